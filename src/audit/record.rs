@@ -1,0 +1,117 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::Extensions;
+
+use crate::{Principal, Refusal, oci::Route};
+
+/// What the layers tell of one request. `Clone` costs an `Arc`; each fact is noted once, the first
+/// note stays.
+#[derive(Clone, Debug, Default)]
+pub struct Record(Arc<Inner>);
+
+/// Why a transfer that was under way was ended by the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cut {
+    /// The client certificate was revoked.
+    #[error("the client certificate was revoked")]
+    Revoked,
+    /// The client read too slowly.
+    #[error("the client was too slow")]
+    TooSlow,
+    /// The byte quota ran out.
+    #[error("the byte quota ran out")]
+    QuotaExceeded,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    principal: OnceLock<Principal>,
+    route: OnceLock<Route>,
+    refusal: OnceLock<Refusal>,
+    detail: OnceLock<Box<str>>,
+    cut: OnceLock<Cut>,
+    throttled_nanos: AtomicU64,
+}
+
+impl Record {
+    /// The record of the request with these extensions; `None` where nobody keeps one.
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// Notes who the caller is.
+    pub fn identified(&self, principal: &Principal) {
+        self.0.principal.get_or_init(|| principal.clone());
+    }
+
+    /// Notes what the request asks for.
+    pub fn routed(&self, route: &Route) {
+        self.0.route.get_or_init(|| route.clone());
+    }
+
+    /// Notes why the request was turned away.
+    pub fn refused(&self, refusal: Refusal) {
+        self.0.refusal.get_or_init(|| refusal);
+    }
+
+    /// Notes in an operator's words what decided: a policy rule, a CRL, a limit.
+    pub fn explained(&self, detail: impl Into<Box<str>>) {
+        let detail = detail.into();
+        self.0.detail.get_or_init(|| detail);
+    }
+
+    /// Notes why the transfer was ended.
+    pub fn cut(&self, cut: Cut) {
+        self.0.cut.get_or_init(|| cut);
+    }
+
+    /// Adds time that a body was held back by a limit.
+    pub fn throttled(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.0.throttled_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Who the caller is, once that is known.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.0.principal.get()
+    }
+
+    /// What the request asks for, once that is known.
+    pub fn route(&self) -> Option<&Route> {
+        self.0.route.get()
+    }
+
+    /// Why the request was turned away, if it was.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.0.refusal.get().copied()
+    }
+
+    /// What decided, in an operator's words.
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.get().map(AsRef::as_ref)
+    }
+
+    /// Why the transfer was ended, if the gate ended it.
+    pub fn cut_by(&self) -> Option<Cut> {
+        self.0.cut.get().copied()
+    }
+
+    /// How long the bodies were held back so far.
+    pub fn throttled_time(&self) -> Duration {
+        Duration::from_nanos(self.0.throttled_nanos.load(Ordering::Relaxed))
+    }
+}
+
+impl Cut {
+    /// The reason as a closed-set label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::TooSlow => "too_slow",
+            Self::QuotaExceeded => "quota_exceeded",
+        }
+    }
+}

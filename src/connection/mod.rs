@@ -1,0 +1,150 @@
+//! What is known of a connection, made once when it is accepted and shared by every request on it.
+//!
+//! An acceptor puts a [`Connection`] into the extensions of each request. The layers read from it
+//! the caller's address and verified certificate, and remember their verdicts in it: it carries a
+//! typed map, filled before the first request, in which a capability keeps what it needs later (the
+//! verified certificate path and the last revocation verdict, for one).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::Extensions;
+
+use crate::{ClientAddr, PeerIdentity};
+
+/// One accepted connection. `Clone` costs an `Arc`.
+#[derive(Clone)]
+pub struct Connection(Arc<Inner>);
+
+/// Makes a [`Connection`].
+#[derive(Debug)]
+pub struct Builder(Inner);
+
+/// What the TLS handshake settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsParameters {
+    /// The protocol's version without its name, as OpenTelemetry has it: `1.3`.
+    pub version: &'static str,
+    /// The cipher suite's IANA name.
+    pub cipher: &'static str,
+    /// The server name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// Whether the session was resumed, so that no verifier ran.
+    pub resumed: bool,
+}
+
+struct Inner {
+    id: u64,
+    client: ClientAddr,
+    tls: Option<TlsParameters>,
+    identity: Option<PeerIdentity>,
+    state: Extensions,
+}
+
+impl Connection {
+    /// Begins a connection from this peer.
+    pub fn builder(peer: SocketAddr) -> Builder {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Builder(Inner {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            client: ClientAddr::new(peer),
+            tls: None,
+            identity: None,
+            state: Extensions::new(),
+        })
+    }
+
+    /// The connection of the request with these extensions, put there as it is or, with the feature
+    /// `axum`, as `ConnectInfo<Connection>`.
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        let found = extensions.get::<Self>();
+        #[cfg(feature = "axum")]
+        let found = found.or_else(|| {
+            let info = extensions.get::<axum::extract::ConnectInfo<Self>>();
+            info.map(|axum::extract::ConnectInfo(connection)| connection)
+        });
+        found
+    }
+
+    /// A number that no other connection of this process has.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The socket's peer.
+    pub fn client_addr(&self) -> ClientAddr {
+        self.0.client
+    }
+
+    /// What the TLS handshake settled; `None` on plain TCP.
+    pub fn tls(&self) -> Option<&TlsParameters> {
+        self.0.tls.as_ref()
+    }
+
+    /// What the client's verified certificate says; `None` without one.
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        self.0.identity.as_ref()
+    }
+
+    /// What a capability keeps with the connection.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.state.get()
+    }
+}
+
+impl Builder {
+    /// Sets what the TLS handshake settled.
+    pub fn tls(mut self, parameters: TlsParameters) -> Self {
+        self.0.tls = Some(parameters);
+        self
+    }
+
+    /// Sets what the client's verified certificate says.
+    pub fn identity(mut self, identity: PeerIdentity) -> Self {
+        self.0.identity = Some(identity);
+        self
+    }
+
+    /// Keeps `state` with the connection, in place of one of the same type.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.0.state.insert(state);
+        self
+    }
+
+    /// The finished connection.
+    pub fn build(self) -> Connection {
+        Connection(Arc::new(self.0))
+    }
+}
+
+impl TlsParameters {
+    /// A full handshake of this version and cipher suite.
+    pub fn new(version: &'static str, cipher: &'static str) -> Self {
+        Self {
+            version,
+            cipher,
+            server_name: None,
+            resumed: false,
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id)
+            .field("client", &self.client)
+            .field("tls", &self.tls)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+use std::fmt;
+use std::sync::Arc;
+
+use http::Extensions;
+
+use super::PeerIdentity;
+
+/// Who the caller is, however shown. `Clone` costs an `Arc`.
+///
+/// Two principals of the same id are different callers if they were shown in different ways: the
+/// text form keeps the two apart, `cert:admin` and `token:admin`.
+#[derive(Clone, Debug)]
+pub struct Principal(Arc<Inner>);
+
+/// How a caller showed who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Method {
+    /// Not at all, and the operator lets such callers in to see what policy grants them.
+    Anonymous,
+    /// By user and password (RFC 7617) or by a token (RFC 6750) of the operator's own.
+    Token,
+    /// By a verified client certificate, its own or one that a trusted proxy vouches for.
+    Certificate,
+    /// By a signed token of an issuer that the operator trusts.
+    Jwt,
+}
+
+#[derive(Debug)]
+struct Inner {
+    method: Method,
+    id: Box<str>,
+    groups: Box<[Box<str>]>,
+    peer: Option<PeerIdentity>,
+}
+
+impl Principal {
+    /// A caller with this id and without groups.
+    pub fn new(method: Method, id: impl Into<Box<str>>) -> Self {
+        Self::with(method, id.into(), Box::default(), None)
+    }
+
+    /// The caller that shows nothing.
+    pub fn anonymous() -> Self {
+        Self::new(Method::Anonymous, "anonymous")
+    }
+
+    /// A caller by certificate, under the certificate's own name.
+    pub fn from_peer(peer: PeerIdentity) -> Self {
+        let id = peer.name().into();
+        Self::with(Method::Certificate, id, Box::default(), Some(peer))
+    }
+
+    /// The same caller in these groups.
+    pub fn in_groups<G: Into<Box<str>>>(self, groups: impl IntoIterator<Item = G>) -> Self {
+        let groups = groups.into_iter().map(Into::into).collect();
+        Self::with(
+            self.method(),
+            self.id().into(),
+            groups,
+            self.peer().cloned(),
+        )
+    }
+
+    /// The same caller on a connection with this certificate.
+    pub fn on_peer(self, peer: PeerIdentity) -> Self {
+        let groups = self.groups().into();
+        Self::with(self.method(), self.id().into(), groups, Some(peer))
+    }
+
+    fn with(
+        method: Method,
+        id: Box<str>,
+        groups: Box<[Box<str>]>,
+        peer: Option<PeerIdentity>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            method,
+            id,
+            groups,
+            peer,
+        }))
+    }
+
+    /// The caller of the request with these extensions.
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// How the caller showed who they are.
+    pub fn method(&self) -> Method {
+        self.0.method
+    }
+
+    /// The id, unique among those of the same [`Method`].
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The groups, in the order in which they were given.
+    pub fn groups(&self) -> &[Box<str>] {
+        &self.0.groups
+    }
+
+    /// The verified certificate of the connection, if it has one.
+    pub fn peer(&self) -> Option<&PeerIdentity> {
+        self.0.peer.as_ref()
+    }
+}
+
+impl Method {
+    /// The prefix in a principal's text form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Token => "token",
+            Self::Certificate => "cert",
+            Self::Jwt => "jwt",
+        }
+    }
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.method() == other.method() && self.id() == other.id()
+    }
+}
+
+impl Eq for Principal {}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.method() {
+            Method::Anonymous => f.write_str("anonymous"),
+            method => write!(f, "{}:{}", method.as_str(), self.id()),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Composable [`tower`] layers that put a container-image registry or mirror behind a gate.
+//!
+//! A mirror serves every image it holds to whoever reaches its port. Stack these layers around its
+//! service and it answers only those whom the operator named: by network, by token, by a client
+//! certificate that nobody has revoked, under a policy over OCI routes, at a rate that leaves the
+//! node usable, and with one line in the access log for each request.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! TCP accept
+//!   └─ TLS handshake ........ tls        chain to a client CA + revocation of that path (crl)
+//!        └─ connection ...... identity   PeerIdentity, parsed once, shared by every request on it
+//!             └─ request
+//!                  1 access log    audit     outermost: sees refusals and aborted transfers too
+//!                  2 source        source    is this network allowed here at all?
+//!                  3 authenticate  auth      token or peer certificate -> Principal
+//!                  4 revocation    crl       revoked since the handshake?
+//!                  5 policy        policy    may this Principal do this Action on this Repository?
+//!                  6 byte rate     rate      shape, share or shed both bodies
+//!                  └─ the user's service
+//! ```
+//!
+//! Each numbered step is one [`tower::Layer`] that works alone.
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! | --- | --- |
+//! | `auth` | Basic and Bearer credentials |
+//! | `tls` | rustls server set-up, acceptor, peer identity |
+//! | `crl` | certificate revocation lists |
+//! | `policy` | an access policy over OCI routes |
+//! | `rate` | byte-rate limits |
+//! | `config` | the configuration file |
+//! | `metrics` | counters and gauges through the `metrics` facade |
+//! | `axum` | `axum::serve` integration |
+//! | `aws-lc-rs`, `ring` | the cryptography behind `tls` and `crl` |
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod audit;
+pub mod connection;
+pub mod identity;
+pub mod oci;
+pub mod refusal;
+pub mod reload;
+pub mod source;
+
+pub use connection::Connection;
+pub use identity::{PeerIdentity, Principal};
+pub use refusal::{Preset, Refusal, Responder};
+pub use reload::Watched;
+pub use source::ClientAddr;

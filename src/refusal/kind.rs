@@ -1,0 +1,174 @@
+use http::StatusCode;
+
+use super::Preset;
+use crate::oci::{ErrorCode, RouteError};
+
+/// Why a request was turned away: one variant a reason.
+///
+/// `Display` is the operator's wording, for logs. The client sees [`Refusal::message`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The client's network is not allowed here.
+    #[error("the client's network is not allowed")]
+    SourceDenied,
+    /// No credentials of any accepted kind came with the request.
+    #[error("no credentials were sent")]
+    CredentialsMissing,
+    /// The `Authorization` header is not what RFC 7617 or RFC 6750 allow.
+    #[error("the Authorization header is malformed")]
+    CredentialsMalformed,
+    /// No credential has this user and secret.
+    #[error("the credentials are not known")]
+    CredentialsUnknown,
+    /// The credential is past its end.
+    #[error("the credential has expired")]
+    CredentialsExpired,
+    /// The credential's time has not begun.
+    #[error("the credential is not valid yet")]
+    CredentialsNotYetValid,
+    /// The credential may not be used from the client's network.
+    #[error("the credential may not be used from this network")]
+    CredentialsWrongNetwork,
+    /// The credential is bound to a certificate identity that the connection does not have.
+    #[error("the credential is bound to another identity")]
+    CredentialsWrongIdentity,
+    /// A client certificate is needed and the connection has none.
+    #[error("a client certificate is needed")]
+    CertificateMissing,
+    /// The client certificate, or one on its path, is revoked.
+    #[error("the client certificate is revoked")]
+    CertificateRevoked,
+    /// The client certificate is outside its validity now.
+    #[error("the client certificate has expired")]
+    CertificateExpired,
+    /// No usable CRL says whether the client certificate is revoked.
+    #[error("the revocation status of the client certificate is unknown")]
+    RevocationUnknown,
+    /// The path is under `/v2/` but is no canonical OCI route.
+    #[error("not an OCI route: {0}")]
+    RouteInvalid(RouteError),
+    /// The policy does not allow this.
+    #[error("the policy does not allow this")]
+    PolicyDenied,
+    /// The policy does not allow this to the anonymous; with credentials it might.
+    #[error("the policy does not allow this without credentials")]
+    PolicyNeedsCredentials,
+    /// Too many failed attempts came from this source or for this id.
+    #[error("too many failed authentications")]
+    AuthThrottled {
+        /// Seconds until another attempt is looked at.
+        retry_after: u32,
+    },
+    /// The wait for a byte-rate limit would pass its bound.
+    #[error("the byte-rate limit is exhausted")]
+    RateExceeded {
+        /// Seconds until it is worth another try.
+        retry_after: u32,
+    },
+    /// Too many transfers are under way.
+    #[error("too many transfers are under way")]
+    StreamsExceeded {
+        /// Seconds until it is worth another try.
+        retry_after: u32,
+    },
+    /// The byte quota of the window is used up.
+    #[error("the byte quota is used up")]
+    QuotaExceeded {
+        /// Seconds until the window ends.
+        retry_after: u32,
+    },
+    /// Something that a decision needs is not there, so the answer is no.
+    #[error("a part of the gate is unavailable")]
+    Unavailable,
+}
+
+impl Refusal {
+    /// The reason as a closed-set label, for metrics and log fields.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::SourceDenied => "source_denied",
+            Self::CredentialsMissing => "credentials_missing",
+            Self::CredentialsMalformed => "credentials_malformed",
+            Self::CredentialsUnknown => "credentials_unknown",
+            Self::CredentialsExpired => "credentials_expired",
+            Self::CredentialsNotYetValid => "credentials_not_yet_valid",
+            Self::CredentialsWrongNetwork => "credentials_wrong_network",
+            Self::CredentialsWrongIdentity => "credentials_wrong_identity",
+            Self::CertificateMissing => "certificate_missing",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::CertificateExpired => "certificate_expired",
+            Self::RevocationUnknown => "revocation_unknown",
+            Self::RouteInvalid(_) => "route_invalid",
+            Self::PolicyDenied => "policy_denied",
+            Self::PolicyNeedsCredentials => "policy_needs_credentials",
+            Self::AuthThrottled { .. } => "auth_throttled",
+            Self::RateExceeded { .. } => "rate_exceeded",
+            Self::StreamsExceeded { .. } => "streams_exceeded",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The status of the answer. Shedding is 503 for [`Preset::Mirror`] and 429 for
+    /// [`Preset::Registry`]: containerd repeats a 429 five times at once, but goes on to the next
+    /// host after one 503.
+    pub fn status(&self, preset: Preset) -> StatusCode {
+        match self {
+            Self::CredentialsMissing
+            | Self::CredentialsMalformed
+            | Self::CredentialsUnknown
+            | Self::CredentialsExpired
+            | Self::CredentialsNotYetValid
+            | Self::CredentialsWrongNetwork
+            | Self::CredentialsWrongIdentity
+            | Self::CertificateMissing
+            | Self::PolicyNeedsCredentials => StatusCode::UNAUTHORIZED,
+            Self::SourceDenied
+            | Self::CertificateRevoked
+            | Self::CertificateExpired
+            | Self::RevocationUnknown
+            | Self::PolicyDenied => StatusCode::FORBIDDEN,
+            Self::RouteInvalid(error) => error.status(),
+            Self::AuthThrottled { .. } | Self::QuotaExceeded { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::RateExceeded { .. } | Self::StreamsExceeded { .. } => match preset {
+                Preset::Mirror => StatusCode::SERVICE_UNAVAILABLE,
+                Preset::Registry => StatusCode::TOO_MANY_REQUESTS,
+            },
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The OCI error code of the answer. go-containerregistry calls an error temporary only if all
+    /// its codes are, so it follows the status.
+    pub fn code(&self, preset: Preset) -> ErrorCode {
+        match self {
+            Self::RouteInvalid(error) => error.code(),
+            _ => match self.status(preset) {
+                StatusCode::UNAUTHORIZED => ErrorCode::Unauthorized,
+                StatusCode::TOO_MANY_REQUESTS => ErrorCode::TooManyRequests,
+                StatusCode::SERVICE_UNAVAILABLE => ErrorCode::Unavailable,
+                _ => ErrorCode::Denied,
+            },
+        }
+    }
+
+    /// What the client is told: nothing that tells one refused caller from another.
+    pub fn message(&self, preset: Preset) -> &'static str {
+        self.code(preset).message()
+    }
+
+    /// `Retry-After` in whole seconds, at least 1, for those refusals that pass by themselves.
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::AuthThrottled { retry_after }
+            | Self::RateExceeded { retry_after }
+            | Self::StreamsExceeded { retry_after }
+            | Self::QuotaExceeded { retry_after } => Some((*retry_after).max(1)),
+            Self::Unavailable => Some(1),
+            _ => None,
+        }
+    }
+}

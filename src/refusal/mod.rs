@@ -1,0 +1,16 @@
+//! Why a request was turned away, and how that is told.
+//!
+//! Every layer that can refuse ends in one [`Refusal`]. From that one value come the status and the
+//! OCI error body (by a [`Responder`]), the access log's `refusal` field, and the metric's label.
+//! What the client is told is less than what the log is told: unknown user, wrong password and
+//! expired token answer alike.
+
+mod body;
+mod future;
+mod kind;
+mod responder;
+
+pub use body::ResponseBody;
+pub use future::ResponseFuture;
+pub use kind::Refusal;
+pub use responder::{Challenge, ChallengeError, Preset, Responder};

@@ -1,0 +1,194 @@
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+
+use super::{Refusal, ResponseFuture};
+use crate::audit::{Record, metrics};
+use crate::oci;
+
+/// Turns a [`Refusal`] into the answer that the client gets.
+#[derive(Clone, Debug)]
+pub struct Responder {
+    preset: Preset,
+    challenge: Option<Challenge>,
+    hidden: bool,
+}
+
+/// Whose clients are to be pleased, chosen once for the whole stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Preset {
+    /// A mirror in front of other registries: no `WWW-Authenticate`, because containerd answers a
+    /// Basic challenge from any host with the pod's upstream pull secret; shedding is 503.
+    #[default]
+    Mirror,
+    /// A registry of its own: one Basic challenge, from which docker and skopeo take that
+    /// credentials are wanted; shedding is 429.
+    Registry,
+}
+
+/// The value of a `WWW-Authenticate` line: exactly one challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge(HeaderValue);
+
+/// The text cannot stand in a challenge.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a challenge's {parameter} must be non-empty visible ASCII without quotes or backslashes, but is {value:?}"
+)]
+pub struct ChallengeError {
+    parameter: &'static str,
+    value: String,
+}
+
+impl Responder {
+    /// Answers as `preset` says, with the realm `registry` where it challenges.
+    pub fn new(preset: Preset) -> Self {
+        Self {
+            preset,
+            challenge: match preset {
+                Preset::Mirror => None,
+                Preset::Registry => Some(Challenge(HeaderValue::from_static(
+                    "Basic realm=\"registry\"",
+                ))),
+            },
+            hidden: false,
+        }
+    }
+
+    /// Challenges with this instead of the preset's own; `None` sends no `WWW-Authenticate`.
+    pub fn with_challenge(mut self, challenge: Option<Challenge>) -> Self {
+        self.challenge = challenge;
+        self
+    }
+
+    /// Answers 404 with the code that the service itself would use, where the truth is 403.
+    pub fn with_hidden(mut self, hidden: bool) -> Self {
+        self.hidden = hidden;
+        self
+    }
+
+    /// The preset that this was made with.
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    /// The answer to `request`, noted in its [`Record`] and counted.
+    pub fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Full<Bytes>> {
+        if let Some(record) = Record::of(request.extensions()) {
+            record.refused(refusal);
+        }
+        metrics::refused(refusal);
+        tracing::debug!(refusal = refusal.label(), "request refused: {refusal}");
+        let (status, code) = self.wording(refusal, request);
+        let body = oci::error_body(code, code.message());
+        let length = body.len();
+        let head = request.method() == Method::HEAD;
+        let mut response = Response::new(Full::new(if head { Bytes::new() } else { body }));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(
+            HeaderName::from_static("docker-distribution-api-version"),
+            HeaderValue::from_static("registry/2.0"),
+        );
+        if status == StatusCode::UNAUTHORIZED
+            && let Some(Challenge(value)) = &self.challenge
+        {
+            headers.insert(WWW_AUTHENTICATE, value.clone());
+        }
+        if let Some(seconds) = refusal.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(refusal);
+        response
+    }
+
+    /// [`Responder::refuse`] as the future that a service returns.
+    pub fn refuse_future<B, F>(&self, refusal: Refusal, request: &Request<B>) -> ResponseFuture<F> {
+        ResponseFuture::refused(self.refuse(refusal, request))
+    }
+
+    fn wording<B>(&self, refusal: Refusal, request: &Request<B>) -> (StatusCode, oci::ErrorCode) {
+        let status = refusal.status(self.preset);
+        if self.hidden && status == StatusCode::FORBIDDEN {
+            let code = oci::Route::parse(request.method(), request.uri())
+                .map_or(oci::ErrorCode::NameUnknown, |route| route.unknown_code());
+            return (StatusCode::NOT_FOUND, code);
+        }
+        (status, refusal.code(self.preset))
+    }
+}
+
+impl Challenge {
+    /// `Basic realm="…"` (RFC 7617 §2).
+    ///
+    /// # Errors
+    /// A realm that is empty or needs quoting: several clients stop at those.
+    pub fn basic(realm: &str) -> Result<Self, ChallengeError> {
+        let realm = checked("realm", realm)?;
+        Self::value("realm", format!("Basic realm=\"{realm}\""))
+    }
+
+    fn value(parameter: &'static str, text: String) -> Result<Self, ChallengeError> {
+        HeaderValue::from_str(&text)
+            .map(Self)
+            .map_err(|_| ChallengeError {
+                parameter,
+                value: text,
+            })
+    }
+}
+
+fn checked<'a>(parameter: &'static str, value: &'a str) -> Result<&'a str, ChallengeError> {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if value.is_empty() || !value.bytes().all(plain) {
+        return Err(ChallengeError {
+            parameter,
+            value: value.to_owned(),
+        });
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, uri: &str) -> Request<()> {
+        Request::builder().method(method).uri(uri).body(()).unwrap()
+    }
+
+    #[test]
+    fn a_mirror_never_challenges_and_a_registry_challenges_once() {
+        let request = request(Method::GET, "/v2/");
+        let mirror = Responder::new(Preset::Mirror).refuse(Refusal::CredentialsMissing, &request);
+        assert_eq!(mirror.status(), 401);
+        assert!(!mirror.headers().contains_key(WWW_AUTHENTICATE));
+        let registry =
+            Responder::new(Preset::Registry).refuse(Refusal::CredentialsMissing, &request);
+        let lines: Vec<_> = registry
+            .headers()
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .collect();
+        assert_eq!(lines, ["Basic realm=\"registry\""]);
+    }
+
+    #[test]
+    fn a_head_gets_the_headers_of_a_get_and_no_body() {
+        let responder = Responder::new(Preset::Registry);
+        let get = responder.refuse(Refusal::PolicyDenied, &request(Method::GET, "/v2/"));
+        let head = responder.refuse(Refusal::PolicyDenied, &request(Method::HEAD, "/v2/"));
+        assert_eq!(get.headers(), head.headers());
+        assert_eq!(http_body::Body::size_hint(head.body()).exact(), Some(0));
+    }
+
+    #[test]
+    fn a_realm_that_could_break_out_of_its_quotes_is_an_error() {
+        for realm in ["", "a\"b", "a\\b", "a\r\nb", "é"] {
+            assert!(Challenge::basic(realm).is_err(), "{realm:?}");
+        }
+    }
+}

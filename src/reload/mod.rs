@@ -1,0 +1,27 @@
+//! One mechanism for everything that changes while the server runs.
+//!
+//! A [`Watched<T>`] is an atomically swapped snapshot with a generation number. Tokens, TLS
+//! material, CRLs, policy and limits are all read through one; a hot path reads it with one atomic
+//! load and never waits. [`Watched::watch`] keeps it fresh from files: the directory is watched (a
+//! Kubernetes Secret changes by a swap of its `..data` symlink, so watching the file itself would
+//! see nothing) and polled besides, since inotify watches can run out and network mounts have none.
+//!
+//! A bad reload changes nothing: the last good snapshot stays, an `error!` event names the files
+//! and the reason, `portcullis_reloads_total{outcome="failed"}` counts it and
+//! [`Watched::health`] tells it to a readiness probe. A bad first load is the caller's error.
+//!
+//! ```
+//! use portcullis::Watched;
+//!
+//! let limit = Watched::fixed(10_u64);
+//! let reader = limit.clone();
+//! limit.publish(20);
+//! assert_eq!(*reader.load(), 20);
+//! assert_eq!(reader.generation(), 2);
+//! ```
+
+mod files;
+mod watched;
+
+pub use files::{Load, WatchOptions};
+pub use watched::{Current, Health, Watched};

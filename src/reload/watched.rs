@@ -1,0 +1,173 @@
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::audit::metrics;
+
+/// An atomically swapped snapshot with a generation number. `Clone` costs an `Arc`; all clones see
+/// the same value.
+pub struct Watched<T> {
+    shared: Arc<Shared<T>>,
+}
+
+pub(super) struct Shared<T> {
+    name: &'static str,
+    current: ArcSwap<Snapshot<T>>,
+    generation: AtomicU64,
+    changes: watch::Sender<u64>,
+    health: Mutex<Health>,
+}
+
+struct Snapshot<T> {
+    value: T,
+    generation: u64,
+}
+
+/// A snapshot held while it is read. Keep it no longer than a decision takes.
+pub struct Current<T>(arc_swap::Guard<Arc<Snapshot<T>>>);
+
+/// How the last reload went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// When the value in force was loaded.
+    pub loaded_at: SystemTime,
+    /// Why the newest attempt failed, if it did; the value in force is then older than the files.
+    pub failure: Option<String>,
+}
+
+impl<T> Watched<T> {
+    /// A value that only the program itself changes, by [`Watched::publish`].
+    pub fn fixed(value: T) -> Self {
+        Self::named("fixed", value)
+    }
+
+    pub(super) fn named(name: &'static str, value: T) -> Self {
+        let generation = 1;
+        Self {
+            shared: Arc::new(Shared {
+                name,
+                current: ArcSwap::from_pointee(Snapshot { value, generation }),
+                generation: AtomicU64::new(generation),
+                changes: watch::Sender::new(generation),
+                health: Mutex::new(Health {
+                    loaded_at: SystemTime::now(),
+                    failure: None,
+                }),
+            }),
+        }
+    }
+
+    /// The value in force: one atomic load.
+    pub fn load(&self) -> Current<T> {
+        Current(self.shared.current.load())
+    }
+
+    /// The number of the newest snapshot, from 1 and always growing. A verdict that was made with a
+    /// [`Current::generation`] equal to this one still holds.
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    /// Puts `value` in force and returns its generation.
+    pub fn publish(&self, value: T) -> u64 {
+        self.shared.publish(value)
+    }
+
+    /// Learns of each new generation. Slow receivers skip some and see the newest.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// How the last reload went, for a readiness probe.
+    pub fn health(&self) -> Health {
+        self.shared.health().clone()
+    }
+
+    pub(super) fn downgrade(&self) -> std::sync::Weak<Shared<T>> {
+        Arc::downgrade(&self.shared)
+    }
+}
+
+impl<T> Shared<T> {
+    pub(super) fn publish(&self, value: T) -> u64 {
+        // The lock orders publishers; readers never take it.
+        let mut health = self.health();
+        let generation = self.generation.load(Ordering::Relaxed) + 1;
+        let old = self.current.swap(Arc::new(Snapshot { value, generation }));
+        self.generation.store(generation, Ordering::Release);
+        *health = Health {
+            loaded_at: SystemTime::now(),
+            failure: None,
+        };
+        drop(health);
+        self.changes.send_replace(generation);
+        metrics::reloaded(self.name, true);
+        // A large value is freed here, on the publisher's thread, if no reader holds it.
+        drop(old);
+        generation
+    }
+
+    pub(super) fn failed(&self, reason: String) {
+        metrics::reloaded(self.name, false);
+        self.health().failure = Some(reason);
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn value(&self) -> Current<T> {
+        Current(self.current.load())
+    }
+
+    fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Current<T> {
+    /// The generation of this very snapshot.
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+}
+
+impl<T> Deref for Current<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Watched<T> {
+    // Never the value: it may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched")
+            .field("name", &self.shared.name)
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Current<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Current")
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}

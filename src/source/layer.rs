@@ -1,0 +1,40 @@
+use tower::Layer;
+
+use super::{Networks, Source};
+use crate::{Preset, Responder, Watched};
+
+/// Refuses clients whose network is not allowed. See the [module](super).
+#[derive(Clone, Debug)]
+pub struct SourceLayer {
+    networks: Watched<Networks>,
+    responder: Responder,
+}
+
+impl SourceLayer {
+    /// Allows what `networks` permits.
+    pub fn new(networks: Networks) -> Self {
+        Self::watching(Watched::fixed(networks))
+    }
+
+    /// Allows what `networks` permits at the time of each request.
+    pub fn watching(networks: Watched<Networks>) -> Self {
+        Self {
+            networks,
+            responder: Responder::new(Preset::default()),
+        }
+    }
+
+    /// Answers refused requests in this way. Default: [`Preset::Mirror`].
+    pub fn with_responder(mut self, responder: Responder) -> Self {
+        self.responder = responder;
+        self
+    }
+}
+
+impl<S> Layer<S> for SourceLayer {
+    type Service = Source<S>;
+
+    fn layer(&self, inner: S) -> Source<S> {
+        Source::new(inner, self.networks.clone(), self.responder.clone())
+    }
+}

@@ -1,0 +1,40 @@
+//! Where a request comes from: [`ClientAddr`], network lists, trusted proxies.
+//!
+//! [`SourceLayer`] turns a request away before anything else is looked at if its client's network
+//! is not allowed. Deny wins over allow; a client of which no address is known is refused.
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use portcullis::source::{Networks, SourceLayer};
+//! use portcullis::{ClientAddr, Preset, Responder};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let networks = Networks::allow(["10.0.0.0/8".parse()?]).and_deny(["10.9.0.0/16".parse()?]);
+//! let service = ServiceBuilder::new()
+//!     .layer(SourceLayer::new(networks).with_responder(Responder::new(Preset::Mirror)))
+//!     .service_fn(|_: Request<()>| async {
+//!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
+//!     });
+//!
+//! let mut request = Request::new(());
+//! request.extensions_mut().insert(ClientAddr::new("10.9.1.1:4711".parse()?));
+//! let response = service.oneshot(request).await?;
+//! assert_eq!(response.status(), 403);
+//! # Ok(()) }
+//! ```
+
+mod client_addr;
+mod layer;
+mod networks;
+mod service;
+
+pub use client_addr::ClientAddr;
+pub use layer::SourceLayer;
+pub use networks::Networks;
+pub use service::Source;
