@@ -40,6 +40,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod audit;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod connection;
 pub mod identity;
 pub mod oci;

@@ -1,0 +1,153 @@
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path as KeyPath, Segment};
+
+/// A configuration file that cannot be used, with the place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {error}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// The file is not TOML, or a key in it is unknown, missing or has an impossible value.
+    #[error("{}:{line}:{column}: {}{message}", file.display(), prefix(key))]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// The key, as `table.key[index]`; empty at the top level.
+        key: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// The values are well formed but what they name cannot be used.
+    #[error("{}: {key}: {error}", file.display())]
+    Unusable {
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with what it names.
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Reads a TOML file; the error names file, line, column and key.
+pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
+    let text = fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
+        file: file.to_owned(),
+        error,
+    })?;
+    parse(file, &text)
+}
+
+/// [`read`] for a text that is already here.
+pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
+    let invalid = |error: &toml::de::Error, key: String| {
+        let offset = error.span().map_or(0, |span| span.start);
+        let (line, column) = place(text, offset);
+        ConfigError::Invalid {
+            file: file.to_owned(),
+            line,
+            column,
+            key,
+            message: error.message().to_owned(),
+        }
+    };
+    let deserializer =
+        toml::Deserializer::parse(text).map_err(|error| invalid(&error, String::new()))?;
+    serde_path_to_error::deserialize(deserializer)
+        .map_err(|error| invalid(error.inner(), dotted(error.path())))
+}
+
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    (line, column)
+}
+
+/// Known segments only: the unknown ones are what the message tells about already.
+fn dotted(path: &KeyPath) -> String {
+    let mut key = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => {
+                // Writing to a string cannot fail.
+                let _ = write!(key, "[{index}]");
+            }
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                if !key.is_empty() {
+                    key.push('.');
+                }
+                key.push_str(name);
+            }
+            Segment::Unknown => {}
+        }
+    }
+    key
+}
+
+fn prefix(key: &str) -> String {
+    if key.is_empty() {
+        String::new()
+    } else {
+        format!("{key}: ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[allow(dead_code)]
+        inner: Vec<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        #[allow(dead_code)]
+        number: u8,
+    }
+
+    fn error(text: &str) -> String {
+        parse::<Outer>(Path::new("gate.toml"), text)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn an_error_names_file_line_column_and_key() {
+        assert_eq!(
+            error("[[inner]]\nnumber = 1\n[[inner]]\nnumber = \"é\"\n"),
+            "gate.toml:4:10: inner[1].number: invalid type: string \"é\", expected u8"
+        );
+        assert_eq!(
+            error("[[inner]]\nnumbre = 1\n"),
+            "gate.toml:2:1: inner[0].numbre: unknown field `numbre`, expected `number`"
+        );
+        assert_eq!(
+            error("# é\ninner = [{]\n").split(": ").next(),
+            Some("gate.toml:2:11")
+        );
+        assert_eq!(error(""), "gate.toml:1:1: missing field `inner`");
+    }
+}

@@ -1,0 +1,24 @@
+//! The configuration file: TOML, validated whole before anything starts, every error with file, line,
+//! column and key. Unknown keys are errors: a misspelt limit must not be no limit.
+//!
+//! ```no_run
+//! use portcullis::config::Config;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::load("gate.toml")?;
+//! # Ok(()) }
+//! ```
+//!
+//! Relative paths in the file are relative to the file's own folder. Times are written like `"10s"`,
+//! sizes like `"64KiB"` or `"10MB"`, rates as bytes a second like `"10MB"`.
+
+mod error;
+mod file;
+mod values;
+
+pub use error::ConfigError;
+pub use file::{
+    AccessLogSection, ClientAuthMode, Config, CrlDepth, CrlSection, CrlUnknown, MinVersion,
+    ReloadSection, SourceSection, TlsSection,
+};
+pub use values::{Bytes, Span};

@@ -1,0 +1,105 @@
+use std::fmt;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+
+/// A time span as an operator writes it: `"10s"`, `"1h 30m"`, `"7days"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+/// A number of bytes as an operator writes it: `"64KiB"`, `"10MB"`, `4096`. KB, MB and GB are powers
+/// of 1000; KiB, MiB and GiB are powers of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map(Self).map_err(|error| {
+            D::Error::custom(format!(
+                "{error} in {text:?}: a time is written like \"10s\", \"1h 30m\" or \"7days\""
+            ))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Size;
+
+        impl Visitor<'_> for Size {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of bytes like \"64KiB\", \"10MB\" or 4096")
+            }
+
+            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Bytes, E> {
+                u64::try_from(bytes)
+                    .map(Bytes)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
+            }
+
+            fn visit_u64<E: Error>(self, bytes: u64) -> Result<Bytes, E> {
+                Ok(Bytes(bytes))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
+                // "10MB/s" is how people write a rate; the key already says that it is one.
+                let size = text.strip_suffix("/s").unwrap_or(text);
+                size.parse()
+                    .map(|size: ByteSize| Bytes(size.as_u64()))
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Values {
+        span: Option<Span>,
+        bytes: Option<Bytes>,
+    }
+
+    fn read(text: &str) -> Result<Values, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn times_and_sizes_are_read_as_operators_write_them() {
+        for (text, seconds) in [("10s", 10), ("1h 30m", 5400), ("7days", 604_800)] {
+            let span = read(&format!("span = {text:?}")).unwrap().span;
+            assert_eq!(span, Some(Span(Duration::from_secs(seconds))), "{text}");
+        }
+        for (text, bytes) in [
+            ("4096", 4096),
+            ("\"64KiB\"", 65_536),
+            ("\"10MB\"", 10_000_000),
+            ("\"1.5 GB/s\"", 1_500_000_000),
+        ] {
+            let read = read(&format!("bytes = {text}")).unwrap().bytes;
+            assert_eq!(read, Some(Bytes(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_or_size_is_told_how_one_is_written() {
+        for text in [
+            "span = 10",
+            "span = \"ten\"",
+            "bytes = -1",
+            "bytes = \"many\"",
+        ] {
+            let message = read(text).unwrap_err().to_string();
+            assert!(message.contains("10"), "{text}: {message}");
+        }
+    }
+}
