@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change goes in: format, lints, docs, each feature alone, tests,
+# doctests, and a smoke run of every example. On a Debian or Ubuntu machine with Rust it installs what
+# it needs and nothing that is there already; as another user than root it needs sudo for that.
+#
+#   scripts/test.sh            all of it
+#   scripts/test.sh STEP...    only these steps (their names are printed as they run)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+export DEBIAN_FRONTEND=noninteractive CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+# An incremental build writes much and saves nothing here: each artefact is built once.
+export CARGO_INCREMENTAL=0
+export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin"
+target=${CARGO_TARGET_DIR:-target}
+mkdir -p "$target"
+target=$(cd "$target" && pwd)
+
+wanted=("$@")
+times=()
+
+# step NAME COMMAND...: runs the command if the step is wanted, and stops the script if it fails.
+step() {
+    local name=$1 began=$SECONDS
+    shift
+    if ((${#wanted[@]})) && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+    echo "== $name: $*"
+    # Not `if "$@"`: that would turn `set -e` off inside the functions that are called here.
+    set +e
+    (set -e; "$@") </dev/null
+    local status=$?
+    set -e
+    times+=("$(printf '%5d s  %s' $((SECONDS - began)) "$name")")
+    if ((status)); then
+        printf '%s\n' "${times[@]}"
+        echo "FAILED: $name (exit status $status)"
+        exit 1
+    fi
+}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo -n -E "$@"; fi
+}
+
+# The program that a test needs, and the Debian package that has it.
+packages() {
+    local missing=() command package
+    while read -r command package; do
+        command -v "$command" >/dev/null || missing+=("$package")
+    done <<'LIST'
+cc gcc
+curl curl
+openssl openssl
+skopeo skopeo
+umoci umoci
+busybox busybox-static
+containerd containerd
+runc runc
+podman podman
+crun crun
+docker-registry docker-registry
+htpasswd apache2-utils
+nginx nginx-light
+haproxy haproxy
+redis-server redis-server
+promtool prometheus
+python3 python3
+LIST
+    python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+    if ((${#missing[@]} == 0)); then
+        echo "all there"
+        return
+    fi
+    if ! command -v apt-get >/dev/null; then
+        echo "this machine has no apt-get; install by hand: ${missing[*]}"
+        return 1
+    fi
+    as_root apt-get update -q
+    as_root apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+cargo_tools() {
+    cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest --version '^0.9'
+    cargo hack --version >/dev/null 2>&1 || cargo install --locked cargo-hack --version '^0.6'
+}
+
+# NIST's Public Key Interoperability Test Suite.
+pkits=$target/vectors/cryptography_vectors/x509/PKITS_data
+vectors() {
+    if [[ -d $pkits/crls ]]; then
+        echo "all there"
+        return
+    fi
+    rm -rf "$target/vectors"
+    mkdir -p "$target/vectors"
+    python3 -m pip download --quiet --no-deps --require-hashes --only-binary :all: \
+        --dest "$target/vectors" --requirement scripts/vectors.txt
+    python3 -m zipfile -e "$target"/vectors/*.whl "$target/vectors"
+    [[ -d $pkits/crls ]]
+}
+export PORTCULLIS_PKITS=$pkits
+
+step packages packages
+step cargo-tools cargo_tools
+step vectors vectors
+step fmt cargo fmt --check
+step clippy cargo clippy --locked --all-features --all-targets -- -D warnings
+step docs env RUSTDOCFLAGS="-D warnings" cargo doc --locked --all-features --no-deps
+step features cargo hack check --locked --each-feature
+step tests cargo nextest run --locked --all-features --no-fail-fast
+step doctests cargo test --locked --all-features --doc
+step examples scripts/examples.sh
+
+echo "-- all passed; seconds by step"
+printf '%s\n' "${times[@]}"
