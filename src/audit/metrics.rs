@@ -21,3 +21,8 @@ pub(crate) fn reloaded(what: &'static str, ok: bool) {
     #[cfg(not(feature = "metrics"))]
     let _ = (what, ok);
 }
+
+#[cfg(feature = "metrics")]
+pub(super) fn ended_early(outcome: &'static str) {
+    metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(1);
+}

@@ -1,10 +1,77 @@
 //! What an operator can know afterwards: one access-log event a request, and metrics.
 //!
-//! The access log makes a [`Record`] for each request and puts it in the extensions; the layers
-//! inside note in it what they found (principal, route, refusal, time spent throttled), so that the
-//! event is whole even if the client goes away before there is a response.
+//! Without it a refusal, a pull that was cut half-way and a stolen token's first use look the same
+//! from outside: like nothing. [`AccessLogLayer`], outermost, makes a [`Record`] for each request
+//! and puts it in the extensions; the layers inside note in it what they found (principal, route,
+//! refusal, time spent throttled). When the answer's body ends or is dropped it writes exactly one
+//! [`tracing`] event, target `portcullis::access`, level `INFO`, and counts the request through the
+//! [`metrics`](https://docs.rs/metrics) facade (feature `metrics`). There is one event however the
+//! request ends: the client goes away, the service fails or panics, a transfer is cut.
+//!
+//! | field | what it is |
+//! | --- | --- |
+//! | `client.address`, `client.port` | [`ClientAddr`](crate::ClientAddr) |
+//! | `principal` | [`Principal`](crate::Principal): `anonymous`, `token:ci`, `cert:spiffe://…` |
+//! | `http.request.method`, `url.path`, `url.query` | the request line; of the query only what the distribution-spec names |
+//! | `network.protocol.version`, `user_agent.original` | `1.1` or `2`; the client's name for itself |
+//! | `oci.endpoint`, `oci.action` | [`Endpoint`](crate::oci::Endpoint) and [`Action`](crate::oci::Action) |
+//! | `oci.registry`, `oci.repository`, `oci.reference`, `oci.digest` | what was asked for (`?ns=`, name, tag or digest) and the digest that was answered |
+//! | `http.response.status_code` | absent if there was no answer |
+//! | `refusal.reason`, `refusal.detail` | [`Refusal::label`](crate::Refusal::label) and what decided |
+//! | `revocation` | what the revocation check said |
+//! | `http.request.body.size`, `http.response.body.size` | bytes of the bodies that went through, without framing |
+//! | `http.server.request.duration`, `time_to_first_byte`, `throttled` | seconds: in all, until the answer's head was there, and held back by limits |
+//! | `tls.protocol.version`, `tls.cipher`, `tls.client.subject`, `tls.client.hash.sha256` | the connection and its verified certificate |
+//! | `connection.id`, `request.id` | the request's id is the client's `X-Request-Id` if well formed, made otherwise; the answer has it too |
+//! | `outcome` | `finished`, `client_gone`, `cut_revoked`, `cut_too_slow`, `cut_quota_exceeded`, `service_error`, `body_error`, `panicked` |
+//!
+//! A field that does not apply is absent. Control characters are escaped and every text has a
+//! bound, so that nobody can forge a line or fill the disk with one. Header values other than
+//! `User-Agent` and `X-Request-Id` are never read. Where no subscriber wants the event and no
+//! recorder is installed, no record is made.
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use portcullis::audit::{AccessLogLayer, RequestBody};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! tracing_subscriber::fmt().json().init();
+//! let service = ServiceBuilder::new()
+//!     .layer(AccessLogLayer::new())
+//!     .service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+//!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("a blob"))))
+//!     });
+//!
+//! let request = Request::get("/v2/library/alpine/manifests/3.22").body(Full::default())?;
+//! let response = service.oneshot(request).await?;
+//! assert!(response.headers().contains_key("x-request-id"));
+//! let body = response.into_body().collect().await?; // The event is written here.
+//! assert_eq!(body.to_bytes(), "a blob");
+//! # Ok(()) }
+//! ```
 
+mod body;
+mod entry;
+mod event;
+mod future;
+mod health;
+mod hex;
+mod layer;
+mod meters;
 pub(crate) mod metrics;
 mod record;
+mod request_id;
+mod service;
+mod text;
 
+pub use body::{RequestBody, ResponseBody};
+pub use future::ResponseFuture;
+pub use layer::AccessLogLayer;
 pub use record::{Cut, Record};
+pub use service::AccessLog;

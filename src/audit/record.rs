@@ -2,9 +2,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::Extensions;
+use http::{Extensions, HeaderValue};
 
-use crate::{Principal, Refusal, oci::Route};
+use crate::{ClientAddr, Principal, Refusal, oci::Route};
 
 /// What the layers tell of one request. `Clone` costs an `Arc`; each fact is noted once, the first
 /// note stays.
@@ -28,18 +28,34 @@ pub enum Cut {
 
 #[derive(Debug, Default)]
 struct Inner {
+    request_id: Option<HeaderValue>,
+    client: OnceLock<ClientAddr>,
     principal: OnceLock<Principal>,
     route: OnceLock<Route>,
     refusal: OnceLock<Refusal>,
     detail: OnceLock<Box<str>>,
+    revocation: OnceLock<&'static str>,
     cut: OnceLock<Cut>,
     throttled_nanos: AtomicU64,
+    received: AtomicU64,
 }
 
 impl Record {
     /// The record of the request with these extensions; `None` where nobody keeps one.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
+    }
+
+    pub(super) fn with_request_id(id: HeaderValue) -> Self {
+        Self(Arc::new(Inner {
+            request_id: Some(id),
+            ..Inner::default()
+        }))
+    }
+
+    /// Notes where a trusted proxy says that the request came from.
+    pub fn came_from(&self, client: ClientAddr) {
+        self.0.client.get_or_init(|| client);
     }
 
     /// Notes who the caller is.
@@ -63,6 +79,11 @@ impl Record {
         self.0.detail.get_or_init(|| detail);
     }
 
+    /// Notes what the revocation check of the client's certificate said, as a closed-set label.
+    pub fn revocation_checked(&self, verdict: &'static str) {
+        self.0.revocation.get_or_init(|| verdict);
+    }
+
     /// Notes why the transfer was ended.
     pub fn cut(&self, cut: Cut) {
         self.0.cut.get_or_init(|| cut);
@@ -72,6 +93,21 @@ impl Record {
     pub fn throttled(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.0.throttled_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn received(&self, bytes: u64) {
+        self.0.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The id by which the access log names the request, also returned in the answer.
+    pub fn request_id(&self) -> Option<&str> {
+        // Ids are checked or made to be ASCII.
+        self.0.request_id.as_ref().and_then(|id| id.to_str().ok())
+    }
+
+    /// Where the request came from, if a trusted proxy told.
+    pub fn client(&self) -> Option<ClientAddr> {
+        self.0.client.get().copied()
     }
 
     /// Who the caller is, once that is known.
@@ -92,6 +128,16 @@ impl Record {
     /// What decided, in an operator's words.
     pub fn detail(&self) -> Option<&str> {
         self.0.detail.get().map(AsRef::as_ref)
+    }
+
+    /// What the revocation check said, if there was one.
+    pub fn revocation(&self) -> Option<&'static str> {
+        self.0.revocation.get().copied()
+    }
+
+    /// Bytes of the request's body that were read so far.
+    pub fn received_bytes(&self) -> u64 {
+        self.0.received.load(Ordering::Relaxed)
     }
 
     /// Why the transfer was ended, if the gate ended it.

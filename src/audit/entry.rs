@@ -1,0 +1,217 @@
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::health::HealthChecks;
+use super::meters::{Direction, Meters, Summary};
+use super::request_id::{self, REQUEST_ID};
+use super::{Record, event};
+use crate::{ClientAddr, Connection, oci::Route};
+
+/// One request from its arrival to the end of its answer. Its drop counts it and writes the event,
+/// so that there is one however the request ends.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) record: Record,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) version: Version,
+    pub(super) client: Option<ClientAddr>,
+    pub(super) connection: Option<Connection>,
+    pub(super) user_agent: Option<HeaderValue>,
+    pub(super) request_id: Option<HeaderValue>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) digest: Option<HeaderValue>,
+    pub(super) sent: u64,
+    pub(super) first_byte: Option<Duration>,
+    started: Instant,
+    expected: Option<u64>,
+    outcome: Option<Outcome>,
+    polled: bool,
+    health: HealthChecks,
+    meters: Arc<Meters>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The whole answer was handed over.
+    Finished,
+    /// The client, or a layer outside of this one, let go before the end.
+    ClientGone,
+    /// The gate ended a transfer under way.
+    Cut(super::Cut),
+    /// The service failed instead of answering.
+    ServiceError,
+    /// The answer's body failed.
+    BodyError,
+    /// Something panicked.
+    Panicked,
+}
+
+/// Counts a request's body into the record and the metrics.
+#[derive(Debug)]
+pub(super) struct Received {
+    record: Record,
+    meters: Arc<Meters>,
+}
+
+impl Entry {
+    /// Begins the entry of `request`; `None` where neither the log nor a recorder wants one, which
+    /// is all that such a request costs.
+    pub(super) fn begin<B>(
+        request: &mut Request<B>,
+        health: &HealthChecks,
+        meters: &Arc<Meters>,
+    ) -> Option<Box<Self>> {
+        let logged = event::is_wanted();
+        if !logged && !meters.are_wanted() {
+            return None;
+        }
+        let request_id = logged.then(|| request_id::of(request.headers()));
+        let record = request_id
+            .clone()
+            .map_or_else(Record::default, Record::with_request_id);
+        request.extensions_mut().insert(record.clone());
+        let extensions = request.extensions();
+        meters.began();
+        Some(Box::new(Self {
+            record,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            client: ClientAddr::of(extensions),
+            connection: Connection::of(extensions).cloned(),
+            user_agent: request.headers().get(header::USER_AGENT).cloned(),
+            request_id,
+            status: None,
+            digest: None,
+            sent: 0,
+            first_byte: None,
+            started: Instant::now(),
+            expected: None,
+            outcome: None,
+            polled: false,
+            health: health.clone(),
+            meters: Arc::clone(meters),
+        }))
+    }
+
+    pub(super) fn count_received(&self) -> Received {
+        Received {
+            record: self.record.clone(),
+            meters: Arc::clone(&self.meters),
+        }
+    }
+
+    pub(super) fn answered<B: Body>(&mut self, response: &mut Response<B>) {
+        self.first_byte = Some(self.started.elapsed());
+        self.status = Some(response.status());
+        let bodiless = self.method == Method::HEAD
+            || response.status().is_informational()
+            || matches!(
+                response.status(),
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        self.expected = if bodiless {
+            Some(0)
+        } else {
+            response.body().size_hint().exact()
+        };
+        self.digest = response.headers().get(DOCKER_CONTENT_DIGEST).cloned();
+        if let Some(id) = &self.request_id {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+    }
+
+    pub(super) fn sent(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.sent = self.sent.saturating_add(bytes);
+        self.meters.passed(Direction::Out, bytes);
+    }
+
+    pub(super) fn ended(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+
+    /// Says that what this is about is being polled, or no more. A panic leaves it said, even if it
+    /// is caught outside and everything is dropped later.
+    pub(super) fn polling(&mut self, polled: bool) {
+        self.polled = polled;
+    }
+
+    fn outcome(&self) -> Outcome {
+        let seen = self.outcome;
+        if seen == Some(Outcome::Finished) {
+            return Outcome::Finished;
+        }
+        if let Some(cut) = self.record.cut_by() {
+            return Outcome::Cut(cut);
+        }
+        if let Some(outcome) = seen {
+            return outcome;
+        }
+        if self.polled || thread::panicking() {
+            return Outcome::Panicked;
+        }
+        if self.expected == Some(self.sent) {
+            return Outcome::Finished;
+        }
+        Outcome::ClientGone
+    }
+
+    /// What the layers inside found the request to ask for, else what its target says.
+    fn route(&self) -> Option<Route> {
+        let noted = self.record.route().cloned();
+        noted.or_else(|| Route::parse(&self.method, &self.uri).ok())
+    }
+}
+
+const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let route = self.route();
+        let outcome = self.outcome();
+        self.meters.ended(&Summary {
+            method: &self.method,
+            endpoint: route.as_ref().map(Route::endpoint),
+            status: self.status,
+            outcome,
+            duration,
+            throttled: self.record.throttled_time(),
+        });
+        if self.request_id.is_some() && !self.health.skips(self.uri.path(), self.status) {
+            event::write(self, route.as_ref(), outcome, duration);
+        }
+    }
+}
+
+impl Received {
+    pub(super) fn count(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.record.received(bytes);
+        self.meters.passed(Direction::In, bytes);
+    }
+}
+
+impl Outcome {
+    /// The outcome as a closed-set label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::ClientGone => "client_gone",
+            Self::Cut(super::Cut::Revoked) => "cut_revoked",
+            Self::Cut(super::Cut::TooSlow) => "cut_too_slow",
+            Self::Cut(super::Cut::QuotaExceeded) => "cut_quota_exceeded",
+            Self::ServiceError => "service_error",
+            Self::BodyError => "body_error",
+            Self::Panicked => "panicked",
+        }
+    }
+}

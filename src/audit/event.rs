@@ -1,0 +1,100 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderValue, Version};
+use tracing::Level;
+
+use super::entry::{Entry, Outcome};
+use super::hex;
+use super::text::{known_query, printable, printable_bytes};
+use crate::oci::Route;
+
+/// The target of the access log's events.
+pub(super) const TARGET: &str = "portcullis::access";
+
+const SHORT: usize = 128;
+const NAME: usize = 256;
+const LONG: usize = 1024;
+
+/// Whether a subscriber wants the event: one load of a cached answer where none does.
+pub(super) fn is_wanted() -> bool {
+    tracing::enabled!(target: TARGET, Level::INFO)
+}
+
+/// Writes the one event of a request. The names are OpenTelemetry's, where it has one.
+pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, duration: Duration) {
+    let record = &entry.record;
+    let client = record.client().or(entry.client);
+    let address = client.map(|client| tracing::field::display(client.ip()));
+    let principal = record
+        .principal()
+        .map(|principal| printable(&principal.to_string(), NAME).into_owned());
+    let connection = entry.connection.as_ref();
+    let tls = connection.and_then(|connection| connection.tls());
+    let peer = record
+        .principal()
+        .and_then(|principal| principal.peer())
+        .or_else(|| connection.and_then(|connection| connection.identity()));
+    let fingerprint = peer.map(|peer| {
+        let mut text = [0; 64];
+        hex::write(peer.fingerprint(), &mut text);
+        text
+    });
+    let fingerprint = fingerprint
+        .as_ref()
+        .and_then(|text| str::from_utf8(text).ok());
+    let query = entry.uri.query().and_then(known_query);
+    tracing::event!(
+        target: TARGET,
+        Level::INFO,
+        client.address = address,
+        client.port = client.map(|client| client.port()),
+        principal = principal.as_deref(),
+        http.request.method = &*printable(entry.method.as_str(), SHORT),
+        url.path = &*printable(entry.uri.path(), LONG),
+        url.query = query.map(|query| printable(&query, LONG).into_owned()),
+        network.protocol.version = version(entry.version),
+        user_agent.original = header(entry.user_agent.as_ref(), NAME).as_deref(),
+        oci.endpoint = route.map(|route| route.endpoint().label()),
+        oci.action = route.map(|route| route.action().label()),
+        oci.registry = text(route.and_then(Route::registry), NAME).as_deref(),
+        oci.repository = text(route.and_then(Route::repository), NAME).as_deref(),
+        oci.reference = text(route.and_then(Route::reference), NAME).as_deref(),
+        oci.digest = header(entry.digest.as_ref(), NAME).as_deref(),
+        http.response.status_code = entry.status.map(|status| status.as_u16()),
+        refusal.reason = record.refusal().as_ref().map(crate::Refusal::label),
+        refusal.detail = text(record.detail(), LONG).as_deref(),
+        revocation = record.revocation(),
+        http.request.body.size = record.received_bytes(),
+        http.response.body.size = entry.sent,
+        http.server.request.duration = duration.as_secs_f64(),
+        time_to_first_byte = entry.first_byte.map(|time| time.as_secs_f64()),
+        throttled = record.throttled_time().as_secs_f64(),
+        tls.protocol.version = tls.map(|tls| tls.version),
+        tls.cipher = tls.map(|tls| tls.cipher),
+        tls.client.subject = text(peer.map(crate::PeerIdentity::subject), NAME).as_deref(),
+        tls.client.hash.sha256 = fingerprint,
+        connection.id = connection.map(crate::Connection::id),
+        request.id = header(entry.request_id.as_ref(), SHORT).as_deref(),
+        outcome = outcome.label(),
+    );
+}
+
+fn text(text: Option<&str>, limit: usize) -> Option<Cow<'_, str>> {
+    text.map(|text| printable(text, limit))
+}
+
+fn header(value: Option<&HeaderValue>, limit: usize) -> Option<Cow<'_, str>> {
+    value.map(|value| printable_bytes(value.as_bytes(), limit))
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_11 => "1.1",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,52 @@
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use tower::Layer;
+
+use super::AccessLog;
+use super::health::HealthChecks;
+use super::meters::Meters;
+
+/// Writes one event a request and counts it. See the [module](super).
+#[derive(Clone, Debug, Default)]
+pub struct AccessLogLayer {
+    health: HealthChecks,
+    metrics: Option<bool>,
+}
+
+impl AccessLogLayer {
+    /// Logs every request, and counts where a metrics recorder is installed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Logs only one in `every` successful requests for each of these paths, the first included.
+    /// One that fails or is refused is always logged.
+    pub fn with_sampled_health_checks<P: Into<Box<str>>>(
+        mut self,
+        paths: impl IntoIterator<Item = P>,
+        every: NonZeroU64,
+    ) -> Self {
+        self.health = HealthChecks::new(paths.into_iter().map(Into::into).collect(), every);
+        self
+    }
+
+    /// Counts, or does not. Default: counts if a recorder without state of its own, such as the
+    /// facade's no-op, is not what the first request finds; so install the recorder before.
+    pub fn with_metrics(mut self, metrics: bool) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+}
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> AccessLog<S> {
+        AccessLog::new(
+            inner,
+            self.health.clone(),
+            Arc::new(Meters::new(self.metrics)),
+        )
+    }
+}

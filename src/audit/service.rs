@@ -1,0 +1,49 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower::Service;
+
+use super::entry::Entry;
+use super::health::HealthChecks;
+use super::meters::Meters;
+use super::{RequestBody, ResponseBody, ResponseFuture};
+
+/// The service of [`AccessLogLayer`](super::AccessLogLayer).
+#[derive(Clone, Debug)]
+pub struct AccessLog<S> {
+    inner: S,
+    health: HealthChecks,
+    meters: Arc<Meters>,
+}
+
+impl<S> AccessLog<S> {
+    pub(super) fn new(inner: S, health: HealthChecks, meters: Arc<Meters>) -> Self {
+        Self {
+            inner,
+            health,
+            meters,
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for AccessLog<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    R: http_body::Body,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let entry = Entry::begin(&mut request, &self.health, &self.meters);
+        let record = entry.as_ref().map(|entry| entry.count_received());
+        let request = request.map(|body| RequestBody::new(body, record));
+        ResponseFuture::new(self.inner.call(request), entry)
+    }
+}
