@@ -10,14 +10,14 @@ use std::{env, fs, io};
 use serde::Serialize;
 
 /// The rows of one bench.
-pub struct Figures {
+pub(crate) struct Figures {
     bench: &'static str,
     rows: Vec<Row>,
 }
 
 /// One figure.
 #[derive(Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     name: String,
     unit: &'static str,
     ours: f64,
@@ -32,7 +32,7 @@ pub struct Row {
 #[allow(dead_code, reason = "each bench uses the setters that it needs")]
 impl Figures {
     /// The figures of `benches/<bench>.rs`.
-    pub fn new(bench: &'static str) -> Self {
+    pub(crate) fn new(bench: &'static str) -> Self {
         Self {
             bench,
             rows: Vec::new(),
@@ -40,7 +40,7 @@ impl Figures {
     }
 
     /// Begins a row; set its peers and target on what this returns.
-    pub fn row(&mut self, name: impl Into<String>, unit: &'static str, ours: f64) -> &mut Row {
+    pub(crate) fn row(&mut self, name: impl Into<String>, unit: &'static str, ours: f64) -> &mut Row {
         self.rows.push(Row {
             name: name.into(),
             unit,
@@ -59,7 +59,7 @@ impl Figures {
     ///
     /// # Panics
     /// If the file cannot be written: a bench without its figures has not run.
-    pub fn report(&self) {
+    pub(crate) fn report(&self) {
         self.print();
         if let Err(error) = self.write() {
             panic!("cannot write the figures of {}: {error}", self.bench);
@@ -109,7 +109,7 @@ impl Figures {
 #[allow(dead_code, reason = "each bench uses the setters that it needs")]
 impl Row {
     /// Adds what a peer measures at the same thing. The ratio is over the first.
-    pub fn peer(&mut self, name: impl Into<String>, value: f64) -> &mut Self {
+    pub(crate) fn peer(&mut self, name: impl Into<String>, value: f64) -> &mut Self {
         let name = name.into();
         if self.order.is_empty() && value != 0.0 {
             self.ratio = Some(self.ours / value);
@@ -120,23 +120,23 @@ impl Row {
     }
 
     /// What we measure must be at most this.
-    pub fn at_most(&mut self, bound: f64) -> &mut Self {
+    pub(crate) fn at_most(&mut self, bound: f64) -> &mut Self {
         self.bound(format!("<= {}", number(bound)), self.ours <= bound, bound)
     }
 
     /// What we measure must be at least this.
-    pub fn at_least(&mut self, bound: f64) -> &mut Self {
+    pub(crate) fn at_least(&mut self, bound: f64) -> &mut Self {
         self.bound(format!(">= {}", number(bound)), self.ours >= bound, bound)
     }
 
     /// Ours over the first peer must be at most this.
-    pub fn ratio_at_most(&mut self, bound: f64) -> &mut Self {
+    pub(crate) fn ratio_at_most(&mut self, bound: f64) -> &mut Self {
         let met = self.ratio.is_some_and(|ratio| ratio <= bound);
         self.bound(format!("ratio <= {}", number(bound)), met, bound)
     }
 
     /// Ours over the first peer must be at least this.
-    pub fn ratio_at_least(&mut self, bound: f64) -> &mut Self {
+    pub(crate) fn ratio_at_least(&mut self, bound: f64) -> &mut Self {
         let met = self.ratio.is_some_and(|ratio| ratio >= bound);
         self.bound(format!("ratio >= {}", number(bound)), met, bound)
     }

@@ -13,6 +13,10 @@ pub(super) enum Direction {
 }
 
 /// What is counted of a request that has ended.
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(dead_code, reason = "the twin of the counting one reads nothing")
+)]
 pub(super) struct Summary<'a> {
     pub(super) method: &'a Method,
     pub(super) endpoint: Option<Endpoint>,

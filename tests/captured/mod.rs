@@ -9,23 +9,23 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The lines that were logged on this thread since it was made.
-pub struct Captured {
+pub(crate) struct Captured {
     sink: Sink,
     _guard: DefaultGuard,
 }
 
 /// Lines written by any subscriber that has this as its writer.
 #[derive(Clone, Default)]
-pub struct Sink(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
     /// Begins to capture the access log.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::from(tracing::Level::INFO)
     }
 
     /// Begins to capture everything at this level and above.
-    pub fn from(level: tracing::Level) -> Self {
+    pub(crate) fn from(level: tracing::Level) -> Self {
         let sink = Sink::default();
         let subscriber = tracing_subscriber::fmt()
             .json()
@@ -40,24 +40,24 @@ impl Captured {
     }
 
     /// Every line as it was written.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.sink.text()
     }
 
     /// The access log's events.
-    pub fn events(&self) -> Vec<Map<String, Value>> {
+    pub(crate) fn events(&self) -> Vec<Map<String, Value>> {
         self.sink.events()
     }
 
     /// The one event of the access log.
-    pub fn only(&self) -> Map<String, Value> {
+    pub(crate) fn only(&self) -> Map<String, Value> {
         let mut events = self.events();
         assert_eq!(events.len(), 1, "{events:?}");
         events.remove(0)
     }
 
     /// One field of every event, in order.
-    pub fn each(&self, field: &str) -> Vec<Value> {
+    pub(crate) fn each(&self, field: &str) -> Vec<Value> {
         let events = self.events().into_iter();
         events.map(|event| event[field].clone()).collect()
     }
@@ -65,12 +65,12 @@ impl Captured {
 
 impl Sink {
     /// Every line as it was written.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
     /// The access log's events.
-    pub fn events(&self) -> Vec<Map<String, Value>> {
+    pub(crate) fn events(&self) -> Vec<Map<String, Value>> {
         let text = self.text();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         lines
