@@ -1,11 +1,34 @@
 //! The OCI distribution-spec as a gate reads it: routes, names, digests and the error body.
 //!
-//! [`Route::parse`] is a pure function of a request's method and target. What it accepts under
-//! `/v2/` has one reading only; anything else is a [`RouteError`], because the service behind might
-//! read it another way.
+//! [`Route::parse`] is a pure function of a request's method and target. What it accepts has one
+//! reading only; anything else is a [`RouteError`], because the service behind might read it
+//! another way.
+//!
+//! ```
+//! use http::{Method, Uri};
+//! use portcullis::oci::{Action, Endpoint, Route, RouteError};
+//!
+//! let uri = Uri::from_static("/v2/library/busybox/manifests/latest?ns=docker.io");
+//! let route = Route::parse(&Method::GET, &uri)?;
+//! assert_eq!((route.endpoint(), route.action()), (Endpoint::Manifest, Action::Pull));
+//! assert_eq!(route.repository(), Some("library/busybox"));
+//! assert_eq!((route.tag(), route.registry()), (Some("latest"), Some("docker.io")));
+//! assert_eq!(route.to_string(), uri.to_string());
+//!
+//! // To a server that decodes first, this is the repository `library/busybox`.
+//! let twofold = Uri::from_static("/v2/library%2Fbusybox/manifests/latest");
+//! assert_eq!(Route::parse(&Method::GET, &twofold), Err(RouteError::NotCanonical));
+//! # Ok::<(), RouteError>(())
+//! ```
 
+mod endpoint;
 mod error;
+mod grammar;
+mod query;
 mod route;
+mod target;
 
+pub use endpoint::{Action, Endpoint};
 pub use error::{ErrorCode, error_body};
-pub use route::{Action, Endpoint, Route, RouteError};
+pub use grammar::{is_digest, is_name, is_tag};
+pub use route::{Route, RouteError};

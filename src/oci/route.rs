@@ -1,62 +1,24 @@
-use http::{Method, Request, StatusCode, Uri, uri::PathAndQuery};
+use std::fmt;
 
-use super::ErrorCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, uri::PathAndQuery};
 
-/// A request parsed by the OCI distribution-spec.
+use super::query::{Query, Span};
+use super::target::Target;
+use super::{Action, Endpoint, ErrorCode};
+
+/// A request parsed by the OCI distribution-spec. Its parts are read where the target has them;
+/// `Clone` copies none of them. `Display` is the target again, built from the parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     target: PathAndQuery,
     endpoint: Endpoint,
     action: Action,
-    repository: (u16, u16),
-    reference: (u16, u16),
-    registry: Option<Box<str>>,
-    mount_from: Option<Box<str>>,
-    tags: Vec<Box<str>>,
-}
-
-/// The endpoints of the distribution-spec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Endpoint {
-    /// `/v2/` (end-1).
-    Base,
-    /// `/v2/<name>/blobs/<digest>` (end-2, end-10).
-    Blob,
-    /// `/v2/<name>/manifests/<reference>` (end-3, end-7, end-9).
-    Manifest,
-    /// `/v2/<name>/blobs/uploads/` (end-4, end-11).
-    UploadStart,
-    /// `/v2/<name>/blobs/uploads/<session>` (end-5, end-6, end-13, end-14).
-    Upload,
-    /// `/v2/<name>/tags/list` (end-8).
-    Tags,
-    /// `/v2/<name>/referrers/<digest>` (end-12).
-    Referrers,
-    /// `/v2/_catalog`, Docker's.
-    Catalog,
-    /// Not under `/v2/`: no OCI route at all.
-    Outside,
-}
-
-/// What a request does, as a policy names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Action {
-    /// Asks for the API itself (`/v2/`).
-    Probe,
-    /// Reads a manifest or blob, or a manifest's referrers.
-    Pull,
-    /// Writes a manifest or blob.
-    Push,
-    /// Deletes a manifest, tag or blob.
-    Delete,
-    /// Lists the tags of a repository.
-    List,
-    /// Lists the repositories.
-    Catalog,
-    /// Something outside `/v2/`.
-    Other,
+    slash: bool,
+    mirrored: bool,
+    repository: Span,
+    reference: Span,
+    query: Option<Query>,
 }
 
 /// Why a target under `/v2/` is no route.
@@ -87,26 +49,95 @@ pub enum RouteError {
     /// A query parameter is repeated or cannot be decoded.
     #[error("invalid query")]
     Query,
+    /// The body is a form, from which registries in Go take parameters before the query's.
+    #[error("the body is a form, whose fields could stand for query parameters")]
+    Form,
 }
+
+/// Longer than any route with ten tags and an upload's state in its query. Below 2^15, which the
+/// spans rely on.
+const TARGET_MAX: usize = 16 * 1024;
+
+/// What one Spegel peer tells another, so that it does not ask further.
+const MIRRORED: &str = "x-spegel-mirrored";
 
 impl Route {
     /// Reads a request's method and target.
     ///
     /// # Errors
-    /// What keeps a target under `/v2/` from being one canonical route.
-    pub fn parse(_method: &Method, _uri: &Uri) -> Result<Self, RouteError> {
-        Err(RouteError::UnknownEndpoint)
+    /// What keeps the target from being one canonical route.
+    pub fn parse(method: &Method, uri: &Uri) -> Result<Self, RouteError> {
+        // CONNECT's authority and OPTIONS' `*` are no paths.
+        let target = uri.path_and_query().ok_or(RouteError::NotCanonical)?;
+        if target.as_str().len() > TARGET_MAX {
+            return Err(RouteError::TooLong);
+        }
+        let path = target.path();
+        let parsed = Target::parse(path)?;
+        let query = match target.query() {
+            Some(_) if parsed.endpoint != Endpoint::Outside => {
+                Some(Query::parse(target.as_str(), path.len() + 1)?)
+            }
+            _ => None,
+        };
+        // Names follow `/v2/`, references end the path: their places follow from their lengths.
+        let span = |start: usize, length: usize| match (
+            u16::try_from(start),
+            u16::try_from(start + length),
+        ) {
+            (Ok(start), Ok(end)) => Span::new(start, end),
+            _ => Span::default(),
+        };
+        Ok(Self {
+            endpoint: parsed.endpoint,
+            action: parsed.endpoint.action(method)?,
+            slash: parsed.slash,
+            mirrored: false,
+            repository: span("/v2/".len(), parsed.repository.len()),
+            reference: span(path.len() - parsed.reference.len(), parsed.reference.len()),
+            query,
+            target: target.clone(),
+        })
+    }
+
+    /// Reads a request's method, target and headers.
+    ///
+    /// # Errors
+    /// As [`Route::parse`], and [`RouteError::Form`].
+    pub fn parse_with_headers(
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Self, RouteError> {
+        let mut route = Self::parse(method, uri)?;
+        route.mirrored = headers
+            .get(MIRRORED)
+            .is_some_and(|value| value.as_bytes() == b"true");
+        let named_by_query = match route.endpoint {
+            Endpoint::UploadStart => true,
+            Endpoint::Manifest => route.action == Action::Push,
+            _ => false,
+        };
+        if named_by_query
+            && headers
+                .get_all(CONTENT_TYPE)
+                .iter()
+                .any(|value| is_form(value.as_bytes()))
+        {
+            return Err(RouteError::Form);
+        }
+        Ok(route)
     }
 
     /// The route of `request`: the one in its extensions, else parsed and put there.
     ///
     /// # Errors
-    /// As [`Route::parse`].
+    /// As [`Route::parse_with_headers`].
     pub fn of<B>(request: &mut Request<B>) -> Result<Self, RouteError> {
         if let Some(route) = request.extensions().get::<Self>() {
             return Ok(route.clone());
         }
-        let route = Self::parse(request.method(), request.uri())?;
+        let route = Self::parse_with_headers(request.method(), request.uri(), request.headers())?;
         request.extensions_mut().insert(route.clone());
         Ok(route)
     }
@@ -121,29 +152,77 @@ impl Route {
         self.action
     }
 
-    /// The repository's name, without a host.
-    pub fn repository(&self) -> Option<&str> {
-        self.part(self.repository)
+    /// The path, which is canonical.
+    pub fn path(&self) -> &str {
+        self.target.path()
     }
 
-    /// The tag, digest or upload session at the end of the path.
+    /// The repository's name, without a host.
+    pub fn repository(&self) -> Option<&str> {
+        self.repository.of(self.target.path())
+    }
+
+    /// The tag, digest, upload session or extension at the end of the path.
     pub fn reference(&self) -> Option<&str> {
-        self.part(self.reference)
+        self.reference.of(self.target.path())
+    }
+
+    /// The tag at the end of a manifest's path.
+    pub fn tag(&self) -> Option<&str> {
+        let reference = self.reference()?;
+        (self.endpoint == Endpoint::Manifest && !reference.contains(':')).then_some(reference)
+    }
+
+    /// The digest of what the path names: a blob, a manifest, or the subject of referrers.
+    pub fn digest(&self) -> Option<&str> {
+        let reference = self.reference()?;
+        let named = match self.endpoint {
+            Endpoint::Blob | Endpoint::Referrers => true,
+            Endpoint::Manifest => reference.contains(':'),
+            _ => false,
+        };
+        named.then_some(reference)
     }
 
     /// The upstream registry that containerd's `?ns=` names.
     pub fn registry(&self) -> Option<&str> {
-        self.registry.as_deref()
+        self.value(|query| query.registry)
+    }
+
+    /// The digest of the blob that a mount asks for (`?mount=…`).
+    pub fn mount(&self) -> Option<&str> {
+        self.value(|query| query.mount)
     }
 
     /// The second repository that a mount reads from (`?mount=…&from=…`).
     pub fn mount_from(&self) -> Option<&str> {
-        self.mount_from.as_deref()
+        self.value(|query| query.from)
+    }
+
+    /// The digest of the blob that an upload is or becomes (`?digest=…`).
+    pub fn upload_digest(&self) -> Option<&str> {
+        self.value(|query| query.digest)
     }
 
     /// The tags that a manifest's push by digest sets (`?tag=a&tag=b`).
     pub fn query_tags(&self) -> impl Iterator<Item = &str> {
-        self.tags.iter().map(AsRef::as_ref)
+        let target = self.target.as_str();
+        self.query.iter().flat_map(move |query| {
+            let tags = query.tags().iter();
+            tags.filter_map(move |tag| query.value(target, *tag))
+        })
+    }
+
+    /// Every tag that the request names, in the path and in the query.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tag().into_iter().chain(self.query_tags())
+    }
+
+    /// Whether a Spegel peer passed the request on (`X-Spegel-Mirrored: true`). Anybody can send
+    /// that header, so nothing may be granted for it. False after [`Route::parse`], which sees no
+    /// headers.
+    pub fn is_mirrored(&self) -> bool {
+        self.mirrored
     }
 
     /// The code with which a registry says that what is asked for is not there.
@@ -155,40 +234,42 @@ impl Route {
         }
     }
 
-    fn part(&self, (start, end): (u16, u16)) -> Option<&str> {
-        let text = &self.target.path()[usize::from(start)..usize::from(end)];
-        (!text.is_empty()).then_some(text)
+    fn value(&self, span: fn(&Query) -> Span) -> Option<&str> {
+        let query = self.query.as_ref()?;
+        query.value(self.target.as_str(), span(query))
     }
 }
 
-impl Endpoint {
-    /// The endpoint as a closed-set label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::Blob => "blob",
-            Self::Manifest => "manifest",
-            Self::UploadStart => "upload_start",
-            Self::Upload => "upload",
-            Self::Tags => "tags",
-            Self::Referrers => "referrers",
-            Self::Catalog => "catalog",
-            Self::Outside => "outside",
+fn is_form(content_type: &[u8]) -> bool {
+    let starts = |prefix: &[u8]| {
+        let text = content_type.trim_ascii_start();
+        text.get(..prefix.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    };
+    starts(b"application/x-www-form-urlencoded") || starts(b"multipart/")
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let repository = self.repository().unwrap_or_default();
+        let reference = self.reference().unwrap_or_default();
+        let slash = if self.slash { "/" } else { "" };
+        match self.endpoint {
+            Endpoint::Base => write!(f, "/v2{slash}")?,
+            Endpoint::Catalog => write!(f, "/v2/_catalog{slash}")?,
+            Endpoint::Blob => write!(f, "/v2/{repository}/blobs/{reference}")?,
+            Endpoint::Manifest => write!(f, "/v2/{repository}/manifests/{reference}")?,
+            Endpoint::UploadStart => write!(f, "/v2/{repository}/blobs/uploads{slash}")?,
+            Endpoint::Upload => write!(f, "/v2/{repository}/blobs/uploads/{reference}")?,
+            Endpoint::Tags => write!(f, "/v2/{repository}/tags/list")?,
+            Endpoint::Referrers => write!(f, "/v2/{repository}/referrers/{reference}")?,
+            Endpoint::Extension if repository.is_empty() => write!(f, "/v2/{reference}")?,
+            Endpoint::Extension => write!(f, "/v2/{repository}/{reference}")?,
+            Endpoint::Outside => f.write_str(self.target.path())?,
         }
-    }
-}
-
-impl Action {
-    /// The action as it is written in a policy.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Probe => "probe",
-            Self::Pull => "pull",
-            Self::Push => "push",
-            Self::Delete => "delete",
-            Self::List => "list",
-            Self::Catalog => "catalog",
-            Self::Other => "other",
+        match self.target.query() {
+            Some(query) => write!(f, "?{query}"),
+            None => Ok(()),
         }
     }
 }
@@ -199,6 +280,8 @@ impl RouteError {
         match self {
             Self::UnknownEndpoint => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLong => StatusCode::URI_TOO_LONG,
+            Self::Form => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -207,7 +290,7 @@ impl RouteError {
     pub fn code(self) -> ErrorCode {
         match self {
             Self::Digest => ErrorCode::DigestInvalid,
-            Self::UnknownEndpoint | Self::Method => ErrorCode::Unsupported,
+            Self::UnknownEndpoint | Self::Method | Self::Form => ErrorCode::Unsupported,
             _ => ErrorCode::NameInvalid,
         }
     }

@@ -1,0 +1,230 @@
+//! Names, tags and digests by the grammars of the OCI distribution-spec ("Pulling manifests") and
+//! image-spec (`descriptor.md`, "Digests").
+
+/// The longest name that clients accept: `distribution/reference` has 255 with the host.
+pub(super) const NAME_MAX: usize = 255;
+
+/// Whether `text` is a repository's name:
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`, at most 255 bytes.
+///
+/// ```
+/// assert!(portcullis::oci::is_name("library/foo__bar------baz"));
+/// assert!(!portcullis::oci::is_name("library/foo___bar"));
+/// ```
+pub fn is_name(text: &str) -> bool {
+    // What came before: nothing of the component, an alphanumeric, or that many of one separator.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Before {
+        Nothing,
+        Alphanumeric,
+        Dot,
+        Underscore,
+        TwoUnderscores,
+        Dashes,
+    }
+    let mut before = Before::Nothing;
+    for byte in text.bytes() {
+        before = match (byte, before) {
+            (b'a'..=b'z' | b'0'..=b'9', _) => Before::Alphanumeric,
+            (b'.', Before::Alphanumeric) => Before::Dot,
+            (b'_', Before::Alphanumeric) => Before::Underscore,
+            (b'_', Before::Underscore) => Before::TwoUnderscores,
+            (b'-', Before::Alphanumeric | Before::Dashes) => Before::Dashes,
+            (b'/', Before::Alphanumeric) => Before::Nothing,
+            _ => return false,
+        };
+    }
+    before == Before::Alphanumeric && text.len() <= NAME_MAX
+}
+
+/// Whether `text` is a tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+pub fn is_tag(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let head = bytes
+        .first()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let tail = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    head && bytes.len() <= 128 && bytes.iter().all(tail)
+}
+
+/// Whether `text` is a digest, `algorithm:encoded`. Those of the registered algorithms have their
+/// one length, in lower-case hexadecimal; the others are by the general grammar,
+/// `[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+`.
+pub fn is_digest(text: &str) -> bool {
+    let Some((algorithm, encoded)) = text.split_once(':') else {
+        return false;
+    };
+    match algorithm {
+        "sha256" | "blake3" => is_lower_hex(encoded, 64),
+        "sha512" => is_lower_hex(encoded, 128),
+        _ => is_algorithm(algorithm) && is_encoded(encoded),
+    }
+}
+
+fn is_lower_hex(text: &str, length: usize) -> bool {
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == length && text.bytes().all(hex)
+}
+
+fn is_algorithm(text: &str) -> bool {
+    text.split(['+', '.', '_', '-']).all(|component| {
+        let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
+        !component.is_empty() && component.bytes().all(known)
+    })
+}
+
+fn is_encoded(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-');
+    (1..=256).contains(&text.len()) && text.bytes().all(known)
+}
+
+/// An upload's session as the registries in use make it: `[a-zA-Z0-9-_.=]+`, no dot segment.
+pub(super) fn is_session(text: &str) -> bool {
+    let known =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'=');
+    !text.is_empty() && text != "." && text != ".." && text.bytes().all(known)
+}
+
+/// An upstream registry as `?ns=` has it: a lower-case host, maybe with a port. Upper case and a
+/// final dot are other spellings of the same host, which a rule might not have been written for.
+pub(super) fn is_registry(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, after)) => {
+                let address = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b':' | b'.');
+                if host.is_empty() || !host.bytes().all(address) {
+                    return false;
+                }
+                (
+                    None,
+                    after
+                        .strip_prefix(':')
+                        .or((!after.is_empty()).then_some("")),
+                )
+            }
+            None => return false,
+        },
+        None => match text.split_once(':') {
+            Some((host, port)) => (Some(host), Some(port)),
+            None => (Some(text), None),
+        },
+    };
+    let is_label = |label: &str| {
+        let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(known)
+    };
+    let port_ok = |port: &str| {
+        (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    text.len() <= NAME_MAX
+        && host.is_none_or(|host| host.split('.').all(is_label))
+        && port.is_none_or(port_ok)
+}
+
+/// `_<extension>` as it begins an extension's path.
+pub(super) fn is_extension(text: &str) -> bool {
+    text.strip_prefix('_').is_some_and(is_extension_part)
+}
+
+/// A component or module of an extension's path.
+pub(super) fn is_extension_part(text: &str) -> bool {
+    is_name(text) && !text.contains('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_by_the_grammar() {
+        for name in [
+            "a",
+            "a/b",
+            "a0.b",
+            "a_b",
+            "a__b",
+            "foo__bar------baz",
+            "manifests/tags/list/blobs",
+        ] {
+            assert!(is_name(name), "{name}");
+        }
+        let long = "a".repeat(256);
+        for text in [
+            "", "/", "a/", "/a", "a//b", "A", "a.", ".a", "a..b", "a._b", "a___b", "_a", "-a",
+            "a-", "a-_b", "a/-b", "é", "a b", "a%2fb", &long,
+        ] {
+            assert!(!is_name(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_are_by_the_grammar() {
+        let long = "t".repeat(128);
+        for tag in ["latest", "_x", "V1.0-rc_1", &long] {
+            assert!(is_tag(tag), "{tag}");
+        }
+        let longer = "t".repeat(129);
+        for text in ["", ".x", "-x", "a:b", "a/b", "é", &longer] {
+            assert!(!is_tag(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_are_by_the_grammar() {
+        let sha256 = format!("sha256:{}", "0f".repeat(32));
+        let sha512 = format!("sha512:{}", "0f".repeat(64));
+        for digest in [&*sha256, &sha512, "multihash+base58:QmRZ_x=-", "a.b-c:1"] {
+            assert!(is_digest(digest), "{digest}");
+        }
+        for text in [
+            "sha256:",
+            "sha256:0f",
+            &sha256.to_uppercase(),
+            &sha256.replace('f', "F"),
+            "latest",
+            ":x",
+            "a+:x",
+            "a:x:y",
+            "a:",
+            "a:x/y",
+            &format!("{sha256}0"),
+        ] {
+            assert!(!is_digest(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_has_one_spelling() {
+        for host in [
+            "docker.io",
+            "localhost:5000",
+            "10.0.0.1:80",
+            "[::1]:5000",
+            "[::1]",
+            "a_b.c",
+        ] {
+            assert!(is_registry(host), "{host}");
+        }
+        for text in [
+            "",
+            "Docker.io",
+            "docker.io.",
+            ".io",
+            "a..b",
+            "a:",
+            "a:x",
+            "a:123456",
+            "a/b",
+            "[::1",
+            "[]",
+            "[::1]x",
+            "a b",
+            "-a",
+        ] {
+            assert!(!is_registry(text), "{text}");
+        }
+    }
+}
