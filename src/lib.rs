@@ -34,6 +34,7 @@
 //! | `rate` | byte-rate limits |
 //! | `config` | the configuration file |
 //! | `metrics` | counters and gauges through the `metrics` facade |
+//! | `json-log` | a fast JSON format for `tracing-subscriber` |
 //! | `axum` | `axum::serve` integration |
 //! | `aws-lc-rs`, `ring` | the cryptography behind `tls` and `crl` |
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -40,7 +40,12 @@ impl Figures {
     }
 
     /// Begins a row; set its peers and target on what this returns.
-    pub(crate) fn row(&mut self, name: impl Into<String>, unit: &'static str, ours: f64) -> &mut Row {
+    pub(crate) fn row(
+        &mut self,
+        name: impl Into<String>,
+        unit: &'static str,
+        ours: f64,
+    ) -> &mut Row {
         self.rows.push(Row {
             name: name.into(),
             unit,

@@ -62,6 +62,8 @@ mod event;
 mod future;
 mod health;
 mod hex;
+#[cfg(feature = "json-log")]
+mod json;
 mod layer;
 mod meters;
 pub(crate) mod metrics;
@@ -72,6 +74,8 @@ mod text;
 
 pub use body::{RequestBody, ResponseBody};
 pub use future::ResponseFuture;
+#[cfg(feature = "json-log")]
+pub use json::Json;
 pub use layer::AccessLogLayer;
 pub use record::{Cut, Record};
 pub use service::AccessLog;

@@ -4,7 +4,9 @@ use std::fmt::Write;
 /// `text` fit for a log line: nothing in it can end the line, move a terminal's cursor or turn the
 /// reading direction, and it takes at most `limit` bytes and the sign that some were left out.
 pub(super) fn printable(text: &str, limit: usize) -> Cow<'_, str> {
-    if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    // A loop without an early end is compiled to vector instructions.
+    let plain = |clean, byte| clean & matches!(byte, b' '..=b'~');
+    if text.len() <= limit && text.bytes().fold(true, plain) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(limit.min(text.len()) + 16);
@@ -28,9 +30,10 @@ pub(super) fn printable(text: &str, limit: usize) -> Cow<'_, str> {
 /// [`printable`] of bytes that are UTF-8 in good requests only.
 pub(super) fn printable_bytes(bytes: &[u8], limit: usize) -> Cow<'_, str> {
     // Longer input is cut anyway, so its tail need not be looked at.
-    match String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 4)]) {
-        Cow::Borrowed(text) => printable(text, limit),
-        Cow::Owned(text) => Cow::Owned(printable(&text, limit).into_owned()),
+    let bytes = &bytes[..bytes.len().min(limit + 4)];
+    match str::from_utf8(bytes) {
+        Ok(text) => printable(text, limit),
+        Err(_) => Cow::Owned(printable(&String::from_utf8_lossy(bytes), limit).into_owned()),
     }
 }
 

@@ -1,0 +1,129 @@
+//! A 1 GiB body through hyper over loopback, bare and behind the whole stack.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tower::{Service, ServiceBuilder, service_fn};
+
+use crate::cases::{self, whole};
+use crate::figures::Figures;
+
+const LENGTH: u64 = 1 << 30;
+const FRAME: usize = 64 << 10;
+const ROUNDS: usize = 7;
+
+/// Adds the row.
+pub(crate) fn measure(runtime: &Runtime, figures: &mut Figures) {
+    let bare = service_fn(blob::<Incoming>);
+    let connection = cases::connection();
+    let gated = ServiceBuilder::new()
+        .map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            request
+        })
+        .service(whole!(service_fn(blob)));
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..ROUNDS {
+        best[0] = best[0].min(runtime.block_on(transfer(bare)));
+        best[1] = best[1].min(runtime.block_on(transfer(gated.clone())));
+    }
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let [bare, gated] = best.map(|time| (LENGTH >> 20) as f64 / time.as_secs_f64());
+    figures
+        .row(
+            "1 GiB body through the whole stack over loopback",
+            "MiB/s",
+            gated,
+        )
+        .peer("bare body", bare)
+        .ratio_at_least(0.98);
+}
+
+async fn blob<B>(_: Request<B>) -> Result<Response<Blob>, Infallible> {
+    Ok(Response::new(Blob(LENGTH)))
+}
+
+async fn transfer<S, R>(service: S) -> Duration
+where
+    S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    R: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let serving = tokio::spawn(
+        hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(server), TowerToHyperService::new(service)),
+    );
+    let begin = Instant::now();
+    let request = "GET /v2/a/blobs/sha256:\
+        e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 HTTP/1.1\r\n\
+        host: mirror.example\r\nauthorization: Basic Y2k6Y29ycmVjdCBob3JzZQ==\r\n\
+        connection: close\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut buffer = vec![0; 256 << 10];
+    let mut read = 0;
+    loop {
+        let count = client.read(&mut buffer).await.unwrap();
+        if count == 0 {
+            break;
+        }
+        if read == 0 {
+            assert!(
+                buffer.starts_with(b"HTTP/1.1 200"),
+                "the stack refused the transfer"
+            );
+        }
+        read += count as u64;
+    }
+    let time = begin.elapsed();
+    assert!(read > LENGTH, "only {read} bytes came");
+    serving.await.unwrap().unwrap();
+    time
+}
+
+// A body out of memory: the cheapest that there is, so that what the stack adds shows most.
+struct Blob(u64);
+
+impl Body for Blob {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        static ZEROS: [u8; FRAME] = [0; FRAME];
+        if self.0 == 0 {
+            return Poll::Ready(None);
+        }
+        self.0 -= FRAME as u64;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&ZEROS)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0 == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0)
+    }
+}
