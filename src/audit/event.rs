@@ -43,6 +43,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
     let fingerprint = fingerprint
         .as_ref()
         .and_then(|text| str::from_utf8(text).ok());
+    let throttled = record.throttled_time();
     let query = entry.uri.query().and_then(known_query);
     tracing::event!(
         target: TARGET,
@@ -69,7 +70,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         http.response.body.size = entry.sent,
         http.server.request.duration = duration.as_secs_f64(),
         time_to_first_byte = entry.first_byte.map(|time| time.as_secs_f64()),
-        throttled = record.throttled_time().as_secs_f64(),
+        throttled = (!throttled.is_zero()).then_some(throttled.as_secs_f64()),
         tls.protocol.version = tls.map(|tls| tls.version),
         tls.cipher = tls.map(|tls| tls.cipher),
         tls.client.subject = text(peer.map(crate::PeerIdentity::subject), NAME).as_deref(),

@@ -1,9 +1,10 @@
 use std::fmt::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -20,12 +21,17 @@ use tracing_subscriber::registry::LookupSpan;
 /// tracing::info!(answer = 42, "ready");
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Json<T = SystemTime> {
+pub struct Json<T = Utc> {
     timer: T,
 }
 
+/// The system's time in UTC with microseconds: `2026-11-23T22:21:47.000042Z` (RFC 3339).
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Utc;
+
 impl Json {
-    /// Timestamps are the system's, in UTC with microseconds.
+    /// Timestamps are [`Utc`].
     pub fn new() -> Self {
         Self::default()
     }
@@ -62,6 +68,47 @@ where
         line.push_str("}\n");
         writer.write_str(&line)
     }
+}
+
+impl FormatTime for Utc {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let mut text = [0; 27];
+        writer.write_str(rfc3339(SystemTime::now(), &mut text))
+    }
+}
+
+// Years 1970 to 9999; what is before or after is the nearest of those.
+fn rfc3339(time: SystemTime, text: &mut [u8; 27]) -> &str {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs().min(253_402_300_799);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days are counted from 1 March of the year 0, so that a leap day is the last of its year;
+    // 146,097 days are 400 years, and 153 days are five months from March or August.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = 400 * era + year + u64::from(month <= 2);
+    text.copy_from_slice(b"0000-00-00T00:00:00.000000Z");
+    for (from, to, mut value) in [
+        (0, 4, year),
+        (5, 7, month),
+        (8, 10, day),
+        (11, 13, second / 3_600),
+        (14, 16, second / 60 % 60),
+        (17, 19, second % 60),
+        (20, 26, u64::from(since.subsec_micros())),
+    ] {
+        for digit in text[from..to].iter_mut().rev() {
+            *digit += u8::try_from(value % 10).unwrap_or_default();
+            value /= 10;
+        }
+    }
+    // Only ASCII digits were added to ASCII.
+    str::from_utf8(text).unwrap_or_default()
 }
 
 struct Fields<'a>(&'a mut String);
@@ -111,7 +158,8 @@ impl Visit for Fields<'_> {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
-            self.plain(field, value);
+            self.name(field);
+            self.0.push_str(zmij::Buffer::new().format_finite(value));
         } else {
             self.name(field);
             self.0.push_str("null");
@@ -167,9 +215,29 @@ fn is_special(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_time_is_written_by_the_gregorian_calendar() {
+        for (seconds, written) in [
+            (0, "1970-01-01T00:00:00.000042Z"),
+            (68_169_599, "1972-02-28T23:59:59.000042Z"),
+            (68_169_600, "1972-02-29T00:00:00.000042Z"),
+            (951_782_400, "2000-02-29T00:00:00.000042Z"),
+            (951_868_800, "2000-03-01T00:00:00.000042Z"),
+            (1_795_472_507, "2026-11-23T22:21:47.000042Z"),
+            (4_107_542_399, "2100-02-28T23:59:59.000042Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000042Z"),
+            (253_402_300_799, "9999-12-31T23:59:59.000042Z"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(42);
+            assert_eq!(rfc3339(time, &mut [0; 27]), written);
+        }
+    }
 
     proptest! {
         #[test]

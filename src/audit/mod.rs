@@ -75,7 +75,7 @@ mod text;
 pub use body::{RequestBody, ResponseBody};
 pub use future::ResponseFuture;
 #[cfg(feature = "json-log")]
-pub use json::Json;
+pub use json::{Json, Utc};
 pub use layer::AccessLogLayer;
 pub use record::{Cut, Record};
 pub use service::AccessLog;
