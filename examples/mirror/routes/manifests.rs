@@ -1,0 +1,206 @@
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::problem::Problem;
+use super::range::Selection;
+use super::registry::{Call, Registry, empty};
+use super::uploads::DIGEST;
+use crate::store::{Algorithm, Digest, Manifest, ManifestFields, Origin, Store, StoreError};
+
+/// The longest manifest that is taken, in bytes. distribution-spec: at least 4 MB should be.
+pub(crate) const MAX_MANIFEST: usize = 8 * 1024 * 1024;
+
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// GET and HEAD.
+pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    let reference = call.reference()?.to_owned();
+    let manifest = if let Some(pull) = &registry.pull {
+        let pulled = pull.manifest(&repository, &reference).await;
+        pulled.map_err(|error| Problem::Upstream {
+            error,
+            unknown: "MANIFEST_UNKNOWN",
+        })?
+    } else {
+        let read = move |store: &Store| stored(store, &repository, &reference);
+        registry.store.run(read).await?
+    };
+    let digest = manifest.digest.to_string();
+    let etag = format!("\"{digest}\"");
+    let length = manifest.content.len() as u64;
+    let condition = Selection::of(call.request.headers(), &etag, length);
+    let headers = [
+        (CONTENT_TYPE, manifest.media_type),
+        (DIGEST, digest),
+        (ETAG, etag),
+    ];
+    if condition == Selection::Unchanged {
+        return Ok(empty(StatusCode::NOT_MODIFIED, headers));
+    }
+    Ok((headers, manifest.content).into_response())
+}
+
+/// PUT, by tag or by digest; by digest with tags in the query.
+pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    let reference = call.reference()?.to_owned();
+    let by_digest = reference.contains(':').then(|| reference.parse());
+    let expected: Option<Digest> = by_digest.transpose()?;
+    let mut tags: Vec<String> = call.route.query_tags().map(str::to_owned).collect();
+    if expected.is_none() {
+        tags = vec![reference];
+    }
+    let (parts, body) = call.request.into_parts();
+    let content = read(&parts.headers, body).await?;
+    let fields = ManifestFields::parse(&content)
+        .map_err(|error| Problem::ManifestInvalid(error.to_string()))?;
+    let media_type = media_type(&parts.headers, &fields)?;
+    let algorithm = expected
+        .as_ref()
+        .map_or(Algorithm::default(), Digest::algorithm);
+    let digest = Digest::of(algorithm, &content);
+    if let Some(expected) = expected.filter(|expected| *expected != digest) {
+        let actual = digest;
+        return Err(StoreError::DigestMismatch { expected, actual }.into());
+    }
+    let subject = subject(&fields)?;
+    // Behind a mirror the blobs may be upstream: they come when they are asked for.
+    let complete = registry.pull.is_none();
+    let manifest = Manifest {
+        digest: digest.clone(),
+        media_type,
+        content,
+    };
+    let names = tags.clone();
+    let name = repository.clone();
+    let missing = registry
+        .store
+        .run(move |store| keep(store, &name, &manifest, &fields, &names, complete))
+        .await?;
+    if !missing.is_empty() {
+        return Err(Problem::ManifestBlobUnknown(missing));
+    }
+    let headers = [
+        (LOCATION, format!("/v2/{repository}/manifests/{digest}")),
+        (DIGEST, digest.to_string()),
+    ];
+    let mut response = empty(StatusCode::CREATED, headers);
+    let headers = response.headers_mut();
+    // Tags and digests are ASCII.
+    for value in tags
+        .into_iter()
+        .filter_map(|tag| HeaderValue::try_from(tag).ok())
+    {
+        headers.append(TAG, value);
+    }
+    if let Some(value) = subject.and_then(|digest| HeaderValue::try_from(digest.to_string()).ok()) {
+        headers.insert(SUBJECT, value);
+    }
+    Ok(response)
+}
+
+/// DELETE: a tag alone, or a manifest with its tags.
+pub(super) async fn delete(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    let reference = call.reference()?.to_owned();
+    let delete = move |store: &Store| match reference.parse() {
+        Ok(digest) => store.delete_manifest(&repository, &digest),
+        Err(_) => store.delete_tag(&repository, &reference),
+    };
+    registry.store.run(delete).await?;
+    Ok(empty(StatusCode::ACCEPTED, []))
+}
+
+fn stored(store: &Store, repository: &str, reference: &str) -> Result<Manifest, StoreError> {
+    let digest = if let Ok(digest) = reference.parse() {
+        digest
+    } else {
+        let tag = store.tag(repository, reference)?;
+        tag.ok_or(StoreError::ManifestUnknown)?.digest
+    };
+    store.manifest(repository, &digest)
+}
+
+/// Stores the manifest and its tags; returns the blobs that it lacks instead, if it does.
+fn keep(
+    store: &Store,
+    repository: &str,
+    manifest: &Manifest,
+    fields: &ManifestFields,
+    tags: &[String],
+    complete: bool,
+) -> Result<Vec<String>, StoreError> {
+    if complete {
+        let mut missing = Vec::new();
+        for descriptor in fields.needed_blobs() {
+            let known = match descriptor.digest.parse() {
+                Ok(digest) => store.has_blob(repository, &digest)?,
+                Err(_) => false,
+            };
+            if !known {
+                missing.push(descriptor.digest.clone());
+            }
+        }
+        if !missing.is_empty() {
+            return Ok(missing);
+        }
+    }
+    store.put_manifest(repository, manifest, fields)?;
+    for tag in tags {
+        store.put_tag(repository, tag, &manifest.digest, Origin::Push)?;
+    }
+    Ok(Vec::new())
+}
+
+async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    let announced = announced.and_then(|text| text.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_MANIFEST) {
+        return Err(Problem::ManifestTooLarge);
+    }
+    match Limited::new(body, MAX_MANIFEST).collect().await {
+        Ok(collected) => Ok(collected.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::ManifestTooLarge),
+        Err(_) => Err(Problem::BodyCut),
+    }
+}
+
+/// What the client says the manifest is, which must be what the manifest says.
+fn media_type(headers: &HeaderMap, fields: &ManifestFields) -> Result<String, Problem> {
+    let invalid = |text: &str| Problem::ManifestInvalid(text.to_owned());
+    let header = headers.get(CONTENT_TYPE).map(HeaderValue::to_str);
+    let header = header
+        .transpose()
+        .map_err(|_| invalid("Content-Type is not ASCII"))?;
+    // distribution-spec: parameters should be ignored.
+    let header = header.map(|text| text.split(';').next().unwrap_or(text).trim());
+    let own = fields.media_type.as_deref();
+    let media_type = match (header, own) {
+        (Some(header), Some(own)) if header != own => {
+            return Err(invalid("its mediaType is not the Content-Type"));
+        }
+        (Some(text), _) | (None, Some(text)) => text,
+        (None, None) if fields.manifests.is_some() => "application/vnd.oci.image.index.v1+json",
+        (None, None) => "application/vnd.oci.image.manifest.v1+json",
+    };
+    if media_type.is_empty() || HeaderValue::from_str(media_type).is_err() {
+        return Err(invalid("its media type cannot stand in a header"));
+    }
+    Ok(media_type.to_owned())
+}
+
+fn subject(fields: &ManifestFields) -> Result<Option<Digest>, Problem> {
+    let subject = fields
+        .subject
+        .as_ref()
+        .map(|subject| subject.digest.parse());
+    let subject = subject.transpose();
+    subject.map_err(|_| Problem::ManifestInvalid("its subject has no valid digest".to_owned()))
+}

@@ -1,0 +1,109 @@
+use axum::http::HeaderMap;
+use axum::http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
+
+/// Which bytes of a representation are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// All of them.
+    Whole,
+    /// From the first up to, not with, the second.
+    Part(u64, u64),
+    /// None: the client has the representation.
+    Unchanged,
+    /// The range lies outside.
+    Unsatisfiable,
+}
+
+impl Selection {
+    /// Reads the conditions and the range of a GET (RFC 9110 §13.2.2).
+    ///
+    /// What is no single range of bytes is ignored, as RFC 9110 §14.2 lets a server do.
+    pub(super) fn of(headers: &HeaderMap, etag: &str, length: u64) -> Self {
+        if lists(headers, etag) {
+            return Self::Unchanged;
+        }
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let Some(range) = text(RANGE) else {
+            return Self::Whole;
+        };
+        // RFC 9110 §13.1.5: a date never matches, for there is no Last-Modified here.
+        if headers.contains_key(IF_RANGE) && text(IF_RANGE) != Some(etag) {
+            return Self::Whole;
+        }
+        Self::parse(range, length)
+    }
+
+    fn parse(range: &str, length: u64) -> Self {
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            // More than 64 bits is beyond every end.
+            digits.then(|| text.parse().unwrap_or(u64::MAX))
+        };
+        let Some((unit, set)) = range.split_once('=') else {
+            return Self::Whole;
+        };
+        let Some((first, last)) = set.trim().split_once('-') else {
+            return Self::Whole;
+        };
+        if !unit.eq_ignore_ascii_case("bytes") {
+            return Self::Whole;
+        }
+        let (start, end) = match (first, last) {
+            ("", suffix) => match number(suffix) {
+                None => return Self::Whole,
+                Some(suffix) => (length.saturating_sub(suffix), length),
+            },
+            (first, "") => match number(first) {
+                None => return Self::Whole,
+                Some(first) => (first, length),
+            },
+            (first, last) => match number(first).zip(number(last)) {
+                Some((first, last)) if first <= last => (first, last.saturating_add(1).min(length)),
+                _ => return Self::Whole,
+            },
+        };
+        if start < end {
+            Self::Part(start, end)
+        } else {
+            Self::Unsatisfiable
+        }
+    }
+}
+
+fn lists(headers: &HeaderMap, etag: &str) -> bool {
+    let values = headers.get_all(IF_NONE_MATCH).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    let mut tags = texts.flat_map(|text| text.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_selects_what_rfc_9110_says() {
+        for (range, expected) in [
+            ("bytes=0-0", Selection::Part(0, 1)),
+            ("bytes=2-", Selection::Part(2, 10)),
+            ("bytes=-3", Selection::Part(7, 10)),
+            ("bytes=-30", Selection::Part(0, 10)),
+            ("bytes=3-99", Selection::Part(3, 10)),
+            ("Bytes=9-9", Selection::Part(9, 10)),
+            ("bytes=10-", Selection::Unsatisfiable),
+            ("bytes=10-20", Selection::Unsatisfiable),
+            ("bytes=-0", Selection::Unsatisfiable),
+            ("bytes=99999999999999999999999-", Selection::Unsatisfiable),
+            ("bytes=5-4", Selection::Whole),
+            ("bytes=0-1,3-4", Selection::Whole),
+            ("bytes=+1-2", Selection::Whole),
+            ("bytes=a-b", Selection::Whole),
+            ("bytes=-", Selection::Whole),
+            ("bytes 0-1", Selection::Whole),
+            ("items=0-1", Selection::Whole),
+        ] {
+            assert_eq!(Selection::parse(range, 10), expected, "{range}");
+        }
+        assert_eq!(Selection::parse("bytes=0-", 0), Selection::Unsatisfiable);
+    }
+}

@@ -1,0 +1,115 @@
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use http_body::Body as _;
+use portcullis::oci::{Endpoint, Route};
+
+use super::problem::Problem;
+use super::query::Query;
+use super::{blobs, listing, manifests, uploads};
+use crate::store::{Store, Uploads};
+use crate::upstream::PullThrough;
+
+/// What the handlers share. `Clone` costs a few `Arc`s.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    pub(crate) store: Store,
+    pub(crate) uploads: Uploads,
+    pub(crate) pull: Option<PullThrough>,
+}
+
+/// A request under `/v2/`, read.
+pub(super) struct Call {
+    pub(super) route: Route,
+    pub(super) query: Query,
+    pub(super) request: Request,
+}
+
+/// The registry as a service for any server.
+pub(crate) fn router(registry: Registry) -> Router {
+    Router::new()
+        .route("/v2", any(answer))
+        .route("/v2/", any(answer))
+        .route("/v2/{*path}", any(answer))
+        .fallback(|| async { Problem::NotFound })
+        .with_state(registry)
+}
+
+async fn answer(State(registry): State<Registry>, request: Request) -> Response {
+    let head = request.method() == Method::HEAD;
+    let answered = dispatch(&registry, request).await;
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+    response.headers_mut().insert(
+        HeaderName::from_static("docker-distribution-api-version"),
+        HeaderValue::from_static("registry/2.0"),
+    );
+    if head {
+        response = without_body(response);
+    }
+    response
+}
+
+async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response, Problem> {
+    let call = Call {
+        route: Route::of(&mut request)?,
+        query: Query::parse(request.uri())?,
+        request,
+    };
+    let reads = [Method::GET, Method::HEAD].contains(call.request.method());
+    match (call.route.endpoint(), call.request.method().as_str()) {
+        (Endpoint::Base, _) if reads => Ok(axum::Json(serde_json::json!({})).into_response()),
+        (Endpoint::Blob, _) if reads => blobs::get(registry, call).await,
+        (Endpoint::Blob, "DELETE") => blobs::delete(registry, call).await,
+        (Endpoint::Manifest, _) if reads => manifests::get(registry, call).await,
+        (Endpoint::Manifest, "PUT") => manifests::put(registry, call).await,
+        (Endpoint::Manifest, "DELETE") => manifests::delete(registry, call).await,
+        (Endpoint::UploadStart, "POST") => uploads::start(registry, call).await,
+        (Endpoint::Upload, _) if reads => uploads::status(registry, call).await,
+        (Endpoint::Upload, "PATCH") => uploads::append(registry, call).await,
+        (Endpoint::Upload, "PUT") => uploads::finish(registry, call).await,
+        (Endpoint::Upload, "DELETE") => uploads::cancel(registry, call).await,
+        (Endpoint::Tags, _) if reads => listing::tags(registry, call).await,
+        (Endpoint::Referrers, _) if reads => listing::referrers(registry, call).await,
+        (Endpoint::Catalog, _) if reads => listing::catalog(registry, call).await,
+        _ => Err(Problem::Method),
+    }
+}
+
+impl Call {
+    /// The repository, which every route with a handler that asks for it has.
+    pub(super) fn repository(&self) -> Result<String, Problem> {
+        let name = self.route.repository().ok_or(Problem::NotFound)?;
+        Ok(name.to_owned())
+    }
+
+    /// The tag, digest or session at the end of the path.
+    pub(super) fn reference(&self) -> Result<&str, Problem> {
+        self.route.reference().ok_or(Problem::NotFound)
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.request.method() == Method::HEAD
+    }
+}
+
+/// An answer without a body.
+pub(super) fn empty<const N: usize>(
+    status: StatusCode,
+    headers: [(HeaderName, String); N],
+) -> Response {
+    (status, headers, Body::empty()).into_response()
+}
+
+/// The answer to a HEAD: the headers of a GET. HTTP/2 would otherwise send the body.
+fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        let headers = &mut parts.headers;
+        headers.entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(parts, Body::empty())
+}

@@ -1,0 +1,190 @@
+use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::Response;
+
+use super::problem::Problem;
+use super::receive::receive;
+use super::registry::{Call, Registry, empty};
+use crate::store::{Algorithm, Digest, Incoming, Lease, StoreError};
+
+pub(super) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// POST: mounts a blob, takes a whole one, or begins an upload.
+pub(super) async fn start(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    if let Some(digest) = call.query.get("mount") {
+        let digest: Digest = digest.parse()?;
+        // Without `from` it would be mounted from anywhere: whoever knows a digest would have it.
+        if let Some(from) = call.route.mount_from() {
+            let (to, from, blob) = (repository.clone(), from.to_owned(), digest.clone());
+            let mount = move |store: &crate::store::Store| store.mount_blob(&to, &from, &blob);
+            if registry.store.run(mount).await? {
+                return Ok(created(&repository, &digest));
+            }
+        }
+    } else if let Some(digest) = call.query.get("digest") {
+        let digest: Digest = digest.parse()?;
+        return monolithic(registry, call, repository, digest).await;
+    }
+    let algorithm = call.query.get("digest-algorithm").map(str::parse);
+    let algorithm = algorithm.transpose()?.unwrap_or(Algorithm::default());
+    let id = registry
+        .uploads
+        .start(repository.clone(), algorithm)
+        .await?;
+    Ok(progress(StatusCode::ACCEPTED, &repository, &id, 0))
+}
+
+async fn monolithic(
+    registry: &Registry,
+    call: Call,
+    repository: String,
+    digest: Digest,
+) -> Result<Response, Problem> {
+    let algorithm = digest.algorithm();
+    let temporary = move |store: &crate::store::Store| Incoming::temporary(store, algorithm);
+    let incoming = registry.store.run(temporary).await?;
+    let body = call.request.into_body();
+    let (incoming, received) = receive(&registry.store, body, incoming, None).await;
+    received?;
+    let mut incoming = incoming.ok_or(Problem::BodyCut)?;
+    let (to, expected) = (repository.clone(), digest.clone());
+    let commit = move |store: &crate::store::Store| incoming.commit(store, &to, &expected);
+    registry.store.run(commit).await?;
+    Ok(created(&repository, &digest))
+}
+
+/// GET: how far the upload has come.
+pub(super) async fn status(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    let id = call.reference()?;
+    let length = registry.uploads.length(&repository, id).await?;
+    Ok(progress(StatusCode::NO_CONTENT, &repository, id, length))
+}
+
+/// PATCH: one chunk, or all of it as a stream.
+pub(super) async fn append(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    let id = call.reference()?.to_owned();
+    let (mut lease, received) = write(registry, call, &repository, &id).await?;
+    received?;
+    let length = lease.as_mut().length();
+    Ok(progress(StatusCode::ACCEPTED, &repository, &id, length))
+}
+
+/// PUT: the last chunk, if there is one, and the digest of the whole.
+pub(super) async fn finish(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    let id = call.reference()?.to_owned();
+    let digest = call.query.get("digest").ok_or(Problem::DigestMissing)?;
+    let digest: Digest = digest.parse()?;
+    let (mut lease, received) = write(registry, call, &repository, &id).await?;
+    received?;
+    let (to, expected) = (repository.clone(), digest.clone());
+    let committed = registry
+        .store
+        .run(move |store| lease.as_mut().commit(store, &to, &expected))
+        .await;
+    // Content that is not what was announced cannot become it: the upload ends here too.
+    if matches!(&committed, Ok(()) | Err(StoreError::DigestMismatch { .. })) {
+        registry.uploads.remove(&repository, &id).await?;
+    }
+    committed?;
+    Ok(created(&repository, &digest))
+}
+
+/// DELETE: gives up.
+pub(super) async fn cancel(registry: &Registry, call: Call) -> Result<Response, Problem> {
+    let repository = call.repository()?;
+    let id = call.reference()?;
+    drop(registry.uploads.lease(&repository, id).await?);
+    registry.uploads.remove(&repository, id).await?;
+    Ok(empty(StatusCode::NO_CONTENT, []))
+}
+
+/// Appends the body to the upload. What arrives of a body that is cut stays, for the client to go
+/// on from; a body that breaks its own word leaves nothing.
+async fn write(
+    registry: &Registry,
+    call: Call,
+    repository: &str,
+    id: &str,
+) -> Result<(Lease, Result<(), Problem>), Problem> {
+    let mut lease = registry.uploads.lease(repository, id).await?;
+    let offset = lease.as_mut().length();
+    let length = chunk(call.request.headers(), offset, || location(repository, id))?;
+    let body = call.request.into_body();
+    let (lease, received) = receive(&registry.store, body, lease, length).await;
+    let Some(mut lease) = lease else {
+        return received.and(Err(Problem::BodyCut));
+    };
+    if matches!(received, Err(Problem::SizeInvalid)) {
+        let truncate = move |_: &crate::store::Store| {
+            lease.as_mut().truncate(offset)?;
+            Ok(lease)
+        };
+        lease = registry.store.run(truncate).await?;
+    }
+    Ok((lease, received))
+}
+
+/// The length that `Content-Range` promises, checked against what the upload has and against
+/// `Content-Length`.
+fn chunk(
+    headers: &HeaderMap,
+    offset: u64,
+    location: impl FnOnce() -> String,
+) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(CONTENT_RANGE) else {
+        return Ok(None);
+    };
+    let range = value.to_str().ok().and_then(|text| text.split_once('-'));
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let (first, last) = range
+        .and_then(|(first, last)| Some((number(first)?, number(last)?)))
+        .filter(|(first, last)| first <= last)
+        .ok_or(Problem::ContentRangeInvalid)?;
+    if first != offset {
+        let location = location();
+        return Err(Problem::OutOfOrder { location, offset });
+    }
+    let length = (last - first).checked_add(1);
+    let length = length.ok_or(Problem::ContentRangeInvalid)?;
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    if announced.is_some_and(|announced| announced.parse() != Ok(length)) {
+        return Err(Problem::SizeInvalid);
+    }
+    Ok(Some(length))
+}
+
+/// `Range` of an upload with this many bytes. None yet is `0-0`, as distribution writes it.
+pub(super) fn range(length: u64) -> String {
+    format!("0-{}", length.saturating_sub(1))
+}
+
+fn location(repository: &str, id: &str) -> String {
+    format!("/v2/{repository}/blobs/uploads/{id}")
+}
+
+fn progress(status: StatusCode, repository: &str, id: &str, length: u64) -> Response {
+    let headers = [
+        (LOCATION, location(repository, id)),
+        (RANGE, range(length)),
+        (UPLOAD, id.to_owned()),
+    ];
+    empty(status, headers)
+}
+
+fn created(repository: &str, digest: &Digest) -> Response {
+    let headers = [
+        (LOCATION, format!("/v2/{repository}/blobs/{digest}")),
+        (DIGEST, digest.to_string()),
+    ];
+    empty(StatusCode::CREATED, headers)
+}

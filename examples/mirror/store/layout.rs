@@ -1,0 +1,126 @@
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::durable;
+use super::error::At as _;
+use super::{Digest, StoreError};
+
+/// A directory with blobs, manifests and tags. `Clone` costs an `Arc`.
+#[derive(Clone, Debug)]
+pub(crate) struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    /// Orders what must not interleave: linking a blob with removing its last link, setting a tag
+    /// with deleting its manifest. Reading takes no lock.
+    changes: Mutex<()>,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens or makes the store in `root` and removes what a crash left behind.
+    ///
+    /// # Errors
+    /// Another process has it open, or the file system refuses.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        for directory in ["", "tmp", "uploads", "blobs", "repositories"] {
+            durable::create_dirs(&root.join(directory))?;
+        }
+        let path = root.join("lock");
+        let lock = File::create(&path).at(&path)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::Locked(root.to_owned()),
+            TryLockError::Error(source) => StoreError::Io { path, source },
+        })?;
+        let store = Self(Arc::new(Inner {
+            root: root.to_owned(),
+            changes: Mutex::new(()),
+            _lock: lock,
+        }));
+        let tmp = store.tmp();
+        for entry in fs::read_dir(&tmp).at(&tmp)? {
+            let path = entry.at(&tmp)?.path();
+            fs::remove_file(&path).at(&path)?;
+        }
+        store.remove_unlinked()?;
+        Ok(store)
+    }
+
+    /// Does blocking work off the runtime's threads.
+    ///
+    /// # Errors
+    /// The work's own, or that the runtime is shutting down.
+    pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    {
+        let store = self.clone();
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::Stopping),
+        }
+    }
+
+    pub(super) fn changes(&self) -> MutexGuard<'_, ()> {
+        // The lock guards files, which a panic leaves as a crash would.
+        self.0
+            .changes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tmp(&self) -> PathBuf {
+        self.0.root.join("tmp")
+    }
+
+    pub(super) fn uploads(&self) -> PathBuf {
+        self.0.root.join("uploads")
+    }
+
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.0.root.join("blobs")
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let mut path = self.blobs();
+        path.extend([digest.algorithm().as_str(), &hex[..2], hex]);
+        path
+    }
+
+    pub(super) fn repositories(&self) -> PathBuf {
+        self.0.root.join("repositories")
+    }
+
+    /// `name` is one that `portcullis::oci::Route` accepted: lower-case components that never begin
+    /// with an underscore or a dot, so it can neither leave the directory nor name a part of
+    /// another repository.
+    pub(super) fn repository(&self, name: &str) -> PathBuf {
+        self.repositories().join(name)
+    }
+
+    pub(super) fn blob_link(&self, repository: &str, digest: &Digest) -> PathBuf {
+        by_digest(self.repository(repository).join("_blobs"), digest)
+    }
+
+    pub(super) fn manifest_file(&self, repository: &str, digest: &Digest) -> PathBuf {
+        by_digest(self.repository(repository).join("_manifests"), digest)
+    }
+
+    pub(super) fn tags_dir(&self, repository: &str) -> PathBuf {
+        self.repository(repository).join("_tags")
+    }
+
+    pub(super) fn referrers_dir(&self, repository: &str, subject: &Digest) -> PathBuf {
+        by_digest(self.repository(repository).join("_referrers"), subject)
+    }
+}
+
+fn by_digest(mut directory: PathBuf, digest: &Digest) -> PathBuf {
+    directory.extend([digest.algorithm().as_str(), digest.hex()]);
+    directory
+}

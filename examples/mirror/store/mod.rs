@@ -1,0 +1,39 @@
+//! The embedded store: content on disk, addressed and verified by digest.
+//!
+//! ```text
+//! DATA/lock                                          held while a process uses the directory
+//! DATA/tmp/                                          files being written; swept at start
+//! DATA/uploads/<session>/{about,data}                uploads under way; they survive a restart
+//! DATA/blobs/<algorithm>/<2>/<hex>                   content, once for all repositories
+//! DATA/repositories/<name>/_blobs/<algorithm>/<hex>      hard link to it: this repository has it
+//! DATA/repositories/<name>/_manifests/<algorithm>/<hex>  a manifest; its media type in `<hex>.type`
+//! DATA/repositories/<name>/_referrers/<subject>/<digest> a descriptor whose `subject` that is
+//! DATA/repositories/<name>/_tags/<tag>                   the digest and where the tag came from
+//! ```
+//!
+//! A file appears under its final name only whole: it is written elsewhere, synced, renamed, and
+//! the directory synced. A blob is served only under a repository that links it, so that knowing a
+//! digest is not enough. The number of hard links is the reference count.
+//!
+//! All functions block; [`Store::run`] takes them off the runtime's threads.
+
+mod blobs;
+mod catalog;
+mod digest;
+mod durable;
+mod error;
+mod incoming;
+mod layout;
+mod manifests;
+mod referrers;
+mod tags;
+mod uploads;
+
+pub(crate) use blobs::Blob;
+pub(crate) use digest::{Algorithm, Digest, DigestError};
+pub(crate) use error::StoreError;
+pub(crate) use incoming::Incoming;
+pub(crate) use layout::Store;
+pub(crate) use manifests::{Descriptor, Manifest, ManifestFields};
+pub(crate) use tags::{Origin, Tag};
+pub(crate) use uploads::{Lease, Uploads};

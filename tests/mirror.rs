@@ -1,0 +1,26 @@
+//! What the mirror example's registry does by the OCI distribution-spec, over real HTTP, with no
+//! gate in front of it. The headings in the tests are the spec's endpoint ids.
+#![cfg(feature = "aws-lc-rs")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../examples/mirror/routes/mod.rs"]
+mod routes;
+#[path = "../examples/mirror/store/mod.rs"]
+mod store;
+#[path = "../examples/mirror/upstream/mod.rs"]
+mod upstream;
+
+#[path = "mirror/blobs.rs"]
+mod blobs;
+#[path = "mirror/listing.rs"]
+mod listing;
+#[path = "mirror/manifests.rs"]
+mod manifests;
+#[path = "mirror/pull.rs"]
+mod pull;
+#[path = "mirror/restart.rs"]
+mod restart;
+#[path = "mirror/support.rs"]
+mod support;
+#[path = "mirror/uploads.rs"]
+mod uploads;

@@ -1,0 +1,275 @@
+//! A registry on loopback, and what the tests say to it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::routes::{Registry, router};
+use crate::store::{Algorithm, Digest, Store, Uploads};
+use crate::upstream::{PullThrough, Upstream, UpstreamOptions};
+
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A server that stops when it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) uploads: Option<Uploads>,
+    client: Client,
+    task: JoinHandle<()>,
+}
+
+/// A directory for a store.
+pub(crate) struct Data(TempDir);
+
+impl Data {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// All files under one of the store's directories.
+    pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut waiting = vec![self.path().join(part)];
+        while let Some(directory) = waiting.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    waiting.push(path);
+                } else {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Server {
+    /// Serves the store in `data`.
+    pub(crate) async fn start(data: &Data) -> Self {
+        let store = open(data).await;
+        let uploads = Uploads::new(store.clone());
+        let registry = Registry {
+            store,
+            uploads: uploads.clone(),
+            pull: None,
+        };
+        let mut server = Self::serve(router(registry)).await;
+        server.uploads = Some(uploads);
+        server
+    }
+
+    /// Serves the store in `data` and, through it, what is at `url`.
+    pub(crate) async fn mirror(data: &Data, url: &str, tag_ttl: Duration) -> Self {
+        provider();
+        let store = open(data).await;
+        let options = UpstreamOptions {
+            url: url.to_owned(),
+            ca: None,
+            realm: None,
+        };
+        let upstream = Upstream::new(&options).unwrap();
+        let registry = Registry {
+            uploads: Uploads::new(store.clone()),
+            pull: Some(PullThrough::new(store.clone(), upstream, tag_ttl)),
+            store,
+        };
+        Self::serve(router(registry)).await
+    }
+
+    /// Serves anything.
+    pub(crate) async fn serve(router: Router) -> Self {
+        provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            address,
+            uploads: None,
+            client: Client::builder().no_proxy().build().unwrap(),
+            task,
+        }
+    }
+
+    /// Stops the server as a crash would, as far as a process can do that to itself.
+    pub(crate) async fn stop(self) {
+        self.task.abort();
+        let address = self.address;
+        drop(self);
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url()))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn head(&self, path: &str) -> Response {
+        self.request(Method::HEAD, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Response {
+        self.request(Method::DELETE, path).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
+        let request = self.request(Method::POST, path).body(body);
+        request.send().await.unwrap()
+    }
+
+    /// Begins an upload; returns where it goes on.
+    pub(crate) async fn begin(&self, repository: &str) -> String {
+        let response = self
+            .post(&format!("/v2/{repository}/blobs/uploads/"), "")
+            .await;
+        assert_eq!(response.status(), 202);
+        header(&response, "location")
+    }
+
+    /// Pushes a blob in one request.
+    pub(crate) async fn push_blob(&self, repository: &str, content: &[u8]) -> Digest {
+        let digest = sha256(content);
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        let response = self.post(&path, content.to_vec()).await;
+        assert_eq!(response.status(), 201);
+        digest
+    }
+
+    pub(crate) async fn put_manifest(
+        &self,
+        repository: &str,
+        reference: &str,
+        media_type: &str,
+        content: &[u8],
+    ) -> Response {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let request = self.request(Method::PUT, &path);
+        let request = request.header("content-type", media_type);
+        request.body(content.to_vec()).send().await.unwrap()
+    }
+
+    /// Pushes an image of one small layer under a tag; returns the manifest's text and digest.
+    pub(crate) async fn push_image(
+        &self,
+        repository: &str,
+        tag: &str,
+        layer: &[u8],
+    ) -> (Vec<u8>, Digest) {
+        let config = b"{}";
+        self.push_blob(repository, config).await;
+        self.push_blob(repository, layer).await;
+        let manifest = image(config, layer, &json!({}));
+        let response = self
+            .put_manifest(repository, tag, MANIFEST, &manifest)
+            .await;
+        assert_eq!(response.status(), 201);
+        let digest = sha256(&manifest);
+        (manifest, digest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Opens the store, as soon as the one before has let go of it.
+async fn open(data: &Data) -> Store {
+    loop {
+        match Store::open(data.path()) {
+            Err(crate::store::StoreError::Locked(_)) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            result => return result.unwrap(),
+        }
+    }
+}
+
+/// An image manifest of one layer, with more fields.
+pub(crate) fn image(config: &[u8], layer: &[u8], more: &Value) -> Vec<u8> {
+    let mut manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor("application/vnd.oci.image.config.v1+json", config),
+        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", layer)],
+    });
+    for (key, value) in more.as_object().unwrap() {
+        manifest[key] = value.clone();
+    }
+    serde_json::to_vec(&manifest).unwrap()
+}
+
+pub(crate) fn descriptor(media_type: &str, content: &[u8]) -> Value {
+    json!({
+        "mediaType": media_type,
+        "digest": sha256(content).to_string(),
+        "size": content.len(),
+    })
+}
+
+pub(crate) fn sha256(content: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha256, content)
+}
+
+pub(crate) fn sha512(content: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha512, content)
+}
+
+/// `length` bytes in which no two places look alike.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let words = std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(length).collect()
+}
+
+pub(crate) fn header(response: &Response, name: &str) -> String {
+    let value = response.headers().get(name);
+    let value = value.unwrap_or_else(|| panic!("no {name} in {:?}", response.headers()));
+    value.to_str().unwrap().to_owned()
+}
+
+/// Asserts an error by status and code, in the form that clients read.
+pub(crate) async fn assert_error(response: Response, status: u16, code: &str) {
+    assert_eq!(response.status(), status);
+    assert_eq!(header(&response, "content-type"), "application/json");
+    assert_eq!(
+        header(&response, "docker-distribution-api-version"),
+        "registry/2.0"
+    );
+    let text = response.text().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["errors"][0]["code"], code, "{text}");
+    assert!(body["errors"][0]["message"].is_string());
+}
+
+fn provider() {
+    // The second test of a process finds it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
