@@ -1,28 +1,138 @@
-//! Every metric of the crate is named here and nowhere else. Without the feature `metrics` each
-//! function does nothing.
-#![cfg_attr(not(feature = "metrics"), allow(clippy::missing_const_for_fn))]
+//! Every metric of the crate is counted here and in the access log's own [`Meters`](super::meters),
+//! and described in the [catalogue](super::catalogue). Without the feature `metrics` each function
+//! does nothing.
+//!
+//! What happens a few times a connection or less is looked up by name; what happens in each request
+//! has its handle kept by who counts it.
+#![allow(
+    dead_code,
+    unused_variables,
+    reason = "each feature calls what it counts"
+)]
+
+use std::time::{Duration, SystemTime};
 
 use crate::Refusal;
 
+/// A request was turned away.
 pub(crate) fn refused(refusal: Refusal) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("portcullis_refusals_total", "reason" => refusal.label()).increment(1);
-    #[cfg(not(feature = "metrics"))]
-    let _ = refusal;
+    {
+        let reason = refusal.label();
+        metrics::counter!("portcullis_refusals_total", "reason" => reason).increment(1);
+        if is_authentication(refusal) {
+            metrics::counter!("portcullis_auth_failures_total", "reason" => reason).increment(1);
+        }
+    }
 }
 
+/// What a value that no file is behind is called: its age tells nothing.
+pub(crate) const FIXED: &str = "fixed";
+
+/// A snapshot was loaded for the first time.
+pub(crate) fn loaded(what: &'static str) {
+    #[cfg(feature = "metrics")]
+    if what != FIXED {
+        metrics::gauge!("portcullis_snapshot_loaded_timestamp_seconds", "what" => what)
+            .set(seconds(SystemTime::now()));
+        metrics::gauge!("portcullis_snapshot_stale", "what" => what).set(0);
+    }
+}
+
+/// A snapshot was loaded again, or could not be.
 pub(crate) fn reloaded(what: &'static str, ok: bool) {
     #[cfg(feature = "metrics")]
-    {
+    if what != FIXED {
         let outcome = if ok { "ok" } else { "failed" };
         metrics::counter!("portcullis_reloads_total", "what" => what, "outcome" => outcome)
             .increment(1);
+        if ok {
+            loaded(what);
+        } else {
+            metrics::gauge!("portcullis_snapshot_stale", "what" => what).set(1);
+        }
     }
-    #[cfg(not(feature = "metrics"))]
-    let _ = (what, ok);
+}
+
+/// A TLS handshake ended, well or not, after this time.
+pub(crate) fn handshaken(outcome: &'static str, time: Duration) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::counter!("portcullis_handshakes_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("portcullis_handshake_duration_seconds").record(time);
+    }
+}
+
+/// How many TLS handshakes are under way.
+pub(crate) fn handshakes_in_flight(count: usize) {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("portcullis_handshakes_in_flight").set(number(count));
+}
+
+/// A CRL came into force. `issuer` is bounded by the operator's own list of CAs.
+pub(crate) fn crl_in_force(
+    issuer: &str,
+    this_update: SystemTime,
+    next_update: Option<SystemTime>,
+    entries: usize,
+) {
+    #[cfg(feature = "metrics")]
+    {
+        let issuer = issuer.to_owned();
+        metrics::gauge!("portcullis_crl_this_update_timestamp_seconds", "issuer" => issuer.clone())
+            .set(seconds(this_update));
+        if let Some(next_update) = next_update {
+            metrics::gauge!(
+                "portcullis_crl_next_update_timestamp_seconds", "issuer" => issuer.clone()
+            )
+            .set(seconds(next_update));
+        }
+        metrics::gauge!("portcullis_crl_entries", "issuer" => issuer).set(number(entries));
+    }
+}
+
+/// A certificate came into force: `server`, or a client CA.
+pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after: SystemTime) {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!(
+        "portcullis_certificate_not_after_timestamp_seconds",
+        "role" => role,
+        "subject" => subject.to_owned()
+    )
+    .set(seconds(not_after));
+}
+
+/// A request did not end as it should.
+pub(super) fn ended_early(outcome: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(1);
 }
 
 #[cfg(feature = "metrics")]
-pub(super) fn ended_early(outcome: &'static str) {
-    metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(1);
+fn is_authentication(refusal: Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::CredentialsMalformed
+            | Refusal::CredentialsUnknown
+            | Refusal::CredentialsExpired
+            | Refusal::CredentialsNotYetValid
+            | Refusal::CredentialsWrongNetwork
+            | Refusal::CredentialsWrongIdentity
+            | Refusal::CertificateMissing
+            | Refusal::CertificateRevoked
+            | Refusal::CertificateExpired
+            | Refusal::RevocationUnknown
+            | Refusal::AuthThrottled { .. }
+    )
+}
+
+#[cfg(feature = "metrics")]
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(feature = "metrics")]
+fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }

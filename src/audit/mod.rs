@@ -56,7 +56,9 @@
 //! # Ok(()) }
 //! ```
 
+mod admin;
 mod body;
+mod catalogue;
 mod entry;
 mod event;
 mod future;
@@ -72,7 +74,11 @@ mod request_id;
 mod service;
 mod text;
 
+pub use admin::{Admin, Readiness};
 pub use body::{RequestBody, ResponseBody};
+#[cfg(feature = "metrics")]
+pub use catalogue::describe_metrics;
+pub use catalogue::{Kind, METRICS, Metric};
 pub use future::ResponseFuture;
 #[cfg(feature = "json-log")]
 pub use json::{Json, Utc};

@@ -44,10 +44,11 @@ pub struct Health {
 impl<T> Watched<T> {
     /// A value that only the program itself changes, by [`Watched::publish`].
     pub fn fixed(value: T) -> Self {
-        Self::named("fixed", value)
+        Self::named(metrics::FIXED, value)
     }
 
     pub(super) fn named(name: &'static str, value: T) -> Self {
+        metrics::loaded(name);
         let generation = 1;
         Self {
             shared: Arc::new(Shared {

@@ -1,0 +1,164 @@
+/// One metric of the crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name, in Prometheus' form.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts, in one sentence.
+    pub help: &'static str,
+}
+
+/// The kinds of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Is what it is now.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        help,
+    }
+}
+
+/// Every metric that this crate emits. The values of labels are closed sets, or bounded by what
+/// the operator configured; none comes from a client.
+pub const METRICS: &[Metric] = &[
+    metric(
+        "portcullis_requests_total",
+        Kind::Counter,
+        &["endpoint", "method", "status"],
+        "Requests that ended, however they ended.",
+    ),
+    metric(
+        "portcullis_requests_unfinished_total",
+        Kind::Counter,
+        &["outcome"],
+        "Requests whose answer was not handed over whole.",
+    ),
+    metric(
+        "portcullis_requests_in_flight",
+        Kind::Gauge,
+        &[],
+        "Requests, with their transfers, that are under way.",
+    ),
+    metric(
+        "portcullis_request_duration_seconds",
+        Kind::Histogram,
+        &["endpoint"],
+        "Time from a request's arrival to the end of its answer's body.",
+    ),
+    metric(
+        "portcullis_body_bytes_total",
+        Kind::Counter,
+        &["direction"],
+        "Bytes of bodies that passed, in from clients and out to them.",
+    ),
+    metric(
+        "portcullis_throttled_seconds",
+        Kind::Histogram,
+        &[],
+        "Time that a request's bodies were held back by limits, of requests that were.",
+    ),
+    metric(
+        "portcullis_refusals_total",
+        Kind::Counter,
+        &["reason"],
+        "Requests that were turned away.",
+    ),
+    metric(
+        "portcullis_auth_failures_total",
+        Kind::Counter,
+        &["reason"],
+        "Requests that were turned away for the credentials or certificate they came with.",
+    ),
+    metric(
+        "portcullis_handshakes_total",
+        Kind::Counter,
+        &["outcome"],
+        "TLS handshakes that ended.",
+    ),
+    metric(
+        "portcullis_handshake_duration_seconds",
+        Kind::Histogram,
+        &[],
+        "Time that a TLS handshake took.",
+    ),
+    metric(
+        "portcullis_handshakes_in_flight",
+        Kind::Gauge,
+        &[],
+        "TLS handshakes that are under way.",
+    ),
+    metric(
+        "portcullis_reloads_total",
+        Kind::Counter,
+        &["what", "outcome"],
+        "Reloads of a snapshot from its files.",
+    ),
+    metric(
+        "portcullis_snapshot_loaded_timestamp_seconds",
+        Kind::Gauge,
+        &["what"],
+        "When the snapshot in force was loaded, as a Unix time.",
+    ),
+    metric(
+        "portcullis_snapshot_stale",
+        Kind::Gauge,
+        &["what"],
+        "1 if the newest reload of the snapshot failed, else 0.",
+    ),
+    metric(
+        "portcullis_crl_this_update_timestamp_seconds",
+        Kind::Gauge,
+        &["issuer"],
+        "When the CRL in force was issued, as a Unix time.",
+    ),
+    metric(
+        "portcullis_crl_next_update_timestamp_seconds",
+        Kind::Gauge,
+        &["issuer"],
+        "When the CRL in force is due to be replaced, as a Unix time.",
+    ),
+    metric(
+        "portcullis_crl_entries",
+        Kind::Gauge,
+        &["issuer"],
+        "Certificates on the CRL in force.",
+    ),
+    metric(
+        "portcullis_certificate_not_after_timestamp_seconds",
+        Kind::Gauge,
+        &["role", "subject"],
+        "When a certificate in use ends, as a Unix time.",
+    ),
+];
+
+/// Gives the installed recorder the kind and the help text of every metric.
+#[cfg(feature = "metrics")]
+pub fn describe_metrics() {
+    for metric in METRICS {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+}
