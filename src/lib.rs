@@ -46,6 +46,8 @@ pub mod config;
 pub mod connection;
 pub mod identity;
 pub mod oci;
+#[cfg(feature = "rate")]
+pub mod rate;
 pub mod refusal;
 pub mod reload;
 pub mod source;

@@ -1,0 +1,206 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tokio::time::Instant;
+
+use crate::audit::Record;
+use crate::{Refusal, Responder};
+
+use super::engine::{Compiled, Engine, Rule};
+use super::gate::Gate;
+use super::keys::Gates;
+use super::pacer::Lane;
+use super::subject::Subject;
+use super::{Direction, Limits};
+
+/// After how many seconds a client may try again whose kind has too many transfers under way.
+const STREAMS_RETRY: u32 = 2;
+
+/// The longest `Retry-After` of a shed request: oras waits 3 s at most, containers/image 60 s.
+const LONGEST_RETRY: u64 = 60;
+
+/// A refused request and the name of the limit that refused it.
+#[derive(Debug)]
+pub(super) struct Denied {
+    pub(super) refusal: Refusal,
+    pub(super) limit: Arc<str>,
+}
+
+/// A transfer under way, counted in the caps on streams until it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Permits(Vec<Permit>);
+
+#[derive(Debug)]
+struct Permit {
+    gates: Arc<Gates>,
+    gate: Arc<Gate>,
+    key: u64,
+}
+
+impl Denied {
+    /// The answer to `request`, noted in its record.
+    pub(super) fn answer<B>(
+        self,
+        responder: &Responder,
+        request: &Request<B>,
+    ) -> Response<Full<Bytes>> {
+        if let Some(record) = Record::of(request.extensions()) {
+            record.explained(format!("limit {}", self.limit));
+        }
+        responder.refuse(self.refusal, request)
+    }
+}
+
+/// Decides whether a request may begin. One with a body always may: clients cannot send it again.
+pub(super) fn admit(
+    engine: &Engine,
+    compiled: &Compiled,
+    subject: &Subject,
+    replayable: bool,
+) -> Result<Permits, Denied> {
+    let now = Instant::now();
+    if replayable {
+        for rule in &compiled.rules {
+            check_quota(engine, rule, subject, &compiled.limits)?;
+        }
+        for (rule, lane) in compiled.shedding(subject, now) {
+            check_wait(rule, &lane, now)?;
+        }
+    }
+    let mut permits = Permits::default();
+    for rule in &compiled.rules {
+        permits.take(rule, subject, &compiled.limits, replayable, now)?;
+    }
+    Ok(permits)
+}
+
+/// Decides whether a response of `length` bytes may begin.
+pub(super) fn admit_transfer(
+    compiled: &Compiled,
+    subject: &Subject,
+    length: u64,
+) -> Result<(), Denied> {
+    for (rule, lane) in compiled.shedding(subject, Instant::now()) {
+        let bound = rule.limit.shed.and_then(|shed| shed.max_transfer);
+        let time = lane.predicted_transfer(length);
+        if bound.is_some_and(|bound| time > bound) {
+            return Err(rate_exceeded(rule, time));
+        }
+    }
+    Ok(())
+}
+
+fn check_quota(
+    engine: &Engine,
+    rule: &Rule,
+    subject: &Subject,
+    limits: &Limits,
+) -> Result<(), Denied> {
+    let (Some(quota), Some(usage)) = (rule.limit.quota, &rule.usage) else {
+        return Ok(());
+    };
+    if !rule.limit.callers.include(subject.principal()) {
+        return Ok(());
+    }
+    let span = engine.calendar.span(quota.window);
+    for charged in subject.charged(rule.limit.key, limits) {
+        if usage.used(rule.gates.key(charged), span) >= quota.bytes {
+            return Err(Denied {
+                refusal: Refusal::QuotaExceeded {
+                    retry_after: span.remaining(),
+                },
+                limit: Arc::clone(&rule.limit.name),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_wait(rule: &Rule, lane: &Lane, now: Instant) -> Result<(), Denied> {
+    let bound = rule.limit.shed.and_then(|shed| shed.max_wait);
+    let wait = lane.predicted_wait(now);
+    if bound.is_some_and(|bound| wait > bound) {
+        return Err(rate_exceeded(rule, wait));
+    }
+    Ok(())
+}
+
+fn rate_exceeded(rule: &Rule, wait: Duration) -> Denied {
+    let seconds = wait.as_secs().saturating_add(1).min(LONGEST_RETRY);
+    Denied {
+        refusal: Refusal::RateExceeded {
+            retry_after: u32::try_from(seconds).unwrap_or(u32::MAX),
+        },
+        limit: Arc::clone(&rule.limit.name),
+    }
+}
+
+impl Compiled {
+    /// The gates of the response whose limits refuse when the wait is too long.
+    fn shedding<'a>(
+        &'a self,
+        subject: &'a Subject,
+        now: Instant,
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, Lane)> {
+        self.counting(subject, Direction::Response)
+            .filter(|rule| rule.limit.shed.is_some())
+            .flat_map(move |rule| {
+                let lanes = self.lanes_of(rule, subject, now);
+                lanes.into_iter().map(move |lane| (rule, lane))
+            })
+    }
+}
+
+impl Permits {
+    fn take(
+        &mut self,
+        rule: &Rule,
+        subject: &Subject,
+        limits: &Limits,
+        refusable: bool,
+        now: Instant,
+    ) -> Result<(), Denied> {
+        let Some(most) = rule.limit.max_streams else {
+            return Ok(());
+        };
+        if !rule.limit.callers.include(subject.principal()) {
+            return Ok(());
+        }
+        for charged in subject.charged(rule.limit.key, limits) {
+            let permit = Permit::new(rule, rule.gates.key(charged), now);
+            let before = permit.gate.streams().fetch_add(1, Ordering::Relaxed);
+            self.0.push(permit);
+            if refusable && before >= most {
+                return Err(Denied {
+                    refusal: Refusal::StreamsExceeded {
+                        retry_after: STREAMS_RETRY,
+                    },
+                    limit: Arc::clone(&rule.limit.name),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Permit {
+    fn new(rule: &Rule, key: u64, now: Instant) -> Self {
+        let position = rule.terms.map_or(0, |terms| terms.line.position(now));
+        Self {
+            gate: rule.gates.gate(key, rule.terms.as_ref(), position),
+            gates: Arc::clone(&rule.gates),
+            key,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.streams().fetch_sub(1, Ordering::Relaxed);
+        self.gates.release(self.key, &self.gate);
+    }
+}

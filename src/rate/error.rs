@@ -1,0 +1,114 @@
+use std::sync::Arc;
+
+use super::{MAX_BURST, MAX_RATE};
+
+/// Why a set of limits cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitsError {
+    /// The name is empty, too long, or has characters that a header field cannot.
+    #[error("limit {limit:?}: a name is 1 to 64 letters, digits, '-', '_' or '.'")]
+    Name {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// Two limits have one name.
+    #[error("limit {limit:?}: another limit has this name")]
+    NameRepeated {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// The limit limits nothing.
+    #[error("limit {limit:?}: give it a rate, a number of streams or a quota")]
+    Nothing {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// A burst, a share or shedding was given without a rate.
+    #[error("limit {limit:?}: a burst, a share and shedding need a rate")]
+    NeedsRate {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// A rate, a number of streams or a quota is zero: refuse by policy, not by a limit.
+    #[error("limit {limit:?}: a rate, a number of streams and a quota are 1 at least")]
+    Zero {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// The rate is above [`MAX_RATE`].
+    #[error("limit {limit:?}: {rate} bytes per second is above {MAX_RATE}")]
+    RateTooHigh {
+        /// Which limit.
+        limit: Arc<str>,
+        /// The rate, in bytes per second.
+        rate: u64,
+    },
+    /// The burst is too small for the rate, or above [`MAX_BURST`].
+    #[error(
+        "limit {limit:?}: a burst of {burst} bytes is not between {least} (4 ms at the rate, or \
+         late timers would waste it) and {MAX_BURST}"
+    )]
+    Burst {
+        /// Which limit.
+        limit: Arc<str>,
+        /// The burst, in bytes.
+        burst: u64,
+        /// The smallest that does, in bytes.
+        least: u64,
+    },
+    /// A limit on each stream has a quota or a cap on streams.
+    #[error("limit {limit:?}: a limit on each stream can only have a rate")]
+    StreamOnlyRate {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// A share cannot be by the limit's own key, nor by total or stream.
+    #[error(
+        "limit {limit:?}: a share is by group, principal, source, repository, registry or \
+         connection, and not by the limit's own key"
+    )]
+    ShareKey {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// A tenant's weight is zero or above 1,000,000.
+    #[error("limit {limit:?}: the weight of tenant {tenant:?} is not between 1 and 1000000")]
+    Weight {
+        /// Which limit.
+        limit: Arc<str>,
+        /// Which tenant.
+        tenant: Box<str>,
+    },
+    /// A tenant's floor is above its ceiling, or its ceiling zero or above [`MAX_RATE`].
+    #[error(
+        "limit {limit:?}: tenant {tenant:?} needs floor <= ceiling, and a ceiling of 1 to {MAX_RATE}"
+    )]
+    Ceiling {
+        /// Which limit.
+        limit: Arc<str>,
+        /// Which tenant.
+        tenant: Box<str>,
+    },
+    /// The floors of the named tenants add up to more than there is.
+    #[error("limit {limit:?}: the tenants' floors add up to {floors}, above the rate {rate}")]
+    Floors {
+        /// Which limit.
+        limit: Arc<str>,
+        /// The sum of the floors, in bytes per second.
+        floors: u64,
+        /// The limit's rate, in bytes per second.
+        rate: u64,
+    },
+    /// A prefix length that no address has.
+    #[error("prefix lengths are at most /32 for IPv4 and /128 for IPv6, not /{ipv4} and /{ipv6}")]
+    Prefix {
+        /// The length for IPv4.
+        ipv4: u8,
+        /// The length for IPv6.
+        ipv6: u8,
+    },
+    /// The minimum progress has no rate or no window.
+    #[error("a minimum progress needs a rate above 0 and a window above 0")]
+    MinProgress,
+}

@@ -1,0 +1,279 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::clock::{Clock, Line};
+use super::scheduler::{Claim, Due, Scheduler};
+
+/// The largest turn. Above it a turn costs next to nothing beside the copying of its bytes.
+const LARGEST_TURN: u64 = 256 * 1024;
+
+/// The smallest turn of a stream that gets at least that much in a second.
+const SMALLEST_TURN: u64 = 512;
+
+/// What all bytes of one key pass through: a clock, and a queue once somebody has to wait.
+#[derive(Debug)]
+pub(super) struct Gate {
+    clock: Clock,
+    waiting: AtomicUsize,
+    streams: AtomicU32,
+    users: AtomicU32,
+    queue: Mutex<Option<Box<Queue>>>,
+}
+
+/// At what rate a gate lets pass, and how it is shared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) line: Line,
+    pub(super) burst: u64,
+    pub(super) shared: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    scheduler: Scheduler,
+    alarm: Option<Pin<Box<Sleep>>>,
+    alarmed: Option<(usize, Instant)>,
+}
+
+/// A stream's place in a gate's queue.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    stream: Option<usize>,
+    asking: bool,
+}
+
+impl Gate {
+    pub(super) fn new(word: u64) -> Self {
+        Self {
+            clock: Clock::from_word(word),
+            waiting: AtomicUsize::new(0),
+            streams: AtomicU32::new(0),
+            users: AtomicU32::new(0),
+            queue: Mutex::new(None),
+        }
+    }
+
+    /// One more user. Only under the lock of the shard that holds the gate.
+    pub(super) fn hold(self: &Arc<Self>) -> Arc<Self> {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(self)
+    }
+
+    /// One user less, and whether it was the last. Only under the lock of the shard.
+    pub(super) fn let_go(&self) -> bool {
+        self.users.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How many streams are under way, for caps.
+    pub(super) fn streams(&self) -> &AtomicU32 {
+        &self.streams
+    }
+
+    /// How many bytes a stream asks for at a time: 10 ms of what it would get, but 1 ms of what all
+    /// get, so that many streams do not make many timers.
+    pub(super) fn turn(&self, terms: &Terms) -> u64 {
+        let rate = terms.line.rate();
+        let all = rate / 1000;
+        if all >= LARGEST_TURN {
+            return LARGEST_TURN.min((terms.burst / 4).max(1));
+        }
+        let contenders = self.waiting.load(Ordering::Relaxed) as u64 + 1;
+        let own = rate / contenders;
+        all.max(own / 100)
+            .max(SMALLEST_TURN.min(own))
+            .min(LARGEST_TURN)
+            .min(terms.burst / 4)
+            .max(1)
+    }
+
+    /// Takes `bytes` if nobody is asked to wait.
+    #[inline]
+    pub(super) fn pass(&self, bytes: u64, terms: &Terms, now: Instant) -> bool {
+        !terms.shared
+            && self.waiting.load(Ordering::Relaxed) == 0
+            && self
+                .clock
+                .take(bytes, terms.line.position(now), terms.burst)
+                .is_ok()
+    }
+
+    /// Asks for `bytes`, or whether those asked for before have been granted. May give more, and
+    /// less if the burst is less.
+    ///
+    /// # Errors
+    /// How long everything that waits here will take; `cx` is woken when it is this stream's turn.
+    pub(super) fn ask(
+        &self,
+        cx: &mut Context<'_>,
+        seat: &mut Seat,
+        bytes: u64,
+        terms: &Terms,
+        claim: Claim,
+        now: Instant,
+    ) -> Result<u64, Duration> {
+        let due = due(terms, now);
+        let mut woken = Vec::new();
+        let mut guard = self.lock();
+        let queue = guard.get_or_insert_default();
+        let stream = *seat
+            .stream
+            .get_or_insert_with(|| queue.scheduler.join(claim, now));
+        if !seat.asking {
+            if queue.scheduler.waiting() == 0
+                && self.clock.take(bytes, due.position, due.burst).is_ok()
+            {
+                queue.scheduler.pass(stream, bytes);
+                return Ok(bytes);
+            }
+            let waker = cx.waker().clone();
+            queue.scheduler.ask(stream, bytes, claim, waker, now);
+            seat.asking = true;
+        }
+        queue.scheduler.grant(&self.clock, due, stream, &mut woken);
+        let granted = queue.scheduler.collect(stream, cx.waker());
+        queue.alarm(&self.clock, terms, due, stream);
+        let asked = queue.scheduler.asked();
+        self.waiting
+            .store(queue.scheduler.waiting(), Ordering::Relaxed);
+        drop(guard);
+        woken.into_iter().for_each(Waker::wake);
+        match granted {
+            Some(bytes) => {
+                seat.asking = false;
+                Ok(bytes)
+            }
+            None => Err(terms.line.time_for(asked)),
+        }
+    }
+
+    /// Gives back bytes that were taken and not sent.
+    pub(super) fn give_back(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.clock.give_back(bytes);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            let waker = self.lock().as_ref().and_then(|queue| queue.any_waker());
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Ends a stream's part in the queue.
+    pub(super) fn leave(&self, seat: &mut Seat) {
+        let Some(stream) = seat.stream.take() else {
+            return;
+        };
+        seat.asking = false;
+        let mut guard = self.lock();
+        let Some(queue) = guard.as_mut() else {
+            return;
+        };
+        let granted = queue.scheduler.leave(stream);
+        self.clock.give_back(granted);
+        let waiting = queue.scheduler.waiting();
+        self.waiting.store(waiting, Ordering::Relaxed);
+        // No timer can be set here, perhaps outside of a runtime: whoever is woken sets it.
+        let waker = queue.any_waker();
+        if queue.scheduler.is_empty() {
+            *guard = None;
+        }
+        drop(guard);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// How long one more stream would wait for its first turn.
+    pub(super) fn predicted_wait(&self, terms: &Terms, claim: Claim, now: Instant) -> Duration {
+        let turn = self.turn(terms);
+        let position = terms.line.position(now);
+        let credit = self.clock.credit(position, terms.burst);
+        let guard = self.lock();
+        let ahead = match guard.as_ref() {
+            None => 0,
+            Some(queue) if terms.shared => {
+                let (own, all) = queue.scheduler.part(claim);
+                let rounds = queue.scheduler.asked_by(claim.key).saturating_add(turn);
+                let fair = u128::from(rounds) * u128::from(all) / u128::from(own.max(1));
+                u64::try_from(fair)
+                    .unwrap_or(u64::MAX)
+                    .min(queue.scheduler.asked())
+            }
+            Some(queue) => queue.scheduler.asked(),
+        };
+        drop(guard);
+        let missing = ahead.saturating_add(turn).saturating_sub(credit);
+        terms.line.time_for(missing)
+    }
+
+    /// How long `bytes` would take one more stream, beside those that are waiting now.
+    pub(super) fn predicted_transfer(&self, bytes: u64, terms: &Terms, claim: Claim) -> Duration {
+        let guard = self.lock();
+        let (own, all) = match guard.as_ref() {
+            None => (1, 1),
+            Some(queue) => queue.scheduler.part(claim),
+        };
+        drop(guard);
+        let scaled = u128::from(bytes) * u128::from(all) / u128::from(own.max(1));
+        terms
+            .line
+            .time_for(u64::try_from(scaled).unwrap_or(u64::MAX))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Queue>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Sets the timer for the next grant: it wakes the stream that will get it.
+    fn alarm(&mut self, clock: &Clock, terms: &Terms, due: Due, me: usize) {
+        let Some((stream, position, waker)) = self.scheduler.head(clock, due) else {
+            self.alarmed = None;
+            return;
+        };
+        let when = terms.line.when(position, due.now);
+        if self.alarmed == Some((stream, when)) && stream != me {
+            return;
+        }
+        self.alarmed = Some((stream, when));
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(when)));
+        // A new one rather than a reset: the old one may belong to a runtime that is gone.
+        alarm.set(sleep_until(when));
+        let mut cx = Context::from_waker(waker);
+        if alarm.as_mut().poll(&mut cx).is_ready() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn any_waker(&self) -> Option<Waker> {
+        self.scheduler.any_waker().cloned()
+    }
+}
+
+impl Seat {
+    /// Whether the stream waits in the queue.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking
+    }
+}
+
+fn due(terms: &Terms, now: Instant) -> Due {
+    let rate = terms.line.rate();
+    Due {
+        position: terms.line.position(now),
+        burst: terms.burst,
+        most: (rate / 250).max(LARGEST_TURN).min(terms.burst),
+        now,
+    }
+}

@@ -1,0 +1,66 @@
+use std::fmt::Write;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use super::engine::{Compiled, Engine};
+use super::subject::Subject;
+use super::{Direction, Key};
+
+/// Tells the client its limits and what is left of them, by
+/// draft-ietf-httpapi-ratelimit-headers-10 with the quota unit `content-bytes`: a rate is a quota of
+/// one second.
+pub(super) fn insert(
+    headers: &mut HeaderMap,
+    engine: &Engine,
+    compiled: &Compiled,
+    subject: &Subject,
+) {
+    let (mut policy, mut left) = (String::new(), String::new());
+    let now = Instant::now();
+    for rule in compiled.counting(subject, Direction::Response) {
+        // What belongs to all is not one client's to know.
+        if matches!(rule.limit.key, Key::Total | Key::Stream) {
+            continue;
+        }
+        let name = &rule.limit.name;
+        for charged in subject.charged(rule.limit.key, &compiled.limits) {
+            let key = rule.gates.key(charged);
+            if let Some(terms) = rule.terms {
+                let rate = terms.line.rate();
+                let credit = rule.credit(key, &terms, now);
+                item(
+                    &mut policy,
+                    name,
+                    format_args!("q={rate};w=1;qu=\"content-bytes\""),
+                );
+                item(&mut left, name, format_args!("r={credit};t=1"));
+            }
+            if let (Some(quota), Some(usage)) = (rule.limit.quota, &rule.usage) {
+                let span = engine.calendar.span(quota.window);
+                let (bytes, window) = (quota.bytes, quota.window.seconds());
+                let rest = bytes.saturating_sub(usage.used(key, span));
+                let name = format!("{name}.quota");
+                let parameters = format_args!("q={bytes};w={window};qu=\"content-bytes\"");
+                item(&mut policy, &name, parameters);
+                let remaining = span.remaining();
+                item(&mut left, &name, format_args!("r={rest};t={remaining}"));
+            }
+            // One group's figures are enough.
+            break;
+        }
+    }
+    for (header, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+        if !value.is_empty()
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
+            headers.insert(HeaderName::from_static(header), value);
+        }
+    }
+}
+
+fn item(list: &mut String, name: &str, parameters: std::fmt::Arguments<'_>) {
+    let comma = if list.is_empty() { "" } else { ", " };
+    // To a `String`, which takes everything.
+    let _ = write!(list, "{comma}\"{name}\";{parameters}");
+}

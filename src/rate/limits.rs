@@ -1,0 +1,361 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Principal;
+use crate::identity::Method;
+
+use super::{Exempt, LimitsError, Quota, Share, Shed};
+
+/// The highest rate that a [`Limit`] takes, in bytes per second.
+pub const MAX_RATE: u64 = 10_000_000_000_000;
+
+/// The largest burst that a [`Limit`] takes, in bytes.
+pub const MAX_BURST: u64 = 1 << 63;
+
+/// The bytes that a second is thought of in slices of, for the default burst.
+const BURST_FRACTION: u64 = 20;
+
+/// The smallest default burst, in bytes.
+const LEAST_DEFAULT_BURST: u64 = 16 * 1024;
+
+/// Timers come a few milliseconds late; a burst below this part of a second loses what the rate
+/// gives in between.
+const LEAST_BURST_FRACTION: u64 = 250;
+
+/// A checked set of limits: what a [`ByteRateLayer`](super::ByteRateLayer) enforces.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub(super) limits: Vec<Limit>,
+    pub(super) exempt: Vec<Exempt>,
+    pub(super) ipv4_prefix: u8,
+    pub(super) ipv6_prefix: u8,
+    pub(super) max_keys: usize,
+    pub(super) min_progress: Option<MinProgress>,
+    pub(super) headers: bool,
+}
+
+/// One limit: what it is charged to, and at least one of a rate, a cap on streams and a quota.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    pub(super) name: Arc<str>,
+    pub(super) key: Key,
+    pub(super) direction: Direction,
+    pub(super) callers: Callers,
+    pub(super) rate: Option<u64>,
+    pub(super) burst: Option<u64>,
+    pub(super) share: Option<Share>,
+    pub(super) shed: Option<Shed>,
+    pub(super) max_streams: Option<u32>,
+    pub(super) quota: Option<Quota>,
+}
+
+/// What a limit, or a tenant of a share, is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Key {
+    /// All traffic together.
+    Total,
+    /// Each group of the caller. A caller of several groups is charged in each.
+    Group,
+    /// The caller. One who is not authenticated is charged to a budget of their source address.
+    Principal,
+    /// The client's address, cut to a prefix (IPv4 /32 and IPv6 /64 by default).
+    Source,
+    /// The repository; what names none is not charged.
+    Repository,
+    /// The upstream registry that `?ns=` names; what names none is not charged.
+    Registry,
+    /// The client's connection.
+    Connection,
+    /// One body.
+    Stream,
+}
+
+/// Which bodies a limit counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Direction {
+    /// Response bodies: what clients pull.
+    Response,
+    /// Request bodies: what clients push.
+    Request,
+    /// Both, added up.
+    #[default]
+    Both,
+}
+
+/// Whose traffic a limit counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Callers {
+    /// Everybody's.
+    #[default]
+    All,
+    /// That of authenticated callers.
+    Authenticated,
+    /// That of callers who are not authenticated.
+    Anonymous,
+    /// That of callers in one of these groups.
+    Groups(HashSet<Box<str>>),
+    /// That of these callers, in a principal's text form: `token:ci`, `cert:node-1`.
+    Principals(HashSet<Box<str>>),
+}
+
+/// The progress that a reader must make to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MinProgress {
+    /// The least rate, in bytes per second, over `window`, while no limit holds the stream back.
+    pub rate: u64,
+    /// How long a stream may be slower.
+    pub window: Duration,
+}
+
+impl Limits {
+    /// Checks these limits.
+    ///
+    /// # Errors
+    /// What is wrong with which limit.
+    pub fn new(limits: impl IntoIterator<Item = Limit>) -> Result<Self, LimitsError> {
+        let limits: Vec<Limit> = limits.into_iter().collect();
+        let mut names = HashSet::new();
+        for limit in &limits {
+            limit.check()?;
+            if !names.insert(&*limit.name) {
+                return Err(LimitsError::NameRepeated {
+                    limit: limit.name.clone(),
+                });
+            }
+        }
+        Ok(Self {
+            limits,
+            exempt: Vec::new(),
+            ipv4_prefix: 32,
+            ipv6_prefix: 64,
+            max_keys: 1 << 20,
+            min_progress: None,
+            headers: false,
+        })
+    }
+
+    /// Lets what a rule names pass without any limit.
+    pub fn with_exempt(mut self, rules: impl IntoIterator<Item = Exempt>) -> Self {
+        self.exempt.extend(rules);
+        self
+    }
+
+    /// Cuts source addresses to these prefix lengths. Default: 32 and 64.
+    ///
+    /// # Errors
+    /// A length that no address has.
+    pub fn with_source_prefixes(mut self, ipv4: u8, ipv6: u8) -> Result<Self, LimitsError> {
+        if ipv4 > 32 || ipv6 > 128 {
+            return Err(LimitsError::Prefix { ipv4, ipv6 });
+        }
+        (self.ipv4_prefix, self.ipv6_prefix) = (ipv4, ipv6);
+        Ok(self)
+    }
+
+    /// Remembers at most this many keys for each limit. Beyond it, new keys share one budget until
+    /// another's debt is paid. Default: 1,048,576.
+    pub fn with_max_keys(mut self, keys: usize) -> Self {
+        self.max_keys = keys.max(1);
+        self
+    }
+
+    /// Ends streams whose reader is slower than this. Default: off.
+    ///
+    /// # Errors
+    /// A rate or a window of nothing.
+    pub fn with_min_progress(mut self, rate: u64, window: Duration) -> Result<Self, LimitsError> {
+        if rate == 0 || window.is_zero() {
+            return Err(LimitsError::MinProgress);
+        }
+        self.min_progress = Some(MinProgress { rate, window });
+        Ok(self)
+    }
+
+    /// Tells clients what is left in `RateLimit` and `RateLimit-Policy` header fields
+    /// (draft-ietf-httpapi-ratelimit-headers-10). Default: off.
+    pub fn with_headers(mut self, on: bool) -> Self {
+        self.headers = on;
+        self
+    }
+
+    /// The limits, in the order in which they were given.
+    pub fn limits(&self) -> &[Limit] {
+        &self.limits
+    }
+}
+
+impl Limit {
+    /// A rate, in bytes per second, for each of `key`. The name is for logs, metrics and headers,
+    /// and keeps the limit's state through reloads.
+    pub fn rate(name: impl Into<Arc<str>>, key: Key, bytes_per_second: u64) -> Self {
+        Self {
+            rate: Some(bytes_per_second),
+            ..Self::nothing(name, key)
+        }
+    }
+
+    /// At most `streams` transfers under way for each of `key`.
+    pub fn streams(name: impl Into<Arc<str>>, key: Key, streams: u32) -> Self {
+        Self::nothing(name, key).with_max_streams(streams)
+    }
+
+    /// At most so many bytes a window for each of `key`.
+    pub fn quota(name: impl Into<Arc<str>>, key: Key, quota: Quota) -> Self {
+        Self::nothing(name, key).with_quota(quota)
+    }
+
+    fn nothing(name: impl Into<Arc<str>>, key: Key) -> Self {
+        Self {
+            name: name.into(),
+            key,
+            direction: Direction::default(),
+            callers: Callers::default(),
+            rate: None,
+            burst: None,
+            share: None,
+            shed: None,
+            max_streams: None,
+            quota: None,
+        }
+    }
+
+    /// How many bytes may pass at once after a pause. Default: a twentieth of a second at the rate,
+    /// 16 KiB at least.
+    pub fn with_burst(mut self, bytes: u64) -> Self {
+        self.burst = Some(bytes);
+        self
+    }
+
+    /// Which bodies count. Default: [`Direction::Both`], added up.
+    pub fn with_direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
+    }
+
+    /// Whose traffic counts. Default: everybody's.
+    pub fn with_callers(mut self, callers: Callers) -> Self {
+        self.callers = callers;
+        self
+    }
+
+    /// Divides the rate among tenants, and each tenant's part equally among its streams. Default:
+    /// all streams alike.
+    pub fn with_share(mut self, share: Share) -> Self {
+        self.share = Some(share);
+        self
+    }
+
+    /// Refuses requests that would have to wait too long. Default: all are slowed.
+    pub fn with_shed(mut self, shed: Shed) -> Self {
+        self.shed = Some(shed);
+        self
+    }
+
+    /// At most this many transfers under way for each key.
+    pub fn with_max_streams(mut self, streams: u32) -> Self {
+        self.max_streams = Some(streams);
+        self
+    }
+
+    /// At most so many bytes a window for each key.
+    pub fn with_quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is charged to.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The burst in force, in bytes.
+    pub(super) fn burst(&self) -> u64 {
+        let rate = self.rate.unwrap_or(0);
+        self.burst
+            .unwrap_or_else(|| LEAST_DEFAULT_BURST.max(rate / BURST_FRACTION))
+    }
+
+    fn check(&self) -> Result<(), LimitsError> {
+        let limit = || self.name.clone();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
+            return Err(LimitsError::Name { limit: limit() });
+        }
+        if self.rate.is_none() && self.max_streams.is_none() && self.quota.is_none() {
+            return Err(LimitsError::Nothing { limit: limit() });
+        }
+        match self.rate {
+            Some(rate) => self.check_rate(rate)?,
+            None if self.burst.is_some() || self.share.is_some() || self.shed.is_some() => {
+                return Err(LimitsError::NeedsRate { limit: limit() });
+            }
+            None => {}
+        }
+        if self.max_streams == Some(0) || self.quota.is_some_and(|quota| quota.bytes == 0) {
+            return Err(LimitsError::Zero { limit: limit() });
+        }
+        if self.key == Key::Stream && (self.quota.is_some() || self.max_streams.is_some()) {
+            return Err(LimitsError::StreamOnlyRate { limit: limit() });
+        }
+        Ok(())
+    }
+
+    fn check_rate(&self, rate: u64) -> Result<(), LimitsError> {
+        let limit = || self.name.clone();
+        if rate == 0 {
+            return Err(LimitsError::Zero { limit: limit() });
+        }
+        if rate > MAX_RATE {
+            return Err(LimitsError::RateTooHigh {
+                limit: limit(),
+                rate,
+            });
+        }
+        let least = (rate / LEAST_BURST_FRACTION).max(1);
+        let burst = self.burst();
+        if burst < least || burst > MAX_BURST {
+            return Err(LimitsError::Burst {
+                limit: limit(),
+                burst,
+                least,
+            });
+        }
+        if let Some(share) = &self.share {
+            share.check(&self.name, self.key, rate)?;
+        }
+        Ok(())
+    }
+}
+
+impl Callers {
+    /// Whether this caller's traffic counts.
+    pub fn include(&self, principal: Option<&Principal>) -> bool {
+        let known = principal.filter(|principal| principal.method() != Method::Anonymous);
+        match self {
+            Self::All => true,
+            Self::Authenticated => known.is_some(),
+            Self::Anonymous => known.is_none(),
+            Self::Groups(groups) => known
+                .is_some_and(|caller| caller.groups().iter().any(|group| groups.contains(group))),
+            Self::Principals(names) => {
+                known.is_some_and(|caller| names.contains(&*caller.to_string()))
+            }
+        }
+    }
+}
+
+impl Direction {
+    pub(super) fn counts(self, direction: Self) -> bool {
+        self == Self::Both || self == direction
+    }
+}

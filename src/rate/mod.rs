@@ -1,0 +1,76 @@
+//! Byte-rate limits on both bodies: exact, fair, nested, and able to say no.
+//!
+//! One node holds an image and twenty want it; without a limit they take the whole link. A
+//! [`ByteRateLayer`] holds the bodies of requests and responses to the rates of its [`Limits`]. All
+//! limits that apply hold at once, and what is sent is what was counted, to the byte.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Empty, Full};
+//! use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Share, Shed, Tenant};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let limits = Limits::new([
+//!     // 500 MB/s in all: the nodes get twice what others get, and nobody starves.
+//!     Limit::rate("total", Key::Total, 500_000_000)
+//!         .with_share(Share::by(Key::Group).with_tenant("nodes", Tenant::weight(2)))
+//!         .with_shed(Shed::after(Duration::from_secs(2))),
+//!     // 50 MB/s for each caller, after a first 8 MB.
+//!     Limit::rate("caller", Key::Principal, 50_000_000).with_burst(8_000_000),
+//!     Limit::streams("streams", Key::Source, 64),
+//! ])?;
+//! let service = ServiceBuilder::new()
+//!     .layer(ByteRateLayer::new(limits))
+//!     .service_fn(|_: Request<_>| async {
+//!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("a layer"))))
+//!     });
+//!
+//! let response = service.oneshot(Request::new(Empty::<Bytes>::new())).await?;
+//! assert_eq!(response.into_body().collect().await?.to_bytes(), "a layer");
+//! # Ok(()) }
+//! ```
+//!
+//! # How
+//!
+//! A [`Line`] says how many bytes a rate has let pass since it began, a [`Clock`] how far along that
+//! line a key has come: one atomic word, moved on by each reservation, behind by at most the burst.
+//! There is no refill and no drift. A body takes its bytes in turns, small enough to be smooth and
+//! large enough to be cheap, from the narrowest limit to the widest; who must wait queues, and the
+//! limit's one timer wakes whose turn it is. Under a [`Share`], tenants are served by weight and a
+//! tenant's streams alike, whoever opens more of them.
+//!
+//! Response headers are never held back, HEAD, 204 and 304 cost nothing, and a request with a body
+//! is slowed but never refused, because clients cannot send it twice.
+
+mod admission;
+mod body;
+mod clock;
+mod engine;
+mod error;
+mod future;
+mod gate;
+mod headers;
+mod keys;
+mod layer;
+mod limits;
+mod options;
+mod pacer;
+mod quota;
+mod scheduler;
+mod service;
+mod subject;
+
+pub use body::{Body, BodyError};
+pub use clock::{Clock, Line};
+pub use error::LimitsError;
+pub use future::ResponseFuture;
+pub use layer::ByteRateLayer;
+pub use limits::{Callers, Direction, Key, Limit, Limits, MAX_BURST, MAX_RATE, MinProgress};
+pub use options::{Exempt, Exhausted, Quota, Share, Shed, Tenant, Window};
+pub use service::ByteRate;

@@ -1,0 +1,238 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hashbrown::HashTable;
+
+use super::{Quota, Window};
+
+const SHARDS: usize = 64;
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// Where the calendar time comes from.
+#[derive(Clone)]
+pub(super) struct Calendar(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+/// The bytes that each key has used in the window under way. Bounded: what does not fit shares one
+/// count. Nothing is forgotten before the window ends.
+#[derive(Debug)]
+pub(super) struct Usage {
+    shards: Box<[Mutex<Shard>]>,
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    // When the window began, in seconds since the epoch.
+    window: u64,
+    used: HashTable<(u64, u64)>,
+    overflow: u64,
+}
+
+/// A quota's window at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) begins: u64,
+    pub(super) ends: u64,
+    now: u64,
+}
+
+impl Calendar {
+    pub(super) fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    pub(super) fn span(&self, window: Window) -> Span {
+        let now = (self.0)();
+        window.at(now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
+    }
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        Self::new(SystemTime::now)
+    }
+}
+
+impl fmt::Debug for Calendar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Calendar")
+    }
+}
+
+impl Window {
+    fn at(self, since_epoch: Duration) -> Span {
+        let now = since_epoch.as_secs();
+        let (begins, ends) = match self {
+            Self::Hour => (now - now % HOUR, now - now % HOUR + HOUR),
+            Self::Day => (now - now % DAY, now - now % DAY + DAY),
+            Self::Month => month(now / DAY),
+        };
+        Span { begins, ends, now }
+    }
+
+    /// The window's length, in seconds; a month's is 30 days.
+    pub(super) fn seconds(self) -> u64 {
+        match self {
+            Self::Hour => HOUR,
+            Self::Day => DAY,
+            Self::Month => 30 * DAY,
+        }
+    }
+}
+
+impl Span {
+    /// Seconds until the window ends.
+    pub(super) fn remaining(&self) -> u32 {
+        u32::try_from(self.ends - self.now).unwrap_or(u32::MAX)
+    }
+}
+
+impl Usage {
+    pub(super) fn new(keys: usize) -> Self {
+        let shards = SHARDS.min(keys.next_power_of_two());
+        Self {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            most: keys.div_ceil(shards),
+        }
+    }
+
+    /// What `key` has used.
+    pub(super) fn used(&self, key: u64, span: Span) -> u64 {
+        *self.shard(key, span).used(key, self.most)
+    }
+
+    /// Counts `bytes`, however many were used.
+    pub(super) fn add(&self, key: u64, bytes: u64, span: Span) {
+        let mut shard = self.shard(key, span);
+        let used = shard.used(key, self.most);
+        *used = used.saturating_add(bytes);
+    }
+
+    /// Counts as many of `bytes` as the quota has left, and gives how many that is.
+    pub(super) fn take(&self, key: u64, bytes: u64, quota: Quota, span: Span) -> u64 {
+        let mut shard = self.shard(key, span);
+        let used = shard.used(key, self.most);
+        let bytes = bytes.min(quota.bytes.saturating_sub(*used));
+        *used += bytes;
+        bytes
+    }
+
+    /// Gives back bytes that were counted and not sent.
+    pub(super) fn give_back(&self, key: u64, bytes: u64, span: Span) {
+        let mut shard = self.shard(key, span);
+        let used = shard.used(key, self.most);
+        *used = used.saturating_sub(bytes);
+    }
+
+    fn shard(&self, key: u64, span: Span) -> MutexGuard<'_, Shard> {
+        let index = (key >> 32) as usize & (self.shards.len() - 1);
+        let mut shard = self.shards[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A clock that is set back does not open a window again.
+        if span.begins > shard.window {
+            *shard = Shard {
+                window: span.begins,
+                ..Shard::default()
+            };
+        }
+        shard
+    }
+}
+
+impl Shard {
+    fn used(&mut self, key: u64, most: usize) -> &mut u64 {
+        let full = self.used.len() >= most;
+        let entry = self
+            .used
+            .entry(key, |entry| entry.0 == key, |entry| entry.0);
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(entry) => &mut entry.into_mut().1,
+            hashbrown::hash_table::Entry::Vacant(_) if full => &mut self.overflow,
+            hashbrown::hash_table::Entry::Vacant(entry) => &mut entry.insert((key, 0)).into_mut().1,
+        }
+    }
+}
+
+/// The month that a day since 1970-01-01 is in, as seconds: from a count of eras of 400 years that
+/// begin in March, so that the leap day is a year's last.
+fn month(day: u64) -> (u64, u64) {
+    const ERA: u64 = 146_097;
+    let day = day + 719_468;
+    let (era, of_era) = (day / ERA, day % ERA);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / (ERA - 1)) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let first = |month: u64| (153 * month + 2) / 5;
+    let begins = day - of_year + first(month) - 719_468;
+    let length = if month == 11 {
+        // February, the last of these years.
+        let next = era * 400 + year + 1;
+        let leap = next % 4 == 0 && (next % 100 != 0 || next % 400 == 0);
+        28 + u64::from(leap)
+    } else {
+        first(month + 1) - first(month)
+    };
+    (begins * DAY, (begins + length) * DAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(window: Window, now: u64) -> (u64, u64) {
+        let span = window.at(Duration::from_secs(now));
+        (span.begins, span.ends)
+    }
+
+    #[test]
+    fn windows_are_those_of_the_calendar_in_utc() {
+        // From `date -u -d @… +%FT%T`.
+        for (window, now, begins, ends) in [
+            (Window::Hour, 1_700_000_000, 1_699_999_200, 1_700_002_800),
+            (Window::Day, 1_700_000_000, 1_699_920_000, 1_700_006_400),
+            // 2023-11: 1 to 30.
+            (Window::Month, 1_700_000_000, 1_698_796_800, 1_701_388_800),
+            // 2024-02-29 12:00, a leap year's.
+            (Window::Month, 1_709_208_000, 1_706_745_600, 1_709_251_200),
+            // 2023-02-28 12:00.
+            (Window::Month, 1_677_585_600, 1_675_209_600, 1_677_628_800),
+            // 2000-02-29: divisible by 400.
+            (Window::Month, 951_782_400, 949_363_200, 951_868_800),
+            // 2025-12-31 23:59:59.
+            (Window::Month, 1_767_225_599, 1_764_547_200, 1_767_225_600),
+            (Window::Month, 0, 0, 2_678_400),
+        ] {
+            assert_eq!(span(window, now), (begins, ends), "{window:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn months_follow_each_other_without_a_gap_for_400_years() {
+        let mut begins = 0;
+        for _ in 0..400 * 12 {
+            let (start, ends) = month(begins / DAY);
+            assert_eq!(start, begins);
+            assert_eq!(month(ends / DAY - 1), (start, ends));
+            begins = ends;
+        }
+    }
+
+    #[test]
+    fn keys_without_room_share_one_count_and_nobody_is_forgotten() {
+        let usage = Usage::new(1);
+        let span = Window::Day.at(Duration::from_secs(1_700_000_000));
+        usage.add(1, 10, span);
+        usage.add(2, 20, span);
+        usage.add(3, 30, span);
+        assert_eq!(usage.used(1, span), 10);
+        assert_eq!(usage.used(2, span), 50);
+        let quota = Quota::new(15, Window::Day);
+        assert_eq!(usage.take(1, 10, quota, span), 5);
+        assert_eq!(usage.take(1, 10, quota, span), 0);
+        usage.give_back(1, 3, span);
+        assert_eq!(usage.take(1, 10, quota, span), 3);
+    }
+}

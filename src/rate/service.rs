@@ -1,0 +1,80 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use tower::Service;
+
+use super::Body;
+use super::admission::{Denied, admit};
+use super::engine::Engine;
+use super::future::{Plan, ResponseFuture, Shedder};
+use super::subject::Subject;
+use crate::Responder;
+use crate::audit::Record;
+use crate::refusal::ResponseBody;
+
+/// The service of [`ByteRateLayer`](super::ByteRateLayer).
+#[derive(Clone, Debug)]
+pub struct ByteRate<S> {
+    inner: S,
+    engine: Arc<Engine>,
+    responder: Responder,
+}
+
+impl<S> ByteRate<S> {
+    pub(super) fn new(inner: S, engine: Arc<Engine>, responder: Responder) -> Self {
+        Self {
+            inner,
+            engine,
+            responder,
+        }
+    }
+
+    /// What is to be done with a request; `None` if no limit concerns it.
+    fn plan<B: http_body::Body>(&self, request: &mut Request<B>) -> Result<Option<Plan>, Denied> {
+        let compiled = self.engine.compiled();
+        let subject = Subject::of(request, compiled.routed);
+        if subject.is_exempt(request.uri().path(), &compiled.limits.exempt) {
+            return Ok(None);
+        }
+        let replayable = request.body().is_end_stream();
+        let permits = admit(&self.engine, &compiled, &subject, replayable)?;
+        Ok(Some(Plan {
+            engine: Arc::clone(&self.engine),
+            subject: Arc::new(subject),
+            permits,
+            record: Record::of(request.extensions()).cloned(),
+            head: request.method() == Method::HEAD,
+            shedder: (replayable && compiled.sheds).then(|| Shedder::new(&self.responder, request)),
+        }))
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for ByteRate<S>
+where
+    S: Service<Request<Body<B>>, Response = Response<R>>,
+    B: http_body::Body<Data = Bytes>,
+    R: http_body::Body<Data = Bytes>,
+{
+    type Response = Response<ResponseBody<Body<R>>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.plan(&mut request) {
+            Ok(plan) => {
+                let request = request.map(|body| match &plan {
+                    Some(plan) if !body.is_end_stream() => Body::new(body, plan.request_pacer()),
+                    _ => Body::free(body),
+                });
+                ResponseFuture::called(self.inner.call(request), plan)
+            }
+            Err(denied) => ResponseFuture::refused(denied.answer(&self.responder, &request)),
+        }
+    }
+}

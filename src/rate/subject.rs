@@ -1,0 +1,176 @@
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+
+use http::{Extensions, Request};
+use ipnet::IpNet;
+
+use crate::identity::Method;
+use crate::oci::{Endpoint, Route};
+use crate::{ClientAddr, Connection, Principal};
+
+use super::{Exempt, Key, Limits};
+
+/// What a request can be charged to.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    principal: Option<Principal>,
+    client: Option<ClientAddr>,
+    connection: Option<u64>,
+    repository: Option<Box<str>>,
+    registry: Option<Box<str>>,
+    endpoint: Option<Endpoint>,
+}
+
+/// One value of a [`Key`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Charged<'a> {
+    Total,
+    Group(&'a str),
+    Principal(&'a Principal),
+    /// Where an unauthenticated caller comes from: a budget apart from that of the address itself.
+    Unauthenticated(Option<IpNet>),
+    Source(Option<IpNet>),
+    Repository(&'a str),
+    Registry(&'a str),
+    Connection(u64),
+    /// A client of which there is no connection to be seen, by its port.
+    Peer(ClientAddr),
+    Unknown,
+}
+
+impl Subject {
+    /// Reads what is known of `request`; the route only if `routed`, since that parses it.
+    pub(super) fn of<B>(request: &mut Request<B>, routed: bool) -> Self {
+        let route = if routed {
+            Route::of(request).ok()
+        } else {
+            None
+        };
+        Self::from_parts(request.extensions(), route.as_ref())
+    }
+
+    fn from_parts(extensions: &Extensions, route: Option<&Route>) -> Self {
+        let principal = Principal::of(extensions).cloned();
+        Self {
+            principal: principal.filter(|principal| principal.method() != Method::Anonymous),
+            client: ClientAddr::of(extensions),
+            connection: Connection::of(extensions).map(Connection::id),
+            repository: route.and_then(|route| route.repository().map(Into::into)),
+            registry: route.and_then(|route| route.registry().map(Into::into)),
+            endpoint: route.map(Route::endpoint),
+        }
+    }
+
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// What a limit by `key` charges: nothing, one budget, or one for each group.
+    pub(super) fn charged(&self, key: Key, limits: &Limits) -> Vec<Charged<'_>> {
+        let one = match key {
+            Key::Group => {
+                let groups = self.principal.iter().flat_map(Principal::groups);
+                return groups.map(|group| Charged::Group(group)).collect();
+            }
+            Key::Total => Some(Charged::Total),
+            Key::Principal => Some(match &self.principal {
+                Some(principal) => Charged::Principal(principal),
+                None => Charged::Unauthenticated(self.source(limits)),
+            }),
+            Key::Source => Some(Charged::Source(self.source(limits))),
+            Key::Repository => self.repository.as_deref().map(Charged::Repository),
+            Key::Registry => self.registry.as_deref().map(Charged::Registry),
+            Key::Connection => Some(match (self.connection, self.client) {
+                (Some(id), _) => Charged::Connection(id),
+                (None, Some(client)) => Charged::Peer(client),
+                (None, None) => Charged::Unknown,
+            }),
+            Key::Stream => None,
+        };
+        one.into_iter().collect()
+    }
+
+    /// The tenant of a share by `key`. Everybody is of one: who has no group, say, is of the tenant
+    /// without a name.
+    pub(super) fn tenant(
+        &self,
+        key: Key,
+        limits: &Limits,
+        named: impl Fn(&str) -> bool,
+    ) -> Charged<'_> {
+        let charged = self.charged(key, limits);
+        let own = charged
+            .iter()
+            .position(|charged| named(&charged.name()))
+            .unwrap_or(0);
+        charged.into_iter().nth(own).unwrap_or(Charged::Unknown)
+    }
+
+    fn source(&self, limits: &Limits) -> Option<IpNet> {
+        let ip = self.client?.ip();
+        let length = match ip {
+            IpAddr::V4(_) => limits.ipv4_prefix,
+            IpAddr::V6(_) => limits.ipv6_prefix,
+        };
+        IpNet::new(ip, length).ok().map(|net| net.trunc())
+    }
+
+    /// Whether a rule lets this caller and path pass without any limit.
+    pub(super) fn is_exempt(&self, path: &str, rules: &[Exempt]) -> bool {
+        rules.iter().any(|rule| match rule {
+            Exempt::Path(exempt) => **exempt == *path,
+            Exempt::Group(exempt) => {
+                let mut groups = self.principal.iter().flat_map(Principal::groups);
+                groups.any(|group| group == exempt)
+            }
+            Exempt::Principal(exempt) => {
+                let principal = self.principal.as_ref();
+                principal.is_some_and(|principal| *principal.to_string() == **exempt)
+            }
+            Exempt::Small { .. } => false,
+        })
+    }
+
+    /// Whether a rule lets a body of this exact length pass without any limit.
+    pub(super) fn is_small(&self, length: Option<u64>, rules: &[Exempt]) -> bool {
+        rules.iter().any(|rule| match rule {
+            Exempt::Small { endpoint, bytes } => {
+                self.endpoint == Some(*endpoint) && length.is_some_and(|length| length <= *bytes)
+            }
+            _ => false,
+        })
+    }
+}
+
+impl Charged<'_> {
+    /// The name by which a configuration calls this tenant.
+    pub(super) fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Group(name) | Self::Repository(name) | Self::Registry(name) => {
+                Cow::Borrowed(name)
+            }
+            Self::Principal(principal) => Cow::Owned(principal.to_string()),
+            Self::Unauthenticated(_) => Cow::Borrowed("anonymous"),
+            Self::Source(Some(net)) => Cow::Owned(net.to_string()),
+            _ => Cow::Borrowed(""),
+        }
+    }
+}
+
+impl Hash for Charged<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Self::Total | Self::Unknown => {}
+            Self::Group(text) | Self::Repository(text) | Self::Registry(text) => text.hash(state),
+            Self::Principal(principal) => {
+                principal.method().hash(state);
+                principal.id().hash(state);
+            }
+            Self::Unauthenticated(net) | Self::Source(net) => net.hash(state),
+            Self::Connection(id) => id.hash(state),
+            Self::Peer(client) => client.hash(state),
+        }
+    }
+}
