@@ -108,7 +108,7 @@ impl Compiled {
             rules.find(|rule| rule.limit.name == limit.name && rule.limit.key == limit.key)
         };
         let mut rules: Vec<_> = limits
-            .limits
+            .all
             .iter()
             .map(|limit| Arc::new(Rule::new(limit, limits.max_keys, before(limit), now)))
             .collect();
@@ -116,12 +116,12 @@ impl Compiled {
         // below.
         rules.sort_by_key(|rule| std::cmp::Reverse(rank(rule.limit.key)));
         let by_route = |key: Key| matches!(key, Key::Repository | Key::Registry);
-        let routed = limits.limits.iter().any(|limit| {
+        let routed = limits.all.iter().any(|limit| {
             by_route(limit.key) || limit.share.as_ref().is_some_and(|share| by_route(share.by))
         });
         let small = |rule: &Exempt| matches!(rule, Exempt::Small { .. });
         let routed = routed || limits.exempt.iter().any(small);
-        let sheds = limits.limits.iter().any(|limit| limit.shed.is_some());
+        let sheds = limits.all.iter().any(|limit| limit.shed.is_some());
         Self {
             generation,
             limits,

@@ -24,7 +24,9 @@ pub(super) fn insert(
             continue;
         }
         let name = &rule.limit.name;
-        for charged in subject.charged(rule.limit.key, &compiled.limits) {
+        // One group's figures are enough.
+        let charged = subject.charged(rule.limit.key, &compiled.limits);
+        if let Some(charged) = charged.into_iter().next() {
             let key = rule.gates.key(charged);
             if let Some(terms) = rule.terms {
                 let rate = terms.line.rate();
@@ -46,8 +48,6 @@ pub(super) fn insert(
                 let remaining = span.remaining();
                 item(&mut left, &name, format_args!("r={rest};t={remaining}"));
             }
-            // One group's figures are enough.
-            break;
         }
     }
     for (header, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {

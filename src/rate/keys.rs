@@ -10,7 +10,7 @@ const SHARDS: usize = 256;
 
 /// The gates of a limit, by key. Bounded; a key is forgotten only when its debt is paid.
 ///
-/// A key is known by a 64-bit SipHash with a secret of its own: a million keys meet once in 37
+/// A key is known by a 64-bit `SipHash` with a secret of its own: a million keys meet once in 37
 /// million such tables. At rest a key is its hash and its clock's word, 24 bytes.
 #[derive(Debug)]
 pub(super) struct Gates {

@@ -26,7 +26,7 @@ const LEAST_BURST_FRACTION: u64 = 250;
 /// A checked set of limits: what a [`ByteRateLayer`](super::ByteRateLayer) enforces.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    pub(super) limits: Vec<Limit>,
+    pub(super) all: Vec<Limit>,
     pub(super) exempt: Vec<Exempt>,
     pub(super) ipv4_prefix: u8,
     pub(super) ipv6_prefix: u8,
@@ -129,7 +129,7 @@ impl Limits {
             }
         }
         Ok(Self {
-            limits,
+            all: limits,
             exempt: Vec::new(),
             ipv4_prefix: 32,
             ipv6_prefix: 64,
@@ -185,7 +185,7 @@ impl Limits {
 
     /// The limits, in the order in which they were given.
     pub fn limits(&self) -> &[Limit] {
-        &self.limits
+        &self.all
     }
 }
 

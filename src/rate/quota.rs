@@ -170,7 +170,8 @@ fn month(day: u64) -> (u64, u64) {
     let length = if month == 11 {
         // February, the last of these years.
         let next = era * 400 + year + 1;
-        let leap = next % 4 == 0 && (next % 100 != 0 || next % 400 == 0);
+        let leap =
+            next.is_multiple_of(4) && (!next.is_multiple_of(100) || next.is_multiple_of(400));
         28 + u64::from(leap)
     } else {
         first(month + 1) - first(month)
