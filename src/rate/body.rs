@@ -89,7 +89,10 @@ where
                 }
             }
         }
-        let allowed = match ready!(pacer.poll_send(cx, this.held.len() as u64)) {
+        let held = this.held.len() as u64;
+        let rest = this.inner.size_hint().upper();
+        let rest = rest.map_or(u64::MAX, |rest| rest.saturating_add(held));
+        let allowed = match ready!(pacer.poll_send(cx, held, rest)) {
             Ok(allowed) => allowed,
             Err(cut) => {
                 pacer.cut(cut);

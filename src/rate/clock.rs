@@ -30,6 +30,9 @@ pub struct Line {
 /// This is the generic cell rate algorithm (ITU-T I.371) counted in bytes rather than in time: what
 /// the clock is behind the line is the key's credit, at most the burst. Over any window no more
 /// than the burst and the rate times the window is taken.
+///
+/// A clock that nobody looks at while its line moves on by 2^64 bytes less the burst (106 days at a
+/// terabyte a second with the largest burst) may then find too little credit, never too much.
 #[derive(Debug)]
 pub struct Clock(AtomicU64);
 

@@ -8,7 +8,7 @@ use crate::identity::Method;
 use super::{Exempt, LimitsError, Quota, Share, Shed};
 
 /// The highest rate that a [`Limit`] takes, in bytes per second.
-pub const MAX_RATE: u64 = 10_000_000_000_000;
+pub const MAX_RATE: u64 = 1_000_000_000_000;
 
 /// The largest burst that a [`Limit`] takes, in bytes.
 pub const MAX_BURST: u64 = 1 << 63;

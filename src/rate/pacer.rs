@@ -100,7 +100,7 @@ impl Pacer {
     }
 
     /// Waits until some of `wanted` bytes may be sent, counts those as sent, and gives their number,
-    /// 1 at least.
+    /// 1 at least. There will be `rest` bytes at most, those included.
     ///
     /// # Errors
     /// The transfer is to be ended.
@@ -108,6 +108,7 @@ impl Pacer {
         &mut self,
         cx: &mut Context<'_>,
         wanted: u64,
+        rest: u64,
     ) -> Poll<Result<u64, Cut>> {
         if let Some(progress) = &mut self.progress
             && progress.is_too_slow()
@@ -116,7 +117,7 @@ impl Pacer {
         }
         let mut held = self.holds();
         if held == 0 || self.turn.is_some() {
-            ready!(self.poll_turn(cx));
+            ready!(self.poll_turn(cx, rest));
             held = self.holds();
         }
         let bytes = self.meter(wanted.min(held));
@@ -161,7 +162,7 @@ impl Pacer {
     }
 
     /// Takes the next turn at each gate, from the narrowest to the widest.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>, rest: u64) -> Poll<()> {
         let now = Instant::now();
         if self.generation != self.engine.generation() {
             self.plan_again(now);
@@ -169,7 +170,7 @@ impl Pacer {
         let turns = self.lanes.iter().map(Lane::turn);
         let turn = match self.turn {
             Some(turn) => turn,
-            None => *self.turn.insert(turns.min().unwrap_or(u64::MAX)),
+            None => *self.turn.insert(turns.min().unwrap_or(rest).min(rest)),
         };
         for lane in &mut self.lanes {
             if let Err(wait) = lane.take(cx, turn, now) {

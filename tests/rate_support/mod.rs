@@ -50,7 +50,8 @@ pub(crate) fn assert_conforms(sent: &Sent, rate: u64, burst: u64) {
         let mut bytes = 0;
         for &(to, frame) in &sent[first..] {
             bytes += frame as u128;
-            let allowed = u128::from(rate) * (to - from).as_nanos() / 1_000_000_000 + 1;
+            let allowed =
+                u128::from(rate) * (to.saturating_sub(from)).as_nanos() / 1_000_000_000 + 1;
             assert!(
                 bytes <= allowed + u128::from(burst),
                 "{bytes} bytes from {from:?} to {to:?}"
