@@ -151,9 +151,11 @@ pub const METRICS: &[Metric] = &[
     ),
 ];
 
-/// Gives the installed recorder the kind and the help text of every metric.
+/// Gives the installed recorder the kind and the help text of every metric, and begins at zero what
+/// an alert must see grow from its first count on.
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {
+    super::metrics::begin_at_zero();
     for metric in METRICS {
         match metric.kind {
             Kind::Counter => metrics::describe_counter!(metric.name, metric.help),

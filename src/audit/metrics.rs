@@ -102,6 +102,18 @@ pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after:
     .set(seconds(not_after));
 }
 
+/// Makes the series that alerts watch, so that their first count is seen as growth.
+#[cfg(feature = "metrics")]
+pub(super) fn begin_at_zero() {
+    for refusal in [Refusal::CertificateRevoked, Refusal::Unavailable] {
+        metrics::counter!("portcullis_refusals_total", "reason" => refusal.label()).increment(0);
+    }
+    for outcome in ["service_error", "body_error", "panicked"] {
+        metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome)
+            .increment(0);
+    }
+}
+
 /// A request did not end as it should.
 pub(super) fn ended_early(outcome: &'static str) {
     #[cfg(feature = "metrics")]
