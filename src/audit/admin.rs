@@ -118,7 +118,7 @@ impl Admin {
                     ("[-]", reason)
                 }
             };
-            report.extend([sign, name, ": ", &printable(&reason, 1024), "\n"]);
+            report.extend([sign, " ", name, ": ", &printable(&reason, 1024), "\n"]);
         }
         report.push_str(if status == StatusCode::OK {
             "ready\n"
