@@ -79,17 +79,18 @@ impl Gate {
         &self.streams
     }
 
-    /// How many bytes a stream asks for at a time: 10 ms of what it would get, but 1 ms of what all
-    /// get, so that many streams do not make many timers.
+    /// How many bytes a stream asks for at a time: 10 ms of what it would get, so that it is smooth,
+    /// but 1 ms of what all get, so that many streams do not make many timers, and no more than 2 s
+    /// of what it would get, so that every client sees progress.
     pub(super) fn turn(&self, terms: &Terms) -> u64 {
         let rate = terms.line.rate();
-        let all = rate / 1000;
-        if all >= LARGEST_TURN {
-            return LARGEST_TURN.min((terms.burst / 4).max(1));
-        }
-        let contenders = self.waiting.load(Ordering::Relaxed) as u64 + 1;
-        let own = rate / contenders;
-        all.max(own / 100)
+        let own = match self.waiting.load(Ordering::Relaxed) as u64 {
+            0 => rate,
+            waiting => rate / (waiting + 1),
+        };
+        (rate / 1000)
+            .max(own / 100)
+            .min(own.saturating_mul(2))
             .max(SMALLEST_TURN.min(own))
             .min(LARGEST_TURN)
             .min(terms.burst / 4)

@@ -1,5 +1,6 @@
 //! What the tests of byte rates have in common.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::cast_precision_loss, reason = "figures of a test")]
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -110,4 +111,103 @@ impl http_body::Body for Frames {
 
 pub(crate) fn layer(limits: impl IntoIterator<Item = Limit>) -> ByteRateLayer {
     ByteRateLayer::new(Limits::new(limits).unwrap())
+}
+
+/// A body without an end.
+pub(crate) struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        static ZEROS: [u8; 65_536] = [0; 65_536];
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&ZEROS)))))
+    }
+}
+
+/// A stream under way in a task of its own.
+pub(crate) struct Reader {
+    bytes: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Reader {
+    /// Reads an endless body as this caller.
+    pub(crate) async fn start(layer: &ByteRateLayer, principal: &str) -> Self {
+        Self::start_with(layer, request(Some(principal), "10.0.0.1:1")).await
+    }
+
+    /// Reads an endless body.
+    pub(crate) async fn start_with(layer: &ByteRateLayer, request: Request<Empty<Bytes>>) -> Self {
+        let service = serving_body(layer, || Endless);
+        let mut body = service.oneshot(request).await.unwrap().into_body();
+        let bytes = std::sync::Arc::default();
+        let count = std::sync::Arc::clone(&bytes);
+        let task = tokio::spawn(async move {
+            while let Some(Ok(frame)) = body.frame().await {
+                let data = frame.into_data().unwrap_or_default();
+                std::sync::atomic::AtomicU64::fetch_add(
+                    &count,
+                    data.len() as u64,
+                    std::sync::atomic::Ordering::Relaxed,
+                );
+                // As a real reader does: others run between two frames.
+                tokio::task::yield_now().await;
+            }
+        });
+        Self { bytes, task }
+    }
+
+    /// Reads with so many streams.
+    pub(crate) async fn many(layer: &ByteRateLayer, principal: &str, streams: usize) -> Vec<Self> {
+        let mut readers = Vec::new();
+        for _ in 0..streams {
+            readers.push(Self::start(layer, principal).await);
+        }
+        readers
+    }
+
+    /// How many bytes came so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// How many bytes each of these groups of readers got within `time`.
+pub(crate) async fn during(time: Duration, groups: &[&[Reader]]) -> Vec<u64> {
+    let sums = || -> Vec<u64> {
+        let sum = |group: &&[Reader]| group.iter().map(Reader::bytes).sum();
+        groups.iter().map(sum).collect()
+    };
+    let before = sums();
+    tokio::time::sleep(time).await;
+    let after = sums();
+    after
+        .iter()
+        .zip(&before)
+        .map(|(after, before)| after - before)
+        .collect()
+}
+
+/// Jain's index of fairness: 1 if all are alike, 1/n if one has everything.
+pub(crate) fn jain(values: &[u64]) -> f64 {
+    let sum: f64 = values.iter().map(|&value| value as f64).sum();
+    let squares: f64 = values.iter().map(|&value| (value as f64).powi(2)).sum();
+    sum * sum / (values.len() as f64 * squares)
+}
+
+/// Asserts that a figure is within a part of what it should be.
+pub(crate) fn assert_near(value: u64, expected: u64, part: f64, what: &str) {
+    let off = (value as f64 - expected as f64).abs() / expected as f64;
+    assert!(off <= part, "{what}: {value} instead of {expected}");
 }
