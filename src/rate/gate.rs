@@ -122,7 +122,7 @@ impl Gate {
         claim: Claim,
         now: Instant,
     ) -> Result<u64, Duration> {
-        let due = due(terms, now);
+        let due = self.due(terms, now);
         let mut woken = Vec::new();
         let mut guard = self.lock();
         let queue = guard.get_or_insert_default();
@@ -229,6 +229,16 @@ impl Gate {
             .time_for(u64::try_from(scaled).unwrap_or(u64::MAX))
     }
 
+    fn due(&self, terms: &Terms, now: Instant) -> Due {
+        Due {
+            position: terms.line.position(now),
+            burst: terms.burst,
+            turn: self.turn(terms),
+            most: (terms.line.rate() / 250).max(LARGEST_TURN).min(terms.burst),
+            now,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Box<Queue>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,15 +276,5 @@ impl Seat {
     /// Whether the stream waits in the queue.
     pub(super) fn is_asking(&self) -> bool {
         self.asking
-    }
-}
-
-fn due(terms: &Terms, now: Instant) -> Due {
-    let rate = terms.line.rate();
-    Due {
-        position: terms.line.position(now),
-        burst: terms.burst,
-        most: (rate / 250).max(LARGEST_TURN).min(terms.burst),
-        now,
     }
 }

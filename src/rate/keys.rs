@@ -8,6 +8,9 @@ use super::gate::{Gate, Terms};
 
 const SHARDS: usize = 256;
 
+/// With fewer keys, one shard would be full while others have room.
+const KEYS_PER_SHARD: usize = 1024;
+
 /// The gates of a limit, by key. Bounded; a key is forgotten only when its debt is paid.
 ///
 /// A key is known by a 64-bit `SipHash` with a secret of its own: a million keys meet once in 37
@@ -36,7 +39,7 @@ struct Entry {
 impl Gates {
     /// Room for `keys` keys.
     pub(super) fn new(keys: usize) -> Self {
-        let shards = SHARDS.min(keys.next_power_of_two());
+        let shards = SHARDS.min((keys / KEYS_PER_SHARD).next_power_of_two());
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),

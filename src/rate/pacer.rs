@@ -168,15 +168,17 @@ impl Pacer {
             self.plan_again(now);
         }
         let turns = self.lanes.iter().map(Lane::turn);
-        let turn = match self.turn {
-            Some(turn) => turn,
-            None => *self.turn.insert(turns.min().unwrap_or(rest).min(rest)),
-        };
+        let turn = self
+            .turn
+            .unwrap_or_else(|| turns.min().unwrap_or(rest).min(rest));
+        let turn = self.turn.insert(turn);
         for lane in &mut self.lanes {
-            if let Err(wait) = lane.take(cx, turn, now) {
+            if let Err(wait) = lane.take(cx, *turn, now) {
                 self.hold(cx, now, wait);
                 return Poll::Pending;
             }
+            // Above, no more than may be sent below.
+            *turn = lane.holds.min(*turn);
         }
         self.turn = None;
         self.let_go(now);

@@ -7,6 +7,7 @@ use hashbrown::HashTable;
 use super::{Quota, Window};
 
 const SHARDS: usize = 64;
+const KEYS_PER_SHARD: usize = 1024;
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 
@@ -91,7 +92,7 @@ impl Span {
 
 impl Usage {
     pub(super) fn new(keys: usize) -> Self {
-        let shards = SHARDS.min(keys.next_power_of_two());
+        let shards = SHARDS.min((keys / KEYS_PER_SHARD).next_power_of_two());
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             most: keys.div_ceil(shards),

@@ -41,11 +41,14 @@ pub(super) struct Claim {
     pub(super) floor: u64,
 }
 
-/// The most that is granted together, and where the clock stands.
+/// What may be granted now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Due {
     pub(super) position: u64,
     pub(super) burst: u64,
+    /// The largest turn, with as many waiting as there are now.
+    pub(super) turn: u64,
+    /// The most that one stream is granted together.
     pub(super) most: u64,
     pub(super) now: Instant,
 }
@@ -340,7 +343,7 @@ impl Scheduler {
         let stream = self.tenants[tenant].waiting.first()?.1;
         match self.streams[stream].state {
             State::Waiting { ask, granted, .. } => {
-                Some((tenant, stream, ask.min(due.burst), granted))
+                Some((tenant, stream, ask.min(due.turn), granted))
             }
             _ => None,
         }
