@@ -13,7 +13,11 @@ use axum::routing::any;
 use reqwest::Method;
 use tokio::sync::mpsc;
 
-use crate::support::{Data, INDEX, MANIFEST, Server, assert_error, header, noise, sha256};
+use serde_json::json;
+
+use crate::support::{
+    Data, INDEX, MANIFEST, Server, assert_error, descriptor, header, noise, sha256,
+};
 
 const LONG: Duration = Duration::from_hours(1);
 
@@ -247,8 +251,6 @@ async fn a_tag_is_asked_for_again_when_its_time_is_over() {
     assert_eq!(after, moved.to_string());
     upstream.delete(path).await;
     assert_error(checking.get(path).await, 404, "MANIFEST_UNKNOWN").await;
-    let listed = checking.get("/v2/a/tags/list").await.text().await.unwrap();
-    assert_eq!(listed, r#"{"name":"a","tags":[]}"#);
 }
 
 #[tokio::test]
@@ -274,6 +276,23 @@ async fn a_tag_pushed_here_is_this_mirrors_own() {
     let (_, ours) = mirror.push_image("a", "tag", b"ours").await;
     let head = mirror.head("/v2/a/manifests/tag").await;
     assert_eq!(header(&head, "docker-content-digest"), ours.to_string());
+}
+
+#[tokio::test]
+async fn a_name_of_another_registry_is_not_taken_for_this_ones() {
+    let (there, here) = (Data::new(), Data::new());
+    let upstream = Server::start(&there).await;
+    upstream.push_image("a", "tag", b"layer").await;
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let path = "/v2/a/manifests/tag";
+    for query in ["", "?ns=docker.io"] {
+        let response = mirror.get(&format!("{path}{query}")).await;
+        assert_eq!(response.status(), 200, "{query}");
+    }
+    let response = mirror.get(&format!("{path}?ns=ghcr.io")).await;
+    assert_error(response, 404, "MANIFEST_UNKNOWN").await;
+    let blob = format!("/v2/a/blobs/{}?ns=ghcr.io", sha256(b"layer"));
+    assert_error(mirror.get(&blob).await, 404, "BLOB_UNKNOWN").await;
 }
 
 #[tokio::test]
@@ -341,6 +360,83 @@ async fn an_anonymous_token_is_fetched_once_and_shown() {
         ["/token?service=reg&scope=repository%3Alib%2Fa%3Apull"]
     );
     task.abort();
+}
+
+#[tokio::test]
+async fn tags_and_referrers_are_those_of_both() {
+    let (there, here) = (Data::new(), Data::new());
+    let upstream = Server::start(&there).await;
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    assert_error(mirror.get("/v2/a/tags/list").await, 404, "NAME_UNKNOWN").await;
+    let (manifest, subject) = upstream.push_image("a", "theirs", b"layer").await;
+    upstream.push_image("a", "both", b"layer").await;
+    mirror.push_image("a", "both", b"layer").await;
+    mirror.push_image("a", "ours", b"layer").await;
+    let tags = mirror.get("/v2/a/tags/list").await.text().await.unwrap();
+    assert_eq!(tags, r#"{"name":"a","tags":["both","ours","theirs"]}"#);
+    let mut expected = Vec::new();
+    for (server, kind) in [(&upstream, "their/sig"), (&mirror, "our/sig")] {
+        let named = descriptor(MANIFEST, &manifest);
+        let index = json!({"manifests": [], "subject": named, "artifactType": kind});
+        let index = serde_json::to_vec(&index).unwrap();
+        let response = server.put_manifest("a", "sig", INDEX, &index).await;
+        assert_eq!(response.status(), 201);
+        expected.push(sha256(&index).to_string());
+    }
+    expected.sort();
+    let path = format!("/v2/a/referrers/{subject}");
+    let found = mirror.get(&path).await.text().await.unwrap();
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let found = found["manifests"].as_array().unwrap().iter();
+    let found: Vec<_> = found
+        .map(|entry| entry["digest"].as_str().unwrap())
+        .collect();
+    assert_eq!(found, expected);
+    // Better no answer than one that hides a signature.
+    upstream.stop().await;
+    assert_error(mirror.get(&path).await, 502, "UNAVAILABLE").await;
+}
+
+#[tokio::test]
+async fn a_listing_is_read_to_its_last_page_and_not_beyond_the_upstream() {
+    for (link, status) in [
+        ("</v2/a/tags/list?last=one>; rel=\"next\"", 200),
+        ("<v2/a/tags/list?last=one>; rel=next", 200),
+        (
+            "<http://127.0.0.2:1/v2/a/tags/list?last=one>; rel=\"next\"",
+            502,
+        ),
+    ] {
+        let (upstream, _) = upstream(move |_, path| {
+            if path.ends_with("last=one") {
+                r#"{"tags":["two"]}"#.into_response()
+            } else {
+                ([("link", link)], r#"{"tags":["one"]}"#).into_response()
+            }
+        })
+        .await;
+        let here = Data::new();
+        let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+        let response = mirror.get("/v2/a/tags/list").await;
+        assert_eq!(response.status(), status, "{link}");
+        if status == 200 {
+            let tags = response.text().await.unwrap();
+            assert_eq!(tags, r#"{"name":"a","tags":["one","two"]}"#);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_digest_that_cannot_be_verified_is_not_taken_for_a_tag() {
+    let (upstream, asked) =
+        upstream(|_, _| ([("content-type", INDEX)], "{}").into_response()).await;
+    let here = Data::new();
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    for digest in ["blake3:abc", "sha384:abc"] {
+        let response = mirror.get(&format!("/v2/a/manifests/{digest}")).await;
+        assert_eq!(response.status(), 400, "{digest}");
+    }
+    assert_eq!(lines(&asked), Vec::<String>::new());
 }
 
 #[tokio::test]

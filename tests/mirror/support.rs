@@ -65,6 +65,7 @@ impl Server {
             store,
             uploads: uploads.clone(),
             pull: None,
+            namespace: None,
         };
         let mut server = Self::serve(router(registry)).await;
         server.uploads = Some(uploads);
@@ -84,6 +85,7 @@ impl Server {
         let registry = Registry {
             uploads: Uploads::new(store.clone()),
             pull: Some(PullThrough::new(store.clone(), upstream, tag_ttl)),
+            namespace: Some("docker.io".into()),
             store,
         };
         Self::serve(router(registry)).await

@@ -7,6 +7,7 @@ use super::problem::Problem;
 use super::query::encode;
 use super::registry::{Call, Registry};
 use crate::store::{Descriptor, Digest, Store, StoreError};
+use crate::upstream::UpstreamError;
 
 /// The longest index of referrers, in bytes. Clients refuse manifests of more than 4 MiB.
 const MAX_INDEX: usize = 3 * 1024 * 1024;
@@ -18,12 +19,21 @@ pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Pr
     let repository = call.repository()?;
     let name = repository.clone();
     let list = move |store: &Store| {
-        if !store.has_repository(&name)? {
-            return Err(StoreError::RepositoryUnknown);
-        }
-        store.tag_names(&name)
+        let known = store.has_repository(&name)?;
+        known.then(|| store.tag_names(&name)).transpose()
     };
-    let names = registry.store.run(list).await?;
+    let here = registry.store.run(list).await?;
+    let there = match &registry.pull {
+        Some(pull) => pull.tags(&repository).await.map_err(upstream)?,
+        None => Vec::new(),
+    };
+    if here.is_none() && there.is_empty() {
+        return Err(StoreError::RepositoryUnknown.into());
+    }
+    let mut names = here.unwrap_or_default();
+    names.extend(there);
+    names.sort_unstable();
+    names.dedup();
     let (tags, more) = page(names, call.query.page()?, call.query.get("last"));
     let target = format!("/v2/{repository}/tags/list");
     let link = next(&target, &call, more.then(|| tags.last()).flatten());
@@ -53,8 +63,15 @@ pub(super) async fn referrers(registry: &Registry, call: Call) -> Result<Respons
     let repository = call.repository()?;
     let subject: Digest = call.reference()?.parse()?;
     let target = format!("/v2/{repository}/referrers/{subject}");
+    let there = match &registry.pull {
+        Some(pull) => pull.referrers(&repository, &subject).await,
+        None => Ok(Vec::new()),
+    };
     let read = move |store: &Store| store.referrers(&repository, &subject);
     let mut found = registry.store.run(read).await?;
+    found.extend(there.map_err(upstream)?);
+    found.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
+    found.dedup_by(|a, b| a.digest == b.digest);
     let filter = call.query.get("artifactType");
     if let Some(filter) = filter {
         found.retain(|descriptor| descriptor.artifact_type.as_deref() == Some(filter));
@@ -86,6 +103,13 @@ pub(super) async fn referrers(registry: &Registry, call: Call) -> Result<Respons
         headers.insert(FILTERS, HeaderValue::from_static("artifactType"));
     }
     Ok(response)
+}
+
+fn upstream(error: UpstreamError) -> Problem {
+    Problem::Upstream {
+        error,
+        unknown: "NAME_UNKNOWN",
+    }
 }
 
 /// At most `n` of the sorted `names` after `last`, and whether there are more.

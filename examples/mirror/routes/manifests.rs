@@ -6,7 +6,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::problem::Problem;
 use super::range::Selection;
-use super::registry::{Call, Registry, empty};
+use super::registry::{Call, Reference, Registry, empty};
 use super::uploads::DIGEST;
 use crate::store::{Algorithm, Digest, Manifest, ManifestFields, Origin, Store, StoreError};
 
@@ -19,15 +19,18 @@ const TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// GET and HEAD.
 pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
-    let reference = call.reference()?.to_owned();
+    let reference = call.manifest()?;
     let manifest = if let Some(pull) = &registry.pull {
-        let pulled = pull.manifest(&repository, &reference).await;
+        let pulled = match &reference {
+            Reference::Tag(tag) => pull.manifest_by_tag(&repository, tag).await,
+            Reference::Digest(digest) => pull.manifest_by_digest(&repository, digest).await,
+        };
         pulled.map_err(|error| Problem::Upstream {
             error,
             unknown: "MANIFEST_UNKNOWN",
         })?
     } else {
-        let read = move |store: &Store| stored(store, &repository, &reference);
+        let read = move |store: &Store| stored(store, &repository, reference);
         registry.store.run(read).await?
     };
     let digest = manifest.digest.to_string();
@@ -48,13 +51,13 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
 /// PUT, by tag or by digest; by digest with tags in the query.
 pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
-    let reference = call.reference()?.to_owned();
-    let by_digest = reference.contains(':').then(|| reference.parse());
-    let expected: Option<Digest> = by_digest.transpose()?;
-    let mut tags: Vec<String> = call.route.query_tags().map(str::to_owned).collect();
-    if expected.is_none() {
-        tags = vec![reference];
-    }
+    let (expected, tags) = match call.manifest()? {
+        Reference::Tag(tag) => (None, vec![tag]),
+        Reference::Digest(digest) => {
+            let tags = call.route.query_tags().map(str::to_owned);
+            (Some(digest), tags.collect())
+        }
+    };
     let (parts, body) = call.request.into_parts();
     let content = read(&parts.headers, body).await?;
     let fields = ManifestFields::parse(&content)
@@ -107,21 +110,22 @@ pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Pro
 /// DELETE: a tag alone, or a manifest with its tags.
 pub(super) async fn delete(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
-    let reference = call.reference()?.to_owned();
-    let delete = move |store: &Store| match reference.parse() {
-        Ok(digest) => store.delete_manifest(&repository, &digest),
-        Err(_) => store.delete_tag(&repository, &reference),
+    let reference = call.manifest()?;
+    let delete = move |store: &Store| match reference {
+        Reference::Tag(tag) => store.delete_tag(&repository, &tag),
+        Reference::Digest(digest) => store.delete_manifest(&repository, &digest),
     };
     registry.store.run(delete).await?;
     Ok(empty(StatusCode::ACCEPTED, []))
 }
 
-fn stored(store: &Store, repository: &str, reference: &str) -> Result<Manifest, StoreError> {
-    let digest = if let Ok(digest) = reference.parse() {
-        digest
-    } else {
-        let tag = store.tag(repository, reference)?;
-        tag.ok_or(StoreError::ManifestUnknown)?.digest
+fn stored(store: &Store, repository: &str, reference: Reference) -> Result<Manifest, StoreError> {
+    let digest = match reference {
+        Reference::Digest(digest) => digest,
+        Reference::Tag(tag) => {
+            let tag = store.tag(repository, &tag)?;
+            tag.ok_or(StoreError::ManifestUnknown)?.digest
+        }
     };
     store.manifest(repository, &digest)
 }

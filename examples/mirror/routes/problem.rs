@@ -39,6 +39,11 @@ pub(super) enum Problem {
     ManifestBlobUnknown(Vec<String>),
     #[error("the blob has {length} bytes")]
     RangeNotSatisfiable { length: u64 },
+    #[error("this is no mirror of that registry")]
+    Namespace {
+        /// The code that says that what is asked for is not there.
+        unknown: &'static str,
+    },
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("{error}")]
@@ -53,7 +58,7 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Self::Route(error) => error.status(),
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Namespace { .. } => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::OutOfOrder { .. } | Self::RangeNotSatisfiable { .. } => {
                 StatusCode::RANGE_NOT_SATISFIABLE
@@ -84,6 +89,7 @@ impl Problem {
     fn code(&self) -> &'static str {
         match self {
             Self::Route(error) => error.code().as_str(),
+            Self::Namespace { unknown } => unknown,
             Self::NotFound | Self::Method | Self::QueryInvalid(_) => "UNSUPPORTED",
             Self::Digest(_)
             | Self::DigestMissing

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -11,7 +13,7 @@ use portcullis::oci::{Endpoint, Route};
 use super::problem::Problem;
 use super::query::Query;
 use super::{blobs, listing, manifests, uploads};
-use crate::store::{Store, Uploads};
+use crate::store::{Digest, Store, Uploads};
 use crate::upstream::PullThrough;
 
 /// What the handlers share. `Clone` costs a few `Arc`s.
@@ -20,6 +22,15 @@ pub(crate) struct Registry {
     pub(crate) store: Store,
     pub(crate) uploads: Uploads,
     pub(crate) pull: Option<PullThrough>,
+    /// The registry that this one stands for: what clients ask of another (`?ns=`) is not here.
+    pub(crate) namespace: Option<Arc<str>>,
+}
+
+/// What names a manifest.
+#[derive(Clone)]
+pub(super) enum Reference {
+    Tag(String),
+    Digest(Digest),
 }
 
 /// A request under `/v2/`, read.
@@ -59,6 +70,13 @@ async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response,
         query: Query::parse(request.uri())?,
         request,
     };
+    let asked = call.route.registry();
+    let namespace = registry.namespace.as_deref();
+    if asked.is_some() && namespace.is_some() && asked != namespace {
+        return Err(Problem::Namespace {
+            unknown: call.route.unknown_code().as_str(),
+        });
+    }
     let reads = [Method::GET, Method::HEAD].contains(call.request.method());
     match (call.route.endpoint(), call.request.method().as_str()) {
         (Endpoint::Base, _) if reads => Ok(axum::Json(serde_json::json!({})).into_response()),
@@ -89,6 +107,14 @@ impl Call {
     /// The tag, digest or session at the end of the path.
     pub(super) fn reference(&self) -> Result<&str, Problem> {
         self.route.reference().ok_or(Problem::NotFound)
+    }
+
+    /// The reference of a manifest. A digest that this store cannot verify is no tag.
+    pub(super) fn manifest(&self) -> Result<Reference, Problem> {
+        match self.route.tag() {
+            Some(tag) => Ok(Reference::Tag(tag.to_owned())),
+            None => Ok(Reference::Digest(self.reference()?.parse()?)),
+        }
     }
 
     pub(super) fn is_head(&self) -> bool {

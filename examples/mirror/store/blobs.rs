@@ -85,8 +85,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let target = self.blob(digest);
         let directory = target.parent().unwrap_or(&target);
-        durable::create_dirs(directory)?;
         let _changes = self.changes();
+        durable::create_dirs(directory)?;
         if target.exists() {
             // The same content, and others may have it open.
             fs::remove_file(file).at(file)?;

@@ -14,7 +14,8 @@ pub(crate) struct Store(Arc<Inner>);
 struct Inner {
     root: PathBuf,
     /// Orders what must not interleave: linking a blob with removing its last link, setting a tag
-    /// with deleting its manifest. Reading takes no lock.
+    /// with deleting its manifest, writing to a directory with syncing that it exists. Reading
+    /// takes no lock.
     changes: Mutex<()>,
     _lock: File,
 }

@@ -11,6 +11,7 @@ use reqwest::{Client, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use super::client::bounded;
 use super::{UpstreamError, UpstreamSetupError};
 
 const TOKENS: usize = 1024;
@@ -134,17 +135,11 @@ impl Authenticator {
             let value = credentials.basic()?;
             request = request.header(axum::http::header::AUTHORIZATION, value);
         }
-        let mut response = request.send().await?;
+        let response = request.send().await?;
         if !response.status().is_success() {
             return Err(UpstreamError::Refused);
         }
-        let mut text = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            text.extend_from_slice(&chunk);
-            if text.len() > MAX_ANSWER {
-                return Err(UpstreamError::Invalid("its realm's answer is too long"));
-            }
-        }
+        let text = bounded(response, MAX_ANSWER).await?;
         let wrong = || UpstreamError::Invalid("its realm gave no token");
         let grant: Grant = serde_json::from_slice(&text).map_err(|_| wrong())?;
         let secret = grant.token.or(grant.access_token).ok_or_else(wrong)?;

@@ -2,9 +2,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, RETRY_AFTER};
+use axum::http::header::{ACCEPT, LINK, RETRY_AFTER};
 use axum::http::{HeaderMap, Method, StatusCode};
 use reqwest::{Certificate, Client, Response, Url};
+use serde::de::DeserializeOwned;
 
 use super::auth::Authenticator;
 use super::{UpstreamError, UpstreamSetupError};
@@ -15,6 +16,10 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json, */*;q=0.5";
+
+/// How many pages of a listing are read, and how long one may be, in bytes.
+const PAGES: usize = 64;
+const MAX_LISTING: usize = 8 * 1024 * 1024;
 
 /// What an operator says of the upstream.
 #[derive(Clone, Debug)]
@@ -97,6 +102,37 @@ impl Upstream {
         self.send(method, repository, &path, "*/*").await
     }
 
+    /// Gathers what a listing has under `key`, page by page; nothing if there is no such listing.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        repository: &str,
+        path: &str,
+        key: &str,
+    ) -> Result<Vec<T>, UpstreamError> {
+        let mut found = Vec::new();
+        let mut next = path.to_owned();
+        for _ in 0..PAGES {
+            let response = self.send(Method::GET, repository, &next, "*/*").await;
+            let response = match response {
+                Err(UpstreamError::Unknown | UpstreamError::Refused) => return Ok(found),
+                response => response?,
+            };
+            let link = next_page(response.headers());
+            let text = bounded(response, MAX_LISTING).await?;
+            let wrong = |_| UpstreamError::Invalid("a listing that is none");
+            let mut listing: serde_json::Value = serde_json::from_slice(&text).map_err(wrong)?;
+            // An empty list is `null` in some registries.
+            let page: Option<Vec<T>> =
+                serde_json::from_value(listing[key].take()).map_err(wrong)?;
+            found.extend(page.unwrap_or_default());
+            match link {
+                Some(link) => next = link,
+                None => return Ok(found),
+            }
+        }
+        Err(UpstreamError::Invalid("a listing of too many pages"))
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -109,8 +145,11 @@ impl Upstream {
             base,
             authenticator,
         } = &*self.0;
-        // The names were parsed by their grammar: none can climb out of the base.
+        // The names were parsed by their grammar; only the link of a page could lead elsewhere.
         let url = base.join(path).map_err(|_| UpstreamError::Unknown)?;
+        if url.origin() != base.origin() {
+            return Err(UpstreamError::Invalid("a listing that goes on elsewhere"));
+        }
         let scope = format!("repository:{repository}:pull");
         let mut authorization = authenticator.known(&scope);
         let mut again = true;
@@ -128,6 +167,29 @@ impl Upstream {
             authorization = Some(authenticator.answer(response.headers(), &scope).await?);
         }
     }
+}
+
+/// Reads a whole body that must not be long.
+pub(super) async fn bounded(
+    mut response: Response,
+    limit: usize,
+) -> Result<Vec<u8>, UpstreamError> {
+    let mut content = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if content.len() + chunk.len() > limit {
+            return Err(UpstreamError::Invalid("a text that is too long"));
+        }
+        content.extend_from_slice(&chunk);
+    }
+    Ok(content)
+}
+
+/// The target of `Link: <…>; rel="next"` (RFC 8288).
+fn next_page(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get(LINK)?.to_str().ok()?;
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
+    next.then(|| target.to_owned())
 }
 
 /// The URL as a directory, to join paths to.

@@ -4,11 +4,12 @@ use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use reqwest::Response;
 
+use super::client::bounded;
 use super::download::Downloads;
 use super::{Live, Upstream, UpstreamError};
 use crate::routes::MAX_MANIFEST;
 use crate::store::{
-    Algorithm, Blob, Digest, Manifest, ManifestFields, Origin, Store, StoreError, Tag,
+    Algorithm, Blob, Descriptor, Digest, Manifest, ManifestFields, Origin, Store, StoreError, Tag,
 };
 
 /// What is here is served from here; what is not comes from upstream. `Clone` costs a few `Arc`s.
@@ -36,18 +37,6 @@ impl PullThrough {
             store,
             upstream,
             tag_ttl,
-        }
-    }
-
-    /// A manifest by tag or digest.
-    pub(crate) async fn manifest(
-        &self,
-        repository: &str,
-        reference: &str,
-    ) -> Result<Manifest, UpstreamError> {
-        match reference.parse() {
-            Ok(digest) => self.by_digest(repository, &digest).await,
-            Err(_) => self.by_tag(repository, reference).await,
         }
     }
 
@@ -88,7 +77,8 @@ impl PullThrough {
         Ok(Pulled::Live(live))
     }
 
-    async fn by_digest(
+    /// A manifest by digest.
+    pub(crate) async fn manifest_by_digest(
         &self,
         repository: &str,
         digest: &Digest,
@@ -103,7 +93,12 @@ impl PullThrough {
             .await
     }
 
-    async fn by_tag(&self, repository: &str, tag: &str) -> Result<Manifest, UpstreamError> {
+    /// A manifest by tag: from here while the tag was checked lately or cannot be checked now.
+    pub(crate) async fn manifest_by_tag(
+        &self,
+        repository: &str,
+        tag: &str,
+    ) -> Result<Manifest, UpstreamError> {
         let known = self.known(repository, tag).await?;
         if let Some((known, manifest)) = &known
             && self.is_current(known)
@@ -138,6 +133,22 @@ impl PullThrough {
                 Err(error)
             }
         }
+    }
+
+    /// The tags that `repository` has upstream; none if it is not there.
+    pub(crate) async fn tags(&self, repository: &str) -> Result<Vec<String>, UpstreamError> {
+        let path = format!("v2/{repository}/tags/list");
+        self.upstream.list(repository, &path, "tags").await
+    }
+
+    /// The referrers that a manifest has upstream; none if the registry does not know of such.
+    pub(crate) async fn referrers(
+        &self,
+        repository: &str,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, UpstreamError> {
+        let path = format!("v2/{repository}/referrers/{subject}");
+        self.upstream.list(repository, &path, "manifests").await
     }
 
     /// The tag as it is here, with its manifest.
@@ -199,7 +210,7 @@ impl PullThrough {
             .ok_or(UpstreamError::Invalid("a manifest without Content-Type"))?
             .to_owned();
         let expected = expected.or_else(|| content_digest(&response));
-        let content = read(response).await?;
+        let content = bounded(response, MAX_MANIFEST).await?;
         let algorithm = expected
             .as_ref()
             .map_or(Algorithm::default(), Digest::algorithm);
@@ -237,15 +248,4 @@ impl PullThrough {
 fn content_digest(response: &Response) -> Option<Digest> {
     let value = response.headers().get("docker-content-digest")?;
     value.to_str().ok()?.parse().ok()
-}
-
-async fn read(mut response: Response) -> Result<Vec<u8>, UpstreamError> {
-    let mut content = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if content.len() + chunk.len() > MAX_MANIFEST {
-            return Err(UpstreamError::Invalid("a manifest that is too long"));
-        }
-        content.extend_from_slice(&chunk);
-    }
-    Ok(content)
 }
