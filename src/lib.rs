@@ -44,6 +44,7 @@ pub mod audit;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod connection;
+pub mod guard;
 pub mod identity;
 pub mod oci;
 #[cfg(feature = "rate")]
@@ -53,6 +54,7 @@ pub mod reload;
 pub mod source;
 
 pub use connection::Connection;
+pub use guard::Guard;
 pub use identity::{PeerIdentity, Principal};
 pub use refusal::{Preset, Refusal, Responder};
 pub use reload::Watched;

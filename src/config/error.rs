@@ -33,6 +33,15 @@ pub enum ConfigError {
         /// What is wrong and what would be right.
         message: String,
     },
+    /// A section was there when the server started and is not any more: a layer is turned off by a
+    /// restart only.
+    #[error("{}: [{section}] is gone: a restart turns it off, a reload does not", file.display())]
+    SectionGone {
+        /// The file.
+        file: PathBuf,
+        /// The section.
+        section: &'static str,
+    },
     /// The values are well formed but what they name cannot be used.
     #[error("{}: {key}: {error}", file.display())]
     Unusable {

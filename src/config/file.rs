@@ -1,11 +1,15 @@
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::error::read;
-use super::{ConfigError, Span};
+use super::{ConfigError, LimitsSection, Span};
 use crate::Preset;
+use crate::audit::AccessLogLayer;
+use crate::reload::WatchOptions;
+use crate::source::Networks;
 
 /// The whole configuration file. A section that is not there turns its layer off.
 #[derive(Debug, Deserialize)]
@@ -29,9 +33,13 @@ pub struct Config {
     pub crl: Option<CrlSection>,
     /// Which networks may ask.
     pub source: Option<SourceSection>,
+    /// How fast.
+    pub limits: Option<LimitsSection>,
     /// The access log.
     #[serde(default)]
     pub access_log: AccessLogSection,
+    #[serde(skip)]
+    pub(crate) file: PathBuf,
 }
 
 /// `[reload]`: how files are watched.
@@ -144,23 +152,50 @@ pub struct SourceSection {
 }
 
 /// `[access_log]`: one event a request.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AccessLogSection {
-    /// Whether the events are emitted. Default true.
-    #[serde(default = "yes")]
-    pub enabled: bool,
+    /// Paths whose successful requests are logged only now and then.
+    #[serde(default)]
+    pub health_checks: Vec<String>,
+    /// One in so many of them is. Default 100.
+    pub health_check_every: Option<NonZeroU64>,
 }
 
-impl Default for AccessLogSection {
-    fn default() -> Self {
-        Self { enabled: true }
+impl ReloadSection {
+    pub(crate) fn options(self) -> WatchOptions {
+        let defaults = WatchOptions::default();
+        defaults
+            .clone()
+            .with_poll_interval(
+                self.poll_interval
+                    .map_or(defaults.poll_interval, |span| span.0),
+            )
+            .with_settle(self.settle.map_or(defaults.settle, |span| span.0))
     }
 }
 
-fn yes() -> bool {
-    true
+impl AccessLogSection {
+    pub(crate) fn layer(&self) -> AccessLogLayer {
+        let every = self.health_check_every.or(NonZeroU64::new(100));
+        let layer = AccessLogLayer::new();
+        match every {
+            Some(every) => layer
+                .with_sampled_health_checks(self.health_checks.iter().map(String::as_str), every),
+            None => layer,
+        }
+    }
+}
+
+impl SourceSection {
+    pub(crate) fn networks(&self) -> Networks {
+        let networks = match &self.allow {
+            Some(allow) => Networks::allow(allow.iter().copied()),
+            None => Networks::allow_all(),
+        };
+        networks.and_deny(self.deny.iter().copied())
+    }
 }
 
 impl Config {
@@ -169,6 +204,21 @@ impl Config {
     /// # Errors
     /// What is wrong in it, with the place.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        read(file.as_ref())
+        let file = file.as_ref();
+        let mut config: Self = read(file)?;
+        file.clone_into(&mut config.file);
+        Ok(config)
+    }
+
+    pub(crate) fn unusable(
+        &self,
+        key: &'static str,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> ConfigError {
+        ConfigError::Unusable {
+            file: self.file.clone(),
+            key,
+            error: Box::new(error),
+        }
     }
 }

@@ -14,6 +14,7 @@
 
 mod error;
 mod file;
+mod limits;
 mod values;
 
 pub use error::ConfigError;
@@ -21,4 +22,5 @@ pub use file::{
     AccessLogSection, ClientAuthMode, Config, CrlDepth, CrlSection, CrlUnknown, MinVersion,
     ReloadSection, SourceSection, TlsSection,
 };
+pub use limits::LimitsSection;
 pub use values::{Bytes, Span};

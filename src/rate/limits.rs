@@ -113,6 +113,19 @@ pub struct MinProgress {
 }
 
 impl Limits {
+    /// No limit at all.
+    pub fn none() -> Self {
+        Self {
+            all: Vec::new(),
+            exempt: Vec::new(),
+            ipv4_prefix: 32,
+            ipv6_prefix: 64,
+            max_keys: 1 << 20,
+            min_progress: None,
+            headers: false,
+        }
+    }
+
     /// Checks these limits.
     ///
     /// # Errors
@@ -130,12 +143,7 @@ impl Limits {
         }
         Ok(Self {
             all: limits,
-            exempt: Vec::new(),
-            ipv4_prefix: 32,
-            ipv6_prefix: 64,
-            max_keys: 1 << 20,
-            min_progress: None,
-            headers: false,
+            ..Self::none()
         })
     }
 
@@ -209,7 +217,8 @@ impl Limit {
         Self::nothing(name, key).with_quota(quota)
     }
 
-    fn nothing(name: impl Into<Arc<str>>, key: Key) -> Self {
+    /// A limit by `key` that limits nothing yet: give it a rate, a cap or a quota.
+    pub fn nothing(name: impl Into<Arc<str>>, key: Key) -> Self {
         Self {
             name: name.into(),
             key,
@@ -222,6 +231,12 @@ impl Limit {
             max_streams: None,
             quota: None,
         }
+    }
+
+    /// A rate, in bytes per second.
+    pub fn with_rate(mut self, bytes_per_second: u64) -> Self {
+        self.rate = Some(bytes_per_second);
+        self
     }
 
     /// How many bytes may pass at once after a pause. Default: a twentieth of a second at the rate,

@@ -147,6 +147,12 @@ impl<T> Deref for Current<T> {
     }
 }
 
+impl<T> From<T> for Watched<T> {
+    fn from(value: T) -> Self {
+        Self::fixed(value)
+    }
+}
+
 impl<T> Clone for Watched<T> {
     fn clone(&self) -> Self {
         Self {

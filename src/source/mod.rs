@@ -1,7 +1,8 @@
 //! Where a request comes from: [`ClientAddr`], network lists, trusted proxies.
 //!
 //! [`SourceLayer`] turns a request away before anything else is looked at if its client's network
-//! is not allowed. Deny wins over allow; a client of which no address is known is refused.
+//! is not allowed. Deny wins over allow; a client of which no address is known is refused wherever
+//! anything is listed.
 //!
 //! ```
 //! use std::convert::Infallible;

@@ -32,6 +32,11 @@ impl Networks {
         self
     }
 
+    /// Whether every client may ask, even one of which no address is known.
+    pub fn is_open(&self) -> bool {
+        self.allow.is_none() && self.deny.is_empty()
+    }
+
     /// Whether a client at this address may ask.
     pub fn permits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

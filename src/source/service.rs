@@ -38,8 +38,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let client = ClientAddr::of(request.extensions());
-        if client.is_some_and(|client| self.networks.load().permits(client.ip())) {
+        let networks = self.networks.load();
+        let client = || ClientAddr::of(request.extensions());
+        if networks.is_open() || client().is_some_and(|client| networks.permits(client.ip())) {
+            drop(networks);
             ResponseFuture::called(self.inner.call(request))
         } else {
             self.responder

@@ -1,0 +1,307 @@
+use std::collections::{BTreeMap, HashSet};
+
+use serde::Deserialize;
+
+use super::{Bytes, Span};
+use crate::oci::Endpoint;
+use crate::rate::{
+    Callers, Direction, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota, Share, Shed,
+    Tenant, Window,
+};
+
+/// `[limits]`: byte-rate limits, checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Section")]
+pub struct LimitsSection(Limits);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    #[serde(default, rename = "limit")]
+    limits: Vec<LimitEntry>,
+    #[serde(default)]
+    exempt: Vec<ExemptEntry>,
+    source_prefix: Option<SourcePrefix>,
+    max_keys: Option<usize>,
+    min_progress: Option<Progress>,
+    #[serde(default)]
+    headers: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitEntry {
+    name: String,
+    key: KeyName,
+    rate: Option<Bytes>,
+    burst: Option<Bytes>,
+    #[serde(default)]
+    direction: DirectionName,
+    #[serde(default)]
+    callers: CallersEntry,
+    share: Option<ShareEntry>,
+    shed: Option<ShedEntry>,
+    max_streams: Option<u32>,
+    quota: Option<QuotaEntry>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KeyName {
+    Total,
+    Group,
+    Principal,
+    Source,
+    Repository,
+    Registry,
+    Connection,
+    Stream,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DirectionName {
+    Response,
+    Request,
+    #[default]
+    Both,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CallersEntry {
+    #[default]
+    All,
+    Authenticated,
+    Anonymous,
+    Groups(HashSet<Box<str>>),
+    Principals(HashSet<Box<str>>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShareEntry {
+    by: KeyName,
+    default: Option<TenantEntry>,
+    #[serde(default)]
+    tenants: BTreeMap<Box<str>, TenantEntry>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantEntry {
+    weight: Option<u32>,
+    floor: Option<Bytes>,
+    ceiling: Option<Bytes>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShedEntry {
+    max_wait: Option<Span>,
+    max_transfer: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotaEntry {
+    bytes: Bytes,
+    window: WindowName,
+    #[serde(default)]
+    exhausted: ExhaustedName,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WindowName {
+    Hour,
+    Day,
+    Month,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ExhaustedName {
+    #[default]
+    Finish,
+    Cut,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum ExemptEntry {
+    Path(Box<str>),
+    Group(Box<str>),
+    Principal(Box<str>),
+    Manifests { below: Bytes },
+    Blobs { below: Bytes },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourcePrefix {
+    ipv4: u8,
+    ipv6: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress {
+    rate: Bytes,
+    window: Span,
+}
+
+impl LimitsSection {
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.clone()
+    }
+}
+
+impl TryFrom<Section> for LimitsSection {
+    type Error = LimitsError;
+
+    fn try_from(section: Section) -> Result<Self, LimitsError> {
+        let mut limits = Limits::new(section.limits.into_iter().map(LimitEntry::limit))?
+            .with_exempt(section.exempt.into_iter().map(ExemptEntry::exempt))
+            .with_headers(section.headers);
+        if let Some(SourcePrefix { ipv4, ipv6 }) = section.source_prefix {
+            limits = limits.with_source_prefixes(ipv4, ipv6)?;
+        }
+        if let Some(keys) = section.max_keys {
+            limits = limits.with_max_keys(keys);
+        }
+        if let Some(Progress { rate, window }) = section.min_progress {
+            limits = limits.with_min_progress(rate.0, window.0)?;
+        }
+        Ok(Self(limits))
+    }
+}
+
+impl LimitEntry {
+    fn limit(self) -> Limit {
+        let mut limit = Limit::nothing(self.name, self.key.key())
+            .with_direction(self.direction.direction())
+            .with_callers(self.callers.callers());
+        if let Some(rate) = self.rate {
+            limit = limit.with_rate(rate.0);
+        }
+        if let Some(burst) = self.burst {
+            limit = limit.with_burst(burst.0);
+        }
+        if let Some(share) = self.share {
+            limit = limit.with_share(share.share());
+        }
+        if let Some(shed) = self.shed {
+            limit = limit.with_shed(shed.shed());
+        }
+        if let Some(streams) = self.max_streams {
+            limit = limit.with_max_streams(streams);
+        }
+        if let Some(quota) = self.quota {
+            limit = limit.with_quota(quota.quota());
+        }
+        limit
+    }
+}
+
+impl KeyName {
+    fn key(self) -> Key {
+        match self {
+            Self::Total => Key::Total,
+            Self::Group => Key::Group,
+            Self::Principal => Key::Principal,
+            Self::Source => Key::Source,
+            Self::Repository => Key::Repository,
+            Self::Registry => Key::Registry,
+            Self::Connection => Key::Connection,
+            Self::Stream => Key::Stream,
+        }
+    }
+}
+
+impl DirectionName {
+    fn direction(self) -> Direction {
+        match self {
+            Self::Response => Direction::Response,
+            Self::Request => Direction::Request,
+            Self::Both => Direction::Both,
+        }
+    }
+}
+
+impl CallersEntry {
+    fn callers(self) -> Callers {
+        match self {
+            Self::All => Callers::All,
+            Self::Authenticated => Callers::Authenticated,
+            Self::Anonymous => Callers::Anonymous,
+            Self::Groups(names) => Callers::Groups(names),
+            Self::Principals(names) => Callers::Principals(names),
+        }
+    }
+}
+
+impl ShareEntry {
+    fn share(self) -> Share {
+        let share = Share::by(self.by.key());
+        let share = match self.default {
+            Some(tenant) => share.with_default(tenant.tenant()),
+            None => share,
+        };
+        self.tenants
+            .into_iter()
+            .fold(share, |share, (name, tenant)| {
+                share.with_tenant(name, tenant.tenant())
+            })
+    }
+}
+
+impl TenantEntry {
+    fn tenant(self) -> Tenant {
+        let tenant = Tenant::weight(self.weight.unwrap_or(1))
+            .with_floor(self.floor.map_or(0, |floor| floor.0));
+        match self.ceiling {
+            Some(ceiling) => tenant.with_ceiling(ceiling.0),
+            None => tenant,
+        }
+    }
+}
+
+impl ShedEntry {
+    fn shed(&self) -> Shed {
+        Shed {
+            max_wait: self.max_wait.map(|span| span.0),
+            max_transfer: self.max_transfer.map(|span| span.0),
+        }
+    }
+}
+
+impl QuotaEntry {
+    fn quota(&self) -> Quota {
+        let window = match self.window {
+            WindowName::Hour => Window::Hour,
+            WindowName::Day => Window::Day,
+            WindowName::Month => Window::Month,
+        };
+        Quota::new(self.bytes.0, window).with_exhausted(match self.exhausted {
+            ExhaustedName::Finish => Exhausted::Finish,
+            ExhaustedName::Cut => Exhausted::Cut,
+        })
+    }
+}
+
+impl ExemptEntry {
+    fn exempt(self) -> Exempt {
+        let small = |endpoint, below: Bytes| Exempt::Small {
+            endpoint,
+            bytes: below.0,
+        };
+        match self {
+            Self::Path(path) => Exempt::Path(path),
+            Self::Group(group) => Exempt::Group(group),
+            Self::Principal(principal) => Exempt::Principal(principal),
+            Self::Manifests { below } => small(Endpoint::Manifest, below),
+            Self::Blobs { below } => small(Endpoint::Blob, below),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+use super::{Guard, Report};
+use crate::audit::AccessLogLayer;
+#[cfg(feature = "rate")]
+use crate::rate::{ByteRateLayer, Limits};
+use crate::source::{Networks, SourceLayer};
+use crate::{Preset, Responder, Watched};
+
+/// Makes a [`Guard`]. What is not set is not enforced.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    responder: Responder,
+    access_log: AccessLogLayer,
+    networks: Option<Watched<Networks>>,
+    #[cfg(feature = "rate")]
+    limits: Option<Watched<Limits>>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            responder: Responder::new(Preset::default()),
+            access_log: AccessLogLayer::new(),
+            networks: None,
+            #[cfg(feature = "rate")]
+            limits: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Answers refused requests in this way, in every layer. Default: [`Preset::Mirror`].
+    pub fn responder(mut self, responder: Responder) -> Self {
+        self.responder = responder;
+        self
+    }
+
+    /// Logs in this way.
+    pub fn access_log(mut self, layer: AccessLogLayer) -> Self {
+        self.access_log = layer;
+        self
+    }
+
+    /// Which networks may ask at all.
+    pub fn networks(mut self, networks: impl Into<Watched<Networks>>) -> Self {
+        self.networks = Some(networks.into());
+        self
+    }
+
+    /// How fast bodies may go.
+    #[cfg(feature = "rate")]
+    pub fn limits(mut self, limits: impl Into<Watched<Limits>>) -> Self {
+        self.limits = Some(limits.into());
+        self
+    }
+
+    /// The finished guard.
+    pub fn build(self) -> Guard {
+        let report = self.report();
+        let networks = self
+            .networks
+            .unwrap_or_else(|| Networks::allow_all().into());
+        Guard {
+            access_log: self.access_log,
+            source: SourceLayer::watching(networks).with_responder(self.responder.clone()),
+            #[cfg(feature = "rate")]
+            rate: self
+                .limits
+                .map_or_else(
+                    || ByteRateLayer::new(Limits::none()),
+                    ByteRateLayer::watching,
+                )
+                .with_responder(self.responder),
+            report,
+        }
+    }
+
+    fn report(&self) -> Report {
+        let mut report = Report::default();
+        let mut says = |set: bool, enforced: &str, open: &str| {
+            if set {
+                report.enforced.push(enforced.to_owned());
+            } else {
+                report.open.push(open.to_owned());
+            }
+        };
+        says(
+            self.networks.is_some(),
+            "only listed networks may ask",
+            "every network may ask",
+        );
+        #[cfg(feature = "rate")]
+        says(
+            self.limits.is_some(),
+            "bodies are held to byte-rate limits",
+            "nothing limits how fast bodies go",
+        );
+        report
+    }
+}

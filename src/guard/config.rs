@@ -1,0 +1,86 @@
+use std::path::PathBuf;
+
+use super::Guard;
+use crate::config::{Config, ConfigError, LimitsSection, SourceSection};
+use crate::refusal::Challenge;
+use crate::reload::Load;
+use crate::{Preset, Responder, Watched};
+
+impl Guard {
+    /// The guard that a configuration file describes. Networks, policy and limits follow the file
+    /// from then on; the other sections are read once, though the files that they name (keys,
+    /// tokens, CRLs) are followed too.
+    ///
+    /// # Errors
+    /// What the file names cannot be used.
+    pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
+        let mut builder = Self::builder()
+            .responder(responder(config)?)
+            .access_log(config.access_log.layer());
+        if config.source.is_some() {
+            builder = builder.networks(follow(config, "source", |config| {
+                Ok(config.source.as_ref().map(SourceSection::networks))
+            })?);
+        }
+        if config.limits.is_some() {
+            builder = builder.limits(follow(config, "limits", |config| {
+                Ok(config.limits.as_ref().map(LimitsSection::limits))
+            })?);
+        }
+        Ok(builder.build())
+    }
+}
+
+fn responder(config: &Config) -> Result<Responder, ConfigError> {
+    let responder = Responder::new(config.preset).with_hidden(config.hidden);
+    match &config.realm {
+        // A mirror does not challenge, whatever realm it has.
+        Some(realm) if config.preset == Preset::Registry => {
+            let challenge =
+                Challenge::basic(realm).map_err(|error| config.unusable("realm", error))?;
+            Ok(responder.with_challenge(Some(challenge)))
+        }
+        _ => Ok(responder),
+    }
+}
+
+fn follow<T: Send + Sync + 'static>(
+    config: &Config,
+    section: &'static str,
+    pick: fn(&Config) -> Result<Option<T>, ConfigError>,
+) -> Result<Watched<T>, ConfigError> {
+    let section = Section {
+        file: config.file.clone(),
+        name: section,
+        pick,
+    };
+    Watched::watch(section, config.reload.options())
+}
+
+/// One section of the configuration file, read again when the file changes.
+struct Section<T> {
+    file: PathBuf,
+    name: &'static str,
+    pick: fn(&Config) -> Result<Option<T>, ConfigError>,
+}
+
+impl<T: Send + Sync + 'static> Load for Section<T> {
+    type Value = T;
+    type Error = ConfigError;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        vec![self.file.clone()]
+    }
+
+    fn load(&mut self, _previous: Option<&T>) -> Result<T, ConfigError> {
+        let config = Config::load(&self.file)?;
+        (self.pick)(&config)?.ok_or_else(|| ConfigError::SectionGone {
+            file: self.file.clone(),
+            section: self.name,
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! The whole stack as one [`tower::Layer`].
+//!
+//! Order is a security property: a failed login must be seen by the log, and no byte of a body may be
+//! read or sent before network, credentials, revocation and policy have said yes. [`Guard`] keeps it:
+//! what is configured stands in the one right order, what is not configured lets everything pass, and
+//! [`Guard::report`] says in plain words which is which.
+
+mod builder;
+#[cfg(feature = "config")]
+mod config;
+mod report;
+mod stack;
+
+pub use builder::Builder;
+pub use report::Report;
+pub use stack::{Guard, Guarded};

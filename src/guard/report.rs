@@ -1,0 +1,44 @@
+use std::fmt;
+
+/// What a [`Guard`](super::Guard) enforces and what it leaves open, in plain words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// What is enforced.
+    pub enforced: Vec<String>,
+    /// What is left open.
+    pub open: Vec<String>,
+    /// What is dangerous in it.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Writes it to the log: one `info` event a line, `warn` for the dangerous.
+    pub fn log(&self) {
+        for line in &self.enforced {
+            tracing::info!("enforced: {line}");
+        }
+        for line in &self.open {
+            tracing::info!("left open: {line}");
+        }
+        for line in &self.warnings {
+            tracing::warn!("{line}");
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("enforced", &self.enforced),
+            ("left open", &self.open),
+            ("warning", &self.warnings),
+        ];
+        for (title, lines) in parts {
+            for line in lines {
+                writeln!(f, "{title}: {line}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+use tower::Layer;
+
+use super::{Builder, Report};
+use crate::audit::{AccessLog, AccessLogLayer};
+use crate::source::{Source, SourceLayer};
+
+/// The layers that a configuration names, stacked in the one right order. See the [module](super).
+#[derive(Clone, Debug)]
+pub struct Guard {
+    pub(super) access_log: AccessLogLayer,
+    pub(super) source: SourceLayer,
+    #[cfg(feature = "rate")]
+    pub(super) rate: crate::rate::ByteRateLayer,
+    pub(super) report: Report,
+}
+
+/// A service behind a [`Guard`].
+pub type Guarded<S> = AccessLog<Source<Rated<S>>>;
+
+#[cfg(feature = "rate")]
+type Rated<S> = crate::rate::ByteRate<S>;
+#[cfg(not(feature = "rate"))]
+type Rated<S> = S;
+
+impl Guard {
+    /// Begins a guard that enforces nothing yet.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// What is enforced and what is left open.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        #[cfg(feature = "rate")]
+        let inner = self.rate.layer(inner);
+        self.access_log.layer(self.source.layer(inner))
+    }
+}
