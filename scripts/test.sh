@@ -4,7 +4,8 @@
 # it needs and nothing that is there already; as another user than root it needs sudo for that.
 #
 #   scripts/test.sh            all of it
-#   scripts/test.sh STEP...    only these steps (their names are printed as they run)
+#   scripts/test.sh STEP...    only these steps: packages, cargo-tools, vectors, fmt, clippy, docs, features,
+#                              tests, doctests, examples
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -99,6 +100,14 @@ vectors() {
     [[ -d $pkits/crls ]]
 }
 export PORTCULLIS_PKITS=$pkits
+
+steps=(packages cargo-tools vectors fmt clippy docs features tests doctests examples)
+for name in "${wanted[@]}"; do
+    if [[ " ${steps[*]} " != *" $name "* ]]; then
+        echo "no step is called $name; there are: ${steps[*]}"
+        exit 2
+    fi
+done
 
 step packages packages
 step cargo-tools cargo_tools
