@@ -36,6 +36,7 @@
 //! | `metrics` | counters and gauges through the `metrics` facade |
 //! | `json-log` | a fast JSON format for `tracing-subscriber` |
 //! | `axum` | `axum::serve` integration |
+//! | `axum-server` | axum-server integration |
 //! | `aws-lc-rs`, `ring` | the cryptography behind `tls` and `crl` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -52,6 +53,8 @@ pub mod rate;
 pub mod refusal;
 pub mod reload;
 pub mod source;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use connection::Connection;
 pub use guard::Guard;

@@ -126,6 +126,18 @@ impl PeerIdentity {
         &self.0.fingerprint
     }
 
+    /// SHA-256 of the certificate in lower-case hexadecimal.
+    pub fn fingerprint_hex(&self) -> String {
+        let mut text = String::with_capacity(64);
+        for byte in self.fingerprint() {
+            text.extend(
+                [byte >> 4, byte & 15]
+                    .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
+            );
+        }
+        text
+    }
+
     /// The first moment at which the certificate is valid.
     pub fn not_before(&self) -> SystemTime {
         self.0.not_before

@@ -21,7 +21,9 @@
 //! ```
 
 mod files;
+mod pinned;
 mod watched;
 
 pub use files::{Load, WatchOptions};
+pub use pinned::Pinned;
 pub use watched::{Current, Health, Watched};

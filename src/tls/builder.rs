@@ -1,0 +1,191 @@
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+
+use super::material::Loader;
+use super::{CertificateFiles, ClientCas, Material, TlsError};
+use crate::Watched;
+use crate::reload::{Load, WatchOptions};
+
+/// Makes a TLS server's [`Material`], step by step: a certificate, then what is asked of clients,
+/// then the rest, which has defaults.
+#[derive(Clone)]
+pub struct Builder<State> {
+    state: State,
+}
+
+/// A server certificate must come next.
+#[derive(Clone, Debug)]
+pub struct WantsCertificate(());
+
+/// What is asked of clients must come next.
+#[derive(Clone, Debug)]
+pub struct WantsClientAuth {
+    certificates: Vec<CertificateFiles>,
+}
+
+/// All that has no default is there.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub(super) settings: Settings,
+}
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) certificates: Vec<CertificateFiles>,
+    pub(super) client_auth: ClientAuth,
+    pub(super) provider: Option<Arc<CryptoProvider>>,
+    pub(super) clock: Arc<dyn TimeProvider>,
+    pub(super) tls13_only: bool,
+    pub(super) alpn: Vec<Vec<u8>>,
+    pub(super) resumption: bool,
+    #[cfg(any())]
+    pub(super) revocation: Option<crate::crl::Revocation>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum ClientAuth {
+    None,
+    Request(ClientCas),
+    Require(ClientCas),
+}
+
+impl Builder<WantsCertificate> {
+    /// Begins with nothing.
+    pub fn new() -> Self {
+        Self {
+            state: WantsCertificate(()),
+        }
+    }
+
+    /// Serves this certificate to clients that ask for no name or for one that no certificate has.
+    pub fn with_certificate(self, files: CertificateFiles) -> Builder<WantsClientAuth> {
+        let certificates = vec![files];
+        Builder {
+            state: WantsClientAuth { certificates },
+        }
+    }
+}
+
+impl Default for Builder<WantsCertificate> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder<WantsClientAuth> {
+    /// Serves this certificate too, to clients that ask for one of its DNS names (SNI).
+    pub fn and_certificate(mut self, files: CertificateFiles) -> Self {
+        self.state.certificates.push(files);
+        self
+    }
+
+    /// Refuses clients without a certificate of these CAs.
+    pub fn require_client_certificates(self, cas: ClientCas) -> Builder<Ready> {
+        self.ready(ClientAuth::Require(cas))
+    }
+
+    /// Asks for a certificate and lets clients in that have none. One that is not of these CAs is
+    /// refused all the same.
+    pub fn request_client_certificates(self, cas: ClientCas) -> Builder<Ready> {
+        self.ready(ClientAuth::Request(cas))
+    }
+
+    /// Asks for no certificate.
+    pub fn without_client_certificates(self) -> Builder<Ready> {
+        self.ready(ClientAuth::None)
+    }
+
+    fn ready(self, client_auth: ClientAuth) -> Builder<Ready> {
+        let settings = Settings {
+            certificates: self.state.certificates,
+            client_auth,
+            provider: None,
+            clock: Arc::new(DefaultTimeProvider),
+            tls13_only: false,
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            resumption: true,
+            #[cfg(any())]
+            revocation: None,
+        };
+        Builder {
+            state: Ready { settings },
+        }
+    }
+}
+
+impl Builder<Ready> {
+    /// Uses this cryptography: a FIPS provider, for one. Default: that of the feature `aws-lc-rs`,
+    /// else of `ring`, else the process's default.
+    pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.state.settings.provider = Some(provider);
+        self
+    }
+
+    /// Takes the time from here, for validity periods.
+    pub fn with_clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
+        self.state.settings.clock = clock;
+        self
+    }
+
+    /// Whether TLS 1.2 is refused. Default: no.
+    pub fn with_tls13_only(mut self, only: bool) -> Self {
+        self.state.settings.tls13_only = only;
+        self
+    }
+
+    /// Offers these protocols (RFC 7301), the preferred first. Default: `h2`, `http/1.1`.
+    pub fn with_alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.state.settings.alpn = protocols.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Whether clients may resume sessions. Default: yes. A resumed session's certificate is
+    /// checked like a new one's, and no session outlives the material it began under.
+    pub fn with_resumption(mut self, resumption: bool) -> Self {
+        self.state.settings.resumption = resumption;
+        self
+    }
+
+    /// Refuses client certificates that are revoked.
+    #[cfg(any())]
+    pub fn with_revocation(mut self, revocation: crate::crl::Revocation) -> Self {
+        self.state.settings.revocation = Some(revocation);
+        self
+    }
+
+    /// Reads the files once.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn load(self) -> Result<Material, TlsError> {
+        Loader::new(self.state.settings).load(None)
+    }
+
+    /// Reads the files now and whenever they change.
+    ///
+    /// # Errors
+    /// What is wrong with them now. Later errors leave the last good material in force.
+    pub fn watch(self, options: WatchOptions) -> Result<Watched<Material>, TlsError> {
+        Watched::watch(Loader::new(self.state.settings), options)
+    }
+}
+
+impl<State: fmt::Debug> fmt::Debug for Builder<State> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Builder").field(&self.state).finish()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("certificates", &self.certificates)
+            .field("client_auth", &self.client_auth)
+            .field("tls13_only", &self.tls13_only)
+            .field("resumption", &self.resumption)
+            .finish_non_exhaustive()
+    }
+}

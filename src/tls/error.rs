@@ -1,0 +1,106 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::identity::IdentityError;
+
+/// Why no TLS server can be made of the material.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file or directory cannot be read.
+    #[error("{path}: cannot be read", path = path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what PEM (RFC 7468) allows.
+    #[error("{path}: not PEM: {reason}", path = path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What the parser found.
+        reason: String,
+    },
+    /// A file, or a directory's `*.crt`, `*.cer` and `*.pem` files, hold no certificate.
+    #[error("{path}: holds no certificate", path = path.display())]
+    NoCertificate {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// A key file holds no private key.
+    #[error("{path}: holds no private key (PKCS#8, PKCS#1 or SEC1, unencrypted)", path = path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The provider cannot use a private key.
+    #[error("{path}: the private key cannot be used: {reason}", path = path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What the provider says.
+        reason: String,
+    },
+    /// A private key belongs to another certificate.
+    #[error(
+        "{key}: is not the key of the certificate in {certificate}",
+        key = key.display(), certificate = certificate.display()
+    )]
+    KeyMismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// A certificate cannot be read.
+    #[error("{path}: unusable certificate", path = path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: IdentityError,
+    },
+    /// A certificate cannot be a trust anchor.
+    #[error("{path}: `{subject}` cannot be a trust anchor: {reason}", path = path.display())]
+    Anchor {
+        /// The file.
+        path: PathBuf,
+        /// The certificate's subject.
+        subject: String,
+        /// What webpki says.
+        reason: String,
+    },
+    /// A server certificate, or every client CA, is past its end.
+    #[error("{path}: `{subject}` expired {ago} ago", path = path.display())]
+    Expired {
+        /// The file or directory.
+        path: PathBuf,
+        /// The certificate's subject.
+        subject: String,
+        /// For how long, in words.
+        ago: String,
+    },
+    /// A server certificate's time has not come.
+    #[error("{path}: `{subject}` is not valid for another {until}", path = path.display())]
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+        /// The certificate's subject.
+        subject: String,
+        /// For how long, in words.
+        until: String,
+    },
+    /// No cryptography was chosen and none is built in.
+    #[error(
+        "no cryptography provider: enable the feature `aws-lc-rs` or `ring`, or name one with `with_provider`"
+    )]
+    NoProvider,
+    /// The clock cannot be read.
+    #[error("the clock is before 1970 or cannot be read")]
+    NoTime,
+    /// The provider does not do what was asked for.
+    #[error("the cryptography provider cannot serve this configuration")]
+    Provider(#[source] rustls::Error),
+}

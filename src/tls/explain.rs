@@ -1,0 +1,246 @@
+use std::fmt::Write as _;
+
+use rustls::pki_types::CertificateDer;
+use webpki::Error as E;
+
+use super::rejection::{Cause, Rejection};
+use super::time;
+use crate::PeerIdentity;
+
+/// No more certificates of a chain and no more names of a bundle are told than these: what a
+/// client sends is not to fill a log.
+const CERTIFICATES: usize = 6;
+const NAMES: usize = 10;
+const CHARACTERS: usize = 256;
+
+/// What was wrong, in an operator's words.
+pub(super) fn words(rejection: &Rejection) -> String {
+    match &rejection.cause {
+        Cause::Identity(error) => format!("{}: {error}", leaf(rejection)),
+        Cause::Path(error) => path_words(rejection, error),
+    }
+}
+
+/// Each certificate that the client sent.
+pub(super) fn presented(chain: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for (at, der) in chain.iter().take(CERTIFICATES).enumerate() {
+        if at > 0 {
+            text.push_str("; ");
+        }
+        describe(&mut text, at, der);
+    }
+    if let Some(more @ 1..) = chain.len().checked_sub(CERTIFICATES) {
+        let _ = write!(text, "; and {more} more");
+    }
+    text
+}
+
+/// The names from the client's certificate upwards as far as the sent certificates lead.
+pub(super) fn attempted(rejection: &Rejection) -> String {
+    let mut text = String::new();
+    let (links, missing) = links(rejection);
+    for link in &links {
+        let _ = write!(text, "`{}` <- ", clip(link.subject()));
+    }
+    match missing {
+        Some(issuer) if rejection.anchors.subjects.contains(&issuer) => {
+            let _ = write!(text, "client CA `{}`", clip(&issuer));
+        }
+        Some(issuer) => {
+            let _ = write!(text, "`{}` (not found)", clip(&issuer));
+        }
+        None => text.push('?'),
+    }
+    text
+}
+
+fn path_words(rejection: &Rejection, error: &E) -> String {
+    match error {
+        E::CertExpired { time, not_after } => {
+            let since = time::system(*time)
+                .duration_since(time::system(*not_after))
+                .unwrap_or_default();
+            let whose = by(rejection, |one| {
+                time::seconds(one.not_after()) == not_after.as_secs()
+            });
+            format!("{whose} expired {} ago", time::words(since))
+        }
+        E::CertNotValidYet { time, not_before } => {
+            let until = time::system(*not_before)
+                .duration_since(time::system(*time))
+                .unwrap_or_default();
+            let whose = by(rejection, |one| {
+                time::seconds(one.not_before()) == not_before.as_secs()
+            });
+            format!(
+                "{whose} is not valid for another {}: is one of the clocks wrong?",
+                time::words(until)
+            )
+        }
+        E::UnknownIssuer => unknown_issuer(rejection),
+        E::InvalidSignatureForPublicKey => {
+            let (_, issuer) = links(rejection);
+            let issuer = issuer.unwrap_or_default();
+            format!(
+                "{} names `{}` as its CA, but is not signed by the key of the one that is configured: \
+                 was the CA made anew under its old name?",
+                leaf(rejection),
+                clip(&issuer)
+            )
+        }
+        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => format!(
+            "clientAuth is missing in the extended key usage of {} or of a CA above it",
+            leaf(rejection)
+        ),
+        E::NameConstraintViolation => format!(
+            "{} has a name outside the name constraints of a CA above it",
+            leaf(rejection)
+        ),
+        E::PathLenConstraintViolated => format!(
+            "the path of {} is longer than the basic constraints of a CA on it allow",
+            leaf(rejection)
+        ),
+        E::CaUsedAsEndEntity => format!("{} is a CA's, not a client's", leaf(rejection)),
+        E::EndEntityUsedAsCa => format!(
+            "{} is signed by a certificate that is no CA",
+            leaf(rejection)
+        ),
+        E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => format!(
+            "{} or a CA above it is signed by an algorithm that is not supported",
+            leaf(rejection)
+        ),
+        E::UnsupportedCriticalExtension => format!(
+            "{} or a CA above it has a critical extension that is not understood",
+            leaf(rejection)
+        ),
+        E::UnsupportedCertVersion => format!("{} is not of X.509 version 3", leaf(rejection)),
+        E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumSignatureChecksExceeded
+        | E::MaximumNameConstraintComparisonsExceeded => {
+            format!("the path of {} is too costly to search", leaf(rejection))
+        }
+        other => format!("{} cannot be used: {other}", leaf(rejection)),
+    }
+}
+
+fn unknown_issuer(rejection: &Rejection) -> String {
+    let subjects = &rejection.anchors.subjects;
+    let (links, issuer) = links(rejection);
+    let issuer = issuer.unwrap_or_default();
+    if subjects.contains(&issuer) {
+        return format!("no path leads from {} to a client CA", leaf(rejection));
+    }
+    let mut text = String::new();
+    if links.last().is_some_and(|top| top.subject() == &*issuer) {
+        let _ = write!(
+            text,
+            "{} ends at `{}`, which signed itself and is not configured",
+            leaf(rejection),
+            clip(&issuer)
+        );
+    } else {
+        let _ = write!(
+            text,
+            "no client CA named `{}` is configured and the client sent none",
+            clip(&issuer)
+        );
+    }
+    text.push_str("; the bundle holds: ");
+    for (at, subject) in subjects.iter().take(NAMES).enumerate() {
+        let comma = if at > 0 { ", " } else { "" };
+        let _ = write!(text, "{comma}`{}`", clip(subject));
+    }
+    if let Some(more @ 1..) = subjects.len().checked_sub(NAMES) {
+        let _ = write!(text, " and {more} more");
+    }
+    text
+}
+
+/// The certificates from the client's up, each the issuer of the one before, and the issuer's name
+/// that the last one gives.
+fn links(rejection: &Rejection) -> (Vec<PeerIdentity>, Option<Box<str>>) {
+    let mut rest: Vec<_> = rejection
+        .chain
+        .iter()
+        .filter_map(|der| PeerIdentity::from_der(der).ok())
+        .collect();
+    let mut links: Vec<PeerIdentity> = Vec::new();
+    if rest.is_empty() {
+        return (links, None);
+    }
+    links.push(rest.remove(0));
+    loop {
+        let issuer = links.last().map(|last| Box::<str>::from(last.issuer()));
+        let next = rest
+            .iter()
+            .position(|one| Some(one.subject()) == issuer.as_deref());
+        match next {
+            Some(next) => links.push(rest.remove(next)),
+            None => return (links, issuer),
+        }
+    }
+}
+
+fn leaf(rejection: &Rejection) -> String {
+    let first = rejection.chain.first();
+    match first.map(|der| PeerIdentity::from_der(der)) {
+        Some(Ok(identity)) => format!("the client's certificate `{}`", clip(identity.subject())),
+        _ => "the client's certificate".to_owned(),
+    }
+}
+
+fn by(rejection: &Rejection, matches: impl Fn(&PeerIdentity) -> bool) -> String {
+    for (at, der) in rejection.chain.iter().enumerate() {
+        if let Ok(identity) = PeerIdentity::from_der(der)
+            && matches(&identity)
+        {
+            let whose = if at == 0 {
+                "the client's"
+            } else {
+                "the intermediate CA's"
+            };
+            return format!("{whose} certificate `{}`", clip(identity.subject()));
+        }
+    }
+    "a certificate on the client's path".to_owned()
+}
+
+fn describe(text: &mut String, at: usize, der: &[u8]) {
+    let identity = match PeerIdentity::from_der(der) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let _ = write!(text, "[{at}] {} bytes, unreadable: {error}", der.len());
+            return;
+        }
+    };
+    let _ = write!(
+        text,
+        "[{at}] subject `{}` issuer `{}` serial {} valid {} to {} names ",
+        clip(identity.subject()),
+        clip(identity.issuer()),
+        clip(identity.serial()),
+        time::date(identity.not_before()),
+        time::date(identity.not_after()),
+    );
+    let names = identity
+        .uris()
+        .iter()
+        .chain(identity.dns_names())
+        .chain(identity.emails())
+        .map(|name| clip(name).into_owned());
+    let names: Vec<_> = names
+        .chain(identity.ip_addresses().iter().map(ToString::to_string))
+        .take(NAMES)
+        .collect();
+    let _ = write!(text, "{names:?} sha256 {}", identity.fingerprint_hex());
+}
+
+fn clip(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}

@@ -1,0 +1,191 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use rustls::AlertDescription;
+
+use super::rejection::Rejection;
+use super::{Reason, explain, reason};
+
+/// A connection that did not come to be. `Display` is the operator's wording.
+#[derive(Debug)]
+pub struct HandshakeError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    peer: SocketAddr,
+    server_name: Option<Box<str>>,
+    reason: Reason,
+    alert: Option<AlertDescription>,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Rejected(Rejection),
+    Tls(rustls::Error),
+    Io(io::Error),
+    Said(Box<str>),
+}
+
+impl HandshakeError {
+    pub(super) fn said(peer: SocketAddr, reason: Reason, words: impl Into<Box<str>>) -> Self {
+        Self::with(peer, reason, None, Cause::Said(words.into()))
+    }
+
+    pub(super) fn rejected(peer: SocketAddr, rejection: Rejection, alerted: bool) -> Self {
+        let alert = alerted.then(|| reason::alert(&rejection.error())).flatten();
+        Self::with(peer, rejection.reason(), alert, Cause::Rejected(rejection))
+    }
+
+    /// From what tokio-rustls gives, which wraps rustls's own errors.
+    pub(super) fn io(peer: SocketAddr, error: io::Error) -> Self {
+        let kind = error.kind();
+        match error.downcast::<rustls::Error>() {
+            Ok(error) => Self::with(
+                peer,
+                Reason::of(&error),
+                reason::alert(&error),
+                Cause::Tls(error),
+            ),
+            Err(error) => {
+                let reason = match kind {
+                    io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::NotConnected => Reason::Closed,
+                    _ => Reason::Internal,
+                };
+                Self::with(peer, reason, None, Cause::Io(error))
+            }
+        }
+    }
+
+    fn with(
+        peer: SocketAddr,
+        reason: Reason,
+        alert: Option<AlertDescription>,
+        cause: Cause,
+    ) -> Self {
+        Self(Box::new(Inner {
+            peer,
+            server_name: None,
+            reason,
+            alert,
+            cause,
+        }))
+    }
+
+    pub(super) fn asked_for(mut self, server_name: Option<Box<str>>) -> Self {
+        self.0.server_name = server_name;
+        self
+    }
+
+    /// Who it was.
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// The server name that the client asked for, if it came so far.
+    pub fn server_name(&self) -> Option<&str> {
+        self.0.server_name.as_deref()
+    }
+
+    /// Why, as one of a closed set.
+    pub fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// The alert that the client was sent, by its name in RFC 8446 §6.
+    pub fn alert(&self) -> Option<String> {
+        let alert = self.0.alert?;
+        // rustls spells them in camel case.
+        let mut name = String::new();
+        for character in format!("{alert:?}").chars() {
+            let after_small = name.ends_with(|last: char| last.is_ascii_lowercase());
+            if character.is_ascii_uppercase() && after_small {
+                name.push('_');
+            }
+            name.push(character.to_ascii_lowercase());
+        }
+        Some(name)
+    }
+
+    /// Each certificate that the client sent, if one was refused.
+    pub fn presented(&self) -> Option<String> {
+        match &self.0.cause {
+            Cause::Rejected(rejection) => Some(explain::presented(&rejection.chain)),
+            _ => None,
+        }
+    }
+
+    /// The names from the client's certificate upwards as far as they could be followed.
+    pub fn path(&self) -> Option<String> {
+        match &self.0.cause {
+            Cause::Rejected(rejection) => Some(explain::attempted(rejection)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.cause {
+            Cause::Rejected(rejection) => f.write_str(&explain::words(rejection)),
+            Cause::Said(words) => f.write_str(words),
+            Cause::Io(_) if self.0.reason == Reason::Closed => {
+                f.write_str("the client closed the connection during the handshake")
+            }
+            Cause::Io(error) => write!(f, "the connection failed: {error}"),
+            Cause::Tls(error) => match self.0.reason {
+                Reason::CertificateMissing => {
+                    f.write_str("the client sent no certificate and one is required")
+                }
+                Reason::NoProofOfKey => f.write_str(
+                    "the client does not hold the private key of the certificate that it sent",
+                ),
+                Reason::NotTls => f.write_str("what came is not TLS: plain HTTP, perhaps"),
+                Reason::Version => {
+                    write!(
+                        f,
+                        "the client offers no TLS version that is allowed here: {error}"
+                    )
+                }
+                Reason::NoCommonCipher => {
+                    write!(
+                        f,
+                        "the client and this server have no cryptography in common: {error}"
+                    )
+                }
+                Reason::NoCommonProtocol => {
+                    f.write_str("the client offers (ALPN) no application protocol that is served")
+                }
+                Reason::AlertReceived => {
+                    write!(
+                        f,
+                        "the client ended the handshake: {error}; if it says that the CA is \
+                               unknown, it does not trust this server's certificate"
+                    )
+                }
+                _ => write!(f, "the handshake failed: {error}"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.cause {
+            Cause::Tls(error) => Some(error),
+            Cause::Io(error) => Some(error),
+            Cause::Rejected(_) | Cause::Said(_) => None,
+        }
+    }
+}
+
+impl From<HandshakeError> for io::Error {
+    fn from(error: HandshakeError) -> Self {
+        Self::new(io::ErrorKind::ConnectionAborted, error)
+    }
+}

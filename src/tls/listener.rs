@@ -1,0 +1,110 @@
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use super::{Accepted, Acceptor, HandshakeError, Stream};
+use crate::Connection;
+
+/// What `axum::serve` listens on: handshakes run beside each other, and a client that is slow at
+/// its own keeps nobody else waiting.
+///
+/// Serve with `into_make_service_with_connect_info::<Connection>()`, so that each request has its
+/// [`Connection`].
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    acceptor: Acceptor,
+    handshakes: JoinSet<Result<Accepted, HandshakeError>>,
+    // Held from before the TCP accept, so that what waits for a turn waits in the backlog.
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Listener {
+    /// Accepts by `acceptor` what comes to `tcp`.
+    pub fn new(tcp: TcpListener, acceptor: Acceptor) -> Self {
+        Self {
+            tcp,
+            acceptor,
+            handshakes: JoinSet::new(),
+            turn: None,
+        }
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Stream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            tokio::select! {
+                Some(done) = self.handshakes.join_next() => match done {
+                    Ok(Ok(Accepted { stream, connection, .. })) => {
+                        let client = connection.client_addr();
+                        return (stream, SocketAddr::new(client.ip(), client.port()));
+                    }
+                    Ok(Err(_told_already)) => {}
+                    Err(error) => tracing::error!(%error, "a handshake's task failed"),
+                },
+                (tcp, peer) = next(&self.tcp, &self.acceptor, &mut self.turn) => {
+                    let acceptor = self.acceptor.clone();
+                    let turn = self.turn.take();
+                    self.handshakes.spawn(async move {
+                        acceptor.accept_in_turn(tcp, peer, turn).await
+                    });
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        stream.io().connection().clone()
+    }
+}
+
+/// The next TCP connection, once there is a turn for its handshake. Cancelled, it loses neither.
+async fn next(
+    tcp: &TcpListener,
+    acceptor: &Acceptor,
+    turn: &mut Option<OwnedSemaphorePermit>,
+) -> (TcpStream, SocketAddr) {
+    if turn.is_none() {
+        *turn = acceptor.turn().await;
+    }
+    loop {
+        match tcp.accept().await {
+            Ok((stream, peer)) => {
+                // A response's head must not wait for an acknowledgement of what went before.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors, most likely: connections that end give some back.
+                tracing::error!(%error, "accepting connections fails");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

@@ -1,0 +1,242 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
+use rustls::{InconsistentKeys, ServerConfig};
+
+use super::anchors::Anchors;
+use super::builder::{ClientAuth, Settings};
+use super::resolver::Resolver;
+use super::verifier::Verifier;
+use super::{CertificateFiles, ClientCas, TlsError, provider, tickets, time};
+use crate::PeerIdentity;
+use crate::audit::metrics;
+use crate::reload::{Load, Pinned};
+
+/// Everything that a TLS server needs, of one moment: certificates, client CAs, ticket keys.
+///
+/// Sessions are resumed only within one `Material`: the keys of its tickets are its own, so that
+/// no session outlives a change of certificates or client CAs.
+#[derive(Clone, Debug)]
+pub struct Material {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) verifier: Option<Arc<Verifier>>,
+    expiries: Arc<[Expiry]>,
+}
+
+/// The end of a certificate that the server depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expiry {
+    /// What it is: `server` or `client_ca`.
+    pub kind: &'static str,
+    /// Its subject in RFC 4514 form.
+    pub subject: Box<str>,
+    /// The last moment at which it is valid.
+    pub not_after: SystemTime,
+}
+
+impl Material {
+    /// The server configuration, for an acceptor that is not of this crate. Such an acceptor
+    /// verifies full handshakes alike, but does not look again at resumed sessions.
+    pub fn server_config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// When each server certificate and client CA ends.
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.expiries
+    }
+
+    /// Whether the configuration is FIPS-approved, which its provider decides.
+    pub fn is_fips(&self) -> bool {
+        self.config.fips()
+    }
+
+    pub(super) fn now(&self) -> Option<UnixTime> {
+        self.config.time_provider.current_time()
+    }
+}
+
+impl Expiry {
+    pub(super) fn new(kind: &'static str, identity: &PeerIdentity) -> Self {
+        Self {
+            kind,
+            subject: identity.subject().into(),
+            not_after: identity.not_after(),
+        }
+    }
+}
+
+pub(super) struct Loader {
+    settings: Settings,
+}
+
+impl Loader {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn client_cas(&self) -> Option<&ClientCas> {
+        match &self.settings.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Request(cas) | ClientAuth::Require(cas) => Some(cas),
+        }
+    }
+
+    fn verifier(
+        &self,
+        pinned: &mut Pinned,
+        provider: &CryptoProvider,
+        now: SystemTime,
+    ) -> Result<Option<Arc<Verifier>>, TlsError> {
+        let Some(cas) = self.client_cas() else {
+            return Ok(None);
+        };
+        let anchors = Anchors::load(cas, pinned, now)?;
+        let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Verifier::new(anchors, algorithms, mandatory);
+        #[cfg(any())]
+        let verifier = verifier.with_revocation(self.settings.revocation.clone());
+        Ok(Some(Arc::new(verifier)))
+    }
+}
+
+impl Load for Loader {
+    type Value = Material;
+    type Error = TlsError;
+
+    fn name(&self) -> &'static str {
+        "tls"
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<_> = self
+            .settings
+            .certificates
+            .iter()
+            .flat_map(|files| [files.chain.clone(), files.key.clone()])
+            .collect();
+        if let Some(cas) = self.client_cas() {
+            paths.extend(cas.paths.iter().cloned());
+        }
+        paths
+    }
+
+    fn load(&mut self, _: Option<&Material>) -> Result<Material, TlsError> {
+        let settings = &self.settings;
+        let provider = provider::choose(settings.provider.clone())?;
+        let now = time::system(settings.clock.current_time().ok_or(TlsError::NoTime)?);
+        let mut pinned = Pinned::new();
+        let mut expiries = Vec::new();
+        let mut resolver: Option<Resolver> = None;
+        for files in &settings.certificates {
+            let (key, identity) = certified_key(files, &mut pinned, &provider, now)?;
+            expiries.push(Expiry::new("server", &identity));
+            resolver
+                .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
+                .add(&identity, &key);
+        }
+        // The builder's types see to it that there is a certificate.
+        let resolver = resolver.ok_or_else(|| TlsError::NoCertificate {
+            path: PathBuf::new(),
+        })?;
+        let verifier = self.verifier(&mut pinned, &provider, now)?;
+        if let Some(verifier) = &verifier {
+            expiries.extend(verifier.anchors().expiries.iter().cloned());
+        }
+        let config = server_config(settings, provider, verifier.clone(), resolver)?;
+        for expiry in &expiries {
+            metrics::certificate_in_force(expiry.kind, &expiry.subject, expiry.not_after);
+        }
+        Ok(Material {
+            config: Arc::new(config),
+            verifier,
+            expiries: expiries.into(),
+        })
+    }
+}
+
+fn server_config(
+    settings: &Settings,
+    provider: Arc<CryptoProvider>,
+    verifier: Option<Arc<Verifier>>,
+    resolver: Resolver,
+) -> Result<ServerConfig, TlsError> {
+    let versions: &[_] = if settings.tls13_only {
+        &[&rustls::version::TLS13]
+    } else {
+        &[&rustls::version::TLS13, &rustls::version::TLS12]
+    };
+    let builder = ServerConfig::builder_with_details(provider, Arc::clone(&settings.clock))
+        .with_protocol_versions(versions)
+        .map_err(TlsError::Provider)?;
+    let mut config = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
+    }
+    .with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols.clone_from(&settings.alpn);
+    tickets::install(settings, &mut config);
+    Ok(config)
+}
+
+fn certified_key(
+    files: &CertificateFiles,
+    pinned: &mut Pinned,
+    provider: &CryptoProvider,
+    now: SystemTime,
+) -> Result<(Arc<CertifiedKey>, PeerIdentity), TlsError> {
+    let chain = files.chain(pinned)?;
+    let key = files.key(pinned)?;
+    let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate {
+        path: files.chain.clone(),
+    })?;
+    let identity = PeerIdentity::from_der(leaf).map_err(|source| TlsError::Certificate {
+        path: files.chain.clone(),
+        source,
+    })?;
+    valid_now(files, &identity, now)?;
+    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch {
+            certificate: files.chain.clone(),
+            key: files.key.clone(),
+        },
+        error => TlsError::Key {
+            path: files.key.clone(),
+            reason: error.to_string(),
+        },
+    })?;
+    Ok((Arc::new(certified), identity))
+}
+
+fn valid_now(
+    files: &CertificateFiles,
+    identity: &PeerIdentity,
+    now: SystemTime,
+) -> Result<(), TlsError> {
+    let path = files.chain.clone();
+    let subject = identity.subject().to_owned();
+    if let Ok(since) = now.duration_since(identity.not_after())
+        && !since.is_zero()
+    {
+        let ago = time::words(since);
+        return Err(TlsError::Expired { path, subject, ago });
+    }
+    if let Ok(until) = identity.not_before().duration_since(now)
+        && !until.is_zero()
+    {
+        let until = time::words(until);
+        return Err(TlsError::NotYetValid {
+            path,
+            subject,
+            until,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The TLS server: certificates that come and go, client certificates, and an acceptor that tells
+//! each request whose connection it is on.
+//!
+//! Without it a mirror's port is open to whoever reaches it, its certificate needs a restart when
+//! it is renewed, and a client that is turned away at the handshake leaves no trace of the cause.
+//!
+//! A [`Builder`] names the files; [`Builder::watch`] gives a [`Watched`](crate::Watched)
+//! [`Material`], replaced as a whole when they change. An [`Acceptor`] makes TLS connections under
+//! it, each with a [`Connection`](crate::Connection): the client's address, the TLS parameters, and
+//! the [`PeerIdentity`](crate::PeerIdentity) of a client certificate whose path webpki verified and
+//! whose revocation was looked up (feature `crl`). It serves
+//!
+//! - `axum::serve`, through `Listener` (feature `axum`),
+//! - axum-server, as its `Accept` (feature `axum-server`),
+//! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`].
+//!
+//! Handshakes are bounded in time and number. One that fails gives one `warn!` event with the
+//! client's address, the name it asked for, what it sent and why that was refused; under a flood
+//! only some are told, and `portcullis_handshakes_total{outcome}` counts all.
+//!
+//! Sessions are resumed (RFC 8446 §2.2) only under the material that they began under, and the
+//! certificate kept with the session is verified again. A connection whose certificate is revoked
+//! or whose CA is removed is closed when it is idle.
+//!
+//! ```no_run
+//! use portcullis::reload::WatchOptions;
+//! use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let material = Builder::new()
+//!     .with_certificate(CertificateFiles::secret("/etc/registry/tls"))
+//!     .require_client_certificates(ClientCas::new(["/etc/registry/clients/ca.crt"]))
+//!     .watch(WatchOptions::default())?;
+//! let acceptor = Acceptor::new(material);
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
+//! loop {
+//!     let (tcp, _) = listener.accept().await?;
+//!     let acceptor = acceptor.clone();
+//!     tokio::spawn(async move {
+//!         let accepted = acceptor.accept(tcp).await?;
+//!         // Serve `accepted.stream`, with `accepted.connection` in each request.
+//! #       Ok::<_, portcullis::tls::HandshakeError>(())
+//!     });
+//! }
+//! # }
+//! ```
+
+mod acceptor;
+mod anchors;
+#[cfg(feature = "axum-server")]
+mod axum_server;
+mod builder;
+mod error;
+mod events;
+mod explain;
+mod files;
+mod handshake_error;
+mod limits;
+#[cfg(feature = "axum")]
+mod listener;
+mod material;
+mod provider;
+mod proxy_protocol;
+mod reason;
+mod rejection;
+mod resolver;
+mod service;
+mod stream;
+mod tickets;
+mod time;
+mod verified;
+mod verifier;
+mod watch;
+
+pub use acceptor::{Accepted, Acceptor, RemovedCa};
+pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
+pub use error::TlsError;
+pub use files::{CertificateFiles, ClientCas};
+pub use handshake_error::HandshakeError;
+#[cfg(feature = "axum")]
+pub use listener::Listener;
+pub use material::{Expiry, Material};
+pub use reason::Reason;
+pub use service::AddConnection;
+pub use stream::Stream;

@@ -1,0 +1,45 @@
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache};
+
+use super::TlsError;
+
+/// The operator's choice, else the built-in one, else the process's.
+pub(super) fn choose(chosen: Option<Arc<CryptoProvider>>) -> Result<Arc<CryptoProvider>, TlsError> {
+    if let Some(chosen) = chosen {
+        return Ok(chosen);
+    }
+    #[cfg(feature = "aws-lc-rs")]
+    let provider = Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    let provider = Some(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+    let provider = CryptoProvider::get_default().cloned();
+    provider.ok_or(TlsError::NoProvider)
+}
+
+/// A new ticket key that nobody else has; `None` where no built-in provider makes one.
+pub(super) fn ticketer() -> Option<Arc<dyn ProducesTickets>> {
+    #[cfg(feature = "aws-lc-rs")]
+    let made = rustls::crypto::aws_lc_rs::Ticketer::new();
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    let made = rustls::crypto::ring::Ticketer::new();
+    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+    let made: Result<Arc<dyn ProducesTickets>, rustls::Error> =
+        Err(rustls::Error::General("no provider is built in".into()));
+    made.inspect_err(|error| tracing::warn!(%error, "no session tickets"))
+        .ok()
+}
+
+/// Forces this many remembered sessions where tickets cannot be had.
+pub(super) fn session_storage(
+    tickets: bool,
+    capacity: usize,
+) -> Arc<dyn rustls::server::StoresServerSessions> {
+    if tickets || capacity == 0 {
+        Arc::new(NoServerSessionStorage {})
+    } else {
+        ServerSessionMemoryCache::new(capacity)
+    }
+}

@@ -1,0 +1,144 @@
+use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
+
+/// Why a connection did not come to be, as a closed set: metrics count by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The client sent no certificate and one is required.
+    CertificateMissing,
+    /// A certificate is past its end.
+    CertificateExpired,
+    /// A certificate's time has not come.
+    CertificateNotYetValid,
+    /// No path leads from the certificate to a client CA.
+    UnknownIssuer,
+    /// A certificate is not signed by the key of its issuer.
+    BadSignature,
+    /// The certificate is not for client authentication.
+    WrongPurpose,
+    /// A name is outside what a CA on the path may sign.
+    NameConstraints,
+    /// The path is longer than a CA on it allows, or too costly to search.
+    PathTooLong,
+    /// A certificate signs that is no CA, or a CA's certificate is shown as a client's.
+    CaMisuse,
+    /// A signature algorithm is not supported.
+    UnsupportedAlgorithm,
+    /// A certificate is not what RFC 5280 allows.
+    CertificateMalformed,
+    /// A certificate on the path is revoked.
+    CertificateRevoked,
+    /// No usable CRL tells whether a certificate on the path is revoked.
+    RevocationUnknown,
+    /// The CRL for a certificate on the path is past its next update.
+    CrlExpired,
+    /// The client does not hold the private key of the certificate that it shows.
+    NoProofOfKey,
+    /// What came is not TLS: plain HTTP, most likely.
+    NotTls,
+    /// No TLS version in common.
+    Version,
+    /// No cipher suite, group or signature scheme in common.
+    NoCommonCipher,
+    /// No application protocol in common.
+    NoCommonProtocol,
+    /// The client ended the handshake with an alert.
+    AlertReceived,
+    /// The client's messages break the protocol.
+    ProtocolViolation,
+    /// The client closed the connection.
+    Closed,
+    /// The handshake took longer than allowed.
+    TimedOut,
+    /// The source has as many connections as it may.
+    TooManyConnections,
+    /// The PROXY protocol header of a listed peer is missing or malformed.
+    ProxyHeader,
+    /// Something on this side failed.
+    Internal,
+}
+
+impl Reason {
+    /// The reason as a label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CertificateMissing => "certificate_missing",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateNotYetValid => "certificate_not_yet_valid",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::BadSignature => "bad_signature",
+            Self::WrongPurpose => "wrong_purpose",
+            Self::NameConstraints => "name_constraints",
+            Self::PathTooLong => "path_too_long",
+            Self::CaMisuse => "ca_misuse",
+            Self::UnsupportedAlgorithm => "unsupported_algorithm",
+            Self::CertificateMalformed => "certificate_malformed",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::RevocationUnknown => "revocation_unknown",
+            Self::CrlExpired => "crl_expired",
+            Self::NoProofOfKey => "no_proof_of_key",
+            Self::NotTls => "not_tls",
+            Self::Version => "version",
+            Self::NoCommonCipher => "no_common_cipher",
+            Self::NoCommonProtocol => "no_common_protocol",
+            Self::AlertReceived => "alert_received",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::Closed => "closed",
+            Self::TimedOut => "timed_out",
+            Self::TooManyConnections => "too_many_connections",
+            Self::ProxyHeader => "proxy_header",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The reason behind an error that is not of the certificate's path.
+    pub(super) fn of(error: &Error) -> Self {
+        match error {
+            Error::NoCertificatesPresented => Self::CertificateMissing,
+            // The verifier's own refusals are told by it; what is left is the proof of the key.
+            Error::InvalidCertificate(_) => Self::NoProofOfKey,
+            Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+            ) => Self::NotTls,
+            Error::PeerIncompatible(incompatible) => match incompatible {
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::Tls13RequiredForQuic => Self::Version,
+                _ => Self::NoCommonCipher,
+            },
+            Error::NoApplicationProtocol => Self::NoCommonProtocol,
+            Error::AlertReceived(_) => Self::AlertReceived,
+            Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. }
+            | Error::InvalidMessage(_)
+            | Error::DecryptError
+            | Error::PeerMisbehaved(_)
+            | Error::PeerSentOversizedRecord => Self::ProtocolViolation,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// The alert that rustls sends with an error, where it is bound to send one.
+pub(super) fn alert(error: &Error) -> Option<AlertDescription> {
+    Some(match error {
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        Error::InvalidCertificate(error) => error.clone().into(),
+        Error::InvalidMessage(error) => (*error).into(),
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        Error::PeerIncompatible(_) => match Reason::of(error) {
+            Reason::Version => AlertDescription::ProtocolVersion,
+            _ => AlertDescription::HandshakeFailure,
+        },
+        _ => return None,
+    })
+}

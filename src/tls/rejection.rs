@@ -1,0 +1,95 @@
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{CertificateError, Error};
+
+use super::Reason;
+use super::anchors::Anchors;
+use crate::identity::IdentityError;
+
+/// A client certificate that was not accepted, with all that an explanation needs.
+#[derive(Clone, Debug)]
+pub(super) struct Rejection {
+    pub(super) cause: Cause,
+    pub(super) chain: Box<[CertificateDer<'static>]>,
+    pub(super) anchors: Arc<Anchors>,
+}
+
+/// What was wrong with it.
+#[derive(Clone, Debug)]
+pub(super) enum Cause {
+    Path(webpki::Error),
+    Identity(IdentityError),
+}
+
+impl Rejection {
+    pub(super) fn new(
+        cause: Cause,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        anchors: Arc<Anchors>,
+    ) -> Self {
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        Self {
+            cause,
+            chain: chain.map(|der| der.clone().into_owned()).collect(),
+            anchors,
+        }
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        match &self.cause {
+            Cause::Path(error) => path_reason(error),
+            Cause::Identity(_) => Reason::CertificateMalformed,
+        }
+    }
+
+    /// What rustls is told: it chooses the alert by this.
+    pub(super) fn error(&self) -> Error {
+        CertificateError::into(match self.reason() {
+            Reason::CertificateExpired => CertificateError::Expired,
+            Reason::CertificateNotYetValid => CertificateError::NotValidYet,
+            Reason::CertificateRevoked => CertificateError::Revoked,
+            Reason::RevocationUnknown => CertificateError::UnknownRevocationStatus,
+            Reason::CrlExpired => CertificateError::ExpiredRevocationList,
+            Reason::UnknownIssuer | Reason::PathTooLong | Reason::CaMisuse => {
+                CertificateError::UnknownIssuer
+            }
+            Reason::BadSignature => CertificateError::BadSignature,
+            Reason::WrongPurpose => CertificateError::InvalidPurpose,
+            Reason::NameConstraints => CertificateError::ApplicationVerificationFailure,
+            Reason::UnsupportedAlgorithm => {
+                CertificateError::UnsupportedSignatureAlgorithmContext {
+                    signature_algorithm_id: Vec::new(),
+                    supported_algorithms: Vec::new(),
+                }
+            }
+            _ => CertificateError::BadEncoding,
+        })
+    }
+}
+
+fn path_reason(error: &webpki::Error) -> Reason {
+    use webpki::Error as E;
+    match error {
+        E::CertExpired { .. } => Reason::CertificateExpired,
+        E::CertNotValidYet { .. } => Reason::CertificateNotYetValid,
+        E::UnknownIssuer => Reason::UnknownIssuer,
+        E::InvalidSignatureForPublicKey | E::SignatureAlgorithmMismatch => Reason::BadSignature,
+        E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Reason::WrongPurpose,
+        E::NameConstraintViolation | E::MaximumNameConstraintComparisonsExceeded => {
+            Reason::NameConstraints
+        }
+        E::PathLenConstraintViolated
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumSignatureChecksExceeded => Reason::PathTooLong,
+        E::CaUsedAsEndEntity | E::EndEntityUsedAsCa => Reason::CaMisuse,
+        E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Reason::UnsupportedAlgorithm,
+        E::CertRevoked => Reason::CertificateRevoked,
+        E::UnknownRevocationStatus => Reason::RevocationUnknown,
+        E::CrlExpired { .. } => Reason::CrlExpired,
+        _ => Reason::CertificateMalformed,
+    }
+}

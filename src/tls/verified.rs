@@ -1,0 +1,103 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use sha2::{Digest, Sha256};
+
+use crate::PeerIdentity;
+
+/// A client's certificate with the path that webpki found for it, and while when it holds.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) identity: PeerIdentity,
+    /// As the client sent it.
+    pub(super) chain: Box<[CertificateDer<'static>]>,
+    pub(super) anchor: TrustAnchor<'static>,
+    #[cfg(any())]
+    pub(super) path: crate::crl::CertPath,
+    pub(super) not_before: u64,
+    pub(super) not_after: u64,
+}
+
+impl Verified {
+    fn holds_at(&self, now: UnixTime) -> bool {
+        (self.not_before..=self.not_after).contains(&now.as_secs())
+    }
+}
+
+/// What a client sent, told from anything else that one might send.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ChainKey([u8; 32]);
+
+impl ChainKey {
+    pub(super) fn of(end_entity: &[u8], intermediates: &[CertificateDer<'_>]) -> Self {
+        let mut digest = Sha256::new();
+        for der in std::iter::once(end_entity).chain(intermediates.iter().map(AsRef::as_ref)) {
+            // The length keeps the border of two certificates where it is.
+            digest.update(der.len().to_be_bytes());
+            digest.update(der);
+        }
+        Self(digest.finalize().into())
+    }
+}
+
+/// The chains that were verified lately under one set of anchors. A path depends on the chain, the
+/// anchors and the time only; so a client that comes again needs no signature of its chain checked
+/// again. Only what was verified gets in, and revocation is looked at each time.
+#[derive(Debug)]
+pub(super) struct Cache {
+    half: usize,
+    maps: Mutex<Maps>,
+}
+
+#[derive(Default)]
+struct Maps {
+    recent: HashMap<ChainKey, Arc<Verified>>,
+    older: HashMap<ChainKey, Arc<Verified>>,
+}
+
+impl Cache {
+    /// Keeps between half of `capacity` and all of it, the ones used last.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            half: capacity / 2,
+            maps: Mutex::default(),
+        }
+    }
+
+    pub(super) fn get(&self, key: ChainKey, now: UnixTime) -> Option<Arc<Verified>> {
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = if let Some(found) = maps.recent.get(&key) {
+            Arc::clone(found)
+        } else {
+            let found = maps.older.remove(&key)?;
+            self.put(&mut maps, key, Arc::clone(&found));
+            found
+        };
+        found.holds_at(now).then_some(found)
+    }
+
+    pub(super) fn insert(&self, key: ChainKey, verified: Arc<Verified>) {
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put(&mut maps, key, verified);
+    }
+
+    fn put(&self, maps: &mut Maps, key: ChainKey, verified: Arc<Verified>) {
+        if self.half == 0 {
+            return;
+        }
+        if maps.recent.len() >= self.half {
+            maps.older = std::mem::take(&mut maps.recent);
+        }
+        maps.recent.insert(key, verified);
+    }
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps")
+            .field("recent", &self.recent.len())
+            .field("older", &self.older.len())
+            .finish()
+    }
+}

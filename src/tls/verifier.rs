@@ -1,0 +1,204 @@
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+
+use super::anchors::Anchors;
+use super::rejection::{Cause, Rejection};
+use super::time;
+use super::verified::{Cache, ChainKey, Verified};
+use crate::PeerIdentity;
+
+/// How many clients' chains are remembered as verified.
+const REMEMBERED: usize = 2_048;
+
+tokio::task_local! {
+    /// Where the verifier leaves what it found for the acceptor that polls the handshake: rustls
+    /// calls it inside that poll and has no other way to hand out more than yes or no.
+    pub(super) static OUTCOME: RefCell<Option<Result<Arc<Verified>, Rejection>>>;
+}
+
+/// Builds the path by webpki and has its revocation looked up.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    anchors: Arc<Anchors>,
+    algorithms: WebPkiSupportedAlgorithms,
+    mandatory: bool,
+    cache: Cache,
+    #[cfg(any())]
+    revocation: Option<crate::crl::Revocation>,
+}
+
+impl Verifier {
+    pub(super) fn new(
+        anchors: Anchors,
+        algorithms: WebPkiSupportedAlgorithms,
+        mandatory: bool,
+    ) -> Self {
+        Self {
+            anchors: Arc::new(anchors),
+            algorithms,
+            mandatory,
+            cache: Cache::new(REMEMBERED),
+            #[cfg(any())]
+            revocation: None,
+        }
+    }
+
+    #[cfg(any())]
+    pub(super) fn with_revocation(mut self, revocation: Option<crate::crl::Revocation>) -> Self {
+        self.revocation = revocation;
+        self
+    }
+
+    #[cfg(any())]
+    pub(super) fn revocation(&self) -> Option<&crate::crl::Revocation> {
+        self.revocation.as_ref()
+    }
+
+    pub(super) fn anchors(&self) -> &Arc<Anchors> {
+        &self.anchors
+    }
+
+    pub(super) fn is_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    /// Whether this chain is good at this time: its path, what it says, its revocation.
+    pub(super) fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Arc<Verified>, Rejection> {
+        let rejected =
+            |cause| Rejection::new(cause, end_entity, intermediates, Arc::clone(&self.anchors));
+        let key = ChainKey::of(end_entity, intermediates);
+        let verified = if let Some(verified) = self.cache.get(key, now) {
+            verified
+        } else {
+            let verified = self
+                .build(end_entity, intermediates, now)
+                .map(Arc::new)
+                .map_err(rejected)?;
+            self.cache.insert(key, Arc::clone(&verified));
+            verified
+        };
+        #[cfg(any())]
+        if let Some(revocation) = &self.revocation {
+            let verdict = revocation.examine(&verified.path, now);
+            if let Some(cause) = Cause::of_verdict(verdict) {
+                return Err(rejected(cause));
+            }
+        }
+        Ok(verified)
+    }
+
+    fn build(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Verified, Cause> {
+        let certificate = EndEntityCert::try_from(end_entity).map_err(Cause::Path)?;
+        let path = certificate
+            .verify_for_usage(
+                self.algorithms.all,
+                &self.anchors.trusted,
+                intermediates,
+                now,
+                KeyUsage::client_auth(),
+                None,
+                None,
+            )
+            .map_err(Cause::Path)?;
+        let identity = PeerIdentity::from_der(end_entity).map_err(Cause::Identity)?;
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        let chain = chain.map(|der| der.clone().into_owned()).collect();
+        verified(identity, chain, &path)
+    }
+}
+
+fn verified(
+    identity: PeerIdentity,
+    chain: Box<[CertificateDer<'static>]>,
+    path: &VerifiedPath<'_>,
+) -> Result<Verified, Cause> {
+    let mut not_before = time::seconds(identity.not_before());
+    let mut not_after = time::seconds(identity.not_after());
+    let issuers: Vec<_> = path
+        .intermediate_certificates()
+        .map(|certificate| certificate.der().into_owned())
+        .collect();
+    for issuer in &issuers {
+        let issuer = PeerIdentity::from_der(issuer).map_err(Cause::Identity)?;
+        not_before = not_before.max(time::seconds(issuer.not_before()));
+        not_after = not_after.min(time::seconds(issuer.not_after()));
+    }
+    Ok(Verified {
+        identity,
+        chain,
+        anchor: path.anchor().to_owned(),
+        #[cfg(any())]
+        path: crate::crl::CertPath::new(path.end_entity().der(), issuers, path.anchor()),
+        not_before,
+        not_after,
+    })
+}
+
+impl ClientCertVerifier for Verifier {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.anchors.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let outcome = self.verify(end_entity, intermediates, now);
+        let answer = match &outcome {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(rejection) => Err(rejection.error()),
+        };
+        // Outside an acceptor of ours there is nobody to tell.
+        let _ = OUTCOME.try_with(|slot| slot.replace(Some(outcome)));
+        answer
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

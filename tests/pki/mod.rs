@@ -1,0 +1,228 @@
+//! A small PKI for tests: CAs, certificates, files, and a client that speaks TLS by them.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::must_use_candidate,
+    reason = "a support module: each test file uses its part of it"
+)]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portcullis::tls::{Builder, CertificateFiles, ClientCas, Ready, WantsClientAuth};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A CA that signs.
+pub struct Ca {
+    pub pem: String,
+    pub der: CertificateDer<'static>,
+    pub issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate with its key.
+pub struct Leaf {
+    pub der: CertificateDer<'static>,
+    pub pem: String,
+    pub key_pem: String,
+    pub key_der: Vec<u8>,
+}
+
+/// Files in a directory of their own.
+pub struct Files {
+    pub directory: tempfile::TempDir,
+}
+
+impl Ca {
+    pub fn new(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    pub fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (params, key) = Self::params(name, change);
+        let certificate = params.self_signed(&key).unwrap();
+        Self::of(&certificate, params, key)
+    }
+
+    /// An intermediate CA under this one.
+    pub fn sub(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (params, key) = Self::params(name, change);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Self::of(&certificate, params, key)
+    }
+
+    fn params(
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (CertificateParams, KeyPair) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        change(&mut params);
+        (params, KeyPair::generate().unwrap())
+    }
+
+    fn of(certificate: &rcgen::Certificate, params: CertificateParams, key: KeyPair) -> Self {
+        Self {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// A server's certificate for these names.
+    pub fn server(&self, names: &[&str]) -> Leaf {
+        self.leaf(names.first().unwrap_or(&"server"), |params| {
+            params.subject_alt_names = names
+                .iter()
+                .map(|name| match name.parse() {
+                    Ok(ip) => SanType::IpAddress(ip),
+                    Err(_) => SanType::DnsName((*name).try_into().unwrap()),
+                })
+                .collect();
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
+
+    /// A client's certificate with this common name.
+    pub fn client(&self, name: &str) -> Leaf {
+        self.client_with(name, |_| {})
+    }
+
+    pub fn client_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        self.leaf(name, |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            change(params);
+        })
+    }
+
+    pub fn leaf(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Leaf {
+            der: certificate.der().clone(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            key_der: key.serialize_der(),
+        }
+    }
+}
+
+impl Leaf {
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key_der.clone()).into()
+    }
+}
+
+impl Files {
+    pub fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn put(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `tls.crt` and `tls.key`.
+    pub fn pair(&self, leaf: &Leaf) -> CertificateFiles {
+        self.put("tls.key", &leaf.key_pem);
+        self.put("tls.crt", &leaf.pem);
+        CertificateFiles::secret(self.directory.path())
+    }
+
+    pub fn server(&self, leaf: &Leaf) -> Builder<WantsClientAuth> {
+        Builder::new().with_certificate(self.pair(leaf))
+    }
+
+    pub fn requiring(&self, leaf: &Leaf, ca: &Ca) -> Builder<Ready> {
+        let bundle = self.put("ca.crt", &ca.pem);
+        self.server(leaf)
+            .require_client_certificates(ClientCas::new([bundle]))
+    }
+}
+
+/// What Kubernetes makes of a Secret volume: a directory of a version, `..data` that points to it,
+/// and a link through `..data` for each file.
+pub fn swap_secret(volume: &Path, version: &str, files: &[(&str, &str)]) {
+    use std::os::unix::fs::symlink;
+    let directory = volume.join(format!("..{version}"));
+    fs::create_dir_all(&directory).unwrap();
+    for (name, text) in files {
+        fs::write(directory.join(name), text).unwrap();
+    }
+    let old = fs::read_link(volume.join("..data")).ok();
+    symlink(format!("..{version}"), volume.join("..data_tmp")).unwrap();
+    fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    for (name, _) in files {
+        let link = volume.join(name);
+        if fs::symlink_metadata(&link).is_err() {
+            symlink(Path::new("..data").join(name), link).unwrap();
+        }
+    }
+    if let Some(old) = old {
+        fs::remove_dir_all(volume.join(old)).unwrap();
+    }
+}
+
+/// A client's configuration: whom it trusts, and what it shows.
+pub fn client(trusts: &Ca, shows: Option<(&Leaf, &[&Ca])>) -> rustls::ClientConfig {
+    client_at(trusts, shows, rustls::ALL_VERSIONS)
+}
+
+pub fn client_at(
+    trusts: &Ca,
+    shows: Option<(&Leaf, &[&Ca])>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusts.der.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots);
+    match shows {
+        None => builder.with_no_client_auth(),
+        Some((leaf, above)) => {
+            let chain = std::iter::once(leaf.der.clone());
+            let chain = chain.chain(above.iter().map(|ca| ca.der.clone())).collect();
+            builder.with_client_auth_cert(chain, leaf.key()).unwrap()
+        }
+    }
+}
+
+/// The client's side of the handshake. In TLS 1.3 the server's refusal is seen at the first read.
+pub async fn connect(
+    config: &Arc<rustls::ClientConfig>,
+    address: SocketAddr,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(Arc::clone(config))
+        .connect(name, tcp)
+        .await
+}
