@@ -48,6 +48,8 @@ pub mod connection;
 pub mod guard;
 pub mod identity;
 pub mod oci;
+#[cfg(feature = "policy")]
+pub mod policy;
 #[cfg(feature = "rate")]
 pub mod rate;
 pub mod refusal;

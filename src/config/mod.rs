@@ -18,6 +18,7 @@ mod limits;
 mod values;
 
 pub use error::ConfigError;
+pub(crate) use error::parse as parse_document;
 pub use file::{
     AccessLogSection, ClientAuthMode, Config, CrlDepth, CrlSection, CrlUnknown, MinVersion,
     ReloadSection, SourceSection, TlsSection,
