@@ -42,6 +42,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod audit;
+#[cfg(feature = "auth")]
+pub mod auth;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod connection;
