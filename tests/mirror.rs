@@ -18,6 +18,8 @@ mod listing;
 mod manifests;
 #[path = "mirror/pull.rs"]
 mod pull;
+#[path = "mirror/races.rs"]
+mod races;
 #[path = "mirror/restart.rs"]
 mod restart;
 #[path = "mirror/support.rs"]

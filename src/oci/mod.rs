@@ -23,7 +23,7 @@
 
 mod endpoint;
 mod error;
-pub(crate) mod grammar;
+mod grammar;
 mod query;
 mod route;
 mod target;

@@ -79,7 +79,47 @@ fn lists(headers: &HeaderMap, etag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_part_lies_within_and_is_what_was_asked_for(
+            first in proptest::option::of(0_u64..40),
+            last in proptest::option::of(0_u64..40),
+            length in 0_u64..30,
+        ) {
+            let text = |number: Option<u64>| number.map_or(String::new(), |n| n.to_string());
+            let range = format!("bytes={}-{}", text(first), text(last));
+            let asked = |at: u64| match (first, last) {
+                (Some(first), Some(last)) => (first..=last).contains(&at),
+                (Some(first), None) => at >= first,
+                (None, Some(last)) => at + last >= length,
+                (None, None) => true,
+            };
+            let selected: Vec<u64> = match Selection::parse(&range, length) {
+                Selection::Part(start, end) => {
+                    prop_assert!(start < end && end <= length);
+                    (start..end).collect()
+                }
+                Selection::Whole => {
+                    prop_assert!(first > last || first.or(last).is_none());
+                    return Ok(());
+                }
+                _ => Vec::new(),
+            };
+            let expected: Vec<u64> = (0..length).filter(|at| asked(*at)).collect();
+            prop_assert_eq!(selected, expected);
+        }
+
+        #[test]
+        fn no_text_is_too_strange_for_a_range(text in "[ -~]{0,40}", length in any::<u64>()) {
+            if let Selection::Part(start, end) = Selection::parse(&text, length) {
+                prop_assert!(start < end && end <= length);
+            }
+        }
+    }
 
     #[test]
     fn a_range_selects_what_rfc_9110_says() {

@@ -1,0 +1,55 @@
+//! What probes and Prometheus ask, on an address of its own: nothing here goes through the gate.
+
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use portcullis::audit::{Admin, Readiness};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Collects the metrics of the whole process from now on.
+///
+/// # Errors
+/// Somebody else does already.
+pub(crate) fn recorder() -> Result<PrometheusHandle, BuildError> {
+    // Seconds from a manifest out of the page cache to a layer over a slow line.
+    let buckets = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0];
+    PrometheusBuilder::new()
+        .set_buckets(&buckets)?
+        .install_recorder()
+}
+
+/// Answers until the process ends, so that a scrape sees the drain too.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    admin: Admin,
+    stopping: CancellationToken,
+) -> std::io::Result<()> {
+    let rendered = metrics.clone();
+    let draining = move || {
+        if stopping.is_cancelled() {
+            Readiness::NotReady("stopping".to_owned())
+        } else {
+            Readiness::Ready
+        }
+    };
+    let admin = admin
+        .with_check("drain", draining)
+        .with_metrics(move || rendered.render());
+    let router = Router::new().fallback_service(admin);
+    tokio::select! {
+        served = axum::serve(listener, router) => served,
+        () = upkeep(metrics) => Ok(()),
+    }
+}
+
+/// Keeps the histograms from growing between two scrapes.
+async fn upkeep(metrics: PrometheusHandle) {
+    let mut interval = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        interval.tick().await;
+        metrics.run_upkeep();
+    }
+}

@@ -1,0 +1,182 @@
+//! A guarded OCI registry mirror that needs nothing else:
+//!
+//! ```console
+//! cargo run --release --example mirror
+//! ```
+//!
+//! It serves pull and push from a store on disk, pulls through what it lacks with `--upstream URL`,
+//! and prints how to use it with curl, skopeo and containerd. Everything that decides who may do
+//! what is [`portcullis::Guard`]; what is here is the store and the flags.
+
+mod admin;
+mod cli;
+mod demo;
+mod gate;
+mod routes;
+mod serve;
+mod store;
+mod upstream;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use axum::body::Body;
+use axum::http::Request;
+use clap::Parser as _;
+use portcullis::audit::Admin;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+
+use crate::cli::Arguments;
+use crate::demo::Demo;
+use crate::gate::Gate;
+use crate::routes::{Registry, router};
+use crate::store::{Store, Uploads};
+use crate::upstream::{PullThrough, Upstream};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mirror: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    // reqwest and rustls leave the choice to the process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if arguments.check {
+        return check(arguments);
+    }
+    let registry = registry(arguments)?;
+    let demo = match &arguments.config {
+        Some(_) => None,
+        None => Some(Demo::ensure(&arguments.data.join("demo"))?),
+    };
+    // Before the guard, which looks for it.
+    let metrics = admin::recorder()?;
+    let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
+    let gate = Gate::open(&config.unwrap_or_default())?;
+    gate.guard.report().log();
+    let listener = TcpListener::bind(arguments.listen).await?;
+    let address = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    if let Some(admin) = arguments.admin {
+        let listener = TcpListener::bind(admin).await?;
+        tokio::spawn(admin::serve(listener, metrics, Admin::new(), stop.clone()));
+    }
+    tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
+    greet(address, demo.as_ref())?;
+    let service = ServiceBuilder::new()
+        .layer(gate.guard)
+        .map_request(|request: Request<_>| request.map(Body::new))
+        .service(router(registry));
+    if !serve::serve(listener, gate.acceptor, service, stop, *arguments.drain).await {
+        tracing::warn!("the drain's time is over: what was under way is cut");
+        return Ok(ExitCode::FAILURE);
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration and everything that it names, and says what it means.
+fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let demo = arguments.data.join("demo").join("mirror.toml");
+    let gate = Gate::open(arguments.config.as_ref().unwrap_or(&demo))?;
+    if let Some((options, _)) = arguments.upstream() {
+        Upstream::new(&options)?;
+    }
+    print!("{}", gate.guard.report());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn registry(arguments: &Arguments) -> Result<Registry, Box<dyn Error>> {
+    let upstream = arguments.upstream();
+    let upstream =
+        upstream.map(|(options, ttl)| Ok::<_, Box<dyn Error>>((Upstream::new(&options)?, ttl)));
+    let upstream = upstream.transpose()?;
+    let store = Store::open(&arguments.data)?;
+    let pull = upstream.map(|(upstream, ttl)| PullThrough::new(store.clone(), upstream, ttl));
+    Ok(Registry {
+        uploads: Uploads::new(store.clone()),
+        store,
+        pull,
+        namespace: arguments.namespace().map(Into::into),
+    })
+}
+
+/// The line that scripts wait for, and how to pull.
+fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on https://{address}")?;
+    if let Some(demo) = demo {
+        write!(out, "{}", demo.how_to_pull(address))?;
+    }
+    out.flush()
+}
+
+fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Removes uploads that nobody goes on with, now and then.
+async fn expire(uploads: Uploads, age: std::time::Duration) {
+    let mut interval = tokio::time::interval(age.clamp(
+        std::time::Duration::from_secs(1),
+        std::time::Duration::from_hours(1),
+    ));
+    loop {
+        interval.tick().await;
+        match uploads.expire(age).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "uploads that nobody went on with are removed"),
+            Err(error) => tracing::warn!(%error, "old uploads could not be removed"),
+        }
+    }
+}
+
+/// JSON on standard error, at the levels that `RUST_LOG` says.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Some errors tell their cause themselves.
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,57 @@
+//! --config and --check.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::support::{Mirror, run};
+
+async fn check(data: &Path, config: &Path) -> (bool, String) {
+    let output = run(data, &["--check", "--config", config.to_str().unwrap()]).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.success(), said)
+}
+
+/// A mirror's data with its demo keys and configuration, stopped.
+async fn demo(data: &TempDir) -> Mirror {
+    let mut mirror = Mirror::start(data).await;
+    mirror.signal("-TERM");
+    assert!(mirror.ended().await.success());
+    mirror
+}
+
+#[tokio::test]
+async fn the_demo_configuration_is_good_and_checking_it_serves_nothing() {
+    let data = TempDir::new().unwrap();
+    let mirror = demo(&data).await;
+    let config = mirror.demo("mirror.toml");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mirror.toml");
+    assert_eq!(fs::read(&config).unwrap(), fs::read(example).unwrap());
+    let fresh = data.path().join("fresh");
+    assert_eq!(check(&fresh, &config).await, (true, String::new()));
+    assert!(!fresh.exists());
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_told_with_file_line_and_key() {
+    let data = TempDir::new().unwrap();
+    let mirror = demo(&data).await;
+    let config = mirror.demo("mirror.toml");
+    let good = fs::read_to_string(&config).unwrap();
+    for (wrong, parts) in [
+        ("preset = \"mirrors\"", ["mirror.toml:1", "preset"]),
+        ("presett = \"mirror\"", ["mirror.toml:1", "presett"]),
+    ] {
+        fs::write(
+            &config,
+            format!("{wrong}\n{}", good.replace("\npreset", "\n#")),
+        )
+        .unwrap();
+        let (success, said) = check(mirror.data(), &config).await;
+        assert!(!success, "{wrong}");
+        for part in parts {
+            assert!(said.contains(part), "{part:?} in {said:?}");
+        }
+    }
+}

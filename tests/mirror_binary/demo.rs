@@ -1,0 +1,99 @@
+//! Without arguments.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tempfile::TempDir;
+
+use crate::support::{Mirror, replace, run, until};
+
+const FILES: [&str; 9] = [
+    "ca.crt",
+    "server.crt",
+    "server.key",
+    "client.crt",
+    "client.key",
+    "revoked.crt",
+    "revoked.key",
+    "crl.pem",
+    "token",
+];
+
+#[tokio::test]
+async fn the_demo_keys_are_made_once_and_the_secret_ones_are_the_owners_alone() {
+    let data = TempDir::new().unwrap();
+    let mut mirror = Mirror::start(&data).await;
+    let read = |mirror: &Mirror| FILES.map(|name| fs::read(mirror.demo(name)).unwrap());
+    let first = read(&mirror);
+    for name in FILES {
+        let mode = fs::metadata(mirror.demo(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777;
+        let secret = name.contains(".key") || name == "token";
+        assert_eq!(mode, if secret { 0o600 } else { 0o644 }, "{name}");
+    }
+    mirror.signal("-TERM");
+    assert!(mirror.ended().await.success());
+    let mirror = Mirror::start(&data).await;
+    assert_eq!(read(&mirror), first);
+}
+
+#[tokio::test]
+async fn half_a_set_of_demo_keys_is_an_error_and_not_replaced() {
+    let data = TempDir::new().unwrap();
+    let mut mirror = Mirror::start(&data).await;
+    mirror.signal("-TERM");
+    mirror.ended().await;
+    fs::remove_file(mirror.demo("crl.pem")).unwrap();
+    let output = run(mirror.data(), &["--listen", "127.0.0.1:0"]).await;
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("demo/crl.pem"), "{said}");
+    assert!(output.stdout.is_empty());
+    assert!(!mirror.demo("crl.pem").exists());
+}
+
+#[tokio::test]
+async fn it_says_how_to_pull_and_keeps_the_token_to_itself() {
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::start(&data).await;
+    let said = until("the whole text", || {
+        let said = mirror.said().join("\n");
+        said.contains("ctr images pull").then_some(said)
+    })
+    .await;
+    for part in [
+        "curl --cacert",
+        "skopeo copy",
+        "hosts.toml",
+        &mirror.address,
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert!(!said.contains(&mirror.token()));
+}
+
+#[tokio::test]
+async fn new_keys_take_hold_without_a_restart() {
+    let (data, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mirror = Mirror::start(&data).await;
+    // All the keys of another mirror: its CA has issued other certificates.
+    let next = Mirror::start(&other).await;
+    let client = next.by_certificate();
+    assert!(client.get(mirror.url("/v2/")).send().await.is_err());
+    for name in FILES {
+        replace(&mirror.demo(name), &fs::read(next.demo(name)).unwrap());
+    }
+    loop {
+        // A new connection each time.
+        let client = mirror.by_certificate();
+        if let Ok(response) = client.get(mirror.url("/v2/")).send().await
+            && response.status() == 200
+        {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

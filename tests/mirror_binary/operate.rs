@@ -1,0 +1,109 @@
+//! What an operator sees.
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{Mirror, run, sha256};
+
+#[tokio::test]
+async fn each_request_is_one_line_of_json_on_standard_error() {
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::start(&data).await;
+    let path = mirror.push_blob("lib/a", b"content").await;
+    let get = mirror
+        .by_certificate()
+        .get(mirror.url(&path))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(get.text().await.unwrap(), "content");
+    let event = mirror.logged(&path).await;
+    let fields = &event["fields"];
+    assert_eq!(fields["http.response.status_code"], 200);
+    assert_eq!(fields["http.response.body.size"], 7);
+    assert_eq!(fields["client.address"], "127.0.0.1");
+    assert_eq!(fields["outcome"], "finished");
+    let token = mirror.token();
+    for event in mirror.events() {
+        assert!(!event.to_string().contains(&token));
+    }
+}
+
+#[tokio::test]
+async fn probes_and_metrics_have_an_address_of_their_own() {
+    let data = TempDir::new().unwrap();
+    // Freed a moment before it is taken again; nobody else binds ports of this number meanwhile.
+    let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = probe.local_addr().unwrap();
+    drop(probe);
+    let mirror = Mirror::with(&data, &["--admin", &admin.to_string()]).await;
+    let path = mirror.push_blob("a", b"content").await;
+    let ask = |path: &'static str| async move {
+        let mut stream = TcpStream::connect(admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    assert!(ask("/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(ask("/readyz").await.starts_with("HTTP/1.1 200"));
+    mirror.logged("/v2/a/blobs/uploads/").await;
+    let metrics = ask("/metrics").await;
+    assert!(metrics.contains("portcullis_"), "{metrics}");
+    // Neither serves what is the other's.
+    assert!(!ask("/v2/").await.starts_with("HTTP/1.1 200"));
+    let client = mirror.by_token();
+    let response = client.get(mirror.url("/metrics")).send().await.unwrap();
+    assert_ne!(response.status(), 200);
+    assert_eq!(
+        client
+            .head(mirror.url(&path))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::start(&data).await;
+    let output = run(mirror.data(), &["--listen", "127.0.0.1:0"]).await;
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("in use by another process"), "{said}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_none_is_refused_at_the_start() {
+    let data = TempDir::new().unwrap();
+    for url in ["ftp://x", "no url", "https://user:secret@x", "https://x/?q"] {
+        let output = run(data.path(), &["--listen", "127.0.0.1:0", "--upstream", url]).await;
+        assert!(!output.status.success(), "{url}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn one_mirror_pulls_through_another_over_tls() {
+    let (there, here) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let upstream = Mirror::start(&there).await;
+    upstream.push_blob("a", b"content").await;
+    let ca = upstream.demo("ca.crt");
+    let url = upstream.url("");
+    let arguments = ["--upstream", &url, "--upstream-ca", ca.to_str().unwrap()];
+    let mirror = Mirror::with(&here, &arguments).await;
+    let path = format!("/v2/a/blobs/{}", sha256(b"content"));
+    let response = mirror
+        .by_token()
+        .get(mirror.url(&path))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.text().await.unwrap(), "content");
+}
