@@ -42,12 +42,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod audit;
+#[cfg(feature = "auth")]
+pub mod auth;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod connection;
 pub mod guard;
 pub mod identity;
 pub mod oci;
+#[cfg(feature = "policy")]
+pub mod policy;
 #[cfg(feature = "rate")]
 pub mod rate;
 pub mod refusal;

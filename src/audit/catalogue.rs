@@ -84,6 +84,12 @@ pub const METRICS: &[Metric] = &[
         "Requests that were turned away.",
     ),
     metric(
+        "portcullis_policy_shadow_differences_total",
+        Kind::Counter,
+        &["shadow"],
+        "Requests that the shadow policy would have decided otherwise.",
+    ),
+    metric(
         "portcullis_auth_failures_total",
         Kind::Counter,
         &["reason"],

@@ -26,6 +26,16 @@ pub(crate) fn refused(refusal: Refusal) {
     }
 }
 
+/// A shadow policy said otherwise than the one in force; `allowed` is what it said.
+pub(crate) fn shadow_differed(allowed: bool) {
+    #[cfg(feature = "metrics")]
+    {
+        let verdict = if allowed { "allow" } else { "refuse" };
+        metrics::counter!("portcullis_policy_shadow_differences_total", "shadow" => verdict)
+            .increment(1);
+    }
+}
+
 /// What a value that no file is behind is called: its age tells nothing.
 pub(crate) const FIXED: &str = "fixed";
 

@@ -99,6 +99,8 @@ fn dotted(path: &KeyPath) -> String {
                 // Writing to a string cannot fail.
                 let _ = write!(key, "[{index}]");
             }
+            // How `toml::Spanned` asks for the place of a value.
+            Segment::Map { key: name } if name.starts_with("$__serde_spanned") => {}
             Segment::Map { key: name } | Segment::Enum { variant: name } => {
                 if !key.is_empty() {
                     key.push('.');

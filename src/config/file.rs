@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::error::read;
-use super::{ConfigError, LimitsSection, Span};
+use super::{AuthSection, ConfigError, LimitsSection, Span};
 use crate::Preset;
 use crate::audit::AccessLogLayer;
 use crate::reload::WatchOptions;
@@ -33,6 +33,8 @@ pub struct Config {
     pub crl: Option<CrlSection>,
     /// Which networks may ask.
     pub source: Option<SourceSection>,
+    /// Who may ask.
+    pub auth: Option<AuthSection>,
     /// How fast.
     pub limits: Option<LimitsSection>,
     /// The access log.
@@ -208,6 +210,11 @@ impl Config {
         let mut config: Self = read(file)?;
         file.clone_into(&mut config.file);
         Ok(config)
+    }
+
+    /// `path` as the file means it: relative to the file's own folder.
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 
     pub(crate) fn unusable(

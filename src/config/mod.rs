@@ -12,12 +12,15 @@
 //! Relative paths in the file are relative to the file's own folder. Times are written like `"10s"`,
 //! sizes like `"64KiB"` or `"10MB"`, rates as bytes a second like `"10MB"`.
 
+mod auth;
 mod error;
 mod file;
 mod limits;
 mod values;
 
+pub use auth::{AuthSection, Requirement, TokenEntry};
 pub use error::ConfigError;
+pub(crate) use error::parse as parse_document;
 pub use file::{
     AccessLogSection, ClientAuthMode, Config, CrlDepth, CrlSection, CrlUnknown, MinVersion,
     ReloadSection, SourceSection, TlsSection,

@@ -1,5 +1,7 @@
 use super::{Guard, Report};
 use crate::audit::AccessLogLayer;
+#[cfg(feature = "auth")]
+use crate::auth::{Authentication, TokenAuthLayer};
 #[cfg(feature = "rate")]
 use crate::rate::{ByteRateLayer, Limits};
 use crate::source::{Networks, SourceLayer};
@@ -12,6 +14,8 @@ pub struct Builder {
     responder: Responder,
     access_log: AccessLogLayer,
     networks: Option<Watched<Networks>>,
+    #[cfg(feature = "auth")]
+    authentication: Option<Authentication>,
     #[cfg(feature = "rate")]
     limits: Option<Watched<Limits>>,
 }
@@ -22,6 +26,8 @@ impl Default for Builder {
             responder: Responder::new(Preset::default()),
             access_log: AccessLogLayer::new(),
             networks: None,
+            #[cfg(feature = "auth")]
+            authentication: None,
             #[cfg(feature = "rate")]
             limits: None,
         }
@@ -47,6 +53,14 @@ impl Builder {
         self
     }
 
+    /// What callers must show. Without it, whoever has a certificate is known by it and everybody
+    /// else is anonymous.
+    #[cfg(feature = "auth")]
+    pub fn authentication(mut self, authentication: Authentication) -> Self {
+        self.authentication = Some(authentication);
+        self
+    }
+
     /// How fast bodies may go.
     #[cfg(feature = "rate")]
     pub fn limits(mut self, limits: impl Into<Watched<Limits>>) -> Self {
@@ -63,6 +77,12 @@ impl Builder {
         Guard {
             access_log: self.access_log,
             source: SourceLayer::watching(networks).with_responder(self.responder.clone()),
+            #[cfg(feature = "auth")]
+            auth: TokenAuthLayer::new(
+                self.authentication
+                    .unwrap_or_else(|| Authentication::certificate().or_anonymous()),
+            )
+            .with_responder(self.responder.clone()),
             #[cfg(feature = "rate")]
             rate: self
                 .limits
@@ -88,6 +108,12 @@ impl Builder {
             self.networks.is_some(),
             "only listed networks may ask",
             "every network may ask",
+        );
+        #[cfg(feature = "auth")]
+        says(
+            self.authentication.is_some(),
+            "callers must show who they are",
+            "callers need not show who they are",
         );
         #[cfg(feature = "rate")]
         says(

@@ -22,6 +22,12 @@ impl Guard {
                 Ok(config.source.as_ref().map(SourceSection::networks))
             })?);
         }
+        if let Some(section) = &config.auth {
+            let authentication = section
+                .authentication(config)
+                .map_err(|error| config.unusable("auth.token", error))?;
+            builder = builder.authentication(authentication);
+        }
         if config.limits.is_some() {
             builder = builder.limits(follow(config, "limits", |config| {
                 Ok(config.limits.as_ref().map(LimitsSection::limits))

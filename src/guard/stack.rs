@@ -9,13 +9,20 @@ use crate::source::{Source, SourceLayer};
 pub struct Guard {
     pub(super) access_log: AccessLogLayer,
     pub(super) source: SourceLayer,
+    #[cfg(feature = "auth")]
+    pub(super) auth: crate::auth::TokenAuthLayer,
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
     pub(super) report: Report,
 }
 
 /// A service behind a [`Guard`].
-pub type Guarded<S> = AccessLog<Source<Rated<S>>>;
+pub type Guarded<S> = AccessLog<Source<Authenticated<Rated<S>>>>;
+
+#[cfg(feature = "auth")]
+type Authenticated<S> = crate::auth::TokenAuth<S>;
+#[cfg(not(feature = "auth"))]
+type Authenticated<S> = S;
 
 #[cfg(feature = "rate")]
 type Rated<S> = crate::rate::ByteRate<S>;
@@ -40,6 +47,8 @@ impl<S> Layer<S> for Guard {
     fn layer(&self, inner: S) -> Guarded<S> {
         #[cfg(feature = "rate")]
         let inner = self.rate.layer(inner);
+        #[cfg(feature = "auth")]
+        let inner = self.auth.layer(inner);
         self.access_log.layer(self.source.layer(inner))
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn is_session(text: &str) -> bool {
 
 /// An upstream registry as `?ns=` has it: a lower-case host, maybe with a port. Upper case and a
 /// final dot are other spellings of the same host, which a rule might not have been written for.
-pub(super) fn is_registry(text: &str) -> bool {
+pub(crate) fn is_registry(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, after)) => {

@@ -23,7 +23,7 @@
 
 mod endpoint;
 mod error;
-mod grammar;
+pub(crate) mod grammar;
 mod query;
 mod route;
 mod target;

@@ -1,0 +1,199 @@
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
+
+/// The longest header value that is looked at, in bytes.
+const LONGEST: usize = 8 * 1024;
+
+/// Encoders differ on padding; the decoded bytes do not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// What an `Authorization` header shows.
+pub(super) enum Presented<'a> {
+    Basic(Pair),
+    Bearer(&'a [u8]),
+}
+
+/// User and password as they came, `user:password`, wiped on drop.
+pub(super) struct Pair {
+    text: Zeroizing<Vec<u8>>,
+    colon: usize,
+}
+
+/// Not what RFC 7617 or RFC 6750 allow. Never taken for "nothing was shown".
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+impl Pair {
+    pub(super) fn user(&self) -> &[u8] {
+        &self.text[..self.colon]
+    }
+
+    pub(super) fn password(&self) -> &[u8] {
+        &self.text[self.colon + 1..]
+    }
+}
+
+/// Reads the one `Authorization` header (RFC 9110 §11.6.2); `None` if there is none.
+pub(super) fn read(headers: &HeaderMap) -> Result<Option<Presented<'_>>, Malformed> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let value = value.as_bytes();
+    if values.next().is_some() || value.len() > LONGEST {
+        return Err(Malformed);
+    }
+    let space = value
+        .iter()
+        .position(|&byte| byte == b' ')
+        .ok_or(Malformed)?;
+    let (scheme, rest) = value.split_at(space);
+    let rest = rest.trim_ascii();
+    if scheme.eq_ignore_ascii_case(b"basic") {
+        basic(rest).map(|pair| Some(Presented::Basic(pair)))
+    } else if scheme.eq_ignore_ascii_case(b"bearer") {
+        bearer(rest).map(|token| Some(Presented::Bearer(token)))
+    } else {
+        Err(Malformed)
+    }
+}
+
+/// RFC 7617 §2: `user-id ":" password`, neither with control characters, the user without colons.
+fn basic(encoded: &[u8]) -> Result<Pair, Malformed> {
+    let text = Zeroizing::new(BASE64.decode(encoded).map_err(|_| Malformed)?);
+    let characters = std::str::from_utf8(&text).map_err(|_| Malformed)?.chars();
+    let controls = characters
+        .filter(|character| character.is_control())
+        .count();
+    let colon = text
+        .iter()
+        .position(|&byte| byte == b':')
+        .ok_or(Malformed)?;
+    // `Og==` is ":", what clients without credentials send.
+    if controls > 0 || text.len() == 1 {
+        return Err(Malformed);
+    }
+    Ok(Pair { text, colon })
+}
+
+/// RFC 6750 §2.1: `b64token`.
+fn bearer(token: &[u8]) -> Result<&[u8], Malformed> {
+    if is_b64token(token) {
+        Ok(token)
+    } else {
+        Err(Malformed)
+    }
+}
+
+pub(super) fn is_b64token(token: &[u8]) -> bool {
+    let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let body = &token[..token.len() - padding];
+    let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !body.is_empty() && body.iter().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(values: &[&[u8]]) -> HeaderMap {
+        let values = values
+            .iter()
+            .map(|value| HeaderValue::from_bytes(value).unwrap());
+        values.map(|value| (AUTHORIZATION, value)).collect()
+    }
+
+    fn shown(value: &[u8]) -> Result<(String, String), Malformed> {
+        match read(&headers(&[value]))? {
+            Some(Presented::Basic(pair)) => {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                Ok((text(pair.user()), text(pair.password())))
+            }
+            Some(Presented::Bearer(token)) => {
+                Ok((String::new(), String::from_utf8(token.to_vec()).unwrap()))
+            }
+            None => panic!("never absent"),
+        }
+    }
+
+    #[test]
+    fn what_the_rfcs_allow_is_read() {
+        for (value, user, secret) in [
+            (
+                "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+                "Aladdin",
+                "open sesame",
+            ),
+            (
+                "bASIC   QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+                "Aladdin",
+                "open sesame",
+            ),
+            ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", "Aladdin", "open sesame"),
+            (
+                "Basic QWxhZGRpbjpvcGVuOnNlc2FtZQ==",
+                "Aladdin",
+                "open:sesame",
+            ),
+            ("Basic dGVzdDoxMjPCow==", "test", "123£"),
+            ("Bearer abc-._~+/==", "", "abc-._~+/=="),
+            ("bearer  abc", "", "abc"),
+        ] {
+            let expected = Ok((user.to_owned(), secret.to_owned()));
+            assert_eq!(shown(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_they_do_not_allow_is_malformed_and_never_absent() {
+        let long = format!("Bearer {}", "a".repeat(LONGEST));
+        for value in [
+            "",
+            "x",
+            "Basic",
+            "Basic ",
+            "Bearer",
+            "Bearer ",
+            "Basic Og==",
+            "Basic dTpw, Basic eDp5",
+            "BasicQWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+            "Basic !!!!",
+            "Basic bm9jb2xvbg==",
+            "Basic dQFwOng=",
+            "Basic /zr/",
+            "Digest abc",
+            "Bearer a b",
+            "Bearer ==",
+            "Bearer a=b",
+            &long,
+        ] {
+            assert_eq!(shown(value.as_bytes()), Err(Malformed), "{value:?}");
+        }
+        let two: &[&[u8]] = &[b"Bearer abc", b"Bearer abc"];
+        assert!(read(&headers(two)).is_err());
+        assert!(read(&headers(&[])).is_ok_and(|shown| shown.is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_pair_without_controls_is_read_back(user in "[^:\\pC]{1,40}", password in "[^\\pC]{0,80}") {
+            let value = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
+            prop_assert_eq!(shown(value.as_bytes()), Ok((user, password)));
+        }
+
+        #[test]
+        fn no_value_is_taken_for_nothing(value in "[\\x20-\\x7e]{0,60}") {
+            let _ = shown(value.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,158 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::index::Index;
+use super::{Actions, Caller, Effect, Pattern, Rule, Who};
+
+/// Something in a policy that is no error and yet probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The line of the file that the rule begins in, from 1.
+    pub line: Option<usize>,
+    /// What is doubtful.
+    pub doubt: Doubt,
+}
+
+/// What is doubtful about a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// Everything that it allows is denied by this rule.
+    NeverAllows(Arc<str>),
+    /// It adds nothing to this rule.
+    Redundant(Arc<str>),
+    /// `/v2/` answers 200 to the anonymous, after which Docker sends no credentials, but other rules
+    /// need them.
+    AnonymousProbe,
+    /// Callers who showed nothing may push or delete.
+    AnonymousWrite,
+}
+
+pub(super) fn warnings(rules: &[Rule], index: &Index) -> Vec<Warning> {
+    let mixed = rules
+        .iter()
+        .any(|rule| rule.effect == Effect::Allow && rule.needs_credentials());
+    let mut warnings = Vec::new();
+    for (number, rule) in (0..).zip(rules) {
+        let doubts = [
+            unreachable(rules, index, number, rule),
+            anonymous_write(rule),
+            (mixed && allows_the_anonymous(rule, Actions::PROBE)).then_some(Doubt::AnonymousProbe),
+        ];
+        warnings.extend(doubts.into_iter().flatten().map(|doubt| Warning {
+            rule: Arc::clone(&rule.name),
+            line: rule.line,
+            doubt,
+        }));
+    }
+    warnings
+}
+
+fn unreachable(rules: &[Rule], index: &Index, number: u32, rule: &Rule) -> Option<Doubt> {
+    let first = rule.repositories.first()?;
+    index.neighbours(first).find_map(|other_number| {
+        let other = rules.get(other_number as usize)?;
+        let decides_first = match (other.effect, rule.effect) {
+            (Effect::Deny, Effect::Allow) => true,
+            (Effect::Allow, Effect::Deny) => false,
+            // Of two that say the same, the later one is told.
+            _ => other_number < number || (other_number > number && !rule.covers(other)),
+        };
+        if other_number == number || !decides_first || !other.covers(rule) {
+            return None;
+        }
+        let name = Arc::clone(&other.name);
+        Some(if other.effect == rule.effect {
+            Doubt::Redundant(name)
+        } else {
+            Doubt::NeverAllows(name)
+        })
+    })
+}
+
+fn anonymous_write(rule: &Rule) -> Option<Doubt> {
+    allows_the_anonymous(rule, Actions::PUSH | Actions::DELETE).then_some(Doubt::AnonymousWrite)
+}
+
+fn allows_the_anonymous(rule: &Rule, actions: Actions) -> bool {
+    rule.effect == Effect::Allow
+        && rule.actions.intersects(actions)
+        && rule.who.iter().any(Who::includes_the_anonymous)
+}
+
+impl Rule {
+    /// Whether it is about callers who show who they are.
+    pub(super) fn needs_credentials(&self) -> bool {
+        self.who.iter().any(|who| *who != Who::Anonymous) && !self.who.contains(&Who::Anyone)
+    }
+
+    /// Whether it is about everybody who shows who they are, wherever they are.
+    pub(super) fn covers_the_known(&self) -> bool {
+        self.networks.is_empty()
+            && self
+                .who
+                .iter()
+                .any(|who| matches!(who, Who::Anyone | Who::Authenticated))
+    }
+
+    /// Whether it is about `caller`, whatever they do.
+    pub(super) fn is_about_caller(&self, caller: &Caller<'_>) -> bool {
+        self.who.iter().any(|who| who.includes(caller.principal)) && self.is_about_network(caller)
+    }
+
+    /// Whether surely all that `other` is about, this one is about too.
+    fn covers(&self, other: &Self) -> bool {
+        let networks = self.networks.is_empty()
+            || (!other.networks.is_empty()
+                && other
+                    .networks
+                    .iter()
+                    .all(|theirs| self.networks.iter().any(|ours| ours.contains(theirs))));
+        let who = |theirs: &Who| self.who.iter().any(|ours| ours.covers(theirs));
+        self.actions.contains(other.actions)
+            && networks
+            && other.who.iter().all(who)
+            && cover(&self.repositories, &other.repositories)
+            && (self.registries.is_empty() || cover_some(&self.registries, &other.registries))
+            && (self.tags.is_empty() || self.tags == other.tags)
+            && (self.paths.is_empty() && other.paths.is_empty()
+                || cover_some(&self.paths, &other.paths))
+    }
+}
+
+fn cover(ours: &[Pattern], theirs: &[Pattern]) -> bool {
+    let covered = |theirs: &Pattern| ours.iter().any(|ours| ours.covers(theirs));
+    theirs.iter().all(covered)
+}
+
+fn cover_some(ours: &[Pattern], theirs: &[Pattern]) -> bool {
+    !theirs.is_empty() && cover(ours, theirs)
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        write!(f, "rule {:?} {}", self.rule, self.doubt)
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeverAllows(by) => {
+                write!(f, "never allows anything: all of it is denied by {by:?}")
+            }
+            Self::Redundant(by) => write!(f, "is redundant: all of it is in {by:?} already"),
+            Self::AnonymousProbe => f.write_str(
+                "answers `/v2/` to the anonymous, after which Docker sends no credentials, \
+                 but other rules need them",
+            ),
+            Self::AnonymousWrite => f.write_str("lets callers who showed nothing push or delete"),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+use super::{ActionError, PatternError, WhoError};
+
+/// A policy that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// One rule makes no sense.
+    #[error("rule {index} ({name:?}): {error}")]
+    Rule {
+        /// The rule's place among the rules, from 1.
+        index: usize,
+        /// The rule's name.
+        name: Box<str>,
+        /// What is wrong.
+        #[source]
+        error: RuleError,
+    },
+    /// Two rules have one name, so that a log could not tell which of them decided.
+    #[error("rules {first} and {second} are both named {name:?}")]
+    DuplicateName {
+        /// The place of the one, from 1.
+        first: usize,
+        /// The place of the other.
+        second: usize,
+        /// Their name.
+        name: Box<str>,
+    },
+    /// There are more rules than can be numbered.
+    #[error("{0} rules are too many")]
+    TooMany(usize),
+    /// The text is not TOML, or a key in it is unknown, missing or has an impossible value.
+    #[cfg(feature = "config")]
+    #[error(transparent)]
+    File(#[from] crate::config::ConfigError),
+}
+
+/// What is wrong with a rule by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// No name for logs.
+    #[error("`name` is empty: it is what the log calls the rule")]
+    NoName,
+    /// Nobody is named.
+    #[error("`who` is empty: write [\"anyone\"] if everybody is meant")]
+    NoWho,
+    /// No action is named.
+    #[error("`actions` is empty: write [\"any\"] if all are meant")]
+    NoActions,
+    /// No repository is named.
+    #[error("`repositories` is missing: write [\"**\"] if all are meant")]
+    NoRepositories,
+    /// Repositories are named though none of the actions is about one.
+    #[error("`repositories` is there, but none of the actions is about a repository")]
+    UnusedRepositories,
+    /// Some repositories are named for what is about all.
+    #[error(
+        "\"probe\" and \"catalog\" are about the whole registry: put them in a rule without \
+         `repositories`, or with [\"**\"]"
+    )]
+    WholeRegistry,
+    /// No path is named.
+    #[error("`paths` is missing: \"extension\" and \"other\" are allowed path by path")]
+    NoPaths,
+    /// Paths are named though none of the actions is about one.
+    #[error("`paths` is there, but neither \"extension\" nor \"other\" among the actions")]
+    UnusedPaths,
+    /// A deny with a rate class.
+    #[error("`rate_class` has no meaning where nothing is let through")]
+    RateOfNothing,
+    /// In `who`.
+    #[error(transparent)]
+    Who(#[from] WhoError),
+    /// In `actions`.
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    /// In one of the patterns.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}

@@ -1,0 +1,171 @@
+use std::collections::HashMap;
+
+use super::access::{Access, Target};
+use super::{Actions, Effect, Rule, Who};
+use crate::Principal;
+use crate::identity::Method;
+
+/// Finds the few rules that can be about an access: by the leading segments of their repositories,
+/// then by whom they name.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    repositories: HashMap<Box<str>, Bucket>,
+    /// Rules about what has no repository.
+    general: Bucket,
+    allows: Bucket,
+    /// Rules that can be about a mount from an unnamed repository.
+    anywhere: Bucket,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Bucket {
+    rules: Vec<u32>,
+    keyed: Option<Box<Keyed>>,
+}
+
+/// A bucket's rules again, by whom they name.
+#[derive(Debug, Default)]
+struct Keyed {
+    /// Those who name more than ids and groups.
+    open: Vec<u32>,
+    principals: HashMap<Method, HashMap<Box<str>, Vec<u32>>>,
+    groups: HashMap<Box<str>, Vec<u32>>,
+}
+
+/// Up to here looking at each rule is cheaper than hashing the caller's names.
+const SCANNED: usize = 12;
+
+impl Index {
+    pub(super) fn new(rules: &[Rule]) -> Self {
+        let mut index = Self::default();
+        for (number, rule) in (0..).zip(rules) {
+            for pattern in &rule.repositories {
+                let bucket = index
+                    .repositories
+                    .entry(pattern.prefix().into())
+                    .or_default();
+                bucket.push(number);
+            }
+            let general = Actions::PROBE | Actions::CATALOG | Actions::EXTENSION | Actions::OTHER;
+            if rule.actions.intersects(general) {
+                index.general.push(number);
+            }
+            let everywhere = rule.repositories.iter().any(super::Pattern::is_universal);
+            if rule.actions.intersects(Actions::PULL) && (rule.effect == Effect::Deny || everywhere)
+            {
+                index.anywhere.push(number);
+            }
+            if rule.effect == Effect::Allow {
+                index.allows.push(number);
+            }
+        }
+        let buckets = index.repositories.values_mut();
+        for bucket in buckets.chain([&mut index.general, &mut index.allows, &mut index.anywhere]) {
+            bucket.key(rules);
+        }
+        index
+    }
+
+    /// Tells `visit` every rule that can be about `access` by `principal`, some of them twice.
+    pub(super) fn candidates(
+        &self,
+        access: &Access<'_>,
+        principal: Option<&Principal>,
+        mut visit: impl FnMut(u32),
+    ) {
+        match access.target {
+            _ if !access.action.on_paths().is_empty() => self.general.visit(principal, &mut visit),
+            Target::Registry => self.general.visit(principal, &mut visit),
+            Target::AnyRepository => self.anywhere.visit(principal, &mut visit),
+            Target::Repository(name) => {
+                let ends = name.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+                let prefixes = ends.map(|(at, _)| &name[..at]);
+                for prefix in [""].into_iter().chain(prefixes).chain([name]) {
+                    if let Some(bucket) = self.repositories.get(prefix) {
+                        bucket.visit(principal, &mut visit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells `visit` every rule that allows something and can be about `principal`.
+    pub(super) fn allows(&self, principal: Option<&Principal>, mut visit: impl FnMut(u32)) {
+        self.allows.visit(principal, &mut visit);
+    }
+
+    /// The rules whose repositories begin as `pattern`'s do.
+    pub(super) fn neighbours(&self, pattern: &super::Pattern) -> impl Iterator<Item = u32> {
+        let prefix = pattern.prefix();
+        let ends = prefix.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+        let shorter = ends.map(|(at, _)| &prefix[..at]);
+        let mut prefixes: Vec<&str> = [""].into_iter().chain(shorter).chain([prefix]).collect();
+        prefixes.dedup();
+        let buckets = prefixes
+            .into_iter()
+            .filter_map(|prefix| self.repositories.get(prefix));
+        buckets.flat_map(|bucket| bucket.rules.iter().copied())
+    }
+}
+
+impl Bucket {
+    fn push(&mut self, rule: u32) {
+        if self.rules.last() != Some(&rule) {
+            self.rules.push(rule);
+        }
+    }
+
+    fn key(&mut self, rules: &[Rule]) {
+        if self.rules.len() <= SCANNED {
+            return;
+        }
+        let mut keyed = Keyed::default();
+        for &number in &self.rules {
+            let Some(rule) = rules.get(number as usize) else {
+                continue;
+            };
+            let is_key = |who: &Who| matches!(who, Who::Principal(..) | Who::Group(_));
+            if !rule.who.iter().all(is_key) {
+                keyed.open.push(number);
+                continue;
+            }
+            for who in &rule.who {
+                let list = match who {
+                    Who::Principal(method, id) => keyed
+                        .principals
+                        .entry(*method)
+                        .or_default()
+                        .entry(id.clone())
+                        .or_default(),
+                    Who::Group(group) => keyed.groups.entry(group.clone()).or_default(),
+                    _ => continue,
+                };
+                list.push(number);
+            }
+        }
+        self.keyed = Some(Box::new(keyed));
+    }
+
+    fn visit(&self, principal: Option<&Principal>, visit: &mut impl FnMut(u32)) {
+        let Some(keyed) = &self.keyed else {
+            self.rules.iter().copied().for_each(visit);
+            return;
+        };
+        let mut all = |rules: &[u32]| rules.iter().copied().for_each(&mut *visit);
+        all(&keyed.open);
+        let Some(principal) = principal else {
+            return;
+        };
+        let own = keyed.principals.get(&principal.method());
+        if let Some(rules) = own.and_then(|ids| ids.get(principal.id())) {
+            all(rules);
+        }
+        if !keyed.groups.is_empty() {
+            for group in principal.groups() {
+                if let Some(rules) = keyed.groups.get(group) {
+                    all(rules);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tower::Layer;
+
+use super::{Enforce, Policy, TagOracle};
+use crate::{Preset, Responder, Watched};
+
+/// Refuses what a policy does not allow. See the [module](super).
+#[derive(Clone)]
+pub struct PolicyLayer {
+    pub(super) policy: Watched<Policy>,
+    pub(super) shadow: Option<Watched<Policy>>,
+    pub(super) tags: Option<Arc<dyn TagOracle>>,
+    pub(super) responder: Responder,
+}
+
+impl PolicyLayer {
+    /// Lets through what `policy` allows.
+    pub fn new(policy: Policy) -> Self {
+        Self::watching(Watched::fixed(policy))
+    }
+
+    /// Lets through what `policy` allows at the time of each request.
+    pub fn watching(policy: Watched<Policy>) -> Self {
+        Self {
+            policy,
+            shadow: None,
+            tags: None,
+            responder: Responder::new(Preset::default()),
+        }
+    }
+
+    /// Also asks a second policy, logs and counts where the two differ, and enforces nothing of it.
+    pub fn with_shadow(mut self, shadow: Watched<Policy>) -> Self {
+        self.shadow = Some(shadow);
+        self
+    }
+
+    /// Tells the making of a tag from its change by this. Default: whoever sets a tag must be
+    /// allowed both.
+    pub fn with_tag_oracle(mut self, oracle: impl TagOracle + 'static) -> Self {
+        self.tags = Some(Arc::new(oracle));
+        self
+    }
+
+    /// Answers refused requests in this way. Default: [`Preset::Mirror`].
+    pub fn with_responder(mut self, responder: Responder) -> Self {
+        self.responder = responder;
+        self
+    }
+}
+
+impl<S> Layer<S> for PolicyLayer {
+    type Service = Enforce<S>;
+
+    fn layer(&self, inner: S) -> Enforce<S> {
+        Enforce::new(inner, self.clone())
+    }
+}
+
+impl fmt::Debug for PolicyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyLayer")
+            .field("policy", &self.policy)
+            .field("shadow", &self.shadow)
+            .field("responder", &self.responder)
+            .finish_non_exhaustive()
+    }
+}

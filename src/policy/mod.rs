@@ -1,0 +1,113 @@
+//! Who may do what on which repositories.
+//!
+//! [`PolicyLayer`] reads each request as a [`Route`](crate::oci::Route) and asks a [`Policy`]
+//! whether its [`Principal`](crate::Principal) may do that. What no rule allows is denied, and a
+//! rule that denies wins over all that allow. A request under `/v2/` that has not exactly one reading
+//! is refused before any rule is looked at; everything outside `/v2/` needs a rule that names its
+//! path.
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
+//! use portcullis::{Principal, identity::Method};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = Policy::new([
+//!     Rule::allow("home", Who::Authenticated, Actions::PULL | Actions::PUSH)
+//!         .on_repositories([Pattern::repository("home/{principal.id}/**")?]),
+//! ])?;
+//! let service = ServiceBuilder::new()
+//!     .layer(PolicyLayer::new(policy))
+//!     .service_fn(|_: Request<()>| async {
+//!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
+//!     });
+//!
+//! let ask = |path: &str| {
+//!     let mut request = Request::get(path).body(()).unwrap();
+//!     request.extensions_mut().insert(Principal::new(Method::Token, "alice"));
+//!     service.clone().oneshot(request)
+//! };
+//! assert_eq!(ask("/v2/home/alice/app/manifests/latest").await?.status(), 200);
+//! assert_eq!(ask("/v2/home/bob/app/manifests/latest").await?.status(), 403);
+//! assert_eq!(ask("/metrics").await?.status(), 403);
+//! # Ok(()) }
+//! ```
+//!
+//! # The file
+//!
+//! With the feature `config`, a policy is a TOML file ([`Policy::from_toml`], [`PolicyFile`]):
+//!
+//! ```toml
+//! [[rules]]
+//! name = "public images"          # what the log calls it
+//! who = ["anyone"]
+//! actions = ["pull", "list"]
+//! repositories = ["library/**"]
+//! registries = ["docker.io"]      # containerd's `?ns=`; without the key any, or none
+//!
+//! [[rules]]
+//! name = "release"
+//! who = ["token:ci", "spiffe://example.org/ns/*/sa/release"]
+//! networks = ["10.0.0.0/8"]
+//! actions = ["pull", "create"]    # may make tags and not change them
+//! repositories = ["team/*"]
+//! tags = ["v*"]
+//! rate_class = "bulk"
+//!
+//! [[rules]]
+//! name = "never latest"
+//! effect = "deny"                 # wins over every allow
+//! who = ["anyone"]
+//! actions = ["push"]
+//! repositories = ["**"]
+//! tags = ["latest"]
+//!
+//! [[rules]]
+//! name = "probes"
+//! who = ["anyone"]
+//! actions = ["other"]             # outside /v2/, path by path
+//! paths = ["/healthz"]
+//! ```
+//!
+//! `/v2/` itself may be asked by whoever may do anything, except that the anonymous are asked for
+//! credentials there as soon as one rule needs them, since Docker sends none after a 200; a rule with
+//! the action `probe` settles it otherwise.
+
+mod access;
+mod actions;
+mod check;
+mod error;
+mod explain;
+#[cfg(feature = "config")]
+mod file;
+mod index;
+mod layer;
+mod pattern;
+mod rate_class;
+mod rule;
+mod rules;
+mod service;
+mod verdict;
+mod who;
+
+pub use access::{Caller, Mismatch, TagOracle};
+pub use actions::{ActionError, Actions};
+pub use check::{Doubt, Warning};
+pub use error::{PolicyError, RuleError};
+pub use explain::Explanation;
+#[cfg(feature = "config")]
+pub use file::PolicyFile;
+pub use layer::PolicyLayer;
+pub use pattern::{Pattern, PatternError};
+pub use rate_class::RateClass;
+pub use rule::{Effect, Rule};
+pub use rules::Policy;
+pub use service::Enforce;
+pub use verdict::Verdict;
+pub use who::{Attribute, Exact, Who, WhoError};

@@ -1,0 +1,200 @@
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Actions, Pattern, RateClass, RuleError, Who};
+
+/// Who may, or may not, do what on which repositories.
+///
+/// ```
+/// use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
+///
+/// let policy = Policy::new([
+///     Rule::allow("public", Who::Anyone, Actions::PULL)
+///         .on_repositories([Pattern::repository("library/**")?]),
+///     Rule::allow("ci", "token:ci".parse()?, Actions::PULL | Actions::PUSH)
+///         .on_repositories([Pattern::repository("team/*")?]),
+/// ])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) name: Arc<str>,
+    pub(super) effect: Effect,
+    pub(super) who: Vec<Who>,
+    pub(super) networks: Vec<IpNet>,
+    pub(super) actions: Actions,
+    pub(super) repositories: Vec<Pattern>,
+    pub(super) registries: Vec<Pattern>,
+    pub(super) tags: Vec<Pattern>,
+    pub(super) paths: Vec<Pattern>,
+    pub(super) rate_class: Option<RateClass>,
+    pub(super) line: Option<usize>,
+}
+
+/// What a rule does with what it matches. A deny wins over every allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "config", derive(serde::Deserialize))]
+#[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
+pub enum Effect {
+    /// Lets it in.
+    #[default]
+    Allow,
+    /// Turns it away.
+    Deny,
+}
+
+impl Rule {
+    /// Lets `who` do `actions`.
+    pub fn allow(name: impl AsRef<str>, who: Who, actions: Actions) -> Self {
+        Self::new(name.as_ref(), Effect::Allow, vec![who], actions)
+    }
+
+    /// Keeps `who` from doing `actions`, whatever other rules allow.
+    pub fn deny(name: impl AsRef<str>, who: Who, actions: Actions) -> Self {
+        Self::new(name.as_ref(), Effect::Deny, vec![who], actions)
+    }
+
+    pub(super) fn new(name: &str, effect: Effect, who: Vec<Who>, actions: Actions) -> Self {
+        // Without its uploads no tag can be set; a deny of setting tags leaves them alone.
+        let sets_tags = actions.intersects(Actions::CREATE | Actions::REPLACE | Actions::MOVE);
+        let actions = match effect {
+            Effect::Allow if sets_tags => actions | Actions::UPLOAD,
+            _ => actions,
+        };
+        Self {
+            name: name.into(),
+            effect,
+            who,
+            networks: Vec::new(),
+            actions,
+            repositories: Vec::new(),
+            registries: Vec::new(),
+            tags: Vec::new(),
+            paths: Vec::new(),
+            rate_class: None,
+            line: None,
+        }
+    }
+
+    /// Is about these callers too.
+    pub fn or_who(mut self, who: impl IntoIterator<Item = Who>) -> Self {
+        self.who.extend(who);
+        self
+    }
+
+    /// Is about callers in these networks only. Default: in any.
+    pub fn in_networks(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        self.networks.extend(networks);
+        self
+    }
+
+    /// Is about these repositories. Needed for pull, push, delete and list.
+    pub fn on_repositories(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
+        self.repositories.extend(patterns);
+        self
+    }
+
+    /// Is about requests that name one of these upstream registries (`?ns=`). Default: any or none.
+    pub fn of_registries(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
+        self.registries.extend(patterns);
+        self
+    }
+
+    /// Is about these tags. Default: any.
+    ///
+    /// What names no tag (a blob, a manifest by its digest) is allowed by such a rule and not denied
+    /// by it. A manifest's delete by digest takes tags with it that the request does not name: it is denied by
+    /// such a rule and not allowed by it.
+    pub fn with_tags(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
+        self.tags.extend(patterns);
+        self
+    }
+
+    /// Is about these paths. Needed for [`Actions::EXTENSION`] and [`Actions::OTHER`].
+    pub fn at_paths(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
+        self.paths.extend(patterns);
+        self
+    }
+
+    /// Puts what the rule allows into this class of byte rates.
+    pub fn with_rate_class(mut self, class: RateClass) -> Self {
+        self.rate_class = Some(class);
+        self
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The line of the file that the rule begins in, from 1.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// What it does with what it matches.
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// The groups that it names.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.who.iter().filter_map(|who| match who {
+            Who::Group(group) => Some(&**group),
+            _ => None,
+        })
+    }
+
+    /// The rule without the actions that it cannot be about: "any" on some repositories is nothing
+    /// that lists them all, and nothing at a path that is not named.
+    pub(super) fn narrowed(mut self) -> Self {
+        if self.paths.is_empty() {
+            self.actions = self.actions.without(Actions::EXTENSION | Actions::OTHER);
+        }
+        if self.is_about_some() {
+            self.actions = self.actions.without(Actions::PROBE | Actions::CATALOG);
+        }
+        self
+    }
+
+    fn is_about_some(&self) -> bool {
+        let everything = self.repositories.iter().any(Pattern::is_universal);
+        !self.repositories.is_empty() && !everything
+    }
+
+    /// What keeps the rule from ever matching, or leaves open what it is about.
+    pub(super) fn check(&self) -> Result<(), RuleError> {
+        if self.name.is_empty() {
+            return Err(RuleError::NoName);
+        }
+        if self.who.is_empty() {
+            return Err(RuleError::NoWho);
+        }
+        if self.actions.is_empty() {
+            return Err(RuleError::NoActions);
+        }
+        let wants_repositories = !self.actions.on_repositories().is_empty();
+        if wants_repositories && self.repositories.is_empty() {
+            return Err(RuleError::NoRepositories);
+        }
+        if !wants_repositories && !self.repositories.is_empty() {
+            return Err(RuleError::UnusedRepositories);
+        }
+        let whole = Actions::PROBE | Actions::CATALOG;
+        if self.actions != Actions::ANY && self.actions.intersects(whole) && self.is_about_some() {
+            return Err(RuleError::WholeRegistry);
+        }
+        let wants_paths = !self.actions.on_paths().is_empty();
+        if wants_paths && self.paths.is_empty() && self.actions != Actions::ANY {
+            return Err(RuleError::NoPaths);
+        }
+        if !wants_paths && !self.paths.is_empty() {
+            return Err(RuleError::UnusedPaths);
+        }
+        if self.effect == Effect::Deny && self.rate_class.is_some() {
+            return Err(RuleError::RateOfNothing);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::access::{Access, accesses};
+use super::index::Index;
+use super::{Actions, Caller, Effect, PolicyError, Rule, TagOracle, Verdict, Warning};
+use crate::oci::Route;
+
+/// Rules, checked and indexed. What no rule allows is denied; a rule that denies wins over all that
+/// allow.
+#[derive(Debug)]
+pub struct Policy {
+    rules: Box<[Rule]>,
+    index: Index,
+    /// What somebody may do who shows who they are.
+    for_the_known: Actions,
+    warnings: Vec<Warning>,
+}
+
+impl Policy {
+    /// A policy of these rules. Their order means nothing but which of several is named as the one
+    /// that decided: the first.
+    ///
+    /// # Errors
+    /// The first rule that makes no sense.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Result<Self, PolicyError> {
+        let rules: Box<[Rule]> = rules.into_iter().collect();
+        if u32::try_from(rules.len()).is_err() {
+            return Err(PolicyError::TooMany(rules.len()));
+        }
+        let mut names = HashMap::new();
+        for (index, rule) in (1..).zip(&rules) {
+            rule.check().map_err(|error| PolicyError::Rule {
+                index,
+                name: rule.name().into(),
+                error,
+            })?;
+            match names.entry(rule.name()) {
+                Entry::Vacant(entry) => entry.insert(index),
+                Entry::Occupied(entry) => {
+                    return Err(PolicyError::DuplicateName {
+                        first: *entry.get(),
+                        second: index,
+                        name: rule.name().into(),
+                    });
+                }
+            };
+        }
+        let rules: Box<[Rule]> = rules.into_iter().map(Rule::narrowed).collect();
+        let index = Index::new(&rules);
+        let for_the_known = rules
+            .iter()
+            .filter(|rule| rule.effect() == Effect::Allow && rule.needs_credentials())
+            .map(|rule| rule.actions)
+            .collect();
+        let warnings = super::check::warnings(&rules, &index);
+        Ok(Self {
+            rules,
+            index,
+            for_the_known,
+            warnings,
+        })
+    }
+
+    /// Whether `caller` may do what `route` says, every part of it.
+    ///
+    /// The question is answered from the policy alone: whether a repository or a tag exists changes
+    /// nothing but which of [`Actions::CREATE`], [`Actions::REPLACE`] and [`Actions::MOVE`] a push
+    /// needs.
+    pub fn decide(
+        &self,
+        caller: &Caller<'_>,
+        route: &Route,
+        tags: Option<&dyn TagOracle>,
+    ) -> Verdict {
+        let mut first = None;
+        for access in accesses(route, tags) {
+            let verdict = self.judge(caller, &access);
+            if verdict.refusal().is_some() {
+                return verdict;
+            }
+            first.get_or_insert(verdict);
+        }
+        // Every route is at least one access; if it were none, nothing would allow it.
+        first.unwrap_or_else(Verdict::unmatched)
+    }
+
+    pub(super) fn judge(&self, caller: &Caller<'_>, access: &Access<'_>) -> Verdict {
+        let mut allow: Option<u32> = None;
+        let mut deny: Option<u32> = None;
+        self.index.candidates(access, caller.principal, |number| {
+            let rule = &self.rules[number as usize];
+            let best = match rule.effect {
+                Effect::Allow => &mut allow,
+                Effect::Deny => &mut deny,
+            };
+            if best.is_none_or(|best| number < best) && rule.mismatch(access, caller).is_none() {
+                *best = Some(number);
+            }
+        });
+        let anonymous = caller.is_anonymous();
+        match (deny, allow) {
+            (Some(rule), _) => {
+                let for_everybody = self.rules[rule as usize].covers_the_known();
+                Verdict::denied(
+                    rule,
+                    access.action,
+                    anonymous && !for_everybody && self.for_the_known.intersects(access.action),
+                )
+            }
+            (None, Some(rule)) => Verdict::allowed(rule, access.action),
+            (None, None) if access.action == Actions::PROBE => self.probe(caller),
+            (None, None) => Verdict::unallowed(
+                access.action,
+                anonymous && self.for_the_known.intersects(access.action),
+            ),
+        }
+    }
+
+    /// `/v2/` tells nothing but whether credentials are good, so whoever may do anything may ask it.
+    /// Docker never authenticates after a 200 there: where some things need credentials, it takes
+    /// credentials, unless a rule says otherwise.
+    fn probe(&self, caller: &Caller<'_>) -> Verdict {
+        let anonymous = caller.is_anonymous();
+        if anonymous && !self.for_the_known.is_empty() {
+            return Verdict::unallowed(Actions::PROBE, true);
+        }
+        let mut allow: Option<u32> = None;
+        self.index.allows(caller.principal, |number| {
+            let rule = &self.rules[number as usize];
+            if allow.is_none_or(|best| number < best) && rule.is_about_caller(caller) {
+                allow = Some(number);
+            }
+        });
+        match allow {
+            Some(rule) => Verdict::allowed(rule, Actions::PROBE),
+            None => Verdict::unallowed(Actions::PROBE, false),
+        }
+    }
+
+    /// The rules, in their order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule that decided, if one did.
+    pub fn rule_of(&self, verdict: &Verdict) -> Option<&Rule> {
+        self.rules.get(verdict.rule()?)
+    }
+
+    /// What an operator probably did not mean.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The groups that rules name and that are none of `known`.
+    pub fn unknown_groups<'a>(&'a self, known: &[&str]) -> Vec<(&'a Rule, &'a str)> {
+        let named = self
+            .rules
+            .iter()
+            .flat_map(|rule| rule.groups().map(move |group| (rule, group)));
+        named.filter(|(_, group)| !known.contains(group)).collect()
+    }
+}

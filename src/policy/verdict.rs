@@ -1,0 +1,76 @@
+use super::Actions;
+use crate::Refusal;
+
+/// What a [`Policy`](super::Policy) says to one request. Its rule is a number in that policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    decision: Decision,
+    rule: Option<u32>,
+    action: Actions,
+    /// Whether credentials could change it.
+    credentials: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Allowed,
+    Refused,
+}
+
+impl Verdict {
+    pub(super) fn allowed(rule: u32, action: Actions) -> Self {
+        Self {
+            decision: Decision::Allowed,
+            rule: Some(rule),
+            action,
+            credentials: false,
+        }
+    }
+
+    pub(super) fn denied(rule: u32, action: Actions, credentials: bool) -> Self {
+        Self {
+            decision: Decision::Refused,
+            rule: Some(rule),
+            action,
+            credentials,
+        }
+    }
+
+    pub(super) fn unallowed(action: Actions, credentials: bool) -> Self {
+        Self {
+            decision: Decision::Refused,
+            rule: None,
+            action,
+            credentials,
+        }
+    }
+
+    pub(super) fn unmatched() -> Self {
+        Self::unallowed(Actions::default(), false)
+    }
+
+    /// Whether the request may go on.
+    pub fn is_allowed(&self) -> bool {
+        self.decision == Decision::Allowed
+    }
+
+    /// How the request is turned away, if it is: the anonymous are asked for credentials where
+    /// somebody with credentials may do such a thing, and the known are denied.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match (self.decision, self.credentials) {
+            (Decision::Allowed, _) => None,
+            (Decision::Refused, true) => Some(Refusal::PolicyNeedsCredentials),
+            (Decision::Refused, false) => Some(Refusal::PolicyDenied),
+        }
+    }
+
+    /// The number of the rule that decided, from 0; `None` where none was about the request.
+    pub fn rule(&self) -> Option<usize> {
+        self.rule.map(|rule| rule as usize)
+    }
+
+    /// The action that the decision is about: the first one, or the one that was not allowed.
+    pub fn action(&self) -> Actions {
+        self.action
+    }
+}

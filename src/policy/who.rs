@@ -1,0 +1,211 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Pattern, PatternError};
+use crate::identity::Method;
+use crate::{PeerIdentity, Principal};
+
+/// Whom a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Who {
+    /// Every caller, known or not: `anyone`.
+    Anyone,
+    /// Callers who showed nothing: `anonymous`.
+    Anonymous,
+    /// Callers who showed something: `authenticated`.
+    Authenticated,
+    /// One caller, by how they showed it and their id: `token:ci`, `cert:node-1`, `jwt:alice`. The
+    /// same id shown in another way is another caller.
+    Principal(Method, Box<str>),
+    /// Callers in a group: `group:builders`.
+    Group(Box<str>),
+    /// Callers whose certificate has a SPIFFE ID that matches: `spiffe://example.org/ns/*/sa/ci`.
+    Spiffe(Pattern),
+    /// Callers whose certificate has a name or attribute that matches.
+    Certificate(Attribute, Pattern),
+    /// Callers whose certificate has exactly this.
+    CertificateExactly(Exact, Box<str>),
+}
+
+/// A name of a certificate that a pattern can match; one matching name is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Attribute {
+    /// A DNS name: `dns:*.nodes.example.org`.
+    Dns,
+    /// An e-mail address: `email:*@example.org`.
+    Email,
+    /// A URI: `uri:https://example.org/**`.
+    Uri,
+}
+
+/// What of a certificate can be compared as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Exact {
+    /// The subject in RFC 4514 form: `subject:CN=node-1,O=example`.
+    Subject,
+    /// The issuer in RFC 4514 form: `issuer:CN=nodes CA`.
+    Issuer,
+    /// The SHA-256 fingerprint in hexadecimal: `fingerprint:0a1b…`.
+    Fingerprint,
+}
+
+/// A text that names nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WhoError {
+    /// Neither a word nor a known kind with a value.
+    #[error(
+        "{0:?} is nobody: write \"anyone\", \"anonymous\", \"authenticated\", \"token:ID\", \
+         \"cert:NAME\", \"jwt:SUBJECT\", \"group:NAME\", \"spiffe://DOMAIN/PATH\", \"dns:NAME\", \
+         \"email:ADDRESS\", \"uri:URI\", \"subject:DN\", \"issuer:DN\" or \"fingerprint:HEX\""
+    )]
+    Unknown(Box<str>),
+    /// Nothing after the colon.
+    #[error("{0:?} names nobody after the colon")]
+    Empty(Box<str>),
+    /// A trust domain that a pattern could leave open (SPIFFE-ID §2.1).
+    #[error("{0:?} needs a trust domain without wildcards: \"spiffe://example.org/ns/*/sa/ci\"")]
+    TrustDomain(Box<str>),
+    /// Not the hexadecimal form of 32 bytes.
+    #[error("{0:?} is no SHA-256 fingerprint: 64 hexadecimal digits, with or without colons")]
+    Fingerprint(Box<str>),
+    /// The pattern after the colon.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+impl Who {
+    /// Whether `principal` is one of these; `None` is the caller who showed nothing.
+    pub fn includes(&self, principal: Option<&Principal>) -> bool {
+        let known = principal.filter(|principal| principal.method() != Method::Anonymous);
+        match self {
+            Self::Anyone => true,
+            Self::Anonymous => known.is_none(),
+            Self::Authenticated => known.is_some(),
+            Self::Principal(method, id) => {
+                known.is_some_and(|caller| caller.method() == *method && caller.id() == &**id)
+            }
+            Self::Group(group) => known.is_some_and(|caller| caller.groups().contains(group)),
+            Self::Spiffe(pattern) => peer(known)
+                .and_then(PeerIdentity::spiffe_id)
+                .is_some_and(|id| pattern.matches(id, None)),
+            Self::Certificate(attribute, pattern) => peer(known).is_some_and(|peer| {
+                let names = match attribute {
+                    Attribute::Dns => peer.dns_names(),
+                    Attribute::Email => peer.emails(),
+                    Attribute::Uri => peer.uris(),
+                };
+                names.iter().any(|name| pattern.matches(name, None))
+            }),
+            Self::CertificateExactly(field, value) => peer(known).is_some_and(|peer| match field {
+                Exact::Subject => peer.subject() == &**value,
+                Exact::Issuer => peer.issuer() == &**value,
+                Exact::Fingerprint => hex(peer.fingerprint()) == **value,
+            }),
+        }
+    }
+
+    /// Whether an anonymous caller is one of these.
+    pub(super) fn includes_the_anonymous(&self) -> bool {
+        matches!(self, Self::Anyone | Self::Anonymous)
+    }
+
+    /// Whether surely everybody in `other` is here too.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anyone, _) => true,
+            (Self::Authenticated, other) => !other.includes_the_anonymous(),
+            (Self::Spiffe(ours), Self::Spiffe(theirs)) => ours.covers(theirs),
+            (Self::Certificate(field, ours), Self::Certificate(other, theirs)) => {
+                field == other && ours.covers(theirs)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+fn peer(principal: Option<&Principal>) -> Option<&PeerIdentity> {
+    principal.and_then(Principal::peer)
+}
+
+impl FromStr for Who {
+    type Err = WhoError;
+
+    fn from_str(text: &str) -> Result<Self, WhoError> {
+        match text {
+            "anyone" => return Ok(Self::Anyone),
+            "anonymous" => return Ok(Self::Anonymous),
+            "authenticated" => return Ok(Self::Authenticated),
+            _ => {}
+        }
+        let unknown = || WhoError::Unknown(text.into());
+        let (kind, value) = text.split_once(':').ok_or_else(unknown)?;
+        if value.trim().is_empty() {
+            return Err(WhoError::Empty(text.into()));
+        }
+        Ok(match kind {
+            "token" => Self::Principal(Method::Token, value.into()),
+            "cert" => Self::Principal(Method::Certificate, value.into()),
+            "jwt" => Self::Principal(Method::Jwt, value.into()),
+            "group" => Self::Group(value.into()),
+            "spiffe" => Self::Spiffe(spiffe(text)?),
+            "dns" => Self::Certificate(Attribute::Dns, Pattern::dns(value)?),
+            "email" => Self::Certificate(Attribute::Email, Pattern::uri(value)?),
+            "uri" => Self::Certificate(Attribute::Uri, Pattern::uri(value)?),
+            "subject" => Self::CertificateExactly(Exact::Subject, value.into()),
+            "issuer" => Self::CertificateExactly(Exact::Issuer, value.into()),
+            "fingerprint" => {
+                let digits = value.replace(':', "").to_ascii_lowercase();
+                if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Err(WhoError::Fingerprint(value.into()));
+                }
+                Self::CertificateExactly(Exact::Fingerprint, digits.into())
+            }
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+fn spiffe(text: &str) -> Result<Pattern, WhoError> {
+    let domain = text
+        .strip_prefix("spiffe://")
+        .and_then(|rest| rest.split('/').next())
+        .filter(|domain| !domain.is_empty() && !domain.contains('*'));
+    if domain.is_none() {
+        return Err(WhoError::TrustDomain(text.into()));
+    }
+    Ok(Pattern::uri(text)?)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::Anonymous => f.write_str("anonymous"),
+            Self::Authenticated => f.write_str("authenticated"),
+            Self::Principal(method, id) => write!(f, "{}:{id}", method.as_str()),
+            Self::Group(group) => write!(f, "group:{group}"),
+            Self::Spiffe(pattern) => pattern.fmt(f),
+            Self::Certificate(Attribute::Dns, pattern) => write!(f, "dns:{pattern}"),
+            Self::Certificate(Attribute::Email, pattern) => write!(f, "email:{pattern}"),
+            Self::Certificate(Attribute::Uri, pattern) => write!(f, "uri:{pattern}"),
+            Self::CertificateExactly(Exact::Subject, value) => write!(f, "subject:{value}"),
+            Self::CertificateExactly(Exact::Issuer, value) => write!(f, "issuer:{value}"),
+            Self::CertificateExactly(Exact::Fingerprint, value) => {
+                write!(f, "fingerprint:{value}")
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Basic and Bearer credentials, and certificates beside them.
+#![cfg(feature = "auth")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::convert::Infallible;
+use std::fs;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use portcullis::auth::{Authentication, TokenAuthLayer, TokenError, TokenSpec, Tokens};
+use portcullis::reload::WatchOptions;
+use portcullis::{PeerIdentity, Preset, Principal, Responder, Watched};
+use tempfile::TempDir;
+use tower::{Layer, ServiceExt, service_fn};
+
+const TOKEN: &str = "a-token-of-the-ci-0123456789";
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+async fn ask(
+    authentication: &Authentication,
+    authorization: &[&str],
+    peer: Option<&PeerIdentity>,
+) -> Answer {
+    let layer = TokenAuthLayer::new(authentication.clone());
+    ask_layer(&layer, authorization, peer).await
+}
+
+async fn ask_layer(
+    layer: &TokenAuthLayer,
+    authorization: &[&str],
+    peer: Option<&PeerIdentity>,
+) -> Answer {
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        assert!(!request.headers().contains_key(AUTHORIZATION));
+        let principal = Principal::of(request.extensions()).unwrap().to_string();
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(principal))))
+    }));
+    let mut request = Request::get("/v2/").body(()).unwrap();
+    for value in authorization {
+        let value = value.parse().unwrap();
+        request.headers_mut().append(AUTHORIZATION, value);
+    }
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer.clone());
+    }
+    let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+fn options() -> WatchOptions {
+    WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(100))
+        .with_settle(Duration::from_millis(5))
+}
+
+fn tokens(folder: &TempDir) -> Watched<Tokens> {
+    let file = folder.path().join("token");
+    fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    Tokens::watch([TokenSpec::file("ci", file)], options()).unwrap()
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!(
+        "Basic {}",
+        BASE64_STANDARD.encode(format!("{user}:{password}"))
+    )
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn node() -> PeerIdentity {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(vec!["node-7".to_owned()]).unwrap();
+    PeerIdentity::from_der(parameters.self_signed(&key).unwrap().der()).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_lets_its_owner_in_by_basic_and_by_bearer() {
+    let folder = TempDir::new().unwrap();
+    let wanted = Authentication::token(tokens(&folder));
+    for shown in [basic("ci", TOKEN), bearer(TOKEN)] {
+        let answer = ask(&wanted, &[&shown], None).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "token:ci"));
+    }
+}
+
+#[tokio::test]
+async fn every_wrong_credential_is_answered_with_the_same_bytes() {
+    let folder = TempDir::new().unwrap();
+    let wanted = Authentication::token(tokens(&folder));
+    let nothing = ask(&wanted, &[], None).await;
+    assert_eq!(nothing.status, 401);
+    assert!(!nothing.headers.contains_key(WWW_AUTHENTICATE));
+    for shown in [
+        vec![basic("ci", "another-token-0123456789")],
+        vec![basic("nobody", TOKEN)],
+        vec![basic("", TOKEN)],
+        vec![bearer("another-token-0123456789")],
+        vec!["Basic Og==".to_owned()],
+        vec!["x".to_owned()],
+        vec![bearer(TOKEN), bearer(TOKEN)],
+    ] {
+        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+        let answer = ask(&wanted, &shown, None).await;
+        assert_eq!(answer.status, 401, "{shown:?}");
+        assert_eq!(
+            (answer.headers, answer.body),
+            (nothing.headers.clone(), nothing.body.clone())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_registry_challenges_with_exactly_one_basic_line() {
+    let folder = TempDir::new().unwrap();
+    let layer = TokenAuthLayer::new(Authentication::token(tokens(&folder)))
+        .with_responder(Responder::new(Preset::Registry));
+    let answer = ask_layer(&layer, &[], None).await;
+    let lines: Vec<_> = answer.headers.get_all(WWW_AUTHENTICATE).iter().collect();
+    assert_eq!(lines, ["Basic realm=\"registry\""]);
+}
+
+#[tokio::test]
+async fn certificates_and_tokens_combine_as_asked() {
+    let folder = TempDir::new().unwrap();
+    let tokens = tokens(&folder);
+    let node = node();
+    let (token, wrong) = (bearer(TOKEN), bearer("another-token-0123456789"));
+    let either = Authentication::token_or_certificate(tokens.clone());
+    let both = Authentication::token_and_certificate(tokens.clone());
+    let certificate = Authentication::certificate();
+    let anyone = Authentication::token_or_certificate(tokens.clone()).or_anonymous();
+    let only_token = Authentication::token(tokens);
+    for (wanted, shown, peer, status, body) in [
+        (&either, None, true, 200, "cert:node-7"),
+        (&either, Some(&token), false, 200, "token:ci"),
+        (&either, Some(&token), true, 200, "token:ci"),
+        (&either, Some(&wrong), true, 401, ""),
+        (&either, None, false, 401, ""),
+        (&both, Some(&token), true, 200, "token:ci"),
+        (&both, Some(&token), false, 401, ""),
+        (&both, None, true, 401, ""),
+        (&both, Some(&wrong), true, 401, ""),
+        (&certificate, None, true, 200, "cert:node-7"),
+        (&certificate, Some(&wrong), true, 200, "cert:node-7"),
+        (&certificate, Some(&token), false, 401, ""),
+        (&only_token, None, true, 401, ""),
+        (&anyone, None, false, 200, "anonymous"),
+        (&anyone, None, true, 200, "cert:node-7"),
+        (&anyone, Some(&wrong), false, 401, ""),
+    ] {
+        let shown: Vec<&str> = shown.iter().map(|shown| shown.as_str()).collect();
+        let answer = ask(wanted, &shown, peer.then_some(&node)).await;
+        assert_eq!(answer.status, status, "{wanted:?} {shown:?} {peer}");
+        if status == 200 {
+            assert_eq!(answer.body, body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_file_takes_hold_and_a_bad_one_does_not() {
+    let folder = TempDir::new().unwrap();
+    let tokens = tokens(&folder);
+    let wanted = Authentication::token(tokens.clone());
+    let file = folder.path().join("token");
+    fs::write(&file, "").unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(ask(&wanted, &[&bearer(TOKEN)], None).await.status, 200);
+
+    fs::write(&file, "the-next-token-0123456789").unwrap();
+    let next = bearer("the-next-token-0123456789");
+    for _ in 0..300 {
+        if ask(&wanted, &[&next], None).await.status == 200 {
+            assert_eq!(ask(&wanted, &[&bearer(TOKEN)], None).await.status, 401);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the new token never took hold");
+}
+
+#[test]
+fn tokens_that_would_leave_the_gate_open_are_errors() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        TokenSpec::file(name, file)
+    };
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let load = |specs: Vec<TokenSpec>| Tokens::watch(specs, options()).map(drop);
+    assert!(matches!(load(vec![]), Err(TokenError::None)));
+    assert!(matches!(
+        load(vec![file("empty", "")]),
+        Err(TokenError::TooShort { found: 0, .. })
+    ));
+    assert!(matches!(
+        load(vec![file("newline", "\n")]),
+        Err(TokenError::TooShort { .. })
+    ));
+    assert!(matches!(
+        load(vec![file("short", "abc")]),
+        Err(TokenError::TooShort { .. })
+    ));
+    let two_lines = file("lines", "one-token-0123456789\nanother-token-012345\n");
+    assert!(matches!(
+        load(vec![two_lines]),
+        Err(TokenError::Characters { .. })
+    ));
+    let missing = TokenSpec::file("ci", folder.path().join("nowhere"));
+    assert!(matches!(
+        load(vec![missing]),
+        Err(TokenError::Unreadable { .. })
+    ));
+    let unset = TokenSpec::variable("ci", "PORTCULLIS_TEST_UNSET");
+    assert!(matches!(
+        load(vec![unset]),
+        Err(TokenError::NoVariable { .. })
+    ));
+    let none = TokenSpec::sha256("ci", Vec::<String>::new());
+    assert!(matches!(load(vec![none]), Err(TokenError::NoDigest { .. })));
+    for text in [
+        "",
+        "abc",
+        &digest[1..],
+        &digest.replace('9', "g"),
+        "é".repeat(32).as_str(),
+    ] {
+        let spec = TokenSpec::sha256("ci", [text]);
+        assert!(
+            matches!(load(vec![spec]), Err(TokenError::Digest { .. })),
+            "{text}"
+        );
+    }
+    let same = vec![
+        TokenSpec::sha256("a", [digest]),
+        TokenSpec::sha256("b", [digest]),
+    ];
+    assert!(matches!(load(same), Err(TokenError::Same { .. })));
+    assert!(matches!(
+        load(vec![TokenSpec::sha256("a:b", [digest])]),
+        Err(TokenError::Id { .. })
+    ));
+}
