@@ -276,9 +276,8 @@ async fn every_request_is_one_event_and_every_byte_is_counted_once() {
         *outcomes.entry(outcome.to_owned()).or_default() += 1;
         let path = event["url.path"].as_str().unwrap();
         let allowed: &[&str] = match path.rsplit('/').next().unwrap() {
-            "answers" => &["finished", "client_gone"],
             "reads" => &["finished", "client_gone", "service_error"],
-            "refuses" => &["finished", "client_gone"],
+            "answers" | "refuses" => &["finished", "client_gone"],
             "fails" => &["service_error"],
             "panics" => &["panicked"],
             "hangs" | "body-hangs" => &["client_gone", "service_error"],
