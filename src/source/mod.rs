@@ -37,5 +37,5 @@ mod service;
 
 pub use client_addr::ClientAddr;
 pub use layer::SourceLayer;
-pub use networks::Networks;
+pub use networks::{NetworkSet, Networks};
 pub use service::Source;

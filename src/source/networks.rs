@@ -1,12 +1,24 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixSet;
 
-/// Which networks may ask: denied ones never, others only if allowed.
+/// Which networks may ask: denied ones never, others only if allowed. Sets of a hundred thousand
+/// networks cost as little to ask as small ones.
+///
+/// An IPv4-mapped IPv6 network or address is the IPv4 one. `::/0` and other IPv6 networks wider
+/// than `::ffff:0:0/96` are about IPv6 only.
 #[derive(Clone, Debug)]
 pub struct Networks {
-    allow: Option<Vec<IpNet>>,
-    deny: Vec<IpNet>,
+    allow: Option<NetworkSet>,
+    deny: NetworkSet,
+}
+
+/// A set of networks of both families.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkSet {
+    v4: PrefixSet<Ipv4Net>,
+    v6: PrefixSet<Ipv6Net>,
 }
 
 impl Networks {
@@ -14,7 +26,7 @@ impl Networks {
     pub fn allow(networks: impl IntoIterator<Item = IpNet>) -> Self {
         Self {
             allow: Some(networks.into_iter().collect()),
-            deny: Vec::new(),
+            deny: NetworkSet::default(),
         }
     }
 
@@ -22,7 +34,7 @@ impl Networks {
     pub fn allow_all() -> Self {
         Self {
             allow: None,
-            deny: Vec::new(),
+            deny: NetworkSet::default(),
         }
     }
 
@@ -39,15 +51,82 @@ impl Networks {
 
     /// Whether a client at this address may ask.
     pub fn permits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let within = |networks: &[IpNet]| networks.iter().any(|net| net.contains(&address));
-        let allowed = self.allow.as_deref().is_none_or(within);
-        allowed && !within(&self.deny)
+        let allowed = self.allow.as_ref().is_none_or(|set| set.contains(address));
+        allowed && !self.deny.contains(address)
     }
+
+    /// The allowed networks; `None` where every one is that is not denied.
+    pub fn allowed(&self) -> Option<&NetworkSet> {
+        self.allow.as_ref()
+    }
+
+    /// The denied networks.
+    pub fn denied(&self) -> &NetworkSet {
+        &self.deny
+    }
+}
+
+impl NetworkSet {
+    /// Whether the address is in one of the networks.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(address) => self.v4.is_covered(&Ipv4Net::from(address)),
+            IpAddr::V6(address) => self.v6.is_covered(&Ipv6Net::from(address)),
+        }
+    }
+
+    /// Whether there is no network.
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// The networks in order, IPv4 first, without those that are within others.
+    pub fn iter(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = self.v4.iter().map(IpNet::V4);
+        v4.chain(self.v6.iter().map(IpNet::V6))
+    }
+
+    fn insert(&mut self, network: IpNet) {
+        match network {
+            IpNet::V4(network) => self.v4.insert(network.trunc()),
+            IpNet::V6(network) => match mapped(network) {
+                Some(network) => self.v4.insert(network.trunc()),
+                None => self.v6.insert(network.trunc()),
+            },
+        };
+    }
+}
+
+impl Extend<IpNet> for NetworkSet {
+    fn extend<I: IntoIterator<Item = IpNet>>(&mut self, networks: I) {
+        networks
+            .into_iter()
+            .for_each(|network| self.insert(network));
+        // A network within another changes no answer and costs steps.
+        self.v4.aggregate_consistent();
+        self.v6.aggregate_consistent();
+    }
+}
+
+impl FromIterator<IpNet> for NetworkSet {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
+        let mut set = Self::default();
+        set.extend(networks);
+        set
+    }
+}
+
+/// The IPv4 network that `::ffff:a.b.c.d/n` is.
+fn mapped(network: Ipv6Net) -> Option<Ipv4Net> {
+    let length = network.prefix_len().checked_sub(96)?;
+    let address: Ipv6Addr = network.network();
+    Ipv4Net::new(address.to_ipv4_mapped()?, length).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn nets(texts: &[&str]) -> Vec<IpNet> {
@@ -76,8 +155,67 @@ mod tests {
     }
 
     #[test]
+    fn a_mapped_network_is_the_ipv4_network() {
+        let networks = Networks::allow_all().and_deny(nets(&["::ffff:10.0.0.0/104"]));
+        for (address, permitted) in [
+            ("10.1.2.3", false),
+            ("::ffff:10.1.2.3", false),
+            ("11.1.2.3", true),
+            ("::a01:203", true),
+        ] {
+            let address = address.parse().unwrap();
+            assert_eq!(networks.permits(address), permitted, "{address}");
+        }
+        let six = Networks::allow(nets(&["::/0"]));
+        assert!(six.permits("2001:db8::1".parse().unwrap()));
+        assert!(!six.permits("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
     fn an_empty_allow_list_allows_nobody() {
         assert!(!Networks::allow([]).permits("127.0.0.1".parse().unwrap()));
         assert!(Networks::allow_all().permits("127.0.0.1".parse().unwrap()));
+    }
+
+    fn address() -> impl Strategy<Value = IpAddr> {
+        // Few bits, so that networks and addresses meet.
+        prop_oneof![
+            (0u8..4, 0u8..4, 0u8..4).prop_map(|(a, b, c)| IpAddr::from([a, b, 0, c])),
+            (0u16..4, 0u16..4).prop_map(|(a, b)| IpAddr::from([0x2001, a, 0, 0, 0, 0, 0, b])),
+            (0u8..4, 0u8..4).prop_map(|(a, b)| {
+                let [a, b] = [u16::from(a) << 8, u16::from(b)];
+                IpAddr::from([0, 0, 0, 0, 0, 0xffff, a, b])
+            }),
+        ]
+    }
+
+    fn network() -> impl Strategy<Value = IpNet> {
+        (address(), 0u8..=128).prop_map(|(address, length)| {
+            let length = if address.is_ipv4() {
+                length % 33
+            } else {
+                length
+            };
+            IpNet::new(address, length).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_answers_as_a_look_at_every_network_does(
+            networks in prop::collection::vec(network(), 0..20), address in address(),
+        ) {
+            let set: NetworkSet = networks.iter().copied().collect();
+            let plain = address.to_canonical();
+            let among = networks.iter().any(|network| match network {
+                IpNet::V6(network) if mapped(*network).is_some() => {
+                    IpNet::V4(mapped(*network).unwrap()).contains(&plain)
+                }
+                network => network.contains(&plain),
+            });
+            prop_assert_eq!(set.contains(address), among);
+            let again: NetworkSet = set.iter().collect();
+            prop_assert_eq!(again.contains(address), among);
+        }
     }
 }
