@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use portcullis::config::Config;
@@ -23,10 +24,18 @@ fn guard(folder: &Path, text: &str) -> Guard {
 }
 
 async fn status_from(guard: &Guard, client: &str) -> StatusCode {
+    ask(guard, client, "/v2/", None).await
+}
+
+async fn ask(guard: &Guard, client: &str, target: &str, token: Option<&str>) -> StatusCode {
     let service = guard.layer(service_fn(|_request| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
     }));
-    let mut request = Request::get("/v2/").body(Full::<Bytes>::default()).unwrap();
+    let mut request = Request::get(target).body(Full::<Bytes>::default()).unwrap();
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
     let client = ClientAddr::new(client.parse().unwrap());
     request.extensions_mut().insert(client);
     service.oneshot(request).await.unwrap().status()
@@ -53,6 +62,86 @@ async fn networks_follow_the_file_and_a_broken_file_changes_nothing() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the new networks never took hold");
+}
+
+const GATE: &str = r#"
+[source]
+deny = ["192.0.2.0/24"]
+
+[auth]
+require = "token"
+token = [
+    { id = "ci", file = "ci.token" },
+    { id = "reader", sha256 = ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"] },
+]
+
+[[policy.rules]]
+name = "ci"
+who = ["token:ci"]
+actions = ["any"]
+repositories = ["**"]
+
+[[policy.rules]]
+name = "readers"
+who = ["token:reader"]
+actions = ["pull"]
+repositories = ["lib/*"]
+"#;
+
+#[tokio::test]
+async fn each_step_is_asked_in_its_turn() {
+    let folder = TempDir::new().unwrap();
+    let ci = "a-token-of-the-ci-0123456789";
+    fs::write(folder.path().join("ci.token"), ci).unwrap();
+    let guard = guard(folder.path(), GATE);
+    let (near, far) = ("10.1.1.1:1", "192.0.2.1:1");
+    let (lib, secret) = ("/v2/lib/a/manifests/1", "/v2/secret/a/manifests/1");
+    for (client, target, token, status) in [
+        (near, lib, Some("test"), 200),
+        (near, secret, Some("test"), 403),
+        (near, secret, Some(ci), 200),
+        (near, lib, None, 401),
+        (near, "/v2/lib%2Fa/manifests/1", None, 401),
+        (near, "/v2/lib%2Fa/manifests/1", Some(ci), 400),
+        (near, "/healthz", Some(ci), 403),
+        (far, lib, Some(ci), 403),
+        (far, lib, None, 403),
+    ] {
+        let answer = ask(&guard, client, target, token).await;
+        assert_eq!(answer, status, "{client} {target} {token:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_configured_lets_everything_pass_but_no_twofold_route() {
+    let guard = Guard::builder().build();
+    assert_eq!(guard.report().enforced, Vec::<String>::new());
+    for (target, status) in [
+        ("/v2/", 200),
+        ("/v2/_catalog", 200),
+        ("/v2/secret/a/blobs/uploads/", 405),
+        ("/healthz", 200),
+        ("/v2/lib%2Fa/manifests/1", 400),
+    ] {
+        assert_eq!(
+            ask(&guard, "192.0.2.1:1", target, None).await,
+            status,
+            "{target}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_guard_is_a_layer_of_an_axum_router() {
+    let folder = TempDir::new().unwrap();
+    let guard = guard(folder.path(), "[source]\nallow = [\"10.0.0.0/8\"]\n");
+    let router = axum::Router::new()
+        .route("/v2/", axum::routing::get(|| async { "yes" }))
+        .layer(guard);
+    let request = Request::get("/v2/")
+        .body(axum::body::Body::empty())
+        .unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), 403);
 }
 
 #[test]
@@ -84,6 +173,31 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
             "[[limits.limit]]\nname = \"all\"\nkey = \"total\"\n",
             ":1:3: limits: ",
             "give it a rate, a number of streams or a quota",
+        ),
+        (
+            "[auth]\nrequire = \"password\"\n",
+            ":2:11: auth.require: ",
+            "expected one of `token`, `certificate`, `token-or-certificate`",
+        ),
+        (
+            "[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\n",
+            ":3:1: auth.token[0]: ",
+            "exactly one of `env`, `file` and `sha256`",
+        ),
+        (
+            "[[policy.rules]]\nname = \"ci\"\nwho = [\"ci\"]\nactions = [\"any\"]\n",
+            ":3:7: policy.rules[0].who[0]: ",
+            "token:",
+        ),
+        (
+            "[tls]\nkey = \"a\"\n",
+            ":1:1: tls: ",
+            "missing field `certificate`",
+        ),
+        (
+            "[crl]\nfiles = []\ndepth = \"root\"\n",
+            ":3:9: crl.depth: ",
+            "expected `chain` or `leaf`",
         ),
     ] {
         fs::write(&file, text).unwrap();

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::error::read;
-use super::{AuthSection, ConfigError, LimitsSection, Span};
+use super::{AuthSection, ConfigError, CrlSection, LimitsSection, PolicySection, Span, TlsSection};
 use crate::Preset;
 use crate::audit::AccessLogLayer;
 use crate::reload::WatchOptions;
@@ -35,6 +35,8 @@ pub struct Config {
     pub source: Option<SourceSection>,
     /// Who may ask.
     pub auth: Option<AuthSection>,
+    /// Who may do what.
+    pub policy: Option<PolicySection>,
     /// How fast.
     pub limits: Option<LimitsSection>,
     /// The access log.
@@ -53,92 +55,6 @@ pub struct ReloadSection {
     pub poll_interval: Option<Span>,
     /// How long a burst of changes must have been quiet. Default `"50ms"`.
     pub settle: Option<Span>,
-}
-
-/// `[tls]`: the server's certificate and the client CAs.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct TlsSection {
-    /// PEM file of the server's certificate chain, its own certificate first.
-    pub certificate: PathBuf,
-    /// PEM file of the certificate's private key.
-    pub key: PathBuf,
-    /// PEM files of the CAs that issue client certificates.
-    #[serde(default)]
-    pub client_ca: Vec<PathBuf>,
-    /// Whether clients must have a certificate. Default: `"require"` with `client_ca`, else `"none"`.
-    pub client_auth: Option<ClientAuthMode>,
-    /// The lowest protocol version: `"1.2"` (default) or `"1.3"`.
-    #[serde(default)]
-    pub min_version: MinVersion,
-    /// How long a handshake may take. Default `"10s"`.
-    pub handshake_timeout: Option<Span>,
-    /// How many handshakes may be under way. Default 256.
-    pub max_handshakes: Option<usize>,
-}
-
-/// Whether clients must have a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientAuthMode {
-    /// No handshake without one.
-    Require,
-    /// Verified if it comes, but none is needed.
-    Request,
-    /// Not asked for.
-    None,
-}
-
-/// The lowest TLS version.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum MinVersion {
-    /// TLS 1.2 (RFC 5246).
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    #[serde(rename = "1.3")]
-    Tls13,
-}
-
-/// `[crl]`: revocation of client certificates.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct CrlSection {
-    /// PEM or DER files, or directories of them.
-    pub files: Vec<PathBuf>,
-    /// Which certificates of a path are checked: `"chain"` (default) or `"leaf"`.
-    #[serde(default)]
-    pub depth: CrlDepth,
-    /// A certificate that no usable CRL answers for: `"refuse"` (default) or `"allow"`.
-    #[serde(default)]
-    pub unknown: CrlUnknown,
-    /// How long a CRL past its `nextUpdate` still counts. Default: not at all.
-    pub grace: Option<Span>,
-}
-
-/// Which certificates of a path are checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CrlDepth {
-    /// Every one below the trust anchor.
-    #[default]
-    Chain,
-    /// The client's own.
-    Leaf,
-}
-
-/// What a certificate of unknown status gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CrlUnknown {
-    /// Nothing.
-    #[default]
-    Refuse,
-    /// What a good one gets.
-    Allow,
 }
 
 /// `[source]`: which networks may ask. Deny wins.

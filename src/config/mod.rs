@@ -2,10 +2,13 @@
 //! column and key. Unknown keys are errors: a misspelt limit must not be no limit.
 //!
 //! ```no_run
+//! use portcullis::Guard;
 //! use portcullis::config::Config;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = Config::load("gate.toml")?;
+//! let guard = Guard::from_config(&config)?;
+//! guard.report().log();
 //! # Ok(()) }
 //! ```
 //!
@@ -13,17 +16,20 @@
 //! sizes like `"64KiB"` or `"10MB"`, rates as bytes a second like `"10MB"`.
 
 mod auth;
+mod crl;
 mod error;
 mod file;
 mod limits;
+mod policy;
+mod tls;
 mod values;
 
 pub use auth::{AuthSection, Requirement, TokenEntry};
+pub use crl::{CrlDepth, CrlSection, CrlUnknown};
 pub use error::ConfigError;
 pub(crate) use error::parse as parse_document;
-pub use file::{
-    AccessLogSection, ClientAuthMode, Config, CrlDepth, CrlSection, CrlUnknown, MinVersion,
-    ReloadSection, SourceSection, TlsSection,
-};
+pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
 pub use limits::LimitsSection;
+pub use policy::PolicySection;
+pub use tls::{ClientAuthMode, MinVersion, TlsSection};
 pub use values::{Bytes, Span};

@@ -2,9 +2,13 @@ use super::{Guard, Report};
 use crate::audit::AccessLogLayer;
 #[cfg(feature = "auth")]
 use crate::auth::{Authentication, TokenAuthLayer};
+#[cfg(feature = "policy")]
+use crate::policy::{Policy, PolicyLayer};
 #[cfg(feature = "rate")]
 use crate::rate::{ByteRateLayer, Limits};
 use crate::source::{Networks, SourceLayer};
+#[cfg(feature = "tls")]
+use crate::tls::Acceptor;
 use crate::{Preset, Responder, Watched};
 
 /// Makes a [`Guard`]. What is not set is not enforced.
@@ -16,8 +20,12 @@ pub struct Builder {
     networks: Option<Watched<Networks>>,
     #[cfg(feature = "auth")]
     authentication: Option<Authentication>,
+    #[cfg(feature = "policy")]
+    policy: Option<PolicyLayer>,
     #[cfg(feature = "rate")]
     limits: Option<Watched<Limits>>,
+    #[cfg(feature = "tls")]
+    acceptor: Option<Acceptor>,
 }
 
 impl Default for Builder {
@@ -28,8 +36,12 @@ impl Default for Builder {
             networks: None,
             #[cfg(feature = "auth")]
             authentication: None,
+            #[cfg(feature = "policy")]
+            policy: None,
             #[cfg(feature = "rate")]
             limits: None,
+            #[cfg(feature = "tls")]
+            acceptor: None,
         }
     }
 }
@@ -61,6 +73,26 @@ impl Builder {
         self
     }
 
+    /// Who may do what. Without it everything is allowed that has one reading as an OCI route.
+    #[cfg(feature = "policy")]
+    pub fn policy(self, policy: impl Into<Watched<Policy>>) -> Self {
+        self.policy_layer(PolicyLayer::watching(policy.into()))
+    }
+
+    /// As [`Builder::policy`], for a layer with a shadow policy or a tag oracle.
+    #[cfg(feature = "policy")]
+    pub fn policy_layer(mut self, layer: PolicyLayer) -> Self {
+        self.policy = Some(layer);
+        self
+    }
+
+    /// Keeps the acceptor whose connections this guards, for [`Guard::acceptor`].
+    #[cfg(feature = "tls")]
+    pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
+        self.acceptor = Some(acceptor);
+        self
+    }
+
     /// How fast bodies may go.
     #[cfg(feature = "rate")]
     pub fn limits(mut self, limits: impl Into<Watched<Limits>>) -> Self {
@@ -83,6 +115,13 @@ impl Builder {
                     .unwrap_or_else(|| Authentication::certificate().or_anonymous()),
             )
             .with_responder(self.responder.clone()),
+            #[cfg(feature = "policy")]
+            policy: self
+                .policy
+                .unwrap_or_else(|| PolicyLayer::new(Policy::open()))
+                .with_responder(self.responder.clone()),
+            #[cfg(feature = "tls")]
+            acceptor: self.acceptor,
             #[cfg(feature = "rate")]
             rate: self
                 .limits
@@ -114,6 +153,12 @@ impl Builder {
             self.authentication.is_some(),
             "callers must show who they are",
             "callers need not show who they are",
+        );
+        #[cfg(feature = "policy")]
+        says(
+            self.policy.is_some(),
+            "a policy says who may do what",
+            "whoever comes in may do everything",
         );
         #[cfg(feature = "rate")]
         says(

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use super::Guard;
-use crate::config::{Config, ConfigError, LimitsSection, SourceSection};
+use crate::config::{Config, ConfigError, LimitsSection, PolicySection, SourceSection};
+use crate::policy::{Policy, PolicyFile};
 use crate::refusal::Challenge;
 use crate::reload::Load;
 use crate::{Preset, Responder, Watched};
@@ -28,6 +29,15 @@ impl Guard {
                 .map_err(|error| config.unusable("auth.token", error))?;
             builder = builder.authentication(authentication);
         }
+        if let Some(section) = &config.policy {
+            builder = builder.policy(policy(config, section)?);
+        }
+        if let Some(section) = &config.tls {
+            let acceptor = section
+                .acceptor(config)
+                .map_err(|error| config.unusable("tls", error))?;
+            builder = builder.acceptor(acceptor);
+        }
         if config.limits.is_some() {
             builder = builder.limits(follow(config, "limits", |config| {
                 Ok(config.limits.as_ref().map(LimitsSection::limits))
@@ -47,6 +57,22 @@ fn responder(config: &Config) -> Result<Responder, ConfigError> {
             Ok(responder.with_challenge(Some(challenge)))
         }
         _ => Ok(responder),
+    }
+}
+
+fn policy(config: &Config, section: &PolicySection) -> Result<Watched<Policy>, ConfigError> {
+    match section {
+        PolicySection::File(file) => {
+            let file = PolicyFile::new(config.resolve(file));
+            Watched::watch(file, config.reload.options())
+                .map_err(|error| config.unusable("policy.file", error))
+        }
+        PolicySection::Rules(_) => follow(config, "policy", |config| match &config.policy {
+            Some(PolicySection::Rules(rules)) => Policy::new(rules.iter().cloned())
+                .map(Some)
+                .map_err(|error| config.unusable("policy.rules", error)),
+            _ => Ok(None),
+        }),
     }
 }
 

@@ -11,13 +11,22 @@ pub struct Guard {
     pub(super) source: SourceLayer,
     #[cfg(feature = "auth")]
     pub(super) auth: crate::auth::TokenAuthLayer,
+    #[cfg(feature = "policy")]
+    pub(super) policy: crate::policy::PolicyLayer,
+    #[cfg(feature = "tls")]
+    pub(super) acceptor: Option<crate::tls::Acceptor>,
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
     pub(super) report: Report,
 }
 
 /// A service behind a [`Guard`].
-pub type Guarded<S> = AccessLog<Source<Authenticated<Rated<S>>>>;
+pub type Guarded<S> = AccessLog<Source<Authenticated<Policed<Rated<S>>>>>;
+
+#[cfg(feature = "policy")]
+type Policed<S> = crate::policy::Enforce<S>;
+#[cfg(not(feature = "policy"))]
+type Policed<S> = S;
 
 #[cfg(feature = "auth")]
 type Authenticated<S> = crate::auth::TokenAuth<S>;
@@ -35,6 +44,12 @@ impl Guard {
         Builder::default()
     }
 
+    /// The TLS acceptor of the configuration; `None` if it has no `[tls]`.
+    #[cfg(feature = "tls")]
+    pub fn acceptor(&self) -> Option<&crate::tls::Acceptor> {
+        self.acceptor.as_ref()
+    }
+
     /// What is enforced and what is left open.
     pub fn report(&self) -> &Report {
         &self.report
@@ -47,6 +62,8 @@ impl<S> Layer<S> for Guard {
     fn layer(&self, inner: S) -> Guarded<S> {
         #[cfg(feature = "rate")]
         let inner = self.rate.layer(inner);
+        #[cfg(feature = "policy")]
+        let inner = self.policy.layer(inner);
         #[cfg(feature = "auth")]
         let inner = self.auth.layer(inner);
         self.access_log.layer(self.source.layer(inner))

@@ -3,7 +3,9 @@ use std::collections::hash_map::Entry;
 
 use super::access::{Access, accesses};
 use super::index::Index;
-use super::{Actions, Caller, Effect, PolicyError, Rule, TagOracle, Verdict, Warning};
+use super::{
+    Actions, Caller, Effect, Pattern, PolicyError, Rule, TagOracle, Verdict, Warning, Who,
+};
 use crate::oci::Route;
 
 /// Rules, checked and indexed. What no rule allows is denied; a rule that denies wins over all that
@@ -60,6 +62,26 @@ impl Policy {
             for_the_known,
             warnings,
         })
+    }
+
+    /// A policy that allows everything to everybody.
+    pub fn open() -> Self {
+        let repositories = Pattern::repository("**").into_iter();
+        let paths = Pattern::path("/**").into_iter();
+        let everything = Rule::allow("everything", Who::Anyone, Actions::ANY)
+            .on_repositories(repositories)
+            .at_paths(paths);
+        Self::new([everything]).unwrap_or_else(|_| Self::empty())
+    }
+
+    /// A policy that allows nothing to anybody.
+    fn empty() -> Self {
+        Self {
+            rules: Box::default(),
+            index: Index::new(&[]),
+            for_the_known: Actions::default(),
+            warnings: Vec::new(),
+        }
     }
 
     /// Whether `caller` may do what `route` says, every part of it.

@@ -1,0 +1,44 @@
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::Span;
+
+/// `[crl]`: revocation of client certificates.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CrlSection {
+    /// PEM or DER files, or directories of them.
+    pub files: Vec<PathBuf>,
+    /// Which certificates of a path are checked: `"chain"` (default) or `"leaf"`.
+    #[serde(default)]
+    pub depth: CrlDepth,
+    /// A certificate that no usable CRL answers for: `"refuse"` (default) or `"allow"`.
+    #[serde(default)]
+    pub unknown: CrlUnknown,
+    /// How long a CRL past its `nextUpdate` still counts. Default: not at all.
+    pub grace: Option<Span>,
+}
+
+/// Which certificates of a path are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CrlDepth {
+    /// Every one below the trust anchor.
+    #[default]
+    Chain,
+    /// The client's own.
+    Leaf,
+}
+
+/// What a certificate of unknown status gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CrlUnknown {
+    /// Nothing.
+    #[default]
+    Refuse,
+    /// What a good one gets.
+    Allow,
+}
