@@ -55,3 +55,26 @@ async fn a_wrong_configuration_is_told_with_file_line_and_key() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_configuration_whose_files_are_not_there_is_refused() {
+    let data = TempDir::new().unwrap();
+    let mirror = demo(&data).await;
+    let config = mirror.demo("mirror.toml");
+    for file in ["server.key", "ca.crt", "crl.pem", "token"] {
+        let path = mirror.demo(file);
+        let content = fs::read(&path).unwrap();
+        for broken in [None, Some("")] {
+            fs::remove_file(&path).unwrap();
+            if let Some(text) = broken {
+                fs::write(&path, text).unwrap();
+            }
+            let (success, said) = check(mirror.data(), &config).await;
+            assert!(!success, "{file} {broken:?}");
+            assert!(said.contains(file), "{file} in {said:?}");
+            fs::write(&path, &content).unwrap();
+        }
+    }
+    let (success, _) = check(mirror.data(), &config).await;
+    assert!(success);
+}

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
 
-use crate::support::{Mirror, replace, run, until};
+use crate::support::{Mirror, Shown, replace, run, until};
 
 const FILES: [&str; 9] = [
     "ca.crt",
@@ -76,7 +76,82 @@ async fn it_says_how_to_pull_and_keeps_the_token_to_itself() {
 }
 
 #[tokio::test]
-async fn new_keys_take_hold_without_a_restart() {
+async fn the_token_or_the_certificate_or_both_let_in_and_nothing_else_does() {
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::start(&data).await;
+    let token = mirror.token();
+    let shown = |token, certificate| Shown { token, certificate };
+    for (shown, status) in [
+        (shown(Some(&*token), None), 200),
+        (shown(None, Some("client")), 200),
+        (shown(Some(&*token), Some("client")), 200),
+        (shown(None, None), 401),
+        (shown(Some("wrong"), None), 401),
+        // A wrong token is no better for a good certificate.
+        (shown(Some("wrong"), Some("client")), 401),
+    ] {
+        let client = mirror.client(shown);
+        for path in ["/v2/", "/v2/_catalog"] {
+            let response = client.get(mirror.url(path)).send().await.unwrap();
+            assert_eq!(
+                response.status(),
+                status,
+                "{:?} {:?}",
+                shown.token,
+                shown.certificate
+            );
+        }
+    }
+    // By user and password, too.
+    let request = mirror.client(Shown::default()).get(mirror.url("/v2/"));
+    let response = request
+        .basic_auth("demo", Some(&token))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn the_revoked_certificate_does_not_get_past_the_handshake() {
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::start(&data).await;
+    let token = mirror.token();
+    for token in [None, Some(&*token)] {
+        let certificate = Some("revoked");
+        let client = mirror.client(Shown { token, certificate });
+        assert!(client.get(mirror.url("/v2/")).send().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_new_token_takes_hold_without_a_restart() {
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::start(&data).await;
+    let old = mirror.by_token();
+    assert_eq!(
+        old.get(mirror.url("/v2/")).send().await.unwrap().status(),
+        200
+    );
+    let text = "a-new-token-that-nobody-has-guessed-yet\n";
+    replace(&mirror.demo("token"), text.as_bytes());
+    let new = mirror.by_token();
+    loop {
+        let response = new.get(mirror.url("/v2/")).send().await.unwrap();
+        if response.status() == 200 {
+            break;
+        }
+        assert_eq!(response.status(), 401);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        old.get(mirror.url("/v2/")).send().await.unwrap().status(),
+        401
+    );
+}
+
+#[tokio::test]
+async fn a_new_crl_takes_hold_without_a_restart() {
     let (data, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let mirror = Mirror::start(&data).await;
     // All the keys of another mirror: its CA has issued other certificates.
@@ -96,4 +171,9 @@ async fn new_keys_take_hold_without_a_restart() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    let revoked = mirror.client(Shown {
+        certificate: Some("revoked"),
+        ..Shown::default()
+    });
+    assert!(revoked.get(mirror.url("/v2/")).send().await.is_err());
 }

@@ -1,10 +1,11 @@
 //! What an operator sees.
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Mirror, run, sha256};
+use crate::support::{Mirror, Shown, run, sha256};
 
 #[tokio::test]
 async fn each_request_is_one_line_of_json_on_standard_error() {
@@ -23,7 +24,17 @@ async fn each_request_is_one_line_of_json_on_standard_error() {
     assert_eq!(fields["http.response.status_code"], 200);
     assert_eq!(fields["http.response.body.size"], 7);
     assert_eq!(fields["client.address"], "127.0.0.1");
+    assert_eq!(fields["principal"], "cert:spiffe://demo.example/client");
     assert_eq!(fields["outcome"], "finished");
+    let client = mirror.client(Shown::default());
+    let refused = client
+        .get(mirror.url("/v2/secret/tags/list"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), 401);
+    let event = mirror.logged("/v2/secret/tags/list").await;
+    assert_eq!(event["fields"]["refusal.reason"], "credentials_missing");
     let token = mirror.token();
     for event in mirror.events() {
         assert!(!event.to_string().contains(&token));
@@ -98,6 +109,7 @@ async fn one_mirror_pulls_through_another_over_tls() {
     let url = upstream.url("");
     let arguments = ["--upstream", &url, "--upstream-ca", ca.to_str().unwrap()];
     let mirror = Mirror::with(&here, &arguments).await;
+    // The upstream wants credentials that this mirror does not have: what it has is not here.
     let path = format!("/v2/a/blobs/{}", sha256(b"content"));
     let response = mirror
         .by_token()
@@ -105,5 +117,9 @@ async fn one_mirror_pulls_through_another_over_tls() {
         .send()
         .await
         .unwrap();
-    assert_eq!(response.text().await.unwrap(), "content");
+    assert_eq!(response.status(), 404);
+    let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!(body["errors"][0]["code"], "BLOB_UNKNOWN");
+    let asked = upstream.logged(&path).await;
+    assert_eq!(asked["fields"]["refusal.reason"], "credentials_missing");
 }
