@@ -11,7 +11,6 @@
 mod admin;
 mod cli;
 mod demo;
-mod gate;
 mod routes;
 mod serve;
 mod store;
@@ -20,12 +19,16 @@ mod upstream;
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use axum::body::Body;
 use axum::http::Request;
 use clap::Parser as _;
+use portcullis::Guard;
 use portcullis::audit::Admin;
+use portcullis::config::{Config, ConfigError};
+use portcullis::tls::Acceptor;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +36,6 @@ use tower::ServiceBuilder;
 
 use crate::cli::Arguments;
 use crate::demo::Demo;
-use crate::gate::Gate;
 use crate::routes::{Registry, router};
 use crate::store::{Store, Uploads};
 use crate::upstream::{PullThrough, Upstream};
@@ -65,8 +67,9 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     // Before the guard, which looks for it.
     let metrics = admin::recorder()?;
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
-    let gate = Gate::open(&config.unwrap_or_default())?;
-    gate.guard.report().log();
+    let guard = guard(&config.unwrap_or_default())?;
+    guard.report().log();
+    let acceptor = acceptor(&guard)?;
     let listener = TcpListener::bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
@@ -78,10 +81,10 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
     greet(address, demo.as_ref())?;
     let service = ServiceBuilder::new()
-        .layer(gate.guard)
+        .layer(guard)
         .map_request(|request: Request<_>| request.map(Body::new))
         .service(router(registry));
-    if !serve::serve(listener, gate.acceptor, service, stop, *arguments.drain).await {
+    if !serve::serve(listener, acceptor, service, stop, *arguments.drain).await {
         tracing::warn!("the drain's time is over: what was under way is cut");
         return Ok(ExitCode::FAILURE);
     }
@@ -92,12 +95,22 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 /// Reads the configuration and everything that it names, and says what it means.
 fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let demo = arguments.data.join("demo").join("mirror.toml");
-    let gate = Gate::open(arguments.config.as_ref().unwrap_or(&demo))?;
+    let guard = guard(arguments.config.as_ref().unwrap_or(&demo))?;
+    acceptor(&guard)?;
     if let Some((options, _)) = arguments.upstream() {
         Upstream::new(&options)?;
     }
-    print!("{}", gate.guard.report());
+    print!("{}", guard.report());
     Ok(ExitCode::SUCCESS)
+}
+
+fn guard(file: &Path) -> Result<Guard, ConfigError> {
+    Guard::from_config(&Config::load(file)?)
+}
+
+fn acceptor(guard: &Guard) -> Result<Acceptor, Box<dyn Error>> {
+    let acceptor = guard.acceptor().cloned();
+    Ok(acceptor.ok_or("[tls] is missing: the mirror serves nothing in the clear")?)
 }
 
 fn registry(arguments: &Arguments) -> Result<Registry, Box<dyn Error>> {
