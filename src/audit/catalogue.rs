@@ -96,6 +96,12 @@ pub const METRICS: &[Metric] = &[
         "Requests that were turned away for the credentials or certificate they came with.",
     ),
     metric(
+        "portcullis_policy_shadow_differences_total",
+        Kind::Counter,
+        &["shadow"],
+        "Requests that the shadow policy would have decided otherwise, by its verdict.",
+    ),
+    metric(
         "portcullis_handshakes_total",
         Kind::Counter,
         &["outcome"],

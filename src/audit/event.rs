@@ -7,7 +7,8 @@ use tracing::Level;
 use super::entry::{Entry, Outcome};
 use super::hex;
 use super::text::{known_query, printable, printable_bytes};
-use crate::oci::Route;
+use super::Record;
+use crate::{Refusal, oci::Route};
 
 /// The target of the access log's events.
 pub(super) const TARGET: &str = "portcullis::access";
@@ -63,8 +64,8 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         oci.reference = text(route.and_then(Route::reference), NAME).as_deref(),
         oci.digest = header(entry.digest.as_ref(), NAME).as_deref(),
         http.response.status_code = entry.status.map(|status| status.as_u16()),
-        refusal.reason = record.refusal().as_ref().map(crate::Refusal::label),
-        refusal.detail = text(record.detail(), LONG).as_deref(),
+        refusal.reason = record.refusal().as_ref().map(Refusal::label),
+        refusal.detail = detail(record).as_deref(),
         revocation = record.revocation(),
         http.request.body.size = record.received_bytes(),
         http.response.body.size = entry.sent,
@@ -79,6 +80,14 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         request.id = header(entry.request_id.as_ref(), SHORT).as_deref(),
         outcome = outcome.label(),
     );
+}
+
+fn detail(record: &Record) -> Option<Cow<'_, str>> {
+    match (record.detail(), record.refusal()) {
+        (Some(detail), _) => Some(printable(detail, LONG)),
+        (None, Some(Refusal::RouteInvalid(error))) => Some(error.to_string().into()),
+        _ => None,
+    }
 }
 
 fn text(text: Option<&str>, limit: usize) -> Option<Cow<'_, str>> {
