@@ -78,6 +78,12 @@ pub const METRICS: &[Metric] = &[
         "Time that a request's bodies were held back by limits, of requests that were.",
     ),
     metric(
+        "portcullis_rate_waiting",
+        Kind::Gauge,
+        &[],
+        "Bodies that are held back by a limit now.",
+    ),
+    metric(
         "portcullis_refusals_total",
         Kind::Counter,
         &["reason"],
@@ -94,12 +100,6 @@ pub const METRICS: &[Metric] = &[
         Kind::Counter,
         &["reason"],
         "Requests that were turned away for the credentials or certificate they came with.",
-    ),
-    metric(
-        "portcullis_policy_shadow_differences_total",
-        Kind::Counter,
-        &["shadow"],
-        "Requests that the shadow policy would have decided otherwise, by its verdict.",
     ),
     metric(
         "portcullis_handshakes_total",

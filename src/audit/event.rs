@@ -4,10 +4,10 @@ use std::time::Duration;
 use http::{HeaderValue, Version};
 use tracing::Level;
 
+use super::Record;
 use super::entry::{Entry, Outcome};
 use super::hex;
 use super::text::{known_query, printable, printable_bytes};
-use super::Record;
 use crate::{Refusal, oci::Route};
 
 /// The target of the access log's events.

@@ -79,6 +79,25 @@ pub(crate) fn handshakes_in_flight(count: usize) {
     metrics::gauge!("portcullis_handshakes_in_flight").set(number(count));
 }
 
+/// A body is held back by a limit, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Waiting(());
+
+impl Waiting {
+    pub(crate) fn begin() -> Self {
+        #[cfg(feature = "metrics")]
+        metrics::gauge!("portcullis_rate_waiting").increment(1);
+        Self(())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        #[cfg(feature = "metrics")]
+        metrics::gauge!("portcullis_rate_waiting").decrement(1);
+    }
+}
+
 /// A CRL came into force. `issuer` is bounded by the operator's own list of CAs.
 pub(crate) fn crl_in_force(
     issuer: &str,
@@ -118,6 +137,8 @@ pub(super) fn begin_at_zero() {
     for refusal in [Refusal::CertificateRevoked, Refusal::Unavailable] {
         metrics::counter!("portcullis_refusals_total", "reason" => refusal.label()).increment(0);
     }
+    metrics::counter!("portcullis_handshakes_total", "outcome" => "certificate_revoked")
+        .increment(0);
     for outcome in ["service_error", "body_error", "panicked"] {
         metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome)
             .increment(0);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::audit::metrics::Waiting;
 use crate::audit::{Cut, Record};
 
 use super::engine::Engine;
@@ -26,7 +27,7 @@ pub(super) struct Pacer {
     lanes: Vec<Lane>,
     meters: Vec<Meter>,
     turn: Option<u64>,
-    held_since: Option<Instant>,
+    held: Option<(Instant, Waiting)>,
     backup: Option<Pin<Box<Sleep>>>,
     progress: Option<Progress>,
     record: Option<Record>,
@@ -85,7 +86,7 @@ impl Pacer {
             lanes,
             meters,
             turn: None,
-            held_since: None,
+            held: None,
             backup: None,
             progress,
             record,
@@ -198,7 +199,7 @@ impl Pacer {
     /// Notes that the body is held back. The gate's own timer wakes whoever is next; this later one
     /// is for the case that the one who was woken does not come.
     fn hold(&mut self, cx: &mut Context<'_>, now: Instant, wait: Duration) {
-        self.held_since.get_or_insert(now);
+        self.held.get_or_insert_with(|| (now, Waiting::begin()));
         let latest = now + wait + Duration::from_millis(50);
         let backup = self
             .backup
@@ -210,7 +211,7 @@ impl Pacer {
     }
 
     fn let_go(&mut self, now: Instant) {
-        if let Some(since) = self.held_since.take()
+        if let Some((since, _)) = self.held.take()
             && let Some(record) = &self.record
         {
             record.throttled(now.saturating_duration_since(since));
@@ -262,7 +263,7 @@ impl Progress {
 
 impl Drop for Pacer {
     fn drop(&mut self) {
-        if self.held_since.is_some() {
+        if self.held.is_some() {
             self.let_go(Instant::now());
         }
     }
