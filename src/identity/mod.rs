@@ -4,8 +4,14 @@
 //! [`Principal`] is the caller, however shown: authentication makes it from a credential or from a
 //! `PeerIdentity`, puts it in the request's extensions, and everything after reads it there.
 
+mod distinguished_name;
+pub mod forwarded;
+mod mapping;
 mod peer;
 mod principal;
+mod spiffe;
 
-pub use peer::{IdentityError, PeerIdentity};
+pub use mapping::{Mapping, MappingError, Rule};
+pub use peer::{IdentityError, KeyType, PeerIdentity};
 pub use principal::{Method, Principal};
+pub use spiffe::{SpiffeId, SpiffeIdError, SvidError};

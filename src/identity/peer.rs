@@ -5,6 +5,15 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
+
+use super::distinguished_name;
+use super::spiffe::{SpiffeId, SvidError};
+
+/// No larger certificate is looked at: rustls takes no larger handshake message either.
+const LARGEST_CERTIFICATE: usize = 64 * 1024;
+/// No longer subject or issuer is an identity.
+const LONGEST_NAME: usize = 4 * 1024;
 
 /// What a verified client certificate says. Built once a connection; `Clone` costs an `Arc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,24 +26,65 @@ pub enum IdentityError {
     /// Not a certificate by RFC 5280 §4.1.
     #[error("the certificate is malformed: {0}")]
     Malformed(String),
-    /// A subject alternative name that cannot be read.
+    /// A subject alternative name extension that cannot be read, or two of them.
     #[error("the certificate's subject alternative names are malformed: {0}")]
     SubjectAltName(String),
+    /// An alternative name that is not what RFC 5280 §4.2.1.6 allows: control characters, invalid
+    /// UTF-8, a length that no such name has.
+    #[error("the certificate has an unusable {kind} name: {reason}")]
+    Name {
+        /// `DNS`, `e-mail`, `URI` or `IP`.
+        kind: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The certificate or a name in it is larger than any honest one.
+    #[error("the certificate's {what} has {length} bytes, more than {limit}")]
+    TooLarge {
+        /// `DER`, `subject` or `issuer`.
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// The kind of a certificate's public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyType {
+    /// RSA with a modulus of this many bits.
+    Rsa(usize),
+    /// An elliptic curve of this many bits: 256, 384 or 521.
+    Ec(usize),
+    /// Ed25519 (RFC 8410).
+    Ed25519,
+    /// Any other.
+    Other,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     subject: Box<str>,
+    attributes: Box<[(&'static str, Box<str>)]>,
     issuer: Box<str>,
     serial: Box<str>,
     fingerprint: [u8; 32],
     not_before: SystemTime,
     not_after: SystemTime,
-    spiffe_id: Option<Box<str>>,
-    dns: Box<[Box<str>]>,
-    emails: Box<[Box<str>]>,
-    uris: Box<[Box<str>]>,
-    ips: Box<[IpAddr]>,
+    key_type: KeyType,
+    spiffe_id: Option<SpiffeId>,
+    svid: Result<(), SvidError>,
+    names: Names,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names {
+    dns: Vec<Box<str>>,
+    emails: Vec<Box<str>>,
+    uris: Vec<Box<str>>,
+    ips: Vec<IpAddr>,
 }
 
 impl PeerIdentity {
@@ -43,67 +93,77 @@ impl PeerIdentity {
     /// # Errors
     /// What is malformed in it.
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
-        let (_, certificate) = X509Certificate::from_der(der)
+        bounded("DER", der.len(), LARGEST_CERTIFICATE)?;
+        let (rest, certificate) = X509Certificate::from_der(der)
             .map_err(|error| IdentityError::Malformed(error.to_string()))?;
-        let mut dns = Vec::new();
-        let mut emails = Vec::new();
-        let mut uris: Vec<Box<str>> = Vec::new();
-        let mut ips = Vec::new();
-        let names = certificate
-            .subject_alternative_name()
-            .map_err(|error| IdentityError::SubjectAltName(error.to_string()))?;
-        for name in names
-            .iter()
-            .flat_map(|extension| &extension.value.general_names)
-        {
-            match name {
-                GeneralName::DNSName(name) => dns.push((*name).into()),
-                GeneralName::RFC822Name(name) => emails.push((*name).into()),
-                GeneralName::URI(name) => uris.push((*name).into()),
-                GeneralName::IPAddress(bytes) => ips.extend(ip(bytes)),
-                _ => {}
-            }
+        if !rest.is_empty() {
+            let trailing = "bytes follow the certificate".to_owned();
+            return Err(IdentityError::Malformed(trailing));
         }
-        let spiffe_id = match uris.as_slice() {
-            [uri] if uri.starts_with("spiffe://") => Some(uri.clone()),
+        bounded(
+            "subject",
+            certificate.subject().as_raw().len(),
+            LONGEST_NAME,
+        )?;
+        bounded("issuer", certificate.issuer().as_raw().len(), LONGEST_NAME)?;
+        let names = Names::of(&certificate)?;
+        let svid = svid(&certificate, &names);
+        let spiffe_id = match names.uris.as_slice() {
+            [uri] => SpiffeId::parse(uri).ok(),
             _ => None,
-        };
-        let time = |at: i64| {
-            let seconds = Duration::from_secs(at.unsigned_abs());
-            if at < 0 {
-                SystemTime::UNIX_EPOCH - seconds
-            } else {
-                SystemTime::UNIX_EPOCH + seconds
-            }
         };
         let validity = certificate.validity();
         Ok(Self(Arc::new(Inner {
-            subject: certificate.subject().to_string().into(),
-            issuer: certificate.issuer().to_string().into(),
+            subject: distinguished_name::text(certificate.subject()).into(),
+            attributes: distinguished_name::attributes(certificate.subject()),
+            issuer: distinguished_name::text(certificate.issuer()).into(),
             serial: certificate.raw_serial_as_string().into(),
             fingerprint: Sha256::digest(der).into(),
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
+            key_type: key_type(&certificate),
             spiffe_id,
-            dns: dns.into(),
-            emails: emails.into(),
-            uris: uris.into(),
-            ips: ips.into(),
+            svid,
+            names,
         })))
     }
 
     /// The name to call the holder by: the SPIFFE ID, else the first DNS name, else the subject.
+    /// The three cannot be taken for one another. Empty only where the certificate names nobody.
     pub fn name(&self) -> &str {
         let inner = &*self.0;
-        let spiffe = inner.spiffe_id.as_deref();
-        spiffe
-            .or(inner.dns.first().map(|name| &**name))
+        self.spiffe_id()
+            .or(inner.names.dns.first().map(|name| &**name))
             .unwrap_or(&inner.subject)
     }
 
-    /// The SPIFFE ID: the URI name, where it is the only one and of that scheme.
+    /// The SPIFFE ID: the URI name, where it is the only one and what SPIFFE-ID §2 allows.
     pub fn spiffe_id(&self) -> Option<&str> {
-        self.0.spiffe_id.as_deref()
+        self.0.spiffe_id.as_ref().map(SpiffeId::as_str)
+    }
+
+    /// The SPIFFE ID of an X.509-SVID leaf, with the constraints that X.509-SVID §4 and §5.2 put on
+    /// the certificate.
+    ///
+    /// # Errors
+    /// The constraint that it breaks.
+    pub fn x509_svid(&self) -> Result<&SpiffeId, SvidError> {
+        self.0.svid?;
+        let none = SvidError::UriNames(self.0.names.uris.len());
+        self.0.spiffe_id.as_ref().ok_or(none)
+    }
+
+    /// The values of a subject attribute by its RFC 4514 keyword: `CN`, `O`, `OU`, `UID`, `DC`… In
+    /// the order of the certificate; values with control characters are left out. A common name is
+    /// nobody's identity unless the operator says so.
+    pub fn subject_attribute<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
+        let attributes = self.0.attributes.iter();
+        attributes.filter_map(move |(known, value)| (*known == keyword).then_some(&**value))
+    }
+
+    /// The kind of the public key.
+    pub fn key_type(&self) -> KeyType {
+        self.0.key_type
     }
 
     /// The subject in RFC 4514 form.
@@ -150,27 +210,146 @@ impl PeerIdentity {
 
     /// The DNS names.
     pub fn dns_names(&self) -> &[Box<str>] {
-        &self.0.dns
+        &self.0.names.dns
     }
 
     /// The e-mail names.
     pub fn emails(&self) -> &[Box<str>] {
-        &self.0.emails
+        &self.0.names.emails
     }
 
     /// The URI names.
     pub fn uris(&self) -> &[Box<str>] {
-        &self.0.uris
+        &self.0.names.uris
     }
 
     /// The IP addresses.
     pub fn ip_addresses(&self) -> &[IpAddr] {
-        &self.0.ips
+        &self.0.names.ips
     }
 }
 
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
+impl Names {
+    fn of(certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
+        let mut names = Self::default();
+        let extension = certificate
+            .subject_alternative_name()
+            .map_err(|error| IdentityError::SubjectAltName(error.to_string()))?;
+        let Some(extension) = extension else {
+            return Ok(names);
+        };
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::DNSName(name) => names.dns.push(dns(name)?),
+                GeneralName::RFC822Name(name) => names.emails.push(plain("e-mail", name, 320)?),
+                GeneralName::URI(name) => names.uris.push(plain("URI", name, 2_048)?),
+                GeneralName::IPAddress(bytes) => names.ips.push(ip(bytes)?),
+                GeneralName::Invalid(..) => {
+                    let reason = "it cannot be read".to_owned();
+                    return Err(IdentityError::SubjectAltName(reason));
+                }
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), IdentityError> {
+    if length > limit {
+        return Err(IdentityError::TooLarge {
+            what,
+            length,
+            limit,
+        });
+    }
+    Ok(())
+}
+
+/// A name of visible ASCII, which is what an `IA5String` may have in these names.
+fn plain(kind: &'static str, name: &str, longest: usize) -> Result<Box<str>, IdentityError> {
+    let reason = match name.len() {
+        0 => "it is empty",
+        length if length > longest => "it is too long",
+        _ if !name.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            "it has a character outside visible ASCII"
+        }
+        _ => return Ok(name.into()),
+    };
+    Err(IdentityError::Name { kind, reason })
+}
+
+fn dns(name: &str) -> Result<Box<str>, IdentityError> {
+    let name = plain("DNS", name, 253)?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
+    if !name.bytes().all(allowed) {
+        return Err(IdentityError::Name {
+            kind: "DNS",
+            reason: "it has a character that no host name has",
+        });
+    }
+    Ok(name)
+}
+
+fn ip(bytes: &[u8]) -> Result<IpAddr, IdentityError> {
     let four: Option<[u8; 4]> = bytes.try_into().ok();
     let sixteen: Option<[u8; 16]> = bytes.try_into().ok();
-    four.map(IpAddr::from).or(sixteen.map(IpAddr::from))
+    let address = four.map(IpAddr::from).or(sixteen.map(IpAddr::from));
+    address.ok_or(IdentityError::Name {
+        kind: "IP",
+        reason: "it has neither 4 nor 16 bytes",
+    })
+}
+
+fn time(at: i64) -> SystemTime {
+    let seconds = Duration::from_secs(at.unsigned_abs());
+    let found = if at < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(seconds)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(seconds)
+    };
+    // No year of four digits is out of reach of a system that has one second before 1970.
+    found.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
+    const ED25519: &str = "1.3.101.112";
+    let key = certificate.public_key();
+    match key.parsed() {
+        Ok(PublicKey::RSA(key)) => KeyType::Rsa(key.key_size()),
+        // An uncompressed point has two coordinates after its first byte.
+        Ok(PublicKey::EC(point)) => match point.data().len() {
+            65 | 33 => KeyType::Ec(256),
+            97 | 49 => KeyType::Ec(384),
+            133 | 67 => KeyType::Ec(521),
+            _ => KeyType::Other,
+        },
+        _ if key.algorithm.algorithm.to_id_string() == ED25519 => KeyType::Ed25519,
+        _ => KeyType::Other,
+    }
+}
+
+fn svid(certificate: &X509Certificate<'_>, names: &Names) -> Result<(), SvidError> {
+    let [uri] = names.uris.as_slice() else {
+        return Err(SvidError::UriNames(names.uris.len()));
+    };
+    if SpiffeId::parse(uri)?.path().is_empty() {
+        return Err(SvidError::NoPath);
+    }
+    if certificate.is_ca() {
+        return Err(SvidError::Ca);
+    }
+    match certificate.key_usage() {
+        Ok(Some(usage))
+            if usage.critical
+                && usage.value.digital_signature()
+                && !usage.value.key_cert_sign()
+                && !usage.value.crl_sign() => {}
+        _ => return Err(SvidError::KeyUsage),
+    }
+    match certificate.extended_key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.server_auth && usage.value.client_auth => Ok(()),
+        _ => Err(SvidError::ExtendedKeyUsage),
+    }
 }

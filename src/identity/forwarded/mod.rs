@@ -1,0 +1,19 @@
+//! Client certificates that a proxy tells of in headers: three forms, read here and believed
+//! nowhere. Who may send them, and what is done with them, is for
+//! [`tls::ForwardedLayer`](crate::tls::ForwardedLayer).
+//!
+//! ```
+//! use portcullis::identity::forwarded::{rfc9440, xfcc};
+//!
+//! let elements = xfcc::parse("By=spiffe://a/proxy;Subject=\"CN=node-7,O=x\";URI=spiffe://a/b")?;
+//! assert_eq!(elements[0].subject.as_deref(), Some("CN=node-7,O=x"));
+//! assert!(rfc9440::item(":bm90IERFUg==:").is_ok());
+//! # Ok::<_, portcullis::identity::forwarded::ForwardedError>(())
+//! ```
+
+mod error;
+pub mod pem;
+pub mod rfc9440;
+pub mod xfcc;
+
+pub use error::ForwardedError;

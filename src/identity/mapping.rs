@@ -1,0 +1,330 @@
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use regex_lite::Regex;
+
+use super::{Method, PeerIdentity, Principal};
+
+/// Rules that make a [`Principal`] of a certificate: the first that matches wins, and where none
+/// does, the certificate's own name without groups.
+///
+/// ```
+/// use portcullis::identity::{Mapping, Rule};
+///
+/// let nodes = Rule::new("node:{name}")?
+///     .when("subject.O", "system:nodes")?
+///     .when("subject.CN", "system:node:{name}")?
+///     .in_group("nodes")?;
+/// let builds = Rule::new("ci:{account}")?.when("spiffe", "spiffe://example.org/ns/ci/sa/{account}")?;
+/// let mapping = Mapping::new([nodes, builds])?;
+/// # Ok::<_, portcullis::identity::MappingError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Mapping {
+    rules: Vec<Rule>,
+}
+
+/// One rule: all its conditions must hold.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    id: Template,
+    groups: Vec<Template>,
+    conditions: Vec<Condition>,
+}
+
+/// A rule that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MappingError {
+    /// There is no such field.
+    #[error(
+        "{0:?} is no field of a certificate: use subject, subject.CN, subject.O, subject.OU, subject.UID, \
+         subject.DC, subject.C, subject.L, subject.ST, subject.STREET, issuer, spiffe, dns, ip, email, \
+         uri, serial or fingerprint"
+    )]
+    Field(String),
+    /// A pattern's braces are wrong, or a capture is there twice.
+    #[error(
+        "{0:?} is no pattern: captures are {{name}}, of letters, digits and underscores, each once"
+    )]
+    Pattern(String),
+    /// `ip` takes a network.
+    #[error("{0:?} is no IP address or network")]
+    Network(String),
+    /// A template has braces that are no capture of the rule's.
+    #[error("{{{0}}} is used, but no condition of the rule captures it")]
+    Template(String),
+    /// A rule would match every certificate.
+    #[error("a rule needs a condition")]
+    Unconditional,
+}
+
+#[derive(Clone, Debug)]
+struct Condition {
+    field: Field,
+    test: Test,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Subject,
+    SubjectAttribute(&'static str),
+    Issuer,
+    Spiffe,
+    Dns,
+    Ip,
+    Email,
+    Uri,
+    Serial,
+    Fingerprint,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Text { regex: Regex, captures: Vec<String> },
+    Network(IpNet),
+}
+
+/// Text with captures to fill in.
+#[derive(Clone, Debug)]
+struct Template(Vec<Part>);
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Capture(String),
+}
+
+/// What the conditions of a rule captured.
+type Captured = Vec<(String, String)>;
+
+impl Mapping {
+    /// These rules, in this order.
+    ///
+    /// # Errors
+    /// A rule without a condition, or one that uses what none of its conditions captures.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Result<Self, MappingError> {
+        let rules = rules.into_iter().map(Rule::checked);
+        Ok(Self {
+            rules: rules.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Who the holder of this certificate is.
+    pub fn principal(&self, peer: &PeerIdentity) -> Principal {
+        for rule in &self.rules {
+            let Some(captured) = rule.matches(peer) else {
+                continue;
+            };
+            let groups = rule.groups.iter().map(|group| group.fill(&captured));
+            return Principal::new(Method::Certificate, rule.id.fill(&captured))
+                .in_groups(groups)
+                .on_peer(peer.clone());
+        }
+        Principal::from_peer(peer.clone())
+    }
+}
+
+impl Rule {
+    /// Makes callers of this id, in which `{name}` stands for what a condition captured.
+    ///
+    /// # Errors
+    /// Braces that are no capture.
+    pub fn new(id: &str) -> Result<Self, MappingError> {
+        Ok(Self {
+            id: Template::parse(id)?,
+            groups: Vec::new(),
+            conditions: Vec::new(),
+        })
+    }
+
+    /// Matches only if a value of `field` matches `pattern` as a whole. In it `*` is any text
+    /// without a slash, `**` any text, and `{name}` captures a non-empty text without a slash. For
+    /// `ip` it is a network.
+    ///
+    /// # Errors
+    /// An unknown field, or a pattern that is none.
+    pub fn when(mut self, field: &str, pattern: &str) -> Result<Self, MappingError> {
+        let field = field.parse()?;
+        let test = if field == Field::Ip {
+            let single = pattern.parse::<IpAddr>().map(IpNet::from);
+            let network = single.or_else(|_| pattern.parse());
+            Test::Network(network.map_err(|_| MappingError::Network(pattern.to_owned()))?)
+        } else {
+            pattern_test(pattern)?
+        };
+        if let Test::Text { captures, .. } = &test
+            && captures.iter().any(|name| self.captures(name))
+        {
+            return Err(MappingError::Pattern(pattern.to_owned()));
+        }
+        self.conditions.push(Condition { field, test });
+        Ok(self)
+    }
+
+    /// Puts such callers in this group, with `{name}` as in the id.
+    ///
+    /// # Errors
+    /// Braces that are no capture.
+    pub fn in_group(mut self, group: &str) -> Result<Self, MappingError> {
+        let group = Template::parse(group)?;
+        self.groups.push(group);
+        Ok(self)
+    }
+
+    fn checked(self) -> Result<Self, MappingError> {
+        // Such a rule would make everybody the same caller.
+        if self.conditions.is_empty() {
+            return Err(MappingError::Unconditional);
+        }
+        for template in std::iter::once(&self.id).chain(&self.groups) {
+            for part in &template.0 {
+                if let Part::Capture(name) = part
+                    && !self.captures(name)
+                {
+                    return Err(MappingError::Template(name.clone()));
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    fn captures(&self, name: &str) -> bool {
+        self.conditions
+            .iter()
+            .any(|condition| match &condition.test {
+                Test::Text { captures, .. } => captures.iter().any(|one| one == name),
+                Test::Network(_) => false,
+            })
+    }
+
+    fn matches(&self, peer: &PeerIdentity) -> Option<Captured> {
+        let mut captured = Captured::new();
+        for condition in &self.conditions {
+            captured.extend(condition.matches(peer)?);
+        }
+        Some(captured)
+    }
+}
+
+impl Condition {
+    fn matches(&self, peer: &PeerIdentity) -> Option<Captured> {
+        let (regex, captures) = match &self.test {
+            Test::Network(network) => {
+                let within = |address: &IpAddr| network.contains(&address.to_canonical());
+                return peer.ip_addresses().iter().any(within).then(Vec::new);
+            }
+            Test::Text { regex, captures } => (regex, captures),
+        };
+        let test = |value: &str| {
+            let found = regex.captures(value)?;
+            let named = |name: &String| Some((name.clone(), found.name(name)?.as_str().to_owned()));
+            captures.iter().map(named).collect::<Option<Captured>>()
+        };
+        let boxed = |values: &[Box<str>]| values.iter().find_map(|value| test(value));
+        match self.field {
+            Field::Subject => test(peer.subject()),
+            Field::SubjectAttribute(keyword) => peer.subject_attribute(keyword).find_map(test),
+            Field::Issuer => test(peer.issuer()),
+            Field::Spiffe => peer.spiffe_id().and_then(test),
+            Field::Dns => boxed(peer.dns_names()),
+            Field::Email => boxed(peer.emails()),
+            Field::Uri => boxed(peer.uris()),
+            Field::Serial => test(peer.serial()),
+            Field::Fingerprint => test(&peer.fingerprint_hex()),
+            Field::Ip => None,
+        }
+    }
+}
+
+impl FromStr for Field {
+    type Err = MappingError;
+
+    fn from_str(text: &str) -> Result<Self, MappingError> {
+        Ok(match text {
+            "subject" => Self::Subject,
+            "issuer" => Self::Issuer,
+            "spiffe" => Self::Spiffe,
+            "dns" => Self::Dns,
+            "ip" => Self::Ip,
+            "email" => Self::Email,
+            "uri" => Self::Uri,
+            "serial" => Self::Serial,
+            "fingerprint" => Self::Fingerprint,
+            _ => {
+                let keyword = text.strip_prefix("subject.");
+                let known = ["CN", "O", "OU", "UID", "DC", "C", "L", "ST", "STREET"];
+                let known = known.into_iter().find(|known| Some(*known) == keyword);
+                Self::SubjectAttribute(known.ok_or_else(|| MappingError::Field(text.to_owned()))?)
+            }
+        })
+    }
+}
+
+impl Template {
+    fn parse(text: &str) -> Result<Self, MappingError> {
+        let wrong = || MappingError::Pattern(text.to_owned());
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find(['{', '}']) {
+            let (before, after) = rest.split_at(open);
+            let (name, after) = after
+                .strip_prefix('{')
+                .and_then(|after| after.split_once('}'))
+                .ok_or_else(wrong)?;
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(Part::Capture(
+                capture_name(name).ok_or_else(wrong)?.to_owned(),
+            ));
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Self(parts))
+    }
+
+    fn fill(&self, captured: &Captured) -> String {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Capture(name) => captured
+                .iter()
+                .find_map(|(known, value)| (known == name).then(|| value.clone()))
+                .unwrap_or_default(),
+        };
+        self.0.iter().map(text).collect()
+    }
+}
+
+fn capture_name(name: &str) -> Option<&str> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (first && rest).then_some(name)
+}
+
+fn pattern_test(pattern: &str) -> Result<Test, MappingError> {
+    let wrong = || MappingError::Pattern(pattern.to_owned());
+    let mut expression = String::from("^");
+    let mut captures: Vec<String> = Vec::new();
+    for part in Template::parse(pattern)?.0 {
+        match part {
+            Part::Text(text) => {
+                for (at, run) in text.split("**").enumerate() {
+                    expression.push_str(if at > 0 { "(?s:.*)" } else { "" });
+                    let runs = run.split('*').map(regex_lite::escape);
+                    expression.push_str(&runs.collect::<Vec<_>>().join("[^/]*"));
+                }
+            }
+            Part::Capture(name) => {
+                if captures.contains(&name) {
+                    return Err(wrong());
+                }
+                expression.push_str(&format!("(?P<{name}>[^/]+)"));
+                captures.push(name);
+            }
+        }
+    }
+    expression.push_str("\\z");
+    let regex = Regex::new(&expression).map_err(|_| wrong())?;
+    Ok(Test::Text { regex, captures })
+}

@@ -1,0 +1,147 @@
+use std::fmt;
+
+/// A SPIFFE ID (SPIFFE-ID §2): a trust domain and a path within it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SpiffeId {
+    text: Box<str>,
+    domain_end: usize,
+}
+
+/// A text that is no SPIFFE ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpiffeIdError {
+    /// There is no text.
+    #[error("a SPIFFE ID cannot be empty")]
+    Empty,
+    /// It is longer than 2,048 bytes (§2.3).
+    #[error("a SPIFFE ID has at most 2048 bytes")]
+    TooLong,
+    /// It does not begin with `spiffe://`.
+    #[error("a SPIFFE ID begins with spiffe://")]
+    Scheme,
+    /// Nothing is between the scheme and the path.
+    #[error("the trust domain is missing")]
+    TrustDomainMissing,
+    /// The trust domain is longer than 255 bytes (§2.1).
+    #[error("a trust domain has at most 255 bytes")]
+    TrustDomainTooLong,
+    /// The trust domain has another character than the allowed.
+    #[error("a trust domain has lowercase letters, digits, dots, dashes and underscores only")]
+    TrustDomainCharacter,
+    /// A path segment has another character than the allowed.
+    #[error("a path segment has letters, digits, dots, dashes and underscores only")]
+    PathCharacter,
+    /// A path segment is empty.
+    #[error("a path has no empty segments")]
+    EmptySegment,
+    /// A path segment is `.` or `..`.
+    #[error("a path has no dot segments")]
+    DotSegment,
+    /// The path ends in a slash.
+    #[error("a path has no trailing slash")]
+    TrailingSlash,
+}
+
+/// Why a certificate is no X.509-SVID leaf, though it may be a good certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum SvidError {
+    /// X.509-SVID §2: there must be exactly one URI name.
+    #[error("an X.509-SVID has exactly one URI name, this one has {0}")]
+    UriNames(usize),
+    /// The URI name is no SPIFFE ID.
+    #[error(transparent)]
+    SpiffeId(#[from] SpiffeIdError),
+    /// §5.2: a leaf's SPIFFE ID must have a path.
+    #[error("a leaf's SPIFFE ID has a path")]
+    NoPath,
+    /// §4.1: a leaf must not be a CA.
+    #[error("a leaf is no CA")]
+    Ca,
+    /// §4.3: key usage must be there and critical, with digitalSignature, without keyCertSign and
+    /// cRLSign.
+    #[error(
+        "a leaf's key usage is critical, for signatures, and not for signing certificates or CRLs"
+    )]
+    KeyUsage,
+    /// §4.4: extended key usage, where it is there, must name both serverAuth and clientAuth.
+    #[error("a leaf's extended key usage names serverAuth and clientAuth")]
+    ExtendedKeyUsage,
+}
+
+const SCHEME: &str = "spiffe://";
+
+impl SpiffeId {
+    /// Reads a SPIFFE ID.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(text: &str) -> Result<Self, SpiffeIdError> {
+        if text.is_empty() {
+            return Err(SpiffeIdError::Empty);
+        }
+        if text.len() > 2_048 {
+            return Err(SpiffeIdError::TooLong);
+        }
+        let rest = text.strip_prefix(SCHEME).ok_or(SpiffeIdError::Scheme)?;
+        let (domain, path) = match rest.find('/') {
+            Some(slash) => rest.split_at(slash),
+            None => (rest, ""),
+        };
+        trust_domain(domain)?;
+        if let Some(segments) = path.strip_prefix('/') {
+            let count = segments.split('/').count();
+            for (at, one) in segments.split('/').enumerate() {
+                segment(one, at + 1 == count)?;
+            }
+        }
+        Ok(Self {
+            domain_end: SCHEME.len() + domain.len(),
+            text: text.into(),
+        })
+    }
+
+    /// The whole ID.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The trust domain.
+    pub fn trust_domain(&self) -> &str {
+        &self.text[SCHEME.len()..self.domain_end]
+    }
+
+    /// The path with its slash, or nothing.
+    pub fn path(&self) -> &str {
+        &self.text[self.domain_end..]
+    }
+}
+
+fn trust_domain(domain: &str) -> Result<(), SpiffeIdError> {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+    match domain.len() {
+        0 => Err(SpiffeIdError::TrustDomainMissing),
+        256.. => Err(SpiffeIdError::TrustDomainTooLong),
+        _ if domain.bytes().all(allowed) => Ok(()),
+        _ => Err(SpiffeIdError::TrustDomainCharacter),
+    }
+}
+
+fn segment(text: &str, last: bool) -> Result<(), SpiffeIdError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    match text {
+        "" if last => Err(SpiffeIdError::TrailingSlash),
+        "" => Err(SpiffeIdError::EmptySegment),
+        "." | ".." => Err(SpiffeIdError::DotSegment),
+        _ if text.bytes().all(allowed) => Ok(()),
+        _ => Err(SpiffeIdError::PathCharacter),
+    }
+}
+
+impl fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
