@@ -120,6 +120,12 @@ pub const METRICS: &[Metric] = &[
         "TLS handshakes that are under way.",
     ),
     metric(
+        "portcullis_forwarded_removed_total",
+        Kind::Counter,
+        &["header"],
+        "Headers that tell of a client, removed because their sender is no listed proxy.",
+    ),
+    metric(
         "portcullis_reloads_total",
         Kind::Counter,
         &["what", "outcome"],

@@ -131,6 +131,14 @@ pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after:
     .set(seconds(not_after));
 }
 
+/// A header that tells of a client was removed, because its sender is no listed proxy. `header` is
+/// bounded by the operator's own list.
+pub(crate) fn forwarded_removed(header: &str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("portcullis_forwarded_removed_total", "header" => header.to_owned())
+        .increment(1);
+}
+
 /// Makes the series that alerts watch, so that their first count is seen as growth.
 #[cfg(feature = "metrics")]
 pub(super) fn begin_at_zero() {
@@ -164,6 +172,7 @@ fn is_authentication(refusal: Refusal) -> bool {
             | Refusal::CertificateMissing
             | Refusal::CertificateRevoked
             | Refusal::CertificateExpired
+            | Refusal::CertificateInvalid
             | Refusal::RevocationUnknown
             | Refusal::AuthThrottled { .. }
     )

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -319,7 +320,7 @@ fn pattern_test(pattern: &str) -> Result<Test, MappingError> {
                 if captures.contains(&name) {
                     return Err(wrong());
                 }
-                expression.push_str(&format!("(?P<{name}>[^/]+)"));
+                let _ = write!(expression, "(?P<{name}>[^/]+)");
                 captures.push(name);
             }
         }

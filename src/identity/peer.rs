@@ -38,6 +38,9 @@ pub enum IdentityError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// It names nobody: no subject, no alternative name.
+    #[error("the certificate names nobody")]
+    Nobody,
     /// The certificate or a name in it is larger than any honest one.
     #[error("the certificate's {what} has {length} bytes, more than {limit}")]
     TooLarge {
@@ -77,6 +80,8 @@ struct Inner {
     spiffe_id: Option<SpiffeId>,
     svid: Result<(), SvidError>,
     names: Names,
+    /// A name for who has no subject.
+    last_resort: Box<str>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -107,6 +112,9 @@ impl PeerIdentity {
         )?;
         bounded("issuer", certificate.issuer().as_raw().len(), LONGEST_NAME)?;
         let names = Names::of(&certificate)?;
+        if names == Names::default() && certificate.subject().iter_rdn().next().is_none() {
+            return Err(IdentityError::Nobody);
+        }
         let svid = svid(&certificate, &names);
         let spiffe_id = match names.uris.as_slice() {
             [uri] => SpiffeId::parse(uri).ok(),
@@ -124,17 +132,59 @@ impl PeerIdentity {
             key_type: key_type(&certificate),
             spiffe_id,
             svid,
+            last_resort: names.last_resort(),
             names,
         })))
     }
 
-    /// The name to call the holder by: the SPIFFE ID, else the first DNS name, else the subject.
-    /// The three cannot be taken for one another. Empty only where the certificate names nobody.
+    /// What a trusted proxy says of a certificate that is not at hand: no issuer, serial or end.
+    pub(crate) fn vouched(
+        subject: &str,
+        uris: &[String],
+        dns_names: &[String],
+        fingerprint: Option<[u8; 32]>,
+    ) -> Result<Self, IdentityError> {
+        bounded("subject", subject.len(), LONGEST_NAME)?;
+        let mut names = Names::default();
+        for uri in uris {
+            names.uris.push(plain("URI", uri, 2_048)?);
+        }
+        for name in dns_names {
+            names.dns.push(dns(name)?);
+        }
+        let spiffe_id = match names.uris.as_slice() {
+            [uri] => SpiffeId::parse(uri).ok(),
+            _ => None,
+        };
+        if names == Names::default() && subject.is_empty() {
+            return Err(IdentityError::Nobody);
+        }
+        Ok(Self(Arc::new(Inner {
+            subject: subject.into(),
+            attributes: Box::default(),
+            issuer: Box::default(),
+            serial: Box::default(),
+            fingerprint: fingerprint.unwrap_or_default(),
+            not_before: SystemTime::UNIX_EPOCH,
+            // The last second of the last year that a certificate can name.
+            not_after: time(253_402_300_799),
+            key_type: KeyType::Other,
+            spiffe_id,
+            svid: Err(SvidError::KeyUsage),
+            last_resort: names.last_resort(),
+            names,
+        })))
+    }
+
+    /// The name to call the holder by: the SPIFFE ID, else the first DNS name, else the subject,
+    /// else the first e-mail, URI or IP name. They cannot be taken for one another, and none is
+    /// empty.
     pub fn name(&self) -> &str {
         let inner = &*self.0;
         self.spiffe_id()
             .or(inner.names.dns.first().map(|name| &**name))
-            .unwrap_or(&inner.subject)
+            .or((!inner.subject.is_empty()).then_some(&*inner.subject))
+            .unwrap_or(&inner.last_resort)
     }
 
     /// The SPIFFE ID: the URI name, where it is the only one and what SPIFFE-ID §2 allows.
@@ -252,6 +302,14 @@ impl Names {
             }
         }
         Ok(names)
+    }
+}
+
+impl Names {
+    fn last_resort(&self) -> Box<str> {
+        let text = self.emails.first().or(self.uris.first()).cloned();
+        let ip = self.ips.first().map(|ip| ip.to_string().into());
+        text.or(ip).unwrap_or_default()
     }
 }
 

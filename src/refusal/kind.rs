@@ -42,6 +42,9 @@ pub enum Refusal {
     /// The client certificate is outside its validity now.
     #[error("the client certificate has expired")]
     CertificateExpired,
+    /// The client certificate that a proxy tells of cannot be read or verified.
+    #[error("the client certificate that the proxy tells of is not valid")]
+    CertificateInvalid,
     /// No usable CRL says whether the client certificate is revoked.
     #[error("the revocation status of the client certificate is unknown")]
     RevocationUnknown,
@@ -98,6 +101,7 @@ impl Refusal {
             Self::CertificateMissing => "certificate_missing",
             Self::CertificateRevoked => "certificate_revoked",
             Self::CertificateExpired => "certificate_expired",
+            Self::CertificateInvalid => "certificate_invalid",
             Self::RevocationUnknown => "revocation_unknown",
             Self::RouteInvalid(_) => "route_invalid",
             Self::PolicyDenied => "policy_denied",
@@ -127,6 +131,7 @@ impl Refusal {
             Self::SourceDenied
             | Self::CertificateRevoked
             | Self::CertificateExpired
+            | Self::CertificateInvalid
             | Self::RevocationUnknown
             | Self::PolicyDenied => StatusCode::FORBIDDEN,
             Self::RouteInvalid(error) => error.status(),

@@ -51,6 +51,20 @@ impl ClientAddr {
     }
 }
 
+/// The socket's peer of a request whose [`ClientAddr`] is what that peer vouches for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketPeer(pub(crate) ClientAddr);
+
+impl SocketPeer {
+    /// Who sent the request with these extensions, whomever they speak for.
+    pub(crate) fn of(extensions: &Extensions) -> Option<ClientAddr> {
+        match extensions.get::<Self>() {
+            Some(Self(peer)) => Some(*peer),
+            None => ClientAddr::of(extensions),
+        }
+    }
+}
+
 impl fmt::Display for ClientAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.ip, self.port).fmt(f)

@@ -4,6 +4,9 @@
 //! is not allowed. Deny wins over allow; a client of which no address is known is refused wherever
 //! anything is listed.
 //!
+//! [`ForwardedLayer`] takes the client's address from `X-Forwarded-For` or `Forwarded`, from listed
+//! proxies only; without it the address is the socket's peer, whatever a request says.
+//!
 //! ```
 //! use std::convert::Infallible;
 //!
@@ -31,11 +34,16 @@
 //! ```
 
 mod client_addr;
+mod forwarded;
+mod forwarded_layer;
 mod layer;
 mod networks;
 mod service;
 
 pub use client_addr::ClientAddr;
+pub(crate) use client_addr::SocketPeer;
+pub use forwarded::ForwardedHeader;
+pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
 pub use networks::{NetworkSet, Networks};
 pub use service::Source;

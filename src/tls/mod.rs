@@ -18,6 +18,8 @@
 //! client's address, the name it asked for, what it sent and why that was refused; under a flood
 //! only some are told, and `portcullis_handshakes_total{outcome}` counts all.
 //!
+//! Behind a proxy that ends TLS itself, [`ForwardedLayer`] takes the certificate from its header.
+//!
 //! Sessions are resumed (RFC 8446 §2.2) only under the material that they began under, and the
 //! certificate kept with the session is verified again. A connection whose certificate is revoked
 //! or whose CA is removed is closed when it is idle.
@@ -55,6 +57,7 @@ mod error;
 mod events;
 mod explain;
 mod files;
+mod forwarded;
 mod handshake_error;
 mod limits;
 #[cfg(feature = "axum")]
@@ -77,6 +80,7 @@ pub use acceptor::{Accepted, Acceptor, RemovedCa};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
 pub use error::TlsError;
 pub use files::{CertificateFiles, ClientCas};
+pub use forwarded::{Forwarded, ForwardedForm, ForwardedLayer};
 pub use handshake_error::HandshakeError;
 #[cfg(feature = "axum")]
 pub use listener::Listener;

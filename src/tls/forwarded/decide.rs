@@ -1,0 +1,170 @@
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use rustls::pki_types::CertificateDer;
+
+use super::ForwardedForm;
+use crate::identity::forwarded::{ForwardedError, pem, rfc9440, xfcc};
+use crate::tls::verified::Verified;
+use crate::tls::{Material, Reason, explain};
+use crate::{PeerIdentity, Refusal};
+
+/// What a listed proxy tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Of nobody.
+    Nobody,
+    /// Of a client with this chain, its certificate first.
+    Chain(Vec<CertificateDer<'static>>),
+    /// Of a client by fields only.
+    Fields(Box<xfcc::Element>),
+}
+
+/// Who the client is.
+#[derive(Debug)]
+pub(super) enum Client {
+    Nobody,
+    Verified(Arc<Verified>),
+    Vouched(PeerIdentity),
+}
+
+/// Reads the header.
+pub(super) fn told(form: &ForwardedForm, headers: &HeaderMap) -> Result<Told, ForwardedError> {
+    match form {
+        ForwardedForm::Xfcc => {
+            let name = HeaderName::from_static("x-forwarded-client-cert");
+            match joined(headers, &name)? {
+                Some(value) => element(xfcc::parse(&value)?),
+                None => Ok(Told::Nobody),
+            }
+        }
+        ForwardedForm::ClientCert => {
+            let Some(value) = single(headers, &HeaderName::from_static("client-cert"))? else {
+                return Ok(Told::Nobody);
+            };
+            let chain = joined(headers, &HeaderName::from_static("client-cert-chain"))?;
+            let mut ders = vec![rfc9440::item(value)?];
+            ders.extend(rfc9440::list(chain.as_deref().unwrap_or_default())?);
+            Ok(Told::Chain(certificates(ders)))
+        }
+        ForwardedForm::Escaped(name) => match single(headers, name)? {
+            None | Some("") => Ok(Told::Nobody),
+            Some(value) => Ok(Told::Chain(certificates(pem::unescape(value)?))),
+        },
+    }
+}
+
+/// Verifies what was read.
+pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Client, Refused> {
+    match told {
+        Told::Nobody => Ok(Client::Nobody),
+        Told::Fields(element) if fields => {
+            let hash = element.hash.as_deref().and_then(fingerprint);
+            let subject = element.subject.unwrap_or_default();
+            PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
+                .map(Client::Vouched)
+                .map_err(|error| Refused::invalid(error.to_string()))
+        }
+        Told::Fields(_) => Err(Refused::invalid(
+            "the proxy tells no certificate, and its fields are not trusted",
+        )),
+        Told::Chain(chain) => {
+            let (Some(verifier), Some(now)) = (&material.verifier, material.now()) else {
+                return Err(Refused {
+                    refusal: Refusal::Unavailable,
+                    detail: "there are no client CAs to verify forwarded certificates by".into(),
+                });
+            };
+            let [end_entity, intermediates @ ..] = chain.as_slice() else {
+                return Err(Refused::invalid("the proxy tells an empty chain"));
+            };
+            verifier
+                .verify(end_entity, intermediates, now)
+                .map(Client::Verified)
+                .map_err(|rejection| Refused {
+                    refusal: match rejection.reason() {
+                        Reason::CertificateExpired => Refusal::CertificateExpired,
+                        Reason::CertificateRevoked => Refusal::CertificateRevoked,
+                        Reason::RevocationUnknown | Reason::CrlExpired => {
+                            Refusal::RevocationUnknown
+                        }
+                        _ => Refusal::CertificateInvalid,
+                    },
+                    detail: explain::words(&rejection).into(),
+                })
+        }
+    }
+}
+
+/// A refusal with its reason in an operator's words.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) detail: Box<str>,
+}
+
+impl Refused {
+    pub(super) fn invalid(detail: impl Into<Box<str>>) -> Self {
+        Self {
+            refusal: Refusal::CertificateInvalid,
+            detail: detail.into(),
+        }
+    }
+}
+
+fn element(elements: Vec<xfcc::Element>) -> Result<Told, ForwardedError> {
+    let last = elements.into_iter().next_back();
+    let last = last.ok_or(ForwardedError::Empty)?;
+    let chain = match (&last.chain, &last.cert) {
+        (Some(chain), _) if !chain.is_empty() => pem::unescape(chain)?,
+        (_, Some(cert)) if !cert.is_empty() => pem::unescape(cert)?,
+        _ => return Ok(Told::Fields(Box::new(last))),
+    };
+    Ok(Told::Chain(certificates(chain)))
+}
+
+fn certificates(ders: Vec<Vec<u8>>) -> Vec<CertificateDer<'static>> {
+    ders.into_iter().map(CertificateDer::from).collect()
+}
+
+/// The one value of a header that may be there once.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, ForwardedError> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(ForwardedError::Twice);
+    }
+    first
+        .map(|value| value.to_str().map_err(|_| ForwardedError::Characters))
+        .transpose()
+}
+
+/// The lines of a header as one list (RFC 9110 §5.3).
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ForwardedError> {
+    let mut joined: Option<String> = None;
+    for value in headers.get_all(name) {
+        let value = value.to_str().map_err(|_| ForwardedError::Characters)?;
+        match &mut joined {
+            Some(joined) => {
+                joined.push(',');
+                joined.push_str(value);
+            }
+            None => joined = Some(value.to_owned()),
+        }
+    }
+    Ok(joined)
+}
+
+fn fingerprint(hex: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,8 @@
+//! Client certificates that a proxy in front tells of in a header.
+
+mod decide;
+mod layer;
+mod service;
+
+pub use layer::{ForwardedForm, ForwardedLayer};
+pub use service::Forwarded;

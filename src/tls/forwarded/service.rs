@@ -1,0 +1,122 @@
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower::Service;
+
+use super::ForwardedLayer;
+use super::decide::{self, Client, Refused};
+use crate::audit::{Record, metrics};
+use crate::refusal::{ResponseBody, ResponseFuture};
+use crate::source::SocketPeer;
+use crate::tls::Material;
+use crate::{ClientAddr, Connection};
+
+/// The service of [`ForwardedLayer`](super::ForwardedLayer).
+#[derive(Clone, Debug)]
+pub struct Forwarded<S> {
+    inner: S,
+    layer: ForwardedLayer,
+}
+
+impl<S> Forwarded<S> {
+    pub(super) fn new(inner: S, layer: ForwardedLayer) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Forwarded<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let peer = SocketPeer::of(request.extensions());
+        let proxies = self.layer.proxies.load();
+        let within = |peer: ClientAddr| proxies.iter().any(|net| net.contains(&peer.ip()));
+        if !peer.is_some_and(within) {
+            self.layer.remove(&mut request, peer);
+            return ResponseFuture::called(self.inner.call(request));
+        }
+        self.layer.remove_other_forms(&mut request);
+        let material = self.layer.material.load();
+        let client = decide::told(&self.layer.form, request.headers())
+            .map_err(|error| Refused::invalid(error.to_string()))
+            .and_then(|told| decide::client(told, self.layer.fields, &material));
+        match client {
+            Ok(client) => {
+                let connection = on_behalf(&request, client, &material);
+                request.extensions_mut().insert(connection);
+                ResponseFuture::called(self.inner.call(request))
+            }
+            Err(Refused { refusal, detail }) => {
+                if let Some(record) = Record::of(request.extensions()) {
+                    record.explained(detail);
+                }
+                self.layer.responder.refuse_future(refusal, &request)
+            }
+        }
+    }
+}
+
+impl ForwardedLayer {
+    /// The proxy answers for its own form only; what its clients wrote in another is theirs.
+    fn remove_other_forms<B>(&self, request: &mut Request<B>) {
+        for name in &*self.names {
+            if !self.form.uses(name) {
+                request.headers_mut().remove(name);
+            }
+        }
+    }
+
+    fn remove<B>(&self, request: &mut Request<B>, peer: Option<ClientAddr>) {
+        for name in &*self.names {
+            if request.headers_mut().remove(name).is_none() {
+                continue;
+            }
+            metrics::forwarded_removed(name.as_str());
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    header = name.as_str(),
+                    peer = peer.map(tracing::field::display),
+                    "a peer that is no listed proxy tells of a client certificate; the header is \
+                     removed, from others silently"
+                );
+            }
+        }
+    }
+}
+
+/// The request's connection with the client in the proxy's place: neither the proxy's certificate
+/// nor a verdict on it is the client's.
+fn on_behalf<B>(request: &Request<B>, client: Client, material: &Material) -> Connection {
+    let extensions = request.extensions();
+    // A peer that is known to be a listed proxy has an address.
+    let unknown = ClientAddr::new(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let address = ClientAddr::of(extensions).unwrap_or(unknown);
+    let mut builder = Connection::builder(SocketAddr::new(address.ip(), address.port()));
+    if let Some(tls) = Connection::of(extensions).and_then(Connection::tls) {
+        builder = builder.tls(tls.clone());
+    }
+    let _ = material;
+    match client {
+        Client::Nobody => {}
+        Client::Vouched(identity) => builder = builder.identity(identity),
+        Client::Verified(verified) => {
+            builder = builder.identity(verified.identity.clone());
+            #[cfg(any())]
+            if let Some(revocation) = material.verifier.as_ref().and_then(|v| v.revocation()) {
+                builder = builder.state(revocation.track(verified.path.clone()));
+            }
+        }
+    }
+    builder.build()
+}
