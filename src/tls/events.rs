@@ -39,8 +39,11 @@ impl Limit {
     fn allow(&mut self, now: Instant) -> Option<u64> {
         let since = *self.since.get_or_insert(now);
         let earned = now.duration_since(since).as_nanos() / EVERY.as_nanos();
-        if let Ok(earned @ 1..) = u32::try_from(earned) {
-            self.left = self.left.saturating_add(earned).min(BURST);
+        if earned >= u128::from(BURST) {
+            self.left = BURST;
+            self.since = Some(now);
+        } else if let Ok(earned) = u32::try_from(earned) {
+            self.left = (self.left + earned).min(BURST);
             self.since = Some(since + EVERY * earned);
         }
         if self.left == 0 {
