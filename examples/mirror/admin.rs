@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 pub(crate) fn recorder() -> Result<PrometheusHandle, BuildError> {
     // Seconds from a manifest out of the page cache to a layer over a slow line.
     let buckets = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0];
-    PrometheusBuilder::new()
+    let metrics = PrometheusBuilder::new()
         .set_buckets(&buckets)?
-        .install_recorder()
+        .install_recorder()?;
+    portcullis::audit::describe_metrics();
+    Ok(metrics)
 }
 
 /// Answers until the process ends, so that a scrape sees the drain too.

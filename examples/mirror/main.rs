@@ -11,6 +11,7 @@
 mod admin;
 mod cli;
 mod demo;
+mod log;
 mod routes;
 mod serve;
 mod store;
@@ -30,7 +31,6 @@ use portcullis::audit::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::tls::Acceptor;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
@@ -42,11 +42,11 @@ use crate::upstream::{PullThrough, Upstream};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log();
+    log::init();
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mirror: {}", chain(&*error));
+            eprintln!("mirror: {}", log::chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -64,19 +64,22 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Some(_) => None,
         None => Some(Demo::ensure(&arguments.data.join("demo"))?),
     };
-    // Before the guard, which looks for it.
-    let metrics = admin::recorder()?;
+    let admin = match arguments.admin {
+        // The recorder before the guard, which looks for it.
+        Some(address) => Some((bind(address).await?, admin::recorder()?)),
+        None => None,
+    };
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
     let guard = guard(&config.unwrap_or_default())?;
     guard.report().log();
     let acceptor = acceptor(&guard)?;
-    let listener = TcpListener::bind(arguments.listen).await?;
+    let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    stop_on_signals(stop.clone())?;
-    if let Some(admin) = arguments.admin {
-        let listener = TcpListener::bind(admin).await?;
-        tokio::spawn(admin::serve(listener, metrics, Admin::new(), stop.clone()));
+    serve::stop_on_signals(stop.clone())?;
+    if let Some((listener, metrics)) = admin {
+        let admin = Admin::new().watching("tls", acceptor.material());
+        tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));
     }
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
     greet(address, demo.as_ref())?;
@@ -128,6 +131,11 @@ fn registry(arguments: &Arguments) -> Result<Registry, Box<dyn Error>> {
     })
 }
 
+async fn bind(address: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
+    let bound = TcpListener::bind(address).await;
+    Ok(bound.map_err(|error| format!("{address}: {error}"))?)
+}
+
 /// The line that scripts wait for, and how to pull.
 fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -136,19 +144,6 @@ fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
         write!(out, "{}", demo.how_to_pull(address))?;
     }
     out.flush()
-}
-
-fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-    Ok(())
 }
 
 /// Removes uploads that nobody goes on with, now and then.
@@ -165,31 +160,4 @@ async fn expire(uploads: Uploads, age: std::time::Duration) {
             Err(error) => tracing::warn!(%error, "old uploads could not be removed"),
         }
     }
-}
-
-/// JSON on standard error, at the levels that `RUST_LOG` says.
-fn log() {
-    use tracing_subscriber::EnvFilter;
-
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Some errors tell their cause themselves.
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -227,6 +227,19 @@ async fn a_method_that_an_endpoint_has_not_is_refused() {
 }
 
 #[tokio::test]
+async fn an_extension_that_is_not_there_is_not_found() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    for path in [
+        "/v2/_oci/ext/discover",
+        "/v2/a/_oci/ext/discover",
+        "/metrics",
+    ] {
+        assert_eq!(server.get(path).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_that_is_no_name_is_refused() {
     let data = Data::new();
     let server = Server::start(&data).await;

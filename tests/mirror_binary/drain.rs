@@ -59,6 +59,24 @@ async fn a_transfer_that_outlives_the_deadline_is_cut() {
 }
 
 #[tokio::test]
+async fn a_second_signal_ends_what_the_first_would_wait_for() {
+    let data = TempDir::new().unwrap();
+    let mut mirror = Mirror::with(&data, &["--drain", "1h"]).await;
+    let path = mirror.push_blob("a", &vec![7; LONG]).await;
+    let mut response = mirror
+        .by_token()
+        .get(mirror.url(&path))
+        .send()
+        .await
+        .unwrap();
+    response.chunk().await.unwrap().unwrap();
+    mirror.signal("-INT");
+    closed(&mirror).await;
+    mirror.signal("-INT");
+    assert_eq!(mirror.ended().await.code(), Some(1));
+}
+
+#[tokio::test]
 async fn an_idle_connection_keeps_nobody_waiting() {
     let data = TempDir::new().unwrap();
     let mut mirror = Mirror::with(&data, &["--drain", "1h"]).await;

@@ -93,6 +93,7 @@ async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response,
         (Endpoint::Tags, _) if reads => listing::tags(registry, call).await,
         (Endpoint::Referrers, _) if reads => listing::referrers(registry, call).await,
         (Endpoint::Catalog, _) if reads => listing::catalog(registry, call).await,
+        (Endpoint::Extension | Endpoint::Outside, _) => Err(Problem::NotFound),
         _ => Err(Problem::Method),
     }
 }
