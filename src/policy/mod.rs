@@ -81,6 +81,7 @@
 
 mod access;
 mod actions;
+pub mod binding;
 mod check;
 mod error;
 mod explain;
@@ -98,6 +99,7 @@ mod who;
 
 pub use access::{Caller, Mismatch, TagOracle};
 pub use actions::{ActionError, Actions};
+pub use binding::{BindingLayer, DigestBinding, DigestOracle, Learn};
 pub use check::{Doubt, Warning};
 pub use error::{PolicyError, RuleError};
 pub use explain::Explanation;

@@ -1,0 +1,36 @@
+use tower::Layer;
+
+use super::{Bound, DigestBinding};
+use crate::{Preset, Responder};
+
+/// Gives a digest only by a repository that leads to it. See the [module](super).
+#[derive(Clone, Debug)]
+pub struct BindingLayer {
+    pub(super) binding: DigestBinding,
+    pub(super) responder: Responder,
+}
+
+impl BindingLayer {
+    /// Gives what `binding` knows.
+    pub fn new(binding: DigestBinding) -> Self {
+        Self {
+            binding,
+            responder: Responder::new(Preset::default()).with_hidden(true),
+        }
+    }
+
+    /// Answers refused requests in this way, but always as if there were no such content: clients
+    /// that push ask first, and send what is not there. Default: [`Preset::Mirror`].
+    pub fn with_responder(mut self, responder: Responder) -> Self {
+        self.responder = responder.with_hidden(true);
+        self
+    }
+}
+
+impl<S> Layer<S> for BindingLayer {
+    type Service = Bound<S>;
+
+    fn layer(&self, inner: S) -> Bound<S> {
+        Bound::new(inner, self.clone())
+    }
+}

@@ -1,0 +1,34 @@
+//! Digests bound to repositories.
+//!
+//! Where a service finds content by its digest alone (a shared cache, Spegel), the repository in the
+//! path proves nothing: who may pull `public/x` asks for a secret layer under that name and gets it.
+//! [`BindingLayer`] stands inside of [`PolicyLayer`](super::PolicyLayer), watches the manifests and
+//! indexes that pass, and remembers in a [`DigestBinding`] which repositories lead to which blobs
+//! and child manifests. It gives a digest only by a repository that leads to it; of anything else it
+//! says that it is not there.
+//!
+//! ```
+//! use portcullis::policy::{BindingLayer, DigestBinding, Learn, Policy, PolicyLayer};
+//! use tower::ServiceBuilder;
+//!
+//! let binding = DigestBinding::new(1_000_000, Learn::Pulls);
+//! let layers = ServiceBuilder::new()
+//!     .layer(PolicyLayer::new(Policy::new([])?))
+//!     .layer(BindingLayer::new(binding));
+//! # let _ = layers;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod body;
+mod future;
+mod layer;
+mod manifest;
+mod service;
+mod store;
+mod table;
+
+pub use body::BindingBody;
+pub use future::BindingFuture;
+pub use layer::BindingLayer;
+pub use service::Bound;
+pub use store::{DigestBinding, DigestOracle, Learn};

@@ -1,0 +1,401 @@
+//! Digests bound to repositories: what one may pull by is not what one may pull.
+#![cfg(feature = "policy")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use portcullis::oci::{Endpoint, Route};
+use portcullis::policy::{
+    Actions, BindingLayer, DigestBinding, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
+};
+use sha2::{Digest, Sha256};
+use tower::{ServiceBuilder, ServiceExt};
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A service as Spegel is one: content by its digest, whatever the repository in the path.
+#[derive(Clone, Default)]
+struct Cache(Arc<Mutex<Content>>);
+
+#[derive(Default)]
+struct Content {
+    blobs: HashMap<String, Bytes>,
+    tags: HashMap<(String, String), String>,
+    referrers: Vec<String>,
+    asked: Vec<String>,
+}
+
+impl Cache {
+    fn put(&self, content: impl Into<Bytes>) -> String {
+        let content = content.into();
+        let digest = digest(&content);
+        self.0.lock().unwrap().blobs.insert(digest.clone(), content);
+        digest
+    }
+
+    fn tag(&self, repository: &str, tag: &str, digest: &str) {
+        let key = (repository.to_owned(), tag.to_owned());
+        self.0.lock().unwrap().tags.insert(key, digest.to_owned());
+    }
+
+    /// An image of one layer, tagged `latest`: its manifest's and its layer's digests.
+    fn image(&self, repository: &str, layer: &str) -> (String, String) {
+        let layer = self.put(layer.to_owned());
+        let config = self.put(format!("config of {repository}"));
+        let manifest = self.put(format!(
+            r#"{{"schemaVersion":2,"config":{{"digest":"{config}"}},"layers":[{{"digest":"{layer}"}}]}}"#
+        ));
+        self.tag(repository, "latest", &manifest);
+        (manifest, layer)
+    }
+
+    fn answer(&self, method: &Method, target: &http::Uri) -> Response<Body> {
+        let mut content = self.0.lock().unwrap();
+        content.asked.push(target.to_string());
+        let route = Route::parse(method, target).unwrap();
+        let found = |status| Response::builder().status(status);
+        match (route.endpoint(), method) {
+            (Endpoint::Manifest | Endpoint::Blob, &Method::GET | &Method::HEAD) => {
+                let reference = route.reference().unwrap().to_owned();
+                let key = (route.repository().unwrap().to_owned(), reference.clone());
+                let digest = content.tags.get(&key).unwrap_or(&reference);
+                match content.blobs.get(digest) {
+                    Some(bytes) => {
+                        let bytes = if method == Method::HEAD {
+                            Bytes::new()
+                        } else {
+                            bytes.clone()
+                        };
+                        let response = found(200).header("docker-content-digest", digest);
+                        response.body(in_pieces(&bytes)).unwrap()
+                    }
+                    None => found(404).body(in_pieces(&Bytes::new())).unwrap(),
+                }
+            }
+            (Endpoint::Referrers, _) => {
+                let list: Vec<_> = content
+                    .referrers
+                    .iter()
+                    .map(|d| format!(r#"{{"digest":"{d}"}}"#))
+                    .collect();
+                let json = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, list.join(","));
+                found(200).body(in_pieces(&json.into())).unwrap()
+            }
+            (Endpoint::UploadStart, _) if route.mount().is_some() => {
+                found(201).body(in_pieces(&Bytes::new())).unwrap()
+            }
+            (Endpoint::UploadStart, _) => found(202).body(in_pieces(&Bytes::new())).unwrap(),
+            _ => found(201).body(in_pieces(&Bytes::new())).unwrap(),
+        }
+    }
+}
+
+fn digest(content: &[u8]) -> String {
+    let hash = Sha256::digest(content);
+    let hex: Vec<_> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{}", hex.concat())
+}
+
+fn in_pieces(bytes: &Bytes) -> Body {
+    let pieces: Vec<_> = bytes
+        .chunks(7)
+        .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
+        .collect();
+    UnsyncBoxBody::new(StreamBody::new(futures_util::stream::iter(pieces)))
+}
+
+/// What a client of `cache` behind `binding` gets.
+struct Client {
+    cache: Cache,
+    binding: Option<DigestBinding>,
+}
+
+impl Client {
+    fn new(cache: &Cache, binding: Option<DigestBinding>) -> Self {
+        Self {
+            cache: cache.clone(),
+            binding,
+        }
+    }
+
+    async fn ask(&self, method: Method, target: &str) -> (StatusCode, Bytes) {
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .body(())
+            .unwrap();
+        let public = Rule::allow("public", Who::Anyone, Actions::PULL | Actions::PUSH)
+            .on_repositories([Pattern::repository("public/*").unwrap()]);
+        let policy = PolicyLayer::new(Policy::new([public]).unwrap());
+        let cache = self.cache.clone();
+        let service = tower::service_fn(move |request: Request<()>| {
+            let response = cache.answer(request.method(), request.uri());
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let response = if let Some(binding) = &self.binding {
+            let bound = BindingLayer::new(binding.clone());
+            let layers = ServiceBuilder::new().layer(policy).layer(bound);
+            let response = layers.service(service).oneshot(request).await.unwrap();
+            response.map(UnsyncBoxBody::new)
+        } else {
+            let service = ServiceBuilder::new().layer(policy).service(service);
+            let response = service.oneshot(request).await.unwrap();
+            response.map(UnsyncBoxBody::new)
+        };
+        let status = response.status();
+        (
+            status,
+            response.into_body().collect().await.unwrap().to_bytes(),
+        )
+    }
+
+    async fn get(&self, target: &str) -> StatusCode {
+        self.ask(Method::GET, target).await.0
+    }
+}
+
+fn learning(learn: Learn) -> DigestBinding {
+    DigestBinding::new(1000, learn)
+}
+
+#[tokio::test]
+async fn a_secret_layer_is_had_under_a_public_name_without_a_binding_and_not_with_one() {
+    let cache = Cache::default();
+    let (secret_manifest, secret) = cache.image("secret/app", "the secret");
+    let (manifest, layer) = cache.image("public/app", "for everybody");
+    let steal = format!("/v2/public/app/blobs/{secret}?ns=docker.io");
+
+    let open = Client::new(&cache, None);
+    assert_eq!(
+        open.ask(Method::GET, &steal).await,
+        (StatusCode::OK, "the secret".into())
+    );
+
+    let bound = Client::new(&cache, Some(learning(Learn::Pulls)));
+    let own = format!("/v2/public/app/blobs/{layer}?ns=docker.io");
+    assert_eq!(bound.get(&own).await, 404, "nothing was seen yet");
+    assert_eq!(
+        bound
+            .get("/v2/public/app/manifests/latest?ns=docker.io")
+            .await,
+        200
+    );
+    assert_eq!(
+        bound.ask(Method::GET, &own).await,
+        (StatusCode::OK, "for everybody".into())
+    );
+    assert_eq!(
+        bound
+            .get(&format!("/v2/public/app/manifests/{manifest}?ns=docker.io"))
+            .await,
+        200
+    );
+
+    let (status, body) = bound.ask(Method::GET, &steal).await;
+    assert_eq!(status, 404);
+    assert!(String::from_utf8_lossy(&body).contains("BLOB_UNKNOWN"));
+    let whole = format!("/v2/public/app/manifests/{secret_manifest}?ns=docker.io");
+    assert_eq!(bound.get(&whole).await, 404);
+    // Another registry's repository of the same name is another repository.
+    assert_eq!(bound.get(&own.replace("docker.io", "quay.io")).await, 404);
+    assert_eq!(
+        bound.get(&own.replace("public/app", "public/other")).await,
+        404
+    );
+    let asked = &cache.0.lock().unwrap().asked;
+    assert!(
+        !asked[1..].iter().any(|target| target.contains(&secret)),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_index_leads_to_its_manifests_and_they_to_their_layers() {
+    let cache = Cache::default();
+    let (child, layer) = cache.image("public/app", "x");
+    let index = cache.put(format!(r#"{{"manifests":[{{"digest":"{child}"}}]}}"#));
+    cache.tag("public/app", "latest", &index);
+    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    // As containerd does: HEAD for the digest of the tag, then everything by digest.
+    let (head, _) = client
+        .ask(Method::HEAD, "/v2/public/app/manifests/latest")
+        .await;
+    assert_eq!(head, 200);
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/manifests/{child}"))
+            .await,
+        404
+    );
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/manifests/{index}"))
+            .await,
+        200
+    );
+    assert_eq!(
+        client.get(&format!("/v2/public/app/blobs/{layer}")).await,
+        404
+    );
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/manifests/{child}"))
+            .await,
+        200
+    );
+    assert_eq!(
+        client.get(&format!("/v2/public/app/blobs/{layer}")).await,
+        200
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_what_its_digest_says_is_not_learnt_from() {
+    let cache = Cache::default();
+    let (_, secret) = cache.image("secret/app", "the secret");
+    let lie = format!(r#"{{"layers":[{{"digest":"{secret}"}}]}}"#);
+    let (manifest, _) = cache.image("public/app", "x");
+    cache.0.lock().unwrap().blobs.insert(manifest, lie.into());
+    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    assert_eq!(
+        client.get(&format!("/v2/public/app/blobs/{secret}")).await,
+        404
+    );
+}
+
+#[tokio::test]
+async fn the_callback_is_asked_about_what_was_not_seen() {
+    let cache = Cache::default();
+    let (manifest, layer) = cache.image("public/app", "x");
+    let (_, secret) = cache.image("secret/app", "the secret");
+    let known = manifest.clone();
+    let oracle = move |_: Option<&str>, repository: &str, digest: &str| {
+        repository == "public/app" && digest == known
+    };
+    let binding = DigestBinding::asking(1000, Learn::Pulls, oracle);
+    let client = Client::new(&cache, Some(binding));
+    assert_eq!(
+        client.get(&format!("/v2/public/app/blobs/{secret}")).await,
+        404
+    );
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/manifests/{manifest}"))
+            .await,
+        200
+    );
+    assert_eq!(
+        client.get(&format!("/v2/public/app/blobs/{layer}")).await,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_push_binds_what_was_sent_and_no_more() {
+    let cache = Cache::default();
+    let (_, secret) = cache.image("secret/app", "the secret");
+    let blob = cache.put("mine");
+    let client = Client::new(&cache, Some(learning(Learn::Pushes)));
+    // Clients look first, and send what is not there.
+    assert_eq!(
+        client
+            .ask(Method::HEAD, &format!("/v2/public/app/blobs/{blob}"))
+            .await
+            .0,
+        404
+    );
+    let put = format!("/v2/public/app/blobs/uploads/1?digest={blob}");
+    assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
+    assert_eq!(
+        client.get(&format!("/v2/public/app/blobs/{blob}")).await,
+        200
+    );
+    // A manifest that names a layer which the pusher does not have.
+    let thief = cache.put(format!(r#"{{"layers":[{{"digest":"{secret}"}}]}}"#));
+    cache.tag("public/app", "latest", &thief);
+    let put = format!("/v2/public/app/manifests/{thief}");
+    assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
+    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    assert_eq!(client.get(&put).await, 200);
+    assert_eq!(
+        client.get(&format!("/v2/public/app/blobs/{secret}")).await,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_mount_of_what_is_not_known_there_becomes_an_upload() {
+    let cache = Cache::default();
+    let (_, secret) = cache.image("secret/app", "the secret");
+    let mine = cache.put("mine");
+    let client = Client::new(&cache, Some(learning(Learn::Pushes)));
+    let put = format!("/v2/public/app/blobs/uploads/1?digest={mine}");
+    assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
+    for (mount, status) in [(&mine, 201), (&secret, 202)] {
+        let target = format!("/v2/public/other/blobs/uploads/?ns=a&mount={mount}&from=public/app");
+        let target = target.replace("ns=a&", "");
+        assert_eq!(
+            client.ask(Method::POST, &target).await.0,
+            status,
+            "{target}"
+        );
+    }
+    let asked = cache.0.lock().unwrap().asked.pop().unwrap();
+    assert_eq!(asked, "/v2/public/other/blobs/uploads/");
+    assert_eq!(
+        client.get(&format!("/v2/public/other/blobs/{mine}")).await,
+        200
+    );
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/other/blobs/{secret}"))
+            .await,
+        404
+    );
+    let target = format!("/v2/public/other/blobs/uploads/?x=1&mount={secret}&from=public/app&y=2");
+    assert_eq!(client.ask(Method::POST, &target).await.0, 202);
+    let asked = cache.0.lock().unwrap().asked.pop().unwrap();
+    assert_eq!(asked, "/v2/public/other/blobs/uploads/?x=1&y=2");
+}
+
+#[tokio::test]
+async fn referrers_are_given_for_what_the_repository_leads_to() {
+    let cache = Cache::default();
+    let (manifest, _) = cache.image("public/app", "x");
+    let (secret, _) = cache.image("secret/app", "the secret");
+    let signature = cache.put(r#"{"layers":[]}"#);
+    cache.0.lock().unwrap().referrers.push(signature.clone());
+    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/referrers/{secret}"))
+            .await,
+        404
+    );
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/manifests/{signature}"))
+            .await,
+        404
+    );
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/referrers/{manifest}"))
+            .await,
+        200
+    );
+    assert_eq!(
+        client
+            .get(&format!("/v2/public/app/manifests/{signature}"))
+            .await,
+        200
+    );
+}
