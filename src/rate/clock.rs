@@ -125,11 +125,8 @@ impl Clock {
     pub fn take(&self, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
-            let credit = credit(word, position, burst);
-            if credit < bytes {
-                return Err(spent(word, position, burst).wrapping_add(bytes));
-            }
-            let next = position.wrapping_sub(credit - bytes);
+            let mut next = word;
+            take(&mut next, bytes, position, burst)?;
             let swapped =
                 self.0
                     .compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -156,6 +153,17 @@ impl Clock {
     pub fn give_back(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
+
+/// Takes `bytes` of the credit of a clock that stands at `word`.
+#[inline]
+pub(super) fn take(word: &mut u64, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
+    let credit = credit(*word, position, burst);
+    if credit < bytes {
+        return Err(spent(*word, position, burst).wrapping_add(bytes));
+    }
+    *word = position.wrapping_sub(credit - bytes);
+    Ok(())
 }
 
 /// The credit of a clock that stands at `word`.

@@ -13,8 +13,9 @@ use super::scheduler::{Claim, Due, Scheduler};
 /// The largest turn. Above it a turn costs next to nothing beside the copying of its bytes.
 const LARGEST_TURN: u64 = 256 * 1024;
 
-/// The smallest turn of a stream that gets at least that much in a second.
-const SMALLEST_TURN: u64 = 512;
+/// The smallest turns: 4 ms of a slow rate, within these bounds, of a stream that gets at least four
+/// such in a second.
+const SMALLEST_TURNS: (u64, u64) = (512, 4096);
 
 /// What all bytes of one key pass through: a clock, and a queue once somebody has to wait.
 #[derive(Debug)]
@@ -88,10 +89,11 @@ impl Gate {
             0 => rate,
             waiting => rate / (waiting + 1),
         };
+        let (least, small) = SMALLEST_TURNS;
         (rate / 1000)
             .max(own / 100)
             .min(own.saturating_mul(2))
-            .max(SMALLEST_TURN.min(own))
+            .max((rate / 250).clamp(least, small).min(own / 4))
             .min(LARGEST_TURN)
             .min(terms.burst / 4)
             .max(1)

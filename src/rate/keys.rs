@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
 
-use super::clock::credit;
+use super::clock::{credit, take};
 use super::gate::{Gate, Terms};
 
 const SHARDS: usize = 256;
@@ -27,6 +27,8 @@ struct Shard {
     entries: HashTable<Entry>,
     // What the keys share for which there was no room.
     overflow: Option<Arc<Gate>>,
+    // Where the line was at the last sweep.
+    swept: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Gates {
         }
         let burst = terms.map_or(0, |terms| terms.burst);
         let fresh = || Arc::new(Gate::new(position.wrapping_sub(burst)));
-        if shard.entries.len() >= shard.entries.capacity().min(self.most) {
+        if shard.is_full(self.most) {
             shard.sweep(position, burst);
             if shard.entries.len() >= self.most {
                 return shard.overflow.get_or_insert_with(fresh).hold();
@@ -91,6 +93,43 @@ impl Gates {
         }
     }
 
+    /// Takes `bytes` at once for a key that no stream holds, or one that does.
+    ///
+    /// # Errors
+    /// The position of the line at which there would be so much.
+    pub(super) fn take(&self, key: u64, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
+        let mut shard = self.shard(key);
+        if let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key) {
+            return match &entry.gate {
+                Some(gate) => gate.clock().take(bytes, position, burst),
+                None => take(&mut entry.word, bytes, position, burst),
+            };
+        }
+        if shard.is_full(self.most) {
+            shard.sweep(position, burst);
+        }
+        let mut word = position.wrapping_sub(burst);
+        if shard.entries.len() >= self.most {
+            let fresh = || Arc::new(Gate::new(word));
+            let common = shard.overflow.get_or_insert_with(fresh);
+            return common.clock().take(bytes, position, burst);
+        }
+        let taken = take(&mut word, bytes, position, burst);
+        let gate = None;
+        let entry = Entry { key, word, gate };
+        shard.entries.insert_unique(key, entry, |entry| entry.key);
+        taken
+    }
+
+    /// How much memory the tables take.
+    pub(super) fn memory(&self) -> usize {
+        let lock = |shard: &Mutex<Shard>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            size_of::<Mutex<Shard>>() + shard.entries.allocation_size()
+        };
+        self.shards.iter().map(lock).sum()
+    }
+
     /// Where the clock of `key` stands, if it is remembered.
     pub(super) fn word(&self, key: u64) -> Option<u64> {
         let shard = self.shard(key);
@@ -116,12 +155,25 @@ impl Gates {
 }
 
 impl Shard {
+    /// Whether another key would make the table grow, or be one too many.
+    fn is_full(&self, most: usize) -> bool {
+        self.entries.len() >= self.entries.capacity().min(most)
+    }
+
     fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Forgets those that nobody uses and that owe nothing.
     fn sweep(&mut self, position: u64, burst: u64) {
+        // Where many owe, looking again at once would find nothing new.
+        if self
+            .swept
+            .is_some_and(|swept| position.wrapping_sub(swept) < burst / 16)
+        {
+            return;
+        }
+        self.swept = Some(position);
         self.entries
             .retain(|entry| entry.gate.is_some() || credit(entry.word, position, burst) < burst);
     }

@@ -300,7 +300,7 @@ impl Limit {
             .unwrap_or_else(|| LEAST_DEFAULT_BURST.max(rate / BURST_FRACTION))
     }
 
-    fn check(&self) -> Result<(), LimitsError> {
+    pub(super) fn check(&self) -> Result<(), LimitsError> {
         let limit = || self.name.clone();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
