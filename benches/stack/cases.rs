@@ -13,24 +13,19 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use portcullis::Connection;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::audit::{AccessLogLayer, Json};
+use portcullis::auth::{Authentication, TokenAuthLayer, TokenSpec, Tokens};
+use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
+use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
+use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
+use portcullis::{Connection, Guard, Watched};
 use tower::{Layer, Service};
 use tracing::Dispatch;
 
-/// The whole stack around a service.
-macro_rules! whole {
-    ($service:expr) => {
-        tower::ServiceBuilder::new()
-            .layer(portcullis::audit::AccessLogLayer::new())
-            .layer(portcullis::source::SourceLayer::new(
-                $crate::cases::networks(),
-            ))
-            .service($service)
-    };
-}
-pub(crate) use whole;
+/// `ci` and `correct horse battery staple`.
+pub(crate) const CREDENTIALS: &str = "Basic Y2k6Y29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZQ==";
 
 /// The name of the service without a layer.
 pub(crate) const BARE: &str = "bare service";
@@ -51,6 +46,8 @@ type Run = Box<dyn FnMut(usize) -> Duration>;
 pub(crate) enum Log {
     /// Nobody subscribes.
     Off,
+    /// Nobody subscribes, and a recorder counts.
+    Metrics,
     /// Written as JSON, into nothing.
     Json,
     /// Written by tracing-subscriber's own JSON format, into nothing.
@@ -82,6 +79,10 @@ impl Log {
         let subscriber = tracing_subscriber::fmt().with_writer(io::sink);
         let dispatch: Dispatch = match self {
             Self::Off => return work(),
+            Self::Metrics => {
+                let recorder = PrometheusBuilder::new().build_recorder();
+                return metrics::with_local_recorder(&recorder, work);
+            }
             Self::Json => subscriber.event_format(Json::new()).into(),
             Self::StockJson => subscriber.json().flatten_event(true).into(),
         };
@@ -95,9 +96,16 @@ pub(crate) fn all() -> Vec<Case> {
         case(BARE, || Bare),
         case("access log, off", || AccessLogLayer::new().layer(Bare)),
         case("source", || SourceLayer::new(networks()).layer(Bare)),
-        case("whole stack, access log off", || whole!(Bare)).target(450.0, Some(1_500.0)),
+        case("authentication", || {
+            TokenAuthLayer::new(Authentication::token(tokens())).layer(Bare)
+        }),
+        case("policy", || PolicyLayer::new(policy()).layer(Bare)),
+        case("byte rate", || ByteRateLayer::new(limits()).layer(Bare)),
+        case("whole Guard, access log off", || guard().layer(Bare)).target(450.0, Some(1_500.0)),
+        case("access log, metrics", || AccessLogLayer::new().layer(Bare)).log(Log::Metrics),
+        case("whole Guard, metrics", || guard().layer(Bare)).log(Log::Metrics),
         case("access log, JSON", || AccessLogLayer::new().layer(Bare)).log(Log::Json),
-        case("whole stack, access log JSON", || whole!(Bare))
+        case("whole Guard, access log JSON", || guard().layer(Bare))
             .log(Log::Json)
             .target(1_500.0, None),
         case("access log, tracing-subscriber's JSON", || {
@@ -105,6 +113,49 @@ pub(crate) fn all() -> Vec<Case> {
         })
         .log(Log::StockJson),
     ]
+}
+
+/// Everything that can be set, and nothing that refuses or slows the bench's own requests.
+pub(crate) fn guard() -> Guard {
+    Guard::builder()
+        .networks(networks())
+        .authentication(Authentication::token(tokens()))
+        .policy(policy())
+        .limits(limits())
+        .build()
+}
+
+fn tokens() -> Watched<Tokens> {
+    // SHA-256 of the password in `CREDENTIALS`.
+    let digest = "c4bbcb1fbec99d65bf59d85c8cb62ee2db963f0fe106f483d9afa73bd4e39a8a";
+    let tokens = [TokenSpec::sha256("ci", [digest])];
+    Tokens::watch(tokens, WatchOptions::default()).unwrap()
+}
+
+fn policy() -> Policy {
+    let rule = |name: &str, who, actions: Actions, repositories: &str| {
+        let pattern = Pattern::repository(repositories).unwrap();
+        Rule::allow(name, who, actions).on_repositories([pattern])
+    };
+    Policy::new([
+        rule("library", Who::Anyone, Actions::PULL, "library/**"),
+        rule(
+            "home",
+            Who::Authenticated,
+            Actions::PULL | Actions::PUSH,
+            "{principal.id}/**",
+        ),
+    ])
+    .unwrap()
+}
+
+fn limits() -> Limits {
+    const FAST: u64 = 100_000_000_000;
+    Limits::new([
+        Limit::rate("total", Key::Total, FAST),
+        Limit::rate("caller", Key::Principal, FAST),
+    ])
+    .unwrap()
 }
 
 /// 10.0.0.0/8 without a part of it.

@@ -56,7 +56,7 @@ fn main() {
 // The cases of one kind of log take turns with the bare service, so that what disturbs the machine
 // disturbs all of them, and the lower quartile of many rounds leaves the disturbed rounds out.
 fn time(figures: &mut Figures) {
-    for log in [Log::Off, Log::Json, Log::StockJson] {
+    for log in [Log::Off, Log::Metrics, Log::Json, Log::StockJson] {
         let all = cases::all().into_iter();
         let cases: Vec<_> = all
             .filter(|case| case.log == log || case.name == cases::BARE)
