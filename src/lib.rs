@@ -47,6 +47,8 @@ pub mod auth;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod connection;
+#[cfg(feature = "crl")]
+pub mod crl;
 pub mod guard;
 pub mod identity;
 pub mod oci;

@@ -1,8 +1,10 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Span;
+use super::{Config, Span};
+use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
 
 /// `[crl]`: revocation of client certificates.
 #[derive(Debug, Deserialize)]
@@ -41,4 +43,21 @@ pub enum CrlUnknown {
     Refuse,
     /// What a good one gets.
     Allow,
+}
+
+impl CrlSection {
+    pub(crate) fn revocation(&self, config: &Config) -> Result<Revocation, LoadError> {
+        let options = Options::default()
+            .with_depth(match self.depth {
+                CrlDepth::Chain => Depth::Chain,
+                CrlDepth::Leaf => Depth::Leaf,
+            })
+            .with_unknown(match self.unknown {
+                CrlUnknown::Refuse => OnUnknown::Refuse,
+                CrlUnknown::Allow => OnUnknown::Allow,
+            })
+            .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0));
+        let files = self.files.iter().map(|file| config.resolve(file));
+        Revocation::from_files(files, options, config.reload.options())
+    }
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{Config, Span};
+use crate::crl::Revocation;
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
@@ -53,11 +54,18 @@ pub enum MinVersion {
 }
 
 impl TlsSection {
-    pub(crate) fn acceptor(&self, config: &Config) -> Result<Acceptor, TlsError> {
-        let material = self
+    pub(crate) fn acceptor(
+        &self,
+        config: &Config,
+        revocation: Option<Revocation>,
+    ) -> Result<Acceptor, TlsError> {
+        let mut builder = self
             .builder(config)
-            .with_tls13_only(self.min_version == MinVersion::Tls13)
-            .watch(config.reload.options())?;
+            .with_tls13_only(self.min_version == MinVersion::Tls13);
+        if let Some(revocation) = revocation {
+            builder = builder.with_revocation(revocation);
+        }
+        let material = builder.watch(config.reload.options())?;
         let mut acceptor = Acceptor::new(material);
         if let Some(Span(timeout)) = self.handshake_timeout {
             acceptor = acceptor.with_handshake_timeout(timeout);

@@ -2,6 +2,8 @@ use super::{Guard, Report};
 use crate::audit::AccessLogLayer;
 #[cfg(feature = "auth")]
 use crate::auth::{Authentication, TokenAuthLayer};
+#[cfg(feature = "crl")]
+use crate::crl::RevocationLayer;
 #[cfg(feature = "policy")]
 use crate::policy::{Policy, PolicyLayer};
 #[cfg(feature = "rate")]
@@ -115,6 +117,8 @@ impl Builder {
                     .unwrap_or_else(|| Authentication::certificate().or_anonymous()),
             )
             .with_responder(self.responder.clone()),
+            #[cfg(feature = "crl")]
+            revocation: RevocationLayer::new().with_responder(self.responder.clone()),
             #[cfg(feature = "policy")]
             policy: self
                 .policy

@@ -33,8 +33,16 @@ impl Guard {
             builder = builder.policy(policy(config, section)?);
         }
         if let Some(section) = &config.tls {
+            let revocation = match &config.crl {
+                Some(section) => Some(
+                    section
+                        .revocation(config)
+                        .map_err(|error| config.unusable("crl", error))?,
+                ),
+                None => None,
+            };
             let acceptor = section
-                .acceptor(config)
+                .acceptor(config, revocation)
                 .map_err(|error| config.unusable("tls", error))?;
             builder = builder.acceptor(acceptor);
         }

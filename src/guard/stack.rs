@@ -11,6 +11,8 @@ pub struct Guard {
     pub(super) source: SourceLayer,
     #[cfg(feature = "auth")]
     pub(super) auth: crate::auth::TokenAuthLayer,
+    #[cfg(feature = "crl")]
+    pub(super) revocation: crate::crl::RevocationLayer,
     #[cfg(feature = "policy")]
     pub(super) policy: crate::policy::PolicyLayer,
     #[cfg(feature = "tls")]
@@ -21,7 +23,12 @@ pub struct Guard {
 }
 
 /// A service behind a [`Guard`].
-pub type Guarded<S> = AccessLog<Source<Authenticated<Policed<Rated<S>>>>>;
+pub type Guarded<S> = AccessLog<Source<Authenticated<Revocable<Policed<Rated<S>>>>>>;
+
+#[cfg(feature = "crl")]
+type Revocable<S> = crate::crl::Revoking<S>;
+#[cfg(not(feature = "crl"))]
+type Revocable<S> = S;
 
 #[cfg(feature = "policy")]
 type Policed<S> = crate::policy::Enforce<S>;
@@ -64,6 +71,8 @@ impl<S> Layer<S> for Guard {
         let inner = self.rate.layer(inner);
         #[cfg(feature = "policy")]
         let inner = self.policy.layer(inner);
+        #[cfg(feature = "crl")]
+        let inner = self.revocation.layer(inner);
         #[cfg(feature = "auth")]
         let inner = self.auth.layer(inner);
         self.access_log.layer(self.source.layer(inner))

@@ -37,6 +37,15 @@ impl<B> ResponseBody<B> {
         }
     }
 
+    /// The same with another body of the inner service.
+    #[cfg(feature = "crl")]
+    pub(crate) fn map_inner<C>(self, map: impl FnOnce(B) -> C) -> ResponseBody<C> {
+        match self.inner {
+            Inner::Called { body } => ResponseBody::called(map(body)),
+            Inner::Refused { body } => ResponseBody::refused(body),
+        }
+    }
+
     pub(crate) fn refused(body: Full<Bytes>) -> Self {
         Self {
             inner: Inner::Refused { body },

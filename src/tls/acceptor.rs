@@ -291,7 +291,7 @@ impl Acceptor {
         if let Some(verified) = verified {
             builder = builder.identity(verified.identity.clone());
             let mut watch = Watch::new(Arc::clone(&verified));
-            #[cfg(any())]
+            #[cfg(feature = "crl")]
             if let Some(revocation) = material.verifier.as_ref().and_then(|v| v.revocation()) {
                 let tracked = revocation.track(verified.path.clone());
                 builder = builder.state(tracked.clone());

@@ -41,7 +41,7 @@ pub(super) struct Settings {
     pub(super) tls13_only: bool,
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) resumption: bool,
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     pub(super) revocation: Option<crate::crl::Revocation>,
 }
 
@@ -107,7 +107,7 @@ impl Builder<WantsClientAuth> {
             tls13_only: false,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             resumption: true,
-            #[cfg(any())]
+            #[cfg(feature = "crl")]
             revocation: None,
         };
         Builder {
@@ -150,7 +150,7 @@ impl Builder<Ready> {
     }
 
     /// Refuses client certificates that are revoked.
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     pub fn with_revocation(mut self, revocation: crate::crl::Revocation) -> Self {
         self.state.settings.revocation = Some(revocation);
         self

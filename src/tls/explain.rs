@@ -18,6 +18,10 @@ pub(super) fn words(rejection: &Rejection) -> String {
     match &rejection.cause {
         Cause::Identity(error) => format!("{}: {error}", leaf(rejection)),
         Cause::Path(error) => path_words(rejection, error),
+        #[cfg(feature = "crl")]
+        Cause::Revocation(verdict) => format!("{}: {verdict}", leaf(rejection)),
+        #[cfg(feature = "crl")]
+        Cause::RevocationPath(error) => format!("{}: {error}", leaf(rejection)),
     }
 }
 

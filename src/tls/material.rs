@@ -101,7 +101,7 @@ impl Loader {
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
         let verifier = Verifier::new(anchors, algorithms, mandatory);
-        #[cfg(any())]
+        #[cfg(feature = "crl")]
         let verifier = verifier.with_revocation(self.settings.revocation.clone());
         Ok(Some(Arc::new(verifier)))
     }

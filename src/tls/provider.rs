@@ -7,16 +7,18 @@ use super::TlsError;
 
 /// The operator's choice, else the built-in one, else the process's.
 pub(super) fn choose(chosen: Option<Arc<CryptoProvider>>) -> Result<Arc<CryptoProvider>, TlsError> {
-    if let Some(chosen) = chosen {
-        return Ok(chosen);
-    }
+    chosen.or_else(provider).ok_or(TlsError::NoProvider)
+}
+
+/// The built-in one, else the process's.
+pub(crate) fn provider() -> Option<Arc<CryptoProvider>> {
     #[cfg(feature = "aws-lc-rs")]
     let provider = Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
     let provider = Some(Arc::new(rustls::crypto::ring::default_provider()));
     #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
     let provider = CryptoProvider::get_default().cloned();
-    provider.ok_or(TlsError::NoProvider)
+    provider
 }
 
 /// A new ticket key that nobody else has; `None` where no built-in provider makes one.

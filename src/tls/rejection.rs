@@ -5,6 +5,8 @@ use rustls::{CertificateError, Error};
 
 use super::Reason;
 use super::anchors::Anchors;
+#[cfg(feature = "crl")]
+use crate::crl::{UnknownCause, Verdict};
 use crate::identity::IdentityError;
 
 /// A client certificate that was not accepted, with all that an explanation needs.
@@ -20,6 +22,10 @@ pub(super) struct Rejection {
 pub(super) enum Cause {
     Path(webpki::Error),
     Identity(IdentityError),
+    #[cfg(feature = "crl")]
+    Revocation(Verdict),
+    #[cfg(feature = "crl")]
+    RevocationPath(crate::crl::PathError),
 }
 
 impl Rejection {
@@ -41,6 +47,17 @@ impl Rejection {
         match &self.cause {
             Cause::Path(error) => path_reason(error),
             Cause::Identity(_) => Reason::CertificateMalformed,
+            #[cfg(feature = "crl")]
+            Cause::RevocationPath(_) => Reason::CertificateMalformed,
+            #[cfg(feature = "crl")]
+            Cause::Revocation(verdict) => match verdict {
+                Verdict::Revoked(_) => Reason::CertificateRevoked,
+                Verdict::Expired => Reason::CertificateExpired,
+                Verdict::Unknown(unknown) if unknown.cause == UnknownCause::CrlExpired => {
+                    Reason::CrlExpired
+                }
+                _ => Reason::RevocationUnknown,
+            },
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) struct Verified {
     /// As the client sent it.
     pub(super) chain: Box<[CertificateDer<'static>]>,
     pub(super) anchor: TrustAnchor<'static>,
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     pub(super) path: crate::crl::CertPath,
     pub(super) not_before: u64,
     pub(super) not_after: u64,

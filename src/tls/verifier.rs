@@ -30,7 +30,7 @@ pub(super) struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     mandatory: bool,
     cache: Cache,
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     revocation: Option<crate::crl::Revocation>,
 }
 
@@ -45,18 +45,18 @@ impl Verifier {
             algorithms,
             mandatory,
             cache: Cache::new(REMEMBERED),
-            #[cfg(any())]
+            #[cfg(feature = "crl")]
             revocation: None,
         }
     }
 
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     pub(super) fn with_revocation(mut self, revocation: Option<crate::crl::Revocation>) -> Self {
         self.revocation = revocation;
         self
     }
 
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     pub(super) fn revocation(&self) -> Option<&crate::crl::Revocation> {
         self.revocation.as_ref()
     }
@@ -89,11 +89,11 @@ impl Verifier {
             self.cache.insert(key, Arc::clone(&verified));
             verified
         };
-        #[cfg(any())]
+        #[cfg(feature = "crl")]
         if let Some(revocation) = &self.revocation {
             let verdict = revocation.examine(&verified.path, now);
-            if let Some(cause) = Cause::of_verdict(verdict) {
-                return Err(rejected(cause));
+            if verdict.refusal().is_some() {
+                return Err(rejected(Cause::Revocation(verdict)));
             }
         }
         Ok(verified)
@@ -144,8 +144,9 @@ fn verified(
         identity,
         chain,
         anchor: path.anchor().to_owned(),
-        #[cfg(any())]
-        path: crate::crl::CertPath::new(path.end_entity().der(), issuers, path.anchor()),
+        #[cfg(feature = "crl")]
+        path: crate::crl::CertPath::new(&path.end_entity().der(), &issuers, path.anchor())
+            .map_err(Cause::RevocationPath)?,
         not_before,
         not_after,
     })

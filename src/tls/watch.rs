@@ -12,7 +12,7 @@ pub(super) type Gone = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// What can end a certificate's goodness after the handshake.
 pub(super) struct Watch {
     verified: Arc<Verified>,
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     tracked: Option<crate::crl::Tracked>,
     material: Option<Watched<Material>>,
 }
@@ -21,13 +21,13 @@ impl Watch {
     pub(super) fn new(verified: Arc<Verified>) -> Self {
         Self {
             verified,
-            #[cfg(any())]
+            #[cfg(feature = "crl")]
             tracked: None,
             material: None,
         }
     }
 
-    #[cfg(any())]
+    #[cfg(feature = "crl")]
     pub(super) fn revocation(mut self, tracked: crate::crl::Tracked) -> Self {
         self.tracked = Some(tracked);
         self
@@ -41,23 +41,24 @@ impl Watch {
     /// `None` where nothing is watched.
     pub(super) fn until_gone(self) -> Option<Gone> {
         let watched = self.material.is_some();
-        #[cfg(any())]
+        #[cfg(feature = "crl")]
         let watched = watched || self.tracked.is_some();
         watched.then(|| Box::pin(self.gone()) as Gone)
     }
 
     async fn gone(self) {
         let removed = removed(&self.verified, self.material.as_ref());
-        #[cfg(any())]
+        #[cfg(feature = "crl")]
         tokio::select! {
             () = removed => {}
             () = revoked(self.tracked.as_ref()) => {}
         }
+        #[cfg(not(feature = "crl"))]
         removed.await;
     }
 }
 
-#[cfg(any())]
+#[cfg(feature = "crl")]
 async fn revoked(tracked: Option<&crate::crl::Tracked>) {
     match tracked {
         Some(tracked) => {

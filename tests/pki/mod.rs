@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use portcullis::tls::{Builder, CertificateFiles, ClientCas, Ready, WantsClientAuth};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::net::TcpStream;
@@ -120,6 +121,40 @@ impl Ca {
             key_pem: key.serialize_pem(),
             key_der: key.serialize_der(),
         }
+    }
+}
+
+impl Ca {
+    /// A list of these serial numbers, from an hour ago to in a day.
+    pub fn crl(&self, number: u64, revoked: &[u64]) -> CertificateRevocationList {
+        self.crl_with(number, revoked, |_| {})
+    }
+
+    pub fn crl_with(
+        &self,
+        number: u64,
+        revoked: &[u64],
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> CertificateRevocationList {
+        let now = time::OffsetDateTime::now_utc();
+        let mut params = CertificateRevocationListParams {
+            this_update: now - time::Duration::HOUR,
+            next_update: now + time::Duration::DAY,
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked
+                .iter()
+                .map(|&serial| RevokedCertParams {
+                    serial_number: serial.into(),
+                    revocation_time: now - time::Duration::HOUR,
+                    reason_code: Some(RevocationReason::KeyCompromise),
+                    invalidity_date: None,
+                })
+                .collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        change(&mut params);
+        params.signed_by(&self.issuer).unwrap()
     }
 }
 

@@ -1,0 +1,281 @@
+use std::ops::Range;
+
+/// Bytes that are not DER (X.690).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+pub(super) const BOOLEAN: u8 = 0x01;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const OID: u8 = 0x06;
+pub(super) const ENUMERATED: u8 = 0x0a;
+pub(super) const UTC_TIME: u8 = 0x17;
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
+pub(super) const SEQUENCE: u8 = 0x30;
+
+/// A context-specific tag.
+pub(super) const fn context(number: u8, constructed: bool) -> u8 {
+    0x80 | number | if constructed { 0x20 } else { 0 }
+}
+
+/// Reads one value after another. Copies nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    whole: &'a [u8],
+    at: usize,
+    end: usize,
+}
+
+/// A tag with its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'a> {
+    pub(super) tag: u8,
+    pub(super) content: &'a [u8],
+    /// Tag, length and content.
+    pub(super) encoded: &'a [u8],
+    /// Where it begins in what the first reader was made of.
+    pub(super) offset: usize,
+    content_offset: usize,
+    whole: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            whole: bytes,
+            at: 0,
+            end: bytes.len(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.at == self.end
+    }
+
+    pub(super) fn finish(self) -> Result<(), Malformed> {
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        (!self.is_empty()).then(|| self.whole[self.at])
+    }
+
+    /// The next value, whatever it is.
+    pub(super) fn any(&mut self) -> Result<Value<'a>, Malformed> {
+        let (tag, content) = header(&self.whole[..self.end], self.at)?;
+        let value = Value {
+            tag,
+            content: &self.whole[content.clone()],
+            encoded: &self.whole[self.at..content.end],
+            offset: self.at,
+            content_offset: content.start,
+            whole: self.whole,
+        };
+        self.at = content.end;
+        Ok(value)
+    }
+
+    /// The next value, which must have this tag.
+    pub(super) fn expect(&mut self, tag: u8) -> Result<Value<'a>, Malformed> {
+        let value = self.any()?;
+        if value.tag == tag {
+            Ok(value)
+        } else {
+            Err(Malformed)
+        }
+    }
+
+    /// The next value if it has this tag.
+    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<Value<'a>>, Malformed> {
+        if self.peek() == Some(tag) {
+            self.any().map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn reader(&self) -> Reader<'a> {
+        Reader {
+            whole: self.whole,
+            at: self.content_offset,
+            end: self.content_offset + self.content.len(),
+        }
+    }
+
+    pub(super) fn boolean(&self) -> Result<bool, Malformed> {
+        match (self.tag & 0x1f, self.content) {
+            (_, [0x00]) => Ok(false),
+            (_, [0xff]) => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// A BIT STRING's octets, which must be whole.
+    pub(super) fn octets(&self) -> Result<&'a [u8], Malformed> {
+        match self.content {
+            [0, octets @ ..] => Ok(octets),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// `UTCTime` or `GeneralizedTime` as RFC 5280 §4.1.2.5 allows them, in seconds after 1970; what
+    /// lies before is 0.
+    pub(super) fn time(&self) -> Result<u64, Malformed> {
+        let digits = |range: Range<usize>| -> Result<i64, Malformed> {
+            let text = self.content.get(range).ok_or(Malformed)?;
+            text.iter().try_fold(0, |number, &digit| match digit {
+                b'0'..=b'9' => Ok(number * 10 + i64::from(digit - b'0')),
+                _ => Err(Malformed),
+            })
+        };
+        let (year, rest) = match (self.tag, self.content.len()) {
+            (UTC_TIME, 13) => match digits(0..2)? {
+                year @ 50.. => (1900 + year, 2),
+                year => (2000 + year, 2),
+            },
+            (GENERALIZED_TIME, 15) => (digits(0..4)?, 4),
+            _ => return Err(Malformed),
+        };
+        let part = |number: usize| digits(rest + 2 * number..rest + 2 * number + 2);
+        let (month, day, hour, minute, second) = (part(0)?, part(1)?, part(2)?, part(3)?, part(4)?);
+        let whole = (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60
+            && self.content.last() == Some(&b'Z');
+        if !whole {
+            return Err(Malformed);
+        }
+        let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+        Ok(u64::try_from(seconds).unwrap_or(0))
+    }
+}
+
+/// Days after 1970-01-01, by eras of 400 years that begin in March.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+/// The tag at `at` and where its content is. Lengths are definite and minimal (X.690 §10.1).
+fn header(bytes: &[u8], at: usize) -> Result<(u8, Range<usize>), Malformed> {
+    let rest = bytes.get(at..).ok_or(Malformed)?;
+    let [tag, length, ..] = *rest else {
+        return Err(Malformed);
+    };
+    if tag & 0x1f == 0x1f {
+        return Err(Malformed);
+    }
+    let (start, length) = match length {
+        0..=0x7f => (at + 2, usize::from(length)),
+        // 0x80 is the indefinite length, which DER has not.
+        0x81..=0x84 => {
+            let count = usize::from(length & 0x7f);
+            let octets = rest.get(2..2 + count).ok_or(Malformed)?;
+            let length = octets
+                .iter()
+                .fold(0, |sum, &octet| sum << 8 | usize::from(octet));
+            if octets[0] == 0 || length < 0x80 {
+                return Err(Malformed);
+            }
+            (at + 2 + count, length)
+        }
+        _ => return Err(Malformed),
+    };
+    let end = start.checked_add(length).ok_or(Malformed)?;
+    if end > bytes.len() {
+        return Err(Malformed);
+    }
+    Ok((tag, start..end))
+}
+
+/// An integer's content without what adds nothing to its value, so that equal numbers are equal
+/// bytes even where an issuer does not write them minimally (X.690 §8.3.2).
+pub(super) fn minimal(mut integer: &[u8]) -> &[u8] {
+    while let [first, second, ..] = *integer {
+        match (first, second & 0x80) {
+            (0x00, 0) | (0xff, 0x80) => integer = &integer[1..],
+            _ => break,
+        }
+    }
+    integer
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn time(tag: u8, text: &str) -> Result<u64, Malformed> {
+        let mut der = vec![tag, u8::try_from(text.len()).unwrap()];
+        der.extend(text.bytes());
+        Reader::new(&der).any().unwrap().time()
+    }
+
+    #[test]
+    fn times_are_read_as_rfc_5280_has_them() {
+        assert_eq!(time(UTC_TIME, "700101000000Z"), Ok(0));
+        assert_eq!(time(UTC_TIME, "490101000000Z"), Ok(2_493_072_000));
+        assert_eq!(time(UTC_TIME, "500101000000Z"), Ok(0));
+        assert_eq!(time(GENERALIZED_TIME, "20240229235959Z"), Ok(1_709_251_199));
+        for text in [
+            "20241301000000Z",
+            "20240101000000",
+            "2024010100000Z",
+            "20240101006000Z",
+        ] {
+            assert_eq!(time(GENERALIZED_TIME, text), Err(Malformed), "{text}");
+        }
+        assert_eq!(time(UTC_TIME, "7001010000Z"), Err(Malformed));
+    }
+
+    #[test]
+    fn lengths_are_minimal_and_stay_inside() {
+        for wrong in [
+            &[0x30][..],
+            &[0x30, 0x80, 0, 0],
+            &[0x30, 0x81, 0x01, 0],
+            &[0x30, 0x82, 0x00, 0x80],
+            &[0x30, 0x05, 0],
+            &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff],
+            &[0x3f, 0x01, 0],
+        ] {
+            assert!(Reader::new(wrong).any().is_err(), "{wrong:x?}");
+        }
+    }
+
+    #[test]
+    fn equal_numbers_have_equal_minimal_bytes() {
+        for (written, minimal_bytes) in [
+            (&[0x00, 0x01][..], &[0x01][..]),
+            (&[0x00, 0x00, 0x80], &[0x00, 0x80]),
+            (&[0xff, 0xff, 0x80], &[0x80]),
+            (&[0xff, 0x7f], &[0xff, 0x7f]),
+            (&[0x00], &[0x00]),
+        ] {
+            assert_eq!(minimal(written), minimal_bytes);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut reader = Reader::new(&bytes);
+            while let Ok(value) = reader.any() {
+                let _ = (value.time(), value.octets(), value.boolean());
+            }
+        }
+    }
+}

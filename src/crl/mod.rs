@@ -1,0 +1,54 @@
+//! Certificate revocation lists (RFC 5280 §5 and §6.3): looked at when a connection is made, again on
+//! each of its requests, and on its transfers under way.
+//!
+//! A [`Revocation`] holds the CRLs in force, read from files that may change. The TLS verifier has a
+//! client's path [examined](Revocation::examine); the acceptor then keeps it as a [`Tracked`] with the
+//! connection, and [`RevocationLayer`] reads its verdict on each request. While no CRL changes, that is
+//! one atomic load and a look at the clock. When one does, requests are refused and bodies end with an
+//! error at their next frame, or at once if they wait for it.
+//!
+//! What makes a verdict: a list counts only if its signature is by the key that issued the
+//! certificate, if that key may sign CRLs, if the list's scope covers the certificate, and between its
+//! `thisUpdate` and `nextUpdate`. A certificate for which no list counts is refused unless
+//! [`Options`] allow it by name. A list never gets older: an old one put in the place of a newer one
+//! is not taken.
+//!
+//! ```no_run
+//! use portcullis::crl::{Options, Revocation, RevocationLayer};
+//! use portcullis::reload::WatchOptions;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let files = ["/etc/registry/crls"];
+//! let revocation = Revocation::from_files(files, Options::default(), WatchOptions::default())?;
+//! // Give it to `tls::Builder::with_revocation`, and stack the layer above the service.
+//! let layer = RevocationLayer::new();
+//! # Ok(()) }
+//! ```
+
+mod body;
+mod der;
+mod error;
+mod future;
+mod layer;
+mod list;
+mod options;
+mod path;
+mod revocation;
+mod scope;
+mod service;
+mod sources;
+mod store;
+mod tracked;
+mod verdict;
+
+pub use body::{Body, BodyError};
+pub use error::{CrlError, LoadError, PathError};
+pub use future::ResponseFuture;
+pub use layer::RevocationLayer;
+pub use options::{Depth, OnUnknown, Options};
+pub use path::CertPath;
+pub use revocation::Revocation;
+pub use service::Revoking;
+pub use store::Lists;
+pub use tracked::Tracked;
+pub use verdict::{RevocationReason, Revoked, Unknown, UnknownCause, Verdict};

@@ -1,0 +1,57 @@
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower::Service;
+
+use super::body::Watcher;
+use super::{Body, ResponseFuture, Tracked};
+use crate::audit::Record;
+use crate::refusal::ResponseBody;
+use crate::{Connection, Responder};
+
+/// The service of [`RevocationLayer`](super::RevocationLayer).
+#[derive(Clone, Debug)]
+pub struct Revoking<S> {
+    inner: S,
+    responder: Responder,
+}
+
+impl<S> Revoking<S> {
+    pub(super) fn new(inner: S, responder: Responder) -> Self {
+        Self { inner, responder }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Revoking<S>
+where
+    S: Service<Request<Body<B>>, Response = Response<R>>,
+{
+    type Response = Response<ResponseBody<Body<R>>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let extensions = request.extensions();
+        let tracked = Connection::of(extensions).and_then(Connection::state::<Tracked>);
+        let Some(tracked) = tracked.cloned() else {
+            let request = request.map(|body| Body::new(body, None));
+            return ResponseFuture::called(self.inner.call(request), None);
+        };
+        let record = Record::of(extensions);
+        let verdict = tracked.verdict();
+        if let Some(refusal) = verdict.refusal() {
+            if let Some(record) = record {
+                record.explained(verdict.to_string());
+            }
+            return ResponseFuture::refused(self.responder.refuse(refusal, &request));
+        }
+        let watcher = Watcher::new(tracked, record.cloned());
+        let for_response = watcher.clone();
+        let request = request.map(|body| Body::new(body, Some(watcher)));
+        ResponseFuture::called(self.inner.call(request), Some(for_response))
+    }
+}

@@ -1,0 +1,156 @@
+use std::fmt;
+
+use crate::Refusal;
+
+/// What the CRLs say of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Every certificate that is looked at is covered by a current CRL and on none.
+    Good,
+    /// One is revoked.
+    Revoked(Revoked),
+    /// No usable CRL says whether one is revoked, and the options refuse that.
+    Unknown(Unknown),
+    /// One is past its end.
+    Expired,
+}
+
+/// A certificate that is on a CRL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// When it was revoked, in seconds after 1970.
+    pub date: u64,
+    /// Why.
+    pub reason: RevocationReason,
+    /// The `CRLNumber` of the list in hexadecimal, if it has one.
+    pub crl_number: Option<String>,
+}
+
+/// A certificate of which no usable CRL says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unknown {
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// Why no list answers for it.
+    pub cause: UnknownCause,
+}
+
+/// Why no CRL answers for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownCause {
+    /// There is none of its issuer, or none that covers it.
+    #[error("no CRL of its issuer covers it")]
+    NoCrl,
+    /// Those there are were not signed by its issuer, or by a key that may not sign CRLs.
+    #[error("no CRL for it is signed by its issuer")]
+    NotSigned,
+    /// Those there are begin in the future.
+    #[error("the CRL for it is not valid yet")]
+    NotYetValid,
+    /// Those there are are past their `nextUpdate`.
+    #[error("the CRL for it is past its next update")]
+    CrlExpired,
+}
+
+/// `CRLReason` (RFC 5280 §5.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RevocationReason {
+    /// `unspecified` (0), also where no reason is given.
+    #[default]
+    Unspecified,
+    /// `keyCompromise` (1).
+    KeyCompromise,
+    /// `cACompromise` (2).
+    CaCompromise,
+    /// `affiliationChanged` (3).
+    AffiliationChanged,
+    /// `superseded` (4).
+    Superseded,
+    /// `cessationOfOperation` (5).
+    CessationOfOperation,
+    /// `certificateHold` (6).
+    CertificateHold,
+    /// `removeFromCRL` (8).
+    RemoveFromCrl,
+    /// `privilegeWithdrawn` (9).
+    PrivilegeWithdrawn,
+    /// `aACompromise` (10).
+    AaCompromise,
+}
+
+impl Verdict {
+    /// How a request on such a connection is turned away, if it is.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Good => None,
+            Self::Revoked(_) => Some(Refusal::CertificateRevoked),
+            Self::Unknown(_) => Some(Refusal::RevocationUnknown),
+            Self::Expired => Some(Refusal::CertificateExpired),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Good => f.write_str("not revoked"),
+            Self::Expired => f.write_str("a certificate of the path has expired"),
+            Self::Unknown(Unknown { serial, cause }) => write!(f, "certificate {serial}: {cause}"),
+            Self::Revoked(revoked) => {
+                let Revoked {
+                    serial,
+                    date,
+                    reason,
+                    crl_number,
+                } = revoked;
+                write!(f, "certificate {serial} was revoked at {date} ({reason})")?;
+                match crl_number {
+                    Some(number) => write!(f, " by CRL {number}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl RevocationReason {
+    pub(super) fn from_code(code: &[u8]) -> Option<Self> {
+        Some(match code {
+            [0] => Self::Unspecified,
+            [1] => Self::KeyCompromise,
+            [2] => Self::CaCompromise,
+            [3] => Self::AffiliationChanged,
+            [4] => Self::Superseded,
+            [5] => Self::CessationOfOperation,
+            [6] => Self::CertificateHold,
+            [8] => Self::RemoveFromCrl,
+            [9] => Self::PrivilegeWithdrawn,
+            [10] => Self::AaCompromise,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for RevocationReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "keyCompromise",
+            Self::CaCompromise => "cACompromise",
+            Self::AffiliationChanged => "affiliationChanged",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessationOfOperation",
+            Self::CertificateHold => "certificateHold",
+            Self::RemoveFromCrl => "removeFromCRL",
+            Self::PrivilegeWithdrawn => "privilegeWithdrawn",
+            Self::AaCompromise => "aACompromise",
+        })
+    }
+}
