@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -120,7 +120,8 @@ impl Entry {
         self.expected = if bodiless {
             Some(0)
         } else {
-            response.body().size_hint().exact()
+            let exact = response.body().size_hint().exact();
+            exact.or_else(|| content_length(response.headers()))
         };
         self.digest = response.headers().get(DOCKER_CONTENT_DIGEST).cloned();
         if let Some(id) = &self.request_id {
@@ -169,6 +170,12 @@ impl Entry {
         let noted = self.record.route().cloned();
         noted.or_else(|| Route::parse(&self.method, &self.uri).ok())
     }
+}
+
+/// A server that was told the length stops there, and never asks the body whether it has ended.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
 }
 
 const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
