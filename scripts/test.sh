@@ -31,12 +31,13 @@ step() {
     (set -e; "$@") </dev/null
     local status=$?
     set -e
-    times+=("$(printf '%5d s  %s' $((SECONDS - began)) "$name")")
+    local took=$((SECONDS - began))
     if ((status)); then
-        printf '%s\n' "${times[@]}"
-        echo "FAILED: $name (exit status $status)"
+        echo "FAILED: $name (exit status $status, $took s)"
         exit 1
     fi
+    echo "-- $name took $took s"
+    times+=("$(printf '%5d s  %s' "$took" "$name")")
 }
 
 as_root() {

@@ -1,0 +1,34 @@
+//! The `mirror` example driven by software that nobody here wrote: skopeo, containerd, podman, curl,
+//! openssl, nginx and Debian's docker-registry, with a real image.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "nothing reaches into a test program, and a panic is how it says no"
+)]
+
+mod support;
+
+#[path = "clients/containerd.rs"]
+mod containerd;
+#[path = "clients/curl.rs"]
+mod curl;
+#[path = "clients/demo.rs"]
+mod demo;
+#[path = "clients/fallover.rs"]
+mod fallover;
+#[path = "clients/lifetime.rs"]
+mod lifetime;
+#[path = "clients/limits.rs"]
+mod limits;
+#[path = "clients/openssl.rs"]
+mod openssl;
+#[path = "clients/podman.rs"]
+mod podman;
+#[path = "clients/refused.rs"]
+mod refused;
+#[path = "clients/secrets.rs"]
+mod secrets;
+#[path = "clients/skopeo.rs"]
+mod skopeo;
+#[path = "clients/upstream.rs"]
+mod upstream;

@@ -1,0 +1,136 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::process::{Daemon, Said, as_root, run, tool};
+
+/// A containerd of the test's own, without CRI: it pulls into a store in a temporary folder.
+#[derive(Debug)]
+pub struct Containerd {
+    // Dropped, and so ended, before its folder.
+    daemon: Daemon,
+    folder: TempDir,
+}
+
+/// One host of a `hosts.toml`.
+#[derive(Debug, Default)]
+pub struct Host<'a> {
+    pub url: String,
+    pub ca: Option<&'a Path>,
+    pub client: Option<(&'a Path, &'a Path)>,
+    pub authorization: Option<String>,
+}
+
+impl Containerd {
+    pub fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let configuration = format!(
+            "version = 2\n\
+             root = {:?}\n\
+             state = {:?}\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [grpc]\n\
+             address = {:?}\n\
+             [ttrpc]\n\
+             address = {:?}\n",
+            at("root"),
+            at("state"),
+            at("sock"),
+            at("sock.ttrpc"),
+        );
+        let file = folder.path().join("containerd.toml");
+        fs::write(&file, configuration).unwrap();
+        let mut command = as_root(tool("containerd", "containerd"));
+        let mut daemon = Daemon::start("containerd", command.arg("-c").arg(&file));
+        let ctr = tool("ctr", "containerd");
+        let ready = daemon.wait_for("a containerd that answers", |_| {
+            let mut command = as_root(ctr.clone());
+            command.args(["-a", &at("sock"), "version"]);
+            run(&mut command).status.success().then_some(())
+        });
+        ready.unwrap_or_else(|error| panic!("{error}"));
+        Self { daemon, folder }
+    }
+
+    /// Writes the `hosts.toml` of the references to `registry`.
+    pub fn set_hosts(&self, registry: &str, server: &str, hosts: &[Host<'_>]) {
+        use std::fmt::Write as _;
+
+        let mut text = format!("server = {server:?}\n");
+        for host in hosts {
+            writeln!(text, "[host.{:?}]", host.url).unwrap();
+            writeln!(text, "capabilities = [\"pull\", \"resolve\"]").unwrap();
+            if let Some(ca) = host.ca {
+                writeln!(text, "ca = \"{}\"", ca.display()).unwrap();
+            }
+            if let Some((certificate, key)) = host.client {
+                let (certificate, key) = (certificate.display(), key.display());
+                writeln!(text, "client = [[\"{certificate}\", \"{key}\"]]").unwrap();
+            }
+            if let Some(authorization) = &host.authorization {
+                writeln!(text, "[host.{:?}.header]", host.url).unwrap();
+                writeln!(text, "Authorization = {authorization:?}").unwrap();
+            }
+        }
+        let folder = self.hosts_dir().join(registry);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("hosts.toml"), text).unwrap();
+    }
+
+    fn hosts_dir(&self) -> PathBuf {
+        self.folder.path().join("hosts")
+    }
+
+    pub fn ctr(&self, arguments: &[&str]) -> Said {
+        let mut command = as_root(tool("ctr", "containerd"));
+        command
+            .arg("-a")
+            .arg(self.folder.path().join("sock"))
+            .args(arguments);
+        run(&mut command)
+    }
+
+    /// Pulls by the `hosts.toml` files, with more arguments before the reference.
+    pub fn pull_with(&self, reference: &str, more: &[&str]) -> Said {
+        let hosts = self.hosts_dir().display().to_string();
+        let mut arguments = vec!["images", "pull", "--snapshotter", "native"];
+        arguments.extend(["--hosts-dir", &hosts]);
+        arguments.extend(more);
+        arguments.push(reference);
+        self.ctr(&arguments)
+    }
+
+    pub fn pull(&self, reference: &str) -> Said {
+        self.pull_with(reference, &[])
+    }
+
+    /// A blob of its content store.
+    pub fn content(&self, digest: &str) -> Vec<u8> {
+        let mut command = as_root(tool("ctr", "containerd"));
+        let output = command
+            .arg("-a")
+            .arg(self.folder.path().join("sock"))
+            .args(["content", "get", digest])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // What root has made in the folder only root can remove.
+        self.daemon.terminate();
+        self.daemon.ended();
+        let mut remove = as_root(tool("rm", "coreutils"));
+        let state = ["root", "state"].map(|name| self.folder.path().join(name));
+        run(remove.arg("-rf").args(state));
+    }
+}

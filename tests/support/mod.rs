@@ -1,0 +1,18 @@
+//! What the tests with real clients stand on: processes that end with their owner, an image, keys,
+//! the built `mirror` example, and other people's programs.
+
+// Each test program uses a part of it.
+#![allow(dead_code)]
+
+pub mod commands;
+pub mod containerd;
+pub mod cutter;
+pub mod gate;
+pub mod image;
+pub mod mirror;
+pub mod pki;
+pub mod process;
+pub mod recorder;
+pub mod secret;
+pub mod upstream;
+pub mod wait;
