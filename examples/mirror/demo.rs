@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -88,7 +89,17 @@ impl Demo {
     }
 
     /// How to pull from the mirror at `address`, to paste into a shell.
-    pub(crate) fn how_to_pull(&self, address: std::net::SocketAddr) -> String {
+    pub(crate) fn how_to_pull(&self, mut address: SocketAddr) -> String {
+        // What listens everywhere is reached here by a name that the certificate has.
+        match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+                address.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+                address.set_ip(Ipv6Addr::LOCALHOST.into());
+            }
+            _ => {}
+        }
         let demo = self.0.display();
         format!(
             r#"
@@ -185,8 +196,8 @@ fn server(params: &mut CertificateParams) -> Result<(), rcgen::Error> {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.subject_alt_names = vec![
         SanType::DnsName("localhost".try_into()?),
-        SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
-        SanType::IpAddress(std::net::Ipv6Addr::LOCALHOST.into()),
+        SanType::IpAddress(Ipv4Addr::LOCALHOST.into()),
+        SanType::IpAddress(Ipv6Addr::LOCALHOST.into()),
     ];
     Ok(())
 }

@@ -78,3 +78,31 @@ async fn a_configuration_whose_files_are_not_there_is_refused() {
     let (success, _) = check(mirror.data(), &config).await;
     assert!(success);
 }
+
+#[tokio::test]
+async fn everything_that_the_example_has_commented_out_is_right_too() {
+    let data = TempDir::new().unwrap();
+    let mirror = demo(&data).await;
+    let config = mirror.demo("mirror.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let is_key = |line: &str| {
+        let name = line.split(" = ").next().unwrap();
+        let word = |c: char| c.is_ascii_lowercase() || c == '_';
+        line.starts_with('[') || (name != line && name.chars().all(word))
+    };
+    let mut said = 0;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("# ").filter(|rest| is_key(rest)) {
+            Some(rest) => {
+                said += 1;
+                lines.push(rest);
+            }
+            None => lines.push(line),
+        }
+    }
+    assert!(said > 30, "{said}");
+    fs::write(&config, lines.join("\n")).unwrap();
+    let (success, said) = check(mirror.data(), &config).await;
+    assert!(success, "{said}");
+}
