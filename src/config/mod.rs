@@ -30,6 +30,6 @@ pub use error::ConfigError;
 pub(crate) use error::parse as parse_document;
 pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
 pub use limits::LimitsSection;
-pub use policy::PolicySection;
+pub use policy::{DigestBindingSection, PolicyRules, PolicySection};
 pub use tls::{ClientAuthMode, MinVersion, TlsSection};
 pub use values::{Bytes, Span};

@@ -5,7 +5,7 @@ use crate::auth::{Authentication, TokenAuthLayer};
 #[cfg(feature = "crl")]
 use crate::crl::RevocationLayer;
 #[cfg(feature = "policy")]
-use crate::policy::{Policy, PolicyLayer};
+use crate::policy::{BindingLayer, Policy, PolicyLayer};
 #[cfg(feature = "rate")]
 use crate::rate::{ByteRateLayer, Limits};
 use crate::source::{Networks, SourceLayer};
@@ -24,6 +24,8 @@ pub struct Builder {
     authentication: Option<Authentication>,
     #[cfg(feature = "policy")]
     policy: Option<PolicyLayer>,
+    #[cfg(feature = "policy")]
+    digest_binding: Option<BindingLayer>,
     #[cfg(feature = "rate")]
     limits: Option<Watched<Limits>>,
     #[cfg(feature = "tls")]
@@ -40,6 +42,8 @@ impl Default for Builder {
             authentication: None,
             #[cfg(feature = "policy")]
             policy: None,
+            #[cfg(feature = "policy")]
+            digest_binding: None,
             #[cfg(feature = "rate")]
             limits: None,
             #[cfg(feature = "tls")]
@@ -88,6 +92,13 @@ impl Builder {
         self
     }
 
+    /// Gives content only by repositories that lead to it. Default: by any that may be pulled.
+    #[cfg(feature = "policy")]
+    pub fn digest_binding(mut self, layer: BindingLayer) -> Self {
+        self.digest_binding = Some(layer);
+        self
+    }
+
     /// Keeps the acceptor whose connections this guards, for [`Guard::acceptor`].
     #[cfg(feature = "tls")]
     pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
@@ -123,6 +134,11 @@ impl Builder {
             policy: self
                 .policy
                 .unwrap_or_else(|| PolicyLayer::new(Policy::open()))
+                .with_responder(self.responder.clone()),
+            #[cfg(feature = "policy")]
+            digest_binding: self
+                .digest_binding
+                .unwrap_or_else(BindingLayer::open)
                 .with_responder(self.responder.clone()),
             #[cfg(feature = "tls")]
             acceptor: self.acceptor,
@@ -163,6 +179,12 @@ impl Builder {
             self.policy.is_some(),
             "a policy says who may do what",
             "whoever comes in may do everything",
+        );
+        #[cfg(feature = "policy")]
+        says(
+            self.digest_binding.is_some(),
+            "content is given only by repositories that lead to it",
+            "where the service finds content by its digest, any repository gives it",
         );
         #[cfg(feature = "rate")]
         says(

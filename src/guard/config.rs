@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use super::Guard;
-use crate::config::{Config, ConfigError, LimitsSection, PolicySection, SourceSection};
-use crate::policy::{Policy, PolicyFile};
+use crate::config::{Config, ConfigError, LimitsSection, PolicyRules, SourceSection};
+use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer};
 use crate::refusal::Challenge;
 use crate::reload::Load;
 use crate::{Preset, Responder, Watched};
@@ -30,7 +30,17 @@ impl Guard {
             builder = builder.authentication(authentication);
         }
         if let Some(section) = &config.policy {
-            builder = builder.policy(policy(config, section)?);
+            let mut layer = PolicyLayer::watching(policy(config, &section.rules)?);
+            if let Some(shadow) = &section.shadow {
+                let file = PolicyFile::new(config.resolve(shadow)).as_shadow();
+                let shadow = Watched::watch(file, config.reload.options())
+                    .map_err(|error| config.unusable("policy.shadow", error))?;
+                layer = layer.with_shadow(shadow);
+            }
+            builder = builder.policy_layer(layer);
+            if let Some(binding) = &section.digest_binding {
+                builder = builder.digest_binding(BindingLayer::new(binding.binding()));
+            }
         }
         if let Some(section) = &config.tls {
             let revocation = match &config.crl {
@@ -68,18 +78,20 @@ fn responder(config: &Config) -> Result<Responder, ConfigError> {
     }
 }
 
-fn policy(config: &Config, section: &PolicySection) -> Result<Watched<Policy>, ConfigError> {
-    match section {
-        PolicySection::File(file) => {
+fn policy(config: &Config, rules: &PolicyRules) -> Result<Watched<Policy>, ConfigError> {
+    match rules {
+        PolicyRules::File(file) => {
             let file = PolicyFile::new(config.resolve(file));
             Watched::watch(file, config.reload.options())
                 .map_err(|error| config.unusable("policy.file", error))
         }
-        PolicySection::Rules(_) => follow(config, "policy", |config| match &config.policy {
-            Some(PolicySection::Rules(rules)) => Policy::new(rules.iter().cloned())
-                .map(Some)
-                .map_err(|error| config.unusable("policy.rules", error)),
-            _ => Ok(None),
+        PolicyRules::Here(_) => follow(config, "policy", |config| {
+            match config.policy.as_ref().map(|section| &section.rules) {
+                Some(PolicyRules::Here(rules)) => Policy::new(rules.iter().cloned())
+                    .map(Some)
+                    .map_err(|error| config.unusable("policy.rules", error)),
+                _ => Ok(None),
+            }
         }),
     }
 }

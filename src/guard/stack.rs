@@ -15,6 +15,8 @@ pub struct Guard {
     pub(super) revocation: crate::crl::RevocationLayer,
     #[cfg(feature = "policy")]
     pub(super) policy: crate::policy::PolicyLayer,
+    #[cfg(feature = "policy")]
+    pub(super) digest_binding: crate::policy::BindingLayer,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<crate::tls::Acceptor>,
     #[cfg(feature = "rate")]
@@ -31,7 +33,7 @@ type Revocable<S> = crate::crl::Revoking<S>;
 type Revocable<S> = S;
 
 #[cfg(feature = "policy")]
-type Policed<S> = crate::policy::Enforce<S>;
+type Policed<S> = crate::policy::Enforce<crate::policy::binding::Bound<S>>;
 #[cfg(not(feature = "policy"))]
 type Policed<S> = S;
 
@@ -70,7 +72,7 @@ impl<S> Layer<S> for Guard {
         #[cfg(feature = "rate")]
         let inner = self.rate.layer(inner);
         #[cfg(feature = "policy")]
-        let inner = self.policy.layer(inner);
+        let inner = self.policy.layer(self.digest_binding.layer(inner));
         #[cfg(feature = "crl")]
         let inner = self.revocation.layer(inner);
         #[cfg(feature = "auth")]

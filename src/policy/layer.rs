@@ -9,7 +9,7 @@ use crate::{Preset, Responder, Watched};
 /// Refuses what a policy does not allow. See the [module](super).
 #[derive(Clone)]
 pub struct PolicyLayer {
-    pub(super) policy: Option<Watched<Policy>>,
+    pub(super) policy: Watched<Policy>,
     pub(super) shadow: Option<Watched<Policy>>,
     pub(super) tags: Option<Arc<dyn TagOracle>>,
     pub(super) responder: Responder,
@@ -24,16 +24,7 @@ impl PolicyLayer {
     /// Lets through what `policy` allows at the time of each request.
     pub fn watching(policy: Watched<Policy>) -> Self {
         Self {
-            policy: Some(policy),
-            ..Self::open()
-        }
-    }
-
-    /// Lets everything through, as if the layer were not there: for a stack in which a policy can
-    /// be left out. Not even routes are looked at.
-    pub fn open() -> Self {
-        Self {
-            policy: None,
+            policy,
             shadow: None,
             tags: None,
             responder: Responder::new(Preset::default()),

@@ -24,14 +24,11 @@ impl<S> Enforce<S> {
 
     /// Whether the request may go on. What was found out is put into its extensions.
     fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Refusal> {
-        let Some(policy) = &self.layer.policy else {
-            return Ok(());
-        };
         let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
         if let Some(record) = Record::of(request.extensions()) {
             record.routed(&route);
         }
-        let policy = policy.load();
+        let policy = self.layer.policy.load();
         let caller = Caller::of(request.extensions());
         let verdict = policy.decide(&caller, &route, self.layer.tags.as_deref());
         if let Some(shadow) = &self.layer.shadow {

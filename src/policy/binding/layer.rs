@@ -6,7 +6,7 @@ use crate::{Preset, Responder};
 /// Gives a digest only by a repository that leads to it. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct BindingLayer {
-    pub(super) binding: DigestBinding,
+    pub(super) binding: Option<DigestBinding>,
     pub(super) responder: Responder,
 }
 
@@ -14,7 +14,16 @@ impl BindingLayer {
     /// Gives what `binding` knows.
     pub fn new(binding: DigestBinding) -> Self {
         Self {
-            binding,
+            binding: Some(binding),
+            ..Self::open()
+        }
+    }
+
+    /// Gives everything by any repository, as if the layer were not there: for a stack in which it
+    /// can be left out.
+    pub fn open() -> Self {
+        Self {
+            binding: None,
             responder: Responder::new(Preset::default()).with_hidden(true),
         }
     }

@@ -4,7 +4,7 @@ use http::{Request, Response, Uri};
 use http_body::Body;
 use tower::Service;
 
-use super::{BindingBody, BindingFuture, BindingLayer};
+use super::{BindingBody, BindingFuture, BindingLayer, DigestBinding};
 use crate::Refusal;
 use crate::audit::Record;
 use crate::oci::{Action, Endpoint, Route};
@@ -22,31 +22,45 @@ impl<S> Bound<S> {
         Self { inner, layer }
     }
 
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Route, Refusal> {
-        let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
-        let binding = &self.layer.binding;
-        let Some(repository) = route.repository() else {
-            return Ok(route);
+    /// Whether the request may go on, and what its answer may be learnt from.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Lessons>, Refusal> {
+        let Some(binding) = &self.layer.binding else {
+            return Ok(None);
         };
-        if route.action() == Action::Pull
-            && let Some(digest) = route.digest()
-            && !binding.leads_to(route.registry(), repository, digest)
-        {
-            if let Some(record) = Record::of(request.extensions()) {
-                record.explained(format!(
-                    "no manifest was seen by which {repository} leads to {digest}"
-                ));
-            }
-            return Err(Refusal::PolicyDenied);
-        }
-        if let Some(digest) = route.mount() {
-            let from = route.mount_from().unwrap_or(repository);
-            if !binding.leads_to(route.registry(), from, digest) {
-                return unmounted(request, &route);
-            }
-        }
-        Ok(route)
+        let route = bound(binding, request)?;
+        let watched = matches!(
+            (route.endpoint(), route.action()),
+            (Endpoint::Manifest | Endpoint::Referrers, Action::Pull) | (_, Action::Push)
+        );
+        Ok(watched.then(|| (binding.clone(), route)))
     }
+}
+
+type Lessons = (DigestBinding, Route);
+
+fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, Refusal> {
+    let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
+    let Some(repository) = route.repository() else {
+        return Ok(route);
+    };
+    if route.action() == Action::Pull
+        && let Some(digest) = route.digest()
+        && !binding.leads_to(route.registry(), repository, digest)
+    {
+        if let Some(record) = Record::of(request.extensions()) {
+            record.explained(format!(
+                "no manifest was seen by which {repository} leads to {digest}"
+            ));
+        }
+        return Err(Refusal::PolicyDenied);
+    }
+    if let Some(digest) = route.mount() {
+        let from = route.mount_from().unwrap_or(repository);
+        if !binding.leads_to(route.registry(), from, digest) {
+            return unmounted(request, &route);
+        }
+    }
+    Ok(route)
 }
 
 /// A mount of what is not known to be there becomes an upload (distribution-spec, "Mounting a blob
@@ -88,12 +102,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.admit(&mut request) {
-            Ok(route) => {
-                let watched = matches!(
-                    (route.endpoint(), route.action()),
-                    (Endpoint::Manifest | Endpoint::Referrers, Action::Pull) | (_, Action::Push)
-                );
-                let lesson = watched.then(|| (self.layer.binding.clone(), route));
+            Ok(lesson) => {
                 BindingFuture::new(ResponseFuture::called(self.inner.call(request)), lesson)
             }
             Err(refusal) => {
