@@ -2,6 +2,7 @@
 # Runs every example for as long as it takes to see that it does what it is for.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
 target=${CARGO_TARGET_DIR:-target}
 
 cargo build --locked --all-features --examples
@@ -54,3 +55,40 @@ smoke() {
 
 smoke axum "200 OK: you are CN=node-7"
 smoke hyper "200 OK: you are CN=node-7"
+
+echo "-- layers"
+"$bin/layers" >"$work/out" 2>"$work/err" || fail "layers ended badly"
+grep -q "200 OK" "$work/out" && grep -q "403 Forbidden" "$work/out" || fail "layers answered otherwise"
+
+echo "-- mirror"
+begin "$bin/mirror" --data "$work/data" --listen 127.0.0.1:0
+demo=$work/data/demo
+expect 200 --cacert "$demo/ca.crt" --header "Authorization: Bearer $(cat "$demo/token")" "$url/v2/_catalog"
+expect 200 --cacert "$demo/ca.crt" --cert "$demo/client.crt" --key "$demo/client.key" "$url/v2/_catalog"
+expect 401 --cacert "$demo/ca.crt" "$url/v2/_catalog"
+expect 000 --cacert "$demo/ca.crt" --cert "$demo/revoked.crt" --key "$demo/revoked.key" "$url/v2/_catalog"
+end
+
+echo "-- mirror --check"
+"$bin/mirror" --check --config "$demo/mirror.toml" >"$work/out" 2>"$work/err" || fail "the demo's configuration is wrong"
+sed 's/^preset/presset/' "$demo/mirror.toml" >"$demo/wrong.toml"
+if "$bin/mirror" --check --config "$demo/wrong.toml" >"$work/out" 2>"$work/err"; then
+    fail "an unknown key was let pass"
+fi
+grep -q "wrong.toml:[0-9]*:.*presset" "$work/err" || fail "the error does not name its place"
+
+# The operator's tool, on the demo's certificates.
+if [[ -x $bin/portcullisctl ]]; then
+    echo "-- portcullisctl verify"
+    verify=("$bin/portcullisctl" verify --ca "$demo/ca.crt" --crl "$demo/crl.pem")
+    "${verify[@]}" "$demo/client.crt" >"$work/out" 2>"$work/err" || fail "the client's certificate is not good"
+    status=0
+    "${verify[@]}" "$demo/revoked.crt" >"$work/out" 2>"$work/err" || status=$?
+    [[ $status == 1 ]] || fail "the revoked certificate gave $status"
+fi
+
+cd "$root"
+for example in examples/*.rs examples/*/; do
+    name=$(basename "$example" .rs)
+    [[ " axum hyper layers mirror portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
+done

@@ -68,3 +68,7 @@ pub use identity::{PeerIdentity, Principal};
 pub use refusal::{Preset, Refusal, Responder};
 pub use reload::Watched;
 pub use source::ClientAddr;
+
+#[cfg(all(doctest, feature = "axum", feature = "config"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,12 +1,13 @@
 //! The mirror as it starts with no arguments but where to put things.
 
+use std::fs;
 use std::process::Command;
 
 use crate::lifetime::{ping, shows_its_next_certificate, wait_for};
 use crate::support::commands::{skopeo_inspect, skopeo_pulled, skopeo_push};
 use crate::support::gate::Demands;
 use crate::support::image::Image;
-use crate::support::mirror::Mirror;
+use crate::support::mirror::{Mirror, example};
 use crate::support::pki::replace;
 use crate::support::process::{run, tool};
 use crate::support::wait::until;
@@ -100,4 +101,20 @@ fn a_new_crl_takes_hold_without_a_restart() {
 #[test]
 fn a_new_server_certificate_takes_hold_without_a_restart() {
     shows_its_next_certificate(&Demands::demo().start());
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_sound() {
+    let gate = Demands::demo().start();
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (toml, _) = rest.split_once("```").unwrap();
+    let check = |text: &str| {
+        let file = gate.keys.folder.join("gate.toml");
+        fs::write(&file, text).unwrap();
+        let mut mirror = Command::new(example("mirror"));
+        run(mirror.arg("--check").arg("--config").arg(&file))
+    };
+    check(toml).succeeded();
+    check(&toml.replace("preset", "presset")).failed_saying(&["gate.toml:2", "presset"]);
 }

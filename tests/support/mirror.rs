@@ -170,7 +170,7 @@ impl Entry {
 }
 
 /// A built example: cargo puts it beside the folder of this test program.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let mut file = std::env::current_exe().unwrap();
     file.pop();
     file.pop();
