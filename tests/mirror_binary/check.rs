@@ -61,7 +61,7 @@ async fn a_configuration_whose_files_are_not_there_is_refused() {
     let data = TempDir::new().unwrap();
     let mirror = demo(&data).await;
     let config = mirror.demo("mirror.toml");
-    for file in ["server.key", "ca.crt", "token"] {
+    for file in ["server.key", "ca.crt", "crl.pem", "token"] {
         let path = mirror.demo(file);
         let content = fs::read(&path).unwrap();
         for broken in [None, Some("")] {

@@ -113,6 +113,18 @@ async fn the_token_or_the_certificate_or_both_let_in_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn the_revoked_certificate_does_not_get_past_the_handshake() {
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::start(&data).await;
+    let token = mirror.token();
+    for token in [None, Some(&*token)] {
+        let certificate = Some("revoked");
+        let client = mirror.client(Shown { token, certificate });
+        assert!(client.get(mirror.url("/v2/")).send().await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn a_new_token_takes_hold_without_a_restart() {
     let data = TempDir::new().unwrap();
     let mirror = Mirror::start(&data).await;
@@ -139,7 +151,7 @@ async fn a_new_token_takes_hold_without_a_restart() {
 }
 
 #[tokio::test]
-async fn new_keys_take_hold_without_a_restart() {
+async fn a_new_crl_takes_hold_without_a_restart() {
     let (data, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let mirror = Mirror::start(&data).await;
     // All the keys of another mirror: its CA has issued other certificates.
@@ -159,4 +171,9 @@ async fn new_keys_take_hold_without_a_restart() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    let revoked = mirror.client(Shown {
+        certificate: Some("revoked"),
+        ..Shown::default()
+    });
+    assert!(revoked.get(mirror.url("/v2/")).send().await.is_err());
 }
