@@ -1,15 +1,14 @@
-use std::collections::BTreeSet;
 use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::sync::Weak;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, SystemTime};
-
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use std::time::Duration;
 
 use super::Watched;
+use super::fingerprint::Fingerprint;
+use super::notifications::{Notifications, tells_of_change};
 use super::watched::Shared;
 
 /// How to make a value from files, again and again.
@@ -65,6 +64,9 @@ impl WatchOptions {
     }
 }
 
+/// How often a load is tried anew at once because the files changed under it.
+const AT_ONCE: usize = 5;
+
 impl<T: Send + Sync + 'static> Watched<T> {
     /// Loads once, then again whenever the files change, until the last clone is dropped.
     ///
@@ -74,19 +76,18 @@ impl<T: Send + Sync + 'static> Watched<T> {
     where
         L: Load<Value = T>,
     {
-        // Before the load, so that a change during it is seen after it.
-        let seen = fingerprint(&loader.paths());
-        let value = loader.load(None)?;
-        let watched = Self::named(loader.name(), value);
+        let (seen, first) = load_settled(&mut loader, None);
+        let watched = Self::named(loader.name(), first?);
         let worker = Worker {
             shared: watched.downgrade(),
             loader,
             options,
             seen,
+            failure: None,
         };
         let spawned = thread::Builder::new()
             .name("portcullis-reload".to_owned())
-            .spawn(move || worker.run());
+            .spawn(move || worker.run(notify::recommended_watcher));
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread to watch files with: they will not be reloaded");
             watched
@@ -98,28 +99,58 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
+/// Loads, and again as long as it fails while the files change: a pair of which one half is new
+/// is no news.
+fn load_settled<L: Load>(
+    loader: &mut L,
+    previous: Option<&L::Value>,
+) -> (Fingerprint, Result<L::Value, L::Error>) {
+    let mut tries = AT_ONCE;
+    loop {
+        // Before the load, so that a change during it is seen after it.
+        let seen = Fingerprint::of(&loader.paths());
+        let outcome = loader.load(previous);
+        tries -= 1;
+        if outcome.is_ok() || tries == 0 || Fingerprint::of(&loader.paths()) == seen {
+            return (seen, outcome);
+        }
+    }
+}
+
 struct Worker<L: Load> {
     shared: Weak<Shared<L::Value>>,
     loader: L,
     options: WatchOptions,
     seen: Fingerprint,
+    /// Why the newest load failed, if it did.
+    failure: Option<String>,
 }
 
 impl<L: Load> Worker<L> {
-    fn run(mut self) {
+    fn run<W>(mut self, watcher: W)
+    where
+        W: FnOnce(Notify) -> notify::Result<notify::RecommendedWatcher>,
+    {
         let (sender, events) = mpsc::sync_channel(1);
-        let mut watcher = notify::recommended_watcher(move |_event| {
-            // Full means that a wake-up is already on its way.
-            let _ = sender.try_send(());
-        })
-        .inspect_err(|error| tracing::warn!(%error, "file notifications are off, polling only"))
-        .ok();
-        let mut directories = BTreeSet::new();
-        loop {
-            if let Some(watcher) = &mut watcher {
-                follow(watcher, &mut directories, &self.loader.paths());
+        let notify: Notify = Box::new(move |event| {
+            if tells_of_change(&event) {
+                // Full means that a wake-up is already on its way.
+                let _ = sender.try_send(());
             }
-            if !self.wait(watcher.is_some(), &events) {
+        });
+        let mut notifications = match watcher(notify) {
+            Ok(watcher) => Some(Notifications::new(watcher)),
+            Err(error) => {
+                // inotify instances are few for one user, and some file systems have none.
+                tracing::warn!(%error, "file notifications are off, changes are seen by polling");
+                None
+            }
+        };
+        loop {
+            let more = notifications
+                .as_mut()
+                .is_some_and(|notifications| notifications.follow(&self.loader.paths()));
+            if !more && !self.wait(notifications.is_some(), &events) {
                 return;
             }
             self.look();
@@ -138,129 +169,66 @@ impl<L: Load> Worker<L> {
             if !notified {
                 thread::sleep(step);
             } else if events.recv_timeout(step) != Err(RecvTimeoutError::Timeout) {
-                while events.recv_timeout(self.options.settle).is_ok() {}
+                self.settle(events);
                 break;
             }
-            waited += step;
+            waited += step.max(Duration::from_millis(1));
         }
         self.shared.strong_count() > 0
+    }
+
+    /// Waits until a burst of changes is over, but no longer than a poll would.
+    fn settle(&self, events: &Receiver<()>) {
+        let mut waited = Duration::ZERO;
+        while waited < self.options.poll_interval
+            && events.recv_timeout(self.options.settle).is_ok()
+        {
+            waited += self.options.settle.max(Duration::from_millis(1));
+        }
     }
 
     fn look(&mut self) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        let paths = self.loader.paths();
-        let now = fingerprint(&paths);
-        if now == self.seen {
+        let changed = Fingerprint::of(&self.loader.paths()) != self.seen;
+        // What failed may succeed without a change of the files: a CA that was not valid yet.
+        if !changed && self.failure.is_none() {
             return;
         }
-        self.seen = now;
         let name = shared.name();
         let previous = shared.value();
-        match self.loader.load(Some(&previous)) {
-            Ok(value) => {
-                drop(previous);
+        let loader = &mut self.loader;
+        let outcome =
+            panic::catch_unwind(AssertUnwindSafe(|| load_settled(loader, Some(&previous))));
+        drop(previous);
+        let failure = match outcome {
+            Ok((seen, Ok(value))) => {
+                self.seen = seen;
+                self.failure = None;
                 let generation = shared.publish(value);
                 tracing::info!(what = name, generation, "reloaded");
+                return;
             }
-            Err(error) => {
-                let reason = chain(&error);
-                tracing::error!(
-                    what = name, files = ?paths, reason,
-                    "reload failed, the last good value stays in force"
-                );
-                shared.failed(reason);
+            Ok((seen, Err(error))) => {
+                self.seen = seen;
+                chain(&error)
             }
-        }
-    }
-}
-
-fn follow(
-    watcher: &mut RecommendedWatcher,
-    directories: &mut BTreeSet<PathBuf>,
-    paths: &[PathBuf],
-) {
-    let wanted: BTreeSet<PathBuf> = paths.iter().map(|path| directory_of(path)).collect();
-    for gone in directories.difference(&wanted) {
-        // It may have been deleted, which ended the watch already.
-        let _ = watcher.unwatch(gone);
-    }
-    let mut followed = BTreeSet::new();
-    for directory in wanted {
-        let known = directories.contains(&directory);
-        if known
-            || watcher
-                .watch(&directory, RecursiveMode::NonRecursive)
-                .is_ok()
-        {
-            followed.insert(directory);
-        } else {
-            tracing::warn!(directory = %directory.display(), "cannot be watched, polling only");
-        }
-    }
-    *directories = followed;
-}
-
-fn directory_of(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        return path.to_owned();
-    }
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// What tells one state of the files from another without reading them.
-type Fingerprint = Vec<(PathBuf, Option<Stamp>)>;
-
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    target: PathBuf,
-    length: u64,
-    modified: Option<SystemTime>,
-    inode: u64,
-}
-
-fn fingerprint(paths: &[PathBuf]) -> Fingerprint {
-    let mut stamps = Vec::new();
-    for path in paths {
-        stamps.push((path.clone(), stamp(path)));
-        let Ok(entries) = fs::read_dir(path) else {
-            continue;
+            Err(_) => "the load panicked".to_owned(),
         };
-        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        files.sort();
-        stamps.extend(files.into_iter().map(|file| {
-            let stamp = stamp(&file);
-            (file, stamp)
-        }));
+        // The same failure of the same files is told once.
+        if changed || self.failure.as_ref() != Some(&failure) {
+            tracing::error!(
+                what = name, files = ?self.loader.paths(), reason = failure,
+                "reload failed, the last good value stays in force"
+            );
+            shared.failed(failure.clone());
+        }
+        self.failure = Some(failure);
     }
-    stamps
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    // Through symlinks: a Secret's `tls.crt` points to `..data/tls.crt`, `..data` to a directory.
-    let target = fs::canonicalize(path).ok()?;
-    let metadata = fs::metadata(&target).ok()?;
-    Some(Stamp {
-        target,
-        length: metadata.len(),
-        modified: metadata.modified().ok(),
-        inode: inode(&metadata),
-    })
-}
-
-#[cfg(unix)]
-fn inode(metadata: &fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
-
-#[cfg(not(unix))]
-fn inode(_: &fs::Metadata) -> u64 {
-    0
-}
+type Notify = Box<dyn FnMut(notify::Result<notify::Event>) + Send>;
 
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -271,4 +239,58 @@ fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Instant;
+
+    use super::*;
+
+    struct Text(PathBuf);
+
+    impl Load for Text {
+        type Value = Vec<u8>;
+        type Error = Infallible;
+
+        fn name(&self) -> &'static str {
+            "text"
+        }
+
+        fn paths(&self) -> Vec<PathBuf> {
+            vec![self.0.clone()]
+        }
+
+        fn load(&mut self, _: Option<&Vec<u8>>) -> Result<Vec<u8>, Infallible> {
+            Ok(std::fs::read(&self.0).unwrap_or_default())
+        }
+    }
+
+    #[test]
+    fn without_inotify_changes_are_seen_by_polling() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("text");
+        std::fs::write(&path, "one").unwrap();
+        let mut loader = Text(path.clone());
+        let (seen, Ok(value)) = load_settled(&mut loader, None);
+        let watched = Watched::named("text", value);
+        let worker = Worker {
+            shared: watched.downgrade(),
+            loader,
+            options: WatchOptions::default().with_poll_interval(Duration::from_millis(10)),
+            seen,
+            failure: None,
+        };
+        let exhausted = |_: Notify| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        let thread = thread::spawn(move || worker.run(exhausted));
+        std::fs::write(&path, "two").unwrap();
+        let begun = Instant::now();
+        while *watched.load() != b"two" {
+            assert!(begun.elapsed() < Duration::from_mins(1), "never seen");
+            thread::sleep(Duration::from_millis(5));
+        }
+        drop(watched);
+        thread.join().unwrap();
+    }
 }

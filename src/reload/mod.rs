@@ -21,6 +21,8 @@
 //! ```
 
 mod files;
+mod fingerprint;
+mod notifications;
 mod pinned;
 mod watched;
 

@@ -32,7 +32,8 @@ impl Pinned {
     /// # Errors
     /// As of [`fs::read_dir`].
     pub fn list(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
-        let version = self.version(directory);
+        let version = self.version(&directory.join("..data"));
+        let version = version.or_else(|| self.version(directory));
         let mut files = Vec::new();
         for entry in fs::read_dir(version.as_deref().unwrap_or(directory))? {
             let entry = entry?;
@@ -46,22 +47,35 @@ impl Pinned {
     }
 
     fn resolve(&mut self, path: &Path) -> PathBuf {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return path.to_owned();
         };
-        match self.version(directory) {
-            // A file that somebody put beside `..data` is no part of the version.
-            Some(version) if version.join(name).exists() => version.join(name),
-            _ => path.to_owned(),
-        }
+        let directory = directory(parent);
+        // A file that somebody put beside `..data` is no part of the version.
+        let versioned = fs::read_link(path).is_ok_and(|target| target.starts_with("..data"));
+        let place = if versioned {
+            directory.join("..data")
+        } else {
+            directory.to_owned()
+        };
+        self.version(&place)
+            .map_or_else(|| path.to_owned(), |version| version.join(name))
     }
 
-    fn version(&mut self, directory: &Path) -> Option<PathBuf> {
-        if let Some(known) = self.versions.get(directory) {
+    fn version(&mut self, place: &Path) -> Option<PathBuf> {
+        if let Some(known) = self.versions.get(place) {
             return known.clone();
         }
-        let found = fs::canonicalize(directory.join("..data")).ok();
-        self.versions.insert(directory.to_owned(), found.clone());
+        let found = fs::canonicalize(place).ok();
+        self.versions.insert(place.to_owned(), found.clone());
         found
+    }
+}
+
+fn directory(parent: &Path) -> &Path {
+    if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
     }
 }

@@ -1,0 +1,206 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+
+/// More symlinks than this on one path are a loop (Linux itself follows 40).
+const SYMLINKS: usize = 40;
+
+/// The directories in which a change of the files would show.
+#[derive(Debug)]
+pub(super) struct Notifications {
+    watcher: RecommendedWatcher,
+    /// With the inode that is watched: a directory made anew under its name is another.
+    followed: BTreeMap<PathBuf, u64>,
+    refused: bool,
+}
+
+impl Notifications {
+    pub(super) fn new(watcher: RecommendedWatcher) -> Self {
+        Self {
+            watcher,
+            followed: BTreeMap::new(),
+            refused: false,
+        }
+    }
+
+    /// Follows what these paths lead through now. True if something new is followed, so that a
+    /// change before it went unseen.
+    pub(super) fn follow(&mut self, paths: &[PathBuf]) -> bool {
+        let mut wanted = BTreeMap::new();
+        for path in paths {
+            let mut left = SYMLINKS;
+            directories(path, &mut wanted, &mut left);
+        }
+        let stale: Vec<_> = self
+            .followed
+            .iter()
+            .filter(|(path, inode)| wanted.get(*path) != Some(inode))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in stale {
+            // It may have been deleted, which ended the watch already.
+            let _ = self.watcher.unwatch(&path);
+            self.followed.remove(&path);
+        }
+        let mut more = false;
+        let mut refused = false;
+        for (path, inode) in wanted {
+            if self.followed.contains_key(&path) {
+                continue;
+            }
+            match self.watcher.watch(&path, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.followed.insert(path, inode);
+                    more = true;
+                }
+                Err(error) => {
+                    if !self.refused {
+                        tracing::warn!(
+                            directory = %path.display(), %error,
+                            "changes here are seen by polling only"
+                        );
+                    }
+                    refused = true;
+                }
+            }
+        }
+        self.refused = refused;
+        more
+    }
+}
+
+/// Whether an event may tell of a change. Opening and reading are events too, our own included.
+pub(super) fn tells_of_change(event: &notify::Result<Event>) -> bool {
+    match event {
+        Ok(event) => !matches!(
+            event.kind,
+            EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)
+        ),
+        // Events were lost, perhaps.
+        Err(_) => true,
+    }
+}
+
+/// Every directory in which an entry decides what `path` leads to: its own, those of the symlinks
+/// on the way, and where something is missing, the last one that is there.
+fn directories(path: &Path, wanted: &mut BTreeMap<PathBuf, u64>, left: &mut usize) {
+    let mut so_far = PathBuf::new();
+    let mut components = path.components();
+    if !path.is_absolute() {
+        so_far.push(".");
+    }
+    while let Some(component) = components.next() {
+        let parent = so_far.clone();
+        so_far.push(component);
+        let Ok(metadata) = fs::symlink_metadata(&so_far) else {
+            add(&parent, wanted);
+            return;
+        };
+        if metadata.is_symlink() {
+            add(&parent, wanted);
+            let Ok(target) = fs::read_link(&so_far) else {
+                return;
+            };
+            if *left == 0 {
+                return;
+            }
+            *left -= 1;
+            return directories(
+                &parent.join(target).join(components.as_path()),
+                wanted,
+                left,
+            );
+        }
+        let is_last = components.as_path() == Path::new("");
+        if is_last {
+            let directory = if metadata.is_dir() { &so_far } else { &parent };
+            add(directory, wanted);
+            // Its own name may be taken by another.
+            if metadata.is_dir() && component != Component::RootDir {
+                add(&parent, wanted);
+            }
+        }
+    }
+}
+
+fn add(directory: &Path, wanted: &mut BTreeMap<PathBuf, u64>) {
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    if let Ok(metadata) = fs::metadata(directory) {
+        wanted.insert(directory.to_owned(), inode(&metadata));
+    }
+}
+
+#[cfg(unix)]
+fn inode(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn inode(_: &fs::Metadata) -> u64 {
+    0
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_and_reading_tell_of_no_change() {
+        use notify::event::{CreateKind, ModifyKind};
+        for (kind, tells) in [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Read)),
+                false,
+            ),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                true,
+            ),
+            (EventKind::Create(CreateKind::Any), true),
+            (EventKind::Modify(ModifyKind::Any), true),
+            (EventKind::Other, true),
+        ] {
+            assert_eq!(tells_of_change(&Ok(Event::new(kind))), tells, "{kind:?}");
+        }
+        assert!(tells_of_change(&Err(notify::Error::generic("lost"))));
+    }
+
+    #[test]
+    fn a_symlink_anywhere_on_the_way_has_its_directory_watched() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        fs::create_dir_all(root.join("..v1/sub")).unwrap();
+        fs::write(root.join("..v1/sub/ca.crt"), "x").unwrap();
+        symlink("..v1", root.join("..data")).unwrap();
+        symlink("..data/sub", root.join("sub")).unwrap();
+        let mut wanted = BTreeMap::new();
+        let mut left = SYMLINKS;
+        directories(&root.join("sub/ca.crt"), &mut wanted, &mut left);
+        let wanted: Vec<_> = wanted.into_keys().collect();
+        assert_eq!(wanted, [root.clone(), root.join("..v1/sub")]);
+    }
+
+    #[test]
+    fn a_loop_of_symlinks_and_a_missing_file_end_somewhere() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        symlink("b", root.join("a")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        for path in ["a/x", "not/there/yet"] {
+            let mut wanted = BTreeMap::new();
+            let mut left = SYMLINKS;
+            directories(&root.join(path), &mut wanted, &mut left);
+            assert!(wanted.into_keys().eq([root.clone()]));
+        }
+    }
+}
