@@ -223,7 +223,7 @@ fn files_that_become_unreadable_are_told_and_heal() {
     // Root reads what nobody may, so the file itself is made one that cannot be read.
     let first = directory.path().join("first");
     let root = fs::read("/proc/self/status").is_ok_and(|_| {
-        fs::set_permissions(&first, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&first, Permissions::from_mode(0o000)).unwrap();
         fs::read(&first).is_ok()
     });
     if root {

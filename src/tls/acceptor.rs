@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::events::Events;
+use super::expiry::Warnings;
 use super::limits::{Slot, Sources};
 use super::stream::{Ending, Stream};
 use super::verified::Verified;
@@ -23,6 +24,7 @@ use crate::connection::TlsParameters;
 use crate::{Connection, Watched};
 
 const HANDSHAKES: usize = 1_024;
+const DAY: Duration = Duration::from_hours(24);
 
 /// Makes TLS connections of TCP ones, each with its [`Connection`]. `Clone` costs a few `Arc`s;
 /// clones share their limits.
@@ -32,6 +34,7 @@ pub struct Acceptor {
     handshakes: Arc<Semaphore>,
     sources: Arc<Sources>,
     events: Arc<Events>,
+    warnings: Arc<Warnings>,
     options: Options,
 }
 
@@ -74,6 +77,7 @@ impl Acceptor {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             sources: Arc::default(),
             events: Arc::default(),
+            warnings: Arc::new(Warnings::at([30, 7, 1].map(|days| DAY * days))),
             options: Options {
                 handshake_timeout: Duration::from_secs(10),
                 handshakes: HANDSHAKES,
@@ -117,6 +121,14 @@ impl Acceptor {
     /// What becomes of connections whose client CA is removed. Default: [`RemovedCa::Recheck`].
     pub fn with_removed_ca(mut self, policy: RemovedCa) -> Self {
         self.options.removed_ca = policy;
+        self
+    }
+
+    /// Warns at these distances before a server certificate or client CA ends, at the handshake
+    /// that follows; `portcullis_certificate_not_after_timestamp_seconds` has the ends. Default: 30,
+    /// 7 and 1 days.
+    pub fn with_expiry_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
+        self.warnings = Arc::new(Warnings::at(distances));
         self
     }
 
@@ -246,6 +258,7 @@ impl Acceptor {
         progress.server_name = hello.client_hello().server_name().map(Into::into);
         // Taken after the client's hello, so that a connection that waited sees a reload.
         let material = self.material.load().clone();
+        self.warnings.look(&material);
         let stream = hello.into_stream(Arc::clone(&material.config));
         let (stream, outcome) = OUTCOME
             .scope(RefCell::new(None), async {

@@ -29,7 +29,7 @@ pub struct Material {
 }
 
 /// The end of a certificate that the server depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Expiry {
     /// What it is: `server` or `client_ca`.

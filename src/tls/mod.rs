@@ -55,6 +55,7 @@ mod axum_server;
 mod builder;
 mod error;
 mod events;
+mod expiry;
 mod explain;
 mod files;
 mod forwarded;
