@@ -46,13 +46,12 @@ impl Warnings {
         for (expiry, left) in self.due(material.expiries(), time::system(now)) {
             let Expiry { kind, subject, .. } = &expiry;
             let not_after = time::date(expiry.not_after);
-            match left {
-                Some(left) => tracing::warn!(
-                    kind, %subject, not_after,
-                    "a certificate ends in {}", time::words(left)
-                ),
-                None => tracing::error!(kind, %subject, not_after, "a certificate has expired"),
-            }
+            let Some(left) = left else {
+                tracing::error!(kind, %subject, not_after, "a certificate has expired");
+                continue;
+            };
+            let left = time::words(left);
+            tracing::warn!(kind, %subject, not_after, "a certificate ends in {left}");
         }
     }
 

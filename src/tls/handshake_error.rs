@@ -101,12 +101,14 @@ impl HandshakeError {
     pub fn alert(&self) -> Option<String> {
         let alert = self.0.alert?;
         // rustls spells them in camel case.
+        let spelled = format!("{alert:?}");
         let mut name = String::new();
-        for character in format!("{alert:?}").chars() {
-            let after_small = name.ends_with(|last: char| last.is_ascii_lowercase());
+        let mut after_small = false;
+        for character in spelled.chars() {
             if character.is_ascii_uppercase() && after_small {
                 name.push('_');
             }
+            after_small = character.is_ascii_lowercase();
             name.push(character.to_ascii_lowercase());
         }
         Some(name)

@@ -1,0 +1,395 @@
+//! Every reason for which a handshake fails, as the operator reads it and as the client sees it.
+#![cfg(all(feature = "tls", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod pki;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::{Ca, Files, Leaf, client, client_at, connect};
+use portcullis::Watched;
+use portcullis::tls::{Acceptor, Builder, ClientCas, HandshakeError, Ready, Reason};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, SanType};
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// 2026-07-01, so that spans in words are the same every day.
+#[derive(Debug)]
+struct Fixed;
+
+const NOW: u64 = 1_782_864_000;
+
+impl TimeProvider for Fixed {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(NOW)))
+    }
+}
+
+struct Scene {
+    files: Files,
+    nodes: Ca,
+    server: Leaf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let nodes = Ca::new("Nodes 2026");
+        let server = nodes.server(&["localhost"]);
+        Self {
+            files: Files::new(),
+            nodes,
+            server,
+        }
+    }
+
+    fn builder(&self) -> Builder<Ready> {
+        let builder = self.files.requiring(&self.server, &self.nodes);
+        builder.with_clock(Arc::new(Fixed))
+    }
+
+    fn acceptor(&self) -> Acceptor {
+        Acceptor::new(Watched::fixed(self.builder().load().unwrap()))
+    }
+
+    /// The server's error and the client's, of a client that shows this.
+    async fn refuses(&self, leaf: &Leaf, above: &[&Ca]) -> (HandshakeError, String) {
+        let config = client(&self.nodes, Some((leaf, above)));
+        refused(&self.acceptor(), config).await
+    }
+}
+
+async fn refused(acceptor: &Acceptor, config: rustls::ClientConfig) -> (HandshakeError, String) {
+    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let config = Arc::new(config);
+    let (server, theirs) = tokio::join!(
+        async {
+            let (tcp, _) = tcp.accept().await.unwrap();
+            acceptor.accept(tcp).await.unwrap_err()
+        },
+        async {
+            let mut stream = connect(&config, address, "localhost").await?;
+            stream.read_u8().await
+        }
+    );
+    (server, theirs.unwrap_err().to_string())
+}
+
+fn day(offset: i64) -> time::OffsetDateTime {
+    let now = time::OffsetDateTime::from_unix_timestamp(i64::try_from(NOW).unwrap()).unwrap();
+    now + time::Duration::days(offset)
+}
+
+struct Row {
+    what: &'static str,
+    leaf: Leaf,
+    above: Vec<Ca>,
+    reason: Reason,
+    words: &'static str,
+    /// As the server tells it, and as rustls's client calls it.
+    alert: (&'static str, &'static str),
+}
+
+fn eku(usage: ExtendedKeyUsagePurpose) -> impl FnOnce(&mut CertificateParams) {
+    move |params| params.extended_key_usages = vec![usage]
+}
+
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn rows(scene: &Scene) -> Vec<Row> {
+    let nodes = &scene.nodes;
+    let mut rows = Vec::new();
+    let mut row = |what, leaf, above, reason, words, alert| {
+        rows.push(Row {
+            what,
+            leaf,
+            above,
+            reason,
+            words,
+            alert,
+        });
+    };
+    row(
+        "expired",
+        nodes.client_with("node-7", |params| params.not_after = day(-3)),
+        vec![],
+        Reason::CertificateExpired,
+        "the client's certificate `CN=node-7` expired 3 d ago",
+        ("certificate_expired", "CertificateExpired"),
+    );
+    row(
+        "not yet valid",
+        nodes.client_with("node-7", |params| params.not_before = day(3)),
+        vec![],
+        Reason::CertificateNotYetValid,
+        "the client's certificate `CN=node-7` is not valid for another 3 d: is one of the clocks \
+         wrong?",
+        ("certificate_expired", "CertificateExpired"),
+    );
+    let old = nodes.sub("Old Sub", |params| params.not_after = day(-1));
+    let under_old = old.client("node-7");
+    row(
+        "expired intermediate",
+        under_old,
+        vec![old],
+        Reason::CertificateExpired,
+        "the intermediate CA's certificate `CN=Old Sub` expired 24 h ago",
+        ("certificate_expired", "CertificateExpired"),
+    );
+    let unsent = nodes.sub("Sub", |_| {});
+    row(
+        "intermediate not sent",
+        unsent.client("node-7"),
+        vec![],
+        Reason::UnknownIssuer,
+        "no client CA named `CN=Sub` is configured and the client sent none; the bundle holds: \
+         `CN=Nodes 2026`",
+        ("unknown_ca", "UnknownCA"),
+    );
+    let stranger = Ca::new("Strangers");
+    row(
+        "another CA, sent along",
+        stranger.client("node-7"),
+        vec![stranger],
+        Reason::UnknownIssuer,
+        "the client's certificate `CN=node-7` ends at `CN=Strangers`, which signed itself and is \
+         not configured; the bundle holds: `CN=Nodes 2026`",
+        ("unknown_ca", "UnknownCA"),
+    );
+    row(
+        "CA made anew under its name",
+        Ca::new("Nodes 2026").client("node-7"),
+        vec![],
+        Reason::BadSignature,
+        "the client's certificate `CN=node-7` names `CN=Nodes 2026` as its CA, but is not signed \
+         by the key of the one that is configured: was the CA made anew under its old name?",
+        ("decrypt_error", "DecryptError"),
+    );
+    row(
+        "server's certificate",
+        nodes.client_with("node-7", eku(ExtendedKeyUsagePurpose::ServerAuth)),
+        vec![],
+        Reason::WrongPurpose,
+        "clientAuth is missing in the extended key usage of the client's certificate `CN=node-7` \
+         or of a CA above it",
+        ("unsupported_certificate", "UnsupportedCertificate"),
+    );
+    row(
+        "CA's certificate",
+        nodes.client_with("node-7", |params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }),
+        vec![],
+        Reason::CaMisuse,
+        "the client's certificate `CN=node-7` is a CA's, not a client's",
+        ("unknown_ca", "UnknownCA"),
+    );
+    let narrow = nodes.sub("Narrow", |params| {
+        params.name_constraints = Some(rcgen::NameConstraints {
+            permitted_subtrees: vec![rcgen::GeneralSubtree::DnsName("example.org".into())],
+            excluded_subtrees: vec![],
+        });
+    });
+    let outside = narrow.client_with("node-7", |params| {
+        let name = "n7.example.com".try_into().unwrap();
+        params.subject_alt_names = vec![SanType::DnsName(name)];
+    });
+    row(
+        "name constraints",
+        outside,
+        vec![narrow],
+        Reason::NameConstraints,
+        "the client's certificate `CN=node-7` has a name outside the name constraints of a CA \
+         above it",
+        ("access_denied", "AccessDenied"),
+    );
+    let last = nodes.sub("Last", |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    });
+    let beyond = last.sub("Beyond", |_| {});
+    row(
+        "path length",
+        beyond.client("node-7"),
+        vec![beyond, last],
+        Reason::PathTooLong,
+        "the path of the client's certificate `CN=node-7` is longer than the basic constraints of \
+         a CA on it allow",
+        ("unknown_ca", "UnknownCA"),
+    );
+    row(
+        "critical extension",
+        nodes.client_with("node-7", |params| {
+            let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions = vec![extension];
+        }),
+        vec![],
+        Reason::CertificateMalformed,
+        "the client's certificate `CN=node-7` or a CA above it has a critical extension that is \
+         not understood",
+        ("bad_certificate", "BadCertificate"),
+    );
+    row(
+        "hostile name",
+        nodes.client_with("node-7", |params| {
+            let san = b"\x30\x03\x82\x01\0".to_vec();
+            let extension = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], san);
+            params.custom_extensions = vec![extension];
+        }),
+        vec![],
+        Reason::CertificateMalformed,
+        "the client's certificate: the certificate has an unusable DNS name: it has a character \
+         outside visible ASCII",
+        ("bad_certificate", "BadCertificate"),
+    );
+    rows
+}
+
+#[tokio::test]
+async fn each_refused_certificate_is_explained_and_the_alert_fits() {
+    let scene = Scene::new();
+    for row in rows(&scene) {
+        let above: Vec<_> = row.above.iter().collect();
+        let (error, theirs) = scene.refuses(&row.leaf, &above).await;
+        assert_eq!(error.to_string(), row.words, "{}", row.what);
+        assert_eq!(error.reason(), row.reason, "{}", row.what);
+        assert_eq!(error.alert().as_deref(), Some(row.alert.0), "{}", row.what);
+        assert!(theirs.ends_with(row.alert.1), "{}: {theirs}", row.what);
+        assert_eq!(error.server_name(), Some("localhost"));
+        assert!(error.path().unwrap().contains("CN="), "{}", row.what);
+    }
+}
+
+#[tokio::test]
+async fn what_the_client_sent_and_the_path_attempted_are_told() {
+    let scene = Scene::new();
+    let sub = Ca::new("Root of Others").sub("Sub", |_| {});
+    let leaf = sub.client_with("node-7", |params| {
+        let name = "n7.example.org".try_into().unwrap();
+        params.subject_alt_names = vec![SanType::DnsName(name)];
+        params.serial_number = Some(vec![0x12, 0x34].into());
+        params.not_before = day(-1);
+        params.not_after = day(1);
+    });
+    let (error, _) = scene.refuses(&leaf, &[&sub]).await;
+    let path = "`CN=node-7` <- `CN=Sub` <- `CN=Root of Others` (not found)";
+    assert_eq!(error.path().as_deref(), Some(path));
+    let presented = error.presented().unwrap();
+    let fingerprint = portcullis::PeerIdentity::from_der(&leaf.der).unwrap();
+    let first = format!(
+        "[0] subject `CN=node-7` issuer `CN=Sub` serial 12:34 valid 2026-06-30T00:00:00Z to \
+         2026-07-02T00:00:00Z names [\"n7.example.org\"] sha256 {}; [1] subject `CN=Sub`",
+        fingerprint.fingerprint_hex()
+    );
+    assert!(presented.starts_with(&first), "{presented}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_besides_certificates_is_told_too() {
+    let scene = Scene::new();
+    let node = scene.nodes.client("node-7");
+    let config = || client(&scene.nodes, Some((&node, &[])));
+
+    let (error, theirs) = refused(&scene.acceptor(), client(&scene.nodes, None)).await;
+    assert_eq!(error.reason(), Reason::CertificateMissing);
+    assert!(theirs.ends_with("CertificateRequired"), "{theirs}");
+
+    let mut other_protocol = config();
+    other_protocol.alpn_protocols = vec![b"spdy/3".to_vec()];
+    let (error, theirs) = refused(&scene.acceptor(), other_protocol).await;
+    assert_eq!(error.reason(), Reason::NoCommonProtocol);
+    assert!(theirs.ends_with("NoApplicationProtocol"), "{theirs}");
+
+    let only13 = scene.builder().with_tls13_only(true).load().unwrap();
+    let old = client_at(&scene.nodes, Some((&node, &[])), &[&rustls::version::TLS12]);
+    let (error, theirs) = refused(&Acceptor::new(Watched::fixed(only13)), old).await;
+    assert_eq!(error.reason(), Reason::Version);
+    assert_eq!(error.alert().as_deref(), Some("protocol_version"));
+    assert!(theirs.ends_with("ProtocolVersion"), "{theirs}");
+
+    let distrusting = client(&Ca::new("Elsewhere"), Some((&node, &[])));
+    let (error, _) = refused(&scene.acceptor(), distrusting).await;
+    assert_eq!(error.reason(), Reason::AlertReceived);
+    assert!(
+        error.to_string().contains("does not trust this server"),
+        "{error}"
+    );
+    assert_eq!(error.alert(), None);
+}
+
+#[derive(Debug)]
+struct Thief(Arc<rustls::sign::CertifiedKey>);
+impl rustls::client::ResolvesClientCert for Thief {
+    fn resolve(
+        &self,
+        _: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_the_key_of_its_certificate_is_told_so() {
+    let scene = Scene::new();
+    let mut node = scene.nodes.client("node-7");
+    // Another's certificate with one's own key.
+    node.der = scene.nodes.client("admin").der;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = provider.key_provider.load_private_key(node.key()).unwrap();
+    let mut config = client(&scene.nodes, None);
+    let certified = rustls::sign::CertifiedKey::new(vec![node.der.clone()], key);
+    config.client_auth_cert_resolver = Arc::new(Thief(Arc::new(certified)));
+    let (error, theirs) = refused(&scene.acceptor(), config).await;
+    assert_eq!(error.reason(), Reason::NoProofOfKey);
+    assert_eq!(error.alert().as_deref(), Some("decrypt_error"));
+    assert!(theirs.ends_with("DecryptError"), "{theirs}");
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_told_by_what_it_is() {
+    let scene = Scene::new();
+    for (bytes, reason) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], Reason::NotTls),
+        (b"", Reason::Closed),
+        (b"\x16\x03\x01", Reason::Closed),
+        (
+            b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",
+            Reason::ProtocolViolation,
+        ),
+    ] {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let mut theirs = TcpStream::connect(address).await.unwrap();
+        theirs.write_all(bytes).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        let (ours, _) = tcp.accept().await.unwrap();
+        let error = scene.acceptor().accept(ours).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{bytes:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_bundle_in_the_explanation_is_bounded() {
+    let files = Files::new();
+    let cas: Vec<_> = (0..40).map(|at| Ca::new(&format!("CA {at}"))).collect();
+    let bundle: String = cas.iter().map(|ca| ca.pem.as_str()).collect();
+    let bundle = files.put("ca.crt", bundle);
+    let server = cas[0].server(&["localhost"]);
+    let builder = files.server(&server);
+    let material = builder.require_client_certificates(ClientCas::new([bundle]));
+    let acceptor = Acceptor::new(Watched::fixed(material.load().unwrap()));
+    let stranger = Ca::new("Strangers").client(&"x".repeat(60));
+    let config = client(&cas[0], Some((&stranger, &[])));
+    let (error, _) = refused(&acceptor, config).await;
+    assert!(
+        error.to_string().ends_with("`CN=CA 9` and 30 more"),
+        "{error}"
+    );
+}
