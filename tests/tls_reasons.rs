@@ -320,32 +320,13 @@ async fn what_is_wrong_besides_certificates_is_told_too() {
     assert_eq!(error.alert(), None);
 }
 
-#[derive(Debug)]
-struct Thief(Arc<rustls::sign::CertifiedKey>);
-impl rustls::client::ResolvesClientCert for Thief {
-    fn resolve(
-        &self,
-        _: &[&[u8]],
-        _: &[rustls::SignatureScheme],
-    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        Some(Arc::clone(&self.0))
-    }
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
 #[tokio::test]
 async fn a_client_without_the_key_of_its_certificate_is_told_so() {
     let scene = Scene::new();
     let mut node = scene.nodes.client("node-7");
     // Another's certificate with one's own key.
     node.der = scene.nodes.client("admin").der;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let key = provider.key_provider.load_private_key(node.key()).unwrap();
-    let mut config = client(&scene.nodes, None);
-    let certified = rustls::sign::CertifiedKey::new(vec![node.der.clone()], key);
-    config.client_auth_cert_resolver = Arc::new(Thief(Arc::new(certified)));
+    let config = client(&scene.nodes, Some((&node, &[])));
     let (error, theirs) = refused(&scene.acceptor(), config).await;
     assert_eq!(error.reason(), Reason::NoProofOfKey);
     assert_eq!(error.alert().as_deref(), Some("decrypt_error"));

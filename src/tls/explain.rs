@@ -1,6 +1,8 @@
 use std::fmt::Write as _;
 
 use rustls::pki_types::CertificateDer;
+#[cfg(feature = "crl")]
+use rustls::pki_types::UnixTime;
 use webpki::Error as E;
 
 use super::rejection::{Cause, Rejection};
@@ -19,10 +21,52 @@ pub(super) fn words(rejection: &Rejection) -> String {
         Cause::Identity(error) => format!("{}: {error}", leaf(rejection)),
         Cause::Path(error) => path_words(rejection, error),
         #[cfg(feature = "crl")]
-        Cause::Revocation(verdict) => format!("{}: {verdict}", leaf(rejection)),
+        Cause::Revocation(verdict) => revocation_words(rejection, verdict),
         #[cfg(feature = "crl")]
         Cause::RevocationPath(error) => format!("{}: {error}", leaf(rejection)),
     }
+}
+
+#[cfg(feature = "crl")]
+fn revocation_words(rejection: &Rejection, verdict: &crate::crl::Verdict) -> String {
+    use crate::crl::{Revoked, Verdict};
+    match verdict {
+        Verdict::Revoked(Revoked {
+            serial,
+            date,
+            reason,
+            crl_number,
+            ..
+        }) => {
+            let (whose, issuer) = of_serial(rejection, serial);
+            let date = time::date(time::system(UnixTime::since_unix_epoch(
+                std::time::Duration::from_secs(*date),
+            )));
+            let number = crl_number.as_deref().unwrap_or("without a number");
+            format!("{whose} was revoked on {date} ({reason}) by CRL {number} of `{issuer}`")
+        }
+        Verdict::Unknown(unknown) => {
+            let (whose, issuer) = of_serial(rejection, &unknown.serial);
+            let cause = unknown.cause;
+            format!("whether {whose} is revoked by `{issuer}` is unknown: {cause}")
+        }
+        other => format!("{}: {other}", leaf(rejection)),
+    }
+}
+
+/// The sent certificate with this serial number in hexadecimal, and its issuer.
+#[cfg(feature = "crl")]
+fn of_serial(rejection: &Rejection, serial: &str) -> (String, String) {
+    let plain = |serial: &str| {
+        let digits = serial.replace(':', "").to_ascii_lowercase();
+        digits.trim_start_matches('0').to_owned()
+    };
+    let has_it = |one: &PeerIdentity| plain(one.serial()) == plain(serial);
+    let sent = rejection.chain.iter();
+    let found = sent.filter_map(|der| PeerIdentity::from_der(der).ok());
+    let issuer = found.into_iter().find(has_it);
+    let issuer = issuer.map_or_else(String::new, |one| clip(one.issuer()).into_owned());
+    (by(rejection, has_it), issuer)
 }
 
 /// Each certificate that the client sent.

@@ -1,4 +1,8 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rustls::ServerConfig;
+use rustls::server::ProducesTickets;
 
 use super::builder::Settings;
 use super::provider;
@@ -13,6 +17,80 @@ pub(super) fn install(settings: &Settings, config: &mut ServerConfig) {
     let ticketer = provider::ticketer();
     config.session_storage = provider::session_storage(ticketer.is_some(), 1_024);
     if let Some(ticketer) = ticketer {
-        config.ticketer = ticketer;
+        config.ticketer = Arc::new(Tickets {
+            world: World {
+                #[cfg(feature = "crl")]
+                revocation: settings.revocation.clone(),
+            },
+            current: Mutex::new((0, ticketer)),
+        });
+    }
+}
+
+/// Ticket keys that are thrown away when the CRLs change, so that a client which was revoked makes
+/// a full handshake and is told so by its alert; at a resumption there is none to send.
+struct Tickets {
+    world: World,
+    current: Mutex<(u64, Arc<dyn ProducesTickets>)>,
+}
+
+/// What tickets depend on besides the configuration that they are part of.
+struct World {
+    #[cfg(feature = "crl")]
+    revocation: Option<crate::crl::Revocation>,
+}
+
+impl World {
+    #[cfg(feature = "crl")]
+    fn generation(&self) -> u64 {
+        let revocation = self.revocation.as_ref();
+        revocation.map_or(0, |revocation| revocation.lists().generation())
+    }
+
+    #[cfg(not(feature = "crl"))]
+    #[allow(clippy::unused_self, reason = "nothing changes without CRLs")]
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+impl Tickets {
+    fn current(&self) -> Arc<dyn ProducesTickets> {
+        let generation = self.world.generation();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != generation {
+            // Generations begin at 1: the first keys have opened no ticket yet.
+            if current.0 != 0
+                && let Some(ticketer) = provider::ticketer()
+            {
+                current.1 = ticketer;
+            }
+            current.0 = generation;
+        }
+        Arc::clone(&current.1)
+    }
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.current().lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.current().encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.current().decrypt(cipher)
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tickets").finish_non_exhaustive()
     }
 }

@@ -235,7 +235,7 @@ pub fn client_at(
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusts.der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
@@ -244,7 +244,11 @@ pub fn client_at(
         Some((leaf, above)) => {
             let chain = std::iter::once(leaf.der.clone());
             let chain = chain.chain(above.iter().map(|ca| ca.der.clone())).collect();
-            builder.with_client_auth_cert(chain, leaf.key()).unwrap()
+            // Not through the builder, which refuses to show what a server should refuse.
+            let key = provider.key_provider.load_private_key(leaf.key()).unwrap();
+            let certified = rustls::sign::CertifiedKey::new(chain, key);
+            let resolver = rustls::sign::SingleCertAndKey::from(certified);
+            builder.with_client_cert_resolver(Arc::new(resolver))
         }
     }
 }

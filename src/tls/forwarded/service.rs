@@ -106,13 +106,14 @@ fn on_behalf<B>(request: &Request<B>, client: Client, material: &Material) -> Co
     if let Some(tls) = Connection::of(extensions).and_then(Connection::tls) {
         builder = builder.tls(tls.clone());
     }
+    #[cfg(not(feature = "crl"))]
     let _ = material;
     match client {
         Client::Nobody => {}
         Client::Vouched(identity) => builder = builder.identity(identity),
         Client::Verified(verified) => {
             builder = builder.identity(verified.identity.clone());
-            #[cfg(any())]
+            #[cfg(feature = "crl")]
             if let Some(revocation) = material.verifier.as_ref().and_then(|v| v.revocation()) {
                 builder = builder.state(revocation.track(verified.path.clone()));
             }
