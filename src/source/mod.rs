@@ -37,6 +37,7 @@ mod client_addr;
 mod forwarded;
 mod forwarded_layer;
 mod layer;
+mod network_policy;
 mod networks;
 mod service;
 
@@ -45,5 +46,6 @@ pub(crate) use client_addr::SocketPeer;
 pub use forwarded::ForwardedHeader;
 pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
+pub use network_policy::{NetworkPolicy, NetworkPolicyError};
 pub use networks::{NetworkSet, Networks};
 pub use service::Source;

@@ -75,6 +75,17 @@ impl NetworkSet {
         }
     }
 
+    /// Whether all of the network is in one of these.
+    pub fn covers(&self, network: IpNet) -> bool {
+        match network {
+            IpNet::V4(network) => self.v4.is_covered(&network),
+            IpNet::V6(network) => match mapped(network) {
+                Some(network) => self.v4.is_covered(&network),
+                None => self.v6.is_covered(&network),
+            },
+        }
+    }
+
     /// Whether there is no network.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()

@@ -1,0 +1,47 @@
+//! The operator's tool.
+//!
+//! ```text
+//! cargo run --example portcullisctl -- explain --config gate.toml --as token:ci GET /v2/team/app/manifests/v1
+//! cargo run --example portcullisctl -- network-policy --config gate.toml --name mirror --pods app=mirror
+//! ```
+
+mod explain;
+mod network_policy;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "portcullisctl", about = "Asks and prepares what a gate does")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says whether a request would be allowed, which rule decides, and why the others do not
+    Explain(explain::Explain),
+    /// Prints a Kubernetes `NetworkPolicy` that lets the same networks in as `[source]` does
+    NetworkPolicy(network_policy::Print),
+}
+
+/// What a command ends with: yes or no, by 0 or 1; 2 is for errors.
+type Answer = Result<bool, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let answer = match Cli::parse().command {
+        Command::Explain(command) => command.run(),
+        Command::NetworkPolicy(command) => command.run(),
+    };
+    match answer {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("portcullisctl: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,47 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use portcullis::config::Config;
+use portcullis::source::{NetworkPolicy, Networks};
+
+use crate::Answer;
+
+#[derive(Args)]
+pub(crate) struct Print {
+    /// The configuration of the gate
+    #[arg(long)]
+    config: PathBuf,
+    /// The policy's name
+    #[arg(long, default_value = "portcullis")]
+    name: String,
+    /// The policy's namespace
+    #[arg(long)]
+    namespace: Option<String>,
+    /// A label of the gate's pods, as in `app=mirror`
+    #[arg(long = "pods", required = true)]
+    labels: Vec<String>,
+    /// A port of the gate's; without one, every port
+    #[arg(long = "port")]
+    ports: Vec<u16>,
+}
+
+impl Print {
+    pub(crate) fn run(self) -> Answer {
+        let config = Config::load(&self.config)?;
+        let section = config
+            .source
+            .ok_or("the configuration has no [source]: every network may ask")?;
+        let networks = match section.allow {
+            Some(allow) => Networks::allow(allow),
+            None => Networks::allow_all(),
+        };
+        let networks = networks.and_deny(section.deny);
+        let labels = self.labels.iter().map(String::as_str);
+        let mut policy = NetworkPolicy::new(&self.name, labels, &networks)?.on_ports(self.ports);
+        if let Some(namespace) = &self.namespace {
+            policy = policy.in_namespace(namespace)?;
+        }
+        print!("{policy}");
+        Ok(true)
+    }
+}

@@ -1,0 +1,245 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::{NetworkSet, Networks};
+
+/// A Kubernetes `NetworkPolicy` (networking.k8s.io/v1) that lets the same networks in as
+/// [`Networks`] does, so that the cluster turns the others away before the gate has to. `Display` is
+/// its YAML.
+///
+/// It judges the address that arrives at the pod: behind a load balancer that hides clients, only
+/// the gate can tell them apart.
+#[derive(Clone, Debug)]
+pub struct NetworkPolicy {
+    name: String,
+    namespace: Option<String>,
+    selector: BTreeMap<String, String>,
+    ports: Vec<u16>,
+    blocks: Vec<Block>,
+}
+
+/// A name that Kubernetes would not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkPolicyError {
+    /// Not a DNS label or subdomain (RFC 1123).
+    #[error("{0:?} is no Kubernetes name: lower-case letters, digits, `-` and `.`")]
+    Name(String),
+    /// Not a label.
+    #[error("{0:?} is no label: write it as in \"app=mirror\"")]
+    Label(String),
+    /// No pods, or all of the namespace: probably not meant.
+    #[error("there is no selector: write which pods it is about, as in \"app=mirror\"")]
+    NoSelector,
+}
+
+/// An `ipBlock`.
+#[derive(Clone, Debug)]
+struct Block {
+    network: IpNet,
+    except: Vec<IpNet>,
+}
+
+impl NetworkPolicy {
+    /// The policy of this name for the pods that have these labels, each as `key=value`.
+    ///
+    /// # Errors
+    /// What Kubernetes would not take.
+    pub fn new<'a>(
+        name: &str,
+        selector: impl IntoIterator<Item = &'a str>,
+        networks: &Networks,
+    ) -> Result<Self, NetworkPolicyError> {
+        let selector: BTreeMap<_, _> = selector
+            .into_iter()
+            .map(|text| label(text).ok_or_else(|| NetworkPolicyError::Label(text.to_owned())))
+            .collect::<Result<_, _>>()?;
+        if selector.is_empty() {
+            return Err(NetworkPolicyError::NoSelector);
+        }
+        Ok(Self {
+            name: named(name)?,
+            namespace: None,
+            selector,
+            ports: Vec::new(),
+            blocks: blocks(networks),
+        })
+    }
+
+    /// In this namespace. Default: where it is applied.
+    ///
+    /// # Errors
+    /// A name that Kubernetes would not take.
+    pub fn in_namespace(mut self, namespace: &str) -> Result<Self, NetworkPolicyError> {
+        self.namespace = Some(named(namespace)?);
+        Ok(self)
+    }
+
+    /// For these TCP ports. Default: every port.
+    pub fn on_ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.ports.extend(ports);
+        self
+    }
+}
+
+fn blocks(networks: &Networks) -> Vec<Block> {
+    let everything = || {
+        ["0.0.0.0/0", "::/0"]
+            .into_iter()
+            .filter_map(|net| net.parse().ok())
+    };
+    let allowed: Vec<IpNet> = match networks.allowed() {
+        Some(allowed) => allowed.iter().collect(),
+        None => everything().collect(),
+    };
+    let denied: Vec<IpNet> = networks.denied().iter().collect();
+    let denied_set: NetworkSet = denied.iter().copied().collect();
+    allowed
+        .into_iter()
+        .filter(|network| !denied_set.covers(*network))
+        .map(|network| Block {
+            network,
+            except: denied
+                .iter()
+                .copied()
+                .filter(|denied| network.contains(denied))
+                .collect(),
+        })
+        .collect()
+}
+
+fn named(name: &str) -> Result<String, NetworkPolicyError> {
+    let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    if name.len() <= 253
+        && bytes.iter().copied().all(known)
+        && ends(bytes.first())
+        && ends(bytes.last())
+    {
+        return Ok(name.to_owned());
+    }
+    Err(NetworkPolicyError::Name(name.to_owned()))
+}
+
+fn label(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.split_once('=')?;
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let key_known = |byte: u8| known(byte) || byte == b'/';
+    let fits = !key.is_empty() && key.bytes().all(key_known) && value.bytes().all(known);
+    fits.then(|| (key.to_owned(), value.to_owned()))
+}
+
+impl fmt::Display for NetworkPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "apiVersion: networking.k8s.io/v1")?;
+        writeln!(f, "kind: NetworkPolicy")?;
+        writeln!(f, "metadata:")?;
+        writeln!(f, "  name: \"{}\"", self.name)?;
+        if let Some(namespace) = &self.namespace {
+            writeln!(f, "  namespace: \"{namespace}\"")?;
+        }
+        writeln!(f, "spec:")?;
+        writeln!(f, "  podSelector:")?;
+        writeln!(f, "    matchLabels:")?;
+        for (key, value) in &self.selector {
+            writeln!(f, "      \"{key}\": \"{value}\"")?;
+        }
+        writeln!(f, "  policyTypes: [Ingress]")?;
+        if self.blocks.is_empty() {
+            return writeln!(f, "  ingress: []");
+        }
+        writeln!(f, "  ingress:")?;
+        writeln!(f, "    - from:")?;
+        for block in &self.blocks {
+            writeln!(f, "        - ipBlock:")?;
+            writeln!(f, "            cidr: \"{}\"", block.network)?;
+            if !block.except.is_empty() {
+                writeln!(f, "            except:")?;
+            }
+            for network in &block.except {
+                writeln!(f, "              - \"{network}\"")?;
+            }
+        }
+        if !self.ports.is_empty() {
+            writeln!(f, "      ports:")?;
+        }
+        for port in &self.ports {
+            writeln!(f, "        - protocol: TCP")?;
+            writeln!(f, "          port: {port}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_cluster_lets_in_whom_the_gate_lets_in() {
+        let networks = Networks::allow(nets(&["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]))
+            .and_deny(nets(&["10.9.0.0/16", "192.0.0.0/16", "198.51.100.0/24"]));
+        let policy = NetworkPolicy::new("mirror", ["app=mirror"], &networks).unwrap();
+        let policy = policy.in_namespace("registry").unwrap().on_ports([5000]);
+        assert_eq!(
+            policy.to_string(),
+            r#"apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: "mirror"
+  namespace: "registry"
+spec:
+  podSelector:
+    matchLabels:
+      "app": "mirror"
+  policyTypes: [Ingress]
+  ingress:
+    - from:
+        - ipBlock:
+            cidr: "10.0.0.0/8"
+            except:
+              - "10.9.0.0/16"
+        - ipBlock:
+            cidr: "2001:db8::/32"
+      ports:
+        - protocol: TCP
+          port: 5000
+"#
+        );
+    }
+
+    #[test]
+    fn nobody_and_everybody_are_told_apart() {
+        let yaml = |networks| {
+            let policy = NetworkPolicy::new("m", ["app=m"], &networks).unwrap();
+            policy.to_string()
+        };
+        assert!(yaml(Networks::allow([])).ends_with("  ingress: []\n"));
+        let all = yaml(Networks::allow_all().and_deny(nets(&["10.0.0.0/8"])));
+        assert!(all.contains("\"0.0.0.0/0\"\n            except:\n              - \"10.0.0.0/8\""));
+        assert!(all.contains("\"::/0\""));
+    }
+
+    #[test]
+    fn what_kubernetes_would_not_take_is_an_error() {
+        let networks = Networks::allow_all();
+        let new = |name, selector| NetworkPolicy::new(name, selector, &networks);
+        for name in ["", "-a", "A", "a b", "a\"\n", "a."] {
+            assert!(new(name, vec!["app=m"]).is_err(), "{name:?}");
+        }
+        for label in ["app", "=x", "a\"=b", "a=b\nc", "a=b c"] {
+            assert!(new("m", vec![label]).is_err(), "{label:?}");
+        }
+        assert_eq!(
+            new("m", vec![]).unwrap_err(),
+            NetworkPolicyError::NoSelector
+        );
+    }
+}
