@@ -32,6 +32,7 @@
 //! | `crl` | certificate revocation lists |
 //! | `policy` | an access policy over OCI routes |
 //! | `rate` | byte-rate limits |
+//! | `redis` | total rates that replicas share through Redis or Valkey |
 //! | `config` | the configuration file |
 //! | `metrics` | counters and gauges through the `metrics` facade |
 //! | `json-log` | a fast JSON format for `tracing-subscriber` |

@@ -65,6 +65,7 @@ pub(super) fn admit(
     let now = Instant::now();
     if replayable {
         for rule in &compiled.rules {
+            check_lease(rule)?;
             check_quota(engine, rule, subject, &compiled.limits)?;
         }
         for (rule, lane) in compiled.shedding(subject, now) {
@@ -116,6 +117,17 @@ fn check_quota(
                 limit: Arc::clone(&rule.limit.name),
             });
         }
+    }
+    Ok(())
+}
+
+/// Fail closed, if the operator chose so: nobody can say what is left of the fleet's rate.
+fn check_lease(rule: &Rule) -> Result<(), Denied> {
+    if rule.lease.as_ref().is_some_and(|lease| lease.is_refusing()) {
+        return Err(Denied {
+            refusal: Refusal::Unavailable,
+            limit: Arc::clone(&rule.limit.name),
+        });
     }
     Ok(())
 }

@@ -6,12 +6,17 @@ use tokio::time::Instant;
 
 use crate::Watched;
 
+#[cfg(feature = "redis")]
+use super::Fleet;
 use super::clock::{Line, credit};
 use super::gate::Terms;
 use super::keys::Gates;
+use super::lease::Lease;
 use super::pacer::{Lane, Meter};
 use super::quota::{Calendar, Usage};
 use super::scheduler::Claim;
+#[cfg(feature = "redis")]
+use super::subject::Charged;
 use super::subject::Subject;
 use super::{Direction, Exempt, Key, Limit, Limits};
 
@@ -41,6 +46,7 @@ pub(super) struct Rule {
     pub(super) terms: Option<Terms>,
     pub(super) gates: Arc<Gates>,
     pub(super) usage: Option<Arc<Usage>>,
+    pub(super) lease: Option<Arc<Lease>>,
     ceilings: HashMap<Box<str>, Ceiling>,
 }
 
@@ -145,7 +151,10 @@ impl Compiled {
 
     /// The gates of one limit.
     pub(super) fn lanes_of(&self, rule: &Rule, subject: &Subject, now: Instant) -> Vec<Lane> {
-        let Some(terms) = rule.terms else {
+        if let Some(lease) = &rule.lease {
+            lease.start();
+        }
+        let Some(terms) = rule.terms() else {
             return Vec::new();
         };
         if rule.limit.key == Key::Stream {
@@ -158,7 +167,8 @@ impl Compiled {
                 lanes.push(Lane::new(gates, claim.key, *terms, claim, now));
             }
             let key = rule.gates.key(charged);
-            lanes.push(Lane::new(&rule.gates, key, terms, claim, now));
+            let lane = Lane::new(&rule.gates, key, terms, claim, now);
+            lanes.push(lane.with_lease(rule.lease.clone()));
         }
         lanes
     }
@@ -201,6 +211,7 @@ impl Rule {
             let old = old.and_then(|old| old.usage.clone());
             old.unwrap_or_else(|| Arc::new(Usage::new(keys)))
         });
+        let lease = leased(limit, terms, &gates, old, now);
         let mut ceilings = HashMap::new();
         if let Some(share) = &limit.share {
             let named = share.tenants.iter().map(|(name, tenant)| (&**name, tenant));
@@ -216,7 +227,16 @@ impl Rule {
             terms,
             gates,
             usage,
+            lease,
             ceilings,
+        }
+    }
+
+    /// The rate in force.
+    pub(super) fn terms(&self) -> Option<Terms> {
+        match &self.lease {
+            Some(lease) => Some(lease.terms()),
+            None => self.terms,
         }
     }
 
@@ -266,6 +286,50 @@ impl Ceiling {
             gates,
         }
     }
+}
+
+/// The lease of a limit that others share; the old one, if it is of the same rate and server.
+#[cfg(feature = "redis")]
+fn leased(
+    limit: &Limit,
+    terms: Option<Terms>,
+    gates: &Gates,
+    old: Option<&Arc<Rule>>,
+    now: Instant,
+) -> Option<Arc<Lease>> {
+    let (fleet, terms) = (limit.fleet.as_ref()?, terms?);
+    let old = old.filter(|old| old.limit.fleet.as_ref().map(Fleet::id) == Some(fleet.id()));
+    let same = |old: &&Arc<Rule>| {
+        old.limit.rate == limit.rate
+            && old.limit.burst() == limit.burst()
+            && old.limit.share.is_some() == limit.share.is_some()
+    };
+    if let Some(lease) = old.filter(same).and_then(|old| old.lease.clone()) {
+        return Some(lease);
+    }
+    let sent = old
+        .and_then(|old| old.lease.as_ref())
+        .map_or(0, |lease| lease.total());
+    let key = gates.key(Charged::Total);
+    let gate = gates.gate(key, Some(&terms), terms.line.position(now));
+    let before = Terms {
+        line: terms.line.at_rate((terms.line.rate() / 8).max(1), now),
+        ..terms
+    };
+    let (fleet, limit) = (fleet.clone(), limit.clone());
+    let start = move |lease| super::fleet::keep(fleet, &limit, lease);
+    Some(Arc::new(Lease::new(before, gate, sent, Box::new(start))))
+}
+
+#[cfg(not(feature = "redis"))]
+fn leased(
+    _: &Limit,
+    _: Option<Terms>,
+    _: &Gates,
+    _: Option<&Arc<Rule>>,
+    _: Instant,
+) -> Option<Arc<Lease>> {
+    None
 }
 
 fn terms(rate: u64, burst: u64, shared: bool, old: Option<Terms>, now: Instant) -> Terms {

@@ -63,6 +63,13 @@ pub enum LimitsError {
         /// Which limit.
         limit: Arc<str>,
     },
+    /// A limit that replicas share is not a total rate.
+    #[cfg(feature = "redis")]
+    #[error("limit {limit:?}: only a rate by total can be shared with a fleet")]
+    FleetKey {
+        /// Which limit.
+        limit: Arc<str>,
+    },
     /// A share cannot be by the limit's own key, nor by total or stream.
     #[error(
         "limit {limit:?}: a share is by group, principal, source, repository, registry or \

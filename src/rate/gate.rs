@@ -80,6 +80,14 @@ impl Gate {
         &self.streams
     }
 
+    /// How many streams have had to wait here and are still under way, and whether one waits now.
+    #[cfg(feature = "redis")]
+    pub(super) fn load(&self) -> (usize, bool) {
+        let guard = self.lock();
+        let streams = guard.as_ref().map_or(0, |queue| queue.scheduler.streams());
+        (streams, self.waiting.load(Ordering::Relaxed) > 0)
+    }
+
     /// How many bytes a stream asks for at a time: 10 ms of what it would get, so that it is smooth,
     /// but 1 ms of what all get, so that many streams do not make many timers, and no more than 2 s
     /// of what it would get, so that every client sees progress.
@@ -165,6 +173,11 @@ impl Gate {
             return;
         }
         self.clock.give_back(bytes);
+        self.kick();
+    }
+
+    /// Has somebody who waits look again.
+    pub(super) fn kick(&self) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             let waker = self.lock().as_ref().and_then(|queue| queue.any_waker());
             waker.into_iter().for_each(Waker::wake);

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::Principal;
 use crate::identity::Method;
 
+#[cfg(feature = "redis")]
+use super::Fleet;
 use super::{Exempt, LimitsError, Quota, Share, Shed};
 
 /// The highest rate that a [`Limit`] takes, in bytes per second.
@@ -48,6 +50,8 @@ pub struct Limit {
     pub(super) shed: Option<Shed>,
     pub(super) max_streams: Option<u32>,
     pub(super) quota: Option<Quota>,
+    #[cfg(feature = "redis")]
+    pub(super) fleet: Option<Fleet>,
 }
 
 /// What a limit, or a tenant of a share, is one of.
@@ -230,6 +234,8 @@ impl Limit {
             shed: None,
             max_streams: None,
             quota: None,
+            #[cfg(feature = "redis")]
+            fleet: None,
         }
     }
 
@@ -283,6 +289,14 @@ impl Limit {
         self
     }
 
+    /// Shares the rate with all replicas that have a limit of this name at the same server. Only for
+    /// a total.
+    #[cfg(feature = "redis")]
+    pub fn with_fleet(mut self, fleet: &Fleet) -> Self {
+        self.fleet = Some(fleet.clone());
+        self
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
@@ -318,6 +332,10 @@ impl Limit {
         }
         if self.max_streams == Some(0) || self.quota.is_some_and(|quota| quota.bytes == 0) {
             return Err(LimitsError::Zero { limit: limit() });
+        }
+        #[cfg(feature = "redis")]
+        if self.fleet.is_some() && (self.key != Key::Total || self.rate.is_none()) {
+            return Err(LimitsError::FleetKey { limit: limit() });
         }
         if self.key == Key::Stream && (self.quota.is_some() || self.max_streams.is_some()) {
             return Err(LimitsError::StreamOnlyRate { limit: limit() });

@@ -53,12 +53,15 @@ mod body;
 mod clock;
 mod engine;
 mod error;
+#[cfg(feature = "redis")]
+mod fleet;
 mod future;
 mod gate;
 mod headers;
 mod keyed;
 mod keys;
 mod layer;
+mod lease;
 mod limits;
 mod options;
 mod pacer;
@@ -70,6 +73,8 @@ mod subject;
 pub use body::{Body, BodyError};
 pub use clock::{Clock, Line};
 pub use error::LimitsError;
+#[cfg(feature = "redis")]
+pub use fleet::{Fleet, FleetError, Unreachable};
 pub use future::ResponseFuture;
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;

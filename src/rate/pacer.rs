@@ -12,6 +12,7 @@ use crate::audit::{Cut, Record};
 use super::engine::Engine;
 use super::gate::{Gate, Seat, Terms};
 use super::keys::Gates;
+use super::lease::Lease;
 use super::quota::Usage;
 use super::scheduler::Claim;
 use super::subject::Subject;
@@ -51,6 +52,7 @@ pub(super) struct Lane {
     claim: Claim,
     seat: Seat,
     holds: u64,
+    lease: Option<Arc<Lease>>,
 }
 
 /// A quota that a body is counted in.
@@ -127,6 +129,9 @@ impl Pacer {
         }
         for lane in &mut self.lanes {
             lane.holds -= bytes;
+            if let Some(lease) = &lane.lease {
+                lease.sent(bytes);
+            }
         }
         if let Some(progress) = &mut self.progress {
             progress.sent(bytes);
@@ -286,6 +291,7 @@ impl Lane {
             claim,
             seat: Seat::default(),
             holds: 0,
+            lease: None,
         }
     }
 
@@ -299,7 +305,14 @@ impl Lane {
             claim: Claim::default(),
             seat: Seat::default(),
             holds: 0,
+            lease: None,
         }
+    }
+
+    /// With a rate that changes by itself.
+    pub(super) fn with_lease(mut self, lease: Option<Arc<Lease>>) -> Self {
+        self.lease = lease;
+        self
     }
 
     fn turn(&self) -> u64 {
@@ -313,6 +326,9 @@ impl Lane {
     fn take(&mut self, cx: &mut Context<'_>, turn: u64, now: Instant) -> Result<(), Duration> {
         if self.holds >= turn && !self.seat.is_asking() {
             return Ok(());
+        }
+        if let Some(lease) = &self.lease {
+            self.terms = lease.terms();
         }
         let missing = turn.saturating_sub(self.holds).max(1);
         if !self.seat.is_asking() && self.gate.pass(missing, &self.terms, now) {

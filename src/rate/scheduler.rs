@@ -180,6 +180,12 @@ impl Scheduler {
         self.streams.is_empty()
     }
 
+    /// How many streams are here, waiting or not.
+    #[cfg(feature = "redis")]
+    pub(super) fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// How many streams wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting

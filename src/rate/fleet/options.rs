@@ -1,0 +1,103 @@
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A Redis or Valkey server through which replicas share limits. `Clone` costs an `Arc`.
+///
+/// Each replica reports a few times a second what it sent, and gets its part of the rate by what it
+/// and the others ask for: a lease. No body ever waits for the network.
+#[derive(Clone)]
+pub struct Fleet {
+    pub(super) client: redis::Client,
+    pub(super) prefix: Arc<str>,
+    pub(super) replica: Arc<str>,
+    pub(super) unreachable: Unreachable,
+    pub(super) period: Duration,
+}
+
+/// What becomes of a limit while its server does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// Each replica goes on with its last part; before it had one, with an eighth of the rate.
+    #[default]
+    Local,
+    /// There is no limit.
+    Open,
+    /// Requests are refused, and transfers under way stand until the server is back.
+    Refuse,
+}
+
+/// Why a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FleetError {
+    /// The URL is not one of Redis. It is not shown, since it may hold a password.
+    #[error("the URL of the fleet's server is not one of Redis, such as redis://host:6379/0")]
+    Url,
+    /// The period is not between 10 ms and 10 s.
+    #[error("the fleet's period of {0:?} is not between 10 ms and 10 s")]
+    Period(Duration),
+}
+
+impl Fleet {
+    /// The server at this URL (`redis://[user:password@]host[:port][/database]`). Connects when the
+    /// first body passes, and again whenever the connection is lost.
+    ///
+    /// # Errors
+    /// The URL is malformed.
+    pub fn new(url: &str) -> Result<Self, FleetError> {
+        let state = RandomState::new();
+        let replica = format!("{:016x}{:016x}", state.hash_one(1), state.hash_one(2));
+        Ok(Self {
+            client: redis::Client::open(url).map_err(|_| FleetError::Url)?,
+            prefix: "portcullis".into(),
+            replica: replica.into(),
+            unreachable: Unreachable::default(),
+            period: Duration::from_millis(100),
+        })
+    }
+
+    /// Equal for clones, and for nothing else.
+    pub(in crate::rate) fn id(&self) -> (&str, &str) {
+        (&self.replica, &self.prefix)
+    }
+
+    /// Puts this before the names of keys. Replicas share what has one prefix. Default:
+    /// `portcullis`.
+    pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// What an unreachable server means. Default: [`Unreachable::Local`].
+    pub fn with_unreachable(mut self, unreachable: Unreachable) -> Self {
+        self.unreachable = unreachable;
+        self
+    }
+
+    /// How often leases are renewed. Default: 100 ms.
+    ///
+    /// # Errors
+    /// Less than 10 ms or more than 10 s.
+    pub fn with_period(mut self, period: Duration) -> Result<Self, FleetError> {
+        if period < Duration::from_millis(10) || period > Duration::from_secs(10) {
+            return Err(FleetError::Period(period));
+        }
+        self.period = period;
+        Ok(self)
+    }
+}
+
+impl fmt::Debug for Fleet {
+    // Without the client, whose URL may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet")
+            .field("prefix", &self.prefix)
+            .field("replica", &self.replica)
+            .field("unreachable", &self.unreachable)
+            .field("period", &self.period)
+            .finish_non_exhaustive()
+    }
+}

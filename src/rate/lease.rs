@@ -1,0 +1,106 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+
+use super::gate::{Gate, Terms};
+
+/// A rate that others share, as far as it is this process's now.
+#[derive(Debug)]
+pub(super) struct Lease {
+    terms: ArcSwap<Terms>,
+    sent: AtomicU64,
+    refusing: AtomicBool,
+    gate: Arc<Gate>,
+    starter: Starter,
+}
+
+/// What begins to keep the lease, once there is a request and with it a runtime.
+struct Starter(OnceLock<()>, Mutex<Option<Start>>);
+
+type Start = Box<dyn FnOnce(Weak<Lease>) + Send>;
+
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "only a fleet makes leases")
+)]
+impl Lease {
+    pub(super) fn new(terms: Terms, gate: Arc<Gate>, sent: u64, start: Start) -> Self {
+        Self {
+            starter: Starter(OnceLock::new(), Mutex::new(Some(start))),
+            terms: ArcSwap::from_pointee(terms),
+            sent: AtomicU64::new(sent),
+            refusing: AtomicBool::new(false),
+            gate,
+        }
+    }
+
+    /// Begins to keep the lease, if nobody does.
+    pub(super) fn start(self: &Arc<Self>) {
+        self.starter.0.get_or_init(|| {
+            let start = self
+                .starter
+                .1
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(start) = start {
+                start(Arc::downgrade(self));
+            }
+        });
+    }
+
+    /// The rate as it is now.
+    pub(super) fn terms(&self) -> Terms {
+        **self.terms.load()
+    }
+
+    /// Counts bytes as sent.
+    pub(super) fn sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether nothing may begin, because nobody can say what is left.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Lease {
+    /// How many bytes were sent so far.
+    pub(super) fn total(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How many streams are here, and whether one waits.
+    pub(super) fn load(&self) -> (usize, bool) {
+        self.gate.load()
+    }
+
+    /// Goes on at another rate.
+    pub(super) fn set(&self, rate: u64, burst: u64, now: tokio::time::Instant) {
+        let terms = self.terms();
+        self.refusing.store(false, Ordering::Relaxed);
+        self.terms.store(Arc::new(Terms {
+            line: terms.line.at_rate(rate.max(1), now),
+            burst,
+            shared: terms.shared,
+        }));
+        // Whoever waits has set a timer by the old rate.
+        self.gate.kick();
+    }
+
+    /// Lets nothing begin, and what is under way all but stand.
+    pub(super) fn refuse(&self, now: tokio::time::Instant) {
+        self.set(1, 1, now);
+        self.refusing.store(true, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Starter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
