@@ -7,6 +7,10 @@ use arc_swap::ArcSwap;
 use super::gate::{Gate, Terms};
 
 /// A rate that others share, as far as it is this process's now.
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "only a fleet makes leases")
+)]
 #[derive(Debug)]
 pub(super) struct Lease {
     terms: ArcSwap<Terms>,
