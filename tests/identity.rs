@@ -291,7 +291,10 @@ fn the_first_rule_that_matches_makes_the_principal() {
     let node = node();
     let principal = mapping.principal(&node);
     assert_eq!(principal.to_string(), "cert:node:n7");
-    assert_eq!(principal.groups(), ["nodes", "node-n7"].map(Box::<str>::from));
+    assert_eq!(
+        principal.groups(),
+        ["nodes", "node-n7"].map(Box::<str>::from)
+    );
     assert_eq!(principal.peer(), Some(&node));
     let mapping = Mapping::new([hosts, nodes]).unwrap();
     assert_eq!(mapping.principal(&node).to_string(), "cert:host");
