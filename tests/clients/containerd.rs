@@ -1,8 +1,9 @@
 use crate::refused::{gate, handshake_failed, logged, only_without};
-use crate::support::commands::{containerd_pull, curl_push, host};
+use crate::support::commands::{containerd_pull, curl, curl_push, host};
 use crate::support::containerd::Containerd;
 use crate::support::gate::{Demands, Gate, Shown, WRONG_TOKEN};
 use crate::support::image::Image;
+use crate::support::process::run;
 
 fn an_image_comes<'a>(gate: &'a Gate, image: &Image, shown: Shown<'a>) {
     let containerd = Containerd::start();
@@ -42,6 +43,25 @@ fn an_image_comes_by_both() {
     let image = Image::small();
     curl_push(&gate, gate.ci(), &image, "lib/busybox:1");
     an_image_comes(&gate, &image, gate.reader());
+}
+
+#[test]
+fn with_digests_bound_to_repositories_a_layer_comes_only_after_its_manifest() {
+    let gate = Demands {
+        more: "[policy.digest_binding]\n".to_owned(),
+        ..Demands::default()
+    };
+    let gate = gate.start();
+    let image = Image::small();
+    curl_push(&gate, gate.ci(), &image, "lib/busybox:1");
+    let path = format!("/v2/lib/busybox/blobs/{}", image.layout().layers()[1]);
+    let status = || {
+        let mut curl = curl(&gate, gate.reader(), &path);
+        run(curl.args(["--write-out", "%{http_code}", "--output", "/dev/null"])).out
+    };
+    assert_eq!(status(), "404");
+    an_image_comes(&gate, &image, gate.reader());
+    assert_eq!(status(), "200");
 }
 
 #[test]

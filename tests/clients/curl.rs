@@ -178,3 +178,22 @@ fn parts_of_a_blob_come_by_range() {
     .arg(&out);
     assert_eq!(run(&mut curl).succeeded().out, "416");
 }
+
+/// A shared cache that finds content by its digest alone gives it under any name.
+#[test]
+fn a_secret_layer_is_not_had_under_a_public_name() {
+    let gate = Demands::default().start();
+    let (public, secret) = (Image::small(), Image::build(1000));
+    curl_push(&gate, gate.ci(), &public, "lib/busybox:1");
+    curl_push(&gate, gate.ci(), &secret, "secret/busybox:1");
+    let layer = &secret.layout().layers()[1];
+    for (name, shown, status) in [
+        ("secret/busybox", gate.ci(), "200"),
+        ("secret/busybox", gate.reader(), "403"),
+        ("lib/busybox", gate.reader(), "404"),
+    ] {
+        let mut curl = curl(&gate, shown, &format!("/v2/{name}/blobs/{layer}"));
+        curl.args(["--write-out", "%{http_code}", "--output", "/dev/null"]);
+        assert_eq!(run(&mut curl).succeeded().out, status, "{name}");
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::refused::no_secret_is_logged;
-use crate::support::commands::{curl, curl_push, fresh};
+use crate::support::commands::{curl, curl_pull, curl_push, fresh};
 use crate::support::gate::{Demands, Gate, Place, Shown};
 use crate::support::image::{Image, sha256};
 use crate::support::pki::{Pki, replace};
@@ -94,6 +94,52 @@ pub fn shows_its_next_certificate(gate: &Gate) {
         run(&mut openssl).out.contains("CN = the next CA")
     };
     until("the new certificate", || is_next().then_some(()));
+}
+
+#[test]
+fn a_rule_that_is_taken_from_the_policy_allows_nothing_more() {
+    let gate = Demands::default().start();
+    let image = Image::small();
+    curl_push(&gate, gate.ci(), &image, "lib/busybox:1");
+    curl_pull(&gate, gate.reader(), "lib/busybox:1").succeeded();
+    let file = gate.keys.folder.join("gate.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (rules, _) = text
+        .split_once("[[policy.rules]]\nname = \"the library\"")
+        .unwrap();
+    replace(&file, rules.as_bytes());
+    until("the new policy", || {
+        let said = curl_pull(&gate, gate.reader(), "lib/busybox:1");
+        said.err.contains("error: 403").then_some(())
+    });
+    curl_pull(&gate, gate.ci(), "lib/busybox:1").succeeded();
+}
+
+#[test]
+fn a_transfer_of_a_certificate_that_is_revoked_meanwhile_is_cut() {
+    let gate = Demands::default().start();
+    let image = Image::build(64 << 20);
+    curl_push(&gate, gate.ci(), &image, "lib/busybox:1");
+    let path = format!("/v2/lib/busybox/blobs/{}", image.layout().layers()[1]);
+    let out = fresh(&gate, "blob");
+    let mut slow = curl(&gate, gate.reader(), &path);
+    slow.args(["--limit-rate", "1M", "--output"]).arg(&out);
+    let mut slow = slow.stdin(Stdio::null()).spawn().unwrap();
+    until("the first bytes", || {
+        fs::metadata(&out)
+            .is_ok_and(|file| file.len() > 0)
+            .then_some(())
+    });
+    gate.keys
+        .pki
+        .revoke(&[&gate.keys.revoked, &gate.keys.reader]);
+    let entry = gate
+        .mirror
+        .logged("the cut", |entry| entry.text("url.path") == path);
+    assert_eq!(entry.text("outcome"), "cut_revoked", "{entry:?}");
+    let size = image.layout().blob(&image.layout().layers()[1]).len() as u64;
+    assert!(entry.number("http.response.body.size") < size, "{entry:?}");
+    assert!(!slow.wait().unwrap().success());
 }
 
 /// A pull that takes some seconds, at the pace of its reader.
