@@ -54,7 +54,8 @@ fn with_digests_bound_to_repositories_a_layer_comes_only_after_its_manifest() {
     let gate = gate.start();
     let image = Image::small();
     curl_push(&gate, gate.ci(), &image, "lib/busybox:1");
-    let path = format!("/v2/lib/busybox/blobs/{}", image.layout().layers()[1]);
+    let layer = &image.layout().layers()[1];
+    let path = format!("/v2/lib/busybox/blobs/{layer}?ns=docker.io");
     let status = || {
         let mut curl = curl(&gate, gate.reader(), &path);
         run(curl.args(["--write-out", "%{http_code}", "--output", "/dev/null"])).out
