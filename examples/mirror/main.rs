@@ -29,6 +29,7 @@ use clap::Parser as _;
 use portcullis::Guard;
 use portcullis::audit::Admin;
 use portcullis::config::{Config, ConfigError};
+use portcullis::policy::TagOracle;
 use portcullis::tls::Acceptor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +85,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
     greet(address, demo.as_ref())?;
     let service = ServiceBuilder::new()
-        .layer(guard)
+        .layer(guard.with_tag_oracle(tag_oracle(&registry)))
         .map_request(|request: Request<_>| request.map(Body::new))
         .service(router(registry));
     if !serve::serve(listener, acceptor, service, stop, *arguments.drain).await {
@@ -129,6 +130,17 @@ fn registry(arguments: &Arguments) -> Result<Registry, Box<dyn Error>> {
         pull,
         namespace: arguments.namespace().map(Into::into),
     })
+}
+
+/// Tells the policy which tags there are: of what it does not have, a mirror cannot tell.
+fn tag_oracle(registry: &Registry) -> impl TagOracle + 'static {
+    let store = registry.store.clone();
+    let knows_all = registry.pull.is_none();
+    move |_: Option<&str>, repository: &str, tag: &str| match store.tag(repository, tag) {
+        Ok(Some(_)) => Some(true),
+        Ok(None) if knows_all => Some(false),
+        _ => None,
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {

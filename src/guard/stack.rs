@@ -59,6 +59,14 @@ impl Guard {
         self.acceptor.as_ref()
     }
 
+    /// Lets the policy tell the making of a tag from its change by this. Default: whoever sets a tag
+    /// must be allowed both.
+    #[cfg(feature = "policy")]
+    pub fn with_tag_oracle(mut self, oracle: impl crate::policy::TagOracle + 'static) -> Self {
+        self.policy = self.policy.with_tag_oracle(oracle);
+        self
+    }
+
     /// What is enforced and what is left open.
     pub fn report(&self) -> &Report {
         &self.report

@@ -123,3 +123,28 @@ async fn one_mirror_pulls_through_another_over_tls() {
     let asked = upstream.logged(&path).await;
     assert_eq!(asked["fields"]["refusal.reason"], "credentials_missing");
 }
+
+#[tokio::test]
+async fn whoever_may_make_tags_may_not_change_them() {
+    let data = TempDir::new().unwrap();
+    let mut mirror = Mirror::start(&data).await;
+    mirror.signal("-TERM");
+    mirror.ended().await;
+    let config = mirror.demo("mirror.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let actions = r#"["pull", "push", "delete", "list", "catalog"]"#;
+    assert!(text.contains(actions));
+    std::fs::write(&config, text.replace(actions, r#"["pull", "create"]"#)).unwrap();
+    let mirror = Mirror::start(&data).await;
+    let client = mirror.by_token();
+    let put = |tag: &'static str, number: u32| {
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let body = format!(r#"{{"manifests":[],"annotations":{{"number":"{number}"}}}}"#);
+        let request = client.put(mirror.url(&format!("/v2/a/manifests/{tag}")));
+        let request = request.header("content-type", kind).body(body);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(put("v1", 1).await, 201);
+    assert_eq!(put("v1", 2).await, 403);
+    assert_eq!(put("v2", 2).await, 201);
+}
