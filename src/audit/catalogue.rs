@@ -162,6 +162,12 @@ pub const METRICS: &[Metric] = &[
         "Certificates on the CRL in force.",
     ),
     metric(
+        "portcullis_crl_refused_total",
+        Kind::Counter,
+        &["reason"],
+        "CRLs that were not taken, being older than the one in force or unusable.",
+    ),
+    metric(
         "portcullis_certificate_not_after_timestamp_seconds",
         Kind::Gauge,
         &["role", "subject"],

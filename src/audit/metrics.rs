@@ -120,6 +120,12 @@ pub(crate) fn crl_in_force(
     }
 }
 
+/// A CRL was not taken: `older` than the one in force, or `unusable` for what is critical in it.
+pub(crate) fn crl_refused(reason: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);
+}
+
 /// A certificate came into force: `server`, or a client CA.
 pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after: SystemTime) {
     #[cfg(feature = "metrics")]

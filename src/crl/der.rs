@@ -13,6 +13,7 @@ pub(super) const ENUMERATED: u8 = 0x0a;
 pub(super) const UTC_TIME: u8 = 0x17;
 pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
 
 /// A context-specific tag.
 pub(super) const fn context(number: u8, constructed: bool) -> u8 {
@@ -125,38 +126,75 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `UTCTime` or `GeneralizedTime` as RFC 5280 §4.1.2.5 allows them, in seconds after 1970; what
-    /// lies before is 0.
+    /// `UTCTime` or `GeneralizedTime` in seconds after 1970.
     pub(super) fn time(&self) -> Result<u64, Malformed> {
-        let digits = |range: Range<usize>| -> Result<i64, Malformed> {
-            let text = self.content.get(range).ok_or(Malformed)?;
-            text.iter().try_fold(0, |number, &digit| match digit {
-                b'0'..=b'9' => Ok(number * 10 + i64::from(digit - b'0')),
-                _ => Err(Malformed),
-            })
-        };
-        let (year, rest) = match (self.tag, self.content.len()) {
-            (UTC_TIME, 13) => match digits(0..2)? {
-                year @ 50.. => (1900 + year, 2),
-                year => (2000 + year, 2),
-            },
-            (GENERALIZED_TIME, 15) => (digits(0..4)?, 4),
-            _ => return Err(Malformed),
-        };
-        let part = |number: usize| digits(rest + 2 * number..rest + 2 * number + 2);
-        let (month, day, hour, minute, second) = (part(0)?, part(1)?, part(2)?, part(3)?, part(4)?);
-        let whole = (1..=12).contains(&month)
-            && (1..=31).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60
-            && self.content.last() == Some(&b'Z');
-        if !whole {
-            return Err(Malformed);
-        }
-        let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-        Ok(u64::try_from(seconds).unwrap_or(0))
+        time(self.tag, self.content)
     }
+
+    /// The bits of a short BIT STRING, bit 0 of ASN.1 lowest.
+    pub(super) fn flags(&self) -> Result<u16, Malformed> {
+        let flags = |first: u8, second: u8| u16::from_be_bytes([first, second]).reverse_bits();
+        match *self.content {
+            [0] => Ok(0),
+            [0..=7, first] => Ok(flags(first, 0)),
+            [0..=7, first, second] => Ok(flags(first, second)),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+/// `UTCTime` or `GeneralizedTime` as RFC 5280 §4.1.2.5 allows them, in seconds after 1970; what lies
+/// before is 0.
+#[inline]
+pub(super) fn time(tag: u8, content: &[u8]) -> Result<u64, Malformed> {
+    let pair = |digits: &[u8]| match *digits {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+            Ok(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+        }
+        _ => Err(Malformed),
+    };
+    let (year, rest) = match (tag, content.len()) {
+        (UTC_TIME, 13) => match pair(&content[..2])? {
+            year @ 50.. => (1900 + year, &content[2..]),
+            year => (2000 + year, &content[2..]),
+        },
+        (GENERALIZED_TIME, 15) => (
+            pair(&content[..2])? * 100 + pair(&content[2..4])?,
+            &content[4..],
+        ),
+        _ => return Err(Malformed),
+    };
+    let (month, day) = (pair(&rest[..2])?, pair(&rest[2..4])?);
+    let (hour, minute, second) = (pair(&rest[4..6])?, pair(&rest[6..8])?, pair(&rest[8..10])?);
+    let whole = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60
+        && rest[10] == b'Z';
+    if !whole {
+        return Err(Malformed);
+    }
+    let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    Ok(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// A value with this tag and content, encoded.
+pub(super) fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let length = &length[length.iter().take_while(|&&octet| octet == 0).count()..];
+    let mut encoded = vec![tag];
+    match (length, content.len()) {
+        ([], _) => encoded.push(0),
+        ([short], 0..=0x7f) => encoded.push(*short),
+        // A length in memory has eight octets at most.
+        _ => {
+            encoded.push(0x80 | u8::try_from(length.len()).unwrap_or(8));
+            encoded.extend(length);
+        }
+    }
+    encoded.extend(content);
+    encoded
 }
 
 /// Days after 1970-01-01, by eras of 400 years that begin in March.
@@ -269,12 +307,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_encoded_is_read_back() {
+        for length in [0, 1, 127, 128, 255, 256, 70_000] {
+            let content = vec![7; length];
+            let encoded = encode(SEQUENCE, &content);
+            let mut reader = Reader::new(&encoded);
+            assert_eq!(reader.expect(SEQUENCE).unwrap().content, content);
+            assert!(reader.is_empty());
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let mut reader = Reader::new(&bytes);
             while let Ok(value) = reader.any() {
-                let _ = (value.time(), value.octets(), value.boolean());
+                let _ = (value.time(), value.flags(), value.octets(), value.boolean());
             }
         }
     }

@@ -41,6 +41,9 @@ pub enum LoadError {
         /// The file, the directory, or `bytes`.
         origin: String,
     },
+    /// One of the authorities' certificates cannot be read.
+    #[error(transparent)]
+    Authority(#[from] PathError),
     /// There is no cryptography to check signatures with.
     #[error("no cryptography provider: turn on the feature `aws-lc-rs` or `ring`, or install one")]
     NoProvider,
@@ -63,27 +66,27 @@ pub enum CrlError {
     /// 5280 §5.2).
     #[error("its critical extension {0} is unknown")]
     UnknownCritical(String),
-    /// A delta CRL (RFC 5280 §5.2.4).
-    #[error("it is a delta CRL, which is not supported")]
-    Delta,
-    /// An indirect CRL (RFC 5280 §5.2.5).
-    #[error("it is an indirect CRL, which is not supported")]
-    Indirect,
-    /// A CRL for some reasons only (RFC 5280 §5.2.5).
-    #[error("it is for some reasons only, which is not supported")]
-    SomeReasons,
-    /// A distribution point that is named relative to the issuer (RFC 5280 §5.2.5).
-    #[error("its distribution point's name is relative to the issuer, which is not supported")]
-    RelativeName,
+    /// An entry names the issuer of its certificate though the list is not indirect (RFC 5280
+    /// §5.3.3).
+    #[error("an entry names another issuer, but the list is not indirect")]
+    UnexpectedIssuer,
     /// Larger than 4 GiB.
     #[error("it is larger than 4 GiB")]
     TooLarge,
 }
 
-/// A certificate of a path that cannot be read.
+/// A path whose revocation cannot be checked, or whose CAs are none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a certificate of the path is malformed: {0}")]
-pub struct PathError(pub(super) String);
+#[non_exhaustive]
+pub enum PathError {
+    /// A certificate cannot be read.
+    #[error("a certificate of the path is malformed: {0}")]
+    Malformed(String),
+    /// A certificate signs others though its key usage does not let it (RFC 5280 §6.1.4 (n)), which
+    /// webpki does not look at.
+    #[error("{0} issued a certificate, but keyCertSign is missing in its key usage")]
+    MayNotSign(String),
+}
 
 impl From<Malformed> for CrlError {
     fn from(Malformed: Malformed) -> Self {

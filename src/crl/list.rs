@@ -1,80 +1,123 @@
-use std::hash::{BuildHasher, RandomState};
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
-
-use super::der::{self, Malformed, Reader, Value};
+use super::authority::{Authorities, Key};
+use super::der::{self, Reader, Value};
+use super::entries::{Entries, Entry, each_extension, id_ce};
+use super::index::Index;
 use super::scope::Scope;
 use super::{CrlError, RevocationReason};
 
-/// One CRL (RFC 5280 §5): its DER, and an index of where each serial number stands in it.
+/// A `revokedCertificates` this large is indexed while another thread checks the signature.
+const LARGE: usize = 256 * 1024;
+
+/// One CRL (RFC 5280 §5), indexed.
 #[derive(Debug)]
 pub(super) struct List {
-    der: Box<[u8]>,
-    signed: std::ops::Range<usize>,
-    algorithm: std::ops::Range<usize>,
-    signature: std::ops::Range<usize>,
-    issuer: std::ops::Range<usize>,
+    /// The issuer's name, DER.
+    pub(super) issuer: Box<[u8]>,
     pub(super) this_update: u64,
     pub(super) next_update: u64,
-    /// `CRLNumber`, its minimal bytes.
-    pub(super) number: Option<Box<[u8]>>,
+    /// `CRLNumber`.
+    pub(super) number: Option<Number>,
+    /// `BaseCRLNumber` of a delta CRL (RFC 5280 §5.2.4).
+    pub(super) base: Option<Number>,
     pub(super) authority_key: Option<Box<[u8]>>,
     pub(super) scope: Scope,
-    entries: HashTable<u32>,
-    hasher: RandomState,
-    /// Public keys that its signature was checked with, and whether it is theirs.
-    pub(super) checked: Mutex<Vec<(Box<[u8]>, bool)>>,
+    revoked: Revoked,
+    signature: Mutex<Signature>,
 }
 
-/// What a CRL says of one certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) date: u64,
-    pub(super) reason: RevocationReason,
+/// A non-negative number of any size, its octets without leading zeros.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Number(Box<[u8]>);
+
+#[derive(Debug)]
+enum Revoked {
+    ByIssuer(Index),
+    /// Of an indirect CRL: by the name of the certificate's issuer and the serial number.
+    Indirect(HashMap<Box<[u8]>, Serials>),
 }
 
-/// Extensions by the last arcs of 2.5.29.
-mod id_ce {
-    pub(super) const CRL_NUMBER: u8 = 20;
-    pub(super) const REASON_CODE: u8 = 21;
-    pub(super) const INVALIDITY_DATE: u8 = 24;
-    pub(super) const DELTA_CRL_INDICATOR: u8 = 27;
-    pub(super) const ISSUING_DISTRIBUTION_POINT: u8 = 28;
-    pub(super) const CERTIFICATE_ISSUER: u8 = 29;
-    pub(super) const AUTHORITY_KEY_IDENTIFIER: u8 = 35;
+type Serials = HashMap<Box<[u8]>, Entry>;
+
+/// Whose the signature is. The bytes are kept only until that is known: they are most of a list.
+#[derive(Debug)]
+enum Signature {
+    Of(Key),
+    Open { signed: Signed, not_of: Vec<Key> },
 }
 
-/// An `Extension` (RFC 5280 §4.1).
-struct Extension<'a> {
-    oid: &'a [u8],
-    critical: bool,
-    value: &'a [u8],
+/// Something signed: a certificate or a CRL, both of which have the same frame.
+#[derive(Clone, Debug)]
+pub(super) struct Signed {
+    der: Box<[u8]>,
+    message: Range<usize>,
+    algorithm: Range<usize>,
+    signature: Range<usize>,
+}
+
+/// The frame of something signed, and what is in it.
+struct Frame<'a> {
+    message: Value<'a>,
+    algorithm: Value<'a>,
+    signature: Value<'a>,
 }
 
 impl List {
-    pub(super) fn parse(der: &[u8]) -> Result<Self, CrlError> {
-        let mut outer = Reader::new(der);
-        let list = outer.expect(der::SEQUENCE)?;
-        outer.finish()?;
-        let mut list = list.reader();
-        let signed = list.expect(der::SEQUENCE)?;
-        let algorithm = list.expect(der::SEQUENCE)?;
-        let signature = list.expect(der::BIT_STRING)?;
-        list.finish()?;
+    /// Reads a list, and checks its signature by those of the authorities that have its issuer's
+    /// name.
+    pub(super) fn parse(der: &[u8], authorities: &Authorities) -> Result<Self, CrlError> {
+        let frame = Frame::parse(der)?;
+        let (mut list, revoked) = Self::head(&frame)?;
+        let check = || {
+            authorities
+                .keys_named(&list.issuer, list.authority_key.as_deref())
+                .find(|key| frame.is_by(key, authorities))
+        };
+        let index = || match revoked {
+            None => Ok(Revoked::ByIssuer(Index::default())),
+            Some(revoked) if list.scope.indirect => indirect(revoked, &list.issuer),
+            Some(revoked) => Index::new(revoked).map(Revoked::ByIssuer),
+        };
+        let (key, revoked) = if revoked.is_some_and(|revoked| revoked.len() >= LARGE) {
+            std::thread::scope(|scope| {
+                let checking = scope.spawn(check);
+                let indexed = index();
+                // A panic there is as good as a signature of nobody.
+                (checking.join().unwrap_or(None), indexed)
+            })
+        } else {
+            (check(), index())
+        };
+        list.revoked = revoked?;
+        list.signature = Mutex::new(match key {
+            Some(key) => Signature::Of(key.clone()),
+            None => Signature::Open {
+                signed: frame.keep(der),
+                not_of: Vec::new(),
+            },
+        });
+        Ok(list)
+    }
 
-        let mut fields = signed.reader();
-        if let Some(version) = fields.optional(der::INTEGER)?
-            && version.content != [1]
+    /// Everything but the entries, whose content is handed back.
+    fn head<'a>(frame: &Frame<'a>) -> Result<(Self, Option<&'a [u8]>), CrlError> {
+        let mut fields = frame.message.reader();
+        // RFC 5280 §5.1.2.1: 1 is version 2, and without it there are no extensions.
+        match fields
+            .optional(der::INTEGER)?
+            .map(|version| version.content)
         {
-            return Err(CrlError::Version);
+            None | Some([1]) => {}
+            Some(_) => return Err(CrlError::Version),
         }
         // RFC 5280 §5.1.1.2: the two algorithm fields must be the same.
-        if fields.expect(der::SEQUENCE)?.encoded != algorithm.encoded {
+        if fields.expect(der::SEQUENCE)?.encoded != frame.algorithm.encoded {
             return Err(CrlError::Malformed);
         }
-        let issuer = fields.expect(der::SEQUENCE)?;
+        let issuer = fields.expect(der::SEQUENCE)?.encoded;
         let this_update = fields.any()?.time()?;
         // RFC 5280 §5.1.2.5: conforming issuers must include nextUpdate.
         let next_update = match fields.peek() {
@@ -84,40 +127,29 @@ impl List {
         let revoked = fields.optional(der::SEQUENCE)?;
         let extensions = fields.optional(der::context(0, true))?;
         fields.finish()?;
-
-        let octets = signature.octets()?;
-        let range = |value: &Value<'_>| value.offset..value.offset + value.encoded.len();
-        let end = range(&signature).end;
-        let mut made = Self {
-            signed: range(&signed),
-            algorithm: range(&algorithm),
-            signature: end - octets.len()..end,
-            issuer: range(&issuer),
+        let mut list = Self {
+            issuer: issuer.into(),
             this_update,
             next_update,
             number: None,
+            base: None,
             authority_key: None,
             scope: Scope::default(),
-            entries: HashTable::new(),
-            hasher: RandomState::new(),
-            checked: Mutex::default(),
-            der: der.into(),
+            revoked: Revoked::ByIssuer(Index::default()),
+            signature: Mutex::new(Signature::Of(Key::nobody())),
         };
         if let Some(extensions) = extensions {
-            made.read_extensions(extensions)?;
+            list.read_extensions(extensions)?;
         }
-        if let Some(revoked) = revoked {
-            made.index(revoked)?;
-        }
-        Ok(made)
+        Ok((list, revoked.map(|revoked| revoked.content)))
     }
 
     fn read_extensions(&mut self, explicit: Value<'_>) -> Result<(), CrlError> {
         each_extension(explicit.reader().expect(der::SEQUENCE)?, |extension| {
             match extension.id_ce() {
-                Some(id_ce::CRL_NUMBER) => {
-                    let number = Reader::new(extension.value).expect(der::INTEGER)?;
-                    self.number = Some(der::minimal(number.content).into());
+                Some(id_ce::CRL_NUMBER) => self.number = Some(Number::parse(extension.value)?),
+                Some(id_ce::DELTA_CRL_INDICATOR) => {
+                    self.base = Some(Number::parse(extension.value)?);
                 }
                 Some(id_ce::AUTHORITY_KEY_IDENTIFIER) => {
                     let mut fields = Reader::new(extension.value).expect(der::SEQUENCE)?.reader();
@@ -125,9 +157,8 @@ impl List {
                     self.authority_key = key.map(|key| key.content.into());
                 }
                 Some(id_ce::ISSUING_DISTRIBUTION_POINT) => {
-                    self.scope = Scope::parse(extension.value)?;
+                    self.scope = Scope::parse(extension.value, &self.issuer)?;
                 }
-                Some(id_ce::DELTA_CRL_INDICATOR) => return Err(CrlError::Delta),
                 _ if extension.critical => return Err(extension.unknown()),
                 _ => {}
             }
@@ -135,138 +166,180 @@ impl List {
         })
     }
 
-    fn index(&mut self, revoked: Value<'_>) -> Result<(), CrlError> {
-        let mut entries = revoked.reader();
-        while !entries.is_empty() {
-            let entry = entries.expect(der::SEQUENCE)?;
-            let mut fields = entry.reader();
-            let serial = fields.expect(der::INTEGER)?;
-            read_entry(fields)?;
-            let offset = u32::try_from(entry.offset).map_err(|_| CrlError::TooLarge)?;
-            let serial = der::minimal(serial.content);
-            let hash = self.hasher.hash_one(serial);
-            let slot = self.entries.entry(
-                hash,
-                |&at| serial_at(&self.der, at) == Some(serial),
-                |&at| {
-                    self.hasher
-                        .hash_one(serial_at(&self.der, at).unwrap_or_default())
-                },
-            );
-            if let Slot::Vacant(slot) = slot {
-                slot.insert(offset);
-            }
+    /// What the list says of the certificate of this issuer and serial number.
+    pub(super) fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
+        match &self.revoked {
+            Revoked::ByIssuer(index) => index.find(serial),
+            Revoked::Indirect(issuers) => issuers.get(issuer)?.get(der::minimal(serial)).copied(),
         }
-        Ok(())
-    }
-
-    /// What the list says of the certificate with this serial number.
-    pub(super) fn find(&self, serial: &[u8]) -> Option<Entry> {
-        let serial = der::minimal(serial);
-        let hash = self.hasher.hash_one(serial);
-        let at = self
-            .entries
-            .find(hash, |&at| serial_at(&self.der, at) == Some(serial))?;
-        let mut fields = fields_at(&self.der, *at)?;
-        fields.any().ok()?;
-        // It was read once already.
-        read_entry(fields).ok()
-    }
-
-    pub(super) fn der(&self) -> &[u8] {
-        &self.der
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// The issuer's name, DER.
-    pub(super) fn issuer(&self) -> &[u8] {
-        &self.der[self.issuer.clone()]
-    }
-
-    /// What is signed, DER.
-    pub(super) fn signed(&self) -> &[u8] {
-        &self.der[self.signed.clone()]
-    }
-
-    /// The signature's algorithm, DER.
-    pub(super) fn algorithm(&self) -> &[u8] {
-        &self.der[self.algorithm.clone()]
-    }
-
-    pub(super) fn signature(&self) -> &[u8] {
-        &self.der[self.signature.clone()]
-    }
-}
-
-fn fields_at(der: &[u8], at: u32) -> Option<Reader<'_>> {
-    let entry = der.get(at as usize..)?;
-    Some(Reader::new(entry).any().ok()?.reader())
-}
-
-fn serial_at(der: &[u8], at: u32) -> Option<&[u8]> {
-    let serial = fields_at(der, at)?.any().ok()?;
-    Some(der::minimal(serial.content))
-}
-
-/// The fields of a `revokedCertificates` entry after its serial number (RFC 5280 §5.3).
-fn read_entry(mut fields: Reader<'_>) -> Result<Entry, CrlError> {
-    let date = fields.any()?.time()?;
-    let mut reason = RevocationReason::Unspecified;
-    if let Some(extensions) = fields.optional(der::SEQUENCE)? {
-        each_extension(extensions, |extension| {
-            match extension.id_ce() {
-                Some(id_ce::REASON_CODE) => {
-                    let code = Reader::new(extension.value).expect(der::ENUMERATED)?;
-                    reason = RevocationReason::from_code(code.content).ok_or(Malformed)?;
-                }
-                Some(id_ce::INVALIDITY_DATE) => {}
-                Some(id_ce::CERTIFICATE_ISSUER) => return Err(CrlError::Indirect),
-                _ if extension.critical => return Err(extension.unknown()),
-                _ => {}
-            }
-            Ok(())
-        })?;
-    }
-    fields.finish()?;
-    Ok(Entry { date, reason })
-}
-
-fn each_extension<'a>(
-    extensions: Value<'a>,
-    mut read: impl FnMut(Extension<'a>) -> Result<(), CrlError>,
-) -> Result<(), CrlError> {
-    let mut extensions = extensions.reader();
-    while !extensions.is_empty() {
-        let mut fields = extensions.expect(der::SEQUENCE)?.reader();
-        let oid = fields.expect(der::OID)?.content;
-        let critical = match fields.optional(der::BOOLEAN)? {
-            Some(critical) => critical.boolean()?,
-            None => false,
-        };
-        let value = fields.expect(der::OCTET_STRING)?.content;
-        fields.finish()?;
-        read(Extension {
-            oid,
-            critical,
-            value,
-        })?;
-    }
-    Ok(())
-}
-
-impl Extension<'_> {
-    fn id_ce(&self) -> Option<u8> {
-        match *self.oid {
-            [0x55, 0x1d, arc] => Some(arc),
-            _ => None,
+        match &self.revoked {
+            Revoked::ByIssuer(index) => index.len(),
+            Revoked::Indirect(issuers) => issuers.values().map(HashMap::len).sum(),
         }
     }
 
-    fn unknown(&self) -> CrlError {
-        let oid = x509_parser::der_parser::Oid::new(self.oid.into());
-        CrlError::UnknownCritical(oid.to_id_string())
+    /// How many bytes of memory its entries take.
+    pub(super) fn size(&self) -> usize {
+        let kept = match &*self.lock() {
+            Signature::Of(_) => 0,
+            Signature::Open { signed, .. } => signed.der.len(),
+        };
+        kept + match &self.revoked {
+            Revoked::ByIssuer(index) => index.size(),
+            Revoked::Indirect(issuers) => {
+                let of_issuer =
+                    |serials: &Serials| serials.len() * (size_of::<(Box<[u8]>, Entry)>() + 16);
+                issuers.values().map(of_issuer).sum()
+            }
+        }
+    }
+
+    /// Whether this key signed the list (RFC 5280 §6.3.3 (g)). Each key is tried once.
+    pub(super) fn is_by(&self, key: &Key, authorities: &Authorities) -> bool {
+        let mut signature = self.lock();
+        let (signed, not_of) = match &mut *signature {
+            Signature::Of(own) => return own == key,
+            Signature::Open { signed, not_of } => (signed, not_of),
+        };
+        if not_of.contains(key) {
+            return false;
+        }
+        let is_by = signed.is_by(key, authorities);
+        if is_by {
+            *signature = Signature::Of(key.clone());
+        } else {
+            not_of.push(key.clone());
+        }
+        is_by
+    }
+
+    /// Whether it replaces `other`, or is replaced by it: they are of one scope.
+    pub(super) fn is_of_scope_of(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+            && self.scope == other.scope
+            && self.authority_key == other.authority_key
+            && self.base.is_some() == other.base.is_some()
+    }
+
+    /// Whether it is older than `other` of the same scope.
+    pub(super) fn is_older_than(&self, other: &Self) -> bool {
+        if self.this_update != other.this_update {
+            return self.this_update < other.this_update;
+        }
+        match (&self.number, &other.number) {
+            (Some(number), Some(other)) => number < other,
+            _ => false,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Signature> {
+        self.signature
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// RFC 5280 §5.3.3: an entry is of the issuer that it names, or else of the one before it, and the
+/// first of the list's own.
+fn indirect(revoked: &[u8], own: &[u8]) -> Result<Revoked, CrlError> {
+    let mut issuers: HashMap<Box<[u8]>, Serials> = HashMap::new();
+    let mut issuer = own;
+    let mut entries = Entries::new(revoked);
+    while let Some(revoked) = entries.read() {
+        let revoked = revoked?;
+        issuer = revoked.issuer.unwrap_or(issuer);
+        let serials = match issuers.get_mut(issuer) {
+            Some(serials) => serials,
+            None => issuers.entry(issuer.into()).or_default(),
+        };
+        let serial = der::minimal(revoked.serial);
+        let known = serials.entry(serial.into()).or_insert(revoked.entry);
+        if known.reason == RevocationReason::RemoveFromCrl {
+            *known = revoked.entry;
+        }
+    }
+    Ok(Revoked::Indirect(issuers))
+}
+
+impl<'a> Frame<'a> {
+    fn parse(der: &'a [u8]) -> Result<Self, der::Malformed> {
+        let mut outer = Reader::new(der);
+        let sequence = outer.expect(der::SEQUENCE)?;
+        outer.finish()?;
+        let mut fields = sequence.reader();
+        let frame = Self {
+            message: fields.expect(der::SEQUENCE)?,
+            algorithm: fields.expect(der::SEQUENCE)?,
+            signature: fields.expect(der::BIT_STRING)?,
+        };
+        fields.finish()?;
+        frame.signature.octets()?;
+        Ok(frame)
+    }
+
+    fn is_by(&self, key: &Key, authorities: &Authorities) -> bool {
+        let signature = self.signature.octets().unwrap_or_default();
+        key.verifies(
+            self.algorithm.content,
+            self.message.encoded,
+            signature,
+            authorities,
+        )
+    }
+
+    fn keep(&self, der: &[u8]) -> Signed {
+        let range = |value: &Value<'_>| value.offset..value.offset + value.encoded.len();
+        let signature = range(&self.signature).end;
+        let octets = self.signature.octets().map_or(0, <[u8]>::len);
+        Signed {
+            der: der.into(),
+            message: range(&self.message),
+            algorithm: range(&self.algorithm),
+            signature: signature - octets..signature,
+        }
+    }
+}
+
+impl Signed {
+    pub(super) fn parse(der: &[u8]) -> Result<Self, der::Malformed> {
+        Frame::parse(der).map(|frame| frame.keep(der))
+    }
+
+    pub(super) fn is_by(&self, key: &Key, authorities: &Authorities) -> bool {
+        let algorithm = Reader::new(&self.der[self.algorithm.clone()]).any();
+        algorithm.is_ok_and(|algorithm| {
+            let message = &self.der[self.message.clone()];
+            let signature = &self.der[self.signature.clone()];
+            key.verifies(algorithm.content, message, signature, authorities)
+        })
+    }
+}
+
+impl Number {
+    fn parse(integer: &[u8]) -> Result<Self, der::Malformed> {
+        match der::minimal(Reader::new(integer).expect(der::INTEGER)?.content) {
+            [] | [0x80..=0xff, ..] => Err(der::Malformed),
+            [0x00, octets @ ..] | octets => Ok(Self(octets.into())),
+        }
+    }
+
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let size = |number: &Self| number.0.len();
+        (size(self), &self.0).cmp(&(size(other), &other.0))
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }

@@ -25,15 +25,20 @@
 //! # Ok(()) }
 //! ```
 
+mod authority;
 mod body;
+mod builder;
 mod der;
+mod entries;
 mod error;
 mod future;
+mod index;
 mod layer;
 mod list;
 mod options;
 mod path;
 mod revocation;
+mod rules;
 mod scope;
 mod service;
 mod sources;
@@ -42,6 +47,7 @@ mod tracked;
 mod verdict;
 
 pub use body::{Body, BodyError};
+pub use builder::Builder;
 pub use error::{CrlError, LoadError, PathError};
 pub use future::ResponseFuture;
 pub use layer::RevocationLayer;
@@ -51,4 +57,5 @@ pub use revocation::Revocation;
 pub use service::Revoking;
 pub use store::Lists;
 pub use tracked::Tracked;
+use verdict::hexadecimal;
 pub use verdict::{RevocationReason, Revoked, Unknown, UnknownCause, Verdict};

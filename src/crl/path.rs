@@ -1,9 +1,12 @@
 use rustls::pki_types::{CertificateDer, TrustAnchor};
-use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
+use x509_parser::extensions::KeyUsage;
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate, X509Name};
 
 use super::PathError;
-use super::der::{self, Malformed, Reader};
-use super::scope::full_names;
+use super::authority::Key;
+use super::der::{self, Reader};
+use super::list::Signed;
+use super::scope::Point;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
 /// later without building it again.
@@ -11,7 +14,15 @@ use super::scope::full_names;
 pub struct CertPath {
     /// The client's own first; each is issued by the next, the last by the anchor.
     certificates: Vec<Facts>,
-    anchor: Signer,
+    anchor: Anchor,
+}
+
+/// Where a path begins: a name and a key that the operator trusts.
+#[derive(Clone, Debug)]
+pub(super) struct Anchor {
+    /// DER.
+    pub(super) subject: Box<[u8]>,
+    pub(super) key: Key,
 }
 
 /// What revocation needs to know of a certificate.
@@ -20,21 +31,19 @@ pub(super) struct Facts {
     pub(super) serial: Box<[u8]>,
     /// DER.
     pub(super) issuer: Box<[u8]>,
+    /// DER.
+    pub(super) subject: Box<[u8]>,
     pub(super) is_ca: bool,
-    /// The full names of its distribution points, DER.
-    pub(super) points: Vec<Box<[u8]>>,
+    /// Those it names, and the implicit one.
+    pub(super) points: Vec<Point>,
+    pub(super) not_before: u64,
     pub(super) not_after: u64,
-    as_signer: Signer,
-}
-
-/// What is needed to check a CRL's signature.
-#[derive(Clone, Debug)]
-pub(super) struct Signer {
-    /// `SubjectPublicKeyInfo`, the content of its SEQUENCE.
-    pub(super) key: Box<[u8]>,
+    pub(super) key: Key,
     pub(super) key_id: Option<Box<[u8]>>,
-    /// Whether its certificate lets it sign CRLs (RFC 5280 §6.3.3 (f)).
+    /// Whether it may sign CRLs (RFC 5280 §6.3.3 (f)).
     pub(super) signs_crls: bool,
+    /// Whether it may sign certificates (RFC 5280 §6.1.4 (n)).
+    pub(super) signs_certificates: bool,
 }
 
 impl CertPath {
@@ -42,7 +51,7 @@ impl CertPath {
     /// the path, and the anchor that issued the last.
     ///
     /// # Errors
-    /// A certificate that cannot be read, which webpki would not have verified.
+    /// A certificate that cannot be read, or a CA that may not sign certificates.
     pub fn new(
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -51,26 +60,31 @@ impl CertPath {
         let certificates = std::iter::once(end_entity)
             .chain(intermediates)
             .map(|der| Facts::parse(der))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(issuer) = certificates
+            .iter()
+            .skip(1)
+            .find(|one| !one.signs_certificates)
+        {
+            let name = X509Name::from_der(&issuer.subject).map(|(_, name)| name.to_string());
+            return Err(PathError::MayNotSign(name.unwrap_or_default()));
+        }
         Ok(Self {
             certificates,
-            anchor: Signer {
-                key: anchor.subject_public_key_info.as_ref().into(),
-                key_id: None,
-                // An anchor is a name and a key; the operator's word for it is all there is.
-                signs_crls: true,
+            anchor: Anchor {
+                subject: der::encode(der::SEQUENCE, &anchor.subject).into(),
+                key: Key::new(&anchor.subject_public_key_info),
             },
         })
     }
 
-    /// Each certificate with whoever issued it.
-    pub(super) fn steps(&self) -> impl Iterator<Item = (&Facts, &Signer)> {
-        let issuers = self
-            .certificates
-            .iter()
-            .skip(1)
-            .map(|issuer| &issuer.as_signer);
-        self.certificates.iter().zip(issuers.chain([&self.anchor]))
+    /// The certificates, the client's own first.
+    pub(super) fn certificates(&self) -> &[Facts] {
+        &self.certificates
+    }
+
+    pub(super) fn anchor(&self) -> &Anchor {
+        &self.anchor
     }
 
     /// The last moment at which every certificate is valid.
@@ -84,53 +98,52 @@ impl CertPath {
 }
 
 impl Facts {
-    fn parse(der: &[u8]) -> Result<Self, PathError> {
-        let malformed = |error: &dyn std::fmt::Display| PathError(error.to_string());
+    pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
+        let malformed = |error: &dyn std::fmt::Display| PathError::Malformed(error.to_string());
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(&error))?;
         let usage = certificate.key_usage().map_err(|error| malformed(&error))?;
         let is_ca = certificate
             .basic_constraints()
             .map_err(|error| malformed(&error))?
             .is_some_and(|constraints| constraints.value.ca);
+        let issuer = certificate.issuer().as_raw();
         let mut points = Vec::new();
         let mut key_id = None;
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::CRLDistributionPoints(_) => {
-                    points = distribution_points(extension.value)
+                    points = Point::parse_all(extension.value, issuer)
                         .map_err(|_| malformed(&"a distribution point is no DER"))?;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
                 _ => {}
             }
         }
+        points.push(Point::implicit(issuer));
         let key = Reader::new(certificate.public_key().raw)
             .any()
             .map_err(|_| malformed(&"the public key is no DER"))?;
+        let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
+        let allows = |usage_of: fn(&KeyUsage) -> bool| {
+            usage.as_ref().is_none_or(|usage| usage_of(usage.value))
+        };
         Ok(Self {
             serial: certificate.raw_serial().into(),
-            issuer: certificate.issuer().as_raw().into(),
+            issuer: issuer.into(),
+            subject: certificate.subject().as_raw().into(),
             is_ca,
             points,
-            not_after: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
-            as_signer: Signer {
-                key: key.content.into(),
-                key_id,
-                signs_crls: usage.is_none_or(|usage| usage.value.crl_sign()),
-            },
+            not_before: seconds(certificate.validity().not_before.timestamp()),
+            not_after: seconds(certificate.validity().not_after.timestamp()),
+            key: Key::new(key.content),
+            key_id,
+            signs_crls: allows(KeyUsage::crl_sign),
+            signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
         })
     }
-}
 
-/// The full names of all points in a `CRLDistributionPoints` (RFC 5280 §4.2.1.13).
-fn distribution_points(value: &[u8]) -> Result<Vec<Box<[u8]>>, Malformed> {
-    let mut names = Vec::new();
-    let mut points = Reader::new(value).expect(der::SEQUENCE)?.reader();
-    while !points.is_empty() {
-        let mut fields = points.expect(der::SEQUENCE)?.reader();
-        if let Some(name) = fields.optional(der::context(0, true))? {
-            names.extend(full_names(name.reader())?.unwrap_or_default());
-        }
+    pub(super) fn signed(der: &[u8]) -> Result<Signed, PathError> {
+        let no_der = || PathError::Malformed("the certificate is no DER".to_owned());
+        Signed::parse(der).map_err(|_| no_der())
     }
-    Ok(names)
 }

@@ -1,24 +1,29 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::UnixTime;
 
-use super::store::{Judgement, Lists};
-use super::{CertPath, LoadError, Options, Tracked, Verdict, sources};
+use super::rules::Judgement;
+use super::sources;
+use super::store::Lists;
+use super::{Builder, CertPath, LoadError, Options, Tracked, Verdict};
 use crate::Watched;
 use crate::reload::WatchOptions;
 
-/// The CRLs in force and how they are used. `Clone` costs two `Arc`s; clones share the lists.
+/// The CRLs in force and how they are used. `Clone` costs an `Arc`; clones share the lists.
 #[derive(Clone, Debug)]
 pub struct Revocation {
     lists: Watched<Lists>,
     options: Options,
-    algorithms: Arc<WebPkiSupportedAlgorithms>,
 }
 
 impl Revocation {
-    /// Reads CRLs from files and directories, PEM or DER, now and whenever they change.
+    /// Begins with no list and the strictest options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// [`Builder::from_files`] with these options and nothing else.
     ///
     /// # Errors
     /// A file that is missing, empty or no CRL.
@@ -27,12 +32,12 @@ impl Revocation {
         options: Options,
         watch: WatchOptions,
     ) -> Result<Self, LoadError> {
-        let paths = paths.into_iter().map(Into::into).collect();
-        let lists = Watched::watch(sources::Files { paths }, watch)?;
-        Self::new(lists, options)
+        Self::builder()
+            .with_options(options)
+            .from_files(paths, watch)
     }
 
-    /// Takes CRLs from the program: each the content of a file, PEM or DER.
+    /// [`Builder::from_bytes`] with these options and nothing else.
     ///
     /// # Errors
     /// What is no CRL.
@@ -40,30 +45,25 @@ impl Revocation {
         contents: impl IntoIterator<Item = &'a [u8]>,
         options: Options,
     ) -> Result<Self, LoadError> {
-        Self::new(
-            Watched::fixed(sources::from_bytes(contents, None)?),
-            options,
-        )
+        Self::builder().with_options(options).from_bytes(contents)
     }
 
-    fn new(lists: Watched<Lists>, options: Options) -> Result<Self, LoadError> {
-        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
-        Ok(Self {
-            lists,
-            options,
-            algorithms: Arc::new(provider.signature_verification_algorithms),
-        })
+    pub(super) fn new(lists: Watched<Lists>, options: Options) -> Self {
+        Self { lists, options }
     }
 
     /// Puts other CRLs in force, but for those that are older than what they would replace.
     ///
     /// # Errors
-    /// What is no CRL; those in force then stay.
+    /// What is no CRL or cannot be used; those in force then stay.
     pub fn publish<'a>(
         &self,
         contents: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<u64, LoadError> {
-        let lists = sources::from_bytes(contents, Some(&self.lists.load()))?;
+        let previous = self.lists.load();
+        let authorities = Arc::clone(&previous.authorities);
+        let lists = sources::from_bytes(contents, authorities, Some(&previous))?;
+        drop(previous);
         Ok(self.lists.publish(lists))
     }
 
@@ -85,7 +85,7 @@ impl Revocation {
     /// The judgement, and the generation of the lists that it was made with.
     pub(super) fn judge(&self, path: &CertPath, now: u64) -> (u64, Judgement) {
         let lists = self.lists.load();
-        let judgement = lists.judge(path, self.options, &self.algorithms, now);
+        let judgement = lists.judge(path, self.options, now);
         (lists.generation(), judgement)
     }
 }

@@ -1,13 +1,32 @@
 use super::CrlError;
-use super::der::{self, Reader};
+use super::der::{self, Malformed, Reader};
 use super::path::Facts;
 
-/// Which certificates of its issuer a CRL is about (RFC 5280 §5.2.5).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// The reasons for which there can be a revocation, as bits of `ReasonFlags` (RFC 5280 §4.2.1.13).
+pub(super) const ALL_REASONS: u16 = 0b1_1111_1110;
+
+/// Which certificates a CRL is about, and for which reasons: its `IssuingDistributionPoint` (RFC 5280
+/// §5.2.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Scope {
-    /// The full names of the distribution point, DER; empty: all of them.
-    names: Vec<Box<[u8]>>,
+    /// The extension itself, which names the scope: two lists of one issuer that have the same
+    /// replace each other, and a delta belongs to a base that has the same.
+    extension: Option<Box<[u8]>>,
+    /// The names of the distribution point, each a `GeneralName`; `None`: all of them.
+    names: Option<Vec<Box<[u8]>>>,
     certificates: Certificates,
+    pub(super) reasons: u16,
+    pub(super) indirect: bool,
+}
+
+/// Where a certificate's issuer says that its CRLs are: a `DistributionPoint` (RFC 5280 §4.2.1.13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    /// Its names, each a `GeneralName`.
+    names: Option<Vec<Box<[u8]>>>,
+    reasons: u16,
+    /// Who issues the CRL, if another than the certificate's issuer; each a `Name`.
+    pub(super) crl_issuers: Vec<Box<[u8]>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,72 +38,153 @@ enum Certificates {
     OfAttributes,
 }
 
+impl Default for Scope {
+    fn default() -> Self {
+        Self {
+            extension: None,
+            names: None,
+            certificates: Certificates::All,
+            reasons: ALL_REASONS,
+            indirect: false,
+        }
+    }
+}
+
 impl Scope {
-    /// Reads an `IssuingDistributionPoint`.
-    pub(super) fn parse(value: &[u8]) -> Result<Self, CrlError> {
-        let mut scope = Self::default();
+    /// Reads the extension of a list by this issuer.
+    pub(super) fn parse(value: &[u8], issuer: &[u8]) -> Result<Self, CrlError> {
+        let mut scope = Self {
+            extension: Some(value.into()),
+            ..Self::default()
+        };
         let mut fields = Reader::new(value).expect(der::SEQUENCE)?.reader();
         if let Some(point) = fields.optional(der::context(0, true))? {
-            scope.names = full_names(point.reader())?.ok_or(CrlError::RelativeName)?;
+            scope.names = Some(names(point.reader(), issuer)?);
         }
-        for (number, certificates) in [(1, Certificates::OfUsers), (2, Certificates::OfCas)] {
-            if let Some(only) = fields.optional(der::context(number, false))?
-                && only.boolean()?
-            {
-                scope.restrict(certificates)?;
-            }
+        let mut only = |number| match fields.optional(der::context(number, false))? {
+            Some(only) => only.boolean(),
+            None => Ok(false),
+        };
+        let of_users = only(1)?;
+        let of_cas = only(2)?;
+        if let Some(some) = fields.optional(der::context(3, false))? {
+            scope.reasons = some.flags()? & ALL_REASONS;
         }
-        if fields.optional(der::context(3, false))?.is_some() {
-            return Err(CrlError::SomeReasons);
-        }
-        if let Some(indirect) = fields.optional(der::context(4, false))?
-            && indirect.boolean()?
-        {
-            return Err(CrlError::Indirect);
-        }
-        if let Some(only) = fields.optional(der::context(5, false))?
-            && only.boolean()?
-        {
-            scope.restrict(Certificates::OfAttributes)?;
-        }
+        let mut only = |number| match fields.optional(der::context(number, false))? {
+            Some(only) => only.boolean(),
+            None => Ok(false),
+        };
+        scope.indirect = only(4)?;
+        let of_attributes = only(5)?;
         fields.finish()?;
+        // At most one of the three may be asserted.
+        scope.certificates = match (of_users, of_cas, of_attributes) {
+            (false, false, false) => Certificates::All,
+            (true, false, false) => Certificates::OfUsers,
+            (false, true, false) => Certificates::OfCas,
+            (false, false, true) => Certificates::OfAttributes,
+            _ => return Err(CrlError::Malformed),
+        };
         Ok(scope)
     }
 
-    /// RFC 5280 §5.2.5: at most one of the three may be asserted.
-    fn restrict(&mut self, certificates: Certificates) -> Result<(), CrlError> {
-        if self.certificates != Certificates::All {
-            return Err(CrlError::Malformed);
-        }
-        self.certificates = certificates;
-        Ok(())
-    }
-
-    /// Whether a certificate is among them (RFC 5280 §6.3.3 (b) (2)).
-    pub(super) fn covers(&self, certificate: &Facts) -> bool {
+    /// The reasons for which a list of this scope answers for a certificate at one of its points
+    /// (RFC 5280 §6.3.3 (b) and (d)); 0 if for none.
+    pub(super) fn answers(&self, certificate: &Facts, point: &Point) -> u16 {
         let kind = match self.certificates {
             Certificates::All => true,
             Certificates::OfUsers => !certificate.is_ca,
             Certificates::OfCas => certificate.is_ca,
             Certificates::OfAttributes => false,
         };
-        kind && (self.names.is_empty()
-            || self
-                .names
-                .iter()
-                .any(|name| certificate.points.contains(name)))
+        // (b) (1): who issues for others has to say so.
+        let issuer = point.crl_issuers.is_empty() || self.indirect;
+        if kind && issuer && self.is_at(point) {
+            self.reasons & point.reasons
+        } else {
+            0
+        }
+    }
+
+    /// (b) (2) (i): the names of the two points meet.
+    fn is_at(&self, point: &Point) -> bool {
+        let Some(own) = &self.names else {
+            return true;
+        };
+        if let Some(names) = &point.names {
+            return own.iter().any(|name| names.contains(name));
+        }
+        let mut issuers = point.crl_issuers.iter();
+        issuers.any(|issuer| own.contains(&directory_name(issuer)))
     }
 }
 
-/// The `fullName` of a `DistributionPointName`; `None` where it is relative to the issuer.
-pub(super) fn full_names(mut name: Reader<'_>) -> Result<Option<Vec<Box<[u8]>>>, der::Malformed> {
-    let Some(full) = name.optional(der::context(0, true))? else {
-        return Ok(None);
-    };
-    let mut names = Vec::new();
-    let mut reader = full.reader();
-    while !reader.is_empty() {
-        names.push(reader.any()?.encoded.into());
+impl Point {
+    /// Where the CRLs of an issuer are if a certificate does not say (RFC 5280 §6.3.3, last
+    /// paragraph).
+    pub(super) fn implicit(issuer: &[u8]) -> Self {
+        Self {
+            names: Some(vec![directory_name(issuer)]),
+            reasons: ALL_REASONS,
+            crl_issuers: Vec::new(),
+        }
     }
-    Ok(Some(names))
+
+    /// Reads the `CRLDistributionPoints` of a certificate by this issuer.
+    pub(super) fn parse_all(value: &[u8], issuer: &[u8]) -> Result<Vec<Self>, Malformed> {
+        let mut points = Vec::new();
+        let mut reader = Reader::new(value).expect(der::SEQUENCE)?.reader();
+        while !reader.is_empty() {
+            let mut fields = reader.expect(der::SEQUENCE)?.reader();
+            let name = fields.optional(der::context(0, true))?;
+            let reasons = match fields.optional(der::context(1, false))? {
+                Some(reasons) => reasons.flags()? & ALL_REASONS,
+                None => ALL_REASONS,
+            };
+            let mut crl_issuers = Vec::new();
+            if let Some(issuers) = fields.optional(der::context(2, true))? {
+                let mut issuers = issuers.reader();
+                while !issuers.is_empty() {
+                    let issuer = issuers.any()?;
+                    if issuer.tag == der::context(4, true) {
+                        crl_issuers.push(issuer.content.into());
+                    }
+                }
+            }
+            fields.finish()?;
+            let relative_to = crl_issuers.first().map_or(issuer, AsRef::as_ref);
+            let names = match name {
+                Some(name) => Some(names(name.reader(), relative_to)?),
+                None => None,
+            };
+            points.push(Self {
+                names,
+                reasons,
+                crl_issuers,
+            });
+        }
+        Ok(points)
+    }
+}
+
+/// The `GeneralName`s of a `DistributionPointName`, whether full or relative to `issuer`.
+fn names(mut name: Reader<'_>, issuer: &[u8]) -> Result<Vec<Box<[u8]>>, Malformed> {
+    if let Some(full) = name.optional(der::context(0, true))? {
+        let mut names = Vec::new();
+        let mut reader = full.reader();
+        while !reader.is_empty() {
+            names.push(reader.any()?.encoded.into());
+        }
+        return Ok(names);
+    }
+    let relative = name.expect(der::context(1, true))?;
+    let mut sequence = Reader::new(issuer).expect(der::SEQUENCE)?.content.to_vec();
+    sequence.extend(der::encode(der::SET, relative.content));
+    let whole = der::encode(der::SEQUENCE, &sequence);
+    Ok(vec![directory_name(&whole)])
+}
+
+/// A `Name` as a `GeneralName`.
+fn directory_name(name: &[u8]) -> Box<[u8]> {
+    der::encode(der::context(4, true), name).into()
 }

@@ -1,17 +1,34 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use rustls::pki_types::CertificateRevocationListDer;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use x509_parser::prelude::{FromDer, X509Name};
 
-use super::LoadError;
+use super::authority::Authorities;
 use super::list::List;
 use super::store::Lists;
+use super::{CrlError, LoadError, der};
+use crate::audit::metrics;
 use crate::reload::{Load, Pinned};
 
 /// CRLs in files and directories.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) paths: Vec<PathBuf>,
+    /// The authorities that are in files.
+    pub(super) signers: Vec<PathBuf>,
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Lists being gathered.
+struct Gathering {
+    lists: Lists,
+    /// Whether a list that cannot be used is an error, since there are others in force to stay.
+    strict: bool,
 }
 
 impl Load for Files {
@@ -23,38 +40,39 @@ impl Load for Files {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        self.paths.clone()
+        self.paths.iter().chain(&self.signers).cloned().collect()
     }
 
     fn load(&mut self, previous: Option<&Lists>) -> Result<Lists, LoadError> {
+        let began = Instant::now();
+        let mut authorities = self.authorities.clone();
+        read_authorities(&self.signers, &mut authorities)?;
+        let authorities = Authorities::new(&authorities, self.algorithms)?;
+        let mut gathering = Gathering {
+            lists: Lists::new(Arc::new(authorities)),
+            strict: previous.is_some(),
+        };
         let mut pinned = Pinned::new();
-        let mut lists = Lists::default();
         for path in &self.paths {
-            let unreadable = |error| LoadError::Unreadable {
-                path: path.clone(),
-                error,
-            };
-            let files = if path.is_dir() {
-                pinned.list(path).map_err(unreadable)?
-            } else {
-                vec![path.clone()]
-            };
-            if files.is_empty() {
-                let origin = path.display().to_string();
-                return Err(LoadError::Empty { origin });
-            }
+            let files = listed(&mut pinned, path)?;
             for file in files {
-                let bytes = pinned.read(&file).map_err(unreadable)?;
-                read(&origin(&file), &bytes, &mut lists)?;
+                let content = pinned
+                    .read(&file)
+                    .map_err(|error| unreadable(&file, error))?;
+                gathering.read(&file.display().to_string(), &content)?;
             }
         }
-        if lists.is_empty() {
-            let origin = "the list of files".to_owned();
-            return Err(LoadError::Empty { origin });
+        let lists = gathering.finish("the list of files", previous)?;
+        for list in lists.all() {
+            tell(list);
         }
-        if let Some(previous) = previous {
-            lists.keep_newer_of(previous, |list| List::parse(list.der()).ok());
-        }
+        tracing::info!(
+            lists = lists.len(),
+            entries = lists.entries(),
+            bytes = lists.size(),
+            milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "CRLs loaded"
+        );
         Ok(lists)
     }
 }
@@ -62,49 +80,131 @@ impl Load for Files {
 /// CRLs from a program, each the content of a file.
 pub(super) fn from_bytes<'a>(
     contents: impl IntoIterator<Item = &'a [u8]>,
+    authorities: Arc<Authorities>,
     previous: Option<&Lists>,
 ) -> Result<Lists, LoadError> {
-    let mut lists = Lists::default();
-    for content in contents {
-        read("bytes", content, &mut lists)?;
-    }
-    if lists.is_empty() {
-        let origin = "bytes".to_owned();
-        return Err(LoadError::Empty { origin });
-    }
-    if let Some(previous) = previous {
-        lists.keep_newer_of(previous, |list| List::parse(list.der()).ok());
-    }
-    Ok(lists)
-}
-
-fn origin(file: &Path) -> String {
-    file.display().to_string()
-}
-
-/// Reads the content of a file: one CRL in DER, or any number in PEM.
-fn read(origin: &str, content: &[u8], lists: &mut Lists) -> Result<(), LoadError> {
-    let refused = |number, error| LoadError::List {
-        origin: origin.to_owned(),
-        number,
-        error,
+    let mut gathering = Gathering {
+        lists: Lists::new(authorities),
+        strict: previous.is_some(),
     };
-    if content.first() == Some(&super::der::SEQUENCE) {
-        lists.insert(List::parse(content).map_err(|error| refused(1, error))?);
-        return Ok(());
+    for content in contents {
+        gathering.read("bytes", content)?;
     }
-    let mut found = 0;
-    for der in CertificateRevocationListDer::pem_slice_iter(content) {
-        let der = der.map_err(|error| LoadError::Pem {
-            origin: origin.to_owned(),
-            reason: error.to_string(),
-        })?;
-        found += 1;
-        lists.insert(List::parse(&der).map_err(|error| refused(found, error))?);
-    }
-    if found == 0 {
-        let origin = origin.to_owned();
-        return Err(LoadError::Empty { origin });
+    gathering.finish("bytes", previous)
+}
+
+pub(super) fn read_authorities(
+    files: &[PathBuf],
+    authorities: &mut Vec<CertificateDer<'static>>,
+) -> Result<(), LoadError> {
+    let mut pinned = Pinned::new();
+    for path in files {
+        for file in listed(&mut pinned, path)? {
+            let content = pinned
+                .read(&file)
+                .map_err(|error| unreadable(&file, error))?;
+            for certificate in CertificateDer::pem_slice_iter(&content) {
+                let certificate = certificate.map_err(|error| LoadError::Pem {
+                    origin: file.display().to_string(),
+                    reason: error.to_string(),
+                })?;
+                authorities.push(certificate);
+            }
+        }
     }
     Ok(())
+}
+
+fn listed(pinned: &mut Pinned, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let files = pinned.list(path).map_err(|error| unreadable(path, error))?;
+    if files.is_empty() {
+        let origin = path.display().to_string();
+        return Err(LoadError::Empty { origin });
+    }
+    Ok(files)
+}
+
+fn tell(list: &List) {
+    let issuer = X509Name::from_der(&list.issuer).map(|(_, name)| name.to_string());
+    let issuer = issuer.unwrap_or_default();
+    let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let next_update = time(list.next_update);
+    metrics::crl_in_force(
+        &issuer,
+        time(list.this_update),
+        Some(next_update),
+        list.len(),
+    );
+    let seconds_left = next_update.duration_since(SystemTime::now());
+    tracing::info!(
+        issuer,
+        entries = list.len(),
+        this_update = list.this_update,
+        next_update = list.next_update,
+        seconds_left = seconds_left.map_or(0, |left| left.as_secs()),
+        "CRL in force"
+    );
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> LoadError {
+    LoadError::Unreadable {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+impl Gathering {
+    /// Reads the content of a file: one CRL in DER, or any number in PEM.
+    fn read(&mut self, origin: &str, content: &[u8]) -> Result<(), LoadError> {
+        if content.first() == Some(&der::SEQUENCE) {
+            return self.take(origin, 1, content);
+        }
+        let mut found = 0;
+        for list in CertificateRevocationListDer::pem_slice_iter(content) {
+            let list = list.map_err(|error| LoadError::Pem {
+                origin: origin.to_owned(),
+                reason: error.to_string(),
+            })?;
+            found += 1;
+            self.take(origin, found, &list)?;
+        }
+        if found == 0 {
+            let origin = origin.to_owned();
+            return Err(LoadError::Empty { origin });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, origin: &str, number: usize, der: &[u8]) -> Result<(), LoadError> {
+        match List::parse(der, &self.lists.authorities) {
+            Ok(list) => self.lists.insert(Arc::new(list)),
+            // RFC 5280 §5.2: such a list must not be used; what it answers for is unknown then.
+            Err(error @ CrlError::UnknownCritical(_)) if !self.strict => {
+                metrics::crl_refused("unusable");
+                tracing::error!(origin, number, %error, "a CRL is not used");
+            }
+            Err(error) => {
+                return Err(LoadError::List {
+                    origin: origin.to_owned(),
+                    number,
+                    error,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, origin: &str, previous: Option<&Lists>) -> Result<Lists, LoadError> {
+        if let Some(previous) = previous {
+            self.lists.keep_newer_of(previous);
+        }
+        if self.strict && self.lists.is_empty() {
+            let origin = origin.to_owned();
+            return Err(LoadError::Empty { origin });
+        }
+        Ok(self.lists)
+    }
 }

@@ -41,12 +41,17 @@ pub struct Unknown {
 }
 
 /// Why no CRL answers for a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+///
+/// In order of how near to an answer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnknownCause {
     /// There is none of its issuer, or none that covers it.
     #[error("no CRL of its issuer covers it")]
     NoCrl,
+    /// Those there are cover some reasons for a revocation and not all.
+    #[error("the CRLs for it do not cover all reasons")]
+    SomeReasons,
     /// Those there are were not signed by its issuer, or by a key that may not sign CRLs.
     #[error("no CRL for it is signed by its issuer")]
     NotSigned,
@@ -121,6 +126,22 @@ impl fmt::Display for Verdict {
 }
 
 impl RevocationReason {
+    /// The number of RFC 5280 §5.3.1.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::CaCompromise => 2,
+            Self::AffiliationChanged => 3,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+            Self::CertificateHold => 6,
+            Self::RemoveFromCrl => 8,
+            Self::PrivilegeWithdrawn => 9,
+            Self::AaCompromise => 10,
+        }
+    }
+
     pub(super) fn from_code(code: &[u8]) -> Option<Self> {
         Some(match code {
             [0] => Self::Unspecified,
@@ -153,4 +174,13 @@ impl fmt::Display for RevocationReason {
             Self::AaCompromise => "aACompromise",
         })
     }
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -6,7 +6,7 @@ use rustls::{CertificateError, Error};
 use super::Reason;
 use super::anchors::Anchors;
 #[cfg(feature = "crl")]
-use crate::crl::{UnknownCause, Verdict};
+use crate::crl::{PathError, UnknownCause, Verdict};
 use crate::identity::IdentityError;
 
 /// A client certificate that was not accepted, with all that an explanation needs.
@@ -25,7 +25,7 @@ pub(super) enum Cause {
     #[cfg(feature = "crl")]
     Revocation(Verdict),
     #[cfg(feature = "crl")]
-    RevocationPath(crate::crl::PathError),
+    RevocationPath(PathError),
 }
 
 impl Rejection {
@@ -47,6 +47,8 @@ impl Rejection {
         match &self.cause {
             Cause::Path(error) => path_reason(error),
             Cause::Identity(_) => Reason::CertificateMalformed,
+            #[cfg(feature = "crl")]
+            Cause::RevocationPath(PathError::MayNotSign(_)) => Reason::CaMisuse,
             #[cfg(feature = "crl")]
             Cause::RevocationPath(_) => Reason::CertificateMalformed,
             #[cfg(feature = "crl")]

@@ -1,0 +1,85 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+
+use super::authority::Authorities;
+use super::sources::{Files, from_bytes};
+use super::{LoadError, Options, Revocation};
+use crate::Watched;
+use crate::reload::WatchOptions;
+
+/// Makes a [`Revocation`].
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until it is given lists"]
+pub struct Builder {
+    options: Options,
+    authorities: Vec<CertificateDer<'static>>,
+    signers: Vec<PathBuf>,
+}
+
+impl Builder {
+    /// Checks in this way. Default: the strictest.
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Knows these CA certificates and CRL signers besides those on the paths: with the CAs here, a
+    /// list's signature is checked while it is loaded and its bytes need not be kept. They are not
+    /// trusted for being known: what they sign counts only under the anchor of the path in question.
+    pub fn with_authorities(
+        mut self,
+        certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Self {
+        self.authorities.extend(certificates);
+        self
+    }
+
+    /// As [`Builder::with_authorities`], from PEM files that may change.
+    pub fn with_authority_files<P: Into<PathBuf>>(
+        mut self,
+        files: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.signers.extend(files.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads CRLs from files and directories, PEM or DER, now and whenever they change.
+    ///
+    /// # Errors
+    /// A file that is missing, empty or no CRL.
+    pub fn from_files<P: Into<PathBuf>>(
+        self,
+        paths: impl IntoIterator<Item = P>,
+        watch: WatchOptions,
+    ) -> Result<Revocation, LoadError> {
+        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
+        let files = Files {
+            paths: paths.into_iter().map(Into::into).collect(),
+            signers: self.signers,
+            authorities: self.authorities,
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let lists = Watched::watch(files, watch)?;
+        Ok(Revocation::new(lists, self.options))
+    }
+
+    /// Takes CRLs from the program: each the content of a file, PEM or DER. The authorities' files
+    /// are read once.
+    ///
+    /// # Errors
+    /// What is no CRL.
+    pub fn from_bytes<'a>(
+        self,
+        contents: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Revocation, LoadError> {
+        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
+        let mut authorities = self.authorities;
+        super::sources::read_authorities(&self.signers, &mut authorities)?;
+        let algorithms = provider.signature_verification_algorithms;
+        let authorities = Authorities::new(&authorities, algorithms)?;
+        let lists = from_bytes(contents, Arc::new(authorities), None)?;
+        Ok(Revocation::new(Watched::fixed(lists), self.options))
+    }
+}

@@ -1,0 +1,228 @@
+use super::der::{self, Malformed, Reader, Value};
+use super::{CrlError, RevocationReason};
+
+/// What a CRL says of one certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Seconds after 1970.
+    pub(super) date: u64,
+    pub(super) reason: RevocationReason,
+}
+
+/// Reads `revokedCertificates` (RFC 5280 §5.1.2.6) one after another.
+///
+/// A list of a million entries is read three times to be indexed, so that the usual form of an entry
+/// has a path of its own: a short SEQUENCE of a serial number, a `UTCTime` and at most a reason.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entries<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// One entry, whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Revoked<'a> {
+    /// The content of the INTEGER.
+    pub(super) serial: &'a [u8],
+    pub(super) entry: Entry,
+    /// `certificateIssuer` (RFC 5280 §5.3.3), the DER of its directory name.
+    pub(super) issuer: Option<&'a [u8]>,
+}
+
+/// `SEQUENCE { SEQUENCE { OID reasonCode, OCTET STRING { ENUMERATED { … } } } }` up to the reason.
+const REASON: [u8; 13] = [
+    0x30, 0x0c, 0x30, 0x0a, 0x06, 0x03, 0x55, 0x1d, 0x15, 0x04, 0x03, 0x0a, 0x01,
+];
+
+/// Tag and length of a `UTCTime` as RFC 5280 has it, and its digits with the `Z`.
+const UTC_TIME: [u8; 2] = [der::UTC_TIME, 13];
+
+impl<'a> Entries<'a> {
+    /// Of the content of the SEQUENCE.
+    pub(super) fn new(content: &'a [u8]) -> Self {
+        Self {
+            bytes: content,
+            at: 0,
+        }
+    }
+
+    /// The serial number of the next entry, whose other fields are not looked at.
+    #[inline]
+    pub(super) fn skim(&mut self) -> Option<Result<&'a [u8], CrlError>> {
+        let rest = &self.bytes[self.at..];
+        if let [
+            der::SEQUENCE,
+            length @ ..=0x7f,
+            der::INTEGER,
+            serial @ ..=0x7f,
+            ..,
+        ] = *rest
+        {
+            let (length, serial) = (usize::from(length), usize::from(serial));
+            if serial + 2 <= length && length + 2 <= rest.len() {
+                self.at += length + 2;
+                return Some(Ok(&rest[4..4 + serial]));
+            }
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        Some(self.slowly().map(|(serial, _)| serial).map_err(Into::into))
+    }
+
+    /// The next entry, checked.
+    #[inline]
+    pub(super) fn read(&mut self) -> Option<Result<Revoked<'a>, CrlError>> {
+        let rest = &self.bytes[self.at..];
+        if let Some((length, revoked)) = usual(rest) {
+            self.at += length;
+            return Some(Ok(revoked));
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        Some(self.read_slowly())
+    }
+
+    fn slowly(&mut self) -> Result<(&'a [u8], Reader<'a>), Malformed> {
+        let rest = &self.bytes[self.at..];
+        let entry = Reader::new(rest).expect(der::SEQUENCE)?;
+        self.at += entry.encoded.len();
+        let mut fields = entry.reader();
+        let serial = fields.expect(der::INTEGER)?.content;
+        if serial.is_empty() {
+            return Err(Malformed);
+        }
+        Ok((serial, fields))
+    }
+
+    #[cold]
+    fn read_slowly(&mut self) -> Result<Revoked<'a>, CrlError> {
+        let (serial, mut fields) = self.slowly()?;
+        let date = fields.any()?.time()?;
+        let mut reason = RevocationReason::Unspecified;
+        let mut issuer = None;
+        if let Some(extensions) = fields.optional(der::SEQUENCE)? {
+            each_extension(extensions, |extension| {
+                match extension.id_ce() {
+                    Some(id_ce::REASON_CODE) => {
+                        let code = Reader::new(extension.value).expect(der::ENUMERATED)?;
+                        reason = RevocationReason::from_code(code.content).ok_or(Malformed)?;
+                    }
+                    Some(id_ce::CERTIFICATE_ISSUER) => {
+                        issuer = Some(directory_name(extension.value)?);
+                    }
+                    Some(id_ce::INVALIDITY_DATE) => {}
+                    _ if extension.critical => return Err(extension.unknown()),
+                    _ => {}
+                }
+                Ok(())
+            })?;
+        }
+        fields.finish()?;
+        Ok(Revoked {
+            serial,
+            entry: Entry { date, reason },
+            issuer,
+        })
+    }
+}
+
+/// An entry of the usual form, and how long it is.
+#[inline]
+fn usual(rest: &[u8]) -> Option<(usize, Revoked<'_>)> {
+    let [
+        der::SEQUENCE,
+        length @ ..=0x7f,
+        der::INTEGER,
+        serial @ 1..=0x7f,
+        ..,
+    ] = *rest
+    else {
+        return None;
+    };
+    let (length, serial) = (usize::from(length), usize::from(serial));
+    let entry = rest.get(4..2 + length)?;
+    let (serial, fields) = entry.split_at_checked(serial)?;
+    let time = fields.strip_prefix(&UTC_TIME)?;
+    let (digits, extensions) = time.split_at_checked(13)?;
+    let reason = match extensions {
+        [] => RevocationReason::Unspecified,
+        [prefix @ .., code] if *prefix == REASON => RevocationReason::from_code(&[*code])?,
+        _ => return None,
+    };
+    let date = der::time(der::UTC_TIME, digits).ok()?;
+    let revoked = Revoked {
+        serial,
+        entry: Entry { date, reason },
+        issuer: None,
+    };
+    Some((2 + length, revoked))
+}
+
+/// The one directory name in `GeneralNames`, DER.
+fn directory_name(names: &[u8]) -> Result<&[u8], Malformed> {
+    let mut names = Reader::new(names).expect(der::SEQUENCE)?.reader();
+    while !names.is_empty() {
+        let name = names.any()?;
+        if name.tag == der::context(4, true) {
+            return Ok(name.content);
+        }
+    }
+    Err(Malformed)
+}
+
+/// Extensions by the last arc of 2.5.29.
+pub(super) mod id_ce {
+    pub(in super::super) const CRL_NUMBER: u8 = 20;
+    pub(in super::super) const REASON_CODE: u8 = 21;
+    pub(in super::super) const INVALIDITY_DATE: u8 = 24;
+    pub(in super::super) const DELTA_CRL_INDICATOR: u8 = 27;
+    pub(in super::super) const ISSUING_DISTRIBUTION_POINT: u8 = 28;
+    pub(in super::super) const CERTIFICATE_ISSUER: u8 = 29;
+    pub(in super::super) const AUTHORITY_KEY_IDENTIFIER: u8 = 35;
+}
+
+/// An `Extension` (RFC 5280 §4.1).
+pub(super) struct Extension<'a> {
+    pub(super) oid: &'a [u8],
+    pub(super) critical: bool,
+    pub(super) value: &'a [u8],
+}
+
+pub(super) fn each_extension<'a>(
+    extensions: Value<'a>,
+    mut read: impl FnMut(Extension<'a>) -> Result<(), CrlError>,
+) -> Result<(), CrlError> {
+    let mut extensions = extensions.reader();
+    while !extensions.is_empty() {
+        let mut fields = extensions.expect(der::SEQUENCE)?.reader();
+        let oid = fields.expect(der::OID)?.content;
+        let critical = match fields.optional(der::BOOLEAN)? {
+            Some(critical) => critical.boolean()?,
+            None => false,
+        };
+        let value = fields.expect(der::OCTET_STRING)?.content;
+        fields.finish()?;
+        read(Extension {
+            oid,
+            critical,
+            value,
+        })?;
+    }
+    Ok(())
+}
+
+impl Extension<'_> {
+    pub(super) fn id_ce(&self) -> Option<u8> {
+        match *self.oid {
+            [0x55, 0x1d, arc] => Some(arc),
+            _ => None,
+        }
+    }
+
+    pub(super) fn unknown(&self) -> CrlError {
+        let oid = x509_parser::der_parser::Oid::new(self.oid.into());
+        CrlError::UnknownCritical(oid.to_id_string())
+    }
+}

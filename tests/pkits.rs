@@ -1,0 +1,128 @@
+//! NIST PKITS, sections 4.4, 4.5, 4.7, 4.14 and 4.15: every test that is about CRLs.
+//!
+//! The certificates and CRLs come with PyPI's `cryptography-vectors`, which `scripts/test.sh` fetches.
+#![cfg(all(feature = "crl", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use portcullis::crl::{CertPath, Revocation, Verdict};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use serde::Deserialize;
+use webpki::{EndEntityCert, KeyUsage};
+
+#[derive(Deserialize)]
+struct Case {
+    id: String,
+    name: String,
+    trust_anchor: String,
+    path: Vec<String>,
+    extra_certs: Vec<String>,
+    crls: Vec<String>,
+    end_entity: String,
+    expected: String,
+}
+
+fn data() -> PathBuf {
+    let folder = std::env::var_os("PORTCULLIS_PKITS").map_or_else(
+        || "target/vectors/cryptography_vectors/x509/PKITS_data".into(),
+        PathBuf::from,
+    );
+    assert!(
+        folder.join("crls").is_dir(),
+        "{} is missing: `scripts/test.sh vectors` fetches it",
+        folder.display()
+    );
+    folder
+}
+
+fn read(name: &str) -> Vec<u8> {
+    fs::read(data().join(name)).unwrap()
+}
+
+/// Why the path or the CRLs were refused; `None` if they were not.
+fn refused(case: &Case) -> Option<String> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certificate = |name: &String| CertificateDer::from(read(name));
+    let root = certificate(&case.trust_anchor);
+    let anchor: TrustAnchor<'_> = webpki::anchor_from_trusted_cert(&root).unwrap();
+    let end_entity = certificate(&case.end_entity);
+    let others: Vec<_> = case
+        .path
+        .iter()
+        .chain(&case.extra_certs)
+        .map(certificate)
+        .collect();
+    // PKITS' own certificates are valid from 2010 to 2030.
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_735_689_600));
+    let leaf = match EndEntityCert::try_from(&end_entity) {
+        Ok(leaf) => leaf,
+        Err(error) => return Some(format!("path: {error:?}")),
+    };
+    let anchors = [anchor];
+    let path = leaf.verify_for_usage(
+        provider.signature_verification_algorithms.all,
+        &anchors,
+        &others,
+        now,
+        KeyUsage::client_auth(),
+        None,
+        None,
+    );
+    let intermediates: Vec<_> = match &path {
+        Ok(path) => path
+            .intermediate_certificates()
+            .map(|one| one.der().into_owned())
+            .collect(),
+        // webpki takes no CA's certificate for a client's. What these two tests are about can be
+        // asked all the same, of the path that NIST gives.
+        Err(webpki::Error::CaUsedAsEndEntity) => {
+            println!(
+                "{} is by NIST's own path: webpki says CaUsedAsEndEntity",
+                case.id
+            );
+            let between = &case.path[1..case.path.len() - 1];
+            between.iter().rev().map(certificate).collect()
+        }
+        Err(error) => return Some(format!("path: {error:?}")),
+    };
+    let path = match CertPath::new(&end_entity, &intermediates, &anchors[0]) {
+        Ok(path) => path,
+        Err(error) => return Some(format!("path: {error}")),
+    };
+    let lists: Vec<_> = case.crls.iter().map(|name| read(name)).collect();
+    let revocation = Revocation::builder()
+        .with_authorities(others)
+        .from_bytes(lists.iter().map(Vec::as_slice));
+    let revocation = match revocation {
+        Ok(revocation) => revocation,
+        Err(error) => return Some(format!("load: {error}")),
+    };
+    match revocation.examine(&path, now) {
+        Verdict::Good => None,
+        verdict => Some(verdict.to_string()),
+    }
+}
+
+#[test]
+fn every_pkits_test_about_crls_has_the_outcome_that_nist_says() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("vectors/pkits.json")).unwrap();
+    assert_eq!(cases.len(), 79);
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let refused = refused(case);
+        let right = refused.is_some() == (case.expected == "invalid");
+        let said = refused.as_deref().unwrap_or("good");
+        println!("{} {:8} {said} ({})", case.id, case.expected, case.name);
+        if !right {
+            wrong.push(format!("{} ({}): {said}", case.id, case.name));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
