@@ -1,6 +1,6 @@
 //! NIST PKITS, sections 4.4, 4.5, 4.7, 4.14 and 4.15: every test that is about CRLs.
 //!
-//! The certificates and CRLs come with PyPI's `cryptography-vectors`, which `scripts/test.sh` fetches.
+//! The certificates and CRLs come with the package `cryptography-vectors`, which `scripts/test.sh` fetches.
 #![cfg(all(feature = "crl", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -54,8 +54,8 @@ fn refused(case: &Case) -> Option<String> {
         .chain(&case.extra_certs)
         .map(certificate)
         .collect();
-    // PKITS' own certificates are valid from 2010 to 2030.
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_735_689_600));
+    // The first day of 2025: the certificates are valid from 2010 to 2030.
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_hours(482_136));
     let leaf = match EndEntityCert::try_from(&end_entity) {
         Ok(leaf) => leaf,
         Err(error) => return Some(format!("path: {error:?}")),

@@ -13,6 +13,9 @@ use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
 pub struct CrlSection {
     /// PEM or DER files, or directories of them.
     pub files: Vec<PathBuf>,
+    /// PEM files of further CAs and CRL signers, besides the client CAs.
+    #[serde(default)]
+    pub signers: Vec<PathBuf>,
     /// Which certificates of a path are checked: `"chain"` (default) or `"leaf"`.
     #[serde(default)]
     pub depth: CrlDepth,
@@ -58,6 +61,10 @@ impl CrlSection {
             })
             .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0));
         let files = self.files.iter().map(|file| config.resolve(file));
-        Revocation::from_files(files, options, config.reload.options())
+        let cas = config.tls.iter().flat_map(|tls| &tls.client_ca);
+        Revocation::builder()
+            .with_options(options)
+            .with_authority_files(cas.chain(&self.signers).map(|file| config.resolve(file)))
+            .from_files(files, config.reload.options())
     }
 }

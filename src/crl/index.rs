@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn an_entry_of_the_usual_kind_takes_less_than_22_bytes() {
         let serials: Vec<_> = (0..10_000_u128)
-            .map(|n| (1 << 126 | n * n * n).to_be_bytes())
+            .map(|n| ((1 << 126) | (n * n * n)).to_be_bytes())
             .collect();
         let bytes = revoked(serials.iter().map(|serial| (&serial[..], 1)));
         let index = Index::new(&bytes).unwrap();
