@@ -16,10 +16,11 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use portcullis::audit::{AccessLogLayer, Json};
-use portcullis::auth::{Authentication, TokenAuthLayer, TokenSpec, Tokens};
+use portcullis::auth::{
+    Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
+};
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
-use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::{Connection, Preset, Principal, Responder};
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -35,9 +36,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_writer(std::io::stderr)
         .init();
 
-    let tokens = Tokens::watch(
-        [TokenSpec::sha256("ci", [TOKEN_DIGEST])],
-        WatchOptions::default(),
+    let tokens = Credentials::watch(
+        [CredentialSource::sha256("ci", [TOKEN_DIGEST])?],
+        CredentialOptions::default(),
     )?;
     let networks = Networks::allow(["10.0.0.0/8".parse()?]).and_deny(["10.9.0.0/16".parse()?]);
     let policy = Policy::new([

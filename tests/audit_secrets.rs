@@ -28,7 +28,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::audit::Admin;
-use portcullis::auth::{Authentication, TokenSpec, Tokens};
+use portcullis::auth::{Authentication, CredentialOptions, CredentialSource, Credentials};
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
 use portcullis::rate::{Key, Limit, Limits};
 use portcullis::reload::WatchOptions;
@@ -216,12 +216,12 @@ async fn a_whole_run_at_trace_level_tells_no_secret() {
     let token_file = folder.path().join("token");
     fs::write(&token_file, FILE_TOKEN).unwrap();
     let options = || WatchOptions::default().with_poll_interval(Duration::from_millis(20));
-    let tokens = Tokens::watch(
+    let tokens = Credentials::watch(
         [
-            TokenSpec::file("alice", &token_file),
-            TokenSpec::sha256("bob", [sha256(DIGEST_TOKEN)]),
+            CredentialSource::file("alice", &token_file),
+            CredentialSource::sha256("bob", [sha256(DIGEST_TOKEN)]).unwrap(),
         ],
-        options(),
+        CredentialOptions::default().with_watch(options()),
     )
     .unwrap();
     let everything = Pattern::repository("**").unwrap();

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::auth::{Authentication, TokenAuthLayer, TokenError, TokenSpec, Tokens};
+use portcullis::auth::{
+    Authentication, CredentialError, CredentialOptions, CredentialSource, Credentials,
+    TokenAuthLayer,
+};
 use portcullis::reload::WatchOptions;
 use portcullis::{PeerIdentity, Preset, Principal, Responder, Watched};
 use tempfile::TempDir;
@@ -62,16 +65,18 @@ async fn ask_layer(
     }
 }
 
-fn options() -> WatchOptions {
-    WatchOptions::default()
-        .with_poll_interval(Duration::from_millis(100))
-        .with_settle(Duration::from_millis(5))
+fn options() -> CredentialOptions {
+    CredentialOptions::default().with_watch(
+        WatchOptions::default()
+            .with_poll_interval(Duration::from_millis(100))
+            .with_settle(Duration::from_millis(5)),
+    )
 }
 
-fn tokens(folder: &TempDir) -> Watched<Tokens> {
+fn tokens(folder: &TempDir) -> Watched<Credentials> {
     let file = folder.path().join("token");
     fs::write(&file, format!("{TOKEN}\n")).unwrap();
-    Tokens::watch([TokenSpec::file("ci", file)], options()).unwrap()
+    Credentials::watch([CredentialSource::file("ci", file)], options()).unwrap()
 }
 
 fn basic(user: &str, password: &str) -> String {
@@ -203,40 +208,43 @@ fn tokens_that_would_leave_the_gate_open_are_errors() {
     let file = |name: &str, text: &str| {
         let file = folder.path().join(name);
         fs::write(&file, text).unwrap();
-        TokenSpec::file(name, file)
+        CredentialSource::file(name, file)
     };
     let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-    let load = |specs: Vec<TokenSpec>| Tokens::watch(specs, options()).map(drop);
-    assert!(matches!(load(vec![]), Err(TokenError::None)));
+    let load = |specs: Vec<CredentialSource>| Credentials::watch(specs, options()).map(drop);
+    assert!(matches!(load(vec![]), Err(CredentialError::None)));
     assert!(matches!(
         load(vec![file("empty", "")]),
-        Err(TokenError::TooShort { found: 0, .. })
+        Err(CredentialError::TooWeak { found: 0, .. })
     ));
     assert!(matches!(
         load(vec![file("newline", "\n")]),
-        Err(TokenError::TooShort { .. })
+        Err(CredentialError::TooWeak { .. })
     ));
     assert!(matches!(
         load(vec![file("short", "abc")]),
-        Err(TokenError::TooShort { .. })
+        Err(CredentialError::TooWeak { .. })
     ));
     let two_lines = file("lines", "one-token-0123456789\nanother-token-012345\n");
     assert!(matches!(
         load(vec![two_lines]),
-        Err(TokenError::Characters { .. })
+        Err(CredentialError::Characters { .. })
     ));
-    let missing = TokenSpec::file("ci", folder.path().join("nowhere"));
+    let missing = CredentialSource::file("ci", folder.path().join("nowhere"));
     assert!(matches!(
         load(vec![missing]),
-        Err(TokenError::Unreadable { .. })
+        Err(CredentialError::Unreadable { .. })
     ));
-    let unset = TokenSpec::variable("ci", "PORTCULLIS_TEST_UNSET");
+    let unset = CredentialSource::variable("ci", "PORTCULLIS_TEST_UNSET");
     assert!(matches!(
         load(vec![unset]),
-        Err(TokenError::NoVariable { .. })
+        Err(CredentialError::NoVariable { .. })
     ));
-    let none = TokenSpec::sha256("ci", Vec::<String>::new());
-    assert!(matches!(load(vec![none]), Err(TokenError::NoDigest { .. })));
+    let none = CredentialSource::sha256("ci", Vec::<String>::new()).unwrap();
+    assert!(matches!(
+        load(vec![none]),
+        Err(CredentialError::NoSecret { .. })
+    ));
     for text in [
         "",
         "abc",
@@ -244,19 +252,22 @@ fn tokens_that_would_leave_the_gate_open_are_errors() {
         &digest.replace('9', "g"),
         "é".repeat(32).as_str(),
     ] {
-        let spec = TokenSpec::sha256("ci", [text]);
+        let spec = CredentialSource::sha256("ci", [text]);
         assert!(
-            matches!(load(vec![spec]), Err(TokenError::Digest { .. })),
+            matches!(spec, Err(CredentialError::Digest { .. })),
             "{text}"
         );
     }
     let same = vec![
-        TokenSpec::sha256("a", [digest]),
-        TokenSpec::sha256("b", [digest]),
+        CredentialSource::sha256("a", [digest]).unwrap(),
+        CredentialSource::sha256("b", [digest]).unwrap(),
     ];
-    assert!(matches!(load(same), Err(TokenError::Same { .. })));
     assert!(matches!(
-        load(vec![TokenSpec::sha256("a:b", [digest])]),
-        Err(TokenError::Id { .. })
+        load(same),
+        Err(CredentialError::SameSecret { .. })
+    ));
+    assert!(matches!(
+        load(vec![CredentialSource::sha256("a:b", [digest]).unwrap()]),
+        Err(CredentialError::Id { .. })
     ));
 }

@@ -102,6 +102,12 @@ pub const METRICS: &[Metric] = &[
         "Requests that were turned away for the credentials or certificate they came with.",
     ),
     metric(
+        "portcullis_expiring_credential_uses_total",
+        Kind::Counter,
+        &["credential"],
+        "Uses of a credential by a secret that expires soon.",
+    ),
+    metric(
         "portcullis_handshakes_total",
         Kind::Counter,
         &["outcome"],

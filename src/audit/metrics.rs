@@ -36,6 +36,15 @@ pub(crate) fn shadow_differed(allowed: bool) {
     }
 }
 
+/// A credential was used whose secret expires soon. The ids are the operator's own.
+pub(crate) fn expiring_credential_used(credential: &str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!(
+        "portcullis_expiring_credential_uses_total", "credential" => credential.to_owned()
+    )
+    .increment(1);
+}
+
 /// What a value that no file is behind is called: its age tells nothing.
 pub(crate) const FIXED: &str = "fixed";
 

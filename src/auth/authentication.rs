@@ -1,15 +1,29 @@
-use http::{Extensions, HeaderMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::Tokens;
-use super::authorization::{self, Presented};
-use crate::{Connection, PeerIdentity, Principal, Refusal, Watched};
+use http::{Extensions, Request};
+
+use super::authorization::{self, Pair, Presented};
+use super::credentials::Circumstances;
+use super::passwords::Passwords;
+use super::pending::Pending;
+use super::throttle::Throttle;
+use super::{Credentials, PasswordOptions, ThrottleOptions};
+use crate::oci::{Action, Route};
+use crate::{ClientAddr, Connection, PeerIdentity, Principal, Refusal, Watched};
 
 /// What a caller must show.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Authentication {
-    tokens: Option<Watched<Tokens>>,
+    credentials: Option<Watched<Credentials>>,
     certificate: Certificate,
     anonymous: bool,
+    token_for_writes: bool,
+    throttle: Option<Throttle>,
+    pub(super) passwords: Passwords,
+    clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +32,29 @@ enum Certificate {
     Ignored,
     /// Is enough.
     Enough,
-    /// Is needed besides a token.
+    /// Is needed besides a credential.
     Needed,
 }
 
+/// What came of a request's head.
+pub(super) enum Decision {
+    Made(Result<Principal, Refusal>),
+    /// A password is to be verified first.
+    Pending(Pending),
+}
+
+/// What of a request a decision needs besides the credential.
+#[derive(Clone)]
+pub(super) struct Situation<P> {
+    pub(super) client: Option<IpAddr>,
+    pub(super) peer: Option<P>,
+    pub(super) write: bool,
+}
+
 impl Authentication {
-    /// A token.
-    pub fn token(tokens: Watched<Tokens>) -> Self {
-        Self::with(Some(tokens), Certificate::Ignored)
+    /// A token or password.
+    pub fn token(credentials: Watched<Credentials>) -> Self {
+        Self::with(Some(credentials), Certificate::Ignored)
     }
 
     /// A client certificate. Credentials that come besides are not looked at.
@@ -34,13 +63,13 @@ impl Authentication {
     }
 
     /// A token, or else a client certificate. A token that is wrong is refused all the same.
-    pub fn token_or_certificate(tokens: Watched<Tokens>) -> Self {
-        Self::with(Some(tokens), Certificate::Enough)
+    pub fn token_or_certificate(credentials: Watched<Credentials>) -> Self {
+        Self::with(Some(credentials), Certificate::Enough)
     }
 
     /// A token and a client certificate.
-    pub fn token_and_certificate(tokens: Watched<Tokens>) -> Self {
-        Self::with(Some(tokens), Certificate::Needed)
+    pub fn token_and_certificate(credentials: Watched<Credentials>) -> Self {
+        Self::with(Some(credentials), Certificate::Needed)
     }
 
     /// Lets who shows nothing be [`Principal::anonymous`], for the policy to judge.
@@ -49,49 +78,216 @@ impl Authentication {
         self
     }
 
-    fn with(tokens: Option<Watched<Tokens>>, certificate: Certificate) -> Self {
+    /// Wants a token for whatever does not only read, where a certificate or nothing at all is
+    /// enough to read.
+    pub fn with_token_for_writes(mut self) -> Self {
+        self.token_for_writes = true;
+        self
+    }
+
+    /// Throttles failures in this way; `None` does not. Default: [`ThrottleOptions::default`].
+    pub fn with_throttle(mut self, options: Option<&ThrottleOptions>) -> Self {
+        self.throttle = options.map(Throttle::new);
+        self
+    }
+
+    /// Verifies passwords in this way. Default: [`PasswordOptions::default`].
+    pub fn with_passwords(mut self, options: &PasswordOptions) -> Self {
+        self.passwords = Passwords::new(options);
+        self
+    }
+
+    /// Asks this clock whether a credential is good now. Default: the system's.
+    pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Some(Arc::new(now));
+        self
+    }
+
+    fn with(credentials: Option<Watched<Credentials>>, certificate: Certificate) -> Self {
         Self {
-            tokens,
+            credentials,
             certificate,
             anonymous: false,
+            token_for_writes: false,
+            throttle: Some(Throttle::new(&ThrottleOptions::default())),
+            passwords: Passwords::new(&PasswordOptions::default()),
+            clock: None,
         }
     }
 
-    /// Who asks.
-    pub(super) fn identify(
-        &self,
-        headers: &HeaderMap,
-        extensions: &Extensions,
-    ) -> Result<Principal, Refusal> {
-        let peer = peer(extensions);
-        let by_token = match &self.tokens {
-            Some(tokens) => by_token(&tokens.load(), headers)?,
-            None => None,
+    /// Who asks. Looks at the head alone.
+    pub(super) fn decide<B>(self: &Arc<Self>, request: &Request<B>) -> Decision {
+        let extensions = request.extensions();
+        let situation = Situation {
+            client: ClientAddr::of(extensions).map(|client| client.ip()),
+            peer: peer(extensions),
+            write: self.token_for_writes && !only_reads(request),
         };
-        match (by_token, peer, self.certificate) {
-            (Some(principal), Some(peer), _) => Ok(principal.on_peer(peer.clone())),
-            (Some(_), None, Certificate::Needed) => Err(Refusal::CertificateMissing),
-            (Some(principal), None, _) => Ok(principal),
-            (None, Some(peer), Certificate::Enough) => Ok(Principal::from_peer(peer.clone())),
-            (None, _, Certificate::Needed) => Err(Refusal::CredentialsMissing),
-            (None, ..) if self.anonymous => Ok(Principal::anonymous()),
-            (None, ..) if self.tokens.is_none() => Err(Refusal::CertificateMissing),
-            (None, ..) => Err(Refusal::CredentialsMissing),
+        let Some(credentials) = &self.credentials else {
+            return Decision::Made(self.without_credential(&situation));
+        };
+        let shown = match authorization::read(request.headers()) {
+            Ok(None) => return Decision::Made(self.without_credential(&situation)),
+            Ok(Some(shown)) => Ok(shown),
+            Err(malformed) => Err(malformed),
+        };
+        if let Err(refusal) = self.check_source(situation.client) {
+            return Decision::Made(Err(refusal));
+        }
+        let credentials = credentials.load();
+        let circumstances = self.circumstances(&credentials, &situation);
+        let found = match &shown {
+            Err(_) => Err(Refusal::CredentialsMalformed),
+            Ok(Presented::Bearer(token)) => credentials
+                .by_token(None, token, circumstances)
+                .unwrap_or(Err(Refusal::CredentialsUnknown)),
+            Ok(Presented::Basic(pair)) => {
+                let user = Some(pair.user());
+                match credentials.by_token(user, pair.password(), circumstances) {
+                    Some(found) => found,
+                    None if credentials.has_passwords() => {
+                        return self.by_password(&credentials, pair, &situation);
+                    }
+                    None => Err(Refusal::CredentialsUnknown),
+                }
+            }
+        };
+        let claimed = match &shown {
+            Ok(Presented::Basic(pair)) => Some(pair.user()),
+            _ => None,
+        };
+        Decision::Made(self.settle(found, claimed, &situation))
+    }
+
+    fn by_password(
+        self: &Arc<Self>,
+        credentials: &Credentials,
+        pair: &Pair,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Decision {
+        let (user, password) = (pair.user(), pair.password());
+        if let Err(refusal) = self.check_id(user, situation.client) {
+            return Decision::Made(Err(refusal));
+        }
+        if let Some(hash) = self.passwords.recall(user, password) {
+            let circumstances = self.circumstances(credentials, situation);
+            let found = credentials.by_password(user, &hash, circumstances);
+            // Unknown means that the hash was replaced since.
+            if !matches!(found, Err(Refusal::CredentialsUnknown)) {
+                return Decision::Made(self.settle(found, Some(user), situation));
+            }
+        }
+        Decision::Pending(Pending::new(
+            Arc::clone(self),
+            pair,
+            credentials.candidates(user),
+            situation,
+        ))
+    }
+
+    /// Ends a verification: `hash` is what the password was proven to have.
+    pub(super) fn proven(
+        &self,
+        user: &[u8],
+        hash: Result<[u8; 32], Refusal>,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Result<Principal, Refusal> {
+        let credentials = self.credentials.as_ref().ok_or(Refusal::Unavailable)?;
+        // Those in force now: they may have changed meanwhile.
+        let credentials = credentials.load();
+        let circumstances = self.circumstances(&credentials, situation);
+        let found = hash.and_then(|hash| credentials.by_password(user, &hash, circumstances));
+        self.settle(found, Some(user), situation)
+    }
+
+    pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        let throttle = self.throttle.as_ref();
+        throttle.map_or(Ok(()), |throttle| throttle.check_source(client))
+    }
+
+    pub(super) fn check_id(&self, id: &[u8], client: Option<IpAddr>) -> Result<(), Refusal> {
+        let throttle = self.throttle.as_ref();
+        throttle.map_or(Ok(()), |throttle| throttle.check_id(id, client))
+    }
+
+    fn circumstances<'a>(
+        &self,
+        credentials: &Credentials,
+        situation: &Situation<&'a PeerIdentity>,
+    ) -> Circumstances<'a> {
+        Circumstances {
+            now: credentials.is_timed().then(|| self.now()),
+            client: situation.client,
+            peer: situation.peer,
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock
+            .as_ref()
+            .map_or_else(SystemTime::now, |clock| clock())
+    }
+
+    /// Counts a failure, or puts the certificate to the principal.
+    fn settle(
+        &self,
+        found: Result<&Principal, Refusal>,
+        claimed: Option<&[u8]>,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Result<Principal, Refusal> {
+        let principal = found.inspect_err(|refusal| {
+            let failed = !matches!(
+                refusal,
+                Refusal::AuthThrottled { .. } | Refusal::Unavailable
+            );
+            if let Some(throttle) = self.throttle.as_ref().filter(|_| failed) {
+                throttle.failed(situation.client, claimed);
+            }
+        })?;
+        match (situation.peer, self.certificate) {
+            (Some(peer), _) => Ok(principal.clone().on_peer(peer.clone())),
+            (None, Certificate::Needed) => Err(Refusal::CertificateMissing),
+            (None, _) => Ok(principal.clone()),
+        }
+    }
+
+    fn without_credential(
+        &self,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Result<Principal, Refusal> {
+        match (situation.peer, self.certificate) {
+            _ if situation.write => Err(Refusal::CredentialsMissing),
+            (Some(peer), Certificate::Enough) => Ok(Principal::from_peer(peer.clone())),
+            (_, Certificate::Needed) => Err(Refusal::CredentialsMissing),
+            _ if self.anonymous => Ok(Principal::anonymous()),
+            _ if self.credentials.is_none() => Err(Refusal::CertificateMissing),
+            _ => Err(Refusal::CredentialsMissing),
         }
     }
 }
 
-fn by_token(tokens: &Tokens, headers: &HeaderMap) -> Result<Option<Principal>, Refusal> {
-    let shown = authorization::read(headers).map_err(|_| Refusal::CredentialsMalformed)?;
-    let found = match &shown {
-        None => return Ok(None),
-        Some(Presented::Basic(pair)) => tokens.find(Some(pair.user()), pair.password()),
-        Some(Presented::Bearer(token)) => tokens.find(None, token),
-    };
-    found.map(Some).ok_or(Refusal::CredentialsUnknown)
+/// Whether a request surely changes nothing.
+fn only_reads<B>(request: &Request<B>) -> bool {
+    let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
+    route.is_ok_and(|route| match route.action() {
+        Action::Probe | Action::Pull | Action::List | Action::Catalog => true,
+        Action::Push | Action::Delete | Action::Extension => false,
+        Action::Other => request.method().is_safe(),
+    })
 }
 
 fn peer(extensions: &Extensions) -> Option<&PeerIdentity> {
     let own = extensions.get();
     own.or_else(|| Connection::of(extensions).and_then(Connection::identity))
+}
+
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authentication")
+            .field("credentials", &self.credentials)
+            .field("certificate", &self.certificate)
+            .field("anonymous", &self.anonymous)
+            .field("token_for_writes", &self.token_for_writes)
+            .finish_non_exhaustive()
+    }
 }

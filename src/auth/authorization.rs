@@ -3,7 +3,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 /// The longest header value that is looked at, in bytes.
 const LONGEST: usize = 8 * 1024;
@@ -15,6 +15,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What an `Authorization` header shows.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "on the stack, where nothing is allocated"
+)]
 pub(super) enum Presented<'a> {
     Basic(Pair),
     Bearer(&'a [u8]),
@@ -22,9 +26,23 @@ pub(super) enum Presented<'a> {
 
 /// User and password as they came, `user:password`, wiped on drop.
 pub(super) struct Pair {
-    text: Zeroizing<Vec<u8>>,
+    text: Text,
+    length: usize,
     colon: usize,
 }
+
+/// Room for the decoded text: nearly all are short, and then nothing is allocated.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "on the stack, where nothing is allocated"
+)]
+enum Text {
+    Short([u8; SHORT]),
+    Long(Vec<u8>),
+}
+
+/// The longest text that is decoded in place, in bytes.
+const SHORT: usize = 384;
 
 /// Not what RFC 7617 or RFC 6750 allow. Never taken for "nothing was shown".
 #[derive(Debug, PartialEq, Eq)]
@@ -32,11 +50,51 @@ pub(super) struct Malformed;
 
 impl Pair {
     pub(super) fn user(&self) -> &[u8] {
-        &self.text[..self.colon]
+        &self.text()[..self.colon]
     }
 
     pub(super) fn password(&self) -> &[u8] {
-        &self.text[self.colon + 1..]
+        &self.text()[self.colon + 1..]
+    }
+
+    /// Decoded, and not looked at yet.
+    fn decode(encoded: &[u8]) -> Result<Self, Malformed> {
+        let mut pair = Self {
+            text: if encoded.len() <= SHORT / 3 * 4 {
+                Text::Short([0; SHORT])
+            } else {
+                Text::Long(vec![0; encoded.len()])
+            },
+            length: 0,
+            colon: 0,
+        };
+        let room = match &mut pair.text {
+            Text::Short(text) => text.as_mut_slice(),
+            Text::Long(text) => text.as_mut_slice(),
+        };
+        if let Ok(length) = BASE64.decode_slice(encoded, room) {
+            pair.length = length;
+            return Ok(pair);
+        }
+        // What was decoded before the error is wiped too.
+        pair.length = room.len();
+        Err(Malformed)
+    }
+
+    fn text(&self) -> &[u8] {
+        match &self.text {
+            Text::Short(text) => &text[..self.length],
+            Text::Long(text) => &text[..self.length],
+        }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        match &mut self.text {
+            Text::Short(text) => text[..self.length].zeroize(),
+            Text::Long(text) => text.zeroize(),
+        }
     }
 }
 
@@ -67,20 +125,24 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Option<Presented<'_>>, Malform
 
 /// RFC 7617 §2: `user-id ":" password`, neither with control characters, the user without colons.
 fn basic(encoded: &[u8]) -> Result<Pair, Malformed> {
-    let text = Zeroizing::new(BASE64.decode(encoded).map_err(|_| Malformed)?);
-    let characters = std::str::from_utf8(&text).map_err(|_| Malformed)?.chars();
-    let controls = characters
-        .filter(|character| character.is_control())
-        .count();
-    let colon = text
-        .iter()
-        .position(|&byte| byte == b':')
-        .ok_or(Malformed)?;
+    let mut pair = Pair::decode(encoded)?;
+    let text = str::from_utf8(pair.text()).map_err(|_| Malformed)?;
     // `Og==` is ":", what clients without credentials send.
-    if controls > 0 || text.len() == 1 {
+    if has_controls(text) || text == ":" {
         return Err(Malformed);
     }
-    Ok(Pair { text, colon })
+    pair.colon = text.find(':').ok_or(Malformed)?;
+    Ok(pair)
+}
+
+fn has_controls(text: &str) -> bool {
+    // A loop without an early end is compiled to vector instructions.
+    let (mut controls, mut ascii) = (false, true);
+    for byte in text.bytes() {
+        controls |= byte < b' ' || byte == 0x7f;
+        ascii &= byte.is_ascii();
+    }
+    controls || !ascii && text.contains(char::is_control)
 }
 
 /// RFC 6750 §2.1: `b64token`.

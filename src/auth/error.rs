@@ -1,72 +1,132 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why tokens cannot be used. Never holds a secret.
+use super::{BindingError, DigestError};
+
+/// Why credentials cannot be used. Never holds a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum TokenError {
+pub enum CredentialError {
     /// The id is empty, or has a colon or a control character, which no Basic user can have.
-    #[error("token {id:?}: an id is not empty and has neither colons nor control characters")]
+    #[error("credential {id:?}: an id is not empty and has neither colons nor control characters")]
     Id {
         /// The id.
         id: String,
     },
     /// There is no such environment variable, and none with `_FILE` after its name.
-    #[error("token {id:?}: neither ${name} nor ${name}_FILE is set")]
+    #[error("credential {id:?}: neither ${name} nor ${name}_FILE is set")]
     NoVariable {
-        /// The token's id.
+        /// The credential's id.
         id: String,
         /// The variable.
         name: String,
     },
-    /// The file cannot be read.
-    #[error("token {id:?}: {}: {error}", file.display())]
+    /// A file cannot be read.
+    #[error("{}: {error}", file.display())]
     Unreadable {
-        /// The token's id.
-        id: String,
         /// The file.
         file: PathBuf,
         /// Why not.
         #[source]
         error: io::Error,
     },
-    /// The token is too short to be anything but guessable.
-    #[error("token {id:?}: {found} characters are too few, use at least {least} random ones")]
-    TooShort {
-        /// The token's id.
+    /// The token can be guessed.
+    #[error(
+        "credential {id:?}: the token can be guessed (about {found} bits): use a random one of 32 \
+         characters, or keep a password as a bcrypt or Argon2id hash"
+    )]
+    TooWeak {
+        /// The credential's id.
         id: String,
-        /// How long it is.
-        found: usize,
-        /// How long it must be.
-        least: usize,
+        /// How many bits of surprise it has at most.
+        found: u32,
     },
-    /// The token has characters that cannot stand in a header (RFC 6750 §2.1).
-    #[error("token {id:?}: only letters, digits and -._~+/= can stand in a token")]
+    /// A generated token that lacks some characters or has others.
+    #[error("credential {id:?}: the token's checksum is wrong: it was not copied whole")]
+    Damaged {
+        /// The credential's id.
+        id: String,
+    },
+    /// The token has characters that cannot stand in a header (RFC 6750 §2.1), or, in a Secret
+    /// directory, is not UTF-8 or has control characters.
+    #[error("credential {id:?}: only letters, digits and -._~+/= can stand in a token")]
     Characters {
-        /// The token's id.
+        /// The credential's id.
         id: String,
     },
-    /// Not a SHA-256 digest.
-    #[error("token {id:?}: a digest is 64 hexadecimal digits")]
+    /// A digest that is not accepted.
+    #[error("credential {id:?}: {error}")]
     Digest {
-        /// The token's id.
+        /// The credential's id.
+        id: String,
+        /// What is wrong with it.
+        #[source]
+        error: DigestError,
+    },
+    /// A certificate that a credential shall be bound to has no name.
+    #[error("credential {id:?}: {error}")]
+    Binding {
+        /// The credential's id.
+        id: String,
+        /// What is wrong with it.
+        #[source]
+        error: BindingError,
+    },
+    /// A line that is no entry of an htpasswd file.
+    #[error("{}:{line}: {problem}", file.display())]
+    Htpasswd {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong in it.
+        #[source]
+        problem: HtpasswdError,
+    },
+    /// The credentials file is not as it must be.
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    #[error(transparent)]
+    File(#[from] crate::config::ConfigError),
+    /// The credential has no secret at all.
+    #[error("credential {id:?} has no secret")]
+    NoSecret {
+        /// The credential's id.
         id: String,
     },
-    /// The token has no digest at all.
-    #[error("token {id:?}: the list of digests is empty")]
-    NoDigest {
-        /// The token's id.
+    /// Two credentials have one id.
+    #[error("there are two credentials with the id {id:?}")]
+    SameId {
+        /// The id.
         id: String,
     },
-    /// Two ids have one token, so that it would not tell who asks.
-    #[error("tokens {first:?} and {second:?} are the same")]
-    Same {
+    /// Two ids have one token, so that it would not tell who asks, or one has it twice.
+    #[error("credentials {first:?} and {second:?} have the same token")]
+    SameSecret {
         /// The one's id.
         first: String,
         /// The other's id.
         second: String,
     },
-    /// No token at all: nobody could come in.
-    #[error("no token is configured")]
+    /// No credential at all: nobody could come in.
+    #[error("no credential is configured")]
     None,
+}
+
+/// What is wrong with a line of an htpasswd file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HtpasswdError {
+    /// No colon.
+    #[error("a line is \"user:hash\"")]
+    NoColon,
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// The hash is not bcrypt.
+    #[error("{0}")]
+    Digest(DigestError),
+    /// The hash is of a kind that the format does not have.
+    #[error("only bcrypt hashes are accepted: make them with `htpasswd -B`")]
+    NotBcrypt,
 }

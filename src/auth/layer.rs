@@ -1,36 +1,35 @@
+use std::sync::Arc;
+
 use tower::Layer;
 
+use super::service::Gate;
 use super::{Authentication, TokenAuth};
 use crate::{Preset, Responder};
 
 /// Lets in only whom it can tell. See the [module](super).
 #[derive(Clone, Debug)]
-pub struct TokenAuthLayer {
-    authentication: Authentication,
-    responder: Responder,
-    pass_authorization: bool,
-}
+pub struct TokenAuthLayer(Gate);
 
 impl TokenAuthLayer {
     /// Wants this to be shown.
     pub fn new(authentication: Authentication) -> Self {
-        Self {
-            authentication,
+        Self(Gate {
+            authentication: Arc::new(authentication),
             responder: Responder::new(Preset::default()),
             pass_authorization: false,
-        }
+        })
     }
 
     /// Answers refused requests in this way. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
-        self.responder = responder;
+        self.0.responder = responder;
         self
     }
 
     /// Leaves `Authorization` on the request for the inner service, marked sensitive. Default: it is
     /// taken off.
     pub fn with_authorization_passed_on(mut self, pass: bool) -> Self {
-        self.pass_authorization = pass;
+        self.0.pass_authorization = pass;
         self
     }
 }
@@ -39,11 +38,6 @@ impl<S> Layer<S> for TokenAuthLayer {
     type Service = TokenAuth<S>;
 
     fn layer(&self, inner: S) -> TokenAuth<S> {
-        TokenAuth::new(
-            inner,
-            self.authentication.clone(),
-            self.responder.clone(),
-            self.pass_authorization,
-        )
+        TokenAuth::new(inner, self.0.clone())
     }
 }

@@ -1,10 +1,15 @@
 //! Who asks: Basic and Bearer credentials, client certificates, or both.
 //!
 //! [`TokenAuthLayer`] reads the head of a request, before its body is polled, and puts a
-//! [`Principal`](crate::Principal) into its extensions or refuses it. Tokens come from files,
-//! environment variables or digests ([`TokenSpec`]); only their SHA-256 digests are kept. A token is
-//! digested once, looked up by that digest and compared in constant time, so that one token or
-//! 100,000 cost the same, and an unknown user, a wrong password and an expired token look alike.
+//! [`Principal`](crate::Principal) into its extensions or refuses it. [`CredentialSource`]s are
+//! environment variables, token files, Kubernetes Secret directories, htpasswd files, credentials
+//! files and digests, combined freely; only digests are kept. A token is digested once, looked up by
+//! that digest and compared in constant time, so that one token or 100,000 cost the same, and an
+//! unknown user, a wrong password and an expired token look alike.
+//!
+//! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time
+//! and no more ([`PasswordOptions`]), and a right one is remembered for a while. Failures are
+//! throttled per source and per claimed id ([`ThrottleOptions`]).
 //!
 //! With Basic (RFC 7617) the user is the token's id and the password the token; with Bearer (RFC 6750)
 //! the token comes alone. `Authorization` is marked sensitive and taken off before the inner service
@@ -17,16 +22,18 @@
 //! use http::{Request, Response, header::AUTHORIZATION};
 //! use http_body_util::Full;
 //! use portcullis::Principal;
-//! use portcullis::auth::{Authentication, TokenAuthLayer, TokenSpec, Tokens};
-//! use portcullis::reload::WatchOptions;
+//! use portcullis::auth::{
+//!     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
+//! };
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let token = TokenSpec::sha256("ci", ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]);
-//! let tokens = Tokens::watch([token], WatchOptions::default())?;
+//! let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+//! let ci = CredentialSource::sha256("ci", [digest])?.in_groups(["pushers"]);
+//! let credentials = Credentials::watch([ci], CredentialOptions::default())?;
 //! let service = ServiceBuilder::new()
-//!     .layer(TokenAuthLayer::new(Authentication::token(tokens)))
+//!     .layer(TokenAuthLayer::new(Authentication::token(credentials)))
 //!     .service_fn(|request: Request<()>| async move {
 //!         let name = Principal::of(request.extensions()).map(ToString::to_string);
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(name.unwrap_or_default()))))
@@ -37,16 +44,57 @@
 //! assert_eq!(service.oneshot(Request::new(())).await?.status(), 401);
 //! # Ok(()) }
 //! ```
+//!
+//! # A credentials file
+//!
+//! ```toml
+//! [[credential]]
+//! id = "ci"
+//! groups = ["pushers"]
+//! networks = ["10.0.0.0/8"]                         # good from these only
+//! identity = "spiffe://example.org/ns/build/sa/ci"  # good with this certificate only
+//! comment = "the build farm"
+//!
+//! [[credential.secret]]                             # any one is enough: rotate with an overlap
+//! digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+//! expires = 2027-01-01T00:00:00Z
+//!
+//! [[credential.secret]]
+//! digest = "$argon2id$v=19$m=19456,t=2,p=1$…"
+//! not_before = 2026-12-01T00:00:00Z
+//! ```
 
 mod authentication;
 mod authorization;
+mod binding;
+mod credential;
+mod credentials;
+mod digest;
 mod error;
+#[cfg(feature = "config")]
+pub(crate) mod file;
+mod future;
+mod generated;
+mod htpasswd;
 mod layer;
+mod memory;
+mod passwords;
+mod pending;
 mod service;
-mod tokens;
+mod source;
+mod strength;
+mod throttle;
 
 pub use authentication::Authentication;
-pub use error::TokenError;
+pub use binding::{Binding, BindingError};
+pub use credential::{Credential, Secret};
+pub use credentials::Credentials;
+pub use digest::{DigestError, SecretDigest};
+pub use error::{CredentialError, HtpasswdError};
+pub use future::ResponseFuture;
+pub use generated::{GeneratedToken, NoEntropy};
 pub use layer::TokenAuthLayer;
+pub use passwords::PasswordOptions;
 pub use service::TokenAuth;
-pub use tokens::{TokenSpec, Tokens};
+pub use source::{CredentialOptions, CredentialSource};
+pub use throttle::ThrottleOptions;

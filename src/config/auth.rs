@@ -1,9 +1,15 @@
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::Config;
-use crate::auth::{Authentication, TokenError, TokenSpec, Tokens};
+use super::{Config, Span};
+use crate::auth::file::{Moment, Text};
+use crate::auth::{
+    Authentication, Binding, CredentialError, CredentialOptions, CredentialSource, Credentials,
+    PasswordOptions, ThrottleOptions,
+};
 
 /// `[auth]`: what callers must show.
 #[derive(Debug, Deserialize)]
@@ -15,16 +21,36 @@ pub struct AuthSection {
     /// Lets who shows nothing in as `anonymous`, for the policy to judge. Default false.
     #[serde(default)]
     pub anonymous: bool,
+    /// Wants a token for whatever does not only read. Default false.
+    #[serde(default)]
+    pub token_for_writes: bool,
     /// The tokens.
     #[serde(default, rename = "token")]
     pub tokens: Vec<TokenEntry>,
+    /// Credentials files.
+    #[serde(default)]
+    pub credentials: Vec<PathBuf>,
+    /// htpasswd files, bcrypt only.
+    #[serde(default)]
+    pub htpasswd: Vec<PathBuf>,
+    /// Directories of Kubernetes Secrets of the type `kubernetes.io/basic-auth`.
+    #[serde(default)]
+    pub secrets: Vec<PathBuf>,
+    /// Use of a secret that expires within this time is logged and counted. Default `"14days"`.
+    pub warn_before: Option<Span>,
+    /// How passwords are verified.
+    #[serde(default)]
+    pub passwords: PasswordSection,
+    /// How failures are throttled.
+    #[serde(default)]
+    pub throttle: ThrottleSection,
 }
 
 /// What callers must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
-    /// A token.
+    /// A token or password.
     Token,
     /// A client certificate.
     Certificate,
@@ -38,9 +64,41 @@ pub enum Requirement {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Entry")]
 pub struct TokenEntry {
-    id: String,
-    groups: Vec<String>,
+    entry: Entry,
     origin: Origin,
+}
+
+/// `[auth.passwords]`: how passwords are verified.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PasswordSection {
+    /// How many are verified at a time. Default: half of the processors, at least one.
+    pub concurrent: Option<NonZeroUsize>,
+    /// How many may wait for their turn. Default 32.
+    pub waiting: Option<usize>,
+    /// How many right ones are remembered. Default 4096.
+    pub remembered: Option<usize>,
+    /// How long a right one is remembered. Default `"5min"`.
+    pub remember_for: Option<Span>,
+}
+
+/// `[auth.throttle]`: how many authentications may fail, per source and per claimed id.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ThrottleSection {
+    /// Whether to throttle at all. Default true.
+    pub enabled: Option<bool>,
+    /// How many may fail at once. Default 30.
+    pub burst: Option<NonZeroU32>,
+    /// How long until one more may fail. Default `"2s"`.
+    pub every: Option<Span>,
+    /// How many sources and ids are kept in mind. Default 65536.
+    pub capacity: Option<usize>,
+    /// Networks that are never throttled.
+    #[serde(default)]
+    pub exempt: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +108,7 @@ enum Origin {
     Sha256(Vec<String>),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     id: String,
@@ -59,54 +117,129 @@ struct Entry {
     env: Option<String>,
     file: Option<PathBuf>,
     sha256: Option<Vec<String>>,
+    networks: Option<Vec<IpNet>>,
+    identity: Option<Text<Binding>>,
+    not_before: Option<Moment>,
+    expires: Option<Moment>,
+    #[serde(default)]
+    weak: bool,
 }
 
 impl TryFrom<Entry> for TokenEntry {
     type Error = &'static str;
 
-    fn try_from(entry: Entry) -> Result<Self, Self::Error> {
-        let origin = match (entry.env, entry.file, entry.sha256) {
+    fn try_from(mut entry: Entry) -> Result<Self, Self::Error> {
+        let origin = match (entry.env.take(), entry.file.take(), entry.sha256.take()) {
             (Some(name), None, None) => Origin::Variable(name),
             (None, Some(file), None) => Origin::File(file),
             (None, None, Some(digests)) => Origin::Sha256(digests),
             _ => return Err("a token has exactly one of `env`, `file` and `sha256`"),
         };
-        Ok(Self {
-            id: entry.id,
-            groups: entry.groups,
-            origin,
-        })
+        Ok(Self { entry, origin })
     }
 }
 
 impl AuthSection {
-    pub(crate) fn authentication(&self, config: &Config) -> Result<Authentication, TokenError> {
-        let tokens = || {
-            let specs = self.tokens.iter().map(|token| token.spec(config));
-            Tokens::watch(specs, config.reload.options())
+    pub(crate) fn authentication(
+        &self,
+        config: &Config,
+    ) -> Result<Authentication, CredentialError> {
+        let credentials = || {
+            let mut options = CredentialOptions::default().with_watch(config.reload.options());
+            if let Some(Span(time)) = self.warn_before {
+                options = options.with_warn_before(time);
+            }
+            Credentials::watch(self.sources(config)?, options)
         };
-        let authentication = match self.require {
-            Requirement::Token => Authentication::token(tokens()?),
+        let mut authentication = match self.require {
+            Requirement::Token => Authentication::token(credentials()?),
             Requirement::Certificate => Authentication::certificate(),
-            Requirement::TokenOrCertificate => Authentication::token_or_certificate(tokens()?),
-            Requirement::TokenAndCertificate => Authentication::token_and_certificate(tokens()?),
+            Requirement::TokenOrCertificate => Authentication::token_or_certificate(credentials()?),
+            Requirement::TokenAndCertificate => {
+                Authentication::token_and_certificate(credentials()?)
+            }
         };
-        Ok(if self.anonymous {
-            authentication.or_anonymous()
-        } else {
-            authentication
-        })
+        if self.anonymous {
+            authentication = authentication.or_anonymous();
+        }
+        if self.token_for_writes {
+            authentication = authentication.with_token_for_writes();
+        }
+        Ok(authentication
+            .with_passwords(&self.passwords.options())
+            .with_throttle(self.throttle.options().as_ref()))
+    }
+
+    fn sources(&self, config: &Config) -> Result<Vec<CredentialSource>, CredentialError> {
+        type Of = fn(PathBuf) -> CredentialSource;
+
+        let mut sources = Vec::new();
+        for token in &self.tokens {
+            sources.push(token.source(config)?);
+        }
+        let kinds: [(&[PathBuf], Of); 3] = [
+            (&self.credentials, CredentialSource::credentials_file),
+            (&self.htpasswd, CredentialSource::htpasswd),
+            (&self.secrets, CredentialSource::secret_directory),
+        ];
+        for (paths, source) in kinds {
+            sources.extend(paths.iter().map(|path| source(config.resolve(path))));
+        }
+        Ok(sources)
     }
 }
 
 impl TokenEntry {
-    fn spec(&self, config: &Config) -> TokenSpec {
-        let id = self.id.as_str();
-        let spec = match &self.origin {
-            Origin::Variable(name) => TokenSpec::variable(id, name),
-            Origin::File(file) => TokenSpec::file(id, config.resolve(file)),
-            Origin::Sha256(digests) => TokenSpec::sha256(id, digests.iter().cloned()),
+    fn source(&self, config: &Config) -> Result<CredentialSource, CredentialError> {
+        let entry = &self.entry;
+        let id = entry.id.as_str();
+        let mut source = match &self.origin {
+            Origin::Variable(name) => CredentialSource::variable(id, name),
+            Origin::File(file) => CredentialSource::file(id, config.resolve(file)),
+            Origin::Sha256(digests) => CredentialSource::sha256(id, digests)?,
         };
-        spec.in_groups(self.groups.iter().cloned())
+        source = source
+            .in_groups(entry.groups.iter().cloned())
+            .with_weak_allowed(entry.weak);
+        if let Some(networks) = &entry.networks {
+            source = source.within(networks.iter().copied());
+        }
+        if let Some(Text(binding)) = &entry.identity {
+            source = source.bound_to(binding.clone());
+        }
+        if let Some(Moment(moment)) = entry.not_before {
+            source = source.not_before(moment);
+        }
+        if let Some(Moment(moment)) = entry.expires {
+            source = source.expires(moment);
+        }
+        Ok(source)
+    }
+}
+
+impl PasswordSection {
+    fn options(&self) -> PasswordOptions {
+        let mut options = PasswordOptions::default();
+        options.concurrent = self.concurrent.unwrap_or(options.concurrent);
+        options.waiting = self.waiting.unwrap_or(options.waiting);
+        options.remembered = self.remembered.unwrap_or(options.remembered);
+        options.remember_for = self
+            .remember_for
+            .map_or(options.remember_for, |Span(time)| time);
+        options
+    }
+}
+
+impl ThrottleSection {
+    fn options(&self) -> Option<ThrottleOptions> {
+        if self.enabled == Some(false) {
+            return None;
+        }
+        let mut options = ThrottleOptions::default();
+        options.burst = self.burst.unwrap_or(options.burst);
+        options.every = self.every.map_or(options.every, |Span(every)| every);
+        options.capacity = self.capacity.unwrap_or(options.capacity);
+        options.exempt.clone_from(&self.exempt);
+        Some(options)
     }
 }

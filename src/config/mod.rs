@@ -24,7 +24,7 @@ mod policy;
 mod tls;
 mod values;
 
-pub use auth::{AuthSection, Requirement, TokenEntry};
+pub use auth::{AuthSection, PasswordSection, Requirement, ThrottleSection, TokenEntry};
 pub use crl::{CrlDepth, CrlSection, CrlUnknown};
 pub use error::ConfigError;
 pub(crate) use error::parse as parse_document;

@@ -1,0 +1,124 @@
+use std::fmt;
+use std::str::FromStr;
+
+use crate::PeerIdentity;
+
+/// The client certificate that a credential is good with, and no other. As text:
+/// `spiffe://example.org/ns/build/sa/ci`, `dns:NAME`, `email:ADDRESS`, `uri:URI`, `subject:DN` or
+/// `fingerprint:HEX` (SHA-256). Each is compared as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    attribute: Attribute,
+    value: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attribute {
+    Spiffe,
+    Dns,
+    Email,
+    Uri,
+    Subject,
+    Fingerprint,
+}
+
+const PREFIXES: [(&str, Attribute); 5] = [
+    ("dns:", Attribute::Dns),
+    ("email:", Attribute::Email),
+    ("uri:", Attribute::Uri),
+    ("subject:", Attribute::Subject),
+    ("fingerprint:", Attribute::Fingerprint),
+];
+
+/// A text that names no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} names no certificate: write \"spiffe://DOMAIN/PATH\", \"dns:NAME\", \
+     \"email:ADDRESS\", \"uri:URI\", \"subject:DN\" or \"fingerprint:\" and 64 hexadecimal digits"
+)]
+pub struct BindingError {
+    text: String,
+}
+
+impl Binding {
+    /// Whether this is the certificate.
+    pub fn is(&self, peer: &PeerIdentity) -> bool {
+        let among = |names: &[Box<str>]| names.contains(&self.value);
+        match self.attribute {
+            Attribute::Spiffe => peer.spiffe_id() == Some(&*self.value),
+            Attribute::Dns => among(peer.dns_names()),
+            Attribute::Email => among(peer.emails()),
+            Attribute::Uri => among(peer.uris()),
+            Attribute::Subject => peer.subject() == &*self.value,
+            Attribute::Fingerprint => peer.fingerprint_hex() == *self.value,
+        }
+    }
+}
+
+impl FromStr for Binding {
+    type Err = BindingError;
+
+    fn from_str(text: &str) -> Result<Self, BindingError> {
+        let wrong = || BindingError {
+            text: text.to_owned(),
+        };
+        let (attribute, value) = if text.starts_with("spiffe://") {
+            (Attribute::Spiffe, text.into())
+        } else {
+            let mut known = PREFIXES.iter();
+            let found = known.find_map(|(prefix, attribute)| {
+                text.strip_prefix(prefix).map(|value| (*attribute, value))
+            });
+            let (attribute, value) = found.ok_or_else(wrong)?;
+            let value = match attribute {
+                Attribute::Fingerprint => value.replace(':', "").to_ascii_lowercase(),
+                _ => value.to_owned(),
+            };
+            (attribute, value)
+        };
+        let hexadecimal =
+            |value: &str| value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if value.is_empty() || attribute == Attribute::Fingerprint && !hexadecimal(&value) {
+            return Err(wrong());
+        }
+        Ok(Self {
+            attribute,
+            value: value.into(),
+        })
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut known = PREFIXES.iter();
+        let prefix = known.find(|(_, attribute)| *attribute == self.attribute);
+        write!(
+            f,
+            "{}{}",
+            prefix.map_or("", |(prefix, _)| prefix),
+            self.value
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_reads_back_and_an_open_one_is_an_error() {
+        let fingerprint = format!("fingerprint:{}", "ab".repeat(32));
+        for text in [
+            "spiffe://example.org/ci",
+            "dns:node-7",
+            "subject:CN=a",
+            &fingerprint,
+        ] {
+            let binding: Binding = text.parse().unwrap();
+            assert_eq!(binding.to_string(), text);
+        }
+        for text in ["", "node-7", "dns:", "fingerprint:ab", "cn:a"] {
+            assert!(text.parse::<Binding>().is_err(), "{text}");
+        }
+    }
+}

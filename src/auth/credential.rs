@@ -1,0 +1,109 @@
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+
+use super::{Binding, SecretDigest};
+
+/// One caller's credential: an id, and the secrets that prove it. Several secrets, each with its own
+/// time, let one be changed for the next without a gap.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    pub(super) id: Box<str>,
+    pub(super) groups: Vec<Box<str>>,
+    pub(super) secrets: Vec<Secret>,
+    pub(super) networks: Option<Vec<IpNet>>,
+    pub(super) binding: Option<Binding>,
+    pub(super) comment: Option<Box<str>>,
+}
+
+/// What is kept of one secret, and when it is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub(super) digest: SecretDigest,
+    pub(super) validity: Validity,
+}
+
+/// From when, and until before when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) not_before: Option<SystemTime>,
+    pub(super) expires: Option<SystemTime>,
+}
+
+impl Credential {
+    /// A credential of which no secret is known yet.
+    pub fn new(id: impl Into<Box<str>>) -> Self {
+        Self {
+            id: id.into(),
+            groups: Vec::new(),
+            secrets: Vec::new(),
+            networks: None,
+            binding: None,
+            comment: None,
+        }
+    }
+
+    /// Puts the caller in these groups.
+    pub fn in_groups<G: Into<Box<str>>>(mut self, groups: impl IntoIterator<Item = G>) -> Self {
+        self.groups.extend(groups.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a secret, any one of which is enough.
+    pub fn with_secret(mut self, secret: impl Into<Secret>) -> Self {
+        self.secrets.push(secret.into());
+        self
+    }
+
+    /// Is good from these networks only. An empty list is good from nowhere.
+    pub fn within(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        self.networks.get_or_insert_default().extend(networks);
+        self
+    }
+
+    /// Is good on a connection with this certificate only.
+    pub fn bound_to(mut self, binding: Binding) -> Self {
+        self.binding = Some(binding);
+        self
+    }
+
+    /// Says in the operator's words what it is for; told in the log when it is about to expire.
+    pub fn with_comment(mut self, comment: impl Into<Box<str>>) -> Self {
+        self.comment = Some(comment.into());
+        self
+    }
+}
+
+impl Secret {
+    /// A secret that is good at any time.
+    pub fn new(digest: SecretDigest) -> Self {
+        Self {
+            digest,
+            validity: Validity::default(),
+        }
+    }
+
+    /// Is good from this moment.
+    pub fn not_before(mut self, moment: SystemTime) -> Self {
+        self.validity.not_before = Some(moment);
+        self
+    }
+
+    /// Is good until just before this moment.
+    pub fn expires(mut self, moment: SystemTime) -> Self {
+        self.validity.expires = Some(moment);
+        self
+    }
+}
+
+impl From<SecretDigest> for Secret {
+    fn from(digest: SecretDigest) -> Self {
+        Self::new(digest)
+    }
+}
+
+impl Validity {
+    pub(super) fn is_bounded(&self) -> bool {
+        self.not_before.is_some() || self.expires.is_some()
+    }
+}

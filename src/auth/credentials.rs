@@ -1,0 +1,374 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use super::credential::Validity;
+use super::digest::{Kind, SlowHash};
+use super::{Binding, Credential, CredentialError};
+use crate::audit::metrics;
+use crate::identity::Method;
+use crate::source::Networks;
+use crate::{PeerIdentity, Principal, Refusal};
+
+/// Every credential, by the SHA-256 digests of tokens and by the names of password users. Digests
+/// are all that is kept.
+pub struct Credentials {
+    /// The first is nobody's, for the work that an unknown secret must cost too.
+    holders: Vec<Holder>,
+    tokens: Vec<Token>,
+    by_digest: HashMap<DigestKey, u32, BuildHasherDefault<DigestHasher>>,
+    by_user: HashMap<Box<[u8]>, u32>,
+    with_passwords: Vec<u32>,
+    /// Whether any secret has a time, so that the clock must be read.
+    timed: bool,
+    decoys: RandomState,
+    warn_before: Duration,
+}
+
+/// Who has a credential, and what it is good for.
+struct Holder {
+    principal: Principal,
+    networks: Networks,
+    binding: Option<Binding>,
+    comment: Option<Box<str>>,
+    passwords: Vec<Password>,
+}
+
+struct Token {
+    digest: [u8; 32],
+    holder: u32,
+    validity: Validity,
+    warned: Warned,
+}
+
+struct Password {
+    hash: SlowHash,
+    validity: Validity,
+    warned: Warned,
+}
+
+/// When the log last told of a use, in seconds of Unix time.
+#[derive(Default)]
+struct Warned(AtomicU64);
+
+/// Where and when a credential is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances<'a> {
+    pub(super) now: Option<SystemTime>,
+    pub(super) client: Option<IpAddr>,
+    pub(super) peer: Option<&'a PeerIdentity>,
+}
+
+/// The passwords that a user name may have. Of an unknown user, those of somebody else, so that it
+/// takes as long; none of them lets in.
+pub(super) struct Candidates {
+    pub(super) hashes: Vec<SlowHash>,
+}
+
+const WARN_EVERY: u64 = 3600;
+
+impl Credentials {
+    /// All of these.
+    ///
+    /// # Errors
+    /// An id or a token that is there twice, a credential without a secret, or none at all.
+    pub fn new(credentials: impl IntoIterator<Item = Credential>) -> Result<Self, CredentialError> {
+        let mut all = Self {
+            holders: vec![Holder::nobody()],
+            tokens: vec![Token {
+                digest: [0; 32],
+                holder: 0,
+                validity: Validity::default(),
+                warned: Warned::default(),
+            }],
+            by_digest: HashMap::default(),
+            by_user: HashMap::new(),
+            with_passwords: Vec::new(),
+            timed: false,
+            decoys: RandomState::new(),
+            warn_before: Duration::ZERO,
+        };
+        for credential in credentials {
+            all.add(credential)?;
+        }
+        if all.holders.len() == 1 {
+            return Err(CredentialError::None);
+        }
+        Ok(all)
+    }
+
+    /// Warns in the log and counts when a secret is used that expires within this time.
+    pub(super) fn with_warning_before(mut self, time: Duration) -> Self {
+        self.warn_before = time;
+        self
+    }
+
+    fn add(&mut self, credential: Credential) -> Result<(), CredentialError> {
+        let id = credential.id;
+        if id.is_empty() || id.contains(|c: char| c == ':' || c.is_control()) {
+            return Err(CredentialError::Id { id: id.into() });
+        }
+        if credential.secrets.is_empty() {
+            return Err(CredentialError::NoSecret { id: id.into() });
+        }
+        let number = index(self.holders.len());
+        if self.by_user.insert(id.as_bytes().into(), number).is_some() {
+            return Err(CredentialError::SameId { id: id.into() });
+        }
+        let mut passwords = Vec::new();
+        for secret in credential.secrets {
+            let validity = secret.validity;
+            self.timed |= validity.is_bounded();
+            match secret.digest.0 {
+                Kind::Sha256(digest) => self.add_token(digest, number, validity, &id)?,
+                Kind::Slow(hash) => passwords.push(Password {
+                    hash,
+                    validity,
+                    warned: Warned::default(),
+                }),
+            }
+        }
+        if !passwords.is_empty() {
+            self.with_passwords.push(number);
+        }
+        self.holders.push(Holder {
+            principal: Principal::new(Method::Token, id).in_groups(credential.groups),
+            networks: credential
+                .networks
+                .map_or_else(Networks::allow_all, Networks::allow),
+            binding: credential.binding,
+            comment: credential.comment,
+            passwords,
+        });
+        Ok(())
+    }
+
+    fn add_token(
+        &mut self,
+        digest: [u8; 32],
+        holder: u32,
+        validity: Validity,
+        id: &str,
+    ) -> Result<(), CredentialError> {
+        let token = index(self.tokens.len());
+        if let Some(other) = self.by_digest.insert(DigestKey(digest), token) {
+            let other = &self.tokens[other as usize];
+            let first = match self.holders.get(other.holder as usize) {
+                Some(holder) => holder.principal.id().to_owned(),
+                None => id.to_owned(),
+            };
+            return Err(CredentialError::SameSecret {
+                first,
+                second: id.to_owned(),
+            });
+        }
+        self.tokens.push(Token {
+            digest,
+            holder,
+            validity,
+            warned: Warned::default(),
+        });
+        Ok(())
+    }
+
+    /// How many credentials there are.
+    pub fn len(&self) -> usize {
+        self.holders.len() - 1
+    }
+
+    /// Never true: a snapshot without credentials cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn is_timed(&self) -> bool {
+        self.timed
+    }
+
+    pub(super) fn has_passwords(&self) -> bool {
+        !self.with_passwords.is_empty()
+    }
+
+    /// The caller whose token this is, and, with a user, whose id that is. `None` is a secret that
+    /// is no token; the same work is done for it.
+    pub(super) fn by_token(
+        &self,
+        user: Option<&[u8]>,
+        secret: &[u8],
+        circumstances: Circumstances<'_>,
+    ) -> Option<Result<&Principal, Refusal>> {
+        let digest: [u8; 32] = Sha256::digest(secret).into();
+        let found = self.by_digest.get(&DigestKey(digest));
+        let at = found.copied().unwrap_or(0);
+        let token = &self.tokens[at as usize];
+        let holder = &self.holders[token.holder as usize];
+        let id = holder.principal.id().as_bytes();
+        let same_user = user.map_or(Choice::from(1), |user| user.ct_eq(id));
+        let same = token.digest.ct_eq(&digest) & same_user;
+        let good = holder.good(&token.validity, circumstances);
+        if !bool::from(same) || at == 0 {
+            return None;
+        }
+        if good.is_ok() {
+            self.warn(holder, &token.validity, &token.warned, circumstances.now);
+        }
+        Some(good.map(|()| &holder.principal))
+    }
+
+    /// What to verify a user's password against.
+    pub(super) fn candidates(&self, user: &[u8]) -> Candidates {
+        let known = self.by_user.get(user).copied().unwrap_or(0);
+        let known = Some(known).filter(|&at| !self.holders[at as usize].passwords.is_empty());
+        let at = known.or_else(|| {
+            // The same user always takes the same time.
+            let count = u64::try_from(self.with_passwords.len()).ok()?;
+            let pick = self.decoys.hash_one(user).checked_rem(count)?;
+            let pick = usize::try_from(pick).ok()?;
+            self.with_passwords.get(pick).copied()
+        });
+        let passwords = at.map(|at| &self.holders[at as usize].passwords);
+        Candidates {
+            hashes: passwords
+                .into_iter()
+                .flatten()
+                .map(|password| password.hash.clone())
+                .collect(),
+        }
+    }
+
+    /// The caller with this user name, whose password with the hash of this name was shown.
+    pub(super) fn by_password(
+        &self,
+        user: &[u8],
+        hash: &[u8; 32],
+        circumstances: Circumstances<'_>,
+    ) -> Result<&Principal, Refusal> {
+        let unknown = Refusal::CredentialsUnknown;
+        let at = self.by_user.get(user).ok_or(unknown)?;
+        let holder = &self.holders[*at as usize];
+        let mut passwords = holder.passwords.iter();
+        let password = passwords
+            .find(|password| password.hash.name.ct_eq(hash).into())
+            .ok_or(unknown)?;
+        holder.good(&password.validity, circumstances)?;
+        self.warn(
+            holder,
+            &password.validity,
+            &password.warned,
+            circumstances.now,
+        );
+        Ok(&holder.principal)
+    }
+
+    fn warn(&self, holder: &Holder, validity: &Validity, warned: &Warned, now: Option<SystemTime>) {
+        let (Some(expires), Some(now)) = (validity.expires, now) else {
+            return;
+        };
+        let left = expires.duration_since(now).unwrap_or_default();
+        if left > self.warn_before {
+            return;
+        }
+        metrics::expiring_credential_used(holder.principal.id());
+        if warned.is_due(now) {
+            tracing::warn!(
+                credential = holder.principal.id(),
+                comment = holder.comment.as_deref(),
+                hours_left = left.as_secs() / 3600,
+                "a secret is in use that expires soon",
+            );
+        }
+    }
+}
+
+impl Holder {
+    fn nobody() -> Self {
+        Self {
+            principal: Principal::new(Method::Token, ""),
+            networks: Networks::allow_all(),
+            binding: None,
+            comment: None,
+            passwords: Vec::new(),
+        }
+    }
+
+    fn good(&self, validity: &Validity, at: Circumstances<'_>) -> Result<(), Refusal> {
+        if let Some(now) = at.now {
+            if validity.not_before.is_some_and(|from| now < from) {
+                return Err(Refusal::CredentialsNotYetValid);
+            }
+            if validity.expires.is_some_and(|until| now >= until) {
+                return Err(Refusal::CredentialsExpired);
+            }
+        }
+        let permitted = self.networks.is_open()
+            || at
+                .client
+                .is_some_and(|client| self.networks.permits(client));
+        if !permitted {
+            return Err(Refusal::CredentialsWrongNetwork);
+        }
+        let bound = |binding: &Binding| at.peer.is_some_and(|peer| binding.is(peer));
+        if !self.binding.as_ref().is_none_or(bound) {
+            return Err(Refusal::CredentialsWrongIdentity);
+        }
+        Ok(())
+    }
+}
+
+impl Warned {
+    fn is_due(&self, now: SystemTime) -> bool {
+        let now = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let last = self.0.load(Ordering::Relaxed);
+        now >= last.saturating_add(WARN_EVERY)
+            && self
+                .0
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+fn index(length: usize) -> u32 {
+    // Four billion credentials do not fit into memory.
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// A digest is as good a hash as any: its first bytes are taken.
+#[derive(PartialEq, Eq)]
+struct DigestKey([u8; 32]);
+
+#[derive(Default)]
+struct DigestHasher(u64);
+
+impl Hash for DigestKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0[..8]);
+    }
+}
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[..8]);
+        self.0 = u64::from_le_bytes(word);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

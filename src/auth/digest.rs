@@ -1,0 +1,217 @@
+use std::fmt;
+use std::str::FromStr;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordVerifier};
+use bcrypt::HashParts;
+use sha2::{Digest, Sha256};
+
+/// All that is kept of a secret: SHA-256 of a generated token, bcrypt or Argon2id of a password.
+///
+/// As text it is `sha256:` and 64 hexadecimal digits (the prefix may be left out), a bcrypt hash
+/// (`$2y$…`), or an Argon2id hash in PHC form (`$argon2id$…`).
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretDigest(pub(super) Kind);
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sha256([u8; 32]),
+    Slow(SlowHash),
+}
+
+/// A hash that takes tens of milliseconds to verify, and what names it in the memory of successes.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct SlowHash {
+    text: Box<str>,
+    algorithm: Algorithm,
+    pub(super) name: [u8; 32],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Algorithm {
+    Bcrypt,
+    Argon2id,
+}
+
+/// A text that is no digest which is accepted. Does not hold the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DigestError {
+    /// A hash of a kind that is refused: too fast for a password, or broken.
+    #[error("{0} hashes are refused: use bcrypt or Argon2id")]
+    Refused(&'static str),
+    /// Of an accepted kind, but not well-formed.
+    #[error("not a well-formed {0}")]
+    Malformed(&'static str),
+    /// To verify it would take minutes or gigabytes.
+    #[error("the {0} hash is too costly to verify: at most cost 16, or 1 GiB and 64 passes")]
+    TooCostly(&'static str),
+    /// No digest at all.
+    #[error("not a digest: \"sha256:\" and 64 hexadecimal digits, \"$2y$…\" or \"$argon2id$…\"")]
+    Unknown,
+}
+
+impl SecretDigest {
+    /// The digest of a generated token.
+    pub fn of_token(token: &[u8]) -> Self {
+        Self(Kind::Sha256(Sha256::digest(token).into()))
+    }
+}
+
+impl SlowHash {
+    fn new(text: &str, algorithm: Algorithm) -> Self {
+        Self {
+            text: text.into(),
+            algorithm,
+            name: Sha256::digest(text).into(),
+        }
+    }
+
+    /// Tens of milliseconds of work: not for an async worker.
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
+        match self.algorithm {
+            // A longer password than bcrypt takes is refused, not cut.
+            Algorithm::Bcrypt => {
+                bcrypt::non_truncating_verify(password, &self.text).unwrap_or(false)
+            }
+            Algorithm::Argon2id => PasswordHash::new(&self.text)
+                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
+        }
+    }
+}
+
+impl FromStr for SecretDigest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        if let Some(refused) = refused(text) {
+            return Err(DigestError::Refused(refused));
+        }
+        if text.starts_with("$2") {
+            let parts: HashParts = text.parse().map_err(|_| DigestError::Malformed("bcrypt"))?;
+            return match parts.get_cost() {
+                4..=16 => Ok(Self(Kind::Slow(SlowHash::new(text, Algorithm::Bcrypt)))),
+                _ => Err(DigestError::TooCostly("bcrypt")),
+            };
+        }
+        if text.starts_with("$argon2id$") {
+            return argon2id(text).map(|hash| Self(Kind::Slow(hash)));
+        }
+        let hexadecimal = match text.strip_prefix("sha256:") {
+            Some(rest) => rest,
+            None if text.len() == 64 => text,
+            None => return Err(DigestError::Unknown),
+        };
+        sha256(hexadecimal)
+            .map(|digest| Self(Kind::Sha256(digest)))
+            .ok_or(DigestError::Malformed("SHA-256 digest"))
+    }
+}
+
+fn refused(text: &str) -> Option<&'static str> {
+    const REFUSED: [(&str, &str); 11] = [
+        ("$apr1$", "MD5 (apr1)"),
+        ("$1$", "MD5 (crypt)"),
+        ("{SHA}", "SHA-1"),
+        ("{SSHA}", "salted SHA-1"),
+        ("$5$", "SHA-256 (crypt)"),
+        ("$6$", "SHA-512 (crypt)"),
+        ("$y$", "yescrypt"),
+        ("$7$", "scrypt"),
+        ("$argon2i$", "Argon2i"),
+        ("$argon2d$", "Argon2d"),
+        // Its way with characters above ASCII is broken.
+        ("$2x$", "bcrypt 2x"),
+    ];
+    let found = REFUSED.iter().find(|(prefix, _)| text.starts_with(prefix));
+    found.map(|(_, name)| *name)
+}
+
+fn argon2id(text: &str) -> Result<SlowHash, DigestError> {
+    let malformed = DigestError::Malformed("Argon2id hash");
+    let hash = PasswordHash::new(text).map_err(|_| malformed)?;
+    let parameters = argon2::Params::try_from(&hash).map_err(|_| malformed)?;
+    if hash.hash.is_none() || hash.salt.is_none() {
+        return Err(malformed);
+    }
+    if parameters.m_cost() > 1024 * 1024 || parameters.t_cost() > 64 {
+        return Err(DigestError::TooCostly("Argon2id"));
+    }
+    Ok(SlowHash::new(text, Algorithm::Argon2id))
+}
+
+fn sha256(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 2 * digest.len() {
+        return None;
+    }
+    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let nibble = |at: usize| {
+            let digit = char::from(pair[at]).to_digit(16)?;
+            u8::try_from(digit).ok()
+        };
+        *byte = nibble(0)? << 4 | nibble(1)?;
+    }
+    Some(digest)
+}
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Kind::Sha256(_) => "SecretDigest(SHA-256)",
+            Kind::Slow(hash) if hash.algorithm == Algorithm::Bcrypt => "SecretDigest(bcrypt)",
+            Kind::Slow(_) => "SecretDigest(Argon2id)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sha256_bcrypt_and_argon2id_are_taken() {
+        let hex = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let bcrypt = "$2y$12$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
+        let argon = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0$\
+                     LE3v3zvRjRmB2HhQYGUyBHb4gdKzxIAu5U6uJ2y2T2A";
+        for good in [hex, &format!("sha256:{hex}"), bcrypt, argon] {
+            assert!(good.parse::<SecretDigest>().is_ok(), "{good}");
+        }
+        assert_eq!(hex.parse(), Ok(SecretDigest::of_token(b"test")));
+        for (bad, error) in [
+            ("", DigestError::Unknown),
+            ("test", DigestError::Unknown),
+            ("sha256:9f", DigestError::Malformed("SHA-256 digest")),
+            (
+                &hex.replace('9', "g"),
+                DigestError::Malformed("SHA-256 digest"),
+            ),
+            (&"é".repeat(32), DigestError::Malformed("SHA-256 digest")),
+            ("$apr1$x$y", DigestError::Refused("MD5 (apr1)")),
+            ("{SHA}x", DigestError::Refused("SHA-1")),
+            ("$6$x$y", DigestError::Refused("SHA-512 (crypt)")),
+            (
+                "$argon2i$v=19$m=8,t=1,p=1$a$b",
+                DigestError::Refused("Argon2i"),
+            ),
+            (&bcrypt[..59], DigestError::Malformed("bcrypt")),
+            (
+                &bcrypt.replace("$12$", "$31$"),
+                DigestError::TooCostly("bcrypt"),
+            ),
+            (
+                &argon.replace("m=19456", "m=4194304"),
+                DigestError::TooCostly("Argon2id"),
+            ),
+        ] {
+            assert_eq!(bad.parse::<SecretDigest>(), Err(error), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_digest_is_shown_by_debug() {
+        let digest = SecretDigest::of_token(b"test");
+        assert_eq!(format!("{digest:?}"), "SecretDigest(SHA-256)");
+    }
+}

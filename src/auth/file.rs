@@ -1,0 +1,181 @@
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use zeroize::Zeroizing;
+
+use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
+use crate::config::{ConfigError, parse_document};
+
+/// A credentials file: `[[credential]]`, one table a credential.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    credential: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    #[serde(default)]
+    groups: Vec<String>,
+    networks: Option<Vec<IpNet>>,
+    identity: Option<Text<Binding>>,
+    comment: Option<String>,
+    #[serde(default)]
+    secret: Vec<SecretEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretEntry {
+    digest: Text<SecretDigest>,
+    not_before: Option<Moment>,
+    expires: Option<Moment>,
+}
+
+/// A value that is read from its text, so that an error has the place of that text.
+#[derive(Clone, Debug)]
+pub(crate) struct Text<T>(pub(crate) T);
+
+/// A moment as TOML writes it, with its offset: `2027-01-01T00:00:00Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(pub(crate) SystemTime);
+
+pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
+    let unreadable = |error| ConfigError::Unreadable {
+        file: file.to_owned(),
+        error,
+    };
+    // Digests only, but an operator may have put a secret there by mistake.
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
+    let document: Document = parse_document(file, &text)?;
+    Ok(document
+        .credential
+        .into_iter()
+        .map(Credential::from)
+        .collect())
+}
+
+impl From<Entry> for Credential {
+    fn from(entry: Entry) -> Self {
+        let mut credential = Self::new(entry.id).in_groups(entry.groups);
+        if let Some(networks) = entry.networks {
+            credential = credential.within(networks);
+        }
+        if let Some(Text(binding)) = entry.identity {
+            credential = credential.bound_to(binding);
+        }
+        if let Some(comment) = entry.comment {
+            credential = credential.with_comment(comment);
+        }
+        for entry in entry.secret {
+            let mut secret = Secret::new(entry.digest.0);
+            secret.validity.not_before = entry.not_before.map(|Moment(moment)| moment);
+            secret.validity.expires = entry.expires.map(|Moment(moment)| moment);
+            credential = credential.with_secret(secret);
+        }
+        credential
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Text<T>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = toml::value::Datetime::deserialize(deserializer)?;
+        moment(written).map(Self).ok_or_else(|| {
+            D::Error::custom("a moment has a date, a time and an offset, like 2027-01-01T00:00:00Z")
+        })
+    }
+}
+
+fn moment(written: toml::value::Datetime) -> Option<SystemTime> {
+    let minutes = match written.offset? {
+        toml::value::Offset::Z => 0,
+        toml::value::Offset::Custom { minutes } => minutes,
+    };
+    let local = toml::value::Datetime {
+        offset: None,
+        ..written
+    };
+    written.date.zip(written.time)?;
+    let utc = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    let offset = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()));
+    if minutes < 0 {
+        utc.checked_add(offset)
+    } else {
+        utc.checked_sub(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<Credential>, ConfigError> {
+        let document: Document = parse_document(Path::new("credentials.toml"), text)?;
+        Ok(document
+            .credential
+            .into_iter()
+            .map(Credential::from)
+            .collect())
+    }
+
+    #[test]
+    fn a_credential_is_read_with_all_it_may_have() {
+        let text = r#"
+            [[credential]]
+            id = "ci"
+            groups = ["pushers"]
+            networks = ["10.0.0.0/8"]
+            identity = "dns:node-7"
+            comment = "the build farm"
+            [[credential.secret]]
+            digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+            not_before = 2026-01-01T00:00:00Z
+            expires = 2027-01-01T01:00:00+01:00
+            [[credential.secret]]
+            digest = "$2y$05$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u"
+        "#;
+        let [ci] = parse(text).unwrap().try_into().unwrap();
+        assert_eq!(&*ci.id, "ci");
+        assert_eq!(ci.secrets.len(), 2);
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(ci.secrets[0].validity.not_before, at(1_767_225_600));
+        assert_eq!(ci.secrets[0].validity.expires, at(1_798_761_600));
+        assert_eq!(ci.networks.unwrap().len(), 1);
+        assert_eq!(ci.comment.as_deref(), Some("the build farm"));
+    }
+
+    #[test]
+    fn an_error_has_its_place_and_no_secret() {
+        for (line, words) in [
+            ("digest = \"hunter2hunter2\"", "not a digest"),
+            ("digest = \"$apr1$hunter2\"", "MD5"),
+            ("digest = \"sha256:hunter2\"", "SHA-256"),
+            ("expires = 2027-01-01", "an offset"),
+            ("expires = 2027-01-01T00:00:00", "an offset"),
+            ("expired = 2027-01-01T00:00:00Z", "unknown field"),
+        ] {
+            let text = format!("[[credential]]\nid = \"ci\"\n[[credential.secret]]\n{line}\n");
+            let message = parse(&text).unwrap_err().to_string();
+            assert!(message.starts_with("credentials.toml:4:"), "{message}");
+            assert!(message.contains(words), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+}

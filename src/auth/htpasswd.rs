@@ -1,0 +1,65 @@
+use super::digest::Kind;
+use super::error::HtpasswdError;
+use super::{Credential, DigestError, SecretDigest};
+
+/// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
+/// lines and those that begin with `#` left out. The error comes with its line, from 1.
+pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError)> {
+    let mut credentials = Vec::new();
+    for (line, text) in (1..).zip(file.split(|&byte| byte == b'\n')) {
+        let text = str::from_utf8(text).map_err(|_| (line, HtpasswdError::NotUtf8))?;
+        let text = text.trim();
+        if !text.is_empty() && !text.starts_with('#') {
+            credentials.push(entry(text).map_err(|problem| (line, problem))?);
+        }
+    }
+    Ok(credentials)
+}
+
+fn entry(line: &str) -> Result<Credential, HtpasswdError> {
+    let (user, hash) = line.split_once(':').ok_or(HtpasswdError::NoColon)?;
+    let digest: SecretDigest = hash.parse().map_err(|error| match error {
+        DigestError::Unknown => HtpasswdError::NotBcrypt,
+        error => HtpasswdError::Digest(error),
+    })?;
+    match &digest.0 {
+        Kind::Slow(_) if hash.starts_with("$2") => Ok(Credential::new(user).with_secret(digest)),
+        _ => Err(HtpasswdError::NotBcrypt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2y$05$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
+
+    #[test]
+    fn users_are_read_and_comments_left_out() {
+        let file = format!("# users\n\nalice:{HASH}\r\n  bob:{HASH}\n");
+        let users = read(file.as_bytes()).unwrap();
+        let ids: Vec<&str> = users.iter().map(|user| &*user.id).collect();
+        assert_eq!(ids, ["alice", "bob"]);
+    }
+
+    #[test]
+    fn a_line_that_is_not_bcrypt_is_an_error_with_its_place() {
+        for (line, problem) in [
+            ("alice", HtpasswdError::NoColon),
+            ("alice:", HtpasswdError::NotBcrypt),
+            ("alice:plain", HtpasswdError::NotBcrypt),
+            (
+                "alice:$apr1$a$b",
+                HtpasswdError::Digest(DigestError::Refused("MD5 (apr1)")),
+            ),
+            (
+                "alice:{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE=",
+                HtpasswdError::Digest(DigestError::Refused("SHA-1")),
+            ),
+        ] {
+            let file = format!("bob:{HASH}\n{line}\n");
+            assert_eq!(read(file.as_bytes()).unwrap_err(), (2, problem), "{line}");
+        }
+        assert_eq!(read(b"\xff").unwrap_err(), (1, HtpasswdError::NotUtf8));
+    }
+}

@@ -1,0 +1,167 @@
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::digest::SlowHash;
+use super::memory::{Memory, Name};
+use crate::Refusal;
+
+/// How passwords are verified.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PasswordOptions {
+    /// How many are verified at a time, each on one thread. Default: half of the processors, at
+    /// least one.
+    pub concurrent: NonZeroUsize,
+    /// How many may wait for their turn; more are refused at once. Default 32.
+    pub waiting: usize,
+    /// How many right ones are remembered. Default 4096.
+    pub remembered: usize,
+    /// How long a right one is remembered. Default 5 min. A changed hash, a removed user or an
+    /// expired credential takes hold at once all the same.
+    pub remember_for: Duration,
+}
+
+/// Verifies passwords off the async workers, so many at a time and no more.
+#[derive(Clone)]
+pub(super) struct Passwords(Arc<Inner>);
+
+struct Inner {
+    turns: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    most_waiting: usize,
+    /// Which hash was proven.
+    memory: Option<Memory<Name>>,
+}
+
+impl Default for PasswordOptions {
+    fn default() -> Self {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            concurrent: NonZeroUsize::new(processors / 2).unwrap_or(NonZeroUsize::MIN),
+            waiting: 32,
+            remembered: 4096,
+            remember_for: Duration::from_mins(5),
+        }
+    }
+}
+
+impl PasswordOptions {
+    /// Sets [`PasswordOptions::concurrent`].
+    pub fn with_concurrent(mut self, concurrent: NonZeroUsize) -> Self {
+        self.concurrent = concurrent;
+        self
+    }
+
+    /// Sets [`PasswordOptions::waiting`].
+    pub fn with_waiting(mut self, waiting: usize) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// Sets [`PasswordOptions::remembered`].
+    pub fn with_remembered(mut self, remembered: usize) -> Self {
+        self.remembered = remembered;
+        self
+    }
+
+    /// Sets [`PasswordOptions::remember_for`].
+    pub fn with_remember_for(mut self, time: Duration) -> Self {
+        self.remember_for = time;
+        self
+    }
+}
+
+impl Passwords {
+    pub(super) fn new(options: &PasswordOptions) -> Self {
+        let most = options.concurrent.get().min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Inner {
+            turns: Arc::new(Semaphore::new(most)),
+            waiting: AtomicUsize::new(0),
+            most_waiting: options.waiting,
+            memory: Memory::new(options.remembered, options.remember_for),
+        }))
+    }
+
+    /// The hash that this password was seen to have, lately.
+    pub(super) fn recall(&self, user: &[u8], password: &[u8]) -> Option<Name> {
+        let memory = self.0.memory.as_ref()?;
+        memory.recall(&memory.name(user, password))
+    }
+
+    /// The hash that this password has, among these. `still` is asked when its turn has come.
+    pub(super) async fn verify(
+        &self,
+        user: &[u8],
+        password: Zeroizing<Vec<u8>>,
+        hashes: Vec<SlowHash>,
+        still: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<Name, Refusal> {
+        let turn = self.turn().await?;
+        still()?;
+        let name = self.0.memory.as_ref();
+        let name = name.map(|memory| memory.name(user, &password));
+        let work = tokio::task::spawn_blocking(move || {
+            // Held here, so that a client who goes away does not make room for more.
+            let _turn = turn;
+            let mut found = None;
+            // Every one, so that a right password takes as long as a wrong one.
+            for hash in &hashes {
+                if hash.verify(&password) {
+                    found = Some(hash.name);
+                }
+            }
+            found
+        });
+        let found = work.await.map_err(|_| Refusal::Unavailable)?;
+        let found = found.ok_or(Refusal::CredentialsUnknown)?;
+        if let Some((memory, name)) = self.0.memory.as_ref().zip(name) {
+            memory.remember(name, found);
+        }
+        Ok(found)
+    }
+
+    async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
+        let turns = Arc::clone(&self.0.turns);
+        if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
+            return Ok(turn);
+        }
+        let Some(_place) = Place::take(&self.0) else {
+            return Err(Refusal::AuthThrottled { retry_after: 1 });
+        };
+        let turn = turns.acquire_owned().await;
+        turn.map_err(|_| Refusal::Unavailable)
+    }
+}
+
+/// A place in the queue.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(inner: &'a Inner) -> Option<Self> {
+        let before = inner.waiting.fetch_add(1, Ordering::Relaxed);
+        // Given back by the drop if there was none.
+        let place = Self(&inner.waiting);
+        (before < inner.most_waiting).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passwords")
+            .field("free", &self.0.turns.available_permits())
+            .finish_non_exhaustive()
+    }
+}

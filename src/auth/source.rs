@@ -1,0 +1,351 @@
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use super::authorization::is_b64token;
+use super::credential::Validity;
+use super::generated::is_damaged;
+use super::{
+    Binding, Credential, CredentialError, Credentials, Secret, SecretDigest, htpasswd, strength,
+};
+use crate::Watched;
+use crate::reload::{Load, Pinned, WatchOptions};
+
+/// The least surprise that a token from a file or a variable must hold, in bits.
+const LEAST_BITS: f64 = 56.0;
+
+/// Where credentials come from.
+#[derive(Clone, Debug)]
+pub struct CredentialSource {
+    origin: Origin,
+    /// What a source of one secret says of it.
+    template: Credential,
+    validity: Validity,
+    weak_allowed: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    Variable(String),
+    File(PathBuf),
+    Inline,
+    SecretDirectory(PathBuf),
+    Htpasswd(PathBuf),
+    #[cfg(feature = "config")]
+    CredentialsFile(PathBuf),
+}
+
+/// How credentials are read.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CredentialOptions {
+    /// How their files are watched.
+    pub watch: WatchOptions,
+    /// Use of a secret that expires within this time is logged and counted. Default 14 days.
+    pub warn_before: Option<Duration>,
+}
+
+impl CredentialSource {
+    /// A token in the environment variable `name`, or in the file that `name_FILE` names.
+    pub fn variable(id: impl Into<Box<str>>, name: impl Into<String>) -> Self {
+        Self::new(Credential::new(id), Origin::Variable(name.into()))
+    }
+
+    /// A token in a file. One newline at the end does not belong to it.
+    pub fn file(id: impl Into<Box<str>>, file: impl Into<PathBuf>) -> Self {
+        Self::new(Credential::new(id), Origin::File(file.into()))
+    }
+
+    /// Tokens of which only SHA-256 digests are known, in hexadecimal.
+    ///
+    /// # Errors
+    /// A text that is no digest.
+    pub fn sha256<D: AsRef<str>>(
+        id: impl Into<Box<str>>,
+        digests: impl IntoIterator<Item = D>,
+    ) -> Result<Self, CredentialError> {
+        let mut credential = Credential::new(id);
+        for text in digests {
+            let digest: SecretDigest =
+                text.as_ref()
+                    .parse()
+                    .map_err(|error| CredentialError::Digest {
+                        id: credential.id.to_string(),
+                        error,
+                    })?;
+            credential = credential.with_secret(digest);
+        }
+        Ok(Self::credential(credential))
+    }
+
+    /// A credential as it is.
+    pub fn credential(credential: Credential) -> Self {
+        Self::new(credential, Origin::Inline)
+    }
+
+    /// The directory of a Kubernetes Secret of the type `kubernetes.io/basic-auth`: the files
+    /// `username` and `password`.
+    pub fn secret_directory(directory: impl Into<PathBuf>) -> Self {
+        let origin = Origin::SecretDirectory(directory.into());
+        Self::new(Credential::new(""), origin)
+    }
+
+    /// An htpasswd file as distribution and zot read it: bcrypt only.
+    pub fn htpasswd(file: impl Into<PathBuf>) -> Self {
+        Self::new(Credential::new(""), Origin::Htpasswd(file.into()))
+    }
+
+    /// A credentials file; the [module](super) shows one.
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    pub fn credentials_file(file: impl Into<PathBuf>) -> Self {
+        Self::new(Credential::new(""), Origin::CredentialsFile(file.into()))
+    }
+
+    fn new(template: Credential, origin: Origin) -> Self {
+        Self {
+            origin,
+            template,
+            validity: Validity::default(),
+            weak_allowed: false,
+        }
+    }
+
+    /// Puts the callers in these groups. A credentials file says that itself.
+    pub fn in_groups<G: Into<Box<str>>>(mut self, groups: impl IntoIterator<Item = G>) -> Self {
+        self.template = self.template.in_groups(groups);
+        self
+    }
+
+    /// Is good from these networks only. A credentials file says that itself.
+    pub fn within(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        self.template = self.template.within(networks);
+        self
+    }
+
+    /// Is good on a connection with this certificate only. A credentials file says that itself.
+    pub fn bound_to(mut self, binding: Binding) -> Self {
+        self.template = self.template.bound_to(binding);
+        self
+    }
+
+    /// Is good from this moment. A credentials file says that itself.
+    pub fn not_before(mut self, moment: SystemTime) -> Self {
+        self.validity.not_before = Some(moment);
+        self
+    }
+
+    /// Is good until just before this moment. A credentials file says that itself.
+    pub fn expires(mut self, moment: SystemTime) -> Self {
+        self.validity.expires = Some(moment);
+        self
+    }
+
+    /// Takes a token or password that can be guessed. Default: that is an error.
+    pub fn with_weak_allowed(mut self, allowed: bool) -> Self {
+        self.weak_allowed = allowed;
+        self
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        match &self.origin {
+            Origin::File(path) | Origin::SecretDirectory(path) | Origin::Htpasswd(path) => {
+                Some(path.clone())
+            }
+            #[cfg(feature = "config")]
+            Origin::CredentialsFile(path) => Some(path.clone()),
+            Origin::Variable(name) if env::var_os(name).is_none() => {
+                env::var_os(format!("{name}_FILE")).map(PathBuf::from)
+            }
+            Origin::Variable(_) | Origin::Inline => None,
+        }
+    }
+
+    fn read(&self) -> Result<Vec<Credential>, CredentialError> {
+        let mut files = Pinned::new();
+        match &self.origin {
+            Origin::Inline => Ok(vec![self.with_validity(self.template.clone())]),
+            Origin::Variable(name) => {
+                let token = match self.path() {
+                    Some(file) => read(&mut files, &file)?,
+                    None => self.variable_value(name)?,
+                };
+                Ok(vec![self.with_token(self.template.clone(), &token)?])
+            }
+            Origin::File(file) => {
+                let token = read(&mut files, file)?;
+                Ok(vec![self.with_token(self.template.clone(), &token)?])
+            }
+            Origin::SecretDirectory(directory) => {
+                let user = read(&mut files, &directory.join("username"))?;
+                let password = read(&mut files, &directory.join("password"))?;
+                let user = str::from_utf8(trimmed(&user)).unwrap_or_default();
+                let mut credential = self.template.clone();
+                credential.id = user.into();
+                Ok(vec![self.with_password(credential, &password)?])
+            }
+            Origin::Htpasswd(file) => {
+                let text = read(&mut files, file)?;
+                let users = htpasswd::read(&text).map_err(|(line, problem)| {
+                    let file = file.clone();
+                    CredentialError::Htpasswd {
+                        file,
+                        line,
+                        problem,
+                    }
+                })?;
+                Ok(users.into_iter().map(|user| self.templated(user)).collect())
+            }
+            #[cfg(feature = "config")]
+            Origin::CredentialsFile(file) => super::file::read(file),
+        }
+    }
+
+    fn variable_value(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+        // The process's own environment keeps its copy: nothing else may change it safely.
+        let value = env::var(name).map_err(|_| CredentialError::NoVariable {
+            id: self.template.id.to_string(),
+            name: name.to_owned(),
+        })?;
+        Ok(Zeroizing::new(value.into_bytes()))
+    }
+
+    fn with_token(
+        &self,
+        credential: Credential,
+        text: &[u8],
+    ) -> Result<Credential, CredentialError> {
+        let token = trimmed(text);
+        if !token.is_empty() && !is_b64token(token) {
+            let id = credential.id.into();
+            return Err(CredentialError::Characters { id });
+        }
+        self.with_secret(credential, token)
+    }
+
+    fn with_password(
+        &self,
+        credential: Credential,
+        text: &[u8],
+    ) -> Result<Credential, CredentialError> {
+        let password = trimmed(text);
+        let printable = |text: &str| !text.contains(char::is_control);
+        if !str::from_utf8(password).is_ok_and(printable) {
+            let id = credential.id.into();
+            return Err(CredentialError::Characters { id });
+        }
+        self.with_secret(credential, password)
+    }
+
+    fn with_secret(
+        &self,
+        credential: Credential,
+        token: &[u8],
+    ) -> Result<Credential, CredentialError> {
+        let id = || credential.id.to_string();
+        if is_damaged(token) {
+            return Err(CredentialError::Damaged { id: id() });
+        }
+        let bits = strength::bits(token);
+        if token.is_empty() || bits < LEAST_BITS && !self.weak_allowed {
+            let found = (0..64).take_while(|&bound| f64::from(bound) < bits).count();
+            return Err(CredentialError::TooWeak {
+                id: id(),
+                found: u32::try_from(found).unwrap_or(u32::MAX),
+            });
+        }
+        let secret = Secret::new(SecretDigest::of_token(token));
+        Ok(self.with_validity(credential.with_secret(secret)))
+    }
+
+    fn with_validity(&self, mut credential: Credential) -> Credential {
+        if self.validity.is_bounded() {
+            for secret in &mut credential.secrets {
+                secret.validity = self.validity;
+            }
+        }
+        credential
+    }
+
+    fn templated(&self, mut credential: Credential) -> Credential {
+        credential.groups.clone_from(&self.template.groups);
+        credential.networks.clone_from(&self.template.networks);
+        credential.binding.clone_from(&self.template.binding);
+        self.with_validity(credential)
+    }
+}
+
+fn read(files: &mut Pinned, file: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    let unreadable = |error| CredentialError::Unreadable {
+        file: file.to_owned(),
+        error,
+    };
+    files.read(file).map(Zeroizing::new).map_err(unreadable)
+}
+
+/// Without the one newline that editors put at the end.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    text.strip_suffix(b"\r").unwrap_or(text)
+}
+
+impl CredentialOptions {
+    /// Sets [`CredentialOptions::watch`].
+    pub fn with_watch(mut self, options: WatchOptions) -> Self {
+        self.watch = options;
+        self
+    }
+
+    /// Sets [`CredentialOptions::warn_before`].
+    pub fn with_warn_before(mut self, time: Duration) -> Self {
+        self.warn_before = Some(time);
+        self
+    }
+}
+
+impl Credentials {
+    /// Reads the credentials of all sources now, and again whenever their files change.
+    ///
+    /// # Errors
+    /// A credential that is missing, empty or not to be used.
+    pub fn watch(
+        sources: impl IntoIterator<Item = CredentialSource>,
+        options: CredentialOptions,
+    ) -> Result<Watched<Self>, CredentialError> {
+        let sources = Sources {
+            sources: sources.into_iter().collect(),
+            warn_before: options.warn_before.unwrap_or(Duration::from_hours(14 * 24)),
+        };
+        Watched::watch(sources, options.watch)
+    }
+}
+
+struct Sources {
+    sources: Vec<CredentialSource>,
+    warn_before: Duration,
+}
+
+impl Load for Sources {
+    type Value = Credentials;
+    type Error = CredentialError;
+
+    fn name(&self) -> &'static str {
+        "tokens"
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let sources = self.sources.iter();
+        sources.filter_map(CredentialSource::path).collect()
+    }
+
+    fn load(&mut self, _: Option<&Credentials>) -> Result<Credentials, CredentialError> {
+        let mut all = Vec::new();
+        for source in &self.sources {
+            all.extend(source.read()?);
+        }
+        Credentials::new(all).map(|all| all.with_warning_before(self.warn_before))
+    }
+}

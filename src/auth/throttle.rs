@@ -1,0 +1,319 @@
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+use ipnet::IpNet;
+
+use crate::Refusal;
+use crate::source::NetworkSet;
+
+/// How many authentications may fail.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ThrottleOptions {
+    /// How many may fail at once, from one source or for one claimed id. Default 30.
+    pub burst: NonZeroU32,
+    /// How long until one more may fail. Default 2 s.
+    pub every: Duration,
+    /// How many sources and ids with failures are kept in mind. Default 65,536, in 1 MiB. Of more,
+    /// those with the fewest failures are forgotten.
+    pub capacity: usize,
+    /// Sources that are never throttled.
+    pub exempt: Vec<IpNet>,
+}
+
+/// Counts failures per source and per claimed id, each in its own GCRA clock.
+#[derive(Clone)]
+pub(super) struct Throttle(Arc<Inner>);
+
+struct Inner {
+    limiter: RateLimiter<Key, Debts, TokioClock, NoOpMiddleware<Instant>>,
+    exempt: NetworkSet,
+    hasher: RandomState,
+    any: AtomicBool,
+}
+
+/// Whose failures: a keyed hash, so that nobody can choose what shares a place with whom.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    hash: u64,
+    /// Whether a failure is to be counted, or only looked whether one more could be.
+    count: bool,
+}
+
+/// The source of a request: an IPv4 address or an IPv6 /64, which is what one subscriber has.
+#[derive(Clone, Copy, Hash)]
+enum Subject<'a> {
+    Source(IpAddr),
+    Id(&'a [u8]),
+}
+
+impl Default for ThrottleOptions {
+    fn default() -> Self {
+        Self {
+            burst: NonZeroU32::MIN.saturating_add(29),
+            every: Duration::from_secs(2),
+            capacity: 65_536,
+            exempt: Vec::new(),
+        }
+    }
+}
+
+impl ThrottleOptions {
+    /// Sets [`ThrottleOptions::burst`].
+    pub fn with_burst(mut self, burst: NonZeroU32) -> Self {
+        self.burst = burst;
+        self
+    }
+
+    /// Sets [`ThrottleOptions::every`].
+    pub fn with_every(mut self, every: Duration) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// Sets [`ThrottleOptions::capacity`].
+    pub fn with_capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Sets [`ThrottleOptions::exempt`].
+    pub fn with_exempt(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        self.exempt = networks.into_iter().collect();
+        self
+    }
+}
+
+impl Throttle {
+    pub(super) fn new(options: &ThrottleOptions) -> Self {
+        let every = options.every.max(Duration::from_nanos(1));
+        // `with_period` is `None` for a period of zero only.
+        let quota = Quota::with_period(every)
+            .unwrap_or(Quota::per_second(NonZeroU32::MIN))
+            .allow_burst(options.burst);
+        Self(Arc::new(Inner {
+            limiter: RateLimiter::new(quota, Debts::new(options.capacity), TokioClock),
+            exempt: options.exempt.iter().copied().collect(),
+            hasher: RandomState::new(),
+            any: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether this source may try.
+    pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        match client {
+            Some(client) if self.has_any() && !self.0.exempt.contains(client) => {
+                self.check(Subject::Source(source(client)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether somebody may try to be this caller.
+    pub(super) fn check_id(&self, id: &[u8], client: Option<IpAddr>) -> Result<(), Refusal> {
+        let exempt = client.is_some_and(|client| self.0.exempt.contains(client));
+        if exempt || !self.has_any() {
+            return Ok(());
+        }
+        self.check(Subject::Id(id))
+    }
+
+    /// Counts a failure.
+    pub(super) fn failed(&self, client: Option<IpAddr>, id: Option<&[u8]>) {
+        if client.is_some_and(|client| self.0.exempt.contains(client)) {
+            return;
+        }
+        self.0.any.store(true, Ordering::Relaxed);
+        let source = client.map(|client| Subject::Source(source(client)));
+        for subject in source.into_iter().chain(id.map(Subject::Id)) {
+            let key = self.key(subject, true);
+            // Past the limit already: it does not get worse.
+            let _ = self.0.limiter.check_key(&key);
+        }
+    }
+
+    fn has_any(&self) -> bool {
+        self.0.any.load(Ordering::Relaxed)
+    }
+
+    fn check(&self, subject: Subject<'_>) -> Result<(), Refusal> {
+        let key = self.key(subject, false);
+        self.0.limiter.check_key(&key).map_err(|not_until| {
+            let wait = not_until.wait_time_from(TokioClock.now());
+            let seconds = wait.as_secs_f64().ceil().clamp(1.0, f64::from(u32::MAX));
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "clamped to what fits"
+            )]
+            let retry_after = seconds as u32;
+            Refusal::AuthThrottled { retry_after }
+        })
+    }
+
+    fn key(&self, subject: Subject<'_>, count: bool) -> Key {
+        let hash = self.0.hasher.hash_one(subject);
+        Key { hash, count }
+    }
+}
+
+fn source(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = u128::from(address) >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(prefix))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// The clock that tests can pause.
+#[derive(Clone, Copy, Debug)]
+struct TokioClock;
+
+impl Clock for TokioClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+/// GCRA clocks in a table of fixed size. Each key has a few places to be in; where all are taken, the
+/// least indebted of them is forgotten, so that a flood of new sources does not clear old debts.
+struct Debts {
+    sets: Box<[Mutex<[Slot; WAYS]>]>,
+}
+
+const WAYS: usize = 8;
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    key: u64,
+    /// In nanoseconds since the limiter's start; 0 is a free slot.
+    arrival: u64,
+}
+
+impl Debts {
+    fn new(capacity: usize) -> Self {
+        let sets = capacity.div_ceil(WAYS).max(1).next_power_of_two();
+        Self {
+            sets: (0..sets).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+impl StateStore for Debts {
+    type Key = Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Key, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        // The set is chosen by the low bits; the whole hash tells keys apart within it.
+        let set = usize::try_from(key.hash % self.sets.len() as u64).unwrap_or(0);
+        let mut set = self.sets[set]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = set
+            .iter()
+            .position(|slot| slot.arrival != 0 && slot.key == key.hash);
+        let known = found.map(|at| Nanos::from(set[at].arrival));
+        let (outcome, arrival) = measure(known)?;
+        if key.count {
+            let least = || {
+                let slots = set.iter().enumerate();
+                slots
+                    .min_by_key(|(_, slot)| slot.arrival)
+                    .map_or(0, |(at, _)| at)
+            };
+            let at = found.unwrap_or_else(least);
+            set[at] = Slot {
+                key: key.hash,
+                arrival: arrival.as_u64().max(1),
+            };
+        }
+        Ok(outcome)
+    }
+}
+
+impl fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Throttle").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn throttle(capacity: usize) -> Throttle {
+        Throttle::new(
+            &ThrottleOptions::default()
+                .with_burst(NonZeroU32::new(3).unwrap())
+                .with_every(Duration::from_secs(10))
+                .with_capacity(capacity)
+                .with_exempt(["192.0.2.0/24".parse().unwrap()]),
+        )
+    }
+
+    fn at(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_is_refused_after_its_failures_until_one_is_forgiven() {
+        let throttle = throttle(64);
+        let source = Some(at("2001:db8::1"));
+        for _ in 0..3 {
+            assert_eq!(throttle.check_source(source), Ok(()));
+            throttle.failed(source, None);
+        }
+        let refused = Err(Refusal::AuthThrottled { retry_after: 10 });
+        assert_eq!(throttle.check_source(source), refused);
+        assert_eq!(throttle.check_source(Some(at("2001:db8::ffff:1"))), refused);
+        assert_eq!(throttle.check_source(Some(at("2001:db8:0:1::1"))), Ok(()));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(throttle.check_source(source), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_is_refused_from_everywhere_but_the_exempt_networks() {
+        let throttle = throttle(64);
+        for host in 1..=3 {
+            throttle.failed(Some(at(&format!("198.51.100.{host}"))), Some(b"ci"));
+        }
+        assert!(throttle.check_id(b"ci", Some(at("203.0.113.1"))).is_err());
+        assert_eq!(throttle.check_id(b"ci", Some(at("192.0.2.1"))), Ok(()));
+        assert_eq!(throttle.check_id(b"other", Some(at("203.0.113.1"))), Ok(()));
+        for _ in 0..10 {
+            throttle.failed(Some(at("192.0.2.1")), Some(b"third"));
+        }
+        assert_eq!(throttle.check_source(Some(at("192.0.2.1"))), Ok(()));
+        assert_eq!(throttle.check_id(b"third", Some(at("203.0.113.1"))), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_new_sources_does_not_clear_a_debt() {
+        let throttle = throttle(1024);
+        let guilty = Some(at("198.51.100.1"));
+        for _ in 0..3 {
+            throttle.failed(guilty, None);
+        }
+        for number in 0..1_000_000_u32 {
+            let source = Ipv6Addr::from_bits(u128::from(number) << 64);
+            throttle.failed(Some(source.into()), None);
+        }
+        assert!(throttle.check_source(guilty).is_err());
+    }
+}

@@ -1,0 +1,476 @@
+//! Credentials of every source, and what they are good for.
+#![cfg(all(feature = "auth", feature = "config"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::convert::Infallible;
+use std::fs;
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use portcullis::auth::{
+    Authentication, Credential, CredentialError, CredentialOptions, CredentialSource, Credentials,
+    GeneratedToken, PasswordOptions, Secret, SecretDigest, ThrottleOptions, TokenAuthLayer,
+};
+use portcullis::reload::WatchOptions;
+use portcullis::{ClientAddr, PeerIdentity, Principal, Watched};
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::{Layer, ServiceExt, service_fn};
+
+const TOKEN: &str = "a-token-of-the-ci-0123456789";
+const OTHER: &str = "Zq3v0yHk1Xt7Rb9cWm5LsPd2";
+
+/// A request's head, and what came of it.
+#[derive(Clone, Default)]
+struct Ask {
+    authorization: Option<String>,
+    client: Option<SocketAddr>,
+    peer: Option<PeerIdentity>,
+    method: Option<Method>,
+    path: Option<&'static str>,
+}
+
+struct Answer {
+    status: u16,
+    body: String,
+    retry_after: Option<String>,
+}
+
+impl Ask {
+    fn bearer(token: &str) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {token}")),
+            ..Self::default()
+        }
+    }
+
+    fn basic(user: &str, password: &str) -> Self {
+        let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
+        Self {
+            authorization: Some(format!("Basic {pair}")),
+            ..Self::default()
+        }
+    }
+
+    fn from(mut self, client: &str) -> Self {
+        self.client = Some(format!("{client}:4711").parse().unwrap());
+        self
+    }
+
+    fn with_peer(mut self, peer: &PeerIdentity) -> Self {
+        self.peer = Some(peer.clone());
+        self
+    }
+
+    fn to(mut self, method: Method, path: &'static str) -> Self {
+        (self.method, self.path) = (Some(method), Some(path));
+        self
+    }
+
+    async fn of(self, layer: &TokenAuthLayer) -> Answer {
+        let service = layer.layer(service_fn(|request: Request<()>| async move {
+            let principal = Principal::of(request.extensions()).unwrap();
+            let text = format!("{principal} {:?}", principal.groups());
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
+        }));
+        let mut request = Request::builder()
+            .method(self.method.unwrap_or(Method::GET))
+            .uri(self.path.unwrap_or("/v2/"))
+            .body(())
+            .unwrap();
+        if let Some(value) = self.authorization {
+            let value = value.parse().unwrap();
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        if let Some(client) = self.client {
+            request.extensions_mut().insert(ClientAddr::new(client));
+        }
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: head.status.as_u16(),
+            body: String::from_utf8(body.to_vec()).unwrap(),
+            retry_after: head
+                .headers
+                .get(RETRY_AFTER)
+                .map(|value| value.to_str().unwrap().to_owned()),
+        }
+    }
+}
+
+fn watch(
+    sources: impl IntoIterator<Item = CredentialSource>,
+) -> Result<Watched<Credentials>, CredentialError> {
+    let options = WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(50))
+        .with_settle(Duration::from_millis(5));
+    Credentials::watch(sources, CredentialOptions::default().with_watch(options))
+}
+
+fn layer(sources: impl IntoIterator<Item = CredentialSource>) -> TokenAuthLayer {
+    TokenAuthLayer::new(Authentication::token(watch(sources).unwrap()))
+}
+
+fn bcrypt(password: &str) -> SecretDigest {
+    // The lowest cost: what is tested is not how long it takes.
+    bcrypt::hash(password, 4).unwrap().parse().unwrap()
+}
+
+fn node(name: &str) -> PeerIdentity {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    PeerIdentity::from_der(parameters.self_signed(&key).unwrap().der()).unwrap()
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[tokio::test]
+async fn sources_of_every_kind_combine() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("token"), format!("{TOKEN}\n")).unwrap();
+    let hash = bcrypt::hash("open sesame", 4).unwrap();
+    fs::write(path("htpasswd"), format!("# users\nalice:{hash}\n")).unwrap();
+    fs::create_dir(path("secret")).unwrap();
+    fs::write(path("secret/username"), "node").unwrap();
+    fs::write(path("secret/password"), format!("ü: {OTHER}\n")).unwrap();
+    let token = GeneratedToken::generate().unwrap();
+    let file = format!(
+        "[[credential]]\nid = \"farm\"\ngroups = [\"pushers\"]\n\
+         [[credential.secret]]\ndigest = \"{}\"\n",
+        token.digest_text()
+    );
+    fs::write(path("credentials.toml"), file).unwrap();
+    let layer = layer([
+        CredentialSource::file("ci", path("token")),
+        CredentialSource::htpasswd(path("htpasswd")).in_groups(["people"]),
+        CredentialSource::secret_directory(path("secret")),
+        CredentialSource::credentials_file(path("credentials.toml")),
+    ]);
+    for (ask, body) in [
+        (Ask::bearer(TOKEN), "token:ci []"),
+        (Ask::basic("ci", TOKEN), "token:ci []"),
+        (
+            Ask::basic("alice", "open sesame"),
+            "token:alice [\"people\"]",
+        ),
+        // The second time it is remembered.
+        (
+            Ask::basic("alice", "open sesame"),
+            "token:alice [\"people\"]",
+        ),
+        (Ask::basic("node", &format!("ü: {OTHER}")), "token:node []"),
+        (Ask::bearer(token.expose()), "token:farm [\"pushers\"]"),
+    ] {
+        let answer = ask.of(&layer).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, body));
+    }
+    for ask in [
+        Ask::basic("alice", "open says me"),
+        Ask::basic("bob", "open sesame"),
+        Ask::basic("ci", "open sesame"),
+        Ask::basic("alice", TOKEN),
+        Ask::basic("alice", &"x".repeat(73)),
+        Ask::bearer("open-sesame"),
+    ] {
+        assert_eq!(ask.of(&layer).await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn an_argon2id_password_lets_in() {
+    // Made by the reference implementation's command line, password "password", salt "somesalt".
+    let hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$\
+                nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let credential = Credential::new("alice").with_secret(hash.parse::<SecretDigest>().unwrap());
+    let layer = layer([CredentialSource::credential(credential)]);
+    let right = Ask::basic("alice", "password");
+    assert_eq!(right.clone().of(&layer).await.status, 200);
+    assert_eq!(right.of(&layer).await.status, 200);
+    assert_eq!(Ask::basic("alice", "passwort").of(&layer).await.status, 401);
+}
+
+#[tokio::test]
+async fn each_secret_has_its_own_time() {
+    let secret = |token: &str| Secret::new(SecretDigest::of_token(token.as_bytes()));
+    let credential = Credential::new("ci")
+        .with_secret(secret("old").expires(at(200)))
+        .with_secret(secret("new").not_before(at(100)))
+        .with_secret(Secret::new(bcrypt("password")).expires(at(200)));
+    let clock = Arc::new(AtomicU64::new(0));
+    let now = Arc::clone(&clock);
+    let authentication =
+        Authentication::token(watch([CredentialSource::credential(credential)]).unwrap())
+            .with_clock(move || at(now.load(Ordering::Relaxed)));
+    let layer = TokenAuthLayer::new(authentication);
+    for (time, old, new) in [
+        (99, 200, 401),
+        (100, 200, 200),
+        (199, 200, 200),
+        (200, 401, 200),
+    ] {
+        clock.store(time, Ordering::Relaxed);
+        assert_eq!(Ask::bearer("old").of(&layer).await.status, old, "{time}");
+        assert_eq!(Ask::bearer("new").of(&layer).await.status, new, "{time}");
+        // Remembered or not.
+        for _ in 0..2 {
+            let password = Ask::basic("ci", "password");
+            assert_eq!(password.of(&layer).await.status, old, "{time}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_credential_is_good_from_its_networks_and_with_its_certificate_only() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let source = CredentialSource::file("ci", file)
+        .within(["10.0.0.0/8".parse().unwrap()])
+        .bound_to("dns:node-7".parse().unwrap());
+    let layer = layer([source]);
+    let (good, bad) = (node("node-7"), node("node-8"));
+    let ask = Ask::bearer(TOKEN);
+    for (ask, status) in [
+        (ask.clone().from("10.1.2.3").with_peer(&good), 200),
+        (ask.clone().from("10.1.2.3").with_peer(&bad), 401),
+        (ask.clone().from("10.1.2.3"), 401),
+        (ask.clone().from("192.0.2.1").with_peer(&good), 401),
+        (ask.with_peer(&good), 401),
+    ] {
+        assert_eq!(ask.of(&layer).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_reads_and_a_token_writes() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let credentials = watch([CredentialSource::file("ci", file)]).unwrap();
+    let layer = TokenAuthLayer::new(
+        Authentication::token_or_certificate(credentials).with_token_for_writes(),
+    );
+    let node = node("node-7");
+    let manifest = "/v2/app/manifests/latest";
+    for (method, path, status) in [
+        (Method::GET, manifest, 200),
+        (Method::HEAD, manifest, 200),
+        (Method::GET, "/v2/", 200),
+        (Method::PUT, manifest, 401),
+        (Method::POST, "/v2/app/blobs/uploads/", 401),
+        (Method::DELETE, manifest, 401),
+        // What cannot be read is not taken for a read.
+        (Method::GET, "/v2/app//manifests/latest", 401),
+    ] {
+        let ask = Ask::default().with_peer(&node).to(method.clone(), path);
+        assert_eq!(ask.of(&layer).await.status, status, "{method} {path}");
+        let ask = Ask::bearer(TOKEN).with_peer(&node).to(method, path);
+        assert_eq!(ask.of(&layer).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn after_too_many_failures_good_and_bad_are_answered_alike() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let options = ThrottleOptions::default()
+        .with_burst(NonZeroU32::new(3).unwrap())
+        .with_every(Duration::from_hours(1));
+    let credentials = watch([CredentialSource::file("ci", file)]).unwrap();
+    let layer =
+        TokenAuthLayer::new(Authentication::token(credentials).with_throttle(Some(&options)));
+    for _ in 0..3 {
+        let ask = Ask::bearer("wrong").from("198.51.100.1");
+        assert_eq!(ask.of(&layer).await.status, 401);
+    }
+    let bad = Ask::bearer("wrong").from("198.51.100.1").of(&layer).await;
+    let good = Ask::bearer(TOKEN).from("198.51.100.1").of(&layer).await;
+    assert_eq!((bad.status, good.status), (429, 429));
+    assert_eq!(bad.body, good.body);
+    assert_eq!(bad.retry_after, good.retry_after);
+    let seconds: u64 = bad.retry_after.unwrap().parse().unwrap();
+    assert!((1..=3600).contains(&seconds));
+    // Others, and who shows nothing, are not concerned.
+    assert_eq!(
+        Ask::bearer(TOKEN)
+            .from("198.51.100.2")
+            .of(&layer)
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        Ask::default().from("198.51.100.1").of(&layer).await.status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn failures_for_an_id_do_not_keep_its_token_out() {
+    let credential = Credential::new("ci")
+        .with_secret(SecretDigest::of_token(TOKEN.as_bytes()))
+        .with_secret(bcrypt("password"));
+    let options = ThrottleOptions::default()
+        .with_burst(NonZeroU32::new(3).unwrap())
+        .with_every(Duration::from_hours(1));
+    let credentials = watch([CredentialSource::credential(credential)]).unwrap();
+    let layer =
+        TokenAuthLayer::new(Authentication::token(credentials).with_throttle(Some(&options)));
+    for host in 1..=3 {
+        let ask = Ask::basic("ci", "wrong").from(&format!("198.51.100.{host}"));
+        assert_eq!(ask.of(&layer).await.status, 401);
+    }
+    let password = Ask::basic("ci", "password").from("198.51.100.9");
+    assert_eq!(password.of(&layer).await.status, 429);
+    let token = Ask::basic("ci", TOKEN).from("198.51.100.9");
+    assert_eq!(token.of(&layer).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_flood_of_passwords_is_shed_and_tokens_pass() {
+    let credential = Credential::new("alice").with_secret(
+        // Slow enough that the flood surely arrives while the first is verified.
+        bcrypt::hash("password", 11)
+            .unwrap()
+            .parse::<SecretDigest>()
+            .unwrap(),
+    );
+    let token = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let options = PasswordOptions::default()
+        .with_concurrent(NonZeroUsize::MIN)
+        .with_waiting(2);
+    let credentials = Credentials::new([credential, token]).unwrap();
+    let layer = TokenAuthLayer::new(
+        Authentication::token(Watched::fixed(credentials))
+            .with_passwords(&options)
+            .with_throttle(None),
+    );
+    let flood = (0..40).map(|number| {
+        let ask = Ask::basic(if number % 2 == 0 { "alice" } else { "nobody" }, "wrong");
+        let layer = layer.clone();
+        tokio::spawn(async move { ask.of(&layer).await.status })
+    });
+    let flood: Vec<_> = flood.collect();
+    assert_eq!(Ask::bearer(TOKEN).of(&layer).await.status, 200);
+    let mut counts = [0, 0];
+    for answer in flood {
+        match answer.await.unwrap() {
+            401 => counts[0] += 1,
+            429 => counts[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    let [verified, shed] = counts;
+    assert!(verified >= 3 && shed > 0, "{counts:?}");
+    assert_eq!(Ask::basic("alice", "password").of(&layer).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_kubernetes_secret_is_read_whole_when_its_data_is_swapped() {
+    let folder = TempDir::new().unwrap();
+    let secret = folder.path();
+    let version = |name: &str, user: &str, password: &str| {
+        fs::create_dir(secret.join(name)).unwrap();
+        fs::write(secret.join(name).join("username"), user).unwrap();
+        fs::write(secret.join(name).join("password"), password).unwrap();
+    };
+    version("..1", "first", TOKEN);
+    let link = |to: &str, from: &Path| std::os::unix::fs::symlink(to, from).unwrap();
+    link("..1", &secret.join("..data"));
+    link("..data/username", &secret.join("username"));
+    link("..data/password", &secret.join("password"));
+    let layer = layer([CredentialSource::secret_directory(secret)]);
+    assert_eq!(Ask::basic("first", TOKEN).of(&layer).await.status, 200);
+
+    version("..2", "second", OTHER);
+    link("..2", &secret.join("..data_tmp"));
+    fs::rename(secret.join("..data_tmp"), secret.join("..data")).unwrap();
+    for _ in 0..300 {
+        if Ask::basic("second", OTHER).of(&layer).await.status == 200 {
+            assert_eq!(Ask::basic("first", TOKEN).of(&layer).await.status, 401);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the new secret never took hold");
+}
+
+#[test]
+fn weak_damaged_and_doubled_credentials_are_errors() {
+    let folder = TempDir::new().unwrap();
+    let file = |text: &str| {
+        let file = folder.path().join("token");
+        fs::write(&file, text).unwrap();
+        CredentialSource::file("ci", file)
+    };
+    let weak = watch([file("changeme-changeme")]).unwrap_err();
+    assert!(matches!(weak, CredentialError::TooWeak { .. }));
+    assert!(!weak.to_string().contains("changeme"));
+    assert!(watch([file("changeme").with_weak_allowed(true)]).is_ok());
+    let token = GeneratedToken::generate().unwrap();
+    assert!(watch([file(token.expose())]).is_ok());
+    assert!(matches!(
+        watch([file(&token.expose()[..50])]),
+        Err(CredentialError::Damaged { .. })
+    ));
+    let one = || {
+        let credential = Credential::new("ci").with_secret(bcrypt("password"));
+        CredentialSource::credential(credential)
+    };
+    assert!(matches!(
+        watch([one(), one()]),
+        Err(CredentialError::SameId { .. })
+    ));
+    let htpasswd = folder.path().join("htpasswd");
+    fs::write(&htpasswd, "\nalice:$apr1$a$b\n").unwrap();
+    let error = watch([CredentialSource::htpasswd(&htpasswd)]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("htpasswd:2: MD5 (apr1) hashes are refused: use bcrypt or Argon2id")
+    );
+    fs::write(&htpasswd, "").unwrap();
+    assert!(matches!(
+        watch([CredentialSource::htpasswd(&htpasswd)]),
+        Err(CredentialError::None)
+    ));
+}
+
+#[tokio::test]
+async fn the_vectors_of_others_are_read_as_they_say() {
+    let vectors: Value =
+        serde_json::from_str(include_str!("vectors/basic_auth_vectors.json")).unwrap();
+    for vector in vectors.as_array().unwrap() {
+        let text = |key: &str| vector[key].as_str().unwrap();
+        let (user, password) = (text("username"), text("password"));
+        // Ours is stricter in one: an empty user with an empty password is no credential.
+        let ok = vector["ok"] == true && text("header") != "Basic Og==";
+        let known = if user.is_empty() { "nobody" } else { user };
+        let digest = SecretDigest::of_token(password.as_bytes());
+        let credential = Credential::new(known).with_secret(digest);
+        let layer = layer([CredentialSource::credential(credential)]);
+        let ask = Ask {
+            authorization: Some(text("header").to_owned()),
+            ..Ask::default()
+        };
+        let status = if ok { 200 } else { 401 };
+        assert_eq!(ask.of(&layer).await.status, status, "{vector}");
+    }
+}
