@@ -130,3 +130,28 @@ fn network_policy_lets_in_the_networks_of_the_configuration() {
     );
     assert!(out.contains("port: 5000"), "{out}");
 }
+
+#[test]
+fn a_made_token_is_found_by_scanners_and_its_digest_lets_it_in() {
+    let (code, out, _) = portcullisctl(&["token", "farm", "--host", "mirror.example.org:5000"]);
+    assert_eq!(code, 0);
+    let token = out.lines().next().unwrap();
+    assert!(token.starts_with("pcls_") && token.len() == 54, "{token}");
+    let digest: portcullis::auth::SecretDigest = out
+        .lines()
+        .find_map(|line| line.strip_prefix("digest = \"")?.strip_suffix('"'))
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(
+        digest,
+        portcullis::auth::SecretDigest::of_token(token.as_bytes())
+    );
+    assert!(out.contains("[host.\"https://mirror.example.org:5000\".header]"));
+    assert!(out.contains(&format!("Authorization = \"Bearer {token}\"")));
+    let config: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    let auth = config["auths"]["mirror.example.org:5000"]["auth"].as_str();
+    let pair = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, auth.unwrap()).unwrap();
+    assert_eq!(pair, format!("farm:{token}").into_bytes());
+    assert_eq!(portcullisctl(&["token", "a:b"]).0, 2);
+}

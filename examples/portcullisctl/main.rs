@@ -3,10 +3,13 @@
 //! ```text
 //! cargo run --example portcullisctl -- explain --config gate.toml --as token:ci GET /v2/team/app/manifests/v1
 //! cargo run --example portcullisctl -- network-policy --config gate.toml --name mirror --pods app=mirror
+//! cargo run --example portcullisctl -- token ci --host registry.example.org:5000
 //! ```
 
 mod explain;
+mod hash;
 mod network_policy;
+mod token;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -26,6 +29,10 @@ enum Command {
     Explain(explain::Explain),
     /// Prints a Kubernetes `NetworkPolicy` that lets the same networks in as `[source]` does
     NetworkPolicy(network_policy::Print),
+    /// Makes a token and shows where each of its forms goes; it is shown once and kept nowhere
+    Token(token::Token),
+    /// Reads a password from standard input and prints its Argon2id digest line
+    Hash(hash::Hash),
 }
 
 /// What a command ends with: yes or no, by 0 or 1; 2 is for errors.
@@ -35,6 +42,8 @@ fn main() -> ExitCode {
     let answer = match Cli::parse().command {
         Command::Explain(command) => command.run(),
         Command::NetworkPolicy(command) => command.run(),
+        Command::Token(command) => command.run(),
+        Command::Hash(command) => command.run(),
     };
     match answer {
         Ok(true) => ExitCode::SUCCESS,
