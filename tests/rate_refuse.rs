@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use portcullis::audit::{Cut, Record};
 use portcullis::rate::{
     ByteRateLayer, Callers, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota, Share, Shed,
-    Tenant, Window,
+    StallTimeout, Tenant, Window,
 };
 use portcullis::{Preset, Refusal, Responder, Watched};
 use rate_support::{Answer, Endless, Reader, layer, read, request, serving, serving_body, total};
@@ -455,4 +455,39 @@ async fn keys_are_bounded_and_none_is_forgotten_that_owes() {
         take(100_000 + other).await;
     }
     assert_eq!(begin.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_ended_by_its_connection_and_the_record_says_why() {
+    let limits = Limits::new([]).unwrap();
+    let limits = limits
+        .with_min_progress(1_000_000, Duration::from_secs(5))
+        .unwrap();
+    let record = Record::default();
+    let (mut client, server) = tokio::io::duplex(1024);
+    let stalled = StallTimeout::new(server, Duration::from_secs(10));
+    let layer = ByteRateLayer::new(limits);
+    let noted = record.clone();
+    let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(noted.clone());
+        let endless = tower::service_fn(|_: Request<_>| async {
+            Ok::<_, Infallible>(Response::new(Endless))
+        });
+        layer.layer(endless).oneshot(request)
+    });
+    let serving = hyper::server::conn::http1::Builder::new().serve_connection(
+        hyper_util::rt::TokioIo::new(stalled),
+        hyper_util::service::TowerToHyperService::new(service),
+    );
+    let asking = async {
+        let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut client, get)
+            .await
+            .unwrap();
+    };
+    let begin = Instant::now();
+    let ((), ended) = tokio::join!(asking, serving);
+    ended.unwrap_err();
+    assert_eq!(begin.elapsed().as_secs(), 10);
+    assert_eq!(record.cut_by(), Some(Cut::TooSlow));
 }

@@ -152,7 +152,8 @@ impl Gate {
         }
         queue.scheduler.grant(&self.clock, due, stream, &mut woken);
         let granted = queue.scheduler.collect(stream, cx.waker());
-        queue.alarm(&self.clock, terms, due, stream);
+        // Nobody is woken under the lock.
+        woken.extend(queue.alarm(&self.clock, terms, due, stream));
         let asked = queue.scheduler.asked();
         self.waiting
             .store(queue.scheduler.waiting(), Ordering::Relaxed);
@@ -260,15 +261,16 @@ impl Gate {
 }
 
 impl Queue {
-    /// Sets the timer for the next grant: it wakes the stream that will get it.
-    fn alarm(&mut self, clock: &Clock, terms: &Terms, due: Due, me: usize) {
+    /// Sets the timer for the next grant, which wakes the stream that will get it; gives its waker
+    /// if the time has come already.
+    fn alarm(&mut self, clock: &Clock, terms: &Terms, due: Due, me: usize) -> Option<Waker> {
         let Some((stream, position, waker)) = self.scheduler.head(clock, due) else {
             self.alarmed = None;
-            return;
+            return None;
         };
         let when = terms.line.when(position, due.now);
         if self.alarmed == Some((stream, when)) && stream != me {
-            return;
+            return None;
         }
         self.alarmed = Some((stream, when));
         let alarm = self
@@ -277,9 +279,8 @@ impl Queue {
         // A new one rather than a reset: the old one may belong to a runtime that is gone.
         alarm.set(sleep_until(when));
         let mut cx = Context::from_waker(waker);
-        if alarm.as_mut().poll(&mut cx).is_ready() {
-            waker.wake_by_ref();
-        }
+        let ready = alarm.as_mut().poll(&mut cx).is_ready();
+        ready.then(|| waker.clone())
     }
 
     fn any_waker(&self) -> Option<Waker> {

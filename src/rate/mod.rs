@@ -45,6 +45,11 @@
 //! limit's one timer wakes whose turn it is. Under a [`Share`], tenants are served by weight and a
 //! tenant's streams alike, whoever opens more of them.
 //!
+//! A tenant with a hundred streams against nine with one each, at 100 MB/s in all, with a share and
+//! with one bucket for everybody (drawn by `cargo bench --bench shaping -- --full`):
+//!
+#![doc = include_str!("../../docs/greedy-tenant.svg")]
+//!
 //! Response headers are never held back, HEAD, 204 and 304 cost nothing, and a request with a body
 //! is slowed but never refused, because clients cannot send it twice.
 
@@ -68,6 +73,7 @@ mod pacer;
 mod quota;
 mod scheduler;
 mod service;
+mod stall;
 mod subject;
 
 pub use body::{Body, BodyError};
@@ -81,3 +87,4 @@ pub use layer::ByteRateLayer;
 pub use limits::{Callers, Direction, Key, Limit, Limits, MAX_BURST, MAX_RATE, MinProgress};
 pub use options::{Exempt, Exhausted, Quota, Share, Shed, Tenant, Window};
 pub use service::ByteRate;
+pub use stall::StallTimeout;

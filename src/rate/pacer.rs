@@ -268,6 +268,13 @@ impl Progress {
 
 impl Drop for Pacer {
     fn drop(&mut self) {
+        // A reader that took nothing at all was never seen again: its connection ended it.
+        if let Some(progress) = &mut self.progress {
+            progress.polled();
+            if progress.is_too_slow() {
+                self.cut(Cut::TooSlow);
+            }
+        }
         if self.held.is_some() {
             self.let_go(Instant::now());
         }
