@@ -280,3 +280,51 @@ fn assert_known(text: &str) {
         assert!(known, "{name} is no metric of this crate");
     }
 }
+
+#[cfg(feature = "crl")]
+#[test]
+fn a_crl_in_force_is_told_with_its_times_and_size() {
+    use portcullis::crl::{Options, Revocation};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+        KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    };
+
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::CrlSign];
+    ca.distinguished_name = rcgen::DistinguishedName::new();
+    ca.distinguished_name.push(DnType::CommonName, "nodes");
+    let issuer = Issuer::new(ca, KeyPair::generate().unwrap());
+    let revoked = |serial: u64| RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 1, 2),
+        next_update: date_time_ymd(2036, 1, 2),
+        crl_number: SerialNumber::from(1u64),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked(2), revoked(3)],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let list = list.signed_by(&issuer).unwrap();
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        Revocation::from_bytes([list.der().as_ref()], Options::default()).unwrap();
+    });
+    let scrape = recorder.handle().render();
+    for line in [
+        "portcullis_crl_entries{issuer=\"CN=nodes\"} 2",
+        "portcullis_crl_this_update_timestamp_seconds{issuer=\"CN=nodes\"} 1767312000",
+        "portcullis_crl_next_update_timestamp_seconds{issuer=\"CN=nodes\"} 2082844800",
+    ] {
+        assert!(
+            scrape.lines().any(|found| found == line),
+            "no {line} in\n{scrape}"
+        );
+    }
+}

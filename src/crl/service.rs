@@ -43,6 +43,9 @@ where
         };
         let record = Record::of(extensions);
         let verdict = tracked.verdict();
+        if let Some(record) = record {
+            record.revocation_checked(verdict.label());
+        }
         if let Some(refusal) = verdict.refusal() {
             if let Some(record) = record {
                 record.explained(verdict.to_string());

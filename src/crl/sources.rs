@@ -90,7 +90,11 @@ pub(super) fn from_bytes<'a>(
     for content in contents {
         gathering.read("bytes", content)?;
     }
-    gathering.finish("bytes", previous)
+    let lists = gathering.finish("bytes", previous)?;
+    for list in lists.all() {
+        tell(list);
+    }
+    Ok(lists)
 }
 
 pub(super) fn read_authorities(

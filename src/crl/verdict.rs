@@ -91,6 +91,16 @@ pub enum RevocationReason {
 }
 
 impl Verdict {
+    /// The verdict as a closed-set label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Revoked(_) => "revoked",
+            Self::Unknown(_) => "unknown",
+            Self::Expired => "expired",
+        }
+    }
+
     /// How a request on such a connection is turned away, if it is.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
