@@ -716,6 +716,62 @@ async fn a_shadow_policy_is_heard_and_not_obeyed() {
 }
 
 #[tokio::test]
+async fn a_verdict_that_is_remembered_with_a_connection_is_of_the_same_question_and_policy() {
+    let policy = || {
+        let shared = Rule::allow("g", Who::Group("g".into()), Actions::PULL);
+        let inside = ["10.0.0.0/8".parse().unwrap()];
+        Policy::new([shared
+            .on_repositories([Pattern::repository("a").unwrap()])
+            .in_networks(inside)])
+        .unwrap()
+    };
+    let watched = Watched::fixed(policy());
+    let here = service(PolicyLayer::watching(watched.clone()));
+    let other = service(PolicyLayer::new(Policy::new([]).unwrap()));
+    let peer = "10.1.1.1:4711".parse().unwrap();
+    let connection = portcullis::Connection::builder(peer)
+        .state(portcullis::policy::Verdicts::default())
+        .build();
+    let ask = |member: bool, from: &str, repository: &str| {
+        let caller = token("x").in_groups(member.then_some("g"));
+        let target = format!("/v2/{repository}/blobs/{DIGEST}");
+        let mut request = request(Some(caller), "GET", &target);
+        let client = ClientAddr::new(from.parse().unwrap());
+        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(connection.clone());
+        request
+    };
+    for _ in 0..3 {
+        for (member, from, repository, status) in [
+            (true, "10.1.1.1:1", "a", 200),
+            (false, "10.1.1.1:1", "a", 403),
+            (true, "192.0.2.1:1", "a", 403),
+            (true, "10.1.1.1:1", "b", 403),
+        ] {
+            let response = here.clone().oneshot(ask(member, from, repository)).await;
+            assert_eq!(
+                response.unwrap().status(),
+                status,
+                "{member} {from} {repository}"
+            );
+            // Another layer on the same connection, whose policy has the same generation.
+            let response = other.clone().oneshot(ask(member, from, repository)).await;
+            assert_eq!(response.unwrap().status(), 403);
+        }
+    }
+    watched.publish(Policy::new([]).unwrap());
+    let response = here
+        .clone()
+        .oneshot(ask(true, "10.1.1.1:1", "a"))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 403, "the policy has changed");
+    watched.publish(policy());
+    let response = here.oneshot(ask(true, "10.1.1.1:1", "a")).await.unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
 async fn a_rule_names_the_rate_class_of_what_it_allows() {
     let rules = |class: &str| {
         [Rule::allow("x", Who::Anyone, Actions::PULL)

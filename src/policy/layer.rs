@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tower::Layer;
 
@@ -9,6 +10,8 @@ use crate::{Preset, Responder, Watched};
 /// Refuses what a policy does not allow. See the [module](super).
 #[derive(Clone)]
 pub struct PolicyLayer {
+    /// Tells this layer's verdicts from those of another on the same connection.
+    pub(super) id: u64,
     pub(super) policy: Watched<Policy>,
     pub(super) shadow: Option<Watched<Policy>>,
     pub(super) tags: Option<Arc<dyn TagOracle>>,
@@ -23,7 +26,9 @@ impl PolicyLayer {
 
     /// Lets through what `policy` allows at the time of each request.
     pub fn watching(policy: Watched<Policy>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             policy,
             shadow: None,
             tags: None,

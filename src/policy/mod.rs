@@ -95,6 +95,7 @@ mod rule;
 mod rules;
 mod service;
 mod verdict;
+mod verdicts;
 mod who;
 
 pub use access::{Caller, Mismatch, TagOracle};
@@ -112,4 +113,5 @@ pub use rule::{Effect, Rule};
 pub use rules::Policy;
 pub use service::Enforce;
 pub use verdict::Verdict;
+pub use verdicts::Verdicts;
 pub use who::{Attribute, Exact, Who, WhoError};

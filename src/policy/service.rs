@@ -1,14 +1,16 @@
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use tower::Service;
 
 use super::explain::Reason;
-use super::{Caller, Policy, PolicyLayer, Verdict};
-use crate::Refusal;
+use super::verdicts::Question;
+use super::{Caller, Policy, PolicyLayer, Verdict, Verdicts};
 use crate::audit::{Record, metrics};
 use crate::oci::Route;
 use crate::refusal::{ResponseBody, ResponseFuture};
+use crate::reload::Current;
+use crate::{Connection, Refusal};
 
 /// The service of [`PolicyLayer`].
 #[derive(Clone, Debug)]
@@ -30,7 +32,7 @@ impl<S> Enforce<S> {
         }
         let policy = self.layer.policy.load();
         let caller = Caller::of(request.extensions());
-        let verdict = policy.decide(&caller, &route, self.layer.tags.as_deref());
+        let verdict = self.verdict(&policy, caller, &route, request.extensions());
         if let Some(shadow) = &self.layer.shadow {
             self.compare(&policy, &shadow.load(), verdict, caller, &route);
         }
@@ -53,6 +55,28 @@ impl<S> Enforce<S> {
             request.extensions_mut().insert(class);
         }
         Ok(())
+    }
+
+    /// What was said on this connection to the same question, else what the policy says now.
+    fn verdict(
+        &self,
+        policy: &Current<Policy>,
+        caller: Caller<'_>,
+        route: &Route,
+        extensions: &Extensions,
+    ) -> Verdict {
+        let decide = || policy.decide(&caller, route, self.layer.tags.as_deref());
+        let known = Connection::of(extensions).and_then(Connection::state::<Verdicts>);
+        let question = Question::new(self.layer.id, policy.generation(), caller, route);
+        let (Some(known), Some(question)) = (known, question) else {
+            return decide();
+        };
+        if let Some(verdict) = known.get(&question) {
+            return verdict;
+        }
+        let verdict = decide();
+        known.put(&question, verdict);
+        verdict
     }
 
     fn compare(

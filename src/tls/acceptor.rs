@@ -300,6 +300,10 @@ impl Acceptor {
         slot: Option<Slot>,
     ) -> Accepted<IO> {
         let mut builder = Connection::builder(client).tls(parameters(stream.get_ref().1));
+        #[cfg(feature = "policy")]
+        {
+            builder = builder.state(crate::policy::Verdicts::default());
+        }
         let mut gone = None;
         if let Some(verified) = verified {
             builder = builder.identity(verified.identity.clone());

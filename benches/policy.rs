@@ -1,0 +1,228 @@
+//! Routes, policy decisions and network sets, beside what one would write without them: the routes'
+//! regular expression of distribution, a scan over all rules with `globset`, a scan over all
+//! networks.
+//!
+//! ```text
+//! cargo bench --bench policy
+//! ```
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+
+mod figures;
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use figures::Figures;
+use globset::GlobMatcher;
+use http::{Method, Uri};
+use ipnet::IpNet;
+use portcullis::oci::Route;
+use portcullis::policy::{
+    Actions, Caller, DigestBinding, Effect, Learn, Pattern, Policy, Rule, Who,
+};
+use portcullis::source::Networks;
+use portcullis::{Principal, identity};
+use regex::Regex;
+
+const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const RULES: usize = 10_000;
+const NETWORKS: u32 = 100_000;
+
+/// Nanoseconds a call: the best of many batches, which is the one that was disturbed least.
+fn time<T>(mut call: impl FnMut() -> T) -> f64 {
+    let mut calls = 1u32;
+    let batch = Duration::from_millis(5);
+    loop {
+        let start = Instant::now();
+        (0..calls).for_each(|_| drop(black_box(call())));
+        if start.elapsed() >= batch {
+            break;
+        }
+        calls *= 2;
+    }
+    let best = (0..30).map(|_| {
+        let start = Instant::now();
+        (0..calls).for_each(|_| drop(black_box(call())));
+        start.elapsed()
+    });
+    let best = best.min().unwrap_or(batch);
+    best.as_secs_f64() * 1e9 / f64::from(calls)
+}
+
+fn main() {
+    let mut figures = Figures::new("policy");
+    routes(&mut figures);
+    decisions(&mut figures);
+    networks(&mut figures);
+    binding(&mut figures);
+    figures.report();
+}
+
+fn routes(figures: &mut Figures) {
+    let part = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
+    let tag = "[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}";
+    let digest = "[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[[:xdigit:]]{32,}";
+    let regex = format!("^/v2/({part}(?:/{part})*)/(manifests|blobs)/({tag}|{digest})$");
+    let regex = Regex::new(&regex).unwrap();
+    for (name, target) in [
+        (
+            "route: manifest by tag",
+            "/v2/library/busybox/manifests/latest".to_owned(),
+        ),
+        ("route: blob", format!("/v2/library/busybox/blobs/{DIGEST}")),
+        (
+            "route: blob with ?ns=",
+            format!("/v2/library/busybox/blobs/{DIGEST}?ns=docker.io"),
+        ),
+    ] {
+        let uri: Uri = target.parse().unwrap();
+        let ours = time(|| Route::parse(&Method::GET, black_box(&uri)).unwrap());
+        let theirs = time(|| regex.captures(black_box(uri.path())).unwrap().len());
+        let row = figures.row(name, "ns", ours);
+        row.peer("regex", theirs).at_most(150.0);
+    }
+}
+
+/// One rule a team, for its own token on its own repositories.
+fn by_repository(number: usize) -> (String, String) {
+    (format!("token:ci-{number}"), format!("team-{number}/**"))
+}
+
+/// One rule a token, all on the same repositories.
+fn by_caller(number: usize) -> (String, String) {
+    (format!("token:ci-{number}"), "shared/*".to_owned())
+}
+
+fn decisions(figures: &mut Figures) {
+    for (name, rule_of, repository) in [
+        (
+            "decision: 10,000 rules by repository",
+            by_repository as fn(usize) -> _,
+            "team-7777/app",
+        ),
+        ("decision: 10,000 rules by caller", by_caller, "shared/app"),
+    ] {
+        let rules: Vec<_> = (0..RULES).map(rule_of).collect();
+        let policy = Policy::new(rules.iter().enumerate().map(|(number, (who, pattern))| {
+            let who: Who = who.parse().unwrap();
+            Rule::allow(number.to_string(), who, Actions::PULL)
+                .on_repositories([Pattern::repository(pattern).unwrap()])
+        }))
+        .unwrap();
+        let scanned: Vec<Scanned> = rules.iter().map(Scanned::new).collect();
+        let principal = Principal::new(identity::Method::Token, "ci-7777");
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let caller = Caller::new(Some(&principal), Some(address));
+        let uri: Uri = format!("/v2/{repository}/blobs/{DIGEST}").parse().unwrap();
+        let route = Route::parse(&Method::GET, &uri).unwrap();
+        let verdict = policy.decide(&caller, &route, None);
+        assert!(verdict.is_allowed() && scan(&scanned, &principal, repository));
+        let ours = time(|| policy.decide(black_box(&caller), black_box(&route), None));
+        let theirs = time(|| scan(&scanned, black_box(&principal), black_box(repository)));
+        figures
+            .row(name, "ns", ours)
+            .peer("scan with globset", theirs)
+            .at_most(1000.0);
+
+        let stranger = Principal::new(identity::Method::Token, "nobody");
+        let caller = Caller::new(Some(&stranger), Some(address));
+        let refused = time(|| policy.decide(black_box(&caller), black_box(&route), None));
+        let theirs = time(|| scan(&scanned, black_box(&stranger), black_box(repository)));
+        figures
+            .row(format!("{name}, refused"), "ns", refused)
+            .peer("scan with globset", theirs)
+            .at_most(1000.0);
+    }
+}
+
+struct Scanned {
+    id: String,
+    glob: GlobMatcher,
+    effect: Effect,
+}
+
+impl Scanned {
+    fn new((who, pattern): &(String, String)) -> Self {
+        Self {
+            id: who.trim_start_matches("token:").to_owned(),
+            glob: globset::GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .build()
+                .unwrap()
+                .compile_matcher(),
+            effect: Effect::Allow,
+        }
+    }
+}
+
+/// Deny wins, so all rules are looked at.
+fn scan(rules: &[Scanned], principal: &Principal, repository: &str) -> bool {
+    let mut allowed = false;
+    for rule in rules {
+        if rule.id == principal.id() && rule.glob.is_match(repository) {
+            match rule.effect {
+                Effect::Allow => allowed = true,
+                Effect::Deny => return false,
+            }
+        }
+    }
+    allowed
+}
+
+fn networks(figures: &mut Figures) {
+    // Of lengths as in a routing table, spread over the whole space.
+    let v4 = (0..NETWORKS).map(|number| {
+        let address = Ipv4Addr::from(number.wrapping_mul(2_654_435_761));
+        let length = 16 + u8::try_from(number % 9).unwrap();
+        IpNet::new(address.into(), length).unwrap().trunc()
+    });
+    let v6 = (0..NETWORKS).map(|number| {
+        let high = 0x2000_0000_u128 + u128::from(number.wrapping_mul(2_654_435_761) >> 3);
+        let address = Ipv6Addr::from(high << 96 | u128::from(number) << 64);
+        let length = 32 + u8::try_from(number % 33).unwrap();
+        IpNet::new(address.into(), length).unwrap().trunc()
+    });
+    for (name, list) in [
+        ("source: 100,000 IPv4 networks", v4.collect::<Vec<_>>()),
+        ("source: 100,000 IPv6 networks", v6.collect::<Vec<_>>()),
+    ] {
+        let set = Networks::allow(list.iter().copied());
+        // Addresses within and outside, in turn, so that not one path is hot.
+        let within = list.iter().step_by(97).map(IpNet::addr);
+        let addresses: Vec<IpAddr> = within
+            .flat_map(|address| match address {
+                IpAddr::V4(ip) => [
+                    ip.into(),
+                    Ipv4Addr::from(u32::from(ip) ^ 0x0080_0000).into(),
+                ],
+                IpAddr::V6(ip) => [ip.into(), Ipv6Addr::from(u128::from(ip) ^ 1 << 100).into()],
+            })
+            .collect();
+        let mut turn = addresses.iter().cycle();
+        let mut next = || *turn.next().unwrap_or(&IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let ours = time(|| set.permits(next()));
+        let far = addresses
+            .last()
+            .copied()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let theirs = time(|| list.iter().any(|network| network.contains(black_box(&far))));
+        figures
+            .row(name, "ns", ours)
+            .peer("scan", theirs)
+            .at_most(100.0);
+    }
+}
+
+fn binding(figures: &mut Figures) {
+    let binding = DigestBinding::new(1_000_000, Learn::Pulls);
+    binding.bind(Some("docker.io"), "library/busybox", DIGEST);
+    let ours = time(|| {
+        binding.leads_to(
+            Some("docker.io"),
+            black_box("library/busybox"),
+            black_box(DIGEST),
+        )
+    });
+    figures.row("digest binding: a million digests", "ns", ours);
+}
