@@ -1,7 +1,7 @@
 //! What a byte-rate limit costs, beside other limiters.
 //!
 //! `cargo bench --bench rate` prints nanoseconds an operation (the least of several runs), and the
-//! instructions of a 1 GiB body through hyper if `valgrind` is installed.
+//! instructions of a body through hyper, for 1 GiB, if `valgrind` is installed.
 #![allow(clippy::expect_used, reason = "a bench that cannot run stops")]
 #![allow(clippy::cast_precision_loss, reason = "figures")]
 
