@@ -98,7 +98,7 @@ pub(super) fn attempted(rejection: &Rejection) -> String {
         Some(issuer) => {
             let _ = write!(text, "`{}` (not found)", clip(&issuer));
         }
-        None => text.push('?'),
+        None => text.push_str("a certificate that cannot be read"),
     }
     text
 }
