@@ -1,0 +1,421 @@
+//! Authentication: the time of a check at 1, 1,000 and 100,000 credentials beside tower-http's, its
+//! allocations, whether time tells a near miss from a far one (in the manner of dudect), and what a
+//! flood of wrong passwords does to token users.
+//!
+//! ```sh
+//! cargo bench --bench auth
+//! ```
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bench")]
+#![allow(
+    deprecated,
+    reason = "tower-http's own authorization is what we compare with"
+)]
+
+mod figures;
+
+use std::convert::Infallible;
+use std::env;
+use std::future::{Ready, ready};
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use figures::Figures;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Response};
+use http_body_util::Full;
+use portcullis::Watched;
+use portcullis::auth::{
+    Authentication, Credential, Credentials, PasswordOptions, SecretDigest, TokenAuth,
+    TokenAuthLayer,
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Layer, Service, ServiceExt};
+use tower_http::validate_request::ValidateRequestHeaderLayer;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
+
+/// As long as a generated one.
+const TOKEN: &str = "pcls_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI0001";
+
+/// How many secrets a class of the timing test has: few would show their own luck in the table.
+const DISTINCT: usize = 65_536;
+
+/// Answers at once, with nothing.
+#[derive(Clone)]
+struct Bare;
+
+impl Service<Request<()>> for Bare {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        black_box(&request);
+        ready(Ok(Response::new(Full::default())))
+    }
+}
+
+fn main() {
+    let quick = env::args().any(|argument| argument == "--test");
+    let mut figures = Figures::new("auth");
+    checks(&mut figures, if quick { 1_000 } else { 400_000 });
+    allocations(&mut figures);
+    remembered(&mut figures, if quick { 100 } else { 100_000 });
+    timing(&mut figures, if quick { 2_000 } else { 1_000_000 });
+    flood(&mut figures, if quick { 20 } else { 2_000 });
+    if !quick {
+        figures.report();
+    }
+}
+
+fn secret(number: usize) -> String {
+    if number == 0 {
+        return TOKEN.to_owned();
+    }
+    format!("{}{number:08}", &TOKEN[..46])
+}
+
+fn gate(count: usize) -> TokenAuth<Bare> {
+    let credentials = (0..count).map(|number| {
+        let digest = SecretDigest::of_token(secret(number).as_bytes());
+        Credential::new(format!("user-{number}")).with_secret(digest)
+    });
+    let credentials = Credentials::new(credentials).unwrap();
+    let authentication = Authentication::token(Watched::fixed(credentials)).with_throttle(None);
+    TokenAuthLayer::new(authentication).layer(Bare)
+}
+
+fn bearer(token: &str) -> HeaderValue {
+    format!("Bearer {token}").parse().unwrap()
+}
+
+fn basic(user: &str, password: &str) -> HeaderValue {
+    let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {pair}").parse().unwrap()
+}
+
+/// Calls a service whose answer is ready, and gives its status.
+fn call<S, B>(service: &mut S, header: &HeaderValue) -> u16
+where
+    S: Service<Request<()>, Response = Response<B>>,
+{
+    let mut request = Request::new(());
+    request.headers_mut().insert(AUTHORIZATION, header.clone());
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(service.call(request)).poll(&mut context) {
+        Poll::Ready(Ok(response)) => response.status().as_u16(),
+        _ => panic!("not ready"),
+    }
+}
+
+/// Nanoseconds a call; the least of some rounds, since others use the machine too.
+fn nanos<S, B>(service: &mut S, headers: &[HeaderValue], calls: usize) -> f64
+where
+    S: Service<Request<()>, Response = Response<B>>,
+{
+    let rounds = 10;
+    let mut least = f64::INFINITY;
+    for _ in 0..rounds {
+        let begin = Instant::now();
+        for number in 0..calls / rounds {
+            black_box(call(service, &headers[number % headers.len()]));
+        }
+        let each = begin.elapsed().as_nanos() as f64 / (calls / rounds) as f64;
+        least = least.min(each);
+    }
+    least
+}
+
+fn checks(figures: &mut Figures, calls: usize) {
+    let (one_bearer, one_basic) = ([bearer(TOKEN)], [basic("user-0", TOKEN)]);
+    let bare = nanos(&mut Bare, &one_bearer, calls);
+    let mut theirs = ValidateRequestHeaderLayer::bearer(TOKEN).layer(Bare);
+    let their_bearer = nanos(&mut theirs, &one_bearer, calls) - bare;
+    let mut theirs = ValidateRequestHeaderLayer::basic("user-0", TOKEN).layer(Bare);
+    let their_basic = nanos(&mut theirs, &one_basic, calls) - bare;
+    let expected = bearer(TOKEN);
+    let begin = Instant::now();
+    for _ in 0..calls {
+        black_box(black_box(&one_bearer[0]) == black_box(&expected));
+    }
+    let plain = begin.elapsed().as_nanos() as f64 / calls as f64;
+    for count in [1, 1_000, 100_000] {
+        let mut ours = gate(count);
+        let spread: Vec<usize> = (0..64).map(|step| step * count / 64).collect();
+        let bearers: Vec<_> = spread.iter().map(|&at| bearer(&secret(at))).collect();
+        let basics: Vec<_> = spread
+            .iter()
+            .map(|&at| basic(&format!("user-{at}"), &secret(at)))
+            .collect();
+        assert_eq!(call(&mut ours, &bearers[1]), 200);
+        assert_eq!(call(&mut ours, &basics[1]), 200);
+        figures
+            .row(
+                format!("Bearer, {count} credentials, over bare"),
+                "ns",
+                nanos(&mut ours, &bearers, calls) - bare,
+            )
+            .peer("tower-http, 1", their_bearer)
+            .peer("==, 1", plain)
+            .at_most(160.0);
+        figures
+            .row(
+                format!("Basic, {count} credentials, over bare"),
+                "ns",
+                nanos(&mut ours, &basics, calls) - bare,
+            )
+            .peer("tower-http, 1", their_basic)
+            .peer("==, 1", plain)
+            .at_most(210.0);
+    }
+}
+
+/// What an accepted request allocates over the same request on a service that puts a principal into
+/// its extensions and does nothing else: the extensions' own boxes are in both.
+fn allocations(figures: &mut Figures) {
+    let mut only_inserts = tower::service_fn(|mut request: Request<()>| {
+        request
+            .extensions_mut()
+            .insert(portcullis::Principal::clone(principal()));
+        Bare.call(request)
+    });
+    let mut ours = gate(1_000);
+    for (name, header) in [("Bearer", bearer(TOKEN)), ("Basic", basic("user-0", TOKEN))] {
+        assert_eq!(call(&mut ours, &header), 200);
+        call(&mut only_inserts, &header);
+        let ours = allocated(|| call(&mut ours, &header));
+        let theirs = allocated(|| call(&mut only_inserts, &header));
+        let over = ours as f64 - theirs as f64;
+        assert!(
+            over <= 0.0,
+            "{name}: {ours} allocations, {theirs} without the check"
+        );
+        figures
+            .row(
+                format!("{name}, allocations over http::Extensions' own"),
+                "/100 requests",
+                over,
+            )
+            .at_most(0.0);
+    }
+}
+
+fn principal() -> &'static portcullis::Principal {
+    static PRINCIPAL: std::sync::OnceLock<portcullis::Principal> = std::sync::OnceLock::new();
+    PRINCIPAL.get_or_init(portcullis::Principal::anonymous)
+}
+
+fn allocated(mut run: impl FnMut() -> u16) -> usize {
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..100 {
+        black_box(run());
+    }
+    let change = region.change();
+    change.allocations + change.reallocations
+}
+
+fn with_password(cost: u32) -> Authentication {
+    let hash: SecretDigest = bcrypt::hash("open sesame", cost).unwrap().parse().unwrap();
+    let credentials = Credentials::new([
+        Credential::new("alice").with_secret(hash),
+        Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes())),
+    ]);
+    Authentication::token(Watched::fixed(credentials.unwrap())).with_throttle(None)
+}
+
+fn remembered(figures: &mut Figures, calls: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut gate = TokenAuthLayer::new(with_password(4)).layer(Bare);
+    let header = basic("alice", "open sesame");
+    let mut request = Request::new(());
+    request.headers_mut().insert(AUTHORIZATION, header.clone());
+    let first = runtime.block_on(gate.clone().oneshot(request)).unwrap();
+    assert_eq!(first.status(), 200);
+    let _entered = runtime.enter();
+    let headers = [header];
+    let bare = nanos(&mut Bare, &headers, calls);
+    figures
+        .row(
+            "bcrypt password seen before, over bare",
+            "ns",
+            nanos(&mut gate, &headers, calls) - bare,
+        )
+        .at_most(1_000.0);
+}
+
+/// Welch's t of the times of two classes, taken in random order; the slowest tenth is left out, as
+/// dudect does, since there the machine speaks and not the code.
+fn t_value<S, B>(service: &mut S, classes: [&[HeaderValue]; 2], samples: usize) -> f64
+where
+    S: Service<Request<()>, Response = Response<B>>,
+{
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut times: Vec<(bool, u32)> = Vec::with_capacity(samples);
+    for _ in 0..samples {
+        let draw = next();
+        let class = draw & 1 == 1;
+        let headers = classes[usize::from(class)];
+        let index = usize::try_from((draw >> 8) % headers.len() as u64).unwrap();
+        // Cloned before the clock starts, so that both classes come from a fresh place.
+        let header = HeaderValue::from_bytes(headers[index].as_bytes()).unwrap();
+        let begin = Instant::now();
+        black_box(call(service, &header));
+        let time = begin.elapsed().as_nanos();
+        times.push((class, u32::try_from(time).unwrap_or(u32::MAX)));
+    }
+    let mut sorted: Vec<u32> = times.iter().map(|(_, time)| *time).collect();
+    sorted.sort_unstable();
+    let cut = sorted[samples * 9 / 10];
+    let moments = |wanted: bool| {
+        let of_class = times
+            .iter()
+            .filter(|(class, time)| *class == wanted && *time <= cut);
+        let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+        for (_, time) in of_class {
+            count += 1.0;
+            let delta = f64::from(*time) - mean;
+            mean += delta / count;
+            squares += delta * (f64::from(*time) - mean);
+        }
+        (mean, squares / (count - 1.0) / count)
+    };
+    let ((a, va), (b, vb)) = (moments(false), moments(true));
+    (a - b) / (va + vb).sqrt()
+}
+
+fn timing(figures: &mut Figures, samples: usize) {
+    let mut random = 1_u64;
+    let mut letters = move |length: usize| -> String {
+        (0..length)
+            .map(|_| {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                char::from(b'a' + u8::try_from((random >> 33) % 26).unwrap())
+            })
+            .collect()
+    };
+    let length = TOKEN.len();
+    // All but the last four characters are right.
+    let near: Vec<_> = (0..DISTINCT)
+        .map(|_| bearer(&format!("{}{}", &TOKEN[..length - 4], letters(4))))
+        .collect();
+    let far: Vec<_> = (0..DISTINCT).map(|_| bearer(&letters(length))).collect();
+    let mut theirs = ValidateRequestHeaderLayer::bearer(TOKEN).layer(Bare);
+    let their_near = t_value(&mut theirs, [&near, &far], samples).abs();
+    let mut ours = gate(1_000);
+    figures
+        .row(
+            "|t|, near miss or far miss",
+            "",
+            t_value(&mut ours, [&near, &far], samples).abs(),
+        )
+        .peer("tower-http", their_near)
+        .at_most(4.5);
+    let mut users = |known: bool| -> Vec<HeaderValue> {
+        (0..DISTINCT)
+            .map(|number| {
+                let user = if known {
+                    format!("user-{:03}", 100 + number % 900)
+                } else {
+                    format!("nobo-{:03}", 100 + number % 900)
+                };
+                basic(&user, &letters(length))
+            })
+            .collect()
+    };
+    let (known, unknown) = (users(true), users(false));
+    figures
+        .row(
+            "|t|, wrong token or unknown user",
+            "",
+            t_value(&mut ours, [&known, &unknown], samples).abs(),
+        )
+        .at_most(4.5);
+}
+
+/// The 99th percentile of good token requests while 200 clients send wrong passwords, over that
+/// without them. On the machine's own processors: two of them verify nothing but what their share is.
+fn flood(figures: &mut Figures, requests: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);
+    let gate = TokenAuthLayer::new(with_password(10).with_passwords(&options)).layer(Bare);
+    let (quiet, flooded) = runtime.block_on(async {
+        let quiet = p99(&gate, requests).await;
+        let over = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..200)
+            .map(|number| {
+                let (gate, over) = (gate.clone(), Arc::clone(&over));
+                let header = basic(if number % 2 == 0 { "alice" } else { "nobody" }, "wrong");
+                tokio::spawn(async move {
+                    while !over.load(Ordering::Relaxed) {
+                        let mut request = Request::new(());
+                        request.headers_mut().insert(AUTHORIZATION, header.clone());
+                        let answer = gate.clone().oneshot(request).await.unwrap();
+                        assert_ne!(answer.status(), 200);
+                        // A client needs a moment to send the next.
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let flooded = p99(&gate, requests).await;
+        over.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.await.unwrap();
+        }
+        (quiet, flooded)
+    });
+    figures
+        .row(
+            "p99 of tokens under 200 wrong-password clients",
+            "us",
+            flooded,
+        )
+        .peer("without them", quiet)
+        .ratio_at_most(1.5);
+}
+
+async fn p99(gate: &TokenAuth<Bare>, requests: usize) -> f64 {
+    let header = bearer(TOKEN);
+    let mut times = Vec::with_capacity(requests);
+    for _ in 0..requests {
+        let mut request = Request::new(());
+        request.headers_mut().insert(AUTHORIZATION, header.clone());
+        let gate = gate.clone();
+        let begin = Instant::now();
+        // On a worker of the runtime, where a blocked one would be felt.
+        let answer = tokio::spawn(gate.oneshot(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        times.push(begin.elapsed().as_nanos() as f64 / 1_000.0);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    times.sort_by(f64::total_cmp);
+    times[requests * 99 / 100]
+}
