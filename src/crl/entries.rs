@@ -3,10 +3,12 @@ use super::{CrlError, RevocationReason};
 
 /// What a CRL says of one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// Seconds after 1970.
-    pub(super) date: u64,
-    pub(super) reason: RevocationReason,
+#[non_exhaustive]
+pub struct Entry {
+    /// When it was revoked, in seconds after 1970.
+    pub date: u64,
+    /// Why.
+    pub reason: RevocationReason,
 }
 
 /// Reads `revokedCertificates` (RFC 5280 §5.1.2.6) one after another.

@@ -48,6 +48,7 @@ mod verdict;
 
 pub use body::{Body, BodyError};
 pub use builder::Builder;
+pub use entries::Entry;
 pub use error::{CrlError, LoadError, PathError};
 pub use future::ResponseFuture;
 pub use layer::RevocationLayer;

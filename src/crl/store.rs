@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::authority::Authorities;
+use super::entries::Entry;
 use super::list::List;
 
 /// All CRLs in force, by the names of their issuers.
@@ -62,6 +63,14 @@ impl Lists {
     /// How many bytes of memory the entries take.
     pub fn size(&self) -> usize {
         self.all().map(|list| list.size()).sum()
+    }
+
+    /// The first entry for a certificate in the lists of its issuer, whatever these are about and
+    /// whoever signed them: to look things up, not to decide by. The issuer is a `Name`, DER; the
+    /// serial number the content of an INTEGER.
+    pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
+        let mut lists = self.by(issuer).iter();
+        lists.find_map(|list| list.find(issuer, serial))
     }
 
     /// The first `nextUpdate` of all lists, in seconds after 1970.

@@ -1,0 +1,181 @@
+//! What loading a large CRL and looking into it cost, beside other readers of CRLs.
+//!
+//! `cargo bench --bench crl` measures 1,000, 100,000 and 1,000,000 entries; `-- --large` adds
+//! 10,000,000. The lists are signed with ECDSA P-256; serial numbers are 16 random octets, and half
+//! of the entries have a reason.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot run stops")]
+#![allow(clippy::cast_precision_loss, reason = "figures")]
+
+#[path = "../figures/mod.rs"]
+mod figures;
+
+mod lists;
+mod peers;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use lists::Sample;
+use peak_alloc::PeakAlloc;
+use portcullis::crl::Revocation;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Measure 10,000,000 entries too.
+    #[arg(long)]
+    large: bool,
+    /// What cargo adds.
+    #[arg(long)]
+    bench: bool,
+}
+
+/// What a reader of CRLs takes.
+pub(crate) struct Cost {
+    load: Duration,
+    /// Bytes an entry, kept and at the peak.
+    kept: f64,
+    peak: f64,
+    hit: f64,
+    miss: f64,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let mut figures = figures::Figures::new("crl");
+    let mut sizes = vec![1_000, 100_000, 1_000_000];
+    if arguments.large {
+        sizes.push(10_000_000);
+    }
+    for entries in sizes {
+        measure(entries, &mut figures);
+    }
+    figures.report();
+}
+
+fn measure(entries: usize, figures: &mut figures::Figures) {
+    let sample = Sample::new(entries);
+    let ours = ours(&sample);
+    let owned = peers::webpki_owned(&sample);
+    // Those that read the whole list at each look-up have their time there.
+    let borrowed = (entries <= 100_000).then(|| peers::webpki_borrowed(&sample));
+    let x509 = (entries <= 1_000_000).then(|| peers::x509_parser(&sample));
+    let targets = match entries {
+        1_000_000 => Some((40.0, 100.0)),
+        10_000_000 => Some((450.0, 250.0)),
+        _ => None,
+    };
+    let mut add = |name: &str, unit, of: fn(&Cost) -> f64, target: Option<f64>| {
+        let row = figures.row(format!("{entries} entries: {name}"), unit, of(&ours));
+        row.peer("webpki owned", of(&owned));
+        if let Some(borrowed) = &borrowed {
+            row.peer("webpki borrowed", of(borrowed));
+        }
+        if let Some(x509) = &x509 {
+            row.peer("x509-parser", of(x509));
+        }
+        if let Some(target) = target {
+            row.at_most(target);
+        }
+    };
+    add(
+        "load, signature included",
+        "ms",
+        |cost| cost.load.as_secs_f64() * 1e3,
+        targets.map(|of| of.0),
+    );
+    let large = entries >= 100_000;
+    add(
+        "kept",
+        "bytes an entry",
+        |cost| cost.kept,
+        large.then_some(22.0),
+    );
+    add(
+        "peak",
+        "bytes an entry",
+        |cost| cost.peak,
+        large.then_some(64.0),
+    );
+    add(
+        "look-up, revoked",
+        "ns",
+        |cost| cost.hit,
+        targets.map(|of| of.1),
+    );
+    add(
+        "look-up, good",
+        "ns",
+        |cost| cost.miss,
+        targets.map(|of| of.1),
+    );
+}
+
+fn ours(sample: &Sample) -> Cost {
+    let load = || {
+        Revocation::builder()
+            .with_authorities([sample.ca.clone()])
+            .from_bytes([&*sample.der])
+            .unwrap()
+    };
+    let (load, kept, peak, revocation) = loading(sample, load);
+    let lists = revocation.lists().load();
+    Cost {
+        load,
+        kept,
+        peak,
+        hit: looking(
+            &sample.revoked,
+            |serial| lists.find(&sample.issuer, serial).is_some(),
+            true,
+        ),
+        miss: looking(
+            &sample.good,
+            |serial| lists.find(&sample.issuer, serial).is_some(),
+            false,
+        ),
+    }
+}
+
+/// The least time of some loads, and the bytes an entry of one: kept, and at the peak. The DER
+/// itself counts at the peak, since it must be there to be read.
+pub(crate) fn loading<T>(sample: &Sample, load: impl Fn() -> T) -> (Duration, f64, f64, T) {
+    let runs = if sample.revoked.len() < sample.entries {
+        3
+    } else {
+        20
+    };
+    let mut least = Duration::MAX;
+    for _ in 0..runs {
+        let began = Instant::now();
+        let loaded = load();
+        least = least.min(began.elapsed());
+        drop(black_box(loaded));
+    }
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let loaded = load();
+    let entries = sample.entries as f64;
+    let kept = MEMORY.current_usage().saturating_sub(before) as f64 / entries;
+    let peak = (MEMORY.peak_usage().saturating_sub(before) + sample.der.len()) as f64 / entries;
+    (least, kept, peak, loaded)
+}
+
+/// Nanoseconds a look-up, each of another serial number.
+pub(crate) fn looking(serials: &[[u8; 16]], find: impl Fn(&[u8]) -> bool, expected: bool) -> f64 {
+    let mut asked = 0_u32;
+    let began = Instant::now();
+    'asking: loop {
+        for serial in serials {
+            assert_eq!(find(black_box(serial)), expected);
+            asked += 1;
+            if asked.is_multiple_of(16) && began.elapsed() > Duration::from_millis(300) {
+                break 'asking;
+            }
+        }
+    }
+    began.elapsed().as_nanos() as f64 / f64::from(asked)
+}
