@@ -121,23 +121,10 @@ fn ours(sample: &Sample) -> Cost {
             .from_bytes([&*sample.der])
             .unwrap()
     };
-    let (load, kept, peak, revocation) = loading(sample, load);
-    let lists = revocation.lists().load();
-    Cost {
-        load,
-        kept,
-        peak,
-        hit: looking(
-            &sample.revoked,
-            |serial| lists.find(&sample.issuer, serial).is_some(),
-            true,
-        ),
-        miss: looking(
-            &sample.good,
-            |serial| lists.find(&sample.issuer, serial).is_some(),
-            false,
-        ),
-    }
+    peers::cost(sample, load, |revocation, serial| {
+        let lists = revocation.lists().load();
+        lists.find(&sample.issuer, serial).is_some()
+    })
 }
 
 /// The least time of some loads, and the bytes an entry of one: kept, and at the peak. The DER

@@ -2,9 +2,9 @@ use std::error::Error;
 
 use tracing_subscriber::EnvFilter;
 
-/// JSON on standard error, at the levels that `RUST_LOG` says.
-pub(crate) fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// JSON on standard error, at the levels that `RUST_LOG` says, else at `default`.
+pub(crate) fn init(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)

@@ -43,7 +43,8 @@ use crate::upstream::{PullThrough, Upstream};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::init();
+    // A check says what is wrong and nothing else.
+    log::init(if arguments.check { "warn" } else { "info" });
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {

@@ -25,7 +25,7 @@ pub struct TlsSection {
     pub min_version: MinVersion,
     /// How long a handshake may take. Default `"10s"`.
     pub handshake_timeout: Option<Span>,
-    /// How many handshakes may be under way. Default 256.
+    /// How many handshakes may be under way. Default 1,024.
     pub max_handshakes: Option<usize>,
 }
 

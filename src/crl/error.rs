@@ -35,8 +35,8 @@ pub enum LoadError {
         /// What is wrong.
         reason: String,
     },
-    /// There is no CRL.
-    #[error("{origin}: there is no CRL in it")]
+    /// There is nothing in it.
+    #[error("{origin}: there is no CRL, or no certificate of a signer, in it")]
     Empty {
         /// The file, the directory, or `bytes`.
         origin: String,

@@ -107,12 +107,17 @@ pub(super) fn read_authorities(
             let content = pinned
                 .read(&file)
                 .map_err(|error| unreadable(&file, error))?;
+            let known = authorities.len();
             for certificate in CertificateDer::pem_slice_iter(&content) {
                 let certificate = certificate.map_err(|error| LoadError::Pem {
                     origin: file.display().to_string(),
                     reason: error.to_string(),
                 })?;
                 authorities.push(certificate);
+            }
+            if authorities.len() == known {
+                let origin = file.display().to_string();
+                return Err(LoadError::Empty { origin });
             }
         }
     }
