@@ -801,7 +801,10 @@ fn a_broken_file_leaves_the_policy_in_force() {
         .with_poll_interval(std::time::Duration::from_millis(20))
         .with_settle(std::time::Duration::from_millis(1));
     let watched = Watched::watch(PolicyFile::new(&file), options).unwrap();
-    std::fs::write(&file, "[[rules]]\nname = 1").unwrap();
+    // In one step: of a file that is written in place, the empty beginning could be seen.
+    let next = folder.path().join("next.toml");
+    std::fs::write(&next, "[[rules]]\nname = 1").unwrap();
+    std::fs::rename(&next, &file).unwrap();
     let mut failure = None;
     for _ in 0..1000 {
         failure = watched.health().failure;

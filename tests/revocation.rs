@@ -202,6 +202,29 @@ fn a_list_never_gets_older() {
 }
 
 #[test]
+fn a_list_of_an_impostor_displaces_nothing() {
+    let ca = Ca::new("Nodes 2026");
+    let impostor = Ca::new("Nodes 2026");
+    let node = path(&numbered(&ca, 7), &[], &ca);
+    let genuine = ca.crl(2, &[7]);
+    let newer = impostor.crl_with(9, &[], |list| list.this_update += time::Duration::MINUTE);
+    for authorities in [vec![], vec![ca.der.clone()]] {
+        let revocation = Revocation::builder().with_authorities(authorities);
+        let both = [genuine.der().as_ref(), newer.der().as_ref()];
+        let revocation = revocation.from_bytes(both).unwrap();
+        assert_eq!(kind(&revocation.examine(&node, now())), "revoked");
+        revocation.publish(both).unwrap();
+        assert_eq!(kind(&revocation.examine(&node, now())), "revoked");
+    }
+}
+
+#[test]
+fn no_list_at_all_is_an_error() {
+    let none = Revocation::from_bytes([], Options::default());
+    assert!(matches!(none, Err(LoadError::Empty { .. })));
+}
+
+#[test]
 fn what_is_no_usable_crl_is_an_error_and_leaves_the_old_ones_in_force() {
     let ca = Ca::new("Nodes 2026");
     let list = ca.crl(1, &[7]);

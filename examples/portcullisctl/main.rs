@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example portcullisctl -- explain --config gate.toml --as token:ci GET /v2/team/app/manifests/v1
 //! cargo run --example portcullisctl -- network-policy --config gate.toml --name mirror --pods app=mirror
+//! cargo run --example portcullisctl -- verify --ca ca.crt --crl crl.pem client.crt
 //! cargo run --example portcullisctl -- token ci --host registry.example.org:5000
 //! ```
 
@@ -10,6 +11,7 @@ mod explain;
 mod hash;
 mod network_policy;
 mod token;
+mod verify;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -31,6 +33,8 @@ enum Command {
     NetworkPolicy(network_policy::Print),
     /// Makes a token and shows where each of its forms goes; it is shown once and kept nowhere
     Token(token::Token),
+    /// Says whether a client certificate would be let in, and what the CRLs say of its path
+    Verify(verify::Verify),
     /// Reads a password from standard input and prints its Argon2id digest line
     Hash(hash::Hash),
 }
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::NetworkPolicy(command) => command.run(),
         Command::Token(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Hash(command) => command.run(),
     };
     match answer {

@@ -216,12 +216,36 @@ impl List {
         is_by
     }
 
-    /// Whether it replaces `other`, or is replaced by it: they are of one scope.
+    /// Whether one of the two replaces the other: both are signed by the same key and have the same
+    /// scope. What nobody is known to have signed replaces nothing.
     pub(super) fn is_of_scope_of(&self, other: &Self) -> bool {
+        self.has_scope_of(other)
+            && self
+                .signer()
+                .is_some_and(|signer| other.signer() == Some(signer))
+    }
+
+    /// Whether it turns `other` back: it is older, of the same scope, and by the same key, as far as
+    /// that can be told.
+    pub(super) fn turns_back(&self, other: &Self, authorities: &Authorities) -> bool {
+        let by_the_same = || match other.signer() {
+            Some(signer) => self.is_by(&signer, authorities),
+            None => true,
+        };
+        self.has_scope_of(other) && self.is_older_than(other) && by_the_same()
+    }
+
+    fn has_scope_of(&self, other: &Self) -> bool {
         self.issuer == other.issuer
             && self.scope == other.scope
-            && self.authority_key == other.authority_key
             && self.base.is_some() == other.base.is_some()
+    }
+
+    fn signer(&self) -> Option<Key> {
+        match &*self.lock() {
+            Signature::Of(key) => Some(key.clone()),
+            Signature::Open { .. } => None,
+        }
     }
 
     /// Whether it is older than `other` of the same scope.

@@ -58,5 +58,4 @@ pub use revocation::Revocation;
 pub use service::Revoking;
 pub use store::Lists;
 pub use tracked::Tracked;
-use verdict::hexadecimal;
-pub use verdict::{RevocationReason, Revoked, Unknown, UnknownCause, Verdict};
+pub use verdict::{Finding, RevocationReason, Revoked, Unknown, UnknownCause, Verdict};

@@ -6,7 +6,7 @@ use rustls::pki_types::UnixTime;
 use super::rules::Judgement;
 use super::sources;
 use super::store::Lists;
-use super::{Builder, CertPath, LoadError, Options, Tracked, Verdict};
+use super::{Builder, CertPath, Finding, LoadError, Options, Tracked, Verdict};
 use crate::Watched;
 use crate::reload::WatchOptions;
 
@@ -70,6 +70,12 @@ impl Revocation {
     /// What the CRLs say of a path at a time.
     pub fn examine(&self, path: &CertPath, at: UnixTime) -> Verdict {
         self.judge(path, at.as_secs()).1.verdict
+    }
+
+    /// What the CRLs say of each certificate of a path at a time, the client's own first: for an
+    /// operator who asks why.
+    pub fn explain(&self, path: &CertPath, at: UnixTime) -> Vec<Finding> {
+        self.lists.load().findings(path, self.options, at.as_secs())
     }
 
     /// Begins to follow a path for as long as its connection lasts.

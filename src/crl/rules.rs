@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::entries::Entry;
-use super::hexadecimal;
 use super::list::List;
 use super::path::Facts;
 use super::scope::{ALL_REASONS, Point};
 use super::store::Lists;
+use super::verdict::{hexadecimal, name};
 use super::{
-    CertPath, Depth, OnUnknown, Options, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,
+    CertPath, Depth, Finding, OnUnknown, Options, RevocationReason, Revoked, Unknown, UnknownCause,
+    Verdict,
 };
 
 /// What the lists say, and until when they say it.
@@ -80,6 +81,41 @@ impl Lists {
     }
 }
 
+impl Lists {
+    /// What the lists say of each certificate of a path, whatever the options make of it.
+    pub(super) fn findings(&self, path: &CertPath, options: Options, now: u64) -> Vec<Finding> {
+        let certificates = path.certificates().iter().enumerate();
+        let found = certificates.map(|(at, certificate)| {
+            let question = Question {
+                lists: self,
+                path,
+                certificate,
+                issuer: at + 1,
+                grace: options.grace.as_secs(),
+                now,
+                of_signer: false,
+            };
+            let serial = hexadecimal(&certificate.serial);
+            let verdict = match question.status() {
+                _ if certificate.not_after < now => Verdict::Expired,
+                Status::Good { .. } => Verdict::Good,
+                Status::Revoked(revoked) => Verdict::Revoked(revoked),
+                Status::Unknown(cause) => Verdict::Unknown(Unknown {
+                    serial: serial.clone(),
+                    cause,
+                }),
+            };
+            Finding {
+                subject: name(&certificate.subject),
+                issuer: name(&certificate.issuer),
+                serial,
+                verdict,
+            }
+        });
+        found.collect()
+    }
+}
+
 impl Judgement {
     /// One that only other lists can change.
     fn lasting(verdict: Verdict) -> Self {
@@ -99,9 +135,10 @@ impl Question<'_> {
             for issuer in self.issuers(point) {
                 let lists = self.lists.by(issuer).iter();
                 for list in lists.filter(|list| list.base.is_none()) {
-                    // (d) and (e): a list that adds no reason is not needed.
+                    // (d). A list that adds no reason, which (e) passes over, is asked all the same:
+                    // it may know of a revocation that another one of its scope does not.
                     let answers = list.scope.answers(self.certificate, point);
-                    if answers & !reasons == 0 {
+                    if answers == 0 {
                         continue;
                     }
                     match self.ask(list) {

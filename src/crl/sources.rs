@@ -210,7 +210,7 @@ impl Gathering {
         if let Some(previous) = previous {
             self.lists.keep_newer_of(previous);
         }
-        if self.strict && self.lists.is_empty() {
+        if self.lists.is_empty() {
             let origin = origin.to_owned();
             return Err(LoadError::Empty { origin });
         }

@@ -20,7 +20,7 @@ impl Lists {
         }
     }
 
-    /// Adds a list. Of two of the same issuer and scope the newer one stays: the other may be an old
+    /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old
     /// one replayed, from before a revocation.
     pub(super) fn insert(&mut self, list: Arc<List>) {
         let of_issuer = self.by_issuer.entry(list.issuer.clone()).or_default();
@@ -38,7 +38,7 @@ impl Lists {
     pub(super) fn keep_newer_of(&mut self, previous: &Self) {
         for list in previous.by_issuer.values().flatten() {
             let mut of_issuer = self.by_issuer.get(&list.issuer).into_iter().flatten();
-            let turned_back = |new: &Arc<List>| new.is_of_scope_of(list) && new.is_older_than(list);
+            let turned_back = |new: &Arc<List>| new.turns_back(list, &self.authorities);
             if of_issuer.any(turned_back) {
                 self.insert(Arc::clone(list));
             }

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,40 +17,48 @@ pub struct Tracked(Arc<Inner>);
 struct Inner {
     revocation: Revocation,
     path: CertPath,
-    /// The generation that the verdict was made in.
-    generation: AtomicU64,
+    remembered: ArcSwap<Remembered>,
+}
+
+/// A verdict with all that says whether it still holds, so that the three are never mixed.
+#[derive(Debug)]
+struct Remembered {
+    generation: u64,
     /// Seconds after 1970 until which it holds.
-    until: AtomicU64,
-    verdict: ArcSwap<Verdict>,
+    until: u64,
+    verdict: Arc<Verdict>,
 }
 
 impl Tracked {
     pub(super) fn new(revocation: Revocation, path: CertPath) -> Self {
-        let tracked = Self(Arc::new(Inner {
+        let judged = Remembered::judged(&revocation, &path, UnixTime::now().as_secs());
+        Self(Arc::new(Inner {
             revocation,
             path,
-            generation: AtomicU64::new(0),
-            until: AtomicU64::new(0),
-            verdict: ArcSwap::from_pointee(Verdict::Good),
-        }));
-        tracked.verdict();
-        tracked
+            remembered: ArcSwap::from_pointee(judged),
+        }))
     }
 
     /// The verdict now. While neither the CRLs nor the time have moved on, the remembered one.
     pub fn verdict(&self) -> Arc<Verdict> {
         let inner = &*self.0;
         let now = UnixTime::now().as_secs();
-        let holds = inner.generation.load(Ordering::Acquire)
-            == inner.revocation.lists().generation()
-            && now <= inner.until.load(Ordering::Relaxed);
-        if !holds {
-            let (generation, judgement) = inner.revocation.judge(&inner.path, now);
-            inner.verdict.store(Arc::new(judgement.verdict));
-            inner.until.store(judgement.until, Ordering::Relaxed);
-            inner.generation.store(generation, Ordering::Release);
+        let remembered = inner.remembered.load();
+        if remembered.generation == inner.revocation.lists().generation() && now <= remembered.until
+        {
+            return Arc::clone(&remembered.verdict);
         }
-        inner.verdict.load_full()
+        drop(remembered);
+        let judged = Arc::new(Remembered::judged(&inner.revocation, &inner.path, now));
+        // Another thread may have judged by newer lists meanwhile: that verdict stays.
+        inner.remembered.rcu(|known| {
+            if known.generation > judged.generation {
+                Arc::clone(known)
+            } else {
+                Arc::clone(&judged)
+            }
+        });
+        Arc::clone(&inner.remembered.load().verdict)
     }
 
     /// Resolves with the verdict once it is not good any more.
@@ -63,7 +70,7 @@ impl Tracked {
             if verdict.refusal().is_some() {
                 return verdict;
             }
-            let left = self.0.until.load(Ordering::Relaxed);
+            let left = self.0.remembered.load().until;
             let left = left
                 .saturating_sub(UnixTime::now().as_secs())
                 .saturating_add(1);
@@ -72,6 +79,17 @@ impl Tracked {
                 _ = changes.changed() => {}
                 () = sleep => {}
             }
+        }
+    }
+}
+
+impl Remembered {
+    fn judged(revocation: &Revocation, path: &CertPath, now: u64) -> Self {
+        let (generation, judgement) = revocation.judge(path, now);
+        Self {
+            generation,
+            until: judgement.until,
+            verdict: Arc::new(judgement.verdict),
         }
     }
 }

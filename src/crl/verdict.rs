@@ -1,5 +1,7 @@
 use std::fmt;
 
+use x509_parser::prelude::{FromDer, X509Name};
+
 use crate::Refusal;
 
 /// What the CRLs say of a path.
@@ -14,6 +16,20 @@ pub enum Verdict {
     Unknown(Unknown),
     /// One is past its end.
     Expired,
+}
+
+/// What the CRLs say of one certificate of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Its subject.
+    pub subject: String,
+    /// Its issuer.
+    pub issuer: String,
+    /// Its serial number in hexadecimal.
+    pub serial: String,
+    /// What they say.
+    pub verdict: Verdict,
 }
 
 /// A certificate that is on a CRL.
@@ -193,4 +209,10 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// A `Name`, DER, as text.
+pub(super) fn name(der: &[u8]) -> String {
+    let name = X509Name::from_der(der).map(|(_, name)| name.to_string());
+    name.unwrap_or_default()
 }
