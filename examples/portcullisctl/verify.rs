@@ -15,14 +15,14 @@ use crate::Answer;
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// The client CAs, in PEM or DER
-    #[arg(long, required = true, num_args = 1..)]
+    /// A file of client CAs, in PEM or DER; can be given again
+    #[arg(long, required = true)]
     ca: Vec<PathBuf>,
-    /// The intermediate certificates that the client sends, in PEM or DER
-    #[arg(long, num_args = 1..)]
+    /// A file of intermediate certificates that the client sends; can be given again
+    #[arg(long)]
     chain: Vec<PathBuf>,
-    /// The CRLs, in PEM or DER
-    #[arg(long, required = true, num_args = 1..)]
+    /// A file of CRLs, in PEM or DER; can be given again
+    #[arg(long, required = true)]
     crl: Vec<PathBuf>,
     /// The time to ask about, in RFC 3339 form, instead of now
     #[arg(long)]

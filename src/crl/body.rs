@@ -34,6 +34,7 @@ pub enum BodyError<E> {
 pub(super) struct Watcher {
     tracked: Tracked,
     record: Option<Record>,
+    ended: bool,
     /// Made when a frame is first waited for: most bodies never wait.
     gone: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
@@ -44,13 +45,29 @@ impl<B> Body<B> {
     }
 }
 
+/// A body that is let go before its end: the connection under it may have been closed because of
+/// the revocation, before the body was asked for its next frame.
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        if !self.ended && self.is_gone() {
+            self.cut();
+        }
+    }
+}
+
 impl Watcher {
     pub(super) fn new(tracked: Tracked, record: Option<Record>) -> Self {
         Self {
             tracked,
             record,
+            ended: false,
             gone: None,
         }
+    }
+
+    /// The body came to its end, whatever becomes of the certificate now.
+    fn end(mut self) {
+        self.ended = true;
     }
 
     fn is_gone(&self) -> bool {
@@ -104,10 +121,20 @@ impl<B: http_body::Body> http_body::Body for Body<B> {
             watcher.cut();
             return Poll::Ready(Some(Err(BodyError::Revoked)));
         }
-        let polled = this.inner.poll_frame(cx).map_err(BodyError::Inner);
-        if polled.is_pending() && watcher.poll_gone(cx).is_ready() {
-            watcher.cut();
-            return Poll::Ready(Some(Err(BodyError::Revoked)));
+        let mut inner = this.inner;
+        let polled = inner.as_mut().poll_frame(cx).map_err(BodyError::Inner);
+        match &polled {
+            Poll::Pending if watcher.poll_gone(cx).is_ready() => {
+                watcher.cut();
+                return Poll::Ready(Some(Err(BodyError::Revoked)));
+            }
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) if !inner.is_end_stream() => {}
+            Poll::Ready(_) => {
+                if let Some(ended) = this.watcher.take() {
+                    ended.end();
+                }
+            }
         }
         polled
     }
