@@ -1,12 +1,13 @@
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::extensions::KeyUsage;
-use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate, X509Name};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::PathError;
 use super::authority::Key;
 use super::der::{self, Reader};
 use super::list::Signed;
 use super::scope::Point;
+use super::verdict::name;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
 /// later without building it again.
@@ -66,8 +67,7 @@ impl CertPath {
             .skip(1)
             .find(|one| !one.signs_certificates)
         {
-            let name = X509Name::from_der(&issuer.subject).map(|(_, name)| name.to_string());
-            return Err(PathError::MayNotSign(name.unwrap_or_default()));
+            return Err(PathError::MayNotSign(name(&issuer.subject)));
         }
         Ok(Self {
             certificates,

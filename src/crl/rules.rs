@@ -53,15 +53,7 @@ impl Lists {
         };
         let mut unknown = None;
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
-            let question = Question {
-                lists: self,
-                path,
-                certificate,
-                issuer: at + 1,
-                grace: options.grace.as_secs(),
-                now,
-                of_signer: false,
-            };
+            let question = Question::new(self, path, at, options, now);
             match question.status() {
                 Status::Good { until: end } => until = until.min(end),
                 Status::Revoked(revoked) => return Judgement::lasting(Verdict::Revoked(revoked)),
@@ -86,15 +78,7 @@ impl Lists {
     pub(super) fn findings(&self, path: &CertPath, options: Options, now: u64) -> Vec<Finding> {
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
-            let question = Question {
-                lists: self,
-                path,
-                certificate,
-                issuer: at + 1,
-                grace: options.grace.as_secs(),
-                now,
-                of_signer: false,
-            };
+            let question = Question::new(self, path, at, options, now);
             let serial = hexadecimal(&certificate.serial);
             let verdict = match question.status() {
                 _ if certificate.not_after < now => Verdict::Expired,
@@ -122,6 +106,21 @@ impl Judgement {
         Self {
             verdict,
             until: u64::MAX,
+        }
+    }
+}
+
+impl<'a> Question<'a> {
+    /// About the certificate at this place of a path, of which the client's own is the first.
+    fn new(lists: &'a Lists, path: &'a CertPath, at: usize, options: Options, now: u64) -> Self {
+        Self {
+            lists,
+            path,
+            certificate: &path.certificates()[at],
+            issuer: at + 1,
+            grace: options.grace.as_secs(),
+            now,
+            of_signer: false,
         }
     }
 }
