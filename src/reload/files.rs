@@ -2,13 +2,12 @@ use std::error::Error;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Weak;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use super::Watched;
 use super::fingerprint::Fingerprint;
-use super::notifications::{Notifications, tells_of_change};
+use super::notifications::{Handler, Notifications};
 use super::watched::Shared;
 
 /// How to make a value from files, again and again.
@@ -127,30 +126,14 @@ struct Worker<L: Load> {
 }
 
 impl<L: Load> Worker<L> {
-    fn run<W>(mut self, watcher: W)
+    fn run<M>(mut self, watcher: M)
     where
-        W: FnOnce(Notify) -> notify::Result<notify::RecommendedWatcher>,
+        M: Fn(Handler) -> notify::Result<notify::RecommendedWatcher>,
     {
-        let (sender, events) = mpsc::sync_channel(1);
-        let notify: Notify = Box::new(move |event| {
-            if tells_of_change(&event) {
-                // Full means that a wake-up is already on its way.
-                let _ = sender.try_send(());
-            }
-        });
-        let mut notifications = match watcher(notify) {
-            Ok(watcher) => Some(Notifications::new(watcher)),
-            Err(error) => {
-                // inotify instances are few for one user, and some file systems have none.
-                tracing::warn!(%error, "file notifications are off, changes are seen by polling");
-                None
-            }
-        };
+        let mut notifications = Notifications::new(watcher);
         loop {
-            let more = notifications
-                .as_mut()
-                .is_some_and(|notifications| notifications.follow(&self.loader.paths()));
-            if !more && !self.wait(notifications.is_some(), &events) {
+            let more = notifications.follow(&self.loader.paths());
+            if !more && !self.wait(&notifications) {
                 return;
             }
             self.look();
@@ -158,7 +141,10 @@ impl<L: Load> Worker<L> {
     }
 
     /// Waits for a change or the next poll; false when nobody holds the value any more.
-    fn wait(&self, notified: bool, events: &Receiver<()>) -> bool {
+    fn wait<M>(&self, notifications: &Notifications<M>) -> bool
+    where
+        M: Fn(Handler) -> notify::Result<notify::RecommendedWatcher>,
+    {
         // Short waits, so that a dropped `Watched` does not leave its thread behind for long.
         let step = self.options.poll_interval.min(Duration::from_millis(500));
         let mut waited = Duration::ZERO;
@@ -166,10 +152,8 @@ impl<L: Load> Worker<L> {
             if self.shared.strong_count() == 0 {
                 return false;
             }
-            if !notified {
-                thread::sleep(step);
-            } else if events.recv_timeout(step) != Err(RecvTimeoutError::Timeout) {
-                self.settle(events);
+            if notifications.wait(step).is_ok() {
+                self.settle(|quiet| notifications.wait(quiet).is_ok());
                 break;
             }
             waited += step.max(Duration::from_millis(1));
@@ -178,11 +162,9 @@ impl<L: Load> Worker<L> {
     }
 
     /// Waits until a burst of changes is over, but no longer than a poll would.
-    fn settle(&self, events: &Receiver<()>) {
+    fn settle(&self, more_within: impl Fn(Duration) -> bool) {
         let mut waited = Duration::ZERO;
-        while waited < self.options.poll_interval
-            && events.recv_timeout(self.options.settle).is_ok()
-        {
+        while waited < self.options.poll_interval && more_within(self.options.settle) {
             waited += self.options.settle.max(Duration::from_millis(1));
         }
     }
@@ -227,8 +209,6 @@ impl<L: Load> Worker<L> {
         self.failure = Some(failure);
     }
 }
-
-type Notify = Box<dyn FnMut(notify::Result<notify::Event>) + Send>;
 
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -282,7 +262,7 @@ mod tests {
             seen,
             failure: None,
         };
-        let exhausted = |_: Notify| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        let exhausted = |_: Handler| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
         let thread = thread::spawn(move || worker.run(exhausted));
         std::fs::write(&path, "two").unwrap();
         let begun = Instant::now();

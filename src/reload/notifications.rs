@@ -1,85 +1,147 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RemoveKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// More symlinks than this on one path are a loop (Linux itself follows 40).
 const SYMLINKS: usize = 40;
 
-/// The directories in which a change of the files would show.
-#[derive(Debug)]
-pub(super) struct Notifications {
-    watcher: RecommendedWatcher,
+/// What a watcher calls for each event.
+pub(super) type Handler = Box<dyn FnMut(notify::Result<Event>) + Send>;
+
+/// Tells when something may have changed in the directories that decide what the files are.
+pub(super) struct Notifications<M> {
+    make: M,
+    watcher: Option<RecommendedWatcher>,
     /// With the inode that is watched: a directory made anew under its name is another.
     followed: BTreeMap<PathBuf, u64>,
+    /// A followed directory was removed or renamed, so that its watch has ended or leads elsewhere.
+    /// The inode alone does not tell: the next directory may get the same.
+    gone: Arc<AtomicBool>,
+    wake: SyncSender<()>,
+    events: Receiver<()>,
     refused: bool,
 }
 
-impl Notifications {
-    pub(super) fn new(watcher: RecommendedWatcher) -> Self {
+impl<M: Fn(Handler) -> notify::Result<RecommendedWatcher>> Notifications<M> {
+    pub(super) fn new(make: M) -> Self {
+        // Full means that a wake-up is already on its way.
+        let (wake, events) = mpsc::sync_channel(1);
         Self {
-            watcher,
+            make,
+            watcher: None,
             followed: BTreeMap::new(),
+            gone: Arc::default(),
+            wake,
+            events,
             refused: false,
         }
+    }
+
+    /// Waits for an event.
+    pub(super) fn wait(&self, timeout: Duration) -> Result<(), RecvTimeoutError> {
+        self.events.recv_timeout(timeout)
     }
 
     /// Follows what these paths lead through now. True if something new is followed, so that a
     /// change before it went unseen.
     pub(super) fn follow(&mut self, paths: &[PathBuf]) -> bool {
+        let gone = self.gone.swap(false, Ordering::AcqRel);
         let mut wanted = BTreeMap::new();
         for path in paths {
             let mut left = SYMLINKS;
             directories(path, &mut wanted, &mut left);
         }
-        let stale: Vec<_> = self
-            .followed
-            .iter()
-            .filter(|(path, inode)| wanted.get(*path) != Some(inode))
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in stale {
-            // It may have been deleted, which ended the watch already.
-            let _ = self.watcher.unwatch(&path);
-            self.followed.remove(&path);
+        let stale = |(path, inode): (&PathBuf, &u64)| wanted.get(path) != Some(inode);
+        if gone || self.watcher.is_none() || self.followed.iter().any(stale) {
+            self.begin_anew();
         }
+        let Some(watcher) = &mut self.watcher else {
+            return false;
+        };
         let mut more = false;
-        let mut refused = false;
+        let mut refusal = None;
         for (path, inode) in wanted {
             if self.followed.contains_key(&path) {
                 continue;
             }
-            match self.watcher.watch(&path, RecursiveMode::NonRecursive) {
+            match watcher.watch(&path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.followed.insert(path, inode);
                     more = true;
                 }
-                Err(error) => {
-                    if !self.refused {
-                        tracing::warn!(
-                            directory = %path.display(), %error,
-                            "changes here are seen by polling only"
-                        );
-                    }
-                    refused = true;
-                }
+                // It went away since it was found here, and that is a change.
+                Err(_) if fs::metadata(&path).is_err() => more = true,
+                Err(error) => refusal = Some((path, error)),
             }
         }
-        self.refused = refused;
+        if let Some((path, error)) = &refusal
+            && !self.refused
+        {
+            tracing::warn!(
+                directory = %path.display(), %error, "changes here are seen by polling only"
+            );
+        }
+        self.refused = refusal.is_some();
         more
+    }
+
+    /// A new watcher instead of changing the old one, which removes watches by their path when the
+    /// event of a removal reaches it: by then the path may be another directory's.
+    fn begin_anew(&mut self) {
+        self.followed.clear();
+        self.watcher = None;
+        let gone = self.gone.clone();
+        let wake = self.wake.clone();
+        let handler: Handler = Box::new(move |event| {
+            if !tells_of_change(&event) {
+                return;
+            }
+            if ends_a_watch(&event) {
+                gone.store(true, Ordering::Release);
+            }
+            let _ = wake.try_send(());
+        });
+        match (self.make)(handler) {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(error) => {
+                if !self.refused {
+                    // inotify instances are few for one user, and some file systems have none.
+                    tracing::warn!(%error, "file notifications are off, changes are seen by polling");
+                }
+                self.refused = true;
+            }
+        }
     }
 }
 
 /// Whether an event may tell of a change. Opening and reading are events too, our own included.
-pub(super) fn tells_of_change(event: &notify::Result<Event>) -> bool {
+fn tells_of_change(event: &notify::Result<Event>) -> bool {
     match event {
         Ok(event) => !matches!(
             event.kind,
             EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)
         ),
         // Events were lost, perhaps.
+        Err(_) => true,
+    }
+}
+
+/// Whether what is gone may be a directory that is followed.
+fn ends_a_watch(event: &notify::Result<Event>) -> bool {
+    match event {
+        Ok(event) => match event.kind {
+            EventKind::Remove(kind) => kind != RemoveKind::File,
+            EventKind::Modify(kind) => matches!(kind, ModifyKind::Name(_)),
+            EventKind::Other => true,
+            _ => false,
+        },
         Err(_) => true,
     }
 }
