@@ -34,6 +34,7 @@
 //! | `rate` | byte-rate limits |
 //! | `redis` | total rates that replicas share through Redis or Valkey |
 //! | `config` | the configuration file |
+//! | `schema` | the JSON Schema of the configuration file |
 //! | `metrics` | counters and gauges through the `metrics` facade |
 //! | `json-log` | a fast JSON format for `tracing-subscriber` |
 //! | `axum` | `axum::serve` integration |

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --example portcullisctl -- explain --config gate.toml --as token:ci GET /v2/team/app/manifests/v1
 //! cargo run --example portcullisctl -- network-policy --config gate.toml --name mirror --pods app=mirror
+//! cargo run --example portcullisctl --features schema -- schema
 //! cargo run --example portcullisctl -- verify --ca ca.crt --crl crl.pem client.crt
 //! cargo run --example portcullisctl -- token ci --host registry.example.org:5000
 //! ```
@@ -10,6 +11,8 @@
 mod explain;
 mod hash;
 mod network_policy;
+#[cfg(feature = "schema")]
+mod schema;
 mod token;
 mod verify;
 
@@ -31,6 +34,9 @@ enum Command {
     Explain(explain::Explain),
     /// Prints a Kubernetes `NetworkPolicy` that lets the same networks in as `[source]` does
     NetworkPolicy(network_policy::Print),
+    /// Prints the JSON Schema of the configuration file, for editors and checks
+    #[cfg(feature = "schema")]
+    Schema,
     /// Makes a token and shows where each of its forms goes; it is shown once and kept nowhere
     Token(token::Token),
     /// Says whether a client certificate would be let in, and what the CRLs say of its path
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
     let answer = match Cli::parse().command {
         Command::Explain(command) => command.run(),
         Command::NetworkPolicy(command) => command.run(),
+        #[cfg(feature = "schema")]
+        Command::Schema => schema::print(),
         Command::Token(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Hash(command) => command.run(),

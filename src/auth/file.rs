@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
@@ -8,7 +7,7 @@ use serde::de::{Deserializer, Error as _};
 use zeroize::Zeroizing;
 
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
-use crate::config::{ConfigError, parse_document};
+use crate::config::{ConfigError, Text, parse_document};
 
 /// A credentials file: `[[credential]]`, one table a credential.
 #[derive(Deserialize)]
@@ -38,10 +37,6 @@ struct SecretEntry {
     not_before: Option<Moment>,
     expires: Option<Moment>,
 }
-
-/// A value that is read from its text, so that an error has the place of that text.
-#[derive(Clone, Debug)]
-pub(crate) struct Text<T>(pub(crate) T);
 
 /// A moment as TOML writes it, with its offset: `2027-01-01T00:00:00Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,16 +76,6 @@ impl From<Entry> for Credential {
             credential = credential.with_secret(secret);
         }
         credential
-    }
-}
-
-impl<'de, T> Deserialize<'de> for Text<T>
-where
-    T: FromStr<Err: std::fmt::Display>,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
     }
 }
 

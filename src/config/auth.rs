@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Config, Span};
-use crate::auth::file::{Moment, Text};
+#[cfg(feature = "schema")]
+use super::schema::Network;
+use super::{Config, Span, Text};
+use crate::auth::file::Moment;
 use crate::auth::{
     Authentication, Binding, CredentialError, CredentialOptions, CredentialSource, Credentials,
     PasswordOptions, ThrottleOptions,
@@ -13,6 +15,7 @@ use crate::auth::{
 
 /// `[auth]`: what callers must show.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AuthSection {
@@ -48,6 +51,7 @@ pub struct AuthSection {
 
 /// What callers must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
     /// A token or password.
@@ -70,6 +74,7 @@ pub struct TokenEntry {
 
 /// `[auth.passwords]`: how passwords are verified.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PasswordSection {
@@ -85,6 +90,7 @@ pub struct PasswordSection {
 
 /// `[auth.throttle]`: how many authentications may fail, per source and per claimed id.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ThrottleSection {
@@ -98,6 +104,7 @@ pub struct ThrottleSection {
     pub capacity: Option<usize>,
     /// Networks that are never throttled.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
     pub exempt: Vec<IpNet>,
 }
 
@@ -109,21 +116,36 @@ enum Origin {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Entry {
+    /// The caller's id, and the user with Basic.
     id: String,
+    /// The groups that the caller is in.
     #[serde(default)]
     groups: Vec<String>,
+    /// The environment variable that has the token, or whose name with `_FILE` has the file's.
     env: Option<String>,
+    /// The file that has the token.
     file: Option<PathBuf>,
+    /// SHA-256 digests of tokens, in hexadecimal.
     sha256: Option<Vec<String>>,
+    /// The networks that it is good from. Default: all.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
     networks: Option<Vec<IpNet>>,
+    /// The client certificate that the token is good with.
     identity: Option<Text<Binding>>,
+    /// When the token begins to be good.
     not_before: Option<Moment>,
+    /// When it ends to be.
     expires: Option<Moment>,
+    /// Lets a token in that is shorter than it should be.
     #[serde(default)]
     weak: bool,
 }
+
+#[cfg(feature = "schema")]
+super::schema::is_read_as!(TokenEntry, Entry);
 
 impl TryFrom<Entry> for TokenEntry {
     type Error = &'static str;

@@ -8,6 +8,7 @@ use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
 
 /// `[crl]`: revocation of client certificates.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CrlSection {
@@ -28,6 +29,7 @@ pub struct CrlSection {
 
 /// Which certificates of a path are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CrlDepth {
     /// Every one below the trust anchor.
@@ -39,6 +41,7 @@ pub enum CrlDepth {
 
 /// What a certificate of unknown status gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CrlUnknown {
     /// Nothing.

@@ -5,6 +5,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::error::read;
+#[cfg(feature = "schema")]
+use super::schema::Network;
 use super::{AuthSection, ConfigError, CrlSection, LimitsSection, PolicySection, Span, TlsSection};
 use crate::Preset;
 use crate::audit::AccessLogLayer;
@@ -13,6 +15,7 @@ use crate::source::Networks;
 
 /// The whole configuration file. A section that is not there turns its layer off.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
@@ -48,6 +51,7 @@ pub struct Config {
 
 /// `[reload]`: how files are watched.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReloadSection {
@@ -59,18 +63,22 @@ pub struct ReloadSection {
 
 /// `[source]`: which networks may ask. Deny wins.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SourceSection {
     /// These and no others; without the key, every one that is not denied.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
     pub allow: Option<Vec<IpNet>>,
     /// Never these.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
     pub deny: Vec<IpNet>,
 }
 
 /// `[access_log]`: one event a request.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AccessLogSection {

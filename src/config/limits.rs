@@ -15,37 +15,56 @@ use crate::rate::{
 pub struct LimitsSection(Limits);
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Section {
+    /// The limits; each bounds every transfer that it is about.
     #[serde(default, rename = "limit")]
     limits: Vec<LimitEntry>,
+    /// Of these nothing is held back.
     #[serde(default)]
     exempt: Vec<ExemptEntry>,
+    /// Two clients in one network of these sizes are one source.
     source_prefix: Option<SourcePrefix>,
+    /// How many callers, sources and so on are kept in mind.
     max_keys: Option<usize>,
+    /// Whoever reads more slowly than this for so long is cut.
     min_progress: Option<Progress>,
+    /// Tells clients of their limits in the response's headers.
     #[serde(default)]
     headers: bool,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct LimitEntry {
+    /// What the log and the metrics call it.
     name: String,
+    /// What has one such limit each.
     key: KeyName,
+    /// Bytes a second.
     rate: Option<Bytes>,
+    /// Bytes that may go at once after a pause.
     burst: Option<Bytes>,
+    /// Which bodies it is about. Default `"both"`.
     #[serde(default)]
     direction: DirectionName,
+    /// Whom it is about. Default `"all"`.
     #[serde(default)]
     callers: CallersEntry,
+    /// How those who share it do.
     share: Option<ShareEntry>,
+    /// Who would wait longer is refused at once.
     shed: Option<ShedEntry>,
+    /// How many transfers may be under way.
     max_streams: Option<u32>,
+    /// Bytes in a long time.
     quota: Option<QuotaEntry>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum KeyName {
     Total,
@@ -59,6 +78,7 @@ enum KeyName {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum DirectionName {
     Response,
@@ -68,6 +88,7 @@ enum DirectionName {
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum CallersEntry {
     #[default]
@@ -79,6 +100,7 @@ enum CallersEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct ShareEntry {
     by: KeyName,
@@ -88,6 +110,7 @@ struct ShareEntry {
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct TenantEntry {
     weight: Option<u32>,
@@ -96,6 +119,7 @@ struct TenantEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct ShedEntry {
     max_wait: Option<Span>,
@@ -103,6 +127,7 @@ struct ShedEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct QuotaEntry {
     bytes: Bytes,
@@ -112,6 +137,7 @@ struct QuotaEntry {
 }
 
 #[derive(Clone, Copy, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum WindowName {
     Hour,
@@ -120,6 +146,7 @@ enum WindowName {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum ExhaustedName {
     #[default]
@@ -128,6 +155,7 @@ enum ExhaustedName {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum ExemptEntry {
     Path(Box<str>),
@@ -138,6 +166,7 @@ enum ExemptEntry {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct SourcePrefix {
     ipv4: u8,
@@ -145,6 +174,7 @@ struct SourcePrefix {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Progress {
     rate: Bytes,
@@ -156,6 +186,9 @@ impl LimitsSection {
         self.0.clone()
     }
 }
+
+#[cfg(feature = "schema")]
+super::schema::is_read_as!(LimitsSection, Section);
 
 impl TryFrom<Section> for LimitsSection {
     type Error = LimitsError;

@@ -12,6 +12,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! With the feature `schema`, `Config::json_schema` is its JSON Schema, for editors and checks before a
+//! deployment.
+//!
 //! Relative paths in the file are relative to the file's own folder. Times are written like `"10s"`,
 //! sizes like `"64KiB"` or `"10MB"`, rates as bytes a second like `"10MB"`.
 
@@ -21,6 +24,8 @@ mod error;
 mod file;
 mod limits;
 mod policy;
+#[cfg(feature = "schema")]
+pub(crate) mod schema;
 mod tls;
 mod values;
 
@@ -32,4 +37,5 @@ pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
 pub use limits::LimitsSection;
 pub use policy::{DigestBindingSection, PolicyRules, PolicySection};
 pub use tls::{ClientAuthMode, MinVersion, TlsSection};
+pub(crate) use values::Text;
 pub use values::{Bytes, Span};

@@ -30,6 +30,7 @@ pub enum PolicyRules {
 
 /// `[policy.digest_binding]`: for services that find content by its digest alone.
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DigestBindingSection {
@@ -42,17 +43,26 @@ pub struct DigestBindingSection {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Section {
+    /// The policy file, followed while the server runs.
     file: Option<PathBuf>,
+    /// The rules, instead of a file.
     rules: Option<Vec<Rule>>,
+    /// A policy file of which nothing is enforced: what it would decide otherwise is logged and
+    /// counted.
     shadow: Option<PathBuf>,
+    /// Gives content only by repositories that lead to it.
     digest_binding: Option<DigestBindingSection>,
 }
 
 fn a_million() -> u32 {
     1_000_000
 }
+
+#[cfg(feature = "schema")]
+super::schema::is_read_as!(PolicySection, Section);
 
 impl TryFrom<Section> for PolicySection {
     type Error = &'static str;

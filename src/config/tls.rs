@@ -8,6 +8,7 @@ use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, TlsError
 
 /// `[tls]`: the server's certificate and the client CAs.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsSection {
@@ -31,6 +32,7 @@ pub struct TlsSection {
 
 /// Whether clients must have a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuthMode {
     /// No handshake without one.
@@ -43,6 +45,7 @@ pub enum ClientAuthMode {
 
 /// The lowest TLS version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum MinVersion {
     /// TLS 1.2 (RFC 5246).
     #[default]

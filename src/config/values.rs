@@ -1,9 +1,14 @@
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
+
+/// A value that is read from its text, so that an error has the place of that text.
+#[derive(Clone, Debug)]
+pub(crate) struct Text<T>(pub(crate) T);
 
 /// A time span as an operator writes it: `"10s"`, `"1h 30m"`, `"7days"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +18,16 @@ pub struct Span(pub Duration);
 /// of 1000; KiB, MiB and GiB are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
+
+impl<'de, T> Deserialize<'de> for Text<T>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(D::Error::custom)
+    }
+}
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -63,6 +63,12 @@ impl Actions {
     /// Everything.
     pub const ANY: Self = Self((1 << 12) - 1);
 
+    /// The words that a file may write.
+    #[cfg(feature = "schema")]
+    pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+        WORDS.iter().map(|(word, _)| *word)
+    }
+
     /// Whether all of `other` is here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

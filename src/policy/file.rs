@@ -10,7 +10,9 @@ use toml::Spanned;
 use super::{
     Actions, Effect, Pattern, PatternError, Policy, PolicyError, RateClass, Rule, RuleError, Who,
 };
-use crate::config::{ConfigError, parse_document};
+#[cfg(feature = "schema")]
+use crate::config::schema::Network;
+use crate::config::{ConfigError, Text, parse_document};
 use crate::reload::Load;
 
 /// A policy file: `[[rules]]`, one table a rule.
@@ -20,40 +22,43 @@ struct Document {
     rules: Vec<Spanned<Rule>>,
 }
 
-/// One `[[rules]]` table.
+/// Who may, or may not, do what on which repositories.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Table {
+    /// What the log calls it.
     name: String,
+    /// What it does with what it matches. A deny wins over every allow. Default `"allow"`.
     #[serde(default)]
     effect: Effect,
+    /// Whom it is about.
     who: Vec<Text<Who>>,
+    /// The networks that callers are in. Default: any.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
     networks: Vec<IpNet>,
+    /// What they do.
     actions: Vec<Text<Actions>>,
+    /// Repositories by pattern: `*` is any part of one component,
+    /// `**` any number of components, `{principal.id}` the caller's id.
     #[serde(default, deserialize_with = "repositories")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     repositories: Vec<Pattern>,
+    /// Upstream registries (`?ns=`) by pattern. Default: any or none.
     #[serde(default, deserialize_with = "registries")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     registries: Vec<Pattern>,
+    /// Tags by pattern. Default: any.
     #[serde(default, deserialize_with = "tags")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     tags: Vec<Pattern>,
+    /// Paths by pattern, for the actions `extension` and `other`.
     #[serde(default, deserialize_with = "paths")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     paths: Vec<Pattern>,
+    /// The class of byte rates of what it allows.
     rate_class: Option<String>,
-}
-
-/// A value that is read from its text, so that an error has the place of that text.
-#[derive(Debug)]
-struct Text<T>(T);
-
-impl<'de, T> Deserialize<'de> for Text<T>
-where
-    T: FromStr<Err: std::fmt::Display>,
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
-    }
 }
 
 macro_rules! patterns {
@@ -88,6 +93,9 @@ impl<'de> Deserialize<'de> for Rule {
         Self::try_from(table).map_err(D::Error::custom)
     }
 }
+
+#[cfg(feature = "schema")]
+crate::config::schema::is_read_as!(Rule, Table);
 
 impl TryFrom<Table> for Rule {
     type Error = RuleError;

@@ -35,6 +35,7 @@ pub struct Rule {
 /// What a rule does with what it matches. A deny wins over every allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 pub enum Effect {
     /// Lets it in.

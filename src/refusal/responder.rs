@@ -18,6 +18,7 @@ pub struct Responder {
 /// Whose clients are to be pleased, chosen once for the whole stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 pub enum Preset {
     /// A mirror in front of other registries: no `WWW-Authenticate`, because containerd answers a
