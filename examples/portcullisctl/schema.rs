@@ -1,9 +1,11 @@
+use std::io::Write as _;
+
 use portcullis::config::Config;
 
 use crate::Answer;
 
 /// As `docs/config.schema.json` has it.
 pub(crate) fn print() -> Answer {
-    println!("{:#}", Config::json_schema());
+    writeln!(std::io::stdout(), "{:#}", Config::json_schema())?;
     Ok(true)
 }
