@@ -147,36 +147,45 @@ impl<'a> Value<'a> {
 /// before is 0.
 #[inline]
 pub(super) fn time(tag: u8, content: &[u8]) -> Result<u64, Malformed> {
-    let pair = |digits: &[u8]| match *digits {
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
-            Ok(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
-        }
-        _ => Err(Malformed),
-    };
-    let (year, rest) = match (tag, content.len()) {
-        (UTC_TIME, 13) => match pair(&content[..2])? {
-            year @ 50.. => (1900 + year, &content[2..]),
-            year => (2000 + year, &content[2..]),
+    let (year, month, of_day) = match (tag, content) {
+        (UTC_TIME, [date @ .., b'Z']) if date.len() == 12 => match pairs(&date[..8])? {
+            [year, month, ..] if year >= 50 => (1900 + year, month, &date[4..]),
+            [year, month, ..] => (2000 + year, month, &date[4..]),
         },
-        (GENERALIZED_TIME, 15) => (
-            pair(&content[..2])? * 100 + pair(&content[2..4])?,
-            &content[4..],
-        ),
+        (GENERALIZED_TIME, [date @ .., b'Z']) if date.len() == 14 => {
+            let [century, year, month, _] = pairs(&date[..8])?;
+            (century * 100 + year, month, &date[6..])
+        }
         _ => return Err(Malformed),
     };
-    let (month, day) = (pair(&rest[..2])?, pair(&rest[2..4])?);
-    let (hour, minute, second) = (pair(&rest[4..6])?, pair(&rest[6..8])?, pair(&rest[8..10])?);
+    let [day, hour, minute, second] = pairs(of_day)?;
     let whole = (1..=12).contains(&month)
         && (1..=31).contains(&day)
         && hour < 24
         && minute < 60
-        && second < 60
-        && rest[10] == b'Z';
+        && second < 60;
     if !whole {
         return Err(Malformed);
     }
-    let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    let seconds = i64::from(hour * 3_600 + minute * 60 + second);
+    let seconds = days(year, month, day) * 86_400 + seconds;
     Ok(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// Eight digits as four numbers, all at once.
+#[inline]
+fn pairs(digits: &[u8]) -> Result<[u32; 4], Malformed> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let Ok(digits) = digits.try_into().map(u64::from_le_bytes) else {
+        return Err(Malformed);
+    };
+    let (low, high) = (digits & (0x0f * EACH), digits & (0xf0 * EACH));
+    // Six more than a digit reaches the next sixteen only above nine.
+    if high != 0x30 * EACH || (low + 0x06 * EACH) & (0xf0 * EACH) != 0 {
+        return Err(Malformed);
+    }
+    let [first, _, second, _, third, _, fourth, _] = (low * 10 + (low >> 8)).to_le_bytes();
+    Ok([first, second, third, fourth].map(u32::from))
 }
 
 /// A value with this tag and content, encoded.
@@ -197,13 +206,14 @@ pub(super) fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
     encoded
 }
 
-/// Days after 1970-01-01, by eras of 400 years that begin in March.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
+/// Days after 1970-01-01 in the Gregorian calendar, by years that begin in March.
+#[inline]
+fn days(year: u32, month: u32, day: u32) -> i64 {
+    // 400 years later, so that the year before the first is none below zero.
+    let year = year + 400 - u32::from(month <= 2);
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
+    i64::from(days) - 719_468 - 146_097
 }
 
 /// The tag at `at` and where its content is. Lengths are definite and minimal (X.690 §10.1).
@@ -268,6 +278,12 @@ mod tests {
         assert_eq!(time(UTC_TIME, "490101000000Z"), Ok(2_493_072_000));
         assert_eq!(time(UTC_TIME, "500101000000Z"), Ok(0));
         assert_eq!(time(GENERALIZED_TIME, "20240229235959Z"), Ok(1_709_251_199));
+        assert_eq!(time(GENERALIZED_TIME, "00000101000000Z"), Ok(0));
+        assert_eq!(time(GENERALIZED_TIME, "21000301000000Z"), Ok(4_107_542_400));
+        assert_eq!(
+            time(GENERALIZED_TIME, "99991231235959Z"),
+            Ok(253_402_300_799)
+        );
         for text in [
             "20241301000000Z",
             "20240101000000",
@@ -319,6 +335,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn digits_are_read_in_pairs_and_nothing_else_is(
+            digits in proptest::array::uniform8(prop_oneof![9 => b'0'..=b'9', 1 => any::<u8>()]),
+        ) {
+            let pair = |at: usize| match digits[at..at + 2] {
+                [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+                    Ok(u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
+                }
+                _ => Err(Malformed),
+            };
+            let all = || Ok([pair(0)?, pair(2)?, pair(4)?, pair(6)?]);
+            prop_assert_eq!(pairs(&digits), all());
+        }
+
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let mut reader = Reader::new(&bytes);

@@ -1,31 +1,14 @@
 //! Where a serial number stands among a million others, exactly.
 //!
-//! Serial numbers of one sign and length are a class with a table of its own. A keyed hash puts each
-//! into one of so many buckets that eight are in each on average. A bucket is a run in two arrays:
-//! two bytes of each serial number, which is all that most misses look at, and the rest of it with
-//! date and reason. With the usual 16 octets that is 0.5 bytes for the bucket, 2 and 14 for the
-//! serial number, 4 for the date and 1 for the reason: 21.5 an entry, none of them allocated by
-//! itself. The hash is keyed at random, so that nobody can choose serial numbers that meet in a bucket.
+//! Serial numbers of one sign and length are a class with a [`Table`] of its own. What no table takes
+//! (more than the 20 octets that are legal, a date past 2106) is kept beside them.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
-use std::sync::OnceLock;
 
 use super::entries::{Entries, Entry};
+use super::filling::Filling;
+use super::table::{Class, Table};
 use super::{CrlError, RevocationReason, der};
-
-/// The longest serial number that RFC 5280 §4.1.2.2 allows, in octets.
-const LONGEST: usize = 20;
-
-/// How many serial numbers a bucket has on average.
-const BUCKET: usize = 8;
-
-/// The octets of a serial number that are kept apart from the rest of it.
-const PRINT: usize = 2;
-
-/// Date and reason, in octets.
-const MEANING: usize = 5;
 
 /// The serial numbers of a CRL, each with its date and reason.
 #[derive(Debug, Default)]
@@ -35,44 +18,10 @@ pub(super) struct Index {
     odd: HashMap<Box<[u8]>, Entry>,
 }
 
-/// Sign and length of a serial number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Class {
-    negative: bool,
-    length: usize,
-}
-
-#[derive(Debug)]
-struct Table {
-    class: Class,
-    /// Where each bucket begins; one more than there are buckets.
-    starts: Box<[u32]>,
-    prints: Box<[u16]>,
-    /// The rest of the serial number, date and reason of each.
-    records: Box<[u8]>,
-}
-
-/// A table being filled.
-struct Filling {
-    table: Table,
-    /// Where the next of each bucket goes.
-    ends: Box<[u32]>,
-    doubles: bool,
-}
-
 impl Index {
     /// Indexes the content of `revokedCertificates`.
     pub(super) fn new(revoked: &[u8]) -> Result<Self, CrlError> {
-        let mut filling = Filling::all(count(revoked)?)?;
-        each_serial(revoked, |class, magnitude| {
-            if let Some(filling) = filling.iter_mut().find(|one| one.table.class == class) {
-                let bucket = filling.table.bucket(magnitude);
-                filling.table.starts[bucket + 1] += 1;
-            }
-        })?;
-        for filling in &mut filling {
-            filling.begin();
-        }
+        let mut filling = Filling::for_all(revoked)?;
         let mut odd = HashMap::new();
         let mut entries = Entries::new(revoked);
         while let Some(revoked) = entries.read() {
@@ -81,11 +30,9 @@ impl Index {
                 return Err(CrlError::UnexpectedIssuer);
             }
             let (class, magnitude) = Class::of(revoked.serial);
-            let of_class = filling.iter_mut().find(|one| one.table.class == class);
+            let of_class = filling.iter_mut().find(|one| one.class() == class);
             match (of_class, u32::try_from(revoked.entry.date)) {
-                (Some(filling), Ok(date)) => {
-                    filling.insert(magnitude, date, revoked.entry.reason);
-                }
+                (Some(filling), Ok(date)) => filling.put(magnitude, date, revoked.entry.reason),
                 _ => keep(&mut odd, revoked.serial, revoked.entry),
             }
         }
@@ -98,7 +45,7 @@ impl Index {
     /// What the list says of this serial number, the content of an INTEGER.
     pub(super) fn find(&self, serial: &[u8]) -> Option<Entry> {
         let (class, magnitude) = Class::of(serial);
-        let table = self.tables.iter().find(|table| table.class == class);
+        let table = self.tables.iter().find(|table| table.class() == class);
         let found = table.and_then(|table| table.find(magnitude));
         if found.is_some() || self.odd.is_empty() {
             return found;
@@ -107,8 +54,7 @@ impl Index {
     }
 
     pub(super) fn len(&self) -> usize {
-        let tables = self.tables.iter().map(|table| table.prints.len());
-        tables.sum::<usize>() + self.odd.len()
+        self.tables.iter().map(Table::len).sum::<usize>() + self.odd.len()
     }
 
     /// How many bytes of memory it takes.
@@ -117,208 +63,8 @@ impl Index {
             .odd
             .keys()
             .map(|key| key.len() + size_of::<(Box<[u8]>, Entry)>());
-        let tables = self.tables.iter().map(|table| {
-            size_of_val(&*table.starts) + size_of_val(&*table.prints) + table.records.len()
-        });
-        tables.chain(odd).sum()
+        self.tables.iter().map(Table::size).chain(odd).sum()
     }
-}
-
-impl Class {
-    /// The class of an INTEGER's content, and its octets without what the class tells already.
-    #[inline]
-    fn of(serial: &[u8]) -> (Self, &[u8]) {
-        let minimal = der::minimal(serial);
-        let (negative, magnitude) = match minimal {
-            [0x00, rest @ ..] if !rest.is_empty() => (false, rest),
-            [0x80..=0xff, ..] => (true, minimal),
-            _ => (false, minimal),
-        };
-        let length = magnitude.len();
-        (Self { negative, length }, magnitude)
-    }
-
-    fn has_table(self) -> bool {
-        (1..=LONGEST).contains(&self.length)
-    }
-}
-
-impl Table {
-    fn stride(&self) -> usize {
-        self.rest() + MEANING
-    }
-
-    /// The octets of a serial number that stand in its record.
-    fn rest(&self) -> usize {
-        self.class.length.saturating_sub(PRINT)
-    }
-
-    #[inline]
-    fn bucket(&self, magnitude: &[u8]) -> usize {
-        let buckets = (self.starts.len() - 1) as u64;
-        high(hash(magnitude), buckets)
-    }
-
-    #[inline]
-    fn run(&self, bucket: usize) -> Range<usize> {
-        self.starts[bucket] as usize..self.starts[bucket + 1] as usize
-    }
-
-    #[inline]
-    fn find(&self, magnitude: &[u8]) -> Option<Entry> {
-        self.position(magnitude, self.run(self.bucket(magnitude)))
-            .and_then(|position| self.entry(position))
-    }
-
-    #[inline]
-    fn position(&self, magnitude: &[u8], run: Range<usize>) -> Option<usize> {
-        let (rest, print) = split(magnitude);
-        let first = run.start;
-        let same = self.prints[run].iter().enumerate();
-        let mut same = same.filter(|&(_, &other)| other == print);
-        same.find_map(|(at, _)| {
-            let position = first + at;
-            (self.record(position)[..rest.len()] == *rest).then_some(position)
-        })
-    }
-
-    #[inline]
-    fn record(&self, position: usize) -> &[u8] {
-        let stride = self.stride();
-        &self.records[position * stride..(position + 1) * stride]
-    }
-
-    fn entry(&self, position: usize) -> Option<Entry> {
-        let [date @ .., code] = &self.record(position)[self.rest()..] else {
-            return None;
-        };
-        let date = u32::from_be_bytes(date.try_into().ok()?);
-        Some(Entry {
-            date: u64::from(date),
-            reason: RevocationReason::from_code(&[*code])?,
-        })
-    }
-}
-
-impl Filling {
-    fn all(counts: Vec<(Class, usize)>) -> Result<Vec<Self>, CrlError> {
-        let tables = counts.into_iter().map(|(class, count)| {
-            u32::try_from(count).map_err(|_| CrlError::TooLarge)?;
-            let table = Table {
-                class,
-                starts: vec![0; (count / BUCKET).max(1) + 1].into(),
-                prints: vec![0; count].into(),
-                records: Box::default(),
-            };
-            let records = vec![0; count * table.stride()].into();
-            Ok(Self {
-                table: Table { records, ..table },
-                ends: Box::default(),
-                doubles: false,
-            })
-        });
-        tables.collect()
-    }
-
-    /// Makes the counts of the buckets their beginnings.
-    fn begin(&mut self) {
-        let mut sum = 0;
-        for start in &mut self.table.starts {
-            sum += *start;
-            *start = sum;
-        }
-        self.ends = self.table.starts[..self.table.starts.len() - 1].into();
-    }
-
-    #[inline]
-    fn insert(&mut self, magnitude: &[u8], date: u32, reason: RevocationReason) {
-        let bucket = self.table.bucket(magnitude);
-        let run = self.table.starts[bucket] as usize..self.ends[bucket] as usize;
-        let position = match self.table.position(magnitude, run) {
-            None => {
-                self.ends[bucket] += 1;
-                self.ends[bucket] as usize - 1
-            }
-            Some(position) => {
-                self.doubles = true;
-                let known = self.table.entry(position).map(|entry| entry.reason);
-                if known != Some(RevocationReason::RemoveFromCrl) {
-                    return;
-                }
-                // What revokes counts more than what takes back.
-                position
-            }
-        };
-        let (rest, print) = split(magnitude);
-        self.table.prints[position] = print;
-        let stride = self.table.stride();
-        let record = &mut self.table.records[position * stride..(position + 1) * stride];
-        let (serial, meaning) = record.split_at_mut(rest.len());
-        serial.copy_from_slice(rest);
-        meaning[..4].copy_from_slice(&date.to_be_bytes());
-        meaning[4] = reason.code();
-    }
-
-    fn finish(self) -> Table {
-        let Self {
-            table,
-            ends,
-            doubles,
-        } = self;
-        if !doubles {
-            return table;
-        }
-        // Without the places that doubles had been counted for.
-        let mut starts = vec![0];
-        let (mut prints, mut records) = (Vec::new(), Vec::new());
-        for (&start, &end) in table.starts.iter().zip(&ends) {
-            let run = start as usize..end as usize;
-            let stride = table.stride();
-            prints.extend_from_slice(&table.prints[run.clone()]);
-            records.extend_from_slice(&table.records[run.start * stride..run.end * stride]);
-            starts.push(starts.last().copied().unwrap_or(0) + (end - start));
-        }
-        Table {
-            class: table.class,
-            starts: starts.into(),
-            prints: prints.into(),
-            records: records.into(),
-        }
-    }
-}
-
-/// How many serial numbers of each class there are.
-fn count(revoked: &[u8]) -> Result<Vec<(Class, usize)>, CrlError> {
-    let mut counts = [[0_usize; LONGEST + 1]; 2];
-    each_serial(revoked, |class, _| {
-        if class.has_table() {
-            counts[usize::from(class.negative)][class.length] += 1;
-        }
-    })?;
-    let mut classes = Vec::new();
-    for (negative, counts) in [false, true].into_iter().zip(counts) {
-        let counts = counts
-            .into_iter()
-            .enumerate()
-            .filter(|&(_, count)| count > 0);
-        classes.extend(counts.map(|(length, count)| (Class { negative, length }, count)));
-    }
-    // The usual class is found first.
-    classes.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-    Ok(classes)
-}
-
-#[inline]
-fn each_serial<'a>(
-    revoked: &'a [u8],
-    mut read: impl FnMut(Class, &'a [u8]),
-) -> Result<(), CrlError> {
-    let mut entries = Entries::new(revoked);
-    while let Some(serial) = entries.skim() {
-        let (class, magnitude) = Class::of(serial?);
-        read(class, magnitude);
-    }
-    Ok(())
 }
 
 #[cold]
@@ -327,66 +73,6 @@ fn keep(odd: &mut HashMap<Box<[u8]>, Entry>, serial: &[u8], entry: Entry) {
     if known.reason == RevocationReason::RemoveFromCrl {
         *known = entry;
     }
-}
-
-/// The octets that stand in the record, and those that are compared first.
-#[inline]
-fn split(magnitude: &[u8]) -> (&[u8], u16) {
-    match magnitude {
-        [rest @ .., high, low] => (rest, u16::from_be_bytes([*high, *low])),
-        [low] => (&[], u16::from(*low)),
-        [] => (&[], 0),
-    }
-}
-
-/// Multiplies and folds, as wyhash does, under keys that are drawn once a process.
-#[inline]
-fn hash(magnitude: &[u8]) -> u64 {
-    let [first, second, third] = *keys();
-    let word = |bytes: &[u8]| {
-        let mut word = [0; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        u64::from_le_bytes(word)
-    };
-    let whole = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
-    let (low, middle, high) = match magnitude.len() {
-        16.. => (
-            whole(&magnitude[..8]),
-            whole(&magnitude[8..16]),
-            word(&magnitude[16..]),
-        ),
-        8..16 => (whole(&magnitude[..8]), word(&magnitude[8..]), 0),
-        _ => (word(magnitude), 0, 0),
-    };
-    fold(fold(low ^ first, middle ^ second) ^ high, third)
-}
-
-#[inline]
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "the two halves of a product are what is folded"
-)]
-fn fold(one: u64, other: u64) -> u64 {
-    let product = u128::from(one) * u128::from(other);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// `hash`, evenly spread over `0..buckets`.
-#[inline]
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "what is shifted down is below `buckets`, which is a length"
-)]
-fn high(hash: u64, buckets: u64) -> usize {
-    ((u128::from(hash) * u128::from(buckets)) >> 64) as usize
-}
-
-fn keys() -> &'static [u64; 3] {
-    static KEYS: OnceLock<[u64; 3]> = OnceLock::new();
-    KEYS.get_or_init(|| {
-        let random = RandomState::new();
-        [1, 2, 3].map(|number: u8| random.hash_one(number) | 1)
-    })
 }
 
 #[cfg(test)]
@@ -464,6 +150,26 @@ mod tests {
     }
 
     #[test]
+    fn a_large_list_with_doubles_all_over_is_the_same_without_them() {
+        let serials: Vec<_> = (0..40_000_u128)
+            .map(|n| (1 << 126 | n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c)).to_be_bytes())
+            .collect();
+        let once = serials.iter().map(|serial| (&serial[..], 1));
+        let again = serials.iter().step_by(3).map(|serial| (&serial[..], 4));
+        let index = Index::new(&revoked(once.clone())).unwrap();
+        let doubled = Index::new(&revoked(once.chain(again))).unwrap();
+        assert_eq!((index.len(), doubled.len()), (40_000, 40_000));
+        assert!(index.size() <= 22 * index.len() && doubled.size() <= 22 * doubled.len());
+        for serial in &serials {
+            assert_eq!(code(&index, serial), Some(1));
+            assert_eq!(code(&doubled, serial), Some(1));
+            let mut other = *serial;
+            other[3] ^= 0x10;
+            assert_eq!(code(&doubled, &other), None);
+        }
+    }
+
+    #[test]
     fn hostile_serial_numbers_fill_no_bucket_more_than_others() {
         let numbers = 0..20_000_u64;
         let alike: [fn(u64) -> [u8; 16]; 2] = [
@@ -483,9 +189,11 @@ mod tests {
             let serials: Vec<_> = numbers.clone().map(serial).collect();
             let bytes = revoked(serials.iter().map(|serial| (&serial[..], 0)));
             let index = Index::new(&bytes).unwrap();
-            let starts = &index.tables[0].starts;
-            let fullest = starts.windows(2).map(|pair| pair[1] - pair[0]).max();
+            let fullest = index.tables[0].fullest();
             assert!(fullest < Some(40), "{fullest:?}");
+            // By chance it is one of 65,536.
+            let same = index.tables[0].same_prints();
+            assert!(same < 20, "{same}");
             assert!(serials.iter().all(|serial| index.find(serial).is_some()));
         }
     }

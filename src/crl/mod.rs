@@ -31,6 +31,7 @@ mod builder;
 mod der;
 mod entries;
 mod error;
+mod filling;
 mod future;
 mod index;
 mod layer;
@@ -43,6 +44,7 @@ mod scope;
 mod service;
 mod sources;
 mod store;
+mod table;
 mod tracked;
 mod verdict;
 
