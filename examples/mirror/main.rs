@@ -73,14 +73,14 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
     let guard = guard(&config.unwrap_or_default())?;
-    guard.report().log();
     let acceptor = acceptor(&guard)?;
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
+    guard.report_on(address).log();
     let stop = CancellationToken::new();
     serve::stop_on_signals(stop.clone())?;
     if let Some((listener, metrics)) = admin {
-        let admin = Admin::new().watching("tls", acceptor.material());
+        let admin = Admin::new().with_checks(guard.checks());
         tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));
     }
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));

@@ -39,7 +39,7 @@ use crate::Watched;
 /// ```
 #[derive(Clone, Default)]
 pub struct Admin {
-    checks: Vec<(&'static str, Check)>,
+    checks: Vec<Check>,
     metrics: Option<Render>,
 }
 
@@ -55,8 +55,38 @@ pub enum Readiness {
     NotReady(String),
 }
 
-type Check = Arc<dyn Fn() -> Readiness + Send + Sync>;
+/// A part's name and whether it can do its work now. `Clone` costs an `Arc`.
+#[derive(Clone)]
+pub struct Check {
+    name: &'static str,
+    ask: Arc<dyn Fn() -> Readiness + Send + Sync>,
+}
+
 type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+impl Check {
+    /// Asks this at each `/readyz`; it must not block.
+    pub fn new(name: &'static str, ask: impl Fn() -> Readiness + Send + Sync + 'static) -> Self {
+        let ask = Arc::new(ask);
+        Self { name, ask }
+    }
+
+    /// Tells of a snapshot whose last reload failed.
+    pub fn watching<T: Send + Sync + 'static>(name: &'static str, watched: &Watched<T>) -> Self {
+        let watched = watched.clone();
+        Self::new(name, move || Readiness::of(&watched))
+    }
+}
+
+impl Readiness {
+    /// That of a snapshot: the last good value stays in force when a reload fails.
+    pub fn of<T>(watched: &Watched<T>) -> Self {
+        match watched.health().failure {
+            None => Self::Ready,
+            Some(failure) => Self::Degraded(format!("the last reload failed: {failure}")),
+        }
+    }
+}
 
 impl Admin {
     /// Always ready, without metrics.
@@ -66,12 +96,11 @@ impl Admin {
 
     /// Asks `check` at each `/readyz`; it must not block.
     pub fn with_check(
-        mut self,
+        self,
         name: &'static str,
         check: impl Fn() -> Readiness + Send + Sync + 'static,
     ) -> Self {
-        self.checks.push((name, Arc::new(check)));
-        self
+        self.with_checks([Check::new(name, check)])
     }
 
     /// Tells of a snapshot whose last reload failed. The last good value stays in force, so the
@@ -81,11 +110,13 @@ impl Admin {
         name: &'static str,
         watched: &Watched<T>,
     ) -> Self {
-        let watched = watched.clone();
-        self.with_check(name, move || match watched.health().failure {
-            None => Readiness::Ready,
-            Some(failure) => Readiness::Degraded(format!("the last reload failed: {failure}")),
-        })
+        self.with_checks([Check::watching(name, watched)])
+    }
+
+    /// Asks these too, such as [`Guard::checks`](crate::Guard::checks).
+    pub fn with_checks(mut self, checks: impl IntoIterator<Item = Check>) -> Self {
+        self.checks.extend(checks);
+        self
     }
 
     /// Answers `/metrics` with what this renders, such as `PrometheusHandle::render`.
@@ -109,8 +140,8 @@ impl Admin {
     fn readiness(&self) -> (StatusCode, String) {
         let mut status = StatusCode::OK;
         let mut report = String::new();
-        for (name, check) in &self.checks {
-            let (sign, reason) = match check() {
+        for Check { name, ask } in &self.checks {
+            let (sign, reason) = match ask() {
                 Readiness::Ready => ("[+]", String::from("ok")),
                 Readiness::Degraded(reason) => ("[~]", reason),
                 Readiness::NotReady(reason) => {
@@ -161,9 +192,15 @@ impl<B> Service<Request<B>> for Admin {
     }
 }
 
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Check").field(&self.name).finish()
+    }
+}
+
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let checks = self.checks.iter().map(|(name, _)| name);
+        let checks = self.checks.iter().map(|check| check.name);
         f.debug_struct("Admin")
             .field("checks", &checks.collect::<Vec<_>>())
             .field("metrics", &self.metrics.is_some())

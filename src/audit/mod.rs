@@ -74,7 +74,7 @@ mod request_id;
 mod service;
 mod text;
 
-pub use admin::{Admin, Readiness};
+pub use admin::{Admin, Check, Readiness};
 pub use body::{RequestBody, ResponseBody};
 #[cfg(feature = "metrics")]
 pub use catalogue::describe_metrics;

@@ -103,6 +103,45 @@ impl Authentication {
         self
     }
 
+    /// Whether a token or password is one of the things that may be shown.
+    pub(crate) fn takes_tokens(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// Whether a certificate says who calls.
+    pub(crate) fn takes_certificates(&self) -> bool {
+        self.certificate != Certificate::Ignored
+    }
+
+    /// Whether nobody is let in without a certificate.
+    pub(crate) fn needs_certificate(&self) -> bool {
+        match self.certificate {
+            Certificate::Ignored => false,
+            Certificate::Enough => self.credentials.is_none() && !self.anonymous,
+            Certificate::Needed => !self.anonymous,
+        }
+    }
+
+    pub(crate) fn needs_token_and_certificate(&self) -> bool {
+        self.certificate == Certificate::Needed
+    }
+
+    pub(crate) fn lets_anonymous_in(&self) -> bool {
+        self.anonymous
+    }
+
+    pub(crate) fn wants_token_for_writes(&self) -> bool {
+        self.token_for_writes
+    }
+
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.throttle.is_some()
+    }
+
+    pub(crate) fn credentials(&self) -> Option<&Watched<Credentials>> {
+        self.credentials.as_ref()
+    }
+
     fn with(credentials: Option<Watched<Credentials>>, certificate: Certificate) -> Self {
         Self {
             credentials,

@@ -187,6 +187,12 @@ impl Credentials {
         self.len() == 0
     }
 
+    /// Every group that a credential is in.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        let holders = self.holders.iter();
+        holders.flat_map(|holder| holder.principal.groups().iter().map(|group| &**group))
+    }
+
     pub(super) fn is_timed(&self) -> bool {
         self.timed
     }

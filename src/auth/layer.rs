@@ -20,6 +20,10 @@ impl TokenAuthLayer {
         })
     }
 
+    pub(crate) fn authentication(&self) -> &Authentication {
+        &self.0.authentication
+    }
+
     /// Answers refused requests in this way. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.0.responder = responder;

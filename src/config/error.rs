@@ -42,6 +42,16 @@ pub enum ConfigError {
         /// The section.
         section: &'static str,
     },
+    /// A `[crl]` that nothing would ever look at.
+    #[error(
+        "{}: [crl] needs client certificates: [tls] must have `client_ca`, and not \
+         `client_auth = \"none\"`",
+        file.display()
+    )]
+    NothingToRevoke {
+        /// The file.
+        file: PathBuf,
+    },
     /// The values are well formed but what they name cannot be used.
     #[error("{}: {key}: {error}", file.display())]
     Unusable {

@@ -88,6 +88,10 @@ impl Revocation {
         &self.lists
     }
 
+    pub(crate) fn options(&self) -> Options {
+        self.options
+    }
+
     /// The judgement, and the generation of the lists that it was made with.
     pub(super) fn judge(&self, path: &CertPath, now: u64) -> (u64, Judgement) {
         let lists = self.lists.load();

@@ -78,6 +78,11 @@ impl Lists {
         self.all().map(|list| list.next_update).min()
     }
 
+    /// How many lists are past their `nextUpdate`, at a time in seconds after 1970.
+    pub(crate) fn ended(&self, now: u64) -> usize {
+        self.all().filter(|list| list.next_update < now).count()
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<List>> {
         self.by_issuer.values().flatten()
     }

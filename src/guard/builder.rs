@@ -1,4 +1,4 @@
-use super::{Guard, Report};
+use super::Guard;
 use crate::audit::AccessLogLayer;
 #[cfg(feature = "auth")]
 use crate::auth::{Authentication, TokenAuthLayer};
@@ -17,19 +17,19 @@ use crate::{Preset, Responder, Watched};
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
-    responder: Responder,
+    pub(super) responder: Responder,
     access_log: AccessLogLayer,
-    networks: Option<Watched<Networks>>,
+    pub(super) networks: Option<Watched<Networks>>,
     #[cfg(feature = "auth")]
-    authentication: Option<Authentication>,
+    pub(super) authentication: Option<Authentication>,
     #[cfg(feature = "policy")]
-    policy: Option<PolicyLayer>,
+    pub(super) policy: Option<PolicyLayer>,
     #[cfg(feature = "policy")]
-    digest_binding: Option<BindingLayer>,
+    pub(super) digest_binding: Option<BindingLayer>,
     #[cfg(feature = "rate")]
-    limits: Option<Watched<Limits>>,
+    pub(super) limits: Option<Watched<Limits>>,
     #[cfg(feature = "tls")]
-    acceptor: Option<Acceptor>,
+    pub(super) acceptor: Option<Acceptor>,
 }
 
 impl Default for Builder {
@@ -116,6 +116,7 @@ impl Builder {
     /// The finished guard.
     pub fn build(self) -> Guard {
         let report = self.report();
+        let checks = self.checks();
         let networks = self
             .networks
             .unwrap_or_else(|| Networks::allow_all().into());
@@ -151,47 +152,7 @@ impl Builder {
                 )
                 .with_responder(self.responder),
             report,
+            checks,
         }
-    }
-
-    fn report(&self) -> Report {
-        let mut report = Report::default();
-        let mut says = |set: bool, enforced: &str, open: &str| {
-            if set {
-                report.enforced.push(enforced.to_owned());
-            } else {
-                report.open.push(open.to_owned());
-            }
-        };
-        says(
-            self.networks.is_some(),
-            "only listed networks may ask",
-            "every network may ask",
-        );
-        #[cfg(feature = "auth")]
-        says(
-            self.authentication.is_some(),
-            "callers must show who they are",
-            "callers need not show who they are",
-        );
-        #[cfg(feature = "policy")]
-        says(
-            self.policy.is_some(),
-            "a policy says who may do what",
-            "whoever comes in may do everything",
-        );
-        #[cfg(feature = "policy")]
-        says(
-            self.digest_binding.is_some(),
-            "content is given only by repositories that lead to it",
-            "where the service finds content by its digest, any repository gives it",
-        );
-        #[cfg(feature = "rate")]
-        says(
-            self.limits.is_some(),
-            "bodies are held to byte-rate limits",
-            "nothing limits how fast bodies go",
-        );
-        report
     }
 }

@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
 use super::Guard;
-use crate::config::{Config, ConfigError, LimitsSection, PolicyRules, SourceSection};
+use crate::config::{
+    ClientAuthMode, Config, ConfigError, LimitsSection, PolicyRules, SourceSection,
+};
 use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer};
 use crate::refusal::Challenge;
 use crate::reload::Load;
@@ -42,6 +44,11 @@ impl Guard {
                 builder = builder.digest_binding(BindingLayer::new(binding.binding()));
             }
         }
+        if config.crl.is_some() && !asks_for_certificates(config) {
+            return Err(ConfigError::NothingToRevoke {
+                file: config.file.clone(),
+            });
+        }
         if let Some(section) = &config.tls {
             let revocation = match &config.crl {
                 Some(section) => Some(
@@ -63,6 +70,11 @@ impl Guard {
         }
         Ok(builder.build())
     }
+}
+
+fn asks_for_certificates(config: &Config) -> bool {
+    let tls = config.tls.as_ref();
+    tls.is_some_and(|section| section.mode() != ClientAuthMode::None)
 }
 
 fn responder(config: &Config) -> Result<Responder, ConfigError> {
@@ -87,9 +99,14 @@ fn policy(config: &Config, rules: &PolicyRules) -> Result<Watched<Policy>, Confi
         }
         PolicyRules::Here(_) => follow(config, "policy", |config| {
             match config.policy.as_ref().map(|section| &section.rules) {
-                Some(PolicyRules::Here(rules)) => Policy::new(rules.iter().cloned())
-                    .map(Some)
-                    .map_err(|error| config.unusable("policy.rules", error)),
+                Some(PolicyRules::Here(rules)) => {
+                    let policy = Policy::new(rules.iter().cloned())
+                        .map_err(|error| config.unusable("policy.rules", error))?;
+                    for warning in policy.warnings() {
+                        tracing::warn!(file = %config.file.display(), "{warning}");
+                    }
+                    Ok(Some(policy))
+                }
                 _ => Ok(None),
             }
         }),

@@ -6,11 +6,15 @@
 //! [`Guard::report`] says in plain words which is which.
 
 mod builder;
+mod checks;
 #[cfg(feature = "config")]
 mod config;
+mod danger;
 mod report;
 mod stack;
+mod survey;
 
 pub use builder::Builder;
+pub use danger::Danger;
 pub use report::Report;
 pub use stack::{Guard, Guarded};

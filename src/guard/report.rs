@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::Danger;
+
 /// What a [`Guard`](super::Guard) enforces and what it leaves open, in plain words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -9,7 +11,7 @@ pub struct Report {
     /// What is left open.
     pub open: Vec<String>,
     /// What is dangerous in it.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Danger>,
 }
 
 impl Report {
@@ -21,23 +23,22 @@ impl Report {
         for line in &self.open {
             tracing::info!("left open: {line}");
         }
-        for line in &self.warnings {
-            tracing::warn!("{line}");
+        for danger in &self.warnings {
+            tracing::warn!("{danger}");
         }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [
-            ("enforced", &self.enforced),
-            ("left open", &self.open),
-            ("warning", &self.warnings),
-        ];
-        for (title, lines) in parts {
-            for line in lines {
-                writeln!(f, "{title}: {line}")?;
-            }
+        for line in &self.enforced {
+            writeln!(f, "enforced: {line}")?;
+        }
+        for line in &self.open {
+            writeln!(f, "left open: {line}")?;
+        }
+        for danger in &self.warnings {
+            writeln!(f, "warning: {danger}")?;
         }
         Ok(())
     }

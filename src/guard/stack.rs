@@ -1,7 +1,9 @@
+use std::net::SocketAddr;
+
 use tower::Layer;
 
-use super::{Builder, Report};
-use crate::audit::{AccessLog, AccessLogLayer};
+use super::{Builder, Danger, Report};
+use crate::audit::{AccessLog, AccessLogLayer, Check};
 use crate::source::{Source, SourceLayer};
 
 /// The layers that a configuration names, stacked in the one right order. See the [module](super).
@@ -22,6 +24,7 @@ pub struct Guard {
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
     pub(super) report: Report,
+    pub(super) checks: Vec<Check>,
 }
 
 /// A service behind a [`Guard`].
@@ -70,6 +73,37 @@ impl Guard {
     /// What is enforced and what is left open.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// [`Guard::report`] for a listener at this address: whether others can read along depends on it.
+    pub fn report_on(&self, address: SocketAddr) -> Report {
+        let mut report = self.report.clone();
+        if self.takes_tokens_in_the_clear() && !address.ip().to_canonical().is_loopback() {
+            report.warnings.insert(0, Danger::TokensInTheClear(address));
+        }
+        report
+    }
+
+    /// Whether each part can do its work now, for [`Admin::with_checks`](crate::audit::Admin::with_checks):
+    /// whether the last reload of networks, credentials, policies, limits, certificates and CRLs
+    /// failed, and whether a certificate or CRL has ended.
+    pub fn checks(&self) -> impl Iterator<Item = Check> {
+        self.checks.iter().cloned()
+    }
+
+    #[cfg(all(feature = "auth", feature = "tls"))]
+    fn takes_tokens_in_the_clear(&self) -> bool {
+        self.acceptor.is_none() && self.auth.authentication().takes_tokens()
+    }
+
+    #[cfg(all(feature = "auth", not(feature = "tls")))]
+    fn takes_tokens_in_the_clear(&self) -> bool {
+        self.auth.authentication().takes_tokens()
+    }
+
+    #[cfg(not(feature = "auth"))]
+    fn takes_tokens_in_the_clear(&self) -> bool {
+        false
     }
 }
 

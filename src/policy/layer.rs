@@ -12,8 +12,8 @@ use crate::{Preset, Responder, Watched};
 pub struct PolicyLayer {
     /// Tells this layer's verdicts from those of another on the same connection.
     pub(super) id: u64,
-    pub(super) policy: Watched<Policy>,
-    pub(super) shadow: Option<Watched<Policy>>,
+    pub(crate) policy: Watched<Policy>,
+    pub(crate) shadow: Option<Watched<Policy>>,
     pub(super) tags: Option<Arc<dyn TagOracle>>,
     pub(super) responder: Responder,
 }

@@ -57,6 +57,22 @@ impl Material {
         self.config.fips()
     }
 
+    /// Whether clients must have a certificate; `None` if they are not asked for one.
+    pub(crate) fn client_certificate_needed(&self) -> Option<bool> {
+        self.verifier
+            .as_ref()
+            .map(|verifier| verifier.is_mandatory())
+    }
+
+    #[cfg(feature = "crl")]
+    pub(crate) fn revocation(&self) -> Option<&crate::crl::Revocation> {
+        self.verifier.as_ref()?.revocation()
+    }
+
+    pub(crate) fn system_time(&self) -> Option<SystemTime> {
+        self.now().map(time::system)
+    }
+
     pub(super) fn now(&self) -> Option<UnixTime> {
         self.config.time_provider.current_time()
     }

@@ -1,0 +1,99 @@
+use super::Builder;
+use crate::Watched;
+use crate::audit::{Check, Readiness};
+
+impl Builder {
+    /// A check for each part that follows files.
+    pub(super) fn checks(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        checks.extend(
+            self.networks
+                .as_ref()
+                .map(|all| Check::watching("networks", all)),
+        );
+        #[cfg(feature = "auth")]
+        if let Some(credentials) = self.authentication.as_ref().and_then(|a| a.credentials()) {
+            checks.push(Check::watching("credentials", credentials));
+        }
+        #[cfg(feature = "policy")]
+        if let Some(layer) = &self.policy {
+            checks.push(Check::watching("policy", &layer.policy));
+            checks.extend(
+                layer
+                    .shadow
+                    .as_ref()
+                    .map(|all| Check::watching("shadow_policy", all)),
+            );
+        }
+        #[cfg(feature = "rate")]
+        checks.extend(
+            self.limits
+                .as_ref()
+                .map(|all| Check::watching("limits", all)),
+        );
+        #[cfg(feature = "tls")]
+        checks.extend(self.acceptor.iter().flat_map(tls));
+        checks
+    }
+}
+
+#[cfg(feature = "tls")]
+fn tls(acceptor: &crate::tls::Acceptor) -> Vec<Check> {
+    let material = acceptor.material().clone();
+    #[cfg(feature = "crl")]
+    let crl = material.load().revocation().map(|revocation| {
+        let (revocation, material) = (revocation.clone(), material.clone());
+        Check::new("crl", move || revocation_now(&revocation, &material))
+    });
+    #[cfg(not(feature = "crl"))]
+    let crl = None;
+    let certificates = Check::new("tls", move || certificates_now(&material));
+    [certificates].into_iter().chain(crl).collect()
+}
+
+#[cfg(feature = "tls")]
+fn certificates_now(material: &Watched<crate::tls::Material>) -> Readiness {
+    let current = material.load();
+    let Some(now) = current.system_time() else {
+        return Readiness::NotReady("the clock does not tell the time".to_owned());
+    };
+    let expiries = current.expiries();
+    let servers = || expiries.iter().filter(|expiry| expiry.kind == "server");
+    if servers().all(|expiry| expiry.not_after < now) {
+        return Readiness::NotReady("no server certificate is valid any more".to_owned());
+    }
+    let ended = expiries.iter().find(|expiry| expiry.not_after < now);
+    match ended {
+        Some(ended) => Readiness::Degraded(format!(
+            "the {} certificate {:?} is not valid any more",
+            ended.kind, ended.subject
+        )),
+        None => Readiness::of(material),
+    }
+}
+
+#[cfg(feature = "crl")]
+fn revocation_now(
+    revocation: &crate::crl::Revocation,
+    material: &Watched<crate::tls::Material>,
+) -> Readiness {
+    let current = material.load();
+    let options = revocation.options();
+    let lists = revocation.lists().load();
+    let late = current
+        .system_time()
+        .and_then(|now| now.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(lists.len(), |now| {
+            lists.ended(now.saturating_sub(options.grace).as_secs())
+        });
+    if late == 0 {
+        return Readiness::of(revocation.lists());
+    }
+    let told = format!("{late} of {} CRLs are past their nextUpdate", lists.len());
+    let refuses = options.unknown == crate::crl::OnUnknown::Refuse;
+    if late == lists.len() && refuses && current.client_certificate_needed() == Some(true) {
+        Readiness::NotReady(told)
+    } else {
+        Readiness::Degraded(told)
+    }
+}

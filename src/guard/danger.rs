@@ -1,0 +1,63 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What an operator should know of before others find it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Danger {
+    /// Whoever reads along has the tokens.
+    #[error(
+        "tokens are sent in the clear to {0}, where others can read them: give the guard a [tls] \
+         section, or listen on a loopback address behind what ends TLS"
+    )]
+    TokensInTheClear(SocketAddr),
+    /// Nobody has to be known.
+    #[error("there is no [auth]: who shows nothing is let in as anonymous")]
+    NoAuthentication,
+    /// Nobody is kept from anything.
+    #[error("there is no [policy]: whoever is let in may pull, push and delete everything")]
+    NoPolicy,
+    /// Nobody is kept from taking the whole line.
+    #[error("there is no [limits]: one caller can take the whole line")]
+    NoLimits,
+    /// A stolen certificate stays good until it ends.
+    #[error(
+        "client certificates count, but there is no [crl]: a stolen one is good until it expires"
+    )]
+    NoRevocation,
+    /// A list that is missing or late lets in those whom it would keep out.
+    #[error(
+        "crl.unknown is \"allow\": whoever keeps a CRL from coming lets revoked certificates in"
+    )]
+    UnknownStatusAllowed,
+    /// Nobody can be let in.
+    #[error("callers must show a certificate, but the TLS server asks for none")]
+    CertificateNotAsked,
+    /// Passwords can be guessed for as long as it takes.
+    #[error("auth.throttle is off: tokens and passwords can be guessed without end")]
+    NoThrottle,
+    /// A rule that nobody matches.
+    #[error(
+        "{place}rule {rule:?} is about the group {group:?}, in which no credential is",
+        place = Line(*line)
+    )]
+    UnknownGroup {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// The line of the policy file that the rule begins in, from 1.
+        line: Option<usize>,
+        /// The group.
+        group: Box<str>,
+    },
+}
+
+struct Line(Option<usize>);
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(line) => write!(f, "line {line} of the policy: "),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+#[cfg(any(
+    feature = "auth",
+    feature = "crl",
+    feature = "policy",
+    feature = "rate"
+))]
+use super::Danger;
+use super::{Builder, Report};
+
+impl Builder {
+    /// What will be enforced and what not.
+    pub(super) fn report(&self) -> Report {
+        let mut report = Report::default();
+        self.tell_networks(&mut report);
+        #[cfg(feature = "tls")]
+        self.tell_tls(&mut report);
+        #[cfg(feature = "auth")]
+        self.tell_authentication(&mut report);
+        #[cfg(feature = "policy")]
+        self.tell_policy(&mut report);
+        #[cfg(feature = "rate")]
+        self.tell_limits(&mut report);
+        report
+    }
+
+    fn tell_networks(&self, report: &mut Report) {
+        let networks = self.networks.as_ref().map(crate::Watched::load);
+        let networks = networks.as_deref().filter(|networks| !networks.is_open());
+        let Some(networks) = networks else {
+            report.is_open("every network may ask");
+            return;
+        };
+        let allowed = networks.allowed().map(|allowed| allowed.iter().count());
+        let denied = networks.denied().iter().count();
+        report.enforces(match allowed {
+            Some(allowed) if denied == 0 => format!("only {} may ask", counted(allowed, "network")),
+            Some(allowed) => {
+                let allowed = counted(allowed, "network");
+                format!(
+                    "only {allowed} may ask, and {} never",
+                    counted(denied, "network")
+                )
+            }
+            None => format!("{} may not ask", counted(denied, "network")),
+        });
+    }
+
+    #[cfg(feature = "tls")]
+    fn tell_tls(&self, report: &mut Report) {
+        let Some(acceptor) = &self.acceptor else {
+            report.is_open("connections are not TLS, unless something in front makes them so");
+            return;
+        };
+        let material = acceptor.material().load();
+        let Some(needed) = material.client_certificate_needed() else {
+            report.enforces("connections are TLS");
+            report.is_open("clients are not asked for a certificate");
+            return;
+        };
+        report.enforces(if needed {
+            "connections are TLS, and clients must have a certificate of the client CAs"
+        } else {
+            "connections are TLS, and a client's certificate, if it has one, must be of the client CAs"
+        });
+        #[cfg(feature = "crl")]
+        match material.revocation() {
+            Some(revocation) => tell_revocation(revocation, report),
+            None => {
+                report.is_open("certificates are not checked for revocation");
+                report.warnings.push(Danger::NoRevocation);
+            }
+        }
+    }
+
+    #[cfg(feature = "auth")]
+    fn tell_authentication(&self, report: &mut Report) {
+        let Some(authentication) = &self.authentication else {
+            report.is_open(
+                "callers need not show who they are; who has a certificate is known by it",
+            );
+            if !self.needs_certificates() {
+                report.warnings.push(Danger::NoAuthentication);
+            }
+            return;
+        };
+        let tokens = authentication.takes_tokens();
+        report.enforces(match (tokens, authentication.takes_certificates()) {
+            (true, false) => "callers must show a token",
+            (true, true) if authentication.needs_token_and_certificate() => {
+                "callers must show a token and a certificate"
+            }
+            (true, true) => "callers must show a token or a certificate",
+            (false, _) => "callers must show a certificate",
+        });
+        if authentication.lets_anonymous_in() {
+            report.is_open("who shows nothing is let in as anonymous");
+        }
+        if authentication.wants_token_for_writes() {
+            report.enforces("whatever does not only read needs a token");
+        }
+        if tokens && !authentication.is_throttled() {
+            report.is_open("failed authentications are not throttled");
+            report.warnings.push(Danger::NoThrottle);
+        } else if tokens {
+            report.enforces("failed authentications are throttled by source and id");
+        }
+        #[cfg(feature = "tls")]
+        if authentication.needs_certificate() && self.asks_for_no_certificate() {
+            report.warnings.push(Danger::CertificateNotAsked);
+        }
+    }
+
+    #[cfg(all(feature = "auth", feature = "tls"))]
+    fn needs_certificates(&self) -> bool {
+        self.acceptor.as_ref().is_some_and(|acceptor| {
+            acceptor.material().load().client_certificate_needed() == Some(true)
+        })
+    }
+
+    #[cfg(all(feature = "auth", not(feature = "tls")))]
+    fn needs_certificates(&self) -> bool {
+        false
+    }
+
+    #[cfg(all(feature = "auth", feature = "tls"))]
+    fn asks_for_no_certificate(&self) -> bool {
+        self.acceptor.as_ref().is_some_and(|acceptor| {
+            let material = acceptor.material().load();
+            material.client_certificate_needed().is_none()
+        })
+    }
+
+    #[cfg(feature = "policy")]
+    fn tell_policy(&self, report: &mut Report) {
+        if let Some(layer) = &self.policy {
+            let rules = layer.policy.load().rules().len();
+            report.enforces(format!(
+                "a policy of {} says who may do what",
+                counted(rules, "rule")
+            ));
+            if layer.shadow.is_some() {
+                report.is_open("the shadow policy is asked, logged and not enforced");
+            }
+            #[cfg(feature = "auth")]
+            self.warn_of_groups(&layer.policy.load(), report);
+        } else {
+            report.is_open("whoever is let in may do everything");
+            report.warnings.push(Danger::NoPolicy);
+        }
+        if self.digest_binding.is_some() {
+            report.enforces("content is given only by repositories that lead to it");
+        } else {
+            report
+                .is_open("where the service finds content by its digest, any repository gives it");
+        }
+    }
+
+    /// Certificates have groups by rules of their own, so only where none counts is it known which
+    /// groups there are.
+    #[cfg(all(feature = "policy", feature = "auth"))]
+    fn warn_of_groups(&self, policy: &crate::policy::Policy, report: &mut Report) {
+        let Some(authentication) = &self.authentication else {
+            return;
+        };
+        let Some(credentials) = authentication.credentials() else {
+            return;
+        };
+        if authentication.takes_certificates() {
+            return;
+        }
+        let credentials = credentials.load();
+        let known: Vec<&str> = credentials.groups().collect();
+        let unknown = policy.unknown_groups(&known).into_iter();
+        let dangers = unknown.map(|(rule, group)| Danger::UnknownGroup {
+            rule: rule.name().into(),
+            line: rule.line(),
+            group: group.into(),
+        });
+        report.warnings.extend(dangers);
+    }
+
+    #[cfg(feature = "rate")]
+    fn tell_limits(&self, report: &mut Report) {
+        let limits = self.limits.as_ref().map(crate::Watched::load);
+        match limits.as_deref().map(|limits| limits.limits().len()) {
+            None | Some(0) => {
+                report.is_open("nothing limits how fast and how much bodies go");
+                report.warnings.push(Danger::NoLimits);
+            }
+            Some(limits) => {
+                report.enforces(format!("bodies are held to {}", counted(limits, "limit")))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "crl")]
+fn tell_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
+    let lists = revocation.lists().load().len();
+    report.enforces(format!(
+        "revoked certificates are refused, on open connections too, by {}",
+        counted(lists, "CRL")
+    ));
+    if revocation.options().unknown == crate::crl::OnUnknown::Allow {
+        report.is_open("certificates that no CRL answers for are taken for good");
+        report.warnings.push(Danger::UnknownStatusAllowed);
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+impl Report {
+    fn enforces(&mut self, line: impl Into<String>) {
+        self.enforced.push(line.into());
+    }
+
+    fn is_open(&mut self, line: impl Into<String>) {
+        self.open.push(line.into());
+    }
+}
