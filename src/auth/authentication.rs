@@ -114,6 +114,7 @@ impl Authentication {
     }
 
     /// Whether nobody is let in without a certificate.
+    #[cfg(feature = "tls")]
     pub(crate) fn needs_certificate(&self) -> bool {
         match self.certificate {
             Certificate::Ignored => false,

@@ -188,6 +188,7 @@ impl Credentials {
     }
 
     /// Every group that a credential is in.
+    #[cfg(feature = "policy")]
     pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
         let holders = self.holders.iter();
         holders.flat_map(|holder| holder.principal.groups().iter().map(|group| &**group))

@@ -1,6 +1,7 @@
 use super::Builder;
-use crate::Watched;
-use crate::audit::{Check, Readiness};
+use crate::audit::Check;
+#[cfg(feature = "tls")]
+use crate::{Watched, audit::Readiness};
 
 impl Builder {
     /// A check for each part that follows files.

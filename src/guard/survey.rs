@@ -63,12 +63,11 @@ impl Builder {
             "connections are TLS, and a client's certificate, if it has one, must be of the client CAs"
         });
         #[cfg(feature = "crl")]
-        match material.revocation() {
-            Some(revocation) => tell_revocation(revocation, report),
-            None => {
-                report.is_open("certificates are not checked for revocation");
-                report.warnings.push(Danger::NoRevocation);
-            }
+        if let Some(revocation) = material.revocation() {
+            tell_revocation(revocation, report);
+        } else {
+            report.is_open("certificates are not checked for revocation");
+            report.warnings.push(Danger::NoRevocation);
         }
     }
 
@@ -188,7 +187,7 @@ impl Builder {
                 report.warnings.push(Danger::NoLimits);
             }
             Some(limits) => {
-                report.enforces(format!("bodies are held to {}", counted(limits, "limit")))
+                report.enforces(format!("bodies are held to {}", counted(limits, "limit")));
             }
         }
     }
