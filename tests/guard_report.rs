@@ -53,7 +53,7 @@ fn load(folder: &Path, sections: &[&str]) -> Result<Guard, ConfigError> {
     Guard::from_config(&Config::load(&file).unwrap())
 }
 
-async fn dangers(sections: &[&str]) -> Vec<Danger> {
+fn dangers(sections: &[&str]) -> Vec<Danger> {
     let folder = folder();
     let guard = load(folder.path(), sections).unwrap();
     guard.report().warnings.clone()
@@ -66,7 +66,7 @@ async fn a_gate_with_every_section_has_nothing_dangerous_to_tell() {
         [TOKEN, POLICY, LIMITS, MTLS, CRL],
         [CERTIFICATE, POLICY, LIMITS, MTLS, CRL],
     ] {
-        assert_eq!(dangers(&sections).await, [], "{sections:?}");
+        assert_eq!(dangers(&sections), [], "{sections:?}");
     }
 }
 
@@ -86,20 +86,20 @@ async fn each_section_that_is_missing_is_told_as_what_it_means() {
             Danger::NoThrottle,
         ),
     ] {
-        assert_eq!(dangers(&sections).await, [danger], "{sections:?}");
+        assert_eq!(dangers(&sections), [danger], "{sections:?}");
     }
 }
 
 #[tokio::test]
 async fn a_certificate_that_every_client_must_have_is_authentication_enough() {
-    assert_eq!(dangers(&[POLICY, LIMITS, MTLS, CRL]).await, []);
+    assert_eq!(dangers(&[POLICY, LIMITS, MTLS, CRL]), []);
 }
 
 #[tokio::test]
 async fn letting_in_whom_no_crl_answers_for_is_dangerous() {
     let lenient = "[crl]\nfiles = [\"crl.pem\"]\nunknown = \"allow\"\n";
     assert_eq!(
-        dangers(&[TOKEN, POLICY, LIMITS, MTLS, lenient]).await,
+        dangers(&[TOKEN, POLICY, LIMITS, MTLS, lenient]),
         [Danger::UnknownStatusAllowed]
     );
 }
@@ -108,7 +108,6 @@ async fn letting_in_whom_no_crl_answers_for_is_dangerous() {
 async fn a_group_that_no_credential_is_in_is_told_with_its_rule() {
     let misspelt = POLICY.replace("group:builders", "group:bilders");
     let [danger] = dangers(&[TOKEN, &misspelt, LIMITS, TLS])
-        .await
         .try_into()
         .unwrap();
     let Danger::UnknownGroup { rule, group, .. } = &danger else {
@@ -117,7 +116,7 @@ async fn a_group_that_no_credential_is_in_is_told_with_its_rule() {
     assert_eq!((&**rule, &**group), ("pull", "bilders"));
     // A certificate may be mapped to any group.
     let either = TOKEN.replace("\"token\"", "\"token-or-certificate\"");
-    assert_eq!(dangers(&[&either, &misspelt, LIMITS, MTLS, CRL]).await, []);
+    assert_eq!(dangers(&[&either, &misspelt, LIMITS, MTLS, CRL]), []);
 }
 
 #[tokio::test]
