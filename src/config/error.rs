@@ -3,6 +3,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as KeyPath, Segment};
 
@@ -77,20 +78,38 @@ pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
 /// [`read`] for a text that is already here.
 pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
     let invalid = |error: &toml::de::Error, key: String| {
-        let offset = error.span().map_or(0, |span| span.start);
-        let (line, column) = place(text, offset);
+        let span = error.span().unwrap_or_default();
+        let (line, column) = place(text, span.start);
+        let value = text.get(span).unwrap_or("");
+        let message = masked(error.message(), &key, value);
         ConfigError::Invalid {
             file: file.to_owned(),
             line,
             column,
             key,
-            message: error.message().to_owned(),
+            message,
         }
     };
     let deserializer =
         toml::Deserializer::parse(text).map_err(|error| invalid(&error, String::new()))?;
     serde_path_to_error::deserialize(deserializer)
         .map_err(|error| invalid(error.inner(), dotted(error.path())))
+}
+
+/// The message without the value that it quotes, where an operator may have written a secret: a token
+/// in the place of its digest, say.
+fn masked(message: &str, key: &str, value: &str) -> String {
+    let near_secrets = ["auth", "credential"];
+    let value = toml::de::ValueDeserializer::parse(value).ok();
+    let value = value.and_then(|value| String::deserialize(value).ok());
+    match value {
+        // Shorter than any secret that is let in, and maybe a part of other words.
+        Some(value) if value.len() < 8 => message.to_owned(),
+        Some(value) if near_secrets.iter().any(|table| key.starts_with(table)) => message
+            .replace(&value, "…")
+            .replace(&value.escape_debug().to_string(), "…"),
+        _ => message.to_owned(),
+    }
 }
 
 fn place(text: &str, offset: usize) -> (usize, usize) {
