@@ -230,7 +230,30 @@ fn promtool_accepts_a_scrape() {
 fn the_alert_rules_are_sound_and_fire_when_they_should() {
     promtool(&["check", "rules", "alerts.yml"], None);
     promtool(&["test", "rules", "alerts.test.yml"], None);
-    assert_known(include_str!("../docs/alerts.yml"));
+    let rules = include_str!("../docs/alerts.yml");
+    assert_known(rules);
+    let tests = include_str!("../docs/alerts.test.yml");
+    let alerts: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(alerts.len() > 8);
+    for alert in alerts {
+        // Each must be seen to fire, and not to fire.
+        let cases = tests.split("alertname: ").filter(|case| {
+            let name = case.lines().next();
+            name.is_some_and(|name| name == alert)
+        });
+        let (quiet, firing): (Vec<_>, Vec<_>) =
+            cases.partition(|case| case.lines().nth(1).is_some_and(|line| line.ends_with("[]")));
+        assert!(!firing.is_empty(), "{alert} is never seen to fire");
+        // Of these another instance in the same case stays quiet.
+        let silent_series = ["PortcullisHandshakesFailing", "PortcullisTransfersBreak"];
+        assert!(
+            !quiet.is_empty() || silent_series.contains(&alert),
+            "{alert} is never seen not to fire"
+        );
+    }
 }
 
 #[test]

@@ -4,13 +4,15 @@
 //!
 //! What happens a few times a connection or less is looked up by name; what happens in each request
 //! has its handle kept by who counts it.
-#![allow(
-    dead_code,
-    unused_variables,
-    reason = "each feature calls what it counts"
+#![cfg_attr(
+    not(feature = "metrics"),
+    allow(unused_variables, reason = "nothing is counted")
 )]
 
-use std::time::{Duration, SystemTime};
+#[cfg(feature = "tls")]
+use std::time::Duration;
+#[cfg(any(feature = "metrics", feature = "tls"))]
+use std::time::SystemTime;
 
 use crate::Refusal;
 
@@ -27,6 +29,7 @@ pub(crate) fn refused(refusal: Refusal) {
 }
 
 /// A shadow policy said otherwise than the one in force; `allowed` is what it said.
+#[cfg(feature = "policy")]
 pub(crate) fn shadow_differed(allowed: bool) {
     #[cfg(feature = "metrics")]
     {
@@ -37,6 +40,7 @@ pub(crate) fn shadow_differed(allowed: bool) {
 }
 
 /// A credential was used whose secret expires soon. The ids are the operator's own.
+#[cfg(feature = "auth")]
 pub(crate) fn expiring_credential_used(credential: &str) {
     #[cfg(feature = "metrics")]
     metrics::counter!(
@@ -74,6 +78,7 @@ pub(crate) fn reloaded(what: &'static str, ok: bool) {
 }
 
 /// A TLS handshake ended, well or not, after this time.
+#[cfg(feature = "tls")]
 pub(crate) fn handshaken(outcome: &'static str, time: Duration) {
     #[cfg(feature = "metrics")]
     {
@@ -83,15 +88,18 @@ pub(crate) fn handshaken(outcome: &'static str, time: Duration) {
 }
 
 /// How many TLS handshakes are under way.
+#[cfg(feature = "tls")]
 pub(crate) fn handshakes_in_flight(count: usize) {
     #[cfg(feature = "metrics")]
     metrics::gauge!("portcullis_handshakes_in_flight").set(number(count));
 }
 
 /// A body is held back by a limit, for as long as this lives.
+#[cfg(feature = "rate")]
 #[derive(Debug)]
 pub(crate) struct Waiting(());
 
+#[cfg(feature = "rate")]
 impl Waiting {
     pub(crate) fn begin() -> Self {
         #[cfg(feature = "metrics")]
@@ -100,6 +108,7 @@ impl Waiting {
     }
 }
 
+#[cfg(feature = "rate")]
 impl Drop for Waiting {
     fn drop(&mut self) {
         #[cfg(feature = "metrics")]
@@ -108,6 +117,7 @@ impl Drop for Waiting {
 }
 
 /// A CRL came into force. `issuer` is bounded by the operator's own list of CAs.
+#[cfg(feature = "crl")]
 pub(crate) fn crl_in_force(
     issuer: &str,
     this_update: SystemTime,
@@ -130,12 +140,14 @@ pub(crate) fn crl_in_force(
 }
 
 /// A CRL was not taken: `older` than the one in force, or `unusable` for what is critical in it.
+#[cfg(feature = "crl")]
 pub(crate) fn crl_refused(reason: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);
 }
 
 /// A certificate came into force: `server`, or a client CA.
+#[cfg(feature = "tls")]
 pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after: SystemTime) {
     #[cfg(feature = "metrics")]
     metrics::gauge!(
@@ -169,8 +181,8 @@ pub(super) fn begin_at_zero() {
 }
 
 /// A request did not end as it should.
+#[cfg(feature = "metrics")]
 pub(super) fn ended_early(outcome: &'static str) {
-    #[cfg(feature = "metrics")]
     metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(1);
 }
 
@@ -193,7 +205,7 @@ fn is_authentication(refusal: Refusal) -> bool {
     )
 }
 
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "metrics", feature = "tls"))]
 fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -38,8 +38,9 @@ impl Lists {
     pub(super) fn keep_newer_of(&mut self, previous: &Self) {
         for list in previous.by_issuer.values().flatten() {
             let mut of_issuer = self.by_issuer.get(&list.issuer).into_iter().flatten();
-            let turned_back = |new: &Arc<List>| new.turns_back(list, &self.authorities);
-            if of_issuer.any(turned_back) {
+            let turned_back = |new: &&Arc<List>| new.turns_back(list, &self.authorities);
+            if let Some(older) = of_issuer.find(turned_back) {
+                refused_older(older, list);
                 self.insert(Arc::clone(list));
             }
         }

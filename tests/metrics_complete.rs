@@ -1,0 +1,188 @@
+//! Every metric of the catalogue is emitted, with all its labels, and no other is.
+#![cfg(all(feature = "config", feature = "metrics", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use portcullis::audit::METRICS;
+use portcullis::config::Config;
+use portcullis::source::{ForwardedHeader, ForwardedLayer};
+use portcullis::tls::Acceptor;
+use portcullis::{ClientAddr, Guard};
+use tokio::net::TcpListener;
+use tower::{ServiceBuilder, ServiceExt};
+
+mod pki;
+
+const TOKEN: &str = "a-token-of-the-ci-0123456789";
+
+const GATE: &str = r#"
+[reload]
+poll_interval = "20ms"
+settle = "5ms"
+
+[tls]
+certificate = "tls.crt"
+key = "tls.key"
+client_ca = ["ca.crt"]
+client_auth = "request"
+
+[crl]
+files = ["crl.pem"]
+
+[policy]
+file = "policy.toml"
+shadow = "stricter.toml"
+
+[[limits.limit]]
+name = "line"
+key = "total"
+rate = "1MB"
+burst = "16KiB"
+
+[auth]
+require = "token"
+[[auth.token]]
+id = "ci"
+file = "ci.token"
+"#;
+
+const POLICY: &str = r#"
+[[rules]]
+name = "pull"
+who = ["token:ci"]
+actions = ["pull"]
+repositories = ["**"]
+"#;
+
+#[tokio::test]
+async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
+    let handle = PrometheusBuilder::new().install_recorder().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = pki::Ca::new("clients");
+    let guard = gate(folder.path(), &ca);
+    requests(&guard).await;
+    handshakes(guard.acceptor().unwrap(), &ca).await;
+    reloads(folder.path(), &ca, &handle).await;
+
+    let seen = series(&handle.render());
+    let all: BTreeMap<String, BTreeSet<String>> = METRICS
+        .iter()
+        .map(|metric| {
+            let labels = metric.labels.iter().map(|label| (*label).to_owned());
+            (metric.name.to_owned(), labels.collect())
+        })
+        .collect();
+    for (name, labels) in &seen {
+        assert_eq!(Some(labels), all.get(name), "{name}, as emitted");
+    }
+    for (name, labels) in &all {
+        assert_eq!(Some(labels), seen.get(name), "{name}, as documented");
+    }
+}
+
+fn gate(folder: &Path, ca: &pki::Ca) -> Guard {
+    let server = ca.server(&["localhost"]);
+    let tomorrow = SystemTime::now() + Duration::from_hours(24);
+    let tomorrow = humantime::format_rfc3339_seconds(tomorrow);
+    let gate = format!("{GATE}expires = {tomorrow}\n");
+    let crl = ca.crl(2, &[]).pem().unwrap();
+    let stricter = POLICY.replace("**", "other");
+    for (name, text) in [
+        ("gate.toml", &*gate),
+        ("ca.crt", &ca.pem),
+        ("tls.crt", &server.pem),
+        ("tls.key", &server.key_pem),
+        ("crl.pem", &crl),
+        ("ci.token", TOKEN),
+        ("policy.toml", POLICY),
+        ("stricter.toml", &stricter),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    Guard::from_config(&Config::load(folder.join("gate.toml")).unwrap()).unwrap()
+}
+
+/// One that is slowed and that the shadow would refuse, one with a wrong token, one whose answer is
+/// not taken, and what tells of a client in all of them.
+async fn requests(guard: &Guard) {
+    let service = ServiceBuilder::new()
+        .layer(ForwardedLayer::new(ForwardedHeader::XForwardedFor, []))
+        .layer(guard)
+        .service_fn(|_| async {
+            let body = Bytes::from(vec![0; 64 * 1024]);
+            Ok::<_, Infallible>(Response::new(Full::new(body)))
+        });
+    for (token, taken) in [(TOKEN, true), ("wrong", true), (TOKEN, false)] {
+        let mut request = Request::get("/v2/a/manifests/1")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header("x-forwarded-for", "192.0.2.7")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let client = ClientAddr::new("192.0.2.1:1".parse().unwrap());
+        request.extensions_mut().insert(client);
+        let response = service.clone().oneshot(request).await.unwrap();
+        if taken {
+            response.into_body().collect().await.unwrap();
+        }
+    }
+}
+
+async fn handshakes(acceptor: &Acceptor, ca: &pki::Ca) {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let config = Arc::new(pki::client(ca, None));
+    let accept = async {
+        let (stream, _) = tcp.accept().await.unwrap();
+        acceptor.accept(stream).await.unwrap();
+    };
+    let (connected, ()) = tokio::join!(pki::connect(&config, address, "localhost"), accept);
+    connected.unwrap();
+}
+
+/// An older CRL in the place of the one in force.
+async fn reloads(folder: &Path, ca: &pki::Ca, handle: &PrometheusHandle) {
+    fs::write(folder.join("crl.pem"), ca.crl(1, &[]).pem().unwrap()).unwrap();
+    for _ in 0..500 {
+        if handle.render().contains("portcullis_crl_refused_total{") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the older CRL was never refused:\n{}", handle.render());
+}
+
+/// The metrics of a scrape with the names of their labels.
+fn series(scrape: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in scrape.lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let name = ["_sum", "_count", "_bucket"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name);
+        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        // How the exporter shows a histogram without buckets.
+        let labels = labels
+            .map(|(label, _)| label)
+            .filter(|label| *label != "quantile");
+        seen.entry(name.to_owned())
+            .or_default()
+            .extend(labels.map(str::to_owned));
+    }
+    seen
+}
