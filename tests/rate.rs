@@ -291,6 +291,49 @@ async fn a_new_rate_takes_hold_on_a_stream_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_a_reload_adds_takes_hold_on_streams_under_way() {
+    let total = |rate| Limit::rate("total", Key::Total, rate).with_burst(100_000);
+    let added = Limit::rate("source", Key::Source, 1000).with_burst(1000);
+    // One stream that nothing limited so far, and one that is held back by another limit.
+    for before in [Limits::none(), Limits::new([total(100_000)]).unwrap()] {
+        let watched = Watched::fixed(before);
+        let layer = ByteRateLayer::watching(watched.clone());
+        let body = || rate_support::Endless;
+        let service = serving_body(&layer, body);
+        let response = service.oneshot(request(None, "10.0.0.1:1")).await.unwrap();
+        let mut body = response.into_body();
+        let mut bytes = 0;
+        for _ in 0..10 {
+            bytes += body
+                .frame()
+                .await
+                .unwrap()
+                .unwrap()
+                .into_data()
+                .unwrap()
+                .len();
+        }
+        assert!(bytes > 5000);
+        let limits = Limits::new([total(100_000), added.clone()]).unwrap();
+        watched.publish(limits);
+        let begin = Instant::now();
+        let mut bytes = 0;
+        while begin.elapsed() < Duration::from_secs(10) && bytes < 1_000_000 {
+            bytes += body
+                .frame()
+                .await
+                .unwrap()
+                .unwrap()
+                .into_data()
+                .unwrap()
+                .len();
+        }
+        // What it held already of the other limit, the burst, and ten seconds.
+        assert!((9000..14_000).contains(&bytes), "{bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_exempt_is_not_limited() {
     let limits = Limits::new([Limit::rate("total", Key::Total, 10).with_burst(10)])
         .unwrap()

@@ -53,6 +53,19 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
     },
+    /// A rule of the policy names a class of byte rates that no limit is for.
+    #[error(
+        "{}: the policy's rule {rule:?} names the rate class {class:?}: give a limit under \
+         [[limits.limit]] `class = {class:?}`", file.display()
+    )]
+    RateClass {
+        /// The file.
+        file: PathBuf,
+        /// The rule's name.
+        rule: Box<str>,
+        /// The class.
+        class: Box<str>,
+    },
     /// The values are well formed but what they name cannot be used.
     #[error("{}: {key}: {error}", file.display())]
     Unusable {

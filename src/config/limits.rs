@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::{Bytes, Span};
 use crate::oci::Endpoint;
+use crate::policy::RateClass;
 use crate::rate::{
     Callers, Direction, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota, Share, Shed,
     Tenant, Window,
@@ -53,6 +54,8 @@ struct LimitEntry {
     /// Whom it is about. Default `"all"`.
     #[serde(default)]
     callers: CallersEntry,
+    /// The `rate_class` of the policy's rules that it is about. Default: every request.
+    class: Option<String>,
     /// How those who share it do.
     share: Option<ShareEntry>,
     /// Who would wait longer is refused at once.
@@ -220,6 +223,9 @@ impl LimitEntry {
         }
         if let Some(burst) = self.burst {
             limit = limit.with_burst(burst.0);
+        }
+        if let Some(class) = self.class {
+            limit = limit.with_class(RateClass::new(class));
         }
         if let Some(share) = self.share {
             limit = limit.with_share(share.share());

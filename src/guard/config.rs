@@ -1,10 +1,12 @@
+use std::fs;
 use std::path::PathBuf;
 
 use super::Guard;
 use crate::config::{
     ClientAuthMode, Config, ConfigError, LimitsSection, PolicyRules, SourceSection,
 };
-use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer};
+use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer, Rule};
+use crate::rate::Limits;
 use crate::refusal::Challenge;
 use crate::reload::Load;
 use crate::{Preset, Responder, Watched};
@@ -64,9 +66,11 @@ impl Guard {
             builder = builder.acceptor(acceptor);
         }
         if config.limits.is_some() {
-            builder = builder.limits(follow(config, "limits", |config| {
-                Ok(config.limits.as_ref().map(LimitsSection::limits))
-            })?);
+            let limits = Section {
+                besides: policy_file(config).into_iter().collect(),
+                ..Section::of(config, "limits", limits)
+            };
+            builder = builder.limits(Watched::watch(limits, config.reload.options())?);
         }
         Ok(builder.build())
     }
@@ -93,15 +97,18 @@ fn responder(config: &Config) -> Result<Responder, ConfigError> {
 fn policy(config: &Config, rules: &PolicyRules) -> Result<Watched<Policy>, ConfigError> {
     match rules {
         PolicyRules::File(file) => {
-            let file = PolicyFile::new(config.resolve(file));
+            let file = ClassedPolicy {
+                policy: PolicyFile::new(config.resolve(file)),
+                config: config.file.clone(),
+            };
             Watched::watch(file, config.reload.options())
-                .map_err(|error| config.unusable("policy.file", error))
         }
         PolicyRules::Here(_) => follow(config, "policy", |config| {
             match config.policy.as_ref().map(|section| &section.rules) {
                 Some(PolicyRules::Here(rules)) => {
                     let policy = Policy::new(rules.iter().cloned())
                         .map_err(|error| config.unusable("policy.rules", error))?;
+                    check_classes(config, policy.rules())?;
                     for warning in policy.warnings() {
                         tracing::warn!(file = %config.file.display(), "{warning}");
                     }
@@ -113,24 +120,116 @@ fn policy(config: &Config, rules: &PolicyRules) -> Result<Watched<Policy>, Confi
     }
 }
 
+fn limits(config: &Config) -> Result<Option<Limits>, ConfigError> {
+    if let Some(section) = &config.policy {
+        match &section.rules {
+            PolicyRules::Here(rules) => check_classes(config, rules)?,
+            PolicyRules::File(file) => {
+                // A policy that cannot be read is told of by its own watcher.
+                let text = fs::read_to_string(config.resolve(file)).unwrap_or_default();
+                if let Ok(policy) = Policy::from_toml(&text) {
+                    check_classes(config, policy.rules())?;
+                }
+            }
+        }
+    }
+    Ok(config.limits.as_ref().map(LimitsSection::limits))
+}
+
+fn policy_file(config: &Config) -> Option<PathBuf> {
+    match &config.policy.as_ref()?.rules {
+        PolicyRules::File(file) => Some(config.resolve(file)),
+        PolicyRules::Here(_) => None,
+    }
+}
+
+/// Fail closed: a class that no limit is for must not be no limit.
+fn check_classes(config: &Config, rules: &[Rule]) -> Result<(), ConfigError> {
+    let limits = config.limits.as_ref().map(LimitsSection::limits);
+    for rule in rules {
+        let Some(class) = rule.rate_class() else {
+            continue;
+        };
+        let limited = |limits: &Limits| limits.classes().any(|limited| limited == class);
+        if !limits.as_ref().is_some_and(limited) {
+            return Err(ConfigError::RateClass {
+                file: config.file.clone(),
+                rule: rule.name().into(),
+                class: class.name().into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A policy file whose rate classes are those of the configuration's limits.
+struct ClassedPolicy {
+    policy: PolicyFile,
+    config: PathBuf,
+}
+
+impl Load for ClassedPolicy {
+    type Value = Policy;
+    type Error = ConfigError;
+
+    fn name(&self) -> &'static str {
+        self.policy.name()
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = self.policy.paths();
+        paths.push(self.config.clone());
+        paths
+    }
+
+    fn load(&mut self, previous: Option<&Policy>) -> Result<Policy, ConfigError> {
+        let policy = self
+            .policy
+            .load(previous)
+            .map_err(|error| ConfigError::Unusable {
+                file: self.config.clone(),
+                key: "policy.file",
+                error: Box::new(error),
+            })?;
+        // A configuration that cannot be read is told of by its sections' own watchers.
+        if let Ok(config) = Config::load(&self.config) {
+            check_classes(&config, policy.rules())?;
+        }
+        Ok(policy)
+    }
+}
+
 fn follow<T: Send + Sync + 'static>(
     config: &Config,
     section: &'static str,
     pick: fn(&Config) -> Result<Option<T>, ConfigError>,
 ) -> Result<Watched<T>, ConfigError> {
-    let section = Section {
-        file: config.file.clone(),
-        name: section,
-        pick,
-    };
+    let section = Section::of(config, section, pick);
     Watched::watch(section, config.reload.options())
 }
 
 /// One section of the configuration file, read again when the file changes.
 struct Section<T> {
     file: PathBuf,
+    /// Other files that it depends on.
+    besides: Vec<PathBuf>,
     name: &'static str,
     pick: fn(&Config) -> Result<Option<T>, ConfigError>,
+}
+
+impl<T> Section<T> {
+    fn of(
+        config: &Config,
+        name: &'static str,
+        pick: fn(&Config) -> Result<Option<T>, ConfigError>,
+    ) -> Self {
+        Self {
+            file: config.file.clone(),
+            besides: Vec::new(),
+            name,
+            pick,
+        }
+    }
 }
 
 impl<T: Send + Sync + 'static> Load for Section<T> {
@@ -142,7 +241,9 @@ impl<T: Send + Sync + 'static> Load for Section<T> {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        vec![self.file.clone()]
+        let mut paths = self.besides.clone();
+        paths.push(self.file.clone());
+        paths
     }
 
     fn load(&mut self, _previous: Option<&T>) -> Result<T, ConfigError> {

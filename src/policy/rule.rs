@@ -139,6 +139,11 @@ impl Rule {
         self.effect
     }
 
+    /// The class of byte rates of what it allows.
+    pub fn rate_class(&self) -> Option<&RateClass> {
+        self.rate_class.as_ref()
+    }
+
     /// The groups that it names.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.who.iter().filter_map(|who| match who {

@@ -23,11 +23,11 @@ const STREAMS_RETRY: u32 = 2;
 /// The longest `Retry-After` of a shed request: oras waits 3 s at most, containers/image 60 s.
 const LONGEST_RETRY: u64 = 60;
 
-/// A refused request and the name of the limit that refused it.
+/// A refused request, and what decided in an operator's words.
 #[derive(Debug)]
 pub(super) struct Denied {
-    pub(super) refusal: Refusal,
-    pub(super) limit: Arc<str>,
+    refusal: Refusal,
+    detail: Box<str>,
 }
 
 /// A transfer under way, counted in the caps on streams until it is dropped.
@@ -42,6 +42,13 @@ struct Permit {
 }
 
 impl Denied {
+    fn by(rule: &Rule, refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            detail: format!("limit {}", rule.limit.name).into(),
+        }
+    }
+
     /// The answer to `request`, noted in its record.
     pub(super) fn answer<B>(
         self,
@@ -49,7 +56,7 @@ impl Denied {
         request: &Request<B>,
     ) -> Response<Full<Bytes>> {
         if let Some(record) = Record::of(request.extensions()) {
-            record.explained(format!("limit {}", self.limit));
+            record.explained(self.detail);
         }
         responder.refuse(self.refusal, request)
     }
@@ -62,10 +69,21 @@ pub(super) fn admit(
     subject: &Subject,
     replayable: bool,
 ) -> Result<Permits, Denied> {
+    // Fail closed: a misspelt class must not be no limit.
+    if let Some(class) = subject.unlimited_class(&compiled.limits) {
+        tracing::error!(
+            class,
+            "no limit is for the rate class that the policy names"
+        );
+        return Err(Denied {
+            refusal: Refusal::Unavailable,
+            detail: format!("no limit is for the rate class {class}").into(),
+        });
+    }
     let now = Instant::now();
     if replayable {
         for rule in &compiled.rules {
-            check_lease(rule)?;
+            check_lease(rule, subject)?;
             check_quota(engine, rule, subject, &compiled.limits)?;
         }
         for (rule, lane) in compiled.shedding(subject, now) {
@@ -104,30 +122,24 @@ fn check_quota(
     let (Some(quota), Some(usage)) = (rule.limit.quota, &rule.usage) else {
         return Ok(());
     };
-    if !rule.limit.callers.include(subject.principal()) {
+    if !subject.is_counted_by(&rule.limit) {
         return Ok(());
     }
     let span = engine.calendar.span(quota.window);
     for charged in subject.charged(rule.limit.key, limits) {
         if usage.used(rule.gates.key(charged), span) >= quota.bytes {
-            return Err(Denied {
-                refusal: Refusal::QuotaExceeded {
-                    retry_after: span.remaining(),
-                },
-                limit: Arc::clone(&rule.limit.name),
-            });
+            let retry_after = span.remaining();
+            return Err(Denied::by(rule, Refusal::QuotaExceeded { retry_after }));
         }
     }
     Ok(())
 }
 
 /// Fail closed, if the operator chose so: nobody can say what is left of the fleet's rate.
-fn check_lease(rule: &Rule) -> Result<(), Denied> {
-    if rule.lease.as_ref().is_some_and(|lease| lease.is_refusing()) {
-        return Err(Denied {
-            refusal: Refusal::Unavailable,
-            limit: Arc::clone(&rule.limit.name),
-        });
+fn check_lease(rule: &Rule, subject: &Subject) -> Result<(), Denied> {
+    let refusing = rule.lease.as_ref().is_some_and(|lease| lease.is_refusing());
+    if refusing && subject.is_counted_by(&rule.limit) {
+        return Err(Denied::by(rule, Refusal::Unavailable));
     }
     Ok(())
 }
@@ -143,12 +155,8 @@ fn check_wait(rule: &Rule, lane: &Lane, now: Instant) -> Result<(), Denied> {
 
 fn rate_exceeded(rule: &Rule, wait: Duration) -> Denied {
     let seconds = wait.as_secs().saturating_add(1).min(LONGEST_RETRY);
-    Denied {
-        refusal: Refusal::RateExceeded {
-            retry_after: u32::try_from(seconds).unwrap_or(u32::MAX),
-        },
-        limit: Arc::clone(&rule.limit.name),
-    }
+    let retry_after = u32::try_from(seconds).unwrap_or(u32::MAX);
+    Denied::by(rule, Refusal::RateExceeded { retry_after })
 }
 
 impl Compiled {
@@ -179,7 +187,7 @@ impl Permits {
         let Some(most) = rule.limit.max_streams else {
             return Ok(());
         };
-        if !rule.limit.callers.include(subject.principal()) {
+        if !subject.is_counted_by(&rule.limit) {
             return Ok(());
         }
         for charged in subject.charged(rule.limit.key, limits) {
@@ -187,12 +195,8 @@ impl Permits {
             let before = permit.gate.streams().fetch_add(1, Ordering::Relaxed);
             self.0.push(permit);
             if refusable && before >= most {
-                return Err(Denied {
-                    refusal: Refusal::StreamsExceeded {
-                        retry_after: STREAMS_RETRY,
-                    },
-                    limit: Arc::clone(&rule.limit.name),
-                });
+                let retry_after = STREAMS_RETRY;
+                return Err(Denied::by(rule, Refusal::StreamsExceeded { retry_after }));
             }
         }
         Ok(())

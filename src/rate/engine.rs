@@ -194,8 +194,7 @@ impl Compiled {
         direction: Direction,
     ) -> impl Iterator<Item = &'a Arc<Rule>> {
         self.rules.iter().filter(move |rule| {
-            rule.limit.direction.counts(direction)
-                && rule.limit.callers.include(subject.principal())
+            rule.limit.direction.counts(direction) && subject.is_counted_by(&rule.limit)
         })
     }
 }

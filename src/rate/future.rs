@@ -103,7 +103,7 @@ where
 
 impl Plan {
     /// The limits on the request's body.
-    pub(super) fn request_pacer(&self) -> Option<Pacer> {
+    pub(super) fn request_pacer(&self) -> Pacer {
         let record = self.record.clone();
         Pacer::new(&self.engine, &self.subject, Direction::Request, record)
     }
@@ -143,7 +143,12 @@ impl Plan {
             None
         } else {
             let (engine, subject) = (&self.engine, &self.subject);
-            Pacer::new(engine, subject, Direction::Response, self.record)
+            Some(Pacer::new(
+                engine,
+                subject,
+                Direction::Response,
+                self.record,
+            ))
         };
         let permits = self.permits;
         response.map(|body| ResponseBody::called(Body::new(body, pacer).with_permits(permits)))

@@ -64,23 +64,20 @@ pub(super) struct Meter {
 }
 
 impl Pacer {
-    /// The way of a body; `None` if no limit counts it.
+    /// The way of a body. One that no limit counts has one too, since a reload may add a limit.
     pub(super) fn new(
         engine: &Arc<Engine>,
         subject: &Arc<Subject>,
         direction: Direction,
         record: Option<Record>,
-    ) -> Option<Self> {
+    ) -> Self {
         let now = Instant::now();
         let compiled = engine.compiled();
         let lanes = compiled.lanes(subject, direction, now);
         let meters = compiled.meters(subject, direction);
         let progress = compiled.limits.min_progress.map(Progress::new);
         let progress = progress.filter(|_| direction == Direction::Response);
-        if lanes.is_empty() && meters.is_empty() && progress.is_none() {
-            return None;
-        }
-        Some(Self {
+        Self {
             engine: Arc::clone(engine),
             generation: compiled.generation(),
             subject: Arc::clone(subject),
@@ -92,7 +89,7 @@ impl Pacer {
             backup: None,
             progress,
             record,
-        })
+        }
     }
 
     /// Notes that the consumer asks for a frame.
@@ -117,6 +114,9 @@ impl Pacer {
             && progress.is_too_slow()
         {
             return Poll::Ready(Err(Cut::TooSlow));
+        }
+        if self.generation != self.engine.generation() {
+            self.plan_again(Instant::now());
         }
         let mut held = self.holds();
         if held == 0 || self.turn.is_some() {
@@ -170,9 +170,6 @@ impl Pacer {
     /// Takes the next turn at each gate, from the narrowest to the widest.
     fn poll_turn(&mut self, cx: &mut Context<'_>, rest: u64) -> Poll<()> {
         let now = Instant::now();
-        if self.generation != self.engine.generation() {
-            self.plan_again(now);
-        }
         let turns = self.lanes.iter().map(Lane::turn);
         let turn = self
             .turn

@@ -69,7 +69,9 @@ where
         match self.plan(&mut request) {
             Ok(plan) => {
                 let request = request.map(|body| match &plan {
-                    Some(plan) if !body.is_end_stream() => Body::new(body, plan.request_pacer()),
+                    Some(plan) if !body.is_end_stream() => {
+                        Body::new(body, Some(plan.request_pacer()))
+                    }
                     _ => Body::free(body),
                 });
                 ResponseFuture::called(self.inner.call(request), plan)

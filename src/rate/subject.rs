@@ -9,7 +9,9 @@ use crate::identity::Method;
 use crate::oci::{Endpoint, Route};
 use crate::{ClientAddr, Connection, Principal};
 
-use super::{Exempt, Key, Limits};
+use super::{Exempt, Key, Limit, Limits};
+#[cfg(feature = "policy")]
+use crate::policy::RateClass;
 
 /// What a request can be charged to.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Subject {
     repository: Option<Box<str>>,
     registry: Option<Box<str>>,
     endpoint: Option<Endpoint>,
+    #[cfg(feature = "policy")]
+    class: Option<RateClass>,
 }
 
 /// One value of a [`Key`].
@@ -59,11 +63,30 @@ impl Subject {
             repository: route.and_then(|route| route.repository().map(Into::into)),
             registry: route.and_then(|route| route.registry().map(Into::into)),
             endpoint: route.map(Route::endpoint),
+            #[cfg(feature = "policy")]
+            class: RateClass::of(extensions).cloned(),
         }
     }
 
-    pub(super) fn principal(&self) -> Option<&Principal> {
-        self.principal.as_ref()
+    /// Whether a limit counts what this subject sends and receives.
+    pub(super) fn is_counted_by(&self, limit: &Limit) -> bool {
+        #[cfg(feature = "policy")]
+        if limit.class.is_some() && limit.class != self.class {
+            return false;
+        }
+        limit.callers.include(self.principal.as_ref())
+    }
+
+    /// The class that the policy put the request into, if no limit is for it.
+    pub(super) fn unlimited_class(&self, limits: &Limits) -> Option<&str> {
+        #[cfg(feature = "policy")]
+        if let Some(class) = &self.class
+            && !limits.classes().any(|limited| limited == class)
+        {
+            return Some(class.name());
+        }
+        let _ = limits;
+        None
     }
 
     /// What a limit by `key` charges: nothing, one budget, or one for each group.

@@ -1,0 +1,221 @@
+use std::sync::Arc;
+
+#[cfg(feature = "redis")]
+use super::Fleet;
+use super::{Callers, Direction, Key, LimitsError, Quota, Share, Shed};
+#[cfg(feature = "policy")]
+use crate::policy::RateClass;
+
+/// The highest rate that a [`Limit`] takes, in bytes per second.
+pub const MAX_RATE: u64 = 1_000_000_000_000;
+
+/// The largest burst that a [`Limit`] takes, in bytes.
+pub const MAX_BURST: u64 = 1 << 63;
+
+/// The bytes that a second is thought of in slices of, for the default burst.
+const BURST_FRACTION: u64 = 20;
+
+/// The smallest default burst, in bytes.
+const LEAST_DEFAULT_BURST: u64 = 16 * 1024;
+
+/// Timers come a few milliseconds late; a burst below this part of a second loses what the rate
+/// gives in between.
+const LEAST_BURST_FRACTION: u64 = 250;
+
+/// One limit: what it is charged to, and at least one of a rate, a cap on streams and a quota.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    pub(super) name: Arc<str>,
+    pub(super) key: Key,
+    pub(super) direction: Direction,
+    pub(super) callers: Callers,
+    pub(super) rate: Option<u64>,
+    pub(super) burst: Option<u64>,
+    pub(super) share: Option<Share>,
+    pub(super) shed: Option<Shed>,
+    pub(super) max_streams: Option<u32>,
+    pub(super) quota: Option<Quota>,
+    #[cfg(feature = "policy")]
+    pub(super) class: Option<RateClass>,
+    #[cfg(feature = "redis")]
+    pub(super) fleet: Option<Fleet>,
+}
+
+impl Limit {
+    /// A rate, in bytes per second, for each of `key`. The name is for logs, metrics and headers,
+    /// and keeps the limit's state through reloads.
+    pub fn rate(name: impl Into<Arc<str>>, key: Key, bytes_per_second: u64) -> Self {
+        Self {
+            rate: Some(bytes_per_second),
+            ..Self::nothing(name, key)
+        }
+    }
+
+    /// At most `streams` transfers under way for each of `key`.
+    pub fn streams(name: impl Into<Arc<str>>, key: Key, streams: u32) -> Self {
+        Self::nothing(name, key).with_max_streams(streams)
+    }
+
+    /// At most so many bytes a window for each of `key`.
+    pub fn quota(name: impl Into<Arc<str>>, key: Key, quota: Quota) -> Self {
+        Self::nothing(name, key).with_quota(quota)
+    }
+
+    /// A limit by `key` that limits nothing yet: give it a rate, a cap or a quota.
+    pub fn nothing(name: impl Into<Arc<str>>, key: Key) -> Self {
+        Self {
+            name: name.into(),
+            key,
+            direction: Direction::default(),
+            callers: Callers::default(),
+            rate: None,
+            burst: None,
+            share: None,
+            shed: None,
+            max_streams: None,
+            quota: None,
+            #[cfg(feature = "policy")]
+            class: None,
+            #[cfg(feature = "redis")]
+            fleet: None,
+        }
+    }
+
+    /// A rate, in bytes per second.
+    pub fn with_rate(mut self, bytes_per_second: u64) -> Self {
+        self.rate = Some(bytes_per_second);
+        self
+    }
+
+    /// How many bytes may pass at once after a pause. Default: a twentieth of a second at the rate,
+    /// 16 KiB at least.
+    pub fn with_burst(mut self, bytes: u64) -> Self {
+        self.burst = Some(bytes);
+        self
+    }
+
+    /// Which bodies count. Default: [`Direction::Both`], added up.
+    pub fn with_direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
+    }
+
+    /// Whose traffic counts. Default: everybody's.
+    pub fn with_callers(mut self, callers: Callers) -> Self {
+        self.callers = callers;
+        self
+    }
+
+    /// Counts only what a rule of the policy put into this class. Default: whatever class it is in.
+    #[cfg(feature = "policy")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
+    pub fn with_class(mut self, class: RateClass) -> Self {
+        self.class = Some(class);
+        self
+    }
+
+    /// Divides the rate among tenants, and each tenant's part equally among its streams. Default:
+    /// all streams alike.
+    pub fn with_share(mut self, share: Share) -> Self {
+        self.share = Some(share);
+        self
+    }
+
+    /// Refuses requests that would have to wait too long. Default: all are slowed.
+    pub fn with_shed(mut self, shed: Shed) -> Self {
+        self.shed = Some(shed);
+        self
+    }
+
+    /// At most this many transfers under way for each key.
+    pub fn with_max_streams(mut self, streams: u32) -> Self {
+        self.max_streams = Some(streams);
+        self
+    }
+
+    /// At most so many bytes a window for each key.
+    pub fn with_quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// Shares the rate with all replicas that have a limit of this name at the same server. Only for
+    /// a total.
+    #[cfg(feature = "redis")]
+    pub fn with_fleet(mut self, fleet: &Fleet) -> Self {
+        self.fleet = Some(fleet.clone());
+        self
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is charged to.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The burst in force, in bytes.
+    pub(super) fn burst(&self) -> u64 {
+        let rate = self.rate.unwrap_or(0);
+        self.burst
+            .unwrap_or_else(|| LEAST_DEFAULT_BURST.max(rate / BURST_FRACTION))
+    }
+
+    pub(super) fn check(&self) -> Result<(), LimitsError> {
+        let limit = || self.name.clone();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
+            return Err(LimitsError::Name { limit: limit() });
+        }
+        if self.rate.is_none() && self.max_streams.is_none() && self.quota.is_none() {
+            return Err(LimitsError::Nothing { limit: limit() });
+        }
+        match self.rate {
+            Some(rate) => self.check_rate(rate)?,
+            None if self.burst.is_some() || self.share.is_some() || self.shed.is_some() => {
+                return Err(LimitsError::NeedsRate { limit: limit() });
+            }
+            None => {}
+        }
+        if self.max_streams == Some(0) || self.quota.is_some_and(|quota| quota.bytes == 0) {
+            return Err(LimitsError::Zero { limit: limit() });
+        }
+        #[cfg(feature = "redis")]
+        if self.fleet.is_some() && (self.key != Key::Total || self.rate.is_none()) {
+            return Err(LimitsError::FleetKey { limit: limit() });
+        }
+        if self.key == Key::Stream && (self.quota.is_some() || self.max_streams.is_some()) {
+            return Err(LimitsError::StreamOnlyRate { limit: limit() });
+        }
+        Ok(())
+    }
+
+    fn check_rate(&self, rate: u64) -> Result<(), LimitsError> {
+        let limit = || self.name.clone();
+        if rate == 0 {
+            return Err(LimitsError::Zero { limit: limit() });
+        }
+        if rate > MAX_RATE {
+            return Err(LimitsError::RateTooHigh {
+                limit: limit(),
+                rate,
+            });
+        }
+        let least = (rate / LEAST_BURST_FRACTION).max(1);
+        let burst = self.burst();
+        if burst < least || burst > MAX_BURST {
+            return Err(LimitsError::Burst {
+                limit: limit(),
+                burst,
+                least,
+            });
+        }
+        if let Some(share) = &self.share {
+            share.check(&self.name, self.key, rate)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+use std::collections::HashSet;
+
+use crate::Principal;
+use crate::identity::Method;
+
+/// What a limit, or a tenant of a share, is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Key {
+    /// All traffic together.
+    Total,
+    /// Each group of the caller. A caller of several groups is charged in each.
+    Group,
+    /// The caller. One who is not authenticated is charged to a budget of their source address.
+    Principal,
+    /// The client's address, cut to a prefix (IPv4 /32 and IPv6 /64 by default).
+    Source,
+    /// The repository; what names none is not charged.
+    Repository,
+    /// The upstream registry that `?ns=` names; what names none is not charged.
+    Registry,
+    /// The client's connection.
+    Connection,
+    /// One body.
+    Stream,
+}
+
+/// Which bodies a limit counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Direction {
+    /// Response bodies: what clients pull.
+    Response,
+    /// Request bodies: what clients push.
+    Request,
+    /// Both, added up.
+    #[default]
+    Both,
+}
+
+/// Whose traffic a limit counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Callers {
+    /// Everybody's.
+    #[default]
+    All,
+    /// That of authenticated callers.
+    Authenticated,
+    /// That of callers who are not authenticated.
+    Anonymous,
+    /// That of callers in one of these groups.
+    Groups(HashSet<Box<str>>),
+    /// That of these callers, in a principal's text form: `token:ci`, `cert:node-1`.
+    Principals(HashSet<Box<str>>),
+}
+
+impl Callers {
+    /// Whether this caller's traffic counts.
+    pub fn include(&self, principal: Option<&Principal>) -> bool {
+        let known = principal.filter(|principal| principal.method() != Method::Anonymous);
+        match self {
+            Self::All => true,
+            Self::Authenticated => known.is_some(),
+            Self::Anonymous => known.is_none(),
+            Self::Groups(groups) => known
+                .is_some_and(|caller| caller.groups().iter().any(|group| groups.contains(group))),
+            Self::Principals(names) => {
+                known.is_some_and(|caller| names.contains(&*caller.to_string()))
+            }
+        }
+    }
+}
+
+impl Direction {
+    pub(super) fn counts(self, direction: Self) -> bool {
+        self == Self::Both || self == direction
+    }
+}
