@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Config, Span};
+use super::{Bytes, Config, Span};
 use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
 
 /// `[crl]`: revocation of client certificates.
@@ -12,7 +12,7 @@ use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CrlSection {
-    /// PEM or DER files, or directories of them.
+    /// PEM or DER files, compressed by gzip or not, or directories of them.
     pub files: Vec<PathBuf>,
     /// PEM files of further CAs and CRL signers, besides the client CAs.
     #[serde(default)]
@@ -25,6 +25,8 @@ pub struct CrlSection {
     pub unknown: CrlUnknown,
     /// How long a CRL past its `nextUpdate` still counts. Default: not at all.
     pub grace: Option<Span>,
+    /// How large a compressed CRL may be when it is decompressed. Default `"256MiB"`.
+    pub max_size: Option<Bytes>,
 }
 
 /// Which certificates of a path are checked.
@@ -53,7 +55,8 @@ pub enum CrlUnknown {
 
 impl CrlSection {
     pub(crate) fn revocation(&self, config: &Config) -> Result<Revocation, LoadError> {
-        let options = Options::default()
+        let defaults = Options::default();
+        let options = defaults
             .with_depth(match self.depth {
                 CrlDepth::Chain => Depth::Chain,
                 CrlDepth::Leaf => Depth::Leaf,
@@ -62,7 +65,8 @@ impl CrlSection {
                 CrlUnknown::Refuse => OnUnknown::Refuse,
                 CrlUnknown::Allow => OnUnknown::Allow,
             })
-            .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0));
+            .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0))
+            .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));
         let files = self.files.iter().map(|file| config.resolve(file));
         let cas = config.tls.iter().flat_map(|tls| &tls.client_ca);
         Revocation::builder()

@@ -45,7 +45,8 @@ impl Builder {
         self
     }
 
-    /// Reads CRLs from files and directories, PEM or DER, now and whenever they change.
+    /// Reads CRLs from files and directories, PEM or DER, compressed by gzip or not, now and whenever
+    /// they change.
     ///
     /// # Errors
     /// A file that is missing, empty or no CRL.
@@ -60,12 +61,13 @@ impl Builder {
             signers: self.signers,
             authorities: self.authorities,
             algorithms: provider.signature_verification_algorithms,
+            max_size: self.options.max_size,
         };
         let lists = Watched::watch(files, watch)?;
         Ok(Revocation::new(lists, self.options))
     }
 
-    /// Takes CRLs from the program: each the content of a file, PEM or DER. The authorities' files
+    /// Takes CRLs from the program: each the content of a file, as of [`Builder::from_files`]. The authorities' files
     /// are read once.
     ///
     /// # Errors
@@ -79,7 +81,7 @@ impl Builder {
         super::sources::read_authorities(&self.signers, &mut authorities)?;
         let algorithms = provider.signature_verification_algorithms;
         let authorities = Authorities::new(&authorities, algorithms)?;
-        let lists = from_bytes(contents, Arc::new(authorities), None)?;
+        let lists = from_bytes(contents, Arc::new(authorities), None, self.options.max_size)?;
         Ok(Revocation::new(Watched::fixed(lists), self.options))
     }
 }

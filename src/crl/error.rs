@@ -35,6 +35,23 @@ pub enum LoadError {
         /// What is wrong.
         reason: String,
     },
+    /// A file is gzip but cannot be decompressed: it is cut short or damaged.
+    #[error("{origin}: not gzip: {error}")]
+    Gzip {
+        /// The file, or `bytes`.
+        origin: String,
+        /// What is wrong.
+        #[source]
+        error: io::Error,
+    },
+    /// What a compressed file holds is larger than [`Options`](super::Options) allow.
+    #[error("{origin}: it is larger than {max_size} bytes when it is decompressed")]
+    TooLarge {
+        /// The file, or `bytes`.
+        origin: String,
+        /// How large it may be.
+        max_size: u64,
+    },
     /// There is nothing in it.
     #[error("{origin}: there is no CRL, or no certificate of a signer, in it")]
     Empty {

@@ -13,6 +13,15 @@
 //! [`Options`] allow it by name. A list never gets older: an old one put in the place of a newer one
 //! is not taken.
 //!
+//! # Large lists
+//!
+//! A Kubernetes Secret or `ConfigMap` holds at most 1 MiB, some 25,000 revocations in DER and 20,000 in
+//! PEM. For more, compress the file: gzip is told by its first bytes, whatever the name, and takes a
+//! list of random serial numbers to a little over half. Or let the CA issue shards, several lists with
+//! an issuing distribution point each (RFC 5280 §5.2.5), put each in a Secret of its own, mount them
+//! into one directory with a `projected` volume, and name the directory. A million revocations are
+//! 40 MB: too many for Secrets, to be mounted as files or fetched.
+//!
 //! ```no_run
 //! use portcullis::crl::{Options, Revocation, RevocationLayer};
 //! use portcullis::reload::WatchOptions;
@@ -33,6 +42,7 @@ mod entries;
 mod error;
 mod filling;
 mod future;
+mod gzip;
 mod index;
 mod layer;
 mod list;

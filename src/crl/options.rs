@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 /// How revocation is checked. The defaults are the strict ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
     /// Which certificates of a path are looked at.
@@ -10,6 +10,9 @@ pub struct Options {
     pub unknown: OnUnknown,
     /// How long a CRL still counts after its `nextUpdate`. Default: not at all.
     pub grace: Duration,
+    /// How many bytes a compressed CRL file may be decompressed to, and a fetched one have. Default
+    /// 256 MiB: some six million entries.
+    pub max_size: u64,
 }
 
 /// Which certificates of a path are looked at.
@@ -32,6 +35,17 @@ pub enum OnUnknown {
     Allow,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            depth: Depth::default(),
+            unknown: OnUnknown::default(),
+            grace: Duration::ZERO,
+            max_size: 256 * 1024 * 1024,
+        }
+    }
+}
+
 impl Options {
     /// Sets [`Options::depth`].
     pub fn with_depth(mut self, depth: Depth) -> Self {
@@ -48,6 +62,12 @@ impl Options {
     /// Sets [`Options::grace`].
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Sets [`Options::max_size`].
+    pub fn with_max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
         self
     }
 }

@@ -62,7 +62,12 @@ impl Revocation {
     ) -> Result<u64, LoadError> {
         let previous = self.lists.load();
         let authorities = Arc::clone(&previous.authorities);
-        let lists = sources::from_bytes(contents, authorities, Some(&previous))?;
+        let lists = sources::from_bytes(
+            contents,
+            authorities,
+            Some(&previous),
+            self.options.max_size,
+        )?;
         drop(previous);
         Ok(self.lists.publish(lists))
     }

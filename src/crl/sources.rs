@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer, X509Name};
 use super::authority::Authorities;
 use super::list::List;
 use super::store::Lists;
-use super::{CrlError, LoadError, der};
+use super::{CrlError, LoadError, der, gzip};
 use crate::audit::metrics;
 use crate::reload::{Load, Pinned};
 
@@ -22,6 +22,8 @@ pub(super) struct Files {
     pub(super) signers: Vec<PathBuf>,
     pub(super) authorities: Vec<CertificateDer<'static>>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
+    /// How many bytes a file may be decompressed to.
+    pub(super) max_size: u64,
 }
 
 /// Lists being gathered.
@@ -29,6 +31,7 @@ struct Gathering {
     lists: Lists,
     /// Whether a list that cannot be used is an error, since there are others in force to stay.
     strict: bool,
+    max_size: u64,
 }
 
 impl Load for Files {
@@ -51,6 +54,7 @@ impl Load for Files {
         let mut gathering = Gathering {
             lists: Lists::new(Arc::new(authorities)),
             strict: previous.is_some(),
+            max_size: self.max_size,
         };
         let mut pinned = Pinned::new();
         for path in &self.paths {
@@ -82,10 +86,12 @@ pub(super) fn from_bytes<'a>(
     contents: impl IntoIterator<Item = &'a [u8]>,
     authorities: Arc<Authorities>,
     previous: Option<&Lists>,
+    max_size: u64,
 ) -> Result<Lists, LoadError> {
     let mut gathering = Gathering {
         lists: Lists::new(authorities),
         strict: previous.is_some(),
+        max_size,
     };
     for content in contents {
         gathering.read("bytes", content)?;
@@ -166,8 +172,16 @@ fn unreadable(path: &Path, error: std::io::Error) -> LoadError {
 }
 
 impl Gathering {
-    /// Reads the content of a file: one CRL in DER, or any number in PEM.
+    /// Reads the content of a file: one CRL in DER, or any number in PEM, or either in gzip.
     fn read(&mut self, origin: &str, content: &[u8]) -> Result<(), LoadError> {
+        if gzip::is_gzip(content) {
+            let content = gzip::decompress(origin, content, self.max_size)?;
+            return self.read_plain(origin, &content);
+        }
+        self.read_plain(origin, content)
+    }
+
+    fn read_plain(&mut self, origin: &str, content: &[u8]) -> Result<(), LoadError> {
         if content.first() == Some(&der::SEQUENCE) {
             return self.take(origin, 1, content);
         }

@@ -201,7 +201,7 @@ impl Files {
 
 /// What Kubernetes makes of a Secret volume: a directory of a version, `..data` that points to it,
 /// and a link through `..data` for each file.
-pub fn swap_secret(volume: &Path, version: &str, files: &[(&str, &str)]) {
+pub fn swap_secret(volume: &Path, version: &str, files: &[(&str, impl AsRef<[u8]>)]) {
     use std::os::unix::fs::symlink;
     let directory = volume.join(format!("..{version}"));
     fs::create_dir_all(&directory).unwrap();

@@ -1,0 +1,150 @@
+//! Where CRLs come from: files, directories, compressed ones.
+#![cfg(all(feature = "crl", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod pki;
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use pki::{Ca, Files, swap_secret};
+use portcullis::crl::{LoadError, Options, Revocation};
+use portcullis::reload::WatchOptions;
+use proptest::prelude::*;
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn watch() -> WatchOptions {
+    WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(50))
+        .with_settle(Duration::from_millis(5))
+}
+
+fn entries(revocation: &Revocation) -> usize {
+    revocation.lists().load().entries()
+}
+
+#[test]
+fn a_compressed_list_is_read_whatever_its_name_is_in_der_and_in_pem() {
+    let (nodes, users) = (Ca::new("Nodes"), Ca::new("Users"));
+    let (of_nodes, of_users) = (nodes.crl(1, &[7, 8]), users.crl(1, &[9]));
+    let both = of_nodes.pem().unwrap() + &of_users.pem().unwrap();
+    let files = Files::new();
+    for (name, content, expected) in [
+        ("list.crl.gz", gzip(of_nodes.der()), 2),
+        ("list.pem.gz", gzip(both.as_bytes()), 3),
+        ("list", gzip(both.as_bytes()), 3),
+    ] {
+        let path = files.put(name, content);
+        let revocation = Revocation::from_files([path], Options::default(), watch()).unwrap();
+        assert_eq!(entries(&revocation), expected, "{name}");
+    }
+    let bytes = [gzip(of_nodes.der()), of_users.der().to_vec()];
+    let bytes = bytes.iter().map(Vec::as_slice);
+    let revocation = Revocation::from_bytes(bytes, Options::default()).unwrap();
+    assert_eq!(entries(&revocation), 3);
+}
+
+#[test]
+fn a_file_of_several_members_is_read_whole() {
+    let (nodes, users) = (Ca::new("Nodes"), Ca::new("Users"));
+    let mut content = gzip(nodes.crl(1, &[7]).pem().unwrap().as_bytes());
+    content.extend(gzip(users.crl(1, &[8, 9]).pem().unwrap().as_bytes()));
+    let revocation = Revocation::from_bytes([content.as_slice()], Options::default()).unwrap();
+    assert_eq!(entries(&revocation), 3);
+}
+
+#[test]
+fn what_is_cut_short_or_damaged_or_followed_by_something_is_an_error() {
+    let list = gzip(Ca::new("Nodes").crl(1, &[7]).der());
+    let load = |content: &[u8]| Revocation::from_bytes([content], Options::default());
+    assert!(load(&list).is_ok());
+    for length in 2..list.len() {
+        let error = load(&list[..length]).unwrap_err();
+        assert!(matches!(error, LoadError::Gzip { .. }), "{length}: {error}");
+    }
+    let mut damaged = list.clone();
+    let crc = damaged.len() - 8;
+    damaged[crc] ^= 1;
+    let mut longer = list.clone();
+    longer.extend(b"more");
+    for content in [damaged, longer] {
+        assert!(matches!(load(&content), Err(LoadError::Gzip { .. })));
+    }
+    // One that is empty, and one in another.
+    for content in [gzip(b""), gzip(&list)] {
+        assert!(matches!(load(&content), Err(LoadError::Empty { .. })));
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_at_its_limit_and_what_fits_exactly_is_not() {
+    let list = Ca::new("Nodes").crl(1, &[7]).der().to_vec();
+    let size = list.len() as u64;
+    let load = |content: &[u8], max_size| {
+        Revocation::from_bytes([content], Options::default().with_max_size(max_size))
+    };
+    assert!(load(&gzip(&list), size).is_ok());
+    let error = load(&gzip(&list), size - 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "bytes: it is larger than {} bytes when it is decompressed",
+            size - 1
+        )
+    );
+    let bomb = gzip(&vec![0x30; 64 << 20]);
+    assert!(bomb.len() < 100_000);
+    let error = load(&bomb, 1 << 20).unwrap_err();
+    assert!(matches!(error, LoadError::TooLarge { max_size, .. } if max_size == 1 << 20));
+    // What the operator's own file is not compressed is as large as it is.
+    assert!(load(&list, 1).is_ok());
+}
+
+#[tokio::test]
+async fn compressed_shards_of_a_secret_are_swapped_together() {
+    let volume = tempfile::tempdir().unwrap();
+    let cas = [Ca::new("A"), Ca::new("B")];
+    let compressed = |number, serials: &[u64]| {
+        let change = |list: &mut rcgen::CertificateRevocationListParams| {
+            list.this_update += time::Duration::minutes(i64::try_from(number).unwrap());
+        };
+        let shard = |ca: &Ca| gzip(ca.crl_with(number, serials, change).der());
+        [shard(&cas[0]), shard(&cas[1])]
+    };
+    let [a, b] = compressed(1, &[7]);
+    swap_secret(volume.path(), "v1", &[("a.crl.gz", &a), ("b.crl.gz", &b)]);
+    let paths = [volume.path()];
+    let revocation = Revocation::from_files(paths, Options::default(), watch()).unwrap();
+    assert_eq!(entries(&revocation), 2);
+    let mut changes = revocation.lists().changes();
+    let [a, b] = compressed(2, &[7, 8]);
+    swap_secret(volume.path(), "v2", &[("a.crl.gz", &a), ("b.crl.gz", &b)]);
+    changes.changed().await.unwrap();
+    assert_eq!(entries(&revocation), 4);
+    // A shard that is cut short changes nothing.
+    swap_secret(
+        volume.path(),
+        "v3",
+        &[("a.crl.gz", &a[..40]), ("b.crl.gz", &b)],
+    );
+    while revocation.lists().health().failure.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(entries(&revocation), 4);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_after_the_magic_number_make_a_list_or_a_panic(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let content = [&[0x1f, 0x8b, 8, 0][..], &noise].concat();
+        let options = Options::default().with_max_size(1 << 20);
+        prop_assert!(Revocation::from_bytes([content.as_slice()], options).is_err());
+    }
+}
