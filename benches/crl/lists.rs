@@ -11,6 +11,8 @@ pub(crate) struct Sample {
     pub(crate) entries: usize,
     pub(crate) der: Vec<u8>,
     pub(crate) ca: CertificateDer<'static>,
+    /// A client's certificate of that CA, which is not on the list.
+    pub(crate) client: CertificateDer<'static>,
     /// The CA's name, DER.
     pub(crate) issuer: Vec<u8>,
     pub(crate) revoked: Vec<[u8; 16]>,
@@ -27,6 +29,10 @@ impl Sample {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         let ca = params.self_signed(&key).unwrap().der().clone();
+        let of_client = KeyPair::generate().unwrap();
+        let client = CertificateParams::default()
+            .signed_by(&of_client, &rcgen::Issuer::from_params(&params, &key))
+            .unwrap();
         let (_, read) = x509_parser::parse_x509_certificate(&ca).unwrap();
         let issuer = read.subject().as_raw().to_vec();
         let serials: Vec<_> = (0..entries as u64).map(serial).collect();
@@ -38,6 +44,7 @@ impl Sample {
             revoked: sampled(&serials),
             good: unlisted.take(ASKED.min(entries)).map(serial).collect(),
             ca,
+            client: client.der().clone(),
         }
     }
 }

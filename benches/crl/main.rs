@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench crl` measures 1,000, 100,000 and 1,000,000 entries; `-- --large` adds
 //! 10,000,000. The lists are signed with ECDSA P-256; serial numbers are 16 random octets, and half
-//! of the entries have a reason.
+//! of the entries have a reason. OpenSSL takes part if its command is there.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run stops")]
 #![allow(clippy::cast_precision_loss, reason = "figures")]
 
@@ -10,6 +10,7 @@
 mod figures;
 
 mod lists;
+mod openssl;
 mod peers;
 
 use std::hint::black_box;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use lists::Sample;
 use peak_alloc::PeakAlloc;
-use portcullis::crl::Revocation;
+use portcullis::crl::{CertPath, Revocation};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -53,6 +54,8 @@ fn main() {
     for entries in sizes {
         measure(entries, &mut figures);
     }
+    let row = figures.row("each request of an open connection", "ns", request());
+    row.at_most(5.0);
     figures.report();
 }
 
@@ -60,71 +63,103 @@ fn measure(entries: usize, figures: &mut figures::Figures) {
     let sample = Sample::new(entries);
     let ours = ours(&sample);
     let owned = peers::webpki_owned(&sample);
-    // Those that read the whole list at each look-up have their time there.
-    let borrowed = (entries <= 100_000).then(|| peers::webpki_borrowed(&sample));
+    let borrowed = (entries <= 1_000_000).then(|| peers::webpki_borrowed(&sample));
     let x509 = (entries <= 1_000_000).then(|| peers::x509_parser(&sample));
+    let openssl = openssl::cost(&sample);
     let targets = match entries {
         1_000_000 => Some((40.0, 100.0)),
         10_000_000 => Some((450.0, 250.0)),
         _ => None,
     };
-    let mut add = |name: &str, unit, of: fn(&Cost) -> f64, target: Option<f64>| {
-        let row = figures.row(format!("{entries} entries: {name}"), unit, of(&ours));
-        row.peer("webpki owned", of(&owned));
-        if let Some(borrowed) = &borrowed {
-            row.peer("webpki borrowed", of(borrowed));
-        }
-        if let Some(x509) = &x509 {
-            row.peer("x509-parser", of(x509));
-        }
-        if let Some(target) = target {
-            row.at_most(target);
-        }
-    };
+    let mut add =
+        |name: &str, unit, of: fn(&Cost) -> f64, target: Option<f64>, openssl: Option<f64>| {
+            let row = figures.row(format!("{entries} entries: {name}"), unit, of(&ours));
+            row.peer("webpki owned", of(&owned));
+            if let Some(borrowed) = &borrowed {
+                row.peer("webpki borrowed", of(borrowed));
+            }
+            if let Some(x509) = &x509 {
+                row.peer("x509-parser", of(x509));
+            }
+            if let Some(openssl) = openssl {
+                row.peer("openssl", openssl);
+            }
+            if let Some(target) = target {
+                row.at_most(target);
+            }
+        };
     add(
         "load, signature included",
         "ms",
         |cost| cost.load.as_secs_f64() * 1e3,
         targets.map(|of| of.0),
+        openssl.as_ref().map(|openssl| openssl.load),
     );
-    let large = entries >= 100_000;
+    // What a load needs for itself is the same for any size.
+    let large = entries >= 1_000_000;
     add(
         "kept",
         "bytes an entry",
         |cost| cost.kept,
         large.then_some(22.0),
+        None,
     );
     add(
         "peak",
         "bytes an entry",
         |cost| cost.peak,
         large.then_some(64.0),
+        None,
     );
     add(
         "look-up, revoked",
         "ns",
         |cost| cost.hit,
         targets.map(|of| of.1),
+        None,
     );
     add(
         "look-up, good",
         "ns",
         |cost| cost.miss,
         targets.map(|of| of.1),
+        openssl.as_ref().map(|openssl| openssl.first),
     );
 }
 
+/// Nanoseconds to ask whether a connection's certificate is still good, with 100,000 entries and
+/// nothing new.
+fn request() -> f64 {
+    let sample = Sample::new(100_000);
+    let revocation = revocation(&sample);
+    let anchor = webpki::anchor_from_trusted_cert(&sample.ca).unwrap();
+    let path = CertPath::new(&sample.client, &[], &anchor).unwrap();
+    let tracked = revocation.track(path);
+    assert!(tracked.is_good(), "{}", tracked.verdict());
+    let rounds = 20_000_000;
+    let began = Instant::now();
+    for _ in 0..rounds {
+        assert!(black_box(&tracked).is_good());
+    }
+    began.elapsed().as_nanos() as f64 / f64::from(rounds)
+}
+
+fn revocation(sample: &Sample) -> Revocation {
+    let builder = Revocation::builder().with_authorities([sample.ca.clone()]);
+    builder.from_bytes([&*sample.der]).unwrap()
+}
+
 fn ours(sample: &Sample) -> Cost {
-    let load = || {
-        Revocation::builder()
-            .with_authorities([sample.ca.clone()])
-            .from_bytes([&*sample.der])
-            .unwrap()
-    };
-    peers::cost(sample, load, |revocation, serial| {
-        let lists = revocation.lists().load();
-        lists.find(&sample.issuer, serial).is_some()
-    })
+    let (load, kept, peak, revocation) = loading(sample, || revocation(sample));
+    let lists = revocation.lists().load();
+    let find = |serial: &[u8]| lists.find(&sample.issuer, serial).is_some();
+    Cost {
+        load,
+        kept,
+        peak,
+        hit: looking(&sample.revoked, find, true),
+        miss: looking(&sample.good, find, false),
+    }
 }
 
 /// The least time of some loads, and the bytes an entry of one: kept, and at the peak. The DER

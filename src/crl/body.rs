@@ -71,7 +71,7 @@ impl Watcher {
     }
 
     fn is_gone(&self) -> bool {
-        self.tracked.verdict().refusal().is_some()
+        !self.tracked.is_good() && self.tracked.verdict().refusal().is_some()
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -4,6 +4,7 @@
 //! there are few enough that the ends of all stay in the cache; then each part, which is small enough
 //! to stay there itself, is sorted by bucket. The parts are sorted on two threads.
 
+use std::ops::Range;
 use std::thread;
 
 use super::entries::Entries;
@@ -246,28 +247,19 @@ impl Sorting<'_> {
         }
         scratch.next.extend_from_slice(&scratch.starts);
 
-        let mut doubles = false;
         let entries = prints.iter().zip(records.chunks_exact(stride));
         for ((print, record), bucket) in entries.zip(&scratch.buckets) {
-            let bucket = *bucket as usize;
-            let next = &mut scratch.next[bucket];
-            let run = scratch.starts[bucket] as usize..*next as usize;
-            let number = form.written(*print, record);
-            let known = form.position(&scratch.prints, &scratch.records, number, run);
-            let position = if let Some(known) = known {
-                doubles = true;
-                let entry = form.entry(form.record(&scratch.records, known));
-                if entry.map(|entry| entry.reason) != Some(RevocationReason::RemoveFromCrl) {
-                    continue;
-                }
-                // What revokes counts more than what takes back.
-                known
-            } else {
-                *next += 1;
-                *next as usize - 1
-            };
+            let next = &mut scratch.next[*bucket as usize];
+            let position = *next as usize;
+            *next += 1;
             scratch.prints[position] = *print;
             copy(&mut scratch.records[position * stride..][..stride], record);
+        }
+        let mut doubles = false;
+        for bucket in 0..self.buckets {
+            if scratch.may_have_doubles(bucket) {
+                doubles |= scratch.drop_doubles(bucket, form);
+            }
         }
 
         let base = self.parts[part];
@@ -293,6 +285,59 @@ impl Sorting<'_> {
 }
 
 impl Scratch {
+    fn run(&self, bucket: usize) -> Range<usize> {
+        self.starts[bucket] as usize..self.starts[bucket + 1] as usize
+    }
+
+    /// Whether two prints of a bucket are the same; true also for some that are not.
+    #[inline]
+    fn may_have_doubles(&self, bucket: usize) -> bool {
+        let run = self.run(bucket);
+        let prints = self.prints[run.start..].first_chunk::<AT_ONCE>();
+        let (Some(prints), ..=AT_ONCE) = (prints, run.len()) else {
+            return true;
+        };
+        // Each is the same as itself, and as no other.
+        let mut same = [0_u16; AT_ONCE];
+        for one in &prints[..run.len()] {
+            for (same, other) in same.iter_mut().zip(prints) {
+                *same += u16::from(one == other);
+            }
+        }
+        same.iter().map(|same| usize::from(*same)).sum::<usize>() != run.len()
+    }
+
+    /// Keeps each serial number of a bucket once. True if one was there twice.
+    #[cold]
+    fn drop_doubles(&mut self, bucket: usize, form: Form) -> bool {
+        let run = self.run(bucket);
+        let stride = form.stride();
+        let mut end = run.start;
+        for from in run.clone() {
+            let number = form.written(self.prints[from], form.record(&self.records, from));
+            let known = form.position(&self.prints, &self.records, number, run.start..end);
+            let to = match known {
+                None => {
+                    end += 1;
+                    end - 1
+                }
+                Some(known) => {
+                    let entry = form.entry(form.record(&self.records, known));
+                    if entry.map(|entry| entry.reason) != Some(RevocationReason::RemoveFromCrl) {
+                        continue;
+                    }
+                    // What revokes counts more than what takes back.
+                    known
+                }
+            };
+            self.prints[to] = self.prints[from];
+            self.records
+                .copy_within(from * stride..(from + 1) * stride, to * stride);
+        }
+        self.next[bucket] = index(end);
+        end < run.end
+    }
+
     fn begin(&mut self, entries: usize, stride: usize, buckets: usize) {
         self.buckets.clear();
         self.buckets.reserve(entries);

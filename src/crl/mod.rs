@@ -37,6 +37,7 @@
 mod authority;
 mod body;
 mod builder;
+mod clock;
 mod der;
 mod entries;
 mod error;

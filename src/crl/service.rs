@@ -4,7 +4,7 @@ use http::{Request, Response};
 use tower::Service;
 
 use super::body::Watcher;
-use super::{Body, ResponseFuture, Tracked};
+use super::{Body, ResponseFuture, Tracked, Verdict};
 use crate::audit::Record;
 use crate::refusal::ResponseBody;
 use crate::{Connection, Responder};
@@ -42,7 +42,8 @@ where
             return ResponseFuture::called(self.inner.call(request), None);
         };
         let record = Record::of(extensions);
-        let verdict = tracked.verdict();
+        let verdict = (!tracked.is_good()).then(|| tracked.verdict());
+        let verdict = verdict.as_deref().unwrap_or(&Verdict::Good);
         if let Some(record) = record {
             record.revocation_checked(verdict.label());
         }

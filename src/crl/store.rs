@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::authority::Authorities;
@@ -8,14 +7,22 @@ use super::list::List;
 /// All CRLs in force, by the names of their issuers.
 #[derive(Debug)]
 pub struct Lists {
-    by_issuer: HashMap<Box<[u8]>, Vec<Arc<List>>>,
+    /// Sorted by name.
+    by_issuer: Vec<OfIssuer>,
     pub(super) authorities: Arc<Authorities>,
+}
+
+#[derive(Debug)]
+struct OfIssuer {
+    /// DER.
+    name: Box<[u8]>,
+    lists: Vec<Arc<List>>,
 }
 
 impl Lists {
     pub(super) fn new(authorities: Arc<Authorities>) -> Self {
         Self {
-            by_issuer: HashMap::new(),
+            by_issuer: Vec::new(),
             authorities,
         }
     }
@@ -23,7 +30,18 @@ impl Lists {
     /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old
     /// one replayed, from before a revocation.
     pub(super) fn insert(&mut self, list: Arc<List>) {
-        let of_issuer = self.by_issuer.entry(list.issuer.clone()).or_default();
+        let at = match self.place(&list.issuer) {
+            Ok(at) => at,
+            Err(at) => {
+                let of_issuer = OfIssuer {
+                    name: list.issuer.clone(),
+                    lists: Vec::new(),
+                };
+                self.by_issuer.insert(at, of_issuer);
+                at
+            }
+        };
+        let of_issuer = &mut self.by_issuer[at].lists;
         let other = of_issuer
             .iter_mut()
             .find(|other| other.is_of_scope_of(&list));
@@ -36,10 +54,9 @@ impl Lists {
 
     /// Takes back each list of `previous` in whose place an older one was put.
     pub(super) fn keep_newer_of(&mut self, previous: &Self) {
-        for list in previous.by_issuer.values().flatten() {
-            let mut of_issuer = self.by_issuer.get(&list.issuer).into_iter().flatten();
+        for list in previous.all() {
             let turned_back = |new: &&Arc<List>| new.turns_back(list, &self.authorities);
-            if let Some(older) = of_issuer.find(turned_back) {
+            if let Some(older) = self.by(&list.issuer).iter().find(turned_back) {
                 refused_older(older, list);
                 self.insert(Arc::clone(list));
             }
@@ -48,7 +65,7 @@ impl Lists {
 
     /// How many lists there are.
     pub fn len(&self) -> usize {
-        self.by_issuer.values().map(Vec::len).sum()
+        self.all().count()
     }
 
     /// Whether there is no list.
@@ -85,12 +102,19 @@ impl Lists {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<List>> {
-        self.by_issuer.values().flatten()
+        self.by_issuer.iter().flat_map(|of| &of.lists)
     }
 
     /// The lists of an issuer.
     pub(super) fn by(&self, issuer: &[u8]) -> &[Arc<List>] {
-        self.by_issuer.get(issuer).map_or(&[], Vec::as_slice)
+        match self.place(issuer) {
+            Ok(at) => &self.by_issuer[at].lists,
+            Err(_) => &[],
+        }
+    }
+
+    fn place(&self, issuer: &[u8]) -> Result<usize, usize> {
+        self.by_issuer.binary_search_by(|of| (*of.name).cmp(issuer))
     }
 }
 

@@ -1,10 +1,11 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::UnixTime;
 
-use super::{CertPath, Revocation, Verdict};
+use super::{CertPath, Revocation, Verdict, clock};
 
 /// The longest sleep at once: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
@@ -18,7 +19,15 @@ struct Inner {
     revocation: Revocation,
     path: CertPath,
     remembered: ArcSwap<Remembered>,
+    /// A [`Good`] verdict, or 0.
+    good: AtomicU64,
 }
+
+/// In one word, so that its halves are always of the same verdict: the generation of the lists that
+/// say so, and the last second, after 1970, at which it holds. Of the generation the lower half: that
+/// another with the same comes takes 2^32 reloads.
+#[derive(Clone, Copy)]
+struct Good(u64);
 
 /// A verdict with all that says whether it still holds, so that the three are never mixed.
 #[derive(Debug)]
@@ -33,10 +42,21 @@ impl Tracked {
     pub(super) fn new(revocation: Revocation, path: CertPath) -> Self {
         let judged = Remembered::judged(&revocation, &path, UnixTime::now().as_secs());
         Self(Arc::new(Inner {
+            good: AtomicU64::new(Good::of(&judged).0),
             revocation,
             path,
             remembered: ArcSwap::from_pointee(judged),
         }))
+    }
+
+    /// Whether the verdict is good now. This is what to ask at each request and each frame: while
+    /// neither the CRLs nor the time have moved on it costs three atomic loads and nothing else.
+    #[inline]
+    pub fn is_good(&self) -> bool {
+        let inner = &*self.0;
+        let good = Good(inner.good.load(Ordering::Acquire));
+        good.holds(inner.revocation.lists().generation(), clock::seconds())
+            || *self.verdict() == Verdict::Good
     }
 
     /// The verdict now. While neither the CRLs nor the time have moved on, the remembered one.
@@ -58,7 +78,9 @@ impl Tracked {
                 Arc::clone(&judged)
             }
         });
-        Arc::clone(&inner.remembered.load().verdict)
+        let remembered = inner.remembered.load();
+        inner.good.store(Good::of(&remembered).0, Ordering::Release);
+        Arc::clone(&remembered.verdict)
     }
 
     /// Resolves with the verdict once it is not good any more.
@@ -90,6 +112,52 @@ impl Remembered {
             generation,
             until: judgement.until,
             verdict: Arc::new(judgement.verdict),
+        }
+    }
+}
+
+impl Good {
+    fn of(remembered: &Remembered) -> Self {
+        if *remembered.verdict != Verdict::Good {
+            return Self(0);
+        }
+        let until = remembered.until.min(u64::from(u32::MAX));
+        Self(remembered.generation << 32 | until)
+    }
+
+    #[inline]
+    fn holds(self, generation: u64, now: u64) -> bool {
+        self.0 >> 32 == generation & u64::from(u32::MAX) && now <= self.0 & u64::from(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good(generation: u64, until: u64, verdict: Verdict) -> Good {
+        Good::of(&Remembered {
+            generation,
+            until,
+            verdict: Arc::new(verdict),
+        })
+    }
+
+    #[test]
+    fn a_good_verdict_holds_in_its_generation_until_its_end() {
+        let word = good(7, 1_000, Verdict::Good);
+        assert!(word.holds(7, 999) && word.holds(7, 1_000));
+        assert!(!word.holds(7, 1_001) && !word.holds(8, 999) && !word.holds(6, 999));
+        let far = good(1 << 40 | 3, u64::MAX, Verdict::Good);
+        assert!(far.holds(1 << 40 | 3, 4_000_000_000));
+        assert!(!far.holds(4, 0) && !far.holds(1 << 40 | 3, u64::MAX));
+    }
+
+    #[test]
+    fn no_other_verdict_is_ever_taken_for_good() {
+        let word = good(7, 1_000, Verdict::Expired);
+        for generation in [1, 7, u64::from(u32::MAX)] {
+            assert!(!word.holds(generation, 0));
         }
     }
 }
