@@ -196,7 +196,14 @@ fn a_list_never_gets_older() {
     let revocation = revocation(&[new.der()]);
     revocation.publish([old.der().as_ref()]).unwrap();
     assert_eq!(kind(&revocation.examine(&node, now())), "revoked");
-    let newest = ca.crl_with(3, &[], |list| list.this_update += time::Duration::MINUTE);
+    let later = |list: &mut rcgen::CertificateRevocationListParams| {
+        list.this_update += time::Duration::MINUTE;
+    };
+    // Made later, but from a copy of the issuer's books that is older.
+    let stale = ca.crl_with(1, &[], later);
+    revocation.publish([stale.der().as_ref()]).unwrap();
+    assert_eq!(kind(&revocation.examine(&node, now())), "revoked");
+    let newest = ca.crl_with(3, &[], later);
     revocation.publish([newest.der().as_ref()]).unwrap();
     assert_eq!(revocation.examine(&node, now()), Verdict::Good);
 }

@@ -22,8 +22,8 @@ pub(super) struct Key(Arc<[u8]>);
 pub(super) struct Authorities {
     known: Vec<Authority>,
     algorithms: WebPkiSupportedAlgorithms,
-    /// Which of the known are certified under an anchor, each found out once.
-    certified: Mutex<HashMap<(usize, Key), bool>>,
+    /// Whether one of the known is signed by a key, each found out once.
+    signed: Mutex<HashMap<(usize, Key), bool>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Authorities {
         Ok(Self {
             known: known.collect::<Result<_, _>>()?,
             algorithms,
-            certified: Mutex::default(),
+            signed: Mutex::default(),
         })
     }
 
@@ -97,57 +97,62 @@ impl Authorities {
             .map(|one| &one.facts.key)
     }
 
-    /// Those with this name that may sign CRLs and are certified under this anchor, the same as that of the certificate in question (RFC 5280 §6.3.3 (f)).
+    /// Those with this name that may sign CRLs and are certified under this anchor, the same as that
+    /// of the certificate in question (RFC 5280 §6.3.3 (f)); and until when, in seconds after 1970.
     pub(super) fn crl_signers<'a>(
         &'a self,
         name: &'a [u8],
         key_id: Option<&'a [u8]>,
         anchor: &'a Anchor,
         now: u64,
-    ) -> impl Iterator<Item = &'a Facts> {
+    ) -> impl Iterator<Item = (&'a Facts, u64)> {
         let known = self.known.iter().enumerate();
-        let fitting = known.filter(move |(number, one)| {
-            *one.facts.subject == *name
-                && one.facts.signs_crls
-                && one.facts.is_key(key_id)
-                && one.facts.is_valid_at(now)
-                && self.is_certified(*number, anchor, now)
+        let fitting = known.filter(move |(_, one)| {
+            *one.facts.subject == *name && one.facts.signs_crls && one.facts.is_key(key_id)
         });
-        fitting.map(|(_, one)| &one.facts)
+        fitting.filter_map(move |(number, one)| {
+            let until = self.certified_until(number, anchor, now, DEEPEST)?;
+            Some((&one.facts, until))
+        })
     }
 
-    fn is_certified(&self, number: usize, anchor: &Anchor, now: u64) -> bool {
-        let question = (number, anchor.key.clone());
-        let certified = || {
-            self.certified
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some(known) = certified().get(&question) {
-            return *known;
+    /// Until when a chain of signatures leads from the anchor to this authority, if one does now.
+    fn certified_until(
+        &self,
+        number: usize,
+        anchor: &Anchor,
+        now: u64,
+        steps: usize,
+    ) -> Option<u64> {
+        let facts = &self.known[number].facts;
+        if !facts.is_valid_at(now) {
+            return None;
         }
-        let answer = self.climbs(number, anchor, now, DEEPEST);
-        certified().insert(question, answer);
-        answer
-    }
-
-    /// Whether a chain of signatures leads from the anchor to this authority.
-    fn climbs(&self, number: usize, anchor: &Anchor, now: u64, steps: usize) -> bool {
-        let Authority { facts, signed } = &self.known[number];
-        if facts.issuer == anchor.subject && signed.is_by(&anchor.key, self) {
-            return true;
+        if facts.issuer == anchor.subject && self.is_signed_by(number, &anchor.key) {
+            return Some(facts.not_after);
         }
-        let above = self.known.iter().enumerate();
-        let mut above = above.filter(|(other, one)| {
+        let steps = steps.checked_sub(1)?;
+        let above = self.known.iter().enumerate().filter(|(other, one)| {
             *other != number
                 && one.facts.subject == facts.issuer
                 && one.facts.signs_certificates
-                && one.facts.is_valid_at(now)
+                && self.is_signed_by(number, &one.facts.key)
         });
-        steps > 0
-            && above.any(|(other, one)| {
-                signed.is_by(&one.facts.key, self) && self.climbs(other, anchor, now, steps - 1)
-            })
+        let until = above
+            .filter_map(|(other, _)| self.certified_until(other, anchor, now, steps))
+            .max()?;
+        Some(until.min(facts.not_after))
+    }
+
+    fn is_signed_by(&self, number: usize, key: &Key) -> bool {
+        let question = (number, key.clone());
+        let known = || self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(&question) {
+            return *known;
+        }
+        let answer = self.known[number].signed.is_by(key, self);
+        known().insert(question, answer);
+        answer
     }
 }
 

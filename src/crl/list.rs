@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::authority::{Authorities, Key};
 use super::der::{self, Reader, Value};
+use super::distinguished_name::canonical;
 use super::entries::{Entries, Entry, each_extension, id_ce};
 use super::index::Index;
 use super::scope::Scope;
@@ -36,7 +37,7 @@ pub(super) struct Number(Box<[u8]>);
 #[derive(Debug)]
 enum Revoked {
     ByIssuer(Index),
-    /// Of an indirect CRL: by the name of the certificate's issuer and the serial number.
+    /// Of an indirect CRL: by the canonical name of the certificate's issuer and the serial number.
     Indirect(HashMap<Box<[u8]>, Serials>),
 }
 
@@ -170,7 +171,10 @@ impl List {
     pub(super) fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
         match &self.revoked {
             Revoked::ByIssuer(index) => index.find(serial),
-            Revoked::Indirect(issuers) => issuers.get(issuer)?.get(der::minimal(serial)).copied(),
+            Revoked::Indirect(issuers) => {
+                let serials = issuers.get(&canonical(issuer).ok()?)?;
+                serials.get(der::minimal(serial)).copied()
+            }
         }
     }
 
@@ -248,15 +252,12 @@ impl List {
         }
     }
 
-    /// Whether it is older than `other` of the same scope.
+    /// Whether it is older than `other` of the same scope, by its time or by its number: an issuer
+    /// lets both grow (RFC 5280 §5.2.3), and does not go back by either.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {
-        if self.this_update != other.this_update {
-            return self.this_update < other.this_update;
-        }
-        match (&self.number, &other.number) {
-            (Some(number), Some(other)) => number < other,
-            _ => false,
-        }
+        let numbers = self.number.as_ref().zip(other.number.as_ref());
+        self.this_update < other.this_update
+            || numbers.is_some_and(|(number, other)| number < other)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Signature> {
@@ -270,14 +271,16 @@ impl List {
 /// first of the list's own.
 fn indirect(revoked: &[u8], own: &[u8]) -> Result<Revoked, CrlError> {
     let mut issuers: HashMap<Box<[u8]>, Serials> = HashMap::new();
-    let mut issuer = own;
+    let mut issuer = canonical(own)?;
     let mut entries = Entries::new(revoked);
     while let Some(revoked) = entries.read() {
         let revoked = revoked?;
-        issuer = revoked.issuer.unwrap_or(issuer);
-        let serials = match issuers.get_mut(issuer) {
+        if let Some(named) = revoked.issuer {
+            issuer = canonical(named)?;
+        }
+        let serials = match issuers.get_mut(&issuer) {
             Some(serials) => serials,
-            None => issuers.entry(issuer.into()).or_default(),
+            None => issuers.entry(issuer.clone()).or_default(),
         };
         let serial = der::minimal(revoked.serial);
         let known = serials.entry(serial.into()).or_insert(revoked.entry);
@@ -365,5 +368,56 @@ impl Ord for Number {
 impl PartialOrd for Number {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name of one common name, of this string type.
+    fn name(tag: u8, text: &str) -> Vec<u8> {
+        let value = der::encode(tag, text.as_bytes());
+        let attribute = der::encode(der::SEQUENCE, &[b"\x06\x03\x55\x04\x03", &*value].concat());
+        der::encode(der::SEQUENCE, &der::encode(der::SET, &attribute))
+    }
+
+    fn entry(serial: u8, issuer: Option<&[u8]>) -> Vec<u8> {
+        let mut fields = [b"\x02\x01", &[serial][..], b"\x17\x0d240102030405Z"].concat();
+        if let Some(issuer) = issuer {
+            let names = der::encode(der::SEQUENCE, &der::encode(der::context(4, true), issuer));
+            let value = der::encode(der::OCTET_STRING, &names);
+            let extension = [b"\x06\x03\x55\x1d\x1d\x01\x01\xff", &*value].concat();
+            let extension = der::encode(der::SEQUENCE, &extension);
+            fields.extend(der::encode(der::SEQUENCE, &extension));
+        }
+        der::encode(der::SEQUENCE, &fields)
+    }
+
+    #[test]
+    fn an_indirect_list_finds_an_issuer_however_its_name_is_written() {
+        let (own, printable) = (name(0x0c, "Lists"), name(0x13, "NODES  2026"));
+        let revoked = [
+            entry(1, None),
+            entry(2, Some(&printable)),
+            entry(3, None),
+            entry(4, Some(&own)),
+        ];
+        let Revoked::Indirect(issuers) = indirect(&revoked.concat(), &own).unwrap() else {
+            panic!("not indirect");
+        };
+        let nodes = name(0x0c, "Nodes 2026");
+        let listed = |issuer: &[u8], serial: u8| {
+            let serials = issuers.get(&canonical(issuer).unwrap());
+            serials.is_some_and(|serials| serials.contains_key(&[serial][..]))
+        };
+        assert_eq!(
+            [1, 2, 3, 4].map(|serial| listed(&nodes, serial)),
+            [false, true, true, false]
+        );
+        assert_eq!(
+            [1, 2, 3, 4].map(|serial| listed(&own, serial)),
+            [true, false, false, true]
+        );
     }
 }

@@ -39,6 +39,7 @@ mod body;
 mod builder;
 mod clock;
 mod der;
+mod distinguished_name;
 mod entries;
 mod error;
 mod filling;

@@ -146,7 +146,9 @@ impl Question<'_> {
                         }
                         Ok((None, deciding)) => {
                             reasons |= answers;
-                            until = until.min(self.end(list).max(self.end(deciding)));
+                            let signed = self.signed_until(list).min(self.signed_until(deciding));
+                            let ends = self.end(list).max(self.end(deciding));
+                            until = until.min(ends).min(signed.unwrap_or(0));
                         }
                         Err(why) => cause = cause.max(why),
                     }
@@ -174,7 +176,7 @@ impl Question<'_> {
 
     /// What a complete list, with its delta, says; and which of the two says it.
     fn ask<'a>(&'a self, list: &'a List) -> Result<(Option<Entry>, &'a List), UnknownCause> {
-        if !self.is_signed(list) {
+        if self.signed_until(list).is_none() {
             return Err(UnknownCause::NotSigned);
         }
         let find = |list: &List| list.find(&self.certificate.issuer, &self.certificate.serial);
@@ -219,14 +221,14 @@ impl Question<'_> {
                 && delta.this_update <= self.now
                 && self.end(delta) >= self.now
                 // (h): by the same key as the complete list.
-                && self.is_signed(delta)
+                && self.signed_until(delta).is_some()
             })
             .max_by_key(|delta| delta.number.clone())
     }
 
-    /// (f) and (g): whether it is signed by a key that may sign CRLs in its issuer's name, under the
-    /// anchor that the path has.
-    fn is_signed(&self, list: &List) -> bool {
+    /// (f) and (g): until when its signature counts, if it is by a key that may sign CRLs in its
+    /// issuer's name, under the anchor that the path has.
+    fn signed_until(&self, list: &List) -> Option<u64> {
         let authorities = &self.lists.authorities;
         let anchor = self.path.anchor();
         let key_id = list.authority_key.as_deref();
@@ -237,11 +239,16 @@ impl Question<'_> {
         let mut on_path = above
             .iter()
             .filter(|one| one.subject == list.issuer && one.signs_crls && one.is_key(key_id));
-        on_path.any(|one| is_by(&one.key))
+        // The path itself ends no later.
+        if on_path.any(|one| is_by(&one.key))
             || (anchor.subject == list.issuer && is_by(&anchor.key))
-            || authorities
-                .crl_signers(&list.issuer, key_id, anchor, self.now)
-                .any(|signer| is_by(&signer.key) && !self.is_revoked(signer))
+        {
+            return Some(u64::MAX);
+        }
+        authorities
+            .crl_signers(&list.issuer, key_id, anchor, self.now)
+            .find(|(signer, _)| is_by(&signer.key) && !self.is_revoked(signer))
+            .map(|(_, until)| until)
     }
 
     /// Whether a list revokes the certificate of a list's signer, one that is not on the path. Its
