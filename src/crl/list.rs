@@ -254,10 +254,16 @@ impl List {
 
     /// Whether it is older than `other` of the same scope, by its time or by its number: an issuer
     /// lets both grow (RFC 5280 §5.2.3), and does not go back by either.
-    pub(super) fn is_older_than(&self, other: &Self) -> bool {
-        let numbers = self.number.as_ref().zip(other.number.as_ref());
-        self.this_update < other.this_update
-            || numbers.is_some_and(|(number, other)| number < other)
+    fn is_older_than(&self, other: &Self) -> bool {
+        self.this_update < other.this_update || self.comes_before(other)
+    }
+
+    /// Whether it is the earlier of two of the same scope, by the number if both have one.
+    pub(super) fn comes_before(&self, other: &Self) -> bool {
+        match (&self.number, &other.number) {
+            (Some(number), Some(of_other)) if number != of_other => number < of_other,
+            _ => self.this_update < other.this_update,
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Signature> {

@@ -46,7 +46,7 @@ impl Lists {
             .iter_mut()
             .find(|other| other.is_of_scope_of(&list));
         match other {
-            Some(other) if list.is_older_than(other) => refused_older(&list, other),
+            Some(other) if list.comes_before(other) => refused_older(&list, other),
             Some(other) => *other = list,
             None => of_issuer.push(list),
         }
@@ -55,10 +55,15 @@ impl Lists {
     /// Takes back each list of `previous` in whose place an older one was put.
     pub(super) fn keep_newer_of(&mut self, previous: &Self) {
         for list in previous.all() {
-            let turned_back = |new: &&Arc<List>| new.turns_back(list, &self.authorities);
-            if let Some(older) = self.by(&list.issuer).iter().find(turned_back) {
+            let Ok(at) = self.place(&list.issuer) else {
+                continue;
+            };
+            let turned_back = |new: &Arc<List>| new.turns_back(list, &self.authorities);
+            let of_issuer = &mut self.by_issuer[at].lists;
+            if let Some(older) = of_issuer.iter().find(|new| turned_back(new)) {
                 refused_older(older, list);
-                self.insert(Arc::clone(list));
+                of_issuer.retain(|new| !turned_back(new));
+                of_issuer.push(Arc::clone(list));
             }
         }
     }
