@@ -62,7 +62,8 @@ impl Lists {
             let of_issuer = &mut self.by_issuer[at].lists;
             if let Some(older) = of_issuer.iter().find(|new| turned_back(new)) {
                 refused_older(older, list);
-                of_issuer.retain(|new| !turned_back(new));
+                // What nobody is known to have signed takes nobody's place.
+                of_issuer.retain(|new| !(turned_back(new) && new.is_of_scope_of(list)));
                 of_issuer.push(Arc::clone(list));
             }
         }
