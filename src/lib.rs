@@ -30,6 +30,7 @@
 //! | `auth` | Basic and Bearer credentials |
 //! | `tls` | rustls server set-up, acceptor, peer identity |
 //! | `crl` | certificate revocation lists |
+//! | `crl-fetch` | CRLs fetched from HTTP distribution points |
 //! | `policy` | an access policy over OCI routes |
 //! | `rate` | byte-rate limits |
 //! | `redis` | total rates that replicas share through Redis or Valkey |

@@ -174,6 +174,18 @@ pub const METRICS: &[Metric] = &[
         "CRLs that were not taken, being older than the one in force or unusable.",
     ),
     metric(
+        "portcullis_crl_fetches_total",
+        Kind::Counter,
+        &["url", "outcome"],
+        "Requests for CRLs: `new`, `unchanged`, or why they failed.",
+    ),
+    metric(
+        "portcullis_crl_fetched_timestamp_seconds",
+        Kind::Gauge,
+        &["url"],
+        "When a distribution point last answered with a usable CRL, or that there is no newer one, as a Unix time.",
+    ),
+    metric(
         "portcullis_certificate_not_after_timestamp_seconds",
         Kind::Gauge,
         &["role", "subject"],

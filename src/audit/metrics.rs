@@ -146,6 +146,22 @@ pub(crate) fn crl_refused(reason: &'static str) {
     metrics::counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);
 }
 
+/// A CRL was asked for, with this outcome. `url` is bounded by what the operator named, and without its
+/// query.
+#[cfg(feature = "crl-fetch")]
+pub(crate) fn crl_fetched(url: &str, outcome: &'static str) {
+    #[cfg(feature = "metrics")]
+    {
+        let url = url.to_owned();
+        if matches!(outcome, "new" | "unchanged") {
+            metrics::gauge!("portcullis_crl_fetched_timestamp_seconds", "url" => url.clone())
+                .set(seconds(SystemTime::now()));
+        }
+        metrics::counter!("portcullis_crl_fetches_total", "url" => url, "outcome" => outcome)
+            .increment(1);
+    }
+}
+
 /// A certificate came into force: `server`, or a client CA.
 #[cfg(feature = "tls")]
 pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after: SystemTime) {

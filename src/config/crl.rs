@@ -4,6 +4,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Bytes, Config, Span};
+#[cfg(feature = "crl-fetch")]
+use crate::crl::Fetch;
 use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
 
 /// `[crl]`: revocation of client certificates.
@@ -13,6 +15,7 @@ use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
 #[non_exhaustive]
 pub struct CrlSection {
     /// PEM or DER files, compressed by gzip or not, or directories of them.
+    #[serde(default)]
     pub files: Vec<PathBuf>,
     /// PEM files of further CAs and CRL signers, besides the client CAs.
     #[serde(default)]
@@ -25,8 +28,39 @@ pub struct CrlSection {
     pub unknown: CrlUnknown,
     /// How long a CRL past its `nextUpdate` still counts. Default: not at all.
     pub grace: Option<Span>,
-    /// How large a compressed CRL may be when it is decompressed. Default `"256MiB"`.
+    /// How large a fetched CRL may be, and a compressed one when it is decompressed. Default `"256MiB"`.
     pub max_size: Option<Bytes>,
+    /// CRLs over HTTP.
+    #[cfg(feature = "crl-fetch")]
+    pub fetch: Option<CrlFetchSection>,
+}
+
+/// `[crl.fetch]`: CRLs from HTTP distribution points.
+#[cfg(feature = "crl-fetch")]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CrlFetchSection {
+    /// The folder that they are kept in, so that a restart without a network has them. This process's
+    /// own.
+    pub directory: PathBuf,
+    /// `http://` or `https://` URLs that give one CRL each.
+    #[serde(default)]
+    pub urls: Vec<String>,
+    /// Whether to fetch too from the distribution points in the certificates of the client CAs and
+    /// the signers.
+    #[serde(default)]
+    pub from_ca_certificates: bool,
+    /// Hosts that redirects may lead to besides those of the URLs, as `"name"` or `"name:port"`.
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
+    /// How often each is asked for, besides before its `nextUpdate`. Default `"15m"`.
+    pub interval: Option<Span>,
+    /// How long an answer may take. Default `"1m"`.
+    pub timeout: Option<Span>,
+    /// How long the start waits for lists of which no current one is kept. Default `"30s"`.
+    pub start_timeout: Option<Span>,
 }
 
 /// Which certificates of a path are checked.
@@ -69,9 +103,36 @@ impl CrlSection {
             .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));
         let files = self.files.iter().map(|file| config.resolve(file));
         let cas = config.tls.iter().flat_map(|tls| &tls.client_ca);
-        Revocation::builder()
+        let builder = Revocation::builder()
             .with_options(options)
-            .with_authority_files(cas.chain(&self.signers).map(|file| config.resolve(file)))
-            .from_files(files, config.reload.options())
+            .with_authority_files(cas.chain(&self.signers).map(|file| config.resolve(file)));
+        let watch = config.reload.options();
+        #[cfg(feature = "crl-fetch")]
+        if let Some(section) = &self.fetch {
+            return builder.fetching(&section.fetch(config), files, watch);
+        }
+        builder.from_files(files, watch)
+    }
+}
+
+#[cfg(feature = "crl-fetch")]
+impl CrlFetchSection {
+    fn fetch(&self, config: &Config) -> Fetch {
+        let mut fetch = Fetch::into_directory(config.resolve(&self.directory))
+            .with_urls(&self.urls)
+            .with_allowed_hosts(&self.allowed_hosts);
+        if self.from_ca_certificates {
+            fetch = fetch.and_from_authorities();
+        }
+        if let Some(Span(interval)) = self.interval {
+            fetch = fetch.with_interval(interval);
+        }
+        if let Some(Span(timeout)) = self.timeout {
+            fetch = fetch.with_timeout(timeout);
+        }
+        if let Some(Span(timeout)) = self.start_timeout {
+            fetch = fetch.with_start_timeout(timeout);
+        }
+        fetch
     }
 }

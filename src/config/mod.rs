@@ -30,6 +30,8 @@ mod tls;
 mod values;
 
 pub use auth::{AuthSection, PasswordSection, Requirement, ThrottleSection, TokenEntry};
+#[cfg(feature = "crl-fetch")]
+pub use crl::CrlFetchSection;
 pub use crl::{CrlDepth, CrlSection, CrlUnknown};
 pub use error::ConfigError;
 pub(crate) use error::parse as parse_document;

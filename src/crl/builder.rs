@@ -55,9 +55,40 @@ impl Builder {
         paths: impl IntoIterator<Item = P>,
         watch: WatchOptions,
     ) -> Result<Revocation, LoadError> {
+        self.watch(paths.into_iter().map(Into::into).collect(), watch)
+    }
+
+    /// Fetches CRLs, waiting for those of which no current one is kept, and then goes on fetching them
+    /// for as long as the [`Revocation`] or a clone of it lives. Reads those in the other files and
+    /// directories too, of which there need be none. A fetched list must be signed by one of the
+    /// authorities.
+    ///
+    /// This blocks until the lists are there: a server calls it before it begins to serve.
+    ///
+    /// # Errors
+    /// A list that is neither kept nor to be had; a file that is missing, empty or no CRL.
+    #[cfg(feature = "crl-fetch")]
+    pub fn fetching<P: Into<PathBuf>>(
+        self,
+        fetch: &super::Fetch,
+        paths: impl IntoIterator<Item = P>,
+        watch: WatchOptions,
+    ) -> Result<Revocation, LoadError> {
+        let (certificates, authorities) = self.authorities()?;
+        let max_size = self.options.max_size;
+        let fetched =
+            super::fetch::Fetched::begin(fetch, &certificates, &Arc::new(authorities), max_size)?;
+        let files = fetched.files();
+        let paths = paths.into_iter().map(Into::into).chain(files).collect();
+        let revocation = self.watch(paths, watch)?;
+        let fetching = fetched.go_on(revocation.lists().clone())?;
+        Ok(revocation.with_fetching(fetching))
+    }
+
+    fn watch(self, paths: Vec<PathBuf>, watch: WatchOptions) -> Result<Revocation, LoadError> {
         let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
         let files = Files {
-            paths: paths.into_iter().map(Into::into).collect(),
+            paths,
             signers: self.signers,
             authorities: self.authorities,
             algorithms: provider.signature_verification_algorithms,
@@ -65,6 +96,16 @@ impl Builder {
         };
         let lists = Watched::watch(files, watch)?;
         Ok(Revocation::new(lists, self.options))
+    }
+
+    /// The authorities' certificates, as they are now.
+    fn authorities(&self) -> Result<(Vec<CertificateDer<'static>>, Authorities), LoadError> {
+        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
+        let mut certificates = self.authorities.clone();
+        super::sources::read_authorities(&self.signers, &mut certificates)?;
+        let algorithms = provider.signature_verification_algorithms;
+        let authorities = Authorities::new(&certificates, algorithms)?;
+        Ok((certificates, authorities))
     }
 
     /// Takes CRLs from the program: each the content of a file, as of [`Builder::from_files`]. The authorities' files
@@ -76,11 +117,7 @@ impl Builder {
         self,
         contents: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Revocation, LoadError> {
-        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
-        let mut authorities = self.authorities;
-        super::sources::read_authorities(&self.signers, &mut authorities)?;
-        let algorithms = provider.signature_verification_algorithms;
-        let authorities = Authorities::new(&authorities, algorithms)?;
+        let (_, authorities) = self.authorities()?;
         let lists = from_bytes(contents, Arc::new(authorities), None, self.options.max_size)?;
         Ok(Revocation::new(Watched::fixed(lists), self.options))
     }

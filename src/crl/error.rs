@@ -58,6 +58,16 @@ pub enum LoadError {
         /// The file, the directory, or `bytes`.
         origin: String,
     },
+    /// A CRL is neither kept from before nor to be fetched.
+    #[cfg(feature = "crl-fetch")]
+    #[error("{origin}: {error}")]
+    Fetch {
+        /// The URL without its query, or what the settings are about.
+        origin: String,
+        /// Why not.
+        #[source]
+        error: super::FetchError,
+    },
     /// One of the authorities' certificates cannot be read.
     #[error(transparent)]
     Authority(#[from] PathError),

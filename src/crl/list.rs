@@ -103,6 +103,13 @@ impl List {
         Ok(list)
     }
 
+    /// What says which list it is.
+    #[cfg(feature = "crl-fetch")]
+    pub(super) fn without_entries(mut self) -> Self {
+        self.revoked = Revoked::ByIssuer(Index::default());
+        self
+    }
+
     /// Everything but the entries, whose content is handed back.
     fn head<'a>(frame: &Frame<'a>) -> Result<(Self, Option<&'a [u8]>), CrlError> {
         let mut fields = frame.message.reader();
@@ -239,13 +246,14 @@ impl List {
         self.has_scope_of(other) && self.is_older_than(other) && by_the_same()
     }
 
-    fn has_scope_of(&self, other: &Self) -> bool {
+    pub(super) fn has_scope_of(&self, other: &Self) -> bool {
         self.issuer == other.issuer
             && self.scope == other.scope
             && self.base.is_some() == other.base.is_some()
     }
 
-    fn signer(&self) -> Option<Key> {
+    /// Whose signature it has, as far as that is known.
+    pub(super) fn signer(&self) -> Option<Key> {
         match &*self.lock() {
             Signature::Of(key) => Some(key.clone()),
             Signature::Open { .. } => None,

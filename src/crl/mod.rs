@@ -42,6 +42,8 @@ mod der;
 mod distinguished_name;
 mod entries;
 mod error;
+#[cfg(feature = "crl-fetch")]
+mod fetch;
 mod filling;
 mod future;
 mod gzip;
@@ -64,6 +66,8 @@ pub use body::{Body, BodyError};
 pub use builder::Builder;
 pub use entries::Entry;
 pub use error::{CrlError, LoadError, PathError};
+#[cfg(feature = "crl-fetch")]
+pub use fetch::{Fetch, FetchError};
 pub use future::ResponseFuture;
 pub use layer::RevocationLayer;
 pub use options::{Depth, OnUnknown, Options};

@@ -15,6 +15,8 @@ use crate::reload::WatchOptions;
 pub struct Revocation {
     lists: Watched<Lists>,
     options: Options,
+    #[cfg(feature = "crl-fetch")]
+    fetching: Option<Arc<super::fetch::Fetching>>,
 }
 
 impl Revocation {
@@ -49,7 +51,27 @@ impl Revocation {
     }
 
     pub(super) fn new(lists: Watched<Lists>, options: Options) -> Self {
-        Self { lists, options }
+        Self {
+            lists,
+            options,
+            #[cfg(feature = "crl-fetch")]
+            fetching: None,
+        }
+    }
+
+    /// Goes on fetching for as long as it lives.
+    #[cfg(feature = "crl-fetch")]
+    pub(super) fn with_fetching(mut self, fetching: super::fetch::Fetching) -> Self {
+        self.fetching = Some(Arc::new(fetching));
+        self
+    }
+
+    /// From how many URLs CRLs are fetched.
+    pub(crate) fn fetched_from(&self) -> usize {
+        #[cfg(feature = "crl-fetch")]
+        return self.fetching.as_ref().map_or(0, |fetching| fetching.urls);
+        #[cfg(not(feature = "crl-fetch"))]
+        0
     }
 
     /// Puts other CRLs in force, but for those that are older than what they would replace.

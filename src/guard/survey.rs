@@ -200,6 +200,10 @@ fn tell_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
         "revoked certificates are refused, on open connections too, by {}",
         counted(lists, "CRL")
     ));
+    let urls = revocation.fetched_from();
+    if urls > 0 {
+        report.enforces(format!("CRLs are fetched from {}", counted(urls, "URL")));
+    }
     if revocation.options().unknown == crate::crl::OnUnknown::Allow {
         report.is_open("certificates that no CRL answers for are taken for good");
         report.warnings.push(Danger::UnknownStatusAllowed);

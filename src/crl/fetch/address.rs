@@ -1,0 +1,171 @@
+use std::collections::HashSet;
+
+use reqwest::Url;
+use x509_parser::extensions::{DistributionPointName, GeneralName};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
+
+use super::FetchError;
+
+/// The hosts that may be asked, each with its port.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hosts(HashSet<(String, u16)>);
+
+/// A URL to fetch from.
+pub(super) fn parse(text: &str) -> Result<Url, FetchError> {
+    let url = Url::parse(text).map_err(|_| FetchError::Address)?;
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    if plain && matches!(url.scheme(), "http" | "https") && url.host_str().is_some() {
+        Ok(url)
+    } else {
+        Err(FetchError::Address)
+    }
+}
+
+/// A URL for logs and metrics: without its query, which may hold a token.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.into()
+}
+
+/// The HTTP distribution points that a certificate names, whichever reasons their lists are about.
+pub(super) fn points(certificate: &[u8]) -> Vec<Url> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let points = certificate
+        .extensions()
+        .iter()
+        .filter_map(|one| match one.parsed_extension() {
+            ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),
+            _ => None,
+        });
+    let names = points
+        .flatten()
+        .filter_map(|point| match &point.distribution_point {
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            _ => None,
+        });
+    // Several names of one point are of the same list (RFC 5280 §4.2.1.13).
+    let urls = names.filter_map(|names| {
+        names.iter().find_map(|name| match name {
+            GeneralName::URI(uri) => parse(uri).ok(),
+            _ => None,
+        })
+    });
+    urls.collect()
+}
+
+impl Hosts {
+    pub(super) fn new<'a>(
+        urls: impl IntoIterator<Item = &'a Url>,
+        allowed: &[String],
+    ) -> Result<Self, FetchError> {
+        let mut hosts: HashSet<_> = urls.into_iter().filter_map(place).collect();
+        for host in allowed {
+            let whole = Url::parse(&format!("http://{host}"))
+                .ok()
+                .filter(|url| matches!(url.path(), "" | "/") && parse(url.as_str()).is_ok())
+                .filter(|url| url.query().is_none() && !host.ends_with('/'));
+            let Some(url) = whole else {
+                return Err(FetchError::Host(host.clone()));
+            };
+            let name = url.host_str().unwrap_or_default().to_owned();
+            match url.port() {
+                Some(port) => {
+                    hosts.insert((name, port));
+                }
+                None if host.ends_with(":80") => {
+                    hosts.insert((name, 80));
+                }
+                None => hosts.extend([(name.clone(), 80), (name, 443)]),
+            }
+        }
+        Ok(Self(hosts))
+    }
+
+    pub(super) fn allow(&self, url: &Url) -> bool {
+        parse(url.as_str()).is_ok() && place(url).is_some_and(|place| self.0.contains(&place))
+    }
+}
+
+fn place(url: &Url) -> Option<(String, u16)> {
+    let host = url.host_str()?.to_owned();
+    url.port_or_known_default().map(|port| (host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_of_http_and_names_no_user() {
+        for right in [
+            "http://crl.example.org/nodes.crl",
+            "https://crl.example.org:8443/nodes.crl?version=2",
+            "http://[::1]:8080/crl",
+            "http://10.0.0.7/crl",
+        ] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "",
+            "crl.example.org/nodes.crl",
+            "ldap://ldap.example.org/cn=ca?certificateRevocationList",
+            "file:///etc/shadow",
+            "ftp://crl.example.org/nodes.crl",
+            "http://user@crl.example.org/",
+            "http://user:secret@crl.example.org/",
+            "http://crl.example.org/#part",
+            "http:///nodes.crl?",
+            "data:,x",
+        ] {
+            let parsed = parse(wrong);
+            // An empty authority is skipped by the URL standard: what comes next is the host.
+            if wrong.starts_with("http:///") {
+                assert_eq!(parsed.unwrap().host_str(), Some("nodes.crl"));
+            } else {
+                assert!(parsed.is_err(), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_hosts_of_the_urls_and_allowed_ones_are_allowed_with_their_ports() {
+        let url = |text| parse(text).unwrap();
+        let hosts = Hosts::new(
+            [&url("http://crl.example.org:8080/a")],
+            &[
+                "cdn.example.org".to_owned(),
+                "other:81".to_owned(),
+                "third:80".to_owned(),
+            ],
+        )
+        .unwrap();
+        for (text, allowed) in [
+            ("http://crl.example.org:8080/b", true),
+            ("http://CRL.example.org:8080/b", true),
+            ("http://crl.example.org/a", false),
+            ("http://crl.example.org.:8080/a", false),
+            ("http://cdn.example.org/x", true),
+            ("https://cdn.example.org/x", true),
+            ("https://cdn.example.org:6379/x", false),
+            ("http://other:81/", true),
+            ("http://other/", false),
+            ("http://third/", true),
+            ("https://third/", false),
+            ("http://169.254.169.254/latest/meta-data", false),
+        ] {
+            assert_eq!(hosts.allow(&url(text)), allowed, "{text}");
+        }
+        for wrong in ["", "a b", "http://x", "x/path", "user@x", "x:99999", "x/"] {
+            assert!(Hosts::new([], &[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_logged_has_no_query() {
+        let url = parse("http://crl.example.org/a?token=secret").unwrap();
+        assert_eq!(shown(&url), "http://crl.example.org/a");
+    }
+}

@@ -1,0 +1,72 @@
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::super::authority::Authorities;
+use super::super::list::List;
+use super::super::{LoadError, der, gzip};
+use super::FetchError;
+
+/// A list that may be taken.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) der: Vec<u8>,
+    /// Without its entries.
+    pub(super) head: List,
+}
+
+/// Reads an answer, and refuses what must not take the place of `known`, the list before it.
+pub(super) fn check(
+    content: &[u8],
+    known: Option<&List>,
+    authorities: &Authorities,
+    now: u64,
+    max_size: u64,
+) -> Result<Checked, FetchError> {
+    let der = single(content, max_size)?;
+    let list = List::parse(&der, authorities)?;
+    if list.signer().is_none() {
+        return Err(FetchError::NotSigned);
+    }
+    if list.this_update > now {
+        return Err(FetchError::NotYetValid);
+    }
+    if let Some(known) = known {
+        if !list.has_scope_of(known) {
+            // Whoever is between could put one shard in the place of another. A list that is over
+            // answers for nothing more.
+            if known.next_update >= now {
+                return Err(FetchError::OtherScope);
+            }
+        } else if list.is_older_than(known) {
+            return Err(FetchError::Older);
+        }
+    }
+    let head = list.without_entries();
+    Ok(Checked { der, head })
+}
+
+/// The one CRL in DER, in PEM, or in either compressed.
+fn single(content: &[u8], max_size: u64) -> Result<Vec<u8>, FetchError> {
+    if gzip::is_gzip(content) {
+        return match gzip::decompress("the answer", content, max_size) {
+            Ok(plain) if gzip::is_gzip(&plain) => Err(FetchError::NotOne(0)),
+            Ok(plain) => single(&plain, max_size),
+            Err(LoadError::TooLarge { max_size, .. }) => Err(FetchError::TooLarge(max_size)),
+            Err(error) => Err(FetchError::Content(Box::new(error))),
+        };
+    }
+    if content.first() == Some(&der::SEQUENCE) {
+        return Ok(content.to_owned());
+    }
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(content).collect();
+    let lists = lists.map_err(|error| {
+        FetchError::Content(Box::new(LoadError::Pem {
+            origin: "the answer".to_owned(),
+            reason: error.to_string(),
+        }))
+    })?;
+    match <[_; 1]>::try_from(lists) {
+        Ok([list]) => Ok(list.to_vec()),
+        Err(lists) => Err(FetchError::NotOne(lists.len())),
+    }
+}

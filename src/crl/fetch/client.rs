@@ -1,0 +1,132 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, Response, StatusCode, Url};
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
+use serde::{Deserialize, Serialize};
+
+use super::FetchError;
+use super::address::{Hosts, shown};
+
+/// More redirects than this lead nowhere.
+const REDIRECTS: usize = 5;
+
+/// What a server said of its answer, by which it can be asked for a newer one (RFC 9110 §8.8).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Validators {
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// There is no newer list.
+    Unchanged,
+    New(Vec<u8>, Validators),
+}
+
+/// An HTTP client that asks nobody but these hosts.
+pub(super) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, FetchError> {
+    let follow = move |attempt: Attempt<'_>| {
+        if attempt.previous().len() > REDIRECTS {
+            attempt.error("too many redirects")
+        } else if hosts.allow(attempt.url()) {
+            attempt.follow()
+        } else {
+            let elsewhere = format!("{} is not an allowed host", shown(attempt.url()));
+            attempt.error(elsewhere)
+        }
+    };
+    Client::builder()
+        .tls_backend_preconfigured(tls()?)
+        .redirect(Policy::custom(follow))
+        .referer(false)
+        .no_proxy()
+        .timeout(timeout)
+        // The next request is minutes away.
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| FetchError::NoClient(error.to_string()))
+}
+
+fn tls() -> Result<ClientConfig, FetchError> {
+    let failed = |error: &dyn std::fmt::Display| FetchError::NoClient(error.to_string());
+    let provider = crate::tls::provider().ok_or_else(|| failed(&"no cryptography provider"))?;
+    let builder = || {
+        ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+    };
+    let builder_of_system = builder().map_err(|error| failed(&error))?;
+    match builder_of_system.with_platform_verifier() {
+        Ok(builder) => Ok(builder.with_no_client_auth()),
+        // A container image without CA certificates can still ask over HTTP, as is usual for CRLs.
+        Err(error) => {
+            tracing::warn!(%error, "no https:// URL can be fetched: the system has no CA certificates");
+            let builder = builder().map_err(|error| failed(&error))?;
+            let nobody = rustls::RootCertStore::empty();
+            Ok(builder.with_root_certificates(nobody).with_no_client_auth())
+        }
+    }
+}
+
+/// Asks for the list at a URL, if it is another than the one with these validators.
+pub(super) async fn get(
+    client: &Client,
+    url: &Url,
+    known: &Validators,
+    max_size: u64,
+) -> Result<Answer, FetchError> {
+    let mut request = client.get(url.clone());
+    let mut conditional = false;
+    for (name, value) in [
+        (IF_NONE_MATCH, &known.etag),
+        (IF_MODIFIED_SINCE, &known.last_modified),
+    ] {
+        if let Some(value) = value {
+            conditional = true;
+            request = request.header(name, value);
+        }
+    }
+    let response = request.send().await?;
+    match response.status() {
+        StatusCode::OK => {
+            let validators = Validators::of(response.headers());
+            Ok(Answer::New(read(response, max_size).await?, validators))
+        }
+        StatusCode::NOT_MODIFIED if conditional => Ok(Answer::Unchanged),
+        status => Err(FetchError::Status(status.as_u16())),
+    }
+}
+
+async fn read(mut response: Response, max_size: u64) -> Result<Vec<u8>, FetchError> {
+    let too_large = |length: u64| length > max_size;
+    if response.content_length().is_some_and(too_large) {
+        return Err(FetchError::TooLarge(max_size));
+    }
+    let mut content = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if too_large((content.len() + chunk.len()) as u64) {
+            return Err(FetchError::TooLarge(max_size));
+        }
+        content.extend_from_slice(&chunk);
+    }
+    Ok(content)
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Self {
+        let text = |name: HeaderName| {
+            let value = headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        Self {
+            etag: text(ETAG),
+            last_modified: text(LAST_MODIFIED),
+        }
+    }
+}

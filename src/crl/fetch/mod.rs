@@ -1,0 +1,44 @@
+//! CRLs fetched from where a CA publishes them: the HTTP distribution points of RFC 5280 §4.2.1.13.
+//!
+//! [`Fetch`] says from where, and where they are kept; [`Builder::fetching`](super::Builder::fetching)
+//! begins. Each list is asked for again at an interval and before its `nextUpdate`, with the `ETag` and
+//! `Last-Modified` of the last answer, and after a failure with longer and longer waits. What comes is
+//! taken only if it is one whole CRL, signed by a known CA, not older than the one before and of the
+//! same scope. It is then put into a directory, from which the lists in force are read as from any
+//! other file: so a restart without a network begins with the last good ones.
+//!
+//! # What is asked
+//!
+//! No client chooses an address: the URLs are the operator's, or in the operator's CA certificates. A
+//! redirect leads only to their hosts and to those that are [allowed](Fetch::with_allowed_hosts).
+//! Addresses of hosts are not judged, since most CAs are on private networks: whoever answers for an
+//! allowed name in the DNS chooses what is connected to, and gets a `GET` without any credential.
+//! Proxies named in the environment are not used.
+//!
+//! ```no_run
+//! use portcullis::crl::{Fetch, Revocation};
+//! use portcullis::reload::WatchOptions;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let fetch = Fetch::into_directory("/var/cache/registry/crl")
+//!     .with_urls(["http://crl.example.org/nodes.crl"])
+//!     .with_allowed_hosts(["cdn.example.org"]);
+//! let revocation = Revocation::builder()
+//!     .with_authority_files(["/etc/registry/ca.crt"])
+//!     .fetching(&fetch, ["/etc/registry/crls"], WatchOptions::default())?;
+//! # Ok(()) }
+//! ```
+
+mod address;
+mod cache;
+mod check;
+mod client;
+mod error;
+mod options;
+mod point;
+mod schedule;
+mod worker;
+
+pub use error::FetchError;
+pub use options::Fetch;
+pub(super) use worker::{Fetched, Fetching};

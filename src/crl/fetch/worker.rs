@@ -1,0 +1,256 @@
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use rustls::pki_types::CertificateDer;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::authority::Authorities;
+use super::super::{Lists, LoadError};
+use super::address::{self, Hosts};
+use super::cache::{self, Kept};
+use super::point::Point;
+use super::{Fetch, FetchError};
+use crate::Watched;
+
+/// How many lists are fetched at once.
+const AT_ONCE: usize = 8;
+
+/// Lists that were fetched, or kept from before, and the means to fetch newer ones.
+#[derive(Debug)]
+pub(in super::super) struct Fetched {
+    points: Vec<Point>,
+    means: Means,
+}
+
+#[derive(Clone, Debug)]
+struct Means {
+    hosts: Hosts,
+    timeout: Duration,
+    interval: Duration,
+    max_size: u64,
+}
+
+/// Fetching that goes on until this is dropped.
+#[derive(Debug)]
+pub(in super::super) struct Fetching {
+    /// How many.
+    pub(in super::super) urls: usize,
+    /// Closed by being dropped.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Fetched {
+    /// Takes up what is kept, fetches what is not or is over, and waits for that as long as it may.
+    ///
+    /// # Errors
+    /// A list that is neither there nor to be had.
+    pub(in super::super) fn begin(
+        fetch: &Fetch,
+        certificates: &[CertificateDer<'_>],
+        authorities: &Arc<Authorities>,
+        max_size: u64,
+    ) -> Result<Self, LoadError> {
+        let mut urls = Vec::new();
+        for text in &fetch.urls {
+            urls.push(address::parse(text).map_err(|error| LoadError::Fetch {
+                origin: text.split('?').next().unwrap_or_default().to_owned(),
+                error,
+            })?);
+        }
+        if fetch.from_authorities {
+            urls.extend(certificates.iter().flat_map(|one| address::points(one)));
+        }
+        let mut seen = HashSet::new();
+        urls.retain(|url: &Url| seen.insert(url.clone()));
+        if urls.is_empty() {
+            return Err(failed(FetchError::NoPoint));
+        }
+        let means = Means {
+            hosts: Hosts::new(&urls, &fetch.allowed_hosts).map_err(failed)?,
+            timeout: fetch.timeout,
+            interval: fetch.interval,
+            max_size,
+        };
+        cache::prepare(&fetch.directory).map_err(failed)?;
+        let mut ready = Vec::new();
+        let mut wanting = Vec::new();
+        for url in urls {
+            let kept = Kept::new(&fetch.directory, &url);
+            let mut point = Point::new(url, kept, fetch.retry);
+            if point.resume(authorities, max_size) {
+                ready.push(point);
+            } else {
+                wanting.push(point);
+            }
+        }
+        let mut fetched = Self {
+            points: ready,
+            means,
+        };
+        if !wanting.is_empty() {
+            let got = fetched
+                .means
+                .fetch_all(wanting, authorities, fetch.start_timeout)?;
+            fetched.points.extend(got);
+        }
+        Ok(fetched)
+    }
+
+    /// Where the lists are.
+    pub(in super::super) fn files(&self) -> Vec<PathBuf> {
+        let files = self.points.iter().map(|point| point.kept.file.clone());
+        files.collect()
+    }
+
+    /// Fetches newer ones from now on. The files are watched, so that they come into force.
+    pub(in super::super) fn go_on(self, lists: Watched<Lists>) -> Result<Fetching, LoadError> {
+        let (stop, stopped) = oneshot::channel();
+        let urls = self.points.len();
+        let runtime = runtime().map_err(failed)?;
+        let work = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = self.run(lists) => {}
+                    _ = stopped => {}
+                }
+            });
+        };
+        thread::Builder::new()
+            .name("portcullis-fetch".to_owned())
+            .spawn(work)
+            .map_err(|error| failed(FetchError::NoClient(error.to_string())))?;
+        Ok(Fetching { urls, _stop: stop })
+    }
+
+    async fn run(self, lists: Watched<Lists>) {
+        let client = match self.means.client() {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::error!(reason = %error, "CRLs are not fetched any more");
+                return;
+            }
+        };
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut tasks = JoinSet::new();
+        for mut point in self.points {
+            let (client, lists, turns) = (client.clone(), lists.clone(), Arc::clone(&turns));
+            let means = self.means.clone();
+            tasks.spawn(async move {
+                loop {
+                    sleep(point.wait).await;
+                    let _turn = turns.acquire().await;
+                    let authorities = Arc::clone(&lists.load().authorities);
+                    // What failed is told, and asked for again.
+                    let _ = means.ask(&mut point, &client, &authorities).await;
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Means {
+    /// Fetches a first list for each, at most for this long.
+    fn fetch_all(
+        &self,
+        points: Vec<Point>,
+        authorities: &Arc<Authorities>,
+        patience: Duration,
+    ) -> Result<Vec<Point>, LoadError> {
+        let fetch = move || {
+            let runtime = runtime().map_err(failed)?;
+            runtime.block_on(async {
+                let client = self.client().map_err(failed)?;
+                let turns = Arc::new(Semaphore::new(AT_ONCE));
+                let end = Instant::now() + patience;
+                let mut tasks = JoinSet::new();
+                for point in points {
+                    let (means, client) = (self.clone(), client.clone());
+                    let (authorities, turns) = (Arc::clone(authorities), Arc::clone(&turns));
+                    tasks.spawn(async move {
+                        means.first(point, &client, &authorities, &turns, end).await
+                    });
+                }
+                let mut fetched = Vec::new();
+                while let Some(task) = tasks.join_next().await {
+                    let task =
+                        task.map_err(|error| failed(FetchError::NoClient(error.to_string())))?;
+                    fetched.push(task?);
+                }
+                Ok(fetched)
+            })
+        };
+        // On a thread of its own: whoever asks may be in a runtime, where another cannot be entered.
+        thread::scope(|scope| {
+            let panicked = |_| failed(FetchError::NoClient("the first fetch panicked".to_owned()));
+            scope.spawn(fetch).join().map_err(panicked)?
+        })
+    }
+
+    async fn first(
+        &self,
+        mut point: Point,
+        client: &Client,
+        authorities: &Authorities,
+        turns: &Semaphore,
+        end: Instant,
+    ) -> Result<Point, LoadError> {
+        let mut last = FetchError::TimedOut;
+        let tries = async {
+            loop {
+                let turn = turns.acquire().await;
+                match self.ask(&mut point, client, authorities).await {
+                    Ok(()) => return,
+                    Err(error) => last = error,
+                }
+                drop(turn);
+                sleep(point.wait).await;
+            }
+        };
+        let in_time = timeout_at(end, tries).await.is_ok();
+        // One that is over still tells of revocations, and the grace may let it count.
+        if in_time || point.has_list() {
+            return Ok(point);
+        }
+        Err(LoadError::Fetch {
+            origin: point.url(),
+            error: last,
+        })
+    }
+
+    async fn ask(
+        &self,
+        point: &mut Point,
+        client: &Client,
+        authorities: &Authorities,
+    ) -> Result<(), FetchError> {
+        point
+            .ask(client, authorities, self.interval, self.max_size)
+            .await
+    }
+
+    fn client(&self) -> Result<Client, FetchError> {
+        super::client::client(self.hosts.clone(), self.timeout)
+    }
+}
+
+fn runtime() -> Result<Runtime, FetchError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| FetchError::NoClient(error.to_string()))
+}
+
+fn failed(error: FetchError) -> LoadError {
+    LoadError::Fetch {
+        origin: "the distribution points of CRLs".to_owned(),
+        error,
+    }
+}
