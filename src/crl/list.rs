@@ -262,7 +262,7 @@ impl List {
 
     /// Whether it is older than `other` of the same scope, by its time or by its number: an issuer
     /// lets both grow (RFC 5280 §5.2.3), and does not go back by either.
-    fn is_older_than(&self, other: &Self) -> bool {
+    pub(super) fn is_older_than(&self, other: &Self) -> bool {
         self.this_update < other.this_update || self.comes_before(other)
     }
 

@@ -31,13 +31,18 @@ pub(super) fn check(
         return Err(FetchError::NotYetValid);
     }
     if let Some(known) = known {
-        if !list.has_scope_of(known) {
-            // Whoever is between could put one shard in the place of another. A list that is over
-            // answers for nothing more.
-            if known.next_update >= now {
-                return Err(FetchError::OtherScope);
-            }
-        } else if list.is_older_than(known) {
+        // Whoever is between could put one shard in the place of another. A list that is over answers
+        // for nothing more.
+        if !list.has_scope_of(known) && known.next_update >= now {
+            return Err(FetchError::OtherScope);
+        }
+        // A new key may count from the beginning.
+        let older = if list.signer() == known.signer() {
+            list.is_older_than(known)
+        } else {
+            list.this_update < known.this_update
+        };
+        if older && list.has_scope_of(known) {
             return Err(FetchError::Older);
         }
     }
