@@ -189,14 +189,9 @@ impl Form {
     ) -> Option<usize> {
         while !run.is_empty() {
             let prints = prints[run.start..].first_chunk::<AT_ONCE>()?;
-            // Without a branch for each: which of them it is cannot be predicted.
-            let mut same = [0_u8; AT_ONCE];
-            for (same, print) in same.iter_mut().zip(prints) {
-                *same = u8::from(*print == number.print);
-            }
-            let mut same = u128::from_le_bytes(same);
+            let mut same = same_as(prints, number.print);
             while same != 0 {
-                let position = run.start + same.trailing_zeros() as usize / 8;
+                let position = run.start + same.trailing_zeros() as usize;
                 if position >= run.end {
                     return None;
                 }
@@ -259,6 +254,16 @@ fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
     let last = from.len() - N;
     to[..N].copy_from_slice(&from[..N]);
     to[last..].copy_from_slice(&from[last..]);
+}
+
+/// A bit for each that is this print. Without a branch: which of them it is cannot be predicted.
+#[inline]
+fn same_as(prints: &[u16; AT_ONCE], print: u16) -> u16 {
+    let bits: [u16; AT_ONCE] = std::array::from_fn(|at| 1 << at);
+    let same = prints.iter().zip(bits);
+    same.fold(0, |all, (other, bit)| {
+        all | if *other == print { bit } else { 0 }
+    })
 }
 
 #[inline]
