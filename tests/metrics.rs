@@ -341,9 +341,9 @@ fn a_crl_in_force_is_told_with_its_times_and_size() {
     });
     let scrape = recorder.handle().render();
     for line in [
-        "portcullis_crl_entries{issuer=\"CN=nodes\"} 2",
-        "portcullis_crl_this_update_timestamp_seconds{issuer=\"CN=nodes\"} 1767312000",
-        "portcullis_crl_next_update_timestamp_seconds{issuer=\"CN=nodes\"} 2082844800",
+        "portcullis_crl_entries{issuer=\"CN=nodes\",scope=\"complete\"} 2",
+        "portcullis_crl_this_update_timestamp_seconds{issuer=\"CN=nodes\",scope=\"complete\"} 1767312000",
+        "portcullis_crl_next_update_timestamp_seconds{issuer=\"CN=nodes\",scope=\"complete\"} 2082844800",
     ] {
         assert!(
             scrape.lines().any(|found| found == line),

@@ -357,6 +357,35 @@ async fn a_revoked_certificate_is_refused_on_an_open_connection() {
 }
 
 #[tokio::test]
+async fn without_a_certificate_a_request_passes_unless_one_is_required() {
+    let server = Server::new();
+    let with = server.connect().await.unwrap();
+    let without = Connection::builder("10.0.0.1:1".parse().unwrap()).build();
+    let ask = |layer: RevocationLayer, connection: Option<Connection>| {
+        let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+        request.extensions_mut().extend(extensions(connection));
+        let service = layer.layer(service_fn(|_request| async {
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        }));
+        async { service.oneshot(request).await.unwrap().status() }
+    };
+    let strict = || RevocationLayer::new().with_certificate_required();
+    for connection in [None, Some(without)] {
+        assert_eq!(ask(RevocationLayer::new(), connection.clone()).await, 200);
+        assert_eq!(ask(strict(), connection).await, 401);
+    }
+    assert_eq!(ask(strict(), Some(with)).await, 200);
+}
+
+fn extensions(connection: Option<Connection>) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    if let Some(connection) = connection {
+        extensions.insert(connection);
+    }
+    extensions
+}
+
+#[tokio::test]
 async fn a_transfer_under_way_ends_when_its_peer_is_revoked_even_while_it_waits() {
     let server = Server::new();
     let connection = server.connect().await.unwrap();
@@ -389,4 +418,31 @@ async fn a_transfer_under_way_ends_when_its_peer_is_revoked_even_while_it_waits(
     assert_eq!(record.cut_by(), Some(Cut::Revoked));
     assert!(record.detail().unwrap().contains("keyCompromise"));
     drop(frames);
+}
+
+#[test]
+fn an_explanation_names_the_list_that_decides() {
+    let root = Ca::new("Root");
+    let sub = root.sub("Sub", |params| params.serial_number = Some(99_u64.into()));
+    let lists = [root.crl(11, &[]), sub.crl(12, &[8])];
+    let lists = [lists[0].der().as_ref(), lists[1].der().as_ref()];
+    for (serial, expected) in [(7, "good"), (8, "revoked")] {
+        let node = path(&numbered(&sub, serial), &[&sub], &root);
+        let findings = revocation(&lists).explain(&node, now());
+        assert_eq!(kind(&findings[0].verdict), expected);
+        let [of_node, of_sub] = &findings[..] else {
+            panic!("{findings:?}")
+        };
+        for (finding, issuer, number) in [(of_node, "CN=Sub", "0c"), (of_sub, "CN=Root", "0b")] {
+            let [list] = &finding.decided_by[..] else {
+                panic!("{finding:?}")
+            };
+            assert_eq!(list.issuer, issuer);
+            assert_eq!(list.scope, "complete");
+            assert_eq!(list.number.as_deref(), Some(number));
+            assert_eq!(list.next_update - list.this_update, 25 * 3600);
+        }
+    }
+    let nothing = revocation(&lists[..1]).explain(&path(&numbered(&sub, 7), &[&sub], &root), now());
+    assert_eq!(nothing[0].decided_by, []);
 }

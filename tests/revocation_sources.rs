@@ -140,6 +140,89 @@ async fn compressed_shards_of_a_secret_are_swapped_together() {
     assert_eq!(entries(&revocation), 4);
 }
 
+#[cfg(feature = "metrics")]
+#[test]
+fn each_list_of_an_issuer_has_gauges_of_its_own_until_it_is_gone() {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    let ca = Ca::new("Nodes");
+    let shard = |uri: &str, users: Option<rcgen::CrlScope>, revoked: &[u64]| {
+        ca.crl_with(1, revoked, |list| {
+            list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+                distribution_point: rcgen::CrlDistributionPoint {
+                    uris: vec![uri.to_owned()],
+                },
+                scope: users,
+            });
+        })
+    };
+    let lists = [
+        ca.crl(1, &[1]),
+        shard("http://crl/1", None, &[1, 2]),
+        shard(
+            "http://crl/2",
+            Some(rcgen::CrlScope::UserCertsOnly),
+            &[1, 2, 3],
+        ),
+        shard(&format!("http://crl/{}", "x".repeat(9_000)), None, &[]),
+    ];
+    let lists = lists.each_ref().map(|list| list.der().as_ref());
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let entries = |scope: &str| {
+        let scrape = recorder.handle().render();
+        let series = format!("portcullis_crl_entries{{issuer=\"CN=Nodes\",scope=\"{scope}\"}} ");
+        let mut lines = scrape.lines();
+        lines.find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+    };
+    metrics::with_local_recorder(&recorder, || {
+        let builder = Revocation::builder().with_authorities([ca.der.clone()]);
+        let revocation = builder.from_bytes(lists).unwrap();
+        for (scope, expected) in [
+            ("complete", "1"),
+            ("complete http://crl/1", "2"),
+            ("complete users http://crl/2", "3"),
+        ] {
+            assert_eq!(entries(scope).as_deref(), Some(expected), "{scope}");
+        }
+        revocation.publish([lists[0], lists[1]]).unwrap();
+        assert_eq!(entries("complete").as_deref(), Some("1"));
+        let gone = entries("complete users http://crl/2");
+        assert_eq!(gone.as_deref(), Some("NaN"));
+    });
+    let longest = recorder.handle().render();
+    let longest = longest.lines().map(str::len).max();
+    assert!(longest.is_some_and(|longest| longest < 400), "{longest:?}");
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn a_load_is_timed_and_its_generation_told() {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    let files = Files::new();
+    let ca = Ca::new("Nodes");
+    let path = files.put("crl.pem", ca.crl(1, &[7]).pem().unwrap());
+    let recorder = PrometheusBuilder::new().install_recorder().unwrap();
+    let revocation = Revocation::from_files([path], Options::default(), watch()).unwrap();
+    let scrape = recorder.render();
+    assert!(
+        scrape.contains("portcullis_snapshot_generation{what=\"crl\"} 1"),
+        "{scrape}"
+    );
+    assert!(scrape.contains("portcullis_snapshot_load_duration_seconds{what=\"crl\"} "));
+    let newer = ca.crl_with(2, &[7, 8], |list| {
+        list.this_update += time::Duration::MINUTE;
+    });
+    files.put("crl.pem", newer.pem().unwrap());
+    let expected = "portcullis_snapshot_generation{what=\"crl\"} 2";
+    for _ in 0..1_000 {
+        if recorder.render().contains(expected) {
+            assert_eq!(entries(&revocation), 2);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{}", recorder.render());
+}
+
 proptest! {
     #[test]
     fn no_bytes_after_the_magic_number_make_a_list_or_a_panic(noise in proptest::collection::vec(any::<u8>(), 0..200)) {

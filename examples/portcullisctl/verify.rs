@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use portcullis::crl::{CertPath, Finding, Revocation};
+use portcullis::crl::{CertPath, DecidingCrl, Finding, Revocation};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use serde_json::json;
@@ -83,6 +83,7 @@ impl Verify {
                         "issuer": one.issuer,
                         "serial": one.serial,
                         "verdict": one.verdict.to_string(),
+                        "decided_by": one.decided_by.iter().map(described).collect::<Vec<_>>(),
                     })
                 })
                 .collect();
@@ -92,8 +93,41 @@ impl Verify {
         println!("{}: {why}", if good { "good" } else { "refused" });
         for one in findings {
             println!("{} by {}: {}", one.subject, one.issuer, one.verdict);
+            for list in &one.decided_by {
+                println!("  {}", told_of(list));
+            }
         }
     }
+}
+
+fn described(list: &DecidingCrl) -> serde_json::Value {
+    json!({
+        "issuer": list.issuer,
+        "scope": list.scope,
+        "number": list.number,
+        "this_update": rfc3339(list.this_update),
+        "next_update": rfc3339(list.next_update),
+    })
+}
+
+fn told_of(list: &DecidingCrl) -> String {
+    let number = list.number.as_deref().unwrap_or("none");
+    format!(
+        "CRL of {} ({}), number {number}, from {} to {}",
+        list.issuer,
+        list.scope,
+        rfc3339(list.this_update),
+        rfc3339(list.next_update)
+    )
+}
+
+fn rfc3339(seconds: u64) -> String {
+    let moment = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    moment
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
 }
 
 /// The path as the gate builds it.

@@ -144,6 +144,18 @@ pub const METRICS: &[Metric] = &[
         "When the snapshot in force was loaded, as a Unix time.",
     ),
     metric(
+        "portcullis_snapshot_generation",
+        Kind::Gauge,
+        &["what"],
+        "The number of the snapshot in force, from 1 at the start.",
+    ),
+    metric(
+        "portcullis_snapshot_load_duration_seconds",
+        Kind::Gauge,
+        &["what"],
+        "Time that the newest load of the snapshot from its files took.",
+    ),
+    metric(
         "portcullis_snapshot_stale",
         Kind::Gauge,
         &["what"],
@@ -152,19 +164,19 @@ pub const METRICS: &[Metric] = &[
     metric(
         "portcullis_crl_this_update_timestamp_seconds",
         Kind::Gauge,
-        &["issuer"],
+        &["issuer", "scope"],
         "When the CRL in force was issued, as a Unix time.",
     ),
     metric(
         "portcullis_crl_next_update_timestamp_seconds",
         Kind::Gauge,
-        &["issuer"],
+        &["issuer", "scope"],
         "When the CRL in force is due to be replaced, as a Unix time.",
     ),
     metric(
         "portcullis_crl_entries",
         Kind::Gauge,
-        &["issuer"],
+        &["issuer", "scope"],
         "Certificates on the CRL in force.",
     ),
     metric(

@@ -9,7 +9,6 @@
     allow(unused_variables, reason = "nothing is counted")
 )]
 
-#[cfg(feature = "tls")]
 use std::time::Duration;
 #[cfg(any(feature = "metrics", feature = "tls"))]
 use std::time::SystemTime;
@@ -52,29 +51,36 @@ pub(crate) fn expiring_credential_used(credential: &str) {
 /// What a value that no file is behind is called: its age tells nothing.
 pub(crate) const FIXED: &str = "fixed";
 
-/// A snapshot was loaded for the first time.
-pub(crate) fn loaded(what: &'static str) {
+/// A snapshot came into force.
+pub(crate) fn loaded(what: &'static str, generation: u64) {
     #[cfg(feature = "metrics")]
     if what != FIXED {
+        metrics::gauge!("portcullis_snapshot_generation", "what" => what)
+            .set(number(usize::try_from(generation).unwrap_or(usize::MAX)));
         metrics::gauge!("portcullis_snapshot_loaded_timestamp_seconds", "what" => what)
             .set(seconds(SystemTime::now()));
         metrics::gauge!("portcullis_snapshot_stale", "what" => what).set(0);
     }
 }
 
-/// A snapshot was loaded again, or could not be.
-pub(crate) fn reloaded(what: &'static str, ok: bool) {
+/// A snapshot was loaded again, and has this generation; or could not be.
+pub(crate) fn reloaded(what: &'static str, generation: Option<u64>) {
     #[cfg(feature = "metrics")]
     if what != FIXED {
-        let outcome = if ok { "ok" } else { "failed" };
+        let outcome = generation.map_or("failed", |_| "ok");
         metrics::counter!("portcullis_reloads_total", "what" => what, "outcome" => outcome)
             .increment(1);
-        if ok {
-            loaded(what);
-        } else {
-            metrics::gauge!("portcullis_snapshot_stale", "what" => what).set(1);
+        match generation {
+            Some(generation) => loaded(what, generation),
+            None => metrics::gauge!("portcullis_snapshot_stale", "what" => what).set(1),
         }
     }
+}
+
+/// Reading a snapshot from its files took this long, whatever came of it.
+pub(crate) fn load_took(what: &'static str, time: Duration) {
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("portcullis_snapshot_load_duration_seconds", "what" => what).set(time);
 }
 
 /// A TLS handshake ended, well or not, after this time.
@@ -116,27 +122,41 @@ impl Drop for Waiting {
     }
 }
 
-/// A CRL came into force. `issuer` is bounded by the operator's own list of CAs.
+/// A CRL is in force. `issuer` and `scope` are bounded by the lists of the operator's own CAs.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_in_force(
-    issuer: &str,
+    issuer: String,
+    scope: String,
     this_update: SystemTime,
-    next_update: Option<SystemTime>,
+    next_update: SystemTime,
     entries: usize,
 ) {
     #[cfg(feature = "metrics")]
-    {
-        let issuer = issuer.to_owned();
-        metrics::gauge!("portcullis_crl_this_update_timestamp_seconds", "issuer" => issuer.clone())
-            .set(seconds(this_update));
-        if let Some(next_update) = next_update {
-            metrics::gauge!(
-                "portcullis_crl_next_update_timestamp_seconds", "issuer" => issuer.clone()
-            )
-            .set(seconds(next_update));
-        }
-        metrics::gauge!("portcullis_crl_entries", "issuer" => issuer).set(number(entries));
-    }
+    set_crl(
+        issuer,
+        scope,
+        [seconds(this_update), seconds(next_update), number(entries)],
+    );
+}
+
+/// No CRL of this issuer and scope is in force any more. A series cannot be taken back: it is no
+/// number, which no alert fires at.
+#[cfg(feature = "crl")]
+pub(crate) fn crl_gone(issuer: String, scope: String) {
+    #[cfg(feature = "metrics")]
+    set_crl(issuer, scope, [f64::NAN; 3]);
+}
+
+#[cfg(all(feature = "crl", feature = "metrics"))]
+fn set_crl(issuer: String, scope: String, [this_update, next_update, entries]: [f64; 3]) {
+    let labels = [
+        metrics::Label::new("issuer", issuer),
+        metrics::Label::new("scope", scope),
+    ];
+    let of = labels.iter();
+    metrics::gauge!("portcullis_crl_this_update_timestamp_seconds", of.clone()).set(this_update);
+    metrics::gauge!("portcullis_crl_next_update_timestamp_seconds", of.clone()).set(next_update);
+    metrics::gauge!("portcullis_crl_entries", of).set(entries);
 }
 
 /// A CRL was not taken: `older` than the one in force, or `unusable` for what is critical in it.

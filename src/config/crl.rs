@@ -26,6 +26,10 @@ pub struct CrlSection {
     /// A certificate that no usable CRL answers for: `"refuse"` (default) or `"allow"`.
     #[serde(default)]
     pub unknown: CrlUnknown,
+    /// Whether a request on a connection without a client certificate is refused, whatever else it
+    /// shows.
+    #[serde(default)]
+    pub require_certificate: bool,
     /// How long a CRL past its `nextUpdate` still counts. Default: not at all.
     pub grace: Option<Span>,
     /// How large a fetched CRL may be, and a compressed one when it is decompressed. Default `"256MiB"`.

@@ -8,21 +8,35 @@ use crate::{Preset, Responder};
 #[derive(Clone, Debug)]
 pub struct RevocationLayer {
     responder: Responder,
+    certificate_required: bool,
 }
 
 impl RevocationLayer {
     /// Checks what the acceptor [tracks](super::Tracked) for a connection. Connections of which it
-    /// tracks nothing have no client certificate to be revoked; they pass.
+    /// tracks nothing have no client certificate to be revoked; they pass, unless
+    /// [a certificate is required](Self::with_certificate_required).
     pub fn new() -> Self {
         Self {
             responder: Responder::new(Preset::default()),
+            certificate_required: false,
         }
+    }
+
+    /// Refuses requests on connections of which nothing is tracked too, as without a certificate:
+    /// then what comes by another way than an acceptor with CRLs, a proxy among them, gets nothing.
+    pub fn with_certificate_required(mut self) -> Self {
+        self.certificate_required = true;
+        self
     }
 
     /// Answers refused requests in this way. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
+    }
+
+    pub(crate) fn requires_certificate(&self) -> bool {
+        self.certificate_required
     }
 }
 
@@ -36,6 +50,6 @@ impl<S> Layer<S> for RevocationLayer {
     type Service = Revoking<S>;
 
     fn layer(&self, inner: S) -> Revoking<S> {
-        Revoking::new(inner, self.responder.clone())
+        Revoking::new(inner, self.responder.clone(), self.certificate_required)
     }
 }

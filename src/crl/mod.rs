@@ -59,6 +59,7 @@ mod service;
 mod sources;
 mod store;
 mod table;
+mod telling;
 mod tracked;
 mod verdict;
 
@@ -76,4 +77,6 @@ pub use revocation::Revocation;
 pub use service::Revoking;
 pub use store::Lists;
 pub use tracked::Tracked;
-pub use verdict::{Finding, RevocationReason, Revoked, Unknown, UnknownCause, Verdict};
+pub use verdict::{
+    DecidingCrl, Finding, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,
+};

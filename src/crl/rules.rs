@@ -9,8 +9,8 @@ use super::scope::{ALL_REASONS, Point};
 use super::store::Lists;
 use super::verdict::{hexadecimal, name};
 use super::{
-    CertPath, Depth, Finding, OnUnknown, Options, RevocationReason, Revoked, Unknown, UnknownCause,
-    Verdict,
+    CertPath, DecidingCrl, Depth, Finding, OnUnknown, Options, RevocationReason, Revoked, Unknown,
+    UnknownCause, Verdict,
 };
 
 /// What the lists say, and until when they say it.
@@ -54,7 +54,7 @@ impl Lists {
         let mut unknown = None;
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
             let question = Question::new(self, path, at, options, now);
-            match question.status() {
+            match question.status(|_| {}) {
                 Status::Good { until: end } => until = until.min(end),
                 Status::Revoked(revoked) => return Judgement::lasting(Verdict::Revoked(revoked)),
                 Status::Unknown(cause) => {
@@ -80,7 +80,13 @@ impl Lists {
         let found = certificates.map(|(at, certificate)| {
             let question = Question::new(self, path, at, options, now);
             let serial = hexadecimal(&certificate.serial);
-            let verdict = match question.status() {
+            let mut decided_by = Vec::new();
+            let status = question.status(|list| decided_by.push(DecidingCrl::of(list)));
+            if let Status::Revoked(_) = &status {
+                // Whatever the others say.
+                decided_by.drain(..decided_by.len().saturating_sub(1));
+            }
+            let verdict = match status {
                 _ if certificate.not_after < now => Verdict::Expired,
                 Status::Good { .. } => Verdict::Good,
                 Status::Revoked(revoked) => Verdict::Revoked(revoked),
@@ -94,6 +100,7 @@ impl Lists {
                 issuer: name(&certificate.issuer),
                 serial,
                 verdict,
+                decided_by,
             }
         });
         found.collect()
@@ -126,7 +133,8 @@ impl<'a> Question<'a> {
 }
 
 impl Question<'_> {
-    fn status(&self) -> Status {
+    /// Tells `decided` of each list that answered; of a revocation the last told of is the one.
+    fn status(&self, mut decided: impl FnMut(&List)) -> Status {
         let mut reasons = 0;
         let mut until = u64::MAX;
         let mut cause = UnknownCause::NoCrl;
@@ -142,10 +150,15 @@ impl Question<'_> {
                     }
                     match self.ask(list) {
                         Ok((Some(entry), deciding)) => {
+                            decided(deciding);
                             return Status::Revoked(self.revoked(entry, deciding));
                         }
                         Ok((None, deciding)) => {
                             reasons |= answers;
+                            decided(list);
+                            if !std::ptr::eq(list.as_ref(), deciding) {
+                                decided(deciding);
+                            }
                             let signed = self.signed_until(list).min(self.signed_until(deciding));
                             let ends = self.end(list).max(self.end(deciding));
                             until = until.min(ends).min(signed.unwrap_or(0));
@@ -260,7 +273,7 @@ impl Question<'_> {
             of_signer: true,
             ..*self
         };
-        !self.of_signer && matches!(question.status(), Status::Revoked(_))
+        !self.of_signer && matches!(question.status(|_| {}), Status::Revoked(_))
     }
 
     fn end(&self, list: &List) -> u64 {

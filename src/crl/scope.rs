@@ -1,6 +1,9 @@
+use std::fmt;
+
 use super::CrlError;
 use super::der::{self, Malformed, Reader};
 use super::path::Facts;
+use super::verdict::{hexadecimal, name};
 
 /// The reasons for which there can be a revocation, as bits of `ReasonFlags` (RFC 5280 §4.2.1.13).
 pub(super) const ALL_REASONS: u16 = 0b1_1111_1110;
@@ -117,6 +120,39 @@ impl Scope {
         let mut issuers = point.crl_issuers.iter();
         issuers.any(|issuer| own.contains(&directory_name(issuer)))
     }
+}
+
+/// What sets it apart from the scope of everything, each with a space before it.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.certificates {
+            Certificates::All => "",
+            Certificates::OfUsers => " users",
+            Certificates::OfCas => " cas",
+            Certificates::OfAttributes => " attributes",
+        })?;
+        if self.reasons != ALL_REASONS {
+            write!(f, " reasons={:#05x}", self.reasons)?;
+        }
+        if self.indirect {
+            f.write_str(" indirect")?;
+        }
+        match self.names.as_deref().and_then(<[_]>::first) {
+            Some(first) => write!(f, " {}", general_name(first)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A `GeneralName` as text, so far as it is one that names a distribution point.
+fn general_name(der: &[u8]) -> String {
+    let value = Reader::new(der).any();
+    let text = value.ok().and_then(|value| match value.tag {
+        0x86 => std::str::from_utf8(value.content).ok().map(str::to_owned),
+        tag if tag == der::context(4, true) => Some(name(value.content)),
+        _ => None,
+    });
+    text.unwrap_or_else(|| hexadecimal(der))
 }
 
 impl Point {

@@ -7,18 +7,23 @@ use super::body::Watcher;
 use super::{Body, ResponseFuture, Tracked, Verdict};
 use crate::audit::Record;
 use crate::refusal::ResponseBody;
-use crate::{Connection, Responder};
+use crate::{Connection, Refusal, Responder};
 
 /// The service of [`RevocationLayer`](super::RevocationLayer).
 #[derive(Clone, Debug)]
 pub struct Revoking<S> {
     inner: S,
     responder: Responder,
+    certificate_required: bool,
 }
 
 impl<S> Revoking<S> {
-    pub(super) fn new(inner: S, responder: Responder) -> Self {
-        Self { inner, responder }
+    pub(super) fn new(inner: S, responder: Responder, certificate_required: bool) -> Self {
+        Self {
+            inner,
+            responder,
+            certificate_required,
+        }
     }
 }
 
@@ -38,6 +43,10 @@ where
         let extensions = request.extensions();
         let tracked = Connection::of(extensions).and_then(Connection::state::<Tracked>);
         let Some(tracked) = tracked.cloned() else {
+            if self.certificate_required {
+                let refusal = Refusal::CertificateMissing;
+                return ResponseFuture::refused(self.responder.refuse(refusal, &request));
+            }
             let request = request.map(|body| Body::new(body, None));
             return ResponseFuture::called(self.inner.call(request), None);
         };

@@ -1,15 +1,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use x509_parser::prelude::{FromDer, X509Name};
 
 use super::authority::Authorities;
 use super::list::List;
 use super::store::Lists;
+use super::telling::tell;
 use super::{CrlError, LoadError, der, gzip};
 use crate::audit::metrics;
 use crate::reload::{Load, Pinned};
@@ -67,9 +67,7 @@ impl Load for Files {
             }
         }
         let lists = gathering.finish("the list of files", previous)?;
-        for list in lists.all() {
-            tell(list);
-        }
+        tell(&lists, previous);
         tracing::info!(
             lists = lists.len(),
             entries = lists.entries(),
@@ -97,9 +95,7 @@ pub(super) fn from_bytes<'a>(
         gathering.read("bytes", content)?;
     }
     let lists = gathering.finish("bytes", previous)?;
-    for list in lists.all() {
-        tell(list);
-    }
+    tell(&lists, previous);
     Ok(lists)
 }
 
@@ -140,28 +136,6 @@ fn listed(pinned: &mut Pinned, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
         return Err(LoadError::Empty { origin });
     }
     Ok(files)
-}
-
-fn tell(list: &List) {
-    let issuer = X509Name::from_der(&list.issuer).map(|(_, name)| name.to_string());
-    let issuer = issuer.unwrap_or_default();
-    let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let next_update = time(list.next_update);
-    metrics::crl_in_force(
-        &issuer,
-        time(list.this_update),
-        Some(next_update),
-        list.len(),
-    );
-    let seconds_left = next_update.duration_since(SystemTime::now());
-    tracing::info!(
-        issuer,
-        entries = list.len(),
-        this_update = list.this_update,
-        next_update = list.next_update,
-        seconds_left = seconds_left.map_or(0, |left| left.as_secs()),
-        "CRL in force"
-    );
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> LoadError {

@@ -30,6 +30,25 @@ pub struct Finding {
     pub serial: String,
     /// What they say.
     pub verdict: Verdict,
+    /// The lists that say so: the one that revokes it, or those that together cover all reasons and
+    /// do not, a delta after its base. A certificate of unknown status may have some that cover a part.
+    pub decided_by: Vec<DecidingCrl>,
+}
+
+/// A CRL that answered for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DecidingCrl {
+    /// Its issuer.
+    pub issuer: String,
+    /// What it is about: `complete` or `delta`, and what it is limited to.
+    pub scope: String,
+    /// Its `CRLNumber` in hexadecimal, if it has one.
+    pub number: Option<String>,
+    /// Its `thisUpdate`, in seconds after 1970.
+    pub this_update: u64,
+    /// Its `nextUpdate`, in seconds after 1970.
+    pub next_update: u64,
 }
 
 /// A certificate that is on a CRL.

@@ -30,6 +30,8 @@ pub struct Builder {
     pub(super) limits: Option<Watched<Limits>>,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<Acceptor>,
+    #[cfg(feature = "crl")]
+    pub(super) revocation: RevocationLayer,
 }
 
 impl Default for Builder {
@@ -48,6 +50,8 @@ impl Default for Builder {
             limits: None,
             #[cfg(feature = "tls")]
             acceptor: None,
+            #[cfg(feature = "crl")]
+            revocation: RevocationLayer::new(),
         }
     }
 }
@@ -113,6 +117,14 @@ impl Builder {
         self
     }
 
+    /// Checks on each request in this way that the certificate has not been revoked since the
+    /// handshake. Without it, a connection without a certificate passes.
+    #[cfg(feature = "crl")]
+    pub fn revocation(mut self, layer: RevocationLayer) -> Self {
+        self.revocation = layer;
+        self
+    }
+
     /// The finished guard.
     pub fn build(self) -> Guard {
         let report = self.report();
@@ -130,7 +142,7 @@ impl Builder {
             )
             .with_responder(self.responder.clone()),
             #[cfg(feature = "crl")]
-            revocation: RevocationLayer::new().with_responder(self.responder.clone()),
+            revocation: self.revocation.with_responder(self.responder.clone()),
             #[cfg(feature = "policy")]
             policy: self
                 .policy

@@ -5,6 +5,7 @@ use super::Guard;
 use crate::config::{
     ClientAuthMode, Config, ConfigError, LimitsSection, PolicyRules, SourceSection,
 };
+use crate::crl::RevocationLayer;
 use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer, Rule};
 use crate::rate::Limits;
 use crate::refusal::Challenge;
@@ -50,6 +51,13 @@ impl Guard {
             return Err(ConfigError::NothingToRevoke {
                 file: config.file.clone(),
             });
+        }
+        if config
+            .crl
+            .as_ref()
+            .is_some_and(|crl| crl.require_certificate)
+        {
+            builder = builder.revocation(RevocationLayer::new().with_certificate_required());
         }
         if let Some(section) = &config.tls {
             let revocation = match &config.crl {

@@ -65,6 +65,9 @@ impl Builder {
         #[cfg(feature = "crl")]
         if let Some(revocation) = material.revocation() {
             tell_revocation(revocation, report);
+            if self.revocation.requires_certificate() {
+                report.enforces("requests without a client certificate are refused");
+            }
         } else {
             report.is_open("certificates are not checked for revocation");
             report.warnings.push(Danger::NoRevocation);

@@ -3,12 +3,13 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Weak;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Watched;
 use super::fingerprint::Fingerprint;
 use super::notifications::{Handler, Notifications};
 use super::watched::Shared;
+use crate::audit::metrics;
 
 /// How to make a value from files, again and again.
 pub trait Load: Send + 'static {
@@ -108,7 +109,9 @@ fn load_settled<L: Load>(
     loop {
         // Before the load, so that a change during it is seen after it.
         let seen = Fingerprint::of(&loader.paths());
+        let begun = Instant::now();
         let outcome = loader.load(previous);
+        metrics::load_took(loader.name(), begun.elapsed());
         tries -= 1;
         if outcome.is_ok() || tries == 0 || Fingerprint::of(&loader.paths()) == seen {
             return (seen, outcome);
@@ -224,7 +227,6 @@ fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::time::Instant;
 
     use super::*;
 

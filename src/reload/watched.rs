@@ -48,8 +48,8 @@ impl<T> Watched<T> {
     }
 
     pub(super) fn named(name: &'static str, value: T) -> Self {
-        metrics::loaded(name);
         let generation = 1;
+        metrics::loaded(name, generation);
         Self {
             shared: Arc::new(Shared {
                 name,
@@ -108,14 +108,14 @@ impl<T> Shared<T> {
         };
         drop(health);
         self.changes.send_replace(generation);
-        metrics::reloaded(self.name, true);
+        metrics::reloaded(self.name, Some(generation));
         // A large value is freed here, on the publisher's thread, if no reader holds it.
         drop(old);
         generation
     }
 
     pub(super) fn failed(&self, reason: String) {
-        metrics::reloaded(self.name, false);
+        metrics::reloaded(self.name, None);
         self.health().failure = Some(reason);
     }
 

@@ -1,0 +1,137 @@
+//! What the log and the metrics say of lists in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use super::DecidingCrl;
+use super::list::List;
+use super::store::Lists;
+use super::verdict::{hexadecimal, name};
+use crate::audit::metrics;
+
+/// The longest name of a scope, in characters: a label is no place for a document.
+const LONGEST: usize = 200;
+
+/// What a scrape tells of the lists of one issuer and scope.
+struct InForce {
+    entries: usize,
+    this_update: u64,
+    next_update: u64,
+}
+
+/// Whose list it is, and what about.
+type Labels = (String, String);
+
+/// Tells of each list that has come into force, and counts all that are.
+pub(super) fn tell(lists: &Lists, previous: Option<&Lists>) {
+    for list in lists.all() {
+        if !previous.is_some_and(|previous| is_in(list, previous)) {
+            log(list);
+        }
+    }
+    let in_force = in_force(lists);
+    let gone: BTreeSet<_> = previous
+        .into_iter()
+        .flat_map(Lists::all)
+        .map(|list| labels(list))
+        .filter(|labels| !in_force.contains_key(labels))
+        .collect();
+    for (issuer, scope) in gone {
+        metrics::crl_gone(issuer, scope);
+    }
+    for ((issuer, scope), one) in in_force {
+        metrics::crl_in_force(
+            issuer,
+            scope,
+            time(one.this_update),
+            time(one.next_update),
+            one.entries,
+        );
+    }
+}
+
+/// By issuer and scope; of lists that share both, by an old key and a new one, the one that is due
+/// first.
+fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
+    let mut all: BTreeMap<_, InForce> = BTreeMap::new();
+    for list in lists.all() {
+        let known = all.entry(labels(list)).or_insert(InForce {
+            entries: 0,
+            this_update: u64::MAX,
+            next_update: u64::MAX,
+        });
+        known.entries += list.len();
+        if list.next_update < known.next_update {
+            known.next_update = list.next_update;
+            known.this_update = list.this_update;
+        }
+    }
+    all
+}
+
+fn is_in(list: &List, lists: &Lists) -> bool {
+    lists.by(&list.issuer).iter().any(|other| {
+        other.is_of_scope_of(list)
+            && other.this_update == list.this_update
+            && other.number == list.number
+    })
+}
+
+impl DecidingCrl {
+    pub(super) fn of(list: &List) -> Self {
+        let (issuer, scope) = labels(list);
+        let number = list.number.as_ref();
+        Self {
+            issuer,
+            scope,
+            number: number.map(|number| hexadecimal(number.octets())),
+            this_update: list.this_update,
+            next_update: list.next_update,
+        }
+    }
+}
+
+fn log(list: &List) {
+    let DecidingCrl {
+        issuer,
+        scope,
+        number,
+        ..
+    } = DecidingCrl::of(list);
+    let seconds_left = time(list.next_update).duration_since(SystemTime::now());
+    tracing::info!(
+        issuer,
+        scope,
+        number,
+        entries = list.len(),
+        this_update = list.this_update,
+        next_update = list.next_update,
+        seconds_left = seconds_left.map_or(0, |left| left.as_secs()),
+        "CRL in force"
+    );
+}
+
+fn labels(list: &List) -> Labels {
+    (name(&list.issuer), scope(list))
+}
+
+/// What a list is about, in words that tell its issuer's lists apart.
+fn scope(list: &List) -> String {
+    let kind = if list.base.is_some() {
+        "delta"
+    } else {
+        "complete"
+    };
+    let text = format!("{kind}{}", list.scope);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+fn time(seconds: u64) -> SystemTime {
+    let since = Duration::from_secs(seconds);
+    SystemTime::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
