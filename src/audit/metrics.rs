@@ -232,6 +232,7 @@ fn is_authentication(refusal: Refusal) -> bool {
             | Refusal::CredentialsNotYetValid
             | Refusal::CredentialsWrongNetwork
             | Refusal::CredentialsWrongIdentity
+            | Refusal::ScopeInsufficient
             | Refusal::CertificateMissing
             | Refusal::CertificateRevoked
             | Refusal::CertificateExpired

@@ -18,6 +18,8 @@ use crate::{ClientAddr, Connection, PeerIdentity, Principal, Refusal, Watched};
 #[derive(Clone)]
 pub struct Authentication {
     credentials: Option<Watched<Credentials>>,
+    #[cfg(feature = "jwt")]
+    signed: Option<super::jwt::Verifier>,
     certificate: Certificate,
     anonymous: bool,
     token_for_writes: bool,
@@ -26,8 +28,9 @@ pub struct Authentication {
     clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
 }
 
+/// What a certificate counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Certificate {
+pub(crate) enum Certificate {
     /// Says nothing about the caller.
     Ignored,
     /// Is enough.
@@ -57,6 +60,12 @@ impl Authentication {
         Self::with(Some(credentials), Certificate::Ignored)
     }
 
+    /// A token that one of these issuers signed.
+    #[cfg(feature = "jwt")]
+    pub fn signed(issuers: impl IntoIterator<Item = super::jwt::Issuer>) -> Self {
+        Self::with(None, Certificate::Ignored).with_issuers(issuers)
+    }
+
     /// A client certificate. Credentials that come besides are not looked at.
     pub fn certificate() -> Self {
         Self::with(None, Certificate::Enough)
@@ -70,6 +79,13 @@ impl Authentication {
     /// A token and a client certificate.
     pub fn token_and_certificate(credentials: Watched<Credentials>) -> Self {
         Self::with(Some(credentials), Certificate::Needed)
+    }
+
+    /// Takes tokens that these issuers signed too, besides credentials of our own.
+    #[cfg(feature = "jwt")]
+    pub fn with_issuers(mut self, issuers: impl IntoIterator<Item = super::jwt::Issuer>) -> Self {
+        self.signed = Some(super::jwt::Verifier::new(issuers));
+        self
     }
 
     /// Lets who shows nothing be [`Principal::anonymous`], for the policy to judge.
@@ -105,7 +121,17 @@ impl Authentication {
 
     /// Whether a token or password is one of the things that may be shown.
     pub(crate) fn takes_tokens(&self) -> bool {
+        #[cfg(feature = "jwt")]
+        if self.signed.is_some() {
+            return true;
+        }
         self.credentials.is_some()
+    }
+
+    /// Those whose signed tokens are taken.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn issuers(&self) -> impl Iterator<Item = &super::jwt::Issuer> {
+        self.signed.iter().flat_map(super::jwt::Verifier::issuers)
     }
 
     /// Whether a certificate says who calls.
@@ -118,7 +144,7 @@ impl Authentication {
     pub(crate) fn needs_certificate(&self) -> bool {
         match self.certificate {
             Certificate::Ignored => false,
-            Certificate::Enough => self.credentials.is_none() && !self.anonymous,
+            Certificate::Enough => !self.takes_tokens() && !self.anonymous,
             Certificate::Needed => !self.anonymous,
         }
     }
@@ -143,9 +169,14 @@ impl Authentication {
         self.credentials.as_ref()
     }
 
-    fn with(credentials: Option<Watched<Credentials>>, certificate: Certificate) -> Self {
+    pub(crate) fn with(
+        credentials: Option<Watched<Credentials>>,
+        certificate: Certificate,
+    ) -> Self {
         Self {
             credentials,
+            #[cfg(feature = "jwt")]
+            signed: None,
             certificate,
             anonymous: false,
             token_for_writes: false,
@@ -163,9 +194,9 @@ impl Authentication {
             peer: peer(extensions),
             write: self.token_for_writes && !only_reads(request),
         };
-        let Some(credentials) = &self.credentials else {
+        if !self.takes_tokens() {
             return Decision::Made(self.without_credential(&situation));
-        };
+        }
         let shown = match authorization::read(request.headers()) {
             Ok(None) => return Decision::Made(self.without_credential(&situation)),
             Ok(Some(shown)) => Ok(shown),
@@ -174,21 +205,25 @@ impl Authentication {
         if let Err(refusal) = self.check_source(situation.client) {
             return Decision::Made(Err(refusal));
         }
-        let credentials = credentials.load();
-        let circumstances = self.circumstances(&credentials, &situation);
+        let own = self.credentials.as_ref().map(Watched::load);
+        let own = own.as_deref();
+        let circumstances = self.circumstances(own, &situation);
         let found = match &shown {
             Err(_) => Err(Refusal::CredentialsMalformed),
-            Ok(Presented::Bearer(token)) => credentials
-                .by_token(None, token, circumstances)
-                .unwrap_or(Err(Refusal::CredentialsUnknown)),
+            Ok(Presented::Bearer(token)) => {
+                match own.and_then(|own| own.by_token(None, token, circumstances)) {
+                    Some(found) => found,
+                    None => return Decision::Made(self.by_signature(token, request, &situation)),
+                }
+            }
             Ok(Presented::Basic(pair)) => {
                 let user = Some(pair.user());
-                match credentials.by_token(user, pair.password(), circumstances) {
+                match own.and_then(|own| own.by_token(user, pair.password(), circumstances)) {
                     Some(found) => found,
-                    None if credentials.has_passwords() => {
-                        return self.by_password(&credentials, pair, &situation);
-                    }
-                    None => Err(Refusal::CredentialsUnknown),
+                    None => match own.filter(|own| own.has_passwords()) {
+                        Some(own) => return self.by_password(own, pair, &situation),
+                        None => Err(Refusal::CredentialsUnknown),
+                    },
                 }
             }
         };
@@ -197,6 +232,30 @@ impl Authentication {
             _ => None,
         };
         Decision::Made(self.settle(found, claimed, &situation))
+    }
+
+    /// By a token that is none of our own.
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(unused_variables, reason = "nobody's signature counts")
+    )]
+    fn by_signature<B>(
+        &self,
+        token: &[u8],
+        request: &Request<B>,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Result<Principal, Refusal> {
+        #[cfg(feature = "jwt")]
+        if let Some(signed) = &self.signed {
+            let verified = signed.verify(token, self.now());
+            let verified = verified.as_ref().map_err(|refusal| *refusal);
+            let principal = self.settle(verified, None, situation)?;
+            return match principal.grants() {
+                Some(grants) => grants.cover(request).map(|()| principal),
+                None => Ok(principal),
+            };
+        }
+        self.settle(Err(Refusal::CredentialsUnknown), None, situation)
     }
 
     fn by_password(
@@ -210,7 +269,7 @@ impl Authentication {
             return Decision::Made(Err(refusal));
         }
         if let Some(hash) = self.passwords.recall(user, password) {
-            let circumstances = self.circumstances(credentials, situation);
+            let circumstances = self.circumstances(Some(credentials), situation);
             let found = credentials.by_password(user, &hash, circumstances);
             // Unknown means that the hash was replaced since.
             if !matches!(found, Err(Refusal::CredentialsUnknown)) {
@@ -235,7 +294,7 @@ impl Authentication {
         let credentials = self.credentials.as_ref().ok_or(Refusal::Unavailable)?;
         // Those in force now: they may have changed meanwhile.
         let credentials = credentials.load();
-        let circumstances = self.circumstances(&credentials, situation);
+        let circumstances = self.circumstances(Some(&credentials), situation);
         let found = hash.and_then(|hash| credentials.by_password(user, &hash, circumstances));
         self.settle(found, Some(user), situation)
     }
@@ -252,11 +311,13 @@ impl Authentication {
 
     fn circumstances<'a>(
         &self,
-        credentials: &Credentials,
+        credentials: Option<&Credentials>,
         situation: &Situation<&'a PeerIdentity>,
     ) -> Circumstances<'a> {
         Circumstances {
-            now: credentials.is_timed().then(|| self.now()),
+            now: credentials
+                .is_some_and(Credentials::is_timed)
+                .then(|| self.now()),
             client: situation.client,
             peer: situation.peer,
         }
@@ -300,7 +361,7 @@ impl Authentication {
             (Some(peer), Certificate::Enough) => Ok(Principal::from_peer(peer.clone())),
             (_, Certificate::Needed) => Err(Refusal::CredentialsMissing),
             _ if self.anonymous => Ok(Principal::anonymous()),
-            _ if self.credentials.is_none() => Err(Refusal::CertificateMissing),
+            _ if !self.takes_tokens() => Err(Refusal::CertificateMissing),
             _ => Err(Refusal::CredentialsMissing),
         }
     }
@@ -323,8 +384,10 @@ fn peer(extensions: &Extensions) -> Option<&PeerIdentity> {
 
 impl fmt::Debug for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authentication")
-            .field("credentials", &self.credentials)
+        let mut all = f.debug_struct("Authentication");
+        #[cfg(feature = "jwt")]
+        all.field("signed", &self.signed);
+        all.field("credentials", &self.credentials)
             .field("certificate", &self.certificate)
             .field("anonymous", &self.anonymous)
             .field("token_for_writes", &self.token_for_writes)

@@ -7,6 +7,17 @@ use super::{BindingError, DigestError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
+    /// An issuer's keys.
+    #[cfg(feature = "jwt")]
+    #[error(transparent)]
+    Keys(#[from] super::jwt::KeySetError),
+    /// An issuer without audiences: its tokens for anybody would be good here.
+    #[cfg(feature = "jwt")]
+    #[error("the issuer {issuer:?} needs an audience")]
+    NoAudience {
+        /// The issuer.
+        issuer: String,
+    },
     /// The id is empty, or has a colon or a control character, which no Basic user can have.
     #[error("credential {id:?}: an id is not empty and has neither colons nor control characters")]
     Id {

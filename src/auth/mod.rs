@@ -76,6 +76,8 @@ pub(crate) mod file;
 mod future;
 mod generated;
 mod htpasswd;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod layer;
 mod memory;
 mod passwords;
@@ -86,6 +88,8 @@ mod strength;
 mod throttle;
 
 pub use authentication::Authentication;
+#[cfg(feature = "config")]
+pub(crate) use authentication::Certificate;
 pub use binding::{Binding, BindingError};
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;

@@ -6,11 +6,13 @@ use serde::Deserialize;
 
 #[cfg(feature = "schema")]
 use super::schema::Network;
+#[cfg(feature = "jwt")]
+use super::{BearerSection, JwtSection};
 use super::{Config, Span, Text};
 use crate::auth::file::Moment;
 use crate::auth::{
-    Authentication, Binding, CredentialError, CredentialOptions, CredentialSource, Credentials,
-    PasswordOptions, ThrottleOptions,
+    Authentication, Binding, Certificate, CredentialError, CredentialOptions, CredentialSource,
+    Credentials, PasswordOptions, ThrottleOptions,
 };
 
 /// `[auth]`: what callers must show.
@@ -39,6 +41,13 @@ pub struct AuthSection {
     /// Directories of Kubernetes Secrets of the type `kubernetes.io/basic-auth`.
     #[serde(default)]
     pub secrets: Vec<PathBuf>,
+    /// Issuers whose signed tokens are taken.
+    #[cfg(feature = "jwt")]
+    #[serde(default)]
+    pub jwt: Vec<JwtSection>,
+    /// The challenge that sends clients to a token server, in place of the preset's.
+    #[cfg(feature = "jwt")]
+    pub bearer: Option<BearerSection>,
     /// Use of a secret that expires within this time is logged and counted. Default `"14days"`.
     pub warn_before: Option<Span>,
     /// How passwords are verified.
@@ -167,20 +176,31 @@ impl AuthSection {
         config: &Config,
     ) -> Result<Authentication, CredentialError> {
         let credentials = || {
+            #[cfg(feature = "jwt")]
+            if !self.jwt.is_empty() && !self.has_credentials() {
+                return Ok(None);
+            }
             let mut options = CredentialOptions::default().with_watch(config.reload.options());
             if let Some(Span(time)) = self.warn_before {
                 options = options.with_warn_before(time);
             }
-            Credentials::watch(self.sources(config)?, options)
+            Credentials::watch(self.sources(config)?, options).map(Some)
         };
         let mut authentication = match self.require {
-            Requirement::Token => Authentication::token(credentials()?),
             Requirement::Certificate => Authentication::certificate(),
-            Requirement::TokenOrCertificate => Authentication::token_or_certificate(credentials()?),
+            Requirement::Token => Authentication::with(credentials()?, Certificate::Ignored),
+            Requirement::TokenOrCertificate => {
+                Authentication::with(credentials()?, Certificate::Enough)
+            }
             Requirement::TokenAndCertificate => {
-                Authentication::token_and_certificate(credentials()?)
+                Authentication::with(credentials()?, Certificate::Needed)
             }
         };
+        #[cfg(feature = "jwt")]
+        if !self.jwt.is_empty() {
+            let issuers = self.jwt.iter().map(|section| section.issuer(config));
+            authentication = authentication.with_issuers(issuers.collect::<Result<Vec<_>, _>>()?);
+        }
         if self.anonymous {
             authentication = authentication.or_anonymous();
         }
@@ -190,6 +210,12 @@ impl AuthSection {
         Ok(authentication
             .with_passwords(&self.passwords.options())
             .with_throttle(self.throttle.options().as_ref()))
+    }
+
+    #[cfg(feature = "jwt")]
+    fn has_credentials(&self) -> bool {
+        let files = [&self.credentials, &self.htpasswd, &self.secrets];
+        !self.tokens.is_empty() || files.iter().any(|files| !files.is_empty())
     }
 
     fn sources(&self, config: &Config) -> Result<Vec<CredentialSource>, CredentialError> {

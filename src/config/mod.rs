@@ -22,6 +22,8 @@ mod auth;
 mod crl;
 mod error;
 mod file;
+#[cfg(feature = "jwt")]
+mod jwt;
 mod limits;
 mod policy;
 #[cfg(feature = "schema")]
@@ -36,6 +38,8 @@ pub use crl::{CrlDepth, CrlSection, CrlUnknown};
 pub use error::ConfigError;
 pub(crate) use error::parse as parse_document;
 pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
+#[cfg(feature = "jwt")]
+pub use jwt::{BearerSection, JwtKind, JwtSection};
 pub use limits::LimitsSection;
 pub use policy::{DigestBindingSection, PolicyRules, PolicySection};
 pub use tls::{ClientAuthMode, MinVersion, TlsSection};

@@ -16,6 +16,11 @@ impl Builder {
         if let Some(credentials) = self.authentication.as_ref().and_then(|a| a.credentials()) {
             checks.push(Check::watching("credentials", credentials));
         }
+        #[cfg(feature = "jwt")]
+        if let Some(authentication) = &self.authentication {
+            let issuers = authentication.issuers();
+            checks.extend(issuers.map(|issuer| Check::watching("jwt_keys", issuer.keys())));
+        }
         #[cfg(feature = "policy")]
         if let Some(layer) = &self.policy {
             checks.push(Check::watching("policy", &layer.policy));

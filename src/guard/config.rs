@@ -31,7 +31,7 @@ impl Guard {
         if let Some(section) = &config.auth {
             let authentication = section
                 .authentication(config)
-                .map_err(|error| config.unusable("auth.token", error))?;
+                .map_err(|error| config.unusable("auth", error))?;
             builder = builder.authentication(authentication);
         }
         if let Some(section) = &config.policy {
@@ -91,6 +91,12 @@ fn asks_for_certificates(config: &Config) -> bool {
 
 fn responder(config: &Config) -> Result<Responder, ConfigError> {
     let responder = Responder::new(config.preset).with_hidden(config.hidden);
+    #[cfg(feature = "jwt")]
+    if let Some(bearer) = config.auth.as_ref().and_then(|auth| auth.bearer.as_ref()) {
+        let challenge = Challenge::bearer(&bearer.realm, &bearer.service)
+            .map_err(|error| config.unusable("auth.bearer", error))?;
+        return Ok(responder.with_challenge(Some(challenge)));
+    }
     match &config.realm {
         // A mirror does not challenge, whatever realm it has.
         Some(realm) if config.preset == Preset::Registry => {

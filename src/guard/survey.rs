@@ -94,6 +94,13 @@ impl Builder {
             (true, true) => "callers must show a token or a certificate",
             (false, _) => "callers must show a certificate",
         });
+        #[cfg(feature = "jwt")]
+        for issuer in authentication.issuers() {
+            report.enforces(format!(
+                "tokens that {} signed are taken, for what they grant",
+                issuer.name()
+            ));
+        }
         if authentication.lets_anonymous_in() {
             report.is_open("who shows nothing is let in as anonymous");
         }

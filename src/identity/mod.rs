@@ -6,11 +6,13 @@
 
 mod distinguished_name;
 pub mod forwarded;
+mod grants;
 mod mapping;
 mod peer;
 mod principal;
 mod spiffe;
 
+pub use grants::{Grant, Grants};
 pub use mapping::{Mapping, MappingError, Rule};
 pub use peer::{IdentityError, KeyType, PeerIdentity};
 pub use principal::{Method, Principal};

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use super::PeerIdentity;
+use super::{Grants, PeerIdentity};
 
 /// Who the caller is, however shown. `Clone` costs an `Arc`.
 ///
@@ -26,18 +26,25 @@ pub enum Method {
     Jwt,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     method: Method,
     id: Box<str>,
     groups: Box<[Box<str>]>,
     peer: Option<PeerIdentity>,
+    grants: Option<Grants>,
 }
 
 impl Principal {
     /// A caller with this id and without groups.
     pub fn new(method: Method, id: impl Into<Box<str>>) -> Self {
-        Self::with(method, id.into(), Box::default(), None)
+        Self(Arc::new(Inner {
+            method,
+            id: id.into(),
+            groups: Box::default(),
+            peer: None,
+            grants: None,
+        }))
     }
 
     /// The caller that shows nothing.
@@ -47,39 +54,27 @@ impl Principal {
 
     /// A caller by certificate, under the certificate's own name.
     pub fn from_peer(peer: PeerIdentity) -> Self {
-        let id = peer.name().into();
-        Self::with(Method::Certificate, id, Box::default(), Some(peer))
+        Self::new(Method::Certificate, peer.name()).on_peer(peer)
     }
 
     /// The same caller in these groups.
     pub fn in_groups<G: Into<Box<str>>>(self, groups: impl IntoIterator<Item = G>) -> Self {
-        let groups = groups.into_iter().map(Into::into).collect();
-        Self::with(
-            self.method(),
-            self.id().into(),
-            groups,
-            self.peer().cloned(),
-        )
+        self.with(|inner| inner.groups = groups.into_iter().map(Into::into).collect())
     }
 
     /// The same caller on a connection with this certificate.
     pub fn on_peer(self, peer: PeerIdentity) -> Self {
-        let groups = self.groups().into();
-        Self::with(self.method(), self.id().into(), groups, Some(peer))
+        self.with(|inner| inner.peer = Some(peer))
     }
 
-    fn with(
-        method: Method,
-        id: Box<str>,
-        groups: Box<[Box<str>]>,
-        peer: Option<PeerIdentity>,
-    ) -> Self {
-        Self(Arc::new(Inner {
-            method,
-            id,
-            groups,
-            peer,
-        }))
+    /// The same caller, who may do no more than this, whatever a policy says.
+    pub fn with_grants(self, grants: Grants) -> Self {
+        self.with(|inner| inner.grants = Some(grants))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
     }
 
     /// The caller of the request with these extensions.
@@ -105,6 +100,11 @@ impl Principal {
     /// The verified certificate of the connection, if it has one.
     pub fn peer(&self) -> Option<&PeerIdentity> {
         self.0.peer.as_ref()
+    }
+
+    /// All that an issuer granted to the caller, if only that is allowed.
+    pub fn grants(&self) -> Option<&Grants> {
+        self.0.grants.as_ref()
     }
 }
 

@@ -26,9 +26,11 @@ mod error;
 pub(crate) mod grammar;
 mod query;
 mod route;
+mod scope;
 mod target;
 
 pub use endpoint::{Action, Endpoint};
 pub use error::{ErrorCode, error_body};
 pub use grammar::{is_digest, is_name, is_tag};
 pub use route::{Route, RouteError};
+pub use scope::Scope;

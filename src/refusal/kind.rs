@@ -33,6 +33,9 @@ pub enum Refusal {
     /// The credential is bound to a certificate identity that the connection does not have.
     #[error("the credential is bound to another identity")]
     CredentialsWrongIdentity,
+    /// The token does not grant what the request needs.
+    #[error("the token does not grant this")]
+    ScopeInsufficient,
     /// A client certificate is needed and the connection has none.
     #[error("a client certificate is needed")]
     CertificateMissing,
@@ -98,6 +101,7 @@ impl Refusal {
             Self::CredentialsNotYetValid => "credentials_not_yet_valid",
             Self::CredentialsWrongNetwork => "credentials_wrong_network",
             Self::CredentialsWrongIdentity => "credentials_wrong_identity",
+            Self::ScopeInsufficient => "scope_insufficient",
             Self::CertificateMissing => "certificate_missing",
             Self::CertificateRevoked => "certificate_revoked",
             Self::CertificateExpired => "certificate_expired",
@@ -126,6 +130,8 @@ impl Refusal {
             | Self::CredentialsNotYetValid
             | Self::CredentialsWrongNetwork
             | Self::CredentialsWrongIdentity
+            // As the distribution token specification has it: clients then ask for a larger token.
+            | Self::ScopeInsufficient
             | Self::CertificateMissing
             | Self::PolicyNeedsCredentials => StatusCode::UNAUTHORIZED,
             Self::SourceDenied

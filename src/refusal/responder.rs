@@ -5,7 +5,7 @@ use http_body_util::Full;
 
 use super::{Refusal, ResponseFuture};
 use crate::audit::{Record, metrics};
-use crate::oci;
+use crate::oci::{self, Route};
 
 /// Turns a [`Refusal`] into the answer that the client gets.
 #[derive(Clone, Debug)]
@@ -32,7 +32,11 @@ pub enum Preset {
 
 /// The value of a `WWW-Authenticate` line: exactly one challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge(HeaderValue);
+pub struct Challenge {
+    value: HeaderValue,
+    /// Whether it names the scope that a token must have.
+    bearer: bool,
+}
 
 /// The text cannot stand in a challenge.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,9 +55,10 @@ impl Responder {
             preset,
             challenge: match preset {
                 Preset::Mirror => None,
-                Preset::Registry => Some(Challenge(HeaderValue::from_static(
-                    "Basic realm=\"registry\"",
-                ))),
+                Preset::Registry => Some(Challenge {
+                    value: HeaderValue::from_static("Basic realm=\"registry\""),
+                    bearer: false,
+                }),
             },
             hidden: false,
         }
@@ -97,9 +102,9 @@ impl Responder {
             HeaderValue::from_static("registry/2.0"),
         );
         if status == StatusCode::UNAUTHORIZED
-            && let Some(Challenge(value)) = &self.challenge
+            && let Some(challenge) = &self.challenge
         {
-            headers.insert(WWW_AUTHENTICATE, value.clone());
+            headers.insert(WWW_AUTHENTICATE, challenge.to(refusal, request));
         }
         if let Some(seconds) = refusal.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -116,7 +121,7 @@ impl Responder {
     fn wording<B>(&self, refusal: Refusal, request: &Request<B>) -> (StatusCode, oci::ErrorCode) {
         let status = refusal.status(self.preset);
         if self.hidden && status == StatusCode::FORBIDDEN {
-            let code = oci::Route::parse(request.method(), request.uri())
+            let code = Route::parse(request.method(), request.uri())
                 .map_or(oci::ErrorCode::NameUnknown, |route| route.unknown_code());
             return (StatusCode::NOT_FOUND, code);
         }
@@ -131,16 +136,54 @@ impl Challenge {
     /// A realm that is empty or needs quoting: several clients stop at those.
     pub fn basic(realm: &str) -> Result<Self, ChallengeError> {
         let realm = checked("realm", realm)?;
-        Self::value("realm", format!("Basic realm=\"{realm}\""))
+        Self::new("realm", format!("Basic realm=\"{realm}\""), false)
     }
 
-    fn value(parameter: &'static str, text: String) -> Result<Self, ChallengeError> {
-        HeaderValue::from_str(&text)
-            .map(Self)
-            .map_err(|_| ChallengeError {
+    /// `Bearer realm="…",service="…"` of the distribution token specification: where to get a token,
+    /// and for whom. The scope that a request needs is added for each, and why its own token is not
+    /// enough (RFC 6750 §3.1).
+    ///
+    /// # Errors
+    /// A realm or service that is empty or needs quoting.
+    pub fn bearer(realm: &str, service: &str) -> Result<Self, ChallengeError> {
+        let (realm, service) = (checked("realm", realm)?, checked("service", service)?);
+        let text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+        Self::new("realm", text, true)
+    }
+
+    fn new(parameter: &'static str, text: String, bearer: bool) -> Result<Self, ChallengeError> {
+        match HeaderValue::from_str(&text) {
+            Ok(value) => Ok(Self { value, bearer }),
+            Err(_) => Err(ChallengeError {
                 parameter,
                 value: text,
-            })
+            }),
+        }
+    }
+
+    fn to<B>(&self, refusal: Refusal, request: &Request<B>) -> HeaderValue {
+        if !self.bearer {
+            return self.value.clone();
+        }
+        let mut value = self.value.as_bytes().to_vec();
+        let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
+        let scopes = route.map_or_else(|_| Vec::new(), |route| route.scopes());
+        for (number, scope) in scopes.iter().enumerate() {
+            let before = if number == 0 { ",scope=\"" } else { " " };
+            value.extend(format!("{before}{scope}").into_bytes());
+        }
+        if !scopes.is_empty() {
+            value.push(b'"');
+        }
+        match refusal {
+            Refusal::CredentialsMissing
+            | Refusal::CertificateMissing
+            | Refusal::PolicyNeedsCredentials => {}
+            Refusal::ScopeInsufficient => value.extend(b",error=\"insufficient_scope\""),
+            _ => value.extend(b",error=\"invalid_token\""),
+        }
+        // What a route holds is visible ASCII without quotes.
+        HeaderValue::from_bytes(&value).unwrap_or_else(|_| self.value.clone())
     }
 }
 
@@ -186,6 +229,37 @@ mod tests {
         let head = responder.refuse(Refusal::PolicyDenied, &request(Method::HEAD, "/v2/"));
         assert_eq!(get.headers(), head.headers());
         assert_eq!(http_body::Body::size_hint(head.body()).exact(), Some(0));
+    }
+
+    #[test]
+    fn a_bearer_challenge_names_the_scope_and_what_is_wrong_with_the_token() {
+        let bearer = Challenge::bearer("https://auth.example.org/token", "registry.example.org");
+        let responder = Responder::new(Preset::Mirror).with_challenge(Some(bearer.unwrap()));
+        let begin =
+            "Bearer realm=\"https://auth.example.org/token\",service=\"registry.example.org\"";
+        for (uri, refusal, rest) in [
+            ("/v2/", Refusal::CredentialsMissing, ""),
+            (
+                "/v2/library/alpine/manifests/3?ns=docker.io",
+                Refusal::CredentialsMissing,
+                ",scope=\"repository:docker.io/library/alpine:pull\"",
+            ),
+            (
+                "/v2/a/manifests/3",
+                Refusal::ScopeInsufficient,
+                ",scope=\"repository:a:pull\",error=\"insufficient_scope\"",
+            ),
+            (
+                "/v2/a/tags/list",
+                Refusal::CredentialsExpired,
+                ",scope=\"repository:a:pull\",error=\"invalid_token\"",
+            ),
+        ] {
+            let response = responder.refuse(refusal, &request(Method::GET, uri));
+            assert_eq!(response.status(), 401);
+            let value = response.headers()[WWW_AUTHENTICATE].to_str().unwrap();
+            assert_eq!(value, format!("{begin}{rest}"));
+        }
     }
 
     #[test]

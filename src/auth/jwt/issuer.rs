@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use super::KeySet;
+use crate::Watched;
+use crate::auth::CredentialError;
+
+/// Whose tokens are good, and for what.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    pub(super) name: String,
+    pub(super) audiences: Vec<String>,
+    pub(super) keys: Watched<KeySet>,
+    pub(super) kind: Kind,
+    pub(super) prefix: String,
+    pub(super) leeway: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The `access` claims are all that is allowed.
+    Registry,
+    /// The policy decides.
+    ServiceAccount,
+}
+
+impl Issuer {
+    /// Of registry tokens by the distribution token specification: `iss` is `issuer`.
+    pub fn of_registry_tokens(issuer: impl Into<String>, keys: impl Into<Watched<KeySet>>) -> Self {
+        Self::new(issuer.into(), keys.into(), Kind::Registry)
+    }
+
+    /// Of Kubernetes service-account tokens: `issuer` is the cluster's.
+    pub fn of_service_accounts(
+        issuer: impl Into<String>,
+        keys: impl Into<Watched<KeySet>>,
+    ) -> Self {
+        Self::new(issuer.into(), keys.into(), Kind::ServiceAccount)
+    }
+
+    fn new(name: String, keys: Watched<KeySet>, kind: Kind) -> Self {
+        Self {
+            name,
+            audiences: Vec::new(),
+            keys,
+            kind,
+            prefix: String::new(),
+            leeway: Duration::from_mins(1),
+        }
+    }
+
+    /// Takes tokens for one of these audiences, and no others: of registry tokens the service that
+    /// the challenge names, of service accounts what the pods' projected tokens are made for.
+    ///
+    /// # Errors
+    /// None, or an empty one.
+    pub fn with_audiences<A: Into<String>>(
+        mut self,
+        audiences: impl IntoIterator<Item = A>,
+    ) -> Result<Self, CredentialError> {
+        self.audiences = audiences.into_iter().map(Into::into).collect();
+        if self.audiences.is_empty() || self.audiences.iter().any(String::is_empty) {
+            return Err(CredentialError::NoAudience { issuer: self.name });
+        }
+        Ok(self)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn keys(&self) -> &Watched<KeySet> {
+        &self.keys
+    }
+
+    /// Begins every principal's id with this, so that two issuers' subjects are not confused.
+    pub fn with_subject_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// How far the issuer's clock may be off. Default 60 s.
+    pub fn with_leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+}

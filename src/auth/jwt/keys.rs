@@ -1,0 +1,156 @@
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+
+use crate::Watched;
+use crate::reload::{Load, WatchOptions};
+
+/// An issuer's public keys: a JWK Set (RFC 7517 §5).
+pub struct KeySet {
+    keys: Vec<Key>,
+}
+
+/// A public key and the one algorithm that it verifies.
+pub(super) struct Key {
+    id: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) decoding: DecodingKey,
+}
+
+/// Why a key set cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeySetError {
+    /// The file cannot be read.
+    #[error("{}: {error}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// What is wrong with a file's content.
+    #[error("{}: {error}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: Box<KeySetError>,
+    },
+    /// Not a JWK Set.
+    #[error("not a JWK Set (RFC 7517): {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// No key in it is for signatures by an accepted algorithm.
+    #[error("the JWK Set has no Ed25519, P-256 or RSA key for signatures")]
+    NoKey,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<serde_json::Value>,
+}
+
+impl KeySet {
+    /// Reads a JWK Set. Keys of other kinds are left out, as RFC 7517 §5 wants.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
+        let document: Document = serde_json::from_slice(json)?;
+        let keys: Vec<Key> = document.keys.into_iter().filter_map(Key::read).collect();
+        if keys.is_empty() {
+            return Err(KeySetError::NoKey);
+        }
+        Ok(Self { keys })
+    }
+
+    /// Reads a file with a JWK Set, and again whenever it changes.
+    ///
+    /// # Errors
+    /// What is wrong with it now.
+    pub fn watch(
+        file: impl Into<PathBuf>,
+        options: WatchOptions,
+    ) -> Result<Watched<Self>, KeySetError> {
+        Watched::watch(File(file.into()), options)
+    }
+
+    /// The key with this id; without one, the only key there is.
+    pub(super) fn find(&self, id: Option<&str>) -> Option<&Key> {
+        match (id, self.keys.as_slice()) {
+            (Some(id), keys) => keys.iter().find(|key| key.id.as_deref() == Some(id)),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+}
+
+impl Key {
+    fn read(value: serde_json::Value) -> Option<Self> {
+        let jwk: Jwk = serde_json::from_value(value).ok()?;
+        let algorithm = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => Algorithm::RS256,
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                Algorithm::ES256
+            }
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+                Algorithm::EdDSA
+            }
+            _ => return None,
+        };
+        let other_use = !matches!(
+            jwk.common.public_key_use,
+            None | Some(PublicKeyUse::Signature)
+        );
+        // The key may say which algorithm it is for (RFC 7517 §4.4).
+        let named = jwk.common.key_algorithm.map(|named| named.to_string());
+        let other = named.is_some_and(|named| named != format!("{algorithm:?}"));
+        if other_use || other {
+            return None;
+        }
+        Some(Self {
+            decoding: DecodingKey::from_jwk(&jwk).ok()?,
+            id: jwk.common.key_id,
+            algorithm,
+        })
+    }
+}
+
+struct File(PathBuf);
+
+impl Load for File {
+    type Value = KeySet;
+    type Error = KeySetError;
+
+    fn name(&self) -> &'static str {
+        "jwt_keys"
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        vec![self.0.clone()]
+    }
+
+    fn load(&mut self, _: Option<&KeySet>) -> Result<KeySet, KeySetError> {
+        let json = fs::read(&self.0).map_err(|error| KeySetError::Unreadable {
+            file: self.0.clone(),
+            error,
+        })?;
+        KeySet::from_json(&json).map_err(|error| KeySetError::File {
+            file: self.0.clone(),
+            error: Box::new(error),
+        })
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.keys.iter().map(|key| key.id.as_deref());
+        f.debug_list().entries(ids).finish()
+    }
+}

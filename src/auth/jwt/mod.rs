@@ -1,0 +1,20 @@
+//! Signed tokens of issuers that the operator trusts: registry tokens by the distribution token
+//! specification and Kubernetes service-account tokens.
+//!
+//! An [`Issuer`] is a name, the audiences that are this server, and a [`KeySet`] (RFC 7517). A token
+//! must be signed by a key of the set, by the one algorithm that this key is for (`EdDSA`, ES256 or
+//! RS256; never `none`, never HMAC), name the issuer and an audience, and not be expired (RFC 7519).
+//! What its header says of keys (`jwk`, `jku`, `x5c`) is not looked at.
+//!
+//! Of a registry token the `access` claims become the principal's
+//! [`Grants`](crate::identity::Grants), and a request that they do not cover is refused; a policy may
+//! refuse more. Of a service account the namespace becomes a group, and the policy decides.
+
+mod claims;
+mod issuer;
+mod keys;
+mod verifier;
+
+pub use issuer::Issuer;
+pub use keys::{KeySet, KeySetError};
+pub(super) use verifier::Verifier;

@@ -1,0 +1,146 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Validation, decode, decode_header};
+
+use super::claims::Claims;
+use super::issuer::Issuer;
+use crate::auth::memory::Memory;
+use crate::{Principal, Refusal};
+
+/// Verifies tokens of some issuers. `Clone` costs an `Arc`.
+#[derive(Clone)]
+pub(in crate::auth) struct Verifier(Arc<Inner>);
+
+struct Inner {
+    issuers: Vec<(Issuer, Validation)>,
+    memory: Option<Memory<Verified>>,
+}
+
+/// A token whose signature was right.
+#[derive(Clone)]
+struct Verified {
+    principal: Principal,
+    begin: SystemTime,
+    end: SystemTime,
+    issuer: usize,
+    /// Of the key set by which it was verified: a withdrawn key withdraws its tokens.
+    generation: u64,
+}
+
+impl Verifier {
+    pub(in crate::auth) fn new(issuers: impl IntoIterator<Item = Issuer>) -> Self {
+        // Without this it cannot choose where the program has it with other cryptography too. Another
+        // choice of the program's stands.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let issuers = issuers.into_iter().map(|issuer| {
+            let validation = validation(&issuer);
+            (issuer, validation)
+        });
+        Self(Arc::new(Inner {
+            issuers: issuers.collect(),
+            memory: Memory::new(4096, Duration::from_mins(5)),
+        }))
+    }
+
+    pub(in crate::auth) fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.0.issuers.iter().map(|(issuer, _)| issuer)
+    }
+
+    /// Whether a text looks like a signed token (RFC 7515 §3.1).
+    fn is_signed(token: &[u8]) -> bool {
+        token.starts_with(b"ey") && token.split(|&byte| byte == b'.').count() == 3
+    }
+
+    pub(in crate::auth) fn verify(
+        &self,
+        token: &[u8],
+        now: SystemTime,
+    ) -> Result<Principal, Refusal> {
+        if !Self::is_signed(token) {
+            return Err(Refusal::CredentialsUnknown);
+        }
+        let memory = self.0.memory.as_ref();
+        let name = memory.map(|memory| memory.name(b"jwt", token));
+        let known = memory
+            .zip(name)
+            .and_then(|(memory, name)| memory.recall(&name));
+        if let Some(verified) = known.filter(|known| self.holds(known)) {
+            return verified.at(now);
+        }
+        let verified = self.prove(token).ok_or(Refusal::CredentialsUnknown)?;
+        if let Some((memory, name)) = memory.zip(name) {
+            memory.remember(name, verified.clone());
+        }
+        verified.at(now)
+    }
+
+    fn holds(&self, verified: &Verified) -> bool {
+        let issuer = self.0.issuers.get(verified.issuer);
+        issuer.is_some_and(|(issuer, _)| issuer.keys.generation() == verified.generation)
+    }
+
+    fn prove(&self, token: &[u8]) -> Option<Verified> {
+        let header = decode_header(token).ok()?;
+        // RFC 7515 §4.1.11: what must be understood is not.
+        if header.crit.is_some() {
+            return None;
+        }
+        let mut issuers = self.0.issuers.iter().enumerate();
+        issuers.find_map(|(number, (issuer, validation))| {
+            let keys = issuer.keys.load();
+            let key = keys.find(header.kid.as_deref())?;
+            // By the key's algorithm, whatever the token's header says.
+            let mut validation = validation.clone();
+            validation.algorithms = vec![key.algorithm];
+            let claims = decode::<Claims>(token, &key.decoding, &validation)
+                .ok()?
+                .claims;
+            if claims.iss != issuer.name {
+                return None;
+            }
+            let (begin, end) = claims.validity(issuer.leeway)?;
+            Some(Verified {
+                principal: claims.principal(issuer)?,
+                begin,
+                end,
+                issuer: number,
+                generation: keys.generation(),
+            })
+        })
+    }
+}
+
+impl Verified {
+    fn at(self, now: SystemTime) -> Result<Principal, Refusal> {
+        if now < self.begin {
+            return Err(Refusal::CredentialsNotYetValid);
+        }
+        if now >= self.end {
+            return Err(Refusal::CredentialsExpired);
+        }
+        Ok(self.principal)
+    }
+}
+
+fn validation(issuer: &Issuer) -> Validation {
+    let mut validation = Validation {
+        // Set for each key.
+        algorithms: Vec::new(),
+        ..Validation::default()
+    };
+    validation.set_issuer(&[&issuer.name]);
+    validation.set_audience(&issuer.audiences);
+    validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+    // By our clock, which tests own.
+    validation.validate_exp = false;
+    validation
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuers = self.0.issuers.iter().map(|(issuer, _)| &issuer.name);
+        f.debug_list().entries(issuers).finish()
+    }
+}

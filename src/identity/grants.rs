@@ -1,0 +1,63 @@
+#[cfg(feature = "jwt")]
+use http::Request;
+
+#[cfg(feature = "jwt")]
+use crate::{Refusal, oci::Route};
+
+/// What an issuer that the operator trusts has granted to a caller: the `access` claims of the
+/// distribution token specification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(Box<[Grant]>);
+
+/// One claim: these actions on what has this type and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    kind: Box<str>,
+    name: Box<str>,
+    actions: Box<[Box<str>]>,
+}
+
+impl Grants {
+    /// All of these, and nothing else.
+    pub fn new(grants: impl IntoIterator<Item = Grant>) -> Self {
+        Self(grants.into_iter().collect())
+    }
+
+    /// Whether all that a request needs is granted, as its route says.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn cover<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
+        let scopes = route.map_err(Refusal::RouteInvalid)?.scopes();
+        let covered = scopes.iter().all(|scope| {
+            let mut actions = scope.actions.iter();
+            actions.all(|action| self.permit(scope.kind, &scope.name, action))
+        });
+        covered.then_some(()).ok_or(Refusal::ScopeInsufficient)
+    }
+
+    /// Whether `action` is granted on what has this type and name, compared as they are written. The
+    /// action `*` is every action.
+    pub fn permit(&self, kind: &str, name: &str, action: &str) -> bool {
+        self.0.iter().any(|grant| {
+            let mut actions = grant.actions.iter();
+            *grant.kind == *kind
+                && *grant.name == *name
+                && actions.any(|granted| **granted == *action || **granted == *"*")
+        })
+    }
+}
+
+impl Grant {
+    /// These actions on what has this type (`repository`, `registry`) and name.
+    pub fn new<A: Into<Box<str>>>(
+        kind: impl Into<Box<str>>,
+        name: impl Into<Box<str>>,
+        actions: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self {
+            kind: kind.into(),
+            name: name.into(),
+            actions: actions.into_iter().map(Into::into).collect(),
+        }
+    }
+}

@@ -1,0 +1,567 @@
+//! Tokens that others signed: registry tokens with their grants, and service-account tokens.
+#![cfg(feature = "jwt")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::convert::Infallible;
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use portcullis::auth::jwt::{Issuer, KeySet, KeySetError};
+use portcullis::auth::{Authentication, TokenAuthLayer};
+use portcullis::refusal::Challenge;
+use portcullis::reload::WatchOptions;
+use portcullis::{Preset, Principal, Responder, Watched};
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt, service_fn};
+
+const ISSUER: &str = "https://auth.example.org";
+const SERVICE: &str = "registry.example.org";
+
+struct Key {
+    algorithm: Algorithm,
+    id: &'static str,
+    private: EncodingKey,
+    /// A JWK.
+    public: Value,
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, id: &'static str) -> Self {
+        let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        let of = |algorithm| KeyPair::generate_for(algorithm).unwrap();
+        let (private, mut public) = match algorithm {
+            Algorithm::ES256 => {
+                let pair = of(&rcgen::PKCS_ECDSA_P256_SHA256);
+                // An uncompressed point: 4, x, y.
+                let (x, y) = pair.public_key_raw()[1..].split_at(32);
+                let public = json!({ "kty": "EC", "crv": "P-256", "x": text(x), "y": text(y) });
+                (EncodingKey::from_ec_der(&pair.serialize_der()), public)
+            }
+            Algorithm::EdDSA => {
+                let pair = of(&rcgen::PKCS_ED25519);
+                let x = text(pair.public_key_raw());
+                let public = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+                (EncodingKey::from_ed_der(&pair.serialize_der()), public)
+            }
+            Algorithm::RS256 => {
+                let pair = of(&rcgen::PKCS_RSA_SHA256);
+                // PKCS #1: a SEQUENCE of modulus and exponent, the modulus of 256 octets.
+                let modulus = &pair.public_key_raw()[9..9 + 256];
+                let public = json!({ "kty": "RSA", "n": text(modulus), "e": "AQAB" });
+                // In PKCS #8 it stands behind 26 octets that say that it is RSA.
+                (
+                    EncodingKey::from_rsa_der(&pair.serialize_der()[26..]),
+                    public,
+                )
+            }
+            other => panic!("{other:?}"),
+        };
+        public["kid"] = json!(id);
+        Self {
+            algorithm,
+            id,
+            private,
+            public,
+        }
+    }
+
+    fn public(&self) -> Value {
+        self.public.clone()
+    }
+
+    fn header(&self) -> Header {
+        let mut header = Header::new(self.algorithm);
+        header.kid = Some(self.id.to_owned());
+        header
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        encode(&self.header(), claims, &self.private).unwrap()
+    }
+}
+
+fn set(keys: &[&Key]) -> String {
+    let keys: Vec<_> = keys.iter().map(|key| key.public()).collect();
+    json!({ "keys": keys }).to_string()
+}
+
+fn keys(keys: &[&Key]) -> Watched<KeySet> {
+    Watched::fixed(KeySet::from_json(set(keys).as_bytes()).unwrap())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_secs()
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": ISSUER, "aud": SERVICE, "sub": "alice", "exp": now() + 300, "nbf": now(),
+        "access": [
+            { "type": "repository", "name": "team/app", "actions": ["pull", "push"] },
+            { "type": "repository", "name": "docker.io/library/alpine", "actions": ["pull"] },
+        ],
+    })
+}
+
+/// [`claims`] with one of them changed, or without it if it is null.
+fn changed(name: &str, value: Value) -> Value {
+    let mut claims = claims();
+    if value.is_null() {
+        claims.as_object_mut().unwrap().remove(name);
+    } else {
+        claims[name] = value;
+    }
+    claims
+}
+
+fn registry(keys: Watched<KeySet>) -> Authentication {
+    let issuer = Issuer::of_registry_tokens(ISSUER, keys);
+    let issuer = issuer.with_audiences([SERVICE]).unwrap();
+    Authentication::signed([issuer]).with_throttle(None)
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+async fn ask(
+    authentication: &Authentication,
+    method: Method,
+    target: &str,
+    token: Option<&str>,
+) -> Answer {
+    let challenge = Challenge::bearer("https://auth.example.org/token", SERVICE).unwrap();
+    let responder = Responder::new(Preset::Registry).with_challenge(Some(challenge));
+    let layer = TokenAuthLayer::new(authentication.clone()).with_responder(responder);
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        assert!(!request.headers().contains_key(AUTHORIZATION));
+        let principal = Principal::of(request.extensions()).unwrap();
+        let text = format!("{principal} {:?}", principal.groups());
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
+    }));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .body(())
+        .unwrap();
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+async fn pull(authentication: &Authentication, token: &str) -> u16 {
+    let target = "/v2/team/app/manifests/1";
+    ask(authentication, Method::GET, target, Some(token))
+        .await
+        .status
+}
+
+#[tokio::test]
+async fn a_token_of_each_algorithm_is_who_it_says_and_may_what_it_grants() {
+    for algorithm in [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256] {
+        let key = Key::new(algorithm, "one");
+        let authentication = registry(keys(&[&key]));
+        let token = key.sign(&claims());
+        for (method, target, status) in [
+            (Method::GET, "/v2/", 200),
+            (Method::GET, "/v2/team/app/manifests/1", 200),
+            (Method::PUT, "/v2/team/app/manifests/1", 200),
+            (Method::DELETE, "/v2/team/app/manifests/1", 401),
+            (Method::GET, "/v2/team/other/manifests/1", 401),
+            (Method::GET, "/v2/team/app/../other/manifests/1", 400),
+            // Of another registry's content only what names that registry (spegel 1432).
+            (
+                Method::GET,
+                "/v2/library/alpine/manifests/3?ns=docker.io",
+                200,
+            ),
+            (Method::GET, "/v2/library/alpine/manifests/3", 401),
+            (Method::GET, "/v2/team/app/manifests/1?ns=quay.io", 401),
+            (Method::GET, "/v2/_catalog", 401),
+        ] {
+            // Twice: the second time from memory.
+            for _ in 0..2 {
+                let answer = ask(&authentication, method.clone(), target, Some(&token)).await;
+                assert_eq!(answer.status, status, "{algorithm:?} {method} {target}");
+            }
+        }
+        let answer = ask(&authentication, Method::GET, "/v2/", Some(&token)).await;
+        assert_eq!(answer.body, "jwt:alice []");
+    }
+}
+
+#[tokio::test]
+async fn the_challenge_tells_a_client_which_token_to_get() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let authentication = registry(keys(&[&key]));
+    let begin = "Bearer realm=\"https://auth.example.org/token\",service=\"registry.example.org\"";
+    let target = "/v2/team/secret/blobs/uploads/";
+    let scope = ",scope=\"repository:team/secret:pull,push\"";
+    for (token, rest) in [
+        (None, String::new()),
+        (
+            Some(key.sign(&claims())),
+            ",error=\"insufficient_scope\"".to_owned(),
+        ),
+        (
+            Some(key.sign(&changed("exp", json!(now() - 120)))),
+            ",error=\"invalid_token\"".to_owned(),
+        ),
+        (
+            Some("eyJ.e30.x".to_owned()),
+            ",error=\"invalid_token\"".to_owned(),
+        ),
+    ] {
+        let answer = ask(&authentication, Method::POST, target, token.as_deref()).await;
+        assert_eq!(answer.status, 401);
+        let challenges: Vec<_> = answer.headers.get_all(WWW_AUTHENTICATE).iter().collect();
+        assert_eq!(challenges, [format!("{begin}{scope}{rest}").as_str()]);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_for_us_now_is_refused() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let authentication = registry(keys(&[&key]));
+    assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
+    for (name, value, status) in [
+        ("iss", json!("https://other.example.org"), 401),
+        ("iss", json!([ISSUER, "https://other.example.org"]), 401),
+        ("iss", Value::Null, 401),
+        ("aud", json!("other.example.org"), 401),
+        ("aud", json!(["other.example.org", SERVICE]), 200),
+        ("aud", json!([]), 401),
+        ("aud", Value::Null, 401),
+        ("exp", json!(now() - 61), 401),
+        // A clock may be a minute off.
+        ("exp", json!(now() - 30), 200),
+        ("exp", Value::Null, 401),
+        ("exp", json!("soon"), 401),
+        ("exp", json!(-1), 401),
+        ("exp", json!(1e300), 401),
+        ("nbf", json!(now() + 120), 401),
+        ("nbf", json!(now() + 30), 200),
+        ("nbf", Value::Null, 200),
+        ("sub", json!("al\nice"), 401),
+        ("access", Value::Null, 401),
+        ("access", json!([]), 401),
+        ("access", json!("all"), 401),
+        (
+            "access",
+            json!([{ "type": "repository", "name": "team/app", "actions": ["*"] }]),
+            200,
+        ),
+        (
+            "access",
+            json!([{ "type": "repository", "name": "team/*", "actions": ["pull"] }]),
+            401,
+        ),
+        (
+            "access",
+            json!([{ "type": "registry", "name": "team/app", "actions": ["pull"] }]),
+            401,
+        ),
+    ] {
+        let token = key.sign(&changed(name, value.clone()));
+        let found = pull(&authentication, &token).await;
+        assert_eq!(found, status, "{name} = {value}");
+    }
+}
+
+fn part(value: &Value) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+#[tokio::test]
+async fn no_header_chooses_how_its_token_is_verified() {
+    let (key, other) = (
+        Key::new(Algorithm::RS256, "one"),
+        Key::new(Algorithm::ES256, "two"),
+    );
+    let authentication = registry(keys(&[&key, &other]));
+    let genuine = key.sign(&claims());
+    assert_eq!(pull(&authentication, &genuine).await, 200);
+    let signature = genuine.rsplit('.').next().unwrap();
+    let claims_part = part(&claims());
+    let with = |header: Value, signature: &str| {
+        let header = part(&header);
+        format!("{header}.{claims_part}.{signature}")
+    };
+    // The public key as an HMAC secret (RFC 8725 §2.1), as text and as its bytes.
+    let public = key.public();
+    let modulus = BASE64_URL_SAFE_NO_PAD
+        .decode(public["n"].as_str().unwrap())
+        .unwrap();
+    let hmac = |secret: &[u8]| {
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = Some("one".to_owned());
+        encode(&header, &claims(), &EncodingKey::from_secret(secret)).unwrap()
+    };
+    let mut crit = key.header();
+    crit.crit = Some(vec!["b64".to_owned()]);
+    let critical = encode(&crit, &claims(), &key.private).unwrap();
+    let mut of_other = other.header();
+    of_other.kid = Some("one".to_owned());
+    let mut nameless = key.header();
+    nameless.kid = None;
+    let mut with_own_key = other.header();
+    with_own_key.kid = Some("three".to_owned());
+    with_own_key.jwk = Some(Jwk::from_encoding_key(&other.private, Algorithm::ES256).unwrap());
+    let twice = format!(
+        "{}.{}.{signature}",
+        part(&json!({ "alg": "RS256", "kid": "one" })),
+        BASE64_URL_SAFE_NO_PAD.encode("{\"sub\":\"alice\",\"sub\":\"admin\"}")
+    );
+    let mut flipped = genuine.clone().into_bytes();
+    let middle = flipped.len() - 40;
+    flipped[middle] = if flipped[middle] == b'A' { b'B' } else { b'A' };
+    for (what, token) in [
+        ("none", with(json!({ "alg": "none", "kid": "one" }), "")),
+        (
+            "None",
+            with(json!({ "alg": "None", "kid": "one" }), signature),
+        ),
+        ("no algorithm", with(json!({ "kid": "one" }), signature)),
+        ("hmac of the text", hmac(public.to_string().as_bytes())),
+        ("hmac of the modulus", hmac(&modulus)),
+        (
+            "another algorithm",
+            with(json!({ "alg": "RS512", "kid": "one" }), signature),
+        ),
+        (
+            "another key",
+            encode(&of_other, &claims(), &other.private).unwrap(),
+        ),
+        (
+            "no key named of several",
+            encode(&nameless, &claims(), &key.private).unwrap(),
+        ),
+        (
+            "a key of its own",
+            encode(&with_own_key, &claims(), &other.private).unwrap(),
+        ),
+        ("what must be understood", critical),
+        ("claims of two", twice),
+        ("a flipped bit", String::from_utf8(flipped).unwrap()),
+        (
+            "no signature",
+            genuine.rsplit_once('.').unwrap().0.to_owned() + ".",
+        ),
+        ("two parts", genuine.rsplit_once('.').unwrap().0.to_owned()),
+        ("four parts", format!("{genuine}.x")),
+        ("padding", format!("{genuine}=")),
+        ("huge", format!("ey{}.e30.x", "A".repeat(7_000))),
+        ("too long", format!("ey{}.e30.x", "A".repeat(9_000))),
+    ] {
+        assert_eq!(pull(&authentication, &token).await, 401, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_stands_twice_is_refused() {
+    let key = Key::new(Algorithm::EdDSA, "one");
+    let authentication = registry(keys(&[&key]));
+    let header = part(&json!({ "alg": "EdDSA", "kid": "one" }));
+    let text = claims().to_string();
+    for (begin, status) in [("{", 200), ("{\"sub\":\"admin\",", 401)] {
+        let text = format!("{begin}{}", &text[1..]);
+        let message = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(text));
+        let signature =
+            jsonwebtoken::crypto::sign(message.as_bytes(), &key.private, Algorithm::EdDSA);
+        let token = format!("{message}.{}", signature.unwrap());
+        assert_eq!(pull(&authentication, &token).await, status, "{begin}");
+    }
+}
+
+#[tokio::test]
+async fn keys_rotate_with_their_file_and_a_withdrawn_key_withdraws_its_tokens() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("keys.json");
+    let (old, new) = (
+        Key::new(Algorithm::ES256, "old"),
+        Key::new(Algorithm::ES256, "new"),
+    );
+    fs::write(&file, set(&[&old])).unwrap();
+    let watch = WatchOptions::default().with_poll_interval(Duration::from_millis(20));
+    let watched = KeySet::watch(&file, watch).unwrap();
+    let authentication = registry(watched.clone());
+    let (by_old, by_new) = (old.sign(&claims()), new.sign(&claims()));
+    let becomes = async |token: &str, status: u16| {
+        let patience = async {
+            while pull(&authentication, token).await != status {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), patience)
+            .await
+            .unwrap();
+    };
+    becomes(&by_old, 200).await;
+    becomes(&by_new, 401).await;
+    fs::write(&file, set(&[&old, &new])).unwrap();
+    becomes(&by_new, 200).await;
+    becomes(&by_old, 200).await;
+    fs::write(&file, set(&[&new])).unwrap();
+    becomes(&by_old, 401).await;
+    becomes(&by_new, 200).await;
+    // What is no key set leaves the last good one in force.
+    fs::write(&file, "{").unwrap();
+    while watched.health().failure.is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(pull(&authentication, &by_new).await, 200);
+}
+
+#[tokio::test]
+async fn a_service_account_is_itself_in_the_groups_of_its_namespace() {
+    let key = Key::new(Algorithm::RS256, "cluster");
+    let cluster = "https://kubernetes.default.svc.cluster.local";
+    let issuer = Issuer::of_service_accounts(cluster, keys(&[&key]));
+    let issuer = issuer.with_audiences(["mirror"]).unwrap();
+    let authentication =
+        Authentication::signed([issuer.with_subject_prefix("prod:")]).with_throttle(None);
+    // As a kubelet projects it.
+    let token = |sub: &str| {
+        key.sign(&json!({
+            "aud": ["mirror"], "exp": now() + 3600, "iat": now(), "nbf": now(), "iss": cluster,
+            "jti": "5e3f5bb5-1b7b-4ad8-8a6e-4f1d1d7b0d1c", "sub": sub,
+            "kubernetes.io": {
+                "namespace": "team-a",
+                "pod": { "name": "builder-0", "uid": "6f1d" },
+                "serviceaccount": { "name": "builder", "uid": "7c2e" },
+            },
+        }))
+    };
+    let good = token("system:serviceaccount:team-a:builder");
+    let answer = ask(&authentication, Method::GET, "/v2/x/tags/list", Some(&good)).await;
+    assert_eq!(
+        answer.body,
+        "jwt:prod:system:serviceaccount:team-a:builder \
+         [\"system:serviceaccounts\", \"system:serviceaccounts:team-a\"]"
+    );
+    for other in [
+        "alice",
+        "system:serviceaccount:team-a",
+        "system:serviceaccount::x",
+        "",
+    ] {
+        assert_eq!(pull(&authentication, &token(other)).await, 401, "{other}");
+    }
+    // Made for the cluster's own API, not for us.
+    let for_api = key.sign(&json!({
+        "aud": [cluster], "exp": now() + 3600, "iss": cluster,
+        "sub": "system:serviceaccount:team-a:builder",
+    }));
+    assert_eq!(pull(&authentication, &for_api).await, 401);
+}
+
+#[test]
+fn a_key_set_without_a_usable_key_is_an_error() {
+    let usable = Key::new(Algorithm::ES256, "one").public();
+    let with = |name: &str, value: Value| {
+        let mut key = usable.clone();
+        key[name] = value;
+        json!({ "keys": [key] }).to_string()
+    };
+    for (what, text, reason) in [
+        ("nothing", String::new(), "not a JWK Set"),
+        ("no keys", "{}".to_owned(), "not a JWK Set"),
+        ("an empty set", r#"{"keys":[]}"#.to_owned(), "has no"),
+        (
+            "a secret",
+            r#"{"keys":[{"kty":"oct","k":"c2VjcmV0","alg":"HS256"}]}"#.to_owned(),
+            "has no",
+        ),
+        ("of another use", with("use", json!("enc")), "has no"),
+        (
+            "of another algorithm",
+            with("alg", json!("ES384")),
+            "has no",
+        ),
+        ("of another curve", with("crv", json!("P-521")), "has no"),
+    ] {
+        let error = KeySet::from_json(text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(reason), "{what}: {error}");
+    }
+    let missing = KeySet::watch("/no/such/keys.json", WatchOptions::default());
+    assert!(matches!(missing, Err(KeySetError::Unreadable { .. })));
+    let nobody = Issuer::of_registry_tokens(ISSUER, keys(&[&Key::new(Algorithm::ES256, "one")]));
+    assert!(nobody.with_audiences(Vec::<String>::new()).is_err());
+}
+
+#[cfg(feature = "config")]
+#[tokio::test]
+async fn the_configuration_file_names_issuers_and_the_challenge() {
+    use portcullis::{Guard, config::Config};
+
+    let directory = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    let key = Key::new(Algorithm::ES256, "one");
+    put("keys.json", &set(&[&key]));
+    let text = format!(
+        "[auth]\nrequire = \"token\"\n[auth.bearer]\nrealm = \"{ISSUER}/token\"\n\
+         service = \"{SERVICE}\"\n[[auth.jwt]]\nkind = \"registry\"\nissuer = \"{ISSUER}\"\n\
+         audiences = [\"{SERVICE}\"]\nkeys = \"keys.json\"\nprefix = \"hub:\"\n"
+    );
+    put("gate.toml", &text);
+    let guard = || Guard::from_config(&Config::load(directory.path().join("gate.toml")).unwrap());
+    let gate = guard().unwrap();
+    let report = gate.report().to_string();
+    assert!(
+        report.contains(&format!("tokens that {ISSUER} signed")),
+        "{report}"
+    );
+    let ask = async |token: Option<&str>| {
+        let service = gate.layer(service_fn(|request: Request<_>| async move {
+            let principal = Principal::of(request.extensions()).unwrap().to_string();
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(principal))))
+        }));
+        let mut request = Request::get("/v2/team/app/tags/list")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let (head, body) = service.oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (head, _) = ask(None).await;
+    assert_eq!(head.status, 401);
+    let challenge = head.headers[WWW_AUTHENTICATE].to_str().unwrap();
+    assert!(
+        challenge.ends_with("scope=\"repository:team/app:pull\""),
+        "{challenge}"
+    );
+    let (head, body) = ask(Some(&key.sign(&claims()))).await;
+    assert_eq!((head.status.as_u16(), &*body), (200, "jwt:hub:alice"));
+
+    put("gate.toml", &text.replace(SERVICE, ""));
+    assert!(guard().unwrap_err().to_string().contains("auth"));
+    put("gate.toml", &text);
+    put("keys.json", "{}");
+    let error = guard().unwrap_err();
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert!(reason.contains("keys.json: not a JWK Set"), "{reason}");
+}
