@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{Config, Span};
+use crate::Watched;
 use crate::auth::CredentialError;
-use crate::auth::jwt::{Issuer, KeySet};
+use crate::auth::jwt::{Issuer, KeySet, KeySetError};
 
 /// `[[auth.jwt]]`: an issuer whose signed tokens are taken.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,7 +20,8 @@ pub struct JwtSection {
     /// Who its tokens are for, one of which is in their `aud`: the `service` of a token server, or
     /// the audience of a projected service-account token.
     pub audiences: Vec<String>,
-    /// A file with its public keys, a JWK Set (RFC 7517).
+    /// Its public keys, a JWK Set (RFC 7517): a file, or with the feature `jwt-fetch` an `http://` or
+    /// `https://` URL.
     pub keys: PathBuf,
     /// Put before its callers' ids, so that two issuers' are not confused. Default nothing.
     #[serde(default)]
@@ -52,8 +54,16 @@ pub struct BearerSection {
 }
 
 impl JwtSection {
+    fn keys(&self, config: &Config) -> Result<Watched<KeySet>, KeySetError> {
+        #[cfg(feature = "jwt-fetch")]
+        if let Some(url) = self.keys.to_str().filter(|keys| keys.contains("://")) {
+            return crate::auth::jwt::KeySetFetch::new(url).begin();
+        }
+        KeySet::watch(config.resolve(&self.keys), config.reload.options())
+    }
+
     pub(super) fn issuer(&self, config: &Config) -> Result<Issuer, CredentialError> {
-        let keys = KeySet::watch(config.resolve(&self.keys), config.reload.options())?;
+        let keys = self.keys(config)?;
         let issuer = match self.kind {
             JwtKind::Registry => Issuer::of_registry_tokens(&self.issuer, keys),
             JwtKind::ServiceAccount => Issuer::of_service_accounts(&self.issuer, keys),

@@ -43,7 +43,7 @@ mod distinguished_name;
 mod entries;
 mod error;
 #[cfg(feature = "crl-fetch")]
-mod fetch;
+pub(crate) mod fetch;
 mod filling;
 mod future;
 mod gzip;

@@ -28,4 +28,6 @@ mod watched;
 
 pub use files::{Load, WatchOptions};
 pub use pinned::Pinned;
+#[cfg(feature = "jwt-fetch")]
+pub(crate) use watched::Publisher;
 pub use watched::{Current, Health, Watched};

@@ -95,6 +95,48 @@ impl<T> Watched<T> {
     }
 }
 
+/// Publishes values that come from elsewhere than files, as long as anybody holds them.
+#[cfg(feature = "jwt-fetch")]
+pub(crate) struct Publisher<T>(std::sync::Weak<Shared<T>>);
+
+#[cfg(feature = "jwt-fetch")]
+impl<T> Watched<T> {
+    /// A value of this kind, a closed-set label.
+    pub(crate) fn published(name: &'static str, value: T) -> Self {
+        Self::named(name, value)
+    }
+
+    pub(crate) fn publisher(&self) -> Publisher<T> {
+        Publisher(self.downgrade())
+    }
+}
+
+#[cfg(feature = "jwt-fetch")]
+impl<T> Publisher<T> {
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    pub(crate) fn publish(&self, value: T) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.publish(value);
+        }
+    }
+
+    /// The value in force is still the newest.
+    pub(crate) fn confirmed(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.health().failure = None;
+        }
+    }
+
+    pub(crate) fn failed(&self, reason: String) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.failed(reason);
+        }
+    }
+}
+
 impl<T> Shared<T> {
     pub(super) fn publish(&self, value: T) -> u64 {
         // The lock orders publishers; readers never take it.

@@ -13,6 +13,9 @@ use crate::reload::{Load, WatchOptions};
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).
 pub struct KeySet {
     keys: Vec<Key>,
+    /// Told when a token names a key that is not here.
+    #[cfg(feature = "jwt-fetch")]
+    wanted: Option<std::sync::Arc<tokio::sync::Notify>>,
 }
 
 /// A public key and the one algorithm that it verifies.
@@ -43,6 +46,19 @@ pub enum KeySetError {
         /// What is wrong with it.
         error: Box<KeySetError>,
     },
+    /// They cannot be fetched.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{url}: {error}")]
+    Fetch {
+        /// From where, without a query.
+        url: String,
+        /// Why not.
+        error: crate::crl::FetchError,
+    },
+    /// There is no thread to fetch with.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("no thread to fetch keys with: {0}")]
+    Runtime(io::Error),
     /// Not a JWK Set.
     #[error("not a JWK Set (RFC 7517): {0}")]
     Malformed(#[from] serde_json::Error),
@@ -67,7 +83,17 @@ impl KeySet {
         if keys.is_empty() {
             return Err(KeySetError::NoKey);
         }
-        Ok(Self { keys })
+        Ok(Self {
+            keys,
+            #[cfg(feature = "jwt-fetch")]
+            wanted: None,
+        })
+    }
+
+    #[cfg(feature = "jwt-fetch")]
+    pub(super) fn wanting(mut self, wanted: std::sync::Arc<tokio::sync::Notify>) -> Self {
+        self.wanted = Some(wanted);
+        self
     }
 
     /// Reads a file with a JWK Set, and again whenever it changes.
@@ -83,11 +109,16 @@ impl KeySet {
 
     /// The key with this id; without one, the only key there is.
     pub(super) fn find(&self, id: Option<&str>) -> Option<&Key> {
-        match (id, self.keys.as_slice()) {
+        let found = match (id, self.keys.as_slice()) {
             (Some(id), keys) => keys.iter().find(|key| key.id.as_deref() == Some(id)),
             (None, [only]) => Some(only),
             (None, _) => None,
+        };
+        #[cfg(feature = "jwt-fetch")]
+        if let (None, Some(wanted)) = (found, &self.wanted) {
+            wanted.notify_one();
         }
+        found
     }
 }
 

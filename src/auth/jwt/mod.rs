@@ -11,10 +11,14 @@
 //! refuse more. Of a service account the namespace becomes a group, and the policy decides.
 
 mod claims;
+#[cfg(feature = "jwt-fetch")]
+mod fetch;
 mod issuer;
 mod keys;
 mod verifier;
 
+#[cfg(feature = "jwt-fetch")]
+pub use fetch::KeySetFetch;
 pub use issuer::Issuer;
 pub use keys::{KeySet, KeySetError};
 pub(super) use verifier::Verifier;

@@ -8,10 +8,10 @@ use super::FetchError;
 
 /// The hosts that may be asked, each with its port.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hosts(HashSet<(String, u16)>);
+pub(crate) struct Hosts(HashSet<(String, u16)>);
 
 /// A URL to fetch from.
-pub(super) fn parse(text: &str) -> Result<Url, FetchError> {
+pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
     let url = Url::parse(text).map_err(|_| FetchError::Address)?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     if plain && matches!(url.scheme(), "http" | "https") && url.host_str().is_some() {
@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str) -> Result<Url, FetchError> {
 }
 
 /// A URL for logs and metrics: without its query, which may hold a token.
-pub(super) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.into()
@@ -57,7 +57,7 @@ pub(super) fn points(certificate: &[u8]) -> Vec<Url> {
 }
 
 impl Hosts {
-    pub(super) fn new<'a>(
+    pub(crate) fn new<'a>(
         urls: impl IntoIterator<Item = &'a Url>,
         allowed: &[String],
     ) -> Result<Self, FetchError> {

@@ -16,21 +16,21 @@ const REDIRECTS: usize = 5;
 
 /// What a server said of its answer, by which it can be asked for a newer one (RFC 9110 §8.8).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Validators {
+pub(crate) struct Validators {
     etag: Option<String>,
     last_modified: Option<String>,
 }
 
 /// What came of a request.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// There is no newer list.
     Unchanged,
     New(Vec<u8>, Validators),
 }
 
 /// An HTTP client that asks nobody but these hosts.
-pub(super) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, FetchError> {
+pub(crate) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, FetchError> {
     let follow = move |attempt: Attempt<'_>| {
         if attempt.previous().len() > REDIRECTS {
             attempt.error("too many redirects")
@@ -75,7 +75,7 @@ fn tls() -> Result<ClientConfig, FetchError> {
 }
 
 /// Asks for the list at a URL, if it is another than the one with these validators.
-pub(super) async fn get(
+pub(crate) async fn get(
     client: &Client,
     url: &Url,
     known: &Validators,

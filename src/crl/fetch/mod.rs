@@ -29,10 +29,10 @@
 //! # Ok(()) }
 //! ```
 
-mod address;
+pub(crate) mod address;
 mod cache;
 mod check;
-mod client;
+pub(crate) mod client;
 mod error;
 mod options;
 mod point;

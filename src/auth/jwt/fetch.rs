@@ -1,0 +1,187 @@
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::{KeySet, KeySetError};
+use crate::Watched;
+use crate::crl::FetchError;
+use crate::crl::fetch::address::{Hosts, parse, shown};
+use crate::crl::fetch::client::{Answer, Validators, client, get};
+use crate::reload::Publisher;
+
+/// The largest key set, in bytes.
+const MAX_SIZE: u64 = 1024 * 1024;
+
+/// How often a thread looks whether anybody still holds the keys.
+const STEP: Duration = Duration::from_millis(500);
+
+/// A URL that gives an issuer's key set, and how often it is asked.
+///
+/// It is asked at the interval, and sooner if a token names a key that is not in the set; but never
+/// before the [pause](KeySetFetch::with_pause) is over, however many such tokens come. If it cannot be
+/// had, or is no key set, the last good one stays in force.
+#[derive(Clone, Debug)]
+pub struct KeySetFetch {
+    url: String,
+    interval: Duration,
+    pause: Duration,
+    timeout: Duration,
+}
+
+/// What the threads need.
+struct Source {
+    client: Client,
+    url: Url,
+    validators: Validators,
+    wanted: Arc<Notify>,
+    options: KeySetFetch,
+}
+
+impl KeySetFetch {
+    /// From this `http://` or `https://` URL. Over `http://` whoever is between chooses the keys.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            interval: Duration::from_mins(5),
+            pause: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Asks this often. Default 5 min.
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Waits at least this long between two questions. Default 30 s.
+    pub fn with_pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// Waits this long for an answer. Default 10 s.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Fetches the keys once, and again until nobody holds them any more. Blocks until the first
+    /// answer is there.
+    ///
+    /// # Errors
+    /// No key set is to be had now.
+    pub fn begin(self) -> Result<Watched<KeySet>, KeySetError> {
+        let url = parse(&self.url).map_err(|error| self.failed(error))?;
+        let begun = thread::scope(|scope| {
+            // On a thread of its own: whoever asks may be in a runtime, where another cannot be entered.
+            let first = scope.spawn(|| -> Result<_, KeySetError> {
+                let runtime = runtime()?;
+                let mut source = Source::new(self.clone(), url)?;
+                let keys = runtime.block_on(source.ask())?;
+                Ok((runtime, source, keys))
+            });
+            first.join().ok()
+        });
+        let lost = || KeySetError::Runtime(io::Error::other("the first fetch panicked"));
+        let (runtime, source, keys) = begun.ok_or_else(lost)??;
+        let keys = keys.ok_or_else(|| self.failed(FetchError::Status(304)))?;
+        let watched = Watched::published("jwt_keys", keys);
+        let publisher = watched.publisher();
+        let work = move || runtime.block_on(source.go_on(&publisher));
+        thread::Builder::new()
+            .name("portcullis-keys".to_owned())
+            .spawn(work)
+            .map_err(KeySetError::Runtime)?;
+        Ok(watched)
+    }
+
+    fn failed(&self, error: FetchError) -> KeySetError {
+        let url = parse(&self.url).map_or_else(|_| "the URL".to_owned(), |url| shown(&url));
+        KeySetError::Fetch { url, error }
+    }
+}
+
+impl Source {
+    fn new(options: KeySetFetch, url: Url) -> Result<Self, KeySetError> {
+        let hosts = Hosts::new([&url], &[]).map_err(|error| options.failed(error))?;
+        let client = client(hosts, options.timeout).map_err(|error| options.failed(error))?;
+        Ok(Self {
+            client,
+            url,
+            validators: Validators::default(),
+            wanted: Arc::default(),
+            options,
+        })
+    }
+
+    /// The keys, if they are others than before.
+    async fn ask(&mut self) -> Result<Option<KeySet>, KeySetError> {
+        let answer = get(&self.client, &self.url, &self.validators, MAX_SIZE).await;
+        match answer.map_err(|error| self.options.failed(error))? {
+            Answer::Unchanged => Ok(None),
+            Answer::New(json, validators) => {
+                let keys = KeySet::from_json(&json)?.wanting(Arc::clone(&self.wanted));
+                self.validators = validators;
+                Ok(Some(keys))
+            }
+        }
+    }
+
+    async fn go_on(mut self, publisher: &Publisher<KeySet>) {
+        loop {
+            sleep(jittered(self.options.pause)).await;
+            let rest = self.options.interval.saturating_sub(self.options.pause);
+            if !self.wait(jittered(rest), publisher).await {
+                return;
+            }
+            match self.ask().await {
+                Ok(Some(keys)) => publisher.publish(keys),
+                Ok(None) => publisher.confirmed(),
+                Err(error) => {
+                    tracing::error!(
+                        what = "jwt_keys", url = shown(&self.url), reason = %error,
+                        "the keys cannot be fetched, the last good ones stay in force"
+                    );
+                    publisher.failed(error.to_string());
+                    // It is asked for again after the pause, and not only at the interval.
+                    self.wanted.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Waits until newer keys are wanted; false when nobody holds them any more.
+    async fn wait(&self, most: Duration, publisher: &Publisher<KeySet>) -> bool {
+        let wanted = async {
+            let mut left = most;
+            while publisher.is_wanted() && !left.is_zero() {
+                let step = left.min(STEP);
+                if timeout(step, self.wanted.notified()).await.is_ok() {
+                    return;
+                }
+                left -= step;
+            }
+        };
+        wanted.await;
+        publisher.is_wanted()
+    }
+}
+
+fn runtime() -> Result<Runtime, KeySetError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(KeySetError::Runtime)
+}
+
+/// Up to a tenth more, so that replicas do not ask all at once.
+fn jittered(time: Duration) -> Duration {
+    time + time.mul_f64(fastrand::f64() / 10.0)
+}
