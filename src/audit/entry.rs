@@ -10,6 +10,7 @@ use super::health::HealthChecks;
 use super::meters::{Direction, Meters, Summary};
 use super::request_id::{self, REQUEST_ID};
 use super::{Record, event};
+use crate::source::SocketPeer;
 use crate::{ClientAddr, Connection, oci::Route};
 
 /// One request from its arrival to the end of its answer. Its drop counts it and writes the event,
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub(super) uri: Uri,
     pub(super) version: Version,
     pub(super) client: Option<ClientAddr>,
+    /// Who sent the request, for whomever.
+    pub(super) peer: Option<ClientAddr>,
     pub(super) connection: Option<Connection>,
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) request_id: Option<HeaderValue>,
@@ -85,6 +88,7 @@ impl Entry {
             uri: request.uri().clone(),
             version: request.version(),
             client: ClientAddr::of(extensions),
+            peer: SocketPeer::of(extensions),
             connection: Connection::of(extensions).cloned(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             request_id,

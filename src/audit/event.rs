@@ -28,6 +28,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
     let record = &entry.record;
     let client = record.client().or(entry.client);
     let address = client.map(|client| address(client.ip()));
+    let proxy = entry.peer.filter(|peer| Some(*peer) != client);
     let principal = record
         .principal()
         .map(|principal| printable(&principal.to_string(), NAME).into_owned());
@@ -52,6 +53,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         Level::INFO,
         client.address = address.as_deref(),
         client.port = client.map(|client| client.port()),
+        network.peer.address = proxy.map(|proxy| self::address(proxy.ip())),
         principal = principal.as_deref(),
         http.request.method = &*printable(entry.method.as_str(), SHORT),
         url.path = &*printable(entry.uri.path(), LONG),
@@ -75,6 +77,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         throttled = (!throttled.is_zero()).then_some(throttled.as_secs_f64()),
         tls.protocol.version = tls.map(|tls| tls.version),
         tls.cipher = tls.map(|tls| tls.cipher),
+        tls.resumed = tls.map(|tls| tls.resumed),
         tls.client.subject = text(peer.map(crate::PeerIdentity::subject), NAME).as_deref(),
         tls.client.hash.sha256 = fingerprint,
         connection.id = connection.map(crate::Connection::id),

@@ -11,6 +11,7 @@
 //! | field | what it is |
 //! | --- | --- |
 //! | `client.address`, `client.port` | [`ClientAddr`](crate::ClientAddr) |
+//! | `network.peer.address` | the proxy that told the client's address |
 //! | `principal` | [`Principal`](crate::Principal): `anonymous`, `token:ci`, `cert:spiffe://…` |
 //! | `http.request.method`, `url.path`, `url.query` | the request line; of the query only what the distribution-spec names |
 //! | `network.protocol.version`, `user_agent.original` | `1.1` or `2`; the client's name for itself |
@@ -21,7 +22,7 @@
 //! | `revocation` | what the revocation check said |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of the bodies that went through, without framing |
 //! | `http.server.request.duration`, `time_to_first_byte`, `throttled` | seconds: in all, until the answer's head was there, and held back by limits |
-//! | `tls.protocol.version`, `tls.cipher`, `tls.client.subject`, `tls.client.hash.sha256` | the connection and its verified certificate |
+//! | `tls.protocol.version`, `tls.cipher`, `tls.resumed`, `tls.client.subject`, `tls.client.hash.sha256` | the connection and its verified certificate |
 //! | `connection.id`, `request.id` | the request's id is the client's `X-Request-Id` if well formed, made otherwise; the answer has it too |
 //! | `outcome` | `finished`, `client_gone`, `cut_revoked`, `cut_too_slow`, `cut_quota_exceeded`, `service_error`, `body_error`, `panicked` |
 //!
