@@ -7,7 +7,7 @@ use super::authority::Authorities;
 use super::sources::{Files, from_bytes};
 use super::{LoadError, Options, Revocation};
 use crate::Watched;
-use crate::reload::WatchOptions;
+use crate::reload::{Pinned, WatchOptions};
 
 /// Makes a [`Revocation`].
 #[derive(Clone, Debug, Default)]
@@ -86,6 +86,13 @@ impl Builder {
     }
 
     fn watch(self, paths: Vec<PathBuf>, watch: WatchOptions) -> Result<Revocation, LoadError> {
+        let (files, options) = self.files(paths)?;
+        let lists = Watched::watch(files, watch)?;
+        Ok(Revocation::new(lists, options))
+    }
+
+    /// What reads the lists, for somebody else to say when.
+    pub(crate) fn files(self, paths: Vec<PathBuf>) -> Result<(Files, Options), LoadError> {
         let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
         let files = Files {
             paths,
@@ -94,15 +101,14 @@ impl Builder {
             algorithms: provider.signature_verification_algorithms,
             max_size: self.options.max_size,
         };
-        let lists = Watched::watch(files, watch)?;
-        Ok(Revocation::new(lists, self.options))
+        Ok((files, self.options))
     }
 
     /// The authorities' certificates, as they are now.
     fn authorities(&self) -> Result<(Vec<CertificateDer<'static>>, Authorities), LoadError> {
         let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
         let mut certificates = self.authorities.clone();
-        super::sources::read_authorities(&self.signers, &mut certificates)?;
+        super::sources::read_authorities(&self.signers, &mut Pinned::new(), &mut certificates)?;
         let algorithms = provider.signature_verification_algorithms;
         let authorities = Authorities::new(&certificates, algorithms)?;
         Ok((certificates, authorities))

@@ -75,6 +75,8 @@ pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
 pub use revocation::Revocation;
 pub use service::Revoking;
+pub(crate) use sources::Files;
+pub(crate) use telling::tell;
 pub use store::Lists;
 pub use tracked::Tracked;
 pub use verdict::{

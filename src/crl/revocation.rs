@@ -50,7 +50,7 @@ impl Revocation {
         Self::builder().with_options(options).from_bytes(contents)
     }
 
-    pub(super) fn new(lists: Watched<Lists>, options: Options) -> Self {
+    pub(crate) fn new(lists: Watched<Lists>, options: Options) -> Self {
         Self {
             lists,
             options,

@@ -16,7 +16,7 @@ use crate::reload::{Load, Pinned};
 
 /// CRLs in files and directories.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     pub(super) paths: Vec<PathBuf>,
     /// The authorities that are in files.
     pub(super) signers: Vec<PathBuf>,
@@ -47,18 +47,30 @@ impl Load for Files {
     }
 
     fn load(&mut self, previous: Option<&Lists>) -> Result<Lists, LoadError> {
+        let lists = self.read(&mut Pinned::new(), previous)?;
+        tell(&lists, previous);
+        Ok(lists)
+    }
+}
+
+impl Files {
+    /// Reads the files as `pinned` sees them. Whoever puts the lists in force tells of them.
+    pub(crate) fn read(
+        &self,
+        pinned: &mut Pinned,
+        previous: Option<&Lists>,
+    ) -> Result<Lists, LoadError> {
         let began = Instant::now();
         let mut authorities = self.authorities.clone();
-        read_authorities(&self.signers, &mut authorities)?;
+        read_authorities(&self.signers, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;
         let mut gathering = Gathering {
             lists: Lists::new(Arc::new(authorities)),
             strict: previous.is_some(),
             max_size: self.max_size,
         };
-        let mut pinned = Pinned::new();
         for path in &self.paths {
-            let files = listed(&mut pinned, path)?;
+            let files = listed(pinned, path)?;
             for file in files {
                 let content = pinned
                     .read(&file)
@@ -67,7 +79,6 @@ impl Load for Files {
             }
         }
         let lists = gathering.finish("the list of files", previous)?;
-        tell(&lists, previous);
         tracing::info!(
             lists = lists.len(),
             entries = lists.entries(),
@@ -101,11 +112,11 @@ pub(super) fn from_bytes<'a>(
 
 pub(super) fn read_authorities(
     files: &[PathBuf],
+    pinned: &mut Pinned,
     authorities: &mut Vec<CertificateDer<'static>>,
 ) -> Result<(), LoadError> {
-    let mut pinned = Pinned::new();
     for path in files {
-        for file in listed(&mut pinned, path)? {
+        for file in listed(pinned, path)? {
             let content = pinned
                 .read(&file)
                 .map_err(|error| unreadable(&file, error))?;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::authority::Authorities;
 use super::entries::Entry;
 use super::list::List;
+use super::verdict::name;
 
 /// All CRLs in force, by the names of their issuers.
 #[derive(Debug)]
@@ -17,6 +18,14 @@ struct OfIssuer {
     /// DER.
     name: Box<[u8]>,
     lists: Vec<Arc<List>>,
+}
+
+/// Whose a list is, and its time in seconds after 1970.
+#[derive(Debug)]
+pub(crate) struct Term {
+    pub(crate) issuer: String,
+    pub(crate) this_update: u64,
+    pub(crate) next_update: u64,
 }
 
 impl Lists {
@@ -105,6 +114,16 @@ impl Lists {
     /// How many lists are past their `nextUpdate`, at a time in seconds after 1970.
     pub(crate) fn ended(&self, now: u64) -> usize {
         self.all().filter(|list| list.next_update < now).count()
+    }
+
+    /// Who issued each list, and for what time.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        let term = |list: &Arc<List>| Term {
+            issuer: name(&list.issuer),
+            this_update: list.this_update,
+            next_update: list.next_update,
+        };
+        self.all().map(term).collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<List>> {

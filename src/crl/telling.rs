@@ -23,7 +23,7 @@ struct InForce {
 type Labels = (String, String);
 
 /// Tells of each list that has come into force, and counts all that are.
-pub(super) fn tell(lists: &Lists, previous: Option<&Lists>) {
+pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
     for list in lists.all() {
         if !previous.is_some_and(|previous| is_in(list, previous)) {
             log(list);

@@ -29,6 +29,10 @@ pub trait Load: Send + 'static {
     /// # Errors
     /// What is wrong with the files; the value in force then stays.
     fn load(&mut self, previous: Option<&Self::Value>) -> Result<Self::Value, Self::Error>;
+
+    /// Sees the value in force after each load and each poll, whether or not anything changed: what
+    /// depends on the time alone is told of here.
+    fn look(&mut self, _current: &Self::Value) {}
 }
 
 /// How files are watched.
@@ -78,6 +82,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     {
         let (seen, first) = load_settled(&mut loader, None);
         let watched = Self::named(loader.name(), first?);
+        loader.look(&watched.load());
         let worker = Worker {
             shared: watched.downgrade(),
             loader,
@@ -176,6 +181,11 @@ impl<L: Load> Worker<L> {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
+        self.reload(&shared);
+        self.loader.look(&shared.value());
+    }
+
+    fn reload(&mut self, shared: &Shared<L::Value>) {
         let changed = Fingerprint::of(&self.loader.paths()) != self.seen;
         // What failed may succeed without a change of the files: a CA that was not valid yet.
         if !changed && self.failure.is_none() {

@@ -13,7 +13,7 @@ const DIGESTED: u64 = 1024 * 1024;
 /// What tells one state of the files from another. Compared for equality only, so no clock that
 /// jumps can hide a change.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<(PathBuf, Option<Stamp>)>);
+pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Stamp>)>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
@@ -28,7 +28,7 @@ struct Stamp {
 }
 
 impl Fingerprint {
-    pub(super) fn of(paths: &[PathBuf]) -> Self {
+    pub(crate) fn of(paths: &[PathBuf]) -> Self {
         let mut stamps = Vec::new();
         for path in paths {
             stamps.push((path.clone(), stamp(path)));

@@ -27,6 +27,8 @@ mod pinned;
 mod watched;
 
 pub use files::{Load, WatchOptions};
+#[cfg(feature = "crl")]
+pub(crate) use fingerprint::Fingerprint;
 pub use pinned::Pinned;
 #[cfg(feature = "jwt-fetch")]
 pub(crate) use watched::Publisher;

@@ -47,7 +47,7 @@ impl<T> Watched<T> {
         Self::named(metrics::FIXED, value)
     }
 
-    pub(super) fn named(name: &'static str, value: T) -> Self {
+    pub(crate) fn named(name: &'static str, value: T) -> Self {
         let generation = 1;
         metrics::loaded(name, generation);
         Self {
@@ -88,6 +88,12 @@ impl<T> Watched<T> {
     /// How the last reload went, for a readiness probe.
     pub fn health(&self) -> Health {
         self.shared.health().clone()
+    }
+
+    /// Tells that a newer value cannot be used.
+    #[cfg(feature = "crl")]
+    pub(crate) fn failed(&self, reason: String) {
+        self.shared.failed(reason);
     }
 
     pub(super) fn downgrade(&self) -> std::sync::Weak<Shared<T>> {

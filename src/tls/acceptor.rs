@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::events::Events;
-use super::expiry::Warnings;
 use super::limits::{Slot, Sources};
 use super::stream::{Ending, Stream};
 use super::verified::Verified;
@@ -24,7 +23,6 @@ use crate::connection::TlsParameters;
 use crate::{Connection, Watched};
 
 const HANDSHAKES: usize = 1_024;
-const DAY: Duration = Duration::from_hours(24);
 
 /// Makes TLS connections of TCP ones, each with its [`Connection`]. `Clone` costs a few `Arc`s;
 /// clones share their limits.
@@ -34,7 +32,6 @@ pub struct Acceptor {
     handshakes: Arc<Semaphore>,
     sources: Arc<Sources>,
     events: Arc<Events>,
-    warnings: Arc<Warnings>,
     options: Options,
 }
 
@@ -77,7 +74,6 @@ impl Acceptor {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
             sources: Arc::default(),
             events: Arc::default(),
-            warnings: Arc::new(Warnings::at([30, 7, 1].map(|days| DAY * days))),
             options: Options {
                 handshake_timeout: Duration::from_secs(10),
                 handshakes: HANDSHAKES,
@@ -124,20 +120,24 @@ impl Acceptor {
         self
     }
 
-    /// Warns at these distances before a server certificate or client CA ends, at the handshake
-    /// that follows; `portcullis_certificate_not_after_timestamp_seconds` has the ends. Default: 30,
-    /// 7 and 1 days.
-    pub fn with_expiry_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
-        self.warnings = Arc::new(Warnings::at(distances));
-        self
-    }
-
     /// When a connection whose certificate is no longer good is closed: once nothing was written
     /// for `idle`, and after `drain` in any case. Default: 1 s and 30 s. What is under way and what
     /// is asked meanwhile is for the revocation layer to end.
     pub fn with_ending(mut self, idle: Duration, drain: Duration) -> Self {
         self.options.ending = Ending { idle, drain };
         self
+    }
+
+    pub(crate) fn connections_per_source(&self) -> Option<usize> {
+        self.options.connections_per_source
+    }
+
+    pub(crate) fn proxies(&self) -> &[IpNet] {
+        &self.options.proxies
+    }
+
+    pub(crate) fn keeps_connections_of_removed_cas(&self) -> bool {
+        self.options.removed_ca == RemovedCa::Keep
     }
 
     /// The material in use.
@@ -258,7 +258,6 @@ impl Acceptor {
         progress.server_name = hello.client_hello().server_name().map(Into::into);
         // Taken after the client's hello, so that a connection that waited sees a reload.
         let material = self.material.load().clone();
-        self.warnings.look(&material);
         let stream = hello.into_stream(Arc::clone(&material.config));
         let (stream, outcome) = OUTCOME
             .scope(RefCell::new(None), async {
@@ -303,6 +302,10 @@ impl Acceptor {
         #[cfg(feature = "policy")]
         {
             builder = builder.state(crate::policy::Verdicts::default());
+        }
+        #[cfg(feature = "auth")]
+        {
+            builder = builder.state(crate::auth::Holder::default());
         }
         let mut gone = None;
         if let Some(verified) = verified {

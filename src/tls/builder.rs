@@ -1,5 +1,8 @@
 use std::fmt;
+#[cfg(feature = "crl")]
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -8,6 +11,10 @@ use super::material::Loader;
 use super::{CertificateFiles, ClientCas, Material, TlsError};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
+
+const DAY: Duration = Duration::from_hours(24);
+#[cfg(feature = "crl")]
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Makes a TLS server's [`Material`], step by step: a certificate, then what is asked of clients,
 /// then the rest, which has defaults.
@@ -41,8 +48,13 @@ pub(super) struct Settings {
     pub(super) tls13_only: bool,
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) resumption: bool,
+    pub(super) expiry_warnings: Vec<Duration>,
+    #[cfg(feature = "crl")]
+    pub(super) crl_warnings: Vec<Duration>,
     #[cfg(feature = "crl")]
     pub(super) revocation: Option<crate::crl::Revocation>,
+    #[cfg(feature = "crl")]
+    pub(super) crls: Option<(crate::crl::Builder, Vec<PathBuf>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -107,8 +119,13 @@ impl Builder<WantsClientAuth> {
             tls13_only: false,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             resumption: true,
+            expiry_warnings: [30, 7, 1].map(|days| DAY * days).into(),
+            #[cfg(feature = "crl")]
+            crl_warnings: vec![HOUR],
             #[cfg(feature = "crl")]
             revocation: None,
+            #[cfg(feature = "crl")]
+            crls: None,
         };
         Builder {
             state: Ready { settings },
@@ -149,7 +166,40 @@ impl Builder<Ready> {
         self
     }
 
-    /// Refuses client certificates that are revoked.
+    /// Warns at these distances before a server certificate or client CA ends: when it is loaded,
+    /// and as time goes by where the files are watched. A distance of more than a third of a
+    /// certificate's whole time is passed over, so that short-lived ones are not warned of all
+    /// their life. `portcullis_certificate_not_after_timestamp_seconds` has the ends. Default: 30,
+    /// 7 and 1 days.
+    pub fn with_expiry_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
+        self.state.settings.expiry_warnings = distances.into_iter().collect();
+        self
+    }
+
+    /// As [`Builder::with_expiry_warnings`], before the `nextUpdate` of a CRL in force. Default: 1 h.
+    #[cfg(feature = "crl")]
+    pub fn with_crl_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
+        self.state.settings.crl_warnings = distances.into_iter().collect();
+        self
+    }
+
+    /// Refuses client certificates that are revoked by CRLs in these files and directories. They are
+    /// read with the certificates and client CAs, and all is put in force together or not at all: no
+    /// client is refused because its CA is known before its CA's CRL is, and none is accepted
+    /// because it is the other way round.
+    #[cfg(feature = "crl")]
+    pub fn with_crls<P: Into<PathBuf>>(
+        mut self,
+        crls: crate::crl::Builder,
+        files: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let files = files.into_iter().map(Into::into).collect();
+        self.state.settings.crls = Some((crls, files));
+        self
+    }
+
+    /// Refuses client certificates that are revoked by these CRLs, which change on their own.
+    /// [`Builder::with_crls`], if given too, is what counts.
     #[cfg(feature = "crl")]
     pub fn with_revocation(mut self, revocation: crate::crl::Revocation) -> Self {
         self.state.settings.revocation = Some(revocation);
@@ -161,7 +211,10 @@ impl Builder<Ready> {
     /// # Errors
     /// What is wrong with them.
     pub fn load(self) -> Result<Material, TlsError> {
-        Loader::new(self.state.settings).load(None)
+        let mut loader = Loader::new(self.state.settings)?;
+        let material = loader.load(None)?;
+        loader.look(&material);
+        Ok(material)
     }
 
     /// Reads the files now and whenever they change.
@@ -169,7 +222,7 @@ impl Builder<Ready> {
     /// # Errors
     /// What is wrong with them now. Later errors leave the last good material in force.
     pub fn watch(self, options: WatchOptions) -> Result<Watched<Material>, TlsError> {
-        Watched::watch(Loader::new(self.state.settings), options)
+        Watched::watch(Loader::new(self.state.settings)?, options)
     }
 }
 

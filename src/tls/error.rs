@@ -92,6 +92,10 @@ pub enum TlsError {
         /// For how long, in words.
         until: String,
     },
+    /// The CRLs that belong to the client CAs cannot be used.
+    #[cfg(feature = "crl")]
+    #[error(transparent)]
+    Crl(#[from] crate::crl::LoadError),
     /// No cryptography was chosen and none is built in.
     #[error(
         "no cryptography provider: enable the feature `aws-lc-rs` or `ring`, or name one with `with_provider`"

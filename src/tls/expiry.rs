@@ -1,74 +1,73 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{Expiry, Material, time};
+use super::{Expiry, time};
 
-/// How often the ends are looked at, in seconds.
-const EVERY: u64 = 60;
-
-/// Warns once at each distance before a certificate of ours ends. It is asked at handshakes, so it
-/// needs no task of its own.
+/// Warns once at each distance before something that the server depends on ends.
 #[derive(Debug)]
 pub(super) struct Warnings {
-    /// The farthest first.
-    distances: Vec<Duration>,
-    /// When it is next worth to look, in seconds after 1970.
-    next: AtomicU64,
-    /// How many distances were passed by each certificate when it was last told of.
-    told: Mutex<HashMap<Expiry, usize>>,
+    certificates: Vec<Duration>,
+    lists: Vec<Duration>,
+    /// How many distances were passed by each when it was last told of.
+    told: HashMap<Expiry, usize>,
 }
 
 impl Warnings {
-    pub(super) fn at(distances: impl IntoIterator<Item = Duration>) -> Self {
-        let mut distances: Vec<_> = distances.into_iter().collect();
-        distances.sort_unstable_by(|one, other| other.cmp(one));
+    pub(super) fn at(certificates: &[Duration], lists: &[Duration]) -> Self {
         Self {
-            distances,
-            next: AtomicU64::new(0),
-            told: Mutex::default(),
+            certificates: certificates.to_vec(),
+            lists: lists.to_vec(),
+            told: HashMap::new(),
         }
     }
 
-    /// Looks at the ends, if it is time to.
-    pub(super) fn look(&self, material: &Material) {
-        let Some(now) = material.now() else {
-            return;
-        };
-        let seconds = now.as_secs();
-        let next = self.next.load(Ordering::Relaxed);
-        // A clock that jumped back is no reason to keep silent until it has caught up.
-        if (next.saturating_sub(EVERY)..next).contains(&seconds) {
-            return;
-        }
-        self.next.store(seconds + EVERY, Ordering::Relaxed);
-        for (expiry, left) in self.due(material.expiries(), time::system(now)) {
+    /// Tells of those that passed a distance since they were last looked at.
+    pub(super) fn look(&mut self, ends: Vec<Expiry>, now: SystemTime) {
+        for (expiry, left) in self.due(ends, now) {
             let Expiry { kind, subject, .. } = &expiry;
             let not_after = time::date(expiry.not_after);
-            let Some(left) = left else {
-                tracing::error!(kind, %subject, not_after, "a certificate has expired");
-                continue;
-            };
-            let left = time::words(left);
-            tracing::warn!(kind, %subject, not_after, "a certificate ends in {left}");
+            let left = left.map(time::words);
+            match (*kind, left) {
+                ("crl", None) => {
+                    tracing::error!(issuer = %subject, not_after, "a CRL is past its nextUpdate");
+                }
+                ("crl", Some(left)) => tracing::warn!(
+                    issuer = %subject, not_after,
+                    "a CRL is due in {left}, and no newer one has come"
+                ),
+                (_, None) => {
+                    tracing::error!(kind, %subject, not_after, "a certificate has expired");
+                }
+                (_, Some(left)) => {
+                    tracing::warn!(kind, %subject, not_after, "a certificate ends in {left}");
+                }
+            }
         }
     }
 
     /// Those that passed a distance since they were last told of, with the time left.
-    fn due(&self, expiries: &[Expiry], now: SystemTime) -> Vec<(Expiry, Option<Duration>)> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|known, _| expiries.contains(known));
+    fn due(&mut self, ends: Vec<Expiry>, now: SystemTime) -> Vec<(Expiry, Option<Duration>)> {
+        let mut told = HashMap::new();
         let mut due = Vec::new();
-        for expiry in expiries {
+        for expiry in ends {
             let left = expiry.not_after.duration_since(now).ok();
-            let passed = |distance: &&Duration| left.is_none_or(|left| left <= **distance);
-            let passed = self.distances.iter().filter(passed).count() + usize::from(left.is_none());
-            let before = told.insert(expiry.clone(), passed).unwrap_or(0);
-            if passed > before {
+            let whole = expiry.not_after.duration_since(expiry.not_before);
+            let longest = whole.unwrap_or_default() / 3;
+            let distances = if expiry.kind == "crl" {
+                &self.lists
+            } else {
+                &self.certificates
+            };
+            let passed = |distance: &&Duration| {
+                **distance <= longest && left.is_none_or(|left| left <= **distance)
+            };
+            let passed = distances.iter().filter(passed).count() + usize::from(left.is_none());
+            if passed > self.told.get(&expiry).copied().unwrap_or(0) {
                 due.push((expiry.clone(), left));
             }
+            told.insert(expiry, passed);
         }
+        self.told = told;
         due
     }
 }
@@ -77,29 +76,48 @@ impl Warnings {
 mod tests {
     use super::*;
 
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn day(number: u32) -> SystemTime {
+        SystemTime::UNIX_EPOCH + DAY * number
+    }
+
+    fn expiry(kind: &'static str, from: u32, to: u32) -> Expiry {
+        Expiry {
+            kind,
+            subject: "CN=x".into(),
+            not_before: day(from),
+            not_after: day(to),
+        }
+    }
+
     #[test]
     fn each_distance_is_told_once_for_each_certificate() {
-        let day = Duration::from_hours(24);
-        let end = SystemTime::UNIX_EPOCH + day * 1_000;
-        let expiry = |end| Expiry {
-            kind: "server",
-            subject: "CN=x".into(),
-            not_after: end,
+        let mut warnings = Warnings::at(&[DAY, DAY * 30], &[]);
+        let mut told = |from, to, at| {
+            let due = warnings.due(vec![expiry("server", from, to)], day(at));
+            !due.is_empty()
         };
-        let warnings = Warnings::at([day, day * 30]);
-        let told = |end, before: u32| {
-            let now = SystemTime::UNIX_EPOCH + day * (1_000 - before);
-            !warnings.due(&[expiry(end)], now).is_empty()
-        };
-        assert!(!told(end, 31));
-        assert!(told(end, 29));
-        assert!(!told(end, 20));
-        assert!(told(end, 1));
-        assert!(!told(end, 0));
-        let after = SystemTime::UNIX_EPOCH + day * 1_001;
-        assert_eq!(warnings.due(&[expiry(end)], after), [(expiry(end), None)]);
-        assert_eq!(warnings.due(&[expiry(end)], after), []);
+        assert!(!told(0, 1_000, 969));
+        assert!(told(0, 1_000, 971));
+        assert!(!told(0, 1_000, 980));
+        assert!(told(0, 1_000, 999));
+        assert!(!told(0, 1_000, 1_000));
+        assert!(told(0, 1_000, 1_001));
+        assert!(!told(0, 1_000, 1_002));
         // The renewed one is another.
-        assert!(told(end + day, 0));
+        assert!(told(970, 1_300, 1_299));
+    }
+
+    #[test]
+    fn what_lives_for_a_short_time_is_not_told_of_all_its_life() {
+        let mut warnings = Warnings::at(&[DAY * 30, DAY * 7, DAY], &[DAY * 2]);
+        let mut told = |kind, to, at| !warnings.due(vec![expiry(kind, 0, to)], day(at)).is_empty();
+        assert!(!told("server", 9, 3));
+        assert!(told("server", 9, 8));
+        assert!(!told("server", 2, 1));
+        assert!(!told("crl", 5, 4));
+        assert!(told("crl", 6, 4));
+        assert!(told("crl", 6, 7));
     }
 }

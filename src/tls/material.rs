@@ -10,6 +10,9 @@ use rustls::{InconsistentKeys, ServerConfig};
 
 use super::anchors::Anchors;
 use super::builder::{ClientAuth, Settings};
+#[cfg(feature = "crl")]
+use super::crls::{self, Crls};
+use super::expiry::Warnings;
 use super::resolver::Resolver;
 use super::verifier::Verifier;
 use super::{CertificateFiles, ClientCas, TlsError, provider, tickets, time};
@@ -26,6 +29,7 @@ pub struct Material {
     pub(super) config: Arc<ServerConfig>,
     pub(super) verifier: Option<Arc<Verifier>>,
     expiries: Arc<[Expiry]>,
+    tls13_only: bool,
 }
 
 /// The end of a certificate that the server depends on.
@@ -36,6 +40,8 @@ pub struct Expiry {
     pub kind: &'static str,
     /// Its subject in RFC 4514 form.
     pub subject: Box<str>,
+    /// The first moment at which it is valid.
+    pub not_before: SystemTime,
     /// The last moment at which it is valid.
     pub not_after: SystemTime,
 }
@@ -55,6 +61,10 @@ impl Material {
     /// Whether the configuration is FIPS-approved, which its provider decides.
     pub fn is_fips(&self) -> bool {
         self.config.fips()
+    }
+
+    pub(crate) fn is_tls13_only(&self) -> bool {
+        self.tls13_only
     }
 
     /// Whether clients must have a certificate; `None` if they are not asked for one.
@@ -83,6 +93,7 @@ impl Expiry {
         Self {
             kind,
             subject: identity.subject().into(),
+            not_before: identity.not_before(),
             not_after: identity.not_after(),
         }
     }
@@ -90,11 +101,28 @@ impl Expiry {
 
 pub(super) struct Loader {
     settings: Settings,
+    warnings: Warnings,
+    #[cfg(feature = "crl")]
+    crls: Option<Crls>,
 }
 
 impl Loader {
-    pub(super) fn new(settings: Settings) -> Self {
-        Self { settings }
+    pub(super) fn new(settings: Settings) -> Result<Self, TlsError> {
+        #[cfg(feature = "crl")]
+        let crls = match settings.crls.clone() {
+            Some((builder, paths)) => Some(Crls::new(builder, paths)?),
+            None => None,
+        };
+        #[cfg(feature = "crl")]
+        let lists = &settings.crl_warnings;
+        #[cfg(not(feature = "crl"))]
+        let lists = &[];
+        Ok(Self {
+            warnings: Warnings::at(&settings.expiry_warnings, lists),
+            #[cfg(feature = "crl")]
+            crls,
+            settings,
+        })
     }
 
     fn client_cas(&self) -> Option<&ClientCas> {
@@ -109,17 +137,14 @@ impl Loader {
         pinned: &mut Pinned,
         provider: &CryptoProvider,
         now: SystemTime,
-    ) -> Result<Option<Arc<Verifier>>, TlsError> {
+    ) -> Result<Option<Verifier>, TlsError> {
         let Some(cas) = self.client_cas() else {
             return Ok(None);
         };
         let anchors = Anchors::load(cas, pinned, now)?;
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
-        let verifier = Verifier::new(anchors, algorithms, mandatory);
-        #[cfg(feature = "crl")]
-        let verifier = verifier.with_revocation(self.settings.revocation.clone());
-        Ok(Some(Arc::new(verifier)))
+        Ok(Some(Verifier::new(anchors, algorithms, mandatory)))
     }
 }
 
@@ -141,6 +166,8 @@ impl Load for Loader {
         if let Some(cas) = self.client_cas() {
             paths.extend(cas.paths.iter().cloned());
         }
+        #[cfg(feature = "crl")]
+        paths.extend(self.crls.iter().flat_map(Crls::paths));
         paths
     }
 
@@ -149,6 +176,12 @@ impl Load for Loader {
         let provider = provider::choose(settings.provider.clone())?;
         let now = time::system(settings.clock.current_time().ok_or(TlsError::NoTime)?);
         let mut pinned = Pinned::new();
+        // Told of even where the certificates cannot be used either.
+        #[cfg(feature = "crl")]
+        let read = match &mut self.crls {
+            Some(crls) => crls.read(&mut pinned),
+            None => Ok(()),
+        };
         let mut expiries = Vec::new();
         let mut resolver: Option<Resolver> = None;
         for files in &settings.certificates {
@@ -163,10 +196,30 @@ impl Load for Loader {
             path: PathBuf::new(),
         })?;
         let verifier = self.verifier(&mut pinned, &provider, now)?;
+        // The last that can fail, and in force before the client CAs are: of no client whose CA is
+        // new is it unknown whether it is revoked.
+        #[cfg(feature = "crl")]
+        let revocation = match &mut self.crls {
+            Some(crls) => {
+                read?;
+                crls.put()
+            }
+            None => self.settings.revocation.clone(),
+        };
+        let settings = &self.settings;
+        #[cfg(feature = "crl")]
+        let verifier = verifier.map(|verifier| verifier.with_revocation(revocation.clone()));
+        let verifier = verifier.map(Arc::new);
         if let Some(verifier) = &verifier {
             expiries.extend(verifier.anchors().expiries.iter().cloned());
         }
-        let config = server_config(settings, provider, verifier.clone(), resolver)?;
+        let mut config = server_config(settings, provider, verifier.clone(), resolver)?;
+        tickets::install(
+            settings.resumption,
+            #[cfg(feature = "crl")]
+            revocation,
+            &mut config,
+        );
         for expiry in &expiries {
             metrics::certificate_in_force(expiry.kind, &expiry.subject, expiry.not_after);
         }
@@ -174,7 +227,19 @@ impl Load for Loader {
             config: Arc::new(config),
             verifier,
             expiries: expiries.into(),
+            tls13_only: settings.tls13_only,
         })
+    }
+
+    fn look(&mut self, current: &Material) {
+        let Some(now) = current.system_time() else {
+            return;
+        };
+        #[cfg_attr(not(feature = "crl"), allow(unused_mut, reason = "CRLs are added"))]
+        let mut ends = current.expiries().to_vec();
+        #[cfg(feature = "crl")]
+        ends.extend(current.revocation().iter().flat_map(|all| crls::ends(all)));
+        self.warnings.look(ends, now);
     }
 }
 
@@ -198,7 +263,6 @@ fn server_config(
     }
     .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols.clone_from(&settings.alpn);
-    tickets::install(settings, &mut config);
     Ok(config)
 }
 

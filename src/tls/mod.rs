@@ -53,6 +53,8 @@ mod anchors;
 #[cfg(feature = "axum-server")]
 mod axum_server;
 mod builder;
+#[cfg(feature = "crl")]
+mod crls;
 mod error;
 mod events;
 mod expiry;

@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::ServerConfig;
 use rustls::server::ProducesTickets;
 
-use super::builder::Settings;
 use super::provider;
 
 /// Lets sessions be resumed, under ticket keys that only this configuration has.
-pub(super) fn install(settings: &Settings, config: &mut ServerConfig) {
-    if !settings.resumption {
+pub(super) fn install(
+    resumption: bool,
+    #[cfg(feature = "crl")] revocation: Option<crate::crl::Revocation>,
+    config: &mut ServerConfig,
+) {
+    if !resumption {
         config.session_storage = provider::session_storage(true, 0);
         config.send_tls13_tickets = 0;
         return;
@@ -20,7 +23,7 @@ pub(super) fn install(settings: &Settings, config: &mut ServerConfig) {
         config.ticketer = Arc::new(Tickets {
             world: World {
                 #[cfg(feature = "crl")]
-                revocation: settings.revocation.clone(),
+                revocation,
             },
             current: Mutex::new((0, ticketer)),
         });

@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::Expiry;
+use crate::Watched;
+use crate::crl::{self, Files, Lists, LoadError, Revocation};
+use crate::reload::{Fingerprint, Load, Pinned};
+
+/// CRLs that are read with the certificates and client CAs, and put in force with them or not at
+/// all.
+pub(super) struct Crls {
+    files: Files,
+    options: crl::Options,
+    in_force: Option<InForce>,
+    /// Good lists that are not in force yet.
+    waiting: Option<(Lists, Fingerprint)>,
+}
+
+struct InForce {
+    revocation: Revocation,
+    /// The files as they were read; `None` if they could not be read since.
+    seen: Option<Fingerprint>,
+}
+
+impl Crls {
+    pub(super) fn new(builder: crl::Builder, paths: Vec<PathBuf>) -> Result<Self, LoadError> {
+        let (files, options) = builder.files(paths)?;
+        Ok(Self {
+            files,
+            options,
+            in_force: None,
+            waiting: None,
+        })
+    }
+
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.files.paths()
+    }
+
+    /// Reads the lists, unless their files were read already: a long list is not read anew because
+    /// a certificate changed, or cannot be used.
+    pub(super) fn read(&mut self, pinned: &mut Pinned) -> Result<(), LoadError> {
+        // Before they are read, so that a change meanwhile is seen after it.
+        let now = Fingerprint::of(&self.files.paths());
+        if self.waiting.as_ref().is_some_and(|(_, seen)| *seen == now) {
+            return Ok(());
+        }
+        self.waiting = None;
+        let Some(InForce { revocation, seen }) = &mut self.in_force else {
+            self.waiting = Some((self.files.read(pinned, None)?, now));
+            return Ok(());
+        };
+        if seen.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        let previous = revocation.lists().load();
+        match self.files.read(pinned, Some(&previous)) {
+            Ok(lists) => {
+                self.waiting = Some((lists, now));
+                Ok(())
+            }
+            Err(error) => {
+                // Even the very files in force, if they come back, are to be told as good again.
+                *seen = None;
+                let reason = Some(error.to_string());
+                // The same failure is told once, however often it is tried.
+                if revocation.lists().health().failure != reason {
+                    revocation.lists().failed(error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts in force what was read, and says where it is found from now on; `None` before anything
+    /// was.
+    pub(super) fn put(&mut self) -> Option<Revocation> {
+        if let Some((lists, seen)) = self.waiting.take() {
+            let revocation = match &self.in_force {
+                Some(InForce { revocation, .. }) => {
+                    crl::tell(&lists, Some(&revocation.lists().load()));
+                    revocation.lists().publish(lists);
+                    revocation.clone()
+                }
+                None => {
+                    crl::tell(&lists, None);
+                    Revocation::new(Watched::named("crl", lists), self.options)
+                }
+            };
+            self.in_force = Some(InForce {
+                revocation,
+                seen: Some(seen),
+            });
+        }
+        let in_force = self.in_force.as_ref();
+        in_force.map(|in_force| in_force.revocation.clone())
+    }
+}
+
+/// When each list in force ends.
+pub(super) fn ends(revocation: &Revocation) -> Vec<Expiry> {
+    let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let terms = revocation.lists().load().terms();
+    let terms = terms.into_iter().map(|term| Expiry {
+        kind: "crl",
+        subject: term.issuer.into(),
+        not_before: time(term.this_update),
+        not_after: time(term.next_update),
+    });
+    terms.collect()
+}
