@@ -102,6 +102,15 @@ impl Builder {
         self
     }
 
+    /// Makes it stand for one of the clients that `outer` speaks for: it is the same connection on the
+    /// wire.
+    #[cfg(feature = "tls")]
+    pub(crate) fn within(mut self, outer: &Connection) -> Self {
+        self.0.id = outer.0.id;
+        self.0.tls.clone_from(&outer.0.tls);
+        self
+    }
+
     /// Sets what the client's verified certificate says.
     pub fn identity(mut self, identity: PeerIdentity) -> Self {
         self.0.identity = Some(identity);

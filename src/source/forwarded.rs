@@ -19,7 +19,9 @@ pub enum ForwardedHeader {
 const LONGEST: usize = 32;
 
 impl ForwardedHeader {
-    pub(super) fn name(self) -> HeaderName {
+    pub(super) const ALL: [Self; 2] = [Self::XForwardedFor, Self::Forwarded];
+
+    pub(crate) fn name(self) -> HeaderName {
         match self {
             Self::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
             Self::Forwarded => FORWARDED,

@@ -9,13 +9,17 @@ use tower::{Layer, Service};
 use super::forwarded::{self, ForwardedHeader};
 use super::{ClientAddr, SocketPeer};
 use crate::Watched;
-use crate::audit::metrics;
+use crate::audit::{Record, metrics};
 
-/// Takes the client's address from a header that a listed proxy sent, and removes that header from
-/// what anyone else sends. It belongs outside all layers that ask for [`ClientAddr`].
+/// Takes the client's address from a header that a listed proxy sent, and removes both such headers
+/// from what anyone else sends. The header in which the proxies do not tell is removed from what they
+/// send too: what is in it, their clients wrote.
+///
+/// It belongs outside all layers that ask for [`ClientAddr`].
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
-    header: ForwardedHeader,
+    /// `None` where nobody is believed.
+    header: Option<ForwardedHeader>,
     proxies: Watched<Vec<IpNet>>,
     told: Arc<AtomicBool>,
 }
@@ -30,14 +34,27 @@ impl ForwardedLayer {
     /// Believes this header from peers in the networks of the time of each request.
     pub fn watching(header: ForwardedHeader, proxies: Watched<Vec<IpNet>>) -> Self {
         Self {
-            header,
+            header: Some(header),
             proxies,
             told: Arc::default(),
         }
     }
-}
 
-impl ForwardedLayer {
+    /// Believes nobody: the client is the socket's peer.
+    pub fn nobody() -> Self {
+        Self {
+            header: None,
+            proxies: Watched::fixed(Vec::new()),
+            told: Arc::default(),
+        }
+    }
+
+    /// In which header the proxies tell, and where they are.
+    pub(crate) fn believes(&self) -> Option<(ForwardedHeader, Vec<IpNet>)> {
+        self.header
+            .map(|header| (header, self.proxies.load().to_vec()))
+    }
+
     fn removed(&self, name: &HeaderName, peer: Option<ClientAddr>) {
         metrics::forwarded_removed(name.as_str());
         if !self.told.swap(true, Ordering::Relaxed) {
@@ -83,23 +100,40 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         let layer = &self.layer;
-        let name = layer.header.name();
-        if request.headers().contains_key(&name) {
+        let told = ForwardedHeader::ALL.map(|header| (header, header.name()));
+        if told
+            .iter()
+            .any(|(_, name)| request.headers().contains_key(name))
+        {
             let peer = SocketPeer::of(request.extensions());
             let proxies = layer.proxies.load();
-            if let Some(peer) = peer.filter(|peer| forwarded::is_proxy(&proxies, peer.ip())) {
-                let client = forwarded::client(peer, &proxies, layer.header, request.headers());
-                believe(request.extensions_mut(), peer, client);
-            } else {
-                request.headers_mut().remove(&name);
-                layer.removed(&name, peer);
+            let is_proxy = |peer: &ClientAddr| forwarded::is_proxy(&proxies, peer.ip());
+            let proxy = peer.filter(is_proxy);
+            for (header, name) in told {
+                match proxy {
+                    Some(_) if layer.header == Some(header) => {}
+                    Some(_) => {
+                        request.headers_mut().remove(&name);
+                    }
+                    None if request.headers_mut().remove(&name).is_some() => {
+                        layer.removed(&name, peer);
+                    }
+                    None => {}
+                }
+            }
+            if let (Some(proxy), Some(header)) = (proxy, layer.header) {
+                let client = forwarded::client(proxy, &proxies, header, request.headers());
+                believe(request.extensions_mut(), proxy, client);
             }
         }
         self.inner.call(request)
     }
 }
 
-fn believe(extensions: &mut Extensions, peer: ClientAddr, client: ClientAddr) {
-    extensions.insert(SocketPeer(peer));
+fn believe(extensions: &mut Extensions, proxy: ClientAddr, client: ClientAddr) {
+    extensions.insert(SocketPeer(proxy));
     extensions.insert(client);
+    if let Some(record) = Record::of(extensions) {
+        record.came_from(client);
+    }
 }

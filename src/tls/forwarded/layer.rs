@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -41,9 +42,9 @@ impl ForwardedForm {
 /// its clients send in that header.
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
-    pub(super) form: ForwardedForm,
+    /// `None` where nobody is believed.
+    pub(super) trusted: Option<(ForwardedForm, Watched<Material>)>,
     pub(super) proxies: Watched<Vec<IpNet>>,
-    pub(super) material: Watched<Material>,
     pub(super) fields: bool,
     pub(super) responder: Responder,
     pub(super) names: Arc<[HeaderName]>,
@@ -58,25 +59,42 @@ impl ForwardedLayer {
         proxies: impl IntoIterator<Item = IpNet>,
         material: Watched<Material>,
     ) -> Self {
-        let mut names = vec![
-            HeaderName::from_static("x-forwarded-client-cert"),
-            HeaderName::from_static("client-cert"),
-            HeaderName::from_static("client-cert-chain"),
-        ];
-        if let ForwardedForm::Escaped(name) = &form
-            && !names.contains(name)
-        {
-            names.push(name.clone());
-        }
+        let nobody = Self::nobody();
+        let names = match &form {
+            ForwardedForm::Escaped(name) if !nobody.names.contains(name) => {
+                nobody.names.iter().chain([name]).cloned().collect()
+            }
+            _ => nobody.names,
+        };
         Self {
-            form,
+            trusted: Some((form, material)),
             proxies: Watched::fixed(proxies.into_iter().collect()),
-            material,
+            names,
+            ..nobody
+        }
+    }
+
+    /// Believes nobody: the client's certificate is the connection's.
+    pub fn nobody() -> Self {
+        let names = [
+            "x-forwarded-client-cert",
+            "client-cert",
+            "client-cert-chain",
+        ];
+        Self {
+            trusted: None,
+            proxies: Watched::fixed(Vec::new()),
             fields: false,
             responder: Responder::new(Preset::default()),
-            names: names.into(),
+            names: names.map(HeaderName::from_static).into(),
             told: Arc::default(),
         }
+    }
+
+    /// In which form the proxies tell, how many networks they have, and whether fields are enough.
+    pub(crate) fn believes(&self) -> Option<(&ForwardedForm, usize, bool)> {
+        let (form, _) = self.trusted.as_ref()?;
+        Some((form, self.proxies.load().len(), self.fields))
     }
 
     /// Believes the networks of the time of each request.
@@ -102,6 +120,16 @@ impl ForwardedLayer {
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
+    }
+}
+
+impl fmt::Display for ForwardedForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Xfcc => "x-forwarded-client-cert",
+            Self::ClientCert => "client-cert",
+            Self::Escaped(name) => name.as_str(),
+        })
     }
 }
 

@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower::Service;
 
-use super::ForwardedLayer;
 use super::decide::{self, Client, Refused};
+use super::{ForwardedForm, ForwardedLayer};
 use crate::audit::{Record, metrics};
 use crate::refusal::{ResponseBody, ResponseFuture};
 use crate::source::SocketPeer;
@@ -42,13 +42,14 @@ where
         let peer = SocketPeer::of(request.extensions());
         let proxies = self.layer.proxies.load();
         let within = |peer: ClientAddr| proxies.iter().any(|net| net.contains(&peer.ip()));
-        if !peer.is_some_and(within) {
+        let trusted = self.layer.trusted.as_ref();
+        let Some((form, material)) = trusted.filter(|_| peer.is_some_and(within)) else {
             self.layer.remove(&mut request, peer);
             return ResponseFuture::called(self.inner.call(request));
-        }
-        self.layer.remove_other_forms(&mut request);
-        let material = self.layer.material.load();
-        let client = decide::told(&self.layer.form, request.headers())
+        };
+        self.layer.remove_other_forms(form, &mut request);
+        let material = material.load();
+        let client = decide::told(form, request.headers())
             .map_err(|error| Refused::invalid(error.to_string()))
             .and_then(|told| decide::client(told, self.layer.fields, &material));
         match client {
@@ -69,9 +70,9 @@ where
 
 impl ForwardedLayer {
     /// The proxy answers for its own form only; what its clients wrote in another is theirs.
-    fn remove_other_forms<B>(&self, request: &mut Request<B>) {
+    fn remove_other_forms<B>(&self, form: &ForwardedForm, request: &mut Request<B>) {
         for name in &*self.names {
-            if !self.form.uses(name) {
+            if !form.uses(name) {
                 request.headers_mut().remove(name);
             }
         }
@@ -103,8 +104,8 @@ fn on_behalf<B>(request: &Request<B>, client: Client, material: &Material) -> Co
     let unknown = ClientAddr::new(SocketAddr::from(([0, 0, 0, 0], 0)));
     let address = ClientAddr::of(extensions).unwrap_or(unknown);
     let mut builder = Connection::builder(SocketAddr::new(address.ip(), address.port()));
-    if let Some(tls) = Connection::of(extensions).and_then(Connection::tls) {
-        builder = builder.tls(tls.clone());
+    if let Some(proxy) = Connection::of(extensions) {
+        builder = builder.within(proxy);
     }
     #[cfg(not(feature = "crl"))]
     let _ = material;
