@@ -7,10 +7,12 @@ use http::{Extensions, Request};
 
 use super::authorization::{self, Pair, Presented};
 use super::credentials::Circumstances;
+use super::holder::Holders;
 use super::passwords::Passwords;
 use super::pending::Pending;
 use super::throttle::Throttle;
 use super::{Credentials, PasswordOptions, ThrottleOptions};
+use crate::identity::Mapping;
 use crate::oci::{Action, Route};
 use crate::{ClientAddr, Connection, PeerIdentity, Principal, Refusal, Watched};
 
@@ -21,6 +23,7 @@ pub struct Authentication {
     #[cfg(feature = "jwt")]
     signed: Option<super::jwt::Verifier>,
     certificate: Certificate,
+    holders: Holders,
     anonymous: bool,
     token_for_writes: bool,
     throttle: Option<Throttle>,
@@ -101,6 +104,13 @@ impl Authentication {
         self
     }
 
+    /// Makes principals of certificates by these rules. Default: the certificate's own name, without
+    /// groups.
+    pub fn with_mapping(mut self, mapping: impl Into<Watched<Mapping>>) -> Self {
+        self.holders = Holders::new(mapping.into());
+        self
+    }
+
     /// Throttles failures in this way; `None` does not. Default: [`ThrottleOptions::default`].
     pub fn with_throttle(mut self, options: Option<&ThrottleOptions>) -> Self {
         self.throttle = options.map(Throttle::new);
@@ -178,6 +188,7 @@ impl Authentication {
             #[cfg(feature = "jwt")]
             signed: None,
             certificate,
+            holders: Holders::new(Mapping::default().into()),
             anonymous: false,
             token_for_writes: false,
             throttle: Some(Throttle::new(&ThrottleOptions::default())),
@@ -195,10 +206,10 @@ impl Authentication {
             write: self.token_for_writes && !only_reads(request),
         };
         if !self.takes_tokens() {
-            return Decision::Made(self.without_credential(&situation));
+            return Decision::Made(self.without_credential(&situation, extensions));
         }
         let shown = match authorization::read(request.headers()) {
-            Ok(None) => return Decision::Made(self.without_credential(&situation)),
+            Ok(None) => return Decision::Made(self.without_credential(&situation, extensions)),
             Ok(Some(shown)) => Ok(shown),
             Err(malformed) => Err(malformed),
         };
@@ -355,10 +366,11 @@ impl Authentication {
     fn without_credential(
         &self,
         situation: &Situation<&PeerIdentity>,
+        extensions: &Extensions,
     ) -> Result<Principal, Refusal> {
         match (situation.peer, self.certificate) {
             _ if situation.write => Err(Refusal::CredentialsMissing),
-            (Some(peer), Certificate::Enough) => Ok(Principal::from_peer(peer.clone())),
+            (Some(peer), Certificate::Enough) => Ok(self.holders.principal(peer, extensions)),
             (_, Certificate::Needed) => Err(Refusal::CredentialsMissing),
             _ if self.anonymous => Ok(Principal::anonymous()),
             _ if !self.takes_tokens() => Err(Refusal::CertificateMissing),

@@ -75,6 +75,7 @@ mod error;
 pub(crate) mod file;
 mod future;
 mod generated;
+mod holder;
 mod htpasswd;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -97,6 +98,8 @@ pub use digest::{DigestError, SecretDigest};
 pub use error::{CredentialError, HtpasswdError};
 pub use future::ResponseFuture;
 pub use generated::{GeneratedToken, NoEntropy};
+#[cfg(feature = "tls")]
+pub(crate) use holder::Holder;
 pub use layer::TokenAuthLayer;
 pub use passwords::PasswordOptions;
 pub use service::TokenAuth;

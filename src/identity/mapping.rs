@@ -24,6 +24,7 @@ use super::{Method, PeerIdentity, Principal};
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {
     rules: Vec<Rule>,
+    common_name: bool,
 }
 
 /// One rule: all its conditions must hold.
@@ -109,7 +110,26 @@ impl Mapping {
         let rules = rules.into_iter().map(Rule::checked);
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
+            common_name: false,
         })
+    }
+
+    /// Calls who matches no rule by the certificate's common name, where it has exactly one and no
+    /// SPIFFE ID. A common name with `/` or `=` in it is not taken: it could be another's SPIFFE ID
+    /// or subject. Default: no, a common name is nobody's identity.
+    pub fn with_common_name(mut self, common_name: bool) -> Self {
+        self.common_name = common_name;
+        self
+    }
+
+    #[cfg(feature = "auth")]
+    pub(crate) fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    #[cfg(feature = "auth")]
+    pub(crate) fn takes_common_names(&self) -> bool {
+        self.common_name
     }
 
     /// Who the holder of this certificate is.
@@ -123,8 +143,18 @@ impl Mapping {
                 .in_groups(groups)
                 .on_peer(peer.clone());
         }
-        Principal::from_peer(peer.clone())
+        match common_name(peer).filter(|_| self.common_name) {
+            Some(name) => Principal::new(Method::Certificate, name).on_peer(peer.clone()),
+            None => Principal::from_peer(peer.clone()),
+        }
     }
+}
+
+fn common_name(peer: &PeerIdentity) -> Option<&str> {
+    let mut names = peer.subject_attribute("CN");
+    let name = names.next().filter(|name| !name.contains(['/', '=']));
+    let only = names.next().is_none() && peer.spiffe_id().is_none();
+    name.filter(|name| only && !name.is_empty())
 }
 
 impl Rule {

@@ -138,6 +138,7 @@ impl PeerIdentity {
     }
 
     /// What a trusted proxy says of a certificate that is not at hand: no issuer, serial or end.
+    #[cfg(feature = "tls")]
     pub(crate) fn vouched(
         subject: &str,
         uris: &[String],
@@ -209,6 +210,12 @@ impl PeerIdentity {
     pub fn subject_attribute<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
         let attributes = self.0.attributes.iter();
         attributes.filter_map(move |(known, value)| (*known == keyword).then_some(&**value))
+    }
+
+    /// Whether this is that very value, and not only an equal one.
+    #[cfg(feature = "auth")]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The kind of the public key.

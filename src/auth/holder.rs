@@ -1,0 +1,61 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use http::Extensions;
+
+use crate::identity::Mapping;
+use crate::{Connection, PeerIdentity, Principal, Watched};
+
+/// Makes principals of the holders of certificates.
+#[derive(Clone, Debug)]
+pub(super) struct Holders {
+    /// Tells what these rules made from what others made on the same connection.
+    id: u64,
+    mapping: Watched<Mapping>,
+}
+
+/// Who the holder of a connection's certificate was found to be, kept with the connection: rules
+/// take longer than all the rest of a decision, and connections have many requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Holder(Arc<ArcSwapOption<Found>>);
+
+#[derive(Debug)]
+struct Found {
+    by: u64,
+    generation: u64,
+    principal: Principal,
+}
+
+impl Holders {
+    pub(super) fn new(mapping: Watched<Mapping>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            mapping,
+        }
+    }
+
+    /// Who holds the certificate of the request with these extensions.
+    pub(super) fn principal(&self, peer: &PeerIdentity, extensions: &Extensions) -> Principal {
+        let mapping = self.mapping.load();
+        let holder = Connection::of(extensions).and_then(Connection::state::<Holder>);
+        let Some(Holder(kept)) = holder else {
+            return mapping.principal(peer);
+        };
+        if let Some(found) = &*kept.load()
+            && found.by == self.id
+            && found.generation == mapping.generation()
+            && found.principal.peer().is_some_and(|known| known.is(peer))
+        {
+            return found.principal.clone();
+        }
+        let principal = mapping.principal(peer);
+        kept.store(Some(Arc::new(Found {
+            by: self.id,
+            generation: mapping.generation(),
+            principal: principal.clone(),
+        })));
+        principal
+    }
+}
