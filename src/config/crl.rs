@@ -7,6 +7,7 @@ use super::{Bytes, Config, Span};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::Fetch;
 use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
+use crate::tls;
 
 /// `[crl]`: revocation of client certificates.
 #[derive(Debug, Deserialize)]
@@ -32,6 +33,8 @@ pub struct CrlSection {
     pub require_certificate: bool,
     /// How long a CRL past its `nextUpdate` still counts. Default: not at all.
     pub grace: Option<Span>,
+    /// How long before the `nextUpdate` of a CRL in force there is a warning. Default `["1h"]`.
+    pub warn_before: Option<Vec<Span>>,
     /// How large a fetched CRL may be, and a compressed one when it is decompressed. Default `"256MiB"`.
     pub max_size: Option<Bytes>,
     /// CRLs over HTTP.
@@ -92,7 +95,12 @@ pub enum CrlUnknown {
 }
 
 impl CrlSection {
-    pub(crate) fn revocation(&self, config: &Config) -> Result<Revocation, LoadError> {
+    /// Has client certificates checked by the lists.
+    pub(crate) fn check(
+        &self,
+        mut tls: tls::Builder<tls::Ready>,
+        config: &Config,
+    ) -> Result<tls::Builder<tls::Ready>, LoadError> {
         let defaults = Options::default();
         let options = defaults
             .with_depth(match self.depth {
@@ -110,12 +118,17 @@ impl CrlSection {
         let builder = Revocation::builder()
             .with_options(options)
             .with_authority_files(cas.chain(&self.signers).map(|file| config.resolve(file)));
-        let watch = config.reload.options();
+        if let Some(distances) = &self.warn_before {
+            tls = tls.with_crl_warnings(distances.iter().map(|span| span.0));
+        }
         #[cfg(feature = "crl-fetch")]
         if let Some(section) = &self.fetch {
-            return builder.fetching(&section.fetch(config), files, watch);
+            // What comes over a network comes in its own time, and no certificate waits for it.
+            let watch = config.reload.options();
+            let revocation = builder.fetching(&section.fetch(config), files, watch)?;
+            return Ok(tls.with_revocation(revocation));
         }
-        builder.from_files(files, watch)
+        Ok(tls.with_crls(builder, files))
     }
 }
 

@@ -66,6 +66,16 @@ pub enum ConfigError {
         /// The class.
         class: Box<str>,
     },
+    /// Forwarded certificates are to be verified, but there are no client CAs to do it by.
+    #[error(
+        "{}: forwarded.certificate needs client CAs: [tls] must have `client_ca`, and not \
+         `client_auth = \"none\"`",
+        file.display()
+    )]
+    NothingToVerifyBy {
+        /// The file.
+        file: PathBuf,
+    },
     /// The values are well formed but what they name cannot be used.
     #[error("{}: {key}: {error}", file.display())]
     Unusable {

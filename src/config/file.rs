@@ -7,7 +7,10 @@ use serde::Deserialize;
 use super::error::read;
 #[cfg(feature = "schema")]
 use super::schema::Network;
-use super::{AuthSection, ConfigError, CrlSection, LimitsSection, PolicySection, Span, TlsSection};
+use super::{
+    AuthSection, ConfigError, CrlSection, ForwardedSection, IdentitySection, LimitsSection,
+    PolicySection, Span, TlsSection,
+};
 use crate::Preset;
 use crate::audit::AccessLogLayer;
 use crate::reload::WatchOptions;
@@ -34,6 +37,10 @@ pub struct Config {
     pub tls: Option<TlsSection>,
     /// Certificate revocation lists.
     pub crl: Option<CrlSection>,
+    /// Which proxies speak for clients.
+    pub forwarded: Option<ForwardedSection>,
+    /// Who the holder of a client certificate is.
+    pub identity: Option<IdentitySection>,
     /// Which networks may ask.
     pub source: Option<SourceSection>,
     /// Who may ask.

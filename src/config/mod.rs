@@ -22,6 +22,8 @@ mod auth;
 mod crl;
 mod error;
 mod file;
+mod forwarded;
+mod identity;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod limits;
@@ -38,10 +40,14 @@ pub use crl::{CrlDepth, CrlSection, CrlUnknown};
 pub use error::ConfigError;
 pub(crate) use error::parse as parse_document;
 pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
+pub use forwarded::{AddressHeader, CertificateHeader, ForwardedSection, HeaderText};
+pub use identity::{IdentitySection, MapEntry};
 #[cfg(feature = "jwt")]
 pub use jwt::{BearerSection, JwtKind, JwtSection};
 pub use limits::LimitsSection;
 pub use policy::{DigestBindingSection, PolicyRules, PolicySection};
-pub use tls::{ClientAuthMode, MinVersion, TlsSection};
+pub use tls::{
+    ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy, ServerCertificate, TlsSection,
+};
 pub(crate) use values::Text;
 pub use values::{Bytes, Span};

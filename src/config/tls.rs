@@ -1,10 +1,14 @@
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
+#[cfg(feature = "schema")]
+use super::schema::Network;
 use super::{Config, Span};
-use crate::crl::Revocation;
-use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, TlsError};
+use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
 #[derive(Debug, Deserialize)]
@@ -16,18 +20,53 @@ pub struct TlsSection {
     pub certificate: PathBuf,
     /// PEM file of the certificate's private key.
     pub key: PathBuf,
-    /// PEM files of the CAs that issue client certificates.
+    /// Further certificates, for clients that ask for one of their names.
+    #[serde(default)]
+    pub sni: Vec<ServerCertificate>,
+    /// PEM files of the CAs that issue client certificates, or directories of them.
     #[serde(default)]
     pub client_ca: Vec<PathBuf>,
     /// Whether clients must have a certificate. Default: `"require"` with `client_ca`, else `"none"`.
     pub client_auth: Option<ClientAuthMode>,
+    /// Connections whose client CA is removed: `"recheck"` (default) or `"keep"`.
+    #[serde(default)]
+    pub removed_ca: RemovedCaPolicy,
+    /// When connections are closed whose certificate is no longer good.
+    #[serde(default)]
+    pub ending: EndingSection,
     /// The lowest protocol version: `"1.2"` (default) or `"1.3"`.
     #[serde(default)]
     pub min_version: MinVersion,
+    /// The application protocols that are offered, the preferred first. Default
+    /// `["h2", "http/1.1"]`.
+    pub alpn: Option<Vec<String>>,
+    /// Whether sessions may be resumed. Default true.
+    pub resumption: Option<bool>,
     /// How long a handshake may take. Default `"10s"`.
     pub handshake_timeout: Option<Span>,
     /// How many handshakes may be under way. Default 1,024.
-    pub max_handshakes: Option<usize>,
+    pub max_handshakes: Option<NonZeroUsize>,
+    /// How many connections an IPv4 address or an IPv6 /64 may have. Default: no bound.
+    pub max_connections_per_source: Option<NonZeroUsize>,
+    /// Networks from which every connection begins with a PROXY protocol header. Default: none.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
+    pub proxy_protocol: Vec<IpNet>,
+    /// How long before the end of a certificate of the server's or a client CA's there is a warning.
+    /// Default `["30days", "7days", "1day"]`.
+    pub warn_before: Option<Vec<Span>>,
+}
+
+/// `[[tls.sni]]`: a further certificate.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ServerCertificate {
+    /// PEM file of the certificate chain, its own certificate first.
+    pub certificate: PathBuf,
+    /// PEM file of the certificate's private key.
+    pub key: PathBuf,
 }
 
 /// Whether clients must have a certificate.
@@ -41,6 +80,30 @@ pub enum ClientAuthMode {
     Request,
     /// Not asked for.
     None,
+}
+
+/// What becomes of connections whose client CA is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum RemovedCaPolicy {
+    /// They end, unless another CA vouches for them.
+    #[default]
+    Recheck,
+    /// They stay until the client ends them.
+    Keep,
+}
+
+/// `tls.ending`: when connections are closed whose certificate is no longer good.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EndingSection {
+    /// Once nothing was written for so long. Default `"1s"`.
+    pub idle: Option<Span>,
+    /// After so long in any case. Default `"30s"`.
+    pub drain: Option<Span>,
 }
 
 /// The lowest TLS version.
@@ -57,32 +120,51 @@ pub enum MinVersion {
 }
 
 impl TlsSection {
-    pub(crate) fn acceptor(
-        &self,
-        config: &Config,
-        revocation: Option<Revocation>,
-    ) -> Result<Acceptor, TlsError> {
+    pub(crate) fn acceptor(&self, config: &Config) -> Result<Acceptor, TlsError> {
         let mut builder = self
             .builder(config)
-            .with_tls13_only(self.min_version == MinVersion::Tls13);
-        if let Some(revocation) = revocation {
-            builder = builder.with_revocation(revocation);
+            .with_tls13_only(self.min_version == MinVersion::Tls13)
+            .with_resumption(self.resumption.unwrap_or(true));
+        if let Some(protocols) = &self.alpn {
+            builder = builder.with_alpn(protocols.iter().map(String::as_str));
+        }
+        if let Some(distances) = &self.warn_before {
+            builder = builder.with_expiry_warnings(distances.iter().map(|span| span.0));
+        }
+        if let Some(crl) = &config.crl {
+            builder = crl.check(builder, config)?;
         }
         let material = builder.watch(config.reload.options())?;
-        let mut acceptor = Acceptor::new(material);
+        let ending = self.ending;
+        let mut acceptor = Acceptor::new(material)
+            .with_proxy_protocol(self.proxy_protocol.iter().copied())
+            .with_removed_ca(match self.removed_ca {
+                RemovedCaPolicy::Recheck => RemovedCa::Recheck,
+                RemovedCaPolicy::Keep => RemovedCa::Keep,
+            })
+            .with_ending(
+                ending.idle.map_or(Duration::from_secs(1), |span| span.0),
+                ending.drain.map_or(Duration::from_secs(30), |span| span.0),
+            );
         if let Some(Span(timeout)) = self.handshake_timeout {
             acceptor = acceptor.with_handshake_timeout(timeout);
         }
         if let Some(handshakes) = self.max_handshakes {
-            acceptor = acceptor.with_max_handshakes(handshakes);
+            acceptor = acceptor.with_max_handshakes(handshakes.get());
+        }
+        if let Some(connections) = self.max_connections_per_source {
+            acceptor = acceptor.with_max_connections_per_source(connections.get());
         }
         Ok(acceptor)
     }
 
     fn builder(&self, config: &Config) -> Builder<Ready> {
-        let certificate =
-            CertificateFiles::new(config.resolve(&self.certificate), config.resolve(&self.key));
-        let builder = Builder::new().with_certificate(certificate);
+        let files = |certificate, key| {
+            CertificateFiles::new(config.resolve(certificate), config.resolve(key))
+        };
+        let builder = Builder::new().with_certificate(files(&self.certificate, &self.key));
+        let further = self.sni.iter().map(|one| files(&one.certificate, &one.key));
+        let builder = further.fold(builder, Builder::and_certificate);
         let cas = ClientCas::new(self.client_ca.iter().map(|file| config.resolve(file)));
         match self.mode() {
             ClientAuthMode::Require => builder.require_client_certificates(cas),

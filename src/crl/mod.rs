@@ -76,8 +76,8 @@ pub use path::CertPath;
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::Files;
-pub(crate) use telling::tell;
 pub use store::Lists;
+pub(crate) use telling::tell;
 pub use tracked::Tracked;
 pub use verdict::{
     DecidingCrl, Finding, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,

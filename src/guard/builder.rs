@@ -4,13 +4,15 @@ use crate::audit::AccessLogLayer;
 use crate::auth::{Authentication, TokenAuthLayer};
 #[cfg(feature = "crl")]
 use crate::crl::RevocationLayer;
+#[cfg(feature = "auth")]
+use crate::identity::Mapping;
 #[cfg(feature = "policy")]
 use crate::policy::{BindingLayer, Policy, PolicyLayer};
 #[cfg(feature = "rate")]
 use crate::rate::{ByteRateLayer, Limits};
-use crate::source::{Networks, SourceLayer};
+use crate::source::{ForwardedLayer, Networks, SourceLayer};
 #[cfg(feature = "tls")]
-use crate::tls::Acceptor;
+use crate::tls::{self, Acceptor};
 use crate::{Preset, Responder, Watched};
 
 /// Makes a [`Guard`]. What is not set is not enforced.
@@ -20,8 +22,13 @@ pub struct Builder {
     pub(super) responder: Responder,
     access_log: AccessLogLayer,
     pub(super) networks: Option<Watched<Networks>>,
+    pub(super) forwarded: ForwardedLayer,
+    #[cfg(feature = "tls")]
+    pub(super) forwarded_certificate: tls::ForwardedLayer,
     #[cfg(feature = "auth")]
     pub(super) authentication: Option<Authentication>,
+    #[cfg(feature = "auth")]
+    pub(super) mapping: Option<Watched<Mapping>>,
     #[cfg(feature = "policy")]
     pub(super) policy: Option<PolicyLayer>,
     #[cfg(feature = "policy")]
@@ -40,8 +47,13 @@ impl Default for Builder {
             responder: Responder::new(Preset::default()),
             access_log: AccessLogLayer::new(),
             networks: None,
+            forwarded: ForwardedLayer::nobody(),
+            #[cfg(feature = "tls")]
+            forwarded_certificate: tls::ForwardedLayer::nobody(),
             #[cfg(feature = "auth")]
             authentication: None,
+            #[cfg(feature = "auth")]
+            mapping: None,
             #[cfg(feature = "policy")]
             policy: None,
             #[cfg(feature = "policy")]
@@ -75,11 +87,34 @@ impl Builder {
         self
     }
 
+    /// Which proxies tell their clients' addresses. Without it nobody does, and what is told is
+    /// removed.
+    pub fn forwarded(mut self, layer: ForwardedLayer) -> Self {
+        self.forwarded = layer;
+        self
+    }
+
+    /// Which proxies tell their clients' certificates. Without it nobody does, and what is told is
+    /// removed.
+    #[cfg(feature = "tls")]
+    pub fn forwarded_certificate(mut self, layer: tls::ForwardedLayer) -> Self {
+        self.forwarded_certificate = layer;
+        self
+    }
+
     /// What callers must show. Without it, whoever has a certificate is known by it and everybody
     /// else is anonymous.
     #[cfg(feature = "auth")]
     pub fn authentication(mut self, authentication: Authentication) -> Self {
         self.authentication = Some(authentication);
+        self
+    }
+
+    /// Who the holder of a client certificate is. Without it, whom the certificate names, in no
+    /// groups.
+    #[cfg(feature = "auth")]
+    pub fn mapping(mut self, mapping: impl Into<Watched<Mapping>>) -> Self {
+        self.mapping = Some(mapping.into());
         self
     }
 
@@ -132,14 +167,23 @@ impl Builder {
         let networks = self
             .networks
             .unwrap_or_else(|| Networks::allow_all().into());
+        #[cfg(feature = "auth")]
+        let authentication = self
+            .authentication
+            .unwrap_or_else(|| Authentication::certificate().or_anonymous());
         Guard {
             access_log: self.access_log,
+            forwarded: self.forwarded,
+            #[cfg(feature = "tls")]
+            forwarded_certificate: self
+                .forwarded_certificate
+                .with_responder(self.responder.clone()),
             source: SourceLayer::watching(networks).with_responder(self.responder.clone()),
             #[cfg(feature = "auth")]
-            auth: TokenAuthLayer::new(
-                self.authentication
-                    .unwrap_or_else(|| Authentication::certificate().or_anonymous()),
-            )
+            auth: TokenAuthLayer::new(match self.mapping {
+                Some(mapping) => authentication.with_mapping(mapping),
+                None => authentication,
+            })
             .with_responder(self.responder.clone()),
             #[cfg(feature = "crl")]
             revocation: self.revocation.with_responder(self.responder.clone()),

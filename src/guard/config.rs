@@ -1,20 +1,24 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::Guard;
+use ipnet::IpNet;
+
+use super::{Builder, Guard};
 use crate::config::{
-    ClientAuthMode, Config, ConfigError, LimitsSection, PolicyRules, SourceSection,
+    ClientAuthMode, Config, ConfigError, ForwardedSection, IdentitySection, LimitsSection,
+    PolicyRules, SourceSection,
 };
 use crate::crl::RevocationLayer;
 use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer, Rule};
 use crate::rate::Limits;
 use crate::refusal::Challenge;
 use crate::reload::Load;
-use crate::{Preset, Responder, Watched};
+use crate::tls::{self, TlsError};
+use crate::{Preset, Responder, Watched, source};
 
 impl Guard {
-    /// The guard that a configuration file describes. Networks, policy and limits follow the file
-    /// from then on; the other sections are read once, though the files that they name (keys,
+    /// The guard that a configuration file describes. Networks, proxies, rules of identity, policy
+    /// and limits follow the file from then on; the other sections are read once, though the files that they name (keys,
     /// tokens, CRLs) are followed too.
     ///
     /// # Errors
@@ -33,6 +37,13 @@ impl Guard {
                 .authentication(config)
                 .map_err(|error| config.unusable("auth", error))?;
             builder = builder.authentication(authentication);
+        }
+        if config.identity.is_some() {
+            builder = builder.mapping(follow(config, "identity", |config| {
+                let section = config.identity.as_ref();
+                let mapping = section.map(IdentitySection::mapping).transpose();
+                mapping.map_err(|error| config.unusable("identity.map", error))
+            })?);
         }
         if let Some(section) = &config.policy {
             let mut layer = PolicyLayer::watching(policy(config, &section.rules)?);
@@ -60,18 +71,14 @@ impl Guard {
             builder = builder.revocation(RevocationLayer::new().with_certificate_required());
         }
         if let Some(section) = &config.tls {
-            let revocation = match &config.crl {
-                Some(section) => Some(
-                    section
-                        .revocation(config)
-                        .map_err(|error| config.unusable("crl", error))?,
-                ),
-                None => None,
-            };
-            let acceptor = section
-                .acceptor(config, revocation)
-                .map_err(|error| config.unusable("tls", error))?;
+            let acceptor = section.acceptor(config).map_err(|error| match error {
+                TlsError::Crl(error) => config.unusable("crl", error),
+                error => config.unusable("tls", error),
+            })?;
             builder = builder.acceptor(acceptor);
+        }
+        if let Some(section) = &config.forwarded {
+            builder = forwarded(builder, config, section)?;
         }
         if config.limits.is_some() {
             let limits = Section {
@@ -82,6 +89,34 @@ impl Guard {
         }
         Ok(builder.build())
     }
+}
+
+fn forwarded(
+    mut builder: Builder,
+    config: &Config,
+    section: &ForwardedSection,
+) -> Result<Builder, ConfigError> {
+    let proxies: Watched<Vec<IpNet>> = follow(config, "forwarded", |config| {
+        let section = config.forwarded.as_ref();
+        Ok(section.map(|section| section.proxies.clone()))
+    })?;
+    if let Some(header) = section.address {
+        let layer = source::ForwardedLayer::watching(header.header(), proxies.clone());
+        builder = builder.forwarded(layer);
+    }
+    if let Some(header) = &section.certificate {
+        let acceptor = builder.acceptor.as_ref();
+        let acceptor = acceptor.filter(|_| asks_for_certificates(config));
+        let acceptor = acceptor.ok_or_else(|| ConfigError::NothingToVerifyBy {
+            file: config.file.clone(),
+        })?;
+        let material = acceptor.material().clone();
+        let layer = tls::ForwardedLayer::new(header.form(), [], material)
+            .with_proxies(proxies)
+            .with_trusted_fields(header.trusts_fields());
+        builder = builder.forwarded_certificate(layer);
+    }
+    Ok(builder)
 }
 
 fn asks_for_certificates(config: &Config) -> bool {

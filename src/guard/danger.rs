@@ -36,6 +36,15 @@ pub enum Danger {
     /// Passwords can be guessed for as long as it takes.
     #[error("auth.throttle is off: tokens and passwords can be guessed without end")]
     NoThrottle,
+    /// Whoever connects is believed to be whom it says.
+    #[error("{0} has every address in it: whoever connects can say whose address it has")]
+    EveryoneIsAProxy(&'static str),
+    /// Nothing in such fields is signed.
+    #[error(
+        "forwarded.certificate believes fields without a certificate: nothing in them is verified, \
+         and they are never revoked"
+    )]
+    FieldsBelieved,
     /// A rule that nobody matches.
     #[error(
         "{place}rule {rule:?} is about the group {group:?}, in which no credential is",

@@ -4,13 +4,16 @@ use tower::Layer;
 
 use super::{Builder, Danger, Report};
 use crate::audit::{AccessLog, AccessLogLayer, Check};
-use crate::source::{Source, SourceLayer};
+use crate::source::{Forwarded, ForwardedLayer, Source, SourceLayer};
 
 /// The layers that a configuration names, stacked in the one right order. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct Guard {
+    pub(super) forwarded: ForwardedLayer,
     pub(super) access_log: AccessLogLayer,
     pub(super) source: SourceLayer,
+    #[cfg(feature = "tls")]
+    pub(super) forwarded_certificate: crate::tls::ForwardedLayer,
     #[cfg(feature = "auth")]
     pub(super) auth: crate::auth::TokenAuthLayer,
     #[cfg(feature = "crl")]
@@ -28,7 +31,13 @@ pub struct Guard {
 }
 
 /// A service behind a [`Guard`].
-pub type Guarded<S> = AccessLog<Source<Authenticated<Revocable<Policed<Rated<S>>>>>>;
+pub type Guarded<S> =
+    Forwarded<AccessLog<Source<Vouched<Authenticated<Revocable<Policed<Rated<S>>>>>>>>;
+
+#[cfg(feature = "tls")]
+type Vouched<S> = crate::tls::Forwarded<S>;
+#[cfg(not(feature = "tls"))]
+type Vouched<S> = S;
 
 #[cfg(feature = "crl")]
 type Revocable<S> = crate::crl::Revoking<S>;
@@ -119,6 +128,10 @@ impl<S> Layer<S> for Guard {
         let inner = self.revocation.layer(inner);
         #[cfg(feature = "auth")]
         let inner = self.auth.layer(inner);
-        self.access_log.layer(self.source.layer(inner))
+        // Not before the network is known to be allowed: a chain takes long to verify.
+        #[cfg(feature = "tls")]
+        let inner = self.forwarded_certificate.layer(inner);
+        let inner = self.access_log.layer(self.source.layer(inner));
+        self.forwarded.layer(inner)
     }
 }

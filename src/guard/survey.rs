@@ -1,17 +1,11 @@
-#[cfg(any(
-    feature = "auth",
-    feature = "crl",
-    feature = "policy",
-    feature = "rate"
-))]
-use super::Danger;
-use super::{Builder, Report};
+use super::{Builder, Danger, Report};
 
 impl Builder {
     /// What will be enforced and what not.
     pub(super) fn report(&self) -> Report {
         let mut report = Report::default();
         self.tell_networks(&mut report);
+        self.tell_proxies(&mut report);
         #[cfg(feature = "tls")]
         self.tell_tls(&mut report);
         #[cfg(feature = "auth")]
@@ -45,6 +39,31 @@ impl Builder {
         });
     }
 
+    fn tell_proxies(&self, report: &mut Report) {
+        if let Some((header, proxies)) = self.forwarded.believes() {
+            report.enforces(format!(
+                "a client's address is its connection's, or what {} of proxies in {} says",
+                header.name(),
+                counted(proxies.len(), "network")
+            ));
+            if everyone(&proxies) {
+                let key = "forwarded.proxies";
+                report.warnings.push(Danger::EveryoneIsAProxy(key));
+            }
+        }
+        #[cfg(feature = "tls")]
+        if let Some((form, proxies, fields)) = self.forwarded_certificate.believes() {
+            let proxies = counted(proxies, "network");
+            report.enforces(format!(
+                "a client's certificate is its connection's, or what {form} of proxies in {proxies} \
+                 says, verified alike"
+            ));
+            if fields {
+                report.warnings.push(Danger::FieldsBelieved);
+            }
+        }
+    }
+
     #[cfg(feature = "tls")]
     fn tell_tls(&self, report: &mut Report) {
         let Some(acceptor) = &self.acceptor else {
@@ -52,6 +71,7 @@ impl Builder {
             return;
         };
         let material = acceptor.material().load();
+        Self::tell_acceptor(acceptor, report);
         let Some(needed) = material.client_certificate_needed() else {
             report.enforces("connections are TLS");
             report.is_open("clients are not asked for a certificate");
@@ -71,6 +91,31 @@ impl Builder {
         } else {
             report.is_open("certificates are not checked for revocation");
             report.warnings.push(Danger::NoRevocation);
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn tell_acceptor(acceptor: &crate::tls::Acceptor, report: &mut Report) {
+        if acceptor.material().load().is_tls13_only() {
+            report.enforces("connections are TLS 1.3");
+        }
+        if let Some(most) = acceptor.connections_per_source() {
+            let most = counted(most, "connection");
+            report.enforces(format!("a source has at most {most}"));
+        }
+        let proxies = acceptor.proxies();
+        if !proxies.is_empty() {
+            report.enforces(format!(
+                "peers in {} must begin with a PROXY protocol header",
+                counted(proxies.len(), "network")
+            ));
+        }
+        if everyone(proxies) {
+            let key = "tls.proxy_protocol";
+            report.warnings.push(Danger::EveryoneIsAProxy(key));
+        }
+        if acceptor.keeps_connections_of_removed_cas() {
+            report.is_open("connections of a client CA that is removed stay until their end");
         }
     }
 
@@ -107,6 +152,7 @@ impl Builder {
         if authentication.wants_token_for_writes() {
             report.enforces("whatever does not only read needs a token");
         }
+        self.tell_mapping(report);
         if tokens && !authentication.is_throttled() {
             report.is_open("failed authentications are not throttled");
             report.warnings.push(Danger::NoThrottle);
@@ -116,6 +162,18 @@ impl Builder {
         #[cfg(feature = "tls")]
         if authentication.needs_certificate() && self.asks_for_no_certificate() {
             report.warnings.push(Danger::CertificateNotAsked);
+        }
+    }
+
+    #[cfg(feature = "auth")]
+    fn tell_mapping(&self, report: &mut Report) {
+        let Some(mapping) = self.mapping.as_ref().map(crate::Watched::load) else {
+            return;
+        };
+        let rules = counted(mapping.len(), "rule");
+        report.enforces(format!("{rules} say who the holder of a certificate is"));
+        if mapping.takes_common_names() {
+            report.is_open("certificates that no rule matches count by their common name");
         }
     }
 
@@ -218,6 +276,11 @@ fn tell_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
         report.is_open("certificates that no CRL answers for are taken for good");
         report.warnings.push(Danger::UnknownStatusAllowed);
     }
+}
+
+/// Whether one of the networks is all of a family's addresses.
+fn everyone(networks: &[ipnet::IpNet]) -> bool {
+    networks.iter().any(|network| network.prefix_len() == 0)
 }
 
 fn counted(count: usize, noun: &str) -> String {

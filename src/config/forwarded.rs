@@ -1,0 +1,95 @@
+use http::HeaderName;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::Text;
+#[cfg(feature = "schema")]
+use super::schema::Network;
+use crate::source::ForwardedHeader;
+use crate::tls::ForwardedForm;
+
+/// `[forwarded]`: which proxies speak for clients, and in which headers. From anyone else, and
+/// without this section from everyone, such headers are removed.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ForwardedSection {
+    /// The networks of the proxies.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
+    pub proxies: Vec<IpNet>,
+    /// The header that tells the client's address: `"x-forwarded-for"` or `"forwarded"` (RFC 7239).
+    /// Default: none does.
+    pub address: Option<AddressHeader>,
+    /// The header that tells the client's certificate. Default: none does.
+    pub certificate: Option<CertificateHeader>,
+}
+
+/// The header that tells the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum AddressHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// The header that tells the client's certificate. It is verified as if the client had come itself.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "form", rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum CertificateHeader {
+    /// Envoy's `X-Forwarded-Client-Cert`.
+    Xfcc {
+        /// Believes its fields where it has no certificate. Nothing in them is verified, and they
+        /// are never revoked. Default false.
+        #[serde(default)]
+        trusted_fields: bool,
+    },
+    /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
+    ClientCert {},
+    /// A header with nginx's `$ssl_client_escaped_cert` in it.
+    Escaped {
+        /// The header's name.
+        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        header: HeaderText,
+    },
+}
+
+/// A header's name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct HeaderText(Text<HeaderName>);
+
+impl AddressHeader {
+    pub(crate) fn header(self) -> ForwardedHeader {
+        match self {
+            Self::XForwardedFor => ForwardedHeader::XForwardedFor,
+            Self::Forwarded => ForwardedHeader::Forwarded,
+        }
+    }
+}
+
+impl CertificateHeader {
+    pub(crate) fn form(&self) -> ForwardedForm {
+        match self {
+            Self::Xfcc { .. } => ForwardedForm::Xfcc,
+            Self::ClientCert {} => ForwardedForm::ClientCert,
+            Self::Escaped {
+                header: HeaderText(Text(header)),
+            } => ForwardedForm::Escaped(header.clone()),
+        }
+    }
+
+    pub(crate) fn trusts_fields(&self) -> bool {
+        matches!(
+            self,
+            Self::Xfcc {
+                trusted_fields: true
+            }
+        )
+    }
+}
