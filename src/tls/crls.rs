@@ -76,16 +76,13 @@ impl Crls {
     /// was.
     pub(super) fn put(&mut self) -> Option<Revocation> {
         if let Some((lists, seen)) = self.waiting.take() {
-            let revocation = match &self.in_force {
-                Some(InForce { revocation, .. }) => {
-                    crl::tell(&lists, Some(&revocation.lists().load()));
-                    revocation.lists().publish(lists);
-                    revocation.clone()
-                }
-                None => {
-                    crl::tell(&lists, None);
-                    Revocation::new(Watched::named("crl", lists), self.options)
-                }
+            let revocation = if let Some(InForce { revocation, .. }) = &self.in_force {
+                crl::tell(&lists, Some(&revocation.lists().load()));
+                revocation.lists().publish(lists);
+                revocation.clone()
+            } else {
+                crl::tell(&lists, None);
+                Revocation::new(Watched::named("crl", lists), self.options)
             };
             self.in_force = Some(InForce {
                 revocation,
