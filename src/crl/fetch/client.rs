@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{
+    CACHE_CONTROL, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, Url};
 use rustls::ClientConfig;
@@ -74,7 +76,8 @@ fn tls() -> Result<ClientConfig, FetchError> {
     }
 }
 
-/// Asks for the list at a URL, if it is another than the one with these validators.
+/// Asks for what is at a URL, if it is another than that with these validators; without any, whichever
+/// it is, and not of a cache.
 pub(crate) async fn get(
     client: &Client,
     url: &Url,
@@ -91,6 +94,9 @@ pub(crate) async fn get(
             conditional = true;
             request = request.header(name, value);
         }
+    }
+    if !conditional {
+        request = request.header(CACHE_CONTROL, "no-cache");
     }
     let response = request.send().await?;
     match response.status() {

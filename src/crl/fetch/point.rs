@@ -125,8 +125,10 @@ impl Point {
     ) -> Result<Fetched, FetchError> {
         // Somebody may have removed the file: then the list is needed again, unchanged or not.
         let known = self.known.as_ref().filter(|_| self.kept.is_there());
+        // Of one that is over, a cache between might say for ever that there is no newer one.
+        let current = known.filter(|known| known.head.next_update >= now());
         let none = Validators::default();
-        let validators = known.map_or(&none, |known| &known.validators);
+        let validators = current.map_or(&none, |known| &known.validators);
         let (content, validators) = match get(client, &self.url, validators, max_size).await? {
             Answer::Unchanged => return Ok(Fetched::Unchanged),
             Answer::New(content, validators) => (content, validators),
