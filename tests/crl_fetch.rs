@@ -391,7 +391,9 @@ fn a_bad_answer_keeps_the_last_good_list() {
     let newer = world.list(12, &[7, 8]);
     world.server.answer(Answer::list(newer.der(), "\"6\""));
     until("the newer one", || entries(&revocation) == 2);
-    assert!(metrics.render().contains("outcome=\"new\"} 2"));
+    until("counted", || {
+        metrics.render().contains("outcome=\"new\"} 2")
+    });
 }
 
 #[test]
