@@ -567,6 +567,29 @@ fn lists_from_urls_and_from_files_count_together() {
     assert_eq!(entries(&revocation), 4);
 }
 
+#[test]
+fn one_list_of_many_that_is_not_to_be_had_keeps_a_start_from_beginning() {
+    let world = World::new();
+    world
+        .server
+        .answer(Answer::list(world.list(1, &[7]).der(), "\"1\""));
+    let shards = (0..20).map(|shard| world.server.url(&format!("/{shard}.crl")));
+    let all = world.fetch().with_urls(shards);
+    let revocation = world.begin_with(&all).unwrap();
+    assert_eq!(kept(&world).len(), 21);
+    drop(revocation);
+    let nobody = Server::start();
+    nobody.stop();
+    let missing = nobody.url("/missing.crl");
+    let more = all
+        .with_urls([missing.clone()])
+        .with_start_timeout(Duration::from_millis(300));
+    match world.begin_with(&more) {
+        Err(LoadError::Fetch { origin, .. }) => assert_eq!(origin, missing),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[cfg(feature = "config")]
 #[test]
 fn the_configuration_file_names_where_lists_are_fetched_from() {

@@ -13,7 +13,9 @@
 //! redirect leads only to their hosts and to those that are [allowed](Fetch::with_allowed_hosts).
 //! Addresses of hosts are not judged, since most CAs are on private networks: whoever answers for an
 //! allowed name in the DNS chooses what is connected to, and gets a `GET` without any credential.
-//! Proxies named in the environment are not used.
+//! Proxies named in the environment are not used. Lists are signed, so HTTP is as good as HTTPS for
+//! them, but for this: whoever is between can hold a newer list back until the one before is over, and
+//! where none is kept yet, give an old one that is not.
 //!
 //! ```no_run
 //! use portcullis::crl::{Fetch, Revocation};

@@ -33,7 +33,7 @@ impl Fetch {
     }
 
     /// Fetches from these `http://` or `https://` URLs, each of which gives one CRL, in DER or PEM,
-    /// compressed by gzip or not.
+    /// compressed by gzip or not. A delta has a URL of its own.
     pub fn with_urls<U: Into<String>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
         self.urls.extend(urls.into_iter().map(Into::into));
         self

@@ -152,7 +152,9 @@ impl Fetched {
                 }
             });
         }
-        while tasks.join_next().await.is_some() {}
+        while let Some(Err(error)) = tasks.join_next().await {
+            tracing::error!(%error, "one CRL is not fetched any more, until a restart");
+        }
     }
 }
 
