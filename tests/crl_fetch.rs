@@ -567,6 +567,46 @@ fn lists_from_urls_and_from_files_count_together() {
     assert_eq!(entries(&revocation), 4);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_ends_when_its_ca_publishes_a_list_that_revokes_it() {
+    use portcullis::Watched;
+    use portcullis::crl::{Tracked, Verdict};
+    use portcullis::tls::Acceptor;
+    use tokio::io::AsyncReadExt;
+
+    let world = World::new();
+    world
+        .server
+        .answer(Answer::list(world.list(1, &[]).der(), "\"1\""));
+    let revocation = world.begin().unwrap();
+    let material = world
+        .files
+        .requiring(&world.ca.server(&["localhost"]), &world.ca)
+        .with_revocation(revocation);
+    let acceptor = Acceptor::new(Watched::fixed(material.load().unwrap()))
+        .with_ending(Duration::ZERO, Duration::from_secs(1));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let node = world.ca.client_with("node-7", |params| {
+        params.serial_number = Some(7_u64.into());
+    });
+    let config = std::sync::Arc::new(pki::client(&world.ca, Some((&node, &[]))));
+    let (accepted, client) = tokio::join!(
+        async { acceptor.accept(listener.accept().await.unwrap().0).await },
+        pki::connect(&config, address, "localhost"),
+    );
+    let (mut accepted, _client) = (accepted.unwrap(), client.unwrap());
+    let tracked: Tracked = accepted.connection.state::<Tracked>().unwrap().clone();
+    assert_eq!(*tracked.verdict(), Verdict::Good);
+
+    world
+        .server
+        .answer(Answer::list(world.list(2, &[7]).der(), "\"2\""));
+    let read = tokio::time::timeout(Duration::from_mins(1), accepted.stream.read_u8());
+    assert!(read.await.expect("the connection stays open").is_err());
+    assert!(matches!(*tracked.verdict(), Verdict::Revoked(_)));
+}
+
 #[test]
 fn one_list_of_many_that_is_not_to_be_had_keeps_a_start_from_beginning() {
     let world = World::new();
