@@ -75,10 +75,19 @@ async fn bind() -> (TcpListener, SocketAddr) {
 
 /// One request on a connection of its own.
 async fn ask(config: &Arc<rustls::ClientConfig>, address: SocketAddr) -> std::io::Result<String> {
+    let body = pull(config, address, "/").await?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+async fn pull(
+    config: &Arc<rustls::ClientConfig>,
+    address: SocketAddr,
+    path: &str,
+) -> std::io::Result<Bytes> {
     let tls = connect(config, address, "localhost").await?;
     let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(tls);
-    let request = Request::get("https://localhost/").header("host", "localhost");
+    let request = Request::get(format!("https://localhost{path}")).header("host", "localhost");
     let request = request.body(Empty::<Bytes>::new()).unwrap();
     let response = if h2 {
         let executor = TokioExecutor::new();
@@ -96,7 +105,7 @@ async fn ask(config: &Arc<rustls::ClientConfig>, address: SocketAddr) -> std::io
     };
     let body = response.map_err(std::io::Error::other)?.into_body();
     let body = body.collect().await.map_err(std::io::Error::other)?;
-    Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+    Ok(body.to_bytes())
 }
 
 fn named(connection: &Connection) -> String {
@@ -533,6 +542,9 @@ fn resident_pages() -> usize {
     statm.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// The bytes of a layer that is pulled again and again.
+const LAYER: usize = 2 << 20;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
     let scene = Scene::new();
@@ -543,11 +555,13 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
         scene.ca.server(&["localhost"]),
     ];
     let rotate = |at: usize| {
+        let list = scene.ca.crl(at as u64 + 1, &[]).pem().unwrap();
         let leaf = &pairs[at % 2];
         let files = [
             ("tls.crt", &*leaf.pem),
             ("tls.key", &*leaf.key_pem),
             ("ca.crt", &*scene.ca.pem),
+            ("crl.pem", &*list),
         ];
         swap_secret(&volume, &format!("v{at}"), &files);
     };
@@ -556,11 +570,15 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
     let material = portcullis::tls::Builder::new()
         .with_certificate(CertificateFiles::secret(&volume))
         .require_client_certificates(ClientCas::new([volume.join("ca.crt")]))
+        .with_crls(Revocation::builder(), [volume.join("crl.pem")])
         .watch(watch)
         .unwrap();
     let (tcp, address) = bind().await;
     let listener = Listener::new(tcp, Acceptor::new(material.clone()));
-    let service = app().into_make_service_with_connect_info::<Connection>();
+    let layer = Bytes::from((0..=u8::MAX).cycle().take(LAYER).collect::<Vec<_>>());
+    let blob = layer.clone();
+    let app = app().route("/blob", get(|| async move { blob }));
+    let service = app.into_make_service_with_connect_info::<Connection>();
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicUsize::new(0));
@@ -570,10 +588,8 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
         async move {
             while !stop.load(Ordering::Relaxed) {
                 for config in [&h1, &h2] {
-                    assert_eq!(
-                        ask(config, address).await.unwrap(),
-                        "CN=node-7 from 127.0.0.1"
-                    );
+                    let pulled = pull(config, address, "/blob").await.unwrap();
+                    assert!(pulled == layer, "{} bytes of {LAYER}", pulled.len());
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -61,6 +61,21 @@ impl Ca {
         Self::of(&certificate, params, key)
     }
 
+    /// An intermediate CA under this one with a key of this kind.
+    pub fn sub_of(&self, algorithm: &'static rcgen::SignatureAlgorithm, name: &str) -> Self {
+        let (params, _) = Self::params(name, |_| {});
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Self::of(&certificate, params, key)
+    }
+
+    /// A store with this CA alone.
+    pub fn roots(&self) -> rustls::RootCertStore {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der.clone()).unwrap();
+        roots
+    }
+
     fn params(
         name: &str,
         change: impl FnOnce(&mut CertificateParams),
