@@ -6,63 +6,21 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 
-use std::error::Error;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod shared;
 
 use axum::extract::ConnectInfo;
 use axum::{Router, routing::get};
-use clap::Parser;
 use portcullis::Connection;
 use portcullis::audit::AccessLogLayer;
 use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Listener};
-use tokio::net::{TcpListener, TcpStream};
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
-#[derive(Parser)]
-struct Arguments {
-    /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:5000")]
-    listen: SocketAddr,
-    /// The server's certificate with its intermediates, PEM.
-    #[arg(long, default_value = "tls.crt")]
-    cert: PathBuf,
-    /// Its private key, PEM.
-    #[arg(long, default_value = "tls.key")]
-    key: PathBuf,
-    /// The CAs of clients' certificates, PEM.
-    #[arg(long, default_value = "ca.crt")]
-    client_ca: PathBuf,
-    /// Make certificates, ask one question over loopback, print the answer, end.
-    #[arg(long)]
-    smoke: bool,
-}
+use shared::{Arguments, Result};
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    tracing_subscriber::fmt().json().init();
-    let mut arguments = Arguments::parse();
-    if !arguments.smoke {
-        return serve(&arguments, TcpListener::bind(arguments.listen).await?).await;
-    }
-    let directory = tempfile::tempdir()?;
-    let client = demo(directory.path())?;
-    arguments.cert = directory.path().join("tls.crt");
-    arguments.key = directory.path().join("tls.key");
-    arguments.client_ca = directory.path().join("ca.crt");
-    let tcp = TcpListener::bind("127.0.0.1:0").await?;
-    let address = tcp.local_addr()?;
-    tokio::select! {
-        ended = serve(&arguments, tcp) => ended,
-        answer = ask(client, address) => {
-            println!("{}", answer?);
-            Ok(())
-        }
-    }
+    shared::run(serve).await
 }
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
@@ -89,55 +47,4 @@ async fn whoami(ConnectInfo(connection): ConnectInfo<Connection>) -> String {
         Some(identity) => format!("you are {}", identity.subject()),
         None => "you are nobody".to_owned(),
     }
-}
-
-/// Asks once, with the demo's client certificate.
-async fn ask(client: rustls::ClientConfig, address: SocketAddr) -> Result<String> {
-    use http_body_util::BodyExt;
-    let tcp = TcpStream::connect(address).await?;
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(client))
-        .connect("localhost".try_into()?, tcp)
-        .await?;
-    let io = hyper_util::rt::TokioIo::new(tls);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-    tokio::spawn(connection);
-    let request = http::Request::get("/v2/").header("host", "localhost");
-    let response = sender.send_request(request.body(String::new())?).await?;
-    let (head, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(format!(
-        "{}: {}",
-        head.status,
-        String::from_utf8_lossy(&body)
-    ))
-}
-
-/// A CA, a server's certificate and a client's, as one makes them for a try.
-fn demo(directory: &Path) -> Result<rustls::ClientConfig> {
-    use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate()?;
-    let ca_cert = ca.self_signed(&ca_key)?;
-    let issuer = Issuer::new(ca, ca_key);
-    let server_key = KeyPair::generate()?;
-    let server = CertificateParams::new(["localhost".to_owned()])?;
-    let server = server.signed_by(&server_key, &issuer)?;
-    std::fs::write(directory.join("ca.crt"), ca_cert.pem())?;
-    std::fs::write(directory.join("tls.crt"), server.pem())?;
-    std::fs::write(directory.join("tls.key"), server_key.serialize_pem())?;
-
-    let client_key = KeyPair::generate()?;
-    let mut client = CertificateParams::default();
-    let name = &mut client.distinguished_name;
-    name.push(rcgen::DnType::CommonName, "node-7");
-    let client = client.signed_by(&client_key, &issuer)?;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(ca_cert.der().clone())?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let key = rustls::pki_types::PrivateKeyDer::try_from(client_key.serialize_der())?;
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![client.der().clone()], key)?)
 }

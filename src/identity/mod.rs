@@ -8,6 +8,7 @@ mod distinguished_name;
 pub mod forwarded;
 mod grants;
 mod mapping;
+mod names;
 mod peer;
 mod principal;
 mod spiffe;

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::distinguished_name;
+use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
@@ -84,14 +84,6 @@ struct Inner {
     last_resort: Box<str>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Names {
-    dns: Vec<Box<str>>,
-    emails: Vec<Box<str>>,
-    uris: Vec<Box<str>>,
-    ips: Vec<IpAddr>,
-}
-
 impl PeerIdentity {
     /// Reads a certificate that was verified already: nothing is checked here but its form.
     ///
@@ -148,10 +140,10 @@ impl PeerIdentity {
         bounded("subject", subject.len(), LONGEST_NAME)?;
         let mut names = Names::default();
         for uri in uris {
-            names.uris.push(plain("URI", uri, 2_048)?);
+            names.uris.push(super::names::plain("URI", uri, 2_048)?);
         }
         for name in dns_names {
-            names.dns.push(dns(name)?);
+            names.dns.push(super::names::dns(name)?);
         }
         let spiffe_id = match names.uris.as_slice() {
             [uri] => SpiffeId::parse(uri).ok(),
@@ -286,40 +278,6 @@ impl PeerIdentity {
     }
 }
 
-impl Names {
-    fn of(certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
-        let mut names = Self::default();
-        let extension = certificate
-            .subject_alternative_name()
-            .map_err(|error| IdentityError::SubjectAltName(error.to_string()))?;
-        let Some(extension) = extension else {
-            return Ok(names);
-        };
-        for name in &extension.value.general_names {
-            match name {
-                GeneralName::DNSName(name) => names.dns.push(dns(name)?),
-                GeneralName::RFC822Name(name) => names.emails.push(plain("e-mail", name, 320)?),
-                GeneralName::URI(name) => names.uris.push(plain("URI", name, 2_048)?),
-                GeneralName::IPAddress(bytes) => names.ips.push(ip(bytes)?),
-                GeneralName::Invalid(..) => {
-                    let reason = "it cannot be read".to_owned();
-                    return Err(IdentityError::SubjectAltName(reason));
-                }
-                _ => {}
-            }
-        }
-        Ok(names)
-    }
-}
-
-impl Names {
-    fn last_resort(&self) -> Box<str> {
-        let text = self.emails.first().or(self.uris.first()).cloned();
-        let ip = self.ips.first().map(|ip| ip.to_string().into());
-        text.or(ip).unwrap_or_default()
-    }
-}
-
 fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), IdentityError> {
     if length > limit {
         return Err(IdentityError::TooLarge {
@@ -329,41 +287,6 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
         });
     }
     Ok(())
-}
-
-/// A name of visible ASCII, which is what an `IA5String` may have in these names.
-fn plain(kind: &'static str, name: &str, longest: usize) -> Result<Box<str>, IdentityError> {
-    let reason = match name.len() {
-        0 => "it is empty",
-        length if length > longest => "it is too long",
-        _ if !name.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            "it has a character outside visible ASCII"
-        }
-        _ => return Ok(name.into()),
-    };
-    Err(IdentityError::Name { kind, reason })
-}
-
-fn dns(name: &str) -> Result<Box<str>, IdentityError> {
-    let name = plain("DNS", name, 253)?;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
-    if !name.bytes().all(allowed) {
-        return Err(IdentityError::Name {
-            kind: "DNS",
-            reason: "it has a character that no host name has",
-        });
-    }
-    Ok(name)
-}
-
-fn ip(bytes: &[u8]) -> Result<IpAddr, IdentityError> {
-    let four: Option<[u8; 4]> = bytes.try_into().ok();
-    let sixteen: Option<[u8; 16]> = bytes.try_into().ok();
-    let address = four.map(IpAddr::from).or(sixteen.map(IpAddr::from));
-    address.ok_or(IdentityError::Name {
-        kind: "IP",
-        reason: "it has neither 4 nor 16 bytes",
-    })
 }
 
 fn time(at: i64) -> SystemTime {
