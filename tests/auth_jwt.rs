@@ -197,6 +197,12 @@ async fn a_token_of_each_algorithm_is_who_it_says_and_may_what_it_grants() {
             ),
             (Method::GET, "/v2/library/alpine/manifests/3", 401),
             (Method::GET, "/v2/team/app/manifests/1?ns=quay.io", 401),
+            // Another registry is no part of a name here.
+            (Method::GET, "/v2/app/manifests/1?ns=team", 401),
+            (Method::GET, "/v2/alpine/manifests/3?ns=docker.io", 401),
+            // No scope is for what is elsewhere.
+            (Method::GET, "/metrics", 401),
+            (Method::GET, "/", 401),
             (Method::GET, "/v2/_catalog", 401),
         ] {
             // Twice: the second time from memory.

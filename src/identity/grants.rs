@@ -2,7 +2,10 @@
 use http::Request;
 
 #[cfg(feature = "jwt")]
-use crate::{Refusal, oci::Route};
+use crate::{
+    Refusal,
+    oci::{Endpoint, Route},
+};
 
 /// What an issuer that the operator trusts has granted to a caller: the `access` claims of the
 /// distribution token specification.
@@ -23,16 +26,21 @@ impl Grants {
         Self(grants.into_iter().collect())
     }
 
-    /// Whether all that a request needs is granted, as its route says.
+    /// Whether all that a request needs is granted, as its route says. Outside `/v2/` nothing is: no scope
+    /// is for what is there.
     #[cfg(feature = "jwt")]
     pub(crate) fn cover<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
-        let scopes = route.map_err(Refusal::RouteInvalid)?.scopes();
+        let route = route.map_err(Refusal::RouteInvalid)?;
+        let scopes = route.scopes();
         let covered = scopes.iter().all(|scope| {
             let mut actions = scope.actions.iter();
             actions.all(|action| self.permit(scope.kind, &scope.name, action))
         });
-        covered.then_some(()).ok_or(Refusal::ScopeInsufficient)
+        let inside = route.endpoint() != Endpoint::Outside;
+        (inside && covered)
+            .then_some(())
+            .ok_or(Refusal::ScopeInsufficient)
     }
 
     /// Whether `action` is granted on what has this type and name, compared as they are written. The

@@ -4,7 +4,8 @@ use super::{Action, Route};
 
 /// What a bearer token must grant for a request, as the distribution token specification writes it:
 /// `repository:library/alpine:pull`. Of a mirror's request for another registry the name begins with
-/// that registry: `repository:docker.io/library/alpine:pull`.
+/// that registry: `repository:docker.io/library/alpine:pull`. A registry that could be the first part of a
+/// name here too has an empty port (RFC 3986 §3.2.3): `repository:cache:/alpine:pull`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// `repository` or `registry`.
@@ -47,10 +48,17 @@ impl Route {
 
     fn scope_name(&self, repository: &str) -> String {
         match self.registry() {
-            Some(registry) => format!("{registry}/{repository}"),
+            Some(registry) if is_plainly_a_host(registry) => format!("{registry}/{repository}"),
+            // `app` of the registry `team` must not be `team/app` of this one.
+            Some(registry) => format!("{registry}:/{repository}"),
             None => repository.to_owned(),
         }
     }
+}
+
+/// As references are read: what else stands before the first slash is part of a name.
+fn is_plainly_a_host(registry: &str) -> bool {
+    registry.contains(['.', ':']) || registry == "localhost"
 }
 
 impl Scope {
@@ -84,6 +92,16 @@ mod tests {
                 Method::GET,
                 "/v2/library/alpine/manifests/x?ns=docker.io",
                 "repository:docker.io/library/alpine:pull",
+            ),
+            (
+                Method::GET,
+                "/v2/app/manifests/x?ns=team",
+                "repository:team:/app:pull",
+            ),
+            (
+                Method::GET,
+                "/v2/app/manifests/x?ns=localhost",
+                "repository:localhost/app:pull",
             ),
             (Method::GET, "/v2/a/tags/list", "repository:a:pull"),
             (Method::PUT, "/v2/a/manifests/x", "repository:a:pull,push"),
