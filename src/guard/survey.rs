@@ -238,6 +238,11 @@ impl Builder {
         let credentials = credentials.load();
         let known: Vec<&str> = credentials.groups().collect();
         let unknown = policy.unknown_groups(&known).into_iter();
+        #[cfg(feature = "jwt")]
+        let unknown = unknown.filter(|(_, group)| {
+            let mut issuers = authentication.issuers();
+            !issuers.any(|issuer| issuer.may_give(group))
+        });
         let dangers = unknown.map(|(rule, group)| Danger::UnknownGroup {
             rule: rule.name().into(),
             line: rule.line(),

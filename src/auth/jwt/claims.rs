@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use super::issuer::{Issuer, Kind};
+use super::issuer::{Issuer, Kind, SERVICE_ACCOUNTS};
 use crate::Principal;
 use crate::identity::{Grant, Grants, Method};
 
@@ -60,10 +60,9 @@ impl Claims {
                     return None;
                 }
                 let id = format!("{}{}", issuer.prefix, self.sub);
-                // As the cluster's own authenticator has it.
                 let groups = [
-                    "system:serviceaccounts".to_owned(),
-                    format!("system:serviceaccounts:{namespace}"),
+                    SERVICE_ACCOUNTS.to_owned(),
+                    format!("{SERVICE_ACCOUNTS}:{namespace}"),
                 ];
                 Some(Principal::new(Method::Jwt, id).in_groups(groups))
             }

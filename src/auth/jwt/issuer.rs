@@ -15,6 +15,10 @@ pub struct Issuer {
     pub(super) leeway: Duration,
 }
 
+/// The group of all service accounts, and what the groups of those of a namespace begin with, as the
+/// cluster's own authenticator has it.
+pub(super) const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The `access` claims are all that is allowed.
@@ -71,6 +75,14 @@ impl Issuer {
 
     pub(crate) fn keys(&self) -> &Watched<KeySet> {
         &self.keys
+    }
+
+    /// Whether somebody whose token it signed may be in this group.
+    #[cfg(feature = "policy")]
+    pub(crate) fn may_give(&self, group: &str) -> bool {
+        let rest = group.strip_prefix(SERVICE_ACCOUNTS);
+        self.kind == Kind::ServiceAccount
+            && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 
     /// Begins every principal's id with this, so that two issuers' subjects are not confused.
