@@ -8,6 +8,9 @@
 
 mod support;
 
+#[cfg(feature = "jwt")]
+#[path = "clients/bearer.rs"]
+mod bearer;
 #[path = "clients/containerd.rs"]
 mod containerd;
 #[path = "clients/curl.rs"]

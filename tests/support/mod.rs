@@ -14,5 +14,7 @@ pub mod pki;
 pub mod process;
 pub mod recorder;
 pub mod secret;
+#[cfg(feature = "jwt")]
+pub mod token_server;
 pub mod upstream;
 pub mod wait;

@@ -1,0 +1,125 @@
+//! Clients that follow the gate's challenge to a token server, and come back with what it signed.
+
+use crate::refused::no_secret_is_logged;
+use crate::support::commands::{curl_push, host, skopeo_pull, skopeo_pulled, skopeo_push};
+use crate::support::containerd::Containerd;
+use crate::support::gate::{Demands, Gate, Shown};
+use crate::support::image::Image;
+use crate::support::process::Said;
+use crate::support::token_server::{ISSUER, SERVICE, TokenServer};
+
+const USER: &str = "alice";
+const PASSWORD: &str = "open sesame";
+
+/// A gate for the tokens of a server that lets [`USER`] pull what begins with one of `may_pull`, with
+/// an image in two repositories.
+fn gate(preset: &'static str, may_pull: &[&str]) -> (Gate, TokenServer, Image) {
+    let server = TokenServer::start(USER, PASSWORD, may_pull);
+    let more = format!(
+        "[auth.bearer]\nrealm = {:?}\nservice = {SERVICE:?}\n\
+         [[auth.jwt]]\nkind = \"registry\"\nissuer = {ISSUER:?}\naudiences = [{SERVICE:?}]\n\
+         keys = \"{}\"\n\
+         [[policy.rules]]\nname = \"known by the token server\"\nwho = [\"jwt:{USER}\"]\n\
+         actions = [\"any\"]\nrepositories = [\"**\"]\n",
+        server.realm(),
+        server.keys().display(),
+    );
+    let demands = Demands {
+        preset,
+        more,
+        ..Demands::token()
+    };
+    let gate = demands.start();
+    let image = Image::small();
+    for name in ["lib/busybox:1", "secret/busybox:1"] {
+        curl_push(&gate, gate.ci().without_pair(), &image, name);
+    }
+    (gate, server, image)
+}
+
+fn alice() -> Shown<'static> {
+    Shown {
+        token: Some((USER, PASSWORD)),
+        pair: None,
+    }
+}
+
+#[test]
+fn skopeo_gets_a_token_for_what_it_pulls_and_for_nothing_else() {
+    let (gate, server, image) = gate("registry", &["lib/"]);
+    let pulled = skopeo_pulled(&gate, alice(), "lib/busybox:1");
+    image.layout().assert_same(&pulled);
+    let entry = gate.mirror.logged("a pull by alice", |entry| {
+        entry.text("principal").contains(USER) && entry.text("oci.endpoint").contains("blob")
+    });
+    assert_eq!(entry.status(), 200, "{entry:?}");
+    let asked = server.asked();
+    assert!(asked.iter().all(|ask| ask.known && ask.service == SERVICE));
+    let wanted = "repository:lib/busybox:pull".to_owned();
+    assert!(
+        asked.iter().any(|ask| ask.scopes.contains(&wanted)),
+        "{asked:?}"
+    );
+
+    // The policy would allow both of these: the token does not.
+    skopeo_pull(&gate, alice(), "secret/busybox:1").failed_saying(&["unauthorized"]);
+    gate.mirror.refused("scope_insufficient");
+    let said = skopeo_push(&gate, alice(), &Image::small(), "lib/busybox:2");
+    assert!(!said.status.success(), "{said}");
+    let entry = gate.mirror.logged("a push that is refused", |entry| {
+        entry.text("refusal.reason") == "scope_insufficient" && entry.text("oci.action") == "push"
+    });
+    assert_eq!(entry.status(), 401, "{entry:?}");
+    no_secret_is_logged(&gate);
+}
+
+#[test]
+fn skopeo_with_a_wrong_password_gets_no_token_and_nothing_else() {
+    let (gate, server, _) = gate("registry", &["lib/"]);
+    let wrong = alice().with_token(USER, "open barley");
+    let said = skopeo_pull(&gate, wrong, "lib/busybox:1");
+    assert!(!said.status.success(), "{said}");
+    assert!(server.asked().iter().all(|ask| !ask.known));
+}
+
+fn containerd_pull(gate: &Gate, containerd: &Containerd, name: &str) -> Said {
+    let shown = Shown {
+        token: None,
+        pair: None,
+    };
+    containerd.set_hosts("docker.io", &gate.mirror.url(), &[host(gate, shown)]);
+    let user = format!("{USER}:{PASSWORD}");
+    containerd.pull_with(&format!("docker.io/{name}"), &["--user", &user])
+}
+
+/// A pull secret is not bypassed by a mirror (spegel 1432): the token must be for the upstream
+/// repository.
+#[test]
+fn containerd_gets_a_token_for_the_upstream_repository_that_it_pulls() {
+    let (gate, server, image) = gate("mirror", &["docker.io/lib/"]);
+    let containerd = Containerd::start();
+    containerd_pull(&gate, &containerd, "lib/busybox:1").succeeded();
+    for digest in image.layout().layers() {
+        image
+            .layout()
+            .assert_blob(&digest, &containerd.content(&digest));
+    }
+    let wanted = "repository:docker.io/lib/busybox:pull".to_owned();
+    let asked = server.asked();
+    assert!(
+        asked.iter().any(|ask| ask.scopes.contains(&wanted)),
+        "{asked:?}"
+    );
+    let said = containerd_pull(&gate, &containerd, "secret/busybox:1");
+    assert!(!said.status.success(), "{said}");
+    gate.mirror.refused("scope_insufficient");
+}
+
+#[test]
+fn containerd_gets_nothing_by_a_token_for_a_repository_of_the_same_name_elsewhere() {
+    let (gate, _, _) = gate("mirror", &["lib/", "quay.io/lib/"]);
+    let containerd = Containerd::start();
+    let said = containerd_pull(&gate, &containerd, "lib/busybox:1");
+    assert!(!said.status.success(), "{said}");
+    gate.mirror.refused("scope_insufficient");
+}
