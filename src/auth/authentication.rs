@@ -229,12 +229,16 @@ impl Authentication {
             }
             Ok(Presented::Basic(pair)) => {
                 let user = Some(pair.user());
-                match own.and_then(|own| own.by_token(user, pair.password(), circumstances)) {
-                    Some(found) => found,
-                    None => match own.filter(|own| own.has_passwords()) {
-                        Some(own) => return self.by_password(own, pair, &situation),
-                        None => Err(Refusal::CredentialsUnknown),
-                    },
+                let found = own.and_then(|own| own.by_token(user, pair.password(), circumstances));
+                match (found, own.filter(|own| own.has_passwords())) {
+                    (Some(Ok(principal)), _) => Ok(principal),
+                    // A token that is over takes as long as an unknown one.
+                    (Some(Err(refusal)), Some(own)) => {
+                        return self.by_password(own, pair, &situation, Some(refusal));
+                    }
+                    (None, Some(own)) => return self.by_password(own, pair, &situation, None),
+                    (Some(found), None) => found,
+                    (None, None) => Err(Refusal::CredentialsUnknown),
                 }
             }
         };
@@ -274,6 +278,7 @@ impl Authentication {
         credentials: &Credentials,
         pair: &Pair,
         situation: &Situation<&PeerIdentity>,
+        known: Option<Refusal>,
     ) -> Decision {
         let (user, password) = (pair.user(), pair.password());
         if let Err(refusal) = self.check_id(user, situation.client) {
@@ -282,8 +287,8 @@ impl Authentication {
         if let Some(hash) = self.passwords.recall(user, password) {
             let circumstances = self.circumstances(Some(credentials), situation);
             let found = credentials.by_password(user, &hash, circumstances);
-            // Unknown means that the hash was replaced since.
-            if !matches!(found, Err(Refusal::CredentialsUnknown)) {
+            // A replaced hash and a password that is over take as long as a wrong one.
+            if found.is_ok() {
                 return Decision::Made(self.settle(found, Some(user), situation));
             }
         }
@@ -292,6 +297,7 @@ impl Authentication {
             pair,
             credentials.candidates(user),
             situation,
+            known,
         ))
     }
 

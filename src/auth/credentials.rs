@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::credential::Validity;
 use super::digest::{Kind, SlowHash};
+use super::index::DigestIndex;
 use super::{Binding, Credential, CredentialError};
 use crate::audit::metrics;
 use crate::identity::Method;
@@ -19,10 +20,12 @@ use crate::{PeerIdentity, Principal, Refusal};
 /// Every credential, by the SHA-256 digests of tokens and by the names of password users. Digests
 /// are all that is kept.
 pub struct Credentials {
-    /// The first is nobody's, for the work that an unknown secret must cost too.
+    /// The first is nobody's, and so is a token that no secret has: where there are passwords only, that
+    /// is what is found.
     holders: Vec<Holder>,
+    /// By their digests.
     tokens: Vec<Token>,
-    by_digest: HashMap<DigestKey, u32, BuildHasherDefault<DigestHasher>>,
+    by_digest: DigestIndex,
     by_user: HashMap<Box<[u8]>, u32>,
     with_passwords: Vec<u32>,
     /// Whether any secret has a time, so that the clock must be read.
@@ -87,7 +90,7 @@ impl Credentials {
                 validity: Validity::default(),
                 warned: Warned::default(),
             }],
-            by_digest: HashMap::default(),
+            by_digest: DigestIndex::new([].into_iter()),
             by_user: HashMap::new(),
             with_passwords: Vec::new(),
             timed: false,
@@ -100,6 +103,7 @@ impl Credentials {
         if all.holders.len() == 1 {
             return Err(CredentialError::None);
         }
+        all.index_tokens()?;
         Ok(all)
     }
 
@@ -126,7 +130,12 @@ impl Credentials {
             let validity = secret.validity;
             self.timed |= validity.is_bounded();
             match secret.digest.0 {
-                Kind::Sha256(digest) => self.add_token(digest, number, validity, &id)?,
+                Kind::Sha256(digest) => self.tokens.push(Token {
+                    digest,
+                    holder: number,
+                    validity,
+                    warned: Warned::default(),
+                }),
                 Kind::Slow(hash) => passwords.push(Password {
                     hash,
                     validity,
@@ -149,31 +158,22 @@ impl Credentials {
         Ok(())
     }
 
-    fn add_token(
-        &mut self,
-        digest: [u8; 32],
-        holder: u32,
-        validity: Validity,
-        id: &str,
-    ) -> Result<(), CredentialError> {
-        let token = index(self.tokens.len());
-        if let Some(other) = self.by_digest.insert(DigestKey(digest), token) {
-            let other = &self.tokens[other as usize];
-            let first = match self.holders.get(other.holder as usize) {
-                Some(holder) => holder.principal.id().to_owned(),
-                None => id.to_owned(),
-            };
-            return Err(CredentialError::SameSecret {
-                first,
-                second: id.to_owned(),
-            });
+    fn index_tokens(&mut self) -> Result<(), CredentialError> {
+        self.tokens
+            .sort_unstable_by_key(|token| (token.digest, token.holder));
+        for pair in self.tokens.windows(2) {
+            if pair[0].digest == pair[1].digest {
+                let id = |token: &Token| {
+                    let holder = &self.holders[token.holder as usize];
+                    holder.principal.id().to_owned()
+                };
+                return Err(CredentialError::SameSecret {
+                    first: id(&pair[0]),
+                    second: id(&pair[1]),
+                });
+            }
         }
-        self.tokens.push(Token {
-            digest,
-            holder,
-            validity,
-            warned: Warned::default(),
-        });
+        self.by_digest = DigestIndex::new(self.tokens.iter().map(|token| &token.digest));
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl Credentials {
     }
 
     /// The caller whose token this is, and, with a user, whose id that is. `None` is a secret that
-    /// is no token; the same work is done for it.
+    /// is no token: some other's is then looked at in the same way, so that it takes as long.
     pub(super) fn by_token(
         &self,
         user: Option<&[u8]>,
@@ -211,15 +211,13 @@ impl Credentials {
         circumstances: Circumstances<'_>,
     ) -> Option<Result<&Principal, Refusal>> {
         let digest: [u8; 32] = Sha256::digest(secret).into();
-        let found = self.by_digest.get(&DigestKey(digest));
-        let at = found.copied().unwrap_or(0);
-        let token = &self.tokens[at as usize];
+        let token = &self.tokens[self.by_digest.candidate(&digest)];
         let holder = &self.holders[token.holder as usize];
         let id = holder.principal.id().as_bytes();
         let same_user = user.map_or(Choice::from(1), |user| user.ct_eq(id));
         let same = token.digest.ct_eq(&digest) & same_user;
         let good = holder.good(&token.validity, circumstances);
-        if !bool::from(same) || at == 0 {
+        if !bool::from(same) || token.holder == 0 {
             return None;
         }
         if good.is_ok() {
@@ -304,27 +302,27 @@ impl Holder {
         }
     }
 
+    /// Looks at everything, so that one failing takes as long as another.
     fn good(&self, validity: &Validity, at: Circumstances<'_>) -> Result<(), Refusal> {
-        if let Some(now) = at.now {
-            if validity.not_before.is_some_and(|from| now < from) {
-                return Err(Refusal::CredentialsNotYetValid);
-            }
-            if validity.expires.is_some_and(|until| now >= until) {
-                return Err(Refusal::CredentialsExpired);
-            }
-        }
+        let early = validity
+            .not_before
+            .is_some_and(|from| at.now.is_some_and(|now| now < from));
+        let late = validity
+            .expires
+            .is_some_and(|until| at.now.is_some_and(|now| now >= until));
         let permitted = self.networks.is_open()
             || at
                 .client
                 .is_some_and(|client| self.networks.permits(client));
-        if !permitted {
-            return Err(Refusal::CredentialsWrongNetwork);
-        }
         let bound = |binding: &Binding| at.peer.is_some_and(|peer| binding.is(peer));
-        if !self.binding.as_ref().is_none_or(bound) {
-            return Err(Refusal::CredentialsWrongIdentity);
+        let bound = self.binding.as_ref().is_none_or(bound);
+        match (early, late, permitted, bound) {
+            (true, ..) => Err(Refusal::CredentialsNotYetValid),
+            (_, true, ..) => Err(Refusal::CredentialsExpired),
+            (_, _, false, _) => Err(Refusal::CredentialsWrongNetwork),
+            (.., false) => Err(Refusal::CredentialsWrongIdentity),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -345,31 +343,6 @@ impl Warned {
 fn index(length: usize) -> u32 {
     // Four billion credentials do not fit into memory.
     u32::try_from(length).unwrap_or(u32::MAX)
-}
-
-/// A digest is as good a hash as any: its first bytes are taken.
-#[derive(PartialEq, Eq)]
-struct DigestKey([u8; 32]);
-
-#[derive(Default)]
-struct DigestHasher(u64);
-
-impl Hash for DigestKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.0[..8]);
-    }
-}
-
-impl Hasher for DigestHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[..8]);
-        self.0 = u64::from_le_bytes(word);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl fmt::Debug for Credentials {

@@ -77,6 +77,7 @@ mod future;
 mod generated;
 mod holder;
 mod htpasswd;
+mod index;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod layer;

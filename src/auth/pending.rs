@@ -15,11 +15,13 @@ use crate::{PeerIdentity, Principal, Refusal};
 pub(super) struct Pending(Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>);
 
 impl Pending {
+    /// `known` is why it is refused if it is no password.
     pub(super) fn new(
         authentication: Arc<Authentication>,
         pair: &Pair,
         candidates: Candidates,
         situation: &Situation<&PeerIdentity>,
+        known: Option<Refusal>,
     ) -> Self {
         let user = Zeroizing::new(pair.user().to_vec());
         let password = Zeroizing::new(pair.password().to_vec());
@@ -44,6 +46,10 @@ impl Pending {
                 peer: situation.peer.as_ref(),
                 write: situation.write,
             };
+            let hash = hash.map_err(|refusal| match (refusal, known) {
+                (Refusal::CredentialsUnknown, Some(known)) => known,
+                _ => refusal,
+            });
             authentication.proven(&user, hash, &situation)
         }))
     }

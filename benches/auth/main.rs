@@ -11,7 +11,9 @@
     reason = "tower-http's own authorization is what we compare with"
 )]
 
+#[path = "../figures/mod.rs"]
 mod figures;
+mod timing;
 
 use std::convert::Infallible;
 use std::env;
@@ -46,9 +48,6 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 /// As long as a generated one.
 const TOKEN: &str = "pcls_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI0001";
 
-/// How many secrets a class of the timing test has: few would show their own luck in the table.
-const DISTINCT: usize = 65_536;
-
 /// Answers at once, with nothing.
 #[derive(Clone)]
 struct Bare;
@@ -74,7 +73,7 @@ fn main() {
     checks(&mut figures, if quick { 1_000 } else { 400_000 });
     allocations(&mut figures);
     remembered(&mut figures, if quick { 100 } else { 100_000 });
-    timing(&mut figures, if quick { 2_000 } else { 1_000_000 });
+    timing::timing(&mut figures, if quick { 2_000 } else { 1_000_000 });
     flood(&mut figures, if quick { 20 } else { 2_000 });
     if !quick {
         figures.report();
@@ -114,6 +113,13 @@ where
 {
     let mut request = Request::new(());
     request.headers_mut().insert(AUTHORIZATION, header.clone());
+    answer(service, request)
+}
+
+fn answer<S, B>(service: &mut S, request: Request<()>) -> u16
+where
+    S: Service<Request<()>, Response = Response<B>>,
+{
     let mut context = Context::from_waker(Waker::noop());
     match pin!(service.call(request)).poll(&mut context) {
         Poll::Ready(Ok(response)) => response.status().as_u16(),
@@ -257,103 +263,6 @@ fn remembered(figures: &mut Figures, calls: usize) {
             nanos(&mut gate, &headers, calls) - bare,
         )
         .at_most(1_000.0);
-}
-
-/// Welch's t of the times of two classes, taken in random order; the slowest tenth is left out, as
-/// dudect does, since there the machine speaks and not the code.
-fn t_value<S, B>(service: &mut S, classes: [&[HeaderValue]; 2], samples: usize) -> f64
-where
-    S: Service<Request<()>, Response = Response<B>>,
-{
-    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = move || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
-    let mut times: Vec<(bool, u32)> = Vec::with_capacity(samples);
-    for _ in 0..samples {
-        let draw = next();
-        let class = draw & 1 == 1;
-        let headers = classes[usize::from(class)];
-        let index = usize::try_from((draw >> 8) % headers.len() as u64).unwrap();
-        // Cloned before the clock starts, so that both classes come from a fresh place.
-        let header = HeaderValue::from_bytes(headers[index].as_bytes()).unwrap();
-        let begin = Instant::now();
-        black_box(call(service, &header));
-        let time = begin.elapsed().as_nanos();
-        times.push((class, u32::try_from(time).unwrap_or(u32::MAX)));
-    }
-    let mut sorted: Vec<u32> = times.iter().map(|(_, time)| *time).collect();
-    sorted.sort_unstable();
-    let cut = sorted[samples * 9 / 10];
-    let moments = |wanted: bool| {
-        let of_class = times
-            .iter()
-            .filter(|(class, time)| *class == wanted && *time <= cut);
-        let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-        for (_, time) in of_class {
-            count += 1.0;
-            let delta = f64::from(*time) - mean;
-            mean += delta / count;
-            squares += delta * (f64::from(*time) - mean);
-        }
-        (mean, squares / (count - 1.0) / count)
-    };
-    let ((a, va), (b, vb)) = (moments(false), moments(true));
-    (a - b) / (va + vb).sqrt()
-}
-
-fn timing(figures: &mut Figures, samples: usize) {
-    let mut random = 1_u64;
-    let mut letters = move |length: usize| -> String {
-        (0..length)
-            .map(|_| {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                char::from(b'a' + u8::try_from((random >> 33) % 26).unwrap())
-            })
-            .collect()
-    };
-    let length = TOKEN.len();
-    // All but the last four characters are right.
-    let near: Vec<_> = (0..DISTINCT)
-        .map(|_| bearer(&format!("{}{}", &TOKEN[..length - 4], letters(4))))
-        .collect();
-    let far: Vec<_> = (0..DISTINCT).map(|_| bearer(&letters(length))).collect();
-    let mut theirs = ValidateRequestHeaderLayer::bearer(TOKEN).layer(Bare);
-    let their_near = t_value(&mut theirs, [&near, &far], samples).abs();
-    let mut ours = gate(1_000);
-    figures
-        .row(
-            "|t|, near miss or far miss",
-            "",
-            t_value(&mut ours, [&near, &far], samples).abs(),
-        )
-        .peer("tower-http", their_near)
-        .at_most(4.5);
-    let mut users = |known: bool| -> Vec<HeaderValue> {
-        (0..DISTINCT)
-            .map(|number| {
-                let user = if known {
-                    format!("user-{:03}", 100 + number % 900)
-                } else {
-                    format!("nobo-{:03}", 100 + number % 900)
-                };
-                basic(&user, &letters(length))
-            })
-            .collect()
-    };
-    let (known, unknown) = (users(true), users(false));
-    figures
-        .row(
-            "|t|, wrong token or unknown user",
-            "",
-            t_value(&mut ours, [&known, &unknown], samples).abs(),
-        )
-        .at_most(4.5);
 }
 
 /// The 99th percentile of good token requests while 200 clients send wrong passwords, over that
