@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -232,6 +233,37 @@ async fn each_secret_has_its_own_time() {
             let password = Ask::basic("ci", "password");
             assert_eq!(password.of(&layer).await.status, old, "{time}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_answered_no_sooner_than_what_is_wrong() {
+    let ci = Credential::new("ci")
+        .with_secret(Secret::new(SecretDigest::of_token(OTHER.as_bytes())).expires(at(200)))
+        .with_secret(SecretDigest::of_token(TOKEN.as_bytes()))
+        .with_secret(Secret::new(bcrypt("password")).expires(at(200)));
+    let clock = Arc::new(AtomicU64::new(100));
+    let now = Arc::clone(&clock);
+    let authentication = Authentication::token(watch([CredentialSource::credential(ci)]).unwrap())
+        .with_clock(move || at(now.load(Ordering::Relaxed)));
+    let layer = TokenAuthLayer::new(authentication);
+    // The password is remembered from when it was good.
+    assert_eq!(Ask::basic("ci", "password").of(&layer).await.status, 200);
+    clock.store(200, Ordering::Relaxed);
+    let at_once = |user: &str, secret: &str| {
+        let answer = Ask::basic(user, secret).of(&layer).now_or_never();
+        answer.map(|answer| answer.status)
+    };
+    assert_eq!(at_once("ci", TOKEN), Some(200));
+    for (user, secret) in [
+        ("ci", "wrong"),
+        ("nobody", "wrong"),
+        ("ci", OTHER),
+        ("ci", "password"),
+    ] {
+        // A bcrypt hash is verified first, elsewhere.
+        assert_eq!(at_once(user, secret), None, "{user} {secret}");
+        assert_eq!(Ask::basic(user, secret).of(&layer).await.status, 401);
     }
 }
 
