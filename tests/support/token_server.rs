@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Gives tokens by the distribution token-authentication specification, to one user with a password,
-/// for pulls of some repositories. Takes no `POST` (OAuth2), as most servers of its kind.
+/// for pulls of some repositories. Takes no `POST` of `OAuth2`, as most servers of its kind.
 #[derive(Debug)]
 pub struct TokenServer {
     address: SocketAddr,
