@@ -8,7 +8,9 @@
 //! [`Material`], replaced as a whole when they change. An [`Acceptor`] makes TLS connections under
 //! it, each with a [`Connection`](crate::Connection): the client's address, the TLS parameters, and
 //! the [`PeerIdentity`](crate::PeerIdentity) of a client certificate whose path webpki verified and
-//! whose revocation was looked up (feature `crl`). It serves
+//! whose revocation was looked up (feature `crl`): by CRLs that are put in force with the client CAs
+//! or not at all (`Builder::with_crls`), or by some that change on their own
+//! (`Builder::with_revocation`). It serves
 //!
 //! - `axum::serve`, through `Listener` (feature `axum`),
 //! - axum-server, as its `Accept` (feature `axum-server`),
