@@ -7,6 +7,8 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -148,6 +150,40 @@ async fn a_transfer_that_the_gate_cut_says_by_what() {
     let response = service.oneshot(get("/v2/")).await.unwrap();
     response.into_body().collect().await.unwrap_err();
     assert_eq!(log_lines.only()["outcome"], "cut_revoked");
+}
+
+/// Says why it is cut when it is let go, as when its connection was closed under it.
+struct CutWhenDropped(Record);
+
+impl Drop for CutWhenDropped {
+    fn drop(&mut self) {
+        self.0.cut(Cut::Revoked);
+    }
+}
+
+impl Body for CutWhenDropped {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_cut_with_its_connection_says_by_what() {
+    let log_lines = Captured::start();
+    let service = log(service_fn(|request: Request<Incoming>| async move {
+        let record = Record::of(request.extensions()).unwrap().clone();
+        Ok::<_, Infallible>(Response::new(CutWhenDropped(record)))
+    }));
+    let response = service.oneshot(get("/v2/")).await.unwrap();
+    drop(response);
+    let event = log_lines.only();
+    assert_eq!(event["outcome"], json!("cut_revoked"));
 }
 
 #[tokio::test]

@@ -168,7 +168,9 @@ async fn handshakes(acceptor: &Acceptor, ca: &pki::Ca) {
 async fn reloads(folder: &Path, ca: &pki::Ca, handle: &PrometheusHandle) {
     fs::write(folder.join("crl.pem"), ca.crl(1, &[]).pem().unwrap()).unwrap();
     for _ in 0..500 {
-        if handle.render().contains("portcullis_crl_refused_total{") {
+        let metrics = handle.render();
+        let all = ["portcullis_crl_refused_total{", "portcullis_reloads_total{"];
+        if all.iter().all(|name| metrics.contains(name)) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -30,8 +30,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             // hyper leaves a body whose length it knows once the last byte is out, unpolled.
-            if let Some(mut entry) = this.entry.take()
-                && this.inner.is_end_stream()
+            // Otherwise the entry stays until the inner body is dropped: that may say why.
+            if this.inner.is_end_stream()
+                && let Some(mut entry) = this.entry.take()
             {
                 entry.ended(Outcome::Finished);
             }
