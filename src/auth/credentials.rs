@@ -31,8 +31,6 @@ pub struct Credentials {
     /// Whether any secret has a time, so that the clock must be read.
     timed: bool,
     decoys: RandomState,
-    /// Looked at for a credential that is good from everywhere, if one is not.
-    some_networks: Option<Networks>,
     warn_before: Duration,
 }
 
@@ -97,7 +95,6 @@ impl Credentials {
             with_passwords: Vec::new(),
             timed: false,
             decoys: RandomState::new(),
-            some_networks: None,
             warn_before: Duration::ZERO,
         };
         for credential in credentials {
@@ -106,8 +103,6 @@ impl Credentials {
         if all.holders.len() == 1 {
             return Err(CredentialError::None);
         }
-        let mut networks = all.holders.iter().map(|holder| &holder.networks);
-        all.some_networks = networks.find(|networks| !networks.is_open()).cloned();
         all.index_tokens()?;
         Ok(all)
     }
@@ -221,7 +216,7 @@ impl Credentials {
         let id = holder.principal.id().as_bytes();
         let same_user = user.map_or(Choice::from(1), |user| user.ct_eq(id));
         let same = token.digest.ct_eq(&digest) & same_user;
-        let good = self.good(holder, &token.validity, circumstances);
+        let good = holder.good(&token.validity, circumstances);
         if !bool::from(same) || token.holder == 0 {
             return None;
         }
@@ -266,7 +261,7 @@ impl Credentials {
         let password = passwords
             .find(|password| password.hash.name.ct_eq(hash).into())
             .ok_or(unknown)?;
-        self.good(holder, &password.validity, circumstances)?;
+        holder.good(&password.validity, circumstances)?;
         self.warn(
             holder,
             &password.validity,
@@ -274,36 +269,6 @@ impl Credentials {
             circumstances.now,
         );
         Ok(&holder.principal)
-    }
-
-    /// Looks at everything, so that one failing takes as long as another.
-    fn good(
-        &self,
-        holder: &Holder,
-        validity: &Validity,
-        at: Circumstances<'_>,
-    ) -> Result<(), Refusal> {
-        let early = validity
-            .not_before
-            .is_some_and(|from| at.now.is_some_and(|now| now < from));
-        let late = validity
-            .expires
-            .is_some_and(|until| at.now.is_some_and(|now| now >= until));
-        let open = holder.networks.is_open();
-        let networks = match &self.some_networks {
-            Some(some) if open => some,
-            _ => &holder.networks,
-        };
-        let within = at.client.is_some_and(|client| networks.permits(client));
-        let bound = |binding: &Binding| at.peer.is_some_and(|peer| binding.is(peer));
-        let bound = holder.binding.as_ref().is_none_or(bound);
-        match (early, late, open | within, bound) {
-            (true, ..) => Err(Refusal::CredentialsNotYetValid),
-            (_, true, ..) => Err(Refusal::CredentialsExpired),
-            (_, _, false, _) => Err(Refusal::CredentialsWrongNetwork),
-            (.., false) => Err(Refusal::CredentialsWrongIdentity),
-            _ => Ok(()),
-        }
     }
 
     fn warn(&self, holder: &Holder, validity: &Validity, warned: &Warned, now: Option<SystemTime>) {
@@ -334,6 +299,29 @@ impl Holder {
             binding: None,
             comment: None,
             passwords: Vec::new(),
+        }
+    }
+
+    /// Looks at everything, so that one failing takes as long as another.
+    fn good(&self, validity: &Validity, at: Circumstances<'_>) -> Result<(), Refusal> {
+        let early = validity
+            .not_before
+            .is_some_and(|from| at.now.is_some_and(|now| now < from));
+        let late = validity
+            .expires
+            .is_some_and(|until| at.now.is_some_and(|now| now >= until));
+        let permitted = self.networks.is_open()
+            || at
+                .client
+                .is_some_and(|client| self.networks.permits(client));
+        let bound = |binding: &Binding| at.peer.is_some_and(|peer| binding.is(peer));
+        let bound = self.binding.as_ref().is_none_or(bound);
+        match (early, late, permitted, bound) {
+            (true, ..) => Err(Refusal::CredentialsNotYetValid),
+            (_, true, ..) => Err(Refusal::CredentialsExpired),
+            (_, _, false, _) => Err(Refusal::CredentialsWrongNetwork),
+            (.., false) => Err(Refusal::CredentialsWrongIdentity),
+            _ => Ok(()),
         }
     }
 }
