@@ -48,6 +48,9 @@ pub struct TlsSection {
     pub max_handshakes: Option<NonZeroUsize>,
     /// How many connections an IPv4 address or an IPv6 /64 may have. Default: no bound.
     pub max_connections_per_source: Option<NonZeroUsize>,
+    /// Ends connections whose client takes nothing for this long while there is something to send.
+    /// Default: none.
+    pub stall_timeout: Option<Span>,
     /// Networks from which every connection begins with a PROXY protocol header. Default: none.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
@@ -154,6 +157,9 @@ impl TlsSection {
         }
         if let Some(connections) = self.max_connections_per_source {
             acceptor = acceptor.with_max_connections_per_source(connections.get());
+        }
+        if let Some(Span(longest)) = self.stall_timeout {
+            acceptor = acceptor.with_stall_timeout(longest);
         }
         Ok(acceptor)
     }

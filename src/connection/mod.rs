@@ -5,6 +5,9 @@
 //! typed map, filled before the first request, in which a capability keeps what it needs later (the
 //! verified certificate path and the last revocation verdict, for one).
 
+#[cfg(any(feature = "rate", feature = "tls"))]
+mod stall;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::Extensions;
 
 use crate::{ClientAddr, PeerIdentity};
+
+#[cfg(any(feature = "rate", feature = "tls"))]
+pub(crate) use stall::Stall;
 
 /// One accepted connection. `Clone` costs an `Arc`.
 #[derive(Clone)]

@@ -1,17 +1,17 @@
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::connection::Stall;
 
 /// A connection that fails when its peer has taken nothing for some time.
 ///
 /// A body is not asked for more while its client reads nothing, so no limit on bodies can see such a
-/// client; only the connection can. Put this around the socket that is given to hyper or to a TLS
-/// acceptor.
+/// client; only the connection can. Put this around the socket that is given to hyper;
+/// a TLS acceptor has it built in (`Acceptor::with_stall_timeout`).
 ///
 /// Time counts only while there is something to write: an idle connection, or one whose bodies a
 /// limit holds back, is never ended.
@@ -34,9 +34,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug)]
 pub struct StallTimeout<I> {
     inner: I,
-    longest: Duration,
-    stalled: bool,
-    alarm: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl<I> StallTimeout<I> {
@@ -44,9 +42,7 @@ impl<I> StallTimeout<I> {
     pub fn new(inner: I, longest: Duration) -> Self {
         Self {
             inner,
-            longest,
-            stalled: false,
-            alarm: None,
+            stall: Stall::new(longest),
         }
     }
 
@@ -59,28 +55,6 @@ impl<I> StallTimeout<I> {
     pub fn into_inner(self) -> I {
         self.inner
     }
-
-    fn check<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = false;
-            return written;
-        }
-        let end = Instant::now() + self.longest;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        if !self.stalled {
-            self.stalled = true;
-            alarm.as_mut().reset(end);
-        }
-        if alarm.as_mut().poll(cx).is_ready() {
-            let error = "the peer has taken nothing for too long";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
-        }
-        Poll::Pending
-    }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
@@ -90,7 +64,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.check(cx, written)
+        self.stall.check(cx, written)
     }
 
     fn poll_write_vectored(
@@ -99,7 +73,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        self.check(cx, written)
+        self.stall.check(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -108,12 +82,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for StallTimeout<I> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
-        self.check(cx, flushed)
+        self.stall.check(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
-        self.check(cx, shut)
+        self.stall.check(cx, shut)
     }
 }
 

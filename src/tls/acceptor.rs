@@ -19,7 +19,7 @@ use super::verifier::OUTCOME;
 use super::watch::Watch;
 use super::{HandshakeError, Material, Reason, proxy_protocol};
 use crate::audit::metrics;
-use crate::connection::TlsParameters;
+use crate::connection::{Stall, TlsParameters};
 use crate::{Connection, Watched};
 
 const HANDSHAKES: usize = 1_024;
@@ -64,6 +64,7 @@ struct Options {
     proxies: Arc<[IpNet]>,
     removed_ca: RemovedCa,
     ending: Ending,
+    stall_timeout: Option<Duration>,
 }
 
 impl Acceptor {
@@ -81,6 +82,7 @@ impl Acceptor {
                 proxies: Arc::default(),
                 removed_ca: RemovedCa::default(),
                 ending: Ending::default(),
+                stall_timeout: None,
             },
         }
     }
@@ -138,6 +140,13 @@ impl Acceptor {
 
     pub(crate) fn keeps_connections_of_removed_cas(&self) -> bool {
         self.options.removed_ca == RemovedCa::Keep
+    }
+
+    /// Ends connections whose client takes nothing for this long while there is something to send.
+    /// An idle connection, or one whose bodies a limit holds back, is not ended. Default: none.
+    pub fn with_stall_timeout(mut self, longest: Duration) -> Self {
+        self.options.stall_timeout = Some(longest);
+        self
     }
 
     /// The material in use.
@@ -324,7 +333,9 @@ impl Acceptor {
         }
         let _ = material;
         let connection = builder.build();
-        let stream = Stream::new(stream, connection.clone(), slot, gone, self.options.ending);
+        let stall = self.options.stall_timeout.map(Stall::new);
+        let ending = self.options.ending;
+        let stream = Stream::new(stream, connection.clone(), slot, gone, ending, stall);
         Accepted { stream, connection }
     }
 }

@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 use super::limits::Slot;
 use super::watch::Gone;
 use crate::Connection;
+use crate::connection::Stall;
 
 /// When a connection whose certificate is no longer good is closed.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,7 @@ pin_project! {
         connection: Connection,
         phase: Phase,
         ending: Ending,
+        stall: Option<Stall>,
         // Given back when the connection ends.
         _slot: Option<Slot>,
     }
@@ -62,12 +64,14 @@ impl<IO> Stream<IO> {
         slot: Option<Slot>,
         gone: Option<Gone>,
         ending: Ending,
+        stall: Option<Stall>,
     ) -> Self {
         Self {
             inner,
             connection,
             phase: gone.map_or(Phase::Plain, Phase::Good),
             ending,
+            stall,
             _slot: slot,
         }
     }
@@ -149,7 +153,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
         if this.phase.poll_ended(*this.ending, context) {
             return Poll::Ready(Err(ended()));
         }
-        let written = ready!(this.inner.poll_write(context, bytes))?;
+        let written = this.inner.poll_write(context, bytes);
+        let written = ready!(checked(this.stall, context, written))?;
         this.phase.wrote(*this.ending);
         Poll::Ready(Ok(written))
     }
@@ -163,7 +168,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
         if this.phase.poll_ended(*this.ending, context) {
             return Poll::Ready(Err(ended()));
         }
-        let written = ready!(this.inner.poll_write_vectored(context, slices))?;
+        let written = this.inner.poll_write_vectored(context, slices);
+        let written = ready!(checked(this.stall, context, written))?;
         this.phase.wrote(*this.ending);
         Poll::Ready(Ok(written))
     }
@@ -173,11 +179,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_flush(context)
+        let this = self.project();
+        let flushed = this.inner.poll_flush(context);
+        checked(this.stall, context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_shutdown(context)
+        let this = self.project();
+        let shut = this.inner.poll_shutdown(context);
+        checked(this.stall, context, shut)
+    }
+}
+
+fn checked<T>(
+    stall: &mut Option<Stall>,
+    context: &mut Context<'_>,
+    written: Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    match stall {
+        Some(stall) => stall.check(context, written),
+        None => written,
     }
 }
 
