@@ -57,12 +57,12 @@ async fn a_tls_connection_whose_client_takes_nothing_is_ended_and_one_that_reads
                 0
             }
         };
-        let (served, received) = tokio::join!(serving, asking);
+        let (sent, received) = tokio::join!(serving, asking);
         if reads {
-            served.unwrap();
+            sent.unwrap();
             assert_eq!(received, 2001 * 64 * 1024);
         } else {
-            assert_eq!(served.unwrap_err().kind(), ErrorKind::TimedOut);
+            assert_eq!(sent.unwrap_err().kind(), ErrorKind::TimedOut);
         }
     }
 }
