@@ -242,7 +242,7 @@ fn is_authentication(refusal: Refusal) -> bool {
     )
 }
 
-#[cfg(all(feature = "metrics", feature = "tls"))]
+#[cfg(feature = "metrics")]
 fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
