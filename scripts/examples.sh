@@ -88,7 +88,7 @@ if [[ -x $bin/portcullisctl ]]; then
 fi
 
 cd "$root"
-for example in examples/*.rs examples/*/; do
-    name=$(basename "$example" .rs)
+for example in examples/*.rs examples/*/main.rs; do
+    name=$(basename "${example%/main.rs}" .rs)
     [[ " axum hyper layers mirror portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
 done
