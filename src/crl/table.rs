@@ -15,8 +15,9 @@ use std::sync::OnceLock;
 use super::entries::Entry;
 use super::{RevocationReason, der};
 
-/// The longest serial number that RFC 5280 §4.1.2.2 allows, in octets.
-pub(super) const LONGEST: usize = 20;
+/// The longest serial number that a table takes, in octets: its print, and what [`Words`] hold. RFC 5280
+/// §4.1.2.2 allows 20.
+pub(super) const LONGEST: usize = PRINT + 24;
 
 /// How many serial numbers a bucket has on average.
 pub(super) const BUCKET: usize = 8;
