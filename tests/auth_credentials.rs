@@ -236,25 +236,42 @@ async fn each_secret_has_its_own_time() {
     }
 }
 
-#[tokio::test]
-async fn what_is_over_is_answered_no_sooner_than_what_is_wrong() {
+#[test]
+fn what_is_over_is_answered_no_sooner_than_what_is_wrong() {
+    // One thread for what blocks, and the test says when it is free.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
     let ci = Credential::new("ci")
         .with_secret(Secret::new(SecretDigest::of_token(OTHER.as_bytes())).expires(at(200)))
         .with_secret(SecretDigest::of_token(TOKEN.as_bytes()))
         .with_secret(Secret::new(bcrypt("password")).expires(at(200)));
     let clock = Arc::new(AtomicU64::new(100));
     let now = Arc::clone(&clock);
-    let authentication = Authentication::token(watch([CredentialSource::credential(ci)]).unwrap())
-        .with_clock(move || at(now.load(Ordering::Relaxed)));
-    let layer = TokenAuthLayer::new(authentication);
+    let layer = runtime.block_on(async {
+        let credentials = watch([CredentialSource::credential(ci)]).unwrap();
+        let authentication =
+            Authentication::token(credentials).with_clock(move || at(now.load(Ordering::Relaxed)));
+        TokenAuthLayer::new(authentication)
+    });
+    let status = |user: &str, secret: &str| {
+        let answer = runtime.block_on(Ask::basic(user, secret).of(&layer));
+        answer.status
+    };
     // The password is remembered from when it was good.
-    assert_eq!(Ask::basic("ci", "password").of(&layer).await.status, 200);
+    assert_eq!(status("ci", "password"), 200);
     clock.store(200, Ordering::Relaxed);
-    let at_once = |user: &str, secret: &str| {
-        let answer = Ask::basic(user, secret).of(&layer).now_or_never();
+    let without_blocking = |user: &str, secret: &str| {
+        let (free, freed) = std::sync::mpsc::channel::<()>();
+        let occupied = runtime.spawn_blocking(move || freed.recv());
+        let answer = Ask::basic(user, secret).of(&layer);
+        let answer = runtime.block_on(async { answer.now_or_never() });
+        drop(free);
+        let _hung_up = runtime.block_on(occupied).unwrap();
         answer.map(|answer| answer.status)
     };
-    assert_eq!(at_once("ci", TOKEN), Some(200));
+    assert_eq!(without_blocking("ci", TOKEN), Some(200));
     for (user, secret) in [
         ("ci", "wrong"),
         ("nobody", "wrong"),
@@ -262,8 +279,8 @@ async fn what_is_over_is_answered_no_sooner_than_what_is_wrong() {
         ("ci", "password"),
     ] {
         // A bcrypt hash is verified first, elsewhere.
-        assert_eq!(at_once(user, secret), None, "{user} {secret}");
-        assert_eq!(Ask::basic(user, secret).of(&layer).await.status, 401);
+        assert_eq!(without_blocking(user, secret), None, "{user} {secret}");
+        assert_eq!(status(user, secret), 401);
     }
 }
 
