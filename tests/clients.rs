@@ -31,6 +31,8 @@ mod podman;
 mod refused;
 #[path = "clients/secrets.rs"]
 mod secrets;
+#[path = "clients/shared_cache.rs"]
+mod shared_cache;
 #[path = "clients/skopeo.rs"]
 mod skopeo;
 #[path = "clients/upstream.rs"]

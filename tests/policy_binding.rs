@@ -130,8 +130,12 @@ impl Client {
             .uri(target)
             .body(())
             .unwrap();
-        let public = Rule::allow("public", Who::Anyone, Actions::PULL | Actions::PUSH)
-            .on_repositories([Pattern::repository("public/*").unwrap()]);
+        let public = Rule::allow(
+            "public",
+            Who::Anyone,
+            Actions::PULL | Actions::PUSH | Actions::DELETE,
+        )
+        .on_repositories([Pattern::repository("public/*").unwrap()]);
         let policy = PolicyLayer::new(Policy::new([public]).unwrap());
         let cache = self.cache.clone();
         let service = tower::service_fn(move |request: Request<()>| {
@@ -398,4 +402,21 @@ async fn referrers_are_given_for_what_the_repository_leads_to() {
             .await,
         200
     );
+}
+
+/// distribution CVE-2026-35172: a deleted blob stayed readable by what remembered it.
+#[tokio::test]
+async fn cve_2026_35172_what_was_deleted_is_not_led_to_any_more() {
+    let cache = Cache::default();
+    let (manifest, layer) = cache.image("public/app", "x");
+    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    for path in [
+        format!("/v2/public/app/blobs/{layer}"),
+        format!("/v2/public/app/manifests/{manifest}"),
+    ] {
+        assert_eq!(client.get(&path).await, 200, "{path}");
+        assert_eq!(client.ask(Method::DELETE, &path).await.0, 201, "{path}");
+        assert_eq!(client.get(&path).await, 404, "{path}");
+    }
 }

@@ -29,7 +29,7 @@ use clap::Parser as _;
 use portcullis::Guard;
 use portcullis::audit::Admin;
 use portcullis::config::{Config, ConfigError};
-use portcullis::policy::TagOracle;
+use portcullis::policy::{DigestOracle, TagOracle};
 use portcullis::tls::Acceptor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
-    let guard = guard(&config.unwrap_or_default())?;
+    let guard = guard(&config.unwrap_or_default(), digest_oracle(&registry))?;
     let acceptor = acceptor(&guard)?;
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
@@ -86,10 +86,12 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
     greet(address, demo.as_ref())?;
     let service = ServiceBuilder::new()
-        .layer(guard.with_tag_oracle(tag_oracle(&registry)))
+        .layer(guard.clone().with_tag_oracle(tag_oracle(&registry)))
         .map_request(|request: Request<_>| request.map(Body::new))
         .service(router(registry));
-    if !serve::serve(listener, acceptor, service, stop, *arguments.drain).await {
+    let served = serve::serve(listener, acceptor, service, stop, *arguments.drain).await;
+    guard.save()?;
+    if !served {
         tracing::warn!("the drain's time is over: what was under way is cut");
         return Ok(ExitCode::FAILURE);
     }
@@ -100,7 +102,8 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 /// Reads the configuration and everything that it names, and says what it means.
 fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let demo = arguments.data.join("demo").join("mirror.toml");
-    let guard = guard(arguments.config.as_ref().unwrap_or(&demo))?;
+    let nothing_yet = |_: Option<&str>, _: &str, _: &str| false;
+    let guard = guard(arguments.config.as_ref().unwrap_or(&demo), nothing_yet)?;
     acceptor(&guard)?;
     if let Some((options, _)) = arguments.upstream() {
         Upstream::new(&options)?;
@@ -109,8 +112,9 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn guard(file: &Path) -> Result<Guard, ConfigError> {
-    Guard::from_config(&Config::load(file)?)
+fn guard(file: &Path, digests: impl DigestOracle + 'static) -> Result<Guard, ConfigError> {
+    let builder = Guard::builder().digest_oracle(digests);
+    Ok(builder.configure(&Config::load(file)?)?.build())
 }
 
 fn acceptor(guard: &Guard) -> Result<Acceptor, Box<dyn Error>> {
@@ -141,6 +145,19 @@ fn tag_oracle(registry: &Registry) -> impl TagOracle + 'static {
         Ok(Some(_)) => Some(true),
         Ok(None) if knows_all => Some(false),
         _ => None,
+    }
+}
+
+/// Tells the policy which digests a repository has.
+fn digest_oracle(registry: &Registry) -> impl DigestOracle + 'static {
+    let store = registry.store.clone();
+    move |_: Option<&str>, repository: &str, digest: &str| {
+        let Ok(digest) = digest.parse() else {
+            return false;
+        };
+        // What cannot be read is not given.
+        store.has_manifest(repository, &digest).unwrap_or(false)
+            || store.has_blob(repository, &digest).unwrap_or(false)
     }
 }
 

@@ -76,6 +76,15 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
     },
+    /// A service is to be asked about digests, but the program does not say how.
+    #[error(
+        "{}: policy.digest_binding.unknown is \"ask\", but this program has nobody to ask: write \
+         \"refuse\"", file.display()
+    )]
+    NobodyToAsk {
+        /// The file.
+        file: PathBuf,
+    },
     /// The values are well formed but what they name cannot be used.
     #[error("{}: {key}: {error}", file.display())]
     Unusable {

@@ -45,7 +45,7 @@ pub use identity::{IdentitySection, MapEntry};
 #[cfg(feature = "jwt")]
 pub use jwt::{BearerSection, JwtKind, JwtSection};
 pub use limits::LimitsSection;
-pub use policy::{DigestBindingSection, PolicyRules, PolicySection};
+pub use policy::{DigestBindingSection, PolicyRules, PolicySection, UnknownDigests};
 pub use tls::{
     ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy, ServerCertificate, TlsSection,
 };

@@ -1,8 +1,10 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::policy::{DigestBinding, Learn, Rule};
+use super::{Config, ConfigError, Span};
+use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn, Rule};
 
 /// `[policy]`: who may do what, in a file of its own or here.
 #[derive(Debug, Deserialize)]
@@ -29,18 +31,51 @@ pub enum PolicyRules {
 }
 
 /// `[policy.digest_binding]`: for services that find content by its digest alone.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DigestBindingSection {
-    /// How many pairs of repository and digest are remembered, in 32 bytes each. Default 1,000,000.
+    /// Whether it is done. Default true; without the section it is not.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// How many pairs of repository and digest are remembered, in 32 bytes each; at most 100,000,000.
+    /// Default 1,000,000.
     #[serde(default = "a_million")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000_000)))]
     pub capacity: u32,
     /// From what: `"pulls"` (default), `"pushes"` or `"both"`.
     #[serde(default)]
     pub learn: Learn,
+    /// What becomes of digests of which nothing was seen: `"refuse"` (default) or `"ask"`.
+    #[serde(default)]
+    pub unknown: UnknownDigests,
+    /// The file that what is known is kept in over restarts. Default: none. Its folder must be there
+    /// and writable; who else may write there says what is given to whom.
+    pub file: Option<PathBuf>,
+    /// How often what is new is written, besides at the end; at least `"1s"`. Default `"1min"`.
+    pub save_every: Option<Span>,
+    /// A file that cannot be read or was changed: there is no start (`"refuse"`, default), or all is
+    /// unknown again (`"forget"`).
+    #[serde(default)]
+    pub damaged: Damaged,
 }
+
+/// What becomes of digests of which nothing was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum UnknownDigests {
+    /// They are not given.
+    #[default]
+    Refuse,
+    /// The service is asked, by [`guard::Builder::digest_oracle`](crate::guard::Builder::digest_oracle).
+    Ask,
+}
+
+/// The largest table that is made: 3.2 GB.
+const CAPACITY_MAX: u32 = 100_000_000;
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -61,6 +96,10 @@ fn a_million() -> u32 {
     1_000_000
 }
 
+fn yes() -> bool {
+    true
+}
+
 #[cfg(feature = "schema")]
 super::schema::is_read_as!(PolicySection, Section);
 
@@ -73,16 +112,49 @@ impl TryFrom<Section> for PolicySection {
             (None, Some(rules)) => PolicyRules::Here(rules),
             _ => return Err("a policy has either a `file` or `rules`"),
         };
+        let binding = section.digest_binding;
+        if binding
+            .as_ref()
+            .is_some_and(|binding| !(1..=CAPACITY_MAX).contains(&binding.capacity))
+        {
+            return Err("`digest_binding.capacity` is from 1 to 100,000,000");
+        }
         Ok(Self {
             rules,
             shadow: section.shadow,
-            digest_binding: section.digest_binding,
+            digest_binding: binding.filter(|binding| binding.enabled),
         })
     }
 }
 
 impl DigestBindingSection {
-    pub(crate) fn binding(self) -> DigestBinding {
-        DigestBinding::new(self.capacity as usize, self.learn)
+    /// `oracle` is whom to ask, if anybody.
+    pub(crate) fn binding(
+        &self,
+        config: &Config,
+        oracle: Option<Arc<dyn DigestOracle>>,
+    ) -> Result<DigestBinding, ConfigError> {
+        let capacity = self.capacity as usize;
+        let binding = match (self.unknown, oracle) {
+            (UnknownDigests::Refuse, _) => DigestBinding::new(capacity, self.learn),
+            (UnknownDigests::Ask, Some(oracle)) => {
+                DigestBinding::asking(capacity, self.learn, oracle)
+            }
+            (UnknownDigests::Ask, None) => {
+                return Err(ConfigError::NobodyToAsk {
+                    file: config.file.clone(),
+                });
+            }
+        };
+        let Some(path) = &self.file else {
+            return Ok(binding);
+        };
+        let mut file = DigestFile::new(config.resolve(path)).with_damaged(self.damaged);
+        if let Some(Span(interval)) = self.save_every {
+            file = file.with_interval(interval);
+        }
+        binding
+            .kept_in(&file)
+            .map_err(|error| config.unusable("policy.digest_binding.file", error))
     }
 }

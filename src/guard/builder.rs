@@ -1,3 +1,6 @@
+#[cfg(feature = "config")]
+use std::sync::Arc;
+
 use super::Guard;
 use crate::audit::AccessLogLayer;
 #[cfg(feature = "auth")]
@@ -6,6 +9,8 @@ use crate::auth::{Authentication, TokenAuthLayer};
 use crate::crl::RevocationLayer;
 #[cfg(feature = "auth")]
 use crate::identity::Mapping;
+#[cfg(feature = "config")]
+use crate::policy::DigestOracle;
 #[cfg(feature = "policy")]
 use crate::policy::{BindingLayer, Policy, PolicyLayer};
 #[cfg(feature = "rate")]
@@ -33,12 +38,26 @@ pub struct Builder {
     pub(super) policy: Option<PolicyLayer>,
     #[cfg(feature = "policy")]
     pub(super) digest_binding: Option<BindingLayer>,
+    #[cfg(feature = "config")]
+    pub(super) digest_oracle: Option<Oracle>,
     #[cfg(feature = "rate")]
     pub(super) limits: Option<Watched<Limits>>,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<Acceptor>,
     #[cfg(feature = "crl")]
     pub(super) revocation: RevocationLayer,
+}
+
+/// Whom to ask about digests.
+#[cfg(feature = "config")]
+#[derive(Clone)]
+pub(super) struct Oracle(pub(super) Arc<dyn DigestOracle>);
+
+#[cfg(feature = "config")]
+impl std::fmt::Debug for Oracle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Oracle")
+    }
 }
 
 impl Default for Builder {
@@ -58,6 +77,8 @@ impl Default for Builder {
             policy: None,
             #[cfg(feature = "policy")]
             digest_binding: None,
+            #[cfg(feature = "config")]
+            digest_oracle: None,
             #[cfg(feature = "rate")]
             limits: None,
             #[cfg(feature = "tls")]
@@ -135,6 +156,14 @@ impl Builder {
     #[cfg(feature = "policy")]
     pub fn digest_binding(mut self, layer: BindingLayer) -> Self {
         self.digest_binding = Some(layer);
+        self
+    }
+
+    /// Whom a configuration with `unknown = "ask"` under `[policy.digest_binding]` asks. Set it before
+    /// [`Builder::configure`].
+    #[cfg(feature = "config")]
+    pub fn digest_oracle(mut self, oracle: impl DigestOracle + 'static) -> Self {
+        self.digest_oracle = Some(Oracle(Arc::new(oracle)));
         self
     }
 

@@ -1,7 +1,9 @@
 use super::Builder;
-use crate::audit::Check;
 #[cfg(feature = "tls")]
-use crate::{Watched, audit::Readiness};
+use crate::Watched;
+use crate::audit::Check;
+#[cfg(any(feature = "policy", feature = "tls"))]
+use crate::audit::Readiness;
 
 impl Builder {
     /// A check for each part that follows files.
@@ -31,6 +33,8 @@ impl Builder {
                     .map(|all| Check::watching("shadow_policy", all)),
             );
         }
+        #[cfg(feature = "policy")]
+        checks.extend(self.digest_binding.as_ref().and_then(digests));
         #[cfg(feature = "rate")]
         checks.extend(
             self.limits
@@ -41,6 +45,19 @@ impl Builder {
         checks.extend(self.acceptor.iter().flat_map(tls));
         checks
     }
+}
+
+/// Whether what is known of digests could be kept, if it is to be.
+#[cfg(feature = "policy")]
+fn digests(layer: &crate::policy::BindingLayer) -> Option<Check> {
+    let binding = layer.binding()?.clone();
+    binding.file()?;
+    Some(Check::new("digest_binding", move || {
+        match binding.unsaved() {
+            None => Readiness::Ready,
+            Some(failure) => Readiness::Degraded(format!("what is new is not kept: {failure}")),
+        }
+    }))
 }
 
 #[cfg(feature = "tls")]

@@ -24,7 +24,19 @@ impl Guard {
     /// # Errors
     /// What the file names cannot be used.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
-        let mut builder = Self::builder()
+        Ok(Self::builder().configure(config)?.build())
+    }
+}
+
+impl Builder {
+    /// Sets what a configuration file describes, for [`Guard::from_config`] with something besides
+    /// that only a program has.
+    ///
+    /// # Errors
+    /// What the file names cannot be used.
+    pub fn configure(mut self, config: &Config) -> Result<Self, ConfigError> {
+        let digest_oracle = self.digest_oracle.take();
+        let mut builder = self
             .responder(responder(config)?)
             .access_log(config.access_log.layer());
         if config.source.is_some() {
@@ -54,8 +66,9 @@ impl Guard {
                 layer = layer.with_shadow(shadow);
             }
             builder = builder.policy_layer(layer);
-            if let Some(binding) = &section.digest_binding {
-                builder = builder.digest_binding(BindingLayer::new(binding.binding()));
+            if let Some(section) = &section.digest_binding {
+                let binding = section.binding(config, digest_oracle.map(|oracle| oracle.0))?;
+                builder = builder.digest_binding(BindingLayer::new(binding));
             }
         }
         if config.crl.is_some() && !asks_for_certificates(config) {
@@ -87,7 +100,7 @@ impl Guard {
             };
             builder = builder.limits(Watched::watch(limits, config.reload.options())?);
         }
-        Ok(builder.build())
+        Ok(builder)
     }
 }
 

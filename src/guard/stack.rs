@@ -79,6 +79,17 @@ impl Guard {
         self
     }
 
+    /// Writes what is to outlive a restart: what is known of digests, if a file is named for it. That
+    /// happens now and then by itself; call this when the last request is answered. Blocks until it is
+    /// on the disk.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    #[cfg(feature = "policy")]
+    pub fn save(&self) -> Result<(), crate::policy::DigestFileError> {
+        self.digest_binding.save()
+    }
+
     /// What is enforced and what is left open.
     pub fn report(&self) -> &Report {
         &self.report

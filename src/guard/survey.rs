@@ -214,8 +214,9 @@ impl Builder {
             report.is_open("whoever is let in may do everything");
             report.warnings.push(Danger::NoPolicy);
         }
-        if self.digest_binding.is_some() {
-            report.enforces("content is given only by repositories that lead to it");
+        let binding = self.digest_binding.as_ref();
+        if let Some(binding) = binding.and_then(crate::policy::BindingLayer::binding) {
+            tell_binding(binding, report);
         } else {
             report
                 .is_open("where the service finds content by its digest, any repository gives it");
@@ -264,6 +265,23 @@ impl Builder {
             }
         }
     }
+}
+
+#[cfg(feature = "policy")]
+fn tell_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
+    let unknown = if binding.asks() {
+        "the service is asked about digests of which nothing was seen"
+    } else {
+        "digests of which nothing was seen are not given"
+    };
+    report.enforces("content is given only by repositories that lead to it");
+    report.enforces(match binding.file() {
+        Some(file) => format!(
+            "{unknown}; what is known of them is kept in {}",
+            file.display()
+        ),
+        None => format!("{unknown}; what is known of them is forgotten at a restart"),
+    });
 }
 
 #[cfg(feature = "crl")]

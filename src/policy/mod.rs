@@ -100,7 +100,9 @@ mod who;
 
 pub use access::{Caller, Mismatch, TagOracle};
 pub use actions::{ActionError, Actions};
-pub use binding::{BindingLayer, DigestBinding, DigestOracle, Learn};
+pub use binding::{
+    BindingLayer, Damaged, DigestBinding, DigestFile, DigestFileError, DigestOracle, Learn,
+};
 pub use check::{Doubt, Warning};
 pub use error::{PolicyError, RuleError};
 pub use explain::Explanation;

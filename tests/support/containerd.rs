@@ -108,19 +108,33 @@ impl Containerd {
 
     /// A blob of its content store.
     pub fn content(&self, digest: &str) -> Vec<u8> {
+        let got = self.bytes(&["content", "get", digest]);
+        got.unwrap_or_else(|said| panic!("{said}"))
+    }
+
+    /// Content by its digest, asked of the hosts of the `hosts.toml` files: first as a manifest, then
+    /// as a blob.
+    pub fn fetch(&self, reference: &str) -> Result<Vec<u8>, Said> {
+        let hosts = self.hosts_dir().display().to_string();
+        self.bytes(&["content", "fetch-object", "--hosts-dir", &hosts, reference])
+    }
+
+    /// What `ctr` writes.
+    fn bytes(&self, arguments: &[&str]) -> Result<Vec<u8>, Said> {
         let mut command = as_root(tool("ctr", "containerd"));
-        let output = command
+        command
             .arg("-a")
             .arg(self.folder.path().join("sock"))
-            .args(["content", "get", digest])
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        output.stdout
+            .args(arguments);
+        let output = command.output().unwrap();
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        Err(Said {
+            status: output.status,
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 }
 

@@ -14,6 +14,7 @@ pub mod pki;
 pub mod process;
 pub mod recorder;
 pub mod secret;
+pub mod shared_cache;
 #[cfg(feature = "jwt")]
 pub mod token_server;
 pub mod upstream;

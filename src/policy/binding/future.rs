@@ -75,6 +75,11 @@ fn learn<B>(binding: DigestBinding, route: Route, response: &Response<B>) -> Opt
             binding.bind(registry, repository, pushed?);
             None
         }
+        // distribution CVE-2026-35172: what was deleted stayed readable by what remembered it.
+        (_, Action::Delete, status) if status.is_success() => {
+            binding.unbind(registry, repository, route.digest()?);
+            None
+        }
         _ => None,
     }
 }

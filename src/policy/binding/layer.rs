@@ -1,6 +1,6 @@
 use tower::Layer;
 
-use super::{Bound, DigestBinding};
+use super::{Bound, DigestBinding, DigestFileError};
 use crate::{Preset, Responder};
 
 /// Gives a digest only by a repository that leads to it. See the [module](super).
@@ -17,6 +17,14 @@ impl BindingLayer {
             binding: Some(binding),
             ..Self::open()
         }
+    }
+
+    pub(crate) fn binding(&self) -> Option<&DigestBinding> {
+        self.binding.as_ref()
+    }
+
+    pub(crate) fn save(&self) -> Result<(), DigestFileError> {
+        self.binding.as_ref().map_or(Ok(()), DigestBinding::save)
     }
 
     /// Gives everything by any repository, as if the layer were not there: for a stack in which it

@@ -5,7 +5,11 @@
 //! [`BindingLayer`] stands inside of [`PolicyLayer`](super::PolicyLayer), watches the manifests and
 //! indexes that pass, and remembers in a [`DigestBinding`] which repositories lead to which blobs
 //! and child manifests. It gives a digest only by a repository that leads to it; of anything else it
-//! says that it is not there.
+//! says that it is not there. What is known outlives a restart in a [`DigestFile`].
+//!
+//! What is deleted by a digest is forgotten. The layers of a deleted manifest are not, until they are
+//! deleted themselves or not asked for in a long time: other manifests of the repository may lead to
+//! them.
 //!
 //! ```
 //! use portcullis::policy::{BindingLayer, DigestBinding, Learn, Policy, PolicyLayer};
@@ -20,7 +24,10 @@
 //! ```
 
 mod body;
+mod file;
+mod format;
 mod future;
+mod keeper;
 mod layer;
 mod manifest;
 mod service;
@@ -28,6 +35,7 @@ mod store;
 mod table;
 
 pub use body::BindingBody;
+pub use file::{Damaged, DigestFile, DigestFileError};
 pub use future::BindingFuture;
 pub use layer::BindingLayer;
 pub use service::Bound;

@@ -30,7 +30,8 @@ impl<S> Bound<S> {
         let route = bound(binding, request)?;
         let watched = matches!(
             (route.endpoint(), route.action()),
-            (Endpoint::Manifest | Endpoint::Referrers, Action::Pull) | (_, Action::Push)
+            (Endpoint::Manifest | Endpoint::Referrers, Action::Pull)
+                | (_, Action::Push | Action::Delete)
         );
         Ok(watched.then(|| (binding.clone(), route)))
     }

@@ -1,9 +1,12 @@
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::keeper::Keeper;
 use super::manifest::{children, digest_of, is_content_of};
 use super::table::Table;
+use super::{DigestFile, DigestFileError, format};
 
 /// Which repositories lead to which digests, as far as it was seen. `Clone` costs an `Arc`.
 ///
@@ -45,10 +48,17 @@ where
     }
 }
 
+impl DigestOracle for Arc<dyn DigestOracle> {
+    fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> bool {
+        (**self).leads_to(registry, repository, digest)
+    }
+}
+
 struct Inner {
-    table: Table,
+    table: Arc<Table>,
     learn: Learn,
-    oracle: Option<Box<dyn DigestOracle>>,
+    oracle: Option<Arc<dyn DigestOracle>>,
+    keeper: Option<Keeper>,
 }
 
 impl DigestBinding {
@@ -56,19 +66,47 @@ impl DigestBinding {
     /// once. Of what was not seen, or forgotten, nothing is given.
     pub fn new(capacity: usize, learn: Learn) -> Self {
         Self(Arc::new(Inner {
-            table: Table::new(capacity),
+            table: Arc::new(Table::new(capacity)),
             learn,
             oracle: None,
+            keeper: None,
         }))
     }
 
     /// [`DigestBinding::new`] that asks about what was not seen, instead of refusing it.
     pub fn asking(capacity: usize, learn: Learn, oracle: impl DigestOracle + 'static) -> Self {
         Self(Arc::new(Inner {
-            table: Table::new(capacity),
+            table: Arc::new(Table::new(capacity)),
             learn,
-            oracle: Some(Box::new(oracle)),
+            oracle: Some(Arc::new(oracle)),
+            keeper: None,
         }))
+    }
+
+    /// Knows what the file knows, if there is one, and from now on keeps in it what is known: now and
+    /// then, on a thread of its own, and when the last clone is dropped. At the end of a program,
+    /// [`DigestBinding::save`] makes sure of it.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or is damaged; the first and the last only where
+    /// [`DigestFile::with_damaged`] does not say otherwise.
+    pub fn kept_in(self, file: &DigestFile) -> Result<Self, DigestFileError> {
+        let keeper = Keeper::start(file, Arc::clone(&self.0.table))?;
+        Ok(Self(Arc::new(Inner {
+            table: Arc::clone(&self.0.table),
+            learn: self.0.learn,
+            oracle: self.0.oracle.clone(),
+            keeper: Some(keeper),
+        })))
+    }
+
+    /// Writes what is known to the file of [`DigestBinding::kept_in`], if there is one and something
+    /// is new. Blocks until it is on the disk.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self) -> Result<(), DigestFileError> {
+        self.0.keeper.as_ref().map_or(Ok(()), Keeper::save)
     }
 
     /// Whether the repository is known to lead to the digest.
@@ -89,6 +127,12 @@ impl DigestBinding {
     pub fn bind(&self, registry: Option<&str>, repository: &str, digest: &str) {
         let key = Table::key(registry, repository, digest);
         self.0.table.insert(key);
+    }
+
+    /// Forgets that the repository leads to the digest: it was deleted there.
+    pub fn unbind(&self, registry: Option<&str>, repository: &str, digest: &str) {
+        let key = Table::key(registry, repository, digest);
+        self.0.table.remove(key);
     }
 
     /// Remembers what a manifest or index of the repository leads to, and its own digest, if it is
@@ -123,21 +167,35 @@ impl DigestBinding {
         }
     }
 
-    /// Writes what is known, for [`DigestBinding::read_from`] after a restart.
+    /// Writes what is known, for [`DigestBinding::read_from`] after a restart: 16 bytes a pair, and 53.
     ///
     /// # Errors
     /// The writer's.
     pub fn write_to(&self, writer: impl Write) -> io::Result<()> {
-        self.0.table.write_to(writer)
+        format::write(&self.0.table, writer)
     }
 
-    /// Adds what was written by [`DigestBinding::write_to`]. Who can write the file decides what is
-    /// given to whom.
+    /// Adds what was written by [`DigestBinding::write_to`], all or nothing. Who can write the file
+    /// decides what is given to whom.
     ///
     /// # Errors
-    /// The reader's, and a file that ends within an entry.
-    pub fn read_from(&self, reader: impl Read) -> io::Result<()> {
-        self.0.table.read_from(reader)
+    /// The reader's; [`io::ErrorKind::InvalidData`] if it is not what was written.
+    pub fn read_from(&self, reader: impl Read + Seek) -> io::Result<()> {
+        format::read(&self.0.table, reader)
+    }
+
+    pub(crate) fn asks(&self) -> bool {
+        self.0.oracle.is_some()
+    }
+
+    /// The file that it is kept in.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.0.keeper.as_ref().map(Keeper::path)
+    }
+
+    /// Why what is known could not be kept the last time.
+    pub(crate) fn unsaved(&self) -> Option<String> {
+        self.0.keeper.as_ref().and_then(Keeper::failure)
     }
 
     pub(super) fn learns_from_pulls(&self) -> bool {
@@ -154,7 +212,8 @@ impl fmt::Debug for DigestBinding {
         f.debug_struct("DigestBinding")
             .field("learn", &self.0.learn)
             .field("memory", &self.0.table.memory())
-            .field("asks", &self.0.oracle.is_some())
+            .field("asks", &self.asks())
+            .field("file", &self.file())
             .finish()
     }
 }

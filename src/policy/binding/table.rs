@@ -1,4 +1,4 @@
-use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 #[derive(Debug)]
 pub(super) struct Table {
     buckets: Box<[Mutex<Bucket>]>,
+    /// Whether keys came or went since [`Table::take_changed`].
+    changed: AtomicBool,
 }
 
 /// Newest first; zero is no key.
@@ -24,6 +26,7 @@ impl Table {
         let buckets = (capacity * SLOTS_A_KEY).div_ceil(WAYS).max(1);
         Self {
             buckets: (0..buckets).map(|_| Mutex::new([0; WAYS])).collect(),
+            changed: AtomicBool::new(false),
         }
     }
 
@@ -46,6 +49,21 @@ impl Table {
             // The last is either free or the one that goes.
             bucket[..=at.unwrap_or(WAYS - 1)].rotate_right(1);
             bucket[0] = key;
+            if at.is_none() {
+                // With the bucket still locked, so that whoever looks at the keys after having taken
+                // the mark sees this one or finds the mark again.
+                self.changed.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
+    pub(super) fn remove(&self, key: u128) {
+        self.with_bucket(key, |bucket| {
+            if let Some(at) = bucket.iter().position(|found| *found == key) {
+                bucket[at..].rotate_left(1);
+                bucket[WAYS - 1] = 0;
+                self.changed.store(true, Ordering::Relaxed);
+            }
         });
     }
 
@@ -59,25 +77,24 @@ impl Table {
         })
     }
 
-    pub(super) fn write_to(&self, mut writer: impl Write) -> io::Result<()> {
-        for bucket in &self.buckets {
-            let bucket = *bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            for key in bucket.iter().rev().filter(|key| **key != 0) {
-                writer.write_all(&key.to_le_bytes())?;
-            }
-        }
-        writer.flush()
+    /// Every key, in an order in which [`Table::insert`] puts those longest not asked for last. Holds
+    /// up whoever asks for one of 32 keys for as long as those are copied.
+    pub(super) fn keys(&self) -> impl Iterator<Item = u128> {
+        let copies = self
+            .buckets
+            .iter()
+            .map(|bucket| *bucket.lock().unwrap_or_else(PoisonError::into_inner));
+        copies.flat_map(|bucket| bucket.into_iter().rev().filter(|key| *key != 0))
     }
 
-    pub(super) fn read_from(&self, mut reader: impl Read) -> io::Result<()> {
-        let mut key = [0; 16];
-        loop {
-            match reader.read(&mut key[..1])? {
-                0 => return Ok(()),
-                _ => reader.read_exact(&mut key[1..])?,
-            }
-            self.insert(u128::from_le_bytes(key).max(1));
-        }
+    /// Whether keys came or went since this was last asked.
+    pub(super) fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Takes [`Table::take_changed`] back.
+    pub(super) fn mark_changed(&self) {
+        self.changed.store(true, Ordering::Relaxed);
     }
 
     /// Bytes of memory that the table takes, however full it is.
@@ -154,14 +171,28 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_the_same_after_it_was_written_and_read() {
-        let table = Table::new(1000);
-        (0..500).for_each(|number| table.insert(key(number)));
-        let mut file = Vec::new();
-        table.write_to(&mut file).unwrap();
-        let again = Table::new(1000);
-        again.read_from(&*file).unwrap();
-        assert!((0..500).all(|number| again.contains(key(number))));
-        assert!(again.read_from(&file[..15]).is_err());
+    fn what_is_removed_is_gone_and_the_rest_stays() {
+        let table = Table::new(1);
+        (0..20).for_each(|number| table.insert(key(number)));
+        assert!(table.take_changed());
+        table.remove(key(7));
+        table.remove(key(99));
+        assert!(table.take_changed());
+        assert!(!table.take_changed());
+        let kept: Vec<bool> = (0..20).map(|number| table.contains(key(number))).collect();
+        assert_eq!(kept.iter().filter(|kept| !**kept).count(), 1);
+        assert!(!kept[7]);
+    }
+
+    #[test]
+    fn only_what_comes_and_goes_is_a_change() {
+        let table = Table::new(10);
+        assert!(!table.take_changed());
+        table.insert(key(1));
+        assert!(table.take_changed());
+        table.insert(key(1));
+        assert!(table.contains(key(1)));
+        table.remove(key(2));
+        assert!(!table.take_changed());
     }
 }

@@ -1,0 +1,199 @@
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+
+use super::format;
+use super::table::Table;
+
+/// A file that what a [`DigestBinding`](super::DigestBinding) knows is kept in.
+///
+/// Who can write it decides what is given to whom: it is made for its owner only.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DigestFile {
+    /// Where it is. Its directory must be there and writable: a file beside it takes its place.
+    pub path: PathBuf,
+    /// How often what is new is written. Default: each minute.
+    pub interval: Duration,
+    /// What a file that cannot be read, or is not what was written, means at the start.
+    pub damaged: Damaged,
+}
+
+/// What a file that cannot be read, or is not what was written, means at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "config", derive(serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
+pub enum Damaged {
+    /// That there is no start.
+    #[default]
+    Refuse,
+    /// That nothing is known yet, and the file is replaced.
+    Forget,
+}
+
+/// What is known of digests cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DigestFileError {
+    /// The file is there and cannot be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// The file is not what was written.
+    #[error(
+        "{}: {error}: put back what was there, or remove it, and everything is unknown again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("{} cannot be written: {error}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+    /// There is no thread to write with.
+    #[error("no thread to write {} with: {error}", path.display())]
+    Thread {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// Below this a disk does nothing else.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+impl DigestFile {
+    /// The file at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            interval: Duration::from_mins(1),
+            damaged: Damaged::default(),
+        }
+    }
+
+    /// Writes what is new this often, but at most once a second.
+    pub fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval.max(SHORTEST);
+        self
+    }
+
+    /// Takes a file that cannot be read, or is not what was written, in this way.
+    pub fn with_damaged(mut self, damaged: Damaged) -> Self {
+        self.damaged = damaged;
+        self
+    }
+
+    /// Puts what the file knows into `table`.
+    pub(super) fn read_into(&self, table: &Table) -> Result<(), DigestFileError> {
+        match (self.read(table), self.damaged) {
+            (Err(error), Damaged::Forget) => {
+                tracing::warn!(%error, "what was known of digests is forgotten");
+                // So that it is not there still at the next start.
+                table.mark_changed();
+                Ok(())
+            }
+            (read, _) => read,
+        }
+    }
+
+    fn read(&self, table: &Table) -> Result<(), DigestFileError> {
+        let path = || self.path.clone();
+        let read = File::open(&self.path).and_then(|file| {
+            warn_if_open(&self.path, &file);
+            format::read(table, file)
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(DigestFileError::Damaged {
+                    path: path(),
+                    error,
+                })
+            }
+            read => {
+                // It is in the file already.
+                table.take_changed();
+                read.map_err(|error| DigestFileError::Unreadable {
+                    path: path(),
+                    error,
+                })
+            }
+        }
+    }
+
+    /// Whether the file could be written, found out without doing it.
+    pub(super) fn probe(&self) -> Result<(), DigestFileError> {
+        beside(&self.path)
+            .map(drop)
+            .map_err(|error| unwritable(&self.path, error))
+    }
+}
+
+/// Writes what `table` knows to `path`: whole or not at all, whatever happens meanwhile.
+pub(super) fn write(path: &Path, table: &Table) -> Result<(), DigestFileError> {
+    let written = beside(path).and_then(|mut file| {
+        format::write(table, &mut file)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        File::open(directory(path))?.sync_all()
+    });
+    written.map_err(|error| unwritable(path, error))
+}
+
+/// A file for the owner only that is removed if it is not given the name.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".unfinished-")
+        .tempfile_in(directory(path))
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn unwritable(path: &Path, error: io::Error) -> DigestFileError {
+    let path = path.to_owned();
+    DigestFileError::Unwritable { path, error }
+}
+
+#[cfg(unix)]
+fn warn_if_open(path: &Path, file: &File) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = file.metadata().map_or(0, |data| data.permissions().mode());
+    if mode & 0o022 != 0 {
+        tracing::warn!(
+            file = %path.display(),
+            "others than its owner may write this file, and so say what is given to whom"
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_open(_: &Path, _: &File) {}

@@ -1,0 +1,211 @@
+//! `[policy.digest_binding]` of the configuration file.
+#![cfg(feature = "config")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::convert::Infallible;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use portcullis::Guard;
+use portcullis::audit::Admin;
+use portcullis::config::{Config, ConfigError};
+use portcullis::guard::Builder;
+use tempfile::TempDir;
+use tower::{Layer, ServiceExt, service_fn};
+
+const RULES: &str = "[[policy.rules]]\nname = \"all\"\nwho = [\"anyone\"]\nactions = [\"any\"]\n\
+    repositories = [\"**\"]\n";
+
+fn config(folder: &Path, section: &str) -> Result<Config, ConfigError> {
+    let file = folder.join("gate.toml");
+    fs::write(&file, format!("{RULES}{section}")).unwrap();
+    Config::load(&file)
+}
+
+fn configured(builder: Builder, folder: &Path, section: &str) -> Result<Guard, ConfigError> {
+    Ok(builder.configure(&config(folder, section)?)?.build())
+}
+
+fn guard(folder: &Path, section: &str) -> Result<Guard, ConfigError> {
+    configured(Guard::builder(), folder, section)
+}
+
+fn digest(digit: char) -> String {
+    format!("sha256:{}", digit.to_string().repeat(64))
+}
+
+/// What a cache says that has everything.
+async fn status(guard: &Guard, method: &str, target: &str) -> u16 {
+    let service = guard.layer(service_fn(|_request| async {
+        let response = http::Response::builder().header("docker-content-digest", digest('c'));
+        Ok::<_, Infallible>(response.body(Full::new(Bytes::from("yes"))).unwrap())
+    }));
+    let request = Request::builder().method(method).uri(target);
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    service.oneshot(request).await.unwrap().status().as_u16()
+}
+
+async fn pull(guard: &Guard, digit: char) -> u16 {
+    status(
+        guard,
+        "GET",
+        &format!("/v2/lib/x/manifests/{}", digest(digit)),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn the_section_turns_it_on_and_a_key_in_it_off() {
+    let folder = TempDir::new().unwrap();
+    for (section, expected, told) in [
+        ("", 200, "any repository gives it"),
+        (
+            "[policy.digest_binding]\nenabled = false\n",
+            200,
+            "any repository gives it",
+        ),
+        (
+            "[policy.digest_binding]\n",
+            404,
+            "digests of which nothing was seen are not given",
+        ),
+        (
+            "[policy.digest_binding]\nenabled = true\ncapacity = 10\n",
+            404,
+            "forgotten at a restart",
+        ),
+    ] {
+        let guard = guard(folder.path(), section).unwrap();
+        assert_eq!(pull(&guard, 'a').await, expected, "{section}");
+        let report = guard.report().to_string();
+        assert!(report.contains(told), "{section}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn a_capacity_that_nobody_means_is_refused() {
+    let folder = TempDir::new().unwrap();
+    for capacity in ["0", "100000001", "4294967295"] {
+        let section = format!("[policy.digest_binding]\ncapacity = {capacity}\n");
+        let error = config(folder.path(), &section).unwrap_err().to_string();
+        assert!(error.contains("from 1 to 100,000,000"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn asking_takes_somebody_to_ask() {
+    let folder = TempDir::new().unwrap();
+    let section = "[policy.digest_binding]\nunknown = \"ask\"\n";
+    let error = guard(folder.path(), section).unwrap_err();
+    assert!(
+        matches!(error, ConfigError::NobodyToAsk { .. }),
+        "{error:?}"
+    );
+    let error = error.to_string();
+    assert!(
+        error.contains("gate.toml: policy.digest_binding.unknown"),
+        "{error}"
+    );
+
+    let oracle = |_: Option<&str>, repository: &str, asked: &str| {
+        repository == "lib/x" && asked == digest('a')
+    };
+    let builder = Guard::builder().digest_oracle(oracle);
+    let guard = configured(builder, folder.path(), section).unwrap();
+    assert_eq!(pull(&guard, 'a').await, 200);
+    assert_eq!(pull(&guard, 'b').await, 404);
+    let report = guard.report().to_string();
+    assert!(
+        report.contains("the service is asked about digests"),
+        "{report}"
+    );
+
+    // Whoever can be asked is not, where the file does not say so.
+    let builder = Guard::builder().digest_oracle(oracle);
+    let guard = configured(builder, folder.path(), "[policy.digest_binding]\n").unwrap();
+    assert_eq!(pull(&guard, 'a').await, 404);
+}
+
+#[tokio::test]
+async fn what_is_known_is_kept_in_the_file_that_is_named() {
+    let folder = TempDir::new().unwrap();
+    let section = "[policy.digest_binding]\nfile = \"digests\"\nsave_every = \"1h\"\n";
+    let first = guard(folder.path(), section).unwrap();
+    assert_eq!(pull(&first, 'c').await, 404);
+    // By its tag a manifest belongs to the repository.
+    assert_eq!(
+        status(&first, "HEAD", "/v2/lib/x/manifests/latest").await,
+        200
+    );
+    assert_eq!(pull(&first, 'c').await, 200);
+    first.save().unwrap();
+    assert!(folder.path().join("digests").is_file());
+    let second = guard(folder.path(), section).unwrap();
+    assert_eq!(pull(&second, 'c').await, 200);
+    assert_eq!(pull(&second, 'd').await, 404);
+    let report = second.report().to_string();
+    assert!(report.contains("kept in "), "{report}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_an_error_unless_the_operator_says_otherwise() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("digests"), "nonsense").unwrap();
+    let section = "[policy.digest_binding]\nfile = \"digests\"\n";
+    let error = guard(folder.path(), section).unwrap_err();
+    let key = "policy.digest_binding.file";
+    assert!(
+        matches!(&error, ConfigError::Unusable { key: found, .. } if *found == key),
+        "{error:?}"
+    );
+    let error = error.to_string();
+    assert!(
+        error.contains(key) && error.contains("digests: it is no file of digests"),
+        "{error}"
+    );
+    let forgiving = format!("{section}damaged = \"forget\"\n");
+    let guard = guard(folder.path(), &forgiving).unwrap();
+    assert_eq!(pull(&guard, 'c').await, 404);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_any_more_is_told_to_probes() {
+    let folder = TempDir::new().unwrap();
+    let inner = folder.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let section = "[policy.digest_binding]\nfile = \"inner/digests\"\nsave_every = \"1h\"\n";
+    let guard = guard(folder.path(), section).unwrap();
+    let readyz = async || {
+        let admin = Admin::new().with_checks(guard.checks());
+        let request = Request::get("/readyz").body(()).unwrap();
+        let response = admin.oneshot(request).await.unwrap();
+        let body = http_body_util::BodyExt::collect(response.into_body()).await;
+        String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap()
+    };
+    assert!(
+        readyz().await.contains("[+] digest_binding"),
+        "{}",
+        readyz().await
+    );
+    assert_eq!(
+        status(&guard, "HEAD", "/v2/lib/x/manifests/latest").await,
+        200
+    );
+    fs::remove_dir(&inner).unwrap();
+    guard.save().unwrap_err();
+    let told = readyz().await;
+    assert!(
+        told.contains("[~] digest_binding: what is new is not kept"),
+        "{told}"
+    );
+    fs::create_dir(&inner).unwrap();
+    guard.save().unwrap();
+    assert!(
+        readyz().await.contains("[+] digest_binding"),
+        "{}",
+        readyz().await
+    );
+}

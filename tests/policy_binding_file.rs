@@ -1,0 +1,215 @@
+//! What is known of digests, kept in a file.
+#![cfg(feature = "policy")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portcullis::policy::{Damaged, DigestBinding, DigestFile, DigestFileError, Learn};
+use tempfile::TempDir;
+
+fn digest(number: usize) -> String {
+    format!("sha256:{number:064x}")
+}
+
+fn kept(file: &DigestFile) -> Result<DigestBinding, DigestFileError> {
+    DigestBinding::new(1000, Learn::Pulls).kept_in(file)
+}
+
+/// So long that only [`DigestBinding::save`] and the end write.
+fn seldom(path: &Path) -> DigestFile {
+    DigestFile::new(path).with_interval(Duration::from_hours(24))
+}
+
+fn bind(binding: &DigestBinding, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        binding.bind(Some("docker.io"), "lib/x", &digest(number));
+    }
+}
+
+fn known(binding: &DigestBinding, numbers: std::ops::Range<usize>) -> usize {
+    numbers
+        .filter(|number| binding.leads_to(Some("docker.io"), "lib/x", &digest(*number)))
+        .count()
+}
+
+fn until(what: &str, is: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < Duration::from_mins(2), "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn files(folder: &TempDir) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.path()).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn what_is_known_outlives_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let file = seldom(&folder.path().join("digests"));
+    let first = kept(&file).unwrap();
+    bind(&first, 0..100);
+    first.save().unwrap();
+    let second = kept(&file).unwrap();
+    assert_eq!(known(&second, 0..100), 100);
+    assert_eq!(known(&second, 100..200), 0);
+    second.unbind(Some("docker.io"), "lib/x", &digest(0));
+    second.save().unwrap();
+    assert_eq!(known(&kept(&file).unwrap(), 0..100), 99);
+    assert_eq!(files(&folder), [&*file.path]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = TempDir::new().unwrap();
+    let file = seldom(&folder.path().join("digests"));
+    let binding = kept(&file).unwrap();
+    bind(&binding, 0..1);
+    binding.save().unwrap();
+    let mode = fs::metadata(&file.path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn nothing_is_written_while_nothing_is_new() {
+    let folder = TempDir::new().unwrap();
+    let file = seldom(&folder.path().join("digests"));
+    let binding = kept(&file).unwrap();
+    binding.save().unwrap();
+    assert!(!file.path.exists());
+    bind(&binding, 0..10);
+    binding.save().unwrap();
+    fs::remove_file(&file.path).unwrap();
+    assert_eq!(known(&binding, 0..10), 10);
+    bind(&binding, 0..10);
+    binding.save().unwrap();
+    assert!(!file.path.exists());
+    bind(&binding, 10..11);
+    binding.save().unwrap();
+    assert_eq!(known(&kept(&file).unwrap(), 0..11), 11);
+}
+
+#[test]
+fn what_is_new_is_written_now_and_then_and_at_the_end() {
+    let folder = TempDir::new().unwrap();
+    let often = DigestFile::new(folder.path().join("digests")).with_interval(Duration::ZERO);
+    assert_eq!(often.interval, Duration::from_secs(1));
+    let binding = kept(&often).unwrap();
+    bind(&binding, 0..1);
+    until("nothing is written", || often.path.exists());
+    let seldom = seldom(&folder.path().join("others"));
+    let binding = kept(&seldom).unwrap();
+    bind(&binding, 0..5);
+    let clone = binding.clone();
+    drop(binding);
+    assert!(!seldom.path.exists());
+    drop(clone);
+    until("nothing is written at the end", || seldom.path.exists());
+    assert_eq!(known(&kept(&seldom).unwrap(), 0..5), 5);
+}
+
+#[test]
+fn a_damaged_file_is_an_error_unless_it_may_be_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("digests");
+    for content in [
+        "",
+        "portcullis digests 1\n",
+        "portcullis digests 2\nxyz",
+        "x",
+    ] {
+        fs::write(&path, content).unwrap();
+        let error = kept(&seldom(&path)).unwrap_err();
+        assert!(
+            matches!(error, DigestFileError::Damaged { .. }),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains("digests: "), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+    let forgiving = seldom(&path).with_damaged(Damaged::Forget);
+    let binding = kept(&forgiving).unwrap();
+    binding.save().unwrap();
+    assert_eq!(known(&kept(&seldom(&path)).unwrap(), 0..10), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("digests");
+    fs::create_dir(&path).unwrap();
+    let error = kept(&seldom(&path)).unwrap_err();
+    assert!(
+        matches!(error, DigestFileError::Unreadable { .. }),
+        "{error:?}"
+    );
+    kept(&seldom(&path).with_damaged(Damaged::Forget)).unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_an_error_at_the_start_and_at_each_write() {
+    let folder = TempDir::new().unwrap();
+    let inner = folder.path().join("inner");
+    let file = seldom(&inner.join("digests")).with_damaged(Damaged::Forget);
+    let error = kept(&file).unwrap_err();
+    assert!(
+        matches!(error, DigestFileError::Unwritable { .. }),
+        "{error:?}"
+    );
+    fs::create_dir(&inner).unwrap();
+    let binding = kept(&file).unwrap();
+    bind(&binding, 0..10);
+    fs::remove_dir(&inner).unwrap();
+    for _ in 0..2 {
+        let error = binding.save().unwrap_err();
+        assert!(
+            matches!(error, DigestFileError::Unwritable { .. }),
+            "{error:?}"
+        );
+    }
+    // What could not be written is still new.
+    fs::create_dir(&inner).unwrap();
+    binding.save().unwrap();
+    assert_eq!(known(&kept(&file).unwrap(), 0..10), 10);
+}
+
+#[test]
+fn whoever_reads_the_file_while_it_is_written_reads_a_whole_one() {
+    let folder = TempDir::new().unwrap();
+    let file = seldom(&folder.path().join("digests"));
+    let binding = kept(&file).unwrap();
+    bind(&binding, 0..1);
+    binding.save().unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for writer in 1..3 {
+            let binding = &binding;
+            let done = &done;
+            scope.spawn(move || {
+                let mut number = writer * 1_000_000;
+                while !done.load(Ordering::Relaxed) {
+                    bind(binding, number..number + 5);
+                    number += 5;
+                    binding.save().unwrap();
+                }
+            });
+        }
+        for _ in 0..50 {
+            let content = fs::read(&file.path).unwrap();
+            let read = DigestBinding::new(1000, Learn::Pulls);
+            read.read_from(Cursor::new(content)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(files(&folder), [&*file.path]);
+}
