@@ -10,10 +10,12 @@ use tokio::time::Instant;
 use crate::audit::Record;
 use crate::{Refusal, Responder};
 
-use super::engine::{Compiled, Engine, Rule};
+use super::engine::{Compiled, Engine};
 use super::gate::Gate;
 use super::keys::Gates;
-use super::pacer::Lane;
+use super::lane::Lane;
+use super::lease::Lease;
+use super::rule::Rule;
 use super::subject::Subject;
 use super::{Direction, Limits};
 
@@ -80,19 +82,23 @@ pub(super) fn admit(
             detail: format!("no limit is for the rate class {class}").into(),
         });
     }
-    let now = Instant::now();
+    let leases = compiled.rules.iter().filter_map(|rule| rule.lease.as_ref());
+    leases.for_each(Lease::start);
     if replayable {
         for rule in &compiled.rules {
             check_lease(rule, subject)?;
             check_quota(engine, rule, subject, &compiled.limits)?;
         }
-        for (rule, lane) in compiled.shedding(subject, now) {
-            check_wait(rule, &lane, now)?;
+        if compiled.sheds {
+            let now = Instant::now();
+            for (rule, lane) in compiled.shedding(subject, now) {
+                check_wait(rule, &lane, now)?;
+            }
         }
     }
     let mut permits = Permits::default();
     for rule in &compiled.rules {
-        permits.take(rule, subject, &compiled.limits, replayable, now)?;
+        permits.take(rule, subject, &compiled.limits, replayable)?;
     }
     Ok(permits)
 }
@@ -127,7 +133,7 @@ fn check_quota(
     }
     let span = engine.calendar.span(quota.window);
     for charged in subject.charged(rule.limit.key, limits) {
-        if usage.used(rule.gates.key(charged), span) >= quota.bytes {
+        if usage.used(rule.key(&charged), span) >= quota.bytes {
             let retry_after = span.remaining();
             return Err(Denied::by(rule, Refusal::QuotaExceeded { retry_after }));
         }
@@ -182,7 +188,6 @@ impl Permits {
         subject: &Subject,
         limits: &Limits,
         refusable: bool,
-        now: Instant,
     ) -> Result<(), Denied> {
         let Some(most) = rule.limit.max_streams else {
             return Ok(());
@@ -191,7 +196,7 @@ impl Permits {
             return Ok(());
         }
         for charged in subject.charged(rule.limit.key, limits) {
-            let permit = Permit::new(rule, rule.gates.key(charged), now);
+            let permit = Permit::new(rule, rule.key(&charged));
             let before = permit.gate.streams().fetch_add(1, Ordering::Relaxed);
             self.0.push(permit);
             if refusable && before >= most {
@@ -204,8 +209,10 @@ impl Permits {
 }
 
 impl Permit {
-    fn new(rule: &Rule, key: u64, now: Instant) -> Self {
-        let position = rule.terms.map_or(0, |terms| terms.line.position(now));
+    fn new(rule: &Rule, key: u64) -> Self {
+        let position = rule
+            .terms
+            .map_or(0, |terms| terms.line.position(Instant::now()));
         Self {
             gate: rule.gates.gate(key, rule.terms.as_ref(), position),
             gates: Arc::clone(&rule.gates),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::clock::{Clock, Line};
-use super::scheduler::{Claim, Due, Scheduler};
+use super::scheduler::{Due, Scheduler};
+use super::tenants::Claim;
 
 /// The largest turn. Above it a turn costs next to nothing beside the copying of its bytes.
 const LARGEST_TURN: u64 = 256 * 1024;
@@ -16,6 +17,10 @@ const LARGEST_TURN: u64 = 256 * 1024;
 /// The smallest turns: 4 ms of a slow rate, within these bounds, of a stream that gets at least four
 /// such in a second.
 const SMALLEST_TURNS: (u64, u64) = (512, 4096);
+
+/// How much of a second's bytes is let pass together, so that streams that are served in turn are not
+/// woken by a timer each.
+const TOGETHER: u64 = 80;
 
 /// What all bytes of one key pass through: a clock, and a queue once somebody has to wait.
 #[derive(Debug)]
@@ -110,12 +115,19 @@ impl Gate {
     /// Takes `bytes` if nobody is asked to wait.
     #[inline]
     pub(super) fn pass(&self, bytes: u64, terms: &Terms, now: Instant) -> bool {
-        !terms.shared
-            && self.waiting.load(Ordering::Relaxed) == 0
-            && self
-                .clock
-                .take(bytes, terms.line.position(now), terms.burst)
-                .is_ok()
+        let position = terms.line.position(now);
+        !terms.shared && self.take(bytes, position, terms.burst).is_ok()
+    }
+
+    /// Takes `bytes` without a place in the queue, if nobody waits in it.
+    ///
+    /// # Errors
+    /// The position of the line at which there would be so much.
+    pub(super) fn take(&self, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            return Err(self.clock.spent(position, burst).wrapping_add(bytes));
+        }
+        self.clock.take(bytes, position, burst)
     }
 
     /// Asks for `bytes`, or whether those asked for before have been granted. May give more, and
@@ -251,6 +263,9 @@ impl Gate {
             burst: terms.burst,
             turn: self.turn(terms),
             most: (terms.line.rate() / 250).max(LARGEST_TURN).min(terms.burst),
+            together: (terms.line.rate() / TOGETHER)
+                .min(LARGEST_TURN)
+                .min(terms.burst / 4),
             now,
         }
     }

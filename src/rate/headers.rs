@@ -25,9 +25,9 @@ pub(super) fn insert(
         }
         let name = &rule.limit.name;
         // One group's figures are enough.
-        let charged = subject.charged(rule.limit.key, &compiled.limits);
-        if let Some(charged) = charged.into_iter().next() {
-            let key = rule.gates.key(charged);
+        let charged = subject.charged(rule.limit.key, &compiled.limits).next();
+        if let Some(charged) = charged {
+            let key = rule.key(&charged);
             if let Some(terms) = rule.terms {
                 let rate = terms.line.rate();
                 let credit = rule.credit(key, &terms, now);

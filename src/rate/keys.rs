@@ -93,7 +93,7 @@ impl Gates {
         }
     }
 
-    /// Takes `bytes` at once for a key that no stream holds, or one that does.
+    /// Takes `bytes` at once for a key, if no stream waits for some of it.
     ///
     /// # Errors
     /// The position of the line at which there would be so much.
@@ -101,7 +101,7 @@ impl Gates {
         let mut shard = self.shard(key);
         if let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key) {
             return match &entry.gate {
-                Some(gate) => gate.clock().take(bytes, position, burst),
+                Some(gate) => gate.take(bytes, position, burst),
                 None => take(&mut entry.word, bytes, position, burst),
             };
         }
@@ -112,13 +112,32 @@ impl Gates {
         if shard.entries.len() >= self.most {
             let fresh = || Arc::new(Gate::new(word));
             let common = shard.overflow.get_or_insert_with(fresh);
-            return common.clock().take(bytes, position, burst);
+            return common.take(bytes, position, burst);
         }
         let taken = take(&mut word, bytes, position, burst);
         let gate = None;
         let entry = Entry { key, word, gate };
         shard.entries.insert_unique(key, entry, |entry| entry.key);
         taken
+    }
+
+    /// Gives back bytes that were taken at once and not sent.
+    pub(super) fn give_back(&self, key: u64, bytes: u64) {
+        let mut shard = self.shard(key);
+        let gate = match shard.entries.find_mut(key, |entry| entry.key == key) {
+            Some(Entry {
+                gate: None, word, ..
+            }) => {
+                *word = word.wrapping_sub(bytes);
+                return;
+            }
+            Some(Entry { gate, .. }) => gate.clone(),
+            None => shard.overflow.clone(),
+        };
+        drop(shard);
+        if let Some(gate) = gate {
+            gate.give_back(bytes);
+        }
     }
 
     /// How much memory the tables take.

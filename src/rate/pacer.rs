@@ -9,14 +9,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::audit::metrics::Waiting;
 use crate::audit::{Cut, Record};
 
-use super::engine::Engine;
-use super::gate::{Gate, Seat, Terms};
-use super::keys::Gates;
-use super::lease::Lease;
+use super::engine::{Compiled, Engine};
+use super::lane::Lane;
+use super::progress::Progress;
 use super::quota::Usage;
-use super::scheduler::Claim;
 use super::subject::Subject;
-use super::{Direction, Exhausted, MinProgress, Quota};
+use super::{Direction, Exhausted, Quota};
+
+/// The largest body that is paid for at once, so that it needs no place at any gate.
+const SMALL: u64 = 64 * 1024;
 
 /// One body's way through its limits.
 #[derive(Debug)]
@@ -25,7 +26,9 @@ pub(super) struct Pacer {
     generation: u64,
     subject: Arc<Subject>,
     direction: Direction,
-    lanes: Vec<Lane>,
+    // Made for the first bytes that have to be asked for.
+    lanes: Option<Vec<Lane>>,
+    prepaid: Option<Prepaid>,
     meters: Vec<Meter>,
     turn: Option<u64>,
     held: Option<(Instant, Waiting)>,
@@ -34,25 +37,11 @@ pub(super) struct Pacer {
     record: Option<Record>,
 }
 
-/// How fast a reader takes what it could have.
+/// What a small body has taken of every limit at once, and not sent yet.
 #[derive(Debug)]
-struct Progress {
-    least: MinProgress,
-    sent: u64,
-    slow: Duration,
-    yielded: Option<Instant>,
-}
-
-/// One gate on a body's way, and what it has let pass that is not sent yet.
-#[derive(Debug)]
-pub(super) struct Lane {
-    home: Option<(Arc<Gates>, u64)>,
-    gate: Arc<Gate>,
-    terms: Terms,
-    claim: Claim,
-    seat: Seat,
-    holds: u64,
-    lease: Option<Arc<Lease>>,
+struct Prepaid {
+    of: Arc<Compiled>,
+    bytes: u64,
 }
 
 /// A quota that a body is counted in.
@@ -71,9 +60,7 @@ impl Pacer {
         direction: Direction,
         record: Option<Record>,
     ) -> Self {
-        let now = Instant::now();
         let compiled = engine.compiled();
-        let lanes = compiled.lanes(subject, direction, now);
         let meters = compiled.meters(subject, direction);
         let progress = compiled.limits.min_progress.map(Progress::new);
         let progress = progress.filter(|_| direction == Direction::Response);
@@ -82,7 +69,8 @@ impl Pacer {
             generation: compiled.generation(),
             subject: Arc::clone(subject),
             direction,
-            lanes,
+            lanes: None,
+            prepaid: None,
             meters,
             turn: None,
             held: None,
@@ -116,22 +104,21 @@ impl Pacer {
             return Poll::Ready(Err(Cut::TooSlow));
         }
         if self.generation != self.engine.generation() {
-            self.plan_again(Instant::now());
+            self.plan_again();
         }
-        let mut held = self.holds();
-        if held == 0 || self.turn.is_some() {
-            ready!(self.poll_turn(cx, rest));
-            held = self.holds();
+        if !self.prepay(rest) {
+            ready!(self.poll_lanes(cx, rest));
         }
-        let bytes = self.meter(wanted.min(held));
+        let bytes = self.meter(wanted.min(self.holds()));
         if bytes == 0 {
             return Poll::Ready(Err(Cut::QuotaExceeded));
         }
-        for lane in &mut self.lanes {
-            lane.holds -= bytes;
-            if let Some(lease) = &lane.lease {
-                lease.sent(bytes);
-            }
+        if let Some(prepaid) = &mut self.prepaid {
+            prepaid.bytes -= bytes;
+            self.prepaid.take_if(|prepaid| prepaid.bytes == 0);
+        } else {
+            let lanes = self.lanes.iter_mut().flatten();
+            lanes.for_each(|lane| lane.send(bytes));
         }
         if let Some(progress) = &mut self.progress {
             progress.sent(bytes);
@@ -139,9 +126,38 @@ impl Pacer {
         Poll::Ready(Ok(bytes))
     }
 
+    /// What may be sent at once.
     fn holds(&self) -> u64 {
-        let least = self.lanes.iter().map(|lane| lane.holds).min();
+        if let Some(prepaid) = &self.prepaid {
+            return prepaid.bytes;
+        }
+        let least = self.lanes.iter().flatten().map(Lane::holds).min();
         least.unwrap_or(u64::MAX)
+    }
+
+    /// Takes the whole of a small body of every limit, if nobody has to wait for it.
+    fn prepay(&mut self, rest: u64) -> bool {
+        if self.prepaid.is_none() && self.lanes.is_none() && (1..=SMALL).contains(&rest) {
+            let compiled = self.engine.compiled();
+            if compiled.take(&self.subject, self.direction, rest, Instant::now()) {
+                let of = arc_swap::Guard::into_inner(compiled);
+                self.prepaid = Some(Prepaid { of, bytes: rest });
+            }
+        }
+        self.prepaid.is_some()
+    }
+
+    /// Makes sure that each gate has let some bytes pass.
+    fn poll_lanes(&mut self, cx: &mut Context<'_>, rest: u64) -> Poll<()> {
+        if self.lanes.is_none() {
+            let compiled = self.engine.compiled();
+            let now = Instant::now();
+            self.lanes = Some(compiled.lanes(&self.subject, self.direction, now));
+        }
+        if self.holds() == 0 || self.turn.is_some() {
+            ready!(self.poll_turn(cx, rest));
+        }
+        Poll::Ready(())
     }
 
     /// Counts `bytes` in the quotas, or as many as are left in those that cut.
@@ -170,29 +186,32 @@ impl Pacer {
     /// Takes the next turn at each gate, from the narrowest to the widest.
     fn poll_turn(&mut self, cx: &mut Context<'_>, rest: u64) -> Poll<()> {
         let now = Instant::now();
-        let turns = self.lanes.iter().map(Lane::turn);
+        let lanes = self.lanes.iter().flatten();
+        let turns = lanes.map(Lane::turn);
         let turn = self
             .turn
             .unwrap_or_else(|| turns.min().unwrap_or(rest).min(rest));
         let turn = self.turn.insert(turn);
-        for lane in &mut self.lanes {
+        for lane in self.lanes.iter_mut().flatten() {
             if let Err(wait) = lane.take(cx, *turn, now) {
                 self.hold(cx, now, wait);
                 return Poll::Pending;
             }
             // Above, no more than may be sent below.
-            *turn = lane.holds.min(*turn);
+            *turn = lane.holds().min(*turn);
         }
         self.turn = None;
         self.let_go(now);
         Poll::Ready(())
     }
 
-    fn plan_again(&mut self, now: Instant) {
+    fn plan_again(&mut self) {
         let compiled = self.engine.compiled();
-        // The new lanes first, so that no gate is put to rest in between.
-        let lanes = compiled.lanes(&self.subject, self.direction, now);
-        self.lanes = lanes;
+        if self.lanes.is_some() {
+            // The new lanes first, so that no gate is put to rest in between.
+            let lanes = compiled.lanes(&self.subject, self.direction, Instant::now());
+            self.lanes = Some(lanes);
+        }
         self.meters = compiled.meters(&self.subject, self.direction);
         self.generation = compiled.generation();
         self.turn = None;
@@ -229,40 +248,6 @@ impl Pacer {
     }
 }
 
-impl Progress {
-    fn new(least: MinProgress) -> Self {
-        Self {
-            least,
-            sent: 0,
-            slow: Duration::ZERO,
-            yielded: None,
-        }
-    }
-
-    /// What passes between a frame and the next question is the reader's time; what passes between
-    /// a question and its frame is not.
-    fn polled(&mut self) {
-        if let Some(yielded) = self.yielded.take() {
-            self.slow += yielded.elapsed();
-        }
-    }
-
-    fn sent(&mut self, bytes: u64) {
-        self.sent += bytes;
-        self.yielded = Some(Instant::now());
-    }
-
-    fn is_too_slow(&mut self) -> bool {
-        if self.slow < self.least.window {
-            return false;
-        }
-        let due = self.slow.as_nanos() * u128::from(self.least.rate) / 1_000_000_000;
-        let slow = u128::from(self.sent) < due;
-        (self.sent, self.slow) = (0, Duration::ZERO);
-        slow
-    }
-}
-
 impl Drop for Pacer {
     fn drop(&mut self) {
         // A reader that took nothing at all was never seen again: its connection ended it.
@@ -275,92 +260,8 @@ impl Drop for Pacer {
         if self.held.is_some() {
             self.let_go(Instant::now());
         }
-    }
-}
-
-impl Lane {
-    /// A gate among others of the same limit.
-    pub(super) fn new(
-        gates: &Arc<Gates>,
-        key: u64,
-        terms: Terms,
-        claim: Claim,
-        now: Instant,
-    ) -> Self {
-        let gate = gates.gate(key, Some(&terms), terms.line.position(now));
-        Self {
-            home: Some((Arc::clone(gates), key)),
-            gate,
-            terms,
-            claim,
-            seat: Seat::default(),
-            holds: 0,
-            lease: None,
-        }
-    }
-
-    /// A gate that nobody else passes.
-    pub(super) fn alone(terms: Terms, now: Instant) -> Self {
-        let word = terms.line.position(now).wrapping_sub(terms.burst);
-        Self {
-            home: None,
-            gate: Arc::new(Gate::new(word)),
-            terms,
-            claim: Claim::default(),
-            seat: Seat::default(),
-            holds: 0,
-            lease: None,
-        }
-    }
-
-    /// With a rate that changes by itself.
-    pub(super) fn with_lease(mut self, lease: Option<Arc<Lease>>) -> Self {
-        self.lease = lease;
-        self
-    }
-
-    fn turn(&self) -> u64 {
-        self.gate.turn(&self.terms)
-    }
-
-    /// Makes sure of `turn` bytes.
-    ///
-    /// # Errors
-    /// How long it may take at most, if it has to wait.
-    fn take(&mut self, cx: &mut Context<'_>, turn: u64, now: Instant) -> Result<(), Duration> {
-        if self.holds >= turn && !self.seat.is_asking() {
-            return Ok(());
-        }
-        if let Some(lease) = &self.lease {
-            self.terms = lease.terms();
-        }
-        let missing = turn.saturating_sub(self.holds).max(1);
-        if !self.seat.is_asking() && self.gate.pass(missing, &self.terms, now) {
-            self.holds += missing;
-            return Ok(());
-        }
-        let (seat, terms) = (&mut self.seat, &self.terms);
-        self.holds += self.gate.ask(cx, seat, missing, terms, self.claim, now)?;
-        Ok(())
-    }
-
-    /// How long one more body would wait here for its first turn.
-    pub(super) fn predicted_wait(&self, now: Instant) -> Duration {
-        self.gate.predicted_wait(&self.terms, self.claim, now)
-    }
-
-    /// How long `bytes` of one more body would take here.
-    pub(super) fn predicted_transfer(&self, bytes: u64) -> Duration {
-        self.gate.predicted_transfer(bytes, &self.terms, self.claim)
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        self.gate.give_back(self.holds);
-        self.gate.leave(&mut self.seat);
-        if let Some((gates, key)) = &self.home {
-            gates.release(*key, &self.gate);
+        if let Some(Prepaid { of, bytes }) = &self.prepaid {
+            of.give_back(&self.subject, self.direction, *bytes);
         }
     }
 }

@@ -1,10 +1,11 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::task::Waker;
 
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::clock::{Clock, Line};
+use super::clock::Clock;
+use super::tenants::{Claim, Tag, Tenants, tagged};
 
 /// Who waits at a gate, and who is next.
 ///
@@ -13,33 +14,17 @@ use super::clock::{Clock, Line};
 /// on by its bytes over the weight. A tenant below its floor goes first.
 #[derive(Debug, Default)]
 pub(super) struct Scheduler {
-    tenants: Slab<Tenant>,
-    by_key: HashMap<u64, usize>,
+    tenants: Tenants,
     streams: Slab<Stream>,
     ready: BTreeSet<(Tag, usize)>,
-    owed: BTreeSet<(Instant, usize)>,
-    left: BTreeSet<(Tag, usize)>,
     tag: Tag,
     weights: u64,
     waiting: usize,
     asked: u64,
 }
 
-/// Bytes over weight, with [`FRACTION`] bits behind the point.
-type Tag = u128;
-
-const FRACTION: u32 = 20;
-
 /// How many of its own turns a tenant or stream may catch up on that it missed while it was sending.
 const CATCH_UP: u128 = 2;
-
-/// What a tenant is to a scheduler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
-    pub(super) key: u64,
-    pub(super) weight: u32,
-    pub(super) floor: u64,
-}
 
 /// What may be granted now.
 #[derive(Clone, Copy, Debug)]
@@ -50,37 +35,9 @@ pub(super) struct Due {
     pub(super) turn: u64,
     /// The most that one stream is granted together.
     pub(super) most: u64,
+    /// What is let pass at one waking, if so much is asked for.
+    pub(super) together: u64,
     pub(super) now: Instant,
-}
-
-impl Default for Claim {
-    fn default() -> Self {
-        Self {
-            key: 0,
-            weight: 1,
-            floor: 0,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Tenant {
-    key: u64,
-    weight: u32,
-    tag: Tag,
-    inner: Tag,
-    waiting: BTreeSet<(Tag, usize)>,
-    streams: usize,
-    asked: u64,
-    floor: Option<Floor>,
-}
-
-#[derive(Debug)]
-struct Floor {
-    line: Line,
-    clock: Clock,
-    burst: u64,
-    due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -104,15 +61,9 @@ enum State {
 impl Scheduler {
     /// Adds a stream of this tenant.
     pub(super) fn join(&mut self, claim: Claim, now: Instant) -> usize {
-        let tenant = match self.by_key.get(&claim.key) {
-            Some(&tenant) => tenant,
-            None => self.admit(claim),
-        };
-        self.left.remove(&(self.tenants[tenant].tag, tenant));
-        let entry = &mut self.tenants[tenant];
-        entry.streams += 1;
-        let tag = entry.inner;
+        let tenant = self.tenants.join(claim, self.tag);
         self.claim(tenant, claim, now);
+        let tag = self.tenants[tenant].inner;
         self.streams.insert(Stream {
             tenant,
             tag,
@@ -120,59 +71,20 @@ impl Scheduler {
         })
     }
 
-    fn admit(&mut self, claim: Claim) -> usize {
-        let tenant = self.tenants.insert(Tenant {
-            key: claim.key,
-            weight: claim.weight,
-            tag: self.tag,
-            inner: 0,
-            waiting: BTreeSet::new(),
-            streams: 0,
-            asked: 0,
-            floor: None,
-        });
-        self.by_key.insert(claim.key, tenant);
-        tenant
-    }
-
     fn claim(&mut self, tenant: usize, claim: Claim, now: Instant) {
-        let entry = &mut self.tenants[tenant];
-        if entry.weight != claim.weight {
-            if !entry.waiting.is_empty() {
-                self.weights = self.weights - u64::from(entry.weight) + u64::from(claim.weight);
-            }
-            entry.weight = claim.weight;
+        let before = self.tenants[tenant].weight;
+        if before != claim.weight && !self.tenants[tenant].waiting.is_empty() {
+            self.weights = self.weights - u64::from(before) + u64::from(claim.weight);
         }
-        if entry.floor.as_ref().map_or(0, |floor| floor.line.rate()) != claim.floor {
-            if let Some(due) = entry.floor.take().and_then(|floor| floor.due) {
-                self.owed.remove(&(due, tenant));
-            }
-            entry.floor = (claim.floor > 0).then(|| Floor::new(claim.floor, now));
-        }
+        self.tenants.claim(tenant, claim, now);
     }
 
     /// Removes a stream; what it was granted and did not collect is returned.
     pub(super) fn leave(&mut self, stream: usize) -> u64 {
         let granted = self.withdraw(stream);
-        let index = self.streams.remove(stream).tenant;
-        let tenant = &mut self.tenants[index];
-        tenant.streams -= 1;
-        if tenant.streams == 0 {
-            if tenant.tag > self.tag {
-                self.left.insert((tenant.tag, index));
-            } else {
-                self.forget(index);
-            }
-        }
+        let tenant = self.streams.remove(stream).tenant;
+        self.tenants.leave(tenant, self.tag);
         granted
-    }
-
-    fn forget(&mut self, tenant: usize) {
-        let gone = self.tenants.remove(tenant);
-        self.by_key.remove(&gone.key);
-        if let Some(due) = gone.floor.and_then(|floor| floor.due) {
-            self.owed.remove(&(due, tenant));
-        }
     }
 
     /// Whether no stream is here at all.
@@ -199,10 +111,7 @@ impl Scheduler {
     /// What part of the rate one more stream of this tenant would get, as a fraction: of this many
     /// parts in all, so many.
     pub(super) fn part(&self, claim: Claim) -> (u64, u64) {
-        let tenant = self
-            .by_key
-            .get(&claim.key)
-            .map(|&index| &self.tenants[index]);
+        let tenant = self.tenants.of(claim.key);
         let waiting = tenant.map_or(0, |tenant| tenant.waiting.len()) as u64;
         let own = u64::from(claim.weight);
         let all = if waiting > 0 {
@@ -215,8 +124,7 @@ impl Scheduler {
 
     /// How many bytes of this tenant wait.
     pub(super) fn asked_by(&self, key: u64) -> u64 {
-        let tenant = self.by_key.get(&key);
-        tenant.map_or(0, |&index| self.tenants[index].asked)
+        self.tenants.of(key).map_or(0, |tenant| tenant.asked)
     }
 
     /// Queues a stream for a turn of `ask` bytes.
@@ -300,14 +208,15 @@ impl Scheduler {
         for stream in served {
             self.settle(stream, me, woken);
         }
-        self.purge();
+        self.tenants.purge(self.tag);
     }
 
     /// The stream that is granted next, the position of the line at which that happens, and its
     /// waker.
     pub(super) fn head(&self, clock: &Clock, due: Due) -> Option<(usize, u64, &Waker)> {
         let (_, stream, ask, _) = self.first(due)?;
-        let position = clock.spent(due.position, due.burst).wrapping_add(ask);
+        let together = ask.max(due.together.min(self.asked));
+        let position = clock.spent(due.position, due.burst).wrapping_add(together);
         match &self.streams[stream].state {
             State::Waiting { waker, .. } => Some((stream, position, waker)),
             _ => None,
@@ -341,9 +250,8 @@ impl Scheduler {
     /// Who is next: a tenant that is owed its floor, else the one with the lowest tag; with what it
     /// asks for and what it has been granted so far.
     fn first(&self, due: Due) -> Option<(usize, usize, u64, u64)> {
-        let owed = self.owed.first().filter(|(when, _)| *when <= due.now);
-        let tenant = match owed {
-            Some(&(_, tenant)) => tenant,
+        let tenant = match self.tenants.owed(due.now) {
+            Some(tenant) => tenant,
             None => self.ready.first()?.1,
         };
         let stream = self.tenants[tenant].waiting.first()?.1;
@@ -365,21 +273,14 @@ impl Scheduler {
         if let State::Waiting { granted, .. } = &mut entry.state {
             *granted += bytes;
         }
-        let owed = tenant
-            .floor
-            .as_ref()
-            .is_some_and(|floor| floor.due.is_some_and(|due| due <= now));
+        let owed = tenant.is_owed(now);
         self.ready.remove(&(tenant.tag, index));
         if !owed {
             self.tag = self.tag.max(tenant.tag);
         }
         tenant.tag += tagged(bytes, tenant.weight);
         self.ready.insert((tenant.tag, index));
-        if let Some(floor) = &tenant.floor {
-            floor
-                .clock
-                .drain(bytes, floor.line.position(now), floor.burst);
-        }
+        tenant.drain_floor(bytes, now);
         self.owe(index, now);
     }
 
@@ -413,63 +314,17 @@ impl Scheduler {
         if tenant.waiting.is_empty() {
             self.ready.remove(&(tenant.tag, index));
             self.weights -= u64::from(tenant.weight);
-            if let Some(due) = tenant.floor.as_mut().and_then(|floor| floor.due.take()) {
-                self.owed.remove(&(due, index));
-            }
+            self.tenants.owe_nothing(index);
         }
     }
 
     /// Notes when a waiting tenant's floor is due.
     fn owe(&mut self, index: usize, now: Instant) {
-        let tenant = &mut self.tenants[index];
-        let Some(floor) = &mut tenant.floor else {
-            return;
-        };
-        if let Some(due) = floor.due.take() {
-            self.owed.remove(&(due, index));
-        }
-        let Some(&(_, stream)) = tenant.waiting.first() else {
-            return;
-        };
-        if let State::Waiting { ask, .. } = self.streams[stream].state {
-            let due = floor.due(ask, now);
-            floor.due = Some(due);
-            self.owed.insert((due, index));
-        }
+        let first = self.tenants[index].waiting.first();
+        let ask = first.and_then(|&(_, stream)| match self.streams[stream].state {
+            State::Waiting { ask, .. } => Some(ask),
+            _ => None,
+        });
+        self.tenants.owe(index, ask, now);
     }
-
-    /// Forgets tenants that are gone and have nothing to pay back any more.
-    fn purge(&mut self) {
-        while let Some(&(tag, tenant)) = self.left.first() {
-            if tag > self.tag {
-                return;
-            }
-            self.left.remove(&(tag, tenant));
-            self.forget(tenant);
-        }
-    }
-}
-
-impl Floor {
-    fn new(rate: u64, now: Instant) -> Self {
-        let burst = (rate / 20).max(1);
-        let line = Line::new(rate, now);
-        Self {
-            line,
-            clock: Clock::new(line.position(now), burst),
-            burst,
-            due: None,
-        }
-    }
-
-    fn due(&self, ask: u64, now: Instant) -> Instant {
-        let position = self.line.position(now);
-        let ask = ask.min(self.burst);
-        let spent = self.clock.spent(position, self.burst);
-        self.line.when(spent.wrapping_add(ask), now)
-    }
-}
-
-fn tagged(bytes: u64, weight: u32) -> Tag {
-    (Tag::from(bytes) << FRACTION) / Tag::from(weight.max(1))
 }

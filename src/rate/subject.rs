@@ -90,12 +90,8 @@ impl Subject {
     }
 
     /// What a limit by `key` charges: nothing, one budget, or one for each group.
-    pub(super) fn charged(&self, key: Key, limits: &Limits) -> Vec<Charged<'_>> {
+    pub(super) fn charged(&self, key: Key, limits: &Limits) -> impl Iterator<Item = Charged<'_>> {
         let one = match key {
-            Key::Group => {
-                let groups = self.principal.iter().flat_map(Principal::groups);
-                return groups.map(|group| Charged::Group(group)).collect();
-            }
             Key::Total => Some(Charged::Total),
             Key::Principal => Some(match &self.principal {
                 Some(principal) => Charged::Principal(principal),
@@ -109,9 +105,12 @@ impl Subject {
                 (None, Some(client)) => Charged::Peer(client),
                 (None, None) => Charged::Unknown,
             }),
-            Key::Stream => None,
+            Key::Group | Key::Stream => None,
         };
-        one.into_iter().collect()
+        let principal = self.principal.iter().filter(move |_| key == Key::Group);
+        let groups = principal.flat_map(Principal::groups);
+        one.into_iter()
+            .chain(groups.map(|group| Charged::Group(group)))
     }
 
     /// The tenant of a share by `key`. Everybody is of one: who has no group, say, is of the tenant
@@ -122,12 +121,11 @@ impl Subject {
         limits: &Limits,
         named: impl Fn(&str) -> bool,
     ) -> Charged<'_> {
-        let charged = self.charged(key, limits);
-        let own = charged
-            .iter()
-            .position(|charged| named(&charged.name()))
-            .unwrap_or(0);
-        charged.into_iter().nth(own).unwrap_or(Charged::Unknown)
+        let own = self
+            .charged(key, limits)
+            .find(|charged| named(&charged.name()));
+        own.or_else(|| self.charged(key, limits).next())
+            .unwrap_or(Charged::Unknown)
     }
 
     fn source(&self, limits: &Limits) -> Option<IpNet> {

@@ -1,0 +1,127 @@
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::gate::{Gate, Seat, Terms};
+use super::keys::Gates;
+use super::lease::Lease;
+use super::tenants::Claim;
+
+/// One gate on a body's way, and what it has let pass that is not sent yet.
+#[derive(Debug)]
+pub(super) struct Lane {
+    home: Option<(Arc<Gates>, u64)>,
+    gate: Arc<Gate>,
+    terms: Terms,
+    claim: Claim,
+    seat: Seat,
+    holds: u64,
+    lease: Option<Arc<Lease>>,
+}
+
+impl Lane {
+    /// A gate among others of the same limit.
+    pub(super) fn new(
+        gates: &Arc<Gates>,
+        key: u64,
+        terms: Terms,
+        claim: Claim,
+        now: Instant,
+    ) -> Self {
+        let gate = gates.gate(key, Some(&terms), terms.line.position(now));
+        Self {
+            home: Some((Arc::clone(gates), key)),
+            gate,
+            terms,
+            claim,
+            seat: Seat::default(),
+            holds: 0,
+            lease: None,
+        }
+    }
+
+    /// A gate that nobody else passes.
+    pub(super) fn alone(terms: Terms, now: Instant) -> Self {
+        let word = terms.line.position(now).wrapping_sub(terms.burst);
+        Self {
+            home: None,
+            gate: Arc::new(Gate::new(word)),
+            terms,
+            claim: Claim::default(),
+            seat: Seat::default(),
+            holds: 0,
+            lease: None,
+        }
+    }
+
+    /// With a rate that changes by itself.
+    pub(super) fn with_lease(mut self, lease: Option<Arc<Lease>>) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    pub(super) fn turn(&self) -> u64 {
+        self.gate.turn(&self.terms)
+    }
+
+    /// Makes sure of `turn` bytes.
+    ///
+    /// # Errors
+    /// How long it may take at most, if it has to wait.
+    pub(super) fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        turn: u64,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        if self.holds >= turn && !self.seat.is_asking() {
+            return Ok(());
+        }
+        if let Some(lease) = &self.lease {
+            self.terms = lease.terms();
+        }
+        let missing = turn.saturating_sub(self.holds).max(1);
+        if !self.seat.is_asking() && self.gate.pass(missing, &self.terms, now) {
+            self.holds += missing;
+            return Ok(());
+        }
+        let (seat, terms) = (&mut self.seat, &self.terms);
+        self.holds += self.gate.ask(cx, seat, missing, terms, self.claim, now)?;
+        Ok(())
+    }
+
+    /// What may be sent of what was taken.
+    pub(super) fn holds(&self) -> u64 {
+        self.holds
+    }
+
+    /// Notes bytes as sent.
+    pub(super) fn send(&mut self, bytes: u64) {
+        self.holds -= bytes;
+        if let Some(lease) = &self.lease {
+            lease.sent(bytes);
+        }
+    }
+
+    /// How long one more body would wait here for its first turn.
+    pub(super) fn predicted_wait(&self, now: Instant) -> Duration {
+        self.gate.predicted_wait(&self.terms, self.claim, now)
+    }
+
+    /// How long `bytes` of one more body would take here.
+    pub(super) fn predicted_transfer(&self, bytes: u64) -> Duration {
+        self.gate.predicted_transfer(bytes, &self.terms, self.claim)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.gate.give_back(self.holds);
+        self.gate.leave(&mut self.seat);
+        if let Some((gates, key)) = &self.home {
+            gates.release(*key, &self.gate);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+#[cfg(feature = "redis")]
+use super::Fleet;
+use super::clock::{Line, credit};
+use super::gate::Terms;
+use super::keys::Gates;
+use super::lease::Lease;
+use super::quota::Usage;
+use super::subject::{Charged, Subject};
+use super::tenants::Claim;
+use super::{Key, Limit, Limits};
+
+/// A limit and its keys. The keys outlive a reload, by the limit's name.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) limit: Limit,
+    pub(super) terms: Option<Terms>,
+    pub(super) gates: Arc<Gates>,
+    pub(super) usage: Option<Arc<Usage>>,
+    pub(super) lease: Option<Arc<Lease>>,
+    ceilings: HashMap<Box<str>, Ceiling>,
+    // What `Gates::key` gives for the one key of a total.
+    total: u64,
+}
+
+/// What a tenant of a share never passes. The default tenants' is under the name `*`.
+#[derive(Clone, Debug)]
+pub(super) struct Ceiling {
+    pub(super) terms: Terms,
+    pub(super) gates: Arc<Gates>,
+}
+
+impl Rule {
+    pub(super) fn new(limit: &Limit, keys: usize, old: Option<&Arc<Self>>, now: Instant) -> Self {
+        let gates = old.map_or_else(|| Arc::new(Gates::new(keys)), |old| Arc::clone(&old.gates));
+        let terms = limit.rate.map(|rate| {
+            let old = old.and_then(|old| old.terms);
+            terms(rate, limit.burst(), limit.share.is_some(), old, now)
+        });
+        let usage = limit.quota.map(|_| {
+            let old = old.and_then(|old| old.usage.clone());
+            old.unwrap_or_else(|| Arc::new(Usage::new(keys)))
+        });
+        let lease = leased(limit, terms, &gates, old, now);
+        let mut ceilings = HashMap::new();
+        if let Some(share) = &limit.share {
+            let named = share.tenants.iter().map(|(name, tenant)| (&**name, tenant));
+            for (name, tenant) in named.chain([("*", &share.default)]) {
+                if let Some(rate) = tenant.ceiling {
+                    let old = old.and_then(|old| old.ceilings.get(name));
+                    ceilings.insert(name.into(), Ceiling::new(rate, keys, old, now));
+                }
+            }
+        }
+        Self {
+            limit: limit.clone(),
+            terms,
+            total: gates.key(Charged::Total),
+            gates,
+            usage,
+            lease,
+            ceilings,
+        }
+    }
+
+    /// The short form of what is charged.
+    pub(super) fn key(&self, charged: &Charged<'_>) -> u64 {
+        match charged {
+            Charged::Total => self.total,
+            charged => self.gates.key(charged),
+        }
+    }
+
+    pub(super) fn take(&self, charged: &Charged<'_>, bytes: u64, now: Instant) -> bool {
+        let Some(terms) = &self.terms else {
+            return true;
+        };
+        if self.lease.is_some() || !self.ceilings.is_empty() || self.limit.key == Key::Stream {
+            return false;
+        }
+        let position = terms.line.position(now);
+        self.gates
+            .take(self.key(charged), bytes, position, terms.burst)
+            .is_ok()
+    }
+
+    pub(super) fn give_back(&self, charged: &Charged<'_>, bytes: u64) {
+        self.gates.give_back(self.key(charged), bytes);
+    }
+
+    /// The rate in force.
+    pub(super) fn terms(&self) -> Option<Terms> {
+        match &self.lease {
+            Some(lease) => Some(lease.terms()),
+            None => self.terms,
+        }
+    }
+
+    /// What this subject is to the limit's share, and its ceiling.
+    pub(super) fn claim(&self, subject: &Subject, limits: &Limits) -> (Claim, Option<&Ceiling>) {
+        let Some(share) = &self.limit.share else {
+            return (Claim::default(), None);
+        };
+        let tenant = subject.tenant(share.by, limits, |name| share.tenants.contains_key(name));
+        // No name needs to be spelt out where no tenant has one.
+        let (part, ceiling) = if share.tenants.is_empty() {
+            (share.default, self.ceilings.get("*"))
+        } else {
+            let name = tenant.name();
+            let slot = if share.tenants.contains_key(&*name) {
+                &*name
+            } else {
+                "*"
+            };
+            (share.tenant(&name), self.ceilings.get(slot))
+        };
+        let claim = Claim {
+            key: self.gates.key(tenant),
+            weight: part.weight,
+            floor: part.floor,
+        };
+        (claim, ceiling)
+    }
+}
+
+impl Rule {
+    /// What a key may take at once.
+    pub(super) fn credit(&self, key: u64, terms: &Terms, now: Instant) -> u64 {
+        let position = terms.line.position(now);
+        let word = self.gates.word(key);
+        word.map_or(terms.burst, |word| credit(word, position, terms.burst))
+    }
+}
+
+impl Ceiling {
+    fn new(rate: u64, keys: usize, old: Option<&Self>, now: Instant) -> Self {
+        let gates = old.map_or_else(|| Arc::new(Gates::new(keys)), |old| Arc::clone(&old.gates));
+        let limit = Limit::rate("ceiling", Key::Total, rate);
+        let old = old.map(|old| old.terms);
+        Self {
+            terms: terms(rate, limit.burst(), false, old, now),
+            gates,
+        }
+    }
+}
+
+/// The lease of a limit that others share; the old one, if it is of the same rate and server.
+#[cfg(feature = "redis")]
+fn leased(
+    limit: &Limit,
+    terms: Option<Terms>,
+    gates: &Gates,
+    old: Option<&Arc<Rule>>,
+    now: Instant,
+) -> Option<Arc<Lease>> {
+    let (fleet, terms) = (limit.fleet.as_ref()?, terms?);
+    let old = old.filter(|old| old.limit.fleet.as_ref().map(Fleet::id) == Some(fleet.id()));
+    let same = |old: &&Arc<Rule>| {
+        old.limit.rate == limit.rate
+            && old.limit.burst() == limit.burst()
+            && old.limit.share.is_some() == limit.share.is_some()
+    };
+    if let Some(lease) = old.filter(same).and_then(|old| old.lease.clone()) {
+        return Some(lease);
+    }
+    let sent = old
+        .and_then(|old| old.lease.as_ref())
+        .map_or(0, |lease| lease.total());
+    let key = gates.key(Charged::Total);
+    let gate = gates.gate(key, Some(&terms), terms.line.position(now));
+    let before = Terms {
+        line: terms.line.at_rate((terms.line.rate() / 8).max(1), now),
+        ..terms
+    };
+    let (fleet, limit) = (fleet.clone(), limit.clone());
+    let start = move |lease| super::fleet::keep(fleet, &limit, lease);
+    Some(Arc::new(Lease::new(before, gate, sent, Box::new(start))))
+}
+
+#[cfg(not(feature = "redis"))]
+fn leased(
+    _: &Limit,
+    _: Option<Terms>,
+    _: &Gates,
+    _: Option<&Arc<Rule>>,
+    _: Instant,
+) -> Option<Arc<Lease>> {
+    None
+}
+
+fn terms(rate: u64, burst: u64, shared: bool, old: Option<Terms>, now: Instant) -> Terms {
+    let line = match old {
+        Some(old) if old.line.rate() == rate => old.line,
+        Some(old) => old.line.at_rate(rate, now),
+        None => Line::new(rate, now),
+    };
+    Terms {
+        line,
+        burst,
+        shared,
+    }
+}
+
+/// How wide a limit by this key is, the widest first.
+pub(super) fn rank(key: Key) -> u8 {
+    match key {
+        Key::Total => 0,
+        Key::Registry => 1,
+        Key::Group => 2,
+        Key::Principal => 3,
+        Key::Source => 4,
+        Key::Repository => 5,
+        Key::Connection => 6,
+        Key::Stream => 7,
+    }
+}
