@@ -33,7 +33,7 @@
 //! | `crl-fetch` | CRLs fetched from HTTP distribution points |
 //! | `policy` | an access policy over OCI routes |
 //! | `rate` | byte-rate limits |
-//! | `redis` | total rates that replicas share through Redis or Valkey |
+//! | `redis` | total rates and quotas that replicas share through Redis or Valkey |
 //! | `config` | the configuration file |
 //! | `schema` | the JSON Schema of the configuration file |
 //! | `metrics` | counters and gauges through the `metrics` facade |

@@ -5,64 +5,19 @@
 
 mod rate_support;
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use portcullis::rate::{ByteRateLayer, Fleet, Key, Limit, Limits, LimitsError, Unreachable};
 use portcullis::{Preset, Responder};
+use rate_support::redis::{Redis, free_port};
 use rate_support::{Reader, during, request, serving};
 use tower::ServiceExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-struct Redis {
-    child: Child,
-    port: u16,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        Self::at(port)
-    }
-
-    fn at(port: u16) -> Self {
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("install the package `redis-server`");
-        Self { child, port }
-    }
-
-    fn fleet(&self) -> Fleet {
-        Fleet::new(&format!("redis://127.0.0.1:{}", self.port)).unwrap()
-    }
-
-    /// What the replicas have reported as sent.
-    async fn books(&self) -> u64 {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let replicas: Vec<String> = redis::cmd("HVALS")
-            .arg("portcullis:{total}:replicas")
-            .query_async(&mut connection)
-            .await
-            .unwrap();
-        let sent =
-            |replica: &String| -> u64 { replica.split(' ').next().unwrap().parse().unwrap() };
-        replicas.iter().map(sent).sum()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn books(redis: &Redis) -> u64 {
+    let books = redis.books("portcullis:{total}:replicas").await;
+    books.values().sum()
 }
 
 fn replica(rate: u64, fleet: &Fleet) -> ByteRateLayer {
@@ -142,19 +97,17 @@ async fn the_books_say_what_the_clients_received_even_after_the_server_lost_them
     };
     let received = pull().await;
     tokio::time::sleep(SECOND).await;
-    assert_eq!(redis.books().await, received);
+    assert_eq!(books(&redis).await, received);
     drop(redis);
     let received = received + pull().await;
     let redis = Redis::at(port);
     tokio::time::sleep(3 * SECOND).await;
-    assert_eq!(redis.books().await, received);
+    assert_eq!(books(&redis).await, received);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_server_the_operators_choice_holds() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = free_port();
     let nowhere = Fleet::new(&format!("redis://127.0.0.1:{port}")).unwrap();
     let get = async |unreachable, bytes| {
         let fleet = nowhere.clone().with_unreachable(unreachable);

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::gate::Gate;
 use super::keys::Gates;
 use super::lane::Lane;
 use super::lease::Lease;
+use super::meter::{Meter, Standing};
 use super::rule::Rule;
 use super::subject::Subject;
 use super::{Direction, Limits};
@@ -31,6 +33,10 @@ pub(super) struct Denied {
     refusal: Refusal,
     detail: Box<str>,
 }
+
+/// Quotas of which only the fleet's server knows what is left.
+#[derive(Debug, Default)]
+pub(super) struct Questions(Vec<(Arc<Rule>, Meter)>);
 
 /// A transfer under way, counted in the caps on streams until it is dropped.
 #[derive(Debug, Default)]
@@ -70,7 +76,7 @@ pub(super) fn admit(
     compiled: &Compiled,
     subject: &Subject,
     replayable: bool,
-) -> Result<Permits, Denied> {
+) -> Result<(Permits, Questions), Denied> {
     // Fail closed: a misspelt class must not be no limit.
     if let Some(class) = subject.unlimited_class(&compiled.limits) {
         tracing::error!(
@@ -84,10 +90,11 @@ pub(super) fn admit(
     }
     let leases = compiled.rules.iter().filter_map(|rule| rule.lease.as_ref());
     leases.for_each(Lease::start);
+    let mut questions = Questions::default();
     if replayable {
         for rule in &compiled.rules {
             check_lease(rule, subject)?;
-            check_quota(engine, rule, subject, &compiled.limits)?;
+            questions.check_quota(engine, rule, subject, &compiled.limits)?;
         }
         if compiled.sheds {
             let now = Instant::now();
@@ -100,7 +107,7 @@ pub(super) fn admit(
     for rule in &compiled.rules {
         permits.take(rule, subject, &compiled.limits, replayable)?;
     }
-    Ok(permits)
+    Ok((permits, questions))
 }
 
 /// Decides whether a response of `length` bytes may begin.
@@ -119,26 +126,55 @@ pub(super) fn admit_transfer(
     Ok(())
 }
 
-fn check_quota(
-    engine: &Engine,
-    rule: &Rule,
-    subject: &Subject,
-    limits: &Limits,
-) -> Result<(), Denied> {
-    let (Some(quota), Some(usage)) = (rule.limit.quota, &rule.usage) else {
-        return Ok(());
-    };
-    if !subject.is_counted_by(&rule.limit) {
-        return Ok(());
-    }
-    let span = engine.calendar.span(quota.window);
-    for charged in subject.charged(rule.limit.key, limits) {
-        if usage.used(rule.key(&charged), span) >= quota.bytes {
-            let retry_after = span.remaining();
-            return Err(Denied::by(rule, Refusal::QuotaExceeded { retry_after }));
+impl Questions {
+    fn check_quota(
+        &mut self,
+        engine: &Engine,
+        rule: &Arc<Rule>,
+        subject: &Subject,
+        limits: &Limits,
+    ) -> Result<(), Denied> {
+        if !subject.is_counted_by(&rule.limit) {
+            return Ok(());
         }
+        for meter in rule.meters(subject, limits) {
+            match meter.standing(&engine.calendar) {
+                Standing::Unknown => self.0.push((Arc::clone(rule), meter)),
+                known => judge(engine, rule, &meter, known)?,
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Waits for the answers, and says whether the request may begin by them.
+    pub(super) fn poll_answers(
+        &mut self,
+        cx: &mut Context<'_>,
+        engine: &Engine,
+    ) -> Poll<Result<(), Denied>> {
+        while let Some((rule, meter)) = self.0.last() {
+            let standing = ready!(meter.poll_standing(cx, &engine.calendar));
+            judge(engine, rule, meter, standing)?;
+            self.0.pop();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn judge(engine: &Engine, rule: &Rule, meter: &Meter, standing: Standing) -> Result<(), Denied> {
+    match standing {
+        Standing::Open | Standing::Unknown => Ok(()),
+        Standing::Exhausted => {
+            let span = engine.calendar.span(meter.quota().window);
+            let retry_after = span.remaining();
+            Err(Denied::by(rule, Refusal::QuotaExceeded { retry_after }))
+        }
+        Standing::Unavailable => Err(Denied::by(rule, Refusal::Unavailable)),
+    }
 }
 
 /// Fail closed, if the operator chose so: nobody can say what is left of the fleet's rate.

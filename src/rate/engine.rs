@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::Watched;
 
 use super::lane::Lane;
-use super::pacer::Meter;
+use super::meter::Meter;
 use super::quota::Calendar;
 use super::rule::{Ceiling, Rule, rank};
 use super::subject::{Charged, Subject};
@@ -34,7 +34,7 @@ pub(super) struct Compiled {
 impl Engine {
     pub(super) fn new(limits: Watched<Limits>, calendar: Calendar) -> Self {
         let current = limits.load();
-        let compiled = Compiled::new(current.generation(), current.clone(), None);
+        let compiled = Compiled::new(current.generation(), current.clone(), None, &calendar);
         drop(current);
         Self {
             limits,
@@ -74,14 +74,15 @@ impl Engine {
         let old = self.compiled.load_full();
         let current = self.limits.load();
         if old.generation < current.generation() {
-            let new = Compiled::new(current.generation(), current.clone(), Some(&old));
+            let limits = current.clone();
+            let new = Compiled::new(current.generation(), limits, Some(&old), &self.calendar);
             self.compiled.store(Arc::new(new));
         }
     }
 }
 
 impl Compiled {
-    fn new(generation: u64, limits: Limits, old: Option<&Self>) -> Self {
+    fn new(generation: u64, limits: Limits, old: Option<&Self>, calendar: &Calendar) -> Self {
         let now = Instant::now();
         let before = |limit: &Limit| {
             let mut rules = old.iter().flat_map(|old| &old.rules);
@@ -90,7 +91,10 @@ impl Compiled {
         let mut rules: Vec<_> = limits
             .all
             .iter()
-            .map(|limit| Arc::new(Rule::new(limit, limits.max_keys, before(limit), now)))
+            .map(|limit| {
+                let old = before(limit);
+                Arc::new(Rule::new(limit, limits.max_keys, old, calendar, now))
+            })
             .collect();
         // From the narrowest to the widest, so that nothing is taken above that may not be sent
         // below.
@@ -198,13 +202,7 @@ impl Compiled {
     pub(super) fn meters(&self, subject: &Subject, direction: Direction) -> Vec<Meter> {
         let mut meters = Vec::new();
         for rule in self.counting(subject, direction) {
-            let (Some(quota), Some(usage)) = (rule.limit.quota, &rule.usage) else {
-                continue;
-            };
-            for charged in subject.charged(rule.limit.key, &self.limits) {
-                let key = rule.key(&charged);
-                meters.push(Meter::new(Arc::clone(usage), key, quota));
-            }
+            meters.extend(rule.meters(subject, &self.limits));
         }
         meters
     }

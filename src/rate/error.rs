@@ -63,12 +63,23 @@ pub enum LimitsError {
         /// Which limit.
         limit: Arc<str>,
     },
-    /// A limit that replicas share is not a total rate.
+    /// A limit that replicas share is neither a total rate nor a quota that means the same to all.
     #[cfg(feature = "redis")]
-    #[error("limit {limit:?}: only a rate by total can be shared with a fleet")]
+    #[error(
+        "limit {limit:?}: a fleet can share a rate by total, and a quota by every key but connection"
+    )]
     FleetKey {
         /// Which limit.
         limit: Arc<str>,
+    },
+    /// A quota that replicas share is too large for their server.
+    #[cfg(feature = "redis")]
+    #[error("limit {limit:?}: a quota that a fleet shares has at most {most} bytes")]
+    FleetQuota {
+        /// Which limit.
+        limit: Arc<str>,
+        /// The most.
+        most: u64,
     },
     /// A share cannot be by the limit's own key, nor by total or stream.
     #[error(

@@ -5,39 +5,27 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use super::admission::{Denied, Permits, admit_transfer};
+use super::admission::{Denied, Permits, Questions, admit_transfer};
 use super::engine::Engine;
 use super::pacer::Pacer;
 use super::subject::Subject;
 use super::{Body, Direction, headers};
 use crate::Responder;
 use crate::audit::Record;
-use crate::refusal::ResponseBody;
+use crate::refusal::{self, ResponseBody};
 
 pin_project! {
-    /// The future of [`ByteRate`](super::ByteRate). It is never held back: only body frames are.
+    /// The future of [`ByteRate`](super::ByteRate). It is never held back by a rate: only body frames
+    /// are. Where only a fleet's server knows whether a quota is used up, it waits for the answer.
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]
-        inner: Inner<F>,
-    }
-}
-
-pin_project! {
-    #[project = InnerProj]
-    #[derive(Debug)]
-    enum Inner<F> {
-        Called {
-            #[pin]
-            future: F,
-            plan: Option<Plan>,
-        },
-        Refused {
-            response: Option<Response<Full<Bytes>>>,
-        },
+        inner: refusal::ResponseFuture<F>,
+        plan: Option<Plan>,
     }
 }
 
@@ -51,6 +39,7 @@ pub(super) struct Plan {
     pub(super) head: bool,
     /// With what a response is refused that would take too long.
     pub(super) shedder: Option<Shedder>,
+    pub(super) questions: Questions,
 }
 
 /// A responder, and of the request what an answer needs to know.
@@ -63,15 +52,15 @@ pub(super) struct Shedder {
 impl<F> ResponseFuture<F> {
     pub(super) fn called(future: F, plan: Option<Plan>) -> Self {
         Self {
-            inner: Inner::Called { future, plan },
+            inner: refusal::ResponseFuture::called(future),
+            plan,
         }
     }
 
     pub(super) fn refused(response: Response<Full<Bytes>>) -> Self {
         Self {
-            inner: Inner::Refused {
-                response: Some(response),
-            },
+            inner: refusal::ResponseFuture::refused(response),
+            plan: None,
         }
     }
 }
@@ -84,20 +73,18 @@ where
     type Output = Result<Response<ResponseBody<Body<B>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().inner.project() {
-            InnerProj::Called { future, plan } => {
-                let response = ready!(future.poll(cx))?;
-                let Some(plan) = plan.take() else {
-                    return Poll::Ready(Ok(free(response)));
-                };
-                Poll::Ready(Ok(plan.limit(response)))
-            }
-            InnerProj::Refused { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refused))),
-                // Polled after it was ready, which the contract of `Future` leaves open.
-                None => Poll::Pending,
-            },
+        let this = self.project();
+        if let Some(plan) = this.plan
+            && let Err(denied) = ready!(plan.questions.poll_answers(cx, &plan.engine))
+            && let Some(refused) = plan.refuse(denied)
+        {
+            return Poll::Ready(Ok(refused.map(ResponseBody::refused)));
         }
+        let response = ready!(this.inner.poll(cx))?;
+        Poll::Ready(Ok(match this.plan.take() {
+            Some(plan) => plan.limit(response),
+            None => free(response),
+        }))
     }
 }
 
@@ -108,7 +95,12 @@ impl Plan {
         Pacer::new(&self.engine, &self.subject, Direction::Request, record)
     }
 
-    fn limit<B>(self, mut response: Response<B>) -> Response<ResponseBody<Body<B>>>
+    fn refuse(&self, denied: Denied) -> Option<Response<Full<Bytes>>> {
+        let shedder = self.shedder.as_ref()?;
+        Some(shedder.refuse(denied))
+    }
+
+    fn limit<B>(self, mut response: Response<ResponseBody<B>>) -> Response<ResponseBody<Body<B>>>
     where
         B: http_body::Body<Data = Bytes>,
     {
@@ -123,10 +115,11 @@ impl Plan {
         if !bodiless
             && !small
             && let Some(length) = length
-            && let Some(shedder) = &self.shedder
+            && self.shedder.is_some()
             && let Err(denied) = admit_transfer(&compiled, &self.subject, length)
+            && let Some(refused) = self.refuse(denied)
         {
-            return shedder.refuse(denied).map(ResponseBody::refused);
+            return refused.map(ResponseBody::refused);
         }
         if compiled.limits.headers {
             headers::insert(
@@ -151,7 +144,8 @@ impl Plan {
             ))
         };
         let permits = self.permits;
-        response.map(|body| ResponseBody::called(Body::new(body, pacer).with_permits(permits)))
+        let limited = |body| Body::new(body, pacer).with_permits(permits);
+        response.map(|body| body.map_inner(limited))
     }
 }
 
@@ -174,6 +168,6 @@ impl Shedder {
     }
 }
 
-fn free<B>(response: Response<B>) -> Response<ResponseBody<Body<B>>> {
-    response.map(|body| ResponseBody::called(Body::free(body)))
+fn free<B>(response: Response<ResponseBody<B>>) -> Response<ResponseBody<Body<B>>> {
+    response.map(|body| body.map_inner(Body::free))
 }

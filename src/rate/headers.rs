@@ -38,10 +38,11 @@ pub(super) fn insert(
                 );
                 item(&mut left, name, format_args!("r={credit};t=1"));
             }
-            if let (Some(quota), Some(usage)) = (rule.limit.quota, &rule.usage) {
+            if let Some(meter) = rule.meters(subject, &compiled.limits).first() {
+                let quota = meter.quota();
                 let span = engine.calendar.span(quota.window);
                 let (bytes, window) = (quota.bytes, quota.window.seconds());
-                let rest = bytes.saturating_sub(usage.used(key, span));
+                let rest = meter.left(&engine.calendar);
                 let name = format!("{name}.quota");
                 let parameters = format_args!("q={bytes};w={window};qu=\"content-bytes\"");
                 item(&mut policy, &name, parameters);

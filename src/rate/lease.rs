@@ -1,10 +1,10 @@
-use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 
 use super::gate::{Gate, Terms};
+use super::starter::Starter;
 
 /// A rate that others share, as far as it is this process's now.
 #[cfg_attr(
@@ -17,22 +17,17 @@ pub(super) struct Lease {
     sent: AtomicU64,
     refusing: AtomicBool,
     gate: Arc<Gate>,
-    starter: Starter,
+    starter: Starter<Self>,
 }
-
-/// What begins to keep the lease, once there is a request and with it a runtime.
-struct Starter(OnceLock<()>, Mutex<Option<Start>>);
-
-type Start = Box<dyn FnOnce(Weak<Lease>) + Send>;
 
 #[cfg_attr(
     not(feature = "redis"),
     allow(dead_code, reason = "only a fleet makes leases")
 )]
 impl Lease {
-    pub(super) fn new(terms: Terms, gate: Arc<Gate>, sent: u64, start: Start) -> Self {
+    pub(super) fn new(terms: Terms, gate: Arc<Gate>, sent: u64, starter: Starter<Self>) -> Self {
         Self {
-            starter: Starter(OnceLock::new(), Mutex::new(Some(start))),
+            starter,
             terms: ArcSwap::from_pointee(terms),
             sent: AtomicU64::new(sent),
             refusing: AtomicBool::new(false),
@@ -42,17 +37,7 @@ impl Lease {
 
     /// Begins to keep the lease, if nobody does.
     pub(super) fn start(self: &Arc<Self>) {
-        self.starter.0.get_or_init(|| {
-            let start = self
-                .starter
-                .1
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(start) = start {
-                start(Arc::downgrade(self));
-            }
-        });
+        self.starter.start(self);
     }
 
     /// The rate as it is now.
@@ -100,11 +85,5 @@ impl Lease {
     pub(super) fn refuse(&self, now: tokio::time::Instant) {
         self.set(1, 1, now);
         self.refusing.store(true, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for Starter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }

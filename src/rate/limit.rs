@@ -22,6 +22,10 @@ const LEAST_DEFAULT_BURST: u64 = 16 * 1024;
 /// gives in between.
 const LEAST_BURST_FRACTION: u64 = 250;
 
+/// The largest quota of a fleet, in bytes: the scripts of Redis count in floating point.
+#[cfg(feature = "redis")]
+const MAX_FLEET_QUOTA: u64 = 1 << 53;
+
 /// One limit: what it is charged to, and at least one of a rate, a cap on streams and a quota.
 #[derive(Clone, Debug)]
 pub struct Limit {
@@ -139,8 +143,9 @@ impl Limit {
         self
     }
 
-    /// Shares the rate with all replicas that have a limit of this name at the same server. Only for
-    /// a total.
+    /// Shares the rate and the quota with all replicas that have a limit of this name at the same
+    /// server. A rate can be shared by total only; a quota by every key but connection and stream, up
+    /// to 2^53 bytes.
     #[cfg(feature = "redis")]
     pub fn with_fleet(mut self, fleet: &Fleet) -> Self {
         self.fleet = Some(fleet.clone());
@@ -184,11 +189,30 @@ impl Limit {
             return Err(LimitsError::Zero { limit: limit() });
         }
         #[cfg(feature = "redis")]
-        if self.fleet.is_some() && (self.key != Key::Total || self.rate.is_none()) {
-            return Err(LimitsError::FleetKey { limit: limit() });
+        if self.fleet.is_some() {
+            self.check_fleet()?;
         }
         if self.key == Key::Stream && (self.quota.is_some() || self.max_streams.is_some()) {
             return Err(LimitsError::StreamOnlyRate { limit: limit() });
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "redis")]
+    fn check_fleet(&self) -> Result<(), LimitsError> {
+        let limit = || self.name.clone();
+        let rate_by_key = self.rate.is_some() && self.key != Key::Total;
+        let nothing = self.rate.is_none() && self.quota.is_none();
+        // What has a number of its own in each process is not the same in two.
+        if rate_by_key || nothing || matches!(self.key, Key::Connection | Key::Stream) {
+            return Err(LimitsError::FleetKey { limit: limit() });
+        }
+        let most = MAX_FLEET_QUOTA;
+        if self.quota.is_some_and(|quota| quota.bytes > most) {
+            return Err(LimitsError::FleetQuota {
+                limit: limit(),
+                most,
+            });
         }
         Ok(())
     }

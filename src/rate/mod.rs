@@ -70,6 +70,7 @@ mod layer;
 mod lease;
 mod limit;
 mod limits;
+mod meter;
 mod options;
 mod pacer;
 mod progress;
@@ -79,6 +80,7 @@ mod scheduler;
 mod scope;
 mod service;
 mod stall;
+mod starter;
 mod subject;
 mod tenants;
 

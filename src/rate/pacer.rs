@@ -9,12 +9,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::audit::metrics::Waiting;
 use crate::audit::{Cut, Record};
 
+use super::Direction;
 use super::engine::{Compiled, Engine};
 use super::lane::Lane;
+use super::meter::{self, Meter};
 use super::progress::Progress;
-use super::quota::Usage;
 use super::subject::Subject;
-use super::{Direction, Exhausted, Quota};
 
 /// The largest body that is paid for at once, so that it needs no place at any gate.
 const SMALL: u64 = 64 * 1024;
@@ -42,14 +42,6 @@ pub(super) struct Pacer {
 struct Prepaid {
     of: Arc<Compiled>,
     bytes: u64,
-}
-
-/// A quota that a body is counted in.
-#[derive(Debug)]
-pub(super) struct Meter {
-    usage: Arc<Usage>,
-    key: u64,
-    quota: Quota,
 }
 
 impl Pacer {
@@ -109,7 +101,8 @@ impl Pacer {
         if !self.prepay(rest) {
             ready!(self.poll_lanes(cx, rest));
         }
-        let bytes = self.meter(wanted.min(self.holds()));
+        let (bytes, calendar) = (wanted.min(self.holds()), &self.engine.calendar);
+        let bytes = ready!(meter::poll_count(&self.meters, cx, bytes, calendar));
         if bytes == 0 {
             return Poll::Ready(Err(Cut::QuotaExceeded));
         }
@@ -158,29 +151,6 @@ impl Pacer {
             ready!(self.poll_turn(cx, rest));
         }
         Poll::Ready(())
-    }
-
-    /// Counts `bytes` in the quotas, or as many as are left in those that cut.
-    fn meter(&self, bytes: u64) -> u64 {
-        let mut allowed = bytes;
-        for (index, meter) in self.meters.iter().enumerate() {
-            let span = self.engine.calendar.span(meter.quota.window);
-            let taken = match meter.quota.exhausted {
-                Exhausted::Finish => {
-                    meter.usage.add(meter.key, allowed, span);
-                    allowed
-                }
-                Exhausted::Cut => meter.usage.take(meter.key, allowed, meter.quota, span),
-            };
-            if taken < allowed {
-                for before in &self.meters[..index] {
-                    let span = self.engine.calendar.span(before.quota.window);
-                    before.usage.give_back(before.key, allowed - taken, span);
-                }
-                allowed = taken;
-            }
-        }
-        allowed
     }
 
     /// Takes the next turn at each gate, from the narrowest to the widest.
@@ -263,11 +233,5 @@ impl Drop for Pacer {
         if let Some(Prepaid { of, bytes }) = &self.prepaid {
             of.give_back(&self.subject, self.direction, *bytes);
         }
-    }
-}
-
-impl Meter {
-    pub(super) fn new(usage: Arc<Usage>, key: u64, quota: Quota) -> Self {
-        Self { usage, key, quota }
     }
 }

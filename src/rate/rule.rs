@@ -9,7 +9,10 @@ use super::clock::{Line, credit};
 use super::gate::Terms;
 use super::keys::Gates;
 use super::lease::Lease;
-use super::quota::Usage;
+use super::meter::{Ledger, Meter};
+use super::quota::Calendar;
+#[cfg(feature = "redis")]
+use super::starter::Starter;
 use super::subject::{Charged, Subject};
 use super::tenants::Claim;
 use super::{Key, Limit, Limits};
@@ -20,7 +23,7 @@ pub(super) struct Rule {
     pub(super) limit: Limit,
     pub(super) terms: Option<Terms>,
     pub(super) gates: Arc<Gates>,
-    pub(super) usage: Option<Arc<Usage>>,
+    pub(super) ledger: Option<Ledger>,
     pub(super) lease: Option<Arc<Lease>>,
     ceilings: HashMap<Box<str>, Ceiling>,
     // What `Gates::key` gives for the one key of a total.
@@ -35,15 +38,21 @@ pub(super) struct Ceiling {
 }
 
 impl Rule {
-    pub(super) fn new(limit: &Limit, keys: usize, old: Option<&Arc<Self>>, now: Instant) -> Self {
+    pub(super) fn new(
+        limit: &Limit,
+        keys: usize,
+        old: Option<&Arc<Self>>,
+        calendar: &Calendar,
+        now: Instant,
+    ) -> Self {
         let gates = old.map_or_else(|| Arc::new(Gates::new(keys)), |old| Arc::clone(&old.gates));
         let terms = limit.rate.map(|rate| {
             let old = old.and_then(|old| old.terms);
             terms(rate, limit.burst(), limit.share.is_some(), old, now)
         });
-        let usage = limit.quota.map(|_| {
-            let old = old.and_then(|old| old.usage.clone());
-            old.unwrap_or_else(|| Arc::new(Usage::new(keys)))
+        let ledger = limit.quota.map(|quota| {
+            let old = old.and_then(|old| old.ledger.as_ref());
+            Ledger::new(limit, quota, keys, old, calendar)
         });
         let lease = leased(limit, terms, &gates, old, now);
         let mut ceilings = HashMap::new();
@@ -61,7 +70,7 @@ impl Rule {
             terms,
             total: gates.key(Charged::Total),
             gates,
-            usage,
+            ledger,
             lease,
             ceilings,
         }
@@ -128,6 +137,16 @@ impl Rule {
 }
 
 impl Rule {
+    /// The meters of this limit's quota.
+    pub(super) fn meters(&self, subject: &Subject, limits: &Limits) -> Vec<Meter> {
+        let (Some(quota), Some(ledger)) = (self.limit.quota, &self.ledger) else {
+            return Vec::new();
+        };
+        let charged = subject.charged(self.limit.key, limits);
+        let meter = |charged| ledger.meter(quota, self.key(&charged), &charged);
+        charged.map(meter).collect()
+    }
+
     /// What a key may take at once.
     pub(super) fn credit(&self, key: u64, terms: &Terms, now: Instant) -> u64 {
         let position = terms.line.position(now);
@@ -178,7 +197,8 @@ fn leased(
     };
     let (fleet, limit) = (fleet.clone(), limit.clone());
     let start = move |lease| super::fleet::keep(fleet, &limit, lease);
-    Some(Arc::new(Lease::new(before, gate, sent, Box::new(start))))
+    let starter = Starter::new(start);
+    Some(Arc::new(Lease::new(before, gate, sent, starter)))
 }
 
 #[cfg(not(feature = "redis"))]

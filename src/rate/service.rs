@@ -39,14 +39,16 @@ impl<S> ByteRate<S> {
             return Ok(None);
         }
         let replayable = request.body().is_end_stream();
-        let permits = admit(&self.engine, &compiled, &subject, replayable)?;
+        let (permits, questions) = admit(&self.engine, &compiled, &subject, replayable)?;
+        let may_refuse = compiled.sheds || !questions.is_empty();
         Ok(Some(Plan {
             engine: Arc::clone(&self.engine),
             subject: Arc::new(subject),
             permits,
             record: Record::of(request.extensions()).cloned(),
             head: request.method() == Method::HEAD,
-            shedder: (replayable && compiled.sheds).then(|| Shedder::new(&self.responder, request)),
+            shedder: (replayable && may_refuse).then(|| Shedder::new(&self.responder, request)),
+            questions,
         }))
     }
 }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use http::{Extensions, Request};
 use ipnet::IpNet;
+#[cfg(feature = "redis")]
+use sha2::{Digest, Sha256};
 
 use crate::identity::Method;
 use crate::oci::{Endpoint, Route};
@@ -176,6 +178,31 @@ impl Charged<'_> {
             Self::Source(Some(net)) => Cow::Owned(net.to_string()),
             _ => Cow::Borrowed(""),
         }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Charged<'_> {
+    /// What every replica of a fleet calls this: a digest, so that no caller's name is told to the
+    /// server, and none can break its keys.
+    pub(super) fn shared_name(&self) -> Box<str> {
+        let kind = match self {
+            Self::Total => "total",
+            Self::Group(_) => "group",
+            Self::Principal(_) => "principal",
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::Source(_) => "source",
+            Self::Repository(_) => "repository",
+            Self::Registry(_) => "registry",
+            Self::Connection(_) | Self::Peer(_) | Self::Unknown => "unknown",
+        };
+        let name = match self {
+            Self::Unauthenticated(Some(net)) => Cow::Owned(net.to_string()),
+            _ => self.name(),
+        };
+        let digest = Sha256::digest(format!("{kind}:{name}"));
+        let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
+        hex.collect::<String>().into()
     }
 }
 

@@ -38,7 +38,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// The same with another body of the inner service.
-    #[cfg(feature = "crl")]
+    #[cfg(any(feature = "crl", feature = "rate"))]
     pub(crate) fn map_inner<C>(self, map: impl FnOnce(B) -> C) -> ResponseBody<C> {
         match self.inner {
             Inner::Called { body } => ResponseBody::called(map(body)),

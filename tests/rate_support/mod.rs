@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::cast_precision_loss, reason = "figures of a test")]
 
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -169,6 +172,11 @@ impl Reader {
             readers.push(Self::start(layer, principal).await);
         }
         readers
+    }
+
+    /// Whether the stream has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// How many bytes came so far.

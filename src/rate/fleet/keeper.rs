@@ -1,16 +1,13 @@
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisResult, Script};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use redis::{RedisResult, Script};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::connection::{connect, pause};
 use super::{Fleet, Unreachable};
 use crate::rate::lease::Lease;
 use crate::rate::{Limit, MAX_BURST, MAX_RATE};
-
-/// A server that has not answered for so long is unreachable.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long a replica that came back may not take more than half as much again each time: the
 /// others may not have reported yet.
@@ -52,7 +49,7 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
 impl Keeper {
     async fn run(mut self) {
         while self.lease.strong_count() > 0 {
-            let failed = match self.connect().await {
+            let failed = match connect(&self.fleet).await {
                 Ok(connection) => self.renew(connection).await,
                 Err(error) => Some(error),
             };
@@ -60,18 +57,8 @@ impl Keeper {
                 return;
             };
             self.lost(&error);
-            sleep(self.fleet.period.max(Duration::from_millis(50))).await;
+            pause(&self.fleet).await;
         }
-    }
-
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
-        let client = &self.fleet.client;
-        client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
     }
 
     /// Renews the lease until the server fails, or, then `None`, nobody needs it any more.

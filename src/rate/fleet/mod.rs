@@ -1,7 +1,13 @@
-//! A total rate that all replicas of a service share, through Redis or Valkey.
+//! Limits that all replicas of a service share, through Redis or Valkey: total rates and quotas.
 
+mod account;
+mod accounts;
+mod bookkeeper;
+mod connection;
 mod keeper;
 mod options;
 
+pub(super) use account::Account;
+pub(super) use accounts::Accounts;
 pub(super) use keeper::keep;
 pub use options::{Fleet, FleetError, Unreachable};

@@ -5,8 +5,14 @@ use std::time::Duration;
 
 /// A Redis or Valkey server through which replicas share limits. `Clone` costs an `Arc`.
 ///
-/// Each replica reports a few times a second what it sent, and gets its part of the rate by what it
-/// and the others ask for: a lease. No body ever waits for the network.
+/// Each replica reports a few times a second what it sent, and gets its part of a rate by what it and
+/// the others ask for: a lease. No body ever waits for the network.
+///
+/// Of a quota it gets a lease of bytes for each key, by what the key used lately: a second's worth at
+/// the default period, at most half of an equal share of the rest. Only the first bytes of a key in a
+/// window wait for the server, and the end of the quota: while the server answers, all replicas
+/// together send no byte more than a quota that cuts. A lease that is not used goes back within a few
+/// seconds, that of a replica that died after two; what it sent in its last period nobody knows.
 #[derive(Clone)]
 pub struct Fleet {
     pub(super) client: redis::Client,
@@ -20,12 +26,20 @@ pub struct Fleet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unreachable {
-    /// Each replica goes on with its last part; before it had one, with an eighth of the rate.
+    /// Each replica goes on with its last part; before it had one, with an eighth of the rate. Of a
+    /// quota it goes on with its lease and an equal part of what was left when it last heard of the
+    /// key; of a key that it has not heard of in this window, with an equal part of the quota, for as
+    /// many replicas as it saw last or else eight.
+    ///
+    /// So all together may pass a quota by what was leased in the last period before the loss, and by
+    /// those equal parts where a key is new to a replica. Whatever was sent is on the books, and
+    /// counts, a second after the server is back.
     #[default]
     Local,
     /// There is no limit.
     Open,
-    /// Requests are refused, and transfers under way stand until the server is back.
+    /// Requests are refused, and transfers under way stand until the server is back; of a quota they
+    /// use up the lease before.
     Refuse,
 }
 

@@ -1,0 +1,540 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Unreachable;
+use crate::rate::Quota;
+use crate::rate::meter::Standing;
+use crate::rate::quota::Span;
+
+/// A lease is what was used in so many periods.
+const LEASE_PERIODS: u128 = 10;
+
+/// The largest of the smallest leases.
+const LEAST_LEASE: u64 = 64 * 1024;
+
+/// What one key of a fleet's quota has sent in the window under way, and what it may send without
+/// asking: its lease.
+#[derive(Debug)]
+pub(in crate::rate) struct Account {
+    name: Box<str>,
+    state: Mutex<State>,
+}
+
+/// What a key is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rate) struct Terms {
+    pub(super) quota: Quota,
+    pub(super) span: Span,
+    pub(super) server: Server,
+}
+
+/// How the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// It answers, or has not been asked yet.
+    Up,
+    /// It does not, and so many replicas were seen last.
+    Down(Unreachable, u64),
+}
+
+/// What the bookkeeper is to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stir {
+    /// The account is to be put on its list.
+    pub(super) list: bool,
+    /// Somebody waits or will soon.
+    pub(super) urgent: bool,
+}
+
+/// What is told to the server of one key and window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) begins: u64,
+    pub(super) ends: u64,
+    pub(super) sent: u64,
+    pub(super) want: u64,
+}
+
+/// What the server said to a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// What may be sent in the window, what was sent included.
+    pub(super) may: u64,
+    /// What nobody has a lease of.
+    pub(super) left: u64,
+    /// How many replicas use the key.
+    pub(super) replicas: u64,
+}
+
+/// Where what is known of a window is from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Known {
+    #[default]
+    Nothing,
+    /// From the server.
+    Told,
+    /// This replica goes by its share of what was left, as it could not ask.
+    Alone,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    begins: u64,
+    ends: u64,
+    sent: u64,
+    may: u64,
+    left: u64,
+    replicas: u64,
+    known: Known,
+    /// The quota of which nothing was left when the server was last asked.
+    dry: Option<u64>,
+    /// The lease, as it should be.
+    lease: u64,
+    reported: u64,
+    since: Option<Instant>,
+    listed: bool,
+    asked: bool,
+    nudged: bool,
+    waiting: Vec<Waker>,
+    /// What was sent in the window before, if that is not told yet.
+    closed: Option<Report>,
+}
+
+impl Account {
+    /// The key of this name, which is the same in every replica.
+    pub(super) fn new(name: Box<str>) -> Self {
+        Self {
+            name,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts as many of `bytes` as may be sent; none if the quota is used up.
+    pub(super) fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: u64,
+        terms: &Terms,
+    ) -> (Poll<u64>, Stir) {
+        let mut state = self.lock(terms);
+        if let Server::Down(Unreachable::Open, _) = terms.server {
+            return (Poll::Ready(bytes), state.count(bytes));
+        }
+        let bytes = bytes.min(state.may.saturating_sub(state.sent));
+        if bytes > 0 {
+            return (Poll::Ready(bytes), state.count(bytes));
+        }
+        match state.standing(terms) {
+            Standing::Exhausted => (Poll::Ready(0), Stir::default()),
+            _ => (Poll::Pending, state.ask(cx, terms)),
+        }
+    }
+
+    /// Counts `bytes`, however many were sent.
+    pub(super) fn add(&self, bytes: u64, terms: &Terms) -> Stir {
+        self.lock(terms).count(bytes)
+    }
+
+    /// Counts bytes out that were counted and not sent.
+    pub(super) fn give_back(&self, bytes: u64, terms: &Terms) -> Stir {
+        let mut state = self.lock(terms);
+        state.sent = state.sent.saturating_sub(bytes);
+        state.stir(false)
+    }
+
+    /// Whether a request may begin, as far as is known.
+    pub(super) fn standing(&self, terms: &Terms) -> (Standing, Stir) {
+        let mut state = self.lock(terms);
+        let standing = state.standing(terms);
+        let stir = match standing {
+            // Others may have given something back: the next one will know.
+            Standing::Exhausted if terms.server == Server::Up => {
+                state.asked = true;
+                state.stir(false)
+            }
+            Standing::Unknown => {
+                state.asked = true;
+                state.stir(true)
+            }
+            _ => Stir::default(),
+        };
+        (standing, stir)
+    }
+
+    /// Whether a request may begin, once that is known.
+    pub(super) fn poll_standing(
+        &self,
+        cx: &mut Context<'_>,
+        terms: &Terms,
+    ) -> (Poll<Standing>, Stir) {
+        let mut state = self.lock(terms);
+        match state.standing(terms) {
+            Standing::Unknown => (Poll::Pending, state.ask(cx, terms)),
+            known => (Poll::Ready(known), Stir::default()),
+        }
+    }
+
+    /// What is left, as far as is known.
+    pub(super) fn left(&self, terms: &Terms) -> u64 {
+        let state = self.lock(terms);
+        if state.known == Known::Nothing {
+            terms.quota.bytes.saturating_sub(state.sent)
+        } else {
+            state.may.saturating_sub(state.sent) + state.left
+        }
+    }
+
+    /// What to tell the server: of a window that is over, if that is not told yet, and of the one under
+    /// way. What is told to be given up is given up first.
+    pub(super) fn report(
+        &self,
+        now: Instant,
+        period: Duration,
+        terms: &Terms,
+    ) -> (Option<Report>, Report) {
+        let mut state = self.lock(terms);
+        state.listed = false;
+        let leasing = terms.server == Server::Up;
+        let want = if leasing {
+            state.size(now, period, terms.quota)
+        } else {
+            0
+        };
+        if leasing {
+            state.may = state.may.min(state.sent.saturating_add(want));
+        }
+        state.reported = state.sent;
+        state.since = Some(now);
+        state.asked = false;
+        let report = Report {
+            begins: state.begins,
+            ends: state.ends,
+            sent: state.sent,
+            want,
+        };
+        (state.closed.take(), report)
+    }
+
+    /// A report that the server has not got.
+    pub(super) fn not_reported(&self, closed: Option<Report>) -> Stir {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.closed = state.closed.or(closed);
+        state.reported = u64::MAX;
+        state.stir(false)
+    }
+
+    /// Takes the lease that the server gave; whether there will be more to tell.
+    pub(super) fn answered(&self, report: Report, answer: Answer, terms: &Terms) -> Stir {
+        let mut state = self.lock(terms);
+        if terms.server != Server::Up {
+            return state.stir(false);
+        }
+        if state.begins == report.begins {
+            (state.left, state.replicas) = (answer.left, answer.replicas);
+            (state.known, state.nudged, state.may) = (Known::Told, false, answer.may);
+            let none = report.want > 0 && answer.may <= report.sent && answer.left == 0;
+            state.dry = none.then_some(terms.quota.bytes);
+            if none {
+                state.lease = 0;
+            }
+        }
+        let waited = std::mem::take(&mut state.waiting);
+        let more = !waited.is_empty() || state.lease > 0 || state.may > state.sent;
+        let stir = if more {
+            state.stir(false)
+        } else {
+            Stir::default()
+        };
+        // Nobody is woken under the lock.
+        drop(state);
+        waited.into_iter().for_each(Waker::wake);
+        stir
+    }
+
+    /// Has all who wait look again.
+    pub(super) fn wake(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = std::mem::take(&mut state.waiting);
+        drop(state);
+        waited.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether there is something that the server has to know if it has lost everything.
+    pub(super) fn owes(&self) -> Stir {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = state.known == Known::Alone;
+        if state.sent > 0 || shared || state.closed.is_some() || !state.waiting.is_empty() {
+            state.stir(false)
+        } else {
+            Stir::default()
+        }
+    }
+
+    /// Whether nothing would be lost with it.
+    pub(super) fn is_over(&self, begins: u64) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.begins < begins && !state.listed && state.closed.is_none()
+    }
+
+    /// What may be sent without asking.
+    #[cfg(test)]
+    pub(super) fn leased(&self) -> u64 {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.may.saturating_sub(state.sent)
+    }
+
+    fn lock(&self, terms: &Terms) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.roll(terms.span);
+        match terms.server {
+            Server::Down(Unreachable::Local, replicas) if state.known != Known::Alone => {
+                state.go_alone(terms.quota, replicas);
+            }
+            // What the share had left is not leased.
+            Server::Up if state.known == Known::Alone => {
+                state.known = Known::Nothing;
+                state.may = state.may.min(state.sent);
+            }
+            _ => {}
+        }
+        state
+    }
+}
+
+impl State {
+    /// Begins a new window. A clock that is set back does not open one again.
+    fn roll(&mut self, span: Span) {
+        if span.begins <= self.begins {
+            return;
+        }
+        if self.sent != self.reported {
+            self.closed = Some(Report {
+                begins: self.begins,
+                ends: self.ends,
+                sent: self.sent,
+                want: 0,
+            });
+        }
+        *self = Self {
+            begins: span.begins,
+            ends: span.ends,
+            lease: self.lease,
+            listed: self.listed,
+            waiting: std::mem::take(&mut self.waiting),
+            closed: self.closed.take(),
+            ..Self::default()
+        };
+    }
+
+    /// Goes on with an equal part of what was left when the server was last heard of; of the whole
+    /// quota where it never was.
+    fn go_alone(&mut self, quota: Quota, replicas: u64) {
+        let share = if self.known == Known::Told {
+            self.left / self.replicas.max(1)
+        } else {
+            quota.bytes / replicas.max(1)
+        };
+        (self.known, self.left) = (Known::Alone, 0);
+        self.may = self.may.max(self.sent).saturating_add(share);
+    }
+
+    fn standing(&self, terms: &Terms) -> Standing {
+        match terms.server {
+            Server::Down(Unreachable::Open, _) => Standing::Open,
+            Server::Down(Unreachable::Refuse, _) => Standing::Unavailable,
+            _ if self.sent < self.may => Standing::Open,
+            Server::Down(Unreachable::Local, _) => Standing::Exhausted,
+            Server::Up if self.dry == Some(terms.quota.bytes) => Standing::Exhausted,
+            Server::Up => Standing::Unknown,
+        }
+    }
+
+    fn count(&mut self, bytes: u64) -> Stir {
+        self.sent = self.sent.saturating_add(bytes);
+        let low = self.may.saturating_sub(self.sent) < self.lease / 4 && !self.nudged;
+        self.nudged |= low;
+        self.stir(low)
+    }
+
+    fn ask(&mut self, cx: &Context<'_>, terms: &Terms) -> Stir {
+        if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
+        self.stir(terms.server == Server::Up)
+    }
+
+    fn stir(&mut self, urgent: bool) -> Stir {
+        Stir {
+            list: !std::mem::replace(&mut self.listed, true),
+            urgent,
+        }
+    }
+
+    /// How large the lease should be, by what was used since the last report.
+    fn size(&mut self, now: Instant, period: Duration, quota: Quota) -> u64 {
+        let used = self.sent.saturating_sub(self.reported);
+        let passed = self
+            .since
+            .map_or(period, |since| now.saturating_duration_since(since));
+        let early = passed < period;
+        let passed = passed.max(period).as_nanos().max(1);
+        let pace = u128::from(used) * LEASE_PERIODS * period.as_nanos() / passed;
+        let pace = u64::try_from(pace).unwrap_or(u64::MAX);
+        let starved = !self.waiting.is_empty() || self.asked;
+        let least = least(quota);
+        self.lease = if starved {
+            pace.max(self.lease.saturating_mul(2)).max(least)
+        } else if early {
+            pace.max(self.lease)
+        } else if pace > 0 {
+            pace.max(self.lease / 2).max(least)
+        } else {
+            // Who sends nothing gives back what it has.
+            Some(self.lease / 2)
+                .filter(|&lease| lease >= least)
+                .unwrap_or(0)
+        };
+        self.lease = self.lease.min(quota.bytes);
+        self.lease
+    }
+}
+
+/// The smallest lease: a thousandth of the quota, but no more than 64 KiB.
+pub(super) fn least(quota: Quota) -> u64 {
+    (quota.bytes / 1000).clamp(1, LEAST_LEASE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate::quota::Calendar;
+    use crate::rate::{Exhausted, Window};
+
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    fn quota(bytes: u64) -> Quota {
+        Quota::new(bytes, Window::Hour).with_exhausted(Exhausted::Cut)
+    }
+
+    fn terms(bytes: u64, hour: u64, server: Server) -> Terms {
+        let time = std::time::UNIX_EPOCH + Duration::from_hours(hour);
+        Terms {
+            quota: quota(bytes),
+            span: Calendar::new(move || time).span(Window::Hour),
+            server,
+        }
+    }
+
+    fn up(bytes: u64) -> Terms {
+        terms(bytes, 1, Server::Up)
+    }
+
+    fn take(account: &Account, bytes: u64, terms: &Terms) -> Poll<u64> {
+        let mut cx = Context::from_waker(Waker::noop());
+        account.poll_take(&mut cx, bytes, terms).0
+    }
+
+    /// Reports, and is answered with all that it wants and so much left.
+    fn lease(account: &Account, now: Instant, left: u64, terms: &Terms) -> Report {
+        let (_, report) = account.report(now, PERIOD, terms);
+        let answer = Answer {
+            may: report.sent + report.want,
+            left,
+            replicas: 2,
+        };
+        account.answered(report, answer, terms);
+        report
+    }
+
+    #[test]
+    fn the_lease_follows_the_rate_and_ends_with_it() {
+        let (account, terms) = (Account::new("a".into()), up(1 << 40));
+        let mut now = Instant::now();
+        assert_eq!(take(&account, 1_000_000, &terms), Poll::Pending);
+        assert_eq!(lease(&account, now, 1 << 40, &terms).want, 64 * 1024);
+        assert_eq!(take(&account, 1_000_000, &terms), Poll::Ready(64 * 1024));
+        for _ in 0..50 {
+            now += PERIOD;
+            let free = account.leased().min(1_000_000);
+            if free > 0 {
+                assert_eq!(take(&account, free, &terms), Poll::Ready(free));
+            } else {
+                assert_eq!(take(&account, 1_000_000, &terms), Poll::Pending);
+            }
+            lease(&account, now, 1 << 40, &terms);
+        }
+        // A second's worth, so that nobody waits.
+        assert_eq!(account.leased(), 10_000_000);
+        for _ in 0..10 {
+            now += PERIOD;
+            lease(&account, now, 1 << 40, &terms);
+        }
+        assert_eq!(account.leased(), 0);
+    }
+
+    #[test]
+    fn alone_a_replica_has_its_part_of_what_was_left_once() {
+        let account = Account::new("a".into());
+        assert_eq!(take(&account, 10, &up(1000)), Poll::Pending);
+        lease(&account, Instant::now(), 600, &up(1000));
+        let leased = account.leased();
+        let down = terms(1000, 1, Server::Down(Unreachable::Local, 8));
+        assert_eq!(take(&account, 1000, &down), Poll::Ready(leased + 300));
+        assert_eq!(take(&account, 1000, &down), Poll::Ready(0));
+        assert_eq!(account.standing(&down).0, Standing::Exhausted);
+        // The next hour nothing is known of.
+        let next = terms(1000, 2, Server::Down(Unreachable::Local, 8));
+        assert_eq!(take(&account, 1000, &next), Poll::Ready(125));
+        // What the share had left is no lease.
+        let back = terms(1000, 3, Server::Down(Unreachable::Local, 8));
+        assert_eq!(take(&account, 1, &back), Poll::Ready(1));
+        assert_eq!(
+            take(&account, 1, &terms(1000, 3, Server::Up)),
+            Poll::Pending
+        );
+    }
+
+    #[test]
+    fn what_is_not_told_of_a_window_is_told_in_the_next_one() {
+        let account = Account::new("a".into());
+        account.add(70, &up(1000));
+        let next = terms(1000, 2, Server::Up);
+        account.add(5, &next);
+        let (closed, report) = account.report(Instant::now(), PERIOD, &next);
+        assert_eq!(
+            closed.map(|closed| (closed.begins, closed.sent)),
+            Some((3600, 70))
+        );
+        assert_eq!((report.begins, report.sent), (7200, 5));
+        account.not_reported(closed);
+        let (again, _) = account.report(Instant::now(), PERIOD, &next);
+        assert_eq!(again, closed);
+        assert_eq!(account.report(Instant::now(), PERIOD, &next).0, None);
+    }
+
+    #[test]
+    fn what_is_used_up_is_refused_until_the_quota_grows_or_the_window_ends() {
+        let account = Account::new("a".into());
+        assert_eq!(take(&account, 10, &up(1000)), Poll::Pending);
+        let (_, report) = account.report(Instant::now(), PERIOD, &up(1000));
+        let none = Answer {
+            may: 0,
+            left: 0,
+            replicas: 3,
+        };
+        account.answered(report, none, &up(1000));
+        assert_eq!(take(&account, 10, &up(1000)), Poll::Ready(0));
+        assert_eq!(account.standing(&up(1000)).0, Standing::Exhausted);
+        assert_eq!(account.standing(&up(2000)).0, Standing::Unknown);
+        let next = terms(1000, 2, Server::Up);
+        assert_eq!(account.standing(&next).0, Standing::Unknown);
+        assert!(!account.is_over(7200));
+    }
+}

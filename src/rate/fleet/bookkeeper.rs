@@ -1,0 +1,224 @@
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult, Script};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::account::{Account, Answer, Report, least};
+use super::accounts::{Accounts, Rules};
+use super::connection::{connect, pause};
+
+/// How many keys are told of at a time.
+const BATCH: usize = 128;
+
+/// How long a server that is back is only told, until all replicas have found out and told what they
+/// sent in the meantime.
+const CAUTION: Duration = Duration::from_secs(1);
+
+/// How long a window's figures stay after its end, in seconds.
+const KEPT: u64 = 3600;
+
+/// A lease whose replica has been silent for so long is free again.
+const LIFE: Duration = Duration::from_secs(2);
+
+/// Keeps the accounts of one quota until nobody uses them.
+#[derive(Debug)]
+struct Bookkeeper {
+    accounts: Weak<Accounts>,
+    urgent: Arc<Notify>,
+    script: Script,
+}
+
+/// One account's turn with the server.
+struct Turn {
+    account: Arc<Account>,
+    /// Whether it is of a window that is over.
+    closed: bool,
+    report: Report,
+}
+
+/// Why a connection was given up.
+enum End {
+    /// Nobody uses the accounts any more.
+    Unused,
+    /// There is another server, or another way to use it.
+    Changed,
+    Failed(RedisError),
+}
+
+/// Starts the task that keeps `accounts`: one for each quota of a fleet.
+pub(super) fn keep(accounts: Weak<Accounts>) {
+    let Some(urgent) = accounts.upgrade().map(|accounts| accounts.urgent()) else {
+        return;
+    };
+    let bookkeeper = Bookkeeper {
+        accounts,
+        urgent,
+        script: Script::new(include_str!("quota.lua")),
+    };
+    tokio::spawn(bookkeeper.run());
+}
+
+impl Bookkeeper {
+    async fn run(self) {
+        while let Some(rules) = self.rules() {
+            let end = match connect(&rules.fleet).await {
+                Ok(connection) => self.renew(connection, &rules).await,
+                Err(error) => End::Failed(error),
+            };
+            match end {
+                End::Unused => return,
+                End::Changed => {}
+                End::Failed(error) => {
+                    self.lost(&error);
+                    pause(&rules.fleet).await;
+                }
+            }
+        }
+    }
+
+    fn rules(&self) -> Option<Arc<Rules>> {
+        Some(self.accounts.upgrade()?.rules())
+    }
+
+    /// Renews leases until the server fails or there is no more need.
+    async fn renew(&self, mut connection: MultiplexedConnection, rules: &Arc<Rules>) -> End {
+        let mut cautious = None;
+        if let Some(accounts) = self.accounts.upgrade() {
+            // It may have lost what it knew.
+            accounts.list_all();
+            let down = accounts.is_down();
+            cautious = down.then(|| Instant::now() + CAUTION.max(3 * rules.fleet.period));
+        }
+        let mut next = Instant::now();
+        loop {
+            let Some(accounts) = self.accounts.upgrade() else {
+                return End::Unused;
+            };
+            if !Arc::ptr_eq(&accounts.rules(), rules) {
+                return End::Changed;
+            }
+            if cautious.is_some_and(|until| Instant::now() >= until) {
+                cautious = None;
+                tracing::info!(limit = accounts.limit(), "the fleet's server is back");
+                accounts.list_all();
+                accounts.set_down(false);
+            }
+            if let Err(error) = self.tell(&accounts, rules, &mut connection).await {
+                return End::Failed(error);
+            }
+            drop(accounts);
+            // Early if somebody waits for a lease.
+            if next <= Instant::now() {
+                next = Instant::now() + rules.fleet.period;
+            }
+            let _ = timeout_at(next, self.urgent.notified()).await;
+        }
+    }
+
+    /// Tells the server of every account that has something to tell.
+    async fn tell(
+        &self,
+        accounts: &Accounts,
+        rules: &Rules,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        let mut turns = Vec::new();
+        let (now, terms) = (Instant::now(), accounts.terms());
+        for account in accounts.take_listed() {
+            let (closed, report) = account.report(now, rules.fleet.period, &terms);
+            let turn = |report, closed| Turn {
+                account: Arc::clone(&account),
+                closed,
+                report,
+            };
+            turns.extend(closed.map(|report| turn(report, true)));
+            turns.push(turn(report, false));
+        }
+        if turns.is_empty() {
+            return redis::cmd("PING").query_async(connection).await;
+        }
+        for (index, batch) in turns.chunks(BATCH).enumerate() {
+            let answers = self.ask(
+                accounts.limit(),
+                rules,
+                batch,
+                terms.span.begins,
+                connection,
+            );
+            let answers = match answers.await {
+                Ok(answers) if answers.len() == batch.len() => answers,
+                failed => {
+                    for turn in &turns[index * BATCH..] {
+                        let closed = turn.closed.then_some(turn.report);
+                        accounts.stir(&turn.account, turn.account.not_reported(closed));
+                    }
+                    let strange = (redis::ErrorKind::UnexpectedReturnType, "not what was asked");
+                    return Err(failed.err().unwrap_or_else(|| RedisError::from(strange)));
+                }
+            };
+            let terms = accounts.terms();
+            for (turn, answer) in batch.iter().zip(answers) {
+                accounts.seen(answer.replicas);
+                if !turn.closed {
+                    let stir = turn.account.answered(turn.report, answer, &terms);
+                    accounts.stir(&turn.account, stir);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        limit: &str,
+        rules: &Rules,
+        batch: &[Turn],
+        begins: u64,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Vec<Answer>> {
+        let prefix = &rules.fleet.prefix;
+        let life = LIFE.max(5 * rules.fleet.period).as_micros();
+        let mut call = self.script.prepare_invoke();
+        call.arg(&*rules.fleet.replica)
+            .arg(rules.quota.bytes)
+            .arg(u64::try_from(life).unwrap_or(u64::MAX))
+            .arg(least(rules.quota));
+        for Turn {
+            account, report, ..
+        } in batch
+        {
+            // In a cluster, what is in braces keeps all keys on one node.
+            let key = format!("{prefix}:{{{limit}}}:{}:{}", report.begins, account.name());
+            let kept = report.ends.saturating_sub(begins).saturating_add(KEPT);
+            call.key(key).arg(report.sent).arg(report.want).arg(kept);
+        }
+        let figures: Vec<u64> = call.invoke_async(connection).await?;
+        let answers = figures.chunks_exact(3).map(|figures| Answer {
+            may: figures[0],
+            left: figures[1],
+            replicas: figures[2],
+        });
+        Ok(answers.collect())
+    }
+
+    /// Does what the operator chose.
+    fn lost(&self, error: &RedisError) {
+        let Some(accounts) = self.accounts.upgrade() else {
+            return;
+        };
+        if accounts.is_down() {
+            return;
+        }
+        accounts.set_down(true);
+        let kind = error.kind();
+        tracing::error!(
+            limit = accounts.limit(),
+            ?kind,
+            unreachable = ?accounts.rules().fleet.unreachable,
+            "the fleet's server cannot be reached"
+        );
+    }
+}

@@ -1,0 +1,187 @@
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+#[cfg(feature = "redis")]
+use super::fleet::{Account, Accounts};
+use super::quota::{Calendar, Usage};
+use super::subject::Charged;
+use super::{Exhausted, Limit, Quota};
+
+/// Where a quota's bytes are counted: here, or with a fleet.
+#[derive(Clone, Debug)]
+pub(super) enum Ledger {
+    Here(Arc<Usage>),
+    #[cfg(feature = "redis")]
+    Fleet(Arc<Accounts>),
+}
+
+/// A quota that a body is counted in.
+#[derive(Debug)]
+pub(super) struct Meter {
+    quota: Quota,
+    account: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Here(Arc<Usage>, u64),
+    #[cfg(feature = "redis")]
+    Fleet(Arc<Accounts>, Arc<Account>),
+}
+
+/// Whether a request may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "what is counted here is always known")
+)]
+pub(super) enum Standing {
+    Open,
+    Exhausted,
+    /// Nobody can say, and the operator chose to refuse then.
+    Unavailable,
+    /// The fleet's server has to be asked.
+    Unknown,
+}
+
+impl Ledger {
+    /// The ledger of a limit's quota: the old one, if it is of the same kind.
+    pub(super) fn new(
+        limit: &Limit,
+        quota: Quota,
+        keys: usize,
+        old: Option<&Self>,
+        calendar: &Calendar,
+    ) -> Self {
+        #[cfg(feature = "redis")]
+        if let Some(fleet) = &limit.fleet {
+            if let Some(Self::Fleet(accounts)) = old {
+                accounts.change(fleet.clone(), quota);
+                return Self::Fleet(Arc::clone(accounts));
+            }
+            let (name, fleet) = (Arc::clone(&limit.name), fleet.clone());
+            let accounts = Accounts::new(name, fleet, quota, keys, calendar.clone());
+            return Self::Fleet(Arc::new(accounts));
+        }
+        let _ = (limit, quota, calendar);
+        match old {
+            Some(Self::Here(usage)) => Self::Here(Arc::clone(usage)),
+            _ => Self::Here(Arc::new(Usage::new(keys))),
+        }
+    }
+
+    /// The meter of one key.
+    pub(super) fn meter(&self, quota: Quota, key: u64, charged: &Charged<'_>) -> Meter {
+        let account = match self {
+            Self::Here(usage) => Kept::Here(Arc::clone(usage), key),
+            #[cfg(feature = "redis")]
+            Self::Fleet(accounts) => {
+                let account = accounts.open(key, || charged.shared_name());
+                Kept::Fleet(Arc::clone(accounts), account)
+            }
+        };
+        let _ = charged;
+        Meter { quota, account }
+    }
+}
+
+impl Meter {
+    /// Counts `bytes`, or as many as are left if the quota cuts. Waits only for a fleet's server.
+    fn poll_count(&self, cx: &mut Context<'_>, bytes: u64, calendar: &Calendar) -> Poll<u64> {
+        let cuts = self.quota.exhausted == Exhausted::Cut;
+        match &self.account {
+            Kept::Here(usage, key) => {
+                let span = calendar.span(self.quota.window);
+                if cuts {
+                    return Poll::Ready(usage.take(*key, bytes, self.quota, span));
+                }
+                usage.add(*key, bytes, span);
+            }
+            #[cfg(feature = "redis")]
+            Kept::Fleet(accounts, account) => {
+                if cuts {
+                    return accounts.poll_take(cx, account, bytes);
+                }
+                accounts.add(account, bytes);
+            }
+        }
+        let _ = cx;
+        Poll::Ready(bytes)
+    }
+
+    /// Counts bytes out that were counted and not sent.
+    fn give_back(&self, bytes: u64, calendar: &Calendar) {
+        match &self.account {
+            Kept::Here(usage, key) => {
+                usage.give_back(*key, bytes, calendar.span(self.quota.window));
+            }
+            #[cfg(feature = "redis")]
+            Kept::Fleet(accounts, account) => accounts.give_back(account, bytes),
+        }
+    }
+
+    /// Whether a request may begin, as far as is known.
+    pub(super) fn standing(&self, calendar: &Calendar) -> Standing {
+        match &self.account {
+            Kept::Here(..) if self.left(calendar) > 0 => Standing::Open,
+            Kept::Here(..) => Standing::Exhausted,
+            #[cfg(feature = "redis")]
+            Kept::Fleet(accounts, account) => accounts.standing(account),
+        }
+    }
+
+    /// Whether a request may begin, once that is known.
+    pub(super) fn poll_standing(
+        &self,
+        cx: &mut Context<'_>,
+        calendar: &Calendar,
+    ) -> Poll<Standing> {
+        let _ = cx;
+        match &self.account {
+            Kept::Here(..) => Poll::Ready(self.standing(calendar)),
+            #[cfg(feature = "redis")]
+            Kept::Fleet(accounts, account) => accounts.poll_standing(cx, account),
+        }
+    }
+
+    /// What is left of the quota, as far as is known.
+    pub(super) fn left(&self, calendar: &Calendar) -> u64 {
+        match &self.account {
+            Kept::Here(usage, key) => {
+                let used = usage.used(*key, calendar.span(self.quota.window));
+                self.quota.bytes.saturating_sub(used)
+            }
+            #[cfg(feature = "redis")]
+            Kept::Fleet(accounts, account) => accounts.left(account),
+        }
+    }
+
+    pub(super) fn quota(&self) -> Quota {
+        self.quota
+    }
+}
+
+/// Counts `bytes` with all of them, or as many as are left with each.
+pub(super) fn poll_count(
+    meters: &[Meter],
+    cx: &mut Context<'_>,
+    bytes: u64,
+    calendar: &Calendar,
+) -> Poll<u64> {
+    let mut allowed = bytes;
+    for (index, meter) in meters.iter().enumerate() {
+        let counted = meter.poll_count(cx, allowed, calendar);
+        let taken = if let Poll::Ready(taken) = counted {
+            taken
+        } else {
+            0
+        };
+        if taken < allowed {
+            for before in &meters[..index] {
+                before.give_back(allowed - taken, calendar);
+            }
+        }
+        allowed = ready!(counted);
+    }
+    Poll::Ready(allowed)
+}

@@ -1,0 +1,87 @@
+//! A real Redis server of a test's own.
+
+use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use portcullis::rate::Fleet;
+
+pub(crate) struct Redis {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+/// A port at which nobody listens.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        Self::at(free_port())
+    }
+
+    pub(crate) fn at(port: u16) -> Self {
+        Self::with(port, &[])
+    }
+
+    /// With these options more.
+    pub(crate) fn with(port: u16, options: &[&str]) -> Self {
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("install the package `redis-server`: {error}"));
+        let server = Self { child, port };
+        for _ in 0..1000 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return server;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("redis-server did not start");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn fleet(&self) -> Fleet {
+        Fleet::new(&self.url()).unwrap()
+    }
+
+    /// What the replicas have reported as sent, added up by hash.
+    pub(crate) async fn books(&self, pattern: &str) -> BTreeMap<String, u64> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg(pattern)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let mut books = BTreeMap::new();
+        for key in keys {
+            let replicas: Vec<String> = redis::cmd("HVALS")
+                .arg(&key)
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            let sent =
+                |replica: &String| -> u64 { replica.split(' ').next().unwrap().parse().unwrap() };
+            books.insert(key, replicas.iter().map(sent).sum());
+        }
+        books
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
