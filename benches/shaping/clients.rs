@@ -205,6 +205,16 @@ impl Seen {
     }
 }
 
+/// How many files a process may open here.
+pub(crate) fn most_files() -> u64 {
+    let limits = fs::read_to_string("/proc/self/limits").expect("the limits of this process");
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    soft.and_then(|soft| soft.parse().ok()).unwrap_or(u64::MAX)
+}
+
 struct Stream {
     bins: Vec<u64>,
     silence: Duration,
