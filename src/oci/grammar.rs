@@ -88,40 +88,46 @@ pub(super) fn is_session(text: &str) -> bool {
 /// An upstream registry as `?ns=` has it: a lower-case host, maybe with a port. Upper case and a
 /// final dot are other spellings of the same host, which a rule might not have been written for.
 pub(crate) fn is_registry(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, after)) => {
-                let address = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b':' | b'.');
-                if host.is_empty() || !host.bytes().all(address) {
-                    return false;
-                }
-                (
-                    None,
-                    after
-                        .strip_prefix(':')
-                        .or((!after.is_empty()).then_some("")),
-                )
-            }
-            None => return false,
-        },
-        None => match text.split_once(':') {
-            Some((host, port)) => (Some(host), Some(port)),
-            None => (Some(text), None),
-        },
-    };
-    let is_label = |label: &str| {
-        let known = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(known)
-    };
-    let port_ok = |port: &str| {
-        (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
-    };
     text.len() <= NAME_MAX
-        && host.is_none_or(|host| host.split('.').all(is_label))
-        && port.is_none_or(port_ok)
+        && if let Some(rest) = text.strip_prefix('[') {
+            is_address_in_brackets(rest)
+        } else {
+            is_host_and_port(text.as_bytes())
+        }
+}
+
+/// What follows the first bracket.
+fn is_address_in_brackets(text: &str) -> bool {
+    let address = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b':' | b'.');
+    let Some((host, after)) = text.split_once(']') else {
+        return false;
+    };
+    let port_ok = match after.strip_prefix(':') {
+        Some(port) => is_port(port.as_bytes()),
+        None => after.is_empty(),
+    };
+    !host.is_empty() && host.bytes().all(address) && port_ok
+}
+
+/// Labels that neither begin nor end with a dash, parted by dots, and maybe a port, in one pass.
+fn is_host_and_port(text: &[u8]) -> bool {
+    // What came before: nothing of the label, a dash, or anything else.
+    let mut before = b'.';
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => {}
+            b'-' if before != b'.' => {}
+            b'.' if before != b'.' && before != b'-' => {}
+            b':' if before != b'.' && before != b'-' => return is_port(&text[at + 1..]),
+            _ => return false,
+        }
+        before = *byte;
+    }
+    before != b'.' && before != b'-'
+}
+
+fn is_port(text: &[u8]) -> bool {
+    (1..=5).contains(&text.len()) && text.iter().all(u8::is_ascii_digit)
 }
 
 /// `_<extension>` as it begins an extension's path.

@@ -89,6 +89,32 @@ impl<'a> Caller<'a> {
     }
 }
 
+/// All that `route` needs, if it is one thing and no tag's existence matters: most requests are pulls.
+pub(super) fn only_access(route: &Route) -> Option<Access<'_>> {
+    let plain = route.action() == Action::Pull
+        && route.query_tags().next().is_none()
+        && route.mount().is_none()
+        && route.mount_from().is_none();
+    let target = Target::Repository(route.repository()?);
+    plain.then(|| access(route, Actions::PULL, target, route.tag()))
+}
+
+fn access<'a>(
+    route: &'a Route,
+    action: Actions,
+    target: Target<'a>,
+    tag: Option<&'a str>,
+) -> Access<'a> {
+    Access {
+        action,
+        target,
+        registry: route.registry(),
+        tag,
+        takes_tags: action == Actions::ERASE && route.endpoint() == Endpoint::Manifest,
+        path: route.path(),
+    }
+}
+
 /// Everything that `route` needs.
 pub(super) fn accesses<'a>(
     route: &'a Route,
@@ -96,14 +122,7 @@ pub(super) fn accesses<'a>(
 ) -> impl Iterator<Item = Access<'a>> {
     let repository = route.repository();
     let target = repository.map_or(Target::Registry, Target::Repository);
-    let access = move |action, target, tag| Access {
-        action,
-        target,
-        registry: route.registry(),
-        tag,
-        takes_tags: action == Actions::ERASE && route.endpoint() == Endpoint::Manifest,
-        path: route.path(),
-    };
+    let access = move |action, target, tag| access(route, action, target, tag);
     let untagged = route.tags().next().is_none();
     let plain = untagged.then(|| access(untagged_action(route), target, None));
     let in_path = route.tag();

@@ -1,6 +1,5 @@
-use std::collections::HashMap;
-
 use super::access::{Access, Target};
+use super::hash::Map;
 use super::{Actions, Effect, Rule, Who};
 use crate::Principal;
 use crate::identity::Method;
@@ -9,7 +8,7 @@ use crate::identity::Method;
 /// then by whom they name.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    repositories: HashMap<Box<str>, Bucket>,
+    repositories: Map<Box<str>, Bucket>,
     /// Rules about what has no repository.
     general: Bucket,
     allows: Bucket,
@@ -28,8 +27,8 @@ pub(super) struct Bucket {
 struct Keyed {
     /// Those who name more than ids and groups.
     open: Vec<u32>,
-    principals: HashMap<Method, HashMap<Box<str>, Vec<u32>>>,
-    groups: HashMap<Box<str>, Vec<u32>>,
+    principals: Map<Method, Map<Box<str>, Vec<u32>>>,
+    groups: Map<Box<str>, Vec<u32>>,
 }
 
 /// Up to here looking at each rule is cheaper than hashing the caller's names.

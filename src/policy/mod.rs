@@ -87,6 +87,7 @@ mod error;
 mod explain;
 #[cfg(feature = "config")]
 mod file;
+mod hash;
 mod index;
 mod layer;
 mod pattern;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::access::{Access, accesses};
+use super::access::{Access, accesses, only_access};
 use super::index::Index;
 use super::{
     Actions, Caller, Effect, Pattern, PolicyError, Rule, TagOracle, Verdict, Warning, Who,
@@ -95,6 +95,9 @@ impl Policy {
         route: &Route,
         tags: Option<&dyn TagOracle>,
     ) -> Verdict {
+        if let Some(access) = only_access(route) {
+            return self.judge(caller, &access);
+        }
         let mut first = None;
         for access in accesses(route, tags) {
             let verdict = self.judge(caller, &access);

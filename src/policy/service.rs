@@ -66,9 +66,11 @@ impl<S> Enforce<S> {
         extensions: &Extensions,
     ) -> Verdict {
         let decide = || policy.decide(&caller, route, self.layer.tags.as_deref());
-        let known = Connection::of(extensions).and_then(Connection::state::<Verdicts>);
-        let question = Question::new(self.layer.id, policy.generation(), caller, route);
-        let (Some(known), Some(question)) = (known, question) else {
+        let Some(known) = Connection::of(extensions).and_then(Connection::state::<Verdicts>) else {
+            return decide();
+        };
+        let Some(question) = Question::new(self.layer.id, policy.generation(), caller, route)
+        else {
             return decide();
         };
         if let Some(verdict) = known.get(&question) {
