@@ -1,0 +1,246 @@
+//! Which rule decides, and what one is told who is refused.
+
+use portcullis::identity::Method;
+use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
+use portcullis::{Principal, Refusal};
+
+use crate::support::{ask, office, token};
+
+#[test]
+fn only_what_a_rule_allows_is_allowed() {
+    let policy = office();
+    let denied = Err(Refusal::PolicyDenied);
+    let ci = token("ci");
+    let alice = token("alice");
+    let reader = token("r").in_groups(["readers"]);
+    let same_name = Principal::new(Method::Certificate, "ci");
+    let inside = "10.1.2.3";
+    for (who, from, method, target, expected) in [
+        (&ci, inside, "GET", "/v2/team/app/manifests/x", Ok("ci")),
+        (
+            &ci,
+            "::ffff:10.1.2.3",
+            "GET",
+            "/v2/team/app/manifests/x",
+            Ok("ci"),
+        ),
+        (&ci, inside, "PUT", "/v2/team/app/manifests/x", Ok("ci")),
+        (
+            &ci,
+            inside,
+            "PATCH",
+            "/v2/team/app/blobs/uploads/1",
+            Ok("ci"),
+        ),
+        (&ci, inside, "DELETE", "/v2/team/app/manifests/x", denied),
+        (&ci, inside, "GET", "/v2/team/app/tags/list", denied),
+        (&ci, inside, "GET", "/v2/team/app/sub/manifests/x", denied),
+        (&ci, inside, "GET", "/v2/teams/app/manifests/x", denied),
+        (&ci, inside, "GET", "/v2/_catalog", denied),
+        (&ci, inside, "GET", "/v2/_catalog/", denied),
+        (&ci, "192.0.2.1", "GET", "/v2/team/app/manifests/x", denied),
+        (&ci, inside, "PUT", "/v2/team/app/manifests/v1.0", denied),
+        (
+            &ci,
+            inside,
+            "PUT",
+            "/v2/team/app/manifests/$D?tag=x&tag=v1.0",
+            denied,
+        ),
+        (
+            &ci,
+            inside,
+            "PUT",
+            "/v2/team/app/manifests/$D?tag=x&tag=y",
+            Ok("ci"),
+        ),
+        (&ci, inside, "GET", "/v2/team/app/manifests/v1.0", Ok("ci")),
+        (
+            &same_name,
+            inside,
+            "GET",
+            "/v2/team/app/manifests/x",
+            denied,
+        ),
+        (
+            &alice,
+            inside,
+            "PUT",
+            "/v2/home/alice/app/manifests/x",
+            Ok("home"),
+        ),
+        (
+            &alice,
+            inside,
+            "DELETE",
+            "/v2/home/alice/app/blobs/$D",
+            Ok("home"),
+        ),
+        (&alice, inside, "PUT", "/v2/home/ci/app/manifests/x", denied),
+        (
+            &alice,
+            inside,
+            "PUT",
+            "/v2/home/alice/manifests/x",
+            Ok("home"),
+        ),
+        (
+            &reader,
+            inside,
+            "GET",
+            "/v2/team/a/b/referrers/$D",
+            Ok("readers"),
+        ),
+        (&reader, inside, "GET", "/v2/_catalog", Ok("catalog")),
+        (
+            &reader,
+            inside,
+            "GET",
+            "/v2/library/x/manifests/y",
+            Ok("public"),
+        ),
+        (&reader, inside, "GET", "/v2/library/x/tags/list", denied),
+        (&reader, inside, "GET", "/healthz", Ok("health")),
+        (&reader, inside, "GET", "/healthz/", denied),
+        (&reader, inside, "GET", "/metrics", denied),
+    ] {
+        // `home/alice/**` is what is below `home/alice`, not itself.
+        let expected = if target == "/v2/home/alice/manifests/x" {
+            denied
+        } else {
+            expected
+        };
+        let said = ask(&policy, Some(who), from, method, target);
+        assert_eq!(
+            said.as_deref(),
+            expected.as_ref().copied(),
+            "{who} {method} {target}"
+        );
+    }
+}
+
+#[test]
+fn the_anonymous_are_asked_for_credentials_and_the_known_are_denied() {
+    let policy = office();
+    let anonymous = Principal::anonymous();
+    for principal in [None, Some(&anonymous)] {
+        let said = |method, target| ask(&policy, principal, "192.0.2.1", method, target);
+        assert_eq!(said("GET", "/v2/library/x/blobs/$D").unwrap(), "public");
+        for (method, target) in [
+            ("GET", "/v2/team/app/manifests/x"),
+            // Told alike whether a rule knows the name or not.
+            ("GET", "/v2/nowhere/manifests/x"),
+            ("GET", "/v2/_catalog"),
+            ("GET", "/v2/"),
+        ] {
+            let refusal = said(method, target);
+            assert_eq!(refusal, Err(Refusal::PolicyNeedsCredentials), "{target}");
+        }
+        // Nobody may, so credentials would not help.
+        assert_eq!(said("GET", "/metrics"), Err(Refusal::PolicyDenied));
+        assert_eq!(
+            said("PUT", "/v2/team/a/manifests/v1.0"),
+            Err(Refusal::PolicyDenied)
+        );
+    }
+}
+
+#[test]
+fn the_base_is_for_whoever_may_do_anything_and_docker_is_made_to_log_in() {
+    let policy = office();
+    let ci = token("ci");
+    assert_eq!(
+        ask(&policy, Some(&ci), "10.0.0.1", "GET", "/v2/").unwrap(),
+        "public"
+    );
+    let only_ci = Policy::new([
+        Rule::allow("ci", "token:ci".parse().unwrap(), Actions::PULL)
+            .on_repositories([Pattern::repository("**").unwrap()]),
+    ])
+    .unwrap();
+    let said = |who: Option<&Principal>| ask(&only_ci, who, "10.0.0.1", "GET", "/v2/");
+    assert_eq!(said(Some(&ci)).unwrap(), "ci");
+    assert_eq!(said(Some(&token("eve"))), Err(Refusal::PolicyDenied));
+    assert_eq!(said(None), Err(Refusal::PolicyNeedsCredentials));
+    let public = Policy::new([Rule::allow("public", Who::Anyone, Actions::PULL)
+        .on_repositories([Pattern::repository("**").unwrap()])])
+    .unwrap();
+    assert_eq!(
+        ask(&public, None, "10.0.0.1", "GET", "/v2/").unwrap(),
+        "public"
+    );
+}
+
+#[test]
+fn an_empty_policy_allows_nothing() {
+    let policy = Policy::new([]).unwrap();
+    let ci = token("ci");
+    for target in [
+        "/v2/",
+        "/v2/a/manifests/x",
+        "/v2/_catalog",
+        "/",
+        "/v2/_x/a/b",
+    ] {
+        for who in [None, Some(&ci)] {
+            let said = ask(&policy, who, "10.0.0.1", "GET", target);
+            assert_eq!(said, Err(Refusal::PolicyDenied), "{target}");
+        }
+    }
+}
+
+#[test]
+fn a_mount_needs_pull_on_the_repository_it_reads_from() {
+    let policy = office();
+    let ci = token("ci");
+    let said = |query: &str| {
+        let target = format!("/v2/team/app/blobs/uploads/?{query}");
+        ask(&policy, Some(&ci), "10.0.0.1", "POST", &target)
+    };
+    assert_eq!(said("mount=$D&from=team/other").unwrap(), "ci");
+    assert_eq!(said("mount=$D&from=team%2Fother").unwrap(), "ci");
+    assert_eq!(said("mount=$D&from=library/x").unwrap(), "ci");
+    assert_eq!(said("mount=$D&from=secret/app"), Err(Refusal::PolicyDenied));
+    assert_eq!(said("from=secret/app"), Err(Refusal::PolicyDenied));
+    assert_eq!(said("mount=$D"), Err(Refusal::PolicyDenied));
+}
+
+#[test]
+fn a_mount_from_anywhere_needs_pull_on_everything() {
+    let all = || [Pattern::repository("**").unwrap()];
+    let ci = token("ci");
+    let who: Who = "token:ci".parse().unwrap();
+    let target = "/v2/a/blobs/uploads/?mount=$D";
+    let everything = Rule::allow("all", who, Actions::PULL | Actions::PUSH).on_repositories(all());
+    let policy = Policy::new([everything.clone()]).unwrap();
+    assert!(ask(&policy, Some(&ci), "10.0.0.1", "POST", target).is_ok());
+    let except = Rule::deny("not this", Who::Anyone, Actions::PULL)
+        .on_repositories([Pattern::repository("secret/**").unwrap()]);
+    let policy = Policy::new([everything, except]).unwrap();
+    let said = ask(&policy, Some(&ci), "10.0.0.1", "POST", target);
+    assert_eq!(said, Err(Refusal::PolicyDenied));
+}
+
+#[test]
+fn upstream_registries_are_told_apart() {
+    let policy = Policy::from_toml(
+        r#"
+        [[rules]]
+        name = "hub"
+        who = ["anyone"]
+        actions = ["pull"]
+        repositories = ["library/*"]
+        registries = ["docker.io", "*.gcr.io"]
+        "#,
+    )
+    .unwrap();
+    let said = |query: &str| {
+        let target = format!("/v2/library/x/manifests/y{query}");
+        ask(&policy, None, "10.0.0.1", "GET", &target)
+    };
+    assert!(said("?ns=docker.io").is_ok());
+    assert!(said("?ns=eu.gcr.io").is_ok());
+    assert!(said("?ns=quay.io").is_err());
+    assert!(said("?ns=gcr.io").is_err());
+    assert!(said("").is_err());
+}

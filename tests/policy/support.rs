@@ -1,0 +1,87 @@
+//! A policy with a bit of everything, and who asks it.
+
+use std::net::IpAddr;
+
+use portcullis::identity::Method;
+use portcullis::oci::Route;
+use portcullis::policy::{Caller, Policy};
+use portcullis::{Principal, Refusal};
+
+pub(crate) const DIGEST: &str =
+    "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+pub(crate) const OFFICE: &str = r#"
+[[rules]]
+name = "public"
+who = ["anyone"]
+actions = ["pull"]
+repositories = ["library/**"]
+
+[[rules]]
+name = "home"
+who = ["authenticated"]
+actions = ["any"]
+repositories = ["home/{principal.id}/**"]
+
+[[rules]]
+name = "ci"
+who = ["token:ci"]
+networks = ["10.0.0.0/8"]
+actions = ["pull", "push"]
+repositories = ["team/*"]
+
+[[rules]]
+name = "readers"
+who = ["group:readers", "spiffe://example.org/ns/*/sa/reader"]
+actions = ["pull", "list"]
+repositories = ["team/**"]
+
+[[rules]]
+name = "catalog"
+who = ["group:readers"]
+actions = ["catalog"]
+
+[[rules]]
+name = "frozen"
+effect = "deny"
+who = ["anyone"]
+actions = ["push", "delete"]
+repositories = ["**"]
+tags = ["v1.*"]
+
+[[rules]]
+name = "health"
+who = ["anyone"]
+actions = ["other"]
+paths = ["/healthz"]
+"#;
+
+pub(crate) fn office() -> Policy {
+    Policy::from_toml(OFFICE).unwrap()
+}
+
+pub(crate) fn route(method: &str, target: &str) -> Route {
+    let target = target.replace("$D", DIGEST);
+    Route::parse(&method.parse().unwrap(), &target.parse().unwrap()).unwrap()
+}
+
+pub(crate) fn token(id: &str) -> Principal {
+    Principal::new(Method::Token, id)
+}
+
+/// `Ok` with the rule's name, or the refusal.
+pub(crate) fn ask(
+    policy: &Policy,
+    principal: Option<&Principal>,
+    address: &str,
+    method: &str,
+    target: &str,
+) -> Result<String, Refusal> {
+    let address: IpAddr = address.parse().unwrap();
+    let caller = Caller::new(principal, Some(address));
+    let verdict = policy.decide(&caller, &route(method, target), None);
+    match verdict.refusal() {
+        Some(refusal) => Err(refusal),
+        None => Ok(policy.rule_of(&verdict).unwrap().name().to_owned()),
+    }
+}
