@@ -337,6 +337,15 @@ fn targets_that_are_no_paths_are_no_routes_and_a_host_changes_nothing() {
 }
 
 #[test]
+fn a_query_without_a_path_is_no_route() {
+    for target in ["http://elsewhere?/v2/", "http://elsewhere?ns=a"] {
+        assert_eq!(get(target), Err(RouteError::NotCanonical), "{target}");
+    }
+    let root = get("http://elsewhere").unwrap();
+    assert_eq!(root.to_string(), "/");
+}
+
+#[test]
 fn query_parameters_are_decoded_and_none_comes_twice() {
     let route = get("/v2/a/manifests/x?ns=reg%3A5000").unwrap();
     assert_eq!(route.registry(), Some("reg:5000"));

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, uri::PathAndQuery};
 
 use super::query::{Query, Span};
 use super::target::Target;
@@ -16,6 +16,8 @@ pub struct Route {
     action: Action,
     slash: bool,
     mirrored: bool,
+    /// Whether the reference is a tag.
+    tagged: bool,
     repository: Span,
     reference: Span,
     query: Option<Query>,
@@ -59,7 +61,7 @@ pub enum RouteError {
 const TARGET_MAX: usize = 16 * 1024;
 
 /// What one Spegel peer tells another, so that it does not ask further.
-const MIRRORED: &str = "x-spegel-mirrored";
+const MIRRORED: HeaderName = HeaderName::from_static("x-spegel-mirrored");
 
 impl Route {
     /// Reads a request's method and target.
@@ -71,6 +73,10 @@ impl Route {
         let target = uri.path_and_query().ok_or(RouteError::NotCanonical)?;
         if target.as_str().len() > TARGET_MAX {
             return Err(RouteError::TooLong);
+        }
+        // `http://host?query`, whose path is read as `/`: what was sent is not what is read.
+        if !target.as_str().starts_with('/') {
+            return Err(RouteError::NotCanonical);
         }
         let path = target.path();
         let parsed = Target::parse(path)?;
@@ -93,6 +99,7 @@ impl Route {
             action: parsed.endpoint.action(method)?,
             slash: parsed.slash,
             mirrored: false,
+            tagged: parsed.endpoint == Endpoint::Manifest && !parsed.reference.contains(':'),
             repository: span("/v2/".len(), parsed.repository.len()),
             reference: span(path.len() - parsed.reference.len(), parsed.reference.len()),
             query,
@@ -111,7 +118,7 @@ impl Route {
     ) -> Result<Self, RouteError> {
         let mut route = Self::parse(method, uri)?;
         route.mirrored = headers
-            .get(MIRRORED)
+            .get(&MIRRORED)
             .is_some_and(|value| value.as_bytes() == b"true");
         let named_by_query = match route.endpoint {
             Endpoint::UploadStart => true,
@@ -169,19 +176,17 @@ impl Route {
 
     /// The tag at the end of a manifest's path.
     pub fn tag(&self) -> Option<&str> {
-        let reference = self.reference()?;
-        (self.endpoint == Endpoint::Manifest && !reference.contains(':')).then_some(reference)
+        self.reference().filter(|_| self.tagged)
     }
 
     /// The digest of what the path names: a blob, a manifest, or the subject of referrers.
     pub fn digest(&self) -> Option<&str> {
-        let reference = self.reference()?;
         let named = match self.endpoint {
             Endpoint::Blob | Endpoint::Referrers => true,
-            Endpoint::Manifest => reference.contains(':'),
+            Endpoint::Manifest => !self.tagged,
             _ => false,
         };
-        named.then_some(reference)
+        self.reference().filter(|_| named)
     }
 
     /// The upstream registry that containerd's `?ns=` names.
