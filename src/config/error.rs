@@ -85,6 +85,20 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
     },
+    /// A section needs a feature that this program was compiled without.
+    #[error(
+        "{}: [{section}] needs the feature `{feature}` of portcullis, which this program was compiled \
+         without",
+        file.display()
+    )]
+    NoFeature {
+        /// The file.
+        file: PathBuf,
+        /// The section.
+        section: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
     /// The values are well formed but what they name cannot be used.
     #[error("{}: {key}: {error}", file.display())]
     Unusable {
@@ -131,7 +145,7 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, C
 /// The message without the value that it quotes, where an operator may have written a secret: a token
 /// in the place of its digest, say.
 fn masked(message: &str, key: &str, value: &str) -> String {
-    let near_secrets = ["auth", "credential"];
+    let near_secrets = ["auth", "credential", "limits.fleet"];
     let value = toml::de::ValueDeserializer::parse(value).ok();
     let value = value.and_then(|value| String::deserialize(value).ok());
     match value {

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
+use super::fleet::FleetSection;
 use super::{Bytes, Span};
 use crate::oci::Endpoint;
 use crate::policy::RateClass;
@@ -13,7 +14,12 @@ use crate::rate::{
 /// `[limits]`: byte-rate limits, checked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Section")]
-pub struct LimitsSection(Limits);
+pub struct LimitsSection {
+    limits: Limits,
+    fleet: Option<FleetSection>,
+    #[cfg(feature = "redis")]
+    shared: HashSet<Box<str>>,
+}
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -31,6 +37,8 @@ struct Section {
     max_keys: Option<usize>,
     /// Whoever reads more slowly than this for so long is cut.
     min_progress: Option<Progress>,
+    /// The server through which replicas share limits (feature `redis`).
+    fleet: Option<FleetSection>,
     /// Tells clients of their limits in the response's headers.
     #[serde(default)]
     headers: bool,
@@ -64,6 +72,19 @@ struct LimitEntry {
     max_streams: Option<u32>,
     /// Bytes in a long time.
     quota: Option<QuotaEntry>,
+    /// Whether all replicas share it, by the server of `[limits.fleet]`: the rate of a total, and
+    /// quotas. Default false.
+    #[serde(default)]
+    fleet: bool,
+}
+
+/// What is wrong with the limits as the file has them.
+#[derive(Debug, thiserror::Error)]
+enum SectionError {
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    #[error("limit {limit:?}: `fleet = true` needs a section [limits.fleet]")]
+    NoFleet { limit: Box<str> },
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -186,7 +207,17 @@ struct Progress {
 
 impl LimitsSection {
     pub(crate) fn limits(&self) -> Limits {
-        self.0.clone()
+        self.limits.clone()
+    }
+
+    pub(crate) fn fleet(&self) -> Option<&FleetSection> {
+        self.fleet.as_ref()
+    }
+
+    /// The names of the limits that all replicas share.
+    #[cfg(feature = "redis")]
+    pub(crate) fn shared(&self) -> &HashSet<Box<str>> {
+        &self.shared
     }
 }
 
@@ -194,9 +225,17 @@ impl LimitsSection {
 super::schema::is_read_as!(LimitsSection, Section);
 
 impl TryFrom<Section> for LimitsSection {
-    type Error = LimitsError;
+    type Error = SectionError;
 
-    fn try_from(section: Section) -> Result<Self, LimitsError> {
+    fn try_from(section: Section) -> Result<Self, SectionError> {
+        let shared = section.limits.iter().filter(|limit| limit.fleet);
+        let shared: HashSet<Box<str>> = shared.map(|limit| limit.name.as_str().into()).collect();
+        if section.fleet.is_none()
+            && let Some(limit) = shared.iter().next()
+        {
+            let limit = limit.clone();
+            return Err(SectionError::NoFleet { limit });
+        }
         let mut limits = Limits::new(section.limits.into_iter().map(LimitEntry::limit))?
             .with_exempt(section.exempt.into_iter().map(ExemptEntry::exempt))
             .with_headers(section.headers);
@@ -209,7 +248,14 @@ impl TryFrom<Section> for LimitsSection {
         if let Some(Progress { rate, window }) = section.min_progress {
             limits = limits.with_min_progress(rate.0, window.0)?;
         }
-        Ok(Self(limits))
+        #[cfg(feature = "redis")]
+        limits.check_shared(&shared)?;
+        Ok(Self {
+            limits,
+            fleet: section.fleet,
+            #[cfg(feature = "redis")]
+            shared,
+        })
     }
 }
 

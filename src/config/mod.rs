@@ -22,6 +22,7 @@ mod auth;
 mod crl;
 mod error;
 mod file;
+mod fleet;
 mod forwarded;
 mod identity;
 #[cfg(feature = "jwt")]

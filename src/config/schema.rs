@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+use super::fleet::{PlainUrl, Prefix};
 use super::{Bytes, Config, Span, Text};
 use crate::auth::Binding;
 use crate::auth::file::Moment;
@@ -73,6 +74,17 @@ schemas! {
         "minimum": 0,
         "pattern": "^\\s*[0-9]",
         "examples": ["64KiB", "10MB", 4096],
+    };
+    PlainUrl, "FleetUrl" => {
+        "description": "The URL of a Redis or Valkey server, without a user and password.",
+        "type": "string",
+        "pattern": "^(redis|valkey)://[^@]+$",
+        "examples": ["redis://host:6379/0"],
+    };
+    Prefix, "FleetPrefix" => {
+        "description": "The beginning of the names of keys.",
+        "type": "string",
+        "pattern": "^[-A-Za-z0-9_.:/]{1,64}$",
     };
     Moment, "Moment" => {
         "description": "A moment with its offset from UTC, as TOML writes it.",

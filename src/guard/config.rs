@@ -95,7 +95,10 @@ impl Builder {
         }
         if config.limits.is_some() {
             let limits = Section {
-                besides: policy_file(config).into_iter().collect(),
+                besides: policy_file(config)
+                    .into_iter()
+                    .chain(fleet_file(config))
+                    .collect(),
                 ..Section::of(config, "limits", limits)
             };
             builder = builder.limits(Watched::watch(limits, config.reload.options())?);
@@ -195,7 +198,43 @@ fn limits(config: &Config) -> Result<Option<Limits>, ConfigError> {
             }
         }
     }
-    Ok(config.limits.as_ref().map(LimitsSection::limits))
+    let section = config.limits.as_ref();
+    section.map(|section| shared(config, section)).transpose()
+}
+
+/// The limits of a section, with the fleet that some are shared with.
+#[cfg(feature = "redis")]
+fn shared(config: &Config, section: &LimitsSection) -> Result<Limits, ConfigError> {
+    let Some(fleet) = section.fleet() else {
+        return Ok(section.limits());
+    };
+    let fleet = fleet
+        .fleet(config)
+        .map_err(|error| config.unusable("limits.fleet", error))?;
+    Ok(section.limits().with_fleet(&fleet, section.shared()))
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared(config: &Config, section: &LimitsSection) -> Result<Limits, ConfigError> {
+    match section.fleet() {
+        None => Ok(section.limits()),
+        Some(_) => Err(ConfigError::NoFeature {
+            file: config.file.clone(),
+            section: "limits.fleet",
+            feature: "redis",
+        }),
+    }
+}
+
+/// The file with the URL of the fleet's server.
+fn fleet_file(config: &Config) -> Option<PathBuf> {
+    #[cfg(feature = "redis")]
+    return config.limits.as_ref()?.fleet()?.file(config);
+    #[cfg(not(feature = "redis"))]
+    {
+        let _ = config;
+        None
+    }
 }
 
 fn policy_file(config: &Config) -> Option<PathBuf> {

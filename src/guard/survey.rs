@@ -264,6 +264,10 @@ impl Builder {
                 report.enforces(format!("bodies are held to {}", counted(limits, "limit")));
             }
         }
+        #[cfg(feature = "redis")]
+        if let Some(limits) = limits.as_deref() {
+            tell_fleet(limits, report);
+        }
     }
 }
 
@@ -282,6 +286,30 @@ fn tell_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
         ),
         None => format!("{unknown}; what is known of them is forgotten at a restart"),
     });
+}
+
+#[cfg(feature = "redis")]
+fn tell_fleet(limits: &crate::rate::Limits, report: &mut Report) {
+    use crate::rate::Unreachable;
+
+    let fleets = limits.limits().iter().filter_map(crate::rate::Limit::fleet);
+    let fleets: Vec<_> = fleets.collect();
+    let Some(fleet) = fleets.first() else {
+        return;
+    };
+    let shared = counted(fleets.len(), "limit");
+    let without = match fleet.unreachable() {
+        Unreachable::Local => "; without its server each goes on with its last share",
+        Unreachable::Refuse => "; without its server requests are refused",
+        Unreachable::Open => "",
+    };
+    let prefix = fleet.prefix();
+    report.enforces(format!(
+        "all replicas of the fleet {prefix:?} share {shared}{without}"
+    ));
+    if fleet.unreachable() == Unreachable::Open {
+        report.is_open("without the fleet's server there is no limit where it has one");
+    }
 }
 
 #[cfg(feature = "crl")]

@@ -162,6 +162,12 @@ impl Limit {
         self.key
     }
 
+    /// The fleet that shares it.
+    #[cfg(feature = "redis")]
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.as_ref()
+    }
+
     /// The burst in force, in bytes.
     pub(super) fn burst(&self) -> u64 {
         let rate = self.rate.unwrap_or(0);
@@ -199,7 +205,7 @@ impl Limit {
     }
 
     #[cfg(feature = "redis")]
-    fn check_fleet(&self) -> Result<(), LimitsError> {
+    pub(super) fn check_fleet(&self) -> Result<(), LimitsError> {
         let limit = || self.name.clone();
         let rate_by_key = self.rate.is_some() && self.key != Key::Total;
         let nothing = self.rate.is_none() && self.quota.is_none();

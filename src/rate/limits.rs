@@ -111,6 +111,24 @@ impl Limits {
         &self.all
     }
 
+    /// What is wrong with sharing the limits of these names.
+    #[cfg(all(feature = "redis", feature = "config"))]
+    pub(crate) fn check_shared(&self, names: &HashSet<Box<str>>) -> Result<(), LimitsError> {
+        let mut shared = self.all.iter().filter(|limit| names.contains(&*limit.name));
+        shared.try_for_each(Limit::check_fleet)
+    }
+
+    /// Shares the limits of these names, which have been checked, with a fleet.
+    #[cfg(all(feature = "redis", feature = "config"))]
+    pub(crate) fn with_fleet(mut self, fleet: &super::Fleet, names: &HashSet<Box<str>>) -> Self {
+        for limit in &mut self.all {
+            if names.contains(&*limit.name) {
+                limit.fleet = Some(fleet.clone());
+            }
+        }
+        self
+    }
+
     /// The classes that a rule of the policy may name: those that a limit is for.
     #[cfg(feature = "policy")]
     #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]

@@ -3,8 +3,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-#[cfg(feature = "redis")]
-use super::Fleet;
 use super::clock::{Line, credit};
 use super::gate::Terms;
 use super::keys::Gates;
@@ -45,6 +43,7 @@ impl Rule {
         calendar: &Calendar,
         now: Instant,
     ) -> Self {
+        let limit = &in_place_of(limit, old);
         let gates = old.map_or_else(|| Arc::new(Gates::new(keys)), |old| Arc::clone(&old.gates));
         let terms = limit.rate.map(|rate| {
             let old = old.and_then(|old| old.terms);
@@ -167,6 +166,21 @@ impl Ceiling {
     }
 }
 
+/// The limit, by the same replica as before if its fleet keeps the same books.
+#[cfg(feature = "redis")]
+fn in_place_of(limit: &Limit, old: Option<&Arc<Rule>>) -> Limit {
+    let mut limit = limit.clone();
+    if let Some(old) = old.and_then(|old| old.limit.fleet.as_ref()) {
+        limit.fleet = limit.fleet.map(|fleet| fleet.in_place_of(old));
+    }
+    limit
+}
+
+#[cfg(not(feature = "redis"))]
+fn in_place_of(limit: &Limit, _: Option<&Arc<Rule>>) -> Limit {
+    limit.clone()
+}
+
 /// The lease of a limit that others share; the old one, if it is of the same rate and server.
 #[cfg(feature = "redis")]
 fn leased(
@@ -177,24 +191,33 @@ fn leased(
     now: Instant,
 ) -> Option<Arc<Lease>> {
     let (fleet, terms) = (limit.fleet.as_ref()?, terms?);
-    let old = old.filter(|old| old.limit.fleet.as_ref().map(Fleet::id) == Some(fleet.id()));
+    let books = |old: &&Arc<Rule>| {
+        old.limit
+            .fleet
+            .as_ref()
+            .is_some_and(|old| fleet.has_books_of(old))
+    };
+    let old = old.filter(books);
     let same = |old: &&Arc<Rule>| {
         old.limit.rate == limit.rate
             && old.limit.burst() == limit.burst()
             && old.limit.share.is_some() == limit.share.is_some()
     };
-    if let Some(lease) = old.filter(same).and_then(|old| old.lease.clone()) {
-        return Some(lease);
+    let old = old.and_then(|rule| Some((rule, rule.lease.as_ref()?)));
+    let (sent, mut part) = (old.map_or(0, |(_, lease)| lease.total()), None);
+    if let Some((rule, lease)) = old.filter(|(rule, _)| same(rule)) {
+        if rule.limit.fleet.as_ref().is_some_and(|old| fleet.is(old)) {
+            return Some(Arc::clone(lease));
+        }
+        part = Some(lease.terms());
     }
-    let sent = old
-        .and_then(|old| old.lease.as_ref())
-        .map_or(0, |lease| lease.total());
     let key = gates.key(Charged::Total);
     let gate = gates.gate(key, Some(&terms), terms.line.position(now));
     let before = Terms {
         line: terms.line.at_rate((terms.line.rate() / 8).max(1), now),
         ..terms
     };
+    let before = part.unwrap_or(before);
     let (fleet, limit) = (fleet.clone(), limit.clone());
     let start = move |lease| super::fleet::keep(fleet, &limit, lease);
     let starter = Starter::new(start);

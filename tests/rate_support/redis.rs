@@ -11,6 +11,7 @@ use portcullis::rate::Fleet;
 pub(crate) struct Redis {
     child: Child,
     pub(crate) port: u16,
+    password: String,
 }
 
 /// A port at which nobody listens.
@@ -37,7 +38,11 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("install the package `redis-server`: {error}"));
-        let server = Self { child, port };
+        let server = Self {
+            child,
+            port,
+            password: String::new(),
+        };
         for _ in 0..1000 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return server;
@@ -47,8 +52,14 @@ impl Redis {
         panic!("redis-server did not start");
     }
 
+    /// Which it wants of its clients.
+    pub(crate) fn with_password(mut self, password: &str) -> Self {
+        self.password = format!(":{password}@");
+        self
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}127.0.0.1:{}", self.password, self.port)
     }
 
     pub(crate) fn fleet(&self) -> Fleet {
@@ -57,25 +68,39 @@ impl Redis {
 
     /// What the replicas have reported as sent, added up by hash.
     pub(crate) async fn books(&self, pattern: &str) -> BTreeMap<String, u64> {
+        let sent = |reports: Vec<String>| -> u64 {
+            let sent = |report: &String| report.split(' ').next().unwrap().parse::<u64>().unwrap();
+            reports.iter().map(sent).sum()
+        };
+        let hashes = self.hashes(pattern).await;
+        hashes
+            .into_iter()
+            .map(|(key, reports)| (key, sent(reports)))
+            .collect()
+    }
+
+    /// How many replicas there are in the hash that has most.
+    pub(crate) async fn replicas(&self, pattern: &str) -> usize {
+        let hashes = self.hashes(pattern).await;
+        hashes.values().map(Vec::len).max().unwrap_or(0)
+    }
+
+    async fn hashes(&self, pattern: &str) -> BTreeMap<String, Vec<String>> {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let keys: Vec<String> = redis::cmd("KEYS")
+        let mut keys = redis::cmd("KEYS");
+        let keys: Vec<String> = keys
             .arg(pattern)
             .query_async(&mut connection)
             .await
             .unwrap();
-        let mut books = BTreeMap::new();
+        let mut hashes = BTreeMap::new();
         for key in keys {
-            let replicas: Vec<String> = redis::cmd("HVALS")
-                .arg(&key)
-                .query_async(&mut connection)
-                .await
-                .unwrap();
-            let sent =
-                |replica: &String| -> u64 { replica.split(' ').next().unwrap().parse().unwrap() };
-            books.insert(key, replicas.iter().map(sent).sum());
+            let mut values = redis::cmd("HVALS");
+            let values = values.arg(&key).query_async(&mut connection).await.unwrap();
+            hashes.insert(key, values);
         }
-        books
+        hashes
     }
 }
 

@@ -75,7 +75,11 @@ impl Accounts {
 
     /// Goes on by other rules.
     pub(in crate::rate) fn change(&self, fleet: Fleet, quota: Quota) {
-        self.rules.store(Arc::new(Rules { fleet, quota }));
+        let old = self.rules.load();
+        let fleet = fleet.in_place_of(&old.fleet);
+        if !fleet.is(&old.fleet) || quota != old.quota {
+            self.rules.store(Arc::new(Rules { fleet, quota }));
+        }
     }
 
     /// The account of `key`, which in every replica has the name that `name` gives.

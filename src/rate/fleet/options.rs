@@ -3,6 +3,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret, SecretString};
+
 /// A Redis or Valkey server through which replicas share limits. `Clone` costs an `Arc`.
 ///
 /// Each replica reports a few times a second what it sent, and gets its part of a rate by what it and
@@ -16,6 +18,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Fleet {
     pub(super) client: redis::Client,
+    url: Arc<SecretString>,
     pub(super) prefix: Arc<str>,
     pub(super) replica: Arc<str>,
     pub(super) unreachable: Unreachable,
@@ -66,6 +69,7 @@ impl Fleet {
         let replica = format!("{:016x}{:016x}", state.hash_one(1), state.hash_one(2));
         Ok(Self {
             client: redis::Client::open(url).map_err(|_| FleetError::Url)?,
+            url: Arc::new(url.into()),
             prefix: "portcullis".into(),
             replica: replica.into(),
             unreachable: Unreachable::default(),
@@ -73,9 +77,24 @@ impl Fleet {
         })
     }
 
-    /// Equal for clones, and for nothing else.
-    pub(in crate::rate) fn id(&self) -> (&str, &str) {
-        (&self.replica, &self.prefix)
+    /// Goes on in the place of `old`, where the books are the same: a process is one replica, however
+    /// often its limits are read again.
+    pub(in crate::rate) fn in_place_of(mut self, old: &Self) -> Self {
+        if self.has_books_of(old) {
+            self.replica = Arc::clone(&old.replica);
+        }
+        self
+    }
+
+    /// Whether both are the same in everything.
+    pub(in crate::rate) fn is(&self, other: &Self) -> bool {
+        let terms = |fleet: &Self| (fleet.unreachable, fleet.period, Arc::clone(&fleet.replica));
+        self.has_books_of(other) && terms(self) == terms(other)
+    }
+
+    /// Whether both tell the same server of the same limits.
+    pub(in crate::rate) fn has_books_of(&self, other: &Self) -> bool {
+        self.prefix == other.prefix && self.url.expose_secret() == other.url.expose_secret()
     }
 
     /// Puts this before the names of keys. Replicas share what has one prefix. Default:
@@ -83,6 +102,16 @@ impl Fleet {
     pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.prefix = prefix.into();
         self
+    }
+
+    /// What is put before the names of keys.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// What an unreachable server means here.
+    pub fn unreachable(&self) -> Unreachable {
+        self.unreachable
     }
 
     /// What an unreachable server means. Default: [`Unreachable::Local`].
