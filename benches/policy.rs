@@ -5,50 +5,38 @@
 //! ```text
 //! cargo bench --bench policy
 //! ```
+//!
+//! `benches/cedar` has the decisions beside cedar-policy.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 mod figures;
+mod time;
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use figures::Figures;
+use futures_util::FutureExt;
 use globset::GlobMatcher;
-use http::{Method, Uri};
+use http::{Method, Request, Response, Uri};
 use ipnet::IpNet;
 use portcullis::oci::Route;
 use portcullis::policy::{
-    Actions, Caller, DigestBinding, Effect, Learn, Pattern, Policy, Rule, Who,
+    Actions, Caller, DigestBinding, Effect, Learn, Pattern, Policy, PolicyLayer, Rule, Verdicts,
+    Who,
 };
 use portcullis::source::Networks;
-use portcullis::{Principal, identity};
+use portcullis::{Connection, Principal, identity};
 use regex::Regex;
+use time::time;
+use tower::{Service, ServiceBuilder};
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
 const RULES: usize = 10_000;
 const NETWORKS: u32 = 100_000;
-
-/// Nanoseconds a call: the best of many batches, which is the one that was disturbed least.
-fn time<T>(mut call: impl FnMut() -> T) -> f64 {
-    let mut calls = 1u32;
-    let batch = Duration::from_millis(5);
-    loop {
-        let start = Instant::now();
-        (0..calls).for_each(|_| drop(black_box(call())));
-        if start.elapsed() >= batch {
-            break;
-        }
-        calls *= 2;
-    }
-    let best = (0..30).map(|_| {
-        let start = Instant::now();
-        (0..calls).for_each(|_| drop(black_box(call())));
-        start.elapsed()
-    });
-    let best = best.min().unwrap_or(batch);
-    best.as_secs_f64() * 1e9 / f64::from(calls)
-}
 
 fn main() {
     let mut figures = Figures::new("policy");
@@ -104,12 +92,7 @@ fn decisions(figures: &mut Figures) {
         ("decision: 10,000 rules by caller", by_caller, "shared/app"),
     ] {
         let rules: Vec<_> = (0..RULES).map(rule_of).collect();
-        let policy = Policy::new(rules.iter().enumerate().map(|(number, (who, pattern))| {
-            let who: Who = who.parse().unwrap();
-            Rule::allow(number.to_string(), who, Actions::PULL)
-                .on_repositories([Pattern::repository(pattern).unwrap()])
-        }))
-        .unwrap();
+        let policy = Policy::new(made(&rules)).unwrap();
         let scanned: Vec<Scanned> = rules.iter().map(Scanned::new).collect();
         let principal = Principal::new(identity::Method::Token, "ci-7777");
         let address: IpAddr = "10.0.0.1".parse().unwrap();
@@ -125,6 +108,29 @@ fn decisions(figures: &mut Figures) {
             .peer("scan with globset", theirs)
             .at_most(1000.0);
 
+        let mut service = ServiceBuilder::new()
+            .layer(PolicyLayer::new(policy))
+            .service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
+        for (kept, connection) in [
+            ("uncached", Connection::builder(PEER).build()),
+            (
+                "cached",
+                Connection::builder(PEER).state(Verdicts::default()).build(),
+            ),
+        ] {
+            // The same request again and again, as on a connection that pulls the parts of an image.
+            let mut request = Request::get(uri.clone()).body(()).unwrap();
+            request
+                .extensions_mut()
+                .extend(extensions(&principal, &connection));
+            let whole = time(|| {
+                let called = service.call(black_box(request.clone()));
+                assert_eq!(called.now_or_never().unwrap().unwrap().status(), 200);
+            });
+            figures.row(format!("{name}, the layer, {kept}"), "ns", whole);
+        }
+        let policy = Policy::new(made(&rules)).unwrap();
+
         let stranger = Principal::new(identity::Method::Token, "nobody");
         let caller = Caller::new(Some(&stranger), Some(address));
         let refused = time(|| policy.decide(black_box(&caller), black_box(&route), None));
@@ -134,6 +140,21 @@ fn decisions(figures: &mut Figures) {
             .peer("scan with globset", theirs)
             .at_most(1000.0);
     }
+}
+
+fn made(rules: &[(String, String)]) -> impl Iterator<Item = Rule> {
+    rules.iter().enumerate().map(|(number, (who, pattern))| {
+        let who: Who = who.parse().unwrap();
+        Rule::allow(number.to_string(), who, Actions::PULL)
+            .on_repositories([Pattern::repository(pattern).unwrap()])
+    })
+}
+
+fn extensions(principal: &Principal, connection: &Connection) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    extensions.insert(principal.clone());
+    extensions.insert(connection.clone());
+    extensions
 }
 
 struct Scanned {
