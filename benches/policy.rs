@@ -124,8 +124,8 @@ fn decisions(figures: &mut Figures) {
                 .extensions_mut()
                 .extend(extensions(&principal, &connection));
             let whole = time(|| {
-                let called = service.call(black_box(request.clone()));
-                assert_eq!(called.now_or_never().unwrap().unwrap().status(), 200);
+                let answer = service.call(black_box(request.clone()));
+                assert_eq!(answer.now_or_never().unwrap().unwrap().status(), 200);
             });
             figures.row(format!("{name}, the layer, {kept}"), "ns", whole);
         }

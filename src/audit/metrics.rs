@@ -4,45 +4,40 @@
 //!
 //! What happens a few times a connection or less is looked up by name; what happens in each request
 //! has its handle kept by who counts it.
-#![cfg_attr(
-    not(feature = "metrics"),
-    allow(unused_variables, reason = "nothing is counted")
-)]
 
-use std::time::Duration;
-#[cfg(any(feature = "metrics", feature = "tls"))]
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+#[cfg(all(feature = "metrics", feature = "tls"))]
+use metrics::histogram;
+#[cfg(feature = "metrics")]
+use metrics::{counter, gauge};
+
+#[cfg(all(not(feature = "metrics"), feature = "tls"))]
+use super::uncounted::histogram;
+#[cfg(not(feature = "metrics"))]
+use super::uncounted::{counter, gauge};
 use crate::Refusal;
 
 /// A request was turned away.
 pub(crate) fn refused(refusal: Refusal) {
-    #[cfg(feature = "metrics")]
-    {
-        let reason = refusal.label();
-        metrics::counter!("portcullis_refusals_total", "reason" => reason).increment(1);
-        if is_authentication(refusal) {
-            metrics::counter!("portcullis_auth_failures_total", "reason" => reason).increment(1);
-        }
+    let reason = refusal.label();
+    counter!("portcullis_refusals_total", "reason" => reason).increment(1);
+    if is_authentication(refusal) {
+        counter!("portcullis_auth_failures_total", "reason" => reason).increment(1);
     }
 }
 
 /// A shadow policy said otherwise than the one in force; `allowed` is what it said.
 #[cfg(feature = "policy")]
 pub(crate) fn shadow_differed(allowed: bool) {
-    #[cfg(feature = "metrics")]
-    {
-        let verdict = if allowed { "allow" } else { "refuse" };
-        metrics::counter!("portcullis_policy_shadow_differences_total", "shadow" => verdict)
-            .increment(1);
-    }
+    let verdict = if allowed { "allow" } else { "refuse" };
+    counter!("portcullis_policy_shadow_differences_total", "shadow" => verdict).increment(1);
 }
 
 /// A credential was used whose secret expires soon. The ids are the operator's own.
 #[cfg(feature = "auth")]
 pub(crate) fn expiring_credential_used(credential: &str) {
-    #[cfg(feature = "metrics")]
-    metrics::counter!(
+    counter!(
         "portcullis_expiring_credential_uses_total", "credential" => credential.to_owned()
     )
     .increment(1);
@@ -53,51 +48,43 @@ pub(crate) const FIXED: &str = "fixed";
 
 /// A snapshot came into force.
 pub(crate) fn loaded(what: &'static str, generation: u64) {
-    #[cfg(feature = "metrics")]
     if what != FIXED {
-        metrics::gauge!("portcullis_snapshot_generation", "what" => what)
+        gauge!("portcullis_snapshot_generation", "what" => what)
             .set(number(usize::try_from(generation).unwrap_or(usize::MAX)));
-        metrics::gauge!("portcullis_snapshot_loaded_timestamp_seconds", "what" => what)
+        gauge!("portcullis_snapshot_loaded_timestamp_seconds", "what" => what)
             .set(seconds(SystemTime::now()));
-        metrics::gauge!("portcullis_snapshot_stale", "what" => what).set(0);
+        gauge!("portcullis_snapshot_stale", "what" => what).set(0);
     }
 }
 
 /// A snapshot was loaded again, and has this generation; or could not be.
 pub(crate) fn reloaded(what: &'static str, generation: Option<u64>) {
-    #[cfg(feature = "metrics")]
     if what != FIXED {
         let outcome = generation.map_or("failed", |_| "ok");
-        metrics::counter!("portcullis_reloads_total", "what" => what, "outcome" => outcome)
-            .increment(1);
+        counter!("portcullis_reloads_total", "what" => what, "outcome" => outcome).increment(1);
         match generation {
             Some(generation) => loaded(what, generation),
-            None => metrics::gauge!("portcullis_snapshot_stale", "what" => what).set(1),
+            None => gauge!("portcullis_snapshot_stale", "what" => what).set(1),
         }
     }
 }
 
 /// Reading a snapshot from its files took this long, whatever came of it.
 pub(crate) fn load_took(what: &'static str, time: Duration) {
-    #[cfg(feature = "metrics")]
-    metrics::gauge!("portcullis_snapshot_load_duration_seconds", "what" => what).set(time);
+    gauge!("portcullis_snapshot_load_duration_seconds", "what" => what).set(time);
 }
 
 /// A TLS handshake ended, well or not, after this time.
 #[cfg(feature = "tls")]
 pub(crate) fn handshaken(outcome: &'static str, time: Duration) {
-    #[cfg(feature = "metrics")]
-    {
-        metrics::counter!("portcullis_handshakes_total", "outcome" => outcome).increment(1);
-        metrics::histogram!("portcullis_handshake_duration_seconds").record(time);
-    }
+    counter!("portcullis_handshakes_total", "outcome" => outcome).increment(1);
+    histogram!("portcullis_handshake_duration_seconds").record(time);
 }
 
 /// How many TLS handshakes are under way.
 #[cfg(feature = "tls")]
 pub(crate) fn handshakes_in_flight(count: usize) {
-    #[cfg(feature = "metrics")]
-    metrics::gauge!("portcullis_handshakes_in_flight").set(number(count));
+    gauge!("portcullis_handshakes_in_flight").set(number(count));
 }
 
 /// A body is held back by a limit, for as long as this lives.
@@ -108,8 +95,7 @@ pub(crate) struct Waiting(());
 #[cfg(feature = "rate")]
 impl Waiting {
     pub(crate) fn begin() -> Self {
-        #[cfg(feature = "metrics")]
-        metrics::gauge!("portcullis_rate_waiting").increment(1);
+        gauge!("portcullis_rate_waiting").increment(1);
         Self(())
     }
 }
@@ -117,21 +103,19 @@ impl Waiting {
 #[cfg(feature = "rate")]
 impl Drop for Waiting {
     fn drop(&mut self) {
-        #[cfg(feature = "metrics")]
-        metrics::gauge!("portcullis_rate_waiting").decrement(1);
+        gauge!("portcullis_rate_waiting").decrement(1);
     }
 }
 
 /// A CRL is in force. `issuer` and `scope` are bounded by the lists of the operator's own CAs.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_in_force(
-    issuer: String,
-    scope: String,
+    issuer: &str,
+    scope: &str,
     this_update: SystemTime,
     next_update: SystemTime,
     entries: usize,
 ) {
-    #[cfg(feature = "metrics")]
     set_crl(
         issuer,
         scope,
@@ -142,51 +126,44 @@ pub(crate) fn crl_in_force(
 /// No CRL of this issuer and scope is in force any more. A series cannot be taken back: it is no
 /// number, which no alert fires at.
 #[cfg(feature = "crl")]
-pub(crate) fn crl_gone(issuer: String, scope: String) {
-    #[cfg(feature = "metrics")]
+pub(crate) fn crl_gone(issuer: &str, scope: &str) {
     set_crl(issuer, scope, [f64::NAN; 3]);
 }
 
-#[cfg(all(feature = "crl", feature = "metrics"))]
-fn set_crl(issuer: String, scope: String, [this_update, next_update, entries]: [f64; 3]) {
-    let labels = [
-        metrics::Label::new("issuer", issuer),
-        metrics::Label::new("scope", scope),
-    ];
-    let of = labels.iter();
-    metrics::gauge!("portcullis_crl_this_update_timestamp_seconds", of.clone()).set(this_update);
-    metrics::gauge!("portcullis_crl_next_update_timestamp_seconds", of.clone()).set(next_update);
-    metrics::gauge!("portcullis_crl_entries", of).set(entries);
+#[cfg(feature = "crl")]
+fn set_crl(issuer: &str, scope: &str, [this_update, next_update, entries]: [f64; 3]) {
+    macro_rules! set {
+        ($name:literal, $value:expr) => {
+            gauge!($name, "issuer" => issuer.to_owned(), "scope" => scope.to_owned()).set($value)
+        };
+    }
+    set!("portcullis_crl_this_update_timestamp_seconds", this_update);
+    set!("portcullis_crl_next_update_timestamp_seconds", next_update);
+    set!("portcullis_crl_entries", entries);
 }
 
 /// A CRL was not taken: `older` than the one in force, or `unusable` for what is critical in it.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_refused(reason: &'static str) {
-    #[cfg(feature = "metrics")]
-    metrics::counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);
+    counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);
 }
 
 /// A CRL was asked for, with this outcome. `url` is bounded by what the operator named, and without its
 /// query.
 #[cfg(feature = "crl-fetch")]
 pub(crate) fn crl_fetched(url: &str, outcome: &'static str) {
-    #[cfg(feature = "metrics")]
-    {
-        let url = url.to_owned();
-        if matches!(outcome, "new" | "unchanged") {
-            metrics::gauge!("portcullis_crl_fetched_timestamp_seconds", "url" => url.clone())
-                .set(seconds(SystemTime::now()));
-        }
-        metrics::counter!("portcullis_crl_fetches_total", "url" => url, "outcome" => outcome)
-            .increment(1);
+    let url = url.to_owned();
+    if matches!(outcome, "new" | "unchanged") {
+        gauge!("portcullis_crl_fetched_timestamp_seconds", "url" => url.clone())
+            .set(seconds(SystemTime::now()));
     }
+    counter!("portcullis_crl_fetches_total", "url" => url, "outcome" => outcome).increment(1);
 }
 
 /// A certificate came into force: `server`, or a client CA.
 #[cfg(feature = "tls")]
 pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after: SystemTime) {
-    #[cfg(feature = "metrics")]
-    metrics::gauge!(
+    gauge!(
         "portcullis_certificate_not_after_timestamp_seconds",
         "role" => role,
         "subject" => subject.to_owned()
@@ -197,32 +174,27 @@ pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after:
 /// A header that tells of a client was removed, because its sender is no listed proxy. `header` is
 /// bounded by the operator's own list.
 pub(crate) fn forwarded_removed(header: &str) {
-    #[cfg(feature = "metrics")]
-    metrics::counter!("portcullis_forwarded_removed_total", "header" => header.to_owned())
-        .increment(1);
+    counter!("portcullis_forwarded_removed_total", "header" => header.to_owned()).increment(1);
 }
 
 /// Makes the series that alerts watch, so that their first count is seen as growth.
 #[cfg(feature = "metrics")]
 pub(super) fn begin_at_zero() {
     for refusal in [Refusal::CertificateRevoked, Refusal::Unavailable] {
-        metrics::counter!("portcullis_refusals_total", "reason" => refusal.label()).increment(0);
+        counter!("portcullis_refusals_total", "reason" => refusal.label()).increment(0);
     }
-    metrics::counter!("portcullis_handshakes_total", "outcome" => "certificate_revoked")
-        .increment(0);
+    counter!("portcullis_handshakes_total", "outcome" => "certificate_revoked").increment(0);
     for outcome in ["service_error", "body_error", "panicked"] {
-        metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome)
-            .increment(0);
+        counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(0);
     }
 }
 
 /// A request did not end as it should.
 #[cfg(feature = "metrics")]
 pub(super) fn ended_early(outcome: &'static str) {
-    metrics::counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(1);
+    counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(1);
 }
 
-#[cfg(feature = "metrics")]
 fn is_authentication(refusal: Refusal) -> bool {
     matches!(
         refusal,
@@ -242,12 +214,10 @@ fn is_authentication(refusal: Refusal) -> bool {
     )
 }
 
-#[cfg(feature = "metrics")]
 fn number(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-#[cfg(feature = "metrics")]
 fn seconds(time: SystemTime) -> f64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0.0, |since| since.as_secs_f64())

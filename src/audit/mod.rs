@@ -74,6 +74,8 @@ mod record;
 mod request_id;
 mod service;
 mod text;
+#[cfg(not(feature = "metrics"))]
+mod uncounted;
 
 pub use admin::{Admin, Check, Readiness};
 pub use body::{RequestBody, ResponseBody};

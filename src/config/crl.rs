@@ -4,9 +4,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Bytes, Config, Span};
+use crate::crl::{self, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
-use crate::crl::Fetch;
-use crate::crl::{Depth, LoadError, OnUnknown, Options, Revocation};
+use crate::crl::{Fetch, LoadError};
 use crate::tls;
 
 /// `[crl]`: revocation of client certificates.
@@ -95,12 +95,45 @@ pub enum CrlUnknown {
 }
 
 impl CrlSection {
-    /// Has client certificates checked by the lists.
+    /// Has client certificates checked by the lists in the files.
     pub(crate) fn check(
         &self,
-        mut tls: tls::Builder<tls::Ready>,
+        tls: tls::Builder<tls::Ready>,
+        config: &Config,
+    ) -> tls::Builder<tls::Ready> {
+        self.warned(tls)
+            .with_crls(self.revocation(config), self.paths(config))
+    }
+
+    /// Has client certificates checked by fetched lists too, which come in their own time, so that no
+    /// certificate waits for them.
+    #[cfg(feature = "crl-fetch")]
+    pub(crate) fn check_fetched(
+        &self,
+        fetch: &CrlFetchSection,
+        tls: tls::Builder<tls::Ready>,
         config: &Config,
     ) -> Result<tls::Builder<tls::Ready>, LoadError> {
+        let revocation = self.revocation(config).fetching(
+            &fetch.fetch(config),
+            self.paths(config),
+            config.reload.options(),
+        )?;
+        Ok(self.warned(tls).with_revocation(revocation))
+    }
+
+    fn warned(&self, tls: tls::Builder<tls::Ready>) -> tls::Builder<tls::Ready> {
+        match &self.warn_before {
+            Some(distances) => tls.with_crl_warnings(distances.iter().map(|span| span.0)),
+            None => tls,
+        }
+    }
+
+    fn paths(&self, config: &Config) -> impl Iterator<Item = PathBuf> {
+        self.files.iter().map(|file| config.resolve(file))
+    }
+
+    fn revocation(&self, config: &Config) -> crl::Builder {
         let defaults = Options::default();
         let options = defaults
             .with_depth(match self.depth {
@@ -113,22 +146,10 @@ impl CrlSection {
             })
             .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0))
             .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));
-        let files = self.files.iter().map(|file| config.resolve(file));
         let cas = config.tls.iter().flat_map(|tls| &tls.client_ca);
-        let builder = Revocation::builder()
+        Revocation::builder()
             .with_options(options)
-            .with_authority_files(cas.chain(&self.signers).map(|file| config.resolve(file)));
-        if let Some(distances) = &self.warn_before {
-            tls = tls.with_crl_warnings(distances.iter().map(|span| span.0));
-        }
-        #[cfg(feature = "crl-fetch")]
-        if let Some(section) = &self.fetch {
-            // What comes over a network comes in its own time, and no certificate waits for it.
-            let watch = config.reload.options();
-            let revocation = builder.fetching(&section.fetch(config), files, watch)?;
-            return Ok(tls.with_revocation(revocation));
-        }
-        Ok(tls.with_crls(builder, files))
+            .with_authority_files(cas.chain(&self.signers).map(|file| config.resolve(file)))
     }
 }
 

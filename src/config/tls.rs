@@ -135,7 +135,16 @@ impl TlsSection {
             builder = builder.with_expiry_warnings(distances.iter().map(|span| span.0));
         }
         if let Some(crl) = &config.crl {
-            builder = crl.check(builder, config)?;
+            #[cfg(feature = "crl-fetch")]
+            if let Some(fetch) = &crl.fetch {
+                builder = crl.check_fetched(fetch, builder, config)?;
+            } else {
+                builder = crl.check(builder, config);
+            }
+            #[cfg(not(feature = "crl-fetch"))]
+            {
+                builder = crl.check(builder, config);
+            }
         }
         let material = builder.watch(config.reload.options())?;
         let ending = self.ending;

@@ -37,12 +37,12 @@ pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
         .filter(|labels| !in_force.contains_key(labels))
         .collect();
     for (issuer, scope) in gone {
-        metrics::crl_gone(issuer, scope);
+        metrics::crl_gone(&issuer, &scope);
     }
     for ((issuer, scope), one) in in_force {
         metrics::crl_in_force(
-            issuer,
-            scope,
+            &issuer,
+            &scope,
             time(one.this_update),
             time(one.next_update),
             one.entries,
