@@ -24,6 +24,10 @@ use tower::{ServiceBuilder, ServiceExt};
 
 mod http_server;
 mod pki;
+#[cfg(feature = "redis")]
+#[path = "rate_support/redis.rs"]
+#[allow(dead_code, reason = "a part of it is enough")]
+mod redis_server;
 
 use http_server::{Answer, Server};
 
@@ -52,6 +56,13 @@ name = "line"
 key = "total"
 rate = "1MB"
 burst = "16KiB"
+#fleet
+
+[[limits.limit]]
+name = "used-up"
+key = "total"
+quota = { bytes = 10_000, window = "month" }
+#fleet
 
 [auth]
 require = "token"
@@ -77,7 +88,13 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     // Older than the file's, which so stays in force.
     let fetched = ca.crl_with(1, &[], |list| list.this_update -= time::Duration::HOUR);
     lists.answer(Answer::list(fetched.der(), "1"));
-    let guard = gate(folder.path(), &ca, &lists);
+    #[cfg(feature = "redis")]
+    let redis = redis_server::Redis::start();
+    #[cfg(feature = "redis")]
+    let fleet = Some(redis.url());
+    #[cfg(not(feature = "redis"))]
+    let fleet = None;
+    let guard = gate(folder.path(), &ca, &lists, fleet);
     requests(&guard).await;
     handshakes(guard.acceptor().unwrap(), &ca).await;
     reloads(folder.path(), &ca, &handle).await;
@@ -94,18 +111,24 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
         assert_eq!(Some(labels), all.get(name), "{name}, as emitted");
     }
     for (name, labels) in &all {
-        if !cfg!(feature = "crl-fetch") && name.contains("crl_fetch") {
+        if !cfg!(feature = "crl-fetch") && name.contains("crl_fetch")
+            || !cfg!(feature = "redis") && name.contains("_fleet_")
+        {
             continue;
         }
         assert_eq!(Some(labels), seen.get(name), "{name}, as documented");
     }
 }
 
-fn gate(folder: &Path, ca: &pki::Ca, lists: &Server) -> Guard {
+fn gate(folder: &Path, ca: &pki::Ca, lists: &Server, fleet: Option<String>) -> Guard {
     let server = ca.server(&["localhost"]);
     let tomorrow = SystemTime::now() + Duration::from_hours(24);
     let tomorrow = humantime::format_rfc3339_seconds(tomorrow);
     let mut gate = format!("{GATE}expires = {tomorrow}\n");
+    if let Some(url) = fleet {
+        let fleet = format!("[limits.fleet]\nurl = \"{url}\"\n");
+        gate = gate.replace("#fleet", "fleet = true") + &fleet;
+    }
     if cfg!(feature = "crl-fetch") {
         let fetch = "[crl.fetch]\ndirectory = \"kept\"\nurls = [\"";
         gate = format!("{gate}{fetch}{}\"]\n", lists.url("/crl"));
@@ -127,8 +150,8 @@ fn gate(folder: &Path, ca: &pki::Ca, lists: &Server) -> Guard {
     Guard::from_config(&Config::load(folder.join("gate.toml")).unwrap()).unwrap()
 }
 
-/// One that is slowed and that the shadow would refuse, one with a wrong token, one whose answer is
-/// not taken, and what tells of a client in all of them.
+/// One whose answer is not taken, one that is slowed and that the shadow would refuse, one with a
+/// wrong token, one when the quota is used up, and what tells of a client in all of them.
 async fn requests(guard: &Guard) {
     let service = ServiceBuilder::new()
         .layer(ForwardedLayer::new(ForwardedHeader::XForwardedFor, []))
@@ -137,7 +160,12 @@ async fn requests(guard: &Guard) {
             let body = Bytes::from(vec![0; 64 * 1024]);
             Ok::<_, Infallible>(Response::new(Full::new(body)))
         });
-    for (token, taken) in [(TOKEN, true), ("wrong", true), (TOKEN, false)] {
+    for (token, taken) in [
+        (TOKEN, false),
+        (TOKEN, true),
+        ("wrong", true),
+        (TOKEN, true),
+    ] {
         let mut request = Request::get("/v2/a/manifests/1")
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header("x-forwarded-for", "192.0.2.7")

@@ -87,24 +87,47 @@ pub(crate) fn handshakes_in_flight(count: usize) {
     gauge!("portcullis_handshakes_in_flight").set(number(count));
 }
 
-/// A body is held back by a limit, for as long as this lives.
-#[cfg(feature = "rate")]
-#[derive(Debug)]
-pub(crate) struct Waiting(());
-
-#[cfg(feature = "rate")]
-impl Waiting {
-    pub(crate) fn begin() -> Self {
-        gauge!("portcullis_rate_waiting").increment(1);
-        Self(())
-    }
+/// Whether a recorder is installed: the facade's no-op one has no fields, and one that counts has some.
+#[cfg(feature = "metrics")]
+pub(crate) fn is_anybody_counting() -> bool {
+    metrics::with_recorder(|recorder| size_of_val(recorder) != 0)
 }
 
-#[cfg(feature = "rate")]
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        gauge!("portcullis_rate_waiting").decrement(1);
-    }
+/// Whether the server of a limit's fleet answers. `kind` is what is shared, a rate or a quota.
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_reachable(limit: &str, kind: &'static str, reachable: bool) {
+    gauge!("portcullis_fleet_reachable", "limit" => limit.to_owned(), "kind" => kind)
+        .set(f64::from(u8::from(reachable)));
+}
+
+/// The server of a limit's fleet has not answered for so many seconds more.
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_unreachable(limit: &str, kind: &'static str, seconds: u64) {
+    counter!(
+        "portcullis_fleet_unreachable_seconds_total", "limit" => limit.to_owned(), "kind" => kind
+    )
+    .increment(seconds);
+}
+
+/// This replica's part of a rate, in bytes per second.
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_rate(limit: &str, rate: u64) {
+    gauge!("portcullis_fleet_rate_bytes_per_second", "limit" => limit.to_owned()).set(bytes(rate));
+}
+
+/// What this replica has leased of a quota and not used, of all keys together.
+#[cfg(feature = "redis")]
+pub(crate) fn fleet_leased(limit: &str, leased: u64) {
+    gauge!("portcullis_fleet_leased_bytes", "limit" => limit.to_owned()).set(bytes(leased));
+}
+
+#[cfg(feature = "redis")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "to the nearest number that a gauge has"
+)]
+fn bytes(count: u64) -> f64 {
+    count as f64
 }
 
 /// A CRL is in force. `issuer` and `scope` are bounded by the lists of the operator's own CAs.

@@ -68,6 +68,8 @@ mod hex;
 #[cfg(feature = "json-log")]
 mod json;
 mod layer;
+#[cfg(feature = "rate")]
+pub(crate) mod limit_meters;
 mod meters;
 pub(crate) mod metrics;
 mod record;

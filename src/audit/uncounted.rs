@@ -6,9 +6,6 @@ pub(super) struct Nothing;
 impl Nothing {
     pub(super) fn increment<T>(self, _: T) {}
 
-    #[cfg(feature = "rate")]
-    pub(super) fn decrement<T>(self, _: T) {}
-
     pub(super) fn set<T>(self, _: T) {}
 
     #[cfg(feature = "tls")]

@@ -51,6 +51,7 @@ struct Permit {
 
 impl Denied {
     fn by(rule: &Rule, refusal: Refusal) -> Self {
+        rule.meters.refused(refusal);
         Self {
             refusal,
             detail: format!("limit {}", rule.limit.name).into(),

@@ -4,6 +4,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::Watched;
+use crate::audit::limit_meters::UnderWay;
 
 use super::lane::Lane;
 use super::meter::Meter;
@@ -143,15 +144,23 @@ impl Compiled {
             return;
         };
         if rule.limit.key == Key::Stream {
-            lanes.push(Lane::alone(terms, now));
+            lanes.push(Lane::alone(terms, &rule.meters, now));
             return;
         }
         for charged in subject.charged(rule.limit.key, &self.limits) {
             let (claim, ceiling) = rule.claim(subject, &self.limits);
             if let Some(Ceiling { terms, gates }) = ceiling {
-                lanes.push(Lane::new(gates, claim.key, *terms, claim, now));
+                lanes.push(Lane::new(
+                    gates,
+                    claim.key,
+                    *terms,
+                    claim,
+                    &rule.meters,
+                    now,
+                ));
             }
-            let lane = Lane::new(&rule.gates, rule.key(&charged), terms, claim, now);
+            let key = rule.key(&charged);
+            let lane = Lane::new(&rule.gates, key, terms, claim, &rule.meters, now);
             lanes.push(lane.with_lease(rule.lease.clone()));
         }
     }
@@ -205,6 +214,12 @@ impl Compiled {
             meters.extend(rule.meters(subject, &self.limits));
         }
         meters
+    }
+
+    /// Counts a body as under way with each limit that is about it.
+    pub(super) fn under_way(&self, subject: &Subject, direction: Direction) -> Vec<UnderWay> {
+        let counting = self.counting(subject, direction);
+        counting.filter_map(|rule| rule.meters.begin()).collect()
     }
 
     pub(super) fn counting<'a>(

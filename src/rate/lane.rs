@@ -8,6 +8,7 @@ use super::gate::{Gate, Seat, Terms};
 use super::keys::Gates;
 use super::lease::Lease;
 use super::tenants::Claim;
+use crate::audit::limit_meters::LimitMeters;
 
 /// One gate on a body's way, and what it has let pass that is not sent yet.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Lane {
     seat: Seat,
     holds: u64,
     lease: Option<Arc<Lease>>,
+    meters: Arc<LimitMeters>,
 }
 
 impl Lane {
@@ -28,6 +30,7 @@ impl Lane {
         key: u64,
         terms: Terms,
         claim: Claim,
+        meters: &Arc<LimitMeters>,
         now: Instant,
     ) -> Self {
         let gate = gates.gate(key, Some(&terms), terms.line.position(now));
@@ -39,11 +42,12 @@ impl Lane {
             seat: Seat::default(),
             holds: 0,
             lease: None,
+            meters: Arc::clone(meters),
         }
     }
 
     /// A gate that nobody else passes.
-    pub(super) fn alone(terms: Terms, now: Instant) -> Self {
+    pub(super) fn alone(terms: Terms, meters: &Arc<LimitMeters>, now: Instant) -> Self {
         let word = terms.line.position(now).wrapping_sub(terms.burst);
         Self {
             home: None,
@@ -53,6 +57,7 @@ impl Lane {
             seat: Seat::default(),
             holds: 0,
             lease: None,
+            meters: Arc::clone(meters),
         }
     }
 
@@ -90,6 +95,11 @@ impl Lane {
         let (seat, terms) = (&mut self.seat, &self.terms);
         self.holds += self.gate.ask(cx, seat, missing, terms, self.claim, now)?;
         Ok(())
+    }
+
+    /// Where it is counted that a body waits here.
+    pub(super) fn meters(&self) -> &Arc<LimitMeters> {
+        &self.meters
     }
 
     /// What may be sent of what was taken.

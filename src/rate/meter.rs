@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 #[cfg(feature = "redis")]
@@ -6,6 +7,7 @@ use super::fleet::{Account, Accounts};
 use super::quota::{Calendar, Usage};
 use super::subject::Charged;
 use super::{Exhausted, Limit, Quota};
+use crate::audit::limit_meters::LimitMeters;
 
 /// Where a quota's bytes are counted: here, or with a fleet.
 #[derive(Clone, Debug)]
@@ -20,6 +22,9 @@ pub(super) enum Ledger {
 pub(super) struct Meter {
     quota: Quota,
     account: Kept,
+    counts: Arc<LimitMeters>,
+    /// The second in which it was last told what is left.
+    told: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -71,7 +76,13 @@ impl Ledger {
     }
 
     /// The meter of one key.
-    pub(super) fn meter(&self, quota: Quota, key: u64, charged: &Charged<'_>) -> Meter {
+    pub(super) fn meter(
+        &self,
+        quota: Quota,
+        key: u64,
+        charged: &Charged<'_>,
+        counts: &Arc<LimitMeters>,
+    ) -> Meter {
         let account = match self {
             Self::Here(usage) => Kept::Here(Arc::clone(usage), key),
             #[cfg(feature = "redis")]
@@ -81,7 +92,12 @@ impl Ledger {
             }
         };
         let _ = charged;
-        Meter { quota, account }
+        Meter {
+            quota,
+            account,
+            counts: Arc::clone(counts),
+            told: AtomicU64::new(0),
+        }
     }
 }
 
@@ -89,24 +105,37 @@ impl Meter {
     /// Counts `bytes`, or as many as are left if the quota cuts. Waits only for a fleet's server.
     fn poll_count(&self, cx: &mut Context<'_>, bytes: u64, calendar: &Calendar) -> Poll<u64> {
         let cuts = self.quota.exhausted == Exhausted::Cut;
-        match &self.account {
+        let _ = &cx;
+        let counted = match &self.account {
             Kept::Here(usage, key) => {
                 let span = calendar.span(self.quota.window);
                 if cuts {
-                    return Poll::Ready(usage.take(*key, bytes, self.quota, span));
+                    usage.take(*key, bytes, self.quota, span)
+                } else {
+                    usage.add(*key, bytes, span);
+                    bytes
                 }
-                usage.add(*key, bytes, span);
             }
             #[cfg(feature = "redis")]
             Kept::Fleet(accounts, account) => {
                 if cuts {
-                    return accounts.poll_take(cx, account, bytes);
+                    ready!(accounts.poll_take(cx, account, bytes))
+                } else {
+                    accounts.add(account, bytes);
+                    bytes
                 }
-                accounts.add(account, bytes);
             }
+        };
+        self.tell(calendar, counted < bytes);
+        Poll::Ready(counted)
+    }
+
+    /// Tells the metrics what is left, once a second or at once.
+    fn tell(&self, calendar: &Calendar, at_once: bool) {
+        let span = calendar.span(self.quota.window);
+        if self.told.swap(span.now, Ordering::Relaxed) != span.now || at_once {
+            self.counts.quota_left(span.begins, self.left(calendar));
         }
-        let _ = cx;
-        Poll::Ready(bytes)
     }
 
     /// Counts bytes out that were counted and not sent.
@@ -122,12 +151,14 @@ impl Meter {
 
     /// Whether a request may begin, as far as is known.
     pub(super) fn standing(&self, calendar: &Calendar) -> Standing {
-        match &self.account {
+        let standing = match &self.account {
             Kept::Here(..) if self.left(calendar) > 0 => Standing::Open,
             Kept::Here(..) => Standing::Exhausted,
             #[cfg(feature = "redis")]
             Kept::Fleet(accounts, account) => accounts.standing(account),
-        }
+        };
+        self.tell(calendar, standing == Standing::Exhausted);
+        standing
     }
 
     /// Whether a request may begin, once that is known.

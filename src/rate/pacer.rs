@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::audit::metrics::Waiting;
+use crate::audit::limit_meters::{LimitMeters, UnderWay, Waiting};
 use crate::audit::{Cut, Record};
 
 use super::Direction;
@@ -30,6 +30,7 @@ pub(super) struct Pacer {
     lanes: Option<Vec<Lane>>,
     prepaid: Option<Prepaid>,
     meters: Vec<Meter>,
+    under_way: Vec<UnderWay>,
     turn: Option<u64>,
     held: Option<(Instant, Waiting)>,
     backup: Option<Pin<Box<Sleep>>>,
@@ -54,6 +55,7 @@ impl Pacer {
     ) -> Self {
         let compiled = engine.compiled();
         let meters = compiled.meters(subject, direction);
+        let under_way = compiled.under_way(subject, direction);
         let progress = compiled.limits.min_progress.map(Progress::new);
         let progress = progress.filter(|_| direction == Direction::Response);
         Self {
@@ -64,6 +66,7 @@ impl Pacer {
             lanes: None,
             prepaid: None,
             meters,
+            under_way,
             turn: None,
             held: None,
             backup: None,
@@ -164,7 +167,8 @@ impl Pacer {
         let turn = self.turn.insert(turn);
         for lane in self.lanes.iter_mut().flatten() {
             if let Err(wait) = lane.take(cx, *turn, now) {
-                self.hold(cx, now, wait);
+                let meters = Arc::clone(lane.meters());
+                self.hold(cx, &meters, now, wait);
                 return Poll::Pending;
             }
             // Above, no more than may be sent below.
@@ -183,14 +187,19 @@ impl Pacer {
             self.lanes = Some(lanes);
         }
         self.meters = compiled.meters(&self.subject, self.direction);
+        self.under_way = compiled.under_way(&self.subject, self.direction);
         self.generation = compiled.generation();
         self.turn = None;
     }
 
     /// Notes that the body is held back. The gate's own timer wakes whoever is next; this later one
     /// is for the case that the one who was woken does not come.
-    fn hold(&mut self, cx: &mut Context<'_>, now: Instant, wait: Duration) {
-        self.held.get_or_insert_with(|| (now, Waiting::begin()));
+    fn hold(&mut self, cx: &mut Context<'_>, by: &Arc<LimitMeters>, now: Instant, wait: Duration) {
+        let still = |(_, waiting): &(_, Waiting)| waiting.is_by(by);
+        if !self.held.as_ref().is_some_and(still) {
+            self.let_go(now);
+            self.held = Some((now, by.wait()));
+        }
         let latest = now + wait + Duration::from_millis(50);
         let backup = self
             .backup
@@ -202,10 +211,13 @@ impl Pacer {
     }
 
     fn let_go(&mut self, now: Instant) {
-        if let Some((since, _)) = self.held.take()
-            && let Some(record) = &self.record
-        {
-            record.throttled(now.saturating_duration_since(since));
+        let Some((since, waiting)) = self.held.take() else {
+            return;
+        };
+        let time = now.saturating_duration_since(since);
+        waiting.took(time);
+        if let Some(record) = &self.record {
+            record.throttled(time);
         }
     }
 

@@ -36,7 +36,7 @@ struct Shard {
 pub(super) struct Span {
     pub(super) begins: u64,
     pub(super) ends: u64,
-    now: u64,
+    pub(super) now: u64,
 }
 
 impl Calendar {

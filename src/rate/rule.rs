@@ -14,6 +14,7 @@ use super::starter::Starter;
 use super::subject::{Charged, Subject};
 use super::tenants::Claim;
 use super::{Key, Limit, Limits};
+use crate::audit::limit_meters::LimitMeters;
 
 /// A limit and its keys. The keys outlive a reload, by the limit's name.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(super) struct Rule {
     pub(super) gates: Arc<Gates>,
     pub(super) ledger: Option<Ledger>,
     pub(super) lease: Option<Arc<Lease>>,
+    pub(super) meters: Arc<LimitMeters>,
     ceilings: HashMap<Box<str>, Ceiling>,
     // What `Gates::key` gives for the one key of a total.
     total: u64,
@@ -64,6 +66,10 @@ impl Rule {
                 }
             }
         }
+        let counted = old.map_or_else(
+            || Arc::new(LimitMeters::new(Arc::clone(&limit.name))),
+            |old| Arc::clone(&old.meters),
+        );
         Self {
             limit: limit.clone(),
             terms,
@@ -71,6 +77,7 @@ impl Rule {
             gates,
             ledger,
             lease,
+            meters: counted,
             ceilings,
         }
     }
@@ -142,7 +149,8 @@ impl Rule {
             return Vec::new();
         };
         let charged = subject.charged(self.limit.key, limits);
-        let meter = |charged| ledger.meter(quota, self.key(&charged), &charged);
+        let counts = &self.meters;
+        let meter = |charged| ledger.meter(quota, self.key(&charged), &charged, counts);
         charged.map(meter).collect()
     }
 

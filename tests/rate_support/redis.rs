@@ -86,9 +86,9 @@ impl Redis {
     }
 
     async fn hashes(&self, pattern: &str) -> BTreeMap<String, Vec<String>> {
-        let client = redis::Client::open(self.url()).unwrap();
+        let client = ::redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut keys = redis::cmd("KEYS");
+        let mut keys = ::redis::cmd("KEYS");
         let keys: Vec<String> = keys
             .arg(pattern)
             .query_async(&mut connection)
@@ -96,7 +96,7 @@ impl Redis {
             .unwrap();
         let mut hashes = BTreeMap::new();
         for key in keys {
-            let mut values = redis::cmd("HVALS");
+            let mut values = ::redis::cmd("HVALS");
             let values = values.arg(&key).query_async(&mut connection).await.unwrap();
             hashes.insert(key, values);
         }

@@ -153,8 +153,8 @@ impl Accounts {
         account.left(&self.terms())
     }
 
-    pub(super) fn limit(&self) -> &str {
-        &self.limit
+    pub(super) fn limit(&self) -> Arc<str> {
+        Arc::clone(&self.limit)
     }
 
     pub(super) fn rules(&self) -> Arc<Rules> {

@@ -9,6 +9,8 @@ use tokio::time::{Instant, timeout_at};
 use super::account::{Account, Answer, Report, least};
 use super::accounts::{Accounts, Rules};
 use super::connection::{connect, pause};
+use super::health::Health;
+use crate::audit::metrics;
 
 /// How many keys are told of at a time.
 const BATCH: usize = 128;
@@ -28,6 +30,7 @@ const LIFE: Duration = Duration::from_secs(2);
 struct Bookkeeper {
     accounts: Weak<Accounts>,
     urgent: Arc<Notify>,
+    health: Health,
     script: Script,
 }
 
@@ -50,19 +53,20 @@ enum End {
 
 /// Starts the task that keeps `accounts`: one for each quota of a fleet.
 pub(super) fn keep(accounts: Weak<Accounts>) {
-    let Some(urgent) = accounts.upgrade().map(|accounts| accounts.urgent()) else {
+    let Some(held) = accounts.upgrade() else {
         return;
     };
     let bookkeeper = Bookkeeper {
         accounts,
-        urgent,
+        urgent: held.urgent(),
+        health: Health::new(held.limit(), "quota"),
         script: Script::new(include_str!("quota.lua")),
     };
     tokio::spawn(bookkeeper.run());
 }
 
 impl Bookkeeper {
-    async fn run(self) {
+    async fn run(mut self) {
         while let Some(rules) = self.rules() {
             let end = match connect(&rules.fleet).await {
                 Ok(connection) => self.renew(connection, &rules).await,
@@ -84,7 +88,7 @@ impl Bookkeeper {
     }
 
     /// Renews leases until the server fails or there is no more need.
-    async fn renew(&self, mut connection: MultiplexedConnection, rules: &Arc<Rules>) -> End {
+    async fn renew(&mut self, mut connection: MultiplexedConnection, rules: &Arc<Rules>) -> End {
         let mut cautious = None;
         if let Some(accounts) = self.accounts.upgrade() {
             // It may have lost what it knew.
@@ -102,13 +106,13 @@ impl Bookkeeper {
             }
             if cautious.is_some_and(|until| Instant::now() >= until) {
                 cautious = None;
-                tracing::info!(limit = accounts.limit(), "the fleet's server is back");
                 accounts.list_all();
                 accounts.set_down(false);
             }
             if let Err(error) = self.tell(&accounts, rules, &mut connection).await {
                 return End::Failed(error);
             }
+            self.health.answered();
             drop(accounts);
             // Early if somebody waits for a lease.
             if next <= Instant::now() {
@@ -120,7 +124,7 @@ impl Bookkeeper {
 
     /// Tells the server of every account that has something to tell.
     async fn tell(
-        &self,
+        &mut self,
         accounts: &Accounts,
         rules: &Rules,
         connection: &mut MultiplexedConnection,
@@ -138,16 +142,12 @@ impl Bookkeeper {
             turns.push(turn(report, false));
         }
         if turns.is_empty() {
+            metrics::fleet_leased(self.health.limit(), 0);
             return redis::cmd("PING").query_async(connection).await;
         }
+        let mut leased = 0;
         for (index, batch) in turns.chunks(BATCH).enumerate() {
-            let answers = self.ask(
-                accounts.limit(),
-                rules,
-                batch,
-                terms.span.begins,
-                connection,
-            );
+            let answers = self.ask(rules, batch, terms.span.begins, connection);
             let answers = match answers.await {
                 Ok(answers) if answers.len() == batch.len() => answers,
                 failed => {
@@ -163,23 +163,24 @@ impl Bookkeeper {
             for (turn, answer) in batch.iter().zip(answers) {
                 accounts.seen(answer.replicas);
                 if !turn.closed {
+                    leased += answer.may.saturating_sub(turn.report.sent);
                     let stir = turn.account.answered(turn.report, answer, &terms);
                     accounts.stir(&turn.account, stir);
                 }
             }
         }
+        metrics::fleet_leased(self.health.limit(), leased);
         Ok(())
     }
 
     async fn ask(
         &self,
-        limit: &str,
         rules: &Rules,
         batch: &[Turn],
         begins: u64,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Vec<Answer>> {
-        let prefix = &rules.fleet.prefix;
+        let (prefix, limit) = (&rules.fleet.prefix, self.health.limit());
         let life = LIFE.max(5 * rules.fleet.period).as_micros();
         let mut call = self.script.prepare_invoke();
         call.arg(&*rules.fleet.replica)
@@ -205,20 +206,15 @@ impl Bookkeeper {
     }
 
     /// Does what the operator chose.
-    fn lost(&self, error: &RedisError) {
+    fn lost(&mut self, error: &RedisError) {
         let Some(accounts) = self.accounts.upgrade() else {
             return;
         };
-        if accounts.is_down() {
-            return;
+        if self
+            .health
+            .failed(error, accounts.rules().fleet.unreachable)
+        {
+            accounts.set_down(true);
         }
-        accounts.set_down(true);
-        let kind = error.kind();
-        tracing::error!(
-            limit = accounts.limit(),
-            ?kind,
-            unreachable = ?accounts.rules().fleet.unreachable,
-            "the fleet's server cannot be reached"
-        );
     }
 }

@@ -5,7 +5,9 @@ use redis::{RedisResult, Script};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connection::{connect, pause};
+use super::health::Health;
 use super::{Fleet, Unreachable};
+use crate::audit::metrics;
 use crate::rate::lease::Lease;
 use crate::rate::{Limit, MAX_BURST, MAX_RATE};
 
@@ -17,7 +19,7 @@ const CAUTIOUS_LEASES: u32 = 20;
 #[derive(Debug)]
 pub(in crate::rate) struct Keeper {
     fleet: Fleet,
-    limit: Arc<str>,
+    health: Health,
     rate: u64,
     burst: u64,
     lease: Weak<Lease>,
@@ -25,7 +27,6 @@ pub(in crate::rate) struct Keeper {
     part: u64,
     reported: u64,
     cautious: u32,
-    reachable: bool,
 }
 
 /// Starts the task that keeps `lease`: one for each limit of a fleet, not for each request.
@@ -33,7 +34,7 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
     let rate = limit.rate.unwrap_or(1);
     let keeper = Keeper {
         fleet,
-        limit: Arc::clone(&limit.name),
+        health: Health::new(Arc::clone(&limit.name), "rate"),
         rate,
         burst: limit.burst(),
         lease,
@@ -41,7 +42,6 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
         part: rate / 8,
         reported: 0,
         cautious: 0,
-        reachable: true,
     };
     tokio::spawn(keeper.run());
 }
@@ -99,7 +99,7 @@ impl Keeper {
         demand: u64,
         streams: usize,
     ) -> RedisResult<u64> {
-        let (prefix, limit) = (&self.fleet.prefix, &self.limit);
+        let (prefix, limit) = (&self.fleet.prefix, self.health.limit());
         // In a cluster, what is in braces keeps both keys on one node.
         let mut call = self.script.key(format!("{prefix}:{{{limit}}}:state"));
         let life = self.fleet.period.as_micros() * 5;
@@ -115,10 +115,8 @@ impl Keeper {
     }
 
     fn got(&mut self, lease: &Lease, part: u64, sent: u64) {
-        if !self.reachable {
-            self.reachable = true;
+        if self.health.answered() {
             self.cautious = CAUTIOUS_LEASES;
-            tracing::info!(limit = &*self.limit, "the fleet's server is back");
         }
         let mut part = part.clamp(1, self.rate.saturating_mul(5) / 4);
         if self.cautious > 0 {
@@ -127,6 +125,7 @@ impl Keeper {
         }
         self.part = part.max(1);
         self.reported = sent;
+        metrics::fleet_rate(self.health.limit(), self.part);
         // The burst is divided as the rate is.
         let burst = u128::from(self.burst) * u128::from(part) / u128::from(self.rate.max(1));
         let burst = u64::try_from(burst).unwrap_or(self.burst);
@@ -138,17 +137,9 @@ impl Keeper {
         let Some(lease) = self.lease.upgrade() else {
             return;
         };
-        if !self.reachable {
+        if !self.health.failed(error, self.fleet.unreachable) {
             return;
         }
-        self.reachable = false;
-        let kind = error.kind();
-        tracing::error!(
-            limit = &*self.limit,
-            ?kind,
-            unreachable = ?self.fleet.unreachable,
-            "the fleet's server cannot be reached"
-        );
         match self.fleet.unreachable {
             Unreachable::Local => {}
             Unreachable::Open => lease.set(MAX_RATE, MAX_BURST, Instant::now()),

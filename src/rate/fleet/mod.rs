@@ -4,6 +4,7 @@ mod account;
 mod accounts;
 mod bookkeeper;
 mod connection;
+mod health;
 mod keeper;
 mod options;
 
