@@ -28,7 +28,7 @@ use portcullis::policy::{
     Who,
 };
 use portcullis::source::Networks;
-use portcullis::{Connection, Principal, identity};
+use portcullis::{Connection, PeerIdentity, Principal, identity};
 use regex::Regex;
 use time::time;
 use tower::{Service, ServiceBuilder};
@@ -82,27 +82,54 @@ fn by_caller(number: usize) -> (String, String) {
     (format!("token:ci-{number}"), "shared/*".to_owned())
 }
 
+/// One rule a workload, all on the same repositories.
+fn by_certificate(number: usize) -> (String, String) {
+    let who = format!("spiffe://example.org/ns/team-{number}/sa/ci");
+    (who, "shared/*".to_owned())
+}
+
+fn workload(number: usize) -> Principal {
+    let id = format!("spiffe://example.org/ns/team-{number}/sa/ci");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names = vec![rcgen::SanType::URI(id.try_into().unwrap())];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    Principal::from_peer(PeerIdentity::from_der(certificate.der()).unwrap())
+}
+
 fn decisions(figures: &mut Figures) {
-    for (name, rule_of, repository) in [
+    let token = Principal::new(identity::Method::Token, "ci-7777");
+    for (name, rule_of, repository, principal) in [
         (
             "decision: 10,000 rules by repository",
             by_repository as fn(usize) -> _,
             "team-7777/app",
+            &token,
         ),
-        ("decision: 10,000 rules by caller", by_caller, "shared/app"),
+        (
+            "decision: 10,000 rules by caller",
+            by_caller,
+            "shared/app",
+            &token,
+        ),
+        (
+            "decision: 10,000 rules by SPIFFE ID",
+            by_certificate,
+            "shared/app",
+            &workload(7777),
+        ),
     ] {
         let rules: Vec<_> = (0..RULES).map(rule_of).collect();
         let policy = Policy::new(made(&rules)).unwrap();
         let scanned: Vec<Scanned> = rules.iter().map(Scanned::new).collect();
-        let principal = Principal::new(identity::Method::Token, "ci-7777");
         let address: IpAddr = "10.0.0.1".parse().unwrap();
-        let caller = Caller::new(Some(&principal), Some(address));
+        let caller = Caller::new(Some(principal), Some(address));
         let uri: Uri = format!("/v2/{repository}/blobs/{DIGEST}").parse().unwrap();
         let route = Route::parse(&Method::GET, &uri).unwrap();
         let verdict = policy.decide(&caller, &route, None);
-        assert!(verdict.is_allowed() && scan(&scanned, &principal, repository));
+        assert!(verdict.is_allowed() && scan(&scanned, principal, repository));
         let ours = time(|| policy.decide(black_box(&caller), black_box(&route), None));
-        let theirs = time(|| scan(&scanned, black_box(&principal), black_box(repository)));
+        let theirs = time(|| scan(&scanned, black_box(principal), black_box(repository)));
         figures
             .row(name, "ns", ours)
             .peer("scan with globset", theirs)
@@ -122,7 +149,7 @@ fn decisions(figures: &mut Figures) {
             let mut request = Request::get(uri.clone()).body(()).unwrap();
             request
                 .extensions_mut()
-                .extend(extensions(&principal, &connection));
+                .extend(extensions(principal, &connection));
             let whole = time(|| {
                 let answer = service.call(black_box(request.clone()));
                 assert_eq!(answer.now_or_never().unwrap().unwrap().status(), 200);
@@ -179,9 +206,11 @@ impl Scanned {
 
 /// Deny wins, so all rules are looked at.
 fn scan(rules: &[Scanned], principal: &Principal, repository: &str) -> bool {
+    let spiffe = principal.peer().and_then(PeerIdentity::spiffe_id);
+    let id = spiffe.unwrap_or(principal.id());
     let mut allowed = false;
     for rule in rules {
-        if rule.id == principal.id() && rule.glob.is_match(repository) {
+        if rule.id == id && rule.glob.is_match(repository) {
             match rule.effect {
                 Effect::Allow => allowed = true,
                 Effect::Deny => return false,

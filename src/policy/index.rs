@@ -1,8 +1,8 @@
 use super::access::{Access, Target};
 use super::hash::Map;
-use super::{Actions, Effect, Rule, Who};
+use super::keyed::Keyed;
+use super::{Actions, Effect, Rule};
 use crate::Principal;
-use crate::identity::Method;
 
 /// Finds the few rules that can be about an access: by the leading segments of their repositories,
 /// then by whom they name.
@@ -20,15 +20,6 @@ pub(super) struct Index {
 pub(super) struct Bucket {
     rules: Vec<u32>,
     keyed: Option<Box<Keyed>>,
-}
-
-/// A bucket's rules again, by whom they name.
-#[derive(Debug, Default)]
-struct Keyed {
-    /// Those who name more than ids and groups.
-    open: Vec<u32>,
-    principals: Map<Method, Map<Box<str>, Vec<u32>>>,
-    groups: Map<Box<str>, Vec<u32>>,
 }
 
 /// Up to here looking at each rule is cheaper than hashing the caller's names.
@@ -77,9 +68,7 @@ impl Index {
             Target::Registry => self.general.visit(principal, &mut visit),
             Target::AnyRepository => self.anywhere.visit(principal, &mut visit),
             Target::Repository(name) => {
-                let ends = name.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
-                let prefixes = ends.map(|(at, _)| &name[..at]);
-                for prefix in [""].into_iter().chain(prefixes).chain([name]) {
+                for prefix in [""].into_iter().chain(prefixes(name)) {
                     if let Some(bucket) = self.repositories.get(prefix) {
                         bucket.visit(principal, &mut visit);
                     }
@@ -95,10 +84,7 @@ impl Index {
 
     /// The rules whose repositories begin as `pattern`'s do.
     pub(super) fn neighbours(&self, pattern: &super::Pattern) -> impl Iterator<Item = u32> {
-        let prefix = pattern.prefix();
-        let ends = prefix.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
-        let shorter = ends.map(|(at, _)| &prefix[..at]);
-        let mut prefixes: Vec<&str> = [""].into_iter().chain(shorter).chain([prefix]).collect();
+        let mut prefixes: Vec<&str> = [""].into_iter().chain(prefixes(pattern.prefix())).collect();
         prefixes.dedup();
         let buckets = prefixes
             .into_iter()
@@ -115,56 +101,21 @@ impl Bucket {
     }
 
     fn key(&mut self, rules: &[Rule]) {
-        if self.rules.len() <= SCANNED {
-            return;
+        if self.rules.len() > SCANNED {
+            self.keyed = Some(Box::new(Keyed::new(rules, &self.rules)));
         }
-        let mut keyed = Keyed::default();
-        for &number in &self.rules {
-            let Some(rule) = rules.get(number as usize) else {
-                continue;
-            };
-            let is_key = |who: &Who| matches!(who, Who::Principal(..) | Who::Group(_));
-            if !rule.who.iter().all(is_key) {
-                keyed.open.push(number);
-                continue;
-            }
-            for who in &rule.who {
-                let list = match who {
-                    Who::Principal(method, id) => keyed
-                        .principals
-                        .entry(*method)
-                        .or_default()
-                        .entry(id.clone())
-                        .or_default(),
-                    Who::Group(group) => keyed.groups.entry(group.clone()).or_default(),
-                    _ => continue,
-                };
-                list.push(number);
-            }
-        }
-        self.keyed = Some(Box::new(keyed));
     }
 
     fn visit(&self, principal: Option<&Principal>, visit: &mut impl FnMut(u32)) {
-        let Some(keyed) = &self.keyed else {
-            self.rules.iter().copied().for_each(visit);
-            return;
-        };
-        let mut all = |rules: &[u32]| rules.iter().copied().for_each(&mut *visit);
-        all(&keyed.open);
-        let Some(principal) = principal else {
-            return;
-        };
-        let own = keyed.principals.get(&principal.method());
-        if let Some(rules) = own.and_then(|ids| ids.get(principal.id())) {
-            all(rules);
-        }
-        if !keyed.groups.is_empty() {
-            for group in principal.groups() {
-                if let Some(rules) = keyed.groups.get(group) {
-                    all(rules);
-                }
-            }
+        match &self.keyed {
+            Some(keyed) => keyed.visit(principal, visit),
+            None => self.rules.iter().copied().for_each(visit),
         }
     }
+}
+
+/// The leading segments of a name, from the first alone to all of them.
+pub(super) fn prefixes(name: &str) -> impl Iterator<Item = &str> {
+    let ends = name.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+    ends.map(|(at, _)| &name[..at]).chain([name])
 }

@@ -89,6 +89,7 @@ mod explain;
 mod file;
 mod hash;
 mod index;
+mod keyed;
 mod layer;
 mod pattern;
 mod rate_class;

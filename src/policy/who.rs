@@ -77,6 +77,17 @@ pub enum WhoError {
     Pattern(#[from] PatternError),
 }
 
+impl Attribute {
+    /// The certificate's names of this kind.
+    pub(super) fn of(self, peer: &PeerIdentity) -> &[Box<str>] {
+        match self {
+            Self::Dns => peer.dns_names(),
+            Self::Email => peer.emails(),
+            Self::Uri => peer.uris(),
+        }
+    }
+}
+
 impl Who {
     /// Whether `principal` is one of these; `None` is the caller who showed nothing.
     pub fn includes(&self, principal: Option<&Principal>) -> bool {
@@ -93,11 +104,7 @@ impl Who {
                 .and_then(PeerIdentity::spiffe_id)
                 .is_some_and(|id| pattern.matches(id, None)),
             Self::Certificate(attribute, pattern) => peer(known).is_some_and(|peer| {
-                let names = match attribute {
-                    Attribute::Dns => peer.dns_names(),
-                    Attribute::Email => peer.emails(),
-                    Attribute::Uri => peer.uris(),
-                };
+                let names = attribute.of(peer);
                 names.iter().any(|name| pattern.matches(name, None))
             }),
             Self::CertificateExactly(field, value) => peer(known).is_some_and(|peer| match field {
@@ -180,7 +187,7 @@ fn spiffe(text: &str) -> Result<Pattern, WhoError> {
     Ok(Pattern::uri(text)?)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

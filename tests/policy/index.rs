@@ -1,9 +1,56 @@
 //! The index, beside a look at every rule.
 
+use std::sync::LazyLock;
+
 use portcullis::policy::{Actions, Caller, Pattern, Policy, Rule};
+use portcullis::{PeerIdentity, Principal};
 use proptest::prelude::*;
+use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
 use crate::support::{route, token};
+
+/// A certificate with a name of every kind.
+static PEER: LazyLock<PeerIdentity> = LazyLock::new(|| {
+    let mut params = CertificateParams::new(vec!["n1.example.org".to_owned()]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "n1");
+    let names = [
+        SanType::URI("spiffe://example.org/ns/a/sa/b".try_into().unwrap()),
+        SanType::Rfc822Name("n1@example.org".try_into().unwrap()),
+    ];
+    params.subject_alt_names.extend(names);
+    let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    PeerIdentity::from_der(certificate.der()).unwrap()
+});
+
+fn who_there_is() -> Vec<String> {
+    let fingerprint = PEER.fingerprint().map(|byte| format!("{byte:02x}"));
+    let mut all = vec![format!("fingerprint:{}", fingerprint.concat())];
+    all.extend(
+        [
+            "anyone",
+            "authenticated",
+            "anonymous",
+            "token:a",
+            "token:b",
+            "group:g",
+            "spiffe://example.org/ns/a/sa/b",
+            "spiffe://example.org/ns/*/sa/b",
+            "spiffe://example.org/**",
+            "spiffe://example.org/ns/a/sa/c",
+            "dns:n1.example.org",
+            "dns:*.example.org",
+            "dns:n2.example.org",
+            "email:n1@example.org",
+            "uri:spiffe://example.org/ns/a/sa/b",
+            "subject:CN=n1",
+            "issuer:CN=n1",
+            "issuer:CN=n2",
+        ]
+        .map(str::to_owned),
+    );
+    all
+}
 
 proptest! {
     #[test]
@@ -11,13 +58,13 @@ proptest! {
         rules in prop::collection::vec(
             (
                 any::<bool>(),
-                prop::sample::select(vec!["anyone", "authenticated", "token:a", "token:b", "group:g", "anonymous"]),
+                prop::sample::select(who_there_is()),
                 prop::sample::select(vec!["any", "pull", "push", "list", "catalog"]),
                 "(a|b|\\*|\\*\\*|\\{principal\\.id\\})(/(a|b|\\*|\\*\\*)){0,2}",
             ),
-            0..40,
+            0..60,
         ),
-        who in prop::option::of((prop::sample::select(vec!["a", "b", "c"]), any::<bool>())),
+        who in prop::option::of((prop::sample::select(vec!["a", "b", "c", "cert"]), any::<bool>())),
         target in "/v2/[abc](/[abc]){0,2}/(manifests/x|tags/list)|/v2/_catalog",
     ) {
         let rules: Vec<Rule> = rules.iter().enumerate().map(|(at, (deny, who, actions, pattern))| {
@@ -30,7 +77,8 @@ proptest! {
         }).collect();
         let policy = Policy::new(rules).unwrap();
         let principal = who.map(|(id, member)| {
-            token(id).in_groups(member.then_some("g"))
+            let principal = if id == "cert" { Principal::from_peer(PEER.clone()) } else { token(id) };
+            principal.in_groups(member.then_some("g"))
         });
         let caller = Caller::new(principal.as_ref(), None);
         let route = route("GET", &target);

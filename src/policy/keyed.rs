@@ -1,0 +1,109 @@
+use super::hash::Map;
+use super::index::prefixes;
+use super::who::hex;
+use super::{Attribute, Exact, Rule, Who};
+use crate::identity::Method;
+use crate::{PeerIdentity, Principal};
+
+/// Rules by whom they name.
+#[derive(Debug, Default)]
+pub(super) struct Keyed {
+    /// Those who name somebody by more than what is below.
+    open: Vec<u32>,
+    principals: Map<Method, Names>,
+    groups: Names,
+    /// By the leading segments of a SPIFFE ID.
+    spiffe: Names,
+    /// By a whole name of a certificate.
+    names: Map<Attribute, Names>,
+    exactly: Map<Exact, Names>,
+}
+
+type Names = Map<Box<str>, Vec<u32>>;
+
+impl Keyed {
+    /// These of `rules`.
+    pub(super) fn new(rules: &[Rule], numbers: &[u32]) -> Self {
+        let mut keyed = Self::default();
+        for &number in numbers {
+            let Some(rule) = rules.get(number as usize) else {
+                continue;
+            };
+            if !rule.who.iter().all(is_key) {
+                keyed.open.push(number);
+                continue;
+            }
+            for who in &rule.who {
+                let (names, key) = match who {
+                    Who::Principal(method, id) => {
+                        (keyed.principals.entry(*method).or_default(), &**id)
+                    }
+                    Who::Group(group) => (&mut keyed.groups, &**group),
+                    Who::Spiffe(pattern) => (&mut keyed.spiffe, pattern.prefix()),
+                    Who::Certificate(attribute, pattern) => {
+                        (keyed.names.entry(*attribute).or_default(), pattern.as_str())
+                    }
+                    Who::CertificateExactly(field, value) => {
+                        (keyed.exactly.entry(*field).or_default(), &**value)
+                    }
+                    Who::Anyone | Who::Anonymous | Who::Authenticated => continue,
+                };
+                names.entry(key.into()).or_default().push(number);
+            }
+        }
+        keyed
+    }
+
+    /// Tells `visit` every rule that can be about `principal`, some of them twice.
+    pub(super) fn visit(&self, principal: Option<&Principal>, visit: &mut impl FnMut(u32)) {
+        let mut all = |rules: &[u32]| rules.iter().copied().for_each(&mut *visit);
+        all(&self.open);
+        let Some(principal) = principal else {
+            return;
+        };
+        let mut named = |names: Option<&Names>, name: &str| {
+            if let Some(rules) = names.and_then(|names| names.get(name)) {
+                all(rules);
+            }
+        };
+        named(self.principals.get(&principal.method()), principal.id());
+        if !self.groups.is_empty() {
+            for group in principal.groups() {
+                named(Some(&self.groups), group);
+            }
+        }
+        if let Some(peer) = principal.peer() {
+            self.of_certificate(peer, named);
+        }
+    }
+
+    fn of_certificate(&self, peer: &PeerIdentity, mut named: impl FnMut(Option<&Names>, &str)) {
+        if !self.spiffe.is_empty()
+            && let Some(id) = peer.spiffe_id()
+        {
+            for prefix in prefixes(id) {
+                named(Some(&self.spiffe), prefix);
+            }
+        }
+        for (attribute, names) in &self.names {
+            for name in attribute.of(peer) {
+                named(Some(names), name);
+            }
+        }
+        for (field, names) in &self.exactly {
+            match field {
+                Exact::Subject => named(Some(names), peer.subject()),
+                Exact::Issuer => named(Some(names), peer.issuer()),
+                Exact::Fingerprint => named(Some(names), &hex(peer.fingerprint())),
+            }
+        }
+    }
+}
+
+fn is_key(who: &Who) -> bool {
+    match who {
+        Who::Principal(..) | Who::Group(_) | Who::Spiffe(_) | Who::CertificateExactly(..) => true,
+        Who::Certificate(_, pattern) => pattern.literal().is_some(),
+        Who::Anyone | Who::Anonymous | Who::Authenticated => false,
+    }
+}
