@@ -141,12 +141,20 @@ impl Route {
     /// # Errors
     /// As [`Route::parse_with_headers`].
     pub fn of<B>(request: &mut Request<B>) -> Result<Self, RouteError> {
-        if let Some(route) = request.extensions().get::<Self>() {
-            return Ok(route.clone());
+        Self::found(request)?;
+        let route = request.extensions().get::<Self>();
+        // It was put there just now, if it was not there.
+        route.cloned().ok_or(RouteError::NotCanonical)
+    }
+
+    /// Sees to it that the route of `request` is in its extensions.
+    pub(crate) fn found<B>(request: &mut Request<B>) -> Result<(), RouteError> {
+        if request.extensions().get::<Self>().is_none() {
+            let route =
+                Self::parse_with_headers(request.method(), request.uri(), request.headers())?;
+            request.extensions_mut().insert(route);
         }
-        let route = Self::parse_with_headers(request.method(), request.uri(), request.headers())?;
-        request.extensions_mut().insert(route.clone());
-        Ok(route)
+        Ok(())
     }
 
     /// The endpoint.

@@ -59,9 +59,11 @@ impl<'a> Target<'a> {
                 Err(RouteError::UnknownEndpoint)
             };
         };
-        let Some((name, kind)) = head.rsplit_once('/') else {
+        // At most nine bytes long if it is one: found before a search for one byte has begun.
+        let Some(slash) = head.bytes().rposition(|byte| byte == b'/') else {
             return Err(RouteError::UnknownEndpoint);
         };
+        let (name, kind) = (&head[..slash], &head[slash + 1..]);
         let route = |endpoint, repository, reference| Self {
             endpoint,
             repository,

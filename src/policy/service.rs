@@ -26,23 +26,25 @@ impl<S> Enforce<S> {
 
     /// Whether the request may go on. What was found out is put into its extensions.
     fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Refusal> {
-        let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
-        if let Some(record) = Record::of(request.extensions()) {
-            record.routed(&route);
+        Route::found(request).map_err(Refusal::RouteInvalid)?;
+        let extensions = request.extensions();
+        let route = extensions.get::<Route>().ok_or(Refusal::Unavailable)?;
+        if let Some(record) = Record::of(extensions) {
+            record.routed(route);
         }
         let policy = self.layer.policy.load();
-        let caller = Caller::of(request.extensions());
-        let verdict = self.verdict(&policy, caller, &route, request.extensions());
+        let caller = Caller::of(extensions);
+        let verdict = self.verdict(&policy, caller, route, extensions);
         if let Some(shadow) = &self.layer.shadow {
-            self.compare(&policy, &shadow.load(), verdict, caller, &route);
+            self.compare(&policy, &shadow.load(), verdict, caller, route);
         }
         if let Some(refusal) = verdict.refusal() {
-            if let Some(record) = Record::of(request.extensions()) {
+            if let Some(record) = Record::of(extensions) {
                 let reason = Reason {
                     policy: &policy,
                     verdict,
                     caller,
-                    route: &route,
+                    route,
                 };
                 record.explained(reason.to_string());
             }
