@@ -209,6 +209,36 @@ fn a_list_never_gets_older() {
 }
 
 #[test]
+fn a_list_whose_time_has_not_come_displaces_none_that_is_in_force() {
+    let ca = Ca::new("Nodes 2026");
+    let of = |serial| path(&numbered(&ca, serial), &[], &ca);
+    let (good, revoked, soon) = (of(6), of(7), of(8));
+    let current = ca.crl(1, &[7]);
+    let early = ca.crl_with(2, &[8], |list| list.this_update += time::Duration::HOUR * 2);
+    for authorities in [vec![], vec![ca.der.clone()]] {
+        let build = |lists: &[&[u8]]| {
+            let builder = Revocation::builder().with_authorities(authorities.clone());
+            builder.from_bytes(lists.iter().copied()).unwrap()
+        };
+        let replaced = build(&[current.der()]);
+        replaced.publish([early.der().as_ref()]).unwrap();
+        // And the same again, as when another file changes.
+        replaced.publish([early.der().as_ref()]).unwrap();
+        for lists in [replaced, build(&[current.der(), early.der()])] {
+            assert_eq!(lists.examine(&good, now()), Verdict::Good);
+            assert_eq!(kind(&lists.examine(&revoked, now())), "revoked");
+            assert_eq!(kind(&lists.examine(&soon, now())), "revoked");
+            assert_eq!(lists.lists().load().len(), 2);
+            // The issuer takes it back: it turns no current list back.
+            let corrected = ca.crl_with(3, &[], |list| list.this_update += time::Duration::MINUTE);
+            lists.publish([corrected.der().as_ref()]).unwrap();
+            assert_eq!(lists.examine(&soon, now()), Verdict::Good);
+            assert_eq!(lists.lists().load().len(), 1);
+        }
+    }
+}
+
+#[test]
 fn a_list_of_an_impostor_displaces_nothing() {
     let ca = Ca::new("Nodes 2026");
     let impostor = Ca::new("Nodes 2026");

@@ -231,7 +231,7 @@ pub const METRICS: &[Metric] = &[
         "portcullis_crl_refused_total",
         Kind::Counter,
         &["reason"],
-        "CRLs that were not taken, being older than the one in force or unusable.",
+        "CRLs that were not taken in place of the one in force, being older than it, of a time that has not come, or unusable.",
     ),
     metric(
         "portcullis_crl_fetches_total",

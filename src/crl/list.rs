@@ -239,11 +239,16 @@ impl List {
     /// Whether it turns `other` back: it is older, of the same scope, and by the same key, as far as
     /// that can be told.
     pub(super) fn turns_back(&self, other: &Self, authorities: &Authorities) -> bool {
+        self.is_older_than(other) && self.takes_place_of(other, authorities)
+    }
+
+    /// Whether it is of the same scope and by the same key, as far as that can be told.
+    pub(super) fn takes_place_of(&self, other: &Self, authorities: &Authorities) -> bool {
         let by_the_same = || match other.signer() {
             Some(signer) => self.is_by(&signer, authorities),
             None => true,
         };
-        self.has_scope_of(other) && self.is_older_than(other) && by_the_same()
+        self.has_scope_of(other) && by_the_same()
     }
 
     pub(super) fn has_scope_of(&self, other: &Self) -> bool {
@@ -258,6 +263,11 @@ impl List {
             Signature::Of(key) => Some(key.clone()),
             Signature::Open { .. } => None,
         }
+    }
+
+    /// Whether its time has come at `now`, in seconds after 1970.
+    pub(super) fn is_begun(&self, now: u64) -> bool {
+        self.this_update <= now
     }
 
     /// Whether it is older than `other` of the same scope, by its time or by its number: an issuer

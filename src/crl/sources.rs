@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 
 use super::authority::Authorities;
 use super::list::List;
@@ -32,6 +32,8 @@ struct Gathering {
     /// Whether a list that cannot be used is an error, since there are others in force to stay.
     strict: bool,
     max_size: u64,
+    /// Seconds after 1970.
+    now: u64,
 }
 
 impl Load for Files {
@@ -68,6 +70,7 @@ impl Files {
             lists: Lists::new(Arc::new(authorities)),
             strict: previous.is_some(),
             max_size: self.max_size,
+            now: UnixTime::now().as_secs(),
         };
         for path in &self.paths {
             let files = listed(pinned, path)?;
@@ -101,6 +104,7 @@ pub(super) fn from_bytes<'a>(
         lists: Lists::new(authorities),
         strict: previous.is_some(),
         max_size,
+        now: UnixTime::now().as_secs(),
     };
     for content in contents {
         gathering.read("bytes", content)?;
@@ -188,7 +192,7 @@ impl Gathering {
 
     fn take(&mut self, origin: &str, number: usize, der: &[u8]) -> Result<(), LoadError> {
         match List::parse(der, &self.lists.authorities) {
-            Ok(list) => self.lists.insert(Arc::new(list)),
+            Ok(list) => self.lists.insert(Arc::new(list), self.now),
             // RFC 5280 §5.2: such a list must not be used; what it answers for is unknown then.
             Err(error @ CrlError::UnknownCritical(_)) if !self.strict => {
                 metrics::crl_refused("unusable");
@@ -207,7 +211,7 @@ impl Gathering {
 
     fn finish(mut self, origin: &str, previous: Option<&Lists>) -> Result<Lists, LoadError> {
         if let Some(previous) = previous {
-            self.lists.keep_newer_of(previous);
+            self.lists.keep_newer_of(previous, self.now);
         }
         if self.lists.is_empty() {
             let origin = origin.to_owned();

@@ -37,8 +37,9 @@ impl Lists {
     }
 
     /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old
-    /// one replayed, from before a revocation.
-    pub(super) fn insert(&mut self, list: Arc<List>) {
+    /// one replayed, from before a revocation. One whose time has not come at `now`, in seconds after
+    /// 1970, answers for nobody yet, and stands beside the one that does.
+    pub(super) fn insert(&mut self, list: Arc<List>, now: u64) {
         let at = match self.place(&list.issuer) {
             Ok(at) => at,
             Err(at) => {
@@ -53,7 +54,7 @@ impl Lists {
         let of_issuer = &mut self.by_issuer[at].lists;
         let other = of_issuer
             .iter_mut()
-            .find(|other| other.is_of_scope_of(&list));
+            .find(|other| other.is_begun(now) == list.is_begun(now) && other.is_of_scope_of(&list));
         match other {
             Some(other) if list.comes_before(other) => refused_older(&list, other),
             Some(other) => *other = list,
@@ -61,12 +62,25 @@ impl Lists {
         }
     }
 
-    /// Takes back each list of `previous` in whose place an older one was put.
-    pub(super) fn keep_newer_of(&mut self, previous: &Self) {
-        for list in previous.all() {
+    /// Takes back each list of `previous` in whose place an older one was put, or one whose time has
+    /// not come at `now`, in seconds after 1970.
+    pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64) {
+        for list in previous.all().filter(|list| list.is_begun(now)) {
             let Ok(at) = self.place(&list.issuer) else {
                 continue;
             };
+            let of_issuer = &mut self.by_issuer[at].lists;
+            let mut in_its_place = of_issuer
+                .iter()
+                .filter(|new| new.takes_place_of(list, &self.authorities));
+            let first = in_its_place.next();
+            if let Some(early) = first.filter(|new| !new.is_begun(now))
+                && in_its_place.all(|new| !new.is_begun(now))
+            {
+                refused_early(early, list);
+                of_issuer.push(Arc::clone(list));
+                continue;
+            }
             let turned_back = |new: &Arc<List>| new.turns_back(list, &self.authorities);
             let of_issuer = &mut self.by_issuer[at].lists;
             if let Some(older) = of_issuer.iter().find(|new| turned_back(new)) {
@@ -141,6 +155,15 @@ impl Lists {
     fn place(&self, issuer: &[u8]) -> Result<usize, usize> {
         self.by_issuer.binary_search_by(|of| (*of.name).cmp(issuer))
     }
+}
+
+fn refused_early(early: &List, current: &List) {
+    crate::audit::metrics::crl_refused("not_yet_valid");
+    tracing::error!(
+        this_update = early.this_update,
+        in_force = current.this_update,
+        "a CRL came whose time has not come yet: the one before it stays in force beside it"
+    );
 }
 
 fn refused_older(old: &List, new: &List) {
