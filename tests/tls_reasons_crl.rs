@@ -90,7 +90,7 @@ async fn each_verdict_on_revocation_is_explained_and_the_alert_fits() {
     });
     let of_node = "whether the client's certificate `CN=node-7` is revoked by `CN=Nodes 2026` is \
         unknown: ";
-    let unknown = ("unknown_ca", "UnknownCA");
+    let unknown = ("certificate_unknown", "CertificateUnknown");
     let revoked = ("certificate_revoked", "CertificateRevoked");
     for row in [
         Row {

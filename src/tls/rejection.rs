@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use rustls::{CertificateError, Error};
+use rustls::{CertificateError, Error, OtherError};
 
 use super::Reason;
 use super::anchors::Anchors;
@@ -27,6 +27,11 @@ pub(super) enum Cause {
     #[cfg(feature = "crl")]
     RevocationPath(PathError),
 }
+
+/// Nobody can tell whether the certificate is revoked. What is known of it is for the operator only.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate's revocation status cannot be determined")]
+struct Undetermined;
 
 impl Rejection {
     pub(super) fn new(
@@ -69,8 +74,12 @@ impl Rejection {
             Reason::CertificateExpired => CertificateError::Expired,
             Reason::CertificateNotYetValid => CertificateError::NotValidYet,
             Reason::CertificateRevoked => CertificateError::Revoked,
-            Reason::RevocationUnknown => CertificateError::UnknownRevocationStatus,
-            Reason::CrlExpired => CertificateError::ExpiredRevocationList,
+            // RFC 8446 §6.2: `certificate_unknown` is for what no other alert names. The errors that
+            // rustls has for these two would be sent as `unknown_ca`, as OpenSSL does, and have the
+            // client's operator look for a CA that is not missing.
+            Reason::RevocationUnknown | Reason::CrlExpired => {
+                CertificateError::Other(OtherError(Arc::new(Undetermined)))
+            }
             Reason::UnknownIssuer | Reason::PathTooLong | Reason::CaMisuse => {
                 CertificateError::UnknownIssuer
             }
