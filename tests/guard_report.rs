@@ -114,6 +114,12 @@ async fn a_group_that_no_credential_is_in_is_told_with_its_rule() {
         panic!("{danger:?}");
     };
     assert_eq!((&**rule, &**group), ("pull", "bilders"));
+    // After three lines of [reload], two of [auth] and four of its token.
+    let told = danger.to_string();
+    assert!(
+        told.starts_with("line 10, column 1: rule \"pull\""),
+        "{told}"
+    );
     // A certificate may be mapped to any group.
     let either = TOKEN.replace("\"token\"", "\"token-or-certificate\"");
     assert_eq!(dangers(&[&either, &misspelt, LIMITS, MTLS, CRL]), []);

@@ -112,13 +112,13 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a TOML file; the error names file, line, column and key.
-pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigError> {
+/// Reads a TOML file, and gives its text too; the error names file, line, column and key.
+pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<(T, String), ConfigError> {
     let text = fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
         file: file.to_owned(),
         error,
     })?;
-    parse(file, &text)
+    Ok((parse(file, &text)?, text))
 }
 
 /// [`read`] for a text that is already here.
@@ -158,7 +158,8 @@ fn masked(message: &str, key: &str, value: &str) -> String {
     }
 }
 
-fn place(text: &str, offset: usize) -> (usize, usize) {
+/// Line and column of this byte, from 1.
+pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;

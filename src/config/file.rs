@@ -138,7 +138,10 @@ impl Config {
     /// What is wrong in it, with the place.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let file = file.as_ref();
-        let mut config: Self = read(file)?;
+        let (mut config, text): (Self, _) = read(file)?;
+        if let Some(policy) = &mut config.policy {
+            policy.place_rules(&text);
+        }
         file.clone_into(&mut config.file);
         Ok(config)
     }

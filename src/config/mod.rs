@@ -39,7 +39,7 @@ pub use auth::{AuthSection, PasswordSection, Requirement, ThrottleSection, Token
 pub use crl::CrlFetchSection;
 pub use crl::{CrlDepth, CrlSection, CrlUnknown};
 pub use error::ConfigError;
-pub(crate) use error::parse as parse_document;
+pub(crate) use error::{parse as parse_document, place};
 pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
 pub use forwarded::{AddressHeader, CertificateHeader, ForwardedSection, HeaderText};
 pub use identity::{IdentitySection, MapEntry};

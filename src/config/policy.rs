@@ -2,8 +2,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use toml::Spanned;
 
-use super::{Config, ConfigError, Span};
+use super::{Config, ConfigError, Span, place};
 use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn, Rule};
 
 /// `[policy]`: who may do what, in a file of its own or here.
@@ -18,6 +19,8 @@ pub struct PolicySection {
     pub shadow: Option<PathBuf>,
     /// Gives content only by repositories that lead to it.
     pub digest_binding: Option<DigestBindingSection>,
+    /// Where the rules begin that are here, in bytes.
+    starts: Vec<usize>,
 }
 
 /// Where the rules are.
@@ -84,7 +87,8 @@ struct Section {
     /// The policy file, followed while the server runs.
     file: Option<PathBuf>,
     /// The rules, instead of a file.
-    rules: Option<Vec<Rule>>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Rule>>"))]
+    rules: Option<Vec<Spanned<Rule>>>,
     /// A policy file of which nothing is enforced: what it would decide otherwise is logged and
     /// counted.
     shadow: Option<PathBuf>,
@@ -107,9 +111,13 @@ impl TryFrom<Section> for PolicySection {
     type Error = &'static str;
 
     fn try_from(section: Section) -> Result<Self, Self::Error> {
+        let mut starts = Vec::new();
         let rules = match (section.file, section.rules) {
             (Some(file), None) => PolicyRules::File(file),
-            (None, Some(rules)) => PolicyRules::Here(rules),
+            (None, Some(rules)) => {
+                starts = rules.iter().map(|rule| rule.span().start).collect();
+                PolicyRules::Here(rules.into_iter().map(Spanned::into_inner).collect())
+            }
             _ => return Err("a policy has either a `file` or `rules`"),
         };
         let binding = section.digest_binding;
@@ -123,7 +131,19 @@ impl TryFrom<Section> for PolicySection {
             rules,
             shadow: section.shadow,
             digest_binding: binding.filter(|binding| binding.enabled),
+            starts,
         })
+    }
+}
+
+impl PolicySection {
+    /// Notes in which lines of `text`, which it was read from, its rules begin.
+    pub(super) fn place_rules(&mut self, text: &str) {
+        if let PolicyRules::Here(rules) = &mut self.rules {
+            for (rule, start) in rules.iter_mut().zip(&self.starts) {
+                *rule = rule.clone().at(place(text, *start));
+            }
+        }
     }
 }
 

@@ -48,25 +48,27 @@ pub enum Danger {
     /// A rule that nobody matches.
     #[error(
         "{place}rule {rule:?} is about the group {group:?}, in which no credential is",
-        place = Line(*line)
+        place = Place(*line, *column)
     )]
     UnknownGroup {
         /// The rule's name.
         rule: Arc<str>,
         /// The line of the policy file that the rule begins in, from 1.
         line: Option<usize>,
+        /// The column of that line, in characters, from 1.
+        column: Option<usize>,
         /// The group.
         group: Box<str>,
     },
 }
 
-struct Line(Option<usize>);
+struct Place(Option<usize>, Option<usize>);
 
-impl std::fmt::Display for Line {
+impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(line) => write!(f, "line {line} of the policy: "),
-            None => Ok(()),
+        match (self.0, self.1) {
+            (Some(line), Some(column)) => write!(f, "line {line}, column {column}: "),
+            _ => Ok(()),
         }
     }
 }

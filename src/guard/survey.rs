@@ -247,6 +247,7 @@ impl Builder {
         let dangers = unknown.map(|(rule, group)| Danger::UnknownGroup {
             rule: rule.name().into(),
             line: rule.line(),
+            column: rule.column(),
             group: group.into(),
         });
         report.warnings.extend(dangers);

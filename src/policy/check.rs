@@ -12,6 +12,8 @@ pub struct Warning {
     pub rule: Arc<str>,
     /// The line of the file that the rule begins in, from 1.
     pub line: Option<usize>,
+    /// The column of that line, in characters, from 1.
+    pub column: Option<usize>,
     /// What is doubtful.
     pub doubt: Doubt,
 }
@@ -45,6 +47,7 @@ pub(super) fn warnings(rules: &[Rule], index: &Index) -> Vec<Warning> {
         warnings.extend(doubts.into_iter().flatten().map(|doubt| Warning {
             rule: Arc::clone(&rule.name),
             line: rule.line,
+            column: rule.column,
             doubt,
         }));
     }
@@ -134,8 +137,8 @@ fn cover_some(ours: &[Pattern], theirs: &[Pattern]) -> bool {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, "line {line}, column {column}: ")?;
         }
         write!(f, "rule {:?} {}", self.rule, self.doubt)
     }

@@ -12,7 +12,7 @@ use super::{
 };
 #[cfg(feature = "schema")]
 use crate::config::schema::Network;
-use crate::config::{ConfigError, Text, parse_document};
+use crate::config::{ConfigError, Text, parse_document, place};
 use crate::reload::Load;
 
 /// A policy file: `[[rules]]`, one table a rule.
@@ -129,12 +129,8 @@ impl Policy {
     fn from_named_toml(file: &Path, text: &str) -> Result<Self, PolicyError> {
         let document: Document = parse_document(file, text)?;
         let rules = document.rules.into_iter().map(|rule| {
-            let before = text.get(..rule.span().start).unwrap_or("");
-            let line = before.matches('\n').count() + 1;
-            Rule {
-                line: Some(line),
-                ..rule.into_inner()
-            }
+            let start = rule.span().start;
+            rule.into_inner().at(place(text, start))
         });
         Self::new(rules)
     }

@@ -30,6 +30,7 @@ pub struct Rule {
     pub(super) paths: Vec<Pattern>,
     pub(super) rate_class: Option<RateClass>,
     pub(super) line: Option<usize>,
+    pub(super) column: Option<usize>,
 }
 
 /// What a rule does with what it matches. A deny wins over every allow.
@@ -75,6 +76,7 @@ impl Rule {
             paths: Vec::new(),
             rate_class: None,
             line: None,
+            column: None,
         }
     }
 
@@ -132,6 +134,21 @@ impl Rule {
     /// The line of the file that the rule begins in, from 1.
     pub fn line(&self) -> Option<usize> {
         self.line
+    }
+
+    /// The column of that line that it begins at, in characters, from 1.
+    pub fn column(&self) -> Option<usize> {
+        self.column
+    }
+
+    /// The rule as one that begins there.
+    #[cfg(feature = "config")]
+    pub(crate) fn at(self, (line, column): (usize, usize)) -> Self {
+        Self {
+            line: Some(line),
+            column: Some(column),
+            ..self
+        }
     }
 
     /// What it does with what it matches.

@@ -101,6 +101,21 @@ fn what_was_probably_not_meant_is_warned_of() {
 }
 
 #[test]
+fn a_warning_has_its_place() {
+    let rule = |name: &str, who: &str| {
+        format!(
+            "{{ name = {name:?}, who = [{who:?}], actions = [\"pull\"], repositories = [\"x\"] }}"
+        )
+    };
+    let (first, second) = (rule("a", "anyone"), rule("b", "token:b"));
+    let text = format!("rules = [\n  {first}, # é\n  {second},\n]\n");
+    let policy = Policy::from_toml(&text).unwrap();
+    let told: Vec<String> = policy.warnings().iter().map(ToString::to_string).collect();
+    let expected = "line 3, column 3: rule \"b\" is redundant: all of it is in \"a\" already";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
 fn an_explanation_tells_which_rule_decided_and_why_others_did_not() {
     let policy = office();
     let ci = token("ci");
