@@ -51,17 +51,17 @@ struct LimitEntry {
     /// What the log and the metrics call it.
     name: String,
     /// What has one such limit each.
-    key: KeyName,
+    key: Key,
     /// Bytes a second.
     rate: Option<Bytes>,
     /// Bytes that may go at once after a pause.
     burst: Option<Bytes>,
     /// Which bodies it is about. Default `"both"`.
     #[serde(default)]
-    direction: DirectionName,
+    direction: Direction,
     /// Whom it is about. Default `"all"`.
     #[serde(default)]
-    callers: CallersEntry,
+    callers: Callers,
     /// The `rate_class` of the policy's rules that it is about. Default: every request.
     class: Option<String>,
     /// How those who share it do.
@@ -87,47 +87,11 @@ enum SectionError {
     NoFleet { limit: Box<str> },
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-enum KeyName {
-    Total,
-    Group,
-    Principal,
-    Source,
-    Repository,
-    Registry,
-    Connection,
-    Stream,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-enum DirectionName {
-    Response,
-    Request,
-    #[default]
-    Both,
-}
-
-#[derive(Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-enum CallersEntry {
-    #[default]
-    All,
-    Authenticated,
-    Anonymous,
-    Groups(HashSet<Box<str>>),
-    Principals(HashSet<Box<str>>),
-}
-
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct ShareEntry {
-    by: KeyName,
+    by: Key,
     default: Option<TenantEntry>,
     #[serde(default)]
     tenants: BTreeMap<Box<str>, TenantEntry>,
@@ -155,27 +119,9 @@ struct ShedEntry {
 #[serde(deny_unknown_fields)]
 struct QuotaEntry {
     bytes: Bytes,
-    window: WindowName,
+    window: Window,
     #[serde(default)]
-    exhausted: ExhaustedName,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-enum WindowName {
-    Hour,
-    Day,
-    Month,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-enum ExhaustedName {
-    #[default]
-    Finish,
-    Cut,
+    exhausted: Exhausted,
 }
 
 #[derive(Deserialize)]
@@ -261,9 +207,9 @@ impl TryFrom<Section> for LimitsSection {
 
 impl LimitEntry {
     fn limit(self) -> Limit {
-        let mut limit = Limit::nothing(self.name, self.key.key())
-            .with_direction(self.direction.direction())
-            .with_callers(self.callers.callers());
+        let mut limit = Limit::nothing(self.name, self.key)
+            .with_direction(self.direction)
+            .with_callers(self.callers);
         if let Some(rate) = self.rate {
             limit = limit.with_rate(rate.0);
         }
@@ -289,46 +235,9 @@ impl LimitEntry {
     }
 }
 
-impl KeyName {
-    fn key(self) -> Key {
-        match self {
-            Self::Total => Key::Total,
-            Self::Group => Key::Group,
-            Self::Principal => Key::Principal,
-            Self::Source => Key::Source,
-            Self::Repository => Key::Repository,
-            Self::Registry => Key::Registry,
-            Self::Connection => Key::Connection,
-            Self::Stream => Key::Stream,
-        }
-    }
-}
-
-impl DirectionName {
-    fn direction(self) -> Direction {
-        match self {
-            Self::Response => Direction::Response,
-            Self::Request => Direction::Request,
-            Self::Both => Direction::Both,
-        }
-    }
-}
-
-impl CallersEntry {
-    fn callers(self) -> Callers {
-        match self {
-            Self::All => Callers::All,
-            Self::Authenticated => Callers::Authenticated,
-            Self::Anonymous => Callers::Anonymous,
-            Self::Groups(names) => Callers::Groups(names),
-            Self::Principals(names) => Callers::Principals(names),
-        }
-    }
-}
-
 impl ShareEntry {
     fn share(self) -> Share {
-        let share = Share::by(self.by.key());
+        let share = Share::by(self.by);
         let share = match self.default {
             Some(tenant) => share.with_default(tenant.tenant()),
             None => share,
@@ -363,15 +272,7 @@ impl ShedEntry {
 
 impl QuotaEntry {
     fn quota(&self) -> Quota {
-        let window = match self.window {
-            WindowName::Hour => Window::Hour,
-            WindowName::Day => Window::Day,
-            WindowName::Month => Window::Month,
-        };
-        Quota::new(self.bytes.0, window).with_exhausted(match self.exhausted {
-            ExhaustedName::Finish => Exhausted::Finish,
-            ExhaustedName::Cut => Exhausted::Cut,
-        })
+        Quota::new(self.bytes.0, self.window).with_exhausted(self.exhausted)
     }
 }
 

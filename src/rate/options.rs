@@ -51,6 +51,9 @@ pub struct Quota {
 
 /// A calendar window, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "config", derive(serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Window {
     /// From minute 0 to minute 59.
@@ -63,6 +66,9 @@ pub enum Window {
 
 /// What becomes of a transfer that is under way when a quota is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "config", derive(serde::Deserialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Exhausted {
     /// It is finished, and what it takes beyond the quota is counted.
