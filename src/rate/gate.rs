@@ -112,6 +112,16 @@ impl Gate {
             .max(1)
     }
 
+    /// How many bytes a stream may take at a time because nobody waits and the burst is not used up: it
+    /// is there to be sent at once, however low the rate.
+    pub(super) fn spare(&self, terms: &Terms, now: Instant) -> u64 {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            return 0;
+        }
+        let position = terms.line.position(now);
+        (self.clock.credit(position, terms.burst) / 4).min(LARGEST_TURN)
+    }
+
     /// Takes `bytes` if nobody is asked to wait.
     #[inline]
     pub(super) fn pass(&self, bytes: u64, terms: &Terms, now: Instant) -> bool {

@@ -67,8 +67,9 @@ impl Lane {
         self
     }
 
-    pub(super) fn turn(&self) -> u64 {
-        self.gate.turn(&self.terms)
+    pub(super) fn turn(&self, now: Instant) -> u64 {
+        let spare = self.gate.spare(&self.terms, now);
+        self.gate.turn(&self.terms).max(spare)
     }
 
     /// Makes sure of `turn` bytes.

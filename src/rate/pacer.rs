@@ -160,7 +160,7 @@ impl Pacer {
     fn poll_turn(&mut self, cx: &mut Context<'_>, rest: u64) -> Poll<()> {
         let now = Instant::now();
         let lanes = self.lanes.iter().flatten();
-        let turns = lanes.map(Lane::turn);
+        let turns = lanes.map(|lane| lane.turn(now));
         let turn = self
             .turn
             .unwrap_or_else(|| turns.min().unwrap_or(rest).min(rest));
