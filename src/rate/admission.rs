@@ -71,11 +71,13 @@ impl Denied {
     }
 }
 
-/// Decides whether a request may begin. One with a body always may: clients cannot send it again.
+/// Decides whether a request may begin that is a pull or a push, by its `direction`. One with a body
+/// always may: clients cannot send it again.
 pub(super) fn admit(
     engine: &Engine,
     compiled: &Compiled,
     subject: &Subject,
+    direction: Direction,
     replayable: bool,
 ) -> Result<(Permits, Questions), Denied> {
     // Fail closed: a misspelt class must not be no limit.
@@ -93,8 +95,8 @@ pub(super) fn admit(
     leases.for_each(Lease::start);
     let mut questions = Questions::default();
     if replayable {
-        for rule in &compiled.rules {
-            check_lease(rule, subject)?;
+        for rule in compiled.counting(subject, direction) {
+            check_lease(rule)?;
             questions.check_quota(engine, rule, subject, &compiled.limits)?;
         }
         if compiled.sheds {
@@ -105,7 +107,7 @@ pub(super) fn admit(
         }
     }
     let mut permits = Permits::default();
-    for rule in &compiled.rules {
+    for rule in compiled.counting(subject, direction) {
         permits.take(rule, subject, &compiled.limits, replayable)?;
     }
     Ok((permits, questions))
@@ -135,9 +137,6 @@ impl Questions {
         subject: &Subject,
         limits: &Limits,
     ) -> Result<(), Denied> {
-        if !subject.is_counted_by(&rule.limit) {
-            return Ok(());
-        }
         for meter in rule.meters(subject, limits) {
             match meter.standing(&engine.calendar) {
                 Standing::Unknown => self.0.push((Arc::clone(rule), meter)),
@@ -179,9 +178,9 @@ fn judge(engine: &Engine, rule: &Rule, meter: &Meter, standing: Standing) -> Res
 }
 
 /// Fail closed, if the operator chose so: nobody can say what is left of the fleet's rate.
-fn check_lease(rule: &Rule, subject: &Subject) -> Result<(), Denied> {
+fn check_lease(rule: &Rule) -> Result<(), Denied> {
     let refusing = rule.lease.as_ref().is_some_and(|lease| lease.is_refusing());
-    if refusing && subject.is_counted_by(&rule.limit) {
+    if refusing {
         return Err(Denied::by(rule, Refusal::Unavailable));
     }
     Ok(())
@@ -229,9 +228,6 @@ impl Permits {
         let Some(most) = rule.limit.max_streams else {
             return Ok(());
         };
-        if !subject.is_counted_by(&rule.limit) {
-            return Ok(());
-        }
         for charged in subject.charged(rule.limit.key, limits) {
             let permit = Permit::new(rule, rule.key(&charged));
             let before = permit.gate.streams().fetch_add(1, Ordering::Relaxed);

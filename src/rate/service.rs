@@ -5,11 +5,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tower::Service;
 
-use super::Body;
 use super::admission::{Denied, admit};
 use super::engine::Engine;
 use super::future::{Plan, ResponseFuture, Shedder};
 use super::subject::Subject;
+use super::{Body, Direction};
 use crate::Responder;
 use crate::audit::Record;
 use crate::refusal::ResponseBody;
@@ -39,7 +39,12 @@ impl<S> ByteRate<S> {
             return Ok(None);
         }
         let replayable = request.body().is_end_stream();
-        let (permits, questions) = admit(&self.engine, &compiled, &subject, replayable)?;
+        // An upload begins with a request that has no body yet.
+        let direction = match *request.method() {
+            Method::GET | Method::HEAD => Direction::Response,
+            _ => Direction::Request,
+        };
+        let (permits, questions) = admit(&self.engine, &compiled, &subject, direction, replayable)?;
         let may_refuse = compiled.sheds || !questions.is_empty();
         Ok(Some(Plan {
             engine: Arc::clone(&self.engine),
