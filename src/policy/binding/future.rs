@@ -18,12 +18,14 @@ pin_project! {
     pub struct BindingFuture<F> {
         #[pin]
         inner: ResponseFuture<F>,
-        lesson: Option<(DigestBinding, Route)>,
+        // On the heap: without a binding it is never there, and the future is moved by each layer.
+        lesson: Option<Box<(DigestBinding, Route)>>,
     }
 }
 
 impl<F> BindingFuture<F> {
     pub(super) fn new(inner: ResponseFuture<F>, lesson: Option<(DigestBinding, Route)>) -> Self {
+        let lesson = lesson.map(Box::new);
         Self { inner, lesson }
     }
 }
@@ -41,7 +43,7 @@ where
         let lesson = this
             .lesson
             .take()
-            .and_then(|(binding, route)| learn(binding, route, &response));
+            .and_then(|lesson| learn(lesson.0, lesson.1, &response));
         Poll::Ready(Ok(response.map(|body| BindingBody::new(body, lesson))))
     }
 }
