@@ -145,6 +145,9 @@ fn a_fleets_password_is_never_shown() {
     assert!(!format!("{fleet:?} {limit:?}").contains("hunter2"));
     let error = Fleet::new("http://user:hunter2@127.0.0.1").unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"));
+    let error = Fleet::new("rediss://user:hunter2@127.0.0.1").unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
 
 #[test]

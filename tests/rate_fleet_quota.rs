@@ -305,6 +305,11 @@ async fn a_reload_keeps_the_books_and_takes_the_new_quota() {
     watched.publish(limits(15_000));
     assert_eq!(received(get(&layer, "a", 20_000).await).await, 5_000);
     books_agree(&redis, 15_000).await;
+    // Another window is another book.
+    let daily = Quota::new(2_000, Window::Day).with_exhausted(Exhausted::Cut);
+    watched.publish(Limits::new([limit(daily, &fleet)]).unwrap());
+    assert_eq!(received(get(&layer, "a", 20_000).await).await, 2_000);
+    books_agree(&redis, 17_000).await;
 }
 
 #[test]

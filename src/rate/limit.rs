@@ -99,6 +99,9 @@ impl Limit {
     }
 
     /// Which bodies count. Default: [`Direction::Both`], added up.
+    ///
+    /// Caps and quotas are asked whether a request may begin by what it is likely to move: GET and
+    /// HEAD by those that count responses, other methods by those that count requests.
     pub fn with_direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self

@@ -60,7 +60,9 @@ impl Ledger {
     ) -> Self {
         #[cfg(feature = "redis")]
         if let Some(fleet) = &limit.fleet {
-            if let Some(Self::Fleet(accounts)) = old {
+            if let Some(Self::Fleet(accounts)) = old
+                && accounts.rules().quota.window == quota.window
+            {
                 accounts.change(fleet.clone(), quota);
                 return Self::Fleet(Arc::clone(accounts));
             }

@@ -37,9 +37,9 @@ pub(in crate::rate) struct Accounts {
 
 /// What may change while the books stay.
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
+pub(in crate::rate) struct Rules {
     pub(super) fleet: Fleet,
-    pub(super) quota: Quota,
+    pub(in crate::rate) quota: Quota,
 }
 
 #[derive(Debug, Default)]
@@ -157,7 +157,7 @@ impl Accounts {
         Arc::clone(&self.limit)
     }
 
-    pub(super) fn rules(&self) -> Arc<Rules> {
+    pub(in crate::rate) fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
     }
 

@@ -53,6 +53,11 @@ pub enum FleetError {
     /// The URL is not one of Redis. It is not shown, since it may hold a password.
     #[error("the URL of the fleet's server is not one of Redis, such as redis://host:6379/0")]
     Url,
+    /// The URL wants TLS, which is not spoken with Redis here.
+    #[error(
+        "the fleet's server cannot be spoken to by TLS: put a tunnel beside this process and name that"
+    )]
+    Tls,
     /// The period is not between 10 ms and 10 s.
     #[error("the fleet's period of {0:?} is not between 10 ms and 10 s")]
     Period(Duration),
@@ -63,8 +68,11 @@ impl Fleet {
     /// first body passes, and again whenever the connection is lost.
     ///
     /// # Errors
-    /// The URL is malformed.
+    /// The URL is malformed, or wants TLS.
     pub fn new(url: &str) -> Result<Self, FleetError> {
+        if url.starts_with("rediss:") || url.starts_with("valkeys:") {
+            return Err(FleetError::Tls);
+        }
         let state = RandomState::new();
         let replica = format!("{:016x}{:016x}", state.hash_one(1), state.hash_one(2));
         Ok(Self {
