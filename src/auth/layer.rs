@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use tower::Layer;
 
+use super::alike::Alike;
 use super::service::Gate;
 use super::{Authentication, TokenAuth};
 use crate::{Preset, Responder};
@@ -17,6 +18,7 @@ impl TokenAuthLayer {
             authentication: Arc::new(authentication),
             responder: Responder::new(Preset::default()),
             pass_authorization: false,
+            alike: Alike::default(),
         })
     }
 

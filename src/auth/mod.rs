@@ -4,8 +4,9 @@
 //! [`Principal`](crate::Principal) into its extensions or refuses it. [`CredentialSource`]s are
 //! environment variables, token files, Kubernetes Secret directories, htpasswd files, credentials
 //! files and digests, combined freely; only digests are kept. A token is digested once, looked up by
-//! that digest and compared in constant time, so that one token or 100,000 cost the same, and an
-//! unknown user, a wrong password and an expired token look alike.
+//! that digest and compared in constant time, so that one token or 100,000 cost the same. An unknown
+//! user, a wrong password, a token that is over and one of another network look alike: the answers have
+//! the same bytes, and each is given 3 to 4 µs after its request came, however soon it was found out.
 //!
 //! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time
 //! and no more ([`PasswordOptions`]), and a right one is remembered for a while. Failures are
@@ -64,6 +65,7 @@
 //! not_before = 2026-12-01T00:00:00Z
 //! ```
 
+mod alike;
 mod authentication;
 mod authorization;
 mod binding;

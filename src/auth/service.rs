@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, Entry};
 use http::{HeaderMap, Request, Response};
 use tower::Service;
 
+use super::alike::Alike;
 use super::authentication::Decision;
 use super::{Authentication, ResponseFuture};
 use crate::audit::Record;
@@ -25,6 +26,7 @@ pub(super) struct Gate {
     pub(super) authentication: Arc<Authentication>,
     pub(super) responder: Responder,
     pub(super) pass_authorization: bool,
+    pub(super) alike: Alike,
 }
 
 impl<S> TokenAuth<S> {
@@ -47,11 +49,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let came = self.gate.alike.came();
         let decision = self.gate.authentication.decide(&request);
         self.gate.take_off(request.headers_mut());
         match decision {
             Decision::Made(identified) => {
+                let refusal = identified.as_ref().err().copied();
                 let future = self.gate.answer(identified, request, &mut self.inner);
+                if let Some(refusal) = refusal {
+                    self.gate.alike.wait(came, refusal);
+                }
                 ResponseFuture::answering(future)
             }
             Decision::Pending(pending) => {
