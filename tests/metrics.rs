@@ -289,6 +289,20 @@ fn the_dashboard_asks_sound_questions_about_metrics_that_exist() {
     }
 }
 
+#[test]
+fn no_two_questions_of_a_panel_have_one_name() {
+    let dashboard: Value =
+        serde_json::from_str(include_str!("../docs/grafana-dashboard.json")).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let targets = panel["targets"].as_array().into_iter().flatten();
+        let mut names: Vec<_> = targets.map(|target| target["refId"].as_str()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "{}", panel["title"]);
+    }
+}
+
 /// Every metric that is named in `text` is one of ours, as it is scraped.
 fn assert_known(text: &str) {
     let names = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');

@@ -51,6 +51,9 @@ files = ["crl.pem"]
 file = "policy.toml"
 shadow = "stricter.toml"
 
+[policy.digest_binding]
+file = "digests"
+
 [[limits.limit]]
 name = "line"
 key = "total"
@@ -96,6 +99,7 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     let fleet = None;
     let guard = gate(folder.path(), &ca, &lists, fleet);
     requests(&guard).await;
+    guard.save().unwrap();
     handshakes(guard.acceptor().unwrap(), &ca).await;
     reloads(folder.path(), &ca, &handle).await;
 
@@ -158,7 +162,9 @@ async fn requests(guard: &Guard) {
         .layer(guard)
         .service_fn(|_| async {
             let body = Bytes::from(vec![0; 64 * 1024]);
-            Ok::<_, Infallible>(Response::new(Full::new(body)))
+            let digest = format!("sha256:{}", "a".repeat(64));
+            let response = Response::builder().header("docker-content-digest", digest);
+            Ok::<_, Infallible>(response.body(Full::new(body)).unwrap())
         });
     for (token, taken) in [
         (TOKEN, false),

@@ -144,6 +144,12 @@ pub const METRICS: &[Metric] = &[
         "Requests that the shadow policy would have decided otherwise.",
     ),
     metric(
+        "portcullis_digest_saves_total",
+        Kind::Counter,
+        &["outcome"],
+        "Times that what is known of digests was written to its file, or could not be.",
+    ),
+    metric(
         "portcullis_auth_failures_total",
         Kind::Counter,
         &["reason"],

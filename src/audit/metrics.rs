@@ -34,6 +34,13 @@ pub(crate) fn shadow_differed(allowed: bool) {
     counter!("portcullis_policy_shadow_differences_total", "shadow" => verdict).increment(1);
 }
 
+/// What is known of digests was written to its file, or could not be.
+#[cfg(feature = "policy")]
+pub(crate) fn digests_saved(well: bool) {
+    let outcome = if well { "ok" } else { "failed" };
+    counter!("portcullis_digest_saves_total", "outcome" => outcome).increment(1);
+}
+
 /// A credential was used whose secret expires soon. The ids are the operator's own.
 #[cfg(feature = "auth")]
 pub(crate) fn expiring_credential_used(credential: &str) {
@@ -206,6 +213,7 @@ pub(super) fn begin_at_zero() {
     for refusal in [Refusal::CertificateRevoked, Refusal::Unavailable] {
         counter!("portcullis_refusals_total", "reason" => refusal.label()).increment(0);
     }
+    counter!("portcullis_digest_saves_total", "outcome" => "failed").increment(0);
     counter!("portcullis_handshakes_total", "outcome" => "certificate_revoked").increment(0);
     for outcome in ["service_error", "body_error", "panicked"] {
         counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::table::Table;
 use super::{DigestFile, DigestFileError, file};
+use crate::audit::metrics;
 
 /// Keeps a table in a file, by a thread of its own: whoever serves requests never waits for a disk.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ impl Shared {
             return Ok(());
         }
         let written = file::write(&self.path, &self.table);
+        metrics::digests_saved(written.is_ok());
         if written.is_err() {
             self.table.mark_changed();
         }
