@@ -89,7 +89,7 @@ async fn three_replicas_keep_the_quotas_of_three_callers_through_the_loss_of_the
     let layers: Vec<ByteRateLayer> = fleets
         .iter()
         .map(|fleet| {
-            let pace = Limit::rate("pace", Key::Stream, 2_000_000);
+            let pace = Limit::rate("pace", Key::Stream, 1_000_000);
             replica([limit(cut(quota), fleet), pace])
         })
         .collect();
@@ -110,7 +110,7 @@ async fn three_replicas_keep_the_quotas_of_three_callers_through_the_loss_of_the
     drop(redis);
     let before = total();
     until("bytes without the server", async || {
-        (total() > before + 8_000_000).then_some(())
+        (total() > before + 4_000_000).then_some(())
     })
     .await;
     let redis = Redis::at(port);
@@ -220,15 +220,12 @@ async fn a_stream_goes_on_by_its_lease_while_the_server_is_slow() {
     let client = redis::Client::open(redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let before = reader.bytes();
-    let paused = tokio::spawn(async move {
-        let mut command = redis::cmd("DEBUG");
-        command.arg("SLEEP").arg("0.4");
-        command.exec_async(&mut connection).await.unwrap();
-    });
-    tokio::time::sleep(SECOND * 3 / 10).await;
+    let mut sleep = redis::cmd("DEBUG");
+    sleep.arg("SLEEP").arg("0.4");
+    sleep.exec_async(&mut connection).await.unwrap();
     let bytes = reader.bytes() - before;
-    assert!(!paused.is_finished());
-    assert!(bytes > 150_000, "{bytes} of 300000 in the server's sleep");
+    // A lease of one period would have had 100,000.
+    assert!(bytes > 150_000, "{bytes} of 400000 in the server's sleep");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
