@@ -309,6 +309,63 @@ async fn a_reload_keeps_the_books_and_takes_the_new_quota() {
     books_agree(&redis, 17_000).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_under_way_goes_on_in_the_next_window_and_both_books_agree() {
+    let redis = Redis::start();
+    let clock = Arc::new(AtomicU64::new(NOON));
+    let now = Arc::clone(&clock);
+    let pace = Limit::rate("pace", Key::Stream, 1_000_000);
+    let limits = Limits::new([limit(cut(1_000_000), &redis.fleet()), pace]).unwrap();
+    let layer = ByteRateLayer::with_calendar(Watched::fixed(limits), move || {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed))
+    });
+    let reader = Reader::start(&layer, "a").await;
+    until("half of the quota", async || {
+        (reader.bytes() > 400_000).then_some(())
+    })
+    .await;
+    clock.fetch_add(3600, Ordering::Relaxed);
+    until("its end", async || reader.is_over().then_some(())).await;
+    let all = reader.bytes();
+    assert!(all > 1_400_000, "{all}");
+    let books = until("agreement of the books", async || {
+        let books = redis.books("portcullis:{hourly}:*").await;
+        let sums: Vec<u64> = books.into_values().collect();
+        (sums.iter().sum::<u64>() == all).then_some(sums)
+    })
+    .await;
+    // In order of the hours, which their names begin with.
+    assert_eq!(books, [all - 1_000_000, 1_000_000]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_operator_chose_to_refuse_a_stream_stands_until_the_server_is_back() {
+    let redis = Redis::start();
+    let port = redis.port;
+    let fleet = redis.fleet().with_unreachable(Unreachable::Refuse);
+    let pace = Limit::rate("pace", Key::Stream, 1_000_000);
+    let layer = replica([limit(cut(1_000_000_000), &fleet), pace]);
+    let reader = Reader::start(&layer, "a").await;
+    until("some bytes", async || {
+        (reader.bytes() > 300_000).then_some(())
+    })
+    .await;
+    drop(redis);
+    let stood = until("the end of the lease", async || {
+        let before = reader.bytes();
+        tokio::time::sleep(SECOND).await;
+        (reader.bytes() == before).then_some(before)
+    })
+    .await;
+    assert!(!reader.is_over());
+    assert_eq!(get(&layer, "a", 1).await.status(), 503);
+    let _redis = Redis::at(port);
+    until("more bytes", async || {
+        (reader.bytes() > stood + 100_000).then_some(())
+    })
+    .await;
+}
+
 #[test]
 fn a_fleet_shares_no_quota_that_means_something_else_in_each_replica() {
     let fleet = Fleet::new("redis://127.0.0.1:1/0").unwrap();
