@@ -26,7 +26,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pki::{Ca, Files, client, connect, swap_secret};
-use portcullis::crl::{Options, Revocation};
+use portcullis::crl::{Options, Revocation, RevocationLayer};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{
     Acceptor, AddConnection, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer, Listener,
@@ -385,6 +385,78 @@ async fn a_revoked_client_loses_its_idle_connection_and_its_session() {
             .to_string()
             .ends_with("CertificateRevoked")
     );
+}
+
+#[tokio::test]
+async fn idle_connections_of_a_revoked_client_are_closed_at_once_and_those_at_work_are_not() {
+    let scene = Scene::new();
+    let node = scene.ca.client_with("node-7", |params| {
+        params.serial_number = Some(7_u64.into());
+    });
+    let good = scene.ca.crl(1, &[]);
+    let revocation = Revocation::from_bytes([&good.der()[..]], Options::default()).unwrap();
+    let server = scene.ca.server(&["localhost"]);
+    let builder = scene.files.requiring(&server, &scene.ca);
+    let material = builder.with_revocation(revocation.clone()).load().unwrap();
+    let hour = Duration::from_hours(1);
+    let acceptor = Acceptor::new(Watched::fixed(material)).with_ending(hour, hour);
+    let (tcp, address) = bind().await;
+    let listener = Listener::new(tcp, acceptor);
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let slow = get(move || async move {
+        begun.send(()).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let app = app().route("/slow", slow).layer(RevocationLayer::new());
+    let service = app.into_make_service_with_connect_info::<Connection>();
+    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+
+    let open = async |protocol: &str| {
+        let mut config = client(&scene.ca, Some((&node, &[])));
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        connect(&Arc::new(config), address, "localhost").await
+    };
+    let request = |path: &str| {
+        let request = Request::get(format!("https://localhost{path}")).header("host", "localhost");
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    let mut idle = Vec::new();
+    let io = TokioIo::new(open("http/1.1").await.unwrap());
+    let (mut one, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    idle.push(tokio::spawn(connection));
+    let answer = one.send_request(request("/")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.into_body().collect().await.unwrap();
+    let h2 = async || {
+        let io = TokioIo::new(open("h2").await.unwrap());
+        let executor = TokioExecutor::new();
+        let connected = hyper::client::conn::http2::handshake(executor, io).await;
+        let (mut sender, connection) = connected.unwrap();
+        let connection = tokio::spawn(connection);
+        let answer = sender.send_request(request("/")).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+        (sender, connection)
+    };
+    let (_two, connection) = h2().await;
+    idle.push(connection);
+    let (mut busy, at_work) = h2().await;
+    let asked = tokio::spawn(busy.send_request(request("/slow")));
+    let mut unused = open("http/1.1").await.unwrap();
+    has_begun.recv().await.unwrap();
+
+    let list = scene
+        .ca
+        .crl_with(2, &[7], |list| list.this_update += time::Duration::MINUTE);
+    revocation.publish([&list.der()[..]]).unwrap();
+    let soon = Duration::from_mins(1);
+    for connection in idle {
+        let closed = tokio::time::timeout(soon, connection).await;
+        assert!(closed.is_ok(), "an idle connection stays");
+    }
+    let read = tokio::time::timeout(soon, unused.read_u8());
+    assert!(matches!(read.await, Ok(Err(_))), "an unused one stays");
+    assert!(!at_work.is_finished() && !asked.is_finished());
+    server.abort();
 }
 
 #[tokio::test]

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use portcullis::Watched;
 use portcullis::crl::{CertPath, Revocation, Tracked};
@@ -146,7 +145,6 @@ impl Pki {
         revocation.track(CertPath::new(&client.certificate, &[], &anchor).unwrap())
     }
 
-    /// An acceptor that closes a revoked connection as soon as nothing is under way on it.
     pub(crate) fn acceptor(&self, revocation: Option<Revocation>) -> Acceptor {
         let mut builder = Builder::new()
             .with_certificate(CertificateFiles::secret(self.directory.path()))
@@ -154,8 +152,6 @@ impl Pki {
         if let Some(revocation) = revocation {
             builder = builder.with_revocation(revocation);
         }
-        Acceptor::new(Watched::fixed(builder.load().unwrap()))
-            .with_max_handshakes(usize::MAX)
-            .with_ending(Duration::ZERO, Duration::from_secs(30))
+        Acceptor::new(Watched::fixed(builder.load().unwrap())).with_max_handshakes(usize::MAX)
     }
 }

@@ -3,7 +3,9 @@
 //! identity costs, and the memory of a connection.
 //!
 //! `cargo bench --bench tls`. The server has a thread of its own over loopback and only that
-//! thread's CPU time counts, so that neither the client nor other work on the machine does.
+//! thread's CPU time counts, so that neither the client nor other work on the machine does. The two sides
+//! shake hands in turns, one by one, and the ratio is the median of the pairs'. Memory is what the
+//! allocator counts.
 
 #![allow(clippy::expect_used, reason = "a bench that cannot run stops")]
 #![allow(clippy::cast_precision_loss, reason = "figures, not accounts")]
@@ -14,30 +16,72 @@ mod figures;
 mod pki;
 mod servers;
 
+use std::alloc::System;
 use std::hint::black_box;
 use std::time::Instant;
 
+use clap::Parser;
 use figures::Figures;
 use pki::{Client, Pki};
 use portcullis::PeerIdentity;
 use portcullis::crl::{Depth, Options, Revocation};
-use servers::{Kind, cpu_of, memory_of};
+use servers::{Kind, WARM_UP, in_turns, memory_of};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-const ROUNDS: usize = 5;
-const HANDSHAKES: usize = 120;
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
 const ENTRIES: u64 = 1_000_000;
 
-fn main() {
-    let pki = Pki::new();
-    let strangers = pki.clients(HANDSHAKES * ROUNDS);
-    let known = vec![strangers[0].clone()];
-    let mut figures = Figures::new("tls");
+#[derive(Parser)]
+struct Arguments {
+    /// How many handshakes a row has of each side.
+    #[arg(long, default_value_t = 1_500)]
+    handshakes: usize,
+    /// Nothing but so many handshakes of one side, `ours` or `rustls`, for a profiler.
+    #[arg(long)]
+    profile: Option<String>,
+    /// What cargo adds.
+    #[arg(long)]
+    bench: bool,
+}
 
+fn main() {
+    let arguments = Arguments::parse();
+    let pki = Pki::new();
+    let strangers = pki.clients(arguments.handshakes + WARM_UP);
+    if let Some(side) = &arguments.profile {
+        let kind = match side.as_str() {
+            "ours" => Kind::Ours(pki.ours(None)),
+            _ => Kind::Plain(pki.plain(None)),
+        };
+        memory_of(&kind, &strangers, strangers.len(), heap);
+        return;
+    }
+    let mut figures = Figures::new("tls");
+    let mut bench = Bench {
+        figures: &mut figures,
+        handshakes: arguments.handshakes,
+    };
+
+    let known = &strangers[..1];
     let plain = Kind::Plain(pki.plain(None));
-    let ours = Kind::Ours(pki.ours(None));
-    let (ours_new, plain_new) = side_by_side(&ours, &plain, &strangers);
-    let (ours_known, plain_known) = side_by_side(&ours, &plain, &known);
-    let (ours_resumed, plain_resumed) = side_by_side(&ours, &plain, &[pki.resuming()]);
+    let bounded = Kind::Bounded(pki.plain(None));
+    let ours = || Kind::Ours(pki.ours(None));
+    let resuming = [0, 1].map(|_| [pki.resuming()]);
+    let resuming = [&resuming[0][..], &resuming[1]];
+    for (row, clients) in [
+        (
+            "full handshakes, no CRL, client not seen before",
+            [&*strangers; 2],
+        ),
+        ("full handshakes, no CRL, client seen before", [known; 2]),
+        ("resumed handshakes", resuming),
+    ] {
+        bench.row(row, ("rustls, no timeout", [&ours(), &plain]), clients);
+        let row = format!("{row}, each with a timeout");
+        bench.row(&row, ("rustls", [&ours(), &bounded]), clients);
+    }
 
     eprintln!("making a CRL of {ENTRIES} entries");
     let list = pki.crl(ENTRIES);
@@ -45,49 +89,20 @@ fn main() {
     let begun = Instant::now();
     let revocation = Revocation::from_bytes([&list[..]], options).expect("a CRL");
     let loaded = begun.elapsed();
-    let ours_million = Kind::Ours(pki.ours(Some(revocation)));
-    // The first look checks the list's signature, once for all.
-    cpu_of(&ours_million, &known, 1);
-    let million: Vec<_> = rounds(&strangers)
-        .map(|clients| cpu_of(&ours_million, clients, clients.len()))
-        .collect();
-    let ours_million = rate(million);
+    let million = Kind::Ours(pki.ours(Some(revocation)));
+    bench.row(
+        "full handshakes, CRL of 1M entries over none",
+        ("ours without", [&million, &ours()]),
+        [&strangers; 2],
+    );
+    bench.handshakes = 12;
     let plain_million = Kind::Plain(pki.plain(Some(&list)));
-    let plain_million = rate(vec![cpu_of(&plain_million, &known, 12)]);
-    drop(list);
-
-    let unit = "per CPU s";
-    figures
-        .row(
-            "full handshakes, no CRL, client not seen before",
-            unit,
-            ours_new,
-        )
-        .peer("rustls", plain_new)
-        .ratio_at_least(0.97);
-    figures
-        .row(
-            "full handshakes, no CRL, client seen before",
-            unit,
-            ours_known,
-        )
-        .peer("rustls", plain_known)
-        .ratio_at_least(0.97);
-    figures
-        .row("resumed handshakes", unit, ours_resumed)
-        .peer("rustls", plain_resumed)
-        .ratio_at_least(0.97);
-    figures
-        .row("full handshakes, CRL of 1M entries", unit, ours_million)
-        .peer("rustls", plain_million);
-    figures
-        .row(
-            "full handshakes, CRL of 1M entries over none",
-            unit,
-            ours_million,
-        )
-        .peer("ours without", ours_new)
-        .ratio_at_least(0.97);
+    bench.row(
+        "full handshakes, CRL of 1M entries",
+        ("rustls", [&million, &plain_million]),
+        [&strangers; 2],
+    );
+    drop((list, million, plain_million));
     figures.row("load a CRL of 1M entries", "s", loaded.as_secs_f64());
 
     let der = &strangers[0].chain[0];
@@ -107,37 +122,52 @@ fn main() {
             }),
         );
 
-    let connections = 1_000;
-    let plain_bytes = memory_of(&plain, &strangers[..], connections);
-    let ours_bytes = memory_of(&ours, &strangers[..], connections);
-    let added = (ours_bytes - plain_bytes) / 1024.0;
+    let connections = strangers.len().min(1_000);
+    let list = pki.crl(1_000);
+    let checked = Revocation::from_bytes([&list[..]], options).expect("a CRL");
+    let [plain, ours] = [&plain, &Kind::Ours(pki.ours(Some(checked)))]
+        .map(|kind| memory_of(kind, &strangers, connections, heap) / 1024.0);
     figures
-        .row("memory we add to a connection", "KiB", added)
+        .row("memory of a connection, CRLs checked", "KiB", ours)
+        .peer("rustls", plain);
+    figures
+        .row("memory we add to a connection", "KiB", ours - plain)
         .at_most(4.0);
     figures.report();
 }
 
-/// Handshakes in a second of the server's CPU, ours and plain, in turns.
-fn side_by_side(ours: &Kind, plain: &Kind, clients: &[Client]) -> (f64, f64) {
-    let (mut one, mut other) = (Vec::new(), Vec::new());
-    for clients in rounds(clients) {
-        one.push(cpu_of(ours, clients, HANDSHAKES));
-        other.push(cpu_of(plain, clients, HANDSHAKES));
+struct Bench<'a> {
+    figures: &'a mut Figures,
+    handshakes: usize,
+}
+
+impl Bench<'_> {
+    /// Handshakes in a second of the server's CPU: the median of ours, and of the other side what the
+    /// median of the ratios between neighbours makes of it.
+    fn row(
+        &mut self,
+        name: &str,
+        (peer, kinds): (&'static str, [&Kind; 2]),
+        clients: [&[Client]; 2],
+    ) {
+        let [ours, other] = in_turns(kinds, clients, self.handshakes);
+        let ratios = other.iter().zip(&ours).map(|(other, ours)| other / ours);
+        let ratio = median(ratios.collect());
+        let rate = 1e9 / median(ours);
+        let row = self.figures.row(name, "per CPU s", rate);
+        row.peer(peer, rate / ratio).ratio_at_least(0.97);
     }
-    (rate(one), rate(other))
 }
 
-/// The clients of each round: others where there are enough of them.
-fn rounds(clients: &[Client]) -> impl Iterator<Item = &[Client]> {
-    let size = (clients.len() / ROUNDS).max(1);
-    let rounds = clients.chunks(size).cycle();
-    rounds.take(ROUNDS)
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
-/// From the nanoseconds of a handshake: the median's rate.
-fn rate(mut nanos: Vec<f64>) -> f64 {
-    nanos.sort_by(f64::total_cmp);
-    1e9 / nanos[nanos.len() / 2]
+/// What is allocated now, in bytes.
+fn heap() -> f64 {
+    let stats = HEAP.stats();
+    stats.bytes_allocated as f64 - stats.bytes_deallocated as f64
 }
 
 fn micros(mut work: impl FnMut()) -> f64 {

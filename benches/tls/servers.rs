@@ -1,6 +1,7 @@
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use std::{fs, thread};
 
 use portcullis::tls::Acceptor;
@@ -10,61 +11,84 @@ use tokio::net::TcpListener;
 
 use crate::pki::Client;
 
+/// How many handshakes of each kind are not counted.
+pub(crate) const WARM_UP: usize = 20;
+
 /// Whose handshakes.
 #[derive(Clone)]
 pub(crate) enum Kind {
     Ours(Acceptor),
     Plain(Arc<rustls::ServerConfig>),
+    /// With the bound on a handshake's time that a server cannot do without.
+    Bounded(Arc<rustls::ServerConfig>),
 }
 
 /// What the calling thread has used of a CPU.
 pub(crate) fn cpu_nanos() -> u64 {
+    // The kernel adds up when a thread gives its CPU away, and not for who asks.
+    thread::sleep(Duration::from_micros(1));
     let stat = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux's schedstat");
     let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
     nanos.expect("a number")
 }
 
-/// The server's CPU time for a handshake, in nanoseconds, of so many by these clients in turn.
-pub(crate) fn cpu_of(kind: &Kind, clients: &[Client], handshakes: usize) -> f64 {
+/// The server's CPU time for each handshake, in nanoseconds: those of the first kind and those of the
+/// other, one by one in turns, each with the next client of its own.
+pub(crate) fn in_turns(kinds: [&Kind; 2], clients: [&[Client]; 2], each: usize) -> [Vec<f64>; 2] {
     let (sender, address) = mpsc::channel();
-    let kind = kind.clone();
+    let servers = kinds.map(Kind::clone);
     let server = thread::spawn(move || {
         run(async move {
             let tcp = bind(&sender).await;
-            // One that does not count: the first one's allocations.
-            accept(&kind, &tcp).await;
-            let before = cpu_nanos();
-            for _ in 0..handshakes {
-                accept(&kind, &tcp).await;
+            let mut costs = [Vec::with_capacity(each), Vec::with_capacity(each)];
+            // Some that do not count: the first ones' allocations.
+            for turn in 0..WARM_UP + each {
+                for (kind, costs) in servers.iter().zip(&mut costs) {
+                    let socket = tcp.accept().await.expect("a connection").0;
+                    let before = cpu_nanos();
+                    drop(accept(kind, socket).await);
+                    if turn >= WARM_UP {
+                        costs.push((cpu_nanos() - before) as f64);
+                    }
+                }
             }
-            (cpu_nanos() - before) as f64 / handshakes as f64
+            costs
         })
     });
     let address = address.recv().expect("an address");
-    connect(&clients[0], address);
-    for client in clients.iter().cycle().take(handshakes) {
-        connect(client, address);
+    for turn in 0..WARM_UP + each {
+        // Whoever warms up is a stranger no more, so those come last.
+        let at = (turn + each).checked_sub(WARM_UP).unwrap_or(turn);
+        for clients in clients {
+            connect(&clients[at % clients.len()], address);
+        }
     }
     server.join().expect("the server ends well")
 }
 
-/// The process's memory for a connection that is kept, in bytes.
-pub(crate) fn memory_of(kind: &Kind, clients: &[Client], connections: usize) -> f64 {
+/// What the server keeps on the heap for a connection, in bytes.
+pub(crate) fn memory_of(
+    kind: &Kind,
+    clients: &[Client],
+    connections: usize,
+    heap: fn() -> f64,
+) -> f64 {
     let (sender, address) = mpsc::channel();
     let kind = kind.clone();
     let server = thread::spawn(move || {
         run(async move {
             let tcp = bind(&sender).await;
             let mut kept: Vec<Box<dyn AsyncWrite>> = Vec::with_capacity(connections);
-            for _ in 0..connections / 10 {
-                kept.push(accept(&kind, &tcp).await);
-            }
-            let before = resident();
-            for _ in connections / 10..connections {
-                kept.push(accept(&kind, &tcp).await);
+            let mut before = 0.0;
+            for turn in 0..connections {
+                if turn == connections / 10 {
+                    before = heap();
+                }
+                let socket = tcp.accept().await.expect("a connection").0;
+                kept.push(accept(&kind, socket).await);
             }
             let counted = connections - connections / 10;
-            (resident() - before) / counted as f64
+            (heap() - before) / counted as f64
         })
     });
     let address = address.recv().expect("an address");
@@ -91,8 +115,7 @@ async fn bind(sender: &mpsc::Sender<SocketAddr>) -> TcpListener {
     tcp
 }
 
-async fn accept(kind: &Kind, tcp: &TcpListener) -> Box<dyn AsyncWrite> {
-    let (tcp, _) = tcp.accept().await.expect("a connection");
+async fn accept(kind: &Kind, tcp: tokio::net::TcpStream) -> Box<dyn AsyncWrite> {
     match kind {
         Kind::Ours(acceptor) => {
             let mut stream = acceptor.accept(tcp).await.expect("a handshake").stream;
@@ -101,11 +124,22 @@ async fn accept(kind: &Kind, tcp: &TcpListener) -> Box<dyn AsyncWrite> {
         }
         Kind::Plain(config) => {
             let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(config));
-            let mut stream = acceptor.accept(tcp).await.expect("a handshake");
-            greet(&mut stream).await;
-            Box::new(stream)
+            greeted(acceptor.accept(tcp).await).await
+        }
+        Kind::Bounded(config) => {
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(config));
+            let handshake = tokio::time::timeout(Duration::from_secs(10), acceptor.accept(tcp));
+            greeted(handshake.await.expect("in time")).await
         }
     }
+}
+
+async fn greeted(
+    handshake: std::io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>,
+) -> Box<dyn AsyncWrite> {
+    let mut stream = handshake.expect("a handshake");
+    greet(&mut stream).await;
+    Box::new(stream)
 }
 
 async fn greet(stream: &mut (impl AsyncWrite + Unpin)) {
@@ -123,10 +157,4 @@ fn connect(client: &Client, address: SocketAddr) {
     let mut said = Vec::new();
     stream.read_to_end(&mut said).expect("a greeting");
     assert_eq!(said, b"hello");
-}
-
-fn resident() -> f64 {
-    let statm = fs::read_to_string("/proc/self/statm").expect("Linux's statm");
-    let pages: Option<f64> = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-    pages.expect("a number") * 4096.0
 }

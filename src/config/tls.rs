@@ -103,7 +103,8 @@ pub enum RemovedCaPolicy {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EndingSection {
-    /// Once nothing was written for so long. Default `"1s"`.
+    /// Once nothing was written for so long, where a request may be under way; an idle connection is
+    /// closed at once. Default `"1s"`.
     pub idle: Option<Span>,
     /// After so long in any case. Default `"30s"`.
     pub drain: Option<Span>,

@@ -5,6 +5,8 @@
 //! typed map, filled before the first request, in which a capability keeps what it needs later (the
 //! verified certificate path and the last revocation verdict, for one).
 
+#[cfg(feature = "crl")]
+mod requests;
 #[cfg(any(feature = "rate", feature = "tls"))]
 mod stall;
 
@@ -19,6 +21,9 @@ use crate::{ClientAddr, PeerIdentity};
 
 #[cfg(any(feature = "rate", feature = "tls"))]
 pub(crate) use stall::Stall;
+
+#[cfg(feature = "crl")]
+pub(crate) use requests::UnderWay;
 
 /// One accepted connection. `Clone` costs an `Arc`.
 #[derive(Clone)]
@@ -48,6 +53,8 @@ struct Inner {
     tls: Option<TlsParameters>,
     identity: Option<PeerIdentity>,
     state: Extensions,
+    #[cfg(feature = "crl")]
+    requests: requests::Requests,
 }
 
 impl Connection {
@@ -60,6 +67,8 @@ impl Connection {
             tls: None,
             identity: None,
             state: Extensions::new(),
+            #[cfg(feature = "crl")]
+            requests: requests::Requests::default(),
         })
     }
 

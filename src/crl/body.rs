@@ -8,6 +8,7 @@ use pin_project_lite::pin_project;
 
 use super::Tracked;
 use crate::audit::{Cut, Record};
+use crate::connection::UnderWay;
 
 pin_project! {
     /// A body that ends with an error once its peer's certificate is no longer good, even while it
@@ -35,6 +36,8 @@ pub(super) struct Watcher {
     tracked: Tracked,
     record: Option<Record>,
     ended: bool,
+    /// Until then the acceptor takes the connection for busy.
+    under_way: Option<UnderWay>,
     /// Made when a frame is first waited for: most bodies never wait.
     gone: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
@@ -61,8 +64,15 @@ impl Watcher {
             tracked,
             record,
             ended: false,
+            under_way: None,
             gone: None,
         }
+    }
+
+    /// Keeps the request under way for as long as it watches.
+    pub(super) fn holding(mut self, request: UnderWay) -> Self {
+        self.under_way = Some(request);
+        self
     }
 
     /// The body came to its end, whatever becomes of the certificate now.

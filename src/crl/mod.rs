@@ -73,6 +73,7 @@ pub use future::ResponseFuture;
 pub use layer::RevocationLayer;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
+pub(crate) use path::Issuers;
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::Files;

@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use x509_parser::extensions::KeyUsage;
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
@@ -10,13 +13,23 @@ use super::scope::Point;
 use super::verdict::name;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
-/// later without building it again.
+/// later without building it again. `Clone` costs an `Arc`.
 #[derive(Clone, Debug)]
-pub struct CertPath {
+pub struct CertPath(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     /// The client's own first; each is issued by the next, the last by the anchor.
-    certificates: Vec<Facts>,
+    certificates: Box<[Arc<Facts>]>,
     anchor: Anchor,
 }
+
+/// The CAs of paths made lately: all clients of one CA have the same, so each is read once.
+#[derive(Debug, Default)]
+pub(crate) struct Issuers(Mutex<HashMap<Box<[u8]>, Arc<Facts>>>);
+
+/// How many CAs are remembered.
+const ISSUERS: usize = 256;
 
 /// Where a path begins: a name and a key that the operator trusts.
 #[derive(Clone, Debug)]
@@ -58,10 +71,32 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: &TrustAnchor<'_>,
     ) -> Result<Self, PathError> {
-        let certificates = std::iter::once(end_entity)
-            .chain(intermediates)
-            .map(|der| Facts::parse(der))
-            .collect::<Result<Vec<_>, _>>()?;
+        let own = Facts::parse(end_entity)?;
+        let issuers = intermediates
+            .iter()
+            .map(|der| Facts::parse(der).map(Arc::new));
+        Self::of(own, issuers, anchor)
+    }
+
+    /// As [`CertPath::new`], with the end entity's certificate read already.
+    pub(crate) fn with_issuers<'a>(
+        end_entity: &X509Certificate<'_>,
+        intermediates: impl Iterator<Item = CertificateDer<'a>>,
+        anchor: &TrustAnchor<'_>,
+        known: &Issuers,
+    ) -> Result<Self, PathError> {
+        let own = Facts::of(end_entity)?;
+        Self::of(own, intermediates.map(|der| known.facts(&der)), anchor)
+    }
+
+    fn of(
+        own: Facts,
+        issuers: impl Iterator<Item = Result<Arc<Facts>, PathError>>,
+        anchor: &TrustAnchor<'_>,
+    ) -> Result<Self, PathError> {
+        let certificates = std::iter::once(Ok(Arc::new(own)))
+            .chain(issuers)
+            .collect::<Result<Box<[_]>, _>>()?;
         if let Some(issuer) = certificates
             .iter()
             .skip(1)
@@ -69,38 +104,62 @@ impl CertPath {
         {
             return Err(PathError::MayNotSign(name(&issuer.subject)));
         }
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             certificates,
             anchor: Anchor {
                 subject: der::encode(der::SEQUENCE, &anchor.subject).into(),
                 key: Key::new(&anchor.subject_public_key_info),
             },
-        })
+        })))
     }
 
     /// The certificates, the client's own first.
-    pub(super) fn certificates(&self) -> &[Facts] {
-        &self.certificates
+    pub(super) fn certificates(&self) -> &[Arc<Facts>] {
+        &self.0.certificates
     }
 
     pub(super) fn anchor(&self) -> &Anchor {
-        &self.anchor
+        &self.0.anchor
+    }
+
+    /// The first moment at which every certificate is valid.
+    pub(crate) fn not_before(&self) -> u64 {
+        let begins = self.certificates().iter().map(|one| one.not_before);
+        begins.max().unwrap_or(u64::MAX)
     }
 
     /// The last moment at which every certificate is valid.
-    pub(super) fn not_after(&self) -> u64 {
-        let ends = self
-            .certificates
-            .iter()
-            .map(|certificate| certificate.not_after);
+    pub(crate) fn not_after(&self) -> u64 {
+        let ends = self.certificates().iter().map(|one| one.not_after);
         ends.min().unwrap_or(0)
+    }
+}
+
+impl Issuers {
+    fn facts(&self, der: &[u8]) -> Result<Arc<Facts>, PathError> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(facts) = known().get(der) {
+            return Ok(Arc::clone(facts));
+        }
+        let facts = Arc::new(Facts::parse(der)?);
+        let mut known = known();
+        if known.len() >= ISSUERS {
+            known.clear();
+        }
+        known.insert(der.into(), Arc::clone(&facts));
+        Ok(facts)
     }
 }
 
 impl Facts {
     pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
+        let (_, certificate) = X509Certificate::from_der(der)
+            .map_err(|error| PathError::Malformed(error.to_string()))?;
+        Self::of(&certificate)
+    }
+
+    fn of(certificate: &X509Certificate<'_>) -> Result<Self, PathError> {
         let malformed = |error: &dyn std::fmt::Display| PathError::Malformed(error.to_string());
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(&error))?;
         let usage = certificate.key_usage().map_err(|error| malformed(&error))?;
         let is_ca = certificate
             .basic_constraints()

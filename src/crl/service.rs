@@ -41,8 +41,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let extensions = request.extensions();
-        let tracked = Connection::of(extensions).and_then(Connection::state::<Tracked>);
-        let Some(tracked) = tracked.cloned() else {
+        let connection = Connection::of(extensions);
+        let tracked = connection.and_then(|one| one.state::<Tracked>().zip(Some(one)));
+        let Some((tracked, connection)) = tracked else {
             if self.certificate_required {
                 let refusal = Refusal::CertificateMissing;
                 return ResponseFuture::refused(self.responder.refuse(refusal, &request));
@@ -62,8 +63,8 @@ where
             }
             return ResponseFuture::refused(self.responder.refuse(refusal, &request));
         }
-        let watcher = Watcher::new(tracked, record.cloned());
-        let for_response = watcher.clone();
+        let watcher = Watcher::new(tracked.clone(), record.cloned());
+        let for_response = watcher.clone().holding(connection.begin_request());
         let request = request.map(|body| Body::new(body, Some(watcher)));
         ResponseFuture::called(self.inner.call(request), Some(for_response))
     }

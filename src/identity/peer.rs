@@ -90,6 +90,11 @@ impl PeerIdentity {
     /// # Errors
     /// What is malformed in it.
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
+        Self::of(der, &Self::parse(der)?)
+    }
+
+    /// A certificate of which [`Self::of`] makes an identity, for who needs more of it.
+    pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
         bounded("DER", der.len(), LARGEST_CERTIFICATE)?;
         let (rest, certificate) = X509Certificate::from_der(der)
             .map_err(|error| IdentityError::Malformed(error.to_string()))?;
@@ -97,17 +102,22 @@ impl PeerIdentity {
             let trailing = "bytes follow the certificate".to_owned();
             return Err(IdentityError::Malformed(trailing));
         }
+        Ok(certificate)
+    }
+
+    /// What the certificate says that was read from these bytes.
+    pub(crate) fn of(der: &[u8], certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
         bounded(
             "subject",
             certificate.subject().as_raw().len(),
             LONGEST_NAME,
         )?;
         bounded("issuer", certificate.issuer().as_raw().len(), LONGEST_NAME)?;
-        let names = Names::of(&certificate)?;
+        let names = Names::of(certificate)?;
         if names == Names::default() && certificate.subject().iter_rdn().next().is_none() {
             return Err(IdentityError::Nobody);
         }
-        let svid = svid(&certificate, &names);
+        let svid = svid(certificate, &names);
         let spiffe_id = match names.uris.as_slice() {
             [uri] => SpiffeId::parse(uri).ok(),
             _ => None,
@@ -121,7 +131,7 @@ impl PeerIdentity {
             fingerprint: Sha256::digest(der).into(),
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
-            key_type: key_type(&certificate),
+            key_type: key_type(certificate),
             spiffe_id,
             svid,
             last_resort: names.last_resort(),

@@ -122,9 +122,10 @@ impl Acceptor {
         self
     }
 
-    /// When a connection whose certificate is no longer good is closed: once nothing was written
-    /// for `idle`, and after `drain` in any case. Default: 1 s and 30 s. What is under way and what
-    /// is asked meanwhile is for the revocation layer to end.
+    /// When a connection whose certificate is no longer good is closed. At once if it is idle: if it
+    /// was never used, or if the revocation layer knows of no request under way on it. Else once
+    /// nothing was written for `idle`, so that what is under way is answered, and after `drain` in any
+    /// case. Default: 1 s and 30 s. Transfers are for the revocation layer to end.
     pub fn with_ending(mut self, idle: Duration, drain: Duration) -> Self {
         self.options.ending = Ending { idle, drain };
         self

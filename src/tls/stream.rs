@@ -13,10 +13,13 @@ use super::watch::Gone;
 use crate::Connection;
 use crate::connection::Stall;
 
+/// What was answered last is given this long to be written where no request is under way.
+const SETTLE: Duration = Duration::from_millis(10);
+
 /// When a connection whose certificate is no longer good is closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
-    /// After this long without a byte written.
+    /// After this long without a byte written, where a request may be under way.
     pub(super) idle: Duration,
     /// After this long in any case.
     pub(super) drain: Duration,
@@ -41,6 +44,8 @@ pin_project! {
         phase: Phase,
         ending: Ending,
         stall: Option<Stall>,
+        // Whether the client has sent anything but its handshake.
+        heard: bool,
         // Given back when the connection ends.
         _slot: Option<Slot>,
     }
@@ -53,6 +58,8 @@ enum Phase {
     Draining {
         idle: Pin<Box<Sleep>>,
         until: Instant,
+        /// Whether no request was under way when `idle` was set.
+        quiet: bool,
     },
     Ended,
 }
@@ -72,6 +79,7 @@ impl<IO> Stream<IO> {
             phase: gone.map_or(Phase::Plain, Phase::Good),
             ending,
             stall,
+            heard: false,
             _slot: slot,
         }
     }
@@ -92,9 +100,35 @@ impl<IO> Stream<IO> {
     }
 }
 
+/// Whether no request is under way for certain: nothing but a handshake was read, or all requests that
+/// the revocation layer saw are over.
+fn is_quiet(connection: &Connection, heard: bool) -> bool {
+    #[cfg(feature = "crl")]
+    if connection.requests_are_over() {
+        return true;
+    }
+    let _ = connection;
+    !heard
+}
+
+impl Ending {
+    fn wait(self, quiet: bool) -> Duration {
+        if quiet {
+            self.idle.min(SETTLE)
+        } else {
+            self.idle
+        }
+    }
+}
+
 impl Phase {
     /// Whether the connection is to be taken as ended.
-    fn poll_ended(&mut self, ending: Ending, context: &mut Context<'_>) -> bool {
+    fn poll_ended(
+        &mut self,
+        ending: Ending,
+        quiet: impl Fn() -> bool,
+        context: &mut Context<'_>,
+    ) -> bool {
         loop {
             match self {
                 Self::Plain => return false,
@@ -106,12 +140,25 @@ impl Phase {
                     tracing::debug!(
                         "the client's certificate is no longer good, closing when idle"
                     );
+                    let quiet = quiet();
                     *self = Self::Draining {
-                        idle: Box::pin(sleep(ending.idle.min(ending.drain))),
+                        idle: Box::pin(sleep(ending.wait(quiet).min(ending.drain))),
                         until: Instant::now() + ending.drain,
+                        quiet,
                     };
                 }
-                Self::Draining { idle, .. } => {
+                Self::Draining {
+                    idle,
+                    until,
+                    quiet: known,
+                } => {
+                    // The last request may have ended without a byte written: the client reset it.
+                    if !*known && quiet() {
+                        *known = true;
+                        let next = (Instant::now() + ending.wait(true)).min(*until);
+                        let next = next.min(idle.deadline());
+                        idle.as_mut().reset(next);
+                    }
                     if idle.as_mut().poll(context).is_pending() {
                         return false;
                     }
@@ -121,9 +168,15 @@ impl Phase {
         }
     }
 
-    fn wrote(&mut self, ending: Ending) {
-        if let Self::Draining { idle, until } = self {
-            let next = (Instant::now() + ending.idle).min(*until);
+    fn wrote(&mut self, ending: Ending, quiet: impl Fn() -> bool) {
+        if let Self::Draining {
+            idle,
+            until,
+            quiet: known,
+        } = self
+        {
+            *known = quiet();
+            let next = (Instant::now() + ending.wait(*known)).min(*until);
             idle.as_mut().reset(next);
         }
     }
@@ -136,10 +189,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<IO> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.project();
-        if this.phase.poll_ended(*this.ending, context) {
+        let quiet = || is_quiet(this.connection, *this.heard);
+        if this.phase.poll_ended(*this.ending, quiet, context) {
             return Poll::Ready(Ok(()));
         }
-        this.inner.poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = this.inner.poll_read(context, buffer);
+        *this.heard |= buffer.filled().len() > before;
+        read
     }
 }
 
@@ -150,12 +207,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        if this.phase.poll_ended(*this.ending, context) {
+        let quiet = || is_quiet(this.connection, *this.heard);
+        if this.phase.poll_ended(*this.ending, quiet, context) {
             return Poll::Ready(Err(ended()));
         }
         let written = this.inner.poll_write(context, bytes);
         let written = ready!(checked(this.stall, context, written))?;
-        this.phase.wrote(*this.ending);
+        this.phase.wrote(*this.ending, quiet);
         Poll::Ready(Ok(written))
     }
 
@@ -165,12 +223,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        if this.phase.poll_ended(*this.ending, context) {
+        let quiet = || is_quiet(this.connection, *this.heard);
+        if this.phase.poll_ended(*this.ending, quiet, context) {
             return Poll::Ready(Err(ended()));
         }
         let written = this.inner.poll_write_vectored(context, slices);
         let written = ready!(checked(this.stall, context, written))?;
-        this.phase.wrote(*this.ending);
+        this.phase.wrote(*this.ending, quiet);
         Poll::Ready(Ok(written))
     }
 

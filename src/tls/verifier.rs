@@ -10,9 +10,12 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::anchors::Anchors;
 use super::rejection::{Cause, Rejection};
+#[cfg(not(feature = "crl"))]
 use super::time;
 use super::verified::{Cache, ChainKey, Verified};
 use crate::PeerIdentity;
+#[cfg(feature = "crl")]
+use crate::crl::{CertPath, Issuers};
 
 /// How many clients' chains are remembered as verified.
 const REMEMBERED: usize = 2_048;
@@ -31,6 +34,8 @@ pub(super) struct Verifier {
     mandatory: bool,
     cache: Cache,
     #[cfg(feature = "crl")]
+    issuers: Issuers,
+    #[cfg(feature = "crl")]
     revocation: Option<crate::crl::Revocation>,
 }
 
@@ -45,6 +50,8 @@ impl Verifier {
             algorithms,
             mandatory,
             cache: Cache::new(REMEMBERED),
+            #[cfg(feature = "crl")]
+            issuers: Issuers::default(),
             #[cfg(feature = "crl")]
             revocation: None,
         }
@@ -117,39 +124,52 @@ impl Verifier {
                 None,
             )
             .map_err(Cause::Path)?;
-        let identity = PeerIdentity::from_der(end_entity).map_err(Cause::Identity)?;
         let chain = std::iter::once(end_entity).chain(intermediates);
         let chain = chain.map(|der| der.clone().into_owned()).collect();
-        verified(identity, chain, &path)
+        self.verified(end_entity, chain, &path)
     }
-}
 
-fn verified(
-    identity: PeerIdentity,
-    chain: Box<[CertificateDer<'static>]>,
-    path: &VerifiedPath<'_>,
-) -> Result<Verified, Cause> {
-    let mut not_before = time::seconds(identity.not_before());
-    let mut not_after = time::seconds(identity.not_after());
-    let issuers: Vec<_> = path
-        .intermediate_certificates()
-        .map(|certificate| certificate.der().into_owned())
-        .collect();
-    for issuer in &issuers {
-        let issuer = PeerIdentity::from_der(issuer).map_err(Cause::Identity)?;
-        not_before = not_before.max(time::seconds(issuer.not_before()));
-        not_after = not_after.min(time::seconds(issuer.not_after()));
-    }
-    Ok(Verified {
-        identity,
-        chain,
-        anchor: path.anchor().to_owned(),
+    fn verified(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        chain: Box<[CertificateDer<'static>]>,
+        path: &VerifiedPath<'_>,
+    ) -> Result<Verified, Cause> {
+        let certificate = PeerIdentity::parse(end_entity).map_err(Cause::Identity)?;
+        let identity = PeerIdentity::of(end_entity, &certificate).map_err(Cause::Identity)?;
+        let issuers = path.intermediate_certificates().map(webpki::Cert::der);
         #[cfg(feature = "crl")]
-        path: crate::crl::CertPath::new(&path.end_entity().der(), &issuers, path.anchor())
-            .map_err(Cause::RevocationPath)?,
-        not_before,
-        not_after,
-    })
+        {
+            let anchor = path.anchor();
+            let path = CertPath::with_issuers(&certificate, issuers, anchor, &self.issuers)
+                .map_err(Cause::RevocationPath)?;
+            Ok(Verified {
+                identity,
+                chain,
+                anchor: anchor.to_owned(),
+                not_before: path.not_before(),
+                not_after: path.not_after(),
+                path,
+            })
+        }
+        #[cfg(not(feature = "crl"))]
+        {
+            let mut not_before = time::seconds(identity.not_before());
+            let mut not_after = time::seconds(identity.not_after());
+            for issuer in issuers {
+                let issuer = PeerIdentity::from_der(&issuer).map_err(Cause::Identity)?;
+                not_before = not_before.max(time::seconds(issuer.not_before()));
+                not_after = not_after.min(time::seconds(issuer.not_after()));
+            }
+            Ok(Verified {
+                identity,
+                chain,
+                anchor: path.anchor().to_owned(),
+                not_before,
+                not_after,
+            })
+        }
+    }
 }
 
 impl ClientCertVerifier for Verifier {

@@ -1,0 +1,60 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Connection;
+
+/// How many requests are under way on a connection, as far as a layer tells.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    told: AtomicUsize,
+    over: AtomicUsize,
+}
+
+/// A request under way on a connection, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Connection);
+
+impl Requests {
+    /// Whether requests are told of, and none is under way.
+    fn are_over(&self) -> bool {
+        // In this order: one that begins meanwhile is under way.
+        let over = self.over.load(Ordering::Acquire);
+        let told = self.told.load(Ordering::Acquire);
+        told > 0 && told == over
+    }
+}
+
+impl Connection {
+    /// Tells of a request on this connection.
+    pub(crate) fn begin_request(&self) -> UnderWay {
+        self.0.requests.told.fetch_add(1, Ordering::AcqRel);
+        UnderWay(self.clone())
+    }
+
+    /// Whether all requests that were told of are over, one at least.
+    pub(crate) fn requests_are_over(&self) -> bool {
+        self.0.requests.are_over()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.requests.over.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_known_before_the_first_request_and_then_when_all_are_over() {
+        let connection = Connection::builder("10.0.0.1:1".parse().unwrap()).build();
+        assert!(!connection.requests_are_over());
+        let (first, second) = (connection.begin_request(), connection.begin_request());
+        assert!(!connection.requests_are_over());
+        drop(first);
+        assert!(!connection.requests_are_over());
+        drop(second);
+        assert!(connection.requests_are_over());
+    }
+}
