@@ -11,7 +11,10 @@
 //! certificate, if that key may sign CRLs, if the list's scope covers the certificate, and between its
 //! `thisUpdate` and `nextUpdate`. A certificate for which no list counts is refused unless
 //! [`Options`] allow it by name. A list never gets older: an old one put in the place of a newer one
-//! is not taken.
+//! is not taken. One whose time has not come displaces none: both are kept until it begins.
+//!
+//! Delta lists count wherever they come from: files, the program, or a URL that the operator names.
+//! The address in a `freshestCRL` extension (RFC 5280 §5.2.6) is not followed.
 //!
 //! # Large lists
 //!
