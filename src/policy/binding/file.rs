@@ -32,7 +32,7 @@ pub enum Damaged {
     /// That there is no start.
     #[default]
     Refuse,
-    /// That nothing is known yet, and the file is replaced.
+    /// That nothing is known yet, and the file is replaced once something is.
     Forget,
 }
 
@@ -110,9 +110,9 @@ impl DigestFile {
     pub(super) fn read_into(&self, table: &Table) -> Result<(), DigestFileError> {
         match (self.read(table), self.damaged) {
             (Err(error), Damaged::Forget) => {
+                // The file stays until there is something to put in its place: a program that only
+                // checks its configuration writes nothing.
                 tracing::warn!(%error, "what was known of digests is forgotten");
-                // So that it is not there still at the next start.
-                table.mark_changed();
                 Ok(())
             }
             (read, _) => read,
