@@ -27,11 +27,11 @@ impl Key {
         Self(id, KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap())
     }
 
-    fn sign(&self) -> String {
+    fn sign(&self, issuer: &str) -> String {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.0.to_owned());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let claims = json!({ "iss": "hub", "aud": "us", "sub": "a", "exp": now.as_secs() + 600 });
+        let claims = json!({ "iss": issuer, "aud": "us", "sub": "a", "exp": now.as_secs() + 600 });
         let key = EncodingKey::from_ed_der(&self.1.serialize_der());
         encode(&header, &claims, &key).unwrap()
     }
@@ -61,11 +61,15 @@ fn authentication(keys: Watched<KeySet>) -> Authentication {
 }
 
 async fn status(authentication: &Authentication, key: &Key) -> u16 {
+    status_of(authentication, &key.sign("hub")).await
+}
+
+async fn status_of(authentication: &Authentication, token: &str) -> u16 {
     let layer = TokenAuthLayer::new(authentication.clone());
     let service = layer.layer(service_fn(async |_| {
         Ok::<_, Infallible>(Response::new(http_body_util::Empty::<bytes::Bytes>::new()))
     }));
-    let token = format!("Bearer {}", key.sign());
+    let token = format!("Bearer {token}");
     let request = Request::get("/v2/").header(AUTHORIZATION, token).body(());
     service
         .oneshot(request.unwrap())
@@ -115,6 +119,38 @@ async fn a_flood_of_unknown_keys_asks_no_more_often_than_the_pause_allows() {
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_issuer_asks_for_no_keys() {
+    let server = Server::start();
+    let (known, unknown) = (Key::new("known"), Key::new("unknown"));
+    server.answer(Answer::list(&set(&[&known]), "1"));
+    let authentication = authentication(fetch(&server).begin().unwrap());
+    for _ in 0..50 {
+        let token = unknown.sign("somebody else");
+        assert_eq!(status_of(&authentication, &token).await, 401);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.requests().len(), 1);
+    status(&authentication, &unknown).await;
+    until("asked", async || server.requests().len() > 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_keys_once_more_change_nothing_where_the_server_has_no_validators() {
+    let server = Server::start();
+    let keys = set(&[&Key::new("one")]);
+    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", keys.len());
+    answer.push_str("connection: close\r\n\r\n");
+    server.answer(Answer::Raw([answer.into_bytes(), keys].concat()));
+    let keys = fetch(&server)
+        .with_interval(Duration::from_millis(30))
+        .begin()
+        .unwrap();
+    let generation = keys.generation();
+    until("asked again", async || server.requests().len() > 3).await;
+    assert_eq!(keys.generation(), generation);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -215,7 +215,7 @@ impl Credentials {
         let holder = &self.holders[token.holder as usize];
         let id = holder.principal.id().as_bytes();
         let same_user = user.map_or(Choice::from(1), |user| user.ct_eq(id));
-        let same = token.digest.ct_eq(&digest) & same_user;
+        let same = same_digest(&token.digest, &digest) & same_user;
         let good = holder.good(&token.validity, circumstances);
         if !bool::from(same) || token.holder == 0 {
             return None;
@@ -324,6 +324,14 @@ impl Holder {
             _ => Ok(()),
         }
     }
+}
+
+/// As [`ConstantTimeEq`] of the octets, and eight at a time.
+fn same_digest(one: &[u8; 32], other: &[u8; 32]) -> Choice {
+    let pairs = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    pairs.fold(Choice::from(1), |same, (one, other)| {
+        same & u64::from_ne_bytes(*one).ct_eq(&u64::from_ne_bytes(*other))
+    })
 }
 
 impl Warned {
