@@ -50,8 +50,29 @@
 //!
 #![doc = include_str!("../../docs/greedy-tenant.svg")]
 //!
-//! Response headers are never held back, HEAD, 204 and 304 cost nothing, and a request with a body
-//! is slowed but never refused, because clients cannot send it twice.
+//! # A fleet
+//!
+//! With the feature `redis`, the replicas of a service share total rates and quotas through a server
+//! of Redis or Valkey, by leases, so that no body waits for it:
+//!
+#![cfg_attr(feature = "redis", doc = "```")]
+#![cfg_attr(not(feature = "redis"), doc = "```ignore")]
+//! use portcullis::rate::{Fleet, Key, Limit, Limits, Quota, Unreachable, Window};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let fleet = Fleet::new("redis://redis.example.org/0")?.with_unreachable(Unreachable::Refuse);
+//! let limits = Limits::new([
+//!     Limit::rate("total", Key::Total, 500_000_000).with_fleet(&fleet),
+//!     Limit::quota("daily", Key::Principal, Quota::new(1 << 40, Window::Day)).with_fleet(&fleet),
+//! ])?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What is never held back
+//!
+//! Response headers are never held back, but for the first answer to a key whose quota only the
+//! fleet's server knows. HEAD, 204 and 304 cost nothing, and a request with a body is slowed but never
+//! refused, because clients cannot send it twice.
 
 mod admission;
 mod body;
