@@ -5,16 +5,18 @@
 mod pki;
 
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pki::{Ca, Files, Leaf, client, client_at, connect};
+use pki::{Ca, Files, Leaf, client, client_at, refused};
 use portcullis::Watched;
 use portcullis::tls::{Acceptor, Builder, ClientCas, HandshakeError, Ready, Reason};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, SanType};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// 2026-07-01, so that spans in words are the same every day.
@@ -60,23 +62,6 @@ impl Scene {
         let config = client(&self.nodes, Some((leaf, above)));
         refused(&self.acceptor(), config).await
     }
-}
-
-async fn refused(acceptor: &Acceptor, config: rustls::ClientConfig) -> (HandshakeError, String) {
-    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = tcp.local_addr().unwrap();
-    let config = Arc::new(config);
-    let (server, theirs) = tokio::join!(
-        async {
-            let (tcp, _) = tcp.accept().await.unwrap();
-            acceptor.accept(tcp).await.unwrap_err()
-        },
-        async {
-            let mut stream = connect(&config, address, "localhost").await?;
-            stream.read_u8().await
-        }
-    );
-    (server, theirs.unwrap_err().to_string())
 }
 
 fn day(offset: i64) -> time::OffsetDateTime {
@@ -379,5 +364,50 @@ async fn the_bundle_in_the_explanation_is_bounded() {
     assert!(
         error.to_string().ends_with("`CN=CA 9` and 30 more"),
         "{error}"
+    );
+}
+
+/// A stream whose device fails.
+#[derive(Debug)]
+struct Failing;
+
+impl AsyncRead for Failing {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Err(std::io::Error::other("the device is gone")))
+    }
+}
+
+impl AsyncWrite for Failing {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_fails_on_this_side_is_not_put_on_the_client() {
+    let acceptor = Scene::new().acceptor();
+    let peer = "10.0.0.1:1".parse().unwrap();
+    let error = acceptor.accept_from(Failing, peer).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::Internal);
+    assert_eq!(error.alert(), None);
+    assert_eq!(
+        error.to_string(),
+        "the connection failed: the device is gone"
     );
 }

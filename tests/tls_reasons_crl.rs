@@ -4,17 +4,14 @@
 
 mod pki;
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use pki::{Ca, Files, Leaf, client, connect};
+use pki::{Ca, Files, Leaf, client, refused};
 use portcullis::Watched;
 use portcullis::crl::{Options, Revocation};
-use portcullis::tls::{Acceptor, Builder, HandshakeError, Ready, Reason};
+use portcullis::tls::{Acceptor, Builder, Ready, Reason};
 use rcgen::CertificateRevocationList;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
 
 struct Scene {
     files: Files,
@@ -40,23 +37,6 @@ impl Scene {
         let material = self.builder().with_revocation(revocation).load().unwrap();
         Acceptor::new(Watched::fixed(material))
     }
-}
-
-async fn refused(acceptor: &Acceptor, config: rustls::ClientConfig) -> (HandshakeError, String) {
-    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let address = tcp.local_addr().unwrap();
-    let config = Arc::new(config);
-    let (server, theirs) = tokio::join!(
-        async {
-            let (tcp, _) = tcp.accept().await.unwrap();
-            acceptor.accept(tcp).await.unwrap_err()
-        },
-        async {
-            let mut stream = connect(&config, address, "localhost").await?;
-            stream.read_u8().await
-        }
-    );
-    (server, theirs.unwrap_err().to_string())
 }
 
 struct Row<'a> {

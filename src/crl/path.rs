@@ -21,18 +21,21 @@ pub struct CertPath(Arc<Inner>);
 struct Inner {
     /// The client's own first; each is issued by the next, the last by the anchor.
     certificates: Box<[Arc<Facts>]>,
-    anchor: Anchor,
+    anchor: Arc<Anchor>,
 }
 
-/// The CAs of paths made lately: all clients of one CA have the same, so each is read once.
+/// The CAs of paths made lately: all clients of one CA have the same, so each is read and kept once.
 #[derive(Debug, Default)]
-pub(crate) struct Issuers(Mutex<HashMap<Box<[u8]>, Arc<Facts>>>);
+pub(crate) struct Issuers {
+    certificates: Mutex<HashMap<Box<[u8]>, Arc<Facts>>>,
+    anchors: Mutex<Vec<Arc<Anchor>>>,
+}
 
 /// How many CAs are remembered.
 const ISSUERS: usize = 256;
 
 /// Where a path begins: a name and a key that the operator trusts.
-#[derive(Clone, Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Anchor {
     /// DER.
     pub(super) subject: Box<[u8]>,
@@ -75,7 +78,7 @@ impl CertPath {
         let issuers = intermediates
             .iter()
             .map(|der| Facts::parse(der).map(Arc::new));
-        Self::of(own, issuers, anchor)
+        Self::of(own, issuers, Arc::new(Anchor::new(anchor)))
     }
 
     /// As [`CertPath::new`], with the end entity's certificate read already.
@@ -86,13 +89,14 @@ impl CertPath {
         known: &Issuers,
     ) -> Result<Self, PathError> {
         let own = Facts::of(end_entity)?;
-        Self::of(own, intermediates.map(|der| known.facts(&der)), anchor)
+        let issuers = intermediates.map(|der| known.facts(&der));
+        Self::of(own, issuers, known.anchor(anchor))
     }
 
     fn of(
         own: Facts,
         issuers: impl Iterator<Item = Result<Arc<Facts>, PathError>>,
-        anchor: &TrustAnchor<'_>,
+        anchor: Arc<Anchor>,
     ) -> Result<Self, PathError> {
         let certificates = std::iter::once(Ok(Arc::new(own)))
             .chain(issuers)
@@ -106,10 +110,7 @@ impl CertPath {
         }
         Ok(Self(Arc::new(Inner {
             certificates,
-            anchor: Anchor {
-                subject: der::encode(der::SEQUENCE, &anchor.subject).into(),
-                key: Key::new(&anchor.subject_public_key_info),
-            },
+            anchor,
         })))
     }
 
@@ -135,9 +136,31 @@ impl CertPath {
     }
 }
 
+impl Anchor {
+    fn new(anchor: &TrustAnchor<'_>) -> Self {
+        Self {
+            subject: der::encode(der::SEQUENCE, &anchor.subject).into(),
+            key: Key::new(&anchor.subject_public_key_info),
+        }
+    }
+}
+
 impl Issuers {
+    fn anchor(&self, anchor: &TrustAnchor<'_>) -> Arc<Anchor> {
+        let anchor = Anchor::new(anchor);
+        let mut known = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.iter().find(|known| ***known == anchor) {
+            return Arc::clone(known);
+        }
+        // As many as there are client CAs.
+        let anchor = Arc::new(anchor);
+        known.push(Arc::clone(&anchor));
+        anchor
+    }
+
     fn facts(&self, der: &[u8]) -> Result<Arc<Facts>, PathError> {
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificates = &self.certificates;
+        let known = || certificates.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(facts) = known().get(der) {
             return Ok(Arc::clone(facts));
         }

@@ -127,7 +127,7 @@ impl PeerIdentity {
             subject: distinguished_name::text(certificate.subject()).into(),
             attributes: distinguished_name::attributes(certificate.subject()),
             issuer: distinguished_name::text(certificate.issuer()).into(),
-            serial: certificate.raw_serial_as_string().into(),
+            serial: octets(certificate.raw_serial()),
             fingerprint: Sha256::digest(der).into(),
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
@@ -297,6 +297,19 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
         });
     }
     Ok(())
+}
+
+/// In hexadecimal, parted by colons.
+fn octets(serial: &[u8]) -> Box<str> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(serial.len() * 3);
+    for octet in serial {
+        if !text.is_empty() {
+            text.push(':');
+        }
+        text.extend([octet >> 4, octet & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
+    }
+    text.into()
 }
 
 fn time(at: i64) -> SystemTime {

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::DistinguishedName;
@@ -15,6 +16,8 @@ use crate::reload::Pinned;
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
     pub(super) trusted: Vec<TrustAnchor<'static>>,
+    /// The same in the same order, for connections to keep.
+    shared: Vec<Arc<TrustAnchor<'static>>>,
     /// What a server tells clients that it accepts (RFC 8446 §4.2.4).
     pub(super) hints: Vec<DistinguishedName>,
     /// The subjects in RFC 4514 form, for explanations.
@@ -80,9 +83,17 @@ impl Anchors {
         self.hints
             .push(DistinguishedName::in_sequence(&anchor.subject));
         self.trusted.push(anchor.to_owned());
+        self.shared.push(Arc::new(anchor.to_owned()));
         self.subjects.push(identity.subject().into());
         self.expiries.push(Expiry::new("client_ca", identity));
         Ok(())
+    }
+
+    /// One of the trusted, to keep.
+    pub(super) fn keep(&self, anchor: &TrustAnchor<'_>) -> Arc<TrustAnchor<'static>> {
+        let at = self.trusted.iter().position(|one| one == anchor);
+        let known = at.and_then(|at| self.shared.get(at));
+        known.map_or_else(|| Arc::new(anchor.to_owned()), Arc::clone)
     }
 
     pub(super) fn contains(&self, anchor: &TrustAnchor<'_>) -> bool {

@@ -12,7 +12,7 @@ pub(super) struct Verified {
     pub(super) identity: PeerIdentity,
     /// As the client sent it.
     pub(super) chain: Box<[CertificateDer<'static>]>,
-    pub(super) anchor: TrustAnchor<'static>,
+    pub(super) anchor: Arc<TrustAnchor<'static>>,
     #[cfg(feature = "crl")]
     pub(super) path: crate::crl::CertPath,
     pub(super) not_before: u64,

@@ -146,7 +146,7 @@ impl Verifier {
             Ok(Verified {
                 identity,
                 chain,
-                anchor: anchor.to_owned(),
+                anchor: self.anchors.keep(anchor),
                 not_before: path.not_before(),
                 not_after: path.not_after(),
                 path,
@@ -164,7 +164,7 @@ impl Verifier {
             Ok(Verified {
                 identity,
                 chain,
-                anchor: path.anchor().to_owned(),
+                anchor: self.anchors.keep(path.anchor()),
                 not_before,
                 not_after,
             })

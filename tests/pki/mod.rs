@@ -12,13 +12,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis::tls::{Builder, CertificateFiles, ClientCas, Ready, WantsClientAuth};
+use portcullis::tls::{
+    Acceptor, Builder, CertificateFiles, ClientCas, HandshakeError, Ready, WantsClientAuth,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
     CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -279,4 +282,27 @@ pub async fn connect(
     TlsConnector::from(Arc::clone(config))
         .connect(name, tcp)
         .await
+}
+
+/// A handshake over TCP that fails: the server's error and the words of the client's.
+pub async fn refused(
+    acceptor: &Acceptor,
+    config: rustls::ClientConfig,
+) -> (HandshakeError, String) {
+    let tcp = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let address = tcp.local_addr().unwrap();
+    let config = Arc::new(config);
+    let (server, theirs) = tokio::join!(
+        async {
+            let (tcp, _) = tcp.accept().await.unwrap();
+            acceptor.accept(tcp).await.unwrap_err()
+        },
+        async {
+            let mut stream = connect(&config, address, "localhost").await?;
+            stream.read_u8().await
+        }
+    );
+    (server, theirs.unwrap_err().to_string())
 }
