@@ -71,6 +71,7 @@ mod authorization;
 mod binding;
 mod credential;
 mod credentials;
+mod decision;
 mod digest;
 mod error;
 #[cfg(feature = "config")]

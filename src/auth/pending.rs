@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use zeroize::Zeroizing;
 
 use super::Authentication;
-use super::authentication::Situation;
 use super::authorization::Pair;
 use super::credentials::Candidates;
+use super::decision::Situation;
 use crate::{PeerIdentity, Principal, Refusal};
 
 /// A password that is being verified elsewhere. Boxed: it takes milliseconds anyway.

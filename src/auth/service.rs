@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, Response};
 use tower::Service;
 
 use super::alike::Alike;
-use super::authentication::Decision;
+use super::decision::Decision;
 use super::{Authentication, ResponseFuture};
 use crate::audit::Record;
 use crate::refusal::{self, ResponseBody};

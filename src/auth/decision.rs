@@ -1,0 +1,233 @@
+//! Who asks, from the head of a request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{Extensions, Request};
+
+use super::authentication::{Authentication, Certificate};
+use super::authorization::{self, Pair, Presented};
+use super::credentials::{Circumstances, Credentials};
+use super::pending::Pending;
+use crate::oci::{Action, Route};
+use crate::{ClientAddr, Connection, PeerIdentity, Principal, Refusal, Watched};
+
+/// What came of a request's head.
+pub(super) enum Decision {
+    Made(Result<Principal, Refusal>),
+    /// A password is to be verified first.
+    Pending(Pending),
+}
+
+/// What of a request a decision needs besides the credential.
+#[derive(Clone)]
+pub(super) struct Situation<P> {
+    pub(super) client: Option<IpAddr>,
+    pub(super) peer: Option<P>,
+    pub(super) write: bool,
+}
+
+impl Authentication {
+    /// Who asks. Looks at the head alone.
+    pub(super) fn decide<B>(self: &Arc<Self>, request: &Request<B>) -> Decision {
+        let extensions = request.extensions();
+        let situation = Situation {
+            client: ClientAddr::of(extensions).map(|client| client.ip()),
+            peer: peer(extensions),
+            write: self.token_for_writes && !only_reads(request),
+        };
+        if !self.takes_tokens() {
+            return Decision::Made(self.without_credential(&situation, extensions));
+        }
+        let shown = match authorization::read(request.headers()) {
+            Ok(None) => return Decision::Made(self.without_credential(&situation, extensions)),
+            Ok(Some(shown)) => Ok(shown),
+            Err(malformed) => Err(malformed),
+        };
+        if let Err(refusal) = self.check_source(situation.client) {
+            return Decision::Made(Err(refusal));
+        }
+        let own = self.credentials.as_ref().map(Watched::load);
+        let own = own.as_deref();
+        let circumstances = self.circumstances(own, &situation);
+        let found = match &shown {
+            Err(_) => Err(Refusal::CredentialsMalformed),
+            Ok(Presented::Bearer(token)) => {
+                match own.and_then(|own| own.by_token(None, token, circumstances)) {
+                    Some(found) => found,
+                    None => return Decision::Made(self.by_signature(token, request, &situation)),
+                }
+            }
+            Ok(Presented::Basic(pair)) => {
+                let user = Some(pair.user());
+                let found = own.and_then(|own| own.by_token(user, pair.password(), circumstances));
+                match (found, own.filter(|own| own.has_passwords())) {
+                    (Some(Ok(principal)), _) => Ok(principal),
+                    // A token that is over takes as long as an unknown one.
+                    (Some(Err(refusal)), Some(own)) => {
+                        return self.by_password(own, pair, &situation, Some(refusal));
+                    }
+                    (None, Some(own)) => return self.by_password(own, pair, &situation, None),
+                    (Some(found), None) => found,
+                    (None, None) => Err(Refusal::CredentialsUnknown),
+                }
+            }
+        };
+        let claimed = match &shown {
+            Ok(Presented::Basic(pair)) => Some(pair.user()),
+            _ => None,
+        };
+        Decision::Made(self.settle(found, claimed, &situation))
+    }
+
+    /// By a token that is none of our own.
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(unused_variables, reason = "nobody's signature counts")
+    )]
+    fn by_signature<B>(
+        &self,
+        token: &[u8],
+        request: &Request<B>,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Result<Principal, Refusal> {
+        #[cfg(feature = "jwt")]
+        if let Some(signed) = &self.signed {
+            let verified = signed.verify(token, self.now());
+            let verified = verified.as_ref().map_err(|refusal| *refusal);
+            let principal = self.settle(verified, None, situation)?;
+            return match principal.grants() {
+                Some(grants) => grants.cover(request).map(|()| principal),
+                None => Ok(principal),
+            };
+        }
+        self.settle(Err(Refusal::CredentialsUnknown), None, situation)
+    }
+
+    fn by_password(
+        self: &Arc<Self>,
+        credentials: &Credentials,
+        pair: &Pair,
+        situation: &Situation<&PeerIdentity>,
+        known: Option<Refusal>,
+    ) -> Decision {
+        let (user, password) = (pair.user(), pair.password());
+        if let Err(refusal) = self.check_id(user, situation.client) {
+            return Decision::Made(Err(refusal));
+        }
+        if let Some(hash) = self.passwords.recall(user, password) {
+            let circumstances = self.circumstances(Some(credentials), situation);
+            let found = credentials.by_password(user, &hash, circumstances);
+            // A replaced hash and a password that is over take as long as a wrong one.
+            if found.is_ok() {
+                return Decision::Made(self.settle(found, Some(user), situation));
+            }
+        }
+        Decision::Pending(Pending::new(
+            Arc::clone(self),
+            pair,
+            credentials.candidates(user),
+            situation,
+            known,
+        ))
+    }
+
+    /// Ends a verification: `hash` is what the password was proven to have.
+    pub(super) fn proven(
+        &self,
+        user: &[u8],
+        hash: Result<[u8; 32], Refusal>,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Result<Principal, Refusal> {
+        let credentials = self.credentials.as_ref().ok_or(Refusal::Unavailable)?;
+        // Those in force now: they may have changed meanwhile.
+        let credentials = credentials.load();
+        let circumstances = self.circumstances(Some(&credentials), situation);
+        let found = hash.and_then(|hash| credentials.by_password(user, &hash, circumstances));
+        self.settle(found, Some(user), situation)
+    }
+
+    pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        let throttle = self.throttle.as_ref();
+        throttle.map_or(Ok(()), |throttle| throttle.check_source(client))
+    }
+
+    pub(super) fn check_id(&self, id: &[u8], client: Option<IpAddr>) -> Result<(), Refusal> {
+        let throttle = self.throttle.as_ref();
+        throttle.map_or(Ok(()), |throttle| throttle.check_id(id, client))
+    }
+
+    fn circumstances<'a>(
+        &self,
+        credentials: Option<&Credentials>,
+        situation: &Situation<&'a PeerIdentity>,
+    ) -> Circumstances<'a> {
+        Circumstances {
+            now: credentials
+                .is_some_and(Credentials::is_timed)
+                .then(|| self.now()),
+            client: situation.client,
+            peer: situation.peer,
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock
+            .as_ref()
+            .map_or_else(SystemTime::now, |clock| clock())
+    }
+
+    /// Counts a failure, or puts the certificate to the principal.
+    fn settle(
+        &self,
+        found: Result<&Principal, Refusal>,
+        claimed: Option<&[u8]>,
+        situation: &Situation<&PeerIdentity>,
+    ) -> Result<Principal, Refusal> {
+        let principal = found.inspect_err(|refusal| {
+            let failed = !matches!(
+                refusal,
+                Refusal::AuthThrottled { .. } | Refusal::Unavailable
+            );
+            if let Some(throttle) = self.throttle.as_ref().filter(|_| failed) {
+                throttle.failed(situation.client, claimed);
+            }
+        })?;
+        match (situation.peer, self.certificate) {
+            (Some(peer), _) => Ok(principal.clone().on_peer(peer.clone())),
+            (None, Certificate::Needed) => Err(Refusal::CertificateMissing),
+            (None, _) => Ok(principal.clone()),
+        }
+    }
+
+    fn without_credential(
+        &self,
+        situation: &Situation<&PeerIdentity>,
+        extensions: &Extensions,
+    ) -> Result<Principal, Refusal> {
+        match (situation.peer, self.certificate) {
+            _ if situation.write => Err(Refusal::CredentialsMissing),
+            (Some(peer), Certificate::Enough) => Ok(self.holders.principal(peer, extensions)),
+            (_, Certificate::Needed) => Err(Refusal::CredentialsMissing),
+            _ if self.anonymous => Ok(Principal::anonymous()),
+            _ if !self.takes_tokens() => Err(Refusal::CertificateMissing),
+            _ => Err(Refusal::CredentialsMissing),
+        }
+    }
+}
+
+/// Whether a request surely changes nothing.
+fn only_reads<B>(request: &Request<B>) -> bool {
+    let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
+    route.is_ok_and(|route| match route.action() {
+        Action::Probe | Action::Pull | Action::List | Action::Catalog => true,
+        Action::Push | Action::Delete | Action::Extension => false,
+        Action::Other => request.method().is_safe(),
+    })
+}
+
+fn peer(extensions: &Extensions) -> Option<&PeerIdentity> {
+    let own = extensions.get();
+    own.or_else(|| Connection::of(extensions).and_then(Connection::identity))
+}
