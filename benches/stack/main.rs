@@ -33,7 +33,7 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let _inside = runtime.enter();
+    let inside = runtime.enter();
     if let (Some(name), Some(requests)) = (value("--case"), value("--requests")) {
         let case = cases::all().into_iter().find(|case| case.name == *name);
         let case = case.expect("a case of this name");
@@ -49,7 +49,8 @@ fn main() {
     {
         instructions::count(&mut figures);
     }
-    throughput::measure(&runtime, &mut figures);
+    drop(inside);
+    throughput::measure(&mut figures);
     figures.report();
 }
 
