@@ -20,7 +20,8 @@ pin_project! {
         #[pin]
         inner: B,
         held: Bytes,
-        pacer: Option<Pacer>,
+        // Boxed, so that moving the response through the layers above moves no more of it.
+        pacer: Option<Box<Pacer>>,
         permits: Permits,
     }
 }
@@ -40,7 +41,7 @@ impl<B> Body<B> {
         Self {
             inner,
             held: Bytes::new(),
-            pacer,
+            pacer: pacer.map(Box::new),
             permits: Permits::default(),
         }
     }

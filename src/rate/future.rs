@@ -38,7 +38,7 @@ pub(super) struct Plan {
     pub(super) record: Option<Record>,
     pub(super) head: bool,
     /// With what a response is refused that would take too long.
-    pub(super) shedder: Option<Shedder>,
+    pub(super) shedder: Option<Box<Shedder>>,
     pub(super) questions: Questions,
 }
 

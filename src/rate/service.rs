@@ -52,7 +52,8 @@ impl<S> ByteRate<S> {
             permits,
             record: Record::of(request.extensions()).cloned(),
             head: request.method() == Method::HEAD,
-            shedder: (replayable && may_refuse).then(|| Shedder::new(&self.responder, request)),
+            shedder: (replayable && may_refuse)
+                .then(|| Box::new(Shedder::new(&self.responder, request))),
             questions,
         }))
     }
