@@ -69,7 +69,7 @@ impl Authentication {
         self
     }
 
-    /// Lets who shows nothing be [`Principal::anonymous`], for the policy to judge.
+    /// Lets who shows nothing be [`Principal::anonymous`](crate::identity::Principal::anonymous), for the policy to judge.
     pub fn or_anonymous(mut self) -> Self {
         self.anonymous = true;
         self
