@@ -16,6 +16,8 @@ mod file;
 mod index;
 #[path = "policy/layer.rs"]
 mod layer;
+#[path = "policy/matrix.rs"]
+mod matrix;
 #[path = "policy/support.rs"]
 mod support;
 #[path = "policy/tags.rs"]

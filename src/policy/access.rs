@@ -35,7 +35,7 @@ pub(super) struct Access<'a> {
     pub(super) target: Target<'a>,
     pub(super) registry: Option<&'a str>,
     pub(super) tag: Option<&'a str>,
-    /// Whether it takes tags with it that the request does not name.
+    /// Whether it takes from tags that the request does not name: the manifest, or a layer of theirs.
     pub(super) takes_tags: bool,
     pub(super) path: &'a str,
 }
@@ -110,7 +110,7 @@ fn access<'a>(
         target,
         registry: route.registry(),
         tag,
-        takes_tags: action == Actions::ERASE && route.endpoint() == Endpoint::Manifest,
+        takes_tags: action == Actions::ERASE,
         path: route.path(),
     }
 }
@@ -123,9 +123,11 @@ pub(super) fn accesses<'a>(
     let repository = route.repository();
     let target = repository.map_or(Target::Registry, Target::Repository);
     let access = move |action, target, tag| access(route, action, target, tag);
-    let untagged = route.tags().next().is_none();
-    let plain = untagged.then(|| access(untagged_action(route), target, None));
     let in_path = route.tag();
+    // What a delete takes away is what its path names, whatever else is in the request.
+    let by_digest = route.action() == Action::Delete && in_path.is_none();
+    let untagged = by_digest || route.tags().next().is_none();
+    let plain = untagged.then(|| access(untagged_action(route), target, None));
     let tagged = route.tags().enumerate().flat_map(move |(at, tag)| {
         let moved = in_path.is_none() || at > 0;
         let exists = || oracle?.exists(route.registry(), repository?, tag);

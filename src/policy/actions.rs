@@ -46,7 +46,8 @@ impl Actions {
     pub const MOVE: Self = Self(1 << 5);
     /// Every push.
     pub const PUSH: Self = Self(0b1111 << 2);
-    /// Deletes manifests by digest, and blobs.
+    /// Deletes manifests by digest, and blobs, whichever tags lead to them: a rule for some tags does
+    /// not allow it.
     pub const ERASE: Self = Self(1 << 6);
     /// Deletes tags.
     pub const UNTAG: Self = Self(1 << 7);

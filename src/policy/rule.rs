@@ -107,8 +107,8 @@ impl Rule {
     /// Is about these tags. Default: any.
     ///
     /// What names no tag (a blob, a manifest by its digest) is allowed by such a rule and not denied
-    /// by it. A manifest's delete by digest takes tags with it that the request does not name: it is denied by
-    /// such a rule and not allowed by it.
+    /// by it. A delete by digest, of a manifest or a blob, is the other way round: it takes from tags that
+    /// the request does not name, so it is denied by such a rule and not allowed by it.
     pub fn with_tags(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.tags.extend(patterns);
         self

@@ -73,8 +73,16 @@ fn only_what_a_rule_allows_is_allowed() {
             &alice,
             inside,
             "DELETE",
-            "/v2/home/alice/app/blobs/$D",
+            "/v2/home/alice/app/manifests/x",
             Ok("home"),
+        ),
+        // A layer of `v1.0`, maybe.
+        (
+            &alice,
+            inside,
+            "DELETE",
+            "/v2/home/alice/app/blobs/$D",
+            denied,
         ),
         (&alice, inside, "PUT", "/v2/home/ci/app/manifests/x", denied),
         (

@@ -71,7 +71,12 @@ fn a_tag_and_a_digest_are_deleted_by_different_permissions() {
     let temporary = Rule::allow("temporary", Who::Anyone, Actions::DELETE)
         .on_repositories([Pattern::repository("b").unwrap()])
         .with_tags([Pattern::tag("tmp-*").unwrap()]);
-    let policy = Policy::new([untag, temporary]).unwrap();
+    let whole = Rule::allow("whole", Who::Anyone, Actions::DELETE)
+        .on_repositories(["c", "d"].map(|name| Pattern::repository(name).unwrap()));
+    let frozen = Rule::deny("frozen", Who::Anyone, Actions::DELETE)
+        .on_repositories([Pattern::repository("d").unwrap()])
+        .with_tags([Pattern::tag("v1.*").unwrap()]);
+    let policy = Policy::new([untag, temporary, whole, frozen]).unwrap();
     for (target, allowed) in [
         ("/v2/a/manifests/x", true),
         ("/v2/a/manifests/$D", false),
@@ -80,7 +85,14 @@ fn a_tag_and_a_digest_are_deleted_by_different_permissions() {
         ("/v2/b/manifests/latest", false),
         // Would take every tag of the manifest with it.
         ("/v2/b/manifests/$D", false),
-        ("/v2/b/blobs/$D", true),
+        // Would take a layer from whichever tags need it.
+        ("/v2/b/blobs/$D", false),
+        ("/v2/c/manifests/$D", true),
+        ("/v2/c/blobs/$D", true),
+        ("/v2/d/manifests/tmp-1", true),
+        ("/v2/d/manifests/v1.0", false),
+        ("/v2/d/manifests/$D", false),
+        ("/v2/d/blobs/$D", false),
     ] {
         let said = ask(&policy, None, "10.0.0.1", "DELETE", target);
         assert_eq!(said.is_ok(), allowed, "{target}");
