@@ -431,6 +431,30 @@ fn a_query_that_two_servers_could_read_in_two_ways_is_no_route() {
 }
 
 #[test]
+fn a_parameter_of_another_endpoint_is_refused() {
+    for (method, target) in [
+        ("DELETE", "/v2/a/manifests/$D?tag=t"),
+        ("DELETE", "/v2/a/manifests/t?tag=u"),
+        ("DELETE", "/v2/a/blobs/$D?tag=t"),
+        ("GET", "/v2/a/manifests/$D?tag=t"),
+        ("GET", "/v2/a/blobs/$D?mount=$D"),
+        ("PUT", "/v2/a/manifests/$D?mount=$D&from=b"),
+        ("PUT", "/v2/a/blobs/uploads/s?digest=$D&mount=$D"),
+        ("PATCH", "/v2/a/blobs/uploads/s?from=b"),
+        ("POST", "/v2/a/blobs/uploads/?tag=t"),
+        // One of the two is had, and the other could be taken for it.
+        ("POST", "/v2/a/blobs/uploads/?mount=$D&from=b&digest=$D"),
+        ("POST", "/v2/a/blobs/uploads/?digest=$D&mount=$D"),
+        ("GET", "/v2/_catalog?from=b"),
+        ("GET", "/v2/?tag=t"),
+    ] {
+        assert_eq!(parse(method, target), Err(RouteError::Query), "{target}");
+    }
+    // What its own parameters mean, only an extension knows.
+    assert!(get("/v2/_x/y/z?tag=t&from=b").is_ok());
+}
+
+#[test]
 fn a_form_body_cannot_carry_the_parameters_of_a_mount_or_a_push() {
     let parse = |method: Method, target: &str, content_type: &'static str| {
         let mut headers = HeaderMap::new();
@@ -446,9 +470,15 @@ fn a_form_body_cannot_carry_the_parameters_of_a_mount_or_a_push() {
         assert_eq!(mount, Err(RouteError::Form), "{form}");
         let push = parse(Method::PUT, "/v2/a/manifests/x", form);
         assert_eq!(push, Err(RouteError::Form), "{form}");
+        for method in [Method::PATCH, Method::PUT] {
+            let upload = parse(method, "/v2/a/blobs/uploads/s", form);
+            assert_eq!(upload, Err(RouteError::Form), "{form}");
+        }
+        assert!(parse(Method::GET, "/v2/a/manifests/x", form).is_ok());
     }
     let octets = "application/octet-stream";
     assert!(parse(Method::POST, "/v2/a/blobs/uploads/", octets).is_ok());
+    assert!(parse(Method::PUT, "/v2/a/blobs/uploads/s", octets).is_ok());
 }
 
 #[test]

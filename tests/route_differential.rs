@@ -10,8 +10,9 @@ use axum::body::to_bytes;
 use axum::extract::{Path as Captured, Request};
 use axum::routing::any;
 use futures_util::FutureExt;
-use http::{Method, Uri};
-use portcullis::oci::{Endpoint, Route};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use portcullis::oci::{Action, Endpoint, Route};
 use proptest::prelude::*;
 use regex::Regex;
 use tower::ServiceExt;
@@ -71,6 +72,8 @@ fn path() -> impl Strategy<Value = String> {
         "/manifests/latest",
         "/tags/list",
         "/blobs/uploads/",
+        "/blobs/uploads/s",
+        "/manifests/sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     ]);
     (root, prop::collection::vec(piece, 1..6), tail)
         .prop_map(|(root, pieces, tail)| format!("{root}{}{tail}", pieces.join("/")))
@@ -96,6 +99,7 @@ fn query() -> impl Strategy<Value = String> {
         "",
         "NS=c",
         "mount=sha256%3A0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     ]);
     prop::collection::vec(pair, 0..5).prop_map(|pairs| pairs.join("&"))
 }
@@ -155,6 +159,15 @@ fn go_query(raw: &str, key: &str) -> Option<String> {
             let value = String::from_utf8(go_unescape(value, true)?).ok()?;
             (name == key).then_some(value)
         })
+}
+
+/// `Request.FormValue`: of a POST, PUT or PATCH with a form in its body, the body's value comes first.
+fn go_form_value(method: &Method, form: Option<&str>, query: &str, key: &str) -> Option<String> {
+    let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    let in_body = form
+        .filter(|_| has_body)
+        .and_then(|form| go_query(form, key));
+    in_body.or_else(|| go_query(query, key))
 }
 
 /// distribution's routes, in its order, with `reference.NameRegexp` and the rest as they are there.
@@ -232,21 +245,52 @@ fn by_axum(uri: &Uri) -> Option<String> {
     ok.then(|| String::from_utf8(body.to_vec()).unwrap())
 }
 
+/// Whether any method makes a route of `target`, each with no body and with a form that says something
+/// else.
 fn compare(target: &str) -> Result<bool, TestCaseError> {
     let Ok(uri) = target.parse::<Uri>() else {
         return Ok(false);
     };
-    let methods = [Method::GET, Method::PUT, Method::POST];
-    let Some(route) = methods
-        .iter()
-        .find_map(|method| Route::parse(method, &uri).ok())
-    else {
-        return Ok(false);
-    };
+    let mut some = false;
+    for method in [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ] {
+        for form in [None, Some(FORM)] {
+            let mut headers = HeaderMap::new();
+            if form.is_some() {
+                let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+                headers.insert(CONTENT_TYPE, form);
+            }
+            let Ok(route) = Route::parse_with_headers(&method, &uri, &headers) else {
+                continue;
+            };
+            some = true;
+            compare_route(&route, &method, form, &uri)?;
+        }
+    }
+    Ok(some)
+}
+
+const FORM: &str = "ns=elsewhere&from=elsewhere&tag=elsewhere\
+    &mount=sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\
+    &digest=sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+fn compare_route(
+    route: &Route,
+    method: &Method,
+    form: Option<&str>,
+    uri: &Uri,
+) -> Result<(), TestCaseError> {
+    let target = uri.to_string();
     if route.endpoint() == Endpoint::Outside {
         let read = go_clean(&go_path(uri.path()).unwrap());
         prop_assert!(!read.starts_with("/v2/") && read != "/v2", "{}", target);
-        return Ok(true);
+        return Ok(());
     }
     let name = route.repository().unwrap_or_default();
     let tail = route.reference().unwrap_or_default();
@@ -265,27 +309,35 @@ fn compare(target: &str) -> Result<bool, TestCaseError> {
         ("ns", route.registry()),
         ("from", route.mount_from()),
         ("mount", route.mount()),
+        ("digest", route.upload_digest()),
         ("tag", route.query_tags().next()),
     ] {
-        let theirs = go_query(uri.query().unwrap_or_default(), key);
-        prop_assert_eq!(theirs.as_deref(), ours, "{} in {}", key, target);
+        let query = uri.query().unwrap_or_default();
+        // What an extension reads, and from where, nothing is said of.
+        let form = form.filter(|_| route.endpoint() != Endpoint::Extension);
+        let theirs = go_form_value(method, form, query, key);
+        prop_assert_eq!(theirs.as_deref(), ours, "{} in {} {}", key, method, target);
+    }
+    // What distribution deletes is what its path names.
+    if route.action() == Action::Delete {
+        prop_assert_eq!(route.tags().next(), route.tag(), "{}", target);
     }
 
     // actix decodes all but slashes and a few more; axum decodes what it captured.
-    let url = actix_url(&uri);
+    let url = actix_url(uri);
     prop_assert_eq!(url.path(), uri.path());
     if route.endpoint() == Endpoint::Manifest {
-        prop_assert_eq!(by_actix(&uri), Some((name.to_owned(), tail.to_owned())));
+        prop_assert_eq!(by_actix(uri), Some((name.to_owned(), tail.to_owned())));
     }
     let rest = uri
         .path()
         .strip_prefix("/v2/")
         .filter(|rest| !rest.is_empty());
     if let Some(rest) = rest {
-        let captured = by_axum(&uri);
+        let captured = by_axum(uri);
         prop_assert_eq!(captured.as_deref(), Some(rest));
     }
-    Ok(true)
+    Ok(())
 }
 
 proptest! {
@@ -307,7 +359,9 @@ fn the_models_read_what_the_gate_reads_in_ordinary_requests() {
         "/v2/a/blobs/uploads/tags/list".to_owned(),
         "/v2/a/tags/list/manifests/latest".to_owned(),
         format!("/v2/a/b/blobs/{digest}"),
-        "/v2/a/blobs/uploads/?from=b%2Fc&tag=%74".to_owned(),
+        "/v2/a/blobs/uploads/?from=b%2Fc&x=%74".to_owned(),
+        format!("/v2/a/blobs/uploads/s?digest={digest}"),
+        format!("/v2/a/manifests/{digest}?tag=%74"),
         "/healthz".to_owned(),
     ] {
         assert!(compare(&target).unwrap(), "{target} is no route");
@@ -322,4 +376,7 @@ fn the_models_read_what_the_gate_reads_in_ordinary_requests() {
     assert_eq!(by_actix(&encoded).unwrap().0, "a");
     assert_eq!(by_axum(&encoded).unwrap(), "a/manifests/x");
     assert_eq!(go_query("from=a;x=1&from=b", "from").unwrap(), "b");
+    let form_value = |method| go_form_value(&method, Some("digest=b"), "digest=a", "digest");
+    assert_eq!(form_value(Method::PATCH).as_deref(), Some("b"));
+    assert_eq!(form_value(Method::DELETE).as_deref(), Some("a"));
 }

@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::RouteError;
 use super::grammar::{is_digest, is_name, is_registry, is_tag};
+use super::{Action, Endpoint, RouteError};
 
 /// The parameters that say what is asked for. Values are spans of the target, or, where they were
 /// percent-encoded, of one buffer of decoded text.
@@ -76,6 +76,23 @@ impl Query {
         }
         let span = Span::new(span.start & !DECODED, span.end & !DECODED);
         span.of(self.decoded.as_deref()?)
+    }
+
+    /// Whether each parameter is one that the endpoint takes. What one server overlooks, another may
+    /// obey: a delete by digest must not look like the delete of a tag, nor an upload like a mount.
+    pub(super) fn check(&self, endpoint: Endpoint, action: Action) -> Result<(), RouteError> {
+        let mounts = !self.mount.is_empty() || !self.from.is_empty();
+        let sets_tags = !self.tags().is_empty();
+        let fits = match endpoint {
+            // What its parameters mean, only the extension knows.
+            Endpoint::Extension => true,
+            Endpoint::Manifest => !mounts && (!sets_tags || action == Action::Push),
+            Endpoint::UploadStart => {
+                !sets_tags && (self.mount.is_empty() || self.digest.is_empty())
+            }
+            _ => !mounts && !sets_tags,
+        };
+        if fits { Ok(()) } else { Err(RouteError::Query) }
     }
 
     pub(super) fn tags(&self) -> &[Span] {
@@ -172,6 +189,10 @@ impl Reader {
 impl Span {
     pub(super) const fn new(start: u16, end: u16) -> Self {
         Self { start, end }
+    }
+
+    fn is_empty(self) -> bool {
+        self.start == self.end
     }
 
     pub(super) fn of(self, text: &str) -> Option<&str> {

@@ -48,7 +48,7 @@ pub enum RouteError {
     /// The digest is not by the grammar.
     #[error("invalid digest")]
     Digest,
-    /// A query parameter is repeated or cannot be decoded.
+    /// A query parameter is repeated, cannot be decoded, or is of another endpoint.
     #[error("invalid query")]
     Query,
     /// The body is a form, from which registries in Go take parameters before the query's.
@@ -86,6 +86,10 @@ impl Route {
             }
             _ => None,
         };
+        let action = parsed.endpoint.action(method)?;
+        if let Some(query) = &query {
+            query.check(parsed.endpoint, action)?;
+        }
         // Names follow `/v2/`, references end the path: their places follow from their lengths.
         let span = |start: usize, length: usize| match (
             u16::try_from(start),
@@ -96,7 +100,7 @@ impl Route {
         };
         Ok(Self {
             endpoint: parsed.endpoint,
-            action: parsed.endpoint.action(method)?,
+            action,
             slash: parsed.slash,
             mirrored: false,
             tagged: parsed.endpoint == Endpoint::Manifest && !parsed.reference.contains(':'),
@@ -120,12 +124,7 @@ impl Route {
         route.mirrored = headers
             .get(&MIRRORED)
             .is_some_and(|value| value.as_bytes() == b"true");
-        let named_by_query = match route.endpoint {
-            Endpoint::UploadStart => true,
-            Endpoint::Manifest => route.action == Action::Push,
-            _ => false,
-        };
-        if named_by_query
+        if route.action == Action::Push
             && headers
                 .get_all(CONTENT_TYPE)
                 .iter()

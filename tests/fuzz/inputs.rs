@@ -24,6 +24,7 @@ pub const ALL: [Target; 4] = [
             "3/v2/a/blobs/uploads/x-1_2=?_state=z",
             "4/v2/a/manifests/latest?tag=a&tag=b",
             "5/v2/a/manifests/latest",
+            "5/v2/a/manifests/sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef?tag=a",
             "0/v2/a/tags/list?n=1",
             "0/v2/a/referrers/sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef?artifactType=x",
             "0/v2/a/_x/y/z",

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
 use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
 use portcullis::identity;
-use portcullis::oci::{Endpoint, Route, is_digest, is_name, is_tag};
+use portcullis::oci::{Action, Endpoint, Route, is_digest, is_name, is_tag};
 use portcullis::policy::{Caller, Effect, Pattern, Policy};
 use portcullis::{Principal, Watched};
 use tower::{Layer, Service};
@@ -94,6 +94,12 @@ pub fn route(input: &[u8]) -> u64 {
         route.tag().is_none() || route.digest().is_none(),
         "{target:?}"
     );
+    let sets_tags = route.endpoint() == Endpoint::Manifest && route.action() == Action::Push;
+    let extends = route.endpoint() == Endpoint::Extension;
+    let tags_in_query = route.query_tags().next().is_some();
+    assert!(!tags_in_query || sets_tags || extends, "{target:?}");
+    let two_digests = route.mount().is_some() && route.upload_digest().is_some();
+    assert!(!two_digests || extends, "{target:?}");
     let _ = route.scopes();
     let parts = (
         route.registry().is_some(),
