@@ -49,7 +49,7 @@ pub struct TlsSection {
     /// How many connections an IPv4 address or an IPv6 /64 may have. Default: no bound.
     pub max_connections_per_source: Option<NonZeroUsize>,
     /// Ends connections whose client takes nothing for this long while there is something to send.
-    /// Default: none.
+    /// Default: none. A server without TLS puts `rate::StallTimeout` around its sockets.
     pub stall_timeout: Option<Span>,
     /// Networks from which every connection begins with a PROXY protocol header. Default: none.
     #[serde(default)]

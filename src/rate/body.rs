@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::admission::Permits;
 use super::pacer::Pacer;
+use super::watcher::Stay;
 use crate::audit::Cut;
 
 pin_project! {
@@ -22,7 +22,7 @@ pin_project! {
         held: Bytes,
         // Boxed, so that moving the response through the layers above moves no more of it.
         pacer: Option<Box<Pacer>>,
-        permits: Permits,
+        stay: Stay,
     }
 }
 
@@ -42,13 +42,13 @@ impl<B> Body<B> {
             inner,
             held: Bytes::new(),
             pacer: pacer.map(Box::new),
-            permits: Permits::default(),
+            stay: Stay::default(),
         }
     }
 
-    /// Counts as a transfer under way until it is dropped.
-    pub(super) fn with_permits(mut self, permits: Permits) -> Self {
-        self.permits = permits;
+    /// Keeps this until it is dropped or its reader is too slow.
+    pub(super) fn with_stay(mut self, stay: Stay) -> Self {
+        self.stay = stay;
         self
     }
 
@@ -70,10 +70,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self.project();
-        let Some(pacer) = this.pacer else {
+        if this.pacer.is_none() && this.held.is_empty() && !this.stay.is_watched() {
             return this.inner.poll_frame(cx).map_err(BodyError::Inner);
-        };
-        pacer.polled();
+        }
+        if let Err(cut) = this.stay.polled() {
+            *this.pacer = None;
+            return Poll::Ready(Some(Err(BodyError::Cut(cut))));
+        }
         if this.held.is_empty() {
             let frame = ready!(this.inner.as_mut().poll_frame(cx));
             match frame.map(|frame| frame.map(Frame::into_data)) {
@@ -86,26 +89,36 @@ where
                 }
                 None => {
                     *this.pacer = None;
+                    this.stay.finished();
                     return Poll::Ready(None);
                 }
             }
         }
+        if let Err(cut) = this.stay.judge() {
+            *this.pacer = None;
+            return Poll::Ready(Some(Err(BodyError::Cut(cut))));
+        }
         let held = this.held.len() as u64;
-        let rest = this.inner.size_hint().upper();
-        let rest = rest.map_or(u64::MAX, |rest| rest.saturating_add(held));
-        let allowed = match ready!(pacer.poll_send(cx, held, rest)) {
-            Ok(allowed) => allowed,
-            Err(cut) => {
-                pacer.cut(cut);
-                return Poll::Ready(Some(Err(BodyError::Cut(cut))));
-            }
-        };
+        let mut allowed = held;
+        if let Some(pacer) = this.pacer {
+            let rest = this.inner.size_hint().upper();
+            let rest = rest.map_or(u64::MAX, |rest| rest.saturating_add(held));
+            allowed = match ready!(pacer.poll_send(cx, held, rest)) {
+                Ok(allowed) => allowed,
+                Err(cut) => {
+                    pacer.cut(cut);
+                    return Poll::Ready(Some(Err(BodyError::Cut(cut))));
+                }
+            };
+        }
+        this.stay.sent(allowed);
         // No more than was wanted, so it is a length.
         let allowed = usize::try_from(allowed).unwrap_or(this.held.len());
         let data = this.held.split_to(allowed.min(this.held.len()));
         if this.held.is_empty() && this.inner.is_end_stream() {
             // The last byte: what was reserved beyond it is for others.
             *this.pacer = None;
+            this.stay.finished();
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
     }

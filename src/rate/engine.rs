@@ -11,6 +11,7 @@ use super::meter::Meter;
 use super::quota::Calendar;
 use super::rule::{Ceiling, Rule, rank};
 use super::subject::{Charged, Subject};
+use super::watcher::Watcher;
 use super::{Direction, Exempt, Key, Limit, Limits};
 
 /// The limits in force and all that is remembered of their keys, shared by every clone of a service.
@@ -20,6 +21,7 @@ pub(super) struct Engine {
     compiled: ArcSwap<Compiled>,
     building: Mutex<()>,
     pub(super) calendar: Calendar,
+    pub(super) watcher: Arc<Watcher>,
 }
 
 /// The limits of one generation.
@@ -42,6 +44,7 @@ impl Engine {
             compiled: ArcSwap::from_pointee(compiled),
             building: Mutex::new(()),
             calendar,
+            watcher: Arc::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::admission::{Denied, Permits, Questions, admit_transfer};
 use super::engine::Engine;
 use super::pacer::Pacer;
 use super::subject::Subject;
+use super::watcher::Stay;
 use super::{Body, Direction, headers};
 use crate::Responder;
 use crate::audit::Record;
@@ -132,6 +133,13 @@ impl Plan {
         if bodiless {
             return free(response);
         }
+        let stay = match compiled.limits.min_progress {
+            Some(least) => {
+                let record = self.record.clone();
+                self.engine.watcher.watch(least, self.permits, record)
+            }
+            None => Stay::Counted(self.permits),
+        };
         let pacer = if small {
             None
         } else {
@@ -143,8 +151,7 @@ impl Plan {
                 self.record,
             ))
         };
-        let permits = self.permits;
-        let limited = |body| Body::new(body, pacer).with_permits(permits);
+        let limited = |body| Body::new(body, pacer).with_stay(stay);
         response.map(|body| body.map_inner(limited))
     }
 }

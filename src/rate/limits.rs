@@ -89,6 +89,11 @@ impl Limits {
 
     /// Ends streams whose reader is slower than this. Default: off.
     ///
+    /// One that takes nothing at all is found too: what it keeps others from, such as its place in a cap
+    /// on streams, is free after the window, and its record says why. The stream itself is closed then
+    /// if the server's tasks are [`AbortSlow`](super::AbortSlow), or else with its connection, to which
+    /// [`StallTimeout`](super::StallTimeout) may set an end.
+    ///
     /// # Errors
     /// A rate or a window of nothing.
     pub fn with_min_progress(mut self, rate: u64, window: Duration) -> Result<Self, LimitsError> {

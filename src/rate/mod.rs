@@ -74,6 +74,7 @@
 //! fleet's server knows. HEAD, 204 and 304 cost nothing, and a request with a body is slowed but never
 //! refused, because clients cannot send it twice.
 
+mod abort;
 mod admission;
 mod body;
 mod clock;
@@ -104,7 +105,9 @@ mod stall;
 mod starter;
 mod subject;
 mod tenants;
+mod watcher;
 
+pub use abort::AbortSlow;
 pub use body::{Body, BodyError};
 pub use clock::{Clock, Line};
 pub use error::LimitsError;

@@ -13,7 +13,6 @@ use super::Direction;
 use super::engine::{Compiled, Engine};
 use super::lane::Lane;
 use super::meter::{self, Meter};
-use super::progress::Progress;
 use super::subject::Subject;
 
 /// The largest body that is paid for at once, so that it needs no place at any gate.
@@ -34,7 +33,6 @@ pub(super) struct Pacer {
     turn: Option<u64>,
     held: Option<(Instant, Waiting)>,
     backup: Option<Pin<Box<Sleep>>>,
-    progress: Option<Progress>,
     record: Option<Record>,
 }
 
@@ -56,8 +54,6 @@ impl Pacer {
         let compiled = engine.compiled();
         let meters = compiled.meters(subject, direction);
         let under_way = compiled.under_way(subject, direction);
-        let progress = compiled.limits.min_progress.map(Progress::new);
-        let progress = progress.filter(|_| direction == Direction::Response);
         Self {
             engine: Arc::clone(engine),
             generation: compiled.generation(),
@@ -70,15 +66,7 @@ impl Pacer {
             turn: None,
             held: None,
             backup: None,
-            progress,
             record,
-        }
-    }
-
-    /// Notes that the consumer asks for a frame.
-    pub(super) fn polled(&mut self) {
-        if let Some(progress) = &mut self.progress {
-            progress.polled();
         }
     }
 
@@ -93,11 +81,6 @@ impl Pacer {
         wanted: u64,
         rest: u64,
     ) -> Poll<Result<u64, Cut>> {
-        if let Some(progress) = &mut self.progress
-            && progress.is_too_slow()
-        {
-            return Poll::Ready(Err(Cut::TooSlow));
-        }
         if self.generation != self.engine.generation() {
             self.plan_again();
         }
@@ -115,9 +98,6 @@ impl Pacer {
         } else {
             let lanes = self.lanes.iter_mut().flatten();
             lanes.for_each(|lane| lane.send(bytes));
-        }
-        if let Some(progress) = &mut self.progress {
-            progress.sent(bytes);
         }
         Poll::Ready(Ok(bytes))
     }
@@ -232,13 +212,6 @@ impl Pacer {
 
 impl Drop for Pacer {
     fn drop(&mut self) {
-        // A reader that took nothing at all was never seen again: its connection ended it.
-        if let Some(progress) = &mut self.progress {
-            progress.polled();
-            if progress.is_too_slow() {
-                self.cut(Cut::TooSlow);
-            }
-        }
         if self.held.is_some() {
             self.let_go(Instant::now());
         }

@@ -36,13 +36,34 @@ impl Progress {
         self.yielded = Some(Instant::now());
     }
 
+    /// Whether the reader was too slow up to the last question.
     pub(super) fn is_too_slow(&mut self) -> bool {
         if self.slow < self.least.window {
             return false;
         }
-        let due = self.slow.as_nanos() * u128::from(self.least.rate) / 1_000_000_000;
-        let slow = u128::from(self.sent) < due;
+        let slow = u128::from(self.sent) < self.due(self.slow);
         (self.sent, self.slow) = (0, Duration::ZERO);
         slow
+    }
+
+    /// Whether the reader is too slow by now, asked or not. One that has taken nothing for a window is,
+    /// however fast it was before.
+    pub(super) fn is_stalled(&mut self) -> bool {
+        let waited = self.yielded.map_or(Duration::ZERO, |at| at.elapsed());
+        if waited >= self.least.window {
+            return true;
+        }
+        let slow = self.slow + waited;
+        slow >= self.least.window && u128::from(self.sent) < self.due(slow)
+    }
+
+    /// How soon it is worth while to look again.
+    pub(super) fn pause(&self) -> Duration {
+        (self.least.window / 8).clamp(Duration::from_millis(20), Duration::from_secs(5))
+    }
+
+    /// How many bytes a reader takes at least in so long.
+    fn due(&self, time: Duration) -> u128 {
+        time.as_nanos() * u128::from(self.least.rate) / 1_000_000_000
     }
 }

@@ -9,9 +9,11 @@ use crate::connection::Stall;
 
 /// A connection that fails when its peer has taken nothing for some time.
 ///
-/// A body is not asked for more while its client reads nothing, so no limit on bodies can see such a
-/// client; only the connection can. Put this around the socket that is given to hyper;
-/// a TLS acceptor has it built in (`Acceptor::with_stall_timeout`).
+/// A body is not asked for more while its client reads nothing; only the connection sees what is not
+/// taken of responses that are written already. Put this around the socket that is given to hyper, in
+/// the clear as well; a TLS acceptor has it built in (`Acceptor::with_stall_timeout`, `[tls]
+/// stall_timeout`). A stream of HTTP/2 may stall while its connection goes on: for such there is
+/// [`AbortSlow`](super::AbortSlow).
 ///
 /// Time counts only while there is something to write: an idle connection, or one whose bodies a
 /// limit holds back, is never ended.
