@@ -7,8 +7,8 @@
 use std::ops::Range;
 use std::thread;
 
-use super::entries::Entries;
-use super::table::{AT_ONCE, BUCKET, Class, Form, LONGEST, Table, copy, scaled};
+use super::entries::{Entries, Entry};
+use super::table::{AT_ONCE, BUCKET, CLASSES, Class, Dates, Form, Places, Table, copy, scaled};
 use super::{CrlError, RevocationReason};
 
 /// The most parts that a table has: the ends of more would not stay in the cache.
@@ -18,12 +18,31 @@ const PARTS: usize = 256;
 const PART: usize = 1 << 12;
 
 #[derive(Debug)]
-pub(super) struct Filling {
+struct Filling {
     table: Table,
     /// Where each part begins; one more than there are parts.
     parts: Vec<u32>,
-    /// Where the next entry of each part goes.
+    /// Where the next entry of each part goes: what lies behind was not put.
     next: Vec<u32>,
+}
+
+/// The tables of a list being filled.
+#[derive(Debug)]
+pub(super) struct Fillings {
+    all: Vec<Filling>,
+    /// Where the table of each class is.
+    places: Places,
+    dates: Dates,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    Done,
+    /// No table takes a serial number of so many octets.
+    TooLong,
+    /// The tables have no room for its date.
+    TooLate,
 }
 
 /// Some neighbouring parts that are sorted.
@@ -31,7 +50,7 @@ struct Sorting<'a> {
     form: Form,
     /// Where these parts begin; one more than there are.
     parts: &'a [u32],
-    /// Where these parts end without the doubles.
+    /// Where what was put in these parts ends; and afterwards, where that without the doubles does.
     ends: &'a mut [u32],
     /// The first bucket of these parts, how many a part has, and how many there are in all.
     first: usize,
@@ -54,19 +73,15 @@ struct Scratch {
     records: Vec<u8>,
 }
 
-impl Filling {
+impl Fillings {
     /// Empty tables of the sizes that these entries need.
-    pub(super) fn for_all(revoked: &[u8]) -> Result<Vec<Self>, CrlError> {
-        let mut forms = Vec::with_capacity(2 * LONGEST);
-        for negative in [false, true] {
-            forms.extend((1..=LONGEST).map(|length| Form::new(Class { negative, length })));
-        }
-        let mut counts = vec![[0_u32; PARTS]; forms.len()];
+    pub(super) fn for_all(revoked: &[u8], dates: Dates) -> Result<Self, CrlError> {
+        let forms: Vec<_> = Class::all().map(|class| Form::new(class, dates)).collect();
+        let mut counts = vec![[0_u32; PARTS]; CLASSES];
         let mut entries = Entries::new(revoked);
         while let Some(serial) = entries.skim() {
             let (class, magnitude) = Class::of(serial?);
-            if (1..=LONGEST).contains(&class.length) {
-                let at = usize::from(class.negative) * LONGEST + class.length - 1;
+            if let Some(at) = class.number() {
                 let part = scaled(forms[at].number(magnitude).1, PARTS);
                 counts[at][part] = counts[at][part].checked_add(1).ok_or(CrlError::TooLarge)?;
             }
@@ -80,14 +95,36 @@ impl Filling {
                 parts.push(sum);
             }
             if sum > 0 {
-                all.push(Self::new(form, &parts));
+                all.push(Filling::new(form, &parts));
             }
         }
-        // The usual class is found first.
-        all.sort_by_key(|filling| std::cmp::Reverse(filling.table.len()));
-        Ok(all)
+        Ok(Self {
+            places: Places::of(all.iter().map(Filling::class)),
+            all,
+            dates,
+        })
     }
 
+    #[inline]
+    pub(super) fn put(&mut self, serial: &[u8], entry: Entry) -> Put {
+        let (class, magnitude) = Class::of(serial);
+        let Some(at) = self.places.get(class) else {
+            return Put::TooLong;
+        };
+        if self.dates == Dates::UpTo2106 && u32::try_from(entry.date).is_err() {
+            return Put::TooLate;
+        }
+        self.all[at].put(magnitude, entry);
+        Put::Done
+    }
+
+    pub(super) fn finish(self) -> (Vec<Table>, Places) {
+        let tables = self.all.into_iter().map(Filling::finish).collect();
+        (tables, self.places)
+    }
+}
+
+impl Filling {
     fn new(form: Form, parts: &[u32]) -> Self {
         let count = parts[PARTS] as usize;
         let wanted = match count / PART {
@@ -109,12 +146,12 @@ impl Filling {
         }
     }
 
-    pub(super) fn class(&self) -> Class {
+    fn class(&self) -> Class {
         self.table.class()
     }
 
     #[inline]
-    pub(super) fn put(&mut self, magnitude: &[u8], date: u32, reason: RevocationReason) {
+    fn put(&mut self, magnitude: &[u8], entry: Entry) {
         let form = self.table.form;
         let (number, hash) = form.number(magnitude);
         let next = &mut self.next[scaled(hash, self.parts.len() - 1)];
@@ -122,10 +159,10 @@ impl Filling {
         *next += 1;
         self.table.prints[position] = number.print;
         let record = &mut self.table.records[position * form.stride()..][..form.stride()];
-        form.write(record, magnitude, date, reason);
+        form.write(record, magnitude, entry);
     }
 
-    pub(super) fn finish(mut self) -> Table {
+    fn finish(mut self) -> Table {
         let parts = self.parts.len() - 1;
         let of = self.table.starts.len() - 1;
         let all = Sorting {
@@ -156,7 +193,7 @@ impl Filling {
         }
     }
 
-    /// Without the places that doubles were counted for, at the end of each part.
+    /// Without the places at the end of each part that nothing is in, as where doubles were counted.
     #[cold]
     fn close_gaps(self) -> Table {
         let form = self.table.form;
@@ -227,7 +264,7 @@ impl Sorting<'_> {
     fn sort(&mut self, part: usize, scratch: &mut Scratch) {
         let (form, stride) = (self.form, self.form.stride());
         let begin = (self.parts[part] - self.parts[0]) as usize;
-        let end = (self.parts[part + 1] - self.parts[0]) as usize;
+        let end = (self.ends[part] - self.parts[0]) as usize;
         let prints = &mut self.prints[begin..end];
         let records = &mut self.records[begin * stride..end * stride];
         let starts = &mut self.starts[part * self.buckets..][..self.buckets];

@@ -1,27 +1,37 @@
 //! Where a serial number stands among a million others, exactly.
 //!
 //! Serial numbers of one sign and length are a class with a [`Table`] of its own. What no table takes
-//! (some octets more than are legal, a date past 2106) is kept beside them.
+//! (some octets more than are legal) is kept beside them.
 
 use std::collections::HashMap;
 
 use super::entries::{Entries, Entry};
-use super::filling::Filling;
-use super::table::{Class, Table};
+use super::filling::{Fillings, Put};
+use super::table::{Class, Dates, Places, Table};
 use super::{CrlError, RevocationReason, der};
 
 /// The serial numbers of a CRL, each with its date and reason.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     tables: Vec<Table>,
-    /// What no table takes: some octets more than are legal, or a date past 2106.
+    places: Places,
+    /// What no table takes: some octets more than are legal.
     odd: HashMap<Box<[u8]>, Entry>,
 }
 
 impl Index {
     /// Indexes the content of `revokedCertificates`.
     pub(super) fn new(revoked: &[u8]) -> Result<Self, CrlError> {
-        let mut filling = Filling::for_all(revoked)?;
+        match Self::with(revoked, Dates::UpTo2106)? {
+            Some(index) => Ok(index),
+            // So that a date which no genuine list has costs those that have none nothing.
+            None => Self::with(revoked, Dates::Any)?.ok_or(CrlError::Malformed),
+        }
+    }
+
+    /// `None` if there are other dates.
+    fn with(revoked: &[u8], dates: Dates) -> Result<Option<Self>, CrlError> {
+        let mut filling = Fillings::for_all(revoked, dates)?;
         let mut odd = HashMap::new();
         let mut entries = Entries::new(revoked);
         while let Some(revoked) = entries.read() {
@@ -29,26 +39,25 @@ impl Index {
             if revoked.issuer.is_some() {
                 return Err(CrlError::UnexpectedIssuer);
             }
-            let (class, magnitude) = Class::of(revoked.serial);
-            let of_class = filling.iter_mut().find(|one| one.class() == class);
-            match (of_class, u32::try_from(revoked.entry.date)) {
-                (Some(filling), Ok(date)) => filling.put(magnitude, date, revoked.entry.reason),
-                _ => keep(&mut odd, revoked.serial, revoked.entry),
+            match filling.put(revoked.serial, revoked.entry) {
+                Put::Done => {}
+                Put::TooLong => keep(&mut odd, revoked.serial, revoked.entry),
+                Put::TooLate => return Ok(None),
             }
         }
-        Ok(Self {
-            tables: filling.into_iter().map(Filling::finish).collect(),
+        let (tables, places) = filling.finish();
+        Ok(Some(Self {
+            tables,
+            places,
             odd,
-        })
+        }))
     }
 
     /// What the list says of this serial number, the content of an INTEGER.
     pub(super) fn find(&self, serial: &[u8]) -> Option<Entry> {
         let (class, magnitude) = Class::of(serial);
-        let table = self.tables.iter().find(|table| table.class() == class);
-        let found = table.and_then(|table| table.find(magnitude));
-        if found.is_some() || self.odd.is_empty() {
-            return found;
+        if class.number().is_some() {
+            return self.tables[self.places.get(class)?].find(magnitude);
         }
         self.odd.get(der::minimal(serial)).copied()
     }
@@ -85,19 +94,78 @@ mod tests {
 
     /// `revokedCertificates` of these serial numbers, each with a reason code.
     fn revoked<'a>(entries: impl IntoIterator<Item = (&'a [u8], u8)>) -> Vec<u8> {
+        let entries = entries.into_iter();
+        dated(entries.map(|(serial, code)| (serial, 1_704_164_645, code)))
+    }
+
+    /// As [`revoked`], with a date in seconds after 1970.
+    fn dated<'a>(entries: impl IntoIterator<Item = (&'a [u8], u64, u8)>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for (serial, code) in entries {
-            let mut fields = vec![der::INTEGER, u8::try_from(serial.len()).unwrap()];
-            fields.extend(serial);
-            fields.extend(b"\x17\x0d240102030405Z");
+        for (serial, date, code) in entries {
+            let mut fields = der::encode(der::INTEGER, serial);
+            fields.extend(time(date));
             if code > 0 {
                 fields.extend(b"\x30\x0c\x30\x0a\x06\x03\x55\x1d\x15\x04\x03\x0a\x01");
                 fields.push(code);
             }
-            bytes.extend([der::SEQUENCE, u8::try_from(fields.len()).unwrap()]);
-            bytes.extend(fields);
+            bytes.extend(der::encode(der::SEQUENCE, &fields));
         }
         bytes
+    }
+
+    /// A `Time` as RFC 5280 §4.1.2.5 has it.
+    fn time(seconds: u64) -> Vec<u8> {
+        let time = i64::try_from(seconds).unwrap();
+        let time = ::time::OffsetDateTime::from_unix_timestamp(time).unwrap();
+        let (year, of_year) = (
+            time.year(),
+            format!(
+                "{:02}{:02}{:02}{:02}{:02}Z",
+                u8::from(time.month()),
+                time.day(),
+                time.hour(),
+                time.minute(),
+                time.second()
+            ),
+        );
+        if year < 2050 {
+            der::encode(
+                der::UTC_TIME,
+                format!("{:02}{of_year}", year % 100).as_bytes(),
+            )
+        } else {
+            der::encode(
+                der::GENERALIZED_TIME,
+                format!("{year:04}{of_year}").as_bytes(),
+            )
+        }
+    }
+
+    /// What an index must say, by the plainest means.
+    fn map<'a>(
+        entries: impl IntoIterator<Item = &'a (Vec<u8>, u64, u8)>,
+    ) -> BTreeMap<&'a [u8], (u64, u8)> {
+        let mut map = BTreeMap::new();
+        for (serial, date, code) in entries {
+            let known = map.entry(der::minimal(serial)).or_insert((*date, *code));
+            if known.1 == 8 {
+                *known = (*date, *code);
+            }
+        }
+        map
+    }
+
+    fn index(entries: &[(Vec<u8>, u64, u8)]) -> Index {
+        let entries = entries.iter();
+        Index::new(&dated(
+            entries.map(|(serial, date, code)| (&serial[..], *date, *code)),
+        ))
+        .unwrap()
+    }
+
+    fn said(index: &Index, serial: &[u8]) -> Option<(u64, u8)> {
+        let entry = index.find(serial)?;
+        Some((entry.date, entry.reason.code()))
     }
 
     fn code(index: &Index, serial: &[u8]) -> Option<u8> {
@@ -208,6 +276,103 @@ mod tests {
         let bytes = revoked(serials.iter().map(|serial| (&serial[..], 1)));
         let index = Index::new(&bytes).unwrap();
         assert!(index.size() <= 22 * index.len(), "{}", index.size());
+    }
+
+    #[test]
+    fn a_date_past_2106_takes_no_other_entry_away() {
+        let short = u64::from(u32::MAX);
+        for entries in [1_u64, 200, 20_000] {
+            for late in [
+                &[0][..],
+                &[entries / 2],
+                &[entries - 1],
+                &[0, entries / 3, entries - 1],
+            ] {
+                let list: Vec<_> = (0..entries)
+                    .map(|n| {
+                        let date = match late.iter().position(|at| *at == n) {
+                            None => short - n,
+                            Some(0) => short + 1,
+                            Some(_) => 253_402_300_799,
+                        };
+                        (serial(n).to_vec(), date, 1)
+                    })
+                    .collect();
+                let index = index(&list);
+                assert_eq!(index.len(), list.len());
+                for (serial, date, code) in &list {
+                    assert_eq!(
+                        said(&index, serial),
+                        Some((*date, *code)),
+                        "{entries} {late:?}"
+                    );
+                }
+                assert!((entries..2 * entries).all(|n| index.find(&serial(n)).is_none()));
+            }
+        }
+    }
+
+    /// Two rounds of splitmix64.
+    fn serial(number: u64) -> [u8; 16] {
+        let mixed = |seed: u64| {
+            let word = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word ^ (word >> 31)
+        };
+        let first = mixed(number);
+        let whole = u128::from(first) << 64 | u128::from(mixed(first));
+        (whole >> 1 | 1 << 126).to_be_bytes()
+    }
+
+    /// A serial number of any sign and length, some of them one of few or not minimal.
+    fn any_serial() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            4 => proptest::collection::vec(any::<u8>(), 16..21),
+            2 => proptest::collection::vec(any::<u8>(), 1..30),
+            1 => proptest::collection::vec(0_u8..2, 1..4),
+            1 => proptest::collection::vec(prop_oneof![Just(0), Just(0xff), any::<u8>()], 1..22),
+        ]
+    }
+
+    fn any_date() -> impl Strategy<Value = u64> {
+        let last = u64::from(u32::MAX);
+        prop_oneof![
+            20 => 0..2_000_000_000_u64,
+            1 => last - 2..last + 3,
+            1 => 0..253_402_300_800_u64,
+        ]
+    }
+
+    fn any_code() -> impl Strategy<Value = u8> {
+        proptest::sample::select(vec![0_u8, 1, 2, 3, 4, 5, 6, 8, 8, 9, 10])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn large_lists_of_all_kinds_say_what_a_map_says(
+            entries in proptest::collection::vec((any_serial(), any_date(), any_code()), 0..400),
+            ordinary in 0_u64..20_000,
+            doubled in 1_usize..50,
+        ) {
+            let mut list = entries;
+            list.extend((0..ordinary).map(|n| (serial(n).to_vec(), 1_700_000_000 + n, 1)));
+            let again: Vec<_> = list.iter().step_by(doubled).cloned().collect();
+            list.extend(again.into_iter().map(|(serial, date, _)| (serial, date ^ 1, 4)));
+            let (index, map) = (index(&list), map(&list));
+            prop_assert_eq!(index.len(), map.len());
+            for (serial, ..) in &list {
+                let known = map.get(der::minimal(serial)).copied();
+                prop_assert_eq!(said(&index, serial), known);
+                let mut other = serial.clone();
+                let last = other.len() - 1;
+                other[last] ^= 1;
+                let known = map.get(der::minimal(&other)).copied();
+                prop_assert_eq!(said(&index, &other), known);
+            }
+        }
     }
 
     proptest! {

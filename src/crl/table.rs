@@ -6,7 +6,7 @@
 //! with a keyed hash of those before, so that print and rest together are the serial number, and yet
 //! nobody can choose serial numbers whose prints are the same. With the usual 16 octets that is 0.5
 //! bytes for the bucket, 2 and 14 for the serial number, 4 for the date and 1 for the reason: 21.5 an
-//! entry, none of them allocated by itself.
+//! entry, none of them allocated by itself. In a list that has a date past 2106 every date takes 8.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
@@ -17,7 +17,10 @@ use super::{RevocationReason, der};
 
 /// The longest serial number that a table takes, in octets: its print, and what [`Words`] hold. RFC 5280
 /// §4.1.2.2 allows 20.
-pub(super) const LONGEST: usize = PRINT + 24;
+const LONGEST: usize = PRINT + 24;
+
+/// How many classes have tables.
+pub(super) const CLASSES: usize = 2 * LONGEST;
 
 /// How many serial numbers a bucket has on average.
 pub(super) const BUCKET: usize = 8;
@@ -25,8 +28,14 @@ pub(super) const BUCKET: usize = 8;
 /// The octets of a serial number that are kept apart from the rest of it.
 const PRINT: usize = 2;
 
-/// Date and reason, in octets.
-const MEANING: usize = 5;
+/// The octets of a date up to 2106, which all are that a genuine list has.
+const SHORT: usize = size_of::<u32>();
+
+/// The octets of any other date.
+const LONG: usize = size_of::<u64>();
+
+/// The octets of a reason.
+const REASON: usize = 1;
 
 /// How many prints are compared at once. There are as many behind the last, so that this many can be
 /// read wherever a run begins.
@@ -48,11 +57,24 @@ pub(super) struct Table {
     pub(super) records: Box<[u8]>,
 }
 
+/// Where the table of each class is among others.
+#[derive(Clone, Debug)]
+pub(super) struct Places([u8; CLASSES]);
+
 /// How the serial numbers of a table are written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {
     pub(super) class: Class,
+    /// How many octets a date takes.
+    date: usize,
     keys: [u64; 3],
+}
+
+/// Which dates a table takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dates {
+    UpTo2106,
+    Any,
 }
 
 /// A serial number as a table has it.
@@ -104,6 +126,21 @@ impl Table {
 }
 
 impl Class {
+    /// All that have tables.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        [false, true].into_iter().flat_map(|negative| {
+            let lengths = 1..=LONGEST;
+            lengths.map(move |length| Self { negative, length })
+        })
+    }
+
+    /// Which of [`Class::all`] it is; `None` if it has no table.
+    #[inline]
+    pub(super) fn number(self) -> Option<usize> {
+        let number = usize::from(self.negative) * LONGEST + self.length.checked_sub(1)?;
+        (self.length <= LONGEST).then_some(number)
+    }
+
     /// The class of an INTEGER's content, and its octets without what the class tells already.
     #[inline]
     pub(super) fn of(serial: &[u8]) -> (Self, &[u8]) {
@@ -118,17 +155,50 @@ impl Class {
     }
 }
 
+impl Places {
+    const NONE: u8 = u8::MAX;
+
+    /// Of tables of these classes, in this order.
+    pub(super) fn of(classes: impl Iterator<Item = Class>) -> Self {
+        let mut places = [Self::NONE; CLASSES];
+        for (place, class) in (0..Self::NONE).zip(classes) {
+            if let Some(number) = class.number() {
+                places[number] = place;
+            }
+        }
+        Self(places)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, class: Class) -> Option<usize> {
+        match self.0[class.number()?] {
+            Self::NONE => None,
+            place => Some(usize::from(place)),
+        }
+    }
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self([Self::NONE; CLASSES])
+    }
+}
+
 impl Form {
-    pub(super) fn new(class: Class) -> Self {
+    pub(super) fn new(class: Class, dates: Dates) -> Self {
         Self {
             class,
+            date: match dates {
+                Dates::UpTo2106 => SHORT,
+                Dates::Any => LONG,
+            },
             keys: *keys(),
         }
     }
 
     /// How many octets a record takes.
     pub(super) fn stride(&self) -> usize {
-        self.rest() + MEANING
+        self.rest() + self.date + REASON
     }
 
     /// The octets of a serial number that stand in its record.
@@ -217,25 +287,33 @@ impl Form {
         let [date @ .., code] = &record[self.rest()..] else {
             return None;
         };
-        let date = u32::from_be_bytes(date.try_into().ok()?);
+        let date = match *date {
+            [a, b, c, d] => u64::from(u32::from_be_bytes([a, b, c, d])),
+            _ => u64::from_be_bytes(date.try_into().ok()?),
+        };
         Some(Entry {
-            date: u64::from(date),
+            date,
             reason: RevocationReason::from_code(&[*code])?,
         })
     }
 
+    /// The entry's date must be one of the table's.
     #[inline]
-    pub(super) fn write(
-        &self,
-        record: &mut [u8],
-        magnitude: &[u8],
-        date: u32,
-        reason: RevocationReason,
-    ) {
+    pub(super) fn write(&self, record: &mut [u8], magnitude: &[u8], entry: Entry) {
         let (serial, meaning) = record.split_at_mut(self.rest());
         copy(serial, &magnitude[..serial.len()]);
-        meaning[..4].copy_from_slice(&date.to_be_bytes());
-        meaning[4] = reason.code();
+        let date = entry.date.to_be_bytes();
+        match meaning {
+            [a, b, c, d, code] => {
+                [*a, *b, *c, *d] = [date[4], date[5], date[6], date[7]];
+                *code = entry.reason.code();
+            }
+            [longer @ .., code] => {
+                longer.copy_from_slice(&date);
+                *code = entry.reason.code();
+            }
+            [] => {}
+        }
     }
 }
 
