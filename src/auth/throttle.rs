@@ -20,18 +20,21 @@ use crate::source::NetworkSet;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ThrottleOptions {
-    /// How many may fail at once, from one source or for one claimed id. Default 30.
+    /// How many may fail at once, from one source, or with passwords for one claimed id. Default 30.
     pub burst: NonZeroU32,
     /// How long until one more may fail. Default 2 s.
     pub every: Duration,
-    /// How many sources and ids with failures are kept in mind. Default 65,536, in 1 MiB. Of more,
-    /// those with the fewest failures are forgotten.
+    /// How many sources and ids with failures are kept in mind, each in 17 bytes. Default 65,536. Of
+    /// more, those with the fewest failures lose their place, and whoever has none counts as if their
+    /// failures were its own: no failure is forgiven early, and in a flood of that many sources new ones
+    /// are refused.
     pub capacity: usize,
     /// Sources that are never throttled.
     pub exempt: Vec<IpNet>,
 }
 
-/// Counts failures per source and per claimed id, each in its own GCRA clock.
+/// Counts failures per source and, of passwords, per claimed id, each in its own GCRA clock. A token has
+/// too much surprise to be guessed for one id from many sources, and nobody is to lock its owner out.
 #[derive(Clone)]
 pub(super) struct Throttle(Arc<Inner>);
 
@@ -189,8 +192,10 @@ impl Clock for TokioClock {
     }
 }
 
-/// GCRA clocks in a table of fixed size. Each key has a few places to be in; where all are taken, the
-/// least indebted of them is forgotten, so that a flood of new sources does not clear old debts.
+/// GCRA clocks in a table of fixed size. Each key has a few places to be in; where all are taken, a new
+/// key takes over the place of the least indebted with its debt, and keys without a place are held to
+/// owe as much (Metwally's Space-Saving). The least debt of a set never falls, so whoever lost its place
+/// never owes less than before.
 struct Debts {
     sets: Box<[Mutex<[Slot; WAYS]>]>,
 }
@@ -225,19 +230,21 @@ impl StateStore for Debts {
         let mut set = self.sets[set]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let found = set
-            .iter()
-            .position(|slot| slot.arrival != 0 && slot.key == key.hash);
-        let known = found.map(|at| Nanos::from(set[at].arrival));
-        let (outcome, arrival) = measure(known)?;
+        // Its own place, or else the one with the least debt.
+        let (mut at, mut least) = (0, u64::MAX);
+        for (place, slot) in set.iter().enumerate() {
+            if slot.arrival != 0 && slot.key == key.hash {
+                at = place;
+                break;
+            }
+            if slot.arrival < least {
+                (at, least) = (place, slot.arrival);
+            }
+        }
+        // A debt that is over is none, whosever it was.
+        let owed = Some(set[at].arrival).filter(|&arrival| arrival != 0);
+        let (outcome, arrival) = measure(owed.map(Nanos::from))?;
         if key.count {
-            let least = || {
-                let slots = set.iter().enumerate();
-                slots
-                    .min_by_key(|(_, slot)| slot.arrival)
-                    .map_or(0, |(at, _)| at)
-            };
-            let at = found.unwrap_or_else(least);
             set[at] = Slot {
                 key: key.hash,
                 arrival: arrival.as_u64().max(1),
@@ -303,17 +310,67 @@ mod tests {
         assert_eq!(throttle.check_id(b"third", Some(at("203.0.113.1"))), Ok(()));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_flood_of_new_sources_does_not_clear_a_debt() {
-        let throttle = throttle(1024);
-        let guilty = Some(at("198.51.100.1"));
+    fn spoofed(number: u32) -> Option<IpAddr> {
+        Some(Ipv6Addr::from_bits(u128::from(number) << 64).into())
+    }
+
+    #[test]
+    fn ten_million_spoofed_sources_clear_no_debt_and_take_no_memory() {
+        let debts = Debts::new(65_536);
+        // A boxed slice has one length from its beginning to its end.
+        let table: &Box<[_]> = &debts.sets;
+        assert!(size_of_val(&**table) <= 65_536 * 17);
+        // Nanoseconds into the limiter's life, at which all of this happens.
+        let (now, every) = (1_000_000, 1_000);
+        let owe = |hash| {
+            let key = Key { hash, count: true };
+            let failed = |owed: Option<Nanos>| {
+                let owed = owed.map_or(now, |owed| owed.as_u64().max(now));
+                Ok::<_, ()>(((), Nanos::from(owed + every)))
+            };
+            let _ = debts.measure_and_replace(&key, failed);
+        };
+        let owed = |hash| {
+            let key = Key { hash, count: false };
+            debts.measure_and_replace(&key, |owed| Ok::<_, ()>((owed, Nanos::from(0))))
+        };
+        let guilty = 0x1234_5678_9abc_def0;
         for _ in 0..3 {
-            throttle.failed(guilty, None);
+            owe(guilty);
         }
-        for number in 0..1_000_000_u32 {
-            let source = Ipv6Addr::from_bits(u128::from(number) << 64);
-            throttle.failed(Some(source.into()), None);
+        let mut hash = 1_u64;
+        for _ in 0..10_000_000 {
+            hash = hash.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            owe(hash.rotate_left(32));
         }
-        assert!(throttle.check_source(guilty).is_err());
+        assert!(owed(guilty).unwrap().unwrap().as_u64() >= now + 3 * every);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_debt_of_any_size_outlasts_the_loss_of_its_place() {
+        // One set: eight places, and nine debtors.
+        let throttle = throttle(8);
+        let small = Some(at("198.51.100.1"));
+        for _ in 0..2 {
+            throttle.failed(small, None);
+        }
+        for number in 0..8 {
+            for _ in 0..3 {
+                throttle.failed(spoofed(number), None);
+            }
+        }
+        // It may fail once more at most, though others have its place now.
+        throttle.failed(small, None);
+        assert!(throttle.check_source(small).is_err());
+        // Who never failed is refused as long as all places are taken by debts, and no longer.
+        let innocent = Some(at("203.0.113.1"));
+        assert!(throttle.check_source(innocent).is_err());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(throttle.check_source(innocent), Ok(()));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        for _ in 0..2 {
+            throttle.failed(innocent, None);
+            assert_eq!(throttle.check_source(innocent), Ok(()));
+        }
     }
 }
