@@ -15,15 +15,16 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{AUTHORIZATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::auth::{
     Authentication, Credential, CredentialError, CredentialOptions, CredentialSource, Credentials,
     GeneratedToken, PasswordOptions, Secret, SecretDigest, ThrottleOptions, TokenAuthLayer,
 };
+use portcullis::refusal::Challenge;
 use portcullis::reload::WatchOptions;
-use portcullis::{ClientAddr, PeerIdentity, Principal, Watched};
+use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
 use serde_json::Value;
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
@@ -41,10 +42,12 @@ struct Ask {
     path: Option<&'static str>,
 }
 
+#[derive(Debug, PartialEq)]
 struct Answer {
     status: u16,
     body: String,
     retry_after: Option<String>,
+    challenge: Option<String>,
 }
 
 impl Ask {
@@ -101,13 +104,15 @@ impl Ask {
         }
         let (head, body) = service.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
+        let text = |name| {
+            let value = head.headers.get(name)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
         Answer {
             status: head.status.as_u16(),
             body: String::from_utf8(body.to_vec()).unwrap(),
-            retry_after: head
-                .headers
-                .get(RETRY_AFTER)
-                .map(|value| value.to_str().unwrap().to_owned()),
+            retry_after: text(RETRY_AFTER),
+            challenge: text(WWW_AUTHENTICATE),
         }
     }
 }
@@ -390,6 +395,115 @@ async fn failures_for_an_id_do_not_keep_its_token_out() {
     assert_eq!(password.of(&layer).await.status, 429);
     let token = Ask::basic("ci", TOKEN).from("198.51.100.9");
     assert_eq!(token.of(&layer).await.status, 200);
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_before_a_password_is_verified_has_failed() {
+    let credential = Credential::new("alice").with_secret(bcrypt("password"));
+    let credentials = Credentials::new([credential]).unwrap();
+    let options = ThrottleOptions::default()
+        .with_burst(NonZeroU32::new(3).unwrap())
+        .with_every(Duration::from_hours(1));
+    let layer = TokenAuthLayer::new(
+        Authentication::token(Watched::fixed(credentials)).with_throttle(Some(&options)),
+    );
+    for number in 0..3 {
+        // Asked once and dropped: the answer is not there yet.
+        let wrong = Ask::basic("alice", &format!("wrong-{number}")).from("198.51.100.1");
+        assert!(wrong.of(&layer).now_or_never().is_none());
+    }
+    let right = |client: &str| Ask::basic("alice", "password").from(client).of(&layer);
+    assert_eq!(right("198.51.100.1").await.status, 429);
+    // As three wrong passwords from there that were waited for.
+    assert_eq!(right("198.51.100.2").await.status, 429);
+    let other = Ask::basic("bob", "password").from("198.51.100.2");
+    assert_eq!(other.of(&layer).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_right_password_is_remembered_though_its_client_hung_up() {
+    let credential = Credential::new("alice").with_secret(bcrypt("password"));
+    let credentials = Credentials::new([credential]).unwrap();
+    let layer = TokenAuthLayer::new(Authentication::token(Watched::fixed(credentials)));
+    let ask = || {
+        Ask::basic("alice", "password")
+            .from("198.51.100.1")
+            .of(&layer)
+    };
+    assert!(ask().now_or_never().is_none());
+    let patience = async {
+        // At once means from memory.
+        while ask().now_or_never().is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), patience)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn without_its_certificate_a_right_token_is_refused_as_a_wrong_one() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, TOKEN).unwrap();
+    let sources = [
+        CredentialSource::file("ci", file).with_weak_allowed(true),
+        CredentialSource::credential(Credential::new("alice").with_secret(bcrypt("password"))),
+    ];
+    let options = ThrottleOptions::default()
+        .with_burst(NonZeroU32::new(3).unwrap())
+        .with_every(Duration::from_hours(1));
+    // A challenge that tells clients what is wrong with their token.
+    let challenge = Challenge::bearer("https://auth.example.org/token", "registry").unwrap();
+    let layer = TokenAuthLayer::new(
+        Authentication::token_and_certificate(watch(sources).unwrap())
+            .with_throttle(Some(&options)),
+    )
+    .with_responder(Responder::new(Preset::Registry).with_challenge(Some(challenge)));
+    let asks = [
+        Ask::bearer(TOKEN),
+        Ask::bearer("wrong"),
+        Ask::basic("ci", TOKEN),
+        Ask::basic("ci", "wrong"),
+        Ask::basic("alice", "password"),
+        Ask::basic("alice", "wrong"),
+        Ask::bearer("="),
+        Ask::default(),
+    ];
+    let first = asks[0].clone().from("198.51.100.1").of(&layer).await;
+    assert_eq!(first.status, 401);
+    for ask in asks {
+        // At once, so that no password is verified, and without an end.
+        let answer = ask.from("198.51.100.1").of(&layer).now_or_never().unwrap();
+        assert_eq!(answer, first);
+    }
+    let good = Ask::bearer(TOKEN)
+        .from("198.51.100.1")
+        .with_peer(&node("node-7"));
+    assert_eq!(good.of(&layer).await.status, 200);
+}
+
+#[tokio::test]
+async fn ids_are_not_throttled_where_there_are_tokens_only() {
+    let credential = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let credentials = Credentials::new([credential]).unwrap();
+    let options = ThrottleOptions::default()
+        .with_burst(NonZeroU32::new(3).unwrap())
+        .with_every(Duration::from_hours(1));
+    let credentials = Watched::fixed(credentials);
+    let layer = TokenAuthLayer::new(
+        Authentication::token(credentials.clone()).with_throttle(Some(&options)),
+    );
+    for host in 1..=9 {
+        let ask = Ask::basic("ci", "wrong").from(&format!("198.51.100.{host}"));
+        assert_eq!(ask.of(&layer).await.status, 401);
+    }
+    // Nor are those failures held against a password that comes later.
+    let with_password = Credential::new("ci").with_secret(bcrypt("password"));
+    credentials.publish(Credentials::new([with_password]).unwrap());
+    let ask = Ask::basic("ci", "password").from("198.51.100.99");
+    assert_eq!(ask.of(&layer).await.status, 200);
 }
 
 #[tokio::test]

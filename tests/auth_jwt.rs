@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::fs;
+use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -15,10 +16,12 @@ use http_body_util::{BodyExt, Full};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use portcullis::auth::jwt::{Issuer, KeySet, KeySetError};
-use portcullis::auth::{Authentication, TokenAuthLayer};
+use portcullis::auth::{
+    Authentication, Credential, Credentials, SecretDigest, ThrottleOptions, TokenAuthLayer,
+};
 use portcullis::refusal::Challenge;
 use portcullis::reload::WatchOptions;
-use portcullis::{Preset, Principal, Responder, Watched};
+use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
@@ -145,6 +148,7 @@ async fn ask(
     let challenge = Challenge::bearer("https://auth.example.org/token", SERVICE).unwrap();
     let responder = Responder::new(Preset::Registry).with_challenge(Some(challenge));
     let layer = TokenAuthLayer::new(authentication.clone()).with_responder(responder);
+    let client = ClientAddr::new("198.51.100.1:4711".parse().unwrap());
     let service = layer.layer(service_fn(|request: Request<()>| async move {
         assert!(!request.headers().contains_key(AUTHORIZATION));
         let principal = Principal::of(request.extensions()).unwrap();
@@ -154,6 +158,7 @@ async fn ask(
     let mut request = Request::builder()
         .method(method)
         .uri(target)
+        .extension(client)
         .body(())
         .unwrap();
     if let Some(token) = token {
@@ -292,6 +297,95 @@ async fn a_token_that_is_not_for_us_now_is_refused() {
         let found = pull(&authentication, &token).await;
         assert_eq!(found, status, "{name} = {value}");
     }
+}
+
+#[tokio::test]
+async fn null_is_no_access_as_harbor_writes_it() {
+    let key = Key::new(Algorithm::RS256, "one");
+    let authentication = registry(keys(&[&key]));
+    let no_actions = json!([{ "type": "repository", "name": "team/app", "actions": null }]);
+    for access in [Value::Null, no_actions] {
+        let mut claims = claims();
+        claims["access"] = access.clone();
+        let token = key.sign(&claims);
+        // Known, and may only see that it is.
+        for (target, status) in [("/v2/", 200), ("/v2/team/app/manifests/1", 401)] {
+            let answer = ask(&authentication, Method::GET, target, Some(&token)).await;
+            assert_eq!(answer.status, status, "{access} {target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signed_token_that_is_over_is_no_guess() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let strict = ThrottleOptions::default()
+        .with_burst(NonZeroU32::MIN)
+        .with_every(Duration::from_hours(1));
+    let authentication = registry(keys(&[&key])).with_throttle(Some(&strict));
+    let over = key.sign(&changed("exp", json!(now() - 120)));
+    let early = key.sign(&changed("nbf", json!(now() + 120)));
+    let forged = Key::new(Algorithm::ES256, "one").sign(&claims());
+    for _ in 0..3 {
+        assert_eq!(pull(&authentication, &over).await, 401);
+        assert_eq!(pull(&authentication, &early).await, 401);
+    }
+    assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
+    assert_eq!(pull(&authentication, &forged).await, 401);
+    assert_eq!(pull(&authentication, &forged).await, 429);
+}
+
+#[tokio::test]
+async fn a_signed_token_counts_with_the_certificate_that_is_wanted() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let issuer = || {
+        let issuer = Issuer::of_registry_tokens(ISSUER, keys(&[&key]));
+        issuer.with_audiences([SERVICE]).unwrap()
+    };
+    let own = Credential::new("ci").with_secret(SecretDigest::of_token(b"own"));
+    let own = Watched::fixed(Credentials::new([own]).unwrap());
+    let only_certificate = Authentication::certificate().with_issuers([issuer()]);
+    let both = Authentication::token_and_certificate(own.clone()).with_issuers([issuer()]);
+    let either = Authentication::token_or_certificate(own).with_issuers([issuer()]);
+    let (token, forged) = (
+        key.sign(&claims()),
+        Key::new(Algorithm::ES256, "one").sign(&claims()),
+    );
+    let node = node();
+    for (authentication, token, peer, status) in [
+        (&only_certificate, Some(&token), false, 401),
+        (&only_certificate, Some(&token), true, 200),
+        (&only_certificate, Some(&forged), true, 200),
+        (&only_certificate, None, true, 200),
+        (&both, Some(&token), false, 401),
+        (&both, Some(&token), true, 200),
+        (&both, Some(&forged), true, 401),
+        (&both, None, true, 401),
+        (&either, Some(&token), false, 200),
+        (&either, Some(&forged), true, 401),
+        (&either, None, true, 200),
+    ] {
+        let layer = TokenAuthLayer::new(authentication.clone());
+        let service = layer.layer(service_fn(|_: Request<()>| async {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        }));
+        let mut request = Request::get("/v2/team/app/manifests/1").body(()).unwrap();
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        if peer {
+            request.extensions_mut().insert(node.clone());
+        }
+        let answer = service.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{authentication:?} {peer}");
+    }
+}
+
+fn node() -> PeerIdentity {
+    let key = KeyPair::generate().unwrap();
+    let parameters = rcgen::CertificateParams::new(vec!["node-7".to_owned()]).unwrap();
+    PeerIdentity::from_der(parameters.self_signed(&key).unwrap().der()).unwrap()
 }
 
 fn part(value: &Value) -> String {

@@ -29,6 +29,8 @@ pub struct Authentication {
 pub(crate) enum Certificate {
     /// Says nothing about the caller.
     Ignored,
+    /// Is what is needed, and tokens are not looked at.
+    Only,
     /// Is enough.
     Enough,
     /// Is needed besides a credential.
@@ -47,9 +49,9 @@ impl Authentication {
         Self::with(None, Certificate::Ignored).with_issuers(issuers)
     }
 
-    /// A client certificate. Credentials that come besides are not looked at.
+    /// A client certificate. Credentials that come besides are not looked at, signed tokens neither.
     pub fn certificate() -> Self {
-        Self::with(None, Certificate::Enough)
+        Self::with(None, Certificate::Only)
     }
 
     /// A token, or else a client certificate. A token that is wrong is refused all the same.
@@ -62,14 +64,16 @@ impl Authentication {
         Self::with(Some(credentials), Certificate::Needed)
     }
 
-    /// Takes tokens that these issuers signed too, besides credentials of our own.
+    /// Takes tokens that these issuers signed too, besides credentials of our own and as they are taken:
+    /// where a certificate is needed with a token, it is with these.
     #[cfg(feature = "jwt")]
     pub fn with_issuers(mut self, issuers: impl IntoIterator<Item = super::jwt::Issuer>) -> Self {
         self.signed = Some(super::jwt::Verifier::new(issuers));
         self
     }
 
-    /// Lets who shows nothing be [`Principal::anonymous`](crate::identity::Principal::anonymous), for the policy to judge.
+    /// Lets who shows nothing be [`Principal::anonymous`](crate::identity::Principal::anonymous), for the
+    /// policy to judge; but not where a token and a certificate are needed.
     pub fn or_anonymous(mut self) -> Self {
         self.anonymous = true;
         self
@@ -109,6 +113,9 @@ impl Authentication {
 
     /// Whether a token or password is one of the things that may be shown.
     pub(crate) fn takes_tokens(&self) -> bool {
+        if self.certificate == Certificate::Only {
+            return false;
+        }
         #[cfg(feature = "jwt")]
         if self.signed.is_some() {
             return true;
@@ -119,7 +126,8 @@ impl Authentication {
     /// Those whose signed tokens are taken.
     #[cfg(feature = "jwt")]
     pub(crate) fn issuers(&self) -> impl Iterator<Item = &super::jwt::Issuer> {
-        self.signed.iter().flat_map(super::jwt::Verifier::issuers)
+        let signed = self.signed.iter().filter(|_| self.takes_tokens());
+        signed.flat_map(super::jwt::Verifier::issuers)
     }
 
     /// Whether a certificate says who calls.
@@ -132,8 +140,9 @@ impl Authentication {
     pub(crate) fn needs_certificate(&self) -> bool {
         match self.certificate {
             Certificate::Ignored => false,
+            Certificate::Only => !self.anonymous,
             Certificate::Enough => !self.takes_tokens() && !self.anonymous,
-            Certificate::Needed => !self.anonymous,
+            Certificate::Needed => true,
         }
     }
 
@@ -142,7 +151,7 @@ impl Authentication {
     }
 
     pub(crate) fn lets_anonymous_in(&self) -> bool {
-        self.anonymous
+        self.anonymous && self.certificate != Certificate::Needed
     }
 
     pub(crate) fn wants_token_for_writes(&self) -> bool {

@@ -3,7 +3,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest header value that is looked at, in bytes.
 const LONGEST: usize = 8 * 1024;
@@ -15,30 +15,23 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What an `Authorization` header shows.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "on the stack, where nothing is allocated"
-)]
 pub(super) enum Presented<'a> {
-    Basic(Pair),
+    Basic(Pair<'a>),
     Bearer(&'a [u8]),
 }
 
-/// User and password as they came, `user:password`, wiped on drop.
-pub(super) struct Pair {
-    text: Text,
-    length: usize,
+/// User and password as they came, `user:password`.
+pub(super) struct Pair<'a> {
+    text: &'a [u8],
     colon: usize,
 }
 
-/// Room for the decoded text: nearly all are short, and then nothing is allocated.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "on the stack, where nothing is allocated"
-)]
-enum Text {
-    Short([u8; SHORT]),
-    Long(Vec<u8>),
+/// Where text is decoded, in one place that is wiped on drop: nearly all are short, and then nothing is
+/// allocated.
+pub(super) struct Room {
+    short: [u8; SHORT],
+    used: usize,
+    long: Zeroizing<Vec<u8>>,
 }
 
 /// The longest text that is decoded in place, in bytes.
@@ -48,58 +41,50 @@ const SHORT: usize = 384;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-impl Pair {
+impl Pair<'_> {
     pub(super) fn user(&self) -> &[u8] {
-        &self.text()[..self.colon]
+        &self.text[..self.colon]
     }
 
     pub(super) fn password(&self) -> &[u8] {
-        &self.text()[self.colon + 1..]
-    }
-
-    /// Decoded, and not looked at yet.
-    fn decode(encoded: &[u8]) -> Result<Self, Malformed> {
-        let mut pair = Self {
-            text: if encoded.len() <= SHORT / 3 * 4 {
-                Text::Short([0; SHORT])
-            } else {
-                Text::Long(vec![0; encoded.len()])
-            },
-            length: 0,
-            colon: 0,
-        };
-        let room = match &mut pair.text {
-            Text::Short(text) => text.as_mut_slice(),
-            Text::Long(text) => text.as_mut_slice(),
-        };
-        if let Ok(length) = BASE64.decode_slice(encoded, room) {
-            pair.length = length;
-            return Ok(pair);
-        }
-        // What was decoded before the error is wiped too.
-        pair.length = room.len();
-        Err(Malformed)
-    }
-
-    fn text(&self) -> &[u8] {
-        match &self.text {
-            Text::Short(text) => &text[..self.length],
-            Text::Long(text) => &text[..self.length],
-        }
+        &self.text[self.colon + 1..]
     }
 }
 
-impl Drop for Pair {
-    fn drop(&mut self) {
-        match &mut self.text {
-            Text::Short(text) => text[..self.length].zeroize(),
-            Text::Long(text) => text.zeroize(),
+impl Room {
+    pub(super) fn new() -> Self {
+        Self {
+            short: [0; SHORT],
+            used: 0,
+            long: Zeroizing::new(Vec::new()),
         }
+    }
+
+    fn decode(&mut self, encoded: &[u8]) -> Result<&[u8], Malformed> {
+        let room = if encoded.len() <= SHORT / 3 * 4 {
+            // What is decoded before an error is wiped too.
+            self.used = (encoded.len() / 4 + 1) * 3;
+            self.short.as_mut_slice()
+        } else {
+            self.long.resize(encoded.len(), 0);
+            self.long.as_mut_slice()
+        };
+        let length = BASE64.decode_slice(encoded, room).map_err(|_| Malformed)?;
+        Ok(&room[..length])
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.short[..self.used.min(SHORT)].zeroize();
     }
 }
 
 /// Reads the one `Authorization` header (RFC 9110 §11.6.2); `None` if there is none.
-pub(super) fn read(headers: &HeaderMap) -> Result<Option<Presented<'_>>, Malformed> {
+pub(super) fn read<'a>(
+    headers: &'a HeaderMap,
+    room: &'a mut Room,
+) -> Result<Option<Presented<'a>>, Malformed> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -115,7 +100,7 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Option<Presented<'_>>, Malform
     let (scheme, rest) = value.split_at(space);
     let rest = rest.trim_ascii();
     if scheme.eq_ignore_ascii_case(b"basic") {
-        basic(rest).map(|pair| Some(Presented::Basic(pair)))
+        basic(rest, room).map(|pair| Some(Presented::Basic(pair)))
     } else if scheme.eq_ignore_ascii_case(b"bearer") {
         bearer(rest).map(|token| Some(Presented::Bearer(token)))
     } else {
@@ -124,15 +109,18 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Option<Presented<'_>>, Malform
 }
 
 /// RFC 7617 §2: `user-id ":" password`, neither with control characters, the user without colons.
-fn basic(encoded: &[u8]) -> Result<Pair, Malformed> {
-    let mut pair = Pair::decode(encoded)?;
-    let text = str::from_utf8(pair.text()).map_err(|_| Malformed)?;
+fn basic<'a>(encoded: &[u8], room: &'a mut Room) -> Result<Pair<'a>, Malformed> {
+    let decoded = room.decode(encoded)?;
+    let text = str::from_utf8(decoded).map_err(|_| Malformed)?;
     // `Og==` is ":", what clients without credentials send.
     if has_controls(text) || text == ":" {
         return Err(Malformed);
     }
-    pair.colon = text.find(':').ok_or(Malformed)?;
-    Ok(pair)
+    let colon = text.find(':').ok_or(Malformed)?;
+    Ok(Pair {
+        text: decoded,
+        colon,
+    })
 }
 
 fn has_controls(text: &str) -> bool {
@@ -176,7 +164,7 @@ mod tests {
     }
 
     fn shown(value: &[u8]) -> Result<(String, String), Malformed> {
-        match read(&headers(&[value]))? {
+        match read(&headers(&[value]), &mut Room::new())? {
             Some(Presented::Basic(pair)) => {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 Ok((text(pair.user()), text(pair.password())))
@@ -242,8 +230,9 @@ mod tests {
             assert_eq!(shown(value.as_bytes()), Err(Malformed), "{value:?}");
         }
         let two: &[&[u8]] = &[b"Bearer abc", b"Bearer abc"];
-        assert!(read(&headers(two)).is_err());
-        assert!(read(&headers(&[])).is_ok_and(|shown| shown.is_none()));
+        assert!(read(&headers(two), &mut Room::new()).is_err());
+        let none = headers(&[]);
+        assert!(read(&none, &mut Room::new()).is_ok_and(|shown| shown.is_none()));
     }
 
     proptest! {

@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -9,7 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::credential::Validity;
-use super::digest::{Kind, SlowHash};
+use super::digest::{Cost, Kind, SlowHash};
 use super::index::DigestIndex;
 use super::{Binding, Credential, CredentialError};
 use crate::audit::metrics;
@@ -27,10 +26,9 @@ pub struct Credentials {
     tokens: Vec<Token>,
     by_digest: DigestIndex,
     by_user: HashMap<Box<[u8]>, u32>,
-    with_passwords: Vec<u32>,
+    costs: Vec<Spent>,
     /// Whether any secret has a time, so that the clock must be read.
     timed: bool,
-    decoys: RandomState,
     warn_before: Duration,
 }
 
@@ -56,6 +54,14 @@ struct Password {
     warned: Warned,
 }
 
+/// How many hashes of a cost are verified for every name: as many as anybody has.
+struct Spent {
+    cost: Cost,
+    count: usize,
+    /// One of them.
+    decoy: SlowHash,
+}
+
 /// When the log last told of a use, in seconds of Unix time.
 #[derive(Default)]
 struct Warned(AtomicU64);
@@ -68,10 +74,12 @@ pub(super) struct Circumstances<'a> {
     pub(super) peer: Option<&'a PeerIdentity>,
 }
 
-/// The passwords that a user name may have. Of an unknown user, those of somebody else, so that it
-/// takes as long; none of them lets in.
+/// What to verify a password against: for every name the same count of hashes of the same costs, so
+/// that it takes as long for one as for another and for an unknown one.
 pub(super) struct Candidates {
-    pub(super) hashes: Vec<SlowHash>,
+    pub(super) own: Vec<SlowHash>,
+    /// Somebody's, which let nobody in here.
+    pub(super) decoys: Vec<SlowHash>,
 }
 
 const WARN_EVERY: u64 = 3600;
@@ -92,9 +100,8 @@ impl Credentials {
             }],
             by_digest: DigestIndex::new([].into_iter()),
             by_user: HashMap::new(),
-            with_passwords: Vec::new(),
+            costs: Vec::new(),
             timed: false,
-            decoys: RandomState::new(),
             warn_before: Duration::ZERO,
         };
         for credential in credentials {
@@ -143,9 +150,7 @@ impl Credentials {
                 }),
             }
         }
-        if !passwords.is_empty() {
-            self.with_passwords.push(number);
-        }
+        self.spend(&passwords);
         self.holders.push(Holder {
             principal: Principal::new(Method::Token, id).in_groups(credential.groups),
             networks: credential
@@ -156,6 +161,25 @@ impl Credentials {
             passwords,
         });
         Ok(())
+    }
+
+    /// Sees that as much is spent for every name as for one with these passwords.
+    fn spend(&mut self, passwords: &[Password]) {
+        for Password { hash, .. } in passwords {
+            let alike = passwords
+                .iter()
+                .filter(|other| other.hash.cost == hash.cost);
+            let needed = alike.count();
+            let mut known = self.costs.iter_mut();
+            match known.find(|spent| spent.cost == hash.cost) {
+                Some(spent) => spent.count = spent.count.max(needed),
+                None => self.costs.push(Spent {
+                    cost: hash.cost,
+                    count: needed,
+                    decoy: hash.clone(),
+                }),
+            }
+        }
     }
 
     fn index_tokens(&mut self) -> Result<(), CredentialError> {
@@ -199,7 +223,7 @@ impl Credentials {
     }
 
     pub(super) fn has_passwords(&self) -> bool {
-        !self.with_passwords.is_empty()
+        !self.costs.is_empty()
     }
 
     /// The caller whose token this is, and, with a user, whose id that is. `None` is a secret that
@@ -228,23 +252,16 @@ impl Credentials {
 
     /// What to verify a user's password against.
     pub(super) fn candidates(&self, user: &[u8]) -> Candidates {
-        let known = self.by_user.get(user).copied().unwrap_or(0);
-        let known = Some(known).filter(|&at| !self.holders[at as usize].passwords.is_empty());
-        let at = known.or_else(|| {
-            // The same user always takes the same time.
-            let count = u64::try_from(self.with_passwords.len()).ok()?;
-            let pick = self.decoys.hash_one(user).checked_rem(count)?;
-            let pick = usize::try_from(pick).ok()?;
-            self.with_passwords.get(pick).copied()
-        });
-        let passwords = at.map(|at| &self.holders[at as usize].passwords);
-        Candidates {
-            hashes: passwords
-                .into_iter()
-                .flatten()
-                .map(|password| password.hash.clone())
-                .collect(),
+        let holder = self.by_user.get(user).copied().unwrap_or(0);
+        let passwords = &self.holders[holder as usize].passwords;
+        let own: Vec<_> = passwords.iter().map(|one| one.hash.clone()).collect();
+        let mut decoys = Vec::new();
+        for spent in &self.costs {
+            let had = own.iter().filter(|hash| hash.cost == spent.cost).count();
+            let lacking = spent.count.saturating_sub(had);
+            decoys.extend(std::iter::repeat_n(&spent.decoy, lacking).cloned());
         }
+        Candidates { own, decoys }
     }
 
     /// The caller with this user name, whose password with the hash of this name was shown.
@@ -358,5 +375,61 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("len", &self.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::SecretDigest;
+
+    fn bcrypt(cost: u32) -> SecretDigest {
+        let hash = format!("$2y${cost:02}$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u");
+        hash.parse().unwrap()
+    }
+
+    fn argon2id(memory: u32) -> SecretDigest {
+        let hash = format!(
+            "$argon2id$v=19$m={memory},t=2,p=1$c29tZXNhbHRzYWx0$\
+             LE3v3zvRjRmB2HhQYGUyBHb4gdKzxIAu5U6uJ2y2T2A"
+        );
+        hash.parse().unwrap()
+    }
+
+    #[test]
+    fn every_name_takes_the_same_work_whatever_hashes_it_has() {
+        let credentials = Credentials::new([
+            Credential::new("old").with_secret(bcrypt(10)),
+            Credential::new("new").with_secret(bcrypt(12)),
+            Credential::new("both")
+                .with_secret(bcrypt(10))
+                .with_secret(bcrypt(10)),
+            Credential::new("modern").with_secret(argon2id(19_456)),
+            Credential::new("slow").with_secret(argon2id(65_536)),
+            Credential::new("token").with_secret(SecretDigest::of_token(b"token")),
+        ])
+        .unwrap();
+        let order = |cost: &Cost| match *cost {
+            Cost::Bcrypt { log_rounds } => (0, log_rounds),
+            Cost::Argon2id { memory, .. } => (1, memory),
+        };
+        for (user, own) in [
+            ("old", 1),
+            ("new", 1),
+            ("both", 2),
+            ("modern", 1),
+            ("slow", 1),
+            ("token", 0),
+            ("nobody", 0),
+            ("", 0),
+        ] {
+            let candidates = credentials.candidates(user.as_bytes());
+            assert_eq!(candidates.own.len(), own, "{user}");
+            let all = candidates.own.iter().chain(&candidates.decoys);
+            let mut costs: Vec<_> = all.map(|hash| order(&hash.cost)).collect();
+            costs.sort_unstable();
+            let everybodys = [(0, 10), (0, 10), (0, 12), (1, 19_456), (1, 65_536)];
+            assert_eq!(costs, everybodys, "{user}");
+        }
     }
 }

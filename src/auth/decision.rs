@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use http::{Extensions, Request};
 
 use super::authentication::{Authentication, Certificate};
-use super::authorization::{self, Pair, Presented};
+use super::authorization::{self, Pair, Presented, Room};
 use super::credentials::{Circumstances, Credentials};
 use super::pending::Pending;
 use crate::oci::{Action, Route};
@@ -40,7 +40,12 @@ impl Authentication {
         if !self.takes_tokens() {
             return Decision::Made(self.without_credential(&situation, extensions));
         }
-        let shown = match authorization::read(request.headers()) {
+        // Before the token is looked at: nobody learns without a certificate which one is right.
+        if self.certificate == Certificate::Needed && situation.peer.is_none() {
+            return Decision::Made(Err(Refusal::CertificateMissing));
+        }
+        let mut room = Room::new();
+        let shown = match authorization::read(request.headers(), &mut room) {
             Ok(None) => return Decision::Made(self.without_credential(&situation, extensions)),
             Ok(Some(shown)) => Ok(shown),
             Err(malformed) => Err(malformed),
@@ -74,11 +79,7 @@ impl Authentication {
                 }
             }
         };
-        let claimed = match &shown {
-            Ok(Presented::Basic(pair)) => Some(pair.user()),
-            _ => None,
-        };
-        Decision::Made(self.settle(found, claimed, &situation))
+        Decision::Made(self.settle(found, None, &situation))
     }
 
     /// By a token that is none of our own.
@@ -95,6 +96,12 @@ impl Authentication {
         #[cfg(feature = "jwt")]
         if let Some(signed) = &self.signed {
             let verified = signed.verify(token, self.now());
+            // Whoever has the issuer's signature does not guess.
+            if let Err(refusal @ (Refusal::CredentialsExpired | Refusal::CredentialsNotYetValid)) =
+                verified
+            {
+                return Err(refusal);
+            }
             let verified = verified.as_ref().map_err(|refusal| *refusal);
             let principal = self.settle(verified, None, situation)?;
             return match principal.grants() {
@@ -108,7 +115,7 @@ impl Authentication {
     fn by_password(
         self: &Arc<Self>,
         credentials: &Credentials,
-        pair: &Pair,
+        pair: &Pair<'_>,
         situation: &Situation<&PeerIdentity>,
         known: Option<Refusal>,
     ) -> Decision {
@@ -178,7 +185,14 @@ impl Authentication {
             .map_or_else(SystemTime::now, |clock| clock())
     }
 
-    /// Counts a failure, or puts the certificate to the principal.
+    pub(super) fn failed(&self, client: Option<IpAddr>, claimed: Option<&[u8]>) {
+        if let Some(throttle) = &self.throttle {
+            throttle.failed(client, claimed);
+        }
+    }
+
+    /// Counts a failure, with a password for the `claimed` id too, or puts the certificate to the
+    /// principal.
     fn settle(
         &self,
         found: Result<&Principal, Refusal>,
@@ -186,12 +200,11 @@ impl Authentication {
         situation: &Situation<&PeerIdentity>,
     ) -> Result<Principal, Refusal> {
         let principal = found.inspect_err(|refusal| {
-            let failed = !matches!(
+            if !matches!(
                 refusal,
                 Refusal::AuthThrottled { .. } | Refusal::Unavailable
-            );
-            if let Some(throttle) = self.throttle.as_ref().filter(|_| failed) {
-                throttle.failed(situation.client, claimed);
+            ) {
+                self.failed(situation.client, claimed);
             }
         })?;
         match (situation.peer, self.certificate) {
@@ -208,7 +221,9 @@ impl Authentication {
     ) -> Result<Principal, Refusal> {
         match (situation.peer, self.certificate) {
             _ if situation.write => Err(Refusal::CredentialsMissing),
-            (Some(peer), Certificate::Enough) => Ok(self.holders.principal(peer, extensions)),
+            (Some(peer), Certificate::Only | Certificate::Enough) => {
+                Ok(self.holders.principal(peer, extensions))
+            }
             (_, Certificate::Needed) => Err(Refusal::CredentialsMissing),
             _ if self.anonymous => Ok(Principal::anonymous()),
             _ if !self.takes_tokens() => Err(Refusal::CertificateMissing),

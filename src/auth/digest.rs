@@ -23,15 +23,25 @@ pub(super) enum Kind {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SlowHash {
     text: Box<str>,
-    algorithm: Algorithm,
+    pub(super) cost: Cost,
     pub(super) name: [u8; 32],
 }
 
+/// What a verification takes: as long with any hash of the same cost.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Algorithm {
-    Bcrypt,
-    Argon2id,
+pub(super) enum Cost {
+    Bcrypt {
+        log_rounds: u32,
+    },
+    Argon2id {
+        memory: u32,
+        passes: u32,
+        lanes: u32,
+    },
 }
+
+/// The longest password that bcrypt takes, in bytes: its 72 have a zero at the end.
+const BCRYPT_LONGEST: usize = 71;
 
 /// A text that is no digest which is accepted. Does not hold the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,22 +69,24 @@ impl SecretDigest {
 }
 
 impl SlowHash {
-    fn new(text: &str, algorithm: Algorithm) -> Self {
+    fn new(text: &str, cost: Cost) -> Self {
         Self {
             text: text.into(),
-            algorithm,
+            cost,
             name: Sha256::digest(text).into(),
         }
     }
 
     /// Tens of milliseconds of work: not for an async worker.
     pub(super) fn verify(&self, password: &[u8]) -> bool {
-        match self.algorithm {
-            // A longer password than bcrypt takes is refused, not cut.
-            Algorithm::Bcrypt => {
-                bcrypt::non_truncating_verify(password, &self.text).unwrap_or(false)
+        match self.cost {
+            Cost::Bcrypt { .. } => {
+                // A longer password than bcrypt takes is refused, and no sooner than another.
+                let taken = &password[..password.len().min(BCRYPT_LONGEST)];
+                let same = bcrypt::non_truncating_verify(taken, &self.text).unwrap_or(false);
+                same && taken.len() == password.len()
             }
-            Algorithm::Argon2id => PasswordHash::new(&self.text)
+            Cost::Argon2id { .. } => PasswordHash::new(&self.text)
                 .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
         }
     }
@@ -89,8 +101,12 @@ impl FromStr for SecretDigest {
         }
         if text.starts_with("$2") {
             let parts: HashParts = text.parse().map_err(|_| DigestError::Malformed("bcrypt"))?;
-            return match parts.get_cost() {
-                4..=16 => Ok(Self(Kind::Slow(SlowHash::new(text, Algorithm::Bcrypt)))),
+            let log_rounds = parts.get_cost();
+            return match log_rounds {
+                4..=16 => Ok(Self(Kind::Slow(SlowHash::new(
+                    text,
+                    Cost::Bcrypt { log_rounds },
+                )))),
                 _ => Err(DigestError::TooCostly("bcrypt")),
             };
         }
@@ -137,7 +153,12 @@ fn argon2id(text: &str) -> Result<SlowHash, DigestError> {
     if parameters.m_cost() > 1024 * 1024 || parameters.t_cost() > 64 {
         return Err(DigestError::TooCostly("Argon2id"));
     }
-    Ok(SlowHash::new(text, Algorithm::Argon2id))
+    let cost = Cost::Argon2id {
+        memory: parameters.m_cost(),
+        passes: parameters.t_cost(),
+        lanes: parameters.p_cost(),
+    };
+    Ok(SlowHash::new(text, cost))
 }
 
 fn sha256(text: &str) -> Option<[u8; 32]> {
@@ -159,8 +180,10 @@ impl fmt::Debug for SecretDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             Kind::Sha256(_) => "SecretDigest(SHA-256)",
-            Kind::Slow(hash) if hash.algorithm == Algorithm::Bcrypt => "SecretDigest(bcrypt)",
-            Kind::Slow(_) => "SecretDigest(Argon2id)",
+            Kind::Slow(hash) => match hash.cost {
+                Cost::Bcrypt { .. } => "SecretDigest(bcrypt)",
+                Cost::Argon2id { .. } => "SecretDigest(Argon2id)",
+            },
         })
     }
 }
@@ -206,6 +229,28 @@ mod tests {
             ),
         ] {
             assert_eq!(bad.parse::<SecretDigest>(), Err(error), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_bcrypt_would_cut_is_refused_no_sooner_than_another() {
+        let longest = "x".repeat(BCRYPT_LONGEST);
+        let hash = bcrypt::hash(&longest, 6).unwrap();
+        let Kind::Slow(hash) = hash.parse::<SecretDigest>().unwrap().0 else {
+            panic!("bcrypt is slow");
+        };
+        assert!(hash.verify(longest.as_bytes()));
+        let took = |password: &str| {
+            let times = (0..5).map(|_| {
+                let begun = std::time::Instant::now();
+                assert!(!hash.verify(password.as_bytes()));
+                begun.elapsed()
+            });
+            times.min().unwrap()
+        };
+        let wrong = took("wrong");
+        for length in [BCRYPT_LONGEST + 1, BCRYPT_LONGEST + 2, 500] {
+            assert!(took(&"x".repeat(length)) > wrong / 2, "{length}");
         }
     }
 

@@ -9,8 +9,13 @@
 //! the same bytes, and each is given 3 to 4 µs after its request came, however soon it was found out.
 //!
 //! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time
-//! and no more ([`PasswordOptions`]), and a right one is remembered for a while. Failures are
-//! throttled per source and per claimed id ([`ThrottleOptions`]).
+//! and no more ([`PasswordOptions`]), and a right one is remembered for a while. For each name, known or
+//! not, as many hashes of each cost are verified as anybody has: while passwords are moved from one cost
+//! to another, a verification takes as long as both. Failures are throttled per source and, of passwords,
+//! per claimed id ([`ThrottleOptions`]); to hang up before the answer is to fail.
+//!
+//! Where a token and a certificate are needed, the certificate comes first: without one no token is
+//! looked at.
 //!
 //! With Basic (RFC 7617) the user is the token's id and the password the token; with Bearer (RFC 6750)
 //! the token comes alone. `Authorization` is marked sensitive and taken off before the inner service

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::digest::SlowHash;
+use super::credentials::Candidates;
 use super::memory::{Memory, Name};
 use crate::Refusal;
 
@@ -98,33 +99,35 @@ impl Passwords {
     /// The hash that this password has, among these. `still` is asked when its turn has come.
     pub(super) async fn verify(
         &self,
-        user: &[u8],
+        user: Zeroizing<Vec<u8>>,
         password: Zeroizing<Vec<u8>>,
-        hashes: Vec<SlowHash>,
+        candidates: Candidates,
         still: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Name, Refusal> {
         let turn = self.turn().await?;
         still()?;
-        let name = self.0.memory.as_ref();
-        let name = name.map(|memory| memory.name(user, &password));
+        let passwords = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             // Held here, so that a client who goes away does not make room for more.
             let _turn = turn;
             let mut found = None;
             // Every one, so that a right password takes as long as a wrong one.
-            for hash in &hashes {
+            for hash in &candidates.own {
                 if hash.verify(&password) {
                     found = Some(hash.name);
                 }
             }
+            for hash in &candidates.decoys {
+                black_box(hash.verify(&password));
+            }
+            // Here, so that it is not verified again if this client has gone away.
+            if let Some((memory, found)) = passwords.0.memory.as_ref().zip(found) {
+                memory.remember(memory.name(&user, &password), found);
+            }
             found
         });
         let found = work.await.map_err(|_| Refusal::Unavailable)?;
-        let found = found.ok_or(Refusal::CredentialsUnknown)?;
-        if let Some((memory, name)) = self.0.memory.as_ref().zip(name) {
-            memory.remember(name, found);
-        }
-        Ok(found)
+        found.ok_or(Refusal::CredentialsUnknown)
     }
 
     async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,40 +19,72 @@ impl Pending {
     /// `known` is why it is refused if it is no password.
     pub(super) fn new(
         authentication: Arc<Authentication>,
-        pair: &Pair,
+        pair: &Pair<'_>,
         candidates: Candidates,
         situation: &Situation<&PeerIdentity>,
         known: Option<Refusal>,
     ) -> Self {
-        let user = Zeroizing::new(pair.user().to_vec());
         let password = Zeroizing::new(pair.password().to_vec());
-        let situation = Situation {
+        let peer = situation.peer.cloned();
+        let write = situation.write;
+        let mut attempt = Attempt {
+            authentication,
+            user: Zeroizing::new(pair.user().to_vec()),
             client: situation.client,
-            peer: situation.peer.cloned(),
-            write: situation.write,
+            open: true,
         };
         Self(Box::pin(async move {
-            let client = situation.client;
-            // Others of the same source or for the same id may have failed while this one waited.
-            let still = || {
-                authentication.check_source(client)?;
-                authentication.check_id(&user, client)
-            };
-            let passwords = &authentication.passwords;
-            let hash = passwords
-                .verify(&user, password, candidates.hashes, still)
-                .await;
-            let situation = Situation {
-                client,
-                peer: situation.peer.as_ref(),
-                write: situation.write,
-            };
+            let hash = attempt.verify(password, candidates).await;
             let hash = hash.map_err(|refusal| match (refusal, known) {
                 (Refusal::CredentialsUnknown, Some(known)) => known,
                 _ => refusal,
             });
-            authentication.proven(&user, hash, &situation)
+            let situation = Situation {
+                client: attempt.client,
+                peer: peer.as_ref(),
+                write,
+            };
+            let authentication = &attempt.authentication;
+            authentication.proven(&attempt.user, hash, &situation)
         }))
+    }
+}
+
+/// A password that is shown. Whoever hangs up before it is verified has failed: the work is done all the
+/// same, and nobody is to have it done uncounted.
+struct Attempt {
+    authentication: Arc<Authentication>,
+    user: Zeroizing<Vec<u8>>,
+    client: Option<IpAddr>,
+    open: bool,
+}
+
+impl Attempt {
+    async fn verify(
+        &mut self,
+        password: Zeroizing<Vec<u8>>,
+        candidates: Candidates,
+    ) -> Result<[u8; 32], Refusal> {
+        // Others of the same source or for the same id may have failed while this one waited.
+        let still = || {
+            self.authentication.check_source(self.client)?;
+            self.authentication.check_id(&self.user, self.client)
+        };
+        let passwords = &self.authentication.passwords;
+        let hash = passwords
+            .verify(self.user.clone(), password, candidates, still)
+            .await;
+        // What came of it is counted by whoever asked.
+        self.open = false;
+        hash
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.open {
+            self.authentication.failed(self.client, Some(&self.user));
+        }
     }
 }
 

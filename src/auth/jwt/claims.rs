@@ -15,8 +15,8 @@ pub(super) struct Claims {
     sub: String,
     exp: f64,
     nbf: Option<f64>,
-    #[serde(default)]
-    access: Vec<Access>,
+    // Harbor writes null where there is none.
+    access: Option<Vec<Access>>,
 }
 
 /// One of the distribution token specification's `access` claims.
@@ -25,8 +25,7 @@ struct Access {
     #[serde(rename = "type")]
     kind: String,
     name: String,
-    #[serde(default)]
-    actions: Vec<String>,
+    actions: Option<Vec<String>>,
 }
 
 impl Claims {
@@ -48,9 +47,10 @@ impl Claims {
             Kind::Registry => {
                 // A token server may grant something to callers without a name.
                 let id = format!("{}{}", issuer.prefix, self.sub);
-                let grants = self.access.into_iter();
-                let grants =
-                    grants.map(|access| Grant::new(access.kind, access.name, access.actions));
+                let grants = self.access.unwrap_or_default().into_iter();
+                let grants = grants.map(|access| {
+                    Grant::new(access.kind, access.name, access.actions.unwrap_or_default())
+                });
                 Some(Principal::new(Method::Jwt, id).with_grants(Grants::new(grants)))
             }
             Kind::ServiceAccount => {
