@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 
 use super::{CertPath, Revocation, Verdict, clock};
 
@@ -18,6 +19,8 @@ pub struct Tracked(Arc<Inner>);
 struct Inner {
     revocation: Revocation,
     path: CertPath,
+    /// `None`: the system's.
+    clock: Option<Arc<dyn TimeProvider>>,
     remembered: ArcSwap<Remembered>,
     /// A [`Good`] verdict, or 0.
     good: AtomicU64,
@@ -40,29 +43,43 @@ struct Remembered {
 
 impl Tracked {
     pub(super) fn new(revocation: Revocation, path: CertPath) -> Self {
-        let judged = Remembered::judged(&revocation, &path, UnixTime::now().as_secs());
+        Self::by_clock(revocation, path, None)
+    }
+
+    /// By this clock, or the system's if there is none.
+    pub(crate) fn by_clock(
+        revocation: Revocation,
+        path: CertPath,
+        clock: Option<Arc<dyn TimeProvider>>,
+    ) -> Self {
+        let judged = Remembered::judged(&revocation, &path, seconds(clock.as_deref()));
         Self(Arc::new(Inner {
             good: AtomicU64::new(Good::of(&judged).0),
             revocation,
             path,
+            clock,
             remembered: ArcSwap::from_pointee(judged),
         }))
     }
 
     /// Whether the verdict is good now. This is what to ask at each request and each frame: while
-    /// neither the CRLs nor the time have moved on it costs three atomic loads and nothing else.
+    /// neither the CRLs nor the time have moved on it costs three atomic loads, of the verdict, the
+    /// lists' generation and the time, and no lock, no system call and no allocation.
     #[inline]
     pub fn is_good(&self) -> bool {
         let inner = &*self.0;
         let good = Good(inner.good.load(Ordering::Acquire));
-        good.holds(inner.revocation.lists().generation(), clock::seconds())
-            || *self.verdict() == Verdict::Good
+        let now = match &inner.clock {
+            None => clock::seconds(),
+            given => seconds(given.as_deref()),
+        };
+        good.holds(inner.revocation.lists().generation(), now) || *self.verdict() == Verdict::Good
     }
 
     /// The verdict now. While neither the CRLs nor the time have moved on, the remembered one.
     pub fn verdict(&self) -> Arc<Verdict> {
         let inner = &*self.0;
-        let now = UnixTime::now().as_secs();
+        let now = seconds(inner.clock.as_deref());
         let remembered = inner.remembered.load();
         if remembered.generation == inner.revocation.lists().generation() && now <= remembered.until
         {
@@ -94,7 +111,7 @@ impl Tracked {
             }
             let left = self.0.remembered.load().until;
             let left = left
-                .saturating_sub(UnixTime::now().as_secs())
+                .saturating_sub(seconds(self.0.clock.as_deref()))
                 .saturating_add(1);
             let sleep = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_SLEEP));
             tokio::select! {
@@ -102,6 +119,14 @@ impl Tracked {
                 () = sleep => {}
             }
         }
+    }
+}
+
+/// Seconds after 1970. By a clock that cannot be read it is so late that every certificate is over.
+fn seconds(clock: Option<&dyn TimeProvider>) -> u64 {
+    match clock {
+        None => UnixTime::now().as_secs(),
+        Some(clock) => clock.current_time().map_or(u64::MAX, |now| now.as_secs()),
     }
 }
 

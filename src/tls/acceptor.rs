@@ -322,8 +322,7 @@ impl Acceptor {
             builder = builder.identity(verified.identity.clone());
             let mut watch = Watch::new(Arc::clone(&verified));
             #[cfg(feature = "crl")]
-            if let Some(revocation) = material.verifier.as_ref().and_then(|v| v.revocation()) {
-                let tracked = revocation.track(verified.path.clone());
+            if let Some(tracked) = material.verifier.as_ref().and_then(|v| v.track(&verified)) {
                 builder = builder.state(tracked.clone());
                 watch = watch.revocation(tracked);
             }

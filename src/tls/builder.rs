@@ -44,7 +44,8 @@ pub(super) struct Settings {
     pub(super) certificates: Vec<CertificateFiles>,
     pub(super) client_auth: ClientAuth,
     pub(super) provider: Option<Arc<CryptoProvider>>,
-    pub(super) clock: Arc<dyn TimeProvider>,
+    /// `None`: the system's.
+    pub(super) clock: Option<Arc<dyn TimeProvider>>,
     pub(super) tls13_only: bool,
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) resumption: bool,
@@ -55,6 +56,13 @@ pub(super) struct Settings {
     pub(super) revocation: Option<crate::crl::Revocation>,
     #[cfg(feature = "crl")]
     pub(super) crls: Option<(crate::crl::Builder, Vec<PathBuf>)>,
+}
+
+impl Settings {
+    pub(super) fn clock(&self) -> Arc<dyn TimeProvider> {
+        let given = self.clock.clone();
+        given.unwrap_or_else(|| Arc::new(DefaultTimeProvider))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -115,7 +123,7 @@ impl Builder<WantsClientAuth> {
             certificates: self.state.certificates,
             client_auth,
             provider: None,
-            clock: Arc::new(DefaultTimeProvider),
+            clock: None,
             tls13_only: false,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             resumption: true,
@@ -141,9 +149,9 @@ impl Builder<Ready> {
         self
     }
 
-    /// Takes the time from here, for validity periods.
+    /// Takes the time from here, for validity periods and CRLs' too.
     pub fn with_clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
-        self.state.settings.clock = clock;
+        self.state.settings.clock = Some(clock);
         self
     }
 

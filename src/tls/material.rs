@@ -174,7 +174,7 @@ impl Load for Loader {
     fn load(&mut self, _: Option<&Material>) -> Result<Material, TlsError> {
         let settings = &self.settings;
         let provider = provider::choose(settings.provider.clone())?;
-        let now = time::system(settings.clock.current_time().ok_or(TlsError::NoTime)?);
+        let now = time::system(settings.clock().current_time().ok_or(TlsError::NoTime)?);
         let mut pinned = Pinned::new();
         // Told of even where the certificates cannot be used either.
         #[cfg(feature = "crl")]
@@ -208,7 +208,8 @@ impl Load for Loader {
         };
         let settings = &self.settings;
         #[cfg(feature = "crl")]
-        let verifier = verifier.map(|verifier| verifier.with_revocation(revocation.clone()));
+        let verifier = verifier
+            .map(|verifier| verifier.with_revocation(revocation.clone(), settings.clock.clone()));
         let verifier = verifier.map(Arc::new);
         if let Some(verifier) = &verifier {
             expiries.extend(verifier.anchors().expiries.iter().cloned());
@@ -254,7 +255,7 @@ fn server_config(
     } else {
         &[&rustls::version::TLS13, &rustls::version::TLS12]
     };
-    let builder = ServerConfig::builder_with_details(provider, Arc::clone(&settings.clock))
+    let builder = ServerConfig::builder_with_details(provider, settings.clock())
         .with_protocol_versions(versions)
         .map_err(TlsError::Provider)?;
     let mut config = match verifier {

@@ -5,6 +5,8 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+#[cfg(feature = "crl")]
+use rustls::time_provider::TimeProvider;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
@@ -15,7 +17,7 @@ use super::time;
 use super::verified::{Cache, ChainKey, Verified};
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
-use crate::crl::{CertPath, Issuers};
+use crate::crl::{CertPath, Issuers, Tracked};
 
 /// How many clients' chains are remembered as verified.
 const REMEMBERED: usize = 2_048;
@@ -37,6 +39,9 @@ pub(super) struct Verifier {
     issuers: Issuers,
     #[cfg(feature = "crl")]
     revocation: Option<crate::crl::Revocation>,
+    /// Of verdicts on open connections; `None`: the system's.
+    #[cfg(feature = "crl")]
+    clock: Option<Arc<dyn TimeProvider>>,
 }
 
 impl Verifier {
@@ -54,13 +59,27 @@ impl Verifier {
             issuers: Issuers::default(),
             #[cfg(feature = "crl")]
             revocation: None,
+            #[cfg(feature = "crl")]
+            clock: None,
         }
     }
 
     #[cfg(feature = "crl")]
-    pub(super) fn with_revocation(mut self, revocation: Option<crate::crl::Revocation>) -> Self {
+    pub(super) fn with_revocation(
+        mut self,
+        revocation: Option<crate::crl::Revocation>,
+        clock: Option<Arc<dyn TimeProvider>>,
+    ) -> Self {
         self.revocation = revocation;
+        self.clock = clock;
         self
+    }
+
+    /// Begins to follow the revocation of what it verified, if there are CRLs.
+    #[cfg(feature = "crl")]
+    pub(super) fn track(&self, verified: &Verified) -> Option<Tracked> {
+        let (revocation, path) = (self.revocation.clone()?, verified.path.clone());
+        Some(Tracked::by_clock(revocation, path, self.clock.clone()))
     }
 
     #[cfg(feature = "crl")]

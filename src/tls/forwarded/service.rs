@@ -115,8 +115,8 @@ fn on_behalf<B>(request: &Request<B>, client: Client, material: &Material) -> Co
         Client::Verified(verified) => {
             builder = builder.identity(verified.identity.clone());
             #[cfg(feature = "crl")]
-            if let Some(revocation) = material.verifier.as_ref().and_then(|v| v.revocation()) {
-                builder = builder.state(revocation.track(verified.path.clone()));
+            if let Some(tracked) = material.verifier.as_ref().and_then(|v| v.track(&verified)) {
+                builder = builder.state(tracked);
             }
         }
     }
