@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use super::PathError;
 use super::der::Reader;
 use super::list::Signed;
+use super::moment::Moment;
 use super::path::{Anchor, Facts};
 
 /// The most certificates between a CRL's signer and the trust anchor.
@@ -98,50 +99,42 @@ impl Authorities {
     }
 
     /// Those with this name that may sign CRLs and are certified under this anchor, the same as that
-    /// of the certificate in question (RFC 5280 §6.3.3 (f)); and until when, in seconds after 1970.
+    /// of the certificate in question (RFC 5280 §6.3.3 (f)).
     pub(super) fn crl_signers<'a>(
         &'a self,
         name: &'a [u8],
         key_id: Option<&'a [u8]>,
         anchor: &'a Anchor,
-        now: u64,
-    ) -> impl Iterator<Item = (&'a Facts, u64)> {
+        moment: &'a Moment,
+    ) -> impl Iterator<Item = &'a Facts> {
         let known = self.known.iter().enumerate();
         let fitting = known.filter(move |(_, one)| {
             *one.facts.subject == *name && one.facts.signs_crls && one.facts.is_key(key_id)
         });
-        fitting.filter_map(move |(number, one)| {
-            let until = self.certified_until(number, anchor, now, DEEPEST)?;
-            Some((&one.facts, until))
-        })
+        fitting
+            .filter(move |(number, _)| self.is_certified(*number, anchor, moment, DEEPEST))
+            .map(|(_, one)| &one.facts)
     }
 
-    /// Until when a chain of signatures leads from the anchor to this authority, if one does now.
-    fn certified_until(
-        &self,
-        number: usize,
-        anchor: &Anchor,
-        now: u64,
-        steps: usize,
-    ) -> Option<u64> {
+    /// Whether a chain of signatures leads from the anchor to this authority now.
+    fn is_certified(&self, number: usize, anchor: &Anchor, moment: &Moment, steps: usize) -> bool {
         let facts = &self.known[number].facts;
-        if !facts.is_valid_at(now) {
-            return None;
+        if !moment.has_come(facts.not_before) || moment.is_past(facts.not_after) {
+            return false;
         }
         if facts.issuer == anchor.subject && self.is_signed_by(number, &anchor.key) {
-            return Some(facts.not_after);
+            return true;
         }
-        let steps = steps.checked_sub(1)?;
-        let above = self.known.iter().enumerate().filter(|(other, one)| {
+        let Some(steps) = steps.checked_sub(1) else {
+            return false;
+        };
+        let mut above = self.known.iter().enumerate().filter(|(other, one)| {
             *other != number
                 && one.facts.subject == facts.issuer
                 && one.facts.signs_certificates
                 && self.is_signed_by(number, &one.facts.key)
         });
-        let until = above
-            .filter_map(|(other, _)| self.certified_until(other, anchor, now, steps))
-            .max()?;
-        Some(until.min(facts.not_after))
+        above.any(|(other, _)| self.is_certified(other, anchor, moment, steps))
     }
 
     fn is_signed_by(&self, number: usize, key: &Key) -> bool {
@@ -163,9 +156,5 @@ impl Facts {
             (Some(named), Some(own)) => named == own,
             _ => true,
         }
-    }
-
-    fn is_valid_at(&self, now: u64) -> bool {
-        (self.not_before..=self.not_after).contains(&now)
     }
 }

@@ -13,6 +13,10 @@
 //! [`Options`] allow it by name. A list never gets older: an old one put in the place of a newer one
 //! is not taken. One whose time has not come displaces none: both are kept until it begins.
 //!
+//! What a list or a delta says is revoked stays so when it is past its end, and counts already when it is
+//! dated ahead; what a delta takes back counts only between its `thisUpdate` and `nextUpdate`, and only
+//! if no fresher one is in force.
+//!
 //! Delta lists count wherever they come from: files, the program, or a URL that the operator names.
 //! The address in a `freshestCRL` extension (RFC 5280 §5.2.6) is not followed.
 //!
@@ -53,6 +57,7 @@ mod gzip;
 mod index;
 mod layer;
 mod list;
+mod moment;
 mod options;
 mod path;
 mod revocation;

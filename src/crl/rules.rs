@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::entries::Entry;
 use super::list::List;
+use super::moment::Moment;
 use super::path::Facts;
 use super::scope::{ALL_REASONS, Point};
 use super::store::Lists;
@@ -23,9 +24,17 @@ pub(super) struct Judgement {
 
 /// What they say of one certificate.
 enum Status {
-    Good { until: u64 },
+    Good,
     Revoked(Revoked),
     Unknown(UnknownCause),
+}
+
+/// What a complete list says, together with the deltas that are newer.
+enum Answer<'a> {
+    /// It is revoked, by this list.
+    Revoked(Entry, &'a List),
+    /// It is not, if it is in no other list; this delta has brought the list up to date.
+    Good(Option<&'a List>),
 }
 
 /// One certificate of a path, and what is asked about it.
@@ -36,16 +45,24 @@ struct Question<'a> {
     /// Where its issuer stands in the path; the anchor comes after the last certificate.
     issuer: usize,
     grace: u64,
-    now: u64,
+    moment: &'a Moment,
     /// Whether it is asked about the signer of a list.
     of_signer: bool,
 }
 
 impl Lists {
     pub(super) fn judge(&self, path: &CertPath, options: Options, now: u64) -> Judgement {
-        let mut until = path.not_after();
-        if until < now {
-            return Judgement::lasting(Verdict::Expired);
+        let moment = Moment::new(now);
+        let verdict = self.verdict(path, options, &moment);
+        Judgement {
+            verdict,
+            until: moment.until(),
+        }
+    }
+
+    fn verdict(&self, path: &CertPath, options: Options, moment: &Moment) -> Verdict {
+        if moment.is_past(path.not_after()) {
+            return Verdict::Expired;
         }
         let depth = match options.depth {
             Depth::Chain => usize::MAX,
@@ -53,32 +70,28 @@ impl Lists {
         };
         let mut unknown = None;
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
-            let question = Question::new(self, path, at, options, now);
+            let question = Question::new(self, path, at, options, moment);
             match question.status(|_| {}) {
-                Status::Good { until: end } => until = until.min(end),
-                Status::Revoked(revoked) => return Judgement::lasting(Verdict::Revoked(revoked)),
+                Status::Good => {}
+                Status::Revoked(revoked) => return Verdict::Revoked(revoked),
                 Status::Unknown(cause) => {
                     let serial = hexadecimal(&certificate.serial);
                     unknown.get_or_insert(Unknown { serial, cause });
                 }
             }
         }
-        let (verdict, until) = match unknown {
-            // Time alone may change that, when a list begins; so it is asked again each time.
-            Some(unknown) if options.unknown == OnUnknown::Refuse => (Verdict::Unknown(unknown), 0),
-            Some(_) => (Verdict::Good, now),
-            None => (Verdict::Good, until),
-        };
-        Judgement { verdict, until }
+        match unknown {
+            Some(unknown) if options.unknown == OnUnknown::Refuse => Verdict::Unknown(unknown),
+            _ => Verdict::Good,
+        }
     }
-}
 
-impl Lists {
     /// What the lists say of each certificate of a path, whatever the options make of it.
     pub(super) fn findings(&self, path: &CertPath, options: Options, now: u64) -> Vec<Finding> {
+        let moment = Moment::new(now);
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
-            let question = Question::new(self, path, at, options, now);
+            let question = Question::new(self, path, at, options, &moment);
             let serial = hexadecimal(&certificate.serial);
             let mut decided_by = Vec::new();
             let status = question.status(|list| decided_by.push(DecidingCrl::of(list)));
@@ -87,8 +100,8 @@ impl Lists {
                 decided_by.drain(..decided_by.len().saturating_sub(1));
             }
             let verdict = match status {
-                _ if certificate.not_after < now => Verdict::Expired,
-                Status::Good { .. } => Verdict::Good,
+                _ if moment.is_past(certificate.not_after) => Verdict::Expired,
+                Status::Good => Verdict::Good,
                 Status::Revoked(revoked) => Verdict::Revoked(revoked),
                 Status::Unknown(cause) => Verdict::Unknown(Unknown {
                     serial: serial.clone(),
@@ -107,61 +120,55 @@ impl Lists {
     }
 }
 
-impl Judgement {
-    /// One that only other lists can change.
-    fn lasting(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            until: u64::MAX,
-        }
-    }
-}
-
 impl<'a> Question<'a> {
     /// About the certificate at this place of a path, of which the client's own is the first.
-    fn new(lists: &'a Lists, path: &'a CertPath, at: usize, options: Options, now: u64) -> Self {
+    fn new(
+        lists: &'a Lists,
+        path: &'a CertPath,
+        at: usize,
+        options: Options,
+        moment: &'a Moment,
+    ) -> Self {
         Self {
             lists,
             path,
             certificate: &path.certificates()[at],
             issuer: at + 1,
             grace: options.grace.as_secs(),
-            now,
+            moment,
             of_signer: false,
         }
     }
-}
 
-impl Question<'_> {
     /// Tells `decided` of each list that answered; of a revocation the last told of is the one.
     fn status(&self, mut decided: impl FnMut(&List)) -> Status {
         let mut reasons = 0;
-        let mut until = u64::MAX;
         let mut cause = UnknownCause::NoCrl;
         for point in &self.certificate.points {
             for issuer in self.issuers(point) {
-                let lists = self.lists.by(issuer).iter();
-                for list in lists.filter(|list| list.base.is_none()) {
+                for list in self.lists.by(issuer) {
                     // (d). A list that adds no reason, which (e) passes over, is asked all the same:
                     // it may know of a revocation that another one of its scope does not.
                     let answers = list.scope.answers(self.certificate, point);
                     if answers == 0 {
                         continue;
                     }
-                    match self.ask(list) {
-                        Ok((Some(entry), deciding)) => {
-                            decided(deciding);
-                            return Status::Revoked(self.revoked(entry, deciding));
+                    if list.base.is_some() {
+                        if let Some(entry) = self.alone(list) {
+                            decided(list);
+                            return Status::Revoked(self.revoked(entry, list));
                         }
-                        Ok((None, deciding)) => {
+                        continue;
+                    }
+                    match self.ask(list) {
+                        Ok(Answer::Revoked(entry, by)) => {
+                            decided(by);
+                            return Status::Revoked(self.revoked(entry, by));
+                        }
+                        Ok(Answer::Good(delta)) => {
                             reasons |= answers;
                             decided(list);
-                            if !std::ptr::eq(list.as_ref(), deciding) {
-                                decided(deciding);
-                            }
-                            let signed = self.signed_until(list).min(self.signed_until(deciding));
-                            let ends = self.end(list).max(self.end(deciding));
-                            until = until.min(ends).min(signed.unwrap_or(0));
+                            delta.into_iter().for_each(&mut decided);
                         }
                         Err(why) => cause = cause.max(why),
                     }
@@ -169,7 +176,7 @@ impl Question<'_> {
             }
         }
         if reasons == ALL_REASONS {
-            Status::Good { until }
+            Status::Good
         } else if reasons == 0 {
             Status::Unknown(cause)
         } else {
@@ -178,7 +185,7 @@ impl Question<'_> {
     }
 
     /// (b) (1): whose lists are meant at a point.
-    fn issuers<'a>(&'a self, point: &'a Point) -> impl Iterator<Item = &'a [u8]> {
+    fn issuers(&self, point: &'a Point) -> impl Iterator<Item = &'a [u8]> {
         let own = point
             .crl_issuers
             .is_empty()
@@ -187,61 +194,86 @@ impl Question<'_> {
             .chain(point.crl_issuers.iter().map(|issuer| &**issuer))
     }
 
-    /// What a complete list, with its delta, says; and which of the two says it.
-    fn ask<'a>(&'a self, list: &'a List) -> Result<(Option<Entry>, &'a List), UnknownCause> {
-        if self.signed_until(list).is_none() {
+    fn ask(&self, list: &'a List) -> Result<Answer<'a>, UnknownCause> {
+        if !self.is_signed(list) {
             return Err(UnknownCause::NotSigned);
         }
-        let find = |list: &List| list.find(&self.certificate.issuer, &self.certificate.serial);
         let delta = self.delta(list);
-        let (entry, deciding) = match delta.and_then(|delta| find(delta).zip(Some(delta))) {
+        let in_delta = delta.and_then(|delta| Some((self.find(delta)?, delta)));
+        // What a list says is revoked stays so, even when the list is old or dated ahead.
+        let revoked = match in_delta {
+            Some((entry, delta)) if revokes(&entry) => Some((entry, delta)),
             // (k): taken back.
-            Some((entry, delta)) if entry.reason == RevocationReason::RemoveFromCrl => {
-                (None, delta)
-            }
-            Some((entry, delta)) => (Some(entry), delta),
+            Some(_) => self.newer(list, delta),
             None => {
-                let entry = find(list);
-                let taken_back =
-                    entry.is_some_and(|entry| entry.reason == RevocationReason::RemoveFromCrl);
-                (entry.filter(|_| !taken_back), list)
+                let in_list = self.find(list).filter(revokes);
+                let in_list = in_list.map(|entry| (entry, list));
+                in_list.or_else(|| self.newer(list, delta))
             }
         };
-        // What a list says is revoked stays so, even when the list is old.
-        if entry.is_some() {
-            return Ok((entry, deciding));
+        if let Some((entry, by)) = revoked {
+            return Ok(Answer::Revoked(entry, by));
         }
-        if list.this_update > self.now {
+        if !self.moment.has_come(list.this_update) {
             return Err(UnknownCause::NotYetValid);
         }
         // (a): a current delta brings an old base up to date.
-        if self.end(list) < self.now && delta.is_none() {
+        if self.is_past(list) && delta.is_none() {
             return Err(UnknownCause::CrlExpired);
         }
-        Ok((None, delta.map_or(list, |delta| delta)))
+        Ok(Answer::Good(delta))
+    }
+
+    fn find(&self, list: &List) -> Option<Entry> {
+        list.find(&self.certificate.issuer, &self.certificate.serial)
     }
 
     /// (c): the delta that brings a complete list up to date, if there is one.
-    fn delta(&self, list: &List) -> Option<&List> {
+    fn delta(&self, list: &List) -> Option<&'a List> {
         let number = list.number.as_ref()?;
-        let of_issuer = self.lists.by(&list.issuer).iter().map(Arc::as_ref);
-        of_issuer
-            .filter(|delta| {
-                delta.base.as_ref().is_some_and(|base| base <= number)
+        let current = self.deltas(list).filter(|delta| {
+            delta.base.as_ref().is_some_and(|base| base <= number)
                 && delta.number.as_ref().is_some_and(|delta| delta > number)
-                && delta.scope == list.scope
                 && delta.authority_key == list.authority_key
-                && delta.this_update <= self.now
-                && self.end(delta) >= self.now
+                && self.moment.has_come(delta.this_update)
+                && !self.is_past(delta)
                 // (h): by the same key as the complete list.
-                && self.signed_until(delta).is_some()
-            })
-            .max_by_key(|delta| delta.number.clone())
+                && self.is_signed(delta)
+                && delta.signer() == list.signer()
+        });
+        current.max_by_key(|delta| delta.number.clone())
     }
 
-    /// (f) and (g): until when its signature counts, if it is by a key that may sign CRLs in its
-    /// issuer's name, under the anchor that the path has.
-    fn signed_until(&self, list: &List) -> Option<u64> {
+    /// A revocation in a delta that is newer than a complete list and than the delta that is in force
+    /// over it. Such a delta, past its end, dated ahead or over another base, takes nothing back and
+    /// brings nothing up to date; but it is the issuer's word that the certificate was revoked.
+    fn newer(&self, list: &List, in_force: Option<&List>) -> Option<(Entry, &'a List)> {
+        let newest = in_force.unwrap_or(list);
+        let mut newer = self
+            .deltas(list)
+            .filter(|delta| newest.comes_before(delta) && self.is_signed(delta));
+        newer.find_map(|delta| Some((self.find(delta).filter(revokes)?, delta)))
+    }
+
+    /// A revocation in a delta of which there is no complete list.
+    fn alone(&self, delta: &List) -> Option<Entry> {
+        let of_issuer = self.lists.by(&delta.issuer);
+        let is_base =
+            |list: &List| list.base.is_none() && list.scope == delta.scope && self.is_signed(list);
+        let revoked = self.find(delta).filter(revokes)?;
+        let is_alone = !of_issuer.iter().any(|list| is_base(list));
+        (is_alone && self.is_signed(delta)).then_some(revoked)
+    }
+
+    /// The deltas of a complete list's scope, whoever signed them.
+    fn deltas(&self, list: &List) -> impl Iterator<Item = &'a List> {
+        let of_issuer = self.lists.by(&list.issuer).iter().map(Arc::as_ref);
+        of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope)
+    }
+
+    /// (f) and (g): whether its signature is by a key that may sign CRLs in its issuer's name, under
+    /// the anchor that the path has.
+    fn is_signed(&self, list: &List) -> bool {
         let authorities = &self.lists.authorities;
         let anchor = self.path.anchor();
         let key_id = list.authority_key.as_deref();
@@ -252,16 +284,14 @@ impl Question<'_> {
         let mut on_path = above
             .iter()
             .filter(|one| one.subject == list.issuer && one.signs_crls && one.is_key(key_id));
-        // The path itself ends no later.
         if on_path.any(|one| is_by(&one.key))
             || (anchor.subject == list.issuer && is_by(&anchor.key))
         {
-            return Some(u64::MAX);
+            return true;
         }
         authorities
-            .crl_signers(&list.issuer, key_id, anchor, self.now)
-            .find(|(signer, _)| is_by(&signer.key) && !self.is_revoked(signer))
-            .map(|(_, until)| until)
+            .crl_signers(&list.issuer, key_id, anchor, self.moment)
+            .any(|signer| is_by(&signer.key) && !self.is_revoked(signer))
     }
 
     /// Whether a list revokes the certificate of a list's signer, one that is not on the path. Its
@@ -276,8 +306,9 @@ impl Question<'_> {
         !self.of_signer && matches!(question.status(|_| {}), Status::Revoked(_))
     }
 
-    fn end(&self, list: &List) -> u64 {
-        list.next_update.saturating_add(self.grace)
+    fn is_past(&self, list: &List) -> bool {
+        self.moment
+            .is_past(list.next_update.saturating_add(self.grace))
     }
 
     fn revoked(&self, entry: Entry, list: &List) -> Revoked {
@@ -291,4 +322,9 @@ impl Question<'_> {
                 .map(|number| hexadecimal(number.octets())),
         }
     }
+}
+
+/// Whether an entry revokes its certificate, and does not take a revocation back.
+fn revokes(entry: &Entry) -> bool {
+    entry.reason != RevocationReason::RemoveFromCrl
 }

@@ -7,6 +7,8 @@
     reason = "a support module: each test file uses its part of it"
 )]
 
+pub mod extended;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
