@@ -46,6 +46,7 @@ client_auth = "request"
 
 [crl]
 files = ["crl.pem"]
+unknown = "allow"
 
 [policy]
 file = "policy.toml"
@@ -87,6 +88,7 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     let handle = PrometheusBuilder::new().install_recorder().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ca = pki::Ca::new("clients");
+    let without_list = pki::Ca::new("others");
     let lists = Server::start();
     // Older than the file's, which so stays in force.
     let fetched = ca.crl_with(1, &[], |list| list.this_update -= time::Duration::HOUR);
@@ -97,10 +99,10 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     let fleet = Some(redis.url());
     #[cfg(not(feature = "redis"))]
     let fleet = None;
-    let guard = gate(folder.path(), &ca, &lists, fleet);
+    let guard = gate(folder.path(), &ca, &without_list, &lists, fleet);
     requests(&guard).await;
     guard.save().unwrap();
-    handshakes(guard.acceptor().unwrap(), &ca).await;
+    handshakes(&guard, &ca, &without_list).await;
     reloads(folder.path(), &ca, &handle).await;
 
     let seen = series(&handle.render());
@@ -124,7 +126,13 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     }
 }
 
-fn gate(folder: &Path, ca: &pki::Ca, lists: &Server, fleet: Option<String>) -> Guard {
+fn gate(
+    folder: &Path,
+    ca: &pki::Ca,
+    without_list: &pki::Ca,
+    lists: &Server,
+    fleet: Option<String>,
+) -> Guard {
     let server = ca.server(&["localhost"]);
     let tomorrow = SystemTime::now() + Duration::from_hours(24);
     let tomorrow = humantime::format_rfc3339_seconds(tomorrow);
@@ -141,7 +149,7 @@ fn gate(folder: &Path, ca: &pki::Ca, lists: &Server, fleet: Option<String>) -> G
     let stricter = POLICY.replace("**", "other");
     for (name, text) in [
         ("gate.toml", &*gate),
-        ("ca.crt", &ca.pem),
+        ("ca.crt", &(ca.pem.clone() + &without_list.pem)),
         ("tls.crt", &server.pem),
         ("tls.key", &server.key_pem),
         ("crl.pem", &crl),
@@ -186,16 +194,27 @@ async fn requests(guard: &Guard) {
     }
 }
 
-async fn handshakes(acceptor: &Acceptor, ca: &pki::Ca) {
+/// One of a client that no CRL answers for, who then asks for something.
+async fn handshakes(guard: &Guard, ca: &pki::Ca, without_list: &pki::Ca) {
+    let acceptor: &Acceptor = guard.acceptor().unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    let config = Arc::new(pki::client(ca, None));
+    let config = Arc::new(pki::client(ca, Some((&without_list.client("node"), &[]))));
     let accept = async {
         let (stream, _) = tcp.accept().await.unwrap();
-        acceptor.accept(stream).await.unwrap();
+        acceptor.accept(stream).await.unwrap().connection
     };
-    let (connected, ()) = tokio::join!(pki::connect(&config, address, "localhost"), accept);
+    let (connected, connection) = tokio::join!(pki::connect(&config, address, "localhost"), accept);
     connected.unwrap();
+    let service = ServiceBuilder::new()
+        .layer(guard)
+        .service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
+    let mut request = Request::get("/v2/")
+        .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    request.extensions_mut().insert(connection);
+    service.oneshot(request).await.unwrap();
 }
 
 /// An older CRL in the place of the one in force.

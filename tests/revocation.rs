@@ -110,9 +110,6 @@ fn what_no_current_list_of_the_issuer_answers_is_unknown_and_refused() {
     ] {
         let verdict = revocation(&[list.der()]).examine(&node, at);
         assert_eq!(verdict.to_string(), format!("certificate 07: {expected}"));
-        let lenient = Options::default().with_unknown(OnUnknown::Allow);
-        let lenient = Revocation::from_bytes([list.der().as_ref()], lenient).unwrap();
-        assert_eq!(lenient.examine(&node, at), Verdict::Good);
     }
     let grace = Options::default().with_grace(Duration::from_hours(2));
     let list = ca.crl(1, &[]);
@@ -125,6 +122,77 @@ fn what_no_current_list_of_the_issuer_answers_is_unknown_and_refused() {
         kind(&grace.examine(&node, after(Duration::from_hours(27)))),
         "unknown"
     );
+}
+
+#[test]
+fn only_what_no_list_of_the_issuer_is_about_can_be_allowed() {
+    let ca = Ca::new("Nodes 2026");
+    let forged = Ca::new("Nodes 2026").crl(1, &[7]);
+    let of_users = ca.crl_with(1, &[], |list| {
+        list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint {
+                uris: vec!["http://crl.example.org/another".to_owned()],
+            },
+            scope: Some(rcgen::CrlScope::UserCertsOnly),
+        });
+    });
+    let ahead = ca.crl_with(1, &[], |list| list.this_update += time::Duration::HOUR * 2);
+    let node = path(&numbered(&ca, 7), &[], &ca);
+    let hours = |hours| after(Duration::from_hours(hours));
+    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    for (list, at, expected) in [
+        (Ca::new("Others").crl(1, &[]), hours(0), "unknown_allowed"),
+        (forged, hours(0), "unknown_allowed"),
+        (of_users, hours(0), "unknown_allowed"),
+        (ahead, hours(0), "unknown"),
+        (ca.crl(1, &[]), hours(25), "unknown"),
+        (ca.crl(1, &[7]), hours(25), "revoked"),
+        (ca.crl(1, &[]), hours(0), "good"),
+    ] {
+        let lenient = Revocation::from_bytes([list.der().as_ref()], lenient).unwrap();
+        let verdict = lenient.examine(&node, at);
+        assert_eq!(verdict.label(), expected, "{verdict}");
+        let passes = matches!(expected, "good" | "unknown_allowed");
+        assert_eq!(verdict.refusal().is_none(), passes, "{verdict}");
+    }
+}
+
+#[test]
+fn of_a_path_the_certificate_that_cannot_be_allowed_decides() {
+    let root = Ca::new("Root");
+    let sub = root.sub("Sub", |_| {});
+    let node = path(&numbered(&sub, 7), &[&sub], &root);
+    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    let expired = root.crl(1, &[]);
+    let lenient = Revocation::from_bytes([expired.der().as_ref()], lenient).unwrap();
+    assert_eq!(lenient.examine(&node, now()).label(), "unknown_allowed");
+    let verdict = lenient.examine(&node, after(Duration::from_hours(25)));
+    assert_eq!(verdict.label(), "unknown");
+    assert!(
+        verdict.to_string().contains("past its next update"),
+        "{verdict}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_allowed_is_told_apart_from_what_is_good() {
+    let server = Server::new();
+    let other = Ca::new("Others").crl(1, &[]);
+    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    let lenient = Revocation::from_bytes([other.der().as_ref()], lenient).unwrap();
+    let tracked = lenient.track(path(&server.node, &[], &server.ca));
+    let connection = Connection::builder("10.0.0.1:1".parse().unwrap())
+        .state(tracked)
+        .build();
+    let service = RevocationLayer::new().layer(service_fn(|_request| async {
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    }));
+    let record = Record::default();
+    let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+    request.extensions_mut().insert(connection);
+    request.extensions_mut().insert(record.clone());
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
+    assert_eq!(record.revocation(), Some("unknown_allowed"));
 }
 
 #[test]

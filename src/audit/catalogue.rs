@@ -240,6 +240,12 @@ pub const METRICS: &[Metric] = &[
         "CRLs that were not taken in place of the one in force, being older than it, of a time that has not come, or unusable.",
     ),
     metric(
+        "portcullis_revocation_unknown_allowed_total",
+        Kind::Counter,
+        &[],
+        "Requests that passed though no CRL says whether their certificate is revoked, which `unknown = \"allow\"` lets them.",
+    ),
+    metric(
         "portcullis_crl_fetches_total",
         Kind::Counter,
         &["url", "outcome"],

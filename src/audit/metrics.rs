@@ -178,6 +178,12 @@ pub(crate) fn crl_refused(reason: &'static str) {
     counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);
 }
 
+/// A request passed though no CRL says whether its client's certificate is revoked.
+#[cfg(feature = "crl")]
+pub(crate) fn unknown_allowed() {
+    counter!("portcullis_revocation_unknown_allowed_total").increment(1);
+}
+
 /// A CRL was asked for, with this outcome. `url` is bounded by what the operator named, and without its
 /// query.
 #[cfg(feature = "crl-fetch")]

@@ -19,7 +19,7 @@
 //! | `oci.registry`, `oci.repository`, `oci.reference`, `oci.digest` | what was asked for (`?ns=`, name, tag or digest) and the digest that was answered |
 //! | `http.response.status_code` | absent if there was no answer |
 //! | `refusal.reason`, `refusal.detail` | [`Refusal::label`](crate::Refusal::label) and what decided |
-//! | `revocation` | what the revocation check said |
+//! | `revocation` | what the revocation check said: `good`, `revoked`, `unknown`, `unknown_allowed` or `expired` |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of the bodies that went through, without framing |
 //! | `http.server.request.duration`, `time_to_first_byte`, `throttled` | seconds: in all, until the answer's head was there, and held back by limits |
 //! | `tls.protocol.version`, `tls.cipher`, `tls.resumed`, `tls.client.subject`, `tls.client.hash.sha256` | the connection and its verified certificate |

@@ -24,7 +24,8 @@ pub struct CrlSection {
     /// Which certificates of a path are checked: `"chain"` (default) or `"leaf"`.
     #[serde(default)]
     pub depth: CrlDepth,
-    /// A certificate that no usable CRL answers for: `"refuse"` (default) or `"allow"`.
+    /// A certificate that no CRL of its issuer is about: `"refuse"` (default) or `"allow"`. One whose
+    /// CRL is past its `nextUpdate` and the `grace` is refused all the same.
     #[serde(default)]
     pub unknown: CrlUnknown,
     /// Whether a request on a connection without a client certificate is refused, whatever else it
@@ -90,7 +91,7 @@ pub enum CrlUnknown {
     /// Nothing.
     #[default]
     Refuse,
-    /// What a good one gets.
+    /// What a good one gets, which the log and the metrics tell.
     Allow,
 }
 

@@ -1,12 +1,14 @@
 use std::time::Duration;
 
+use super::UnknownCause;
+
 /// How revocation is checked. The defaults are the strict ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
     /// Which certificates of a path are looked at.
     pub depth: Depth,
-    /// What becomes of one that no usable CRL answers for.
+    /// What becomes of one that no CRL answers for.
     pub unknown: OnUnknown,
     /// How long a CRL still counts after its `nextUpdate`. Default: not at all.
     pub grace: Duration,
@@ -25,13 +27,18 @@ pub enum Depth {
     Leaf,
 }
 
-/// What becomes of a certificate that no usable CRL answers for.
+/// What becomes of a certificate that no CRL answers for: there is none, or none that covers it and all
+/// reasons, or it is not by its issuer. A list that somebody forged is so no more than none at all: it
+/// lets nobody in whom its absence would not, and locks nobody out.
+///
+/// This is not about a CRL of the issuer that is past its `nextUpdate` and [`Options::grace`], or dated
+/// ahead. There the issuer has said something that does not count now, and the certificate is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnUnknown {
     /// It is refused.
     #[default]
     Refuse,
-    /// It counts as good.
+    /// It is let pass, which the log and the metrics tell.
     Allow,
 }
 
@@ -47,6 +54,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether a certificate passes though it is unknown, for this cause, whether it is revoked.
+    pub(super) fn allow(&self, cause: UnknownCause) -> bool {
+        self.unknown == OnUnknown::Allow && cause.is_without_answer()
+    }
+
     /// Sets [`Options::depth`].
     pub fn with_depth(mut self, depth: Depth) -> Self {
         self.depth = depth;

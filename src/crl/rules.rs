@@ -10,7 +10,7 @@ use super::scope::{ALL_REASONS, Point};
 use super::store::Lists;
 use super::verdict::{hexadecimal, name};
 use super::{
-    CertPath, DecidingCrl, Depth, Finding, OnUnknown, Options, RevocationReason, Revoked, Unknown,
+    CertPath, DecidingCrl, Depth, Finding, Options, RevocationReason, Revoked, Unknown,
     UnknownCause, Verdict,
 };
 
@@ -68,7 +68,7 @@ impl Lists {
             Depth::Chain => usize::MAX,
             Depth::Leaf => 1,
         };
-        let mut unknown = None;
+        let (mut refused, mut allowed) = (None, None);
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
             let question = Question::new(self, path, at, options, moment);
             match question.status(|_| {}) {
@@ -76,13 +76,19 @@ impl Lists {
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
                 Status::Unknown(cause) => {
                     let serial = hexadecimal(&certificate.serial);
-                    unknown.get_or_insert(Unknown { serial, cause });
+                    let slot = if options.allow(cause) {
+                        &mut allowed
+                    } else {
+                        &mut refused
+                    };
+                    slot.get_or_insert(Unknown { serial, cause });
                 }
             }
         }
-        match unknown {
-            Some(unknown) if options.unknown == OnUnknown::Refuse => Verdict::Unknown(unknown),
-            _ => Verdict::Good,
+        match (refused, allowed) {
+            (Some(unknown), _) => Verdict::Unknown(unknown),
+            (None, Some(unknown)) => Verdict::UnknownAllowed(unknown),
+            (None, None) => Verdict::Good,
         }
     }
 
@@ -143,6 +149,7 @@ impl<'a> Question<'a> {
     /// Tells `decided` of each list that answered; of a revocation the last told of is the one.
     fn status(&self, mut decided: impl FnMut(&List)) -> Status {
         let mut reasons = 0;
+        let mut lapsed = 0;
         let mut cause = UnknownCause::NoCrl;
         for point in &self.certificate.points {
             for issuer in self.issuers(point) {
@@ -170,14 +177,19 @@ impl<'a> Question<'a> {
                             decided(list);
                             delta.into_iter().for_each(&mut decided);
                         }
-                        Err(why) => cause = cause.max(why),
+                        Err(why) => {
+                            cause = cause.max(why);
+                            if !why.is_without_answer() {
+                                lapsed |= answers;
+                            }
+                        }
                     }
                 }
             }
         }
         if reasons == ALL_REASONS {
             Status::Good
-        } else if reasons == 0 {
+        } else if reasons == 0 || lapsed & !reasons != 0 {
             Status::Unknown(cause)
         } else {
             Status::Unknown(UnknownCause::SomeReasons)

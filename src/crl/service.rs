@@ -5,7 +5,7 @@ use tower::Service;
 
 use super::body::Watcher;
 use super::{Body, ResponseFuture, Tracked, Verdict};
-use crate::audit::Record;
+use crate::audit::{Record, metrics};
 use crate::refusal::ResponseBody;
 use crate::{Connection, Refusal, Responder};
 
@@ -56,6 +56,9 @@ where
         let verdict = verdict.as_deref().unwrap_or(&Verdict::Good);
         if let Some(record) = record {
             record.revocation_checked(verdict.label());
+        }
+        if let Verdict::UnknownAllowed(_) = verdict {
+            metrics::unknown_allowed();
         }
         if let Some(refusal) = verdict.refusal() {
             if let Some(record) = record {

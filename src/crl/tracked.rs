@@ -62,7 +62,8 @@ impl Tracked {
         }))
     }
 
-    /// Whether the verdict is good now. This is what to ask at each request and each frame: while
+    /// Whether the verdict is [good](Verdict::Good) now; of any other, one that the options let pass
+    /// among them, [`Verdict::refusal`] tells more. This is what to ask at each request and each frame: while
     /// neither the CRLs nor the time have moved on it costs three atomic loads, of the verdict, the
     /// lists' generation and the time, and no lock, no system call and no allocation.
     #[inline]

@@ -14,6 +14,8 @@ pub enum Verdict {
     Revoked(Revoked),
     /// No usable CRL says whether one is revoked, and the options refuse that.
     Unknown(Unknown),
+    /// No CRL says whether one is revoked, and the options allow that.
+    UnknownAllowed(Unknown),
     /// One is past its end.
     Expired,
 }
@@ -98,6 +100,14 @@ pub enum UnknownCause {
     CrlExpired,
 }
 
+impl UnknownCause {
+    /// Whether there is no list of the issuer's that is about the certificate, rather than one that
+    /// does not count now.
+    pub(super) fn is_without_answer(self) -> bool {
+        matches!(self, Self::NoCrl | Self::SomeReasons | Self::NotSigned)
+    }
+}
+
 /// `CRLReason` (RFC 5280 §5.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -132,6 +142,7 @@ impl Verdict {
             Self::Good => "good",
             Self::Revoked(_) => "revoked",
             Self::Unknown(_) => "unknown",
+            Self::UnknownAllowed(_) => "unknown_allowed",
             Self::Expired => "expired",
         }
     }
@@ -139,7 +150,7 @@ impl Verdict {
     /// How a request on such a connection is turned away, if it is.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Good => None,
+            Self::Good | Self::UnknownAllowed(_) => None,
             Self::Revoked(_) => Some(Refusal::CertificateRevoked),
             Self::Unknown(_) => Some(Refusal::RevocationUnknown),
             Self::Expired => Some(Refusal::CertificateExpired),
@@ -153,6 +164,9 @@ impl fmt::Display for Verdict {
             Self::Good => f.write_str("not revoked"),
             Self::Expired => f.write_str("a certificate of the path has expired"),
             Self::Unknown(Unknown { serial, cause }) => write!(f, "certificate {serial}: {cause}"),
+            Self::UnknownAllowed(Unknown { serial, cause }) => {
+                write!(f, "certificate {serial}: {cause}, which is allowed")
+            }
             Self::Revoked(revoked) => {
                 let Revoked {
                     serial,

@@ -325,7 +325,7 @@ fn tell_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
         report.enforces(format!("CRLs are fetched from {}", counted(urls, "URL")));
     }
     if revocation.options().unknown == crate::crl::OnUnknown::Allow {
-        report.is_open("certificates that no CRL answers for are taken for good");
+        report.is_open("certificates that no CRL answers for are let pass");
         report.warnings.push(Danger::UnknownStatusAllowed);
     }
 }
