@@ -137,11 +137,12 @@ impl Clock {
         }
     }
 
-    /// Takes `bytes`, or all the credit if that is less. Not for clocks that threads share.
-    pub(super) fn drain(&self, bytes: u64, position: u64, burst: u64) {
-        let credit = self.credit(position, burst).saturating_sub(bytes);
-        self.0
-            .store(position.wrapping_sub(credit), Ordering::Relaxed);
+    /// Takes `bytes` of the credit, and owes what is missing. Earlier debts are forgotten. Not for
+    /// clocks that threads share.
+    pub(super) fn charge(&self, bytes: u64, position: u64, burst: u64) {
+        let credit = self.credit(position, burst);
+        let word = position.wrapping_sub(credit).wrapping_add(bytes);
+        self.0.store(word, Ordering::Relaxed);
     }
 
     /// The position at which the credit ran out or will.

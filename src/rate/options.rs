@@ -22,6 +22,9 @@ pub struct Tenant {
     /// How much of the rate, beside the others' weights. Default 1.
     pub weight: u32,
     /// What it gets before anybody gets more, in bytes per second. Default 0.
+    ///
+    /// Named tenants come first: where more tenants have the default floor than the rate has room
+    /// for, they share alike what the named ones' floors leave.
     pub floor: u64,
     /// What it never passes, in bytes per second. Default: nothing but the limit's rate.
     pub ceiling: Option<u64>,
@@ -120,8 +123,10 @@ impl Share {
         self
     }
 
-    pub(super) fn tenant(&self, name: &str) -> Tenant {
-        self.tenants.get(name).copied().unwrap_or(self.default)
+    /// What the floors of the named tenants leave of a rate.
+    pub(super) fn left_by_named(&self, rate: u64) -> u64 {
+        let floors = self.tenants.values().map(|tenant| tenant.floor);
+        floors.fold(rate, u64::saturating_sub)
     }
 
     pub(super) fn check(&self, limit: &Arc<str>, key: Key, rate: u64) -> Result<(), LimitsError> {

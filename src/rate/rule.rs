@@ -26,6 +26,8 @@ pub(super) struct Rule {
     pub(super) lease: Option<Arc<Lease>>,
     pub(super) meters: Arc<LimitMeters>,
     ceilings: HashMap<Box<str>, Ceiling>,
+    // What the named tenants' floors leave for the others'.
+    pool: u64,
     // What `Gates::key` gives for the one key of a total.
     total: u64,
 }
@@ -56,8 +58,9 @@ impl Rule {
             Ledger::new(limit, quota, keys, old, calendar)
         });
         let lease = leased(limit, terms, &gates, old, now);
-        let mut ceilings = HashMap::new();
+        let (mut ceilings, mut pool) = (HashMap::new(), 0);
         if let Some(share) = &limit.share {
+            pool = share.left_by_named(limit.rate.unwrap_or(0));
             let named = share.tenants.iter().map(|(name, tenant)| (&**name, tenant));
             for (name, tenant) in named.chain([("*", &share.default)]) {
                 if let Some(rate) = tenant.ceiling {
@@ -79,6 +82,7 @@ impl Rule {
             lease,
             meters: counted,
             ceilings,
+            pool,
         }
     }
 
@@ -122,21 +126,20 @@ impl Rule {
         };
         let tenant = subject.tenant(share.by, limits, |name| share.tenants.contains_key(name));
         // No name needs to be spelt out where no tenant has one.
-        let (part, ceiling) = if share.tenants.is_empty() {
-            (share.default, self.ceilings.get("*"))
+        let (part, ceiling, is_named) = if share.tenants.is_empty() {
+            (share.default, self.ceilings.get("*"), false)
         } else {
             let name = tenant.name();
-            let slot = if share.tenants.contains_key(&*name) {
-                &*name
-            } else {
-                "*"
-            };
-            (share.tenant(&name), self.ceilings.get(slot))
+            match share.tenants.get(&*name) {
+                Some(part) => (*part, self.ceilings.get(&*name), true),
+                None => (share.default, self.ceilings.get("*"), false),
+            }
         };
         let claim = Claim {
             key: self.gates.key(tenant),
             weight: part.weight,
             floor: part.floor,
+            pool: (!is_named).then_some(self.pool),
         };
         (claim, ceiling)
     }

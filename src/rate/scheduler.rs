@@ -40,6 +40,17 @@ pub(super) struct Due {
     pub(super) now: Instant,
 }
 
+/// Who is served next.
+struct Next {
+    tenant: usize,
+    stream: usize,
+    /// What it asks for, a turn at most.
+    ask: u64,
+    granted: u64,
+    /// Whether it is for the tenant's floor.
+    owed: bool,
+}
+
 #[derive(Debug)]
 struct Stream {
     tenant: usize,
@@ -71,12 +82,22 @@ impl Scheduler {
         })
     }
 
-    fn claim(&mut self, tenant: usize, claim: Claim, now: Instant) {
-        let before = self.tenants[tenant].weight;
-        if before != claim.weight && !self.tenants[tenant].waiting.is_empty() {
-            self.weights = self.weights - u64::from(before) + u64::from(claim.weight);
+    fn claim(&mut self, index: usize, claim: Claim, now: Instant) {
+        let tenant = &mut self.tenants[index];
+        let before = tenant.weight;
+        if before != claim.weight {
+            // It is ahead by as many bytes as before.
+            let ahead = tenant.tag.saturating_sub(self.tag);
+            let scaled = ahead * Tag::from(before) / Tag::from(claim.weight.max(1));
+            let tag = tenant.tag - ahead + scaled;
+            if !tenant.waiting.is_empty() {
+                self.ready.remove(&(tenant.tag, index));
+                self.ready.insert((tag, index));
+                self.weights = self.weights - u64::from(before) + u64::from(claim.weight);
+            }
+            tenant.tag = tag;
         }
-        self.tenants.claim(tenant, claim, now);
+        self.tenants.claim(index, claim, now);
     }
 
     /// Removes a stream; what it was granted and did not collect is returned.
@@ -84,6 +105,11 @@ impl Scheduler {
         let granted = self.withdraw(stream);
         let tenant = self.streams.remove(stream).tenant;
         self.tenants.leave(tenant, self.tag);
+        // However many come and go while one stays, and whoever waits.
+        if let Some(tag) = self.tenants.crowded() {
+            self.tag = self.tag.max(tag);
+        }
+        self.tenants.purge(self.tag);
         granted
     }
 
@@ -193,16 +219,16 @@ impl Scheduler {
     /// Grants what is due. `me` is being polled and needs no waking.
     pub(super) fn grant(&mut self, clock: &Clock, due: Due, me: usize, woken: &mut Vec<Waker>) {
         let mut served = Vec::new();
-        while let Some((tenant, stream, ask, granted)) = self.first(due) {
-            if clock.take(ask, due.position, due.burst).is_err() {
+        while let Some(next) = self.first(due) {
+            if clock.take(next.ask, due.position, due.burst).is_err() {
                 break;
             }
-            self.serve(tenant, stream, ask, due.now);
-            if granted == 0 {
-                served.push(stream);
+            self.serve(&next, due.now);
+            if next.granted == 0 {
+                served.push(next.stream);
             }
-            if granted + ask >= due.most {
-                self.settle(stream, me, woken);
+            if next.granted + next.ask >= due.most {
+                self.settle(next.stream, me, woken);
             }
         }
         for stream in served {
@@ -214,7 +240,7 @@ impl Scheduler {
     /// The stream that is granted next, the position of the line at which that happens, and its
     /// waker.
     pub(super) fn head(&self, clock: &Clock, due: Due) -> Option<(usize, u64, &Waker)> {
-        let (_, stream, ask, _) = self.first(due)?;
+        let Next { stream, ask, .. } = self.first(due)?;
         let together = ask.max(due.together.min(self.asked));
         let position = clock.spent(due.position, due.burst).wrapping_add(together);
         match &self.streams[stream].state {
@@ -245,25 +271,37 @@ impl Scheduler {
         entry.tag = entry.tag.max(tenant.inner.saturating_sub(behind));
         tenant.inner = tenant.inner.max(entry.tag);
         entry.tag += tagged(bytes, 1);
+        self.tenants.purge(self.tag);
     }
 
-    /// Who is next: a tenant that is owed its floor, else the one with the lowest tag; with what it
-    /// asks for and what it has been granted so far.
-    fn first(&self, due: Due) -> Option<(usize, usize, u64, u64)> {
-        let tenant = match self.tenants.owed(due.now) {
+    /// Who is next: a tenant that is owed its floor, else the one with the lowest tag.
+    fn first(&self, due: Due) -> Option<Next> {
+        let owed = self.tenants.owed(due.now);
+        let tenant = match owed {
             Some(tenant) => tenant,
             None => self.ready.first()?.1,
         };
         let stream = self.tenants[tenant].waiting.first()?.1;
         match self.streams[stream].state {
-            State::Waiting { ask, granted, .. } => {
-                Some((tenant, stream, ask.min(due.turn), granted))
-            }
+            State::Waiting { ask, granted, .. } => Some(Next {
+                tenant,
+                stream,
+                ask: ask.min(due.turn),
+                granted,
+                owed: owed.is_some(),
+            }),
             _ => None,
         }
     }
 
-    fn serve(&mut self, index: usize, stream: usize, bytes: u64, now: Instant) {
+    fn serve(&mut self, next: &Next, now: Instant) {
+        let &Next {
+            tenant: index,
+            stream,
+            ask: bytes,
+            owed,
+            ..
+        } = next;
         let tenant = &mut self.tenants[index];
         let entry = &mut self.streams[stream];
         tenant.waiting.remove(&(entry.tag, stream));
@@ -273,14 +311,20 @@ impl Scheduler {
         if let State::Waiting { granted, .. } = &mut entry.state {
             *granted += bytes;
         }
-        let owed = tenant.is_owed(now);
         self.ready.remove(&(tenant.tag, index));
-        if !owed {
+        let step = tagged(bytes, tenant.weight);
+        if owed {
+            // What a floor gives beyond the part by weight is owed to nobody: without a bound the
+            // tenant would starve once it has that floor no more. The least there is keeps the
+            // order of those at the bound.
+            let most = self.tag + CATCH_UP * step;
+            tenant.tag = (tenant.tag + 1).max(most.min(tenant.tag + step));
+        } else {
             self.tag = self.tag.max(tenant.tag);
+            tenant.tag += step;
         }
-        tenant.tag += tagged(bytes, tenant.weight);
         self.ready.insert((tenant.tag, index));
-        tenant.drain_floor(bytes, now);
+        self.tenants.serve_floor(index, bytes, owed, now);
         self.owe(index, now);
     }
 
@@ -326,5 +370,27 @@ impl Scheduler {
             _ => None,
         });
         self.tenants.owe(index, ask, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_that_are_gone_are_forgotten_though_nobody_ever_waits() {
+        let mut scheduler = Scheduler::default();
+        let now = Instant::now();
+        let of = |key| Claim {
+            key,
+            ..Claim::default()
+        };
+        let _open = scheduler.join(of(0), now);
+        for key in 1..=100_000 {
+            let stream = scheduler.join(of(key), now);
+            scheduler.pass(stream, 1000);
+            scheduler.leave(stream);
+        }
+        assert!(scheduler.tenants.len() < 2000);
     }
 }

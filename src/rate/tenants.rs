@@ -14,8 +14,15 @@ pub(super) struct Tenants {
     entries: Slab<Tenant>,
     by_key: HashMap<u64, usize>,
     owed: BTreeSet<(Instant, usize)>,
+    /// Those that have the default floor, of which there may be any number.
+    owed_by_default: BTreeSet<(Instant, usize)>,
+    /// What the default floors may take together.
+    pool: Option<Floor>,
     left: BTreeSet<(Tag, usize)>,
 }
+
+/// How many tenants are remembered that are gone. Each is a turn or two ahead of the others.
+const MOST_LEFT: usize = 1024;
 
 /// Bytes over weight, with [`FRACTION`] bits behind the point.
 pub(super) type Tag = u128;
@@ -28,6 +35,8 @@ pub(super) struct Claim {
     pub(super) key: u64,
     pub(super) weight: u32,
     pub(super) floor: u64,
+    /// If the floor is the default one, what all such floors may take together.
+    pub(super) pool: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -50,6 +59,7 @@ struct Floor {
     line: Line,
     clock: Clock,
     burst: u64,
+    is_default: bool,
     due: Option<Instant>,
 }
 
@@ -59,6 +69,7 @@ impl Default for Claim {
             key: 0,
             weight: 1,
             floor: 0,
+            pool: None,
         }
     }
 }
@@ -99,11 +110,21 @@ impl Tenants {
     pub(super) fn claim(&mut self, index: usize, claim: Claim, now: Instant) {
         let tenant = &mut self.entries[index];
         tenant.weight = claim.weight;
-        let floor = tenant.floor.as_ref().map_or(0, |floor| floor.line.rate());
-        if floor != claim.floor {
+        let floor = tenant.floor.as_ref();
+        let before = floor.map_or((0, false), |floor| (floor.line.rate(), floor.is_default));
+        let is_default = claim.pool.is_some() && claim.floor > 0;
+        if before != (claim.floor, is_default) {
             self.owe_nothing(index);
-            let floor = (claim.floor > 0).then(|| Floor::new(claim.floor, now));
+            let floor = (claim.floor > 0).then(|| Floor::new(claim.floor, is_default, now));
             self.entries[index].floor = floor;
+        }
+        if let Some(rate) = claim.pool.filter(|_| is_default)
+            && self
+                .pool
+                .as_ref()
+                .is_none_or(|pool| pool.line.rate() != rate)
+        {
+            self.pool = Some(Floor::new(rate, true, now));
         }
     }
 
@@ -132,16 +153,41 @@ impl Tenants {
         }
     }
 
+    /// The tag of the first tenant to be forgotten, if too many are remembered.
+    pub(super) fn crowded(&self) -> Option<Tag> {
+        let first = self.left.first().map(|&(tag, _)| tag);
+        first.filter(|_| self.left.len() > MOST_LEFT)
+    }
+
     fn forget(&mut self, index: usize) {
         self.owe_nothing(index);
         let gone = self.entries.remove(index);
         self.by_key.remove(&gone.key);
     }
 
-    /// A tenant whose floor is due.
+    /// A tenant whose floor is due: one that is named, else one with the default floor, as far as
+    /// the named leave so much.
     pub(super) fn owed(&self, now: Instant) -> Option<usize> {
-        let first = self.owed.first().filter(|(due, _)| *due <= now);
-        first.map(|&(_, index)| index)
+        let first = |owed: &BTreeSet<(Instant, usize)>| {
+            let first = owed.first().filter(|(due, _)| *due <= now);
+            first.map(|&(_, index)| index)
+        };
+        first(&self.owed).or_else(|| {
+            let pool = self.pool.as_ref()?;
+            first(&self.owed_by_default).filter(|_| pool.has_credit(now))
+        })
+    }
+
+    /// Counts what was served to a tenant as part of its floor, and what it was owed as part of
+    /// what such floors may take.
+    pub(super) fn serve_floor(&self, index: usize, bytes: u64, owed: bool, now: Instant) {
+        let Some(floor) = &self.entries[index].floor else {
+            return;
+        };
+        floor.charge(bytes, now);
+        if let Some(pool) = self.pool.as_ref().filter(|_| owed && floor.is_default) {
+            pool.charge(bytes, now);
+        }
     }
 
     /// Notes when the floor of a tenant is due, whose next stream asks for so much.
@@ -151,7 +197,12 @@ impl Tenants {
         if let (Some(floor), Some(ask)) = (floor, ask) {
             let due = floor.due(ask, now);
             floor.due = Some(due);
-            self.owed.insert((due, index));
+            let owed = if floor.is_default {
+                &mut self.owed_by_default
+            } else {
+                &mut self.owed
+            };
+            owed.insert((due, index));
         }
     }
 
@@ -159,7 +210,13 @@ impl Tenants {
         let floor = self.entries[index].floor.as_mut();
         if let Some(due) = floor.and_then(|floor| floor.due.take()) {
             self.owed.remove(&(due, index));
+            self.owed_by_default.remove(&(due, index));
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 }
 
@@ -177,36 +234,35 @@ impl IndexMut<usize> for Tenants {
     }
 }
 
-impl Tenant {
-    pub(super) fn is_owed(&self, now: Instant) -> bool {
-        let due = self.floor.as_ref().and_then(|floor| floor.due);
-        due.is_some_and(|due| due <= now)
-    }
-
-    /// Counts what was served as part of the floor.
-    pub(super) fn drain_floor(&self, bytes: u64, now: Instant) {
-        if let Some(floor) = &self.floor {
-            let position = floor.line.position(now);
-            floor.clock.drain(bytes, position, floor.burst);
-        }
-    }
-}
-
 impl Floor {
-    fn new(rate: u64, now: Instant) -> Self {
+    fn new(rate: u64, is_default: bool, now: Instant) -> Self {
         let burst = (rate / 20).max(1);
         let line = Line::new(rate, now);
         Self {
             line,
             clock: Clock::new(line.position(now), burst),
             burst,
+            is_default,
             due: None,
         }
     }
 
+    fn has_credit(&self, now: Instant) -> bool {
+        let position = self.line.position(now);
+        self.line.rate() > 0 && self.clock.credit(position, self.burst) > 0
+    }
+
+    /// A turn may be more than the burst: the rest is owed. What was owed before a turn is not,
+    /// because that turn was no part of the floor.
+    fn charge(&self, bytes: u64, now: Instant) {
+        let position = self.line.position(now);
+        self.clock.charge(bytes, position, self.burst);
+    }
+
     fn due(&self, ask: u64, now: Instant) -> Instant {
         let position = self.line.position(now);
-        let ask = ask.min(self.burst);
+        // Above half of the burst, what comes while a timer is late would be lost.
+        let ask = ask.min(self.burst / 2).max(1);
         let spent = self.clock.spent(position, self.burst);
         self.line.when(spent.wrapping_add(ask), now)
     }
