@@ -7,6 +7,7 @@ mod rate_support;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use http::{Response, StatusCode};
@@ -17,7 +18,7 @@ use portcullis::rate::{
 use portcullis::{Preset, Responder, Watched};
 use rate_support::redis::{Redis, free_port};
 use rate_support::{Answer, Reader, request, serving};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -164,6 +165,38 @@ async fn with_the_server_up_no_byte_more_than_the_quota_is_sent() {
     books_agree(&redis, bytes).await;
 }
 
+/// A service that does its work when it is called, and has to be ready for it.
+struct Eager {
+    calls: Arc<AtomicU64>,
+    ready: bool,
+}
+
+impl Clone for Eager {
+    fn clone(&self) -> Self {
+        Self {
+            calls: Arc::clone(&self.calls),
+            ready: false,
+        }
+    }
+}
+
+impl<B> Service<http::Request<B>> for Eager {
+    type Response = Response<Empty<bytes::Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<B>) -> Self::Future {
+        assert!(self.ready, "the one that was ready is called");
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Ok(Response::new(Empty::new())))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_replica_used_up_is_refused_by_another_before_its_service_is_asked() {
     let redis = Redis::start();
@@ -173,14 +206,10 @@ async fn what_one_replica_used_up_is_refused_by_another_before_its_service_is_as
     assert_eq!(received(get(&first, "a", 50_000).await).await, 50_000);
     books_agree(&redis, 50_000).await;
     let calls = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&calls);
-    let service = second.layer(tower::service_fn(move |_: http::Request<_>| {
-        let counted = Arc::clone(&counted);
-        async move {
-            counted.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, Infallible>(Response::new(Empty::<bytes::Bytes>::new()))
-        }
-    }));
+    let service = second.layer(Eager {
+        calls: Arc::clone(&calls),
+        ready: false,
+    });
     let status = async |caller| {
         let request = request(Some(caller), "10.0.0.1:1");
         service.clone().oneshot(request).await.unwrap().status()
@@ -188,6 +217,7 @@ async fn what_one_replica_used_up_is_refused_by_another_before_its_service_is_as
     assert_eq!(status("a").await, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(calls.load(Ordering::Relaxed), 0);
     assert_eq!(status("b").await, StatusCode::OK);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
     assert_eq!(get(&first, "a", 1).await.status(), 429);
 }
 

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
+use tower::Service;
 
 use super::admission::{Denied, Permits, Questions, admit_transfer};
 use super::engine::Engine;
@@ -21,13 +23,39 @@ use crate::refusal::{self, ResponseBody};
 
 pin_project! {
     /// The future of [`ByteRate`](super::ByteRate). It is never held back by a rate: only body frames
-    /// are. Where only a fleet's server knows whether a quota is used up, it waits for the answer.
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    /// are. Where only a fleet's server knows whether a quota is used up, it waits for the answer, and
+    /// the inner service is not called before.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<Body<B>>>,
+    {
         #[pin]
-        inner: refusal::ResponseFuture<F>,
-        plan: Option<Plan>,
+        state: State<S, B, S::Future>,
     }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, B, F> {
+        Calling {
+            #[pin]
+            inner: refusal::ResponseFuture<F>,
+            plan: Option<Plan>,
+        },
+        // Boxed, since it is rare and a request is large.
+        Asking {
+            waiting: Option<Box<Waiting<S, B>>>,
+        },
+    }
+}
+
+/// A request whose quota is asked for, and the service that was ready for it.
+struct Waiting<S, B> {
+    request: Request<B>,
+    inner: S,
+    plan: Plan,
+    questions: Questions,
+    responder: Responder,
 }
 
 /// What is to be done with a request that was let in.
@@ -40,7 +68,6 @@ pub(super) struct Plan {
     pub(super) head: bool,
     /// With what a response is refused that would take too long.
     pub(super) shedder: Option<Box<Shedder>>,
-    pub(super) questions: Questions,
 }
 
 /// A responder, and of the request what an answer needs to know.
@@ -50,42 +77,118 @@ pub(super) struct Shedder {
     request: Request<()>,
 }
 
-impl<F> ResponseFuture<F> {
-    pub(super) fn called(future: F, plan: Option<Plan>) -> Self {
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<Body<B>>>,
+    B: http_body::Body<Data = Bytes>,
+{
+    /// Calls the inner service.
+    pub(super) fn called(inner: &mut S, request: Request<B>, plan: Option<Plan>) -> Self {
         Self {
-            inner: refusal::ResponseFuture::called(future),
+            state: State::called(inner, request, plan),
+        }
+    }
+
+    /// Calls the inner service once the questions are answered, and if they are so that it may.
+    pub(super) fn asking(
+        inner: S,
+        request: Request<B>,
+        plan: Plan,
+        questions: Questions,
+        responder: Responder,
+    ) -> Self {
+        let waiting = Some(Box::new(Waiting {
+            request,
+            inner,
             plan,
+            questions,
+            responder,
+        }));
+        Self {
+            state: State::Asking { waiting },
         }
     }
 
     pub(super) fn refused(response: Response<Full<Bytes>>) -> Self {
         Self {
+            state: State::refused(response),
+        }
+    }
+}
+
+impl<S, B> State<S, B, S::Future>
+where
+    S: Service<Request<Body<B>>>,
+    B: http_body::Body<Data = Bytes>,
+{
+    fn called(inner: &mut S, request: Request<B>, plan: Option<Plan>) -> Self {
+        let request = request.map(|body| match &plan {
+            Some(plan) if !body.is_end_stream() => Body::new(body, Some(plan.request_pacer())),
+            _ => Body::free(body),
+        });
+        Self::Calling {
+            inner: refusal::ResponseFuture::called(inner.call(request)),
+            plan,
+        }
+    }
+
+    fn refused(response: Response<Full<Bytes>>) -> Self {
+        Self::Calling {
             inner: refusal::ResponseFuture::refused(response),
             plan: None,
         }
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+impl<S, B, R> Future for ResponseFuture<S, B>
 where
-    F: Future<Output = Result<Response<B>, E>>,
+    S: Service<Request<Body<B>>, Response = Response<R>>,
     B: http_body::Body<Data = Bytes>,
+    R: http_body::Body<Data = Bytes>,
 {
-    type Output = Result<Response<ResponseBody<Body<B>>>, E>;
+    type Output = Result<Response<ResponseBody<Body<R>>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Some(plan) = this.plan
-            && let Err(denied) = ready!(plan.questions.poll_answers(cx, &plan.engine))
-            && let Some(refused) = plan.refuse(denied)
-        {
-            return Poll::Ready(Ok(refused.map(ResponseBody::refused)));
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Calling { inner, plan } => {
+                    let response = ready!(inner.poll(cx))?;
+                    return Poll::Ready(Ok(match plan.take() {
+                        Some(plan) => plan.limit(response),
+                        None => free(response),
+                    }));
+                }
+                StateProj::Asking { waiting } => {
+                    let Some(mut asked) = waiting.take() else {
+                        // Polled after it was ready, which the contract of `Future` leaves open.
+                        return Poll::Pending;
+                    };
+                    let answers = asked.questions.poll_answers(cx, &asked.plan.engine);
+                    let Poll::Ready(answers) = answers else {
+                        *waiting = Some(asked);
+                        return Poll::Pending;
+                    };
+                    let mut asked = *asked;
+                    match answers {
+                        Ok(()) => State::called(&mut asked.inner, asked.request, Some(asked.plan)),
+                        Err(denied) => {
+                            State::refused(denied.answer(&asked.responder, &asked.request))
+                        }
+                    }
+                }
+            };
+            state.set(next);
         }
-        let response = ready!(this.inner.poll(cx))?;
-        Poll::Ready(Ok(match this.plan.take() {
-            Some(plan) => plan.limit(response),
-            None => free(response),
-        }))
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<Body<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 

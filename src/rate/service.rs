@@ -1,3 +1,4 @@
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -5,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tower::Service;
 
-use super::admission::{Denied, admit};
+use super::admission::{Denied, Questions, admit};
 use super::engine::Engine;
 use super::future::{Plan, ResponseFuture, Shedder};
 use super::subject::Subject;
@@ -32,7 +33,10 @@ impl<S> ByteRate<S> {
     }
 
     /// What is to be done with a request; `None` if no limit concerns it.
-    fn plan<B: http_body::Body>(&self, request: &mut Request<B>) -> Result<Option<Plan>, Denied> {
+    fn plan<B: http_body::Body>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Result<Option<(Plan, Questions)>, Denied> {
         let compiled = self.engine.compiled();
         let subject = Subject::of(request, compiled.routed);
         if subject.is_exempt(request.uri().path(), &compiled.limits.exempt) {
@@ -45,29 +49,29 @@ impl<S> ByteRate<S> {
             _ => Direction::Request,
         };
         let (permits, questions) = admit(&self.engine, &compiled, &subject, direction, replayable)?;
-        let may_refuse = compiled.sheds || !questions.is_empty();
-        Ok(Some(Plan {
+        let plan = Plan {
             engine: Arc::clone(&self.engine),
             subject: Arc::new(subject),
             permits,
             record: Record::of(request.extensions()).cloned(),
             head: request.method() == Method::HEAD,
-            shedder: (replayable && may_refuse)
+            shedder: (replayable && compiled.sheds)
                 .then(|| Box::new(Shedder::new(&self.responder, request))),
-            questions,
-        }))
+        };
+        Ok(Some((plan, questions)))
     }
 }
 
 impl<S, B, R> Service<Request<B>> for ByteRate<S>
 where
-    S: Service<Request<Body<B>>, Response = Response<R>>,
+    // A clone takes the place of the service that waits for the answer about a quota.
+    S: Service<Request<Body<B>>, Response = Response<R>> + Clone,
     B: http_body::Body<Data = Bytes>,
     R: http_body::Body<Data = Bytes>,
 {
     type Response = Response<ResponseBody<Body<R>>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -75,14 +79,15 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.plan(&mut request) {
-            Ok(plan) => {
-                let request = request.map(|body| match &plan {
-                    Some(plan) if !body.is_end_stream() => {
-                        Body::new(body, Some(plan.request_pacer()))
-                    }
-                    _ => Body::free(body),
-                });
-                ResponseFuture::called(self.inner.call(request), plan)
+            Ok(None) => ResponseFuture::called(&mut self.inner, request, None),
+            Ok(Some((plan, questions))) if questions.is_empty() => {
+                ResponseFuture::called(&mut self.inner, request, Some(plan))
+            }
+            Ok(Some((plan, questions))) => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                let responder = self.responder.clone();
+                ResponseFuture::asking(ready, request, plan, questions, responder)
             }
             Err(denied) => ResponseFuture::refused(denied.answer(&self.responder, &request)),
         }
