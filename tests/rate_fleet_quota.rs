@@ -259,6 +259,24 @@ async fn a_stream_goes_on_by_its_lease_while_the_server_is_slow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_after_a_pause_is_answered_at_once_while_the_server_is_slow() {
+    let redis = Redis::with(free_port(), &["--enable-debug-command", "yes"]);
+    let layer = replica([limit(cut(1_000_000_000), &redis.fleet())]);
+    assert_eq!(received(get(&layer, "a", 1_000).await).await, 1_000);
+    tokio::time::sleep(4 * SECOND).await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut sleep = redis::cmd("DEBUG");
+    sleep.arg("SLEEP").arg("0.4");
+    let slow = tokio::spawn(async move { sleep.exec_async(&mut connection).await });
+    tokio::time::sleep(SECOND / 20).await;
+    let begin = tokio::time::Instant::now();
+    assert_eq!(received(get(&layer, "a", 50_000).await).await, 50_000);
+    assert!(begin.elapsed() < SECOND / 5, "{:?}", begin.elapsed());
+    slow.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_server_the_operators_choice_holds() {
     let nowhere = Fleet::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
     let quota = 800_000;

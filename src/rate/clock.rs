@@ -53,9 +53,13 @@ impl Line {
     }
 
     /// The line that goes on from here at another rate: debts and credits stay what they are in
-    /// bytes.
+    /// bytes, the part of a byte that has become due too.
     pub fn at_rate(&self, rate: u64, now: Instant) -> Self {
-        Self::from_base(rate, now, self.position(now))
+        let elapsed = now.saturating_duration_since(self.origin);
+        let part = u64::from(elapsed.subsec_nanos()) * self.part % NANOS;
+        let before = Duration::from_nanos(part / rate.max(1));
+        let origin = now.checked_sub(before).unwrap_or(now);
+        Self::from_base(rate, origin, self.position(now))
     }
 
     /// The rate, in bytes per second.

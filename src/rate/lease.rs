@@ -87,3 +87,33 @@ impl Lease {
         self.refusing.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::rate::clock::Line;
+
+    #[test]
+    fn a_small_part_that_is_renewed_often_lets_its_bytes_pass_all_the_same() {
+        let begin = Instant::now();
+        let terms = Terms {
+            line: Line::new(3, begin),
+            burst: 1024,
+            shared: false,
+        };
+        let lease = Lease::new(terms, Arc::new(Gate::new(0)), 0, Starter::new(|_| {}));
+        for period in 1..=1000 {
+            let now = begin + Duration::from_millis(100) * period;
+            lease.set(3 + u64::from(period % 2), 1024, now);
+        }
+        let passed = lease
+            .terms()
+            .line
+            .position(begin + Duration::from_secs(100));
+        assert_eq!(passed, 349);
+    }
+}

@@ -70,8 +70,8 @@
 //!
 //! # What is never held back
 //!
-//! Response headers are never held back, but for the first answer to a key whose quota only the
-//! fleet's server knows. HEAD, 204 and 304 cost nothing, and a request with a body is slowed but never
+//! Response headers are never held back, but for the first answer in half a minute to a key whose quota
+//! only the fleet's server knows. HEAD, 204 and 304 cost nothing, and a request with a body is slowed but never
 //! refused, because clients cannot send it twice.
 
 mod abort;

@@ -101,7 +101,7 @@ impl Usage {
 
     /// What `key` has used.
     pub(super) fn used(&self, key: u64, span: Span) -> u64 {
-        *self.shard(key, span).used(key, self.most)
+        self.shard(key, span).used_by(key, self.most)
     }
 
     /// Counts `bytes`, however many were used.
@@ -114,9 +114,11 @@ impl Usage {
     /// Counts as many of `bytes` as the quota has left, and gives how many that is.
     pub(super) fn take(&self, key: u64, bytes: u64, quota: Quota, span: Span) -> u64 {
         let mut shard = self.shard(key, span);
-        let used = shard.used(key, self.most);
-        let bytes = bytes.min(quota.bytes.saturating_sub(*used));
-        *used += bytes;
+        let left = quota.bytes.saturating_sub(shard.used_by(key, self.most));
+        let bytes = bytes.min(left);
+        if bytes > 0 {
+            *shard.used(key, self.most) += bytes;
+        }
         bytes
     }
 
@@ -132,18 +134,30 @@ impl Usage {
         let mut shard = self.shards[index]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A clock that is set back does not open a window again.
         if span.begins > shard.window {
             *shard = Shard {
                 window: span.begins,
                 ..Shard::default()
             };
+        } else if span.ends < shard.window {
+            // A clock that is set back does not open a window again. But had it leapt further ahead than
+            // a window, this one would not end in its time: what it counted counts in the one under way.
+            shard.window = span.begins;
         }
         shard
     }
 }
 
 impl Shard {
+    /// What a key has used, without a place for one that has used nothing.
+    fn used_by(&self, key: u64, most: usize) -> u64 {
+        match self.used.find(key, |entry| entry.0 == key) {
+            Some(entry) => entry.1,
+            None if self.used.len() >= most => self.overflow,
+            None => 0,
+        }
+    }
+
     fn used(&mut self, key: u64, most: usize) -> &mut u64 {
         let full = self.used.len() >= most;
         let entry = self
@@ -220,6 +234,29 @@ mod tests {
             assert_eq!(month(ends / DAY - 1), (start, ends));
             begins = ends;
         }
+    }
+
+    #[test]
+    fn who_only_asks_takes_no_place() {
+        let usage = Usage::new(1);
+        let span = Window::Day.at(Duration::from_secs(1_700_000_000));
+        assert_eq!(usage.used(1, span), 0);
+        assert_eq!(usage.take(2, 10, Quota::new(0, Window::Day), span), 0);
+        usage.add(3, 30, span);
+        usage.add(4, 40, span);
+        assert_eq!((usage.used(3, span), usage.used(4, span)), (30, 40));
+    }
+
+    #[test]
+    fn a_clock_that_leapt_ahead_and_is_put_back_opens_no_window_and_keeps_none_open() {
+        let usage = Usage::new(1);
+        let hour = |hour| Window::Hour.at(Duration::from_hours(hour));
+        usage.add(1, 10, hour(100));
+        assert_eq!(usage.used(1, hour(99)), 10);
+        assert_eq!(usage.used(1, hour(90_000)), 0);
+        usage.add(1, 20, hour(90_000));
+        assert_eq!(usage.used(1, hour(100)), 20);
+        assert_eq!(usage.used(1, hour(101)), 0);
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -14,6 +15,17 @@ const LEASE_PERIODS: u128 = 10;
 
 /// The largest of the smallest leases.
 const LEAST_LEASE: u64 = 64 * 1024;
+
+/// For how long a key that sends nothing keeps the smallest lease, so that its next request need not
+/// wait for the server.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// How old what is known of the rest may be to begin a request by it, and how often a key that sends
+/// nothing tells that it is still there; less than after what silence its lease is free.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How many windows that are over are kept apart until the server is told of them: a day of hours.
+const CLOSED: usize = 24;
 
 /// What one key of a fleet's quota has sent in the window under way, and what it may send without
 /// asking: its lease.
@@ -95,12 +107,16 @@ struct State {
     lease: u64,
     reported: u64,
     since: Option<Instant>,
+    /// When it was last seen that something was sent or asked for.
+    used: Option<Instant>,
     listed: bool,
     asked: bool,
     nudged: bool,
     waiting: Vec<Waker>,
-    /// What was sent in the window before, if that is not told yet.
-    closed: Option<Report>,
+    /// What was sent in windows that are over, and is not told yet.
+    closed: Vec<Report>,
+    /// When the window before began, and what was sent in it: the clock may be set back.
+    before: (u64, u64),
 }
 
 impl Account {
@@ -159,7 +175,10 @@ impl Account {
                 state.asked = true;
                 state.stir(false)
             }
-            Standing::Unknown => {
+            Standing::Open if terms.server != Server::Up || state.sent < state.may => {
+                Stir::default()
+            }
+            Standing::Open | Standing::Unknown => {
                 state.asked = true;
                 state.stir(true)
             }
@@ -191,14 +210,14 @@ impl Account {
         }
     }
 
-    /// What to tell the server: of a window that is over, if that is not told yet, and of the one under
+    /// What to tell the server: of windows that are over, if that is not told yet, and of the one under
     /// way. What is told to be given up is given up first.
     pub(super) fn report(
         &self,
         now: Instant,
         period: Duration,
         terms: &Terms,
-    ) -> (Option<Report>, Report) {
+    ) -> (Vec<Report>, Report) {
         let mut state = self.lock(terms);
         state.listed = false;
         let leasing = terms.server == Server::Up;
@@ -219,15 +238,31 @@ impl Account {
             sent: state.sent,
             want,
         };
-        (state.closed.take(), report)
+        (mem::take(&mut state.closed), report)
     }
 
     /// A report that the server has not got.
     pub(super) fn not_reported(&self, closed: Option<Report>) -> Stir {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.closed = state.closed.or(closed);
-        state.reported = u64::MAX;
+        match closed {
+            Some(closed) => state.close(closed),
+            None => state.reported = u64::MAX,
+        }
         state.stir(false)
+    }
+
+    /// Whether nothing is worth telling: it sends nothing, and has only lately told that it is there.
+    pub(super) fn rests(&self, now: Instant, terms: &Terms) -> bool {
+        let state = self.lock(terms);
+        let lately = |at| now.saturating_duration_since(at) < FRESH;
+        state.known == Known::Told
+            && terms.server == Server::Up
+            && state.sent == state.reported
+            && (1..=least(terms.quota)).contains(&state.lease)
+            && state.waiting.is_empty()
+            && state.closed.is_empty()
+            && !state.asked
+            && state.since.is_some_and(lately)
     }
 
     /// Takes the lease that the server gave; whether there will be more to tell.
@@ -245,7 +280,7 @@ impl Account {
                 state.lease = 0;
             }
         }
-        let waited = std::mem::take(&mut state.waiting);
+        let waited = mem::take(&mut state.waiting);
         let more = !waited.is_empty() || state.lease > 0 || state.may > state.sent;
         let stir = if more {
             state.stir(false)
@@ -261,7 +296,7 @@ impl Account {
     /// Has all who wait look again.
     pub(super) fn wake(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = std::mem::take(&mut state.waiting);
+        let waited = mem::take(&mut state.waiting);
         drop(state);
         waited.into_iter().for_each(Waker::wake);
     }
@@ -270,7 +305,7 @@ impl Account {
     pub(super) fn owes(&self) -> Stir {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = state.known == Known::Alone;
-        if state.sent > 0 || shared || state.closed.is_some() || !state.waiting.is_empty() {
+        if state.sent > 0 || shared || !state.closed.is_empty() || !state.waiting.is_empty() {
             state.stir(false)
         } else {
             Stir::default()
@@ -280,7 +315,7 @@ impl Account {
     /// Whether nothing would be lost with it.
     pub(super) fn is_over(&self, begins: u64) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.begins < begins && !state.listed && state.closed.is_none()
+        state.begins < begins && !state.listed && state.closed.is_empty()
     }
 
     /// What may be sent without asking.
@@ -309,28 +344,51 @@ impl Account {
 }
 
 impl State {
-    /// Begins a new window. A clock that is set back does not open one again.
+    /// Begins a new window. A clock that is set back does not open one again, unless it had leapt so far
+    /// ahead that the window would not end in its time.
     fn roll(&mut self, span: Span) {
-        if span.begins <= self.begins {
+        let ahead = span.begins > self.begins;
+        if !ahead && span.ends >= self.begins {
             return;
         }
         if self.sent != self.reported {
-            self.closed = Some(Report {
+            self.close(Report {
                 begins: self.begins,
                 ends: self.ends,
                 sent: self.sent,
                 want: 0,
             });
         }
+        let known = self.before.0 == span.begins;
+        let sent = if known { self.before.1 } else { 0 };
         *self = Self {
             begins: span.begins,
             ends: span.ends,
+            sent,
+            // The server forgets nothing of it, but perhaps was never told.
+            reported: if sent > 0 { u64::MAX } else { 0 },
             lease: self.lease,
+            used: self.used,
             listed: self.listed,
-            waiting: std::mem::take(&mut self.waiting),
-            closed: self.closed.take(),
+            waiting: mem::take(&mut self.waiting),
+            closed: mem::take(&mut self.closed),
+            before: (self.begins, self.sent),
             ..Self::default()
         };
+        // It is told with the window that is under way again.
+        self.closed.retain(|closed| closed.begins != span.begins);
+    }
+
+    /// Keeps what was sent in a window that is over until it is told. Of too many, the two oldest are
+    /// told as one.
+    fn close(&mut self, report: Report) {
+        self.closed.push(report);
+        self.closed.sort_unstable_by_key(|closed| closed.begins);
+        if self.closed.len() > CLOSED {
+            let oldest = self.closed.remove(0);
+            let next = &mut self.closed[0];
+            next.sent = next.sent.saturating_add(oldest.sent);
+        }
     }
 
     /// Goes on with an equal part of what was left when the server was last heard of; of the whole
@@ -352,8 +410,16 @@ impl State {
             _ if self.sent < self.may => Standing::Open,
             Server::Down(Unreachable::Local, _) => Standing::Exhausted,
             Server::Up if self.dry == Some(terms.quota.bytes) => Standing::Exhausted,
+            // The next lease is on its way: it is the body that waits for it.
+            Server::Up if self.known == Known::Told && self.left > 0 && self.is_fresh() => {
+                Standing::Open
+            }
             Server::Up => Standing::Unknown,
         }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() < FRESH)
     }
 
     fn count(&mut self, bytes: u64) -> Stir {
@@ -372,7 +438,7 @@ impl State {
 
     fn stir(&mut self, urgent: bool) -> Stir {
         Stir {
-            list: !std::mem::replace(&mut self.listed, true),
+            list: !mem::replace(&mut self.listed, true),
             urgent,
         }
     }
@@ -389,6 +455,9 @@ impl State {
         let pace = u64::try_from(pace).unwrap_or(u64::MAX);
         let starved = !self.waiting.is_empty() || self.asked;
         let least = least(quota);
+        if starved || used > 0 {
+            self.used = Some(now);
+        }
         self.lease = if starved {
             pace.max(self.lease.saturating_mul(2)).max(least)
         } else if early {
@@ -396,10 +465,19 @@ impl State {
         } else if pace > 0 {
             pace.max(self.lease / 2).max(least)
         } else {
-            // Who sends nothing gives back what it has.
-            Some(self.lease / 2)
-                .filter(|&lease| lease >= least)
-                .unwrap_or(0)
+            // Who sends nothing gives back what it has, and the rest later, or when it is wanted.
+            let half = self.lease / 2;
+            let wanted = self.left < least.saturating_mul(4 * self.replicas.max(1));
+            let quiet = self
+                .used
+                .is_none_or(|at| now.saturating_duration_since(at) >= QUIET);
+            if half >= least {
+                half
+            } else if quiet || wanted || self.lease == 0 {
+                0
+            } else {
+                least
+            }
         };
         self.lease = self.lease.min(quota.bytes);
         self.lease
@@ -476,6 +554,29 @@ mod tests {
             now += PERIOD;
             lease(&account, now, 1 << 40, &terms);
         }
+        // What is kept for the next request.
+        assert_eq!(account.leased(), 64 * 1024);
+        assert_eq!(account.standing(&terms).0, Standing::Open);
+        assert!(account.rests(now, &terms));
+        assert!(!account.rests(now + FRESH, &terms));
+        now += QUIET - 11 * PERIOD;
+        lease(&account, now, 1 << 40, &terms);
+        assert_eq!(account.leased(), 64 * 1024);
+        now += 11 * PERIOD;
+        lease(&account, now, 1 << 40, &terms);
+        assert_eq!(account.leased(), 0);
+        assert!(!account.rests(now, &terms));
+    }
+
+    #[test]
+    fn a_key_that_sends_nothing_gives_its_lease_back_when_little_is_left() {
+        let (account, terms) = (Account::new("a".into()), up(1 << 40));
+        let now = Instant::now();
+        assert_eq!(take(&account, 1, &terms), Poll::Pending);
+        lease(&account, now, 1 << 40, &terms);
+        lease(&account, now + PERIOD, 7 * 64 * 1024, &terms);
+        assert_eq!(account.leased(), 64 * 1024);
+        lease(&account, now + 2 * PERIOD, 7 * 64 * 1024, &terms);
         assert_eq!(account.leased(), 0);
     }
 
@@ -507,16 +608,51 @@ mod tests {
         account.add(70, &up(1000));
         let next = terms(1000, 2, Server::Up);
         account.add(5, &next);
+        let next = terms(1000, 3, Server::Up);
+        account.add(6, &next);
         let (closed, report) = account.report(Instant::now(), PERIOD, &next);
-        assert_eq!(
-            closed.map(|closed| (closed.begins, closed.sent)),
-            Some((3600, 70))
-        );
-        assert_eq!((report.begins, report.sent), (7200, 5));
-        account.not_reported(closed);
+        let told = |closed: &[Report]| -> Vec<_> {
+            let told = closed.iter().map(|closed| (closed.begins, closed.sent));
+            told.collect()
+        };
+        assert_eq!(told(&closed), [(3600, 70), (7200, 5)]);
+        assert_eq!((report.begins, report.sent), (10_800, 6));
+        for closed in &closed {
+            account.not_reported(Some(*closed));
+        }
         let (again, _) = account.report(Instant::now(), PERIOD, &next);
         assert_eq!(again, closed);
-        assert_eq!(account.report(Instant::now(), PERIOD, &next).0, None);
+        assert_eq!(account.report(Instant::now(), PERIOD, &next).0, []);
+    }
+
+    #[test]
+    fn of_many_windows_that_are_not_told_no_byte_is_lost() {
+        let account = Account::new("a".into());
+        for hour in 1..=100 {
+            account.add(hour, &terms(1000, hour, Server::Up));
+        }
+        let last = terms(1000, 101, Server::Up);
+        let (closed, _) = account.report(Instant::now(), PERIOD, &last);
+        assert_eq!(closed.len(), CLOSED);
+        let sum: u64 = closed.iter().map(|closed| closed.sent).sum();
+        assert_eq!(sum, 5050);
+        assert_eq!((closed[23].begins, closed[23].sent), (360_000, 100));
+    }
+
+    #[test]
+    fn a_clock_that_leapt_ahead_and_is_put_back_goes_on_where_it_was() {
+        let account = Account::new("a".into());
+        account.add(70, &up(1000));
+        account.add(5, &terms(1000, 90_000, Server::Up));
+        account.add(7, &up(1000));
+        let (closed, report) = account.report(Instant::now(), PERIOD, &up(1000));
+        assert_eq!((report.begins, report.sent), (3600, 77));
+        assert_eq!((closed.len(), closed[0].sent), (1, 5));
+        // By an hour it stays where it was.
+        account.add(1, &terms(1000, 2, Server::Up));
+        account.add(1, &up(1000));
+        let (_, report) = account.report(Instant::now(), PERIOD, &up(1000));
+        assert_eq!((report.begins, report.sent), (7200, 2));
     }
 
     #[test]

@@ -189,6 +189,11 @@ impl Accounts {
         std::mem::take(&mut *lock(&self.listed))
     }
 
+    /// Puts back one that was listed and has nothing to tell yet.
+    pub(super) fn list(&self, account: Arc<Account>) {
+        lock(&self.listed).push(account);
+    }
+
     /// Does what an account wants done.
     pub(super) fn stir(&self, account: &Arc<Account>, stir: Stir) {
         if stir.list {

@@ -132,13 +132,17 @@ impl Bookkeeper {
         let mut turns = Vec::new();
         let (now, terms) = (Instant::now(), accounts.terms());
         for account in accounts.take_listed() {
+            if account.rests(now, &terms) {
+                accounts.list(account);
+                continue;
+            }
             let (closed, report) = account.report(now, rules.fleet.period, &terms);
             let turn = |report, closed| Turn {
                 account: Arc::clone(&account),
                 closed,
                 report,
             };
-            turns.extend(closed.map(|report| turn(report, true)));
+            turns.extend(closed.into_iter().map(|report| turn(report, true)));
             turns.push(turn(report, false));
         }
         if turns.is_empty() {

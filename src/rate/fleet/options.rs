@@ -11,10 +11,12 @@ use secrecy::{ExposeSecret, SecretString};
 /// the others ask for: a lease. No body ever waits for the network.
 ///
 /// Of a quota it gets a lease of bytes for each key, by what the key used lately: a second's worth at
-/// the default period, at most half of an equal share of the rest. Only the first bytes of a key in a
-/// window wait for the server, and the end of the quota: while the server answers, all replicas
-/// together send no byte more than a quota that cuts. A lease that is not used goes back within a few
-/// seconds, that of a replica that died after two; what it sent in its last period nobody knows.
+/// the default period, at most half of an equal share of the rest. Only the first request of a key
+/// waits for the server, or one after half a minute without any, and the end of the quota: while the
+/// server answers, all replicas together send no byte more than a quota that cuts. A lease that is not
+/// used goes back within a few seconds, but for a thousandth of the quota (64 KiB at most) that is kept
+/// for half a minute while there is more; that of a replica that died goes back after two seconds, and
+/// what it sent in its last period nobody knows.
 #[derive(Clone)]
 pub struct Fleet {
     pub(super) client: redis::Client,
