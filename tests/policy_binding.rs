@@ -29,6 +29,8 @@ struct Content {
     tags: HashMap<(String, String), String>,
     referrers: Vec<String>,
     asked: Vec<String>,
+    /// What it says that a push was of.
+    took: Option<String>,
 }
 
 impl Cache {
@@ -73,6 +75,7 @@ impl Cache {
                             bytes.clone()
                         };
                         let response = found(200).header("docker-content-digest", digest);
+                        let response = response.header("content-type", kind(&bytes));
                         response.body(in_pieces(&bytes)).unwrap()
                     }
                     None => found(404).body(in_pieces(&Bytes::new())).unwrap(),
@@ -85,15 +88,31 @@ impl Cache {
                     .map(|d| format!(r#"{{"digest":"{d}"}}"#))
                     .collect();
                 let json = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, list.join(","));
-                found(200).body(in_pieces(&json.into())).unwrap()
+                let response = found(200).header("content-type", INDEX);
+                response.body(in_pieces(&json.into())).unwrap()
             }
             (Endpoint::UploadStart, _) if route.mount().is_some() => {
                 found(201).body(in_pieces(&Bytes::new())).unwrap()
             }
             (Endpoint::UploadStart, _) => found(202).body(in_pieces(&Bytes::new())).unwrap(),
-            _ => found(201).body(in_pieces(&Bytes::new())).unwrap(),
+            _ => {
+                let response = found(201);
+                let response = match &content.took {
+                    Some(digest) => response.header("docker-content-digest", digest),
+                    None => response,
+                };
+                response.body(in_pieces(&Bytes::new())).unwrap()
+            }
         }
     }
+}
+
+const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+fn kind(content: &[u8]) -> &'static str {
+    let is_index = String::from_utf8_lossy(content).contains("\"manifests\"");
+    if is_index { INDEX } else { IMAGE }
 }
 
 fn digest(content: &[u8]) -> String {
@@ -125,6 +144,14 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, target: &str) -> (StatusCode, Bytes) {
+        let response = self.begin(method, target).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap();
+        (status, body.to_bytes())
+    }
+
+    /// Up to the head of the answer.
+    async fn begin(&self, method: Method, target: &str) -> Response<Body> {
         let request = Request::builder()
             .method(method)
             .uri(target)
@@ -142,7 +169,7 @@ impl Client {
             let response = cache.answer(request.method(), request.uri());
             async move { Ok::<_, Infallible>(response) }
         });
-        let response = if let Some(binding) = &self.binding {
+        if let Some(binding) = &self.binding {
             let bound = BindingLayer::new(binding.clone());
             let layers = ServiceBuilder::new().layer(policy).layer(bound);
             let response = layers.service(service).oneshot(request).await.unwrap();
@@ -151,12 +178,7 @@ impl Client {
             let service = ServiceBuilder::new().layer(policy).service(service);
             let response = service.oneshot(request).await.unwrap();
             response.map(UnsyncBoxBody::new)
-        };
-        let status = response.status();
-        (
-            status,
-            response.into_body().collect().await.unwrap().to_bytes(),
-        )
+        }
     }
 
     async fn get(&self, target: &str) -> StatusCode {
@@ -376,7 +398,8 @@ async fn referrers_are_given_for_what_the_repository_leads_to() {
     let (secret, _) = cache.image("secret/app", "the secret");
     let signature = cache.put(r#"{"layers":[]}"#);
     cache.0.lock().unwrap().referrers.push(signature.clone());
-    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    let binding = learning(Learn::Pulls).with_referrers(true);
+    let client = Client::new(&cache, Some(binding));
     assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
     assert_eq!(
         client
@@ -402,6 +425,129 @@ async fn referrers_are_given_for_what_the_repository_leads_to() {
             .await,
         200
     );
+}
+
+/// Where the list is found by the subject's digest alone, whoever may push anywhere writes into it.
+#[tokio::test]
+async fn referrers_lead_nowhere_unless_the_service_keeps_them_for_each_repository() {
+    let cache = Cache::default();
+    let (manifest, _) = cache.image("public/app", "x");
+    let (secret, _) = cache.image("secret/app", "the secret");
+    cache.0.lock().unwrap().referrers.push(secret.clone());
+    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    let list = format!("/v2/public/app/referrers/{manifest}");
+    assert_eq!(client.get(&list).await, 200);
+    let steal = format!("/v2/public/app/manifests/{secret}");
+    assert_eq!(client.get(&steal).await, 404);
+}
+
+/// Registries in Go read the parameters of a form in the body before those of the query, and a mount
+/// with a digest beside it is one or the other.
+#[tokio::test]
+async fn a_push_of_one_digest_does_not_bind_another() {
+    let cache = Cache::default();
+    let (_, secret) = cache.image("secret/app", "the secret");
+    let own = cache.put("own");
+    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    let steal = format!("/v2/public/app/blobs/{secret}");
+    let put = format!("/v2/public/app/blobs/uploads/1?digest={own}");
+    assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
+
+    let target =
+        format!("/v2/public/app/blobs/uploads/?mount={own}&from=public/app&digest={secret}");
+    assert_eq!(client.ask(Method::POST, &target).await.0, 400);
+    assert_eq!(client.get(&steal).await, 404);
+
+    // The service says that it took another one than it was asked to.
+    cache.0.lock().unwrap().took = Some(own.clone());
+    for target in [
+        format!("/v2/public/app/blobs/uploads/1?digest={secret}"),
+        format!("/v2/public/app/manifests/{secret}"),
+    ] {
+        assert_eq!(client.ask(Method::PUT, &target).await.0, 201, "{target}");
+        assert_eq!(client.get(&steal).await, 404, "{target}");
+        let whole = format!("/v2/public/app/manifests/{secret}");
+        assert_eq!(client.get(&whole).await, 404, "{target}");
+    }
+    // What is no end of a push binds nothing, whatever is answered.
+    cache.0.lock().unwrap().took = None;
+    let target = format!("/v2/public/app/blobs/uploads/1?digest={secret}");
+    for method in [Method::PATCH, Method::GET, Method::DELETE] {
+        assert_eq!(client.ask(method, &target).await.0, 201);
+        assert_eq!(client.get(&steal).await, 404);
+    }
+}
+
+/// An upstream that does not look closely has taken it for an index of nothing.
+#[tokio::test]
+async fn a_manifest_that_is_told_as_another_kind_leads_nowhere() {
+    let cache = Cache::default();
+    let (_, secret) = cache.image("secret/app", "the secret");
+    let (own, _) = cache.image("public/own", "own");
+    for json in [
+        // Served as an index.
+        format!(r#"{{"layers":[{{"digest":"{secret}"}}],"x":{{"manifests":[]}}}}"#),
+        format!(r#"{{"manifests":[{{"digest":"{own}"}}],"layers":[{{"digest":"{secret}"}}]}}"#),
+        // Served as an image.
+        format!(r#"{{"layers":[{{"digest":"{secret}"}}],"Layers":[]}}"#),
+    ] {
+        let manifest = cache.put(json.clone());
+        cache.tag("public/app", "latest", &manifest);
+        let client = Client::new(&cache, Some(learning(Learn::Both)));
+        assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+        let steal = format!("/v2/public/app/blobs/{secret}");
+        assert_eq!(client.get(&steal).await, 404, "{json}");
+    }
+}
+
+/// distribution CVE-2026-35172 again: what ends after the delete must not undo it.
+#[tokio::test]
+async fn an_answer_that_ends_after_a_delete_does_not_bring_back_what_was_deleted() {
+    let cache = Cache::default();
+    let (manifest, layer) = cache.image("public/app", "x");
+    let (other, _) = cache.image("public/app", "y");
+    cache.tag("public/app", "latest", &manifest);
+    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    let whole = format!("/v2/public/app/manifests/{manifest}");
+    let blob = format!("/v2/public/app/blobs/{layer}");
+    for deleted in [&whole, &blob] {
+        let slow = client.begin(Method::GET, "/v2/public/app/manifests/latest");
+        let slow = slow.await;
+        assert_eq!(slow.status(), 200);
+        assert_eq!(client.ask(Method::DELETE, deleted).await.0, 201);
+        slow.into_body().collect().await.unwrap();
+        assert_eq!(client.get(deleted).await, 404, "{deleted}");
+    }
+    // Nothing else is lost, and what is asked for afterwards is learnt again.
+    cache.tag("public/app", "other", &other);
+    assert_eq!(client.get("/v2/public/app/manifests/other").await, 200);
+    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    assert_eq!(client.get(&whole).await, 200);
+    assert_eq!(client.get(&blob).await, 200);
+}
+
+#[tokio::test]
+async fn a_delete_forgets_a_digest_whichever_registry_it_was_learnt_of() {
+    for learnt in ["", "?ns=docker.io"] {
+        for deleted in ["", "?ns=docker.io", "?ns=elsewhere"] {
+            let cache = Cache::default();
+            let (manifest, layer) = cache.image("public/app", "x");
+            let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+            let pull = format!("/v2/public/app/manifests/latest{learnt}");
+            assert_eq!(client.get(&pull).await, 200);
+            for path in [
+                format!("/v2/public/app/blobs/{layer}"),
+                format!("/v2/public/app/manifests/{manifest}"),
+            ] {
+                let get = format!("{path}{learnt}");
+                assert_eq!(client.get(&get).await, 200, "{get}");
+                let delete = format!("{path}{deleted}");
+                assert_eq!(client.ask(Method::DELETE, &delete).await.0, 201);
+                assert_eq!(client.get(&get).await, 404, "{get} after {delete}");
+            }
+        }
+    }
 }
 
 /// distribution CVE-2026-35172: a deleted blob stayed readable by what remembered it.

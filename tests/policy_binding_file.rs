@@ -60,7 +60,7 @@ fn what_is_known_outlives_a_restart() {
     let second = kept(&file).unwrap();
     assert_eq!(known(&second, 0..100), 100);
     assert_eq!(known(&second, 100..200), 0);
-    second.unbind(Some("docker.io"), "lib/x", &digest(0));
+    second.unbind("lib/x", &digest(0));
     second.save().unwrap();
     assert_eq!(known(&kept(&file).unwrap(), 0..100), 99);
     assert_eq!(files(&folder), [&*file.path]);
@@ -124,8 +124,8 @@ fn a_damaged_file_is_an_error_unless_it_may_be_forgotten() {
     let path = folder.path().join("digests");
     for content in [
         "",
-        "portcullis digests 1\n",
-        "portcullis digests 2\nxyz",
+        "portcullis digests 2\n",
+        "portcullis digests 3\nxyz",
         "x",
     ] {
         fs::write(&path, content).unwrap();

@@ -50,6 +50,10 @@ pub struct DigestBindingSection {
     /// From what: `"pulls"` (default), `"pushes"` or `"both"`.
     #[serde(default)]
     pub learn: Learn,
+    /// Also from lists of referrers: only for a service that keeps one for each repository. Default
+    /// false.
+    #[serde(default)]
+    pub referrers: bool,
     /// What becomes of digests of which nothing was seen: `"refuse"` (default) or `"ask"`.
     #[serde(default)]
     pub unknown: UnknownDigests,
@@ -166,6 +170,7 @@ impl DigestBindingSection {
                 });
             }
         };
+        let binding = binding.with_referrers(self.referrers);
         let Some(path) = &self.file else {
             return Ok(binding);
         };

@@ -2,11 +2,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::DigestBinding;
-use crate::oci::{Endpoint, Route};
+use super::future::Watched;
+use crate::oci::Endpoint;
 use crate::refusal::ResponseBody;
 
 pin_project! {
@@ -20,13 +21,13 @@ pin_project! {
     }
 }
 
-/// A manifest that passes.
+/// A manifest, or a list of referrers, that passes.
 #[derive(Debug)]
 pub(super) struct Lesson {
-    binding: DigestBinding,
-    route: Route,
-    digest: Option<Box<str>>,
-    content: Vec<u8>,
+    pub(super) request: Watched,
+    pub(super) digest: Option<Box<str>>,
+    pub(super) media_type: Option<HeaderValue>,
+    pub(super) content: Vec<u8>,
 }
 
 /// The longest manifest that registries take and clients accept (distribution-spec, "Pushing
@@ -40,35 +41,27 @@ impl<B> BindingBody<B> {
 }
 
 impl Lesson {
-    pub(super) fn new(binding: DigestBinding, route: Route, digest: Option<Box<str>>) -> Self {
-        Self {
-            binding,
-            route,
-            digest,
-            content: Vec::new(),
-        }
-    }
-
     fn learn(self) {
-        let Some(repository) = self.route.repository() else {
+        let Some(place) = self.request.place() else {
             return;
         };
-        let registry = self.route.registry();
-        if self.route.endpoint() == Endpoint::Referrers {
-            self.binding
-                .bind_referrers(registry, repository, &self.content);
+        let binding = &self.request.binding;
+        // One that is no text is none of a manifest's.
+        let media_type = self.media_type.as_ref();
+        let media_type = media_type.map(|value| value.to_str().unwrap_or_default());
+        if self.request.route.endpoint() == Endpoint::Referrers {
+            binding.learn_referrers(place, media_type, &self.content);
             return;
         }
         let digest = self.digest.as_deref();
-        let learnt = self
-            .binding
-            .bind_manifest(registry, repository, digest, &self.content);
+        let learnt = binding.learn_manifest(place, digest, media_type, &self.content);
         // A HEAD, or an answer that something compressed, has nothing to learn from.
         if !learnt && !self.content.is_empty() {
             tracing::warn!(
-                repository,
+                repository = place.repository,
                 digest,
-                "a manifest is not what its digest says, or none: nothing is learnt from it"
+                "a manifest is not what its digest or its media type says, or can be read in two \
+                 ways: nothing is learnt from it"
             );
         }
     }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::table::Table;
 
 /// What a file of digests begins with.
-const BEGINNING: &[u8; 21] = b"portcullis digests 1\n";
+const BEGINNING: &[u8; 21] = b"portcullis digests 2\n";
 
 /// A key, little-endian.
 const KEY: usize = 16;
@@ -114,7 +114,7 @@ mod tests {
         let table = Table::new(1000);
         numbers
             .into_iter()
-            .for_each(|number| table.insert(key(number)));
+            .for_each(|number| assert!(table.insert(key(number))));
         table
     }
 

@@ -7,7 +7,12 @@
 //! and child manifests. It gives a digest only by a repository that leads to it; of anything else it
 //! says that it is not there. What is known outlives a restart in a [`DigestFile`].
 //!
-//! What is deleted by a digest is forgotten. The layers of a deleted manifest are not, until they are
+//! A manifest is learnt from if it has its digest and is of the kind that its `Content-Type` says, with
+//! no list of another kind and no key that is there twice, or in another case. Lists of referrers are
+//! learnt from [only where that is asked for](DigestBinding::with_referrers).
+//!
+//! What is deleted by a digest is forgotten, for all upstream registries, and no answer that was on its
+//! way meanwhile brings it back. The layers of a deleted manifest are not, until they are
 //! deleted themselves or not asked for in a long time: other manifests of the repository may lead to
 //! them.
 //!
@@ -24,6 +29,7 @@
 //! ```
 
 mod body;
+mod deletions;
 mod file;
 mod format;
 mod future;

@@ -1,9 +1,10 @@
 use std::task::{Context, Poll};
 
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body::Body;
 use tower::Service;
 
+use super::future::Watched;
 use super::{BindingBody, BindingFuture, BindingLayer, DigestBinding};
 use crate::Refusal;
 use crate::audit::Record;
@@ -23,7 +24,7 @@ impl<S> Bound<S> {
     }
 
     /// Whether the request may go on, and what its answer may be learnt from.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Lessons>, Refusal> {
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Watched>, Refusal> {
         let Some(binding) = &self.layer.binding else {
             return Ok(None);
         };
@@ -33,11 +34,14 @@ impl<S> Bound<S> {
             (Endpoint::Manifest | Endpoint::Referrers, Action::Pull)
                 | (_, Action::Push | Action::Delete)
         );
-        Ok(watched.then(|| (binding.clone(), route)))
+        Ok(watched.then(|| Watched {
+            binding: binding.clone(),
+            since: binding.now(),
+            sends: [Method::POST, Method::PUT].contains(request.method()),
+            route,
+        }))
     }
 }
-
-type Lessons = (DigestBinding, Route);
 
 fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, Refusal> {
     let route = Route::of(request).map_err(Refusal::RouteInvalid)?;

@@ -3,8 +3,9 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::deletions::{Deletions, Moment};
 use super::keeper::Keeper;
-use super::manifest::{children, digest_of, is_content_of};
+use super::manifest::{children, digest_of, is_content_of, referrers};
 use super::table::Table;
 use super::{DigestFile, DigestFileError, format};
 
@@ -13,7 +14,8 @@ use super::{DigestFile, DigestFileError, format};
 /// What is learnt is as good as the registries behind: a registry that takes a manifest without
 /// having its layers in the same repository lets whoever pushes there name any layer. So what is
 /// pulled by ([`Learn::Pulls`], for a mirror of such registries as check that) and what is pushed by
-/// ([`Learn::Pushes`], for a registry of its own) are learnt from apart.
+/// ([`Learn::Pushes`], for a registry of its own) are learnt from apart, and lists of referrers only
+/// [where they are asked for](Self::with_referrers).
 #[derive(Clone)]
 pub struct DigestBinding(Arc<Inner>);
 
@@ -54,11 +56,22 @@ impl DigestOracle for Arc<dyn DigestOracle> {
     }
 }
 
+#[derive(Default)]
 struct Inner {
     table: Arc<Table>,
+    deletions: Arc<Deletions>,
     learn: Learn,
+    referrers: bool,
     oracle: Option<Arc<dyn DigestOracle>>,
-    keeper: Option<Keeper>,
+    keeper: Option<Arc<Keeper>>,
+}
+
+/// Where something is learnt of, and when it was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) registry: Option<&'a str>,
+    pub(super) repository: &'a str,
+    pub(super) since: Moment,
 }
 
 impl DigestBinding {
@@ -68,8 +81,7 @@ impl DigestBinding {
         Self(Arc::new(Inner {
             table: Arc::new(Table::new(capacity)),
             learn,
-            oracle: None,
-            keeper: None,
+            ..Inner::default()
         }))
     }
 
@@ -79,8 +91,15 @@ impl DigestBinding {
             table: Arc::new(Table::new(capacity)),
             learn,
             oracle: Some(Arc::new(oracle)),
-            keeper: None,
+            ..Inner::default()
         }))
+    }
+
+    /// Also learns from the lists of referrers that are pulled. For services that keep such a list
+    /// for each repository: where it is found by the subject's digest alone, whoever may push
+    /// anywhere puts into it whatever they like. Default: not.
+    pub fn with_referrers(self, referrers: bool) -> Self {
+        self.with(|inner| inner.referrers = referrers)
     }
 
     /// Knows what the file knows, if there is one, and from now on keeps in it what is known: now and
@@ -92,12 +111,20 @@ impl DigestBinding {
     /// [`DigestFile::with_damaged`] does not say otherwise.
     pub fn kept_in(self, file: &DigestFile) -> Result<Self, DigestFileError> {
         let keeper = Keeper::start(file, Arc::clone(&self.0.table))?;
-        Ok(Self(Arc::new(Inner {
+        Ok(self.with(|inner| inner.keeper = Some(Arc::new(keeper))))
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Inner {
             table: Arc::clone(&self.0.table),
+            deletions: Arc::clone(&self.0.deletions),
             learn: self.0.learn,
+            referrers: self.0.referrers,
             oracle: self.0.oracle.clone(),
-            keeper: Some(keeper),
-        })))
+            keeper: self.0.keeper.clone(),
+        };
+        change(&mut inner);
+        Self(Arc::new(inner))
     }
 
     /// Writes what is known to the file of [`DigestBinding::kept_in`], if there is one and something
@@ -106,7 +133,7 @@ impl DigestBinding {
     /// # Errors
     /// It cannot be written.
     pub fn save(&self) -> Result<(), DigestFileError> {
-        self.0.keeper.as_ref().map_or(Ok(()), Keeper::save)
+        self.0.keeper.as_deref().map_or(Ok(()), Keeper::save)
     }
 
     /// Whether the repository is known to lead to the digest.
@@ -115,12 +142,20 @@ impl DigestBinding {
         if self.0.table.contains(key) {
             return true;
         }
-        let oracle = self.0.oracle.as_deref();
-        let leads = oracle.is_some_and(|oracle| oracle.leads_to(registry, repository, digest));
+        let Some(oracle) = self.0.oracle.as_deref() else {
+            return false;
+        };
+        let since = self.now();
+        let leads = oracle.leads_to(registry, repository, digest);
         if leads {
-            self.0.table.insert(key);
+            self.learn(since, key);
         }
         leads
+    }
+
+    /// The moment for what is asked for now.
+    pub(super) fn now(&self) -> Moment {
+        self.0.deletions.now()
     }
 
     /// Remembers that the repository leads to the digest.
@@ -129,41 +164,83 @@ impl DigestBinding {
         self.0.table.insert(key);
     }
 
-    /// Forgets that the repository leads to the digest: it was deleted there.
-    pub fn unbind(&self, registry: Option<&str>, repository: &str, digest: &str) {
-        let key = Table::key(registry, repository, digest);
+    /// Forgets that the repository leads to the digest: it was deleted there. That holds for every
+    /// upstream registry, since whether the delete names one is up to the client.
+    pub fn unbind(&self, repository: &str, digest: &str) {
+        let key = Table::key(None, repository, digest);
+        self.0.deletions.note(Table::name(key));
         self.0.table.remove(key);
     }
 
     /// Remembers what a manifest or index of the repository leads to, and its own digest, if it is
-    /// what `digest` says or nothing says. Gives whether it was.
+    /// what `digest` says or nothing says. `media_type` is the `Content-Type` that it came with; one
+    /// that came without must name its own. Gives whether it was: nothing is learnt from a manifest
+    /// that two readers could take for different ones.
     pub fn bind_manifest(
         &self,
         registry: Option<&str>,
         repository: &str,
         digest: Option<&str>,
+        media_type: Option<&str>,
+        content: &[u8],
+    ) -> bool {
+        let place = Place {
+            registry,
+            repository,
+            since: self.now(),
+        };
+        self.learn_manifest(place, digest, media_type, content)
+    }
+
+    /// Remembers that the repository leads to the digest, if it was not deleted meanwhile.
+    pub(super) fn learn_digest(&self, place: Place<'_>, digest: &str) {
+        let key = Table::key(place.registry, place.repository, digest);
+        self.learn(place.since, key);
+    }
+
+    /// [`DigestBinding::bind_manifest`] of what was asked for a while ago.
+    pub(super) fn learn_manifest(
+        &self,
+        place: Place<'_>,
+        digest: Option<&str>,
+        media_type: Option<&str>,
         content: &[u8],
     ) -> bool {
         if digest.is_some_and(|digest| !is_content_of(digest, content)) {
             return false;
         }
-        let Some(children) = children(content) else {
+        let Some(children) = children(media_type, content) else {
             return false;
         };
-        match digest {
-            Some(digest) => self.bind(registry, repository, digest),
-            None => self.bind(registry, repository, &digest_of(content)),
+        let own = digest.map_or_else(|| digest_of(content), str::to_owned);
+        let key = Table::key(place.registry, place.repository, &own);
+        if self.0.deletions.since(place.since, Table::name(key)) {
+            return true;
         }
+        self.learn(place.since, key);
         for child in children {
-            self.bind(registry, repository, &child);
+            self.learn_digest(place, &child);
         }
         true
     }
 
     /// Remembers what the repository's list of referrers leads to.
-    pub(super) fn bind_referrers(&self, registry: Option<&str>, repository: &str, content: &[u8]) {
-        for child in children(content).into_iter().flatten() {
-            self.bind(registry, repository, &child);
+    pub(super) fn learn_referrers(
+        &self,
+        place: Place<'_>,
+        media_type: Option<&str>,
+        content: &[u8],
+    ) {
+        for child in referrers(media_type, content).into_iter().flatten() {
+            self.learn_digest(place, &child);
+        }
+    }
+
+    fn learn(&self, since: Moment, key: u128) {
+        let deleted = || self.0.deletions.since(since, Table::name(key));
+        // Asked again afterwards: who deletes notes it first and removes then.
+        if !deleted() && self.0.table.insert(key) && deleted() {
+            self.0.table.remove(key);
         }
     }
 
@@ -190,16 +267,20 @@ impl DigestBinding {
 
     /// The file that it is kept in.
     pub(crate) fn file(&self) -> Option<&Path> {
-        self.0.keeper.as_ref().map(Keeper::path)
+        self.0.keeper.as_deref().map(Keeper::path)
     }
 
     /// Why what is known could not be kept the last time.
     pub(crate) fn unsaved(&self) -> Option<String> {
-        self.0.keeper.as_ref().and_then(Keeper::failure)
+        self.0.keeper.as_deref().and_then(Keeper::failure)
     }
 
     pub(super) fn learns_from_pulls(&self) -> bool {
         matches!(self.0.learn, Learn::Pulls | Learn::Both)
+    }
+
+    pub(super) fn learns_from_referrers(&self) -> bool {
+        self.0.referrers
     }
 
     pub(super) fn learns_from_pushes(&self) -> bool {
@@ -211,6 +292,7 @@ impl fmt::Debug for DigestBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DigestBinding")
             .field("learn", &self.0.learn)
+            .field("referrers", &self.0.referrers)
             .field("memory", &self.0.table.memory())
             .field("asks", &self.asks())
             .field("file", &self.file())

@@ -21,6 +21,15 @@ const WAYS: usize = 32;
 /// Two slots a key, so 32 bytes, and a lock for each 32 slots.
 const SLOTS_A_KEY: usize = 2;
 
+/// How many bits of a key tell registries apart, below those that name a repository and a digest.
+const NAME_AT: u32 = 88;
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 impl Table {
     pub(super) fn new(capacity: usize) -> Self {
         let buckets = (capacity * SLOTS_A_KEY).div_ceil(WAYS).max(1);
@@ -30,20 +39,33 @@ impl Table {
         }
     }
 
-    /// The key of "this repository of this registry leads to this digest". No part can contain
-    /// what parts them.
+    /// The key of "this repository of this registry leads to this digest". Its upper bits are the
+    /// same for every registry, see [`Table::name`].
     pub(super) fn key(registry: Option<&str>, repository: &str, digest: &str) -> u128 {
+        let number = |hash: Sha256| {
+            let hash: [u8; 32] = hash.finalize().into();
+            u128::from_be_bytes(hash.first_chunk().copied().unwrap_or_default())
+        };
         let mut hash = Sha256::new();
-        for part in [registry.unwrap_or_default(), repository, digest] {
+        // No part can contain what parts them.
+        for part in [repository, digest] {
             hash.update(part);
             hash.update([0]);
         }
-        let hash: [u8; 32] = hash.finalize().into();
-        let half = hash.first_chunk().copied().unwrap_or_default();
-        u128::from_le_bytes(half).max(1)
+        let upper = number(hash.clone()) >> NAME_AT << NAME_AT;
+        hash.update(registry.unwrap_or_default());
+        (upper | number(hash) >> (128 - NAME_AT)).max(1)
     }
 
-    pub(super) fn insert(&self, key: u128) {
+    /// What keys of the same repository and digest have in common, whatever the registry. Two others
+    /// have the same by chance only, and seldom: it decides what is forgotten, never what is given.
+    pub(super) fn name(key: u128) -> u64 {
+        // 40 bits are left.
+        u64::try_from(key >> NAME_AT).unwrap_or_default()
+    }
+
+    /// Gives whether it is new.
+    pub(super) fn insert(&self, key: u128) -> bool {
         self.with_bucket(key, |bucket| {
             let at = bucket.iter().position(|found| *found == key);
             // The last is either free or the one that goes.
@@ -54,14 +76,21 @@ impl Table {
                 // the mark sees this one or finds the mark again.
                 self.changed.store(true, Ordering::Relaxed);
             }
-        });
+            at.is_none()
+        })
     }
 
+    /// Removes the key, and those of the same repository and digest of other registries.
     pub(super) fn remove(&self, key: u128) {
         self.with_bucket(key, |bucket| {
-            if let Some(at) = bucket.iter().position(|found| *found == key) {
-                bucket[at..].rotate_left(1);
-                bucket[WAYS - 1] = 0;
+            let before = *bucket;
+            bucket.fill(0);
+            let others = |found: &u128| *found != 0 && Self::name(*found) != Self::name(key);
+            let kept = before.into_iter().filter(others);
+            for (slot, found) in bucket.iter_mut().zip(kept) {
+                *slot = found;
+            }
+            if *bucket != before {
                 self.changed.store(true, Ordering::Relaxed);
             }
         });
@@ -103,10 +132,10 @@ impl Table {
     }
 
     fn with_bucket<T>(&self, key: u128, use_it: impl FnOnce(&mut Bucket) -> T) -> T {
-        // The upper half chooses; the keys are hashes already.
-        let upper = (key >> 64) & u128::from(u64::MAX);
-        let at = (upper * self.buckets.len() as u128) >> 64;
-        // Below the length, since `upper` is below 2^64.
+        // The name chooses, which is a hash already, so that all of a name are together.
+        let upper = u128::from(Self::name(key));
+        let at = (upper * self.buckets.len() as u128) >> (128 - NAME_AT);
+        // Below the length, since a name is below 2^40.
         let at = usize::try_from(at).unwrap_or_default();
         let mut bucket = self.buckets[at]
             .lock()
@@ -144,7 +173,7 @@ mod tests {
         let count = 1_000_000;
         let table = Table::new(count);
         assert!(table.memory() <= 64 * count, "{} bytes", table.memory());
-        (0..count).for_each(|number| table.insert(mixed(number)));
+        (0..count).for_each(|number| assert!(table.insert(mixed(number))));
         let lost = (0..count)
             .filter(|number| !table.contains(mixed(*number)))
             .count();
@@ -173,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_removed_is_gone_and_the_rest_stays() {
         let table = Table::new(1);
-        (0..20).for_each(|number| table.insert(key(number)));
+        (0..20).for_each(|number| assert!(table.insert(key(number))));
         assert!(table.take_changed());
         table.remove(key(7));
         table.remove(key(99));
@@ -182,6 +211,28 @@ mod tests {
         let kept: Vec<bool> = (0..20).map(|number| table.contains(key(number))).collect();
         assert_eq!(kept.iter().filter(|kept| !**kept).count(), 1);
         assert!(!kept[7]);
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_for_every_registry() {
+        let table = Table::new(100);
+        let digest = format!("sha256:{:064x}", 1);
+        let of = |registry| Table::key(registry, "library/x", &digest);
+        let registries = [None, Some("docker.io"), Some("quay.io")];
+        for registry in registries {
+            assert!(table.insert(of(registry)));
+            assert!(!table.insert(of(registry)));
+        }
+        assert_eq!(table.keys().count(), 3);
+        let other = Table::key(None, "library/y", &digest);
+        table.insert(other);
+        table.remove(of(Some("elsewhere")));
+        assert!(
+            registries
+                .iter()
+                .all(|registry| !table.contains(of(*registry)))
+        );
+        assert!(table.contains(other));
     }
 
     #[test]
