@@ -105,3 +105,9 @@ fn no_policy_decides_otherwise_than_it_explains() {
     let kinds = drive("policy", 4_000);
     assert!(kinds > 20, "{kinds}");
 }
+
+#[test]
+fn no_manifest_leads_to_what_another_reader_does_not_find_in_it() {
+    let kinds = drive("manifest", 6_000);
+    assert!(kinds > 12, "{kinds}");
+}

@@ -1,6 +1,6 @@
 //! Where the fuzz targets begin.
 
-use super::{authorization, pattern, policy, route};
+use super::{authorization, manifest, pattern, policy, route};
 
 /// A target with inputs that lead deep into it, and words that its inputs are made of.
 pub struct Target {
@@ -10,7 +10,7 @@ pub struct Target {
     pub words: &'static [&'static str],
 }
 
-pub const ALL: [Target; 4] = [
+pub const ALL: [Target; 5] = [
     Target {
         name: "route",
         run: route,
@@ -143,6 +143,42 @@ pub const ALL: [Target; 4] = [
             "]\n",
             ", ",
             "rate_class = \"x\"\n",
+        ],
+    },
+    Target {
+        name: "manifest",
+        run: manifest,
+        seeds: &[
+            r#"1{"config":{"digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},"layers":[{"digest":"sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"}]}"#,
+            r#"2{"manifests":[{"digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},{"digest":"sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"}]}"#,
+            r#"0{"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}]}"#,
+            r#"5{"fsLayers":[{"blobSum":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}],"name":"a","layer\u017f":null}"#,
+            r#"3{"layers":[{"digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","urls":[]}],"Layers":[{"digest":"sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"}]}"#,
+            r#"6{"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[{"digest":"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}]}"#,
+        ],
+        words: &[
+            "\"config\":",
+            "\"layers\":",
+            "\"Layers\":",
+            "\"layer\u{17f}\":",
+            "\"manifests\":",
+            "\"MANIFESTS\":",
+            "\"fsLayers\":",
+            "\"blobs\":",
+            "\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",",
+            "\"mediaType\":\"application/vnd.oci.image.index.v1+json\",",
+            "\"urls\":",
+            "\"digest\":",
+            "\"Digest\":",
+            "\"digest\":\"sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+            "\"sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            "null",
+            "[{}]",
         ],
     },
 ];

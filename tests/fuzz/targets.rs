@@ -28,8 +28,11 @@ use tower::{Layer, Service};
 
 #[path = "inputs.rs"]
 mod inputs;
+#[path = "manifests.rs"]
+mod manifests;
 
 pub use inputs::ALL;
+pub use manifests::manifest;
 
 fn number(outcome: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
