@@ -5,6 +5,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
 
 use super::PathError;
+use super::constraints::Constraints;
 use super::der::Reader;
 use super::list::Signed;
 use super::moment::Moment;
@@ -29,7 +30,9 @@ pub(super) struct Authorities {
 
 #[derive(Debug)]
 struct Authority {
-    facts: Facts,
+    facts: Arc<Facts>,
+    /// `None` if they cannot be read: then nothing is certified through it.
+    constraints: Option<Constraints>,
     signed: Signed,
 }
 
@@ -71,8 +74,10 @@ impl Authorities {
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<Self, PathError> {
         let known = certificates.iter().map(|der| {
+            let certificate = Facts::read(der)?;
             Ok(Authority {
-                facts: Facts::parse(der)?,
+                facts: Arc::new(Facts::of(&certificate)?),
+                constraints: Constraints::of(&certificate),
                 signed: Facts::signed(der)?,
             })
         });
@@ -98,43 +103,90 @@ impl Authorities {
             .map(|one| &one.facts.key)
     }
 
-    /// Those with this name that may sign CRLs and are certified under this anchor, the same as that
-    /// of the certificate in question (RFC 5280 §6.3.3 (f)).
+    /// Those with this name that may sign CRLs, each with its number.
     pub(super) fn crl_signers<'a>(
         &'a self,
         name: &'a [u8],
         key_id: Option<&'a [u8]>,
-        anchor: &'a Anchor,
-        moment: &'a Moment,
-    ) -> impl Iterator<Item = &'a Facts> {
-        let known = self.known.iter().enumerate();
-        let fitting = known.filter(move |(_, one)| {
-            *one.facts.subject == *name && one.facts.signs_crls && one.facts.is_key(key_id)
-        });
-        fitting
-            .filter(move |(number, _)| self.is_certified(*number, anchor, moment, DEEPEST))
-            .map(|(_, one)| &one.facts)
+    ) -> impl Iterator<Item = (usize, &'a Facts)> {
+        let known = self.known.iter().map(|one| &*one.facts).enumerate();
+        known.filter(move |(_, facts)| {
+            *facts.subject == *name && facts.signs_crls && facts.is_key(key_id)
+        })
     }
 
-    /// Whether a chain of signatures leads from the anchor to this authority now.
-    fn is_certified(&self, number: usize, anchor: &Anchor, moment: &Moment, steps: usize) -> bool {
-        let facts = &self.known[number].facts;
+    /// Whether a chain leads to the authority of this number from the anchor, the same as that of the
+    /// certificate in question (RFC 5280 §6.3.3 (f)), that is valid now, keeps to its CAs' constraints,
+    /// and that `accepts` takes: the authority's own certificate first, without the anchor.
+    pub(super) fn is_certified(
+        &self,
+        number: usize,
+        anchor: &Anchor,
+        moment: &Moment,
+        accepts: &dyn Fn(&[Arc<Facts>]) -> bool,
+    ) -> bool {
+        self.climb(&mut vec![number], anchor, moment, accepts)
+    }
+
+    fn climb(
+        &self,
+        chain: &mut Vec<usize>,
+        anchor: &Anchor,
+        moment: &Moment,
+        accepts: &dyn Fn(&[Arc<Facts>]) -> bool,
+    ) -> bool {
+        // It begins with one.
+        let Some(&top) = chain.last() else {
+            return false;
+        };
+        let facts = &self.known[top].facts;
         if !moment.has_come(facts.not_before) || moment.is_past(facts.not_after) {
             return false;
         }
-        if facts.issuer == anchor.subject && self.is_signed_by(number, &anchor.key) {
-            return true;
+        if facts.issuer == anchor.subject
+            && self.is_signed_by(top, &anchor.key)
+            && self.holds(chain, anchor)
+        {
+            let chain: Vec<_> = chain
+                .iter()
+                .map(|number| Arc::clone(&self.known[*number].facts))
+                .collect();
+            if accepts(&chain) {
+                return true;
+            }
         }
-        let Some(steps) = steps.checked_sub(1) else {
+        if chain.len() > DEEPEST {
             return false;
+        }
+        for (number, one) in self.known.iter().enumerate() {
+            let ca = &one.facts;
+            if !chain.contains(&number)
+                && ca.subject == facts.issuer
+                && ca.signs_certificates
+                && !(ca.subject == anchor.subject && ca.key == anchor.key)
+                && self.is_signed_by(top, &ca.key)
+            {
+                chain.push(number);
+                if self.climb(chain, anchor, moment, accepts) {
+                    return true;
+                }
+                chain.pop();
+            }
+        }
+        false
+    }
+
+    fn holds(&self, chain: &[usize], anchor: &Anchor) -> bool {
+        let constraints: Option<Vec<_>> = chain
+            .iter()
+            .map(|number| self.known[*number].constraints.as_ref())
+            .collect();
+        let of_anchor = match &anchor.subtrees {
+            None => None,
+            Some(Ok(subtrees)) => Some(subtrees),
+            Some(Err(_)) => return false,
         };
-        let mut above = self.known.iter().enumerate().filter(|(other, one)| {
-            *other != number
-                && one.facts.subject == facts.issuer
-                && one.facts.signs_certificates
-                && self.is_signed_by(number, &one.facts.key)
-        });
-        above.any(|(other, _)| self.is_certified(other, anchor, moment, steps))
+        constraints.is_some_and(|chain| Constraints::hold(&chain, of_anchor))
     }
 
     fn is_signed_by(&self, number: usize, key: &Key) -> bool {

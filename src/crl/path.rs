@@ -7,7 +7,8 @@ use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::PathError;
 use super::authority::Key;
-use super::der::{self, Reader};
+use super::constraints::Subtrees;
+use super::der::{self, Malformed, Reader};
 use super::list::Signed;
 use super::scope::Point;
 use super::verdict::name;
@@ -40,6 +41,8 @@ pub(super) struct Anchor {
     /// DER.
     pub(super) subject: Box<[u8]>,
     pub(super) key: Key,
+    /// What names those beneath it may have.
+    pub(super) subtrees: Option<Result<Subtrees, Malformed>>,
 }
 
 /// What revocation needs to know of a certificate.
@@ -141,6 +144,10 @@ impl Anchor {
         Self {
             subject: der::encode(der::SEQUENCE, &anchor.subject).into(),
             key: Key::new(&anchor.subject_public_key_info),
+            subtrees: anchor
+                .name_constraints
+                .as_ref()
+                .map(|constraints| Subtrees::parse(Reader::new(constraints))),
         }
     }
 }
@@ -176,12 +183,16 @@ impl Issuers {
 
 impl Facts {
     pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
-        let (_, certificate) = X509Certificate::from_der(der)
-            .map_err(|error| PathError::Malformed(error.to_string()))?;
-        Self::of(&certificate)
+        Self::of(&Self::read(der)?)
     }
 
-    fn of(certificate: &X509Certificate<'_>) -> Result<Self, PathError> {
+    pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PathError> {
+        let read = X509Certificate::from_der(der);
+        let (_, certificate) = read.map_err(|error| PathError::Malformed(error.to_string()))?;
+        Ok(certificate)
+    }
+
+    pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, PathError> {
         let malformed = |error: &dyn std::fmt::Display| PathError::Malformed(error.to_string());
         let usage = certificate.key_usage().map_err(|error| malformed(&error))?;
         let is_ca = certificate

@@ -1,12 +1,14 @@
 //! RFC 5280 §6.3.3: what the lists in force say of a certificate, and of a path.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::entries::Entry;
 use super::list::List;
 use super::moment::Moment;
-use super::path::Facts;
+use super::path::{Anchor, Facts};
 use super::scope::{ALL_REASONS, Point};
+use super::signers::Signers;
 use super::store::Lists;
 use super::verdict::{hexadecimal, name};
 use super::{
@@ -23,7 +25,7 @@ pub(super) struct Judgement {
 }
 
 /// What they say of one certificate.
-enum Status {
+pub(super) enum Status {
     Good,
     Revoked(Revoked),
     Unknown(UnknownCause),
@@ -38,16 +40,18 @@ enum Answer<'a> {
 }
 
 /// One certificate of a path, and what is asked about it.
-struct Question<'a> {
-    lists: &'a Lists,
-    path: &'a CertPath,
-    certificate: &'a Facts,
-    /// Where its issuer stands in the path; the anchor comes after the last certificate.
-    issuer: usize,
-    grace: u64,
-    moment: &'a Moment,
-    /// Whether it is asked about the signer of a list.
-    of_signer: bool,
+pub(super) struct Question<'a> {
+    pub(super) lists: &'a Lists,
+    pub(super) options: Options,
+    pub(super) moment: &'a Moment,
+    pub(super) certificate: &'a Facts,
+    /// The CAs between it and the anchor, its issuer first.
+    pub(super) above: &'a [Arc<Facts>],
+    pub(super) anchor: &'a Anchor,
+    /// The signers of lists because of which it is asked.
+    pub(super) signers: Option<&'a Signers<'a>>,
+    /// Those that were asked after, by their number, and whether their lists count.
+    pub(super) asked: &'a RefCell<Vec<(usize, bool)>>,
 }
 
 impl Lists {
@@ -69,8 +73,9 @@ impl Lists {
             Depth::Leaf => 1,
         };
         let (mut refused, mut allowed) = (None, None);
+        let asked = RefCell::default();
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
-            let question = Question::new(self, path, at, options, moment);
+            let question = Question::new(self, path, at, options, moment, &asked);
             match question.status(|_| {}) {
                 Status::Good => {}
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
@@ -94,10 +99,10 @@ impl Lists {
 
     /// What the lists say of each certificate of a path, whatever the options make of it.
     pub(super) fn findings(&self, path: &CertPath, options: Options, now: u64) -> Vec<Finding> {
-        let moment = Moment::new(now);
+        let (moment, asked) = (Moment::new(now), RefCell::default());
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
-            let question = Question::new(self, path, at, options, &moment);
+            let question = Question::new(self, path, at, options, &moment, &asked);
             let serial = hexadecimal(&certificate.serial);
             let mut decided_by = Vec::new();
             let status = question.status(|list| decided_by.push(DecidingCrl::of(list)));
@@ -134,20 +139,22 @@ impl<'a> Question<'a> {
         at: usize,
         options: Options,
         moment: &'a Moment,
+        asked: &'a RefCell<Vec<(usize, bool)>>,
     ) -> Self {
         Self {
             lists,
-            path,
-            certificate: &path.certificates()[at],
-            issuer: at + 1,
-            grace: options.grace.as_secs(),
+            options,
             moment,
-            of_signer: false,
+            certificate: &path.certificates()[at],
+            above: &path.certificates()[at + 1..],
+            anchor: path.anchor(),
+            signers: None,
+            asked,
         }
     }
 
     /// Tells `decided` of each list that answered; of a revocation the last told of is the one.
-    fn status(&self, mut decided: impl FnMut(&List)) -> Status {
+    pub(super) fn status(&self, mut decided: impl FnMut(&List)) -> Status {
         let mut reasons = 0;
         let mut lapsed = 0;
         let mut cause = UnknownCause::NoCrl;
@@ -283,44 +290,9 @@ impl<'a> Question<'a> {
         of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope)
     }
 
-    /// (f) and (g): whether its signature is by a key that may sign CRLs in its issuer's name, under
-    /// the anchor that the path has.
-    fn is_signed(&self, list: &List) -> bool {
-        let authorities = &self.lists.authorities;
-        let anchor = self.path.anchor();
-        let key_id = list.authority_key.as_deref();
-        let certificates = self.path.certificates();
-        let is_by = |key| list.is_by(key, authorities);
-        // Whoever issued the certificate comes first: it is nearly always them.
-        let above = &certificates[self.issuer.min(certificates.len())..];
-        let mut on_path = above
-            .iter()
-            .filter(|one| one.subject == list.issuer && one.signs_crls && one.is_key(key_id));
-        if on_path.any(|one| is_by(&one.key))
-            || (anchor.subject == list.issuer && is_by(&anchor.key))
-        {
-            return true;
-        }
-        authorities
-            .crl_signers(&list.issuer, key_id, anchor, self.moment)
-            .any(|signer| is_by(&signer.key) && !self.is_revoked(signer))
-    }
-
-    /// Whether a list revokes the certificate of a list's signer, one that is not on the path. Its
-    /// own signers are not asked after in turn.
-    fn is_revoked(&self, signer: &Facts) -> bool {
-        let question = Question {
-            certificate: signer,
-            issuer: 0,
-            of_signer: true,
-            ..*self
-        };
-        !self.of_signer && matches!(question.status(|_| {}), Status::Revoked(_))
-    }
-
     fn is_past(&self, list: &List) -> bool {
-        self.moment
-            .is_past(list.next_update.saturating_add(self.grace))
+        let grace = self.options.grace.as_secs();
+        self.moment.is_past(list.next_update.saturating_add(grace))
     }
 
     fn revoked(&self, entry: Entry, list: &List) -> Revoked {

@@ -1,0 +1,107 @@
+//! RFC 5280 §6.3.3 (f) and (g): whose signature a list has to have.
+
+use std::ptr;
+use std::sync::Arc;
+
+use super::Depth;
+use super::list::List;
+use super::path::Facts;
+use super::rules::{Question, Status};
+
+/// How many CRL signers in a row are asked after because of one another.
+const NESTED: usize = 3;
+
+/// The signers that are being asked after: whether one is revoked may depend on a list of another.
+#[derive(Debug)]
+pub(super) struct Signers<'a> {
+    own: &'a Facts,
+    outer: Option<&'a Self>,
+}
+
+impl<'a> Signers<'a> {
+    fn has(&self, signer: &Facts) -> bool {
+        ptr::eq(self.own, signer) || self.outer.is_some_and(|outer| outer.has(signer))
+    }
+
+    fn count(&self) -> usize {
+        1 + self.outer.map_or(0, Self::count)
+    }
+}
+
+impl Question<'_> {
+    /// Whether its signature is by a key that may sign CRLs in its issuer's name, under the anchor that
+    /// the path has.
+    pub(super) fn is_signed(&self, list: &List) -> bool {
+        let authorities = &self.lists.authorities;
+        let key_id = list.authority_key.as_deref();
+        let is_by = |key| list.is_by(key, authorities);
+        // Whoever issued the certificate comes first: it is nearly always them.
+        let mut on_path = self
+            .above
+            .iter()
+            .filter(|one| one.subject == list.issuer && one.signs_crls && one.is_key(key_id));
+        if on_path.any(|one| is_by(&one.key))
+            || (self.anchor.subject == list.issuer && is_by(&self.anchor.key))
+        {
+            return true;
+        }
+        authorities
+            .crl_signers(&list.issuer, key_id)
+            .any(|(number, signer)| is_by(&signer.key) && self.counts(number, signer))
+    }
+
+    /// Whether a signer that is not on the path counts: it is certified under the path's anchor, and
+    /// neither it nor a CA above it is revoked, or of a status that the options refuse.
+    fn counts(&self, number: usize, signer: &Facts) -> bool {
+        // One that is being asked after is taken to count: its own list may be the one that tells of
+        // it, and if another does and revokes it, nothing that it signed counts in the end.
+        if self.signers.is_some_and(|signers| signers.has(signer)) {
+            return true;
+        }
+        if self.signers.map_or(0, Signers::count) >= NESTED {
+            return false;
+        }
+        let found = |known: &(usize, bool)| known.0 == number;
+        // Within the question after another signer it may be for the sake of that one only.
+        let outermost = self.signers.is_none();
+        if outermost && let Some((_, counts)) = self.asked.borrow().iter().find(|one| found(one)) {
+            return *counts;
+        }
+        let authorities = &self.lists.authorities;
+        let counts = authorities.is_certified(number, self.anchor, self.moment, &|chain| {
+            self.none_is_revoked(chain)
+        });
+        if outermost {
+            self.asked.borrow_mut().push((number, counts));
+        }
+        counts
+    }
+
+    fn none_is_revoked(&self, chain: &[Arc<Facts>]) -> bool {
+        let depth = match self.options.depth {
+            Depth::Chain => usize::MAX,
+            Depth::Leaf => 1,
+        };
+        let Some(own) = chain.first() else {
+            return false;
+        };
+        let signers = Signers {
+            own,
+            outer: self.signers,
+        };
+        let mut asked = chain.iter().enumerate().take(depth);
+        asked.all(|(at, certificate)| {
+            let question = Question {
+                certificate,
+                above: &chain[at + 1..],
+                signers: Some(&signers),
+                ..*self
+            };
+            match question.status(|_| {}) {
+                Status::Good => true,
+                Status::Revoked(_) => false,
+                Status::Unknown(cause) => self.options.allow(cause),
+            }
+        })
+    }
+}
