@@ -25,6 +25,13 @@ type Name<'a> = (u8, &'a [u8]);
 
 /// Subject alternative names of these tags and contents, as they are.
 fn with_names(names: &[Name<'_>]) -> Result<PeerIdentity, IdentityError> {
+    with_extension(names, |_| {})
+}
+
+fn with_extension(
+    names: &[Name<'_>],
+    change: impl FnOnce(&mut CertificateParams),
+) -> Result<PeerIdentity, IdentityError> {
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         let length = content.len();
         let mut der = vec![tag];
@@ -42,7 +49,10 @@ fn with_names(names: &[Name<'_>]) -> Result<PeerIdentity, IdentityError> {
         .flat_map(|(tag, content)| tlv(0x80 | tag, content))
         .collect();
     let extension = CustomExtension::from_oid_content(&[2, 5, 29, 17], tlv(0x30, &content));
-    with(|params| params.custom_extensions = vec![extension])
+    with(|params| {
+        params.custom_extensions = vec![extension];
+        change(params);
+    })
 }
 
 const DNS: u8 = 2;
@@ -218,7 +228,84 @@ fn a_certificate_without_a_subject_is_called_by_its_names_and_one_without_names_
         let name = "ops@example.org".try_into().unwrap();
         params.subject_alt_names = vec![SanType::Rfc822Name(name)];
     });
-    assert_eq!(mail.unwrap().name(), "ops@example.org");
+    assert_eq!(mail.unwrap().name(), "email:ops@example.org");
+}
+
+#[test]
+fn a_last_resort_is_never_anothers_id() {
+    const EMAIL: u8 = 1;
+    // What the holder is called; nobody where the certificate is refused.
+    let called = |names: &[Name<'_>]| {
+        let identity = with_extension(names, |params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+        });
+        identity.ok().map(|identity| identity.name().to_owned())
+    };
+    let table: [(&str, &[Name<'_>], Option<&str>); 10] = [
+        (
+            "a SPIFFE ID beside another URI",
+            &[(URI, b"spiffe://a/admin"), (URI, b"https://x.example")],
+            Some("uri:https://x.example"),
+        ),
+        (
+            "two SPIFFE IDs",
+            &[(URI, b"spiffe://a/admin"), (URI, b"spiffe://a/b")],
+            None,
+        ),
+        (
+            "a SPIFFE ID that breaks the rules",
+            &[(URI, b"spiffe://A/admin")],
+            None,
+        ),
+        (
+            "its scheme in capitals",
+            &[(URI, b"SPIFFE://a/admin")],
+            None,
+        ),
+        (
+            "a URI like a mapped id",
+            &[(URI, b"node:n7")],
+            Some("uri:node:n7"),
+        ),
+        ("an e-mail like a subject", &[(EMAIL, b"CN=admin")], None),
+        (
+            "an e-mail without a name",
+            &[(EMAIL, b"@example.org")],
+            None,
+        ),
+        ("an e-mail without a host", &[(EMAIL, b"admin@")], None),
+        (
+            "an e-mail",
+            &[(EMAIL, b"CN=admin@example.org")],
+            Some("email:CN=admin@example.org"),
+        ),
+        ("an address", &[(IP, b"\x0a\0\0\x09")], Some("ip:10.0.0.9")),
+    ];
+    for (what, names, expected) in table {
+        assert_eq!(called(names).as_deref(), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_common_name_counts_only_where_there_is_no_other_usable_or_not() {
+    let mapping = Mapping::default().with_common_name(true);
+    for (others, id) in [
+        (&[][..], "admin"),
+        (&["other"], "CN=admin,CN=other"),
+        (&["a\0b"], "CN=admin,CN=a\\00b"),
+    ] {
+        let identity = with(|params| {
+            let name = &mut params.distinguished_name;
+            *name = rcgen::DistinguishedName::new();
+            for other in others {
+                name.push(DnType::CommonName, *other);
+            }
+            // rcgen keeps one attribute of a type, so the second is of a type made up for it.
+            name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "admin");
+        });
+        let principal = mapping.principal(&identity.unwrap());
+        assert_eq!(principal.id(), id);
+    }
 }
 
 #[test]
@@ -269,7 +356,7 @@ fn node() -> PeerIdentity {
         name.push(DnType::OrganizationName, "system:nodes");
         name.push(DnType::CommonName, "system:node:n7");
         params.subject_alt_names = vec![
-            SanType::DnsName("n7.example.org".try_into().unwrap()),
+            SanType::DnsName("n7.Example.org".try_into().unwrap()),
             SanType::IpAddress("10.1.2.3".parse().unwrap()),
         ];
     })
@@ -313,6 +400,11 @@ fn a_rule_matches_whole_values_of_its_field_only() {
         ("subject", "CN=system:node:{n},O=system:nodes", true),
         ("subject.CN", "SYSTEM:NODE:N7", false),
         ("dns", "*.example.org", true),
+        ("dns", "*.Example.ORG", true),
+        ("dns", "{host}.example.org", true),
+        ("dns", "*.org", false),
+        ("dns", "{all}.org", false),
+        ("dns", "**.org", true),
         ("dns", "*.example.com", false),
         ("dns", "n7.example.org\n", false),
         ("dns", "n7xexample.org", false),

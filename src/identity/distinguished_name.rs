@@ -16,6 +16,9 @@ const KEYWORDS: [(&str, &str); 9] = [
     ("0.9.2342.19200300.100.1.1", "UID"),
 ];
 
+/// A keyword and the value, if it is usable.
+pub(super) type Attribute = (&'static str, Option<Box<str>>);
+
 /// The name in RFC 4514 form: the most specific part first, every character that could be taken for
 /// another's, or for a line's end, escaped.
 pub(super) fn text(name: &X509Name<'_>) -> String {
@@ -50,15 +53,16 @@ pub(super) fn text(name: &X509Name<'_>) -> String {
     text
 }
 
-/// The attributes that have a keyword and a string, in order.
-pub(super) fn attributes(name: &X509Name<'_>) -> Box<[(&'static str, Box<str>)]> {
+/// The attributes that have a keyword, in order; those that are no honest text without a value.
+pub(super) fn attributes(name: &X509Name<'_>) -> Box<[Attribute]> {
     name.iter_attributes()
         .filter_map(|attribute| {
             let keyword = keyword(&attribute.attr_type().to_id_string())?;
-            let string = string(attribute.attr_value())?;
+            let string = string(attribute.attr_value());
             // A name with a control character in it is nobody's honest name.
-            let plain = !string.is_empty() && !string.chars().any(char::is_control);
-            plain.then(|| (keyword, string.into()))
+            let plain =
+                |string: &String| !string.is_empty() && !string.chars().any(char::is_control);
+            Some((keyword, string.filter(plain).map(Into::into)))
         })
         .collect()
 }

@@ -151,10 +151,9 @@ impl Mapping {
 }
 
 fn common_name(peer: &PeerIdentity) -> Option<&str> {
-    let mut names = peer.subject_attribute("CN");
-    let name = names.next().filter(|name| !name.contains(['/', '=']));
-    let only = names.next().is_none() && peer.spiffe_id().is_none();
-    name.filter(|name| only && !name.is_empty())
+    let name = peer.single_subject_attribute("CN")?;
+    let only = peer.spiffe_id().is_none() && !name.contains(['/', '=']);
+    only.then_some(name)
 }
 
 impl Rule {
@@ -171,8 +170,9 @@ impl Rule {
     }
 
     /// Matches only if a value of `field` matches `pattern` as a whole. In it `*` is any text
-    /// without a slash, `**` any text, and `{name}` captures a non-empty text without a slash. For
-    /// `ip` it is a network.
+    /// without a slash, `**` any text, and `{name}` captures a non-empty text without a slash. In
+    /// `dns` it is a dot, so that both stay within one label, and case does not count. For `ip` it is
+    /// a network.
     ///
     /// # Errors
     /// An unknown field, or a pattern that is none.
@@ -183,7 +183,7 @@ impl Rule {
             let network = single.or_else(|_| pattern.parse());
             Test::Network(network.map_err(|_| MappingError::Network(pattern.to_owned()))?)
         } else {
-            pattern_test(pattern)?
+            pattern_test(field, pattern)?
         };
         if let Test::Text { captures, .. } = &test
             && captures.iter().any(|name| self.captures(name))
@@ -333,24 +333,34 @@ fn capture_name(name: &str) -> Option<&str> {
     (first && rest).then_some(name)
 }
 
-fn pattern_test(pattern: &str) -> Result<Test, MappingError> {
+fn pattern_test(field: Field, pattern: &str) -> Result<Test, MappingError> {
+    // A certificate's DNS names are in lower case.
+    let (within, lower) = match field {
+        Field::Dns => ("[^.]", true),
+        _ => ("[^/]", false),
+    };
     let wrong = || MappingError::Pattern(pattern.to_owned());
     let mut expression = String::from("^");
     let mut captures: Vec<String> = Vec::new();
     for part in Template::parse(pattern)?.0 {
         match part {
             Part::Text(text) => {
+                let text = if lower {
+                    text.to_ascii_lowercase()
+                } else {
+                    text
+                };
                 for (at, run) in text.split("**").enumerate() {
                     expression.push_str(if at > 0 { "(?s:.*)" } else { "" });
                     let runs = run.split('*').map(regex_lite::escape);
-                    expression.push_str(&runs.collect::<Vec<_>>().join("[^/]*"));
+                    expression.push_str(&runs.collect::<Vec<_>>().join(&format!("{within}*")));
                 }
             }
             Part::Capture(name) => {
                 if captures.contains(&name) {
                     return Err(wrong());
                 }
-                let _ = write!(expression, "(?P<{name}>[^/]+)");
+                let _ = write!(expression, "(?P<{name}>{within}+)");
                 captures.push(name);
             }
         }

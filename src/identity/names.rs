@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 
-use super::IdentityError;
+use super::{IdentityError, SpiffeId};
 
 /// The alternative names that a certificate gives its holder (RFC 5280 §4.2.1.6).
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Names {
         for name in &extension.value.general_names {
             match name {
                 GeneralName::DNSName(name) => names.dns.push(dns(name)?),
-                GeneralName::RFC822Name(name) => names.emails.push(plain("e-mail", name, 320)?),
+                GeneralName::RFC822Name(name) => names.emails.push(email(name)?),
                 GeneralName::URI(name) => names.uris.push(plain("URI", name, 2_048)?),
                 GeneralName::IPAddress(bytes) => names.ips.push(ip(bytes)?),
                 GeneralName::Invalid(..) => {
@@ -39,11 +39,43 @@ impl Names {
         Ok(names)
     }
 
-    /// A name for a holder without a subject.
-    pub(super) fn last_resort(&self) -> Box<str> {
-        let text = self.emails.first().or(self.uris.first()).cloned();
-        let ip = self.ips.first().map(|ip| ip.to_string().into());
-        text.or(ip).unwrap_or_default()
+    /// The URI name, where it is the only one and a SPIFFE ID.
+    pub(super) fn spiffe_id(&self) -> Option<SpiffeId> {
+        match self.uris.as_slice() {
+            [uri] => SpiffeId::parse(uri).ok(),
+            _ => None,
+        }
+    }
+
+    /// A name for a holder without a subject and without a DNS name. It says of which kind it is:
+    /// a URI or an e-mail name may read like another's subject, or like the id that a rule gives.
+    /// A `spiffe:` URI is no name here: it is a SPIFFE ID, or one that must not be taken for one.
+    pub(super) fn last_resort(&self) -> Option<Box<str>> {
+        let email = self.emails.first().map(|email| format!("email:{email}"));
+        let uri = || {
+            let mut uris = self.uris.iter().filter(|uri| !is_spiffe(uri));
+            uris.next().map(|uri| format!("uri:{uri}"))
+        };
+        let ip = || self.ips.first().map(|ip| format!("ip:{ip}"));
+        email.or_else(uri).or_else(ip).map(Into::into)
+    }
+}
+
+/// Whether a URI has the scheme `spiffe`, in whatever case.
+fn is_spiffe(uri: &str) -> bool {
+    let scheme = uri.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("spiffe"))
+}
+
+/// `Local-part@Domain` (RFC 5280 §4.2.1.6).
+fn email(name: &str) -> Result<Box<str>, IdentityError> {
+    let name = plain("e-mail", name, 320)?;
+    match name.rsplit_once('@') {
+        Some((local, domain)) if !local.is_empty() && !domain.is_empty() => Ok(name),
+        _ => Err(IdentityError::Name {
+            kind: "e-mail",
+            reason: "it is not of the form local-part@domain",
+        }),
     }
 }
 
@@ -64,8 +96,9 @@ pub(super) fn plain(
     Err(IdentityError::Name { kind, reason })
 }
 
+/// A host name in lower case: DNS names are compared without regard to it (RFC 4343).
 pub(super) fn dns(name: &str) -> Result<Box<str>, IdentityError> {
-    let name = plain("DNS", name, 253)?;
+    let name = plain("DNS", name, 253)?.to_ascii_lowercase();
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte);
     if !name.bytes().all(allowed) {
         return Err(IdentityError::Name {
@@ -73,7 +106,7 @@ pub(super) fn dns(name: &str) -> Result<Box<str>, IdentityError> {
             reason: "it has a character that no host name has",
         });
     }
-    Ok(name)
+    Ok(name.into())
 }
 
 fn ip(bytes: &[u8]) -> Result<IpAddr, IdentityError> {

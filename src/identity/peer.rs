@@ -38,8 +38,10 @@ pub enum IdentityError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// It names nobody: no subject, no alternative name.
-    #[error("the certificate names nobody")]
+    /// It names nobody: no subject, and no alternative name that can be an identity.
+    #[error(
+        "the certificate names nobody: it has no subject and no alternative name that is an identity"
+    )]
     Nobody,
     /// The certificate or a name in it is larger than any honest one.
     #[error("the certificate's {what} has {length} bytes, more than {limit}")]
@@ -70,7 +72,7 @@ pub enum KeyType {
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     subject: Box<str>,
-    attributes: Box<[(&'static str, Box<str>)]>,
+    attributes: Box<[distinguished_name::Attribute]>,
     issuer: Box<str>,
     serial: Box<str>,
     fingerprint: [u8; 32],
@@ -80,8 +82,8 @@ struct Inner {
     spiffe_id: Option<SpiffeId>,
     svid: Result<(), SvidError>,
     names: Names,
-    /// A name for who has no subject.
-    last_resort: Box<str>,
+    /// What to call the holder by.
+    name: Box<str>,
 }
 
 impl PeerIdentity {
@@ -114,17 +116,13 @@ impl PeerIdentity {
         )?;
         bounded("issuer", certificate.issuer().as_raw().len(), LONGEST_NAME)?;
         let names = Names::of(certificate)?;
-        if names == Names::default() && certificate.subject().iter_rdn().next().is_none() {
-            return Err(IdentityError::Nobody);
-        }
         let svid = svid(certificate, &names);
-        let spiffe_id = match names.uris.as_slice() {
-            [uri] => SpiffeId::parse(uri).ok(),
-            _ => None,
-        };
+        let spiffe_id = names.spiffe_id();
+        let subject: Box<str> = distinguished_name::text(certificate.subject()).into();
+        let name = name(spiffe_id.as_ref(), &names, &subject)?;
         let validity = certificate.validity();
         Ok(Self(Arc::new(Inner {
-            subject: distinguished_name::text(certificate.subject()).into(),
+            subject,
             attributes: distinguished_name::attributes(certificate.subject()),
             issuer: distinguished_name::text(certificate.issuer()).into(),
             serial: octets(certificate.raw_serial()),
@@ -134,7 +132,7 @@ impl PeerIdentity {
             key_type: key_type(certificate),
             spiffe_id,
             svid,
-            last_resort: names.last_resort(),
+            name,
             names,
         })))
     }
@@ -155,13 +153,8 @@ impl PeerIdentity {
         for name in dns_names {
             names.dns.push(super::names::dns(name)?);
         }
-        let spiffe_id = match names.uris.as_slice() {
-            [uri] => SpiffeId::parse(uri).ok(),
-            _ => None,
-        };
-        if names == Names::default() && subject.is_empty() {
-            return Err(IdentityError::Nobody);
-        }
+        let spiffe_id = names.spiffe_id();
+        let name = name(spiffe_id.as_ref(), &names, subject)?;
         Ok(Self(Arc::new(Inner {
             subject: subject.into(),
             attributes: Box::default(),
@@ -174,20 +167,16 @@ impl PeerIdentity {
             key_type: KeyType::Other,
             spiffe_id,
             svid: Err(SvidError::KeyUsage),
-            last_resort: names.last_resort(),
+            name,
             names,
         })))
     }
 
     /// The name to call the holder by: the SPIFFE ID, else the first DNS name, else the subject,
-    /// else the first e-mail, URI or IP name. They cannot be taken for one another, and none is
-    /// empty.
+    /// else the first e-mail, URI or IP name as `email:…`, `uri:…` or `ip:…`. They cannot be taken
+    /// for one another, and none is empty.
     pub fn name(&self) -> &str {
-        let inner = &*self.0;
-        self.spiffe_id()
-            .or(inner.names.dns.first().map(|name| &**name))
-            .or((!inner.subject.is_empty()).then_some(&*inner.subject))
-            .unwrap_or(&inner.last_resort)
+        &self.0.name
     }
 
     /// The SPIFFE ID: the URI name, where it is the only one and what SPIFFE-ID §2 allows.
@@ -211,7 +200,16 @@ impl PeerIdentity {
     /// nobody's identity unless the operator says so.
     pub fn subject_attribute<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
         let attributes = self.0.attributes.iter();
-        attributes.filter_map(move |(known, value)| (*known == keyword).then_some(&**value))
+        attributes.filter_map(move |(known, value)| value.as_deref().filter(|_| *known == keyword))
+    }
+
+    /// The value of a subject attribute that is there once: beside another, usable or not, it is no
+    /// answer to who this is.
+    pub(super) fn single_subject_attribute(&self, keyword: &str) -> Option<&str> {
+        let mut values = self.0.attributes.iter();
+        let (_, value) = values.find(|(known, _)| *known == keyword)?;
+        let another = values.any(|(known, _)| *known == keyword);
+        value.as_deref().filter(|_| !another)
     }
 
     /// Whether this is that very value, and not only an equal one.
@@ -286,6 +284,18 @@ impl PeerIdentity {
     pub fn ip_addresses(&self) -> &[IpAddr] {
         &self.0.names.ips
     }
+}
+
+fn name(
+    spiffe_id: Option<&SpiffeId>,
+    names: &Names,
+    subject: &str,
+) -> Result<Box<str>, IdentityError> {
+    let dns = names.dns.first().map(|name| &**name);
+    let name = spiffe_id.map(SpiffeId::as_str).or(dns);
+    let name = name.or((!subject.is_empty()).then_some(subject));
+    let name = name.map(Into::into).or_else(|| names.last_resort());
+    name.ok_or(IdentityError::Nobody)
 }
 
 fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), IdentityError> {
