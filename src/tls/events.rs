@@ -1,27 +1,39 @@
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::HandshakeError;
+use super::{HandshakeError, Reason};
 use crate::Connection;
 use crate::audit::metrics;
 
-/// So many failures are told at once, and then one each [`EVERY`]. A flood of handshakes must not
-/// fill a disk; the counters have them all.
-const BURST: u32 = 50;
-const EVERY: Duration = Duration::from_millis(200);
+/// So many failures for one reason are told at once, and then one each [`EVERY`]. A flood of handshakes
+/// must not fill a disk, nor hide those that fail for another reason; the counters have them all.
+const BURST: u32 = 20;
+const EVERY: Duration = Duration::from_secs(1);
+/// How many went untold is told so long after the first of them.
+const SUMMARY: Duration = Duration::from_secs(10);
 
-/// Tells of handshakes: each success at `debug`, failures at `warn` as far as the limit allows.
+/// An event has no more octets than about [`WORDS`], [`PRESENTED`] and [`PATH`] together, 4 KiB: the
+/// client chooses what is in it.
+const WORDS: usize = 1_024;
+const PRESENTED: usize = 2_048;
+const PATH: usize = 768;
+
+/// Tells of handshakes: each success at `debug`, failures at `warn` as far as the limits allow.
 #[derive(Debug, Default)]
-pub(super) struct Events(Mutex<Limit>);
+pub(super) struct Events(Arc<Mutex<HashMap<Reason, Limit>>>);
 
+/// Of failures for one reason.
 #[derive(Debug)]
 struct Limit {
     left: u32,
     since: Option<Instant>,
     untold: u64,
+    /// Whether the untold will be told of.
+    awaited: bool,
 }
 
 impl Default for Limit {
@@ -30,6 +42,7 @@ impl Default for Limit {
             left: BURST,
             since: None,
             untold: 0,
+            awaited: false,
         }
     }
 }
@@ -53,6 +66,17 @@ impl Limit {
         self.left -= 1;
         Some(std::mem::take(&mut self.untold))
     }
+
+    /// Whether somebody must see to it that the untold are told of.
+    fn needs_summary(&mut self) -> bool {
+        self.untold > 0 && !std::mem::replace(&mut self.awaited, true)
+    }
+
+    /// How many went untold since they were last told of.
+    fn summary(&mut self) -> u64 {
+        self.awaited = false;
+        std::mem::take(&mut self.untold)
+    }
 }
 
 impl Events {
@@ -69,24 +93,56 @@ impl Events {
     }
 
     pub(super) fn failed(&self, error: &HandshakeError, took: Duration) {
-        metrics::handshaken(error.reason().label(), took);
-        let mut limit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = error.reason();
+        metrics::handshaken(reason.label(), took);
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = limits.entry(reason).or_default();
         let allowed = limit.allow(Instant::now());
-        drop(limit);
+        let needs_summary = limit.needs_summary();
+        drop(limits);
+        if needs_summary {
+            tokio::spawn(summarise(Arc::clone(&self.0), reason));
+        }
         let Some(untold) = allowed else {
             return;
         };
+        let words = error.to_string();
+        let (presented, path) = (error.presented(), error.path());
         tracing::warn!(
             peer = %error.peer(),
             server_name = error.server_name(),
-            reason = error.reason().label(),
+            reason = reason.label(),
             alert = error.alert(),
-            presented = error.presented(),
-            path = error.path(),
+            presented = presented.as_deref().map(|text| cut(text, PRESENTED)).as_deref(),
+            path = path.as_deref().map(|text| cut(text, PATH)).as_deref(),
             untold,
-            "TLS handshake failed: {error}"
+            "TLS handshake failed: {}",
+            cut(&words, WORDS)
         );
     }
+}
+
+/// Tells how many handshakes failed for a reason without being told.
+async fn summarise(limits: Arc<Mutex<HashMap<Reason, Limit>>>, reason: Reason) {
+    tokio::time::sleep(SUMMARY).await;
+    let mut limits = limits.lock().unwrap_or_else(PoisonError::into_inner);
+    let untold = limits.get_mut(&reason).map_or(0, Limit::summary);
+    drop(limits);
+    if untold > 0 {
+        tracing::warn!(
+            reason = reason.label(),
+            untold,
+            "{untold} more TLS handshakes failed for this reason"
+        );
+    }
+}
+
+/// At most so many octets of a text.
+fn cut(text: &str, octets: usize) -> Cow<'_, str> {
+    if text.len() <= octets {
+        return text.into();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(octets)]).into()
 }
 
 #[cfg(test)]
@@ -101,10 +157,20 @@ mod tests {
         assert_eq!(told, BURST as usize);
         assert_eq!(limit.allow(start + EVERY), Some(1_000 - u64::from(BURST)));
         assert_eq!(limit.allow(start + EVERY), None);
+        assert!(limit.needs_summary() && !limit.needs_summary());
+        assert_eq!((limit.summary(), limit.summary()), (1, 0));
+        assert!(!limit.needs_summary());
         let later = start + Duration::from_hours(24 * 365 * 40);
         assert_eq!(
             (0..1_000).filter(|_| limit.allow(later).is_some()).count(),
-            50
+            BURST as usize
         );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "abc…");
+        assert_eq!(cut("aäöü", 4), "aä…");
     }
 }
