@@ -21,8 +21,13 @@ pub(crate) fn provider() -> Option<Arc<CryptoProvider>> {
     provider
 }
 
-/// A new ticket key that nobody else has; `None` where no built-in provider makes one.
-pub(super) fn ticketer() -> Option<Arc<dyn ProducesTickets>> {
+/// A new ticket key that nobody else has; `None` where no built-in provider makes one, or none that may
+/// be used beside this one: tickets of a provider that is not FIPS-approved are no part of a server that
+/// is, which then remembers sessions instead.
+pub(super) fn ticketer(beside: &CryptoProvider) -> Option<Arc<dyn ProducesTickets>> {
+    if beside.fips() && !provider().is_some_and(|built_in| built_in.fips()) {
+        return None;
+    }
     #[cfg(feature = "aws-lc-rs")]
     let made = rustls::crypto::aws_lc_rs::Ticketer::new();
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::server::ProducesTickets;
 
 use super::provider;
@@ -17,7 +18,7 @@ pub(super) fn install(
         config.send_tls13_tickets = 0;
         return;
     }
-    let ticketer = provider::ticketer();
+    let ticketer = provider::ticketer(config.crypto_provider());
     config.session_storage = provider::session_storage(ticketer.is_some(), 1_024);
     if let Some(ticketer) = ticketer {
         config.ticketer = Arc::new(Tickets {
@@ -26,6 +27,7 @@ pub(super) fn install(
                 revocation,
             },
             current: Mutex::new((0, ticketer)),
+            provider: Arc::clone(config.crypto_provider()),
         });
     }
 }
@@ -35,6 +37,7 @@ pub(super) fn install(
 struct Tickets {
     world: World,
     current: Mutex<(u64, Arc<dyn ProducesTickets>)>,
+    provider: Arc<CryptoProvider>,
 }
 
 /// What tickets depend on besides the configuration that they are part of.
@@ -64,7 +67,7 @@ impl Tickets {
         if current.0 != generation {
             // Generations begin at 1: the first keys have opened no ticket yet.
             if current.0 != 0
-                && let Some(ticketer) = provider::ticketer()
+                && let Some(ticketer) = provider::ticketer(&self.provider)
             {
                 current.1 = ticketer;
             }
