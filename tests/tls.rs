@@ -141,18 +141,47 @@ async fn no_more_handshakes_than_allowed_are_under_way() {
     ))
     .with_handshake_timeout(Duration::from_secs(3))
     .with_max_handshakes(1);
+    let silent = || tokio::io::duplex(1024);
+    let peers = [1, 2, 3].map(|host| SocketAddr::from(([192, 0, 2, host], 4711)));
+    let (ours, _kept): (Vec<_>, Vec<_>) = peers.map(|_| silent()).into_iter().unzip();
+    let begun = tokio::time::Instant::now();
+    let each = ours.into_iter().zip(peers);
+    let each = each.map(|(io, peer)| acceptor.accept_from(io, peer));
+    let reasons: Vec<_> = futures_util::future::join_all(each).await;
+    let reasons: Vec<_> = reasons
+        .into_iter()
+        .map(|one| one.unwrap_err().reason())
+        .collect();
+    // One is under way, one waits for its turn, and the third is not even let wait.
+    assert_eq!(reasons[0], Reason::TimedOut);
+    assert_eq!(reasons[2], Reason::Overloaded);
+    // The wait is part of the time that a handshake has.
+    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_all_it_may_have_takes_no_turn_from_others() {
+    let files = Files::new();
+    let ca = Ca::new("Nodes 2026");
+    let server = ca.server(&["localhost"]);
+    let acceptor = Acceptor::new(Watched::fixed(
+        files.requiring(&server, &ca).load().unwrap(),
+    ))
+    .with_max_handshakes(1)
+    .with_max_connections_per_source(1);
     let peer = "192.0.2.1:4711".parse().unwrap();
     let (first, _keep_first) = tokio::io::duplex(1024);
     let (second, _keep_second) = tokio::io::duplex(1024);
     let begun = tokio::time::Instant::now();
-    let (one, two) = tokio::join!(
-        acceptor.accept_from(first, peer),
-        acceptor.accept_from(second, peer)
-    );
-    assert_eq!(one.unwrap_err().reason(), Reason::TimedOut);
-    assert_eq!(two.unwrap_err().reason(), Reason::TimedOut);
-    // The second one's time began when the first one's was over.
-    assert_eq!(begun.elapsed(), Duration::from_secs(6));
+    let slow = acceptor.accept_from(first, peer);
+    let more = async {
+        tokio::task::yield_now().await;
+        let error = acceptor.accept_from(second, peer).await.unwrap_err();
+        (error.reason(), begun.elapsed())
+    };
+    let (_, (reason, waited)) = tokio::join!(slow, more);
+    assert_eq!(reason, Reason::TooManyConnections);
+    assert_eq!(waited, Duration::ZERO);
 }
 
 #[tokio::test]

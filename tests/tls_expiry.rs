@@ -6,26 +6,11 @@ mod captured;
 mod pki;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use pki::{Ca, Files};
+use pki::{Ahead, Ca, Files};
 use portcullis::crl::Revocation;
 use portcullis::reload::WatchOptions;
-use rustls::pki_types::UnixTime;
-use rustls::time_provider::TimeProvider;
-
-/// A clock that a test sets forward, in seconds.
-#[derive(Debug, Default)]
-struct Ahead(AtomicU64);
-
-impl TimeProvider for Ahead {
-    fn current_time(&self) -> Option<UnixTime> {
-        let since = SystemTime::UNIX_EPOCH.elapsed().ok()?;
-        let ahead = Duration::from_secs(self.0.load(Ordering::Relaxed));
-        Some(UnixTime::since_unix_epoch(since + ahead))
-    }
-}
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -75,7 +60,7 @@ fn ends_are_told_at_the_load_and_as_time_goes_by_without_any_handshake() {
         (14, "a certificate ends in 6 d"),
         (21, "a certificate has expired"),
     ] {
-        clock.0.store((DAY * days).as_secs(), Ordering::Relaxed);
+        clock.by(DAY * days);
         told(words);
     }
     // Each once, however often it was looked at, and the server's not at all.

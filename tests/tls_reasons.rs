@@ -7,13 +7,17 @@ mod pki;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pki::{Ca, Files, Leaf, client, client_at, refused};
+use pki::{Ca, Files, Leaf, accepted, client, client_at, refused};
 use portcullis::Watched;
+use portcullis::identity::{Mapping, Rule};
 use portcullis::tls::{Acceptor, Builder, ClientCas, HandshakeError, Ready, Reason};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -323,6 +327,150 @@ async fn a_client_without_the_key_of_its_certificate_is_told_so() {
     assert_eq!(error.reason(), Reason::NoProofOfKey);
     assert_eq!(error.alert().as_deref(), Some("decrypt_error"));
     assert!(theirs.ends_with("DecryptError"), "{theirs}");
+    let presented = error.presented().unwrap();
+    assert!(
+        presented.starts_with("[0] subject `CN=admin`"),
+        "{presented}"
+    );
+    let path = "`CN=admin` <- client CA `CN=Nodes 2026`";
+    assert_eq!(error.path().as_deref(), Some(path));
+}
+
+/// 2026-07-01, and what a test adds to it in seconds.
+#[derive(Debug, Default)]
+struct Later(AtomicU64);
+
+impl TimeProvider for Later {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = NOW + self.0.load(Ordering::Relaxed);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now)))
+    }
+}
+
+#[tokio::test]
+async fn a_client_ca_that_ends_while_it_is_loaded_is_trusted_no_longer() {
+    let ends = |offset| move |params: &mut CertificateParams| params.not_after = day(offset);
+    let nodes = Ca::with("Nodes 2026", ends(1));
+    let node = nodes.client_with("node-7", ends(300));
+    let server = nodes.server(&["localhost"]);
+    let files = Files::new();
+    let clock = Arc::new(Later::default());
+    let acceptor = || {
+        let builder = files.server(&server);
+        let builder = builder.require_client_certificates(ClientCas::new([files.path("ca.crt")]));
+        let material = builder.with_clock(clock.clone()).load().unwrap();
+        Acceptor::new(Watched::fixed(material))
+    };
+    let config = || client(&nodes, Some((&node, &[])));
+    files.put("ca.crt", &nodes.pem);
+    let alone = acceptor();
+    let renewed = nodes.renewed("Nodes 2026", ends(300));
+    files.put("ca.crt", format!("{}{renewed}", nodes.pem));
+    let both = acceptor();
+    let two_days = 2 * 24 * 60 * 60;
+    for (acceptor, later, is_good) in [
+        (&alone, 0, true),
+        (&alone, two_days, false),
+        (&both, 0, true),
+        (&both, two_days, true),
+    ] {
+        clock.0.store(later, Ordering::Relaxed);
+        if is_good {
+            let (accepted, _theirs) = accepted(acceptor, config()).await;
+            assert!(accepted.connection.identity().is_some());
+            continue;
+        }
+        let (error, theirs) = refused(acceptor, config()).await;
+        assert_eq!(error.reason(), Reason::ClientCaExpired);
+        let words = "the client CA `CN=Nodes 2026`, to which the client's certificate `CN=node-7` \
+                     leads, expired 24 h ago, and no other leads there";
+        assert_eq!(error.to_string(), words);
+        assert_eq!(error.alert().as_deref(), Some("unknown_ca"));
+        assert!(theirs.ends_with("UnknownCA"), "{theirs}");
+        let path = "`CN=node-7` <- client CA `CN=Nodes 2026`";
+        assert_eq!(error.path().as_deref(), Some(path));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_svid_or_of_another_domains_ca_is_refused_where_that_is_asked_for() {
+    let scene = Scene::new();
+    let id = |id: &str| {
+        let uri = SanType::URI(id.try_into().unwrap());
+        move |params: &mut CertificateParams| {
+            params.subject_alt_names = vec![uri];
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            params.extended_key_usages = vec![];
+        }
+    };
+    let svid = scene
+        .nodes
+        .leaf("node-7", id("spiffe://example.org/node-7"));
+    let plain = scene.nodes.client("node-7");
+    let config = |leaf: &Leaf| client(&scene.nodes, Some((leaf, &[])));
+    let by = |builder: Builder<Ready>| Acceptor::new(Watched::fixed(builder.load().unwrap()));
+
+    let strict = by(scene.builder().with_strict_svids(true));
+    accepted(&strict, config(&svid)).await;
+    let (error, theirs) = refused(&strict, config(&plain)).await;
+    assert_eq!(error.reason(), Reason::NotAnSvid);
+    let words = "the client's certificate `CN=node-7` is no X.509-SVID, which is asked for: an \
+                 X.509-SVID has exactly one URI name, this one has 0";
+    assert_eq!(error.to_string(), words);
+    assert!(theirs.ends_with("AccessDenied"), "{theirs}");
+
+    let (first, _theirs) = accepted(&strict, config(&svid)).await;
+    let key = first.connection.identity().unwrap().anchor().unwrap();
+    let key = key.key_hex().to_uppercase();
+    for (domain, ca, is_good) in [
+        ("example.org", "CN=Nodes 2026", true),
+        ("example.org", &*key, true),
+        ("example.org", "CN=Nodes 2027", false),
+        ("example.com", "CN=Nodes 2026", false),
+    ] {
+        let acceptor = by(scene.builder().with_trust_domain(domain, [ca]));
+        // It has no SPIFFE ID.
+        accepted(&acceptor, config(&plain)).await;
+        if is_good {
+            accepted(&acceptor, config(&svid)).await;
+            continue;
+        }
+        let (error, theirs) = refused(&acceptor, config(&svid)).await;
+        assert_eq!(error.reason(), Reason::TrustDomain);
+        let words = "the client's certificate has the SPIFFE ID `spiffe://example.org/node-7`, for \
+                     whose trust domain its client CA `CN=Nodes 2026` may not vouch";
+        assert_eq!(error.to_string(), words);
+        assert!(theirs.ends_with("AccessDenied"), "{theirs}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_by_the_issuers_name_is_not_one_by_the_client_ca() {
+    let (mine, theirs) = (Ca::new("Mine"), Ca::new("Theirs"));
+    // The other root's intermediate has my root's name.
+    let impostor = theirs.sub("Mine", |_| {});
+    let files = Files::new();
+    let bundle = files.put("ca.crt", format!("{}{}", mine.pem, theirs.pem));
+    let server = mine.server(&["localhost"]);
+    let builder = files.server(&server);
+    let builder = builder.require_client_certificates(ClientCas::new([bundle]));
+    let acceptor = Acceptor::new(Watched::fixed(builder.load().unwrap()));
+    let (good, bad) = (mine.client("node-7"), impostor.client("node-7"));
+    let (good, _one) = accepted(&acceptor, client(&mine, Some((&good, &[])))).await;
+    let (bad, _two) = accepted(&acceptor, client(&mine, Some((&bad, &[&impostor])))).await;
+    let [good, bad] = [&good, &bad].map(|one| one.connection.identity().unwrap());
+    let key = good.anchor().unwrap().key_hex();
+    for (field, pattern, matches_bad) in [
+        ("issuer", "CN=Mine", true),
+        ("anchor", "CN=Mine", false),
+        ("anchor.key", key, false),
+    ] {
+        let rule = Rule::new("node").unwrap().when(field, pattern).unwrap();
+        let mapping = Mapping::new([rule]).unwrap();
+        assert_eq!(mapping.principal(good).id(), "node", "{field}");
+        let id = if matches_bad { "node" } else { "CN=node-7" };
+        assert_eq!(mapping.principal(bad).id(), id, "{field}");
+    }
 }
 
 #[tokio::test]

@@ -6,12 +6,12 @@ mod pki;
 
 use std::sync::Arc;
 
-use pki::{Ca, Files, Leaf, client, refused};
+use pki::{Ca, Files, Leaf, client, refused, without_ed25519};
 use portcullis::Watched;
 use portcullis::crl::{Options, Revocation};
 use portcullis::tls::{Acceptor, Builder, Ready, Reason};
 use rcgen::CertificateRevocationList;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 struct Scene {
     files: Files,
@@ -148,22 +148,6 @@ async fn each_verdict_on_revocation_is_explained_and_the_alert_fits() {
         assert!(theirs.ends_with(row.alert.1), "{}: {theirs}", row.what);
         assert!(error.path().unwrap().starts_with('`'), "{}", row.what);
     }
-}
-
-/// Verifies by all but what Ed25519 signs.
-fn without_ed25519() -> CryptoProvider {
-    let mut provider = aws_lc_rs::default_provider();
-    let WebPkiSupportedAlgorithms { all, mapping } = provider.signature_verification_algorithms;
-    let ed25519 = rustls::pki_types::alg_id::ED25519;
-    let left = all.iter().copied();
-    let left: Vec<_> = left
-        .filter(|known| known.signature_alg_id() != ed25519)
-        .collect();
-    provider.signature_verification_algorithms = WebPkiSupportedAlgorithms {
-        all: left.leak(),
-        mapping,
-    };
-    provider
 }
 
 #[tokio::test]

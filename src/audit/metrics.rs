@@ -207,6 +207,18 @@ pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after:
     .set(seconds(not_after));
 }
 
+/// A certificate is in force no more. A series cannot be taken back: it is no number, which no alert
+/// fires at.
+#[cfg(feature = "tls")]
+pub(crate) fn certificate_gone(role: &'static str, subject: &str) {
+    gauge!(
+        "portcullis_certificate_not_after_timestamp_seconds",
+        "role" => role,
+        "subject" => subject.to_owned()
+    )
+    .set(f64::NAN);
+}
+
 /// A header that tells of a client was removed, because its sender is no listed proxy. `header` is
 /// bounded by the operator's own list.
 pub(crate) fn forwarded_removed(header: &str) {

@@ -23,6 +23,11 @@ pub struct ForwardedSection {
     pub address: Option<AddressHeader>,
     /// The header that tells the client's certificate. Default: none does.
     pub certificate: Option<CertificateHeader>,
+    /// Further headers that tell of a client, in a form of your own: removed from whatever comes, but for
+    /// the one that `certificate` names where a proxy sends it.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+    pub remove: Vec<HeaderText>,
 }
 
 /// The header that tells the client's address.
@@ -64,6 +69,13 @@ pub enum CertificateHeader {
 #[serde(transparent)]
 pub struct HeaderText(Text<HeaderName>);
 
+impl HeaderText {
+    pub(crate) fn name(&self) -> HeaderName {
+        let Self(Text(name)) = self;
+        name.clone()
+    }
+}
+
 impl AddressHeader {
     pub(crate) fn header(self) -> ForwardedHeader {
         match self {
@@ -78,9 +90,7 @@ impl CertificateHeader {
         match self {
             Self::Xfcc { .. } => ForwardedForm::Xfcc,
             Self::ClientCert {} => ForwardedForm::ClientCert,
-            Self::Escaped {
-                header: HeaderText(Text(header)),
-            } => ForwardedForm::Escaped(header.clone()),
+            Self::Escaped { header } => ForwardedForm::Escaped(header.name()),
         }
     }
 

@@ -33,8 +33,8 @@ struct Entry {
     /// The caller's groups, with `{name}` as in the id.
     #[serde(default)]
     groups: Vec<String>,
-    /// What all must hold: by field (`"subject.CN"`, `"subject.O"`, `issuer`, `spiffe`, `dns`, `ip`,
-    /// `email`, `uri`, `serial`, `fingerprint`…) a pattern, or several.
+    /// What all must hold: by field (`"subject.CN"`, `"subject.O"`, `issuer`, `anchor`, `"anchor.key"`,
+    /// `spiffe`, `dns`, `ip`, `email`, `uri`, `serial`, `fingerprint`…) a pattern, or several.
     when: BTreeMap<String, Patterns>,
 }
 

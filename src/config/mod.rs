@@ -48,7 +48,8 @@ pub use jwt::{BearerSection, JwtKind, JwtSection};
 pub use limits::LimitsSection;
 pub use policy::{DigestBindingSection, PolicyRules, PolicySection, UnknownDigests};
 pub use tls::{
-    ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy, ServerCertificate, TlsSection,
+    ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy, ServerCertificate, SvidMode,
+    TlsSection,
 };
 pub(crate) use values::Text;
 pub use values::{Bytes, Span};

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,14 @@ pub struct TlsSection {
     pub client_ca: Vec<PathBuf>,
     /// Whether clients must have a certificate. Default: `"require"` with `client_ca`, else `"none"`.
     pub client_auth: Option<ClientAuthMode>,
+    /// `"strict"` takes only client certificates that are X.509-SVIDs, with all that SPIFFE's
+    /// specification wants of them. Default: any certificate of the client CAs.
+    pub svid: Option<SvidMode>,
+    /// Which client CAs may vouch for SPIFFE IDs of a trust domain: by trust domain the CAs' subjects in
+    /// RFC 4514 form, or SHA-256 digests of their public keys in hexadecimal. Where any is named, SPIFFE
+    /// IDs of others are refused. Default: every client CA for every trust domain.
+    #[serde(default)]
+    pub trust_domains: BTreeMap<String, Vec<String>>,
     /// Connections whose client CA is removed: `"recheck"` (default) or `"keep"`.
     #[serde(default)]
     pub removed_ca: RemovedCaPolicy,
@@ -85,6 +94,16 @@ pub enum ClientAuthMode {
     None,
 }
 
+/// Which client certificates are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SvidMode {
+    /// X.509-SVIDs only.
+    Strict,
+}
+
 /// What becomes of connections whose client CA is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -128,7 +147,11 @@ impl TlsSection {
         let mut builder = self
             .builder(config)
             .with_tls13_only(self.min_version == MinVersion::Tls13)
+            .with_strict_svids(self.svid == Some(SvidMode::Strict))
             .with_resumption(self.resumption.unwrap_or(true));
+        for (domain, cas) in &self.trust_domains {
+            builder = builder.with_trust_domain(&**domain, cas.iter().map(String::as_str));
+        }
         if let Some(protocols) = &self.alpn {
             builder = builder.with_alpn(protocols.iter().map(String::as_str));
         }

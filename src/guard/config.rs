@@ -5,8 +5,8 @@ use ipnet::IpNet;
 
 use super::{Builder, Guard};
 use crate::config::{
-    ClientAuthMode, Config, ConfigError, ForwardedSection, IdentitySection, LimitsSection,
-    PolicyRules, SourceSection,
+    ClientAuthMode, Config, ConfigError, ForwardedSection, HeaderText, IdentitySection,
+    LimitsSection, PolicyRules, SourceSection,
 };
 use crate::crl::RevocationLayer;
 use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer, Rule};
@@ -120,6 +120,9 @@ fn forwarded(
         let layer = source::ForwardedLayer::watching(header.header(), proxies.clone());
         builder = builder.forwarded(layer);
     }
+    let removed = section.remove.iter().map(HeaderText::name);
+    let nobody = tls::ForwardedLayer::nobody().with_removed(removed.clone());
+    builder = builder.forwarded_certificate(nobody);
     if let Some(header) = &section.certificate {
         let acceptor = builder.acceptor.as_ref();
         let acceptor = acceptor.filter(|_| asks_for_certificates(config));
@@ -129,6 +132,7 @@ fn forwarded(
         let material = acceptor.material().clone();
         let layer = tls::ForwardedLayer::new(header.form(), [], material)
             .with_proxies(proxies)
+            .with_removed(removed)
             .with_trusted_fields(header.trusts_fields());
         builder = builder.forwarded_certificate(layer);
     }

@@ -99,6 +99,9 @@ impl Builder {
         if acceptor.material().load().is_tls13_only() {
             report.enforces("connections are TLS 1.3");
         }
+        if acceptor.material().load().is_fips() {
+            report.enforces("TLS has FIPS-approved cryptography only");
+        }
         if let Some(most) = acceptor.connections_per_source() {
             let most = counted(most, "connection");
             report.enforces(format!("a source has at most {most}"));

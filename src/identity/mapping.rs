@@ -5,7 +5,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use regex_lite::Regex;
 
-use super::{Method, PeerIdentity, Principal};
+use super::{Anchor, Method, PeerIdentity, Principal};
 
 /// Rules that make a [`Principal`] of a certificate: the first that matches wins, and where none
 /// does, the certificate's own name without groups.
@@ -42,8 +42,8 @@ pub enum MappingError {
     /// There is no such field.
     #[error(
         "{0:?} is no field of a certificate: use subject, subject.CN, subject.O, subject.OU, subject.UID, \
-         subject.DC, subject.C, subject.L, subject.ST, subject.STREET, issuer, spiffe, dns, ip, email, \
-         uri, serial or fingerprint"
+         subject.DC, subject.C, subject.L, subject.ST, subject.STREET, issuer, anchor, anchor.key, \
+         spiffe, dns, ip, email, uri, serial or fingerprint"
     )]
     Field(String),
     /// A pattern's braces are wrong, or a capture is there twice.
@@ -73,6 +73,8 @@ enum Field {
     Subject,
     SubjectAttribute(&'static str),
     Issuer,
+    Anchor,
+    AnchorKey,
     Spiffe,
     Dns,
     Ip,
@@ -169,7 +171,10 @@ impl Rule {
         })
     }
 
-    /// Matches only if a value of `field` matches `pattern` as a whole. In it `*` is any text
+    /// Matches only if a value of `field` matches `pattern` as a whole. `issuer` is the name of the CA
+    /// that signed the certificate, which an intermediate of another client CA may have too; `anchor` is
+    /// the name of the client CA that the path was verified up to, and `anchor.key` the SHA-256 of its
+    /// public key. In a pattern `*` is any text
     /// without a slash, `**` any text, and `{name}` captures a non-empty text without a slash. In
     /// `dns` it is a dot, so that both stay within one label, and case does not count. For `ip` it is
     /// a network.
@@ -258,6 +263,8 @@ impl Condition {
             Field::Subject => test(peer.subject()),
             Field::SubjectAttribute(keyword) => peer.subject_attribute(keyword).find_map(test),
             Field::Issuer => test(peer.issuer()),
+            Field::Anchor => peer.anchor().map(Anchor::subject).and_then(test),
+            Field::AnchorKey => peer.anchor().map(Anchor::key_hex).and_then(test),
             Field::Spiffe => peer.spiffe_id().and_then(test),
             Field::Dns => boxed(peer.dns_names()),
             Field::Email => boxed(peer.emails()),
@@ -276,6 +283,8 @@ impl FromStr for Field {
         Ok(match text {
             "subject" => Self::Subject,
             "issuer" => Self::Issuer,
+            "anchor" => Self::Anchor,
+            "anchor.key" => Self::AnchorKey,
             "spiffe" => Self::Spiffe,
             "dns" => Self::Dns,
             "ip" => Self::Ip,

@@ -4,6 +4,7 @@
 //! [`Principal`] is the caller, however shown: authentication makes it from a credential or from a
 //! `PeerIdentity`, puts it in the request's extensions, and everything after reads it there.
 
+mod anchor;
 mod distinguished_name;
 pub mod forwarded;
 mod grants;
@@ -13,6 +14,7 @@ mod peer;
 mod principal;
 mod spiffe;
 
+pub use anchor::Anchor;
 pub use grants::{Grant, Grants};
 pub use mapping::{Mapping, MappingError, Rule};
 pub use peer::{IdentityError, KeyType, PeerIdentity};

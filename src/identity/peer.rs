@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use super::distinguished_name;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
+use super::{Anchor, distinguished_name};
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
 const LARGEST_CERTIFICATE: usize = 64 * 1024;
@@ -74,6 +74,7 @@ struct Inner {
     subject: Box<str>,
     attributes: Box<[distinguished_name::Attribute]>,
     issuer: Box<str>,
+    anchor: Option<Arc<Anchor>>,
     serial: Box<str>,
     fingerprint: [u8; 32],
     not_before: SystemTime,
@@ -92,7 +93,7 @@ impl PeerIdentity {
     /// # Errors
     /// What is malformed in it.
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
-        Self::of(der, &Self::parse(der)?)
+        Self::of(der, &Self::parse(der)?, None)
     }
 
     /// A certificate of which [`Self::of`] makes an identity, for who needs more of it.
@@ -107,8 +108,12 @@ impl PeerIdentity {
         Ok(certificate)
     }
 
-    /// What the certificate says that was read from these bytes.
-    pub(crate) fn of(der: &[u8], certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
+    /// What the certificate says that was read from these bytes, and whose path ends at this CA.
+    pub(crate) fn of(
+        der: &[u8],
+        certificate: &X509Certificate<'_>,
+        anchor: Option<Arc<Anchor>>,
+    ) -> Result<Self, IdentityError> {
         bounded(
             "subject",
             certificate.subject().as_raw().len(),
@@ -125,6 +130,7 @@ impl PeerIdentity {
             subject,
             attributes: distinguished_name::attributes(certificate.subject()),
             issuer: distinguished_name::text(certificate.issuer()).into(),
+            anchor,
             serial: octets(certificate.raw_serial()),
             fingerprint: Sha256::digest(der).into(),
             not_before: time(validity.not_before.timestamp()),
@@ -159,6 +165,7 @@ impl PeerIdentity {
             subject: subject.into(),
             attributes: Box::default(),
             issuer: Box::default(),
+            anchor: None,
             serial: Box::default(),
             fingerprint: fingerprint.unwrap_or_default(),
             not_before: SystemTime::UNIX_EPOCH,
@@ -228,9 +235,15 @@ impl PeerIdentity {
         &self.0.subject
     }
 
-    /// The issuer in RFC 4514 form.
+    /// The issuer in RFC 4514 form. It is what the certificate says: of several client CAs each may
+    /// have an intermediate of this name. [`PeerIdentity::anchor`] tells them apart.
     pub fn issuer(&self) -> &str {
         &self.0.issuer
+    }
+
+    /// The client CA that the path was verified up to; `None` where it was not verified here.
+    pub fn anchor(&self) -> Option<&Anchor> {
+        self.0.anchor.as_deref()
     }
 
     /// The serial number in hexadecimal, octets parted by colons.
@@ -245,14 +258,7 @@ impl PeerIdentity {
 
     /// SHA-256 of the certificate in lower-case hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.fingerprint() {
-            text.extend(
-                [byte >> 4, byte & 15]
-                    .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])),
-            );
-        }
-        text
+        hex(self.fingerprint())
     }
 
     /// The first moment at which the certificate is valid.
@@ -309,15 +315,24 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
     Ok(())
 }
 
+fn digits(octet: u8) -> [char; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [octet >> 4, octet & 15].map(|digit| char::from(DIGITS[usize::from(digit)]))
+}
+
+/// In lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| digits(*byte)).collect()
+}
+
 /// In hexadecimal, parted by colons.
 fn octets(serial: &[u8]) -> Box<str> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(serial.len() * 3);
     for octet in serial {
         if !text.is_empty() {
             text.push(':');
         }
-        text.extend([octet >> 4, octet & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
+        text.extend(digits(*octet));
     }
     text.into()
 }

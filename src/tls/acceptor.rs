@@ -1,25 +1,19 @@
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::events::Events;
-use super::limits::{Slot, Sources};
+use super::handshake::Progress;
+use super::limits::Sources;
 use super::stream::{Ending, Stream};
-use super::verified::Verified;
-use super::verifier::OUTCOME;
-use super::watch::Watch;
-use super::{HandshakeError, Material, Reason, proxy_protocol};
+use super::{HandshakeError, Material, Reason};
 use crate::audit::metrics;
-use crate::connection::{Stall, TlsParameters};
 use crate::{Connection, Watched};
 
 const HANDSHAKES: usize = 1_024;
@@ -28,11 +22,13 @@ const HANDSHAKES: usize = 1_024;
 /// clones share their limits.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
-    material: Watched<Material>,
+    pub(super) material: Watched<Material>,
     handshakes: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    /// Places for handshakes that wait for their turn.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) sources: Arc<Sources>,
     events: Arc<Events>,
-    options: Options,
+    pub(super) options: Options,
 }
 
 /// What [`Acceptor::accept`] gives.
@@ -57,14 +53,14 @@ pub enum RemovedCa {
 }
 
 #[derive(Clone, Debug)]
-struct Options {
-    handshake_timeout: Duration,
-    handshakes: usize,
-    connections_per_source: Option<usize>,
-    proxies: Arc<[IpNet]>,
-    removed_ca: RemovedCa,
-    ending: Ending,
-    stall_timeout: Option<Duration>,
+pub(super) struct Options {
+    pub(super) handshake_timeout: Duration,
+    pub(super) handshakes: usize,
+    pub(super) connections_per_source: Option<usize>,
+    pub(super) proxies: Arc<[IpNet]>,
+    pub(super) removed_ca: RemovedCa,
+    pub(super) ending: Ending,
+    pub(super) stall_timeout: Option<Duration>,
 }
 
 impl Acceptor {
@@ -73,6 +69,7 @@ impl Acceptor {
         Self {
             material,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            places: Arc::new(Semaphore::new(HANDSHAKES)),
             sources: Arc::default(),
             events: Arc::default(),
             options: Options {
@@ -93,11 +90,13 @@ impl Acceptor {
         self
     }
 
-    /// Lets this many handshakes be under way; others wait in the listener's backlog. Default:
-    /// 1,024.
+    /// Lets this many handshakes be under way. Others wait: under `axum::serve` in the listener's
+    /// backlog; in [`Acceptor::accept`] as many again, within their handshake timeout, and what comes
+    /// beyond is refused. Default: 1,024.
     pub fn with_max_handshakes(mut self, handshakes: usize) -> Self {
         let handshakes = handshakes.clamp(1, Semaphore::MAX_PERMITS);
         self.handshakes = Arc::new(Semaphore::new(handshakes));
+        self.places = Arc::new(Semaphore::new(handshakes));
         self.options.handshakes = handshakes;
         self
     }
@@ -181,8 +180,7 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let turn = self.turn().await;
-        self.accept_in_turn(io, peer, turn).await
+        self.accept_at_turn(io, peer, None).await
     }
 
     /// Waits until another handshake may begin.
@@ -191,7 +189,8 @@ impl Acceptor {
         Arc::clone(&self.handshakes).acquire_owned().await.ok()
     }
 
-    pub(super) async fn accept_in_turn<IO>(
+    /// The handshake on a stream whose turn has come, or is to be waited for.
+    pub(super) async fn accept_at_turn<IO>(
         &self,
         io: IO,
         peer: SocketAddr,
@@ -202,25 +201,14 @@ impl Acceptor {
     {
         let begun = Instant::now();
         let deadline = begun + self.options.handshake_timeout;
-        self.told_in_flight();
         let mut progress = Progress {
             client: peer,
             server_name: None,
+            has_turn: turn.is_some(),
         };
-        let handshake = timeout_at(deadline, self.handshake(io, &mut progress)).await;
-        drop(turn);
+        let handshake = timeout_at(deadline, self.in_turn(io, turn, &mut progress)).await;
         self.told_in_flight();
-        let result = handshake.unwrap_or_else(|_| {
-            let words = format!(
-                "the handshake was not over after {} s",
-                self.options.handshake_timeout.as_secs_f32()
-            );
-            Err(HandshakeError::said(
-                progress.client,
-                Reason::TimedOut,
-                words,
-            ))
-        });
+        let result = handshake.unwrap_or_else(|_| Err(self.out_of_time(&progress)));
         match result {
             Ok(accepted) => {
                 self.events.accepted(&accepted.connection, begun.elapsed());
@@ -234,163 +222,21 @@ impl Acceptor {
         }
     }
 
-    fn told_in_flight(&self) {
+    fn out_of_time(&self, progress: &Progress) -> HandshakeError {
+        let longest = self.options.handshake_timeout.as_secs_f32();
+        let (reason, words) = if progress.has_turn {
+            let words = format!("the handshake was not over after {longest} s");
+            (Reason::TimedOut, words)
+        } else {
+            let most = self.options.handshakes;
+            let words = format!("{most} handshakes were under way for all of {longest} s");
+            (Reason::Overloaded, words)
+        };
+        HandshakeError::said(progress.client, reason, words)
+    }
+
+    pub(super) fn told_in_flight(&self) {
         let free = self.handshakes.available_permits();
         metrics::handshakes_in_flight(self.options.handshakes.saturating_sub(free));
     }
-
-    async fn handshake<IO>(
-        &self,
-        mut io: IO,
-        progress: &mut Progress,
-    ) -> Result<Accepted<IO>, HandshakeError>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        let peer = progress.client;
-        let address = peer.ip().to_canonical();
-        if self
-            .options
-            .proxies
-            .iter()
-            .any(|net| net.contains(&address))
-        {
-            let client = proxy_protocol::read(&mut io).await.map_err(|error| {
-                HandshakeError::said(peer, Reason::ProxyHeader, error.to_string())
-            })?;
-            progress.client = client.unwrap_or(peer);
-        }
-        let slot = self.slot(progress.client)?;
-        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io);
-        let hello = hello
-            .await
-            .map_err(|error| HandshakeError::io(progress.client, error))?;
-        progress.server_name = hello.client_hello().server_name().map(Into::into);
-        // Taken after the client's hello, so that a connection that waited sees a reload.
-        let material = self.material.load().clone();
-        let stream = hello.into_stream(Arc::clone(&material.config));
-        let (stream, outcome) = OUTCOME
-            .scope(RefCell::new(None), async {
-                let stream = stream.await;
-                (stream, OUTCOME.with(RefCell::take))
-            })
-            .await;
-        let stream = match (stream, outcome) {
-            (_, Some(Err(rejection))) => {
-                return Err(HandshakeError::rejected(progress.client, rejection, true));
-            }
-            (Err(error), _) => return Err(HandshakeError::io(progress.client, error)),
-            (Ok(stream), Some(Ok(verified))) => {
-                return Ok(self.accepted(stream, progress.client, &material, Some(verified), slot));
-            }
-            (Ok(stream), None) => stream,
-        };
-        let verified = resumed(&material, stream.get_ref().1, progress.client)?;
-        Ok(self.accepted(stream, progress.client, &material, verified, slot))
-    }
-
-    fn slot(&self, client: SocketAddr) -> Result<Option<Slot>, HandshakeError> {
-        let Some(limit) = self.options.connections_per_source else {
-            return Ok(None);
-        };
-        let slot = self.sources.admit(client.ip(), limit);
-        slot.map(Some).ok_or_else(|| {
-            let words = format!("the source has {limit} connections already");
-            HandshakeError::said(client, Reason::TooManyConnections, words)
-        })
-    }
-
-    fn accepted<IO>(
-        &self,
-        stream: TlsStream<IO>,
-        client: SocketAddr,
-        material: &Material,
-        verified: Option<Arc<Verified>>,
-        slot: Option<Slot>,
-    ) -> Accepted<IO> {
-        let mut builder = Connection::builder(client).tls(parameters(stream.get_ref().1));
-        #[cfg(feature = "policy")]
-        {
-            builder = builder.state(crate::policy::Verdicts::default());
-        }
-        #[cfg(feature = "auth")]
-        {
-            builder = builder.state(crate::auth::Holder::default());
-        }
-        let mut gone = None;
-        if let Some(verified) = verified {
-            builder = builder.identity(verified.identity.clone());
-            let mut watch = Watch::new(Arc::clone(&verified));
-            #[cfg(feature = "crl")]
-            if let Some(tracked) = material.verifier.as_ref().and_then(|v| v.track(&verified)) {
-                builder = builder.state(tracked.clone());
-                watch = watch.revocation(tracked);
-            }
-            if self.options.removed_ca == RemovedCa::Recheck {
-                watch = watch.anchors(&self.material);
-            }
-            gone = watch.until_gone();
-        }
-        let _ = material;
-        let connection = builder.build();
-        let stall = self.options.stall_timeout.map(Stall::new);
-        let ending = self.options.ending;
-        let stream = Stream::new(stream, connection.clone(), slot, gone, ending, stall);
-        Accepted { stream, connection }
-    }
-}
-
-struct Progress {
-    client: SocketAddr,
-    server_name: Option<Box<str>>,
-}
-
-/// The client's chain of a handshake in which no verifier ran: kept with the session if it was
-/// resumed, none otherwise. Verified as if it had been sent now.
-fn resumed(
-    material: &Material,
-    session: &ServerConnection,
-    client: SocketAddr,
-) -> Result<Option<Arc<Verified>>, HandshakeError> {
-    let Some(verifier) = &material.verifier else {
-        return Ok(None);
-    };
-    match session.peer_certificates() {
-        Some([end_entity, intermediates @ ..]) => {
-            let now = material.now().ok_or_else(|| {
-                HandshakeError::said(client, Reason::Internal, "the clock cannot be read")
-            })?;
-            verifier
-                .verify(end_entity, intermediates, now)
-                .map(Some)
-                .map_err(|rejection| HandshakeError::rejected(client, rejection, false))
-        }
-        _ if verifier.is_mandatory() => Err(HandshakeError::said(
-            client,
-            Reason::CertificateMissing,
-            "the resumed session has no client certificate and one is required",
-        )),
-        _ => Ok(None),
-    }
-}
-
-fn parameters(session: &ServerConnection) -> TlsParameters {
-    let version = match session.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => "1.3",
-        Some(ProtocolVersion::TLSv1_2) => "1.2",
-        _ => "unknown",
-    };
-    let suite = session.negotiated_cipher_suite();
-    // rustls spells the names of version 1.3 in its own way.
-    let cipher = match suite.and_then(|suite| suite.suite().as_str()) {
-        Some("TLS13_AES_128_GCM_SHA256") => "TLS_AES_128_GCM_SHA256",
-        Some("TLS13_AES_256_GCM_SHA384") => "TLS_AES_256_GCM_SHA384",
-        Some("TLS13_CHACHA20_POLY1305_SHA256") => "TLS_CHACHA20_POLY1305_SHA256",
-        Some(name) => name,
-        None => "unknown",
-    };
-    let mut parameters = TlsParameters::new(version, cipher);
-    parameters.server_name = session.server_name().map(Into::into);
-    parameters.resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    parameters
 }

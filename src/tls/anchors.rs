@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::DistinguishedName;
-use rustls::pki_types::{CertificateDer, TrustAnchor};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::anchor_from_trusted_cert;
 
 use super::material::Expiry;
 use super::{ClientCas, TlsError, time};
 use crate::PeerIdentity;
+use crate::identity::Anchor;
 use crate::reload::Pinned;
 
 /// The client CAs in force.
@@ -17,12 +18,33 @@ use crate::reload::Pinned;
 pub(super) struct Anchors {
     pub(super) trusted: Vec<TrustAnchor<'static>>,
     /// The same in the same order, for connections to keep.
-    shared: Vec<Arc<TrustAnchor<'static>>>,
+    known: Vec<Arc<Known>>,
     /// What a server tells clients that it accepts (RFC 8446 §4.2.4).
     pub(super) hints: Vec<DistinguishedName>,
     /// The subjects in RFC 4514 form, for explanations.
     pub(super) subjects: Vec<Box<str>>,
     pub(super) expiries: Vec<Expiry>,
+}
+
+/// A client CA with what webpki does not look at.
+#[derive(Debug)]
+pub(super) struct Known {
+    trusted: TrustAnchor<'static>,
+    pub(super) name: Arc<Anchor>,
+    /// The last second, after 1970, at which it is valid.
+    pub(super) not_after: u64,
+}
+
+impl Known {
+    pub(super) fn has_ended(&self, now: UnixTime) -> bool {
+        self.not_after < now.as_secs()
+    }
+
+    fn is(&self, anchor: &TrustAnchor<'_>) -> bool {
+        self.trusted.subject == anchor.subject
+            && self.trusted.subject_public_key_info == anchor.subject_public_key_info
+            && self.trusted.name_constraints == anchor.name_constraints
+    }
 }
 
 impl Anchors {
@@ -40,11 +62,12 @@ impl Anchors {
             if !known.insert(der.clone()) {
                 continue;
             }
-            let identity =
-                PeerIdentity::from_der(&der).map_err(|source| TlsError::Certificate {
-                    path: path.clone(),
-                    source,
-                })?;
+            let unusable = |source| TlsError::Certificate {
+                path: path.clone(),
+                source,
+            };
+            let certificate = PeerIdentity::parse(&der).map_err(unusable)?;
+            let identity = PeerIdentity::of(&der, &certificate, None).map_err(unusable)?;
             if let Ok(since) = now.duration_since(identity.not_after()) {
                 let ago = time::words(since);
                 tracing::warn!(
@@ -58,7 +81,8 @@ impl Anchors {
                 });
                 continue;
             }
-            anchors.add(&path, &der, &identity)?;
+            let name = Anchor::of(&certificate, identity.subject());
+            anchors.add(&path, &der, &identity, name)?;
         }
         match (anchors.trusted.is_empty(), expired) {
             (true, Some(error)) => Err(error),
@@ -74,6 +98,7 @@ impl Anchors {
         path: &Path,
         der: &CertificateDer<'_>,
         identity: &PeerIdentity,
+        name: Anchor,
     ) -> Result<(), TlsError> {
         let anchor = anchor_from_trusted_cert(der).map_err(|error| TlsError::Anchor {
             path: path.to_owned(),
@@ -83,24 +108,31 @@ impl Anchors {
         self.hints
             .push(DistinguishedName::in_sequence(&anchor.subject));
         self.trusted.push(anchor.to_owned());
-        self.shared.push(Arc::new(anchor.to_owned()));
+        self.known.push(Arc::new(Known {
+            trusted: anchor.to_owned(),
+            name: Arc::new(name),
+            not_after: time::seconds(identity.not_after()),
+        }));
         self.subjects.push(identity.subject().into());
         self.expiries.push(Expiry::new("client_ca", identity));
         Ok(())
     }
 
-    /// One of the trusted, to keep.
-    pub(super) fn keep(&self, anchor: &TrustAnchor<'_>) -> Arc<TrustAnchor<'static>> {
-        let at = self.trusted.iter().position(|one| one == anchor);
-        let known = at.and_then(|at| self.shared.get(at));
-        known.map_or_else(|| Arc::new(anchor.to_owned()), Arc::clone)
+    /// What is known of a trusted one. Of several certificates of one CA the last to end counts.
+    pub(super) fn find(&self, anchor: &TrustAnchor<'_>) -> Option<&Arc<Known>> {
+        let same = self.known.iter().filter(|known| known.is(anchor));
+        same.max_by_key(|known| known.not_after)
     }
 
-    pub(super) fn contains(&self, anchor: &TrustAnchor<'_>) -> bool {
-        self.trusted.iter().any(|known| {
-            known.subject == anchor.subject
-                && known.subject_public_key_info == anchor.subject_public_key_info
-                && known.name_constraints == anchor.name_constraints
-        })
+    /// Whether this one, of an earlier bundle perhaps, is trusted at this time.
+    pub(super) fn hold(&self, known: &Known, now: UnixTime) -> bool {
+        let same = self.find(&known.trusted);
+        same.is_some_and(|same| !same.has_ended(now))
+    }
+
+    /// Those that have not ended.
+    pub(super) fn live(&self, now: UnixTime) -> Vec<TrustAnchor<'static>> {
+        let live = self.known.iter().filter(|known| !known.has_ended(now));
+        live.map(|known| known.trusted.clone()).collect()
     }
 }

@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use super::material::Loader;
+use super::wanted::Wanted;
 use super::{CertificateFiles, ClientCas, Material, TlsError};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
@@ -49,6 +50,7 @@ pub(super) struct Settings {
     pub(super) tls13_only: bool,
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) resumption: bool,
+    pub(super) wanted: Wanted,
     pub(super) expiry_warnings: Vec<Duration>,
     #[cfg(feature = "crl")]
     pub(super) crl_warnings: Vec<Duration>,
@@ -127,6 +129,7 @@ impl Builder<WantsClientAuth> {
             tls13_only: false,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             resumption: true,
+            wanted: Wanted::default(),
             expiry_warnings: [30, 7, 1].map(|days| DAY * days).into(),
             #[cfg(feature = "crl")]
             crl_warnings: vec![HOUR],
@@ -171,6 +174,28 @@ impl Builder<Ready> {
     /// checked like a new one's, and no session outlives the material it began under.
     pub fn with_resumption(mut self, resumption: bool) -> Self {
         self.state.settings.resumption = resumption;
+        self
+    }
+
+    /// Refuses client certificates that are no X.509-SVID: exactly one URI name, a SPIFFE ID with a
+    /// path, and the key usages that SPIFFE's specification wants. Default: no.
+    pub fn with_strict_svids(mut self, strict: bool) -> Self {
+        self.state.settings.wanted.svid = strict;
+        self
+    }
+
+    /// Takes SPIFFE IDs of this trust domain from these client CAs alone, each named by its subject in
+    /// RFC 4514 form or by the SHA-256 of its public key in hexadecimal. Where any trust domain is
+    /// named, a certificate with a SPIFFE ID of another is refused. Default: every client CA may vouch
+    /// for every trust domain.
+    pub fn with_trust_domain<C: Into<Box<str>>>(
+        mut self,
+        domain: impl Into<Box<str>>,
+        cas: impl IntoIterator<Item = C>,
+    ) -> Self {
+        let cas = cas.into_iter().map(Into::into).collect();
+        let domains = &mut self.state.settings.wanted.trust_domains;
+        domains.insert(domain.into(), cas);
         self
     }
 

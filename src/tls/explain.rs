@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 #[cfg(feature = "crl")]
@@ -7,7 +8,9 @@ use webpki::Error as E;
 
 use super::rejection::{Cause, Rejection};
 use super::time;
+use super::verified::Verified;
 use crate::PeerIdentity;
+use crate::identity::{Anchor, SvidError};
 
 /// No more certificates of a chain and no more names of a bundle are told than these: what a
 /// client sends is not to fill a log.
@@ -19,12 +22,39 @@ const CHARACTERS: usize = 256;
 pub(super) fn words(rejection: &Rejection) -> String {
     match &rejection.cause {
         Cause::Identity(error) => format!("{}: {error}", leaf(rejection)),
+        Cause::Svid(error, identity) => svid_words(error, identity),
+        Cause::TrustDomain(identity) => trust_domain_words(identity),
         Cause::Path(error) => path_words(rejection, error),
+        Cause::AnchorEnded(anchor, now) => {
+            let since = Duration::from_secs(now.as_secs().saturating_sub(anchor.not_after));
+            format!(
+                "the client CA `{}`, to which {} leads, expired {} ago, and no other leads there",
+                clip(anchor.name.subject()),
+                leaf(rejection),
+                time::words(since)
+            )
+        }
         #[cfg(feature = "crl")]
         Cause::Revocation(verdict) => revocation_words(rejection, verdict),
         #[cfg(feature = "crl")]
         Cause::RevocationPath(error) => format!("{}: {error}", leaf(rejection)),
     }
+}
+
+fn svid_words(error: &SvidError, identity: &PeerIdentity) -> String {
+    let subject = clip(identity.name()).into_owned();
+    format!("the client's certificate `{subject}` is no X.509-SVID, which is asked for: {error}")
+}
+
+fn trust_domain_words(identity: &PeerIdentity) -> String {
+    let id = identity.spiffe_id().unwrap_or_default();
+    let anchor = identity.anchor().map_or("none", Anchor::subject);
+    format!(
+        "the client's certificate has the SPIFFE ID `{}`, for whose trust domain its client CA `{}` \
+         may not vouch",
+        clip(id),
+        clip(anchor)
+    )
 }
 
 #[cfg(feature = "crl")]
@@ -86,11 +116,8 @@ pub(super) fn presented(chain: &[CertificateDer<'_>]) -> String {
 
 /// The names from the client's certificate upwards as far as the sent certificates lead.
 pub(super) fn attempted(rejection: &Rejection) -> String {
-    let mut text = String::new();
-    let (links, missing) = links(rejection);
-    for link in &links {
-        let _ = write!(text, "`{}` <- ", clip(link.subject()));
-    }
+    let (links, missing) = links(&rejection.chain);
+    let mut text = names_up(&links);
     match missing {
         Some(issuer) if rejection.anchors.subjects.contains(&issuer) => {
             let _ = write!(text, "client CA `{}`", clip(&issuer));
@@ -99,6 +126,25 @@ pub(super) fn attempted(rejection: &Rejection) -> String {
             let _ = write!(text, "`{}` (not found)", clip(&issuer));
         }
         None => text.push_str("a certificate that cannot be read"),
+    }
+    text
+}
+
+/// The same of a chain that leads to a client CA.
+pub(super) fn verified(verified: &Verified) -> String {
+    let (links, _) = links(&verified.chain);
+    let mut text = names_up(&links);
+    let _ = write!(text, "client CA `{}`", clip(verified.anchor.name.subject()));
+    text
+}
+
+fn names_up(links: &[PeerIdentity]) -> String {
+    let mut text = String::new();
+    for link in links.iter().take(CERTIFICATES) {
+        let _ = write!(text, "`{}` <- ", clip(link.subject()));
+    }
+    if let Some(more @ 1..) = links.len().checked_sub(CERTIFICATES) {
+        let _ = write!(text, "{more} more <- ");
     }
     text
 }
@@ -128,7 +174,7 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
         }
         E::UnknownIssuer => unknown_issuer(rejection),
         E::InvalidSignatureForPublicKey => {
-            let (_, issuer) = links(rejection);
+            let (_, issuer) = links(&rejection.chain);
             let issuer = issuer.unwrap_or_default();
             format!(
                 "{} names `{}` as its CA, but is not signed by the key of the one that is configured: \
@@ -176,7 +222,7 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
 
 fn unknown_issuer(rejection: &Rejection) -> String {
     let subjects = &rejection.anchors.subjects;
-    let (links, issuer) = links(rejection);
+    let (links, issuer) = links(&rejection.chain);
     let issuer = issuer.unwrap_or_default();
     if subjects.contains(&issuer) {
         return format!("no path leads from {} to a client CA", leaf(rejection));
@@ -209,9 +255,8 @@ fn unknown_issuer(rejection: &Rejection) -> String {
 
 /// The certificates from the client's up, each the issuer of the one before, and the issuer's name
 /// that the last one gives.
-fn links(rejection: &Rejection) -> (Vec<PeerIdentity>, Option<Box<str>>) {
-    let mut rest: Vec<_> = rejection
-        .chain
+fn links(chain: &[CertificateDer<'_>]) -> (Vec<PeerIdentity>, Option<Box<str>>) {
+    let mut rest: Vec<_> = chain
         .iter()
         .filter_map(|der| PeerIdentity::from_der(der).ok())
         .collect();

@@ -1,10 +1,12 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rustls::AlertDescription;
 
 use super::rejection::Rejection;
+use super::verified::Verified;
 use super::{Reason, explain, reason};
 
 /// A connection that did not come to be. `Display` is the operator's wording.
@@ -18,6 +20,8 @@ struct Inner {
     reason: Reason,
     alert: Option<AlertDescription>,
     cause: Cause,
+    /// A good certificate of the client's, of a handshake that failed after it was verified.
+    shown: Option<Arc<Verified>>,
 }
 
 #[derive(Debug)]
@@ -74,11 +78,18 @@ impl HandshakeError {
             reason,
             alert,
             cause,
+            shown: None,
         }))
     }
 
     pub(super) fn asked_for(mut self, server_name: Option<Box<str>>) -> Self {
         self.0.server_name = server_name;
+        self
+    }
+
+    /// After this certificate had been found good.
+    pub(super) fn after(mut self, shown: Option<Arc<Verified>>) -> Self {
+        self.0.shown = shown;
         self
     }
 
@@ -114,18 +125,20 @@ impl HandshakeError {
         Some(name)
     }
 
-    /// Each certificate that the client sent, if one was refused.
+    /// Each certificate that the client sent, as far as one was looked at.
     pub fn presented(&self) -> Option<String> {
-        match &self.0.cause {
-            Cause::Rejected(rejection) => Some(explain::presented(&rejection.chain)),
+        match (&self.0.cause, &self.0.shown) {
+            (Cause::Rejected(rejection), _) => Some(explain::presented(&rejection.chain)),
+            (_, Some(shown)) => Some(explain::presented(&shown.chain)),
             _ => None,
         }
     }
 
     /// The names from the client's certificate upwards as far as they could be followed.
     pub fn path(&self) -> Option<String> {
-        match &self.0.cause {
-            Cause::Rejected(rejection) => Some(explain::attempted(rejection)),
+        match (&self.0.cause, &self.0.shown) {
+            (Cause::Rejected(rejection), _) => Some(explain::attempted(rejection)),
+            (_, Some(shown)) => Some(explain::verified(shown)),
             _ => None,
         }
     }

@@ -56,7 +56,7 @@ impl axum::serve::Listener for Listener {
                     let acceptor = self.acceptor.clone();
                     let turn = self.turn.take();
                     self.handshakes.spawn(async move {
-                        acceptor.accept_in_turn(tcp, peer, turn).await
+                        acceptor.accept_at_turn(tcp, peer, turn).await
                     });
                 }
             }

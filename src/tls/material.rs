@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -6,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, ServerConfig};
+use rustls::{ConfigBuilder, InconsistentKeys, ServerConfig, WantsVerifier};
 
 use super::anchors::Anchors;
 use super::builder::{ClientAuth, Settings};
@@ -38,7 +39,7 @@ pub struct Material {
 pub struct Expiry {
     /// What it is: `server` or `client_ca`.
     pub kind: &'static str,
-    /// Its subject in RFC 4514 form.
+    /// Its subject in RFC 4514 form; without one, the name by which it is called.
     pub subject: Box<str>,
     /// The first moment at which it is valid.
     pub not_before: SystemTime,
@@ -58,7 +59,10 @@ impl Material {
         &self.expiries
     }
 
-    /// Whether the configuration is FIPS-approved, which its provider decides.
+    /// Whether the configuration is FIPS-approved, which its provider decides: a program that enables
+    /// rustls's own feature `fips` has such a provider by the feature `aws-lc-rs`. A server of one that
+    /// was brought by [`Builder::with_provider`](super::Builder::with_provider) remembers sessions
+    /// instead of sending tickets, unless the built-in provider is approved too.
     pub fn is_fips(&self) -> bool {
         self.config.fips()
     }
@@ -92,7 +96,10 @@ impl Expiry {
     pub(super) fn new(kind: &'static str, identity: &PeerIdentity) -> Self {
         Self {
             kind,
-            subject: identity.subject().into(),
+            subject: match identity.subject() {
+                "" => identity.name().into(),
+                subject => subject.into(),
+            },
             not_before: identity.not_before(),
             not_after: identity.not_after(),
         }
@@ -144,7 +151,8 @@ impl Loader {
         let anchors = Anchors::load(cas, pinned, now)?;
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
-        Ok(Some(Verifier::new(anchors, algorithms, mandatory)))
+        let wanted = self.settings.wanted.clone();
+        Ok(Some(Verifier::new(anchors, algorithms, mandatory, wanted)))
     }
 }
 
@@ -171,7 +179,7 @@ impl Load for Loader {
         paths
     }
 
-    fn load(&mut self, _: Option<&Material>) -> Result<Material, TlsError> {
+    fn load(&mut self, previous: Option<&Material>) -> Result<Material, TlsError> {
         let settings = &self.settings;
         let provider = provider::choose(settings.provider.clone())?;
         let now = time::system(settings.clock().current_time().ok_or(TlsError::NoTime)?);
@@ -196,8 +204,10 @@ impl Load for Loader {
             path: PathBuf::new(),
         })?;
         let verifier = self.verifier(&mut pinned, &provider, now)?;
-        // The last that can fail, and in force before the client CAs are: of no client whose CA is
-        // new is it unknown whether it is revoked.
+        let config = with_versions(settings, provider)?;
+        // The last that can fail, and in force before the client CAs are: a new CA never meets old
+        // lists, and of no client whose CA is new is it unknown whether it is revoked. An old CA may
+        // meet new lists for the moment until the material is in force, which can only refuse more.
         #[cfg(feature = "crl")]
         let revocation = match &mut self.crls {
             Some(crls) => {
@@ -214,16 +224,14 @@ impl Load for Loader {
         if let Some(verifier) = &verifier {
             expiries.extend(verifier.anchors().expiries.iter().cloned());
         }
-        let mut config = server_config(settings, provider, verifier.clone(), resolver)?;
+        let mut config = server_config(settings, config, verifier.clone(), resolver);
         tickets::install(
             settings.resumption,
             #[cfg(feature = "crl")]
             revocation,
             &mut config,
         );
-        for expiry in &expiries {
-            metrics::certificate_in_force(expiry.kind, &expiry.subject, expiry.not_after);
-        }
+        tell(&expiries, previous.map_or(&[], Material::expiries));
         Ok(Material {
             config: Arc::new(config),
             verifier,
@@ -244,27 +252,53 @@ impl Load for Loader {
     }
 }
 
-fn server_config(
+/// Sets the gauges: of certificates with the same name the first to end counts.
+fn tell(expiries: &[Expiry], previous: &[Expiry]) {
+    let mut ends: HashMap<(&'static str, &str), SystemTime> = HashMap::new();
+    for expiry in expiries {
+        let end = ends.entry((expiry.kind, &expiry.subject));
+        let end = end.or_insert(expiry.not_after);
+        *end = expiry.not_after.min(*end);
+    }
+    for gone in previous {
+        if !ends.contains_key(&(gone.kind, &*gone.subject)) {
+            metrics::certificate_gone(gone.kind, &gone.subject);
+        }
+    }
+    for ((kind, subject), end) in ends {
+        metrics::certificate_in_force(kind, subject, end);
+    }
+}
+
+type WithVersions = ConfigBuilder<ServerConfig, WantsVerifier>;
+
+fn with_versions(
     settings: &Settings,
     provider: Arc<CryptoProvider>,
-    verifier: Option<Arc<Verifier>>,
-    resolver: Resolver,
-) -> Result<ServerConfig, TlsError> {
+) -> Result<WithVersions, TlsError> {
     let versions: &[_] = if settings.tls13_only {
         &[&rustls::version::TLS13]
     } else {
         &[&rustls::version::TLS13, &rustls::version::TLS12]
     };
-    let builder = ServerConfig::builder_with_details(provider, settings.clock())
+    ServerConfig::builder_with_details(provider, settings.clock())
         .with_protocol_versions(versions)
-        .map_err(TlsError::Provider)?;
+        .map_err(TlsError::Provider)
+}
+
+fn server_config(
+    settings: &Settings,
+    builder: WithVersions,
+    verifier: Option<Arc<Verifier>>,
+    resolver: Resolver,
+) -> ServerConfig {
     let mut config = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
     }
     .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols.clone_from(&settings.alpn);
-    Ok(config)
+    config
 }
 
 fn certified_key(

@@ -23,8 +23,9 @@
 //! Behind a proxy that ends TLS itself, [`ForwardedLayer`] takes the certificate from its header.
 //!
 //! Sessions are resumed (RFC 8446 §2.2) only under the material that they began under, and the
-//! certificate kept with the session is verified again. A connection whose certificate is revoked
-//! or whose CA is removed is closed when it is idle.
+//! certificate kept with the session is verified again. A connection whose certificate is revoked or
+//! has ended, or whose CA has ended or is removed, is closed when it is idle; until then
+//! [`ForwardedLayer`] refuses its requests.
 //!
 //! ```no_run
 //! use portcullis::reload::WatchOptions;
@@ -63,6 +64,7 @@ mod expiry;
 mod explain;
 mod files;
 mod forwarded;
+mod handshake;
 mod handshake_error;
 mod limits;
 #[cfg(feature = "axum")]
@@ -74,11 +76,13 @@ mod reason;
 mod rejection;
 mod resolver;
 mod service;
+mod standing;
 mod stream;
 mod tickets;
 mod time;
 mod verified;
 mod verifier;
+mod wanted;
 mod watch;
 
 pub use acceptor::{Accepted, Acceptor, RemovedCa};

@@ -12,10 +12,16 @@ pub enum Reason {
     CertificateNotYetValid,
     /// No path leads from the certificate to a client CA.
     UnknownIssuer,
+    /// The client CA that the path leads to has ended since it was loaded.
+    ClientCaExpired,
     /// A certificate is not signed by the key of its issuer.
     BadSignature,
     /// The certificate is not for client authentication.
     WrongPurpose,
+    /// The certificate is no X.509-SVID, and only such are taken.
+    NotAnSvid,
+    /// The client CA does not vouch for the trust domain of the SPIFFE ID.
+    TrustDomain,
     /// A name is outside what a CA on the path may sign.
     NameConstraints,
     /// The path is longer than a CA on it allows, or too costly to search.
@@ -50,6 +56,8 @@ pub enum Reason {
     Closed,
     /// The handshake took longer than allowed.
     TimedOut,
+    /// As many handshakes as allowed are under way, and as many wait.
+    Overloaded,
     /// The source has as many connections as it may.
     TooManyConnections,
     /// The PROXY protocol header of a listed peer is missing or malformed.
@@ -59,6 +67,40 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Each of them.
+    pub const ALL: [Self; 30] = [
+        Self::CertificateMissing,
+        Self::CertificateExpired,
+        Self::CertificateNotYetValid,
+        Self::UnknownIssuer,
+        Self::ClientCaExpired,
+        Self::BadSignature,
+        Self::WrongPurpose,
+        Self::NotAnSvid,
+        Self::TrustDomain,
+        Self::NameConstraints,
+        Self::PathTooLong,
+        Self::CaMisuse,
+        Self::UnsupportedAlgorithm,
+        Self::CertificateMalformed,
+        Self::CertificateRevoked,
+        Self::RevocationUnknown,
+        Self::CrlExpired,
+        Self::NoProofOfKey,
+        Self::NotTls,
+        Self::Version,
+        Self::NoCommonCipher,
+        Self::NoCommonProtocol,
+        Self::AlertReceived,
+        Self::ProtocolViolation,
+        Self::Closed,
+        Self::TimedOut,
+        Self::Overloaded,
+        Self::TooManyConnections,
+        Self::ProxyHeader,
+        Self::Internal,
+    ];
+
     /// The reason as a label.
     pub fn label(self) -> &'static str {
         match self {
@@ -66,8 +108,11 @@ impl Reason {
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateNotYetValid => "certificate_not_yet_valid",
             Self::UnknownIssuer => "unknown_issuer",
+            Self::ClientCaExpired => "client_ca_expired",
             Self::BadSignature => "bad_signature",
             Self::WrongPurpose => "wrong_purpose",
+            Self::NotAnSvid => "not_an_svid",
+            Self::TrustDomain => "trust_domain",
             Self::NameConstraints => "name_constraints",
             Self::PathTooLong => "path_too_long",
             Self::CaMisuse => "ca_misuse",
@@ -85,6 +130,7 @@ impl Reason {
             Self::ProtocolViolation => "protocol_violation",
             Self::Closed => "closed",
             Self::TimedOut => "timed_out",
+            Self::Overloaded => "overloaded",
             Self::TooManyConnections => "too_many_connections",
             Self::ProxyHeader => "proxy_header",
             Self::Internal => "internal",

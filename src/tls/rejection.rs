@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error, OtherError};
 
 use super::Reason;
-use super::anchors::Anchors;
+use super::anchors::{Anchors, Known};
+use crate::PeerIdentity;
 #[cfg(feature = "crl")]
 use crate::crl::{PathError, UnknownCause, Verdict};
-use crate::identity::IdentityError;
+use crate::identity::{IdentityError, SvidError};
 
 /// A client certificate that was not accepted, with all that an explanation needs.
 #[derive(Clone, Debug)]
@@ -21,7 +22,13 @@ pub(super) struct Rejection {
 #[derive(Clone, Debug)]
 pub(super) enum Cause {
     Path(webpki::Error),
+    /// The client CA that the path leads to has ended since it was loaded, at the time of this one.
+    AnchorEnded(Arc<Known>, UnixTime),
     Identity(IdentityError),
+    /// X.509-SVIDs are asked for.
+    Svid(SvidError, PeerIdentity),
+    /// Its client CA does not vouch for the trust domain of its SPIFFE ID.
+    TrustDomain(PeerIdentity),
     #[cfg(feature = "crl")]
     Revocation(Verdict),
     #[cfg(feature = "crl")]
@@ -51,7 +58,10 @@ impl Rejection {
     pub(super) fn reason(&self) -> Reason {
         match &self.cause {
             Cause::Path(error) => path_reason(error),
+            Cause::AnchorEnded(..) => Reason::ClientCaExpired,
             Cause::Identity(_) => Reason::CertificateMalformed,
+            Cause::Svid(..) => Reason::NotAnSvid,
+            Cause::TrustDomain(_) => Reason::TrustDomain,
             #[cfg(feature = "crl")]
             Cause::RevocationPath(PathError::MayNotSign(_)) => Reason::CaMisuse,
             #[cfg(feature = "crl")]
@@ -80,12 +90,15 @@ impl Rejection {
             Reason::RevocationUnknown | Reason::CrlExpired => {
                 CertificateError::Other(OtherError(Arc::new(Undetermined)))
             }
-            Reason::UnknownIssuer | Reason::PathTooLong | Reason::CaMisuse => {
-                CertificateError::UnknownIssuer
-            }
+            Reason::UnknownIssuer
+            | Reason::ClientCaExpired
+            | Reason::PathTooLong
+            | Reason::CaMisuse => CertificateError::UnknownIssuer,
             Reason::BadSignature => CertificateError::BadSignature,
             Reason::WrongPurpose => CertificateError::InvalidPurpose,
-            Reason::NameConstraints => CertificateError::ApplicationVerificationFailure,
+            Reason::NameConstraints | Reason::NotAnSvid | Reason::TrustDomain => {
+                CertificateError::ApplicationVerificationFailure
+            }
             Reason::UnsupportedAlgorithm => {
                 CertificateError::UnsupportedSignatureAlgorithmContext {
                     signature_algorithm_id: Vec::new(),

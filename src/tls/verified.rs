@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
 
+use super::anchors::Known;
 use crate::PeerIdentity;
 
 /// A client's certificate with the path that webpki found for it, and while when it holds.
@@ -12,7 +13,7 @@ pub(super) struct Verified {
     pub(super) identity: PeerIdentity,
     /// As the client sent it.
     pub(super) chain: Box<[CertificateDer<'static>]>,
-    pub(super) anchor: Arc<TrustAnchor<'static>>,
+    pub(super) anchor: Arc<Known>,
     #[cfg(feature = "crl")]
     pub(super) path: crate::crl::CertPath,
     pub(super) not_before: u64,
@@ -20,7 +21,12 @@ pub(super) struct Verified {
 }
 
 impl Verified {
-    fn holds_at(&self, now: UnixTime) -> bool {
+    /// How many octets the chain has.
+    pub(super) fn octets(&self) -> usize {
+        self.chain.iter().map(|der| der.len()).sum()
+    }
+
+    pub(super) fn holds_at(&self, now: UnixTime) -> bool {
         (self.not_before..=self.not_after).contains(&now.as_secs())
     }
 }

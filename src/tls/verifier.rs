@@ -10,17 +10,21 @@ use rustls::time_provider::TimeProvider;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use super::anchors::Anchors;
+use super::anchors::{Anchors, Known};
 use super::rejection::{Cause, Rejection};
 #[cfg(not(feature = "crl"))]
 use super::time;
 use super::verified::{Cache, ChainKey, Verified};
+use super::wanted::Wanted;
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
 use crate::crl::{CertPath, Issuers, Tracked};
 
 /// How many clients' chains are remembered as verified.
 const REMEMBERED: usize = 2_048;
+/// No longer chain is remembered, in octets: a client with a certificate may pad what it sends, and
+/// memory is for the honest.
+const LONGEST_REMEMBERED: usize = 16 * 1024;
 
 tokio::task_local! {
     /// Where the verifier leaves what it found for the acceptor that polls the handshake: rustls
@@ -34,6 +38,7 @@ pub(super) struct Verifier {
     anchors: Arc<Anchors>,
     algorithms: WebPkiSupportedAlgorithms,
     mandatory: bool,
+    wanted: Wanted,
     cache: Cache,
     #[cfg(feature = "crl")]
     issuers: Issuers,
@@ -49,11 +54,13 @@ impl Verifier {
         anchors: Anchors,
         algorithms: WebPkiSupportedAlgorithms,
         mandatory: bool,
+        wanted: Wanted,
     ) -> Self {
         Self {
             anchors: Arc::new(anchors),
             algorithms,
             mandatory,
+            wanted,
             cache: Cache::new(REMEMBERED),
             #[cfg(feature = "crl")]
             issuers: Issuers::default(),
@@ -95,6 +102,11 @@ impl Verifier {
         self.mandatory
     }
 
+    /// What is asked of a certificate besides a path, of an identity that was not verified here.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
     /// Whether this chain is good at this time: its path, what it says, its revocation.
     pub(super) fn verify(
         &self,
@@ -112,7 +124,9 @@ impl Verifier {
                 .build(end_entity, intermediates, now)
                 .map(Arc::new)
                 .map_err(rejected)?;
-            self.cache.insert(key, Arc::clone(&verified));
+            if verified.octets() <= LONGEST_REMEMBERED {
+                self.cache.insert(key, Arc::clone(&verified));
+            }
             verified
         };
         #[cfg(feature = "crl")]
@@ -132,42 +146,57 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<Verified, Cause> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(Cause::Path)?;
-        let path = certificate
-            .verify_for_usage(
-                self.algorithms.all,
-                &self.anchors.trusted,
-                intermediates,
-                now,
-                KeyUsage::client_auth(),
-                None,
-                None,
-            )
-            .map_err(Cause::Path)?;
-        let chain = std::iter::once(end_entity).chain(intermediates);
-        let chain = chain.map(|der| der.clone().into_owned()).collect();
-        self.verified(end_entity, chain, &path)
+        let search = |anchors| {
+            let usage = KeyUsage::client_auth();
+            let algorithms = self.algorithms.all;
+            certificate
+                .verify_for_usage(algorithms, anchors, intermediates, now, usage, None, None)
+                .map_err(Cause::Path)
+        };
+        let path = search(&self.anchors.trusted)?;
+        let anchor = self.known(&path)?;
+        if !anchor.has_ended(now) {
+            return self.verified(end_entity, intermediates, &path, anchor);
+        }
+        // webpki does not look at an anchor's validity, and another may lead to the certificate too.
+        let live = self.anchors.live(now);
+        let ended = || Cause::AnchorEnded(Arc::clone(anchor), now);
+        let path = search(&live).map_err(|_| ended())?;
+        let anchor = self.known(&path)?;
+        self.verified(end_entity, intermediates, &path, anchor)
+    }
+
+    fn known(&self, path: &VerifiedPath<'_>) -> Result<&Arc<Known>, Cause> {
+        // It is one of those that the search was given.
+        let known = self.anchors.find(path.anchor());
+        known.ok_or(Cause::Path(webpki::Error::UnknownIssuer))
     }
 
     fn verified(
         &self,
         end_entity: &CertificateDer<'_>,
-        chain: Box<[CertificateDer<'static>]>,
+        intermediates: &[CertificateDer<'_>],
         path: &VerifiedPath<'_>,
+        anchor: &Arc<Known>,
     ) -> Result<Verified, Cause> {
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        let chain = chain.map(|der| der.clone().into_owned()).collect();
         let certificate = PeerIdentity::parse(end_entity).map_err(Cause::Identity)?;
-        let identity = PeerIdentity::of(end_entity, &certificate).map_err(Cause::Identity)?;
+        let name = Some(Arc::clone(&anchor.name));
+        let identity = PeerIdentity::of(end_entity, &certificate, name);
+        let identity = identity.map_err(Cause::Identity)?;
+        self.wanted.check(&identity)?;
         let issuers = path.intermediate_certificates().map(webpki::Cert::der);
         #[cfg(feature = "crl")]
         {
-            let anchor = path.anchor();
-            let path = CertPath::with_issuers(&certificate, issuers, anchor, &self.issuers)
+            let path = CertPath::with_issuers(&certificate, issuers, path.anchor(), &self.issuers)
                 .map_err(Cause::RevocationPath)?;
             Ok(Verified {
                 identity,
                 chain,
-                anchor: self.anchors.keep(anchor),
+                anchor: Arc::clone(anchor),
                 not_before: path.not_before(),
-                not_after: path.not_after(),
+                not_after: path.not_after().min(anchor.not_after),
                 path,
             })
         }
@@ -183,9 +212,9 @@ impl Verifier {
             Ok(Verified {
                 identity,
                 chain,
-                anchor: self.anchors.keep(path.anchor()),
+                anchor: Arc::clone(anchor),
                 not_before,
-                not_after,
+                not_after: not_after.min(anchor.not_after),
             })
         }
     }

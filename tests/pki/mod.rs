@@ -13,16 +13,21 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use portcullis::tls::{
-    Acceptor, Builder, CertificateFiles, ClientCas, HandshakeError, Ready, WantsClientAuth,
+    Accepted, Acceptor, Builder, CertificateFiles, ClientCas, HandshakeError, Ready,
+    WantsClientAuth,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
     CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -79,6 +84,12 @@ impl Ca {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         roots
+    }
+
+    /// The same CA with another certificate: its name and key stay.
+    pub fn renewed(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> String {
+        let (params, _) = Self::params(name, change);
+        params.self_signed(self.issuer.key()).unwrap().pem()
     }
 
     fn params(
@@ -284,6 +295,60 @@ pub async fn connect(
     TlsConnector::from(Arc::clone(config))
         .connect(name, tcp)
         .await
+}
+
+/// Both sides of a handshake over TCP that succeeds.
+pub async fn accepted(
+    acceptor: &Acceptor,
+    config: rustls::ClientConfig,
+) -> (Accepted, TlsStream<TcpStream>) {
+    let tcp = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let address = tcp.local_addr().unwrap();
+    let config = Arc::new(config);
+    let (server, theirs) = tokio::join!(
+        async {
+            let (tcp, _) = tcp.accept().await.unwrap();
+            acceptor.accept(tcp).await.unwrap()
+        },
+        connect(&config, address, "localhost")
+    );
+    (server, theirs.unwrap())
+}
+
+/// A clock that a test sets forward, in seconds.
+#[derive(Debug, Default)]
+pub struct Ahead(AtomicU64);
+
+impl Ahead {
+    pub fn by(&self, ahead: Duration) {
+        self.0.store(ahead.as_secs(), Ordering::Relaxed);
+    }
+}
+
+impl TimeProvider for Ahead {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = SystemTime::UNIX_EPOCH.elapsed().ok()?;
+        let ahead = Duration::from_secs(self.0.load(Ordering::Relaxed));
+        Some(UnixTime::since_unix_epoch(since + ahead))
+    }
+}
+
+/// A provider that verifies by all but what Ed25519 signs.
+pub fn without_ed25519() -> CryptoProvider {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let WebPkiSupportedAlgorithms { all, mapping } = provider.signature_verification_algorithms;
+    let ed25519 = rustls::pki_types::alg_id::ED25519;
+    let left = all.iter().copied();
+    let left: Vec<_> = left
+        .filter(|known| known.signature_alg_id() != ed25519)
+        .collect();
+    provider.signature_verification_algorithms = WebPkiSupportedAlgorithms {
+        all: left.leak(),
+        mapping,
+    };
+    provider
 }
 
 /// A handshake over TCP that fails: the server's error and the words of the client's.

@@ -61,9 +61,15 @@ pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Cl
         Told::Fields(element) if fields => {
             let hash = element.hash.as_deref().and_then(fingerprint);
             let subject = element.subject.unwrap_or_default();
-            PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
-                .map(Client::Vouched)
-                .map_err(|error| Refused::invalid(error.to_string()))
+            let identity = PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
+                .map_err(|error| Refused::invalid(error.to_string()))?;
+            let wanted = material.verifier.as_ref().map(|verifier| verifier.wanted());
+            match wanted.map_or(Ok(()), |wanted| wanted.check(&identity)) {
+                Ok(()) => Ok(Client::Vouched(identity)),
+                Err(_) => Err(Refused::invalid(
+                    "X.509-SVIDs or CAs of trust domains are asked for, and fields alone show neither",
+                )),
+            }
         }
         Told::Fields(_) => Err(Refused::invalid(
             "the proxy tells no certificate, and its fields are not trusted",
@@ -104,6 +110,23 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    /// The connection's own certificate was good at its handshake.
+    pub(super) fn over(refusal: Refusal) -> Self {
+        let detail = match refusal {
+            Refusal::CertificateExpired => {
+                "the connection's certificate, or a CA above it, has expired since the handshake"
+            }
+            Refusal::CertificateInvalid => {
+                "no client CA vouches for the connection's certificate any more"
+            }
+            _ => "the clock cannot be read",
+        };
+        Self {
+            refusal,
+            detail: detail.into(),
+        }
+    }
+
     pub(super) fn invalid(detail: impl Into<Box<str>>) -> Self {
         Self {
             refusal: Refusal::CertificateInvalid,

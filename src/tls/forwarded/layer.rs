@@ -37,6 +37,9 @@ impl ForwardedForm {
 /// own: the certificate is verified against our client CAs, and its revocation looked up, as if the
 /// client had come itself. From anyone else every such header is removed, counted, and logged once.
 ///
+/// Requests on a connection whose own certificate has expired since the handshake, or whose CA was
+/// removed, are refused here, whoever sent them; a proxy whose certificate is revoked is not believed.
+///
 /// A listed proxy that tells of nobody has a client without a certificate. It belongs outside
 /// authentication and the revocation layer, and counts on the proxy to replace whatever
 /// its clients send in that header.

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use tower::Service;
 
 use super::decide::{self, Client, Refused};
@@ -11,7 +11,8 @@ use crate::audit::{Record, metrics};
 use crate::refusal::{ResponseBody, ResponseFuture};
 use crate::source::SocketPeer;
 use crate::tls::Material;
-use crate::{ClientAddr, Connection};
+use crate::tls::standing::Standing;
+use crate::{ClientAddr, Connection, PeerIdentity, Refusal};
 
 /// The service of [`ForwardedLayer`](super::ForwardedLayer).
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // Of the connection itself: of a proxy's before anything that it tells is believed.
+        if let Some(refusal) = standing(request.extensions()) {
+            return self.refused(&request, Refused::over(refusal));
+        }
         let peer = SocketPeer::of(request.extensions());
         let proxies = self.layer.proxies.load();
         let within = |peer: ClientAddr| proxies.iter().any(|net| net.contains(&peer.ip()));
@@ -49,23 +54,64 @@ where
         };
         self.layer.remove_other_forms(form, &mut request);
         let material = material.load();
-        let client = decide::told(form, request.headers())
-            .map_err(|error| Refused::invalid(error.to_string()))
+        let client = unrevoked(request.extensions())
+            .and_then(|()| {
+                let told = decide::told(form, request.headers());
+                told.map_err(|error| Refused::invalid(error.to_string()))
+            })
             .and_then(|told| decide::client(told, self.layer.fields, &material));
         match client {
             Ok(client) => {
                 let connection = on_behalf(&request, client, &material);
-                request.extensions_mut().insert(connection);
+                let extensions = request.extensions_mut();
+                // What a server that ends TLS itself put there is of the proxy.
+                extensions.remove::<PeerIdentity>();
+                extensions.insert(connection);
                 ResponseFuture::called(self.inner.call(request))
             }
-            Err(Refused { refusal, detail }) => {
-                if let Some(record) = Record::of(request.extensions()) {
-                    record.explained(detail);
-                }
-                self.layer.responder.refuse_future(refusal, &request)
-            }
+            Err(refused) => self.refused(&request, refused),
         }
     }
+}
+
+impl<S> Forwarded<S> {
+    fn refused<B, F>(&self, request: &Request<B>, refused: Refused) -> ResponseFuture<F> {
+        let Refused { refusal, detail } = refused;
+        if let Some(record) = Record::of(request.extensions()) {
+            record.explained(detail);
+        }
+        self.layer.responder.refuse_future(refusal, request)
+    }
+}
+
+/// Why the certificate of the request's connection holds no more, if it has one.
+fn standing(extensions: &Extensions) -> Option<Refusal> {
+    let connection = Connection::of(extensions)?;
+    connection.state::<Standing>()?.refusal()
+}
+
+/// A proxy whose certificate is revoked vouches for nobody.
+#[cfg(feature = "crl")]
+fn unrevoked(extensions: &Extensions) -> Result<(), Refused> {
+    let connection = Connection::of(extensions);
+    let tracked = connection.and_then(Connection::state::<crate::crl::Tracked>);
+    match tracked.filter(|tracked| !tracked.is_good()) {
+        None => Ok(()),
+        Some(tracked) => {
+            let verdict = tracked.verdict();
+            let refusal = verdict.refusal().map(|refusal| Refused {
+                refusal,
+                detail: format!("of the proxy's own certificate: {verdict}").into(),
+            });
+            refusal.map_or(Ok(()), Err)
+        }
+    }
+}
+
+#[cfg(not(feature = "crl"))]
+#[allow(clippy::unnecessary_wraps, reason = "nothing is revoked without CRLs")]
+fn unrevoked(_: &Extensions) -> Result<(), Refused> {
+    Ok(())
 }
 
 impl ForwardedLayer {

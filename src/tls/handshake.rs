@@ -1,0 +1,222 @@
+//! One handshake, from its turn to the connection.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::limits::Slot;
+use super::standing::Standing;
+use super::stream::Stream;
+use super::verified::Verified;
+use super::verifier::OUTCOME;
+use super::watch::Watch;
+use super::{Accepted, Acceptor, HandshakeError, Material, Reason, proxy_protocol};
+use crate::Connection;
+use crate::connection::{Stall, TlsParameters};
+
+/// How far it has come.
+pub(super) struct Progress {
+    pub(super) client: SocketAddr,
+    pub(super) server_name: Option<Box<str>>,
+    pub(super) has_turn: bool,
+}
+
+impl Acceptor {
+    /// The handshake, once it is its turn. A source that has all it may have does not even wait.
+    pub(super) async fn in_turn<IO>(
+        &self,
+        mut io: IO,
+        turn: Option<OwnedSemaphorePermit>,
+        progress: &mut Progress,
+    ) -> Result<Accepted<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let peer = progress.client;
+        let through_proxy = self.is_proxy(peer);
+        let mut slot = None;
+        if !through_proxy {
+            slot = self.slot(peer)?;
+        }
+        // Given back when this is over, whatever comes of it.
+        let _turn = match turn {
+            Some(turn) => Some(turn),
+            None => self.wait_for_turn(peer).await?,
+        };
+        progress.has_turn = true;
+        self.told_in_flight();
+        if through_proxy {
+            let client = proxy_protocol::read(&mut io).await.map_err(|error| {
+                HandshakeError::said(peer, Reason::ProxyHeader, error.to_string())
+            })?;
+            progress.client = client.unwrap_or(peer);
+            slot = self.slot(progress.client)?;
+        }
+        self.handshake(io, slot, progress).await
+    }
+
+    async fn wait_for_turn(
+        &self,
+        peer: SocketAddr,
+    ) -> Result<Option<OwnedSemaphorePermit>, HandshakeError> {
+        let Ok(_place) = self.places.try_acquire() else {
+            let most = self.options.handshakes;
+            let words = format!("{most} handshakes are under way and as many wait");
+            return Err(HandshakeError::said(peer, Reason::Overloaded, words));
+        };
+        Ok(self.turn().await)
+    }
+
+    fn is_proxy(&self, peer: SocketAddr) -> bool {
+        let address = peer.ip().to_canonical();
+        let mut proxies = self.options.proxies.iter();
+        proxies.any(|net| net.contains(&address))
+    }
+
+    async fn handshake<IO>(
+        &self,
+        io: IO,
+        slot: Option<Slot>,
+        progress: &mut Progress,
+    ) -> Result<Accepted<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io);
+        let hello = hello
+            .await
+            .map_err(|error| HandshakeError::io(progress.client, error))?;
+        progress.server_name = hello.client_hello().server_name().map(Into::into);
+        // Taken after the client's hello, so that a connection that waited sees a reload.
+        let material = self.material.load().clone();
+        let stream = hello.into_stream(Arc::clone(&material.config));
+        let (stream, outcome) = OUTCOME
+            .scope(RefCell::new(None), async {
+                let stream = stream.await;
+                (stream, OUTCOME.with(RefCell::take))
+            })
+            .await;
+        let stream = match (stream, outcome) {
+            (_, Some(Err(rejection))) => {
+                return Err(HandshakeError::rejected(progress.client, rejection, true));
+            }
+            (Err(error), outcome) => {
+                let shown = outcome.and_then(Result::ok);
+                return Err(HandshakeError::io(progress.client, error).after(shown));
+            }
+            (Ok(stream), Some(Ok(verified))) => {
+                return Ok(self.accepted(stream, progress.client, &material, Some(verified), slot));
+            }
+            (Ok(stream), None) => stream,
+        };
+        let verified = resumed(&material, stream.get_ref().1, progress.client)?;
+        Ok(self.accepted(stream, progress.client, &material, verified, slot))
+    }
+
+    fn slot(&self, client: SocketAddr) -> Result<Option<Slot>, HandshakeError> {
+        let Some(limit) = self.options.connections_per_source else {
+            return Ok(None);
+        };
+        let slot = self.sources.admit(client.ip(), limit);
+        slot.map(Some).ok_or_else(|| {
+            let words = format!("the source has {limit} connections already");
+            HandshakeError::said(client, Reason::TooManyConnections, words)
+        })
+    }
+
+    fn accepted<IO>(
+        &self,
+        stream: TlsStream<IO>,
+        client: SocketAddr,
+        material: &Material,
+        verified: Option<Arc<Verified>>,
+        slot: Option<Slot>,
+    ) -> Accepted<IO> {
+        let mut builder = Connection::builder(client).tls(parameters(stream.get_ref().1));
+        #[cfg(feature = "policy")]
+        {
+            builder = builder.state(crate::policy::Verdicts::default());
+        }
+        #[cfg(feature = "auth")]
+        {
+            builder = builder.state(crate::auth::Holder::default());
+        }
+        let mut gone = None;
+        if let Some(verified) = verified {
+            builder = builder.identity(verified.identity.clone());
+            #[cfg(feature = "crl")]
+            let tracked = material.verifier.as_ref().and_then(|v| v.track(&verified));
+            let standing = Standing::new(verified, &self.material, self.options.removed_ca);
+            builder = builder.state(standing.clone());
+            #[cfg_attr(not(feature = "crl"), allow(unused_mut, reason = "CRLs are added"))]
+            let mut watch = Watch::new(standing);
+            #[cfg(feature = "crl")]
+            if let Some(tracked) = tracked {
+                builder = builder.state(tracked.clone());
+                watch = watch.revocation(tracked);
+            }
+            gone = Some(watch.until_gone());
+        }
+        let _ = material;
+        let connection = builder.build();
+        let stall = self.options.stall_timeout.map(Stall::new);
+        let ending = self.options.ending;
+        let stream = Stream::new(stream, connection.clone(), slot, gone, ending, stall);
+        Accepted { stream, connection }
+    }
+}
+
+/// The client's chain of a handshake in which no verifier ran: kept with the session if it was
+/// resumed, none otherwise. Verified as if it had been sent now.
+fn resumed(
+    material: &Material,
+    session: &ServerConnection,
+    client: SocketAddr,
+) -> Result<Option<Arc<Verified>>, HandshakeError> {
+    let Some(verifier) = &material.verifier else {
+        return Ok(None);
+    };
+    match session.peer_certificates() {
+        Some([end_entity, intermediates @ ..]) => {
+            let now = material.now().ok_or_else(|| {
+                HandshakeError::said(client, Reason::Internal, "the clock cannot be read")
+            })?;
+            verifier
+                .verify(end_entity, intermediates, now)
+                .map(Some)
+                .map_err(|rejection| HandshakeError::rejected(client, rejection, false))
+        }
+        _ if verifier.is_mandatory() => Err(HandshakeError::said(
+            client,
+            Reason::CertificateMissing,
+            "the resumed session has no client certificate and one is required",
+        )),
+        _ => Ok(None),
+    }
+}
+
+fn parameters(session: &ServerConnection) -> TlsParameters {
+    let version = match session.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "1.3",
+        Some(ProtocolVersion::TLSv1_2) => "1.2",
+        _ => "unknown",
+    };
+    let suite = session.negotiated_cipher_suite();
+    // rustls spells the names of version 1.3 in its own way.
+    let cipher = match suite.and_then(|suite| suite.suite().as_str()) {
+        Some("TLS13_AES_128_GCM_SHA256") => "TLS_AES_128_GCM_SHA256",
+        Some("TLS13_AES_256_GCM_SHA384") => "TLS_AES_256_GCM_SHA384",
+        Some("TLS13_CHACHA20_POLY1305_SHA256") => "TLS_CHACHA20_POLY1305_SHA256",
+        Some(name) => name,
+        None => "unknown",
+    };
+    let mut parameters = TlsParameters::new(version, cipher);
+    parameters.server_name = session.server_name().map(Into::into);
+    parameters.resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    parameters
+}

@@ -1,0 +1,166 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+
+use super::verified::Verified;
+use super::{Material, RemovedCa};
+use crate::{Refusal, Watched};
+
+/// The longest sleep at once: the wall clock may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+/// Whether the certificate of a connection still holds: its time, that of the CAs above it, and that a
+/// client CA leads to it, whether or not there are CRLs. `Clone` costs an `Arc`.
+#[derive(Clone, Debug)]
+pub(super) struct Standing(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    verified: Arc<Verified>,
+    material: Watched<Material>,
+    removed_ca: RemovedCa,
+    clock: Arc<dyn TimeProvider>,
+    /// A [`Holds`], or 0.
+    holds: AtomicU64,
+    /// In the same form, that it does not hold: so that it is not verified again for each of the
+    /// requests of a second.
+    fails: AtomicU64,
+}
+
+/// In one word, so that its halves are always of the same moment: the generation of the material that
+/// says so, its lower half, and the last second, after 1970, at which it holds.
+#[derive(Clone, Copy)]
+struct Holds(u64);
+
+impl Standing {
+    pub(super) fn new(
+        verified: Arc<Verified>,
+        material: &Watched<Material>,
+        removed_ca: RemovedCa,
+    ) -> Self {
+        let clock = Arc::clone(&material.load().config.time_provider);
+        Self(Arc::new(Inner {
+            verified,
+            material: material.clone(),
+            removed_ca,
+            clock,
+            holds: AtomicU64::new(0),
+            fails: AtomicU64::new(0),
+        }))
+    }
+
+    /// Why the certificate holds no more. This is what to ask at each request: while neither the
+    /// material nor the time has moved on it reads a clock and two words.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let inner = &*self.0;
+        let Some(now) = inner.clock.current_time() else {
+            return Some(Refusal::Unavailable);
+        };
+        let remembers = |word: &AtomicU64| {
+            let generation = inner.material.generation();
+            Holds(word.load(Ordering::Acquire)).at(generation, now.as_secs())
+        };
+        if remembers(&inner.holds) {
+            return None;
+        }
+        if !remembers(&inner.fails) {
+            let material = inner.material.load();
+            let until = inner.until(&material, now);
+            let word = if until.is_some() {
+                &inner.holds
+            } else {
+                &inner.fails
+            };
+            let holds = Holds::new(material.generation(), until.unwrap_or(now.as_secs()));
+            word.store(holds.0, Ordering::Release);
+            if until.is_some() {
+                return None;
+            }
+        }
+        Some(if inner.verified.holds_at(now) {
+            Refusal::CertificateInvalid
+        } else {
+            Refusal::CertificateExpired
+        })
+    }
+
+    /// Resolves once the certificate holds no more.
+    pub(super) async fn ended(&self) {
+        let mut changes = self.0.material.changes();
+        loop {
+            changes.mark_unchanged();
+            if self.refusal().is_some() {
+                return;
+            }
+            let sleep = tokio::time::sleep(self.left().min(LONGEST_SLEEP));
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = sleep => {}
+            }
+        }
+    }
+
+    /// How long the certificate will hold, as far as is known.
+    fn left(&self) -> Duration {
+        let until = Holds(self.0.holds.load(Ordering::Acquire)).until();
+        let now = self
+            .0
+            .clock
+            .current_time()
+            .map_or(until, |now| now.as_secs());
+        // It holds to the end of that second.
+        Duration::from_secs(until.saturating_sub(now).saturating_add(1))
+    }
+}
+
+impl Inner {
+    /// The last second at which the certificate holds under this material; `None` if it does not now.
+    fn until(&self, material: &Material, now: UnixTime) -> Option<u64> {
+        let verified = &*self.verified;
+        let Some(checks) = &material.verifier else {
+            // Nobody is asked for a certificate any more.
+            return verified.holds_at(now).then_some(verified.not_after);
+        };
+        let keeps = self.removed_ca == RemovedCa::Keep;
+        if verified.holds_at(now) && (keeps || checks.anchors().hold(&verified.anchor, now)) {
+            return Some(verified.not_after);
+        }
+        // Another path may lead to it: of another CA, or of one that was renewed.
+        let [end_entity, intermediates @ ..] = &*verified.chain else {
+            return None;
+        };
+        let again = checks.verify(end_entity, intermediates, now);
+        again.ok().map(|again| again.not_after)
+    }
+}
+
+impl Holds {
+    fn new(generation: u64, until: u64) -> Self {
+        Self(generation << 32 | until.min(u64::from(u32::MAX)))
+    }
+
+    fn until(self) -> u64 {
+        self.0 & u64::from(u32::MAX)
+    }
+
+    fn at(self, generation: u64, now: u64) -> bool {
+        self.0 >> 32 == generation & u64::from(u32::MAX) && now <= self.until()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_does_so_in_its_generation_and_until_its_end() {
+        let holds = Holds::new(7, 1_000);
+        assert!(holds.at(7, 999) && holds.at(7, 1_000));
+        assert!(!holds.at(7, 1_001) && !holds.at(8, 999));
+        assert!(!Holds(0).at(1, 0));
+        assert!(Holds::new(1 << 40 | 3, u64::MAX).at(1 << 40 | 3, 4_000_000_000));
+    }
+}
