@@ -1,6 +1,8 @@
 //! Names, tags and digests by the grammars of the OCI distribution-spec ("Pulling manifests") and
 //! image-spec (`descriptor.md`, "Digests").
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 /// The longest name that clients accept: `distribution/reference` has 255 with the host.
 pub(super) const NAME_MAX: usize = 255;
 
@@ -90,8 +92,9 @@ pub(super) fn is_session(text: &str) -> bool {
     !text.is_empty() && text != "." && text != ".." && text.bytes().all(known)
 }
 
-/// An upstream registry as `?ns=` has it: a lower-case host, maybe with a port. Upper case and a
-/// final dot are other spellings of the same host, which a rule might not have been written for.
+/// An upstream registry as `?ns=` has it: a lower-case host, maybe with a port. Upper case, a final dot,
+/// zeros before a port or in an address are other spellings of the same host, which a rule might not have
+/// been written for.
 pub(crate) fn is_registry(text: &str) -> bool {
     text.len() <= NAME_MAX
         && if let Some(rest) = text.strip_prefix('[') {
@@ -103,7 +106,6 @@ pub(crate) fn is_registry(text: &str) -> bool {
 
 /// What follows the first bracket.
 fn is_address_in_brackets(text: &str) -> bool {
-    let address = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b':' | b'.');
     let Some((host, after)) = text.split_once(']') else {
         return false;
     };
@@ -111,7 +113,9 @@ fn is_address_in_brackets(text: &str) -> bool {
         Some(port) => is_port(port.as_bytes()),
         None => after.is_empty(),
     };
-    !host.is_empty() && host.bytes().all(address) && port_ok
+    // RFC 5952: the one form that it is written in.
+    let address = host.parse::<Ipv6Addr>();
+    port_ok && address.is_ok_and(|address| address.to_string() == host)
 }
 
 /// Labels that neither begin nor end with a dash, parted by dots, and maybe a port, in one pass.
@@ -123,16 +127,30 @@ fn is_host_and_port(text: &[u8]) -> bool {
             b'a'..=b'z' | b'0'..=b'9' | b'_' => {}
             b'-' if before != b'.' => {}
             b'.' if before != b'.' && before != b'-' => {}
-            b':' if before != b'.' && before != b'-' => return is_port(&text[at + 1..]),
+            b':' if before != b'.' && before != b'-' => {
+                return is_port(&text[at + 1..]) && is_one_host(&text[..at]);
+            }
             _ => return false,
         }
         before = *byte;
     }
-    before != b'.' && before != b'-'
+    before != b'.' && before != b'-' && is_one_host(text)
+}
+
+/// Whether no resolver takes it for an IPv4 address that is written otherwise: `010.0.0.1`, `10.1`,
+/// `0x7f000001`. As browsers tell (WHATWG URL, "ends in a number"), by its last label.
+fn is_one_host(host: &[u8]) -> bool {
+    if !host.last().is_some_and(u8::is_ascii_hexdigit) {
+        return true;
+    }
+    let last = host.rsplit(|byte| *byte == b'.').next().unwrap_or(host);
+    let is_number = last.iter().all(u8::is_ascii_digit) || last.starts_with(b"0x");
+    !is_number || str::from_utf8(host).is_ok_and(|host| host.parse::<Ipv4Addr>().is_ok())
 }
 
 fn is_port(text: &[u8]) -> bool {
-    (1..=5).contains(&text.len()) && text.iter().all(u8::is_ascii_digit)
+    let digits = text.iter().all(u8::is_ascii_digit) && text.first() != Some(&b'0');
+    digits && str::from_utf8(text).is_ok_and(|text| text.parse::<u16>().is_ok())
 }
 
 /// `_<extension>` as it begins an extension's path.
@@ -216,6 +234,11 @@ mod tests {
             "[::1]:5000",
             "[::1]",
             "a_b.c",
+            "registry-1",
+            "10.0.0.1",
+            "cafe",
+            "0xcafe.example",
+            "[2001:db8::1]:443",
         ] {
             assert!(is_registry(host), "{host}");
         }
@@ -228,6 +251,18 @@ mod tests {
             "a:",
             "a:x",
             "a:123456",
+            "a:65536",
+            "a:0443",
+            "a:0",
+            "a:+80",
+            "010.0.0.1",
+            "10.1",
+            "2130706433",
+            "0x7f000001",
+            "10.0.0.1.5",
+            "[0:0:0:0:0:0:0:1]",
+            "[::0001]",
+            "[::1]:080",
             "a/b",
             "[::1",
             "[]",

@@ -206,7 +206,9 @@ impl Rule {
                     .iter()
                     .any(|pattern| pattern.matches(name, None))
             };
-            if !access.registry.is_some_and(named) {
+            // What names none may go to any, by what the service takes for its own.
+            let unnamed = self.effect == Effect::Deny;
+            if !access.registry.map_or(unnamed, named) {
                 return Some(Mismatch::Registry);
             }
         }

@@ -88,6 +88,7 @@ impl Rule {
 
     /// Is about callers in these networks only. Default: in any.
     pub fn in_networks(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        let networks = networks.into_iter().map(crate::source::canonical);
         self.networks.extend(networks);
         self
     }
@@ -99,6 +100,9 @@ impl Rule {
     }
 
     /// Is about requests that name one of these upstream registries (`?ns=`). Default: any or none.
+    ///
+    /// A rule that denies is also about requests that name none, since the service may take them for
+    /// one of these; and a pattern without a port in it is about every port.
     pub fn of_registries(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.registries.extend(patterns);
         self
@@ -177,6 +181,11 @@ impl Rule {
         }
         if self.is_about_some() {
             self.actions = self.actions.without(Actions::PROBE | Actions::CATALOG);
+        }
+        if self.effect == Effect::Deny {
+            let others = self.registries.iter().flat_map(Pattern::other_ports);
+            let others: Vec<Pattern> = others.collect();
+            self.registries.extend(others);
         }
         self
     }

@@ -77,12 +77,9 @@ impl NetworkSet {
 
     /// Whether all of the network is in one of these.
     pub fn covers(&self, network: IpNet) -> bool {
-        match network {
+        match canonical(network) {
             IpNet::V4(network) => self.v4.is_covered(&network),
-            IpNet::V6(network) => match mapped(network) {
-                Some(network) => self.v4.is_covered(&network),
-                None => self.v6.is_covered(&network),
-            },
+            IpNet::V6(network) => self.v6.is_covered(&network),
         }
     }
 
@@ -98,12 +95,9 @@ impl NetworkSet {
     }
 
     fn insert(&mut self, network: IpNet) {
-        match network {
+        match canonical(network) {
             IpNet::V4(network) => self.v4.insert(network.trunc()),
-            IpNet::V6(network) => match mapped(network) {
-                Some(network) => self.v4.insert(network.trunc()),
-                None => self.v6.insert(network.trunc()),
-            },
+            IpNet::V6(network) => self.v6.insert(network.trunc()),
         };
     }
 }
@@ -124,6 +118,14 @@ impl FromIterator<IpNet> for NetworkSet {
         let mut set = Self::default();
         set.extend(networks);
         set
+    }
+}
+
+/// The network that canonical addresses are in: an IPv4-mapped one is the IPv4 one.
+pub(crate) fn canonical(network: IpNet) -> IpNet {
+    match network {
+        IpNet::V4(_) => network,
+        IpNet::V6(six) => mapped(six).map_or(network, IpNet::V4),
     }
 }
 
@@ -218,12 +220,7 @@ mod tests {
         ) {
             let set: NetworkSet = networks.iter().copied().collect();
             let plain = address.to_canonical();
-            let among = networks.iter().any(|network| match network {
-                IpNet::V6(network) if mapped(*network).is_some() => {
-                    IpNet::V4(mapped(*network).unwrap()).contains(&plain)
-                }
-                network => network.contains(&plain),
-            });
+            let among = networks.iter().any(|network| canonical(*network).contains(&plain));
             prop_assert_eq!(set.contains(address), among);
             let again: NetworkSet = set.iter().collect();
             prop_assert_eq!(again.contains(address), among);

@@ -78,11 +78,38 @@ impl Pattern {
     /// # Errors
     /// What keeps it from matching any registry.
     pub fn registry(text: &str) -> Result<Self, PatternError> {
+        // A star can be part of a host, a port or an address.
+        let is_registry = |example: &str| {
+            let [digit, address] = ["1", "::"].map(|other| {
+                let stars = text.match_indices('*').map(|(at, _)| at);
+                let last = stars.last().unwrap_or(text.len());
+                let (head, tail) = text.split_at(last);
+                format!("{}{}", head.replace('*', "a"), tail.replacen('*', other, 1))
+            });
+            [example, &digit, &address]
+                .into_iter()
+                .any(oci::grammar::is_registry)
+        };
         Self::parse(text, b'/')?.without_placeholders()?.matching(
-            oci::grammar::is_registry,
+            is_registry,
             "registry",
             "registries are lower-case hosts, as in \"docker.io\", \"*.gcr.io\" or \"registry:5000\"",
         )
+    }
+
+    /// The patterns of the same registries with other ports, or none, that might be the same ones: a
+    /// host without a port means every port, and the ports of HTTP mean none too.
+    pub(in crate::policy) fn other_ports(&self) -> Option<Self> {
+        let port = match self.text.rfind(']') {
+            Some(end) => self.text[end..].rfind(':').map(|at| end + at),
+            None => self.text.rfind(':'),
+        };
+        let other = match port.map(|at| self.text.split_at(at)) {
+            None => format!("{}:*", self.text),
+            Some((host, ":443" | ":80" | ":*")) => host.to_owned(),
+            Some(_) => return None,
+        };
+        Self::parse(&other, self.separator).ok()
     }
 
     /// A pattern of paths.
@@ -163,7 +190,7 @@ impl Pattern {
 
     fn matching(
         self,
-        is_legal: fn(&str) -> bool,
+        is_legal: impl Fn(&str) -> bool,
         kind: &'static str,
         expected: &'static str,
     ) -> Result<Self, PatternError> {
