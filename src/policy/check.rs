@@ -34,9 +34,7 @@ pub enum Doubt {
 }
 
 pub(super) fn warnings(rules: &[Rule], index: &Index) -> Vec<Warning> {
-    let mixed = rules
-        .iter()
-        .any(|rule| rule.effect == Effect::Allow && rule.needs_credentials());
+    let mixed = rules.iter().any(Rule::favours_the_known);
     let mut warnings = Vec::new();
     for (number, rule) in (0..).zip(rules) {
         let doubts = [
@@ -89,7 +87,24 @@ fn allows_the_anonymous(rule: &Rule, actions: Actions) -> bool {
 impl Rule {
     /// Whether it is about callers who show who they are.
     pub(super) fn needs_credentials(&self) -> bool {
-        self.who.iter().any(|who| *who != Who::Anonymous) && !self.who.contains(&Who::Anyone)
+        self.includes_the_known() && !self.who.contains(&Who::Anyone)
+    }
+
+    /// Whether it is about some callers who show who they are.
+    pub(super) fn includes_the_known(&self) -> bool {
+        self.who.iter().any(|who| *who != Who::Anonymous)
+    }
+
+    /// Whether callers who show who they are fare better by it than others.
+    pub(super) fn favours_the_known(&self) -> bool {
+        match self.effect {
+            Effect::Allow => self.needs_credentials(),
+            Effect::Deny => {
+                let anonymous = self.who.iter().any(Who::includes_the_anonymous);
+                let known = |who: &Who| matches!(who, Who::Anyone | Who::Authenticated);
+                anonymous && !self.who.iter().any(known)
+            }
+        }
     }
 
     /// Whether it is about everybody who shows who they are, wherever they are.

@@ -49,7 +49,8 @@
 //! who = ["anyone"]
 //! actions = ["pull", "list"]
 //! repositories = ["library/**"]
-//! registries = ["docker.io"]      # containerd's `?ns=`; without the key any, or none
+//! registries = ["docker.io"]      # containerd's `?ns=`; without the key any, or none; in a deny
+//!                                 # also requests that name none
 //!
 //! [[rules]]
 //! name = "release"
@@ -76,8 +77,8 @@
 //! ```
 //!
 //! `/v2/` itself may be asked by whoever may do anything, except that the anonymous are asked for
-//! credentials there as soon as one rule needs them, since Docker sends none after a 200; a rule with
-//! the action `probe` settles it otherwise.
+//! credentials there as soon as one rule needs them, or denies only those who show none, since Docker sends
+//! none after a 200; a rule with the action `probe` settles it otherwise.
 
 mod access;
 mod actions;

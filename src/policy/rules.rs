@@ -14,8 +14,12 @@ use crate::oci::Route;
 pub struct Policy {
     rules: Box<[Rule]>,
     index: Index,
-    /// What somebody may do who shows who they are.
+    /// What somebody may do who shows who they are, and not everybody.
     for_the_known: Actions,
+    /// What somebody may do who shows who they are.
+    open_to_the_known: Actions,
+    /// Whether showing it is to anybody's advantage.
+    mixed: bool,
     warnings: Vec<Warning>,
 }
 
@@ -50,16 +54,23 @@ impl Policy {
         }
         let rules: Box<[Rule]> = rules.into_iter().map(Rule::narrowed).collect();
         let index = Index::new(&rules);
-        let for_the_known = rules
-            .iter()
-            .filter(|rule| rule.effect() == Effect::Allow && rule.needs_credentials())
-            .map(|rule| rule.actions)
-            .collect();
+        let allowed = |is_about: fn(&Rule) -> bool| {
+            let allows = rules.iter().filter(|rule| rule.effect() == Effect::Allow);
+            allows
+                .filter(|rule| is_about(rule))
+                .map(|rule| rule.actions)
+                .collect()
+        };
+        let for_the_known = allowed(Rule::needs_credentials);
+        let open_to_the_known = allowed(Rule::includes_the_known);
+        let mixed = rules.iter().any(Rule::favours_the_known);
         let warnings = super::check::warnings(&rules, &index);
         Ok(Self {
             rules,
             index,
             for_the_known,
+            open_to_the_known,
+            mixed,
             warnings,
         })
     }
@@ -80,6 +91,8 @@ impl Policy {
             rules: Box::default(),
             index: Index::new(&[]),
             for_the_known: Actions::default(),
+            open_to_the_known: Actions::default(),
+            mixed: false,
             warnings: Vec::new(),
         }
     }
@@ -113,26 +126,26 @@ impl Policy {
     pub(super) fn judge(&self, caller: &Caller<'_>, access: &Access<'_>) -> Verdict {
         let mut allow: Option<u32> = None;
         let mut deny: Option<u32> = None;
+        let anonymous = caller.is_anonymous();
+        let mut credentials = anonymous && self.open_to_the_known.intersects(access.action);
         self.index.candidates(access, caller.principal, |number| {
             let rule = &self.rules[number as usize];
             let best = match rule.effect {
                 Effect::Allow => &mut allow,
                 Effect::Deny => &mut deny,
             };
-            if best.is_none_or(|best| number < best) && rule.mismatch(access, caller).is_none() {
-                *best = Some(number);
+            let first = best.is_none_or(|best| number < best);
+            let for_everybody = rule.effect == Effect::Deny && rule.covers_the_known();
+            let matters = first || credentials && for_everybody;
+            if matters && rule.mismatch(access, caller).is_none() {
+                credentials &= !for_everybody;
+                if first {
+                    *best = Some(number);
+                }
             }
         });
-        let anonymous = caller.is_anonymous();
         match (deny, allow) {
-            (Some(rule), _) => {
-                let for_everybody = self.rules[rule as usize].covers_the_known();
-                Verdict::denied(
-                    rule,
-                    access.action,
-                    anonymous && !for_everybody && self.for_the_known.intersects(access.action),
-                )
-            }
+            (Some(rule), _) => Verdict::denied(rule, access.action, credentials),
             (None, Some(rule)) => Verdict::allowed(rule, access.action),
             (None, None) if access.action == Actions::PROBE => self.probe(caller),
             (None, None) => Verdict::unallowed(
@@ -147,7 +160,7 @@ impl Policy {
     /// credentials, unless a rule says otherwise.
     fn probe(&self, caller: &Caller<'_>) -> Verdict {
         let anonymous = caller.is_anonymous();
-        if anonymous && !self.for_the_known.is_empty() {
+        if anonymous && self.mixed {
             return Verdict::unallowed(Actions::PROBE, true);
         }
         let mut allow: Option<u32> = None;

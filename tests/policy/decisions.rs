@@ -252,3 +252,120 @@ fn upstream_registries_are_told_apart() {
     assert!(said("?ns=gcr.io").is_err());
     assert!(said("").is_err());
 }
+
+/// The service behind may have a registry of its own for what names none, and 443 is no other port.
+#[test]
+fn a_deny_by_registry_is_about_every_request_that_may_go_there() {
+    let policy = |denied: &str| {
+        let text = format!(
+            "[[rules]]\nname = \"all\"\nwho = [\"anyone\"]\nactions = [\"pull\"]\n\
+             repositories = [\"**\"]\n\
+             [[rules]]\nname = \"not there\"\neffect = \"deny\"\nwho = [\"anyone\"]\n\
+             actions = [\"pull\"]\nrepositories = [\"**\"]\nregistries = [\"{denied}\"]\n"
+        );
+        Policy::from_toml(&text).unwrap()
+    };
+    for (denied, refused, allowed) in [
+        (
+            "internal",
+            &["", "?ns=internal", "?ns=internal:443", "?ns=internal:5000"][..],
+            &["?ns=internal.example", "?ns=docker.io"][..],
+        ),
+        (
+            "internal:443",
+            &["", "?ns=internal", "?ns=internal:443"],
+            &["?ns=internal:5000", "?ns=external"],
+        ),
+        (
+            "internal:5000",
+            &["", "?ns=internal:5000"],
+            &["?ns=internal", "?ns=internal:443"],
+        ),
+        (
+            "internal:*",
+            &["", "?ns=internal", "?ns=internal:5000"],
+            &["?ns=other:5000"],
+        ),
+        ("*.corp", &["?ns=a.corp", "?ns=a.corp:8080"], &["?ns=corp"]),
+        (
+            "[2001:db8::1]",
+            &["?ns=[2001:db8::1]", "?ns=[2001:db8::1]:443"],
+            &["?ns=[2001:db8::2]"],
+        ),
+    ] {
+        let policy = policy(denied);
+        let said = |query: &str| {
+            let target = format!("/v2/library/x/manifests/y{query}");
+            ask(&policy, None, "10.0.0.1", "GET", &target)
+        };
+        for query in refused {
+            assert_eq!(said(query), Err(Refusal::PolicyDenied), "{denied} {query}");
+        }
+        for query in allowed {
+            assert!(said(query).is_ok(), "{denied} {query}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_for_a_mapped_network_is_about_the_ipv4_network() {
+    for (deny, network) in [
+        (true, "::ffff:10.0.0.0/104"),
+        (false, "::ffff:192.0.2.0/120"),
+    ] {
+        let all = || [Pattern::repository("**").unwrap()];
+        let networks = [network.parse().unwrap()];
+        let rules = if deny {
+            let everybody = Rule::allow("all", Who::Anyone, Actions::PULL).on_repositories(all());
+            let inside = Rule::deny("inside", Who::Anyone, Actions::PULL).on_repositories(all());
+            vec![everybody, inside.in_networks(networks)]
+        } else {
+            let some = Rule::allow("some", Who::Anyone, Actions::PULL).on_repositories(all());
+            vec![some.in_networks(networks)]
+        };
+        let policy = Policy::new(rules).unwrap();
+        for (from, allowed) in [
+            ("10.1.2.3", false),
+            ("::ffff:10.1.2.3", false),
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+        ] {
+            let said = ask(&policy, None, from, "GET", "/v2/a/manifests/x");
+            assert_eq!(said.is_ok(), allowed, "{network} {from}");
+        }
+    }
+}
+
+#[test]
+fn the_anonymous_are_asked_for_credentials_where_only_they_are_denied() {
+    let all = || [Pattern::repository("**").unwrap()];
+    let secret = || [Pattern::repository("secret/**").unwrap()];
+    let everybody = || Rule::allow("all", Who::Anyone, Actions::PULL).on_repositories(all());
+    let nameless =
+        || Rule::deny("nameless", Who::Anonymous, Actions::PULL).on_repositories(secret());
+    let policy = Policy::new([everybody(), nameless()]).unwrap();
+    let alice = token("alice");
+    let said = |policy: &Policy, who: Option<&Principal>, target: &str| {
+        ask(policy, who, "10.0.0.1", "GET", target).map(drop)
+    };
+    let needed = Err(Refusal::PolicyNeedsCredentials);
+    assert_eq!(said(&policy, None, "/v2/secret/a/manifests/x"), needed);
+    assert_eq!(
+        said(&policy, Some(&alice), "/v2/secret/a/manifests/x"),
+        Ok(())
+    );
+    assert_eq!(said(&policy, None, "/v2/a/manifests/x"), Ok(()));
+    // Docker sends no credentials after a 200 here.
+    assert_eq!(said(&policy, None, "/v2/"), needed);
+    assert_eq!(said(&policy, Some(&alice), "/v2/"), Ok(()));
+    // Credentials would not help where nobody may, whichever rule comes first.
+    let nobody = || Rule::deny("nobody", Who::Anyone, Actions::PULL).on_repositories(secret());
+    for rules in [
+        [everybody(), nameless(), nobody()],
+        [everybody(), nobody(), nameless()],
+    ] {
+        let policy = Policy::new(rules).unwrap();
+        let denied = Err(Refusal::PolicyDenied);
+        assert_eq!(said(&policy, None, "/v2/secret/a/manifests/x"), denied);
+    }
+}
