@@ -62,7 +62,7 @@ async fn three_replicas_keep_one_total_through_the_loss_and_return_of_the_server
     let bytes = during(3 * SECOND, &all).await;
     assert_within(bytes[0], rate * 3, 0.1, "without the server");
 
-    let _redis = Redis::at(port);
+    let redis = Redis::at(port);
     let bytes = during(2 * SECOND, &all).await;
     assert!(
         bytes[0] <= rate * 2 * 115 / 100,
@@ -74,11 +74,133 @@ async fn three_replicas_keep_one_total_through_the_loss_and_return_of_the_server
 
     // One replica's streams end: the others take what it leaves.
     let rest = readers.split_off(4);
-    drop(readers);
+    let mut received = 0;
+    for reader in readers {
+        received += reader.stop().await;
+    }
     tokio::time::sleep(2 * SECOND).await;
     let all: [&[Reader]; 1] = [&rest];
     let bytes = during(3 * SECOND, &all).await;
     assert_within(bytes[0], rate * 3, 0.05, "two replicas");
+
+    for reader in rest {
+        received += reader.stop().await;
+    }
+    for layer in &layers {
+        layer.flush().await;
+    }
+    assert_eq!(books(&redis).await, received);
+}
+
+/// Two replicas with two streams each, through the loss and return of their server.
+async fn returns_without_a_jump(choice: Unreachable) {
+    let rate = 2_000_000;
+    let redis = Redis::start();
+    let port = redis.port;
+    let mut readers = Vec::new();
+    let mut layers = Vec::new();
+    for _ in 0..2 {
+        let layer = replica(rate, &redis.fleet().with_unreachable(choice));
+        readers.extend(Reader::many(&layer, "a", 2).await);
+        layers.push(layer);
+    }
+    let all: [&[Reader]; 1] = [&readers];
+    tokio::time::sleep(2 * SECOND).await;
+    drop(redis);
+    tokio::time::sleep(SECOND).await;
+    let bytes = during(SECOND, &all).await[0];
+    match choice {
+        Unreachable::Open => assert!(bytes > 10 * rate, "{bytes} without a limit"),
+        Unreachable::Refuse => assert!(bytes < rate / 100, "{bytes} while all stands"),
+        _ => assert_within(bytes, rate, 0.15, "without the server"),
+    }
+    let redis = Redis::at(port);
+    // Until both have found it.
+    tokio::time::sleep(SECOND / 2).await;
+    let bytes = during(2 * SECOND, &all).await[0];
+    assert!(bytes <= rate * 2 * 115 / 100, "a jump: {bytes}");
+    tokio::time::sleep(3 * SECOND).await;
+    let bytes = during(3 * SECOND, &all).await[0];
+    assert_within(bytes, rate * 3, 0.05, "after its return");
+    let mut received = 0;
+    for reader in readers {
+        received += reader.stop().await;
+    }
+    for layer in &layers {
+        layer.flush().await;
+    }
+    assert_eq!(books(&redis).await, received);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_each_went_on_alone_the_rate_does_not_jump_at_the_servers_return() {
+    returns_without_a_jump(Unreachable::Local).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_there_was_no_limit_the_rate_does_not_jump_at_the_servers_return() {
+    returns_without_a_jump(Unreachable::Open).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_stood_the_rate_does_not_jump_at_the_servers_return() {
+    returns_without_a_jump(Unreachable::Refuse).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_dead_replicas_become_one_and_what_they_sent_stays_on_the_books() {
+    let redis = Redis::start();
+    let key = "portcullis:{total}:replicas";
+    let mut dead = vec!["HSET".to_owned(), key.to_owned()];
+    for replica in 0..1000 {
+        dead.extend([format!("dead-{replica}"), "1000 1 1 1".to_owned()]);
+    }
+    let words: Vec<&str> = dead.iter().map(String::as_str).collect();
+    redis.ask::<u64>(&words).await;
+    let layer = replica(2_000_000, &redis.fleet());
+    let pull = async || {
+        let service = serving(&layer, 100_000);
+        let answer = service.oneshot(request(None, "10.0.0.1:1")).await.unwrap();
+        rate_support::read(answer.into_body()).await;
+        layer.flush().await;
+    };
+    pull().await;
+    let replicas: Vec<String> = redis.ask(&["HKEYS", key]).await;
+    assert_eq!(replicas.len(), 2, "{replicas:?}");
+    assert_eq!(books(&redis).await, 1_100_000);
+
+    // One that was taken for dead and is back is told apart again.
+    let own = replicas.iter().find(|name| **name != "gone").unwrap();
+    redis.ask::<u64>(&["HDEL", key, own]).await;
+    let gone = "1100000 0 0 0";
+    redis.ask::<u64>(&["HSET", key, "gone", gone]).await;
+    let apart = format!("{key}:gone:{own}");
+    redis.ask::<()>(&["SET", &apart, "100000"]).await;
+    pull().await;
+    assert_eq!(books(&redis).await, 1_200_000);
+    let gone: String = redis.ask(&["HGET", key, "gone"]).await;
+    assert_eq!(gone, "1000000 0 0 0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_last_is_told_when_the_limit_goes() {
+    let redis = Redis::start();
+    let fleet = redis.fleet().with_period(10 * SECOND).unwrap();
+    let layer = replica(80_000_000, &fleet);
+    let service = serving(&layer, 100_000);
+    let mut bytes = 0;
+    for _ in 0..2 {
+        let request = request(None, "10.0.0.1:1");
+        let answer = service.clone().oneshot(request).await.unwrap();
+        bytes += rate_support::total(&rate_support::read(answer.into_body()).await) as u64;
+        layer.flush().await;
+        assert_eq!(books(&redis).await, bytes);
+    }
+    let answer = service.oneshot(request(None, "10.0.0.1:1")).await.unwrap();
+    bytes += rate_support::total(&rate_support::read(answer.into_body()).await) as u64;
+    drop(layer);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(books(&redis).await, bytes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

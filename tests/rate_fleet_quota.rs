@@ -259,6 +259,69 @@ async fn a_stream_goes_on_by_its_lease_while_the_server_is_slow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_last_is_told_at_the_end_and_when_the_window_changes() {
+    let redis = Redis::start();
+    let fleet = redis.fleet().with_period(10 * SECOND).unwrap();
+    let limits = |window| {
+        let quota = Quota::new(1_000_000, window).with_exhausted(Exhausted::Cut);
+        Limits::new([limit(quota, &fleet)]).unwrap()
+    };
+    let watched = Watched::fixed(limits(Window::Hour));
+    let layer = watching(watched.clone());
+    let books = async || -> u64 { redis.books("portcullis:{hourly}:*").await.values().sum() };
+    assert_eq!(received(get(&layer, "a", 1_000).await).await, 1_000);
+    layer.flush().await;
+    assert_eq!(books().await, 1_000);
+    assert_eq!(received(get(&layer, "a", 100).await).await, 100);
+    watched.publish(limits(Window::Day));
+    assert_eq!(received(get(&layer, "a", 10).await).await, 10);
+    layer.flush().await;
+    books_agree(&redis, 1_110).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_dead_replicas_become_one_and_what_they_sent_counts() {
+    let redis = Redis::start();
+    let layer = replica([limit(cut(100_000), &redis.fleet())]);
+    assert_eq!(received(get(&layer, "a", 1_000).await).await, 1_000);
+    books_agree(&redis, 1_000).await;
+    let keys: Vec<String> = redis.ask(&["KEYS", "portcullis:{hourly}:*"]).await;
+    let mut dead = vec!["HSET".to_owned(), keys[0].clone()];
+    for replica in 0..1000 {
+        dead.extend([format!("dead-{replica}"), "90 500 1".to_owned()]);
+    }
+    let words: Vec<&str> = dead.iter().map(String::as_str).collect();
+    redis.ask::<u64>(&words).await;
+    let all = received(get(&layer, "a", 20_000).await).await;
+    layer.flush().await;
+    let replicas: Vec<String> = redis.ask(&["HKEYS", &keys[0]]).await;
+    assert_eq!(replicas.len(), 2, "{replicas:?}");
+    let gone: String = redis.ask(&["HGET", &keys[0], "gone"]).await;
+    assert_eq!(gone, "90000 90000 0");
+    // With theirs and what came before, the quota is full.
+    assert!(all <= 9_000, "{all}");
+    until("its end", async || {
+        let answer = get(&layer, "a", 20_000).await;
+        (answer.status() == StatusCode::TOO_MANY_REQUESTS).then_some(())
+    })
+    .await;
+
+    // One that was taken for dead and is back is told apart again.
+    let own = replicas.iter().find(|name| **name != "gone").unwrap();
+    let told: String = redis.ask(&["HGET", &keys[0], own]).await;
+    let sent: u64 = told.split(' ').next().unwrap().parse().unwrap();
+    let folded = format!("{0} {0} 0", 90_000 + sent);
+    redis.ask::<u64>(&["HDEL", &keys[0], own]).await;
+    redis.ask::<u64>(&["HSET", &keys[0], "gone", &folded]).await;
+    let apart = format!("{}:gone:{own}", keys[0]);
+    redis.ask::<()>(&["SET", &apart, &sent.to_string()]).await;
+    get(&layer, "a", 1).await;
+    layer.flush().await;
+    let gone: String = redis.ask(&["HGET", &keys[0], "gone"]).await;
+    assert_eq!(gone, "90000 90000 0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_after_a_pause_is_answered_at_once_while_the_server_is_slow() {
     let redis = Redis::with(free_port(), &["--enable-debug-command", "yes"]);
     let layer = replica([limit(cut(1_000_000_000), &redis.fleet())]);

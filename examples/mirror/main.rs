@@ -91,6 +91,8 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .service(router(registry));
     let served = serve::serve(listener, acceptor, service, stop, *arguments.drain).await;
     guard.save()?;
+    #[cfg(feature = "redis")]
+    guard.flush().await;
     if !served {
         tracing::warn!("the drain's time is over: what was under way is cut");
         return Ok(ExitCode::FAILURE);

@@ -90,6 +90,13 @@ impl Guard {
         self.digest_binding.save()
     }
 
+    /// Tells the server of a fleet what was sent last. That happens a few times a second by itself; call
+    /// this when the last request is answered.
+    #[cfg(feature = "redis")]
+    pub async fn flush(&self) {
+        self.rate.flush().await;
+    }
+
     /// What is enforced and what is left open.
     pub fn report(&self) -> &Report {
         &self.report

@@ -7,6 +7,8 @@ use crate::Watched;
 use crate::audit::limit_meters::UnderWay;
 
 use super::lane::Lane;
+#[cfg(feature = "redis")]
+use super::meter::Ledger;
 use super::meter::Meter;
 use super::quota::Calendar;
 use super::rule::{Ceiling, Rule, rank};
@@ -71,6 +73,20 @@ impl Engine {
             .iter()
             .find(|rule| *rule.limit.name == *limit);
         rule.map_or(0, |rule| rule.gates.len())
+    }
+
+    /// Tells the servers of fleets what was sent last.
+    #[cfg(feature = "redis")]
+    pub(super) async fn flush(&self) {
+        let compiled = arc_swap::Guard::into_inner(self.compiled());
+        for rule in &compiled.rules {
+            if let Some(lease) = &rule.lease {
+                lease.flush().await;
+            }
+            if let Some(Ledger::Fleet(accounts)) = &rule.ledger {
+                accounts.flush().await;
+            }
+        }
     }
 
     fn rebuild(&self) {

@@ -50,6 +50,15 @@ impl ByteRateLayer {
         self
     }
 
+    /// Tells the servers of fleets what was sent last, which else happens a few times a second. For the
+    /// end of a process: without it, what was sent in the last period is lost to the others. Waits for a
+    /// second at most for each limit.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    pub async fn flush(&self) {
+        self.engine.flush().await;
+    }
+
     /// How many keys the limit of this name remembers.
     pub fn keys(&self, limit: &str) -> usize {
         self.engine.keys(limit)

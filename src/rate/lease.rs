@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+#[cfg(feature = "redis")]
+use super::fleet::Rounds;
 use super::gate::{Gate, Terms};
 use super::starter::Starter;
 
@@ -14,10 +16,13 @@ use super::starter::Starter;
 #[derive(Debug)]
 pub(super) struct Lease {
     terms: ArcSwap<Terms>,
-    sent: AtomicU64,
+    // Shared with the lease that takes its place, so that the sum never goes back.
+    sent: Arc<AtomicU64>,
     refusing: AtomicBool,
     gate: Arc<Gate>,
     starter: Starter<Self>,
+    #[cfg(feature = "redis")]
+    rounds: Arc<Rounds>,
 }
 
 #[cfg_attr(
@@ -25,13 +30,20 @@ pub(super) struct Lease {
     allow(dead_code, reason = "only a fleet makes leases")
 )]
 impl Lease {
-    pub(super) fn new(terms: Terms, gate: Arc<Gate>, sent: u64, starter: Starter<Self>) -> Self {
+    pub(super) fn new(
+        terms: Terms,
+        gate: Arc<Gate>,
+        sent: Arc<AtomicU64>,
+        starter: Starter<Self>,
+    ) -> Self {
         Self {
             starter,
             terms: ArcSwap::from_pointee(terms),
-            sent: AtomicU64::new(sent),
+            sent,
             refusing: AtomicBool::new(false),
             gate,
+            #[cfg(feature = "redis")]
+            rounds: Arc::default(),
         }
     }
 
@@ -59,8 +71,19 @@ impl Lease {
 #[cfg(feature = "redis")]
 impl Lease {
     /// How many bytes were sent so far.
-    pub(super) fn total(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+    pub(super) fn total(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.sent)
+    }
+
+    pub(super) fn rounds(&self) -> Arc<Rounds> {
+        Arc::clone(&self.rounds)
+    }
+
+    /// Waits until all is told that was sent before.
+    pub(super) async fn flush(&self) {
+        if self.starter.is_started() {
+            self.rounds.flush().await;
+        }
     }
 
     /// How many streams are here, and whether one waits.
@@ -88,6 +111,14 @@ impl Lease {
     }
 }
 
+#[cfg(feature = "redis")]
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // The task tells what is left to tell.
+        self.rounds.hurry();
+    }
+}
+
 #[cfg(all(test, feature = "redis"))]
 mod tests {
     use std::time::Duration;
@@ -105,7 +136,12 @@ mod tests {
             burst: 1024,
             shared: false,
         };
-        let lease = Lease::new(terms, Arc::new(Gate::new(0)), 0, Starter::new(|_| {}));
+        let lease = Lease::new(
+            terms,
+            Arc::new(Gate::new(0)),
+            Arc::default(),
+            Starter::new(|_| {}),
+        );
         for period in 1..=1000 {
             let now = begin + Duration::from_millis(100) * period;
             lease.set(3 + u64::from(period % 2), 1024, now);

@@ -215,7 +215,8 @@ fn leased(
             && old.limit.share.is_some() == limit.share.is_some()
     };
     let old = old.and_then(|rule| Some((rule, rule.lease.as_ref()?)));
-    let (sent, mut part) = (old.map_or(0, |(_, lease)| lease.total()), None);
+    let sent = old.map_or_else(Arc::default, |(_, lease)| lease.total());
+    let mut part = None;
     if let Some((rule, lease)) = old.filter(|(rule, _)| same(rule)) {
         if rule.limit.fleet.as_ref().is_some_and(|old| fleet.is(old)) {
             return Some(Arc::clone(lease));

@@ -27,6 +27,14 @@ impl<T> Starter<T> {
     }
 }
 
+#[cfg(feature = "redis")]
+impl<T> Starter<T> {
+    /// Whether there is a task.
+    pub(super) fn is_started(&self) -> bool {
+        self.0.get().is_some()
+    }
+}
+
 impl<T> fmt::Debug for Starter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -179,6 +179,13 @@ impl Reader {
         self.task.is_finished()
     }
 
+    /// Ends the stream, and says how many bytes came in all.
+    pub(crate) async fn stop(mut self) -> u64 {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        self.bytes()
+    }
+
     /// How many bytes came so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(std::sync::atomic::Ordering::Relaxed)

@@ -85,6 +85,17 @@ impl Redis {
         hashes.values().map(Vec::len).max().unwrap_or(0)
     }
 
+    /// What the server answers to a command.
+    pub(crate) async fn ask<T: ::redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let client = ::redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = ::redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(word);
+        }
+        command.query_async(&mut connection).await.unwrap()
+    }
+
     async fn hashes(&self, pattern: &str) -> BTreeMap<String, Vec<String>> {
         let client = ::redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();

@@ -241,6 +241,21 @@ impl Account {
         (mem::take(&mut state.closed), report)
     }
 
+    /// What is left to tell of an account that nobody uses any more; its lease is given up.
+    pub(super) fn last_reports(&self) -> Vec<Report> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = mem::take(&mut state.closed);
+        if state.sent != state.reported || state.may > state.sent {
+            last.push(Report {
+                begins: state.begins,
+                ends: state.ends,
+                sent: state.sent,
+                want: 0,
+            });
+        }
+        last
+    }
+
     /// A report that the server has not got.
     pub(super) fn not_reported(&self, closed: Option<Report>) -> Stir {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,9 +4,9 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashTable;
-use tokio::sync::Notify;
 
-use super::account::{Account, Server, Stir, Terms};
+use super::account::{Account, Report, Server, Stir, Terms};
+use super::rounds::Rounds;
 use super::{Fleet, bookkeeper};
 use crate::rate::Quota;
 use crate::rate::meter::Standing;
@@ -28,7 +28,8 @@ pub(in crate::rate) struct Accounts {
     most: usize,
     others: Arc<Account>,
     listed: Mutex<Vec<Arc<Account>>>,
-    urgent: Arc<Notify>,
+    rounds: Arc<Rounds>,
+    last: LastReports,
     down: AtomicBool,
     replicas: AtomicU64,
     calendar: Calendar,
@@ -41,6 +42,9 @@ pub(in crate::rate) struct Rules {
     pub(super) fleet: Fleet,
     pub(in crate::rate) quota: Quota,
 }
+
+/// What is left to tell when nobody uses the accounts any more.
+pub(super) type LastReports = Arc<Mutex<Vec<(Arc<Account>, Report)>>>;
 
 #[derive(Debug, Default)]
 struct Shard {
@@ -65,7 +69,8 @@ impl Accounts {
             most: keys.div_ceil(shards),
             others: Arc::new(Account::new("others".into())),
             listed: Mutex::default(),
-            urgent: Arc::default(),
+            rounds: Arc::default(),
+            last: Arc::default(),
             down: AtomicBool::new(false),
             replicas: AtomicU64::new(REPLICAS),
             calendar,
@@ -161,8 +166,19 @@ impl Accounts {
         self.rules.load_full()
     }
 
-    pub(super) fn urgent(&self) -> Arc<Notify> {
-        Arc::clone(&self.urgent)
+    pub(super) fn rounds(&self) -> Arc<Rounds> {
+        Arc::clone(&self.rounds)
+    }
+
+    pub(super) fn last(&self) -> LastReports {
+        Arc::clone(&self.last)
+    }
+
+    /// Waits until all is told that was sent before.
+    pub(in crate::rate) async fn flush(&self) {
+        if self.bookkeeper.is_started() {
+            self.rounds.flush().await;
+        }
     }
 
     pub(super) fn terms(&self) -> Terms {
@@ -200,7 +216,7 @@ impl Accounts {
             lock(&self.listed).push(Arc::clone(account));
         }
         if stir.urgent {
-            self.urgent.notify_one();
+            self.rounds.hurry();
         }
     }
 
@@ -234,6 +250,18 @@ impl Accounts {
             all.extend(shard.accounts.iter().map(|entry| Arc::clone(&entry.1)));
         }
         all
+    }
+}
+
+impl Drop for Accounts {
+    fn drop(&mut self) {
+        let mut last = lock(&self.last);
+        for account in self.all() {
+            let reports = account.last_reports().into_iter();
+            last.extend(reports.map(|report| (Arc::clone(&account), report)));
+        }
+        drop(last);
+        self.rounds.hurry();
     }
 }
 

@@ -1,15 +1,15 @@
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult, Script};
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::account::{Account, Answer, Report, least};
-use super::accounts::{Accounts, Rules};
+use super::accounts::{Accounts, LastReports, Rules};
 use super::connection::{connect, pause};
 use super::health::Health;
+use super::rounds::Rounds;
 use crate::audit::metrics;
 
 /// How many keys are told of at a time.
@@ -29,7 +29,8 @@ const LIFE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 struct Bookkeeper {
     accounts: Weak<Accounts>,
-    urgent: Arc<Notify>,
+    rounds: Arc<Rounds>,
+    last: LastReports,
     health: Health,
     script: Script,
 }
@@ -58,7 +59,8 @@ pub(super) fn keep(accounts: Weak<Accounts>) {
     };
     let bookkeeper = Bookkeeper {
         accounts,
-        urgent: held.urgent(),
+        rounds: held.rounds(),
+        last: held.last(),
         health: Health::new(held.limit(), "quota"),
         script: Script::new(include_str!("quota.lua")),
     };
@@ -99,7 +101,10 @@ impl Bookkeeper {
         let mut next = Instant::now();
         loop {
             let Some(accounts) = self.accounts.upgrade() else {
-                return End::Unused;
+                return match self.tell_last(rules, &mut connection).await {
+                    Ok(()) => End::Unused,
+                    Err(error) => End::Failed(error),
+                };
             };
             if !Arc::ptr_eq(&accounts.rules(), rules) {
                 return End::Changed;
@@ -114,11 +119,12 @@ impl Bookkeeper {
             }
             self.health.answered();
             drop(accounts);
+            self.rounds.done();
             // Early if somebody waits for a lease.
             if next <= Instant::now() {
                 next = Instant::now() + rules.fleet.period;
             }
-            let _ = timeout_at(next, self.urgent.notified()).await;
+            self.rounds.next(next).await;
         }
     }
 
@@ -174,6 +180,27 @@ impl Bookkeeper {
             }
         }
         metrics::fleet_leased(self.health.limit(), leased);
+        Ok(())
+    }
+
+    /// Tells the server what was left to tell when the accounts went.
+    async fn tell_last(
+        &self,
+        rules: &Rules,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<()> {
+        let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
+        let begins = last.iter().map(|(_, report)| report.begins).max();
+        let turn = |(account, report)| Turn {
+            account,
+            closed: true,
+            report,
+        };
+        let turns: Vec<_> = last.into_iter().map(turn).collect();
+        for batch in turns.chunks(BATCH) {
+            self.ask(rules, batch, begins.unwrap_or(0), connection)
+                .await?;
+        }
         Ok(())
     }
 

@@ -1,11 +1,13 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Script};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
 use super::connection::{connect, pause};
 use super::health::Health;
+use super::rounds::Rounds;
 use super::{Fleet, Unreachable};
 use crate::audit::metrics;
 use crate::rate::lease::Lease;
@@ -23,6 +25,8 @@ pub(in crate::rate) struct Keeper {
     rate: u64,
     burst: u64,
     lease: Weak<Lease>,
+    rounds: Arc<Rounds>,
+    sent: Arc<AtomicU64>,
     script: Script,
     part: u64,
     reported: u64,
@@ -31,6 +35,9 @@ pub(in crate::rate) struct Keeper {
 
 /// Starts the task that keeps `lease`: one for each limit of a fleet, not for each request.
 pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
+    let Some(held) = lease.upgrade() else {
+        return;
+    };
     let rate = limit.rate.unwrap_or(1);
     let keeper = Keeper {
         fleet,
@@ -38,6 +45,8 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
         rate,
         burst: limit.burst(),
         lease,
+        rounds: held.rounds(),
+        sent: held.total(),
         script: Script::new(include_str!("lease.lua")),
         part: rate / 8,
         reported: 0,
@@ -63,18 +72,23 @@ impl Keeper {
 
     /// Renews the lease until the server fails, or, then `None`, nobody needs it any more.
     async fn renew(&mut self, mut connection: MultiplexedConnection) -> Option<redis::RedisError> {
-        let mut ticks = interval(self.fleet.period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            let lease = self.lease.upgrade()?;
-            let sent = lease.total();
+            let next = Instant::now() + self.fleet.period;
+            let sent = self.sent.load(Ordering::Relaxed);
+            let Some(lease) = self.lease.upgrade() else {
+                // What was sent last belongs on the books.
+                let demand = self.demand(sent, false);
+                return self.ask(&mut connection, sent, demand, 1).await.err();
+            };
             let (streams, waiting) = lease.load();
             let demand = self.demand(sent, waiting);
             match self.ask(&mut connection, sent, demand, streams).await {
                 Ok(part) => self.got(&lease, part, sent),
                 Err(error) => return Some(error),
             }
+            drop(lease);
+            self.rounds.done();
+            self.rounds.next(next).await;
         }
     }
 
@@ -84,7 +98,7 @@ impl Keeper {
         if waiting {
             return self.rate;
         }
-        let used = u128::from(sent - self.reported) * 1_500_000_000;
+        let used = u128::from(sent.saturating_sub(self.reported)) * 1_500_000_000;
         let used = used / self.fleet.period.as_nanos().max(1);
         let least = self.rate / 64;
         u64::try_from(used)

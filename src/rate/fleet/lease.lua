@@ -1,7 +1,8 @@
 -- One replica's report and its new lease, in one step.
 --
 -- KEYS[1]  the limit's own state: a hash of `at` (microseconds) and `credit` (bytes)
--- KEYS[2]  the replicas: a hash of "<bytes sent> <demand> <weight> <seen>" by replica
+-- KEYS[2]  the replicas: a hash of "<bytes sent> <demand> <weight> <seen>" by replica, and by `gone`,
+--          which stands for all that are long silent
 -- ARGV     replica, bytes sent since it started, demand (bytes per second), weight,
 --          rate (bytes per second), burst (bytes), life of a silent replica's claim (microseconds)
 --
@@ -15,15 +16,36 @@ local rate, burst, life = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]
 -- Bytes sent are told as a sum since the start, so that a report that is repeated, or that follows
 -- a lost one, or the loss of this very state, counts nothing twice.
 local replicas = {}
-local delta = 0
+local delta, known, gone, before = 0, false, 0, 0
 local flat = redis.call('HGETALL', KEYS[2])
 for i = 1, #flat, 2 do
+  local replica = flat[i]
   local its_sent, its_demand, its_weight, seen = flat[i + 1]:match('(%S+) (%S+) (%S+) (%S+)')
-  if flat[i] == me then
-    delta = math.max(0, sent - tonumber(its_sent))
-  elseif now - tonumber(seen) <= life then
+  its_sent, seen = tonumber(its_sent), tonumber(seen)
+  if replica == me then
+    delta, known = math.max(0, sent - its_sent), true
+    sent = math.max(sent, its_sent)
+  elseif replica == 'gone' then
+    gone = gone + its_sent
+    before = its_sent
+  elseif now - seen <= life then
     replicas[#replicas + 1] = { demand = tonumber(its_demand), weight = tonumber(its_weight) }
+  elseif now - seen > math.max(60000000, 2 * life) then
+    -- Should it come back within a day, it is told apart again.
+    redis.call('SET', KEYS[2] .. ':gone:' .. replica, string.format('%.0f', its_sent), 'EX', 86400)
+    redis.call('HDEL', KEYS[2], replica)
+    gone = gone + its_sent
   end
+end
+if not known then
+  local told = redis.call('GET', KEYS[2] .. ':gone:' .. me)
+  if told then
+    redis.call('DEL', KEYS[2] .. ':gone:' .. me)
+    delta, gone = math.max(0, sent - tonumber(told)), math.max(0, gone - tonumber(told))
+  end
+end
+if gone ~= before then
+  redis.call('HSET', KEYS[2], 'gone', string.format('%.0f 0 0 0', gone))
 end
 redis.call('HSET', KEYS[2], me, string.format('%.0f %.0f %.0f %.0f', sent, demand, weight, now))
 

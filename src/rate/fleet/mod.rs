@@ -7,8 +7,10 @@ mod connection;
 mod health;
 mod keeper;
 mod options;
+mod rounds;
 
 pub(super) use account::Account;
 pub(super) use accounts::Accounts;
 pub(super) use keeper::keep;
 pub use options::{Fleet, FleetError, Unreachable};
+pub(super) use rounds::Rounds;

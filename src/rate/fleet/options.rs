@@ -17,6 +17,18 @@ use secrecy::{ExposeSecret, SecretString};
 /// used goes back within a few seconds, but for a thousandth of the quota (64 KiB at most) that is kept
 /// for half a minute while there is more; that of a replica that died goes back after two seconds, and
 /// what it sent in its last period nobody knows.
+///
+/// # Server and client
+///
+/// Any server that speaks Redis's protocol (RESP) and runs its scripts in Lua will do, of version 5 or
+/// later: Redis, or Valkey, which was made from it. It is tried with Debian's `redis-server`; Debian 12
+/// has no Valkey to try. It needs to keep nothing on a disk: replicas tell their sums again when it has
+/// lost them. A replica that is silent for a minute is added to one entry for all such, so that the
+/// server keeps no more than those that live.
+///
+/// The client is the crate `redis` and not `fred`: what is wanted of it is one connection that fails at
+/// once, so that the operator's choice takes hold, whereas `fred` is built around keeping commands until
+/// its own policy has connected again.
 #[derive(Clone)]
 pub struct Fleet {
     pub(super) client: redis::Client,
@@ -57,7 +69,8 @@ pub enum FleetError {
     Url,
     /// The URL wants TLS, which is not spoken with Redis here.
     #[error(
-        "the fleet's server cannot be spoken to by TLS: put a tunnel beside this process and name that"
+        "the fleet's server cannot be spoken to by TLS: run a tunnel to it beside this process, such as \
+         stunnel, and name that, as in redis://127.0.0.1:6379"
     )]
     Tls,
     /// The period is not between 10 ms and 10 s.
