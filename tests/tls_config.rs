@@ -608,6 +608,39 @@ async fn pair_client_cas_and_crls_are_swapped_together_or_not_at_all() {
     .await;
 }
 
+/// What holds up the new CA of a broken list holds up no revocation in another.
+#[tokio::test]
+async fn who_is_revoked_is_refused_while_a_new_client_ca_waits_for_its_list() {
+    let scene = Scene::new();
+    let next = Ca::new("Nodes 2027");
+    let numbered = |params: &mut rcgen::CertificateParams| params.serial_number = Some(7.into());
+    let revoked = scene.shows(&scene.ca.client_with("r", numbered));
+    let old = scene.shows(&scene.ca.client("x"));
+    let new = Arc::new(client(&scene.ca, Some((&next.client("y"), &[]))));
+    let list = next.crl(1, &[]).pem().unwrap();
+    scene.files.put("next.pem", &list);
+    let crls = "[crl]\nfiles = [\"crl.pem\", \"next.pem\"]\n";
+    let (guard, address) = scene.serve(&[TLS, crls]).await;
+    let material = guard.acceptor().unwrap().material().clone();
+    let is_in = async |config| asking(config, address).answer().await.is_ok();
+    assert!(is_in(&revoked).await);
+
+    scene.files.put("next.pem", &list[..list.len() / 2]);
+    let both = format!("{}{}", scene.ca.pem, next.pem);
+    scene.files.put("ca.crt", both);
+    let crl = scene.ca.crl(2, &[7]).pem().unwrap();
+    scene.files.put("crl.pem", crl);
+    until("the revocation", async || !is_in(&revoked).await).await;
+    assert!(is_in(&old).await && !is_in(&new).await);
+    assert_eq!(material.generation(), 1);
+    let failure = material.health().failure;
+    assert!(failure.is_some_and(|reason| reason.contains("next.pem")));
+
+    scene.files.put("next.pem", &list);
+    until("the new CA", async || is_in(&new).await).await;
+    assert!(is_in(&old).await && !is_in(&revoked).await);
+}
+
 #[tokio::test]
 async fn no_client_is_refused_for_a_list_that_has_not_come_yet() {
     let scene = Scene::new();

@@ -172,7 +172,7 @@ fn set_crl(issuer: &str, scope: &str, [this_update, next_update, entries]: [f64;
     set!("portcullis_crl_entries", entries);
 }
 
-/// A CRL was not taken: `older` than the one in force, or `unusable` for what is critical in it.
+/// A CRL was not taken: `older` than the one in force, `not_yet_valid`, or `unusable`.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_refused(reason: &'static str) {
     counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);

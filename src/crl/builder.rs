@@ -5,6 +5,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::authority::Authorities;
 use super::sources::{Files, from_bytes};
+use super::telling::tell;
 use super::{LoadError, Options, Revocation};
 use crate::Watched;
 use crate::reload::{Pinned, WatchOptions};
@@ -126,6 +127,12 @@ impl Builder {
     ) -> Result<Revocation, LoadError> {
         let (_, authorities) = self.authorities()?;
         let lists = from_bytes(contents, Arc::new(authorities), None, self.options.max_size)?;
-        Ok(Revocation::new(Watched::fixed(lists), self.options))
+        tell(&lists, None);
+        let refusal = lists.refusal();
+        let lists = Watched::fixed(lists);
+        if let Some(reason) = refusal {
+            lists.failed(reason);
+        }
+        Ok(Revocation::new(lists, self.options))
     }
 }

@@ -58,6 +58,9 @@ pub enum LoadError {
         /// The file, the directory, or `bytes`.
         origin: String,
     },
+    /// Some of the lists cannot be used; those in force in their places stay.
+    #[error("{0}")]
+    Refused(String),
     /// A CRL is neither kept from before nor to be fetched.
     #[cfg(feature = "crl-fetch")]
     #[error("{origin}: {error}")]
@@ -113,6 +116,18 @@ pub enum PathError {
     /// webpki does not look at.
     #[error("{0} issued a certificate, but keyCertSign is missing in its key usage")]
     MayNotSign(String),
+}
+
+impl LoadError {
+    /// Whether a start fails for it. RFC 5280 §5.2: a list with an unknown critical extension must not
+    /// be used, but is no mistake of who gives it.
+    pub(super) fn is_broken(&self) -> bool {
+        let error = match self {
+            Self::List { error, .. } => Some(error),
+            _ => None,
+        };
+        !matches!(error, Some(CrlError::UnknownCritical(_)))
+    }
 }
 
 impl From<Malformed> for CrlError {

@@ -103,6 +103,23 @@ impl List {
         Ok(list)
     }
 
+    /// The issuer's name in what may be no list otherwise.
+    pub(super) fn issuer_of(der: &[u8]) -> Option<&[u8]> {
+        let mut fields = Frame::parse(der).ok()?.message.reader();
+        fields.optional(der::INTEGER).ok()?;
+        fields.expect(der::SEQUENCE).ok()?;
+        let issuer = fields.expect(der::SEQUENCE).ok()?;
+        Some(issuer.encoded)
+    }
+
+    /// Looks for its signer among authorities that it was not read with.
+    pub(super) fn find_signer(&self, authorities: &Authorities) {
+        if self.signer().is_none() {
+            let mut keys = authorities.keys_named(&self.issuer, self.authority_key.as_deref());
+            keys.find(|key| self.is_by(key, authorities));
+        }
+    }
+
     /// What says which list it is.
     #[cfg(feature = "crl-fetch")]
     pub(super) fn without_entries(mut self) -> Self {
@@ -234,12 +251,6 @@ impl List {
             && self
                 .signer()
                 .is_some_and(|signer| other.signer() == Some(signer))
-    }
-
-    /// Whether it turns `other` back: it is older, of the same scope, and by the same key, as far as
-    /// that can be told.
-    pub(super) fn turns_back(&self, other: &Self, authorities: &Authorities) -> bool {
-        self.is_older_than(other) && self.takes_place_of(other, authorities)
     }
 
     /// Whether it is of the same scope and by the same key, as far as that can be told.

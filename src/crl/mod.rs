@@ -11,7 +11,8 @@
 //! certificate, if that key may sign CRLs, if the list's scope covers the certificate, and between its
 //! `thisUpdate` and `nextUpdate`. A certificate for which no list counts is refused unless
 //! [`Options`] allow it by name. A list never gets older: an old one put in the place of a newer one
-//! is not taken. One whose time has not come displaces none: both are kept until it begins.
+//! is not taken. One whose time has not come displaces none: both are kept until it begins. A file that
+//! cannot be used any more holds up no other, and no revocation that was in it is forgotten.
 //!
 //! What a list or a delta says is revoked stays so when it is past its end, and counts already when it is
 //! dated ahead; what a delta takes back counts only between its `thisUpdate` and `nextUpdate`, and only
@@ -54,6 +55,7 @@ mod error;
 pub(crate) mod fetch;
 mod filling;
 mod future;
+mod gathering;
 mod gzip;
 mod index;
 mod layer;
@@ -86,7 +88,7 @@ pub use path::CertPath;
 pub(crate) use path::Issuers;
 pub use revocation::Revocation;
 pub use service::Revoking;
-pub(crate) use sources::Files;
+pub(crate) use sources::{Files, replacing};
 pub use store::Lists;
 pub(crate) use telling::tell;
 pub use tracked::Tracked;

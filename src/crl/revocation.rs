@@ -74,24 +74,37 @@ impl Revocation {
         0
     }
 
-    /// Puts other CRLs in force, but for those that are older than what they would replace.
+    /// Puts other CRLs in force, but for those that are older than what they would replace. Whatever is
+    /// put in force meanwhile, no list gets older by it.
+    ///
+    /// This reads and hashes the lists, and may wait for another that does: do not call it on an async
+    /// worker with lists that are large.
     ///
     /// # Errors
-    /// What is no CRL or cannot be used; those in force then stay.
+    /// What is no CRL or cannot be used; those in force then stay. A list with an unknown critical
+    /// extension beside others is passed over, as at the start, and those of its issuer stay.
     pub fn publish<'a>(
         &self,
         contents: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<u64, LoadError> {
         let previous = self.lists.load();
         let authorities = Arc::clone(&previous.authorities);
-        let lists = sources::from_bytes(
+        let mut lists = sources::from_bytes(
             contents,
             authorities,
             Some(&previous),
             self.options.max_size,
         )?;
         drop(previous);
-        Ok(self.lists.publish(lists))
+        let refusal = lists.refusal();
+        let generation = self.lists.update(|current| {
+            lists.authorities = Arc::clone(&current.authorities);
+            sources::replacing(lists, current)
+        });
+        if let Some(reason) = refusal {
+            self.lists.failed(reason);
+        }
+        Ok(generation)
     }
 
     /// What the CRLs say of a path at a time.

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 
+use super::LoadError;
 use super::authority::Authorities;
-use super::list::List;
+use super::gathering::Gathering;
 use super::store::Lists;
 use super::telling::tell;
-use super::{CrlError, LoadError, der, gzip};
 use crate::audit::metrics;
 use crate::reload::{Load, Pinned};
 
@@ -24,16 +24,6 @@ pub(crate) struct Files {
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// How many bytes a file may be decompressed to.
     pub(super) max_size: u64,
-}
-
-/// Lists being gathered.
-struct Gathering {
-    lists: Lists,
-    /// Whether a list that cannot be used is an error, since there are others in force to stay.
-    strict: bool,
-    max_size: u64,
-    /// Seconds after 1970.
-    now: u64,
 }
 
 impl Load for Files {
@@ -50,13 +40,34 @@ impl Load for Files {
 
     fn load(&mut self, previous: Option<&Lists>) -> Result<Lists, LoadError> {
         let lists = self.read(&mut Pinned::new(), previous)?;
-        tell(&lists, previous);
+        if previous.is_none() {
+            tell(&lists, None);
+        }
         Ok(lists)
     }
+
+    fn replace(&mut self, lists: Lists, current: &Lists) -> Lists {
+        replacing(lists, current)
+    }
+
+    fn refused(&self, lists: &Lists) -> Option<String> {
+        lists.refusal()
+    }
+}
+
+/// What is put in the place of the lists in force: of those that were not there yet when `lists` were
+/// read, none that is newer goes away.
+pub(crate) fn replacing(mut lists: Lists, current: &Lists) -> Lists {
+    lists.keep_newer_of(current, UnixTime::now().as_secs(), &[]);
+    tell(&lists, Some(current));
+    lists
 }
 
 impl Files {
     /// Reads the files as `pinned` sees them. Whoever puts the lists in force tells of them.
+    ///
+    /// At a start all must be usable. Afterwards each file is for itself, so that one that is damaged
+    /// does not hold up the revocations in another: what was in it before stays.
     pub(crate) fn read(
         &self,
         pinned: &mut Pinned,
@@ -66,22 +77,19 @@ impl Files {
         let mut authorities = self.authorities.clone();
         read_authorities(&self.signers, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;
-        let mut gathering = Gathering {
-            lists: Lists::new(Arc::new(authorities)),
-            strict: previous.is_some(),
-            max_size: self.max_size,
-            now: UnixTime::now().as_secs(),
-        };
+        let mut gathering = Gathering::new(Arc::new(authorities), previous, self.max_size);
         for path in &self.paths {
-            let files = listed(pinned, path)?;
-            for file in files {
-                let content = pinned
-                    .read(&file)
-                    .map_err(|error| unreadable(&file, error))?;
-                gathering.read(&file.display().to_string(), &content)?;
+            match listed(pinned, path) {
+                Ok(files) => {
+                    for file in files {
+                        gathering.read_file(pinned, file)?;
+                    }
+                }
+                Err(error) => gathering.refuse_all_under(path, error)?,
             }
         }
-        let lists = gathering.finish("the list of files", previous)?;
+        let lists = gathering.finish("the list of files")?;
+        metrics::load_took("crl", began.elapsed());
         tracing::info!(
             lists = lists.len(),
             entries = lists.entries(),
@@ -100,18 +108,19 @@ pub(super) fn from_bytes<'a>(
     previous: Option<&Lists>,
     max_size: u64,
 ) -> Result<Lists, LoadError> {
-    let mut gathering = Gathering {
-        lists: Lists::new(authorities),
-        strict: previous.is_some(),
-        max_size,
-        now: UnixTime::now().as_secs(),
-    };
+    let mut gathering = Gathering::new(authorities, previous, max_size);
     for content in contents {
-        gathering.read("bytes", content)?;
+        let mut read = gathering.read("bytes", content);
+        if let Some(broken) = read.errors.iter().position(LoadError::is_broken) {
+            if previous.is_some() {
+                metrics::crl_refused("unusable");
+            }
+            return Err(read.errors.swap_remove(broken));
+        }
+        gathering.unread.append(&mut read.unread);
+        gathering.refuse(read.errors, None)?;
     }
-    let lists = gathering.finish("bytes", previous)?;
-    tell(&lists, previous);
-    Ok(lists)
+    gathering.finish("bytes")
 }
 
 pub(super) fn read_authorities(
@@ -124,15 +133,18 @@ pub(super) fn read_authorities(
             let content = pinned
                 .read(&file)
                 .map_err(|error| unreadable(&file, error))?;
-            let known = authorities.len();
+            let mut found = false;
             for certificate in CertificateDer::pem_slice_iter(&content) {
                 let certificate = certificate.map_err(|error| LoadError::Pem {
                     origin: file.display().to_string(),
                     reason: error.to_string(),
                 })?;
-                authorities.push(certificate);
+                found = true;
+                if !authorities.contains(&certificate) {
+                    authorities.push(certificate);
+                }
             }
-            if authorities.len() == known {
+            if !found {
                 let origin = file.display().to_string();
                 return Err(LoadError::Empty { origin });
             }
@@ -141,7 +153,7 @@ pub(super) fn read_authorities(
     Ok(())
 }
 
-fn listed(pinned: &mut Pinned, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
+pub(super) fn listed(pinned: &mut Pinned, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -153,70 +165,94 @@ fn listed(pinned: &mut Pinned, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> LoadError {
+pub(super) fn unreadable(path: &Path, error: std::io::Error) -> LoadError {
     LoadError::Unreadable {
         path: path.to_owned(),
         error,
     }
 }
 
-impl Gathering {
-    /// Reads the content of a file: one CRL in DER, or any number in PEM, or either in gzip.
-    fn read(&mut self, origin: &str, content: &[u8]) -> Result<(), LoadError> {
-        if gzip::is_gzip(content) {
-            let content = gzip::decompress(origin, content, self.max_size)?;
-            return self.read_plain(origin, &content);
-        }
-        self.read_plain(origin, content)
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use std::fs;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+        KeyIdMethod, KeyPair,
+    };
+
+    use super::super::Builder;
+    use super::super::list::List;
+    use super::*;
+
+    fn ca(name: &str) -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let der = params.self_signed(&key).unwrap().der().clone();
+        (der, Issuer::new(params, key))
     }
 
-    fn read_plain(&mut self, origin: &str, content: &[u8]) -> Result<(), LoadError> {
-        if content.first() == Some(&der::SEQUENCE) {
-            return self.take(origin, 1, content);
-        }
-        let mut found = 0;
-        for list in CertificateRevocationListDer::pem_slice_iter(content) {
-            let list = list.map_err(|error| LoadError::Pem {
-                origin: origin.to_owned(),
-                reason: error.to_string(),
-            })?;
-            found += 1;
-            self.take(origin, found, &list)?;
-        }
-        if found == 0 {
-            let origin = origin.to_owned();
-            return Err(LoadError::Empty { origin });
-        }
-        Ok(())
+    fn list(issuer: &Issuer<'static, KeyPair>, number: u64) -> Vec<u8> {
+        let now = ::time::OffsetDateTime::now_utc();
+        let params = CertificateRevocationListParams {
+            this_update: now - ::time::Duration::HOUR,
+            next_update: now + ::time::Duration::DAY,
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(issuer).unwrap().der().to_vec()
     }
 
-    fn take(&mut self, origin: &str, number: usize, der: &[u8]) -> Result<(), LoadError> {
-        match List::parse(der, &self.lists.authorities) {
-            Ok(list) => self.lists.insert(Arc::new(list), self.now),
-            // RFC 5280 §5.2: such a list must not be used; what it answers for is unknown then.
-            Err(error @ CrlError::UnknownCritical(_)) if !self.strict => {
-                metrics::crl_refused("unusable");
-                tracing::error!(origin, number, %error, "a CRL is not used");
-            }
-            Err(error) => {
-                return Err(LoadError::List {
-                    origin: origin.to_owned(),
-                    number,
-                    error,
-                });
-            }
-        }
-        Ok(())
-    }
+    #[test]
+    fn a_file_that_is_the_same_is_not_read_again_and_can_be_turned_back_no_more_than_before() {
+        let (first, second) = (ca("A"), ca("B"));
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+        put("a.crl", &list(&first.1, 5));
+        put("b.crl", &list(&second.1, 1));
+        let read = |signers: &[&CertificateDer<'static>], previous: Option<&Lists>| {
+            let builder = Builder::default().with_authorities(signers.iter().copied().cloned());
+            let (files, _) = builder.files(vec![folder.path().to_owned()]).unwrap();
+            files.read(&mut Pinned::new(), previous).unwrap()
+        };
+        let number = |lists: &Lists| {
+            let of_first = lists
+                .all()
+                .map(|list| list.number.as_ref().unwrap().octets()[0]);
+            of_first.max()
+        };
+        let of_first = |lists: &Lists| {
+            let is_first = |list: &&Arc<List>| {
+                list.authority_key.is_some() && {
+                    let subject = super::super::path::Facts::parse(&first.0).unwrap().subject;
+                    list.issuer == subject
+                }
+            };
+            Arc::clone(lists.all().find(is_first).unwrap())
+        };
+        // Its signer is not known at first, and found later without the list being read again.
+        let before = read(&[], None);
+        assert!(of_first(&before).signer().is_none());
+        put("b.crl", &list(&second.1, 2));
+        let after = read(&[&first.0], Some(&before));
+        assert!(Arc::ptr_eq(&of_first(&before), &of_first(&after)));
+        assert!(of_first(&after).signer().is_some());
 
-    fn finish(mut self, origin: &str, previous: Option<&Lists>) -> Result<Lists, LoadError> {
-        if let Some(previous) = previous {
-            self.lists.keep_newer_of(previous, self.now);
-        }
-        if self.lists.is_empty() {
-            let origin = origin.to_owned();
-            return Err(LoadError::Empty { origin });
-        }
-        Ok(self.lists)
+        put("a.crl", &list(&first.1, 4));
+        let back = read(&[&first.0], Some(&after));
+        assert!(Arc::ptr_eq(&of_first(&before), &of_first(&back)));
+        // The old one is not in force, so that it is read anew, and is old still.
+        put("b.crl", &list(&second.1, 3));
+        let back = read(&[&first.0], Some(&back));
+        assert!(Arc::ptr_eq(&of_first(&before), &of_first(&back)));
+        assert_eq!((back.len(), number(&back)), (2, Some(5)));
+
+        put("a.crl", &list(&first.1, 6));
+        let newer = read(&[&first.0], Some(&back));
+        assert_eq!((newer.len(), number(&newer)), (2, Some(6)));
     }
 }

@@ -1,9 +1,14 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 
+use super::LoadError;
 use super::authority::Authorities;
 use super::entries::Entry;
 use super::list::List;
 use super::verdict::name;
+use crate::reload::Fingerprint;
 
 /// All CRLs in force, by the names of their issuers.
 #[derive(Debug)]
@@ -11,6 +16,23 @@ pub struct Lists {
     /// Sorted by name.
     by_issuer: Vec<OfIssuer>,
     pub(super) authorities: Arc<Authorities>,
+    /// The files that they are from.
+    pub(super) files: HashMap<PathBuf, FromFile>,
+    /// What could not be used when they were read.
+    pub(super) refused: Vec<Arc<LoadError>>,
+}
+
+/// What was in a file.
+#[derive(Debug, Default)]
+pub(super) struct FromFile {
+    /// `None` if it could not be read.
+    pub(super) seen: Option<Fingerprint>,
+    /// Those that are not in force any more are gone, here and below.
+    pub(super) lists: Vec<Weak<List>>,
+    /// Those from before that stay because of what could not be used.
+    pub(super) kept: Vec<Weak<List>>,
+    /// What could not be used.
+    pub(super) refused: Vec<Arc<LoadError>>,
 }
 
 #[derive(Debug)]
@@ -33,6 +55,8 @@ impl Lists {
         Self {
             by_issuer: Vec::new(),
             authorities,
+            files: HashMap::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -40,22 +64,13 @@ impl Lists {
     /// one replayed, from before a revocation. One whose time has not come at `now`, in seconds after
     /// 1970, answers for nobody yet, and stands beside the one that does.
     pub(super) fn insert(&mut self, list: Arc<List>, now: u64) {
-        let at = match self.place(&list.issuer) {
-            Ok(at) => at,
-            Err(at) => {
-                let of_issuer = OfIssuer {
-                    name: list.issuer.clone(),
-                    lists: Vec::new(),
-                };
-                self.by_issuer.insert(at, of_issuer);
-                at
-            }
-        };
-        let of_issuer = &mut self.by_issuer[at].lists;
+        let of_issuer = self.by_or_new(&list.issuer);
         let other = of_issuer
             .iter_mut()
             .find(|other| other.is_begun(now) == list.is_begun(now) && other.is_of_scope_of(&list));
         match other {
+            // The same file under two names.
+            Some(other) if Arc::ptr_eq(other, &list) => {}
             Some(other) if list.comes_before(other) => refused_older(&list, other),
             Some(other) => *other = list,
             None => of_issuer.push(list),
@@ -63,33 +78,75 @@ impl Lists {
     }
 
     /// Takes back each list of `previous` in whose place an older one was put, or one whose time has
-    /// not come at `now`, in seconds after 1970.
-    pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64) {
-        for list in previous.all().filter(|list| list.is_begun(now)) {
-            let Ok(at) = self.place(&list.issuer) else {
+    /// not come at `now`, in seconds after 1970; and each of `unread`, in whose place nothing could be.
+    pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<List>]) {
+        let mut kept = Vec::new();
+        for list in previous.all() {
+            let in_its_place: Vec<_> = self
+                .by(&list.issuer)
+                .iter()
+                .filter(|new| new.takes_place_of(list, &self.authorities))
+                .collect();
+            let is_begun = |new: &&&Arc<List>| new.is_begun(now);
+            let is_as_new = |new: &&Arc<List>| !new.is_older_than(list);
+            let Some(first) = in_its_place.first() else {
+                if unread.iter().any(|one| Arc::ptr_eq(one, list)) {
+                    kept.push(Arc::clone(list));
+                }
                 continue;
             };
-            let of_issuer = &mut self.by_issuer[at].lists;
-            let mut in_its_place = of_issuer
-                .iter()
-                .filter(|new| new.takes_place_of(list, &self.authorities));
-            let first = in_its_place.next();
-            if let Some(early) = first.filter(|new| !new.is_begun(now))
-                && in_its_place.all(|new| !new.is_begun(now))
-            {
-                refused_early(early, list);
-                of_issuer.push(Arc::clone(list));
+            if !list.is_begun(now) || in_its_place.iter().filter(is_begun).any(is_as_new) {
                 continue;
             }
-            let turned_back = |new: &Arc<List>| new.turns_back(list, &self.authorities);
-            let of_issuer = &mut self.by_issuer[at].lists;
-            if let Some(older) = of_issuer.iter().find(|new| turned_back(new)) {
-                refused_older(older, list);
-                // What nobody is known to have signed takes nobody's place.
-                of_issuer.retain(|new| !(turned_back(new) && new.is_of_scope_of(list)));
-                of_issuer.push(Arc::clone(list));
+            match in_its_place.iter().find(is_begun) {
+                Some(older) => refused_older(older, list),
+                None => refused_early(first, list),
             }
+            kept.push(Arc::clone(list));
         }
+        for list in kept {
+            let of_issuer = self.by_or_new(&list.issuer);
+            // What nobody is known to have signed takes nobody's place.
+            of_issuer.retain(|new| {
+                !(new.is_begun(now) && new.is_older_than(&list) && new.is_of_scope_of(&list))
+            });
+            of_issuer.push(list);
+        }
+    }
+
+    fn by_or_new(&mut self, issuer: &[u8]) -> &mut Vec<Arc<List>> {
+        let at = match self.place(issuer) {
+            Ok(at) => at,
+            Err(at) => {
+                let of_issuer = OfIssuer {
+                    name: issuer.into(),
+                    lists: Vec::new(),
+                };
+                self.by_issuer.insert(at, of_issuer);
+                at
+            }
+        };
+        &mut self.by_issuer[at].lists
+    }
+
+    /// What of the files could not be used, if anything.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        const MOST: usize = 5;
+        let first = self.refused.iter().take(MOST);
+        let mut told = first
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        if let Some(more @ 1..) = self.refused.len().checked_sub(MOST) {
+            // Writing to a string cannot fail.
+            let _ = write!(told, "; and {more} more");
+        }
+        (!self.refused.is_empty()).then_some(told)
+    }
+
+    /// Whether something could not be used for which a start would fail.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.refused.iter().any(|error| error.is_broken())
     }
 
     /// How many lists there are.
@@ -154,6 +211,14 @@ impl Lists {
 
     fn place(&self, issuer: &[u8]) -> Result<usize, usize> {
         self.by_issuer.binary_search_by(|of| (*of.name).cmp(issuer))
+    }
+}
+
+impl FromFile {
+    /// All that were in it, whenever that was.
+    pub(super) fn all(&self) -> impl Iterator<Item = Arc<List>> {
+        let all = self.lists.iter().chain(&self.kept);
+        all.filter_map(Weak::upgrade)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the log and the metrics say of lists in force.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::DecidingCrl;
@@ -22,11 +23,17 @@ struct InForce {
 /// Whose list it is, and what about.
 type Labels = (String, String);
 
-/// Tells of each list that has come into force, and counts all that are.
+/// Tells of each list that has come into force and of each that could not, and counts all that are.
 pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
     for list in lists.all() {
         if !previous.is_some_and(|previous| is_in(list, previous)) {
             log(list);
+        }
+    }
+    let known = previous.map_or(&[][..], |previous| &previous.refused);
+    for refused in &lists.refused {
+        if !known.iter().any(|known| Arc::ptr_eq(known, refused)) {
+            tracing::error!(reason = %refused, "a CRL is not used, the last good one stays in force");
         }
     }
     let in_force = in_force(lists);

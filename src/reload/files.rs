@@ -30,6 +30,18 @@ pub trait Load: Send + 'static {
     /// What is wrong with the files; the value in force then stays.
     fn load(&mut self, previous: Option<&Self::Value>) -> Result<Self::Value, Self::Error>;
 
+    /// Makes of a value what is put in force: nobody else puts another there meanwhile. `current` is
+    /// what it replaces, which may be another than the one before the load.
+    fn replace(&mut self, value: Self::Value, _current: &Self::Value) -> Self::Value {
+        value
+    }
+
+    /// What of the files could not be used where the rest could: the value comes into force, and the
+    /// reload counts as failed all the same. Says which file; never holds a secret.
+    fn refused(&self, _value: &Self::Value) -> Option<String> {
+        None
+    }
+
     /// Sees the value in force after each load and each poll, whether or not anything changed: what
     /// depends on the time alone is told of here.
     fn look(&mut self, _current: &Self::Value) {}
@@ -82,29 +94,31 @@ impl<T: Send + Sync + 'static> Watched<T> {
     {
         let (seen, first) = load_settled(&mut loader, None);
         let watched = Self::named(loader.name(), first?);
+        let failure = loader.refused(&watched.load());
+        if let Some(reason) = &failure {
+            tell_refused(&loader, reason);
+            watched.shared().failed(reason.clone());
+        }
         loader.look(&watched.load());
         let worker = Worker {
             shared: watched.downgrade(),
             loader,
             options,
             seen,
-            failure: None,
+            failure,
         };
         let spawned = thread::Builder::new()
             .name("portcullis-reload".to_owned())
             .spawn(move || worker.run(notify::recommended_watcher));
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread to watch files with: they will not be reloaded");
-            watched
-                .downgrade()
-                .upgrade()
-                .inspect(|shared| shared.failed(error.to_string()));
+            watched.shared().failed(error.to_string());
         }
         Ok(watched)
     }
 }
 
-/// Loads, and again as long as it fails while the files change: a pair of which one half is new
+/// Loads, and again as long as it fails, even in part, while the files change: a pair of which one half is new
 /// is no news.
 fn load_settled<L: Load>(
     loader: &mut L,
@@ -118,7 +132,10 @@ fn load_settled<L: Load>(
         let outcome = loader.load(previous);
         metrics::load_took(loader.name(), begun.elapsed());
         tries -= 1;
-        if outcome.is_ok() || tries == 0 || Fingerprint::of(&loader.paths()) == seen {
+        let whole = outcome
+            .as_ref()
+            .is_ok_and(|value| loader.refused(value).is_none());
+        if whole || tries == 0 || Fingerprint::of(&loader.paths()) == seen {
             return (seen, outcome);
         }
     }
@@ -192,17 +209,30 @@ impl<L: Load> Worker<L> {
             return;
         }
         let name = shared.name();
-        let previous = shared.value();
-        let loader = &mut self.loader;
-        let outcome =
-            panic::catch_unwind(AssertUnwindSafe(|| load_settled(loader, Some(&previous))));
-        drop(previous);
+        let (loader, known) = (&mut self.loader, &self.failure);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            let previous = shared.value();
+            let (seen, outcome) = load_settled(loader, Some(&previous));
+            drop(previous);
+            let refused = outcome.map(|value| {
+                let refused = loader.refused(&value);
+                // What is in force already is all that can be used of the same files.
+                if changed || refused.is_none() || refused != *known {
+                    let generation = shared.update(|current| loader.replace(value, current));
+                    tracing::info!(what = name, generation, "reloaded");
+                    if let Some(reason) = &refused {
+                        tell_refused(loader, reason);
+                        shared.failed(reason.clone());
+                    }
+                }
+                refused
+            });
+            (seen, refused)
+        }));
         let failure = match outcome {
-            Ok((seen, Ok(value))) => {
+            Ok((seen, Ok(refused))) => {
                 self.seen = seen;
-                self.failure = None;
-                let generation = shared.publish(value);
-                tracing::info!(what = name, generation, "reloaded");
+                self.failure = refused;
                 return;
             }
             Ok((seen, Err(error))) => {
@@ -221,6 +251,13 @@ impl<L: Load> Worker<L> {
         }
         self.failure = Some(failure);
     }
+}
+
+fn tell_refused(loader: &impl Load, reason: &str) {
+    tracing::error!(
+        what = loader.name(), files = ?loader.paths(), reason,
+        "some of the files are not used, the rest is in force"
+    );
 }
 
 fn chain(error: &dyn Error) -> String {

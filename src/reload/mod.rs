@@ -8,7 +8,8 @@
 //!
 //! A bad reload changes nothing: the last good snapshot stays, an `error!` event names the files
 //! and the reason, `portcullis_reloads_total{outcome="failed"}` counts it and
-//! [`Watched::health`] tells it to a readiness probe. A bad first load is the caller's error.
+//! [`Watched::health`] tells it to a readiness probe. So does a reload of which only a part is bad
+//! ([`Load::refused`]). A bad first load is the caller's error.
 //!
 //! ```
 //! use portcullis::Watched;

@@ -46,6 +46,12 @@ impl Pinned {
         Ok(files)
     }
 
+    /// What tells the state of the file that [`Pinned::read`] would read from others of it.
+    #[cfg(feature = "crl")]
+    pub(crate) fn fingerprint(&mut self, path: &Path) -> super::Fingerprint {
+        super::Fingerprint::of(&[self.resolve(path)])
+    }
+
     fn resolve(&mut self, path: &Path) -> PathBuf {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return path.to_owned();

@@ -20,6 +20,8 @@ pub(super) struct Shared<T> {
     current: ArcSwap<Snapshot<T>>,
     generation: AtomicU64,
     changes: watch::Sender<u64>,
+    /// Held by whoever publishes.
+    publishing: Mutex<()>,
     health: Mutex<Health>,
 }
 
@@ -37,7 +39,8 @@ pub struct Current<T>(arc_swap::Guard<Arc<Snapshot<T>>>);
 pub struct Health {
     /// When the value in force was loaded.
     pub loaded_at: SystemTime,
-    /// Why the newest attempt failed, if it did; the value in force is then older than the files.
+    /// Why the newest attempt failed, if it did, even in part; the value in force, or a part of it, is
+    /// then older than the files.
     pub failure: Option<String>,
 }
 
@@ -56,6 +59,7 @@ impl<T> Watched<T> {
                 current: ArcSwap::from_pointee(Snapshot { value, generation }),
                 generation: AtomicU64::new(generation),
                 changes: watch::Sender::new(generation),
+                publishing: Mutex::default(),
                 health: Mutex::new(Health {
                     loaded_at: SystemTime::now(),
                     failure: None,
@@ -80,6 +84,12 @@ impl<T> Watched<T> {
         self.shared.publish(value)
     }
 
+    /// Puts in force what is made of the value in force, while nobody else puts another there.
+    #[cfg(feature = "crl")]
+    pub(crate) fn update(&self, make: impl FnOnce(&T) -> T) -> u64 {
+        self.shared.update(make)
+    }
+
     /// Learns of each new generation. Slow receivers skip some and see the newest.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
@@ -94,6 +104,10 @@ impl<T> Watched<T> {
     #[cfg(feature = "crl")]
     pub(crate) fn failed(&self, reason: String) {
         self.shared.failed(reason);
+    }
+
+    pub(super) fn shared(&self) -> &Shared<T> {
+        &self.shared
     }
 
     pub(super) fn downgrade(&self) -> std::sync::Weak<Shared<T>> {
@@ -144,8 +158,17 @@ impl<T> Publisher<T> {
 }
 
 impl<T> Shared<T> {
-    pub(super) fn publish(&self, value: T) -> u64 {
+    fn publish(&self, value: T) -> u64 {
+        self.update(|_| value)
+    }
+
+    pub(super) fn update(&self, make: impl FnOnce(&T) -> T) -> u64 {
         // The lock orders publishers; readers never take it.
+        let publishing = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let value = make(&self.value());
         let mut health = self.health();
         let generation = self.generation.load(Ordering::Relaxed) + 1;
         let old = self.current.swap(Arc::new(Snapshot { value, generation }));
@@ -157,6 +180,7 @@ impl<T> Shared<T> {
         drop(health);
         self.changes.send_replace(generation);
         metrics::reloaded(self.name, Some(generation));
+        drop(publishing);
         // A large value is freed here, on the publisher's thread, if no reader holds it.
         drop(old);
         generation

@@ -219,7 +219,8 @@ impl Builder<Ready> {
     /// Refuses client certificates that are revoked by CRLs in these files and directories. They are
     /// read with the certificates and client CAs, and all is put in force together or not at all: no
     /// client is refused because its CA is known before its CA's CRL is, and none is accepted
-    /// because it is the other way round.
+    /// because it is the other way round. While one of the files is damaged, certificates and client
+    /// CAs stay as they are; what the other files revoke counts all the same.
     #[cfg(feature = "crl")]
     pub fn with_crls<P: Into<PathBuf>>(
         mut self,

@@ -20,6 +20,8 @@ struct InForce {
     revocation: Revocation,
     /// The files as they were read; `None` if they could not be read since.
     seen: Option<Fingerprint>,
+    /// The files of which only some could be used.
+    held: Option<Fingerprint>,
 }
 
 impl Crls {
@@ -46,7 +48,12 @@ impl Crls {
             return Ok(());
         }
         self.waiting = None;
-        let Some(InForce { revocation, seen }) = &mut self.in_force else {
+        let Some(InForce {
+            revocation,
+            seen,
+            held,
+        }) = &mut self.in_force
+        else {
             self.waiting = Some((self.files.read(pinned, None)?, now));
             return Ok(());
         };
@@ -55,6 +62,19 @@ impl Crls {
         }
         let previous = revocation.lists().load();
         match self.files.read(pinned, Some(&previous)) {
+            // Of the client CAs that wait for it one may be the broken list's. What the others revoke
+            // does not wait.
+            Ok(lists) if lists.is_broken() => {
+                drop(previous);
+                *seen = None;
+                let reason = lists.refusal().unwrap_or_default();
+                let told = revocation.lists().health().failure;
+                if held.as_ref() != Some(&now) || told.as_ref() != Some(&reason) {
+                    put_in_force(revocation, lists);
+                    *held = Some(now);
+                }
+                Err(LoadError::Refused(reason))
+            }
             Ok(lists) => {
                 self.waiting = Some((lists, now));
                 Ok(())
@@ -77,20 +97,34 @@ impl Crls {
     pub(super) fn put(&mut self) -> Option<Revocation> {
         if let Some((lists, seen)) = self.waiting.take() {
             let revocation = if let Some(InForce { revocation, .. }) = &self.in_force {
-                crl::tell(&lists, Some(&revocation.lists().load()));
-                revocation.lists().publish(lists);
+                put_in_force(revocation, lists);
                 revocation.clone()
             } else {
                 crl::tell(&lists, None);
-                Revocation::new(Watched::named("crl", lists), self.options)
+                let refusal = lists.refusal();
+                let lists = Watched::named("crl", lists);
+                if let Some(reason) = refusal {
+                    lists.failed(reason);
+                }
+                Revocation::new(lists, self.options)
             };
             self.in_force = Some(InForce {
                 revocation,
                 seen: Some(seen),
+                held: None,
             });
         }
         let in_force = self.in_force.as_ref();
         in_force.map(|in_force| in_force.revocation.clone())
+    }
+}
+
+fn put_in_force(revocation: &Revocation, lists: Lists) {
+    let refusal = lists.refusal();
+    let in_force = revocation.lists();
+    in_force.update(|current| crl::replacing(lists, current));
+    if let Some(reason) = refusal {
+        in_force.failed(reason);
     }
 }
 

@@ -1,0 +1,239 @@
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+
+use super::authority::Authorities;
+use super::list::List;
+use super::sources::unreadable;
+use super::store::{FromFile, Lists};
+use super::{LoadError, der, gzip};
+use crate::audit::metrics;
+use crate::reload::Pinned;
+
+/// Lists being gathered.
+pub(super) struct Gathering<'a> {
+    lists: Lists,
+    previous: Option<&'a Lists>,
+    /// Those of `previous` that may be in what could not be read.
+    pub(super) unread: Vec<Arc<List>>,
+    max_size: u64,
+    /// Seconds after 1970.
+    now: u64,
+}
+
+/// What is in a file.
+#[derive(Default)]
+pub(super) struct Content {
+    lists: Vec<Arc<List>>,
+    /// Those in force that may be in what could not be read.
+    pub(super) unread: Vec<Arc<List>>,
+    pub(super) errors: Vec<LoadError>,
+}
+
+impl Content {
+    fn unusable(error: LoadError) -> Self {
+        Self {
+            errors: vec![error],
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> Gathering<'a> {
+    pub(super) fn new(
+        authorities: Arc<Authorities>,
+        previous: Option<&'a Lists>,
+        max_size: u64,
+    ) -> Self {
+        Self {
+            lists: Lists::new(authorities),
+            previous,
+            unread: Vec::new(),
+            max_size,
+            now: UnixTime::now().as_secs(),
+        }
+    }
+
+    /// Reads a file, unless it is the same as before.
+    pub(super) fn read_file(
+        &mut self,
+        pinned: &mut Pinned,
+        file: PathBuf,
+    ) -> Result<(), LoadError> {
+        // Before it is read, so that a change meanwhile is seen after it.
+        let seen = pinned.fingerprint(&file);
+        let known = self.previous.and_then(|previous| previous.files.get(&file));
+        if let Some(known) = known
+            && known.seen.as_ref() == Some(&seen)
+            && self.take_again(known)
+        {
+            let known = FromFile {
+                seen: Some(seen),
+                lists: known.lists.clone(),
+                kept: known.kept.clone(),
+                refused: known.refused.clone(),
+            };
+            self.lists.files.insert(file, known);
+            return Ok(());
+        }
+        let content = match pinned.read(&file) {
+            Ok(content) => content,
+            Err(error) => return self.refuse_all_under(&file, unreadable(&file, error)),
+        };
+        let mut read = self.read(&file.display().to_string(), &content);
+        if !read.errors.is_empty() {
+            read.unread
+                .extend(known.iter().flat_map(|known| known.all()));
+        }
+        let known = FromFile {
+            seen: Some(seen),
+            lists: read.lists.iter().map(Arc::downgrade).collect(),
+            kept: read.unread.iter().map(Arc::downgrade).collect(),
+            refused: self.refuse(read.errors, None)?,
+        };
+        self.unread.append(&mut read.unread);
+        self.lists.files.insert(file, known);
+        Ok(())
+    }
+
+    /// Takes what was in a file that is the same as before; false if some of it is gone.
+    fn take_again(&mut self, known: &FromFile) -> bool {
+        let lists: Vec<_> = known.lists.iter().filter_map(Weak::upgrade).collect();
+        if lists.len() < known.lists.len() {
+            return false;
+        }
+        for list in lists {
+            list.find_signer(&self.lists.authorities);
+            self.lists.insert(list, self.now);
+        }
+        self.unread
+            .extend(known.kept.iter().filter_map(Weak::upgrade));
+        self.lists.refused.extend(known.refused.iter().cloned());
+        true
+    }
+
+    /// Goes on without a file or a directory.
+    pub(super) fn refuse_all_under(
+        &mut self,
+        path: &Path,
+        error: LoadError,
+    ) -> Result<(), LoadError> {
+        let mut before: Vec<Arc<List>> = Vec::new();
+        let mut still = None;
+        if let Some(previous) = self.previous {
+            let files = previous.files.iter();
+            let under = files.filter(|(file, _)| file.starts_with(path));
+            before.extend(under.flat_map(|(_, known)| known.all()));
+            let known = previous.files.get(path);
+            still = known.filter(|known| known.seen.is_none());
+        }
+        let known = FromFile {
+            kept: before.iter().map(Arc::downgrade).collect(),
+            refused: self.refuse(vec![error], still)?,
+            ..FromFile::default()
+        };
+        self.unread.append(&mut before);
+        self.lists.files.insert(path.to_owned(), known);
+        Ok(())
+    }
+
+    /// Goes on without what cannot be used, if there may be something in force in its place. What is
+    /// `still` so is told of and counted no more.
+    pub(super) fn refuse(
+        &mut self,
+        errors: Vec<LoadError>,
+        still: Option<&FromFile>,
+    ) -> Result<Vec<Arc<LoadError>>, LoadError> {
+        let mut refused = Vec::new();
+        for error in errors {
+            if self.previous.is_none() && error.is_broken() {
+                return Err(error);
+            }
+            refused.push(Arc::new(error));
+        }
+        match still {
+            Some(still) => refused.clone_from(&still.refused),
+            None => refused
+                .iter()
+                .for_each(|_| metrics::crl_refused("unusable")),
+        }
+        self.lists.refused.extend(refused.iter().cloned());
+        Ok(refused)
+    }
+
+    /// Reads the content of a file: one CRL in DER, or any number in PEM, or either in gzip.
+    pub(super) fn read(&mut self, origin: &str, content: &[u8]) -> Content {
+        if gzip::is_gzip(content) {
+            return match gzip::decompress(origin, content, self.max_size) {
+                Ok(content) => self.read_plain(origin, &content),
+                Err(error) => Content::unusable(error),
+            };
+        }
+        self.read_plain(origin, content)
+    }
+
+    fn read_plain(&mut self, origin: &str, content: &[u8]) -> Content {
+        let mut read = Content::default();
+        if content.first() == Some(&der::SEQUENCE) {
+            self.take(origin, 1, content, &mut read);
+            return read;
+        }
+        for (list, number) in CertificateRevocationListDer::pem_slice_iter(content).zip(1..) {
+            match list {
+                Ok(list) => self.take(origin, number, &list, &mut read),
+                Err(error) => {
+                    read.errors.push(LoadError::Pem {
+                        origin: origin.to_owned(),
+                        reason: error.to_string(),
+                    });
+                    break;
+                }
+            }
+        }
+        if read.lists.is_empty() && read.errors.is_empty() {
+            let origin = origin.to_owned();
+            return Content::unusable(LoadError::Empty { origin });
+        }
+        read
+    }
+
+    fn take(&mut self, origin: &str, number: usize, der: &[u8], read: &mut Content) {
+        match List::parse(der, &self.lists.authorities) {
+            Ok(list) => {
+                let list = Arc::new(list);
+                self.lists.insert(Arc::clone(&list), self.now);
+                read.lists.push(list);
+            }
+            Err(error) => {
+                // Those of its issuer stay, wherever they are from.
+                if let (Some(previous), Some(issuer)) = (self.previous, List::issuer_of(der)) {
+                    read.unread.extend(previous.by(issuer).iter().cloned());
+                }
+                read.errors.push(LoadError::List {
+                    origin: origin.to_owned(),
+                    number,
+                    error,
+                });
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self, origin: &str) -> Result<Lists, LoadError> {
+        if let Some(previous) = self.previous {
+            self.lists.keep_newer_of(previous, self.now, &self.unread);
+        }
+        if !self.lists.is_empty() {
+            return Ok(self.lists);
+        }
+        let empty = LoadError::Empty {
+            origin: origin.to_owned(),
+        };
+        self.lists.files.clear();
+        let first = self.lists.refused.into_iter().next();
+        Err(first.map_or(empty, |first| {
+            Arc::try_unwrap(first).unwrap_or_else(|first| LoadError::Refused(first.to_string()))
+        }))
+    }
+}

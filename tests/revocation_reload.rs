@@ -1,0 +1,457 @@
+//! What a reload of CRLs may not do: forget a revocation, go back, hold up others, or gather copies.
+#![cfg(all(feature = "crl", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod pki;
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine;
+use pki::{Ca, Files};
+use portcullis::crl::{CertPath, LoadError, Options, Revocation, Verdict};
+use portcullis::reload::WatchOptions;
+use rustls::pki_types::UnixTime;
+
+fn watch() -> WatchOptions {
+    WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(20))
+        .with_settle(Duration::from_millis(5))
+}
+
+fn path(ca: &Ca, serial: u64) -> CertPath {
+    let leaf = ca.client_with("node", |params| params.serial_number = Some(serial.into()));
+    let anchor = webpki::anchor_from_trusted_cert(&ca.der).unwrap();
+    CertPath::new(&leaf.der, &[], &anchor).unwrap()
+}
+
+fn is_revoked(revocation: &Revocation, path: &CertPath) -> bool {
+    let verdict = revocation.examine(path, UnixTime::now());
+    matches!(verdict, Verdict::Revoked(_))
+}
+
+/// A list that is as much newer as its number is higher.
+fn numbered(ca: &Ca, number: u64, revoked: &[u64]) -> Vec<u8> {
+    let list = ca.crl_with(number, revoked, |list| {
+        list.this_update += time::Duration::seconds(i64::try_from(number).unwrap());
+    });
+    list.der().to_vec()
+}
+
+/// A list with a critical extension that nobody knows, 2.5.29.99. Nobody signed it.
+fn unknown(ca: &Ca, number: u64) -> Vec<u8> {
+    let list = ca.crl_with(number, &[], |list| {
+        list.this_update += time::Duration::seconds(i64::try_from(number).unwrap());
+        list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint {
+                uris: vec!["http://crl/1".to_owned()],
+            },
+            scope: None,
+        });
+    });
+    let mut der = list.der().to_vec();
+    let oid = b"\x06\x03\x55\x1d\x1c\x01\x01\xff";
+    let at = der.windows(oid.len()).position(|part| part == oid).unwrap();
+    der[at + 4] = 99;
+    der
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_mins(1), "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn failure(revocation: &Revocation) -> Option<String> {
+    revocation.lists().health().failure
+}
+
+#[test]
+fn an_old_list_beside_a_newer_one_of_an_unknown_signer_is_not_gathered_at_each_reload() {
+    let ca = Ca::new("Nodes");
+    let other = Ca::new("Users");
+    let files = Files::new();
+    files.put("41.crl", numbered(&ca, 41, &[7]));
+    files.put("42.crl", numbered(&ca, 42, &[7, 8]));
+    files.put("users.crl", numbered(&other, 1, &[]));
+    let folder = [files.directory.path()];
+    let revocation = Revocation::from_files(folder, Options::default(), watch()).unwrap();
+    for number in 2..22 {
+        let before = revocation.lists().generation();
+        files.put("users.crl", numbered(&other, number, &[]));
+        until("reloaded", || revocation.lists().generation() > before);
+        // The users' list is not known to be of one signer either, but is alone in its file.
+        assert_eq!(revocation.lists().load().len(), 3, "{number}");
+    }
+    let lists = [numbered(&ca, 41, &[7]), numbered(&ca, 42, &[7, 8])];
+    let of_program = || lists.iter().map(Vec::as_slice);
+    let revocation = Revocation::from_bytes(of_program(), Options::default()).unwrap();
+    for _ in 0..20 {
+        revocation.publish(of_program()).unwrap();
+        assert_eq!(revocation.lists().load().len(), 2);
+    }
+    assert!(is_revoked(&revocation, &path(&ca, 8)));
+}
+
+#[test]
+fn of_two_publications_at_once_the_newer_stays_in_force() {
+    let ca = Ca::new("Nodes");
+    let revoked: Vec<u64> = (1..=200).collect();
+    let lists: Vec<_> = (1..=200)
+        .map(|number| numbered(&ca, number as u64, &revoked[..number]))
+        .collect();
+    for authorities in [vec![ca.der.clone()], vec![]] {
+        let is_known = !authorities.is_empty();
+        let builder = Revocation::builder().with_authorities(authorities);
+        let revocation = builder.from_bytes([&*lists[0]]).unwrap();
+        for pair in lists[1..].chunks_exact(2) {
+            let together = Barrier::new(2);
+            let published = thread::scope(|scope| {
+                let publishing = [&pair[0], &pair[1]].map(|list| {
+                    scope.spawn(|| {
+                        together.wait();
+                        revocation.publish([&**list]).unwrap()
+                    })
+                });
+                publishing.map(|thread| thread.join().unwrap())
+            });
+            assert_ne!(published[0], published[1]);
+            let newest = lists.iter().position(|list| *list == pair[1]).unwrap() + 1;
+            let entries = revocation.lists().load().entries();
+            // Two that nobody is known to have signed stand beside each other.
+            assert!(
+                entries == newest || !is_known && entries > newest,
+                "{entries} {newest}"
+            );
+        }
+        assert!(is_revoked(&revocation, &path(&ca, 199)));
+    }
+}
+
+#[test]
+fn a_publication_beside_a_reload_turns_no_list_back() {
+    let ca = Ca::new("Nodes");
+    let files = Files::new();
+    let file = files.put("nodes.crl", numbered(&ca, 1, &[]));
+    let builder = Revocation::builder().with_authorities([ca.der.clone()]);
+    let revocation = builder.from_files([file], watch()).unwrap();
+    let node = path(&ca, 7);
+    for number in (2..40).step_by(2) {
+        let newer = numbered(&ca, number + 1, &[7]);
+        files.put("nodes.crl", numbered(&ca, number, &[7]));
+        revocation.publish([&*newer]).unwrap();
+        let before = revocation.lists().generation();
+        assert!(is_revoked(&revocation, &node), "{number} {before}");
+    }
+    // Whatever was loaded meanwhile is put in force by now, or will be.
+    let last = revocation.lists().generation();
+    files.put("nodes.crl", numbered(&ca, 1, &[]));
+    until("the last reload", || revocation.lists().generation() > last);
+    assert!(is_revoked(&revocation, &node));
+}
+
+#[test]
+fn a_damaged_file_holds_up_no_other_and_forgets_nothing() {
+    let (a, b) = (Ca::new("A"), Ca::new("B"));
+    let (of_a, of_b) = (path(&a, 7), path(&b, 8));
+    let files = Files::new();
+    files.put("a.crl", numbered(&a, 1, &[]));
+    files.put("b.crl", numbered(&b, 1, &[8]));
+    let folder = [files.directory.path()];
+    let builder = Revocation::builder().with_authorities([a.der.clone(), b.der.clone()]);
+    let revocation = builder.from_files(folder, watch()).unwrap();
+    let whole = numbered(&b, 2, &[8, 9]);
+    for (number, damaged) in [
+        (2, &whole[..whole.len() / 2]),
+        (3, b"".as_slice()),
+        (
+            4,
+            b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+        ),
+        (5, b"-----BEGIN X509 CRL-----\n????\n"),
+        (6, &[0x1f, 0x8b, 8, 0, 0]),
+    ] {
+        files.put("b.crl", damaged);
+        until("refused", || failure(&revocation).is_some());
+        let revoked: &[u64] = if number % 2 == 0 { &[7] } else { &[] };
+        files.put("a.crl", numbered(&a, number, revoked));
+        until("taken", || {
+            is_revoked(&revocation, &of_a) != revoked.is_empty()
+        });
+        until("told", || failure(&revocation).is_some());
+        let failure = failure(&revocation).unwrap();
+        assert!(
+            failure.contains("b.crl") && !failure.contains("a.crl"),
+            "{failure}"
+        );
+        assert!(is_revoked(&revocation, &of_b), "{number}");
+        assert_eq!(revocation.lists().load().len(), 2);
+    }
+    // A file that is gone is one that is not meant any more; a damaged one is.
+    std::fs::remove_file(files.path("a.crl")).unwrap();
+    until("gone", || revocation.lists().load().len() == 1);
+    assert!(is_revoked(&revocation, &of_b));
+    files.put("b.crl", &whole);
+    until("whole again", || failure(&revocation).is_none());
+    assert!(is_revoked(&revocation, &path(&b, 9)));
+    // A start is not as patient.
+    files.put("b.crl", &whole[..whole.len() / 2]);
+    let begun = Revocation::from_files(folder, Options::default(), watch());
+    assert!(matches!(begun, Err(LoadError::List { .. })));
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN X509 CRL-----\n{text}\n-----END X509 CRL-----\n")
+}
+
+#[test]
+fn the_lists_beside_a_damaged_one_in_a_file_are_taken() {
+    let (a, b) = (Ca::new("A"), Ca::new("B"));
+    let files = Files::new();
+    let damaged = numbered(&b, 2, &[]);
+    let both = |first: &[u8], second: &[u8]| pem(first) + &pem(second);
+    let file = files.put(
+        "all.pem",
+        both(&numbered(&a, 1, &[]), &numbered(&b, 1, &[8])),
+    );
+    let builder = Revocation::builder().with_authorities([a.der.clone(), b.der.clone()]);
+    let revocation = builder.from_files([file], watch()).unwrap();
+    let newer = numbered(&a, 2, &[7]);
+    let halves = both(&damaged[..damaged.len() - 1], &newer);
+    files.put("all.pem", halves);
+    until("taken", || is_revoked(&revocation, &path(&a, 7)));
+    assert!(is_revoked(&revocation, &path(&b, 8)));
+    until("told", || {
+        failure(&revocation).is_some_and(|told| told.contains("CRL 1"))
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_forgets_nothing() {
+    let (a, b) = (Ca::new("A"), Ca::new("B"));
+    let files = Files::new();
+    let folder = files.path("lists");
+    std::fs::create_dir(&folder).unwrap();
+    let file = files.put("a.crl", numbered(&a, 1, &[]));
+    std::fs::write(folder.join("b.crl"), numbered(&b, 1, &[8])).unwrap();
+    let paths = [file, folder.clone()];
+    let revocation = Revocation::from_files(paths, Options::default(), watch()).unwrap();
+    for number in 2..4 {
+        std::fs::remove_dir_all(&folder).unwrap_or_default();
+        until("refused", || failure(&revocation).is_some());
+        files.put("a.crl", numbered(&a, number, &[7]));
+        until("taken", || is_revoked(&revocation, &path(&a, 7)));
+        assert!(is_revoked(&revocation, &path(&b, 8)));
+    }
+}
+
+#[test]
+fn a_shard_that_is_turned_back_stays_while_the_others_move_on() {
+    let ca = Ca::new("Nodes");
+    let shard = |shard: usize, number: u64, revoked: &[u64]| {
+        let list = ca.crl_with(number, revoked, |list| {
+            list.this_update += time::Duration::seconds(i64::try_from(number).unwrap());
+            list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+                distribution_point: rcgen::CrlDistributionPoint {
+                    uris: vec![format!("http://crl/{shard}")],
+                },
+                scope: None,
+            });
+        });
+        list.der().to_vec()
+    };
+    for authorities in [vec![ca.der.clone()], vec![]] {
+        let first: Vec<_> = (0..20).map(|n| shard(n, 5, &[n as u64 + 1])).collect();
+        let builder = Revocation::builder().with_authorities(authorities);
+        let revocation = builder.from_bytes(first.iter().map(Vec::as_slice)).unwrap();
+        // Every third comes from an old copy.
+        let next = |n: usize| match n % 3 {
+            0 => shard(n, 4, &[]),
+            _ => shard(n, 6, &[n as u64 + 1, n as u64 + 101]),
+        };
+        let next: Vec<_> = (0..20).map(next).collect();
+        for _ in 0..3 {
+            revocation.publish(next.iter().map(Vec::as_slice)).unwrap();
+            let lists = revocation.lists().load();
+            let issuer = issuer(&ca);
+            for n in 0..20_u8 {
+                let revoked = lists.find(&issuer, &[n + 1]).is_some();
+                let newly = lists.find(&issuer, &[n + 101]).is_some();
+                assert!(revoked, "{n}");
+                assert_eq!(newly, n % 3 != 0, "{n}");
+            }
+            assert!((20..=27).contains(&lists.len()), "{}", lists.len());
+        }
+    }
+}
+
+fn issuer(ca: &Ca) -> Vec<u8> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(&ca.der).unwrap();
+    certificate.subject().as_raw().to_vec()
+}
+
+#[cfg(feature = "metrics")]
+mod told {
+    use std::fmt::Write;
+    use std::sync::{Arc, Mutex};
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tracing::field::{Field, Visit};
+
+    use super::*;
+
+    /// What is logged as an error.
+    #[derive(Clone, Default)]
+    struct Errors(Arc<Mutex<String>>);
+
+    impl Errors {
+        fn take(&self) -> String {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+        fn on_event(
+            &self,
+            event: &tracing::Event<'_>,
+            _: tracing_subscriber::layer::Context<'_, S>,
+        ) {
+            struct Text<'a>(&'a mut String);
+            impl Visit for Text<'_> {
+                fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                    let _ = write!(self.0, "{field}={value:?} ");
+                }
+            }
+            if *event.metadata().level() == tracing::Level::ERROR {
+                event.record(&mut Text(&mut self.0.lock().unwrap()));
+            }
+        }
+    }
+
+    /// What is logged, and how often a list was refused for this reason.
+    fn refusing(reason: &str, run: impl FnOnce(&Errors, &dyn Fn() -> u64)) {
+        use tracing_subscriber::layer::SubscriberExt;
+        let errors = Errors::default();
+        let subscriber = tracing_subscriber::registry().with(errors.clone());
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let counted = || {
+            let series = format!("portcullis_crl_refused_total{{reason=\"{reason}\"}} ");
+            let scrape = recorder.handle().render();
+            let mut lines = scrape.lines();
+            let count = lines.find_map(|line| line.strip_prefix(&series)?.parse().ok());
+            count.unwrap_or(0)
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            metrics::with_local_recorder(&recorder, || run(&errors, &counted));
+        });
+    }
+
+    #[test]
+    fn an_unknown_critical_extension_is_named_and_counted_and_the_last_good_list_stays() {
+        let (a, b) = (Ca::new("A"), Ca::new("B"));
+        let (good, other) = (numbered(&a, 1, &[7]), numbered(&b, 1, &[]));
+        for authorities in [vec![a.der.clone(), b.der.clone()], vec![]] {
+            refusing("unusable", |errors, counted| {
+                let builder = Revocation::builder().with_authorities(authorities.clone());
+                let revocation = builder.clone().from_bytes([&*good, &other]).unwrap();
+                assert_eq!((errors.take(), counted()), (String::new(), 0));
+                let newer = numbered(&b, 2, &[8]);
+                revocation.publish([&*unknown(&a, 2), &newer]).unwrap();
+                let told = errors.take();
+                assert!(
+                    told.contains("critical extension 2.5.29.99 is unknown"),
+                    "{told}"
+                );
+                assert_eq!(counted(), 1);
+                assert!(failure(&revocation).is_some_and(|told| told.contains("2.5.29.99")));
+                assert!(is_revoked(&revocation, &path(&a, 7)));
+                assert!(is_revoked(&revocation, &path(&b, 8)));
+
+                // The same at a start, where there is none from before.
+                let revocation = builder.from_bytes([&*unknown(&a, 2), &newer]).unwrap();
+                assert!(errors.take().contains("2.5.29.99"));
+                assert_eq!(counted(), 2);
+                assert!(failure(&revocation).is_some_and(|told| told.contains("2.5.29.99")));
+                let of_a = revocation.examine(&path(&a, 7), UnixTime::now());
+                assert!(matches!(of_a, Verdict::Unknown(_)), "{of_a}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_none_or_comes_too_early_is_counted_by_its_reason() {
+        let ca = Ca::new("Nodes");
+        let good = numbered(&ca, 1, &[7]);
+        refusing("unusable", |_, counted| {
+            let revocation = Revocation::from_bytes([&*good], Options::default()).unwrap();
+            revocation.publish([&good[..good.len() - 1]]).unwrap_err();
+            assert_eq!(counted(), 1);
+        });
+        refusing("not_yet_valid", |errors, counted| {
+            let early = ca.crl_with(2, &[], |list| list.this_update += time::Duration::HOUR * 2);
+            let revocation = Revocation::from_bytes([&*good], Options::default()).unwrap();
+            revocation.publish([early.der().as_ref()]).unwrap();
+            assert_eq!(counted(), 1);
+            assert!(errors.take().contains("has not come yet"));
+            assert!(is_revoked(&revocation, &path(&ca, 7)));
+        });
+    }
+
+    #[test]
+    fn a_load_with_the_certificates_is_timed_too() {
+        let ca = Ca::new("Nodes");
+        let files = Files::new();
+        let list = files.put("nodes.crl", numbered(&ca, 1, &[7]));
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let server = files.requiring(&ca.server(&["localhost"]), &ca);
+            let material = server.with_crls(Revocation::builder(), [list]).load();
+            assert!(material.is_ok());
+        });
+        let scrape = recorder.handle().render();
+        let timed = "portcullis_snapshot_load_duration_seconds{what=\"crl\"} ";
+        assert!(scrape.contains(timed), "{scrape}");
+    }
+
+    #[test]
+    fn a_file_that_is_refused_is_counted_once_however_often_it_is_looked_at() {
+        let recorder = PrometheusBuilder::new().install_recorder().unwrap();
+        let (a, b) = (Ca::new("A"), Ca::new("B"));
+        let files = Files::new();
+        files.put("a.crl", numbered(&a, 1, &[]));
+        files.put("b.crl", numbered(&b, 1, &[8]));
+        let folder = [files.directory.path()];
+        let revocation = Revocation::from_files(folder, Options::default(), watch()).unwrap();
+        let counted = |series: &str| {
+            let scrape = recorder.render();
+            let mut lines = scrape.lines();
+            lines.any(|line| line == series)
+        };
+        for list in [unknown(&b, 2), numbered(&b, 3, &[])[..90].to_vec()] {
+            files.put("b.crl", list);
+            until("refused", || failure(&revocation).is_some());
+        }
+        let twice = "portcullis_crl_refused_total{reason=\"unusable\"} 2";
+        until("counted", || counted(twice));
+        let generation = revocation.lists().generation();
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(revocation.lists().generation(), generation);
+        assert!(counted(twice));
+        for number in 2..6 {
+            let before = revocation.lists().generation();
+            files.put("a.crl", numbered(&a, number, &[7]));
+            until("taken", || revocation.lists().generation() > before);
+            assert!(is_revoked(&revocation, &path(&b, 8)));
+            assert!(counted(twice));
+        }
+        assert!(
+            counted("portcullis_reloads_total{what=\"crl\",outcome=\"failed\"} 6"),
+            "{}",
+            recorder.render()
+        );
+    }
+}
