@@ -243,11 +243,10 @@ impl Permits {
 
 impl Permit {
     fn new(rule: &Rule, key: u64) -> Self {
-        let position = rule
-            .terms
-            .map_or(0, |terms| terms.line.position(Instant::now()));
+        let terms = rule.terms_of_clocks();
+        let position = terms.map_or(0, |terms| terms.line.position(Instant::now()));
         Self {
-            gate: rule.gates.gate(key, rule.terms.as_ref(), position),
+            gate: rule.gates.gate(key, terms.as_ref(), position),
             gates: Arc::clone(&rule.gates),
             key,
         }

@@ -195,8 +195,13 @@ impl Gate {
         if bytes == 0 {
             return;
         }
-        self.clock.give_back(bytes);
+        self.refund(bytes);
         self.kick();
+    }
+
+    /// As [`Gate::give_back`]; somebody who waits has to be [kicked](Gate::kick) then.
+    pub(super) fn refund(&self, bytes: u64) {
+        self.clock.give_back(bytes);
     }
 
     /// Has somebody who waits look again.

@@ -1,5 +1,5 @@
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashbrown::HashTable;
 
@@ -19,7 +19,10 @@ const KEYS_PER_SHARD: usize = 1024;
 pub(super) struct Gates {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
+    keys: usize,
     most: usize,
+    // Where the keys went when the room for them changed.
+    moved: OnceLock<Arc<Self>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +30,10 @@ struct Shard {
     entries: HashTable<Entry>,
     // What the keys share for which there was no room.
     overflow: Option<Arc<Gate>>,
-    // Where the line was at the last sweep.
-    swept: Option<u64>,
+    // Where the line was at the last sweep, and how far it has to move on before the next.
+    swept: u64,
+    pause: u64,
+    is_moved: bool,
 }
 
 #[derive(Debug)]
@@ -41,12 +46,41 @@ struct Entry {
 impl Gates {
     /// Room for `keys` keys.
     pub(super) fn new(keys: usize) -> Self {
+        Self::with_hasher(keys, RandomState::new())
+    }
+
+    fn with_hasher(keys: usize, hasher: RandomState) -> Self {
         let shards = SHARDS.min((keys / KEYS_PER_SHARD).next_power_of_two());
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher,
+            keys,
             most: keys.div_ceil(shards),
+            moved: OnceLock::new(),
         }
+    }
+
+    /// The same keys with room for `keys`. Whoever still holds these gates is led to the new ones.
+    pub(super) fn with_room(self: &Arc<Self>, keys: usize) -> Arc<Self> {
+        if self.keys == keys {
+            return Arc::clone(self);
+        }
+        let new = || Arc::new(Self::with_hasher(keys, self.hasher.clone()));
+        let new = self.moved.get_or_init(new);
+        for (index, shard) in self.shards.iter().enumerate() {
+            let mut old = lock(shard);
+            // What was one budget stays one, wherever its keys are looked for now.
+            for shard in new.shards.iter().skip(index).step_by(self.shards.len()) {
+                lock(shard).overflow.clone_from(&old.overflow);
+            }
+            for entry in std::mem::take(&mut old.entries) {
+                let mut shard = lock(new.home(entry.key));
+                let key = entry.key;
+                shard.entries.insert_unique(key, entry, |entry| entry.key);
+            }
+            old.is_moved = true;
+        }
+        Arc::clone(new)
     }
 
     /// The short form of a key.
@@ -56,7 +90,7 @@ impl Gates {
 
     /// The gate of `key`, with all its credit if it is new.
     pub(super) fn gate(&self, key: u64, terms: Option<&Terms>, position: u64) -> Arc<Gate> {
-        let mut shard = self.shard(key);
+        let (most, mut shard) = self.shard(key);
         if let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key) {
             let word = entry.word;
             let gate = entry.gate.get_or_insert_with(|| Arc::new(Gate::new(word)));
@@ -64,9 +98,9 @@ impl Gates {
         }
         let burst = terms.map_or(0, |terms| terms.burst);
         let fresh = || Arc::new(Gate::new(position.wrapping_sub(burst)));
-        if shard.is_full(self.most) {
+        if shard.is_full(most) {
             shard.sweep(position, burst);
-            if shard.entries.len() >= self.most {
+            if shard.entries.len() >= most {
                 return shard.overflow.get_or_insert_with(fresh).hold();
             }
         }
@@ -82,7 +116,7 @@ impl Gates {
 
     /// Gives a gate back that a stream is done with. The last one leaves its word.
     pub(super) fn release(&self, key: u64, gate: &Gate) {
-        let mut shard = self.shard(key);
+        let (_, mut shard) = self.shard(key);
         if gate.let_go()
             && let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key)
             && let Some(rested) = entry
@@ -98,18 +132,18 @@ impl Gates {
     /// # Errors
     /// The position of the line at which there would be so much.
     pub(super) fn take(&self, key: u64, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
-        let mut shard = self.shard(key);
+        let (most, mut shard) = self.shard(key);
         if let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key) {
             return match &entry.gate {
                 Some(gate) => gate.take(bytes, position, burst),
                 None => take(&mut entry.word, bytes, position, burst),
             };
         }
-        if shard.is_full(self.most) {
+        if shard.is_full(most) {
             shard.sweep(position, burst);
         }
         let mut word = position.wrapping_sub(burst);
-        if shard.entries.len() >= self.most {
+        if shard.entries.len() >= most {
             let fresh = || Arc::new(Gate::new(word));
             let common = shard.overflow.get_or_insert_with(fresh);
             return common.take(bytes, position, burst);
@@ -123,7 +157,7 @@ impl Gates {
 
     /// Gives back bytes that were taken at once and not sent.
     pub(super) fn give_back(&self, key: u64, bytes: u64) {
-        let mut shard = self.shard(key);
+        let (_, mut shard) = self.shard(key);
         let gate = match shard.entries.find_mut(key, |entry| entry.key == key) {
             Some(Entry {
                 gate: None, word, ..
@@ -134,24 +168,27 @@ impl Gates {
             Some(Entry { gate, .. }) => gate.clone(),
             None => shard.overflow.clone(),
         };
+        // Under the lock, or the gate may be put to rest before, and leaves its word without them.
+        if let Some(gate) = &gate {
+            gate.refund(bytes);
+        }
         drop(shard);
         if let Some(gate) = gate {
-            gate.give_back(bytes);
+            gate.kick();
         }
     }
 
     /// How much memory the tables take.
     pub(super) fn memory(&self) -> usize {
-        let lock = |shard: &Mutex<Shard>| {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            size_of::<Mutex<Shard>>() + shard.entries.allocation_size()
+        let memory = |shard: &Mutex<Shard>| {
+            size_of::<Mutex<Shard>>() + lock(shard).entries.allocation_size()
         };
-        self.shards.iter().map(lock).sum()
+        self.shards.iter().map(memory).sum()
     }
 
     /// Where the clock of `key` stands, if it is remembered.
     pub(super) fn word(&self, key: u64) -> Option<u64> {
-        let shard = self.shard(key);
+        let (_, shard) = self.shard(key);
         let entry = shard.entries.find(key, |entry| entry.key == key)?;
         let gate = entry.gate.as_ref();
         Some(gate.map_or(entry.word, |gate| gate.clock().word()))
@@ -159,18 +196,30 @@ impl Gates {
 
     /// How many keys are remembered.
     pub(super) fn len(&self) -> usize {
-        let lock =
-            |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).len();
-        self.shards.iter().map(lock).sum()
+        let len = |shard: &Mutex<Shard>| lock(shard).entries.len();
+        self.shards.iter().map(len).sum()
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
-        // The table takes the low bits and the top seven.
-        let index = (key >> 32) as usize & (self.shards.len() - 1);
-        self.shards[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// The shard of a key, wherever it is now, and how many keys it has room for.
+    fn shard(&self, key: u64) -> (usize, MutexGuard<'_, Shard>) {
+        let mut gates = self;
+        loop {
+            let shard = lock(gates.home(key));
+            match gates.moved.get() {
+                Some(new) if shard.is_moved => gates = new,
+                _ => return (gates.most, shard),
+            }
+        }
     }
+
+    fn home(&self, key: u64) -> &Mutex<Shard> {
+        // The table takes the low bits and the top seven.
+        &self.shards[(key >> 32) as usize & (self.shards.len() - 1)]
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shard {
@@ -179,21 +228,89 @@ impl Shard {
         self.entries.len() >= self.entries.capacity().min(most)
     }
 
-    fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Forgets those that nobody uses and that owe nothing.
     fn sweep(&mut self, position: u64, burst: u64) {
         // Where many owe, looking again at once would find nothing new.
-        if self
-            .swept
-            .is_some_and(|swept| position.wrapping_sub(swept) < burst / 16)
-        {
+        if position.wrapping_sub(self.swept) < self.pause {
             return;
         }
-        self.swept = Some(position);
-        self.entries
-            .retain(|entry| entry.gate.is_some() || credit(entry.word, position, burst) < burst);
+        let before = self.entries.len();
+        let longest = (burst / 16).max(1);
+        let mut soonest = None;
+        self.entries.retain(|entry| {
+            let missing = burst - credit(entry.word, position, burst);
+            if entry.gate.is_none() && missing > 0 {
+                soonest = Some(soonest.unwrap_or(longest).min(missing));
+            }
+            entry.gate.is_some() || missing > 0
+        });
+        let few = before - self.entries.len() < before / 16;
+        let twice = self.pause.saturating_mul(2).min(longest);
+        let soonest = soonest.unwrap_or(0);
+        // Not before another debt can be paid; and ever more rarely while few are.
+        self.pause = if few { soonest.max(twice) } else { soonest };
+        self.swept = position;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_given_back_is_lost_while_streams_come_and_go() {
+        const ROUNDS: usize = 100_000;
+        let gates = Gates::new(16);
+        let (key, burst) = (7, 1_000_000);
+        gates.take(key, burst, 0, burst).unwrap();
+        let before = gates.word(key);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    let gate = gates.gate(key, None, 0);
+                    gates.release(key, &gate);
+                }
+            });
+            for _ in 0..ROUNDS {
+                gates.give_back(key, 10);
+                gates.take(key, 10, 0, burst).unwrap();
+            }
+        });
+        assert_eq!(gates.word(key), before);
+    }
+
+    #[test]
+    fn a_paid_key_makes_room_however_large_the_burst() {
+        let (gates, burst) = (Gates::new(1024), 1 << 40);
+        for key in 0..1024 {
+            gates.take(key, 1000, 0, burst).unwrap();
+        }
+        // Nothing is paid yet: two who come now share a budget.
+        gates.take(2000, burst, 0, burst).unwrap();
+        gates.take(2001, 1, 0, burst).unwrap_err();
+        // A second later at a megabyte a second.
+        gates.take(2002, burst, 1_000_000, burst).unwrap();
+        gates.take(2003, burst, 1_000_000, burst).unwrap();
+        assert_eq!(gates.len(), 2);
+    }
+
+    #[test]
+    fn sweeps_become_rare_while_they_find_little() {
+        let (gates, burst) = (Gates::new(1024), 1 << 20);
+        for key in 0..1024 {
+            gates.take(key, 64 * (key + 1), 0, burst).unwrap();
+        }
+        let mut sweeps = 0;
+        let mut swept = 0;
+        for position in 0..burst / 16 {
+            let _ = gates.take(5000 + position, burst, position, burst);
+            let shard = lock(&gates.shards[0]);
+            if shard.swept != swept {
+                (swept, sweeps) = (shard.swept, sweeps + 1);
+            }
+        }
+        assert!(sweeps < 100, "{sweeps}");
     }
 }

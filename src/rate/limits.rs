@@ -81,7 +81,7 @@ impl Limits {
     }
 
     /// Remembers at most this many keys for each limit. Beyond it, new keys share one budget until
-    /// another's debt is paid. Default: 1,048,576.
+    /// another's debt is paid. A reload changes it without forgetting a debt. Default: 1,048,576.
     pub fn with_max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys.max(1);
         self

@@ -21,6 +21,8 @@ use crate::audit::limit_meters::LimitMeters;
 pub(super) struct Rule {
     pub(super) limit: Limit,
     pub(super) terms: Option<Terms>,
+    // By which the gates' clocks stand while there is no rate.
+    past: Option<Terms>,
     pub(super) gates: Arc<Gates>,
     pub(super) ledger: Option<Ledger>,
     pub(super) lease: Option<Arc<Lease>>,
@@ -48,11 +50,14 @@ impl Rule {
         now: Instant,
     ) -> Self {
         let limit = &in_place_of(limit, old);
-        let gates = old.map_or_else(|| Arc::new(Gates::new(keys)), |old| Arc::clone(&old.gates));
-        let terms = limit.rate.map(|rate| {
-            let old = old.and_then(|old| old.terms);
-            terms(rate, limit.burst(), limit.share.is_some(), old, now)
-        });
+        let gates = old.map_or_else(
+            || Arc::new(Gates::new(keys)),
+            |old| old.gates.with_room(keys),
+        );
+        let past = old.and_then(|old| old.terms_of_clocks());
+        let terms = limit
+            .rate
+            .map(|rate| terms(rate, limit.burst(), limit.share.is_some(), past, now));
         let ledger = limit.quota.map(|quota| {
             let old = old.and_then(|old| old.ledger.as_ref());
             Ledger::new(limit, quota, keys, old, calendar)
@@ -76,6 +81,7 @@ impl Rule {
         Self {
             limit: limit.clone(),
             terms,
+            past,
             total: gates.key(Charged::Total),
             gates,
             ledger,
@@ -117,6 +123,11 @@ impl Rule {
             Some(lease) => Some(lease.terms()),
             None => self.terms,
         }
+    }
+
+    /// What the clocks of the gates stand by, whether there is a rate now or not.
+    pub(super) fn terms_of_clocks(&self) -> Option<Terms> {
+        self.terms().or(self.past)
     }
 
     /// What this subject is to the limit's share, and its ceiling.
@@ -167,7 +178,10 @@ impl Rule {
 
 impl Ceiling {
     fn new(rate: u64, keys: usize, old: Option<&Self>, now: Instant) -> Self {
-        let gates = old.map_or_else(|| Arc::new(Gates::new(keys)), |old| Arc::clone(&old.gates));
+        let gates = old.map_or_else(
+            || Arc::new(Gates::new(keys)),
+            |old| old.gates.with_room(keys),
+        );
         let limit = Limit::rate("ceiling", Key::Total, rate);
         let old = old.map(|old| old.terms);
         Self {
