@@ -171,6 +171,12 @@ pub(super) fn take(word: &mut u64, bytes: u64, position: u64, burst: u64) -> Res
     Ok(())
 }
 
+/// Of the words of two clocks, that of the one with less credit.
+pub(super) fn later(one: u64, other: u64) -> u64 {
+    let is_later = other.wrapping_sub(one) < 1 << 63;
+    if is_later { other } else { one }
+}
+
 /// The credit of a clock that stands at `word`.
 #[inline]
 pub(super) fn credit(word: u64, position: u64, burst: u64) -> u64 {

@@ -1,13 +1,12 @@
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::clock::{Clock, Line};
+use super::alarm::Alarm;
+use super::clock::{Clock, Line, later};
 use super::scheduler::{Due, Scheduler};
 use super::tenants::Claim;
 
@@ -22,10 +21,18 @@ const SMALLEST_TURNS: (u64, u64) = (512, 4096);
 /// woken by a timer each.
 const TOGETHER: u64 = 80;
 
+/// How many are woken when whoever is next does not come.
+const ROUSED: usize = 64;
+
 /// What all bytes of one key pass through: a clock, and a queue once somebody has to wait.
+///
+/// Bytes are taken of the clock before they are sent, and some are sent much later: a reader stalls,
+/// or a wider limit holds the stream back. A second clock stands where the bytes are that were sent,
+/// so that what was held does not come on top of what has been let pass since.
 #[derive(Debug)]
 pub(super) struct Gate {
     clock: Clock,
+    sent: Clock,
     waiting: AtomicUsize,
     streams: AtomicU32,
     users: AtomicU32,
@@ -43,8 +50,7 @@ pub(super) struct Terms {
 #[derive(Debug, Default)]
 struct Queue {
     scheduler: Scheduler,
-    alarm: Option<Pin<Box<Sleep>>>,
-    alarmed: Option<(usize, Instant)>,
+    alarm: Option<Alarm>,
 }
 
 /// A stream's place in a gate's queue.
@@ -58,6 +64,7 @@ impl Gate {
     pub(super) fn new(word: u64) -> Self {
         Self {
             clock: Clock::from_word(word),
+            sent: Clock::from_word(word),
             waiting: AtomicUsize::new(0),
             streams: AtomicU32::new(0),
             users: AtomicU32::new(0),
@@ -76,8 +83,9 @@ impl Gate {
         self.users.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.clock
+    /// Where its key stands, by the clock that has less credit.
+    pub(super) fn word(&self) -> u64 {
+        later(self.clock.word(), self.sent.word())
     }
 
     /// How many streams are under way, for caps.
@@ -126,10 +134,11 @@ impl Gate {
     #[inline]
     pub(super) fn pass(&self, bytes: u64, terms: &Terms, now: Instant) -> bool {
         let position = terms.line.position(now);
-        !terms.shared && self.take(bytes, position, terms.burst).is_ok()
+        let is_open = !terms.shared && self.waiting.load(Ordering::Relaxed) == 0;
+        is_open && self.clock.take(bytes, position, terms.burst).is_ok()
     }
 
-    /// Takes `bytes` without a place in the queue, if nobody waits in it.
+    /// Takes `bytes` that are sent at once, if nobody waits.
     ///
     /// # Errors
     /// The position of the line at which there would be so much.
@@ -137,7 +146,25 @@ impl Gate {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             return Err(self.clock.spent(position, burst).wrapping_add(bytes));
         }
-        self.clock.take(bytes, position, burst)
+        self.clock.take(bytes, position, burst)?;
+        let sent = self.sent.take(bytes, position, burst);
+        sent.inspect_err(|_| self.clock.give_back(bytes))
+    }
+
+    /// Notes that bytes which were taken are sent now.
+    ///
+    /// # Errors
+    /// They were held for so long that as much has been let pass since: when they may be sent.
+    #[inline]
+    pub(super) fn send(&self, bytes: u64, terms: &Terms, now: Instant) -> Result<(), Instant> {
+        let position = terms.line.position(now);
+        let sent = self.sent.take(bytes, position, terms.burst);
+        sent.map_err(|position| terms.line.when(position, now))
+    }
+
+    /// Notes that bytes are not sent after all.
+    pub(super) fn unsend(&self, bytes: u64) {
+        self.sent.give_back(bytes);
     }
 
     /// Asks for `bytes`, or whether those asked for before have been granted. May give more, and
@@ -146,7 +173,7 @@ impl Gate {
     /// # Errors
     /// How long everything that waits here will take; `cx` is woken when it is this stream's turn.
     pub(super) fn ask(
-        &self,
+        self: &Arc<Self>,
         cx: &mut Context<'_>,
         seat: &mut Seat,
         bytes: u64,
@@ -175,7 +202,7 @@ impl Gate {
         queue.scheduler.grant(&self.clock, due, stream, &mut woken);
         let granted = queue.scheduler.collect(stream, cx.waker());
         // Nobody is woken under the lock.
-        woken.extend(queue.alarm(&self.clock, terms, due, stream));
+        woken.extend(queue.alarm(self, terms, due, stream));
         let asked = queue.scheduler.asked();
         self.waiting
             .store(queue.scheduler.waiting(), Ordering::Relaxed);
@@ -195,13 +222,14 @@ impl Gate {
         if bytes == 0 {
             return;
         }
-        self.refund(bytes);
+        self.clock.give_back(bytes);
         self.kick();
     }
 
-    /// As [`Gate::give_back`]; somebody who waits has to be [kicked](Gate::kick) then.
-    pub(super) fn refund(&self, bytes: u64) {
+    /// Undoes a [`Gate::take`]; somebody who waits has to be [kicked](Gate::kick) then.
+    pub(super) fn untake(&self, bytes: u64) {
         self.clock.give_back(bytes);
+        self.sent.give_back(bytes);
     }
 
     /// Has somebody who waits look again.
@@ -210,6 +238,16 @@ impl Gate {
             let waker = self.lock().as_ref().and_then(|queue| queue.any_waker());
             waker.into_iter().for_each(Waker::wake);
         }
+    }
+
+    /// Has several of those who wait look again: whoever was next has not come.
+    pub(super) fn rouse(&self) {
+        let mut guard = self.lock();
+        let roused = guard
+            .as_mut()
+            .map(|queue| queue.scheduler.some_wakers(ROUSED));
+        drop(guard);
+        roused.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Ends a stream's part in the queue.
@@ -293,24 +331,17 @@ impl Gate {
 impl Queue {
     /// Sets the timer for the next grant, which wakes the stream that will get it; gives its waker
     /// if the time has come already.
-    fn alarm(&mut self, clock: &Clock, terms: &Terms, due: Due, me: usize) -> Option<Waker> {
-        let Some((stream, position, waker)) = self.scheduler.head(clock, due) else {
-            self.alarmed = None;
+    fn alarm(&mut self, gate: &Arc<Gate>, terms: &Terms, due: Due, me: usize) -> Option<Waker> {
+        let Some((stream, position, waker)) = self.scheduler.head(&gate.clock, due) else {
+            self.alarm = None;
             return None;
         };
         let when = terms.line.when(position, due.now);
-        if self.alarmed == Some((stream, when)) && stream != me {
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(gate, due.now));
+        if alarm.is_set(stream, when) && stream != me {
             return None;
         }
-        self.alarmed = Some((stream, when));
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(sleep_until(when)));
-        // A new one rather than a reset: the old one may belong to a runtime that is gone.
-        alarm.set(sleep_until(when));
-        let mut cx = Context::from_waker(waker);
-        let ready = alarm.as_mut().poll(&mut cx).is_ready();
-        ready.then(|| waker.clone())
+        alarm.set(stream, when, waker).then(|| waker.clone())
     }
 
     fn any_waker(&self) -> Option<Waker> {

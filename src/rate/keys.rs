@@ -123,7 +123,7 @@ impl Gates {
                 .gate
                 .take_if(|held| std::ptr::eq(&raw const **held, gate))
         {
-            entry.word = rested.clock().word();
+            entry.word = rested.word();
         }
     }
 
@@ -170,7 +170,7 @@ impl Gates {
         };
         // Under the lock, or the gate may be put to rest before, and leaves its word without them.
         if let Some(gate) = &gate {
-            gate.refund(bytes);
+            gate.untake(bytes);
         }
         drop(shard);
         if let Some(gate) = gate {
@@ -191,7 +191,7 @@ impl Gates {
         let (_, shard) = self.shard(key);
         let entry = shard.entries.find(key, |entry| entry.key == key)?;
         let gate = entry.gate.as_ref();
-        Some(gate.map_or(entry.word, |gate| gate.clock().word()))
+        Some(gate.map_or(entry.word, |gate| gate.word()))
     }
 
     /// How many keys are remembered.

@@ -103,16 +103,39 @@ impl Lane {
         &self.meters
     }
 
-    /// What may be sent of what was taken.
+    /// What was taken and not sent.
     pub(super) fn holds(&self) -> u64 {
         self.holds
     }
 
+    /// What may be sent together of what was taken.
+    pub(super) fn sendable(&self) -> u64 {
+        self.holds.min(self.terms.burst)
+    }
+
     /// Notes bytes as sent.
-    pub(super) fn send(&mut self, bytes: u64) {
+    ///
+    /// # Errors
+    /// When they may be: they were held for too long.
+    #[inline]
+    pub(super) fn send(&mut self, bytes: u64, now: Instant) -> Result<(), Instant> {
+        if let Some(lease) = &self.lease {
+            self.terms = lease.terms();
+        }
+        self.gate.send(bytes, &self.terms, now)?;
         self.holds -= bytes;
         if let Some(lease) = &self.lease {
             lease.sent(bytes);
+        }
+        Ok(())
+    }
+
+    /// Notes bytes as not sent after all.
+    pub(super) fn unsend(&mut self, bytes: u64) {
+        self.gate.unsend(bytes);
+        self.holds += bytes;
+        if let Some(lease) = &self.lease {
+            lease.unsent(bytes);
         }
     }
 

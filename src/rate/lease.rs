@@ -62,6 +62,11 @@ impl Lease {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts bytes as not sent after all.
+    pub(super) fn unsent(&self, bytes: u64) {
+        self.sent.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Whether nothing may begin, because nobody can say what is left.
     pub(super) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)

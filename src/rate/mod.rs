@@ -76,6 +76,7 @@
 
 mod abort;
 mod admission;
+mod alarm;
 mod body;
 mod clock;
 mod engine;

@@ -27,20 +27,12 @@ pub(super) struct Pacer {
     direction: Direction,
     // Made for the first bytes that have to be asked for.
     lanes: Option<Vec<Lane>>,
-    prepaid: Option<Prepaid>,
     meters: Vec<Meter>,
     under_way: Vec<UnderWay>,
     turn: Option<u64>,
     held: Option<(Instant, Waiting)>,
     backup: Option<Pin<Box<Sleep>>>,
     record: Option<Record>,
-}
-
-/// What a small body has taken of every limit at once, and not sent yet.
-#[derive(Debug)]
-struct Prepaid {
-    of: Arc<Compiled>,
-    bytes: u64,
 }
 
 impl Pacer {
@@ -60,7 +52,6 @@ impl Pacer {
             subject: Arc::clone(subject),
             direction,
             lanes: None,
-            prepaid: None,
             meters,
             under_way,
             turn: None,
@@ -84,61 +75,83 @@ impl Pacer {
         if self.generation != self.engine.generation() {
             self.plan_again();
         }
-        if !self.prepay(rest) {
-            ready!(self.poll_lanes(cx, rest));
+        let prepaid = self.prepay(wanted, rest);
+        let bytes = match &prepaid {
+            Some(_) => wanted,
+            None => ready!(self.poll_pass(cx, wanted, rest)),
+        };
+        let counted = meter::poll_count(&self.meters, cx, bytes, &self.engine.calendar);
+        let sent = if let Poll::Ready(sent) = counted {
+            sent
+        } else {
+            0
+        };
+        if sent < bytes {
+            match &prepaid {
+                Some(of) => of.give_back(&self.subject, self.direction, bytes - sent),
+                None => unsend(self.lanes.as_deref_mut().unwrap_or_default(), bytes - sent),
+            }
         }
-        let (bytes, calendar) = (wanted.min(self.holds()), &self.engine.calendar);
-        let bytes = ready!(meter::poll_count(&self.meters, cx, bytes, calendar));
-        if bytes == 0 {
+        ready!(counted);
+        if sent == 0 {
             return Poll::Ready(Err(Cut::QuotaExceeded));
         }
-        if let Some(prepaid) = &mut self.prepaid {
-            prepaid.bytes -= bytes;
-            self.prepaid.take_if(|prepaid| prepaid.bytes == 0);
-        } else {
-            let lanes = self.lanes.iter_mut().flatten();
-            lanes.for_each(|lane| lane.send(bytes));
-        }
-        Poll::Ready(Ok(bytes))
+        Poll::Ready(Ok(sent))
     }
 
-    /// What may be sent at once.
+    /// What was taken and not sent.
     fn holds(&self) -> u64 {
-        if let Some(prepaid) = &self.prepaid {
-            return prepaid.bytes;
-        }
         let least = self.lanes.iter().flatten().map(Lane::holds).min();
         least.unwrap_or(u64::MAX)
     }
 
-    /// Takes the whole of a small body of every limit, if nobody has to wait for it.
-    fn prepay(&mut self, rest: u64) -> bool {
-        if self.prepaid.is_none() && self.lanes.is_none() && (1..=SMALL).contains(&rest) {
-            let compiled = self.engine.compiled();
-            if compiled.take(&self.subject, self.direction, rest, Instant::now()) {
-                let of = arc_swap::Guard::into_inner(compiled);
-                self.prepaid = Some(Prepaid { of, bytes: rest });
-            }
+    /// Takes what a small body sends now of every limit at once, if nobody has to wait for it; gives
+    /// the limits of which it was taken.
+    fn prepay(&self, wanted: u64, rest: u64) -> Option<arc_swap::Guard<Arc<Compiled>>> {
+        if self.lanes.is_some() || !(1..=SMALL).contains(&rest) {
+            return None;
         }
-        self.prepaid.is_some()
+        let of = self.engine.compiled();
+        let taken = of.take(&self.subject, self.direction, wanted, Instant::now());
+        taken.then_some(of)
+    }
+
+    /// Waits until some of `wanted` bytes have been let pass by every gate, and counts them there.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, wanted: u64, rest: u64) -> Poll<u64> {
+        if self.lanes.as_ref().is_some_and(Vec::is_empty) {
+            return Poll::Ready(wanted);
+        }
+        let now = Instant::now();
+        ready!(self.poll_lanes(cx, rest, now));
+        let lanes = self.lanes.as_deref_mut().unwrap_or_default();
+        let sendable = lanes.iter().map(Lane::sendable).min();
+        let bytes = sendable.unwrap_or(wanted).min(wanted);
+        let mut sending = lanes.iter_mut().enumerate();
+        let refused = sending.find_map(|(index, lane)| Some((index, lane.send(bytes, now).err()?)));
+        if let Some((index, when)) = refused {
+            let meters = Arc::clone(lanes[index].meters());
+            unsend(&mut lanes[..index], bytes);
+            self.hold(cx, &meters, now, when);
+            return Poll::Pending;
+        }
+        self.let_go(now);
+        Poll::Ready(bytes)
     }
 
     /// Makes sure that each gate has let some bytes pass.
-    fn poll_lanes(&mut self, cx: &mut Context<'_>, rest: u64) -> Poll<()> {
+    fn poll_lanes(&mut self, cx: &mut Context<'_>, rest: u64, now: Instant) -> Poll<()> {
         if self.lanes.is_none() {
             let compiled = self.engine.compiled();
-            let now = Instant::now();
             self.lanes = Some(compiled.lanes(&self.subject, self.direction, now));
         }
         if self.holds() == 0 || self.turn.is_some() {
-            ready!(self.poll_turn(cx, rest));
+            ready!(self.poll_turn(cx, rest, now));
         }
         Poll::Ready(())
     }
 
     /// Takes the next turn at each gate, from the narrowest to the widest.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, rest: u64) -> Poll<()> {
-        let now = Instant::now();
+    fn poll_turn(&mut self, cx: &mut Context<'_>, rest: u64, now: Instant) -> Poll<()> {
         let lanes = self.lanes.iter().flatten();
         let turns = lanes.map(|lane| lane.turn(now));
         let turn = self
@@ -148,14 +161,15 @@ impl Pacer {
         for lane in self.lanes.iter_mut().flatten() {
             if let Err(wait) = lane.take(cx, *turn, now) {
                 let meters = Arc::clone(lane.meters());
-                self.hold(cx, &meters, now, wait);
+                // The gate's own timer wakes whoever is next, and others if they do not come; this
+                // is for the case that none of them does.
+                self.hold(cx, &meters, now, now + wait + Duration::from_millis(50));
                 return Poll::Pending;
             }
             // Above, no more than may be sent below.
             *turn = lane.holds().min(*turn);
         }
         self.turn = None;
-        self.let_go(now);
         Poll::Ready(())
     }
 
@@ -172,15 +186,13 @@ impl Pacer {
         self.turn = None;
     }
 
-    /// Notes that the body is held back. The gate's own timer wakes whoever is next; this later one
-    /// is for the case that the one who was woken does not come.
-    fn hold(&mut self, cx: &mut Context<'_>, by: &Arc<LimitMeters>, now: Instant, wait: Duration) {
+    /// Notes that the body is held back, and looks again at `latest`.
+    fn hold(&mut self, cx: &mut Context<'_>, by: &Arc<LimitMeters>, now: Instant, latest: Instant) {
         let still = |(_, waiting): &(_, Waiting)| waiting.is_by(by);
         if !self.held.as_ref().is_some_and(still) {
             self.let_go(now);
             self.held = Some((now, by.wait()));
         }
-        let latest = now + wait + Duration::from_millis(50);
         let backup = self
             .backup
             .get_or_insert_with(|| Box::pin(sleep_until(latest)));
@@ -215,8 +227,11 @@ impl Drop for Pacer {
         if self.held.is_some() {
             self.let_go(Instant::now());
         }
-        if let Some(Prepaid { of, bytes }) = &self.prepaid {
-            of.give_back(&self.subject, self.direction, *bytes);
-        }
+    }
+}
+
+fn unsend(lanes: &mut [Lane], bytes: u64) {
+    for lane in lanes {
+        lane.unsend(bytes);
     }
 }

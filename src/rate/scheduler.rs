@@ -21,6 +21,7 @@ pub(super) struct Scheduler {
     weights: u64,
     waiting: usize,
     asked: u64,
+    roused: usize,
 }
 
 /// How many of its own turns a tenant or stream may catch up on that it missed while it was sending.
@@ -257,6 +258,24 @@ impl Scheduler {
             State::Waiting { waker, .. } => Some(waker),
             _ => None,
         }
+    }
+
+    /// The wakers of some who wait, others each time.
+    pub(super) fn some_wakers(&mut self, most: usize) -> Vec<Waker> {
+        let last = self.roused;
+        let after = self.streams.iter().filter(|(stream, _)| *stream > last);
+        let before = self.streams.iter().filter(|(stream, _)| *stream <= last);
+        let mut wakers = Vec::new();
+        for (index, stream) in after.chain(before) {
+            if let State::Waiting { waker, .. } = &stream.state {
+                wakers.push(waker.clone());
+                self.roused = index;
+            }
+            if wakers.len() == most {
+                break;
+            }
+        }
+        wakers
     }
 
     /// Notes bytes that a stream took while nobody waited.
