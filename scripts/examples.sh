@@ -54,6 +54,7 @@ smoke() {
 }
 
 smoke axum "200 OK: you are CN=node-7"
+smoke axum_server "200 OK: you are CN=node-7"
 smoke hyper "200 OK: you are CN=node-7"
 
 echo "-- layers"
@@ -90,5 +91,5 @@ fi
 cd "$root"
 for example in examples/*.rs examples/*/main.rs; do
     name=$(basename "${example%/main.rs}" .rs)
-    [[ " axum hyper layers mirror portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
+    [[ " axum axum_server hyper layers mirror portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
 done
