@@ -5,12 +5,12 @@
 #
 #   scripts/fuzz.sh TARGET [ARGUMENTS OF LIBFUZZER...]      e.g. scripts/fuzz.sh route -max_total_time=60
 #
-# Targets: route, authorization, pattern, policy, manifest. With cargo-fuzz and nightly, and so with the address
+# Targets: route, authorization, pattern, policy, manifest, xfcc, certificate. With cargo-fuzz and nightly, and so with the address
 # sanitizer too: cargo fuzz run --fuzz-dir tests/fuzz/libfuzzer TARGET
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-name=${1:?which target? route, authorization, pattern, policy or manifest}
+name=${1:?which target? route, authorization, pattern, policy, manifest, xfcc or certificate}
 shift
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 corpus=$CARGO_TARGET_DIR/corpus/$name

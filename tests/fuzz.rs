@@ -107,6 +107,18 @@ fn no_policy_decides_otherwise_than_it_explains() {
 }
 
 #[test]
+fn no_forwarded_certificate_is_read_in_two_ways() {
+    let kinds = drive("xfcc", 20_000);
+    assert!(kinds > 20, "{kinds}");
+}
+
+#[test]
+fn no_certificate_is_called_by_anothers_name() {
+    let kinds = drive("certificate", 20_000);
+    assert!(kinds > 5, "{kinds}");
+}
+
+#[test]
 fn no_manifest_leads_to_what_another_reader_does_not_find_in_it() {
     let kinds = drive("manifest", 12_000);
     assert!(kinds > 8, "{kinds}");

@@ -23,11 +23,12 @@ use hyper_util::rt::TokioIo;
 use pki::{Ahead, Ca, Files, Leaf, accepted, client, connect};
 use portcullis::auth::{Authentication, TokenAuthLayer};
 use portcullis::crl::{Options, Revocation};
+use portcullis::identity::{Mapping, Rule};
 use portcullis::tls::{
     Acceptor, Builder, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material, Ready,
     RemovedCa,
 };
-use portcullis::{Connection, PeerIdentity, Principal, Watched};
+use portcullis::{ClientAddr, Connection, PeerIdentity, Principal, Watched};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
@@ -250,4 +251,43 @@ async fn what_a_server_put_beside_a_proxys_connection_is_not_the_clients_identit
     request.extensions_mut().insert(proxy);
     let answer = service.oneshot(request).await.unwrap();
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn rules_see_the_subject_that_a_proxy_tells_of_by_its_attributes() {
+    let scene = Scene::new(Ca::new("Nodes 2026"));
+    let material = Watched::fixed(scene.builder(&scene.ca.pem).load().unwrap());
+    let nodes = Rule::new("node:{name}").unwrap();
+    let nodes = nodes.when("subject.O", "system:nodes").unwrap();
+    let nodes = nodes.when("subject.CN", "system:node:{name}").unwrap();
+    let mapping = Watched::fixed(Mapping::new([nodes]).unwrap());
+    let authentication = Authentication::certificate().with_mapping(mapping);
+    let service = TokenAuthLayer::new(authentication).layer(service_fn(whoami));
+    let proxies = ["127.0.0.0/8".parse().unwrap()];
+    let layer = ForwardedLayer::new(ForwardedForm::Xfcc, proxies, material);
+    let service = layer.with_trusted_fields(true).layer(service);
+    for (subject, said) in [
+        ("CN=system:node:n7,O=system:nodes", Some("cert:node:n7")),
+        // A comma in a value is none between two.
+        (
+            "CN=system:node:n7\\\\,O=system:nodes",
+            Some("cert:CN=system:node:n7\\,O\\=system:nodes"),
+        ),
+        ("CN=a, O=system:nodes", None),
+    ] {
+        let mut request = Request::new(Full::<Bytes>::default());
+        let value = format!("Hash=ab;Subject=\"{subject}\"").parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("x-forwarded-client-cert", value);
+        let peer = ClientAddr::new("127.0.0.1:1".parse().unwrap());
+        request.extensions_mut().insert(peer);
+        let answer = service.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&body).replace("\\=", "=");
+        match said {
+            Some(said) => assert!(text.ends_with(&said.replace("\\=", "=")), "{text}"),
+            None => assert_eq!(status, 403, "{text}"),
+        }
+    }
 }

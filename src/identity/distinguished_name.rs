@@ -58,13 +58,22 @@ pub(super) fn attributes(name: &X509Name<'_>) -> Box<[Attribute]> {
     name.iter_attributes()
         .filter_map(|attribute| {
             let keyword = keyword(&attribute.attr_type().to_id_string())?;
-            let string = string(attribute.attr_value());
-            // A name with a control character in it is nobody's honest name.
-            let plain =
-                |string: &String| !string.is_empty() && !string.chars().any(char::is_control);
-            Some((keyword, string.filter(plain).map(Into::into)))
+            Some((keyword, string(attribute.attr_value()).and_then(usable)))
         })
         .collect()
+}
+
+/// The value, if it is honest text: a name with a control character in it is nobody's.
+pub(super) fn usable(value: String) -> Option<Box<str>> {
+    let plain = !value.is_empty() && !value.chars().any(char::is_control);
+    plain.then(|| value.into())
+}
+
+/// A keyword in our spelling.
+#[cfg(feature = "tls")]
+pub(super) fn known(keyword: &str) -> Option<&'static str> {
+    let mut known = KEYWORDS.iter().map(|(_, known)| *known);
+    known.find(|known| known.eq_ignore_ascii_case(keyword))
 }
 
 pub(super) fn keyword(oid: &str) -> Option<&'static str> {
@@ -102,7 +111,7 @@ fn string(value: &Any<'_>) -> Option<String> {
 }
 
 /// RFC 4514 §2.4; control characters besides, so that a name stays on its line.
-fn escape(text: &mut String, value: &str) {
+pub(super) fn escape(text: &mut String, value: &str) {
     let last = value.chars().count().saturating_sub(1);
     for (at, character) in value.chars().enumerate() {
         match character {

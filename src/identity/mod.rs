@@ -13,6 +13,8 @@ mod names;
 mod peer;
 mod principal;
 mod spiffe;
+#[cfg(feature = "tls")]
+mod subject_text;
 
 pub use anchor::Anchor;
 pub use grants::{Grant, Grants};

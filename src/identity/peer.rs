@@ -8,6 +8,8 @@ use x509_parser::public_key::PublicKey;
 
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
+#[cfg(feature = "tls")]
+use super::subject_text::SubjectText;
 use super::{Anchor, distinguished_name};
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
@@ -38,6 +40,9 @@ pub enum IdentityError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A subject that a proxy tells of is not written as RFC 4514 has it.
+    #[error("the subject is not written as RFC 4514 has it")]
+    Subject,
     /// It names nobody: no subject, and no alternative name that can be an identity.
     #[error(
         "the certificate names nobody: it has no subject and no alternative name that is an identity"
@@ -160,10 +165,11 @@ impl PeerIdentity {
             names.dns.push(super::names::dns(name)?);
         }
         let spiffe_id = names.spiffe_id();
-        let name = name(spiffe_id.as_ref(), &names, subject)?;
+        let subject = SubjectText::parse(subject).ok_or(IdentityError::Subject)?;
+        let name = name(spiffe_id.as_ref(), &names, &subject.text)?;
         Ok(Self(Arc::new(Inner {
-            subject: subject.into(),
-            attributes: Box::default(),
+            subject: subject.text.into(),
+            attributes: subject.attributes,
             issuer: Box::default(),
             anchor: None,
             serial: Box::default(),

@@ -1,6 +1,6 @@
 //! Where the fuzz targets begin.
 
-use super::{authorization, manifest, pattern, policy, route};
+use super::{authorization, certificate, manifest, pattern, policy, route, xfcc};
 
 /// A target with inputs that lead deep into it, and words that its inputs are made of.
 pub struct Target {
@@ -10,7 +10,7 @@ pub struct Target {
     pub words: &'static [&'static str],
 }
 
-pub const ALL: [Target; 5] = [
+pub const ALL: [Target; 7] = [
     Target {
         name: "route",
         run: route,
@@ -179,6 +179,47 @@ pub const ALL: [Target; 5] = [
             ",",
             "null",
             "[{}]",
+        ],
+    },
+    Target {
+        name: "xfcc",
+        run: xfcc,
+        seeds: &[
+            "By=spiffe://a/proxy;Hash=0123;Subject=\"CN=node-7,O=x\";URI=spiffe://a/b;DNS=n7.example",
+            "Hash=1;Subject=\"\",By=a;By=b;Chain=\"-----BEGIN%20CERTIFICATE-----%0A\"",
+            "Subject=\"a\\\"b\\\\c\";New=x",
+        ],
+        words: &[
+            "By=",
+            "Hash=",
+            "Cert=",
+            "Chain=",
+            "Subject=",
+            "URI=",
+            "DNS=",
+            "hash=",
+            "\"",
+            "\\\"",
+            "\\\\",
+            ",",
+            ";",
+            "=",
+            " ",
+            "\t",
+            "%0A",
+            "-----END CERTIFICATE-----",
+        ],
+    },
+    Target {
+        name: "certificate",
+        run: certificate,
+        seeds: &[
+            ":MIIBqDCCAU6gAwIBAgIBBzAKBggqhkjOPQQDAjA6MRswGQYDVQQKDBJMZXQncyBBdXRoZW50aWNhdGUxGzAZBgNVBAMMEkxBIEludGVybWVkaWF0ZSBDQTAeFw0yMDAxMTQyMjU1MzNaFw0yMTAxMjMyMjU1MzNaMA0xCzAJBgNVBAMMAkJDMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE8YnXXfaUgmnMtOXU/IncWalRhebrXmckC8vdgJ1p5Be5F/3YC8OthxM4+k1M6aEAEFcGzkJiNy6J84y7uzo9M6NyMHAwCQYDVR0TBAIwADAfBgNVHSMEGDAWgBRm3WjLa38lbEYCuiCPct0ZaSED2DAOBgNVHQ8BAf8EBAMCBsAwEwYDVR0lBAwwCgYIKwYBBQUHAwIwHQYDVR0RAQH/BBMwEYEPYmRjQGV4YW1wbGUuY29tMAoGCCqGSM49BAMCA0gAMEUCIBHda/r1vaL6G3VliL4/Di6YK0Q6bMjeSkC3dFCOOB8TAiEAx/kHSB4urmiZ0NX5r5XarmPk0wmuydBVoU4hBVZ1yhk=:",
+        ],
+        // In DER that begins at a border of base64: lengths, tags, and object identifiers of names.
+        words: &[
+            "MIIB", "BgNV", "AwwF", "BgNVHREE", "HREE", "CQYD", "VQQD", "AAAA", "////", "oDAM",
+            "hgAA", "MAAA", "DAEA", "MQsw",
         ],
     },
 ];

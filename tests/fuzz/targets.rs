@@ -26,11 +26,14 @@ use portcullis::policy::{Caller, Effect, Pattern, Policy};
 use portcullis::{Principal, Watched};
 use tower::{Layer, Service};
 
+#[path = "certificates.rs"]
+mod certificates;
 #[path = "inputs.rs"]
 mod inputs;
 #[path = "manifests.rs"]
 mod manifests;
 
+pub use certificates::{certificate, xfcc};
 pub use inputs::ALL;
 pub use manifests::manifest;
 

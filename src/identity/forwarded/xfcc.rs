@@ -39,6 +39,11 @@ pub fn parse(value: &str) -> Result<Vec<Element>, ForwardedError> {
     let mut rest = value;
     loop {
         let (key, after) = rest.split_once('=').ok_or(ForwardedError::NoValue)?;
+        // A separator or a quote before the equals sign belongs to a part without one.
+        let in_a_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_ \t".contains(&byte);
+        if !key.bytes().all(in_a_key) || key.trim().is_empty() {
+            return Err(ForwardedError::NoValue);
+        }
         let (value, after) = pair_value(after)?;
         element.set(key.trim(), value)?;
         match after.as_bytes().first() {

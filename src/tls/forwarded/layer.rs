@@ -107,7 +107,8 @@ impl ForwardedLayer {
     }
 
     /// Believes an [`ForwardedForm::Xfcc`] element without a certificate by its fields. Nothing in
-    /// it can be verified, and it is never revoked. Default: no.
+    /// it can be verified, and it is never revoked. Rules see its subject's attributes as a
+    /// certificate's. Default: no.
     pub fn with_trusted_fields(mut self, trusted: bool) -> Self {
         self.fields = trusted;
         self
