@@ -500,6 +500,20 @@ async fn forwarded_certificates_of_listed_proxies_are_verified_and_of_others_rem
     for (peer, header, status, body) in [
         ("10.0.0.1:1", &*good, 200, "CN=node-9 from 10.0.0.1 1"),
         ("10.0.0.1:1", "", 200, "nobody from 10.0.0.1 0"),
+        // The nearest proxy's element is the last, whatever others wrote before it.
+        (
+            "10.0.0.1:1",
+            &*format!("{bad},{good}"),
+            200,
+            "CN=node-9 from 10.0.0.1 1",
+        ),
+        ("10.0.0.1:1", &*format!("{good},{bad}"), 403, "{"),
+        (
+            "10.0.0.1:1",
+            &*format!("{good},Subject=\"CN=admin\""),
+            403,
+            "{",
+        ),
         ("10.0.0.1:1", &*bad, 403, "{"),
         ("10.0.0.1:1", "Subject=\"CN=admin\"", 403, "{"),
         ("10.0.0.1:1", "Subject=\"CN=admin", 403, "{"),
@@ -615,7 +629,48 @@ fn resident_pages() -> usize {
 }
 
 /// The bytes of a layer that is pulled again and again.
-const LAYER: usize = 2 << 20;
+const LAYER: usize = 1 << 20;
+
+/// Pulls a layer again and again on one connection, until it is told to stop.
+async fn keep_pulling(
+    config: Arc<rustls::ClientConfig>,
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    layer: Bytes,
+) -> usize {
+    let tls = connect(&config, address, "localhost").await.unwrap();
+    let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    let io = TokioIo::new(tls);
+    let request = || {
+        let request = Request::get("https://localhost/blob").header("host", "localhost");
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    let mut pulled = 0;
+    macro_rules! pull_by {
+        ($sender:ident) => {
+            while !stop.load(Ordering::Relaxed) {
+                let answer = $sender.send_request(request()).await.unwrap();
+                assert_eq!(answer.status(), 200);
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                assert!(body == layer, "{} bytes of {LAYER}", body.len());
+                pulled += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+    }
+    if h2 {
+        let executor = TokioExecutor::new();
+        let connected = hyper::client::conn::http2::handshake(executor, io).await;
+        let (mut sender, connection) = connected.unwrap();
+        tokio::spawn(connection);
+        pull_by!(sender);
+    } else {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        pull_by!(sender);
+    }
+    pulled
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
@@ -626,13 +681,23 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
         scene.ca.server(&["localhost"]),
         scene.ca.server(&["localhost"]),
     ];
+    // The client's own CA stays; those beside it come and go with their lists.
+    let others = [Ca::new("Nodes 2025"), Ca::new("Nodes 2027")];
     let rotate = |at: usize| {
-        let list = scene.ca.crl(at as u64 + 1, &[]).pem().unwrap();
+        let other = &others[at % 2];
+        let bundle = [&*other.pem, &*scene.ca.pem];
+        let bundle = if at.is_multiple_of(3) {
+            bundle.concat()
+        } else {
+            [bundle[1], bundle[0]].concat()
+        };
+        let lists = [other, &scene.ca].map(|ca| ca.crl(at as u64 + 1, &[]).pem().unwrap());
+        let list = lists.concat();
         let leaf = &pairs[at % 2];
         let files = [
             ("tls.crt", &*leaf.pem),
             ("tls.key", &*leaf.key_pem),
-            ("ca.crt", &*scene.ca.pem),
+            ("ca.crt", &*bundle),
             ("crl.pem", &*list),
         ];
         swap_secret(&volume, &format!("v{at}"), &files);
@@ -650,10 +715,18 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
     let layer = Bytes::from((0..=u8::MAX).cycle().take(LAYER).collect::<Vec<_>>());
     let blob = layer.clone();
     let app = app().route("/blob", get(|| async move { blob }));
+    let app = app.layer(RevocationLayer::new());
+    let app = app.layer(ForwardedLayer::nobody());
     let service = app.into_make_service_with_connect_info::<Connection>();
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicUsize::new(0));
+    let kept: Vec<_> = ["http/1.1", "h2", "http/1.1", "h2"]
+        .map(|protocol| {
+            let (config, stop, layer) = (scene.speaking(protocol), stop.clone(), layer.clone());
+            tokio::spawn(keep_pulling(config, address, stop, layer))
+        })
+        .into();
     let load = tokio::spawn({
         let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
         let (h1, h2) = (scene.speaking("http/1.1"), scene.speaking("h2"));
@@ -679,6 +752,10 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
     }
     stop.store(true, Ordering::Relaxed);
     load.await.unwrap();
+    for kept in kept {
+        // All of it on the connection that it began with.
+        assert!(kept.await.unwrap() > 10);
+    }
     server.abort();
     assert!(asked.load(Ordering::Relaxed) > 10);
     assert!(material.health().failure.is_none());
