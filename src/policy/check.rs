@@ -31,14 +31,21 @@ pub enum Doubt {
     AnonymousProbe,
     /// Callers who showed nothing may push or delete.
     AnonymousWrite,
+    /// It and those after it were not compared with the others: too many are alike.
+    NotCompared,
 }
+
+/// How many pairs of rules are compared: for as long as an operator waits without noticing. Rules that
+/// name repositories by their beginnings are compared with few others.
+const COMPARED: usize = 1_000_000;
 
 pub(super) fn warnings(rules: &[Rule], index: &Index) -> Vec<Warning> {
     let mixed = rules.iter().any(Rule::favours_the_known);
     let mut warnings = Vec::new();
+    let mut left = COMPARED;
     for (number, rule) in (0..).zip(rules) {
         let doubts = [
-            unreachable(rules, index, number, rule),
+            unreachable(rules, index, number, rule, &mut left),
             anonymous_write(rule),
             (mixed && allows_the_anonymous(rule, Actions::PROBE)).then_some(Doubt::AnonymousProbe),
         ];
@@ -52,9 +59,21 @@ pub(super) fn warnings(rules: &[Rule], index: &Index) -> Vec<Warning> {
     warnings
 }
 
-fn unreachable(rules: &[Rule], index: &Index, number: u32, rule: &Rule) -> Option<Doubt> {
-    let first = rule.repositories.first()?;
-    index.neighbours(first).find_map(|other_number| {
+fn unreachable(
+    rules: &[Rule],
+    index: &Index,
+    number: u32,
+    rule: &Rule,
+    left: &mut usize,
+) -> Option<Doubt> {
+    if *left == 0 {
+        return None;
+    }
+    for other_number in index.neighbours(rule.repositories.first()) {
+        *left -= 1;
+        if *left == 0 {
+            return Some(Doubt::NotCompared);
+        }
         let other = rules.get(other_number as usize)?;
         let decides_first = match (other.effect, rule.effect) {
             (Effect::Deny, Effect::Allow) => true,
@@ -62,16 +81,16 @@ fn unreachable(rules: &[Rule], index: &Index, number: u32, rule: &Rule) -> Optio
             // Of two that say the same, the later one is told.
             _ => other_number < number || (other_number > number && !rule.covers(other)),
         };
-        if other_number == number || !decides_first || !other.covers(rule) {
-            return None;
+        if other_number != number && decides_first && other.covers(rule) {
+            let name = Arc::clone(&other.name);
+            return Some(if other.effect == rule.effect {
+                Doubt::Redundant(name)
+            } else {
+                Doubt::NeverAllows(name)
+            });
         }
-        let name = Arc::clone(&other.name);
-        Some(if other.effect == rule.effect {
-            Doubt::Redundant(name)
-        } else {
-            Doubt::NeverAllows(name)
-        })
-    })
+    }
+    None
 }
 
 fn anonymous_write(rule: &Rule) -> Option<Doubt> {
@@ -133,11 +152,25 @@ impl Rule {
         self.actions.contains(other.actions)
             && networks
             && other.who.iter().all(who)
-            && cover(&self.repositories, &other.repositories)
+            && self.covers_repositories(other)
             && (self.registries.is_empty() || cover_some(&self.registries, &other.registries))
             && (self.tags.is_empty() || self.tags == other.tags)
             && (self.paths.is_empty() && other.paths.is_empty()
                 || cover_some(&self.paths, &other.paths))
+    }
+}
+
+impl Rule {
+    fn covers_repositories(&self, other: &Self) -> bool {
+        // An extension without repositories is of every one.
+        let of_all = other.repositories.is_empty() && other.actions.intersects(Actions::EXTENSION);
+        let ours = &self.repositories;
+        let all = ours.is_empty() || ours.iter().any(Pattern::is_universal);
+        if of_all {
+            all
+        } else {
+            cover(ours, &other.repositories)
+        }
     }
 }
 
@@ -171,6 +204,9 @@ impl fmt::Display for Doubt {
                  but other rules need them",
             ),
             Self::AnonymousWrite => f.write_str("lets callers who showed nothing push or delete"),
+            Self::NotCompared => f.write_str(
+                "and those after it were not compared with the others: too many begin alike",
+            ),
         }
     }
 }

@@ -82,13 +82,17 @@ impl Index {
         self.allows.visit(principal, &mut visit);
     }
 
-    /// The rules whose repositories begin as `pattern`'s do.
-    pub(super) fn neighbours(&self, pattern: &super::Pattern) -> impl Iterator<Item = u32> {
-        let mut prefixes: Vec<&str> = [""].into_iter().chain(prefixes(pattern.prefix())).collect();
-        prefixes.dedup();
-        let buckets = prefixes
-            .into_iter()
-            .filter_map(|prefix| self.repositories.get(prefix));
+    /// The rules whose repositories begin as `pattern`'s do; without one, those about what has no
+    /// repository.
+    pub(super) fn neighbours(&self, pattern: Option<&super::Pattern>) -> impl Iterator<Item = u32> {
+        let prefix = pattern.map(super::Pattern::prefix);
+        let prefixes = prefix.into_iter().flat_map(|prefix| {
+            let empty = (!prefix.is_empty()).then_some("");
+            empty.into_iter().chain(prefixes(prefix))
+        });
+        let buckets = prefixes.filter_map(|prefix| self.repositories.get(prefix));
+        let general = prefix.is_none().then_some(&self.general);
+        let buckets = general.into_iter().chain(buckets);
         buckets.flat_map(|bucket| bucket.rules.iter().copied())
     }
 }

@@ -183,7 +183,7 @@ impl Rule {
             self.actions = self.actions.without(Actions::PROBE | Actions::CATALOG);
         }
         if self.effect == Effect::Deny {
-            let others = self.registries.iter().flat_map(Pattern::other_ports);
+            let others = self.registries.iter().filter_map(Pattern::other_ports);
             let others: Vec<Pattern> = others.collect();
             self.registries.extend(others);
         }

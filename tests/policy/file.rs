@@ -101,6 +101,63 @@ fn what_was_probably_not_meant_is_warned_of() {
 }
 
 #[test]
+fn rules_about_no_repository_are_compared_too() {
+    let rule = |name: &str, effect: &str, who: &str, about: &str| {
+        format!("[[rules]]\nname = \"{name}\"\neffect = \"{effect}\"\nwho = [\"{who}\"]\n{about}\n")
+    };
+    let catalog = "actions = [\"catalog\"]";
+    let health = "actions = [\"other\"]\npaths = [\"/healthz\"]";
+    let paths = "actions = [\"other\"]\npaths = [\"/**\"]";
+    let extension = "actions = [\"extension\"]\npaths = [\"/v2/**\"]";
+    let some = "actions = [\"pull\", \"extension\"]\npaths = [\"/v2/**\"]\nrepositories = [\"a\"]";
+    let everything = "actions = [\"any\"]\nrepositories = [\"**\"]\npaths = [\"/**\"]";
+    let deny = Doubt::NeverAllows("b".into());
+    let redundant = Doubt::Redundant("b".into());
+    for (first, effect, second, doubt) in [
+        (catalog, "deny", catalog, Some(&deny)),
+        (catalog, "allow", catalog, Some(&redundant)),
+        (health, "deny", paths, Some(&deny)),
+        (health, "allow", everything, Some(&redundant)),
+        (paths, "deny", health, None),
+        (catalog, "deny", health, None),
+        // Of all repositories, and of one.
+        (extension, "deny", some, None),
+    ] {
+        let text =
+            rule("a", "allow", "token:ci", first) + &rule("b", effect, "authenticated", second);
+        let policy = Policy::from_toml(&text).unwrap();
+        let told: Vec<_> = policy
+            .warnings()
+            .iter()
+            .map(|warning| &warning.doubt)
+            .collect();
+        assert_eq!(told, doubt.into_iter().collect::<Vec<_>>(), "{text}");
+    }
+}
+
+/// Each of them could cover each other one.
+#[test]
+fn many_rules_alike_are_loaded_in_time() {
+    let rules = (0..10_000).map(|number| {
+        portcullis::policy::Rule::allow(
+            number.to_string(),
+            portcullis::policy::Who::Authenticated,
+            portcullis::policy::Actions::PULL,
+        )
+        .on_repositories([
+            portcullis::policy::Pattern::repository(&format!("*/app-{number}")).unwrap(),
+        ])
+    });
+    let policy = Policy::new(rules).unwrap();
+    let told: Vec<_> = policy
+        .warnings()
+        .iter()
+        .map(|warning| &warning.doubt)
+        .collect();
+    assert_eq!(told, [&Doubt::NotCompared]);
+}
+
+#[test]
 fn a_warning_has_its_place() {
     let rule = |name: &str, who: &str| {
         format!(

@@ -81,8 +81,7 @@ impl Pattern {
         // A star can be part of a host, a port or an address.
         let is_registry = |example: &str| {
             let [digit, address] = ["1", "::"].map(|other| {
-                let stars = text.match_indices('*').map(|(at, _)| at);
-                let last = stars.last().unwrap_or(text.len());
+                let last = text.rfind('*').unwrap_or(text.len());
                 let (head, tail) = text.split_at(last);
                 format!("{}{}", head.replace('*', "a"), tail.replacen('*', other, 1))
             });
