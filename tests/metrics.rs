@@ -238,6 +238,8 @@ fn the_alert_rules_are_sound_and_fire_when_they_should() {
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
         .collect();
     assert!(alerts.len() > 8);
+    let names: BTreeSet<_> = alerts.iter().collect();
+    assert_eq!(names.len(), alerts.len(), "two alerts have one name");
     for alert in alerts {
         // Each must be seen to fire, and not to fire.
         let cases = tests.split("alertname: ").filter(|case| {
