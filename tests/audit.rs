@@ -51,6 +51,7 @@ async fn an_answered_request_is_one_event_with_its_facts() {
     }));
     let mut request = Request::put("/v2/a/b/manifests/1?ns=docker.io&token=S3CRET")
         .header("user-agent", "containerd/1.6")
+        .header("host", "[2001:db8::1]:5000")
         .header("x-request-id", "abc-1")
         .body(Full::new(Bytes::from("hello")))
         .unwrap();
@@ -71,6 +72,9 @@ async fn an_answered_request_is_one_event_with_its_facts() {
         ("client.port", json!(4711)),
         ("principal", json!("token:ci")),
         ("http.request.method", json!("PUT")),
+        ("url.scheme", json!("http")),
+        ("server.address", json!("[2001:db8::1]")),
+        ("server.port", json!(5000)),
         ("url.path", json!("/v2/a/b/manifests/1")),
         ("url.query", json!("ns=docker.io")),
         ("network.protocol.version", json!("1.1")),
@@ -85,7 +89,58 @@ async fn an_answered_request_is_one_event_with_its_facts() {
     ] {
         assert_eq!(event.get(field), Some(&value), "{field} of {event:?}");
     }
-    assert!(!event.contains_key("refusal.reason"));
+    for absent in [
+        "refusal.reason",
+        "error.type",
+        "http.request.method_original",
+    ] {
+        assert!(!event.contains_key(absent), "{absent} of {event:?}");
+    }
+}
+
+/// OpenTelemetry: what is not a known method has the name of none, so that nobody fills an index.
+#[tokio::test]
+async fn an_unknown_method_is_named_apart_and_bounded() {
+    let log_lines = Captured::start();
+    let service = log(service_fn(|_: Request<Incoming>| async {
+        let response = Response::builder().status(503);
+        Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+    }));
+    let long = "X".repeat(300);
+    for method in ["BREW", &long] {
+        let request = Request::builder().method(method).uri("https://a/x");
+        let request = request.body(Full::default()).unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    for event in log_lines.events() {
+        assert_eq!(event["http.request.method"], "_OTHER");
+        let original = event["http.request.method_original"].as_str().unwrap();
+        assert!(original == "BREW" || original.len() < 140, "{original}");
+        assert_eq!(event["error.type"], "503");
+        assert_eq!(event["url.scheme"], "https");
+        assert_eq!(event["server.address"], "a");
+        assert!(!event.contains_key("server.port"));
+    }
+    assert_eq!(log_lines.events().len(), 2);
+}
+
+#[tokio::test]
+async fn a_timeout_that_drops_a_request_is_told_as_one() {
+    let log_lines = Captured::start();
+    let service = log(service_fn(|request: Request<Incoming>| async move {
+        let record = Record::of(request.extensions()).unwrap().clone();
+        tokio::spawn(async move { record.cut(Cut::TimedOut) })
+            .await
+            .unwrap();
+        pending::<Result<Response<Full<Bytes>>, Infallible>>().await
+    }));
+    let patience = Duration::from_millis(50);
+    let answer = tokio::time::timeout(patience, service.oneshot(get("/v2/")));
+    assert!(answer.await.is_err());
+    let event = log_lines.only();
+    assert_eq!(event["outcome"], "timed_out");
+    assert_eq!(event["error.type"], "timed_out");
 }
 
 #[tokio::test]
@@ -324,13 +379,43 @@ async fn only_successful_health_checks_are_sampled() {
     assert_eq!(log_lines.events().len(), 42);
 }
 
+/// A 200 whose body breaks is no success, whatever a probe makes of it.
 #[tokio::test]
-async fn without_a_subscriber_no_record_is_made_and_the_answer_is_untouched() {
+async fn a_health_check_that_breaks_after_its_head_is_always_logged() {
+    let log_lines = Captured::start();
+    let layer = AccessLogLayer::new()
+        .with_sampled_health_checks(["/healthz"], NonZeroU64::new(1000).unwrap());
+    let service = layer.layer(service_fn(|_: Request<Incoming>| async {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"o"))), Err("broken")];
+        Ok::<_, Infallible>(Response::new(StreamBody::new(stream::iter(frames))))
+    }));
+    for _ in 0..5 {
+        let response = service.clone().oneshot(get("/healthz")).await.unwrap();
+        assert!(response.into_body().collect().await.is_err());
+    }
+    for _ in 0..5 {
+        let mut body = service.clone().oneshot(get("/healthz")).await.unwrap();
+        body.body_mut().frame().await.unwrap().unwrap();
+    }
+    let outcomes = log_lines.each("outcome");
+    assert_eq!(outcomes[..5], ["body_error"; 5]);
+    assert_eq!(outcomes[5..], ["client_gone"; 5]);
+}
+
+#[tokio::test]
+async fn without_a_subscriber_no_record_is_made_and_the_answer_has_its_id_all_the_same() {
     let layer = AccessLogLayer::new().with_metrics(false);
     let service = layer.layer(service_fn(|request: Request<Incoming>| async move {
         assert!(Record::of(request.extensions()).is_none());
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
     }));
+    let mut request = get("/v2/");
+    request
+        .headers_mut()
+        .insert("x-request-id", "abc-1".parse().unwrap());
+    let response = service.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers().len(), 1);
+    assert_eq!(response.headers()["x-request-id"], "abc-1");
     let response = service.oneshot(get("/v2/")).await.unwrap();
-    assert!(response.headers().is_empty());
+    assert_eq!(response.headers()["x-request-id"].len(), 33);
 }

@@ -1,5 +1,5 @@
 //! Every field of the access log's event is written where it applies, and told of in the documentation.
-#![cfg(feature = "tls")]
+#![cfg(all(feature = "tls", feature = "policy"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -13,8 +13,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::audit::{AccessLogLayer, Record, RequestBody};
 use portcullis::connection::TlsParameters;
+use portcullis::policy::{Policy, PolicyLayer};
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
-use portcullis::{Connection, PeerIdentity, Principal, Refusal, identity, oci::Route};
+use portcullis::{Connection, PeerIdentity, Principal, Refusal, Watched, identity, oci::Route};
 use tower::{ServiceBuilder, ServiceExt};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -91,12 +92,14 @@ fn connection() -> Connection {
 async fn every_field_is_written_where_it_applies_and_documented() {
     let seen = Seen::default();
     let guard = tracing::subscriber::set_default(seen.clone());
+    let shadow = Watched::fixed(Policy::new([]).unwrap());
     let service = ServiceBuilder::new()
         .layer(ForwardedLayer::new(
             ForwardedHeader::XForwardedFor,
             ["10.0.0.0/8".parse().unwrap()],
         ))
         .layer(AccessLogLayer::new())
+        .layer(PolicyLayer::new(Policy::open()).with_shadow(shadow))
         .service_fn(
             |mut request: Request<RequestBody<Full<Bytes>>>| async move {
                 let record = Record::of(request.extensions()).unwrap().clone();
@@ -106,7 +109,13 @@ async fn every_field_is_written_where_it_applies_and_documented() {
                 record.explained("what decided");
                 record.revocation_checked("good");
                 record.throttled(Duration::from_secs(1));
-                let response = Response::builder().header("docker-content-digest", "sha256:a");
+                let status = if request.uri().path() == "/broken" {
+                    500
+                } else {
+                    200
+                };
+                let response = Response::builder().status(status);
+                let response = response.header("docker-content-digest", "sha256:a");
                 Ok::<_, Infallible>(response.body(Full::new(Bytes::from("yes"))).unwrap())
             },
         );
@@ -116,6 +125,11 @@ async fn every_field_is_written_where_it_applies_and_documented() {
         .body(Full::default())
         .unwrap();
     request.extensions_mut().insert(connection());
+    let response = service.clone().oneshot(request).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    let request = Request::builder().method("BREW").uri("/broken");
+    let request = request.header("host", "registry.example:5000");
+    let request = request.body(Full::default()).unwrap();
     let response = service.oneshot(request).await.unwrap();
     response.into_body().collect().await.unwrap();
     drop(guard);

@@ -26,7 +26,8 @@ pub(super) struct Entry {
     pub(super) peer: Option<ClientAddr>,
     pub(super) connection: Option<Connection>,
     pub(super) user_agent: Option<HeaderValue>,
-    pub(super) request_id: Option<HeaderValue>,
+    pub(super) host: Option<HeaderValue>,
+    pub(super) request_id: HeaderValue,
     pub(super) status: Option<StatusCode>,
     pub(super) digest: Option<HeaderValue>,
     pub(super) sent: u64,
@@ -37,6 +38,7 @@ pub(super) struct Entry {
     polled: bool,
     health: HealthChecks,
     meters: Arc<Meters>,
+    logged: bool,
 }
 
 /// How a request ended.
@@ -46,7 +48,7 @@ pub(super) enum Outcome {
     Finished,
     /// The client, or a layer outside of this one, let go before the end.
     ClientGone,
-    /// The gate ended a transfer under way.
+    /// The gate, or a timeout, ended a transfer under way.
     Cut(super::Cut),
     /// The service failed instead of answering.
     ServiceError,
@@ -56,6 +58,15 @@ pub(super) enum Outcome {
     Panicked,
 }
 
+/// What is kept of a request until its answer.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// What is told of it.
+    Entry(Box<Entry>),
+    /// The id alone, for the answer.
+    Id(HeaderValue),
+}
+
 /// Counts a request's body into the record and the metrics.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -63,26 +74,47 @@ pub(super) struct Received {
     meters: Arc<Meters>,
 }
 
+impl Kept {
+    pub(super) fn entry(&mut self) -> Option<&mut Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Id(_) => None,
+        }
+    }
+
+    /// Puts the id into the answer, and keeps the entry for its body.
+    pub(super) fn answered<B: Body>(self, response: &mut Response<B>) -> Option<Box<Entry>> {
+        match self {
+            Self::Entry(mut entry) => {
+                entry.answered(response);
+                Some(entry)
+            }
+            Self::Id(id) => {
+                response.headers_mut().insert(REQUEST_ID, id);
+                None
+            }
+        }
+    }
+}
+
 impl Entry {
-    /// Begins the entry of `request`; `None` where neither the log nor a recorder wants one, which
-    /// is all that such a request costs.
+    /// Begins the entry of `request`; the id alone where neither the log nor a recorder wants one,
+    /// which is all that such a request costs.
     pub(super) fn begin<B>(
         request: &mut Request<B>,
         health: &HealthChecks,
         meters: &Arc<Meters>,
-    ) -> Option<Box<Self>> {
+    ) -> Kept {
         let logged = event::is_wanted();
+        let request_id = request_id::of(request.headers());
         if !logged && !meters.are_wanted() {
-            return None;
+            return Kept::Id(request_id);
         }
-        let request_id = logged.then(|| request_id::of(request.headers()));
-        let record = request_id
-            .clone()
-            .map_or_else(Record::default, Record::with_request_id);
+        let record = Record::with_request_id(request_id.clone());
         request.extensions_mut().insert(record.clone());
         let extensions = request.extensions();
         meters.began();
-        Some(Box::new(Self {
+        Kept::Entry(Box::new(Self {
             record,
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -91,6 +123,7 @@ impl Entry {
             peer: SocketPeer::of(extensions),
             connection: Connection::of(extensions).cloned(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
+            host: request.headers().get(header::HOST).cloned(),
             request_id,
             status: None,
             digest: None,
@@ -102,6 +135,7 @@ impl Entry {
             polled: false,
             health: health.clone(),
             meters: Arc::clone(meters),
+            logged,
         }))
     }
 
@@ -128,9 +162,9 @@ impl Entry {
             exact.or_else(|| content_length(response.headers()))
         };
         self.digest = response.headers().get(DOCKER_CONTENT_DIGEST).cloned();
-        if let Some(id) = &self.request_id {
-            response.headers_mut().insert(REQUEST_ID, id.clone());
-        }
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, self.request_id.clone());
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {
@@ -166,6 +200,10 @@ impl Entry {
         if self.expected == Some(self.sent) {
             return Outcome::Finished;
         }
+        let connection = self.connection.as_ref();
+        if connection.is_some_and(Connection::has_timed_out) {
+            return Outcome::Cut(super::Cut::TimedOut);
+        }
         Outcome::ClientGone
     }
 
@@ -197,7 +235,8 @@ impl Drop for Entry {
             duration,
             throttled: self.record.throttled_time(),
         });
-        if self.request_id.is_some() && !self.health.skips(self.uri.path(), self.status) {
+        let well = outcome == Outcome::Finished;
+        if self.logged && !(well && self.health.skips(self.uri.path(), self.status)) {
             event::write(self, route.as_ref(), outcome, duration);
         }
     }
@@ -220,6 +259,7 @@ impl Outcome {
             Self::Cut(super::Cut::Revoked) => "cut_revoked",
             Self::Cut(super::Cut::TooSlow) => "cut_too_slow",
             Self::Cut(super::Cut::QuotaExceeded) => "cut_quota_exceeded",
+            Self::Cut(super::Cut::TimedOut) => "timed_out",
             Self::ServiceError => "service_error",
             Self::BodyError => "body_error",
             Self::Panicked => "panicked",

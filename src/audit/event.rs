@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderValue, Version};
+use http::{HeaderValue, Method, Version};
 use tracing::Level;
 
 use super::Record;
@@ -48,6 +48,9 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         .and_then(|text| str::from_utf8(text).ok());
     let throttled = record.throttled_time();
     let query = entry.uri.query().and_then(known_query);
+    let (method, original) = method(&entry.method);
+    let server = server(entry);
+    let shadow = record.shadow();
     tracing::event!(
         target: TARGET,
         Level::INFO,
@@ -55,9 +58,13 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         client.port = client.map(|client| client.port()),
         network.peer.address = proxy.map(|proxy| self::address(proxy.ip())),
         principal = principal.as_deref(),
-        http.request.method = &*printable(entry.method.as_str(), SHORT),
+        http.request.method = method,
+        http.request.method_original = text(original, SHORT).as_deref(),
+        url.scheme = scheme(entry),
         url.path = &*printable(entry.uri.path(), LONG),
         url.query = query.map(|query| printable(&query, LONG).into_owned()),
+        server.address = server.as_ref().map(|(host, _)| &**host),
+        server.port = server.as_ref().and_then(|(_, port)| *port),
         network.protocol.version = version(entry.version),
         user_agent.original = header(entry.user_agent.as_ref(), NAME).as_deref(),
         oci.endpoint = route.map(|route| route.endpoint().label()),
@@ -69,6 +76,9 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         http.response.status_code = entry.status.map(|status| status.as_u16()),
         refusal.reason = record.refusal().as_ref().map(Refusal::label),
         refusal.detail = detail(record).as_deref(),
+        "error.type" = error(entry, outcome),
+        shadow.verdict = shadow.map(|shadow| if shadow.allows { "allow" } else { "refuse" }),
+        shadow.detail = text(shadow.map(|shadow| &*shadow.detail), LONG).as_deref(),
         revocation = record.revocation(),
         http.request.body.size = record.received_bytes(),
         http.response.body.size = entry.sent,
@@ -81,7 +91,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         tls.client.subject = text(peer.map(crate::PeerIdentity::subject), NAME).as_deref(),
         tls.client.hash.sha256 = fingerprint,
         connection.id = connection.map(crate::Connection::id),
-        request.id = header(entry.request_id.as_ref(), SHORT).as_deref(),
+        request.id = header(Some(&entry.request_id), SHORT).as_deref(),
         outcome = outcome.label(),
     );
 }
@@ -91,6 +101,58 @@ fn detail(record: &Record) -> Option<Cow<'_, str>> {
         (Some(detail), _) => Some(printable(detail, LONG)),
         (None, Some(Refusal::RouteInvalid(error))) => Some(error.to_string().into()),
         _ => None,
+    }
+}
+
+/// The method, of those that OpenTelemetry lists, and what was sent instead of one.
+fn method(method: &Method) -> (&str, Option<&str>) {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    let sent = method.as_str();
+    if KNOWN.contains(&sent) {
+        (sent, None)
+    } else {
+        ("_OTHER", Some(sent))
+    }
+}
+
+fn scheme(entry: &Entry) -> Option<&'static str> {
+    let connection = entry.connection.as_ref();
+    match (
+        connection.map(|connection| connection.tls()),
+        entry.uri.scheme_str(),
+    ) {
+        (Some(Some(_)), _) | (_, Some("https")) => Some("https"),
+        (Some(None), _) | (_, Some("http")) => Some("http"),
+        _ => None,
+    }
+}
+
+/// The host that the client asked, and its port, if it names one.
+fn server(entry: &Entry) -> Option<(Cow<'_, str>, Option<u16>)> {
+    let host = match (entry.uri.authority(), &entry.host) {
+        (Some(authority), _) => Cow::Borrowed(authority.as_str()),
+        (None, host) => header(host.as_ref(), NAME)?,
+    };
+    let port = match host.rsplit_once(':') {
+        Some((before, port)) if !port.contains(']') => Some((before.len(), port.parse().ok())),
+        _ => None,
+    };
+    let (end, port) = port.unwrap_or((host.len(), None));
+    let host = printable(&host[..end], NAME).into_owned();
+    Some((host.into(), port))
+}
+
+/// What kept the request from ending well: how it ended, or the status that says so.
+fn error(entry: &Entry, outcome: Outcome) -> Option<&str> {
+    let failed = entry
+        .status
+        .as_ref()
+        .filter(|status| status.is_server_error());
+    match outcome {
+        Outcome::Finished => failed.map(http::StatusCode::as_str),
+        outcome => Some(outcome.label()),
     }
 }
 

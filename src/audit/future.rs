@@ -7,7 +7,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::ResponseBody;
-use super::entry::{Entry, Outcome};
+use super::entry::{Kept, Outcome};
 
 pin_project! {
     /// The future of [`AccessLog`](super::AccessLog). Dropped early, it writes the event.
@@ -15,13 +15,15 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        entry: Option<Box<Entry>>,
+        // Gone once the answer is there.
+        kept: Option<Kept>,
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: F, entry: Option<Box<Entry>>) -> Self {
-        Self { inner, entry }
+    pub(super) fn new(inner: F, kept: Kept) -> Self {
+        let kept = Some(kept);
+        Self { inner, kept }
     }
 }
 
@@ -34,24 +36,23 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Some(entry) = this.entry {
-            entry.polling(true);
-        }
+        let polling = |kept: &mut Option<Kept>, polled| {
+            if let Some(entry) = kept.as_mut().and_then(Kept::entry) {
+                entry.polling(polled);
+            }
+        };
+        polling(this.kept, true);
         let polled = this.inner.poll(cx);
-        if let Some(entry) = this.entry {
-            entry.polling(false);
-        }
+        polling(this.kept, false);
         let result = ready!(polled);
-        let mut entry = this.entry.take();
+        let kept = this.kept.take();
         match result {
             Ok(mut response) => {
-                if let Some(entry) = &mut entry {
-                    entry.answered(&mut response);
-                }
+                let entry = kept.and_then(|kept| kept.answered(&mut response));
                 Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, entry))))
             }
             Err(error) => {
-                if let Some(mut entry) = entry {
+                if let Some(Kept::Entry(mut entry)) = kept {
                     entry.ended(Outcome::ServiceError);
                 }
                 Poll::Ready(Err(error))

@@ -55,7 +55,7 @@ mod on {
         durations: [Histogram; ENDPOINTS.len()],
     }
 
-    const ENDPOINTS: [&str; 10] = [
+    const ENDPOINTS: [&str; 11] = [
         "none",
         "base",
         "blob",
@@ -65,6 +65,7 @@ mod on {
         "tags",
         "referrers",
         "catalog",
+        "extension",
         "outside",
     ];
 
@@ -202,10 +203,12 @@ mod on {
                 Endpoint::Tags,
                 Endpoint::Referrers,
                 Endpoint::Catalog,
+                Endpoint::Extension,
                 Endpoint::Outside,
             ] {
                 assert_eq!(ENDPOINTS[endpoint(Some(known))], known.label());
             }
+            assert_eq!(ENDPOINTS[endpoint(None)], "none");
         }
 
         #[test]

@@ -13,23 +13,31 @@
 //! | `client.address`, `client.port` | [`ClientAddr`](crate::ClientAddr) |
 //! | `network.peer.address` | the proxy that told the client's address |
 //! | `principal` | [`Principal`](crate::Principal): `anonymous`, `token:ci`, `cert:spiffe://…` |
-//! | `http.request.method`, `url.path`, `url.query` | the request line; of the query only what the distribution-spec names |
+//! | `http.request.method`, `url.scheme`, `url.path`, `url.query` | the request line; of the query only what the distribution-spec names |
+//! | `http.request.method_original` | a method that OpenTelemetry does not list, whose `http.request.method` is `_OTHER` |
+//! | `server.address`, `server.port` | the host that the client asked, and the port if it named one |
 //! | `network.protocol.version`, `user_agent.original` | `1.1` or `2`; the client's name for itself |
 //! | `oci.endpoint`, `oci.action` | [`Endpoint`](crate::oci::Endpoint) and [`Action`](crate::oci::Action) |
 //! | `oci.registry`, `oci.repository`, `oci.reference`, `oci.digest` | what was asked for (`?ns=`, name, tag or digest) and the digest that was answered |
 //! | `http.response.status_code` | absent if there was no answer |
 //! | `refusal.reason`, `refusal.detail` | [`Refusal::label`](crate::Refusal::label) and what decided |
+//! | `error.type` | how it ended, if not well, or the status of a server's error |
+//! | `shadow.verdict`, `shadow.detail` | what the shadow policy said, `allow` or `refuse`, where the one in force said otherwise, and why both did |
 //! | `revocation` | what the revocation check said: `good`, `revoked`, `unknown`, `unknown_allowed` or `expired` |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of the bodies that went through, without framing |
 //! | `http.server.request.duration`, `time_to_first_byte`, `throttled` | seconds: in all, until the answer's head was there, and held back by limits |
 //! | `tls.protocol.version`, `tls.cipher`, `tls.resumed`, `tls.client.subject`, `tls.client.hash.sha256` | the connection and its verified certificate |
 //! | `connection.id`, `request.id` | the request's id is the client's `X-Request-Id` if well formed, made otherwise; the answer has it too |
-//! | `outcome` | `finished`, `client_gone`, `cut_revoked`, `cut_too_slow`, `cut_quota_exceeded`, `service_error`, `body_error`, `panicked` |
+//! | `outcome` | `finished`, `client_gone`, `cut_revoked`, `cut_too_slow`, `cut_quota_exceeded`, `timed_out`, `service_error`, `body_error`, `panicked` |
 //!
 //! A field that does not apply is absent. Control characters are escaped and every text has a
 //! bound, so that nobody can forge a line or fill the disk with one. Header values other than
-//! `User-Agent` and `X-Request-Id` are never read. Where no subscriber wants the event and no
-//! recorder is installed, no record is made.
+//! `Host`, `User-Agent` and `X-Request-Id` are never read. Where no subscriber wants the event and no
+//! recorder is installed, no record is made, and the answer has the request's id all the same.
+//!
+//! `timed_out` is a connection whose peer took nothing for too long
+//! ([`Acceptor::with_stall_timeout`](crate::tls::Acceptor::with_stall_timeout)), or what a timeout of the
+//! program's own noted as [`Cut::TimedOut`].
 //!
 //! ```
 //! use std::convert::Infallible;

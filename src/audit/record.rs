@@ -24,6 +24,16 @@ pub enum Cut {
     /// The byte quota ran out.
     #[error("the byte quota ran out")]
     QuotaExceeded,
+    /// A timeout was over: the connection's, or one of the program's that notes it.
+    #[error("it took too long")]
+    TimedOut,
+}
+
+/// What a shadow policy said, where it said otherwise than the one in force.
+#[derive(Debug)]
+pub(super) struct Shadow {
+    pub(super) allows: bool,
+    pub(super) detail: Box<str>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +46,7 @@ struct Inner {
     detail: OnceLock<Box<str>>,
     revocation: OnceLock<&'static str>,
     cut: OnceLock<Cut>,
+    shadow: OnceLock<Shadow>,
     throttled_nanos: AtomicU64,
     received: AtomicU64,
 }
@@ -84,7 +95,22 @@ impl Record {
         self.0.revocation.get_or_init(|| verdict);
     }
 
-    /// Notes why the transfer was ended.
+    /// Notes that a shadow policy said otherwise than the one in force, and why.
+    #[cfg_attr(
+        not(feature = "policy"),
+        allow(dead_code, reason = "a policy notes it")
+    )]
+    pub(crate) fn shadowed(&self, allows: bool, detail: impl Into<Box<str>>) {
+        let detail = detail.into();
+        self.0.shadow.get_or_init(|| Shadow { allows, detail });
+    }
+
+    pub(super) fn shadow(&self) -> Option<&Shadow> {
+        self.0.shadow.get()
+    }
+
+    /// Notes why the transfer was ended. A timeout of the program's own, which drops the request, notes
+    /// [`Cut::TimedOut`] before.
     pub fn cut(&self, cut: Cut) {
         self.0.cut.get_or_init(|| cut);
     }
@@ -158,6 +184,7 @@ impl Cut {
             Self::Revoked => "revoked",
             Self::TooSlow => "too_slow",
             Self::QuotaExceeded => "quota_exceeded",
+            Self::TimedOut => "timed_out",
         }
     }
 }

@@ -41,9 +41,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let entry = Entry::begin(&mut request, &self.health, &self.meters);
-        let record = entry.as_ref().map(|entry| entry.count_received());
+        let mut kept = Entry::begin(&mut request, &self.health, &self.meters);
+        let record = kept.entry().map(|entry| entry.count_received());
         let request = request.map(|body| RequestBody::new(body, record));
-        ResponseFuture::new(self.inner.call(request), entry)
+        ResponseFuture::new(self.inner.call(request), kept)
     }
 }

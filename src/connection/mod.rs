@@ -13,7 +13,7 @@ mod stall;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::Extensions;
 
@@ -53,6 +53,7 @@ struct Inner {
     tls: Option<TlsParameters>,
     identity: Option<PeerIdentity>,
     state: Extensions,
+    timed_out: AtomicBool,
     #[cfg(feature = "crl")]
     requests: requests::Requests,
 }
@@ -67,6 +68,7 @@ impl Connection {
             tls: None,
             identity: None,
             state: Extensions::new(),
+            timed_out: AtomicBool::new(false),
             #[cfg(feature = "crl")]
             requests: requests::Requests::default(),
         })
@@ -102,6 +104,16 @@ impl Connection {
     /// What the client's verified certificate says; `None` without one.
     pub fn identity(&self) -> Option<&PeerIdentity> {
         self.0.identity.as_ref()
+    }
+
+    /// Notes that it is closed because its peer took nothing for too long.
+    #[cfg(feature = "tls")]
+    pub(crate) fn timed_out(&self) {
+        self.0.timed_out.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.0.timed_out.load(Ordering::Acquire)
     }
 
     /// What a capability keeps with the connection.

@@ -36,7 +36,8 @@ impl PolicyLayer {
         }
     }
 
-    /// Also asks a second policy, logs and counts where the two differ, and enforces nothing of it.
+    /// Also asks a second policy, counts where the two differ and notes it in the access log, and
+    /// enforces nothing of it.
     pub fn with_shadow(mut self, shadow: Watched<Policy>) -> Self {
         self.shadow = Some(shadow);
         self

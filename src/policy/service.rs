@@ -36,7 +36,8 @@ impl<S> Enforce<S> {
         let caller = Caller::of(extensions);
         let verdict = self.verdict(&policy, caller, route, extensions);
         if let Some(shadow) = &self.layer.shadow {
-            self.compare(&policy, &shadow.load(), verdict, caller, route);
+            let shadow = (&*shadow.load(), Record::of(extensions));
+            self.compare(&policy, shadow, verdict, caller, route);
         }
         if let Some(refusal) = verdict.refusal() {
             if let Some(record) = Record::of(extensions) {
@@ -83,10 +84,11 @@ impl<S> Enforce<S> {
         verdict
     }
 
+    /// Notes in the record what the shadow policy says, if it says otherwise.
     fn compare(
         &self,
         policy: &Policy,
-        shadow: &Policy,
+        (shadow, record): (&Policy, Option<&Record>),
         enforced: Verdict,
         caller: Caller<'_>,
         route: &Route,
@@ -96,18 +98,18 @@ impl<S> Enforce<S> {
             return;
         }
         metrics::shadow_differed(verdict.is_allowed());
-        let reason = |policy, verdict| Reason {
-            policy,
-            verdict,
-            caller,
-            route,
-        };
-        tracing::warn!(
-            enforced = %reason(policy, enforced),
-            shadow = %reason(shadow, verdict),
-            "the shadow policy would {} this",
-            if verdict.is_allowed() { "allow" } else { "refuse" },
-        );
+        if let Some(record) = record {
+            let reason = |policy, verdict| Reason {
+                policy,
+                verdict,
+                caller,
+                route,
+            };
+            let enforced = reason(policy, enforced);
+            let shadow = reason(shadow, verdict);
+            let detail = format!("in force: {enforced}; shadow: {shadow}");
+            record.shadowed(verdict.is_allowed(), detail);
+        }
     }
 }
 

@@ -212,7 +212,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
             return Poll::Ready(Err(ended()));
         }
         let written = this.inner.poll_write(context, bytes);
-        let written = ready!(checked(this.stall, context, written))?;
+        let written = ready!(checked(this.stall, this.connection, context, written))?;
         this.phase.wrote(*this.ending, quiet);
         Poll::Ready(Ok(written))
     }
@@ -228,7 +228,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
             return Poll::Ready(Err(ended()));
         }
         let written = this.inner.poll_write_vectored(context, slices);
-        let written = ready!(checked(this.stall, context, written))?;
+        let written = ready!(checked(this.stall, this.connection, context, written))?;
         this.phase.wrote(*this.ending, quiet);
         Poll::Ready(Ok(written))
     }
@@ -240,25 +240,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let flushed = this.inner.poll_flush(context);
-        checked(this.stall, context, flushed)
+        checked(this.stall, this.connection, context, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let shut = this.inner.poll_shutdown(context);
-        checked(this.stall, context, shut)
+        checked(this.stall, this.connection, context, shut)
     }
 }
 
 fn checked<T>(
     stall: &mut Option<Stall>,
+    connection: &Connection,
     context: &mut Context<'_>,
     written: Poll<io::Result<T>>,
 ) -> Poll<io::Result<T>> {
-    match stall {
-        Some(stall) => stall.check(context, written),
-        None => written,
+    let Some(stall) = stall else {
+        return written;
+    };
+    let waits = written.is_pending();
+    let checked = stall.check(context, written);
+    if waits && checked.is_ready() {
+        connection.timed_out();
     }
+    checked
 }
 
 fn ended() -> io::Error {

@@ -90,19 +90,25 @@ async fn a_shadow_policy_is_heard_and_not_obeyed() {
     let service = service(layer);
     let pull = || request(Some(token("ci")), "GET", "/v2/team/app/manifests/x");
     assert_eq!(service.clone().oneshot(pull()).await.unwrap().status(), 200);
-    let text = captured.text();
-    assert!(
-        text.contains("the shadow policy would refuse this"),
-        "{text}"
+    let event = captured.only();
+    assert_eq!(event["shadow.verdict"], "refuse", "{event:?}");
+    assert_eq!(
+        event["shadow.detail"],
+        "in force: rule \"ci\" (line 14) allows it; shadow: no rule allows token:ci to pull team/app"
     );
-    assert!(
-        text.contains("no rule allows token:ci to pull team/app"),
-        "{text}"
+    assert!(!event.contains_key("refusal.detail"), "{event:?}");
+    // A caller's name cannot forge a line of it.
+    let eve = request(
+        Some(token("eve\n\u{202e}")),
+        "GET",
+        "/v2/library/x/manifests/y",
     );
+    assert_eq!(service.clone().oneshot(eve).await.unwrap().status(), 200);
+    let detail = captured.events()[1]["shadow.detail"].to_string();
+    assert!(detail.contains("eve\\\\u{a}\\\\u{202e}"), "{detail}");
     shadow.publish(office());
-    let before = captured.text().matches("shadow policy").count();
     assert_eq!(service.oneshot(pull()).await.unwrap().status(), 200);
-    assert_eq!(captured.text().matches("shadow policy").count(), before);
+    assert!(!captured.events()[2].contains_key("shadow.verdict"));
 }
 
 #[tokio::test]
