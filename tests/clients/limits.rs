@@ -24,7 +24,16 @@ const ONE_STREAM: &str = "[[limits.limit]]\n\
     rate = \"1GB\"\n\
     max_streams = 1\n";
 
-/// A gate whose one stream is taken by a slow reader.
+/// So low that a second reader has to wait for its turn.
+const LOW_RATE: &str = "[[limits.limit]]\n\
+    name = \"node\"\n\
+    key = \"total\"\n\
+    direction = \"response\"\n\
+    rate = \"64KiB\"\n\
+    burst = \"64KiB\"\n\
+    shed = { max_wait = \"5ms\" }\n";
+
+/// A gate whose one stream, or whole rate, is taken by a slow reader.
 struct Busy {
     gate: Gate,
     image: Image,
@@ -32,10 +41,10 @@ struct Busy {
 }
 
 impl Busy {
-    fn new(preset: &'static str) -> Self {
+    fn new(preset: &'static str, limit: &str) -> Self {
         let gate = Demands {
             preset,
-            more: ONE_STREAM.to_owned(),
+            more: limit.to_owned(),
             ..Demands::certificate()
         };
         let gate = gate.start();
@@ -77,15 +86,15 @@ fn wait_for_bytes(file: &Path) {
 
 /// Pulls by containerd from the busy mirror, or else the registry behind it; says how often the
 /// mirror was asked for the tag.
-fn asked_while_busy(preset: &'static str, status: u64) -> usize {
-    let busy = Busy::new(preset);
+fn asked_while_busy(preset: &'static str, status: u64, limit: &str, reason: &str) -> usize {
+    let busy = Busy::new(preset, limit);
     let upstream = Upstream::start();
     upstream.push(&busy.image, "lib/busybox:1");
     let containerd = Containerd::start();
     let shown = busy.gate.reader().without_token();
     containerd.set_hosts("docker.io", &upstream.url(), &[host(&busy.gate, shown)]);
     containerd.pull("docker.io/lib/busybox:1").succeeded();
-    let entry = busy.gate.mirror.refused("streams_exceeded");
+    let entry = busy.gate.mirror.refused(reason);
     assert_eq!(entry.status(), status, "{entry:?}");
     let log = busy.gate.mirror.log();
     log.iter()
@@ -98,18 +107,26 @@ fn asked_while_busy(preset: &'static str, status: u64) -> usize {
 
 #[test]
 fn containerd_goes_on_to_its_second_host_after_one_503() {
-    assert_eq!(asked_while_busy("mirror", 503), 1);
+    let asked = asked_while_busy("mirror", 503, ONE_STREAM, "streams_exceeded");
+    assert_eq!(asked, 1);
+}
+
+#[test]
+fn containerd_goes_on_to_its_second_host_when_the_rate_is_used_up() {
+    let asked = asked_while_busy("mirror", 503, LOW_RATE, "rate_exceeded");
+    assert_eq!(asked, 1);
 }
 
 /// Why the `mirror` preset sheds with 503.
 #[test]
 fn containerd_repeats_a_429_at_once() {
-    assert!(asked_while_busy("registry", 429) > 3);
+    let asked = asked_while_busy("registry", 429, ONE_STREAM, "streams_exceeded");
+    assert!(asked > 3);
 }
 
 #[test]
 fn skopeo_waits_as_a_429_tells_it_and_then_pulls() {
-    let mut busy = Busy::new("registry");
+    let mut busy = Busy::new("registry", ONE_STREAM);
     let to = fresh(&busy.gate, "pulled");
     let shown = busy.gate.reader().without_token();
     let mut skopeo = skopeo_pull_to(&busy.gate, shown, "lib/busybox:1", &to);

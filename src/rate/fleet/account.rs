@@ -574,10 +574,10 @@ mod tests {
         assert_eq!(account.standing(&terms).0, Standing::Open);
         assert!(account.rests(now, &terms));
         assert!(!account.rests(now + FRESH, &terms));
-        now += QUIET - 11 * PERIOD;
+        now += 189 * PERIOD;
         lease(&account, now, 1 << 40, &terms);
         assert_eq!(account.leased(), 64 * 1024);
-        now += 11 * PERIOD;
+        now += QUIET;
         lease(&account, now, 1 << 40, &terms);
         assert_eq!(account.leased(), 0);
         assert!(!account.rests(now, &terms));
