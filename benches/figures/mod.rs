@@ -134,6 +134,20 @@ impl Row {
         self.bound(format!(">= {}", number(bound)), self.ours >= bound, bound)
     }
 
+    /// What we measure must be at least the first and at most the second.
+    pub(crate) fn within(&mut self, least: f64, most: f64) -> &mut Self {
+        let met = (least..=most).contains(&self.ours);
+        self.bound(format!("{} to {}", number(least), number(most)), met, least)
+    }
+
+    /// Names a peer that could not be measured here.
+    pub(crate) fn unmeasured(&mut self, name: impl Into<String>) -> &mut Self {
+        let name = name.into();
+        self.order.push((name.clone(), f64::NAN));
+        self.peers.insert(name, serde_json::Value::Null);
+        self
+    }
+
     /// Ours over the first peer must be at most this.
     pub(crate) fn ratio_at_most(&mut self, bound: f64) -> &mut Self {
         let met = self.ratio.is_some_and(|ratio| ratio <= bound);
@@ -157,7 +171,9 @@ impl Row {
 }
 
 fn number(value: f64) -> String {
-    if value == 0.0 || value.abs() >= 100.0 {
+    if value.is_nan() {
+        "not measured".to_owned()
+    } else if value == 0.0 || value.abs() >= 100.0 {
         format!("{value:.0}")
     } else if value.abs() >= 1.0 {
         format!("{value:.2}")

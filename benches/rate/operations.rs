@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant as StdInstant;
@@ -14,9 +15,11 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use portcullis::identity::{Method, Principal};
-use portcullis::rate::{ByteRateLayer, Clock, Key, Keyed, Limit, Limits, Line, Share};
+use portcullis::rate::{
+    ByteRateLayer, Clock, Exhausted, Key, Keyed, Limit, Limits, Line, Share, Window,
+};
 use tokio::time::Instant;
-use tower::{Layer, ServiceExt};
+use tower::{Layer, Service, ServiceExt};
 
 use crate::figures::Figures;
 
@@ -36,9 +39,12 @@ pub(crate) fn measure(figures: &mut Figures) {
         .expect("a runtime");
     let _entered = runtime.enter();
     one_key(figures);
+    limiter(figures);
     many_keys(figures);
     bodies(figures);
+    requests(figures);
     memory(figures);
+    eviction(figures);
 }
 
 fn one_key(figures: &mut Figures) {
@@ -71,6 +77,22 @@ fn one_key(figures: &mut Figures) {
     }
 }
 
+/// One key as a limit keeps it: hashed, looked up in its shard, and its clock moved on.
+fn limiter(figures: &mut Figures) {
+    for (threads, bound) in [(1, 35.0), (2, 60.0)] {
+        let limit = Limit::rate("key", Key::Source, RATE).with_burst(ENDLESS);
+        let keyed = Keyed::new(&limit, 1 << 20).expect("a limit");
+        let ours = nanos(threads, |_| keyed.take(7_u64, 65_536).is_ok());
+        let governor = RateLimiter::<u64, _, _>::dashmap(Quota::per_second(NonZeroU32::MAX));
+        let peer = nanos(threads, |_| governor.check_key(&7).is_ok());
+        let name = format!("one key through a limit's table, {threads} threads");
+        figures
+            .row(name, "ns", ours)
+            .peer("governor keyed", peer)
+            .at_most(bound);
+    }
+}
+
 fn many_keys(figures: &mut Figures) {
     for (threads, bound) in [(1, Some(45.0)), (2, None)] {
         let limit = Limit::rate("keys", Key::Source, RATE).with_burst(ENDLESS);
@@ -95,6 +117,22 @@ fn bodies(figures: &mut Figures) {
     let endless = |name: &'static str, key| Limit::rate(name, key, RATE).with_burst(ENDLESS);
     let one = frames(Some(vec![endless("total", Key::Total)])) - bare;
     figures.row("one limit, a body's turn", "ns", one);
+    let quota = portcullis::rate::Quota::new(ENDLESS, Window::Day);
+    for (what, cut) in [("", Exhausted::Finish), (" that cuts", Exhausted::Cut)] {
+        let quota = quota.with_exhausted(cut);
+        let quota = frames(Some(vec![Limit::quota("daily", Key::Principal, quota)])) - bare;
+        figures.row(format!("a quota{what}, a body's turn"), "ns", quota);
+    }
+    let cap = frames(Some(vec![Limit::streams("cap", Key::Principal, 10)])) - bare;
+    figures.row("a cap on streams, a body's turn", "ns", cap);
+    #[cfg(feature = "redis")]
+    {
+        // Nobody listens there: each goes on with its part, which no run uses up.
+        let fleet = portcullis::rate::Fleet::new("redis://127.0.0.1:1").expect("a URL");
+        let leased = endless("total", Key::Total).with_fleet(&fleet);
+        let leased = frames(Some(vec![leased])) - bare;
+        figures.row("a rate by a fleet's lease, a body's turn", "ns", leased);
+    }
     let nested = vec![
         endless("total", Key::Total).with_share(Share::by(Key::Principal)),
         endless("caller", Key::Principal),
@@ -108,6 +146,85 @@ fn bodies(figures: &mut Figures) {
             nested,
         )
         .at_most(150.0);
+}
+
+/// What each kind of limit adds to a request and its answer, without a body.
+fn requests(figures: &mut Figures) {
+    let none = request_nanos(Vec::new());
+    figures.row("no limit, a request", "ns", none);
+    let rate = Limit::rate("total", Key::Total, RATE).with_burst(ENDLESS);
+    let quota = portcullis::rate::Quota::new(ENDLESS, Window::Day);
+    for (name, limit) in [
+        ("a rate, what it adds to a request", rate),
+        (
+            "a cap on streams, what it adds to a request",
+            Limit::streams("cap", Key::Principal, 1000),
+        ),
+        (
+            "a quota, what it adds to a request",
+            Limit::quota("daily", Key::Principal, quota),
+        ),
+    ] {
+        figures.row(name, "ns", request_nanos(vec![limit]) - none);
+    }
+}
+
+fn request_nanos(limits: Vec<Limit>) -> f64 {
+    let runtime = tokio::runtime::Handle::current();
+    let layer = ByteRateLayer::new(Limits::new(limits).expect("limits"));
+    let service = tower::service_fn(|_: Request<_>| {
+        std::future::ready(Ok::<_, Infallible>(Response::new(Large)))
+    });
+    let mut service = layer.layer(service);
+    let principal = Principal::new(Method::Token, "a");
+    let requests = OPERATIONS / 8;
+    let mut run = || {
+        let begin = StdInstant::now();
+        for _ in 0..requests {
+            let mut request = Request::new(Empty::<Bytes>::new());
+            request.extensions_mut().insert(principal.clone());
+            let answer = runtime.block_on(service.call(request));
+            black_box(answer.expect("an answer"));
+        }
+        begin.elapsed().as_nanos() as f64 / f64::from(requests)
+    };
+    (0..RUNS).map(|_| run()).fold(f64::INFINITY, f64::min)
+}
+
+/// How long others have to wait while a full table looks for keys to forget.
+fn eviction(figures: &mut Figures) {
+    // A key owes for a second, so that new ones make its shard look for room, now and then in vain.
+    const MOST: usize = 1 << 18;
+    let limit = Limit::rate("keys", Key::Source, 1_000_000).with_burst(1_000_000);
+    let keyed = Keyed::new(&limit, MOST).expect("a limit");
+    for key in 0..2 * MOST as u64 {
+        let _ = keyed.take(key, 1_000_000);
+    }
+    let done = AtomicBool::new(false);
+    let mut waits = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut key = 1_u64 << 32;
+            while !done.load(Ordering::Relaxed) {
+                let _ = keyed.take(key, 1_000_000);
+                key += 1;
+            }
+        });
+        let mut waits = Vec::with_capacity(OPERATIONS as usize);
+        for operation in 0..OPERATIONS {
+            let begin = StdInstant::now();
+            let _ = black_box(keyed.take(u64::from(operation) % 1000, 1));
+            waits.push(begin.elapsed().as_nanos() as f64 / 1000.0);
+        }
+        done.store(true, Ordering::Relaxed);
+        waits
+    });
+    waits.sort_by(f64::total_cmp);
+    let at = |part: usize| waits[(waits.len() - 1) * part / 1000];
+    let name = "a full table, new keys by another thread";
+    figures.row(format!("{name}: p99 of a reservation"), "us", at(990));
+    figures
+        .row(format!("{name}: slowest reservation"), "us", at(1000))
+        .at_most(1000.0);
 }
 
 /// A million keys.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::servers::Kind;
+use crate::servers::{Kind, PARKS};
 
 /// How long a bin of a client's record is.
 pub(crate) const BIN: Duration = Duration::from_millis(10);
@@ -38,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) memory: u64,
     /// Voluntary context switches of the server a second: it slept and was woken.
     pub(crate) wakeups: f64,
+    /// How often a second a thread of its runtime slept and was woken; of one of the bench's own.
+    pub(crate) parks: f64,
 }
 
 impl Server {
@@ -88,6 +91,7 @@ impl Server {
             let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             sockets.push((connect(self.address).await, request));
         }
+        let parks = self.parks().await;
         let (cpu, switches) = self.cpu();
         let begin = Instant::now();
         let tasks: Vec<_> = sockets
@@ -100,6 +104,8 @@ impl Server {
         done.store(true, Ordering::Relaxed);
         let (cpu_after, switches_after) = self.cpu();
         let memory = self.memory();
+        let parks_after = self.parks().await;
+        let passed = begin.elapsed().as_secs_f64();
         let (mut bins, mut silence) = (Vec::new(), Duration::ZERO);
         for task in tasks {
             let seen = task.await.expect("a client");
@@ -112,8 +118,28 @@ impl Server {
             silence,
             cpu: cpu_after - cpu,
             memory,
+            parks: (parks_after - parks) / passed,
             wakeups: (switches_after - switches) / time.as_secs_f64(),
         }
+    }
+
+    /// How often the threads of the server's runtime have slept so far.
+    async fn parks(&self) -> f64 {
+        if self.folder.is_some() {
+            return 0.0;
+        }
+        let mut socket = connect(self.address).await;
+        let request =
+            format!("GET {PARKS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let asked = socket.write_all(request.as_bytes()).await;
+        asked.expect("a question");
+        let mut answer = String::new();
+        let told = socket.read_to_string(&mut answer).await;
+        told.expect("an answer");
+        let number = answer.rsplit("\r\n").next();
+        number
+            .and_then(|number| number.parse().ok())
+            .expect("a number")
     }
 
     /// CPU seconds and voluntary context switches of the server and its children.
@@ -205,14 +231,25 @@ impl Seen {
     }
 }
 
-/// How many files a process may open here.
-pub(crate) fn most_files() -> u64 {
-    let limits = fs::read_to_string("/proc/self/limits").expect("the limits of this process");
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let soft = line.and_then(|line| line.split_whitespace().next());
-    soft.and_then(|soft| soft.parse().ok()).unwrap_or(u64::MAX)
+/// How many files this process and the servers that it starts may open, after trying to get so many.
+pub(crate) fn most_files(wanted: u64) -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let is_enough = |most: Option<u64>| most.is_none_or(|most| most >= wanted);
+    if !is_enough(now.current) {
+        // Above the hard limit only a privileged process gets.
+        let hard = if is_enough(now.maximum) {
+            now.maximum
+        } else {
+            Some(wanted)
+        };
+        for maximum in [hard, now.maximum] {
+            let current = maximum.map(|maximum| maximum.min(wanted)).or(Some(wanted));
+            if setrlimit(Resource::Nofile, Rlimit { current, maximum }).is_ok() {
+                break;
+            }
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 struct Stream {

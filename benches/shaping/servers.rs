@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -26,11 +27,17 @@ pub(crate) enum Kind {
     Bare,
     /// This crate.
     Portcullis,
+    /// The crate `governor`, one for all streams, asked before each frame; of the rates here its whole
+    /// nanoseconds a byte hold all.
+    Governor,
     /// The crate `leaky-bucket`, one for all streams, asked before each frame.
     LeakyBucket,
     /// The crate `async-speed-limit`, one for all streams, asked before each frame.
     AsyncSpeedLimit,
 }
+
+/// The path at which a server says how often it slept.
+pub(crate) const PARKS: &str = "/parks";
 
 const FRAME: usize = 64 * 1024;
 /// So long that no run reads it all; known, so that no chunk's frame is counted.
@@ -63,6 +70,7 @@ pub(crate) fn serve(kind: Kind, rate: u64, share: bool) {
 enum Serving {
     Bare,
     Portcullis(ByteRateLayer),
+    Governor(Arc<governor::DefaultDirectRateLimiter>),
     LeakyBucket(Arc<leaky_bucket::RateLimiter>),
     AsyncSpeedLimit(async_speed_limit::Limiter),
 }
@@ -72,6 +80,7 @@ impl Serving {
         match kind {
             Kind::Bare => Self::Bare,
             Kind::Portcullis => Self::Portcullis(layer(rate, share)),
+            Kind::Governor => Self::Governor(Arc::new(governor(rate))),
             Kind::LeakyBucket => Self::LeakyBucket(Arc::new(leaky_bucket(rate))),
             Kind::AsyncSpeedLimit => {
                 #[allow(clippy::cast_precision_loss, reason = "what the peer takes")]
@@ -85,6 +94,16 @@ impl Serving {
         let endless = Endless;
         match self {
             Self::Bare | Self::Portcullis(_) => endless.boxed(),
+            Self::Governor(limiter) => {
+                let limiter = Arc::clone(limiter);
+                Asking::new(move |bytes| {
+                    let limiter = Arc::clone(&limiter);
+                    Box::pin(async move {
+                        let cells = u32::try_from(bytes).ok().and_then(NonZeroU32::new);
+                        let _ = limiter.until_n_ready(cells.expect("a frame")).await;
+                    })
+                })
+            }
             Self::LeakyBucket(limiter) => {
                 let limiter = Arc::clone(limiter);
                 Asking::new(move |bytes| {
@@ -113,6 +132,16 @@ fn layer(rate: u64, share: bool) -> ByteRateLayer {
     ByteRateLayer::new(Limits::new([limit]).expect("limits"))
 }
 
+/// With the burst that a limit here has, and a frame's at least.
+fn governor(rate: u64) -> governor::DefaultDirectRateLimiter {
+    let cells = |bytes: u64| {
+        let cells = u32::try_from(bytes).ok().and_then(NonZeroU32::new);
+        cells.expect("a rate of this machine")
+    };
+    let burst = cells((rate / 20).max(FRAME as u64));
+    governor::RateLimiter::direct(governor::Quota::per_second(cells(rate)).allow_burst(burst))
+}
+
 fn leaky_bucket(rate: u64) -> leaky_bucket::RateLimiter {
     let rate = usize::try_from(rate).expect("a rate of this machine");
     let refill = (rate / 100).max(1);
@@ -135,7 +164,9 @@ async fn connection(socket: TcpStream, serving: Serving) {
     // A client that goes away is no news.
     let _ = match limited {
         None => {
-            let service = tower::service_fn(move |_| answer(&serving));
+            let service = tower::service_fn(move |request: Request<Incoming>| {
+                answer(request.uri().path(), &serving)
+            });
             let service = TowerToHyperService::new(service);
             builder.serve_connection(io, service).await
         }
@@ -143,15 +174,34 @@ async fn connection(socket: TcpStream, serving: Serving) {
             let service = tower::ServiceBuilder::new()
                 .map_request(with_principal)
                 .layer(layer)
-                .service_fn(move |_| answer(&serving));
+                .service_fn(move |request: Request<_>| answer(request.uri().path(), &serving));
             let service = TowerToHyperService::new(service);
             builder.serve_connection(io, service).await
         }
     };
 }
 
-fn answer(serving: &Serving) -> std::future::Ready<Result<Response<Served>, Infallible>> {
-    std::future::ready(Ok(Response::new(serving.body())))
+fn answer(
+    path: &str,
+    serving: &Serving,
+) -> std::future::Ready<Result<Response<Served>, Infallible>> {
+    let body = if path == PARKS {
+        parks()
+    } else {
+        serving.body()
+    };
+    std::future::ready(Ok(Response::new(body)))
+}
+
+/// How often the runtime's threads have gone to sleep so far: each is woken by a timer or a socket.
+fn parks() -> Served {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let workers = 0..metrics.num_workers();
+    let parks: u64 = workers
+        .map(|worker| metrics.worker_park_count(worker))
+        .sum();
+    let body = Full::new(Bytes::from(parks.to_string()));
+    body.map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The path names the tenant: `/a-2`.
