@@ -71,7 +71,7 @@ impl World {
     fn path(&self) -> CertPath {
         let leaf = self.nodes.client("node");
         let anchor = self.root.roots().roots.remove(0);
-        CertPath::new(&leaf.der, &[self.nodes.der.clone()], &anchor).unwrap()
+        CertPath::new(&leaf.der, std::slice::from_ref(&self.nodes.der), &anchor).unwrap()
     }
 
     fn revocation(&self, lists: &[Vec<u8>], options: Options) -> Revocation {
@@ -167,12 +167,12 @@ fn a_signer_whose_chain_breaks_a_constraint_of_a_ca_signs_nothing() {
     let excluded = names(vec![], vec![directory("Lower")]);
     assert!(!World::with(excluded, nothing, nothing, nothing).counts());
     // A form that is not processed, of which there is a name.
-    let named = |params: &mut CertificateParams| {
+    let with_dns_name = |params: &mut CertificateParams| {
         let name = "crl.example.org".try_into().unwrap();
         params.subject_alt_names = vec![SanType::DnsName(name)];
     };
-    assert!(World::with(nothing, nothing, nothing, named).counts());
-    assert!(!World::with(nothing, nothing, names(vec![dns()], vec![]), named).counts());
+    assert!(World::with(nothing, nothing, nothing, with_dns_name).counts());
+    assert!(!World::with(nothing, nothing, names(vec![dns()], vec![]), with_dns_name).counts());
 }
 
 #[test]

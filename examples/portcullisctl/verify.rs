@@ -1,147 +1,118 @@
+mod arguments;
+mod told;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use clap::Args;
-use portcullis::crl::{CertPath, DecidingCrl, Finding, Revocation};
+use portcullis::PeerIdentity;
+use portcullis::crl::{CertPath, Revocation};
+use portcullis::reload::WatchOptions;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::Answer;
+pub(crate) use arguments::Verify;
+use told::{Outcome, Path as Told};
 
-#[derive(Args)]
-pub(crate) struct Verify {
-    /// A file of client CAs, in PEM or DER; can be given again
-    #[arg(long, required = true)]
-    ca: Vec<PathBuf>,
-    /// A file of intermediate certificates that the client sends; can be given again
-    #[arg(long)]
-    chain: Vec<PathBuf>,
-    /// A file of CRLs, in PEM or DER; can be given again
-    #[arg(long, required = true)]
-    crl: Vec<PathBuf>,
-    /// The time to ask about, in RFC 3339 form, instead of now
-    #[arg(long)]
-    at: Option<String>,
-    /// Prints JSON
-    #[arg(long)]
-    json: bool,
-    /// The client's certificate, in PEM or DER
-    certificate: PathBuf,
+/// The client CAs that count at a time, and what is said of the others.
+struct Cas<'a> {
+    anchors: Vec<(TrustAnchor<'a>, String)>,
+    left_out: Vec<String>,
 }
 
 impl Verify {
     pub(crate) fn run(self) -> Answer {
-        let at = self.time()?;
-        let authorities = read_all(&self.ca)?;
-        let chain = read_all(&self.chain)?;
-        let mut own = read(&self.certificate)?.into_iter();
+        let Self {
+            arguments,
+            certificate,
+        } = self;
+        let at = arguments.at.unwrap_or_else(UnixTime::now);
+        let authorities = read_all(&arguments.ca)?;
+        let chain = read_all(&arguments.chain)?;
+        let signers = read_all(&arguments.signer)?;
+        let mut own = read(&certificate)?.into_iter();
         let end_entity = own.next().ok_or("there is no certificate in it")?;
         let intermediates: Vec<_> = own.chain(chain).collect();
-        let lists: Vec<Vec<u8>> = self
-            .crl
-            .iter()
-            .map(|file| std::fs::read(file).map_err(|error| told(file, &error)))
-            .collect::<Result<_, _>>()?;
-        let path = match path(&end_entity, &intermediates, &authorities, at) {
-            Ok(path) => path,
-            Err(error) => {
-                self.print(false, &[], &error);
-                return Ok(false);
-            }
-        };
-        let known = authorities.into_iter().chain(intermediates);
-        let revocation = Revocation::builder()
-            .with_authorities(known)
-            .from_bytes(lists.iter().map(Vec::as_slice))?;
-        let verdict = revocation.examine(&path, at);
-        let good = verdict.refusal().is_none();
-        self.print(good, &revocation.explain(&path, at), &verdict.to_string());
-        Ok(good)
-    }
-
-    fn time(&self) -> Result<UnixTime, Box<dyn Error>> {
-        let Some(text) = &self.at else {
-            return Ok(UnixTime::now());
-        };
-        let at = OffsetDateTime::parse(text, &Rfc3339)?.unix_timestamp();
-        let since = Duration::from_secs(u64::try_from(at)?);
-        Ok(UnixTime::since_unix_epoch(since))
-    }
-
-    fn print(&self, good: bool, findings: &[Finding], why: &str) {
-        if self.json {
-            let path: Vec<_> = findings
-                .iter()
-                .map(|one| {
-                    json!({
-                        "subject": one.subject,
-                        "issuer": one.issuer,
-                        "serial": one.serial,
-                        "verdict": one.verdict.to_string(),
-                        "decided_by": one.decided_by.iter().map(described).collect::<Vec<_>>(),
-                    })
-                })
-                .collect();
-            println!("{}", json!({ "good": good, "why": why, "path": path }));
-            return;
+        let mut revocation = Revocation::builder()
+            .with_options(arguments.options())
+            .with_authorities(
+                authorities
+                    .iter()
+                    .chain(&signers)
+                    .chain(&intermediates)
+                    .cloned(),
+            );
+        if let Some(at) = arguments.at {
+            revocation = revocation.as_of(at);
         }
-        println!("{}: {why}", if good { "good" } else { "refused" });
-        for one in findings {
-            println!("{} by {}: {}", one.subject, one.issuer, one.verdict);
-            for list in &one.decided_by {
-                println!("  {}", told_of(list));
+        let revocation = revocation.from_files(&arguments.crl, WatchOptions::default())?;
+        let lists = revocation.lists().load();
+        let cas = Cas::at(at, &authorities)?;
+        let mut outcome = Outcome {
+            notes: cas.left_out.clone(),
+            refused: lists.refused().collect(),
+            ..Outcome::default()
+        };
+        match path(&end_entity, &intermediates, &cas, at) {
+            Ok((path, anchor)) => {
+                let verdict = revocation.examine(&path, at);
+                outcome.good = verdict.refusal().is_none();
+                outcome.verdict = Some(verdict.label());
+                outcome.why = verdict.to_string();
+                outcome.path = Some(Told {
+                    findings: revocation.explain(&path, at),
+                    anchor,
+                });
             }
+            Err(why) => outcome.why = why,
         }
+        outcome.print(arguments.json);
+        Ok(outcome.good)
     }
 }
 
-fn described(list: &DecidingCrl) -> serde_json::Value {
-    json!({
-        "issuer": list.issuer,
-        "scope": list.scope,
-        "number": list.number,
-        "this_update": rfc3339(list.this_update),
-        "next_update": rfc3339(list.next_update),
-    })
+impl<'a> Cas<'a> {
+    /// As the gate does, which would trust one that has expired otherwise: webpki does not look.
+    fn at(at: UnixTime, certificates: &'a [CertificateDer<'a>]) -> Result<Self, Box<dyn Error>> {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs());
+        let mut cas = Self {
+            anchors: Vec::new(),
+            left_out: Vec::new(),
+        };
+        for certificate in certificates {
+            let identity = PeerIdentity::from_der(certificate)?;
+            let subject = identity.subject();
+            if at >= identity.not_after() {
+                let end = humantime::format_rfc3339_seconds(identity.not_after());
+                let why =
+                    format!("the client CA {subject} has expired at {end} and does not count");
+                cas.left_out.push(why);
+            } else {
+                let anchor = anchor_from_trusted_cert(certificate)
+                    .map_err(|error| format!("the client CA {subject}: {error}"))?;
+                cas.anchors.push((anchor, subject.to_owned()));
+            }
+        }
+        Ok(cas)
+    }
 }
 
-fn told_of(list: &DecidingCrl) -> String {
-    let number = list.number.as_deref().unwrap_or("none");
-    format!(
-        "CRL of {} ({}), number {number}, from {} to {}",
-        list.issuer,
-        list.scope,
-        rfc3339(list.this_update),
-        rfc3339(list.next_update)
-    )
-}
-
-fn rfc3339(seconds: u64) -> String {
-    let moment = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    moment
-        .and_then(|moment| moment.format(&Rfc3339).ok())
-        .unwrap_or_else(|| seconds.to_string())
-}
-
-/// The path as the gate builds it.
+/// The path as the gate builds it, and the subject of the client CA that it leads to.
 fn path(
     end_entity: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
-    authorities: &[CertificateDer<'_>],
+    cas: &Cas<'_>,
     at: UnixTime,
-) -> Result<CertPath, String> {
+) -> Result<(CertPath, String), String> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let anchors = authorities.iter().map(anchor_from_trusted_cert);
-    let anchors: Vec<_> = anchors
-        .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())?;
+    let anchors: Vec<_> = cas
+        .anchors
+        .iter()
+        .map(|(anchor, _)| anchor.clone())
+        .collect();
     let leaf = EndEntityCert::try_from(end_entity).map_err(|error| error.to_string())?;
     let path = leaf
         .verify_for_usage(
@@ -158,7 +129,14 @@ fn path(
         .intermediate_certificates()
         .map(|one| one.der().into_owned())
         .collect();
-    CertPath::new(end_entity, &between, path.anchor()).map_err(|error| error.to_string())
+    let mut subjects = cas
+        .anchors
+        .iter()
+        .filter(|(anchor, _)| anchor == path.anchor());
+    let subject = subjects.next().map(|(_, subject)| subject.clone());
+    let path =
+        CertPath::new(end_entity, &between, path.anchor()).map_err(|error| error.to_string())?;
+    Ok((path, subject.unwrap_or_default()))
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
@@ -169,20 +147,26 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Box<dyn E
     Ok(all)
 }
 
+/// The certificates in a file, all of which can be read.
 fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
-    let content = std::fs::read(file).map_err(|error| told(file, &error))?;
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let content = std::fs::read(file).map_err(|error| told(&error))?;
     // A certificate in DER begins with a SEQUENCE.
-    if content.first() == Some(&0x30) {
-        return Ok(vec![content.into()]);
+    let found: Vec<_> = if content.first() == Some(&0x30) {
+        vec![content.into()]
+    } else {
+        let found: Result<_, _> = CertificateDer::pem_slice_iter(&content).collect();
+        found.map_err(|error| told(&error))?
+    };
+    if found.is_empty() {
+        return Err(told(&"there is no certificate in it").into());
     }
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(told(file, &"there is no certificate in it")),
-        Err(error) => Err(told(file, &error)),
+    for certificate in &found {
+        match X509Certificate::from_der(certificate) {
+            Ok(([], _)) => {}
+            Ok(_) => return Err(told(&"there is more after a certificate").into()),
+            Err(error) => return Err(told(&format_args!("no certificate: {error}")).into()),
+        }
     }
-}
-
-fn told(file: &Path, error: &dyn std::fmt::Display) -> Box<dyn Error> {
-    format!("{}: {error}", file.display()).into()
+    Ok(found)
 }

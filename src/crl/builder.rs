@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::authority::Authorities;
 use super::sources::{Files, from_bytes};
@@ -17,6 +17,7 @@ pub struct Builder {
     options: Options,
     authorities: Vec<CertificateDer<'static>>,
     signers: Vec<PathBuf>,
+    as_of: Option<UnixTime>,
 }
 
 impl Builder {
@@ -44,6 +45,13 @@ impl Builder {
         files: impl IntoIterator<Item = P>,
     ) -> Self {
         self.signers.extend(files.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads the lists as of this time rather than now: of two versions the one in force then, and none
+    /// that was issued between then and now. For a question about the past.
+    pub fn as_of(mut self, time: UnixTime) -> Self {
+        self.as_of = Some(time);
         self
     }
 
@@ -102,6 +110,7 @@ impl Builder {
             authorities: self.authorities,
             algorithms: provider.signature_verification_algorithms,
             max_size: self.options.max_size,
+            as_of: self.as_of.map(|time| time.as_secs()),
         };
         Ok((files, self.options))
     }
@@ -126,7 +135,9 @@ impl Builder {
         contents: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Revocation, LoadError> {
         let (_, authorities) = self.authorities()?;
-        let lists = from_bytes(contents, Arc::new(authorities), None, self.options.max_size)?;
+        let as_of = self.as_of.map(|time| time.as_secs());
+        let max_size = self.options.max_size;
+        let lists = from_bytes(contents, Arc::new(authorities), None, max_size, as_of)?;
         tell(&lists, None);
         let refusal = lists.refusal();
         let lists = Watched::fixed(lists);

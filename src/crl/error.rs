@@ -100,6 +100,9 @@ pub enum CrlError {
     /// §5.3.3).
     #[error("an entry names another issuer, but the list is not indirect")]
     UnexpectedIssuer,
+    /// It had not been issued at the time that is asked about, which is over.
+    #[error("it had not been issued then")]
+    NotIssuedThen,
     /// Larger than 4 GiB.
     #[error("it is larger than 4 GiB")]
     TooLarge,
@@ -126,7 +129,10 @@ impl LoadError {
             Self::List { error, .. } => Some(error),
             _ => None,
         };
-        !matches!(error, Some(CrlError::UnknownCritical(_)))
+        !matches!(
+            error,
+            Some(CrlError::UnknownCritical(_) | CrlError::NotIssuedThen)
+        )
     }
 }
 

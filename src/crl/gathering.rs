@@ -8,7 +8,7 @@ use super::authority::Authorities;
 use super::list::List;
 use super::sources::unreadable;
 use super::store::{FromFile, Lists};
-use super::{LoadError, der, gzip};
+use super::{CrlError, LoadError, der, gzip};
 use crate::audit::metrics;
 use crate::reload::Pinned;
 
@@ -21,6 +21,8 @@ pub(super) struct Gathering<'a> {
     max_size: u64,
     /// Seconds after 1970.
     now: u64,
+    /// Whether that is another time than now.
+    as_of: Option<u64>,
 }
 
 /// What is in a file.
@@ -52,8 +54,16 @@ impl<'a> Gathering<'a> {
             previous,
             unread: Vec::new(),
             max_size,
-            now: UnixTime::now().as_secs(),
+            now: now(),
+            as_of: None,
         }
+    }
+
+    /// As of this time, in seconds after 1970, if it is not now.
+    pub(super) fn as_of(mut self, time: Option<u64>) -> Self {
+        self.now = time.unwrap_or(self.now);
+        self.as_of = time;
+        self
     }
 
     /// Reads a file, unless it is the same as before.
@@ -201,6 +211,11 @@ impl<'a> Gathering<'a> {
 
     fn take(&mut self, origin: &str, number: usize, der: &[u8], read: &mut Content) {
         match List::parse(der, &self.lists.authorities) {
+            Ok(list) if self.is_later(&list) => read.errors.push(LoadError::List {
+                origin: origin.to_owned(),
+                number,
+                error: CrlError::NotIssuedThen,
+            }),
             Ok(list) => {
                 let list = Arc::new(list);
                 self.lists.insert(Arc::clone(&list), self.now);
@@ -220,6 +235,13 @@ impl<'a> Gathering<'a> {
         }
     }
 
+    /// Whether a list was issued after the time that is asked about, and so was not there then. One
+    /// that is dated ahead of today may have been.
+    fn is_later(&self, list: &List) -> bool {
+        self.as_of
+            .is_some_and(|at| !list.is_begun(at) && list.is_begun(now()))
+    }
+
     pub(super) fn finish(mut self, origin: &str) -> Result<Lists, LoadError> {
         if let Some(previous) = self.previous {
             self.lists.keep_newer_of(previous, self.now, &self.unread);
@@ -236,4 +258,8 @@ impl<'a> Gathering<'a> {
             Arc::try_unwrap(first).unwrap_or_else(|first| LoadError::Refused(first.to_string()))
         }))
     }
+}
+
+fn now() -> u64 {
+    UnixTime::now().as_secs()
 }

@@ -94,6 +94,7 @@ impl Revocation {
             authorities,
             Some(&previous),
             self.options.max_size,
+            None,
         )?;
         drop(previous);
         let refusal = lists.refusal();

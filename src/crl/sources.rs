@@ -24,6 +24,8 @@ pub(crate) struct Files {
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     /// How many bytes a file may be decompressed to.
     pub(super) max_size: u64,
+    /// The time that is asked about, if it is not now; seconds after 1970.
+    pub(super) as_of: Option<u64>,
 }
 
 impl Load for Files {
@@ -77,7 +79,8 @@ impl Files {
         let mut authorities = self.authorities.clone();
         read_authorities(&self.signers, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;
-        let mut gathering = Gathering::new(Arc::new(authorities), previous, self.max_size);
+        let gathering = Gathering::new(Arc::new(authorities), previous, self.max_size);
+        let mut gathering = gathering.as_of(self.as_of);
         for path in &self.paths {
             match listed(pinned, path) {
                 Ok(files) => {
@@ -107,8 +110,9 @@ pub(super) fn from_bytes<'a>(
     authorities: Arc<Authorities>,
     previous: Option<&Lists>,
     max_size: u64,
+    as_of: Option<u64>,
 ) -> Result<Lists, LoadError> {
-    let mut gathering = Gathering::new(authorities, previous, max_size);
+    let mut gathering = Gathering::new(authorities, previous, max_size).as_of(as_of);
     for content in contents {
         let mut read = gathering.read("bytes", content);
         if let Some(broken) = read.errors.iter().position(LoadError::is_broken) {

@@ -149,6 +149,11 @@ impl Lists {
         self.refused.iter().any(|error| error.is_broken())
     }
 
+    /// What was read and could not be used: what such a list answers for is unknown.
+    pub fn refused(&self) -> impl Iterator<Item = &LoadError> {
+        self.refused.iter().map(Arc::as_ref)
+    }
+
     /// How many lists there are.
     pub fn len(&self) -> usize {
         self.all().count()

@@ -1,0 +1,135 @@
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+use portcullis::crl::{Depth, OnUnknown, Options};
+use rustls::pki_types::UnixTime;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The options that take several files, each time that they are given.
+const OF_FILES: [&str; 4] = ["ca", "chain", "signer", "crl"];
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Files of client CAs, in PEM or DER
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub(super) ca: Vec<PathBuf>,
+    /// Files of intermediate certificates that the client sends
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub(super) chain: Vec<PathBuf>,
+    /// Files of further CAs and CRL signers, which are not trusted as client CAs
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub(super) signer: Vec<PathBuf>,
+    /// Files of CRLs, in PEM or DER, compressed by gzip or not, or folders of them
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub(super) crl: Vec<PathBuf>,
+    /// The time to ask about, in RFC 3339 form, instead of now
+    #[arg(long, value_parser = time)]
+    pub(super) at: Option<UnixTime>,
+    /// How long a CRL past its nextUpdate still counts, as `1h`
+    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    grace: Duration,
+    /// Which certificates of the path are checked
+    #[arg(long, value_enum, default_value_t)]
+    depth: Checked,
+    /// What becomes of a certificate that no CRL of its issuer is about
+    #[arg(long, value_enum, default_value_t)]
+    unknown: Unanswered,
+    /// Prints JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The client's certificate, in PEM or DER: the last argument
+    #[arg(value_name = "CERT")]
+    certificate: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Checked {
+    #[default]
+    Chain,
+    Leaf,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Unanswered {
+    #[default]
+    Refuse,
+    Allow,
+}
+
+/// The arguments, and the client's certificate among them.
+pub(crate) struct Verify {
+    pub(super) arguments: Arguments,
+    pub(super) certificate: PathBuf,
+}
+
+impl Arguments {
+    pub(super) fn options(&self) -> Options {
+        Options::default()
+            .with_grace(self.grace)
+            .with_depth(match self.depth {
+                Checked::Chain => Depth::Chain,
+                Checked::Leaf => Depth::Leaf,
+            })
+            .with_unknown(match self.unknown {
+                Unanswered::Refuse => OnUnknown::Refuse,
+                Unanswered::Allow => OnUnknown::Allow,
+            })
+    }
+}
+
+impl FromArgMatches for Verify {
+    /// clap gives all that comes after `--crl` to it. If there is no certificate then, it is the last
+    /// of several files that the last such option was given.
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut arguments = Arguments::from_arg_matches(matches)?;
+        if let Some(certificate) = arguments.certificate.take() {
+            return Ok(Self {
+                arguments,
+                certificate,
+            });
+        }
+        let last = OF_FILES
+            .into_iter()
+            .max_by_key(|option| matches.indices_of(option).and_then(Iterator::max));
+        let given = last.and_then(|option| matches.get_occurrences::<PathBuf>(option)?.last());
+        let spare = match (last, given.map(Iterator::count)) {
+            (Some("ca"), Some(2..)) => arguments.ca.pop(),
+            (Some("chain"), Some(2..)) => arguments.chain.pop(),
+            (Some("signer"), Some(2..)) => arguments.signer.pop(),
+            (Some("crl"), Some(2..)) => arguments.crl.pop(),
+            _ => None,
+        };
+        let missing = "CERT, the client's certificate, is missing: it comes last\n";
+        let certificate =
+            spare.ok_or_else(|| clap::Error::raw(ErrorKind::MissingRequiredArgument, missing))?;
+        Ok(Self {
+            arguments,
+            certificate,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Verify {
+    fn augment_args(command: Command) -> Command {
+        Arguments::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Arguments::augment_args_for_update(command)
+    }
+}
+
+fn time(text: &str) -> Result<UnixTime, Box<dyn Error + Send + Sync>> {
+    let at = OffsetDateTime::parse(text, &Rfc3339)?.unix_timestamp();
+    let since = Duration::from_secs(u64::try_from(at)?);
+    Ok(UnixTime::since_unix_epoch(since))
+}
