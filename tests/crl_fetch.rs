@@ -492,6 +492,49 @@ fn a_list_of_another_scope_is_taken_when_the_one_before_is_over() {
 }
 
 #[test]
+fn a_list_of_another_scope_is_taken_if_it_says_that_it_is_of_this_url() {
+    let metrics = metrics();
+    let world = World::new();
+    let first = world.list(10, &[7]);
+    world.server.answer(Answer::list(first.der(), "\"1\""));
+    let revocation = world.begin().unwrap();
+    let moved = |number: u64, minutes, revoked: &[u64], url: String| {
+        let list = world.ca.crl_with(number, revoked, |list| {
+            list.this_update += time::Duration::minutes(minutes);
+            list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+                distribution_point: rcgen::CrlDistributionPoint { uris: vec![url] },
+                scope: Some(rcgen::CrlScope::UserCertsOnly),
+            });
+        });
+        list.der().to_vec()
+    };
+    let url = || world.server.url("/nodes.crl");
+    for (list, tag, outcome) in [
+        (moved(9, 9, &[], url()), "\"2\"", "older"),
+        (moved(11, 9, &[], url()), "\"3\"", "older"),
+        (moved(11, 11, &[], url() + "x"), "\"4\"", "other_scope"),
+    ] {
+        world.server.answer(Answer::list(&list, tag));
+        let counted = format!("outcome=\"{outcome}\"}}");
+        let before = count(&metrics.render(), &counted);
+        until(outcome, || count(&metrics.render(), &counted) > before);
+        assert_eq!(entries(&revocation), 1, "{outcome}");
+    }
+    let list = moved(11, 11, &[7, 8], url());
+    world.server.answer(Answer::list(&list, "\"5\""));
+    until("the moved one", || entries(&revocation) == 2);
+}
+
+/// The figure of the series that ends so.
+fn count(scrape: &str, labels: &str) -> u64 {
+    let line = scrape.lines().find_map(|line| {
+        let (series, count) = line.rsplit_once(' ')?;
+        series.ends_with(labels).then(|| count.parse().ok())?
+    });
+    line.unwrap_or(0)
+}
+
+#[test]
 fn the_distribution_points_of_ca_certificates_are_fetched_from() {
     let server = Server::start();
     let files = Files::new();

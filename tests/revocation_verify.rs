@@ -132,7 +132,7 @@ fn rfc3339(from_now: time::Duration) -> String {
 fn in_the_past_the_list_of_that_time_decides_and_later_ones_are_told_of() {
     let world = World::new();
     let newer = world.sub.crl_with(3, &[7], |list| {
-        list.this_update += time::Duration::minutes(50)
+        list.this_update += time::Duration::minutes(50);
     });
     world.files.put("newer.pem", newer.pem().unwrap());
     let both = ["--crl", "crl.pem", "newer.pem"];

@@ -268,6 +268,12 @@ impl List {
             && self.base.is_some() == other.base.is_some()
     }
 
+    /// Whether it may be what its issuer has made of `other`, with another scope.
+    #[cfg(feature = "crl-fetch")]
+    pub(super) fn is_moved_from(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.base.is_some() == other.base.is_some()
+    }
+
     /// Whose signature it has, as far as that is known.
     pub(super) fn signer(&self) -> Option<Key> {
         match &*self.lock() {

@@ -8,6 +8,9 @@ use super::verdict::{hexadecimal, name};
 /// The reasons for which there can be a revocation, as bits of `ReasonFlags` (RFC 5280 §4.2.1.13).
 pub(super) const ALL_REASONS: u16 = 0b1_1111_1110;
 
+/// `uniformResourceIdentifier`, a kind of `GeneralName`.
+const URI: u8 = der::context(6, false);
+
 /// Which certificates a CRL is about, and for which reasons: its `IssuingDistributionPoint` (RFC 5280
 /// §5.2.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +112,21 @@ impl Scope {
         }
     }
 
+    /// Whether this URL is one of its distribution point's names.
+    #[cfg(feature = "crl-fetch")]
+    pub(super) fn is_at_url(&self, url: &reqwest::Url) -> bool {
+        let mut names = self.names.iter().flatten();
+        names.any(|name| match Reader::new(name).any() {
+            Ok(name) if name.tag == URI => {
+                let text = str::from_utf8(name.content).ok();
+                text.and_then(|text| reqwest::Url::parse(text).ok())
+                    .as_ref()
+                    == Some(url)
+            }
+            _ => false,
+        })
+    }
+
     /// (b) (2) (i): the names of the two points meet.
     fn is_at(&self, point: &Point) -> bool {
         let Some(own) = &self.names else {
@@ -148,7 +166,7 @@ impl fmt::Display for Scope {
 fn general_name(der: &[u8]) -> String {
     let value = Reader::new(der).any();
     let text = value.ok().and_then(|value| match value.tag {
-        0x86 => std::str::from_utf8(value.content).ok().map(str::to_owned),
+        URI => std::str::from_utf8(value.content).ok().map(str::to_owned),
         tag if tag == der::context(4, true) => Some(name(value.content)),
         _ => None,
     });

@@ -18,7 +18,7 @@ pub(super) struct Signers<'a> {
     outer: Option<&'a Self>,
 }
 
-impl<'a> Signers<'a> {
+impl Signers<'_> {
     fn has(&self, signer: &Facts) -> bool {
         ptr::eq(self.own, signer) || self.outer.is_some_and(|outer| outer.has(signer))
     }

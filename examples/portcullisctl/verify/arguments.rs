@@ -95,7 +95,7 @@ impl FromArgMatches for Verify {
         let last = OF_FILES
             .into_iter()
             .max_by_key(|option| matches.indices_of(option).and_then(Iterator::max));
-        let given = last.and_then(|option| matches.get_occurrences::<PathBuf>(option)?.last());
+        let given = last.and_then(|option| matches.get_occurrences::<PathBuf>(option)?.next_back());
         let spare = match (last, given.map(Iterator::count)) {
             (Some("ca"), Some(2..)) => arguments.ca.pop(),
             (Some("chain"), Some(2..)) => arguments.chain.pop(),

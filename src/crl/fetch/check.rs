@@ -1,3 +1,4 @@
+use reqwest::Url;
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -14,9 +15,10 @@ pub(super) struct Checked {
     pub(super) head: List,
 }
 
-/// Reads an answer, and refuses what must not take the place of `known`, the list before it.
+/// Reads the answer of a URL, and refuses what must not take the place of `known`, the list before it.
 pub(super) fn check(
     content: &[u8],
+    url: &Url,
     known: Option<&List>,
     authorities: &Authorities,
     now: u64,
@@ -31,9 +33,11 @@ pub(super) fn check(
         return Err(FetchError::NotYetValid);
     }
     if let Some(known) = known {
-        // Whoever is between could put one shard in the place of another. A list that is over answers
-        // for nothing more.
-        if !list.has_scope_of(known) && known.next_update >= now {
+        let is_same = list.has_scope_of(known);
+        // Whoever is between could put one shard in the place of another; but not in that of its own, of
+        // which the issuer says where it is. A list that is over answers for nothing more.
+        let is_moved = list.is_moved_from(known) && list.scope.is_at_url(url);
+        if !is_same && !is_moved && known.next_update >= now {
             return Err(FetchError::OtherScope);
         }
         // A new key may count from the beginning.
@@ -42,7 +46,7 @@ pub(super) fn check(
         } else {
             list.this_update < known.this_update
         };
-        if older && list.has_scope_of(known) {
+        if older && (is_same || is_moved) {
             return Err(FetchError::Older);
         }
     }

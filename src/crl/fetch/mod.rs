@@ -4,7 +4,7 @@
 //! begins. Each list is asked for again at an interval and before its `nextUpdate`, with the `ETag` and
 //! `Last-Modified` of the last answer, and after a failure with longer and longer waits. What comes is
 //! taken only if it is one whole CRL, signed by a known CA, not older than the one before and of the
-//! same scope. It is then put into a directory, from which the lists in force are read as from any
+//! same scope; or of another one whose issuing distribution point is that very URL. It is then put into a directory, from which the lists in force are read as from any
 //! other file: so a restart without a network begins with the last good ones.
 //!
 //! # What is asked

@@ -64,7 +64,7 @@ impl Point {
         let Ok((der, validators)) = self.kept.read() else {
             return false;
         };
-        match check(&der, None, authorities, now(), max_size) {
+        match check(&der, &self.url, None, authorities, now(), max_size) {
             Ok(checked) => {
                 let current = checked.head.next_update >= now();
                 self.known = Some(Known {
@@ -134,7 +134,14 @@ impl Point {
             Answer::New(content, validators) => (content, validators),
         };
         let known_head = self.known.as_ref().map(|known| &known.head);
-        let checked = check(&content, known_head, authorities, now(), max_size)?;
+        let checked = check(
+            &content,
+            &self.url,
+            known_head,
+            authorities,
+            now(),
+            max_size,
+        )?;
         drop(content);
         let der = digest(&checked.der);
         let same = known.is_some_and(|known| known.der == der);
