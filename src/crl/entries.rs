@@ -27,6 +27,8 @@ pub(super) struct Revoked<'a> {
     /// The content of the INTEGER.
     pub(super) serial: &'a [u8],
     pub(super) entry: Entry,
+    /// The DER of its date.
+    pub(super) time: &'a [u8],
     /// `certificateIssuer` (RFC 5280 §5.3.3), the DER of its directory name.
     pub(super) issuer: Option<&'a [u8]>,
 }
@@ -101,7 +103,8 @@ impl<'a> Entries<'a> {
     #[cold]
     fn read_slowly(&mut self) -> Result<Revoked<'a>, CrlError> {
         let (serial, mut fields) = self.slowly()?;
-        let date = fields.any()?.time()?;
+        let time = fields.any()?;
+        let date = time.time()?;
         let mut reason = RevocationReason::Unspecified;
         let mut issuer = None;
         if let Some(extensions) = fields.optional(der::SEQUENCE)? {
@@ -125,8 +128,42 @@ impl<'a> Entries<'a> {
         Ok(Revoked {
             serial,
             entry: Entry { date, reason },
+            time: time.encoded,
             issuer,
         })
+    }
+}
+
+impl Revoked<'_> {
+    /// Writes the entry with another serial number and without its issuer, of the usual form if it can
+    /// be.
+    pub(super) fn write_as(&self, serial: &[u8], to: &mut Vec<u8>) {
+        let reason = match self.entry.reason {
+            RevocationReason::Unspecified => None,
+            reason => Some(reason.code()),
+        };
+        let length = 2 + serial.len() + self.time.len() + reason.map_or(0, |_| REASON.len() + 1);
+        let write = |to: &mut Vec<u8>, of_serial: &[u8]| {
+            to.extend_from_slice(of_serial);
+            to.extend_from_slice(serial);
+            to.extend_from_slice(self.time);
+            if let Some(code) = reason {
+                to.extend_from_slice(&REASON);
+                to.push(code);
+            }
+        };
+        match (u8::try_from(length), u8::try_from(serial.len())) {
+            (Ok(length @ ..=0x7f), Ok(serial)) => {
+                to.extend_from_slice(&[der::SEQUENCE, length]);
+                write(to, &[der::INTEGER, serial]);
+            }
+            _ => {
+                let mut fields = Vec::new();
+                let of_serial = der::encode(der::INTEGER, serial);
+                write(&mut fields, &of_serial[..of_serial.len() - serial.len()]);
+                to.extend(der::encode(der::SEQUENCE, &fields));
+            }
+        }
     }
 }
 
@@ -157,6 +194,7 @@ fn usual(rest: &[u8]) -> Option<(usize, Revoked<'_>)> {
     let revoked = Revoked {
         serial,
         entry: Entry { date, reason },
+        time: &fields[..UTC_TIME.len() + 13],
         issuer: None,
     };
     Some((2 + length, revoked))

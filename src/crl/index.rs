@@ -66,6 +66,11 @@ impl Index {
         self.tables.iter().map(Table::len).sum::<usize>() + self.odd.len()
     }
 
+    /// How many bytes of its memory a look-up reads from that finds nothing.
+    pub(super) fn searched_size(&self) -> usize {
+        self.tables.iter().map(Table::searched_size).sum()
+    }
+
     /// How many bytes of memory it takes.
     pub(super) fn size(&self) -> usize {
         let odd = self

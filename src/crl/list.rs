@@ -1,14 +1,13 @@
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::CrlError;
 use super::authority::{Authorities, Key};
 use super::der::{self, Reader, Value};
-use super::distinguished_name::canonical;
-use super::entries::{Entries, Entry, each_extension, id_ce};
+use super::entries::{Entry, each_extension, id_ce};
 use super::index::Index;
+use super::indirect::Indirect;
 use super::scope::Scope;
-use super::{CrlError, RevocationReason};
 
 /// A `revokedCertificates` this large is indexed while another thread checks the signature.
 const LARGE: usize = 256 * 1024;
@@ -37,11 +36,8 @@ pub(super) struct Number(Box<[u8]>);
 #[derive(Debug)]
 enum Revoked {
     ByIssuer(Index),
-    /// Of an indirect CRL: by the canonical name of the certificate's issuer and the serial number.
-    Indirect(HashMap<Box<[u8]>, Serials>),
+    Indirect(Indirect),
 }
-
-type Serials = HashMap<Box<[u8]>, Entry>;
 
 /// Whose the signature is. The bytes are kept only until that is known: they are most of a list.
 #[derive(Debug)]
@@ -68,39 +64,63 @@ struct Frame<'a> {
 
 impl List {
     /// Reads a list, and checks its signature by those of the authorities that have its issuer's
-    /// name.
+    /// name. One of nobody known is read all the same: a path may show who it is.
     pub(super) fn parse(der: &[u8], authorities: &Authorities) -> Result<Self, CrlError> {
         let frame = Frame::parse(der)?;
         let (mut list, revoked) = Self::head(&frame)?;
-        let check = || {
-            authorities
-                .keys_named(&list.issuer, list.authority_key.as_deref())
-                .find(|key| frame.is_by(key, authorities))
-        };
-        let index = || match revoked {
-            None => Ok(Revoked::ByIssuer(Index::default())),
-            Some(revoked) if list.scope.indirect => indirect(revoked, &list.issuer),
-            Some(revoked) => Index::new(revoked).map(Revoked::ByIssuer),
-        };
+        let check = || list.signer_of(&frame, authorities);
         let (key, revoked) = if revoked.is_some_and(|revoked| revoked.len() >= LARGE) {
             std::thread::scope(|scope| {
                 let checking = scope.spawn(check);
-                let indexed = index();
+                let indexed = list.index(revoked);
                 // A panic there is as good as a signature of nobody.
                 (checking.join().unwrap_or(None), indexed)
             })
         } else {
-            (check(), index())
+            (check(), list.index(revoked))
         };
         list.revoked = revoked?;
         list.signature = Mutex::new(match key {
-            Some(key) => Signature::Of(key.clone()),
+            Some(key) => Signature::Of(key),
             None => Signature::Open {
                 signed: frame.keep(der),
                 not_of: Vec::new(),
             },
         });
         Ok(list)
+    }
+
+    /// As [`List::parse`], for what may be from anybody: nothing is made of a list that none of the
+    /// authorities signed, for which this is `None`.
+    #[cfg(feature = "crl-fetch")]
+    pub(super) fn parse_signed(
+        der: &[u8],
+        authorities: &Authorities,
+    ) -> Result<Option<Self>, CrlError> {
+        let frame = Frame::parse(der)?;
+        let (mut list, revoked) = Self::head(&frame)?;
+        let Some(key) = list.signer_of(&frame, authorities) else {
+            return Ok(None);
+        };
+        list.revoked = list.index(revoked)?;
+        list.signature = Mutex::new(Signature::Of(key));
+        Ok(Some(list))
+    }
+
+    fn signer_of(&self, frame: &Frame<'_>, authorities: &Authorities) -> Option<Key> {
+        let mut keys = authorities.keys_named(&self.issuer, self.authority_key.as_deref());
+        keys.find(|key| frame.is_by(key, authorities)).cloned()
+    }
+
+    /// The entries of a list with this head.
+    fn index(&self, revoked: Option<&[u8]>) -> Result<Revoked, CrlError> {
+        match revoked {
+            None => Ok(Revoked::ByIssuer(Index::default())),
+            Some(revoked) if self.scope.indirect => {
+                Indirect::new(revoked, &self.issuer).map(Revoked::Indirect)
+            }
+            Some(revoked) => Index::new(revoked).map(Revoked::ByIssuer),
+        }
     }
 
     /// The issuer's name in what may be no list otherwise.
@@ -195,17 +215,14 @@ impl List {
     pub(super) fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
         match &self.revoked {
             Revoked::ByIssuer(index) => index.find(serial),
-            Revoked::Indirect(issuers) => {
-                let serials = issuers.get(&canonical(issuer).ok()?)?;
-                serials.get(der::minimal(serial)).copied()
-            }
+            Revoked::Indirect(indirect) => indirect.find(issuer, serial),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         match &self.revoked {
             Revoked::ByIssuer(index) => index.len(),
-            Revoked::Indirect(issuers) => issuers.values().map(HashMap::len).sum(),
+            Revoked::Indirect(indirect) => indirect.len(),
         }
     }
 
@@ -217,11 +234,15 @@ impl List {
         };
         kept + match &self.revoked {
             Revoked::ByIssuer(index) => index.size(),
-            Revoked::Indirect(issuers) => {
-                let of_issuer =
-                    |serials: &Serials| serials.len() * (size_of::<(Box<[u8]>, Entry)>() + 16);
-                issuers.values().map(of_issuer).sum()
-            }
+            Revoked::Indirect(indirect) => indirect.size(),
+        }
+    }
+
+    /// How many of these a look-up reads from that finds nothing.
+    pub(super) fn searched_size(&self) -> usize {
+        match &self.revoked {
+            Revoked::ByIssuer(index) => index.searched_size(),
+            Revoked::Indirect(indirect) => indirect.searched_size(),
         }
     }
 
@@ -308,30 +329,6 @@ impl List {
     }
 }
 
-/// RFC 5280 §5.3.3: an entry is of the issuer that it names, or else of the one before it, and the
-/// first of the list's own.
-fn indirect(revoked: &[u8], own: &[u8]) -> Result<Revoked, CrlError> {
-    let mut issuers: HashMap<Box<[u8]>, Serials> = HashMap::new();
-    let mut issuer = canonical(own)?;
-    let mut entries = Entries::new(revoked);
-    while let Some(revoked) = entries.read() {
-        let revoked = revoked?;
-        if let Some(named) = revoked.issuer {
-            issuer = canonical(named)?;
-        }
-        let serials = match issuers.get_mut(&issuer) {
-            Some(serials) => serials,
-            None => issuers.entry(issuer.clone()).or_default(),
-        };
-        let serial = der::minimal(revoked.serial);
-        let known = serials.entry(serial.into()).or_insert(revoked.entry);
-        if known.reason == RevocationReason::RemoveFromCrl {
-            *known = revoked.entry;
-        }
-    }
-    Ok(Revoked::Indirect(issuers))
-}
-
 impl<'a> Frame<'a> {
     fn parse(der: &'a [u8]) -> Result<Self, der::Malformed> {
         let mut outer = Reader::new(der);
@@ -409,56 +406,5 @@ impl Ord for Number {
 impl PartialOrd for Number {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A name of one common name, of this string type.
-    fn name(tag: u8, text: &str) -> Vec<u8> {
-        let value = der::encode(tag, text.as_bytes());
-        let attribute = der::encode(der::SEQUENCE, &[b"\x06\x03\x55\x04\x03", &*value].concat());
-        der::encode(der::SEQUENCE, &der::encode(der::SET, &attribute))
-    }
-
-    fn entry(serial: u8, issuer: Option<&[u8]>) -> Vec<u8> {
-        let mut fields = [b"\x02\x01", &[serial][..], b"\x17\x0d240102030405Z"].concat();
-        if let Some(issuer) = issuer {
-            let names = der::encode(der::SEQUENCE, &der::encode(der::context(4, true), issuer));
-            let value = der::encode(der::OCTET_STRING, &names);
-            let extension = [b"\x06\x03\x55\x1d\x1d\x01\x01\xff", &*value].concat();
-            let extension = der::encode(der::SEQUENCE, &extension);
-            fields.extend(der::encode(der::SEQUENCE, &extension));
-        }
-        der::encode(der::SEQUENCE, &fields)
-    }
-
-    #[test]
-    fn an_indirect_list_finds_an_issuer_however_its_name_is_written() {
-        let (own, printable) = (name(0x0c, "Lists"), name(0x13, "NODES  2026"));
-        let revoked = [
-            entry(1, None),
-            entry(2, Some(&printable)),
-            entry(3, None),
-            entry(4, Some(&own)),
-        ];
-        let Revoked::Indirect(issuers) = indirect(&revoked.concat(), &own).unwrap() else {
-            panic!("not indirect");
-        };
-        let nodes = name(0x0c, "Nodes 2026");
-        let listed = |issuer: &[u8], serial: u8| {
-            let serials = issuers.get(&canonical(issuer).unwrap());
-            serials.is_some_and(|serials| serials.contains_key(&[serial][..]))
-        };
-        assert_eq!(
-            [1, 2, 3, 4].map(|serial| listed(&nodes, serial)),
-            [false, true, true, false]
-        );
-        assert_eq!(
-            [1, 2, 3, 4].map(|serial| listed(&own, serial)),
-            [true, false, false, true]
-        );
     }
 }

@@ -58,6 +58,7 @@ mod future;
 mod gathering;
 mod gzip;
 mod index;
+mod indirect;
 mod layer;
 mod list;
 mod moment;

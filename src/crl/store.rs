@@ -174,6 +174,12 @@ impl Lists {
         self.all().map(|list| list.size()).sum()
     }
 
+    /// How many of the bytes of [`Lists::size`] a look-up reads from that finds nothing: the part that
+    /// should fit into a cache.
+    pub fn searched_size(&self) -> usize {
+        self.all().map(|list| list.searched_size()).sum()
+    }
+
     /// The first entry for a certificate in the lists of its issuer, whatever these are about and
     /// whoever signed them: to look things up, not to decide by. The issuer is a `Name`, DER; the
     /// serial number the content of an INTEGER.

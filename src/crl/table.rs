@@ -98,7 +98,13 @@ impl Table {
     }
 
     pub(super) fn size(&self) -> usize {
-        size_of_val(&*self.starts) + size_of_val(&*self.prints) + self.records.len()
+        self.searched_size() + self.records.len()
+    }
+
+    /// Without the records, of which a miss reads one only where another serial number of its bucket
+    /// has the same print.
+    pub(super) fn searched_size(&self) -> usize {
+        size_of_val(&*self.starts) + size_of_val(&*self.prints)
     }
 
     #[inline]

@@ -117,7 +117,14 @@ impl Loader {
     pub(super) fn new(settings: Settings) -> Result<Self, TlsError> {
         #[cfg(feature = "crl")]
         let crls = match settings.crls.clone() {
-            Some((builder, paths)) => Some(Crls::new(builder, paths)?),
+            // Known when the lists are read, the client CAs' signatures are not checked in a handshake.
+            Some((builder, paths)) => {
+                let cas = match &settings.client_auth {
+                    ClientAuth::None => &[][..],
+                    ClientAuth::Request(cas) | ClientAuth::Require(cas) => &cas.paths,
+                };
+                Some(Crls::new(builder.with_authority_files(cas), paths)?)
+            }
             None => None,
         };
         #[cfg(feature = "crl")]

@@ -25,10 +25,7 @@ pub(super) fn check(
     max_size: u64,
 ) -> Result<Checked, FetchError> {
     let der = single(content, max_size)?;
-    let list = List::parse(&der, authorities)?;
-    if list.signer().is_none() {
-        return Err(FetchError::NotSigned);
-    }
+    let list = List::parse_signed(&der, authorities)?.ok_or(FetchError::NotSigned)?;
     if list.this_update > now {
         return Err(FetchError::NotYetValid);
     }

@@ -1,6 +1,10 @@
 use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +25,9 @@ use crate::Watched;
 
 /// How many lists are fetched at once.
 const AT_ONCE: usize = 8;
+
+/// The least wait after a fetch that panicked.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// Lists that were fetched, or kept from before, and the means to fetch newer ones.
 #[derive(Debug)]
@@ -148,13 +155,19 @@ impl Fetched {
                     let _turn = turns.acquire().await;
                     let authorities = Arc::clone(&lists.load().authorities);
                     // What failed is told, and asked for again.
-                    let _ = means.ask(&mut point, &client, &authorities).await;
+                    let asking = means.ask(&mut point, &client, &authorities);
+                    if unless_panicking(asking).await.is_none() {
+                        tracing::error!(
+                            url = point.url(),
+                            "a fetch of a CRL panicked, the last good one stays in force"
+                        );
+                        point.wait = point.wait.max(AFTER_PANIC);
+                    }
                 }
             });
         }
-        while let Some(Err(error)) = tasks.join_next().await {
-            tracing::error!(%error, "one CRL is not fetched any more, until a restart");
-        }
+        // None of them ends.
+        while tasks.join_next().await.is_some() {}
     }
 }
 
@@ -243,6 +256,20 @@ impl Means {
     }
 }
 
+/// What a future gives, or `None` if it panics: whoever answers is not to end the fetching by what no
+/// test has seen.
+async fn unless_panicking<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| future.as_mut().poll(context));
+        match panic::catch_unwind(poll) {
+            Ok(polled) => polled.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
 fn runtime() -> Result<Runtime, FetchError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -254,5 +281,21 @@ fn failed(error: FetchError) -> LoadError {
     LoadError::Fetch {
         origin: "the distribution points of CRLs".to_owned(),
         error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_try_and_nothing_else() {
+        assert_eq!(unless_panicking(async { 7 }).await, Some(7));
+        let panicking = async {
+            tokio::task::yield_now().await;
+            panic!("as a parser might");
+        };
+        assert_eq!(unless_panicking::<_>(panicking).await, None::<()>);
+        assert_eq!(unless_panicking(async { 8 }).await, Some(8));
     }
 }
