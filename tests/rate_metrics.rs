@@ -43,6 +43,42 @@ async fn get(layer: &ByteRateLayer, bytes: usize) {
 }
 
 #[test]
+fn limits_are_counted_though_the_recorder_came_after_the_first_body() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let quota = Quota::new(1 << 40, Window::Day);
+    let limit = Limit::rate("line", Key::Total, 1_000_000).with_quota(quota);
+    let layer = layer([limit]);
+    let before = runtime.block_on(async {
+        let readers = Reader::many(&layer, "a", 2).await;
+        tokio::time::sleep(SECOND).await;
+        readers
+    });
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let readers = Reader::many(&layer, "a", 3).await;
+            tokio::time::sleep(SECOND).await;
+            drop(before);
+            tokio::time::sleep(SECOND).await;
+            assert_has(
+                &handle,
+                &[
+                    "portcullis_limit_transfers{limit=\"line\"} 3",
+                    "portcullis_limit_waiting{limit=\"line\"} 3",
+                ],
+            );
+            assert!(handle.render().contains("portcullis_quota_left_bytes"));
+            drop(readers);
+        });
+    });
+}
+
+#[test]
 fn transfers_and_what_holds_them_back_are_counted_by_limit() {
     let handle = counted(async |handle| {
         let layer = layer([

@@ -20,7 +20,11 @@ pub(crate) struct UnderWay(#[cfg(feature = "metrics")] Arc<LimitMeters>);
 
 /// A body is held back by a limit, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Waiting(Arc<LimitMeters>);
+pub(crate) struct Waiting {
+    by: Arc<LimitMeters>,
+    #[cfg(feature = "metrics")]
+    counted: bool,
+}
 
 #[cfg_attr(
     not(feature = "metrics"),
@@ -47,8 +51,8 @@ impl LimitMeters {
     /// A body begins; `None` if nobody counts.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<UnderWay> {
         #[cfg(feature = "metrics")]
-        if super::metrics::is_anybody_counting() {
-            self.on.handles().transfers.increment(1);
+        if let Some(handles) = self.on.handles() {
+            handles.transfers.increment(1);
             return Some(UnderWay(Arc::clone(self)));
         }
         None
@@ -57,8 +61,16 @@ impl LimitMeters {
     /// A body has to wait.
     pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
         #[cfg(feature = "metrics")]
-        self.on.handles().waiting.increment(1);
-        Waiting(Arc::clone(self))
+        let handles = self.on.handles();
+        #[cfg(feature = "metrics")]
+        if let Some(handles) = handles {
+            handles.waiting.increment(1);
+        }
+        Waiting {
+            by: Arc::clone(self),
+            #[cfg(feature = "metrics")]
+            counted: handles.is_some(),
+        }
     }
 
     /// What is left of a quota, of one of its keys, in the window that began then.
@@ -71,28 +83,33 @@ impl LimitMeters {
 impl Waiting {
     /// Whether it is by this limit.
     pub(crate) fn is_by(&self, meters: &Arc<LimitMeters>) -> bool {
-        Arc::ptr_eq(&self.0, meters)
+        Arc::ptr_eq(&self.by, meters)
     }
 
     /// The body had to wait for so long.
     pub(crate) fn took(self, time: Duration) {
         #[cfg(feature = "metrics")]
-        self.0.on.waited(time);
+        self.by.on.waited(time);
         let _ = time;
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        // Only if it was counted in: the recorder may have come since.
         #[cfg(feature = "metrics")]
-        self.0.on.handles().waiting.decrement(1);
+        if let Some(handles) = self.by.on.handles().filter(|_| self.counted) {
+            handles.waiting.decrement(1);
+        }
     }
 }
 
 #[cfg(feature = "metrics")]
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.on.handles().transfers.decrement(1);
+        if let Some(handles) = self.0.on.handles() {
+            handles.transfers.decrement(1);
+        }
     }
 }
 
@@ -107,6 +124,7 @@ mod on {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
 
+    use super::super::metrics::is_anybody_counting;
     use super::{Arc, Counter, Duration, Gauge, counter, gauge};
 
     const SECOND: u64 = 1_000_000_000;
@@ -142,15 +160,20 @@ mod on {
             self.limit.to_string()
         }
 
-        /// Looked up once, when they are first needed.
-        pub(super) fn handles(&self) -> &Handles {
-            self.handles.get_or_init(|| Handles {
+        /// Looked up once, when they are first needed and there is a recorder: kept from before,
+        /// they would count nothing for ever.
+        pub(super) fn handles(&self) -> Option<&Handles> {
+            let known = self.handles.get();
+            if known.is_some() || !is_anybody_counting() {
+                return known;
+            }
+            Some(self.handles.get_or_init(|| Handles {
                 transfers: gauge!("portcullis_limit_transfers", "limit" => self.limit()),
                 waiting: gauge!("portcullis_limit_waiting", "limit" => self.limit()),
                 throttled: counter!(
                     "portcullis_limit_throttled_seconds_total", "limit" => self.limit()
                 ),
-            })
+            }))
         }
 
         /// Counters are whole: each counts a second once it is full.
@@ -158,7 +181,9 @@ mod on {
             let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             let before = self.waited.fetch_add(nanos, Ordering::Relaxed);
             let full = before.saturating_add(nanos) / SECOND - before / SECOND;
-            self.handles().throttled.increment(full);
+            if let Some(handles) = self.handles() {
+                handles.throttled.increment(full);
+            }
         }
 
         pub(super) fn quota_left(&self, begins: u64, left: u64) {
@@ -170,7 +195,9 @@ mod on {
             #[allow(clippy::cast_precision_loss, reason = "a gauge")]
             let left = least.1 as f64;
             let gauge = || gauge!("portcullis_quota_left_bytes", "limit" => self.limit());
-            self.left.get_or_init(gauge).set(left);
+            if self.left.get().is_some() || is_anybody_counting() {
+                self.left.get_or_init(gauge).set(left);
+            }
         }
     }
 }
