@@ -105,10 +105,7 @@ where
             let rest = rest.map_or(u64::MAX, |rest| rest.saturating_add(held));
             allowed = match ready!(pacer.poll_send(cx, held, rest)) {
                 Ok(allowed) => allowed,
-                Err(cut) => {
-                    pacer.cut(cut);
-                    return Poll::Ready(Some(Err(BodyError::Cut(cut))));
-                }
+                Err(cut) => return Poll::Ready(Some(Err(BodyError::Cut(cut)))),
             };
         }
         this.stay.sent(allowed);

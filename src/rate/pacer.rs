@@ -32,6 +32,7 @@ pub(super) struct Pacer {
     turn: Option<u64>,
     held: Option<(Instant, Waiting)>,
     backup: Option<Pin<Box<Sleep>>>,
+    ended: Option<Cut>,
     record: Option<Record>,
 }
 
@@ -57,6 +58,7 @@ impl Pacer {
             turn: None,
             held: None,
             backup: None,
+            ended: None,
             record,
         }
     }
@@ -72,6 +74,9 @@ impl Pacer {
         wanted: u64,
         rest: u64,
     ) -> Poll<Result<u64, Cut>> {
+        if let Some(cut) = self.ended {
+            return Poll::Ready(Err(cut));
+        }
         if self.generation != self.engine.generation() {
             self.plan_again();
         }
@@ -94,6 +99,7 @@ impl Pacer {
         }
         ready!(counted);
         if sent == 0 {
+            self.end(Cut::QuotaExceeded);
             return Poll::Ready(Err(Cut::QuotaExceeded));
         }
         Poll::Ready(Ok(sent))
@@ -213,8 +219,11 @@ impl Pacer {
         }
     }
 
-    /// Notes why the transfer was ended.
-    pub(super) fn cut(&self, cut: Cut) {
+    /// Ends the transfer for good, and notes why.
+    fn end(&mut self, cut: Cut) {
+        self.ended = Some(cut);
+        self.lanes = None;
+        self.under_way.clear();
         if let Some(record) = &self.record {
             record.cut(cut);
         }
