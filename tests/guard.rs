@@ -175,6 +175,17 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
             "give it a rate, a number of streams or a quota",
         ),
         (
+            "[[limits.limit]]\nname = \"up\"\nkey = \"total\"\nrate = \"1MB\"\n\
+             direction = \"request\"\nshed = { max_wait = \"1s\" }\n",
+            ":1:3: limits: ",
+            "limit \"up\": only pulls are shed",
+        ),
+        (
+            "[[limits.limit]]\nname = \"all\"\nkey = \"total\"\nrate = \"1MB\"\nshed = {}\n",
+            ":1:3: limits: ",
+            "limit \"all\": shedding needs a longest wait",
+        ),
+        (
             "[auth]\nrequire = \"password\"\n",
             ":2:11: auth.require: ",
             "expected one of `token`, `certificate`, `token-or-certificate`",

@@ -15,8 +15,8 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::audit::{Cut, Record};
 use portcullis::rate::{
-    ByteRateLayer, Callers, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota, Share, Shed,
-    StallTimeout, Tenant, Window,
+    ByteRateLayer, Callers, Direction, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota,
+    Share, Shed, StallTimeout, Tenant, Window,
 };
 use portcullis::{Preset, Refusal, Responder, Watched};
 use rate_support::{Answer, Endless, Reader, layer, read, request, serving, serving_body, total};
@@ -86,14 +86,26 @@ async fn a_transfer_that_would_take_too_long_by_its_length_is_shed() {
     let record = Record::default();
     let mut long = request(Some("a"), "10.0.0.1:1");
     long.extensions_mut().insert(record.clone());
-    let answer = serving(&layer, 10_001).oneshot(long).await.unwrap();
+    // The burst, which is there at once, and a byte more than ten seconds give.
+    let most = 16 * 1024 + 10_000;
+    let answer = serving(&layer, most + 1).oneshot(long).await.unwrap();
     assert_eq!(answer.status(), 503);
     assert!(matches!(
         record.refusal(),
         Some(Refusal::RateExceeded { .. })
     ));
     assert_eq!(record.detail(), Some("limit total"));
-    assert_eq!(get(&layer, 9_999, "a").await.status(), 200);
+    let answer = get(&layer, most, "a").await;
+    assert_eq!(answer.status(), 200);
+    // Without the burst there is no more than the rate.
+    let mut body = answer.into_body();
+    while let Ok(frame) = tokio::time::timeout(Duration::ZERO, body.frame()).await {
+        frame.unwrap().unwrap();
+    }
+    drop(body);
+    for (bytes, status) in [(9_999, 200), (12_000, 503)] {
+        assert_eq!(get(&layer, bytes, "a").await.status(), status, "{bytes}");
+    }
     // A length that is not known is none that is too long.
     let endless = serving_body(&layer, || Endless);
     let answer = endless
@@ -343,6 +355,84 @@ async fn small_manifests_and_chosen_callers_pass_free() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_limit_refuses_a_small_manifest_and_each_refuses_a_large_one() {
+    let manifests = portcullis::oci::Endpoint::Manifest;
+    let rate = Limit::rate("rate", Key::Total, 1000).with_burst(1000);
+    let quota = Quota::new(1, Window::Hour);
+    for (limit, status) in [
+        (rate.with_shed(Shed::after(Duration::from_millis(1))), 503),
+        (Limit::streams("streams", Key::Total, 1), 503),
+        (Limit::quota("quota", Key::Total, quota), 429),
+    ] {
+        let (endpoint, bytes) = (manifests, 1000);
+        let limits = Limits::new([limit]).unwrap();
+        let limits = limits.with_exempt([Exempt::Small { endpoint, bytes }]);
+        let layer = ByteRateLayer::new(limits);
+        let pull = async |path: &str, bytes| {
+            let mut request = request(None, "10.0.0.1:1");
+            *request.uri_mut() = path.parse().unwrap();
+            serving(&layer, bytes).oneshot(request).await.unwrap()
+        };
+        let blob = format!("/v2/a/blobs/sha256:{}", "0".repeat(64));
+        let mut busy = pull(&blob, 100_000).await;
+        busy.body_mut().frame().await.unwrap().unwrap();
+        let busy = tokio::spawn(read(busy.into_body()));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begin = Instant::now();
+        let open = pull(&blob, 100_000).await;
+        let small = pull("/v2/a/manifests/1", 1000).await;
+        assert_eq!(small.status(), 200);
+        assert_eq!(total(&read(small.into_body()).await), 1000);
+        let large = pull("/v2/a/manifests/1", 1001).await;
+        // The cap is full as long as one is under way.
+        if !busy.is_finished() || status == 429 {
+            assert_eq!(open.status(), status);
+            assert_eq!(large.status(), status);
+            assert!(refusal(&large).is_some());
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        busy.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_pull_is_not_shed() {
+    let shed = Shed::after(Duration::from_millis(1)).with_max_transfer(Duration::from_secs(1));
+    let layer = layer([Limit::rate("total", Key::Total, 1000)
+        .with_burst(1000)
+        .with_shed(shed)]);
+    let busy = Reader::many(&layer, "a", 10).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (method, status) in [
+        (http::Method::GET, 503),
+        (http::Method::HEAD, 503),
+        (http::Method::POST, 200),
+        (http::Method::DELETE, 200),
+    ] {
+        let mut request = request(None, "10.0.0.1:1");
+        *request.method_mut() = method.clone();
+        let answer = serving(&layer, 100_000).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{method}");
+    }
+    drop(busy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_a_quota_ended_does_not_go_on_in_the_next_window() {
+    let calendar = Calendar::default();
+    let quota = Quota::new(1000, Window::Hour).with_exhausted(Exhausted::Cut);
+    let limit = Limit::quota("hourly", Key::Total, quota);
+    let layer = calendar.layer(Limits::new([limit]).unwrap());
+    let mut body = get(&layer, 5000, "a").await.into_body();
+    while body.frame().await.unwrap().is_ok() {}
+    calendar.set(3600);
+    for _ in 0..3 {
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error, Cut::QuotaExceeded.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn repositories_have_rates_of_their_own_and_what_names_none_is_free() {
     let layer = layer([Limit::rate("repository", Key::Repository, 10_000).with_burst(1000)]);
     let begin = Instant::now();
@@ -368,6 +458,7 @@ async fn repositories_have_rates_of_their_own_and_what_names_none_is_free() {
 #[test]
 fn wrong_limits_are_errors_that_name_the_limit() {
     let rate = |rate| Limit::rate("x", Key::Total, rate);
+    let wait = Shed::after(Duration::from_secs(1));
     let share = |tenant| rate(1000).with_share(Share::by(Key::Group).with_tenant("t", tenant));
     for (limits, message) in [
         (vec![Limit::rate("a b", Key::Total, 1)], "a name is"),
@@ -404,6 +495,26 @@ fn wrong_limits_are_errors_that_name_the_limit() {
         (
             vec![rate(1000).with_share(Share::by(Key::Total))],
             "own key",
+        ),
+        (
+            vec![rate(1000).with_shed(Shed::default())],
+            "needs a longest wait or a longest transfer",
+        ),
+        (
+            vec![
+                rate(1000)
+                    .with_shed(wait)
+                    .with_direction(Direction::Request),
+            ],
+            "only pulls are shed",
+        ),
+        (
+            vec![Limit::rate("x", Key::Stream, 1000).with_shed(wait)],
+            "can only have a rate",
+        ),
+        (
+            vec![Limit::rate("x", Key::Stream, 1000).with_share(Share::by(Key::Group))],
+            "can only have a rate",
         ),
     ] {
         let error = Limits::new(limits).unwrap_err();

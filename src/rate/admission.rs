@@ -80,26 +80,14 @@ pub(super) fn admit(
     direction: Direction,
     replayable: bool,
 ) -> Result<(Permits, Questions), Denied> {
-    // Fail closed: a misspelt class must not be no limit.
-    if let Some(class) = subject.unlimited_class(&compiled.limits) {
-        tracing::error!(
-            class,
-            "no limit is for the rate class that the policy names"
-        );
-        return Err(Denied {
-            refusal: Refusal::Unavailable,
-            detail: format!("no limit is for the rate class {class}").into(),
-        });
-    }
-    let leases = compiled.rules.iter().filter_map(|rule| rule.lease.as_ref());
-    leases.for_each(Lease::start);
+    begin(compiled, subject)?;
     let mut questions = Questions::default();
     if replayable {
         for rule in compiled.counting(subject, direction) {
             check_lease(rule)?;
             questions.check_quota(engine, rule, subject, &compiled.limits)?;
         }
-        if compiled.sheds {
+        if compiled.sheds && direction == Direction::Response {
             let now = Instant::now();
             for (rule, lane) in compiled.shedding(subject, now) {
                 check_wait(rule, &lane, now)?;
@@ -113,15 +101,52 @@ pub(super) fn admit(
     Ok((permits, questions))
 }
 
+/// Decides whether a pull may begin that is admitted only once its answer is known to be none that
+/// is exempt; what has to be asked then is asked now.
+pub(super) fn admit_later(
+    engine: &Engine,
+    compiled: &Compiled,
+    subject: &Subject,
+) -> Result<Questions, Denied> {
+    begin(compiled, subject)?;
+    let mut questions = Questions::default();
+    for rule in compiled.counting(subject, Direction::Response) {
+        let meters = rule.meters(subject, &compiled.limits).into_iter();
+        let unknown = meters.filter(|meter| meter.standing(&engine.calendar) == Standing::Unknown);
+        questions
+            .0
+            .extend(unknown.map(|meter| (Arc::clone(rule), meter)));
+    }
+    Ok(questions)
+}
+
+fn begin(compiled: &Compiled, subject: &Subject) -> Result<(), Denied> {
+    // Fail closed: a misspelt class must not be no limit.
+    if let Some(class) = subject.unlimited_class(&compiled.limits) {
+        tracing::error!(
+            class,
+            "no limit is for the rate class that the policy names"
+        );
+        return Err(Denied {
+            refusal: Refusal::Unavailable,
+            detail: format!("no limit is for the rate class {class}").into(),
+        });
+    }
+    let leases = compiled.rules.iter().filter_map(|rule| rule.lease.as_ref());
+    leases.for_each(Lease::start);
+    Ok(())
+}
+
 /// Decides whether a response of `length` bytes may begin.
 pub(super) fn admit_transfer(
     compiled: &Compiled,
     subject: &Subject,
     length: u64,
 ) -> Result<(), Denied> {
-    for (rule, lane) in compiled.shedding(subject, Instant::now()) {
+    let now = Instant::now();
+    for (rule, lane) in compiled.shedding(subject, now) {
         let bound = rule.limit.shed.and_then(|shed| shed.max_transfer);
-        let time = lane.predicted_transfer(length);
+        let time = lane.predicted_transfer(length, now);
         if bound.is_some_and(|bound| time > bound) {
             return Err(rate_exceeded(rule, time));
         }
@@ -148,6 +173,15 @@ impl Questions {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Waits for the answers, whatever they are.
+    pub(super) fn poll_known(&mut self, cx: &mut Context<'_>, engine: &Engine) -> Poll<()> {
+        while let Some((_, meter)) = self.0.last() {
+            ready!(meter.poll_standing(cx, &engine.calendar));
+            self.0.pop();
+        }
+        Poll::Ready(())
     }
 
     /// Waits for the answers, and says whether the request may begin by them.

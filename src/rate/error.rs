@@ -57,9 +57,27 @@ pub enum LimitsError {
         /// The smallest that does, in bytes.
         least: u64,
     },
-    /// A limit on each stream has a quota or a cap on streams.
-    #[error("limit {limit:?}: a limit on each stream can only have a rate")]
+    /// A limit on each stream has a quota, a cap on streams, a share or a longest wait.
+    #[error(
+        "limit {limit:?}: a limit on each stream can only have a rate, and shed by the time of the \
+         transfer: nothing else is in its way"
+    )]
     StreamOnlyRate {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// Shedding without a bound.
+    #[error("limit {limit:?}: shedding needs a longest wait or a longest transfer")]
+    ShedsNothing {
+        /// Which limit.
+        limit: Arc<str>,
+    },
+    /// A limit on request bodies sheds: what has a body is slowed, because it cannot be sent twice.
+    #[error(
+        "limit {limit:?}: only pulls are shed, because clients cannot send a request with a body \
+         twice: give the limit another direction than `request`, or no shedding"
+    )]
+    ShedsPushes {
         /// Which limit.
         limit: Arc<str>,
     },

@@ -11,8 +11,8 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::admission::{Denied, Permits, Questions, admit_transfer};
-use super::engine::Engine;
+use super::admission::{Denied, Permits, Questions, admit, admit_transfer};
+use super::engine::{Compiled, Engine};
 use super::pacer::Pacer;
 use super::subject::Subject;
 use super::watcher::Stay;
@@ -66,7 +66,9 @@ pub(super) struct Plan {
     pub(super) permits: Permits,
     pub(super) record: Option<Record>,
     pub(super) head: bool,
-    /// With what a response is refused that would take too long.
+    /// Whether the request is admitted only once its answer is known to be none that is exempt.
+    pub(super) later: bool,
+    /// With what a response is refused.
     pub(super) shedder: Option<Box<Shedder>>,
 }
 
@@ -164,7 +166,14 @@ where
                         // Polled after it was ready, which the contract of `Future` leaves open.
                         return Poll::Pending;
                     };
-                    let answers = asked.questions.poll_answers(cx, &asked.plan.engine);
+                    let Waiting {
+                        questions, plan, ..
+                    } = &mut *asked;
+                    let answers = if plan.later {
+                        questions.poll_known(cx, &plan.engine).map(Ok)
+                    } else {
+                        questions.poll_answers(cx, &plan.engine)
+                    };
                     let Poll::Ready(answers) = answers else {
                         *waiting = Some(asked);
                         return Poll::Pending;
@@ -199,12 +208,24 @@ impl Plan {
         Pacer::new(&self.engine, &self.subject, Direction::Request, record)
     }
 
-    fn refuse(&self, denied: Denied) -> Option<Response<Full<Bytes>>> {
-        let shedder = self.shedder.as_ref()?;
-        Some(shedder.refuse(denied))
+    /// Decides whether a pull's response may begin.
+    fn admit(&mut self, compiled: &Compiled, length: Option<u64>) -> Result<(), Denied> {
+        let (engine, subject) = (&self.engine, &self.subject);
+        if self.later {
+            // What had to be asked has been.
+            let (permits, _) = admit(engine, compiled, subject, Direction::Response, true)?;
+            self.permits = permits;
+        }
+        match length {
+            Some(length) => admit_transfer(compiled, subject, length),
+            None => Ok(()),
+        }
     }
 
-    fn limit<B>(self, mut response: Response<ResponseBody<B>>) -> Response<ResponseBody<Body<B>>>
+    fn limit<B>(
+        mut self,
+        mut response: Response<ResponseBody<B>>,
+    ) -> Response<ResponseBody<Body<B>>>
     where
         B: http_body::Body<Data = Bytes>,
     {
@@ -218,12 +239,10 @@ impl Plan {
         let small = self.subject.is_small(length, &compiled.limits.exempt);
         if !bodiless
             && !small
-            && let Some(length) = length
-            && self.shedder.is_some()
-            && let Err(denied) = admit_transfer(&compiled, &self.subject, length)
-            && let Some(refused) = self.refuse(denied)
+            && let Some(shedder) = self.shedder.take()
+            && let Err(denied) = self.admit(&compiled, length)
         {
-            return refused.map(ResponseBody::refused);
+            return shedder.refuse(denied).map(ResponseBody::refused);
         }
         if compiled.limits.headers {
             headers::insert(

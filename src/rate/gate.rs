@@ -296,15 +296,27 @@ impl Gate {
         terms.line.time_for(missing)
     }
 
-    /// How long `bytes` would take one more stream, beside those that are waiting now.
-    pub(super) fn predicted_transfer(&self, bytes: u64, terms: &Terms, claim: Claim) -> Duration {
+    /// How long `bytes` would take one more stream, beside those that are waiting now. What there is
+    /// of the burst takes no time.
+    pub(super) fn predicted_transfer(
+        &self,
+        bytes: u64,
+        terms: &Terms,
+        claim: Claim,
+        now: Instant,
+    ) -> Duration {
+        let credit = match self.waiting.load(Ordering::Relaxed) {
+            0 => self.clock.credit(terms.line.position(now), terms.burst),
+            _ => 0,
+        };
+        let missing = bytes.saturating_sub(credit);
         let guard = self.lock();
         let (own, all) = match guard.as_ref() {
             None => (1, 1),
             Some(queue) => queue.scheduler.part(claim),
         };
         drop(guard);
-        let scaled = u128::from(bytes) * u128::from(all) / u128::from(own.max(1));
+        let scaled = u128::from(missing) * u128::from(all) / u128::from(own.max(1));
         terms
             .line
             .time_for(u64::try_from(scaled).unwrap_or(u64::MAX))

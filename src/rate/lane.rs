@@ -145,8 +145,9 @@ impl Lane {
     }
 
     /// How long `bytes` of one more body would take here.
-    pub(super) fn predicted_transfer(&self, bytes: u64) -> Duration {
-        self.gate.predicted_transfer(bytes, &self.terms, self.claim)
+    pub(super) fn predicted_transfer(&self, bytes: u64, now: Instant) -> Duration {
+        let (terms, claim) = (&self.terms, self.claim);
+        self.gate.predicted_transfer(bytes, terms, claim, now)
     }
 }
 

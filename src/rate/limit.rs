@@ -128,7 +128,7 @@ impl Limit {
         self
     }
 
-    /// Refuses requests that would have to wait too long. Default: all are slowed.
+    /// Refuses pulls (GET and HEAD) that would have to wait too long. Default: all are slowed.
     pub fn with_shed(mut self, shed: Shed) -> Self {
         self.shed = Some(shed);
         self
@@ -201,8 +201,25 @@ impl Limit {
         if self.fleet.is_some() {
             self.check_fleet()?;
         }
-        if self.key == Key::Stream && (self.quota.is_some() || self.max_streams.is_some()) {
+        self.check_shed()?;
+        let waits = self.shed.is_some_and(|shed| shed.max_wait.is_some());
+        let counts = self.quota.is_some() || self.max_streams.is_some();
+        if self.key == Key::Stream && (counts || waits || self.share.is_some()) {
             return Err(LimitsError::StreamOnlyRate { limit: limit() });
+        }
+        Ok(())
+    }
+
+    fn check_shed(&self) -> Result<(), LimitsError> {
+        let Some(shed) = self.shed else {
+            return Ok(());
+        };
+        let limit = || self.name.clone();
+        if shed.max_wait.is_none() && shed.max_transfer.is_none() {
+            return Err(LimitsError::ShedsNothing { limit: limit() });
+        }
+        if self.direction == Direction::Request {
+            return Err(LimitsError::ShedsPushes { limit: limit() });
         }
         Ok(())
     }

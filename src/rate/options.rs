@@ -30,7 +30,7 @@ pub struct Tenant {
     pub ceiling: Option<u64>,
 }
 
-/// When a request without a body is refused rather than slowed.
+/// When a pull is refused rather than slowed. A push never is: clients cannot send a body twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shed {
@@ -92,6 +92,10 @@ pub enum Exempt {
     /// This caller, in a principal's text form: `token:ci`.
     Principal(Box<str>),
     /// Bodies of this endpoint of at most so many bytes by their exact length.
+    ///
+    /// No quota, cap or shedding refuses a pull that is answered so. The length is known from the
+    /// response only, so whatever else is pulled from this endpoint is refused by its limits once
+    /// the service has answered, and not before.
     Small {
         /// The endpoint.
         endpoint: Endpoint,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tower::Service;
 
-use super::admission::{Denied, Questions, admit};
+use super::admission::{Denied, Permits, Questions, admit, admit_later};
 use super::engine::Engine;
 use super::future::{Plan, ResponseFuture, Shedder};
 use super::subject::Subject;
@@ -48,14 +48,22 @@ impl<S> ByteRate<S> {
             Method::GET | Method::HEAD => Direction::Response,
             _ => Direction::Request,
         };
-        let (permits, questions) = admit(&self.engine, &compiled, &subject, direction, replayable)?;
+        let is_pull = replayable && direction == Direction::Response;
+        let later = is_pull && subject.may_be_small(&compiled.limits.exempt);
+        let (permits, questions) = if later {
+            let questions = admit_later(&self.engine, &compiled, &subject)?;
+            (Permits::default(), questions)
+        } else {
+            admit(&self.engine, &compiled, &subject, direction, replayable)?
+        };
         let plan = Plan {
             engine: Arc::clone(&self.engine),
             subject: Arc::new(subject),
             permits,
             record: Record::of(request.extensions()).cloned(),
             head: request.method() == Method::HEAD,
-            shedder: (replayable && compiled.sheds)
+            later,
+            shedder: (is_pull && (compiled.sheds || later))
                 .then(|| Box::new(Shedder::new(&self.responder, request))),
         };
         Ok(Some((plan, questions)))

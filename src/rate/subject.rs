@@ -155,6 +155,11 @@ impl Subject {
         })
     }
 
+    /// Whether a rule lets some bodies of this endpoint pass without any limit, by their length.
+    pub(super) fn may_be_small(&self, rules: &[Exempt]) -> bool {
+        self.is_small(Some(0), rules)
+    }
+
     /// Whether a rule lets a body of this exact length pass without any limit.
     pub(super) fn is_small(&self, length: Option<u64>, rules: &[Exempt]) -> bool {
         rules.iter().any(|rule| match rule {
