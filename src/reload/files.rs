@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Watched;
 use super::fingerprint::Fingerprint;
-use super::notifications::{Handler, Notifications};
+use super::notifications::{Following, Handler, Notifications};
 use super::watched::Shared;
 use crate::audit::metrics;
 
@@ -109,7 +109,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         };
         let spawned = thread::Builder::new()
             .name("portcullis-reload".to_owned())
-            .spawn(move || worker.run(notify::recommended_watcher));
+            .spawn(move || worker.run(recommended));
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread to watch files with: they will not be reloaded");
             watched.shared().failed(error.to_string());
@@ -141,6 +141,10 @@ fn load_settled<L: Load>(
     }
 }
 
+fn recommended(handler: Handler) -> notify::Result<Following> {
+    notify::recommended_watcher(handler).map(|watcher| Box::new(watcher) as Following)
+}
+
 struct Worker<L: Load> {
     shared: Weak<Shared<L::Value>>,
     loader: L,
@@ -153,7 +157,7 @@ struct Worker<L: Load> {
 impl<L: Load> Worker<L> {
     fn run<M>(mut self, watcher: M)
     where
-        M: Fn(Handler) -> notify::Result<notify::RecommendedWatcher>,
+        M: Fn(Handler) -> notify::Result<Following>,
     {
         let mut notifications = Notifications::new(watcher);
         loop {
@@ -168,7 +172,7 @@ impl<L: Load> Worker<L> {
     /// Waits for a change or the next poll; false when nobody holds the value any more.
     fn wait<M>(&self, notifications: &Notifications<M>) -> bool
     where
-        M: Fn(Handler) -> notify::Result<notify::RecommendedWatcher>,
+        M: Fn(Handler) -> notify::Result<Following>,
     {
         // Short waits, so that a dropped `Watched` does not leave its thread behind for long.
         let step = self.options.poll_interval.min(Duration::from_millis(500));
@@ -274,6 +278,7 @@ fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::path::Path;
 
     use super::*;
 
@@ -296,8 +301,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn without_inotify_changes_are_seen_by_polling() {
+    /// A watcher that can follow no more directories: `fs.inotify.max_user_watches` is reached.
+    #[derive(Debug)]
+    struct Full;
+
+    impl notify::Watcher for Full {
+        fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Self> {
+            Ok(Self)
+        }
+
+        fn watch(&mut self, _: &Path, _: notify::RecursiveMode) -> notify::Result<()> {
+            Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch))
+        }
+
+        fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
+            Ok(())
+        }
+
+        fn kind() -> notify::WatcherKind {
+            notify::WatcherKind::NullWatcher
+        }
+    }
+
+    fn seen_by_polling(make: fn(Handler) -> notify::Result<Following>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("text");
         std::fs::write(&path, "one").unwrap();
@@ -311,8 +337,7 @@ mod tests {
             seen,
             failure: None,
         };
-        let exhausted = |_: Handler| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
-        let thread = thread::spawn(move || worker.run(exhausted));
+        let thread = thread::spawn(move || worker.run(make));
         std::fs::write(&path, "two").unwrap();
         let begun = Instant::now();
         while *watched.load() != b"two" {
@@ -321,5 +346,15 @@ mod tests {
         }
         drop(watched);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn without_inotify_changes_are_seen_by_polling() {
+        seen_by_polling(|_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)));
+    }
+
+    #[test]
+    fn where_no_more_directories_can_be_watched_changes_are_seen_by_polling() {
+        seen_by_polling(|_| Ok(Box::new(Full)));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RemoveKind};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, RecursiveMode, Watcher};
 
 /// More symlinks than this on one path are a loop (Linux itself follows 40).
 const SYMLINKS: usize = 40;
@@ -15,10 +15,13 @@ const SYMLINKS: usize = 40;
 /// What a watcher calls for each event.
 pub(super) type Handler = Box<dyn FnMut(notify::Result<Event>) + Send>;
 
+/// What follows directories.
+pub(super) type Following = Box<dyn Watcher + Send>;
+
 /// Tells when something may have changed in the directories that decide what the files are.
 pub(super) struct Notifications<M> {
     make: M,
-    watcher: Option<RecommendedWatcher>,
+    watcher: Option<Following>,
     /// With the inode that is watched: a directory made anew under its name is another.
     followed: BTreeMap<PathBuf, u64>,
     /// A followed directory was removed or renamed, so that its watch has ended or leads elsewhere.
@@ -29,7 +32,7 @@ pub(super) struct Notifications<M> {
     refused: bool,
 }
 
-impl<M: Fn(Handler) -> notify::Result<RecommendedWatcher>> Notifications<M> {
+impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
     pub(super) fn new(make: M) -> Self {
         // Full means that a wake-up is already on its way.
         let (wake, events) = mpsc::sync_channel(1);
