@@ -97,7 +97,12 @@ async fn whoami<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infalli
         principal.groups(),
         ClientAddr::of(extensions).unwrap().ip()
     );
-    for name in ["x-forwarded-for", "forwarded", "x-forwarded-client-cert"] {
+    for name in [
+        "x-forwarded-for",
+        "forwarded",
+        "x-forwarded-client-cert",
+        "x-client-id",
+    ] {
         if request.headers().contains_key(name) {
             text.push(' ');
             text.push_str(name);
@@ -313,6 +318,63 @@ async fn a_listed_proxy_tells_the_address_and_anyone_else_does_not() {
             ..asking(&node, address)
         };
         assert_eq!(told(asking).await, expected, "{sections}");
+    }
+}
+
+#[tokio::test]
+async fn headers_of_ones_own_that_tell_of_a_client_are_removed_as_the_file_says() {
+    let scene = Scene::new();
+    let node = scene.shows(&scene.ca.client("x"));
+    let plain = "cert:CN=x [] 127.0.0.1";
+    let section = |proxies: &str, remove: &str| {
+        format!("[forwarded]\nproxies = [{proxies}]\nremove = [{remove}]\n")
+    };
+    for (sections, expected) in [
+        (section("", ""), "cert:CN=x [] 127.0.0.1 x-client-id"),
+        (section("", "\"x-client-id\""), plain),
+        (section("\"127.0.0.0/8\"", "\"X-Client-Id\""), plain),
+    ] {
+        let (_guard, address) = scene.serve(&[TLS, CRL, &sections]).await;
+        let asking = Asking {
+            headers: &[("x-client-id", "admin")],
+            ..asking(&node, address)
+        };
+        assert_eq!(told(asking).await, expected, "{sections}");
+    }
+}
+
+#[tokio::test]
+async fn svids_and_the_cas_of_trust_domains_are_asked_for_as_the_file_says() {
+    let scene = Scene::new();
+    let svid = scene.ca.leaf("x", |params| {
+        let id = "spiffe://example.org/x".try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(id)];
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    });
+    let (svid, plain) = (scene.shows(&svid), scene.shows(&scene.ca.client("x")));
+    for (line, svid_is_in, plain_is_in) in [
+        ("", true, true),
+        ("svid = \"strict\"\n", true, false),
+        (
+            "trust_domains = { \"example.org\" = [\"CN=Nodes 2026\"] }\n",
+            true,
+            true,
+        ),
+        (
+            "trust_domains = { \"example.org\" = [\"CN=Nodes 2027\"] }\n",
+            false,
+            true,
+        ),
+        (
+            "trust_domains = { \"example.com\" = [\"CN=Nodes 2026\"] }\n",
+            false,
+            true,
+        ),
+    ] {
+        let (_guard, address) = scene.serve(&[TLS, line, CRL]).await;
+        let is_in = async |config| asking(config, address).answer().await.is_ok();
+        assert_eq!(is_in(&svid).await, svid_is_in, "{line}");
+        assert_eq!(is_in(&plain).await, plain_is_in, "{line}");
     }
 }
 

@@ -16,6 +16,9 @@
 //! - axum-server, as its `Accept` (feature `axum-server`),
 //! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`].
 //!
+//! A tonic server is served as the axum router that its `Routes::into_axum_router` makes of it; tonic's own
+//! transport wants a trait of its own on its streams, for which this crate would have to depend on it.
+//!
 //! Handshakes are bounded in time and number. One that fails gives one `warn!` event with the
 //! client's address, the name it asked for, what it sent and why that was refused; under a flood
 //! only some are told, and `portcullis_handshakes_total{outcome}` counts all.
