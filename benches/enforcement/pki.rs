@@ -1,5 +1,8 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use portcullis::Watched;
 use portcullis::crl::{CertPath, Revocation, Tracked};
 use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
@@ -21,6 +24,7 @@ pub(crate) struct Pki {
     provider: Arc<CryptoProvider>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) serial: [u8; 16],
     pub(crate) config: Arc<rustls::ClientConfig>,
@@ -137,6 +141,22 @@ impl Pki {
     pub(crate) fn revocation(&self, list: &[u8]) -> Revocation {
         let builder = Revocation::builder().with_authorities([self.ca.clone()]);
         builder.from_bytes([list]).unwrap()
+    }
+
+    /// The folder with `tls.crt`, `tls.key`, both in `both.pem`, `ca.crt`, and the list in `crl.pem`.
+    pub(crate) fn files(&self, list: &[u8]) -> PathBuf {
+        let folder = self.directory.path();
+        let read = |name| std::fs::read_to_string(folder.join(name)).unwrap();
+        std::fs::write(folder.join("both.pem"), read("tls.crt") + &read("tls.key")).unwrap();
+        let text = STANDARD.encode(list);
+        let mut pem = String::from("-----BEGIN X509 CRL-----\n");
+        for line in text.as_bytes().chunks(64) {
+            pem.push_str(str::from_utf8(line).unwrap());
+            pem.push('\n');
+        }
+        pem.push_str("-----END X509 CRL-----\n");
+        std::fs::write(folder.join("crl.pem"), pem).unwrap();
+        folder.to_owned()
     }
 
     pub(crate) fn tracked(&self, revocation: &Revocation) -> Tracked {

@@ -15,13 +15,40 @@ use crate::pki::Pki;
 
 const REQUESTS: usize = 3_000;
 
-/// Microseconds from when a request was due to when its answer was there, in order: of some requests
-/// a millisecond apart, which is also how finely the runtime's timer wakes, first in peace and then while the list is loaded without a pause.
-pub(crate) async fn waits(pki: &Pki, revocation: &Revocation, list: &[u8]) -> (Vec<f64>, Vec<f64>) {
+/// Microseconds from when a request was due to when its answer was there, in order, of some requests
+/// a millisecond apart, which is also how finely the runtime's timer wakes.
+pub(crate) struct Waits {
+    pub(crate) in_peace: Vec<f64>,
+    /// Beside as many threads as a load has, which do nothing but count.
+    pub(crate) beside_work: Vec<f64>,
+    /// While the list is loaded without a pause.
+    pub(crate) during_loads: Vec<f64>,
+}
+
+/// Threads of a load: one indexes and the other checks the signature.
+const THREADS: usize = 2;
+
+pub(crate) async fn waits(pki: &Pki, revocation: &Revocation, list: &[u8]) -> Waits {
     let connection = Connection::builder("10.0.0.1:1".parse().unwrap())
         .state(pki.tracked(revocation))
         .build();
-    let quiet = one_after_another(&connection).await;
+    let in_peace = one_after_another(&connection).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let counting = (0..THREADS).map(|_| {
+        let over = Arc::clone(&over);
+        std::thread::spawn(move || {
+            let mut count = 0_u64;
+            while !over.load(Ordering::Relaxed) {
+                count = std::hint::black_box(count + 1);
+            }
+        })
+    });
+    let counting: Vec<_> = counting.collect();
+    let beside_work = one_after_another(&connection).await;
+    over.store(true, Ordering::Relaxed);
+    for thread in counting {
+        thread.join().unwrap();
+    }
     let over = Arc::new(AtomicBool::new(false));
     let loader = {
         let (revocation, list, over) = (revocation.clone(), list.to_vec(), Arc::clone(&over));
@@ -34,12 +61,16 @@ pub(crate) async fn waits(pki: &Pki, revocation: &Revocation, list: &[u8]) -> (V
             loads
         })
     };
-    let during = one_after_another(&connection).await;
+    let during_loads = one_after_another(&connection).await;
     over.store(true, Ordering::Relaxed);
     let loads = loader.join().unwrap();
     assert!(loads > 3, "the requests were over before the loads");
     eprintln!("{loads} loads beside {REQUESTS} requests");
-    (quiet, during)
+    Waits {
+        in_peace,
+        beside_work,
+        during_loads,
+    }
 }
 
 /// On a worker of the runtime, as requests are.
