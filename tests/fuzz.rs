@@ -123,3 +123,10 @@ fn no_manifest_leads_to_what_another_reader_does_not_find_in_it() {
     let kinds = drive("manifest", 12_000);
     assert!(kinds > 8, "{kinds}");
 }
+
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+#[test]
+fn no_list_says_otherwise_than_another_reader_finds_in_it() {
+    let kinds = drive("crl", 12_000);
+    assert!(kinds > 12, "{kinds}");
+}

@@ -152,17 +152,16 @@ impl Revoked<'_> {
                 to.push(code);
             }
         };
-        match (u8::try_from(length), u8::try_from(serial.len())) {
-            (Ok(length @ ..=0x7f), Ok(serial)) => {
-                to.extend_from_slice(&[der::SEQUENCE, length]);
-                write(to, &[der::INTEGER, serial]);
-            }
-            _ => {
-                let mut fields = Vec::new();
-                let of_serial = der::encode(der::INTEGER, serial);
-                write(&mut fields, &of_serial[..of_serial.len() - serial.len()]);
-                to.extend(der::encode(der::SEQUENCE, &fields));
-            }
+        if let (Ok(length @ ..=0x7f), Ok(of_serial)) =
+            (u8::try_from(length), u8::try_from(serial.len()))
+        {
+            to.extend_from_slice(&[der::SEQUENCE, length]);
+            write(to, &[der::INTEGER, of_serial]);
+        } else {
+            let mut fields = Vec::new();
+            let of_serial = der::encode(der::INTEGER, serial);
+            write(&mut fields, &of_serial[..of_serial.len() - serial.len()]);
+            to.extend(der::encode(der::SEQUENCE, &fields));
         }
     }
 }

@@ -60,7 +60,7 @@ impl<'a> Gathering<'a> {
     }
 
     /// As of this time, in seconds after 1970, if it is not now.
-    pub(super) fn as_of(mut self, time: Option<u64>) -> Self {
+    pub(super) fn with_time(mut self, time: Option<u64>) -> Self {
         self.now = time.unwrap_or(self.now);
         self.as_of = time;
         self

@@ -155,7 +155,7 @@ mod tests {
         let nodes = name(0x0c, "Nodes");
         let revoked: Vec<u8> = (0..10_000_u128)
             .flat_map(|n| {
-                let serial = (1 << 126 | n * n * n).to_be_bytes();
+                let serial = ((1 << 126) | (n * n * n)).to_be_bytes();
                 entry(&serial, 1, (n == 5_000).then_some(&nodes))
             })
             .collect();
@@ -164,7 +164,7 @@ mod tests {
         assert!(
             list.find(
                 &nodes,
-                &(1_u128 << 126 | 5_000 * 5_000 * 5_000).to_be_bytes()
+                &((1_u128 << 126) | (5_000 * 5_000 * 5_000)).to_be_bytes()
             )
             .is_some()
         );

@@ -80,7 +80,7 @@ impl Files {
         read_authorities(&self.signers, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;
         let gathering = Gathering::new(Arc::new(authorities), previous, self.max_size);
-        let mut gathering = gathering.as_of(self.as_of);
+        let mut gathering = gathering.with_time(self.as_of);
         for path in &self.paths {
             match listed(pinned, path) {
                 Ok(files) => {
@@ -112,7 +112,7 @@ pub(super) fn from_bytes<'a>(
     max_size: u64,
     as_of: Option<u64>,
 ) -> Result<Lists, LoadError> {
-    let mut gathering = Gathering::new(authorities, previous, max_size).as_of(as_of);
+    let mut gathering = Gathering::new(authorities, previous, max_size).with_time(as_of);
     for content in contents {
         let mut read = gathering.read("bytes", content);
         if let Some(broken) = read.errors.iter().position(LoadError::is_broken) {

@@ -1,6 +1,6 @@
 //! Where the fuzz targets begin.
 
-use super::{authorization, certificate, manifest, pattern, policy, route, xfcc};
+use super::{authorization, certificate, crl, manifest, pattern, policy, route, xfcc};
 
 /// A target with inputs that lead deep into it, and words that its inputs are made of.
 pub struct Target {
@@ -10,7 +10,7 @@ pub struct Target {
     pub words: &'static [&'static str],
 }
 
-pub const ALL: [Target; 7] = [
+pub const ALL: [Target; 8] = [
     Target {
         name: "route",
         run: route,
@@ -220,6 +220,39 @@ pub const ALL: [Target; 7] = [
         words: &[
             "MIIB", "BgNV", "AwwF", "BgNVHREE", "HREE", "CQYD", "VQQD", "AAAA", "////", "oDAM",
             "hgAA", "MAAA", "DAEA", "MQsw",
+        ],
+    },
+    Target {
+        name: "crl",
+        run: crl,
+        seeds: &[
+            "d",
+            "d0\x21\x02\x10abcdefghijklmnop\x17\x0d240102030405Z",
+            "d0\x2f\x02\x10abcdefghijklmnop\x17\x0d240102030405Z0\x0c0\x0a\x06\x03\x55\x1d\x15\x04\x03\x0a\x01\x01\
+             0\x21\x02\x10abcdefghijklmnoq\x17\x0d240102030405Z",
+            "d0\x23\x02\x10abcdefghijklmnop\x18\x0f21070102030405Z0\x12\x02\x01a\x17\x0d240102030405Z\
+             0\x21\x02\x10abcdefghijklmnoq\x17\x0d240102030405Z",
+            "d0\x20\x02\x01a\x17\x0d240102030405Z0\x0c0\x0a\x06\x03\x55\x1d\x15\x04\x03\x0a\x01\x08\
+             0\x12\x02\x01a\x17\x0d240102030406Z",
+            "i0\x12\x02\x01a\x17\x0d240102030405Z0\x41\x02\x10abcdefghijklmnop\x17\x0d240102030405Z0\x1e{A}\
+             0\x12\x02\x01a\x17\x0d240102030405Z0\x32\x02\x01a\x17\x0d240102030405Z0\x1e{B}",
+            "r-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n",
+        ],
+        words: &[
+            "0\x12\x02\x01b\x17\x0d240102030405Z",
+            "0\x14\x02\x01b\x18\x0f99991231235959Z",
+            "0\x25\x02\x14abcdefghijklmnopqrst\x17\x0d240102030405Z",
+            "0\x2c\x02\x1babcdefghijklmnopqrstuvwxyz1\x17\x0d240102030405Z",
+            "0\x0c0\x0a\x06\x03\x55\x1d\x15\x04\x03\x0a\x01\x06",
+            "0\x1e{A}",
+            "{A}",
+            "{B}",
+            "\x17\x0d240102030405Z",
+            "\x18\x0f21070102030405Z",
+            "\x02\x01",
+            "\x02\x02\0a",
+            "\0",
+            "0",
         ],
     },
 ];

@@ -28,12 +28,15 @@ use tower::{Layer, Service};
 
 #[path = "certificates.rs"]
 mod certificates;
+#[path = "crls.rs"]
+mod crls;
 #[path = "inputs.rs"]
 mod inputs;
 #[path = "manifests.rs"]
 mod manifests;
 
 pub use certificates::{certificate, xfcc};
+pub use crls::crl;
 pub use inputs::ALL;
 pub use manifests::manifest;
 
