@@ -91,6 +91,140 @@ fn explain_tells_what_the_gate_would_do_and_why() {
     assert!(err.contains("\"somebody\" is nobody"), "{err}");
 }
 
+const AGREED: &str = r#"
+[source]
+allow = ["10.0.0.0/8"]
+deny = ["10.9.0.0/16"]
+
+[auth]
+require = "token-or-certificate"
+
+[[auth.token]]
+id = "ci"
+groups = ["builders"]
+sha256 = ["$CI"]
+
+[[auth.token]]
+id = "guest"
+sha256 = ["$GUEST"]
+
+[[identity.map]]
+id = "node:{name}"
+groups = ["nodes"]
+when = { "subject.CN" = "system:node:{name}" }
+
+[[policy.rules]]
+name = "builders"
+who = ["group:builders"]
+actions = ["pull", "push"]
+repositories = ["team/**"]
+
+[[policy.rules]]
+name = "nodes"
+who = ["group:nodes"]
+actions = ["pull"]
+repositories = ["team/**"]
+
+[[policy.rules]]
+name = "n1"
+who = ["cert:node:n1"]
+actions = ["list"]
+repositories = ["**"]
+"#;
+
+/// The groups of credentials, the rules of `[identity]` and the networks of `[source]` count here too.
+#[tokio::test]
+async fn explain_says_what_the_gate_does() {
+    use std::convert::Infallible;
+
+    use http::Request;
+    use http_body_util::Full;
+    use portcullis::config::Config;
+    use portcullis::{ClientAddr, Connection, Guard, PeerIdentity};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |token: &str| {
+        use sha2::{Digest, Sha256};
+        let bytes = Sha256::digest(token.as_bytes());
+        let hex: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        hex.concat()
+    };
+    let text = AGREED
+        .replace("$CI", &digest("the-token-of-ci"))
+        .replace("$GUEST", &digest("the-token-of-guest"));
+    let file = config(folder.path(), &text);
+    let guard = Guard::from_config(&Config::load(&file).unwrap()).unwrap();
+    let service = guard.layer(service_fn(|_request| async {
+        Ok::<_, Infallible>(http::Response::new(Full::<bytes::Bytes>::default()))
+    }));
+    let certificate = |name: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        params
+            .self_signed(&rcgen::KeyPair::generate().unwrap())
+            .unwrap()
+    };
+    let certificates = ["system:node:n1", "system:node:n2", "somebody"].map(|name| {
+        let certificate = certificate(name);
+        let path = folder.path().join(name.replace(':', "-"));
+        std::fs::write(&path, certificate.pem()).unwrap();
+        (path, PeerIdentity::from_der(certificate.der()).unwrap())
+    });
+
+    let mut answers = Vec::new();
+    for from in ["10.1.1.1", "10.9.1.1", "192.0.2.1"] {
+        for caller in 0..6 {
+            for (method, target) in [
+                ("GET", "/v2/team/app/manifests/v1"),
+                ("PUT", "/v2/team/app/manifests/v1"),
+                ("GET", "/v2/other/tags/list"),
+                ("GET", "/v2/"),
+            ] {
+                let mut request = Request::builder().method(method).uri(target);
+                let mut connection = Connection::builder(format!("{from}:1").parse().unwrap());
+                let mut arguments = vec!["explain", "--config", file.to_str().unwrap()];
+                arguments.extend(["--from", from]);
+                match caller {
+                    0 => {}
+                    1 | 2 => {
+                        let id = ["ci", "guest"][caller - 1];
+                        let value = format!("Bearer the-token-of-{id}");
+                        request = request.header("authorization", value);
+                        arguments.extend(["--as", ["token:ci", "token:guest"][caller - 1]]);
+                    }
+                    _ => {
+                        let (path, peer) = &certificates[caller - 3];
+                        connection = connection.identity(peer.clone());
+                        arguments.extend(["--cert", path.to_str().unwrap()]);
+                    }
+                }
+                arguments.extend([method, target]);
+                let mut request = request.body(Full::<bytes::Bytes>::default()).unwrap();
+                let connection = connection.build();
+                let client = ClientAddr::new(format!("{from}:1").parse().unwrap());
+                request.extensions_mut().insert(client);
+                request.extensions_mut().insert(connection);
+                let response = service.clone().oneshot(request).await.unwrap();
+                let (code, out, err) = portcullisctl(&arguments);
+                let allowed = response.status() == 200;
+                assert_eq!(
+                    code == 0,
+                    allowed,
+                    "{arguments:?} {}: {out}{err}",
+                    response.status()
+                );
+                answers.push(allowed);
+            }
+        }
+    }
+    let allowed = answers.iter().filter(|allowed| **allowed).count();
+    assert_eq!((answers.len(), allowed), (72, 8));
+}
+
 #[test]
 fn a_file_that_cannot_be_used_is_told_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,6 +263,24 @@ fn network_policy_lets_in_the_networks_of_the_configuration() {
         "{out}"
     );
     assert!(out.contains("port: 5000"), "{out}");
+    assert_eq!(err, "");
+}
+
+/// The cluster sees the proxy, and the gate the client behind it.
+#[test]
+fn network_policy_lets_in_the_proxies_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let forwarded = "[forwarded]\nproxies = [\"192.0.2.0/28\"]\naddress = \"x-forwarded-for\"\n";
+    let config = config(folder.path(), &format!("{CONFIG}{forwarded}"));
+    let file = config.to_str().unwrap();
+    let (code, out, err) =
+        portcullisctl(&["network-policy", "--config", file, "--pods", "app=mirror"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("cidr: \"192.0.2.0/28\""), "{out}");
+    assert!(
+        err.contains("warning: ") && err.contains("192.0.2.0/28"),
+        "{err}"
+    );
 }
 
 #[test]

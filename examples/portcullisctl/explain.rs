@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::{Method, Uri};
-use portcullis::config::{Config, PolicyRules};
+use portcullis::config::{Config, PolicyRules, Requirement};
 use portcullis::identity;
 use portcullis::oci::Route;
 use portcullis::policy::{Caller, Policy, PolicyFile};
@@ -43,18 +43,22 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self) -> Answer {
-        let policy = self.policy()?;
+        let config = self.config.as_ref().map(Config::load).transpose()?;
+        let policy = self.policy(config.as_ref())?;
         for warning in policy.warnings() {
             eprintln!("warning: {warning}");
         }
         let route = match Route::parse(&self.method, &self.target) {
             Ok(route) => route,
-            Err(error) => {
-                println!("refused\n{} {}: {error}", self.method, self.target);
-                return Ok(false);
-            }
+            Err(error) => return refused(&format!("{} {}: {error}", self.method, self.target)),
         };
-        let principal = self.principal()?;
+        let principal = self.principal(config.as_ref())?;
+        if let Some(config) = &config {
+            if let Some(reason) = self.refused_before(config, principal.as_ref()) {
+                return refused(&reason);
+            }
+            self.tell_what_is_not_asked(config, &route);
+        }
         let caller = Caller::new(principal.as_ref(), self.from);
         let tags = move |_: Option<&str>, _: &str, _: &str| self.tag_exists;
         let explanation = policy.explain(caller, &route, Some(&tags));
@@ -62,26 +66,28 @@ impl Explain {
         Ok(explanation.verdict().is_allowed())
     }
 
-    fn policy(&self) -> Result<Policy, Box<dyn std::error::Error>> {
+    fn policy(&self, config: Option<&Config>) -> Result<Policy, Box<dyn std::error::Error>> {
         if let Some(file) = &self.policy {
             return Ok(PolicyFile::new(file).load(None)?);
         }
-        let file = self.config.as_deref().unwrap_or(Path::new("gate.toml"));
-        let config = Config::load(file)?;
         let section = config
-            .policy
+            .and_then(|config| config.policy.as_ref())
             .ok_or("the configuration has no [policy]: everything is allowed")?;
-        Ok(match section.rules {
-            PolicyRules::Here(rules) => Policy::new(rules)?,
+        Ok(match &section.rules {
+            PolicyRules::Here(rules) => Policy::new(rules.iter().cloned())?,
             PolicyRules::File(policy) => {
-                let folder = file.parent().unwrap_or(Path::new("."));
-                PolicyFile::new(folder.join(policy)).load(None)?
+                let folder = self.config.as_deref().and_then(Path::parent);
+                PolicyFile::new(folder.unwrap_or(Path::new(".")).join(policy)).load(None)?
             }
             _ => return Err("rules of a kind that this tool does not know".into()),
         })
     }
 
-    fn principal(&self) -> Result<Option<Principal>, Box<dyn std::error::Error>> {
+    /// Whom the gate takes the caller for, with the groups that its configuration gives.
+    fn principal(
+        &self,
+        config: Option<&Config>,
+    ) -> Result<Option<Principal>, Box<dyn std::error::Error>> {
         let peer = match &self.cert {
             Some(file) => {
                 let pem = std::fs::read(file)?;
@@ -91,7 +97,10 @@ impl Explain {
             None => None,
         };
         let principal = match (self.caller.split_once(':'), peer) {
-            (None, Some(peer)) if self.caller == "anonymous" => Principal::from_peer(peer),
+            (None, Some(peer)) if self.caller == "anonymous" => match config {
+                Some(config) => config.certificate_holder(peer)?,
+                None => Principal::from_peer(peer),
+            },
             (None, None) if self.caller == "anonymous" => return Ok(None),
             (Some((kind, id)), peer) => {
                 let method = match kind {
@@ -100,7 +109,15 @@ impl Explain {
                     "jwt" => identity::Method::Jwt,
                     _ => return Err(format!("{:?} is nobody", self.caller).into()),
                 };
-                let principal = Principal::new(method, id);
+                let known = match config.filter(|_| kind == "token") {
+                    Some(config) if config.auth.is_some() => Some(
+                        config
+                            .credential_holder(id)?
+                            .ok_or_else(|| format!("[auth] has no credential {id:?}"))?,
+                    ),
+                    _ => None,
+                };
+                let principal = known.unwrap_or_else(|| Principal::new(method, id));
                 match peer {
                     Some(peer) => principal.on_peer(peer),
                     None => principal,
@@ -108,8 +125,65 @@ impl Explain {
             }
             _ => return Err(format!("{:?} is nobody", self.caller).into()),
         };
-        Ok(Some(
-            principal.in_groups(self.groups.iter().map(String::as_str)),
-        ))
+        let groups = principal.groups().to_vec();
+        let told = self.groups.iter().map(|group| group.as_str().into());
+        let groups: Vec<Box<str>> = groups.into_iter().chain(told).collect();
+        Ok(Some(principal.in_groups(groups)))
     }
+
+    /// Why the caller does not get as far as the policy.
+    fn refused_before(&self, config: &Config, principal: Option<&Principal>) -> Option<String> {
+        if let (Some(source), Some(from)) = (&config.source, self.from)
+            && !source.networks().permits(from)
+        {
+            return Some(format!("[source] does not let {from} ask"));
+        }
+        let auth = config.auth.as_ref()?;
+        let shown = principal.map(Principal::method);
+        let takes = match (auth.require, shown) {
+            (_, None) => auth.anonymous,
+            (Requirement::Token, Some(method)) => method != identity::Method::Certificate,
+            (Requirement::Certificate, Some(method)) => method == identity::Method::Certificate,
+            (Requirement::TokenAndCertificate, Some(method)) => {
+                method != identity::Method::Certificate && self.cert.is_some()
+            }
+            _ => true,
+        };
+        let told = principal.map_or_else(|| "anonymous".to_owned(), ToString::to_string);
+        (!takes).then(|| {
+            format!(
+                "[auth] does not take {told}: it requires {:?}",
+                auth.require
+            )
+        })
+    }
+
+    /// What else the gate asks, which only it can answer.
+    fn tell_what_is_not_asked(&self, config: &Config, route: &Route) {
+        if config.source.is_some() && self.from.is_none() {
+            eprintln!("not asked: whether [source] lets the caller's network in (--from)");
+        }
+        let binding = config
+            .policy
+            .as_ref()
+            .and_then(|section| section.digest_binding.as_ref());
+        if binding.is_some() && route.digest().or(route.mount()).is_some() {
+            eprintln!("not asked: whether the repository was seen to lead to the digest");
+        }
+        if self.caller.starts_with("jwt:") {
+            eprintln!("not asked: what the token grants, which the policy may only narrow");
+        }
+        if config
+            .auth
+            .as_ref()
+            .is_some_and(|auth| auth.token_for_writes)
+        {
+            eprintln!("not asked: whether a token is shown, which all but reading needs");
+        }
+    }
+}
+
+fn refused(reason: &str) -> Answer {
+    println!("refused\n{reason}");
+    Ok(false)
 }

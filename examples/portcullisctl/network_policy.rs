@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis::config::Config;
-use portcullis::source::{NetworkPolicy, Networks};
+use portcullis::source::NetworkPolicy;
 
 use crate::Answer;
 
@@ -31,11 +31,20 @@ impl Print {
         let section = config
             .source
             .ok_or("the configuration has no [source]: every network may ask")?;
-        let networks = match section.allow {
-            Some(allow) => Networks::allow(allow),
-            None => Networks::allow_all(),
-        };
-        let networks = networks.and_deny(section.deny);
+        let networks = section.networks();
+        // The cluster sees a proxy's address where the gate sees that of the client behind it.
+        let forwarded = config.forwarded.map(|section| section.proxies);
+        let tls = config.tls.map(|section| section.proxy_protocol);
+        let proxies: Vec<_> = forwarded.into_iter().chain(tls).flatten().collect();
+        if !proxies.is_empty() {
+            let list: Vec<_> = proxies.iter().map(ToString::to_string).collect();
+            eprintln!(
+                "warning: clients behind the proxies {} are let in by the gate alone: the policy lets \
+                 in the proxies, as [forwarded] and tls.proxy_protocol name them",
+                list.join(", ")
+            );
+        }
+        let networks = networks.and_allow(proxies);
         let labels = self.labels.iter().map(String::as_str);
         let mut policy = NetworkPolicy::new(&self.name, labels, &networks)?.on_ports(self.ports);
         if let Some(namespace) = &self.namespace {

@@ -218,6 +218,13 @@ impl Credentials {
         holders.flat_map(|holder| holder.principal.groups().iter().map(|group| &**group))
     }
 
+    /// Who has the credential of this id.
+    #[cfg(feature = "config")]
+    pub(crate) fn holder(&self, id: &str) -> Option<&Principal> {
+        let at = usize::try_from(*self.by_user.get(id.as_bytes())?).ok()?;
+        self.holders.get(at).map(|holder| &holder.principal)
+    }
+
     pub(super) fn is_timed(&self) -> bool {
         self.timed
     }

@@ -122,7 +122,8 @@ impl AccessLogSection {
 }
 
 impl SourceSection {
-    pub(crate) fn networks(&self) -> Networks {
+    /// The networks that may ask.
+    pub fn networks(&self) -> Networks {
         let networks = match &self.allow {
             Some(allow) => Networks::allow(allow.iter().copied()),
             None => Networks::allow_all(),

@@ -19,6 +19,7 @@
 //! sizes like `"64KiB"` or `"10MB"`, rates as bytes a second like `"10MB"`.
 
 mod auth;
+mod callers;
 mod crl;
 mod error;
 mod file;

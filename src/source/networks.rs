@@ -38,6 +38,14 @@ impl Networks {
         }
     }
 
+    /// Allows these networks too, where not every one is allowed.
+    pub fn and_allow(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        if let Some(allow) = &mut self.allow {
+            allow.extend(networks);
+        }
+        self
+    }
+
     /// Denies these networks, whatever is allowed.
     pub fn and_deny(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         self.deny.extend(networks);
