@@ -23,6 +23,8 @@ const TOKEN: &str = "[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\ng
 const CERTIFICATE: &str = "[auth]\nrequire = \"certificate\"\n";
 const POLICY: &str = "[[policy.rules]]\nname = \"pull\"\nwho = [\"group:builders\"]\n\
     actions = [\"pull\"]\nrepositories = [\"**\"]\n";
+const KNOWN: &str = "[[policy.rules]]\nname = \"pull\"\nwho = [\"authenticated\"]\n\
+    actions = [\"pull\"]\nrepositories = [\"**\"]\n";
 const LIMITS: &str = "[[limits.limit]]\nname = \"line\"\nkey = \"total\"\nrate = \"1MB\"\n";
 const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\n";
 const MTLS: &str =
@@ -64,7 +66,7 @@ async fn a_gate_with_every_section_has_nothing_dangerous_to_tell() {
     for sections in [
         [TOKEN, POLICY, LIMITS, TLS, ""],
         [TOKEN, POLICY, LIMITS, MTLS, CRL],
-        [CERTIFICATE, POLICY, LIMITS, MTLS, CRL],
+        [CERTIFICATE, KNOWN, LIMITS, MTLS, CRL],
     ] {
         assert_eq!(dangers(&sections), [], "{sections:?}");
     }
@@ -73,12 +75,12 @@ async fn a_gate_with_every_section_has_nothing_dangerous_to_tell() {
 #[tokio::test]
 async fn each_section_that_is_missing_is_told_as_what_it_means() {
     for (sections, danger) in [
-        ([POLICY, LIMITS, TLS, ""], Danger::NoAuthentication),
+        ([KNOWN, LIMITS, TLS, ""], Danger::NoAuthentication),
         ([TOKEN, LIMITS, TLS, ""], Danger::NoPolicy),
         ([TOKEN, POLICY, TLS, ""], Danger::NoLimits),
         ([TOKEN, POLICY, LIMITS, MTLS], Danger::NoRevocation),
         (
-            [CERTIFICATE, POLICY, LIMITS, TLS],
+            [CERTIFICATE, KNOWN, LIMITS, TLS],
             Danger::CertificateNotAsked,
         ),
         (
@@ -92,7 +94,7 @@ async fn each_section_that_is_missing_is_told_as_what_it_means() {
 
 #[tokio::test]
 async fn a_certificate_that_every_client_must_have_is_authentication_enough() {
-    assert_eq!(dangers(&[POLICY, LIMITS, MTLS, CRL]), []);
+    assert_eq!(dangers(&[KNOWN, LIMITS, MTLS, CRL]), []);
 }
 
 #[tokio::test]
@@ -120,9 +122,74 @@ async fn a_group_that_no_credential_is_in_is_told_with_its_rule() {
         told.starts_with("line 10, column 1: rule \"pull\""),
         "{told}"
     );
-    // A certificate may be mapped to any group.
+    // Certificates are in the groups that the rules of `[identity]` give, and else in none.
     let either = TOKEN.replace("\"token\"", "\"token-or-certificate\"");
-    assert_eq!(dangers(&[&either, &misspelt, LIMITS, MTLS, CRL]), []);
+    let map = |groups: &str| {
+        format!(
+            "[[identity.map]]\nid = \"{{n}}\"\ngroups = [\"{groups}\"]\nwhen = {{ dns = \"{{n}}\" }}\n"
+        )
+    };
+    assert_eq!(dangers(&[&either, &misspelt, LIMITS, MTLS, CRL]).len(), 1);
+    for (groups, unknown) in [("nodes", 1), ("bilders", 0), ("of-{n}", 0)] {
+        let map = map(groups);
+        for auth in [&*either, ""] {
+            let told = dangers(&[auth, &map, &misspelt, LIMITS, MTLS, CRL]);
+            assert_eq!(told.len(), unknown, "{groups} {auth:?}: {told:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_a_new_policy_misspells_is_told_of() {
+    let folder = folder();
+    let log = captured::Sink::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(log.clone())
+        .finish();
+    // The file is read again on a thread of its own.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let _guard = load(folder.path(), &[TOKEN, POLICY, LIMITS, TLS]).unwrap();
+    assert!(!log.text().contains("in which nobody can be"));
+    let file = folder.path().join("gate.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let next = folder.path().join("next.toml");
+    fs::write(&next, text.replace("group:builders", "group:bilders")).unwrap();
+    fs::rename(&next, &file).unwrap();
+    for _ in 0..500 {
+        if log.text().contains("in which nobody can be") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(log.text().contains("bilders"), "{}", log.text());
+}
+
+/// Whoever does not ask for the report gets it.
+#[tokio::test]
+async fn a_guard_tells_what_it_enforces_if_the_program_does_not() {
+    use tower::Layer;
+
+    let folder = folder();
+    let log = captured::Captured::from(tracing::Level::INFO);
+    let sections = [TOKEN, POLICY, LIMITS, TLS];
+    let guard = load(folder.path(), &sections).unwrap();
+    let told = || {
+        log.text()
+            .matches("enforced: callers must show a token")
+            .count()
+    };
+    assert_eq!(told(), 0);
+    for _ in 0..3 {
+        let _ = guard.layer(());
+        let _ = guard.clone().layer(());
+    }
+    assert_eq!(told(), 1);
+    let guard = load(folder.path(), &sections).unwrap();
+    let _ = guard.report_on("127.0.0.1:1".parse().unwrap());
+    let _ = guard.layer(());
+    assert_eq!(told(), 1);
 }
 
 #[tokio::test]
@@ -145,7 +212,7 @@ async fn tokens_in_the_clear_are_dangerous_on_an_address_that_others_reach() {
     let address = "0.0.0.0:5000".parse().unwrap();
     for sections in [
         [TOKEN, POLICY, LIMITS, TLS],
-        [CERTIFICATE, POLICY, LIMITS, ""],
+        [CERTIFICATE, KNOWN, LIMITS, ""],
     ] {
         let guard = load(folder.path(), &sections).unwrap();
         assert_eq!(guard.report_on(address).warnings, [], "{sections:?}");

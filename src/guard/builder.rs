@@ -1,4 +1,3 @@
-#[cfg(feature = "config")]
 use std::sync::Arc;
 
 use super::Guard;
@@ -237,6 +236,7 @@ impl Builder {
                 )
                 .with_responder(self.responder),
             report,
+            told: Arc::default(),
             checks,
         }
     }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::groups::{Grouped, Groups};
 use super::{Builder, Guard};
 use crate::config::{
     ClientAuthMode, Config, ConfigError, ForwardedSection, HeaderText, IdentitySection,
@@ -58,7 +59,8 @@ impl Builder {
             })?);
         }
         if let Some(section) = &config.policy {
-            let mut layer = PolicyLayer::watching(policy(config, &section.rules)?);
+            let mut layer =
+                PolicyLayer::watching(policy(config, &section.rules, builder.groups())?);
             if let Some(shadow) = &section.shadow {
                 let file = PolicyFile::new(config.resolve(shadow)).as_shadow();
                 let shadow = Watched::watch(file, config.reload.options())
@@ -163,29 +165,39 @@ fn responder(config: &Config) -> Result<Responder, ConfigError> {
     }
 }
 
-fn policy(config: &Config, rules: &PolicyRules) -> Result<Watched<Policy>, ConfigError> {
+fn policy(
+    config: &Config,
+    rules: &PolicyRules,
+    groups: Groups,
+) -> Result<Watched<Policy>, ConfigError> {
+    let options = config.reload.options();
     match rules {
         PolicyRules::File(file) => {
-            let file = ClassedPolicy {
+            let policy = ClassedPolicy {
                 policy: PolicyFile::new(config.resolve(file)),
                 config: config.file.clone(),
             };
-            Watched::watch(file, config.reload.options())
+            Watched::watch(Grouped { policy, groups }, options)
         }
-        PolicyRules::Here(_) => follow(config, "policy", |config| {
-            match config.policy.as_ref().map(|section| &section.rules) {
-                Some(PolicyRules::Here(rules)) => {
-                    let policy = Policy::new(rules.iter().cloned())
-                        .map_err(|error| config.unusable("policy.rules", error))?;
-                    check_classes(config, policy.rules())?;
-                    for warning in policy.warnings() {
-                        tracing::warn!(file = %config.file.display(), "{warning}");
-                    }
-                    Ok(Some(policy))
-                }
-                _ => Ok(None),
+        PolicyRules::Here(_) => {
+            let policy = Section::of(config, "policy", rules_here);
+            Watched::watch(Grouped { policy, groups }, options)
+        }
+    }
+}
+
+fn rules_here(config: &Config) -> Result<Option<Policy>, ConfigError> {
+    match config.policy.as_ref().map(|section| &section.rules) {
+        Some(PolicyRules::Here(rules)) => {
+            let policy = Policy::new(rules.iter().cloned())
+                .map_err(|error| config.unusable("policy.rules", error))?;
+            check_classes(config, policy.rules())?;
+            for warning in policy.warnings() {
+                tracing::warn!(file = %config.file.display(), "{warning}");
             }
-        }),
+            Ok(Some(policy))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Danger {
     FieldsBelieved,
     /// A rule that nobody matches.
     #[error(
-        "{place}rule {rule:?} is about the group {group:?}, in which no credential is",
+        "{place}rule {rule:?} is about the group {group:?}, in which nobody can be",
         place = Place(*line, *column)
     )]
     UnknownGroup {

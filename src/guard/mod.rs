@@ -10,6 +10,8 @@ mod checks;
 #[cfg(feature = "config")]
 mod config;
 mod danger;
+#[cfg(all(feature = "auth", feature = "policy"))]
+mod groups;
 mod report;
 mod stack;
 mod survey;

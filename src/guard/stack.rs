@@ -1,4 +1,6 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tower::Layer;
 
@@ -27,6 +29,8 @@ pub struct Guard {
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
     pub(super) report: Report,
+    /// Whether the report was told, or the program has taken it to tell it.
+    pub(super) told: Arc<AtomicBool>,
     pub(super) checks: Vec<Check>,
 }
 
@@ -97,14 +101,16 @@ impl Guard {
         self.rate.flush().await;
     }
 
-    /// What is enforced and what is left open.
+    /// What is enforced and what is left open. A guard that becomes a layer without having been asked for
+    /// it, here or by [`Guard::report_on`], writes it to the log itself.
     pub fn report(&self) -> &Report {
+        self.told.store(true, Ordering::Relaxed);
         &self.report
     }
 
     /// [`Guard::report`] for a listener at this address: whether others can read along depends on it.
     pub fn report_on(&self, address: SocketAddr) -> Report {
-        let mut report = self.report.clone();
+        let mut report = self.report().clone();
         if self.takes_tokens_in_the_clear() && !address.ip().to_canonical().is_loopback() {
             report.warnings.insert(0, Danger::TokensInTheClear(address));
         }
@@ -138,6 +144,9 @@ impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            self.report.log();
+        }
         #[cfg(feature = "rate")]
         let inner = self.rate.layer(inner);
         #[cfg(feature = "policy")]

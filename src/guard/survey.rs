@@ -200,6 +200,11 @@ impl Builder {
         })
     }
 
+    #[cfg(all(feature = "auth", feature = "policy"))]
+    pub(super) fn groups(&self) -> super::groups::Groups {
+        super::groups::Groups::new(self.authentication.as_ref(), self.mapping.as_ref())
+    }
+
     #[cfg(feature = "policy")]
     fn tell_policy(&self, report: &mut Report) {
         if let Some(layer) = &self.policy {
@@ -212,7 +217,9 @@ impl Builder {
                 report.is_open("the shadow policy is asked, logged and not enforced");
             }
             #[cfg(feature = "auth")]
-            self.warn_of_groups(&layer.policy.load(), report);
+            report
+                .warnings
+                .extend(self.groups().unknown(&layer.policy.load()));
         } else {
             report.is_open("whoever is let in may do everything");
             report.warnings.push(Danger::NoPolicy);
@@ -224,36 +231,6 @@ impl Builder {
             report
                 .is_open("where the service finds content by its digest, any repository gives it");
         }
-    }
-
-    /// Certificates have groups by rules of their own, so only where none counts is it known which
-    /// groups there are.
-    #[cfg(all(feature = "policy", feature = "auth"))]
-    fn warn_of_groups(&self, policy: &crate::policy::Policy, report: &mut Report) {
-        let Some(authentication) = &self.authentication else {
-            return;
-        };
-        let Some(credentials) = authentication.credentials() else {
-            return;
-        };
-        if authentication.takes_certificates() {
-            return;
-        }
-        let credentials = credentials.load();
-        let known: Vec<&str> = credentials.groups().collect();
-        let unknown = policy.unknown_groups(&known).into_iter();
-        #[cfg(feature = "jwt")]
-        let unknown = unknown.filter(|(_, group)| {
-            let mut issuers = authentication.issuers();
-            !issuers.any(|issuer| issuer.may_give(group))
-        });
-        let dangers = unknown.map(|(rule, group)| Danger::UnknownGroup {
-            rule: rule.name().into(),
-            line: rule.line(),
-            column: rule.column(),
-            group: group.into(),
-        });
-        report.warnings.extend(dangers);
     }
 
     #[cfg(feature = "rate")]

@@ -134,6 +134,13 @@ impl Mapping {
         self.common_name
     }
 
+    /// Every group that a rule gives; `None` if what a certificate says is part of one.
+    #[cfg(all(feature = "auth", feature = "policy"))]
+    pub(crate) fn groups(&self) -> Option<Vec<String>> {
+        let groups = self.rules.iter().flat_map(|rule| &rule.groups);
+        groups.map(Template::literal).collect()
+    }
+
     /// Who the holder of this certificate is.
     pub fn principal(&self, peer: &PeerIdentity) -> Principal {
         for rule in &self.rules {
@@ -321,6 +328,15 @@ impl Template {
         }
         parts.push(Part::Text(rest.to_owned()));
         Ok(Self(parts))
+    }
+
+    #[cfg(all(feature = "auth", feature = "policy"))]
+    fn literal(&self) -> Option<String> {
+        let text = |part: &Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Capture(_) => None,
+        };
+        self.0.iter().map(text).collect()
     }
 
     fn fill(&self, captured: &Captured) -> String {
