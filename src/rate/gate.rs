@@ -181,7 +181,7 @@ impl Gate {
         claim: Claim,
         now: Instant,
     ) -> Result<u64, Duration> {
-        let due = self.due(terms, now);
+        let position = terms.line.position(now);
         let mut woken = Vec::new();
         let mut guard = self.lock();
         let queue = guard.get_or_insert_default();
@@ -190,7 +190,7 @@ impl Gate {
             .get_or_insert_with(|| queue.scheduler.join(claim, now));
         if !seat.asking {
             if queue.scheduler.waiting() == 0
-                && self.clock.take(bytes, due.position, due.burst).is_ok()
+                && self.clock.take(bytes, position, terms.burst).is_ok()
             {
                 queue.scheduler.pass(stream, bytes);
                 return Ok(bytes);
@@ -199,6 +199,7 @@ impl Gate {
             queue.scheduler.ask(stream, bytes, claim, waker, now);
             seat.asking = true;
         }
+        let due = self.due(terms, position, now);
         queue.scheduler.grant(&self.clock, due, stream, &mut woken);
         let granted = queue.scheduler.collect(stream, cx.waker());
         // Nobody is woken under the lock.
@@ -322,9 +323,9 @@ impl Gate {
             .time_for(u64::try_from(scaled).unwrap_or(u64::MAX))
     }
 
-    fn due(&self, terms: &Terms, now: Instant) -> Due {
+    fn due(&self, terms: &Terms, position: u64, now: Instant) -> Due {
         Due {
-            position: terms.line.position(now),
+            position,
             burst: terms.burst,
             turn: self.turn(terms),
             most: (terms.line.rate() / 250).max(LARGEST_TURN).min(terms.burst),

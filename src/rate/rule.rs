@@ -140,7 +140,7 @@ impl Rule {
         let (part, ceiling, is_named) = if share.tenants.is_empty() {
             (share.default, self.ceilings.get("*"), false)
         } else {
-            let name = tenant.name();
+            let name = subject.name_of(&tenant);
             match share.tenants.get(&*name) {
                 Some(part) => (*part, self.ceilings.get(&*name), true),
                 None => (share.default, self.ceilings.get("*"), false),

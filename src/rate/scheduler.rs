@@ -22,6 +22,8 @@ pub(super) struct Scheduler {
     waiting: usize,
     asked: u64,
     roused: usize,
+    // Used by each grant anew.
+    served: Vec<usize>,
 }
 
 /// How many of its own turns a tenant or stream may catch up on that it missed while it was sending.
@@ -219,7 +221,7 @@ impl Scheduler {
 
     /// Grants what is due. `me` is being polled and needs no waking.
     pub(super) fn grant(&mut self, clock: &Clock, due: Due, me: usize, woken: &mut Vec<Waker>) {
-        let mut served = Vec::new();
+        let mut served = std::mem::take(&mut self.served);
         while let Some(next) = self.first(due) {
             if clock.take(next.ask, due.position, due.burst).is_err() {
                 break;
@@ -232,9 +234,10 @@ impl Scheduler {
                 self.settle(next.stream, me, woken);
             }
         }
-        for stream in served {
+        for stream in served.drain(..) {
             self.settle(stream, me, woken);
         }
+        self.served = served;
         self.tenants.purge(self.tag);
     }
 

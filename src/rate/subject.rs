@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use http::{Extensions, Request};
 use ipnet::IpNet;
@@ -11,7 +12,7 @@ use crate::identity::Method;
 use crate::oci::{Endpoint, Route};
 use crate::{ClientAddr, Connection, Principal};
 
-use super::{Exempt, Key, Limit, Limits};
+use super::{Callers, Exempt, Key, Limit, Limits};
 #[cfg(feature = "policy")]
 use crate::policy::RateClass;
 
@@ -19,6 +20,8 @@ use crate::policy::RateClass;
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     principal: Option<Principal>,
+    // Its text form, made when it is first asked for.
+    name: OnceLock<Box<str>>,
     client: Option<ClientAddr>,
     connection: Option<u64>,
     repository: Option<Box<str>>,
@@ -60,6 +63,7 @@ impl Subject {
         let principal = Principal::of(extensions).cloned();
         Self {
             principal: principal.filter(|principal| principal.method() != Method::Anonymous),
+            name: OnceLock::new(),
             client: ClientAddr::of(extensions),
             connection: Connection::of(extensions).map(Connection::id),
             repository: route.and_then(|route| route.repository().map(Into::into)),
@@ -76,7 +80,24 @@ impl Subject {
         if limit.class.is_some() && limit.class != self.class {
             return false;
         }
-        limit.callers.include(self.principal.as_ref())
+        match &limit.callers {
+            Callers::Principals(names) => self.name().is_some_and(|name| names.contains(name)),
+            callers => callers.include(self.principal.as_ref()),
+        }
+    }
+
+    /// The principal's text form.
+    fn name(&self) -> Option<&str> {
+        let principal = self.principal.as_ref()?;
+        Some(self.name.get_or_init(|| principal.to_string().into()))
+    }
+
+    /// The name by which a configuration calls this tenant.
+    pub(super) fn name_of<'a>(&'a self, tenant: &Charged<'a>) -> Cow<'a, str> {
+        match (tenant, self.name()) {
+            (Charged::Principal(_), Some(name)) => Cow::Borrowed(name),
+            _ => tenant.name(),
+        }
     }
 
     /// The class that the policy put the request into, if no limit is for it.
@@ -125,7 +146,7 @@ impl Subject {
     ) -> Charged<'_> {
         let own = self
             .charged(key, limits)
-            .find(|charged| named(&charged.name()));
+            .find(|charged| named(&self.name_of(charged)));
         own.or_else(|| self.charged(key, limits).next())
             .unwrap_or(Charged::Unknown)
     }
@@ -147,10 +168,7 @@ impl Subject {
                 let mut groups = self.principal.iter().flat_map(Principal::groups);
                 groups.any(|group| group == exempt)
             }
-            Exempt::Principal(exempt) => {
-                let principal = self.principal.as_ref();
-                principal.is_some_and(|principal| *principal.to_string() == **exempt)
-            }
+            Exempt::Principal(exempt) => self.name() == Some(&**exempt),
             Exempt::Small { .. } => false,
         })
     }
@@ -171,9 +189,8 @@ impl Subject {
     }
 }
 
-impl Charged<'_> {
-    /// The name by which a configuration calls this tenant.
-    pub(super) fn name(&self) -> Cow<'_, str> {
+impl<'a> Charged<'a> {
+    fn name(&self) -> Cow<'a, str> {
         match self {
             Self::Group(name) | Self::Repository(name) | Self::Registry(name) => {
                 Cow::Borrowed(name)
