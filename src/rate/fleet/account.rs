@@ -6,31 +6,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Unreachable;
+use super::state::{FRESH, Known, State, least};
 use crate::rate::Quota;
 use crate::rate::meter::Standing;
 use crate::rate::quota::Span;
-
-/// A lease is what was used in so many periods.
-const LEASE_PERIODS: u128 = 10;
-
-/// The largest of the smallest leases.
-const LEAST_LEASE: u64 = 64 * 1024;
-
-/// For how long a key that sends nothing keeps the smallest lease, so that its next request need not
-/// wait for the server.
-const QUIET: Duration = Duration::from_secs(30);
-
-/// How old what is known of the rest may be to begin a request by it, and how often a key that sends
-/// nothing tells that it is still there; less than after what silence its lease is free.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// How many windows that are over are kept apart until the server is told of them: a day of hours.
-const CLOSED: usize = 24;
 
 /// What one key of a fleet's quota has sent in the window under way, and what it may send without
 /// asking: its lease.
 #[derive(Debug)]
 pub(in crate::rate) struct Account {
+    key: u64,
     name: Box<str>,
     state: Mutex<State>,
 }
@@ -81,51 +66,35 @@ pub(super) struct Answer {
     pub(super) replicas: u64,
 }
 
-/// Where what is known of a window is from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Known {
-    #[default]
-    Nothing,
-    /// From the server.
-    Told,
-    /// This replica goes by its share of what was left, as it could not ask.
-    Alone,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    begins: u64,
-    ends: u64,
-    sent: u64,
-    may: u64,
-    left: u64,
-    replicas: u64,
-    known: Known,
-    /// The quota of which nothing was left when the server was last asked.
-    dry: Option<u64>,
-    /// The lease, as it should be.
-    lease: u64,
-    reported: u64,
-    since: Option<Instant>,
-    /// When it was last seen that something was sent or asked for.
-    used: Option<Instant>,
-    listed: bool,
-    asked: bool,
-    nudged: bool,
-    waiting: Vec<Waker>,
-    /// What was sent in windows that are over, and is not told yet.
-    closed: Vec<Report>,
-    /// When the window before began, and what was sent in it: the clock may be set back.
-    before: (u64, u64),
-}
-
 impl Account {
-    /// The key of this name, which is the same in every replica.
-    pub(super) fn new(name: Box<str>) -> Self {
+    /// The key of this name, which is the same in every replica, and is `key` here.
+    pub(super) fn new(key: u64, name: Box<str>) -> Self {
         Self {
+            key,
             name,
             state: Mutex::default(),
         }
+    }
+
+    /// One that has sent so much in this window, of which the server was told.
+    pub(super) fn resumed(key: u64, name: Box<str>, span: Span, sent: u64) -> Self {
+        let state = State {
+            begins: span.begins,
+            ends: span.ends,
+            sent,
+            may: sent,
+            reported: sent,
+            ..State::default()
+        };
+        Self {
+            key,
+            name,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(super) fn key(&self) -> u64 {
+        self.key
     }
 
     pub(super) fn name(&self) -> &str {
@@ -327,6 +296,20 @@ impl Account {
         }
     }
 
+    /// When its window began and what it sent in it, if nothing else would be lost with it.
+    pub(super) fn at_rest(&self) -> Option<(u64, u64)> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let rests = !state.listed
+            && !state.asked
+            && state.sent == state.reported
+            && state.may <= state.sent
+            && state.known != Known::Alone
+            && state.dry.is_none()
+            && state.waiting.is_empty()
+            && state.closed.is_empty();
+        rests.then_some((state.begins, state.sent))
+    }
+
     /// Whether nothing would be lost with it.
     pub(super) fn is_over(&self, begins: u64) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -334,7 +317,6 @@ impl Account {
     }
 
     /// What may be sent without asking.
-    #[cfg(test)]
     pub(super) fn leased(&self) -> u64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.may.saturating_sub(state.sent)
@@ -358,154 +340,9 @@ impl Account {
     }
 }
 
-impl State {
-    /// Begins a new window. A clock that is set back does not open one again, unless it had leapt so far
-    /// ahead that the window would not end in its time.
-    fn roll(&mut self, span: Span) {
-        let ahead = span.begins > self.begins;
-        if !ahead && span.ends >= self.begins {
-            return;
-        }
-        if self.sent != self.reported {
-            self.close(Report {
-                begins: self.begins,
-                ends: self.ends,
-                sent: self.sent,
-                want: 0,
-            });
-        }
-        let known = self.before.0 == span.begins;
-        let sent = if known { self.before.1 } else { 0 };
-        *self = Self {
-            begins: span.begins,
-            ends: span.ends,
-            sent,
-            // The server forgets nothing of it, but perhaps was never told.
-            reported: if sent > 0 { u64::MAX } else { 0 },
-            lease: self.lease,
-            used: self.used,
-            listed: self.listed,
-            waiting: mem::take(&mut self.waiting),
-            closed: mem::take(&mut self.closed),
-            before: (self.begins, self.sent),
-            ..Self::default()
-        };
-        // It is told with the window that is under way again.
-        self.closed.retain(|closed| closed.begins != span.begins);
-    }
-
-    /// Keeps what was sent in a window that is over until it is told. Of too many, the two oldest are
-    /// told as one.
-    fn close(&mut self, report: Report) {
-        self.closed.push(report);
-        self.closed.sort_unstable_by_key(|closed| closed.begins);
-        if self.closed.len() > CLOSED {
-            let oldest = self.closed.remove(0);
-            let next = &mut self.closed[0];
-            next.sent = next.sent.saturating_add(oldest.sent);
-        }
-    }
-
-    /// Goes on with an equal part of what was left when the server was last heard of; of the whole
-    /// quota where it never was.
-    fn go_alone(&mut self, quota: Quota, replicas: u64) {
-        let share = if self.known == Known::Told {
-            self.left / self.replicas.max(1)
-        } else {
-            quota.bytes / replicas.max(1)
-        };
-        (self.known, self.left) = (Known::Alone, 0);
-        self.may = self.may.max(self.sent).saturating_add(share);
-    }
-
-    fn standing(&self, terms: &Terms) -> Standing {
-        match terms.server {
-            Server::Down(Unreachable::Open, _) => Standing::Open,
-            Server::Down(Unreachable::Refuse, _) => Standing::Unavailable,
-            _ if self.sent < self.may => Standing::Open,
-            Server::Down(Unreachable::Local, _) => Standing::Exhausted,
-            Server::Up if self.dry == Some(terms.quota.bytes) => Standing::Exhausted,
-            // The next lease is on its way: it is the body that waits for it.
-            Server::Up if self.known == Known::Told && self.left > 0 && self.is_fresh() => {
-                Standing::Open
-            }
-            Server::Up => Standing::Unknown,
-        }
-    }
-
-    fn is_fresh(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() < FRESH)
-    }
-
-    fn count(&mut self, bytes: u64) -> Stir {
-        self.sent = self.sent.saturating_add(bytes);
-        let low = self.may.saturating_sub(self.sent) < self.lease / 4 && !self.nudged;
-        self.nudged |= low;
-        self.stir(low)
-    }
-
-    fn ask(&mut self, cx: &Context<'_>, terms: &Terms) -> Stir {
-        if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.waiting.push(cx.waker().clone());
-        }
-        self.stir(terms.server == Server::Up)
-    }
-
-    fn stir(&mut self, urgent: bool) -> Stir {
-        Stir {
-            list: !mem::replace(&mut self.listed, true),
-            urgent,
-        }
-    }
-
-    /// How large the lease should be, by what was used since the last report.
-    fn size(&mut self, now: Instant, period: Duration, quota: Quota) -> u64 {
-        let used = self.sent.saturating_sub(self.reported);
-        let passed = self
-            .since
-            .map_or(period, |since| now.saturating_duration_since(since));
-        let early = passed < period;
-        let passed = passed.max(period).as_nanos().max(1);
-        let pace = u128::from(used) * LEASE_PERIODS * period.as_nanos() / passed;
-        let pace = u64::try_from(pace).unwrap_or(u64::MAX);
-        let starved = !self.waiting.is_empty() || self.asked;
-        let least = least(quota);
-        if starved || used > 0 {
-            self.used = Some(now);
-        }
-        self.lease = if starved {
-            pace.max(self.lease.saturating_mul(2)).max(least)
-        } else if early {
-            pace.max(self.lease)
-        } else if pace > 0 {
-            pace.max(self.lease / 2).max(least)
-        } else {
-            // Who sends nothing gives back what it has, and the rest later, or when it is wanted.
-            let half = self.lease / 2;
-            let wanted = self.left < least.saturating_mul(4 * self.replicas.max(1));
-            let quiet = self
-                .used
-                .is_none_or(|at| now.saturating_duration_since(at) >= QUIET);
-            if half >= least {
-                half
-            } else if quiet || wanted || self.lease == 0 {
-                0
-            } else {
-                least
-            }
-        };
-        self.lease = self.lease.min(quota.bytes);
-        self.lease
-    }
-}
-
-/// The smallest lease: a thousandth of the quota, but no more than 64 KiB.
-pub(super) fn least(quota: Quota) -> u64 {
-    (quota.bytes / 1000).clamp(1, LEAST_LEASE)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::state::{CLOSED, QUIET};
     use super::*;
     use crate::rate::quota::Calendar;
     use crate::rate::{Exhausted, Window};
@@ -548,7 +385,7 @@ mod tests {
 
     #[test]
     fn the_lease_follows_the_rate_and_ends_with_it() {
-        let (account, terms) = (Account::new("a".into()), up(1 << 40));
+        let (account, terms) = (Account::new(1, "a".into()), up(1 << 40));
         let mut now = Instant::now();
         assert_eq!(take(&account, 1_000_000, &terms), Poll::Pending);
         assert_eq!(lease(&account, now, 1 << 40, &terms).want, 64 * 1024);
@@ -585,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_key_that_sends_nothing_gives_its_lease_back_when_little_is_left() {
-        let (account, terms) = (Account::new("a".into()), up(1 << 40));
+        let (account, terms) = (Account::new(1, "a".into()), up(1 << 40));
         let now = Instant::now();
         assert_eq!(take(&account, 1, &terms), Poll::Pending);
         lease(&account, now, 1 << 40, &terms);
@@ -597,7 +434,7 @@ mod tests {
 
     #[test]
     fn alone_a_replica_has_its_part_of_what_was_left_once() {
-        let account = Account::new("a".into());
+        let account = Account::new(1, "a".into());
         assert_eq!(take(&account, 10, &up(1000)), Poll::Pending);
         lease(&account, Instant::now(), 600, &up(1000));
         let leased = account.leased();
@@ -619,7 +456,7 @@ mod tests {
 
     #[test]
     fn what_is_not_told_of_a_window_is_told_in_the_next_one() {
-        let account = Account::new("a".into());
+        let account = Account::new(1, "a".into());
         account.add(70, &up(1000));
         let next = terms(1000, 2, Server::Up);
         account.add(5, &next);
@@ -642,7 +479,7 @@ mod tests {
 
     #[test]
     fn of_many_windows_that_are_not_told_no_byte_is_lost() {
-        let account = Account::new("a".into());
+        let account = Account::new(1, "a".into());
         for hour in 1..=100 {
             account.add(hour, &terms(1000, hour, Server::Up));
         }
@@ -656,7 +493,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_leapt_ahead_and_is_put_back_goes_on_where_it_was() {
-        let account = Account::new("a".into());
+        let account = Account::new(1, "a".into());
         account.add(70, &up(1000));
         account.add(5, &terms(1000, 90_000, Server::Up));
         account.add(7, &up(1000));
@@ -672,7 +509,7 @@ mod tests {
 
     #[test]
     fn what_is_used_up_is_refused_until_the_quota_grows_or_the_window_ends() {
-        let account = Account::new("a".into());
+        let account = Account::new(1, "a".into());
         assert_eq!(take(&account, 10, &up(1000)), Poll::Pending);
         let (_, report) = account.report(Instant::now(), PERIOD, &up(1000));
         let none = Answer {

@@ -43,12 +43,19 @@ pub(in crate::rate) struct Rules {
     pub(in crate::rate) quota: Quota,
 }
 
+/// The bytes of which an account's name is the hexadecimal form.
+type Name = [u8; 16];
+
 /// What is left to tell when nobody uses the accounts any more.
 pub(super) type LastReports = Arc<Mutex<Vec<(Arc<Account>, Report)>>>;
 
 #[derive(Debug, Default)]
 struct Shard {
     accounts: HashTable<(u64, Arc<Account>)>,
+    // Of keys that nobody uses, their name and what they have sent in the window that began then: 24
+    // bytes each.
+    rested: HashTable<(Name, u64)>,
+    begins: u64,
     // The window in which it was last looked for what is over.
     swept: u64,
 }
@@ -67,7 +74,7 @@ impl Accounts {
             rules: ArcSwap::from_pointee(Rules { fleet, quota }),
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             most: keys.div_ceil(shards),
-            others: Arc::new(Account::new("others".into())),
+            others: Arc::new(Account::new(0, "others".into())),
             listed: Mutex::default(),
             rounds: Arc::default(),
             last: Arc::default(),
@@ -99,22 +106,46 @@ impl Accounts {
         if let Some((_, account)) = shard.accounts.find(key, |entry| entry.0 == key) {
             return Arc::clone(account);
         }
-        if shard.accounts.len() >= self.most {
-            let begins = self.span().begins;
+        let (name, span) = (name(), self.span());
+        let sent = shard.wake(&name, span);
+        if sent.is_none() && shard.len() >= self.most {
+            let begins = span.begins;
             if shard.swept < begins {
                 shard.swept = begins;
                 shard.accounts.retain(|(_, account)| {
                     Arc::strong_count(account) > 1 || !account.is_over(begins)
                 });
             }
-            if shard.accounts.len() >= self.most {
+            if shard.len() >= self.most {
                 return Arc::clone(&self.others);
             }
         }
-        let account = Arc::new(Account::new(name()));
+        let account = match sent {
+            Some(sent) => Account::resumed(key, name, span, sent),
+            None => Account::new(key, name),
+        };
+        let account = Arc::new(account);
         let entry = (key, Arc::clone(&account));
         shard.accounts.insert_unique(key, entry, |entry| entry.0);
         account
+    }
+
+    /// Keeps of an account only what it has sent, if nobody uses it but the caller.
+    pub(super) fn rest(&self, account: &Arc<Account>) {
+        let key = account.key();
+        let index = (key >> 32) as usize & (self.shards.len() - 1);
+        let mut shard = lock(&self.shards[index]);
+        // Whoever begins to use it does so under this lock.
+        let is_it = |entry: &(u64, Arc<Account>)| Arc::ptr_eq(&entry.1, account);
+        if Arc::strong_count(account) > 2 {
+            return;
+        }
+        if let Some((begins, sent)) = account.at_rest()
+            && let Ok(entry) = shard.accounts.find_entry(key, is_it)
+        {
+            entry.remove();
+            shard.keep(account.name(), begins, sent);
+        }
     }
 
     pub(in crate::rate) fn poll_take(
@@ -229,6 +260,13 @@ impl Accounts {
         for account in self.all() {
             self.stir(&account, account.owes());
         }
+        let span = self.span();
+        for shard in &self.shards {
+            for account in lock(shard).rested(span) {
+                let account = Arc::new(account);
+                self.stir(&account, account.owes());
+            }
+        }
     }
 
     /// Whether the operator's choice for a server that does not answer is in force.
@@ -253,6 +291,61 @@ impl Accounts {
     }
 }
 
+impl Shard {
+    fn len(&self) -> usize {
+        self.accounts.len() + self.rested.len()
+    }
+
+    /// What a key has sent that was at rest, which it is no more.
+    fn wake(&mut self, name: &str, span: Span) -> Option<u64> {
+        if self.begins != span.begins {
+            return None;
+        }
+        let name = bytes_of(name)?;
+        let entry = self.rested.find_entry(hash(&name), |kept| kept.0 == name);
+        entry.ok().map(|entry| entry.remove().0.1)
+    }
+
+    /// Keeps what a key has sent in a window. Of windows before, the server was told, and of one that
+    /// has sent nothing there is nothing to keep.
+    fn keep(&mut self, name: &str, begins: u64, sent: u64) {
+        if begins > self.begins {
+            self.rested.clear();
+            self.begins = begins;
+        }
+        if begins == self.begins
+            && sent > 0
+            && let Some(name) = bytes_of(name)
+        {
+            let entry = (name, sent);
+            self.rested
+                .insert_unique(hash(&name), entry, |kept| hash(&kept.0));
+        }
+    }
+
+    /// The keys at rest that have sent something in this window.
+    fn rested(&self, span: Span) -> Vec<Account> {
+        if self.begins != span.begins {
+            return Vec::new();
+        }
+        let account = |(name, sent): &(Name, u64)| {
+            let name = format!("{:032x}", u128::from_be_bytes(*name));
+            Account::resumed(0, name.into(), span, *sent)
+        };
+        self.rested.iter().map(account).collect()
+    }
+}
+
+fn bytes_of(name: &str) -> Option<Name> {
+    u128::from_str_radix(name, 16).ok().map(u128::to_be_bytes)
+}
+
+/// A part of the name, which is a digest.
+fn hash(name: &Name) -> u64 {
+    let first = name.iter().take(size_of::<u64>());
+    first.fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+}
+
 impl Drop for Accounts {
     fn drop(&mut self) {
         let mut last = lock(&self.last);
@@ -267,4 +360,104 @@ impl Drop for Accounts {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tokio::time::Instant;
+
+    use super::super::account::Answer;
+    use super::*;
+    use crate::rate::Window;
+
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    fn accounts(keys: usize) -> Arc<Accounts> {
+        let fleet = Fleet::new("redis://127.0.0.1:1").unwrap();
+        let quota = Quota::new(1 << 40, Window::Hour);
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_hours(472_222);
+        let calendar = Calendar::new(move || noon);
+        Arc::new(Accounts::new("a".into(), fleet, quota, keys, calendar))
+    }
+
+    fn spread(key: u64) -> u64 {
+        key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn open(accounts: &Arc<Accounts>, key: u64) -> Arc<Account> {
+        let name = u128::from(spread(key)) << 64 | u128::from(key);
+        accounts.open(spread(key), || format!("{name:032x}").into())
+    }
+
+    /// Tells of an account until it has no lease, and lets it rest.
+    fn settle(accounts: &Accounts, account: &Arc<Account>) {
+        let (mut now, terms) = (Instant::now(), accounts.terms());
+        loop {
+            let (_, report) = account.report(now, PERIOD, &terms);
+            let answer = Answer {
+                may: report.sent + report.want,
+                left: 1 << 40,
+                replicas: 1,
+            };
+            account.answered(report, answer, &terms);
+            if report.want == 0 {
+                break;
+            }
+            now += Duration::from_hours(1);
+        }
+        accounts.rest(account);
+    }
+
+    fn live(accounts: &Accounts) -> usize {
+        let shards = accounts.shards.iter();
+        shards.map(|shard| lock(shard).accounts.len()).sum()
+    }
+
+    fn rested(accounts: &Accounts) -> (usize, usize) {
+        let shards = accounts.shards.iter();
+        shards.fold((0, 0), |(keys, bytes), shard| {
+            let shard = lock(shard);
+            let rested = &shard.rested;
+            (keys + rested.len(), bytes + rested.allocation_size())
+        })
+    }
+
+    #[tokio::test]
+    async fn a_key_at_rest_is_small_and_goes_on_where_it_was() {
+        let accounts = accounts(1 << 20);
+        let keys = 200_000;
+        for key in 0..keys {
+            let account = open(&accounts, key);
+            account.add(key + 1, &accounts.terms());
+            settle(&accounts, &account);
+        }
+        assert_eq!(live(&accounts), 0);
+        let (rested, bytes) = rested(&accounts);
+        assert_eq!(rested, 200_000);
+        assert!(bytes <= 64 * rested, "{bytes} bytes");
+        let account = open(&accounts, 7);
+        let (_, report) = account.report(Instant::now(), PERIOD, &accounts.terms());
+        assert_eq!(report.sent, 8);
+        assert_eq!(live(&accounts), 1);
+        // A server that has lost everything is told of all.
+        accounts.list_all();
+        assert_eq!(accounts.take_listed().len(), 200_000);
+    }
+
+    #[tokio::test]
+    async fn who_only_asks_is_forgotten_and_who_is_in_use_is_not() {
+        let accounts = accounts(1);
+        let asking = open(&accounts, 1);
+        asking.standing(&accounts.terms());
+        let held = Arc::clone(&asking);
+        settle(&accounts, &asking);
+        assert_eq!(live(&accounts), 1, "somebody uses it");
+        drop(held);
+        settle(&accounts, &asking);
+        drop(asking);
+        assert_eq!((live(&accounts), rested(&accounts).0), (0, 0));
+        assert_eq!(open(&accounts, 2).key(), spread(2), "there is room");
+    }
 }

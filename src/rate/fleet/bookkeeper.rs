@@ -5,11 +5,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult, Script};
 use tokio::time::Instant;
 
-use super::account::{Account, Answer, Report, least};
+use super::account::{Account, Answer, Report};
 use super::accounts::{Accounts, LastReports, Rules};
 use super::connection::{connect, pause};
 use super::health::Health;
 use super::rounds::Rounds;
+use super::state::least;
 use crate::audit::metrics;
 
 /// How many keys are told of at a time.
@@ -135,10 +136,11 @@ impl Bookkeeper {
         rules: &Rules,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<()> {
-        let mut turns = Vec::new();
+        let (mut turns, mut idle, mut leased) = (Vec::new(), Vec::new(), 0);
         let (now, terms) = (Instant::now(), accounts.terms());
         for account in accounts.take_listed() {
             if account.rests(now, &terms) {
+                leased += account.leased();
                 accounts.list(account);
                 continue;
             }
@@ -152,10 +154,9 @@ impl Bookkeeper {
             turns.push(turn(report, false));
         }
         if turns.is_empty() {
-            metrics::fleet_leased(self.health.limit(), 0);
+            metrics::fleet_leased(self.health.limit(), leased);
             return redis::cmd("PING").query_async(connection).await;
         }
-        let mut leased = 0;
         for (index, batch) in turns.chunks(BATCH).enumerate() {
             let answers = self.ask(rules, batch, terms.span.begins, connection);
             let answers = match answers.await {
@@ -176,8 +177,15 @@ impl Bookkeeper {
                     leased += answer.may.saturating_sub(turn.report.sent);
                     let stir = turn.account.answered(turn.report, answer, &terms);
                     accounts.stir(&turn.account, stir);
+                    if !stir.list {
+                        idle.push(Arc::clone(&turn.account));
+                    }
                 }
             }
+        }
+        drop(turns);
+        for account in &idle {
+            accounts.rest(account);
         }
         metrics::fleet_leased(self.health.limit(), leased);
         Ok(())

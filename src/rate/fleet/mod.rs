@@ -8,6 +8,7 @@ mod health;
 mod keeper;
 mod options;
 mod rounds;
+mod state;
 
 pub(super) use account::Account;
 pub(super) use accounts::Accounts;

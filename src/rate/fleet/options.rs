@@ -16,7 +16,8 @@ use secrecy::{ExposeSecret, SecretString};
 /// server answers, all replicas together send no byte more than a quota that cuts. A lease that is not
 /// used goes back within a few seconds, but for a thousandth of the quota (64 KiB at most) that is kept
 /// for half a minute while there is more; that of a replica that died goes back after two seconds, and
-/// what it sent in its last period nobody knows.
+/// what it sent in its last period nobody knows. A key without a lease is kept in 24 bytes, one that has
+/// sent nothing in the window not at all, and one in use in some 300.
 ///
 /// # Server and client
 ///
