@@ -21,13 +21,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn new(entries: usize) -> Self {
-        let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "Nodes 2026");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().unwrap();
+        let (params, key) = authority();
         let ca = params.self_signed(&key).unwrap().der().clone();
         let of_client = KeyPair::generate().unwrap();
         let client = CertificateParams::default()
@@ -49,8 +43,29 @@ impl Sample {
     }
 }
 
+/// A CA's name and use, and its key.
+fn authority() -> (CertificateParams, KeyPair) {
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Nodes 2026");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params, KeyPair::generate().unwrap())
+}
+
+/// A CA, its name in DER, and a list of these serial numbers that it signed.
+pub(crate) fn list<S: AsRef<[u8]>>(serials: &[S]) -> (CertificateDer<'static>, Vec<u8>, Vec<u8>) {
+    let (params, key) = authority();
+    let ca = params.self_signed(&key).unwrap().der().clone();
+    let (_, read) = x509_parser::parse_x509_certificate(&ca).unwrap();
+    let issuer = read.subject().as_raw().to_vec();
+    let der = signed(&issuer, serials, &key);
+    (ca, issuer, der)
+}
+
 /// As random as need be, and the same in each run: two rounds of splitmix64.
-fn serial(number: u64) -> [u8; 16] {
+pub(crate) fn serial(number: u64) -> [u8; 16] {
     let mixed = |seed: u64| {
         let mut word = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -67,20 +82,20 @@ fn serial(number: u64) -> [u8; 16] {
 }
 
 /// Spread over the whole list, not in the order of its entries.
-fn sampled(serials: &[[u8; 16]]) -> Vec<[u8; 16]> {
+pub(crate) fn sampled<S: Clone>(serials: &[S]) -> Vec<S> {
     let step = 7_919;
     let count = serials.len().min(ASKED);
     (0..count)
-        .map(|at| serials[at * step % serials.len()])
+        .map(|at| serials[at * step % serials.len()].clone())
         .collect()
 }
 
-fn signed(issuer: &[u8], serials: &[[u8; 16]], key: &KeyPair) -> Vec<u8> {
+fn signed<S: AsRef<[u8]>>(issuer: &[u8], serials: &[S], key: &KeyPair) -> Vec<u8> {
     // ecdsa-with-SHA256 (RFC 5758 §3.2).
     let algorithm = encode(0x30, b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02");
     let mut entries = Vec::with_capacity(serials.len() * 48);
     for (at, serial) in serials.iter().enumerate() {
-        let mut fields = encode(0x02, serial);
+        let mut fields = encode(0x02, serial.as_ref());
         fields.extend(b"\x17\x0d250102030405Z");
         if at % 2 == 0 {
             fields.extend(b"\x30\x0c\x30\x0a\x06\x03\x55\x1d\x15\x04\x03\x0a\x01\x01");
