@@ -12,7 +12,7 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use super::limits::Slot;
 use super::standing::Standing;
 use super::stream::Stream;
-use super::verified::Verified;
+use super::verified::Passed;
 use super::verifier::OUTCOME;
 use super::watch::Watch;
 use super::{Accepted, Acceptor, HandshakeError, Material, Reason, proxy_protocol};
@@ -106,16 +106,16 @@ impl Acceptor {
                 return Err(HandshakeError::rejected(progress.client, rejection, true));
             }
             (Err(error), outcome) => {
-                let shown = outcome.and_then(Result::ok);
+                let shown = outcome.and_then(Result::ok).map(|passed| passed.verified);
                 return Err(HandshakeError::io(progress.client, error).after(shown));
             }
-            (Ok(stream), Some(Ok(verified))) => {
-                return Ok(self.accepted(stream, progress.client, &material, Some(verified), slot));
+            (Ok(stream), Some(Ok(passed))) => {
+                return Ok(self.accepted(stream, progress.client, Some(passed), slot));
             }
             (Ok(stream), None) => stream,
         };
-        let verified = resumed(&material, stream.get_ref().1, progress.client)?;
-        Ok(self.accepted(stream, progress.client, &material, verified, slot))
+        let passed = resumed(&material, stream.get_ref().1, progress.client)?;
+        Ok(self.accepted(stream, progress.client, passed, slot))
     }
 
     fn slot(&self, client: SocketAddr) -> Result<Option<Slot>, HandshakeError> {
@@ -133,8 +133,7 @@ impl Acceptor {
         &self,
         stream: TlsStream<IO>,
         client: SocketAddr,
-        material: &Material,
-        verified: Option<Arc<Verified>>,
+        passed: Option<Passed>,
         slot: Option<Slot>,
     ) -> Accepted<IO> {
         let mut builder = Connection::builder(client).tls(parameters(stream.get_ref().1));
@@ -147,22 +146,20 @@ impl Acceptor {
             builder = builder.state(crate::auth::Holder::default());
         }
         let mut gone = None;
-        if let Some(verified) = verified {
+        if let Some(passed) = passed {
+            let verified = passed.verified;
             builder = builder.identity(verified.identity.clone());
-            #[cfg(feature = "crl")]
-            let tracked = material.verifier.as_ref().and_then(|v| v.track(&verified));
             let standing = Standing::new(verified, &self.material, self.options.removed_ca);
             builder = builder.state(standing.clone());
             #[cfg_attr(not(feature = "crl"), allow(unused_mut, reason = "CRLs are added"))]
             let mut watch = Watch::new(standing);
             #[cfg(feature = "crl")]
-            if let Some(tracked) = tracked {
+            if let Some(tracked) = passed.tracked {
                 builder = builder.state(tracked.clone());
                 watch = watch.revocation(tracked);
             }
             gone = Some(watch.until_gone());
         }
-        let _ = material;
         let connection = builder.build();
         let stall = self.options.stall_timeout.map(Stall::new);
         let ending = self.options.ending;
@@ -177,7 +174,7 @@ fn resumed(
     material: &Material,
     session: &ServerConnection,
     client: SocketAddr,
-) -> Result<Option<Arc<Verified>>, HandshakeError> {
+) -> Result<Option<Passed>, HandshakeError> {
     let Some(verifier) = &material.verifier else {
         return Ok(None);
     };

@@ -30,7 +30,7 @@ pub(super) enum Cause {
     /// Its client CA does not vouch for the trust domain of its SPIFFE ID.
     TrustDomain(PeerIdentity),
     #[cfg(feature = "crl")]
-    Revocation(Verdict),
+    Revocation(Arc<Verdict>),
     #[cfg(feature = "crl")]
     RevocationPath(PathError),
 }
@@ -67,7 +67,7 @@ impl Rejection {
             #[cfg(feature = "crl")]
             Cause::RevocationPath(_) => Reason::CertificateMalformed,
             #[cfg(feature = "crl")]
-            Cause::Revocation(verdict) => match verdict {
+            Cause::Revocation(verdict) => match &**verdict {
                 Verdict::Revoked(_) => Reason::CertificateRevoked,
                 Verdict::Expired => Reason::CertificateExpired,
                 Verdict::Unknown(unknown) if unknown.cause == UnknownCause::CrlExpired => {

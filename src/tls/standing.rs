@@ -133,7 +133,7 @@ impl Inner {
             return None;
         };
         let again = checks.verify(end_entity, intermediates, now);
-        again.ok().map(|again| again.not_after)
+        again.ok().map(|again| again.verified.not_after)
     }
 }
 

@@ -20,6 +20,15 @@ pub(super) struct Verified {
     pub(super) not_after: u64,
 }
 
+/// A certificate that passed all that is asked of one now.
+#[derive(Clone, Debug)]
+pub(super) struct Passed {
+    pub(super) verified: Arc<Verified>,
+    /// Its revocation, to follow; `None` without CRLs.
+    #[cfg(feature = "crl")]
+    pub(super) tracked: Option<crate::crl::Tracked>,
+}
+
 impl Verified {
     /// How many octets the chain has.
     pub(super) fn octets(&self) -> usize {

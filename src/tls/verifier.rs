@@ -14,7 +14,7 @@ use super::anchors::{Anchors, Known};
 use super::rejection::{Cause, Rejection};
 #[cfg(not(feature = "crl"))]
 use super::time;
-use super::verified::{Cache, ChainKey, Verified};
+use super::verified::{Cache, ChainKey, Passed, Verified};
 use super::wanted::Wanted;
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
@@ -29,7 +29,7 @@ const LONGEST_REMEMBERED: usize = 16 * 1024;
 tokio::task_local! {
     /// Where the verifier leaves what it found for the acceptor that polls the handshake: rustls
     /// calls it inside that poll and has no other way to hand out more than yes or no.
-    pub(super) static OUTCOME: RefCell<Option<Result<Arc<Verified>, Rejection>>>;
+    pub(super) static OUTCOME: RefCell<Option<Result<Passed, Rejection>>>;
 }
 
 /// Builds the path by webpki and has its revocation looked up.
@@ -84,7 +84,7 @@ impl Verifier {
 
     /// Begins to follow the revocation of what it verified, if there are CRLs.
     #[cfg(feature = "crl")]
-    pub(super) fn track(&self, verified: &Verified) -> Option<Tracked> {
+    fn track(&self, verified: &Verified) -> Option<Tracked> {
         let (revocation, path) = (self.revocation.clone()?, verified.path.clone());
         Some(Tracked::by_clock(revocation, path, self.clock.clone()))
     }
@@ -113,7 +113,7 @@ impl Verifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Arc<Verified>, Rejection> {
+    ) -> Result<Passed, Rejection> {
         let rejected =
             |cause| Rejection::new(cause, end_entity, intermediates, Arc::clone(&self.anchors));
         let key = ChainKey::of(end_entity, intermediates);
@@ -130,13 +130,19 @@ impl Verifier {
             verified
         };
         #[cfg(feature = "crl")]
-        if let Some(revocation) = &self.revocation {
-            let verdict = revocation.examine(&verified.path, now);
+        let tracked = self.track(&verified);
+        #[cfg(feature = "crl")]
+        if let Some(tracked) = &tracked {
+            let verdict = tracked.verdict();
             if verdict.refusal().is_some() {
                 return Err(rejected(Cause::Revocation(verdict)));
             }
         }
-        Ok(verified)
+        Ok(Passed {
+            verified,
+            #[cfg(feature = "crl")]
+            tracked,
+        })
     }
 
     fn build(

@@ -1,11 +1,9 @@
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderName};
 use rustls::pki_types::CertificateDer;
 
 use super::ForwardedForm;
 use crate::identity::forwarded::{ForwardedError, pem, rfc9440, xfcc};
-use crate::tls::verified::Verified;
+use crate::tls::verified::Passed;
 use crate::tls::{Material, Reason, explain};
 use crate::{PeerIdentity, Refusal};
 
@@ -24,7 +22,7 @@ pub(super) enum Told {
 #[derive(Debug)]
 pub(super) enum Client {
     Nobody,
-    Verified(Arc<Verified>),
+    Verified(Passed),
     Vouched(PeerIdentity),
 }
 

@@ -10,7 +10,6 @@ use super::{ForwardedForm, ForwardedLayer};
 use crate::audit::{Record, metrics};
 use crate::refusal::{ResponseBody, ResponseFuture};
 use crate::source::SocketPeer;
-use crate::tls::Material;
 use crate::tls::standing::Standing;
 use crate::{ClientAddr, Connection, PeerIdentity, Refusal};
 
@@ -62,7 +61,7 @@ where
             .and_then(|told| decide::client(told, self.layer.fields, &material));
         match client {
             Ok(client) => {
-                let connection = on_behalf(&request, client, &material);
+                let connection = on_behalf(&request, client);
                 let extensions = request.extensions_mut();
                 // What a server that ends TLS itself put there is of the proxy.
                 extensions.remove::<PeerIdentity>();
@@ -144,7 +143,7 @@ impl ForwardedLayer {
 
 /// The request's connection with the client in the proxy's place: neither the proxy's certificate
 /// nor a verdict on it is the client's.
-fn on_behalf<B>(request: &Request<B>, client: Client, material: &Material) -> Connection {
+fn on_behalf<B>(request: &Request<B>, client: Client) -> Connection {
     let extensions = request.extensions();
     // A peer that is known to be a listed proxy has an address.
     let unknown = ClientAddr::new(SocketAddr::from(([0, 0, 0, 0], 0)));
@@ -153,15 +152,13 @@ fn on_behalf<B>(request: &Request<B>, client: Client, material: &Material) -> Co
     if let Some(proxy) = Connection::of(extensions) {
         builder = builder.within(proxy);
     }
-    #[cfg(not(feature = "crl"))]
-    let _ = material;
     match client {
         Client::Nobody => {}
         Client::Vouched(identity) => builder = builder.identity(identity),
-        Client::Verified(verified) => {
-            builder = builder.identity(verified.identity.clone());
+        Client::Verified(passed) => {
+            builder = builder.identity(passed.verified.identity.clone());
             #[cfg(feature = "crl")]
-            if let Some(tracked) = material.verifier.as_ref().and_then(|v| v.track(&verified)) {
+            if let Some(tracked) = passed.tracked {
                 builder = builder.state(tracked);
             }
         }
