@@ -13,6 +13,9 @@ use crate::pki::Client;
 
 /// How many handshakes of each kind are not counted.
 pub(crate) const WARM_UP: usize = 20;
+/// The same where clients are new: until as many chains are remembered as will be, so that what a new one
+/// needs is what an old one gives back, as in a server that has been up for a while.
+pub(crate) const LONG_WARM_UP: usize = 2_100;
 
 /// Whose handshakes.
 #[derive(Clone)]
@@ -34,7 +37,11 @@ pub(crate) fn cpu_nanos() -> u64 {
 
 /// The server's CPU time for each handshake, in nanoseconds: those of the first kind and those of the
 /// other, one by one in turns, each with the next client of its own.
-pub(crate) fn in_turns(kinds: [&Kind; 2], clients: [&[Client]; 2], each: usize) -> [Vec<f64>; 2] {
+pub(crate) fn in_turns(
+    kinds: [&Kind; 2],
+    clients: [&[Client]; 2],
+    (warm_up, each): (usize, usize),
+) -> [Vec<f64>; 2] {
     let (sender, address) = mpsc::channel();
     let servers = kinds.map(Kind::clone);
     let server = thread::spawn(move || {
@@ -42,12 +49,12 @@ pub(crate) fn in_turns(kinds: [&Kind; 2], clients: [&[Client]; 2], each: usize) 
             let tcp = bind(&sender).await;
             let mut costs = [Vec::with_capacity(each), Vec::with_capacity(each)];
             // Some that do not count: the first ones' allocations.
-            for turn in 0..WARM_UP + each {
+            for turn in 0..warm_up + each {
                 for (kind, costs) in servers.iter().zip(&mut costs) {
                     let socket = tcp.accept().await.expect("a connection").0;
                     let before = cpu_nanos();
                     drop(accept(kind, socket).await);
-                    if turn >= WARM_UP {
+                    if turn >= warm_up {
                         costs.push((cpu_nanos() - before) as f64);
                     }
                 }
@@ -56,9 +63,9 @@ pub(crate) fn in_turns(kinds: [&Kind; 2], clients: [&[Client]; 2], each: usize) 
         })
     });
     let address = address.recv().expect("an address");
-    for turn in 0..WARM_UP + each {
+    for turn in 0..warm_up + each {
         // Whoever warms up is a stranger no more, so those come last.
-        let at = (turn + each).checked_sub(WARM_UP).unwrap_or(turn);
+        let at = (turn + each).checked_sub(warm_up).unwrap_or(turn);
         for clients in clients {
             connect(&clients[at % clients.len()], address);
         }
