@@ -52,6 +52,39 @@ fn who_there_is() -> Vec<String> {
     all
 }
 
+/// Methods and targets that need every action, of few repositories, tags and registries.
+fn requests() -> impl Strategy<Value = (&'static str, String)> {
+    let repository = "[abc](/[abc]){0,2}";
+    let tag = prop::sample::select(vec!["v1", "v2", "x"]);
+    let registry = prop::sample::select(vec!["", "?ns=r1", "?ns=r1:443", "?ns=r2"]);
+    let endpoint = prop::sample::select(vec![
+        ("GET", "manifests/$T"),
+        ("PUT", "manifests/$T"),
+        ("DELETE", "manifests/$T"),
+        ("DELETE", "manifests/$D"),
+        ("GET", "blobs/$D"),
+        ("DELETE", "blobs/$D"),
+        ("POST", "blobs/uploads/"),
+        ("GET", "tags/list"),
+        ("GET", "referrers/$D"),
+    ]);
+    let on_repository = (endpoint, repository, tag, registry).prop_map(
+        |((method, tail), repository, tag, registry)| {
+            let tail = tail.replace("$T", tag);
+            (method, format!("/v2/{repository}/{tail}{registry}"))
+        },
+    );
+    let elsewhere = prop::sample::select(vec![
+        ("GET", "/v2/_catalog"),
+        ("GET", "/healthz"),
+        ("GET", "/v2/_x/y/z"),
+    ]);
+    prop_oneof![
+        9 => on_repository,
+        1 => elsewhere.prop_map(|(method, target)| (method, target.to_owned())),
+    ]
+}
+
 proptest! {
     #[test]
     fn the_index_finds_what_a_look_at_every_rule_finds(
@@ -59,18 +92,29 @@ proptest! {
             (
                 any::<bool>(),
                 prop::sample::select(who_there_is()),
-                prop::sample::select(vec!["any", "pull", "push", "list", "catalog"]),
+                prop::sample::select(vec!["any", "pull", "push", "create", "delete", "untag", "list", "catalog"]),
                 "(a|b|\\*|\\*\\*|\\{principal\\.id\\})(/(a|b|\\*|\\*\\*)){0,2}",
+                prop::option::weighted(0.2, prop::sample::select(vec!["v1", "v*", "x"])),
+                prop::option::weighted(0.2, prop::sample::select(vec!["r1", "r*", "r2"])),
+                prop::option::weighted(0.2, prop::sample::select(vec!["10.0.0.0/8", "::ffff:192.0.2.0/120", "::/0"])),
             ),
             0..60,
         ),
         who in prop::option::of((prop::sample::select(vec!["a", "b", "c", "cert"]), any::<bool>())),
-        target in "/v2/[abc](/[abc]){0,2}/(manifests/x|tags/list)|/v2/_catalog",
+        from in prop::option::of(prop::sample::select(vec!["10.1.1.1", "192.0.2.1", "2001:db8::1"])),
+        (method, target) in requests(),
     ) {
-        let rules: Vec<Rule> = rules.iter().enumerate().map(|(at, (deny, who, actions, pattern))| {
+        let rules: Vec<Rule> = rules.iter().enumerate().map(|(at, rule)| {
+            let (deny, who, actions, pattern, tag, registry, network) = rule;
             let make = if *deny { Rule::deny } else { Rule::allow };
             let actions: Actions = actions.parse().unwrap();
-            let rule = make(at.to_string(), who.parse().unwrap(), actions);
+            let mut rule = make(at.to_string(), who.parse().unwrap(), actions)
+                .with_tags(tag.map(|tag| Pattern::tag(tag).unwrap()))
+                .of_registries(registry.map(|registry| Pattern::registry(registry).unwrap()))
+                .in_networks(network.map(|network| network.parse().unwrap()));
+            if actions == Actions::ANY {
+                rule = rule.at_paths([Pattern::path("/**").unwrap()]);
+            }
             if actions == Actions::CATALOG { rule } else {
                 rule.on_repositories([Pattern::repository(pattern).unwrap()])
             }
@@ -80,9 +124,12 @@ proptest! {
             let principal = if id == "cert" { Principal::from_peer(PEER.clone()) } else { token(id) };
             principal.in_groups(member.then_some("g"))
         });
-        let caller = Caller::new(principal.as_ref(), None);
-        let route = route("GET", &target);
-        let explanation = policy.explain(caller, &route, None);
+        let from = from.map(|from| from.parse().unwrap());
+        let caller = Caller::new(principal.as_ref(), from);
+        let route = route(method, &target);
+        // A tag that is known not to be there makes one access of a push.
+        let absent = |_: Option<&str>, _: &str, _: &str| Some(false);
+        let explanation = policy.explain(caller, &route, Some(&absent));
         let find = |effect| {
             explanation.mismatches().enumerate().find(|(at, (_, mismatch))| {
                 mismatch.is_none() && policy.rules()[*at].effect() == effect
