@@ -40,8 +40,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-const FILE_TOKEN: &str = "file-token-Zq81xWv3";
-const NEW_TOKEN: &str = "new-token-Kp27mRt9";
+const FILE_TOKEN: &str = "file-token-Zq81xWv3Kt6Rm9Lb2Nc7Hd";
+const NEW_TOKEN: &str = "new-token-Kp27mRt9Xw4Vb8Qs3Jf6Gy";
 const DIGEST_TOKEN: &str = "digest-token-Lm55uYh2";
 const WRONG_TOKEN: &str = "wrong-token-Bn46eDc7";
 const QUERY_SECRET: &str = "query-secret-Vf90sXa1";

@@ -21,7 +21,7 @@ use portcullis::{PeerIdentity, Preset, Principal, Responder, Watched};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
 
-const TOKEN: &str = "a-token-of-the-ci-0123456789";
+const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 struct Answer {
     status: u16,
@@ -190,8 +190,8 @@ async fn a_changed_file_takes_hold_and_a_bad_one_does_not() {
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(ask(&wanted, &[&bearer(TOKEN)], None).await.status, 200);
 
-    fs::write(&file, "the-next-token-0123456789").unwrap();
-    let next = bearer("the-next-token-0123456789");
+    fs::write(&file, "mX3vT8kLq6Wn9RzC5yPb2HsD7gJf").unwrap();
+    let next = bearer("mX3vT8kLq6Wn9RzC5yPb2HsD7gJf");
     for _ in 0..300 {
         if ask(&wanted, &[&next], None).await.status == 200 {
             assert_eq!(ask(&wanted, &[&bearer(TOKEN)], None).await.status, 401);

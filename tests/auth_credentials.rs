@@ -29,7 +29,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
 
-const TOKEN: &str = "a-token-of-the-ci-0123456789";
+const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 const OTHER: &str = "Zq3v0yHk1Xt7Rb9cWm5LsPd2";
 
 /// A request's head, and what came of it.

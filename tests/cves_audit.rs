@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 mod captured;
 
-const SECRET: &str = "pcls-a-secret-that-nobody-may-read-0123456789";
+const SECRET: &str = "s7Vq2XkR9mWzT4bLp8YdN3cHf6Jg";
 
 fn config(folder: &std::path::Path, text: &str) -> Result<Config, portcullis::config::ConfigError> {
     let file = folder.join("gate.toml");

@@ -20,7 +20,7 @@ use portcullis::refusal::Challenge;
 use portcullis::{Preset, Responder, Watched};
 use tower::{Layer, ServiceExt, service_fn};
 
-const TOKEN: &str = "pcls-a-token-of-the-ci-0123456789";
+const TOKEN: &str = "pcls-cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 /// `ci` with [`TOKEN`].
 fn by_token() -> Authentication {

@@ -91,7 +91,7 @@ repositories = ["lib/*"]
 #[tokio::test]
 async fn each_step_is_asked_in_its_turn() {
     let folder = TempDir::new().unwrap();
-    let ci = "a-token-of-the-ci-0123456789";
+    let ci = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
     fs::write(folder.path().join("ci.token"), ci).unwrap();
     let guard = guard(folder.path(), GATE);
     let (near, far) = ("10.1.1.1:1", "192.0.2.1:1");

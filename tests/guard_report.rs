@@ -245,7 +245,7 @@ enforced: only 2 networks may ask, and 1 network never
 enforced: connections are TLS, and a client's certificate, if it has one, must be of the client CAs
 enforced: revoked certificates are refused, on open connections too, by 1 CRL
 enforced: callers must show a token
-enforced: failed authentications are throttled by source and id
+enforced: failed authentications are throttled by source, passwords by id too
 enforced: a policy of 1 rule says who may do what
 left open: where the service finds content by its digest, any repository gives it
 left open: nothing limits how fast and how much bodies go
@@ -300,7 +300,7 @@ async fn readiness_tells_of_every_part_whose_reload_failed() {
     );
     fs::write(
         folder.path().join("ci.token"),
-        "a-token-of-the-ci-0123456789",
+        "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg",
     )
     .unwrap();
     let rules = POLICY.replace("policy.rules", "rules");

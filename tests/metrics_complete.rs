@@ -31,7 +31,7 @@ mod redis_server;
 
 use http_server::{Answer, Server};
 
-const TOKEN: &str = "a-token-of-the-ci-0123456789";
+const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 const GATE: &str = r#"
 [reload]

@@ -41,10 +41,10 @@ pub enum CredentialError {
         #[source]
         error: io::Error,
     },
-    /// The token can be guessed.
+    /// The token can be guessed: it is neither a generated one nor as hard to guess as one.
     #[error(
-        "credential {id:?}: the token can be guessed (about {found} bits): use a random one of 32 \
-         characters, or keep a password as a bcrypt or Argon2id hash"
+        "credential {id:?}: the token can be guessed (about {found} bits of at least 100): make one \
+         with `portcullisctl token`, or keep a password as a hash of `portcullisctl hash`"
     )]
     TooWeak {
         /// The credential's id.

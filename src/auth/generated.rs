@@ -77,6 +77,11 @@ impl fmt::Debug for GeneratedToken {
     }
 }
 
+/// Whether a text is a whole generated token.
+pub(super) fn is_generated(text: &[u8]) -> bool {
+    text.starts_with(PREFIX.as_bytes()) && !is_damaged(text)
+}
+
 /// Whether a text that begins as a generated token is not a whole one.
 pub(super) fn is_damaged(text: &[u8]) -> bool {
     if !text.starts_with(PREFIX.as_bytes()) {

@@ -94,6 +94,7 @@ mod passwords;
 mod pending;
 mod service;
 mod source;
+mod sources;
 mod strength;
 mod throttle;
 
@@ -112,5 +113,8 @@ pub(crate) use holder::Holder;
 pub use layer::TokenAuthLayer;
 pub use passwords::PasswordOptions;
 pub use service::TokenAuth;
-pub use source::{CredentialOptions, CredentialSource};
+pub use source::CredentialSource;
+pub use sources::CredentialOptions;
+#[cfg(feature = "config")]
+pub(crate) use sources::Sources;
 pub use throttle::ThrottleOptions;

@@ -1,21 +1,18 @@
 use std::env;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::authorization::is_b64token;
 use super::credential::Validity;
-use super::generated::is_damaged;
-use super::{
-    Binding, Credential, CredentialError, Credentials, Secret, SecretDigest, htpasswd, strength,
-};
-use crate::Watched;
-use crate::reload::{Load, Pinned, WatchOptions};
+use super::generated::{is_damaged, is_generated};
+use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd, strength};
+use crate::reload::Pinned;
 
-/// The least surprise that a token from a file or a variable must hold, in bits.
-const LEAST_BITS: f64 = 56.0;
+/// The least surprise that a token must hold of which a fast digest is all that is kept, in bits.
+const LEAST_BITS: f64 = 100.0;
 
 /// Where credentials come from.
 #[derive(Clone, Debug)]
@@ -38,18 +35,11 @@ enum Origin {
     CredentialsFile(PathBuf),
 }
 
-/// How credentials are read.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct CredentialOptions {
-    /// How their files are watched.
-    pub watch: WatchOptions,
-    /// Use of a secret that expires within this time is logged and counted. Default 14 days.
-    pub warn_before: Option<Duration>,
-}
-
 impl CredentialSource {
     /// A token in the environment variable `name`, or in the file that `name_FILE` names.
+    ///
+    /// The copy that is read is wiped once it is digested; the process's environment itself cannot be,
+    /// and stays readable in `/proc/PID/environ` for who may trace the process. A file is better.
     pub fn variable(id: impl Into<Box<str>>, name: impl Into<String>) -> Self {
         Self::new(Credential::new(id), Origin::Variable(name.into()))
     }
@@ -132,6 +122,12 @@ impl CredentialSource {
         self
     }
 
+    /// Says in the operator's words what it is for. A credentials file says that itself.
+    pub fn with_comment(mut self, comment: impl Into<Box<str>>) -> Self {
+        self.template = self.template.with_comment(comment);
+        self
+    }
+
     /// Is good from this moment. A credentials file says that itself.
     pub fn not_before(mut self, moment: SystemTime) -> Self {
         self.validity.not_before = Some(moment);
@@ -144,13 +140,14 @@ impl CredentialSource {
         self
     }
 
-    /// Takes a token or password that can be guessed. Default: that is an error.
+    /// Takes a token or password that can be guessed. Default: that is an error, since a fast digest is
+    /// all that is kept of it; whoever got hold of the digest would have it soon.
     pub fn with_weak_allowed(mut self, allowed: bool) -> Self {
         self.weak_allowed = allowed;
         self
     }
 
-    fn path(&self) -> Option<PathBuf> {
+    pub(super) fn path(&self) -> Option<PathBuf> {
         match &self.origin {
             Origin::File(path) | Origin::SecretDirectory(path) | Origin::Htpasswd(path) => {
                 Some(path.clone())
@@ -164,7 +161,7 @@ impl CredentialSource {
         }
     }
 
-    fn read(&self) -> Result<Vec<Credential>, CredentialError> {
+    pub(super) fn read(&self) -> Result<Vec<Credential>, CredentialError> {
         let mut files = Pinned::new();
         match &self.origin {
             Origin::Inline => Ok(vec![self.with_validity(self.template.clone())]),
@@ -249,12 +246,14 @@ impl CredentialSource {
         if is_damaged(token) {
             return Err(CredentialError::Damaged { id: id() });
         }
+        let trusted = is_generated(token) || self.weak_allowed;
         let bits = strength::bits(token);
-        if token.is_empty() || bits < LEAST_BITS && !self.weak_allowed {
-            let found = (0..64).take_while(|&bound| f64::from(bound) < bits).count();
+        if token.is_empty() || !trusted && bits < LEAST_BITS {
+            // Whole bits, rounded down: never as many as are needed.
+            let found = (1..100).take_while(|&bound| f64::from(bound) <= bits);
             return Err(CredentialError::TooWeak {
                 id: id(),
-                found: u32::try_from(found).unwrap_or(u32::MAX),
+                found: found.last().unwrap_or(0),
             });
         }
         let secret = Secret::new(SecretDigest::of_token(token));
@@ -274,6 +273,7 @@ impl CredentialSource {
         credential.groups.clone_from(&self.template.groups);
         credential.networks.clone_from(&self.template.networks);
         credential.binding.clone_from(&self.template.binding);
+        credential.comment.clone_from(&self.template.comment);
         self.with_validity(credential)
     }
 }
@@ -290,62 +290,4 @@ fn read(files: &mut Pinned, file: &Path) -> Result<Zeroizing<Vec<u8>>, Credentia
 fn trimmed(text: &[u8]) -> &[u8] {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     text.strip_suffix(b"\r").unwrap_or(text)
-}
-
-impl CredentialOptions {
-    /// Sets [`CredentialOptions::watch`].
-    pub fn with_watch(mut self, options: WatchOptions) -> Self {
-        self.watch = options;
-        self
-    }
-
-    /// Sets [`CredentialOptions::warn_before`].
-    pub fn with_warn_before(mut self, time: Duration) -> Self {
-        self.warn_before = Some(time);
-        self
-    }
-}
-
-impl Credentials {
-    /// Reads the credentials of all sources now, and again whenever their files change.
-    ///
-    /// # Errors
-    /// A credential that is missing, empty or not to be used.
-    pub fn watch(
-        sources: impl IntoIterator<Item = CredentialSource>,
-        options: CredentialOptions,
-    ) -> Result<Watched<Self>, CredentialError> {
-        let sources = Sources {
-            sources: sources.into_iter().collect(),
-            warn_before: options.warn_before.unwrap_or(Duration::from_hours(14 * 24)),
-        };
-        Watched::watch(sources, options.watch)
-    }
-}
-
-struct Sources {
-    sources: Vec<CredentialSource>,
-    warn_before: Duration,
-}
-
-impl Load for Sources {
-    type Value = Credentials;
-    type Error = CredentialError;
-
-    fn name(&self) -> &'static str {
-        "tokens"
-    }
-
-    fn paths(&self) -> Vec<PathBuf> {
-        let sources = self.sources.iter();
-        sources.filter_map(CredentialSource::path).collect()
-    }
-
-    fn load(&mut self, _: Option<&Credentials>) -> Result<Credentials, CredentialError> {
-        let mut all = Vec::new();
-        for source in &self.sources {
-            all.extend(source.read()?);
-        }
-        Credentials::new(all).map(|all| all.with_warning_before(self.warn_before))
-    }
 }

@@ -3,19 +3,21 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 
+use super::credentials::Followed;
 #[cfg(feature = "schema")]
 use super::schema::Network;
 #[cfg(feature = "jwt")]
 use super::{BearerSection, JwtSection};
-use super::{Config, Span, Text};
-use crate::auth::file::Moment;
+use super::{Config, HtpasswdEntry, SecretEntry, Span, TokenEntry};
 use crate::auth::{
-    Authentication, Binding, Certificate, CredentialError, CredentialOptions, CredentialSource,
-    Credentials, PasswordOptions, ThrottleOptions,
+    Authentication, Certificate, CredentialError, CredentialSource, PasswordOptions, Sources,
+    ThrottleOptions,
 };
 
-/// `[auth]`: what callers must show.
+/// `[auth]`: what callers must show. Credentials follow the file while the server runs; the other keys are
+/// read once.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -35,12 +37,13 @@ pub struct AuthSection {
     /// Credentials files.
     #[serde(default)]
     pub credentials: Vec<PathBuf>,
-    /// htpasswd files, bcrypt only.
+    /// htpasswd files, bcrypt only: paths, or tables with what holds for their users.
     #[serde(default)]
-    pub htpasswd: Vec<PathBuf>,
-    /// Directories of Kubernetes Secrets of the type `kubernetes.io/basic-auth`.
+    pub htpasswd: Vec<HtpasswdEntry>,
+    /// Directories of Kubernetes Secrets of the type `kubernetes.io/basic-auth`: paths, or tables with
+    /// what holds for their user.
     #[serde(default)]
-    pub secrets: Vec<PathBuf>,
+    pub secrets: Vec<SecretEntry>,
     /// Issuers whose signed tokens are taken.
     #[cfg(feature = "jwt")]
     #[serde(default)]
@@ -48,6 +51,9 @@ pub struct AuthSection {
     /// The challenge that sends clients to a token server, in place of the preset's.
     #[cfg(feature = "jwt")]
     pub bearer: Option<BearerSection>,
+    /// Leaves `Authorization` on the requests that the service gets, marked sensitive. Default false.
+    #[serde(default)]
+    pub pass_authorization_on: bool,
     /// Use of a secret that expires within this time is logged and counted. Default `"14days"`.
     pub warn_before: Option<Span>,
     /// How passwords are verified.
@@ -69,16 +75,8 @@ pub enum Requirement {
     Certificate,
     /// A token, or else a client certificate.
     TokenOrCertificate,
-    /// A token and a client certificate.
+    /// A token and a client certificate. Without the certificate no token is looked at.
     TokenAndCertificate,
-}
-
-/// `[[auth.token]]`: one caller's token, from exactly one of `env`, `file` and `sha256`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Entry")]
-pub struct TokenEntry {
-    entry: Entry,
-    origin: Origin,
 }
 
 /// `[auth.passwords]`: how passwords are verified.
@@ -97,7 +95,7 @@ pub struct PasswordSection {
     pub remember_for: Option<Span>,
 }
 
-/// `[auth.throttle]`: how many authentications may fail, per source and per claimed id.
+/// `[auth.throttle]`: how many authentications may fail, per source and, with passwords, per claimed id.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -117,60 +115,54 @@ pub struct ThrottleSection {
     pub exempt: Vec<IpNet>,
 }
 
-#[derive(Clone, Debug)]
-enum Origin {
-    Variable(String),
-    File(PathBuf),
-    Sha256(Vec<String>),
+/// Keys of `[auth]` that cannot all be meant.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Contradiction {
+    #[error(
+        "`require = \"certificate\"` looks at no token: take out `token`, `credentials`, `htpasswd`, \
+         `secrets`, `jwt` and `bearer`, or write \"token-or-certificate\" or \"token-and-certificate\""
+    )]
+    TokensUnseen,
+    #[error(
+        "with `require = \"certificate\"` and `token_for_writes` nobody could write: write \
+         \"token-or-certificate\""
+    )]
+    NobodyWrites,
+    #[error(
+        "`require = \"token-and-certificate\"` lets nobody in who shows nothing: take out `anonymous`"
+    )]
+    AnonymousWithBoth,
+    #[cfg(feature = "jwt")]
+    #[error(transparent)]
+    Issuers(#[from] super::jwt::IssuersError),
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    /// The caller's id, and the user with Basic.
-    id: String,
-    /// The groups that the caller is in.
-    #[serde(default)]
-    groups: Vec<String>,
-    /// The environment variable that has the token, or whose name with `_FILE` has the file's.
-    env: Option<String>,
-    /// The file that has the token.
-    file: Option<PathBuf>,
-    /// SHA-256 digests of tokens, in hexadecimal.
-    sha256: Option<Vec<String>>,
-    /// The networks that it is good from. Default: all.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
-    networks: Option<Vec<IpNet>>,
-    /// The client certificate that the token is good with.
-    identity: Option<Text<Binding>>,
-    /// When the token begins to be good.
-    not_before: Option<Moment>,
-    /// When it ends to be.
-    expires: Option<Moment>,
-    /// Lets a token in that is shorter than it should be.
-    #[serde(default)]
-    weak: bool,
-}
-
-#[cfg(feature = "schema")]
-super::schema::is_read_as!(TokenEntry, Entry);
-
-impl TryFrom<Entry> for TokenEntry {
-    type Error = &'static str;
-
-    fn try_from(mut entry: Entry) -> Result<Self, Self::Error> {
-        let origin = match (entry.env.take(), entry.file.take(), entry.sha256.take()) {
-            (Some(name), None, None) => Origin::Variable(name),
-            (None, Some(file), None) => Origin::File(file),
-            (None, None, Some(digests)) => Origin::Sha256(digests),
-            _ => return Err("a token has exactly one of `env`, `file` and `sha256`"),
-        };
-        Ok(Self { entry, origin })
-    }
+/// Reads `[auth]` and refuses what contradicts itself, so that the error has its place.
+pub(super) fn checked<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<AuthSection>, D::Error> {
+    let section = AuthSection::deserialize(deserializer)?;
+    section.check().map_err(D::Error::custom)?;
+    Ok(Some(section))
 }
 
 impl AuthSection {
+    fn check(&self) -> Result<(), Contradiction> {
+        let certificate = self.require == Requirement::Certificate;
+        if certificate && self.has_tokens() {
+            return Err(Contradiction::TokensUnseen);
+        }
+        if certificate && self.token_for_writes {
+            return Err(Contradiction::NobodyWrites);
+        }
+        if self.require == Requirement::TokenAndCertificate && self.anonymous {
+            return Err(Contradiction::AnonymousWithBoth);
+        }
+        #[cfg(feature = "jwt")]
+        super::jwt::check(&self.jwt)?;
+        Ok(())
+    }
+
     pub(crate) fn authentication(
         &self,
         config: &Config,
@@ -180,11 +172,7 @@ impl AuthSection {
             if !self.jwt.is_empty() && !self.has_credentials() {
                 return Ok(None);
             }
-            let mut options = CredentialOptions::default().with_watch(config.reload.options());
-            if let Some(Span(time)) = self.warn_before {
-                options = options.with_warn_before(time);
-            }
-            Credentials::watch(self.sources(config)?, options).map(Some)
+            Followed::watch(config, self).map(Some)
         };
         let mut authentication = match self.require {
             Requirement::Certificate => Authentication::certificate(),
@@ -212,56 +200,32 @@ impl AuthSection {
             .with_throttle(self.throttle.options().as_ref()))
     }
 
-    #[cfg(feature = "jwt")]
     fn has_credentials(&self) -> bool {
-        let files = [&self.credentials, &self.htpasswd, &self.secrets];
-        !self.tokens.is_empty() || files.iter().any(|files| !files.is_empty())
+        !self.tokens.is_empty()
+            || !self.credentials.is_empty()
+            || !self.htpasswd.is_empty()
+            || !self.secrets.is_empty()
     }
 
-    fn sources(&self, config: &Config) -> Result<Vec<CredentialSource>, CredentialError> {
-        type Of = fn(PathBuf) -> CredentialSource;
+    fn has_tokens(&self) -> bool {
+        #[cfg(feature = "jwt")]
+        if !self.jwt.is_empty() || self.bearer.is_some() {
+            return true;
+        }
+        self.has_credentials()
+    }
 
+    pub(super) fn sources(&self, config: &Config) -> Result<Sources, CredentialError> {
         let mut sources = Vec::new();
         for token in &self.tokens {
             sources.push(token.source(config)?);
         }
-        let kinds: [(&[PathBuf], Of); 3] = [
-            (&self.credentials, CredentialSource::credentials_file),
-            (&self.htpasswd, CredentialSource::htpasswd),
-            (&self.secrets, CredentialSource::secret_directory),
-        ];
-        for (paths, source) in kinds {
-            sources.extend(paths.iter().map(|path| source(config.resolve(path))));
-        }
-        Ok(sources)
-    }
-}
-
-impl TokenEntry {
-    fn source(&self, config: &Config) -> Result<CredentialSource, CredentialError> {
-        let entry = &self.entry;
-        let id = entry.id.as_str();
-        let mut source = match &self.origin {
-            Origin::Variable(name) => CredentialSource::variable(id, name),
-            Origin::File(file) => CredentialSource::file(id, config.resolve(file)),
-            Origin::Sha256(digests) => CredentialSource::sha256(id, digests)?,
-        };
-        source = source
-            .in_groups(entry.groups.iter().cloned())
-            .with_weak_allowed(entry.weak);
-        if let Some(networks) = &entry.networks {
-            source = source.within(networks.iter().copied());
-        }
-        if let Some(Text(binding)) = &entry.identity {
-            source = source.bound_to(binding.clone());
-        }
-        if let Some(Moment(moment)) = entry.not_before {
-            source = source.not_before(moment);
-        }
-        if let Some(Moment(moment)) = entry.expires {
-            source = source.expires(moment);
-        }
-        Ok(source)
+        let files = self.credentials.iter().map(|path| config.resolve(path));
+        sources.extend(files.map(CredentialSource::credentials_file));
+        sources.extend(self.htpasswd.iter().map(|entry| entry.source(config)));
+        sources.extend(self.secrets.iter().map(|entry| entry.source(config)));
+        let warn_before = self.warn_before.map(|Span(time)| time);
+        Ok(Sources::new(sources, warn_before))
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Config {
     /// Which networks may ask.
     pub source: Option<SourceSection>,
     /// Who may ask.
+    #[serde(default, deserialize_with = "super::auth::checked")]
     pub auth: Option<AuthSection>,
     /// Who may do what.
     pub policy: Option<PolicySection>,

@@ -20,10 +20,18 @@ pub struct JwtSection {
     /// Who its tokens are for, one of which is in their `aud`: the `service` of a token server, or
     /// the audience of a projected service-account token.
     pub audiences: Vec<String>,
-    /// Its public keys, a JWK Set (RFC 7517): a file, or with the feature `jwt-fetch` an `http://` or
-    /// `https://` URL.
+    /// Its public keys, a JWK Set (RFC 7517): a file, or with the feature `jwt-fetch` an `https://` URL.
     pub keys: PathBuf,
-    /// Put before its callers' ids, so that two issuers' are not confused. Default nothing.
+    /// The PEM file with the CAs of the URL's server. Default: those of the system.
+    pub ca: Option<PathBuf>,
+    /// The file with the Bearer token that is shown to the URL's server. Default: none.
+    pub token_file: Option<PathBuf>,
+    /// How often the URL is asked. Default `"5min"`.
+    pub interval: Option<Span>,
+    /// How long its answer may take. Default `"10s"`.
+    pub timeout: Option<Span>,
+    /// Put before its callers' ids, so that two issuers' are not confused: of several issuers each has one,
+    /// and none begins with another's. Default nothing.
     #[serde(default)]
     pub prefix: String,
     /// How far its clock may be off. Default `"1min"`.
@@ -53,11 +61,75 @@ pub struct BearerSection {
     pub service: String,
 }
 
+/// Issuers that cannot stand together, or in this program.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IssuersError {
+    #[error(
+        "callers of the issuers {one:?} and {other:?} could have the same id: give each a `prefix` that \
+         no other's begins with"
+    )]
+    Confused { one: String, other: String },
+    #[error(
+        "`ca`, `token_file`, `interval` and `timeout` are for keys from a URL, and those of the issuer \
+         {issuer:?} are in a file"
+    )]
+    NotFetched { issuer: String },
+    #[cfg(not(feature = "jwt-fetch"))]
+    #[error(
+        "the keys of the issuer {issuer:?} are at a URL: that needs the feature `jwt-fetch` of portcullis, \
+         which this program was compiled without"
+    )]
+    NoFetch { issuer: String },
+}
+
+/// Whether these can stand together.
+pub(super) fn check(issuers: &[JwtSection]) -> Result<(), IssuersError> {
+    for (number, one) in issuers.iter().enumerate() {
+        let issuer = || one.issuer.clone();
+        let fetch = one.ca.is_some() || one.token_file.is_some();
+        let fetch = fetch || one.interval.is_some() || one.timeout.is_some();
+        match one.url() {
+            None if fetch => return Err(IssuersError::NotFetched { issuer: issuer() }),
+            #[cfg(not(feature = "jwt-fetch"))]
+            Some(_) => return Err(IssuersError::NoFetch { issuer: issuer() }),
+            _ => {}
+        }
+        let confused = |other: &&JwtSection| {
+            one.issuer != other.issuer
+                && (one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix))
+        };
+        if let Some(other) = issuers[number + 1..].iter().find(confused) {
+            return Err(IssuersError::Confused {
+                one: issuer(),
+                other: other.issuer.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 impl JwtSection {
+    fn url(&self) -> Option<&str> {
+        self.keys.to_str().filter(|keys| keys.contains("://"))
+    }
+
     fn keys(&self, config: &Config) -> Result<Watched<KeySet>, KeySetError> {
         #[cfg(feature = "jwt-fetch")]
-        if let Some(url) = self.keys.to_str().filter(|keys| keys.contains("://")) {
-            return crate::auth::jwt::KeySetFetch::new(url).begin();
+        if let Some(url) = self.url() {
+            let mut fetch = crate::auth::jwt::KeySetFetch::new(url);
+            if let Some(file) = &self.ca {
+                fetch = fetch.with_ca_file(config.resolve(file));
+            }
+            if let Some(file) = &self.token_file {
+                fetch = fetch.with_token_file(config.resolve(file));
+            }
+            if let Some(Span(interval)) = self.interval {
+                fetch = fetch.with_interval(interval);
+            }
+            if let Some(Span(timeout)) = self.timeout {
+                fetch = fetch.with_timeout(timeout);
+            }
+            return fetch.begin();
         }
         KeySet::watch(config.resolve(&self.keys), config.reload.options())
     }

@@ -20,6 +20,7 @@
 
 mod auth;
 mod callers;
+mod credentials;
 mod crl;
 mod error;
 mod file;
@@ -35,7 +36,8 @@ pub(crate) mod schema;
 mod tls;
 mod values;
 
-pub use auth::{AuthSection, PasswordSection, Requirement, ThrottleSection, TokenEntry};
+pub use auth::{AuthSection, PasswordSection, Requirement, ThrottleSection};
+pub use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
 #[cfg(feature = "crl-fetch")]
 pub use crl::CrlFetchSection;
 pub use crl::{CrlDepth, CrlSection, CrlUnknown};

@@ -1,5 +1,8 @@
 use std::sync::Arc;
 
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+
 use super::Guard;
 use crate::audit::AccessLogLayer;
 #[cfg(feature = "auth")]
@@ -33,6 +36,8 @@ pub struct Builder {
     pub(super) authentication: Option<Authentication>,
     #[cfg(feature = "auth")]
     pub(super) mapping: Option<Watched<Mapping>>,
+    #[cfg(feature = "auth")]
+    pub(super) pass_authorization: bool,
     #[cfg(feature = "policy")]
     pub(super) policy: Option<PolicyLayer>,
     #[cfg(feature = "policy")]
@@ -72,6 +77,8 @@ impl Default for Builder {
             authentication: None,
             #[cfg(feature = "auth")]
             mapping: None,
+            #[cfg(feature = "auth")]
+            pass_authorization: false,
             #[cfg(feature = "policy")]
             policy: None,
             #[cfg(feature = "policy")]
@@ -138,6 +145,14 @@ impl Builder {
         self
     }
 
+    /// Leaves `Authorization` on the requests that the service gets, marked sensitive. Default: it is taken
+    /// off.
+    #[cfg(feature = "auth")]
+    pub fn authorization_passed_on(mut self, pass: bool) -> Self {
+        self.pass_authorization = pass;
+        self
+    }
+
     /// Who may do what. Without it everything is allowed that has one reading as an OCI route.
     #[cfg(feature = "policy")]
     pub fn policy(self, policy: impl Into<Watched<Policy>>) -> Self {
@@ -200,6 +215,11 @@ impl Builder {
             .authentication
             .unwrap_or_else(|| Authentication::certificate().or_anonymous());
         Guard {
+            sensitive: SetSensitiveRequestHeadersLayer::new([
+                AUTHORIZATION,
+                PROXY_AUTHORIZATION,
+                COOKIE,
+            ]),
             access_log: self.access_log,
             forwarded: self.forwarded,
             #[cfg(feature = "tls")]
@@ -212,6 +232,7 @@ impl Builder {
                 Some(mapping) => authentication.with_mapping(mapping),
                 None => authentication,
             })
+            .with_authorization_passed_on(self.pass_authorization)
             .with_responder(self.responder.clone()),
             #[cfg(feature = "crl")]
             revocation: self.revocation.with_responder(self.responder.clone()),

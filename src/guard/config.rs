@@ -18,9 +18,9 @@ use crate::tls::{self, TlsError};
 use crate::{Preset, Responder, Watched, source};
 
 impl Guard {
-    /// The guard that a configuration file describes. Networks, proxies, rules of identity, policy
-    /// and limits follow the file from then on; the other sections are read once, though the files that they name (keys,
-    /// tokens, CRLs) are followed too.
+    /// The guard that a configuration file describes. Networks, proxies, rules of identity, credentials,
+    /// policy and limits follow the file from then on; what else it says is read once, though the files
+    /// that it names (keys, tokens, CRLs) are followed too.
     ///
     /// # Errors
     /// What the file names cannot be used.
@@ -49,7 +49,9 @@ impl Builder {
             let authentication = section
                 .authentication(config)
                 .map_err(|error| config.unusable("auth", error))?;
-            builder = builder.authentication(authentication);
+            builder = builder
+                .authentication(authentication)
+                .authorization_passed_on(section.pass_authorization_on);
         }
         if config.identity.is_some() {
             builder = builder.mapping(follow(config, "identity", |config| {

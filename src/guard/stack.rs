@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tower::Layer;
+use tower_http::sensitive_headers::{SetSensitiveRequestHeaders, SetSensitiveRequestHeadersLayer};
 
 use super::{Builder, Danger, Report};
 use crate::audit::{AccessLog, AccessLogLayer, Check};
@@ -11,6 +12,7 @@ use crate::source::{Forwarded, ForwardedLayer, Source, SourceLayer};
 /// The layers that a configuration names, stacked in the one right order. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct Guard {
+    pub(super) sensitive: SetSensitiveRequestHeadersLayer,
     pub(super) forwarded: ForwardedLayer,
     pub(super) access_log: AccessLogLayer,
     pub(super) source: SourceLayer,
@@ -35,8 +37,9 @@ pub struct Guard {
 }
 
 /// A service behind a [`Guard`].
-pub type Guarded<S> =
-    Forwarded<AccessLog<Source<Vouched<Authenticated<Revocable<Policed<Rated<S>>>>>>>>;
+pub type Guarded<S> = SetSensitiveRequestHeaders<
+    Forwarded<AccessLog<Source<Vouched<Authenticated<Revocable<Policed<Rated<S>>>>>>>>,
+>;
 
 #[cfg(feature = "tls")]
 type Vouched<S> = crate::tls::Forwarded<S>;
@@ -159,6 +162,7 @@ impl<S> Layer<S> for Guard {
         #[cfg(feature = "tls")]
         let inner = self.forwarded_certificate.layer(inner);
         let inner = self.access_log.layer(self.source.layer(inner));
-        self.forwarded.layer(inner)
+        // Outermost, so that no layer can show them.
+        self.sensitive.layer(self.forwarded.layer(inner))
     }
 }

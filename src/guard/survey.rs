@@ -144,10 +144,13 @@ impl Builder {
         });
         #[cfg(feature = "jwt")]
         for issuer in authentication.issuers() {
-            report.enforces(format!(
-                "tokens that {} signed are taken, for what they grant",
-                issuer.name()
-            ));
+            let may = if issuer.grants() {
+                "for what they grant"
+            } else {
+                "for what is allowed to their callers"
+            };
+            let name = issuer.name();
+            report.enforces(format!("tokens that {name} signed are taken, {may}"));
         }
         if authentication.lets_anonymous_in() {
             report.is_open("who shows nothing is let in as anonymous");
@@ -155,12 +158,15 @@ impl Builder {
         if authentication.wants_token_for_writes() {
             report.enforces("whatever does not only read needs a token");
         }
+        if self.pass_authorization {
+            report.is_open("the service gets the callers' Authorization headers");
+        }
         self.tell_mapping(report);
         if tokens && !authentication.is_throttled() {
             report.is_open("failed authentications are not throttled");
             report.warnings.push(Danger::NoThrottle);
         } else if tokens {
-            report.enforces("failed authentications are throttled by source and id");
+            report.enforces("failed authentications are throttled by source, passwords by id too");
         }
         #[cfg(feature = "tls")]
         if authentication.needs_certificate() && self.asks_for_no_certificate() {

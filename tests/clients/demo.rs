@@ -82,7 +82,7 @@ fn a_new_token_takes_hold_without_a_restart() {
     let gate = Demands::demo().start();
     let shown = gate.ci().without_pair();
     assert_eq!(ping(&gate, shown), Some(200));
-    let new = "the-demos-next-token-with-some-entropy";
+    let new = "the-demos-next-9b1f0c7de42a68350d7fe19c4ba82653";
     replace(&gate.keys.folder.join("token"), new.as_bytes());
     wait_for(&gate, shown.with_token("demo", new), Some(200));
     assert_eq!(ping(&gate, shown), Some(401));

@@ -30,7 +30,7 @@ fn a_new_token_takes_hold_and_the_old_one_is_refused() {
     let mut gate = Demands::default().start();
     let shown = gate.reader();
     assert_eq!(ping(&gate, shown), Some(200));
-    let new = "the-readers-next-token-with-entropy";
+    let new = "the-readers-next-9b1f0c7de42a68350d7fe19c4ba82653";
     replace(&gate.keys.folder.join("reader.token"), new.as_bytes());
     wait_for(&gate, gate.reader().with_token("reader", new), Some(200));
     assert_eq!(ping(&gate, gate.reader()), Some(401));
@@ -47,7 +47,7 @@ fn a_token_in_a_kubernetes_secret_is_replaced_by_the_swap_of_its_folder() {
     };
     let gate = gate.start();
     assert_eq!(ping(&gate, gate.reader()), Some(200));
-    let new = "the-readers-next-token-with-entropy";
+    let new = "the-readers-next-9b1f0c7de42a68350d7fe19c4ba82653";
     secret::update(&gate.keys.folder, "reader.token", new.as_bytes());
     wait_for(&gate, gate.reader().with_token("reader", new), Some(200));
     assert_eq!(ping(&gate, gate.reader()), Some(401));

@@ -133,7 +133,7 @@ async fn a_new_token_takes_hold_without_a_restart() {
         old.get(mirror.url("/v2/")).send().await.unwrap().status(),
         200
     );
-    let text = "a-new-token-that-nobody-has-guessed-yet\n";
+    let text = "a-new-token-9b1f0c7de42a68350d7fe19c4ba82653\n";
     replace(&mirror.demo("token"), text.as_bytes());
     let new = mirror.by_token();
     loop {

@@ -57,8 +57,8 @@ pub enum Place {
     Demo,
 }
 
-pub const CI_TOKEN: &str = "ci-token-with-enough-entropy-4f1c9a";
-pub const READER_TOKEN: &str = "reader-token-with-enough-entropy-8d";
+pub const CI_TOKEN: &str = "ci-4f1c9a7be03d58264c9e1fa0b7d25836";
+pub const READER_TOKEN: &str = "reader-8d3e60b1f9a2c47d5e8016b3cf94a27d";
 pub const WRONG_TOKEN: &str = "nobodys-token-with-enough-entropy-0";
 
 impl Default for Demands {

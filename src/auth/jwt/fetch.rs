@@ -1,19 +1,28 @@
 use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use reqwest::{Client, Url};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
 
 use super::{KeySet, KeySetError};
 use crate::Watched;
+use crate::auth::authorization::is_b64token;
 use crate::crl::FetchError;
 use crate::crl::fetch::address::{Hosts, parse, shown};
-use crate::crl::fetch::client::{Answer, Validators, client, get};
+use crate::crl::fetch::client::{Answer, Validators, send, strict_client};
 use crate::reload::Publisher;
 
 /// The largest key set, in bytes.
@@ -33,11 +42,15 @@ pub struct KeySetFetch {
     interval: Duration,
     pause: Duration,
     timeout: Duration,
+    ca: Option<PathBuf>,
+    token: Option<PathBuf>,
 }
 
 /// What the threads need.
 struct Source {
     client: Client,
+    /// What the client trusts, as its file has it.
+    ca: Option<Vec<u8>>,
     url: Url,
     validators: Validators,
     // What the last set was read from: a server that sends no validators sends it each time.
@@ -47,14 +60,31 @@ struct Source {
 }
 
 impl KeySetFetch {
-    /// From this `http://` or `https://` URL. Over `http://` whoever is between chooses the keys.
+    /// From this `https://` URL, or an `http://` one of this machine: elsewhere whoever is between would
+    /// choose the keys.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             interval: Duration::from_mins(5),
             pause: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
+            ca: None,
+            token: None,
         }
+    }
+
+    /// Trusts the CA certificates in this PEM file to say who the server is, and no others; read again
+    /// for each question. Default: those of the system.
+    pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
+        self
+    }
+
+    /// Shows the Bearer token in this file, read again for each question: a Kubernetes API server gives
+    /// its keys to those whom it knows, and a pod's token changes within the hour. Default: none.
+    pub fn with_token_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.token = Some(file.into());
+        self
     }
 
     /// Asks this often. Default 5 min.
@@ -82,6 +112,9 @@ impl KeySetFetch {
     /// No key set is to be had now.
     pub fn begin(self) -> Result<Watched<KeySet>, KeySetError> {
         let url = parse(&self.url).map_err(|error| self.failed(error))?;
+        if url.scheme() != "https" && !is_loopback(&url) {
+            return Err(KeySetError::InTheClear { url: shown(&url) });
+        }
         let begun = thread::scope(|scope| {
             // On a thread of its own: whoever asks may be in a runtime, where another cannot be entered.
             let first = scope.spawn(|| -> Result<_, KeySetError> {
@@ -105,6 +138,34 @@ impl KeySetFetch {
         Ok(watched)
     }
 
+    fn read_ca(&self) -> Result<Option<Vec<u8>>, KeySetError> {
+        self.ca.as_deref().map(read).transpose()
+    }
+
+    fn read_token(&self) -> Result<Option<HeaderValue>, KeySetError> {
+        let Some(file) = &self.token else {
+            return Ok(None);
+        };
+        let token = Zeroizing::new(read(file)?);
+        let token = token.trim_ascii();
+        if !is_b64token(token) {
+            return Err(KeySetError::NoToken { file: file.clone() });
+        }
+        let value = Zeroizing::new([b"Bearer ", token].concat());
+        let value = HeaderValue::from_bytes(&value);
+        let mut value = value.map_err(|_| KeySetError::NoToken { file: file.clone() })?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    fn client(&self, url: &Url, ca: Option<&[u8]>) -> Result<Client, KeySetError> {
+        let roots = ca.zip(self.ca.as_deref());
+        let roots = roots.map(|(pem, file)| roots_of(pem, file)).transpose()?;
+        let hosts = Hosts::new([url], &[]).map_err(|error| self.failed(error))?;
+        let https = url.scheme() == "https";
+        strict_client(hosts, self.timeout, https, roots).map_err(|error| self.failed(error))
+    }
+
     fn failed(&self, error: FetchError) -> KeySetError {
         let url = parse(&self.url).map_or_else(|_| "the URL".to_owned(), |url| shown(&url));
         KeySetError::Fetch { url, error }
@@ -113,10 +174,10 @@ impl KeySetFetch {
 
 impl Source {
     fn new(options: KeySetFetch, url: Url) -> Result<Self, KeySetError> {
-        let hosts = Hosts::new([&url], &[]).map_err(|error| options.failed(error))?;
-        let client = client(hosts, options.timeout).map_err(|error| options.failed(error))?;
+        let ca = options.read_ca()?;
         Ok(Self {
-            client,
+            client: options.client(&url, ca.as_deref())?,
+            ca,
             url,
             validators: Validators::default(),
             digest: None,
@@ -127,7 +188,16 @@ impl Source {
 
     /// The keys, if they are others than before.
     async fn ask(&mut self) -> Result<Option<KeySet>, KeySetError> {
-        let answer = get(&self.client, &self.url, &self.validators, MAX_SIZE).await;
+        let ca = self.options.read_ca()?;
+        if ca != self.ca {
+            self.client = self.options.client(&self.url, ca.as_deref())?;
+            self.ca = ca;
+        }
+        let mut request = self.client.get(self.url.clone());
+        if let Some(token) = self.options.read_token()? {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let answer = send(request, &self.validators, MAX_SIZE).await;
         match answer.map_err(|error| self.options.failed(error))? {
             Answer::Unchanged => Ok(None),
             Answer::New(json, validators) => {
@@ -181,6 +251,39 @@ impl Source {
         wanted.await;
         publisher.is_wanted()
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, KeySetError> {
+    std::fs::read(file).map_err(|error| KeySetError::Unreadable {
+        file: file.to_owned(),
+        error,
+    })
+}
+
+fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, KeySetError> {
+    let none = || KeySetError::NoCa {
+        file: file.to_owned(),
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|_| none())?;
+        roots.add(certificate).map_err(|_| none())?;
+    }
+    if roots.is_empty() {
+        return Err(none());
+    }
+    Ok(roots)
+}
+
+/// Whether a URL leads to this machine by its address, or by the name that no DNS is asked for (RFC 6761
+/// §6.3).
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let address = address
+        .parse()
+        .map(|address: IpAddr| address.to_canonical());
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn runtime() -> Result<Runtime, KeySetError> {

@@ -85,7 +85,13 @@ impl Issuer {
             && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 
-    /// Begins every principal's id with this, so that two issuers' subjects are not confused.
+    /// Whether its tokens say what is allowed.
+    pub(crate) fn grants(&self) -> bool {
+        self.kind == Kind::Registry
+    }
+
+    /// Begins every principal's id with this, so that two issuers' subjects are not confused: give each
+    /// one that no other's begins with. Of a configuration file that is required.
     pub fn with_subject_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self

@@ -55,6 +55,27 @@ pub enum KeySetError {
         /// Why not.
         error: crate::crl::FetchError,
     },
+    /// Whoever is between would choose the keys.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{url}: keys are fetched over https, or from this machine")]
+    InTheClear {
+        /// From where, without a query.
+        url: String,
+    },
+    /// There is no CA certificate in the file that is to have those of the server.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{}: there is no PEM certificate in it that can be used", file.display())]
+    NoCa {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file has no token that can stand in a header.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{}: there is no token in it", file.display())]
+    NoToken {
+        /// The file.
+        file: PathBuf,
+    },
     /// There is no thread to fetch with.
     #[cfg(feature = "jwt-fetch")]
     #[error("no thread to fetch keys with: {0}")]

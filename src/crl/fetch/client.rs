@@ -1,12 +1,11 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
     CACHE_CONTROL, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response, StatusCode, Url};
-use rustls::ClientConfig;
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 use rustls_platform_verifier::BuilderVerifierExt;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +32,32 @@ pub(crate) enum Answer {
 
 /// An HTTP client that asks nobody but these hosts.
 pub(crate) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, FetchError> {
+    build(hosts, timeout, tls()?, false)
+}
+
+/// The same, which trusts these CAs alone if there are any, and once it asked by TLS does so to the end.
+#[cfg(feature = "jwt-fetch")]
+pub(crate) fn strict_client(
+    hosts: Hosts,
+    timeout: Duration,
+    https: bool,
+    roots: Option<rustls::RootCertStore>,
+) -> Result<Client, FetchError> {
+    let tls = match roots {
+        None => tls()?,
+        Some(roots) => builder()?
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    };
+    build(hosts, timeout, tls, https)
+}
+
+fn build(
+    hosts: Hosts,
+    timeout: Duration,
+    tls: ClientConfig,
+    https: bool,
+) -> Result<Client, FetchError> {
     let follow = move |attempt: Attempt<'_>| {
         if attempt.previous().len() > REDIRECTS {
             attempt.error("too many redirects")
@@ -44,7 +69,8 @@ pub(crate) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, FetchErr
         }
     };
     Client::builder()
-        .tls_backend_preconfigured(tls()?)
+        .tls_backend_preconfigured(tls)
+        .https_only(https)
         .redirect(Policy::custom(follow))
         .referer(false)
         .no_proxy()
@@ -56,22 +82,24 @@ pub(crate) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, FetchErr
         .map_err(|error| FetchError::NoClient(error.to_string()))
 }
 
-fn tls() -> Result<ClientConfig, FetchError> {
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, FetchError> {
     let failed = |error: &dyn std::fmt::Display| FetchError::NoClient(error.to_string());
     let provider = crate::tls::provider().ok_or_else(|| failed(&"no cryptography provider"))?;
-    let builder = || {
-        ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-    };
-    let builder_of_system = builder().map_err(|error| failed(&error))?;
-    match builder_of_system.with_platform_verifier() {
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))
+}
+
+fn tls() -> Result<ClientConfig, FetchError> {
+    match builder()?.with_platform_verifier() {
         Ok(builder) => Ok(builder.with_no_client_auth()),
         // A container image without CA certificates can still ask over HTTP, as is usual for CRLs.
         Err(error) => {
             tracing::warn!(%error, "no https:// URL can be fetched: the system has no CA certificates");
-            let builder = builder().map_err(|error| failed(&error))?;
             let nobody = rustls::RootCertStore::empty();
-            Ok(builder.with_root_certificates(nobody).with_no_client_auth())
+            Ok(builder()?
+                .with_root_certificates(nobody)
+                .with_no_client_auth())
         }
     }
 }
@@ -84,7 +112,15 @@ pub(crate) async fn get(
     known: &Validators,
     max_size: u64,
 ) -> Result<Answer, FetchError> {
-    let mut request = client.get(url.clone());
+    send(client.get(url.clone()), known, max_size).await
+}
+
+/// [`get`] for a request with more in it.
+pub(crate) async fn send(
+    mut request: RequestBuilder,
+    known: &Validators,
+    max_size: u64,
+) -> Result<Answer, FetchError> {
     let mut conditional = false;
     for (name, value) in [
         (IF_NONE_MATCH, &known.etag),

@@ -1,0 +1,311 @@
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+#[cfg(feature = "schema")]
+use super::schema::Network;
+use super::{AuthSection, Config, ConfigError, Text};
+use crate::Watched;
+use crate::auth::file::Moment;
+use crate::auth::{Binding, CredentialError, CredentialSource, Credentials, Sources};
+use crate::reload::Load;
+
+/// `[[auth.token]]`: one caller's token, from exactly one of `env`, `file` and `sha256`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Entry")]
+pub struct TokenEntry {
+    entry: Entry,
+    origin: Origin,
+}
+
+/// `[[auth.htpasswd]]`: an htpasswd file and what holds for its users, or its path alone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "PathOr<Htpasswd>")]
+pub struct HtpasswdEntry(Htpasswd);
+
+/// `[[auth.secrets]]`: the directory of a Kubernetes Secret of the type `kubernetes.io/basic-auth` and what
+/// holds for its user, or its path alone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "PathOr<Secret>")]
+pub struct SecretEntry(Secret);
+
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct Htpasswd {
+    /// The file.
+    file: PathBuf,
+    /// The groups that its users are in.
+    #[serde(default)]
+    groups: Vec<String>,
+    /// The networks that they are good from. Default: all.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
+    networks: Option<Vec<IpNet>>,
+    /// The client certificate that they are good with.
+    identity: Option<Text<Binding>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct Secret {
+    /// The directory.
+    directory: PathBuf,
+    /// The groups that its user is in.
+    #[serde(default)]
+    groups: Vec<String>,
+    /// The networks that it is good from. Default: all.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
+    networks: Option<Vec<IpNet>>,
+    /// The client certificate that it is good with.
+    identity: Option<Text<Binding>>,
+    /// Takes a password that can be guessed.
+    #[serde(default)]
+    weak: bool,
+}
+
+/// A table, or the path alone that it would have.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(untagged))]
+enum PathOr<T> {
+    Path(PathBuf),
+    Table(T),
+}
+
+#[cfg(feature = "schema")]
+super::schema::is_read_as!(HtpasswdEntry, PathOr<Htpasswd>);
+#[cfg(feature = "schema")]
+super::schema::is_read_as!(SecretEntry, PathOr<Secret>);
+
+#[derive(Clone, Debug)]
+enum Origin {
+    Variable(String),
+    File(PathBuf),
+    Sha256(Vec<String>),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    /// The caller's id, and the user with Basic.
+    id: String,
+    /// The groups that the caller is in.
+    #[serde(default)]
+    groups: Vec<String>,
+    /// The environment variable that has the token, or whose name with `_FILE` has the file's.
+    env: Option<String>,
+    /// The file that has the token.
+    file: Option<PathBuf>,
+    /// SHA-256 digests of tokens, in hexadecimal.
+    sha256: Option<Vec<String>>,
+    /// The networks that it is good from. Default: all.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
+    networks: Option<Vec<IpNet>>,
+    /// The client certificate that the token is good with.
+    identity: Option<Text<Binding>>,
+    /// When the token begins to be good.
+    not_before: Option<Moment>,
+    /// When it ends to be.
+    expires: Option<Moment>,
+    /// What it is for, in the operator's words; told in the log when it is about to expire.
+    comment: Option<String>,
+    /// Takes a token that can be guessed.
+    #[serde(default)]
+    weak: bool,
+}
+
+#[cfg(feature = "schema")]
+super::schema::is_read_as!(TokenEntry, Entry);
+
+impl TryFrom<Entry> for TokenEntry {
+    type Error = &'static str;
+
+    fn try_from(mut entry: Entry) -> Result<Self, Self::Error> {
+        let origin = match (entry.env.take(), entry.file.take(), entry.sha256.take()) {
+            (Some(name), None, None) => Origin::Variable(name),
+            (None, Some(file), None) => Origin::File(file),
+            (None, None, Some(digests)) => Origin::Sha256(digests),
+            _ => return Err("a token has exactly one of `env`, `file` and `sha256`"),
+        };
+        Ok(Self { entry, origin })
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for PathOr<T> {
+    // By hand: of an untagged enum an error would not say what is wrong in the table.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = PathOr<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a path or a table")
+            }
+
+            fn visit_str<E: Error>(self, path: &str) -> Result<Self::Value, E> {
+                Ok(PathOr::Path(path.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(PathOr::Table)
+            }
+        }
+
+        deserializer.deserialize_any(Either(std::marker::PhantomData))
+    }
+}
+
+impl From<PathOr<Htpasswd>> for HtpasswdEntry {
+    fn from(written: PathOr<Htpasswd>) -> Self {
+        Self(match written {
+            PathOr::Table(table) => table,
+            PathOr::Path(file) => Htpasswd {
+                file,
+                groups: Vec::new(),
+                networks: None,
+                identity: None,
+            },
+        })
+    }
+}
+
+impl From<PathOr<Secret>> for SecretEntry {
+    fn from(written: PathOr<Secret>) -> Self {
+        Self(match written {
+            PathOr::Table(table) => table,
+            PathOr::Path(directory) => Secret {
+                directory,
+                groups: Vec::new(),
+                networks: None,
+                identity: None,
+                weak: false,
+            },
+        })
+    }
+}
+
+impl HtpasswdEntry {
+    pub(super) fn source(&self, config: &Config) -> CredentialSource {
+        let Self(entry) = self;
+        let source = CredentialSource::htpasswd(config.resolve(&entry.file))
+            .in_groups(entry.groups.iter().cloned());
+        limited(source, entry.networks.as_deref(), entry.identity.as_ref())
+    }
+}
+
+impl SecretEntry {
+    pub(super) fn source(&self, config: &Config) -> CredentialSource {
+        let Self(entry) = self;
+        let source = CredentialSource::secret_directory(config.resolve(&entry.directory))
+            .in_groups(entry.groups.iter().cloned())
+            .with_weak_allowed(entry.weak);
+        limited(source, entry.networks.as_deref(), entry.identity.as_ref())
+    }
+}
+
+impl TokenEntry {
+    pub(super) fn source(&self, config: &Config) -> Result<CredentialSource, CredentialError> {
+        let entry = &self.entry;
+        let id = entry.id.as_str();
+        let mut source = match &self.origin {
+            Origin::Variable(name) => CredentialSource::variable(id, name),
+            Origin::File(file) => CredentialSource::file(id, config.resolve(file)),
+            Origin::Sha256(digests) => CredentialSource::sha256(id, digests)?,
+        };
+        source = source
+            .in_groups(entry.groups.iter().cloned())
+            .with_weak_allowed(entry.weak);
+        source = limited(source, entry.networks.as_deref(), entry.identity.as_ref());
+        if let Some(comment) = &entry.comment {
+            source = source.with_comment(comment.as_str());
+        }
+        if let Some(Moment(moment)) = entry.not_before {
+            source = source.not_before(moment);
+        }
+        if let Some(Moment(moment)) = entry.expires {
+            source = source.expires(moment);
+        }
+        Ok(source)
+    }
+}
+
+fn limited(
+    mut source: CredentialSource,
+    networks: Option<&[IpNet]>,
+    identity: Option<&Text<Binding>>,
+) -> CredentialSource {
+    if let Some(networks) = networks {
+        source = source.within(networks.iter().copied());
+    }
+    if let Some(Text(binding)) = identity {
+        source = source.bound_to(binding.clone());
+    }
+    source
+}
+
+/// The credentials that the configuration file names now, and what the files hold that it names.
+pub(super) struct Followed {
+    file: PathBuf,
+    sources: Sources,
+    /// What is wrong with the configuration file. What the files of its last good version hold goes on to
+    /// count: one that is withdrawn there must not stay because of a slip here.
+    wrong: Option<String>,
+}
+
+impl Followed {
+    /// Follows them from now on.
+    pub(super) fn watch(
+        config: &Config,
+        section: &AuthSection,
+    ) -> Result<Watched<Credentials>, CredentialError> {
+        let followed = Self {
+            file: config.file.clone(),
+            sources: section.sources(config)?,
+            wrong: None,
+        };
+        Watched::watch(followed, config.reload.options())
+    }
+
+    fn sources(&self) -> Result<Sources, CredentialError> {
+        let config = Config::load(&self.file)?;
+        let section = config.auth.as_ref();
+        let gone = || ConfigError::SectionGone {
+            file: self.file.clone(),
+            section: "auth",
+        };
+        section.ok_or_else(gone)?.sources(&config)
+    }
+}
+
+impl Load for Followed {
+    type Value = Credentials;
+    type Error = CredentialError;
+
+    fn name(&self) -> &'static str {
+        self.sources.name()
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = self.sources.paths();
+        paths.push(self.file.clone());
+        paths
+    }
+
+    fn load(&mut self, previous: Option<&Credentials>) -> Result<Credentials, CredentialError> {
+        match self.sources() {
+            Ok(sources) => (self.sources, self.wrong) = (sources, None),
+            Err(error) if previous.is_none() => return Err(error),
+            Err(error) => self.wrong = Some(error.to_string()),
+        }
+        self.sources.load(previous)
+    }
+
+    fn refused(&self, _: &Credentials) -> Option<String> {
+        self.wrong.clone()
+    }
+}
