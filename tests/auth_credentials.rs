@@ -443,6 +443,70 @@ async fn a_right_password_is_remembered_though_its_client_hung_up() {
 }
 
 #[tokio::test]
+async fn a_remembered_password_is_refused_once_its_user_is_removed_or_its_hash_is_another() {
+    let of = |user: &str, password: &str| Credential::new(user).with_secret(bcrypt(password));
+    let credentials = Credentials::new([of("alice", "one"), of("bob", "two")]).unwrap();
+    let credentials = Watched::fixed(credentials);
+    let layer = TokenAuthLayer::new(Authentication::token(credentials.clone()));
+    let status =
+        async |user: &str, password: &str| Ask::basic(user, password).of(&layer).await.status;
+    for (user, password) in [("alice", "one"), ("bob", "two")] {
+        assert_eq!(status(user, password).await, 200);
+        // The second time it is remembered, and answered at once.
+        let again = Ask::basic(user, password).of(&layer).now_or_never();
+        assert_eq!(again.unwrap().status, 200);
+    }
+    credentials.publish(Credentials::new([of("bob", "three")]).unwrap());
+    assert_eq!(status("alice", "one").await, 401);
+    assert_eq!(status("bob", "two").await, 401);
+    assert_eq!(status("bob", "three").await, 200);
+}
+
+#[test]
+fn a_variable_has_a_token_or_names_its_file() {
+    const ITSELF: &str = "a_variable_has_a_token_or_names_its_file";
+    const CHILD: &str = "PORTCULLIS_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let layer = layer([
+            CredentialSource::variable("here", "PORTCULLIS_TEST_HERE"),
+            CredentialSource::variable("there", "PORTCULLIS_TEST_THERE"),
+        ]);
+        runtime.block_on(async {
+            for (id, token) in [("here", TOKEN), ("there", OTHER)] {
+                let answer = Ask::bearer(token).of(&layer).await;
+                assert_eq!(answer.body, format!("token:{id} []"));
+            }
+            // The variable itself comes before the one with a file.
+            assert_eq!(Ask::bearer("in-the-file").of(&layer).await.status, 401);
+        });
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    // A process cannot change its own environment safely.
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", ITSELF])
+        .env(CHILD, "1")
+        .env("PORTCULLIS_TEST_HERE", TOKEN)
+        .env("PORTCULLIS_TEST_HERE_FILE", file("here", "in-the-file"))
+        .env(
+            "PORTCULLIS_TEST_THERE_FILE",
+            file("there", &format!("{OTHER}\n")),
+        )
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && out.contains("1 passed"), "{out}");
+}
+
+#[tokio::test]
 async fn without_its_certificate_a_right_token_is_refused_as_a_wrong_one() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("token");

@@ -202,3 +202,88 @@ async fn no_keys_at_the_start_are_an_error() {
     let wrong = KeySetFetch::new("file:///etc/keys").begin();
     assert!(matches!(wrong, Err(KeySetError::Fetch { .. })));
 }
+
+#[test]
+fn keys_come_over_tls_or_from_this_machine_alone() {
+    for url in [
+        "http://192.0.2.1/keys",
+        "http://auth.example.org/keys",
+        "http://localhost.example.org/keys",
+        "http://127.0.0.1.example.org/keys",
+    ] {
+        let error = KeySetFetch::new(url).begin().unwrap_err();
+        assert!(matches!(error, KeySetError::InTheClear { .. }), "{error}");
+    }
+    let nowhere = KeySetFetch::new("http://[::1]:1/keys").begin();
+    assert!(matches!(nowhere, Err(KeySetError::Fetch { .. })));
+}
+
+#[cfg(feature = "config")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_pulls_what_the_policy_gives_its_namespace_by_keys_that_need_a_token() {
+    use portcullis::{Guard, config::Config};
+
+    let server = Server::start();
+    let cluster = Key::new("cluster");
+    server.answer(Answer::list(&set(&[&cluster]), "1"));
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("token", "first.pod.token\n");
+    let url = server.url("/openid/v1/jwks");
+    let text = format!(
+        "[auth]\nrequire = \"token\"\n[[auth.jwt]]\nkind = \"service-account\"\n\
+         issuer = \"cluster\"\naudiences = [\"us\"]\nkeys = \"{url}\"\ntoken_file = \"token\"\n\
+         interval = \"50ms\"\ntimeout = \"20s\"\n[[policy.rules]]\nname = \"team\"\n\
+         who = [\"group:system:serviceaccounts:team-a\"]\nactions = [\"pull\"]\n\
+         repositories = [\"team-a/*\"]\n"
+    );
+    write("gate.toml", &text);
+    let file = folder.path().join("gate.toml");
+    let guard = || Guard::from_config(&Config::load(&file).unwrap());
+    let gate = guard().unwrap();
+    let report = gate.report().to_string();
+    let line = "tokens that cluster signed are taken, for what is allowed to their callers";
+    assert!(report.contains(line), "{report}");
+    let status = async |account: &str, target: &str| {
+        let service = gate.layer(service_fn(async |_: Request<_>| {
+            Ok::<_, Infallible>(Response::new(http_body_util::Empty::<bytes::Bytes>::new()))
+        }));
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some("cluster".to_owned());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let claims = json!({
+            "iss": "cluster", "aud": ["us"], "exp": now.as_secs() + 600,
+            "sub": format!("system:serviceaccount:{account}"),
+        });
+        let key = EncodingKey::from_ed_der(&cluster.1.serialize_der());
+        let token = encode(&header, &claims, &key).unwrap();
+        let request = Request::get(target).header(AUTHORIZATION, format!("Bearer {token}"));
+        let body = http_body_util::Empty::<bytes::Bytes>::new();
+        let answer = service.oneshot(request.body(body).unwrap()).await.unwrap();
+        answer.status().as_u16()
+    };
+    for (account, target, found) in [
+        ("team-a:builder", "/v2/team-a/app/manifests/1", 200),
+        ("team-a:builder", "/v2/team-b/app/manifests/1", 403),
+        ("team-b:builder", "/v2/team-a/app/manifests/1", 403),
+        ("team-a", "/v2/team-a/app/manifests/1", 401),
+    ] {
+        assert_eq!(status(account, target).await, found, "{account} {target}");
+    }
+    let shown = |server: &Server| {
+        let last = server.requests().last().cloned().unwrap();
+        last.header("authorization").map(str::to_owned)
+    };
+    assert_eq!(shown(&server).as_deref(), Some("Bearer first.pod.token"));
+    // A kubelet puts another there within the hour.
+    write("token", "second.pod.token\n");
+    until("the second", async || {
+        shown(&server).as_deref() == Some("Bearer second.pod.token")
+    })
+    .await;
+    write("token", "no token\n");
+    let error = guard().unwrap_err();
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert!(reason.ends_with("there is no token in it"), "{reason}");
+    assert!(!format!("{gate:?}{reason}").contains("pod.token"));
+}

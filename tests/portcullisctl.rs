@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordVerifier};
 
 const CONFIG: &str = r#"
 [source]
@@ -23,15 +26,19 @@ actions = ["pull", "create"]
 repositories = ["team/*"]
 "#;
 
-/// The exit code, standard output and standard error of one call.
-fn portcullisctl(arguments: &[&str]) -> (i32, String, String) {
+fn program() -> PathBuf {
     // A test's own program is in `target/<profile>/deps`.
     let mut file = std::env::current_exe().unwrap();
     file.pop();
     file.pop();
     file.extend(["examples", "portcullisctl"]);
     assert!(file.exists(), "cargo build --example portcullisctl");
-    let output = Command::new(file).args(arguments).output().unwrap();
+    file
+}
+
+/// The exit code, standard output and standard error of one call.
+fn portcullisctl(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(program()).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (
         output.status.code().unwrap(),
@@ -306,4 +313,64 @@ fn a_made_token_is_found_by_scanners_and_its_digest_lets_it_in() {
     let pair = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, auth.unwrap()).unwrap();
     assert_eq!(pair, format!("farm:{token}").into_bytes());
     assert_eq!(portcullisctl(&["token", "a:b"]).0, 2);
+}
+
+#[test]
+fn a_bare_token_is_alone_on_standard_output_and_its_digest_on_the_other() {
+    let (code, out, err) = portcullisctl(&["token", "--bare"]);
+    assert_eq!(code, 0);
+    let token = out.strip_suffix('\n').unwrap();
+    assert!(token.starts_with("pcls_") && token.len() == 54, "{token}");
+    let digest = err.trim_end().strip_prefix("digest = \"").unwrap();
+    let digest: portcullis::auth::SecretDigest = digest.strip_suffix('"').unwrap().parse().unwrap();
+    assert_eq!(
+        digest,
+        portcullis::auth::SecretDigest::of_token(token.as_bytes())
+    );
+    assert!(!err.contains(token));
+}
+
+/// As [`portcullisctl`], with this on standard input.
+fn told(input: &str, arguments: &[&str]) -> (i32, String) {
+    use std::io::Write;
+
+    let mut child = Command::new(program())
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // A child that has ended before it read all has said why by its exit code.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), out)
+}
+
+#[test]
+fn a_hashed_password_lets_in_and_is_not_shown() {
+    let costs = ["hash", "--memory", "64", "--passes", "1"];
+    for input in ["open sesame\n", "open sesame\r\n", "open sesame"] {
+        let (code, out) = told(input, &costs);
+        assert_eq!(code, 0);
+        assert!(!out.contains("sesame"), "{out}");
+        let hash = out.trim_end().strip_prefix("digest = \"").unwrap();
+        let hash = hash.strip_suffix('"').unwrap();
+        assert!(
+            hash.parse::<portcullis::auth::SecretDigest>().is_ok(),
+            "{hash}"
+        );
+        let hash = PasswordHash::new(hash).unwrap();
+        let verify = |password: &[u8]| Argon2::default().verify_password(password, &hash).is_ok();
+        assert!(verify(b"open sesame") && !verify(b"open says me"));
+    }
+    assert_ne!(told("same", &costs), told("same", &costs));
+    for (input, arguments) in [
+        ("", costs.as_slice()),
+        ("\n", &costs),
+        ("x", &["hash", "--memory", "1"]),
+    ] {
+        assert_eq!(told(input, arguments), (2, String::new()), "{input:?}");
+    }
 }

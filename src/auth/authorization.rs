@@ -196,6 +196,15 @@ mod tests {
                 "open:sesame",
             ),
             ("Basic dGVzdDoxMjPCow==", "test", "123£"),
+            // RFC 7617 §2.1, in UTF-8, and RFC 6750 §2.1.
+            ("Basic dGVzdDoxMjPCow", "test", "123£"),
+            ("Bearer mF_9.B5f-4.1JqM", "", "mF_9.B5f-4.1JqM"),
+            ("BEARER mF_9.B5f-4.1JqM  ", "", "mF_9.B5f-4.1JqM"),
+            // As web-platform-tests have users and passwords: empty ones, colons, other scripts.
+            ("Basic dXNlcjo=", "user", ""),
+            ("Basic OnBhc3M=", "", "pass"),
+            ("Basic dTo6OnA=", "u", "::p"),
+            ("Basic 0YI60Yw=", "т", "ь"),
             ("Bearer abc-._~+/==", "", "abc-._~+/=="),
             ("bearer  abc", "", "abc"),
         ] {
@@ -225,6 +234,28 @@ mod tests {
             "Bearer a b",
             "Bearer ==",
             "Bearer a=b",
+            // Only spaces stand between scheme and credentials (RFC 9110 §11.4).
+            "Basic\tdTpw",
+            "Basic,dTpw",
+            " dTpw",
+            "Bearer a, Basic dTpw",
+            "Bearer token=\"a\"",
+            // Of the URL alphabet, with white space, cut, and with bits that stand for nothing.
+            "Basic dTpw_w==",
+            "Basic dTpw-w==",
+            "Basic dT pw",
+            "Basic d",
+            "Basic dTp=w",
+            "Basic dTpx====",
+            "Basic dXNlcjr=",
+            // Not UTF-8: ISO 8859-1, an overlong form, half of a pair.
+            "Basic dGVzdDoxMjOj",
+            "Basic dTrAgA==",
+            "Basic dTrtoIA=",
+            // Control characters: zero, delete, and one beyond ASCII.
+            "Basic dQA6cA==",
+            "Basic dTp/",
+            "Basic dTrChQ==",
             &long,
         ] {
             assert_eq!(shown(value.as_bytes()), Err(Malformed), "{value:?}");
@@ -240,6 +271,15 @@ mod tests {
         fn any_pair_without_controls_is_read_back(user in "[^:\\pC]{1,40}", password in "[^\\pC]{0,80}") {
             let value = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
             prop_assert_eq!(shown(value.as_bytes()), Ok((user, password)));
+        }
+
+        #[test]
+        fn what_is_no_base64_is_malformed(begin in "[A-Za-z0-9+/]{0,20}", wrong in "[^A-Za-z0-9+/= ]", end in "[A-Za-z0-9+/]{0,20}") {
+            let value = format!("Basic {begin}{wrong}{end}");
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                let headers: HeaderMap = [(AUTHORIZATION, value)].into_iter().collect();
+                prop_assert!(matches!(read(&headers, &mut Room::new()), Err(Malformed)));
+            }
         }
 
         #[test]
