@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
-use super::ClientAddr;
+use super::{ClientAddr, within};
 
 /// The header in which the proxies tell whom they speak for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ pub(super) fn client(
 }
 
 pub(super) fn is_proxy(proxies: &[IpNet], address: IpAddr) -> bool {
-    proxies.iter().any(|network| network.contains(&address))
+    within(proxies, address)
 }
 
 /// Each element's address, `None` where it has none that can be read.
@@ -158,6 +158,22 @@ mod tests {
         }
         let peer = ClientAddr::new("10.0.0.1:4711".parse().unwrap());
         client(peer, &proxies, header, &headers).ip().to_string()
+    }
+
+    #[test]
+    fn a_proxy_in_a_mapped_network_is_a_proxy() {
+        let mapped = ["::ffff:10.0.0.0/104".parse().unwrap()];
+        for (address, proxy) in [
+            ("10.0.0.1", true),
+            ("::ffff:10.0.0.1", true),
+            ("11.0.0.1", false),
+        ] {
+            assert_eq!(
+                is_proxy(&mapped, address.parse().unwrap()),
+                proxy,
+                "{address}"
+            );
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use forwarded::ForwardedHeader;
 pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
 pub use network_policy::{NetworkPolicy, NetworkPolicyError};
-#[cfg(feature = "policy")]
-pub(crate) use networks::canonical;
 pub use networks::{NetworkSet, Networks};
+#[cfg(feature = "policy")]
+pub(crate) use networks::{canonical, within};
 pub use service::Source;

@@ -129,6 +129,13 @@ impl FromIterator<IpNet> for NetworkSet {
     }
 }
 
+/// Whether the address is in one of a few networks, however both are written.
+pub(crate) fn within(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let mut networks = networks.iter();
+    networks.any(|network| canonical(*network).contains(&address))
+}
+
 /// The network that canonical addresses are in: an IPv4-mapped one is the IPv4 one.
 pub(crate) fn canonical(network: IpNet) -> IpNet {
     match network {

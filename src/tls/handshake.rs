@@ -18,6 +18,7 @@ use super::watch::Watch;
 use super::{Accepted, Acceptor, HandshakeError, Material, Reason, proxy_protocol};
 use crate::Connection;
 use crate::connection::{Stall, TlsParameters};
+use crate::source::within;
 
 /// How far it has come.
 pub(super) struct Progress {
@@ -73,9 +74,7 @@ impl Acceptor {
     }
 
     fn is_proxy(&self, peer: SocketAddr) -> bool {
-        let address = peer.ip().to_canonical();
-        let mut proxies = self.options.proxies.iter();
-        proxies.any(|net| net.contains(&address))
+        within(&self.options.proxies, peer.ip())
     }
 
     async fn handshake<IO>(

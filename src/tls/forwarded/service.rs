@@ -9,7 +9,7 @@ use super::decide::{self, Client, Refused};
 use super::{ForwardedForm, ForwardedLayer};
 use crate::audit::{Record, metrics};
 use crate::refusal::{ResponseBody, ResponseFuture};
-use crate::source::SocketPeer;
+use crate::source::{SocketPeer, within};
 use crate::tls::standing::Standing;
 use crate::{ClientAddr, Connection, PeerIdentity, Refusal};
 
@@ -45,9 +45,9 @@ where
         }
         let peer = SocketPeer::of(request.extensions());
         let proxies = self.layer.proxies.load();
-        let within = |peer: ClientAddr| proxies.iter().any(|net| net.contains(&peer.ip()));
+        let is_proxy = |peer: ClientAddr| within(&proxies, peer.ip());
         let trusted = self.layer.trusted.as_ref();
-        let Some((form, material)) = trusted.filter(|_| peer.is_some_and(within)) else {
+        let Some((form, material)) = trusted.filter(|_| peer.is_some_and(is_proxy)) else {
             self.layer.remove(&mut request, peer);
             return ResponseFuture::called(self.inner.call(request));
         };
