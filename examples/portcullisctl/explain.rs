@@ -50,12 +50,16 @@ impl Explain {
         }
         let route = match Route::parse(&self.method, &self.target) {
             Ok(route) => route,
-            Err(error) => return refused(&format!("{} {}: {error}", self.method, self.target)),
+            Err(error) => {
+                println!("refused\n{} {}: {error}", self.method, self.target);
+                return Ok(false);
+            }
         };
         let principal = self.principal(config.as_ref())?;
         if let Some(config) = &config {
             if let Some(reason) = self.refused_before(config, principal.as_ref()) {
-                return refused(&reason);
+                println!("refused\n{reason}");
+                return Ok(false);
             }
             self.tell_what_is_not_asked(config, &route);
         }
@@ -181,9 +185,4 @@ impl Explain {
             eprintln!("not asked: whether a token is shown, which all but reading needs");
         }
     }
-}
-
-fn refused(reason: &str) -> Answer {
-    println!("refused\n{reason}");
-    Ok(false)
 }
