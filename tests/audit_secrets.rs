@@ -10,6 +10,12 @@
 ))]
 
 mod captured;
+#[cfg(feature = "redis")]
+#[path = "audit_secrets/fleet.rs"]
+mod fleet;
+#[cfg(feature = "jwt")]
+#[path = "audit_secrets/signed.rs"]
+mod signed;
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -28,12 +34,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::audit::Admin;
-use portcullis::auth::{Authentication, CredentialOptions, CredentialSource, Credentials};
+use portcullis::auth::{
+    Authentication, Credential, CredentialOptions, CredentialSource, Credentials, SecretDigest,
+};
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
 use portcullis::rate::{Key, Limit, Limits};
 use portcullis::reload::WatchOptions;
 use portcullis::source::Networks;
-use portcullis::tls::{Acceptor, AddConnection, Builder, CertificateFiles, ClientCas};
+use portcullis::tls::{Acceptor, AddConnection, Builder, CertificateFiles, ClientCas, Material};
 use portcullis::{Guard, Watched};
 use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +51,8 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 const FILE_TOKEN: &str = "file-token-Zq81xWv3Kt6Rm9Lb2Nc7Hd";
 const NEW_TOKEN: &str = "new-token-Kp27mRt9Xw4Vb8Qs3Jf6Gy";
 const DIGEST_TOKEN: &str = "digest-token-Lm55uYh2";
+const PASSWORD: &str = "password-Tq73hMv5";
+const WRONG_PASSWORD: &str = "password-Ry29bZc8";
 const WRONG_TOKEN: &str = "wrong-token-Bn46eDc7";
 const QUERY_SECRET: &str = "query-secret-Vf90sXa1";
 const HEADER_SECRET: &str = "header-secret-Gt33qWe8";
@@ -169,14 +179,73 @@ fn sha256(text: &str) -> String {
     hex
 }
 
+fn options() -> WatchOptions {
+    WatchOptions::default().with_poll_interval(Duration::from_millis(20))
+}
+
+fn credentials(token_file: &Path, hash: &str) -> Watched<Credentials> {
+    let carol = Credential::new("carol").with_secret(hash.parse::<SecretDigest>().unwrap());
+    Credentials::watch(
+        [
+            CredentialSource::file("alice", token_file),
+            CredentialSource::sha256("bob", [sha256(DIGEST_TOKEN)]).unwrap(),
+            CredentialSource::credential(carol),
+        ],
+        CredentialOptions::default().with_watch(options()),
+    )
+    .unwrap()
+}
+
+fn material(folder: &Path) -> Watched<Material> {
+    Builder::new()
+        .with_certificate(CertificateFiles::new(
+            folder.join("tls.crt"),
+            folder.join("tls.key"),
+        ))
+        .require_client_certificates(ClientCas::new([folder.join("ca.crt")]))
+        .watch(options())
+        .unwrap()
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {pair}")
+}
+
+/// What is shown, and how it is answered.
+fn attempts() -> [(String, u16); 9] {
+    [
+        (basic("alice", FILE_TOKEN), 200),
+        (format!("Bearer {DIGEST_TOKEN}"), 200),
+        (basic("carol", PASSWORD), 200),
+        (basic("carol", WRONG_PASSWORD), 401),
+        (basic("alice", WRONG_TOKEN), 401),
+        (format!("Bearer {WRONG_TOKEN}"), 401),
+        (format!("Basic {WRONG_TOKEN}"), 401),
+        (format!("Digest {WRONG_TOKEN}"), 401),
+        (WRONG_TOKEN.to_owned(), 401),
+    ]
+}
+
+fn argon2id(password: &str) -> String {
+    use argon2::{Argon2, Params, PasswordHasher};
+    let cheap = Argon2::from(Params::new(256, 2, 1, None).unwrap());
+    let hash = cheap.hash_password(password.as_bytes()).unwrap();
+    hash.to_string()
+}
+
 /// Every secret of the run, in each form in which it could slip out.
-fn secrets_of(keys: [&str; 2]) -> Vec<String> {
+fn secrets_of(keys: [&str; 2], hash: &str) -> Vec<String> {
     let mut secrets: Vec<String> = Vec::new();
     for secret in [
         FILE_TOKEN,
         NEW_TOKEN,
         DIGEST_TOKEN,
+        PASSWORD,
+        WRONG_PASSWORD,
         WRONG_TOKEN,
+        #[cfg(feature = "redis")]
+        fleet::PASSWORD,
         QUERY_SECRET,
         HEADER_SECRET,
         BROKEN_FILE,
@@ -185,11 +254,13 @@ fn secrets_of(keys: [&str; 2]) -> Vec<String> {
     ] {
         secrets.extend([secret.to_owned(), sha256(secret)]);
         secrets.extend(
-            ["alice", "bob"].map(|user| BASE64_STANDARD.encode(format!("{user}:{secret}"))),
+            ["alice", "bob", "carol"]
+                .map(|user| BASE64_STANDARD.encode(format!("{user}:{secret}"))),
         );
         // As a list of bytes, which is how a careless `Debug` shows a `Vec<u8>`.
         secrets.push(format!("{:?}", secret.as_bytes()));
     }
+    secrets.extend(hash.rsplit('$').take(2).map(str::to_owned));
     for pem in keys {
         secrets.extend(
             pem.lines()
@@ -215,32 +286,32 @@ async fn a_whole_run_at_trace_level_tells_no_secret() {
     let server_key = fs::read_to_string(folder.path().join("tls.key")).unwrap();
     let token_file = folder.path().join("token");
     fs::write(&token_file, FILE_TOKEN).unwrap();
-    let options = || WatchOptions::default().with_poll_interval(Duration::from_millis(20));
-    let tokens = Credentials::watch(
-        [
-            CredentialSource::file("alice", &token_file),
-            CredentialSource::sha256("bob", [sha256(DIGEST_TOKEN)]).unwrap(),
-        ],
-        CredentialOptions::default().with_watch(options()),
-    )
-    .unwrap();
+    let hash = argon2id(PASSWORD);
+    let tokens = credentials(&token_file, &hash);
     let everything = Pattern::repository("**").unwrap();
     let rule = Rule::allow("all", Who::Authenticated, Actions::PULL | Actions::PUSH);
+    let authentication = Authentication::token(tokens.clone());
+    #[cfg(feature = "jwt")]
+    let (issuer, signed) = signed::issuer();
+    #[cfg(feature = "jwt")]
+    let authentication = authentication.with_issuers([issuer]);
+    let limits = [Limit::rate("caller", Key::Principal, 1 << 30)];
+    #[cfg(feature = "redis")]
+    let (fleet_server, fleet_shown) = fleet::server().await;
+    #[cfg(feature = "redis")]
+    let (shared, fleet) = fleet::limit(fleet_server);
+    #[cfg(feature = "redis")]
+    let limits = limits.into_iter().chain([shared]);
     let guard = Guard::builder()
         .networks(Networks::allow(["127.0.0.0/8".parse().unwrap()]))
-        .authentication(Authentication::token(tokens.clone()))
+        .authentication(authentication)
         .policy(Policy::new([rule.on_repositories([everything])]).unwrap())
-        .limits(Limits::new([Limit::rate("caller", Key::Principal, 1 << 30)]).unwrap())
+        .limits(Limits::new(limits).unwrap())
         .build();
-    let material = Builder::new()
-        .with_certificate(CertificateFiles::new(
-            folder.path().join("tls.crt"),
-            folder.path().join("tls.key"),
-        ))
-        .require_client_certificates(ClientCas::new([folder.path().join("ca.crt")]))
-        .watch(options())
-        .unwrap();
+    let material = material(folder.path());
     let mut told = format!("{guard:?}{tokens:?}{material:?}{:?}", guard.report());
+    #[cfg(feature = "redis")]
+    write!(told, "{fleet:?}{}", fleet::refused()).unwrap();
     let admin = Admin::new()
         .watching("tokens", &tokens)
         .watching("tls", &material);
@@ -249,22 +320,11 @@ async fn a_whole_run_at_trace_level_tells_no_secret() {
     let address = tcp.local_addr().unwrap();
     tokio::spawn(serve(tcp, acceptor, guard));
 
-    let basic = |user: &str, password: &str| {
-        format!(
-            "Basic {}",
-            BASE64_STANDARD.encode(format!("{user}:{password}"))
-        )
-    };
     for h2 in [false, true] {
-        for (authorization, status) in [
-            (basic("alice", FILE_TOKEN), 200),
-            (format!("Bearer {DIGEST_TOKEN}"), 200),
-            (basic("alice", WRONG_TOKEN), 401),
-            (format!("Bearer {WRONG_TOKEN}"), 401),
-            (format!("Basic {WRONG_TOKEN}"), 401),
-            (format!("Digest {WRONG_TOKEN}"), 401),
-            (WRONG_TOKEN.to_owned(), 401),
-        ] {
+        let attempts = attempts();
+        #[cfg(feature = "jwt")]
+        let attempts = attempts.into_iter().chain(signed.attempts());
+        for (authorization, status) in attempts {
             let answered = ask(&client, address, h2, &authorization).await;
             assert_eq!(answered, status, "{authorization}");
         }
@@ -293,13 +353,22 @@ async fn a_whole_run_at_trace_level_tells_no_secret() {
     write!(told, "{tokens:?}{material:?}").unwrap();
     told += &recorder.render();
 
+    #[cfg(feature = "redis")]
+    fleet::has_failed(&sink, &fleet_shown).await;
     let log = sink.text();
     assert!(log.contains(" TRACE "), "nothing was traced");
     for target in ["portcullis::access", "portcullis::", "h2::", "rustls::"] {
         assert!(log.contains(target), "nothing of {target} was traced");
     }
+    for principal in ["token:carol", "jwt:dave"] {
+        let expected = cfg!(feature = "jwt") || principal != "jwt:dave";
+        assert_eq!(log.contains(principal), expected, "{principal}");
+    }
     told += &log;
-    for secret in secrets_of([&server_key, &client.key_pem]) {
+    let secrets = secrets_of([&server_key, &client.key_pem], &hash);
+    #[cfg(feature = "jwt")]
+    let secrets = secrets.into_iter().chain(signed.secrets());
+    for secret in secrets {
         let line = told.lines().find(|line| line.contains(secret.as_str()));
         assert!(line.is_none(), "{secret:?} is in {line:?}");
     }
