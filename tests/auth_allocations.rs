@@ -26,7 +26,7 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 const TOKEN: &str = "pcls_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI0001";
 
 fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
-    black_box(&request);
+    black_box(request);
     ready(Ok(Response::new(Full::default())))
 }
 
