@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis::audit::METRICS;
 use portcullis::config::Config;
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
-use portcullis::tls::Acceptor;
+use portcullis::tls::{Acceptor, Reason};
 use portcullis::{ClientAddr, Guard};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt};
@@ -105,7 +105,9 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     handshakes(&guard, &ca, &without_list).await;
     reloads(folder.path(), &ca, &handle).await;
 
-    let seen = series(&handle.render());
+    let scrape = handle.render();
+    assert_values(&scrape, &lists.url("/crl"));
+    let seen = series(&scrape);
     let all: BTreeMap<String, BTreeSet<String>> = METRICS
         .iter()
         .map(|metric| {
@@ -231,27 +233,112 @@ async fn reloads(folder: &Path, ca: &pki::Ca, handle: &PrometheusHandle) {
     panic!("the older CRL was never refused:\n{}", handle.render());
 }
 
-/// The metrics of a scrape with the names of their labels.
-fn series(scrape: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in scrape.lines() {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+/// Each value of a label is one of those that are documented, or what this run's operator named.
+fn assert_values(scrape: &str, list: &str) {
+    let closed = closed_sets();
+    let mut seen = BTreeSet::new();
+    for (name, labels) in lines(scrape) {
+        for (label, value) in labels {
+            seen.insert((name.to_owned(), label.to_owned()));
+            let named: &[&str] = match label {
+                "limit" => &["line", "used-up"],
+                "credential" => &["ci"],
+                "header" => &["x-forwarded-for"],
+                "issuer" => &["CN=clients"],
+                "scope" => &["complete"],
+                "subject" => &["CN=clients", "CN=others", "CN=localhost"],
+                "url" => &[list],
+                _ => {
+                    let set = closed.get(&(name.to_owned(), label.to_owned()));
+                    let set = set.unwrap_or_else(|| panic!("no set of {label} of {name}"));
+                    assert!(set.contains(value), "{label}={value:?} of {name}");
+                    continue;
+                }
+            };
+            assert!(named.contains(&value), "{label}={value:?} of {name}");
         }
+    }
+    for (name, label) in closed.keys() {
+        let metric = METRICS.iter().find(|metric| metric.name == name);
+        let metric = metric.unwrap_or_else(|| panic!("{name} is no metric"));
+        assert!(metric.labels.contains(&&**label), "{name} has no {label}");
+    }
+    assert!(seen.len() > 30, "{seen:?}");
+}
+
+/// What `docs/metrics.md` says of each metric's labels.
+fn closed_sets() -> BTreeMap<(String, String), BTreeSet<&'static str>> {
+    let head = "| label | of | values |\n| --- | --- | --- |\n";
+    let (_, table) = include_str!("../docs/metrics.md").split_once(head).unwrap();
+    let mut sets = BTreeMap::new();
+    for row in table.lines().take_while(|row| !row.is_empty()) {
+        let cells: Vec<Vec<&str>> = row
+            .trim_matches('|')
+            .split('|')
+            .map(|cell| {
+                cell.split(',')
+                    .map(|one| one.trim().trim_matches('`'))
+                    .collect()
+            })
+            .collect();
+        let [label, metrics, values] = &cells[..] else {
+            panic!("{row}");
+        };
+        for metric in metrics {
+            let of = (metric.to_string(), label[0].to_owned());
+            let set = values.iter().copied().collect::<BTreeSet<_>>();
+            assert_eq!(set.len(), values.len(), "{row}");
+            assert!(sets.insert(of, set).is_none(), "{row}");
+        }
+    }
+    sets
+}
+
+#[test]
+fn the_documented_reasons_are_all_that_there_are() {
+    let closed = closed_sets();
+    let of = |metric: &str, label: &str| &closed[&(metric.to_owned(), label.to_owned())];
+    let reasons = Reason::ALL.iter().map(|reason| reason.label());
+    let handshakes: BTreeSet<_> = reasons.chain(["ok"]).collect();
+    assert_eq!(&handshakes, of("portcullis_handshakes_total", "outcome"));
+    let refusals = of("portcullis_refusals_total", "reason");
+    for refusal in of("portcullis_auth_failures_total", "reason") {
+        assert!(refusals.contains(refusal), "{refusal}");
+    }
+    for refusal in of("portcullis_limit_refusals_total", "reason") {
+        assert!(refusals.contains(refusal), "{refusal}");
+    }
+}
+
+/// The lines of a scrape: a metric and its labels with their values.
+fn lines(scrape: &str) -> impl Iterator<Item = (&str, Vec<(&str, &str)>)> {
+    let lines = scrape.lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
         let (series, _) = line.rsplit_once(' ').unwrap();
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let name = ["_sum", "_count", "_bucket"]
             .iter()
             .find_map(|suffix| name.strip_suffix(suffix))
             .unwrap_or(name);
-        let labels = labels.split(',').filter_map(|label| label.split_once('='));
+        // No value of this run has a comma or a quote in it.
+        let labels = labels.trim_end_matches('}').split(',');
+        let labels = labels.filter_map(|label| label.split_once('='));
+        let labels = labels.map(|(label, value)| (label, value.trim_matches('"')));
         // How the exporter shows a histogram without buckets.
-        let labels = labels
-            .map(|(label, _)| label)
-            .filter(|label| *label != "quantile");
-        seen.entry(name.to_owned())
-            .or_default()
-            .extend(labels.map(str::to_owned));
+        (
+            name,
+            labels.filter(|(label, _)| *label != "quantile").collect(),
+        )
+    })
+}
+
+/// The metrics of a scrape with the names of their labels.
+fn series(scrape: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut seen: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, labels) in lines(scrape) {
+        let labels = labels.into_iter().map(|(label, _)| label.to_owned());
+        seen.entry(name.to_owned()).or_default().extend(labels);
     }
     seen
 }
