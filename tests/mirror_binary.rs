@@ -1,6 +1,10 @@
 //! The mirror example as a program: its flags, its demo keys, its start and its end.
 #![cfg(all(feature = "config", feature = "aws-lc-rs"))]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 
 #[path = "mirror_binary/check.rs"]
 mod check;

@@ -1,5 +1,9 @@
 //! What an operator sees.
 
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,13 +45,16 @@ async fn each_request_is_one_line_of_json_on_standard_error() {
     }
 }
 
+/// Freed a moment before it is taken again; nobody else binds ports of this number meanwhile.
+async fn free_address() -> SocketAddr {
+    let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    probe.local_addr().unwrap()
+}
+
 #[tokio::test]
 async fn probes_and_metrics_have_an_address_of_their_own() {
     let data = TempDir::new().unwrap();
-    // Freed a moment before it is taken again; nobody else binds ports of this number meanwhile.
-    let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let admin = probe.local_addr().unwrap();
-    drop(probe);
+    let admin = free_address().await;
     let mirror = Mirror::with(&data, &["--admin", &admin.to_string()]).await;
     let path = mirror.push_blob("a", b"content").await;
     let ask = |path: &'static str| async move {
@@ -77,6 +84,47 @@ async fn probes_and_metrics_have_an_address_of_their_own() {
             .status(),
         200
     );
+}
+
+#[tokio::test]
+async fn what_is_scraped_over_http_is_what_prometheus_takes() {
+    let data = TempDir::new().unwrap();
+    let admin = free_address().await;
+    let mirror = Mirror::with(&data, &["--admin", &admin.to_string()]).await;
+    let path = mirror.push_blob("a", b"content").await;
+    let taken = mirror.by_certificate().get(mirror.url(&path)).send().await;
+    assert_eq!(taken.unwrap().text().await.unwrap(), "content");
+    let stranger = mirror.client(Shown::default());
+    let refused = stranger.get(mirror.url(&path)).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    mirror.logged(&path).await;
+
+    let scrape = stranger.get(format!("http://{admin}/metrics")).send();
+    let scrape = scrape.await.unwrap();
+    assert_eq!(
+        scrape.headers()["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let scrape = scrape.text().await.unwrap();
+    for name in [
+        "portcullis_requests_total{",
+        "portcullis_refusals_total{reason=\"credentials_missing\"}",
+        "portcullis_handshakes_total{",
+        "portcullis_snapshot_generation{",
+        "portcullis_certificate_not_after_timestamp_seconds{",
+    ] {
+        assert!(scrape.contains(name), "no {name} in\n{scrape}");
+    }
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(scrape.as_bytes()).unwrap();
+    file.seek(SeekFrom::Start(0)).unwrap();
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::from(file))
+        .output()
+        .expect("promtool is needed: install the package `prometheus`");
+    let said = String::from_utf8_lossy(&promtool.stderr);
+    assert!(promtool.status.success(), "{said}\n{scrape}");
 }
 
 #[tokio::test]
