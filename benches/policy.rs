@@ -42,6 +42,7 @@ fn main() {
     let mut figures = Figures::new("policy");
     routes(&mut figures);
     decisions(&mut figures);
+    other_decisions(&mut figures);
     networks(&mut figures);
     binding(&mut figures);
     figures.report();
@@ -51,21 +52,69 @@ fn routes(figures: &mut Figures) {
     let part = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
     let tag = "[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}";
     let digest = "[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[[:xdigit:]]{32,}";
-    let regex = format!("^/v2/({part}(?:/{part})*)/(manifests|blobs)/({tag}|{digest})$");
-    let regex = Regex::new(&regex).unwrap();
-    for (name, target) in [
+    let regex = |rest: String| Regex::new(&format!("^/v2/({part}(?:/{part})*)/{rest}$")).unwrap();
+    let content = regex(format!("(manifests|blobs)/({tag}|{digest})"));
+    let uploads = regex("blobs/uploads/([A-Za-z0-9_.=-]*)".to_owned());
+    let referrers = regex(format!("referrers/({digest})"));
+    let upload = "blobs/uploads/6d4a3b3c-8f0e-4c36-a5c3-0f4f0a1f3a52";
+    for (name, method, rest, regex) in [
         (
             "route: manifest by tag",
-            "/v2/library/busybox/manifests/latest".to_owned(),
+            Method::GET,
+            "manifests/latest".to_owned(),
+            &content,
         ),
-        ("route: blob", format!("/v2/library/busybox/blobs/{DIGEST}")),
+        (
+            "route: blob",
+            Method::GET,
+            format!("blobs/{DIGEST}"),
+            &content,
+        ),
         (
             "route: blob with ?ns=",
-            format!("/v2/library/busybox/blobs/{DIGEST}?ns=docker.io"),
+            Method::GET,
+            format!("blobs/{DIGEST}?ns=docker.io"),
+            &content,
+        ),
+        (
+            "route: push of a manifest",
+            Method::PUT,
+            "manifests/latest".to_owned(),
+            &content,
+        ),
+        (
+            "route: push, its beginning",
+            Method::POST,
+            "blobs/uploads/".to_owned(),
+            &uploads,
+        ),
+        (
+            "route: push, a chunk",
+            Method::PATCH,
+            upload.to_owned(),
+            &uploads,
+        ),
+        (
+            "route: push, its end",
+            Method::PUT,
+            format!("{upload}?digest={DIGEST}"),
+            &uploads,
+        ),
+        (
+            "route: mount",
+            Method::POST,
+            format!("blobs/uploads/?mount={DIGEST}&from=library/alpine"),
+            &uploads,
+        ),
+        (
+            "route: referrers",
+            Method::GET,
+            format!("referrers/{DIGEST}?artifactType=application/vnd.example.sbom.v1"),
+            &referrers,
         ),
     ] {
-        let uri: Uri = target.parse().unwrap();
-        let ours = time(|| Route::parse(&Method::GET, black_box(&uri)).unwrap());
+        let uri: Uri = format!("/v2/library/busybox/{rest}").parse().unwrap();
+        let ours = time(|| Route::parse(&method, black_box(&uri)).unwrap());
         let theirs = time(|| regex.captures(black_box(uri.path())).unwrap().len());
         let row = figures.row(name, "ns", ours);
         row.peer("regex", theirs).at_most(150.0);
@@ -154,7 +203,10 @@ fn decisions(figures: &mut Figures) {
                 let answer = service.call(black_box(request.clone()));
                 assert_eq!(answer.now_or_never().unwrap().unwrap().status(), 200);
             });
-            figures.row(format!("{name}, the layer, {kept}"), "ns", whole);
+            let row = figures.row(format!("{name}, the layer, {kept}"), "ns", whole);
+            if kept == "uncached" {
+                row.at_most(1000.0);
+            }
         }
         let policy = Policy::new(made(&rules)).unwrap();
 
@@ -166,6 +218,136 @@ fn decisions(figures: &mut Figures) {
             .row(format!("{name}, refused"), "ns", refused)
             .peer("scan with globset", theirs)
             .at_most(1000.0);
+    }
+}
+
+/// 10,000 rules of one more kind, and a question that one of them answers.
+struct Many {
+    name: &'static str,
+    /// Whom the rule of this number names, on which repositories, and of which tags.
+    rule_of: fn(usize) -> (String, String, Option<String>),
+    effect: Effect,
+    principal: Principal,
+    target: String,
+    /// Whether the rules are found by a key. Where they are not, each is looked at.
+    found: bool,
+}
+
+fn other_decisions(figures: &mut Figures) {
+    let token = |id: &str| Principal::new(identity::Method::Token, id);
+    let blob = |repository: &str| format!("/v2/{repository}/blobs/{DIGEST}");
+    for many in [
+        Many {
+            name: "by group",
+            rule_of: |number| (format!("group:team-{number}"), "shared/*".into(), None),
+            effect: Effect::Allow,
+            principal: token("ci").in_groups(["team-7777"]),
+            target: blob("shared/app"),
+            found: true,
+        },
+        Many {
+            name: "by caller on a wildcard first",
+            rule_of: |number| {
+                let who = format!("token:ci-{number}");
+                (who, format!("*/app-{number}"), None)
+            },
+            effect: Effect::Allow,
+            principal: token("ci-7777"),
+            target: blob("team/app-7777"),
+            found: true,
+        },
+        Many {
+            name: "on a wildcard first for all the known, each looked at",
+            rule_of: |number| ("authenticated".into(), format!("*/app-{number}"), None),
+            effect: Effect::Allow,
+            principal: token("ci"),
+            target: blob("team/app-7777"),
+            found: false,
+        },
+        Many {
+            name: "that deny, not this caller",
+            rule_of: by_caller_of_tags,
+            effect: Effect::Deny,
+            principal: token("ci"),
+            target: blob("shared/app"),
+            found: true,
+        },
+        Many {
+            name: "that deny, this caller",
+            rule_of: by_caller_of_tags,
+            effect: Effect::Deny,
+            principal: token("ci-7777"),
+            target: blob("shared/app"),
+            found: true,
+        },
+        Many {
+            name: "of tags, by repository",
+            rule_of: |number| {
+                let (who, repositories) = by_repository(number);
+                (who, repositories, Some("v*".into()))
+            },
+            effect: Effect::Allow,
+            principal: token("ci-7777"),
+            target: "/v2/team-7777/app/manifests/v1".into(),
+            found: true,
+        },
+        Many {
+            name: "of tags alone, each looked at",
+            rule_of: |number| {
+                let tag = Some(format!("v{number}"));
+                ("token:ci".into(), "shared/*".into(), tag)
+            },
+            effect: Effect::Allow,
+            principal: token("ci"),
+            target: "/v2/shared/app/manifests/v7777".into(),
+            found: false,
+        },
+    ] {
+        many.measure(figures);
+    }
+}
+
+/// One rule a token, all on the same repositories, of whatever tags.
+fn by_caller_of_tags(number: usize) -> (String, String, Option<String>) {
+    let (who, repositories) = by_caller(number);
+    (who, repositories, None)
+}
+
+impl Many {
+    fn measure(self, figures: &mut Figures) {
+        let rules: Vec<_> = (0..RULES).map(self.rule_of).collect();
+        let denying = self.effect == Effect::Deny;
+        // Without it nothing is allowed that could be denied.
+        let allowing = denying.then(|| {
+            Rule::allow("all", Who::Authenticated, Actions::PULL)
+                .on_repositories([Pattern::repository("**").unwrap()])
+        });
+        let made = rules.iter().enumerate().map(|(number, rule)| {
+            let (who, pattern, tag) = rule;
+            let (name, who) = (number.to_string(), who.parse().unwrap());
+            let rule = match self.effect {
+                Effect::Allow => Rule::allow(name, who, Actions::PULL),
+                Effect::Deny => Rule::deny(name, who, Actions::PULL),
+            };
+            rule.on_repositories([Pattern::repository(pattern).unwrap()])
+                .with_tags(tag.iter().map(|tag| Pattern::tag(tag).unwrap()))
+        });
+        let policy = Policy::new(made.chain(allowing)).unwrap();
+        let uri: Uri = self.target.parse().unwrap();
+        let route = Route::parse(&Method::GET, &uri).unwrap();
+        let caller = Caller::new(Some(&self.principal), Some(PEER.ip()));
+        let named = rules.iter().any(|(who, ..)| {
+            let id = who.strip_prefix("token:");
+            id == Some(self.principal.id())
+        });
+        let allowed = policy.decide(&caller, &route, None).is_allowed();
+        assert_eq!(allowed, !(denying && named), "{}", self.name);
+        let ours = time(|| policy.decide(black_box(&caller), black_box(&route), None));
+        let name = format!("decision: 10,000 rules {}", self.name);
+        let row = figures.row(name, "ns", ours);
+        if self.found {
+            row.at_most(1000.0);
+        }
     }
 }
 

@@ -79,6 +79,14 @@
 //! `/v2/` itself may be asked by whoever may do anything, except that the anonymous are asked for
 //! credentials there as soon as one rule needs them, or denies only those who show none, since Docker sends
 //! none after a 200; a rule with the action `probe` settles it otherwise.
+//!
+//! # Many rules
+//!
+//! Rules are found by the segments with which their repositories begin, up to the first wildcard, and
+//! then by whom they name: an id, a group, a SPIFFE ID or a certificate's name. So ten thousand of them
+//! cost no more than a few. Those that share both, as when `anyone` or `authenticated` may have
+//! `*/app-1`, `*/app-2` and so on, or when only their tags or networks tell them apart, are each looked
+//! at, which takes some nanoseconds a rule; [`Verdicts`] spares that to a connection that asks again.
 
 mod access;
 mod actions;
