@@ -72,6 +72,7 @@ where
 
 impl Gate {
     /// Calls the inner service or refuses.
+    #[inline]
     pub(super) fn answer<S, B>(
         &self,
         identified: Result<Principal, Refusal>,
