@@ -47,7 +47,8 @@ pub use forwarded::ForwardedHeader;
 pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
 pub use network_policy::{NetworkPolicy, NetworkPolicyError};
-pub use networks::{NetworkSet, Networks};
 #[cfg(feature = "policy")]
-pub(crate) use networks::{canonical, within};
+pub(crate) use networks::canonical;
+pub(crate) use networks::within;
+pub use networks::{NetworkSet, Networks};
 pub use service::Source;
