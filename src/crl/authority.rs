@@ -7,9 +7,9 @@ use rustls::pki_types::CertificateDer;
 use super::PathError;
 use super::constraints::Constraints;
 use super::der::Reader;
-use super::list::Signed;
 use super::moment::Moment;
 use super::path::{Anchor, Facts};
+use super::signed::Signed;
 
 /// The most certificates between a CRL's signer and the trust anchor.
 const DEEPEST: usize = 6;

@@ -1,4 +1,3 @@
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::CrlError;
@@ -8,6 +7,7 @@ use super::entries::{Entry, each_extension, id_ce};
 use super::index::Index;
 use super::indirect::Indirect;
 use super::scope::Scope;
+use super::signed::{Frame, Signed};
 
 /// A `revokedCertificates` this large is indexed while another thread checks the signature.
 const LARGE: usize = 256 * 1024;
@@ -44,22 +44,6 @@ enum Revoked {
 enum Signature {
     Of(Key),
     Open { signed: Signed, not_of: Vec<Key> },
-}
-
-/// Something signed: a certificate or a CRL, both of which have the same frame.
-#[derive(Clone, Debug)]
-pub(super) struct Signed {
-    der: Box<[u8]>,
-    message: Range<usize>,
-    algorithm: Range<usize>,
-    signature: Range<usize>,
-}
-
-/// The frame of something signed, and what is in it.
-struct Frame<'a> {
-    message: Value<'a>,
-    algorithm: Value<'a>,
-    signature: Value<'a>,
 }
 
 impl List {
@@ -326,60 +310,6 @@ impl List {
         self.signature
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<'a> Frame<'a> {
-    fn parse(der: &'a [u8]) -> Result<Self, der::Malformed> {
-        let mut outer = Reader::new(der);
-        let sequence = outer.expect(der::SEQUENCE)?;
-        outer.finish()?;
-        let mut fields = sequence.reader();
-        let frame = Self {
-            message: fields.expect(der::SEQUENCE)?,
-            algorithm: fields.expect(der::SEQUENCE)?,
-            signature: fields.expect(der::BIT_STRING)?,
-        };
-        fields.finish()?;
-        frame.signature.octets()?;
-        Ok(frame)
-    }
-
-    fn is_by(&self, key: &Key, authorities: &Authorities) -> bool {
-        let signature = self.signature.octets().unwrap_or_default();
-        key.verifies(
-            self.algorithm.content,
-            self.message.encoded,
-            signature,
-            authorities,
-        )
-    }
-
-    fn keep(&self, der: &[u8]) -> Signed {
-        let range = |value: &Value<'_>| value.offset..value.offset + value.encoded.len();
-        let signature = range(&self.signature).end;
-        let octets = self.signature.octets().map_or(0, <[u8]>::len);
-        Signed {
-            der: der.into(),
-            message: range(&self.message),
-            algorithm: range(&self.algorithm),
-            signature: signature - octets..signature,
-        }
-    }
-}
-
-impl Signed {
-    pub(super) fn parse(der: &[u8]) -> Result<Self, der::Malformed> {
-        Frame::parse(der).map(|frame| frame.keep(der))
-    }
-
-    pub(super) fn is_by(&self, key: &Key, authorities: &Authorities) -> bool {
-        let algorithm = Reader::new(&self.der[self.algorithm.clone()]).any();
-        algorithm.is_ok_and(|algorithm| {
-            let message = &self.der[self.message.clone()];
-            let signature = &self.der[self.signature.clone()];
-            key.verifies(algorithm.content, message, signature, authorities)
-        })
     }
 }
 

@@ -68,6 +68,7 @@ mod revocation;
 mod rules;
 mod scope;
 mod service;
+mod signed;
 mod signers;
 mod sources;
 mod store;

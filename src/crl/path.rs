@@ -9,8 +9,8 @@ use super::PathError;
 use super::authority::Key;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
-use super::list::Signed;
 use super::scope::Point;
+use super::signed::Signed;
 use super::verdict::name;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
