@@ -90,6 +90,17 @@ impl Credentials {
     /// # Errors
     /// An id or a token that is there twice, a credential without a secret, or none at all.
     pub fn new(credentials: impl IntoIterator<Item = Credential>) -> Result<Self, CredentialError> {
+        let all = Self::or_none(credentials)?;
+        if all.is_empty() {
+            return Err(CredentialError::None);
+        }
+        Ok(all)
+    }
+
+    /// All of these, or none where somebody can come in otherwise.
+    pub(super) fn or_none(
+        credentials: impl IntoIterator<Item = Credential>,
+    ) -> Result<Self, CredentialError> {
         let mut all = Self {
             holders: vec![Holder::nobody()],
             tokens: vec![Token {
@@ -106,9 +117,6 @@ impl Credentials {
         };
         for credential in credentials {
             all.add(credential)?;
-        }
-        if all.holders.len() == 1 {
-            return Err(CredentialError::None);
         }
         all.index_tokens()?;
         Ok(all)
@@ -206,7 +214,7 @@ impl Credentials {
         self.holders.len() - 1
     }
 
-    /// Never true: a snapshot without credentials cannot be made.
+    /// Whether there are none: true only for a configuration whose issuers of signed tokens are in force.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -122,6 +122,10 @@ pub enum CredentialError {
     /// No credential at all: nobody could come in.
     #[error("no credential is configured")]
     None,
+    /// No credential at all any more, and issuers that were not there at the start.
+    #[cfg(feature = "jwt")]
+    #[error("no credential is configured, and issuers come into force at a restart")]
+    IssuersAtRestart,
 }
 
 /// What is wrong with a line of an htpasswd file.

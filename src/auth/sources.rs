@@ -45,16 +45,25 @@ impl Credentials {
 
 /// Reads all credentials of some sources.
 pub(crate) struct Sources {
-    sources: Vec<CredentialSource>,
+    all: Vec<CredentialSource>,
     warn_before: Duration,
+    none_allowed: bool,
 }
 
 impl Sources {
     pub(crate) fn new(sources: Vec<CredentialSource>, warn_before: Option<Duration>) -> Self {
         Self {
-            sources,
+            all: sources,
             warn_before: warn_before.unwrap_or(Duration::from_hours(14 * 24)),
+            none_allowed: false,
         }
+    }
+
+    /// Takes it if there is no credential at all, because somebody can come in otherwise.
+    #[cfg(feature = "config")]
+    pub(crate) fn with_none_allowed(mut self, allowed: bool) -> Self {
+        self.none_allowed = allowed;
+        self
     }
 }
 
@@ -67,15 +76,20 @@ impl Load for Sources {
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        let sources = self.sources.iter();
+        let sources = self.all.iter();
         sources.filter_map(CredentialSource::path).collect()
     }
 
     fn load(&mut self, _: Option<&Credentials>) -> Result<Credentials, CredentialError> {
         let mut all = Vec::new();
-        for source in &self.sources {
+        for source in &self.all {
             all.extend(source.read()?);
         }
-        Credentials::new(all).map(|all| all.with_warning_before(self.warn_before))
+        let all = if self.none_allowed {
+            Credentials::or_none(all)
+        } else {
+            Credentials::new(all)
+        };
+        all.map(|all| all.with_warning_before(self.warn_before))
     }
 }

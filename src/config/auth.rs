@@ -167,13 +167,7 @@ impl AuthSection {
         &self,
         config: &Config,
     ) -> Result<Authentication, CredentialError> {
-        let credentials = || {
-            #[cfg(feature = "jwt")]
-            if !self.jwt.is_empty() && !self.has_credentials() {
-                return Ok(None);
-            }
-            Followed::watch(config, self).map(Some)
-        };
+        let credentials = || Followed::watch(config, self).map(Some);
         let mut authentication = match self.require {
             Requirement::Certificate => Authentication::certificate(),
             Requirement::Token => Authentication::with(credentials()?, Certificate::Ignored),
@@ -200,7 +194,18 @@ impl AuthSection {
             .with_throttle(self.throttle.options().as_ref()))
     }
 
-    fn has_credentials(&self) -> bool {
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(clippy::unused_self, reason = "nobody's signature counts")
+    )]
+    pub(super) fn has_issuers(&self) -> bool {
+        #[cfg(feature = "jwt")]
+        return !self.jwt.is_empty();
+        #[cfg(not(feature = "jwt"))]
+        false
+    }
+
+    pub(super) fn has_credentials(&self) -> bool {
         !self.tokens.is_empty()
             || !self.credentials.is_empty()
             || !self.htpasswd.is_empty()
@@ -209,10 +214,10 @@ impl AuthSection {
 
     fn has_tokens(&self) -> bool {
         #[cfg(feature = "jwt")]
-        if !self.jwt.is_empty() || self.bearer.is_some() {
+        if self.bearer.is_some() {
             return true;
         }
-        self.has_credentials()
+        self.has_issuers() || self.has_credentials()
     }
 
     pub(super) fn sources(&self, config: &Config) -> Result<Sources, CredentialError> {

@@ -252,6 +252,8 @@ fn limited(
 pub(super) struct Followed {
     file: PathBuf,
     sources: Sources,
+    /// Whether there were issuers of signed tokens at the start. Others let nobody in before the next.
+    issuers: bool,
     /// What is wrong with the configuration file. What the files of its last good version hold goes on to
     /// count: one that is withdrawn there must not stay because of a slip here.
     wrong: Option<String>,
@@ -266,6 +268,7 @@ impl Followed {
         let followed = Self {
             file: config.file.clone(),
             sources: section.sources(config)?,
+            issuers: section.has_issuers(),
             wrong: None,
         };
         Watched::watch(followed, config.reload.options())
@@ -278,7 +281,16 @@ impl Followed {
             file: self.file.clone(),
             section: "auth",
         };
-        section.ok_or_else(gone)?.sources(&config)
+        let section = section.ok_or_else(gone)?;
+        let otherwise = self.issuers && section.has_issuers();
+        if !otherwise && !section.has_credentials() {
+            #[cfg(feature = "jwt")]
+            if section.has_issuers() {
+                return Err(CredentialError::IssuersAtRestart);
+            }
+            return Err(CredentialError::None);
+        }
+        Ok(section.sources(&config)?.with_none_allowed(otherwise))
     }
 }
 
