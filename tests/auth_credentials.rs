@@ -650,6 +650,12 @@ fn weak_damaged_and_doubled_credentials_are_errors() {
     let weak = watch([file("changeme-changeme")]).unwrap_err();
     assert!(matches!(weak, CredentialError::TooWeak { .. }));
     assert!(!weak.to_string().contains("changeme"));
+    for chosen in ["P4ssw0rd-R3g1stry-T0k3n-2026", "qwertyuiopasdfghjklzxcvbnm"] {
+        let weak = watch([file(chosen)]).unwrap_err();
+        assert!(matches!(weak, CredentialError::TooWeak { .. }), "{chosen}");
+    }
+    // 128 random bits in base32.
+    assert!(watch([file("347wdgaevex5wqcxdew4ipoxja")]).is_ok());
     assert!(watch([file("changeme").with_weak_allowed(true)]).is_ok());
     let token = GeneratedToken::generate().unwrap();
     assert!(watch([file(token.expose())]).is_ok());
