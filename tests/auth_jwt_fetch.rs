@@ -2,7 +2,11 @@
 #![cfg(all(feature = "jwt-fetch", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod captured;
 mod http_server;
+mod pki;
+#[path = "auth_jwt_fetch/tls.rs"]
+mod tls;
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
