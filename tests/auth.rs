@@ -139,7 +139,7 @@ async fn a_registry_challenges_with_exactly_one_basic_line() {
         .with_responder(Responder::new(Preset::Registry));
     let answer = ask_layer(&layer, &[], None).await;
     let lines: Vec<_> = answer.headers.get_all(WWW_AUTHENTICATE).iter().collect();
-    assert_eq!(lines, ["Basic realm=\"registry\""]);
+    assert_eq!(lines, ["Basic realm=\"registry\", charset=\"UTF-8\""]);
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ mod lifetime;
 mod limits;
 #[path = "clients/openssl.rs"]
 mod openssl;
+#[path = "clients/passwords.rs"]
+mod passwords;
 #[path = "clients/podman.rs"]
 mod podman;
 #[path = "clients/refused.rs"]

@@ -56,7 +56,7 @@ impl Responder {
             challenge: match preset {
                 Preset::Mirror => None,
                 Preset::Registry => Some(Challenge {
-                    value: HeaderValue::from_static("Basic realm=\"registry\""),
+                    value: HeaderValue::from_static("Basic realm=\"registry\", charset=\"UTF-8\""),
                     bearer: false,
                 }),
             },
@@ -130,13 +130,16 @@ impl Responder {
 }
 
 impl Challenge {
-    /// `Basic realm="…"` (RFC 7617 §2).
+    /// `Basic realm="…", charset="UTF-8"` (RFC 7617 §2.1): users and passwords are read as UTF-8, and a
+    /// client that is not told may send others than ASCII in another form. docker, containerd,
+    /// skopeo, podman and curl take the parameter, and send UTF-8 with and without it.
     ///
     /// # Errors
     /// A realm that is empty or needs quoting: several clients stop at those.
     pub fn basic(realm: &str) -> Result<Self, ChallengeError> {
         let realm = checked("realm", realm)?;
-        Self::new("realm", format!("Basic realm=\"{realm}\""), false)
+        let text = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
+        Self::new("realm", text, false)
     }
 
     /// `Bearer realm="…",service="…"` of the distribution token specification: where to get a token,
@@ -219,7 +222,14 @@ mod tests {
             .get_all(WWW_AUTHENTICATE)
             .iter()
             .collect();
-        assert_eq!(lines, ["Basic realm=\"registry\""]);
+        assert_eq!(lines, ["Basic realm=\"registry\", charset=\"UTF-8\""]);
+    }
+
+    #[test]
+    fn a_basic_challenge_asks_for_utf_8() {
+        let challenge = Challenge::basic("the team's registry").unwrap();
+        let wanted = "Basic realm=\"the team's registry\", charset=\"UTF-8\"";
+        assert_eq!(challenge.value, wanted);
     }
 
     #[test]
