@@ -24,9 +24,10 @@ fn gate() -> (Gate, tempfile::TempDir) {
     let hash = bcrypt::hash(PASSWORD, 4).unwrap();
     fs::write(&file, format!("{USER}:{hash}\n")).unwrap();
     let more = format!(
-        "[[auth.htpasswd]]\nfile = {file:?}\ngroups = [\"people\"]\n\
+        "[[auth.htpasswd]]\nfile = \"{}\"\ngroups = [\"people\"]\n\
          [[policy.rules]]\nname = \"people\"\nwho = [\"group:people\"]\nactions = [\"any\"]\n\
-         repositories = [\"**\"]\n"
+         repositories = [\"**\"]\n",
+        file.display()
     );
     let demands = Demands {
         preset: "registry",

@@ -8,6 +8,9 @@ const LONGEST: usize = 256;
 const BASE62: f64 = 62.0;
 /// What a character holds that is neither letter nor digit, in bits.
 const OTHER: f64 = 5.0;
+/// What one holds that is not ASCII, whatever its octets: nobody writes random bits so, and letters of a
+/// language hold no more.
+const BEYOND_ASCII: f64 = 1.5;
 /// What one holds that stands between words and that the text had before.
 const BETWEEN: f64 = 1.0;
 /// The same in a text with capitals and digits, which could be base64 for URLs.
@@ -92,6 +95,10 @@ fn bits_a_character(text: &[u8]) -> f64 {
 
 fn other(text: &[u8], at: usize, character: f64) -> f64 {
     let byte = text[at];
+    if !byte.is_ascii() {
+        let continues = byte & 0b1100_0000 == 0b1000_0000;
+        return if continues { 0.0 } else { BEYOND_ASCII };
+    }
     let known = b"-_.:,/+= ".contains(&byte) && text[..at].contains(&byte);
     match known {
         false => OTHER,
@@ -253,6 +260,8 @@ mod tests {
         "Tr0ub4dor&3Tr0ub4dor&3Tr0ub4dor",
         "gitlab-ci-token-frankfurt-prod-01",
         "mon-mot-de-passe-tres-long-et-secret",
+        "пароль-реестра-контейнеров-команды",
+        "ひみつのことばはだれにもいわない",
     ];
 
     fn digits(alphabet: &[u8], length: usize, mut number: u128) -> String {
