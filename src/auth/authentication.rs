@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::alike::Alike;
 use super::holder::Holders;
 use super::passwords::Passwords;
 use super::throttle::Throttle;
@@ -22,6 +23,7 @@ pub struct Authentication {
     pub(super) throttle: Option<Throttle>,
     pub(super) passwords: Passwords,
     pub(super) clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
+    pub(super) alike: Alike,
 }
 
 /// What a certificate counts for.
@@ -112,6 +114,7 @@ impl Authentication {
     }
 
     /// Whether a token or password is one of the things that may be shown.
+    #[inline]
     pub(crate) fn takes_tokens(&self) -> bool {
         if self.certificate == Certificate::Only {
             return false;
@@ -181,6 +184,7 @@ impl Authentication {
             throttle: Some(Throttle::new(&ThrottleOptions::default())),
             passwords: Passwords::new(&PasswordOptions::default()),
             clock: None,
+            alike: Alike::default(),
         }
     }
 }

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::credential::Validity;
 use super::digest::{Cost, Kind, SlowHash};
 use super::index::DigestIndex;
+use super::sha256::{Words, sha256, words};
 use super::{Binding, Credential, CredentialError};
 use crate::audit::metrics;
 use crate::identity::Method;
@@ -27,8 +27,6 @@ pub struct Credentials {
     by_digest: DigestIndex,
     by_user: HashMap<Box<[u8]>, u32>,
     costs: Vec<Spent>,
-    /// Whether any secret has a time, so that the clock must be read.
-    timed: bool,
     warn_before: Duration,
 }
 
@@ -41,8 +39,17 @@ struct Holder {
     passwords: Vec<Password>,
 }
 
-struct Token {
-    digest: [u8; 32],
+/// All that is read of most tokens is in one line of the processor's cache.
+#[repr(align(64))]
+pub(super) struct Token {
+    digest: Words,
+    principal: Principal,
+    /// `None` is good at any time and from anywhere.
+    terms: Option<Box<Terms>>,
+    is_nobodys: bool,
+}
+
+struct Terms {
     holder: u32,
     validity: Validity,
     warned: Warned,
@@ -69,7 +76,7 @@ struct Warned(AtomicU64);
 /// Where and when a credential is shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances<'a> {
-    pub(super) now: Option<SystemTime>,
+    pub(super) now: SystemTime,
     pub(super) client: Option<IpAddr>,
     pub(super) peer: Option<&'a PeerIdentity>,
 }
@@ -104,15 +111,14 @@ impl Credentials {
         let mut all = Self {
             holders: vec![Holder::nobody()],
             tokens: vec![Token {
-                digest: [0; 32],
-                holder: 0,
-                validity: Validity::default(),
-                warned: Warned::default(),
+                digest: Words::default(),
+                principal: Principal::new(Method::Token, ""),
+                terms: None,
+                is_nobodys: true,
             }],
             by_digest: DigestIndex::new([].into_iter()),
             by_user: HashMap::new(),
             costs: Vec::new(),
-            timed: false,
             warn_before: Duration::ZERO,
         };
         for credential in credentials {
@@ -140,17 +146,27 @@ impl Credentials {
         if self.by_user.insert(id.as_bytes().into(), number).is_some() {
             return Err(CredentialError::SameId { id: id.into() });
         }
+        let principal = Principal::new(Method::Token, id).in_groups(credential.groups);
+        let is_free = credential.networks.is_none() && credential.binding.is_none();
         let mut passwords = Vec::new();
         for secret in credential.secrets {
             let validity = secret.validity;
-            self.timed |= validity.is_bounded();
             match secret.digest.0 {
-                Kind::Sha256(digest) => self.tokens.push(Token {
-                    digest,
-                    holder: number,
-                    validity,
-                    warned: Warned::default(),
-                }),
+                Kind::Sha256(digest) => {
+                    let terms = || {
+                        Box::new(Terms {
+                            holder: number,
+                            validity,
+                            warned: Warned::default(),
+                        })
+                    };
+                    self.tokens.push(Token {
+                        digest: words(&digest),
+                        principal: principal.clone(),
+                        terms: (!is_free || validity.is_bounded()).then(terms),
+                        is_nobodys: false,
+                    });
+                }
                 Kind::Slow(hash) => passwords.push(Password {
                     hash,
                     validity,
@@ -160,7 +176,7 @@ impl Credentials {
         }
         self.spend(&passwords);
         self.holders.push(Holder {
-            principal: Principal::new(Method::Token, id).in_groups(credential.groups),
+            principal,
             networks: credential
                 .networks
                 .map_or_else(Networks::allow_all, Networks::allow),
@@ -191,21 +207,18 @@ impl Credentials {
     }
 
     fn index_tokens(&mut self) -> Result<(), CredentialError> {
-        self.tokens
-            .sort_unstable_by_key(|token| (token.digest, token.holder));
+        // Those of the same digest stay in their order.
+        self.tokens.sort_by_key(|token| token.digest);
         for pair in self.tokens.windows(2) {
             if pair[0].digest == pair[1].digest {
-                let id = |token: &Token| {
-                    let holder = &self.holders[token.holder as usize];
-                    holder.principal.id().to_owned()
-                };
+                let id = |token: &Token| token.principal.id().to_owned();
                 return Err(CredentialError::SameSecret {
                     first: id(&pair[0]),
                     second: id(&pair[1]),
                 });
             }
         }
-        self.by_digest = DigestIndex::new(self.tokens.iter().map(|token| &token.digest));
+        self.by_digest = DigestIndex::new(self.tokens.iter().map(|token| token.digest[0]));
         Ok(())
     }
 
@@ -233,36 +246,39 @@ impl Credentials {
         self.holders.get(at).map(|holder| &holder.principal)
     }
 
-    pub(super) fn is_timed(&self) -> bool {
-        self.timed
-    }
-
     pub(super) fn has_passwords(&self) -> bool {
         !self.costs.is_empty()
     }
 
-    /// The caller whose token this is, and, with a user, whose id that is. `None` is a secret that
-    /// is no token: some other's is then looked at in the same way, so that it takes as long.
-    pub(super) fn by_token(
-        &self,
-        user: Option<&[u8]>,
-        secret: &[u8],
-        circumstances: Circumstances<'_>,
-    ) -> Option<Result<&Principal, Refusal>> {
-        let digest: [u8; 32] = Sha256::digest(secret).into();
-        let token = &self.tokens[self.by_digest.candidate(&digest)];
-        let holder = &self.holders[token.holder as usize];
-        let id = holder.principal.id().as_bytes();
-        let same_user = user.map_or(Choice::from(1), |user| user.ct_eq(id));
-        let same = same_digest(&token.digest, &digest) & same_user;
-        let good = holder.good(&token.validity, circumstances);
-        if !bool::from(same) || token.holder == 0 {
-            return None;
+    /// The token with this secret and, with a user, of this id. Of a secret that is no token some other's
+    /// is looked at in the same way, so that it takes as long.
+    pub(super) fn token(&self, user: Option<&[u8]>, secret: &[u8]) -> Option<&Token> {
+        let digest = sha256(secret);
+        let token = &self.tokens[self.by_digest.candidate(digest[0])];
+        let id = || token.principal.id().as_bytes();
+        let same_user = user.map_or(Choice::from(1), |user| same(user, id()));
+        let is_it = same_digest(&token.digest, &digest) & same_user;
+        (bool::from(is_it) && !token.is_nobodys).then_some(token)
+    }
+
+    /// The caller whose token this is, if it is good here and now.
+    #[inline]
+    pub(super) fn admit<'a>(
+        &'a self,
+        token: &'a Token,
+        circumstances: impl FnOnce() -> Circumstances<'a>,
+    ) -> Result<&'a Principal, Refusal> {
+        if let Some(terms) = &token.terms {
+            self.admit_on(terms, &circumstances())?;
         }
-        if good.is_ok() {
-            self.warn(holder, &token.validity, &token.warned, circumstances.now);
-        }
-        Some(good.map(|()| &holder.principal))
+        Ok(&token.principal)
+    }
+
+    fn admit_on(&self, terms: &Terms, circumstances: &Circumstances<'_>) -> Result<(), Refusal> {
+        let holder = &self.holders[terms.holder as usize];
+        holder.good(&terms.validity, circumstances)?;
+        self.warn(holder, &terms.validity, &terms.warned, circumstances.now);
+        Ok(())
     }
 
     /// What to verify a user's password against.
@@ -284,7 +300,7 @@ impl Credentials {
         &self,
         user: &[u8],
         hash: &[u8; 32],
-        circumstances: Circumstances<'_>,
+        circumstances: &Circumstances<'_>,
     ) -> Result<&Principal, Refusal> {
         let unknown = Refusal::CredentialsUnknown;
         let at = self.by_user.get(user).ok_or(unknown)?;
@@ -303,8 +319,8 @@ impl Credentials {
         Ok(&holder.principal)
     }
 
-    fn warn(&self, holder: &Holder, validity: &Validity, warned: &Warned, now: Option<SystemTime>) {
-        let (Some(expires), Some(now)) = (validity.expires, now) else {
+    fn warn(&self, holder: &Holder, validity: &Validity, warned: &Warned, now: SystemTime) {
+        let Some(expires) = validity.expires else {
             return;
         };
         let left = expires.duration_since(now).unwrap_or_default();
@@ -335,13 +351,9 @@ impl Holder {
     }
 
     /// Looks at everything, so that one failing takes as long as another.
-    fn good(&self, validity: &Validity, at: Circumstances<'_>) -> Result<(), Refusal> {
-        let early = validity
-            .not_before
-            .is_some_and(|from| at.now.is_some_and(|now| now < from));
-        let late = validity
-            .expires
-            .is_some_and(|until| at.now.is_some_and(|now| now >= until));
+    fn good(&self, validity: &Validity, at: &Circumstances<'_>) -> Result<(), Refusal> {
+        let early = validity.not_before.is_some_and(|from| at.now < from);
+        let late = validity.expires.is_some_and(|until| at.now >= until);
         let permitted = self.networks.is_open()
             || at
                 .client
@@ -358,12 +370,18 @@ impl Holder {
     }
 }
 
-/// As [`ConstantTimeEq`] of the octets, and eight at a time.
-fn same_digest(one: &[u8; 32], other: &[u8; 32]) -> Choice {
-    let pairs = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-    pairs.fold(Choice::from(1), |same, (one, other)| {
-        same & u64::from_ne_bytes(*one).ct_eq(&u64::from_ne_bytes(*other))
-    })
+/// As [`ConstantTimeEq`] of slices, which asks of each octet on its own.
+fn same(one: &[u8], other: &[u8]) -> Choice {
+    let length = one.len().ct_eq(&other.len());
+    let pairs = one.iter().zip(other);
+    let different = pairs.fold(0, |different, (one, other)| different | (one ^ other));
+    length & different.ct_eq(&0_u8)
+}
+
+fn same_digest(one: &Words, other: &Words) -> Choice {
+    let pairs = one.iter().zip(other);
+    let different = pairs.fold(0, |different, (one, other)| different | (one ^ other));
+    different.ct_eq(&0)
 }
 
 impl Warned {

@@ -1,13 +1,12 @@
 //! Who asks, from the head of a request.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{Extensions, Request};
 
 use super::authentication::{Authentication, Certificate};
-use super::authorization::{self, Pair, Presented, Room};
+use super::authorization::{self, Malformed, Pair, Presented, Shown};
 use super::credentials::{Circumstances, Credentials};
 use super::pending::Pending;
 use crate::oci::{Action, Route};
@@ -30,7 +29,7 @@ pub(super) struct Situation<P> {
 
 impl Authentication {
     /// Who asks. Looks at the head alone.
-    pub(super) fn decide<B>(self: &Arc<Self>, request: &Request<B>) -> Decision {
+    pub(super) fn decide<B>(&self, request: &Request<B>, shown: Shown<'_>) -> Decision {
         let extensions = request.extensions();
         let situation = Situation {
             client: ClientAddr::of(extensions).map(|client| client.ip()),
@@ -44,29 +43,32 @@ impl Authentication {
         if self.certificate == Certificate::Needed && situation.peer.is_none() {
             return Decision::Made(Err(Refusal::CertificateMissing));
         }
-        let mut room = Room::new();
-        let shown = match authorization::read(request.headers(), &mut room) {
-            Ok(None) => return Decision::Made(self.without_credential(&situation, extensions)),
-            Ok(Some(shown)) => Ok(shown),
-            Err(malformed) => Err(malformed),
+        let mut room = None;
+        let shown = match shown {
+            Shown::Nothing => {
+                return Decision::Made(self.without_credential(&situation, extensions));
+            }
+            Shown::One(value) => authorization::read(value, &mut room),
+            Shown::Several => Err(Malformed),
         };
         if let Err(refusal) = self.check_source(situation.client) {
             return Decision::Made(Err(refusal));
         }
         let own = self.credentials.as_ref().map(Watched::load);
         let own = own.as_deref();
-        let circumstances = self.circumstances(own, &situation);
+        let by_token = |user: Option<&[u8]>, secret: &[u8]| {
+            let own = own?;
+            let token = own.token(user, secret)?;
+            Some(own.admit(token, || self.circumstances(&situation)))
+        };
         let found = match &shown {
             Err(_) => Err(Refusal::CredentialsMalformed),
-            Ok(Presented::Bearer(token)) => {
-                match own.and_then(|own| own.by_token(None, token, circumstances)) {
-                    Some(found) => found,
-                    None => return Decision::Made(self.by_signature(token, request, &situation)),
-                }
-            }
+            Ok(Presented::Bearer(token)) => match by_token(None, token) {
+                Some(found) => found,
+                None => return Decision::Made(self.by_signature(token, request, &situation)),
+            },
             Ok(Presented::Basic(pair)) => {
-                let user = Some(pair.user());
-                let found = own.and_then(|own| own.by_token(user, pair.password(), circumstances));
+                let found = by_token(Some(pair.user()), pair.password());
                 match (found, own.filter(|own| own.has_passwords())) {
                     (Some(Ok(principal)), _) => Ok(principal),
                     // A token that is over takes as long as an unknown one.
@@ -113,7 +115,7 @@ impl Authentication {
     }
 
     fn by_password(
-        self: &Arc<Self>,
+        &self,
         credentials: &Credentials,
         pair: &Pair<'_>,
         situation: &Situation<&PeerIdentity>,
@@ -124,15 +126,15 @@ impl Authentication {
             return Decision::Made(Err(refusal));
         }
         if let Some(hash) = self.passwords.recall(user, password) {
-            let circumstances = self.circumstances(Some(credentials), situation);
-            let found = credentials.by_password(user, &hash, circumstances);
+            let circumstances = self.circumstances(situation);
+            let found = credentials.by_password(user, &hash, &circumstances);
             // A replaced hash and a password that is over take as long as a wrong one.
             if found.is_ok() {
                 return Decision::Made(self.settle(found, Some(user), situation));
             }
         }
         Decision::Pending(Pending::new(
-            Arc::clone(self),
+            self,
             pair,
             credentials.candidates(user),
             situation,
@@ -150,11 +152,12 @@ impl Authentication {
         let credentials = self.credentials.as_ref().ok_or(Refusal::Unavailable)?;
         // Those in force now: they may have changed meanwhile.
         let credentials = credentials.load();
-        let circumstances = self.circumstances(Some(&credentials), situation);
-        let found = hash.and_then(|hash| credentials.by_password(user, &hash, circumstances));
+        let circumstances = self.circumstances(situation);
+        let found = hash.and_then(|hash| credentials.by_password(user, &hash, &circumstances));
         self.settle(found, Some(user), situation)
     }
 
+    #[inline]
     pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         let throttle = self.throttle.as_ref();
         throttle.map_or(Ok(()), |throttle| throttle.check_source(client))
@@ -165,15 +168,9 @@ impl Authentication {
         throttle.map_or(Ok(()), |throttle| throttle.check_id(id, client))
     }
 
-    fn circumstances<'a>(
-        &self,
-        credentials: Option<&Credentials>,
-        situation: &Situation<&'a PeerIdentity>,
-    ) -> Circumstances<'a> {
+    fn circumstances<'a>(&self, situation: &Situation<&'a PeerIdentity>) -> Circumstances<'a> {
         Circumstances {
-            now: credentials
-                .is_some_and(Credentials::is_timed)
-                .then(|| self.now()),
+            now: self.now(),
             client: situation.client,
             peer: situation.peer,
         }
@@ -193,24 +190,24 @@ impl Authentication {
 
     /// Counts a failure, with a password for the `claimed` id too, or puts the certificate to the
     /// principal.
+    #[inline]
     fn settle(
         &self,
         found: Result<&Principal, Refusal>,
         claimed: Option<&[u8]>,
         situation: &Situation<&PeerIdentity>,
     ) -> Result<Principal, Refusal> {
-        let principal = found.inspect_err(|refusal| {
-            if !matches!(
-                refusal,
-                Refusal::AuthThrottled { .. } | Refusal::Unavailable
-            ) {
+        match found {
+            Ok(principal) => match (situation.peer, self.certificate) {
+                (Some(peer), _) => Ok(principal.clone().on_peer(peer.clone())),
+                (None, Certificate::Needed) => Err(Refusal::CertificateMissing),
+                (None, _) => Ok(principal.clone()),
+            },
+            Err(refusal @ (Refusal::AuthThrottled { .. } | Refusal::Unavailable)) => Err(refusal),
+            Err(refusal) => {
                 self.failed(situation.client, claimed);
+                Err(refusal)
             }
-        })?;
-        match (situation.peer, self.certificate) {
-            (Some(peer), _) => Ok(principal.clone().on_peer(peer.clone())),
-            (None, Certificate::Needed) => Err(Refusal::CertificateMissing),
-            (None, _) => Ok(principal.clone()),
         }
     }
 
@@ -242,6 +239,7 @@ fn only_reads<B>(request: &Request<B>) -> bool {
     })
 }
 
+#[inline]
 fn peer(extensions: &Extensions) -> Option<&PeerIdentity> {
     let own = extensions.get();
     own.or_else(|| Connection::of(extensions).and_then(Connection::identity))

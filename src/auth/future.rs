@@ -32,11 +32,12 @@ pin_project! {
         },
         Verifying {
             pending: Pending,
-            waiting: Option<Waiting<S, B>>,
+            waiting: Option<Box<Waiting<S, B>>>,
         },
     }
 }
 
+/// Boxed, so that the future of a request which does not wait is no larger for it.
 struct Waiting<S, B> {
     request: Request<B>,
     inner: S,
@@ -54,11 +55,11 @@ where
     }
 
     pub(super) fn verifying(pending: Pending, request: Request<B>, inner: S, gate: Gate) -> Self {
-        let waiting = Some(Waiting {
+        let waiting = Some(Box::new(Waiting {
             request,
             inner,
             gate,
-        });
+        }));
         Self {
             state: State::Verifying { pending, waiting },
         }
@@ -78,15 +79,15 @@ where
                 StateProj::Answering { future } => return future.poll(cx),
                 StateProj::Verifying { pending, waiting } => {
                     let identified = ready!(Pin::new(pending).poll(cx));
-                    let Some(Waiting {
-                        request,
-                        mut inner,
-                        gate,
-                    }) = waiting.take()
-                    else {
+                    let Some(waiting) = waiting.take() else {
                         // Polled after it was ready, which the contract of `Future` leaves open.
                         return Poll::Pending;
                     };
+                    let Waiting {
+                        request,
+                        mut inner,
+                        gate,
+                    } = *waiting;
                     gate.answer(identified, request, &mut inner)
                 }
             };

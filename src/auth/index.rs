@@ -11,9 +11,12 @@ pub(super) struct DigestIndex {
 }
 
 impl DigestIndex {
-    /// Of digests in ascending order.
-    pub(super) fn new<'a>(digests: impl Iterator<Item = &'a [u8; 32]>) -> Self {
-        let heads: Box<[u64]> = digests.map(head).collect();
+    /// Of the first 64 bits of digests, in ascending order.
+    ///
+    /// A digest is as good a hash as any. Of two that agree in so many bits, which nobody has seen yet, one
+    /// would not be found.
+    pub(super) fn new(heads: impl Iterator<Item = u64>) -> Self {
+        let heads: Box<[u64]> = heads.collect();
         // At least as many places as digests, and two, so that the shift is less than all 64 bits.
         let bits = heads.len().max(2).next_power_of_two().trailing_zeros();
         let shift = u64::BITS - bits;
@@ -42,10 +45,9 @@ impl DigestIndex {
         }
     }
 
-    /// The place of the only digest that can be this one. Of an unknown digest, of some other: the
-    /// caller compares the whole.
-    pub(super) fn candidate(&self, digest: &[u8; 32]) -> usize {
-        let wanted = head(digest);
+    /// The place of the only digest that can begin so. Of an unknown one, of some other: the caller
+    /// compares the whole.
+    pub(super) fn candidate(&self, wanted: u64) -> usize {
         let place = usize::try_from(wanted >> self.shift).unwrap_or(0);
         let begin = self.begins[place] as usize;
         let mut found = begin;
@@ -61,39 +63,31 @@ impl DigestIndex {
     }
 }
 
-/// A digest is as good a hash as any. Of two that agree in so many bits, which nobody has seen yet, one
-/// would not be found.
-fn head(digest: &[u8; 32]) -> u64 {
-    let mut head = [0; 8];
-    head.copy_from_slice(&digest[..8]);
-    u64::from_be_bytes(head)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::auth::sha256::sha256;
 
-    fn digests(count: u32) -> Vec<[u8; 32]> {
-        let of = |number: u32| Sha256::digest(number.to_le_bytes()).into();
-        let mut digests: Vec<[u8; 32]> = (0..count).map(of).collect();
-        digests.sort_unstable();
-        digests
+    fn heads(count: u32) -> Vec<u64> {
+        let of = |number: u32| sha256(&number.to_le_bytes())[0];
+        let mut heads: Vec<u64> = (0..count).map(of).collect();
+        heads.sort_unstable();
+        heads
     }
 
     #[test]
     fn each_digest_is_found_and_an_unknown_one_leads_to_some_other() {
         for count in [1, 2, 3, 4, 5, 63, 64, 65, 1_000, 20_000] {
-            let digests = digests(count);
-            let index = DigestIndex::new(digests.iter());
-            for (at, digest) in digests.iter().enumerate() {
-                assert_eq!(index.candidate(digest), at, "{count}");
+            let heads = heads(count);
+            let index = DigestIndex::new(heads.iter().copied());
+            for (at, head) in heads.iter().enumerate() {
+                assert_eq!(index.candidate(*head), at, "{count}");
             }
             for number in 0..1_000_u32 {
-                let unknown = Sha256::digest([number.to_be_bytes(), [7; 4]].concat()).into();
-                assert!(index.candidate(&unknown) < digests.len());
+                let unknown = sha256(&[number.to_be_bytes(), [7; 4]].concat())[0];
+                assert!(index.candidate(unknown) < heads.len());
             }
         }
     }
@@ -101,23 +95,20 @@ mod tests {
     proptest! {
         #[test]
         fn digests_with_the_same_beginning_are_all_found(
-            mut digests in prop::collection::btree_set(any::<[u8; 2]>(), 1..40),
-            first in prop::sample::select(vec![[0_u8; 4], [0xff; 4], [0x80, 0, 0, 0]]),
+            heads in prop::collection::btree_set(any::<u16>(), 1..40),
+            first in prop::sample::select(vec![0_u64, u64::MAX << 32, 1 << 63]),
         ) {
-            let last = digests.len();
-            digests.insert([0xff, 0xff]);
-            let digests: Vec<[u8; 32]> = digests.iter().enumerate().map(|(number, rest)| {
-                let mut digest = [0; 32];
+            let last = heads.len();
+            let mut heads: Vec<u64> = heads.iter().enumerate().map(|(number, rest)| {
                 // Half of them share their beginning.
-                if number * 2 > last { digest[..4].copy_from_slice(&first); }
-                digest[4..6].copy_from_slice(rest);
-                digest
+                let first = if number * 2 > last { first } else { 0 };
+                first | u64::from(*rest) << 16
             }).collect();
-            let mut digests = digests;
-            digests.sort_unstable();
-            let index = DigestIndex::new(digests.iter());
-            for (at, digest) in digests.iter().enumerate() {
-                prop_assert_eq!(index.candidate(digest), at);
+            heads.sort_unstable();
+            heads.dedup();
+            let index = DigestIndex::new(heads.iter().copied());
+            for (at, head) in heads.iter().enumerate() {
+                prop_assert_eq!(index.candidate(*head), at);
             }
         }
     }

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::alike::Alike;
 use super::service::Gate;
 use super::{Authentication, TokenAuth};
 use crate::{Preset, Responder};
@@ -18,7 +17,6 @@ impl TokenAuthLayer {
             authentication: Arc::new(authentication),
             responder: Responder::new(Preset::default()),
             pass_authorization: false,
-            alike: Alike::default(),
         })
     }
 

@@ -85,6 +85,7 @@ mod future;
 mod generated;
 mod holder;
 mod htpasswd;
+mod identify;
 mod index;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -93,6 +94,7 @@ mod memory;
 mod passwords;
 mod pending;
 mod service;
+mod sha256;
 mod source;
 mod sources;
 mod strength;
@@ -110,6 +112,7 @@ pub use future::ResponseFuture;
 pub use generated::{GeneratedToken, NoEntropy};
 #[cfg(feature = "tls")]
 pub(crate) use holder::Holder;
+pub use identify::Identify;
 pub use layer::TokenAuthLayer;
 pub use passwords::PasswordOptions;
 pub use service::TokenAuth;

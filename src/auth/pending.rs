@@ -1,7 +1,6 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use zeroize::Zeroizing;
@@ -18,7 +17,7 @@ pub(super) struct Pending(Pin<Box<dyn Future<Output = Result<Principal, Refusal>
 impl Pending {
     /// `known` is why it is refused if it is no password.
     pub(super) fn new(
-        authentication: Arc<Authentication>,
+        authentication: &Authentication,
         pair: &Pair<'_>,
         candidates: Candidates,
         situation: &Situation<&PeerIdentity>,
@@ -28,7 +27,7 @@ impl Pending {
         let peer = situation.peer.cloned();
         let write = situation.write;
         let mut attempt = Attempt {
-            authentication,
+            authentication: authentication.clone(),
             user: Zeroizing::new(pair.user().to_vec()),
             client: situation.client,
             open: true,
@@ -53,7 +52,7 @@ impl Pending {
 /// A password that is shown. Whoever hangs up before it is verified has failed: the work is done all the
 /// same, and nobody is to have it done uncounted.
 struct Attempt {
-    authentication: Arc<Authentication>,
+    authentication: Authentication,
     user: Zeroizing<Vec<u8>>,
     client: Option<IpAddr>,
     open: bool,

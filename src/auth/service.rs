@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, Entry};
 use http::{HeaderMap, Request, Response};
 use tower::Service;
 
-use super::alike::Alike;
+use super::authorization::Shown;
 use super::decision::Decision;
 use super::{Authentication, ResponseFuture};
 use crate::audit::Record;
@@ -26,7 +26,6 @@ pub(super) struct Gate {
     pub(super) authentication: Arc<Authentication>,
     pub(super) responder: Responder,
     pub(super) pass_authorization: bool,
-    pub(super) alike: Alike,
 }
 
 impl<S> TokenAuth<S> {
@@ -49,15 +48,27 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let came = self.gate.alike.came();
-        let decision = self.gate.authentication.decide(&request);
-        self.gate.take_off(request.headers_mut());
+        let authentication = &self.gate.authentication;
+        let came = authentication.alike.came();
+        let decision = if self.gate.pass_authorization {
+            mark_sensitive(request.headers_mut());
+            authentication.decide(&request, Shown::of(request.headers()))
+        } else {
+            let before = request.headers().len();
+            let taken = request.headers_mut().remove(AUTHORIZATION);
+            let shown = match &taken {
+                None => Shown::Nothing,
+                Some(value) if before - request.headers().len() == 1 => Shown::One(value),
+                Some(_) => Shown::Several,
+            };
+            authentication.decide(&request, shown)
+        };
         match decision {
             Decision::Made(identified) => {
                 let refusal = identified.as_ref().err().copied();
                 let future = self.gate.answer(identified, request, &mut self.inner);
                 if let Some(refusal) = refusal {
-                    self.gate.alike.wait(came, refusal);
+                    self.gate.authentication.alike.wait(came, refusal);
                 }
                 ResponseFuture::answering(future)
             }
@@ -93,14 +104,12 @@ impl Gate {
             Err(refusal) => self.responder.refuse_future(refusal, &request),
         }
     }
+}
 
-    fn take_off(&self, headers: &mut HeaderMap) {
-        if !self.pass_authorization {
-            headers.remove(AUTHORIZATION);
-        } else if let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
-            for value in entry.iter_mut() {
-                value.set_sensitive(true);
-            }
+fn mark_sensitive(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
+        for value in entry.iter_mut() {
+            value.set_sensitive(true);
         }
     }
 }

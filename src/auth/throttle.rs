@@ -113,6 +113,7 @@ impl Throttle {
     }
 
     /// Whether this source may try.
+    #[inline]
     pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         match client {
             Some(client) if self.has_any() && !self.0.exempt.contains(client) => {

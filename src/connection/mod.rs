@@ -76,6 +76,7 @@ impl Connection {
 
     /// The connection of the request with these extensions, put there as it is or, with the feature
     /// `axum`, as `ConnectInfo<Connection>`.
+    #[inline]
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         let found = extensions.get::<Self>();
         #[cfg(feature = "axum")]

@@ -23,6 +23,7 @@ impl ClientAddr {
     }
 
     /// The IP address.
+    #[inline]
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
@@ -34,6 +35,7 @@ impl ClientAddr {
 
     /// The caller of the request with these extensions: what a layer before put there, else the
     /// peer of the [`Connection`], else axum's `ConnectInfo<SocketAddr>` (feature `axum`).
+    #[inline]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         if let Some(address) = extensions.get::<Self>() {
             return Some(*address);

@@ -1,0 +1,68 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::Request;
+
+use super::Authentication;
+use super::authorization::Shown;
+use super::decision::Decision;
+use crate::{Principal, Refusal};
+
+impl Authentication {
+    /// Who asks, for servers that are no tower services. [`TokenAuthLayer`](super::TokenAuthLayer) does the
+    /// same and more: here `Authorization` stays on the request, and is not to go anywhere else.
+    ///
+    /// Everything is done before this returns, but the verification of a password; with a password poll the
+    /// future in a Tokio runtime. Answer a refusal by [`Responder::refuse`](crate::Responder::refuse).
+    ///
+    /// ```
+    /// use http::{Request, header::AUTHORIZATION};
+    /// use portcullis::Refusal;
+    /// use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ci = Credential::new("ci").with_secret(SecretDigest::of_token(b"test"));
+    /// let authentication = Authentication::token(Credentials::new([ci])?.into());
+    ///
+    /// let request = Request::builder().header(AUTHORIZATION, "Bearer test").body(())?;
+    /// assert_eq!(authentication.identify(&request).await?.id(), "ci");
+    /// let refusal = authentication.identify(&Request::new(())).await.unwrap_err();
+    /// assert_eq!(refusal, Refusal::CredentialsMissing);
+    /// # Ok(()) }
+    /// ```
+    pub fn identify<B>(&self, request: &Request<B>) -> Identify {
+        let came = self.alike.came();
+        let decision = self.decide(request, Shown::of(request.headers()));
+        if let Decision::Made(Err(refusal)) = &decision {
+            self.alike.wait(came, *refusal);
+        }
+        Identify(Some(decision))
+    }
+}
+
+/// The future of [`Authentication::identify`].
+pub struct Identify(Option<Decision>);
+
+impl Future for Identify {
+    type Output = Result<Principal, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(Decision::Pending(pending)) = &mut self.0 {
+            return Pin::new(pending).poll(cx);
+        }
+        match self.0.take() {
+            Some(Decision::Made(identified)) => Poll::Ready(identified),
+            // Polled after it was ready, which the contract of `Future` leaves open.
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Identify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identify").finish_non_exhaustive()
+    }
+}
