@@ -133,6 +133,9 @@ impl Authentication {
                 return Decision::Made(self.settle(found, Some(user), situation));
             }
         }
+        if let Err(refusal) = self.passwords.check_room() {
+            return Decision::Made(Err(refusal));
+        }
         Decision::Pending(Pending::new(
             self,
             pair,

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
@@ -22,7 +23,7 @@ pub(super) enum Kind {
 /// A hash that takes tens of milliseconds to verify, and what names it in the memory of successes.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SlowHash {
-    text: Box<str>,
+    text: Arc<str>,
     pub(super) cost: Cost,
     pub(super) name: [u8; 32],
 }

@@ -6,6 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use thread_priority::ThreadPriority;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use thread_priority::set_current_thread_priority;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -17,8 +25,9 @@ use crate::Refusal;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PasswordOptions {
-    /// How many are verified at a time, each on one thread. Default: half of the processors, at
-    /// least one.
+    /// How many are verified at a time, each on one thread, which gives way to all others: on Linux it is
+    /// `SCHED_IDLE`. Where no processor is ever idle, a verification takes long. Default: half of the
+    /// processors, at least one.
     pub concurrent: NonZeroUsize,
     /// How many may wait for their turn; more are refused at once. Default 32.
     pub waiting: usize,
@@ -29,7 +38,8 @@ pub struct PasswordOptions {
     pub remember_for: Duration,
 }
 
-/// Verifies passwords off the async workers, so many at a time and no more.
+/// Verifies passwords off the async workers, so many at a time and no more, and only while nothing else has
+/// to be done.
 #[derive(Clone)]
 pub(super) struct Passwords(Arc<Inner>);
 
@@ -40,6 +50,8 @@ struct Inner {
     /// Which hash was proven.
     memory: Option<Memory<Name>>,
 }
+
+const FULL: Refusal = Refusal::AuthThrottled { retry_after: 1 };
 
 impl Default for PasswordOptions {
     fn default() -> Self {
@@ -96,6 +108,15 @@ impl Passwords {
         memory.recall(&memory.name(user, password))
     }
 
+    /// Refuses as [`Passwords::verify`] would, for less: while more wait than may.
+    pub(super) fn check_room(&self) -> Result<(), Refusal> {
+        let waiting = self.0.waiting.load(Ordering::Relaxed);
+        if self.0.turns.available_permits() == 0 && waiting >= self.0.most_waiting {
+            return Err(FULL);
+        }
+        Ok(())
+    }
+
     /// The hash that this password has, among these. `still` is asked when its turn has come.
     pub(super) async fn verify(
         &self,
@@ -110,24 +131,14 @@ impl Passwords {
         let work = tokio::task::spawn_blocking(move || {
             // Held here, so that a client who goes away does not make room for more.
             let _turn = turn;
-            let mut found = None;
-            // Every one, so that a right password takes as long as a wrong one.
-            for hash in &candidates.own {
-                if hash.verify(&password) {
-                    found = Some(hash.name);
-                }
-            }
-            for hash in &candidates.decoys {
-                black_box(hash.verify(&password));
-            }
+            let found = in_background(|| candidates.verify(&password))?;
             // Here, so that it is not verified again if this client has gone away.
             if let Some((memory, found)) = passwords.0.memory.as_ref().zip(found) {
                 memory.remember(memory.name(&user, &password), found);
             }
-            found
+            found.ok_or(Refusal::CredentialsUnknown)
         });
-        let found = work.await.map_err(|_| Refusal::Unavailable)?;
-        found.ok_or(Refusal::CredentialsUnknown)
+        work.await.map_err(|_| Refusal::Unavailable)?
     }
 
     async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
@@ -136,10 +147,57 @@ impl Passwords {
             return Ok(turn);
         }
         let Some(_place) = Place::take(&self.0) else {
-            return Err(Refusal::AuthThrottled { retry_after: 1 });
+            return Err(FULL);
         };
         let turn = turns.acquire_owned().await;
         turn.map_err(|_| Refusal::Unavailable)
+    }
+}
+
+impl Candidates {
+    /// The hash that this password has. Looks at every one, so that a right password takes as long as a
+    /// wrong one.
+    fn verify(&self, password: &[u8]) -> Option<Name> {
+        let mut found = None;
+        for hash in &self.own {
+            if hash.verify(password) {
+                found = Some(hash.name);
+            }
+        }
+        for hash in &self.decoys {
+            black_box(hash.verify(password));
+        }
+        found
+    }
+}
+
+/// Does `work` on a thread that gives way to whatever else has something to do: the processors that
+/// verifications fill are those that nobody else needs. A thread of its own, since without privileges none
+/// gets back what it gave up; and one that takes no lock, for which others would wait as long as it does.
+fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
+    let work = || {
+        give_way();
+        work()
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("password".to_owned());
+        let thread = thread.spawn_scoped(scope, work);
+        let thread = thread.map_err(|_| Refusal::Unavailable)?;
+        thread.join().map_err(|_| Refusal::Unavailable)
+    })
+}
+
+fn give_way() {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let given = set_thread_priority_and_policy(
+        thread_native_id(),
+        ThreadPriority::Min,
+        ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
+    );
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let given = set_current_thread_priority(ThreadPriority::Min);
+    if let Err(error) = given {
+        tracing::debug!(?error, "a password is verified at the priority of all else");
     }
 }
 

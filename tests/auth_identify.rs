@@ -1,0 +1,112 @@
+//! Who asks, for servers that are no tower services; and that verifying a password gives way to the rest.
+#![cfg(feature = "auth")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::Request;
+use http::header::AUTHORIZATION;
+use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+use portcullis::{Refusal, Watched};
+
+const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
+
+fn authentication(cost: u32) -> Authentication {
+    let password: SecretDigest = bcrypt::hash("open sesame", cost).unwrap().parse().unwrap();
+    let credentials = Credentials::new([
+        Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes())),
+        Credential::new("alice").with_secret(password),
+    ]);
+    Authentication::token(Watched::fixed(credentials.unwrap()))
+}
+
+fn request(values: &[&str]) -> Request<()> {
+    let mut request = Request::new(());
+    for value in values {
+        let value = value.parse().unwrap();
+        request.headers_mut().append(AUTHORIZATION, value);
+    }
+    request
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!(
+        "Basic {}",
+        BASE64_STANDARD.encode(format!("{user}:{password}"))
+    )
+}
+
+#[tokio::test]
+async fn a_request_is_identified_and_keeps_its_header() {
+    let authentication = authentication(4);
+    let bearer = format!("Bearer {TOKEN}");
+    let wrong = format!("Bearer {TOKEN}x");
+    let unknown = Err(Refusal::CredentialsUnknown);
+    let malformed = Err(Refusal::CredentialsMalformed);
+    for (values, expected) in [
+        (vec![bearer.as_str()], Ok("ci")),
+        (vec![&basic("ci", TOKEN)], Ok("ci")),
+        (vec![&basic("alice", "open sesame")], Ok("alice")),
+        (vec![], Err(Refusal::CredentialsMissing)),
+        (vec![&wrong], unknown),
+        (vec![&basic("alice", TOKEN)], unknown),
+        (vec![&basic("ci", "open sesame")], unknown),
+        (vec!["Negotiate abc"], malformed),
+        // Two, though both are right.
+        (vec![&bearer, &bearer], malformed),
+    ] {
+        let request = request(&values);
+        let found = authentication.identify(&request).await;
+        let found = found.as_ref().map(portcullis::Principal::id);
+        assert_eq!(found.map_err(|refusal| *refusal), expected, "{values:?}");
+        let left = request.headers().get_all(AUTHORIZATION).iter().count();
+        assert_eq!(left, values.len());
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_identified_at_once_and_a_future_that_gave_its_answer_gives_no_other() {
+    let authentication = authentication(4);
+    let request = request(&[&format!("Bearer {TOKEN}")]);
+    let mut identify = pin!(authentication.identify(&request));
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(principal)) = identify.as_mut().poll(&mut context) else {
+        panic!("a token takes no time");
+    };
+    assert_eq!(principal.id(), "ci");
+    assert!(identify.poll(&mut context).is_pending());
+}
+
+/// The number of `SCHED_IDLE` (sched.h), the 41st field of /proc/PID/stat (proc(5)).
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_verified_on_a_thread_that_gives_way() {
+    use std::fs;
+
+    fn policy_of_the_verification() -> Option<String> {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        let stat = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let mut stat = stat.filter_map(|stat| {
+            stat.split_once(" (password) ")
+                .map(|(_, rest)| rest.to_owned())
+        });
+        // The third field comes after the name.
+        stat.next()?.split(' ').nth(41 - 3).map(str::to_owned)
+    }
+
+    let authentication = authentication(11);
+    let request = request(&[&basic("alice", "open sesame")]);
+    let verified = tokio::spawn(async move { authentication.identify(&request).await.is_ok() });
+    let mut seen = None;
+    while !verified.is_finished() {
+        seen = policy_of_the_verification()
+            .or(seen)
+            .filter(|policy| policy != "0");
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert!(verified.await.unwrap());
+    assert_eq!(seen.as_deref(), Some("5"));
+}
