@@ -3,7 +3,7 @@
 //! flood of wrong passwords does to token users.
 //!
 //! ```sh
-//! cargo bench --bench auth
+//! cargo bench --bench auth                      # or parts: -- checks timing flood
 //! ```
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bench")]
 #![allow(
@@ -13,19 +13,20 @@
 
 #[path = "../figures/mod.rs"]
 mod figures;
+mod flood;
 mod timing;
 
 use std::convert::Infallible;
 use std::env;
 use std::future::{Ready, ready};
 use std::hint::black_box;
-use std::num::NonZeroUsize;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -33,11 +34,8 @@ use figures::Figures;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
-use portcullis::Watched;
-use portcullis::auth::{
-    Authentication, Credential, Credentials, PasswordOptions, SecretDigest, TokenAuth,
-    TokenAuthLayer,
-};
+use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
+use portcullis::{ClientAddr, Watched};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, ServiceExt};
 use tower_http::validate_request::ValidateRequestHeaderLayer;
@@ -68,15 +66,29 @@ impl Service<Request<()>> for Bare {
 }
 
 fn main() {
-    let quick = env::args().any(|argument| argument == "--test");
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--test");
+    let parts: Vec<_> = arguments
+        .iter()
+        .filter(|part| !part.starts_with("--"))
+        .collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|one| *one == part);
     let mut figures = Figures::new("auth");
-    checks(&mut figures, if quick { 1_000 } else { 400_000 });
-    allocations(&mut figures);
-    remembered(&mut figures, if quick { 100 } else { 100_000 });
-    timing::timing(&mut figures, if quick { 2_000 } else { 1_000_000 });
-    flood(&mut figures, if quick { 20 } else { 2_000 });
-    if !quick {
-        figures.report();
+    if wanted("checks") {
+        checks(&mut figures, if quick { 1_000 } else { 400_000 });
+        allocations(&mut figures);
+        remembered(&mut figures, if quick { 100 } else { 100_000 });
+    }
+    if wanted("timing") {
+        timing::timing(&mut figures, if quick { 2_000 } else { 1_000_000 });
+    }
+    if wanted("flood") {
+        flood::flood(&mut figures, if quick { 1 } else { 20 });
+    }
+    match (quick, parts.is_empty()) {
+        (true, _) => {}
+        (false, true) => figures.report(),
+        (false, false) => figures.print(),
     }
 }
 
@@ -87,14 +99,17 @@ fn secret(number: usize) -> String {
     format!("{}{number:08}", &TOKEN[..46])
 }
 
-fn gate(count: usize) -> TokenAuth<Bare> {
+/// All are as long: what differs between counts is to be the count.
+fn user(number: usize) -> String {
+    format!("user-{number:06}")
+}
+
+fn authentication(count: usize) -> Authentication {
     let credentials = (0..count).map(|number| {
         let digest = SecretDigest::of_token(secret(number).as_bytes());
-        Credential::new(format!("user-{number}")).with_secret(digest)
+        Credential::new(user(number)).with_secret(digest)
     });
-    let credentials = Credentials::new(credentials).unwrap();
-    let authentication = Authentication::token(Watched::fixed(credentials)).with_throttle(None);
-    TokenAuthLayer::new(authentication).layer(Bare)
+    Authentication::token(Watched::fixed(Credentials::new(credentials).unwrap()))
 }
 
 fn bearer(token: &str) -> HeaderValue {
@@ -106,52 +121,65 @@ fn basic(user: &str, password: &str) -> HeaderValue {
     format!("Basic {pair}").parse().unwrap()
 }
 
+/// A request as an acceptor hands it on.
+fn request(header: &HeaderValue) -> Request<()> {
+    let mut request = Request::new(());
+    request.headers_mut().insert(AUTHORIZATION, header.clone());
+    let client = SocketAddr::from(([198, 51, 100, 7], 4711));
+    request.extensions_mut().insert(ClientAddr::new(client));
+    request
+}
+
 /// Calls a service whose answer is ready, and gives its status.
 fn call<S, B>(service: &mut S, header: &HeaderValue) -> u16
 where
     S: Service<Request<()>, Response = Response<B>>,
 {
-    let mut request = Request::new(());
-    request.headers_mut().insert(AUTHORIZATION, header.clone());
-    answer(service, request)
+    let Ok(response) = now(service.call(request(header))) else {
+        panic!("failed");
+    };
+    response.status().as_u16()
 }
 
-fn answer<S, B>(service: &mut S, request: Request<()>) -> u16
-where
-    S: Service<Request<()>, Response = Response<B>>,
-{
+/// What a future that is ready gives.
+fn now<F: Future>(future: F) -> F::Output {
     let mut context = Context::from_waker(Waker::noop());
-    match pin!(service.call(request)).poll(&mut context) {
-        Poll::Ready(Ok(response)) => response.status().as_u16(),
-        _ => panic!("not ready"),
+    match pin!(future).poll(&mut context) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("not ready"),
     }
 }
 
-/// Nanoseconds a call; the least of some rounds, since others use the machine too.
-fn nanos<S, B>(service: &mut S, headers: &[HeaderValue], calls: usize) -> f64
-where
-    S: Service<Request<()>, Response = Response<B>>,
-{
-    let rounds = 10;
-    let mut least = f64::INFINITY;
-    for _ in 0..rounds {
+/// Nanoseconds a call with each number in turn; the least of some rounds, since others use the machine
+/// too.
+fn nanos<T>(calls: usize, mut call: impl FnMut(usize) -> T) -> f64 {
+    let rounds = 20;
+    let round = |_| {
         let begin = Instant::now();
         for number in 0..calls / rounds {
-            black_box(call(service, &headers[number % headers.len()]));
+            black_box(call(number));
         }
-        let each = begin.elapsed().as_nanos() as f64 / (calls / rounds) as f64;
-        least = least.min(each);
-    }
-    least
+        begin.elapsed().as_nanos() as f64 / (calls / rounds) as f64
+    };
+    (0..rounds).map(round).fold(f64::INFINITY, f64::min)
+}
+
+/// [`nanos`] of a service over those of one that does nothing.
+fn over_bare<S, B>(service: &mut S, headers: &[HeaderValue], calls: usize) -> f64
+where
+    S: Service<Request<()>, Response = Response<B>>,
+{
+    let header = |number: usize| &headers[number % headers.len()];
+    let bare = nanos(calls, |number| call(&mut Bare, header(number)));
+    nanos(calls, |number| call(service, header(number))) - bare
 }
 
 fn checks(figures: &mut Figures, calls: usize) {
-    let (one_bearer, one_basic) = ([bearer(TOKEN)], [basic("user-0", TOKEN)]);
-    let bare = nanos(&mut Bare, &one_bearer, calls);
+    let (one_bearer, one_basic) = ([bearer(TOKEN)], [basic("user-000000", TOKEN)]);
     let mut theirs = ValidateRequestHeaderLayer::bearer(TOKEN).layer(Bare);
-    let their_bearer = nanos(&mut theirs, &one_bearer, calls) - bare;
-    let mut theirs = ValidateRequestHeaderLayer::basic("user-0", TOKEN).layer(Bare);
-    let their_basic = nanos(&mut theirs, &one_basic, calls) - bare;
+    let their_bearer = over_bare(&mut theirs, &one_bearer, calls);
+    let mut theirs = ValidateRequestHeaderLayer::basic("user-000000", TOKEN).layer(Bare);
+    let their_basic = over_bare(&mut theirs, &one_basic, calls);
     // What is done with any request whose caller is known: the header goes, the principal comes.
     let mut placing = tower::service_fn(|mut request: Request<()>| {
         request.headers_mut().remove(AUTHORIZATION);
@@ -160,39 +188,51 @@ fn checks(figures: &mut Figures, calls: usize) {
             .insert(portcullis::Principal::clone(principal()));
         Bare.call(request)
     });
-    let placed = nanos(&mut placing, &one_bearer, calls);
+    let placing = over_bare(&mut placing, &one_bearer, calls);
     let expected = bearer(TOKEN);
-    let begin = Instant::now();
-    for _ in 0..calls {
-        black_box(black_box(&one_bearer[0]) == black_box(&expected));
-    }
-    let plain = begin.elapsed().as_nanos() as f64 / calls as f64;
+    let plain = nanos(calls, |_| black_box(&one_bearer[0]) == black_box(&expected));
+    let mut of_one = [None; 2];
     for count in [1, 1_000, 100_000] {
-        let mut ours = gate(count);
+        let authentication = authentication(count);
+        let mut layer = TokenAuthLayer::new(authentication.clone()).layer(Bare);
         let spread: Vec<usize> = (0..64).map(|step| step * count / 64).collect();
         let bearers: Vec<_> = spread.iter().map(|&at| bearer(&secret(at))).collect();
         let basics: Vec<_> = spread
             .iter()
-            .map(|&at| basic(&format!("user-{at}"), &secret(at)))
+            .map(|&at| basic(&user(at), &secret(at)))
             .collect();
-        assert_eq!(call(&mut ours, &bearers[1]), 200);
-        assert_eq!(call(&mut ours, &basics[1]), 200);
-        let mut add = |scheme: &str, headers: &[HeaderValue], theirs: f64, target: f64| {
-            let whole = nanos(&mut ours, headers, calls);
-            for (over, base) in [("bare", bare), ("the request's own handling", placed)] {
+        for (scheme, headers, theirs, target) in [
+            ("Bearer", &bearers, their_bearer, 160.0),
+            ("Basic", &basics, their_basic, 210.0),
+        ] {
+            let requests: Vec<_> = headers.iter().map(request).collect();
+            let check = |number: usize| {
+                let identified = now(authentication.identify(&requests[number % requests.len()]));
+                assert!(identified.is_ok());
+            };
+            let check = nanos(calls, check);
+            figures
+                .row(format!("{scheme} check, {count} credentials"), "ns", check)
+                .peer("tower-http, 1", theirs)
+                .peer("==, 1", plain)
+                .at_most(target);
+            let of_one = of_one[usize::from(scheme == "Basic")].get_or_insert(check);
+            if count == 100_000 {
                 figures
-                    .row(
-                        format!("{scheme}, {count} credentials, over {over}"),
-                        "ns",
-                        whole - base,
-                    )
-                    .peer("tower-http, 1", theirs)
-                    .peer("==, 1", plain)
-                    .at_most(target);
+                    .row(format!("{scheme} check, 100000 credentials"), "ns", check)
+                    .peer("1 credential", *of_one)
+                    .ratio_at_most(1.1);
             }
-        };
-        add("Bearer", &bearers, their_bearer, 160.0);
-        add("Basic", &basics, their_basic, 210.0);
+            assert_eq!(call(&mut layer, &headers[1]), 200);
+            figures
+                .row(
+                    format!("{scheme} layer over none, {count} credentials"),
+                    "ns",
+                    over_bare(&mut layer, headers, calls),
+                )
+                .peer("tower-http, 1", theirs)
+                .peer("header taken off and principal put on", placing);
+        }
     }
 }
 
@@ -205,8 +245,11 @@ fn allocations(figures: &mut Figures) {
             .insert(portcullis::Principal::clone(principal()));
         Bare.call(request)
     });
-    let mut ours = gate(1_000);
-    for (name, header) in [("Bearer", bearer(TOKEN)), ("Basic", basic("user-0", TOKEN))] {
+    let mut ours = TokenAuthLayer::new(authentication(1_000)).layer(Bare);
+    for (name, header) in [
+        ("Bearer", bearer(TOKEN)),
+        ("Basic", basic("user-000000", TOKEN)),
+    ] {
         assert_eq!(call(&mut ours, &header), 200);
         call(&mut only_inserts, &header);
         let ours = allocated(|| call(&mut ours, &header));
@@ -254,103 +297,21 @@ fn remembered(figures: &mut Figures, calls: usize) {
         .enable_all()
         .build()
         .unwrap();
-    let mut gate = TokenAuthLayer::new(with_password(4)).layer(Bare);
+    let mut gate = TokenAuthLayer::new(with_password(10)).layer(Bare);
     let header = basic("alice", "open sesame");
-    let mut request = Request::new(());
-    request.headers_mut().insert(AUTHORIZATION, header.clone());
-    let first = runtime.block_on(gate.clone().oneshot(request)).unwrap();
-    assert_eq!(first.status(), 200);
+    let first = runtime.block_on(gate.clone().oneshot(request(&header)));
+    assert_eq!(first.unwrap().status(), 200);
     let _entered = runtime.enter();
-    let headers = [header];
-    let bare = nanos(&mut Bare, &headers, calls);
+    let again = over_bare(&mut gate, &[header], calls);
+    let hash = bcrypt::hash("open sesame", 10).unwrap();
+    let bcrypt = nanos(40, |_| bcrypt::verify("open sesame", &hash));
+    let argon = Argon2::default();
+    let hash = argon.hash_password(b"open sesame").unwrap().to_string();
+    let hash = PasswordHash::new(&hash).unwrap();
+    let argon = nanos(40, |_| argon.verify_password(b"open sesame", &hash));
     figures
-        .row(
-            "bcrypt password seen before, over bare",
-            "ns",
-            nanos(&mut gate, &headers, calls) - bare,
-        )
+        .row("bcrypt password seen before", "ns", again)
+        .peer("bcrypt of cost 10 each time, as nginx", bcrypt)
+        .peer("Argon2id of 19 MiB and 2 passes each time", argon)
         .at_most(1_000.0);
-}
-
-/// The 99th percentile of good token requests while 200 clients send wrong passwords, over that
-/// without them. On the machine's own processors: two of them verify nothing but what their share is.
-fn flood(figures: &mut Figures, requests: usize) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);
-    let gate = TokenAuthLayer::new(with_password(10).with_passwords(&options)).layer(Bare);
-    let wrong = |number| basic(if number % 2 == 0 { "alice" } else { "nobody" }, "wrong");
-    let (alone, beside, flooded) = runtime.block_on(async {
-        let alone = p99(&gate, requests).await;
-        let beside = p99_beside(&gate, requests, |_| bearer(TOKEN)).await;
-        (alone, beside, p99_beside(&gate, requests, wrong).await)
-    });
-    figures
-        .row(
-            "p99 of tokens beside 200 clients with wrong passwords",
-            "us",
-            flooded,
-        )
-        .peer("alone", alone)
-        .ratio_at_most(1.5);
-    // Alone, most of the time is that of waking a machine that sleeps.
-    figures
-        .row(
-            "p99 of tokens beside 200 clients with wrong passwords, or with tokens",
-            "us",
-            flooded,
-        )
-        .peer("with tokens", beside)
-        .ratio_at_most(1.5);
-}
-
-/// [`p99`] while 200 others ask too.
-async fn p99_beside(
-    gate: &TokenAuth<Bare>,
-    requests: usize,
-    header: impl Fn(usize) -> HeaderValue,
-) -> f64 {
-    let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..200)
-        .map(|number| {
-            let (gate, over) = (gate.clone(), Arc::clone(&over));
-            let header = header(number);
-            tokio::spawn(async move {
-                while !over.load(Ordering::Relaxed) {
-                    let mut request = Request::new(());
-                    request.headers_mut().insert(AUTHORIZATION, header.clone());
-                    black_box(gate.clone().oneshot(request).await.unwrap());
-                    // A client needs a moment to send the next.
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let p99 = p99(gate, requests).await;
-    over.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.unwrap();
-    }
-    p99
-}
-
-async fn p99(gate: &TokenAuth<Bare>, requests: usize) -> f64 {
-    let header = bearer(TOKEN);
-    let mut times = Vec::with_capacity(requests);
-    for _ in 0..requests {
-        let mut request = Request::new(());
-        request.headers_mut().insert(AUTHORIZATION, header.clone());
-        let gate = gate.clone();
-        let begin = Instant::now();
-        // On a worker of the runtime, where a blocked one would be felt.
-        let answer = tokio::spawn(gate.oneshot(request)).await.unwrap().unwrap();
-        assert_eq!(answer.status(), 200);
-        times.push(begin.elapsed().as_nanos() as f64 / 1_000.0);
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    times.sort_by(f64::total_cmp);
-    times[requests * 99 / 100]
 }

@@ -1,20 +1,18 @@
 //! Whether time tells why somebody is refused, in the manner of dudect: Welch's t of two classes.
 
-use std::hint::black_box;
-use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::AUTHORIZATION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
+use portcullis::Watched;
 use portcullis::auth::{
-    Authentication, Credential, Credentials, Secret, SecretDigest, TokenAuth, TokenAuthLayer,
+    Authentication, Credential, Credentials, Secret, SecretDigest, ThrottleOptions, TokenAuthLayer,
 };
-use portcullis::{ClientAddr, Watched};
 use tower::{Layer, Service};
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 use super::figures::Figures;
-use super::{Bare, TOKEN, answer, basic, bearer};
+use super::{Bare, TOKEN, basic, bearer, now, request};
 
 /// How many secrets a class has: few would show their own luck in the table.
 const DISTINCT: usize = 65_536;
@@ -22,67 +20,123 @@ const DISTINCT: usize = 65_536;
 /// How many credentials there are of each kind.
 const CREDENTIALS: usize = 1_000;
 
+/// Why a right token is refused, as [`credentials`] has them, and in words.
+const REFUSED: [(&str, &str); 4] = [
+    ("expired", "an expired token"),
+    ("early", "a token that is not yet valid"),
+    ("elsewhere", "a token from a wrong network"),
+    ("bound", "a token without its certificate"),
+];
+
+type Classes = [Vec<HeaderValue>; 2];
+
 pub(super) fn timing(figures: &mut Figures, samples: usize) {
     let mut letters = Letters(1);
     let length = TOKEN.len();
     let begin = &TOKEN[..length - 4];
-    let (near, far) = classes(DISTINCT, || {
+    let misses = classes(DISTINCT, |_| {
         // All but the last four characters are right.
         let near = bearer(&format!("{begin}{}", letters.next(4)));
         (near, bearer(&letters.next(length)))
     });
     let mut theirs = ValidateRequestHeaderLayer::bearer(TOKEN).layer(Bare);
-    let their_near = t_value(&mut theirs, [&near, &far], samples);
-    let mut ours = gate();
-    let (one, other) = classes(DISTINCT, || {
-        (bearer(&letters.next(length)), bearer(&letters.next(length)))
+    let their_near = t_value(&misses, samples, |request| {
+        now(theirs.call(request)).map(|answer| answer.status() == 401)
     });
-    // What the machine alone says: more than the target here makes the others worthless.
-    figures
-        .row(
-            "|t|, one far miss or another",
-            "",
-            t_value(&mut ours, [&one, &other], samples),
-        )
-        .at_most(4.5);
-    figures
-        .row(
-            "|t|, near miss or far miss",
-            "",
-            t_value(&mut ours, [&near, &far], samples),
-        )
-        .peer("tower-http", their_near)
-        .at_most(4.5);
-    let mut number = 0;
-    let (known, unknown) = classes(DISTINCT, || {
-        number = (number + 1) % CREDENTIALS;
-        let (known, unknown) = (format!("user-{number:03}"), format!("nobo-{number:03}"));
-        let known = basic(&known, &letters.next(length));
-        (known, basic(&unknown, &letters.next(length)))
-    });
-    let found = t_value(&mut ours, [&known, &unknown], samples);
-    figures
-        .row("|t|, wrong token or unknown user", "", found)
-        .at_most(4.5);
-    for kind in ["expired", "elsewhere"] {
-        let mut number = 0;
-        let (refused, unknown) = classes(CREDENTIALS, || {
-            number += 1;
-            (
-                bearer(&secret(kind, number - 1)),
-                bearer(&letters.next(length)),
-            )
+    let mut rows = vec![
+        // What the machine alone says: more than the target here makes the others worthless.
+        (
+            "one far miss or another".to_owned(),
+            classes(DISTINCT, |_| {
+                (bearer(&letters.next(length)), bearer(&letters.next(length)))
+            }),
+        ),
+        ("near miss or far miss".to_owned(), misses),
+        (
+            "wrong token or unknown user".to_owned(),
+            classes(DISTINCT, |number| {
+                let number = number % CREDENTIALS;
+                let (known, unknown) = (format!("user-{number:03}"), format!("nobo-{number:03}"));
+                let known = basic(&known, &letters.next(length));
+                (known, basic(&unknown, &letters.next(length)))
+            }),
+        ),
+    ];
+    for (kind, words) in REFUSED {
+        let refused = classes(CREDENTIALS, |number| {
+            (bearer(&secret(kind, number)), bearer(&letters.next(length)))
         });
-        let found = t_value(&mut ours, [&refused, &unknown], samples);
-        let why = if kind == "expired" {
-            "an expired token"
-        } else {
-            "a token from a wrong network"
-        };
-        figures
-            .row(format!("|t|, {why} or an unknown one"), "", found)
-            .at_most(4.5);
+        rows.push((format!("{words} or an unknown one"), refused));
     }
+    // Failures are counted, and never too many.
+    let throttle = ThrottleOptions::default().with_burst(NonZeroU32::MAX);
+    let ours = Authentication::token(Watched::fixed(credentials())).with_throttle(Some(&throttle));
+    let mut layer = TokenAuthLayer::new(ours.clone()).layer(Bare);
+    for (name, classes) in &rows {
+        let check = t_value(classes, samples, |request| {
+            now(ours.identify(&request)).map_or(Ok(true), |_| Ok::<_, ()>(false))
+        });
+        let whole = t_value(classes, samples, |request| {
+            now(layer.call(request)).map(|answer| answer.status() == 401)
+        });
+        for (what, found) in [("check", check), ("layer", whole)] {
+            let row = figures.row(format!("|t| of the {what}, {name}"), "", found);
+            if name.starts_with("near") {
+                row.peer("tower-http", their_near);
+            }
+            row.at_most(4.5);
+        }
+    }
+    certificate_first(figures, samples, &mut letters);
+    passwords(figures, samples / 50);
+}
+
+/// Where a certificate is needed too and there is none, nobody learns which token is right.
+fn certificate_first(figures: &mut Figures, samples: usize, letters: &mut Letters) {
+    let ours = Authentication::token_and_certificate(Watched::fixed(credentials()));
+    let length = TOKEN.len();
+    let classes = classes(CREDENTIALS, |number| {
+        (
+            bearer(&secret("user", number)),
+            bearer(&letters.next(length)),
+        )
+    });
+    let found = t_value(&classes, samples, |request| {
+        now(ours.identify(&request)).map_or(Ok(true), |_| Ok::<_, ()>(false))
+    });
+    figures
+        .row(
+            "|t| of the check, a right token or a wrong one, both without a certificate",
+            "",
+            found,
+        )
+        .at_most(4.5);
+}
+
+/// Whether a wrong password is told from an unknown user, on bcrypt's cheapest cost: where the work is
+/// least, differences show most.
+fn passwords(figures: &mut Figures, samples: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let ours = super::with_password(4);
+    let mut letters = Letters(2);
+    let classes = classes(CREDENTIALS, |_| {
+        let wrong = letters.next(11);
+        (basic("alice", &wrong), basic("nobod", &wrong))
+    });
+    let found = t_value(&classes, samples, |request| {
+        let identified = runtime.block_on(ours.identify(&request));
+        identified.map_or(Ok(true), |_| Ok::<_, ()>(false))
+    });
+    figures
+        .row(
+            "|t| of the check, a wrong password or an unknown user",
+            "",
+            found,
+        )
+        .at_most(4.5);
 }
 
 /// A token, as long as a generated one.
@@ -90,39 +144,36 @@ fn secret(kind: &str, number: usize) -> String {
     format!("pcls_{kind:x<41}{number:08}")
 }
 
-/// Credentials that are good, over, and good from elsewhere only.
-fn gate() -> TokenAuth<Bare> {
-    let credentials = ["user", "expired", "elsewhere"]
-        .into_iter()
-        .flat_map(|kind| {
-            (0..CREDENTIALS).map(move |number| {
-                let secret = Secret::new(SecretDigest::of_token(secret(kind, number).as_bytes()));
-                let credential = Credential::new(format!("{kind}-{number:03}"));
-                match kind {
-                    "expired" => {
-                        let end = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
-                        credential.with_secret(secret.expires(end))
-                    }
-                    "elsewhere" => {
-                        let networks = ["192.0.2.0/24".parse().unwrap()];
-                        credential.with_secret(secret).within(networks)
-                    }
-                    _ => credential.with_secret(secret),
+/// Credentials that are good, and such that are refused for each reason.
+fn credentials() -> Credentials {
+    let day = Duration::from_hours(24);
+    let kinds = REFUSED.iter().map(|(kind, _)| *kind).chain(["user"]);
+    let all = kinds.flat_map(|kind| {
+        (0..CREDENTIALS).map(move |number| {
+            let secret = Secret::new(SecretDigest::of_token(secret(kind, number).as_bytes()));
+            let credential = Credential::new(format!("{kind}-{number:03}"));
+            match kind {
+                "expired" => credential.with_secret(secret.expires(SystemTime::UNIX_EPOCH + day)),
+                "early" => credential.with_secret(secret.not_before(SystemTime::now() + day)),
+                "elsewhere" => {
+                    let networks = ["192.0.2.0/24".parse().unwrap()];
+                    credential.with_secret(secret).within(networks)
                 }
-            })
-        });
+                "bound" => credential
+                    .with_secret(secret)
+                    .bound_to("spiffe://example.org/ci".parse().unwrap()),
+                _ => credential.with_secret(secret),
+            }
+        })
+    });
     let ci = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
-    let credentials = Credentials::new(credentials.chain([ci])).unwrap();
-    let authentication = Authentication::token(Watched::fixed(credentials)).with_throttle(None);
-    TokenAuthLayer::new(authentication).layer(Bare)
+    Credentials::new(all.chain([ci])).unwrap()
 }
 
 /// Two classes, made in turn: neither has the better places in memory.
-fn classes(
-    count: usize,
-    mut make: impl FnMut() -> (HeaderValue, HeaderValue),
-) -> (Vec<HeaderValue>, Vec<HeaderValue>) {
-    (0..count).map(|_| make()).unzip()
+fn classes(count: usize, make: impl FnMut(usize) -> (HeaderValue, HeaderValue)) -> Classes {
+    let (one, other) = (0..count).map(make).unzip();
+    [one, other]
 }
 
 struct Letters(u64);
@@ -142,11 +193,11 @@ impl Letters {
 
 /// Welch's |t| of the times of two classes, taken in random order; the slowest tenth is left out, as
 /// dudect does, since there the machine speaks and not the code.
-fn t_value<S, B>(service: &mut S, classes: [&[HeaderValue]; 2], samples: usize) -> f64
-where
-    S: Service<Request<()>, Response = Response<B>>,
-{
-    let client: SocketAddr = "198.51.100.7:4711".parse().unwrap();
+fn t_value<E: std::fmt::Debug>(
+    classes: &Classes,
+    samples: usize,
+    mut is_refused: impl FnMut(Request<()>) -> Result<bool, E>,
+) -> f64 {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = move || {
         random ^= random << 13;
@@ -158,17 +209,15 @@ where
     for _ in 0..samples {
         let draw = next();
         let class = draw & 1 == 1;
-        let headers = classes[usize::from(class)];
+        let headers = &classes[usize::from(class)];
         let index = usize::try_from((draw >> 8) % headers.len() as u64).unwrap();
         // Made before the clock starts, so that both classes come from a fresh place.
         let header = HeaderValue::from_bytes(headers[index].as_bytes()).unwrap();
-        let mut request = Request::new(());
-        request.headers_mut().insert(AUTHORIZATION, header);
-        request.extensions_mut().insert(ClientAddr::new(client));
+        let request = request(&header);
         let begin = Instant::now();
-        let status = answer(service, request);
+        let refused = is_refused(request);
         let time = begin.elapsed().as_nanos();
-        assert_eq!(black_box(status), 401);
+        assert!(refused.unwrap());
         times.push((class, u32::try_from(time).unwrap_or(u32::MAX)));
     }
     let mut sorted: Vec<u32> = times.iter().map(|(_, time)| *time).collect();

@@ -71,7 +71,8 @@ impl Figures {
         }
     }
 
-    fn print(&self) {
+    /// Prints the table.
+    pub(crate) fn print(&self) {
         println!("\n{}", self.bench);
         let width = self.rows.iter().map(|row| row.name.chars().count()).max();
         let width = width.unwrap_or(0).max(4);
