@@ -3,7 +3,8 @@ use std::sync::LazyLock;
 
 use super::reading::{Piece, count};
 
-/// The most frequent words of the English Wikipedia and of films, by the lists of zxcvbn, and those of
+/// The most frequent words of the English Wikipedia and of films, by the lists of zxcvbn (MIT, see
+/// words.LICENSE), and those of
 /// this field.
 static WORDS: LazyLock<HashSet<&'static [u8]>> = LazyLock::new(|| {
     let words = include_str!("words.txt").split_ascii_whitespace();
