@@ -223,6 +223,19 @@ fn checks(figures: &mut Figures, calls: usize) {
                     .peer("1 credential", *of_one)
                     .ratio_at_most(1.1);
             }
+            if count == 1_000 {
+                fail_elsewhere(&authentication);
+                let check = |number: usize| {
+                    now(authentication.identify(&requests[number % requests.len()])).is_ok()
+                };
+                figures
+                    .row(
+                        format!("{scheme} check, 1000 credentials, others are throttled"),
+                        "ns",
+                        nanos(calls, check),
+                    )
+                    .at_most(target);
+            }
             assert_eq!(call(&mut layer, &headers[1]), 200);
             figures
                 .row(
@@ -233,6 +246,16 @@ fn checks(figures: &mut Figures, calls: usize) {
                 .peer("tower-http, 1", theirs)
                 .peer("header taken off and principal put on", placing);
         }
+    }
+}
+
+/// Somebody else fails until they are throttled, after which the throttle looks at everybody.
+fn fail_elsewhere(authentication: &Authentication) {
+    let mut wrong = request(&bearer("wrong"));
+    let client = SocketAddr::from(([203, 0, 113, 1], 4711));
+    wrong.extensions_mut().insert(ClientAddr::new(client));
+    for _ in 0..40 {
+        assert!(now(authentication.identify(&wrong)).is_err());
     }
 }
 

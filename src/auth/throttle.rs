@@ -1,9 +1,9 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::clock::Clock;
@@ -24,7 +24,7 @@ pub struct ThrottleOptions {
     pub burst: NonZeroU32,
     /// How long until one more may fail. Default 2 s.
     pub every: Duration,
-    /// How many sources and ids with failures are kept in mind, each in 17 bytes. Default 65,536. Of
+    /// How many sources and ids with failures are kept in mind, each in 18 bytes. Default 65,536. Of
     /// more, those with the fewest failures lose their place, and whoever has none counts as if their
     /// failures were its own: no failure is forgiven early, and in a flood of that many sources new ones
     /// are refused.
@@ -40,8 +40,13 @@ pub(super) struct Throttle(Arc<Inner>);
 
 struct Inner {
     limiter: RateLimiter<Key, Debts, TokioClock, NoOpMiddleware<Instant>>,
+    debts: Debts,
+    /// Not before the limiter's own.
+    start: Instant,
     exempt: NetworkSet,
-    hasher: RandomState,
+    /// The keys of the hashes of either.
+    sources: RandomState,
+    ids: RandomState,
     any: AtomicBool,
 }
 
@@ -51,13 +56,6 @@ struct Key {
     hash: u64,
     /// Whether a failure is to be counted, or only looked whether one more could be.
     count: bool,
-}
-
-/// The source of a request: an IPv4 address or an IPv6 /64, which is what one subscriber has.
-#[derive(Clone, Copy, Hash)]
-enum Subject<'a> {
-    Source(IpAddr),
-    Id(&'a [u8]),
 }
 
 impl Default for ThrottleOptions {
@@ -104,10 +102,14 @@ impl Throttle {
         let quota = Quota::with_period(every)
             .unwrap_or(Quota::per_second(NonZeroU32::MIN))
             .allow_burst(options.burst);
+        let debts = Debts::new(options.capacity);
         Self(Arc::new(Inner {
-            limiter: RateLimiter::new(quota, Debts::new(options.capacity), TokioClock),
+            limiter: RateLimiter::new(quota, debts.clone(), TokioClock),
+            debts,
+            start: TokioClock.now(),
             exempt: options.exempt.iter().copied().collect(),
-            hasher: RandomState::new(),
+            sources: RandomState::new(),
+            ids: RandomState::new(),
             any: AtomicBool::new(false),
         }))
     }
@@ -116,43 +118,49 @@ impl Throttle {
     #[inline]
     pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         match client {
-            Some(client) if self.has_any() && !self.0.exempt.contains(client) => {
-                self.check(Subject::Source(source(client)))
-            }
+            Some(client) if self.has_any() => self.check(self.source(client), Some(client)),
             _ => Ok(()),
         }
     }
 
     /// Whether somebody may try to be this caller.
     pub(super) fn check_id(&self, id: &[u8], client: Option<IpAddr>) -> Result<(), Refusal> {
-        let exempt = client.is_some_and(|client| self.0.exempt.contains(client));
-        if exempt || !self.has_any() {
-            return Ok(());
+        if self.has_any() {
+            self.check(self.id(id), client)
+        } else {
+            Ok(())
         }
-        self.check(Subject::Id(id))
     }
 
     /// Counts a failure.
     pub(super) fn failed(&self, client: Option<IpAddr>, id: Option<&[u8]>) {
-        if client.is_some_and(|client| self.0.exempt.contains(client)) {
+        if self.is_exempt(client) {
             return;
         }
         self.0.any.store(true, Ordering::Relaxed);
-        let source = client.map(|client| Subject::Source(source(client)));
-        for subject in source.into_iter().chain(id.map(Subject::Id)) {
-            let key = self.key(subject, true);
+        let source = client.map(|client| self.source(client));
+        for hash in source.into_iter().chain(id.map(|id| self.id(id))) {
+            let key = Key { hash, count: true };
             // Past the limit already: it does not get worse.
             let _ = self.0.limiter.check_key(&key);
         }
+    }
+
+    fn is_exempt(&self, client: Option<IpAddr>) -> bool {
+        client.is_some_and(|client| self.0.exempt.contains(client))
     }
 
     fn has_any(&self) -> bool {
         self.0.any.load(Ordering::Relaxed)
     }
 
-    fn check(&self, subject: Subject<'_>) -> Result<(), Refusal> {
-        let key = self.key(subject, false);
-        self.0.limiter.check_key(&key).map_err(|not_until| {
+    fn check(&self, hash: u64, client: Option<IpAddr>) -> Result<(), Refusal> {
+        let key = Key { hash, count: false };
+        if !self.0.debts.any_beside(&key) || self.is_exempt(client) {
+            return Ok(());
+        }
+        let checked = self.0.limiter.check_key(&key);
+        checked.map_err(|not_until| {
             let wait = not_until.wait_time_from(TokioClock.now());
             let seconds = wait.as_secs_f64().ceil().clamp(1.0, f64::from(u32::MAX));
             #[expect(
@@ -162,22 +170,23 @@ impl Throttle {
             )]
             let retry_after = seconds as u32;
             Refusal::AuthThrottled { retry_after }
-        })
+        })?;
+        let now = TokioClock.now().duration_since(self.0.start);
+        self.0.debts.tidy(&key, Nanos::from(now).as_u64());
+        Ok(())
     }
 
-    fn key(&self, subject: Subject<'_>, count: bool) -> Key {
-        let hash = self.0.hasher.hash_one(subject);
-        Key { hash, count }
+    /// An IPv4 address, or an IPv6 /64, which is what one subscriber has.
+    fn source(&self, client: IpAddr) -> u64 {
+        let source = match client.to_canonical() {
+            IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        };
+        self.0.sources.hash_one(source)
     }
-}
 
-fn source(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
-        v4 @ IpAddr::V4(_) => v4,
+    fn id(&self, id: &[u8]) -> u64 {
+        self.0.ids.hash_one(id)
     }
 }
 
@@ -197,8 +206,16 @@ impl Clock for TokioClock {
 /// key takes over the place of the least indebted with its debt, and keys without a place are held to
 /// owe as much (Metwally's Space-Saving). The least debt of a set never falls, so whoever lost its place
 /// never owes less than before.
+#[derive(Clone)]
 struct Debts {
-    sets: Box<[Mutex<[Slot; WAYS]>]>,
+    sets: Arc<[Set]>,
+}
+
+#[derive(Default)]
+struct Set {
+    /// Whether there may be debts: most sources share a set with none, and are looked at no further.
+    owes: AtomicBool,
+    slots: Mutex<[Slot; WAYS]>,
 }
 
 const WAYS: usize = 8;
@@ -214,8 +231,36 @@ impl Debts {
     fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).max(1).next_power_of_two();
         Self {
-            sets: (0..sets).map(|_| Mutex::default()).collect(),
+            sets: (0..sets).map(|_| Set::default()).collect(),
         }
+    }
+
+    /// The set is chosen by the low bits; the whole hash tells keys apart within it.
+    fn set(&self, key: &Key) -> &Set {
+        let set = usize::try_from(key.hash % self.sets.len() as u64).unwrap_or(0);
+        &self.sets[set]
+    }
+
+    /// Whether anybody may owe something of whose debts this key's are not told apart.
+    fn any_beside(&self, key: &Key) -> bool {
+        self.set(key).owes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets the debts beside this key if all of them are over at `now`, in nanoseconds since the
+    /// limiter's start.
+    fn tidy(&self, key: &Key, now: u64) {
+        let set = self.set(key);
+        let mut slots = set.lock();
+        if slots.iter().all(|slot| slot.arrival <= now) {
+            *slots = Default::default();
+            set.owes.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Set {
+    fn lock(&self) -> MutexGuard<'_, [Slot; WAYS]> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -226,11 +271,8 @@ impl StateStore for Debts {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        // The set is chosen by the low bits; the whole hash tells keys apart within it.
-        let set = usize::try_from(key.hash % self.sets.len() as u64).unwrap_or(0);
-        let mut set = self.sets[set]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let Set { owes, .. } = self.set(key);
+        let mut set = self.set(key).lock();
         // Its own place, or else the one with the least debt.
         let (mut at, mut least) = (0, u64::MAX);
         for (place, slot) in set.iter().enumerate() {
@@ -246,6 +288,7 @@ impl StateStore for Debts {
         let owed = Some(set[at].arrival).filter(|&arrival| arrival != 0);
         let (outcome, arrival) = measure(owed.map(Nanos::from))?;
         if key.count {
+            owes.store(true, Ordering::Relaxed);
             set[at] = Slot {
                 key: key.hash,
                 arrival: arrival.as_u64().max(1),
@@ -263,6 +306,8 @@ impl fmt::Debug for Throttle {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn throttle(capacity: usize) -> Throttle {
@@ -319,7 +364,7 @@ mod tests {
     fn ten_million_spoofed_sources_clear_no_debt_and_take_no_memory() {
         let debts = Debts::new(65_536);
         // A boxed slice has one length from its beginning to its end.
-        assert!(size_of_val(&*debts.sets) <= 65_536 * 17);
+        assert!(size_of_val(&*debts.sets) <= 65_536 * 18);
         // Nanoseconds into the limiter's life, at which all of this happens.
         let (now, every) = (1_000_000, 1_000);
         let owe = |hash| {
@@ -344,6 +389,34 @@ mod tests {
             owe(hash.rotate_left(32));
         }
         assert!(owed(guilty).unwrap().unwrap().as_u64() >= now + 3 * every);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_shares_a_set_with_a_debt_is_looked_at_until_it_is_over() {
+        // One set, so that everybody shares it.
+        let throttle = throttle(8);
+        let (guilty, innocent) = (Some(at("198.51.100.1")), Some(at("203.0.113.1")));
+        let owes = || throttle.0.debts.sets[0].owes.load(Ordering::Relaxed);
+        assert!(!owes());
+        for _ in 0..3 {
+            throttle.failed(guilty, None);
+        }
+        for _ in 0..29 {
+            assert_eq!(throttle.check_source(innocent), Ok(()));
+            assert!(owes());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(throttle.check_source(guilty), Ok(()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(throttle.check_source(innocent), Ok(()));
+        assert!(!owes());
+        // And all begins anew.
+        for _ in 0..3 {
+            assert_eq!(throttle.check_source(guilty), Ok(()));
+            throttle.failed(guilty, None);
+        }
+        assert!(throttle.check_source(guilty).is_err());
+        assert_eq!(throttle.check_source(innocent), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
