@@ -83,9 +83,11 @@ pub(super) fn admit(
     begin(compiled, subject)?;
     let mut questions = Questions::default();
     if replayable {
-        for rule in compiled.counting(subject, direction) {
-            check_lease(rule)?;
-            questions.check_quota(engine, rule, subject, &compiled.limits)?;
+        if compiled.asks {
+            for rule in compiled.counting(subject, direction) {
+                check_lease(rule)?;
+                questions.check_quota(engine, rule, subject, &compiled.limits)?;
+            }
         }
         if compiled.sheds && direction == Direction::Response {
             let now = Instant::now();
@@ -95,8 +97,10 @@ pub(super) fn admit(
         }
     }
     let mut permits = Permits::default();
-    for rule in compiled.counting(subject, direction) {
-        permits.take(rule, subject, &compiled.limits, replayable)?;
+    if compiled.caps {
+        for rule in compiled.counting(subject, direction) {
+            permits.take(rule, subject, &compiled.limits, replayable)?;
+        }
     }
     Ok((permits, questions))
 }

@@ -28,12 +28,20 @@ pub(super) struct Engine {
 
 /// The limits of one generation.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what no limit has is asked of none, and each is asked on its own"
+)]
 pub(super) struct Compiled {
     generation: u64,
     pub(super) limits: Limits,
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) routed: bool,
     pub(super) sheds: bool,
+    /// Whether any limit has to be asked before a request begins, whether it has a quota or a lease.
+    pub(super) asks: bool,
+    /// Whether any limit has a cap on streams.
+    pub(super) caps: bool,
 }
 
 impl Engine {
@@ -125,13 +133,17 @@ impl Compiled {
         });
         let small = |rule: &Exempt| matches!(rule, Exempt::Small { .. });
         let routed = routed || limits.exempt.iter().any(small);
-        let sheds = limits.all.iter().any(|limit| limit.shed.is_some());
+        let any = |has: fn(&Limit) -> bool| limits.all.iter().any(has);
         Self {
             generation,
+            routed,
+            sheds: any(|limit| limit.shed.is_some()),
+            asks: rules
+                .iter()
+                .any(|rule| rule.ledger.is_some() || rule.lease.is_some()),
+            caps: any(|limit| limit.max_streams.is_some()),
             limits,
             rules,
-            routed,
-            sheds,
         }
     }
 
@@ -229,6 +241,9 @@ impl Compiled {
     /// The quotas that a body of this direction is counted in.
     pub(super) fn meters(&self, subject: &Subject, direction: Direction) -> Vec<Meter> {
         let mut meters = Vec::new();
+        if !self.asks {
+            return meters;
+        }
         for rule in self.counting(subject, direction) {
             meters.extend(rule.meters(subject, &self.limits));
         }

@@ -205,7 +205,9 @@ impl Plan {
     /// The limits on the request's body.
     pub(super) fn request_pacer(&self) -> Pacer {
         let record = self.record.clone();
-        Pacer::new(&self.engine, &self.subject, Direction::Request, record)
+        let compiled = self.engine.compiled();
+        let direction = Direction::Request;
+        Pacer::new(&self.engine, &compiled, &self.subject, direction, record)
     }
 
     /// Decides whether a pull's response may begin.
@@ -266,12 +268,9 @@ impl Plan {
             None
         } else {
             let (engine, subject) = (&self.engine, &self.subject);
-            Some(Pacer::new(
-                engine,
-                subject,
-                Direction::Response,
-                self.record,
-            ))
+            let direction = Direction::Response;
+            let record = self.record;
+            Some(Pacer::new(engine, &compiled, subject, direction, record))
         };
         let limited = |body| Body::new(body, pacer).with_stay(stay);
         response.map(|body| body.map_inner(limited))

@@ -40,11 +40,11 @@ impl Pacer {
     /// The way of a body. One that no limit counts has one too, since a reload may add a limit.
     pub(super) fn new(
         engine: &Arc<Engine>,
+        compiled: &Compiled,
         subject: &Arc<Subject>,
         direction: Direction,
         record: Option<Record>,
     ) -> Self {
-        let compiled = engine.compiled();
         let meters = compiled.meters(subject, direction);
         let under_way = compiled.under_way(subject, direction);
         Self {

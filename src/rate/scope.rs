@@ -66,16 +66,17 @@ pub enum Callers {
 
 impl Callers {
     /// Whether this caller's traffic counts.
+    #[inline]
     pub fn include(&self, principal: Option<&Principal>) -> bool {
-        let known = principal.filter(|principal| principal.method() != Method::Anonymous);
+        let known = || principal.filter(|principal| principal.method() != Method::Anonymous);
         match self {
             Self::All => true,
-            Self::Authenticated => known.is_some(),
-            Self::Anonymous => known.is_none(),
-            Self::Groups(groups) => known
+            Self::Authenticated => known().is_some(),
+            Self::Anonymous => known().is_none(),
+            Self::Groups(groups) => known()
                 .is_some_and(|caller| caller.groups().iter().any(|group| groups.contains(group))),
             Self::Principals(names) => {
-                known.is_some_and(|caller| names.contains(&*caller.to_string()))
+                known().is_some_and(|caller| names.contains(&*caller.to_string()))
             }
         }
     }

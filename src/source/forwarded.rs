@@ -21,12 +21,24 @@ const LONGEST: usize = 32;
 impl ForwardedHeader {
     pub(super) const ALL: [Self; 2] = [Self::XForwardedFor, Self::Forwarded];
 
-    pub(crate) fn name(self) -> HeaderName {
+    pub(crate) fn name(self) -> &'static HeaderName {
+        static NAMES: [HeaderName; 2] = [HeaderName::from_static("x-forwarded-for"), FORWARDED];
         match self {
-            Self::XForwardedFor => HeaderName::from_static("x-forwarded-for"),
-            Self::Forwarded => FORWARDED,
+            Self::XForwardedFor => &NAMES[0],
+            Self::Forwarded => &NAMES[1],
         }
     }
+}
+
+/// Whether any of these headers is there. Requests have few headers, and to look at all of them takes less
+/// than to hash names that mostly are not there.
+pub(crate) fn has_any<'a>(
+    headers: &HeaderMap,
+    names: impl Iterator<Item = &'a HeaderName> + Clone,
+) -> bool {
+    headers
+        .keys()
+        .any(|header| names.clone().any(|name| name == header))
 }
 
 /// The first address from the right that is none of the proxies' own. What stands left of it, the

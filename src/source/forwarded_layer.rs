@@ -101,10 +101,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         let layer = &self.layer;
         let told = ForwardedHeader::ALL.map(|header| (header, header.name()));
-        if told
-            .iter()
-            .any(|(_, name)| request.headers().contains_key(name))
-        {
+        if forwarded::has_any(request.headers(), told.iter().map(|(_, name)| *name)) {
             let peer = SocketPeer::of(request.extensions());
             let proxies = layer.proxies.load();
             let is_proxy = |peer: &ClientAddr| forwarded::is_proxy(&proxies, peer.ip());
@@ -113,10 +110,10 @@ where
                 match proxy {
                     Some(_) if layer.header == Some(header) => {}
                     Some(_) => {
-                        request.headers_mut().remove(&name);
+                        request.headers_mut().remove(name);
                     }
-                    None if request.headers_mut().remove(&name).is_some() => {
-                        layer.removed(&name, peer);
+                    None if request.headers_mut().remove(name).is_some() => {
+                        layer.removed(name, peer);
                     }
                     None => {}
                 }

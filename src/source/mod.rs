@@ -44,6 +44,8 @@ mod service;
 pub use client_addr::ClientAddr;
 pub(crate) use client_addr::SocketPeer;
 pub use forwarded::ForwardedHeader;
+#[cfg(feature = "tls")]
+pub(crate) use forwarded::has_any;
 pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
 pub use network_policy::{NetworkPolicy, NetworkPolicyError};

@@ -9,7 +9,7 @@ use super::decide::{self, Client, Refused};
 use super::{ForwardedForm, ForwardedLayer};
 use crate::audit::{Record, metrics};
 use crate::refusal::{ResponseBody, ResponseFuture};
-use crate::source::{SocketPeer, within};
+use crate::source::{SocketPeer, has_any, within};
 use crate::tls::standing::Standing;
 use crate::{ClientAddr, Connection, PeerIdentity, Refusal};
 
@@ -124,6 +124,9 @@ impl ForwardedLayer {
     }
 
     fn remove<B>(&self, request: &mut Request<B>, peer: Option<ClientAddr>) {
+        if !has_any(request.headers(), self.names.iter()) {
+            return;
+        }
         for name in &*self.names {
             if request.headers_mut().remove(name).is_none() {
                 continue;
