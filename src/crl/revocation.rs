@@ -67,6 +67,10 @@ impl Revocation {
     }
 
     /// From how many URLs CRLs are fetched.
+    #[cfg_attr(
+        not(feature = "crl-fetch"),
+        expect(clippy::unused_self, reason = "without the feature from none")
+    )]
     pub(crate) fn fetched_from(&self) -> usize {
         #[cfg(feature = "crl-fetch")]
         return self.fetching.as_ref().map_or(0, |fetching| fetching.urls);

@@ -34,11 +34,9 @@ impl ForwardedHeader {
 /// than to hash names that mostly are not there.
 pub(crate) fn has_any<'a>(
     headers: &HeaderMap,
-    names: impl Iterator<Item = &'a HeaderName> + Clone,
+    mut names: impl Iterator<Item = &'a HeaderName>,
 ) -> bool {
-    headers
-        .keys()
-        .any(|header| names.clone().any(|name| name == header))
+    names.any(|name| headers.keys().any(|header| header == name))
 }
 
 /// The first address from the right that is none of the proxies' own. What stands left of it, the
