@@ -1,18 +1,20 @@
 //! Who asks: Basic and Bearer credentials, client certificates, or both.
 //!
 //! [`TokenAuthLayer`] reads the head of a request, before its body is polled, and puts a
-//! [`Principal`](crate::Principal) into its extensions or refuses it. [`CredentialSource`]s are
-//! environment variables, token files, Kubernetes Secret directories, htpasswd files, credentials
-//! files and digests, combined freely; only digests are kept. A token is digested once, looked up by
-//! that digest and compared in constant time, so that one token or 100,000 cost the same. An unknown
-//! user, a wrong password, a token that is over and one of another network look alike: the answers have
-//! the same bytes, and each is given 3 to 4 µs after its request came, however soon it was found out.
+//! [`Principal`](crate::Principal) into its extensions or refuses it; [`Authentication::identify`] tells
+//! servers that are no tower services who asks. [`CredentialSource`]s are environment variables, token
+//! files, Kubernetes Secret directories, htpasswd files, credentials files and digests, combined freely;
+//! only digests are kept. A token is digested once, looked up by that digest and compared in constant time,
+//! so that 100,000 cost no more than one, but for what the processor's caches do not hold. An unknown user,
+//! a wrong password, a token that is over and one of another network look alike: the answers have the same
+//! bytes, and each is given 3 to 4 µs after its request came, however soon it was found out.
 //!
 //! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time
-//! and no more ([`PasswordOptions`]), and a right one is remembered for a while. For each name, known or
-//! not, as many hashes of each cost are verified as anybody has: while passwords are moved from one cost
-//! to another, a verification takes as long as both. Failures are throttled per source and, of passwords,
-//! per claimed id ([`ThrottleOptions`]); to hang up before the answer is to fail.
+//! and no more ([`PasswordOptions`]), on threads that give way to all others, and a right one is remembered
+//! for a while. For each name, known or not, as many hashes of each cost are verified as anybody has: while
+//! passwords are moved from one cost to another, a verification takes as long as both. Failures are
+//! throttled per source and, of passwords, per claimed id ([`ThrottleOptions`]); to hang up before the
+//! answer is to fail.
 //!
 //! Where a token and a certificate are needed, the certificate comes first: without one no token is
 //! looked at.
