@@ -118,9 +118,13 @@ impl Throttle {
     #[inline]
     pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         match client {
-            Some(client) if self.has_any() => self.check(self.source(client), Some(client)),
+            Some(client) if self.has_any() => self.check_debts(client),
             _ => Ok(()),
         }
+    }
+
+    fn check_debts(&self, client: IpAddr) -> Result<(), Refusal> {
+        self.check(self.source(client), Some(client))
     }
 
     /// Whether somebody may try to be this caller.
