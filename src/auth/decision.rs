@@ -20,11 +20,25 @@ pub(super) enum Decision {
 }
 
 /// What of a request a decision needs besides the credential.
-#[derive(Clone)]
-pub(super) struct Situation<P> {
-    pub(super) client: Option<IpAddr>,
-    pub(super) peer: Option<P>,
+pub(super) struct Situation<'a> {
+    pub(super) client: Client<'a>,
+    pub(super) peer: Option<&'a PeerIdentity>,
     pub(super) write: bool,
+}
+
+/// Where a request comes from, which is looked up when it is first asked for: mostly by nobody.
+pub(super) enum Client<'a> {
+    Of(&'a Extensions),
+    At(Option<IpAddr>),
+}
+
+impl Client<'_> {
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Of(extensions) => ClientAddr::of(extensions).map(|client| client.ip()),
+            Self::At(address) => *address,
+        }
+    }
 }
 
 impl Authentication {
@@ -32,7 +46,7 @@ impl Authentication {
     pub(super) fn decide<B>(&self, request: &Request<B>, shown: Shown<'_>) -> Decision {
         let extensions = request.extensions();
         let situation = Situation {
-            client: ClientAddr::of(extensions).map(|client| client.ip()),
+            client: Client::Of(extensions),
             peer: peer(extensions),
             write: self.token_for_writes && !only_reads(request),
         };
@@ -51,7 +65,7 @@ impl Authentication {
             Shown::One(value) => authorization::read(value, &mut room),
             Shown::Several => Err(Malformed),
         };
-        if let Err(refusal) = self.check_source(situation.client) {
+        if let Err(refusal) = self.check_source(&situation.client) {
             return Decision::Made(Err(refusal));
         }
         let own = self.credentials.as_ref().map(Watched::load);
@@ -93,7 +107,7 @@ impl Authentication {
         &self,
         token: &[u8],
         request: &Request<B>,
-        situation: &Situation<&PeerIdentity>,
+        situation: &Situation<'_>,
     ) -> Result<Principal, Refusal> {
         #[cfg(feature = "jwt")]
         if let Some(signed) = &self.signed {
@@ -118,11 +132,11 @@ impl Authentication {
         &self,
         credentials: &Credentials,
         pair: &Pair<'_>,
-        situation: &Situation<&PeerIdentity>,
+        situation: &Situation<'_>,
         known: Option<Refusal>,
     ) -> Decision {
         let (user, password) = (pair.user(), pair.password());
-        if let Err(refusal) = self.check_id(user, situation.client) {
+        if let Err(refusal) = self.check_id(user, &situation.client) {
             return Decision::Made(Err(refusal));
         }
         if let Some(hash) = self.passwords.recall(user, password) {
@@ -150,7 +164,7 @@ impl Authentication {
         &self,
         user: &[u8],
         hash: Result<[u8; 32], Refusal>,
-        situation: &Situation<&PeerIdentity>,
+        situation: &Situation<'_>,
     ) -> Result<Principal, Refusal> {
         let credentials = self.credentials.as_ref().ok_or(Refusal::Unavailable)?;
         // Those in force now: they may have changed meanwhile.
@@ -161,20 +175,24 @@ impl Authentication {
     }
 
     #[inline]
-    pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
-        let throttle = self.throttle.as_ref();
-        throttle.map_or(Ok(()), |throttle| throttle.check_source(client))
+    pub(super) fn check_source(&self, client: &Client<'_>) -> Result<(), Refusal> {
+        match &self.throttle {
+            Some(throttle) if throttle.has_any() => throttle.check_source(client.ip()),
+            _ => Ok(()),
+        }
     }
 
-    pub(super) fn check_id(&self, id: &[u8], client: Option<IpAddr>) -> Result<(), Refusal> {
-        let throttle = self.throttle.as_ref();
-        throttle.map_or(Ok(()), |throttle| throttle.check_id(id, client))
+    pub(super) fn check_id(&self, id: &[u8], client: &Client<'_>) -> Result<(), Refusal> {
+        match &self.throttle {
+            Some(throttle) if throttle.has_any() => throttle.check_id(id, client.ip()),
+            _ => Ok(()),
+        }
     }
 
-    fn circumstances<'a>(&self, situation: &Situation<&'a PeerIdentity>) -> Circumstances<'a> {
+    fn circumstances<'a>(&self, situation: &Situation<'a>) -> Circumstances<'a> {
         Circumstances {
             now: self.now(),
-            client: situation.client,
+            client: situation.client.ip(),
             peer: situation.peer,
         }
     }
@@ -198,7 +216,7 @@ impl Authentication {
         &self,
         found: Result<&Principal, Refusal>,
         claimed: Option<&[u8]>,
-        situation: &Situation<&PeerIdentity>,
+        situation: &Situation<'_>,
     ) -> Result<Principal, Refusal> {
         match found {
             Ok(principal) => match (situation.peer, self.certificate) {
@@ -208,7 +226,7 @@ impl Authentication {
             },
             Err(refusal @ (Refusal::AuthThrottled { .. } | Refusal::Unavailable)) => Err(refusal),
             Err(refusal) => {
-                self.failed(situation.client, claimed);
+                self.failed(situation.client.ip(), claimed);
                 Err(refusal)
             }
         }
@@ -216,7 +234,7 @@ impl Authentication {
 
     fn without_credential(
         &self,
-        situation: &Situation<&PeerIdentity>,
+        situation: &Situation<'_>,
         extensions: &Extensions,
     ) -> Result<Principal, Refusal> {
         match (situation.peer, self.certificate) {

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::Authentication;
 use super::authorization::Pair;
 use super::credentials::Candidates;
-use super::decision::Situation;
-use crate::{PeerIdentity, Principal, Refusal};
+use super::decision::{Client, Situation};
+use crate::{Principal, Refusal};
 
 /// A password that is being verified elsewhere. Boxed: it takes milliseconds anyway.
 pub(super) struct Pending(Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>);
@@ -20,7 +20,7 @@ impl Pending {
         authentication: &Authentication,
         pair: &Pair<'_>,
         candidates: Candidates,
-        situation: &Situation<&PeerIdentity>,
+        situation: &Situation<'_>,
         known: Option<Refusal>,
     ) -> Self {
         let password = Zeroizing::new(pair.password().to_vec());
@@ -29,7 +29,7 @@ impl Pending {
         let mut attempt = Attempt {
             authentication: authentication.clone(),
             user: Zeroizing::new(pair.user().to_vec()),
-            client: situation.client,
+            client: situation.client.ip(),
             open: true,
         };
         Self(Box::pin(async move {
@@ -39,7 +39,7 @@ impl Pending {
                 _ => refusal,
             });
             let situation = Situation {
-                client: attempt.client,
+                client: Client::At(attempt.client),
                 peer: peer.as_ref(),
                 write,
             };
@@ -66,8 +66,9 @@ impl Attempt {
     ) -> Result<[u8; 32], Refusal> {
         // Others of the same source or for the same id may have failed while this one waited.
         let still = || {
-            self.authentication.check_source(self.client)?;
-            self.authentication.check_id(&self.user, self.client)
+            let client = Client::At(self.client);
+            self.authentication.check_source(&client)?;
+            self.authentication.check_id(&self.user, &client)
         };
         let passwords = &self.authentication.passwords;
         let hash = passwords

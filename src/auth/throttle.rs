@@ -114,26 +114,20 @@ impl Throttle {
         }))
     }
 
-    /// Whether this source may try.
+    /// Whether anybody ever failed: otherwise everybody may try.
     #[inline]
-    pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
-        match client {
-            Some(client) if self.has_any() => self.check_debts(client),
-            _ => Ok(()),
-        }
+    pub(super) fn has_any(&self) -> bool {
+        self.0.any.load(Ordering::Relaxed)
     }
 
-    fn check_debts(&self, client: IpAddr) -> Result<(), Refusal> {
-        self.check(self.source(client), Some(client))
+    /// Whether this source may try.
+    pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        client.map_or(Ok(()), |ip| self.check(self.source(ip), client))
     }
 
     /// Whether somebody may try to be this caller.
     pub(super) fn check_id(&self, id: &[u8], client: Option<IpAddr>) -> Result<(), Refusal> {
-        if self.has_any() {
-            self.check(self.id(id), client)
-        } else {
-            Ok(())
-        }
+        self.check(self.id(id), client)
     }
 
     /// Counts a failure.
@@ -152,10 +146,6 @@ impl Throttle {
 
     fn is_exempt(&self, client: Option<IpAddr>) -> bool {
         client.is_some_and(|client| self.0.exempt.contains(client))
-    }
-
-    fn has_any(&self) -> bool {
-        self.0.any.load(Ordering::Relaxed)
     }
 
     fn check(&self, hash: u64, client: Option<IpAddr>) -> Result<(), Refusal> {
