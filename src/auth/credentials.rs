@@ -1,20 +1,17 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq};
 
-use super::credential::Validity;
 use super::digest::{Cost, Kind, SlowHash};
 use super::index::DigestIndex;
 use super::sha256::{Words, sha256, words};
-use super::{Binding, Credential, CredentialError};
-use crate::audit::metrics;
+use super::terms::{Circumstances, Holder, Password, Term};
+use super::{Credential, CredentialError};
 use crate::identity::Method;
 use crate::source::Networks;
-use crate::{PeerIdentity, Principal, Refusal};
+use crate::{Principal, Refusal};
 
 /// Every credential, by the SHA-256 digests of tokens and by the names of password users. Digests
 /// are all that is kept.
@@ -30,15 +27,6 @@ pub struct Credentials {
     warn_before: Duration,
 }
 
-/// Who has a credential, and what it is good for.
-struct Holder {
-    principal: Principal,
-    networks: Networks,
-    binding: Option<Binding>,
-    comment: Option<Box<str>>,
-    passwords: Vec<Password>,
-}
-
 /// All that is read of most tokens is in one line of the processor's cache.
 #[repr(align(64))]
 pub(super) struct Token {
@@ -51,14 +39,7 @@ pub(super) struct Token {
 
 struct Terms {
     holder: u32,
-    validity: Validity,
-    warned: Warned,
-}
-
-struct Password {
-    hash: SlowHash,
-    validity: Validity,
-    warned: Warned,
+    term: Term,
 }
 
 /// How many hashes of a cost are verified for every name: as many as anybody has.
@@ -69,18 +50,6 @@ struct Spent {
     decoy: SlowHash,
 }
 
-/// When the log last told of a use, in seconds of Unix time.
-#[derive(Default)]
-struct Warned(AtomicU64);
-
-/// Where and when a credential is shown.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Circumstances<'a> {
-    pub(super) now: SystemTime,
-    pub(super) client: Option<IpAddr>,
-    pub(super) peer: Option<&'a PeerIdentity>,
-}
-
 /// What to verify a password against: for every name the same count of hashes of the same costs, so
 /// that it takes as long for one as for another and for an unknown one.
 pub(super) struct Candidates {
@@ -88,8 +57,6 @@ pub(super) struct Candidates {
     /// Somebody's, which let nobody in here.
     pub(super) decoys: Vec<SlowHash>,
 }
-
-const WARN_EVERY: u64 = 3600;
 
 impl Credentials {
     /// All of these.
@@ -156,8 +123,7 @@ impl Credentials {
                     let terms = || {
                         Box::new(Terms {
                             holder: number,
-                            validity,
-                            warned: Warned::default(),
+                            term: validity.into(),
                         })
                     };
                     self.tokens.push(Token {
@@ -169,8 +135,7 @@ impl Credentials {
                 }
                 Kind::Slow(hash) => passwords.push(Password {
                     hash,
-                    validity,
-                    warned: Warned::default(),
+                    term: validity.into(),
                 }),
             }
         }
@@ -269,16 +234,10 @@ impl Credentials {
         circumstances: impl FnOnce() -> Circumstances<'a>,
     ) -> Result<&'a Principal, Refusal> {
         if let Some(terms) = &token.terms {
-            self.admit_on(terms, &circumstances())?;
+            let holder = &self.holders[terms.holder as usize];
+            holder.admit(&terms.term, &circumstances(), self.warn_before)?;
         }
         Ok(&token.principal)
-    }
-
-    fn admit_on(&self, terms: &Terms, circumstances: &Circumstances<'_>) -> Result<(), Refusal> {
-        let holder = &self.holders[terms.holder as usize];
-        holder.good(&terms.validity, circumstances)?;
-        self.warn(holder, &terms.validity, &terms.warned, circumstances.now);
-        Ok(())
     }
 
     /// What to verify a user's password against.
@@ -309,64 +268,8 @@ impl Credentials {
         let password = passwords
             .find(|password| password.hash.name.ct_eq(hash).into())
             .ok_or(unknown)?;
-        holder.good(&password.validity, circumstances)?;
-        self.warn(
-            holder,
-            &password.validity,
-            &password.warned,
-            circumstances.now,
-        );
+        holder.admit(&password.term, circumstances, self.warn_before)?;
         Ok(&holder.principal)
-    }
-
-    fn warn(&self, holder: &Holder, validity: &Validity, warned: &Warned, now: SystemTime) {
-        let Some(expires) = validity.expires else {
-            return;
-        };
-        let left = expires.duration_since(now).unwrap_or_default();
-        if left > self.warn_before {
-            return;
-        }
-        metrics::expiring_credential_used(holder.principal.id());
-        if warned.is_due(now) {
-            tracing::warn!(
-                credential = holder.principal.id(),
-                comment = holder.comment.as_deref(),
-                hours_left = left.as_secs() / 3600,
-                "a secret is in use that expires soon",
-            );
-        }
-    }
-}
-
-impl Holder {
-    fn nobody() -> Self {
-        Self {
-            principal: Principal::new(Method::Token, ""),
-            networks: Networks::allow_all(),
-            binding: None,
-            comment: None,
-            passwords: Vec::new(),
-        }
-    }
-
-    /// Looks at everything, so that one failing takes as long as another.
-    fn good(&self, validity: &Validity, at: &Circumstances<'_>) -> Result<(), Refusal> {
-        let early = validity.not_before.is_some_and(|from| at.now < from);
-        let late = validity.expires.is_some_and(|until| at.now >= until);
-        let permitted = self.networks.is_open()
-            || at
-                .client
-                .is_some_and(|client| self.networks.permits(client));
-        let bound = |binding: &Binding| at.peer.is_some_and(|peer| binding.is(peer));
-        let bound = self.binding.as_ref().is_none_or(bound);
-        match (early, late, permitted, bound) {
-            (true, ..) => Err(Refusal::CredentialsNotYetValid),
-            (_, true, ..) => Err(Refusal::CredentialsExpired),
-            (_, _, false, _) => Err(Refusal::CredentialsWrongNetwork),
-            (.., false) => Err(Refusal::CredentialsWrongIdentity),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -382,20 +285,6 @@ fn same_digest(one: &Words, other: &Words) -> Choice {
     let pairs = one.iter().zip(other);
     let different = pairs.fold(0, |different, (one, other)| different | (one ^ other));
     different.ct_eq(&0)
-}
-
-impl Warned {
-    fn is_due(&self, now: SystemTime) -> bool {
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let last = self.0.load(Ordering::Relaxed);
-        now >= last.saturating_add(WARN_EVERY)
-            && self
-                .0
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-    }
 }
 
 fn index(length: usize) -> u32 {

@@ -7,8 +7,9 @@ use http::{Extensions, Request};
 
 use super::authentication::{Authentication, Certificate};
 use super::authorization::{self, Malformed, Pair, Presented, Shown};
-use super::credentials::{Circumstances, Credentials};
+use super::credentials::Credentials;
 use super::pending::Pending;
+use super::terms::Circumstances;
 use crate::oci::{Action, Route};
 use crate::{ClientAddr, Connection, PeerIdentity, Principal, Refusal, Watched};
 

@@ -100,6 +100,7 @@ mod sha256;
 mod source;
 mod sources;
 mod strength;
+mod terms;
 mod throttle;
 
 pub use authentication::Authentication;

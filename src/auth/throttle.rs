@@ -265,11 +265,11 @@ impl StateStore for Debts {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let Set { owes, .. } = self.set(key);
-        let mut set = self.set(key).lock();
+        let set = self.set(key);
+        let mut slots = set.lock();
         // Its own place, or else the one with the least debt.
         let (mut at, mut least) = (0, u64::MAX);
-        for (place, slot) in set.iter().enumerate() {
+        for (place, slot) in slots.iter().enumerate() {
             if slot.arrival != 0 && slot.key == key.hash {
                 at = place;
                 break;
@@ -279,11 +279,11 @@ impl StateStore for Debts {
             }
         }
         // A debt that is over is none, whosever it was.
-        let owed = Some(set[at].arrival).filter(|&arrival| arrival != 0);
+        let owed = Some(slots[at].arrival).filter(|&arrival| arrival != 0);
         let (outcome, arrival) = measure(owed.map(Nanos::from))?;
         if key.count {
-            owes.store(true, Ordering::Relaxed);
-            set[at] = Slot {
+            set.owes.store(true, Ordering::Relaxed);
+            slots[at] = Slot {
                 key: key.hash,
                 arrival: arrival.as_u64().max(1),
             };
