@@ -60,12 +60,7 @@ fn anonymous(_: &mut Chance) -> Ask {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_is_one_event_and_every_byte_is_counted_once() {
-    let sink = Sink::default();
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(sink.clone())
-        .init();
+    let sink = Sink::everywhere();
     let recorder = PrometheusBuilder::new().install_recorder().unwrap();
     quiet_panics();
 

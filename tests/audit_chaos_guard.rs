@@ -229,12 +229,7 @@ async fn hold(scene: &Scene, address: SocketAddr) -> impl Future<Output = ()> + 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_through_the_whole_gate_is_one_event() {
-    let sink = Sink::default();
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(sink.clone())
-        .init();
+    let sink = Sink::everywhere();
     let recorder = PrometheusBuilder::new().install_recorder().unwrap();
     quiet_panics();
 

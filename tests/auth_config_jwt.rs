@@ -98,19 +98,10 @@ impl Folder {
 }
 
 /// Of the whole process: files are watched by a thread of their own.
-fn watching() -> &'static (PrometheusHandle, Sink) {
-    static WATCHING: OnceLock<(PrometheusHandle, Sink)> = OnceLock::new();
-    WATCHING.get_or_init(|| {
-        let sink = Sink::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::ERROR)
-            .with_ansi(false)
-            .with_writer(sink.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-        let metrics = PrometheusBuilder::new().install_recorder().unwrap();
-        (metrics, sink)
-    })
+fn watching() -> (&'static PrometheusHandle, &'static Sink) {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    let metrics = METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap());
+    (metrics, Sink::errors_everywhere())
 }
 
 async fn status(guard: &Guard, authorization: &str) -> u16 {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::auth::jwt::{KeySetError, KeySetFetch};
@@ -93,21 +93,6 @@ fn unbelievable(ca: &Ca) -> [(&'static str, Leaf); 4] {
     ]
 }
 
-/// Of the whole process: keys are fetched by threads of their own.
-fn log() -> &'static Sink {
-    static LOG: OnceLock<Sink> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let sink = Sink::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::ERROR)
-            .with_ansi(false)
-            .with_writer(sink.clone())
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-        sink
-    })
-}
-
 fn keys_server(key: &Key, number: &str) -> Server {
     let server = Server::start();
     server.answer(Answer::list(&set(&[key]), number));
@@ -155,7 +140,8 @@ async fn a_server_of_the_ca_cannot_lead_to_where_there_is_no_tls() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_is_not_believed_any_more_leaves_the_last_good_keys_and_is_told() {
-    let log = log();
+    // Keys are fetched by threads of their own.
+    let log = Sink::errors_everywhere();
     let (files, ca) = (Files::new(), Ca::new("Keys CA"));
     let (key, evil) = (Key::new("one"), Key::new("evil"));
     let server = keys_server(&key, "1");

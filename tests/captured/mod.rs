@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::{Map, Value};
 use tracing::subscriber::DefaultGuard;
@@ -64,6 +64,32 @@ impl Captured {
 }
 
 impl Sink {
+    /// Takes the access log of every thread from now on. Once in a process.
+    pub(crate) fn everywhere() -> Self {
+        let sink = Self::default();
+        tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(sink.clone())
+            .init();
+        sink
+    }
+
+    /// Takes the errors of every thread from its first call on, as plain text.
+    pub(crate) fn errors_everywhere() -> &'static Self {
+        static ERRORS: OnceLock<Sink> = OnceLock::new();
+        ERRORS.get_or_init(|| {
+            let sink = Self::default();
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::ERROR)
+                .with_ansi(false)
+                .with_writer(sink.clone())
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+            sink
+        })
+    }
+
     /// Every line as it was written.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
