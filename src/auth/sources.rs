@@ -92,4 +92,9 @@ impl Load for Sources {
         };
         all.map(|all| all.with_warning_before(self.warn_before))
     }
+
+    fn lapsed(&mut self, _: &Credentials) -> Option<Credentials> {
+        // None at all cannot be wrong.
+        Credentials::or_none([]).ok()
+    }
 }

@@ -317,6 +317,10 @@ impl Load for Followed {
         self.sources.load(previous)
     }
 
+    fn lapsed(&mut self, current: &Credentials) -> Option<Credentials> {
+        self.sources.lapsed(current)
+    }
+
     fn refused(&self, _: &Credentials) -> Option<String> {
         self.wrong.clone()
     }

@@ -1,0 +1,8 @@
+//! What every part may stand on, and what stands on no part.
+
+pub(crate) mod descriptors;
+pub(crate) mod file;
+pub(crate) mod patience;
+pub(crate) mod pem;
+#[cfg(feature = "tls")]
+pub(crate) mod x509_file;
