@@ -172,12 +172,11 @@ impl Load for PolicyFile {
     }
 
     fn load(&mut self, _: Option<&Policy>) -> Result<Policy, PolicyError> {
-        let text = file::read_text(&self.path, DOCUMENT).map_err(|error| {
-            ConfigError::Unreadable {
+        let text =
+            file::read_text(&self.path, DOCUMENT).map_err(|error| ConfigError::Unreadable {
                 file: self.path.clone(),
                 error,
-            }
-        })?;
+            })?;
         let policy = Policy::from_named_toml(&self.path, &text)?;
         for warning in policy.warnings() {
             tracing::warn!(file = %self.path.display(), "{warning}");

@@ -268,7 +268,10 @@ impl Load for Loader {
             &mut config,
         );
         let expiries = current.expiries.iter();
-        let own: Vec<_> = expiries.filter(|one| one.kind == "server").cloned().collect();
+        let own: Vec<_> = expiries
+            .filter(|one| one.kind == "server")
+            .cloned()
+            .collect();
         tell(&own, &current.expiries);
         Some(Material {
             config: Arc::new(config),

@@ -124,7 +124,8 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
     }
-    let file = descriptors::with_spare(|| options.open(path)).map_err(|error| named(path, error))?;
+    let file =
+        descriptors::with_spare(|| options.open(path)).map_err(|error| named(path, error))?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         let kind = kind(&metadata);
@@ -193,7 +194,11 @@ mod tests {
         fs::File::create(&path).unwrap().set_len(2 << 30).unwrap();
         assert_eq!(error(&path, ANY), FileError::TooLarge { max: ANY });
         // The kernel's files have no length.
-        assert!(!read(Path::new("/proc/self/status"), SECRET).unwrap().is_empty());
+        assert!(
+            !read(Path::new("/proc/self/status"), SECRET)
+                .unwrap()
+                .is_empty()
+        );
         let max = 4;
         let long = error(Path::new("/proc/self/status"), max);
         assert_eq!(long, FileError::TooLarge { max });

@@ -224,11 +224,7 @@ impl Reader {
     }
 
     /// Reads text; gives what is after the BEGIN that is in it.
-    fn outside<'a>(
-        &mut self,
-        number: usize,
-        text: &'a [u8],
-    ) -> Result<Option<&'a [u8]>, PemError> {
+    fn outside<'a>(&mut self, number: usize, text: &'a [u8]) -> Result<Option<&'a [u8]>, PemError> {
         let Some(begin) = find(text, BEGIN) else {
             check_text(text).map_err(|problem| at(number, problem))?;
             return Ok(None);
@@ -362,7 +358,9 @@ fn is_nearly_a_marker(text: &[u8]) -> bool {
         let mut rest = text;
         while let Some(place) = find(rest, word.as_bytes()) {
             let after = rest[place + word.len()..].trim_ascii_start();
-            let is_label = KNOWN.iter().any(|label| after.starts_with(label.as_bytes()));
+            let is_label = KNOWN
+                .iter()
+                .any(|label| after.starts_with(label.as_bytes()));
             if rest[..place].trim_ascii_end().ends_with(b"-") && is_label {
                 return true;
             }
@@ -406,7 +404,11 @@ impl<'a> Iterator for Lines<'a> {
             self.0 = None;
             return Some(text);
         };
-        let ending = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        let ending = if text[end..].starts_with(b"\r\n") {
+            2
+        } else {
+            1
+        };
         self.0 = Some(&text[end + ending..]);
         Some(&text[..end])
     }
@@ -449,7 +451,10 @@ mod tests {
         }
         let two = "Certificate:\n  Data: - END -\n-----BEGIN X-----\nAAAA\n-----END X----------BEGIN Y-----\n\
                    AAAA\n-----END Y-----\n# ---- BEGIN our own ----\n";
-        let labels: Vec<_> = read(two).into_iter().map(|(l, _, line)| (l, line)).collect();
+        let labels: Vec<_> = read(two)
+            .into_iter()
+            .map(|(l, _, line)| (l, line))
+            .collect();
         assert_eq!(labels, [("X".to_owned(), 3), ("Y".to_owned(), 5)]);
         assert_eq!(read(""), []);
         assert_eq!(read("nothing\nat all"), []);
@@ -470,7 +475,10 @@ mod tests {
         let long = format!("a\n{}\n", "MIIC".repeat(16));
         for (text, expected) in [
             ("a\n-----BEGIN X-----\nAAAA\n", (2, P::NoEnd)),
-            ("-----BEGIN X-----\nAAAA\n-----BEGIN X-----\n", (1, P::NoEnd)),
+            (
+                "-----BEGIN X-----\nAAAA\n-----BEGIN X-----\n",
+                (1, P::NoEnd),
+            ),
             ("-----BEGIN X-----\nAAAA\n-----END Y-----", (3, P::OtherEnd)),
             ("-----BEGIN X-----\nAAAA\n-----END X----", (3, P::Marker)),
             ("-----BEGIN X-----\nAAAA\n------END X-----", (3, P::Marker)),
@@ -479,11 +487,23 @@ mod tests {
             ("-----BEGIN -----\nAAAA", (1, P::Marker)),
             ("----BEGIN CERTIFICATE-----\nAAAA", (1, P::Marker)),
             ("-----begin certificate-----\nAAAA", (1, P::Marker)),
-            ("-----BEGIN X-----\nAA*A\n-----END X-----", (2, P::NotBase64)),
-            ("-----BEGIN X-----\nAAA\n-----END X-----", (1, P::Base64Length)),
-            ("-----BEGIN X-----\nAA==AAAA\n-----END X-----", (1, P::Base64Length)),
+            (
+                "-----BEGIN X-----\nAA*A\n-----END X-----",
+                (2, P::NotBase64),
+            ),
+            (
+                "-----BEGIN X-----\nAAA\n-----END X-----",
+                (1, P::Base64Length),
+            ),
+            (
+                "-----BEGIN X-----\nAA==AAAA\n-----END X-----",
+                (1, P::Base64Length),
+            ),
             ("-----BEGIN X-----\n-----END X-----", (1, P::EmptySection)),
-            ("-----BEGIN X-----\na: b\n-----END X-----", (1, P::EmptySection)),
+            (
+                "-----BEGIN X-----\na: b\n-----END X-----",
+                (1, P::EmptySection),
+            ),
             ("\n0\0\n", (2, P::Binary)),
             (long.as_str(), (2, P::Unmarked)),
         ] {

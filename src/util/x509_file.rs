@@ -359,14 +359,21 @@ mod tests {
     #[test]
     fn one_private_key_is_taken_and_what_hinders_that_is_told() {
         let problem = |text: &str| private_key(text.as_bytes()).err().map(|one| one.problem);
-        let (ec, pkcs8) = (section("EC PRIVATE KEY", SMALL), section("PRIVATE KEY", SMALL));
+        let (ec, pkcs8) = (
+            section("EC PRIVATE KEY", SMALL),
+            section("PRIVATE KEY", SMALL),
+        );
         let with_parameters = section("EC PARAMETERS", &[6, 1, 0]) + &ec;
         let key = private_key(with_parameters.as_bytes()).unwrap();
         assert!(matches!(key, Some(Key::Sec1(_))));
         let beside_its_chain = section("CERTIFICATE", SMALL) + &pkcs8;
         let key = private_key(beside_its_chain.as_bytes()).unwrap();
         assert!(matches!(key, Some(Key::Pkcs8(_))));
-        assert!(private_key(section("CERTIFICATE", SMALL).as_bytes()).unwrap().is_none());
+        assert!(
+            private_key(section("CERTIFICATE", SMALL).as_bytes())
+                .unwrap()
+                .is_none()
+        );
         let second = Some(PemProblem::SecondKey { first: 1 });
         assert_eq!(problem(&(ec + &pkcs8)), second);
         let encrypted = Some(PemProblem::EncryptedKey);

@@ -209,7 +209,10 @@ fn check_members(key: &serde_json::Value) -> Result<(), &'static str> {
     let (needed, lacks): (&[&str], _) = match member("kty") {
         None => return Err("has no kind (\"kty\")"),
         Some("RSA") => (&["n", "e"], "is RSA and lacks \"n\" or \"e\""),
-        Some("EC") => (&["crv", "x", "y"], "is EC and lacks \"crv\", \"x\" or \"y\""),
+        Some("EC") => (
+            &["crv", "x", "y"],
+            "is EC and lacks \"crv\", \"x\" or \"y\"",
+        ),
         Some("OKP") => (&["crv", "x"], "is OKP and lacks \"crv\" or \"x\""),
         Some(_) => return Ok(()),
     };
