@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
 use pki::{Ca, Files, swap_secret};
 use portcullis::auth::{CredentialOptions, CredentialSource, Credentials};
 use portcullis::config::Config;
@@ -17,6 +19,7 @@ use portcullis::crl::{LoadError, Options, Revocation};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{PemProblem, TlsError, certificates_in};
 use portcullis::{Guard, Watched};
+use tower::ServiceExt;
 
 const TOKEN: &str = "2Vb8Qx4nTz9rLw6kHs3mJd7p";
 const OTHER: &str = "9mKc4Wq7bZx2Rt6vNs8yPf3h";
@@ -40,6 +43,15 @@ fn fifo(path: &Path) {
 
 fn failure<T>(watched: &Watched<T>) -> String {
     watched.health().failure.unwrap_or_default()
+}
+
+/// What `/readyz` says.
+fn readiness(guard: &Guard) -> String {
+    let admin = portcullis::audit::Admin::new().with_checks(guard.checks());
+    let request = http::Request::get("/readyz").body(()).unwrap();
+    let response = admin.oneshot(request).now_or_never().unwrap().unwrap();
+    let body = response.into_body().collect().now_or_never().unwrap();
+    String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap()
 }
 
 fn lists(content: &[u8]) -> Result<usize, LoadError> {
@@ -206,6 +218,27 @@ fn a_fifo_in_the_place_of_a_token_is_told_at_once() {
 }
 
 #[test]
+fn a_token_that_cannot_be_read_does_not_hold_up_the_others() {
+    let files = Files::new();
+    let [first, second] = ["first", "second"].map(|name| files.path(name));
+    fs::write(&first, TOKEN).unwrap();
+    fs::write(&second, OTHER).unwrap();
+    let text = "[reload]\npoll_interval = \"20ms\"\n\
+                [[auth.token]]\nid = \"first\"\nfile = \"first\"\n\
+                [[auth.token]]\nid = \"second\"\nfile = \"second\"\n";
+    let file = config(files.directory.path(), text);
+    let guard = Guard::from_config(&Config::load(file).unwrap()).unwrap();
+    fs::remove_file(&first).unwrap();
+    fifo(&first);
+    until("told", || readiness(&guard).contains("a FIFO"));
+    // The first still has what it had, which no other may have.
+    fs::write(&second, TOKEN).unwrap();
+    until("read", || readiness(&guard).contains("the same token"));
+    fs::write(&second, OTHER).unwrap();
+    until("told again", || readiness(&guard).contains("a FIFO"));
+}
+
+#[test]
 fn what_is_no_file_or_too_large_does_not_hang_the_start() {
     let files = Files::new();
     let ca = Ca::new("CA");
@@ -298,4 +331,48 @@ fn what_stays_for_ever_by_default_stays() {
     fs::remove_file(&token).unwrap();
     until("told", || watched.health().failure.is_some());
     assert!(!watched.health().lapsed && !watched.load().is_empty());
+}
+
+#[tokio::test]
+async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_time_that_is_set() {
+    use portcullis::crl::Verdict;
+    let ca = Ca::new("CA");
+    let (server, client, files) = (ca.server(&["localhost"]), ca.client("ci"), Files::new());
+    let bundle = files.put("ca.crt", &ca.pem);
+    let list = files.put("ca.crl", ca.crl(1, &[]).pem().unwrap());
+    let watch = polled().with_stale_after(Duration::from_millis(1));
+    let allowing = Options::default().with_unknown(portcullis::crl::OnUnknown::Allow);
+    let material = files
+        .server(&server)
+        .require_client_certificates(portcullis::tls::ClientCas::new([&bundle]))
+        .with_crls(Revocation::builder().with_options(allowing), [&list])
+        .watch(watch.clone())
+        .unwrap();
+    let alone = Revocation::builder()
+        .with_options(allowing)
+        .with_authorities([ca.der.clone()])
+        .from_files([&list], watch)
+        .unwrap();
+    let acceptor = portcullis::tls::Acceptor::new(material.clone());
+    let config = pki::client(&ca, Some((&client, &[])));
+    pki::accepted(&acceptor, config.clone()).await;
+
+    fs::remove_file(&list).unwrap();
+    fs::write(&list, "nothing").unwrap();
+    until("ended", || {
+        material.health().lapsed && alone.lists().health().lapsed
+    });
+    pki::refused(&acceptor, config.clone()).await;
+    let anchor = webpki::anchor_from_trusted_cert(&ca.der).unwrap();
+    let path = portcullis::crl::CertPath::new(&client.der, &[], &anchor).unwrap();
+    let verdict = alone.examine(&path, rustls::pki_types::UnixTime::now());
+    assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
+
+    files.put("ca.crl", ca.crl(2, &[]).pem().unwrap());
+    until("back", || {
+        !material.health().lapsed && !alone.lists().health().lapsed
+    });
+    pki::accepted(&acceptor, config).await;
+    let verdict = alone.examine(&path, rustls::pki_types::UnixTime::now());
+    assert_eq!(verdict, Verdict::Good);
 }

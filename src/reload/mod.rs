@@ -34,7 +34,7 @@ mod watched;
 
 pub use crate::util::file::FileError;
 pub use files::{Load, WatchOptions};
-#[cfg(feature = "crl")]
+#[cfg(any(feature = "config", feature = "crl"))]
 pub(crate) use fingerprint::Fingerprint;
 #[cfg(feature = "tls")]
 pub(crate) use pinned::Given;
