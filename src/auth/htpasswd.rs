@@ -1,7 +1,7 @@
 use super::digest::Kind;
 use super::error::HtpasswdError;
 use super::{Credential, DigestError, SecretDigest};
-use crate::util::pem::unmarked;
+use crate::util::text::unmarked;
 
 /// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
 /// lines and those that begin with `#` left out. The error comes with its line, from 1.

@@ -11,7 +11,7 @@ use super::generated::{is_damaged, is_generated};
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd, strength};
 use crate::reload::Pinned;
 use crate::util::file::{DOCUMENT, SECRET};
-use crate::util::pem;
+use crate::util::text;
 
 /// The least surprise that a token must hold of which a fast digest is all that is kept, in bits: with 10^12
 /// guesses a second somebody who has the digest needs 20 billion years on average. Random tokens of
@@ -293,7 +293,7 @@ fn read(files: &mut Pinned, file: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>,
 
 /// Without the byte-order mark and the one newline that editors put before and after it.
 fn trimmed(text: &[u8]) -> &[u8] {
-    let text = pem::unmarked(text);
+    let text = text::unmarked(text);
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     text.strip_suffix(b"\r").unwrap_or(text)
 }

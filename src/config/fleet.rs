@@ -166,7 +166,7 @@ mod opened {
     use crate::rate::{Fleet, FleetError, Unreachable};
     use crate::reload::Pinned;
     use crate::util::file::SECRET;
-    use crate::util::pem;
+    use crate::util::text;
 
     /// Why the URL of a fleet's server cannot be had. Never holds it.
     #[derive(Debug, thiserror::Error)]
@@ -231,7 +231,7 @@ mod opened {
             error,
         })?;
         let text = Zeroizing::new(text);
-        let text = str::from_utf8(pem::unmarked(&text)).map_err(|_| FleetError::Url)?;
+        let text = str::from_utf8(text::unmarked(&text)).map_err(|_| FleetError::Url)?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 }

@@ -1,9 +1,10 @@
 //! The process's file descriptors: who needs one while there is none cannot read what was withdrawn.
 
-use std::fs::File;
 use std::io;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+#[cfg(unix)]
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How many are held for reading files when there are no others.
 const SPARE: usize = 8;
@@ -11,24 +12,35 @@ const SPARE: usize = 8;
 /// They are looked at again after this, once there were none to accept a connection with.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What is given back when something must be opened and nothing can be.
-static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+/// That they run out is logged this often at most.
+const BETWEEN_LOGS: Duration = Duration::from_mins(1);
+
+/// What is given back when something must be opened and nothing can be: sockets that lead nowhere, for
+/// which no file needs to be there.
+static HELD: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
+
+#[cfg(unix)]
+type Spare = UnixDatagram;
+#[cfg(not(unix))]
+type Spare = ();
 
 /// Takes the spare descriptors, those that are not held already.
 pub(crate) fn hold() {
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    while held.len() < SPARE {
-        let Ok(file) = File::open(NOTHING) else {
-            return;
-        };
-        held.push(file);
+    #[cfg(unix)]
+    {
+        let mut held = held();
+        while held.len() < SPARE {
+            let Ok(spare) = UnixDatagram::unbound() else {
+                return;
+            };
+            held.push(spare);
+        }
     }
 }
 
-#[cfg(unix)]
-const NOTHING: &str = "/dev/null";
-#[cfg(not(unix))]
-const NOTHING: &str = "NUL";
+fn held() -> MutexGuard<'static, Vec<Spare>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Does what needs a descriptor, with a spare one if there is no other. They are taken back by [`hold`].
 pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -36,8 +48,7 @@ pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Resu
         match work() {
             // Another may be faster and take what was given back, but not each of them.
             Err(error) if is_exhausted(&error) => {
-                let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-                if held.pop().is_none() {
+                if held().pop().is_none() {
                     return Err(error);
                 }
             }
@@ -91,20 +102,20 @@ pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
 /// An accept loop waits for this before each accept. [`tls::Listener`](crate::tls::Listener) does so by
 /// itself. Costs two system calls.
 pub async fn descriptors_to_spare() {
-    let mut waited = false;
+    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
     while !are_to_spare() {
-        if !waited {
+        let now = Instant::now();
+        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|before| now.duration_since(before) >= BETWEEN_LOGS) {
+            *logged = Some(now);
             tracing::error!(
                 limit = ?limit(),
                 "file descriptors run out: no connection is accepted until some end. Raise the limit \
                  (ulimit -n, LimitNOFILE=), or lower the number of connections"
             );
         }
-        waited = true;
+        drop(logged);
         tokio::time::sleep(PAUSE).await;
-    }
-    if waited {
-        tracing::info!("there are file descriptors again, connections are accepted");
     }
 }
 
@@ -114,11 +125,11 @@ fn are_to_spare() -> bool {
     use std::os::fd::AsRawFd;
     hold();
     let Some(limit) = limit() else { return true };
-    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(file) = held.first() else {
+    let held = held();
+    let Some(spare) = held.first() else {
         return false;
     };
-    let Ok(next) = rustix::io::fcntl_dupfd_cloexec(file, 0) else {
+    let Ok(next) = rustix::io::fcntl_dupfd_cloexec(spare, 0) else {
         return false;
     };
     let reserve = (limit / 8).clamp(8, 128);

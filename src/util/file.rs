@@ -3,11 +3,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::descriptors;
-use super::patience::{Progress, within};
+use super::patience::Progress;
+#[cfg(any(feature = "config", feature = "crl-fetch", feature = "jwt"))]
+use super::patience::within;
 
 const MIB: u64 = 1024 * 1024;
 
 /// The largest file with a token, a password or a URL.
+#[cfg(any(feature = "auth", feature = "crl-fetch"))]
 pub(crate) const SECRET: u64 = 64 * 1024;
 /// The largest file with a private key.
 #[cfg(feature = "tls")]
@@ -19,7 +22,7 @@ pub(crate) const CERTIFICATES: u64 = 16 * MIB;
 #[cfg(feature = "jwt")]
 pub(crate) const KEY_SET: u64 = MIB;
 /// The largest configuration, policy, credentials file or htpasswd file.
-#[cfg(any(feature = "auth", feature = "policy"))]
+#[cfg(feature = "auth")]
 pub(crate) const DOCUMENT: u64 = 64 * MIB;
 /// The largest of any other kind.
 pub(crate) const ANY: u64 = 256 * MIB;
@@ -71,15 +74,17 @@ impl From<FileError> for io::Error {
 }
 
 /// A regular file's content, unless it is larger than `max` bytes or reading it does not end.
+#[cfg(any(feature = "config", feature = "crl-fetch", feature = "jwt"))]
 pub(crate) fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let file = path.to_owned();
     within(path, move |progress| read_here(&file, max, progress))?
 }
 
 /// As [`read`], of a text in UTF-8, without its byte-order mark.
+#[cfg(feature = "config")]
 pub(crate) fn read_text(path: &Path, max: u64) -> io::Result<String> {
     let mut content = read(path, max)?;
-    let marked = content.len() - super::pem::unmarked(&content).len();
+    let marked = content.len() - super::text::unmarked(&content).len();
     content.drain(..marked);
     String::from_utf8(content).map_err(|error| {
         // Not the error itself, which has the content.
@@ -169,7 +174,7 @@ fn kind(metadata: &Metadata) -> &'static str {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, unix, feature = "config"))]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

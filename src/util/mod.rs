@@ -3,6 +3,9 @@
 pub(crate) mod descriptors;
 pub(crate) mod file;
 pub(crate) mod patience;
+#[cfg(feature = "tls")]
 pub(crate) mod pem;
+#[cfg(any(feature = "auth", feature = "tls"))]
+pub(crate) mod text;
 #[cfg(feature = "tls")]
 pub(crate) mod x509_file;

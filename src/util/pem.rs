@@ -2,12 +2,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::text::unmarked;
+
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
-
-/// The UTF-8 byte-order mark, which editors put before a text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The labels whose content is known here, whether it is wanted or not (RFC 7468 §4, OpenSSL's `pem.h`).
 const KNOWN: [&str; 19] = [
@@ -153,11 +152,6 @@ pub(crate) fn is_known(label: &str) -> bool {
 /// Whether some section begins here, however damaged.
 pub(crate) fn begins_a_section(content: &[u8]) -> bool {
     find(content, BEGIN).is_some()
-}
-
-/// The content without the byte-order mark.
-pub(crate) fn unmarked(content: &[u8]) -> &[u8] {
-    content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
 }
 
 /// Every section of a PEM file, in order, or what hinders that: none is ever passed over.

@@ -23,7 +23,7 @@ use crate::crl::fetch::address::{Hosts, parse, shown};
 use crate::crl::fetch::client::{Answer, Validators, send, strict_client};
 use crate::reload::Publisher;
 use crate::util::file::{self, CERTIFICATES, SECRET};
-use crate::util::{pem, x509_file};
+use crate::util::{text, x509_file};
 
 /// The largest key set, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
@@ -148,7 +148,7 @@ impl KeySetFetch {
             return Ok(None);
         };
         let token = Zeroizing::new(read(file, SECRET)?);
-        let token = pem::unmarked(&token).trim_ascii();
+        let token = text::unmarked(&token).trim_ascii();
         if !is_b64token(token) {
             return Err(KeySetError::NoToken { file: file.clone() });
         }

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 use crate::util::file::{self, KEY_SET};
-use crate::util::pem;
 #[cfg(feature = "jwt-fetch")]
 use crate::util::pem::PemError;
+use crate::util::text;
 
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).
 pub struct KeySet {
@@ -120,7 +120,7 @@ impl KeySet {
     /// # Errors
     /// What is wrong with it.
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
-        let document: Document = serde_json::from_slice(pem::unmarked(json))?;
+        let document: Document = serde_json::from_slice(text::unmarked(json))?;
         let mut keys = Vec::new();
         for (number, value) in (1..).zip(document.keys) {
             keys.extend(Key::read(value).map_err(|problem| KeySetError::Key { number, problem })?);
