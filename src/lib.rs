@@ -64,6 +64,7 @@ pub mod reload;
 pub mod source;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod util;
 
 pub use connection::Connection;
 pub use guard::Guard;

@@ -29,6 +29,7 @@ use clap::Parser as _;
 use portcullis::Guard;
 use portcullis::audit::Admin;
 use portcullis::config::{Config, ConfigError};
+use portcullis::connection::raise_descriptor_limit;
 use portcullis::policy::{DigestOracle, TagOracle};
 use portcullis::tls::Acceptor;
 use tokio::net::TcpListener;
@@ -60,6 +61,9 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if arguments.check {
         return check(arguments);
+    }
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(%error, "the number of open files is limited to what it was at the start");
     }
     let registry = registry(arguments)?;
     let demo = match &arguments.config {

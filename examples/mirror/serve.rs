@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use portcullis::connection::descriptors_to_spare;
 use portcullis::rate::AbortSlow;
 use portcullis::tls::{Acceptor, AddConnection};
 use tokio::net::TcpListener;
@@ -48,6 +49,7 @@ where
         let accepted = async {
             // The semaphore is never closed.
             let place = Arc::clone(&places).acquire_owned().await.ok();
+            descriptors_to_spare().await;
             (listener.accept().await, place)
         };
         let (accepted, place) = tokio::select! {
@@ -58,7 +60,7 @@ where
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                // Out of file descriptors, most likely: give the others time to end.
+                // Out of the system's file descriptors, most likely: give the others time to end.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -10,7 +10,7 @@ use portcullis::policy::{Caller, Policy, PolicyFile};
 use portcullis::reload::Load;
 use portcullis::{PeerIdentity, Principal};
 
-use crate::Answer;
+use crate::{Answer, certificates};
 
 #[derive(Args)]
 pub(crate) struct Explain {
@@ -94,9 +94,9 @@ impl Explain {
     ) -> Result<Option<Principal>, Box<dyn std::error::Error>> {
         let peer = match &self.cert {
             Some(file) => {
-                let pem = std::fs::read(file)?;
-                let (_, pem) = x509_parser::pem::parse_x509_pem(&pem)?;
-                Some(PeerIdentity::from_der(&pem.contents)?)
+                let found = certificates::read(file)?;
+                let own = found.first().ok_or("there is no certificate in it")?;
+                Some(PeerIdentity::from_der(own)?)
             }
             None => None,
         };

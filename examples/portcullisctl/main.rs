@@ -8,6 +8,7 @@
 //! cargo run --example portcullisctl -- token ci --host registry.example.org:5000
 //! ```
 
+mod certificates;
 mod explain;
 mod hash;
 mod network_policy;

@@ -8,12 +8,11 @@ use std::time::{Duration, SystemTime};
 use portcullis::PeerIdentity;
 use portcullis::crl::{CertPath, Revocation};
 use portcullis::reload::WatchOptions;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::Answer;
+use crate::{Answer, certificates};
 pub(crate) use arguments::Verify;
 use told::{Outcome, Path as Told};
 
@@ -150,17 +149,8 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Box<dyn E
 /// The certificates in a file, all of which can be read.
 fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let content = std::fs::read(file).map_err(|error| told(&error))?;
-    // A certificate in DER begins with a SEQUENCE.
-    let found: Vec<_> = if content.first() == Some(&0x30) {
-        vec![content.into()]
-    } else {
-        let found: Result<_, _> = CertificateDer::pem_slice_iter(&content).collect();
-        found.map_err(|error| told(&error))?
-    };
-    if found.is_empty() {
-        return Err(told(&"there is no certificate in it").into());
-    }
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let found = certificates::read(file)?;
     for certificate in &found {
         match X509Certificate::from_der(certificate) {
             Ok(([], _)) => {}

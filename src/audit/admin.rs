@@ -79,10 +79,15 @@ impl Check {
 }
 
 impl Readiness {
-    /// That of a snapshot: the last good value stays in force when a reload fails.
+    /// That of a snapshot: the last good value stays in force when a reload fails, and may
+    /// [end](crate::reload::WatchOptions::stale_after) if that goes on.
     pub fn of<T>(watched: &Watched<T>) -> Self {
-        match watched.health().failure {
+        let health = watched.health();
+        match health.failure {
             None => Self::Ready,
+            Some(failure) if health.lapsed => Self::NotReady(format!(
+                "it has ended, because its files could not be used for too long: {failure}"
+            )),
             Some(failure) => Self::Degraded(format!("the last reload failed: {failure}")),
         }
     }

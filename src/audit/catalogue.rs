@@ -216,6 +216,12 @@ pub const METRICS: &[Metric] = &[
         "1 if the newest reload of the snapshot failed, else 0.",
     ),
     metric(
+        "portcullis_snapshot_lapsed",
+        Kind::Gauge,
+        &["what"],
+        "1 if the snapshot ended because its files could not be used for too long, else 0.",
+    ),
+    metric(
         "portcullis_crl_this_update_timestamp_seconds",
         Kind::Gauge,
         &["issuer", "scope"],

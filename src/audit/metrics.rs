@@ -61,6 +61,15 @@ pub(crate) fn loaded(what: &'static str, generation: u64) {
         gauge!("portcullis_snapshot_loaded_timestamp_seconds", "what" => what)
             .set(seconds(SystemTime::now()));
         gauge!("portcullis_snapshot_stale", "what" => what).set(0);
+        gauge!("portcullis_snapshot_lapsed", "what" => what).set(0);
+    }
+}
+
+/// A snapshot that was stale for too long has ended.
+pub(crate) fn lapsed(what: &'static str) {
+    if what != FIXED {
+        gauge!("portcullis_snapshot_stale", "what" => what).set(1);
+        gauge!("portcullis_snapshot_lapsed", "what" => what).set(1);
     }
 }
 

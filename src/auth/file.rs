@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
 use crate::config::{ConfigError, Text, parse_document};
+use crate::util::file::{DOCUMENT, read_text};
 
 /// A credentials file: `[[credential]]`, one table a credential.
 #[derive(Deserialize)]
@@ -48,7 +49,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
         error,
     };
     // Digests only, but an operator may have put a secret there by mistake.
-    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(unreadable)?);
+    let text = Zeroizing::new(read_text(file, DOCUMENT).map_err(unreadable)?);
     let document: Document = parse_document(file, &text)?;
     Ok(document
         .credential

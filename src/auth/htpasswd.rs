@@ -1,12 +1,13 @@
 use super::digest::Kind;
 use super::error::HtpasswdError;
 use super::{Credential, DigestError, SecretDigest};
+use crate::util::text::unmarked;
 
 /// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
 /// lines and those that begin with `#` left out. The error comes with its line, from 1.
 pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError)> {
     let mut credentials = Vec::new();
-    for (line, text) in (1..).zip(file.split(|&byte| byte == b'\n')) {
+    for (line, text) in (1..).zip(unmarked(file).split(|&byte| byte == b'\n')) {
         let text = str::from_utf8(text).map_err(|_| (line, HtpasswdError::NotUtf8))?;
         let text = text.trim();
         if !text.is_empty() && !text.starts_with('#') {
@@ -40,6 +41,13 @@ mod tests {
         let users = read(file.as_bytes()).unwrap();
         let ids: Vec<&str> = users.iter().map(|user| &*user.id).collect();
         assert_eq!(ids, ["alice", "bob"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_user() {
+        let file = format!("\u{feff}alice:{HASH}");
+        let users = read(file.as_bytes()).unwrap();
+        assert_eq!(&*users[0].id, "alice");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::credential::Validity;
 use super::generated::{is_damaged, is_generated};
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd, strength};
 use crate::reload::Pinned;
+use crate::util::file::{DOCUMENT, SECRET};
+use crate::util::text;
 
 /// The least surprise that a token must hold of which a fast digest is all that is kept, in bits: with 10^12
 /// guesses a second somebody who has the digest needs 20 billion years on average. Random tokens of
@@ -169,25 +171,25 @@ impl CredentialSource {
             Origin::Inline => Ok(vec![self.with_validity(self.template.clone())]),
             Origin::Variable(name) => {
                 let token = match self.path() {
-                    Some(file) => read(&mut files, &file)?,
+                    Some(file) => read(&mut files, &file, SECRET)?,
                     None => self.variable_value(name)?,
                 };
                 Ok(vec![self.with_token(self.template.clone(), &token)?])
             }
             Origin::File(file) => {
-                let token = read(&mut files, file)?;
+                let token = read(&mut files, file, SECRET)?;
                 Ok(vec![self.with_token(self.template.clone(), &token)?])
             }
             Origin::SecretDirectory(directory) => {
-                let user = read(&mut files, &directory.join("username"))?;
-                let password = read(&mut files, &directory.join("password"))?;
+                let user = read(&mut files, &directory.join("username"), SECRET)?;
+                let password = read(&mut files, &directory.join("password"), SECRET)?;
                 let user = str::from_utf8(trimmed(&user)).unwrap_or_default();
                 let mut credential = self.template.clone();
                 credential.id = user.into();
                 Ok(vec![self.with_password(credential, &password)?])
             }
             Origin::Htpasswd(file) => {
-                let text = read(&mut files, file)?;
+                let text = read(&mut files, file, DOCUMENT)?;
                 let users = htpasswd::read(&text).map_err(|(line, problem)| {
                     let file = file.clone();
                     CredentialError::Htpasswd {
@@ -280,16 +282,18 @@ impl CredentialSource {
     }
 }
 
-fn read(files: &mut Pinned, file: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+fn read(files: &mut Pinned, file: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     let unreadable = |error| CredentialError::Unreadable {
         file: file.to_owned(),
         error,
     };
-    files.read(file).map(Zeroizing::new).map_err(unreadable)
+    let content = files.read_at_most(file, max);
+    content.map(Zeroizing::new).map_err(unreadable)
 }
 
-/// Without the one newline that editors put at the end.
+/// Without the byte-order mark and the one newline that editors put before and after it.
 fn trimmed(text: &[u8]) -> &[u8] {
+    let text = text::unmarked(text);
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     text.strip_suffix(b"\r").unwrap_or(text)
 }

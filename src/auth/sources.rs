@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CredentialError, CredentialSource, Credentials};
+use super::{Credential, CredentialError, CredentialSource, Credentials};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 
@@ -46,6 +46,10 @@ impl Credentials {
 /// Reads all credentials of some sources.
 pub(crate) struct Sources {
     all: Vec<CredentialSource>,
+    /// What each of them held when it could be read last.
+    known: Vec<Option<Vec<Credential>>>,
+    /// Why some could not be read now. What was withdrawn in the others does not wait for them.
+    wrong: Option<String>,
     warn_before: Duration,
     none_allowed: bool,
 }
@@ -53,6 +57,8 @@ pub(crate) struct Sources {
 impl Sources {
     pub(crate) fn new(sources: Vec<CredentialSource>, warn_before: Option<Duration>) -> Self {
         Self {
+            known: vec![None; sources.len()],
+            wrong: None,
             all: sources,
             warn_before: warn_before.unwrap_or(Duration::from_hours(14 * 24)),
             none_allowed: false,
@@ -80,16 +86,32 @@ impl Load for Sources {
         sources.filter_map(CredentialSource::path).collect()
     }
 
-    fn load(&mut self, _: Option<&Credentials>) -> Result<Credentials, CredentialError> {
+    fn load(&mut self, previous: Option<&Credentials>) -> Result<Credentials, CredentialError> {
         let mut all = Vec::new();
-        for source in &self.all {
-            all.extend(source.read()?);
+        let mut wrong = Vec::new();
+        for (source, known) in self.all.iter().zip(&mut self.known) {
+            match (source.read(), &*known, previous) {
+                (Ok(read), ..) => *known = Some(read),
+                (Err(error), Some(_), Some(_)) => wrong.push(error.to_string()),
+                (Err(error), ..) => return Err(error),
+            }
+            all.extend(known.iter().flatten().cloned());
         }
+        self.wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         let all = if self.none_allowed {
             Credentials::or_none(all)
         } else {
             Credentials::new(all)
         };
         all.map(|all| all.with_warning_before(self.warn_before))
+    }
+
+    fn refused(&self, _: &Credentials) -> Option<String> {
+        self.wrong.clone()
+    }
+
+    fn lapsed(&mut self, _: &Credentials) -> Option<Credentials> {
+        // None at all cannot be wrong.
+        Credentials::or_none([]).ok()
     }
 }

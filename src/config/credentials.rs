@@ -11,7 +11,7 @@ use super::{AuthSection, Config, ConfigError, Text};
 use crate::Watched;
 use crate::auth::file::Moment;
 use crate::auth::{Binding, CredentialError, CredentialSource, Credentials, Sources};
-use crate::reload::Load;
+use crate::reload::{Fingerprint, Load};
 
 /// `[[auth.token]]`: one caller's token, from exactly one of `env`, `file` and `sha256`.
 #[derive(Clone, Debug, Deserialize)]
@@ -251,6 +251,8 @@ fn limited(
 /// The credentials that the configuration file names now, and what the files hold that it names.
 pub(super) struct Followed {
     file: PathBuf,
+    /// The configuration file's state when the sources were taken from it.
+    seen: Option<Fingerprint>,
     sources: Sources,
     /// Whether there were issuers of signed tokens at the start. Others let nobody in before the next.
     issuers: bool,
@@ -267,6 +269,7 @@ impl Followed {
     ) -> Result<Watched<Credentials>, CredentialError> {
         let followed = Self {
             file: config.file.clone(),
+            seen: None,
             sources: section.sources(config)?,
             issuers: section.has_issuers(),
             wrong: None,
@@ -309,15 +312,23 @@ impl Load for Followed {
     }
 
     fn load(&mut self, previous: Option<&Credentials>) -> Result<Credentials, CredentialError> {
-        match self.sources() {
-            Ok(sources) => (self.sources, self.wrong) = (sources, None),
-            Err(error) if previous.is_none() => return Err(error),
-            Err(error) => self.wrong = Some(error.to_string()),
+        let seen = Some(Fingerprint::of(std::slice::from_ref(&self.file)));
+        // The sources of the same file stay, with what each held last.
+        if self.seen != seen || self.wrong.is_some() {
+            match self.sources() {
+                Ok(sources) => (self.sources, self.seen, self.wrong) = (sources, seen, None),
+                Err(error) if previous.is_none() => return Err(error),
+                Err(error) => self.wrong = Some(error.to_string()),
+            }
         }
         self.sources.load(previous)
     }
 
-    fn refused(&self, _: &Credentials) -> Option<String> {
-        self.wrong.clone()
+    fn lapsed(&mut self, current: &Credentials) -> Option<Credentials> {
+        self.sources.lapsed(current)
+    }
+
+    fn refused(&self, current: &Credentials) -> Option<String> {
+        self.wrong.clone().or_else(|| self.sources.refused(current))
     }
 }

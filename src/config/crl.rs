@@ -36,7 +36,7 @@ pub struct CrlSection {
     pub grace: Option<Span>,
     /// How long before the `nextUpdate` of a CRL in force there is a warning. Default `["1h"]`.
     pub warn_before: Option<Vec<Span>>,
-    /// How large a fetched CRL may be, and a compressed one when it is decompressed. Default `"256MiB"`.
+    /// How large a file may be, and a fetched CRL, and either when it is decompressed. Default `"256MiB"`.
     pub max_size: Option<Bytes>,
     /// CRLs over HTTP.
     #[cfg(feature = "crl-fetch")]

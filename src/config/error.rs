@@ -1,11 +1,12 @@
 use std::fmt::Write;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as KeyPath, Segment};
+
+use crate::util::file::{DOCUMENT, read_text};
 
 /// A configuration file that cannot be used, with the place.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +115,7 @@ pub enum ConfigError {
 
 /// Reads a TOML file, and gives its text too; the error names file, line, column and key.
 pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<(T, String), ConfigError> {
-    let text = fs::read_to_string(file).map_err(|error| ConfigError::Unreadable {
+    let text = read_text(file, DOCUMENT).map_err(|error| ConfigError::Unreadable {
         file: file.to_owned(),
         error,
     })?;

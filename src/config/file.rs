@@ -1,5 +1,6 @@
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -67,6 +68,13 @@ pub struct ReloadSection {
     pub poll_interval: Option<Span>,
     /// How long a burst of changes must have been quiet. Default `"50ms"`.
     pub settle: Option<Span>,
+    /// A file of which nothing comes for so long, as on a network mount whose server is gone, counts as
+    /// one that cannot be read. Default `"10s"`.
+    pub read_timeout: Option<Span>,
+    /// How long the last good tokens, client CAs, CRLs, policy and networks stay while their files cannot
+    /// be read or have errors. After it nobody gets in by them until the files are good again. Default:
+    /// they stay.
+    pub stale_after: Option<Span>,
 }
 
 /// `[source]`: which networks may ask. Deny wins.
@@ -99,14 +107,17 @@ pub struct AccessLogSection {
 
 impl ReloadSection {
     pub(crate) fn options(self) -> WatchOptions {
-        let defaults = WatchOptions::default();
-        defaults
-            .clone()
-            .with_poll_interval(
-                self.poll_interval
-                    .map_or(defaults.poll_interval, |span| span.0),
-            )
-            .with_settle(self.settle.map_or(defaults.settle, |span| span.0))
+        let mut options = WatchOptions::default();
+        let set = |value: &mut Duration, span: Option<Span>| {
+            if let Some(Span(span)) = span {
+                *value = span;
+            }
+        };
+        set(&mut options.poll_interval, self.poll_interval);
+        set(&mut options.settle, self.settle);
+        set(&mut options.read_timeout, self.read_timeout);
+        options.stale_after = self.stale_after.map(|span| span.0);
+        options
     }
 }
 

@@ -165,6 +165,8 @@ mod opened {
     use crate::config::Config;
     use crate::rate::{Fleet, FleetError, Unreachable};
     use crate::reload::Pinned;
+    use crate::util::file::SECRET;
+    use crate::util::text;
 
     /// Why the URL of a fleet's server cannot be had. Never holds it.
     #[derive(Debug, thiserror::Error)]
@@ -223,13 +225,13 @@ mod opened {
     }
 
     fn read(file: &Path) -> Result<Zeroizing<String>, FleetUrlError> {
-        let text = Pinned::new().read(file);
+        let text = Pinned::new().read_at_most(file, SECRET);
         let text = text.map_err(|error| FleetUrlError::Unreadable {
             file: file.to_owned(),
             error,
         })?;
         let text = Zeroizing::new(text);
-        let text = str::from_utf8(&text).map_err(|_| FleetError::Url)?;
+        let text = str::from_utf8(text::unmarked(&text)).map_err(|_| FleetError::Url)?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 }

@@ -24,7 +24,8 @@ pub struct TlsSection {
     /// Further certificates, for clients that ask for one of their names.
     #[serde(default)]
     pub sni: Vec<ServerCertificate>,
-    /// PEM files of the CAs that issue client certificates, or directories of them.
+    /// PEM or DER files of the CAs that issue client certificates, or directories of them, in which files
+    /// without a certificate are left out.
     #[serde(default)]
     pub client_ca: Vec<PathBuf>,
     /// Whether clients must have a certificate. Default: `"require"` with `client_ca`, else `"none"`.

@@ -22,6 +22,8 @@ use crate::{ClientAddr, PeerIdentity};
 #[cfg(any(feature = "rate", feature = "tls"))]
 pub(crate) use stall::Stall;
 
+pub use crate::util::descriptors::{descriptors_to_spare, raise_descriptor_limit};
+
 #[cfg(feature = "crl")]
 pub(crate) use requests::UnderWay;
 

@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::der::Malformed;
+use crate::util::pem::PemError;
 
 /// Why CRLs cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,13 +28,13 @@ pub enum LoadError {
         #[source]
         error: CrlError,
     },
-    /// A file is PEM but cannot be read as such.
-    #[error("{origin}: not PEM: {reason}")]
+    /// A file is PEM but not all of it can be read as such.
+    #[error("{origin}:{line}: {problem}", line = error.line, problem = error.problem)]
     Pem {
         /// The file, or `bytes`.
         origin: String,
-        /// What is wrong.
-        reason: String,
+        /// What is wrong, and where.
+        error: PemError,
     },
     /// A file is gzip but cannot be decompressed: it is cut short or damaged.
     #[error("{origin}: not gzip: {error}")]
@@ -44,8 +45,8 @@ pub enum LoadError {
         #[source]
         error: io::Error,
     },
-    /// What a compressed file holds is larger than [`Options`](super::Options) allow.
-    #[error("{origin}: it is larger than {max_size} bytes when it is decompressed")]
+    /// What a file holds is larger than [`Options`](super::Options) allow.
+    #[error("{origin}: it is larger than {max_size} bytes, as it is or when it is decompressed")]
     TooLarge {
         /// The file, or `bytes`.
         origin: String,

@@ -1,16 +1,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::UnixTime;
 
 use super::authority::Authorities;
 use super::list::List;
 use super::sources::unreadable;
 use super::store::{FromFile, Lists};
-use super::{CrlError, LoadError, der, gzip};
+use super::{CrlError, LoadError, gzip};
 use crate::audit::metrics;
 use crate::reload::Pinned;
+use crate::util::x509_file::{self, Sought};
 
 /// Lists being gathered.
 pub(super) struct Gathering<'a> {
@@ -66,11 +66,13 @@ impl<'a> Gathering<'a> {
         self
     }
 
-    /// Reads a file, unless it is the same as before.
+    /// Reads a file, unless it is the same as before. One that the operator did not name but its directory
+    /// may be there for something else.
     pub(super) fn read_file(
         &mut self,
         pinned: &mut Pinned,
         file: PathBuf,
+        is_named: bool,
     ) -> Result<(), LoadError> {
         // Before it is read, so that a change meanwhile is seen after it.
         let seen = pinned.fingerprint(&file);
@@ -88,11 +90,16 @@ impl<'a> Gathering<'a> {
             self.lists.files.insert(file, known);
             return Ok(());
         }
-        let content = match pinned.read(&file) {
+        let content = match pinned.read_at_most(&file, self.max_size) {
             Ok(content) => content,
             Err(error) => return self.refuse_all_under(&file, unreadable(&file, error)),
         };
-        let mut read = self.read(&file.display().to_string(), &content);
+        let mut read = if !is_named && Sought::Crls.leaves_out(&file, &content) {
+            Content::default()
+        } else {
+            self.read_content(&file.display().to_string(), &content, is_named)
+        };
+        drop(content);
         if !read.errors.is_empty() {
             read.unread
                 .extend(known.iter().flat_map(|known| known.all()));
@@ -175,34 +182,36 @@ impl<'a> Gathering<'a> {
 
     /// Reads the content of a file: one CRL in DER, or any number in PEM, or either in gzip.
     pub(super) fn read(&mut self, origin: &str, content: &[u8]) -> Content {
+        self.read_content(origin, content, true)
+    }
+
+    fn read_content(&mut self, origin: &str, content: &[u8], is_named: bool) -> Content {
         if gzip::is_gzip(content) {
             return match gzip::decompress(origin, content, self.max_size) {
-                Ok(content) => self.read_plain(origin, &content),
+                Ok(content) => self.read_plain(origin, &content, is_named),
                 Err(error) => Content::unusable(error),
             };
         }
-        self.read_plain(origin, content)
+        self.read_plain(origin, content, is_named)
     }
 
-    fn read_plain(&mut self, origin: &str, content: &[u8]) -> Content {
+    fn read_plain(&mut self, origin: &str, content: &[u8], is_named: bool) -> Content {
         let mut read = Content::default();
-        if content.first() == Some(&der::SEQUENCE) {
-            self.take(origin, 1, content, &mut read);
-            return read;
+        let contents = x509_file::crls(content);
+        let is_empty = contents.wanted.is_empty() && (is_named || contents.others == 0);
+        for (item, number) in contents.wanted.into_iter().zip(1..) {
+            let at = match item.line {
+                1 => origin.to_owned(),
+                line => format!("{origin}:{line}"),
+            };
+            self.take(&at, number, &item.der, &mut read);
         }
-        for (list, number) in CertificateRevocationListDer::pem_slice_iter(content).zip(1..) {
-            match list {
-                Ok(list) => self.take(origin, number, &list, &mut read),
-                Err(error) => {
-                    read.errors.push(LoadError::Pem {
-                        origin: origin.to_owned(),
-                        reason: error.to_string(),
-                    });
-                    break;
-                }
-            }
-        }
-        if read.lists.is_empty() && read.errors.is_empty() {
+        if let Some(error) = contents.error {
+            read.errors.push(LoadError::Pem {
+                origin: origin.to_owned(),
+                error,
+            });
+        } else if is_empty {
             let origin = origin.to_owned();
             return Content::unusable(LoadError::Empty { origin });
         }

@@ -12,7 +12,7 @@ pub struct Options {
     pub unknown: OnUnknown,
     /// How long a CRL still counts after its `nextUpdate`. Default: not at all.
     pub grace: Duration,
-    /// How many bytes a compressed CRL file may be decompressed to, and a fetched one have. Default
+    /// How many bytes a CRL file and a fetched CRL may have, as they are or decompressed. Default
     /// 256 MiB: some six million entries.
     pub max_size: u64,
 }

@@ -68,6 +68,11 @@ impl Lists {
         if moment.is_past(path.not_after()) {
             return Verdict::Expired;
         }
+        if let (true, Some(first)) = (self.have_lapsed, path.certificates().first()) {
+            let serial = hexadecimal(&first.serial);
+            let cause = UnknownCause::Lapsed;
+            return Verdict::Unknown(Unknown { serial, cause });
+        }
         let depth = match options.depth {
             Depth::Chain => usize::MAX,
             Depth::Leaf => 1,

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::LoadError;
@@ -12,7 +11,9 @@ use super::gathering::Gathering;
 use super::store::Lists;
 use super::telling::tell;
 use crate::audit::metrics;
-use crate::reload::{Load, Pinned};
+use crate::reload::{Given, Load, Pinned};
+use crate::util::file::{CERTIFICATES, FileError};
+use crate::util::x509_file::{self, Sought};
 
 /// CRLs in files and directories.
 #[derive(Debug)]
@@ -55,6 +56,10 @@ impl Load for Files {
     fn refused(&self, lists: &Lists) -> Option<String> {
         lists.refusal()
     }
+
+    fn lapsed(&mut self, current: &Lists) -> Option<Lists> {
+        Some(current.lapsed())
+    }
 }
 
 /// What is put in the place of the lists in force: of those that were not there yet when `lists` were
@@ -82,10 +87,12 @@ impl Files {
         let gathering = Gathering::new(Arc::new(authorities), previous, self.max_size);
         let mut gathering = gathering.with_time(self.as_of);
         for path in &self.paths {
-            match listed(pinned, path) {
-                Ok(files) => {
-                    for file in files {
-                        gathering.read_file(pinned, file)?;
+            match given(pinned, path) {
+                Ok(Given::Named(file)) => gathering.read_file(pinned, file, true)?,
+                Ok(Given::Folder(files)) => {
+                    let files = files.into_iter();
+                    for file in files.filter(|file| !Sought::Crls.is_never_in(file)) {
+                        gathering.read_file(pinned, file, false)?;
                     }
                 }
                 Err(error) => gathering.refuse_all_under(path, error)?,
@@ -133,46 +140,68 @@ pub(super) fn read_authorities(
     authorities: &mut Vec<CertificateDer<'static>>,
 ) -> Result<(), LoadError> {
     for path in files {
-        for file in listed(pinned, path)? {
-            let content = pinned
-                .read(&file)
-                .map_err(|error| unreadable(&file, error))?;
-            let mut found = false;
-            for certificate in CertificateDer::pem_slice_iter(&content) {
-                let certificate = certificate.map_err(|error| LoadError::Pem {
-                    origin: file.display().to_string(),
-                    reason: error.to_string(),
-                })?;
-                found = true;
+        let (files, is_named) = match given(pinned, path)? {
+            Given::Named(file) => (vec![file], true),
+            Given::Folder(files) => (files, false),
+        };
+        let before = authorities.len();
+        let mut found = false;
+        for file in files {
+            if !is_named && Sought::Certificates.is_never_in(&file) {
+                continue;
+            }
+            let content = pinned.read_at_most(&file, CERTIFICATES);
+            let content = content.map_err(|error| unreadable(&file, error))?;
+            if !is_named && Sought::Certificates.leaves_out(&file, &content) {
+                continue;
+            }
+            let origin = || file.display().to_string();
+            let contents = x509_file::certificates(&content).map_err(|error| LoadError::Pem {
+                origin: origin(),
+                error,
+            })?;
+            if contents.wanted.is_empty() && (is_named || contents.others == 0) {
+                return Err(LoadError::Empty { origin: origin() });
+            }
+            found |= !contents.wanted.is_empty();
+            for item in contents.wanted {
+                let certificate = CertificateDer::from(item.der);
                 if !authorities.contains(&certificate) {
                     authorities.push(certificate);
                 }
             }
-            if !found {
-                let origin = file.display().to_string();
-                return Err(LoadError::Empty { origin });
-            }
         }
+        if !found {
+            let origin = path.display().to_string();
+            return Err(LoadError::Empty { origin });
+        }
+        tracing::debug!(path = %path.display(), more = authorities.len() - before, "CRL signers read");
     }
     Ok(())
 }
 
-pub(super) fn listed(pinned: &mut Pinned, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+/// The files that a path stands for, of which a directory has some.
+fn given(pinned: &mut Pinned, path: &Path) -> Result<Given, LoadError> {
+    match pinned.given(path) {
+        Ok(Given::Folder(files)) if files.is_empty() => {
+            let origin = path.display().to_string();
+            Err(LoadError::Empty { origin })
+        }
+        given => given.map_err(|error| unreadable(path, error)),
     }
-    let files = pinned.list(path).map_err(|error| unreadable(path, error))?;
-    if files.is_empty() {
-        let origin = path.display().to_string();
-        return Err(LoadError::Empty { origin });
-    }
-    Ok(files)
 }
 
 pub(super) fn unreadable(path: &Path, error: std::io::Error) -> LoadError {
-    LoadError::Unreadable {
-        path: path.to_owned(),
-        error,
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(&FileError::TooLarge { max }) => LoadError::TooLarge {
+            origin: path.display().to_string(),
+            max_size: max,
+        },
+        _ => LoadError::Unreadable {
+            path: path.to_owned(),
+            error,
+        },
     }
 }
 

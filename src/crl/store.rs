@@ -11,7 +11,7 @@ use super::verdict::name;
 use crate::reload::Fingerprint;
 
 /// All CRLs in force, by the names of their issuers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lists {
     /// Sorted by name.
     by_issuer: Vec<OfIssuer>,
@@ -20,10 +20,12 @@ pub struct Lists {
     pub(super) files: HashMap<PathBuf, FromFile>,
     /// What could not be used when they were read.
     pub(super) refused: Vec<Arc<LoadError>>,
+    /// Whether they could not be read for so long that they answer for nothing any more.
+    pub(super) have_lapsed: bool,
 }
 
 /// What was in a file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FromFile {
     /// `None` if it could not be read.
     pub(super) seen: Option<Fingerprint>,
@@ -35,7 +37,7 @@ pub(super) struct FromFile {
     pub(super) refused: Vec<Arc<LoadError>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct OfIssuer {
     /// DER.
     name: Box<[u8]>,
@@ -57,6 +59,15 @@ impl Lists {
             authorities,
             files: HashMap::new(),
             refused: Vec::new(),
+            have_lapsed: false,
+        }
+    }
+
+    /// The same lists, which answer for nothing any more: what was revoked since is not known.
+    pub(crate) fn lapsed(&self) -> Self {
+        Self {
+            have_lapsed: true,
+            ..self.clone()
         }
     }
 

@@ -98,6 +98,9 @@ pub enum UnknownCause {
     /// Those there are are past their `nextUpdate`.
     #[error("the CRL for it is past its next update")]
     CrlExpired,
+    /// The files of all could not be read for [`stale_after`](crate::reload::WatchOptions::stale_after).
+    #[error("the CRLs could not be read for too long")]
+    Lapsed,
 }
 
 impl UnknownCause {

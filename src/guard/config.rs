@@ -1,4 +1,3 @@
-use std::fs;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -14,7 +13,9 @@ use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer, Rule};
 use crate::rate::Limits;
 use crate::refusal::Challenge;
 use crate::reload::Load;
+use crate::source::Networks;
 use crate::tls::{self, TlsError};
+use crate::util::file::{DOCUMENT, read_text};
 use crate::{Preset, Responder, Watched, source};
 
 impl Guard {
@@ -41,9 +42,11 @@ impl Builder {
             .responder(responder(config)?)
             .access_log(config.access_log.layer());
         if config.source.is_some() {
-            builder = builder.networks(follow(config, "source", |config| {
+            let networks = Section::of(config, "source", |config| {
                 Ok(config.source.as_ref().map(SourceSection::networks))
-            })?);
+            });
+            let networks = networks.lapsing(|| Some(Networks::allow([])));
+            builder = builder.networks(Watched::watch(networks, config.reload.options())?);
         }
         if let Some(section) = &config.auth {
             let authentication = section
@@ -54,11 +57,12 @@ impl Builder {
                 .authorization_passed_on(section.pass_authorization_on);
         }
         if config.identity.is_some() {
-            builder = builder.mapping(follow(config, "identity", |config| {
+            let mapping = Section::of(config, "identity", |config| {
                 let section = config.identity.as_ref();
                 let mapping = section.map(IdentitySection::mapping).transpose();
                 mapping.map_err(|error| config.unusable("identity.map", error))
-            })?);
+            });
+            builder = builder.mapping(Watched::watch(mapping, config.reload.options())?);
         }
         if let Some(section) = &config.policy {
             let mut layer =
@@ -116,10 +120,12 @@ fn forwarded(
     config: &Config,
     section: &ForwardedSection,
 ) -> Result<Builder, ConfigError> {
-    let proxies: Watched<Vec<IpNet>> = follow(config, "forwarded", |config| {
+    let proxies = Section::of(config, "forwarded", |config| {
         let section = config.forwarded.as_ref();
         Ok(section.map(|section| section.proxies.clone()))
-    })?;
+    });
+    let proxies = proxies.lapsing(|| Some(Vec::<IpNet>::new()));
+    let proxies = Watched::watch(proxies, config.reload.options())?;
     if let Some(header) = section.address {
         let layer = source::ForwardedLayer::watching(header.header(), proxies.clone());
         builder = builder.forwarded(layer);
@@ -178,11 +184,14 @@ fn policy(
             let policy = ClassedPolicy {
                 policy: PolicyFile::new(config.resolve(file)),
                 config: config.file.clone(),
+                wrong: None,
             };
             Watched::watch(Grouped { policy, groups }, options)
         }
         PolicyRules::Here(_) => {
+            // No rule allows nothing.
             let policy = Section::of(config, "policy", rules_here);
+            let policy = policy.lapsing(|| Policy::new([]).ok());
             Watched::watch(Grouped { policy, groups }, options)
         }
     }
@@ -209,7 +218,7 @@ fn limits(config: &Config) -> Result<Option<Limits>, ConfigError> {
             PolicyRules::Here(rules) => check_classes(config, rules)?,
             PolicyRules::File(file) => {
                 // A policy that cannot be read is told of by its own watcher.
-                let text = fs::read_to_string(config.resolve(file)).unwrap_or_default();
+                let text = read_text(&config.resolve(file), DOCUMENT).unwrap_or_default();
                 if let Ok(policy) = Policy::from_toml(&text) {
                     check_classes(config, policy.rules())?;
                 }
@@ -285,6 +294,8 @@ fn check_classes(config: &Config, rules: &[Rule]) -> Result<(), ConfigError> {
 struct ClassedPolicy {
     policy: PolicyFile,
     config: PathBuf,
+    /// What is wrong with the configuration: what a policy means depends on who the callers are.
+    wrong: Option<String>,
 }
 
 impl Load for ClassedPolicy {
@@ -310,21 +321,21 @@ impl Load for ClassedPolicy {
                 key: "policy.file",
                 error: Box::new(error),
             })?;
-        // A configuration that cannot be read is told of by its sections' own watchers.
-        if let Ok(config) = Config::load(&self.config) {
+        let config = Config::load(&self.config);
+        self.wrong = config.as_ref().err().map(ToString::to_string);
+        if let Ok(config) = config {
             check_classes(&config, policy.rules())?;
         }
         Ok(policy)
     }
-}
 
-fn follow<T: Send + Sync + 'static>(
-    config: &Config,
-    section: &'static str,
-    pick: fn(&Config) -> Result<Option<T>, ConfigError>,
-) -> Result<Watched<T>, ConfigError> {
-    let section = Section::of(config, section, pick);
-    Watched::watch(section, config.reload.options())
+    fn refused(&self, _: &Policy) -> Option<String> {
+        self.wrong.clone()
+    }
+
+    fn lapsed(&mut self, current: &Policy) -> Option<Policy> {
+        self.policy.lapsed(current)
+    }
 }
 
 /// One section of the configuration file, read again when the file changes.
@@ -334,6 +345,8 @@ struct Section<T> {
     besides: Vec<PathBuf>,
     name: &'static str,
     pick: fn(&Config) -> Result<Option<T>, ConfigError>,
+    /// Makes what takes its place when the file could not be used for too long.
+    lapsed: fn() -> Option<T>,
 }
 
 impl<T> Section<T> {
@@ -347,7 +360,13 @@ impl<T> Section<T> {
             besides: Vec::new(),
             name,
             pick,
+            lapsed: || None,
         }
+    }
+
+    fn lapsing(mut self, lapsed: fn() -> Option<T>) -> Self {
+        self.lapsed = lapsed;
+        self
     }
 }
 
@@ -371,5 +390,9 @@ impl<T: Send + Sync + 'static> Load for Section<T> {
             file: self.file.clone(),
             section: self.name,
         })
+    }
+
+    fn lapsed(&mut self, _: &T) -> Option<T> {
+        (self.lapsed)()
     }
 }

@@ -88,4 +88,12 @@ impl<L: Load<Value = Policy>> Load for Grouped<L> {
         }
         Ok(policy)
     }
+
+    fn refused(&self, policy: &Policy) -> Option<String> {
+        self.policy.refused(policy)
+    }
+
+    fn lapsed(&mut self, current: &Policy) -> Option<Policy> {
+        self.policy.lapsed(current)
+    }
 }

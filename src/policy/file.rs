@@ -1,4 +1,3 @@
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,6 +13,7 @@ use super::{
 use crate::config::schema::Network;
 use crate::config::{ConfigError, Text, parse_document, place};
 use crate::reload::Load;
+use crate::util::file::{self, DOCUMENT};
 
 /// A policy file: `[[rules]]`, one table a rule.
 #[derive(Debug, Deserialize)]
@@ -172,16 +172,20 @@ impl Load for PolicyFile {
     }
 
     fn load(&mut self, _: Option<&Policy>) -> Result<Policy, PolicyError> {
-        let text = std::fs::read_to_string(&self.path).map_err(|error: io::Error| {
-            ConfigError::Unreadable {
+        let text =
+            file::read_text(&self.path, DOCUMENT).map_err(|error| ConfigError::Unreadable {
                 file: self.path.clone(),
                 error,
-            }
-        })?;
+            })?;
         let policy = Policy::from_named_toml(&self.path, &text)?;
         for warning in policy.warnings() {
             tracing::warn!(file = %self.path.display(), "{warning}");
         }
         Ok(policy)
+    }
+
+    fn lapsed(&mut self, _: &Policy) -> Option<Policy> {
+        // No rule allows nothing.
+        Policy::new([]).ok()
     }
 }

@@ -10,6 +10,7 @@ use super::fingerprint::Fingerprint;
 use super::notifications::{Following, Handler, Notifications};
 use super::watched::Shared;
 use crate::audit::metrics;
+use crate::util::{descriptors, patience};
 
 /// How to make a value from files, again and again.
 pub trait Load: Send + 'static {
@@ -42,6 +43,13 @@ pub trait Load: Send + 'static {
         None
     }
 
+    /// What takes the place of the value in force once its files could not be used for
+    /// [`WatchOptions::stale_after`]: one that lets nothing in that may have been withdrawn since. `None`,
+    /// the default: the value stays, for nothing that it allows can be withdrawn.
+    fn lapsed(&mut self, _current: &Self::Value) -> Option<Self::Value> {
+        None
+    }
+
     /// Sees the value in force after each load and each poll, whether or not anything changed: what
     /// depends on the time alone is told of here.
     fn look(&mut self, _current: &Self::Value) {}
@@ -55,6 +63,12 @@ pub struct WatchOptions {
     pub poll_interval: Duration,
     /// How long a burst of changes must have been quiet before the files are read. Default 50 ms.
     pub settle: Duration,
+    /// A file of which nothing comes for this long, as on a network mount whose server is gone, counts as
+    /// one that cannot be read. Default 10 s.
+    pub read_timeout: Duration,
+    /// How long the last good value stays while its files cannot be used. Then it ends: what it lets in is
+    /// let in no more, until the files can be used again. Default: it stays.
+    pub stale_after: Option<Duration>,
 }
 
 impl Default for WatchOptions {
@@ -62,6 +76,8 @@ impl Default for WatchOptions {
         Self {
             poll_interval: Duration::from_secs(5),
             settle: Duration::from_millis(50),
+            read_timeout: patience::DEADLINE,
+            stale_after: None,
         }
     }
 }
@@ -78,6 +94,18 @@ impl WatchOptions {
         self.settle = settle;
         self
     }
+
+    /// Sets [`WatchOptions::read_timeout`].
+    pub fn with_read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout;
+        self
+    }
+
+    /// Sets [`WatchOptions::stale_after`].
+    pub fn with_stale_after(mut self, time: Duration) -> Self {
+        self.stale_after = Some(time);
+        self
+    }
 }
 
 /// How often a load is tried anew at once because the files changed under it.
@@ -92,7 +120,9 @@ impl<T: Send + Sync + 'static> Watched<T> {
     where
         L: Load<Value = T>,
     {
-        let (seen, first) = load_settled(&mut loader, None);
+        descriptors::hold();
+        let load = || load_settled(&mut loader, None);
+        let (seen, first) = patience::with_deadline(options.read_timeout, load);
         let watched = Self::named(loader.name(), first?);
         let failure = loader.refused(&watched.load());
         if let Some(reason) = &failure {
@@ -105,7 +135,9 @@ impl<T: Send + Sync + 'static> Watched<T> {
             loader,
             options,
             seen,
+            failing_since: failure.is_some().then(Instant::now),
             failure,
+            lapsed_in: None,
         };
         let spawned = thread::Builder::new()
             .name("portcullis-reload".to_owned())
@@ -152,6 +184,10 @@ struct Worker<L: Load> {
     seen: Fingerprint,
     /// Why the newest load failed, if it did.
     failure: Option<String>,
+    /// Since when it has.
+    failing_since: Option<Instant>,
+    /// The generation of the value that took the place of one that ended.
+    lapsed_in: Option<u64>,
 }
 
 impl<L: Load> Worker<L> {
@@ -159,13 +195,16 @@ impl<L: Load> Worker<L> {
     where
         M: Fn(Handler) -> notify::Result<Following>,
     {
+        let timeout = self.options.read_timeout;
         let mut notifications = Notifications::new(watcher);
         loop {
-            let more = notifications.follow(&self.loader.paths());
+            let paths = self.loader.paths();
+            let more = patience::with_deadline(timeout, || notifications.follow(&paths));
             if !more && !self.wait(&notifications) {
                 return;
             }
-            self.look();
+            patience::with_deadline(timeout, || self.look());
+            descriptors::hold();
         }
     }
 
@@ -203,7 +242,41 @@ impl<L: Load> Worker<L> {
             return;
         };
         self.reload(&shared);
+        match self.failure {
+            None => (self.failing_since, self.lapsed_in) = (None, None),
+            Some(_) => {
+                self.failing_since.get_or_insert_with(Instant::now);
+                self.lapse(&shared);
+            }
+        }
         self.loader.look(&shared.value());
+    }
+
+    /// Whether the value in force has been older than its files for too long.
+    fn is_overdue(&self) -> bool {
+        let failing = self.failing_since.map(|since| since.elapsed());
+        failing
+            .zip(self.options.stale_after)
+            .is_some_and(|(failing, longest)| failing >= longest)
+    }
+
+    /// Ends a value that is overdue.
+    fn lapse(&mut self, shared: &Shared<L::Value>) {
+        let current = shared.value();
+        if !self.is_overdue() || self.lapsed_in == Some(current.generation()) {
+            return;
+        }
+        let Some(lapsed) = self.loader.lapsed(&current) else {
+            return;
+        };
+        drop(current);
+        let reason = self.failure.clone().unwrap_or_default();
+        self.lapsed_in = Some(shared.lapse(lapsed, reason.clone()));
+        tracing::error!(
+            what = shared.name(), files = ?self.loader.paths(), reason,
+            "the last good value has ended: its files could not be used for `stale_after`, so what it let \
+             in is refused until they can"
+        );
     }
 
     fn reload(&mut self, shared: &Shared<L::Value>) {
@@ -213,7 +286,8 @@ impl<L: Load> Worker<L> {
             return;
         }
         let name = shared.name();
-        let (loader, known) = (&mut self.loader, &self.failure);
+        let overdue = self.is_overdue();
+        let (loader, known, lapsed_in) = (&mut self.loader, &self.failure, &mut self.lapsed_in);
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             let previous = shared.value();
             let (seen, outcome) = load_settled(loader, Some(&previous));
@@ -222,6 +296,17 @@ impl<L: Load> Worker<L> {
                 let refused = loader.refused(&value);
                 // What is in force already is all that can be used of the same files.
                 if changed || refused.is_none() || refused != *known {
+                    let lapsed = match &refused {
+                        // A part of it is older than the files for too long, which nothing newer beside it
+                        // mends.
+                        Some(_) if overdue => loader.lapsed(&value),
+                        _ => None,
+                    };
+                    if let (Some(lapsed), Some(reason)) = (lapsed, &refused) {
+                        *lapsed_in = Some(shared.lapse(lapsed, reason.clone()));
+                        tell_refused(loader, reason);
+                        return Some(reason.clone());
+                    }
                     let generation = shared.update(|current| loader.replace(value, current));
                     tracing::info!(what = name, generation, "reloaded");
                     if let Some(reason) = &refused {
@@ -336,6 +421,8 @@ mod tests {
             options: WatchOptions::default().with_poll_interval(Duration::from_millis(10)),
             seen,
             failure: None,
+            failing_since: None,
+            lapsed_in: None,
         };
         let thread = thread::spawn(move || worker.run(make));
         std::fs::write(&path, "two").unwrap();

@@ -6,16 +6,20 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::util::descriptors::with_spare;
+use crate::util::file;
+use crate::util::patience::{Progress, within};
+
 /// Files up to this size are told apart by their content: their times and lengths can be the same
 /// after a change (a rewrite within one tick of the file system's clock).
 const DIGESTED: u64 = 1024 * 1024;
 
 /// What tells one state of the files from another. Compared for equality only, so no clock that
 /// jumps can hide a change.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Stamp>)>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     target: PathBuf,
     length: u64,
@@ -25,25 +29,39 @@ struct Stamp {
     /// `None` where it cannot be read or is large.
     digest: Option<[u8; 32]>,
     readable: bool,
+    is_directory: bool,
 }
 
 impl Fingerprint {
     pub(crate) fn of(paths: &[PathBuf]) -> Self {
         let mut stamps = Vec::new();
         for path in paths {
-            stamps.push((path.clone(), stamp(path)));
-            let Ok(entries) = fs::read_dir(path) else {
-                continue;
-            };
-            let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            files.sort();
-            stamps.extend(files.into_iter().map(|file| {
-                let stamp = stamp(&file);
-                (file, stamp)
-            }));
+            let owned = path.clone();
+            let found = within(path, move |progress| stamps_at(owned, progress));
+            // What is stuck is as what is not there.
+            stamps.extend(found.unwrap_or_else(|_| vec![(path.clone(), None)]));
         }
         Self(stamps)
     }
+}
+
+/// Those of a file, or of a directory and the files in it.
+fn stamps_at(path: PathBuf, progress: &Progress) -> Vec<(PathBuf, Option<Stamp>)> {
+    let own = stamp(&path);
+    let entries = match &own {
+        Some(own) if own.is_directory => with_spare(|| fs::read_dir(&path)).ok(),
+        _ => None,
+    };
+    let mut stamps = vec![(path, own)];
+    let entries = entries.into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    stamps.extend(files.into_iter().map(|file| {
+        progress.made();
+        let stamp = stamp(&file);
+        (file, stamp)
+    }));
+    stamps
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -56,11 +74,12 @@ fn stamp(path: &Path) -> Option<Stamp> {
         inode: inode(&metadata),
         digest: None,
         readable: true,
+        is_directory: metadata.is_dir(),
         target,
     };
     if metadata.is_file() {
-        match File::open(&stamp.target) {
-            Ok(file) if stamp.length <= DIGESTED => stamp.digest = digest(file),
+        match file::open(&stamp.target) {
+            Ok((file, _)) if stamp.length <= DIGESTED => stamp.digest = digest(file),
             Ok(_) => {}
             Err(_) => stamp.readable = false,
         }

@@ -9,7 +9,12 @@
 //! A bad reload changes nothing: the last good snapshot stays, an `error!` event names the files
 //! and the reason, `portcullis_reloads_total{outcome="failed"}` counts it and
 //! [`Watched::health`] tells it to a readiness probe. So does a reload of which only a part is bad
-//! ([`Load::refused`]). A bad first load is the caller's error.
+//! ([`Load::refused`]). A bad first load is the caller's error. Where what was withdrawn must not stay
+//! because of a file that cannot be read, [`WatchOptions::stale_after`] ends the last good value.
+//!
+//! Only regular files are read, up to the size of a good one of their kind, and a file of which nothing
+//! comes for [`WatchOptions::read_timeout`], on a network mount whose server is gone, counts as one that
+//! cannot be read, while others are read on. For a process without a free descriptor some are held.
 //!
 //! ```
 //! use portcullis::Watched;
@@ -27,9 +32,12 @@ mod notifications;
 mod pinned;
 mod watched;
 
+pub use crate::util::file::FileError;
 pub use files::{Load, WatchOptions};
-#[cfg(feature = "crl")]
+#[cfg(any(feature = "config", feature = "crl"))]
 pub(crate) use fingerprint::Fingerprint;
+#[cfg(feature = "tls")]
+pub(crate) use pinned::Given;
 pub use pinned::Pinned;
 #[cfg(feature = "jwt-fetch")]
 pub(crate) use watched::Publisher;

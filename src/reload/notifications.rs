@@ -9,6 +9,8 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RemoveKind};
 use notify::{Event, RecursiveMode, Watcher};
 
+use crate::util::patience::within;
+
 /// More symlinks than this on one path are a loop (Linux itself follows 40).
 const SYMLINKS: usize = 40;
 
@@ -58,8 +60,14 @@ impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
         let gone = self.gone.swap(false, Ordering::AcqRel);
         let mut wanted = BTreeMap::new();
         for path in paths {
-            let mut left = SYMLINKS;
-            directories(path, &mut wanted, &mut left);
+            let owned = path.clone();
+            let found = within(path, move |_| {
+                let (mut found, mut left) = (BTreeMap::new(), SYMLINKS);
+                directories(&owned, &mut found, &mut left);
+                found
+            });
+            // Of what is stuck there is nothing to follow.
+            wanted.extend(found.unwrap_or_default());
         }
         let stale = |(path, inode): (&PathBuf, &u64)| wanted.get(path) != Some(inode);
         if gone || self.watcher.is_none() || self.followed.iter().any(stale) {

@@ -42,6 +42,9 @@ pub struct Health {
     /// Why the newest attempt failed, if it did, even in part; the value in force, or a part of it, is
     /// then older than the files.
     pub failure: Option<String>,
+    /// Whether the files could not be used for so long that the last good value has ended, and what it let in
+    /// is refused.
+    pub lapsed: bool,
 }
 
 impl<T> Watched<T> {
@@ -63,6 +66,7 @@ impl<T> Watched<T> {
                 health: Mutex::new(Health {
                     loaded_at: SystemTime::now(),
                     failure: None,
+                    lapsed: false,
                 }),
             }),
         }
@@ -176,6 +180,7 @@ impl<T> Shared<T> {
         *health = Health {
             loaded_at: SystemTime::now(),
             failure: None,
+            lapsed: false,
         };
         drop(health);
         self.changes.send_replace(generation);
@@ -183,6 +188,16 @@ impl<T> Shared<T> {
         drop(publishing);
         // A large value is freed here, on the publisher's thread, if no reader holds it.
         drop(old);
+        generation
+    }
+
+    /// Puts in force what takes the place of a value that has ended, for this reason.
+    pub(super) fn lapse(&self, value: T, reason: String) -> u64 {
+        let generation = self.publish(value);
+        let mut health = self.health();
+        (health.failure, health.lapsed) = (Some(reason), true);
+        drop(health);
+        metrics::lapsed(self.name);
         generation
     }
 

@@ -7,6 +7,7 @@ use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::anchor_from_trusted_cert;
 
+use super::files::GivenCa;
 use super::material::Expiry;
 use super::{ClientCas, TlsError, time};
 use crate::PeerIdentity;
@@ -58,7 +59,18 @@ impl Anchors {
         let mut anchors = Self::default();
         let mut known = HashSet::new();
         let mut expired = None;
-        for (path, der) in cas.read(pinned)? {
+        let given = cas.read(pinned)?;
+        for file in &given.left_out {
+            tracing::debug!(file = %file.display(), "no client CA is in this file of a directory");
+        }
+        for one in given.certificates {
+            let GivenCa {
+                path,
+                line,
+                is_named,
+                der,
+            } = one;
+            tracing::debug!(file = %path.display(), line, is_named, "a client CA is read");
             if !known.insert(der.clone()) {
                 continue;
             }

@@ -92,6 +92,15 @@ impl Crls {
         }
     }
 
+    /// Has the lists answer for nothing until [`Crls::put`] puts others in force.
+    pub(super) fn lapse(&mut self) {
+        if let Some(in_force) = &mut self.in_force {
+            in_force.revocation.lists().update(Lists::lapsed);
+            // Even those whose files are good are read again.
+            (in_force.seen, in_force.held) = (None, None);
+        }
+    }
+
     /// Puts in force what was read, and says where it is found from now on; `None` before anything
     /// was.
     pub(super) fn put(&mut self) -> Option<Revocation> {

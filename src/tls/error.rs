@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::identity::IdentityError;
+use crate::util::pem::PemError;
 
 /// Why no TLS server can be made of the material.
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +16,15 @@ pub enum TlsError {
         /// Why.
         source: io::Error,
     },
-    /// A file is not what PEM (RFC 7468) allows.
-    #[error("{path}: not PEM: {reason}", path = path.display())]
+    /// A file is not what PEM (RFC 7468) allows, so that not all of it can be read.
+    #[error("{path}:{line}: {problem}", path = path.display(), line = error.line, problem = error.problem)]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What the parser found.
-        reason: String,
+        /// What the parser found, and where.
+        error: PemError,
     },
-    /// A file, or a directory's `*.crt`, `*.cer` and `*.pem` files, hold no certificate.
+    /// A file, or a directory's files, hold no certificate.
     #[error("{path}: holds no certificate", path = path.display())]
     NoCertificate {
         /// The file or directory.

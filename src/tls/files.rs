@@ -1,11 +1,13 @@
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::TlsError;
-use crate::reload::Pinned;
+use crate::reload::{Given, Pinned};
+use crate::util::file::{CERTIFICATES, PRIVATE_KEY};
+use crate::util::pem::PemError;
+use crate::util::x509_file::{self, Key, Sought};
 
 /// Where a server certificate and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +16,30 @@ pub struct CertificateFiles {
     pub(super) key: PathBuf,
 }
 
-/// Where the client CAs are: PEM files, or directories of `*.crt`, `*.cer` and `*.pem` files.
+/// Where the client CAs are: files in PEM or DER, or directories of them, in which what holds no certificate
+/// (a private key, a CRL) is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCas {
     pub(super) paths: Vec<PathBuf>,
+}
+
+/// The certificates in the files of some client CAs.
+#[derive(Debug, Default)]
+pub(super) struct GivenCas {
+    pub(super) certificates: Vec<GivenCa>,
+    /// Files of directories in which there is none.
+    pub(super) left_out: Vec<PathBuf>,
+}
+
+/// A certificate that may be a client CA's, with the place in which it was found.
+#[derive(Debug)]
+pub(super) struct GivenCa {
+    pub(super) path: PathBuf,
+    /// The line of its first, from 1.
+    pub(super) line: usize,
+    /// Whether the operator named the file, rather than its directory.
+    pub(super) is_named: bool,
+    pub(super) der: CertificateDer<'static>,
 }
 
 impl CertificateFiles {
@@ -39,21 +61,21 @@ impl CertificateFiles {
         &self,
         pinned: &mut Pinned,
     ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        certificates(pinned, &self.chain)
+        let found = certificates(&self.chain, &read(pinned, &self.chain, CERTIFICATES)?)?;
+        Ok(found.into_iter().map(|(_, der)| der).collect())
     }
 
     pub(super) fn key(&self, pinned: &mut Pinned) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let text = Zeroizing::new(read(pinned, &self.key)?);
-        PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError::NoKey {
+        let text = Zeroizing::new(read(pinned, &self.key, PRIVATE_KEY)?);
+        let key = x509_file::private_key(&text).map_err(|error| not_pem(&self.key, error))?;
+        match key {
+            Some(Key::Pkcs8(key)) => Ok(PrivateKeyDer::Pkcs8(key.into_der().into())),
+            Some(Key::Pkcs1(key)) => Ok(PrivateKeyDer::Pkcs1(key.into_der().into())),
+            Some(Key::Sec1(key)) => Ok(PrivateKeyDer::Sec1(key.into_der().into())),
+            None => Err(TlsError::NoKey {
                 path: self.key.clone(),
-            },
-            // The parser's own words may quote the file, which is a secret.
-            _ => TlsError::Pem {
-                path: self.key.clone(),
-                reason: "a section is not well-formed".to_owned(),
-            },
-        })
+            }),
+        }
     }
 }
 
@@ -65,64 +87,113 @@ impl ClientCas {
         }
     }
 
-    /// Each certificate with the file it is in.
-    pub(super) fn read(
-        &self,
-        pinned: &mut Pinned,
-    ) -> Result<Vec<(PathBuf, CertificateDer<'static>)>, TlsError> {
-        let mut found = Vec::new();
+    /// Each certificate with the place it is in.
+    pub(super) fn read(&self, pinned: &mut Pinned) -> Result<GivenCas, TlsError> {
+        let mut given = GivenCas::default();
         for path in &self.paths {
-            let files = if path.is_dir() {
-                listed(pinned, path)?
-            } else {
-                vec![path.clone()]
+            let unreadable = |source| TlsError::Read {
+                path: path.clone(),
+                source,
             };
+            let files = match pinned.given(path).map_err(unreadable)? {
+                Given::Named(file) => {
+                    let content = read(pinned, &file, CERTIFICATES)?;
+                    given.add(&file, true, certificates(&file, &content)?);
+                    continue;
+                }
+                Given::Folder(files) => files,
+            };
+            let before = given.certificates.len();
             for file in files {
-                let certificates = certificates(pinned, &file)?;
-                found.extend(certificates.into_iter().map(|one| (file.clone(), one)));
+                match certificates_in_folder(pinned, &file)? {
+                    Some(certificates) => given.add(&file, false, certificates),
+                    None => given.left_out.push(file),
+                }
+            }
+            if given.certificates.len() == before {
+                return Err(TlsError::NoCertificate { path: path.clone() });
             }
         }
-        Ok(found)
+        Ok(given)
     }
 }
 
-fn listed(pinned: &mut Pinned, directory: &Path) -> Result<Vec<PathBuf>, TlsError> {
-    let mut files = pinned.list(directory).map_err(|source| TlsError::Read {
-        path: directory.to_owned(),
-        source,
-    })?;
-    files.retain(|file| {
-        let extension = file.extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("crt" | "cer" | "pem"))
-    });
-    if files.is_empty() {
-        return Err(TlsError::NoCertificate {
-            path: directory.to_owned(),
+impl GivenCas {
+    fn add(&mut self, path: &Path, is_named: bool, certificates: Vec<Found>) {
+        let given = certificates.into_iter().map(|(line, der)| GivenCa {
+            path: path.to_owned(),
+            line,
+            is_named,
+            der,
         });
+        self.certificates.extend(given);
     }
-    Ok(files)
 }
 
-fn certificates(
-    pinned: &mut Pinned,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(pinned, path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = found.map_err(|error| TlsError::Pem {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
-    if found.is_empty() {
+/// A certificate and its line.
+type Found = (usize, CertificateDer<'static>);
+
+/// The certificates of a file, as the server reads them: in PEM, with text between them or not, or one
+/// in DER.
+///
+/// # Errors
+/// The file cannot be read whole, or has no certificate.
+pub fn certificates_in(file: impl AsRef<Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let file = file.as_ref();
+    let content = read(&mut Pinned::new(), file, CERTIFICATES)?;
+    let found = certificates(file, &content)?;
+    Ok(found.into_iter().map(|(_, der)| der).collect())
+}
+
+fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
+    let found = x509_file::certificates(content).map_err(|error| not_pem(path, error))?;
+    if found.wanted.is_empty() {
         return Err(TlsError::NoCertificate {
             path: path.to_owned(),
         });
     }
-    Ok(found)
+    let found = found.wanted.into_iter();
+    Ok(found.map(|item| (item.line, item.der.into())).collect())
 }
 
-fn read(pinned: &mut Pinned, path: &Path) -> Result<Vec<u8>, TlsError> {
-    pinned.read(path).map_err(|source| TlsError::Read {
+/// Those of a directory's file; `None` if it is there for something else.
+fn certificates_in_folder(
+    pinned: &mut Pinned,
+    file: &Path,
+) -> Result<Option<Vec<Found>>, TlsError> {
+    let sought = Sought::Certificates;
+    if sought.is_never_in(file) {
+        return Ok(None);
+    }
+    let content = read(pinned, file, CERTIFICATES)?;
+    if sought.leaves_out(file, &content) {
+        return Ok(None);
+    }
+    let found = x509_file::certificates(&content).map_err(|error| not_pem(file, error))?;
+    match (found.wanted.as_slice(), found.others) {
+        ([], 0) => Err(TlsError::NoCertificate {
+            path: file.to_owned(),
+        }),
+        ([], _) => Ok(None),
+        _ => {
+            let found = found.wanted.into_iter();
+            Ok(Some(
+                found.map(|item| (item.line, item.der.into())).collect(),
+            ))
+        }
+    }
+}
+
+fn not_pem(path: &Path, error: PemError) -> TlsError {
+    TlsError::Pem {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn read(pinned: &mut Pinned, path: &Path, max: u64) -> Result<Vec<u8>, TlsError> {
+    let read = pinned.read_at_most(path, max);
+    read.map_err(|source| TlsError::Read {
         path: path.to_owned(),
         source,
     })

@@ -10,9 +10,11 @@ use tokio::task::JoinSet;
 
 use super::{Accepted, Acceptor, HandshakeError, Stream};
 use crate::Connection;
+use crate::connection::descriptors_to_spare;
 
 /// What `axum::serve` listens on: handshakes run beside each other, and a client that is slow at
-/// its own keeps nobody else waiting.
+/// its own keeps nobody else waiting. Accepting stops before the process's last file descriptors
+/// ([`descriptors_to_spare`]).
 ///
 /// Serve with `into_make_service_with_connect_info::<Connection>()`, so that each request has its
 /// [`Connection`].
@@ -84,6 +86,7 @@ async fn next(
         *turn = acceptor.turn().await;
     }
     loop {
+        descriptors_to_spare().await;
         match tcp.accept().await {
             Ok((stream, peer)) => {
                 // A response's head must not wait for an acknowledgement of what went before.
@@ -92,7 +95,7 @@ async fn next(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Out of descriptors, most likely: connections that end give some back.
+                // Out of descriptors of the whole system, most likely: connections that end give some back.
                 tracing::error!(%error, "accepting connections fails");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ConfigBuilder, InconsistentKeys, ServerConfig, WantsVerifier};
 
@@ -231,6 +231,7 @@ impl Load for Loader {
         if let Some(verifier) = &verifier {
             expiries.extend(verifier.anchors().expiries.iter().cloned());
         }
+        let resolver = Arc::new(resolver);
         let mut config = server_config(settings, config, verifier.clone(), resolver);
         tickets::install(
             settings.resumption,
@@ -244,6 +245,39 @@ impl Load for Loader {
             verifier,
             expiries: expiries.into(),
             tls13_only: settings.tls13_only,
+        })
+    }
+
+    /// Trusts no client CA: one of them may have been withdrawn. The server's own certificate stays.
+    fn lapsed(&mut self, current: &Material) -> Option<Material> {
+        let verifier = Arc::new(current.verifier.as_ref()?.without_anchors());
+        #[cfg(feature = "crl")]
+        if let Some(crls) = &mut self.crls {
+            crls.lapse();
+        }
+        let settings = &self.settings;
+        let provider = Arc::clone(current.config.crypto_provider());
+        // It could be made of the same provider before.
+        let config = with_versions(settings, provider).ok()?;
+        let resolver = Arc::clone(&current.config.cert_resolver);
+        let mut config = server_config(settings, config, Some(Arc::clone(&verifier)), resolver);
+        tickets::install(
+            settings.resumption,
+            #[cfg(feature = "crl")]
+            verifier.revocation().cloned(),
+            &mut config,
+        );
+        let expiries = current.expiries.iter();
+        let own: Vec<_> = expiries
+            .filter(|one| one.kind == "server")
+            .cloned()
+            .collect();
+        tell(&own, &current.expiries);
+        Some(Material {
+            config: Arc::new(config),
+            verifier: Some(verifier),
+            expiries: own.into(),
+            tls13_only: current.tls13_only,
         })
     }
 
@@ -297,13 +331,13 @@ fn server_config(
     settings: &Settings,
     builder: WithVersions,
     verifier: Option<Arc<Verifier>>,
-    resolver: Resolver,
+    resolver: Arc<dyn ResolvesServerCert>,
 ) -> ServerConfig {
     let mut config = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
     }
-    .with_cert_resolver(Arc::new(resolver));
+    .with_cert_resolver(resolver);
     config.alpn_protocols.clone_from(&settings.alpn);
     config
 }

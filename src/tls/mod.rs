@@ -88,10 +88,11 @@ mod verifier;
 mod wanted;
 mod watch;
 
+pub use crate::util::pem::{PemError, PemProblem};
 pub use acceptor::{Accepted, Acceptor, RemovedCa};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
 pub use error::TlsError;
-pub use files::{CertificateFiles, ClientCas};
+pub use files::{CertificateFiles, ClientCas, certificates_in};
 pub use forwarded::{Forwarded, ForwardedForm, ForwardedLayer};
 pub use handshake_error::HandshakeError;
 #[cfg(feature = "axum")]

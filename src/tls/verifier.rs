@@ -71,6 +71,19 @@ impl Verifier {
         }
     }
 
+    /// One that asks for the same and trusts no client CA.
+    pub(super) fn without_anchors(&self) -> Self {
+        let verifier = Self::new(
+            Anchors::default(),
+            self.algorithms,
+            self.mandatory,
+            self.wanted.clone(),
+        );
+        #[cfg(feature = "crl")]
+        let verifier = verifier.with_revocation(self.revocation.clone(), self.clock.clone());
+        verifier
+    }
+
     #[cfg(feature = "crl")]
     pub(super) fn with_revocation(
         mut self,

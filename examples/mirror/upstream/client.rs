@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::header::{ACCEPT, LINK, RETRY_AFTER};
 use axum::http::{HeaderMap, Method, StatusCode};
+use portcullis::tls::certificates_in;
 use reqwest::{Certificate, Client, Response, Url};
 use serde::de::DeserializeOwned;
 
@@ -57,13 +58,10 @@ impl Upstream {
             // No way from a verified host to a plain one.
             .https_only(base.scheme() == "https");
         if let Some(path) = &options.ca {
-            let shown = path.display().to_string();
-            let pem = std::fs::read(path).map_err(|source| UpstreamSetupError::Read {
-                path: shown.clone(),
-                source,
-            })?;
-            let certificates = Certificate::from_pem_bundle(&pem);
-            let path = shown;
+            let certificates = certificates_in(path)?;
+            let certificates = certificates.iter().map(|der| Certificate::from_der(der));
+            let certificates: Result<Vec<_>, _> = certificates.collect();
+            let path = path.display().to_string();
             builder = builder.tls_certs_only(
                 certificates.map_err(|source| UpstreamSetupError::Certificate { path, source })?,
             );

@@ -31,11 +31,8 @@ pub(crate) enum UpstreamError {
 pub(crate) enum UpstreamSetupError {
     #[error("{url:?} is no http:// or https:// URL of a host without user, query and fragment")]
     Url { url: String },
-    #[error("{path}: {source}")]
-    Read {
-        path: String,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Ca(#[from] portcullis::tls::TlsError),
     #[error("{path} holds no usable certificate: {source}")]
     Certificate {
         path: String,

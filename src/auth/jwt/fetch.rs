@@ -9,8 +9,6 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use reqwest::{Client, Url};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -24,6 +22,8 @@ use crate::crl::FetchError;
 use crate::crl::fetch::address::{Hosts, parse, shown};
 use crate::crl::fetch::client::{Answer, Validators, send, strict_client};
 use crate::reload::Publisher;
+use crate::util::file::{self, CERTIFICATES, SECRET};
+use crate::util::{text, x509_file};
 
 /// The largest key set, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
@@ -139,15 +139,16 @@ impl KeySetFetch {
     }
 
     fn read_ca(&self) -> Result<Option<Vec<u8>>, KeySetError> {
-        self.ca.as_deref().map(read).transpose()
+        let ca = self.ca.as_deref();
+        ca.map(|file| read(file, CERTIFICATES)).transpose()
     }
 
     fn read_token(&self) -> Result<Option<HeaderValue>, KeySetError> {
         let Some(file) = &self.token else {
             return Ok(None);
         };
-        let token = Zeroizing::new(read(file)?);
-        let token = token.trim_ascii();
+        let token = Zeroizing::new(read(file, SECRET)?);
+        let token = text::unmarked(&token).trim_ascii();
         if !is_b64token(token) {
             return Err(KeySetError::NoToken { file: file.clone() });
         }
@@ -253,8 +254,8 @@ impl Source {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, KeySetError> {
-    std::fs::read(file).map_err(|error| KeySetError::Unreadable {
+fn read(file: &Path, max: u64) -> Result<Vec<u8>, KeySetError> {
+    file::read(file, max).map_err(|error| KeySetError::Unreadable {
         file: file.to_owned(),
         error,
     })
@@ -265,9 +266,12 @@ fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, KeySetError> {
         file: file.to_owned(),
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|_| none())?;
-        roots.add(certificate).map_err(|_| none())?;
+    let certificates = x509_file::certificates(pem).map_err(|error| KeySetError::Pem {
+        file: file.to_owned(),
+        error,
+    })?;
+    for item in certificates.wanted {
+        roots.add(item.der.into()).map_err(|_| none())?;
     }
     if roots.is_empty() {
         return Err(none());

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -9,6 +8,10 @@ use serde::Deserialize;
 
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
+use crate::util::file::{self, KEY_SET};
+#[cfg(feature = "jwt-fetch")]
+use crate::util::pem::PemError;
+use crate::util::text;
 
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).
 pub struct KeySet {
@@ -69,6 +72,15 @@ pub enum KeySetError {
         /// The file.
         file: PathBuf,
     },
+    /// The file that is to have the server's CA certificates is not what PEM allows.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{}:{line}: {problem}", file.display(), line = error.line, problem = error.problem)]
+    Pem {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and where.
+        error: PemError,
+    },
     /// The file has no token that can stand in a header.
     #[cfg(feature = "jwt-fetch")]
     #[error("{}: there is no token in it", file.display())]
@@ -83,6 +95,14 @@ pub enum KeySetError {
     /// Not a JWK Set.
     #[error("not a JWK Set (RFC 7517): {0}")]
     Malformed(#[from] serde_json::Error),
+    /// A key in it is of a known kind, but cannot be read.
+    #[error("key {number} of the JWK Set {problem}")]
+    Key {
+        /// Which, from 1.
+        number: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// No key in it is for signatures by an accepted algorithm.
     #[error("the JWK Set has no Ed25519, P-256 or RSA key for signatures")]
     NoKey,
@@ -94,13 +114,17 @@ struct Document {
 }
 
 impl KeySet {
-    /// Reads a JWK Set. Keys of other kinds are left out, as RFC 7517 §5 wants.
+    /// Reads a JWK Set. Keys of other kinds are left out, as RFC 7517 §5 wants; one of a kind that is known
+    /// and lacks something is an error.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
-        let document: Document = serde_json::from_slice(json)?;
-        let keys: Vec<Key> = document.keys.into_iter().filter_map(Key::read).collect();
+        let document: Document = serde_json::from_slice(text::unmarked(json))?;
+        let mut keys = Vec::new();
+        for (number, value) in (1..).zip(document.keys) {
+            keys.extend(Key::read(value).map_err(|problem| KeySetError::Key { number, problem })?);
+        }
         if keys.is_empty() {
             return Err(KeySetError::NoKey);
         }
@@ -144,8 +168,12 @@ impl KeySet {
 }
 
 impl Key {
-    fn read(value: serde_json::Value) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_value(value).ok()?;
+    /// The key, unless it is one that is to be left out.
+    fn read(value: serde_json::Value) -> Result<Option<Self>, &'static str> {
+        check_members(&value)?;
+        let Ok(jwk) = serde_json::from_value::<Jwk>(value) else {
+            return Ok(None);
+        };
         let algorithm = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => Algorithm::RS256,
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
@@ -154,7 +182,7 @@ impl Key {
             AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
                 Algorithm::EdDSA
             }
-            _ => return None,
+            _ => return Ok(None),
         };
         let other_use = !matches!(
             jwk.common.public_key_use,
@@ -164,13 +192,34 @@ impl Key {
         let named = jwk.common.key_algorithm.map(|named| named.to_string());
         let other = named.is_some_and(|named| named != format!("{algorithm:?}"));
         if other_use || other {
-            return None;
+            return Ok(None);
         }
-        Some(Self {
-            decoding: DecodingKey::from_jwk(&jwk).ok()?,
+        let decoding = DecodingKey::from_jwk(&jwk);
+        Ok(Some(Self {
+            decoding: decoding.map_err(|_| "has a value that is not base64url")?,
             id: jwk.common.key_id,
             algorithm,
-        })
+        }))
+    }
+}
+
+/// Refuses a key of a known kind without what that kind must have (RFC 7518 §6, RFC 8037 §2).
+fn check_members(key: &serde_json::Value) -> Result<(), &'static str> {
+    let member = |name: &str| key.get(name).and_then(serde_json::Value::as_str);
+    let (needed, lacks): (&[&str], _) = match member("kty") {
+        None => return Err("has no kind (\"kty\")"),
+        Some("RSA") => (&["n", "e"], "is RSA and lacks \"n\" or \"e\""),
+        Some("EC") => (
+            &["crv", "x", "y"],
+            "is EC and lacks \"crv\", \"x\" or \"y\"",
+        ),
+        Some("OKP") => (&["crv", "x"], "is OKP and lacks \"crv\" or \"x\""),
+        Some(_) => return Ok(()),
+    };
+    if needed.iter().all(|name| member(name).is_some()) {
+        Ok(())
+    } else {
+        Err(lacks)
     }
 }
 
@@ -189,13 +238,21 @@ impl Load for File {
     }
 
     fn load(&mut self, _: Option<&KeySet>) -> Result<KeySet, KeySetError> {
-        let json = fs::read(&self.0).map_err(|error| KeySetError::Unreadable {
+        let json = file::read(&self.0, KEY_SET).map_err(|error| KeySetError::Unreadable {
             file: self.0.clone(),
             error,
         })?;
         KeySet::from_json(&json).map_err(|error| KeySetError::File {
             file: self.0.clone(),
             error: Box::new(error),
+        })
+    }
+
+    fn lapsed(&mut self, _: &KeySet) -> Option<KeySet> {
+        Some(KeySet {
+            keys: Vec::new(),
+            #[cfg(feature = "jwt-fetch")]
+            wanted: None,
         })
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::super::verdict::hexadecimal;
 use super::FetchError;
 use super::client::Validators;
+use crate::util::file;
 
 /// What a list that is being written is called at its beginning.
 const UNFINISHED: &str = ".unfinished-";
@@ -98,9 +99,9 @@ impl Kept {
     }
 
     /// The list, and what the server said of this very one.
-    pub(super) fn read(&self) -> io::Result<(Vec<u8>, Validators)> {
-        let der = fs::read(&self.file)?;
-        let notes = fs::read(&self.notes).ok();
+    pub(super) fn read(&self, max_size: u64) -> io::Result<(Vec<u8>, Validators)> {
+        let der = file::read(&self.file, max_size)?;
+        let notes = file::read(&self.notes, file::SECRET).ok();
         let notes: Option<Notes> = notes.and_then(|notes| serde_json::from_slice(&notes).ok());
         let validators = match notes {
             Some(notes) if notes.url == self.url && notes.sha256 == digest(&der) => {

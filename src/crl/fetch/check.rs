@@ -1,11 +1,10 @@
 use reqwest::Url;
-use rustls::pki_types::CertificateRevocationListDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::super::authority::Authorities;
 use super::super::list::List;
-use super::super::{LoadError, der, gzip};
+use super::super::{LoadError, gzip};
 use super::FetchError;
+use crate::util::x509_file;
 
 /// A list that may be taken.
 #[derive(Debug)]
@@ -61,18 +60,14 @@ fn single(content: &[u8], max_size: u64) -> Result<Vec<u8>, FetchError> {
             Err(error) => Err(FetchError::Content(Box::new(error))),
         };
     }
-    if content.first() == Some(&der::SEQUENCE) {
-        return Ok(content.to_owned());
+    let contents = x509_file::crls(content);
+    if let Some(error) = contents.error {
+        let origin = "the answer".to_owned();
+        let error = LoadError::Pem { origin, error };
+        return Err(FetchError::Content(Box::new(error)));
     }
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(content).collect();
-    let lists = lists.map_err(|error| {
-        FetchError::Content(Box::new(LoadError::Pem {
-            origin: "the answer".to_owned(),
-            reason: error.to_string(),
-        }))
-    })?;
-    match <[_; 1]>::try_from(lists) {
-        Ok([list]) => Ok(list.to_vec()),
+    match <[_; 1]>::try_from(contents.wanted) {
+        Ok([list]) => Ok(list.der),
         Err(lists) => Err(FetchError::NotOne(lists.len())),
     }
 }

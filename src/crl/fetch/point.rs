@@ -1,3 +1,4 @@
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -61,8 +62,16 @@ impl Point {
 
     /// Takes up the list that is kept from before, if it can be used. True if it is current too.
     pub(super) fn resume(&mut self, authorities: &Authorities, max_size: u64) -> bool {
-        let Ok((der, validators)) = self.kept.read() else {
-            return false;
+        let (der, validators) = match self.kept.read(max_size) {
+            Ok(kept) => kept,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            Err(error) => {
+                tracing::warn!(
+                    url = self.url(), file = %self.kept.file.display(), %error,
+                    "the CRL kept from before cannot be read"
+                );
+                return false;
+            }
         };
         match check(&der, &self.url, None, authorities, now(), max_size) {
             Ok(checked) => {

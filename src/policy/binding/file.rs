@@ -7,6 +7,8 @@ use tempfile::NamedTempFile;
 
 use super::format;
 use super::table::Table;
+use crate::util::file;
+use crate::util::patience::within;
 
 /// A file that what a [`DigestBinding`](super::DigestBinding) knows is kept in.
 ///
@@ -121,7 +123,9 @@ impl DigestFile {
 
     fn read(&self, table: &Table) -> Result<(), DigestFileError> {
         let path = || self.path.clone();
-        let read = File::open(&self.path).and_then(|file| {
+        let owned = self.path.clone();
+        let opened = within(&self.path, move |_| file::open(&owned)).flatten();
+        let read = opened.and_then(|(file, _)| {
             warn_if_open(&self.path, &file);
             format::read(table, file)
         });

@@ -1,0 +1,152 @@
+//! The process's file descriptors: who needs one while there is none cannot read what was withdrawn.
+
+use std::io;
+#[cfg(unix)]
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many are held for reading files when there are no others.
+const SPARE: usize = 8;
+
+/// They are looked at again after this, once there were none to accept a connection with.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// That they run out is logged this often at most.
+const BETWEEN_LOGS: Duration = Duration::from_mins(1);
+
+/// What is given back when something must be opened and nothing can be: sockets that lead nowhere, for
+/// which no file needs to be there.
+static HELD: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
+
+#[cfg(unix)]
+type Spare = UnixDatagram;
+#[cfg(not(unix))]
+type Spare = ();
+
+/// Takes the spare descriptors, those that are not held already.
+pub(crate) fn hold() {
+    #[cfg(unix)]
+    {
+        let mut held = held();
+        while held.len() < SPARE {
+            let Ok(spare) = UnixDatagram::unbound() else {
+                return;
+            };
+            held.push(spare);
+        }
+    }
+}
+
+fn held() -> MutexGuard<'static, Vec<Spare>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does what needs a descriptor, with a spare one if there is no other. They are taken back by [`hold`].
+pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match work() {
+            // Another may be faster and take what was given back, but not each of them.
+            Err(error) if is_exhausted(&error) => {
+                if held().pop().is_none() {
+                    return Err(error);
+                }
+            }
+            result => return result,
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|exhausted| errno == Some(exhausted.raw_os_error()))
+}
+
+#[cfg(not(unix))]
+fn is_exhausted(_: &io::Error) -> bool {
+    false
+}
+
+/// Raises the number of files and sockets that the process may have open to the most that it may raise it
+/// to, the hard limit of `RLIMIT_NOFILE`, and returns it. `None`: the system has no such limit.
+///
+/// A program calls this when it starts; the crate does not do so by itself, because the limit is the whole
+/// process's, and its children inherit it. systemd and shells often set the soft limit to 1,024 and the
+/// hard one to 524,288.
+///
+/// # Errors
+/// The system does not let the process do so.
+pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        if limit.current != limit.maximum {
+            limit.current = limit.maximum;
+            setrlimit(Resource::Nofile, limit)?;
+        }
+        Ok(limit.current)
+    }
+    #[cfg(not(unix))]
+    Ok(None)
+}
+
+/// Waits until a connection can be accepted without taking the last descriptors: an eighth of those that
+/// the process may have, at least 8 and at most 128, are left to reloads, to the admin port and to what
+/// the service opens.
+///
+/// An accept loop waits for this before each accept. [`tls::Listener`](crate::tls::Listener) does so by
+/// itself. Costs two system calls.
+pub async fn descriptors_to_spare() {
+    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
+    while !are_to_spare() {
+        let now = Instant::now();
+        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|before| now.duration_since(before) >= BETWEEN_LOGS) {
+            *logged = Some(now);
+            tracing::error!(
+                limit = ?limit(),
+                "file descriptors run out: no connection is accepted until some end. Raise the limit \
+                 (ulimit -n, LimitNOFILE=), or lower the number of connections"
+            );
+        }
+        drop(logged);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether the lowest free descriptor, which is what the next to be opened gets, is below the last ones.
+#[cfg(unix)]
+fn are_to_spare() -> bool {
+    use std::os::fd::AsRawFd;
+    hold();
+    let Some(limit) = limit() else { return true };
+    let held = held();
+    let Some(spare) = held.first() else {
+        return false;
+    };
+    let Ok(next) = rustix::io::fcntl_dupfd_cloexec(spare, 0) else {
+        return false;
+    };
+    let reserve = (limit / 8).clamp(8, 128);
+    u64::try_from(next.as_raw_fd()).is_ok_and(|next| next < limit.saturating_sub(reserve))
+}
+
+#[cfg(not(unix))]
+fn are_to_spare() -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(not(unix))]
+fn limit() -> Option<u64> {
+    None
+}

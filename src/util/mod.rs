@@ -1,0 +1,11 @@
+//! What every part may stand on, and what stands on no part.
+
+pub(crate) mod descriptors;
+pub(crate) mod file;
+pub(crate) mod patience;
+#[cfg(feature = "tls")]
+pub(crate) mod pem;
+#[cfg(any(feature = "auth", feature = "tls"))]
+pub(crate) mod text;
+#[cfg(feature = "tls")]
+pub(crate) mod x509_file;

@@ -1,0 +1,7 @@
+/// The UTF-8 byte-order mark, which editors put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The content of a text file without its byte-order mark.
+pub(crate) fn unmarked(content: &[u8]) -> &[u8] {
+    content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
+}

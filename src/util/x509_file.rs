@@ -1,0 +1,388 @@
+use std::path::Path;
+
+use super::pem::{self, PemError, PemProblem, Section};
+
+/// The tag of a SEQUENCE (X.690 §8.9), with which certificates, CRLs and keys begin in DER.
+const SEQUENCE: u8 = 0x30;
+
+/// Files that never hold what anybody looks for in a folder, and may be closed to this process.
+const NEVER: [&str; 6] = ["key", "p12", "pfx", "jks", "srl", "csr"];
+
+/// What is looked for in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sought {
+    Certificates,
+    #[cfg(feature = "crl")]
+    Crls,
+}
+
+/// What a file holds of what was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    /// What was asked for.
+    pub(crate) wanted: Vec<Item>,
+    /// How many sections hold something else.
+    pub(crate) others: usize,
+    /// Why there may be more.
+    pub(crate) error: Option<PemError>,
+}
+
+/// A certificate or a CRL of a file.
+#[derive(Debug)]
+pub(crate) struct Item {
+    /// Where it begins, from 1.
+    pub(crate) line: usize,
+    pub(crate) der: Vec<u8>,
+}
+
+/// A private key, by its form.
+pub(crate) enum Key {
+    Pkcs8(Section),
+    Pkcs1(Section),
+    Sec1(Section),
+}
+
+impl Sought {
+    /// Whether a file of a folder is left out unread.
+    pub(crate) fn is_never_in(self, file: &Path) -> bool {
+        extension(file).is_some_and(|extension| NEVER.contains(&&*extension))
+    }
+
+    /// Whether a file of a folder that holds nothing of a known kind is left out, rather than an error: by
+    /// its name it is meant for something else.
+    pub(crate) fn leaves_out(self, file: &Path, content: &[u8]) -> bool {
+        let extension = extension(file);
+        let is_meant = match self {
+            Self::Certificates => matches!(
+                extension.as_deref(),
+                None | Some("crt" | "cer" | "cert" | "pem" | "der")
+            ),
+            #[cfg(feature = "crl")]
+            Self::Crls => !matches!(extension.as_deref(), Some("crt" | "cer" | "cert")),
+        };
+        let is_known = pem::begins_a_section(content) || kind_of(content).is_some();
+        !is_meant && !is_known
+    }
+}
+
+fn extension(file: &Path) -> Option<String> {
+    let extension = file.extension()?.to_string_lossy();
+    Some(extension.to_ascii_lowercase())
+}
+
+/// The certificates of a PEM file, or the one of a DER file.
+pub(crate) fn certificates(content: &[u8]) -> Result<Contents, PemError> {
+    let contents = certificates_before_error(content);
+    match contents.error {
+        None => Ok(contents),
+        Some(error) => Err(error),
+    }
+}
+
+fn certificates_before_error(content: &[u8]) -> Contents {
+    if is_der(content) {
+        return match kind_of(content) {
+            Some(Kind::Crl) => Contents::other(),
+            _ => Contents::of(checked(1, content.to_vec())),
+        };
+    }
+    contents(content, |section| match section.label.as_str() {
+        "CERTIFICATE" | "X509 CERTIFICATE" => Some(checked(section.line, take(section))),
+        "TRUSTED CERTIFICATE" => Some(trusted(section)),
+        _ => None,
+    })
+}
+
+/// The CRLs of a PEM file, or the one of a DER file. Whether that is whole is for the CRL's own reader to
+/// say, which says more.
+#[cfg(feature = "crl")]
+pub(crate) fn crls(content: &[u8]) -> Contents {
+    if is_der(content) {
+        return match kind_of(content) {
+            Some(Kind::Certificate) => Contents::other(),
+            _ => Contents::of(Ok(Item {
+                line: 1,
+                der: content.to_vec(),
+            })),
+        };
+    }
+    contents(content, |section| {
+        (section.label == "X509 CRL").then(|| {
+            Ok(Item {
+                line: section.line,
+                der: take(section),
+            })
+        })
+    })
+}
+
+/// The private key of a PEM file; `None` if there is none.
+pub(crate) fn private_key(content: &[u8]) -> Result<Option<Key>, PemError> {
+    let mut found: Option<Section> = None;
+    for section in pem::sections(content)? {
+        known(&section)?;
+        let is_key = section.label.ends_with("PRIVATE KEY");
+        if let (true, Some(first)) = (is_key, &found) {
+            let problem = PemProblem::SecondKey { first: first.line };
+            return Err(PemError {
+                line: section.line,
+                problem,
+            });
+        }
+        if is_key {
+            found = Some(section);
+        }
+    }
+    let Some(key) = found else { return Ok(None) };
+    let problem = match key.label.as_str() {
+        "ENCRYPTED PRIVATE KEY" => PemProblem::EncryptedKey,
+        _ if key.has_headers => PemProblem::EncryptedKey,
+        "PRIVATE KEY" => return Ok(Some(Key::Pkcs8(key))),
+        "RSA PRIVATE KEY" => return Ok(Some(Key::Pkcs1(key))),
+        "EC PRIVATE KEY" => return Ok(Some(Key::Sec1(key))),
+        label => PemProblem::OtherKey {
+            label: label.to_owned(),
+        },
+    };
+    Err(PemError {
+        line: key.line,
+        problem,
+    })
+}
+
+impl Contents {
+    fn of(item: Result<Item, PemError>) -> Self {
+        let mut contents = Self::default();
+        match item {
+            Ok(item) => contents.wanted.push(item),
+            Err(error) => contents.error = Some(error),
+        }
+        contents
+    }
+
+    fn other() -> Self {
+        Self {
+            others: 1,
+            ..Self::default()
+        }
+    }
+}
+
+fn contents(
+    content: &[u8],
+    mut pick: impl FnMut(&mut Section) -> Option<Result<Item, PemError>>,
+) -> Contents {
+    let (sections, error) = pem::sections_before_error(content);
+    let mut contents = Contents::default();
+    for mut section in sections {
+        let picked = known(&section).and_then(|()| pick(&mut section).transpose());
+        match picked {
+            Ok(Some(item)) => contents.wanted.push(item),
+            Ok(None) => contents.others += 1,
+            Err(error) => {
+                contents.error.get_or_insert(error);
+            }
+        }
+    }
+    contents.error = contents.error.or(error);
+    contents
+}
+
+/// Refuses a section of an unknown kind: it may be a misspelt one of what is wanted.
+fn known(section: &Section) -> Result<(), PemError> {
+    if pem::is_known(&section.label) {
+        return Ok(());
+    }
+    Err(PemError {
+        line: section.line,
+        problem: PemProblem::UnknownLabel {
+            label: section.label.clone(),
+        },
+    })
+}
+
+/// A text can begin with a zero too, which is the same byte.
+fn is_der(content: &[u8]) -> bool {
+    content.first() == Some(&SEQUENCE) && !pem::begins_a_section(content)
+}
+
+fn take(section: &mut Section) -> Vec<u8> {
+    std::mem::take(&mut *section.der)
+}
+
+fn checked(line: usize, der: Vec<u8>) -> Result<Item, PemError> {
+    if sequence(&der).is_some_and(|(_, rest)| rest.is_empty()) {
+        return Ok(Item { line, der });
+    }
+    Err(PemError {
+        line,
+        problem: PemProblem::NotDer,
+    })
+}
+
+/// A certificate of OpenSSL's own form: what it is trusted for and what not may follow it
+/// (`X509_CERT_AUX`), and whatever that says is not to be passed over.
+fn trusted(section: &mut Section) -> Result<Item, PemError> {
+    let line = section.line;
+    let error = |problem| PemError { line, problem };
+    let mut der = take(section);
+    let not_der = || error(PemProblem::NotDer);
+    let (_, rest) = sequence(&der).ok_or_else(not_der)?;
+    let length = der.len() - rest.len();
+    if !rest.is_empty() {
+        let (auxiliary, more) = sequence(rest).ok_or_else(not_der)?;
+        if !more.is_empty() {
+            return Err(not_der());
+        }
+        // trust SEQUENCE OF OID OPTIONAL, reject [0] IMPLICIT SEQUENCE OF OID OPTIONAL, then names.
+        if matches!(auxiliary.first(), Some(&SEQUENCE | &0xa0)) {
+            return Err(error(PemProblem::TrustSettings));
+        }
+    }
+    der.truncate(length);
+    Ok(Item { line, der })
+}
+
+/// The content of the SEQUENCE that begins here, and what is after it.
+fn sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    if tag != SEQUENCE {
+        return None;
+    }
+    let (length, rest) = match usize::from(first) {
+        short @ 0..0x80 => (short, rest),
+        long => {
+            let (length, rest) = rest.split_at_checked(long & 0x7f)?;
+            if length.is_empty() || length.len() > 4 {
+                return None;
+            }
+            let number = |number, &byte: &u8| number << 8 | usize::from(byte);
+            (length.iter().fold(0, number), rest)
+        }
+    };
+    rest.split_at_checked(length)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Certificate,
+    Crl,
+}
+
+/// What a DER structure is by its first fields (RFC 5280 §4.1 and §5.1): `tbsCertificate` has a serial
+/// number, and after the algorithm, as every CRL, the issuer; then `validity`, a SEQUENCE, where a CRL
+/// has `thisUpdate`, a time.
+fn kind_of(der: &[u8]) -> Option<Kind> {
+    const INTEGER: u8 = 0x02;
+    const VERSION: u8 = 0xa0;
+    let (outer, _) = sequence(der)?;
+    let (mut fields, _) = sequence(outer)?;
+    for optional in [VERSION, INTEGER] {
+        if fields.first() == Some(&optional) {
+            let length = usize::from(*fields.get(1)?);
+            // Neither is longer in what is worth telling apart.
+            fields = fields.get(2 + length..)?;
+        }
+    }
+    let (_, fields) = sequence(fields)?;
+    let (_, fields) = sequence(fields)?;
+    match fields.first()? {
+        &SEQUENCE => Some(Kind::Certificate),
+        0x17 | 0x18 => Some(Kind::Crl),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    fn section(label: &str, der: &[u8]) -> String {
+        let base64 = STANDARD.encode(der);
+        format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
+    }
+
+    const SMALL: &[u8] = &[SEQUENCE, 1, 0];
+
+    fn problem(content: &[u8]) -> (usize, PemProblem) {
+        let error = certificates(content).unwrap_err();
+        (error.line, error.problem)
+    }
+
+    #[test]
+    fn certificates_are_taken_by_each_of_their_labels_and_the_rest_is_counted() {
+        let all = ["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"];
+        let text: String = all.iter().map(|label| section(label, SMALL)).collect();
+        let text = text + &section("PRIVATE KEY", SMALL) + &section("X509 CRL", SMALL);
+        let contents = certificates(text.as_bytes()).unwrap();
+        let lines: Vec<_> = contents.wanted.iter().map(|item| item.line).collect();
+        assert_eq!((lines.as_slice(), contents.others), (&[1, 4, 7][..], 2));
+    }
+
+    #[test]
+    fn what_openssl_trusts_a_certificate_for_is_not_passed_over() {
+        // Its name only: `alias` is a UTF8String.
+        let named = [SMALL, &[SEQUENCE, 3, 0x0c, 1, b'a']].concat();
+        let text = section("TRUSTED CERTIFICATE", &named);
+        let contents = certificates(text.as_bytes()).unwrap();
+        assert_eq!(contents.wanted[0].der, SMALL);
+        for purposes in [SEQUENCE, 0xa0] {
+            let given = [SMALL, &[SEQUENCE, 2, purposes, 0]].concat();
+            let text = section("TRUSTED CERTIFICATE", &given);
+            assert_eq!(problem(text.as_bytes()), (1, PemProblem::TrustSettings));
+        }
+    }
+
+    #[test]
+    fn what_may_hold_a_certificate_is_not_passed_over() {
+        let good = section("CERTIFICATE", SMALL);
+        for (label, der, expected) in [
+            ("CERTIFICATE", &[SEQUENCE, 2, 0][..], PemProblem::NotDer),
+            ("CERTIFICATE", &[SEQUENCE, 1, 0, 0], PemProblem::NotDer),
+            ("CERTIFICATE", &[2, 1, 0], PemProblem::NotDer),
+        ] {
+            let text = good.clone() + &section(label, der);
+            assert_eq!(problem(text.as_bytes()), (4, expected));
+        }
+        for label in ["CERTIFICAT", "PKCS7"] {
+            let text = good.clone() + &section(label, SMALL);
+            let label = label.to_owned();
+            let expected = (4, PemProblem::UnknownLabel { label });
+            assert_eq!(problem(text.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn one_private_key_is_taken_and_what_hinders_that_is_told() {
+        let problem = |text: &str| private_key(text.as_bytes()).err().map(|one| one.problem);
+        let (ec, pkcs8) = (
+            section("EC PRIVATE KEY", SMALL),
+            section("PRIVATE KEY", SMALL),
+        );
+        let with_parameters = section("EC PARAMETERS", &[6, 1, 0]) + &ec;
+        let key = private_key(with_parameters.as_bytes()).unwrap();
+        assert!(matches!(key, Some(Key::Sec1(_))));
+        let beside_its_chain = section("CERTIFICATE", SMALL) + &pkcs8;
+        let key = private_key(beside_its_chain.as_bytes()).unwrap();
+        assert!(matches!(key, Some(Key::Pkcs8(_))));
+        assert!(
+            private_key(section("CERTIFICATE", SMALL).as_bytes())
+                .unwrap()
+                .is_none()
+        );
+        let second = Some(PemProblem::SecondKey { first: 1 });
+        assert_eq!(problem(&(ec + &pkcs8)), second);
+        let encrypted = Some(PemProblem::EncryptedKey);
+        assert_eq!(problem(&section("ENCRYPTED PRIVATE KEY", SMALL)), encrypted);
+        let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----";
+        assert_eq!(problem(old), encrypted);
+        assert!(matches!(
+            problem(&section("OPENSSH PRIVATE KEY", SMALL)),
+            Some(PemProblem::OtherKey { .. })
+        ));
+    }
+}

@@ -1,0 +1,164 @@
+//! A process that runs out of file descriptors: what was withdrawn is refused all the same. Each test runs
+//! itself again in a process of its own, which has few.
+#![cfg(all(unix, feature = "axum", feature = "auth", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod pki;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use futures_util::FutureExt;
+use pki::{Ca, Files};
+use portcullis::auth::{CredentialOptions, CredentialSource, Credentials};
+use portcullis::connection::{descriptors_to_spare, raise_descriptor_limit};
+use portcullis::reload::WatchOptions;
+use portcullis::tls::{Acceptor, Listener};
+use portcullis::{Connection, Watched};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+
+const TOKEN: &str = "2Vb8Qx4nTz9rLw6kHs3mJd7p";
+const OTHER: &str = "9mKc4Wq7bZx2Rt6vNs8yPf3h";
+
+/// The folder in which a child works; its parent has none.
+const FOLDER: &str = "DESCRIPTORS_TEST_FOLDER";
+
+fn limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+fn set_limit(current: u64, maximum: Option<u64>) {
+    let current = Some(current);
+    setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+}
+
+/// The folder, where this is the child of the test of this name; else runs the child, and `act` with each
+/// line that it says to its parent.
+fn child(name: &str, mut act: impl FnMut(&Path, &str)) -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        return Some(folder.into());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), TOKEN).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        if let Some((_, said)) = line.unwrap().split_once("child: ") {
+            act(folder.path(), said);
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    None
+}
+
+fn say(words: &str) {
+    println!("child: {words}");
+}
+
+/// The new token, as tools put it there.
+fn withdraw(folder: &Path) {
+    fs::write(folder.join("new"), OTHER).unwrap();
+    fs::rename(folder.join("new"), folder.join("token")).unwrap();
+}
+
+fn credentials(folder: &Path) -> Watched<Credentials> {
+    let source = CredentialSource::file("ci", folder.join("token"));
+    let watch = WatchOptions::default().with_poll_interval(Duration::from_millis(20));
+    let options = CredentialOptions::default().with_watch(watch);
+    Credentials::watch([source], options).unwrap()
+}
+
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_token_is_withdrawn_though_every_descriptor_is_taken() {
+    let name = "a_token_is_withdrawn_though_every_descriptor_is_taken";
+    let Some(folder) = child(name, |folder, _| withdraw(folder)) else {
+        return;
+    };
+    set_limit(64, Some(64));
+    let credentials = credentials(&folder);
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    say("full");
+    until("reloaded", || credentials.generation() == 2);
+    assert_eq!(credentials.health().failure, None);
+    // More than once: what was given back is taken back when there is some.
+    taken.truncate(taken.len() - 16);
+    until("taken back", || {
+        let free: Vec<_> = (0..16)
+            .map_while(|_| File::open("/dev/null").ok())
+            .collect();
+        free.len() <= 8
+    });
+}
+
+#[test]
+fn a_flood_of_connections_leaves_descriptors_to_a_reload_and_to_others() {
+    let name = "a_flood_of_connections_leaves_descriptors_to_a_reload_and_to_others";
+    let mut flood: Vec<TcpStream> = Vec::new();
+    let act = |folder: &Path, said: &str| match said {
+        "full" => withdraw(folder),
+        "over" => flood.clear(),
+        address => flood.extend((0..200).map(|_| TcpStream::connect(address).unwrap())),
+    };
+    let Some(folder) = child(name, act) else {
+        return;
+    };
+    set_limit(128, Some(128));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let credentials = credentials(&folder);
+        let (ca, files) = (Ca::new("CA"), Files::new());
+        let material = files.server(&ca.server(&["gate"]));
+        let material = material.without_client_certificates();
+        let material = material.watch(WatchOptions::default()).unwrap();
+        let acceptor = Acceptor::new(material).with_handshake_timeout(Duration::from_hours(1));
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        say(&tcp.local_addr().unwrap().to_string());
+        let router = Router::new().into_make_service_with_connect_info::<Connection>();
+        let serving = axum::serve(Listener::new(tcp, acceptor), router);
+        tokio::spawn(serving.into_future());
+        let is_full = || descriptors_to_spare().now_or_never().is_none();
+        while !is_full() {
+            tokio::task::yield_now().await;
+        }
+        say("full");
+        tokio::task::block_in_place(|| until("reloaded", || credentials.generation() == 2));
+        assert_eq!(credentials.health().failure, None);
+        // For the admin port and what else the program opens.
+        let free: Vec<_> = (0..8).map_while(|_| File::open("/dev/null").ok()).collect();
+        assert!(free.len() >= 4, "{}", free.len());
+        drop(free);
+        say("over");
+        descriptors_to_spare().await;
+    });
+}
+
+#[test]
+fn the_limit_is_raised_to_the_hard_one() {
+    let name = "the_limit_is_raised_to_the_hard_one";
+    let Some(_) = child(name, |_, _| {}) else {
+        return;
+    };
+    set_limit(64, Some(200));
+    assert_eq!(raise_descriptor_limit().unwrap(), Some(200));
+    assert_eq!(limit(), Some(200));
+}
