@@ -5,6 +5,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::TlsError;
+use super::fitness::Given;
 use crate::reload::Pinned;
 
 /// Where a server certificate and its key are.
@@ -14,7 +15,12 @@ pub struct CertificateFiles {
     pub(super) key: PathBuf,
 }
 
-/// Where the client CAs are: PEM files, or directories of `*.crt`, `*.cer` and `*.pem` files.
+/// Where the client CAs are: PEM files, or directories of `*.crt`, `*.cer` and `*.pem` files. Each is to
+/// be fit to be one (RFC 5280 §6.1.4): a CA certificate that may sign certificates, also for clients, that
+/// has no critical extension that is not understood, and that is valid. What is not is an error in a file
+/// that is named here, and left out with a warning in a directory: that may be a Secret with the server's
+/// certificate beside its CA. Expired CAs are left out, and those of X.509 version 1 count only where their
+/// file is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCas {
     pub(super) paths: Vec<PathBuf>,
@@ -65,21 +71,22 @@ impl ClientCas {
         }
     }
 
-    /// Each certificate with the file it is in.
+    /// Each certificate with the file it is in and how that was given.
     pub(super) fn read(
         &self,
         pinned: &mut Pinned,
-    ) -> Result<Vec<(PathBuf, CertificateDer<'static>)>, TlsError> {
+    ) -> Result<Vec<(PathBuf, Given, CertificateDer<'static>)>, TlsError> {
         let mut found = Vec::new();
         for path in &self.paths {
-            let files = if path.is_dir() {
-                listed(pinned, path)?
+            let (files, given) = if path.is_dir() {
+                (listed(pinned, path)?, Given::InFolder)
             } else {
-                vec![path.clone()]
+                (vec![path.clone()], Given::ByName)
             };
             for file in files {
                 let certificates = certificates(pinned, &file)?;
-                found.extend(certificates.into_iter().map(|one| (file.clone(), one)));
+                let certificates = certificates.into_iter();
+                found.extend(certificates.map(|one| (file.clone(), given, one)));
             }
         }
         Ok(found)
