@@ -243,6 +243,7 @@ async fn the_report_is_plain_words_a_line_a_fact_and_goes_to_the_log() {
     let told = "\
 enforced: only 2 networks may ask, and 1 network never
 enforced: connections are TLS, and a client's certificate, if it has one, must be of the client CAs
+enforced: 1 client CA may vouch for clients
 enforced: revoked certificates are refused, on open connections too, by 1 CRL
 enforced: callers must show a token
 enforced: failed authentications are throttled by source, passwords by id too

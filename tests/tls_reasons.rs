@@ -191,8 +191,8 @@ fn rows(scene: &Scene) -> Vec<Row> {
         outside,
         vec![narrow],
         Reason::NameConstraints,
-        "the client's certificate `CN=node-7` has a name outside the name constraints of a CA \
-         above it",
+        "the client's certificate `CN=node-7` has the name `n7.example.com`, outside the name \
+         constraints of `CN=Narrow` above it",
         ("access_denied", "AccessDenied"),
     );
     let last = nodes.sub("Last", |params| {

@@ -1,6 +1,6 @@
 //! What a TLS handshake with a client certificate costs the server, beside plain rustls with its
 //! `WebPkiClientVerifier`: without CRLs, with one of a million entries, resumed; what reading an
-//! identity costs, and the memory of a connection.
+//! identity costs, the memory of a connection, and the chains that cost the server most.
 //!
 //! `cargo bench --bench tls`. The server has a thread of its own over loopback and only that
 //! thread's CPU time counts, so that neither the client nor other work on the machine does. The two sides
@@ -13,8 +13,12 @@
 #[path = "../figures/mod.rs"]
 mod figures;
 
+#[path = "../../tests/pki/worst.rs"]
+#[allow(clippy::unwrap_used, unreachable_pub, reason = "made for tests")]
+mod chains;
 mod pki;
 mod servers;
+mod worst;
 
 use std::alloc::System;
 use std::hint::black_box;
@@ -41,6 +45,9 @@ struct Arguments {
     /// Nothing but so many handshakes of one side, `ours` or `rustls`, for a profiler.
     #[arg(long)]
     profile: Option<String>,
+    /// Nothing but the chains that cost most.
+    #[arg(long)]
+    worst: bool,
     /// What cargo adds.
     #[arg(long)]
     bench: bool,
@@ -48,6 +55,12 @@ struct Arguments {
 
 fn main() {
     let arguments = Arguments::parse();
+    if arguments.worst {
+        let mut figures = Figures::new("tls");
+        worst::rows(&mut figures);
+        figures.print();
+        return;
+    }
     let pki = Pki::new();
     let strangers = pki.clients(arguments.handshakes + LONG_WARM_UP);
     if let Some(side) = &arguments.profile {
@@ -141,6 +154,7 @@ fn main() {
     figures
         .row("memory we add to a connection", "KiB", ours - plain)
         .at_most(4.0);
+    worst::rows(&mut figures);
     figures.report();
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 #[cfg(feature = "schema")]
 use super::schema::Network;
-use super::{Config, Span};
+use super::{Bytes, Config, Span};
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
@@ -25,7 +25,8 @@ pub struct TlsSection {
     #[serde(default)]
     pub sni: Vec<ServerCertificate>,
     /// PEM or DER files of the CAs that issue client certificates, or directories of them, in which files
-    /// without a certificate are left out.
+    /// without a certificate are left out. A certificate that is not fit to be a CA is an error in a file, and
+    /// left out with a warning in a directory.
     #[serde(default)]
     pub client_ca: Vec<PathBuf>,
     /// Whether clients must have a certificate. Default: `"require"` with `client_ca`, else `"none"`.
@@ -56,6 +57,11 @@ pub struct TlsSection {
     pub handshake_timeout: Option<Span>,
     /// How many handshakes may be under way. Default 1,024.
     pub max_handshakes: Option<NonZeroUsize>,
+    /// How many certificates a client may send besides its own. Default 5.
+    pub max_intermediates: Option<usize>,
+    /// How many bytes a client's certificates may have together. Default `"32KiB"`; more than `"64KiB"` is
+    /// never taken.
+    pub max_chain_size: Option<Bytes>,
     /// How many connections an IPv4 address or an IPv6 /64 may have. Default: no bound.
     pub max_connections_per_source: Option<NonZeroUsize>,
     /// Ends connections whose client takes nothing for this long while there is something to send.
@@ -155,6 +161,12 @@ impl TlsSection {
         }
         if let Some(protocols) = &self.alpn {
             builder = builder.with_alpn(protocols.iter().map(String::as_str));
+        }
+        if let Some(intermediates) = self.max_intermediates {
+            builder = builder.with_max_intermediates(intermediates);
+        }
+        if let Some(Bytes(size)) = self.max_chain_size {
+            builder = builder.with_max_chain_size(usize::try_from(size).unwrap_or(usize::MAX));
         }
         if let Some(distances) = &self.warn_before {
             builder = builder.with_expiry_warnings(distances.iter().map(|span| span.0));

@@ -9,7 +9,7 @@ use super::PathError;
 use super::authority::Key;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
-use super::scope::Point;
+use super::scope::{MOST_POINTS, Point};
 use super::signed::Signed;
 use super::verdict::name;
 
@@ -205,8 +205,11 @@ impl Facts {
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::CRLDistributionPoints(_) => {
-                    points = Point::parse_all(extension.value, issuer)
-                        .map_err(|_| malformed(&"a distribution point is no DER"))?;
+                    points = Point::parse_all(extension.value, issuer).map_err(|_| {
+                        malformed(&format!(
+                            "its distribution points are no DER, or more than {MOST_POINTS}"
+                        ))
+                    })?;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
                 _ => {}

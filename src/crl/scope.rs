@@ -173,6 +173,9 @@ fn general_name(der: &[u8]) -> String {
     text.unwrap_or_else(|| hexadecimal(der))
 }
 
+/// The most distribution points that a certificate may have.
+pub(super) const MOST_POINTS: usize = 64;
+
 impl Point {
     /// Where the CRLs of an issuer are if a certificate does not say (RFC 5280 §6.3.3, last
     /// paragraph).
@@ -189,6 +192,10 @@ impl Point {
         let mut points = Vec::new();
         let mut reader = Reader::new(value).expect(der::SEQUENCE)?.reader();
         while !reader.is_empty() {
+            // Each is compared with each list.
+            if points.len() == MOST_POINTS {
+                return Err(Malformed);
+            }
             let mut fields = reader.expect(der::SEQUENCE)?.reader();
             let name = fields.optional(der::context(0, true))?;
             let reasons = match fields.optional(der::context(1, false))? {

@@ -82,6 +82,17 @@ impl Builder {
         } else {
             "connections are TLS, and a client's certificate, if it has one, must be of the client CAs"
         });
+        if let Some((trusted, left_out)) = material.client_cas() {
+            let trusted = counted(trusted, "client CA");
+            report.enforces(match left_out {
+                0 => format!("{trusted} may vouch for clients"),
+                _ => format!(
+                    "{trusted} may vouch for clients, and {} beside them, not fit to be one, may not: the log \
+                     names them",
+                    counted(left_out, "certificate")
+                ),
+            });
+        }
         #[cfg(feature = "crl")]
         if let Some(revocation) = material.revocation() {
             tell_revocation(revocation, report);

@@ -21,7 +21,7 @@ pub(super) type Attribute = (&'static str, Option<Box<str>>);
 
 /// The name in RFC 4514 form: the most specific part first, every character that could be taken for
 /// another's, or for a line's end, escaped.
-pub(super) fn text(name: &X509Name<'_>) -> String {
+pub(crate) fn text(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_rdn().collect();
     // RFC 4514 §2.1: the last first.

@@ -17,6 +17,8 @@ mod spiffe;
 mod subject_text;
 
 pub use anchor::Anchor;
+#[cfg(feature = "tls")]
+pub(crate) use distinguished_name::text as name_text;
 pub use grants::{Grant, Grants};
 pub use mapping::{Mapping, MappingError, Rule};
 pub use peer::{IdentityError, KeyType, PeerIdentity};

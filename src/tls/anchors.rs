@@ -1,17 +1,20 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::DistinguishedName;
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use webpki::anchor_from_trusted_cert;
+use x509_parser::extensions::NameConstraints;
+use x509_parser::prelude::X509Certificate;
 
 use super::files::GivenCa;
+use super::fitness::{self, Given, Unfit};
 use super::material::Expiry;
-use super::{ClientCas, TlsError, time};
+use super::{ClientCas, TlsError, keys, time};
 use crate::PeerIdentity;
-use crate::identity::Anchor;
+use crate::identity::{Anchor, name_text};
 use crate::reload::Pinned;
 
 /// The client CAs in force.
@@ -25,6 +28,10 @@ pub(super) struct Anchors {
     /// The subjects in RFC 4514 form, for explanations.
     pub(super) subjects: Vec<Box<str>>,
     pub(super) expiries: Vec<Expiry>,
+    /// How many certificates of the bundle are not trusted.
+    pub(super) left_out: usize,
+    /// The most name constraints that one of them has.
+    most_subtrees: usize,
 }
 
 /// A client CA with what webpki does not look at.
@@ -34,11 +41,19 @@ pub(super) struct Known {
     pub(super) name: Arc<Anchor>,
     /// The last second, after 1970, at which it is valid.
     pub(super) not_after: u64,
+    /// The most CAs that may be between it and a client (RFC 5280 §4.2.1.9).
+    path_length: Option<u32>,
 }
 
 impl Known {
     pub(super) fn has_ended(&self, now: UnixTime) -> bool {
         self.not_after < now.as_secs()
+    }
+
+    /// Whether so many CAs may be between it and a client.
+    pub(super) fn allows(&self, cas: usize) -> bool {
+        let cas = u32::try_from(cas).unwrap_or(u32::MAX);
+        self.path_length.is_none_or(|longest| cas <= longest)
     }
 
     fn is(&self, anchor: &TrustAnchor<'_>) -> bool {
@@ -49,8 +64,10 @@ impl Known {
 }
 
 impl Anchors {
-    /// Reads the bundle. An expired CA is left out with a warning, since webpki would trust it
-    /// still; without any other there is none to trust, which is an error.
+    /// Reads the bundle. A certificate that is not fit to be a trust anchor is an error in a file that
+    /// the operator named, and left out with a warning in a folder. An expired CA is left out in a file
+    /// too, because time must not keep a server from its next start. Without any CA there is none to
+    /// trust, which is an error.
     pub(super) fn load(
         cas: &ClientCas,
         pinned: &mut Pinned,
@@ -58,19 +75,18 @@ impl Anchors {
     ) -> Result<Self, TlsError> {
         let mut anchors = Self::default();
         let mut known = HashSet::new();
-        let mut expired = None;
-        let given = cas.read(pinned)?;
-        for file in &given.left_out {
+        let mut first = None;
+        let read = cas.read(pinned)?;
+        for file in &read.left_out {
             tracing::debug!(file = %file.display(), "no client CA is in this file of a directory");
         }
-        for one in given.certificates {
+        for one in read.certificates {
             let GivenCa {
                 path,
                 line,
-                is_named,
+                given,
                 der,
             } = one;
-            tracing::debug!(file = %path.display(), line, is_named, "a client CA is read");
             if !known.insert(der.clone()) {
                 continue;
             }
@@ -79,24 +95,32 @@ impl Anchors {
                 source,
             };
             let certificate = PeerIdentity::parse(&der).map_err(unusable)?;
-            let identity = PeerIdentity::of(&der, &certificate, None).map_err(unusable)?;
-            if let Ok(since) = now.duration_since(identity.not_after()) {
-                let ago = time::words(since);
+            if let Err(unfit) = fitness::check(&certificate, given, now) {
+                let error = unfit_anchor(&path, &certificate, &unfit, now);
+                if given == Given::ByName && unfit != Unfit::Expired {
+                    return Err(error);
+                }
+                anchors.left_out += 1;
                 tracing::warn!(
-                    file = %path.display(), subject = identity.subject(), ago,
-                    "a client CA has expired and is not trusted"
+                    file = %path.display(),
+                    line,
+                    subject = subject(&certificate),
+                    reason = %unfit,
+                    "a certificate among the client CAs is not fit to be one and is not trusted"
                 );
-                expired.get_or_insert(TlsError::Expired {
-                    path,
-                    subject: identity.subject().to_owned(),
-                    ago,
-                });
+                first.get_or_insert(error);
                 continue;
             }
-            let name = Anchor::of(&certificate, identity.subject());
-            anchors.add(&path, &der, &identity, name)?;
+            let identity = PeerIdentity::of(&der, &certificate, None).map_err(unusable)?;
+            if let Some(key) = keys::unsupported(certificate.public_key()) {
+                tracing::warn!(
+                    file = %path.display(), subject = identity.subject(), key,
+                    "no signature of this client CA can be verified: its clients will be refused"
+                );
+            }
+            anchors.add(&path, &der, &certificate, &identity)?;
         }
-        match (anchors.trusted.is_empty(), expired) {
+        match (anchors.trusted.is_empty(), first) {
             (true, Some(error)) => Err(error),
             (true, None) => Err(TlsError::NoCertificate {
                 path: cas.paths.first().cloned().unwrap_or_default(),
@@ -109,8 +133,8 @@ impl Anchors {
         &mut self,
         path: &Path,
         der: &CertificateDer<'_>,
+        certificate: &X509Certificate<'_>,
         identity: &PeerIdentity,
-        name: Anchor,
     ) -> Result<(), TlsError> {
         let anchor = anchor_from_trusted_cert(der).map_err(|error| TlsError::Anchor {
             path: path.to_owned(),
@@ -120,11 +144,14 @@ impl Anchors {
         self.hints
             .push(DistinguishedName::in_sequence(&anchor.subject));
         self.trusted.push(anchor.to_owned());
+        let basic = certificate.basic_constraints().ok().flatten();
         self.known.push(Arc::new(Known {
             trusted: anchor.to_owned(),
-            name: Arc::new(name),
+            name: Arc::new(Anchor::of(certificate, identity.subject())),
             not_after: time::seconds(identity.not_after()),
+            path_length: basic.and_then(|basic| basic.value.path_len_constraint),
         }));
+        self.most_subtrees = self.most_subtrees.max(subtrees(certificate));
         self.subjects.push(identity.subject().into());
         self.expiries.push(Expiry::new("client_ca", identity));
         Ok(())
@@ -136,15 +163,75 @@ impl Anchors {
         same.max_by_key(|known| known.not_after)
     }
 
+    /// The public keys, in DER, of the trusted ones with this subject.
+    pub(super) fn keys<'a>(
+        &'a self,
+        subject: &str,
+    ) -> impl Iterator<Item = SubjectPublicKeyInfoDer<'a>> {
+        let named = self.known.iter().zip(&self.subjects);
+        let named = named.filter(move |(_, name)| ***name == *subject);
+        named.map(|(known, _)| webpki::spki_for_anchor(&known.trusted))
+    }
+
+    /// The most name constraints that one of them has.
+    pub(super) fn most_subtrees(&self) -> usize {
+        self.most_subtrees
+    }
+
     /// Whether this one, of an earlier bundle perhaps, is trusted at this time.
     pub(super) fn hold(&self, known: &Known, now: UnixTime) -> bool {
         let same = self.find(&known.trusted);
         same.is_some_and(|same| !same.has_ended(now))
     }
+}
 
-    /// Those that have not ended.
-    pub(super) fn live(&self, now: UnixTime) -> Vec<TrustAnchor<'static>> {
-        let live = self.known.iter().filter(|known| !known.has_ended(now));
-        live.map(|known| known.trusted.clone()).collect()
+/// How many name constraints a certificate has.
+pub(super) fn subtrees(certificate: &X509Certificate<'_>) -> usize {
+    let constraints = certificate.name_constraints().ok().flatten();
+    constraints.map_or(0, |constraints| {
+        let NameConstraints {
+            permitted_subtrees,
+            excluded_subtrees,
+        } = constraints.value;
+        let lists = [permitted_subtrees, excluded_subtrees];
+        lists.iter().copied().flatten().map(Vec::len).sum()
+    })
+}
+
+/// The subject in RFC 4514 form, of a certificate that may say nothing that is an identity.
+fn subject(certificate: &X509Certificate<'_>) -> String {
+    name_text(certificate.subject())
+}
+
+fn unfit_anchor(
+    path: &Path,
+    certificate: &X509Certificate<'_>,
+    unfit: &Unfit,
+    now: SystemTime,
+) -> TlsError {
+    let (path, subject) = (path.to_owned(), subject(certificate));
+    let validity = certificate.validity();
+    let (begin, end) = (validity.not_before, validity.not_after);
+    let now = i64::try_from(time::seconds(now)).unwrap_or(i64::MAX);
+    let span = |from: i64, to: i64| {
+        let seconds = u64::try_from(to.saturating_sub(from)).unwrap_or(0);
+        time::words(Duration::from_secs(seconds))
+    };
+    match unfit {
+        Unfit::Expired => TlsError::Expired {
+            path,
+            subject,
+            ago: span(end.timestamp(), now),
+        },
+        Unfit::NotYetValid => TlsError::NotYetValid {
+            path,
+            subject,
+            until: span(now, begin.timestamp()),
+        },
+        unfit => TlsError::Anchor {
+            path,
+            subject,
+            reason: unfit.to_string(),
+        },
     }
 }

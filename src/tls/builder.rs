@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
+use super::chain::ChainLimits;
 use super::material::Loader;
 use super::wanted::Wanted;
 use super::{CertificateFiles, ClientCas, Material, TlsError};
@@ -51,6 +52,7 @@ pub(super) struct Settings {
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) resumption: bool,
     pub(super) wanted: Wanted,
+    pub(super) chain_limits: ChainLimits,
     pub(super) expiry_warnings: Vec<Duration>,
     #[cfg(feature = "crl")]
     pub(super) crl_warnings: Vec<Duration>,
@@ -130,6 +132,7 @@ impl Builder<WantsClientAuth> {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             resumption: true,
             wanted: Wanted::default(),
+            chain_limits: ChainLimits::default(),
             expiry_warnings: [30, 7, 1].map(|days| DAY * days).into(),
             #[cfg(feature = "crl")]
             crl_warnings: vec![HOUR],
@@ -196,6 +199,22 @@ impl Builder<Ready> {
         let cas = cas.into_iter().map(Into::into).collect();
         let domains = &mut self.state.settings.wanted.trust_domains;
         domains.insert(domain.into(), cas);
+        self
+    }
+
+    /// Refuses clients that send more certificates than this besides their own. Default: 5. webpki follows
+    /// a path of no more than 6, and the work before a client is known grows with this number.
+    #[must_use]
+    pub fn with_max_intermediates(mut self, most: usize) -> Self {
+        self.state.settings.chain_limits.intermediates = most;
+        self
+    }
+
+    /// Refuses clients whose certificates have more bytes than this together. Default: 32 KiB. rustls
+    /// takes no more than 64 KiB.
+    #[must_use]
+    pub fn with_max_chain_size(mut self, bytes: usize) -> Self {
+        self.state.settings.chain_limits.bytes = bytes;
         self
     }
 

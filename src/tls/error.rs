@@ -63,14 +63,14 @@ pub enum TlsError {
         /// What is wrong in it.
         source: IdentityError,
     },
-    /// A certificate cannot be a trust anchor.
-    #[error("{path}: `{subject}` cannot be a trust anchor: {reason}", path = path.display())]
+    /// A certificate in a named file is not fit to be a trust anchor, or none in a folder is.
+    #[error("{path}: `{subject}` cannot be a client CA: {reason}", path = path.display())]
     Anchor {
         /// The file.
         path: PathBuf,
         /// The certificate's subject.
         subject: String,
-        /// What webpki says.
+        /// Why not.
         reason: String,
     },
     /// A server certificate, or every client CA, is past its end.
@@ -83,7 +83,7 @@ pub enum TlsError {
         /// For how long, in words.
         ago: String,
     },
-    /// A server certificate's time has not come.
+    /// A server certificate or a client CA is not valid yet.
     #[error("{path}: `{subject}` is not valid for another {until}", path = path.display())]
     NotYetValid {
         /// The file.

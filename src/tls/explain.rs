@@ -6,21 +6,26 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::UnixTime;
 use webpki::Error as E;
 
+use super::constraints::name_words;
+use super::form::malformed_words;
+use super::keys::{algorithm_words, unsupported_key};
+use super::quoted::{by, clip, leaf, links};
 use super::rejection::{Cause, Rejection};
 use super::time;
 use super::verified::Verified;
 use crate::PeerIdentity;
-use crate::identity::{Anchor, SvidError};
+use crate::identity::{Anchor, IdentityError, SvidError};
 
 /// No more certificates of a chain and no more names of a bundle are told than these: what a
 /// client sends is not to fill a log.
 const CERTIFICATES: usize = 6;
 const NAMES: usize = 10;
-const CHARACTERS: usize = 256;
 
 /// What was wrong, in an operator's words.
 pub(super) fn words(rejection: &Rejection) -> String {
     match &rejection.cause {
+        Cause::Chain(beyond) => beyond.to_string(),
+        Cause::Identity(error @ IdentityError::Malformed(_)) => malformed_words(rejection, error),
         Cause::Identity(error) => format!("{}: {error}", leaf(rejection)),
         Cause::Svid(error, identity) => svid_words(error, identity),
         Cause::TrustDomain(identity) => trust_domain_words(identity),
@@ -100,7 +105,7 @@ fn of_serial(rejection: &Rejection, serial: &str) -> (String, String) {
 }
 
 /// Each certificate that the client sent.
-pub(super) fn presented(chain: &[CertificateDer<'_>]) -> String {
+pub(super) fn presented(chain: &[CertificateDer<'_>], sent: usize) -> String {
     let mut text = String::new();
     for (at, der) in chain.iter().take(CERTIFICATES).enumerate() {
         if at > 0 {
@@ -108,7 +113,7 @@ pub(super) fn presented(chain: &[CertificateDer<'_>]) -> String {
         }
         describe(&mut text, at, der);
     }
-    if let Some(more @ 1..) = chain.len().checked_sub(CERTIFICATES) {
+    if let Some(more @ 1..) = sent.checked_sub(CERTIFICATES) {
         let _ = write!(text, "; and {more} more");
     }
     text
@@ -174,8 +179,17 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
         }
         E::UnknownIssuer => unknown_issuer(rejection),
         E::InvalidSignatureForPublicKey => {
+            if let Some(words) = unsupported_key(rejection) {
+                return words;
+            }
             let (_, issuer) = links(&rejection.chain);
             let issuer = issuer.unwrap_or_default();
+            if !rejection.anchors.subjects.contains(&issuer) {
+                return format!(
+                    "a signature on the path of {} is not by the key of the CA that it names",
+                    leaf(rejection)
+                );
+            }
             format!(
                 "{} names `{}` as its CA, but is not signed by the key of the one that is configured: \
                  was the CA made anew under its old name?",
@@ -187,10 +201,7 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
             "clientAuth is missing in the extended key usage of {} or of a CA above it",
             leaf(rejection)
         ),
-        E::NameConstraintViolation => format!(
-            "{} has a name outside the name constraints of a CA above it",
-            leaf(rejection)
-        ),
+        E::NameConstraintViolation => name_words(rejection),
         E::PathLenConstraintViolated => format!(
             "the path of {} is longer than the basic constraints of a CA on it allow",
             leaf(rejection)
@@ -200,11 +211,23 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
             "{} is signed by a certificate that is no CA",
             leaf(rejection)
         ),
-        E::UnsupportedSignatureAlgorithmContext(_)
-        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => format!(
-            "{} or a CA above it is signed by an algorithm that is not supported",
-            leaf(rejection)
-        ),
+        E::UnsupportedSignatureAlgorithmContext(context) => {
+            let algorithm = algorithm_words(&context.signature_algorithm_id);
+            format!(
+                "{} or a CA above it is signed by {algorithm}, an algorithm that is not supported",
+                leaf(rejection)
+            )
+        }
+        E::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => {
+            unsupported_key(rejection).unwrap_or_else(|| {
+                let algorithm = algorithm_words(&context.signature_algorithm_id);
+                format!(
+                    "{} or a CA above it is signed by {algorithm} with a kind of key for which that is not \
+                     supported",
+                    leaf(rejection)
+                )
+            })
+        }
         E::UnsupportedCriticalExtension => format!(
             "{} or a CA above it has a critical extension that is not understood",
             leaf(rejection)
@@ -214,9 +237,13 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
         | E::MaximumPathDepthExceeded
         | E::MaximumSignatureChecksExceeded
         | E::MaximumNameConstraintComparisonsExceeded => {
-            format!("the path of {} is too costly to search", leaf(rejection))
+            format!(
+                "the search for a path of {} took more work than is allowed: do several CAs on it have \
+                 one name?",
+                leaf(rejection)
+            )
         }
-        other => format!("{} cannot be used: {other}", leaf(rejection)),
+        other => malformed_words(rejection, other),
     }
 }
 
@@ -253,54 +280,6 @@ fn unknown_issuer(rejection: &Rejection) -> String {
     text
 }
 
-/// The certificates from the client's up, each the issuer of the one before, and the issuer's name
-/// that the last one gives.
-fn links(chain: &[CertificateDer<'_>]) -> (Vec<PeerIdentity>, Option<Box<str>>) {
-    let mut rest: Vec<_> = chain
-        .iter()
-        .filter_map(|der| PeerIdentity::from_der(der).ok())
-        .collect();
-    let mut links: Vec<PeerIdentity> = Vec::new();
-    if rest.is_empty() {
-        return (links, None);
-    }
-    links.push(rest.remove(0));
-    loop {
-        let issuer = links.last().map(|last| Box::<str>::from(last.issuer()));
-        let next = rest
-            .iter()
-            .position(|one| Some(one.subject()) == issuer.as_deref());
-        match next {
-            Some(next) => links.push(rest.remove(next)),
-            None => return (links, issuer),
-        }
-    }
-}
-
-fn leaf(rejection: &Rejection) -> String {
-    let first = rejection.chain.first();
-    match first.map(|der| PeerIdentity::from_der(der)) {
-        Some(Ok(identity)) => format!("the client's certificate `{}`", clip(identity.subject())),
-        _ => "the client's certificate".to_owned(),
-    }
-}
-
-fn by(rejection: &Rejection, matches: impl Fn(&PeerIdentity) -> bool) -> String {
-    for (at, der) in rejection.chain.iter().enumerate() {
-        if let Ok(identity) = PeerIdentity::from_der(der)
-            && matches(&identity)
-        {
-            let whose = if at == 0 {
-                "the client's"
-            } else {
-                "the intermediate CA's"
-            };
-            return format!("{whose} certificate `{}`", clip(identity.subject()));
-        }
-    }
-    "a certificate on the client's path".to_owned()
-}
-
 fn describe(text: &mut String, at: usize, der: &[u8]) {
     let identity = match PeerIdentity::from_der(der) {
         Ok(identity) => identity,
@@ -329,11 +308,4 @@ fn describe(text: &mut String, at: usize, der: &[u8]) {
         .take(NAMES)
         .collect();
     let _ = write!(text, "{names:?} sha256 {}", identity.fingerprint_hex());
-}
-
-fn clip(text: &str) -> std::borrow::Cow<'_, str> {
-    match text.char_indices().nth(CHARACTERS) {
-        Some((end, _)) => format!("{}…", &text[..end]).into(),
-        None => text.into(),
-    }
 }

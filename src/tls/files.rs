@@ -4,6 +4,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::TlsError;
+use super::fitness;
 use crate::reload::{Given, Pinned};
 use crate::util::file::{CERTIFICATES, PRIVATE_KEY};
 use crate::util::pem::PemError;
@@ -17,7 +18,11 @@ pub struct CertificateFiles {
 }
 
 /// Where the client CAs are: files in PEM or DER, or directories of them, in which what holds no certificate
-/// (a private key, a CRL) is left out.
+/// (a private key, a CRL) is left out. Each certificate is to be fit to be a trust anchor (RFC 5280
+/// §6.1.4): a CA certificate that may sign certificates, also for clients, that has no critical extension
+/// that is not understood, and that is valid. What is not is an error in a file that is named here, and
+/// left out with a warning in a directory: that may be a Secret with the server's certificate beside its
+/// CA. Expired CAs are left out, and those of X.509 version 1 count only where their file is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCas {
     pub(super) paths: Vec<PathBuf>,
@@ -38,7 +43,7 @@ pub(super) struct GivenCa {
     /// The line of its first, from 1.
     pub(super) line: usize,
     /// Whether the operator named the file, rather than its directory.
-    pub(super) is_named: bool,
+    pub(super) given: fitness::Given,
     pub(super) der: CertificateDer<'static>,
 }
 
@@ -98,7 +103,8 @@ impl ClientCas {
             let files = match pinned.given(path).map_err(unreadable)? {
                 Given::Named(file) => {
                     let content = read(pinned, &file, CERTIFICATES)?;
-                    given.add(&file, true, certificates(&file, &content)?);
+                    let found = certificates(&file, &content)?;
+                    given.add(&file, fitness::Given::ByName, found);
                     continue;
                 }
                 Given::Folder(files) => files,
@@ -106,7 +112,7 @@ impl ClientCas {
             let before = given.certificates.len();
             for file in files {
                 match certificates_in_folder(pinned, &file)? {
-                    Some(certificates) => given.add(&file, false, certificates),
+                    Some(certificates) => given.add(&file, fitness::Given::InFolder, certificates),
                     None => given.left_out.push(file),
                 }
             }
@@ -119,14 +125,14 @@ impl ClientCas {
 }
 
 impl GivenCas {
-    fn add(&mut self, path: &Path, is_named: bool, certificates: Vec<Found>) {
-        let given = certificates.into_iter().map(|(line, der)| GivenCa {
+    fn add(&mut self, path: &Path, given: fitness::Given, certificates: Vec<Found>) {
+        let certificates = certificates.into_iter().map(|(line, der)| GivenCa {
             path: path.to_owned(),
             line,
-            is_named,
+            given,
             der,
         });
-        self.certificates.extend(given);
+        self.certificates.extend(certificates);
     }
 }
 

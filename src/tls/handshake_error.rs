@@ -7,7 +7,7 @@ use rustls::AlertDescription;
 
 use super::rejection::Rejection;
 use super::verified::Verified;
-use super::{Reason, explain, reason};
+use super::{Reason, explain, keys, reason};
 
 /// A connection that did not come to be. `Display` is the operator's wording.
 #[derive(Debug)]
@@ -89,6 +89,12 @@ impl HandshakeError {
 
     /// After this certificate had been found good.
     pub(super) fn after(mut self, shown: Option<Arc<Verified>>) -> Self {
+        if self.0.reason == Reason::NoProofOfKey
+            && let Some(words) = shown.as_deref().and_then(keys::no_proof)
+        {
+            self.0.reason = Reason::UnsupportedAlgorithm;
+            self.0.cause = Cause::Said(words.into());
+        }
         self.0.shown = shown;
         self
     }
@@ -128,8 +134,10 @@ impl HandshakeError {
     /// Each certificate that the client sent, as far as one was looked at.
     pub fn presented(&self) -> Option<String> {
         match (&self.0.cause, &self.0.shown) {
-            (Cause::Rejected(rejection), _) => Some(explain::presented(&rejection.chain)),
-            (_, Some(shown)) => Some(explain::presented(&shown.chain)),
+            (Cause::Rejected(rejection), _) => {
+                Some(explain::presented(&rejection.chain, rejection.sent))
+            }
+            (_, Some(shown)) => Some(explain::presented(&shown.chain, shown.chain.len())),
             _ => None,
         }
     }

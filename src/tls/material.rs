@@ -78,6 +78,12 @@ impl Material {
             .map(|verifier| verifier.is_mandatory())
     }
 
+    /// How many client CAs are trusted, and how many certificates among them are not.
+    pub(crate) fn client_cas(&self) -> Option<(usize, usize)> {
+        let anchors = self.verifier.as_ref()?.anchors();
+        Some((anchors.trusted.len(), anchors.left_out))
+    }
+
     #[cfg(feature = "crl")]
     pub(crate) fn revocation(&self) -> Option<&crate::crl::Revocation> {
         self.verifier.as_ref()?.revocation()
@@ -159,7 +165,8 @@ impl Loader {
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
         let wanted = self.settings.wanted.clone();
-        Ok(Some(Verifier::new(anchors, algorithms, mandatory, wanted)))
+        let verifier = Verifier::new(anchors, algorithms, mandatory, wanted);
+        Ok(Some(verifier.with_limits(self.settings.chain_limits)))
     }
 }
 

@@ -19,7 +19,8 @@
 //! A tonic server is served as the axum router that its `Routes::into_axum_router` makes of it; tonic's own
 //! transport wants a trait of its own on its streams, for which this crate would have to depend on it.
 //!
-//! Handshakes are bounded in time and number. One that fails gives one `warn!` event with the
+//! Handshakes are bounded in time and number, and a client's chain in length and size
+//! ([`Builder::with_max_intermediates`], [`Builder::with_max_chain_size`]). One that fails gives one `warn!` event with the
 //! client's address, the name it asked for, what it sent and why that was refused; under a flood
 //! only some are told, and `portcullis_handshakes_total{outcome}` counts all.
 //!
@@ -59,6 +60,8 @@ mod anchors;
 #[cfg(feature = "axum-server")]
 mod axum_server;
 mod builder;
+mod chain;
+mod constraints;
 #[cfg(feature = "crl")]
 mod crls;
 mod error;
@@ -66,18 +69,23 @@ mod events;
 mod expiry;
 mod explain;
 mod files;
+mod fitness;
+mod form;
 mod forwarded;
 mod handshake;
 mod handshake_error;
+mod keys;
 mod limits;
 #[cfg(feature = "axum")]
 mod listener;
 mod material;
 mod provider;
 mod proxy_protocol;
+mod quoted;
 mod reason;
 mod rejection;
 mod resolver;
+mod search;
 mod service;
 mod standing;
 mod stream;

@@ -24,11 +24,13 @@ pub enum Reason {
     TrustDomain,
     /// A name is outside what a CA on the path may sign.
     NameConstraints,
-    /// The path is longer than a CA on it allows, or too costly to search.
+    /// The path is longer than a CA on it allows, or the search for it too costly.
     PathTooLong,
+    /// The client sends more or larger certificates than are taken.
+    ChainTooLarge,
     /// A certificate signs that is no CA, or a CA's certificate is shown as a client's.
     CaMisuse,
-    /// A signature algorithm is not supported.
+    /// The algorithm of a signature, or the kind of a key, is not supported.
     UnsupportedAlgorithm,
     /// A certificate is not what RFC 5280 allows.
     CertificateMalformed,
@@ -68,7 +70,7 @@ pub enum Reason {
 
 impl Reason {
     /// Each of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::CertificateMissing,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
@@ -80,6 +82,7 @@ impl Reason {
         Self::TrustDomain,
         Self::NameConstraints,
         Self::PathTooLong,
+        Self::ChainTooLarge,
         Self::CaMisuse,
         Self::UnsupportedAlgorithm,
         Self::CertificateMalformed,
@@ -115,6 +118,7 @@ impl Reason {
             Self::TrustDomain => "trust_domain",
             Self::NameConstraints => "name_constraints",
             Self::PathTooLong => "path_too_long",
+            Self::ChainTooLarge => "chain_too_large",
             Self::CaMisuse => "ca_misuse",
             Self::UnsupportedAlgorithm => "unsupported_algorithm",
             Self::CertificateMalformed => "certificate_malformed",

@@ -5,6 +5,7 @@ use rustls::{CertificateError, Error, OtherError};
 
 use super::Reason;
 use super::anchors::{Anchors, Known};
+use super::chain::ChainTooLarge;
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
 use crate::crl::{PathError, UnknownCause, Verdict};
@@ -14,13 +15,21 @@ use crate::identity::{IdentityError, SvidError};
 #[derive(Clone, Debug)]
 pub(super) struct Rejection {
     pub(super) cause: Cause,
+    /// The first of what the client sent: no more is explained.
     pub(super) chain: Box<[CertificateDer<'static>]>,
+    /// How many certificates the client sent.
+    pub(super) sent: usize,
     pub(super) anchors: Arc<Anchors>,
 }
+
+/// No more certificates of a chain are kept for its explanation.
+const KEPT: usize = 8;
 
 /// What was wrong with it.
 #[derive(Clone, Debug)]
 pub(super) enum Cause {
+    /// Nothing of it was read.
+    Chain(ChainTooLarge),
     Path(webpki::Error),
     /// The client CA that the path leads to has ended since it was loaded, at the time of this one.
     AnchorEnded(Arc<Known>, UnixTime),
@@ -40,6 +49,22 @@ pub(super) enum Cause {
 #[error("the certificate's revocation status cannot be determined")]
 struct Undetermined;
 
+impl Cause {
+    /// Which of two causes, each of another path, an operator should hear of: the greater.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            #[cfg(feature = "crl")]
+            Self::Revocation(verdict) => match &**verdict {
+                Verdict::Revoked(_) => 4,
+                _ => 3,
+            },
+            Self::AnchorEnded(..) => 1,
+            Self::Chain(_) | Self::Path(_) => 0,
+            _ => 2,
+        }
+    }
+}
+
 impl Rejection {
     pub(super) fn new(
         cause: Cause,
@@ -50,13 +75,18 @@ impl Rejection {
         let chain = std::iter::once(end_entity).chain(intermediates);
         Self {
             cause,
-            chain: chain.map(|der| der.clone().into_owned()).collect(),
+            chain: chain
+                .take(KEPT)
+                .map(|der| der.clone().into_owned())
+                .collect(),
+            sent: 1 + intermediates.len(),
             anchors,
         }
     }
 
     pub(super) fn reason(&self) -> Reason {
         match &self.cause {
+            Cause::Chain(_) => Reason::ChainTooLarge,
             Cause::Path(error) => path_reason(error),
             Cause::AnchorEnded(..) => Reason::ClientCaExpired,
             Cause::Identity(_) => Reason::CertificateMalformed,

@@ -30,8 +30,8 @@ pub(super) struct Passed {
 }
 
 impl Verified {
-    /// How many octets the chain has.
-    pub(super) fn octets(&self) -> usize {
+    /// How many bytes the chain has.
+    pub(super) fn bytes(&self) -> usize {
         self.chain.iter().map(|der| der.len()).sum()
     }
 

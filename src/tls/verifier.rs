@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -8,10 +8,13 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 #[cfg(feature = "crl")]
 use rustls::time_provider::TimeProvider;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{EndEntityCert, VerifiedPath};
+use x509_parser::prelude::X509Certificate;
 
 use super::anchors::{Anchors, Known};
+use super::chain::{self, ChainLimits};
 use super::rejection::{Cause, Rejection};
+use super::search::{Budget, ClientAuth};
 #[cfg(not(feature = "crl"))]
 use super::time;
 use super::verified::{Cache, ChainKey, Passed, Verified};
@@ -19,6 +22,7 @@ use super::wanted::Wanted;
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
 use crate::crl::{CertPath, Issuers, Tracked};
+use crate::identity::IdentityError;
 
 /// How many clients' chains are remembered as verified.
 const REMEMBERED: usize = 2_048;
@@ -39,6 +43,7 @@ pub(super) struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     mandatory: bool,
     wanted: Wanted,
+    limits: ChainLimits,
     cache: Cache,
     #[cfg(feature = "crl")]
     issuers: Issuers,
@@ -61,6 +66,7 @@ impl Verifier {
             algorithms,
             mandatory,
             wanted,
+            limits: ChainLimits::default(),
             cache: Cache::new(REMEMBERED),
             #[cfg(feature = "crl")]
             issuers: Issuers::default(),
@@ -78,10 +84,16 @@ impl Verifier {
             self.algorithms,
             self.mandatory,
             self.wanted.clone(),
-        );
+        )
+        .with_limits(self.limits);
         #[cfg(feature = "crl")]
         let verifier = verifier.with_revocation(self.revocation.clone(), self.clock.clone());
         verifier
+    }
+
+    pub(super) fn with_limits(mut self, limits: ChainLimits) -> Self {
+        self.limits = limits;
+        self
     }
 
     #[cfg(feature = "crl")]
@@ -120,7 +132,8 @@ impl Verifier {
         &self.wanted
     }
 
-    /// Whether this chain is good at this time: its path, what it says, its revocation.
+    /// Whether this chain is good at this time: its path, what it says, its revocation. Of several paths
+    /// one that is good is enough.
     pub(super) fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -129,26 +142,41 @@ impl Verifier {
     ) -> Result<Passed, Rejection> {
         let rejected =
             |cause| Rejection::new(cause, end_entity, intermediates, Arc::clone(&self.anchors));
+        let bounded = self.limits.check(end_entity, intermediates);
+        bounded.map_err(|beyond| rejected(Cause::Chain(beyond)))?;
         let key = ChainKey::of(end_entity, intermediates);
-        let verified = if let Some(verified) = self.cache.get(key, now) {
-            verified
-        } else {
-            let verified = self
-                .build(end_entity, intermediates, now)
-                .map(Arc::new)
-                .map_err(rejected)?;
-            if verified.octets() <= LONGEST_REMEMBERED {
-                self.cache.insert(key, Arc::clone(&verified));
-            }
-            verified
-        };
+        // A path that was good may be revoked now, and another not.
+        if let Some(verified) = self.cache.get(key, now)
+            && let Ok(passed) = self.unrevoked(verified)
+        {
+            return Ok(passed);
+        }
+        let passed = self
+            .search(end_entity, intermediates, now)
+            .map_err(rejected)?;
+        if passed.verified.bytes() <= LONGEST_REMEMBERED {
+            self.cache.insert(key, Arc::clone(&passed.verified));
+        }
+        Ok(passed)
+    }
+
+    /// Looks up the revocation of a path, and begins to follow it.
+    #[cfg_attr(
+        not(feature = "crl"),
+        allow(
+            clippy::unused_self,
+            clippy::unnecessary_wraps,
+            reason = "nothing is revoked without CRLs"
+        )
+    )]
+    fn unrevoked(&self, verified: Arc<Verified>) -> Result<Passed, Cause> {
         #[cfg(feature = "crl")]
         let tracked = self.track(&verified);
         #[cfg(feature = "crl")]
         if let Some(tracked) = &tracked {
             let verdict = tracked.verdict();
             if verdict.refusal().is_some() {
-                return Err(rejected(Cause::Revocation(verdict)));
+                return Err(Cause::Revocation(verdict));
             }
         }
         Ok(Passed {
@@ -158,57 +186,78 @@ impl Verifier {
         })
     }
 
-    fn build(
+    /// Searches for a path by webpki, which gives each that it finds to be checked for what it does not
+    /// look at itself, and goes on where one is not good.
+    fn search(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<Verified, Cause> {
+    ) -> Result<Passed, Cause> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(Cause::Path)?;
-        let search = |anchors| {
-            let usage = KeyUsage::client_auth();
-            let algorithms = self.algorithms.all;
-            certificate
-                .verify_for_usage(algorithms, anchors, intermediates, now, usage, None, None)
-                .map_err(Cause::Path)
+        chain::check_names(end_entity, intermediates, &self.anchors).map_err(Cause::Chain)?;
+        let ordered = chain::ordered(&certificate, intermediates);
+        let candidate = Candidate {
+            verifier: self,
+            end_entity,
+            intermediates,
+            now,
+            parsed: OnceCell::new(),
         };
-        let path = search(&self.anchors.trusted)?;
-        let anchor = self.known(&path)?;
-        if !anchor.has_ended(now) {
-            return self.verified(end_entity, intermediates, &path, anchor);
+        let found: RefCell<Option<Result<Passed, Cause>>> = RefCell::new(None);
+        let check = |path: &VerifiedPath<'_>| {
+            let outcome = candidate.check(path);
+            let is_good = outcome.is_ok();
+            let mut found = found.borrow_mut();
+            let is_less = match (&outcome, &*found) {
+                (Err(cause), Some(Err(known))) => cause.weight() <= known.weight(),
+                _ => false,
+            };
+            if !is_less {
+                *found = Some(outcome);
+            }
+            // What it was is kept here: webpki has no words for it.
+            is_good.then_some(()).ok_or(webpki::Error::UnknownIssuer)
+        };
+        let budget = Budget::new();
+        let algorithms = budget.algorithms(self.algorithms.all);
+        let algorithms: Vec<_> = algorithms.iter().map(|one| one as _).collect();
+        let searched = certificate.verify_for_usage(
+            &algorithms,
+            &self.anchors.trusted,
+            &ordered,
+            now,
+            ClientAuth(&budget),
+            None,
+            Some(&check),
+        );
+        let searched = searched.map(|_| ()).map_err(Cause::Path);
+        match found.into_inner() {
+            Some(outcome) => outcome,
+            None => Err(searched
+                .err()
+                .unwrap_or(Cause::Path(webpki::Error::UnknownIssuer))),
         }
-        // webpki does not look at an anchor's validity, and another may lead to the certificate too.
-        let live = self.anchors.live(now);
-        let ended = || Cause::AnchorEnded(Arc::clone(anchor), now);
-        let path = search(&live).map_err(|_| ended())?;
-        let anchor = self.known(&path)?;
-        self.verified(end_entity, intermediates, &path, anchor)
-    }
-
-    fn known(&self, path: &VerifiedPath<'_>) -> Result<&Arc<Known>, Cause> {
-        // It is one of those that the search was given.
-        let known = self.anchors.find(path.anchor());
-        known.ok_or(Cause::Path(webpki::Error::UnknownIssuer))
     }
 
     fn verified(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
+        certificate: &X509Certificate<'_>,
         path: &VerifiedPath<'_>,
         anchor: &Arc<Known>,
     ) -> Result<Verified, Cause> {
         let chain = std::iter::once(end_entity).chain(intermediates);
         let chain = chain.map(|der| der.clone().into_owned()).collect();
-        let certificate = PeerIdentity::parse(end_entity).map_err(Cause::Identity)?;
         let name = Some(Arc::clone(&anchor.name));
-        let identity = PeerIdentity::of(end_entity, &certificate, name);
+        let identity = PeerIdentity::of(end_entity, certificate, name);
         let identity = identity.map_err(Cause::Identity)?;
         self.wanted.check(&identity)?;
         let issuers = path.intermediate_certificates().map(webpki::Cert::der);
         #[cfg(feature = "crl")]
         {
-            let path = CertPath::with_issuers(&certificate, issuers, path.anchor(), &self.issuers)
+            let path = CertPath::with_issuers(certificate, issuers, path.anchor(), &self.issuers)
                 .map_err(Cause::RevocationPath)?;
             Ok(Verified {
                 identity,
@@ -236,6 +285,44 @@ impl Verifier {
                 not_after: not_after.min(anchor.not_after),
             })
         }
+    }
+}
+
+/// One search, for its check of each path.
+struct Candidate<'a> {
+    verifier: &'a Verifier,
+    end_entity: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    now: UnixTime,
+    parsed: OnceCell<Result<X509Certificate<'a>, IdentityError>>,
+}
+
+impl Candidate<'_> {
+    /// What webpki does not look at: the anchor's own time and path length, what the certificate says,
+    /// and revocation.
+    fn check(&self, path: &VerifiedPath<'_>) -> Result<Passed, Cause> {
+        let known = self.verifier.anchors.find(path.anchor());
+        // It is one of those that the search was given.
+        let anchor = known.ok_or(Cause::Path(webpki::Error::UnknownIssuer))?;
+        if anchor.has_ended(self.now) {
+            return Err(Cause::AnchorEnded(Arc::clone(anchor), self.now));
+        }
+        // RFC 5280 §4.2.1.9: those that are self-issued do not count.
+        let cas = path.intermediate_certificates();
+        let cas = cas.filter(|ca| ca.subject() != ca.issuer()).count();
+        if !anchor.allows(cas) {
+            return Err(Cause::Path(webpki::Error::PathLenConstraintViolated));
+        }
+        let parsed = self
+            .parsed
+            .get_or_init(|| PeerIdentity::parse(self.end_entity));
+        let certificate = parsed
+            .as_ref()
+            .map_err(|error| Cause::Identity(error.clone()))?;
+        let (end_entity, intermediates) = (self.end_entity, self.intermediates);
+        let verifier = self.verifier;
+        let verified = verifier.verified(end_entity, intermediates, certificate, path, anchor)?;
+        verifier.unrevoked(Arc::new(verified))
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 pub mod extended;
+pub mod worst;
 
 use std::fs;
 use std::net::SocketAddr;
