@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::anchor_from_trusted_cert;
+use x509_parser::prelude::X509Certificate;
 
 use super::material::Expiry;
 use super::{ClientCas, TlsError, time};
@@ -33,6 +34,9 @@ pub(super) struct Known {
     pub(super) name: Arc<Anchor>,
     /// The last second, after 1970, at which it is valid.
     pub(super) not_after: u64,
+    /// Whether it may sign CRLs (RFC 5280 §4.2.1.3).
+    #[cfg(feature = "crl")]
+    signs_crls: bool,
 }
 
 impl Known {
@@ -81,8 +85,7 @@ impl Anchors {
                 });
                 continue;
             }
-            let name = Anchor::of(&certificate, identity.subject());
-            anchors.add(&path, &der, &identity, name)?;
+            anchors.add(&path, &der, &identity, &certificate)?;
         }
         match (anchors.trusted.is_empty(), expired) {
             (true, Some(error)) => Err(error),
@@ -98,7 +101,7 @@ impl Anchors {
         path: &Path,
         der: &CertificateDer<'_>,
         identity: &PeerIdentity,
-        name: Anchor,
+        certificate: &X509Certificate<'_>,
     ) -> Result<(), TlsError> {
         let anchor = anchor_from_trusted_cert(der).map_err(|error| TlsError::Anchor {
             path: path.to_owned(),
@@ -110,12 +113,21 @@ impl Anchors {
         self.trusted.push(anchor.to_owned());
         self.known.push(Arc::new(Known {
             trusted: anchor.to_owned(),
-            name: Arc::new(name),
+            name: Arc::new(Anchor::of(certificate, identity.subject())),
             not_after: time::seconds(identity.not_after()),
+            #[cfg(feature = "crl")]
+            signs_crls: crate::crl::signs_crls(certificate),
         }));
         self.subjects.push(identity.subject().into());
         self.expiries.push(Expiry::new("client_ca", identity));
         Ok(())
+    }
+
+    /// What the lists of those below them are judged by.
+    #[cfg(feature = "crl")]
+    pub(super) fn issuers(&self) -> crate::crl::Issuers {
+        let known = self.known.iter();
+        crate::crl::Issuers::below(known.map(|known| (&known.trusted, known.signs_crls)))
     }
 
     /// What is known of a trusted one. Of several certificates of one CA the last to end counts.

@@ -57,13 +57,13 @@ impl Verifier {
         wanted: Wanted,
     ) -> Self {
         Self {
+            #[cfg(feature = "crl")]
+            issuers: anchors.issuers(),
             anchors: Arc::new(anchors),
             algorithms,
             mandatory,
             wanted,
             cache: Cache::new(REMEMBERED),
-            #[cfg(feature = "crl")]
-            issuers: Issuers::default(),
             #[cfg(feature = "crl")]
             revocation: None,
             #[cfg(feature = "crl")]
