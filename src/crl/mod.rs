@@ -97,5 +97,5 @@ pub use store::Lists;
 pub(crate) use telling::tell;
 pub use tracked::Tracked;
 pub use verdict::{
-    DecidingCrl, Finding, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,
+    DecidingCrl, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,
 };

@@ -107,7 +107,11 @@ impl Lists {
             let question = Question::new(self, path, at, options, &moment, &asked);
             let serial = hexadecimal(&certificate.serial);
             let mut decided_by = Vec::new();
-            let status = question.status(|list| decided_by.push(DecidingCrl::of(list)));
+            let status = question.status(|list| {
+                // One that is meant at two points answers at both.
+                decided_by.retain(|known| *known != DecidingCrl::of(list));
+                decided_by.push(DecidingCrl::of(list));
+            });
             if let Status::Revoked(_) = &status {
                 // Whatever the others say.
                 decided_by.drain(..decided_by.len().saturating_sub(1));

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::UnixTime;
 
-use super::DecidingCrl;
 use super::list::List;
 use super::store::Lists;
 use super::succession::Contradiction;
 use super::verdict::date;
+use super::{DecidingCrl, HeldBack};
 use crate::audit::metrics;
 
 /// The longest name of a scope, in characters: a label is no place for a document.
@@ -35,7 +35,7 @@ pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
     }
     for one in lists.contradictions() {
         if !previous.is_some_and(|previous| is_known(one, previous)) {
-            held_back(one);
+            log_held_back(one);
         }
     }
     let known = previous.map_or(&[][..], |previous| &previous.refused);
@@ -99,24 +99,37 @@ fn is_known(one: &Contradiction, lists: &Lists) -> bool {
     })
 }
 
-fn held_back(one: &Contradiction) {
+fn log_held_back(one: &Contradiction) {
     metrics::crl_refused("older");
-    let (waiting, in_force) = (&one.waiting, &one.in_force);
-    let (issuer, scope) = labels(waiting);
+    let told = HeldBack::of(one);
+    let (waiting, in_force) = (&told.waiting, &told.in_force);
     tracing::error!(
-        issuer,
-        scope,
-        number = waiting.number_text(),
+        issuer = waiting.issuer,
+        scope = waiting.scope,
+        number = waiting.number,
         this_update = date(waiting.this_update),
-        in_force_number = in_force.number_text(),
+        in_force_number = in_force.number,
         in_force_this_update = date(in_force.this_update),
         in_force_until = date(in_force.next_update),
-        "a CRL contradicts the one in force: one has the higher number and the other the later \
-         thisUpdate, as where a CA was restored from a backup or its clock was wrong. What it revokes \
-         counts; for the rest it waits until the one in force is past its nextUpdate. To have it taken \
-         at once, let the CA issue a CRL that is later by both, or remove the one in force wherever \
-         it is kept and start anew"
+        reason = %told,
+        "a CRL is held back, the one before it stays in force"
     );
+}
+
+impl Lists {
+    /// The CRLs that wait until those in force are over.
+    pub fn held_back(&self) -> impl Iterator<Item = HeldBack> {
+        self.contradictions().map(HeldBack::of)
+    }
+}
+
+impl HeldBack {
+    fn of(one: &Contradiction) -> Self {
+        Self {
+            waiting: DecidingCrl::of(&one.waiting),
+            in_force: DecidingCrl::of(&one.in_force),
+        }
+    }
 }
 
 impl DecidingCrl {

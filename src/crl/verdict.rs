@@ -52,6 +52,17 @@ pub struct DecidingCrl {
     pub next_update: u64,
 }
 
+/// A CRL that waits until the one in force is over, because each of the two is older by one measure:
+/// what a CA issues that was restored from a backup, or whose clock was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldBack {
+    /// The CRL that waits.
+    pub waiting: DecidingCrl,
+    /// The CRL in force.
+    pub in_force: DecidingCrl,
+}
+
 /// A certificate that is on a CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -231,6 +242,29 @@ impl fmt::Display for Verdict {
                 }
             }
         }
+    }
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = |one: &DecidingCrl| {
+            let number = one.number.as_deref().unwrap_or("none").to_owned();
+            format!("number {number} of {}", date(one.this_update))
+        };
+        let (waiting, in_force) = (&self.waiting, &self.in_force);
+        write!(
+            f,
+            "the CRL of {} ({}), {}, contradicts the one in force, {}: one has the higher number and the \
+             other the later thisUpdate, as where a CA was restored from a backup or its clock was \
+             wrong. What it revokes counts; for the rest it waits until the one in force is past its \
+             nextUpdate, {}. To have it taken at once, let the CA issue a CRL that is later by both, or \
+             remove the one in force wherever it is kept and start anew",
+            waiting.issuer,
+            waiting.scope,
+            version(waiting),
+            version(in_force),
+            date(in_force.next_update),
+        )
     }
 }
 

@@ -60,6 +60,8 @@ mod anchors;
 mod axum_server;
 mod builder;
 #[cfg(feature = "crl")]
+mod client_check;
+#[cfg(feature = "crl")]
 mod crls;
 mod error;
 mod events;
@@ -90,6 +92,8 @@ mod watch;
 
 pub use acceptor::{Accepted, Acceptor, RemovedCa};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
+#[cfg(feature = "crl")]
+pub use client_check::{ClientAnswer, ClientCheck};
 pub use error::TlsError;
 pub use files::{CertificateFiles, ClientCas};
 pub use forwarded::{Forwarded, ForwardedForm, ForwardedLayer};

@@ -94,6 +94,11 @@ impl Verifier {
         self.revocation.as_ref()
     }
 
+    #[cfg(feature = "crl")]
+    pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
+    }
+
     pub(super) fn anchors(&self) -> &Arc<Anchors> {
         &self.anchors
     }
