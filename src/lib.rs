@@ -52,6 +52,8 @@ pub mod config;
 pub mod connection;
 #[cfg(feature = "crl")]
 pub mod crl;
+#[cfg(feature = "crl")]
+mod crypto;
 pub mod guard;
 pub mod identity;
 pub mod oci;

@@ -100,7 +100,7 @@ fn refused(case: &Case) -> Option<String> {
         Ok(revocation) => revocation,
         // The bad signature of 4.4.4 is one of no whole octets.
         Err(LoadError::List {
-            error: CrlError::Malformed,
+            error: CrlError::Malformed { .. },
             ..
         }) => return Some("load: malformed".to_owned()),
         Err(error) => return Some(format!("load: {error}")),

@@ -89,7 +89,11 @@ fn what_no_current_list_of_the_issuer_answers_is_unknown_and_refused() {
     let impostor = Ca::new("Nodes 2026");
     let node = path(&numbered(&ca, 7), &[], &ca);
     for (list, at, expected) in [
-        (other.crl(1, &[]), now(), "no CRL of its issuer covers it"),
+        (
+            other.crl(1, &[]),
+            now(),
+            "no CRL of its issuer covers it: there is none",
+        ),
         (
             impostor.crl(1, &[]),
             now(),
@@ -349,7 +353,7 @@ fn what_is_no_usable_crl_is_an_error_and_leaves_the_old_ones_in_force() {
         let is_malformed = matches!(
             error,
             LoadError::List {
-                error: CrlError::Malformed,
+                error: CrlError::Malformed { .. },
                 number: 1,
                 ..
             }

@@ -103,7 +103,7 @@ async fn each_verdict_on_revocation_is_explained_and_the_alert_fits() {
             leaf: &node,
             above: vec![],
             reason: Reason::RevocationUnknown,
-            words: (of_node, "no CRL of its issuer covers it"),
+            words: (of_node, "no CRL of its issuer covers it: there is none"),
             alert: unknown,
         },
         Row {
@@ -114,7 +114,7 @@ async fn each_verdict_on_revocation_is_explained_and_the_alert_fits() {
             reason: Reason::RevocationUnknown,
             words: (
                 "whether the client's certificate `CN=node-9` is revoked by `CN=Sub` is unknown: ",
-                "no CRL of its issuer covers it",
+                "no CRL of its issuer covers it: there is none",
             ),
             alert: unknown,
         },

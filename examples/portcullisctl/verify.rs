@@ -6,21 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use portcullis::PeerIdentity;
-use portcullis::crl::{CertPath, Revocation};
+use portcullis::crl::Revocation;
 use portcullis::reload::WatchOptions;
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use portcullis::tls::{ClientCas, ClientCheck, TlsError};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Answer, certificates};
 pub(crate) use arguments::Verify;
 use told::{Outcome, Path as Told};
-
-/// The client CAs that count at a time, and what is said of the others.
-struct Cas<'a> {
-    anchors: Vec<(TrustAnchor<'a>, String)>,
-    left_out: Vec<String>,
-}
 
 impl Verify {
     pub(crate) fn run(self) -> Answer {
@@ -29,113 +23,104 @@ impl Verify {
             certificate,
         } = self;
         let at = arguments.at.unwrap_or_else(UnixTime::now);
-        let authorities = read_all(&arguments.ca)?;
         let chain = read_all(&arguments.chain)?;
-        let signers = read_all(&arguments.signer)?;
         let mut own = read(&certificate)?.into_iter();
         let end_entity = own.next().ok_or("there is no certificate in it")?;
         let intermediates: Vec<_> = own.chain(chain).collect();
-        let mut revocation = Revocation::builder()
-            .with_options(arguments.options())
-            .with_authorities(
-                authorities
-                    .iter()
-                    .chain(&signers)
-                    .chain(&intermediates)
-                    .cloned(),
-            );
-        if let Some(at) = arguments.at {
-            revocation = revocation.as_of(at);
-        }
-        let revocation = revocation.from_files(&arguments.crl, WatchOptions::default())?;
+        let revocation = arguments.revocation()?;
         let lists = revocation.lists().load();
-        let cas = Cas::at(at, &authorities)?;
         let mut outcome = Outcome {
-            notes: cas.left_out.clone(),
+            notes: expired(&arguments.ca, at)?,
             refused: lists.refused().collect(),
             ..Outcome::default()
         };
-        match path(&end_entity, &intermediates, &cas, at) {
-            Ok((path, anchor)) => {
-                let verdict = revocation.examine(&path, at);
-                outcome.good = verdict.refusal().is_none();
-                outcome.verdict = Some(verdict.label());
-                outcome.why = verdict.to_string();
-                outcome.path = Some(Told {
-                    findings: revocation.explain(&path, at),
+        let held_back = lists.held_back().map(|one| one.to_string());
+        outcome.notes.extend(held_back);
+        let cas = ClientCas::new(&arguments.ca);
+        match ClientCheck::new(&cas, revocation.clone(), at) {
+            Ok(check) => {
+                let answer = check.check(&end_entity, &intermediates);
+                outcome.good = answer.reason.is_none();
+                outcome.reason = answer.reason.map(|reason| reason.label());
+                outcome.verdict = answer.verdict.as_ref().map(|verdict| verdict.label());
+                outcome.why = answer.why;
+                outcome.path = answer.anchor.map(|anchor| Told {
+                    findings: answer.findings,
                     anchor,
                 });
             }
-            Err(why) => outcome.why = why,
+            Err(error @ TlsError::Expired { .. }) => {
+                outcome.why = format!("no path to a client CA that counts: {error}");
+            }
+            Err(error) => return Err(error.into()),
         }
         outcome.print(arguments.json);
         Ok(outcome.good)
     }
 }
 
-impl<'a> Cas<'a> {
-    /// As the gate does, which would trust one that has expired otherwise: webpki does not look.
-    fn at(at: UnixTime, certificates: &'a [CertificateDer<'a>]) -> Result<Self, Box<dyn Error>> {
-        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs());
-        let mut cas = Self {
-            anchors: Vec::new(),
-            left_out: Vec::new(),
-        };
-        for certificate in certificates {
-            let identity = PeerIdentity::from_der(certificate)?;
-            let subject = identity.subject();
-            if at >= identity.not_after() {
-                let end = humantime::format_rfc3339_seconds(identity.not_after());
-                let why =
-                    format!("the client CA {subject} has expired at {end} and does not count");
-                cas.left_out.push(why);
-            } else {
-                let anchor = anchor_from_trusted_cert(certificate)
-                    .map_err(|error| format!("the client CA {subject}: {error}"))?;
-                cas.anchors.push((anchor, subject.to_owned()));
-            }
+impl arguments::Arguments {
+    /// The CRLs as the gate reads them.
+    fn revocation(&self) -> Result<Revocation, Box<dyn Error>> {
+        let mut builder = Revocation::builder()
+            .with_options(self.options())
+            .with_authority_files(self.ca.iter().chain(&self.signer));
+        if let Some(at) = self.at {
+            builder = builder.as_of(at);
         }
-        Ok(cas)
+        if self.before.is_empty() {
+            return Ok(builder.from_files(&self.crl, WatchOptions::default())?);
+        }
+        // As a gate that runs: what it has stays where what comes is older.
+        let revocation = builder.from_files(&self.before, WatchOptions::default())?;
+        let mut contents = Vec::new();
+        for file in files(&self.crl)? {
+            let content = std::fs::read(&file);
+            contents.push(content.map_err(|error| format!("{}: {error}", file.display()))?);
+        }
+        revocation.publish(contents.iter().map(Vec::as_slice))?;
+        Ok(revocation)
     }
 }
 
-/// The path as the gate builds it, and the subject of the client CA that it leads to.
-fn path(
-    end_entity: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    cas: &Cas<'_>,
-    at: UnixTime,
-) -> Result<(CertPath, String), String> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let anchors: Vec<_> = cas
-        .anchors
-        .iter()
-        .map(|(anchor, _)| anchor.clone())
-        .collect();
-    let leaf = EndEntityCert::try_from(end_entity).map_err(|error| error.to_string())?;
-    let path = leaf
-        .verify_for_usage(
-            provider.signature_verification_algorithms.all,
-            &anchors,
-            intermediates,
-            at,
-            KeyUsage::client_auth(),
-            None,
-            None,
-        )
-        .map_err(|error| format!("no path to a client CA: {error}"))?;
-    let between: Vec<_> = path
-        .intermediate_certificates()
-        .map(|one| one.der().into_owned())
-        .collect();
-    let mut subjects = cas
-        .anchors
-        .iter()
-        .filter(|(anchor, _)| anchor == path.anchor());
-    let subject = subjects.next().map(|(_, subject)| subject.clone());
-    let path =
-        CertPath::new(end_entity, &between, path.anchor()).map_err(|error| error.to_string())?;
-    Ok((path, subject.unwrap_or_default()))
+/// What is said of the client CAs that do not count for their age, as the gate logs it.
+fn expired(paths: &[PathBuf], at: UnixTime) -> Result<Vec<String>, Box<dyn Error>> {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs());
+    let mut notes = Vec::new();
+    for file in paths.iter().filter(|path| path.is_file()) {
+        for certificate in read(file)? {
+            let identity = PeerIdentity::from_der(&certificate)?;
+            if at >= identity.not_after() {
+                let subject = identity.subject();
+                let end = humantime::format_rfc3339_seconds(identity.not_after());
+                let note =
+                    format!("the client CA {subject} has expired at {end} and does not count");
+                notes.push(note);
+            }
+        }
+    }
+    Ok(notes)
+}
+
+/// The files themselves, and those in folders.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let told = |error| format!("{}: {error}", path.display());
+            for entry in std::fs::read_dir(path).map_err(told)? {
+                let file = entry.map_err(told)?.path();
+                let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+                if file.is_file() && !name.starts_with(b".") {
+                    files.push(file);
+                }
+            }
+        } else {
+            files.push(path.clone());
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {

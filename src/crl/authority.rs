@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
 
-use super::PathError;
 use super::constraints::Constraints;
-use super::der::Reader;
+use super::der::{self, Reader, Value};
+use super::distinguished_name::DistinguishedName;
 use super::moment::Moment;
 use super::path::{Anchor, Facts};
 use super::signed::Signed;
+use super::{CrlError, PathError, UnknownCause};
+use crate::crypto;
 
 /// The most certificates between a CRL's signer and the trust anchor.
 const DEEPEST: usize = 6;
@@ -33,12 +35,19 @@ struct Authority {
     facts: Arc<Facts>,
     /// `None` if they cannot be read: then nothing is certified through it.
     constraints: Option<Constraints>,
+    /// What its key is if no signature can be checked by it.
+    unsupported: Option<String>,
     signed: Signed,
 }
 
 impl Key {
     pub(super) fn new(content: &[u8]) -> Self {
         Self(content.into())
+    }
+
+    /// What the key is if no signature can be checked by it.
+    fn unsupported(&self, algorithms: &WebPkiSupportedAlgorithms) -> Option<String> {
+        crypto::unsupported_key(&der::encode(der::SEQUENCE, &self.0), algorithms)
     }
 
     /// A key that nothing is signed with.
@@ -75,8 +84,10 @@ impl Authorities {
     ) -> Result<Self, PathError> {
         let known = certificates.iter().map(|der| {
             let certificate = Facts::read(der)?;
+            let facts = Arc::new(Facts::of(&certificate)?);
             Ok(Authority {
-                facts: Arc::new(Facts::of(&certificate)?),
+                unsupported: facts.key.unsupported(&algorithms),
+                facts,
                 constraints: Constraints::of(&certificate),
                 signed: Facts::signed(der)?,
             })
@@ -88,30 +99,77 @@ impl Authorities {
         })
     }
 
-    /// The keys of those with this name and, if it is given, this key identifier.
-    pub(super) fn keys_named<'a>(
-        &'a self,
-        name: &'a [u8],
-        key_id: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = &'a Key> {
-        let named = self
-            .known
-            .iter()
-            .filter(move |one| *one.facts.subject == *name);
-        named
-            .filter(move |one| one.facts.is_key(key_id))
-            .map(|one| &one.facts.key)
+    /// Those with this name.
+    fn named<'a>(&'a self, name: &'a DistinguishedName) -> impl Iterator<Item = &'a Authority> {
+        let known = self.known.iter();
+        known.filter(move |one| one.facts.subject == *name)
+    }
+
+    /// The key of the one with this name and, if it is given, this key identifier that may sign CRLs and
+    /// of which `signed` says that it signed one; or why there is none.
+    pub(super) fn signer(
+        &self,
+        name: &DistinguishedName,
+        key_id: Option<&[u8]>,
+        signed: impl Fn(&Key) -> bool,
+    ) -> Result<Key, UnknownCause> {
+        let mut cause = UnknownCause::SignerUnknown;
+        for one in self.named(name) {
+            let facts = &one.facts;
+            if facts.is_key(key_id) && facts.signs_crls && signed(&facts.key) {
+                return Ok(facts.key.clone());
+            }
+            cause = cause.max(facts.why_not_signer(key_id, one.unsupported.is_some()));
+        }
+        Err(cause)
+    }
+
+    /// Why none of those with this name signed a CRL that counts, if `signed` says of each key whether
+    /// it signed it.
+    pub(super) fn why_not_signed(
+        &self,
+        name: &DistinguishedName,
+        key_id: Option<&[u8]>,
+        signed: impl Fn(&Key) -> bool,
+    ) -> UnknownCause {
+        let signer = self.signer(name, key_id, signed);
+        // A signer that is there, and does not count under the anchor in question.
+        signer.map_or_else(|cause| cause, |_| UnknownCause::SignerNotTrusted)
+    }
+
+    /// What the key is of one with this name and key identifier, if no signature can be checked by it.
+    pub(super) fn unsupported(
+        &self,
+        name: &DistinguishedName,
+        key_id: Option<&[u8]>,
+    ) -> Option<String> {
+        let mut fitting = self.named(name).filter(|one| one.facts.is_key(key_id));
+        fitting.find_map(|one| one.unsupported.clone())
+    }
+
+    /// Whether signatures by this algorithm can be checked.
+    pub(super) fn supports(&self, algorithm: &Value<'_>) -> Result<(), CrlError> {
+        if crypto::is_supported(&self.algorithms, algorithm.content) {
+            return Ok(());
+        }
+        let name = crypto::signature_name(algorithm.encoded);
+        Err(CrlError::UnsupportedAlgorithm(name))
+    }
+
+    /// Whether signatures by this key can be checked.
+    pub(super) fn has_use_for(&self, key: &Key) -> bool {
+        key.unsupported(&self.algorithms).is_none()
     }
 
     /// Those with this name that may sign CRLs, each with its number.
     pub(super) fn crl_signers<'a>(
         &'a self,
-        name: &'a [u8],
+        name: &'a DistinguishedName,
         key_id: Option<&'a [u8]>,
     ) -> impl Iterator<Item = (usize, &'a Facts)> {
         let known = self.known.iter().map(|one| &*one.facts).enumerate();
         known.filter(move |(_, facts)| {
-            *facts.subject == *name && facts.signs_crls && facts.is_key(key_id)
+            facts.subject == *name && facts.signs_crls && facts.is_key(key_id)
         })
     }
 
@@ -207,6 +265,24 @@ impl Facts {
         match (key_id, self.key_id.as_deref()) {
             (Some(named), Some(own)) => named == own,
             _ => true,
+        }
+    }
+
+    /// Why a list that names this key identifier, and is in its name, is not by it: by what can be told
+    /// without the signature, and else that the signature is not its own.
+    pub(super) fn why_not_signer(
+        &self,
+        key_id: Option<&[u8]>,
+        is_unsupported: bool,
+    ) -> UnknownCause {
+        if !self.is_key(key_id) {
+            UnknownCause::SignerOtherKey
+        } else if is_unsupported {
+            UnknownCause::SignerUnsupported
+        } else if !self.signs_crls {
+            UnknownCause::SignerMayNotSign
+        } else {
+            UnknownCause::NotSigned
         }
     }
 }

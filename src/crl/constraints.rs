@@ -4,7 +4,7 @@
 use x509_parser::prelude::{ParsedExtension, X509Certificate};
 
 use super::der::{self, Malformed, Reader};
-use super::distinguished_name::canonical;
+use crate::identity::{NameKey, canonical};
 
 /// The extensions that may be critical: the same as in clients' chains.
 const UNDERSTOOD: [&[u8]; 6] = [
@@ -56,12 +56,12 @@ impl Constraints {
         let subject = certificate.subject().as_raw();
         let mut own = Self {
             names: Vec::new(),
-            is_self_issued: certificate.issuer().as_raw() == subject,
+            is_self_issued: NameKey::of(certificate.issuer().as_raw()) == NameKey::of(subject),
             path_length: None,
             subtrees: None,
             is_understood: true,
         };
-        let directory = canonical(subject).ok()?;
+        let directory = canonical(subject)?;
         if !directory.is_empty() {
             own.names.push(Name::directory(directory));
         }
@@ -190,7 +190,9 @@ impl Name {
     fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let name = reader.any()?;
         if name.tag == DIRECTORY_NAME {
-            return canonical(name.content).map(Self::directory);
+            return canonical(name.content)
+                .map(Self::directory)
+                .ok_or_else(|| name.wrong());
         }
         Ok(Self::of_form(name.tag))
     }

@@ -1,8 +1,30 @@
+use std::fmt;
 use std::ops::Range;
 
-/// Bytes that are not DER (X.690).
+/// Bytes that are not DER (X.690), or not what stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(super) struct Malformed {
+    /// What was being read there.
+    pub(super) field: &'static str,
+    /// How many bytes stand before it.
+    pub(super) offset: usize,
+}
+
+impl Malformed {
+    /// The same, of bytes that so many others stand before.
+    pub(super) fn after(self, bytes: usize) -> Self {
+        Self {
+            offset: self.offset + bytes,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.field, self.offset)
+    }
+}
 
 pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
@@ -26,6 +48,8 @@ pub(super) struct Reader<'a> {
     whole: &'a [u8],
     at: usize,
     end: usize,
+    /// What is read, for errors.
+    field: &'static str,
 }
 
 /// A tag with its value.
@@ -39,6 +63,7 @@ pub(super) struct Value<'a> {
     pub(super) offset: usize,
     content_offset: usize,
     whole: &'a [u8],
+    field: &'static str,
 }
 
 impl<'a> Reader<'a> {
@@ -47,6 +72,21 @@ impl<'a> Reader<'a> {
             whole: bytes,
             at: 0,
             end: bytes.len(),
+            field: "DER",
+        }
+    }
+
+    /// Names what is read next, and what is inside it until that has a name of its own.
+    pub(super) fn at(&mut self, field: &'static str) -> &mut Self {
+        self.field = field;
+        self
+    }
+
+    /// That what stands next is not what it must be.
+    pub(super) fn wrong(&self) -> Malformed {
+        Malformed {
+            field: self.field,
+            offset: self.at,
         }
     }
 
@@ -58,7 +98,10 @@ impl<'a> Reader<'a> {
         if self.is_empty() {
             Ok(())
         } else {
-            Err(Malformed)
+            Err(Malformed {
+                field: "something unexpected",
+                ..self.wrong()
+            })
         }
     }
 
@@ -68,7 +111,8 @@ impl<'a> Reader<'a> {
 
     /// The next value, whatever it is.
     pub(super) fn any(&mut self) -> Result<Value<'a>, Malformed> {
-        let (tag, content) = header(&self.whole[..self.end], self.at)?;
+        let (tag, content) =
+            header(&self.whole[..self.end], self.at).ok_or_else(|| self.wrong())?;
         let value = Value {
             tag,
             content: &self.whole[content.clone()],
@@ -76,6 +120,7 @@ impl<'a> Reader<'a> {
             offset: self.at,
             content_offset: content.start,
             whole: self.whole,
+            field: self.field,
         };
         self.at = content.end;
         Ok(value)
@@ -87,7 +132,7 @@ impl<'a> Reader<'a> {
         if value.tag == tag {
             Ok(value)
         } else {
-            Err(Malformed)
+            Err(value.wrong())
         }
     }
 
@@ -107,6 +152,20 @@ impl<'a> Value<'a> {
             whole: self.whole,
             at: self.content_offset,
             end: self.content_offset + self.content.len(),
+            field: self.field,
+        }
+    }
+
+    /// Where its content begins in what the first reader was made of.
+    pub(super) fn content_offset(&self) -> usize {
+        self.content_offset
+    }
+
+    /// That it is not what it must be.
+    pub(super) fn wrong(&self) -> Malformed {
+        Malformed {
+            field: self.field,
+            offset: self.offset,
         }
     }
 
@@ -114,7 +173,7 @@ impl<'a> Value<'a> {
         match (self.tag & 0x1f, self.content) {
             (_, [0x00]) => Ok(false),
             (_, [0xff]) => Ok(true),
-            _ => Err(Malformed),
+            _ => Err(self.wrong()),
         }
     }
 
@@ -122,13 +181,13 @@ impl<'a> Value<'a> {
     pub(super) fn octets(&self) -> Result<&'a [u8], Malformed> {
         match self.content {
             [0, octets @ ..] => Ok(octets),
-            _ => Err(Malformed),
+            _ => Err(self.wrong()),
         }
     }
 
     /// `UTCTime` or `GeneralizedTime` in seconds after 1970.
     pub(super) fn time(&self) -> Result<u64, Malformed> {
-        time(self.tag, self.content)
+        time(self.tag, self.content).ok_or_else(|| self.wrong())
     }
 
     /// The bits of a short BIT STRING, bit 0 of ASN.1 lowest.
@@ -138,7 +197,7 @@ impl<'a> Value<'a> {
             [0] => Ok(0),
             [0..=7, first] => Ok(flags(first, 0)),
             [0..=7, first, second] => Ok(flags(first, second)),
-            _ => Err(Malformed),
+            _ => Err(self.wrong()),
         }
     }
 }
@@ -146,7 +205,7 @@ impl<'a> Value<'a> {
 /// `UTCTime` or `GeneralizedTime` as RFC 5280 §4.1.2.5 allows them, in seconds after 1970; what lies
 /// before is 0.
 #[inline]
-pub(super) fn time(tag: u8, content: &[u8]) -> Result<u64, Malformed> {
+pub(super) fn time(tag: u8, content: &[u8]) -> Option<u64> {
     let (year, month, of_day) = match (tag, content) {
         (UTC_TIME, [date @ .., b'Z']) if date.len() == 12 => match pairs(&date[..8])? {
             [year, month, ..] if year >= 50 => (1900 + year, month, &date[4..]),
@@ -156,7 +215,7 @@ pub(super) fn time(tag: u8, content: &[u8]) -> Result<u64, Malformed> {
             let [century, year, month, _] = pairs(&date[..8])?;
             (century * 100 + year, month, &date[6..])
         }
-        _ => return Err(Malformed),
+        _ => return None,
     };
     let [day, hour, minute, second] = pairs(of_day)?;
     let whole = (1..=12).contains(&month)
@@ -165,27 +224,27 @@ pub(super) fn time(tag: u8, content: &[u8]) -> Result<u64, Malformed> {
         && minute < 60
         && second < 60;
     if !whole {
-        return Err(Malformed);
+        return None;
     }
     let seconds = i64::from(hour * 3_600 + minute * 60 + second);
     let seconds = days(year, month, day) * 86_400 + seconds;
-    Ok(u64::try_from(seconds).unwrap_or(0))
+    Some(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// Eight digits as four numbers, all at once.
 #[inline]
-fn pairs(digits: &[u8]) -> Result<[u32; 4], Malformed> {
+fn pairs(digits: &[u8]) -> Option<[u32; 4]> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let Ok(digits) = digits.try_into().map(u64::from_le_bytes) else {
-        return Err(Malformed);
+        return None;
     };
     let (low, high) = (digits & (0x0f * EACH), digits & (0xf0 * EACH));
     // Six more than a digit reaches the next sixteen only above nine.
     if high != 0x30 * EACH || (low + 0x06 * EACH) & (0xf0 * EACH) != 0 {
-        return Err(Malformed);
+        return None;
     }
     let [first, _, second, _, third, _, fourth, _] = (low * 10 + (low >> 8)).to_le_bytes();
-    Ok([first, second, third, fourth].map(u32::from))
+    Some([first, second, third, fourth].map(u32::from))
 }
 
 /// A value with this tag and content, encoded.
@@ -217,35 +276,35 @@ fn days(year: u32, month: u32, day: u32) -> i64 {
 }
 
 /// The tag at `at` and where its content is. Lengths are definite and minimal (X.690 §10.1).
-fn header(bytes: &[u8], at: usize) -> Result<(u8, Range<usize>), Malformed> {
-    let rest = bytes.get(at..).ok_or(Malformed)?;
+fn header(bytes: &[u8], at: usize) -> Option<(u8, Range<usize>)> {
+    let rest = bytes.get(at..)?;
     let [tag, length, ..] = *rest else {
-        return Err(Malformed);
+        return None;
     };
     if tag & 0x1f == 0x1f {
-        return Err(Malformed);
+        return None;
     }
     let (start, length) = match length {
         0..=0x7f => (at + 2, usize::from(length)),
         // 0x80 is the indefinite length, which DER has not.
         0x81..=0x84 => {
             let count = usize::from(length & 0x7f);
-            let octets = rest.get(2..2 + count).ok_or(Malformed)?;
+            let octets = rest.get(2..2 + count)?;
             let length = octets
                 .iter()
                 .fold(0, |sum, &octet| sum << 8 | usize::from(octet));
             if octets[0] == 0 || length < 0x80 {
-                return Err(Malformed);
+                return None;
             }
             (at + 2 + count, length)
         }
-        _ => return Err(Malformed),
+        _ => return None,
     };
-    let end = start.checked_add(length).ok_or(Malformed)?;
+    let end = start.checked_add(length)?;
     if end > bytes.len() {
-        return Err(Malformed);
+        return None;
     }
-    Ok((tag, start..end))
+    Some((tag, start..end))
 }
 
 /// An integer's content without what adds nothing to its value, so that equal numbers are equal
@@ -266,23 +325,29 @@ mod tests {
 
     use super::*;
 
-    fn time(tag: u8, text: &str) -> Result<u64, Malformed> {
+    fn time(tag: u8, text: &str) -> Option<u64> {
         let mut der = vec![tag, u8::try_from(text.len()).unwrap()];
         der.extend(text.bytes());
-        Reader::new(&der).any().unwrap().time()
+        Reader::new(&der).any().unwrap().time().ok()
     }
 
     #[test]
     fn times_are_read_as_rfc_5280_has_them() {
-        assert_eq!(time(UTC_TIME, "700101000000Z"), Ok(0));
-        assert_eq!(time(UTC_TIME, "490101000000Z"), Ok(2_493_072_000));
-        assert_eq!(time(UTC_TIME, "500101000000Z"), Ok(0));
-        assert_eq!(time(GENERALIZED_TIME, "20240229235959Z"), Ok(1_709_251_199));
-        assert_eq!(time(GENERALIZED_TIME, "00000101000000Z"), Ok(0));
-        assert_eq!(time(GENERALIZED_TIME, "21000301000000Z"), Ok(4_107_542_400));
+        assert_eq!(time(UTC_TIME, "700101000000Z"), Some(0));
+        assert_eq!(time(UTC_TIME, "490101000000Z"), Some(2_493_072_000));
+        assert_eq!(time(UTC_TIME, "500101000000Z"), Some(0));
+        assert_eq!(
+            time(GENERALIZED_TIME, "20240229235959Z"),
+            Some(1_709_251_199)
+        );
+        assert_eq!(time(GENERALIZED_TIME, "00000101000000Z"), Some(0));
+        assert_eq!(
+            time(GENERALIZED_TIME, "21000301000000Z"),
+            Some(4_107_542_400)
+        );
         assert_eq!(
             time(GENERALIZED_TIME, "99991231235959Z"),
-            Ok(253_402_300_799)
+            Some(253_402_300_799)
         );
         for text in [
             "20241301000000Z",
@@ -290,9 +355,9 @@ mod tests {
             "2024010100000Z",
             "20240101006000Z",
         ] {
-            assert_eq!(time(GENERALIZED_TIME, text), Err(Malformed), "{text}");
+            assert_eq!(time(GENERALIZED_TIME, text), None, "{text}");
         }
-        assert_eq!(time(UTC_TIME, "7001010000Z"), Err(Malformed));
+        assert_eq!(time(UTC_TIME, "7001010000Z"), None);
     }
 
     #[test]
@@ -308,6 +373,32 @@ mod tests {
         ] {
             assert!(Reader::new(wrong).any().is_err(), "{wrong:x?}");
         }
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_where_it_is() {
+        let der = b"\x30\x06\x02\x01\x05\x04\x02\x01";
+        assert_eq!(
+            Reader::new(der).any().unwrap_err(),
+            Malformed {
+                field: "DER",
+                offset: 0
+            }
+        );
+        let der = b"\x30\x07\x02\x01\x05\x30\x02\x17\x00";
+        let mut fields = Reader::new(der).expect(SEQUENCE).unwrap().reader();
+        fields.at("version").expect(INTEGER).unwrap();
+        let dates = fields.at("dates").expect(SEQUENCE).unwrap();
+        let date = dates.reader().at("thisUpdate").any().unwrap();
+        let error = date.time().unwrap_err();
+        assert_eq!(error.to_string(), "thisUpdate at byte 7");
+        assert_eq!(error.after(10).offset, 17);
+        let error = dates.reader().expect(INTEGER).unwrap_err();
+        assert_eq!(error.to_string(), "dates at byte 7");
+        let mut fields = Reader::new(der).expect(SEQUENCE).unwrap().reader();
+        fields.at("version").any().unwrap();
+        let error = fields.finish().unwrap_err();
+        assert_eq!(error.to_string(), "something unexpected at byte 5");
     }
 
     #[test]
@@ -341,11 +432,11 @@ mod tests {
         ) {
             let pair = |at: usize| match digits[at..at + 2] {
                 [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
-                    Ok(u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
+                    Some(u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
                 }
-                _ => Err(Malformed),
+                _ => None,
             };
-            let all = || Ok([pair(0)?, pair(2)?, pair(4)?, pair(6)?]);
+            let all = || Some([pair(0)?, pair(2)?, pair(4)?, pair(6)?]);
             prop_assert_eq!(pairs(&digits), all());
         }
 

@@ -71,7 +71,9 @@ impl<'a> Entries<'a> {
         if rest.is_empty() {
             return None;
         }
-        Some(self.slowly().map(|(serial, _)| serial).map_err(Into::into))
+        let before = self.at;
+        let serial = self.slowly().map(|(serial, _)| serial);
+        Some(serial.map_err(|error| error.after(before).into()))
     }
 
     /// The next entry, checked.
@@ -85,37 +87,48 @@ impl<'a> Entries<'a> {
         if rest.is_empty() {
             return None;
         }
-        Some(self.read_slowly())
+        let before = self.at;
+        Some(self.read_slowly().map_err(|error| error.after(before)))
     }
 
+    /// How many bytes were read.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The serial number of the next entry and what follows it. Errors are by where the entry begins.
     fn slowly(&mut self) -> Result<(&'a [u8], Reader<'a>), Malformed> {
         let rest = &self.bytes[self.at..];
-        let entry = Reader::new(rest).expect(der::SEQUENCE)?;
+        let entry = Reader::new(rest)
+            .at("revokedCertificates")
+            .expect(der::SEQUENCE)?;
         self.at += entry.encoded.len();
         let mut fields = entry.reader();
-        let serial = fields.expect(der::INTEGER)?.content;
-        if serial.is_empty() {
-            return Err(Malformed);
+        let serial = fields.at("userCertificate").expect(der::INTEGER)?;
+        if serial.content.is_empty() {
+            return Err(serial.wrong());
         }
-        Ok((serial, fields))
+        Ok((serial.content, fields))
     }
 
     #[cold]
     fn read_slowly(&mut self) -> Result<Revoked<'a>, CrlError> {
         let (serial, mut fields) = self.slowly()?;
-        let time = fields.any()?;
+        let time = fields.at("revocationDate").any()?;
         let date = time.time()?;
         let mut reason = RevocationReason::Unspecified;
         let mut issuer = None;
-        if let Some(extensions) = fields.optional(der::SEQUENCE)? {
+        if let Some(extensions) = fields.at("crlEntryExtensions").optional(der::SEQUENCE)? {
             each_extension(extensions, |extension| {
                 match extension.id_ce() {
                     Some(id_ce::REASON_CODE) => {
-                        let code = Reader::new(extension.value).expect(der::ENUMERATED)?;
-                        reason = RevocationReason::from_code(code.content).ok_or(Malformed)?;
+                        let mut value = extension.value.reader();
+                        let code = value.at("reasonCode").expect(der::ENUMERATED)?;
+                        reason = RevocationReason::from_code(code.content)
+                            .ok_or_else(|| code.wrong())?;
                     }
                     Some(id_ce::CERTIFICATE_ISSUER) => {
-                        issuer = Some(directory_name(extension.value)?);
+                        issuer = Some(directory_name(extension.value.reader())?);
                     }
                     Some(id_ce::INVALIDITY_DATE) => {}
                     _ if extension.critical => return Err(extension.unknown()),
@@ -189,7 +202,7 @@ fn usual(rest: &[u8]) -> Option<(usize, Revoked<'_>)> {
         [prefix @ .., code] if *prefix == REASON => RevocationReason::from_code(&[*code])?,
         _ => return None,
     };
-    let date = der::time(der::UTC_TIME, digits).ok()?;
+    let date = der::time(der::UTC_TIME, digits)?;
     let revoked = Revoked {
         serial,
         entry: Entry { date, reason },
@@ -200,15 +213,16 @@ fn usual(rest: &[u8]) -> Option<(usize, Revoked<'_>)> {
 }
 
 /// The one directory name in `GeneralNames`, DER.
-fn directory_name(names: &[u8]) -> Result<&[u8], Malformed> {
-    let mut names = Reader::new(names).expect(der::SEQUENCE)?.reader();
+fn directory_name(mut value: Reader<'_>) -> Result<&[u8], Malformed> {
+    let all = value.at("certificateIssuer").expect(der::SEQUENCE)?;
+    let mut names = all.reader();
     while !names.is_empty() {
         let name = names.any()?;
         if name.tag == der::context(4, true) {
             return Ok(name.content);
         }
     }
-    Err(Malformed)
+    Err(all.wrong())
 }
 
 /// Extensions by the last arc of 2.5.29.
@@ -226,7 +240,8 @@ pub(super) mod id_ce {
 pub(super) struct Extension<'a> {
     pub(super) oid: &'a [u8],
     pub(super) critical: bool,
-    pub(super) value: &'a [u8],
+    /// The OCTET STRING.
+    pub(super) value: Value<'a>,
 }
 
 pub(super) fn each_extension<'a>(
@@ -241,7 +256,7 @@ pub(super) fn each_extension<'a>(
             Some(critical) => critical.boolean()?,
             None => false,
         };
-        let value = fields.expect(der::OCTET_STRING)?.content;
+        let value = fields.expect(der::OCTET_STRING)?;
         fields.finish()?;
         read(Extension {
             oid,

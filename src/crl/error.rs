@@ -85,8 +85,13 @@ pub enum LoadError {
 #[non_exhaustive]
 pub enum CrlError {
     /// Not a `CertificateList` (RFC 5280 §5.1).
-    #[error("it is malformed")]
-    Malformed,
+    #[error("it is malformed: {field} at byte {offset}")]
+    Malformed {
+        /// What cannot be read, by its name in RFC 5280.
+        field: &'static str,
+        /// How many bytes of the CRL's DER stand before it.
+        offset: usize,
+    },
     /// Not version 2.
     #[error("it is not of version 2")]
     Version,
@@ -104,6 +109,23 @@ pub enum CrlError {
     /// It had not been issued at the time that is asked about, which is over.
     #[error("it had not been issued then")]
     NotIssuedThen,
+    /// Signed by an algorithm that the cryptography provider does not support: nobody can tell whose it
+    /// is.
+    #[error(
+        "it is signed by {0}, which is not supported: have the CA sign it by another algorithm"
+    )]
+    UnsupportedAlgorithm(String),
+    /// Signed by a known CA or signer whose key the cryptography provider does not support: nobody can
+    /// tell whether it is.
+    #[error(
+        "its signer `{signer}` has {key}, which is not supported: have it signed by another key"
+    )]
+    UnsupportedKey {
+        /// The signer's subject.
+        signer: String,
+        /// What its key is.
+        key: String,
+    },
     /// Larger than 4 GiB.
     #[error("it is larger than 4 GiB")]
     TooLarge,
@@ -138,7 +160,17 @@ impl LoadError {
 }
 
 impl From<Malformed> for CrlError {
-    fn from(Malformed: Malformed) -> Self {
-        Self::Malformed
+    fn from(Malformed { field, offset }: Malformed) -> Self {
+        Self::Malformed { field, offset }
+    }
+}
+
+impl CrlError {
+    /// The same, of bytes that so many others stand before.
+    pub(super) fn after(self, bytes: usize) -> Self {
+        match self {
+            Self::Malformed { field, offset } => Malformed { field, offset }.after(bytes).into(),
+            other => other,
+        }
     }
 }

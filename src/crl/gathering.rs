@@ -233,7 +233,7 @@ impl<'a> Gathering<'a> {
             Err(error) => {
                 // Those of its issuer stay, wherever they are from.
                 if let (Some(previous), Some(issuer)) = (self.previous, List::issuer_of(der)) {
-                    read.unread.extend(previous.by(issuer).iter().cloned());
+                    read.unread.extend(previous.by(&issuer).iter().cloned());
                 }
                 read.errors.push(LoadError::List {
                     origin: origin.to_owned(),

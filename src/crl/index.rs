@@ -25,7 +25,7 @@ impl Index {
         match Self::with(revoked, Dates::UpTo2106)? {
             Some(index) => Ok(index),
             // So that a date which no genuine list has costs those that have none nothing.
-            None => Self::with(revoked, Dates::Any)?.ok_or(CrlError::Malformed),
+            None => Self::with(revoked, Dates::Any)?.ok_or(CrlError::TooLarge),
         }
     }
 

@@ -6,22 +6,19 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
-
-use super::distinguished_name::canonical;
+use super::der::Malformed;
+use super::distinguished_name::DistinguishedName;
 use super::entries::{Entries, Entry};
 use super::index::Index;
 use super::{CrlError, der};
+use crate::identity::NameKey;
 
 #[derive(Debug)]
 pub(super) struct Indirect {
-    issuers: HashMap<Name, Number>,
+    issuers: HashMap<NameKey, Number>,
     /// By the number of the issuer with the serial number.
     index: Index,
 }
-
-/// The hash of a canonical name.
-type Name = [u8; 32];
 
 /// What stands before the serial numbers of an issuer: four octets that begin a positive INTEGER.
 type Number = [u8; 4];
@@ -32,18 +29,26 @@ const POSITIVE: u32 = 1 << 30;
 impl Indirect {
     /// RFC 5280 §5.3.3: an entry is of the issuer that it names, or else of the one before it, and the
     /// first of the list's own.
-    pub(super) fn new(revoked: &[u8], own: &[u8]) -> Result<Self, CrlError> {
+    pub(super) fn new(revoked: &[u8], own: &DistinguishedName) -> Result<Self, CrlError> {
         let mut issuers = HashMap::new();
-        let mut issuer = own;
-        let mut serial = number(&mut issuers, own)?.to_vec();
+        let mut issuer = own.der();
+        let mut serial = number(&mut issuers, own.key())?.to_vec();
         let mut written = Vec::with_capacity(revoked.len());
         let mut entries = Entries::new(revoked);
-        while let Some(revoked) = entries.read() {
+        loop {
+            let position = entries.position();
+            let Some(revoked) = entries.read() else {
+                break;
+            };
             let revoked = revoked?;
             if let Some(named) = revoked.issuer.filter(|named| *named != issuer) {
                 issuer = named;
                 serial.clear();
-                serial.extend(number(&mut issuers, named)?);
+                let key = NameKey::read(named).ok_or(Malformed {
+                    field: "certificateIssuer",
+                    offset: position,
+                })?;
+                serial.extend(number(&mut issuers, key)?);
             }
             serial.truncate(size_of::<Number>());
             serial.extend_from_slice(der::minimal(revoked.serial));
@@ -55,8 +60,8 @@ impl Indirect {
     }
 
     /// What the list says of the certificate of this issuer and serial number.
-    pub(super) fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
-        let number = self.issuers.get(&hash(issuer).ok()?)?;
+    pub(super) fn find(&self, issuer: NameKey, serial: &[u8]) -> Option<Entry> {
+        let number = self.issuers.get(&issuer)?;
         self.index.find(&[number, der::minimal(serial)].concat())
     }
 
@@ -66,17 +71,16 @@ impl Indirect {
 
     /// How many bytes of memory it takes.
     pub(super) fn size(&self) -> usize {
-        self.issuers.capacity() * (size_of::<(Name, Number)>() + 1) + self.index.size()
+        self.issuers.capacity() * (size_of::<(NameKey, Number)>() + 1) + self.index.size()
     }
 
     /// How many of these a look-up reads from that finds nothing.
     pub(super) fn searched_size(&self) -> usize {
-        self.issuers.capacity() * (size_of::<(Name, Number)>() + 1) + self.index.searched_size()
+        self.issuers.capacity() * (size_of::<(NameKey, Number)>() + 1) + self.index.searched_size()
     }
 }
 
-fn number(issuers: &mut HashMap<Name, Number>, name: &[u8]) -> Result<Number, CrlError> {
-    let name = hash(name)?;
+fn number(issuers: &mut HashMap<NameKey, Number>, name: NameKey) -> Result<Number, CrlError> {
     let next = u32::try_from(issuers.len()).map_err(|_| CrlError::TooLarge)?;
     if next >= POSITIVE {
         return Err(CrlError::TooLarge);
@@ -84,10 +88,6 @@ fn number(issuers: &mut HashMap<Name, Number>, name: &[u8]) -> Result<Number, Cr
     Ok(*issuers
         .entry(name)
         .or_insert_with(|| (POSITIVE | next).to_be_bytes()))
-}
-
-fn hash(name: &[u8]) -> Result<Name, der::Malformed> {
-    Ok(Sha256::digest(canonical(name)?).into())
 }
 
 #[cfg(test)]
@@ -98,6 +98,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn of(revoked: &[u8], own: &[u8]) -> Result<Indirect, CrlError> {
+        Indirect::new(revoked, &DistinguishedName::new(own))
+    }
 
     /// A name of one common name, of this string type.
     fn name(tag: u8, text: &str) -> Vec<u8> {
@@ -135,10 +139,11 @@ mod tests {
             entry(&[3], 0, None),
             entry(&[4], 1, Some(&own)),
         ];
-        let list = Indirect::new(&revoked.concat(), &own).unwrap();
+        let list = of(&revoked.concat(), &own).unwrap();
         assert_eq!(list.len(), 4);
         let nodes = name(0x0c, "Nodes 2026");
-        let listed = |issuer: &[u8], serial: u8| list.find(issuer, &[serial]).is_some();
+        let listed =
+            |issuer: &[u8], serial: u8| list.find(NameKey::of(issuer), &[serial]).is_some();
         assert_eq!(
             [1, 2, 3, 4].map(|serial| listed(&nodes, serial)),
             [false, true, true, false]
@@ -159,11 +164,11 @@ mod tests {
                 entry(&serial, 1, (n == 5_000).then_some(&nodes))
             })
             .collect();
-        let list = Indirect::new(&revoked, &name(0x0c, "Lists")).unwrap();
+        let list = of(&revoked, &name(0x0c, "Lists")).unwrap();
         assert!(list.size() <= 26 * list.len(), "{}", list.size());
         assert!(
             list.find(
-                &nodes,
+                NameKey::of(&nodes),
                 &((1_u128 << 126) | (5_000 * 5_000 * 5_000)).to_be_bytes()
             )
             .is_some()
@@ -176,7 +181,7 @@ mod tests {
             .flat_map(|n| entry(&[7], 0, Some(&name(0x0c, &format!("{n}")))))
             .collect();
         let began = Instant::now();
-        let list = Indirect::new(&revoked, &name(0x0c, "Lists")).unwrap();
+        let list = of(&revoked, &name(0x0c, "Lists")).unwrap();
         // In a debug build under load it takes 1 s.
         assert!(began.elapsed().as_secs() < 60);
         assert_eq!(list.len(), 50_000);
@@ -186,8 +191,8 @@ mod tests {
             list.size(),
             revoked.len()
         );
-        assert!(list.find(&name(0x0c, "49999"), &[7]).is_some());
-        assert!(list.find(&name(0x0c, "49999"), &[8]).is_none());
+        assert!(list.find(NameKey::of(&name(0x0c, "49999")), &[7]).is_some());
+        assert!(list.find(NameKey::of(&name(0x0c, "49999")), &[8]).is_none());
     }
 
     proptest! {
@@ -217,11 +222,11 @@ mod tests {
                 .iter()
                 .flat_map(|(serial, code, named)| entry(serial, *code, named.map(|at| &*names[at])))
                 .collect();
-            let list = Indirect::new(&revoked, &names[3]).unwrap();
+            let list = of(&revoked, &names[3]).unwrap();
             prop_assert_eq!(list.len(), map.len());
             for (serial, ..) in &entries {
                 for (at, issuer) in names.iter().enumerate() {
-                    let code = list.find(issuer, serial).map(|entry| entry.reason.code());
+                    let code = list.find(NameKey::of(issuer), serial).map(|entry| entry.reason.code());
                     prop_assert_eq!(code, map.get(&(at, der::minimal(serial))).copied());
                 }
             }
@@ -229,7 +234,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _ = Indirect::new(&bytes, b"\x30\x00");
+            let _ = of(&bytes, b"\x30\x00");
         }
     }
 }

@@ -1,13 +1,17 @@
 use std::sync::{Mutex, PoisonError};
 
-use super::CrlError;
 use super::authority::{Authorities, Key};
-use super::der::{self, Reader, Value};
+use super::der::{self, Value};
+use super::distinguished_name::DistinguishedName;
 use super::entries::{Entry, each_extension, id_ce};
 use super::index::Index;
 use super::indirect::Indirect;
 use super::scope::Scope;
 use super::signed::{Frame, Signed};
+#[cfg(feature = "crl-fetch")]
+use super::verdict::date;
+use super::verdict::hexadecimal;
+use super::{CrlError, UnknownCause};
 
 /// A `revokedCertificates` this large is indexed while another thread checks the signature.
 const LARGE: usize = 256 * 1024;
@@ -15,14 +19,16 @@ const LARGE: usize = 256 * 1024;
 /// One CRL (RFC 5280 §5), indexed.
 #[derive(Debug)]
 pub(super) struct List {
-    /// The issuer's name, DER.
-    pub(super) issuer: Box<[u8]>,
+    pub(super) issuer: DistinguishedName,
     pub(super) this_update: u64,
     pub(super) next_update: u64,
     /// `CRLNumber`.
     pub(super) number: Option<Number>,
     /// `BaseCRLNumber` of a delta CRL (RFC 5280 §5.2.4).
     pub(super) base: Option<Number>,
+    /// The key identifier of its signer. The other form that names one, by the issuer and the serial
+    /// number of its certificate, is not compared: it says less than the signature, and is out of date
+    /// once a CA's certificate is renewed.
     pub(super) authority_key: Option<Box<[u8]>>,
     pub(super) scope: Scope,
     revoked: Revoked,
@@ -52,21 +58,24 @@ impl List {
     pub(super) fn parse(der: &[u8], authorities: &Authorities) -> Result<Self, CrlError> {
         let frame = Frame::parse(der)?;
         let (mut list, revoked) = Self::head(&frame)?;
+        authorities.supports(&frame.algorithm)?;
         let check = || list.signer_of(&frame, authorities);
-        let (key, revoked) = if revoked.is_some_and(|revoked| revoked.len() >= LARGE) {
+        let (key, revoked) = if revoked.is_some_and(|revoked| revoked.content.len() >= LARGE) {
             std::thread::scope(|scope| {
                 let checking = scope.spawn(check);
                 let indexed = list.index(revoked);
                 // A panic there is as good as a signature of nobody.
-                (checking.join().unwrap_or(None), indexed)
+                let signer = checking.join();
+                (signer.unwrap_or(Err(UnknownCause::NotSigned)), indexed)
             })
         } else {
             (check(), list.index(revoked))
         };
         list.revoked = revoked?;
         list.signature = Mutex::new(match key {
-            Some(key) => Signature::Of(key),
-            None => Signature::Open {
+            Ok(key) => Signature::Of(key),
+            Err(UnknownCause::SignerUnsupported) => return Err(list.unsupported_key(authorities)),
+            Err(_) => Signature::Open {
                 signed: frame.keep(der),
                 not_of: Vec::new(),
             },
@@ -75,52 +84,68 @@ impl List {
     }
 
     /// As [`List::parse`], for what may be from anybody: nothing is made of a list that none of the
-    /// authorities signed, for which this is `None`.
+    /// authorities signed, for which this is why not.
     #[cfg(feature = "crl-fetch")]
     pub(super) fn parse_signed(
         der: &[u8],
         authorities: &Authorities,
-    ) -> Result<Option<Self>, CrlError> {
+    ) -> Result<Result<Self, UnknownCause>, CrlError> {
         let frame = Frame::parse(der)?;
         let (mut list, revoked) = Self::head(&frame)?;
-        let Some(key) = list.signer_of(&frame, authorities) else {
-            return Ok(None);
+        authorities.supports(&frame.algorithm)?;
+        let key = match list.signer_of(&frame, authorities) {
+            Ok(key) => key,
+            Err(UnknownCause::SignerUnsupported) => return Err(list.unsupported_key(authorities)),
+            Err(cause) => return Ok(Err(cause)),
         };
         list.revoked = list.index(revoked)?;
         list.signature = Mutex::new(Signature::Of(key));
-        Ok(Some(list))
+        Ok(Ok(list))
     }
 
-    fn signer_of(&self, frame: &Frame<'_>, authorities: &Authorities) -> Option<Key> {
-        let mut keys = authorities.keys_named(&self.issuer, self.authority_key.as_deref());
-        keys.find(|key| frame.is_by(key, authorities)).cloned()
+    fn signer_of(&self, frame: &Frame<'_>, authorities: &Authorities) -> Result<Key, UnknownCause> {
+        authorities.signer(&self.issuer, self.authority_key.as_deref(), |key| {
+            frame.is_by(key, authorities)
+        })
     }
 
-    /// The entries of a list with this head.
-    fn index(&self, revoked: Option<&[u8]>) -> Result<Revoked, CrlError> {
-        match revoked {
-            None => Ok(Revoked::ByIssuer(Index::default())),
-            Some(revoked) if self.scope.indirect => {
-                Indirect::new(revoked, &self.issuer).map(Revoked::Indirect)
-            }
-            Some(revoked) => Index::new(revoked).map(Revoked::ByIssuer),
+    #[cold]
+    fn unsupported_key(&self, authorities: &Authorities) -> CrlError {
+        let key = authorities.unsupported(&self.issuer, self.authority_key.as_deref());
+        CrlError::UnsupportedKey {
+            signer: self.issuer.to_string(),
+            key: key.unwrap_or_default(),
         }
     }
 
+    /// The entries of a list with this head.
+    fn index(&self, revoked: Option<Value<'_>>) -> Result<Revoked, CrlError> {
+        let Some(revoked) = revoked else {
+            return Ok(Revoked::ByIssuer(Index::default()));
+        };
+        let indexed = if self.scope.indirect {
+            Indirect::new(revoked.content, &self.issuer).map(Revoked::Indirect)
+        } else {
+            Index::new(revoked.content).map(Revoked::ByIssuer)
+        };
+        indexed.map_err(|error| error.after(revoked.content_offset()))
+    }
+
     /// The issuer's name in what may be no list otherwise.
-    pub(super) fn issuer_of(der: &[u8]) -> Option<&[u8]> {
+    pub(super) fn issuer_of(der: &[u8]) -> Option<DistinguishedName> {
         let mut fields = Frame::parse(der).ok()?.message.reader();
         fields.optional(der::INTEGER).ok()?;
         fields.expect(der::SEQUENCE).ok()?;
         let issuer = fields.expect(der::SEQUENCE).ok()?;
-        Some(issuer.encoded)
+        Some(DistinguishedName::new(issuer.encoded))
     }
 
     /// Looks for its signer among authorities that it was not read with.
     pub(super) fn find_signer(&self, authorities: &Authorities) {
         if self.signer().is_none() {
-            let mut keys = authorities.keys_named(&self.issuer, self.authority_key.as_deref());
-            keys.find(|key| self.is_by(key, authorities));
+            let by = |key: &Key| self.is_by(key, authorities);
+            // What it finds is kept.
+            let _ = authorities.signer(&self.issuer, self.authority_key.as_deref(), by);
         }
     }
 
@@ -132,10 +157,11 @@ impl List {
     }
 
     /// Everything but the entries, whose content is handed back.
-    fn head<'a>(frame: &Frame<'a>) -> Result<(Self, Option<&'a [u8]>), CrlError> {
+    fn head<'a>(frame: &Frame<'a>) -> Result<(Self, Option<Value<'a>>), CrlError> {
         let mut fields = frame.message.reader();
         // RFC 5280 §5.1.2.1: 1 is version 2, and without it there are no extensions.
         match fields
+            .at("version")
             .optional(der::INTEGER)?
             .map(|version| version.content)
         {
@@ -143,21 +169,22 @@ impl List {
             Some(_) => return Err(CrlError::Version),
         }
         // RFC 5280 §5.1.1.2: the two algorithm fields must be the same.
-        if fields.expect(der::SEQUENCE)?.encoded != frame.algorithm.encoded {
-            return Err(CrlError::Malformed);
+        let algorithm = fields.at("signature").expect(der::SEQUENCE)?;
+        if algorithm.encoded != frame.algorithm.encoded {
+            return Err(algorithm.wrong().into());
         }
-        let issuer = fields.expect(der::SEQUENCE)?.encoded;
-        let this_update = fields.any()?.time()?;
+        let issuer = fields.at("issuer").expect(der::SEQUENCE)?.encoded;
+        let this_update = fields.at("thisUpdate").any()?.time()?;
         // RFC 5280 §5.1.2.5: conforming issuers must include nextUpdate.
         let next_update = match fields.peek() {
-            Some(der::UTC_TIME | der::GENERALIZED_TIME) => fields.any()?.time()?,
+            Some(der::UTC_TIME | der::GENERALIZED_TIME) => fields.at("nextUpdate").any()?.time()?,
             _ => return Err(CrlError::NoNextUpdate),
         };
-        let revoked = fields.optional(der::SEQUENCE)?;
-        let extensions = fields.optional(der::context(0, true))?;
+        let revoked = fields.at("revokedCertificates").optional(der::SEQUENCE)?;
+        let extensions = fields.at("crlExtensions").optional(der::context(0, true))?;
         fields.finish()?;
         let mut list = Self {
-            issuer: issuer.into(),
+            issuer: DistinguishedName::new(issuer),
             this_update,
             next_update,
             number: None,
@@ -170,23 +197,26 @@ impl List {
         if let Some(extensions) = extensions {
             list.read_extensions(extensions)?;
         }
-        Ok((list, revoked.map(|revoked| revoked.content)))
+        Ok((list, revoked))
     }
 
     fn read_extensions(&mut self, explicit: Value<'_>) -> Result<(), CrlError> {
         each_extension(explicit.reader().expect(der::SEQUENCE)?, |extension| {
             match extension.id_ce() {
-                Some(id_ce::CRL_NUMBER) => self.number = Some(Number::parse(extension.value)?),
+                Some(id_ce::CRL_NUMBER) => {
+                    self.number = Some(Number::parse("cRLNumber", extension.value)?);
+                }
                 Some(id_ce::DELTA_CRL_INDICATOR) => {
-                    self.base = Some(Number::parse(extension.value)?);
+                    self.base = Some(Number::parse("BaseCRLNumber", extension.value)?);
                 }
                 Some(id_ce::AUTHORITY_KEY_IDENTIFIER) => {
-                    let mut fields = Reader::new(extension.value).expect(der::SEQUENCE)?.reader();
-                    let key = fields.optional(der::context(0, false))?;
+                    let mut value = extension.value.reader();
+                    let value = value.at("authorityKeyIdentifier").expect(der::SEQUENCE)?;
+                    let key = value.reader().optional(der::context(0, false))?;
                     self.authority_key = key.map(|key| key.content.into());
                 }
                 Some(id_ce::ISSUING_DISTRIBUTION_POINT) => {
-                    self.scope = Scope::parse(extension.value, &self.issuer)?;
+                    self.scope = Scope::parse(extension.value.reader(), &self.issuer)?;
                 }
                 _ if extension.critical => return Err(extension.unknown()),
                 _ => {}
@@ -196,10 +226,10 @@ impl List {
     }
 
     /// What the list says of the certificate of this issuer and serial number.
-    pub(super) fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
+    pub(super) fn find(&self, issuer: &DistinguishedName, serial: &[u8]) -> Option<Entry> {
         match &self.revoked {
             Revoked::ByIssuer(index) => index.find(serial),
-            Revoked::Indirect(indirect) => indirect.find(issuer, serial),
+            Revoked::Indirect(indirect) => indirect.find(issuer.key(), serial),
         }
     }
 
@@ -298,6 +328,41 @@ impl List {
         self.this_update < other.this_update || self.comes_before(other)
     }
 
+    /// Whether it is older than `other` by one of the two and later by the other: a CA that was restored
+    /// from a backup counts on from an old number, and one whose clock was wrong goes back in time.
+    pub(super) fn contradicts(&self, other: &Self) -> bool {
+        let by_time = self.this_update.cmp(&other.this_update);
+        let by_number = match (&self.number, &other.number) {
+            (Some(number), Some(of_other)) => number.cmp(of_other),
+            _ => return false,
+        };
+        by_time.is_ne() && by_number == by_time.reverse()
+    }
+
+    /// Whether it is the same version of a list of the same scope.
+    pub(super) fn is_version_of(&self, other: &Self) -> bool {
+        self.this_update == other.this_update && self.number == other.number
+    }
+
+    /// Whether its time is over at `now`, in seconds after 1970.
+    pub(super) fn is_over(&self, now: u64) -> bool {
+        self.next_update < now
+    }
+
+    /// Its number and time, in words.
+    #[cfg(feature = "crl-fetch")]
+    pub(super) fn version_text(&self) -> String {
+        let number = self.number_text();
+        let number = number.as_deref().unwrap_or("none");
+        format!("number {number} of {}", date(self.this_update))
+    }
+
+    /// Its number in hexadecimal.
+    pub(super) fn number_text(&self) -> Option<String> {
+        let number = self.number.as_ref();
+        number.map(|number| hexadecimal(number.octets()))
+    }
+
     /// Whether it is the earlier of two of the same scope, by the number if both have one.
     pub(super) fn comes_before(&self, other: &Self) -> bool {
         match (&self.number, &other.number) {
@@ -314,9 +379,10 @@ impl List {
 }
 
 impl Number {
-    fn parse(integer: &[u8]) -> Result<Self, der::Malformed> {
-        match der::minimal(Reader::new(integer).expect(der::INTEGER)?.content) {
-            [] | [0x80..=0xff, ..] => Err(der::Malformed),
+    fn parse(field: &'static str, value: Value<'_>) -> Result<Self, der::Malformed> {
+        let integer = value.reader().at(field).expect(der::INTEGER)?;
+        match der::minimal(integer.content) {
+            [] | [0x80..=0xff, ..] => Err(integer.wrong()),
             [0x00, octets @ ..] | octets => Ok(Self(octets.into())),
         }
     }

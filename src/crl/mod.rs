@@ -56,6 +56,7 @@ pub(crate) mod fetch;
 mod filling;
 mod future;
 mod gathering;
+mod general_name;
 mod gzip;
 mod index;
 mod indirect;
@@ -72,6 +73,7 @@ mod signed;
 mod signers;
 mod sources;
 mod store;
+mod succession;
 mod table;
 mod telling;
 mod tracked;
@@ -87,7 +89,7 @@ pub use future::ResponseFuture;
 pub use layer::RevocationLayer;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
-pub(crate) use path::Issuers;
+pub(crate) use path::{Issuers, signs_crls};
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};
@@ -95,5 +97,5 @@ pub use store::Lists;
 pub(crate) use telling::tell;
 pub use tracked::Tracked;
 pub use verdict::{
-    DecidingCrl, Finding, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,
+    DecidingCrl, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,
 };

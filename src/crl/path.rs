@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::{CertificateDer, TrustAnchor};
+use webpki::anchor_from_trusted_cert;
 use x509_parser::extensions::KeyUsage;
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
@@ -9,9 +10,9 @@ use super::PathError;
 use super::authority::Key;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
-use super::scope::{MOST_POINTS, Point};
+use super::distinguished_name::DistinguishedName;
+use super::scope::Point;
 use super::signed::Signed;
-use super::verdict::name;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
 /// later without building it again. `Clone` costs an `Arc`.
@@ -38,9 +39,10 @@ const ISSUERS: usize = 256;
 /// Where a path begins: a name and a key that the operator trusts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Anchor {
-    /// DER.
-    pub(super) subject: Box<[u8]>,
+    pub(super) subject: DistinguishedName,
     pub(super) key: Key,
+    /// Whether it may sign CRLs (RFC 5280 §4.2.1.3), as far as that is known.
+    pub(super) signs_crls: bool,
     /// What names those beneath it may have.
     pub(super) subtrees: Option<Result<Subtrees, Malformed>>,
 }
@@ -49,10 +51,8 @@ pub(super) struct Anchor {
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) serial: Box<[u8]>,
-    /// DER.
-    pub(super) issuer: Box<[u8]>,
-    /// DER.
-    pub(super) subject: Box<[u8]>,
+    pub(super) issuer: DistinguishedName,
+    pub(super) subject: DistinguishedName,
     pub(super) is_ca: bool,
     /// Those it names, and the implicit one.
     pub(super) points: Vec<Point>,
@@ -70,6 +70,10 @@ impl CertPath {
     /// The facts of a path: the end entity's certificate, those of the CAs between in the order of
     /// the path, and the anchor that issued the last.
     ///
+    /// A [`TrustAnchor`] does not hold the key usage of the certificate that it was made of, so that
+    /// whether the anchor may sign CRLs is taken for granted here, and looked up in
+    /// [`CertPath::with_anchor_certificate`].
+    ///
     /// # Errors
     /// A certificate that cannot be read, or a CA that may not sign certificates.
     pub fn new(
@@ -77,11 +81,35 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: &TrustAnchor<'_>,
     ) -> Result<Self, PathError> {
+        Self::up_to(end_entity, intermediates, Anchor::new(anchor, true))
+    }
+
+    /// As [`CertPath::new`], with the certificate of the anchor: a list that it signed does not count if
+    /// it has a key usage without cRLSign (RFC 5280 §4.2.1.3).
+    ///
+    /// # Errors
+    /// A certificate that cannot be read, or a CA that may not sign certificates.
+    pub fn with_anchor_certificate(
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        anchor: &CertificateDer<'_>,
+    ) -> Result<Self, PathError> {
+        let signs_crls = Facts::parse(anchor)?.signs_crls;
+        let anchor = anchor_from_trusted_cert(anchor)
+            .map_err(|error| PathError::Malformed(error.to_string()))?;
+        Self::up_to(end_entity, intermediates, Anchor::new(&anchor, signs_crls))
+    }
+
+    fn up_to(
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        anchor: Anchor,
+    ) -> Result<Self, PathError> {
         let own = Facts::parse(end_entity)?;
         let issuers = intermediates
             .iter()
             .map(|der| Facts::parse(der).map(Arc::new));
-        Self::of(own, issuers, Arc::new(Anchor::new(anchor)))
+        Self::of(own, issuers, Arc::new(anchor))
     }
 
     /// As [`CertPath::new`], with the end entity's certificate read already.
@@ -109,7 +137,7 @@ impl CertPath {
             .skip(1)
             .find(|one| !one.signs_certificates)
         {
-            return Err(PathError::MayNotSign(name(&issuer.subject)));
+            return Err(PathError::MayNotSign(issuer.subject.to_string()));
         }
         Ok(Self(Arc::new(Inner {
             certificates,
@@ -140,23 +168,59 @@ impl CertPath {
 }
 
 impl Anchor {
-    fn new(anchor: &TrustAnchor<'_>) -> Self {
+    fn new(anchor: &TrustAnchor<'_>, signs_crls: bool) -> Self {
+        let subject = der::encode(der::SEQUENCE, &anchor.subject);
         Self {
-            subject: der::encode(der::SEQUENCE, &anchor.subject).into(),
+            subject: DistinguishedName::new(&subject),
             key: Key::new(&anchor.subject_public_key_info),
+            signs_crls,
             subtrees: anchor
                 .name_constraints
                 .as_ref()
                 .map(|constraints| Subtrees::parse(Reader::new(constraints))),
         }
     }
+
+    /// Whether it is the same CA.
+    fn is_of(&self, other: &Self) -> bool {
+        self.key == other.key && self.subject == other.subject && self.subtrees == other.subtrees
+    }
+}
+
+/// Whether a certificate lets its owner sign CRLs: it has no key usage, or one with cRLSign (RFC 5280
+/// §4.2.1.3).
+pub(crate) fn signs_crls(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.crl_sign()),
+        Err(_) => false,
+    }
 }
 
 impl Issuers {
+    /// Those below these client CAs, each with whether its certificate lets it sign CRLs (RFC 5280
+    /// §4.2.1.3). Of several certificates of one CA it is enough if one does.
+    pub(crate) fn below<'a>(
+        anchors: impl IntoIterator<Item = (&'a TrustAnchor<'a>, bool)>,
+    ) -> Self {
+        let mut known: Vec<Arc<Anchor>> = Vec::new();
+        for (anchor, signs_crls) in anchors {
+            let anchor = Anchor::new(anchor, signs_crls);
+            match known.iter_mut().find(|known| known.is_of(&anchor)) {
+                Some(known) if signs_crls => *known = Arc::new(anchor),
+                Some(_) => {}
+                None => known.push(Arc::new(anchor)),
+            }
+        }
+        Self {
+            anchors: Mutex::new(known),
+            ..Self::default()
+        }
+    }
+
     fn anchor(&self, anchor: &TrustAnchor<'_>) -> Arc<Anchor> {
-        let anchor = Anchor::new(anchor);
+        let anchor = Anchor::new(anchor, true);
         let mut known = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.iter().find(|known| ***known == anchor) {
+        if let Some(known) = known.iter().find(|known| known.is_of(&anchor)) {
             return Arc::clone(known);
         }
         // As many as there are client CAs.
@@ -199,23 +263,20 @@ impl Facts {
             .basic_constraints()
             .map_err(|error| malformed(&error))?
             .is_some_and(|constraints| constraints.value.ca);
-        let issuer = certificate.issuer().as_raw();
+        let issuer = DistinguishedName::new(certificate.issuer().as_raw());
         let mut points = Vec::new();
         let mut key_id = None;
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::CRLDistributionPoints(_) => {
-                    points = Point::parse_all(extension.value, issuer).map_err(|_| {
-                        malformed(&format!(
-                            "its distribution points are no DER, or more than {MOST_POINTS}"
-                        ))
-                    })?;
+                    points = Point::parse_all(extension.value, &issuer)
+                        .map_err(|error| malformed(&error))?;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
                 _ => {}
             }
         }
-        points.push(Point::implicit(issuer));
+        points.push(Point::implicit(&issuer));
         let key = Reader::new(certificate.public_key().raw)
             .any()
             .map_err(|_| malformed(&"the public key is no DER"))?;
@@ -225,15 +286,15 @@ impl Facts {
         };
         Ok(Self {
             serial: certificate.raw_serial().into(),
-            issuer: issuer.into(),
-            subject: certificate.subject().as_raw().into(),
+            issuer,
+            subject: DistinguishedName::new(certificate.subject().as_raw()),
             is_ca,
             points,
             not_before: seconds(certificate.validity().not_before.timestamp()),
             not_after: seconds(certificate.validity().not_after.timestamp()),
             key: Key::new(key.content),
             key_id,
-            signs_crls: allows(KeyUsage::crl_sign),
+            signs_crls: signs_crls(certificate),
             signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
         })
     }

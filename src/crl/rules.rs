@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
 use super::list::List;
 use super::moment::Moment;
@@ -10,7 +11,8 @@ use super::path::{Anchor, Facts};
 use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
 use super::store::Lists;
-use super::verdict::{hexadecimal, name};
+use super::succession::Standing;
+use super::verdict::hexadecimal;
 use super::{
     CertPath, DecidingCrl, Depth, Finding, Options, RevocationReason, Revoked, Unknown,
     UnknownCause, Verdict,
@@ -110,7 +112,11 @@ impl Lists {
             let question = Question::new(self, path, at, options, &moment, &asked);
             let serial = hexadecimal(&certificate.serial);
             let mut decided_by = Vec::new();
-            let status = question.status(|list| decided_by.push(DecidingCrl::of(list)));
+            let status = question.status(|list| {
+                // One that is meant at two points answers at both.
+                decided_by.retain(|known| *known != DecidingCrl::of(list));
+                decided_by.push(DecidingCrl::of(list));
+            });
             if let Status::Revoked(_) = &status {
                 // Whatever the others say.
                 decided_by.drain(..decided_by.len().saturating_sub(1));
@@ -125,8 +131,8 @@ impl Lists {
                 }),
             };
             Finding {
-                subject: name(&certificate.subject),
-                issuer: name(&certificate.issuer),
+                subject: certificate.subject.to_string(),
+                issuer: certificate.issuer.to_string(),
                 serial,
                 verdict,
                 decided_by,
@@ -166,17 +172,31 @@ impl<'a> Question<'a> {
         for point in &self.certificate.points {
             for issuer in self.issuers(point) {
                 for list in self.lists.by(issuer) {
+                    let standing = self.lists.standing(list, self.moment);
+                    if standing == Standing::Replaced {
+                        continue;
+                    }
                     // (d). A list that adds no reason, which (e) passes over, is asked all the same:
                     // it may know of a revocation that another one of its scope does not.
                     let answers = list.scope.answers(self.certificate, point);
                     if answers == 0 {
+                        cause = cause.max(UnknownCause::OtherScope);
+                        continue;
+                    }
+                    let alone = match (standing, &list.base) {
+                        (Standing::Waiting, _) => self.beside(list),
+                        (_, Some(_)) => self.alone(list),
+                        (_, None) => None,
+                    };
+                    if let Some(entry) = alone {
+                        decided(list);
+                        return Status::Revoked(self.revoked(entry, list));
+                    }
+                    if standing == Standing::Waiting {
                         continue;
                     }
                     if list.base.is_some() {
-                        if let Some(entry) = self.alone(list) {
-                            decided(list);
-                            return Status::Revoked(self.revoked(entry, list));
-                        }
+                        cause = cause.max(UnknownCause::NoBase);
                         continue;
                     }
                     match self.ask(list) {
@@ -209,18 +229,17 @@ impl<'a> Question<'a> {
     }
 
     /// (b) (1): whose lists are meant at a point.
-    fn issuers(&self, point: &'a Point) -> impl Iterator<Item = &'a [u8]> {
+    fn issuers(&self, point: &'a Point) -> impl Iterator<Item = &'a DistinguishedName> {
         let own = point
             .crl_issuers
             .is_empty()
-            .then_some(&*self.certificate.issuer);
-        own.into_iter()
-            .chain(point.crl_issuers.iter().map(|issuer| &**issuer))
+            .then_some(&self.certificate.issuer);
+        own.into_iter().chain(&point.crl_issuers)
     }
 
     fn ask(&self, list: &'a List) -> Result<Answer<'a>, UnknownCause> {
         if !self.is_signed(list) {
-            return Err(UnknownCause::NotSigned);
+            return Err(self.why_not_signed(list));
         }
         let delta = self.delta(list);
         let in_delta = delta.and_then(|delta| Some((self.find(delta)?, delta)));
@@ -279,6 +298,12 @@ impl<'a> Question<'a> {
         newer.find_map(|delta| Some((self.find(delta).filter(revokes)?, delta)))
     }
 
+    /// A revocation in a list that is not in force: it is the issuer's word all the same.
+    fn beside(&self, list: &List) -> Option<Entry> {
+        let revoked = self.find(list).filter(revokes)?;
+        self.is_signed(list).then_some(revoked)
+    }
+
     /// A revocation in a delta of which there is no complete list.
     fn alone(&self, delta: &List) -> Option<Entry> {
         let of_issuer = self.lists.by(&delta.issuer);
@@ -291,8 +316,11 @@ impl<'a> Question<'a> {
 
     /// The deltas of a complete list's scope, whoever signed them.
     fn deltas(&self, list: &List) -> impl Iterator<Item = &'a List> {
-        let of_issuer = self.lists.by(&list.issuer).iter().map(Arc::as_ref);
-        of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope)
+        let of_issuer = self.lists.by(&list.issuer).iter();
+        let deltas = of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope);
+        let in_force =
+            deltas.filter(|delta| self.lists.standing(delta, self.moment) == Standing::InForce);
+        in_force.map(Arc::as_ref)
     }
 
     fn is_past(&self, list: &List) -> bool {
@@ -305,10 +333,7 @@ impl<'a> Question<'a> {
             serial: hexadecimal(&self.certificate.serial),
             date: entry.date,
             reason: entry.reason,
-            crl_number: list
-                .number
-                .as_ref()
-                .map(|number| hexadecimal(number.octets())),
+            crl_number: list.number_text(),
         }
     }
 }

@@ -1,25 +1,21 @@
 use std::fmt;
 
 use super::CrlError;
-use super::der::{self, Malformed, Reader};
+use super::der::{self, Malformed, Reader, Value};
+use super::distinguished_name::DistinguishedName;
+use super::general_name::GeneralName;
 use super::path::Facts;
-use super::verdict::{hexadecimal, name};
 
 /// The reasons for which there can be a revocation, as bits of `ReasonFlags` (RFC 5280 §4.2.1.13).
 pub(super) const ALL_REASONS: u16 = 0b1_1111_1110;
 
-/// `uniformResourceIdentifier`, a kind of `GeneralName`.
-const URI: u8 = der::context(6, false);
-
 /// Which certificates a CRL is about, and for which reasons: its `IssuingDistributionPoint` (RFC 5280
-/// §5.2.5).
+/// §5.2.5). Two lists of one issuer that have the same replace each other, and a delta belongs to a
+/// base that has the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Scope {
-    /// The extension itself, which names the scope: two lists of one issuer that have the same
-    /// replace each other, and a delta belongs to a base that has the same.
-    extension: Option<Box<[u8]>>,
-    /// The names of the distribution point, each a `GeneralName`; `None`: all of them.
-    names: Option<Vec<Box<[u8]>>>,
+    /// The names of the distribution point; `None`: all of them.
+    names: Option<Vec<GeneralName>>,
     certificates: Certificates,
     pub(super) reasons: u16,
     pub(super) indirect: bool,
@@ -28,11 +24,10 @@ pub(super) struct Scope {
 /// Where a certificate's issuer says that its CRLs are: a `DistributionPoint` (RFC 5280 §4.2.1.13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Point {
-    /// Its names, each a `GeneralName`.
-    names: Option<Vec<Box<[u8]>>>,
+    names: Option<Vec<GeneralName>>,
     reasons: u16,
-    /// Who issues the CRL, if another than the certificate's issuer; each a `Name`.
-    pub(super) crl_issuers: Vec<Box<[u8]>>,
+    /// Who issues the CRL, if another than the certificate's issuer.
+    pub(super) crl_issuers: Vec<DistinguishedName>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -47,7 +42,6 @@ enum Certificates {
 impl Default for Scope {
     fn default() -> Self {
         Self {
-            extension: None,
             names: None,
             certificates: Certificates::All,
             reasons: ALL_REASONS,
@@ -58,14 +52,15 @@ impl Default for Scope {
 
 impl Scope {
     /// Reads the extension of a list by this issuer.
-    pub(super) fn parse(value: &[u8], issuer: &[u8]) -> Result<Self, CrlError> {
-        let mut scope = Self {
-            extension: Some(value.into()),
-            ..Self::default()
-        };
-        let mut fields = Reader::new(value).expect(der::SEQUENCE)?.reader();
+    pub(super) fn parse(
+        mut value: Reader<'_>,
+        issuer: &DistinguishedName,
+    ) -> Result<Self, CrlError> {
+        let mut scope = Self::default();
+        let extension = value.at("issuingDistributionPoint").expect(der::SEQUENCE)?;
+        let mut fields = extension.reader();
         if let Some(point) = fields.optional(der::context(0, true))? {
-            scope.names = Some(names(point.reader(), issuer)?);
+            scope.names = Some(names(&point, issuer)?);
         }
         let mut only = |number| match fields.optional(der::context(number, false))? {
             Some(only) => only.boolean(),
@@ -89,7 +84,7 @@ impl Scope {
             (true, false, false) => Certificates::OfUsers,
             (false, true, false) => Certificates::OfCas,
             (false, false, true) => Certificates::OfAttributes,
-            _ => return Err(CrlError::Malformed),
+            _ => return Err(extension.wrong().into()),
         };
         Ok(scope)
     }
@@ -116,13 +111,8 @@ impl Scope {
     #[cfg(feature = "crl-fetch")]
     pub(super) fn is_at_url(&self, url: &reqwest::Url) -> bool {
         let mut names = self.names.iter().flatten();
-        names.any(|name| match Reader::new(name).any() {
-            Ok(name) if name.tag == URI => {
-                let text = str::from_utf8(name.content).ok();
-                text.and_then(|text| reqwest::Url::parse(text).ok())
-                    .as_ref()
-                    == Some(url)
-            }
+        names.any(|name| match name {
+            GeneralName::Uri(uri) => reqwest::Url::parse(uri).is_ok_and(|uri| uri == *url),
             _ => false,
         })
     }
@@ -135,8 +125,10 @@ impl Scope {
         if let Some(names) = &point.names {
             return own.iter().any(|name| names.contains(name));
         }
-        let mut issuers = point.crl_issuers.iter();
-        issuers.any(|issuer| own.contains(&directory_name(issuer)))
+        own.iter().any(|name| match name {
+            GeneralName::Directory(name) => point.crl_issuers.contains(name),
+            _ => false,
+        })
     }
 }
 
@@ -156,45 +148,42 @@ impl fmt::Display for Scope {
             f.write_str(" indirect")?;
         }
         match self.names.as_deref().and_then(<[_]>::first) {
-            Some(first) => write!(f, " {}", general_name(first)),
+            Some(first) => write!(f, " {first}"),
             None => Ok(()),
         }
     }
 }
 
-/// A `GeneralName` as text, so far as it is one that names a distribution point.
-fn general_name(der: &[u8]) -> String {
-    let value = Reader::new(der).any();
-    let text = value.ok().and_then(|value| match value.tag {
-        URI => std::str::from_utf8(value.content).ok().map(str::to_owned),
-        tag if tag == der::context(4, true) => Some(name(value.content)),
-        _ => None,
-    });
-    text.unwrap_or_else(|| hexadecimal(der))
-}
-
 /// The most distribution points that a certificate may have.
-pub(super) const MOST_POINTS: usize = 64;
+const MOST_POINTS: usize = 64;
 
 impl Point {
     /// Where the CRLs of an issuer are if a certificate does not say (RFC 5280 §6.3.3, last
     /// paragraph).
-    pub(super) fn implicit(issuer: &[u8]) -> Self {
+    pub(super) fn implicit(issuer: &DistinguishedName) -> Self {
         Self {
-            names: Some(vec![directory_name(issuer)]),
+            names: Some(vec![GeneralName::Directory(issuer.clone())]),
             reasons: ALL_REASONS,
             crl_issuers: Vec::new(),
         }
     }
 
     /// Reads the `CRLDistributionPoints` of a certificate by this issuer.
-    pub(super) fn parse_all(value: &[u8], issuer: &[u8]) -> Result<Vec<Self>, Malformed> {
+    pub(super) fn parse_all(
+        value: &[u8],
+        issuer: &DistinguishedName,
+    ) -> Result<Vec<Self>, Malformed> {
         let mut points = Vec::new();
-        let mut reader = Reader::new(value).expect(der::SEQUENCE)?.reader();
+        let mut value = Reader::new(value);
+        let value = value.at("cRLDistributionPoints").expect(der::SEQUENCE)?;
+        let mut reader = value.reader();
         while !reader.is_empty() {
             // Each is compared with each list.
             if points.len() == MOST_POINTS {
-                return Err(Malformed);
+                return Err(Malformed {
+                    field: "a distribution point after the 64th",
+                    ..reader.wrong()
+                });
             }
             let mut fields = reader.expect(der::SEQUENCE)?.reader();
             let name = fields.optional(der::context(0, true))?;
@@ -204,18 +193,16 @@ impl Point {
             };
             let mut crl_issuers = Vec::new();
             if let Some(issuers) = fields.optional(der::context(2, true))? {
-                let mut issuers = issuers.reader();
-                while !issuers.is_empty() {
-                    let issuer = issuers.any()?;
-                    if issuer.tag == der::context(4, true) {
-                        crl_issuers.push(issuer.content.into());
+                for name in GeneralName::all(issuers.reader())? {
+                    if let GeneralName::Directory(name) = name {
+                        crl_issuers.push(name);
                     }
                 }
             }
             fields.finish()?;
-            let relative_to = crl_issuers.first().map_or(issuer, AsRef::as_ref);
+            let relative_to = crl_issuers.first().unwrap_or(issuer);
             let names = match name {
-                Some(name) => Some(names(name.reader(), relative_to)?),
+                Some(name) => Some(names(&name, relative_to)?),
                 None => None,
             };
             points.push(Self {
@@ -228,24 +215,18 @@ impl Point {
     }
 }
 
-/// The `GeneralName`s of a `DistributionPointName`, whether full or relative to `issuer`.
-fn names(mut name: Reader<'_>, issuer: &[u8]) -> Result<Vec<Box<[u8]>>, Malformed> {
+/// The names of a `DistributionPointName`, whether full or relative to `issuer`.
+fn names(point: &Value<'_>, issuer: &DistinguishedName) -> Result<Vec<GeneralName>, Malformed> {
+    let mut name = point.reader();
     if let Some(full) = name.optional(der::context(0, true))? {
-        let mut names = Vec::new();
-        let mut reader = full.reader();
-        while !reader.is_empty() {
-            names.push(reader.any()?.encoded.into());
-        }
-        return Ok(names);
+        return GeneralName::all(full.reader());
     }
     let relative = name.expect(der::context(1, true))?;
-    let mut sequence = Reader::new(issuer).expect(der::SEQUENCE)?.content.to_vec();
+    let mut sequence = match Reader::new(issuer.der()).expect(der::SEQUENCE) {
+        Ok(issuer) => issuer.content.to_vec(),
+        Err(_) => return Err(point.wrong()),
+    };
     sequence.extend(der::encode(der::SET, relative.content));
     let whole = der::encode(der::SEQUENCE, &sequence);
-    Ok(vec![directory_name(&whole)])
-}
-
-/// A `Name` as a `GeneralName`.
-fn directory_name(name: &[u8]) -> Box<[u8]> {
-    der::encode(der::context(4, true), name).into()
+    Ok(vec![GeneralName::Directory(DistinguishedName::new(&whole))])
 }

@@ -22,13 +22,13 @@ pub(super) struct Frame<'a> {
 impl<'a> Frame<'a> {
     pub(super) fn parse(der: &'a [u8]) -> Result<Self, der::Malformed> {
         let mut outer = Reader::new(der);
-        let sequence = outer.expect(der::SEQUENCE)?;
+        let sequence = outer.at("the outermost SEQUENCE").expect(der::SEQUENCE)?;
         outer.finish()?;
         let mut fields = sequence.reader();
         let frame = Self {
-            message: fields.expect(der::SEQUENCE)?,
-            algorithm: fields.expect(der::SEQUENCE)?,
-            signature: fields.expect(der::BIT_STRING)?,
+            message: fields.at("what is signed").expect(der::SEQUENCE)?,
+            algorithm: fields.at("signatureAlgorithm").expect(der::SEQUENCE)?,
+            signature: fields.at("signatureValue").expect(der::BIT_STRING)?,
         };
         fields.finish()?;
         frame.signature.octets()?;

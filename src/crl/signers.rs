@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::Depth;
+use super::UnknownCause;
 use super::list::List;
 use super::path::Facts;
 use super::rules::{Question, Status};
@@ -30,7 +31,7 @@ impl Signers<'_> {
 
 impl Question<'_> {
     /// Whether its signature is by a key that may sign CRLs in its issuer's name, under the anchor that
-    /// the path has.
+    /// the path has (RFC 5280 §4.2.1.3: the anchor's own key too must be one that may sign CRLs).
     pub(super) fn is_signed(&self, list: &List) -> bool {
         let authorities = &self.lists.authorities;
         let key_id = list.authority_key.as_deref();
@@ -41,13 +42,40 @@ impl Question<'_> {
             .iter()
             .filter(|one| one.subject == list.issuer && one.signs_crls && one.is_key(key_id));
         if on_path.any(|one| is_by(&one.key))
-            || (self.anchor.subject == list.issuer && is_by(&self.anchor.key))
+            || (self.anchor.signs_crls
+                && self.anchor.subject == list.issuer
+                && is_by(&self.anchor.key))
         {
             return true;
         }
         authorities
             .crl_signers(&list.issuer, key_id)
             .any(|(number, signer)| is_by(&signer.key) && self.counts(number, signer))
+    }
+
+    /// Why a list is not [signed](Self::is_signed): what is nearest to a signature that counts.
+    #[cold]
+    pub(super) fn why_not_signed(&self, list: &List) -> UnknownCause {
+        let authorities = &self.lists.authorities;
+        let key_id = list.authority_key.as_deref();
+        let is_by = |key: &_| list.is_by(key, authorities);
+        let mut cause = authorities.why_not_signed(&list.issuer, key_id, is_by);
+        let named = self.above.iter().filter(|one| one.subject == list.issuer);
+        for one in named {
+            let is_unsupported = !authorities.has_use_for(&one.key);
+            cause = cause.max(one.why_not_signer(key_id, is_unsupported));
+        }
+        let anchor = self.anchor;
+        if anchor.subject == list.issuer {
+            cause = cause.max(if !authorities.has_use_for(&anchor.key) {
+                UnknownCause::SignerUnsupported
+            } else if !anchor.signs_crls && is_by(&anchor.key) {
+                UnknownCause::SignerMayNotSign
+            } else {
+                UnknownCause::NotSigned
+            });
+        }
+        cause
     }
 
     /// Whether a signer that is not on the path counts: it is certified under the path's anchor, and

@@ -3,17 +3,23 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
+use rustls::pki_types::UnixTime;
+
 use super::LoadError;
 use super::authority::Authorities;
+use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
 use super::list::List;
-use super::verdict::name;
+use super::moment::Moment;
+use super::succession::{Contradiction, Standing};
+use super::verdict::date;
+use crate::identity::NameKey;
 use crate::reload::Fingerprint;
 
 /// All CRLs in force, by the names of their issuers.
 #[derive(Clone, Debug)]
 pub struct Lists {
-    /// Sorted by name.
+    /// Sorted by the key of the name.
     by_issuer: Vec<OfIssuer>,
     pub(super) authorities: Arc<Authorities>,
     /// The files that they are from.
@@ -39,9 +45,10 @@ pub(super) struct FromFile {
 
 #[derive(Clone, Debug)]
 struct OfIssuer {
-    /// DER.
-    name: Box<[u8]>,
+    name: NameKey,
     lists: Vec<Arc<List>>,
+    /// Nearly always none.
+    contradictions: Vec<Contradiction>,
 }
 
 /// Whose a list is, and its time in seconds after 1970.
@@ -72,25 +79,36 @@ impl Lists {
     }
 
     /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old
-    /// one replayed, from before a revocation. One whose time has not come at `now`, in seconds after
-    /// 1970, answers for nobody yet, and stands beside the one that does.
+    /// one replayed, from before a revocation. Where each is older by one measure, both stay, and one
+    /// [waits](Contradiction). One whose time has not come at `now`, in seconds after 1970, answers for
+    /// nobody yet, and stands beside the one that does.
     pub(super) fn insert(&mut self, list: Arc<List>, now: u64) {
         let of_issuer = self.by_or_new(&list.issuer);
-        let other = of_issuer
-            .iter_mut()
-            .find(|other| other.is_begun(now) == list.is_begun(now) && other.is_of_scope_of(&list));
-        match other {
-            // The same file under two names.
-            Some(other) if Arc::ptr_eq(other, &list) => {}
-            Some(other) if list.comes_before(other) => refused_older(&list, other),
-            Some(other) => *other = list,
-            None => of_issuer.push(list),
+        let is_like = |other: &Arc<List>| {
+            other.is_begun(now) == list.is_begun(now) && other.is_of_scope_of(&list)
+        };
+        let mut contradictions = Vec::new();
+        for other in of_issuer.lists.iter().filter(|other| is_like(other)) {
+            if Arc::ptr_eq(other, &list) {
+                // The same file under two names.
+                return;
+            }
+            if list.contradicts(other) {
+                contradictions.push(Contradiction::between(other, &list));
+            } else if list.is_older_than(other) {
+                refused_older(&list, other);
+                return;
+            }
         }
+        of_issuer.remove(|other| is_like(other) && !list.contradicts(other));
+        of_issuer.lists.push(list);
+        of_issuer.contradictions.append(&mut contradictions);
     }
 
     /// Takes back each list of `previous` in whose place an older one was put, or one whose time has
     /// not come at `now`, in seconds after 1970; and each of `unread`, in whose place nothing could be.
     pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<List>]) {
+        let moment = Moment::new(now);
         let mut kept = Vec::new();
         for list in previous.all() {
             let in_its_place: Vec<_> = self
@@ -98,18 +116,27 @@ impl Lists {
                 .iter()
                 .filter(|new| new.takes_place_of(list, &self.authorities))
                 .collect();
-            let is_begun = |new: &&&Arc<List>| new.is_begun(now);
-            let is_as_new = |new: &&Arc<List>| !new.is_older_than(list);
             let Some(first) = in_its_place.first() else {
                 if unread.iter().any(|one| Arc::ptr_eq(one, list)) {
                     kept.push(Arc::clone(list));
                 }
                 continue;
             };
-            if !list.is_begun(now) || in_its_place.iter().filter(is_begun).any(is_as_new) {
+            // What is not in force holds up nothing.
+            if !list.is_begun(now) || previous.standing(list, &moment) != Standing::InForce {
                 continue;
             }
-            match in_its_place.iter().find(is_begun) {
+            let is_newer = |new: &&Arc<List>| {
+                // When the one in force is over, a later one by one measure is enough.
+                !new.is_older_than(list)
+                    || list.is_over(now) && new.contradicts(list) && !new.is_over(now)
+            };
+            let mut begun = in_its_place.iter().filter(|new| new.is_begun(now));
+            if begun.clone().any(|new| is_newer(new)) {
+                continue;
+            }
+            match begun.next() {
+                Some(older) if older.contradicts(list) => {}
                 Some(older) => refused_older(older, list),
                 None => refused_early(first, list),
             }
@@ -118,26 +145,78 @@ impl Lists {
         for list in kept {
             let of_issuer = self.by_or_new(&list.issuer);
             // What nobody is known to have signed takes nobody's place.
-            of_issuer.retain(|new| {
-                !(new.is_begun(now) && new.is_older_than(&list) && new.is_of_scope_of(&list))
-            });
-            of_issuer.push(list);
+            let is_like = |new: &Arc<List>| new.is_begun(now) && new.is_of_scope_of(&list);
+            of_issuer
+                .remove(|new| is_like(new) && new.is_older_than(&list) && !new.contradicts(&list));
+            let waiting = of_issuer
+                .lists
+                .iter()
+                .filter(|new| is_like(new) && new.contradicts(&list));
+            let waiting: Vec<_> = waiting.map(Arc::clone).collect();
+            of_issuer
+                .contradictions
+                .extend(waiting.into_iter().map(|waiting| Contradiction {
+                    in_force: Arc::clone(&list),
+                    waiting,
+                }));
+            of_issuer.lists.push(list);
+        }
+        self.resolve_as(previous, &moment);
+    }
+
+    /// Of two lists that contradict each other the one stays in force that is.
+    fn resolve_as(&mut self, previous: &Self, moment: &Moment) {
+        let was_in_force = |list: &Arc<List>| {
+            let mut before = previous.by(&list.issuer).iter();
+            before.any(|one| {
+                one.is_of_scope_of(list)
+                    && one.is_version_of(list)
+                    && previous.standing(one, moment) == Standing::InForce
+            })
+        };
+        for of_issuer in &mut self.by_issuer {
+            for one in &mut of_issuer.contradictions {
+                if was_in_force(&one.waiting) && !was_in_force(&one.in_force) {
+                    *one = one.clone().turned();
+                }
+            }
         }
     }
 
-    fn by_or_new(&mut self, issuer: &[u8]) -> &mut Vec<Arc<List>> {
-        let at = match self.place(issuer) {
+    /// What a list of these counts for.
+    pub(super) fn standing(&self, list: &Arc<List>, moment: &Moment) -> Standing {
+        let of_issuer = self.of(&list.issuer);
+        let among = of_issuer.map_or(&[][..], |of_issuer| &of_issuer.contradictions);
+        Standing::of(list, among, moment)
+    }
+
+    /// Those of which one waits for the end of the other.
+    pub(super) fn contradictions(&self) -> impl Iterator<Item = &Contradiction> {
+        let of_issuers = self.by_issuer.iter();
+        of_issuers.flat_map(|of_issuer| &of_issuer.contradictions)
+    }
+
+    /// Those that count for all that they say, at a time in seconds after 1970.
+    pub(super) fn in_force(&self, now: u64) -> impl Iterator<Item = &Arc<List>> {
+        let moment = Moment::new(now);
+        let all = self.all();
+        all.filter(move |list| self.standing(list, &moment) == Standing::InForce)
+    }
+
+    fn by_or_new(&mut self, issuer: &DistinguishedName) -> &mut OfIssuer {
+        let at = match self.place(issuer.key()) {
             Ok(at) => at,
             Err(at) => {
                 let of_issuer = OfIssuer {
-                    name: issuer.into(),
+                    name: issuer.key(),
                     lists: Vec::new(),
+                    contradictions: Vec::new(),
                 };
                 self.by_issuer.insert(at, of_issuer);
                 at
             }
         };
-        &mut self.by_issuer[at].lists
+        &mut self.by_issuer[at]
     }
 
     /// What of the files could not be used, if anything.
@@ -192,31 +271,33 @@ impl Lists {
     }
 
     /// The first entry for a certificate in the lists of its issuer, whatever these are about and
-    /// whoever signed them: to look things up, not to decide by. The issuer is a `Name`, DER; the
-    /// serial number the content of an INTEGER.
+    /// whoever signed them: to look things up, not to decide by. The issuer is a `Name`, DER, and is
+    /// compared by RFC 5280 §7.1; the serial number is the content of an INTEGER.
     pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
-        let mut lists = self.by(issuer).iter();
-        lists.find_map(|list| list.find(issuer, serial))
+        let issuer = DistinguishedName::new(issuer);
+        let mut lists = self.by(&issuer).iter();
+        lists.find_map(|list| list.find(&issuer, serial))
     }
 
-    /// The first `nextUpdate` of all lists, in seconds after 1970.
+    /// The first `nextUpdate` of all lists in force, in seconds after 1970.
     pub fn next_update(&self) -> Option<u64> {
-        self.all().map(|list| list.next_update).min()
+        let in_force = self.in_force(UnixTime::now().as_secs());
+        in_force.map(|list| list.next_update).min()
     }
 
-    /// How many lists are past their `nextUpdate`, at a time in seconds after 1970.
+    /// How many lists in force are past their `nextUpdate`, at a time in seconds after 1970.
     pub(crate) fn ended(&self, now: u64) -> usize {
-        self.all().filter(|list| list.next_update < now).count()
+        self.in_force(now).filter(|list| list.is_over(now)).count()
     }
 
-    /// Who issued each list, and for what time.
+    /// Who issued each list in force, and for what time.
     pub(crate) fn terms(&self) -> Vec<Term> {
         let term = |list: &Arc<List>| Term {
-            issuer: name(&list.issuer),
+            issuer: list.issuer.to_string(),
             this_update: list.this_update,
             next_update: list.next_update,
         };
-        self.all().map(term).collect()
+        self.in_force(UnixTime::now().as_secs()).map(term).collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<List>> {
@@ -224,15 +305,31 @@ impl Lists {
     }
 
     /// The lists of an issuer.
-    pub(super) fn by(&self, issuer: &[u8]) -> &[Arc<List>] {
-        match self.place(issuer) {
-            Ok(at) => &self.by_issuer[at].lists,
-            Err(_) => &[],
-        }
+    pub(super) fn by(&self, issuer: &DistinguishedName) -> &[Arc<List>] {
+        self.of(issuer).map_or(&[], |of_issuer| &of_issuer.lists)
     }
 
-    fn place(&self, issuer: &[u8]) -> Result<usize, usize> {
-        self.by_issuer.binary_search_by(|of| (*of.name).cmp(issuer))
+    fn of(&self, issuer: &DistinguishedName) -> Option<&OfIssuer> {
+        let at = self.place(issuer.key()).ok()?;
+        Some(&self.by_issuer[at])
+    }
+
+    fn place(&self, issuer: NameKey) -> Result<usize, usize> {
+        self.by_issuer.binary_search_by_key(&issuer, |of| of.name)
+    }
+}
+
+impl OfIssuer {
+    /// Removes lists, and whatever they contradict.
+    fn remove(&mut self, is_gone: impl Fn(&Arc<List>) -> bool) {
+        let (lists, contradictions) = (&mut self.lists, &mut self.contradictions);
+        lists.retain(|list| {
+            let goes = is_gone(list);
+            if goes {
+                contradictions.retain(|one| !one.has(list));
+            }
+            !goes
+        });
     }
 }
 
@@ -247,8 +344,11 @@ impl FromFile {
 fn refused_early(early: &List, current: &List) {
     crate::audit::metrics::crl_refused("not_yet_valid");
     tracing::error!(
-        this_update = early.this_update,
-        in_force = current.this_update,
+        issuer = %early.issuer,
+        number = early.number_text(),
+        this_update = date(early.this_update),
+        in_force_number = current.number_text(),
+        in_force = date(current.this_update),
         "a CRL came whose time has not come yet: the one before it stays in force beside it"
     );
 }
@@ -256,8 +356,11 @@ fn refused_early(early: &List, current: &List) {
 fn refused_older(old: &List, new: &List) {
     crate::audit::metrics::crl_refused("older");
     tracing::error!(
-        this_update = old.this_update,
-        in_force = new.this_update,
+        issuer = %old.issuer,
+        number = old.number_text(),
+        this_update = date(old.this_update),
+        in_force_number = new.number_text(),
+        in_force = date(new.this_update),
         "an older CRL came in the place of a newer one of the same issuer and scope: the newer one \
          stays in force"
     );

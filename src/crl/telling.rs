@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::DecidingCrl;
+use rustls::pki_types::UnixTime;
+
 use super::list::List;
 use super::store::Lists;
-use super::verdict::{hexadecimal, name};
+use super::succession::Contradiction;
+use super::verdict::date;
+use super::{DecidingCrl, HeldBack};
 use crate::audit::metrics;
 
 /// The longest name of a scope, in characters: a label is no place for a document.
@@ -25,9 +28,14 @@ type Labels = (String, String);
 
 /// Tells of each list that has come into force and of each that could not, and counts all that are.
 pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
-    for list in lists.all() {
+    for list in lists.in_force(UnixTime::now().as_secs()) {
         if !previous.is_some_and(|previous| is_in(list, previous)) {
             log(list);
+        }
+    }
+    for one in lists.contradictions() {
+        if !previous.is_some_and(|previous| is_known(one, previous)) {
+            log_held_back(one);
         }
     }
     let known = previous.map_or(&[][..], |previous| &previous.refused);
@@ -61,7 +69,7 @@ pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
 /// first.
 fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
     let mut all: BTreeMap<_, InForce> = BTreeMap::new();
-    for list in lists.all() {
+    for list in lists.in_force(UnixTime::now().as_secs()) {
         let known = all.entry(labels(list)).or_insert(InForce {
             entries: 0,
             this_update: u64::MAX,
@@ -77,21 +85,60 @@ fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
 }
 
 fn is_in(list: &List, lists: &Lists) -> bool {
-    lists.by(&list.issuer).iter().any(|other| {
-        other.is_of_scope_of(list)
-            && other.this_update == list.this_update
-            && other.number == list.number
+    lists
+        .by(&list.issuer)
+        .iter()
+        .any(|other| other.is_of_scope_of(list) && other.is_version_of(list))
+}
+
+fn is_known(one: &Contradiction, lists: &Lists) -> bool {
+    lists.contradictions().any(|known| {
+        known.waiting.is_of_scope_of(&one.waiting)
+            && known.waiting.is_version_of(&one.waiting)
+            && known.in_force.is_version_of(&one.in_force)
     })
+}
+
+fn log_held_back(one: &Contradiction) {
+    metrics::crl_refused("older");
+    let told = HeldBack::of(one);
+    let (waiting, in_force) = (&told.waiting, &told.in_force);
+    tracing::error!(
+        issuer = waiting.issuer,
+        scope = waiting.scope,
+        number = waiting.number,
+        this_update = date(waiting.this_update),
+        in_force_number = in_force.number,
+        in_force_this_update = date(in_force.this_update),
+        in_force_until = date(in_force.next_update),
+        reason = %told,
+        "a CRL is held back, the one before it stays in force"
+    );
+}
+
+impl Lists {
+    /// The CRLs that wait until those in force are over.
+    pub fn held_back(&self) -> impl Iterator<Item = HeldBack> {
+        self.contradictions().map(HeldBack::of)
+    }
+}
+
+impl HeldBack {
+    fn of(one: &Contradiction) -> Self {
+        Self {
+            waiting: DecidingCrl::of(&one.waiting),
+            in_force: DecidingCrl::of(&one.in_force),
+        }
+    }
 }
 
 impl DecidingCrl {
     pub(super) fn of(list: &List) -> Self {
         let (issuer, scope) = labels(list);
-        let number = list.number.as_ref();
         Self {
             issuer,
             scope,
-            number: number.map(|number| hexadecimal(number.octets())),
+            number: list.number_text(),
             this_update: list.this_update,
             next_update: list.next_update,
         }
@@ -119,7 +166,7 @@ fn log(list: &List) {
 }
 
 fn labels(list: &List) -> Labels {
-    (name(&list.issuer), scope(list))
+    (list.issuer.to_string(), scope(list))
 }
 
 /// What a list is about, in words that tell its issuer's lists apart.

@@ -1,6 +1,5 @@
 use std::fmt;
-
-use x509_parser::prelude::{FromDer, X509Name};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::Refusal;
 
@@ -53,6 +52,17 @@ pub struct DecidingCrl {
     pub next_update: u64,
 }
 
+/// A CRL that waits until the one in force is over, because each of the two is older by one measure:
+/// what a CA issues that was restored from a backup, or whose clock was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldBack {
+    /// The CRL that waits.
+    pub waiting: DecidingCrl,
+    /// The CRL in force.
+    pub in_force: DecidingCrl,
+}
+
 /// A certificate that is on a CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -83,15 +93,65 @@ pub struct Unknown {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnknownCause {
-    /// There is none of its issuer, or none that covers it.
-    #[error("no CRL of its issuer covers it")]
+    /// There is none of its issuer, nor of the one that its distribution points name.
+    #[error("no CRL of its issuer covers it: there is none")]
     NoCrl,
+    /// Those there are of its issuer are about other certificates: other distribution points, other
+    /// reasons, or CAs where it is a client's.
+    #[error(
+        "no CRL of its issuer covers it: those there are have other distribution points, other reasons, \
+         or another kind of certificates in their scope"
+    )]
+    OtherScope,
+    /// There is a delta CRL, and none that it is a delta to.
+    #[error(
+        "no CRL of its issuer covers it: there is a delta CRL, but not the complete one that it brings \
+         up to date"
+    )]
+    NoBase,
     /// Those there are cover some reasons for a revocation and not all.
     #[error("the CRLs for it do not cover all reasons")]
     SomeReasons,
-    /// Those there are were not signed by its issuer, or by a key that may not sign CRLs.
-    #[error("no CRL for it is signed by its issuer")]
+    /// Those there are were signed by someone of whom nothing is known: no CA on the path and none of
+    /// the further signers has the name of the CRL's issuer.
+    #[error(
+        "no CRL for it is signed by its issuer: no certificate of the signer is known, add it to the \
+         further signers"
+    )]
+    SignerUnknown,
+    /// Those there are name another key (`authorityKeyIdentifier`) than every known CA or signer of that
+    /// name has.
+    #[error(
+        "no CRL for it is signed by its issuer: the authority key identifier names a key that no known \
+         certificate of that name has, add one that has to the further signers"
+    )]
+    SignerOtherKey,
+    /// Those there are name the key of a known CA or signer, and the signature is not by it.
+    #[error(
+        "no CRL for it is signed by its issuer: the signature is not by the key that it should be by, \
+         the CRL is damaged, forged, or by another key of that name"
+    )]
     NotSigned,
+    /// Those there are are in the name of a CA or signer whose key usage lacks cRLSign.
+    #[error(
+        "no CRL for it is signed by its issuer: the signer may not sign CRLs, cRLSign is missing in its \
+         key usage"
+    )]
+    SignerMayNotSign,
+    /// Those there are are in the name of a CA or signer whose key is not supported, so that whether
+    /// they are by it cannot be told.
+    #[error(
+        "no CRL for it is signed by its issuer: the key that it should be signed by is of a kind or size \
+         that is not supported"
+    )]
+    SignerUnsupported,
+    /// Those there are were signed by a known signer that does not count: it is not certified under
+    /// the path's client CA, or is revoked or of unknown status itself.
+    #[error(
+        "no CRL for it is signed by its issuer: the signer is known but not certified under the client \
+         CA, or it is revoked, or no CRL says whether it is"
+    )]
+    SignerNotTrusted,
     /// Those there are begin in the future.
     #[error("the CRL for it is not valid yet")]
     NotYetValid,
@@ -107,7 +167,7 @@ impl UnknownCause {
     /// Whether there is no list of the issuer's that is about the certificate, rather than one that
     /// does not count now.
     pub(super) fn is_without_answer(self) -> bool {
-        matches!(self, Self::NoCrl | Self::SomeReasons | Self::NotSigned)
+        !matches!(self, Self::NotYetValid | Self::CrlExpired)
     }
 }
 
@@ -177,13 +237,37 @@ impl fmt::Display for Verdict {
                     reason,
                     crl_number,
                 } = revoked;
-                write!(f, "certificate {serial} was revoked at {date} ({reason})")?;
+                let date = self::date(*date);
+                write!(f, "certificate {serial} was revoked on {date} ({reason})")?;
                 match crl_number {
                     Some(number) => write!(f, " by CRL {number}"),
                     None => Ok(()),
                 }
             }
         }
+    }
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = |one: &DecidingCrl| {
+            let number = one.number.as_deref().unwrap_or("none").to_owned();
+            format!("number {number} of {}", date(one.this_update))
+        };
+        let (waiting, in_force) = (&self.waiting, &self.in_force);
+        write!(
+            f,
+            "the CRL of {} ({}), {}, contradicts the one in force, {}: one has the higher number and the \
+             other the later thisUpdate, as where a CA was restored from a backup or its clock was \
+             wrong. What it revokes counts; for the rest it waits until the one in force is past its \
+             nextUpdate, {}. To have it taken at once, let the CA issue a CRL that is later by both, or \
+             remove the one in force wherever it is kept and start anew",
+            waiting.issuer,
+            waiting.scope,
+            version(waiting),
+            version(in_force),
+            date(in_force.next_update),
+        )
     }
 }
 
@@ -238,6 +322,14 @@ impl fmt::Display for RevocationReason {
     }
 }
 
+/// A time in seconds after 1970, as RFC 3339 has it.
+pub(super) fn date(seconds: u64) -> String {
+    crate::tls::date(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST)))
+}
+
+/// The end of the year 9999: no certificate and no list can name a later time.
+const LAST: u64 = 253_402_300_799;
+
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -245,10 +337,4 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// A `Name`, DER, as text.
-pub(super) fn name(der: &[u8]) -> String {
-    let name = X509Name::from_der(der).map(|(_, name)| name.to_string());
-    name.unwrap_or_default()
 }

@@ -1,7 +1,9 @@
 use std::fmt::Write as _;
 
-use x509_parser::der_parser::asn1_rs::{Any, Tag, ToDer};
+use x509_parser::der_parser::asn1_rs::ToDer;
 use x509_parser::x509::X509Name;
+
+use super::directory_string;
 
 /// The attribute types that RFC 4514 §3 has short names for.
 const KEYWORDS: [(&str, &str); 9] = [
@@ -35,7 +37,7 @@ pub(crate) fn text(name: &X509Name<'_>) -> String {
             }
             let oid = attribute.attr_type().to_id_string();
             let value = attribute.attr_value();
-            match (keyword(&oid), string(value)) {
+            match (keyword(&oid), directory_string::decode(value)) {
                 (Some(keyword), Some(string)) => {
                     let _ = write!(text, "{keyword}=");
                     escape(&mut text, &string);
@@ -58,7 +60,8 @@ pub(super) fn attributes(name: &X509Name<'_>) -> Box<[Attribute]> {
     name.iter_attributes()
         .filter_map(|attribute| {
             let keyword = keyword(&attribute.attr_type().to_id_string())?;
-            Some((keyword, string(attribute.attr_value()).and_then(usable)))
+            let value = directory_string::decode(attribute.attr_value());
+            Some((keyword, value.and_then(usable)))
         })
         .collect()
 }
@@ -79,35 +82,6 @@ pub(super) fn known(keyword: &str) -> Option<&'static str> {
 pub(super) fn keyword(oid: &str) -> Option<&'static str> {
     let known = KEYWORDS.iter().find(|(known, _)| *known == oid);
     known.map(|(_, keyword)| *keyword)
-}
-
-/// The value as text, where it is of a string type and well-formed.
-fn string(value: &Any<'_>) -> Option<String> {
-    let data = value.data;
-    match value.tag() {
-        Tag::Utf8String
-        | Tag::PrintableString
-        | Tag::Ia5String
-        | Tag::NumericString
-        | Tag::VisibleString => String::from_utf8(data.to_vec()).ok(),
-        // RFC 5280 §4.1.2.4: of old, and Latin-1 in practice.
-        Tag::TeletexString => Some(data.iter().map(|byte| char::from(*byte)).collect()),
-        Tag::BmpString => {
-            let (pairs, []) = data.as_chunks::<2>() else {
-                return None;
-            };
-            let units: Vec<_> = pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
-            String::from_utf16(&units).ok()
-        }
-        Tag::UniversalString => {
-            let (fours, []) = data.as_chunks::<4>() else {
-                return None;
-            };
-            let codes = fours.iter().map(|four| u32::from_be_bytes(*four));
-            codes.map(char::from_u32).collect()
-        }
-        _ => None,
-    }
 }
 
 /// RFC 4514 §2.4; control characters besides, so that a name stays on its line.

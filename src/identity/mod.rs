@@ -5,10 +5,13 @@
 //! `PeerIdentity`, puts it in the request's extensions, and everything after reads it there.
 
 mod anchor;
+mod directory_string;
 mod distinguished_name;
 pub mod forwarded;
 mod grants;
 mod mapping;
+#[cfg(feature = "crl")]
+mod name_match;
 mod names;
 mod peer;
 mod principal;
@@ -21,6 +24,8 @@ pub use anchor::Anchor;
 pub(crate) use distinguished_name::text as name_text;
 pub use grants::{Grant, Grants};
 pub use mapping::{Mapping, MappingError, Rule};
+#[cfg(feature = "crl")]
+pub(crate) use name_match::{NameKey, canonical};
 pub use peer::{IdentityError, KeyType, PeerIdentity};
 pub use principal::{Method, Principal};
 pub use spiffe::{SpiffeId, SpiffeIdError, SvidError};

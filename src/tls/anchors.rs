@@ -43,6 +43,9 @@ pub(super) struct Known {
     pub(super) not_after: u64,
     /// The most CAs that may be between it and a client (RFC 5280 §4.2.1.9).
     path_length: Option<u32>,
+    /// Whether it may sign CRLs (RFC 5280 §4.2.1.3).
+    #[cfg(feature = "crl")]
+    signs_crls: bool,
 }
 
 impl Known {
@@ -150,11 +153,20 @@ impl Anchors {
             name: Arc::new(Anchor::of(certificate, identity.subject())),
             not_after: time::seconds(identity.not_after()),
             path_length: basic.and_then(|basic| basic.value.path_len_constraint),
+            #[cfg(feature = "crl")]
+            signs_crls: crate::crl::signs_crls(certificate),
         }));
         self.most_subtrees = self.most_subtrees.max(subtrees(certificate));
         self.subjects.push(identity.subject().into());
         self.expiries.push(Expiry::new("client_ca", identity));
         Ok(())
+    }
+
+    /// What the lists of those below them are judged by.
+    #[cfg(feature = "crl")]
+    pub(super) fn issuers(&self) -> crate::crl::Issuers {
+        let known = self.known.iter();
+        crate::crl::Issuers::below(known.map(|known| (&known.trusted, known.signs_crls)))
     }
 
     /// What is known of a trusted one. Of several certificates of one CA the last to end counts.

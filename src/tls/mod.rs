@@ -61,6 +61,8 @@ mod anchors;
 mod axum_server;
 mod builder;
 mod chain;
+#[cfg(feature = "crl")]
+mod client_check;
 mod constraints;
 #[cfg(feature = "crl")]
 mod crls;
@@ -99,6 +101,8 @@ mod watch;
 pub use crate::util::pem::{PemError, PemProblem};
 pub use acceptor::{Accepted, Acceptor, RemovedCa};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
+#[cfg(feature = "crl")]
+pub use client_check::{ClientAnswer, ClientCheck};
 pub use error::TlsError;
 pub use files::{CertificateFiles, ClientCas, certificates_in};
 pub use forwarded::{Forwarded, ForwardedForm, ForwardedLayer};
@@ -111,3 +115,5 @@ pub(crate) use provider::provider;
 pub use reason::Reason;
 pub use service::AddConnection;
 pub use stream::Stream;
+#[cfg(feature = "crl")]
+pub(crate) use time::date;

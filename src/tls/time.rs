@@ -24,7 +24,7 @@ pub(super) fn words(span: Duration) -> String {
 }
 
 /// The date and time in UTC, as RFC 3339 has it, of any year that a certificate can name.
-pub(super) fn date(time: SystemTime) -> String {
+pub(crate) fn date(time: SystemTime) -> String {
     let seconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |ago| -ago),

@@ -62,14 +62,14 @@ impl Verifier {
         wanted: Wanted,
     ) -> Self {
         Self {
+            #[cfg(feature = "crl")]
+            issuers: anchors.issuers(),
             anchors: Arc::new(anchors),
             algorithms,
             mandatory,
             wanted,
             limits: ChainLimits::default(),
             cache: Cache::new(REMEMBERED),
-            #[cfg(feature = "crl")]
-            issuers: Issuers::default(),
             #[cfg(feature = "crl")]
             revocation: None,
             #[cfg(feature = "crl")]
@@ -117,6 +117,11 @@ impl Verifier {
     #[cfg(feature = "crl")]
     pub(super) fn revocation(&self) -> Option<&crate::crl::Revocation> {
         self.revocation.as_ref()
+    }
+
+    #[cfg(feature = "crl")]
+    pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
     }
 
     pub(super) fn anchors(&self) -> &Arc<Anchors> {

@@ -10,22 +10,25 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The options that take several files, each time that they are given.
-const OF_FILES: [&str; 4] = ["ca", "chain", "signer", "crl"];
+const OF_FILES: [&str; 5] = ["ca", "chain", "signer", "crl", "before"];
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Files of client CAs, in PEM or DER
+    /// Files of client CAs, in PEM, or folders of them
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub(super) ca: Vec<PathBuf>,
     /// Files of intermediate certificates that the client sends
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(super) chain: Vec<PathBuf>,
-    /// Files of further CAs and CRL signers, which are not trusted as client CAs
+    /// Files of further CAs and CRL signers, in PEM, which are not trusted as client CAs
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(super) signer: Vec<PathBuf>,
     /// Files of CRLs, in PEM or DER, compressed by gzip or not, or folders of them
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub(super) crl: Vec<PathBuf>,
+    /// Files of the CRLs that a running gate had before, of which it keeps what is newer
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub(super) before: Vec<PathBuf>,
     /// The time to ask about, in RFC 3339 form, instead of now
     #[arg(long, value_parser = time)]
     pub(super) at: Option<UnixTime>,
@@ -101,6 +104,7 @@ impl FromArgMatches for Verify {
             (Some("chain"), Some(2..)) => arguments.chain.pop(),
             (Some("signer"), Some(2..)) => arguments.signer.pop(),
             (Some("crl"), Some(2..)) => arguments.crl.pop(),
+            (Some("before"), Some(2..)) => arguments.before.pop(),
             _ => None,
         };
         let missing = "CERT, the client's certificate, is missing: it comes last\n";

@@ -7,11 +7,13 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Default)]
 pub(super) struct Outcome<'a> {
     pub(super) good: bool,
+    /// Why it is refused, as the gate's log and metrics call it.
+    pub(super) reason: Option<&'static str>,
     /// `None` if no path leads to a client CA.
     pub(super) verdict: Option<&'static str>,
     pub(super) why: String,
     pub(super) path: Option<Path>,
-    /// What the operator should know of the client CAs.
+    /// What the operator should know of the client CAs and the lists.
     pub(super) notes: Vec<String>,
     /// Lists that are not used.
     pub(super) refused: Vec<&'a LoadError>,
@@ -77,6 +79,7 @@ impl Outcome<'_> {
         });
         json!({
             "good": self.good,
+            "reason": self.reason,
             "verdict": self.verdict,
             "why": self.why,
             "path": path,

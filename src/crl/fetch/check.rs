@@ -2,6 +2,7 @@ use reqwest::Url;
 
 use super::super::authority::Authorities;
 use super::super::list::List;
+use super::super::verdict::date;
 use super::super::{LoadError, gzip};
 use super::FetchError;
 use crate::util::x509_file;
@@ -24,7 +25,7 @@ pub(super) fn check(
     max_size: u64,
 ) -> Result<Checked, FetchError> {
     let der = single(content, max_size)?;
-    let list = List::parse_signed(&der, authorities)?.ok_or(FetchError::NotSigned)?;
+    let list = List::parse_signed(&der, authorities)?.map_err(FetchError::NotSigned)?;
     if list.this_update > now {
         return Err(FetchError::NotYetValid);
     }
@@ -36,18 +37,37 @@ pub(super) fn check(
         if !is_same && !is_moved && known.next_update >= now {
             return Err(FetchError::OtherScope);
         }
-        // A new key may count from the beginning.
-        let older = if list.signer() == known.signer() {
-            list.is_older_than(known)
-        } else {
-            list.this_update < known.this_update
-        };
-        if older && (is_same || is_moved) {
-            return Err(FetchError::Older);
+        if is_same || is_moved {
+            follows(&list, known, now)?;
         }
     }
     let head = list.without_entries();
     Ok(Checked { der, head })
+}
+
+/// That a list may follow the one before it: later by number and time, or by one of them when the one
+/// before it is over. Those of a new key may count from the beginning.
+fn follows(list: &List, known: &List, now: u64) -> Result<(), FetchError> {
+    let is_same_key = list.signer() == known.signer();
+    let contradicts = is_same_key && list.contradicts(known);
+    let is_older = if is_same_key {
+        list.is_older_than(known)
+    } else {
+        list.this_update < known.this_update
+    };
+    if !is_older || contradicts && known.is_over(now) && !list.is_over(now) {
+        return Ok(());
+    }
+    let (came, in_force) = (list.version_text(), known.version_text());
+    Err(if contradicts {
+        FetchError::Contradicts {
+            came,
+            in_force,
+            until: date(known.next_update),
+        }
+    } else {
+        FetchError::Older { came, in_force }
+    })
 }
 
 /// The one CRL in DER, in PEM, or in either compressed.

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::super::{CrlError, LoadError};
+use super::super::{CrlError, LoadError, UnknownCause};
 
 /// Why a CRL could not be fetched, or was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +40,35 @@ pub enum FetchError {
     /// The list cannot be used.
     #[error(transparent)]
     List(#[from] CrlError),
-    /// No known CA signed the list.
-    #[error("it is not signed by a client CA or one of the further signers")]
-    NotSigned,
+    /// No known CA signed the list, or none that may.
+    #[error("it is not signed by a client CA or one of the further signers: {0}")]
+    NotSigned(UnknownCause),
     /// The list begins in the future.
     #[error("it is not valid yet")]
     NotYetValid,
     /// The list is older than the one in force.
-    #[error("it is older than the one in force")]
-    Older,
+    #[error("it is {came}, which is older than {in_force} that is in force")]
+    Older {
+        /// Its number in hexadecimal and its `thisUpdate`.
+        came: String,
+        /// Those of the list in force.
+        in_force: String,
+    },
+    /// The list is older than the one in force by its number or its `thisUpdate`, and later by the other.
+    #[error(
+        "it is {came}, which contradicts {in_force} that is in force: one has the higher number and the \
+         other the later thisUpdate, as where a CA was restored from a backup or its clock was wrong. It \
+         is taken when the one in force is past its nextUpdate, {until}; to have it taken at once, let \
+         the CA issue a CRL that is later by both, or remove the kept file and start anew"
+    )]
+    Contradicts {
+        /// Its number in hexadecimal and its `thisUpdate`.
+        came: String,
+        /// Those of the list in force.
+        in_force: String,
+        /// When the list in force is over.
+        until: String,
+    },
     /// The list is about something else than the one in force, which is still current.
     #[error("it is of another issuer or scope than the one in force")]
     OtherScope,
@@ -77,9 +97,9 @@ impl FetchError {
             Self::Status(_) => "status",
             Self::TooLarge(_) => "too_large",
             Self::Content(_) | Self::NotOne(_) | Self::List(_) => "unusable",
-            Self::NotSigned => "not_signed",
+            Self::NotSigned(_) => "not_signed",
             Self::NotYetValid => "not_yet_valid",
-            Self::Older => "older",
+            Self::Older { .. } | Self::Contradicts { .. } => "older",
             Self::OtherScope => "other_scope",
             Self::Cache { .. } => "not_kept",
         }

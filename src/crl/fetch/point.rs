@@ -117,7 +117,7 @@ impl Point {
             Err(error) => {
                 metrics::crl_fetched(&url, error.label());
                 tracing::error!(
-                    url, reason = %error,
+                    url, kept = %self.kept.file.display(), reason = %error,
                     "a CRL could not be fetched, the last good one stays in force"
                 );
             }
@@ -188,7 +188,15 @@ impl Point {
                         .with_jitter()
                         .build()
                 });
-                backoff.next().unwrap_or(longest).max(first)
+                let wait = backoff.next().unwrap_or(longest).max(first);
+                match &self.known {
+                    // One that waits for the end of the list in force is to be taken then.
+                    Some(known) if !known.head.is_over(now()) => {
+                        let left = known.head.next_update.saturating_sub(now());
+                        wait.min(Duration::from_secs(left.saturating_add(1)))
+                    }
+                    _ => wait,
+                }
             }
         }
     }

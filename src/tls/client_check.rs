@@ -1,0 +1,136 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::time_provider::TimeProvider;
+
+use super::anchors::Anchors;
+use super::rejection::Rejection;
+use super::verified::Verified;
+use super::verifier::Verifier;
+use super::wanted::Wanted;
+use super::{ClientCas, Reason, TlsError, explain};
+use crate::PeerIdentity;
+use crate::crl::{Finding, Revocation, Verdict};
+use crate::crypto;
+use crate::reload::Pinned;
+
+/// Says of a client's certificate what a server would, by the code of its handshakes: which client CAs
+/// count, whether a path leads to one, whether its name and its key can be used, and whether it is
+/// revoked. It is for operators' tools.
+#[derive(Debug)]
+pub struct ClientCheck {
+    with_revocation: Verifier,
+    without: Verifier,
+    revocation: Revocation,
+    at: UnixTime,
+}
+
+/// What a server says of a client's certificate.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientAnswer {
+    /// Why it is refused; `None` if it is not.
+    pub reason: Option<Reason>,
+    /// The same in an operator's words, or what makes it good.
+    pub why: String,
+    /// What the CRLs say of the path; `None` if there is no path.
+    pub verdict: Option<Verdict>,
+    /// What they say of each certificate of the path, the client's own first.
+    pub findings: Vec<Finding>,
+    /// The subject of the client CA that the path leads to, in RFC 4514 form.
+    pub anchor: Option<String>,
+}
+
+/// A clock that stands still.
+#[derive(Debug)]
+struct Fixed(UnixTime);
+
+impl TimeProvider for Fixed {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.0)
+    }
+}
+
+impl ClientCheck {
+    /// Reads the client CAs as a server does that starts at this time.
+    ///
+    /// # Errors
+    /// What keeps a server from starting: a file that cannot be read, a certificate that is no CA's, no
+    /// client CA that has not expired, no cryptography provider.
+    pub fn new(cas: &ClientCas, revocation: Revocation, at: UnixTime) -> Result<Self, TlsError> {
+        let provider = super::provider().ok_or(TlsError::NoProvider)?;
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs());
+        let verifier = || -> Result<Verifier, TlsError> {
+            let anchors = Anchors::load(cas, &mut Pinned::new(), now)?;
+            let algorithms = provider.signature_verification_algorithms;
+            Ok(Verifier::new(anchors, algorithms, true, Wanted::default()))
+        };
+        let clock: Arc<dyn TimeProvider> = Arc::new(Fixed(at));
+        Ok(Self {
+            with_revocation: verifier()?.with_revocation(Some(revocation.clone()), Some(clock)),
+            without: verifier()?,
+            revocation,
+            at,
+        })
+    }
+
+    /// What a server says of a client that sends these certificates, its own first.
+    pub fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> ClientAnswer {
+        let outcome = self
+            .with_revocation
+            .verify(end_entity, intermediates, self.at);
+        let refused = |rejection: &Rejection| (rejection.reason(), explain::words(rejection));
+        let (refusal, verified) = match outcome {
+            Ok(passed) => {
+                let key = self.unsupported_key(end_entity);
+                (key, Some(passed.verified))
+            }
+            Err(rejection) => {
+                // The path that its revocation was asked of.
+                let passed = self.without.verify(end_entity, intermediates, self.at);
+                (
+                    Some(refused(&rejection)),
+                    passed.ok().map(|passed| passed.verified),
+                )
+            }
+        };
+        self.answer(refusal, verified.as_deref())
+    }
+
+    fn answer(
+        &self,
+        refusal: Option<(Reason, String)>,
+        verified: Option<&Verified>,
+    ) -> ClientAnswer {
+        let verdict = verified.map(|one| self.revocation.examine(&one.path, self.at));
+        let (reason, why) = match (refusal, &verdict) {
+            (Some((reason, why)), _) => (Some(reason), why),
+            (None, Some(verdict)) => (None, verdict.to_string()),
+            (None, None) => (None, String::new()),
+        };
+        ClientAnswer {
+            reason,
+            why,
+            verdict,
+            findings: verified
+                .map_or_else(Vec::new, |one| self.revocation.explain(&one.path, self.at)),
+            anchor: verified.map(|one| one.anchor.name.subject().to_owned()),
+        }
+    }
+
+    /// A client proves by a signature that it holds its key, which cannot be checked by such a one.
+    fn unsupported_key(&self, end_entity: &CertificateDer<'_>) -> Option<(Reason, String)> {
+        let certificate = PeerIdentity::parse(end_entity).ok()?;
+        let key = certificate.public_key().raw;
+        let key = crypto::unsupported_key(key, self.with_revocation.algorithms())?;
+        let subject = PeerIdentity::from_der(end_entity);
+        let subject = subject.map_or_else(|_| String::new(), |one| one.subject().to_owned());
+        let why = format!("the client's certificate `{subject}` has {key}, which is not supported");
+        Some((Reason::UnsupportedAlgorithm, why))
+    }
+}
