@@ -8,7 +8,6 @@ mod pki;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use captured::Captured;
 use pki::{Ca, Files, Leaf, accepted, client, refused};
