@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustls::pki_types::pem;
+
 use super::der::Malformed;
 
 /// Why CRLs cannot be used.
@@ -144,6 +146,26 @@ pub enum PathError {
 }
 
 impl LoadError {
+    pub(super) fn pem(origin: &str, error: &pem::Error) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).escape_debug().to_string();
+        let reason = match error {
+            pem::Error::MissingSectionEnd { end_marker } => {
+                format!(
+                    "the section does not end: `{}` is missing",
+                    text(end_marker)
+                )
+            }
+            pem::Error::IllegalSectionStart { line } => {
+                format!("`{}` begins no section", text(line))
+            }
+            other => other.to_string(),
+        };
+        Self::Pem {
+            origin: origin.to_owned(),
+            reason,
+        }
+    }
+
     /// Whether a start fails for it. RFC 5280 §5.2: a list with an unknown critical extension must not
     /// be used, but is no mistake of who gives it.
     pub(super) fn is_broken(&self) -> bool {

@@ -194,10 +194,7 @@ impl<'a> Gathering<'a> {
             match list {
                 Ok(list) => self.take(origin, number, &list, &mut read),
                 Err(error) => {
-                    read.errors.push(LoadError::Pem {
-                        origin: origin.to_owned(),
-                        reason: error.to_string(),
-                    });
+                    read.errors.push(LoadError::pem(origin, &error));
                     break;
                 }
             }

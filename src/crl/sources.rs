@@ -139,10 +139,8 @@ pub(super) fn read_authorities(
                 .map_err(|error| unreadable(&file, error))?;
             let mut found = false;
             for certificate in CertificateDer::pem_slice_iter(&content) {
-                let certificate = certificate.map_err(|error| LoadError::Pem {
-                    origin: file.display().to_string(),
-                    reason: error.to_string(),
-                })?;
+                let certificate = certificate
+                    .map_err(|error| LoadError::pem(&file.display().to_string(), &error))?;
                 found = true;
                 if !authorities.contains(&certificate) {
                     authorities.push(certificate);

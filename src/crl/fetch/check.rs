@@ -85,12 +85,8 @@ fn single(content: &[u8], max_size: u64) -> Result<Vec<u8>, FetchError> {
         return Ok(content.to_owned());
     }
     let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(content).collect();
-    let lists = lists.map_err(|error| {
-        FetchError::Content(Box::new(LoadError::Pem {
-            origin: "the answer".to_owned(),
-            reason: error.to_string(),
-        }))
-    })?;
+    let lists = lists
+        .map_err(|error| FetchError::Content(Box::new(LoadError::pem("the answer", &error))))?;
     match <[_; 1]>::try_from(lists) {
         Ok([list]) => Ok(list.to_vec()),
         Err(lists) => Err(FetchError::NotOne(lists.len())),
