@@ -97,7 +97,8 @@ fn what_no_current_list_of_the_issuer_answers_is_unknown_and_refused() {
         (
             impostor.crl(1, &[]),
             now(),
-            "no CRL for it is signed by its issuer",
+            "no CRL for it is signed by its issuer: the signature is not by the key that it should \
+             be by, the CRL is damaged, forged, or by another key of that name",
         ),
         (
             ca.crl(1, &[]),

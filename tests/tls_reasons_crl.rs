@@ -124,7 +124,7 @@ async fn each_verdict_on_revocation_is_explained_and_the_alert_fits() {
             leaf: &node,
             above: vec![],
             reason: Reason::RevocationUnknown,
-            words: (of_node, "no CRL for it is signed by its issuer"),
+            words: (of_node, "forged, or by another key of that name"),
             alert: unknown,
         },
         Row {

@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_field_and_where_it_is() {
-        let der = b"\x30\x06\x02\x01\x05\x04\x02\x01";
+        let der = b"\x30\x07\x02\x01\x05\x04\x02\x01";
         assert_eq!(
             Reader::new(der).any().unwrap_err(),
             Malformed {

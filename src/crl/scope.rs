@@ -230,3 +230,93 @@ fn names(point: &Value<'_>, issuer: &DistinguishedName) -> Result<Vec<GeneralNam
     let whole = der::encode(der::SEQUENCE, &sequence);
     Ok(vec![GeneralName::Directory(DistinguishedName::new(&whole))])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UTF8: u8 = 0x0c;
+    const PRINTABLE: u8 = 0x13;
+
+    fn attribute(tag: u8, kind: u8, text: &str) -> Vec<u8> {
+        let value = der::encode(tag, text.as_bytes());
+        der::encode(
+            der::SEQUENCE,
+            &[&[0x06, 0x03, 0x55, 0x04, kind], &*value].concat(),
+        )
+    }
+
+    /// A name of an organization and, below it, a common name.
+    fn name(tag: u8, organization: &str, common: Option<&str>) -> Vec<u8> {
+        let mut sets = der::encode(der::SET, &attribute(tag, 10, organization));
+        if let Some(common) = common {
+            sets.extend(der::encode(der::SET, &attribute(tag, 3, common)));
+        }
+        der::encode(der::SEQUENCE, &sets)
+    }
+
+    fn full(name: &[u8]) -> Vec<u8> {
+        der::encode(
+            der::context(0, true),
+            &der::encode(der::context(4, true), name),
+        )
+    }
+
+    fn relative(tag: u8, common: &str) -> Vec<u8> {
+        der::encode(der::context(1, true), &attribute(tag, 3, common))
+    }
+
+    fn scope(point: &[u8], issuer: &[u8]) -> Scope {
+        let point = der::encode(der::context(0, true), point);
+        let value = der::encode(der::SEQUENCE, &point);
+        Scope::parse(Reader::new(&value), &DistinguishedName::new(issuer)).unwrap()
+    }
+
+    fn point(point: &[u8], crl_issuer: Option<&[u8]>, issuer: &[u8]) -> Point {
+        let mut fields = der::encode(der::context(0, true), point);
+        if let Some(crl_issuer) = crl_issuer {
+            let name = der::encode(der::context(4, true), crl_issuer);
+            fields.extend(der::encode(der::context(2, true), &name));
+        }
+        let points = der::encode(der::SEQUENCE, &der::encode(der::SEQUENCE, &fields));
+        let mut points = Point::parse_all(&points, &DistinguishedName::new(issuer)).unwrap();
+        points.remove(0)
+    }
+
+    #[test]
+    fn distribution_points_meet_however_their_names_are_written() {
+        let (ours, theirs) = (name(UTF8, "Nodes", None), name(PRINTABLE, "NODES ", None));
+        let lists = [
+            scope(&full(&name(PRINTABLE, "nodes", Some("Shard  1"))), &theirs),
+            scope(&relative(PRINTABLE, "SHARD 1"), &theirs),
+        ];
+        let points = [
+            point(&full(&name(UTF8, "Nodes", Some("Shard 1"))), None, &ours),
+            point(&relative(UTF8, "Shard 1"), None, &ours),
+            point(
+                &relative(UTF8, "shard 1"),
+                Some(&theirs),
+                &name(UTF8, "Users", None),
+            ),
+        ];
+        for (list, point) in lists
+            .iter()
+            .flat_map(|list| points.iter().map(move |one| (list, one)))
+        {
+            assert!(list.is_at(point), "{list:?} {point:?}");
+        }
+        let others = [
+            point(&relative(UTF8, "Shard 2"), None, &ours),
+            point(&relative(UTF8, "Shard 1"), None, &name(UTF8, "Users", None)),
+            point(&full(&name(UTF8, "Shard 1", Some("Nodes"))), None, &ours),
+        ];
+        for (list, point) in lists
+            .iter()
+            .flat_map(|list| others.iter().map(move |one| (list, one)))
+        {
+            assert!(!list.is_at(point), "{list:?} {point:?}");
+        }
+        // However they are written, they are of one scope, and so replace each other.
+        assert_eq!(lists[0], lists[1]);
+    }
+}
