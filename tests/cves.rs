@@ -304,7 +304,7 @@ fn no_method_and_no_address_is_exempt() {
     for method in ["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"] {
         assert_eq!(
             route(method, "/v2/team/a/blobs/$D"),
-            Err(RouteError::Method),
+            Err(RouteError::Method(Endpoint::Blob)),
             "{method}"
         );
     }
