@@ -6,6 +6,7 @@ use super::{Route, RouteError};
 impl Route {
     /// Whether the request asks for a blob of another repository: by its digest, or, as what is left of
     /// that, by the repository alone.
+    #[cfg(any(feature = "policy", test))]
     pub(crate) fn asks_for_mount(&self) -> bool {
         self.mount().is_some() || self.mount_from().is_some()
     }

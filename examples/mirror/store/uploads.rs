@@ -93,9 +93,12 @@ impl Uploads {
         let session = self.find(repository, id).await?;
         let guard = Arc::clone(&session.slot).try_lock_owned();
         // The request that gives it up may hold it.
-        let taken = || match session.given_up.is_cancelled() {
-            true => StoreError::UploadUnknown,
-            false => StoreError::UploadBusy,
+        let taken = || {
+            if session.given_up.is_cancelled() {
+                StoreError::UploadUnknown
+            } else {
+                StoreError::UploadBusy
+            }
         };
         let guard = guard.map_err(|_| taken())?;
         let guard = self.read(&session, guard).await?;
@@ -162,8 +165,8 @@ impl Uploads {
         }
     }
 
-    /// Reads the session from the disk, if it is not open. Whoever else wants it waits for the lock,
-    /// so that no file is opened twice.
+    /// Reads the session from the disk, if it is not open. Another request for it waits for the lock, so
+    /// that no file is opened twice.
     async fn read(
         &self,
         session: &Arc<Session>,
