@@ -67,7 +67,7 @@ async fn what_is_pushed_and_not_learnt_from_is_told_as_a_danger() {
         (RULES, "learn = \"pushes\"\n", false, false),
         (RULES, "learn = \"both\"\n", false, false),
         // The service is asked about what was not learnt.
-        (RULES, "", true, false),
+        (RULES, "unknown = \"ask\"\n", true, false),
         (&pulls, "", false, false),
     ] {
         let file = folder.path().join("gate.toml");
