@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::audit::{AccessLogLayer, Record, RequestBody};
 use portcullis::connection::TlsParameters;
-use portcullis::policy::{Policy, PolicyLayer};
+use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
 use portcullis::{Connection, PeerIdentity, Principal, Refusal, Watched, identity, oci::Route};
 use tower::{ServiceBuilder, ServiceExt};
@@ -119,6 +119,18 @@ async fn every_field_is_written_where_it_applies_and_documented() {
                 Ok::<_, Infallible>(response.body(Full::new(Bytes::from("yes"))).unwrap())
             },
         );
+    let open = Rule::allow("push", Who::Anyone, Actions::PUSH);
+    let open = open.on_repositories([Pattern::repository("a").unwrap()]);
+    let pushes = ServiceBuilder::new()
+        .layer(AccessLogLayer::new())
+        .layer(PolicyLayer::new(Policy::new([open]).unwrap()))
+        .service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        });
+    let mount = format!("/v2/a/blobs/uploads/?mount=sha256:{}", "a".repeat(64));
+    let request = Request::post(mount).body(Full::default()).unwrap();
+    let response = pushes.oneshot(request).await.unwrap();
+    response.into_body().collect().await.unwrap();
     let mut request = Request::get("/v2/a/manifests/latest?ns=docker.io")
         .header("user-agent", "containerd/2.1")
         .header("x-forwarded-for", "192.0.2.7")

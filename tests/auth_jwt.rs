@@ -299,6 +299,51 @@ async fn a_token_that_is_not_for_us_now_is_refused() {
     }
 }
 
+/// A client that mounts asks for a token for both repositories, so a smaller one is all that there is.
+#[tokio::test]
+async fn a_mount_that_the_token_does_not_grant_goes_on_as_an_ordinary_upload() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let authentication = registry(keys(&[&key]));
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mut claims = claims();
+    claims["access"] = json!([
+        { "type": "repository", "name": "team/app", "actions": ["pull", "push"] },
+        { "type": "repository", "name": "team/base", "actions": ["pull"] },
+    ]);
+    let token = key.sign(&claims);
+    let uploads = "/v2/team/app/blobs/uploads/";
+    let layer = TokenAuthLayer::new(authentication.clone());
+    for (query, left) in [
+        (format!("?mount={digest}&from=team/base"), None),
+        (format!("?mount={digest}&from=team/secret"), Some("")),
+        (format!("?mount={digest}"), Some("")),
+        (
+            format!("?x=1&from=team/secret&mount={digest}"),
+            Some("?x=1"),
+        ),
+    ] {
+        let service = layer.layer(service_fn(|request: Request<()>| async move {
+            let body = Bytes::from(request.uri().to_string());
+            Ok::<_, Infallible>(Response::new(Full::new(body)))
+        }));
+        let request = || {
+            let request = Request::post(format!("{uploads}{query}"));
+            let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+            request.body(()).unwrap()
+        };
+        let response = service.oneshot(request()).await.unwrap();
+        assert_eq!(response.status(), 200, "{query}");
+        let asked = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(asked, format!("{uploads}{}", left.unwrap_or(&query)));
+        // Without a service of ours there is nothing that could take it off.
+        let identified = authentication.identify(&request()).await;
+        assert_eq!(identified.is_ok(), left.is_none(), "{query}");
+    }
+    let target = format!("/v2/team/other/blobs/uploads/?mount={digest}&from=team/base");
+    let refused = ask(&authentication, Method::POST, &target, Some(&token)).await;
+    assert_eq!(refused.status, 401);
+}
+
 #[tokio::test]
 async fn null_is_no_access_as_harbor_writes_it() {
     let key = Key::new(Algorithm::RS256, "one");

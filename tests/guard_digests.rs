@@ -12,7 +12,7 @@ use http_body_util::Full;
 use portcullis::Guard;
 use portcullis::audit::Admin;
 use portcullis::config::{Config, ConfigError};
-use portcullis::guard::Builder;
+use portcullis::guard::{Builder, Danger};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -55,6 +55,44 @@ async fn pull(guard: &Guard, digit: char) -> u16 {
         &format!("/v2/lib/x/manifests/{}", digest(digit)),
     )
     .await
+}
+
+#[tokio::test]
+async fn what_is_pushed_and_not_learnt_from_is_told_as_a_danger() {
+    let folder = TempDir::new().unwrap();
+    let pulls = RULES.replace("\"any\"", "\"pull\", \"delete\"");
+    for (rules, learn, asks, dangerous) in [
+        (RULES, "", false, true),
+        (RULES, "learn = \"pulls\"\n", false, true),
+        (RULES, "learn = \"pushes\"\n", false, false),
+        (RULES, "learn = \"both\"\n", false, false),
+        // The service is asked about what was not learnt.
+        (RULES, "unknown = \"ask\"\n", true, false),
+        (&pulls, "", false, false),
+    ] {
+        let file = folder.path().join("gate.toml");
+        fs::write(&file, format!("{rules}[policy.digest_binding]\n{learn}")).unwrap();
+        let builder = Guard::builder();
+        let builder = if asks {
+            builder.digest_oracle(|_: Option<&str>, _: &str, _: &str| true)
+        } else {
+            builder
+        };
+        let guard = builder
+            .configure(&Config::load(&file).unwrap())
+            .unwrap()
+            .build();
+        let warnings = &guard.report().warnings;
+        let told = warnings.iter().find_map(|danger| match danger {
+            Danger::PushesNotLearnt { rule, line, .. } => Some((&**rule, *line)),
+            _ => None,
+        });
+        assert_eq!(told.is_some(), dangerous, "{learn} {asks}: {warnings:?}");
+        if let Some((rule, _)) = told {
+            assert_eq!(rule, "all");
+            assert!(guard.report().to_string().contains("set it to \"both\""));
+        }
+    }
 }
 
 #[tokio::test]

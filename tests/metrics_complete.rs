@@ -81,6 +81,19 @@ name = "pull"
 who = ["token:ci"]
 actions = ["pull"]
 repositories = ["**"]
+
+[[rules]]
+name = "push"
+who = ["token:ci"]
+actions = ["push"]
+repositories = ["a"]
+
+[[rules]]
+name = "not from here"
+effect = "deny"
+who = ["token:ci"]
+actions = ["pull"]
+repositories = ["secret/**"]
 "#;
 
 #[tokio::test]
@@ -164,7 +177,7 @@ fn gate(
     Guard::from_config(&Config::load(folder.join("gate.toml")).unwrap()).unwrap()
 }
 
-/// One whose answer is not taken, one that is slowed and that the shadow would refuse, one with a
+/// One with a mount that is declined, one whose answer is not taken, one that is slowed and that the shadow would refuse, one with a
 /// wrong token, one when the quota is used up, and what tells of a client in all of them.
 async fn requests(guard: &Guard) {
     let service = ServiceBuilder::new()
@@ -176,13 +189,20 @@ async fn requests(guard: &Guard) {
             let response = Response::builder().header("docker-content-digest", digest);
             Ok::<_, Infallible>(response.body(Full::new(body)).unwrap())
         });
-    for (token, taken) in [
-        (TOKEN, false),
-        (TOKEN, true),
-        ("wrong", true),
-        (TOKEN, true),
+    let mount = format!(
+        "/v2/a/blobs/uploads/?mount=sha256:{}&from=secret/b",
+        "a".repeat(64)
+    );
+    for (method, target, token, taken) in [
+        ("POST", &*mount, TOKEN, false),
+        ("GET", "/v2/a/manifests/1", TOKEN, false),
+        ("GET", "/v2/a/manifests/1", TOKEN, true),
+        ("GET", "/v2/a/manifests/1", "wrong", true),
+        ("GET", "/v2/a/manifests/1", TOKEN, true),
     ] {
-        let mut request = Request::get("/v2/a/manifests/1")
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header("x-forwarded-for", "192.0.2.7")
             .body(Full::<Bytes>::default())

@@ -12,6 +12,8 @@ mod upstream;
 
 #[path = "mirror/blobs.rs"]
 mod blobs;
+#[path = "mirror/committed.rs"]
+mod committed;
 #[path = "mirror/listing.rs"]
 mod listing;
 #[path = "mirror/manifests.rs"]

@@ -391,6 +391,52 @@ async fn a_mount_of_what_is_not_known_there_becomes_an_upload() {
     assert_eq!(asked, "/v2/public/other/blobs/uploads/?x=1&y=2");
 }
 
+const NO_REFERRERS: &str =
+    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+/// A 404 means that the registry knows no referrers, and makes clients look for a tag instead.
+#[tokio::test]
+async fn of_what_is_not_known_to_be_there_there_are_no_referrers_whether_it_is_or_not() {
+    let cache = Cache::default();
+    let (_, secret) = cache.image("secret/app", "the secret");
+    cache.0.lock().unwrap().referrers.push(secret.clone());
+    let nothing = digest(b"nothing");
+    let client = Client::new(&cache, Some(learning(Learn::Both).with_referrers(true)));
+    let mut answers = Vec::new();
+    for subject in [&secret, &nothing] {
+        for (method, query) in [
+            (Method::GET, ""),
+            (Method::HEAD, ""),
+            (Method::GET, "?artifactType=application%2Fx&ns=docker.io"),
+        ] {
+            let target = format!("/v2/public/app/referrers/{subject}{query}");
+            let response = client.begin(method.clone(), &target).await;
+            assert_eq!(response.status(), 200, "{method} {target}");
+            let headers = response.headers().clone();
+            assert_eq!(headers["content-type"], INDEX);
+            assert_eq!(headers["content-length"], NO_REFERRERS.len().to_string());
+            assert_eq!(headers["docker-distribution-api-version"], "registry/2.0");
+            let filtered = headers.get("oci-filters-applied");
+            assert_eq!(filtered.is_some(), !query.is_empty());
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(
+                body,
+                if method == Method::HEAD {
+                    ""
+                } else {
+                    NO_REFERRERS
+                }
+            );
+            answers.push((headers, body));
+        }
+    }
+    assert_eq!(answers[..3], answers[3..]);
+    assert!(cache.0.lock().unwrap().asked.is_empty());
+    // Where the caller may not pull, the policy says so.
+    let elsewhere = format!("/v2/secret/app/referrers/{secret}");
+    assert_eq!(client.get(&elsewhere).await, 403);
+}
+
 #[tokio::test]
 async fn referrers_are_given_for_what_the_repository_leads_to() {
     let cache = Cache::default();
@@ -401,12 +447,11 @@ async fn referrers_are_given_for_what_the_repository_leads_to() {
     let binding = learning(Learn::Pulls).with_referrers(true);
     let client = Client::new(&cache, Some(binding));
     assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/referrers/{secret}"))
-            .await,
-        404
-    );
+    let (status, list) = client
+        .ask(Method::GET, &format!("/v2/public/app/referrers/{secret}"))
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(list, NO_REFERRERS);
     assert_eq!(
         client
             .get(&format!("/v2/public/app/manifests/{signature}"))

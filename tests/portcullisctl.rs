@@ -93,6 +93,19 @@ fn explain_tells_what_the_gate_would_do_and_why() {
     assert_eq!(code, 1);
     assert!(out.contains("not canonical"), "{out}");
 
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let mount = format!("/v2/team/app/blobs/uploads/?mount={digest}&from=secret/app");
+    let (code, out, _) = explain(&[&ci[..], &["POST", &mount]].concat());
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.starts_with("allowed as an ordinary upload, without the mount\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains("token:ci to pull secret/app: no rule allows it\n"),
+        "{out}"
+    );
+
     let (code, _, err) = explain(&[&["--as", "somebody"][..], &pull].concat());
     assert_eq!(code, 2);
     assert!(err.contains("\"somebody\" is nobody"), "{err}");

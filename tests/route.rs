@@ -282,7 +282,9 @@ fn what_two_servers_could_read_in_two_ways_is_no_route() {
         ("/v2/auth", RouteError::UnknownEndpoint),
         ("/v2/foo___bar/manifests/x", RouteError::Name),
         ("/v2/a/blobs/uploads/../x", RouteError::NotCanonical),
-        ("/v2/a/manifests/-x", RouteError::Tag),
+        ("/v2/a/manifests/-x", RouteError::NoSuchTag),
+        ("/v2/a/manifests/", RouteError::NoSuchTag),
+        ("/v2/a/blobs/uploads/x,y", RouteError::Session),
         ("/V2/a/manifests/x", RouteError::NotCanonical),
         ("/V2", RouteError::NotCanonical),
         ("/%762/a/manifests/x", RouteError::NotCanonical),
@@ -296,25 +298,122 @@ fn what_two_servers_could_read_in_two_ways_is_no_route() {
 
 #[test]
 fn an_endpoint_takes_its_own_methods_only() {
-    for (method, target) in [
-        ("POST", "/v2/"),
-        ("PUT", "/v2/a/blobs/$D"),
-        ("POST", "/v2/a/manifests/x"),
-        ("PATCH", "/v2/a/manifests/x"),
-        ("GET", "/v2/a/blobs/uploads/"),
-        ("DELETE", "/v2/a/tags/list"),
-        ("DELETE", "/v2/_catalog"),
-        ("PUT", "/v2/a/referrers/$D"),
-        ("OPTIONS", "/v2/a/manifests/x"),
-        ("TRACE", "/v2/"),
-        ("get", "/v2/"),
-        ("PROPFIND", "/v2/a/manifests/x"),
+    use Endpoint as E;
+    for (method, target, endpoint) in [
+        ("POST", "/v2/", E::Base),
+        ("PUT", "/v2/a/blobs/$D", E::Blob),
+        ("POST", "/v2/a/manifests/x", E::Manifest),
+        ("PATCH", "/v2/a/manifests/x", E::Manifest),
+        ("GET", "/v2/a/blobs/uploads/", E::UploadStart),
+        ("DELETE", "/v2/a/tags/list", E::Tags),
+        ("DELETE", "/v2/_catalog", E::Catalog),
+        ("PUT", "/v2/a/referrers/$D", E::Referrers),
+        ("OPTIONS", "/v2/a/manifests/x", E::Manifest),
+        ("TRACE", "/v2/", E::Base),
+        ("get", "/v2/", E::Base),
+        ("PROPFIND", "/v2/a/manifests/x", E::Manifest),
     ] {
         assert_eq!(
             parse(method, target),
-            Err(RouteError::Method),
+            Err(RouteError::Method(endpoint)),
             "{method} {target}"
         );
+    }
+}
+
+/// The methods in an order of which the standard has none.
+fn allow_in_order(allow: &str) -> String {
+    let mut allowed: Vec<_> = allow.split(", ").collect();
+    let order = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+    allowed.sort_by_key(|method| order.iter().position(|known| known == method));
+    allowed.join(", ")
+}
+
+#[test]
+fn allow_names_exactly_the_methods_that_an_endpoint_takes() {
+    let methods = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    for target in [
+        "/v2/",
+        "/v2/a/blobs/$D",
+        "/v2/a/manifests/x",
+        "/v2/a/manifests/$D",
+        "/v2/a/blobs/uploads/",
+        "/v2/a/blobs/uploads/s",
+        "/v2/a/tags/list",
+        "/v2/a/referrers/$D",
+        "/v2/_catalog",
+    ] {
+        let error = parse("BREW", target).unwrap_err();
+        let allow = error.allow().unwrap();
+        let taken = methods.into_iter().filter(|method| {
+            let taken = parse(method, target);
+            if let Err(other) = &taken {
+                assert_eq!(*other, error, "{method} {target}");
+            }
+            taken.is_ok()
+        });
+        assert_eq!(taken.collect::<Vec<_>>().join(", "), allow_in_order(allow));
+    }
+    for target in ["/v2/_x/y/z", "/elsewhere"] {
+        assert!(parse("BREW", target).is_ok(), "{target}");
+    }
+}
+
+#[test]
+fn an_error_has_the_code_of_what_is_wrong() {
+    for (method, target, status, code) in [
+        // What cannot be there is not found, and what cannot be made is invalid.
+        ("GET", "/v2/a/manifests/.x", 404, "MANIFEST_UNKNOWN"),
+        ("HEAD", "/v2/a/manifests/.x", 404, "MANIFEST_UNKNOWN"),
+        ("DELETE", "/v2/a/manifests/.x", 404, "MANIFEST_UNKNOWN"),
+        ("GET", "/v2/a/manifests/", 404, "MANIFEST_UNKNOWN"),
+        ("PUT", "/v2/a/manifests/.x", 400, "MANIFEST_INVALID"),
+        ("PUT", "/v2/a/manifests/$D?tag=.x", 400, "MANIFEST_INVALID"),
+        ("GET", "/v2/a/manifests/sha256:0f", 400, "DIGEST_INVALID"),
+        ("GET", "/v2/a/blobs/x", 400, "DIGEST_INVALID"),
+        ("GET", "/v2/a/referrers/x", 400, "DIGEST_INVALID"),
+        (
+            "PUT",
+            "/v2/a/blobs/uploads/s?digest=x",
+            400,
+            "DIGEST_INVALID",
+        ),
+        (
+            "POST",
+            "/v2/a/blobs/uploads/?mount=x",
+            400,
+            "DIGEST_INVALID",
+        ),
+        ("POST", "/v2/a/blobs/uploads/?from=A", 400, "NAME_INVALID"),
+        (
+            "PATCH",
+            "/v2/a/blobs/uploads/x,y",
+            404,
+            "BLOB_UPLOAD_UNKNOWN",
+        ),
+        ("GET", "/v2/A/manifests/x", 400, "NAME_INVALID"),
+        ("GET", "/v2/a%2Fb/manifests/x", 400, "NAME_INVALID"),
+        (
+            "GET",
+            "/v2/a/tags/list?n=",
+            400,
+            "PAGINATION_NUMBER_INVALID",
+        ),
+        ("GET", "/v2/a/tags/list?n", 400, "PAGINATION_NUMBER_INVALID"),
+        ("GET", "/v2/_catalog?n=-1", 400, "PAGINATION_NUMBER_INVALID"),
+        ("GET", "/v2/a/tags/list?n=1&n=2", 400, "UNSUPPORTED"),
+        ("GET", "/v2/a/tags/list?ns=%zz", 400, "UNSUPPORTED"),
+        ("GET", "/v2/a/manifests/x?tag=y", 400, "UNSUPPORTED"),
+        ("GET", "/v2/a", 404, "UNSUPPORTED"),
+        ("POST", "/v2/a/tags/list", 405, "UNSUPPORTED"),
+    ] {
+        let error = parse(method, target).unwrap_err();
+        let told = (error.status().as_u16(), error.code().as_str());
+        assert_eq!(told, (status, code), "{method} {target}");
+        assert_eq!(error.allow().is_some(), status == 405);
+        assert!(!error.message().is_empty() && !error.message().contains(['"', '\\']));
     }
 }
 
@@ -399,9 +498,6 @@ fn a_query_that_two_servers_could_read_in_two_ways_is_no_route() {
         "ns=a;b",
         "%6es=a",
         "n=5&n=6",
-        "n=",
-        "n=-1",
-        "n=+5",
         "last=a&last=b",
         "x=%zz",
         "a;b=c",
@@ -409,6 +505,10 @@ fn a_query_that_two_servers_could_read_in_two_ways_is_no_route() {
     ] {
         let target = format!("/v2/a/tags/list?{query}");
         assert_eq!(get(&target), Err(RouteError::Query), "{query}");
+    }
+    for query in ["n=", "n", "n=-1", "n=+5", "n=x", "n=%20"] {
+        let target = format!("/v2/a/tags/list?{query}");
+        assert_eq!(get(&target), Err(RouteError::Number), "{query}");
     }
     for (query, error) in [
         ("from=x&from=y", RouteError::Query),

@@ -144,6 +144,12 @@ pub const METRICS: &[Metric] = &[
         "Requests that the shadow policy would have decided otherwise.",
     ),
     metric(
+        "portcullis_mounts_declined_total",
+        Kind::Counter,
+        &["reason"],
+        "Mounts of blobs that were not allowed and went on as ordinary uploads.",
+    ),
+    metric(
         "portcullis_digest_saves_total",
         Kind::Counter,
         &["outcome"],

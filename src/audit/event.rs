@@ -79,6 +79,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         "error.type" = error(entry, outcome),
         shadow.verdict = shadow.map(|shadow| if shadow.allows { "allow" } else { "refuse" }),
         shadow.detail = text(shadow.map(|shadow| &*shadow.detail), LONG).as_deref(),
+        mount.declined = text(record.declined_mount(), LONG).as_deref(),
         revocation = record.revocation(),
         http.request.body.size = record.received_bytes(),
         http.response.body.size = entry.sent,

@@ -34,6 +34,12 @@ pub(crate) fn shadow_differed(allowed: bool) {
     counter!("portcullis_policy_shadow_differences_total", "shadow" => verdict).increment(1);
 }
 
+/// A mount was taken off a request, which went on as an ordinary upload.
+#[cfg(any(feature = "policy", feature = "jwt"))]
+pub(crate) fn mount_declined(reason: &'static str) {
+    counter!("portcullis_mounts_declined_total", "reason" => reason).increment(1);
+}
+
 /// What is known of digests was written to its file, or could not be.
 #[cfg(feature = "policy")]
 pub(crate) fn digests_saved(well: bool) {

@@ -23,6 +23,7 @@
 //! | `refusal.reason`, `refusal.detail` | [`Refusal::label`](crate::Refusal::label) and what decided |
 //! | `error.type` | how it ended, if not well, or the status of a server's error |
 //! | `shadow.verdict`, `shadow.detail` | what the shadow policy said, `allow` or `refuse`, where the one in force said otherwise, and why both did |
+//! | `mount.declined` | why a mount was taken off the request, which went on as an ordinary upload |
 //! | `revocation` | what the revocation check said: `good`, `revoked`, `unknown`, `unknown_allowed` or `expired` |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of the bodies that went through, without framing |
 //! | `http.server.request.duration`, `time_to_first_byte`, `throttled` | seconds: in all, until the answer's head was there, and held back by limits |

@@ -47,6 +47,7 @@ struct Inner {
     revocation: OnceLock<&'static str>,
     cut: OnceLock<Cut>,
     shadow: OnceLock<Shadow>,
+    mount_declined: OnceLock<Box<str>>,
     throttled_nanos: AtomicU64,
     received: AtomicU64,
 }
@@ -103,6 +104,18 @@ impl Record {
     pub(crate) fn shadowed(&self, allows: bool, detail: impl Into<Box<str>>) {
         let detail = detail.into();
         self.0.shadow.get_or_init(|| Shadow { allows, detail });
+    }
+
+    /// Notes why a mount was taken off the request, which went on as an ordinary upload.
+    #[cfg(any(feature = "policy", feature = "jwt"))]
+    pub(crate) fn mount_declined(&self, why: impl Into<Box<str>>) {
+        let why = why.into();
+        self.0.mount_declined.get_or_init(|| why);
+    }
+
+    /// Why a mount was taken off the request, in an operator's words, if one was.
+    pub fn declined_mount(&self) -> Option<&str> {
+        self.0.mount_declined.get().map(AsRef::as_ref)
     }
 
     pub(super) fn shadow(&self) -> Option<&Shadow> {

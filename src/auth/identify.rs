@@ -14,6 +14,9 @@ impl Authentication {
     /// Who asks, for servers that are no tower services. [`TokenAuthLayer`](super::TokenAuthLayer) does the
     /// same and more: here `Authorization` stays on the request, and is not to go anywhere else.
     ///
+    /// Nor can a mount be taken off it, so one from a repository that the caller's token does not grant is
+    /// refused.
+    ///
     /// Everything is done before this returns, but the verification of a password; with a password poll the
     /// future in a Tokio runtime. Answer a refusal by [`Responder::refuse`](crate::Responder::refuse).
     ///
@@ -36,10 +39,27 @@ impl Authentication {
     pub fn identify<B>(&self, request: &Request<B>) -> Identify {
         let came = self.alike.came();
         let decision = self.decide(request, Shown::of(request.headers()));
+        #[cfg(feature = "jwt")]
+        let decision = with_mount(decision, request);
         if let Decision::Made(Err(refusal)) = &decision {
             self.alike.wait(came, *refusal);
         }
         Identify(Some(decision))
+    }
+}
+
+/// Refuses a mount that would have to be taken off the request.
+#[cfg(feature = "jwt")]
+fn with_mount<B>(decision: Decision, request: &Request<B>) -> Decision {
+    let granted = |principal: &Principal| match principal.grants() {
+        Some(grants) => grants.cover_mount(request),
+        None => true,
+    };
+    match decision {
+        Decision::Made(Ok(principal)) if !granted(&principal) => {
+            Decision::Made(Err(Refusal::ScopeInsufficient))
+        }
+        decision => decision,
     }
 }
 

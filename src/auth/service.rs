@@ -98,6 +98,12 @@ impl Gate {
                 if let Some(record) = Record::of(request.extensions()) {
                     record.identified(&principal);
                 }
+                #[cfg(feature = "jwt")]
+                if let Some(grants) = principal.grants()
+                    && let Err(refusal) = grants.decline_mount(&mut request)
+                {
+                    return self.responder.refuse_future(refusal, &request);
+                }
                 request.extensions_mut().insert(principal);
                 refusal::ResponseFuture::called(inner.call(request))
             }

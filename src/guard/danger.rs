@@ -45,6 +45,21 @@ pub enum Danger {
          and they are never revoked"
     )]
     FieldsBelieved,
+    /// Content that was pushed is not given again.
+    #[error(
+        "{place}rule {rule:?} lets callers push, but policy.digest_binding.learn is \"pulls\": what is \
+         pushed cannot be pulled by its digest until a manifest that leads to it was pulled by a tag; \
+         set it to \"both\", or to \"pushes\" for a registry of its own",
+        place = Place(*line, *column)
+    )]
+    PushesNotLearnt {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// The line of the policy file that the rule begins in, from 1.
+        line: Option<usize>,
+        /// The column of that line, in characters, from 1.
+        column: Option<usize>,
+    },
     /// A rule that nobody matches.
     #[error(
         "{place}rule {rule:?} is about the group {group:?}, in which nobody can be",

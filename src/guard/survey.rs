@@ -244,6 +244,10 @@ impl Builder {
         let binding = self.digest_binding.as_ref();
         if let Some(binding) = binding.and_then(crate::policy::BindingLayer::binding) {
             tell_binding(binding, report);
+            if let Some(layer) = &self.policy {
+                let policy = layer.policy.load();
+                report.warnings.extend(pushes_not_learnt(binding, &policy));
+            }
         } else {
             report
                 .is_open("where the service finds content by its digest, any repository gives it");
@@ -284,6 +288,23 @@ fn tell_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
         ),
         None => format!("{unknown}; what is known of them is forgotten at a restart"),
     });
+}
+
+/// The first rule by which content comes that the binding does not learn of.
+#[cfg(feature = "policy")]
+fn pushes_not_learnt(
+    binding: &crate::policy::DigestBinding,
+    policy: &crate::policy::Policy,
+) -> Option<Danger> {
+    if binding.learns_from_pushes() || binding.asks() {
+        return None;
+    }
+    let rule = policy.rules().iter().find(|rule| rule.allows_a_push())?;
+    Some(Danger::PushesNotLearnt {
+        rule: rule.name().into(),
+        line: rule.line(),
+        column: rule.column(),
+    })
 }
 
 #[cfg(feature = "redis")]

@@ -75,9 +75,22 @@ impl Endpoint {
             {
                 Action::Push
             }
-            _ => return Err(RouteError::Method),
+            _ => return Err(RouteError::Method(self)),
         };
         Ok(action)
+    }
+
+    /// The methods that are routes here, as `Allow` lists them (RFC 9110 §10.2.1). `None` where every
+    /// method is.
+    pub fn allow(self) -> Option<&'static str> {
+        match self {
+            Self::Base | Self::Tags | Self::Referrers | Self::Catalog => Some("GET, HEAD"),
+            Self::Blob => Some("GET, HEAD, DELETE"),
+            Self::Manifest => Some("GET, HEAD, PUT, DELETE"),
+            Self::UploadStart => Some("POST"),
+            Self::Upload => Some("GET, HEAD, PATCH, PUT, DELETE"),
+            Self::Extension | Self::Outside => None,
+        }
     }
 
     /// The endpoint as a closed-set label.

@@ -14,10 +14,16 @@ pub enum ErrorCode {
     NameUnknown,
     /// `MANIFEST_UNKNOWN`
     ManifestUnknown,
+    /// `MANIFEST_INVALID`
+    ManifestInvalid,
     /// `BLOB_UNKNOWN`
     BlobUnknown,
+    /// `BLOB_UPLOAD_UNKNOWN`
+    BlobUploadUnknown,
     /// `DIGEST_INVALID`
     DigestInvalid,
+    /// `PAGINATION_NUMBER_INVALID`, not in the spec's list but in distribution.
+    PaginationNumberInvalid,
     /// `UNSUPPORTED`
     Unsupported,
     /// `TOOMANYREQUESTS`
@@ -36,8 +42,11 @@ impl ErrorCode {
             Self::NameInvalid => "NAME_INVALID",
             Self::NameUnknown => "NAME_UNKNOWN",
             Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::ManifestInvalid => "MANIFEST_INVALID",
             Self::BlobUnknown => "BLOB_UNKNOWN",
+            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
             Self::DigestInvalid => "DIGEST_INVALID",
+            Self::PaginationNumberInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unavailable => "UNAVAILABLE",
@@ -52,8 +61,11 @@ impl ErrorCode {
             Self::NameInvalid => "invalid repository name",
             Self::NameUnknown => "repository name not known to registry",
             Self::ManifestUnknown => "manifest unknown to registry",
+            Self::ManifestInvalid => "manifest invalid",
             Self::BlobUnknown => "blob unknown to registry",
+            Self::BlobUploadUnknown => "blob upload unknown to registry",
             Self::DigestInvalid => "provided digest did not match uploaded content",
+            Self::PaginationNumberInvalid => "invalid number of results requested",
             Self::Unsupported => "the operation is unsupported",
             Self::TooManyRequests => "too many requests",
             Self::Unavailable => "service unavailable",

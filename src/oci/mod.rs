@@ -24,6 +24,8 @@
 mod endpoint;
 mod error;
 pub(crate) mod grammar;
+#[cfg(any(feature = "policy", feature = "jwt"))]
+mod mount;
 mod query;
 mod route;
 mod scope;

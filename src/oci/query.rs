@@ -139,7 +139,7 @@ impl Reader {
             "n" => {
                 self.once(4)?;
                 if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(RouteError::Query);
+                    return Err(RouteError::Number);
                 }
             }
             "last" => self.once(5)?,

@@ -36,14 +36,21 @@ impl Route {
             return vec![Scope::new("registry", name.to_owned(), actions)];
         };
         let own = Scope::new("repository", self.scope_name(repository), actions);
-        let from = self.mount_from().map(|from| {
-            let name = self.scope_name(from);
-            Scope::new("repository", name, &["pull"])
-        });
+        [Some(own), self.mount_scope()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// What a bearer token must grant for the mount that the request asks for. It is one of
+    /// [`Route::scopes`], and without it the request is an ordinary upload.
+    pub fn mount_scope(&self) -> Option<Scope> {
+        if let Some(from) = self.mount_from() {
+            return Some(Scope::new("repository", self.scope_name(from), &["pull"]));
+        }
         // A blob from wherever the registry finds it.
-        let anywhere = self.mount().filter(|_| from.is_none());
-        let anywhere = anywhere.map(|_| Scope::new("registry", "mount".to_owned(), &["*"]));
-        [Some(own), from, anywhere].into_iter().flatten().collect()
+        self.mount()
+            .map(|_| Scope::new("registry", "mount".to_owned(), &["*"]))
     }
 
     fn scope_name(&self, repository: &str) -> String {

@@ -97,7 +97,7 @@ impl<'a> Target<'a> {
                 if session.is_empty() {
                     route(Endpoint::UploadStart, name, "")
                 } else {
-                    require(is_session(session), RouteError::UnknownEndpoint)?;
+                    require(is_session(session), RouteError::Session)?;
                     route(Endpoint::Upload, name, session)
                 }
             }

@@ -104,6 +104,11 @@ fn allows_the_anonymous(rule: &Rule, actions: Actions) -> bool {
 }
 
 impl Rule {
+    /// Whether it lets callers push something.
+    pub(crate) fn allows_a_push(&self) -> bool {
+        self.effect == Effect::Allow && self.actions.intersects(Actions::PUSH)
+    }
+
     /// Whether it is about callers who show who they are.
     pub(super) fn needs_credentials(&self) -> bool {
         self.includes_the_known() && !self.who.contains(&Who::Anyone)

@@ -78,7 +78,9 @@ impl fmt::Display for Explanation<'_> {
         writeln!(
             f,
             "{}",
-            if self.verdict.is_allowed() {
+            if self.verdict.declines_mount() {
+                "allowed as an ordinary upload, without the mount"
+            } else if self.verdict.is_allowed() {
                 "allowed"
             } else {
                 "refused"
@@ -125,9 +127,14 @@ impl fmt::Display for Reason<'_> {
             Some(rule) => write!(f, "{} denies {caller} to {action}", RuleName(rule)),
             None => {
                 write!(f, "no rule allows {caller} to {action}")?;
-                match self.route.repository() {
-                    Some(repository) => write!(f, " {repository}"),
-                    None => Ok(()),
+                // All that an upload pulls is what it mounts.
+                let mounts = self.route.asks_for_mount() && action == super::Actions::PULL;
+                match (mounts, self.route.mount_from(), self.route.repository()) {
+                    (true, Some(repository), _) | (false, _, Some(repository)) => {
+                        write!(f, " {repository}")
+                    }
+                    (true, None, _) => f.write_str(" any repository"),
+                    (false, _, None) => Ok(()),
                 }
             }
         }

@@ -39,6 +39,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A mount from a repository that the caller may not pull from is none: the request goes on as an ordinary
+//! upload, if the caller may push.
+//!
 //! # The file
 //!
 //! With the feature `config`, a policy is a TOML file ([`Policy::from_toml`], [`PolicyFile`]):
@@ -100,6 +103,7 @@ mod hash;
 mod index;
 mod keyed;
 mod layer;
+mod mount;
 mod pattern;
 mod rate_class;
 mod rule;

@@ -3,6 +3,7 @@ use std::collections::hash_map::Entry;
 
 use super::access::{Access, accesses, only_access};
 use super::index::Index;
+use super::mount::is_spare;
 use super::{
     Actions, Caller, Effect, Pattern, PolicyError, Rule, TagOracle, Verdict, Warning, Who,
 };
@@ -111,11 +112,15 @@ impl Policy {
         if let Some(access) = only_access(route) {
             return self.judge(caller, &access);
         }
-        let mut first = None;
+        let mut first: Option<Verdict> = None;
         for access in accesses(route, tags) {
             let verdict = self.judge(caller, &access);
             if verdict.refusal().is_some() {
-                return verdict;
+                // A mount is the last thing that is asked for.
+                return match first {
+                    Some(upload) if is_spare(route, &access) => upload.without_mount(),
+                    _ => verdict,
+                };
             }
             first.get_or_insert(verdict);
         }

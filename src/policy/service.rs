@@ -8,7 +8,7 @@ use super::verdicts::Question;
 use super::{Caller, Policy, PolicyLayer, Verdict, Verdicts};
 use crate::audit::{Record, metrics};
 use crate::oci::Route;
-use crate::refusal::{ResponseBody, ResponseFuture};
+use crate::refusal::{Declined, ResponseBody, ResponseFuture, decline_mount};
 use crate::reload::Current;
 use crate::{Connection, Refusal};
 
@@ -51,9 +51,21 @@ impl<S> Enforce<S> {
             }
             return Err(refusal);
         }
+        let declined = verdict.declines_mount().then(|| {
+            let reason = Reason {
+                policy: &policy,
+                verdict: policy.deciding(verdict, &caller, route),
+                caller,
+                route,
+            };
+            reason.to_string()
+        });
         let class = policy
             .rule_of(&verdict)
             .and_then(|rule| rule.rate_class.clone());
+        if let Some(why) = declined {
+            decline_mount(request, Declined::Policy, why)?;
+        }
         if let Some(class) = class {
             request.extensions_mut().insert(class);
         }
@@ -94,21 +106,26 @@ impl<S> Enforce<S> {
         route: &Route,
     ) {
         let verdict = shadow.decide(&caller, route, self.layer.tags.as_deref());
-        if verdict.is_allowed() == enforced.is_allowed() {
+        let allows = |verdict: Verdict| verdict.is_allowed() && !verdict.declines_mount();
+        if verdict.is_allowed() == enforced.is_allowed() && allows(verdict) == allows(enforced) {
             return;
         }
-        metrics::shadow_differed(verdict.is_allowed());
+        metrics::shadow_differed(allows(verdict));
         if let Some(record) = record {
-            let reason = |policy, verdict| Reason {
-                policy,
-                verdict,
-                caller,
-                route,
+            let reason = |policy: &Policy, verdict| {
+                let verdict = policy.deciding(verdict, &caller, route);
+                let reason = Reason {
+                    policy,
+                    verdict,
+                    caller,
+                    route,
+                };
+                reason.to_string()
             };
             let enforced = reason(policy, enforced);
             let shadow = reason(shadow, verdict);
             let detail = format!("in force: {enforced}; shadow: {shadow}");
-            record.shadowed(verdict.is_allowed(), detail);
+            record.shadowed(allows(verdict), detail);
         }
     }
 }

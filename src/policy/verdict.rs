@@ -14,6 +14,8 @@ pub struct Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
     Allowed,
+    /// All but the mount.
+    WithoutMount,
     Refused,
 }
 
@@ -45,20 +47,35 @@ impl Verdict {
         }
     }
 
+    /// The verdict on the upload that is left of a mount.
+    pub(super) fn without_mount(self) -> Self {
+        Self {
+            decision: Decision::WithoutMount,
+            ..self
+        }
+    }
+
     pub(super) fn unmatched() -> Self {
         Self::unallowed(Actions::default(), false)
     }
 
-    /// Whether the request may go on.
+    /// Whether the request may go on, maybe [without its mount](Self::declines_mount).
     pub fn is_allowed(&self) -> bool {
-        self.decision == Decision::Allowed
+        self.decision != Decision::Refused
+    }
+
+    /// Whether the caller may push where the request does and not pull where the blob is that it wants to
+    /// mount. Such a request goes on as an ordinary upload, without `mount` and `from` in its query: the
+    /// distribution-spec has it so for a mount that cannot be done, and a refusal ends containerd's push.
+    pub fn declines_mount(&self) -> bool {
+        self.decision == Decision::WithoutMount
     }
 
     /// How the request is turned away, if it is: the anonymous are asked for credentials where
     /// somebody with credentials may do such a thing, and the known are denied.
     pub fn refusal(&self) -> Option<Refusal> {
         match (self.decision, self.credentials) {
-            (Decision::Allowed, _) => None,
+            (Decision::Allowed | Decision::WithoutMount, _) => None,
             (Decision::Refused, true) => Some(Refusal::PolicyNeedsCredentials),
             (Decision::Refused, false) => Some(Refusal::PolicyDenied),
         }

@@ -168,7 +168,18 @@ impl Refusal {
 
     /// What the client is told: nothing that tells one refused caller from another.
     pub fn message(&self, preset: Preset) -> &'static str {
-        self.code(preset).message()
+        match self {
+            Self::RouteInvalid(error) => error.message(),
+            _ => self.code(preset).message(),
+        }
+    }
+
+    /// `Allow`, where the method is what is wrong.
+    pub(super) fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::RouteInvalid(error) => error.allow(),
+            _ => None,
+        }
     }
 
     /// `Retry-After` in whole seconds, at least 1, for those refusals that pass by themselves.

@@ -6,11 +6,15 @@
 //! expired token answer alike.
 
 mod body;
+#[cfg(any(feature = "policy", feature = "jwt"))]
+mod declined;
 mod future;
 mod kind;
 mod responder;
 
 pub use body::ResponseBody;
+#[cfg(any(feature = "policy", feature = "jwt"))]
+pub(crate) use declined::{Declined, decline_mount};
 pub use future::ResponseFuture;
 pub use kind::Refusal;
 pub use responder::{Challenge, ChallengeError, Preset, Responder};

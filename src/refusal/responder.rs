@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
@@ -88,8 +88,8 @@ impl Responder {
         }
         metrics::refused(refusal);
         tracing::debug!(refusal = refusal.label(), "request refused: {refusal}");
-        let (status, code) = self.wording(refusal, request);
-        let body = oci::error_body(code, code.message());
+        let (status, code, message) = self.wording(refusal, request);
+        let body = oci::error_body(code, message);
         let length = body.len();
         let head = request.method() == Method::HEAD;
         let mut response = Response::new(Full::new(if head { Bytes::new() } else { body }));
@@ -106,6 +106,9 @@ impl Responder {
         {
             headers.insert(WWW_AUTHENTICATE, challenge.to(refusal, request));
         }
+        if let Some(methods) = refusal.allow() {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
         if let Some(seconds) = refusal.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -118,14 +121,19 @@ impl Responder {
         ResponseFuture::refused(self.refuse(refusal, request))
     }
 
-    fn wording<B>(&self, refusal: Refusal, request: &Request<B>) -> (StatusCode, oci::ErrorCode) {
+    fn wording<B>(
+        &self,
+        refusal: Refusal,
+        request: &Request<B>,
+    ) -> (StatusCode, oci::ErrorCode, &'static str) {
         let status = refusal.status(self.preset);
         if self.hidden && status == StatusCode::FORBIDDEN {
             let code = Route::parse(request.method(), request.uri())
                 .map_or(oci::ErrorCode::NameUnknown, |route| route.unknown_code());
-            return (StatusCode::NOT_FOUND, code);
+            return (StatusCode::NOT_FOUND, code, code.message());
         }
-        (status, refusal.code(self.preset))
+        let code = refusal.code(self.preset);
+        (status, code, refusal.message(self.preset))
     }
 }
 

@@ -222,6 +222,7 @@ async fn a_method_that_an_endpoint_has_not_is_refused() {
         (Method::OPTIONS, "/v2/a/tags/list".to_owned()),
     ] {
         let response = server.request(method.clone(), &path).send().await.unwrap();
+        assert!(header(&response, "allow").starts_with("GET, HEAD"));
         assert_error(response, 405, "UNSUPPORTED").await;
     }
 }

@@ -475,3 +475,54 @@ async fn a_manifest_of_another_digest_is_not_given() {
     let right = format!("/v2/a/manifests/{}", sha256(b"{}"));
     assert_eq!(mirror.get(&right).await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_blob_pulled_for_two_repositories_at_once_is_what_its_digest_says_in_both() {
+    let (there, here) = (Data::new(), Data::new());
+    let upstream = Server::start(&there).await;
+    let content = noise(700_000);
+    let digest = upstream.push_blob("a", &content).await;
+    upstream.push_blob("b", &content).await;
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let pulls = ["a", "b", "a", "b"].map(|name| {
+        let (mirror, path) = (&mirror, format!("/v2/{name}/blobs/{digest}"));
+        async move { mirror.get(&path).await.bytes().await.unwrap() }
+    });
+    for pulled in futures_util::future::join_all(pulls).await {
+        assert!(pulled == content);
+    }
+    assert_eq!(here.files("blobs").len(), 1);
+    assert_eq!(here.files("tmp").len(), 0);
+    let blob = std::fs::metadata(&here.files("blobs")[0]).unwrap();
+    assert!(blob.permissions().readonly());
+}
+
+#[tokio::test]
+async fn what_is_damaged_here_is_pulled_again() {
+    let (there, here) = (Data::new(), Data::new());
+    let upstream = Server::start(&there).await;
+    let (manifest, _) = upstream.push_image("a", "tag", b"layer").await;
+    upstream.push_blob("b", b"layer").await;
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let digest = sha256(b"layer");
+    for (name, read) in [("a", "a"), ("a", "b")] {
+        mirror.get(&format!("/v2/{name}/blobs/{digest}")).await;
+        mirror.get(&format!("/v2/{name}/manifests/tag")).await;
+        let files = here.files("blobs").into_iter();
+        for path in files.chain(here.files("repositories/a/_manifests")) {
+            if path.extension().is_none() {
+                // Not in place: what is committed cannot be written to.
+                std::fs::remove_file(&path).unwrap();
+                std::fs::write(&path, "damage").unwrap();
+            }
+        }
+        let link = here.path().join("repositories/a/_blobs/sha256");
+        let link = link.join(digest.hex());
+        std::fs::remove_file(&link).unwrap();
+        std::fs::write(&link, "damage").unwrap();
+        let blob = mirror.get(&format!("/v2/{read}/blobs/{digest}")).await;
+        assert_eq!(blob.text().await.unwrap(), "layer", "{read}");
+        let get = mirror.get("/v2/a/manifests/tag").await;
+        assert_eq!(get.bytes().await.unwrap(), manifest);
+    }
+}

@@ -1,10 +1,10 @@
 //! Which rule decides, and what one is told who is refused.
 
 use portcullis::identity::Method;
-use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
+use portcullis::policy::{Actions, Caller, Pattern, Policy, Rule, Who};
 use portcullis::{Principal, Refusal};
 
-use crate::support::{ask, office, token};
+use crate::support::{ask, office, route, token};
 
 #[test]
 fn only_what_a_rule_allows_is_allowed() {
@@ -205,12 +205,74 @@ fn a_mount_needs_pull_on_the_repository_it_reads_from() {
         let target = format!("/v2/team/app/blobs/uploads/?{query}");
         ask(&policy, Some(&ci), "10.0.0.1", "POST", &target)
     };
-    assert_eq!(said("mount=$D&from=team/other").unwrap(), "ci");
-    assert_eq!(said("mount=$D&from=team%2Fother").unwrap(), "ci");
-    assert_eq!(said("mount=$D&from=library/x").unwrap(), "ci");
-    assert_eq!(said("mount=$D&from=secret/app"), Err(Refusal::PolicyDenied));
-    assert_eq!(said("from=secret/app"), Err(Refusal::PolicyDenied));
-    assert_eq!(said("mount=$D"), Err(Refusal::PolicyDenied));
+    for (query, mounts) in [
+        ("mount=$D&from=team/other", true),
+        ("mount=$D&from=team%2Fother", true),
+        ("mount=$D&from=library/x", true),
+        ("mount=$D&from=secret/app", false),
+        ("from=secret/app", false),
+        ("from=secret/app&digest=$D", false),
+        ("mount=$D", false),
+    ] {
+        // The upload that is left is allowed by the rule that lets the caller push.
+        assert_eq!(said(query).unwrap(), "ci", "{query}");
+        let route = route("POST", &format!("/v2/team/app/blobs/uploads/?{query}"));
+        let caller = Caller::new(Some(&ci), Some("10.0.0.1".parse().unwrap()));
+        let verdict = policy.decide(&caller, &route, None);
+        assert_eq!(verdict.declines_mount(), !mounts, "{query}");
+    }
+}
+
+#[test]
+fn a_mount_where_the_caller_may_not_push_is_refused_whatever_it_mounts() {
+    let policy = office();
+    let ci = token("ci");
+    for query in [
+        "mount=$D&from=team/other",
+        "mount=$D&from=secret/app",
+        "mount=$D",
+    ] {
+        let target = format!("/v2/library/app/blobs/uploads/?{query}");
+        let said = ask(&policy, Some(&ci), "10.0.0.1", "POST", &target);
+        assert_eq!(said, Err(Refusal::PolicyDenied), "{query}");
+        let said = ask(&policy, None, "10.0.0.1", "POST", &target);
+        assert_eq!(said, Err(Refusal::PolicyNeedsCredentials), "{query}");
+    }
+}
+
+/// What its parameters mean, only the extension knows, so that none of them can be taken off.
+#[test]
+fn an_extension_that_reads_from_a_repository_is_no_mount() {
+    let policy = Policy::from_toml(
+        r#"
+        [[rules]]
+        name = "extension"
+        who = ["anyone"]
+        actions = ["extension"]
+        paths = ["/v2/**"]
+        "#,
+    )
+    .unwrap();
+    let said = |target: &str| ask(&policy, None, "10.0.0.1", "POST", target);
+    assert!(said("/v2/_x/y/z").is_ok());
+    assert!(said("/v2/_x/y/z?from=secret/app").is_err());
+}
+
+#[test]
+fn an_explanation_says_that_the_mount_is_taken_off_and_why() {
+    let policy = office();
+    let ci = token("ci");
+    let caller = Caller::new(Some(&ci), Some("10.0.0.1".parse().unwrap()));
+    let route = route(
+        "POST",
+        "/v2/team/app/blobs/uploads/?mount=$D&from=secret/app",
+    );
+    let text = policy.explain(caller, &route, None).to_string();
+    let mut lines = text.lines();
+    let first = "allowed as an ordinary upload, without the mount";
+    assert_eq!(lines.next(), Some(first), "{text}");
+    let mount = "token:ci to pull secret/app: no rule allows it";
+    assert!(lines.any(|line| line == mount), "{text}");
 }
 
 #[test]
@@ -225,8 +287,9 @@ fn a_mount_from_anywhere_needs_pull_on_everything() {
     let except = Rule::deny("not this", Who::Anyone, Actions::PULL)
         .on_repositories([Pattern::repository("secret/**").unwrap()]);
     let policy = Policy::new([everything, except]).unwrap();
-    let said = ask(&policy, Some(&ci), "10.0.0.1", "POST", target);
-    assert_eq!(said, Err(Refusal::PolicyDenied));
+    let caller = Caller::new(Some(&ci), None);
+    let verdict = policy.decide(&caller, &route("POST", target), None);
+    assert!(verdict.is_allowed() && verdict.declines_mount());
 }
 
 #[test]

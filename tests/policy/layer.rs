@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::audit::AccessLogLayer;
+use portcullis::oci::Route;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, RateClass, Rule, Who};
 use portcullis::{ClientAddr, Preset, Principal, Responder, Watched};
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -183,4 +184,143 @@ async fn a_rule_names_the_rate_class_of_what_it_allows() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, class);
     }
+}
+
+/// What the service is asked for, after the layers.
+async fn reaches(layer: PolicyLayer, principal: Option<Principal>, target: &str) -> (u16, String) {
+    let layers = ServiceBuilder::new()
+        .layer(AccessLogLayer::new())
+        .layer(layer);
+    let service = layers.service_fn(|mut request: Request<_>| async move {
+        let route = Route::of(&mut request).unwrap();
+        // What reads the route and what reads the target are told the same.
+        assert_eq!(route.to_string(), request.uri().to_string());
+        let body = Bytes::from(request.uri().to_string());
+        let class = RateClass::of(request.extensions()).is_some();
+        assert!(class, "the class is that of the rule which allows the push");
+        Ok::<_, Infallible>(Response::new(Full::new(body)))
+    });
+    let target = target.replace("$D", DIGEST);
+    let response = service.oneshot(request(principal, "POST", &target)).await;
+    let (head, body) = response.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        head.status.as_u16(),
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+fn team() -> Policy {
+    let on = |pattern: &str| [Pattern::repository(pattern).unwrap()];
+    Policy::new([
+        Rule::allow("team", Who::Authenticated, Actions::PULL | Actions::PUSH)
+            .on_repositories(on("team/*"))
+            .with_rate_class(RateClass::new("bulk")),
+    ])
+    .unwrap()
+}
+
+/// The requests by which containerd pushes a layer that another repository may have: a POST with `mount`
+/// and `from`, and, at a 202, the upload. A 403 there ends its push.
+#[tokio::test]
+async fn a_mount_that_the_policy_does_not_allow_goes_on_as_an_ordinary_upload() {
+    let captured = Captured::start();
+    for (query, reaches_as, why) in [
+        ("mount=$D&from=team/b", "?mount=$D&from=team/b", None),
+        (
+            "mount=$D&from=secret/b",
+            "",
+            Some("no rule allows token:ci to pull secret/b"),
+        ),
+        (
+            "from=secret%2Fb&mount=$D",
+            "",
+            Some("no rule allows token:ci to pull secret/b"),
+        ),
+        (
+            "mount=$D",
+            "",
+            Some("no rule allows token:ci to pull any repository"),
+        ),
+        (
+            "ns=docker.io&mount=$D&from=secret/b&x=1",
+            "?ns=docker.io&x=1",
+            Some("no rule allows token:ci to pull secret/b"),
+        ),
+        (
+            "from=secret/b&digest=$D",
+            "?digest=$D",
+            Some("no rule allows token:ci to pull secret/b"),
+        ),
+    ] {
+        let before = captured.events().len();
+        let target = format!("/v2/team/a/blobs/uploads/?{query}");
+        let layer = PolicyLayer::new(team());
+        let (status, asked) = reaches(layer, Some(token("ci")), &target).await;
+        assert_eq!(status, 200, "{query}");
+        let wanted = format!("/v2/team/a/blobs/uploads/{reaches_as}");
+        assert_eq!(asked, wanted.replace("$D", DIGEST), "{query}");
+        let event = &captured.events()[before];
+        let told = event.get("mount.declined").and_then(|value| value.as_str());
+        assert_eq!(told, why, "{query}");
+        assert!(!event.contains_key("refusal.reason"), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mount_is_refused_where_its_caller_may_not_push_or_its_query_has_two_readings() {
+    for (principal, target, status) in [
+        (
+            Some(token("ci")),
+            "/v2/other/a/blobs/uploads/?mount=$D&from=team/b",
+            403,
+        ),
+        (
+            Some(token("ci")),
+            "/v2/other/a/blobs/uploads/?mount=$D&from=secret/b",
+            403,
+        ),
+        (
+            None,
+            "/v2/team/a/blobs/uploads/?mount=$D&from=secret/b",
+            401,
+        ),
+        (
+            Some(token("ci")),
+            "/v2/team/a/blobs/uploads/?mount=$D&mount=$D&from=team/b",
+            400,
+        ),
+        (
+            Some(token("ci")),
+            "/v2/team/a/blobs/uploads/?mount=$D&from=team/b&from=secret/b",
+            400,
+        ),
+        (
+            Some(token("ci")),
+            "/v2/team/a/blobs/uploads/?mount=$D&from=secret/b&digest=$D",
+            400,
+        ),
+    ] {
+        let refused = reaches(PolicyLayer::new(team()), principal, target).await;
+        assert_eq!(refused.0, status, "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_shadow_policy_that_differs_in_a_mount_alone_is_told() {
+    let captured = Captured::start();
+    let everything = || Watched::fixed(Policy::open());
+    let mount = "/v2/team/a/blobs/uploads/?mount=$D&from=secret/b";
+    let layer = PolicyLayer::new(team()).with_shadow(everything());
+    assert_eq!(reaches(layer, Some(token("ci")), mount).await.0, 200);
+    let event = captured.only();
+    assert_eq!(event["shadow.verdict"], "allow", "{event:?}");
+    assert_eq!(
+        event["shadow.detail"],
+        "in force: no rule allows token:ci to pull secret/b; shadow: rule \"everything\" allows it"
+    );
+    // Both decline it: nothing to tell.
+    let layer = PolicyLayer::new(team()).with_shadow(Watched::fixed(team()));
+    assert_eq!(reaches(layer, Some(token("ci")), mount).await.0, 200);
+    assert!(!captured.events()[1].contains_key("shadow.verdict"));
 }

@@ -127,7 +127,8 @@ fn without(action: Actions) -> Policy {
 }
 
 fn is_allowed(policy: &Policy, route: &Route, tags: Option<&dyn TagOracle>) -> bool {
-    policy.decide(&Caller::default(), route, tags).is_allowed()
+    let verdict = policy.decide(&Caller::default(), route, tags);
+    verdict.is_allowed() && !verdict.declines_mount()
 }
 
 #[test]

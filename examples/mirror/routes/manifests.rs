@@ -143,7 +143,11 @@ fn keep(
         let mut missing = Vec::new();
         for descriptor in fields.needed_blobs() {
             let known = match descriptor.digest.parse() {
-                Ok(digest) => store.has_blob(repository, &digest)?,
+                Ok(digest) => match store.open_blob(repository, &digest) {
+                    Ok(_) => true,
+                    Err(StoreError::BlobUnknown) => false,
+                    Err(error) => return Err(error),
+                },
                 Err(_) => false,
             };
             if !known {

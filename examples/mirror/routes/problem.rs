@@ -1,4 +1,4 @@
-use axum::http::header::{CONTENT_RANGE, LOCATION, RANGE, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_RANGE, LOCATION, RANGE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis::oci::RouteError;
@@ -15,10 +15,10 @@ pub(super) enum Problem {
     Route(#[from] RouteError),
     #[error("there is nothing here; the registry is under /v2/")]
     NotFound,
-    #[error("the endpoint does not take this method")]
-    Method,
     #[error("invalid query: {0}")]
     QueryInvalid(&'static str),
+    #[error("invalid number of results requested")]
+    PageInvalid,
     #[error(transparent)]
     Digest(#[from] DigestError),
     #[error("a digest is needed: ?digest=<algorithm>:<hex>")]
@@ -59,7 +59,6 @@ impl Problem {
         match self {
             Self::Route(error) => error.status(),
             Self::NotFound | Self::Namespace { .. } => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::OutOfOrder { .. } | Self::RangeNotSatisfiable { .. } => {
                 StatusCode::RANGE_NOT_SATISFIABLE
             }
@@ -90,7 +89,9 @@ impl Problem {
         match self {
             Self::Route(error) => error.code().as_str(),
             Self::Namespace { unknown } => unknown,
-            Self::NotFound | Self::Method | Self::QueryInvalid(_) => "UNSUPPORTED",
+            Self::NotFound | Self::QueryInvalid(_) => "UNSUPPORTED",
+            // distribution's; the spec has none for it.
+            Self::PageInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Digest(_)
             | Self::DigestMissing
             | Self::Store(StoreError::DigestMismatch { .. }) => "DIGEST_INVALID",
@@ -153,6 +154,11 @@ impl IntoResponse for Problem {
             Self::OutOfOrder { location, offset } => {
                 set(LOCATION, location);
                 set(RANGE, super::uploads::range(offset));
+            }
+            Self::Route(error) => {
+                if let Some(methods) = error.allow() {
+                    set(ALLOW, methods.to_owned());
+                }
             }
             Self::RangeNotSatisfiable { length } => set(CONTENT_RANGE, format!("bytes */{length}")),
             Self::Upstream {

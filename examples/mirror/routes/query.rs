@@ -20,7 +20,7 @@ impl Query {
 
     /// `n`: how many entries a page may have.
     pub(super) fn page(&self) -> Result<Option<usize>, Problem> {
-        let number = |text: &str| text.parse().map_err(|_| Problem::QueryInvalid("n"));
+        let number = |text: &str| text.parse().map_err(|_| Problem::PageInvalid);
         self.get("n").map(number).transpose()
     }
 }

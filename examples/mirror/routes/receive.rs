@@ -1,34 +1,36 @@
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
-use crate::store::{Incoming, Store};
+use crate::store::{Sink, Store, StoreError};
 
 /// How much of a body is gathered before it goes to the disk.
 const BATCH: usize = 512 * 1024;
 
 /// Writes a body, or the beginning of it if it is cut, and gives the writer back.
 ///
-/// `length` is what the body must have, where the client said it.
+/// `length` is what the body must have, where the client said it; `given_up` ends it early.
 ///
 /// # Errors
-/// The body was cut or is not of that length. What arrived has been written up to then.
-pub(super) async fn receive<W>(
+/// The body was cut, is not of that length, or was given up. What arrived has been written up to then.
+pub(super) async fn receive<W: Sink>(
     store: &Store,
     mut body: Body,
     mut writer: W,
     length: Option<u64>,
-) -> (Option<W>, Result<(), Problem>)
-where
-    W: AsMut<Incoming> + Send + 'static,
-{
+    given_up: &CancellationToken,
+) -> (Option<W>, Result<(), Problem>) {
     let mut left = length;
     loop {
-        let (batch, end) = gather(&mut body, &mut left).await;
+        let gathered = given_up.run_until_cancelled(gather(&mut body, &mut left));
+        let Some((batch, end)) = gathered.await else {
+            return (Some(writer), Err(StoreError::UploadUnknown.into()));
+        };
         let written = store
             .run(move |_| {
                 for piece in &batch {
-                    writer.as_mut().write(piece)?;
+                    writer.write(piece)?;
                 }
                 Ok(writer)
             })

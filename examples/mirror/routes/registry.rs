@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http_body::Body as _;
-use portcullis::oci::{Endpoint, Route};
+use portcullis::oci::{Endpoint, Route, RouteError};
 
 use super::problem::Problem;
 use super::query::Query;
@@ -94,7 +94,7 @@ async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response,
         (Endpoint::Referrers, _) if reads => listing::referrers(registry, call).await,
         (Endpoint::Catalog, _) if reads => listing::catalog(registry, call).await,
         (Endpoint::Extension | Endpoint::Outside, _) => Err(Problem::NotFound),
-        _ => Err(Problem::Method),
+        (endpoint, _) => Err(RouteError::Method(endpoint).into()),
     }
 }
 

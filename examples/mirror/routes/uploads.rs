@@ -1,6 +1,7 @@
 use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::Response;
+use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::receive::receive;
@@ -46,9 +47,10 @@ async fn monolithic(
     let temporary = move |store: &crate::store::Store| Incoming::temporary(store, algorithm);
     let incoming = registry.store.run(temporary).await?;
     let body = call.request.into_body();
-    let (incoming, received) = receive(&registry.store, body, incoming, None).await;
+    let never = CancellationToken::new();
+    let (incoming, received) = receive(&registry.store, body, incoming, None, &never).await;
     received?;
-    let mut incoming = incoming.ok_or(Problem::BodyCut)?;
+    let incoming = incoming.ok_or(Problem::BodyCut)?;
     let (to, expected) = (repository.clone(), digest.clone());
     let commit = move |store: &crate::store::Store| incoming.commit(store, &to, &expected);
     registry.store.run(commit).await?;
@@ -67,9 +69,9 @@ pub(super) async fn status(registry: &Registry, call: Call) -> Result<Response, 
 pub(super) async fn append(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let id = call.reference()?.to_owned();
-    let (mut lease, received) = write(registry, call, &repository, &id).await?;
+    let (lease, received) = write(registry, call, &repository, &id).await?;
     received?;
-    let length = lease.as_mut().length();
+    let length = lease.length();
     Ok(progress(StatusCode::ACCEPTED, &repository, &id, length))
 }
 
@@ -79,27 +81,19 @@ pub(super) async fn finish(registry: &Registry, call: Call) -> Result<Response, 
     let id = call.reference()?.to_owned();
     let digest = call.query.get("digest").ok_or(Problem::DigestMissing)?;
     let digest: Digest = digest.parse()?;
-    let (mut lease, received) = write(registry, call, &repository, &id).await?;
+    let (lease, received) = write(registry, call, &repository, &id).await?;
     received?;
     let (to, expected) = (repository.clone(), digest.clone());
-    let committed = registry
-        .store
-        .run(move |store| lease.as_mut().commit(store, &to, &expected))
-        .await;
-    // Content that is not what was announced cannot become it: the upload ends here too.
-    if matches!(&committed, Ok(()) | Err(StoreError::DigestMismatch { .. })) {
-        registry.uploads.remove(&repository, &id).await?;
-    }
-    committed?;
+    let commit = move |store: &crate::store::Store| lease.commit(store, &to, &expected);
+    registry.store.run(commit).await?;
     Ok(created(&repository, &digest))
 }
 
-/// DELETE: gives up.
+/// DELETE: gives up, also what another request is sending.
 pub(super) async fn cancel(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let id = call.reference()?;
-    drop(registry.uploads.lease(&repository, id).await?);
-    registry.uploads.remove(&repository, id).await?;
+    registry.uploads.cancel(&repository, id).await?;
     Ok(empty(StatusCode::NO_CONTENT, []))
 }
 
@@ -111,17 +105,27 @@ async fn write(
     repository: &str,
     id: &str,
 ) -> Result<(Lease, Result<(), Problem>), Problem> {
-    let mut lease = registry.uploads.lease(repository, id).await?;
-    let offset = lease.as_mut().length();
-    let length = chunk(call.request.headers(), offset, || location(repository, id))?;
+    let headers = call.request.headers();
+    let lease = match registry.uploads.lease(repository, id).await {
+        // Whatever the other request sends, what this one has does not follow what is there now.
+        Err(StoreError::UploadBusy) if headers.contains_key(CONTENT_RANGE) => {
+            let offset = registry.uploads.length(repository, id).await?;
+            let location = location(repository, id);
+            return Err(Problem::OutOfOrder { location, offset });
+        }
+        lease => lease?,
+    };
+    let offset = lease.length();
+    let length = chunk(headers, offset, || location(repository, id))?;
+    let given_up = lease.given_up();
     let body = call.request.into_body();
-    let (lease, received) = receive(&registry.store, body, lease, length).await;
+    let (lease, received) = receive(&registry.store, body, lease, length, &given_up).await;
     let Some(mut lease) = lease else {
         return received.and(Err(Problem::BodyCut));
     };
     if matches!(received, Err(Problem::SizeInvalid)) {
         let truncate = move |_: &crate::store::Store| {
-            lease.as_mut().truncate(offset)?;
+            lease.truncate(offset)?;
             Ok(lease)
         };
         lease = registry.store.run(truncate).await?;

@@ -7,6 +7,19 @@ use super::{Store, StoreError};
 impl Store {
     /// The names of the repositories that have a manifest, in the order of their bytes.
     pub(crate) fn repository_names(&self) -> Result<Vec<String>, StoreError> {
+        self.repositories_with(|part, path| Ok(part == "_manifests" && has_file(path)?))
+    }
+
+    /// The names of the repositories that have blobs, or ever had.
+    pub(super) fn all_repositories(&self) -> Result<Vec<String>, StoreError> {
+        self.repositories_with(|part, _| Ok(part == "_blobs"))
+    }
+
+    /// The names of the repositories of whose parts one is such.
+    fn repositories_with(
+        &self,
+        is_such: impl Fn(&str, &Path) -> Result<bool, StoreError>,
+    ) -> Result<Vec<String>, StoreError> {
         let root = self.repositories();
         let mut names = Vec::new();
         let mut waiting = vec![root.clone()];
@@ -14,7 +27,7 @@ impl Store {
             for child in subdirectories(&directory)? {
                 let name = child.file_name().and_then(|name| name.to_str());
                 match name {
-                    Some("_manifests") if has_file(&child)? => {
+                    Some(part) if is_such(part, &child)? => {
                         let name = directory.strip_prefix(&root).ok().and_then(Path::to_str);
                         names.extend(name.map(str::to_owned));
                     }

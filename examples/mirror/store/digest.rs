@@ -1,4 +1,7 @@
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256, Sha512};
@@ -35,6 +38,13 @@ impl Digest {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(content);
         hasher.finish()
+    }
+
+    /// The digest of a whole file. Its position stays where it is.
+    pub(super) fn of_file(algorithm: Algorithm, file: &File) -> io::Result<Self> {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.read(file)?;
+        Ok(hasher.finish())
     }
 
     pub(crate) fn algorithm(&self) -> Algorithm {
@@ -116,6 +126,20 @@ impl Hasher {
         match self {
             Self::Sha256(hasher) => hasher.update(content),
             Self::Sha512(hasher) => hasher.update(content),
+        }
+    }
+
+    /// Hashes a file from its beginning, and gives its length.
+    pub(super) fn read(&mut self, file: &File) -> io::Result<u64> {
+        let mut buffer = vec![0; 256 * 1024];
+        let mut length = 0;
+        loop {
+            let read = file.read_at(&mut buffer, length)?;
+            if read == 0 {
+                return Ok(length);
+            }
+            self.update(&buffer[..read]);
+            length += read as u64;
         }
     }
 

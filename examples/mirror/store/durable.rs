@@ -37,6 +37,19 @@ pub(super) fn replace(tmp: &Path, target: &Path, content: &[u8]) -> Result<(), S
     sync_dir(parent(target))
 }
 
+/// Makes `link` a hard link to `source`, in place of what is there, by way of a name in `tmp`. Must not
+/// be one already: then the way would stay.
+pub(super) fn relink(tmp: &Path, source: &Path, link: &Path) -> Result<(), StoreError> {
+    let path = unique(tmp)?;
+    fs::hard_link(source, &path).at(&path)?;
+    if let Err(error) = fs::rename(&path, link) {
+        // Else the sweep at the next start does it.
+        let _ = fs::remove_file(&path);
+        return Err(error).at(link);
+    }
+    sync_dir(parent(link))
+}
+
 /// Removes a file; false if it was not there.
 pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {

@@ -1,5 +1,5 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +9,17 @@ use super::durable;
 use super::error::{At as _, if_there};
 use super::{Algorithm, Digest, Store, StoreError};
 
-/// Content on its way into the store: a file outside the blobs, hashed while it is written.
+/// What takes content piece by piece.
+pub(crate) trait Sink: Send + 'static {
+    fn write(&mut self, content: &[u8]) -> Result<(), StoreError>;
+}
+
+/// Content on its way into the store: a file outside the blobs, hashed while it is written. This is the
+/// only descriptor that can write to it, and [`Incoming::commit`] uses it up: an open descriptor would
+/// follow the file to its place among the blobs.
 ///
-/// Dropped before [`Incoming::commit`], a temporary file is removed; an upload's file stays for the
-/// client to resume.
+/// Dropped without a commit, a temporary file is removed; an upload's file stays for the client to
+/// resume.
 pub(crate) struct Incoming {
     file: File,
     path: PathBuf,
@@ -24,39 +31,47 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// A new temporary file.
     pub(crate) fn temporary(store: &Store, algorithm: Algorithm) -> Result<Self, StoreError> {
-        Self::create(durable::unique(&store.tmp())?, algorithm, true)
+        let path = durable::unique(&store.tmp())?;
+        let mut incoming = Self::kept(path, algorithm, Arc::default())?;
+        incoming.temporary = true;
+        Ok(incoming)
     }
 
-    /// A new file of an upload.
-    pub(super) fn kept(path: PathBuf, algorithm: Algorithm) -> Result<Self, StoreError> {
-        Self::create(path, algorithm, false)
-    }
-
-    fn create(path: PathBuf, algorithm: Algorithm, temporary: bool) -> Result<Self, StoreError> {
+    /// A new file of an upload. `length` is kept at the number of bytes in it.
+    pub(super) fn kept(
+        path: PathBuf,
+        algorithm: Algorithm,
+        length: Arc<AtomicU64>,
+    ) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         let file = options.append(true).read(true).create_new(true);
         Ok(Self {
             file: file.open(&path).at(&path)?,
             path,
             hasher: Hasher::new(algorithm),
-            length: Arc::default(),
-            temporary,
+            length,
+            temporary: false,
         })
     }
 
     /// The file of an upload that another process began, read again for its hash.
-    pub(super) fn resume(path: PathBuf, algorithm: Algorithm) -> Result<Self, StoreError> {
+    pub(super) fn resume(
+        path: PathBuf,
+        algorithm: Algorithm,
+        length: Arc<AtomicU64>,
+    ) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         let opened = options.append(true).read(true).open(&path);
         // Without data it was committed by a process that died before it tidied up.
         let file = if_there(opened, &path)?.ok_or(StoreError::UploadUnknown)?;
         let mut hasher = Hasher::new(algorithm);
-        let length = hash(&file, &mut hasher).at(&path)?;
+        let found = hasher.read(&file).at(&path)?;
+        length.store(found, Ordering::Release);
         Ok(Self {
             file,
             path,
             hasher,
-            length: Arc::new(AtomicU64::new(length)),
+            length,
             temporary: false,
         })
     }
@@ -79,22 +94,17 @@ impl Incoming {
         self.length.load(Ordering::Acquire)
     }
 
-    /// [`Incoming::length`], readable while somebody writes.
-    pub(super) fn length_cell(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.length)
-    }
-
-    /// A handle for those who read along; what is committed or removed stays readable through it.
+    /// A file for those who read along, and cannot write; what is committed or removed stays readable
+    /// through it.
     pub(crate) fn reader(&self) -> Result<File, StoreError> {
-        self.file.try_clone().at(&self.path)
+        File::open(&self.path).at(&self.path)
     }
 
     /// Forgets everything after the first `length` bytes.
     pub(crate) fn truncate(&mut self, length: u64) -> Result<(), StoreError> {
         self.file.set_len(length).at(&self.path)?;
         let mut hasher = Hasher::new(self.hasher.algorithm());
-        let file = File::open(&self.path).at(&self.path)?;
-        hash(&file, &mut hasher).at(&self.path)?;
+        hasher.read(&self.file).at(&self.path)?;
         self.hasher = hasher;
         self.length.store(length, Ordering::Release);
         Ok(())
@@ -105,7 +115,7 @@ impl Incoming {
     /// # Errors
     /// The content has another digest, or the file system refuses. Nothing is stored then.
     pub(crate) fn commit(
-        &mut self,
+        mut self,
         store: &Store,
         repository: &str,
         expected: &Digest,
@@ -122,20 +132,19 @@ impl Incoming {
     }
 
     fn digest(&self, algorithm: Algorithm) -> Result<Digest, StoreError> {
-        if self.hasher.algorithm() == algorithm {
+        let on_disk = self.file.metadata().at(&self.path)?.len();
+        // After a failed write that could not be taken back, the hash is not of what the file has.
+        if self.hasher.algorithm() == algorithm && on_disk == self.length() {
             return Ok(self.hasher.finish());
         }
-        // Begun without saying that it would be this algorithm: read again.
-        let mut hasher = Hasher::new(algorithm);
-        let file = File::open(&self.path).at(&self.path)?;
-        hash(&file, &mut hasher).at(&self.path)?;
-        Ok(hasher.finish())
+        // Else it was begun without saying that it would be this algorithm.
+        Digest::of_file(algorithm, &self.file).at(&self.path)
     }
 }
 
-impl AsMut<Self> for Incoming {
-    fn as_mut(&mut self) -> &mut Self {
-        self
+impl Sink for Incoming {
+    fn write(&mut self, content: &[u8]) -> Result<(), StoreError> {
+        Self::write(self, content)
     }
 }
 
@@ -145,18 +154,5 @@ impl Drop for Incoming {
             // Else the sweep at the next start does it.
             let _ = fs::remove_file(&self.path);
         }
-    }
-}
-
-fn hash(mut file: &File, hasher: &mut Hasher) -> io::Result<u64> {
-    let mut buffer = vec![0; 256 * 1024];
-    let mut length = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(length);
-        }
-        hasher.update(&buffer[..read]);
-        length += read as u64;
     }
 }

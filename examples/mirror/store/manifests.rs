@@ -61,7 +61,8 @@ impl Store {
         durable::replace(&self.tmp(), &path, &manifest.content)
     }
 
-    /// Reads a manifest.
+    /// Reads a manifest. One that is not what its digest says is as good as none: a push, or a pull
+    /// from upstream, puts the right one in its place.
     ///
     /// # Errors
     /// The repository does not have it.
@@ -70,6 +71,19 @@ impl Store {
         repository: &str,
         digest: &Digest,
     ) -> Result<Manifest, StoreError> {
+        let manifest = self.read_manifest(repository, digest)?;
+        if Digest::of(digest.algorithm(), &manifest.content) != *digest {
+            tracing::error!(
+                repository,
+                %digest,
+                "a manifest on the disk is not what its digest says; push it again"
+            );
+            return Err(StoreError::ManifestUnknown);
+        }
+        Ok(manifest)
+    }
+
+    fn read_manifest(&self, repository: &str, digest: &Digest) -> Result<Manifest, StoreError> {
         let path = self.manifest_file(repository, digest);
         let content = if_there(fs::read(&path), &path)?.ok_or(StoreError::ManifestUnknown)?;
         let path = path.with_extension("type");
@@ -101,7 +115,7 @@ impl Store {
         digest: &Digest,
     ) -> Result<(), StoreError> {
         let _changes = self.changes();
-        let manifest = self.manifest(repository, digest)?;
+        let manifest = self.read_manifest(repository, digest)?;
         for name in self.tag_names(repository)? {
             let tag = self.tag(repository, &name)?;
             if tag.is_some_and(|tag| tag.digest == *digest) {

@@ -3,7 +3,7 @@
 //! ```text
 //! DATA/lock                                          held while a process uses the directory
 //! DATA/tmp/                                          files being written; swept at start
-//! DATA/uploads/<session>/{about,data}                uploads under way; they survive a restart
+//! DATA/uploads/<session>/{about,data}                uploads in progress; they survive a restart
 //! DATA/blobs/<algorithm>/<2>/<hex>                   content, once for all repositories
 //! DATA/repositories/<name>/_blobs/<algorithm>/<hex>      hard link to it: this repository has it
 //! DATA/repositories/<name>/_manifests/<algorithm>/<hex>  a manifest; its media type in `<hex>.type`
@@ -12,7 +12,10 @@
 //! ```
 //!
 //! A file appears under its final name only whole: it is written elsewhere, synced, renamed, and
-//! the directory synced. A blob is served only under a repository that links it, so that knowing a
+//! the directory synced. What has its final name is never written to: the one descriptor that could is
+//! used up by the commit. A blob that was verified cannot be written to (mode 0444); one without that
+//! mark is read before it is trusted, and a push of what is there already reads it in any case, so that
+//! an honest push mends what a disk or another program damaged. A blob is served only under a repository that links it, so that knowing a
 //! digest is not enough. The number of hard links is the reference count.
 //!
 //! All functions block; [`Store::run`] takes them off the runtime's threads.
@@ -24,6 +27,7 @@ mod durable;
 mod error;
 mod incoming;
 mod layout;
+mod lease;
 mod manifests;
 mod referrers;
 mod tags;
@@ -32,8 +36,9 @@ mod uploads;
 pub(crate) use blobs::Blob;
 pub(crate) use digest::{Algorithm, Digest, DigestError};
 pub(crate) use error::StoreError;
-pub(crate) use incoming::Incoming;
+pub(crate) use incoming::{Incoming, Sink};
 pub(crate) use layout::Store;
+pub(crate) use lease::Lease;
 pub(crate) use manifests::{Descriptor, Manifest, ManifestFields};
 pub(crate) use tags::{Origin, Tag};
-pub(crate) use uploads::{Lease, Uploads};
+pub(crate) use uploads::Uploads;

@@ -5,7 +5,8 @@
 //! [`BindingLayer`] stands inside of [`PolicyLayer`](super::PolicyLayer), watches the manifests and
 //! indexes that pass, and remembers in a [`DigestBinding`] which repositories lead to which blobs
 //! and child manifests. It gives a digest only by a repository that leads to it; of anything else it
-//! says that it is not there. What is known outlives a restart in a [`DigestFile`].
+//! says that it is not there, and that it has no referrers. A mount of such a digest is made an ordinary
+//! upload. What is known outlives a restart in a [`DigestFile`].
 //!
 //! A manifest is learnt from if it has its digest and is of the kind that its `Content-Type` says, with
 //! no list of another kind and no key that is there twice, or in another case. Lists of referrers are
@@ -36,6 +37,7 @@ mod future;
 mod keeper;
 mod layer;
 mod manifest;
+mod no_referrers;
 mod service;
 mod store;
 mod table;

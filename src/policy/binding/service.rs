@@ -1,15 +1,16 @@
 use std::task::{Context, Poll};
 
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tower::Service;
 
 use super::future::Watched;
+use super::no_referrers::no_referrers;
 use super::{BindingBody, BindingFuture, BindingLayer, DigestBinding};
 use crate::Refusal;
 use crate::audit::Record;
 use crate::oci::{Action, Endpoint, Route};
-use crate::refusal::ResponseFuture;
+use crate::refusal::{Declined, ResponseFuture, decline_mount};
 
 /// The service of [`BindingLayer`].
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ impl<S> Bound<S> {
     }
 
     /// Whether the request may go on, and what its answer may be learnt from.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Watched>, Refusal> {
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Watched>, Turned> {
         let Some(binding) = &self.layer.binding else {
             return Ok(None);
         };
@@ -43,7 +44,20 @@ impl<S> Bound<S> {
     }
 }
 
-fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, Refusal> {
+/// Why a request does not go on.
+enum Turned {
+    Refused(Refusal),
+    /// It is answered as if there were no referrers of what it names.
+    NoReferrers,
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, Turned> {
     let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
     let Some(repository) = route.repository() else {
         return Ok(route);
@@ -57,39 +71,21 @@ fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, 
                 "no manifest was seen by which {repository} leads to {digest}"
             ));
         }
-        return Err(Refusal::PolicyDenied);
+        return Err(match route.endpoint() {
+            Endpoint::Referrers => Turned::NoReferrers,
+            _ => Turned::Refused(Refusal::PolicyDenied),
+        });
     }
     if let Some(digest) = route.mount() {
         let from = route.mount_from().unwrap_or(repository);
         if !binding.leads_to(route.registry(), from, digest) {
-            return unmounted(request, &route);
+            // So that the client has to have it.
+            let why = format!("no manifest was seen by which {from} leads to {digest}");
+            decline_mount(request, Declined::Digest, why)?;
+            return Ok(Route::of(request).map_err(Refusal::RouteInvalid)?);
         }
     }
     Ok(route)
-}
-
-/// A mount of what is not known to be there becomes an upload (distribution-spec, "Mounting a blob
-/// from another repository": the registry may always do that), so that the client has to have it.
-fn unmounted<B>(request: &mut Request<B>, route: &Route) -> Result<Route, Refusal> {
-    let query = request.uri().query().unwrap_or_default();
-    let rest: Vec<&str> = query
-        .split('&')
-        .filter(|pair| {
-            let name = pair.split('=').next();
-            !matches!(name, None | Some("" | "mount" | "from"))
-        })
-        .collect();
-    let target = if rest.is_empty() {
-        route.path().to_owned()
-    } else {
-        format!("{}?{}", route.path(), rest.join("&"))
-    };
-    let mut parts = request.uri().clone().into_parts();
-    // Part of what was one already, so it is one.
-    parts.path_and_query = Some(target.parse().map_err(|_| Refusal::Unavailable)?);
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Refusal::Unavailable)?;
-    request.extensions_mut().remove::<Route>();
-    Route::of(request).map_err(Refusal::RouteInvalid)
 }
 
 impl<S, B, R> Service<Request<B>> for Bound<S>
@@ -110,9 +106,14 @@ where
             Ok(lesson) => {
                 BindingFuture::new(ResponseFuture::called(self.inner.call(request)), lesson)
             }
-            Err(refusal) => {
-                let refused = self.layer.responder.refuse_future(refusal, &request);
-                BindingFuture::new(refused, None)
+            Err(turned) => {
+                let answered = match turned {
+                    Turned::Refused(refusal) => {
+                        self.layer.responder.refuse_future(refusal, &request)
+                    }
+                    Turned::NoReferrers => ResponseFuture::refused(no_referrers(&request)),
+                };
+                BindingFuture::new(answered, None)
             }
         }
     }

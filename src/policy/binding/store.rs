@@ -283,7 +283,7 @@ impl DigestBinding {
         self.0.referrers
     }
 
-    pub(super) fn learns_from_pushes(&self) -> bool {
+    pub(crate) fn learns_from_pushes(&self) -> bool {
         matches!(self.0.learn, Learn::Pushes | Learn::Both)
     }
 }
