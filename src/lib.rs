@@ -52,6 +52,7 @@ pub mod config;
 pub mod connection;
 #[cfg(feature = "crl")]
 pub mod crl;
+mod error_text;
 pub mod guard;
 pub mod identity;
 pub mod oci;

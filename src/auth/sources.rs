@@ -48,6 +48,8 @@ pub(crate) struct Sources {
     all: Vec<CredentialSource>,
     warn_before: Duration,
     none_allowed: bool,
+    /// The one that the newest load failed for, if it was one.
+    culprit: Option<usize>,
 }
 
 impl Sources {
@@ -56,7 +58,14 @@ impl Sources {
             all: sources,
             warn_before: warn_before.unwrap_or(Duration::from_hours(14 * 24)),
             none_allowed: false,
+            culprit: None,
         }
+    }
+
+    /// The number of the source that the newest load failed for.
+    #[cfg(feature = "config")]
+    pub(crate) fn culprit(&self) -> Option<usize> {
+        self.culprit
     }
 
     /// Takes it if there is no credential at all, because somebody can come in otherwise.
@@ -82,14 +91,27 @@ impl Load for Sources {
 
     fn load(&mut self, _: Option<&Credentials>) -> Result<Credentials, CredentialError> {
         let mut all = Vec::new();
-        for source in &self.all {
-            all.extend(source.read()?);
+        let mut ids = Vec::new();
+        for (number, source) in self.all.iter().enumerate() {
+            self.culprit = Some(number);
+            let read = source.read()?;
+            ids.extend(
+                read.iter()
+                    .map(|credential| (number, credential.id.clone())),
+            );
+            all.extend(read);
         }
+        self.culprit = None;
         let all = if self.none_allowed {
             Credentials::or_none(all)
         } else {
             Credentials::new(all)
         };
+        if let Some(id) = all.as_ref().err().and_then(CredentialError::id) {
+            // Of two with one id it is the second that is one too many.
+            let last = ids.iter().rev().find(|(_, known)| **known == *id);
+            self.culprit = last.map(|(number, _)| *number);
+        }
         all.map(|all| all.with_warning_before(self.warn_before))
     }
 }

@@ -188,6 +188,12 @@ impl Lists {
         lists.find_map(|list| list.find(issuer, serial))
     }
 
+    /// Whether there is a list that this issuer signs; a `Name`, DER.
+    #[cfg(feature = "config")]
+    pub(crate) fn has_of(&self, issuer: &[u8]) -> bool {
+        !self.by(issuer).is_empty()
+    }
+
     /// The first `nextUpdate` of all lists, in seconds after 1970.
     pub fn next_update(&self) -> Option<u64> {
         self.all().map(|list| list.next_update).min()

@@ -14,6 +14,8 @@ impl Builder {
         self.tell_policy(&mut report);
         #[cfg(feature = "rate")]
         self.tell_limits(&mut report);
+        #[cfg(feature = "config")]
+        report.warnings.extend(self.advice.iter().cloned());
         report
     }
 
@@ -208,7 +210,11 @@ impl Builder {
 
     #[cfg(all(feature = "auth", feature = "policy"))]
     pub(super) fn groups(&self) -> super::groups::Groups {
-        super::groups::Groups::new(self.authentication.as_ref(), self.mapping.as_ref())
+        super::groups::Groups::new(
+            self.authentication.as_ref(),
+            self.mapping.as_ref(),
+            self.policy_file.clone(),
+        )
     }
 
     #[cfg(feature = "policy")]

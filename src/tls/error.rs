@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use crate::identity::IdentityError;
 
 /// Why no TLS server can be made of the material.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file or directory cannot be read.
@@ -24,7 +24,7 @@ pub enum TlsError {
         reason: String,
     },
     /// A file, or a directory's `*.crt`, `*.cer` and `*.pem` files, hold no certificate.
-    #[error("{path}: holds no certificate", path = path.display())]
+    #[error("{path}: holds no certificate (PEM, `BEGIN CERTIFICATE`)", path = path.display())]
     NoCertificate {
         /// The file or directory.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum TlsError {
     },
     /// A private key belongs to another certificate.
     #[error(
-        "{key}: is not the key of the certificate in {certificate}",
+        "{key}: is not the key of the first certificate in {certificate}: give the one that it was made with",
         key = key.display(), certificate = certificate.display()
     )]
     KeyMismatch {
@@ -107,4 +107,26 @@ pub enum TlsError {
     /// The provider does not do what was asked for.
     #[error("the cryptography provider cannot serve this configuration")]
     Provider(#[source] rustls::Error),
+}
+
+impl TlsError {
+    /// The file or directory that is wrong.
+    #[cfg(feature = "config")]
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Read { path, .. }
+            | Self::Pem { path, .. }
+            | Self::NoCertificate { path }
+            | Self::NoKey { path }
+            | Self::Key { path, .. }
+            | Self::KeyMismatch { key: path, .. }
+            | Self::Certificate { path, .. }
+            | Self::Anchor { path, .. }
+            | Self::Expired { path, .. }
+            | Self::NotYetValid { path, .. } => Some(path),
+            #[cfg(feature = "crl")]
+            Self::Crl(error) => error.path(),
+            _ => None,
+        }
+    }
 }
