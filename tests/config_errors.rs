@@ -78,7 +78,7 @@ async fn an_error_of_what_a_key_names_points_at_the_key() {
         (
             token("sha256 = [\"abc\"]\n"),
             ":5:10: auth.token[0].sha256: ",
-            "SHA-256",
+            "not a digest",
         ),
         (
             two("same", "other"),

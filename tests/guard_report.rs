@@ -31,9 +31,20 @@ const MTLS: &str =
     "[tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\nclient_ca = [\"ca.crt\"]\n";
 const CRL: &str = "[crl]\nfiles = [\"crl.pem\"]\n";
 
+/// So that only the owner can read the keys in it.
+#[cfg(unix)]
+fn keep_others_out(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[cfg(not(unix))]
+fn keep_others_out(_: &Path) {}
+
 /// A folder with all the files that the sections above name.
 fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
+    keep_others_out(folder.path());
     let ca = pki::Ca::new("clients");
     let server = ca.server(&["localhost"]);
     let crl = ca.crl(1, &[]).pem().unwrap();
