@@ -62,21 +62,21 @@ type Way = Vec<Option<String>>;
 fn numbers(
     root: &Value,
     schema: &Value,
-    way: &Way,
+    way: &[Option<String>],
     found: &mut Vec<(Way, Kind, Value)>,
     owner: &Value,
 ) {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
         let name = name.rsplit('/').next().unwrap();
         match name {
-            "Span" => found.push((way.clone(), Kind::Span, owner.clone())),
-            "Bytes" => found.push((way.clone(), Kind::Bytes, owner.clone())),
+            "Span" => found.push((way.to_vec(), Kind::Span, owner.clone())),
+            "Bytes" => found.push((way.to_vec(), Kind::Bytes, owner.clone())),
             _ => numbers(root, &root["definitions"][name], way, found, owner),
         }
         return;
     }
     if schema["type"] == "integer" {
-        found.push((way.clone(), Kind::Integer, owner.clone()));
+        found.push((way.to_vec(), Kind::Integer, owner.clone()));
     }
     for several in ["allOf", "anyOf", "oneOf"] {
         for choice in schema
@@ -89,7 +89,7 @@ fn numbers(
         }
     }
     if let Some(items) = schema.get("items") {
-        let mut way = way.clone();
+        let mut way = way.to_vec();
         way.push(None);
         numbers(root, items, &way, found, owner);
     }
@@ -102,7 +102,7 @@ fn numbers(
         .into_iter()
         .flatten()
     {
-        let mut way = way.clone();
+        let mut way = way.to_vec();
         way.push(Some(name.clone()));
         numbers(root, property, &way, found, schema);
     }
@@ -110,7 +110,7 @@ fn numbers(
         .get("additionalProperties")
         .filter(|values| values.is_object())
     {
-        let mut way = way.clone();
+        let mut way = way.to_vec();
         way.push(Some("acme".to_owned()));
         numbers(root, values, &way, found, owner);
     }
@@ -211,7 +211,7 @@ fn no_number_and_no_time_makes_it_panic_or_hang() {
     let (folder, base) = scene();
     let schema = Config::json_schema();
     let mut found = Vec::new();
-    numbers(&schema, &schema, &Way::new(), &mut found, &schema);
+    numbers(&schema, &schema, &[], &mut found, &schema);
     assert!(found.len() > 40, "{}", found.len());
     for (way, kind, owner) in &found {
         let values = match kind {

@@ -9,12 +9,12 @@ use super::{Bytes, Config, ConfigError, Document, Key, Span};
 
 pub(super) const NOTHING: Duration = Duration::ZERO;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
 /// Ten years.
-const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const LONG: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// As many as memory has room for in what is kept of each.
 const MANY: u64 = 1 << 24;
@@ -32,10 +32,11 @@ impl Bounds<'_> {
         span: Option<Span>,
         bounds: RangeInclusive<Duration>,
     ) -> Result<(), ConfigError> {
+        let (least, most) = bounds.into_inner();
         match span {
-            Some(Span(span)) if !bounds.contains(&span) => {
+            Some(Span(span)) if !(least..=most).contains(&span) => {
                 let written = |span| format!("{:?}", humantime::format_duration(span).to_string());
-                let (least, most) = (written(*bounds.start()), written(*bounds.end()));
+                let (least, most) = (written(least), written(most));
                 Err(self.out_of_bounds(key.into(), written(span), least, most))
             }
             _ => Ok(()),
@@ -61,10 +62,14 @@ impl Bounds<'_> {
         count: Option<N>,
         bounds: RangeInclusive<u64>,
     ) -> Result<(), ConfigError> {
-        let within = |count: N| count.try_into().is_ok_and(|count| bounds.contains(&count));
+        let (least, most) = bounds.into_inner();
+        let within = |count: N| {
+            let count = count.try_into();
+            count.is_ok_and(|count| (least..=most).contains(&count))
+        };
         match count {
             Some(count) if !within(count) => {
-                let (least, most) = (bounds.start().to_string(), bounds.end().to_string());
+                let (least, most) = (least.to_string(), most.to_string());
                 Err(self.out_of_bounds(key.into(), count.to_string(), least, most))
             }
             _ => Ok(()),

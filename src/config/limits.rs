@@ -250,9 +250,10 @@ fn limit_key(names: &[Box<str>], name: &str) -> Key {
 fn culprit(names: &[Box<str>], error: &LimitsError) -> Key {
     let (limit, keys): (_, &[&str]) = match error {
         LimitsError::Name { limit } | LimitsError::NameRepeated { limit } => (limit, &["name"]),
-        LimitsError::Nothing { limit } | LimitsError::StreamOnlyRate { limit } => (limit, &[]),
+        LimitsError::Nothing { limit }
+        | LimitsError::StreamOnlyRate { limit }
+        | LimitsError::NeedsRate { limit } => (limit, &[]),
         LimitsError::Zero { limit } | LimitsError::RateTooHigh { limit, .. } => (limit, &["rate"]),
-        LimitsError::NeedsRate { limit } => (limit, &[]),
         LimitsError::Burst { limit, .. } => (limit, &["burst"]),
         LimitsError::ShedsNothing { limit } | LimitsError::ShedsPushes { limit } => {
             (limit, &["shed"])

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "redis")]
+use crate::config::LimitsSection;
 use crate::config::{Config, Key};
 
 /// The files with keys and tokens in the clear that a configuration names.
@@ -18,7 +20,7 @@ pub(super) fn files(config: &Config) -> Vec<(Key, PathBuf)> {
         files.extend(auth.secret_files(document));
     }
     #[cfg(feature = "redis")]
-    if let Some(fleet) = config.limits.as_ref().and_then(|limits| limits.fleet()) {
+    if let Some(fleet) = config.limits.as_ref().and_then(LimitsSection::fleet) {
         files.extend(fleet.file(document).map(|file| (fleet.key(), file)));
     }
     files
