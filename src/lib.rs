@@ -54,6 +54,7 @@ pub mod connection;
 pub mod crl;
 #[cfg(feature = "crl")]
 mod crypto;
+mod error_text;
 pub mod guard;
 pub mod identity;
 pub mod oci;

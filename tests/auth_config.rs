@@ -215,7 +215,7 @@ fn signed_tokens_beside_a_certificate_alone_are_an_error_and_so_are_issuers_with
         let error = config(&folder, &format!("[auth]\nrequire = \"{require}\"\n{rest}"));
         let error = error.unwrap_err().to_string();
         assert!(
-            error.contains("gate.toml:4:") && error.contains(says),
+            error.contains("gate.toml:") && error.contains(": auth.") && error.contains(says),
             "{error}"
         );
     }

@@ -134,3 +134,53 @@ fn a_moment_and_every_form_of_a_limit_fit_the_schema() {
         assert_eq!(validator.accepts(text), Ok(()), "{text}");
     }
 }
+
+/// Where a validator says that something is wrong, as far as it can tell.
+fn blamed(error: &boon::ValidationError<'_, '_>, found: &mut Vec<String>) {
+    if error.causes.is_empty() {
+        found.push(error.instance_location.to_string());
+    }
+    for cause in &error.causes {
+        blamed(cause, found);
+    }
+}
+
+#[test]
+fn a_bad_key_is_blamed_itself_and_not_the_section_around_it() {
+    let validator = Validator::new();
+    for (text, key) in [
+        (
+            "[tls]\ncertificate = \"a\"\nkey = \"b\"\nresumption = \"yes\"",
+            "/tls/resumption",
+        ),
+        ("[crl]\nfiles = [1]", "/crl/files/0"),
+        ("[source]\nallow = [\"10.0.0.0\"]", "/source/allow/0"),
+        (
+            "[auth]\nrequire = \"token\"\nanonymous = 1",
+            "/auth/anonymous",
+        ),
+        (
+            "[auth]\nrequire = \"token\"\nhtpasswd = [{ file = 1 }]",
+            "/auth/htpasswd/0/file",
+        ),
+        (
+            "[[limits.limit]]\nname = \"a\"\nkey = \"total\"\nrate = true",
+            "/limits/limit/0/rate",
+        ),
+        (
+            "[policy.digest_binding]\ncapacity = \"many\"",
+            "/policy/digest_binding/capacity",
+        ),
+    ] {
+        let value: toml::Table = text.parse().unwrap();
+        let value = json(toml::Value::Table(value));
+        let mut found = Vec::new();
+        blamed(
+            &validator.0.validate(&value, validator.1).unwrap_err(),
+            &mut found,
+        );
+        assert_eq!(found, [key], "{text}");
+    }
+    let schema = serde_json::to_string(&Config::json_schema()).unwrap();
+    assert!(!schema.contains("\"null\""), "TOML has no null");
+}

@@ -162,7 +162,7 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
         (
             "[source]\nallow = [\"10.0.0.0/8\", \"10.0.0/8\"]\n",
             ":2:24: source.allow[1]: ",
-            "invalid IP address syntax",
+            "a network is written like \"10.0.0.0/8\"",
         ),
         (
             "[[limits.limit]]\nname = \"all\"\nkey = \"total\"\nrate = \"fast\"\n",
@@ -171,18 +171,18 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
         ),
         (
             "[[limits.limit]]\nname = \"all\"\nkey = \"total\"\n",
-            ":1:3: limits: ",
+            ":1:1: limits.limit[0]: ",
             "give it a rate, a number of streams or a quota",
         ),
         (
             "[[limits.limit]]\nname = \"up\"\nkey = \"total\"\nrate = \"1MB\"\n\
              direction = \"request\"\nshed = { max_wait = \"1s\" }\n",
-            ":1:3: limits: ",
+            ":6:8: limits.limit[0].shed: ",
             "limit \"up\": only pulls are shed",
         ),
         (
             "[[limits.limit]]\nname = \"all\"\nkey = \"total\"\nrate = \"1MB\"\nshed = {}\n",
-            ":1:3: limits: ",
+            ":5:8: limits.limit[0].shed: ",
             "limit \"all\": shedding needs a longest wait",
         ),
         (

@@ -129,7 +129,7 @@ async fn a_capacity_that_nobody_means_is_refused() {
     for capacity in ["0", "100000001", "4294967295"] {
         let section = format!("[policy.digest_binding]\ncapacity = {capacity}\n");
         let error = config(folder.path(), &section).unwrap_err().to_string();
-        assert!(error.contains("from 1 to 100,000,000"), "{error}");
+        assert!(error.contains("is not from 1 to 100000000"), "{error}");
     }
 }
 
@@ -143,10 +143,7 @@ async fn asking_takes_somebody_to_ask() {
         "{error:?}"
     );
     let error = error.to_string();
-    assert!(
-        error.contains("gate.toml: policy.digest_binding.unknown"),
-        "{error}"
-    );
+    assert!(error.contains("policy.digest_binding.unknown: "), "{error}");
 
     let oracle = |_: Option<&str>, repository: &str, asked: &str| {
         repository == "lib/x" && asked == digest('a')
@@ -196,7 +193,7 @@ async fn a_damaged_file_is_an_error_unless_the_operator_says_otherwise() {
     let error = guard(folder.path(), section).unwrap_err();
     let key = "policy.digest_binding.file";
     assert!(
-        matches!(&error, ConfigError::Unusable { key: found, .. } if *found == key),
+        matches!(&error, ConfigError::Unusable { place, .. } if place.key == key),
         "{error:?}"
     );
     let error = error.to_string();

@@ -71,7 +71,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         None => Some(Demo::ensure(&arguments.data.join("demo"))?),
     };
     let admin = match arguments.admin {
-        // The recorder before the guard, which looks for it.
+        // The recorder before the guard, so that it sees the files loaded.
         Some(address) => Some((bind(address).await?, admin::recorder()?)),
         None => None,
     };

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     polled: bool,
     health: HealthChecks,
     meters: Arc<Meters>,
+    /// Whether the metrics know of it.
+    metered: bool,
     logged: bool,
 }
 
@@ -113,7 +115,7 @@ impl Entry {
         let record = Record::with_request_id(request_id.clone());
         request.extensions_mut().insert(record.clone());
         let extensions = request.extensions();
-        meters.began();
+        let metered = meters.began();
         Kept::Entry(Box::new(Self {
             record,
             method: request.method().clone(),
@@ -135,6 +137,7 @@ impl Entry {
             polled: false,
             health: health.clone(),
             meters: Arc::clone(meters),
+            metered,
             logged,
         }))
     }
@@ -234,6 +237,7 @@ impl Drop for Entry {
             outcome,
             duration,
             throttled: self.record.throttled_time(),
+            begun: self.metered,
         });
         let well = outcome == Outcome::Finished;
         if self.logged && !(well && self.health.skips(self.uri.path(), self.status)) {

@@ -8,10 +8,19 @@ use super::health::HealthChecks;
 use super::meters::Meters;
 
 /// Writes one event a request and counts it. See the [module](super).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AccessLogLayer {
     health: HealthChecks,
-    metrics: Option<bool>,
+    metrics: bool,
+}
+
+impl Default for AccessLogLayer {
+    fn default() -> Self {
+        Self {
+            health: HealthChecks::default(),
+            metrics: true,
+        }
+    }
 }
 
 impl AccessLogLayer {
@@ -31,10 +40,9 @@ impl AccessLogLayer {
         self
     }
 
-    /// Counts, or does not. Default: counts if a recorder without state of its own, such as the
-    /// facade's no-op, is not what the first request finds; so install the recorder before.
+    /// Counts, or does not. Default: counts from the first request that finds a recorder installed.
     pub fn with_metrics(mut self, metrics: bool) -> Self {
-        self.metrics = Some(metrics);
+        self.metrics = metrics;
         self
     }
 }

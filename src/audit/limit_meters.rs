@@ -122,21 +122,21 @@ impl fmt::Debug for LimitMeters {
 #[cfg(feature = "metrics")]
 mod on {
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::sync::{Mutex, PoisonError};
 
-    use super::super::metrics::is_anybody_counting;
+    use super::super::recorder;
     use super::{Arc, Counter, Duration, Gauge, counter, gauge};
 
     const SECOND: u64 = 1_000_000_000;
 
     pub(super) struct Meters {
         limit: Arc<str>,
-        handles: OnceLock<Handles>,
+        handles: recorder::Handles<Handles>,
         /// Nanoseconds that bodies were held back for.
         waited: AtomicU64,
         /// A window's beginning, and what the key has left that has least.
         least: Mutex<(u64, u64)>,
-        left: OnceLock<Gauge>,
+        left: recorder::Handles<Gauge>,
     }
 
     pub(super) struct Handles {
@@ -149,10 +149,10 @@ mod on {
         pub(super) fn new(limit: Arc<str>) -> Self {
             Self {
                 limit,
-                handles: OnceLock::new(),
+                handles: recorder::Handles::new(),
                 waited: AtomicU64::new(0),
                 least: Mutex::default(),
-                left: OnceLock::new(),
+                left: recorder::Handles::new(),
             }
         }
 
@@ -160,20 +160,14 @@ mod on {
             self.limit.to_string()
         }
 
-        /// Looked up once, when they are first needed and there is a recorder: kept from before,
-        /// they would count nothing for ever.
         pub(super) fn handles(&self) -> Option<&Handles> {
-            let known = self.handles.get();
-            if known.is_some() || !is_anybody_counting() {
-                return known;
-            }
-            Some(self.handles.get_or_init(|| Handles {
+            self.handles.get(|| Handles {
                 transfers: gauge!("portcullis_limit_transfers", "limit" => self.limit()),
                 waiting: gauge!("portcullis_limit_waiting", "limit" => self.limit()),
                 throttled: counter!(
                     "portcullis_limit_throttled_seconds_total", "limit" => self.limit()
                 ),
-            }))
+            })
         }
 
         /// Counters are whole: each counts a second once it is full.
@@ -195,8 +189,8 @@ mod on {
             #[allow(clippy::cast_precision_loss, reason = "a gauge")]
             let left = least.1 as f64;
             let gauge = || gauge!("portcullis_quota_left_bytes", "limit" => self.limit());
-            if self.left.get().is_some() || is_anybody_counting() {
-                self.left.get_or_init(gauge).set(left);
+            if let Some(gauge) = self.left.get(gauge) {
+                gauge.set(left);
             }
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Summary<'a> {
     pub(super) outcome: Outcome,
     pub(super) duration: Duration,
     pub(super) throttled: Duration,
+    /// Whether its beginning was counted: the recorder may have come since.
+    pub(super) begun: bool,
 }
 
 #[cfg(feature = "metrics")]
@@ -38,12 +40,13 @@ mod on {
 
     use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+    use super::super::recorder;
     use super::{Direction, Endpoint, Method, StatusCode, Summary};
 
-    /// The access log's handles. Each is looked up once, when it is first needed.
+    /// The access log's handles. Each is looked up once, when it is first needed and a recorder is there.
     pub(in crate::audit) struct Meters {
-        wanted: OnceLock<bool>,
-        handles: OnceLock<Handles>,
+        wanted: bool,
+        handles: recorder::Handles<Handles>,
         requests: Box<[OnceLock<Counter>]>,
     }
 
@@ -81,25 +84,26 @@ mod on {
     ];
 
     impl Meters {
-        pub(in crate::audit) fn new(wanted: Option<bool>) -> Self {
+        pub(in crate::audit) fn new(wanted: bool) -> Self {
             let cells = ENDPOINTS.len() * METHODS.len() * STATUSES.len();
             Self {
-                wanted: wanted.map_or_else(OnceLock::new, OnceLock::from),
-                handles: OnceLock::new(),
+                wanted,
+                handles: recorder::Handles::new(),
                 requests: (0..cells).map(|_| OnceLock::new()).collect(),
             }
         }
 
         pub(in crate::audit) fn are_wanted(&self) -> bool {
-            *self
-                .wanted
-                .get_or_init(super::super::metrics::is_anybody_counting)
+            self.handles().is_some()
         }
 
-        pub(in crate::audit) fn began(&self) {
-            if let Some(handles) = self.handles() {
+        /// A request begins; whether that was counted.
+        pub(in crate::audit) fn began(&self) -> bool {
+            let handles = self.handles();
+            if let Some(handles) = handles {
                 handles.under_way.increment(1);
             }
+            handles.is_some()
         }
 
         pub(in crate::audit) fn passed(&self, direction: Direction, bytes: u64) {
@@ -115,7 +119,9 @@ mod on {
             let Some(handles) = self.handles() else {
                 return;
             };
-            handles.under_way.decrement(1);
+            if summary.begun {
+                handles.under_way.decrement(1);
+            }
             let endpoint = endpoint(summary.endpoint);
             handles.durations[endpoint].record(summary.duration);
             if !summary.throttled.is_zero() {
@@ -139,8 +145,8 @@ mod on {
         }
 
         fn handles(&self) -> Option<&Handles> {
-            self.are_wanted()
-                .then(|| self.handles.get_or_init(Handles::new))
+            let handles = self.wanted.then_some(&self.handles);
+            handles.and_then(|handles| handles.get(Handles::new))
         }
     }
 
@@ -161,7 +167,7 @@ mod on {
     impl std::fmt::Debug for Meters {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.debug_struct("Meters")
-                .field("wanted", &self.wanted.get())
+                .field("wanted", &self.wanted)
                 .finish_non_exhaustive()
         }
     }
@@ -235,7 +241,7 @@ mod off {
 
     #[allow(clippy::unused_self, reason = "the twin of the counting one")]
     impl Meters {
-        pub(in crate::audit) fn new(_wanted: Option<bool>) -> Self {
+        pub(in crate::audit) fn new(_wanted: bool) -> Self {
             Self
         }
 
@@ -243,7 +249,9 @@ mod off {
             false
         }
 
-        pub(in crate::audit) fn began(&self) {}
+        pub(in crate::audit) fn began(&self) -> bool {
+            false
+        }
 
         pub(in crate::audit) fn passed(&self, _direction: Direction, _bytes: u64) {}
 

@@ -109,12 +109,6 @@ pub(crate) fn handshakes_in_flight(count: usize) {
     gauge!("portcullis_handshakes_in_flight").set(number(count));
 }
 
-/// Whether a recorder is installed: the facade's no-op one has no fields, and one that counts has some.
-#[cfg(feature = "metrics")]
-pub(crate) fn is_anybody_counting() -> bool {
-    metrics::with_recorder(|recorder| size_of_val(recorder) != 0)
-}
-
 /// Whether the server of a limit's fleet answers. `kind` is what is shared, a rate or a quota.
 #[cfg(feature = "redis")]
 pub(crate) fn fleet_reachable(limit: &str, kind: &'static str, reachable: bool) {

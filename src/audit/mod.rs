@@ -82,6 +82,8 @@ pub(crate) mod limit_meters;
 mod meters;
 pub(crate) mod metrics;
 mod record;
+#[cfg(feature = "metrics")]
+mod recorder;
 mod request_id;
 mod service;
 mod text;

@@ -31,7 +31,7 @@ const PREFIXES: [(&str, Attribute); 5] = [
 ];
 
 /// A text that names no certificate.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} names no certificate: write \"spiffe://DOMAIN/PATH\", \"dns:NAME\", \
      \"email:ADDRESS\", \"uri:URI\", \"subject:DN\" or \"fingerprint:\" and 64 hexadecimal digits"

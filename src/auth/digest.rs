@@ -45,7 +45,7 @@ pub(super) enum Cost {
 const BCRYPT_LONGEST: usize = 71;
 
 /// A text that is no digest which is accepted. Does not hold the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestError {
     /// A hash of a kind that is refused: too fast for a password, or broken.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::{BindingError, DigestError};
 
 /// Why credentials cannot be used. Never holds a secret.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
     /// An issuer's keys.
@@ -25,7 +25,7 @@ pub enum CredentialError {
         id: String,
     },
     /// There is no such environment variable, and none with `_FILE` after its name.
-    #[error("credential {id:?}: neither ${name} nor ${name}_FILE is set")]
+    #[error("credential {id:?}: neither ${name} nor ${name}_FILE is set: set one of them")]
     NoVariable {
         /// The credential's id.
         id: String,
@@ -106,13 +106,15 @@ pub enum CredentialError {
         id: String,
     },
     /// Two credentials have one id.
-    #[error("there are two credentials with the id {id:?}")]
+    #[error("there are two credentials with the id {id:?}: give each its own")]
     SameId {
         /// The id.
         id: String,
     },
     /// Two ids have one token, so that it would not tell who asks, or one has it twice.
-    #[error("credentials {first:?} and {second:?} have the same token")]
+    #[error(
+        "credentials {first:?} and {second:?} have the same token: make one with `portcullisctl token`"
+    )]
     SameSecret {
         /// The one's id.
         first: String,
@@ -128,8 +130,27 @@ pub enum CredentialError {
     IssuersAtRestart,
 }
 
+impl CredentialError {
+    /// The id of the credential that is wrong; of two that do not go together, that of the second.
+    pub(super) fn id(&self) -> Option<&str> {
+        match self {
+            Self::Id { id }
+            | Self::NoVariable { id, .. }
+            | Self::TooWeak { id, .. }
+            | Self::Damaged { id }
+            | Self::Characters { id }
+            | Self::Digest { id, .. }
+            | Self::Binding { id, .. }
+            | Self::NoSecret { id }
+            | Self::SameId { id } => Some(id),
+            Self::SameSecret { second, .. } => Some(second),
+            _ => None,
+        }
+    }
+}
+
 /// What is wrong with a line of an htpasswd file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HtpasswdError {
     /// No colon.

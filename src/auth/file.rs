@@ -58,6 +58,19 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
         .collect())
 }
 
+/// The credentials of a file all of whose secrets have expired, by their place in it.
+pub(crate) fn ended(document: &crate::config::Document, now: SystemTime) -> Vec<(usize, Box<str>)> {
+    let read: Result<Document, _> = parse_document(document.name(), document.text());
+    let entries = read.map(|document| document.credential).unwrap_or_default();
+    let has_ended = |secret: &SecretEntry| secret.expires.is_some_and(|Moment(until)| until <= now);
+    let entries = entries.into_iter().enumerate();
+    let ended =
+        entries.filter(|(_, entry)| !entry.secret.is_empty() && entry.secret.iter().all(has_ended));
+    ended
+        .map(|(index, entry)| (index, entry.id.into()))
+        .collect()
+}
+
 impl From<Entry> for Credential {
     fn from(entry: Entry) -> Self {
         let mut credential = Self::new(entry.id).in_groups(entry.groups);

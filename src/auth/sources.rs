@@ -52,6 +52,8 @@ pub(crate) struct Sources {
     wrong: Option<String>,
     warn_before: Duration,
     none_allowed: bool,
+    /// The one that the newest load failed for, if it was one.
+    culprit: Option<usize>,
 }
 
 impl Sources {
@@ -62,7 +64,14 @@ impl Sources {
             all: sources,
             warn_before: warn_before.unwrap_or(Duration::from_hours(14 * 24)),
             none_allowed: false,
+            culprit: None,
         }
+    }
+
+    /// The number of the source that the newest load failed for.
+    #[cfg(feature = "config")]
+    pub(crate) fn culprit(&self) -> Option<usize> {
+        self.culprit
     }
 
     /// Takes it if there is no credential at all, because somebody can come in otherwise.
@@ -88,21 +97,32 @@ impl Load for Sources {
 
     fn load(&mut self, previous: Option<&Credentials>) -> Result<Credentials, CredentialError> {
         let mut all = Vec::new();
+        let mut ids = Vec::new();
         let mut wrong = Vec::new();
-        for (source, known) in self.all.iter().zip(&mut self.known) {
+        for (number, (source, known)) in self.all.iter().zip(&mut self.known).enumerate() {
+            self.culprit = Some(number);
             match (source.read(), &*known, previous) {
                 (Ok(read), ..) => *known = Some(read),
                 (Err(error), Some(_), Some(_)) => wrong.push(error.to_string()),
                 (Err(error), ..) => return Err(error),
             }
-            all.extend(known.iter().flatten().cloned());
+            for credential in known.iter().flatten() {
+                ids.push((number, credential.id.clone()));
+                all.push(credential.clone());
+            }
         }
+        self.culprit = None;
         self.wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         let all = if self.none_allowed {
             Credentials::or_none(all)
         } else {
             Credentials::new(all)
         };
+        if let Some(id) = all.as_ref().err().and_then(CredentialError::id) {
+            // Of two with one id it is the second that is one too many.
+            let last = ids.iter().rev().find(|(_, known)| **known == *id);
+            self.culprit = last.map(|(number, _)| *number);
+        }
         all.map(|all| all.with_warning_before(self.warn_before))
     }
 

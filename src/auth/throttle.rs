@@ -24,7 +24,8 @@ pub struct ThrottleOptions {
     pub burst: NonZeroU32,
     /// How long until one more may fail. Default 2 s.
     pub every: Duration,
-    /// How many sources and ids with failures are kept in mind, each in 18 bytes. Default 65,536. Of
+    /// How many sources and ids with failures are kept in mind, each in 18 bytes; 16,777,216 at most. Default
+    /// 65,536. Of
     /// more, those with the fewest failures lose their place, and whoever has none counts as if their
     /// failures were its own: no failure is forgiven early, and in a flood of that many sources new ones
     /// are refused.
@@ -221,9 +222,12 @@ struct Slot {
     arrival: u64,
 }
 
+/// The most keys that are kept in mind, in 300 MB.
+const MOST: usize = 1 << 24;
+
 impl Debts {
     fn new(capacity: usize) -> Self {
-        let sets = capacity.div_ceil(WAYS).max(1).next_power_of_two();
+        let sets = capacity.min(MOST).div_ceil(WAYS).max(1).next_power_of_two();
         Self {
             sets: (0..sets).map(|_| Set::default()).collect(),
         }

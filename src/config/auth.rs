@@ -3,14 +3,13 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
 use super::credentials::Followed;
 #[cfg(feature = "schema")]
 use super::schema::Network;
 #[cfg(feature = "jwt")]
 use super::{BearerSection, JwtSection};
-use super::{Config, HtpasswdEntry, SecretEntry, Span, TokenEntry};
+use super::{ConfigError, Document, HtpasswdEntry, Key, SecretEntry, Span, TokenEntry};
 use crate::auth::{
     Authentication, Certificate, CredentialError, CredentialSource, PasswordOptions, Sources,
     ThrottleOptions,
@@ -18,7 +17,7 @@ use crate::auth::{
 
 /// `[auth]`: what callers must show. Credentials follow the file while the server runs; the other keys are
 /// read once.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -85,13 +84,13 @@ pub enum Requirement {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PasswordSection {
-    /// How many are verified at a time. Default: half of the processors, at least one.
+    /// How many are verified at a time, at most 1024. Default: half of the processors, at least one.
     pub concurrent: Option<NonZeroUsize>,
     /// How many may wait for their turn. Default 32.
     pub waiting: Option<usize>,
     /// How many right ones are remembered. Default 4096.
     pub remembered: Option<usize>,
-    /// How long a right one is remembered. Default `"5min"`.
+    /// How long a right one is remembered, at most 30 days. Default `"5min"`.
     pub remember_for: Option<Span>,
 }
 
@@ -105,9 +104,9 @@ pub struct ThrottleSection {
     pub enabled: Option<bool>,
     /// How many may fail at once. Default 30.
     pub burst: Option<NonZeroU32>,
-    /// How long until one more may fail. Default `"2s"`.
+    /// How long until one more may fail, from `"1ms"` to a day. Default `"2s"`.
     pub every: Option<Span>,
-    /// How many sources and ids are kept in mind. Default 65536.
+    /// How many sources and ids are kept in mind, from 1 to 16,777,216. Default 65536.
     pub capacity: Option<usize>,
     /// Networks that are never throttled.
     #[serde(default)]
@@ -132,42 +131,30 @@ pub(super) enum Contradiction {
         "`require = \"token-and-certificate\"` lets nobody in who shows nothing: take out `anonymous`"
     )]
     AnonymousWithBoth,
-    #[cfg(feature = "jwt")]
-    #[error(transparent)]
-    Issuers(#[from] super::jwt::IssuersError),
-}
-
-/// Reads `[auth]` and refuses what contradicts itself, so that the error has its place.
-pub(super) fn checked<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<AuthSection>, D::Error> {
-    let section = AuthSection::deserialize(deserializer)?;
-    section.check().map_err(D::Error::custom)?;
-    Ok(Some(section))
 }
 
 impl AuthSection {
-    fn check(&self) -> Result<(), Contradiction> {
+    pub(super) fn check(&self, document: &Document) -> Result<(), ConfigError> {
         let certificate = self.require == Requirement::Certificate;
         if certificate && self.has_tokens() {
-            return Err(Contradiction::TokensUnseen);
+            return Err(document.invalid("auth.require", Contradiction::TokensUnseen));
         }
         if certificate && self.token_for_writes {
-            return Err(Contradiction::NobodyWrites);
+            return Err(document.invalid("auth.token_for_writes", Contradiction::NobodyWrites));
         }
         if self.require == Requirement::TokenAndCertificate && self.anonymous {
-            return Err(Contradiction::AnonymousWithBoth);
+            return Err(document.invalid("auth.anonymous", Contradiction::AnonymousWithBoth));
         }
         #[cfg(feature = "jwt")]
-        super::jwt::check(&self.jwt)?;
+        super::jwt::check(&self.jwt).map_err(|(key, error)| document.invalid(key, error))?;
         Ok(())
     }
 
     pub(crate) fn authentication(
         &self,
-        config: &Config,
-    ) -> Result<Authentication, CredentialError> {
-        let credentials = || Followed::watch(config, self).map(Some);
+        document: &Document,
+    ) -> Result<Authentication, ConfigError> {
+        let credentials = || Followed::watch(document, self).map(Some);
         let mut authentication = match self.require {
             Requirement::Certificate => Authentication::certificate(),
             Requirement::Token => Authentication::with(credentials()?, Certificate::Ignored),
@@ -180,7 +167,16 @@ impl AuthSection {
         };
         #[cfg(feature = "jwt")]
         if !self.jwt.is_empty() {
-            let issuers = self.jwt.iter().map(|section| section.issuer(config));
+            let issuers = self.jwt.iter().enumerate().map(|(index, section)| {
+                let key = Key::from("auth.jwt").at(index);
+                section.issuer(document).map_err(|error| {
+                    let name = match &error {
+                        CredentialError::NoAudience { .. } => "audiences",
+                        _ => "keys",
+                    };
+                    document.unusable(key.key(name), error)
+                })
+            });
             authentication = authentication.with_issuers(issuers.collect::<Result<Vec<_>, _>>()?);
         }
         if self.anonymous {
@@ -220,17 +216,72 @@ impl AuthSection {
         self.has_issuers() || self.has_credentials()
     }
 
-    pub(super) fn sources(&self, config: &Config) -> Result<Sources, CredentialError> {
+    /// Where its credentials come from.
+    pub(super) fn sources(&self, document: &Document) -> Result<Sources, ConfigError> {
         let mut sources = Vec::new();
-        for token in &self.tokens {
-            sources.push(token.source(config)?);
+        for (index, token) in self.tokens.iter().enumerate() {
+            let source = token.source(document);
+            let key = || Key::from("auth.token").at(index).key("sha256");
+            sources.push(source.map_err(|error| document.unusable(key(), error))?);
         }
-        let files = self.credentials.iter().map(|path| config.resolve(path));
+        let files = self.credentials.iter().map(|path| document.resolve(path));
         sources.extend(files.map(CredentialSource::credentials_file));
-        sources.extend(self.htpasswd.iter().map(|entry| entry.source(config)));
-        sources.extend(self.secrets.iter().map(|entry| entry.source(config)));
+        sources.extend(self.htpasswd.iter().map(|entry| entry.source(document)));
+        sources.extend(self.secrets.iter().map(|entry| entry.source(document)));
         let warn_before = self.warn_before.map(|Span(time)| time);
         Ok(Sources::new(sources, warn_before))
+    }
+
+    /// The files with secrets in the clear that it names, with their keys.
+    pub(crate) fn secret_files(&self, document: &Document) -> Vec<(Key, PathBuf)> {
+        let auth = |name, index| Key::from("auth").key(name).at(index);
+        let mut files = Vec::new();
+        for (index, token) in self.tokens.iter().enumerate() {
+            let key = auth("token", index).key("file");
+            files.extend(token.file().map(|file| (key, document.resolve(file))));
+        }
+        for (index, entry) in self.secrets.iter().enumerate() {
+            files.push((auth("secrets", index), document.resolve(&entry.file())));
+        }
+        #[cfg(feature = "jwt")]
+        for (index, jwt) in self.jwt.iter().enumerate() {
+            let key = auth("jwt", index).key("token_file");
+            let file = jwt.token_file.as_ref();
+            files.extend(file.map(|file| (key, document.resolve(file))));
+        }
+        files
+    }
+
+    /// The key of the source of this number, of those of [`AuthSection::sources`].
+    pub(super) fn source_key(&self, number: usize) -> Key {
+        let mut left = number;
+        for (name, count) in [
+            ("token", self.tokens.len()),
+            ("credentials", self.credentials.len()),
+            ("htpasswd", self.htpasswd.len()),
+            ("secrets", self.secrets.len()),
+        ] {
+            if left < count {
+                return Key::from("auth").key(name).at(left);
+            }
+            left -= count;
+        }
+        "auth".into()
+    }
+
+    /// Which key an error of its sources is about; `number` is that of the source.
+    pub(super) fn culprit(&self, number: Option<usize>, error: &CredentialError) -> Key {
+        let Some(number) = number else {
+            return "auth".into();
+        };
+        let key = self.source_key(number);
+        let Some(token) = self.tokens.get(number) else {
+            return key;
+        };
+        match error {
+            CredentialError::Id { .. } | CredentialError::SameId { .. } => key.key("id"),
+            _ => key.key(token.origin_key()),
+        }
     }
 }
 

@@ -12,9 +12,7 @@ impl Config {
         let Some(section) = &self.auth else {
             return Ok(None);
         };
-        let authentication = section
-            .authentication(self)
-            .map_err(|error| self.unusable("auth", error))?;
+        let authentication = section.authentication(&self.document)?;
         let credentials = authentication.credentials().map(crate::Watched::load);
         Ok(credentials.and_then(|credentials| credentials.holder(id).cloned()))
     }
@@ -27,7 +25,7 @@ impl Config {
         let mapping = self.identity.as_ref().map(IdentitySection::mapping);
         let mapping = mapping
             .transpose()
-            .map_err(|error| self.unusable("identity.map", error))?;
+            .map_err(|error| self.document.unusable("identity.map", error))?;
         Ok(match mapping {
             Some(mapping) => mapping.principal(&peer),
             None => Principal::from_peer(peer),

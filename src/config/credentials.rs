@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 #[cfg(feature = "schema")]
 use super::schema::Network;
-use super::{AuthSection, Config, ConfigError, Text};
+use super::{AuthSection, Config, ConfigError, Document, Text};
 use crate::Watched;
 use crate::auth::file::Moment;
 use crate::auth::{Binding, CredentialError, CredentialSource, Credentials, Sources};
@@ -68,11 +69,26 @@ struct Secret {
 }
 
 /// A table, or the path alone that it would have.
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(untagged))]
 enum PathOr<T> {
     Path(PathBuf),
     Table(T),
+}
+
+#[cfg(feature = "schema")]
+impl<T: schemars::JsonSchema> schemars::JsonSchema for PathOr<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("PathOr{}", T::schema_name()).into()
+    }
+
+    // Not as `anyOf`, so that an editor says what is wrong in the table.
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let table = generator.subschema_for::<T>();
+        schemars::json_schema!({
+            "if": { "type": "string" },
+            "then": true,
+            "else": table,
+        })
+    }
 }
 
 #[cfg(feature = "schema")]
@@ -190,18 +206,23 @@ impl From<PathOr<Secret>> for SecretEntry {
 }
 
 impl HtpasswdEntry {
-    pub(super) fn source(&self, config: &Config) -> CredentialSource {
+    pub(super) fn source(&self, document: &Document) -> CredentialSource {
         let Self(entry) = self;
-        let source = CredentialSource::htpasswd(config.resolve(&entry.file))
+        let source = CredentialSource::htpasswd(document.resolve(&entry.file))
             .in_groups(entry.groups.iter().cloned());
         limited(source, entry.networks.as_deref(), entry.identity.as_ref())
     }
 }
 
 impl SecretEntry {
-    pub(super) fn source(&self, config: &Config) -> CredentialSource {
+    /// The file that has its password.
+    pub(super) fn file(&self) -> PathBuf {
+        self.0.directory.join("password")
+    }
+
+    pub(super) fn source(&self, document: &Document) -> CredentialSource {
         let Self(entry) = self;
-        let source = CredentialSource::secret_directory(config.resolve(&entry.directory))
+        let source = CredentialSource::secret_directory(document.resolve(&entry.directory))
             .in_groups(entry.groups.iter().cloned())
             .with_weak_allowed(entry.weak);
         limited(source, entry.networks.as_deref(), entry.identity.as_ref())
@@ -209,12 +230,48 @@ impl SecretEntry {
 }
 
 impl TokenEntry {
-    pub(super) fn source(&self, config: &Config) -> Result<CredentialSource, CredentialError> {
+    pub(crate) fn id(&self) -> &str {
+        &self.entry.id
+    }
+
+    /// From when it is good, and until before when.
+    pub(crate) fn validity(&self) -> (Option<SystemTime>, Option<SystemTime>) {
+        let Entry {
+            not_before,
+            expires,
+            ..
+        } = &self.entry;
+        let moment = |moment: &Option<Moment>| moment.map(|Moment(moment)| moment);
+        (moment(not_before), moment(expires))
+    }
+
+    pub(crate) fn is_good_nowhere(&self) -> bool {
+        self.entry.networks.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// The file that has its token.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// The key that says where its token is.
+    pub(super) fn origin_key(&self) -> &'static str {
+        match self.origin {
+            Origin::Variable(_) => "env",
+            Origin::File(_) => "file",
+            Origin::Sha256(_) => "sha256",
+        }
+    }
+
+    pub(super) fn source(&self, document: &Document) -> Result<CredentialSource, CredentialError> {
         let entry = &self.entry;
         let id = entry.id.as_str();
         let mut source = match &self.origin {
             Origin::Variable(name) => CredentialSource::variable(id, name),
-            Origin::File(file) => CredentialSource::file(id, config.resolve(file)),
+            Origin::File(file) => CredentialSource::file(id, document.resolve(file)),
             Origin::Sha256(digests) => CredentialSource::sha256(id, digests)?,
         };
         source = source
@@ -248,9 +305,10 @@ fn limited(
     source
 }
 
-/// The credentials that the configuration file names now, and what the files hold that it names.
+/// The credentials that the configuration names now, and what the files hold that it names.
 pub(super) struct Followed {
-    file: PathBuf,
+    document: Document,
+    section: AuthSection,
     /// The configuration file's state when the sources were taken from it.
     seen: Option<Fingerprint>,
     sources: Sources,
@@ -264,42 +322,45 @@ pub(super) struct Followed {
 impl Followed {
     /// Follows them from now on.
     pub(super) fn watch(
-        config: &Config,
+        document: &Document,
         section: &AuthSection,
-    ) -> Result<Watched<Credentials>, CredentialError> {
+    ) -> Result<Watched<Credentials>, ConfigError> {
         let followed = Self {
-            file: config.file.clone(),
             seen: None,
-            sources: section.sources(config)?,
+            sources: section.sources(document)?,
             issuers: section.has_issuers(),
             wrong: None,
+            document: document.clone(),
+            section: section.clone(),
         };
-        Watched::watch(followed, config.reload.options())
+        Watched::watch(followed, document.watch.clone())
     }
 
-    fn sources(&self) -> Result<Sources, CredentialError> {
-        let config = Config::load(&self.file)?;
-        let section = config.auth.as_ref();
+    /// What the configuration says now.
+    fn newest(&self) -> Result<(Document, AuthSection, Sources), ConfigError> {
+        let config = Config::again(&self.document)?;
         let gone = || ConfigError::SectionGone {
-            file: self.file.clone(),
+            file: self.document.name().to_owned(),
             section: "auth",
         };
-        let section = section.ok_or_else(gone)?;
+        let section = config.auth.ok_or_else(gone)?;
+        let document = config.document;
         let otherwise = self.issuers && section.has_issuers();
         if !otherwise && !section.has_credentials() {
             #[cfg(feature = "jwt")]
             if section.has_issuers() {
-                return Err(CredentialError::IssuersAtRestart);
+                return Err(document.unusable("auth.jwt", CredentialError::IssuersAtRestart));
             }
-            return Err(CredentialError::None);
+            return Err(document.unusable("auth", CredentialError::None));
         }
-        Ok(section.sources(&config)?.with_none_allowed(otherwise))
+        let sources = section.sources(&document)?.with_none_allowed(otherwise);
+        Ok((document, section, sources))
     }
 }
 
 impl Load for Followed {
     type Value = Credentials;
-    type Error = CredentialError;
+    type Error = ConfigError;
 
     fn name(&self) -> &'static str {
         self.sources.name()
@@ -307,21 +368,28 @@ impl Load for Followed {
 
     fn paths(&self) -> Vec<PathBuf> {
         let mut paths = self.sources.paths();
-        paths.push(self.file.clone());
+        paths.extend(self.document.file().map(PathBuf::from));
         paths
     }
 
-    fn load(&mut self, previous: Option<&Credentials>) -> Result<Credentials, CredentialError> {
-        let seen = Some(Fingerprint::of(std::slice::from_ref(&self.file)));
+    fn load(&mut self, previous: Option<&Credentials>) -> Result<Credentials, ConfigError> {
+        let file = self.document.file().map(PathBuf::from);
+        let seen = Some(Fingerprint::of(file.as_slice()));
         // The sources of the same file stay, with what each held last.
         if self.seen != seen || self.wrong.is_some() {
-            match self.sources() {
-                Ok(sources) => (self.sources, self.seen, self.wrong) = (sources, seen, None),
+            match self.newest() {
+                Ok((document, section, sources)) => {
+                    (self.document, self.section, self.sources) = (document, section, sources);
+                    (self.seen, self.wrong) = (seen, None);
+                }
                 Err(error) if previous.is_none() => return Err(error),
                 Err(error) => self.wrong = Some(error.to_string()),
             }
         }
-        self.sources.load(previous)
+        self.sources.load(previous).map_err(|error| {
+            let key = self.section.culprit(self.sources.culprit(), &error);
+            self.document.unusable(key, error)
+        })
     }
 
     fn lapsed(&mut self, current: &Credentials) -> Option<Credentials> {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Bytes, Config, Span};
+use super::{Bytes, Config, Document, Key, Span};
 use crate::crl::{self, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
@@ -32,11 +32,12 @@ pub struct CrlSection {
     /// shows.
     #[serde(default)]
     pub require_certificate: bool,
-    /// How long a CRL past its `nextUpdate` still counts. Default: not at all.
+    /// How long a CRL past its `nextUpdate` still counts, at most ten years. Default: not at all.
     pub grace: Option<Span>,
     /// How long before the `nextUpdate` of a CRL in force there is a warning. Default `["1h"]`.
     pub warn_before: Option<Vec<Span>>,
-    /// How large a file may be, and a fetched CRL, and either when it is decompressed. Default `"256MiB"`.
+    /// How large a file may be, and a fetched CRL, and either when it is decompressed, from `"1KiB"` to
+    /// `"4GiB"`. Default `"256MiB"`.
     pub max_size: Option<Bytes>,
     /// CRLs over HTTP.
     #[cfg(feature = "crl-fetch")]
@@ -63,9 +64,9 @@ pub struct CrlFetchSection {
     /// Hosts that redirects may lead to besides those of the URLs, as `"name"` or `"name:port"`.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
-    /// How often each is asked for, besides before its `nextUpdate`. Default `"15m"`.
+    /// How often each is asked for, besides before its `nextUpdate`, from `"1s"` to 30 days. Default `"15m"`.
     pub interval: Option<Span>,
-    /// How long an answer may take. Default `"1m"`.
+    /// How long an answer may take, from `"100ms"` to an hour. Default `"1m"`.
     pub timeout: Option<Span>,
     /// How long the start waits for lists of which no current one is kept. Default `"30s"`.
     pub start_timeout: Option<Span>,
@@ -116,11 +117,22 @@ impl CrlSection {
         config: &Config,
     ) -> Result<tls::Builder<tls::Ready>, LoadError> {
         let revocation = self.revocation(config).fetching(
-            &fetch.fetch(config),
+            &fetch.fetch(&config.document),
             self.paths(config),
-            config.reload.options(),
+            config.document.watch.clone(),
         )?;
         Ok(self.warned(tls).with_revocation(revocation))
+    }
+
+    /// The files that it names, with their keys.
+    pub(crate) fn named(&self, document: &Document) -> Vec<(Key, PathBuf)> {
+        let all = [("files", &self.files), ("signers", &self.signers)];
+        let named = all.into_iter().flat_map(|(name, files)| {
+            let key = Key::from("crl").key(name);
+            let files = files.iter().enumerate();
+            files.map(move |(index, file)| (key.clone().at(index), document.resolve(file)))
+        });
+        named.collect()
     }
 
     fn warned(&self, tls: tls::Builder<tls::Ready>) -> tls::Builder<tls::Ready> {
@@ -131,7 +143,7 @@ impl CrlSection {
     }
 
     fn paths(&self, config: &Config) -> impl Iterator<Item = PathBuf> {
-        self.files.iter().map(|file| config.resolve(file))
+        self.files.iter().map(|file| config.document.resolve(file))
     }
 
     fn revocation(&self, config: &Config) -> crl::Builder {
@@ -150,14 +162,17 @@ impl CrlSection {
         let cas = config.tls.iter().flat_map(|tls| &tls.client_ca);
         Revocation::builder()
             .with_options(options)
-            .with_authority_files(cas.chain(&self.signers).map(|file| config.resolve(file)))
+            .with_authority_files(
+                cas.chain(&self.signers)
+                    .map(|file| config.document.resolve(file)),
+            )
     }
 }
 
 #[cfg(feature = "crl-fetch")]
 impl CrlFetchSection {
-    fn fetch(&self, config: &Config) -> Fetch {
-        let mut fetch = Fetch::into_directory(config.resolve(&self.directory))
+    fn fetch(&self, document: &Document) -> Fetch {
+        let mut fetch = Fetch::into_directory(document.resolve(&self.directory))
             .with_urls(&self.urls)
             .with_allowed_hosts(&self.allowed_hosts);
         if self.from_ca_certificates {

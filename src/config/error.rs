@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as KeyPath, Segment};
 
+use super::{Place, words};
 use crate::util::file::{DOCUMENT, read_text};
 
 /// A configuration file that cannot be used, with the place.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -46,22 +47,21 @@ pub enum ConfigError {
     },
     /// A `[crl]` that nothing would ever look at.
     #[error(
-        "{}: [crl] needs client certificates: [tls] must have `client_ca`, and not \
-         `client_auth = \"none\"`",
-        file.display()
+        "{place}: revocation needs client certificates: [tls] must have `client_ca`, and not \
+         `client_auth = \"none\"`"
     )]
     NothingToRevoke {
-        /// The file.
-        file: PathBuf,
+        /// Where the section is.
+        place: Place,
     },
     /// A rule of the policy names a class of byte rates that no limit is for.
     #[error(
-        "{}: the policy's rule {rule:?} names the rate class {class:?}: give a limit under \
-         [[limits.limit]] `class = {class:?}`", file.display()
+        "{place}: the policy's rule {rule:?} names the rate class {class:?}: give a limit under \
+         [[limits.limit]] `class = {class:?}`"
     )]
     RateClass {
-        /// The file.
-        file: PathBuf,
+        /// Where the rule is.
+        place: Place,
         /// The rule's name.
         rule: Box<str>,
         /// The class.
@@ -69,44 +69,49 @@ pub enum ConfigError {
     },
     /// Forwarded certificates are to be verified, but there are no client CAs to do it by.
     #[error(
-        "{}: forwarded.certificate needs client CAs: [tls] must have `client_ca`, and not \
-         `client_auth = \"none\"`",
-        file.display()
+        "{place}: verifying forwarded certificates needs client CAs: [tls] must have `client_ca`, and not \
+         `client_auth = \"none\"`"
     )]
     NothingToVerifyBy {
-        /// The file.
-        file: PathBuf,
+        /// Where the key is.
+        place: Place,
     },
     /// A service is to be asked about digests, but the program does not say how.
-    #[error(
-        "{}: policy.digest_binding.unknown is \"ask\", but this program has nobody to ask: write \
-         \"refuse\"", file.display()
-    )]
+    #[error("{place}: this program has nobody to ask about digests: write \"refuse\"")]
     NobodyToAsk {
-        /// The file.
-        file: PathBuf,
+        /// Where the key is.
+        place: Place,
     },
     /// A section needs a feature that this program was compiled without.
     #[error(
-        "{}: [{section}] needs the feature `{feature}` of portcullis, which this program was compiled \
-         without",
-        file.display()
+        "{place}: [{section}] needs the feature `{feature}` of portcullis, which this program was compiled \
+         without"
     )]
     NoFeature {
-        /// The file.
-        file: PathBuf,
+        /// Where the section is.
+        place: Place,
         /// The section.
         section: &'static str,
         /// The feature.
         feature: &'static str,
     },
-    /// The values are well formed but what they name cannot be used.
-    #[error("{}: {key}: {error}", file.display())]
+    /// A number or a time that is too small or too large to be meant.
+    #[error("{place}: {value} is not from {least} to {most}")]
+    OutOfBounds {
+        /// Where the value is.
+        place: Place,
+        /// The value.
+        value: String,
+        /// The least that is taken.
+        least: String,
+        /// The most that is taken.
+        most: String,
+    },
+    /// The values are well formed but what they name, or what they mean together, cannot be used.
+    #[error("{place}: {error}")]
     Unusable {
-        /// The file.
-        file: PathBuf,
-        /// The key.
-        key: &'static str,
+        /// Where the key is.
+        place: Place,
         /// What is wrong with what it names.
         #[source]
         error: Box<dyn std::error::Error + Send + Sync>,
@@ -128,7 +133,8 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, C
         let span = error.span().unwrap_or_default();
         let (line, column) = place(text, span.start);
         let value = text.get(span).unwrap_or("");
-        let message = masked(error.message(), &key, value);
+        let message = words::plain(error.message(), value);
+        let message = masked(&message, &key, value);
         ConfigError::Invalid {
             file: file.to_owned(),
             line,
@@ -226,7 +232,8 @@ mod tests {
     fn an_error_names_file_line_column_and_key() {
         assert_eq!(
             error("[[inner]]\nnumber = 1\n[[inner]]\nnumber = \"é\"\n"),
-            "gate.toml:4:10: inner[1].number: invalid type: string \"é\", expected u8"
+            "gate.toml:4:10: inner[1].number: a whole number from 0 to 255 is expected, not the text \
+             \"é\", without quotes"
         );
         assert_eq!(
             error("[[inner]]\nnumbre = 1\n"),

@@ -1,38 +1,33 @@
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::error::read;
+use super::error::{parse, read};
 #[cfg(feature = "schema")]
 use super::schema::Network;
 use super::{
-    AuthSection, ConfigError, CrlSection, ForwardedSection, IdentitySection, LimitsSection,
-    PolicySection, Span, TlsSection,
+    AuthSection, ConfigError, CrlSection, Document, ForwardedSection, IdentitySection,
+    LimitsSection, PolicySection, Span, TlsSection, bounds, limits, policy,
 };
 use crate::Preset;
 use crate::audit::AccessLogLayer;
 use crate::reload::WatchOptions;
 use crate::source::Networks;
 
-/// The whole configuration file. A section that is not there turns its layer off.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+/// A whole configuration, of a file or a text. A section that is not there turns its layer off.
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Whose clients are to be pleased: `"mirror"` (default) or `"registry"`.
-    #[serde(default)]
+    /// Whose clients are to be pleased.
     pub preset: Preset,
-    /// The realm of the Basic challenge, in the `registry` preset. Default `"registry"`.
+    /// The realm of the Basic challenge, in the `registry` preset.
     pub realm: Option<String>,
     /// Answers 404 where the truth is 403.
-    #[serde(default)]
     pub hidden: bool,
     /// How files are watched.
-    #[serde(default)]
     pub reload: ReloadSection,
     /// The TLS server.
     pub tls: Option<TlsSection>,
@@ -45,17 +40,51 @@ pub struct Config {
     /// Which networks may ask.
     pub source: Option<SourceSection>,
     /// Who may ask.
-    #[serde(default, deserialize_with = "super::auth::checked")]
     pub auth: Option<AuthSection>,
     /// Who may do what.
     pub policy: Option<PolicySection>,
     /// How fast.
     pub limits: Option<LimitsSection>,
     /// The access log.
-    #[serde(default)]
     pub access_log: AccessLogSection,
-    #[serde(skip)]
-    pub(crate) file: PathBuf,
+    pub(crate) document: Document,
+}
+
+/// The whole configuration file. A section that is not there turns its layer off.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename = "Config", deny_unknown_fields)]
+pub(super) struct Written {
+    /// Whose clients are to be pleased: `"mirror"` (default) or `"registry"`.
+    #[serde(default)]
+    preset: Preset,
+    /// The realm of the Basic challenge, in the `registry` preset. Default `"registry"`.
+    realm: Option<String>,
+    /// Answers 404 where the truth is 403.
+    #[serde(default)]
+    hidden: bool,
+    /// How files are watched.
+    #[serde(default)]
+    reload: ReloadSection,
+    /// The TLS server.
+    tls: Option<TlsSection>,
+    /// Certificate revocation lists.
+    crl: Option<CrlSection>,
+    /// Which proxies speak for clients.
+    forwarded: Option<ForwardedSection>,
+    /// Who the holder of a client certificate is.
+    identity: Option<IdentitySection>,
+    /// Which networks may ask.
+    source: Option<SourceSection>,
+    /// Who may ask.
+    auth: Option<AuthSection>,
+    /// Who may do what.
+    policy: Option<policy::Section>,
+    /// How fast.
+    limits: Option<limits::Section>,
+    /// The access log.
+    #[serde(default)]
+    access_log: AccessLogSection,
 }
 
 /// `[reload]`: how files are watched.
@@ -64,15 +93,15 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReloadSection {
-    /// How often files are looked at besides the notifications. Default `"5s"`.
+    /// How often files are looked at besides the notifications, from `"10ms"` to a day. Default `"5s"`.
     pub poll_interval: Option<Span>,
-    /// How long a burst of changes must have been quiet. Default `"50ms"`.
+    /// How long a burst of changes must have been quiet, at most a minute. Default `"50ms"`.
     pub settle: Option<Span>,
     /// A file of which nothing comes for so long, as on a network mount whose server is gone, counts as
-    /// one that cannot be read. Default `"10s"`.
+    /// one that cannot be read: from `"100ms"` to ten minutes. Default `"10s"`.
     pub read_timeout: Option<Span>,
     /// How long the last good tokens, client CAs, CRLs, policy and networks stay while their files cannot
-    /// be read or have errors. After it nobody gets in by them until the files are good again. Default:
+    /// be read or have errors, from `"1s"` to ten years. After it nobody gets in by them until the files are good again. Default:
     /// they stay.
     pub stale_after: Option<Span>,
 }
@@ -151,28 +180,62 @@ impl Config {
     /// What is wrong in it, with the place.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let file = file.as_ref();
-        let (mut config, text): (Self, _) = read(file)?;
-        if let Some(policy) = &mut config.policy {
-            policy.place_rules(&text);
+        let (written, text) = read(file)?;
+        Self::checked(written, Document::of_file(file, text))
+    }
+
+    /// Reads and checks a text, whose relative paths are relative to the folder `base`. A guard of it follows
+    /// the files that it names, and nothing else: the text does not change.
+    ///
+    /// ```
+    /// use portcullis::Guard;
+    /// use portcullis::config::Config;
+    ///
+    /// let config = Config::from_toml("[source]\nallow = [\"10.0.0.0/8\"]\n", "/etc/gate")?;
+    /// let guard = Guard::from_config(&config)?;
+    /// # Ok::<_, portcullis::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What is wrong in it, with the place, in a file that is called `configuration`.
+    pub fn from_toml(text: &str, base: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let document = Document::of_text(text, base.as_ref());
+        Self::checked(parse(document.name(), text)?, document)
+    }
+
+    /// The same configuration as it is now: of a file it is read again.
+    pub(crate) fn again(document: &Document) -> Result<Self, ConfigError> {
+        if let Some(file) = document.file() {
+            return Self::load(file);
         }
-        file.clone_into(&mut config.file);
+        let written = parse(document.name(), document.text())?;
+        Self::checked(written, document.clone())
+    }
+
+    fn checked(written: Written, mut document: Document) -> Result<Self, ConfigError> {
+        document.watch = written.reload.options();
+        if let Some(auth) = &written.auth {
+            auth.check(&document)?;
+        }
+        let policy = written.policy.map(|section| section.checked(&document));
+        let limits = written.limits.map(|section| section.checked(&document));
+        let config = Self {
+            preset: written.preset,
+            realm: written.realm,
+            hidden: written.hidden,
+            reload: written.reload,
+            tls: written.tls,
+            crl: written.crl,
+            forwarded: written.forwarded,
+            identity: written.identity,
+            source: written.source,
+            auth: written.auth,
+            policy: policy.transpose()?,
+            limits: limits.transpose()?,
+            access_log: written.access_log,
+            document,
+        };
+        bounds::check(&config)?;
         Ok(config)
-    }
-
-    /// `path` as the file means it: relative to the file's own folder.
-    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
-    }
-
-    pub(crate) fn unusable(
-        &self,
-        key: &'static str,
-        error: impl std::error::Error + Send + Sync + 'static,
-    ) -> ConfigError {
-        ConfigError::Unusable {
-            file: self.file.clone(),
-            key,
-            error: Box::new(error),
-        }
     }
 }

@@ -162,7 +162,7 @@ mod opened {
     use zeroize::Zeroizing;
 
     use super::{FleetSection, OnUnreachable, Origin};
-    use crate::config::Config;
+    use crate::config::{Document, Key};
     use crate::rate::{Fleet, FleetError, Unreachable};
     use crate::reload::Pinned;
     use crate::util::file::SECRET;
@@ -171,7 +171,7 @@ mod opened {
     /// Why the URL of a fleet's server cannot be had. Never holds it.
     #[derive(Debug, thiserror::Error)]
     pub(crate) enum FleetUrlError {
-        #[error("neither ${name} nor ${name}_FILE is set")]
+        #[error("neither ${name} nor ${name}_FILE is set: set one of them")]
         NoVariable { name: String },
         #[error("{}: {error}", file.display())]
         Unreadable {
@@ -185,9 +185,9 @@ mod opened {
 
     impl FleetSection {
         /// The file that has the URL.
-        pub(crate) fn file(&self, config: &Config) -> Option<PathBuf> {
+        pub(crate) fn file(&self, document: &Document) -> Option<PathBuf> {
             match &self.origin {
-                Origin::File(file) => Some(config.resolve(file)),
+                Origin::File(file) => Some(document.resolve(file)),
                 Origin::Variable(name) if std::env::var_os(name).is_none() => {
                     std::env::var_os(format!("{name}_FILE")).map(PathBuf::from)
                 }
@@ -195,8 +195,18 @@ mod opened {
             }
         }
 
-        pub(crate) fn fleet(&self, config: &Config) -> Result<Fleet, FleetUrlError> {
-            let url = match (&self.origin, self.file(config)) {
+        /// The key that says where the URL is.
+        pub(crate) fn key(&self) -> Key {
+            let name = match self.origin {
+                Origin::Here(_) => "url",
+                Origin::Variable(_) => "env",
+                Origin::File(_) => "file",
+            };
+            Key::from("limits.fleet").key(name)
+        }
+
+        pub(crate) fn fleet(&self, document: &Document) -> Result<Fleet, FleetUrlError> {
+            let url = match (&self.origin, self.file(document)) {
                 (Origin::Here(url), _) => Zeroizing::new(url.0.clone()),
                 (_, Some(file)) => read(&file)?,
                 (Origin::Variable(name), None) => variable(name)?,

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Config, Span};
+use super::{Document, Key, Span};
 use crate::Watched;
 use crate::auth::CredentialError;
 use crate::auth::jwt::{Issuer, KeySet, KeySetError};
@@ -26,15 +26,15 @@ pub struct JwtSection {
     pub ca: Option<PathBuf>,
     /// The file with the Bearer token that is shown to the URL's server. Default: none.
     pub token_file: Option<PathBuf>,
-    /// How often the URL is asked. Default `"5min"`.
+    /// How often the URL is asked, from `"1s"` to 30 days. Default `"5min"`.
     pub interval: Option<Span>,
-    /// How long its answer may take. Default `"10s"`.
+    /// How long its answer may take, from `"100ms"` to an hour. Default `"10s"`.
     pub timeout: Option<Span>,
     /// Put before its callers' ids, so that two issuers' are not confused: of several issuers each has one,
     /// and none begins with another's. Default nothing.
     #[serde(default)]
     pub prefix: String,
-    /// How far its clock may be off. Default `"1min"`.
+    /// How far its clock may be off, at most an hour. Default `"1min"`.
     pub leeway: Option<Span>,
 }
 
@@ -83,15 +83,16 @@ pub(super) enum IssuersError {
 }
 
 /// Whether these can stand together.
-pub(super) fn check(issuers: &[JwtSection]) -> Result<(), IssuersError> {
+pub(super) fn check(issuers: &[JwtSection]) -> Result<(), (Key, IssuersError)> {
     for (number, one) in issuers.iter().enumerate() {
+        let wrong = |name, error| Err((Key::from("auth.jwt").at(number).key(name), error));
         let issuer = || one.issuer.clone();
         let fetch = one.ca.is_some() || one.token_file.is_some();
         let fetch = fetch || one.interval.is_some() || one.timeout.is_some();
         match one.url() {
-            None if fetch => return Err(IssuersError::NotFetched { issuer: issuer() }),
+            None if fetch => return wrong("keys", IssuersError::NotFetched { issuer: issuer() }),
             #[cfg(not(feature = "jwt-fetch"))]
-            Some(_) => return Err(IssuersError::NoFetch { issuer: issuer() }),
+            Some(_) => return wrong("keys", IssuersError::NoFetch { issuer: issuer() }),
             _ => {}
         }
         let confused = |other: &&JwtSection| {
@@ -99,10 +100,9 @@ pub(super) fn check(issuers: &[JwtSection]) -> Result<(), IssuersError> {
                 && (one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix))
         };
         if let Some(other) = issuers[number + 1..].iter().find(confused) {
-            return Err(IssuersError::Confused {
-                one: issuer(),
-                other: other.issuer.clone(),
-            });
+            let other = other.issuer.clone();
+            let one = issuer();
+            return wrong("prefix", IssuersError::Confused { one, other });
         }
     }
     Ok(())
@@ -113,15 +113,15 @@ impl JwtSection {
         self.keys.to_str().filter(|keys| keys.contains("://"))
     }
 
-    fn keys(&self, config: &Config) -> Result<Watched<KeySet>, KeySetError> {
+    fn keys(&self, document: &Document) -> Result<Watched<KeySet>, KeySetError> {
         #[cfg(feature = "jwt-fetch")]
         if let Some(url) = self.url() {
             let mut fetch = crate::auth::jwt::KeySetFetch::new(url);
             if let Some(file) = &self.ca {
-                fetch = fetch.with_ca_file(config.resolve(file));
+                fetch = fetch.with_ca_file(document.resolve(file));
             }
             if let Some(file) = &self.token_file {
-                fetch = fetch.with_token_file(config.resolve(file));
+                fetch = fetch.with_token_file(document.resolve(file));
             }
             if let Some(Span(interval)) = self.interval {
                 fetch = fetch.with_interval(interval);
@@ -131,11 +131,11 @@ impl JwtSection {
             }
             return fetch.begin();
         }
-        KeySet::watch(config.resolve(&self.keys), config.reload.options())
+        KeySet::watch(document.resolve(&self.keys), document.watch.clone())
     }
 
-    pub(super) fn issuer(&self, config: &Config) -> Result<Issuer, CredentialError> {
-        let keys = self.keys(config)?;
+    pub(super) fn issuer(&self, document: &Document) -> Result<Issuer, CredentialError> {
+        let keys = self.keys(document)?;
         let issuer = match self.kind {
             JwtKind::Registry => Issuer::of_registry_tokens(&self.issuer, keys),
             JwtKind::ServiceAccount => Issuer::of_service_accounts(&self.issuer, keys),

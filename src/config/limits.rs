@@ -2,18 +2,18 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
+use super::bounds::{Bounds, DAY, MILLISECOND, NOTHING};
 use super::fleet::FleetSection;
-use super::{Bytes, Span};
+use super::{Bytes, ConfigError, Document, Key, Span};
 use crate::oci::Endpoint;
 use crate::policy::RateClass;
 use crate::rate::{
-    Callers, Direction, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota, Share, Shed,
-    Tenant, Window,
+    Callers, Direction, Exempt, Exhausted, Key as By, Limit, Limits, LimitsError, MAX_BURST,
+    MAX_RATE, Quota, Share, Shed, Tenant, Window,
 };
 
 /// `[limits]`: byte-rate limits, checked.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Section")]
+#[derive(Clone, Debug)]
 pub struct LimitsSection {
     limits: Limits,
     fleet: Option<FleetSection>,
@@ -23,8 +23,8 @@ pub struct LimitsSection {
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-struct Section {
+#[serde(rename = "LimitsSection", deny_unknown_fields)]
+pub(super) struct Section {
     /// The limits; each bounds every transfer that it is about.
     #[serde(default, rename = "limit")]
     limits: Vec<LimitEntry>,
@@ -33,7 +33,7 @@ struct Section {
     exempt: Vec<ExemptEntry>,
     /// Two clients in one network of these sizes are one source.
     source_prefix: Option<SourcePrefix>,
-    /// How many callers, sources and so on are kept in mind.
+    /// How many callers, sources and so on are kept in mind, from 1 to 268,435,456.
     max_keys: Option<usize>,
     /// Whoever reads more slowly than this for so long is cut.
     min_progress: Option<Progress>,
@@ -51,7 +51,7 @@ struct LimitEntry {
     /// What the log and the metrics call it.
     name: String,
     /// What has one such limit each.
-    key: Key,
+    key: By,
     /// Bytes a second.
     rate: Option<Bytes>,
     /// Bytes that may go at once after a pause.
@@ -78,20 +78,11 @@ struct LimitEntry {
     fleet: bool,
 }
 
-/// What is wrong with the limits as the file has them.
-#[derive(Debug, thiserror::Error)]
-enum SectionError {
-    #[error(transparent)]
-    Limits(#[from] LimitsError),
-    #[error("limit {limit:?}: `fleet = true` needs a section [limits.fleet]")]
-    NoFleet { limit: Box<str> },
-}
-
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct ShareEntry {
-    by: Key,
+    by: By,
     default: Option<TenantEntry>,
     #[serde(default)]
     tenants: BTreeMap<Box<str>, TenantEntry>,
@@ -167,42 +158,127 @@ impl LimitsSection {
     }
 }
 
-#[cfg(feature = "schema")]
-super::schema::is_read_as!(LimitsSection, Section);
-
-impl TryFrom<Section> for LimitsSection {
-    type Error = SectionError;
-
-    fn try_from(section: Section) -> Result<Self, SectionError> {
-        let shared = section.limits.iter().filter(|limit| limit.fleet);
+impl Section {
+    /// Checks the limits each for itself and all together.
+    pub(super) fn checked(self, document: &Document) -> Result<LimitsSection, ConfigError> {
+        self.bounds(&Bounds(document))?;
+        let names: Vec<Box<str>> = self
+            .limits
+            .iter()
+            .map(|one| one.name.as_str().into())
+            .collect();
+        let wrong = |error: LimitsError| document.invalid(culprit(&names, &error), error);
+        let shared = self.limits.iter().filter(|limit| limit.fleet);
         let shared: HashSet<Box<str>> = shared.map(|limit| limit.name.as_str().into()).collect();
-        if section.fleet.is_none()
-            && let Some(limit) = shared.iter().next()
+        if self.fleet.is_none()
+            && let Some(limit) = names.iter().find(|name| shared.contains(&**name))
         {
-            let limit = limit.clone();
-            return Err(SectionError::NoFleet { limit });
+            let key = limit_key(&names, limit).key("fleet");
+            let says = format!("limit {limit:?}: `fleet = true` needs a section [limits.fleet]");
+            return Err(document.invalid(key, says));
         }
-        let mut limits = Limits::new(section.limits.into_iter().map(LimitEntry::limit))?
-            .with_exempt(section.exempt.into_iter().map(ExemptEntry::exempt))
-            .with_headers(section.headers);
-        if let Some(SourcePrefix { ipv4, ipv6 }) = section.source_prefix {
-            limits = limits.with_source_prefixes(ipv4, ipv6)?;
+        let mut limits = Limits::new(self.limits.into_iter().map(LimitEntry::limit))
+            .map_err(wrong)?
+            .with_exempt(self.exempt.into_iter().map(ExemptEntry::exempt))
+            .with_headers(self.headers);
+        if let Some(SourcePrefix { ipv4, ipv6 }) = self.source_prefix {
+            limits = limits.with_source_prefixes(ipv4, ipv6).map_err(wrong)?;
         }
-        if let Some(keys) = section.max_keys {
+        if let Some(keys) = self.max_keys {
             limits = limits.with_max_keys(keys);
         }
-        if let Some(Progress { rate, window }) = section.min_progress {
-            limits = limits.with_min_progress(rate.0, window.0)?;
+        if let Some(Progress { rate, window }) = self.min_progress {
+            limits = limits.with_min_progress(rate.0, window.0).map_err(wrong)?;
         }
         #[cfg(feature = "redis")]
-        limits.check_shared(&shared)?;
-        Ok(Self {
+        limits.check_shared(&shared).map_err(wrong)?;
+        Ok(LimitsSection {
             limits,
-            fleet: section.fleet,
+            fleet: self.fleet,
             #[cfg(feature = "redis")]
             shared,
         })
     }
+
+    fn bounds(&self, check: &Bounds<'_>) -> Result<(), ConfigError> {
+        let limits = || Key::from("limits");
+        check.count(limits().key("max_keys"), self.max_keys, 1..=MAX_KEYS)?;
+        if let Some(progress) = &self.min_progress {
+            let key = limits().key("min_progress").key("window");
+            check.span(key, Some(progress.window), MILLISECOND..=DAY)?;
+        }
+        for (index, limit) in self.limits.iter().enumerate() {
+            let key = limits().key("limit").at(index);
+            check.bytes(key.clone().key("rate"), limit.rate, 1..=MAX_RATE)?;
+            check.bytes(key.clone().key("burst"), limit.burst, 1..=MAX_BURST)?;
+            check.count(
+                key.clone().key("max_streams"),
+                limit.max_streams,
+                1..=MAX_STREAMS,
+            )?;
+            let quota = limit.quota.as_ref().map(|quota| quota.bytes);
+            check.bytes(key.clone().key("quota").key("bytes"), quota, 1..=u64::MAX)?;
+            let shed = key.key("shed");
+            if let Some(ShedEntry {
+                max_wait,
+                max_transfer,
+            }) = &limit.shed
+            {
+                check.span(shed.clone().key("max_wait"), *max_wait, NOTHING..=DAY)?;
+                check.span(shed.key("max_transfer"), *max_transfer, MILLISECOND..=DAY)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many keys of a limit are kept in mind at most.
+const MAX_KEYS: u64 = 1 << 28;
+
+const MAX_STREAMS: u64 = u32::MAX as u64;
+
+fn limit_key(names: &[Box<str>], name: &str) -> Key {
+    let all = Key::from("limits.limit");
+    // Of two with one name it is the second that is one too many.
+    match names.iter().rposition(|known| **known == *name) {
+        Some(index) => all.at(index),
+        None => all,
+    }
+}
+
+/// Which key an error is about.
+fn culprit(names: &[Box<str>], error: &LimitsError) -> Key {
+    let (limit, keys): (_, &[&str]) = match error {
+        LimitsError::Name { limit } | LimitsError::NameRepeated { limit } => (limit, &["name"]),
+        LimitsError::Nothing { limit }
+        | LimitsError::StreamOnlyRate { limit }
+        | LimitsError::NeedsRate { limit } => (limit, &[]),
+        LimitsError::Zero { limit } | LimitsError::RateTooHigh { limit, .. } => (limit, &["rate"]),
+        LimitsError::Burst { limit, .. } => (limit, &["burst"]),
+        LimitsError::ShedsNothing { limit } | LimitsError::ShedsPushes { limit } => {
+            (limit, &["shed"])
+        }
+        #[cfg(feature = "redis")]
+        LimitsError::FleetKey { limit } => (limit, &["key"]),
+        #[cfg(feature = "redis")]
+        LimitsError::FleetQuota { limit, .. } => (limit, &["quota", "bytes"]),
+        LimitsError::ShareKey { limit } => (limit, &["share", "by"]),
+        LimitsError::Weight { limit, tenant } => {
+            return of_tenant(limit_key(names, limit), tenant).key("weight");
+        }
+        LimitsError::Ceiling { limit, tenant } => {
+            return of_tenant(limit_key(names, limit), tenant);
+        }
+        LimitsError::Floors { limit, .. } => (limit, &["share"]),
+        LimitsError::Prefix { .. } => return "limits.source_prefix".into(),
+        LimitsError::MinProgress => return "limits.min_progress".into(),
+    };
+    let limit = limit_key(names, limit);
+    keys.iter().fold(limit, |key, name| key.key(name))
+}
+
+fn of_tenant(limit: Key, tenant: &str) -> Key {
+    limit.key("share").key("tenants").key(tenant)
 }
 
 impl LimitEntry {

@@ -12,6 +12,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`Config::from_toml`] reads a text that is in no file. An error's `Debug` is its `Display` with its causes,
+//! so that a `main` which returns it prints a sentence.
+//!
 //! With the feature `schema`, `Config::json_schema` is its JSON Schema, for editors and checks before a
 //! deployment.
 //!
@@ -19,9 +22,11 @@
 //! sizes like `"64KiB"` or `"10MB"`, rates as bytes a second like `"10MB"`.
 
 mod auth;
+mod bounds;
 mod callers;
 mod credentials;
 mod crl;
+mod document;
 mod error;
 mod file;
 mod fleet;
@@ -29,18 +34,21 @@ mod forwarded;
 mod identity;
 #[cfg(feature = "jwt")]
 mod jwt;
+mod key;
 mod limits;
 mod policy;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
 mod tls;
 mod values;
+mod words;
 
 pub use auth::{AuthSection, PasswordSection, Requirement, ThrottleSection};
 pub use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
 #[cfg(feature = "crl-fetch")]
 pub use crl::CrlFetchSection;
 pub use crl::{CrlDepth, CrlSection, CrlUnknown};
+pub(crate) use document::Document;
 pub use error::ConfigError;
 pub(crate) use error::{parse as parse_document, place};
 pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
@@ -48,11 +56,13 @@ pub use forwarded::{AddressHeader, CertificateHeader, ForwardedSection, HeaderTe
 pub use identity::{IdentitySection, MapEntry};
 #[cfg(feature = "jwt")]
 pub use jwt::{BearerSection, JwtKind, JwtSection};
+pub(crate) use key::Key;
+pub use key::Place;
 pub use limits::LimitsSection;
 pub use policy::{DigestBindingSection, PolicyRules, PolicySection, UnknownDigests};
 pub use tls::{
-    ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy, ServerCertificate, SvidMode,
-    TlsSection,
+    ApplicationProtocol, ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy,
+    ServerCertificate, SvidMode, TlsSection,
 };
 pub(crate) use values::Text;
 pub use values::{Bytes, Span};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Config, ConfigError, Span, place};
+use super::bounds::Bounds;
+use super::{ConfigError, Document, Span, place};
 use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn, Rule};
 
 /// `[policy]`: who may do what, in a file of its own or here.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "Section")]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct PolicySection {
     /// The rules.
@@ -19,8 +19,6 @@ pub struct PolicySection {
     pub shadow: Option<PathBuf>,
     /// Gives content only by repositories that lead to it.
     pub digest_binding: Option<DigestBindingSection>,
-    /// Where the rules begin that are here, in bytes.
-    starts: Vec<usize>,
 }
 
 /// Where the rules are.
@@ -82,12 +80,12 @@ pub enum UnknownDigests {
 }
 
 /// The largest table that is made: 3.2 GB.
-const CAPACITY_MAX: u32 = 100_000_000;
+const CAPACITY_MAX: u64 = 100_000_000;
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-struct Section {
+#[serde(rename = "PolicySection", deny_unknown_fields)]
+pub(super) struct Section {
     /// The policy file, followed while the server runs.
     file: Option<PathBuf>,
     /// The rules, instead of a file.
@@ -108,46 +106,28 @@ fn yes() -> bool {
     true
 }
 
-#[cfg(feature = "schema")]
-super::schema::is_read_as!(PolicySection, Section);
-
-impl TryFrom<Section> for PolicySection {
-    type Error = &'static str;
-
-    fn try_from(section: Section) -> Result<Self, Self::Error> {
-        let mut starts = Vec::new();
-        let rules = match (section.file, section.rules) {
+impl Section {
+    pub(super) fn checked(self, document: &Document) -> Result<PolicySection, ConfigError> {
+        let rules = match (self.file, self.rules) {
             (Some(file), None) => PolicyRules::File(file),
             (None, Some(rules)) => {
-                starts = rules.iter().map(|rule| rule.span().start).collect();
-                PolicyRules::Here(rules.into_iter().map(Spanned::into_inner).collect())
+                let rules = rules.into_iter().map(|rule| {
+                    let start = rule.span().start;
+                    rule.into_inner().at(place(document.text(), start))
+                });
+                PolicyRules::Here(rules.collect())
             }
-            _ => return Err("a policy has either a `file` or `rules`"),
+            _ => return Err(document.invalid("policy", "a policy has either a `file` or `rules`")),
         };
-        let binding = section.digest_binding;
-        if binding
-            .as_ref()
-            .is_some_and(|binding| !(1..=CAPACITY_MAX).contains(&binding.capacity))
-        {
-            return Err("`digest_binding.capacity` is from 1 to 100,000,000");
-        }
-        Ok(Self {
+        let binding = self.digest_binding;
+        let capacity = binding.as_ref().map(|binding| binding.capacity);
+        let key = "policy.digest_binding.capacity";
+        Bounds(document).count(key, capacity, 1..=CAPACITY_MAX)?;
+        Ok(PolicySection {
             rules,
-            shadow: section.shadow,
+            shadow: self.shadow,
             digest_binding: binding.filter(|binding| binding.enabled),
-            starts,
         })
-    }
-}
-
-impl PolicySection {
-    /// Notes in which lines of `text`, which it was read from, its rules begin.
-    pub(super) fn place_rules(&mut self, text: &str) {
-        if let PolicyRules::Here(rules) = &mut self.rules {
-            for (rule, start) in rules.iter_mut().zip(&self.starts) {
-                *rule = rule.clone().at(place(text, *start));
-            }
-        }
     }
 }
 
@@ -155,7 +135,7 @@ impl DigestBindingSection {
     /// `oracle` is whom to ask, if anybody.
     pub(crate) fn binding(
         &self,
-        config: &Config,
+        document: &Document,
         oracle: Option<Arc<dyn DigestOracle>>,
     ) -> Result<DigestBinding, ConfigError> {
         let capacity = self.capacity as usize;
@@ -166,7 +146,7 @@ impl DigestBindingSection {
             }
             (UnknownDigests::Ask, None) => {
                 return Err(ConfigError::NobodyToAsk {
-                    file: config.file.clone(),
+                    place: document.place(&"policy.digest_binding.unknown".into()),
                 });
             }
         };
@@ -174,12 +154,12 @@ impl DigestBindingSection {
         let Some(path) = &self.file else {
             return Ok(binding);
         };
-        let mut file = DigestFile::new(config.resolve(path)).with_damaged(self.damaged);
+        let mut file = DigestFile::new(document.resolve(path)).with_damaged(self.damaged);
         if let Some(Span(interval)) = self.save_every {
             file = file.with_interval(interval);
         }
         binding
             .kept_in(&file)
-            .map_err(|error| config.unusable("policy.digest_binding.file", error))
+            .map_err(|error| document.unusable("policy.digest_binding.file", error))
     }
 }

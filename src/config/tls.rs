@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 #[cfg(feature = "schema")]
 use super::schema::Network;
-use super::{Bytes, Config, Span};
+use super::{Bytes, Config, Document, Key, Span};
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
@@ -50,12 +50,12 @@ pub struct TlsSection {
     pub min_version: MinVersion,
     /// The application protocols that are offered, the preferred first. Default
     /// `["h2", "http/1.1"]`.
-    pub alpn: Option<Vec<String>>,
+    pub alpn: Option<Vec<ApplicationProtocol>>,
     /// Whether sessions may be resumed. Default true.
     pub resumption: Option<bool>,
-    /// How long a handshake may take. Default `"10s"`.
+    /// How long a handshake may take, from `"100ms"` to ten minutes. Default `"10s"`.
     pub handshake_timeout: Option<Span>,
-    /// How many handshakes may be under way. Default 1,024.
+    /// How many handshakes may be under way, at most 16,777,216. Default 1,024.
     pub max_handshakes: Option<NonZeroUsize>,
     /// How many certificates a client may send besides its own. Default 5.
     pub max_intermediates: Option<usize>,
@@ -64,7 +64,8 @@ pub struct TlsSection {
     pub max_chain_size: Option<Bytes>,
     /// How many connections an IPv4 address or an IPv6 /64 may have. Default: no bound.
     pub max_connections_per_source: Option<NonZeroUsize>,
-    /// Ends connections whose client takes nothing for this long while there is something to send.
+    /// Ends connections whose client takes nothing for this long while there is something to send, from
+    /// `"100ms"` to a day.
     /// Default: none. A server without TLS puts `rate::StallTimeout` around its sockets.
     pub stall_timeout: Option<Span>,
     /// Networks from which every connection begins with a PROXY protocol header. Default: none.
@@ -109,6 +110,33 @@ pub enum ClientAuthMode {
 pub enum SvidMode {
     /// X.509-SVIDs only.
     Strict,
+}
+
+/// An application protocol that runs over TLS. HTTP/3 does not: it has QUIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub enum ApplicationProtocol {
+    /// HTTP/2 (RFC 9113).
+    #[serde(rename = "h2")]
+    Http2,
+    /// HTTP/1.1 (RFC 9112).
+    #[serde(rename = "http/1.1")]
+    Http11,
+    /// HTTP/1.0 (RFC 1945).
+    #[serde(rename = "http/1.0")]
+    Http10,
+}
+
+impl ApplicationProtocol {
+    /// Its name in a handshake (RFC 7301 §6).
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Http2 => "h2",
+            Self::Http11 => "http/1.1",
+            Self::Http10 => "http/1.0",
+        }
+    }
 }
 
 /// What becomes of connections whose client CA is removed.
@@ -160,7 +188,7 @@ impl TlsSection {
             builder = builder.with_trust_domain(&**domain, cas.iter().map(String::as_str));
         }
         if let Some(protocols) = &self.alpn {
-            builder = builder.with_alpn(protocols.iter().map(String::as_str));
+            builder = builder.with_alpn(protocols.iter().map(|protocol| protocol.id()));
         }
         if let Some(intermediates) = self.max_intermediates {
             builder = builder.with_max_intermediates(intermediates);
@@ -183,7 +211,7 @@ impl TlsSection {
                 builder = crl.check(builder, config);
             }
         }
-        let material = builder.watch(config.reload.options())?;
+        let material = builder.watch(config.document.watch.clone())?;
         let ending = self.ending;
         let mut acceptor = Acceptor::new(material)
             .with_proxy_protocol(self.proxy_protocol.iter().copied())
@@ -212,17 +240,41 @@ impl TlsSection {
 
     fn builder(&self, config: &Config) -> Builder<Ready> {
         let files = |certificate, key| {
-            CertificateFiles::new(config.resolve(certificate), config.resolve(key))
+            CertificateFiles::new(
+                config.document.resolve(certificate),
+                config.document.resolve(key),
+            )
         };
         let builder = Builder::new().with_certificate(files(&self.certificate, &self.key));
         let further = self.sni.iter().map(|one| files(&one.certificate, &one.key));
         let builder = further.fold(builder, Builder::and_certificate);
-        let cas = ClientCas::new(self.client_ca.iter().map(|file| config.resolve(file)));
+        let cas = ClientCas::new(
+            self.client_ca
+                .iter()
+                .map(|file| config.document.resolve(file)),
+        );
         match self.mode() {
             ClientAuthMode::Require => builder.require_client_certificates(cas),
             ClientAuthMode::Request => builder.request_client_certificates(cas),
             ClientAuthMode::None => builder.without_client_certificates(),
         }
+    }
+
+    /// The files that it names, with their keys.
+    pub(crate) fn files(&self, document: &Document) -> Vec<(Key, PathBuf)> {
+        let tls = |name| Key::from("tls").key(name);
+        let mut files = vec![
+            (tls("certificate"), document.resolve(&self.certificate)),
+            (tls("key"), document.resolve(&self.key)),
+        ];
+        for (index, one) in self.sni.iter().enumerate() {
+            let key = |name| tls("sni").at(index).key(name);
+            files.push((key("certificate"), document.resolve(&one.certificate)));
+            files.push((key("key"), document.resolve(&one.key)));
+        }
+        let cas = self.client_ca.iter().enumerate();
+        files.extend(cas.map(|(index, file)| (tls("client_ca").at(index), document.resolve(file))));
+        files
     }
 
     /// Whether clients must have a certificate.

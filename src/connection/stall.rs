@@ -17,7 +17,8 @@ pub(crate) struct Stall {
 impl Stall {
     pub(crate) fn new(longest: Duration) -> Self {
         Self {
-            longest,
+            // So that a point of time after it is there on every clock.
+            longest: longest.min(Duration::from_hours(24)),
             stalled: false,
             alarm: None,
         }

@@ -5,7 +5,7 @@ use super::der::Malformed;
 use crate::util::pem::PemError;
 
 /// Why CRLs cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// A file or directory cannot be read.
@@ -81,7 +81,7 @@ pub enum LoadError {
 }
 
 /// What is wrong with one CRL.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrlError {
     /// Not a `CertificateList` (RFC 5280 §5.1).
@@ -132,7 +132,7 @@ pub enum CrlError {
 }
 
 /// A path whose revocation cannot be checked, or whose CAs are none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
     /// A certificate cannot be read.
@@ -145,6 +145,20 @@ pub enum PathError {
 }
 
 impl LoadError {
+    /// The file or directory that is wrong.
+    #[cfg(feature = "config")]
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Unreadable { path, .. } => Some(path),
+            Self::List { origin, .. }
+            | Self::Pem { origin, .. }
+            | Self::Gzip { origin, .. }
+            | Self::TooLarge { origin, .. }
+            | Self::Empty { origin } => Some(std::path::Path::new(origin)),
+            _ => None,
+        }
+    }
+
     /// Whether a start fails for it. RFC 5280 §5.2: a list with an unknown critical extension must not
     /// be used, but is no mistake of who gives it.
     pub(super) fn is_broken(&self) -> bool {

@@ -279,6 +279,12 @@ impl Lists {
         lists.find_map(|list| list.find(&issuer, serial))
     }
 
+    /// Whether there is a list that this issuer signs; a `Name`, DER.
+    #[cfg(feature = "config")]
+    pub(crate) fn has_of(&self, issuer: &[u8]) -> bool {
+        !self.by(&DistinguishedName::new(issuer)).is_empty()
+    }
+
     /// The first `nextUpdate` of all lists in force, in seconds after 1970.
     pub fn next_update(&self) -> Option<u64> {
         let in_force = self.in_force(UnixTime::now().as_secs());

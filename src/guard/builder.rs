@@ -44,6 +44,12 @@ pub struct Builder {
     pub(super) digest_binding: Option<BindingLayer>,
     #[cfg(feature = "config")]
     pub(super) digest_oracle: Option<Oracle>,
+    /// What is doubtful in the configuration.
+    #[cfg(feature = "config")]
+    pub(super) advice: Vec<super::Danger>,
+    /// The file with the policy.
+    #[cfg(feature = "policy")]
+    pub(super) policy_file: Option<Arc<std::path::Path>>,
     #[cfg(feature = "rate")]
     pub(super) limits: Option<Watched<Limits>>,
     #[cfg(feature = "tls")]
@@ -85,6 +91,10 @@ impl Default for Builder {
             digest_binding: None,
             #[cfg(feature = "config")]
             digest_oracle: None,
+            #[cfg(feature = "config")]
+            advice: Vec::new(),
+            #[cfg(feature = "policy")]
+            policy_file: None,
             #[cfg(feature = "rate")]
             limits: None,
             #[cfg(feature = "tls")]

@@ -2,11 +2,12 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::blame::{doubtful_rule, unusable_tls};
 use super::groups::{Grouped, Groups};
-use super::{Builder, Guard};
+use super::{Builder, Guard, advice};
 use crate::config::{
-    ClientAuthMode, Config, ConfigError, ForwardedSection, HeaderText, IdentitySection,
-    LimitsSection, PolicyRules, SourceSection,
+    ClientAuthMode, Config, ConfigError, Document, ForwardedSection, HeaderText, IdentitySection,
+    Key, LimitsSection, PolicyRules, SourceSection,
 };
 use crate::crl::RevocationLayer;
 use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer, Rule};
@@ -14,7 +15,7 @@ use crate::rate::Limits;
 use crate::refusal::Challenge;
 use crate::reload::Load;
 use crate::source::Networks;
-use crate::tls::{self, TlsError};
+use crate::tls;
 use crate::util::file::{DOCUMENT, read_text};
 use crate::{Preset, Responder, Watched, source};
 
@@ -38,6 +39,7 @@ impl Builder {
     /// What the file names cannot be used.
     pub fn configure(mut self, config: &Config) -> Result<Self, ConfigError> {
         let digest_oracle = self.digest_oracle.take();
+        let document = &config.document;
         let mut builder = self
             .responder(responder(config)?)
             .access_log(config.access_log.layer());
@@ -46,42 +48,43 @@ impl Builder {
                 Ok(config.source.as_ref().map(SourceSection::networks))
             });
             let networks = networks.lapsing(|| Some(Networks::allow([])));
-            builder = builder.networks(Watched::watch(networks, config.reload.options())?);
+            let options = config.document.watch.clone();
+            builder = builder.networks(Watched::watch(networks, options)?);
         }
         if let Some(section) = &config.auth {
-            let authentication = section
-                .authentication(config)
-                .map_err(|error| config.unusable("auth", error))?;
+            let authentication = section.authentication(&config.document)?;
             builder = builder
                 .authentication(authentication)
                 .authorization_passed_on(section.pass_authorization_on);
         }
         if config.identity.is_some() {
-            let mapping = Section::of(config, "identity", |config| {
+            builder = builder.mapping(follow(config, "identity", |config| {
                 let section = config.identity.as_ref();
                 let mapping = section.map(IdentitySection::mapping).transpose();
-                mapping.map_err(|error| config.unusable("identity.map", error))
-            });
-            builder = builder.mapping(Watched::watch(mapping, config.reload.options())?);
+                mapping.map_err(|error| config.document.unusable("identity.map", error))
+            })?);
         }
         if let Some(section) = &config.policy {
+            let file = policy_file(config);
+            let file = file.as_deref().unwrap_or(document.name());
+            builder.policy_file = Some(file.into());
             let mut layer =
                 PolicyLayer::watching(policy(config, &section.rules, builder.groups())?);
             if let Some(shadow) = &section.shadow {
-                let file = PolicyFile::new(config.resolve(shadow)).as_shadow();
-                let shadow = Watched::watch(file, config.reload.options())
-                    .map_err(|error| config.unusable("policy.shadow", error))?;
+                let file = PolicyFile::new(document.resolve(shadow)).as_shadow();
+                let shadow = Watched::watch(file, document.watch.clone())
+                    .map_err(|error| document.unusable("policy.shadow", error))?;
                 layer = layer.with_shadow(shadow);
             }
             builder = builder.policy_layer(layer);
             if let Some(section) = &section.digest_binding {
-                let binding = section.binding(config, digest_oracle.map(|oracle| oracle.0))?;
+                let binding = section.binding(document, digest_oracle.map(|oracle| oracle.0))?;
                 builder = builder.digest_binding(BindingLayer::new(binding));
             }
         }
         if config.crl.is_some() && !asks_for_certificates(config) {
             return Err(ConfigError::NothingToRevoke {
-                file: config.file.clone(),
+                place: document.place(&"crl".into()),
             });
         }
         if config
@@ -92,10 +95,9 @@ impl Builder {
             builder = builder.revocation(RevocationLayer::new().with_certificate_required());
         }
         if let Some(section) = &config.tls {
-            let acceptor = section.acceptor(config).map_err(|error| match error {
-                TlsError::Crl(error) => config.unusable("crl", error),
-                error => config.unusable("tls", error),
-            })?;
+            let acceptor = section
+                .acceptor(config)
+                .map_err(|error| unusable_tls(config, section, error))?;
             builder = builder.acceptor(acceptor);
         }
         if let Some(section) = &config.forwarded {
@@ -109,8 +111,9 @@ impl Builder {
                     .collect(),
                 ..Section::of(config, "limits", limits)
             };
-            builder = builder.limits(Watched::watch(limits, config.reload.options())?);
+            builder = builder.limits(Watched::watch(limits, document.watch.clone())?);
         }
+        builder.advice = advice::of(config, &builder);
         Ok(builder)
     }
 }
@@ -137,7 +140,7 @@ fn forwarded(
         let acceptor = builder.acceptor.as_ref();
         let acceptor = acceptor.filter(|_| asks_for_certificates(config));
         let acceptor = acceptor.ok_or_else(|| ConfigError::NothingToVerifyBy {
-            file: config.file.clone(),
+            place: config.document.place(&"forwarded.certificate".into()),
         })?;
         let material = acceptor.material().clone();
         let layer = tls::ForwardedLayer::new(header.form(), [], material)
@@ -159,14 +162,14 @@ fn responder(config: &Config) -> Result<Responder, ConfigError> {
     #[cfg(feature = "jwt")]
     if let Some(bearer) = config.auth.as_ref().and_then(|auth| auth.bearer.as_ref()) {
         let challenge = Challenge::bearer(&bearer.realm, &bearer.service)
-            .map_err(|error| config.unusable("auth.bearer", error))?;
+            .map_err(|error| config.document.unusable("auth.bearer", error))?;
         return Ok(responder.with_challenge(Some(challenge)));
     }
     match &config.realm {
         // A mirror does not challenge, whatever realm it has.
         Some(realm) if config.preset == Preset::Registry => {
-            let challenge =
-                Challenge::basic(realm).map_err(|error| config.unusable("realm", error))?;
+            let challenge = Challenge::basic(realm)
+                .map_err(|error| config.document.unusable("realm", error))?;
             Ok(responder.with_challenge(Some(challenge)))
         }
         _ => Ok(responder),
@@ -178,12 +181,12 @@ fn policy(
     rules: &PolicyRules,
     groups: Groups,
 ) -> Result<Watched<Policy>, ConfigError> {
-    let options = config.reload.options();
+    let options = config.document.watch.clone();
     match rules {
         PolicyRules::File(file) => {
             let policy = ClassedPolicy {
-                policy: PolicyFile::new(config.resolve(file)),
-                config: config.file.clone(),
+                policy: PolicyFile::new(config.document.resolve(file)),
+                document: config.document.clone(),
                 wrong: None,
             };
             Watched::watch(Grouped { policy, groups }, options)
@@ -201,10 +204,10 @@ fn rules_here(config: &Config) -> Result<Option<Policy>, ConfigError> {
     match config.policy.as_ref().map(|section| &section.rules) {
         Some(PolicyRules::Here(rules)) => {
             let policy = Policy::new(rules.iter().cloned())
-                .map_err(|error| config.unusable("policy.rules", error))?;
+                .map_err(|error| config.document.unusable(doubtful_rule(&error), error))?;
             check_classes(config, policy.rules())?;
             for warning in policy.warnings() {
-                tracing::warn!(file = %config.file.display(), "{warning}");
+                tracing::warn!(file = %config.document.name().display(), "{warning}");
             }
             Ok(Some(policy))
         }
@@ -218,7 +221,7 @@ fn limits(config: &Config) -> Result<Option<Limits>, ConfigError> {
             PolicyRules::Here(rules) => check_classes(config, rules)?,
             PolicyRules::File(file) => {
                 // A policy that cannot be read is told of by its own watcher.
-                let text = read_text(&config.resolve(file), DOCUMENT).unwrap_or_default();
+                let text = read_text(&config.document.resolve(file), DOCUMENT).unwrap_or_default();
                 if let Ok(policy) = Policy::from_toml(&text) {
                     check_classes(config, policy.rules())?;
                 }
@@ -236,8 +239,8 @@ fn shared(config: &Config, section: &LimitsSection) -> Result<Limits, ConfigErro
         return Ok(section.limits());
     };
     let fleet = fleet
-        .fleet(config)
-        .map_err(|error| config.unusable("limits.fleet", error))?;
+        .fleet(&config.document)
+        .map_err(|error| config.document.unusable(fleet.key(), error))?;
     Ok(section.limits().with_fleet(&fleet, section.shared()))
 }
 
@@ -246,7 +249,7 @@ fn shared(config: &Config, section: &LimitsSection) -> Result<Limits, ConfigErro
     match section.fleet() {
         None => Ok(section.limits()),
         Some(_) => Err(ConfigError::NoFeature {
-            file: config.file.clone(),
+            place: config.document.place(&"limits.fleet".into()),
             section: "limits.fleet",
             feature: "redis",
         }),
@@ -256,7 +259,7 @@ fn shared(config: &Config, section: &LimitsSection) -> Result<Limits, ConfigErro
 /// The file with the URL of the fleet's server.
 fn fleet_file(config: &Config) -> Option<PathBuf> {
     #[cfg(feature = "redis")]
-    return config.limits.as_ref()?.fleet()?.file(config);
+    return config.limits.as_ref()?.fleet()?.file(&config.document);
     #[cfg(not(feature = "redis"))]
     {
         let _ = config;
@@ -266,7 +269,7 @@ fn fleet_file(config: &Config) -> Option<PathBuf> {
 
 fn policy_file(config: &Config) -> Option<PathBuf> {
     match &config.policy.as_ref()?.rules {
-        PolicyRules::File(file) => Some(config.resolve(file)),
+        PolicyRules::File(file) => Some(config.document.resolve(file)),
         PolicyRules::Here(_) => None,
     }
 }
@@ -274,14 +277,18 @@ fn policy_file(config: &Config) -> Option<PathBuf> {
 /// Fail closed: a class that no limit is for must not be no limit.
 fn check_classes(config: &Config, rules: &[Rule]) -> Result<(), ConfigError> {
     let limits = config.limits.as_ref().map(LimitsSection::limits);
-    for rule in rules {
+    for (index, rule) in rules.iter().enumerate() {
         let Some(class) = rule.rate_class() else {
             continue;
         };
         let limited = |limits: &Limits| limits.classes().any(|limited| limited == class);
         if !limits.as_ref().is_some_and(limited) {
+            let key = match config.policy.as_ref().map(|section| &section.rules) {
+                Some(PolicyRules::File(_)) => Key::from("policy.file"),
+                _ => Key::from("policy.rules").at(index).key("rate_class"),
+            };
             return Err(ConfigError::RateClass {
-                file: config.file.clone(),
+                place: config.document.place(&key),
                 rule: rule.name().into(),
                 class: class.name().into(),
             });
@@ -293,7 +300,7 @@ fn check_classes(config: &Config, rules: &[Rule]) -> Result<(), ConfigError> {
 /// A policy file whose rate classes are those of the configuration's limits.
 struct ClassedPolicy {
     policy: PolicyFile,
-    config: PathBuf,
+    document: Document,
     /// What is wrong with the configuration: what a policy means depends on who the callers are.
     wrong: Option<String>,
 }
@@ -308,7 +315,7 @@ impl Load for ClassedPolicy {
 
     fn paths(&self) -> Vec<PathBuf> {
         let mut paths = self.policy.paths();
-        paths.push(self.config.clone());
+        paths.extend(self.document.file().map(PathBuf::from));
         paths
     }
 
@@ -316,12 +323,8 @@ impl Load for ClassedPolicy {
         let policy = self
             .policy
             .load(previous)
-            .map_err(|error| ConfigError::Unusable {
-                file: self.config.clone(),
-                key: "policy.file",
-                error: Box::new(error),
-            })?;
-        let config = Config::load(&self.config);
+            .map_err(|error| self.document.unusable("policy.file", error))?;
+        let config = Config::again(&self.document);
         self.wrong = config.as_ref().err().map(ToString::to_string);
         if let Ok(config) = config {
             check_classes(&config, policy.rules())?;
@@ -338,9 +341,18 @@ impl Load for ClassedPolicy {
     }
 }
 
+fn follow<T: Send + Sync + 'static>(
+    config: &Config,
+    section: &'static str,
+    pick: fn(&Config) -> Result<Option<T>, ConfigError>,
+) -> Result<Watched<T>, ConfigError> {
+    let section = Section::of(config, section, pick);
+    Watched::watch(section, config.document.watch.clone())
+}
+
 /// One section of the configuration file, read again when the file changes.
 struct Section<T> {
-    file: PathBuf,
+    document: Document,
     /// Other files that it depends on.
     besides: Vec<PathBuf>,
     name: &'static str,
@@ -356,7 +368,7 @@ impl<T> Section<T> {
         pick: fn(&Config) -> Result<Option<T>, ConfigError>,
     ) -> Self {
         Self {
-            file: config.file.clone(),
+            document: config.document.clone(),
             besides: Vec::new(),
             name,
             pick,
@@ -380,14 +392,14 @@ impl<T: Send + Sync + 'static> Load for Section<T> {
 
     fn paths(&self) -> Vec<PathBuf> {
         let mut paths = self.besides.clone();
-        paths.push(self.file.clone());
+        paths.extend(self.document.file().map(PathBuf::from));
         paths
     }
 
     fn load(&mut self, _previous: Option<&T>) -> Result<T, ConfigError> {
-        let config = Config::load(&self.file)?;
+        let config = Config::again(&self.document)?;
         (self.pick)(&config)?.ok_or_else(|| ConfigError::SectionGone {
-            file: self.file.clone(),
+            file: self.document.name().to_owned(),
             section: self.name,
         })
     }

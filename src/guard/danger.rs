@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What an operator should know of before others find it.
@@ -50,9 +51,11 @@ pub enum Danger {
         "{place}rule {rule:?} lets callers push, but policy.digest_binding.learn is \"pulls\": what is \
          pushed cannot be pulled by its digest until a manifest that leads to it was pulled by a tag; \
          set it to \"both\", or to \"pushes\" for a registry of its own",
-        place = Place(*line, *column)
+        place = Place(file.as_deref(), *line, *column)
     )]
     PushesNotLearnt {
+        /// The file with the policy.
+        file: Option<Arc<Path>>,
         /// The rule's name.
         rule: Arc<str>,
         /// The line of the policy file that the rule begins in, from 1.
@@ -63,9 +66,11 @@ pub enum Danger {
     /// A rule that nobody matches.
     #[error(
         "{place}rule {rule:?} is about the group {group:?}, in which nobody can be",
-        place = Place(*line, *column)
+        place = Place(file.as_deref(), *line, *column)
     )]
     UnknownGroup {
+        /// The file with the policy.
+        file: Option<Arc<Path>>,
         /// The rule's name.
         rule: Arc<str>,
         /// The line of the policy file that the rule begins in, from 1.
@@ -75,14 +80,27 @@ pub enum Danger {
         /// The group.
         group: Box<str>,
     },
+    /// A setting of the configuration file that is probably not meant.
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    #[error("{place}: {problem}")]
+    Doubtful {
+        /// Where it is.
+        place: crate::config::Place,
+        /// What is doubtful about it.
+        problem: super::Problem,
+    },
 }
 
-struct Place(Option<usize>, Option<usize>);
+struct Place<'a>(Option<&'a Path>, Option<usize>, Option<usize>);
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.0, self.1) {
-            (Some(line), Some(column)) => write!(f, "line {line}, column {column}: "),
+        match (self.0, self.1, self.2) {
+            (Some(file), Some(line), Some(column)) => {
+                write!(f, "{}:{line}:{column}: ", file.display())
+            }
+            (None, Some(line), Some(column)) => write!(f, "line {line}, column {column}: "),
             _ => Ok(()),
         }
     }

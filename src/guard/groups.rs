@@ -1,5 +1,7 @@
+use std::path::Path;
 #[cfg(feature = "config")]
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Danger;
 use crate::Watched;
@@ -14,41 +16,90 @@ use crate::reload::Load;
 pub(super) struct Groups {
     authentication: Option<Authentication>,
     mapping: Option<Watched<Mapping>>,
+    /// The file with the policy.
+    file: Option<Arc<Path>>,
 }
 
 impl Groups {
     pub(super) fn new(
         authentication: Option<&Authentication>,
         mapping: Option<&Watched<Mapping>>,
+        file: Option<Arc<Path>>,
     ) -> Self {
         Self {
             authentication: authentication.cloned(),
             mapping: mapping.cloned(),
+            file,
         }
+    }
+
+    /// Whether a caller may be in this group.
+    #[cfg(feature = "config")]
+    pub(super) fn may_have(&self, group: &str) -> bool {
+        let Some(known) = self.known() else {
+            return true;
+        };
+        let from_issuer = self.from_issuers(group);
+        from_issuer || known.iter().any(|known| **known == *group)
+    }
+
+    /// Whether no caller is in any group.
+    #[cfg(feature = "config")]
+    pub(super) fn are_none(&self) -> bool {
+        #[cfg(feature = "jwt")]
+        if self
+            .authentication
+            .iter()
+            .any(|all| all.issuers().next().is_some())
+        {
+            return false;
+        }
+        self.known().is_some_and(|known| known.is_empty())
+    }
+
+    /// The groups of credentials and of the rules of identity; `None` where what certificates say is part of
+    /// one, so that any could be.
+    fn known(&self) -> Option<Vec<String>> {
+        let mapping = self.mapping.as_ref().map(Watched::load);
+        let mapped = mapping.as_deref().map(Mapping::groups);
+        let mut known = mapped.unwrap_or_else(|| Some(Vec::new()))?;
+        let authentication = self.authentication.as_ref();
+        let credentials = authentication.and_then(Authentication::credentials);
+        if let Some(credentials) = credentials.map(Watched::load) {
+            known.extend(credentials.groups().map(str::to_owned));
+        }
+        Some(known)
+    }
+
+    #[cfg_attr(
+        not(feature = "jwt"),
+        allow(
+            unused_variables,
+            clippy::unused_self,
+            reason = "nobody's signature counts"
+        )
+    )]
+    fn from_issuers(&self, group: &str) -> bool {
+        #[cfg(feature = "jwt")]
+        {
+            let mut issuers = self.authentication.iter().flat_map(Authentication::issuers);
+            issuers.any(|issuer| issuer.may_give(group))
+        }
+        #[cfg(not(feature = "jwt"))]
+        false
     }
 
     /// The rules that name a group in which nobody can be. Where groups are made of what certificates
     /// say, any could be.
     pub(super) fn unknown(&self, policy: &Policy) -> Vec<Danger> {
-        let mapping = self.mapping.as_ref().map(Watched::load);
-        let mapped = mapping.as_deref().map(Mapping::groups);
-        let Some(mapped) = mapped.unwrap_or_else(|| Some(Vec::new())) else {
+        let Some(known) = self.known() else {
             return Vec::new();
         };
-        let authentication = self.authentication.as_ref();
-        let credentials = authentication.and_then(Authentication::credentials);
-        let credentials = credentials.map(Watched::load);
-        let held = credentials
-            .iter()
-            .flat_map(|credentials| credentials.groups());
-        let known: Vec<&str> = held.chain(mapped.iter().map(String::as_str)).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let unknown = policy.unknown_groups(&known).into_iter();
-        #[cfg(feature = "jwt")]
-        let unknown = unknown.filter(|(_, group)| {
-            let mut issuers = authentication.into_iter().flat_map(Authentication::issuers);
-            !issuers.any(|issuer| issuer.may_give(group))
-        });
+        let unknown = unknown.filter(|(_, group)| !self.from_issuers(group));
         let dangers = unknown.map(|(rule, group)| Danger::UnknownGroup {
+            file: self.file.clone(),
             rule: rule.name().into(),
             line: rule.line(),
             column: rule.column(),

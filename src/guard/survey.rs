@@ -14,6 +14,8 @@ impl Builder {
         self.tell_policy(&mut report);
         #[cfg(feature = "rate")]
         self.tell_limits(&mut report);
+        #[cfg(feature = "config")]
+        report.warnings.extend(self.advice.iter().cloned());
         report
     }
 
@@ -219,7 +221,11 @@ impl Builder {
 
     #[cfg(all(feature = "auth", feature = "policy"))]
     pub(super) fn groups(&self) -> super::groups::Groups {
-        super::groups::Groups::new(self.authentication.as_ref(), self.mapping.as_ref())
+        super::groups::Groups::new(
+            self.authentication.as_ref(),
+            self.mapping.as_ref(),
+            self.policy_file.clone(),
+        )
     }
 
     #[cfg(feature = "policy")]
@@ -246,7 +252,10 @@ impl Builder {
             tell_binding(binding, report);
             if let Some(layer) = &self.policy {
                 let policy = layer.policy.load();
-                report.warnings.extend(pushes_not_learnt(binding, &policy));
+                let file = self.policy_file.clone();
+                report
+                    .warnings
+                    .extend(pushes_not_learnt(binding, &policy, file));
             }
         } else {
             report
@@ -295,12 +304,14 @@ fn tell_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
 fn pushes_not_learnt(
     binding: &crate::policy::DigestBinding,
     policy: &crate::policy::Policy,
+    file: Option<std::sync::Arc<std::path::Path>>,
 ) -> Option<Danger> {
     if binding.learns_from_pushes() || binding.asks() {
         return None;
     }
     let rule = policy.rules().iter().find(|rule| rule.allows_a_push())?;
     Some(Danger::PushesNotLearnt {
+        file,
         rule: rule.name().into(),
         line: rule.line(),
         column: rule.column(),

@@ -36,7 +36,7 @@ pub struct Rule {
 }
 
 /// A rule that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MappingError {
     /// There is no such field.

@@ -22,7 +22,7 @@ const LONGEST_NAME: usize = 4 * 1024;
 pub struct PeerIdentity(Arc<Inner>);
 
 /// A certificate that says nothing usable about its holder.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
     /// Not a certificate by RFC 5280 §4.1.

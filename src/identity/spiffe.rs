@@ -8,7 +8,7 @@ pub struct SpiffeId {
 }
 
 /// A text that is no SPIFFE ID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpiffeIdError {
     /// There is no text.

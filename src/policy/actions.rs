@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub struct Actions(u16);
 
 /// A word that is no action.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no action: write \"any\", \"probe\", \"pull\", \"push\", \"create\", \"replace\", \
      \"move\", \"delete\", \"untag\", \"list\", \"catalog\", \"extension\" or \"other\""

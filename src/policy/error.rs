@@ -1,7 +1,7 @@
 use super::{ActionError, PatternError, WhoError};
 
 /// A policy that cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
     /// One rule makes no sense.
@@ -35,7 +35,7 @@ pub enum PolicyError {
 }
 
 /// What is wrong with a rule by itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuleError {
     /// No name for logs.

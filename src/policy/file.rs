@@ -11,7 +11,7 @@ use super::{
 };
 #[cfg(feature = "schema")]
 use crate::config::schema::Network;
-use crate::config::{ConfigError, Text, parse_document, place};
+use crate::config::{ConfigError, Key, Text, parse_document, place};
 use crate::reload::Load;
 use crate::util::file::{self, DOCUMENT};
 
@@ -132,7 +132,14 @@ impl Policy {
             let start = rule.span().start;
             rule.into_inner().at(place(text, start))
         });
-        Self::new(rules)
+        Self::new(rules).map_err(|error| match error {
+            PolicyError::DuplicateName { second, .. } => {
+                let key = Key::from("rules").at(second - 1).key("name");
+                let document = crate::config::Document::of_file(file, text.to_owned());
+                document.invalid(key, error).into()
+            }
+            error => error,
+        })
     }
 }
 

@@ -53,7 +53,7 @@ pub enum Exact {
 }
 
 /// A text that names nobody.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WhoError {
     /// Neither a word nor a known kind with a value.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{MAX_BURST, MAX_RATE};
 
 /// Why a set of limits cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitsError {
     /// The name is empty, too long, or has characters that a header field cannot.

@@ -39,7 +39,7 @@ pub struct Challenge {
 }
 
 /// The text cannot stand in a challenge.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a challenge's {parameter} must be non-empty visible ASCII without quotes or backslashes, but is {value:?}"
 )]

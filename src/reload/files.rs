@@ -59,7 +59,7 @@ pub trait Load: Send + 'static {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WatchOptions {
-    /// How often the files are looked at besides the notifications. Default 5 s.
+    /// How often the files are looked at besides the notifications, 10 ms at least. Default 5 s.
     pub poll_interval: Duration,
     /// How long a burst of changes must have been quiet before the files are read. Default 50 ms.
     pub settle: Duration,
@@ -107,6 +107,9 @@ impl WatchOptions {
         self
     }
 }
+
+/// The shortest interval of polls: without any pause a watcher would keep a processor busy.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// How often a load is tried anew at once because the files changed under it.
 const AT_ONCE: usize = 5;
@@ -213,10 +216,11 @@ impl<L: Load> Worker<L> {
     where
         M: Fn(Handler) -> notify::Result<Following>,
     {
+        let interval = self.options.poll_interval.max(SHORTEST);
         // Short waits, so that a dropped `Watched` does not leave its thread behind for long.
-        let step = self.options.poll_interval.min(Duration::from_millis(500));
+        let step = interval.min(Duration::from_millis(500));
         let mut waited = Duration::ZERO;
-        while waited < self.options.poll_interval {
+        while waited < interval {
             if self.shared.strong_count() == 0 {
                 return false;
             }

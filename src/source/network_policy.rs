@@ -21,7 +21,7 @@ pub struct NetworkPolicy {
 }
 
 /// A name that Kubernetes would not take.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkPolicyError {
     /// Not a DNS label or subdomain (RFC 1123).

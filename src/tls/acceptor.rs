@@ -63,6 +63,9 @@ pub(super) struct Options {
     pub(super) stall_timeout: Option<Duration>,
 }
 
+/// The longest time that anything waits: a point of time after it is there on every clock.
+const LONGEST: Duration = Duration::from_hours(24);
+
 impl Acceptor {
     /// Accepts under this material: 10 s and 1,024 at once for handshakes.
     pub fn new(material: Watched<Material>) -> Self {
@@ -86,7 +89,7 @@ impl Acceptor {
 
     /// Ends handshakes that take longer. Default: 10 s.
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.options.handshake_timeout = timeout;
+        self.options.handshake_timeout = timeout.clamp(Duration::from_millis(1), LONGEST);
         self
     }
 
@@ -126,7 +129,10 @@ impl Acceptor {
     /// nothing was written for `idle`, so that what is under way is answered, and after `drain` in any
     /// case. Default: 1 s and 30 s. Transfers are for the revocation layer to end.
     pub fn with_ending(mut self, idle: Duration, drain: Duration) -> Self {
-        self.options.ending = Ending { idle, drain };
+        self.options.ending = Ending {
+            idle: idle.min(LONGEST),
+            drain: drain.min(LONGEST),
+        };
         self
     }
 
@@ -145,7 +151,7 @@ impl Acceptor {
     /// Ends connections whose client takes nothing for this long while there is something to send.
     /// An idle connection, or one whose bodies a limit holds back, is not ended. Default: none.
     pub fn with_stall_timeout(mut self, longest: Duration) -> Self {
-        self.options.stall_timeout = Some(longest);
+        self.options.stall_timeout = Some(longest.clamp(Duration::from_millis(1), LONGEST));
         self
     }
 

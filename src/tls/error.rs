@@ -5,7 +5,7 @@ use crate::identity::IdentityError;
 use crate::util::pem::PemError;
 
 /// Why no TLS server can be made of the material.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file or directory cannot be read.
@@ -25,7 +25,7 @@ pub enum TlsError {
         error: PemError,
     },
     /// A file, or a directory's files, hold no certificate.
-    #[error("{path}: holds no certificate", path = path.display())]
+    #[error("{path}: holds no certificate (PEM, `BEGIN CERTIFICATE`, or DER)", path = path.display())]
     NoCertificate {
         /// The file or directory.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum TlsError {
     },
     /// A private key belongs to another certificate.
     #[error(
-        "{key}: is not the key of the certificate in {certificate}",
+        "{key}: is not the key of the first certificate in {certificate}: give the one that it was made with",
         key = key.display(), certificate = certificate.display()
     )]
     KeyMismatch {
@@ -108,4 +108,26 @@ pub enum TlsError {
     /// The provider does not do what was asked for.
     #[error("the cryptography provider cannot serve this configuration")]
     Provider(#[source] rustls::Error),
+}
+
+impl TlsError {
+    /// The file or directory that is wrong.
+    #[cfg(feature = "config")]
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Read { path, .. }
+            | Self::Pem { path, .. }
+            | Self::NoCertificate { path }
+            | Self::NoKey { path }
+            | Self::Key { path, .. }
+            | Self::KeyMismatch { key: path, .. }
+            | Self::Certificate { path, .. }
+            | Self::Anchor { path, .. }
+            | Self::Expired { path, .. }
+            | Self::NotYetValid { path, .. } => Some(path),
+            #[cfg(feature = "crl")]
+            Self::Crl(error) => error.path(),
+            _ => None,
+        }
+    }
 }

@@ -49,7 +49,8 @@ fn an_error_in_the_file_has_its_place() {
     }
     let twice = "[[rules]]\nname = \"x\"\nwho = [\"anyone\"]\nactions = [\"probe\"]\n".repeat(2);
     let error = Policy::from_toml(&twice).unwrap_err().to_string();
-    assert_eq!(error, "rules 1 and 2 are both named \"x\"");
+    let expected = "policy:6:8: rules[1].name: rules 1 and 2 are both named \"x\"";
+    assert_eq!(error, expected);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(super) struct Key {
 }
 
 /// Why a key set cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
     /// The file cannot be read.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::super::{CrlError, LoadError, UnknownCause};
 
 /// Why a CRL could not be fetched, or was not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
     /// Not the URL of an HTTP server.

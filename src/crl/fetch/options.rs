@@ -59,7 +59,8 @@ impl Fetch {
     /// Asks for each list this often, and before its `nextUpdate`. Default 15 min: a CA that revokes
     /// out of turn publishes a list before the last one ends.
     pub fn with_interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
+        // Without any pause a server would be asked all the time.
+        self.interval = interval.max(Duration::from_millis(10));
         self
     }
 

@@ -39,7 +39,7 @@ pub enum Damaged {
 }
 
 /// What is known of digests cannot be kept.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestFileError {
     /// The file is there and cannot be read.

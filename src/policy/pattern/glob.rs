@@ -21,7 +21,7 @@ pub struct Pattern {
 }
 
 /// A glob that can match nothing, or not what was meant.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternError {
     /// No legal text matches.

@@ -62,7 +62,7 @@ pub enum Unreachable {
 }
 
 /// Why a server cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum FleetError {
     /// The URL is not one of Redis. It is not shown, since it may hold a password.

@@ -1,0 +1,81 @@
+//! What a `main` prints that returns an error: it asks for `Debug`.
+
+use std::error::Error;
+use std::fmt;
+
+/// Writes what `error` says and what caused it, each once.
+fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = error.to_string();
+        // Where an error has its cause's words in its own, they are not said again.
+        if !text.ends_with(&said) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&said);
+        }
+        next = error.source();
+    }
+    f.write_str(&text)
+}
+
+/// For `Result<(), Box<dyn Error>>` as the type of a `main`: its error is printed as `Debug` has it, which is
+/// then a sentence for an operator and no Rust.
+macro_rules! debug_is_text {
+    ($($(#[$condition:meta])* $error:path;)*) => {$(
+        $(#[$condition])*
+        impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write(self, f)
+            }
+        }
+    )*};
+}
+
+debug_is_text! {
+    crate::identity::IdentityError;
+    crate::identity::MappingError;
+    crate::identity::SpiffeIdError;
+    crate::refusal::ChallengeError;
+    crate::source::NetworkPolicyError;
+    #[cfg(feature = "auth")]
+    crate::auth::BindingError;
+    #[cfg(feature = "auth")]
+    crate::auth::CredentialError;
+    #[cfg(feature = "auth")]
+    crate::auth::DigestError;
+    #[cfg(feature = "auth")]
+    crate::auth::HtpasswdError;
+    #[cfg(feature = "config")]
+    crate::config::ConfigError;
+    #[cfg(feature = "crl")]
+    crate::crl::CrlError;
+    #[cfg(feature = "crl-fetch")]
+    crate::crl::FetchError;
+    #[cfg(feature = "crl")]
+    crate::crl::LoadError;
+    #[cfg(feature = "crl")]
+    crate::crl::PathError;
+    #[cfg(feature = "jwt")]
+    crate::auth::jwt::KeySetError;
+    #[cfg(feature = "policy")]
+    crate::policy::ActionError;
+    #[cfg(feature = "policy")]
+    crate::policy::DigestFileError;
+    #[cfg(feature = "policy")]
+    crate::policy::PatternError;
+    #[cfg(feature = "policy")]
+    crate::policy::PolicyError;
+    #[cfg(feature = "policy")]
+    crate::policy::RuleError;
+    #[cfg(feature = "policy")]
+    crate::policy::WhoError;
+    #[cfg(feature = "rate")]
+    crate::rate::LimitsError;
+    #[cfg(feature = "redis")]
+    crate::rate::FleetError;
+    #[cfg(feature = "tls")]
+    crate::tls::TlsError;
+}

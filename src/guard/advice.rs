@@ -1,0 +1,366 @@
+//! What a configuration says that is no error and yet probably not meant, with its place.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+
+use super::certificates::{ClientCa, client_cas, first, not_for_servers, unknown_issuer};
+use super::{Builder, Danger, Problem};
+use crate::util::file::{DOCUMENT, read_text};
+use crate::auth::Authentication;
+use crate::config::{Config, Document, Key, PolicyRules};
+use crate::identity::Method;
+use crate::policy::{Effect, Exact, Policy, Who};
+
+/// Everything that is doubtful in `config`, of which `builder` was made.
+pub(super) fn of(config: &Config, builder: &Builder) -> Vec<Danger> {
+    let mut advice = Advice {
+        config,
+        builder,
+        found: Vec::new(),
+    };
+    advice.networks();
+    advice.credentials();
+    advice.policy();
+    advice.identity();
+    advice.limits();
+    advice.tls();
+    #[cfg(unix)]
+    advice.secrets();
+    advice.found
+}
+
+struct Advice<'a> {
+    config: &'a Config,
+    builder: &'a Builder,
+    found: Vec<Danger>,
+}
+
+impl Advice<'_> {
+    fn tell(&mut self, document: &Document, key: &Key, problem: Problem) {
+        let place = document.place(key);
+        self.found.push(Danger::Doubtful { place, problem });
+    }
+
+    fn here(&mut self, key: impl Into<Key>, problem: Problem) {
+        self.tell(&self.config.document, &key.into(), problem);
+    }
+
+    /// The documents with rules of the policy, and the key of these.
+    fn rules(&self) -> Option<(Document, Key)> {
+        match &self.config.policy.as_ref()?.rules {
+            PolicyRules::Here(_) => Some((self.config.document.clone(), "policy.rules".into())),
+            PolicyRules::File(file) => {
+                let file = self.config.document.resolve(file);
+                let text = read_text(&file, DOCUMENT).ok()?;
+                Some((Document::of_file(&file, text), "rules".into()))
+            }
+        }
+    }
+
+    fn networks(&mut self) {
+        let lists = [
+            "allow",
+            "deny",
+            "proxies",
+            "networks",
+            "exempt",
+            "proxy_protocol",
+        ];
+        let mut documents = vec![self.config.document.clone()];
+        documents.extend(self.rules().map(|(document, _)| document));
+        documents.dedup_by(|one, other| one.name() == other.name());
+        for document in documents {
+            for (key, text) in document.texts() {
+                let listed = key.name().is_some_and(|name| lists.contains(&name));
+                let network = text.parse::<IpNet>().ok().filter(|_| listed);
+                if let Some(network) = network
+                    && network.addr() != network.network()
+                {
+                    let problem = Problem::HostBits {
+                        written: text.into(),
+                        meant: network.trunc().to_string().into(),
+                        host: IpNet::from(network.addr()).to_string().into(),
+                    };
+                    self.tell(&document, &key, problem);
+                }
+            }
+        }
+        let source = self.config.source.as_ref();
+        if source.is_some_and(|source| source.allow.as_ref().is_some_and(Vec::is_empty)) {
+            self.here("source.allow", Problem::NoNetwork);
+        }
+    }
+
+    fn credentials(&mut self) {
+        let Some(auth) = &self.config.auth else {
+            return;
+        };
+        let now = SystemTime::now();
+        for (index, token) in auth.tokens.iter().enumerate() {
+            let key = Key::from("auth.token").at(index);
+            let (from, until) = token.validity();
+            let id = || token.id().into();
+            if until.is_some_and(|until| until <= now) {
+                self.here(key.clone().key("expires"), Problem::Expired { id: id() });
+            } else if from.is_some_and(|from| from > now) {
+                let problem = Problem::NotYetGood { id: id() };
+                self.here(key.clone().key("not_before"), problem);
+            }
+            if token.is_good_nowhere() {
+                self.here(key.key("networks"), Problem::NoNetwork);
+            }
+        }
+        for file in &auth.credentials {
+            let file = self.config.document.resolve(file);
+            // One that cannot be read was an error before.
+            let Ok(text) = read_text(&file, DOCUMENT) else {
+                continue;
+            };
+            let document = Document::of_file(&file, text);
+            for (index, id) in crate::auth::file::ended(&document, now) {
+                let key = Key::from("credential").at(index);
+                self.tell(&document, &key, Problem::Expired { id });
+            }
+        }
+    }
+
+    fn policy(&mut self) {
+        let Some(policy) = self.builder.policy_now() else {
+            return;
+        };
+        let allows = policy
+            .rules()
+            .iter()
+            .any(|rule| rule.effect() == Effect::Allow);
+        let Some((document, rules)) = self.rules() else {
+            return;
+        };
+        if !allows {
+            let key = if rules == Key::from("rules") {
+                "policy.file"
+            } else {
+                "policy.rules"
+            };
+            self.here(key, Problem::AllowsNothing);
+        }
+        let cas = client_cas(self.config);
+        for (key, text) in document.texts() {
+            if !key.to_string().starts_with(&rules.to_string()) {
+                continue;
+            }
+            match key.name() {
+                Some("who") => {
+                    let problem = text
+                        .parse::<Who>()
+                        .ok()
+                        .and_then(|who| self.nobody(&who, &text, &cas));
+                    if let Some(problem) = problem {
+                        self.tell(&document, &key, problem);
+                    }
+                }
+                Some("repositories") => {
+                    if let Some(problem) = host_in_repository(&text) {
+                        self.tell(&document, &key, problem);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Why nobody can be one of these; groups are told of where the policy is.
+    fn nobody(&self, who: &Who, text: &str, cas: &[ClientCa]) -> Option<Problem> {
+        let nobody = |why| {
+            let who = text.into();
+            Some(Problem::Nobody { who, why })
+        };
+        let authentication = self.builder.authentication.as_ref();
+        let tokens = authentication.is_some_and(Authentication::takes_tokens);
+        let by_certificate = authentication.is_none_or(Authentication::takes_certificates);
+        match who {
+            Who::Anonymous if authentication.is_some_and(|all| !all.lets_anonymous_in()) => {
+                nobody("[auth] lets nobody in who shows nothing (`anonymous = true` would)")
+            }
+            Who::Principal(Method::Token, _) if !tokens => nobody("[auth] takes no tokens"),
+            Who::Principal(Method::Token, id) => {
+                let credentials = authentication.and_then(Authentication::credentials);
+                let credentials = credentials.map(crate::Watched::load);
+                let known = credentials.is_some_and(|all| all.holder(id).is_some());
+                if known {
+                    None
+                } else {
+                    nobody("[auth] has no credential of this id")
+                }
+            }
+            #[cfg(feature = "jwt")]
+            Who::Principal(Method::Jwt, _)
+                if authentication.is_none_or(|all| all.issuers().next().is_none()) =>
+            {
+                nobody("[[auth.jwt]] names no issuer")
+            }
+            #[cfg(not(feature = "jwt"))]
+            Who::Principal(Method::Jwt, _) => nobody("signed tokens are not taken"),
+            Who::Principal(Method::Certificate, _)
+            | Who::Spiffe(_)
+            | Who::Certificate(..)
+            | Who::CertificateExactly(..)
+                if cas.is_empty() && self.config.tls.is_some() =>
+            {
+                nobody("[tls] has no `client_ca`, so that no client has a certificate")
+            }
+            Who::Principal(Method::Certificate, _) if !by_certificate => {
+                nobody("[auth] looks at no certificate: write \"token-or-certificate\"")
+            }
+            Who::Spiffe(pattern) => {
+                let domains = self.config.tls.as_ref().map(|tls| &tls.trust_domains);
+                let domains = domains.filter(|domains| !domains.is_empty())?;
+                let rest = pattern.as_str().strip_prefix("spiffe://")?;
+                let domain = rest.split('/').next()?;
+                if domains.contains_key(domain) {
+                    return None;
+                }
+                nobody("tls.trust_domains does not have this trust domain")
+            }
+            Who::CertificateExactly(Exact::Issuer, issuer) => unknown_issuer(issuer, cas),
+            _ => None,
+        }
+    }
+
+    fn identity(&mut self) {
+        if self.config.identity.is_none() {
+            return;
+        }
+        let cas = client_cas(self.config);
+        for (key, text) in self.config.document.texts() {
+            let rule = key.to_string().starts_with("identity.map[");
+            let named = matches!(key.name(), Some("issuer" | "anchor"));
+            let whole = !text.contains(['*', '{']);
+            if rule
+                && named
+                && whole
+                && let Some(problem) = unknown_issuer(&text, &cas)
+            {
+                self.here(key, problem);
+            }
+        }
+    }
+
+    fn limits(&mut self) {
+        if self.config.limits.is_none() {
+            return;
+        }
+        let policy = self.builder.policy_now();
+        let rules = policy.as_ref().map(|policy| policy.rules());
+        let classes: HashSet<String> = rules
+            .into_iter()
+            .flatten()
+            .filter_map(|rule| Some(rule.rate_class()?.name().to_owned()))
+            .collect();
+        let groups = self.builder.groups();
+        let nobody_is_known =
+            self.builder.authentication.is_none() && client_cas(self.config).is_empty();
+        for (key, text) in self.config.document.texts() {
+            let path = key.to_string();
+            if !path.starts_with("limits.") {
+                continue;
+            }
+            let problem = match key.name() {
+                Some("class") if !classes.contains(&text) => {
+                    Some(Problem::UnusedClass { class: text.into() })
+                }
+                Some("groups" | "group") if !groups.may_have(&text) => {
+                    Some(Problem::NobodysGroup { group: text.into() })
+                }
+                Some("key" | "by") if text == "principal" && nobody_is_known => {
+                    Some(Problem::UnusedKey {
+                        key: "principal",
+                        why: "callers show neither a token nor a certificate",
+                    })
+                }
+                Some("key" | "by") if text == "group" && groups.are_none() => {
+                    Some(Problem::UnusedKey {
+                        key: "group",
+                        why: "no credential, rule of [identity] or issuer gives one",
+                    })
+                }
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                self.here(key, problem);
+            }
+        }
+    }
+
+    fn tls(&mut self) {
+        let Some(tls) = &self.config.tls else {
+            return;
+        };
+        let document = &self.config.document;
+        for (key, file) in tls.files(document) {
+            if key.name() == Some("certificate")
+                && let Some(problem) = first(&file).and_then(|der| not_for_servers(&der))
+            {
+                self.here(key, problem);
+            }
+        }
+        let material = self
+            .builder
+            .acceptor
+            .as_ref()
+            .map(|acceptor| acceptor.material().load());
+        let Some(revocation) = material.as_ref().and_then(|material| material.revocation()) else {
+            return;
+        };
+        let (options, lists) = (revocation.options(), revocation.lists().load());
+        if options.unknown == crate::crl::OnUnknown::Refuse
+            && (options.depth == crate::crl::Depth::Chain || lists.is_empty())
+        {
+            for ca in client_cas(self.config) {
+                if !lists.has_of(&ca.name) {
+                    self.here(
+                        ca.key,
+                        Problem::NoList {
+                            subject: ca.subject,
+                        },
+                    );
+                }
+            }
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().saturating_sub(options.grace);
+        let ended = lists.ended(now.as_secs());
+        if ended > 0 {
+            let all = lists.len();
+            self.here("crl.files", Problem::ListsEnded { ended, all });
+        }
+    }
+
+    #[cfg(unix)]
+    fn secrets(&mut self) {
+        for (key, file) in super::secrets::files(self.config) {
+            if let Some(mode) = super::secrets::everybodys(&file) {
+                let file = file.display().to_string().into();
+                self.here(key, Problem::Readable { file, mode });
+            }
+        }
+    }
+}
+
+impl Builder {
+    fn policy_now(&self) -> Option<crate::reload::Current<Policy>> {
+        self.policy.as_ref().map(|layer| layer.policy.load())
+    }
+}
+
+/// As Docker tells a registry's host from a repository's first component.
+fn host_in_repository(pattern: &str) -> Option<Problem> {
+    let (host, rest) = pattern.split_once('/')?;
+    let is_host = host == "localhost" || host.contains(['.', ':']);
+    (is_host && !host.contains(['{', '*'])).then(|| Problem::HostInRepository {
+        pattern: pattern.into(),
+        host: host.into(),
+        rest: rest.into(),
+    })
+}

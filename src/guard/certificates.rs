@@ -1,0 +1,79 @@
+//! What the certificates say that a configuration names.
+
+use std::path::Path;
+
+use super::Problem;
+use crate::PeerIdentity;
+use crate::config::{Config, Key};
+use crate::reload::Pinned;
+
+/// A certificate of `tls.client_ca`.
+pub(super) struct ClientCa {
+    pub(super) key: Key,
+    pub(super) subject: Box<str>,
+    /// The subject, DER.
+    pub(super) name: Vec<u8>,
+}
+
+/// Those that can be read; what cannot was an error before, or left out with a warning.
+pub(super) fn client_cas(config: &Config) -> Vec<ClientCa> {
+    let Some(tls) = &config.tls else {
+        return Vec::new();
+    };
+    let files = tls.files(&config.document).into_iter();
+    let files = files.filter(|(key, _)| key.name() == Some("client_ca"));
+    let mut found = Vec::new();
+    for (key, path) in files {
+        let paths = match Pinned::new().list(&path) {
+            Ok(files) => files,
+            Err(_) => vec![path],
+        };
+        let certificates = paths.iter().flat_map(|path| certificates(path));
+        found.extend(certificates.filter_map(|der| {
+            let identity = PeerIdentity::from_der(&der).ok()?;
+            let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
+            certificate.is_ca().then(|| ClientCa {
+                key: key.clone(),
+                subject: identity.subject().into(),
+                name: certificate.subject().as_raw().to_vec(),
+            })
+        }));
+    }
+    found
+}
+
+fn certificates(path: &Path) -> Vec<Vec<u8>> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    let read = CertificateDer::pem_file_iter(path).into_iter().flatten();
+    read.filter_map(|der| Some(der.ok()?.to_vec())).collect()
+}
+
+pub(super) fn first(path: &Path) -> Option<Vec<u8>> {
+    certificates(path).into_iter().next()
+}
+
+pub(super) fn not_for_servers(der: &[u8]) -> Option<Problem> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let usage = certificate.extended_key_usage().ok().flatten();
+    let for_others = usage.is_some_and(|usage| !usage.value.server_auth && !usage.value.any);
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let why = match names {
+        _ if for_others => "its extended key usage lacks serverAuth",
+        None => "it has no subjectAltName",
+        Some(_) => return None,
+    };
+    let subject = PeerIdentity::from_der(der).ok()?;
+    let subject = subject.subject().into();
+    Some(Problem::NotForServers { subject, why })
+}
+
+pub(super) fn unknown_issuer(issuer: &str, cas: &[ClientCa]) -> Option<Problem> {
+    if cas.is_empty() || cas.iter().any(|ca| *ca.subject == *issuer) {
+        return None;
+    }
+    Some(Problem::UnknownIssuer {
+        issuer: issuer.into(),
+        known: cas.iter().map(|ca| format!("{:?}", ca.subject)).collect(),
+    })
+}

@@ -1,0 +1,127 @@
+/// A setting that is no error, because something else may make it right, and yet lets nobody in, has no effect
+/// or is not what it looks like.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A client CA of whose certificates no list would say anything.
+    #[error(
+        "no CRL of {subject:?} is there, and crl.unknown is \"refuse\": unless an indirect CRL is about them, \
+         all certificates of this CA are refused: add its CRL to crl.files"
+    )]
+    NoList {
+        /// The CA's subject.
+        subject: Box<str>,
+    },
+    /// A list that is over.
+    #[error(
+        "{ended} of {all} CRLs are past their nextUpdate: the certificates that they are about are refused until \
+         newer ones come"
+    )]
+    ListsEnded {
+        /// How many are over.
+        ended: usize,
+        /// How many there are.
+        all: usize,
+    },
+    /// A secret that is over.
+    #[error("the credential {id:?} has expired, and lets nobody in: renew it or take it out")]
+    Expired {
+        /// The credential's id.
+        id: Box<str>,
+    },
+    /// A secret whose time has not come.
+    #[error("the credential {id:?} is not good yet")]
+    NotYetGood {
+        /// The credential's id.
+        id: Box<str>,
+    },
+    /// An issuer that is none of the client CAs.
+    #[error(
+        "no client CA is named {issuer:?}: this matches only certificates of an intermediate CA of that name \
+         (the client CAs are {})", known.join(", ")
+    )]
+    UnknownIssuer {
+        /// The name as it is written.
+        issuer: Box<str>,
+        /// The names of the client CAs.
+        known: Vec<String>,
+    },
+    /// A caller that no credential makes.
+    #[error("nobody can be {who:?}: {why}")]
+    Nobody {
+        /// Whom the rule names.
+        who: Box<str>,
+        /// What makes no such caller.
+        why: &'static str,
+    },
+    /// A group that no caller can be in.
+    #[error("nobody can be in the group {group:?}")]
+    NobodysGroup {
+        /// The group.
+        group: Box<str>,
+    },
+    /// A repository with the host of a registry.
+    #[error(
+        "{pattern:?} begins with {host:?}, which looks like a registry's host: repositories are named without it; \
+         write {rest:?}, and registries = [{host:?}] if only that upstream is meant"
+    )]
+    HostInRepository {
+        /// The pattern.
+        pattern: Box<str>,
+        /// Its first component.
+        host: Box<str>,
+        /// What follows.
+        rest: Box<str>,
+    },
+    /// A network that is written as an address in it.
+    #[error(
+        "{written} has bits set beyond its prefix, and means {meant}: write {meant}, or {host} for one host"
+    )]
+    HostBits {
+        /// As it is written.
+        written: Box<str>,
+        /// The network that it means.
+        meant: Box<str>,
+        /// The one address.
+        host: Box<str>,
+    },
+    /// A list of networks without one.
+    #[error("no network is listed: nobody is let in by this")]
+    NoNetwork,
+    /// A policy that never allows anything.
+    #[error("no rule of the policy allows anything: every request is denied")]
+    AllowsNothing,
+    /// A limit of a class that no rule names.
+    #[error("no rule of the policy has rate_class = {class:?}: this limit never applies")]
+    UnusedClass {
+        /// The class.
+        class: Box<str>,
+    },
+    /// A limit whose key no request has.
+    #[error("no request has a {key}, since {why}: this limit never applies")]
+    UnusedKey {
+        /// The key.
+        key: &'static str,
+        /// Why none has.
+        why: &'static str,
+    },
+    /// A certificate that clients do not take from a server.
+    #[error("{subject:?} is not for servers ({why}): clients will refuse it")]
+    NotForServers {
+        /// The certificate's subject.
+        subject: Box<str>,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// A secret in a file that everybody on the machine may read.
+    #[error(
+        "{file} is a secret that everybody on this machine may read (mode {mode:03o}): chmod 600, or defaultMode \
+         0400 in a Kubernetes volume"
+    )]
+    Readable {
+        /// The file.
+        file: Box<str>,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
