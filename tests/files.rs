@@ -135,7 +135,7 @@ fn certificates_are_read_in_each_form_that_others_write() {
     );
     assert_eq!(
         certificates_in(files.put("ca.cer", &ca.der)).unwrap(),
-        [ca.der]
+        [ca.der.clone()]
     );
     let key = files.put("tls.key", ca.server(&["a"]).key_pem);
     assert!(matches!(
@@ -223,7 +223,7 @@ fn a_token_that_cannot_be_read_does_not_hold_up_the_others() {
     let [first, second] = ["first", "second"].map(|name| files.path(name));
     fs::write(&first, TOKEN).unwrap();
     fs::write(&second, OTHER).unwrap();
-    let text = "[reload]\npoll_interval = \"20ms\"\n\
+    let text = "[reload]\npoll_interval = \"20ms\"\n[auth]\nrequire = \"token\"\n\
                 [[auth.token]]\nid = \"first\"\nfile = \"first\"\n\
                 [[auth.token]]\nid = \"second\"\nfile = \"second\"\n";
     let file = config(files.directory.path(), text);
@@ -258,9 +258,11 @@ fn what_is_no_file_or_too_large_does_not_hang_the_start() {
             tls(&format!("{lists}[\"{path}\"]")),
             tls(&format!("client_ca = [\"{path}\"]")),
             tls("").replace("tls.key", path),
-            format!("[[auth.token]]\nid = \"ci\"\nfile = \"{path}\"\n"),
-            format!("[auth]\nhtpasswd = [\"{path}\"]\n"),
-            format!("[auth]\ncredentials = [\"{path}\"]\n"),
+            format!(
+                "[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\nfile = \"{path}\"\n"
+            ),
+            format!("[auth]\nrequire = \"token\"\nhtpasswd = [\"{path}\"]\n"),
+            format!("[auth]\nrequire = \"token\"\ncredentials = [\"{path}\"]\n"),
             format!("[policy]\nfile = \"{path}\"\n"),
         ];
         for text in each {
@@ -292,7 +294,7 @@ fn a_byte_order_mark_is_no_part_of_a_token_or_a_document() {
         "policy.toml",
         "\u{feff}[[rules]]\nname = \"all\"\nactions = [\"pull\"]\nwho = [\"anyone\"]\n",
     );
-    let text = "\u{feff}[[auth.token]]\nid = \"ci\"\nfile = \"token\"\n\
+    let text = "\u{feff}[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\nfile = \"token\"\n\
                 [policy]\nfile = \"policy.toml\"\n";
     let file = config(files.directory.path(), text);
     Guard::from_config(&Config::load(file).unwrap()).unwrap();

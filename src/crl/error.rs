@@ -45,8 +45,8 @@ pub enum LoadError {
         #[source]
         error: io::Error,
     },
-    /// What a file holds is larger than [`Options`](super::Options) allow.
-    #[error("{origin}: it is larger than {max_size} bytes, as it is or when it is decompressed")]
+    /// What a compressed file holds is larger than [`Options`](super::Options) allow.
+    #[error("{origin}: it is larger than {max_size} bytes when it is decompressed")]
     TooLarge {
         /// The file, or `bytes`.
         origin: String,

@@ -12,7 +12,7 @@ use super::store::Lists;
 use super::telling::tell;
 use crate::audit::metrics;
 use crate::reload::{Given, Load, Pinned};
-use crate::util::file::{CERTIFICATES, FileError};
+use crate::util::file::CERTIFICATES;
 use crate::util::x509_file::{self, Sought};
 
 /// CRLs in files and directories.
@@ -192,16 +192,9 @@ fn given(pinned: &mut Pinned, path: &Path) -> Result<Given, LoadError> {
 }
 
 pub(super) fn unreadable(path: &Path, error: std::io::Error) -> LoadError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    match inner {
-        Some(&FileError::TooLarge { max }) => LoadError::TooLarge {
-            origin: path.display().to_string(),
-            max_size: max,
-        },
-        _ => LoadError::Unreadable {
-            path: path.to_owned(),
-            error,
-        },
+    LoadError::Unreadable {
+        path: path.to_owned(),
+        error,
     }
 }
 

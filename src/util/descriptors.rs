@@ -102,20 +102,23 @@ pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
 /// An accept loop waits for this before each accept. [`tls::Listener`](crate::tls::Listener) does so by
 /// itself. Costs two system calls.
 pub async fn descriptors_to_spare() {
-    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
     while !are_to_spare() {
-        let now = Instant::now();
-        let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.is_none_or(|before| now.duration_since(before) >= BETWEEN_LOGS) {
-            *logged = Some(now);
-            tracing::error!(
-                limit = ?limit(),
-                "file descriptors run out: no connection is accepted until some end. Raise the limit \
-                 (ulimit -n, LimitNOFILE=), or lower the number of connections"
-            );
-        }
-        drop(logged);
+        log_exhaustion();
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn log_exhaustion() {
+    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
+    let now = Instant::now();
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if logged.is_none_or(|before| now.duration_since(before) >= BETWEEN_LOGS) {
+        *logged = Some(now);
+        tracing::error!(
+            limit = ?limit(),
+            "file descriptors run out: no connection is accepted until some end. Raise the limit \
+             (ulimit -n, LimitNOFILE=), or lower the number of connections"
+        );
     }
 }
 
