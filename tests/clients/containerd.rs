@@ -65,6 +65,43 @@ fn with_digests_bound_to_repositories_a_layer_comes_only_after_its_manifest() {
     assert_eq!(status(), "200");
 }
 
+/// containerd asks to mount each layer from the repository that it has it from, and a 403 there ends its
+/// push.
+#[test]
+fn a_push_whose_mounts_are_not_allowed_uploads_the_layers() {
+    let gate = Demands {
+        more: "[[policy.rules]]\nname = \"team\"\n\
+               who = [\"token:reader\", \"spiffe://example.org/reader\"]\n\
+               actions = [\"pull\", \"push\"]\nrepositories = [\"team/**\"]\n"
+            .to_owned(),
+        ..Demands::default()
+    };
+    let gate = gate.start();
+    let image = Image::small();
+    curl_push(&gate, gate.ci(), &image, "secret/busybox:1");
+    let containerd = Containerd::start();
+    let url = gate.mirror.url();
+    containerd.set_hosts("docker.io", &url, &[host(&gate, gate.ci())]);
+    containerd.pull("docker.io/secret/busybox:1").succeeded();
+    let tag = ["docker.io/secret/busybox:1", "docker.io/team/app:1"];
+    containerd
+        .ctr(&["images", "tag", tag[0], tag[1]])
+        .succeeded();
+    containerd.set_hosts("docker.io", &url, &[host(&gate, gate.reader())]);
+    containerd.push("docker.io/team/app:1").succeeded();
+    let entry = gate.mirror.logged("a mount that was declined", |entry| {
+        entry.text("mount.declined").contains("secret/busybox")
+    });
+    assert_eq!(entry.status(), 202, "{entry:?}");
+    assert_eq!(entry.text("oci.repository"), "team/app", "{entry:?}");
+    for layer in image.layout().layers() {
+        let path = format!("/v2/team/app/blobs/{layer}?ns=docker.io");
+        let mut curl = curl(&gate, gate.reader(), &path);
+        let said = run(curl.args(["--write-out", "%{http_code}", "--output", "/dev/null"]));
+        assert_eq!(said.out, "200", "{layer}");
+    }
+}
+
 #[test]
 fn without_a_token_nothing_comes() {
     let gate = gate("mirror");

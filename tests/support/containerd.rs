@@ -61,7 +61,7 @@ impl Containerd {
         let mut text = format!("server = {server:?}\n");
         for host in hosts {
             writeln!(text, "[host.{:?}]", host.url).unwrap();
-            writeln!(text, "capabilities = [\"pull\", \"resolve\"]").unwrap();
+            writeln!(text, "capabilities = [\"pull\", \"resolve\", \"push\"]").unwrap();
             if let Some(ca) = host.ca {
                 writeln!(text, "ca = \"{}\"", ca.display()).unwrap();
             }
@@ -104,6 +104,12 @@ impl Containerd {
 
     pub fn pull(&self, reference: &str) -> Said {
         self.pull_with(reference, &[])
+    }
+
+    /// Pushes an image that it has to the hosts of the `hosts.toml` files.
+    pub fn push(&self, reference: &str) -> Said {
+        let hosts = self.hosts_dir().display().to_string();
+        self.ctr(&["images", "push", "--hosts-dir", &hosts, reference])
     }
 
     /// A blob of its content store.
