@@ -120,10 +120,10 @@ fn forwarded(
         let section = config.forwarded.as_ref();
         Ok(section.map(|section| section.proxies.clone()))
     })?;
-    if let Some(header) = section.address {
-        let layer = source::ForwardedLayer::watching(header.header(), proxies.clone());
-        builder = builder.forwarded(layer);
-    }
+    builder = builder.forwarded(match section.address {
+        Some(header) => source::ForwardedLayer::watching(header.header(), proxies.clone()),
+        None => source::ForwardedLayer::without_address(proxies.clone()),
+    });
     let removed = section.remove.iter().map(HeaderText::name);
     let nobody = tls::ForwardedLayer::nobody().with_removed(removed.clone());
     builder = builder.forwarded_certificate(nobody);
