@@ -2,7 +2,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::alike::Alike;
 use super::holder::Holders;
 use super::passwords::Passwords;
 use super::throttle::Throttle;
@@ -23,7 +22,6 @@ pub struct Authentication {
     pub(super) throttle: Option<Throttle>,
     pub(super) passwords: Passwords,
     pub(super) clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
-    pub(super) alike: Alike,
 }
 
 /// What a certificate counts for.
@@ -184,7 +182,6 @@ impl Authentication {
             throttle: Some(Throttle::new(&ThrottleOptions::default())),
             passwords: Passwords::new(&PasswordOptions::default()),
             clock: None,
-            alike: Alike::default(),
         }
     }
 }

@@ -2,11 +2,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use subtle::{Choice, ConstantTimeEq};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use super::digest::{Cost, Kind, SlowHash};
-use super::index::DigestIndex;
-use super::sha256::{Words, sha256, words};
 use super::terms::{Circumstances, Holder, Password, Term};
 use super::{Credential, CredentialError};
 use crate::identity::Method;
@@ -16,25 +15,18 @@ use crate::{Principal, Refusal};
 /// Every credential, by the SHA-256 digests of tokens and by the names of password users. Digests
 /// are all that is kept.
 pub struct Credentials {
-    /// The first is nobody's, and so is a token that no secret has: where there are passwords only, that
-    /// is what is found.
     holders: Vec<Holder>,
-    /// By their digests.
-    tokens: Vec<Token>,
-    by_digest: DigestIndex,
+    /// By their SHA-256 digests.
+    tokens: HashMap<[u8; 32], Token>,
     by_user: HashMap<Box<[u8]>, u32>,
     costs: Vec<Spent>,
     warn_before: Duration,
 }
 
-/// All that is read of most tokens is in one line of the processor's cache.
-#[repr(align(64))]
 pub(super) struct Token {
-    digest: Words,
     principal: Principal,
     /// `None` is good at any time and from anywhere.
-    terms: Option<Box<Terms>>,
-    is_nobodys: bool,
+    terms: Option<Terms>,
 }
 
 struct Terms {
@@ -76,14 +68,8 @@ impl Credentials {
         credentials: impl IntoIterator<Item = Credential>,
     ) -> Result<Self, CredentialError> {
         let mut all = Self {
-            holders: vec![Holder::nobody()],
-            tokens: vec![Token {
-                digest: Words::default(),
-                principal: Principal::new(Method::Token, ""),
-                terms: None,
-                is_nobodys: true,
-            }],
-            by_digest: DigestIndex::new([].into_iter()),
+            holders: Vec::new(),
+            tokens: HashMap::new(),
             by_user: HashMap::new(),
             costs: Vec::new(),
             warn_before: Duration::ZERO,
@@ -91,7 +77,6 @@ impl Credentials {
         for credential in credentials {
             all.add(credential)?;
         }
-        all.index_tokens()?;
         Ok(all)
     }
 
@@ -120,18 +105,20 @@ impl Credentials {
             let validity = secret.validity;
             match secret.digest.0 {
                 Kind::Sha256(digest) => {
-                    let terms = || {
-                        Box::new(Terms {
-                            holder: number,
-                            term: validity.into(),
-                        })
+                    let terms = || Terms {
+                        holder: number,
+                        term: validity.into(),
                     };
-                    self.tokens.push(Token {
-                        digest: words(&digest),
+                    let token = Token {
                         principal: principal.clone(),
                         terms: (!is_free || validity.is_bounded()).then(terms),
-                        is_nobodys: false,
-                    });
+                    };
+                    if let Some(other) = self.tokens.insert(digest, token) {
+                        return Err(CredentialError::SameSecret {
+                            first: other.principal.id().to_owned(),
+                            second: principal.id().to_owned(),
+                        });
+                    }
                 }
                 Kind::Slow(hash) => passwords.push(Password {
                     hash,
@@ -171,25 +158,9 @@ impl Credentials {
         }
     }
 
-    fn index_tokens(&mut self) -> Result<(), CredentialError> {
-        // Those of the same digest stay in their order.
-        self.tokens.sort_by_key(|token| token.digest);
-        for pair in self.tokens.windows(2) {
-            if pair[0].digest == pair[1].digest {
-                let id = |token: &Token| token.principal.id().to_owned();
-                return Err(CredentialError::SameSecret {
-                    first: id(&pair[0]),
-                    second: id(&pair[1]),
-                });
-            }
-        }
-        self.by_digest = DigestIndex::new(self.tokens.iter().map(|token| token.digest[0]));
-        Ok(())
-    }
-
     /// How many credentials there are.
     pub fn len(&self) -> usize {
-        self.holders.len() - 1
+        self.holders.len()
     }
 
     /// Whether there are none: true only for a configuration whose issuers of signed tokens are in force.
@@ -215,15 +186,11 @@ impl Credentials {
         !self.costs.is_empty()
     }
 
-    /// The token with this secret and, with a user, of this id. Of a secret that is no token some other's
-    /// is looked at in the same way, so that it takes as long.
+    /// The token with this secret and, with a user, of this id.
     pub(super) fn token(&self, user: Option<&[u8]>, secret: &[u8]) -> Option<&Token> {
-        let digest = sha256(secret);
-        let token = &self.tokens[self.by_digest.candidate(digest[0])];
-        let id = || token.principal.id().as_bytes();
-        let same_user = user.map_or(Choice::from(1), |user| same(user, id()));
-        let is_it = same_digest(&token.digest, &digest) & same_user;
-        (bool::from(is_it) && !token.is_nobodys).then_some(token)
+        let token = self.tokens.get(&<[u8; 32]>::from(Sha256::digest(secret)))?;
+        let is_its_user = |user: &[u8]| token.principal.id().as_bytes().ct_eq(user).into();
+        user.is_none_or(is_its_user).then_some(token)
     }
 
     /// The caller whose token this is, if it is good here and now.
@@ -242,8 +209,8 @@ impl Credentials {
 
     /// What to verify a user's password against.
     pub(super) fn candidates(&self, user: &[u8]) -> Candidates {
-        let holder = self.by_user.get(user).copied().unwrap_or(0);
-        let passwords = &self.holders[holder as usize].passwords;
+        let holder = self.by_user.get(user);
+        let passwords = holder.map_or(&[][..], |at| &self.holders[*at as usize].passwords);
         let own: Vec<_> = passwords.iter().map(|one| one.hash.clone()).collect();
         let mut decoys = Vec::new();
         for spent in &self.costs {
@@ -271,20 +238,6 @@ impl Credentials {
         holder.admit(&password.term, circumstances, self.warn_before)?;
         Ok(&holder.principal)
     }
-}
-
-/// As [`ConstantTimeEq`] of slices, which asks of each octet on its own.
-fn same(one: &[u8], other: &[u8]) -> Choice {
-    let length = one.len().ct_eq(&other.len());
-    let pairs = one.iter().zip(other);
-    let different = pairs.fold(0, |different, (one, other)| different | (one ^ other));
-    length & different.ct_eq(&0_u8)
-}
-
-fn same_digest(one: &Words, other: &Words) -> Choice {
-    let pairs = one.iter().zip(other);
-    let different = pairs.fold(0, |different, (one, other)| different | (one ^ other));
-    different.ct_eq(&0)
 }
 
 fn index(length: usize) -> u32 {

@@ -34,12 +34,7 @@ impl Authentication {
     /// # Ok(()) }
     /// ```
     pub fn identify<B>(&self, request: &Request<B>) -> Identify {
-        let came = self.alike.came();
-        let decision = self.decide(request, Shown::of(request.headers()));
-        if let Decision::Made(Err(refusal)) = &decision {
-            self.alike.wait(came, *refusal);
-        }
-        Identify(Some(decision))
+        Identify(Some(self.decide(request, Shown::of(request.headers()))))
     }
 }
 

@@ -49,7 +49,6 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let authentication = &self.gate.authentication;
-        let came = authentication.alike.came();
         let decision = if self.gate.pass_authorization {
             mark_sensitive(request.headers_mut());
             authentication.decide(&request, Shown::of(request.headers()))
@@ -65,11 +64,7 @@ where
         };
         match decision {
             Decision::Made(identified) => {
-                let refusal = identified.as_ref().err().copied();
                 let future = self.gate.answer(identified, request, &mut self.inner);
-                if let Some(refusal) = refusal {
-                    self.gate.authentication.alike.wait(came, refusal);
-                }
                 ResponseFuture::answering(future)
             }
             Decision::Pending(pending) => {

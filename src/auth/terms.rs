@@ -8,7 +8,6 @@ use super::Binding;
 use super::credential::Validity;
 use super::digest::SlowHash;
 use crate::audit::metrics;
-use crate::identity::Method;
 use crate::source::Networks;
 use crate::{PeerIdentity, Principal, Refusal};
 
@@ -47,16 +46,6 @@ pub(super) struct Circumstances<'a> {
 const WARN_EVERY: u64 = 3600;
 
 impl Holder {
-    pub(super) fn nobody() -> Self {
-        Self {
-            principal: Principal::new(Method::Token, ""),
-            networks: Networks::allow_all(),
-            binding: None,
-            comment: None,
-            passwords: Vec::new(),
-        }
-    }
-
     /// Whether a secret of this term is good here and now; tells of its use if it ends within
     /// `warn_before`.
     pub(super) fn admit(
