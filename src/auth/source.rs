@@ -8,13 +8,9 @@ use zeroize::Zeroizing;
 use super::authorization::is_b64token;
 use super::credential::Validity;
 use super::generated::{is_damaged, is_generated};
-use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd, strength};
+use super::strength::is_strong;
+use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd};
 use crate::reload::Pinned;
-
-/// The least surprise that a token must hold of which a fast digest is all that is kept, in bits: with 10^12
-/// guesses a second somebody who has the digest needs 20 billion years on average. Random tokens of
-/// 128 bits are found to hold more, whatever their form.
-const LEAST_BITS: f64 = 100.0;
 
 /// Where credentials come from.
 #[derive(Clone, Debug)]
@@ -142,8 +138,8 @@ impl CredentialSource {
         self
     }
 
-    /// Takes a token or password that can be guessed. Default: that is an error, since a fast digest is
-    /// all that is kept of it; whoever got hold of the digest would have it soon.
+    /// Takes a token or password that can be guessed. Default: a token that is neither generated nor of at
+    /// least 22 characters, 10 of them different, is an error, since a fast digest is all that is kept of it.
     pub fn with_weak_allowed(mut self, allowed: bool) -> Self {
         self.weak_allowed = allowed;
         self
@@ -248,15 +244,9 @@ impl CredentialSource {
         if is_damaged(token) {
             return Err(CredentialError::Damaged { id: id() });
         }
-        let trusted = is_generated(token) || self.weak_allowed;
-        let bits = strength::bits(token);
-        if token.is_empty() || !trusted && bits < LEAST_BITS {
-            // Whole bits, rounded down: never as many as are needed.
-            let found = (1..100).take_while(|&bound| f64::from(bound) <= bits);
-            return Err(CredentialError::TooWeak {
-                id: id(),
-                found: found.last().unwrap_or(0),
-            });
+        let generated = is_generated(token);
+        if token.is_empty() || !generated && !self.weak_allowed && !is_strong(token) {
+            return Err(CredentialError::TooWeak { id: id() });
         }
         let secret = Secret::new(SecretDigest::of_token(token));
         Ok(self.with_validity(credential.with_secret(secret)))
