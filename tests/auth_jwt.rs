@@ -333,6 +333,8 @@ async fn a_signed_token_that_is_over_is_no_guess() {
     assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
     assert_eq!(pull(&authentication, &forged).await, 401);
     assert_eq!(pull(&authentication, &forged).await, 503);
+    // What others behind the same address did keeps no right token out.
+    assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
 }
 
 #[tokio::test]

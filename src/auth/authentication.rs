@@ -93,7 +93,8 @@ impl Authentication {
         self
     }
 
-    /// Throttles failures in this way; `None` does not. Default: [`ThrottleOptions::default`].
+    /// Throttles failures in this way; `None` does not. Right credentials that cannot be guessed pass all
+    /// the same. Default: [`ThrottleOptions::default`].
     pub fn with_throttle(mut self, options: Option<&ThrottleOptions>) -> Self {
         self.throttle = options.map(Throttle::new);
         self

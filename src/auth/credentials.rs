@@ -16,8 +16,10 @@ use crate::{Principal, Refusal};
 /// are all that is kept.
 pub struct Credentials {
     holders: Vec<Holder>,
-    /// By their SHA-256 digests.
+    /// Those that cannot be guessed, by their SHA-256 digests.
     tokens: HashMap<[u8; 32], Token>,
+    /// Those that can.
+    weak_tokens: HashMap<[u8; 32], Token>,
     by_user: HashMap<Box<[u8]>, u32>,
     costs: Vec<Spent>,
     warn_before: Duration,
@@ -70,6 +72,7 @@ impl Credentials {
         let mut all = Self {
             holders: Vec::new(),
             tokens: HashMap::new(),
+            weak_tokens: HashMap::new(),
             by_user: HashMap::new(),
             costs: Vec::new(),
             warn_before: Duration::ZERO,
@@ -113,12 +116,16 @@ impl Credentials {
                         principal: principal.clone(),
                         terms: (!is_free || validity.is_bounded()).then(terms),
                     };
-                    if let Some(other) = self.tokens.insert(digest, token) {
+                    let weak = secret.guessable;
+                    let known = self.tokens.get(&digest);
+                    if let Some(other) = known.or_else(|| self.weak_tokens.get(&digest)) {
                         return Err(CredentialError::SameSecret {
                             first: other.principal.id().to_owned(),
                             second: principal.id().to_owned(),
                         });
                     }
+                    let tokens = if weak { &mut self.weak_tokens } else { &mut self.tokens };
+                    tokens.insert(digest, token);
                 }
                 Kind::Slow(hash) => passwords.push(Password {
                     hash,
@@ -186,11 +193,19 @@ impl Credentials {
         !self.costs.is_empty()
     }
 
-    /// The token with this secret and, with a user, of this id.
+    /// Whether there is anything that can be guessed for a name.
+    pub(super) fn has_guessable(&self) -> bool {
+        self.has_passwords() || !self.weak_tokens.is_empty()
+    }
+
+    /// The token with this secret and, with a user, of this id. Weak ones are not among them.
     pub(super) fn token(&self, user: Option<&[u8]>, secret: &[u8]) -> Option<&Token> {
-        let token = self.tokens.get(&<[u8; 32]>::from(Sha256::digest(secret)))?;
-        let is_its_user = |user: &[u8]| token.principal.id().as_bytes().ct_eq(user).into();
-        user.is_none_or(is_its_user).then_some(token)
+        find(&self.tokens, user, secret)
+    }
+
+    /// As [`Credentials::token`] of those that can be guessed: only for those whom the throttle lets guess.
+    pub(super) fn weak_token(&self, user: Option<&[u8]>, secret: &[u8]) -> Option<&Token> {
+        find(&self.weak_tokens, user, secret)
     }
 
     /// The caller whose token this is, if it is good here and now.
@@ -238,6 +253,19 @@ impl Credentials {
         holder.admit(&password.term, circumstances, self.warn_before)?;
         Ok(&holder.principal)
     }
+}
+
+fn find<'a>(
+    tokens: &'a HashMap<[u8; 32], Token>,
+    user: Option<&[u8]>,
+    secret: &[u8],
+) -> Option<&'a Token> {
+    if tokens.is_empty() {
+        return None;
+    }
+    let token = tokens.get(&<[u8; 32]>::from(Sha256::digest(secret)))?;
+    let is_its_user = |user: &[u8]| token.principal.id().as_bytes().ct_eq(user).into();
+    user.is_none_or(is_its_user).then_some(token)
 }
 
 fn index(length: usize) -> u32 {

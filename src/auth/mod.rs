@@ -10,11 +10,12 @@
 //! was unknown may show in nanoseconds: 128 random bits cannot be guessed at any speed.
 //!
 //! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time
-//! and no more ([`PasswordOptions`]), on threads that give way to all others, and a right one is remembered
-//! for a while. For each name, known or not, as many hashes of each cost are verified as anybody has: while
+//! and no more ([`PasswordOptions`]), and a right one is remembered for a while. For each name, known or not, as many hashes of each cost are verified as anybody has: while
 //! passwords are moved from one cost to another, a verification takes as long as both. Failures are
 //! throttled per source and, of passwords, per claimed id ([`ThrottleOptions`]); to hang up before the
-//! answer is to fail.
+//! answer is to fail. A right credential that cannot be guessed (a generated or strong token, a signed token,
+//! a certificate) passes the throttle whatever others behind its address did; passwords and tokens marked as
+//! weak stay behind it.
 //!
 //! Where a token and a certificate are needed, the certificate comes first: without one no token is
 //! looked at.
@@ -70,6 +71,10 @@
 //! [[credential.secret]]
 //! digest = "$argon2id$v=19$m=19456,t=2,p=1$…"
 //! not_before = 2026-12-01T00:00:00Z
+//!
+//! [[credential.secret]]
+//! digest = "sha256:…"
+//! weak = true                                       # it can be guessed: throttled as passwords are
 //! ```
 
 mod authentication;
@@ -77,6 +82,7 @@ mod authorization;
 mod binding;
 mod credential;
 mod credentials;
+mod debts;
 mod decision;
 mod digest;
 mod error;

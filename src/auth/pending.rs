@@ -9,6 +9,7 @@ use super::Authentication;
 use super::authorization::Pair;
 use super::credentials::Candidates;
 use super::decision::{Client, Situation};
+use super::throttle::Guess;
 use crate::{Principal, Refusal};
 
 /// A password that is being verified elsewhere. Boxed: it takes milliseconds anyway.
@@ -21,7 +22,7 @@ impl Pending {
         pair: &Pair<'_>,
         candidates: Candidates,
         situation: &Situation<'_>,
-        known: Option<Refusal>,
+        known: Refusal,
     ) -> Self {
         let password = Zeroizing::new(pair.password().to_vec());
         let peer = situation.peer.cloned();
@@ -29,13 +30,14 @@ impl Pending {
         let mut attempt = Attempt {
             authentication: authentication.clone(),
             user: Zeroizing::new(pair.user().to_vec()),
+            is_token: matches!(Guess::of(pair.user(), pair.password()), Guess::Token),
             client: situation.client.ip(),
             open: true,
         };
         Self(Box::pin(async move {
             let hash = attempt.verify(password, candidates).await;
-            let hash = hash.map_err(|refusal| match (refusal, known) {
-                (Refusal::CredentialsUnknown, Some(known)) => known,
+            let hash = hash.map_err(|refusal| match refusal {
+                Refusal::CredentialsUnknown => known,
                 _ => refusal,
             });
             let situation = Situation {
@@ -44,7 +46,7 @@ impl Pending {
                 write,
             };
             let authentication = &attempt.authentication;
-            authentication.proven(&attempt.user, hash, &situation)
+            authentication.proven(&attempt.user, hash, attempt.guess(), &situation)
         }))
     }
 }
@@ -54,22 +56,33 @@ impl Pending {
 struct Attempt {
     authentication: Authentication,
     user: Zeroizing<Vec<u8>>,
+    /// Whether it has the form of a generated token.
+    is_token: bool,
     client: Option<IpAddr>,
     open: bool,
 }
 
 impl Attempt {
+    fn guess(&self) -> Guess<'_> {
+        if self.is_token {
+            Guess::Token
+        } else {
+            Guess::Password(&self.user)
+        }
+    }
+
     async fn verify(
         &mut self,
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
     ) -> Result<[u8; 32], Refusal> {
         // Others of the same source or for the same id may have failed while this one waited.
-        let still = || {
-            let client = Client::At(self.client);
-            self.authentication.check_source(&client)?;
-            self.authentication.check_id(&self.user, &client)
+        let situation = Situation {
+            client: Client::At(self.client),
+            peer: None,
+            write: false,
         };
+        let still = || self.authentication.check(self.guess(), &situation);
         let passwords = &self.authentication.passwords;
         let hash = passwords
             .verify(self.user.clone(), password, candidates, still)
@@ -83,7 +96,8 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.open {
-            self.authentication.failed(self.client, Some(&self.user));
+            let throttle = self.authentication.throttle.as_ref();
+            throttle.inspect(|throttle| throttle.failed(self.client, self.guess()));
         }
     }
 }

@@ -138,8 +138,9 @@ impl CredentialSource {
         self
     }
 
-    /// Takes a token or password that can be guessed. Default: a token that is neither generated nor of at
-    /// least 22 characters, 10 of them different, is an error, since a fast digest is all that is kept of it.
+    /// Takes a token or password that can be guessed, and throttles failures for it as for passwords. Default:
+    /// a token that is neither generated nor of at least 22 characters, 10 of them different, is an error,
+    /// since a fast digest is all that is kept of it; of a digest it says that it can be guessed.
     pub fn with_weak_allowed(mut self, allowed: bool) -> Self {
         self.weak_allowed = allowed;
         self
@@ -162,7 +163,13 @@ impl CredentialSource {
     pub(super) fn read(&self) -> Result<Vec<Credential>, CredentialError> {
         let mut files = Pinned::new();
         match &self.origin {
-            Origin::Inline => Ok(vec![self.with_validity(self.template.clone())]),
+            Origin::Inline => {
+                let mut credential = self.with_validity(self.template.clone());
+                for secret in &mut credential.secrets {
+                    secret.guessable |= self.weak_allowed;
+                }
+                Ok(vec![credential])
+            }
             Origin::Variable(name) => {
                 let token = match self.path() {
                     Some(file) => read(&mut files, &file)?,
@@ -248,7 +255,8 @@ impl CredentialSource {
         if token.is_empty() || !generated && !self.weak_allowed && !is_strong(token) {
             return Err(CredentialError::TooWeak { id: id() });
         }
-        let secret = Secret::new(SecretDigest::of_token(token));
+        let mut secret = Secret::new(SecretDigest::of_token(token));
+        secret.guessable = self.weak_allowed && !generated;
         Ok(self.with_validity(credential.with_secret(secret)))
     }
 
