@@ -367,11 +367,7 @@ async fn a_right_token_passes_whatever_others_behind_its_address_did() {
     let challenged = Responder::new(Preset::Registry);
     for (wanted, responder, status) in [
         (Authentication::token(credentials()), None, 503),
-        (
-            Authentication::token(credentials()),
-            Some(challenged),
-            429,
-        ),
+        (Authentication::token(credentials()), Some(challenged), 429),
         (
             Authentication::token_or_certificate(credentials()),
             None,
@@ -439,7 +435,10 @@ async fn a_token_that_can_be_guessed_and_a_password_are_throttled_and_answered_a
         ]
         .map(|ask| ask.from(client))
     };
-    for (ask, status) in asks("198.51.100.1").into_iter().zip([200, 401, 200, 401, 200, 401]) {
+    for (ask, status) in asks("198.51.100.1")
+        .into_iter()
+        .zip([200, 401, 200, 401, 200, 401])
+    {
         assert_eq!(ask.of(&layer).await.status, status);
     }
     let there = "198.51.100.2";

@@ -306,8 +306,14 @@ async fn headers_of_proxies_reach_the_service_from_listed_proxies_only() {
     let certificate = "x-forwarded-tls-client-cert";
     for (rest, removed) in [
         ("", &["forwarded", "x-forwarded-for", certificate][..]),
-        ("address = \"x-forwarded-for\"\n", &["forwarded", certificate]),
-        ("address = \"forwarded\"\n", &["x-forwarded-for", certificate]),
+        (
+            "address = \"x-forwarded-for\"\n",
+            &["forwarded", certificate],
+        ),
+        (
+            "address = \"forwarded\"\n",
+            &["x-forwarded-for", certificate],
+        ),
         (
             "address = \"forwarded\"\nremove = [\"x-forwarded-user\"]\n",
             &["x-forwarded-for", "x-forwarded-user", certificate],

@@ -222,7 +222,9 @@ impl Builder {
             ]),
             access_log: self.access_log,
             #[cfg(feature = "tls")]
-            forwarded: self.forwarded.sparing(self.forwarded_certificate.names.clone()),
+            forwarded: self
+                .forwarded
+                .sparing(self.forwarded_certificate.names.clone()),
             #[cfg(not(feature = "tls"))]
             forwarded: self.forwarded,
             #[cfg(feature = "tls")]

@@ -24,7 +24,7 @@ use crate::audit::{Record, metrics};
 /// It belongs outside all layers that ask for [`ClientAddr`].
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
-    /// `None` where nobody is believed.
+    /// `None` where no address is taken.
     header: Option<ForwardedHeader>,
     proxies: Watched<Vec<IpNet>>,
     /// What another layer removes.
@@ -58,7 +58,7 @@ impl ForwardedLayer {
         }
     }
 
-    /// Believes nobody: the client is the socket's peer, and the headers of proxies are removed.
+    /// Trusts no peer: the client is the socket's peer, and the headers of proxies are removed.
     pub fn nobody() -> Self {
         Self::without_address(Watched::fixed(Vec::new()))
     }
