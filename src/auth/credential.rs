@@ -68,7 +68,7 @@ impl Credential {
         self
     }
 
-    /// Says in the operator's words what it is for; told in the log when it is about to expire.
+    /// Says in the operator's words what it is for; logged when it is about to expire.
     pub fn with_comment(mut self, comment: impl Into<Box<str>>) -> Self {
         self.comment = Some(comment.into());
         self

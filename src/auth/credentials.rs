@@ -5,8 +5,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::digest::{Cost, Kind, SlowHash};
-use super::terms::{Circumstances, Holder, Password, Term};
+use super::digest::{Cost, HashKind, HashName, SlowHash};
+use super::validity::{Circumstances, CredentialOwner, Password, SecretValidity};
 use super::{Credential, CredentialError};
 use crate::identity::Method;
 use crate::source::Networks;
@@ -15,7 +15,7 @@ use crate::{Principal, Refusal};
 /// Every credential, by the SHA-256 digests of tokens and by the names of password users. Digests
 /// are all that is kept.
 pub struct Credentials {
-    holders: Vec<Holder>,
+    owners: Vec<CredentialOwner>,
     /// Those that cannot be guessed, by their SHA-256 digests.
     tokens: HashMap<[u8; 32], Token>,
     /// Those that can.
@@ -28,15 +28,15 @@ pub struct Credentials {
 pub(super) struct Token {
     principal: Principal,
     /// `None` is good at any time and from anywhere.
-    terms: Option<Terms>,
+    validity: Option<TokenValidity>,
 }
 
-struct Terms {
-    holder: u32,
-    term: Term,
+struct TokenValidity {
+    owner: u32,
+    secret: SecretValidity,
 }
 
-/// How many hashes of a cost are verified for every name: as many as anybody has.
+/// How many hashes of a cost are verified for every name: as many as any owner has.
 struct Spent {
     cost: Cost,
     count: usize,
@@ -48,7 +48,7 @@ struct Spent {
 /// that it takes as long for one as for another and for an unknown one.
 pub(super) struct Candidates {
     pub(super) own: Vec<SlowHash>,
-    /// Somebody's, which let nobody in here.
+    /// Of other owners: they let no caller in here.
     pub(super) decoys: Vec<SlowHash>,
 }
 
@@ -65,12 +65,12 @@ impl Credentials {
         Ok(all)
     }
 
-    /// All of these, or none where somebody can come in otherwise.
+    /// All of these, or none where callers can come in otherwise.
     pub(super) fn or_none(
         credentials: impl IntoIterator<Item = Credential>,
     ) -> Result<Self, CredentialError> {
         let mut all = Self {
-            holders: Vec::new(),
+            owners: Vec::new(),
             tokens: HashMap::new(),
             weak_tokens: HashMap::new(),
             by_user: HashMap::new(),
@@ -97,7 +97,7 @@ impl Credentials {
         if credential.secrets.is_empty() {
             return Err(CredentialError::NoSecret { id: id.into() });
         }
-        let number = index(self.holders.len());
+        let number = index(self.owners.len());
         if self.by_user.insert(id.as_bytes().into(), number).is_some() {
             return Err(CredentialError::SameId { id: id.into() });
         }
@@ -107,14 +107,14 @@ impl Credentials {
         for secret in credential.secrets {
             let validity = secret.validity;
             match secret.digest.0 {
-                Kind::Sha256(digest) => {
-                    let terms = || Terms {
-                        holder: number,
-                        term: validity.into(),
+                HashKind::Sha256(digest) => {
+                    let bounded = || TokenValidity {
+                        owner: number,
+                        secret: validity.into(),
                     };
                     let token = Token {
                         principal: principal.clone(),
-                        terms: (!is_free || validity.is_bounded()).then(terms),
+                        validity: (!is_free || validity.is_bounded()).then(bounded),
                     };
                     let weak = secret.guessable;
                     let known = self.tokens.get(&digest);
@@ -124,17 +124,21 @@ impl Credentials {
                             second: principal.id().to_owned(),
                         });
                     }
-                    let tokens = if weak { &mut self.weak_tokens } else { &mut self.tokens };
+                    let tokens = if weak {
+                        &mut self.weak_tokens
+                    } else {
+                        &mut self.tokens
+                    };
                     tokens.insert(digest, token);
                 }
-                Kind::Slow(hash) => passwords.push(Password {
+                HashKind::Slow(hash) => passwords.push(Password {
                     hash,
-                    term: validity.into(),
+                    validity: validity.into(),
                 }),
             }
         }
         self.spend(&passwords);
-        self.holders.push(Holder {
+        self.owners.push(CredentialOwner {
             principal,
             networks: credential
                 .networks
@@ -167,10 +171,10 @@ impl Credentials {
 
     /// How many credentials there are.
     pub fn len(&self) -> usize {
-        self.holders.len()
+        self.owners.len()
     }
 
-    /// Whether there are none: true only for a configuration whose issuers of signed tokens are in force.
+    /// Whether there are none: true only for a configuration with issuers of signed tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -178,15 +182,15 @@ impl Credentials {
     /// Every group that a credential is in.
     #[cfg(feature = "policy")]
     pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
-        let holders = self.holders.iter();
-        holders.flat_map(|holder| holder.principal.groups().iter().map(|group| &**group))
+        let owners = self.owners.iter();
+        owners.flat_map(|owner| owner.principal.groups().iter().map(|group| &**group))
     }
 
     /// Who has the credential of this id.
     #[cfg(feature = "config")]
-    pub(crate) fn holder(&self, id: &str) -> Option<&Principal> {
+    pub(crate) fn owner(&self, id: &str) -> Option<&Principal> {
         let at = usize::try_from(*self.by_user.get(id.as_bytes())?).ok()?;
-        self.holders.get(at).map(|holder| &holder.principal)
+        self.owners.get(at).map(|owner| &owner.principal)
     }
 
     pub(super) fn has_passwords(&self) -> bool {
@@ -203,7 +207,7 @@ impl Credentials {
         find(&self.tokens, user, secret)
     }
 
-    /// As [`Credentials::token`] of those that can be guessed: only for those whom the throttle lets guess.
+    /// As [`Credentials::token`] of those that can be guessed: only for callers that the throttle lets guess.
     pub(super) fn weak_token(&self, user: Option<&[u8]>, secret: &[u8]) -> Option<&Token> {
         find(&self.weak_tokens, user, secret)
     }
@@ -215,17 +219,17 @@ impl Credentials {
         token: &'a Token,
         circumstances: impl FnOnce() -> Circumstances<'a>,
     ) -> Result<&'a Principal, Refusal> {
-        if let Some(terms) = &token.terms {
-            let holder = &self.holders[terms.holder as usize];
-            holder.admit(&terms.term, &circumstances(), self.warn_before)?;
+        if let Some(validity) = &token.validity {
+            let owner = &self.owners[validity.owner as usize];
+            owner.admit(&validity.secret, &circumstances(), self.warn_before)?;
         }
         Ok(&token.principal)
     }
 
     /// What to verify a user's password against.
     pub(super) fn candidates(&self, user: &[u8]) -> Candidates {
-        let holder = self.by_user.get(user);
-        let passwords = holder.map_or(&[][..], |at| &self.holders[*at as usize].passwords);
+        let owner = self.by_user.get(user);
+        let passwords = owner.map_or(&[][..], |at| &self.owners[*at as usize].passwords);
         let own: Vec<_> = passwords.iter().map(|one| one.hash.clone()).collect();
         let mut decoys = Vec::new();
         for spent in &self.costs {
@@ -240,18 +244,18 @@ impl Credentials {
     pub(super) fn by_password(
         &self,
         user: &[u8],
-        hash: &[u8; 32],
+        hash: &HashName,
         circumstances: &Circumstances<'_>,
     ) -> Result<&Principal, Refusal> {
         let unknown = Refusal::CredentialsUnknown;
         let at = self.by_user.get(user).ok_or(unknown)?;
-        let holder = &self.holders[*at as usize];
-        let mut passwords = holder.passwords.iter();
+        let owner = &self.owners[*at as usize];
+        let mut passwords = owner.passwords.iter();
         let password = passwords
             .find(|password| password.hash.name.ct_eq(hash).into())
             .ok_or(unknown)?;
-        holder.admit(&password.term, circumstances, self.warn_before)?;
-        Ok(&holder.principal)
+        owner.admit(&password.validity, circumstances, self.warn_before)?;
+        Ok(&owner.principal)
     }
 }
 

@@ -1,51 +1,34 @@
 //! Who asks, from the head of a request.
 
-use std::net::IpAddr;
 use std::time::SystemTime;
 
 use http::{Extensions, Request};
 
 use super::authentication::{Authentication, Certificate};
-use super::authorization::{self, Malformed, Pair, Presented, Shown};
+use super::authorization::{self, AuthorizationField, Malformed, Shown, UserPass};
 use super::credentials::{Credentials, Token};
-use super::pending::Pending;
-use super::terms::Circumstances;
+use super::digest::HashName;
+use super::password_check::PasswordCheck;
+use super::situation::{Client, Situation, peer};
 use super::throttle::Guess;
+use super::validity::Circumstances;
 use crate::oci::{Action, Route};
-use crate::{ClientAddr, Connection, PeerIdentity, Principal, Refusal, Watched};
+use crate::{Principal, Refusal, Watched};
 
 /// What came of a request's head.
 pub(super) enum Decision {
     Made(Result<Principal, Refusal>),
     /// A password is to be verified first.
-    Pending(Pending),
-}
-
-/// What of a request a decision needs besides the credential.
-pub(super) struct Situation<'a> {
-    pub(super) client: Client<'a>,
-    pub(super) peer: Option<&'a PeerIdentity>,
-    pub(super) write: bool,
-}
-
-/// Where a request comes from, which is looked up when it is first asked for: mostly by nobody.
-pub(super) enum Client<'a> {
-    Of(&'a Extensions),
-    At(Option<IpAddr>),
-}
-
-impl Client<'_> {
-    pub(super) fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Of(extensions) => ClientAddr::of(extensions).map(|client| client.ip()),
-            Self::At(address) => *address,
-        }
-    }
+    Pending(PasswordCheck),
 }
 
 impl Authentication {
     /// Who asks. Looks at the head alone.
-    pub(super) fn decide<B>(&self, request: &Request<B>, shown: Shown<'_>) -> Decision {
+    pub(super) fn decide<B>(
+        &self,
+        request: &Request<B>,
+        shown: AuthorizationField<'_>,
+    ) -> Decision {
         let extensions = request.extensions();
         let situation = Situation {
             client: Client::Of(extensions),
@@ -55,30 +38,30 @@ impl Authentication {
         if !self.takes_tokens() {
             return Decision::Made(self.without_credential(&situation, extensions));
         }
-        // Before the token is looked at: nobody learns without a certificate which one is right.
+        // Before the token is looked at: without a certificate no caller learns which one is right.
         if self.certificate == Certificate::Needed && situation.peer.is_none() {
             return Decision::Made(Err(Refusal::CertificateMissing));
         }
-        let mut room = None;
+        let mut buffer = None;
         let presented = match shown {
-            Shown::Nothing => {
+            AuthorizationField::Nothing => {
                 return Decision::Made(self.without_credential(&situation, extensions));
             }
-            Shown::One(value) => authorization::read(value, &mut room),
-            Shown::Several => Err(Malformed),
+            AuthorizationField::One(value) => authorization::read(value, &mut buffer),
+            AuthorizationField::Several => Err(Malformed),
         };
         let Ok(presented) = presented else {
             let refusal = Refusal::CredentialsMalformed;
             return Decision::Made(self.wrong(refusal, Guess::Token, &situation));
         };
         let (user, secret) = match &presented {
-            Presented::Basic(pair) => (Some(pair.user()), pair.password()),
-            Presented::Bearer(token) => (None, *token),
+            Shown::Basic(user_pass) => (Some(user_pass.user()), user_pass.password()),
+            Shown::Bearer(token) => (None, *token),
         };
         let own = self.credentials.as_ref().map(Watched::load);
         let own = own.as_deref();
-        // Before the throttle is asked: whoever shows what cannot be guessed gets in, whatever others behind
-        // the same address did.
+        // Before the throttle is asked: a right credential that cannot be guessed passes, whatever others
+        // behind the same address did.
         if let Some((own, token)) = own.and_then(|own| Some((own, own.token(user, secret)?))) {
             return Decision::Made(match self.admit(own, token, &situation) {
                 Ok(principal) => self.let_in(principal, &situation),
@@ -89,8 +72,8 @@ impl Authentication {
             return Decision::Made(found);
         }
         match &presented {
-            Presented::Bearer(token) => Decision::Made(self.by_weak_token(own, token, &situation)),
-            Presented::Basic(pair) => self.by_basic(own, pair, &situation),
+            Shown::Bearer(token) => Decision::Made(self.by_weak_token(own, token, &situation)),
+            Shown::Basic(user_pass) => self.by_basic(own, user_pass, &situation),
         }
     }
 
@@ -111,12 +94,14 @@ impl Authentication {
     ) -> Option<Result<Principal, Refusal>> {
         #[cfg(feature = "jwt")]
         return match self.signed.as_ref()?.verify(token, self.now()) {
-            Ok(principal) => Some(self.let_in(principal, situation).and_then(|principal| {
-                match principal.grants() {
-                    Some(grants) => grants.cover(request).map(|()| principal),
-                    None => Ok(principal),
-                }
-            })),
+            Ok(principal) => {
+                Some(self.let_in(principal, situation).and_then(
+                    |principal| match principal.grants() {
+                        Some(grants) => grants.cover(request).map(|()| principal),
+                        None => Ok(principal),
+                    },
+                ))
+            }
             // With an issuer's signature it is no guess.
             Err(refusal @ (Refusal::CredentialsExpired | Refusal::CredentialsNotYetValid)) => {
                 let checked = self.check(Guess::Token, situation);
@@ -151,10 +136,10 @@ impl Authentication {
     fn by_basic(
         &self,
         own: Option<&Credentials>,
-        pair: &Pair<'_>,
+        user_pass: &UserPass<'_>,
         situation: &Situation<'_>,
     ) -> Decision {
-        let (user, password) = (pair.user(), pair.password());
+        let (user, password) = (user_pass.user(), user_pass.password());
         let guess = Guess::of(user, password);
         let Some(own) = own.filter(|own| own.has_guessable()) else {
             let refusal = Refusal::CredentialsUnknown;
@@ -189,14 +174,16 @@ impl Authentication {
             return Decision::Made(Err(refusal));
         }
         let candidates = own.candidates(user);
-        Decision::Pending(Pending::new(self, pair, candidates, situation, known))
+        Decision::Pending(PasswordCheck::new(
+            self, user_pass, candidates, situation, known,
+        ))
     }
 
     /// Ends a verification: `hash` is what the password was proven to have.
     pub(super) fn proven(
         &self,
         user: &[u8],
-        hash: Result<[u8; 32], Refusal>,
+        hash: Result<HashName, Refusal>,
         guess: Guess<'_>,
         situation: &Situation<'_>,
     ) -> Result<Principal, Refusal> {
@@ -300,7 +287,7 @@ impl Authentication {
         match (situation.peer, self.certificate) {
             _ if situation.write => Err(Refusal::CredentialsMissing),
             (Some(peer), Certificate::Only | Certificate::Enough) => {
-                Ok(self.holders.principal(peer, extensions))
+                Ok(self.owners.principal(peer, extensions))
             }
             (_, Certificate::Needed) => Err(Refusal::CredentialsMissing),
             _ if self.anonymous => Ok(Principal::anonymous()),
@@ -318,10 +305,4 @@ fn only_reads<B>(request: &Request<B>) -> bool {
         Action::Push | Action::Delete | Action::Extension => false,
         Action::Other => request.method().is_safe(),
     })
-}
-
-#[inline]
-fn peer(extensions: &Extensions) -> Option<&PeerIdentity> {
-    let own = extensions.get();
-    own.or_else(|| Connection::of(extensions).and_then(Connection::identity))
 }

@@ -11,7 +11,7 @@ pub enum CredentialError {
     #[cfg(feature = "jwt")]
     #[error(transparent)]
     Keys(#[from] super::jwt::KeySetError),
-    /// An issuer without audiences: its tokens for anybody would be good here.
+    /// An issuer without audiences: its tokens for any server would be good here.
     #[cfg(feature = "jwt")]
     #[error("the issuer {issuer:?} needs an audience")]
     NoAudience {
@@ -118,7 +118,7 @@ pub enum CredentialError {
         /// The other's id.
         second: String,
     },
-    /// No credential at all: nobody could come in.
+    /// No credential at all: no caller could come in.
     #[error("no credential is configured")]
     None,
     /// No credential at all any more, and issuers that were not there at the start.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http::Request;
 
 use super::Authentication;
-use super::authorization::Shown;
+use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use crate::{Principal, Refusal};
 
@@ -34,7 +34,9 @@ impl Authentication {
     /// # Ok(()) }
     /// ```
     pub fn identify<B>(&self, request: &Request<B>) -> Identify {
-        Identify(Some(self.decide(request, Shown::of(request.headers()))))
+        Identify(Some(
+            self.decide(request, AuthorizationField::of(request.headers())),
+        ))
     }
 }
 

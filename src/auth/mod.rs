@@ -9,13 +9,13 @@
 //! with the same bytes, and time does not tell a wrong password from an unknown user. Which random token
 //! was unknown may show in nanoseconds: 128 random bits cannot be guessed at any speed.
 //!
-//! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time
-//! and no more ([`PasswordOptions`]), and a right one is remembered for a while. For each name, known or not, as many hashes of each cost are verified as anybody has: while
-//! passwords are moved from one cost to another, a verification takes as long as both. Failures are
-//! throttled per source and, of passwords, per claimed id ([`ThrottleOptions`]); to hang up before the
-//! answer is to fail. A right credential that cannot be guessed (a generated or strong token, a signed token,
-//! a certificate) passes the throttle whatever others behind its address did; passwords and tokens marked as
-//! weak stay behind it.
+//! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time and
+//! no more ([`PasswordOptions`]), and a right one is remembered for a while. For each name, known or not,
+//! as many hashes of each cost are verified as anybody has: while passwords are moved from one cost to
+//! another, a verification takes as long as both. Failures are throttled per source and, of passwords, per
+//! claimed id ([`ThrottleOptions`]); to hang up before the answer is to fail. A right credential that
+//! cannot be guessed (a generated or strong token, a signed token, a certificate) passes the throttle
+//! whatever others behind its address did; passwords and tokens marked as weak stay behind it.
 //!
 //! Where a token and a certificate are needed, the certificate comes first: without one no token is
 //! looked at.
@@ -80,6 +80,7 @@
 mod authentication;
 mod authorization;
 mod binding;
+mod certificate_owner;
 mod credential;
 mod credentials;
 mod debts;
@@ -90,34 +91,34 @@ mod error;
 pub(crate) mod file;
 mod future;
 mod generated;
-mod holder;
 mod htpasswd;
 mod identify;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod layer;
-mod memory;
+mod password_check;
 mod passwords;
-mod pending;
 mod service;
+mod situation;
 mod source;
 mod sources;
 mod strength;
-mod terms;
 mod throttle;
+mod validity;
+mod verified_cache;
 
 pub use authentication::Authentication;
 #[cfg(feature = "config")]
 pub(crate) use authentication::Certificate;
 pub use binding::{Binding, BindingError};
+#[cfg(feature = "tls")]
+pub(crate) use certificate_owner::CertificateOwner;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use digest::{DigestError, SecretDigest};
 pub use error::{CredentialError, HtpasswdError};
 pub use future::ResponseFuture;
 pub use generated::{GeneratedToken, NoEntropy};
-#[cfg(feature = "tls")]
-pub(crate) use holder::Holder;
 pub use identify::Identify;
 pub use layer::TokenAuthLayer;
 pub use passwords::PasswordOptions;

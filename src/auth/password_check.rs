@@ -6,31 +6,35 @@ use std::task::{Context, Poll};
 use zeroize::Zeroizing;
 
 use super::Authentication;
-use super::authorization::Pair;
+use super::authorization::UserPass;
 use super::credentials::Candidates;
-use super::decision::{Client, Situation};
+use super::digest::HashName;
+use super::situation::{Client, Situation};
 use super::throttle::Guess;
 use crate::{Principal, Refusal};
 
-/// A password that is being verified elsewhere. Boxed: it takes milliseconds anyway.
-pub(super) struct Pending(Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>);
+/// The verification of a password, off this worker. Boxed: it takes milliseconds anyway.
+pub(super) struct PasswordCheck(Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>);
 
-impl Pending {
+impl PasswordCheck {
     /// `known` is why it is refused if it is no password.
     pub(super) fn new(
         authentication: &Authentication,
-        pair: &Pair<'_>,
+        user_pass: &UserPass<'_>,
         candidates: Candidates,
         situation: &Situation<'_>,
         known: Refusal,
     ) -> Self {
-        let password = Zeroizing::new(pair.password().to_vec());
+        let password = Zeroizing::new(user_pass.password().to_vec());
         let peer = situation.peer.cloned();
         let write = situation.write;
         let mut attempt = Attempt {
             authentication: authentication.clone(),
-            user: Zeroizing::new(pair.user().to_vec()),
-            is_token: matches!(Guess::of(pair.user(), pair.password()), Guess::Token),
+            user: Zeroizing::new(user_pass.user().to_vec()),
+            is_token: matches!(
+                Guess::of(user_pass.user(), user_pass.password()),
+                Guess::Token
+            ),
             client: situation.client.ip(),
             open: true,
         };
@@ -51,8 +55,8 @@ impl Pending {
     }
 }
 
-/// A password that is shown. Whoever hangs up before it is verified has failed: the work is done all the
-/// same, and nobody is to have it done uncounted.
+/// A password that is shown. A client that hangs up before it is verified has failed: the work is done all
+/// the same, and is counted.
 struct Attempt {
     authentication: Authentication,
     user: Zeroizing<Vec<u8>>,
@@ -75,7 +79,7 @@ impl Attempt {
         &mut self,
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
-    ) -> Result<[u8; 32], Refusal> {
+    ) -> Result<HashName, Refusal> {
         // Others of the same source or for the same id may have failed while this one waited.
         let situation = Situation {
             client: Client::At(self.client),
@@ -87,7 +91,7 @@ impl Attempt {
         let hash = passwords
             .verify(self.user.clone(), password, candidates, still)
             .await;
-        // What came of it is counted by whoever asked.
+        // What came of it is counted by the caller of this.
         self.open = false;
         hash
     }
@@ -102,7 +106,7 @@ impl Drop for Attempt {
     }
 }
 
-impl Future for Pending {
+impl Future for PasswordCheck {
     type Output = Result<Principal, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -110,8 +114,8 @@ impl Future for Pending {
     }
 }
 
-impl fmt::Debug for Pending {
+impl fmt::Debug for PasswordCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").finish_non_exhaustive()
+        f.debug_struct("PasswordCheck").finish_non_exhaustive()
     }
 }

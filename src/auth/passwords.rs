@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::credentials::Candidates;
-use super::memory::{Memory, Name};
+use super::digest::HashName;
+use super::verified_cache::VerifiedCache;
 use crate::Refusal;
 
 /// How passwords are verified.
@@ -38,7 +39,7 @@ struct Inner {
     waiting: AtomicUsize,
     most_waiting: usize,
     /// Which hash was proven.
-    memory: Option<Memory<Name>>,
+    verified: Option<VerifiedCache<HashName>>,
 }
 
 const FULL: Refusal = Refusal::AuthThrottled { retry_after: 1 };
@@ -88,14 +89,14 @@ impl Passwords {
             turns: Arc::new(Semaphore::new(most)),
             waiting: AtomicUsize::new(0),
             most_waiting: options.waiting,
-            memory: Memory::new(options.remembered, options.remember_for),
+            verified: VerifiedCache::new(options.remembered, options.remember_for),
         }))
     }
 
     /// The hash that this password was seen to have, lately.
-    pub(super) fn recall(&self, user: &[u8], password: &[u8]) -> Option<Name> {
-        let memory = self.0.memory.as_ref()?;
-        memory.recall(&memory.name(user, password))
+    pub(super) fn recall(&self, user: &[u8], password: &[u8]) -> Option<HashName> {
+        let verified = self.0.verified.as_ref()?;
+        verified.recall(&verified.proof(user, password))
     }
 
     /// Refuses as [`Passwords::verify`] would, for less: while more wait than may.
@@ -114,7 +115,7 @@ impl Passwords {
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
         still: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<Name, Refusal> {
+    ) -> Result<HashName, Refusal> {
         let turn = self.turn().await?;
         still()?;
         let passwords = self.clone();
@@ -123,8 +124,8 @@ impl Passwords {
             let _turn = turn;
             let found = candidates.verify(&password);
             // Here, so that it is not verified again if this client has gone away.
-            if let Some((memory, found)) = passwords.0.memory.as_ref().zip(found) {
-                memory.remember(memory.name(&user, &password), found);
+            if let Some((verified, found)) = passwords.0.verified.as_ref().zip(found) {
+                verified.remember(verified.proof(&user, &password), found);
             }
             found.ok_or(Refusal::CredentialsUnknown)
         });
@@ -147,7 +148,7 @@ impl Passwords {
 impl Candidates {
     /// The hash that this password has. Looks at every one, so that a right password takes as long as a
     /// wrong one.
-    fn verify(&self, password: &[u8]) -> Option<Name> {
+    fn verify(&self, password: &[u8]) -> Option<HashName> {
         let mut found = None;
         for hash in &self.own {
             if hash.verify(password) {

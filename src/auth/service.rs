@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, Entry};
 use http::{HeaderMap, Request, Response};
 use tower::Service;
 
-use super::authorization::Shown;
+use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use super::{Authentication, ResponseFuture};
 use crate::audit::Record;
@@ -51,14 +51,16 @@ where
         let authentication = &self.gate.authentication;
         let decision = if self.gate.pass_authorization {
             mark_sensitive(request.headers_mut());
-            authentication.decide(&request, Shown::of(request.headers()))
+            authentication.decide(&request, AuthorizationField::of(request.headers()))
         } else {
             let before = request.headers().len();
             let taken = request.headers_mut().remove(AUTHORIZATION);
             let shown = match &taken {
-                None => Shown::Nothing,
-                Some(value) if before - request.headers().len() == 1 => Shown::One(value),
-                Some(_) => Shown::Several,
+                None => AuthorizationField::Nothing,
+                Some(value) if before - request.headers().len() == 1 => {
+                    AuthorizationField::One(value)
+                }
+                Some(_) => AuthorizationField::Several,
             };
             authentication.decide(&request, shown)
         };

@@ -35,7 +35,10 @@ mod tests {
             ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
             ("changeme-changeme-changeme", false),
             // Characters count, not octets.
-            ("\u{43f}\u{430}\u{440}\u{43e}\u{43b}\u{44c}-\u{440}\u{435}\u{435}\u{441}\u{442}\u{440}\u{430}", false),
+            (
+                "\u{43f}\u{430}\u{440}\u{43e}\u{43b}\u{44c}-\u{440}\u{435}\u{435}\u{441}\u{442}\u{440}\u{430}",
+                false,
+            ),
             ("Zq3v0yHk1Xt7Rb9cWm5LsP", true),
             ("8f14e45fceea167a5a36dedd4bea2543", true),
             ("c56a4180-65aa-42ec-a945-5fd21dec0538", true),

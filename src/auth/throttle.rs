@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::debts::{Exhausted, Failures};
 use super::generated::is_generated;
-use super::memory::Memory;
+use super::verified_cache::VerifiedCache;
 use crate::Refusal;
 use crate::source::NetworkSet;
 
@@ -51,7 +51,7 @@ struct Inner {
     ids: Failures,
     /// From which sources the password of which id was verified lately. Those do not share in what others
     /// did: neither in the failures for the id, nor in those of a table that is full.
-    known: Option<Memory<()>>,
+    known: Option<VerifiedCache<()>>,
     exempt: NetworkSet,
     any: AtomicBool,
 }
@@ -115,7 +115,7 @@ impl Throttle {
         Self(Arc::new(Inner {
             sources: Failures::new(burst, every, capacity),
             ids: Failures::new(of_an_id, every / OF_AN_ID.get(), capacity),
-            known: Memory::new(capacity, KNOWN_FOR),
+            known: VerifiedCache::new(capacity, KNOWN_FOR),
             exempt: options.exempt.iter().copied().collect(),
             any: AtomicBool::new(false),
         }))
@@ -178,9 +178,9 @@ impl Throttle {
     /// Notes that the owner of this id, whose password was verified, is at this client.
     pub(super) fn succeeded(&self, client: Option<IpAddr>, id: &[u8]) {
         if let Some((known, client)) = self.0.known.as_ref().zip(client) {
-            let name = known.name(id, &source(client).to_be_bytes());
-            if known.recall(&name).is_none() {
-                known.remember(name, ());
+            let proof = known.proof(id, &source(client).to_be_bytes());
+            if known.recall(&proof).is_none() {
+                known.remember(proof, ());
             }
         }
     }
@@ -188,8 +188,8 @@ impl Throttle {
     fn is_known(&self, source: u128, id: &[u8]) -> bool {
         let known = self.0.known.as_ref();
         known.is_some_and(|known| {
-            let name = known.name(id, &source.to_be_bytes());
-            known.recall(&name).is_some()
+            let proof = known.proof(id, &source.to_be_bytes());
+            known.recall(&proof).is_some()
         })
     }
 

@@ -16,7 +16,7 @@ impl Config {
             .authentication(self)
             .map_err(|error| self.unusable("auth", error))?;
         let credentials = authentication.credentials().map(crate::Watched::load);
-        Ok(credentials.and_then(|credentials| credentials.holder(id).cloned()))
+        Ok(credentials.and_then(|credentials| credentials.owner(id).cloned()))
     }
 
     /// The holder of this certificate, by the rules of `[identity]`.
