@@ -339,85 +339,220 @@ async fn a_certificate_reads_and_a_token_writes() {
     }
 }
 
-#[tokio::test]
-async fn after_too_many_failures_good_and_bad_are_answered_alike() {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("token");
-    fs::write(&file, TOKEN).unwrap();
-    let options = ThrottleOptions::default()
+/// Three may fail, and for an id twelve.
+fn strict() -> ThrottleOptions {
+    ThrottleOptions::default()
         .with_burst(NonZeroU32::new(3).unwrap())
-        .with_every(Duration::from_hours(1));
-    let credentials = watch([CredentialSource::file("ci", file)]).unwrap();
-    let layer =
-        TokenAuthLayer::new(Authentication::token(credentials).with_throttle(Some(&options)));
-    for _ in 0..3 {
-        let ask = Ask::bearer("wrong").from("198.51.100.1");
-        assert_eq!(ask.of(&layer).await.status, 401);
+        .with_every(Duration::from_hours(1))
+}
+
+fn throttled(credentials: impl IntoIterator<Item = Credential>) -> TokenAuthLayer {
+    let credentials = Watched::fixed(Credentials::new(credentials).unwrap());
+    TokenAuthLayer::new(Authentication::token(credentials).with_throttle(Some(&strict())))
+}
+
+fn token(id: &str, token: &str) -> Credential {
+    Credential::new(id).with_secret(SecretDigest::of_token(token.as_bytes()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_token_passes_whatever_others_behind_its_address_did() {
+    let generated = GeneratedToken::generate().unwrap();
+    let node = node("node-7");
+    let credentials = || {
+        let ci = token("ci", TOKEN);
+        let all = [ci, token("node", generated.expose())];
+        Watched::fixed(Credentials::new(all).unwrap())
+    };
+    let challenged = Responder::new(Preset::Registry);
+    for (wanted, responder, status) in [
+        (Authentication::token(credentials()), None, 503),
+        (Authentication::token(credentials()), Some(challenged), 429),
+        (
+            Authentication::token_or_certificate(credentials()),
+            None,
+            503,
+        ),
+        (
+            Authentication::token_and_certificate(credentials()),
+            None,
+            503,
+        ),
+    ] {
+        let mut layer = TokenAuthLayer::new(wanted.with_throttle(Some(&strict())));
+        if let Some(responder) = responder {
+            layer = layer.with_responder(responder);
+        }
+        let wrong = [
+            Ask::bearer("wrong"),
+            Ask::bearer(OTHER),
+            Ask::basic("ci", OTHER),
+            Ask::basic("nobody", TOKEN),
+            Ask::bearer("="),
+        ];
+        for client in ["198.51.100.1", "[2001:db8::1]"] {
+            let here = |ask: Ask| ask.from(client).with_peer(&node).of(&layer);
+            for ask in wrong.iter().cycle().take(31) {
+                here(ask.clone()).await;
+            }
+            for ask in wrong.clone() {
+                let answer = here(ask).await;
+                assert_eq!(answer.status, status);
+                let seconds: u32 = answer.retry_after.unwrap().parse().unwrap();
+                assert!((1..=3600).contains(&seconds));
+            }
+            for ask in [
+                Ask::bearer(TOKEN),
+                Ask::basic("ci", TOKEN),
+                Ask::bearer(generated.expose()),
+                Ask::basic("node", generated.expose()),
+            ] {
+                assert_eq!(here(ask).await.status, 200);
+            }
+        }
+        // Without a credential a request is no guess.
+        let nothing = Ask::default().from("198.51.100.1").of(&layer).await;
+        assert_eq!(nothing.status, 401);
     }
-    let bad = Ask::bearer("wrong").from("198.51.100.1").of(&layer).await;
-    let good = Ask::bearer(TOKEN).from("198.51.100.1").of(&layer).await;
-    assert_eq!((bad.status, good.status), (429, 429));
-    assert_eq!(bad.body, good.body);
-    assert_eq!(bad.retry_after, good.retry_after);
-    let seconds: u64 = bad.retry_after.unwrap().parse().unwrap();
-    assert!((1..=3600).contains(&seconds));
-    // Others, and who shows nothing, are not concerned.
-    assert_eq!(
-        Ask::bearer(TOKEN)
-            .from("198.51.100.2")
-            .of(&layer)
-            .await
-            .status,
-        200
-    );
-    assert_eq!(
-        Ask::default().from("198.51.100.1").of(&layer).await.status,
-        401
-    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_can_be_guessed_and_a_password_are_throttled_and_answered_alike() {
+    let weak = Secret::new(SecretDigest::of_token(b"hunter2")).guessable();
+    let layer = throttled([
+        Credential::new("weak").with_secret(weak),
+        Credential::new("alice").with_secret(bcrypt("password")),
+        token("ci", TOKEN),
+    ]);
+    let asks = |client: &str| {
+        [
+            Ask::bearer("hunter2"),
+            Ask::bearer("hunter3"),
+            Ask::basic("weak", "hunter2"),
+            Ask::basic("weak", "hunter3"),
+            Ask::basic("alice", "password"),
+            Ask::basic("nobody", "password"),
+        ]
+        .map(|ask| ask.from(client))
+    };
+    for (ask, status) in asks("198.51.100.1")
+        .into_iter()
+        .zip([200, 401, 200, 401, 200, 401])
+    {
+        assert_eq!(ask.of(&layer).await.status, status);
+    }
+    let there = "198.51.100.2";
+    for _ in 0..3 {
+        Ask::bearer("wrong").from(there).of(&layer).await;
+        Ask::basic("nobody", "wrong").from(there).of(&layer).await;
+    }
+    let mut answers = Vec::new();
+    for ask in asks(there) {
+        answers.push(ask.of(&layer).await);
+    }
+    for answer in &answers {
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.body, answers[0].body);
+        assert_eq!(answer.retry_after, answers[0].retry_after);
+    }
+    let right = Ask::bearer(TOKEN).from(there).of(&layer).await;
+    assert_eq!(right.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_tokens_keep_no_password_out_and_wrong_passwords_no_weak_token() {
+    let weak = Secret::new(SecretDigest::of_token(b"hunter2")).guessable();
+    let layer = throttled([
+        Credential::new("weak").with_secret(weak),
+        Credential::new("alice").with_secret(bcrypt("password")),
+    ]);
+    let old = GeneratedToken::generate().unwrap();
+    for _ in 0..4 {
+        for ask in [Ask::bearer(OTHER), Ask::basic("alice", old.expose())] {
+            ask.from("198.51.100.1").of(&layer).await;
+        }
+        let wrong = Ask::basic("nobody", "wrong").from("198.51.100.2");
+        wrong.of(&layer).await;
+    }
+    let old = Ask::basic("alice", old.expose()).from("198.51.100.1");
+    assert_eq!(old.of(&layer).await.status, 503);
+    let password = Ask::basic("alice", "password").from("198.51.100.1");
+    assert_eq!(password.of(&layer).await.status, 200);
+    let weak = Ask::bearer("hunter2").from("198.51.100.2");
+    assert_eq!(weak.of(&layer).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_passes_whatever_one_other_source_fails_for_its_id() {
+    let layer = throttled([Credential::new("alice").with_secret(bcrypt("password"))]);
+    let right = |client: &str| Ask::basic("alice", "password").from(client).of(&layer);
+    for number in 0..34 {
+        let wrong = Ask::basic("alice", &format!("wrong-{number}")).from("198.51.100.1");
+        let status = wrong.of(&layer).await.status;
+        assert_eq!(status, if number < 3 { 401 } else { 503 });
+    }
+    // Where it was never seen, too.
+    assert_eq!(right("203.0.113.1").await.status, 200);
+    assert_eq!(right("198.51.100.1").await.status, 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_was_verified_at_a_source_passes_there_whatever_many_others_fail() {
+    let layer = throttled([Credential::new("alice").with_secret(bcrypt("password"))]);
+    let right = |client: &str| Ask::basic("alice", "password").from(client).of(&layer);
+    assert_eq!(right("203.0.113.1").await.status, 200);
+    for host in 1..=12 {
+        let wrong = Ask::basic("alice", "wrong").from(&format!("198.51.100.{host}"));
+        assert_eq!(wrong.of(&layer).await.status, 401);
+    }
+    assert_eq!(right("203.0.113.2").await.status, 503);
+    for _ in 0..5 {
+        assert_eq!(right("203.0.113.1").await.status, 200);
+    }
+    // A neighbour at that source has three guesses, as anywhere.
+    for status in [401, 401, 401, 503] {
+        let wrong = Ask::basic("alice", "wrong").from("203.0.113.1");
+        assert_eq!(wrong.of(&layer).await.status, status);
+    }
+    assert_eq!(right("203.0.113.1").await.status, 503);
 }
 
 #[tokio::test]
 async fn failures_for_an_id_do_not_keep_its_token_out() {
-    let credential = Credential::new("ci")
-        .with_secret(SecretDigest::of_token(TOKEN.as_bytes()))
-        .with_secret(bcrypt("password"));
-    let options = ThrottleOptions::default()
-        .with_burst(NonZeroU32::new(3).unwrap())
-        .with_every(Duration::from_hours(1));
-    let credentials = watch([CredentialSource::credential(credential)]).unwrap();
-    let layer =
-        TokenAuthLayer::new(Authentication::token(credentials).with_throttle(Some(&options)));
-    for host in 1..=3 {
+    let layer = throttled([token("ci", TOKEN).with_secret(bcrypt("password"))]);
+    for host in 1..=12 {
         let ask = Ask::basic("ci", "wrong").from(&format!("198.51.100.{host}"));
         assert_eq!(ask.of(&layer).await.status, 401);
     }
-    let password = Ask::basic("ci", "password").from("198.51.100.9");
-    assert_eq!(password.of(&layer).await.status, 429);
-    let token = Ask::basic("ci", TOKEN).from("198.51.100.9");
+    let password = Ask::basic("ci", "password").from("198.51.100.99");
+    assert_eq!(password.of(&layer).await.status, 503);
+    let token = Ask::basic("ci", TOKEN).from("198.51.100.99");
     assert_eq!(token.of(&layer).await.status, 200);
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_before_a_password_is_verified_has_failed() {
-    let credential = Credential::new("alice").with_secret(bcrypt("password"));
-    let credentials = Credentials::new([credential]).unwrap();
-    let options = ThrottleOptions::default()
-        .with_burst(NonZeroU32::new(3).unwrap())
-        .with_every(Duration::from_hours(1));
-    let layer = TokenAuthLayer::new(
-        Authentication::token(Watched::fixed(credentials)).with_throttle(Some(&options)),
-    );
-    for number in 0..3 {
+async fn a_client_that_hangs_up_before_a_password_is_verified_has_failed() {
+    let layer = throttled([Credential::new("alice").with_secret(bcrypt("password"))]);
+    let hang_up = |host: u8| {
         // Asked once and dropped: the answer is not there yet.
-        let wrong = Ask::basic("alice", &format!("wrong-{number}")).from("198.51.100.1");
+        let wrong = Ask::basic("alice", &format!("wrong-{host}"));
+        let wrong = wrong.from(&format!("198.51.100.{}", host.min(4)));
         assert!(wrong.of(&layer).now_or_never().is_none());
-    }
+    };
     let right = |client: &str| Ask::basic("alice", "password").from(client).of(&layer);
-    assert_eq!(right("198.51.100.1").await.status, 429);
-    // As three wrong passwords from there that were waited for.
-    assert_eq!(right("198.51.100.2").await.status, 429);
-    let other = Ask::basic("bob", "password").from("198.51.100.2");
+    for _ in 0..3 {
+        hang_up(1);
+    }
+    assert_eq!(right("198.51.100.1").await.status, 503);
+    let other = Ask::basic("bob", "password").from("198.51.100.99");
     assert_eq!(other.of(&layer).await.status, 401);
+    // As twelve wrong passwords from four sources that were waited for.
+    for host in 2..=4 {
+        for _ in 0..3 {
+            hang_up(host);
+        }
+    }
+    assert_eq!(right("198.51.100.98").await.status, 503);
 }
 
 #[tokio::test]
@@ -600,7 +735,7 @@ async fn a_flood_of_passwords_is_shed_and_tokens_pass() {
     for answer in flood {
         match answer.await.unwrap() {
             401 => counts[0] += 1,
-            429 => counts[1] += 1,
+            503 => counts[1] += 1,
             other => panic!("{other}"),
         }
     }
@@ -650,7 +785,11 @@ fn weak_damaged_and_doubled_credentials_are_errors() {
     let weak = watch([file("changeme-changeme")]).unwrap_err();
     assert!(matches!(weak, CredentialError::TooWeak { .. }));
     assert!(!weak.to_string().contains("changeme"));
-    for chosen in ["P4ssw0rd-R3g1stry-T0k3n-2026", "qwertyuiopasdfghjklzxcvbnm"] {
+    for chosen in [
+        "123456789123456789123456789",
+        "changeme-changeme-changeme",
+        &OTHER[..21],
+    ] {
         let weak = watch([file(chosen)]).unwrap_err();
         assert!(matches!(weak, CredentialError::TooWeak { .. }), "{chosen}");
     }

@@ -79,34 +79,3 @@ async fn a_token_is_identified_at_once_and_a_future_that_gave_its_answer_gives_n
     assert_eq!(principal.id(), "ci");
     assert!(identify.poll(&mut context).is_pending());
 }
-
-/// The number of `SCHED_IDLE` (sched.h), the 41st field of /proc/PID/stat (proc(5)).
-#[cfg(target_os = "linux")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_is_verified_on_a_thread_that_gives_way() {
-    use std::fs;
-
-    fn policy_of_the_verification() -> Option<String> {
-        let tasks = fs::read_dir("/proc/self/task").unwrap();
-        let stat = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
-        let mut stat = stat.filter_map(|stat| {
-            stat.split_once(" (password) ")
-                .map(|(_, rest)| rest.to_owned())
-        });
-        // The third field comes after the name.
-        stat.next()?.split(' ').nth(41 - 3).map(str::to_owned)
-    }
-
-    let authentication = authentication(11);
-    let request = request(&[&basic("alice", "open sesame")]);
-    let verified = tokio::spawn(async move { authentication.identify(&request).await.is_ok() });
-    let mut seen = None;
-    while !verified.is_finished() {
-        seen = policy_of_the_verification()
-            .or(seen)
-            .filter(|policy| policy != "0");
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
-    assert!(verified.await.unwrap());
-    assert_eq!(seen.as_deref(), Some("5"));
-}

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response};
@@ -145,6 +145,17 @@ async fn ask(
     target: &str,
     token: Option<&str>,
 ) -> Answer {
+    let value = token.map(|token| format!("Bearer {token}"));
+    showing(authentication, method, target, value.as_deref()).await
+}
+
+/// [`ask`] with this `Authorization`.
+async fn showing(
+    authentication: &Authentication,
+    method: Method,
+    target: &str,
+    value: Option<&str>,
+) -> Answer {
     let challenge = Challenge::bearer("https://auth.example.org/token", SERVICE).unwrap();
     let responder = Responder::new(Preset::Registry).with_challenge(Some(challenge));
     let layer = TokenAuthLayer::new(authentication.clone()).with_responder(responder);
@@ -161,8 +172,8 @@ async fn ask(
         .extension(client)
         .body(())
         .unwrap();
-    if let Some(token) = token {
-        let value = format!("Bearer {token}").parse().unwrap();
+    if let Some(value) = value {
+        let value = value.parse().unwrap();
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     let (head, body) = service.oneshot(request).await.unwrap().into_parts();
@@ -362,6 +373,32 @@ async fn null_is_no_access_as_harbor_writes_it() {
 }
 
 #[tokio::test]
+async fn a_signed_token_counts_as_the_password_of_basic_whatever_the_user() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let forged = Key::new(Algorithm::ES256, "one").sign(&claims());
+    let authentication = registry(keys(&[&key]));
+    let token = key.sign(&claims());
+    let over = key.sign(&changed("exp", json!(now() - 120)));
+    let allowed = "/v2/team/app/manifests/1";
+    for (user, token, target, status) in [
+        ("alice", &token, allowed, 200),
+        ("00000000-0000-0000-0000-000000000000", &token, allowed, 200),
+        ("", &token, allowed, 200),
+        ("alice", &token, "/v2/team/other/manifests/1", 401),
+        ("alice", &forged, allowed, 401),
+        ("alice", &over, allowed, 401),
+    ] {
+        let pair = BASE64_STANDARD.encode(format!("{user}:{token}"));
+        let value = format!("Basic {pair}");
+        let answer = showing(&authentication, Method::GET, target, Some(&value)).await;
+        assert_eq!(answer.status, status, "{user} {target}");
+        if status == 200 {
+            assert!(answer.body.contains("alice"), "{}", answer.body);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_signed_token_that_is_over_is_no_guess() {
     let key = Key::new(Algorithm::ES256, "one");
     let strict = ThrottleOptions::default()
@@ -378,6 +415,8 @@ async fn a_signed_token_that_is_over_is_no_guess() {
     assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
     assert_eq!(pull(&authentication, &forged).await, 401);
     assert_eq!(pull(&authentication, &forged).await, 429);
+    // What others behind the same address did keeps no right token out.
+    assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
 }
 
 #[tokio::test]

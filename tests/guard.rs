@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderName, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use portcullis::config::Config;
+use portcullis::source::{ForwardedHeader, ForwardedLayer};
 use portcullis::{ClientAddr, Guard};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
@@ -217,5 +218,128 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
             error.contains(place) && error.contains(says),
             "{text}: {error}"
         );
+    }
+}
+
+/// What services read to learn where their clients see them, who calls, or what was asked for.
+const OF_PROXIES: [&str; 29] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-path",
+    "x-forwarded-server",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
+    "x-forwarded-user",
+    "x-forwarded-tls-client-cert",
+    "x_forwarded_host",
+    "x-forwarded_proto",
+    "x-original-url",
+    "x-original-uri",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "x-host",
+    "x-http-host-override",
+    "x-scheme",
+    "front-end-https",
+    "x-http-method-override",
+    "x-method-override",
+];
+
+fn with_headers_of_proxies(peer: Option<&str>) -> Request<Full<Bytes>> {
+    let mut request = Request::get("/v2/").body(Full::default()).unwrap();
+    for name in OF_PROXIES.into_iter().chain(["x-other"]) {
+        let name: HeaderName = name.parse().unwrap();
+        // Twice, since all lines are to go.
+        for value in ["192.0.2.7", "attacker.example"] {
+            request.headers_mut().append(&name, value.parse().unwrap());
+        }
+    }
+    if let Some(peer) = peer {
+        let peer = ClientAddr::new(peer.parse().unwrap());
+        request.extensions_mut().insert(peer);
+    }
+    request
+}
+
+/// The names of the headers that came, sorted.
+async fn names<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    Ok(Response::new(Full::new(Bytes::from(names.join(" ")))))
+}
+
+async fn reached(guard: &Guard, peer: &str) -> String {
+    let service = guard.layer(service_fn(names));
+    let response = service.oneshot(with_headers_of_proxies(Some(peer))).await;
+    let body = response.unwrap().into_body().collect().await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+fn all_but(left_out: &[&str]) -> String {
+    let all = OF_PROXIES.into_iter().chain(["x-other"]);
+    let mut left: Vec<_> = all.filter(|name| !left_out.contains(name)).collect();
+    left.sort_unstable();
+    left.join(" ")
+}
+
+#[tokio::test]
+async fn headers_of_proxies_reach_the_service_from_listed_proxies_only() {
+    const LISTED: &str = "[forwarded]\nproxies = [\"10.0.0.0/8\"]\n";
+    let folder = TempDir::new().unwrap();
+    let with = |section: &str| guard(folder.path(), section);
+    for section in [
+        "",
+        LISTED,
+        &format!("{LISTED}address = \"x-forwarded-for\"\n"),
+    ] {
+        assert_eq!(reached(&with(section), "192.0.2.1:1").await, "x-other");
+    }
+    let certificate = "x-forwarded-tls-client-cert";
+    for (rest, removed) in [
+        ("", &["forwarded", "x-forwarded-for", certificate][..]),
+        (
+            "address = \"x-forwarded-for\"\n",
+            &["forwarded", certificate],
+        ),
+        (
+            "address = \"forwarded\"\n",
+            &["x-forwarded-for", certificate],
+        ),
+        (
+            "address = \"forwarded\"\nremove = [\"x-forwarded-user\"]\n",
+            &["x-forwarded-for", "x-forwarded-user", certificate],
+        ),
+    ] {
+        let guard = with(&format!("{LISTED}{rest}"));
+        let found = reached(&guard, "10.1.1.1:1").await;
+        // Client certificates of proxies that are not asked for them are removed by their own layer.
+        assert_eq!(found, all_but(removed), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn the_layer_alone_removes_headers_of_proxies_from_peers_without_an_address_too() {
+    let proxies = || ["10.0.0.0/8".parse().unwrap()];
+    for layer in [
+        ForwardedLayer::nobody(),
+        ForwardedLayer::new(ForwardedHeader::XForwardedFor, proxies()),
+        ForwardedLayer::without_address(proxies().to_vec()),
+    ] {
+        for peer in [None, Some("192.0.2.1:1")] {
+            let service = layer.layer(service_fn(names));
+            let response = service.oneshot(with_headers_of_proxies(peer)).await;
+            let body = response.unwrap().into_body().collect().await.unwrap();
+            let found = body.to_bytes();
+            assert_eq!(found, "x-forwarded-tls-client-cert x-other", "{layer:?}");
+        }
     }
 }

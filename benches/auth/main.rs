@@ -1,6 +1,6 @@
 //! Authentication: the time of a check at 1, 1,000 and 100,000 credentials beside tower-http's, its
-//! allocations, whether time tells a near miss from a far one (in the manner of dudect), and what a
-//! flood of wrong passwords does to token users.
+//! allocations, whether time tells a wrong password from an unknown user (in the manner of dudect), and what
+//! a flood of wrong passwords does to token users.
 //!
 //! ```sh
 //! cargo bench --bench auth                      # or parts: -- checks timing flood

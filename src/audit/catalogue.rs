@@ -189,7 +189,7 @@ pub const METRICS: &[Metric] = &[
         "portcullis_forwarded_removed_total",
         Kind::Counter,
         &["header"],
-        "Headers that tell of a client, removed because their sender is no listed proxy.",
+        "Headers of proxies, removed because their sender is no listed one.",
     ),
     metric(
         "portcullis_reloads_total",

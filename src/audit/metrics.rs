@@ -228,8 +228,8 @@ pub(crate) fn certificate_gone(role: &'static str, subject: &str) {
     .set(f64::NAN);
 }
 
-/// A header that tells of a client was removed, because its sender is no listed proxy. `header` is
-/// bounded by the operator's own list.
+/// A header of proxies was removed, because its sender is no listed one. `header` is bounded by the crate's
+/// own list and the operator's.
 pub(crate) fn forwarded_removed(header: &str) {
     counter!("portcullis_forwarded_removed_total", "header" => header.to_owned()).increment(1);
 }

@@ -2,8 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::alike::Alike;
-use super::holder::Holders;
+use super::certificate_owner::CertificateOwners;
 use super::passwords::Passwords;
 use super::throttle::Throttle;
 use super::{Credentials, PasswordOptions, ThrottleOptions};
@@ -17,13 +16,12 @@ pub struct Authentication {
     #[cfg(feature = "jwt")]
     pub(super) signed: Option<super::jwt::Verifier>,
     pub(super) certificate: Certificate,
-    pub(super) holders: Holders,
+    pub(super) owners: CertificateOwners,
     pub(super) anonymous: bool,
     pub(super) token_for_writes: bool,
     pub(super) throttle: Option<Throttle>,
     pub(super) passwords: Passwords,
     pub(super) clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
-    pub(super) alike: Alike,
 }
 
 /// What a certificate counts for.
@@ -91,11 +89,12 @@ impl Authentication {
     /// Makes principals of certificates by these rules. Default: the certificate's own name, without
     /// groups.
     pub fn with_mapping(mut self, mapping: impl Into<Watched<Mapping>>) -> Self {
-        self.holders = Holders::new(mapping.into());
+        self.owners = CertificateOwners::new(mapping.into());
         self
     }
 
-    /// Throttles failures in this way; `None` does not. Default: [`ThrottleOptions::default`].
+    /// Throttles failures in this way; `None` does not. Right credentials that cannot be guessed pass all
+    /// the same. Default: [`ThrottleOptions::default`].
     pub fn with_throttle(mut self, options: Option<&ThrottleOptions>) -> Self {
         self.throttle = options.map(Throttle::new);
         self
@@ -138,7 +137,7 @@ impl Authentication {
         self.certificate != Certificate::Ignored
     }
 
-    /// Whether nobody is let in without a certificate.
+    /// Whether no caller is let in without a certificate.
     #[cfg(feature = "tls")]
     pub(crate) fn needs_certificate(&self) -> bool {
         match self.certificate {
@@ -178,13 +177,12 @@ impl Authentication {
             #[cfg(feature = "jwt")]
             signed: None,
             certificate,
-            holders: Holders::new(Mapping::default().into()),
+            owners: CertificateOwners::new(Mapping::default().into()),
             anonymous: false,
             token_for_writes: false,
             throttle: Some(Throttle::new(&ThrottleOptions::default())),
             passwords: Passwords::new(&PasswordOptions::default()),
             clock: None,
-            alike: Alike::default(),
         }
     }
 }

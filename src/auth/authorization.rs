@@ -17,27 +17,27 @@ static BASE64: LazyLock<Simd> = LazyLock::new(|| {
 
 /// The `Authorization` of a request, of which there may be one (RFC 9110 §5.3).
 #[derive(Clone, Copy)]
-pub(super) enum Shown<'a> {
+pub(super) enum AuthorizationField<'a> {
     Nothing,
     One(&'a HeaderValue),
     Several,
 }
 
 /// What an `Authorization` header shows.
-pub(super) enum Presented<'a> {
-    Basic(Pair<'a>),
+pub(super) enum Shown<'a> {
+    Basic(UserPass<'a>),
     Bearer(&'a [u8]),
 }
 
 /// User and password as they came, `user:password`.
-pub(super) struct Pair<'a> {
+pub(super) struct UserPass<'a> {
     text: &'a [u8],
     colon: usize,
 }
 
 /// Where text is decoded, in one place that is wiped on drop: nearly all are short, and then nothing is
 /// allocated.
-pub(super) struct Room {
+pub(super) struct DecodeBuffer {
     short: [u8; SHORT],
     used: usize,
     long: Zeroizing<Vec<u8>>,
@@ -50,7 +50,7 @@ const SHORT: usize = 192;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-impl<'a> Shown<'a> {
+impl<'a> AuthorizationField<'a> {
     #[inline]
     pub(super) fn of(headers: &'a HeaderMap) -> Self {
         // As mostly: no header has several values.
@@ -66,7 +66,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-impl Pair<'_> {
+impl UserPass<'_> {
     pub(super) fn user(&self) -> &[u8] {
         &self.text[..self.colon]
     }
@@ -76,7 +76,7 @@ impl Pair<'_> {
     }
 }
 
-impl Room {
+impl DecodeBuffer {
     pub(super) fn new() -> Self {
         Self {
             short: [0; SHORT],
@@ -86,7 +86,7 @@ impl Room {
     }
 
     fn decode(&mut self, encoded: &[u8]) -> Result<&[u8], Malformed> {
-        let room = if encoded.len() <= SHORT / 3 * 4 {
+        let buffer = if encoded.len() <= SHORT / 3 * 4 {
             // What is decoded before an error is wiped too.
             self.used = (encoded.len() / 4 + 1) * 3;
             self.short.as_mut_slice()
@@ -94,12 +94,14 @@ impl Room {
             self.long.resize(encoded.len(), 0);
             self.long.as_mut_slice()
         };
-        let length = BASE64.decode_slice(encoded, room).map_err(|_| Malformed)?;
-        Ok(&room[..length])
+        let length = BASE64
+            .decode_slice(encoded, buffer)
+            .map_err(|_| Malformed)?;
+        Ok(&buffer[..length])
     }
 }
 
-impl Drop for Room {
+impl Drop for DecodeBuffer {
     fn drop(&mut self) {
         self.short[..self.used.min(SHORT)].zeroize();
     }
@@ -108,16 +110,16 @@ impl Drop for Room {
 /// Reads the one `Authorization` header (RFC 9110 §11.6.2).
 pub(super) fn read<'a>(
     value: &'a HeaderValue,
-    room: &'a mut Option<Room>,
-) -> Result<Presented<'a>, Malformed> {
+    buffer: &'a mut Option<DecodeBuffer>,
+) -> Result<Shown<'a>, Malformed> {
     let value = value.as_bytes();
     if value.len() > LONGEST {
         return Err(Malformed);
     }
     if let Some(encoded) = after(b"basic ", value) {
-        basic(encoded, room.insert(Room::new())).map(Presented::Basic)
+        basic(encoded, buffer.insert(DecodeBuffer::new())).map(Shown::Basic)
     } else if let Some(token) = after(b"bearer ", value) {
-        bearer(token).map(Presented::Bearer)
+        bearer(token).map(Shown::Bearer)
     } else {
         Err(Malformed)
     }
@@ -134,8 +136,8 @@ fn after<'a>(scheme: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
 /// RFC 7617 §2: `user-id ":" password`, neither with control characters, the user without colons.
 // Not inlined: both schemes are read faster if neither has the other's registers to save.
 #[inline(never)]
-fn basic<'a>(encoded: &[u8], room: &'a mut Room) -> Result<Pair<'a>, Malformed> {
-    let text = room.decode(encoded)?;
+fn basic<'a>(encoded: &[u8], buffer: &'a mut DecodeBuffer) -> Result<UserPass<'a>, Malformed> {
+    let text = buffer.decode(encoded)?;
     let controls = if text.is_ascii() {
         any(text, |byte| byte < b' ' || byte == 0x7f)
     } else {
@@ -148,7 +150,7 @@ fn basic<'a>(encoded: &[u8], room: &'a mut Room) -> Result<Pair<'a>, Malformed> 
     }
     let colon = text.iter().position(|&byte| byte == b':');
     let colon = colon.ok_or(Malformed)?;
-    Ok(Pair { text, colon })
+    Ok(UserPass { text, colon })
 }
 
 /// RFC 6750 §2.1: `b64token`.
@@ -210,17 +212,15 @@ mod tests {
 
     fn shown(value: &[u8]) -> Result<(String, String), Malformed> {
         let headers = headers(&[value]);
-        let Shown::One(value) = Shown::of(&headers) else {
+        let AuthorizationField::One(value) = AuthorizationField::of(&headers) else {
             panic!("one is shown");
         };
         match read(value, &mut None)? {
-            Presented::Basic(pair) => {
+            Shown::Basic(pair) => {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 Ok((text(pair.user()), text(pair.password())))
             }
-            Presented::Bearer(token) => {
-                Ok((String::new(), String::from_utf8(token.to_vec()).unwrap()))
-            }
+            Shown::Bearer(token) => Ok((String::new(), String::from_utf8(token.to_vec()).unwrap())),
         }
     }
 
@@ -325,8 +325,14 @@ mod tests {
             assert_eq!(shown(value.as_bytes()), Err(Malformed), "{value:?}");
         }
         let two: &[&[u8]] = &[b"Bearer abc", b"Bearer abc"];
-        assert!(matches!(Shown::of(&headers(two)), Shown::Several));
-        assert!(matches!(Shown::of(&headers(&[])), Shown::Nothing));
+        assert!(matches!(
+            AuthorizationField::of(&headers(two)),
+            AuthorizationField::Several
+        ));
+        assert!(matches!(
+            AuthorizationField::of(&headers(&[])),
+            AuthorizationField::Nothing
+        ));
     }
 
     proptest! {

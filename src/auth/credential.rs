@@ -21,6 +21,7 @@ pub struct Credential {
 pub struct Secret {
     pub(super) digest: SecretDigest,
     pub(super) validity: Validity,
+    pub(super) guessable: bool,
 }
 
 /// From when, and until before when.
@@ -67,7 +68,7 @@ impl Credential {
         self
     }
 
-    /// Says in the operator's words what it is for; told in the log when it is about to expire.
+    /// Says in the operator's words what it is for; logged when it is about to expire.
     pub fn with_comment(mut self, comment: impl Into<Box<str>>) -> Self {
         self.comment = Some(comment.into());
         self
@@ -80,7 +81,16 @@ impl Secret {
         Self {
             digest,
             validity: Validity::default(),
+            guessable: false,
         }
+    }
+
+    /// Marks a secret that can be guessed: the throttle of failures covers it as it does passwords. Default:
+    /// a SHA-256 digest is taken for that of a random token, which no throttle keeps out. bcrypt and
+    /// Argon2id hashes are always throttled.
+    pub fn guessable(mut self) -> Self {
+        self.guessable = true;
+        self
     }
 
     /// Is good from this moment.

@@ -2,12 +2,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use subtle::{Choice, ConstantTimeEq};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
-use super::digest::{Cost, Kind, SlowHash};
-use super::index::DigestIndex;
-use super::sha256::{Words, sha256, words};
-use super::terms::{Circumstances, Holder, Password, Term};
+use super::digest::{Cost, HashKind, HashName, SlowHash};
+use super::validity::{Circumstances, CredentialOwner, Password, SecretValidity};
 use super::{Credential, CredentialError};
 use crate::identity::Method;
 use crate::source::Networks;
@@ -16,33 +15,28 @@ use crate::{Principal, Refusal};
 /// Every credential, by the SHA-256 digests of tokens and by the names of password users. Digests
 /// are all that is kept.
 pub struct Credentials {
-    /// The first is nobody's, and so is a token that no secret has: where there are passwords only, that
-    /// is what is found.
-    holders: Vec<Holder>,
-    /// By their digests.
-    tokens: Vec<Token>,
-    by_digest: DigestIndex,
+    owners: Vec<CredentialOwner>,
+    /// Those that cannot be guessed, by their SHA-256 digests.
+    tokens: HashMap<[u8; 32], Token>,
+    /// Those that can.
+    weak_tokens: HashMap<[u8; 32], Token>,
     by_user: HashMap<Box<[u8]>, u32>,
     costs: Vec<Spent>,
     warn_before: Duration,
 }
 
-/// All that is read of most tokens is in one line of the processor's cache.
-#[repr(align(64))]
 pub(super) struct Token {
-    digest: Words,
     principal: Principal,
     /// `None` is good at any time and from anywhere.
-    terms: Option<Box<Terms>>,
-    is_nobodys: bool,
+    validity: Option<TokenValidity>,
 }
 
-struct Terms {
-    holder: u32,
-    term: Term,
+struct TokenValidity {
+    owner: u32,
+    secret: SecretValidity,
 }
 
-/// How many hashes of a cost are verified for every name: as many as anybody has.
+/// How many hashes of a cost are verified for every name: as many as any owner has.
 struct Spent {
     cost: Cost,
     count: usize,
@@ -54,7 +48,7 @@ struct Spent {
 /// that it takes as long for one as for another and for an unknown one.
 pub(super) struct Candidates {
     pub(super) own: Vec<SlowHash>,
-    /// Somebody's, which let nobody in here.
+    /// Of other owners: they let no caller in here.
     pub(super) decoys: Vec<SlowHash>,
 }
 
@@ -71,19 +65,14 @@ impl Credentials {
         Ok(all)
     }
 
-    /// All of these, or none where somebody can come in otherwise.
+    /// All of these, or none where callers can come in otherwise.
     pub(super) fn or_none(
         credentials: impl IntoIterator<Item = Credential>,
     ) -> Result<Self, CredentialError> {
         let mut all = Self {
-            holders: vec![Holder::nobody()],
-            tokens: vec![Token {
-                digest: Words::default(),
-                principal: Principal::new(Method::Token, ""),
-                terms: None,
-                is_nobodys: true,
-            }],
-            by_digest: DigestIndex::new([].into_iter()),
+            owners: Vec::new(),
+            tokens: HashMap::new(),
+            weak_tokens: HashMap::new(),
             by_user: HashMap::new(),
             costs: Vec::new(),
             warn_before: Duration::ZERO,
@@ -91,7 +80,6 @@ impl Credentials {
         for credential in credentials {
             all.add(credential)?;
         }
-        all.index_tokens()?;
         Ok(all)
     }
 
@@ -109,7 +97,7 @@ impl Credentials {
         if credential.secrets.is_empty() {
             return Err(CredentialError::NoSecret { id: id.into() });
         }
-        let number = index(self.holders.len());
+        let number = index(self.owners.len());
         if self.by_user.insert(id.as_bytes().into(), number).is_some() {
             return Err(CredentialError::SameId { id: id.into() });
         }
@@ -119,28 +107,38 @@ impl Credentials {
         for secret in credential.secrets {
             let validity = secret.validity;
             match secret.digest.0 {
-                Kind::Sha256(digest) => {
-                    let terms = || {
-                        Box::new(Terms {
-                            holder: number,
-                            term: validity.into(),
-                        })
+                HashKind::Sha256(digest) => {
+                    let bounded = || TokenValidity {
+                        owner: number,
+                        secret: validity.into(),
                     };
-                    self.tokens.push(Token {
-                        digest: words(&digest),
+                    let token = Token {
                         principal: principal.clone(),
-                        terms: (!is_free || validity.is_bounded()).then(terms),
-                        is_nobodys: false,
-                    });
+                        validity: (!is_free || validity.is_bounded()).then(bounded),
+                    };
+                    let weak = secret.guessable;
+                    let known = self.tokens.get(&digest);
+                    if let Some(other) = known.or_else(|| self.weak_tokens.get(&digest)) {
+                        return Err(CredentialError::SameSecret {
+                            first: other.principal.id().to_owned(),
+                            second: principal.id().to_owned(),
+                        });
+                    }
+                    let tokens = if weak {
+                        &mut self.weak_tokens
+                    } else {
+                        &mut self.tokens
+                    };
+                    tokens.insert(digest, token);
                 }
-                Kind::Slow(hash) => passwords.push(Password {
+                HashKind::Slow(hash) => passwords.push(Password {
                     hash,
-                    term: validity.into(),
+                    validity: validity.into(),
                 }),
             }
         }
         self.spend(&passwords);
-        self.holders.push(Holder {
+        self.owners.push(CredentialOwner {
             principal,
             networks: credential
                 .networks
@@ -171,28 +169,12 @@ impl Credentials {
         }
     }
 
-    fn index_tokens(&mut self) -> Result<(), CredentialError> {
-        // Those of the same digest stay in their order.
-        self.tokens.sort_by_key(|token| token.digest);
-        for pair in self.tokens.windows(2) {
-            if pair[0].digest == pair[1].digest {
-                let id = |token: &Token| token.principal.id().to_owned();
-                return Err(CredentialError::SameSecret {
-                    first: id(&pair[0]),
-                    second: id(&pair[1]),
-                });
-            }
-        }
-        self.by_digest = DigestIndex::new(self.tokens.iter().map(|token| token.digest[0]));
-        Ok(())
-    }
-
     /// How many credentials there are.
     pub fn len(&self) -> usize {
-        self.holders.len() - 1
+        self.owners.len()
     }
 
-    /// Whether there are none: true only for a configuration whose issuers of signed tokens are in force.
+    /// Whether there are none: true only for a configuration with issuers of signed tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -200,30 +182,34 @@ impl Credentials {
     /// Every group that a credential is in.
     #[cfg(feature = "policy")]
     pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
-        let holders = self.holders.iter();
-        holders.flat_map(|holder| holder.principal.groups().iter().map(|group| &**group))
+        let owners = self.owners.iter();
+        owners.flat_map(|owner| owner.principal.groups().iter().map(|group| &**group))
     }
 
     /// Who has the credential of this id.
     #[cfg(feature = "config")]
-    pub(crate) fn holder(&self, id: &str) -> Option<&Principal> {
+    pub(crate) fn owner(&self, id: &str) -> Option<&Principal> {
         let at = usize::try_from(*self.by_user.get(id.as_bytes())?).ok()?;
-        self.holders.get(at).map(|holder| &holder.principal)
+        self.owners.get(at).map(|owner| &owner.principal)
     }
 
     pub(super) fn has_passwords(&self) -> bool {
         !self.costs.is_empty()
     }
 
-    /// The token with this secret and, with a user, of this id. Of a secret that is no token some other's
-    /// is looked at in the same way, so that it takes as long.
+    /// Whether there is anything that can be guessed for a name.
+    pub(super) fn has_guessable(&self) -> bool {
+        self.has_passwords() || !self.weak_tokens.is_empty()
+    }
+
+    /// The token with this secret and, with a user, of this id. Weak ones are not among them.
     pub(super) fn token(&self, user: Option<&[u8]>, secret: &[u8]) -> Option<&Token> {
-        let digest = sha256(secret);
-        let token = &self.tokens[self.by_digest.candidate(digest[0])];
-        let id = || token.principal.id().as_bytes();
-        let same_user = user.map_or(Choice::from(1), |user| same(user, id()));
-        let is_it = same_digest(&token.digest, &digest) & same_user;
-        (bool::from(is_it) && !token.is_nobodys).then_some(token)
+        find(&self.tokens, user, secret)
+    }
+
+    /// As [`Credentials::token`] of those that can be guessed: only for callers that the throttle lets guess.
+    pub(super) fn weak_token(&self, user: Option<&[u8]>, secret: &[u8]) -> Option<&Token> {
+        find(&self.weak_tokens, user, secret)
     }
 
     /// The caller whose token this is, if it is good here and now.
@@ -233,17 +219,17 @@ impl Credentials {
         token: &'a Token,
         circumstances: impl FnOnce() -> Circumstances<'a>,
     ) -> Result<&'a Principal, Refusal> {
-        if let Some(terms) = &token.terms {
-            let holder = &self.holders[terms.holder as usize];
-            holder.admit(&terms.term, &circumstances(), self.warn_before)?;
+        if let Some(validity) = &token.validity {
+            let owner = &self.owners[validity.owner as usize];
+            owner.admit(&validity.secret, &circumstances(), self.warn_before)?;
         }
         Ok(&token.principal)
     }
 
     /// What to verify a user's password against.
     pub(super) fn candidates(&self, user: &[u8]) -> Candidates {
-        let holder = self.by_user.get(user).copied().unwrap_or(0);
-        let passwords = &self.holders[holder as usize].passwords;
+        let owner = self.by_user.get(user);
+        let passwords = owner.map_or(&[][..], |at| &self.owners[*at as usize].passwords);
         let own: Vec<_> = passwords.iter().map(|one| one.hash.clone()).collect();
         let mut decoys = Vec::new();
         for spent in &self.costs {
@@ -258,33 +244,32 @@ impl Credentials {
     pub(super) fn by_password(
         &self,
         user: &[u8],
-        hash: &[u8; 32],
+        hash: &HashName,
         circumstances: &Circumstances<'_>,
     ) -> Result<&Principal, Refusal> {
         let unknown = Refusal::CredentialsUnknown;
         let at = self.by_user.get(user).ok_or(unknown)?;
-        let holder = &self.holders[*at as usize];
-        let mut passwords = holder.passwords.iter();
+        let owner = &self.owners[*at as usize];
+        let mut passwords = owner.passwords.iter();
         let password = passwords
             .find(|password| password.hash.name.ct_eq(hash).into())
             .ok_or(unknown)?;
-        holder.admit(&password.term, circumstances, self.warn_before)?;
-        Ok(&holder.principal)
+        owner.admit(&password.validity, circumstances, self.warn_before)?;
+        Ok(&owner.principal)
     }
 }
 
-/// As [`ConstantTimeEq`] of slices, which asks of each octet on its own.
-fn same(one: &[u8], other: &[u8]) -> Choice {
-    let length = one.len().ct_eq(&other.len());
-    let pairs = one.iter().zip(other);
-    let different = pairs.fold(0, |different, (one, other)| different | (one ^ other));
-    length & different.ct_eq(&0_u8)
-}
-
-fn same_digest(one: &Words, other: &Words) -> Choice {
-    let pairs = one.iter().zip(other);
-    let different = pairs.fold(0, |different, (one, other)| different | (one ^ other));
-    different.ct_eq(&0)
+fn find<'a>(
+    tokens: &'a HashMap<[u8; 32], Token>,
+    user: Option<&[u8]>,
+    secret: &[u8],
+) -> Option<&'a Token> {
+    if tokens.is_empty() {
+        return None;
+    }
+    let token = tokens.get(&<[u8; 32]>::from(Sha256::digest(secret)))?;
+    let is_its_user = |user: &[u8]| token.principal.id().as_bytes().ct_eq(user).into();
+    user.is_none_or(is_its_user).then_some(token)
 }
 
 fn index(length: usize) -> u32 {

@@ -1,50 +1,34 @@
 //! Who asks, from the head of a request.
 
-use std::net::IpAddr;
 use std::time::SystemTime;
 
 use http::{Extensions, Request};
 
 use super::authentication::{Authentication, Certificate};
-use super::authorization::{self, Malformed, Pair, Presented, Shown};
-use super::credentials::Credentials;
-use super::pending::Pending;
-use super::terms::Circumstances;
+use super::authorization::{self, AuthorizationField, Malformed, Shown, UserPass};
+use super::credentials::{Credentials, Token};
+use super::digest::HashName;
+use super::password_check::PasswordCheck;
+use super::situation::{Client, Situation, peer};
+use super::throttle::Guess;
+use super::validity::Circumstances;
 use crate::oci::{Action, Route};
-use crate::{ClientAddr, Connection, PeerIdentity, Principal, Refusal, Watched};
+use crate::{Principal, Refusal, Watched};
 
 /// What came of a request's head.
 pub(super) enum Decision {
     Made(Result<Principal, Refusal>),
     /// A password is to be verified first.
-    Pending(Pending),
-}
-
-/// What of a request a decision needs besides the credential.
-pub(super) struct Situation<'a> {
-    pub(super) client: Client<'a>,
-    pub(super) peer: Option<&'a PeerIdentity>,
-    pub(super) write: bool,
-}
-
-/// Where a request comes from, which is looked up when it is first asked for: mostly by nobody.
-pub(super) enum Client<'a> {
-    Of(&'a Extensions),
-    At(Option<IpAddr>),
-}
-
-impl Client<'_> {
-    pub(super) fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Self::Of(extensions) => ClientAddr::of(extensions).map(|client| client.ip()),
-            Self::At(address) => *address,
-        }
-    }
+    Pending(PasswordCheck),
 }
 
 impl Authentication {
     /// Who asks. Looks at the head alone.
-    pub(super) fn decide<B>(&self, request: &Request<B>, shown: Shown<'_>) -> Decision {
+    pub(super) fn decide<B>(
+        &self,
+        request: &Request<B>,
+        shown: AuthorizationField<'_>,
+    ) -> Decision {
         let extensions = request.extensions();
         let situation = Situation {
             client: Client::Of(extensions),
@@ -54,109 +38,144 @@ impl Authentication {
         if !self.takes_tokens() {
             return Decision::Made(self.without_credential(&situation, extensions));
         }
-        // Before the token is looked at: nobody learns without a certificate which one is right.
+        // Before the token is looked at: without a certificate no caller learns which one is right.
         if self.certificate == Certificate::Needed && situation.peer.is_none() {
             return Decision::Made(Err(Refusal::CertificateMissing));
         }
-        let mut room = None;
-        let shown = match shown {
-            Shown::Nothing => {
+        let mut buffer = None;
+        let presented = match shown {
+            AuthorizationField::Nothing => {
                 return Decision::Made(self.without_credential(&situation, extensions));
             }
-            Shown::One(value) => authorization::read(value, &mut room),
-            Shown::Several => Err(Malformed),
+            AuthorizationField::One(value) => authorization::read(value, &mut buffer),
+            AuthorizationField::Several => Err(Malformed),
         };
-        if let Err(refusal) = self.check_source(&situation.client) {
-            return Decision::Made(Err(refusal));
-        }
+        let Ok(presented) = presented else {
+            let refusal = Refusal::CredentialsMalformed;
+            return Decision::Made(self.wrong(refusal, Guess::Token, &situation));
+        };
+        let (user, secret) = match &presented {
+            Shown::Basic(user_pass) => (Some(user_pass.user()), user_pass.password()),
+            Shown::Bearer(token) => (None, *token),
+        };
         let own = self.credentials.as_ref().map(Watched::load);
         let own = own.as_deref();
-        let by_token = |user: Option<&[u8]>, secret: &[u8]| {
-            let own = own?;
-            let token = own.token(user, secret)?;
-            Some(own.admit(token, || self.circumstances(&situation)))
-        };
-        let found = match &shown {
-            Err(_) => Err(Refusal::CredentialsMalformed),
-            Ok(Presented::Bearer(token)) => match by_token(None, token) {
-                Some(found) => found,
-                None => return Decision::Made(self.by_signature(token, request, &situation)),
-            },
-            Ok(Presented::Basic(pair)) => {
-                let found = by_token(Some(pair.user()), pair.password());
-                match (found, own.filter(|own| own.has_passwords())) {
-                    (Some(Ok(principal)), _) => Ok(principal),
-                    // A token that is over takes as long as an unknown one.
-                    (Some(Err(refusal)), Some(own)) => {
-                        return self.by_password(own, pair, &situation, Some(refusal));
-                    }
-                    (None, Some(own)) => return self.by_password(own, pair, &situation, None),
-                    (Some(found), None) => found,
-                    (None, None) => Err(Refusal::CredentialsUnknown),
-                }
-            }
-        };
-        Decision::Made(self.settle(found, None, &situation))
+        // Before the throttle is asked: a right credential that cannot be guessed passes, whatever others
+        // behind the same address did.
+        if let Some((own, token)) = own.and_then(|own| Some((own, own.token(user, secret)?))) {
+            return Decision::Made(match self.admit(own, token, &situation) {
+                Ok(principal) => self.let_in(principal, &situation),
+                Err(refusal) => self.wrong(refusal, Guess::Token, &situation),
+            });
+        }
+        if let Some(found) = self.by_signature(secret, request, &situation) {
+            return Decision::Made(found);
+        }
+        match &presented {
+            Shown::Bearer(token) => Decision::Made(self.by_weak_token(own, token, &situation)),
+            Shown::Basic(user_pass) => self.by_basic(own, user_pass, &situation),
+        }
     }
 
-    /// By a token that is none of our own.
+    /// By a token that an issuer signed. A kubelet can send one only as the password of Basic.
     #[cfg_attr(
         not(feature = "jwt"),
-        expect(unused_variables, reason = "nobody's signature counts")
+        expect(
+            clippy::unused_self,
+            unused_variables,
+            reason = "no issuer's signature counts"
+        )
     )]
     fn by_signature<B>(
         &self,
         token: &[u8],
         request: &Request<B>,
         situation: &Situation<'_>,
-    ) -> Result<Principal, Refusal> {
+    ) -> Option<Result<Principal, Refusal>> {
         #[cfg(feature = "jwt")]
-        if let Some(signed) = &self.signed {
-            let verified = signed.verify(token, self.now());
-            // Whoever has the issuer's signature does not guess.
-            if let Err(refusal @ (Refusal::CredentialsExpired | Refusal::CredentialsNotYetValid)) =
-                verified
-            {
-                return Err(refusal);
+        return match self.signed.as_ref()?.verify(token, self.now()) {
+            Ok(principal) => {
+                Some(self.let_in(principal, situation).and_then(
+                    |principal| match principal.grants() {
+                        Some(grants) => grants.cover(request).map(|()| principal),
+                        None => Ok(principal),
+                    },
+                ))
             }
-            let verified = verified.as_ref().map_err(|refusal| *refusal);
-            let principal = self.settle(verified, None, situation)?;
-            return match principal.grants() {
-                Some(grants) => grants.cover(request).map(|()| principal),
-                None => Ok(principal),
-            };
-        }
-        self.settle(Err(Refusal::CredentialsUnknown), None, situation)
+            // With an issuer's signature it is no guess.
+            Err(refusal @ (Refusal::CredentialsExpired | Refusal::CredentialsNotYetValid)) => {
+                let checked = self.check(Guess::Token, situation);
+                Some(checked.and(Err(refusal)))
+            }
+            Err(_) => None,
+        };
+        #[cfg(not(feature = "jwt"))]
+        None
     }
 
-    fn by_password(
+    /// By a token that can be guessed.
+    fn by_weak_token(
         &self,
-        credentials: &Credentials,
-        pair: &Pair<'_>,
+        own: Option<&Credentials>,
+        token: &[u8],
         situation: &Situation<'_>,
-        known: Option<Refusal>,
+    ) -> Result<Principal, Refusal> {
+        self.check(Guess::Token, situation)?;
+        let weak = own.and_then(|own| Some((own, own.weak_token(None, token)?)));
+        let found = match weak {
+            Some((own, token)) => self.admit(own, token, situation),
+            None => Err(Refusal::CredentialsUnknown),
+        };
+        match found {
+            Ok(principal) => self.let_in(principal, situation),
+            Err(refusal) => self.failed(refusal, Guess::Token, situation),
+        }
+    }
+
+    /// By a user and a secret that is none of the strong tokens.
+    fn by_basic(
+        &self,
+        own: Option<&Credentials>,
+        user_pass: &UserPass<'_>,
+        situation: &Situation<'_>,
     ) -> Decision {
-        let (user, password) = (pair.user(), pair.password());
-        if let Err(refusal) = self.check_id(user, &situation.client) {
+        let (user, password) = (user_pass.user(), user_pass.password());
+        let guess = Guess::of(user, password);
+        let Some(own) = own.filter(|own| own.has_guessable()) else {
+            let refusal = Refusal::CredentialsUnknown;
+            return Decision::Made(self.wrong(refusal, Guess::Token, situation));
+        };
+        if let Err(refusal) = self.check(guess, situation) {
             return Decision::Made(Err(refusal));
+        }
+        let weak = own.weak_token(Some(user), password);
+        let weak = weak.map(|token| self.admit(own, token, situation));
+        let known = match weak {
+            Some(Ok(principal)) => {
+                self.succeeded(user, situation);
+                return Decision::Made(self.let_in(principal, situation));
+            }
+            // A weak token that is over takes as long as an unknown one.
+            Some(Err(refusal)) => refusal,
+            None => Refusal::CredentialsUnknown,
+        };
+        if !own.has_passwords() {
+            return Decision::Made(self.failed(known, guess, situation));
         }
         if let Some(hash) = self.passwords.recall(user, password) {
             let circumstances = self.circumstances(situation);
-            let found = credentials.by_password(user, &hash, &circumstances);
             // A replaced hash and a password that is over take as long as a wrong one.
-            if found.is_ok() {
-                return Decision::Made(self.settle(found, Some(user), situation));
+            if let Ok(principal) = own.by_password(user, &hash, &circumstances) {
+                self.succeeded(user, situation);
+                return Decision::Made(self.let_in(principal.clone(), situation));
             }
         }
         if let Err(refusal) = self.passwords.check_room() {
             return Decision::Made(Err(refusal));
         }
-        Decision::Pending(Pending::new(
-            self,
-            pair,
-            credentials.candidates(user),
-            situation,
-            known,
+        let candidates = own.candidates(user);
+        Decision::Pending(PasswordCheck::new(
+            self, user_pass, candidates, situation, known,
         ))
     }
 
@@ -164,29 +183,60 @@ impl Authentication {
     pub(super) fn proven(
         &self,
         user: &[u8],
-        hash: Result<[u8; 32], Refusal>,
+        hash: Result<HashName, Refusal>,
+        guess: Guess<'_>,
         situation: &Situation<'_>,
     ) -> Result<Principal, Refusal> {
         let credentials = self.credentials.as_ref().ok_or(Refusal::Unavailable)?;
-        // Those in force now: they may have changed meanwhile.
+        // The present ones: they may have changed meanwhile.
         let credentials = credentials.load();
         let circumstances = self.circumstances(situation);
         let found = hash.and_then(|hash| credentials.by_password(user, &hash, &circumstances));
-        self.settle(found, Some(user), situation)
-    }
-
-    #[inline]
-    pub(super) fn check_source(&self, client: &Client<'_>) -> Result<(), Refusal> {
-        match &self.throttle {
-            Some(throttle) if throttle.has_any() => throttle.check_source(client.ip()),
-            _ => Ok(()),
+        match found {
+            Ok(principal) => {
+                self.succeeded(user, situation);
+                self.let_in(principal.clone(), situation)
+            }
+            Err(refusal @ (Refusal::AuthThrottled { .. } | Refusal::Unavailable)) => Err(refusal),
+            Err(refusal) => self.failed(refusal, guess, situation),
         }
     }
 
-    pub(super) fn check_id(&self, id: &[u8], client: &Client<'_>) -> Result<(), Refusal> {
+    /// Whether the throttle lets this client guess.
+    pub(super) fn check(&self, guess: Guess<'_>, situation: &Situation<'_>) -> Result<(), Refusal> {
         match &self.throttle {
-            Some(throttle) if throttle.has_any() => throttle.check_id(id, client.ip()),
-            _ => Ok(()),
+            Some(throttle) => throttle.check(|| situation.client.ip(), guess),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what is wrong, as the throttle has it, and counts it.
+    fn wrong(
+        &self,
+        refusal: Refusal,
+        guess: Guess<'_>,
+        situation: &Situation<'_>,
+    ) -> Result<Principal, Refusal> {
+        self.check(guess, situation)?;
+        self.failed(refusal, guess, situation)
+    }
+
+    /// Counts a failure.
+    fn failed(
+        &self,
+        refusal: Refusal,
+        guess: Guess<'_>,
+        situation: &Situation<'_>,
+    ) -> Result<Principal, Refusal> {
+        if let Some(throttle) = &self.throttle {
+            throttle.failed(situation.client.ip(), guess);
+        }
+        Err(refusal)
+    }
+
+    fn succeeded(&self, user: &[u8], situation: &Situation<'_>) {
+        if let Some(throttle) = &self.throttle {
+            throttle.succeeded(situation.client.ip(), user);
         }
     }
 
@@ -204,32 +254,28 @@ impl Authentication {
             .map_or_else(SystemTime::now, |clock| clock())
     }
 
-    pub(super) fn failed(&self, client: Option<IpAddr>, claimed: Option<&[u8]>) {
-        if let Some(throttle) = &self.throttle {
-            throttle.failed(client, claimed);
-        }
-    }
-
-    /// Counts a failure, with a password for the `claimed` id too, or puts the certificate to the
-    /// principal.
+    /// The caller whose token this is, if it is good here and now.
     #[inline]
-    fn settle(
+    fn admit(
         &self,
-        found: Result<&Principal, Refusal>,
-        claimed: Option<&[u8]>,
+        own: &Credentials,
+        token: &Token,
         situation: &Situation<'_>,
     ) -> Result<Principal, Refusal> {
-        match found {
-            Ok(principal) => match (situation.peer, self.certificate) {
-                (Some(peer), _) => Ok(principal.clone().on_peer(peer.clone())),
-                (None, Certificate::Needed) => Err(Refusal::CertificateMissing),
-                (None, _) => Ok(principal.clone()),
-            },
-            Err(refusal @ (Refusal::AuthThrottled { .. } | Refusal::Unavailable)) => Err(refusal),
-            Err(refusal) => {
-                self.failed(situation.client.ip(), claimed);
-                Err(refusal)
-            }
+        own.admit(token, || self.circumstances(situation)).cloned()
+    }
+
+    /// Puts the certificate to the principal.
+    #[inline]
+    fn let_in(
+        &self,
+        principal: Principal,
+        situation: &Situation<'_>,
+    ) -> Result<Principal, Refusal> {
+        match (situation.peer, self.certificate) {
+            (Some(peer), _) => Ok(principal.on_peer(peer.clone())),
+            (None, Certificate::Needed) => Err(Refusal::CertificateMissing),
+            (None, _) => Ok(principal),
         }
     }
 
@@ -241,7 +287,7 @@ impl Authentication {
         match (situation.peer, self.certificate) {
             _ if situation.write => Err(Refusal::CredentialsMissing),
             (Some(peer), Certificate::Only | Certificate::Enough) => {
-                Ok(self.holders.principal(peer, extensions))
+                Ok(self.owners.principal(peer, extensions))
             }
             (_, Certificate::Needed) => Err(Refusal::CredentialsMissing),
             _ if self.anonymous => Ok(Principal::anonymous()),
@@ -259,10 +305,4 @@ fn only_reads<B>(request: &Request<B>) -> bool {
         Action::Push | Action::Delete | Action::Extension => false,
         Action::Other => request.method().is_safe(),
     })
-}
-
-#[inline]
-fn peer(extensions: &Extensions) -> Option<&PeerIdentity> {
-    let own = extensions.get();
-    own.or_else(|| Connection::of(extensions).and_then(Connection::identity))
 }

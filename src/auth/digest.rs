@@ -12,20 +12,23 @@ use sha2::{Digest, Sha256};
 /// As text it is `sha256:` and 64 hexadecimal digits (the prefix may be left out), a bcrypt hash
 /// (`$2y$…`), or an Argon2id hash in PHC form (`$argon2id$…`).
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretDigest(pub(super) Kind);
+pub struct SecretDigest(pub(super) HashKind);
 
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum HashKind {
     Sha256([u8; 32]),
     Slow(SlowHash),
 }
 
-/// A hash that takes tens of milliseconds to verify, and what names it in the memory of successes.
+/// Names a hash in the cache of verified passwords: its SHA-256.
+pub(super) type HashName = [u8; 32];
+
+/// A hash that takes tens of milliseconds to verify.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SlowHash {
     text: Arc<str>,
     pub(super) cost: Cost,
-    pub(super) name: [u8; 32],
+    pub(super) name: HashName,
 }
 
 /// What a verification takes: as long with any hash of the same cost.
@@ -65,7 +68,7 @@ pub enum DigestError {
 impl SecretDigest {
     /// The digest of a generated token.
     pub fn of_token(token: &[u8]) -> Self {
-        Self(Kind::Sha256(Sha256::digest(token).into()))
+        Self(HashKind::Sha256(Sha256::digest(token).into()))
     }
 }
 
@@ -104,7 +107,7 @@ impl FromStr for SecretDigest {
             let parts: HashParts = text.parse().map_err(|_| DigestError::Malformed("bcrypt"))?;
             let log_rounds = parts.get_cost();
             return match log_rounds {
-                4..=16 => Ok(Self(Kind::Slow(SlowHash::new(
+                4..=16 => Ok(Self(HashKind::Slow(SlowHash::new(
                     text,
                     Cost::Bcrypt { log_rounds },
                 )))),
@@ -112,7 +115,7 @@ impl FromStr for SecretDigest {
             };
         }
         if text.starts_with("$argon2id$") {
-            return argon2id(text).map(|hash| Self(Kind::Slow(hash)));
+            return argon2id(text).map(|hash| Self(HashKind::Slow(hash)));
         }
         let hexadecimal = match text.strip_prefix("sha256:") {
             Some(rest) => rest,
@@ -120,7 +123,7 @@ impl FromStr for SecretDigest {
             None => return Err(DigestError::Unknown),
         };
         sha256(hexadecimal)
-            .map(|digest| Self(Kind::Sha256(digest)))
+            .map(|digest| Self(HashKind::Sha256(digest)))
             .ok_or(DigestError::Malformed("SHA-256 digest"))
     }
 }
@@ -180,8 +183,8 @@ fn sha256(text: &str) -> Option<[u8; 32]> {
 impl fmt::Debug for SecretDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            Kind::Sha256(_) => "SecretDigest(SHA-256)",
-            Kind::Slow(hash) => match hash.cost {
+            HashKind::Sha256(_) => "SecretDigest(SHA-256)",
+            HashKind::Slow(hash) => match hash.cost {
                 Cost::Bcrypt { .. } => "SecretDigest(bcrypt)",
                 Cost::Argon2id { .. } => "SecretDigest(Argon2id)",
             },
@@ -237,7 +240,7 @@ mod tests {
     fn a_password_that_bcrypt_would_cut_is_refused_no_sooner_than_another() {
         let longest = "x".repeat(BCRYPT_LONGEST);
         let hash = bcrypt::hash(&longest, 6).unwrap();
-        let Kind::Slow(hash) = hash.parse::<SecretDigest>().unwrap().0 else {
+        let HashKind::Slow(hash) = hash.parse::<SecretDigest>().unwrap().0 else {
             panic!("bcrypt is slow");
         };
         assert!(hash.verify(longest.as_bytes()));

@@ -11,7 +11,7 @@ pub enum CredentialError {
     #[cfg(feature = "jwt")]
     #[error(transparent)]
     Keys(#[from] super::jwt::KeySetError),
-    /// An issuer without audiences: its tokens for anybody would be good here.
+    /// An issuer without audiences: its tokens for any server would be good here.
     #[cfg(feature = "jwt")]
     #[error("the issuer {issuer:?} needs an audience")]
     NoAudience {
@@ -41,16 +41,15 @@ pub enum CredentialError {
         #[source]
         error: io::Error,
     },
-    /// The token can be guessed: it is neither a generated one nor as hard to guess as one.
+    /// The token can be guessed: it is neither a generated one nor long and varied enough for a random one.
     #[error(
-        "credential {id:?}: the token can be guessed (about {found} bits of at least 100): make one \
-         with `portcullisctl token`, or keep a password as a hash of `portcullisctl hash`"
+        "credential {id:?}: the token can be guessed: it needs at least 22 characters, 10 of them \
+         different; make one with `portcullisctl token`, keep a password as a hash of `portcullisctl \
+         hash`, or take it all the same with `weak = true`"
     )]
     TooWeak {
         /// The credential's id.
         id: String,
-        /// How many bits of surprise it has at most.
-        found: u32,
     },
     /// A generated token that lacks some characters or has others.
     #[error("credential {id:?}: the token's checksum is wrong: it was not copied whole")]
@@ -121,7 +120,7 @@ pub enum CredentialError {
         /// The other's id.
         second: String,
     },
-    /// No credential at all: nobody could come in.
+    /// No credential at all: no caller could come in.
     #[error("no credential is configured")]
     None,
     /// No credential at all any more, and issuers that were not there at the start.

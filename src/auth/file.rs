@@ -35,6 +35,9 @@ struct Entry {
 #[serde(deny_unknown_fields)]
 struct SecretEntry {
     digest: Text<SecretDigest>,
+    /// Whether it can be guessed.
+    #[serde(default)]
+    weak: bool,
     not_before: Option<Moment>,
     expires: Option<Moment>,
 }
@@ -85,6 +88,7 @@ impl From<Entry> for Credential {
         }
         for entry in entry.secret {
             let mut secret = Secret::new(entry.digest.0);
+            secret.guessable = entry.weak;
             secret.validity.not_before = entry.not_before.map(|Moment(moment)| moment);
             secret.validity.expires = entry.expires.map(|Moment(moment)| moment);
             credential = credential.with_secret(secret);
@@ -145,6 +149,7 @@ mod tests {
             comment = "the build farm"
             [[credential.secret]]
             digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+            weak = true
             not_before = 2026-01-01T00:00:00Z
             expires = 2027-01-01T01:00:00+01:00
             [[credential.secret]]
@@ -153,6 +158,7 @@ mod tests {
         let [ci] = parse(text).unwrap().try_into().unwrap();
         assert_eq!(&*ci.id, "ci");
         assert_eq!(ci.secrets.len(), 2);
+        assert!(ci.secrets[0].guessable && !ci.secrets[1].guessable);
         let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(ci.secrets[0].validity.not_before, at(1_767_225_600));
         assert_eq!(ci.secrets[0].validity.expires, at(1_798_761_600));

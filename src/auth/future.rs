@@ -7,7 +7,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::pending::Pending;
+use super::password_check::PasswordCheck;
 use super::service::Gate;
 use crate::refusal::{self, ResponseBody};
 
@@ -31,7 +31,7 @@ pin_project! {
             future: refusal::ResponseFuture<F>,
         },
         Verifying {
-            pending: Pending,
+            pending: PasswordCheck,
             waiting: Option<Box<Waiting<S, B>>>,
         },
     }
@@ -54,7 +54,12 @@ where
         }
     }
 
-    pub(super) fn verifying(pending: Pending, request: Request<B>, inner: S, gate: Gate) -> Self {
+    pub(super) fn verifying(
+        pending: PasswordCheck,
+        request: Request<B>,
+        inner: S,
+        gate: Gate,
+    ) -> Self {
         let waiting = Some(Box::new(Waiting {
             request,
             inner,

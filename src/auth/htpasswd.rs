@@ -1,4 +1,4 @@
-use super::digest::Kind;
+use super::digest::HashKind;
 use super::error::HtpasswdError;
 use super::{Credential, DigestError, SecretDigest};
 use crate::util::text::unmarked;
@@ -24,7 +24,9 @@ fn entry(line: &str) -> Result<Credential, HtpasswdError> {
         error => HtpasswdError::Digest(error),
     })?;
     match &digest.0 {
-        Kind::Slow(_) if hash.starts_with("$2") => Ok(Credential::new(user).with_secret(digest)),
+        HashKind::Slow(_) if hash.starts_with("$2") => {
+            Ok(Credential::new(user).with_secret(digest))
+        }
         _ => Err(HtpasswdError::NotBcrypt),
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http::Request;
 
 use super::Authentication;
-use super::authorization::Shown;
+use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use crate::{Principal, Refusal};
 
@@ -37,13 +37,9 @@ impl Authentication {
     /// # Ok(()) }
     /// ```
     pub fn identify<B>(&self, request: &Request<B>) -> Identify {
-        let came = self.alike.came();
-        let decision = self.decide(request, Shown::of(request.headers()));
+        let decision = self.decide(request, AuthorizationField::of(request.headers()));
         #[cfg(feature = "jwt")]
         let decision = with_mount(decision, request);
-        if let Decision::Made(Err(refusal)) = &decision {
-            self.alike.wait(came, *refusal);
-        }
         Identify(Some(decision))
     }
 }

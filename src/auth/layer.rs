@@ -6,7 +6,7 @@ use super::service::Gate;
 use super::{Authentication, TokenAuth};
 use crate::{Preset, Responder};
 
-/// Lets in only whom it can tell. See the [module](super).
+/// Rejects requests whose caller cannot be authenticated. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct TokenAuthLayer(Gate);
 

@@ -4,17 +4,18 @@
 //! [`Principal`](crate::Principal) into its extensions or refuses it; [`Authentication::identify`] tells
 //! servers that are no tower services who asks. [`CredentialSource`]s are environment variables, token
 //! files, Kubernetes Secret directories, htpasswd files, credentials files and digests, combined freely;
-//! only digests are kept. A token is digested once, looked up by that digest and compared in constant time,
-//! so that 100,000 cost no more than one, but for what the processor's caches do not hold. An unknown user,
-//! a wrong password, a token that is over and one of another network look alike: the answers have the same
-//! bytes, and each is given 3 to 4 µs after its request came, however soon it was found out.
+//! only digests are kept. A token is looked up by its SHA-256 digest, so that 100,000 cost about as much as
+//! one. An unknown user, a wrong password, a token that has expired and one of another network get answers
+//! with the same bytes, and time does not tell a wrong password from an unknown user. Which random token
+//! was unknown may show in nanoseconds: 128 random bits cannot be guessed at any speed.
 //!
-//! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time
-//! and no more ([`PasswordOptions`]), on threads that give way to all others, and a right one is remembered
-//! for a while. For each name, known or not, as many hashes of each cost are verified as anybody has: while
-//! passwords are moved from one cost to another, a verification takes as long as both. Failures are
-//! throttled per source and, of passwords, per claimed id ([`ThrottleOptions`]); to hang up before the
-//! answer is to fail.
+//! Passwords, kept as bcrypt or Argon2id hashes, are verified off the async workers, so many at a time and
+//! no more ([`PasswordOptions`]), and a right one is remembered for a while. For each name, known or not,
+//! as many hashes of each cost are verified as anybody has: while passwords are moved from one cost to
+//! another, a verification takes as long as both. Failures are throttled per source and, of passwords, per
+//! claimed id ([`ThrottleOptions`]); to hang up before the answer is to fail. A right credential that
+//! cannot be guessed (a generated or strong token, a signed token, a certificate) passes the throttle
+//! whatever others behind its address did; passwords and tokens marked as weak stay behind it.
 //!
 //! Where a token and a certificate are needed, the certificate comes first: without one no token is
 //! looked at.
@@ -70,14 +71,19 @@
 //! [[credential.secret]]
 //! digest = "$argon2id$v=19$m=19456,t=2,p=1$…"
 //! not_before = 2026-12-01T00:00:00Z
+//!
+//! [[credential.secret]]
+//! digest = "sha256:…"
+//! weak = true                                       # it can be guessed: throttled as passwords are
 //! ```
 
-mod alike;
 mod authentication;
 mod authorization;
 mod binding;
+mod certificate_owner;
 mod credential;
 mod credentials;
+mod debts;
 mod decision;
 mod digest;
 mod error;
@@ -85,36 +91,34 @@ mod error;
 pub(crate) mod file;
 mod future;
 mod generated;
-mod holder;
 mod htpasswd;
 mod identify;
-mod index;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod layer;
-mod memory;
+mod password_check;
 mod passwords;
-mod pending;
 mod service;
-mod sha256;
+mod situation;
 mod source;
 mod sources;
 mod strength;
-mod terms;
 mod throttle;
+mod validity;
+mod verified_cache;
 
 pub use authentication::Authentication;
 #[cfg(feature = "config")]
 pub(crate) use authentication::Certificate;
 pub use binding::{Binding, BindingError};
+#[cfg(feature = "tls")]
+pub(crate) use certificate_owner::CertificateOwner;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use digest::{DigestError, SecretDigest};
 pub use error::{CredentialError, HtpasswdError};
 pub use future::ResponseFuture;
 pub use generated::{GeneratedToken, NoEntropy};
-#[cfg(feature = "tls")]
-pub(crate) use holder::Holder;
 pub use identify::Identify;
 pub use layer::TokenAuthLayer;
 pub use passwords::PasswordOptions;

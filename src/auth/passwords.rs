@@ -6,28 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use thread_priority::ThreadPriority;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-use thread_priority::set_current_thread_priority;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id,
-};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::credentials::Candidates;
-use super::memory::{Memory, Name};
+use super::digest::HashName;
+use super::verified_cache::VerifiedCache;
 use crate::Refusal;
 
 /// How passwords are verified.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PasswordOptions {
-    /// How many are verified at a time, each on one thread, which gives way to all others: on Linux it is
-    /// `SCHED_IDLE`. Where no processor is ever idle, a verification takes long. Default: half of the
-    /// processors, at least one.
+    /// How many are verified at a time, each on one thread beside the async workers: so much of the
+    /// processors they take at most. Default: half of the processors, at least one.
     pub concurrent: NonZeroUsize,
     /// How many may wait for their turn; more are refused at once. Default 32.
     pub waiting: usize,
@@ -38,8 +30,7 @@ pub struct PasswordOptions {
     pub remember_for: Duration,
 }
 
-/// Verifies passwords off the async workers, so many at a time and no more, and only while nothing else has
-/// to be done.
+/// Verifies passwords off the async workers, so many at a time and no more.
 #[derive(Clone)]
 pub(super) struct Passwords(Arc<Inner>);
 
@@ -48,7 +39,7 @@ struct Inner {
     waiting: AtomicUsize,
     most_waiting: usize,
     /// Which hash was proven.
-    memory: Option<Memory<Name>>,
+    verified: Option<VerifiedCache<HashName>>,
 }
 
 const FULL: Refusal = Refusal::AuthThrottled { retry_after: 1 };
@@ -98,14 +89,14 @@ impl Passwords {
             turns: Arc::new(Semaphore::new(most)),
             waiting: AtomicUsize::new(0),
             most_waiting: options.waiting,
-            memory: Memory::new(options.remembered, options.remember_for),
+            verified: VerifiedCache::new(options.remembered, options.remember_for),
         }))
     }
 
     /// The hash that this password was seen to have, lately.
-    pub(super) fn recall(&self, user: &[u8], password: &[u8]) -> Option<Name> {
-        let memory = self.0.memory.as_ref()?;
-        memory.recall(&memory.name(user, password))
+    pub(super) fn recall(&self, user: &[u8], password: &[u8]) -> Option<HashName> {
+        let verified = self.0.verified.as_ref()?;
+        verified.recall(&verified.proof(user, password))
     }
 
     /// Refuses as [`Passwords::verify`] would, for less: while more wait than may.
@@ -124,17 +115,17 @@ impl Passwords {
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
         still: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<Name, Refusal> {
+    ) -> Result<HashName, Refusal> {
         let turn = self.turn().await?;
         still()?;
         let passwords = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             // Held here, so that a client who goes away does not make room for more.
             let _turn = turn;
-            let found = in_background(|| candidates.verify(&password))?;
+            let found = candidates.verify(&password);
             // Here, so that it is not verified again if this client has gone away.
-            if let Some((memory, found)) = passwords.0.memory.as_ref().zip(found) {
-                memory.remember(memory.name(&user, &password), found);
+            if let Some((verified, found)) = passwords.0.verified.as_ref().zip(found) {
+                verified.remember(verified.proof(&user, &password), found);
             }
             found.ok_or(Refusal::CredentialsUnknown)
         });
@@ -157,7 +148,7 @@ impl Passwords {
 impl Candidates {
     /// The hash that this password has. Looks at every one, so that a right password takes as long as a
     /// wrong one.
-    fn verify(&self, password: &[u8]) -> Option<Name> {
+    fn verify(&self, password: &[u8]) -> Option<HashName> {
         let mut found = None;
         for hash in &self.own {
             if hash.verify(password) {
@@ -168,36 +159,6 @@ impl Candidates {
             black_box(hash.verify(password));
         }
         found
-    }
-}
-
-/// Does `work` on a thread that gives way to whatever else has something to do: the processors that
-/// verifications fill are those that nobody else needs. A thread of its own, since without privileges none
-/// gets back what it gave up; and one that takes no lock, for which others would wait as long as it does.
-fn in_background<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
-    let work = || {
-        give_way();
-        work()
-    };
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("password".to_owned());
-        let thread = thread.spawn_scoped(scope, work);
-        let thread = thread.map_err(|_| Refusal::Unavailable)?;
-        thread.join().map_err(|_| Refusal::Unavailable)
-    })
-}
-
-fn give_way() {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let given = set_thread_priority_and_policy(
-        thread_native_id(),
-        ThreadPriority::Min,
-        ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
-    );
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let given = set_current_thread_priority(ThreadPriority::Min);
-    if let Err(error) = given {
-        tracing::debug!(?error, "a password is verified at the priority of all else");
     }
 }
 

@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, Entry};
 use http::{HeaderMap, Request, Response};
 use tower::Service;
 
-use super::authorization::Shown;
+use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use super::{Authentication, ResponseFuture};
 use crate::audit::Record;
@@ -49,27 +49,24 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let authentication = &self.gate.authentication;
-        let came = authentication.alike.came();
         let decision = if self.gate.pass_authorization {
             mark_sensitive(request.headers_mut());
-            authentication.decide(&request, Shown::of(request.headers()))
+            authentication.decide(&request, AuthorizationField::of(request.headers()))
         } else {
             let before = request.headers().len();
             let taken = request.headers_mut().remove(AUTHORIZATION);
             let shown = match &taken {
-                None => Shown::Nothing,
-                Some(value) if before - request.headers().len() == 1 => Shown::One(value),
-                Some(_) => Shown::Several,
+                None => AuthorizationField::Nothing,
+                Some(value) if before - request.headers().len() == 1 => {
+                    AuthorizationField::One(value)
+                }
+                Some(_) => AuthorizationField::Several,
             };
             authentication.decide(&request, shown)
         };
         match decision {
             Decision::Made(identified) => {
-                let refusal = identified.as_ref().err().copied();
                 let future = self.gate.answer(identified, request, &mut self.inner);
-                if let Some(refusal) = refusal {
-                    self.gate.authentication.alike.wait(came, refusal);
-                }
                 ResponseFuture::answering(future)
             }
             Decision::Pending(pending) => {

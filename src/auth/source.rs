@@ -8,15 +8,11 @@ use zeroize::Zeroizing;
 use super::authorization::is_b64token;
 use super::credential::Validity;
 use super::generated::{is_damaged, is_generated};
-use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd, strength};
+use super::strength::is_strong;
+use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd};
 use crate::reload::Pinned;
 use crate::util::file::{DOCUMENT, SECRET};
 use crate::util::text;
-
-/// The least surprise that a token must hold of which a fast digest is all that is kept, in bits: with 10^12
-/// guesses a second somebody who has the digest needs 20 billion years on average. Random tokens of
-/// 128 bits are found to hold more, whatever their form.
-const LEAST_BITS: f64 = 100.0;
 
 /// Where credentials come from.
 #[derive(Clone, Debug)]
@@ -144,8 +140,9 @@ impl CredentialSource {
         self
     }
 
-    /// Takes a token or password that can be guessed. Default: that is an error, since a fast digest is
-    /// all that is kept of it; whoever got hold of the digest would have it soon.
+    /// Takes a token or password that can be guessed, and throttles failures for it as for passwords. Default:
+    /// a token that is neither generated nor of at least 22 characters, 10 of them different, is an error,
+    /// since a fast digest is all that is kept of it; of a digest it says that it can be guessed.
     pub fn with_weak_allowed(mut self, allowed: bool) -> Self {
         self.weak_allowed = allowed;
         self
@@ -168,7 +165,13 @@ impl CredentialSource {
     pub(super) fn read(&self) -> Result<Vec<Credential>, CredentialError> {
         let mut files = Pinned::new();
         match &self.origin {
-            Origin::Inline => Ok(vec![self.with_validity(self.template.clone())]),
+            Origin::Inline => {
+                let mut credential = self.with_validity(self.template.clone());
+                for secret in &mut credential.secrets {
+                    secret.guessable |= self.weak_allowed;
+                }
+                Ok(vec![credential])
+            }
             Origin::Variable(name) => {
                 let token = match self.path() {
                     Some(file) => read(&mut files, &file, SECRET)?,
@@ -250,17 +253,12 @@ impl CredentialSource {
         if is_damaged(token) {
             return Err(CredentialError::Damaged { id: id() });
         }
-        let trusted = is_generated(token) || self.weak_allowed;
-        let bits = strength::bits(token);
-        if token.is_empty() || !trusted && bits < LEAST_BITS {
-            // Whole bits, rounded down: never as many as are needed.
-            let found = (1..100).take_while(|&bound| f64::from(bound) <= bits);
-            return Err(CredentialError::TooWeak {
-                id: id(),
-                found: found.last().unwrap_or(0),
-            });
+        let generated = is_generated(token);
+        if token.is_empty() || !generated && !self.weak_allowed && !is_strong(token) {
+            return Err(CredentialError::TooWeak { id: id() });
         }
-        let secret = Secret::new(SecretDigest::of_token(token));
+        let mut secret = Secret::new(SecretDigest::of_token(token));
+        secret.guessable = self.weak_allowed && !generated;
         Ok(self.with_validity(credential.with_secret(secret)))
     }
 

@@ -74,7 +74,7 @@ impl Sources {
         self.culprit
     }
 
-    /// Takes it if there is no credential at all, because somebody can come in otherwise.
+    /// Accepts that there is no credential at all, because callers can come in otherwise.
     #[cfg(feature = "config")]
     pub(crate) fn with_none_allowed(mut self, allowed: bool) -> Self {
         self.none_allowed = allowed;

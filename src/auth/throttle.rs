@@ -1,62 +1,69 @@
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use governor::{Quota, RateLimiter};
 use ipnet::IpNet;
 
+use super::debts::{Exhausted, Failures};
+use super::generated::is_generated;
+use super::verified_cache::VerifiedCache;
 use crate::Refusal;
 use crate::source::NetworkSet;
 
 /// How many authentications may fail.
+///
+/// Nothing that cannot be guessed is throttled: a right token (generated, or strong enough to be taken
+/// without `weak`), a right signed token and a client certificate pass whatever their neighbours did. Passwords
+/// and weak tokens are throttled by source and by claimed id. A source is an IPv4 address or an IPv6 /64.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ThrottleOptions {
-    /// How many may fail at once, from one source, or with passwords for one claimed id. Default 30.
+    /// How many may fail at once from one source: of passwords, and apart from them of Bearer tokens.
+    /// Four times as many passwords may fail for one claimed id, so that no single source locks an id
+    /// for others. Default 30.
     pub burst: NonZeroU32,
-    /// How long until one more may fail. Default 2 s.
+    /// How long until a source may fail once more; an id takes a quarter of it. Default 2 s.
     pub every: Duration,
-    /// How many sources and ids with failures are kept in mind, each in 18 bytes; 16,777,216 at most. Default
-    /// 65,536. Of
-    /// more, those with the fewest failures lose their place, and whoever has none counts as if their
-    /// failures were its own: no failure is forgiven early, and in a flood of that many sources new ones
-    /// are refused.
+    /// How many sources, and how many ids, with failures are kept in mind, each in 18 bytes. Default
+    /// 65,536, at most 1,048,576. Of more, those with the fewest failures are evicted, and a source or id
+    /// without a place counts as if their failures were its own: no failure is forgiven early, and in
+    /// a flood of that many sources passwords from new ones are refused.
     pub capacity: usize,
     /// Sources that are never throttled.
     pub exempt: Vec<IpNet>,
 }
 
-/// Counts failures per source and, of passwords, per claimed id, each in its own GCRA clock. A token has
-/// too much surprise to be guessed for one id from many sources, and nobody is to lock its owner out.
+/// How much more often an id may fail than a source.
+const OF_AN_ID: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
+
+/// How long a source counts as one that an id's owner uses.
+const KNOWN_FOR: Duration = Duration::from_hours(24);
+
+/// Counts failures per source and, of passwords, per claimed id.
 #[derive(Clone)]
 pub(super) struct Throttle(Arc<Inner>);
 
 struct Inner {
-    limiter: RateLimiter<Key, Debts, TokioClock, NoOpMiddleware<Instant>>,
-    debts: Debts,
-    /// Not before the limiter's own.
-    start: Instant,
+    sources: Failures,
+    ids: Failures,
+    /// From which sources the password of which id was verified lately. Those do not share in what others
+    /// did: neither in the failures for the id, nor in those of a table that is full.
+    known: Option<VerifiedCache<()>>,
     exempt: NetworkSet,
-    /// The keys of the hashes of either.
-    sources: RandomState,
-    ids: RandomState,
     any: AtomicBool,
 }
 
-/// Whose failures: a keyed hash, so that nobody can choose what shares a place with whom.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    hash: u64,
-    /// Whether a failure is to be counted, or only looked whether one more could be.
-    count: bool,
+/// What may be guessed by a request. Failures of each are counted apart: an old Bearer token keeps no
+/// password out, which cannot be guessed by Bearer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Guess<'a> {
+    /// A token.
+    Token,
+    /// The password of this id.
+    Password(&'a [u8]),
 }
 
 impl Default for ThrottleOptions {
@@ -98,201 +105,120 @@ impl ThrottleOptions {
 
 impl Throttle {
     pub(super) fn new(options: &ThrottleOptions) -> Self {
-        let every = options.every.max(Duration::from_nanos(1));
-        // `with_period` is `None` for a period of zero only.
-        let quota = Quota::with_period(every)
-            .unwrap_or(Quota::per_second(NonZeroU32::MIN))
-            .allow_burst(options.burst);
-        let debts = Debts::new(options.capacity);
+        let &ThrottleOptions {
+            burst,
+            every,
+            capacity,
+            ..
+        } = options;
+        let of_an_id = burst.saturating_mul(OF_AN_ID);
         Self(Arc::new(Inner {
-            limiter: RateLimiter::new(quota, debts.clone(), TokioClock),
-            debts,
-            start: TokioClock.now(),
+            sources: Failures::new(burst, every, capacity),
+            ids: Failures::new(of_an_id, every / OF_AN_ID.get(), capacity),
+            known: VerifiedCache::new(capacity, KNOWN_FOR),
             exempt: options.exempt.iter().copied().collect(),
-            sources: RandomState::new(),
-            ids: RandomState::new(),
             any: AtomicBool::new(false),
         }))
     }
 
-    /// Whether anybody ever failed: otherwise everybody may try.
+    /// Whether this client may guess.
     #[inline]
-    pub(super) fn has_any(&self) -> bool {
-        self.0.any.load(Ordering::Relaxed)
+    pub(super) fn check(
+        &self,
+        client: impl FnOnce() -> Option<IpAddr>,
+        guess: Guess<'_>,
+    ) -> Result<(), Refusal> {
+        // Until the first failure nothing else is looked up.
+        if !self.0.any.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.look_up(client(), guess)
+            .map_err(|Exhausted { retry_after, .. }| Refusal::AuthThrottled { retry_after })
     }
 
-    /// Whether this source may try.
-    pub(super) fn check_source(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
-        client.map_or(Ok(()), |ip| self.check(self.source(ip), client))
-    }
-
-    /// Whether somebody may try to be this caller.
-    pub(super) fn check_id(&self, id: &[u8], client: Option<IpAddr>) -> Result<(), Refusal> {
-        self.check(self.id(id), client)
+    fn look_up(&self, client: Option<IpAddr>, guess: Guess<'_>) -> Result<(), Exhausted> {
+        if self.is_exempt(client) {
+            return Ok(());
+        }
+        let source = client.map(source);
+        let is_known = || match (guess, source) {
+            (Guess::Password(id), Some(source)) => self.is_known(source, id),
+            _ => false,
+        };
+        if let Some(source) = source
+            && let Err(exhausted) = self.0.sources.check((source, guess.is_password()))
+            && (exhausted.own || !is_known())
+        {
+            return Err(exhausted);
+        }
+        if let Guess::Password(id) = guess
+            && let Err(exhausted) = self.0.ids.check(id)
+            && !is_known()
+        {
+            return Err(exhausted);
+        }
+        Ok(())
     }
 
     /// Counts a failure.
-    pub(super) fn failed(&self, client: Option<IpAddr>, id: Option<&[u8]>) {
+    pub(super) fn failed(&self, client: Option<IpAddr>, guess: Guess<'_>) {
         if self.is_exempt(client) {
             return;
         }
         self.0.any.store(true, Ordering::Relaxed);
-        let source = client.map(|client| self.source(client));
-        for hash in source.into_iter().chain(id.map(|id| self.id(id))) {
-            let key = Key { hash, count: true };
-            // Past the limit already: it does not get worse.
-            let _ = self.0.limiter.check_key(&key);
+        if let Some(client) = client {
+            let key = (source(client), guess.is_password());
+            self.0.sources.count(key);
         }
+        if let Guess::Password(id) = guess {
+            self.0.ids.count(id);
+        }
+    }
+
+    /// Notes that the owner of this id, whose password was verified, is at this client.
+    pub(super) fn succeeded(&self, client: Option<IpAddr>, id: &[u8]) {
+        if let Some((known, client)) = self.0.known.as_ref().zip(client) {
+            let proof = known.proof(id, &source(client).to_be_bytes());
+            if known.recall(&proof).is_none() {
+                known.remember(proof, ());
+            }
+        }
+    }
+
+    fn is_known(&self, source: u128, id: &[u8]) -> bool {
+        let known = self.0.known.as_ref();
+        known.is_some_and(|known| {
+            let proof = known.proof(id, &source.to_be_bytes());
+            known.recall(&proof).is_some()
+        })
     }
 
     fn is_exempt(&self, client: Option<IpAddr>) -> bool {
         client.is_some_and(|client| self.0.exempt.contains(client))
     }
-
-    fn check(&self, hash: u64, client: Option<IpAddr>) -> Result<(), Refusal> {
-        let key = Key { hash, count: false };
-        if !self.0.debts.any_beside(&key) || self.is_exempt(client) {
-            return Ok(());
-        }
-        let checked = self.0.limiter.check_key(&key);
-        checked.map_err(|not_until| {
-            let wait = not_until.wait_time_from(TokioClock.now());
-            let seconds = wait.as_secs_f64().ceil().clamp(1.0, f64::from(u32::MAX));
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "clamped to what fits"
-            )]
-            let retry_after = seconds as u32;
-            Refusal::AuthThrottled { retry_after }
-        })?;
-        let now = TokioClock.now().duration_since(self.0.start);
-        self.0.debts.tidy(&key, Nanos::from(now).as_u64());
-        Ok(())
-    }
-
-    /// An IPv4 address, or an IPv6 /64, which is what one subscriber has.
-    fn source(&self, client: IpAddr) -> u64 {
-        let source = match client.to_canonical() {
-            IpAddr::V6(address) => address.to_bits() >> 64 << 64,
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        };
-        self.0.sources.hash_one(source)
-    }
-
-    fn id(&self, id: &[u8]) -> u64 {
-        self.0.ids.hash_one(id)
-    }
 }
 
-/// The clock that tests can pause.
-#[derive(Clone, Copy, Debug)]
-struct TokioClock;
-
-impl Clock for TokioClock {
-    type Instant = Instant;
-
-    fn now(&self) -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-}
-
-/// GCRA clocks in a table of fixed size. Each key has a few places to be in; where all are taken, a new
-/// key takes over the place of the least indebted with its debt, and keys without a place are held to
-/// owe as much (Metwally's Space-Saving). The least debt of a set never falls, so whoever lost its place
-/// never owes less than before.
-#[derive(Clone)]
-struct Debts {
-    sets: Arc<[Set]>,
-}
-
-#[derive(Default)]
-struct Set {
-    /// Whether there may be debts: most sources share a set with none, and are looked at no further.
-    owes: AtomicBool,
-    slots: Mutex<[Slot; WAYS]>,
-}
-
-const WAYS: usize = 8;
-
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    key: u64,
-    /// In nanoseconds since the limiter's start; 0 is a free slot.
-    arrival: u64,
-}
-
-/// The most keys that are kept in mind, in 300 MB.
-const MOST: usize = 1 << 24;
-
-impl Debts {
-    fn new(capacity: usize) -> Self {
-        let sets = capacity.min(MOST).div_ceil(WAYS).max(1).next_power_of_two();
-        Self {
-            sets: (0..sets).map(|_| Set::default()).collect(),
+impl<'a> Guess<'a> {
+    /// What this user and password may be a guess at. A generated token that is shown as a password is no guess
+    /// at one.
+    pub(super) fn of(user: &'a [u8], password: &[u8]) -> Self {
+        if is_generated(password) {
+            Self::Token
+        } else {
+            Self::Password(user)
         }
     }
 
-    /// The set is chosen by the low bits; the whole hash tells keys apart within it.
-    fn set(&self, key: &Key) -> &Set {
-        let set = usize::try_from(key.hash % self.sets.len() as u64).unwrap_or(0);
-        &self.sets[set]
-    }
-
-    /// Whether anybody may owe something of whose debts this key's are not told apart.
-    fn any_beside(&self, key: &Key) -> bool {
-        self.set(key).owes.load(Ordering::Relaxed)
-    }
-
-    /// Forgets the debts beside this key if all of them are over at `now`, in nanoseconds since the
-    /// limiter's start.
-    fn tidy(&self, key: &Key, now: u64) {
-        let set = self.set(key);
-        let mut slots = set.lock();
-        if slots.iter().all(|slot| slot.arrival <= now) {
-            *slots = Default::default();
-            set.owes.store(false, Ordering::Relaxed);
-        }
+    fn is_password(self) -> bool {
+        matches!(self, Self::Password(_))
     }
 }
 
-impl Set {
-    fn lock(&self) -> MutexGuard<'_, [Slot; WAYS]> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl StateStore for Debts {
-    type Key = Key;
-
-    fn measure_and_replace<T, F, E>(&self, key: &Key, measure: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let set = self.set(key);
-        let mut slots = set.lock();
-        // Its own place, or else the one with the least debt.
-        let (mut at, mut least) = (0, u64::MAX);
-        for (place, slot) in slots.iter().enumerate() {
-            if slot.arrival != 0 && slot.key == key.hash {
-                at = place;
-                break;
-            }
-            if slot.arrival < least {
-                (at, least) = (place, slot.arrival);
-            }
-        }
-        // A debt that is over is none, whosever it was.
-        let owed = Some(slots[at].arrival).filter(|&arrival| arrival != 0);
-        let (outcome, arrival) = measure(owed.map(Nanos::from))?;
-        if key.count {
-            set.owes.store(true, Ordering::Relaxed);
-            slots[at] = Slot {
-                key: key.hash,
-                arrival: arrival.as_u64().max(1),
-            };
-        }
-        Ok(outcome)
+/// An IPv4 address, or an IPv6 /64, which is what one subscriber has.
+fn source(client: IpAddr) -> u128 {
+    match client.to_canonical() {
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
     }
 }
 
@@ -308,6 +234,11 @@ mod tests {
 
     use super::*;
 
+    const TOKEN: Guess<'_> = Guess::Token;
+    const ALICE: Guess<'_> = Guess::Password(b"alice");
+    const BOB: Guess<'_> = Guess::Password(b"bob");
+
+    /// Three may fail from a source, twelve for an id, and one more each ten seconds or 2.5.
     fn throttle(capacity: usize) -> Throttle {
         Throttle::new(
             &ThrottleOptions::default()
@@ -318,130 +249,140 @@ mod tests {
         )
     }
 
-    fn at(address: &str) -> IpAddr {
-        address.parse().unwrap()
+    fn at(address: &str) -> Option<IpAddr> {
+        Some(address.parse().unwrap())
+    }
+
+    fn check(throttle: &Throttle, client: Option<IpAddr>, guess: Guess<'_>) -> Result<(), Refusal> {
+        throttle.check(|| client, guess)
+    }
+
+    fn fail(throttle: &Throttle, times: usize, client: Option<IpAddr>, guess: Guess<'_>) {
+        for _ in 0..times {
+            throttle.failed(client, guess);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_is_refused_after_its_failures_until_one_is_forgiven() {
         let throttle = throttle(64);
-        let source = Some(at("2001:db8::1"));
-        for _ in 0..3 {
-            assert_eq!(throttle.check_source(source), Ok(()));
-            throttle.failed(source, None);
+        for guess in [TOKEN, BOB] {
+            let source = at("2001:db8::1");
+            for _ in 0..3 {
+                assert_eq!(check(&throttle, source, guess), Ok(()));
+                throttle.failed(source, guess);
+            }
+            let refused = Err(Refusal::AuthThrottled { retry_after: 10 });
+            assert_eq!(check(&throttle, source, guess), refused);
+            // The /64 is the source, and its neighbour another.
+            assert_eq!(check(&throttle, at("2001:db8::ffff:1"), guess), refused);
+            assert_eq!(check(&throttle, at("2001:db8:0:1::1"), guess), Ok(()));
+            tokio::time::advance(Duration::from_secs(10)).await;
+            assert_eq!(check(&throttle, source, guess), Ok(()));
         }
-        let refused = Err(Refusal::AuthThrottled { retry_after: 10 });
-        assert_eq!(throttle.check_source(source), refused);
-        assert_eq!(throttle.check_source(Some(at("2001:db8::ffff:1"))), refused);
-        assert_eq!(throttle.check_source(Some(at("2001:db8:0:1::1"))), Ok(()));
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(throttle.check_source(source), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_id_is_refused_from_everywhere_but_the_exempt_networks() {
+    async fn failed_tokens_keep_no_password_out_nor_passwords_a_token() {
+        for (one, other) in [(TOKEN, BOB), (BOB, TOKEN)] {
+            let throttle = throttle(64);
+            fail(&throttle, 9, at("198.51.100.1"), one);
+            assert!(check(&throttle, at("198.51.100.1"), one).is_err());
+            assert_eq!(check(&throttle, at("198.51.100.1"), other), Ok(()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_single_source_locks_an_id_and_several_do() {
         let throttle = throttle(64);
-        for host in 1..=3 {
-            throttle.failed(Some(at(&format!("198.51.100.{host}"))), Some(b"ci"));
+        let elsewhere = at("203.0.113.1");
+        for host in 1..=4 {
+            assert_eq!(check(&throttle, elsewhere, ALICE), Ok(()), "{host}");
+            fail(&throttle, 3, at(&format!("198.51.100.{host}")), ALICE);
         }
-        assert!(throttle.check_id(b"ci", Some(at("203.0.113.1"))).is_err());
-        assert_eq!(throttle.check_id(b"ci", Some(at("192.0.2.1"))), Ok(()));
-        assert_eq!(throttle.check_id(b"other", Some(at("203.0.113.1"))), Ok(()));
-        for _ in 0..10 {
-            throttle.failed(Some(at("192.0.2.1")), Some(b"third"));
-        }
-        assert_eq!(throttle.check_source(Some(at("192.0.2.1"))), Ok(()));
-        assert_eq!(throttle.check_id(b"third", Some(at("203.0.113.1"))), Ok(()));
-    }
-
-    fn spoofed(number: u32) -> IpAddr {
-        Ipv6Addr::from_bits(u128::from(number) << 64).into()
-    }
-
-    #[test]
-    fn ten_million_spoofed_sources_clear_no_debt_and_take_no_memory() {
-        let debts = Debts::new(65_536);
-        // A boxed slice has one length from its beginning to its end.
-        assert!(size_of_val(&*debts.sets) <= 65_536 * 18);
-        // Nanoseconds into the limiter's life, at which all of this happens.
-        let (now, every) = (1_000_000, 1_000);
-        let owe = |hash| {
-            let key = Key { hash, count: true };
-            let failed = |owed: Option<Nanos>| {
-                let owed = owed.map_or(now, |owed| owed.as_u64().max(now));
-                Ok::<_, ()>(((), Nanos::from(owed + every)))
-            };
-            let _ = debts.measure_and_replace(&key, failed);
-        };
-        let owed = |hash| {
-            let key = Key { hash, count: false };
-            debts.measure_and_replace(&key, |owed| Ok::<_, ()>((owed, Nanos::from(0))))
-        };
-        let guilty = 0x1234_5678_9abc_def0;
-        for _ in 0..3 {
-            owe(guilty);
-        }
-        let mut hash = 1_u64;
-        for _ in 0..10_000_000 {
-            hash = hash.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            owe(hash.rotate_left(32));
-        }
-        assert!(owed(guilty).unwrap().unwrap().as_u64() >= now + 3 * every);
+        assert_eq!(
+            check(&throttle, elsewhere, ALICE),
+            Err(Refusal::AuthThrottled { retry_after: 3 })
+        );
+        assert_eq!(check(&throttle, elsewhere, BOB), Ok(()));
+        assert_eq!(check(&throttle, at("192.0.2.1"), ALICE), Ok(()));
+        fail(&throttle, 20, at("192.0.2.1"), BOB);
+        assert_eq!(check(&throttle, at("192.0.2.1"), BOB), Ok(()));
+        assert_eq!(check(&throttle, elsewhere, BOB), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_shares_a_set_with_a_debt_is_looked_at_until_it_is_over() {
-        // One set, so that everybody shares it.
-        let throttle = throttle(8);
-        let (guilty, innocent) = (Some(at("198.51.100.1")), Some(at("203.0.113.1")));
-        let owes = || throttle.0.debts.sets[0].owes.load(Ordering::Relaxed);
-        assert!(!owes());
-        for _ in 0..3 {
-            throttle.failed(guilty, None);
+    async fn who_was_verified_at_a_source_shares_in_no_failures_of_others() {
+        let throttle = throttle(64);
+        let home = at("203.0.113.1");
+        throttle.succeeded(home, b"alice");
+        for host in 1..=9 {
+            fail(&throttle, 3, at(&format!("198.51.100.{host}")), ALICE);
         }
+        assert_eq!(check(&throttle, home, ALICE), Ok(()));
+        assert!(check(&throttle, at("203.0.113.2"), ALICE).is_err());
+        // Guesses at home are counted there all the same.
+        fail(&throttle, 3, home, ALICE);
+        assert!(check(&throttle, home, ALICE).is_err());
+        // A day later the source is as any other.
+        tokio::time::advance(KNOWN_FOR).await;
+        for host in 1..=9 {
+            fail(&throttle, 3, at(&format!("198.51.100.{host}")), ALICE);
+        }
+        assert!(check(&throttle, home, ALICE).is_err());
+    }
+
+    fn spoofed(number: u32) -> Option<IpAddr> {
+        Some(Ipv6Addr::from_bits(u128::from(number) << 64).into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_shares_a_set_with_a_debt_is_looked_at_until_it_is_over() {
+        // One set, so that all share it.
+        let throttle = throttle(8);
+        let (guilty, innocent) = (at("198.51.100.1"), at("203.0.113.1"));
+        fail(&throttle, 3, guilty, TOKEN);
         for _ in 0..29 {
-            assert_eq!(throttle.check_source(innocent), Ok(()));
-            assert!(owes());
+            assert_eq!(check(&throttle, innocent, TOKEN), Ok(()));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert_eq!(throttle.check_source(guilty), Ok(()));
+        assert_eq!(check(&throttle, guilty, TOKEN), Ok(()));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(throttle.check_source(innocent), Ok(()));
-        assert!(!owes());
+        assert_eq!(check(&throttle, innocent, TOKEN), Ok(()));
         // And all begins anew.
         for _ in 0..3 {
-            assert_eq!(throttle.check_source(guilty), Ok(()));
-            throttle.failed(guilty, None);
+            assert_eq!(check(&throttle, guilty, TOKEN), Ok(()));
+            throttle.failed(guilty, TOKEN);
         }
-        assert!(throttle.check_source(guilty).is_err());
-        assert_eq!(throttle.check_source(innocent), Ok(()));
+        assert!(check(&throttle, guilty, TOKEN).is_err());
+        assert_eq!(check(&throttle, innocent, TOKEN), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_debt_of_any_size_outlasts_the_loss_of_its_place() {
         // One set: eight places, and nine debtors.
         let throttle = throttle(8);
-        let small = Some(at("198.51.100.1"));
-        for _ in 0..2 {
-            throttle.failed(small, None);
-        }
+        let small = at("198.51.100.1");
+        fail(&throttle, 2, small, BOB);
         for number in 0..8 {
-            for _ in 0..3 {
-                throttle.failed(Some(spoofed(number)), None);
-            }
+            fail(&throttle, 3, spoofed(number), BOB);
         }
         // It may fail once more at most, though others have its place now.
-        throttle.failed(small, None);
-        assert!(throttle.check_source(small).is_err());
-        // Who never failed is refused as long as all places are taken by debts, and no longer.
-        let innocent = Some(at("203.0.113.1"));
-        assert!(throttle.check_source(innocent).is_err());
+        throttle.failed(small, BOB);
+        assert!(check(&throttle, small, BOB).is_err());
+        // A source that never failed is refused as long as all places are taken by debts, and no longer.
+        let innocent = at("203.0.113.1");
+        assert!(check(&throttle, innocent, ALICE).is_err());
+        // But for the one at which this id was verified.
+        throttle.succeeded(innocent, b"alice");
+        assert_eq!(check(&throttle, innocent, ALICE), Ok(()));
+        assert!(check(&throttle, innocent, BOB).is_err());
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(throttle.check_source(innocent), Ok(()));
+        assert_eq!(check(&throttle, innocent, ALICE), Ok(()));
         tokio::time::advance(Duration::from_secs(20)).await;
         for _ in 0..2 {
-            throttle.failed(innocent, None);
-            assert_eq!(throttle.check_source(innocent), Ok(()));
+            throttle.failed(innocent, ALICE);
+            assert_eq!(check(&throttle, innocent, ALICE), Ok(()));
         }
     }
 }

@@ -95,6 +95,7 @@ pub struct PasswordSection {
 }
 
 /// `[auth.throttle]`: how many authentications may fail, per source and, with passwords, per claimed id.
+/// Right tokens that cannot be guessed, signed tokens and certificates pass all the same.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -102,11 +103,12 @@ pub struct PasswordSection {
 pub struct ThrottleSection {
     /// Whether to throttle at all. Default true.
     pub enabled: Option<bool>,
-    /// How many may fail at once. Default 30.
+    /// How many may fail at once from one source; for one id four times as many. Default 30.
     pub burst: Option<NonZeroU32>,
-    /// How long until one more may fail, from `"1ms"` to a day. Default `"2s"`.
+    /// How long until a source may fail once more, from `"1ms"` to a day; an id takes a quarter of it.
+    /// Default `"2s"`.
     pub every: Option<Span>,
-    /// How many sources and ids are kept in mind, from 1 to 16,777,216. Default 65536.
+    /// How many sources, and how many ids, are kept in mind, from 1 to 1,048,576. Default 65536.
     pub capacity: Option<usize>,
     /// Networks that are never throttled.
     #[serde(default)]

@@ -187,7 +187,7 @@ fn auth(config: &Config, check: &Bounds<'_>) -> Result<(), ConfigError> {
         NOTHING..=30 * DAY,
     )?;
     check.span("auth.throttle.every", throttle.every, MILLISECOND..=DAY)?;
-    check.count("auth.throttle.capacity", throttle.capacity, 1..=MANY)?;
+    check.count("auth.throttle.capacity", throttle.capacity, 1..=1 << 20)?;
     let burst = throttle.burst.map(std::num::NonZeroU32::get);
     check.count("auth.throttle.burst", burst, 1..=1 << 20)?;
     #[cfg(feature = "jwt")]

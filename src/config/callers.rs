@@ -14,7 +14,7 @@ impl Config {
         };
         let authentication = section.authentication(&self.document)?;
         let credentials = authentication.credentials().map(crate::Watched::load);
-        Ok(credentials.and_then(|credentials| credentials.holder(id).cloned()))
+        Ok(credentials.and_then(|credentials| credentials.owner(id).cloned()))
     }
 
     /// The holder of this certificate, by the rules of `[identity]`.

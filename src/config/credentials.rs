@@ -63,7 +63,7 @@ struct Secret {
     networks: Option<Vec<IpNet>>,
     /// The client certificate that it is good with.
     identity: Option<Text<Binding>>,
-    /// Takes a password that can be guessed.
+    /// Takes a password that can be guessed, and throttles failures for it.
     #[serde(default)]
     weak: bool,
 }
@@ -129,7 +129,7 @@ struct Entry {
     expires: Option<Moment>,
     /// What it is for, in the operator's words; told in the log when it is about to expire.
     comment: Option<String>,
-    /// Takes a token that can be guessed.
+    /// Takes a token that can be guessed, and throttles failures for it as for passwords.
     #[serde(default)]
     weak: bool,
 }

@@ -9,13 +9,15 @@ use crate::source::ForwardedHeader;
 use crate::tls::ForwardedForm;
 
 /// `[forwarded]`: which proxies speak for clients, and in which headers. From anyone else, and
-/// without this section from everyone, such headers are removed.
+/// without this section from everyone, such headers are removed: `Forwarded`, all of `X-Forwarded-*`,
+/// `X-Real-IP`, `X-Original-URL`, `X-Rewrite-URL`, `X-HTTP-Method-Override` and their kin.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ForwardedSection {
-    /// The networks of the proxies.
+    /// The networks of the proxies. Their `X-Forwarded-Host`, `-Proto` and the like reach the service: a
+    /// proxy must replace what its clients send in them.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
     pub proxies: Vec<IpNet>,
     /// The header that tells the client's address: `"x-forwarded-for"` or `"forwarded"` (RFC 7239).

@@ -187,7 +187,7 @@ impl Advice<'_> {
             Who::Principal(Method::Token, id) => {
                 let credentials = authentication.and_then(Authentication::credentials);
                 let credentials = credentials.map(crate::Watched::load);
-                let known = credentials.is_some_and(|all| all.holder(id).is_some());
+                let known = credentials.is_some_and(|all| all.owner(id).is_some());
                 if known {
                     None
                 } else {

@@ -124,8 +124,8 @@ impl Builder {
         self
     }
 
-    /// Which proxies tell their clients' addresses. Without it nobody does, and what is told is
-    /// removed.
+    /// Which proxies tell their clients' addresses, and whose `X-Forwarded-*` and kindred headers reach
+    /// the service. Without it all such headers are removed.
     pub fn forwarded(mut self, layer: ForwardedLayer) -> Self {
         self.forwarded = layer;
         self
@@ -231,6 +231,11 @@ impl Builder {
                 COOKIE,
             ]),
             access_log: self.access_log,
+            #[cfg(feature = "tls")]
+            forwarded: self
+                .forwarded
+                .sparing(self.forwarded_certificate.names.clone()),
+            #[cfg(not(feature = "tls"))]
             forwarded: self.forwarded,
             #[cfg(feature = "tls")]
             forwarded_certificate: self

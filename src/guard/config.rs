@@ -128,11 +128,11 @@ fn forwarded(
         Ok(section.map(|section| section.proxies.clone()))
     });
     let proxies = proxies.lapsing(|| Some(Vec::<IpNet>::new()));
-    let proxies = Watched::watch(proxies, config.reload.options())?;
-    if let Some(header) = section.address {
-        let layer = source::ForwardedLayer::watching(header.header(), proxies.clone());
-        builder = builder.forwarded(layer);
-    }
+    let proxies = Watched::watch(proxies, config.document.watch.clone())?;
+    builder = builder.forwarded(match section.address {
+        Some(header) => source::ForwardedLayer::watching(header.header(), proxies.clone()),
+        None => source::ForwardedLayer::without_address(proxies.clone()),
+    });
     let removed = section.remove.iter().map(HeaderText::name);
     let nobody = tls::ForwardedLayer::nobody().with_removed(removed.clone());
     builder = builder.forwarded_certificate(nobody);

@@ -42,16 +42,23 @@ impl Builder {
     }
 
     fn tell_proxies(&self, report: &mut Report) {
-        if let Some((header, proxies)) = self.forwarded.believes() {
+        let (header, proxies) = self.forwarded.believes();
+        if let Some(header) = header {
             report.enforces(format!(
                 "a client's address is its connection's, or what {} of proxies in {} says",
                 header.name(),
                 counted(proxies.len(), "network")
             ));
-            if everyone(&proxies) {
-                let key = "forwarded.proxies";
-                report.warnings.push(Danger::EveryoneIsAProxy(key));
-            }
+        }
+        if !proxies.is_empty() {
+            report.enforces(format!(
+                "X-Forwarded-Host and the like are removed, unless proxies in {} sent them",
+                counted(proxies.len(), "network")
+            ));
+        }
+        if everyone(&proxies) {
+            let key = "forwarded.proxies";
+            report.warnings.push(Danger::EveryoneIsAProxy(key));
         }
         #[cfg(feature = "tls")]
         if let Some((form, proxies, fields)) = self.forwarded_certificate.believes() {

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 
 use super::{ClientAddr, within};
 
-/// The header in which the proxies tell whom they speak for.
+/// The header in which the proxies name their clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForwardedHeader {
@@ -40,7 +40,7 @@ pub(crate) fn has_any<'a>(
 }
 
 /// The first address from the right that is none of the proxies' own. What stands left of it, the
-/// client may have written itself. Where an element cannot be read, nobody vouches for what is left
+/// client may have written itself. Where an element cannot be read, no proxy vouches for what is left
 /// of it, so the client is the proxy that wrote it.
 pub(super) fn client(
     peer: ClientAddr,

@@ -7,20 +7,28 @@ use ipnet::IpNet;
 use tower::{Layer, Service};
 
 use super::forwarded::{self, ForwardedHeader};
-use super::{ClientAddr, SocketPeer};
+use super::{ClientAddr, SocketPeer, proxy_headers};
 use crate::Watched;
 use crate::audit::{Record, metrics};
 
-/// Takes the client's address from a header that a listed proxy sent, and removes both such headers
-/// from what anyone else sends. The header in which the proxies do not tell is removed from what they
-/// send too: what is in it, their clients wrote.
+/// Takes the client's address from a header that a listed proxy sent, and removes the headers of
+/// proxies from what anyone else sends: `Forwarded`, all of `X-Forwarded-*`, `X-Real-IP`,
+/// `X-Original-URL`, `X-Rewrite-URL`, `X-HTTP-Method-Override` and their kin, with underscores too. A
+/// service that believes `X-Forwarded-Host` would send clients wherever one of them says.
+///
+/// Listed proxies' headers pass, and a proxy must replace what its clients send in them. Of `Forwarded`
+/// and `X-Forwarded-For` the one that is not read is removed from what proxies send too: what is in it,
+/// their clients wrote. Client certificates (`X-Forwarded-Client-Cert`) are left to
+/// [`tls::ForwardedLayer`](crate::tls::ForwardedLayer).
 ///
 /// It belongs outside all layers that ask for [`ClientAddr`].
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
-    /// `None` where nobody is believed.
+    /// `None` where no address is taken.
     header: Option<ForwardedHeader>,
     proxies: Watched<Vec<IpNet>>,
+    /// What another layer removes.
+    spared: Arc<[HeaderName]>,
     told: Arc<AtomicBool>,
 }
 
@@ -35,34 +43,75 @@ impl ForwardedLayer {
     pub fn watching(header: ForwardedHeader, proxies: Watched<Vec<IpNet>>) -> Self {
         Self {
             header: Some(header),
-            proxies,
+            ..Self::without_address(proxies)
+        }
+    }
+
+    /// Lets the headers of peers in these networks pass to the service and takes no address from them:
+    /// the client is the socket's peer.
+    pub fn without_address(proxies: impl Into<Watched<Vec<IpNet>>>) -> Self {
+        Self {
+            header: None,
+            proxies: proxies.into(),
+            spared: Arc::default(),
             told: Arc::default(),
         }
     }
 
-    /// Believes nobody: the client is the socket's peer.
+    /// Trusts no peer: the client is the socket's peer, and the headers of proxies are removed.
     pub fn nobody() -> Self {
-        Self {
-            header: None,
-            proxies: Watched::fixed(Vec::new()),
-            told: Arc::default(),
-        }
+        Self::without_address(Watched::fixed(Vec::new()))
+    }
+
+    /// Leaves these headers alone, since another layer deals with them.
+    #[cfg(feature = "tls")]
+    pub(crate) fn sparing(mut self, names: Arc<[HeaderName]>) -> Self {
+        self.spared = names;
+        self
     }
 
     /// In which header the proxies tell, and where they are.
-    pub(crate) fn believes(&self) -> Option<(ForwardedHeader, Vec<IpNet>)> {
-        self.header
-            .map(|header| (header, self.proxies.load().to_vec()))
+    pub(crate) fn believes(&self) -> (Option<ForwardedHeader>, Vec<IpNet>) {
+        (self.header, self.proxies.load().to_vec())
     }
 
-    fn removed(&self, name: &HeaderName, peer: Option<ClientAddr>) {
-        metrics::forwarded_removed(name.as_str());
+    /// Removes what its sender must not tell, and takes the client's address from what is left.
+    fn apply<B>(&self, request: &mut Request<B>) {
+        let found = proxy_headers::among(request.headers(), &self.spared);
+        if found.is_empty() {
+            return;
+        }
+        let peer = SocketPeer::of(request.extensions());
+        let proxies = self.proxies.load();
+        let proxy = peer.filter(|peer| forwarded::is_proxy(&proxies, peer.ip()));
+        let Some(proxy) = proxy else {
+            for (name, label) in found {
+                request.headers_mut().remove(&name);
+                self.removed(&name, label, peer);
+            }
+            return;
+        };
+        for other in ForwardedHeader::ALL {
+            if self.header != Some(other) {
+                request.headers_mut().remove(other.name());
+            }
+        }
+        if let Some(header) = self.header
+            && request.headers().contains_key(header.name())
+        {
+            let client = forwarded::client(proxy, &proxies, header, request.headers());
+            believe(request.extensions_mut(), proxy, client);
+        }
+    }
+
+    fn removed(&self, name: &HeaderName, label: &'static str, peer: Option<ClientAddr>) {
+        metrics::forwarded_removed(label);
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 header = name.as_str(),
                 peer = peer.map(tracing::field::display),
-                "a peer that is no listed proxy tells of a client; the header is removed, from \
-                 others silently"
+                "a peer that is no listed proxy sent a proxy's header; it is removed, from others \
+                 silently. If the peer is a proxy of yours, list its network under [forwarded] proxies"
             );
         }
     }
@@ -99,30 +148,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        let layer = &self.layer;
-        let told = ForwardedHeader::ALL.map(|header| (header, header.name()));
-        if forwarded::has_any(request.headers(), told.iter().map(|(_, name)| *name)) {
-            let peer = SocketPeer::of(request.extensions());
-            let proxies = layer.proxies.load();
-            let is_proxy = |peer: &ClientAddr| forwarded::is_proxy(&proxies, peer.ip());
-            let proxy = peer.filter(is_proxy);
-            for (header, name) in told {
-                match proxy {
-                    Some(_) if layer.header == Some(header) => {}
-                    Some(_) => {
-                        request.headers_mut().remove(name);
-                    }
-                    None if request.headers_mut().remove(name).is_some() => {
-                        layer.removed(name, peer);
-                    }
-                    None => {}
-                }
-            }
-            if let (Some(proxy), Some(header)) = (proxy, layer.header) {
-                let client = forwarded::client(proxy, &proxies, header, request.headers());
-                believe(request.extensions_mut(), proxy, client);
-            }
-        }
+        self.layer.apply(&mut request);
         self.inner.call(request)
     }
 }

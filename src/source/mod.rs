@@ -5,7 +5,8 @@
 //! anything is listed.
 //!
 //! [`ForwardedLayer`] takes the client's address from `X-Forwarded-For` or `Forwarded`, from listed
-//! proxies only; without it the address is the socket's peer, whatever a request says.
+//! proxies only; without it the address is the socket's peer, whatever a request says. It removes what
+//! anyone else sends in a proxy's headers, `X-Forwarded-Host` and `-Proto` among them.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -39,6 +40,7 @@ mod forwarded_layer;
 mod layer;
 mod network_policy;
 mod networks;
+mod proxy_headers;
 mod service;
 
 pub use client_addr::ClientAddr;

@@ -142,7 +142,7 @@ impl Acceptor {
         }
         #[cfg(feature = "auth")]
         {
-            builder = builder.state(crate::auth::Holder::default());
+            builder = builder.state(crate::auth::CertificateOwner::default());
         }
         let mut gone = None;
         if let Some(passed) = passed {

@@ -77,7 +77,7 @@ impl Issuer {
         &self.keys
     }
 
-    /// Whether somebody whose token it signed may be in this group.
+    /// Whether the caller of a token that it signed may be in this group.
     #[cfg(feature = "policy")]
     pub(crate) fn may_give(&self, group: &str) -> bool {
         let rest = group.strip_prefix(SERVICE_ACCOUNTS);

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::claims::Claims;
 use super::issuer::Issuer;
-use crate::auth::memory::Memory;
+use crate::auth::verified_cache::VerifiedCache;
 use crate::{Principal, Refusal};
 
 /// Verifies tokens of some issuers. `Clone` costs an `Arc`.
@@ -18,7 +18,7 @@ pub(in crate::auth) struct Verifier(Arc<Inner>);
 
 struct Inner {
     issuers: Vec<(Issuer, Validation)>,
-    memory: Option<Memory<Verified>>,
+    cache: Option<VerifiedCache<Verified>>,
 }
 
 /// A token whose signature was right.
@@ -43,7 +43,7 @@ impl Verifier {
         });
         Self(Arc::new(Inner {
             issuers: issuers.collect(),
-            memory: Memory::new(4096, Duration::from_mins(5)),
+            cache: VerifiedCache::new(4096, Duration::from_mins(5)),
         }))
     }
 
@@ -64,17 +64,17 @@ impl Verifier {
         if !Self::is_signed(token) {
             return Err(Refusal::CredentialsUnknown);
         }
-        let memory = self.0.memory.as_ref();
-        let name = memory.map(|memory| memory.name(b"jwt", token));
-        let known = memory
-            .zip(name)
-            .and_then(|(memory, name)| memory.recall(&name));
+        let cache = self.0.cache.as_ref();
+        let proof = cache.map(|cache| cache.proof(b"jwt", token));
+        let known = cache
+            .zip(proof)
+            .and_then(|(cache, proof)| cache.recall(&proof));
         if let Some(verified) = known.filter(|known| self.holds(known)) {
             return verified.at(now);
         }
         let verified = self.prove(token).ok_or(Refusal::CredentialsUnknown)?;
-        if let Some((memory, name)) = memory.zip(name) {
-            memory.remember(name, verified.clone());
+        if let Some((cache, proof)) = cache.zip(proof) {
+            cache.remember(proof, verified.clone());
         }
         verified.at(now)
     }

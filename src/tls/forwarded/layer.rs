@@ -50,7 +50,7 @@ pub struct ForwardedLayer {
     pub(super) proxies: Watched<Vec<IpNet>>,
     pub(super) fields: bool,
     pub(super) responder: Responder,
-    pub(super) names: Arc<[HeaderName]>,
+    pub(crate) names: Arc<[HeaderName]>,
     pub(super) told: Arc<AtomicBool>,
 }
 
@@ -83,6 +83,8 @@ impl ForwardedLayer {
             "x-forwarded-client-cert",
             "client-cert",
             "client-cert-chain",
+            "x-forwarded-tls-client-cert",
+            "x-forwarded-tls-client-cert-info",
         ];
         Self {
             trusted: None,

@@ -6,36 +6,42 @@ use std::task::{Context, Poll};
 use zeroize::Zeroizing;
 
 use super::Authentication;
-use super::authorization::Pair;
+use super::authorization::UserPass;
 use super::credentials::Candidates;
-use super::decision::{Client, Situation};
+use super::digest::HashName;
+use super::situation::{Client, Situation};
+use super::throttle::Guess;
 use crate::{Principal, Refusal};
 
-/// A password that is being verified elsewhere. Boxed: it takes milliseconds anyway.
-pub(super) struct Pending(Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>);
+/// The verification of a password, off this worker. Boxed: it takes milliseconds anyway.
+pub(super) struct PasswordCheck(Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>);
 
-impl Pending {
+impl PasswordCheck {
     /// `known` is why it is refused if it is no password.
     pub(super) fn new(
         authentication: &Authentication,
-        pair: &Pair<'_>,
+        user_pass: &UserPass<'_>,
         candidates: Candidates,
         situation: &Situation<'_>,
-        known: Option<Refusal>,
+        known: Refusal,
     ) -> Self {
-        let password = Zeroizing::new(pair.password().to_vec());
+        let password = Zeroizing::new(user_pass.password().to_vec());
         let peer = situation.peer.cloned();
         let write = situation.write;
         let mut attempt = Attempt {
             authentication: authentication.clone(),
-            user: Zeroizing::new(pair.user().to_vec()),
+            user: Zeroizing::new(user_pass.user().to_vec()),
+            is_token: matches!(
+                Guess::of(user_pass.user(), user_pass.password()),
+                Guess::Token
+            ),
             client: situation.client.ip(),
             open: true,
         };
         Self(Box::pin(async move {
             let hash = attempt.verify(password, candidates).await;
-            let hash = hash.map_err(|refusal| match (refusal, known) {
-                (Refusal::CredentialsUnknown, Some(known)) => known,
+            let hash = hash.map_err(|refusal| match refusal {
+                Refusal::CredentialsUnknown => known,
                 _ => refusal,
             });
             let situation = Situation {
@@ -44,37 +50,48 @@ impl Pending {
                 write,
             };
             let authentication = &attempt.authentication;
-            authentication.proven(&attempt.user, hash, &situation)
+            authentication.proven(&attempt.user, hash, attempt.guess(), &situation)
         }))
     }
 }
 
-/// A password that is shown. Whoever hangs up before it is verified has failed: the work is done all the
-/// same, and nobody is to have it done uncounted.
+/// A password that is shown. A client that hangs up before it is verified has failed: the work is done all
+/// the same, and is counted.
 struct Attempt {
     authentication: Authentication,
     user: Zeroizing<Vec<u8>>,
+    /// Whether it has the form of a generated token.
+    is_token: bool,
     client: Option<IpAddr>,
     open: bool,
 }
 
 impl Attempt {
+    fn guess(&self) -> Guess<'_> {
+        if self.is_token {
+            Guess::Token
+        } else {
+            Guess::Password(&self.user)
+        }
+    }
+
     async fn verify(
         &mut self,
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
-    ) -> Result<[u8; 32], Refusal> {
+    ) -> Result<HashName, Refusal> {
         // Others of the same source or for the same id may have failed while this one waited.
-        let still = || {
-            let client = Client::At(self.client);
-            self.authentication.check_source(&client)?;
-            self.authentication.check_id(&self.user, &client)
+        let situation = Situation {
+            client: Client::At(self.client),
+            peer: None,
+            write: false,
         };
+        let still = || self.authentication.check(self.guess(), &situation);
         let passwords = &self.authentication.passwords;
         let hash = passwords
             .verify(self.user.clone(), password, candidates, still)
             .await;
-        // What came of it is counted by whoever asked.
+        // What came of it is counted by the caller of this.
         self.open = false;
         hash
     }
@@ -83,12 +100,13 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.open {
-            self.authentication.failed(self.client, Some(&self.user));
+            let throttle = self.authentication.throttle.as_ref();
+            throttle.inspect(|throttle| throttle.failed(self.client, self.guess()));
         }
     }
 }
 
-impl Future for Pending {
+impl Future for PasswordCheck {
     type Output = Result<Principal, Refusal>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -96,8 +114,8 @@ impl Future for Pending {
     }
 }
 
-impl fmt::Debug for Pending {
+impl fmt::Debug for PasswordCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").finish_non_exhaustive()
+        f.debug_struct("PasswordCheck").finish_non_exhaustive()
     }
 }

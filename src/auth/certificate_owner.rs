@@ -7,18 +7,18 @@ use http::Extensions;
 use crate::identity::Mapping;
 use crate::{Connection, PeerIdentity, Principal, Watched};
 
-/// Makes principals of the holders of certificates.
+/// Makes principals of the owners of certificates.
 #[derive(Clone, Debug)]
-pub(super) struct Holders {
+pub(super) struct CertificateOwners {
     /// Tells what these rules made from what others made on the same connection.
     id: u64,
     mapping: Watched<Mapping>,
 }
 
-/// Who the holder of a connection's certificate was found to be, kept with the connection: rules
+/// Who the owner of a connection's certificate was found to be, kept with the connection: rules
 /// take longer than all the rest of a decision, and connections have many requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Holder(Arc<ArcSwapOption<Found>>);
+pub(crate) struct CertificateOwner(Arc<ArcSwapOption<Found>>);
 
 #[derive(Debug)]
 struct Found {
@@ -27,7 +27,7 @@ struct Found {
     principal: Principal,
 }
 
-impl Holders {
+impl CertificateOwners {
     pub(super) fn new(mapping: Watched<Mapping>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
@@ -36,11 +36,11 @@ impl Holders {
         }
     }
 
-    /// Who holds the certificate of the request with these extensions.
+    /// The owner of the certificate of the request with these extensions.
     pub(super) fn principal(&self, peer: &PeerIdentity, extensions: &Extensions) -> Principal {
         let mapping = self.mapping.load();
-        let holder = Connection::of(extensions).and_then(Connection::state::<Holder>);
-        let Some(Holder(kept)) = holder else {
+        let owner = Connection::of(extensions).and_then(Connection::state::<CertificateOwner>);
+        let Some(CertificateOwner(kept)) = owner else {
             return mapping.principal(peer);
         };
         if let Some(found) = &*kept.load()

@@ -8,12 +8,11 @@ use super::Binding;
 use super::credential::Validity;
 use super::digest::SlowHash;
 use crate::audit::metrics;
-use crate::identity::Method;
 use crate::source::Networks;
 use crate::{PeerIdentity, Principal, Refusal};
 
-/// Who has a credential, and what it is good for.
-pub(super) struct Holder {
+/// The owner of a credential, and what it is good for.
+pub(super) struct CredentialOwner {
     pub(super) principal: Principal,
     pub(super) networks: Networks,
     pub(super) binding: Option<Binding>,
@@ -23,16 +22,16 @@ pub(super) struct Holder {
 
 pub(super) struct Password {
     pub(super) hash: SlowHash,
-    pub(super) term: Term,
+    pub(super) validity: SecretValidity,
 }
 
-/// When a secret is good, and when its use was told of.
-pub(super) struct Term {
+/// When a secret is valid, and when the log last reported its use.
+pub(super) struct SecretValidity {
     validity: Validity,
     warned: Warned,
 }
 
-/// When the log last told of a use, in seconds of Unix time.
+/// When the log last reported a use, in seconds of Unix time.
 #[derive(Default)]
 struct Warned(AtomicU64);
 
@@ -46,31 +45,20 @@ pub(super) struct Circumstances<'a> {
 
 const WARN_EVERY: u64 = 3600;
 
-impl Holder {
-    pub(super) fn nobody() -> Self {
-        Self {
-            principal: Principal::new(Method::Token, ""),
-            networks: Networks::allow_all(),
-            binding: None,
-            comment: None,
-            passwords: Vec::new(),
-        }
-    }
-
-    /// Whether a secret of this term is good here and now; tells of its use if it ends within
+impl CredentialOwner {
+    /// Whether a secret of this validity is good here and now; logs its use if it ends within
     /// `warn_before`.
     pub(super) fn admit(
         &self,
-        term: &Term,
+        secret: &SecretValidity,
         at: &Circumstances<'_>,
         warn_before: Duration,
     ) -> Result<(), Refusal> {
-        self.good(&term.validity, at)?;
-        self.warn(term, at.now, warn_before);
+        self.good(&secret.validity, at)?;
+        self.warn(secret, at.now, warn_before);
         Ok(())
     }
 
-    /// Looks at everything, so that one failing takes as long as another.
     fn good(&self, validity: &Validity, at: &Circumstances<'_>) -> Result<(), Refusal> {
         let early = validity.not_before.is_some_and(|from| at.now < from);
         let late = validity.expires.is_some_and(|until| at.now >= until);
@@ -89,8 +77,8 @@ impl Holder {
         }
     }
 
-    fn warn(&self, term: &Term, now: SystemTime, warn_before: Duration) {
-        let Some(expires) = term.validity.expires else {
+    fn warn(&self, secret: &SecretValidity, now: SystemTime, warn_before: Duration) {
+        let Some(expires) = secret.validity.expires else {
             return;
         };
         let left = expires.duration_since(now).unwrap_or_default();
@@ -98,7 +86,7 @@ impl Holder {
             return;
         }
         metrics::expiring_credential_used(self.principal.id());
-        if term.warned.is_due(now) {
+        if secret.warned.is_due(now) {
             tracing::warn!(
                 credential = self.principal.id(),
                 comment = self.comment.as_deref(),
@@ -109,7 +97,7 @@ impl Holder {
     }
 }
 
-impl From<Validity> for Term {
+impl From<Validity> for SecretValidity {
     fn from(validity: Validity) -> Self {
         Self {
             validity,
