@@ -292,7 +292,7 @@ fn a_byte_order_mark_is_no_part_of_a_token_or_a_document() {
     files.put("token", format!("\u{feff}{TOKEN}\r\n"));
     files.put(
         "policy.toml",
-        "\u{feff}[[rules]]\nname = \"all\"\nactions = [\"pull\"]\nwho = [\"anyone\"]\n",
+        "\u{feff}[[rules]]\nname = \"all\"\nactions = [\"pull\"]\nwho = [\"anyone\"]\nrepositories = [\"**\"]\n",
     );
     let text = "\u{feff}[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\nfile = \"token\"\n\
                 [policy]\nfile = \"policy.toml\"\n";
