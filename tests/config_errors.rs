@@ -91,7 +91,7 @@ async fn an_error_of_what_a_key_names_points_at_the_key() {
             "give each its own",
         ),
         (
-            format!("{}credentials = [\"weak\"]\n", &token("")[..24]),
+            "[auth]\nrequire = \"token\"\ncredentials = [\"weak\"]\n".to_owned(),
             ":3:16: auth.credentials[0]: ",
             "weak:1",
         ),
