@@ -128,6 +128,8 @@ async fn of_the_path(scene: &mut Scene) {
         scene.shows(&acceptor, leaf, &[]).await;
     }
     scene.shows(&acceptor, &outside, &[&narrow]).await;
+    let narrow_chain = by(scene.builder().with_max_intermediates(0));
+    scene.shows(&narrow_chain, &outside, &[&narrow]).await;
     let too_long = beyond.client("x");
     scene.shows(&acceptor, &too_long, &[&beyond, &last]).await;
 

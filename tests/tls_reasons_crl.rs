@@ -160,8 +160,8 @@ async fn a_signature_of_an_algorithm_that_is_not_supported_is_told() {
     let config = client(&scene.nodes, Some((&node, &[&sub])));
     let (error, theirs) = refused(&acceptor, config).await;
     assert_eq!(error.reason(), Reason::UnsupportedAlgorithm, "{error}");
-    let words = "the client's certificate `CN=node-7` or a CA above it is signed by an algorithm \
-        that is not supported";
+    let words = "the client's certificate `CN=node-7` or a CA above it is signed by Ed25519 \
+        (1.3.101.112), an algorithm that is not supported";
     assert_eq!(error.to_string(), words);
     let alert = error.alert().unwrap();
     let theirs = theirs.to_lowercase();

@@ -326,8 +326,8 @@ impl Candidate<'_> {
             .map_err(|error| Cause::Identity(error.clone()))?;
         let (end_entity, intermediates) = (self.end_entity, self.intermediates);
         let verifier = self.verifier;
-        let verified = verifier.verified(end_entity, intermediates, certificate, path, anchor)?;
-        verifier.unrevoked(Arc::new(verified))
+        let found = verifier.verified(end_entity, intermediates, certificate, path, anchor)?;
+        verifier.unrevoked(Arc::new(found))
     }
 }
 
