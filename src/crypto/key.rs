@@ -114,7 +114,9 @@ mod tests {
     fn rsa(bits: usize) -> Vec<u8> {
         let mut modulus = vec![0x5a; bits.div_ceil(8)];
         modulus[0] = 0xff_u8 >> (modulus.len() * 8 - bits);
-        modulus.insert(0, 0);
+        if modulus[0] >= 0x80 {
+            modulus.insert(0, 0);
+        }
         let key = [encode(2, &modulus), encode(2, &[1, 0, 1])].concat();
         let algorithm = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
         key_of(algorithm, &encode(0x30, &key))

@@ -1,7 +1,7 @@
 use sha2::{Digest, Sha256};
 use stringprep::x520prep;
-use x509_parser::prelude::FromDer;
-use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+use x509_parser::der_parser::Oid;
+use x509_parser::der_parser::asn1_rs::{Any, FromDer, Tag};
 
 use super::directory_string;
 
@@ -34,24 +34,45 @@ impl NameKey {
 /// the case of letters, the number of spaces and the order inside one relative name do not count.
 /// A name beneath another begins with the bytes of that one. `None` for what is no name.
 pub(crate) fn canonical(der: &[u8]) -> Option<Box<[u8]>> {
-    let (rest, name) = X509Name::from_der(der).ok()?;
-    if !rest.is_empty() {
-        return None;
-    }
     let mut canonical = Vec::with_capacity(der.len());
-    for relative in name.iter_rdn() {
-        let mut attributes: Vec<_> = relative.iter().map(attribute).collect();
+    for relative in all(only(der, Tag::Sequence)?, Tag::Set) {
+        let attributes = all(relative?, Tag::Sequence).map(|one| attribute(one?));
+        let mut attributes = attributes.collect::<Option<Vec<_>>>()?;
         attributes.sort();
         put(&mut canonical, &attributes.concat());
     }
     Some(canonical.into())
 }
 
-fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Vec<u8> {
-    let value = attribute.attr_value();
+/// The content of the one value in these bytes, which must have this tag.
+fn only(der: &[u8], tag: Tag) -> Option<&[u8]> {
+    let (rest, value) = Any::from_der(der).ok()?;
+    (rest.is_empty() && value.tag() == tag).then_some(value.data)
+}
+
+/// The contents of the values in these bytes, each of which must have this tag. `None`, and nothing
+/// after it, for what is none.
+fn all(mut der: &[u8], tag: Tag) -> impl Iterator<Item = Option<&[u8]>> {
+    std::iter::from_fn(move || {
+        if der.is_empty() {
+            return None;
+        }
+        let value = Any::from_der(der).ok().filter(|(_, one)| one.tag() == tag);
+        der = value.as_ref().map_or(&[], |(rest, _)| rest);
+        Some(value.map(|(_, value)| value.data))
+    })
+}
+
+/// An `AttributeTypeAndValue`, of which this is the content.
+fn attribute(content: &[u8]) -> Option<Vec<u8>> {
+    let (value, kind) = Oid::from_der(content).ok()?;
+    let (rest, value) = Any::from_der(value).ok()?;
+    if !rest.is_empty() {
+        return None;
+    }
     let mut bytes = Vec::with_capacity(value.data.len() + 16);
-    put(&mut bytes, attribute.attr_type().as_bytes());
-    match directory_string::decode(value).and_then(|text| prepared(&text)) {
+    put(&mut bytes, kind.as_bytes());
+    match directory_string::decode(&value).and_then(|text| prepared(&text)) {
         Some(text) => {
             bytes.push(TEXT);
             put(&mut bytes, text.as_bytes());
@@ -62,7 +83,7 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Vec<u8> {
             put(&mut bytes, value.data);
         }
     }
-    bytes
+    Some(bytes)
 }
 
 /// RFC 4518, for `caseIgnoreMatch`. `None` for characters that must not be compared, which match the
@@ -231,12 +252,18 @@ mod tests {
     fn what_is_no_name_is_the_same_as_itself_only() {
         let mut longer = common(UTF8, b"a");
         longer.push(0);
+        // A name, and something that is none inside it.
+        let mut with_more = common(UTF8, b"a");
+        with_more[1] += 2;
+        with_more.extend([0x05, 0x00]);
+        assert_ne!(NameKey::of(&with_more), NameKey::of(&common(UTF8, b"a")));
         for wrong in [
             &b""[..],
             b"\x30\x02\x31",
             b"\x31\x00",
             b"\x30\x02\x30\x00",
             &longer,
+            &with_more,
         ] {
             assert_eq!(NameKey::read(wrong), None, "{wrong:x?}");
             assert_eq!(NameKey::of(wrong), NameKey::of(wrong));
