@@ -140,7 +140,7 @@ fn cost(acceptor: &Acceptor, config: ClientConfig) -> (Duration, Option<Handshak
         let tcp = tokio::net::TcpStream::from_std(tcp).unwrap();
         let before = cpu();
         let accepted = acceptor.accept(tcp).await;
-        (cpu() - before, accepted.err())
+        (cpu().saturating_sub(before), accepted.err())
     });
     theirs.join().unwrap();
     found
@@ -257,9 +257,9 @@ async fn another_path_is_taken_where_one_is_revoked_whatever_comes_first() {
         .sub("Sub", |ca| ca.serial_number = Some(1.into()));
     let again = reissued(&scene.root, &sub, 2);
     let node = sub.client("node-7");
-    let none = sub.crl(1, &[]);
+    let empty = sub.crl(1, &[]);
     for revoked in [1, 2] {
-        let revocation = lists(&[&scene.root.crl(1, &[revoked]), &none]);
+        let revocation = lists(&[&scene.root.crl(1, &[revoked]), &empty]);
         let acceptor = by(scene.builder().with_revocation(revocation));
         for above in [[&sub, &again], [&again, &sub]] {
             // The second time the path is one that was found before.
@@ -272,7 +272,7 @@ async fn another_path_is_taken_where_one_is_revoked_whatever_comes_first() {
         let (error, _) = refused(&acceptor, config).await;
         assert_eq!(error.reason(), Reason::CertificateRevoked);
     }
-    let both = lists(&[&scene.root.crl(1, &[1, 2]), &none]);
+    let both = lists(&[&scene.root.crl(1, &[1, 2]), &empty]);
     let acceptor = by(scene.builder().with_revocation(both));
     let config = client(&scene.root, Some((&node, &[&sub, &again])));
     let (error, theirs) = refused(&acceptor, config).await;
@@ -292,13 +292,13 @@ async fn a_path_that_was_good_and_is_revoked_now_gives_way_to_another() {
         .sub("Sub", |ca| ca.serial_number = Some(1.into()));
     let again = reissued(&scene.root, &sub, 2);
     let node = sub.client("node-7");
-    let none = sub.crl(1, &[]);
-    let revocation = lists(&[&scene.root.crl(1, &[]), &none]);
+    let empty = sub.crl(1, &[]);
+    let revocation = lists(&[&scene.root.crl(1, &[]), &empty]);
     let acceptor = by(scene.builder().with_revocation(revocation.clone()));
     let config = || client(&scene.root, Some((&node, &[&sub, &again])));
     accepted(&acceptor, config()).await;
     for (number, revoked) in [(2, [1]), (3, [2])] {
-        let later = [&scene.root.crl(number, &revoked), &none];
+        let later = [&scene.root.crl(number, &revoked), &empty];
         let later = later.iter().map(|list| &list.der()[..]);
         revocation.publish(later).unwrap();
         accepted(&acceptor, config()).await;
