@@ -164,19 +164,16 @@ fn put(base: &mut Value, way: &[Option<String>], value: Value, needed: &Map<Stri
                     *base = Value::Object(needed.clone());
                 }
             }
-            let next = match step {
-                Some(name) => {
-                    if !base.is_object() {
-                        *base = json!({});
-                    }
-                    &mut base[name.as_str()]
+            let next = if let Some(name) = step {
+                if !base.is_object() {
+                    *base = json!({});
                 }
-                None => {
-                    if base.as_array().is_none_or(Vec::is_empty) {
-                        *base = json!([null]);
-                    }
-                    &mut base[0]
+                &mut base[name.as_str()]
+            } else {
+                if base.as_array().is_none_or(Vec::is_empty) {
+                    *base = json!([null]);
                 }
+                &mut base[0]
             };
             put(next, rest, value, needed);
         }
@@ -202,7 +199,7 @@ fn attempt(folder: &Path, text: &str) -> Result<(), ConfigError> {
     match outcome.recv_timeout(Duration::from_secs(30)) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => panic!("it panicked: {text}"),
-        Err(_) => panic!("it hangs: {text}"),
+        Err(error) => panic!("it hangs, {error}: {text}"),
     }
 }
 

@@ -1,6 +1,10 @@
 //! What is wrong with a configuration is told with its file, line, column and key, in an operator's words.
 #![cfg(feature = "config")]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests and their tables"
+)]
 
 use std::error::Error;
 use std::fs;

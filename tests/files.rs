@@ -135,7 +135,7 @@ fn certificates_are_read_in_each_form_that_others_write() {
     );
     assert_eq!(
         certificates_in(files.put("ca.cer", &ca.der)).unwrap(),
-        [ca.der.clone()]
+        std::slice::from_ref(&ca.der)
     );
     let key = files.put("tls.key", ca.server(&["a"]).key_pem);
     assert!(matches!(

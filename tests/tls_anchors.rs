@@ -153,7 +153,7 @@ fn a_ca_of_any_purpose_and_one_without_key_usage_are_fit() {
     for ca in [
         Ca::with("Nodes", |ca| ca.key_usages = vec![]),
         Ca::with("Nodes", |ca| {
-            ca.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]
+            ca.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any];
         }),
         Ca::with("Nodes", |ca| {
             ca.extended_key_usages = vec![

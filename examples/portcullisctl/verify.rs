@@ -41,8 +41,8 @@ impl Verify {
             Ok(check) => {
                 let answer = check.check(&end_entity, &intermediates);
                 outcome.good = answer.reason.is_none();
-                outcome.reason = answer.reason.map(|reason| reason.label());
-                outcome.verdict = answer.verdict.as_ref().map(|verdict| verdict.label());
+                outcome.reason = answer.reason.map(portcullis::tls::Reason::label);
+                outcome.verdict = answer.verdict.as_ref().map(portcullis::crl::Verdict::label);
                 outcome.why = answer.why;
                 outcome.path = answer.anchor.map(|anchor| Told {
                     findings: answer.findings,
@@ -133,7 +133,6 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Box<dyn E
 
 /// The certificates in a file, all of which can be read.
 fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let found = certificates::read(file)?;
     for certificate in &found {

@@ -249,17 +249,17 @@ mod tests {
         )
     }
 
-    fn at(address: &str) -> Option<IpAddr> {
-        Some(address.parse().unwrap())
+    fn at(address: &str) -> IpAddr {
+        address.parse().unwrap()
     }
 
-    fn check(throttle: &Throttle, client: Option<IpAddr>, guess: Guess<'_>) -> Result<(), Refusal> {
-        throttle.check(|| client, guess)
+    fn check(throttle: &Throttle, client: IpAddr, guess: Guess<'_>) -> Result<(), Refusal> {
+        throttle.check(|| Some(client), guess)
     }
 
-    fn fail(throttle: &Throttle, times: usize, client: Option<IpAddr>, guess: Guess<'_>) {
+    fn fail(throttle: &Throttle, times: usize, client: IpAddr, guess: Guess<'_>) {
         for _ in 0..times {
-            throttle.failed(client, guess);
+            throttle.failed(Some(client), guess);
         }
     }
 
@@ -270,7 +270,7 @@ mod tests {
             let source = at("2001:db8::1");
             for _ in 0..3 {
                 assert_eq!(check(&throttle, source, guess), Ok(()));
-                throttle.failed(source, guess);
+                throttle.failed(Some(source), guess);
             }
             let refused = Err(Refusal::AuthThrottled { retry_after: 10 });
             assert_eq!(check(&throttle, source, guess), refused);
@@ -315,7 +315,7 @@ mod tests {
     async fn who_was_verified_at_a_source_shares_in_no_failures_of_others() {
         let throttle = throttle(64);
         let home = at("203.0.113.1");
-        throttle.succeeded(home, b"alice");
+        throttle.succeeded(Some(home), b"alice");
         for host in 1..=9 {
             fail(&throttle, 3, at(&format!("198.51.100.{host}")), ALICE);
         }
@@ -332,8 +332,8 @@ mod tests {
         assert!(check(&throttle, home, ALICE).is_err());
     }
 
-    fn spoofed(number: u32) -> Option<IpAddr> {
-        Some(Ipv6Addr::from_bits(u128::from(number) << 64).into())
+    fn spoofed(number: u32) -> IpAddr {
+        Ipv6Addr::from_bits(u128::from(number) << 64).into()
     }
 
     #[tokio::test(start_paused = true)]
@@ -352,7 +352,7 @@ mod tests {
         // And all begins anew.
         for _ in 0..3 {
             assert_eq!(check(&throttle, guilty, TOKEN), Ok(()));
-            throttle.failed(guilty, TOKEN);
+            throttle.failed(Some(guilty), TOKEN);
         }
         assert!(check(&throttle, guilty, TOKEN).is_err());
         assert_eq!(check(&throttle, innocent, TOKEN), Ok(()));
@@ -368,20 +368,20 @@ mod tests {
             fail(&throttle, 3, spoofed(number), BOB);
         }
         // It may fail once more at most, though others have its place now.
-        throttle.failed(small, BOB);
+        throttle.failed(Some(small), BOB);
         assert!(check(&throttle, small, BOB).is_err());
         // A source that never failed is refused as long as all places are taken by debts, and no longer.
         let innocent = at("203.0.113.1");
         assert!(check(&throttle, innocent, ALICE).is_err());
         // But for the one at which this id was verified.
-        throttle.succeeded(innocent, b"alice");
+        throttle.succeeded(Some(innocent), b"alice");
         assert_eq!(check(&throttle, innocent, ALICE), Ok(()));
         assert!(check(&throttle, innocent, BOB).is_err());
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(check(&throttle, innocent, ALICE), Ok(()));
         tokio::time::advance(Duration::from_secs(20)).await;
         for _ in 0..2 {
-            throttle.failed(innocent, ALICE);
+            throttle.failed(Some(innocent), ALICE);
             assert_eq!(check(&throttle, innocent, ALICE), Ok(()));
         }
     }

@@ -37,7 +37,7 @@ impl Bounds<'_> {
             Some(Span(span)) if !(least..=most).contains(&span) => {
                 let written = |span| format!("{:?}", humantime::format_duration(span).to_string());
                 let (least, most) = (written(least), written(most));
-                Err(self.out_of_bounds(key.into(), written(span), least, most))
+                Err(self.out_of_bounds(&key.into(), written(span), least, most))
             }
             _ => Ok(()),
         }
@@ -70,7 +70,7 @@ impl Bounds<'_> {
         match count {
             Some(count) if !within(count) => {
                 let (least, most) = (least.to_string(), most.to_string());
-                Err(self.out_of_bounds(key.into(), count.to_string(), least, most))
+                Err(self.out_of_bounds(&key.into(), count.to_string(), least, most))
             }
             _ => Ok(()),
         }
@@ -85,12 +85,12 @@ impl Bounds<'_> {
         self.count(key, bytes.map(|Bytes(bytes)| bytes), bounds)
     }
 
-    fn out_of_bounds(&self, key: Key, value: String, least: String, most: String) -> ConfigError {
+    fn out_of_bounds(&self, key: &Key, value: String, least: String, most: String) -> ConfigError {
         ConfigError::OutOfBounds {
-            place: self.0.place(&key),
-            value,
-            least,
-            most,
+            place: self.0.place(key),
+            value: value.into(),
+            least: least.into(),
+            most: most.into(),
         }
     }
 }

@@ -101,11 +101,11 @@ pub enum ConfigError {
         /// Where the value is.
         place: Place,
         /// The value.
-        value: String,
+        value: Box<str>,
         /// The least that is taken.
-        least: String,
+        least: Box<str>,
         /// The most that is taken.
-        most: String,
+        most: Box<str>,
     },
     /// The values are well formed but what they name, or what they mean together, cannot be used.
     #[error("{place}: {error}")]

@@ -91,7 +91,7 @@ impl Files {
                 Ok(Given::Named(file)) => gathering.read_file(pinned, file, true)?,
                 Ok(Given::Folder(files)) => {
                     let files = files.into_iter();
-                    for file in files.filter(|file| !Sought::Crls.is_never_in(file)) {
+                    for file in files.filter(|file| !Sought::are_never_in(file)) {
                         gathering.read_file(pinned, file, false)?;
                     }
                 }
@@ -147,7 +147,7 @@ pub(super) fn read_authorities(
         let before = authorities.len();
         let mut found = false;
         for file in files {
-            if !is_named && Sought::Certificates.is_never_in(&file) {
+            if !is_named && Sought::are_never_in(&file) {
                 continue;
             }
             let content = pinned.read_at_most(&file, CERTIFICATES);

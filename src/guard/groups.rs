@@ -39,7 +39,7 @@ impl Groups {
         let Some(known) = self.known() else {
             return true;
         };
-        let from_issuer = self.from_issuers(group);
+        let from_issuer = self.is_from_issuers(group);
         from_issuer || known.iter().any(|known| **known == *group)
     }
 
@@ -79,7 +79,7 @@ impl Groups {
             reason = "nobody's signature counts"
         )
     )]
-    fn from_issuers(&self, group: &str) -> bool {
+    fn is_from_issuers(&self, group: &str) -> bool {
         #[cfg(feature = "jwt")]
         {
             let mut issuers = self.authentication.iter().flat_map(Authentication::issuers);
@@ -97,7 +97,7 @@ impl Groups {
         };
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let unknown = policy.unknown_groups(&known).into_iter();
-        let unknown = unknown.filter(|(_, group)| !self.from_issuers(group));
+        let unknown = unknown.filter(|(_, group)| !self.is_from_issuers(group));
         let dangers = unknown.map(|(rule, group)| Danger::UnknownGroup {
             file: self.file.clone(),
             rule: rule.name().into(),

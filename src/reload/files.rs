@@ -246,12 +246,11 @@ impl<L: Load> Worker<L> {
             return;
         };
         self.reload(&shared);
-        match self.failure {
-            None => (self.failing_since, self.lapsed_in) = (None, None),
-            Some(_) => {
-                self.failing_since.get_or_insert_with(Instant::now);
-                self.lapse(&shared);
-            }
+        if self.failure.is_some() {
+            self.failing_since.get_or_insert_with(Instant::now);
+            self.lapse(&shared);
+        } else {
+            (self.failing_since, self.lapsed_in) = (None, None);
         }
         self.loader.look(&shared.value());
     }

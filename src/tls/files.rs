@@ -168,7 +168,7 @@ fn certificates_in_folder(
     file: &Path,
 ) -> Result<Option<Vec<Found>>, TlsError> {
     let sought = Sought::Certificates;
-    if sought.is_never_in(file) {
+    if Sought::are_never_in(file) {
         return Ok(None);
     }
     let content = read(pinned, file, CERTIFICATES)?;

@@ -44,7 +44,7 @@ pub(crate) enum Key {
 
 impl Sought {
     /// Whether a file of a folder is left out unread.
-    pub(crate) fn is_never_in(self, file: &Path) -> bool {
+    pub(crate) fn are_never_in(file: &Path) -> bool {
         extension(file).is_some_and(|extension| NEVER.contains(&&*extension))
     }
 

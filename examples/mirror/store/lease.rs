@@ -25,7 +25,7 @@ pub(super) enum Slot {
     /// On the disk, if anywhere.
     #[default]
     Unread,
-    Open(Incoming),
+    Open(Box<Incoming>),
     /// Committed or given up. A request that found the session before that finds this.
     Ended,
 }
@@ -77,7 +77,10 @@ impl Lease {
         };
         let committed = incoming.commit(store, repository, expected);
         match committed {
-            Ok(()) => self.end_as_committed(store),
+            Ok(()) => {
+                self.end_as_committed(store);
+                Ok(())
+            }
             Err(error @ StoreError::DigestMismatch { .. }) => {
                 self.end(store)?;
                 Err(error)
@@ -97,13 +100,12 @@ impl Lease {
         }
     }
 
-    fn end_as_committed(mut self, store: &Store) -> Result<(), StoreError> {
+    fn end_as_committed(mut self, store: &Store) {
         *self.guard = Slot::Ended;
         if let Err(error) = self.remove(store) {
             // Without data it is none, and expires.
             tracing::warn!(%error, "what is left of an upload that was committed could not be removed");
         }
-        Ok(())
     }
 
     fn remove(&self, store: &Store) -> Result<(), StoreError> {

@@ -72,7 +72,7 @@ impl Uploads {
                 let id = durable::random_name(&store.uploads())?;
                 let session = Session::new(&id);
                 let incoming = create(store, &session, &repository, algorithm)?;
-                *session.slot.blocking_lock() = Slot::Open(incoming);
+                *session.slot.blocking_lock() = Slot::Open(Box::new(incoming));
                 open.put(session);
                 Ok(id)
             })
@@ -179,7 +179,7 @@ impl Uploads {
         self.store
             .run(move |store| {
                 match resume(store, &session) {
-                    Ok(incoming) => *guard = Slot::Open(incoming),
+                    Ok(incoming) => *guard = Slot::Open(Box::new(incoming)),
                     Err(StoreError::UploadUnknown) => {
                         *guard = Slot::Ended;
                         open.forget(&session);
