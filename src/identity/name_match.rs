@@ -72,16 +72,13 @@ fn attribute(content: &[u8]) -> Option<Vec<u8>> {
     }
     let mut bytes = Vec::with_capacity(value.data.len() + 16);
     put(&mut bytes, kind.as_bytes());
-    match directory_string::decode(&value).and_then(|text| prepared(&text)) {
-        Some(text) => {
-            bytes.push(TEXT);
-            put(&mut bytes, text.as_bytes());
-        }
-        None => {
-            bytes.push(OPAQUE);
-            put(&mut bytes, &value.tag().0.to_be_bytes());
-            put(&mut bytes, value.data);
-        }
+    if let Some(text) = directory_string::decode(&value).and_then(|text| prepared(&text)) {
+        bytes.push(TEXT);
+        put(&mut bytes, text.as_bytes());
+    } else {
+        bytes.push(OPAQUE);
+        put(&mut bytes, &value.tag().0.to_be_bytes());
+        put(&mut bytes, value.data);
     }
     Some(bytes)
 }
