@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use portcullis::PeerIdentity;
-use portcullis::crl::Revocation;
+use portcullis::crl::{Revocation, Verdict};
 use portcullis::reload::WatchOptions;
-use portcullis::tls::{ClientCas, ClientCheck, TlsError};
+use portcullis::tls::{ClientCas, ClientCheck, Reason, TlsError};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -41,8 +41,8 @@ impl Verify {
             Ok(check) => {
                 let answer = check.check(&end_entity, &intermediates);
                 outcome.good = answer.reason.is_none();
-                outcome.reason = answer.reason.map(portcullis::tls::Reason::label);
-                outcome.verdict = answer.verdict.as_ref().map(portcullis::crl::Verdict::label);
+                outcome.reason = answer.reason.map(Reason::label);
+                outcome.verdict = answer.verdict.as_ref().map(Verdict::label);
                 outcome.why = answer.why;
                 outcome.path = answer.anchor.map(|anchor| Told {
                     findings: answer.findings,
