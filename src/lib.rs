@@ -54,6 +54,20 @@ pub mod connection;
 pub mod crl;
 pub mod guard;
 pub mod identity;
+#[cfg_attr(
+    not(all(
+        feature = "auth",
+        feature = "crl",
+        feature = "policy",
+        feature = "rate"
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what no layer that is there asks for"
+    )
+)]
+pub mod middleware;
 pub mod oci;
 #[cfg(feature = "policy")]
 pub mod policy;
@@ -68,6 +82,7 @@ pub mod tls;
 pub use connection::Connection;
 pub use guard::Guard;
 pub use identity::{PeerIdentity, Principal};
+pub use middleware::{Body, BodyError};
 pub use refusal::{Preset, Refusal, Responder};
 pub use reload::Watched;
 pub use source::ClientAddr;

@@ -16,9 +16,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::ClientAddr;
-use portcullis::audit::{
-    AccessLogLayer, Admin, Kind, METRICS, Record, RequestBody, describe_metrics,
-};
+use portcullis::audit::{AccessLogLayer, Admin, Kind, METRICS, Record, describe_metrics};
 use portcullis::source::{Networks, SourceLayer};
 use serde_json::Value;
 use tower::{ServiceBuilder, ServiceExt};
@@ -129,7 +127,7 @@ fn traffic() {
 }
 
 async fn echo(
-    request: Request<RequestBody<Full<Bytes>>>,
+    request: Request<portcullis::Body<Full<Bytes>>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let record = Record::of(request.extensions()).unwrap().clone();
     record.throttled(Duration::from_secs(2));

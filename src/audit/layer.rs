@@ -8,16 +8,19 @@ use super::health::HealthChecks;
 use super::meters::Meters;
 
 /// Writes one event a request and counts it. See the [module](super).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AccessLogLayer {
-    health: HealthChecks,
-    metrics: Option<bool>,
+    pub(super) health: HealthChecks,
+    pub(super) meters: Arc<Meters>,
 }
 
 impl AccessLogLayer {
     /// Logs every request, and counts where a metrics recorder is installed.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            health: HealthChecks::default(),
+            meters: Arc::new(Meters::new(None)),
+        }
     }
 
     /// Logs only one in `every` successful requests for each of these paths, the first included.
@@ -34,8 +37,14 @@ impl AccessLogLayer {
     /// Counts, or does not. Default: counts if a recorder without state of its own, such as the
     /// facade's no-op, is not what the first request finds; so install the recorder before.
     pub fn with_metrics(mut self, metrics: bool) -> Self {
-        self.metrics = Some(metrics);
+        self.meters = Arc::new(Meters::new(Some(metrics)));
         self
+    }
+}
+
+impl Default for AccessLogLayer {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -43,10 +52,6 @@ impl<S> Layer<S> for AccessLogLayer {
     type Service = AccessLog<S>;
 
     fn layer(&self, inner: S) -> AccessLog<S> {
-        AccessLog::new(
-            inner,
-            self.health.clone(),
-            Arc::new(Meters::new(self.metrics)),
-        )
+        AccessLog::with(inner, self.clone())
     }
 }

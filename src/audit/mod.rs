@@ -45,7 +45,8 @@
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
-//! use portcullis::audit::{AccessLogLayer, RequestBody};
+//! use portcullis::Body;
+//! use portcullis::audit::AccessLogLayer;
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -53,7 +54,7 @@
 //! tracing_subscriber::fmt().json().init();
 //! let service = ServiceBuilder::new()
 //!     .layer(AccessLogLayer::new())
-//!     .service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+//!     .service_fn(|_: Request<Body<Full<Bytes>>>| async {
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("a blob"))))
 //!     });
 //!
@@ -66,11 +67,9 @@
 //! ```
 
 mod admin;
-mod body;
 mod catalogue;
 mod entry;
 mod event;
-mod future;
 mod health;
 mod hex;
 #[cfg(feature = "json-log")]
@@ -88,11 +87,9 @@ mod text;
 mod uncounted;
 
 pub use admin::{Admin, Check, Readiness};
-pub use body::{RequestBody, ResponseBody};
 #[cfg(feature = "metrics")]
 pub use catalogue::describe_metrics;
 pub use catalogue::{Kind, METRICS, Metric};
-pub use future::ResponseFuture;
 #[cfg(feature = "json-log")]
 pub use json::{Json, Utc};
 pub use layer::AccessLogLayer;

@@ -44,6 +44,9 @@ impl Authentication {
 }
 
 /// The future of [`Authentication::identify`].
+///
+/// # Panics
+/// When it is polled after it was ready.
 pub struct Identify(Option<Decision>);
 
 impl Future for Identify {
@@ -55,8 +58,7 @@ impl Future for Identify {
         }
         match self.0.take() {
             Some(Decision::Made(identified)) => Poll::Ready(identified),
-            // Polled after it was ready, which the contract of `Future` leaves open.
-            _ => Poll::Pending,
+            _ => panic!("`Identify` polled after completion"),
         }
     }
 }

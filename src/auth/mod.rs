@@ -83,7 +83,6 @@ mod digest;
 mod error;
 #[cfg(feature = "config")]
 pub(crate) mod file;
-mod future;
 mod generated;
 mod holder;
 mod htpasswd;
@@ -111,7 +110,6 @@ pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use digest::{DigestError, SecretDigest};
 pub use error::{CredentialError, HtpasswdError};
-pub use future::ResponseFuture;
 pub use generated::{GeneratedToken, NoEntropy};
 #[cfg(feature = "tls")]
 pub(crate) use holder::Holder;

@@ -1,7 +1,5 @@
+#[cfg(feature = "config")]
 use std::sync::Arc;
-
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use super::Guard;
 use crate::audit::AccessLogLayer;
@@ -215,11 +213,6 @@ impl Builder {
             .authentication
             .unwrap_or_else(|| Authentication::certificate().or_anonymous());
         Guard {
-            sensitive: SetSensitiveRequestHeadersLayer::new([
-                AUTHORIZATION,
-                PROXY_AUTHORIZATION,
-                COOKIE,
-            ]),
             access_log: self.access_log,
             forwarded: self.forwarded,
             #[cfg(feature = "tls")]
@@ -257,7 +250,6 @@ impl Builder {
                 )
                 .with_responder(self.responder),
             report,
-            told: Arc::default(),
             checks,
         }
     }

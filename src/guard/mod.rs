@@ -13,10 +13,12 @@ mod danger;
 #[cfg(all(feature = "auth", feature = "policy"))]
 mod groups;
 mod report;
+mod service;
 mod stack;
 mod survey;
 
 pub use builder::Builder;
 pub use danger::Danger;
 pub use report::Report;
-pub use stack::{Guard, Guarded};
+pub use service::Guarded;
+pub use stack::Guard;

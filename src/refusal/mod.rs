@@ -5,12 +5,8 @@
 //! What the client is told is less than what the log is told: unknown user, wrong password and
 //! expired token answer alike.
 
-mod body;
-mod future;
 mod kind;
 mod responder;
 
-pub use body::ResponseBody;
-pub use future::ResponseFuture;
 pub use kind::Refusal;
 pub use responder::{Challenge, ChallengeError, Preset, Responder};

@@ -55,6 +55,34 @@ impl ForwardedLayer {
             .map(|header| (header, self.proxies.load().to_vec()))
     }
 
+    /// Takes the client's address from what a listed proxy says, and removes what anyone else does.
+    pub(crate) fn apply<B>(&self, request: &mut Request<B>) {
+        let told = ForwardedHeader::ALL.map(|header| (header, header.name()));
+        if !forwarded::has_any(request.headers(), told.iter().map(|(_, name)| *name)) {
+            return;
+        }
+        let peer = SocketPeer::of(request.extensions());
+        let proxies = self.proxies.load();
+        let is_proxy = |peer: &ClientAddr| forwarded::is_proxy(&proxies, peer.ip());
+        let proxy = peer.filter(is_proxy);
+        for (header, name) in told {
+            match proxy {
+                Some(_) if self.header == Some(header) => {}
+                Some(_) => {
+                    request.headers_mut().remove(name);
+                }
+                None if request.headers_mut().remove(name).is_some() => {
+                    self.removed(name, peer);
+                }
+                None => {}
+            }
+        }
+        if let (Some(proxy), Some(header)) = (proxy, self.header) {
+            let client = forwarded::client(proxy, &proxies, header, request.headers());
+            believe(request.extensions_mut(), proxy, client);
+        }
+    }
+
     fn removed(&self, name: &HeaderName, peer: Option<ClientAddr>) {
         metrics::forwarded_removed(name.as_str());
         if !self.told.swap(true, Ordering::Relaxed) {
@@ -72,18 +100,37 @@ impl<S> Layer<S> for ForwardedLayer {
     type Service = Forwarded<S>;
 
     fn layer(&self, inner: S) -> Forwarded<S> {
-        Forwarded {
-            inner,
-            layer: self.clone(),
-        }
+        Forwarded::new(inner, self.clone())
     }
 }
 
-/// The service of [`ForwardedLayer`].
+/// The service of [`ForwardedLayer`]. It refuses nothing, so requests and answers keep their bodies.
 #[derive(Clone, Debug)]
 pub struct Forwarded<S> {
     inner: S,
     layer: ForwardedLayer,
+}
+
+impl<S> Forwarded<S> {
+    /// Puts `inner` behind `layer`.
+    pub fn new(inner: S, layer: ForwardedLayer) -> Self {
+        Self { inner, layer }
+    }
+
+    /// Returns a reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns a mutable reference to the inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, B> Service<Request<B>> for Forwarded<S>
@@ -99,30 +146,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        let layer = &self.layer;
-        let told = ForwardedHeader::ALL.map(|header| (header, header.name()));
-        if forwarded::has_any(request.headers(), told.iter().map(|(_, name)| *name)) {
-            let peer = SocketPeer::of(request.extensions());
-            let proxies = layer.proxies.load();
-            let is_proxy = |peer: &ClientAddr| forwarded::is_proxy(&proxies, peer.ip());
-            let proxy = peer.filter(is_proxy);
-            for (header, name) in told {
-                match proxy {
-                    Some(_) if layer.header == Some(header) => {}
-                    Some(_) => {
-                        request.headers_mut().remove(name);
-                    }
-                    None if request.headers_mut().remove(name).is_some() => {
-                        layer.removed(name, peer);
-                    }
-                    None => {}
-                }
-            }
-            if let (Some(proxy), Some(header)) = (proxy, layer.header) {
-                let client = forwarded::client(proxy, &proxies, header, request.headers());
-                believe(request.extensions_mut(), proxy, client);
-            }
-        }
+        self.layer.apply(&mut request);
         self.inner.call(request)
     }
 }

@@ -1,49 +1,61 @@
-use std::task::{Context, Poll};
+use http::{Method, Uri};
 
-use http::{Method, Request, Response, Uri};
-use http_body::Body;
-use tower::Service;
-
-use super::future::Watched;
-use super::{BindingBody, BindingFuture, BindingLayer, DigestBinding};
+use super::lesson::Watched;
+use super::{BindingLayer, DigestBinding};
 use crate::Refusal;
 use crate::audit::Record;
+use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::{Action, Endpoint, Route};
-use crate::refusal::ResponseFuture;
 
 /// The service of [`BindingLayer`].
-#[derive(Clone, Debug)]
-pub struct Bound<S> {
-    inner: S,
-    layer: BindingLayer,
-}
+pub type Bound<S> = Checked<S, BindingLayer>;
 
 impl<S> Bound<S> {
-    pub(super) fn new(inner: S, layer: BindingLayer) -> Self {
-        Self { inner, layer }
+    /// Puts `inner` behind [`BindingLayer::new`].
+    pub fn new(inner: S, binding: DigestBinding) -> Self {
+        Self::with(inner, BindingLayer::new(binding))
     }
+}
 
-    /// Whether the request may go on, and what its answer may be learnt from.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Watched>, Refusal> {
-        let Some(binding) = &self.layer.binding else {
-            return Ok(None);
+impl BindingLayer {
+    /// Whether the request may go on; its answer may be learnt from then.
+    fn decide(&self, head: &mut Head, kept: &mut Kept) -> Result<(), Refusal> {
+        let Some(binding) = &self.binding else {
+            return Ok(());
         };
-        let route = bound(binding, request)?;
+        let route = bound(binding, head)?;
         let watched = matches!(
             (route.endpoint(), route.action()),
             (Endpoint::Manifest | Endpoint::Referrers, Action::Pull)
                 | (_, Action::Push | Action::Delete)
         );
-        Ok(watched.then(|| Watched {
-            binding: binding.clone(),
-            since: binding.now(),
-            sends: [Method::POST, Method::PUT].contains(request.method()),
-            route,
-        }))
+        if watched {
+            kept.answering.learn = Some(Box::new(Watched {
+                binding: binding.clone(),
+                since: binding.now(),
+                sends: [Method::POST, Method::PUT].contains(head.method()),
+                route,
+            }));
+        }
+        Ok(())
     }
 }
 
-fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, Refusal> {
+impl<B> Wraps<B> for BindingLayer {
+    type Body = B;
+}
+
+impl<B> Check<B> for BindingLayer {
+    fn check(&self, head: &mut Head, _: &B, kept: &mut Kept) -> Outcome {
+        Outcome::of(self.decide(head, kept), &self.responder, head)
+    }
+
+    fn wrap(body: B, _: Parts) -> B {
+        body
+    }
+}
+
+fn bound(binding: &DigestBinding, request: &mut Head) -> Result<Route, Refusal> {
     let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
     let Some(repository) = route.repository() else {
         return Ok(route);
@@ -70,7 +82,7 @@ fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, 
 
 /// A mount of what is not known to be there becomes an upload (distribution-spec, "Mounting a blob
 /// from another repository": the registry may always do that), so that the client has to have it.
-fn unmounted<B>(request: &mut Request<B>, route: &Route) -> Result<Route, Refusal> {
+fn unmounted(request: &mut Head, route: &Route) -> Result<Route, Refusal> {
     let query = request.uri().query().unwrap_or_default();
     let rest: Vec<&str> = query
         .split('&')
@@ -90,30 +102,4 @@ fn unmounted<B>(request: &mut Request<B>, route: &Route) -> Result<Route, Refusa
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Refusal::Unavailable)?;
     request.extensions_mut().remove::<Route>();
     Route::of(request).map_err(Refusal::RouteInvalid)
-}
-
-impl<S, B, R> Service<Request<B>> for Bound<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body<Data = bytes::Bytes>,
-{
-    type Response = Response<BindingBody<R>>;
-    type Error = S::Error;
-    type Future = BindingFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.admit(&mut request) {
-            Ok(lesson) => {
-                BindingFuture::new(ResponseFuture::called(self.inner.call(request)), lesson)
-            }
-            Err(refusal) => {
-                let refused = self.layer.responder.refuse_future(refusal, &request);
-                BindingFuture::new(refused, None)
-            }
-        }
-    }
 }
