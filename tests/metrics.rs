@@ -128,7 +128,7 @@ fn traffic() {
 
 async fn echo(
     request: Request<portcullis::Body<Full<Bytes>>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Full<Bytes>>, portcullis::BodyError> {
     let record = Record::of(request.extensions()).unwrap().clone();
     record.throttled(Duration::from_secs(2));
     let body = request.into_body().collect().await?.to_bytes();

@@ -77,9 +77,7 @@ fn strict() -> Builder {
 }
 
 /// As anybody would write it.
-async fn echo(
-    request: Request<Body<Incoming>>,
-) -> Result<Response<Full<Bytes>>, BodyError<hyper::Error>> {
+async fn echo(request: Request<Body<Incoming>>) -> Result<Response<Full<Bytes>>, BodyError> {
     let body = request.into_body().collect().await?;
     Ok(Response::new(Full::new(body.to_bytes())))
 }
@@ -485,4 +483,22 @@ async fn a_refused_upload_is_not_read() {
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     }
+}
+
+#[tokio::test]
+async fn the_error_of_a_body_is_one_type_however_many_layers_there_are() {
+    let failing = service_fn(|_| async {
+        let frames = [Err::<Frame<Bytes>, _>(std::io::Error::other(
+            "the disk is gone",
+        ))];
+        Ok::<_, Infallible>(Response::new(StreamBody::new(stream::iter(frames))))
+    });
+    let service = Source::new(AccessLog::new(failing), Networks::allow_all());
+    let response = service.oneshot(get("/v2/")).await.unwrap();
+    let error = response.into_body().collect().await.unwrap_err();
+    assert_eq!(error.to_string(), "the disk is gone");
+    let BodyError::Inner(error) = error else {
+        panic!("{error:?}");
+    };
+    assert!(error.is::<std::io::Error>(), "{error:?}");
 }

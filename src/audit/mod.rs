@@ -94,4 +94,5 @@ pub use catalogue::{Kind, METRICS, Metric};
 pub use json::{Json, Utc};
 pub use layer::AccessLogLayer;
 pub use record::{Cut, Record};
+pub(crate) use request_id::REQUEST_ID;
 pub use service::AccessLog;

@@ -1,6 +1,6 @@
 use super::AccessLogLayer;
 use super::entry::Entry;
-use super::request_id::{self, REQUEST_ID};
+use super::request_id;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 
 /// The service of [`AccessLogLayer`].
@@ -27,7 +27,7 @@ impl<B: http_body::Body> Check<B> for AccessLogLayer {
             }
             kept.answering.log = Some(Box::new(entry));
         }
-        kept.answering.header = Some((REQUEST_ID, id));
+        kept.answering.request_id = Some(id);
         Outcome::Pass
     }
 

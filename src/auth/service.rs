@@ -47,7 +47,7 @@ impl TokenAuthLayer {
                 head.extensions_mut().insert(principal);
                 Outcome::Pass
             }
-            Err(refusal) => Outcome::Refuse(self.responder.refuse(refusal, head)),
+            Err(refusal) => Outcome::refuse(self.responder.refuse(refusal, head)),
         }
     }
 }

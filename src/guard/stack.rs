@@ -6,7 +6,35 @@ use super::{Builder, Danger, Guarded, Report};
 use crate::audit::{AccessLogLayer, Check};
 use crate::source::{ForwardedLayer, SourceLayer};
 
-/// The layers that a configuration names, stacked in the one right order. See the [module](super).
+/// The checks that a configuration names, in the one right order, as one layer. See the [module](super).
+///
+/// The service behind it gets requests with a [`Body`](crate::Body), and its answers go out with one.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use http_body_util::Empty;
+/// use portcullis::source::Networks;
+/// use portcullis::{Body, ClientAddr, Guard};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// type Requests = Request<Body<Empty<bytes::Bytes>>>;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let networks = Networks::allow(["10.0.0.0/8".parse()?]);
+/// let guard = Guard::builder().networks(networks).build();
+/// guard.report().log(); // Nothing else does.
+/// let service = guard.layer(service_fn(async |_: Requests| {
+///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+/// }));
+///
+/// let mut request = Request::new(Empty::new());
+/// request.extensions_mut().insert(ClientAddr::new("192.0.2.1:4711".parse()?));
+/// assert_eq!(service.oneshot(request).await?.status(), 403);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Guard {
     pub(super) forwarded: ForwardedLayer,

@@ -1,11 +1,11 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response};
-use http_body::Body as _;
+use http::{HeaderValue, Response};
 use http_body_util::Full;
 
 use super::{Body, Observe, Pace, Watch};
+use crate::audit::REQUEST_ID;
 
 /// What is to be done with the answer to a request. Dropped before there is one, the client, or a layer
 /// outside, has let go of the request.
@@ -14,7 +14,8 @@ pub(crate) struct Answering {
     pub(crate) plan: Option<Box<dyn Plan>>,
     pub(crate) learn: Option<Box<dyn Learn>>,
     pub(crate) watch: Option<Box<dyn Watch>>,
-    pub(crate) header: Option<(HeaderName, HeaderValue)>,
+    /// By which the log names the request, for the client.
+    pub(crate) request_id: Option<HeaderValue>,
     // The last to be dropped: it writes the log.
     pub(crate) log: Option<Box<dyn Log>>,
 }
@@ -77,7 +78,7 @@ impl Answering {
         let mut head = Response::from_parts(parts, ());
         let mut body = Body::new(body);
         if let Some(plan) = self.plan.take() {
-            let (length, ended) = (body.size_hint().exact(), body.is_end_stream());
+            let (length, ended) = (body.length(), body.ended());
             match plan.answered(&mut head, length, ended) {
                 Ok(pace) => body.parts_mut().pace = pace,
                 Err(refusal) => return self.refuse(*refusal),
@@ -102,17 +103,13 @@ impl Answering {
     where
         R: http_body::Body<Data = Bytes>,
     {
-        if let Some((name, value)) = self.header {
-            head.headers_mut().insert(name, value);
+        if let Some(id) = self.request_id {
+            head.headers_mut().insert(REQUEST_ID, id);
         }
         body.parts_mut().watch = self.watch;
         if let Some(log) = self.log {
-            let length = if body.is_end_stream() {
-                Some(0)
-            } else {
-                body.size_hint().exact()
-            };
-            body.parts_mut().count = Some(log.answered(&head, length));
+            let count = log.answered(&head, body.length());
+            body.parts_mut().count = Some(count);
         }
         head.map(|()| body)
     }

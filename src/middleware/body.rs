@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -71,12 +72,28 @@ impl<B> Body<B> {
     }
 }
 
+impl<B: http_body::Body<Data = Bytes>> Body<B> {
+    /// The exact number of bytes that are to come, if it is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        if self.ended() {
+            return Some(0);
+        }
+        self.inner.size_hint().exact()
+    }
+
+    /// Whether nothing is to come.
+    pub(super) fn ended(&self) -> bool {
+        self.held.is_empty() && self.inner.is_end_stream()
+    }
+}
+
 impl<B> http_body::Body for Body<B>
 where
     B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Data = Bytes;
-    type Error = BodyError<B::Error>;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -84,7 +101,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self.project();
         if this.parts.are_none() && this.held.is_empty() {
-            return this.inner.poll_frame(cx).map_err(BodyError::Inner);
+            return this.inner.poll_frame(cx).map_err(BodyError::of);
         }
         this.parts.polling(true);
         let polled = poll_watched(this.inner.as_mut(), this.held, this.parts, cx);
@@ -97,7 +114,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.inner.is_end_stream()
+        self.ended()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -121,9 +138,10 @@ fn poll_watched<B>(
     held: &mut Bytes,
     parts: &mut Parts,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError<B::Error>>>>
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
 where
     B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if let Some(watch) = &mut parts.watch
         && let Err(cut) = watch.check()
@@ -132,7 +150,7 @@ where
     }
     let polled = match parts.pace {
         Some(_) => poll_paced(inner.as_mut(), held, parts, cx),
-        None => inner.as_mut().poll_frame(cx).map_err(BodyError::Inner),
+        None => inner.as_mut().poll_frame(cx).map_err(BodyError::of),
     };
     let Some(watch) = &mut parts.watch else {
         return polled;
@@ -159,12 +177,13 @@ fn poll_paced<B>(
     held: &mut Bytes,
     parts: &mut Parts,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError<B::Error>>>>
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
 where
     B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let Some(pace) = &mut parts.pace else {
-        return inner.poll_frame(cx).map_err(BodyError::Inner);
+        return inner.poll_frame(cx).map_err(BodyError::of);
     };
     if let Err(cut) = pace.asked() {
         pace.ended(End::Failed);
@@ -178,7 +197,7 @@ where
             Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
             Some(Err(error)) => {
                 pace.ended(End::Failed);
-                return Poll::Ready(Some(Err(BodyError::Inner(error))));
+                return Poll::Ready(Some(Err(BodyError::of(error))));
             }
             None => {
                 pace.ended(End::Finished);

@@ -37,8 +37,8 @@ pub(crate) trait Check<B>: Wraps<B> {
 pub(crate) enum Outcome {
     /// The request goes on.
     Pass,
-    /// The answer in place of the inner service's.
-    Refuse(Response<Full<Bytes>>),
+    /// The answer in place of the inner service's. Boxed, so that those which pass move no more.
+    Refuse(Box<Response<Full<Bytes>>>),
     /// It cannot be decided yet. Rare, so boxed.
     Wait(Box<dyn Wait>),
 }
@@ -61,12 +61,16 @@ pub(crate) struct Kept {
 }
 
 impl Outcome {
+    pub(crate) fn refuse(response: Response<Full<Bytes>>) -> Self {
+        Self::Refuse(Box::new(response))
+    }
+
     /// Answers a refusal by this responder.
     #[inline]
     pub(crate) fn of(decided: Result<(), Refusal>, responder: &Responder, head: &Head) -> Self {
         match decided {
             Ok(()) => Self::Pass,
-            Err(refusal) => Self::Refuse(responder.refuse(refusal, head)),
+            Err(refusal) => Self::refuse(responder.refuse(refusal, head)),
         }
     }
 }

@@ -1,25 +1,25 @@
-use std::fmt;
+use std::error::Error;
 
 use crate::audit::Cut;
 
 /// Why a [`Body`](super::Body) failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BodyError<E> {
+pub enum BodyError {
     /// The wrapped body failed.
-    Inner(E),
+    #[error(transparent)]
+    Inner(Box<dyn Error + Send + Sync>),
     /// A layer ended the transfer.
+    #[error(transparent)]
     Cut(Cut),
 }
 
-impl<E: fmt::Display> fmt::Display for BodyError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inner(error) => error.fmt(f),
-            Self::Cut(cut) => cut.fmt(f),
+impl BodyError {
+    /// The error of a wrapped body. Around a body of this crate it is that body's own.
+    pub(super) fn of(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        match error.into().downcast() {
+            Ok(own) => *own,
+            Err(other) => Self::Inner(other),
         }
     }
 }
-
-// Without `E: Error`, because the error of many bodies is a `Box<dyn Error>`, which is none.
-impl<E: fmt::Debug + fmt::Display> std::error::Error for BodyError<E> {}

@@ -35,7 +35,7 @@ pin_project! {
             answering: Answering,
         },
         Refused {
-            response: Option<Response<Full<Bytes>>>,
+            response: Option<Box<Response<Full<Bytes>>>>,
             answering: Answering,
         },
         // Boxed, since it is rare and a request is large.
@@ -63,7 +63,7 @@ impl<S, L, B, F> ResponseFuture<S, L, B, F> {
         }
     }
 
-    pub(super) fn refused(response: Response<Full<Bytes>>, answering: Answering) -> Self {
+    pub(super) fn refused(response: Box<Response<Full<Bytes>>>, answering: Answering) -> Self {
         Self {
             state: State::refused(response, answering),
         }
@@ -93,7 +93,7 @@ impl<S, L, B, F> ResponseFuture<S, L, B, F> {
 
 impl<S, L, B, F> State<S, L, B, F> {
     /// A refusal, for which nothing of the inner service's answer is limited or learnt.
-    fn refused(response: Response<Full<Bytes>>, answering: Answering) -> Self {
+    fn refused(response: Box<Response<Full<Bytes>>>, answering: Answering) -> Self {
         Self::Refused {
             response: Some(response),
             answering: Answering {
@@ -111,7 +111,7 @@ where
     S: Service<Request<L::Body>>,
 {
     /// Polls for the decision: the answer if the request is refused.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Response<Full<Bytes>>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Box<Response<Full<Bytes>>>>> {
         loop {
             let (head, kept) = (&mut self.head, &mut self.kept);
             kept.answering.polling(true);
@@ -130,7 +130,7 @@ where
         }
     }
 
-    fn decided(self, refusal: Option<Response<Full<Bytes>>>) -> State<S, L, B, S::Future> {
+    fn decided(self, refusal: Option<Box<Response<Full<Bytes>>>>) -> State<S, L, B, S::Future> {
         let Self {
             head,
             body,
@@ -183,7 +183,7 @@ where
                     let (response, answering) = (response.take(), mem::take(answering));
                     state.set(State::Done);
                     if let Some(response) = response {
-                        return Poll::Ready(Ok(answering.refuse(response)));
+                        return Poll::Ready(Ok(answering.refuse(*response)));
                     }
                 }
                 StateProj::Waiting { waiting } => {

@@ -11,8 +11,6 @@
 //! the body of the response is wrapped in it once:
 //!
 //! ```
-//! use std::convert::Infallible;
-//!
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
@@ -21,7 +19,7 @@
 //!
 //! async fn echo(
 //!     request: Request<Body<Full<Bytes>>>,
-//! ) -> Result<Response<Full<Bytes>>, BodyError<Infallible>> {
+//! ) -> Result<Response<Full<Bytes>>, BodyError> {
 //!     let body = request.into_body().collect().await?;
 //!     Ok(Response::new(Full::new(body.to_bytes())))
 //! }

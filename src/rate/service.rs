@@ -76,7 +76,7 @@ impl<B: http_body::Body> Check<B> for ByteRateLayer {
                 questions,
                 responder: self.responder.clone(),
             })),
-            Err(denied) => Outcome::Refuse(denied.answer(&self.responder, head)),
+            Err(denied) => Outcome::refuse(denied.answer(&self.responder, head)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Wait for Asking {
                 }
                 Outcome::Pass
             }
-            Err(denied) => Outcome::Refuse(denied.answer(&self.responder, head)),
+            Err(denied) => Outcome::refuse(denied.answer(&self.responder, head)),
         })
     }
 }
