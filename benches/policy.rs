@@ -17,10 +17,12 @@ use std::future::ready;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use bytes::Bytes;
 use figures::Figures;
 use futures_util::FutureExt;
 use globset::GlobMatcher;
 use http::{Method, Request, Response, Uri};
+use http_body_util::Empty;
 use ipnet::IpNet;
 use portcullis::oci::Route;
 use portcullis::policy::{
@@ -186,7 +188,9 @@ fn decisions(figures: &mut Figures) {
 
         let mut service = ServiceBuilder::new()
             .layer(PolicyLayer::new(policy))
-            .service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
+            .service_fn(|_: Request<()>| {
+                ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
+            });
         for (kept, connection) in [
             ("uncached", Connection::builder(PEER).build()),
             (

@@ -57,6 +57,20 @@ mod crypto;
 mod error_text;
 pub mod guard;
 pub mod identity;
+#[cfg_attr(
+    not(all(
+        feature = "auth",
+        feature = "crl",
+        feature = "policy",
+        feature = "rate"
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what no layer that is there asks for"
+    )
+)]
+pub mod middleware;
 pub mod oci;
 #[cfg(feature = "policy")]
 pub mod policy;
@@ -72,6 +86,7 @@ mod util;
 pub use connection::Connection;
 pub use guard::Guard;
 pub use identity::{PeerIdentity, Principal};
+pub use middleware::{Body, BodyError};
 pub use refusal::{Preset, Refusal, Responder};
 pub use reload::Watched;
 pub use source::ClientAddr;

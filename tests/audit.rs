@@ -17,13 +17,13 @@ use futures_util::{FutureExt, stream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use portcullis::audit::{AccessLogLayer, Cut, Record, RequestBody};
+use portcullis::audit::{AccessLogLayer, Cut, Record};
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::{ClientAddr, Connection, Principal, identity};
 use serde_json::json;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
-type Incoming = RequestBody<Full<Bytes>>;
+type Incoming = portcullis::Body<Full<Bytes>>;
 
 fn get(path: &str) -> Request<Full<Bytes>> {
     Request::get(path).body(Full::default()).unwrap()

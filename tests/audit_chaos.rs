@@ -18,7 +18,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::Connection;
-use portcullis::audit::{AccessLogLayer, RequestBody};
+use portcullis::audit::AccessLogLayer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::{Service, ServiceBuilder, service_fn};
@@ -28,7 +28,7 @@ async fn listen(arrived: Arc<AtomicU64>) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let logged = ServiceBuilder::new()
         .layer(AccessLogLayer::new())
-        .service_fn(chaos::serve::<RequestBody<Incoming>>);
+        .service_fn(chaos::serve::<portcullis::Body<Incoming>>);
     tokio::spawn(async move {
         while let Ok((stream, peer)) = listener.accept().await {
             let connection = Connection::builder(peer).build();

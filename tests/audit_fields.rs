@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::{AccessLogLayer, Record, RequestBody};
+use portcullis::audit::{AccessLogLayer, Record};
 use portcullis::connection::TlsParameters;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
@@ -101,7 +101,7 @@ async fn every_field_is_written_where_it_applies_and_documented() {
         .layer(AccessLogLayer::new())
         .layer(PolicyLayer::new(Policy::open()).with_shadow(shadow))
         .service_fn(
-            |mut request: Request<RequestBody<Full<Bytes>>>| async move {
+            |mut request: Request<portcullis::Body<Full<Bytes>>>| async move {
                 let record = Record::of(request.extensions()).unwrap().clone();
                 record.identified(&Principal::new(identity::Method::Token, "ci"));
                 record.routed(&Route::of(&mut request).unwrap());
@@ -124,7 +124,7 @@ async fn every_field_is_written_where_it_applies_and_documented() {
     let pushes = ServiceBuilder::new()
         .layer(AccessLogLayer::new())
         .layer(PolicyLayer::new(Policy::new([open]).unwrap()))
-        .service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+        .service_fn(|_: Request<portcullis::Body<Full<Bytes>>>| async {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
         });
     let mount = format!("/v2/a/blobs/uploads/?mount=sha256:{}", "a".repeat(64));

@@ -3,7 +3,6 @@
 #![cfg(feature = "metrics")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{Seek, SeekFrom, Write as _};
 use std::path::Path;
@@ -16,9 +15,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::ClientAddr;
-use portcullis::audit::{
-    AccessLogLayer, Admin, Kind, METRICS, Record, RequestBody, describe_metrics,
-};
+use portcullis::audit::{AccessLogLayer, Admin, Kind, METRICS, Record, describe_metrics};
 use portcullis::source::{Networks, SourceLayer};
 use serde_json::Value;
 use tower::{ServiceBuilder, ServiceExt};
@@ -129,8 +126,8 @@ fn traffic() {
 }
 
 async fn echo(
-    request: Request<RequestBody<Full<Bytes>>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+    request: Request<portcullis::Body<Full<Bytes>>>,
+) -> Result<Response<Full<Bytes>>, portcullis::BodyError> {
     let record = Record::of(request.extensions()).unwrap().clone();
     record.throttled(Duration::from_secs(2));
     let body = request.into_body().collect().await?.to_bytes();

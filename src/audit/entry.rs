@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::health::HealthChecks;
 use super::meters::{Direction, Meters, Summary};
-use super::request_id::{self, REQUEST_ID};
 use super::{Record, event};
+use crate::middleware::{End, Head, Log, Observe};
 use crate::source::SocketPeer;
 use crate::{ClientAddr, Connection, oci::Route};
 
@@ -27,7 +27,6 @@ pub(super) struct Entry {
     pub(super) connection: Option<Connection>,
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) host: Option<HeaderValue>,
-    pub(super) request_id: HeaderValue,
     pub(super) status: Option<StatusCode>,
     pub(super) digest: Option<HeaderValue>,
     pub(super) sent: u64,
@@ -60,15 +59,6 @@ pub(super) enum Outcome {
     Panicked,
 }
 
-/// What is kept of a request until its answer.
-#[derive(Debug)]
-pub(super) enum Kept {
-    /// What is told of it.
-    Entry(Box<Entry>),
-    /// The id alone, for the answer.
-    Id(HeaderValue),
-}
-
 /// Counts a request's body into the record and the metrics.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -76,47 +66,23 @@ pub(super) struct Received {
     meters: Arc<Meters>,
 }
 
-impl Kept {
-    pub(super) fn entry(&mut self) -> Option<&mut Entry> {
-        match self {
-            Self::Entry(entry) => Some(entry),
-            Self::Id(_) => None,
-        }
-    }
-
-    /// Puts the id into the answer, and keeps the entry for its body.
-    pub(super) fn answered<B: Body>(self, response: &mut Response<B>) -> Option<Box<Entry>> {
-        match self {
-            Self::Entry(mut entry) => {
-                entry.answered(response);
-                Some(entry)
-            }
-            Self::Id(id) => {
-                response.headers_mut().insert(REQUEST_ID, id);
-                None
-            }
-        }
-    }
-}
-
 impl Entry {
-    /// Begins the entry of `request`; the id alone where neither the log nor a recorder wants one,
-    /// which is all that such a request costs.
-    pub(super) fn begin<B>(
-        request: &mut Request<B>,
+    /// Begins the entry of `request`; `None` where neither the log nor a recorder wants one.
+    pub(super) fn begin(
+        request: &mut Head,
+        request_id: &HeaderValue,
         health: &HealthChecks,
         meters: &Arc<Meters>,
-    ) -> Kept {
+    ) -> Option<Self> {
         let logged = event::is_wanted();
-        let request_id = request_id::of(request.headers());
         if !logged && !meters.are_wanted() {
-            return Kept::Id(request_id);
+            return None;
         }
         let record = Record::with_request_id(request_id.clone());
         request.extensions_mut().insert(record.clone());
         let extensions = request.extensions();
         let metered = meters.began();
-        Kept::Entry(Box::new(Self {
+        Some(Self {
             record,
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -126,7 +92,6 @@ impl Entry {
             connection: Connection::of(extensions).cloned(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             host: request.headers().get(header::HOST).cloned(),
-            request_id,
             status: None,
             digest: None,
             sent: 0,
@@ -139,7 +104,7 @@ impl Entry {
             meters: Arc::clone(meters),
             metered,
             logged,
-        }))
+        })
     }
 
     pub(super) fn count_received(&self) -> Received {
@@ -147,43 +112,6 @@ impl Entry {
             record: self.record.clone(),
             meters: Arc::clone(&self.meters),
         }
-    }
-
-    pub(super) fn answered<B: Body>(&mut self, response: &mut Response<B>) {
-        self.first_byte = Some(self.started.elapsed());
-        self.status = Some(response.status());
-        let bodiless = self.method == Method::HEAD
-            || response.status().is_informational()
-            || matches!(
-                response.status(),
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
-        self.expected = if bodiless {
-            Some(0)
-        } else {
-            let exact = response.body().size_hint().exact();
-            exact.or_else(|| content_length(response.headers()))
-        };
-        self.digest = response.headers().get(DOCKER_CONTENT_DIGEST).cloned();
-        response
-            .headers_mut()
-            .insert(REQUEST_ID, self.request_id.clone());
-    }
-
-    pub(super) fn sent(&mut self, bytes: usize) {
-        let bytes = bytes as u64;
-        self.sent = self.sent.saturating_add(bytes);
-        self.meters.passed(Direction::Out, bytes);
-    }
-
-    pub(super) fn ended(&mut self, outcome: Outcome) {
-        self.outcome.get_or_insert(outcome);
-    }
-
-    /// Says that what this is about is being polled, or no more. A panic leaves it said, even if it
-    /// is caught outside and everything is dropped later.
-    pub(super) fn polling(&mut self, polled: bool) {
-        self.polled = polled;
     }
 
     fn outcome(&self) -> Outcome {
@@ -217,6 +145,53 @@ impl Entry {
     }
 }
 
+impl Log for Entry {
+    fn polling(&mut self, polled: bool) {
+        self.polled = polled;
+    }
+
+    fn answered(mut self: Box<Self>, head: &Response<()>, length: Option<u64>) -> Box<dyn Observe> {
+        self.first_byte = Some(self.started.elapsed());
+        self.status = Some(head.status());
+        let bodiless = self.method == Method::HEAD
+            || head.status().is_informational()
+            || matches!(
+                head.status(),
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        self.expected = if bodiless {
+            Some(0)
+        } else {
+            length.or_else(|| content_length(head.headers()))
+        };
+        self.digest = head.headers().get(DOCKER_CONTENT_DIGEST).cloned();
+        self
+    }
+
+    fn failed(mut self: Box<Self>) {
+        self.outcome = Some(Outcome::ServiceError);
+    }
+}
+
+impl Observe for Entry {
+    fn polling(&mut self, polled: bool) {
+        self.polled = polled;
+    }
+
+    fn data(&mut self, data: &Bytes) {
+        let bytes = data.len() as u64;
+        self.sent = self.sent.saturating_add(bytes);
+        self.meters.passed(Direction::Out, bytes);
+    }
+
+    fn ended(mut self: Box<Self>, end: End) {
+        self.outcome = Some(match end {
+            End::Finished => Outcome::Finished,
+            End::Failed => Outcome::BodyError,
+        });
+    }
+}
+
 /// A server that was told the length stops there, and never asks the body whether it has ended.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?;
@@ -246,12 +221,14 @@ impl Drop for Entry {
     }
 }
 
-impl Received {
-    pub(super) fn count(&self, bytes: usize) {
-        let bytes = bytes as u64;
+impl Observe for Received {
+    fn data(&mut self, data: &Bytes) {
+        let bytes = data.len() as u64;
         self.record.received(bytes);
         self.meters.passed(Direction::In, bytes);
     }
+
+    fn ended(self: Box<Self>, _: End) {}
 }
 
 impl Outcome {

@@ -92,7 +92,7 @@ pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, dura
         tls.client.subject = text(peer.map(crate::PeerIdentity::subject), NAME).as_deref(),
         tls.client.hash.sha256 = fingerprint,
         connection.id = connection.map(crate::Connection::id),
-        request.id = header(Some(&entry.request_id), SHORT).as_deref(),
+        request.id = record.request_id(),
         outcome = outcome.label(),
     );
 }

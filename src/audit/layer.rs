@@ -10,23 +10,17 @@ use super::meters::Meters;
 /// Writes one event a request and counts it. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct AccessLogLayer {
-    health: HealthChecks,
-    metrics: bool,
-}
-
-impl Default for AccessLogLayer {
-    fn default() -> Self {
-        Self {
-            health: HealthChecks::default(),
-            metrics: true,
-        }
-    }
+    pub(super) health: HealthChecks,
+    pub(super) meters: Arc<Meters>,
 }
 
 impl AccessLogLayer {
     /// Logs every request, and counts where a metrics recorder is installed.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            health: HealthChecks::default(),
+            meters: Arc::new(Meters::new(true)),
+        }
     }
 
     /// Logs only one in `every` successful requests for each of these paths, the first included.
@@ -42,8 +36,14 @@ impl AccessLogLayer {
 
     /// Counts, or does not. Default: counts from the first request that finds a recorder installed.
     pub fn with_metrics(mut self, metrics: bool) -> Self {
-        self.metrics = metrics;
+        self.meters = Arc::new(Meters::new(metrics));
         self
+    }
+}
+
+impl Default for AccessLogLayer {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -51,10 +51,6 @@ impl<S> Layer<S> for AccessLogLayer {
     type Service = AccessLog<S>;
 
     fn layer(&self, inner: S) -> AccessLog<S> {
-        AccessLog::new(
-            inner,
-            self.health.clone(),
-            Arc::new(Meters::new(self.metrics)),
-        )
+        AccessLog::with(inner, self.clone())
     }
 }

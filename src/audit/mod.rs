@@ -46,7 +46,8 @@
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
-//! use portcullis::audit::{AccessLogLayer, RequestBody};
+//! use portcullis::Body;
+//! use portcullis::audit::AccessLogLayer;
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -54,7 +55,7 @@
 //! tracing_subscriber::fmt().json().init();
 //! let service = ServiceBuilder::new()
 //!     .layer(AccessLogLayer::new())
-//!     .service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+//!     .service_fn(|_: Request<Body<Full<Bytes>>>| async {
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("a blob"))))
 //!     });
 //!
@@ -67,11 +68,9 @@
 //! ```
 
 mod admin;
-mod body;
 mod catalogue;
 mod entry;
 mod event;
-mod future;
 mod health;
 mod hex;
 #[cfg(feature = "json-log")]
@@ -91,13 +90,12 @@ mod text;
 mod uncounted;
 
 pub use admin::{Admin, Check, Readiness};
-pub use body::{RequestBody, ResponseBody};
 #[cfg(feature = "metrics")]
 pub use catalogue::describe_metrics;
 pub use catalogue::{Kind, METRICS, Metric};
-pub use future::ResponseFuture;
 #[cfg(feature = "json-log")]
 pub use json::{Json, Utc};
 pub use layer::AccessLogLayer;
 pub use record::{Cut, Record};
+pub(crate) use request_id::REQUEST_ID;
 pub use service::AccessLog;

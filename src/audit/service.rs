@@ -1,49 +1,37 @@
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use http::{Request, Response};
-use tower::Service;
-
+use super::AccessLogLayer;
 use super::entry::Entry;
-use super::health::HealthChecks;
-use super::meters::Meters;
-use super::{RequestBody, ResponseBody, ResponseFuture};
+use super::request_id;
+use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 
-/// The service of [`AccessLogLayer`](super::AccessLogLayer).
-#[derive(Clone, Debug)]
-pub struct AccessLog<S> {
-    inner: S,
-    health: HealthChecks,
-    meters: Arc<Meters>,
-}
+/// The service of [`AccessLogLayer`].
+pub type AccessLog<S> = Checked<S, AccessLogLayer>;
 
 impl<S> AccessLog<S> {
-    pub(super) fn new(inner: S, health: HealthChecks, meters: Arc<Meters>) -> Self {
-        Self {
-            inner,
-            health,
-            meters,
-        }
+    /// Puts `inner` behind [`AccessLogLayer::new`].
+    pub fn new(inner: S) -> Self {
+        Self::with(inner, AccessLogLayer::new())
     }
 }
 
-impl<S, B, R> Service<Request<B>> for AccessLog<S>
-where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
-    R: http_body::Body,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+impl<B> Wraps<B> for AccessLogLayer {
+    type Body = Body<B>;
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+impl<B: http_body::Body> Check<B> for AccessLogLayer {
+    /// Refuses nothing. Where neither the log nor a recorder wants an entry, the request costs its id.
+    fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
+        let id = request_id::of(head.headers());
+        if let Some(entry) = Entry::begin(head, &id, &self.health, &self.meters) {
+            if !body.is_end_stream() {
+                kept.request.count = Some(Box::new(entry.count_received()));
+            }
+            kept.answering.log = Some(Box::new(entry));
+        }
+        kept.answering.request_id = Some(id);
+        Outcome::Pass
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut kept = Entry::begin(&mut request, &self.health, &self.meters);
-        let record = kept.entry().map(|entry| entry.count_received());
-        let request = request.map(|body| RequestBody::new(body, record));
-        ResponseFuture::new(self.inner.call(request), kept)
+    fn wrap(body: B, parts: Parts) -> Body<B> {
+        Body::with(body, parts)
     }
 }

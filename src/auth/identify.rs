@@ -60,6 +60,9 @@ fn with_mount<B>(decision: Decision, request: &Request<B>) -> Decision {
 }
 
 /// The future of [`Authentication::identify`].
+///
+/// # Panics
+/// When it is polled after it was ready.
 pub struct Identify(Option<Decision>);
 
 impl Future for Identify {
@@ -71,8 +74,7 @@ impl Future for Identify {
         }
         match self.0.take() {
             Some(Decision::Made(identified)) => Poll::Ready(identified),
-            // Polled after it was ready, which the contract of `Future` leaves open.
-            _ => Poll::Pending,
+            _ => panic!("`Identify` polled after completion"),
         }
     }
 }

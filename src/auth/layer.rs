@@ -2,38 +2,41 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::service::Gate;
 use super::{Authentication, TokenAuth};
 use crate::{Preset, Responder};
 
 /// Rejects requests whose caller cannot be authenticated. See the [module](super).
 #[derive(Clone, Debug)]
-pub struct TokenAuthLayer(Gate);
+pub struct TokenAuthLayer {
+    pub(super) authentication: Arc<Authentication>,
+    pub(super) responder: Responder,
+    pub(super) pass_authorization: bool,
+}
 
 impl TokenAuthLayer {
     /// Wants this to be shown.
     pub fn new(authentication: Authentication) -> Self {
-        Self(Gate {
+        Self {
             authentication: Arc::new(authentication),
             responder: Responder::new(Preset::default()),
             pass_authorization: false,
-        })
+        }
     }
 
     pub(crate) fn authentication(&self) -> &Authentication {
-        &self.0.authentication
+        &self.authentication
     }
 
     /// Answers refused requests in this way. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
-        self.0.responder = responder;
+        self.responder = responder;
         self
     }
 
     /// Leaves `Authorization` on the request for the inner service, marked sensitive. Default: it is
     /// taken off.
     pub fn with_authorization_passed_on(mut self, pass: bool) -> Self {
-        self.0.pass_authorization = pass;
+        self.pass_authorization = pass;
         self
     }
 }
@@ -42,6 +45,6 @@ impl<S> Layer<S> for TokenAuthLayer {
     type Service = TokenAuth<S>;
 
     fn layer(&self, inner: S) -> TokenAuth<S> {
-        TokenAuth::new(inner, self.0.clone())
+        TokenAuth::with(inner, self.clone())
     }
 }

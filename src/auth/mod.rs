@@ -89,7 +89,6 @@ mod digest;
 mod error;
 #[cfg(feature = "config")]
 pub(crate) mod file;
-mod future;
 mod generated;
 mod htpasswd;
 mod identify;
@@ -117,7 +116,6 @@ pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use digest::{DigestError, SecretDigest};
 pub use error::{CredentialError, HtpasswdError};
-pub use future::ResponseFuture;
 pub use generated::{GeneratedToken, NoEntropy};
 pub use identify::Identify;
 pub use layer::TokenAuthLayer;

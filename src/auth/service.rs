@@ -1,118 +1,93 @@
-use std::mem;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use http::header::{AUTHORIZATION, Entry};
-use http::{HeaderMap, Request, Response};
-use tower::Service;
+use http::header::AUTHORIZATION;
 
 use super::authorization::AuthorizationField;
 use super::decision::Decision;
-use super::{Authentication, ResponseFuture};
+use super::password_check::PasswordCheck;
+use super::{Authentication, TokenAuthLayer};
 use crate::audit::Record;
-use crate::refusal::{self, ResponseBody};
-use crate::{Principal, Refusal, Responder};
+use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps, mark_sensitive};
+use crate::{Principal, Refusal};
 
-/// The service of [`TokenAuthLayer`](super::TokenAuthLayer).
-#[derive(Clone, Debug)]
-pub struct TokenAuth<S> {
-    inner: S,
-    gate: Gate,
-}
-
-/// What a service and its futures need to carry a decision out.
-#[derive(Clone, Debug)]
-pub(super) struct Gate {
-    pub(super) authentication: Arc<Authentication>,
-    pub(super) responder: Responder,
-    pub(super) pass_authorization: bool,
-}
+/// The service of [`TokenAuthLayer`].
+pub type TokenAuth<S> = Checked<S, TokenAuthLayer>;
 
 impl<S> TokenAuth<S> {
-    pub(super) fn new(inner: S, gate: Gate) -> Self {
-        Self { inner, gate }
+    /// Puts `inner` behind [`TokenAuthLayer::new`].
+    pub fn new(inner: S, authentication: Authentication) -> Self {
+        Self::with(inner, TokenAuthLayer::new(authentication))
     }
 }
 
-impl<S, B, R> Service<Request<B>> for TokenAuth<S>
-where
-    // A clone takes the place of the service that waits for a password's verification.
-    S: Service<Request<B>, Response = Response<R>> + Clone,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let authentication = &self.gate.authentication;
-        let decision = if self.gate.pass_authorization {
-            mark_sensitive(request.headers_mut());
-            authentication.decide(&request, AuthorizationField::of(request.headers()))
-        } else {
-            let before = request.headers().len();
-            let taken = request.headers_mut().remove(AUTHORIZATION);
-            let shown = match &taken {
-                None => AuthorizationField::Nothing,
-                Some(value) if before - request.headers().len() == 1 => {
-                    AuthorizationField::One(value)
-                }
-                Some(_) => AuthorizationField::Several,
-            };
-            authentication.decide(&request, shown)
-        };
-        match decision {
-            Decision::Made(identified) => {
-                let future = self.gate.answer(identified, request, &mut self.inner);
-                ResponseFuture::answering(future)
-            }
-            Decision::Pending(pending) => {
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::verifying(pending, request, ready, self.gate.clone())
-            }
+impl TokenAuthLayer {
+    fn decide(&self, head: &mut Head) -> Decision {
+        if self.pass_authorization {
+            mark_sensitive(head.headers_mut(), &AUTHORIZATION);
+            return self.authentication.decide(head, AuthorizationField::of(head.headers()));
         }
+        let before = head.headers().len();
+        let taken = head.headers_mut().remove(AUTHORIZATION);
+        let shown = match &taken {
+            None => AuthorizationField::Nothing,
+            Some(value) if before - head.headers().len() == 1 => AuthorizationField::One(value),
+            Some(_) => AuthorizationField::Several,
+        };
+        self.authentication.decide(head, shown)
     }
-}
 
-impl Gate {
-    /// Calls the inner service or refuses.
-    #[inline]
-    pub(super) fn answer<S, B>(
-        &self,
-        identified: Result<Principal, Refusal>,
-        mut request: Request<B>,
-        inner: &mut S,
-    ) -> refusal::ResponseFuture<S::Future>
-    where
-        S: Service<Request<B>>,
-    {
+    /// Puts the principal into the request's extensions, or refuses.
+    fn settle(&self, identified: Result<Principal, Refusal>, head: &mut Head) -> Outcome {
         match identified {
             Ok(principal) => {
-                if let Some(record) = Record::of(request.extensions()) {
+                if let Some(record) = Record::of(head.extensions()) {
                     record.identified(&principal);
                 }
                 #[cfg(feature = "jwt")]
                 if let Some(grants) = principal.grants()
-                    && let Err(refusal) = grants.decline_mount(&mut request)
+                    && let Err(refusal) = grants.decline_mount(head)
                 {
-                    return self.responder.refuse_future(refusal, &request);
+                    return Outcome::refuse(self.responder.refuse(refusal, head));
                 }
-                request.extensions_mut().insert(principal);
-                refusal::ResponseFuture::called(inner.call(request))
+                head.extensions_mut().insert(principal);
+                Outcome::Pass
             }
-            Err(refusal) => self.responder.refuse_future(refusal, &request),
+            Err(refusal) => Outcome::refuse(self.responder.refuse(refusal, head)),
         }
     }
 }
 
-fn mark_sensitive(headers: &mut HeaderMap) {
-    if let Entry::Occupied(mut entry) = headers.entry(AUTHORIZATION) {
-        for value in entry.iter_mut() {
-            value.set_sensitive(true);
+impl<B> Wraps<B> for TokenAuthLayer {
+    type Body = B;
+}
+
+impl<B> Check<B> for TokenAuthLayer {
+    fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
+        match self.decide(head) {
+            Decision::Made(identified) => self.settle(identified, head),
+            Decision::Pending(pending) => Outcome::Wait(Box::new(Verifying {
+                pending,
+                layer: self.clone(),
+            })),
         }
+    }
+
+    fn wrap(body: B, _: Parts) -> B {
+        body
+    }
+}
+
+/// A request whose password is being verified.
+#[derive(Debug)]
+struct Verifying {
+    pending: PasswordCheck,
+    layer: TokenAuthLayer,
+}
+
+impl Wait for Verifying {
+    fn poll(&mut self, cx: &mut Context<'_>, head: &mut Head, _: &mut Kept) -> Poll<Outcome> {
+        let identified = ready!(Pin::new(&mut self.pending).poll(cx));
+        Poll::Ready(self.layer.settle(identified, head))
     }
 }

@@ -7,8 +7,8 @@ use crate::{Preset, Responder};
 /// transfers. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct RevocationLayer {
-    responder: Responder,
-    certificate_required: bool,
+    pub(super) responder: Responder,
+    pub(super) certificate_required: bool,
 }
 
 impl RevocationLayer {
@@ -50,6 +50,6 @@ impl<S> Layer<S> for RevocationLayer {
     type Service = Revoking<S>;
 
     fn layer(&self, inner: S) -> Revoking<S> {
-        Revoking::new(inner, self.responder.clone(), self.certificate_required)
+        Revoking::with(inner, self.clone())
     }
 }

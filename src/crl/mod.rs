@@ -43,7 +43,6 @@
 //! ```
 
 mod authority;
-mod body;
 mod builder;
 mod clock;
 mod constraints;
@@ -54,7 +53,6 @@ mod error;
 #[cfg(feature = "crl-fetch")]
 pub(crate) mod fetch;
 mod filling;
-mod future;
 mod gathering;
 mod general_name;
 mod gzip;
@@ -78,14 +76,13 @@ mod table;
 mod telling;
 mod tracked;
 mod verdict;
+mod watcher;
 
-pub use body::{Body, BodyError};
 pub use builder::Builder;
 pub use entries::Entry;
 pub use error::{CrlError, LoadError, PathError};
 #[cfg(feature = "crl-fetch")]
 pub use fetch::{Fetch, FetchError};
-pub use future::ResponseFuture;
 pub use layer::RevocationLayer;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;

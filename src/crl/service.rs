@@ -1,55 +1,32 @@
-use std::task::{Context, Poll};
-
-use http::{Request, Response};
-use tower::Service;
-
-use super::body::Watcher;
-use super::{Body, ResponseFuture, Tracked, Verdict};
+use super::watcher::Watcher;
+use super::{RevocationLayer, Tracked, Verdict};
 use crate::audit::{Record, metrics};
-use crate::refusal::ResponseBody;
-use crate::{Connection, Refusal, Responder};
+use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
+use crate::{Connection, Refusal};
 
-/// The service of [`RevocationLayer`](super::RevocationLayer).
-#[derive(Clone, Debug)]
-pub struct Revoking<S> {
-    inner: S,
-    responder: Responder,
-    certificate_required: bool,
-}
+/// The service of [`RevocationLayer`].
+pub type Revoking<S> = Checked<S, RevocationLayer>;
 
 impl<S> Revoking<S> {
-    pub(super) fn new(inner: S, responder: Responder, certificate_required: bool) -> Self {
-        Self {
-            inner,
-            responder,
-            certificate_required,
-        }
+    /// Puts `inner` behind [`RevocationLayer::new`].
+    pub fn new(inner: S) -> Self {
+        Self::with(inner, RevocationLayer::new())
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Revoking<S>
-where
-    S: Service<Request<Body<B>>, Response = Response<R>>,
-{
-    type Response = Response<ResponseBody<Body<R>>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let extensions = request.extensions();
+impl RevocationLayer {
+    /// Whether the certificate of the request's connection is still good. Its bodies are watched then;
+    /// `bodiless`: the request has none.
+    fn decide(&self, head: &Head, bodiless: bool, kept: &mut Kept) -> Result<(), Refusal> {
+        let extensions = head.extensions();
         let connection = Connection::of(extensions);
         let tracked = connection.and_then(|one| one.state::<Tracked>().zip(Some(one)));
         let Some((tracked, connection)) = tracked else {
-            if self.certificate_required {
-                let refusal = Refusal::CertificateMissing;
-                return ResponseFuture::refused(self.responder.refuse(refusal, &request));
-            }
-            let request = request.map(|body| Body::new(body, None));
-            return ResponseFuture::called(self.inner.call(request), None);
+            return if self.certificate_required {
+                Err(Refusal::CertificateMissing)
+            } else {
+                Ok(())
+            };
         };
         let record = Record::of(extensions);
         let verdict = (!tracked.is_good()).then(|| tracked.verdict());
@@ -64,11 +41,29 @@ where
             if let Some(record) = record {
                 record.explained(verdict.to_string());
             }
-            return ResponseFuture::refused(self.responder.refuse(refusal, &request));
+            return Err(refusal);
         }
-        let watcher = Watcher::new(tracked.clone(), record.cloned());
-        let for_response = watcher.clone().holding(connection.begin_request());
-        let request = request.map(|body| Body::new(body, Some(watcher)));
-        ResponseFuture::called(self.inner.call(request), Some(for_response))
+        let watcher = || Watcher::new(tracked.clone(), record.cloned());
+        if !bodiless {
+            kept.request.watch = Some(Box::new(watcher()));
+        }
+        let answer = watcher().holding(connection.begin_request());
+        kept.answering.watch = Some(Box::new(answer));
+        Ok(())
+    }
+}
+
+impl<B> Wraps<B> for RevocationLayer {
+    type Body = Body<B>;
+}
+
+impl<B: http_body::Body> Check<B> for RevocationLayer {
+    fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
+        let decided = self.decide(head, body.is_end_stream(), kept);
+        Outcome::of(decided, &self.responder, head)
+    }
+
+    fn wrap(body: B, parts: Parts) -> Body<B> {
+        Body::with(body, parts)
     }
 }

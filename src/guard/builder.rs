@@ -1,7 +1,5 @@
+#[cfg(feature = "config")]
 use std::sync::Arc;
-
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use super::Guard;
 use crate::audit::AccessLogLayer;
@@ -225,11 +223,6 @@ impl Builder {
             .authentication
             .unwrap_or_else(|| Authentication::certificate().or_anonymous());
         Guard {
-            sensitive: SetSensitiveRequestHeadersLayer::new([
-                AUTHORIZATION,
-                PROXY_AUTHORIZATION,
-                COOKIE,
-            ]),
             access_log: self.access_log,
             #[cfg(feature = "tls")]
             forwarded: self
@@ -272,7 +265,6 @@ impl Builder {
                 )
                 .with_responder(self.responder),
             report,
-            told: Arc::default(),
             checks,
         }
     }

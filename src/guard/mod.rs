@@ -23,6 +23,7 @@ mod problem;
 mod report;
 #[cfg(all(feature = "config", unix))]
 mod secrets;
+mod service;
 mod stack;
 mod survey;
 
@@ -31,4 +32,5 @@ pub use danger::Danger;
 #[cfg(feature = "config")]
 pub use problem::Problem;
 pub use report::Report;
-pub use stack::{Guard, Guarded};
+pub use service::Guarded;
+pub use stack::Guard;

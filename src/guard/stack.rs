@@ -1,18 +1,42 @@
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tower::Layer;
-use tower_http::sensitive_headers::{SetSensitiveRequestHeaders, SetSensitiveRequestHeadersLayer};
 
-use super::{Builder, Danger, Report};
-use crate::audit::{AccessLog, AccessLogLayer, Check};
-use crate::source::{Forwarded, ForwardedLayer, Source, SourceLayer};
+use super::{Builder, Danger, Guarded, Report};
+use crate::audit::{AccessLogLayer, Check};
+use crate::source::{ForwardedLayer, SourceLayer};
 
-/// The layers that a configuration names, stacked in the one right order. See the [module](super).
+/// The checks that a configuration names, in the one right order, as one layer. See the [module](super).
+///
+/// The service behind it gets requests with a [`Body`](crate::Body), and its answers go out with one.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use http_body_util::Empty;
+/// use portcullis::source::Networks;
+/// use portcullis::{Body, ClientAddr, Guard};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// type Requests = Request<Body<Empty<bytes::Bytes>>>;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let networks = Networks::allow(["10.0.0.0/8".parse()?]);
+/// let guard = Guard::builder().networks(networks).build();
+/// guard.report().log(); // Nothing else does.
+/// let service = guard.layer(service_fn(async |_: Requests| {
+///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+/// }));
+///
+/// let mut request = Request::new(Empty::new());
+/// request.extensions_mut().insert(ClientAddr::new("192.0.2.1:4711".parse()?));
+/// assert_eq!(service.oneshot(request).await?.status(), 403);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Guard {
-    pub(super) sensitive: SetSensitiveRequestHeadersLayer,
     pub(super) forwarded: ForwardedLayer,
     pub(super) access_log: AccessLogLayer,
     pub(super) source: SourceLayer,
@@ -31,40 +55,8 @@ pub struct Guard {
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
     pub(super) report: Report,
-    /// Whether the report was told, or the program has taken it to tell it.
-    pub(super) told: Arc<AtomicBool>,
     pub(super) checks: Vec<Check>,
 }
-
-/// A service behind a [`Guard`].
-pub type Guarded<S> = SetSensitiveRequestHeaders<
-    Forwarded<AccessLog<Source<Vouched<Authenticated<Revocable<Policed<Rated<S>>>>>>>>,
->;
-
-#[cfg(feature = "tls")]
-type Vouched<S> = crate::tls::Forwarded<S>;
-#[cfg(not(feature = "tls"))]
-type Vouched<S> = S;
-
-#[cfg(feature = "crl")]
-type Revocable<S> = crate::crl::Revoking<S>;
-#[cfg(not(feature = "crl"))]
-type Revocable<S> = S;
-
-#[cfg(feature = "policy")]
-type Policed<S> = crate::policy::Enforce<crate::policy::binding::Bound<S>>;
-#[cfg(not(feature = "policy"))]
-type Policed<S> = S;
-
-#[cfg(feature = "auth")]
-type Authenticated<S> = crate::auth::TokenAuth<S>;
-#[cfg(not(feature = "auth"))]
-type Authenticated<S> = S;
-
-#[cfg(feature = "rate")]
-type Rated<S> = crate::rate::ByteRate<S>;
-#[cfg(not(feature = "rate"))]
-type Rated<S> = S;
 
 impl Guard {
     /// Begins a guard that enforces nothing yet.
@@ -104,16 +96,15 @@ impl Guard {
         self.rate.flush().await;
     }
 
-    /// What is enforced and what is left open. A guard that becomes a layer without having been asked for
-    /// it, here or by [`Guard::report_on`], writes it to the log itself.
+    /// Returns what is enforced and what is left open. Nothing of it is logged before [`Report::log`] is
+    /// called.
     pub fn report(&self) -> &Report {
-        self.told.store(true, Ordering::Relaxed);
         &self.report
     }
 
     /// [`Guard::report`] for a listener at this address: whether others can read along depends on it.
     pub fn report_on(&self, address: SocketAddr) -> Report {
-        let mut report = self.report().clone();
+        let mut report = self.report.clone();
         if self.takes_tokens_in_the_clear() && !address.ip().to_canonical().is_loopback() {
             report.warnings.insert(0, Danger::TokensInTheClear(address));
         }
@@ -147,22 +138,6 @@ impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            self.report.log();
-        }
-        #[cfg(feature = "rate")]
-        let inner = self.rate.layer(inner);
-        #[cfg(feature = "policy")]
-        let inner = self.policy.layer(self.digest_binding.layer(inner));
-        #[cfg(feature = "crl")]
-        let inner = self.revocation.layer(inner);
-        #[cfg(feature = "auth")]
-        let inner = self.auth.layer(inner);
-        // Not before the network is known to be allowed: a chain takes long to verify.
-        #[cfg(feature = "tls")]
-        let inner = self.forwarded_certificate.layer(inner);
-        let inner = self.access_log.layer(self.source.layer(inner));
-        // Outermost, so that no layer can show them.
-        self.sensitive.layer(self.forwarded.layer(inner))
+        Guarded::new(inner, self.clone())
     }
 }

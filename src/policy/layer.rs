@@ -61,7 +61,7 @@ impl<S> Layer<S> for PolicyLayer {
     type Service = Enforce<S>;
 
     fn layer(&self, inner: S) -> Enforce<S> {
-        Enforce::new(inner, self.clone())
+        Enforce::with(inner, self.clone())
     }
 }
 

@@ -1,41 +1,38 @@
-use std::task::{Context, Poll};
-
-use http::{Extensions, Request, Response};
-use tower::Service;
+use http::Extensions;
 
 use super::explain::Reason;
 use super::verdicts::Question;
 use super::{Caller, Policy, PolicyLayer, Verdict, Verdicts};
 use crate::audit::{Record, metrics};
+use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::Route;
-use crate::refusal::{Declined, ResponseBody, ResponseFuture, decline_mount};
+use crate::refusal::{Declined, decline_mount};
 use crate::reload::Current;
-use crate::{Connection, Refusal};
+use crate::{Connection, Refusal, Watched};
 
 /// The service of [`PolicyLayer`].
-#[derive(Clone, Debug)]
-pub struct Enforce<S> {
-    inner: S,
-    layer: PolicyLayer,
-}
+pub type Enforce<S> = Checked<S, PolicyLayer>;
 
 impl<S> Enforce<S> {
-    pub(super) fn new(inner: S, layer: PolicyLayer) -> Self {
-        Self { inner, layer }
+    /// Puts `inner` behind [`PolicyLayer::watching`].
+    pub fn new(inner: S, policy: impl Into<Watched<Policy>>) -> Self {
+        Self::with(inner, PolicyLayer::watching(policy.into()))
     }
+}
 
+impl PolicyLayer {
     /// Whether the request may go on. What was found out is put into its extensions.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Refusal> {
-        Route::found(request).map_err(Refusal::RouteInvalid)?;
-        let extensions = request.extensions();
+    fn decide(&self, head: &mut Head) -> Result<(), Refusal> {
+        Route::found(head).map_err(Refusal::RouteInvalid)?;
+        let extensions = head.extensions();
         let route = extensions.get::<Route>().ok_or(Refusal::Unavailable)?;
         if let Some(record) = Record::of(extensions) {
             record.routed(route);
         }
-        let policy = self.layer.policy.load();
+        let policy = self.policy.load();
         let caller = Caller::of(extensions);
         let verdict = self.verdict(&policy, caller, route, extensions);
-        if let Some(shadow) = &self.layer.shadow {
+        if let Some(shadow) = &self.shadow {
             let shadow = (&*shadow.load(), Record::of(extensions));
             self.compare(&policy, shadow, verdict, caller, route);
         }
@@ -64,10 +61,10 @@ impl<S> Enforce<S> {
             .rule_of(&verdict)
             .and_then(|rule| rule.rate_class.clone());
         if let Some(why) = declined {
-            decline_mount(request, Declined::Policy, why)?;
+            decline_mount(head, Declined::Policy, why)?;
         }
         if let Some(class) = class {
-            request.extensions_mut().insert(class);
+            head.extensions_mut().insert(class);
         }
         Ok(())
     }
@@ -80,12 +77,11 @@ impl<S> Enforce<S> {
         route: &Route,
         extensions: &Extensions,
     ) -> Verdict {
-        let decide = || policy.decide(&caller, route, self.layer.tags.as_deref());
+        let decide = || policy.decide(&caller, route, self.tags.as_deref());
         let Some(known) = Connection::of(extensions).and_then(Connection::state::<Verdicts>) else {
             return decide();
         };
-        let Some(question) = Question::new(self.layer.id, policy.generation(), caller, route)
-        else {
+        let Some(question) = Question::new(self.id, policy.generation(), caller, route) else {
             return decide();
         };
         if let Some(verdict) = known.get(&question) {
@@ -105,7 +101,7 @@ impl<S> Enforce<S> {
         caller: Caller<'_>,
         route: &Route,
     ) {
-        let verdict = shadow.decide(&caller, route, self.layer.tags.as_deref());
+        let verdict = shadow.decide(&caller, route, self.tags.as_deref());
         let allows = |verdict: Verdict| verdict.is_allowed() && !verdict.declines_mount();
         if verdict.is_allowed() == enforced.is_allowed() && allows(verdict) == allows(enforced) {
             return;
@@ -130,22 +126,16 @@ impl<S> Enforce<S> {
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Enforce<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+impl<B> Wraps<B> for PolicyLayer {
+    type Body = B;
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+impl<B> Check<B> for PolicyLayer {
+    fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
+        Outcome::of(self.decide(head), &self.responder, head)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.admit(&mut request) {
-            Ok(()) => ResponseFuture::called(self.inner.call(request)),
-            Err(refusal) => self.layer.responder.refuse_future(refusal, &request),
-        }
+    fn wrap(body: B, _: Parts) -> B {
+        body
     }
 }

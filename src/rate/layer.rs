@@ -13,8 +13,8 @@ use crate::{Preset, Responder, Watched};
 /// Services of one layer, and of its clones, share the limits' state.
 #[derive(Clone, Debug)]
 pub struct ByteRateLayer {
-    engine: Arc<Engine>,
-    responder: Responder,
+    pub(super) engine: Arc<Engine>,
+    pub(super) responder: Responder,
 }
 
 impl ByteRateLayer {
@@ -69,6 +69,6 @@ impl<S> Layer<S> for ByteRateLayer {
     type Service = ByteRate<S>;
 
     fn layer(&self, inner: S) -> ByteRate<S> {
-        ByteRate::new(inner, Arc::clone(&self.engine), self.responder.clone())
+        ByteRate::with(inner, self.clone())
     }
 }

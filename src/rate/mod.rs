@@ -77,13 +77,11 @@
 mod abort;
 mod admission;
 mod alarm;
-mod body;
 mod clock;
 mod engine;
 mod error;
 #[cfg(feature = "redis")]
 mod fleet;
-mod future;
 mod gate;
 mod headers;
 mod keyed;
@@ -95,7 +93,9 @@ mod limit;
 mod limits;
 mod meter;
 mod options;
+mod pace;
 mod pacer;
+mod plan;
 mod progress;
 mod quota;
 mod rule;
@@ -109,12 +109,10 @@ mod tenants;
 mod watcher;
 
 pub use abort::AbortSlow;
-pub use body::{Body, BodyError};
 pub use clock::{Clock, Line};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
 pub use fleet::{Fleet, FleetError, Unreachable};
-pub use future::ResponseFuture;
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;
 pub use limit::{Limit, MAX_BURST, MAX_RATE};

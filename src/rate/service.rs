@@ -1,103 +1,116 @@
-use std::mem;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use tower::Service;
+use http::Method;
 
 use super::admission::{Denied, Permits, Questions, admit, admit_later};
-use super::engine::Engine;
-use super::future::{Plan, ResponseFuture, Shedder};
+use super::plan::{Plan, Shedder};
 use super::subject::Subject;
-use super::{Body, Direction};
-use crate::Responder;
+use super::{ByteRateLayer, Direction, Limits};
 use crate::audit::Record;
-use crate::refusal::ResponseBody;
+use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps};
+use crate::{Responder, Watched};
 
-/// The service of [`ByteRateLayer`](super::ByteRateLayer).
-#[derive(Clone, Debug)]
-pub struct ByteRate<S> {
-    inner: S,
-    engine: Arc<Engine>,
-    responder: Responder,
-}
+/// The service of [`ByteRateLayer`]. An answer is never held back by a rate: only frames of bodies are.
+/// Where only a fleet's server knows whether a quota is used up, the inner service is not called before
+/// it has said so.
+pub type ByteRate<S> = Checked<S, ByteRateLayer>;
 
 impl<S> ByteRate<S> {
-    pub(super) fn new(inner: S, engine: Arc<Engine>, responder: Responder) -> Self {
-        Self {
-            inner,
-            engine,
-            responder,
-        }
+    /// Puts `inner` behind [`ByteRateLayer::watching`].
+    pub fn new(inner: S, limits: impl Into<Watched<Limits>>) -> Self {
+        Self::with(inner, ByteRateLayer::watching(limits.into()))
     }
+}
 
-    /// What is to be done with a request; `None` if no limit concerns it.
-    fn plan<B: http_body::Body>(
-        &self,
-        request: &mut Request<B>,
-    ) -> Result<Option<(Plan, Questions)>, Denied> {
+impl ByteRateLayer {
+    /// What is to be done with a request; `None` if no limit concerns it. `bodiless`: it has no body.
+    fn decide(&self, head: &mut Head, bodiless: bool) -> Result<Option<(Plan, Questions)>, Denied> {
         let compiled = self.engine.compiled();
-        let subject = Subject::of(request, compiled.routed);
-        if subject.is_exempt(request.uri().path(), &compiled.limits.exempt) {
+        let subject = Subject::of(head, compiled.routed);
+        if subject.is_exempt(head.uri().path(), &compiled.limits.exempt) {
             return Ok(None);
         }
-        let replayable = request.body().is_end_stream();
         // An upload begins with a request that has no body yet.
-        let direction = match *request.method() {
+        let direction = match *head.method() {
             Method::GET | Method::HEAD => Direction::Response,
             _ => Direction::Request,
         };
-        let is_pull = replayable && direction == Direction::Response;
+        let is_pull = bodiless && direction == Direction::Response;
         let later = is_pull && subject.may_be_small(&compiled.limits.exempt);
         let (permits, questions) = if later {
             let questions = admit_later(&self.engine, &compiled, &subject)?;
             (Permits::default(), questions)
         } else {
-            admit(&self.engine, &compiled, &subject, direction, replayable)?
+            admit(&self.engine, &compiled, &subject, direction, bodiless)?
         };
         let plan = Plan {
             engine: Arc::clone(&self.engine),
             subject: Arc::new(subject),
             permits,
-            record: Record::of(request.extensions()).cloned(),
-            head: request.method() == Method::HEAD,
+            record: Record::of(head.extensions()).cloned(),
+            head: head.method() == Method::HEAD,
+            bodiless,
             later,
             shedder: (is_pull && (compiled.sheds || later))
-                .then(|| Box::new(Shedder::new(&self.responder, request))),
+                .then(|| Box::new(Shedder::new(&self.responder, head))),
         };
         Ok(Some((plan, questions)))
     }
 }
 
-impl<S, B, R> Service<Request<B>> for ByteRate<S>
-where
-    // A clone takes the place of the service that waits for the answer about a quota.
-    S: Service<Request<Body<B>>, Response = Response<R>> + Clone,
-    B: http_body::Body<Data = Bytes>,
-    R: http_body::Body<Data = Bytes>,
-{
-    type Response = Response<ResponseBody<Body<R>>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+impl<B> Wraps<B> for ByteRateLayer {
+    type Body = Body<B>;
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+impl<B: http_body::Body> Check<B> for ByteRateLayer {
+    fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
+        match self.decide(head, body.is_end_stream()) {
+            Ok(None) => Outcome::Pass,
+            Ok(Some((plan, questions))) if questions.is_empty() => {
+                plan.begin(kept);
+                Outcome::Pass
+            }
+            Ok(Some((plan, questions))) => Outcome::Wait(Box::new(Asking {
+                plan: Some(plan),
+                questions,
+                responder: self.responder.clone(),
+            })),
+            Err(denied) => Outcome::refuse(denied.answer(&self.responder, head)),
+        }
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.plan(&mut request) {
-            Ok(None) => ResponseFuture::called(&mut self.inner, request, None),
-            Ok(Some((plan, questions))) if questions.is_empty() => {
-                ResponseFuture::called(&mut self.inner, request, Some(plan))
+    fn wrap(body: B, parts: Parts) -> Body<B> {
+        Body::with(body, parts)
+    }
+}
+
+/// A request whose quota is asked for.
+#[derive(Debug)]
+struct Asking {
+    plan: Option<Plan>,
+    questions: Questions,
+    responder: Responder,
+}
+
+impl Wait for Asking {
+    fn poll(&mut self, cx: &mut Context<'_>, head: &mut Head, kept: &mut Kept) -> Poll<Outcome> {
+        let Some(plan) = &self.plan else {
+            return Poll::Ready(Outcome::Pass);
+        };
+        let answers = if plan.later {
+            self.questions.poll_known(cx, &plan.engine).map(Ok)
+        } else {
+            self.questions.poll_answers(cx, &plan.engine)
+        };
+        Poll::Ready(match ready!(answers) {
+            Ok(()) => {
+                if let Some(plan) = self.plan.take() {
+                    plan.begin(kept);
+                }
+                Outcome::Pass
             }
-            Ok(Some((plan, questions))) => {
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                let responder = self.responder.clone();
-                ResponseFuture::asking(ready, request, plan, questions, responder)
-            }
-            Err(denied) => ResponseFuture::refused(denied.answer(&self.responder, &request)),
-        }
+            Err(denied) => Outcome::refuse(denied.answer(&self.responder, head)),
+        })
     }
 }

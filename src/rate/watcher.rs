@@ -195,11 +195,6 @@ impl Drop for Watch {
 }
 
 impl Stay {
-    /// Whether the body has to tell of its reader.
-    pub(super) fn is_watched(&self) -> bool {
-        matches!(self, Self::Watched(_))
-    }
-
     /// Notes that the consumer asks for a frame.
     ///
     /// # Errors

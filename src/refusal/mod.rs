@@ -5,16 +5,12 @@
 //! What the client is told is less than what the log is told: unknown user, wrong password and
 //! expired token answer alike.
 
-mod body;
 #[cfg(any(feature = "policy", feature = "jwt"))]
 mod declined;
-mod future;
 mod kind;
 mod responder;
 
-pub use body::ResponseBody;
 #[cfg(any(feature = "policy", feature = "jwt"))]
 pub(crate) use declined::{Declined, decline_mount};
-pub use future::ResponseFuture;
 pub use kind::Refusal;
 pub use responder::{Challenge, ChallengeError, Preset, Responder};

@@ -3,7 +3,7 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENT
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use super::{Refusal, ResponseFuture};
+use super::Refusal;
 use crate::audit::{Record, metrics};
 use crate::oci::{self, Route};
 
@@ -115,11 +115,6 @@ impl Responder {
         }
         response.extensions_mut().insert(refusal);
         response
-    }
-
-    /// [`Responder::refuse`] as the future that a service returns.
-    pub fn refuse_future<B, F>(&self, refusal: Refusal, request: &Request<B>) -> ResponseFuture<F> {
-        ResponseFuture::refused(self.refuse(refusal, request))
     }
 
     fn wording<B>(

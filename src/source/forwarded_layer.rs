@@ -76,7 +76,7 @@ impl ForwardedLayer {
     }
 
     /// Removes what its sender must not tell, and takes the client's address from what is left.
-    fn apply<B>(&self, request: &mut Request<B>) {
+    pub(crate) fn apply<B>(&self, request: &mut Request<B>) {
         let found = proxy_headers::among(request.headers(), &self.spared);
         if found.is_empty() {
             return;
@@ -121,18 +121,37 @@ impl<S> Layer<S> for ForwardedLayer {
     type Service = Forwarded<S>;
 
     fn layer(&self, inner: S) -> Forwarded<S> {
-        Forwarded {
-            inner,
-            layer: self.clone(),
-        }
+        Forwarded::new(inner, self.clone())
     }
 }
 
-/// The service of [`ForwardedLayer`].
+/// The service of [`ForwardedLayer`]. It refuses nothing, so requests and answers keep their bodies.
 #[derive(Clone, Debug)]
 pub struct Forwarded<S> {
     inner: S,
     layer: ForwardedLayer,
+}
+
+impl<S> Forwarded<S> {
+    /// Puts `inner` behind `layer`.
+    pub fn new(inner: S, layer: ForwardedLayer) -> Self {
+        Self { inner, layer }
+    }
+
+    /// Returns a reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns a mutable reference to the inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, B> Service<Request<B>> for Forwarded<S>

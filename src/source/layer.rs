@@ -6,8 +6,8 @@ use crate::{Preset, Responder, Watched};
 /// Refuses clients whose network is not allowed. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct SourceLayer {
-    networks: Watched<Networks>,
-    responder: Responder,
+    pub(super) networks: Watched<Networks>,
+    pub(super) responder: Responder,
 }
 
 impl SourceLayer {
@@ -35,6 +35,6 @@ impl<S> Layer<S> for SourceLayer {
     type Service = Source<S>;
 
     fn layer(&self, inner: S) -> Source<S> {
-        Source::new(inner, self.networks.clone(), self.responder.clone())
+        Source::with(inner, self.clone())
     }
 }

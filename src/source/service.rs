@@ -1,51 +1,40 @@
-use std::task::{Context, Poll};
+use super::{Networks, SourceLayer};
+use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
+use crate::{ClientAddr, Refusal, Watched};
 
-use http::{Request, Response};
-use tower::Service;
-
-use super::Networks;
-use crate::refusal::{ResponseBody, ResponseFuture};
-use crate::{ClientAddr, Refusal, Responder, Watched};
-
-/// The service of [`SourceLayer`](super::SourceLayer).
-#[derive(Clone, Debug)]
-pub struct Source<S> {
-    inner: S,
-    networks: Watched<Networks>,
-    responder: Responder,
-}
+/// The service of [`SourceLayer`].
+pub type Source<S> = Checked<S, SourceLayer>;
 
 impl<S> Source<S> {
-    pub(super) fn new(inner: S, networks: Watched<Networks>, responder: Responder) -> Self {
-        Self {
-            inner,
-            networks,
-            responder,
+    /// Puts `inner` behind [`SourceLayer::watching`].
+    pub fn new(inner: S, networks: impl Into<Watched<Networks>>) -> Self {
+        Self::with(inner, SourceLayer::watching(networks.into()))
+    }
+}
+
+impl SourceLayer {
+    /// Whether the client's network is allowed.
+    fn decide(&self, head: &Head) -> Result<(), Refusal> {
+        let networks = self.networks.load();
+        let client = || ClientAddr::of(head.extensions());
+        if networks.is_open() || client().is_some_and(|client| networks.permits(client.ip())) {
+            Ok(())
+        } else {
+            Err(Refusal::SourceDenied)
         }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Source<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+impl<B> Wraps<B> for SourceLayer {
+    type Body = B;
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+impl<B> Check<B> for SourceLayer {
+    fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
+        Outcome::of(self.decide(head), &self.responder, head)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let networks = self.networks.load();
-        let client = || ClientAddr::of(request.extensions());
-        if networks.is_open() || client().is_some_and(|client| networks.permits(client.ip())) {
-            drop(networks);
-            ResponseFuture::called(self.inner.call(request))
-        } else {
-            self.responder
-                .refuse_future(Refusal::SourceDenied, &request)
-        }
+    fn wrap(body: B, _: Parts) -> B {
+        body
     }
 }

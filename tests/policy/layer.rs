@@ -4,11 +4,11 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use portcullis::audit::AccessLogLayer;
 use portcullis::oci::Route;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, RateClass, Rule, Who};
-use portcullis::{ClientAddr, Preset, Principal, Responder, Watched};
+use portcullis::{BodyError, ClientAddr, Preset, Principal, Responder, Watched};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 use crate::captured::Captured;
@@ -17,8 +17,8 @@ use crate::support::{DIGEST, office, token};
 fn service(
     layer: PolicyLayer,
 ) -> impl Service<
-    Request<()>,
-    Response = Response<impl http_body::Body<Data = Bytes, Error = Infallible>>,
+    Request<Empty<Bytes>>,
+    Response = Response<impl http_body::Body<Data = Bytes, Error = BodyError>>,
     Error = Infallible,
     Future: Send,
 > + Clone {
@@ -32,11 +32,11 @@ fn service(
     })
 }
 
-fn request(principal: Option<Principal>, method: &str, target: &str) -> Request<()> {
+fn request(principal: Option<Principal>, method: &str, target: &str) -> Request<Empty<Bytes>> {
     let mut request = Request::builder()
         .method(method)
         .uri(target)
-        .body(())
+        .body(Empty::new())
         .unwrap();
     let client = ClientAddr::new("10.1.1.1:4711".parse().unwrap());
     request.extensions_mut().insert(client);

@@ -48,6 +48,6 @@ impl<S> Layer<S> for BindingLayer {
     type Service = Bound<S>;
 
     fn layer(&self, inner: S) -> Bound<S> {
-        Bound::new(inner, self.clone())
+        Bound::with(inner, self.clone())
     }
 }

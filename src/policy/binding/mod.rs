@@ -29,22 +29,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod body;
 mod deletions;
 mod file;
 mod format;
-mod future;
 mod keeper;
 mod layer;
+mod lesson;
 mod manifest;
 mod no_referrers;
 mod service;
 mod store;
 mod table;
 
-pub use body::BindingBody;
 pub use file::{Damaged, DigestFile, DigestFileError};
-pub use future::BindingFuture;
 pub use layer::BindingLayer;
 pub use service::Bound;
 pub use store::{DigestBinding, DigestOracle, Learn};

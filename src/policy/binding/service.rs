@@ -1,46 +1,63 @@
-use std::task::{Context, Poll};
+use http::Method;
 
-use http::{Method, Request, Response};
-use http_body::Body;
-use tower::Service;
-
-use super::future::Watched;
+use super::lesson::Watched;
 use super::no_referrers::no_referrers;
-use super::{BindingBody, BindingFuture, BindingLayer, DigestBinding};
+use super::{BindingLayer, DigestBinding};
 use crate::Refusal;
 use crate::audit::Record;
+use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::{Action, Endpoint, Route};
-use crate::refusal::{Declined, ResponseFuture, decline_mount};
+use crate::refusal::{Declined, decline_mount};
 
 /// The service of [`BindingLayer`].
-#[derive(Clone, Debug)]
-pub struct Bound<S> {
-    inner: S,
-    layer: BindingLayer,
-}
+pub type Bound<S> = Checked<S, BindingLayer>;
 
 impl<S> Bound<S> {
-    pub(super) fn new(inner: S, layer: BindingLayer) -> Self {
-        Self { inner, layer }
+    /// Puts `inner` behind [`BindingLayer::new`].
+    pub fn new(inner: S, binding: DigestBinding) -> Self {
+        Self::with(inner, BindingLayer::new(binding))
     }
+}
 
-    /// Whether the request may go on, and what its answer may be learnt from.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<Watched>, Turned> {
-        let Some(binding) = &self.layer.binding else {
-            return Ok(None);
+impl BindingLayer {
+    /// Whether the request may go on; its answer may be learnt from then.
+    fn decide(&self, head: &mut Head, kept: &mut Kept) -> Result<(), Turned> {
+        let Some(binding) = &self.binding else {
+            return Ok(());
         };
-        let route = bound(binding, request)?;
+        let route = bound(binding, head)?;
         let watched = matches!(
             (route.endpoint(), route.action()),
             (Endpoint::Manifest | Endpoint::Referrers, Action::Pull)
                 | (_, Action::Push | Action::Delete)
         );
-        Ok(watched.then(|| Watched {
-            binding: binding.clone(),
-            since: binding.now(),
-            sends: [Method::POST, Method::PUT].contains(request.method()),
-            route,
-        }))
+        if watched {
+            kept.answering.learn = Some(Box::new(Watched {
+                binding: binding.clone(),
+                since: binding.now(),
+                sends: [Method::POST, Method::PUT].contains(head.method()),
+                route,
+            }));
+        }
+        Ok(())
+    }
+}
+
+impl<B> Wraps<B> for BindingLayer {
+    type Body = B;
+}
+
+impl<B> Check<B> for BindingLayer {
+    fn check(&self, head: &mut Head, _: &B, kept: &mut Kept) -> Outcome {
+        match self.decide(head, kept) {
+            Ok(()) => Outcome::Pass,
+            Err(Turned::Refused(refusal)) => Outcome::refuse(self.responder.refuse(refusal, head)),
+            Err(Turned::NoReferrers) => Outcome::refuse(no_referrers(head)),
+        }
+    }
+
+    fn wrap(body: B, _: Parts) -> B {
+        body
     }
 }
 
@@ -57,7 +74,7 @@ impl From<Refusal> for Turned {
     }
 }
 
-fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, Turned> {
+fn bound(binding: &DigestBinding, request: &mut Head) -> Result<Route, Turned> {
     let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
     let Some(repository) = route.repository() else {
         return Ok(route);
@@ -86,35 +103,4 @@ fn bound<B>(binding: &DigestBinding, request: &mut Request<B>) -> Result<Route, 
         }
     }
     Ok(route)
-}
-
-impl<S, B, R> Service<Request<B>> for Bound<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Body<Data = bytes::Bytes>,
-{
-    type Response = Response<BindingBody<R>>;
-    type Error = S::Error;
-    type Future = BindingFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.admit(&mut request) {
-            Ok(lesson) => {
-                BindingFuture::new(ResponseFuture::called(self.inner.call(request)), lesson)
-            }
-            Err(turned) => {
-                let answered = match turned {
-                    Turned::Refused(refusal) => {
-                        self.layer.responder.refuse_future(refusal, &request)
-                    }
-                    Turned::NoReferrers => ResponseFuture::refused(no_referrers(&request)),
-                };
-                BindingFuture::new(answered, None)
-            }
-        }
-    }
 }

@@ -1,85 +1,73 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
-use http::{Extensions, Request, Response};
-use tower::Service;
+use http::Extensions;
 
 use super::decide::{self, Client, Refused};
 use super::{ForwardedForm, ForwardedLayer};
 use crate::audit::{Record, metrics};
-use crate::refusal::{ResponseBody, ResponseFuture};
+use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::source::{SocketPeer, has_any, within};
 use crate::tls::standing::Standing;
 use crate::{ClientAddr, Connection, PeerIdentity, Refusal};
 
-/// The service of [`ForwardedLayer`](super::ForwardedLayer).
-#[derive(Clone, Debug)]
-pub struct Forwarded<S> {
-    inner: S,
-    layer: ForwardedLayer,
-}
+/// The service of [`ForwardedLayer`].
+pub type Forwarded<S> = Checked<S, ForwardedLayer>;
 
 impl<S> Forwarded<S> {
-    pub(super) fn new(inner: S, layer: ForwardedLayer) -> Self {
-        Self { inner, layer }
+    /// Puts `inner` behind `layer`.
+    pub fn new(inner: S, layer: ForwardedLayer) -> Self {
+        Self::with(inner, layer)
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Forwarded<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+impl ForwardedLayer {
+    /// Puts the client that a listed proxy tells of in the proxy's place.
+    fn decide(&self, request: &mut Head) -> Result<(), Refused> {
         // Of the connection itself: of a proxy's before anything that it tells is believed.
         if let Some(refusal) = standing(request.extensions()) {
-            return self.refused(&request, Refused::over(refusal));
+            return Err(Refused::over(refusal));
         }
         let peer = SocketPeer::of(request.extensions());
-        let proxies = self.layer.proxies.load();
+        let proxies = self.proxies.load();
         let is_proxy = |peer: ClientAddr| within(&proxies, peer.ip());
-        let trusted = self.layer.trusted.as_ref();
+        let trusted = self.trusted.as_ref();
         let Some((form, material)) = trusted.filter(|_| peer.is_some_and(is_proxy)) else {
-            self.layer.remove(&mut request, peer);
-            return ResponseFuture::called(self.inner.call(request));
+            self.remove(request, peer);
+            return Ok(());
         };
-        self.layer.remove_other_forms(form, &mut request);
+        self.remove_other_forms(form, request);
         let material = material.load();
-        let client = unrevoked(request.extensions())
-            .and_then(|()| {
-                let told = decide::told(form, request.headers());
-                told.map_err(|error| Refused::invalid(error.to_string()))
-            })
-            .and_then(|told| decide::client(told, self.layer.fields, &material));
-        match client {
-            Ok(client) => {
-                let connection = on_behalf(&request, client);
-                let extensions = request.extensions_mut();
-                // What a server that ends TLS itself put there is of the proxy.
-                extensions.remove::<PeerIdentity>();
-                extensions.insert(connection);
-                ResponseFuture::called(self.inner.call(request))
-            }
-            Err(refused) => self.refused(&request, refused),
-        }
+        unrevoked(request.extensions())?;
+        let told = decide::told(form, request.headers());
+        let told = told.map_err(|error| Refused::invalid(error.to_string()))?;
+        let client = decide::client(told, self.fields, &material)?;
+        let connection = on_behalf(request, client);
+        let extensions = request.extensions_mut();
+        // What a server that ends TLS itself put there is of the proxy.
+        extensions.remove::<PeerIdentity>();
+        extensions.insert(connection);
+        Ok(())
     }
 }
 
-impl<S> Forwarded<S> {
-    fn refused<B, F>(&self, request: &Request<B>, refused: Refused) -> ResponseFuture<F> {
-        let Refused { refusal, detail } = refused;
-        if let Some(record) = Record::of(request.extensions()) {
-            record.explained(detail);
-        }
-        self.layer.responder.refuse_future(refusal, request)
+impl<B> Wraps<B> for ForwardedLayer {
+    type Body = B;
+}
+
+impl<B> Check<B> for ForwardedLayer {
+    fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
+        let decided = self.decide(head).map_err(|Refused { refusal, detail }| {
+            if let Some(record) = Record::of(head.extensions()) {
+                record.explained(detail);
+            }
+            refusal
+        });
+        Outcome::of(decided, &self.responder, head)
+    }
+
+    fn wrap(body: B, _: Parts) -> B {
+        body
     }
 }
 
@@ -115,7 +103,7 @@ fn unrevoked(_: &Extensions) -> Result<(), Refused> {
 
 impl ForwardedLayer {
     /// The proxy answers for its own form only; what its clients wrote in another is theirs.
-    fn remove_other_forms<B>(&self, form: &ForwardedForm, request: &mut Request<B>) {
+    fn remove_other_forms(&self, form: &ForwardedForm, request: &mut Head) {
         for name in &*self.names {
             if !form.uses(name) {
                 request.headers_mut().remove(name);
@@ -123,7 +111,7 @@ impl ForwardedLayer {
         }
     }
 
-    fn remove<B>(&self, request: &mut Request<B>, peer: Option<ClientAddr>) {
+    fn remove(&self, request: &mut Head, peer: Option<ClientAddr>) {
         if !has_any(request.headers(), self.names.iter()) {
             return;
         }
@@ -146,7 +134,7 @@ impl ForwardedLayer {
 
 /// The request's connection with the client in the proxy's place: neither the proxy's certificate
 /// nor a verdict on it is the client's.
-fn on_behalf<B>(request: &Request<B>, client: Client) -> Connection {
+fn on_behalf(request: &Head, client: Client) -> Connection {
     let extensions = request.extensions();
     // A peer that is known to be a listed proxy has an address.
     let unknown = ClientAddr::new(SocketAddr::from(([0, 0, 0, 0], 0)));

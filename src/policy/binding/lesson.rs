@@ -1,30 +1,12 @@
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::Body;
-use pin_project_lite::pin_project;
 
 use super::DigestBinding;
-use super::body::{BindingBody, Lesson};
 use super::deletions::Moment;
 use super::store::Place;
+use crate::middleware::{End, Learn, Observe};
 use crate::oci::{Action, Endpoint, Route, is_digest};
-use crate::refusal::ResponseFuture;
-
-pin_project! {
-    /// The future of [`Bound`](super::Bound): the inner service's, whose answer may be learnt from.
-    #[derive(Debug)]
-    pub struct BindingFuture<F> {
-        #[pin]
-        inner: ResponseFuture<F>,
-        // On the heap: without a binding it is never there, and the future is moved by each layer.
-        request: Option<Box<Watched>>,
-    }
-}
 
 /// A request whose answer may be learnt from.
 #[derive(Debug)]
@@ -47,31 +29,75 @@ impl Watched {
     }
 }
 
-impl<F> BindingFuture<F> {
-    pub(super) fn new(inner: ResponseFuture<F>, request: Option<Watched>) -> Self {
-        let request = request.map(Box::new);
-        Self { inner, request }
+/// A manifest, or a list of referrers, that passes.
+#[derive(Debug)]
+struct Lesson {
+    request: Watched,
+    digest: Option<Box<str>>,
+    media_type: Option<HeaderValue>,
+    content: Vec<u8>,
+    too_long: bool,
+}
+
+/// The longest manifest that registries take and clients accept (distribution-spec, "Pushing
+/// manifests").
+const MANIFEST_MAX: usize = 4 * 1024 * 1024;
+
+impl Learn for Watched {
+    fn answered(self: Box<Self>, head: &Response<()>) -> Option<Box<dyn Observe>> {
+        let lesson = learn(*self, head)?;
+        Some(Box::new(lesson))
     }
 }
 
-impl<F, B, E> Future for BindingFuture<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body<Data = Bytes>,
-{
-    type Output = Result<Response<BindingBody<B>>, E>;
+impl Observe for Lesson {
+    fn data(&mut self, data: &Bytes) {
+        if self.too_long {
+            return;
+        }
+        self.content.extend_from_slice(data);
+        if self.content.len() > MANIFEST_MAX {
+            self.too_long = true;
+            self.content = Vec::new();
+        }
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
-        let request = this.request.take();
-        let lesson = request.and_then(|request| learn(*request, &response));
-        Poll::Ready(Ok(response.map(|body| BindingBody::new(body, lesson))))
+    fn ended(self: Box<Self>, end: End) {
+        if end == End::Finished && !self.too_long {
+            self.learn();
+        }
+    }
+}
+
+impl Lesson {
+    fn learn(self) {
+        let Some(place) = self.request.place() else {
+            return;
+        };
+        let binding = &self.request.binding;
+        // One that is no text is none of a manifest's.
+        let media_type = self.media_type.as_ref();
+        let media_type = media_type.map(|value| value.to_str().unwrap_or_default());
+        if self.request.route.endpoint() == Endpoint::Referrers {
+            binding.learn_referrers(place, media_type, &self.content);
+            return;
+        }
+        let digest = self.digest.as_deref();
+        let learnt = binding.learn_manifest(place, digest, media_type, &self.content);
+        // A HEAD, or an answer that something compressed, has nothing to learn from.
+        if !learnt && !self.content.is_empty() {
+            tracing::warn!(
+                repository = place.repository,
+                digest,
+                "a manifest is not what its digest or its media type says, or can be read in two \
+                 ways: nothing is learnt from it"
+            );
+        }
     }
 }
 
 /// Learns what the head of the answer tells, and gives what its body is to be read for.
-fn learn<B>(request: Watched, response: &Response<B>) -> Option<Box<Lesson>> {
+fn learn(request: Watched, response: &Response<()>) -> Option<Lesson> {
     let (binding, route) = (&request.binding, &request.route);
     let place = request.place()?;
     let told = response
@@ -117,12 +143,13 @@ fn learn<B>(request: Watched, response: &Response<B>) -> Option<Box<Lesson>> {
         _ => return None,
     };
     let media_type = media_type(response.headers());
-    Some(Box::new(Lesson {
+    Some(Lesson {
         request,
         digest,
         media_type,
         content: Vec::new(),
-    }))
+        too_long: false,
+    })
 }
 
 /// The one `Content-Type`; of several, none that is known.

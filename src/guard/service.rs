@@ -1,0 +1,154 @@
+use std::fmt;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{Request, Response};
+use tower::Service;
+
+use super::Guard;
+use crate::middleware::{
+    Body, Check, Checked, Head, Kept, Outcome, Parts, ResponseFuture, Wraps, mark_sensitive,
+};
+
+/// A service behind a [`Guard`]. It asks the guard's checks in their order, and then the inner service
+/// once: its type is the same whatever is enforced, and with whichever cargo features.
+#[derive(Clone)]
+pub struct Guarded<S>(Checked<S, Guard>);
+
+/// What a [`Guard`] decides by.
+#[derive(Clone, Copy)]
+enum Step {
+    AccessLog,
+    Source,
+    ForwardedCertificate,
+    Authentication,
+    Revocation,
+    Policy,
+    DigestBinding,
+    ByteRate,
+}
+
+/// The order is a security property: what is refused is in the log, and what takes long to find out is
+/// asked of those only who may ask at all.
+const ORDER: [Step; 8] = [
+    Step::AccessLog,
+    Step::Source,
+    // Not before the network is known to be allowed: a chain takes long to verify.
+    Step::ForwardedCertificate,
+    Step::Authentication,
+    Step::Revocation,
+    Step::Policy,
+    Step::DigestBinding,
+    Step::ByteRate,
+];
+
+impl<S> Guarded<S> {
+    /// Puts `inner` behind `guard`.
+    pub fn new(inner: S, guard: Guard) -> Self {
+        Self(Checked::with(inner, guard))
+    }
+
+    /// Returns a reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        self.0.get_ref()
+    }
+
+    /// Returns a mutable reference to the inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.0.get_mut()
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.0.into_inner()
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Guarded<S>
+where
+    S: Service<Request<Body<B>>, Response = Response<R>> + Clone,
+    B: http_body::Body<Data = Bytes>,
+    R: http_body::Body<Data = Bytes>,
+{
+    type Response = Response<Body<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, Guard, B, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+impl<B> Wraps<B> for Guard {
+    type Body = Body<B>;
+}
+
+impl<B: http_body::Body> Check<B> for Guard {
+    fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
+        // First, so that nothing can show them.
+        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+            mark_sensitive(head.headers_mut(), &name);
+        }
+        self.forwarded.apply(head);
+        self.resume(head, body, kept)
+    }
+
+    fn resume(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
+        for step in ORDER.iter().skip(kept.next) {
+            kept.next += 1;
+            match self.ask(*step, head, body, kept) {
+                Outcome::Pass => {}
+                other => return other,
+            }
+        }
+        Outcome::Pass
+    }
+
+    fn wrap(body: B, parts: Parts) -> Body<B> {
+        Body::with(body, parts)
+    }
+}
+
+impl Guard {
+    #[inline]
+    fn ask<B: http_body::Body>(
+        &self,
+        step: Step,
+        head: &mut Head,
+        body: &B,
+        kept: &mut Kept,
+    ) -> Outcome {
+        match step {
+            Step::AccessLog => self.access_log.check(head, body, kept),
+            Step::Source => self.source.check(head, body, kept),
+            #[cfg(feature = "tls")]
+            Step::ForwardedCertificate => self.forwarded_certificate.check(head, body, kept),
+            #[cfg(feature = "auth")]
+            Step::Authentication => self.auth.check(head, body, kept),
+            #[cfg(feature = "crl")]
+            Step::Revocation => self.revocation.check(head, body, kept),
+            #[cfg(feature = "policy")]
+            Step::Policy => self.policy.check(head, body, kept),
+            #[cfg(feature = "policy")]
+            Step::DigestBinding => self.digest_binding.check(head, body, kept),
+            #[cfg(feature = "rate")]
+            Step::ByteRate => self.rate.check(head, body, kept),
+            // The step of a feature that is off.
+            #[allow(unreachable_patterns, reason = "none is, with all features")]
+            _ => Outcome::Pass,
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Guarded<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded")
+            .field("inner", self.get_ref())
+            .finish_non_exhaustive()
+    }
+}

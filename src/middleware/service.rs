@@ -1,0 +1,76 @@
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::Service;
+
+use super::{Body, Check, Kept, Outcome, ResponseFuture};
+
+/// A service behind a layer `L` of this crate: the request is answered by the layer if it refuses it, else
+/// by the inner service. `Clone` costs an `Arc` and the inner service's clone.
+#[derive(Clone, Debug)]
+pub struct Checked<S, L> {
+    inner: S,
+    layer: Arc<L>,
+}
+
+impl<S, L> Checked<S, L> {
+    pub(crate) fn with(inner: S, layer: L) -> Self {
+        Self {
+            inner,
+            layer: Arc::new(layer),
+        }
+    }
+
+    /// Returns a reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns a mutable reference to the inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, L, B, R> Service<Request<B>> for Checked<S, L>
+where
+    L: Check<B>,
+    // A clone takes the place of the service that was ready for a request which has to wait.
+    S: Service<Request<L::Body>, Response = Response<R>> + Clone,
+    R: http_body::Body<Data = Bytes>,
+{
+    type Response = Response<Body<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, L, B, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (parts, body) = request.into_parts();
+        let mut head = Request::from_parts(parts, ());
+        let mut kept = Kept::default();
+        match self.layer.check(&mut head, &body, &mut kept) {
+            Outcome::Pass => {
+                let request = head.map(|()| L::wrap(body, kept.request));
+                ResponseFuture::called(self.inner.call(request), kept.answering)
+            }
+            Outcome::Refuse(response) => ResponseFuture::refused(response, kept.answering),
+            Outcome::Wait(wait) => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                let layer = Arc::clone(&self.layer);
+                ResponseFuture::waiting(wait, head, body, kept, ready, layer)
+            }
+        }
+    }
+}

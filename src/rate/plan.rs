@@ -1,0 +1,125 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+
+use super::admission::{Denied, Permits, admit, admit_transfer};
+use super::engine::{Compiled, Engine};
+use super::pace::Paced;
+use super::pacer::Pacer;
+use super::subject::Subject;
+use super::watcher::Stay;
+use super::{Direction, headers};
+use crate::Responder;
+use crate::audit::Record;
+use crate::middleware::{self, Head, Kept, Pace};
+
+/// What is to be done with a request that was let in.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) engine: Arc<Engine>,
+    pub(super) subject: Arc<Subject>,
+    pub(super) permits: Permits,
+    pub(super) record: Option<Record>,
+    pub(super) head: bool,
+    /// Whether the request has no body.
+    pub(super) bodiless: bool,
+    /// Whether the request is admitted only once its answer is known to be none that is exempt.
+    pub(super) later: bool,
+    /// With what a response is refused.
+    pub(super) shedder: Option<Box<Shedder>>,
+}
+
+/// A responder, and of the request what an answer needs to know.
+#[derive(Debug)]
+pub(super) struct Shedder {
+    responder: Responder,
+    request: Head,
+}
+
+impl Plan {
+    /// Limits the request's body, and keeps the plan for the answer.
+    pub(super) fn begin(self, kept: &mut Kept) {
+        if !self.bodiless {
+            let pacer = self.pacer(&self.engine.compiled(), Direction::Request);
+            kept.request.pace = Some(Box::new(Paced::new(Some(pacer), Stay::default())));
+        }
+        kept.answering.plan = Some(Box::new(self));
+    }
+
+    fn pacer(&self, compiled: &Compiled, direction: Direction) -> Pacer {
+        let record = self.record.clone();
+        Pacer::new(&self.engine, compiled, &self.subject, direction, record)
+    }
+
+    /// Decides whether a pull's response may begin.
+    fn admit(&mut self, compiled: &Compiled, length: Option<u64>) -> Result<(), Denied> {
+        let (engine, subject) = (&self.engine, &self.subject);
+        if self.later {
+            // What had to be asked has been.
+            let (permits, _) = admit(engine, compiled, subject, Direction::Response, true)?;
+            self.permits = permits;
+        }
+        match length {
+            Some(length) => admit_transfer(compiled, subject, length),
+            None => Ok(()),
+        }
+    }
+}
+
+impl middleware::Plan for Plan {
+    fn answered(
+        mut self: Box<Self>,
+        head: &mut Response<()>,
+        length: Option<u64>,
+        ended: bool,
+    ) -> Result<Option<Box<dyn Pace>>, Box<Response<Full<Bytes>>>> {
+        let engine = Arc::clone(&self.engine);
+        let compiled = engine.compiled();
+        let status = head.status();
+        let bodiless = self.head
+            || ended
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        let small = self.subject.is_small(length, &compiled.limits.exempt);
+        if !bodiless
+            && !small
+            && let Some(shedder) = self.shedder.take()
+            && let Err(denied) = self.admit(&compiled, length)
+        {
+            return Err(Box::new(shedder.refuse(denied)));
+        }
+        if compiled.limits.headers {
+            headers::insert(head.headers_mut(), &engine, &compiled, &self.subject);
+        }
+        if bodiless {
+            return Ok(None);
+        }
+        let pacer = (!small).then(|| self.pacer(&compiled, Direction::Response));
+        let stay = match compiled.limits.min_progress {
+            Some(least) => engine.watcher.watch(least, self.permits, self.record),
+            None => Stay::Counted(self.permits),
+        };
+        Ok(Some(Box::new(Paced::new(pacer, stay))))
+    }
+}
+
+impl Shedder {
+    pub(super) fn new(responder: &Responder, request: &Head) -> Self {
+        let mut stand_in = Request::new(());
+        stand_in.method_mut().clone_from(request.method());
+        stand_in.uri_mut().clone_from(request.uri());
+        if let Some(record) = Record::of(request.extensions()) {
+            stand_in.extensions_mut().insert(record.clone());
+        }
+        Self {
+            responder: responder.clone(),
+            request: stand_in,
+        }
+    }
+
+    fn refuse(&self, denied: Denied) -> Response<Full<Bytes>> {
+        denied.answer(&self.responder, &self.request)
+    }
+}
