@@ -3,7 +3,6 @@
 #![cfg(feature = "metrics")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{Seek, SeekFrom, Write as _};
 use std::path::Path;
