@@ -21,7 +21,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// What a cache of this test answers never fails.
 fn never(error: portcullis::BodyError) -> Infallible {
-    panic!("{error}")
+    unreachable!("{}", Box::<dyn std::error::Error>::from(error))
 }
 
 /// A service as Spegel is one: content by its digest, whatever the repository in the path.

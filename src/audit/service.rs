@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::AccessLogLayer;
 use super::entry::Entry;
 use super::request_id;
@@ -17,7 +19,7 @@ impl<B> Wraps<B> for AccessLogLayer {
     type Body = Body<B>;
 }
 
-impl<B: http_body::Body> Check<B> for AccessLogLayer {
+impl<B: http_body::Body<Data = Bytes>> Check<B> for AccessLogLayer {
     /// Refuses nothing. Where neither the log nor a recorder wants an entry, the request costs its id.
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         let id = request_id::of(head.headers());

@@ -1,3 +1,5 @@
+use bytes::Bytes;
+
 use super::watcher::Watcher;
 use super::{RevocationLayer, Tracked, Verdict};
 use crate::audit::{Record, metrics};
@@ -57,7 +59,7 @@ impl<B> Wraps<B> for RevocationLayer {
     type Body = Body<B>;
 }
 
-impl<B: http_body::Body> Check<B> for RevocationLayer {
+impl<B: http_body::Body<Data = Bytes>> Check<B> for RevocationLayer {
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         let decided = self.decide(head, body.is_end_stream(), kept);
         Outcome::of(decided, &self.responder, head)

@@ -88,7 +88,7 @@ impl<B> Wraps<B> for Guard {
     type Body = Body<B>;
 }
 
-impl<B: http_body::Body> Check<B> for Guard {
+impl<B: http_body::Body<Data = Bytes>> Check<B> for Guard {
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         // First, so that nothing can show them.
         for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
@@ -116,7 +116,7 @@ impl<B: http_body::Body> Check<B> for Guard {
 
 impl Guard {
     #[inline]
-    fn ask<B: http_body::Body>(
+    fn ask<B: http_body::Body<Data = Bytes>>(
         &self,
         step: Step,
         head: &mut Head,

@@ -32,8 +32,11 @@ pub(crate) trait Plan: Debug + Send {
         head: &mut Response<()>,
         length: Option<u64>,
         ended: bool,
-    ) -> Result<Option<Box<dyn Pace>>, Box<Response<Full<Bytes>>>>;
+    ) -> Result<Option<Box<dyn Pace>>, RefusalResponse>;
 }
+
+/// The answer to be given in place of the inner service's.
+pub(crate) type RefusalResponse = Box<Response<Full<Bytes>>>;
 
 /// What is learnt from an answer of the inner service.
 pub(crate) trait Learn: Debug + Send {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
-use super::{Answering, Parts};
+use super::{Answering, Parts, RefusalResponse};
 use crate::{Refusal, Responder};
 
 /// A request without its body: what a decision is made by.
@@ -38,7 +38,7 @@ pub(crate) enum Outcome {
     /// The request goes on.
     Pass,
     /// The answer in place of the inner service's. Boxed, so that those which pass move no more.
-    Refuse(Box<Response<Full<Bytes>>>),
+    Refuse(RefusalResponse),
     /// It cannot be decided yet. Rare, so boxed.
     Wait(Box<dyn Wait>),
 }

@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{Answering, Body, Check, Head, Kept, Outcome, Wait};
+use super::{Answering, Body, Check, Head, Kept, Outcome, RefusalResponse, Wait};
 
 pin_project! {
     /// The future of [`Checked`](super::Checked): the inner service's, a refusal, or, until the layer's
@@ -35,7 +34,7 @@ pin_project! {
             answering: Answering,
         },
         Refused {
-            response: Option<Box<Response<Full<Bytes>>>>,
+            response: Option<RefusalResponse>,
             answering: Answering,
         },
         // Boxed, since it is rare and a request is large.
@@ -63,7 +62,7 @@ impl<S, L, B, F> ResponseFuture<S, L, B, F> {
         }
     }
 
-    pub(super) fn refused(response: Box<Response<Full<Bytes>>>, answering: Answering) -> Self {
+    pub(super) fn refused(response: RefusalResponse, answering: Answering) -> Self {
         Self {
             state: State::refused(response, answering),
         }
@@ -93,7 +92,7 @@ impl<S, L, B, F> ResponseFuture<S, L, B, F> {
 
 impl<S, L, B, F> State<S, L, B, F> {
     /// A refusal, for which nothing of the inner service's answer is limited or learnt.
-    fn refused(response: Box<Response<Full<Bytes>>>, answering: Answering) -> Self {
+    fn refused(response: RefusalResponse, answering: Answering) -> Self {
         Self::Refused {
             response: Some(response),
             answering: Answering {
@@ -111,7 +110,7 @@ where
     S: Service<Request<L::Body>>,
 {
     /// Polls for the decision: the answer if the request is refused.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Box<Response<Full<Bytes>>>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<RefusalResponse>> {
         loop {
             let (head, kept) = (&mut self.head, &mut self.kept);
             kept.answering.polling(true);
@@ -130,7 +129,7 @@ where
         }
     }
 
-    fn decided(self, refusal: Option<Box<Response<Full<Bytes>>>>) -> State<S, L, B, S::Future> {
+    fn decided(self, refusal: Option<RefusalResponse>) -> State<S, L, B, S::Future> {
         let Self {
             head,
             body,

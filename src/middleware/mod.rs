@@ -42,7 +42,7 @@ mod parts;
 mod sensitive;
 mod service;
 
-pub(crate) use answering::{Answering, Learn, Log, Plan};
+pub(crate) use answering::{Answering, Learn, Log, Plan, RefusalResponse};
 pub use body::Body;
 pub use check::Wraps;
 pub(crate) use check::{Check, Head, Kept, Outcome, Wait};

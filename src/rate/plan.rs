@@ -13,7 +13,7 @@ use super::watcher::Stay;
 use super::{Direction, headers};
 use crate::Responder;
 use crate::audit::Record;
-use crate::middleware::{self, Head, Kept, Pace};
+use crate::middleware::{self, Head, Kept, Pace, RefusalResponse};
 
 /// What is to be done with a request that was let in.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl middleware::Plan for Plan {
         head: &mut Response<()>,
         length: Option<u64>,
         ended: bool,
-    ) -> Result<Option<Box<dyn Pace>>, Box<Response<Full<Bytes>>>> {
+    ) -> Result<Option<Box<dyn Pace>>, RefusalResponse> {
         let engine = Arc::clone(&self.engine);
         let compiled = engine.compiled();
         let status = head.status();

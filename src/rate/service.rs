@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::Method;
 
 use super::admission::{Denied, Permits, Questions, admit, admit_later};
@@ -63,7 +64,7 @@ impl<B> Wraps<B> for ByteRateLayer {
     type Body = Body<B>;
 }
 
-impl<B: http_body::Body> Check<B> for ByteRateLayer {
+impl<B: http_body::Body<Data = Bytes>> Check<B> for ByteRateLayer {
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         match self.decide(head, body.is_end_stream()) {
             Ok(None) => Outcome::Pass,
