@@ -248,8 +248,9 @@ fn what_is_over_is_answered_no_sooner_than_what_is_wrong() {
         .max_blocking_threads(1)
         .build()
         .unwrap();
+    let guessable = Secret::new(SecretDigest::of_token(OTHER.as_bytes())).guessable();
     let ci = Credential::new("ci")
-        .with_secret(Secret::new(SecretDigest::of_token(OTHER.as_bytes())).expires(at(200)))
+        .with_secret(guessable.expires(at(200)))
         .with_secret(SecretDigest::of_token(TOKEN.as_bytes()))
         .with_secret(Secret::new(bcrypt("password")).expires(at(200)));
     let clock = Arc::new(AtomicU64::new(100));

@@ -237,7 +237,7 @@ async fn a_service_account_pulls_what_the_policy_gives_its_namespace_by_keys_tha
     let text = format!(
         "[auth]\nrequire = \"token\"\n[[auth.jwt]]\nkind = \"service-account\"\n\
          issuer = \"cluster\"\naudiences = [\"us\"]\nkeys = \"{url}\"\ntoken_file = \"token\"\n\
-         interval = \"50ms\"\ntimeout = \"20s\"\n[[policy.rules]]\nname = \"team\"\n\
+         interval = \"1s\"\ntimeout = \"20s\"\n[[policy.rules]]\nname = \"team\"\n\
          who = [\"group:system:serviceaccounts:team-a\"]\nactions = [\"pull\"]\n\
          repositories = [\"team-a/*\"]\n"
     );

@@ -595,7 +595,7 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
             ("tls.key", two.key_pem.clone()),
         ],
     );
-    failure("is not the key of the certificate in").await;
+    failure("is not the key of the first certificate in").await;
     swap("v2", &pair(&past));
     failure("expired").await;
     swap(

@@ -252,7 +252,9 @@ impl Form {
 
     #[inline]
     fn hash(&self, of_rest: u64, last: u16) -> u64 {
-        fold(of_rest ^ u64::from(last), self.keys[2])
+        // Twice: consecutive numbers times a key that is near a simple fraction of 2^64 are not spread.
+        let [_, second, third] = self.keys;
+        fold(fold(of_rest ^ u64::from(last), third), second)
     }
 
     /// Where the serial number is in a run.

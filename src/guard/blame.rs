@@ -13,8 +13,15 @@ pub(super) fn unusable_tls(config: &Config, section: &TlsSection, error: TlsErro
     let lists = config.crl.as_ref().map(|crl| crl.named(document));
     files.extend(lists.into_iter().flatten());
     let is_about = |file: &PathBuf| error.path().is_some_and(|path| path.starts_with(file));
-    let named = files.into_iter().find(|(_, file)| is_about(file));
-    let key = named.map(|(key, _)| key);
+    let named = match &error {
+        // One key may stand beside several certificates.
+        TlsError::KeyMismatch { certificate, key } => files
+            .windows(2)
+            .find(|pair| pair[0].1 == *certificate && pair[1].1 == *key)
+            .map(|pair| &pair[1]),
+        _ => files.iter().find(|(_, file)| is_about(file)),
+    };
+    let key = named.map(|(key, _)| key.clone());
     match error {
         TlsError::Crl(error) => document.unusable(key.unwrap_or_else(|| "crl".into()), error),
         error => document.unusable(key.unwrap_or_else(|| "tls".into()), error),
