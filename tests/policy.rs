@@ -8,6 +8,8 @@
 
 mod captured;
 
+#[path = "policy/covering.rs"]
+mod covering;
 #[path = "policy/decisions.rs"]
 mod decisions;
 #[path = "policy/file.rs"]

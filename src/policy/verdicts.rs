@@ -113,3 +113,89 @@ fn same(one: Option<&Principal>, other: Option<&Principal>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Uri};
+
+    use super::*;
+    use crate::identity;
+    use crate::policy::Actions;
+
+    fn route(target: &'static str) -> Route {
+        Route::parse(&Method::GET, &Uri::from_static(target)).unwrap()
+    }
+
+    #[test]
+    fn a_verdict_is_remembered_for_the_same_question_and_for_no_other() {
+        let token = |id: &str| Principal::new(identity::Method::Token, id);
+        let (ci, other, member) = (token("ci"), token("other"), token("ci").in_groups(["g"]));
+        let address = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let here = Caller::new(Some(&ci), address(1));
+        let plain = route("/v2/a/blobs/x:y");
+        let elsewhere = route("/v2/b/blobs/x:y");
+        let of_registry = route("/v2/a/blobs/x:y?ns=docker.io");
+        let session = Uri::from_static("/v2/a/blobs/uploads/1");
+        let upload = Route::parse(&Method::GET, &session).unwrap();
+        let ask = |layer, generation, caller, route| {
+            Question::new(layer, generation, caller, route).unwrap()
+        };
+        let verdicts = Verdicts::default();
+        let verdict = Verdict::allowed(3, Actions::PULL);
+        verdicts.put(&ask(1, 2, here, &plain), verdict);
+        assert_eq!(verdicts.get(&ask(1, 2, here, &plain)), Some(verdict));
+        for question in [
+            ask(9, 2, here, &plain),
+            ask(1, 9, here, &plain),
+            ask(1, 2, here, &upload),
+            ask(1, 2, here, &elsewhere),
+            ask(1, 2, here, &of_registry),
+            ask(1, 2, Caller::new(Some(&ci), address(2)), &plain),
+            ask(1, 2, Caller::new(Some(&ci), None), &plain),
+            ask(1, 2, Caller::new(Some(&other), address(1)), &plain),
+            ask(1, 2, Caller::new(Some(&member), address(1)), &plain),
+            ask(1, 2, Caller::new(None, address(1)), &plain),
+        ] {
+            assert_eq!(verdicts.get(&question), None, "{question:?}");
+        }
+        // The anonymous have verdicts of their own.
+        let anonymous = Caller::new(None, address(1));
+        verdicts.put(&ask(1, 2, anonymous, &plain), verdict);
+        assert_eq!(verdicts.get(&ask(1, 2, anonymous, &plain)), Some(verdict));
+    }
+
+    #[test]
+    fn what_depends_on_tags_or_on_another_repository_is_not_remembered() {
+        let put = |target| {
+            let uri = Uri::from_static(target);
+            Route::parse(&Method::PUT, &uri).unwrap()
+        };
+        let caller = Caller::new(None, None);
+        for (route, remembered) in [
+            (route("/v2/a/blobs/x:y"), true),
+            (route("/v2/a/manifests/x:y"), true),
+            (put("/v2/a/blobs/uploads/1"), true),
+            (route("/v2/a/manifests/v1"), false),
+            (put("/v2/a/manifests/v1"), false),
+            (route("/v2/a/tags/list"), false),
+            (route("/v2/"), false),
+            (route("/healthz"), false),
+        ] {
+            let question = Question::new(1, 1, caller, &route);
+            assert_eq!(question.is_some(), remembered, "{route}");
+        }
+    }
+
+    #[test]
+    fn the_last_eight_verdicts_are_kept() {
+        let verdicts = Verdicts::default();
+        let verdict = Verdict::allowed(3, Actions::PULL);
+        let route = route("/v2/a/blobs/uploads/1");
+        let ask = |generation| Question::new(1, generation, Caller::new(None, None), &route);
+        for generation in 1..=20 {
+            verdicts.put(&ask(generation).unwrap(), verdict);
+        }
+        let kept = (1..=20).filter(|generation| verdicts.get(&ask(*generation).unwrap()).is_some());
+        assert_eq!(kept.collect::<Vec<_>>(), (13..=20).collect::<Vec<_>>());
+    }
+}

@@ -368,3 +368,303 @@ impl Seat {
         self.asking
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn terms(rate: u64, burst: u64, now: Instant) -> Terms {
+        Terms {
+            line: Line::new(rate, now),
+            burst,
+            shared: false,
+        }
+    }
+
+    /// A gate with so much credit now.
+    fn gate(credit: u64) -> Arc<Gate> {
+        Arc::new(Gate::new(0_u64.wrapping_sub(credit)))
+    }
+
+    fn tenant(key: u64, weight: u32) -> Claim {
+        Claim {
+            key,
+            weight,
+            ..Claim::default()
+        }
+    }
+
+    const MILLION: u64 = 1_000_000;
+
+    #[test]
+    fn a_turn_is_smooth_for_few_and_seldom_for_many() {
+        for (rate, burst, waiting, turn) in [
+            // 10 ms of what it would get.
+            (MILLION, MILLION, 0, 10_000),
+            (MILLION, MILLION, 1, 5_000),
+            // 1 ms of what all get.
+            (20 * MILLION, MILLION, 99, 20_000),
+            // 4 ms of what all get, within bounds.
+            (500_000, MILLION, 4, 2_000),
+            (MILLION, MILLION, 9, 4_000),
+            (MILLION / 10, MILLION, 9, 512),
+            (2 * MILLION, MILLION, 99, 4_096),
+            // But a fourth of a second of what it would get at most.
+            (1_000, 4_000, 0, 250),
+            // And 2 s of it, whatever all get.
+            (MILLION, MILLION, 999_999, 2),
+            (MILLION, MILLION, 2_000_000, 1),
+            // Never more than the largest turn and a fourth of the burst.
+            (1_000 * MILLION, 1 << 30, 0, 262_144),
+            (MILLION, 8, 0, 2),
+            (MILLION, 3, 0, 1),
+        ] {
+            let gate = gate(0);
+            gate.waiting.store(waiting, Ordering::Relaxed);
+            let terms = terms(rate, burst, Instant::now());
+            assert_eq!(gate.turn(&terms), turn, "{rate} {burst} {waiting}");
+        }
+    }
+
+    #[test]
+    fn a_fourth_of_the_burst_that_is_left_is_spare_while_no_stream_waits() {
+        let now = Instant::now();
+        for (credit, waiting, spare) in [
+            (1_000, 0, 250),
+            (0, 0, 0),
+            (16 << 20, 0, 262_144),
+            (1_000, 1, 0),
+        ] {
+            let gate = gate(credit);
+            gate.waiting.store(waiting, Ordering::Relaxed);
+            let terms = terms(MILLION, 32 << 20, now);
+            assert_eq!(gate.spare(&terms, now), spare, "{credit} {waiting}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_shared_passes_without_being_queued_and_only_while_no_stream_waits() {
+        let now = Instant::now();
+        for (shared, waiting, credit, passes) in [
+            (false, 0, 100, true),
+            (false, 0, 99, false),
+            (false, 1, 100, false),
+            // What a tenant takes of a shared rate is held against it, which the queue does.
+            (true, 0, 100, false),
+            (true, 1, 100, false),
+        ] {
+            let gate = gate(credit);
+            gate.waiting.store(waiting, Ordering::Relaxed);
+            let terms = Terms {
+                shared,
+                ..terms(MILLION, MILLION, now)
+            };
+            assert_eq!(gate.pass(100, &terms, now), passes, "{shared} {waiting}");
+            let left = gate.clock.credit(0, MILLION);
+            assert_eq!(left, if passes { 0 } else { credit });
+        }
+    }
+
+    #[test]
+    fn what_is_sent_at_once_is_taken_of_both_clocks_or_of_none() {
+        let gate = gate(1_000);
+        assert_eq!(gate.take(600, 0, MILLION), Ok(()));
+        assert_eq!(
+            (gate.clock.credit(0, MILLION), gate.sent.credit(0, MILLION)),
+            (400, 400)
+        );
+        // There is so much 200 bytes later.
+        assert_eq!(gate.take(600, 0, MILLION), Err(200));
+        assert_eq!(gate.clock.credit(0, MILLION), 400);
+        gate.untake(600);
+        assert_eq!(
+            (gate.clock.credit(0, MILLION), gate.sent.credit(0, MILLION)),
+            (1_000, 1_000)
+        );
+
+        // What others took earlier was sent just now.
+        assert_eq!(gate.sent.take(900, 0, MILLION), Ok(()));
+        assert_eq!(gate.take(600, 0, MILLION), Err(500));
+        assert_eq!(
+            (gate.clock.credit(0, MILLION), gate.sent.credit(0, MILLION)),
+            (1_000, 100)
+        );
+        assert_eq!(gate.word(), gate.sent.word());
+
+        gate.waiting.store(1, Ordering::Relaxed);
+        assert_eq!(gate.take(100, 0, MILLION), Err(0_u64.wrapping_sub(900)));
+        assert_eq!(gate.clock.credit(0, MILLION), 1_000);
+    }
+
+    #[test]
+    fn what_was_held_is_sent_when_there_is_room_beside_what_has_passed_since() {
+        let now = Instant::now();
+        let gate = gate(1_000);
+        let terms = terms(1_000, 1_000, now);
+        assert_eq!(gate.send(700, &terms, now), Ok(()));
+        assert_eq!(gate.sent.credit(0, 1_000), 300);
+        let later = now + Duration::from_millis(400);
+        assert_eq!(gate.send(700, &terms, now), Err(later));
+        gate.unsend(200);
+        assert_eq!(gate.sent.credit(0, 1_000), 500);
+    }
+
+    #[test]
+    fn a_gate_is_let_go_by_its_last_user() {
+        let gate = gate(0);
+        let (one, other) = (gate.hold(), gate.hold());
+        assert!(!one.let_go());
+        assert!(other.let_go());
+    }
+
+    #[test]
+    fn what_is_granted_together_is_bounded_by_the_rate_and_the_burst() {
+        let now = Instant::now();
+        for (rate, burst, most, together) in [
+            (1_000 * MILLION, 1 << 30, 4 * MILLION, 262_144),
+            (MILLION, MILLION, 262_144, 12_500),
+            (MILLION, 1_000, 1_000, 250),
+        ] {
+            let due = gate(0).due(&terms(rate, burst, now), 7, now);
+            assert_eq!((due.position, due.burst), (7, burst));
+            assert_eq!((due.most, due.together), (most, together), "{rate} {burst}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_is_what_is_asked_for_already_and_of_a_shared_rate_ones_own_part_of_it() {
+        let now = Instant::now();
+        let one = terms(MILLION, MILLION, now);
+        let shared = Terms {
+            shared: true,
+            ..one
+        };
+        let micros = Duration::from_micros;
+        let first = tenant(1, 1);
+        // No stream waits: a turn of 10 ms, of which the credit is there at once.
+        for (credit, wait) in [(0, 10_000), (4_000, 6_000), (MILLION, 0)] {
+            let waited = gate(credit).predicted_wait(&one, first, now);
+            assert_eq!(waited, micros(wait));
+        }
+
+        let gate = gate(0);
+        let mut seat = Seat::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let asked = gate.ask(&mut cx, &mut seat, 20_000, &one, first, now);
+        assert_eq!(asked, Err(micros(20_000)));
+        assert!(seat.is_asking());
+        // A turn is of 5 ms now.
+        for (terms, claim, wait) in [
+            (&one, tenant(2, 1), 25_000),
+            // As many bytes of the other's as of one's own turn.
+            (&shared, tenant(2, 1), 15_000),
+            (&shared, tenant(2, 5), 11_000),
+            // Behind what one's own tenant asks for, never behind more than there is.
+            (&shared, first, 25_000),
+        ] {
+            assert_eq!(
+                gate.predicted_wait(terms, claim, now),
+                micros(wait),
+                "{claim:?}"
+            );
+        }
+        gate.leave(&mut seat);
+        assert!(!seat.is_asking());
+        assert_eq!(gate.predicted_wait(&one, first, now), micros(10_000));
+        assert!(gate.lock().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_takes_its_bytes_over_its_part_of_the_rate_beyond_the_burst() {
+        let now = Instant::now();
+        let terms = terms(MILLION, MILLION, now);
+        let seconds = Duration::from_secs;
+        for (credit, bytes, time) in [
+            (0, 2 * MILLION, seconds(2)),
+            (MILLION, 2 * MILLION, seconds(1)),
+            (MILLION, MILLION, seconds(0)),
+        ] {
+            let took = gate(credit).predicted_transfer(bytes, &terms, tenant(1, 1), now);
+            assert_eq!(took, time);
+        }
+        let gate = gate(4_000);
+        let mut seat = Seat::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let asked = gate.ask(&mut cx, &mut seat, 20_000, &terms, tenant(1, 1), now);
+        assert!(asked.is_err());
+        // The credit is for who waits.
+        for (claim, time) in [(tenant(2, 1), 4), (tenant(2, 2), 3), (tenant(1, 1), 4)] {
+            let took = gate.predicted_transfer(2 * MILLION, &terms, claim, now);
+            assert_eq!(took, seconds(time), "{claim:?}");
+        }
+        gate.leave(&mut seat);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_woken_when_bytes_come_back_or_another_leaves() {
+        let now = Instant::now();
+        let terms = terms(MILLION, MILLION, now);
+        let gate = gate(0);
+        let woken = Arc::new(Woken::default());
+        let count = || woken.0.swap(0, Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let (mut one, mut other) = (Seat::default(), Seat::default());
+        for seat in [&mut one, &mut other] {
+            let asked = gate.ask(&mut cx, seat, 1_000, &terms, tenant(1, 1), now);
+            assert!(asked.is_err());
+        }
+        count();
+        gate.kick();
+        assert_eq!(count(), 1);
+        gate.rouse();
+        assert_eq!(count(), 2);
+        gate.give_back(0);
+        assert_eq!(count(), 0);
+        gate.give_back(100);
+        assert_eq!(count(), 1);
+        assert_eq!(gate.clock.credit(0, MILLION), 100);
+        gate.leave(&mut one);
+        assert_eq!(count(), 1);
+        assert_eq!(gate.waiting.load(Ordering::Relaxed), 1);
+        gate.leave(&mut other);
+        assert_eq!(count(), 0);
+        assert_eq!(gate.waiting.load(Ordering::Relaxed), 0);
+        gate.kick();
+        assert_eq!(count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_granted_and_not_collected_goes_back_when_its_stream_leaves() {
+        let now = Instant::now();
+        let terms = terms(MILLION, MILLION, now);
+        let gate = gate(0);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut one, mut other) = (Seat::default(), Seat::default());
+        for seat in [&mut one, &mut other] {
+            let asked = gate.ask(&mut cx, seat, 1_000, &terms, tenant(1, 1), now);
+            assert!(asked.is_err());
+        }
+        // There is enough for both when one of them looks.
+        let later = now + Duration::from_millis(2);
+        let granted = gate.ask(&mut cx, &mut other, 1_000, &terms, tenant(1, 1), later);
+        assert_eq!(granted, Ok(1_000));
+        assert_eq!(gate.clock.credit(2_000, MILLION), 0);
+        gate.leave(&mut one);
+        assert_eq!(gate.clock.credit(2_000, MILLION), 1_000);
+        gate.leave(&mut other);
+        assert_eq!(gate.clock.credit(2_000, MILLION), 1_000);
+    }
+}

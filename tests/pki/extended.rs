@@ -62,7 +62,7 @@ impl Ca {
         )
     }
 
-    fn extended(&self, list: &CertificateRevocationList, extension: &[u8]) -> Vec<u8> {
+    pub fn extended(&self, list: &CertificateRevocationList, extension: &[u8]) -> Vec<u8> {
         let (_, whole, _) = value(list.der());
         let (_, signed, rest) = value(whole);
         let (header, algorithm, _) = value(rest);

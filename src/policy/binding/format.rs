@@ -153,4 +153,34 @@ mod tests {
             assert_eq!(empty.keys().count(), 0);
         }
     }
+
+    #[test]
+    fn damage_is_told_by_its_kind_and_a_file_may_begin_anywhere() {
+        let file = written(&table(1..5));
+        let damage = |file: &[u8]| {
+            let error = read(&table([]), Cursor::new(file)).unwrap_err();
+            let damage = error
+                .get_ref()
+                .and_then(|error| error.downcast_ref::<Damage>());
+            damage.copied()
+        };
+        let mut changed = file.clone();
+        changed[30] ^= 1;
+        for (file, kind) in [
+            (&file[..20], Damage::Beginning),
+            (&file[..21], Damage::Length),
+            (&file[..21 + 31], Damage::Length),
+            (&file[..file.len() - 1], Damage::Length),
+            (&[&*file, &[0]].concat(), Damage::Length),
+            (&file[..file.len() - 16], Damage::Sum),
+            (&changed, Damage::Sum),
+        ] {
+            assert_eq!(damage(file), Some(kind), "{}", file.len());
+        }
+        let mut reader = Cursor::new([&b"before"[..], &*file].concat());
+        reader.set_position(6);
+        let again = table([]);
+        read(&again, reader).unwrap();
+        assert_eq!(again.keys().count(), 4);
+    }
 }
