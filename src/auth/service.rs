@@ -25,7 +25,9 @@ impl TokenAuthLayer {
     fn decide(&self, head: &mut Head) -> Decision {
         if self.pass_authorization {
             mark_sensitive(head.headers_mut(), &AUTHORIZATION);
-            return self.authentication.decide(head, AuthorizationField::of(head.headers()));
+            return self
+                .authentication
+                .decide(head, AuthorizationField::of(head.headers()));
         }
         let before = head.headers().len();
         let taken = head.headers_mut().remove(AUTHORIZATION);

@@ -1,0 +1,262 @@
+//! What is wrong with a configuration is told with its file, line, column and key, in an operator's words.
+#![cfg(feature = "config")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "tests and their tables"
+)]
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use portcullis::Guard;
+use portcullis::config::{Config, ConfigError};
+use tempfile::TempDir;
+
+use crate::pki;
+
+const TOKEN: &str = "fCn2kmVjQXyEV3vN0UuU1xcnZgnM5cV9g1YJqf3sQbE";
+
+/// A folder with what the configurations below name.
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let ca = pki::Ca::new("clients");
+    let (one, other) = (ca.server(&["localhost"]), ca.server(&["other"]));
+    let crl = ca.crl(1, &[]).pem().unwrap();
+    for (name, text) in [
+        ("ca.crt", &*ca.pem),
+        ("one.crt", &*one.pem),
+        ("one.key", &*one.key_pem),
+        ("other.crt", &*other.pem),
+        ("other.key", &*other.key_pem),
+        ("crl.pem", &*crl),
+        ("token", TOKEN),
+        ("same", TOKEN),
+        ("weak", "hunter2"),
+        ("empty", ""),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn guard(folder: &Path, text: &str) -> Result<Guard, ConfigError> {
+    let file = folder.join("gate.toml");
+    fs::write(&file, text).unwrap();
+    Guard::from_config(&Config::load(&file)?)
+}
+
+const TLS: &str = "[tls]\ncertificate = \"one.crt\"\nkey = \"one.key\"\n";
+const MTLS: &str =
+    "[tls]\ncertificate = \"one.crt\"\nkey = \"one.key\"\nclient_ca = [\"ca.crt\"]\n";
+
+fn token(rest: &str) -> String {
+    format!("[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\n{rest}")
+}
+
+#[tokio::test]
+async fn an_error_of_what_a_key_names_points_at_the_key() {
+    let folder = folder();
+    let two = |file: &str, id: &str| {
+        token(&format!(
+            "file = \"token\"\n[[auth.token]]\nid = \"{id}\"\nfile = \"{file}\"\n"
+        ))
+    };
+    for (text, place, says) in [
+        (
+            token("file = \"none\"\n"),
+            ":5:8: auth.token[0].file: ",
+            "none",
+        ),
+        (
+            token("file = \"weak\"\n"),
+            ":5:8: auth.token[0].file: ",
+            "guessed",
+        ),
+        (
+            token("env = \"PORTCULLIS_NO_SUCH_VARIABLE\"\n"),
+            ":5:7: auth.token[0].env: ",
+            "set one of them",
+        ),
+        (
+            token("sha256 = [\"abc\"]\n"),
+            ":5:10: auth.token[0].sha256: ",
+            "not a digest",
+        ),
+        (
+            two("same", "other"),
+            ":8:8: auth.token[1].file: ",
+            "the same token",
+        ),
+        (
+            two("same", "ci"),
+            ":7:6: auth.token[1].id: ",
+            "give each its own",
+        ),
+        (
+            "[auth]\nrequire = \"token\"\ncredentials = [\"weak\"]\n".to_owned(),
+            ":3:16: auth.credentials[0]: ",
+            "weak:1",
+        ),
+        (
+            TLS.replace("one.crt", "empty"),
+            ":2:15: tls.certificate: ",
+            "no certificate",
+        ),
+        (
+            TLS.replace("one.crt", "none"),
+            ":2:15: tls.certificate: ",
+            "none",
+        ),
+        (
+            TLS.replace("one.key", "empty"),
+            ":3:7: tls.key: ",
+            "private key",
+        ),
+        (
+            TLS.replace("one.key", "other.key"),
+            ":3:7: tls.key: ",
+            "give the one that",
+        ),
+        (
+            format!("{TLS}[[tls.sni]]\ncertificate = \"other.crt\"\nkey = \"one.key\"\n"),
+            ":6:7: tls.sni[0].key: ",
+            "other.crt",
+        ),
+        (
+            MTLS.replace("ca.crt", "empty"),
+            ":4:14: tls.client_ca[0]: ",
+            "no certificate",
+        ),
+        (
+            format!("{MTLS}[crl]\nfiles = [\"crl.pem\", \"none\"]\n"),
+            ":6:21: crl.files[1]: ",
+            "none",
+        ),
+        (
+            format!("{TLS}[crl]\nfiles = [\"crl.pem\"]\n"),
+            ":4:1: crl: ",
+            "`client_ca`",
+        ),
+        (
+            format!(
+                "{TLS}[forwarded]\nproxies = [\"10.0.0.0/8\"]\ncertificate = {{ form = \"xfcc\" }}\n"
+            ),
+            ":6:15: forwarded.certificate: ",
+            "`client_ca`",
+        ),
+        (
+            "[[policy.rules]]\nname = \"a\"\nwho = [\"anyone\"]\nactions = [\"probe\"]\n".repeat(2),
+            ":6:8: policy.rules[1].name: ",
+            "both named",
+        ),
+        (
+            "[policy]\nfile = \"none\"\n".to_owned(),
+            ":2:8: policy.file: ",
+            "none",
+        ),
+        (
+            "realm = \"a\\nb\"\npreset = \"registry\"\n".to_owned(),
+            ":1:9: realm: ",
+            "",
+        ),
+    ] {
+        let error = guard(folder.path(), &text).err();
+        let error = error.unwrap_or_else(|| panic!("taken: {text}")).to_string();
+        assert!(
+            error.contains(&format!("gate.toml{place}")),
+            "{text}{error}"
+        );
+        assert!(error.contains(says), "{text}{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_told_how_it_is_written() {
+    let folder = folder();
+    for (text, says) in [
+        (
+            format!("{TLS}client_ca = \"ca.crt\"\n"),
+            ":4:13: tls.client_ca: a list is expected, not the text \"ca.crt\": write it as [\"ca.crt\"]",
+        ),
+        (
+            "realm = 5\n".to_owned(),
+            ":1:9: realm: a text is expected, not the number 5: write it in quotes, as \"5\"",
+        ),
+        (
+            "hidden = \"yes\"\n".to_owned(),
+            ":1:10: hidden: true or false is expected, not the text \"yes\", without quotes",
+        ),
+        (
+            "tls = true\n".to_owned(),
+            ":1:7: tls: a table is expected, not true",
+        ),
+        (
+            format!("{TLS}alpn = [\"h3\"]\n"),
+            ":4:9: tls.alpn[0]: unknown variant `h3`, expected one of `h2`, `http/1.1`, `http/1.0`",
+        ),
+        (
+            format!("{TLS}max_handshakes = -1\n"),
+            ":4:18: tls.max_handshakes: ",
+        ),
+    ] {
+        let error = guard(folder.path(), &text).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("gate.toml{says}")),
+            "{error}\n{says}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_text_is_a_configuration_whose_paths_are_relative_to_a_folder() {
+    let folder = folder();
+    let text = token("file = \"token\"\n") + MTLS + "[crl]\nfiles = [\"crl.pem\"]\n";
+    let config = Config::from_toml(&text, folder.path()).unwrap();
+    let guard = Guard::from_config(&config).unwrap();
+    assert!(guard.acceptor().is_some());
+    let report = guard.report().to_string();
+    assert!(report.contains("callers must show a token"), "{report}");
+
+    let error = Config::from_toml("[tls]\nkey = 5\n", folder.path()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("configuration:2:7: tls.key: "),
+        "{error}"
+    );
+    let elsewhere = Config::from_toml(&text, folder.path().join("none")).unwrap();
+    let error = Guard::from_config(&elsewhere).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("configuration:5:8: auth.token[0].file: "),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_main_that_returns_the_error_prints_a_sentence() {
+    let folder = folder();
+    let load = || -> Result<(), Box<dyn Error>> {
+        guard(folder.path(), &token("file = \"weak\"\n"))?;
+        Ok(())
+    };
+    // As `main` prints it.
+    let printed = format!("Error: {:?}", load().unwrap_err());
+    assert!(
+        printed.contains("gate.toml:5:8: auth.token[0].file: "),
+        "{printed}"
+    );
+    assert!(
+        !printed.contains(['{', '}']) && !printed.contains("TooWeak"),
+        "{printed}"
+    );
+    assert_eq!(printed.matches("guessed").count(), 1, "{printed}");
+    // A cause that the error does not say itself is said after it.
+    let missing = guard(folder.path(), &TLS.replace("one.crt", "none")).unwrap_err();
+    let printed = format!("{missing:?}");
+    assert!(printed.to_lowercase().contains("no such file"), "{printed}");
+}

@@ -1,0 +1,3 @@
+mod bounds;
+mod errors;
+mod schema;

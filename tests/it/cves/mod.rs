@@ -1,0 +1,5 @@
+mod audit;
+mod auth;
+mod policy;
+mod rate;
+mod tls;

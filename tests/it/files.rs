@@ -1,0 +1,380 @@
+//! Files as operators, editors, other programs and attackers leave them.
+#![cfg(all(unix, feature = "config", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::pki;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use pki::{Ca, Files, swap_secret};
+use portcullis::auth::{CredentialOptions, CredentialSource, Credentials};
+use portcullis::config::Config;
+use portcullis::crl::{LoadError, Options, Revocation};
+use portcullis::reload::WatchOptions;
+use portcullis::tls::{PemProblem, TlsError, certificates_in};
+use portcullis::{Guard, Watched};
+use tower::ServiceExt;
+
+const TOKEN: &str = "2Vb8Qx4nTz9rLw6kHs3mJd7p";
+const OTHER: &str = "9mKc4Wq7bZx2Rt6vNs8yPf3h";
+
+fn polled() -> WatchOptions {
+    WatchOptions::default().with_poll_interval(Duration::from_millis(20))
+}
+
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+fn failure<T>(watched: &Watched<T>) -> String {
+    watched.health().failure.unwrap_or_default()
+}
+
+/// What `/readyz` says.
+fn readiness(guard: &Guard) -> String {
+    let admin = portcullis::audit::Admin::new().with_checks(guard.checks());
+    let request = http::Request::get("/readyz").body(()).unwrap();
+    let response = admin.oneshot(request).now_or_never().unwrap().unwrap();
+    let body = response.into_body().collect().now_or_never().unwrap();
+    String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+fn lists(content: &[u8]) -> Result<usize, LoadError> {
+    let revocation = Revocation::from_bytes([content], Options::default())?;
+    Ok(revocation.lists().load().len())
+}
+
+#[test]
+fn lists_are_all_read_however_they_were_joined() {
+    let (first, second) = (Ca::new("A"), Ca::new("B"));
+    let (first, second) = (
+        first.crl(1, &[]).pem().unwrap(),
+        second.crl(1, &[]).pem().unwrap(),
+    );
+    for joined in [
+        // `cat a.pem b.pem`, where a.pem lacks its last newline.
+        first.trim_end().to_owned() + &second,
+        format!("\u{feff}{first}{second}"),
+        format!("{first}\u{feff}{second}"),
+        format!("{first}{second}").replace('\n', "\r\n"),
+        format!("Certificate Revocation List (CRL):\n{first}\n# the other\n{second}"),
+    ] {
+        assert_eq!(lists(joined.as_bytes()).unwrap(), 2, "{joined}");
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_an_error_with_its_line() {
+    let (first, second) = (Ca::new("A"), Ca::new("B"));
+    let (first, second) = (
+        first.crl(1, &[]).pem().unwrap(),
+        second.crl(1, &[]).pem().unwrap(),
+    );
+    let line = first.lines().count() + 1;
+    for (damaged, problem) in [
+        (
+            second.replace("-----BEGIN X509 CRL-----", "----BEGIN X509 CRL-----"),
+            PemProblem::Marker,
+        ),
+        (
+            second.replace("-----END X509 CRL-----", ""),
+            PemProblem::NoEnd,
+        ),
+        (
+            second.replace("X509 CRL", "X509 CLR"),
+            PemProblem::UnknownLabel {
+                label: "X509 CLR".to_owned(),
+            },
+        ),
+    ] {
+        let error = lists((first.clone() + &damaged).as_bytes()).unwrap_err();
+        let LoadError::Pem { error, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!((error.line, error.problem), (line, problem));
+    }
+}
+
+#[test]
+fn a_list_that_loses_its_line_end_is_not_forgotten_at_a_reload() {
+    let (first, second) = (Ca::new("A"), Ca::new("B"));
+    let files = Files::new();
+    let [first, second] = [first, second].map(|ca| ca.crl(1, &[7]).pem().unwrap());
+    let path = files.put("both.pem", format!("{first}{second}"));
+    let revocation = Revocation::from_files([&path], Options::default(), polled()).unwrap();
+    files.put("both.pem", format!("{}{second}", first.trim_end()));
+    until("reloaded", || revocation.lists().generation() > 1);
+    assert_eq!(revocation.lists().load().len(), 2);
+}
+
+#[test]
+fn certificates_are_read_in_each_form_that_others_write() {
+    let ca = Ca::new("A");
+    let files = Files::new();
+    let x509 = ca.pem.replace("CERTIFICATE", "X509 CERTIFICATE");
+    let trusted = ca.pem.replace("CERTIFICATE", "TRUSTED CERTIFICATE");
+    let all = format!("\u{feff}{}{x509}{trusted}", ca.pem.trim_end()).replace('\n', "\r\n");
+    assert_eq!(
+        certificates_in(files.put("all.pem", all)).unwrap(),
+        [&ca.der; 3].map(Clone::clone)
+    );
+    assert_eq!(
+        certificates_in(files.put("ca.cer", &ca.der)).unwrap(),
+        std::slice::from_ref(&ca.der)
+    );
+    let key = files.put("tls.key", ca.server(&["a"]).key_pem);
+    assert!(matches!(
+        certificates_in(key),
+        Err(TlsError::NoCertificate { .. })
+    ));
+    let cut = files.put("cut.pem", &ca.pem[..ca.pem.len() - 30]);
+    let error = certificates_in(&cut).unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("{}:1: ", cut.display())),
+        "{error}"
+    );
+}
+
+fn config(folder: &Path, text: &str) -> PathBuf {
+    let file = folder.join("gate.toml");
+    fs::write(&file, text).unwrap();
+    file
+}
+
+fn tls(rest: &str) -> String {
+    format!(
+        "[reload]\npoll_interval = \"20ms\"\n[tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\n{rest}"
+    )
+}
+
+#[test]
+fn a_mounted_secret_is_a_folder_of_client_cas_and_of_lists() {
+    let ca = Ca::new("CA");
+    let (server, files) = (ca.server(&["gate"]), Files::new());
+    files.pair(&server);
+    let volume = files.path("secret");
+    fs::create_dir(&volume).unwrap();
+    let crl = ca.crl(1, &[]).pem().unwrap();
+    let secret: [(&str, &[u8]); 4] = [
+        ("ca.crt", ca.pem.as_bytes()),
+        ("tls.key", server.key_pem.as_bytes()),
+        ("ca.crl", crl.as_bytes()),
+        ("keystore.jks", b"\xfe\xed\xfe\xed"),
+    ];
+    swap_secret(&volume, "v1", &secret);
+    let text =
+        tls("client_ca = [\"secret\"]\n[crl]\nfiles = [\"secret\"]\nsigners = [\"secret\"]\n");
+    let file = config(files.directory.path(), &text);
+    let guard = Guard::from_config(&Config::load(&file).unwrap()).unwrap();
+    assert!(
+        guard.report().to_string().contains("1 CRL"),
+        "{}",
+        guard.report()
+    );
+
+    // What is damaged in it is an error all the same, and so is a folder without what is asked for.
+    let mut damaged = secret;
+    damaged[2].1 = b"";
+    swap_secret(&volume, "v2", &damaged);
+    let error = Guard::from_config(&Config::load(&file).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("ca.crl"), "{error}");
+    swap_secret(&volume, "v3", &secret[..2]);
+    fs::remove_file(volume.join("ca.crl")).unwrap();
+    fs::remove_file(volume.join("keystore.jks")).unwrap();
+    let error = Guard::from_config(&Config::load(&file).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("no CRL"), "{error}");
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_token_is_told_at_once() {
+    let files = Files::new();
+    let token = files.put("token", TOKEN);
+    let source = CredentialSource::file("ci", &token);
+    let options = CredentialOptions::default().with_watch(polled());
+    let watched = Credentials::watch([source], options).unwrap();
+    fs::remove_file(&token).unwrap();
+    fifo(&token);
+    until("told", || {
+        failure(&watched).contains("it is a FIFO, not a regular file")
+    });
+    fs::remove_file(&token).unwrap();
+    files.put("token", OTHER);
+    until("mended", || watched.health().failure.is_none());
+}
+
+#[test]
+fn a_token_that_cannot_be_read_does_not_hold_up_the_others() {
+    let files = Files::new();
+    let [first, second] = ["first", "second"].map(|name| files.path(name));
+    fs::write(&first, TOKEN).unwrap();
+    fs::write(&second, OTHER).unwrap();
+    let text = "[reload]\npoll_interval = \"20ms\"\n[auth]\nrequire = \"token\"\n\
+                [[auth.token]]\nid = \"first\"\nfile = \"first\"\n\
+                [[auth.token]]\nid = \"second\"\nfile = \"second\"\n";
+    let file = config(files.directory.path(), text);
+    let guard = Guard::from_config(&Config::load(file).unwrap()).unwrap();
+    fs::remove_file(&first).unwrap();
+    fifo(&first);
+    until("told", || readiness(&guard).contains("a FIFO"));
+    // The first still has what it had, which no other may have.
+    fs::write(&second, TOKEN).unwrap();
+    until("read", || readiness(&guard).contains("the same token"));
+    fs::write(&second, OTHER).unwrap();
+    until("told again", || readiness(&guard).contains("a FIFO"));
+}
+
+#[test]
+fn what_is_no_file_or_too_large_does_not_hang_the_start() {
+    let files = Files::new();
+    let ca = Ca::new("CA");
+    files.pair(&ca.server(&["gate"]));
+    files.put("ca.crt", &ca.pem);
+    symlink("/dev/zero", files.path("zero")).unwrap();
+    fifo(&files.path("fifo"));
+    let sparse = fs::File::create(files.path("sparse")).unwrap();
+    sparse.set_len(2 << 30).unwrap();
+    let lists = "client_ca = [\"ca.crt\"]\n[crl]\nfiles = ";
+    for (path, words) in [
+        ("zero", "it is a device"),
+        ("fifo", "it is a FIFO"),
+        ("sparse", "it is larger than"),
+    ] {
+        let each = [
+            tls(&format!("{lists}[\"{path}\"]")),
+            tls(&format!("client_ca = [\"{path}\"]")),
+            tls("").replace("tls.key", path),
+            format!(
+                "[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\nfile = \"{path}\"\n"
+            ),
+            format!("[auth]\nrequire = \"token\"\nhtpasswd = [\"{path}\"]\n"),
+            format!("[auth]\nrequire = \"token\"\ncredentials = [\"{path}\"]\n"),
+            format!("[policy]\nfile = \"{path}\"\n"),
+        ];
+        for text in each {
+            let loaded = Config::load(config(files.directory.path(), &text));
+            let error = loaded
+                .and_then(|config| Guard::from_config(&config))
+                .unwrap_err();
+            let mut told = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                told = format!("{told}: {cause}");
+                source = cause.source();
+            }
+            assert!(
+                told.contains(words) && told.contains(path),
+                "{text}\n{told}"
+            );
+        }
+        let error = Config::load(files.path(path)).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_token_or_a_document() {
+    let files = Files::new();
+    files.put("token", format!("\u{feff}{TOKEN}\r\n"));
+    files.put(
+        "policy.toml",
+        "\u{feff}[[rules]]\nname = \"all\"\nactions = [\"pull\"]\nwho = [\"anyone\"]\nrepositories = [\"**\"]\n",
+    );
+    let text = "\u{feff}[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\nfile = \"token\"\n\
+                [policy]\nfile = \"policy.toml\"\n";
+    let file = config(files.directory.path(), text);
+    Guard::from_config(&Config::load(file).unwrap()).unwrap();
+}
+
+#[test]
+fn a_token_that_cannot_be_read_ends_after_the_time_that_is_set_and_comes_back() {
+    let files = Files::new();
+    let token = files.put("token", TOKEN);
+    let source = CredentialSource::file("ci", &token);
+    let watch = polled().with_stale_after(Duration::from_millis(1));
+    let options = CredentialOptions::default().with_watch(watch);
+    let watched = Credentials::watch([source], options).unwrap();
+    let before = watched.generation();
+    fs::remove_file(&token).unwrap();
+    until("ended", || watched.health().lapsed);
+    assert!(watched.generation() > before);
+    assert!(watched.load().is_empty());
+    let readiness = portcullis::audit::Readiness::of(&watched);
+    assert!(matches!(
+        readiness,
+        portcullis::audit::Readiness::NotReady(_)
+    ));
+    files.put("token", OTHER);
+    until("back", || !watched.health().lapsed);
+    assert!(!watched.load().is_empty());
+    assert!(watched.health().failure.is_none());
+}
+
+#[test]
+fn what_stays_for_ever_by_default_stays() {
+    let files = Files::new();
+    let token = files.put("token", TOKEN);
+    let options = CredentialOptions::default().with_watch(polled());
+    let watched = Credentials::watch([CredentialSource::file("ci", &token)], options).unwrap();
+    fs::remove_file(&token).unwrap();
+    until("told", || watched.health().failure.is_some());
+    assert!(!watched.health().lapsed && !watched.load().is_empty());
+}
+
+#[tokio::test]
+async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_time_that_is_set() {
+    use portcullis::crl::Verdict;
+    let ca = Ca::new("CA");
+    let (server, client, files) = (ca.server(&["localhost"]), ca.client("ci"), Files::new());
+    let bundle = files.put("ca.crt", &ca.pem);
+    let list = files.put("ca.crl", ca.crl(1, &[]).pem().unwrap());
+    let watch = polled().with_stale_after(Duration::from_millis(1));
+    let allowing = Options::default().with_unknown(portcullis::crl::OnUnknown::Allow);
+    let material = files
+        .server(&server)
+        .require_client_certificates(portcullis::tls::ClientCas::new([&bundle]))
+        .with_crls(Revocation::builder().with_options(allowing), [&list])
+        .watch(watch.clone())
+        .unwrap();
+    let alone = Revocation::builder()
+        .with_options(allowing)
+        .with_authorities([ca.der.clone()])
+        .from_files([&list], watch)
+        .unwrap();
+    let acceptor = portcullis::tls::Acceptor::new(material.clone());
+    let config = pki::client(&ca, Some((&client, &[])));
+    pki::accepted(&acceptor, config.clone()).await;
+
+    fs::remove_file(&list).unwrap();
+    fs::write(&list, "nothing").unwrap();
+    until("ended", || {
+        material.health().lapsed && alone.lists().health().lapsed
+    });
+    pki::refused(&acceptor, config.clone()).await;
+    let anchor = webpki::anchor_from_trusted_cert(&ca.der).unwrap();
+    let path = portcullis::crl::CertPath::new(&client.der, &[], &anchor).unwrap();
+    let verdict = alone.examine(&path, rustls::pki_types::UnixTime::now());
+    assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
+
+    files.put("ca.crl", ca.crl(2, &[]).pem().unwrap());
+    until("back", || {
+        !material.health().lapsed && !alone.lists().health().lapsed
+    });
+    pki::accepted(&acceptor, config).await;
+    let verdict = alone.examine(&path, rustls::pki_types::UnixTime::now());
+    assert_eq!(verdict, Verdict::Good);
+}

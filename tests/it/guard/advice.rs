@@ -1,0 +1,270 @@
+//! What a configuration says that is no error and yet probably not meant is told with its place.
+#![cfg(all(feature = "config", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+
+use portcullis::Guard;
+use portcullis::config::Config;
+use portcullis::guard::Danger;
+use tempfile::TempDir;
+
+use crate::pki;
+
+const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\nclient_ca = [\"ca.crt\"]\n";
+const CRL: &str = "[crl]\nfiles = [\"crl.pem\"]\n";
+const LIMITS: &str = "[[limits.limit]]\nname = \"line\"\nkey = \"total\"\nrate = \"1MB\"\n";
+
+/// So that only the owner can read the keys in it.
+#[cfg(unix)]
+fn keep_others_out(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[cfg(not(unix))]
+fn keep_others_out(_: &Path) {}
+
+fn folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    keep_others_out(folder.path());
+    let (ca, other) = (pki::Ca::new("clients"), pki::Ca::new("others"));
+    let server = ca.server(&["localhost"]);
+    let client = ca.client("node-7");
+    let crl = ca.crl(1, &[]).pem().unwrap();
+    for (name, text) in [
+        ("ca.crt", &*ca.pem),
+        ("both.crt", &format!("{}\n{}", ca.pem, other.pem)),
+        ("tls.crt", &*server.pem),
+        ("tls.key", &*server.key_pem),
+        ("client.crt", &*client.pem),
+        ("client.key", &*client.key_pem),
+        ("crl.pem", &*crl),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn token(rest: &str) -> String {
+    format!(
+        "[auth]\nrequire = \"token-or-certificate\"\n[[auth.token]]\nid = \"ci\"\n\
+         sha256 = [\"{DIGEST}\"]\n{rest}"
+    )
+}
+
+fn rule(rest: &str) -> String {
+    format!(
+        "[[policy.rules]]\nname = \"pull\"\nwho = [\"authenticated\"]\nactions = [\"pull\"]\n\
+         repositories = [\"**\"]\n{rest}"
+    )
+}
+
+fn told(folder: &Path, text: &str) -> Vec<String> {
+    let file = folder.join("gate.toml");
+    fs::write(&file, text).unwrap();
+    let guard = Guard::from_config(&Config::load(&file).unwrap()).unwrap();
+    let doubtful = |danger: &&Danger| matches!(danger, Danger::Doubtful { .. });
+    let warnings = guard.report().warnings.iter().filter(doubtful);
+    warnings.map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn a_configuration_in_which_all_is_meant_has_nothing_doubtful() {
+    let folder = folder();
+    let text = [
+        &token("expires = 2999-01-01T00:00:00Z\n"),
+        &rule(""),
+        LIMITS,
+        TLS,
+        CRL,
+    ]
+    .concat();
+    assert_eq!(told(folder.path(), &text), [""; 0]);
+    let example = include_str!("../../../examples/mirror.toml");
+    assert!(Config::from_toml(example, folder.path()).is_ok());
+}
+
+#[tokio::test]
+async fn what_lets_nobody_in_or_means_something_else_is_told_with_its_place() {
+    let folder = folder();
+    let all = |token: &str, rule: &str, rest: &str| [token, rule, LIMITS, TLS, CRL, rest].concat();
+    let (known, pull) = (token(""), rule(""));
+    let who = |who: &str| rule("").replace("authenticated", who);
+    for (text, place, says) in [
+        (
+            all(&known, &pull, "").replace("ca.crt", "both.crt"),
+            ": tls.client_ca[0]: ",
+            "no CRL of \"CN=others\"",
+        ),
+        (
+            all(&token("expires = 2020-01-01T00:00:00Z\n"), &pull, ""),
+            ":6:11: auth.token[0].expires: ",
+            "has expired",
+        ),
+        (
+            all(&token("not_before = 2999-01-01T00:00:00Z\n"), &pull, ""),
+            ":6:14: auth.token[0].not_before: ",
+            "not good yet",
+        ),
+        (
+            all(&token("networks = []\n"), &pull, ""),
+            ":6:12: auth.token[0].networks: ",
+            "nobody is let in",
+        ),
+        (
+            all(&known, &pull, "[source]\nallow = []\n"),
+            ": source.allow: ",
+            "nobody is let in",
+        ),
+        (
+            all(
+                &known,
+                &pull,
+                "[source]\nallow = [\"10.0.0.0/8\", \"192.0.2.7/24\"]\n",
+            ),
+            ": source.allow[1]: ",
+            "write 192.0.2.0/24, or 192.0.2.7/32 for one host",
+        ),
+        (
+            all(&known, &rule("networks = [\"10.1.2.3/8\"]\n"), ""),
+            ":11:13: policy.rules[0].networks[0]: ",
+            "means 10.0.0.0/8",
+        ),
+        (
+            all(&known, &rule("").replace("**", "docker.io/library/**"), ""),
+            ":10:17: policy.rules[0].repositories[0]: ",
+            "write \"library/**\"",
+        ),
+        (
+            all(&known, &who("token:cj"), ""),
+            ":8:8: policy.rules[0].who[0]: ",
+            "no credential of this id",
+        ),
+        (
+            all(&known, &who("jwt:alice"), ""),
+            ":8:8: policy.rules[0].who[0]: ",
+            "nobody can be \"jwt:alice\"",
+        ),
+        (
+            all(&known, &who("anonymous"), ""),
+            ":8:8: policy.rules[0].who[0]: ",
+            "anonymous = true",
+        ),
+        (
+            all(&known, &who("issuer:CN=client"), ""),
+            ":8:8: policy.rules[0].who[0]: ",
+            "no client CA is named \"CN=client\"",
+        ),
+        (
+            all(
+                &known,
+                &pull,
+                "[[identity.map]]\nid = \"x\"\nwhen = { anchor = \"CN=client\" }\n",
+            ),
+            ": identity.map[0].when.anchor: ",
+            "no client CA is named",
+        ),
+        (
+            all(&known, &rule("effect = \"deny\"\n"), ""),
+            ":6:1: policy.rules: ",
+            "every request is denied",
+        ),
+        (
+            all(&known, &pull, "").replace("key = \"total\"", "key = \"total\"\nclass = \"slow\""),
+            ": limits.limit[0].class: ",
+            "this limit never applies",
+        ),
+        (
+            all(&known, &pull, "").replace("key = \"total\"", "key = \"group\""),
+            ": limits.limit[0].key: ",
+            "no request has a group",
+        ),
+        (
+            all(&known, &pull, "[[limits.exempt]]\ngroup = \"ops\"\n"),
+            ": limits.exempt[0].group: ",
+            "nobody can be in the group \"ops\"",
+        ),
+        (
+            all(&known, &pull, "")
+                .replace("tls.crt", "client.crt")
+                .replace("tls.key", "client.key"),
+            ": tls.certificate: ",
+            "not for servers",
+        ),
+    ] {
+        let told = told(folder.path(), &text);
+        // Where the line is not what the case is about, the key is enough.
+        let place = match place.strip_prefix(": ") {
+            Some(key) => format!(": {key}"),
+            None => format!("gate.toml{place}"),
+        };
+        let is_it = |warning: &&String| warning.contains(&place) && warning.contains(says);
+        assert!(
+            told.iter().any(|warning| is_it(&warning)),
+            "{text}\n{place}{says}\n{told:#?}"
+        );
+        assert_eq!(told.len(), 1, "{text}\n{told:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_or_credentials_file_is_told_of_with_its_own_place() {
+    let folder = folder();
+    let rules = rule("")
+        .replace("policy.rules", "rules")
+        .replace("authenticated", "token:cj");
+    fs::write(folder.path().join("policy.toml"), rules).unwrap();
+    let digest = "sha256:60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
+    let credentials = format!(
+        "[[credential]]\nid = \"old\"\n[[credential.secret]]\ndigest = \"{digest}\"\n\
+         expires = 2020-01-01T00:00:00Z\n"
+    );
+    fs::write(folder.path().join("credentials.toml"), credentials).unwrap();
+    let auth = token("").replace("[[auth", "credentials = [\"credentials.toml\"]\n[[auth");
+    let text = [
+        &auth,
+        "[policy]\nfile = \"policy.toml\"\n",
+        LIMITS,
+        TLS,
+        CRL,
+    ]
+    .concat();
+    let told = told(folder.path(), &text);
+    for part in [
+        "policy.toml:3:8: rules[0].who[0]: nobody can be \"token:cj\"",
+        "credentials.toml:1:1: credential[0]: the credential \"old\" has expired",
+    ] {
+        assert!(
+            told.iter().any(|warning| warning.contains(part)),
+            "{part}: {told:#?}"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_key_that_everybody_on_the_machine_may_read_is_told_of_with_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = folder();
+    let text = [&token(""), &rule(""), LIMITS, TLS, CRL].concat();
+    let set = |name: &str, mode| {
+        let file = folder.path().join(name);
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set("tls.key", 0o644);
+    // A folder that others cannot enter keeps them from what is in it.
+    assert_eq!(told(folder.path(), &text), [""; 0]);
+    set(".", 0o755);
+    let warnings = told(folder.path(), &text);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains(": tls.key: ") && warnings[0].contains("mode 644"),
+        "{warnings:?}"
+    );
+    set("tls.key", 0o640);
+    assert_eq!(told(folder.path(), &text), [""; 0]);
+}

@@ -1,0 +1,3 @@
+mod advice;
+mod config;
+mod digests;

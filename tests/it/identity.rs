@@ -1,0 +1,591 @@
+//! Who a certificate names, and what hostile ones do not.
+#![cfg(all(feature = "tls", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::pki;
+
+use pki::Ca;
+use portcullis::PeerIdentity;
+use portcullis::identity::forwarded::{ForwardedError, pem, rfc9440, xfcc};
+use portcullis::identity::{
+    IdentityError, KeyType, Mapping, MappingError, Rule, SpiffeId, SpiffeIdError, SvidError,
+};
+use proptest::prelude::*;
+use rcgen::{
+    CertificateParams, CustomExtension, DnType, DnValue, ExtendedKeyUsagePurpose, KeyUsagePurpose,
+    SanType,
+};
+
+fn with(change: impl FnOnce(&mut CertificateParams)) -> Result<PeerIdentity, IdentityError> {
+    PeerIdentity::from_der(&Ca::new("CA").leaf("x", change).der)
+}
+
+/// The tag of a `GeneralName` and its content.
+type Name<'a> = (u8, &'a [u8]);
+
+/// Subject alternative names of these tags and contents, as they are.
+fn with_names(names: &[Name<'_>]) -> Result<PeerIdentity, IdentityError> {
+    with_extension(names, |_| {})
+}
+
+fn with_extension(
+    names: &[Name<'_>],
+    change: impl FnOnce(&mut CertificateParams),
+) -> Result<PeerIdentity, IdentityError> {
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = content.len();
+        let mut der = vec![tag];
+        if length < 128 {
+            der.push(u8::try_from(length).unwrap());
+        } else {
+            der.push(0x84);
+            der.extend(u32::try_from(length).unwrap().to_be_bytes());
+        }
+        der.extend(content);
+        der
+    }
+    let content: Vec<u8> = names
+        .iter()
+        .flat_map(|(tag, content)| tlv(0x80 | tag, content))
+        .collect();
+    let extension = CustomExtension::from_oid_content(&[2, 5, 29, 17], tlv(0x30, &content));
+    with(|params| {
+        params.custom_extensions = vec![extension];
+        change(params);
+    })
+}
+
+const DNS: u8 = 2;
+const URI: u8 = 6;
+const IP: u8 = 7;
+
+#[test]
+fn spiffe_ids_are_read_as_go_spiffe_reads_them() {
+    let vectors = include_str!("../vectors/spiffe_id_vectors.json");
+    let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).unwrap();
+    assert_eq!(vectors.len(), 535);
+    for vector in vectors {
+        let input = vector["input"].as_str().unwrap();
+        let parsed = SpiffeId::parse(input);
+        assert_eq!(
+            parsed.is_ok(),
+            vector["ok"] == true,
+            "{input:?}: {parsed:?}"
+        );
+        if let Ok(id) = parsed {
+            assert_eq!(id.trust_domain(), vector["trust_domain"], "{input:?}");
+            assert_eq!(id.path(), vector["path"], "{input:?}");
+            assert_eq!(id.as_str(), input);
+        }
+    }
+}
+
+#[test]
+fn spiffe_ids_have_the_lengths_of_the_specification() {
+    let domain = "d".repeat(255);
+    assert!(SpiffeId::parse(&format!("spiffe://{domain}/p")).is_ok());
+    let longer = SpiffeId::parse(&format!("spiffe://{domain}d/p"));
+    assert_eq!(longer.unwrap_err(), SpiffeIdError::TrustDomainTooLong);
+    let path = "p".repeat(2_048 - "spiffe://d/".len());
+    assert!(SpiffeId::parse(&format!("spiffe://d/{path}")).is_ok());
+    let longer = SpiffeId::parse(&format!("spiffe://d/{path}p"));
+    assert_eq!(longer.unwrap_err(), SpiffeIdError::TooLong);
+}
+
+#[test]
+fn a_certificate_with_two_uri_names_has_no_spiffe_id() {
+    let one = with_names(&[(URI, b"spiffe://a/b")]).unwrap();
+    assert_eq!(one.spiffe_id(), Some("spiffe://a/b"));
+    assert_eq!(one.name(), "spiffe://a/b");
+    let two = with_names(&[(URI, b"spiffe://a/b"), (URI, b"spiffe://a/c")]).unwrap();
+    assert_eq!(two.spiffe_id(), None);
+    assert_eq!(two.name(), "CN=x");
+    assert_eq!(two.x509_svid().unwrap_err(), SvidError::UriNames(2));
+    let malformed = with_names(&[(URI, b"spiffe://A/b")]).unwrap();
+    assert_eq!(malformed.spiffe_id(), None);
+    assert_eq!(
+        malformed.x509_svid().unwrap_err(),
+        SvidError::SpiffeId(SpiffeIdError::TrustDomainCharacter)
+    );
+}
+
+#[test]
+fn hostile_names_are_errors_and_never_an_identity() {
+    let long = [b'a'; 300];
+    let table: [(&str, &[Name<'_>]); 12] = [
+        ("a NUL in a DNS name", &[(DNS, b"admin\0.example.org")]),
+        ("a NUL in a URI", &[(URI, b"spiffe://a/admin\0x")]),
+        (
+            "a new line in a URI",
+            &[(URI, b"spiffe://a/b\nprincipal=root")],
+        ),
+        ("invalid UTF-8", &[(DNS, b"adm\xffin")]),
+        (
+            "a letter that only looks like one",
+            &[(DNS, "аdmin".as_bytes())],
+        ),
+        ("a space", &[(DNS, b"admin ")]),
+        ("an empty DNS name", &[(DNS, b"")]),
+        ("a long DNS name", &[(DNS, &long)]),
+        ("a DNS name that is a URI", &[(DNS, b"spiffe://a/b")]),
+        ("an IP address of five bytes", &[(IP, b"12345")]),
+        (
+            "one good name and one bad",
+            &[(DNS, b"good.example.org"), (URI, b"\x01")],
+        ),
+        ("a network for an address", &[(IP, b"\x0a\0\0\0\xff\0\0\0")]),
+    ];
+    for (what, names) in table {
+        assert!(
+            with_names(names).is_err(),
+            "{what}: {:?}",
+            with_names(names)
+        );
+    }
+}
+
+#[test]
+fn a_megabyte_of_name_is_an_error_at_once() {
+    let megabyte = vec![b'a'; 1 << 20];
+    let error = with_names(&[(DNS, &megabyte)]).unwrap_err();
+    assert!(
+        matches!(error, IdentityError::TooLarge { what: "DER", .. }),
+        "{error}"
+    );
+    let name = "n".repeat(8_000);
+    let error = with(|params| params.distinguished_name.push(DnType::CommonName, &*name));
+    let error = error.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            IdentityError::TooLarge {
+                what: "subject",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_are_written_by_rfc_4514_and_stay_on_their_line() {
+    let table: [(&str, &str); 8] = [
+        ("plain", "CN=plain"),
+        ("a,b+c\"d\\e<f>g;h", "CN=a\\,b\\+c\\\"d\\\\e\\<f\\>g\\;h"),
+        (" lead", "CN=\\ lead"),
+        ("trail ", "CN=trail\\ "),
+        ("#hash", "CN=\\#hash"),
+        ("in#side and mid dle", "CN=in#side and mid dle"),
+        ("a\nb\0c\u{7f}", "CN=a\\0Ab\\00c\\7F"),
+        ("Lučić \u{202e}x", "CN=Lučić \\E2\\80\\AEx"),
+    ];
+    for (name, text) in table {
+        let identity = with(|params| params.distinguished_name.push(DnType::CommonName, name));
+        assert_eq!(identity.unwrap().subject(), text);
+    }
+    let identity = with(|params| {
+        let name = &mut params.distinguished_name;
+        *name = rcgen::DistinguishedName::new();
+        name.push(DnType::CountryName, "DE");
+        name.push(DnType::OrganizationName, "Nodes, Inc.");
+        name.push(DnType::CommonName, "node-7");
+        name.push(DnType::CustomDnType(vec![1, 2, 3, 4]), "x");
+    });
+    let identity = identity.unwrap();
+    assert_eq!(
+        identity.subject(),
+        "1.2.3.4=#0c0178,CN=node-7,O=Nodes\\, Inc.,C=DE"
+    );
+    assert_eq!(identity.issuer(), "CN=CA");
+    assert_eq!(identity.key_type(), KeyType::Ec(256));
+    let organization: Vec<_> = identity.subject_attribute("O").collect();
+    assert_eq!(organization, ["Nodes, Inc."]);
+}
+
+#[test]
+fn a_bmp_string_is_read_as_the_text_that_it_is() {
+    let bmp = "Müller"
+        .encode_utf16()
+        .flat_map(u16::to_be_bytes)
+        .collect::<Vec<_>>();
+    let bmp = rcgen::string::BmpString::from_utf16be(bmp).unwrap();
+    let identity = with(|params| {
+        params
+            .distinguished_name
+            .push(DnType::CommonName, DnValue::BmpString(bmp));
+    });
+    assert_eq!(identity.unwrap().subject(), "CN=Müller");
+}
+
+#[test]
+fn a_certificate_without_a_subject_is_called_by_its_names_and_one_without_names_is_nobody() {
+    let empty = |params: &mut CertificateParams| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+    };
+    assert_eq!(with(empty).unwrap_err(), IdentityError::Nobody);
+    let mail = with(|params| {
+        empty(params);
+        let name = "ops@example.org".try_into().unwrap();
+        params.subject_alt_names = vec![SanType::Rfc822Name(name)];
+    });
+    assert_eq!(mail.unwrap().name(), "email:ops@example.org");
+}
+
+#[test]
+fn a_last_resort_is_never_anothers_id() {
+    const EMAIL: u8 = 1;
+    // What the holder is called; nobody where the certificate is refused.
+    let called = |names: &[Name<'_>]| {
+        let identity = with_extension(names, |params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+        });
+        identity.ok().map(|identity| identity.name().to_owned())
+    };
+    let table: [(&str, &[Name<'_>], Option<&str>); 10] = [
+        (
+            "a SPIFFE ID beside another URI",
+            &[(URI, b"spiffe://a/admin"), (URI, b"https://x.example")],
+            Some("uri:https://x.example"),
+        ),
+        (
+            "two SPIFFE IDs",
+            &[(URI, b"spiffe://a/admin"), (URI, b"spiffe://a/b")],
+            None,
+        ),
+        (
+            "a SPIFFE ID that breaks the rules",
+            &[(URI, b"spiffe://A/admin")],
+            None,
+        ),
+        (
+            "its scheme in capitals",
+            &[(URI, b"SPIFFE://a/admin")],
+            None,
+        ),
+        (
+            "a URI like a mapped id",
+            &[(URI, b"node:n7")],
+            Some("uri:node:n7"),
+        ),
+        ("an e-mail like a subject", &[(EMAIL, b"CN=admin")], None),
+        (
+            "an e-mail without a name",
+            &[(EMAIL, b"@example.org")],
+            None,
+        ),
+        ("an e-mail without a host", &[(EMAIL, b"admin@")], None),
+        (
+            "an e-mail",
+            &[(EMAIL, b"CN=admin@example.org")],
+            Some("email:CN=admin@example.org"),
+        ),
+        ("an address", &[(IP, b"\x0a\0\0\x09")], Some("ip:10.0.0.9")),
+    ];
+    for (what, names, expected) in table {
+        assert_eq!(called(names).as_deref(), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_common_name_counts_only_where_there_is_no_other_usable_or_not() {
+    let mapping = Mapping::default().with_common_name(true);
+    for (others, id) in [
+        (&[][..], "admin"),
+        (&["other"], "CN=admin,CN=other"),
+        (&["a\0b"], "CN=admin,CN=a\\00b"),
+    ] {
+        let identity = with(|params| {
+            let name = &mut params.distinguished_name;
+            *name = rcgen::DistinguishedName::new();
+            for other in others {
+                name.push(DnType::CommonName, *other);
+            }
+            // rcgen keeps one attribute of a type, so the second is of a type made up for it.
+            name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "admin");
+        });
+        let principal = mapping.principal(&identity.unwrap());
+        assert_eq!(principal.id(), id);
+    }
+}
+
+#[test]
+fn an_x509_svid_has_the_constraints_of_its_specification() {
+    let svid = |change: fn(&mut CertificateParams)| {
+        with(|params| {
+            let uri = "spiffe://example.org/ns/ci".try_into().unwrap();
+            params.subject_alt_names = vec![SanType::URI(uri)];
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            change(params);
+        })
+        .unwrap()
+        .x509_svid()
+        .map(|id| id.as_str().to_owned())
+    };
+    assert_eq!(svid(|_| {}).unwrap(), "spiffe://example.org/ns/ci");
+    assert_eq!(
+        svid(|params| params.key_usages.clear()),
+        Err(SvidError::KeyUsage)
+    );
+    assert_eq!(
+        svid(|params| params.key_usages.push(KeyUsagePurpose::CrlSign)),
+        Err(SvidError::KeyUsage)
+    );
+    assert_eq!(
+        svid(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+        Err(SvidError::ExtendedKeyUsage)
+    );
+    assert_eq!(
+        svid(|params| {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        }),
+        Err(SvidError::Ca)
+    );
+    assert_eq!(
+        svid(|params| {
+            let uri = "spiffe://example.org".try_into().unwrap();
+            params.subject_alt_names = vec![SanType::URI(uri)];
+        }),
+        Err(SvidError::NoPath)
+    );
+}
+
+fn node() -> PeerIdentity {
+    with(|params| {
+        let name = &mut params.distinguished_name;
+        *name = rcgen::DistinguishedName::new();
+        name.push(DnType::OrganizationName, "system:nodes");
+        name.push(DnType::CommonName, "system:node:n7");
+        params.subject_alt_names = vec![
+            SanType::DnsName("n7.Example.org".try_into().unwrap()),
+            SanType::IpAddress("10.1.2.3".parse().unwrap()),
+        ];
+    })
+    .unwrap()
+}
+
+#[test]
+fn the_first_rule_that_matches_makes_the_principal() {
+    let nodes = Rule::new("node:{name}").unwrap();
+    let nodes = nodes.when("subject.O", "system:nodes").unwrap();
+    let nodes = nodes.when("subject.CN", "system:node:{name}").unwrap();
+    let nodes = nodes
+        .in_group("nodes")
+        .unwrap()
+        .in_group("node-{name}")
+        .unwrap();
+    let hosts = Rule::new("host").unwrap().when("dns", "**").unwrap();
+    let mapping = Mapping::new([nodes.clone(), hosts.clone()]).unwrap();
+    let node = node();
+    let principal = mapping.principal(&node);
+    assert_eq!(principal.to_string(), "cert:node:n7");
+    assert_eq!(
+        principal.groups(),
+        ["nodes", "node-n7"].map(Box::<str>::from)
+    );
+    assert_eq!(principal.peer(), Some(&node));
+    let mapping = Mapping::new([hosts, nodes]).unwrap();
+    assert_eq!(mapping.principal(&node).to_string(), "cert:host");
+    let principal = Mapping::default().principal(&node);
+    assert_eq!(principal.to_string(), "cert:n7.example.org");
+    assert!(principal.groups().is_empty());
+}
+
+#[test]
+fn a_rule_matches_whole_values_of_its_field_only() {
+    for (field, pattern, matches) in [
+        ("subject.O", "system:nodes", true),
+        ("subject.O", "system:node", false),
+        ("subject.O", "system:*", true),
+        ("subject.OU", "*", false),
+        ("subject", "CN=system:node:{n},O=system:nodes", true),
+        ("subject.CN", "SYSTEM:NODE:N7", false),
+        ("dns", "*.example.org", true),
+        ("dns", "*.Example.ORG", true),
+        ("dns", "{host}.example.org", true),
+        ("dns", "*.org", false),
+        ("dns", "{all}.org", false),
+        ("dns", "**.org", true),
+        ("dns", "*.example.com", false),
+        ("dns", "n7.example.org\n", false),
+        ("dns", "n7xexample.org", false),
+        ("ip", "10.0.0.0/8", true),
+        ("ip", "10.1.2.3", true),
+        ("ip", "10.2.0.0/16", false),
+        ("issuer", "CN=CA", true),
+        ("spiffe", "**", false),
+        ("email", "**", false),
+        ("fingerprint", "**", true),
+    ] {
+        let rule = Rule::new("it").unwrap().when(field, pattern).unwrap();
+        let principal = Mapping::new([rule]).unwrap().principal(&node());
+        assert_eq!(principal.id() == "it", matches, "{field} {pattern}");
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_meant_is_an_error() {
+    let rule = || Rule::new("x").unwrap();
+    assert!(matches!(
+        rule().when("cn", "x"),
+        Err(MappingError::Field(_))
+    ));
+    for pattern in ["{", "}", "{a", "{a b}", "{}", "{1}", "{a}{a}"] {
+        let error = rule().when("dns", pattern);
+        assert!(matches!(error, Err(MappingError::Pattern(_))), "{pattern}");
+    }
+    assert!(matches!(
+        rule().when("ip", "10.*"),
+        Err(MappingError::Network(_))
+    ));
+    assert!(matches!(
+        Mapping::new([rule()]),
+        Err(MappingError::Unconditional)
+    ));
+    let uses = Rule::new("{name}").unwrap().when("dns", "*").unwrap();
+    assert!(matches!(
+        Mapping::new([uses]),
+        Err(MappingError::Template(_))
+    ));
+    let twice = rule().when("dns", "{a}").unwrap().when("uri", "{a}");
+    assert!(matches!(twice, Err(MappingError::Pattern(_))));
+}
+
+#[test]
+fn xfcc_is_read_as_envoy_reads_it() {
+    let vectors = include_str!("../vectors/xfcc_vectors.json");
+    let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).unwrap();
+    assert_eq!(vectors.len(), 7);
+    for vector in vectors {
+        let header = vector["header"].as_str().unwrap();
+        let parsed = xfcc::parse(header);
+        // Envoy's own reader takes the first URI of any element; here each keeps its own.
+        let uri = parsed
+            .as_ref()
+            .ok()
+            .and_then(|elements| elements.iter().find_map(|element| element.uri.first()));
+        assert_eq!(uri.map(String::as_str), vector["uri"].as_str(), "{header}");
+    }
+    assert_eq!(
+        xfcc::parse("URI=\"abc;DNS=example.com").unwrap_err(),
+        ForwardedError::OpenQuote
+    );
+}
+
+#[test]
+fn a_broken_xfcc_is_an_error_as_a_whole() {
+    for (value, error) in [
+        ("", ForwardedError::NoValue),
+        ("Hash", ForwardedError::NoValue),
+        ("Hash=a,", ForwardedError::NoValue),
+        ("Hash,By=a", ForwardedError::NoValue),
+        ("Hash;By=a", ForwardedError::NoValue),
+        ("Hash\"\",By=a", ForwardedError::NoValue),
+        ("=a", ForwardedError::NoValue),
+        ("Hash=a;Hash=b", ForwardedError::Twice),
+        ("Subject=\"a\"b", ForwardedError::AfterQuote),
+        ("Subject=a\"b\"", ForwardedError::AfterQuote),
+        ("Subject=\"a\\", ForwardedError::OpenQuote),
+        ("Subject=ä", ForwardedError::Characters),
+    ] {
+        assert_eq!(xfcc::parse(value).unwrap_err(), error, "{value}");
+    }
+    let elements = xfcc::parse("by=a;BY=b;Hash=1,Hash=2;New=x;Subject=\"\"").unwrap();
+    assert_eq!(elements.len(), 2);
+    assert_eq!(elements[0].by, ["a", "b"]);
+    assert_eq!(elements[1].hash.as_deref(), Some("2"));
+}
+
+#[test]
+fn the_certificate_of_rfc_9440_is_read() {
+    let vector = include_str!("../vectors/rfc9440_vectors.json");
+    let vector: serde_json::Value = serde_json::from_str(vector).unwrap();
+    let der = rfc9440::item(vector["client_cert_header"].as_str().unwrap()).unwrap();
+    assert_eq!(der, include_bytes!("../vectors/rfc9440_leaf.der"));
+    let identity = PeerIdentity::from_der(&der).unwrap();
+    assert_eq!(identity.subject(), "CN=BC");
+    assert_eq!(
+        identity.fingerprint_hex(),
+        vector["leaf_der_sha256"].as_str().unwrap()
+    );
+    assert_eq!(&*identity.emails()[0], "bdc@example.com");
+    for wrong in [
+        "",
+        ":",
+        "::",
+        "YWJj",
+        ":YWJj",
+        ":YWJ:",
+        ":YWJj:;a=1",
+        ":YW Jj:",
+    ] {
+        assert_eq!(
+            rfc9440::item(wrong).unwrap_err(),
+            ForwardedError::ByteSequence,
+            "{wrong}"
+        );
+    }
+    assert_eq!(
+        rfc9440::list(":YWJj:, :YWJk:").unwrap(),
+        [b"abc".to_vec(), b"abd".to_vec()]
+    );
+    let long = [":YWJj:"; 17].join(",");
+    assert_eq!(rfc9440::list(&long).unwrap_err(), ForwardedError::TooLong);
+}
+
+#[test]
+fn nginx_escapes_are_undone_and_a_plus_sign_stays() {
+    let ca = Ca::new("CA");
+    let pem_text = ca.client("node-7").pem;
+    let escaped: String = pem_text
+        .bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    let ders = pem::unescape(&escaped).unwrap();
+    assert_eq!(
+        PeerIdentity::from_der(&ders[0]).unwrap().subject(),
+        "CN=node-7"
+    );
+    let unescaped_plus = pem_text.replace('\n', "%0A").replace(' ', "%20");
+    assert_eq!(pem::unescape(&unescaped_plus).unwrap(), ders);
+    for (wrong, error) in [
+        ("%", ForwardedError::Percent),
+        ("%+1", ForwardedError::Percent),
+        ("%zz", ForwardedError::Percent),
+        ("%ff", ForwardedError::Characters),
+        ("", ForwardedError::Empty),
+        ("x", ForwardedError::Pem),
+    ] {
+        assert_eq!(pem::unescape(wrong).unwrap_err(), error, "{wrong}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_certificate_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let _ = PeerIdentity::from_der(&bytes);
+    }
+
+    #[test]
+    fn no_change_to_a_certificate_makes_it_panic(at in 0_usize..400, byte in any::<u8>()) {
+        let mut der = include_bytes!("../vectors/rfc9440_leaf.der").to_vec();
+        let at = at % der.len();
+        der[at] = byte;
+        if let Ok(identity) = PeerIdentity::from_der(&der) {
+            prop_assert!(!identity.name().is_empty());
+            prop_assert!(!identity.name().chars().any(char::is_control));
+        }
+    }
+
+    #[test]
+    fn no_header_makes_a_reader_panic(value in "\\PC{0,80}", hostile in "[%=;,\"\\\\a:]{0,40}") {
+        for value in [value, hostile] {
+            let _ = xfcc::parse(&value);
+            let _ = rfc9440::list(&value);
+            let _ = pem::unescape(&value);
+            let _ = SpiffeId::parse(&value);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! What makes a CRL count: its issuer's name by what it means, a signer that may sign it, an algorithm and
+//! a key that are supported, and its place among the versions before it.
+#![cfg(all(feature = "crl", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::pki;
+
+use std::time::Duration;
+
+use pki::{Ca, Files, client, refused};
+use portcullis::Watched;
+use portcullis::crl::{
+    CertPath, CrlError, LoadError, OnUnknown, Options, Revocation, UnknownCause, Verdict,
+};
+use portcullis::tls::{Acceptor, Reason};
+use rcgen::string::{BmpString, Ia5String, PrintableString, TeletexString};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, DnValue, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+use rustls::pki_types::UnixTime;
+
+fn path(ca: &Ca, serial: u64) -> CertPath {
+    let leaf = ca.client_with("node", |params| params.serial_number = Some(serial.into()));
+    CertPath::with_anchor_certificate(&leaf.der, &[], &ca.der).unwrap()
+}
+
+fn after(time: Duration) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + time)
+}
+
+fn now() -> UnixTime {
+    UnixTime::now()
+}
+
+fn cause(verdict: &Verdict) -> UnknownCause {
+    match verdict {
+        Verdict::Unknown(unknown) | Verdict::UnknownAllowed(unknown) => unknown.cause,
+        other => panic!("{other}"),
+    }
+}
+
+/// The same CA, which writes its own name otherwise in what it signs from now on.
+fn spelled(ca: &Ca, name: DistinguishedName) -> Ca {
+    let key = KeyPair::try_from(ca.issuer.key().serialize_der()).unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name;
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ca {
+        pem: ca.pem.clone(),
+        der: ca.der.clone(),
+        issuer: Issuer::new(params, key),
+    }
+}
+
+fn common(value: DnValue) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, value);
+    name
+}
+
+#[test]
+fn a_list_counts_however_the_name_of_its_issuer_is_written() {
+    let ca = Ca::new("Nodes 2026");
+    let (good, revoked) = (path(&ca, 6), path(&ca, 7));
+    for name in [
+        DnValue::PrintableString(PrintableString::try_from("Nodes 2026").unwrap()),
+        DnValue::PrintableString(PrintableString::try_from("NODES  2026").unwrap()),
+        DnValue::Utf8String(" nodes 2026 ".to_owned()),
+        DnValue::TeletexString(TeletexString::try_from("Nodes 2026").unwrap()),
+        DnValue::BmpString(BmpString::try_from("Nodes 2026").unwrap()),
+        DnValue::Ia5String(Ia5String::try_from("nodes 2026").unwrap()),
+    ] {
+        let list = spelled(&ca, common(name.clone())).crl(1, &[7]);
+        for unknown in [OnUnknown::Refuse, OnUnknown::Allow] {
+            for authorities in [vec![], vec![ca.der.clone()]] {
+                let revocation = Revocation::builder()
+                    .with_options(Options::default().with_unknown(unknown))
+                    .with_authorities(authorities)
+                    .from_bytes([list.der().as_ref()])
+                    .unwrap();
+                assert_eq!(revocation.examine(&good, now()), Verdict::Good, "{name:?}");
+                let verdict = revocation.examine(&revoked, now());
+                assert!(
+                    matches!(verdict, Verdict::Revoked(_)),
+                    "{name:?}: {verdict}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_newer_list_takes_the_place_of_one_whose_issuer_is_written_otherwise() {
+    let ca = Ca::new("Nodes 2026");
+    let printable = PrintableString::try_from("Nodes 2026").unwrap();
+    let other = spelled(&ca, common(DnValue::PrintableString(printable)));
+    let revocation = Revocation::builder().with_authorities([ca.der.clone()]);
+    let revocation = revocation
+        .from_bytes([ca.crl(1, &[7]).der().as_ref()])
+        .unwrap();
+    let newer = other.crl_with(2, &[8], |list| list.this_update += time::Duration::MINUTE);
+    revocation.publish([newer.der().as_ref()]).unwrap();
+    assert_eq!(revocation.lists().load().len(), 1);
+    assert_eq!(revocation.examine(&path(&ca, 7), now()), Verdict::Good);
+    // And an old one replayed does not, however it is written.
+    revocation.publish([ca.crl(1, &[]).der().as_ref()]).unwrap();
+    let verdict = revocation.examine(&path(&ca, 8), now());
+    assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+}
+
+#[test]
+fn a_signer_counts_whose_issuer_is_written_otherwise() {
+    let root = Ca::new("Root");
+    let upper = PrintableString::try_from("ROOT").unwrap();
+    let other = spelled(&root, common(DnValue::PrintableString(upper)));
+    let signer = other.sub("Root", |params| {
+        params.serial_number = Some(9_u64.into());
+        params.is_ca = rcgen::IsCa::NoCa;
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    });
+    let (of_root, of_signer) = (root.crl(1, &[]), signer.crl(1, &[7]));
+    let revocation = Revocation::builder()
+        .with_authorities([root.der.clone(), signer.der.clone()])
+        .from_bytes([of_root.der().as_ref(), of_signer.der().as_ref()])
+        .unwrap();
+    let verdict = revocation.examine(&path(&root, 7), now());
+    assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+}
+
+#[test]
+fn a_root_whose_key_usage_lacks_crl_sign_signs_no_list_that_counts() {
+    let root = Ca::with("Root", |params| {
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    });
+    // rcgen signs no list by such a CA.
+    let signing = spelled(&root, common(DnValue::Utf8String("Root".to_owned())));
+    let list = signing.crl(1, &[]);
+    for authorities in [vec![], vec![root.der.clone()]] {
+        let revocation = Revocation::builder().with_authorities(authorities);
+        let revocation = revocation.from_bytes([list.der().as_ref()]).unwrap();
+        let verdict = revocation.examine(&path(&root, 7), now());
+        assert_eq!(cause(&verdict), UnknownCause::SignerMayNotSign);
+    }
+    let without = Ca::with("Root", |params| params.key_usages = vec![]);
+    let signing = spelled(&without, common(DnValue::Utf8String("Root".to_owned())));
+    let revocation =
+        Revocation::from_bytes([signing.crl(1, &[]).der().as_ref()], Options::default());
+    assert_eq!(
+        revocation.unwrap().examine(&path(&without, 7), now()),
+        Verdict::Good
+    );
+}
+
+#[tokio::test]
+async fn a_handshake_is_refused_where_only_a_root_without_crl_sign_signed_the_list() {
+    let root = Ca::with("Root", |params| {
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    });
+    let files = Files::new();
+    let signing = spelled(&root, common(DnValue::Utf8String("Root".to_owned())));
+    let revocation =
+        Revocation::from_bytes([signing.crl(1, &[]).der().as_ref()], Options::default()).unwrap();
+    let builder = files.requiring(&root.server(&["localhost"]), &root);
+    let material = builder.with_revocation(revocation).load().unwrap();
+    let acceptor = Acceptor::new(Watched::fixed(material));
+    let leaf = root.client("node");
+    let (error, _) = refused(&acceptor, client(&root, Some((&leaf, &[])))).await;
+    assert_eq!(error.reason(), Reason::RevocationUnknown);
+    assert!(error.to_string().contains("cRLSign is missing"), "{error}");
+}
+
+/// The list with the object identifier of ecdsa-with-SHA224 in place of its own, in both places.
+fn by_sha224(list: &[u8]) -> Vec<u8> {
+    replaced(
+        list,
+        b"\x2a\x86\x48\xce\x3d\x04\x03\x02",
+        b"\x2a\x86\x48\xce\x3d\x04\x03\x01",
+    )
+}
+
+fn replaced(der: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut der = der.to_vec();
+    let mut found = 0;
+    while let Some(at) = der.windows(from.len()).position(|part| part == from) {
+        der[at..at + to.len()].copy_from_slice(to);
+        found += 1;
+    }
+    assert!(found > 0);
+    der
+}
+
+#[test]
+fn a_list_in_an_algorithm_that_is_not_supported_is_refused_by_its_name() {
+    let ca = Ca::new("Nodes");
+    let list = by_sha224(ca.crl(2, &[]).der());
+    let name = "ECDSA with SHA-224 (1.2.840.10045.4.3.1)";
+    for authorities in [vec![], vec![ca.der.clone()]] {
+        let begin = |lists: &[&[u8]]| {
+            let builder = Revocation::builder().with_authorities(authorities.clone());
+            builder.from_bytes(lists.iter().copied())
+        };
+        match begin(&[&list]) {
+            Err(LoadError::List {
+                error: CrlError::UnsupportedAlgorithm(found),
+                ..
+            }) => assert_eq!(found, name),
+            other => panic!("{other:?}"),
+        }
+        // Of what is in force none is lost.
+        let revocation = begin(&[ca.crl(1, &[7]).der()]).unwrap();
+        let error = revocation.publish([&*list]).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        let verdict = revocation.examine(&path(&ca, 7), now());
+        assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+    }
+}
+
+#[test]
+fn a_list_by_a_key_that_is_not_supported_is_refused_by_the_name_of_the_key() {
+    let ca = Ca::new("Nodes");
+    // prime192v1 in place of prime256v1.
+    let p192 = replaced(
+        &ca.der,
+        b"\x2a\x86\x48\xce\x3d\x03\x01\x07",
+        b"\x2a\x86\x48\xce\x3d\x03\x01\x01",
+    );
+    let builder = Revocation::builder().with_authorities([p192.into()]);
+    match builder.from_bytes([ca.crl(1, &[]).der().as_ref()]) {
+        Err(LoadError::List {
+            error: CrlError::UnsupportedKey { signer, key },
+            ..
+        }) => assert_eq!((&*signer, &*key), ("CN=Nodes", "an EC key on P-192")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn why_no_list_counts_is_told_apart() {
+    let ca = Ca::new("Nodes");
+    let node = path(&ca, 7);
+    let said = |lists: &[&[u8]], authorities: &[&Ca]| {
+        let builder =
+            Revocation::builder().with_authorities(authorities.iter().map(|ca| ca.der.clone()));
+        let revocation = builder.from_bytes(lists.iter().copied()).unwrap();
+        cause(&revocation.examine(&node, now()))
+    };
+    let other = Ca::new("Users").crl(1, &[]);
+    assert_eq!(said(&[other.der()], &[]), UnknownCause::NoCrl);
+    let shard = ca.crl_with(1, &[], |list| {
+        list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint {
+                uris: vec!["http://crl.example.org/1".to_owned()],
+            },
+            scope: None,
+        });
+    });
+    assert_eq!(said(&[shard.der()], &[]), UnknownCause::OtherScope);
+    let delta = ca.delta(&ca.crl(2, &[]), 1);
+    assert_eq!(said(&[&delta], &[]), UnknownCause::NoBase);
+    // The bytes before the signature's last one are changed.
+    let mut damaged = ca.crl(1, &[]).der().to_vec();
+    let end = damaged.len() - 5;
+    damaged[end] ^= 1;
+    assert_eq!(said(&[&damaged], &[]), UnknownCause::NotSigned);
+    // Another CA of that name, whose key identifier is another.
+    let impostor = Ca::new("Nodes");
+    let of_impostor = impostor.crl(1, &[]);
+    assert_eq!(said(&[of_impostor.der()], &[]), UnknownCause::NotSigned);
+    assert_eq!(
+        said(&[of_impostor.der()], &[&impostor]),
+        UnknownCause::SignerNotTrusted
+    );
+}
+
+/// A list that begins so many minutes after the others, and ends so many after now.
+fn version(ca: &Ca, number: u64, revoked: &[u64], minutes: i64, left: i64) -> Vec<u8> {
+    let change = |list: &mut CertificateRevocationListParams| {
+        list.this_update += time::Duration::minutes(minutes);
+        list.next_update = time::OffsetDateTime::now_utc() + time::Duration::minutes(left);
+    };
+    ca.crl_with(number, revoked, change).der().to_vec()
+}
+
+#[test]
+fn what_contradicts_the_list_in_force_waits_until_that_is_over() {
+    let ca = Ca::new("Nodes");
+    let of = |serial| path(&ca, serial);
+    let (kept, forgotten, later) = (of(6), of(7), of(8));
+    // A restored CA begins anew with a lower number, and forgets; one whose clock was wrong goes back.
+    for (number, minutes) in [(5, 10), (200, -10)] {
+        let in_force = version(&ca, 100, &[7], 0, 10);
+        let restored = version(&ca, number, &[8], minutes, 60);
+        for authorities in [vec![], vec![ca.der.clone()]] {
+            let builder = Revocation::builder().with_authorities(authorities);
+            let revocation = builder.from_bytes([&*in_force]).unwrap();
+            assert_eq!(revocation.examine(&kept, now()), Verdict::Good);
+            for _ in 0..2 {
+                revocation.publish([&*restored]).unwrap();
+                let lists = revocation.lists().load();
+                let held_back: Vec<_> = lists.held_back().collect();
+                assert_eq!((lists.len(), held_back.len()), (2, 1));
+                let numbers = [&held_back[0].waiting, &held_back[0].in_force]
+                    .map(|one| one.number.clone().unwrap());
+                assert_eq!(numbers, [format!("{number:02x}"), "64".to_owned()]);
+                let at =
+                    |path, minutes| revocation.examine(path, after(Duration::from_mins(minutes)));
+                let is_revoked = |verdict| matches!(verdict, Verdict::Revoked(_));
+                assert_eq!(at(&kept, 0), Verdict::Good);
+                assert!(is_revoked(at(&forgotten, 0)));
+                // What the issuer says is revoked is so, whichever list says it.
+                assert!(is_revoked(at(&later, 0)));
+                // The one in force is over.
+                assert_eq!(at(&kept, 11), Verdict::Good);
+                assert_eq!(at(&forgotten, 11), Verdict::Good);
+                assert!(is_revoked(at(&later, 11)));
+                // And so is the other.
+                assert_eq!(at(&kept, 61).label(), "unknown");
+                assert!(is_revoked(at(&forgotten, 61)));
+            }
+            // One that is later by both ends it.
+            let mended = version(&ca, 300, &[], 20, 60);
+            revocation.publish([&*mended]).unwrap();
+            assert_eq!(revocation.lists().load().len(), 1);
+            assert_eq!(revocation.examine(&later, now()), Verdict::Good);
+        }
+    }
+}
+
+#[test]
+fn a_list_that_is_over_gives_way_to_one_with_a_lower_number_and_not_to_an_older_one() {
+    let ca = Ca::new("Nodes");
+    let node = path(&ca, 7);
+    let over = version(&ca, 100, &[], 0, -10);
+    let revocation = Revocation::builder().with_authorities([ca.der.clone()]);
+    let revocation = revocation.from_bytes([&*over]).unwrap();
+    assert_eq!(
+        cause(&revocation.examine(&node, now())),
+        UnknownCause::CrlExpired
+    );
+    // Older by both, and still current: a replay.
+    revocation
+        .publish([&*version(&ca, 99, &[], -5, 60)])
+        .unwrap();
+    assert_eq!(
+        cause(&revocation.examine(&node, now())),
+        UnknownCause::CrlExpired
+    );
+    // Of a restored CA, but over too.
+    revocation.publish([&*version(&ca, 5, &[], 5, -5)]).unwrap();
+    assert_eq!(
+        cause(&revocation.examine(&node, now())),
+        UnknownCause::CrlExpired
+    );
+    revocation.publish([&*version(&ca, 5, &[], 6, 60)]).unwrap();
+    assert_eq!(revocation.examine(&node, now()), Verdict::Good);
+    assert_eq!(revocation.lists().load().len(), 1);
+}
+
+#[test]
+fn an_error_names_the_field_and_the_byte() {
+    let ca = Ca::new("Nodes");
+    let good = ca.crl(1, &[7]).der().to_vec();
+    let at = good.windows(2).position(|part| part == [0x17, 13]).unwrap();
+    let mut bad = good.clone();
+    bad[at + 3] = b'x';
+    let error = Revocation::from_bytes([&*bad], Options::default()).unwrap_err();
+    let expected = format!("it is malformed: thisUpdate at byte {at}");
+    assert!(error.to_string().ends_with(&expected), "{error}");
+    // The date of the entry, which is the third.
+    let dates = good
+        .windows(2)
+        .enumerate()
+        .filter(|(_, part)| *part == [0x17, 13]);
+    let at = dates.map(|(at, _)| at).nth(2).unwrap();
+    let mut bad = good.clone();
+    bad[at + 3] = b'x';
+    let error = Revocation::from_bytes([&*bad], Options::default()).unwrap_err();
+    let expected = format!("it is malformed: revocationDate at byte {at}");
+    assert!(error.to_string().ends_with(&expected), "{error}");
+}

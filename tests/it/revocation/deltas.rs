@@ -1,0 +1,434 @@
+//! Delta CRLs (RFC 5280 §5.2.4) over their bases, whose times come and go.
+#![cfg(all(feature = "crl", feature = "aws-lc-rs"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::pki;
+
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
+use pki::{Ca, Files, Leaf, client, connect};
+use portcullis::crl::{CertPath, Options, Revocation, RevocationLayer, RevocationReason, Verdict};
+use portcullis::tls::{Acceptor, Reason as Refused};
+use portcullis::{Connection, Watched};
+use rcgen::{CertificateRevocationListParams, RevocationReason as Reason};
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+use time::OffsetDateTime;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt, service_fn};
+
+const HOUR: i64 = 3_600;
+
+/// A CA whose complete lists are from an hour ago to in a day.
+struct World {
+    ca: Ca,
+    now: OffsetDateTime,
+}
+
+/// What a delta says besides its number: when it begins and ends, in seconds from now, over which
+/// complete list, and of whom.
+struct Delta<'a> {
+    begins: i64,
+    ends: i64,
+    base: u8,
+    entries: &'a [(u64, Reason)],
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            ca: Ca::new("Nodes 2026"),
+            now: OffsetDateTime::now_utc(),
+        }
+    }
+
+    fn client(&self, serial: u64) -> Leaf {
+        self.ca
+            .client_with("node", |params| params.serial_number = Some(serial.into()))
+    }
+
+    fn path(&self, serial: u64) -> CertPath {
+        let anchor = self.ca.roots().roots.remove(0);
+        CertPath::new(&self.client(serial).der, &[], &anchor).unwrap()
+    }
+
+    fn complete(&self, number: u64, entries: &[(u64, Reason)]) -> Vec<u8> {
+        let list = self.ca.crl_with(number, &serials(entries), |list| {
+            give_reasons(list, entries);
+        });
+        list.der().to_vec()
+    }
+
+    fn delta(&self, number: u64, delta: &Delta<'_>) -> Vec<u8> {
+        let list = self.ca.crl_with(number, &serials(delta.entries), |list| {
+            list.this_update = self.now + time::Duration::seconds(delta.begins);
+            list.next_update = self.now + time::Duration::seconds(delta.ends);
+            give_reasons(list, delta.entries);
+        });
+        self.ca.delta(&list, delta.base)
+    }
+
+    /// What these lists say of a node, so many seconds from now.
+    fn says(&self, lists: &[Vec<u8>], serial: u64, at: i64) -> &'static str {
+        revocation(lists)
+            .examine(&self.path(serial), self.at(at))
+            .label()
+    }
+
+    fn at(&self, seconds: i64) -> UnixTime {
+        let at = u64::try_from(self.now.unix_timestamp() + seconds).unwrap();
+        UnixTime::since_unix_epoch(Duration::from_secs(at))
+    }
+}
+
+fn serials(entries: &[(u64, Reason)]) -> Vec<u64> {
+    entries.iter().map(|(serial, _)| *serial).collect()
+}
+
+fn give_reasons(list: &mut CertificateRevocationListParams, entries: &[(u64, Reason)]) {
+    for (entry, (_, reason)) in list.revoked_certs.iter_mut().zip(entries) {
+        entry.reason_code = Some(*reason);
+    }
+}
+
+fn revocation(lists: &[Vec<u8>]) -> Revocation {
+    let lists = lists.iter().map(Vec::as_slice);
+    Revocation::from_bytes(lists, Options::default()).unwrap()
+}
+
+#[test]
+fn what_a_delta_revokes_stays_so_after_its_end() {
+    let world = World::new();
+    let lists = [
+        world.complete(1, &[]),
+        world.delta(
+            2,
+            &Delta {
+                begins: -HOUR,
+                ends: HOUR,
+                base: 1,
+                entries: &[(7, Reason::KeyCompromise)],
+            },
+        ),
+    ];
+    for at in [0, HOUR, HOUR + 1, 23 * HOUR] {
+        assert_eq!(world.says(&lists, 7, at), "revoked", "{at}");
+        assert_eq!(world.says(&lists, 8, at), "good", "{at}");
+    }
+}
+
+#[test]
+fn a_delta_past_its_end_does_not_bring_its_base_up_to_date() {
+    let world = World::new();
+    let lists = [
+        world.complete(1, &[]),
+        world.delta(
+            2,
+            &Delta {
+                begins: -HOUR,
+                ends: 30 * HOUR,
+                base: 1,
+                entries: &[],
+            },
+        ),
+    ];
+    for (at, says) in [(23, "good"), (29, "good"), (31, "unknown")] {
+        assert_eq!(world.says(&lists, 7, at * HOUR), says, "{at}");
+    }
+}
+
+#[test]
+fn a_delta_dated_ahead_revokes_at_once_and_takes_nothing_back() {
+    let world = World::new();
+    let held = [(9, Reason::CertificateHold)];
+    let lists = [
+        world.complete(1, &held),
+        world.delta(
+            2,
+            &Delta {
+                begins: 30,
+                ends: HOUR,
+                base: 1,
+                entries: &[(7, Reason::KeyCompromise), (9, Reason::RemoveFromCrl)],
+            },
+        ),
+    ];
+    for (serial, before, after) in [
+        (7, "revoked", "revoked"),
+        (8, "good", "good"),
+        (9, "revoked", "good"),
+    ] {
+        assert_eq!(world.says(&lists, serial, 29), before, "{serial}");
+        assert_eq!(world.says(&lists, serial, 30), after, "{serial}");
+    }
+}
+
+#[test]
+fn a_hold_is_taken_back_only_while_the_delta_that_does_so_is_current() {
+    let world = World::new();
+    let held = [(7, Reason::CertificateHold)];
+    let lists = [
+        world.complete(1, &held),
+        world.delta(
+            2,
+            &Delta {
+                begins: -60,
+                ends: 60,
+                base: 1,
+                entries: &[(7, Reason::RemoveFromCrl)],
+            },
+        ),
+    ];
+    for (at, says) in [
+        (-61, "revoked"),
+        (-60, "good"),
+        (60, "good"),
+        (61, "revoked"),
+    ] {
+        assert_eq!(world.says(&lists, 7, at), says, "{at}");
+    }
+}
+
+#[test]
+fn a_hold_is_told_as_such_by_the_delta_that_puts_it() {
+    let world = World::new();
+    let lists = [
+        world.complete(1, &[]),
+        world.delta(
+            2,
+            &Delta {
+                begins: -60,
+                ends: 60,
+                base: 1,
+                entries: &[(7, Reason::CertificateHold)],
+            },
+        ),
+    ];
+    let Verdict::Revoked(revoked) = revocation(&lists).examine(&world.path(7), world.at(0)) else {
+        panic!("not revoked");
+    };
+    assert_eq!(revoked.reason, RevocationReason::CertificateHold);
+    assert_eq!(revoked.crl_number.as_deref(), Some("02"));
+}
+
+#[test]
+fn of_the_current_deltas_the_freshest_decides() {
+    let world = World::new();
+    let hold = Delta {
+        begins: -HOUR,
+        ends: HOUR,
+        base: 1,
+        entries: &[(7, Reason::CertificateHold)],
+    };
+    let release = Delta {
+        begins: -60,
+        ends: HOUR,
+        base: 1,
+        entries: &[(7, Reason::RemoveFromCrl)],
+    };
+    let base = world.complete(1, &[]);
+    for deltas in [
+        [world.delta(2, &hold), world.delta(3, &release)],
+        [world.delta(3, &release), world.delta(2, &hold)],
+    ] {
+        let [one, other] = deltas;
+        assert_eq!(world.says(&[one, base.clone(), other], 7, 0), "good");
+    }
+    // A complete list from after the delta needs none.
+    let lists = [world.complete(3, &[]), world.delta(2, &hold)];
+    assert_eq!(world.says(&lists, 7, 0), "good");
+}
+
+#[test]
+fn a_delta_never_gets_older() {
+    let world = World::new();
+    let base = world.complete(1, &[]);
+    let of = |number, begins, entries| {
+        world.delta(
+            number,
+            &Delta {
+                begins,
+                ends: HOUR,
+                base: 1,
+                entries,
+            },
+        )
+    };
+    let newer = of(3, -60, &[(7, Reason::KeyCompromise)]);
+    let revocation = revocation(&[base.clone(), newer]);
+    for (number, begins) in [(2, -120), (3, -120), (2, -30)] {
+        let older = of(number, begins, &[]);
+        revocation.publish([&*base, &*older]).unwrap();
+        let verdict = revocation.examine(&world.path(7), world.at(0));
+        assert_eq!(verdict.label(), "revoked", "{number} {begins}");
+    }
+    revocation.publish([&*base, &*of(4, -30, &[])]).unwrap();
+    let verdict = revocation.examine(&world.path(7), world.at(0));
+    assert_eq!(verdict.label(), "good");
+}
+
+#[test]
+fn a_delta_over_another_base_or_none_proves_nothing_but_its_revocations() {
+    let world = World::new();
+    let entries = [(7, Reason::KeyCompromise), (9, Reason::RemoveFromCrl)];
+    let ahead = world.delta(
+        6,
+        &Delta {
+            begins: -60,
+            ends: HOUR,
+            base: 5,
+            entries: &entries,
+        },
+    );
+    let held = world.complete(1, &[(9, Reason::CertificateHold)]);
+    for (lists, expected) in [
+        (vec![held, ahead.clone()], ["revoked", "good", "revoked"]),
+        (vec![ahead], ["revoked", "unknown", "unknown"]),
+    ] {
+        for (serial, expected) in [7, 8, 9].into_iter().zip(expected) {
+            assert_eq!(world.says(&lists, serial, 0), expected, "{serial}");
+        }
+    }
+}
+
+#[test]
+fn a_delta_of_an_impostor_says_nothing() {
+    let world = World::new();
+    let impostor = World::new();
+    let forged = impostor.delta(
+        2,
+        &Delta {
+            begins: -60,
+            ends: HOUR,
+            base: 1,
+            entries: &[(7, Reason::KeyCompromise), (9, Reason::RemoveFromCrl)],
+        },
+    );
+    let lists = [world.complete(1, &[(9, Reason::CertificateHold)]), forged];
+    assert_eq!(world.says(&lists, 7, 0), "good");
+    assert_eq!(world.says(&lists, 9, 0), "revoked");
+}
+
+/// A clock that the test sets.
+#[derive(Debug)]
+struct Clock(AtomicU64);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = self.0.load(Ordering::SeqCst);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// A server with these lists and a clock of its own, and the node with serial number 7.
+struct Server {
+    acceptor: Acceptor,
+    clock: Arc<Clock>,
+    client: Arc<rustls::ClientConfig>,
+    _files: Files,
+}
+
+impl Server {
+    fn new(world: &World, lists: &[Vec<u8>]) -> Self {
+        let files = Files::new();
+        let clock = Arc::new(Clock(AtomicU64::new(world.at(0).as_secs())));
+        let material = files
+            .requiring(&world.ca.server(&["localhost"]), &world.ca)
+            .with_revocation(revocation(lists))
+            .with_clock(Arc::<Clock>::clone(&clock));
+        Self {
+            acceptor: Acceptor::new(Watched::fixed(material.load().unwrap())),
+            clock,
+            client: Arc::new(client(&world.ca, Some((&world.client(7), &[])))),
+            _files: files,
+        }
+    }
+
+    fn set(&self, at: UnixTime) {
+        self.clock.0.store(at.as_secs(), Ordering::SeqCst);
+    }
+
+    async fn connect(&self) -> Result<Connection, Refused> {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let client = async {
+            let mut stream = connect(&self.client, address, "localhost").await?;
+            // The refusal of TLS 1.3 is seen at the first read.
+            tokio::time::timeout(Duration::from_millis(50), stream.read_u8())
+                .await
+                .unwrap_or(Ok(0))
+        };
+        let server = async {
+            let (tcp, _) = tcp.accept().await.unwrap();
+            self.acceptor.accept(tcp).await
+        };
+        let (accepted, _) = tokio::join!(server, client);
+        accepted
+            .map(|accepted| accepted.connection)
+            .map_err(|error| error.reason())
+    }
+}
+
+async fn status(connection: &Connection) -> u16 {
+    let service = RevocationLayer::new().layer(service_fn(|_request| async {
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    }));
+    let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+    request.extensions_mut().insert(connection.clone());
+    service.oneshot(request).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn an_open_connection_is_refused_when_a_new_one_would_be() {
+    let world = World::new();
+    let held = world.complete(1, &[(7, Reason::CertificateHold)]);
+    let release = |ends| Delta {
+        begins: -60,
+        ends,
+        base: 1,
+        entries: &[(7, Reason::RemoveFromCrl)],
+    };
+    let silent = Delta {
+        begins: 60,
+        ends: HOUR,
+        base: 1,
+        entries: &[],
+    };
+    for deltas in [
+        // One that ends, and one that a fresher one follows which takes nothing back.
+        vec![world.delta(2, &release(59))],
+        vec![world.delta(2, &release(HOUR)), world.delta(3, &silent)],
+    ] {
+        let lists = [vec![held.clone()], deltas].concat();
+        let server = Server::new(&world, &lists);
+        let connection = server.connect().await.unwrap();
+        assert_eq!(status(&connection).await, 200);
+        server.set(world.at(59));
+        assert_eq!(status(&connection).await, 200);
+        server.set(world.at(60));
+        assert_eq!(status(&connection).await, 403);
+        assert_eq!(
+            server.connect().await.unwrap_err(),
+            Refused::CertificateRevoked
+        );
+    }
+}
+
+#[tokio::test]
+async fn by_the_servers_own_clock_a_list_ends() {
+    let world = World::new();
+    let server = Server::new(&world, &[world.complete(1, &[])]);
+    let connection = server.connect().await.unwrap();
+    server.set(world.at(24 * HOUR));
+    assert_eq!(status(&connection).await, 200);
+    server.set(world.at(24 * HOUR + 1));
+    assert_eq!(status(&connection).await, 403);
+}

@@ -1,0 +1,7 @@
+mod counts;
+mod deltas;
+mod enforcement;
+mod pkits;
+mod rules;
+mod signers;
+mod verify;

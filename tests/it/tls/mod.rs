@@ -1,0 +1,11 @@
+mod anchors;
+mod chain;
+mod config;
+mod expiry;
+mod handshake;
+mod reasons;
+mod reasons_all;
+mod reasons_crl;
+mod reasons_kinds;
+mod serve;
+mod standing;
