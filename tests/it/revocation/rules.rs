@@ -242,7 +242,9 @@ fn a_list_of_one_place_answers_for_the_certificates_that_name_the_place() {
 #[test]
 fn at_a_point_a_list_answers_for_the_reasons_of_both() {
     let world = World::new();
-    let some = |flags: &[u8]| point(&[der(0x81, flags)]);
+    // At a place, since the list of an issuer's that is at none answers for all it issued.
+    let place = || full_name(&["http://here.example/crl"]);
+    let some = |flags: &[u8]| point(&[place(), der(0x81, flags)]);
     for (points, lists, cause) in [
         (
             vec![some(COMPROMISE)],
@@ -275,7 +277,7 @@ fn at_a_point_a_list_answers_for_the_reasons_of_both() {
         let client = world.client(&points);
         let lists: Vec<_> = lists
             .iter()
-            .map(|fields| world.list(1, 1, fields, &[]))
+            .map(|fields| world.list(1, 1, &[&[place()][..], fields].concat(), &[]))
             .collect();
         let verdict = world.says(&client, &lists);
         assert_eq!(unknown(&verdict), cause, "{points:02x?} {verdict}");
@@ -300,6 +302,7 @@ fn a_point_of_another_issuer_is_not_answered_by_the_certificates_own() {
         der(0xa4, &der(0x30, &relative))
     };
     let own = name("Nodes 2026");
+    let place = || full_name(&["http://here.example/crl"]);
     for (names, indirect, good) in [
         (vec![own.clone()], false, false),
         // Who issues for others has to say so, even where it is the issuer itself.
@@ -309,12 +312,9 @@ fn a_point_of_another_issuer_is_not_answered_by_the_certificates_own() {
         // Only a directory name names an issuer.
         (vec![der(0x82, b"others.example")], false, true),
     ] {
-        let client = world.client(&[point(&[der(0xa2, &names.concat())])]);
-        let fields = if indirect {
-            vec![der(0x84, &[0xff])]
-        } else {
-            vec![]
-        };
+        let client = world.client(&[point(&[place(), der(0xa2, &names.concat())])]);
+        let mut fields = vec![place()];
+        fields.extend(indirect.then(|| der(0x84, &[0xff])));
         let lists = [world.list(1, 1, &fields, &[])];
         let verdict = world.says(&client, &lists);
         assert_eq!(verdict == Verdict::Good, good, "{names:02x?} {verdict}");
