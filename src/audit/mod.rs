@@ -73,7 +73,6 @@ mod entry;
 mod event;
 mod future;
 mod health;
-mod hex;
 #[cfg(feature = "json-log")]
 mod json;
 mod layer;

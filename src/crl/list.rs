@@ -10,8 +10,8 @@ use super::scope::Scope;
 use super::signed::{Frame, Signed};
 #[cfg(feature = "crl-fetch")]
 use super::verdict::date;
-use super::verdict::hexadecimal;
 use super::{CrlError, UnknownCause};
+use crate::util::hex;
 
 /// A `revokedCertificates` this large is indexed while another thread checks the signature.
 const LARGE: usize = 256 * 1024;
@@ -360,7 +360,7 @@ impl List {
     /// Its number in hexadecimal.
     pub(super) fn number_text(&self) -> Option<String> {
         let number = self.number.as_ref();
-        number.map(|number| hexadecimal(number.octets()))
+        number.map(|number| hex::encode(number.octets()))
     }
 
     /// Whether it is the earlier of two of the same scope, by the number if both have one.

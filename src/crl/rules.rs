@@ -12,11 +12,11 @@ use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
 use super::store::Lists;
 use super::succession::Standing;
-use super::verdict::hexadecimal;
 use super::{
     CertPath, DecidingCrl, Depth, Finding, Options, RevocationReason, Revoked, Unknown,
     UnknownCause, Verdict,
 };
+use crate::util::hex;
 
 /// What the lists say, and until when they say it.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Lists {
             return Verdict::Expired;
         }
         if let (true, Some(first)) = (self.have_lapsed, path.certificates().first()) {
-            let serial = hexadecimal(&first.serial);
+            let serial = hex::encode(&first.serial);
             let cause = UnknownCause::Lapsed;
             return Verdict::Unknown(Unknown { serial, cause });
         }
@@ -87,7 +87,7 @@ impl Lists {
                 Status::Good => {}
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
                 Status::Unknown(cause) => {
-                    let serial = hexadecimal(&certificate.serial);
+                    let serial = hex::encode(&certificate.serial);
                     let slot = if options.allow(cause) {
                         &mut allowed
                     } else {
@@ -110,7 +110,7 @@ impl Lists {
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
             let question = Question::new(self, path, at, options, &moment, &asked);
-            let serial = hexadecimal(&certificate.serial);
+            let serial = hex::encode(&certificate.serial);
             let mut decided_by = Vec::new();
             let status = question.status(|list| {
                 // One that is meant at two points answers at both.
@@ -330,7 +330,7 @@ impl<'a> Question<'a> {
 
     fn revoked(&self, entry: Entry, list: &List) -> Revoked {
         Revoked {
-            serial: hexadecimal(&self.certificate.serial),
+            serial: hex::encode(&self.certificate.serial),
             date: entry.date,
             reason: entry.reason,
             crl_number: list.number_text(),

@@ -329,12 +329,3 @@ pub(super) fn date(seconds: u64) -> String {
 
 /// The end of the year 9999: no certificate and no list can name a later time.
 const LAST: u64 = 253_402_300_799;
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

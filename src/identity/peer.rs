@@ -11,6 +11,7 @@ use super::spiffe::{SpiffeId, SvidError};
 #[cfg(feature = "tls")]
 use super::subject_text::SubjectText;
 use super::{Anchor, distinguished_name};
+use crate::util::hex;
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
 const LARGEST_CERTIFICATE: usize = 64 * 1024;
@@ -136,7 +137,7 @@ impl PeerIdentity {
             attributes: distinguished_name::attributes(certificate.subject()),
             issuer: distinguished_name::text(certificate.issuer()).into(),
             anchor,
-            serial: octets(certificate.raw_serial()),
+            serial: hex::with_colons(certificate.raw_serial()).into(),
             fingerprint: Sha256::digest(der).into(),
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
@@ -264,7 +265,7 @@ impl PeerIdentity {
 
     /// SHA-256 of the certificate in lower-case hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
-        hex(self.fingerprint())
+        hex::encode(self.fingerprint())
     }
 
     /// The first moment at which the certificate is valid.
@@ -319,28 +320,6 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
         });
     }
     Ok(())
-}
-
-fn digits(octet: u8) -> [char; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [octet >> 4, octet & 15].map(|digit| char::from(DIGITS[usize::from(digit)]))
-}
-
-/// In lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| digits(*byte)).collect()
-}
-
-/// In hexadecimal, parted by colons.
-fn octets(serial: &[u8]) -> Box<str> {
-    let mut text = String::with_capacity(serial.len() * 3);
-    for octet in serial {
-        if !text.is_empty() {
-            text.push(':');
-        }
-        text.extend(digits(*octet));
-    }
-    text.into()
 }
 
 fn time(at: i64) -> SystemTime {

@@ -2,6 +2,7 @@
 
 pub(crate) mod descriptors;
 pub(crate) mod file;
+pub(crate) mod hex;
 pub(crate) mod patience;
 #[cfg(feature = "tls")]
 pub(crate) mod pem;
