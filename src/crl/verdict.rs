@@ -1,7 +1,8 @@
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::Refusal;
+use crate::util::calendar;
 
 /// What the CRLs say of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -324,8 +325,10 @@ impl fmt::Display for RevocationReason {
 
 /// A time in seconds after 1970, as RFC 3339 has it.
 pub(super) fn date(seconds: u64) -> String {
-    crate::tls::date(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST)))
+    calendar::rfc3339(time(seconds))
 }
 
-/// The end of the year 9999: no certificate and no list can name a later time.
-const LAST: u64 = 253_402_300_799;
+/// Seconds after 1970 as a system's time.
+pub(super) fn time(seconds: u64) -> SystemTime {
+    calendar::system_time(i64::try_from(seconds).unwrap_or(i64::MAX))
+}

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -11,7 +11,7 @@ use super::spiffe::{SpiffeId, SvidError};
 #[cfg(feature = "tls")]
 use super::subject_text::SubjectText;
 use super::{Anchor, distinguished_name};
-use crate::util::hex;
+use crate::util::{calendar, hex};
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
 const LARGEST_CERTIFICATE: usize = 64 * 1024;
@@ -139,8 +139,8 @@ impl PeerIdentity {
             anchor,
             serial: hex::with_colons(certificate.raw_serial()).into(),
             fingerprint: Sha256::digest(der).into(),
-            not_before: time(validity.not_before.timestamp()),
-            not_after: time(validity.not_after.timestamp()),
+            not_before: calendar::system_time(validity.not_before.timestamp()),
+            not_after: calendar::system_time(validity.not_after.timestamp()),
             key_type: key_type(certificate),
             spiffe_id,
             svid,
@@ -177,7 +177,7 @@ impl PeerIdentity {
             fingerprint: fingerprint.unwrap_or_default(),
             not_before: SystemTime::UNIX_EPOCH,
             // The last second of the last year that a certificate can name.
-            not_after: time(253_402_300_799),
+            not_after: calendar::system_time(253_402_300_799),
             key_type: KeyType::Other,
             spiffe_id,
             svid: Err(SvidError::KeyUsage),
@@ -320,17 +320,6 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
         });
     }
     Ok(())
-}
-
-fn time(at: i64) -> SystemTime {
-    let seconds = Duration::from_secs(at.unsigned_abs());
-    let found = if at < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(seconds)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(seconds)
-    };
-    // No year of four digits is out of reach of a system that has one second before 1970.
-    found.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
