@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::{CertificateDer, TrustAnchor};
@@ -13,6 +12,7 @@ use super::der::{self, Malformed, Reader};
 use super::distinguished_name::DistinguishedName;
 use super::scope::Point;
 use super::signed::Signed;
+use crate::util::bounded_cache::BoundedCache;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
 /// later without building it again. `Clone` costs an `Arc`.
@@ -27,14 +27,14 @@ struct Inner {
 }
 
 /// The CAs of paths made lately: all clients of one CA have the same, so each is read and kept once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Issuers {
-    certificates: Mutex<HashMap<Box<[u8]>, Arc<Facts>>>,
+    certificates: Mutex<BoundedCache<Box<[u8]>, Arc<Facts>>>,
     anchors: Mutex<Vec<Arc<Anchor>>>,
 }
 
-/// How many CAs are remembered.
-const ISSUERS: usize = 256;
+/// How many CAs are remembered, at most.
+const ISSUERS: usize = 512;
 
 /// Where a path begins: a name and a key that the operator trusts.
 #[derive(Debug, PartialEq, Eq)]
@@ -212,8 +212,8 @@ impl Issuers {
             }
         }
         Self {
+            certificates: Mutex::new(BoundedCache::new(ISSUERS)),
             anchors: Mutex::new(known),
-            ..Self::default()
         }
     }
 
@@ -236,11 +236,7 @@ impl Issuers {
             return Ok(Arc::clone(facts));
         }
         let facts = Arc::new(Facts::parse(der)?);
-        let mut known = known();
-        if known.len() >= ISSUERS {
-            known.clear();
-        }
-        known.insert(der.into(), Arc::clone(&facts));
+        known().insert(der.into(), Arc::clone(&facts));
         Ok(facts)
     }
 }

@@ -1,5 +1,7 @@
 //! What every part may stand on, and what stands on no part.
 
+#[cfg(any(feature = "auth", feature = "tls"))]
+pub(crate) mod bounded_cache;
 pub(crate) mod calendar;
 pub(crate) mod descriptors;
 pub(crate) mod file;
