@@ -5,6 +5,8 @@ pub(crate) mod bounded_cache;
 pub(crate) mod calendar;
 pub(crate) mod descriptors;
 pub(crate) mod file;
+#[cfg(feature = "tls")]
+pub(crate) mod good_until;
 pub(crate) mod hex;
 pub(crate) mod patience;
 #[cfg(feature = "tls")]
