@@ -123,7 +123,7 @@ impl FromStr for SecretDigest {
             None if text.len() == 64 => text,
             None => return Err(DigestError::Unknown),
         };
-        hex::decode(hexadecimal)
+        hex::decode_array(hexadecimal)
             .map(|digest| Self(HashKind::Sha256(digest)))
             .ok_or(DigestError::Malformed("SHA-256 digest"))
     }

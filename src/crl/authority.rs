@@ -6,12 +6,12 @@ use rustls::pki_types::CertificateDer;
 
 use super::constraints::Constraints;
 use super::der::{self, Reader, Value};
-use super::distinguished_name::DistinguishedName;
 use super::moment::Moment;
 use super::path::{Anchor, Facts};
 use super::signed::Signed;
 use super::{CrlError, PathError, UnknownCause};
 use crate::crypto;
+use crate::identity::DistinguishedName;
 
 /// The most certificates between a CRL's signer and the trust anchor.
 const DEEPEST: usize = 6;

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::der::{self, Malformed, Reader, Value};
-use super::distinguished_name::DistinguishedName;
+use crate::identity::DistinguishedName;
 use crate::util::hex;
 
 const URI: u8 = der::context(6, false);

@@ -2,7 +2,6 @@ use std::sync::{Mutex, PoisonError};
 
 use super::authority::{Authorities, Key};
 use super::der::{self, Value};
-use super::distinguished_name::DistinguishedName;
 use super::entries::{Entry, each_extension, id_ce};
 use super::index::Index;
 use super::indirect::Indirect;
@@ -11,6 +10,7 @@ use super::signed::{Frame, Signed};
 #[cfg(feature = "crl-fetch")]
 use super::verdict::date;
 use super::{CrlError, UnknownCause};
+use crate::identity::DistinguishedName;
 use crate::util::hex;
 
 /// A `revokedCertificates` this large is indexed while another thread checks the signature.

@@ -48,7 +48,6 @@ mod builder;
 mod clock;
 mod constraints;
 mod der;
-mod distinguished_name;
 mod entries;
 mod error;
 #[cfg(feature = "crl-fetch")]

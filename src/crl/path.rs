@@ -9,9 +9,9 @@ use super::PathError;
 use super::authority::Key;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
-use super::distinguished_name::DistinguishedName;
 use super::scope::Point;
 use super::signed::Signed;
+use crate::identity::DistinguishedName;
 use crate::util::bounded_cache::BoundedCache;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again

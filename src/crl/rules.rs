@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
 use super::list::List;
 use super::moment::Moment;
@@ -16,6 +15,7 @@ use super::{
     CertPath, DecidingCrl, Depth, Finding, Options, RevocationReason, Revoked, Unknown,
     UnknownCause, Verdict,
 };
+use crate::identity::DistinguishedName;
 use crate::util::hex;
 
 /// What the lists say, and until when they say it.
@@ -71,7 +71,7 @@ impl Lists {
             return Verdict::Expired;
         }
         if let (true, Some(first)) = (self.have_lapsed, path.certificates().first()) {
-            let serial = hex::encode(&first.serial);
+            let serial = hex::with_colons(&first.serial);
             let cause = UnknownCause::Lapsed;
             return Verdict::Unknown(Unknown { serial, cause });
         }
@@ -87,7 +87,7 @@ impl Lists {
                 Status::Good => {}
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
                 Status::Unknown(cause) => {
-                    let serial = hex::encode(&certificate.serial);
+                    let serial = hex::with_colons(&certificate.serial);
                     let slot = if options.allow(cause) {
                         &mut allowed
                     } else {
@@ -110,7 +110,7 @@ impl Lists {
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
             let question = Question::new(self, path, at, options, &moment, &asked);
-            let serial = hex::encode(&certificate.serial);
+            let serial = hex::with_colons(&certificate.serial);
             let mut decided_by = Vec::new();
             let status = question.status(|list| {
                 // One that is meant at two points answers at both.
@@ -330,7 +330,7 @@ impl<'a> Question<'a> {
 
     fn revoked(&self, entry: Entry, list: &List) -> Revoked {
         Revoked {
-            serial: hex::encode(&self.certificate.serial),
+            serial: hex::with_colons(&self.certificate.serial),
             date: entry.date,
             reason: entry.reason,
             crl_number: list.number_text(),

@@ -2,9 +2,9 @@ use std::fmt;
 
 use super::CrlError;
 use super::der::{self, Malformed, Reader, Value};
-use super::distinguished_name::DistinguishedName;
 use super::general_name::GeneralName;
 use super::path::Facts;
+use crate::identity::DistinguishedName;
 
 /// The reasons for which there can be a revocation, as bits of `ReasonFlags` (RFC 5280 §4.2.1.13).
 pub(super) const ALL_REASONS: u16 = 0b1_1111_1110;

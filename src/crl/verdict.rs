@@ -24,11 +24,12 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Its subject.
+    /// Its subject in RFC 4514 form.
     pub subject: String,
-    /// Its issuer.
+    /// Its issuer in RFC 4514 form.
     pub issuer: String,
-    /// Its serial number in hexadecimal.
+    /// Its serial number in lower-case hexadecimal with colons, as
+    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
     pub serial: String,
     /// What they say.
     pub verdict: Verdict,
@@ -41,7 +42,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DecidingCrl {
-    /// Its issuer.
+    /// Its issuer in RFC 4514 form.
     pub issuer: String,
     /// What it is about: `complete` or `delta`, and what it is limited to.
     pub scope: String,
@@ -68,7 +69,8 @@ pub struct HeldBack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// Its serial number in hexadecimal.
+    /// Its serial number in lower-case hexadecimal with colons, as
+    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
     pub serial: String,
     /// When it was revoked, in seconds after 1970.
     pub date: u64,
@@ -82,7 +84,8 @@ pub struct Revoked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unknown {
-    /// Its serial number in hexadecimal.
+    /// Its serial number in lower-case hexadecimal with colons, as
+    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
     pub serial: String,
     /// Why no list answers for it.
     pub cause: UnknownCause,

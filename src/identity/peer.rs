@@ -5,12 +5,12 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Name;
 
+use super::Anchor;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
-#[cfg(feature = "tls")]
-use super::subject_text::SubjectText;
-use super::{Anchor, distinguished_name};
+use super::x500::{Attribute, Name};
 use crate::util::{calendar, hex};
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
@@ -78,7 +78,7 @@ pub enum KeyType {
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     subject: Box<str>,
-    attributes: Box<[distinguished_name::Attribute]>,
+    attributes: Box<[Attribute]>,
     issuer: Box<str>,
     anchor: Option<Arc<Anchor>>,
     serial: Box<str>,
@@ -129,13 +129,16 @@ impl PeerIdentity {
         let names = Names::of(certificate)?;
         let svid = svid(certificate, &names);
         let spiffe_id = names.spiffe_id();
-        let subject: Box<str> = distinguished_name::text(certificate.subject()).into();
+        let subject = distinguished_name("subject", certificate.subject())?;
+        let issuer = distinguished_name("issuer", certificate.issuer())?;
+        let attributes = subject.attributes();
+        let subject: Box<str> = subject.to_string().into();
         let name = name(spiffe_id.as_ref(), &names, &subject)?;
         let validity = certificate.validity();
         Ok(Self(Arc::new(Inner {
             subject,
-            attributes: distinguished_name::attributes(certificate.subject()),
-            issuer: distinguished_name::text(certificate.issuer()).into(),
+            attributes,
+            issuer: issuer.to_string().into(),
             anchor,
             serial: hex::with_colons(certificate.raw_serial()).into(),
             fingerprint: Sha256::digest(der).into(),
@@ -166,11 +169,13 @@ impl PeerIdentity {
             names.dns.push(super::names::dns(name)?);
         }
         let spiffe_id = names.spiffe_id();
-        let subject = SubjectText::parse(subject).ok_or(IdentityError::Subject)?;
-        let name = name(spiffe_id.as_ref(), &names, &subject.text)?;
+        let subject = Name::parse(subject).ok_or(IdentityError::Subject)?;
+        let attributes = subject.attributes();
+        let subject: Box<str> = subject.to_string().into();
+        let name = name(spiffe_id.as_ref(), &names, &subject)?;
         Ok(Self(Arc::new(Inner {
-            subject: subject.text.into(),
-            attributes: subject.attributes,
+            subject,
+            attributes,
             issuer: Box::default(),
             anchor: None,
             serial: Box::default(),
@@ -297,6 +302,11 @@ impl PeerIdentity {
     pub fn ip_addresses(&self) -> &[IpAddr] {
         &self.0.names.ips
     }
+}
+
+fn distinguished_name<'a>(whose: &str, name: &'a X509Name<'_>) -> Result<Name<'a>, IdentityError> {
+    Name::read(name.as_raw())
+        .ok_or_else(|| IdentityError::Malformed(format!("the {whose} is not a name")))
 }
 
 fn name(

@@ -22,21 +22,23 @@ pub(crate) fn write(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Reads exactly `N` bytes in hexadecimal of either case.
+/// Reads bytes in hexadecimal of either case.
 #[cfg(any(feature = "auth", feature = "tls"))]
-pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
     };
-    let mut bytes = [0; N];
-    if pairs.len() != N {
-        return None;
-    }
-    for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
+    let byte = |&[high, low]: &[u8; 2]| {
         let [high, low] = [high, low].map(|digit| char::from(digit).to_digit(16));
-        *byte = u8::try_from(high? << 4 | low?).ok()?;
-    }
-    Some(bytes)
+        u8::try_from(high? << 4 | low?).ok()
+    };
+    pairs.iter().map(byte).collect()
+}
+
+/// Reads exactly `N` bytes in hexadecimal of either case.
+#[cfg(any(feature = "auth", feature = "tls"))]
+pub(crate) fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
+    decode(text)?.try_into().ok()
 }
 
 fn digits(byte: u8) -> [char; 2] {
@@ -74,12 +76,13 @@ mod tests {
     #[cfg(any(feature = "auth", feature = "tls"))]
     #[test]
     fn digits_of_either_case_are_read_and_nothing_else() {
-        assert_eq!(decode("001Fa0"), Some([0x00, 0x1f, 0xa0]));
-        assert_eq!(decode::<0>(""), Some([]));
+        assert_eq!(decode_array("001Fa0"), Some([0x00, 0x1f, 0xa0]));
+        assert_eq!(decode("001Fa0"), Some(vec![0x00, 0x1f, 0xa0]));
+        assert_eq!(decode(""), Some(vec![]));
         for wrong in [
             "001fa", "001fa000", "001fag", "+01fa0", " 01fa0", "0x1fa0", "é1fa",
         ] {
-            assert_eq!(decode::<3>(wrong), None, "{wrong}");
+            assert_eq!(decode_array::<3>(wrong), None, "{wrong}");
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Cl
     match told {
         Told::Nobody => Ok(Client::Nobody),
         Told::Fields(element) if fields => {
-            let hash = element.hash.as_deref().and_then(hex::decode);
+            let hash = element.hash.as_deref().and_then(hex::decode_array);
             let subject = element.subject.unwrap_or_default();
             let identity = PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
                 .map_err(|error| Refused::invalid(error.to_string()))?;
