@@ -1,10 +1,11 @@
 use std::sync::{Mutex, PoisonError};
 
-use super::authority::{Authorities, Key};
+use super::authority::Authorities;
 use super::der::{self, Value};
 use super::entries::{Entry, each_extension, id_ce};
 use super::index::Index;
 use super::indirect::Indirect;
+use super::key::Key;
 use super::scope::Scope;
 use super::signed::{Frame, Signed};
 #[cfg(feature = "crl-fetch")]
@@ -105,7 +106,7 @@ impl List {
 
     fn signer_of(&self, frame: &Frame<'_>, authorities: &Authorities) -> Result<Key, UnknownCause> {
         authorities.signer(&self.issuer, self.authority_key.as_deref(), |key| {
-            frame.is_by(key, authorities)
+            frame.is_by(key, authorities.algorithms())
         })
     }
 
@@ -270,7 +271,7 @@ impl List {
         if not_of.contains(key) {
             return false;
         }
-        let is_by = signed.is_by(key, authorities);
+        let is_by = signed.is_by(key, authorities.algorithms());
         if is_by {
             *signature = Signature::Of(key.clone());
         } else {

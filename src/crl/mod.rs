@@ -45,6 +45,7 @@
 mod authority;
 mod body;
 mod builder;
+mod certificate;
 mod clock;
 mod constraints;
 mod der;
@@ -59,6 +60,7 @@ mod general_name;
 mod gzip;
 mod index;
 mod indirect;
+mod key;
 mod layer;
 mod list;
 mod moment;
@@ -80,6 +82,7 @@ mod verdict;
 
 pub use body::{Body, BodyError};
 pub use builder::Builder;
+pub(crate) use certificate::signs_crls;
 pub use entries::Entry;
 pub use error::{CrlError, LoadError, PathError};
 #[cfg(feature = "crl-fetch")]
@@ -88,7 +91,7 @@ pub use future::ResponseFuture;
 pub use layer::RevocationLayer;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
-pub(crate) use path::{Issuers, signs_crls};
+pub(crate) use path::Issuers;
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::certificate::Facts;
 use super::entries::Entry;
 use super::list::List;
 use super::moment::Moment;
-use super::path::{Anchor, Facts};
+use super::path::Anchor;
 use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
 use super::store::Lists;
@@ -178,7 +179,7 @@ impl<'a> Question<'a> {
                     }
                     // (d). A list that adds no reason, which (e) passes over, is asked all the same:
                     // it may know of a revocation that another one of its scope does not.
-                    let answers = list.scope.answers(self.certificate, point);
+                    let answers = list.scope.answers(self.certificate.is_ca, point);
                     if answers == 0 {
                         cause = cause.max(UnknownCause::OtherScope);
                         continue;
