@@ -5,6 +5,7 @@
 //! `PeerIdentity`, puts it in the request's extensions, and everything after reads it there.
 
 mod anchor;
+mod error;
 pub mod forwarded;
 mod grants;
 mod mapping;
@@ -15,9 +16,10 @@ mod spiffe;
 mod x500;
 
 pub use anchor::Anchor;
+pub use error::IdentityError;
 pub use grants::{Grant, Grants};
 pub use mapping::{Mapping, MappingError, Rule};
-pub use peer::{IdentityError, KeyType, PeerIdentity};
+pub use peer::{KeyType, PeerIdentity};
 pub use principal::{Method, Principal};
 pub use spiffe::{SpiffeId, SpiffeIdError, SvidError};
 #[cfg(feature = "tls")]
