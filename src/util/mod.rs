@@ -5,6 +5,7 @@ pub(crate) mod bounded_cache;
 pub(crate) mod calendar;
 pub(crate) mod descriptors;
 pub(crate) mod file;
+pub(crate) mod file_error;
 #[cfg(feature = "tls")]
 pub(crate) mod good_until;
 pub(crate) mod hex;
