@@ -7,8 +7,8 @@ use tracing::Level;
 
 use super::Record;
 use super::entry::{Entry, Outcome};
-use super::hex;
 use super::text::{known_query, printable, printable_bytes};
+use crate::util::hex;
 use crate::{Refusal, oci::Route};
 
 /// The target of the access log's events.

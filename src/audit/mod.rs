@@ -72,7 +72,6 @@ mod catalogue;
 mod entry;
 mod event;
 mod health;
-mod hex;
 #[cfg(feature = "json-log")]
 mod json;
 mod layer;

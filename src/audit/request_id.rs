@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::hex;
+use crate::util::hex;
 
 /// Where a request's id is looked for and where it is returned.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::util::hex;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
 use bcrypt::HashParts;
@@ -122,7 +123,7 @@ impl FromStr for SecretDigest {
             None if text.len() == 64 => text,
             None => return Err(DigestError::Unknown),
         };
-        sha256(hexadecimal)
+        hex::decode_array(hexadecimal)
             .map(|digest| Self(HashKind::Sha256(digest)))
             .ok_or(DigestError::Malformed("SHA-256 digest"))
     }
@@ -163,21 +164,6 @@ fn argon2id(text: &str) -> Result<SlowHash, DigestError> {
         lanes: parameters.p_cost(),
     };
     Ok(SlowHash::new(text, cost))
-}
-
-fn sha256(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if text.len() != 2 * digest.len() {
-        return None;
-    }
-    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let nibble = |at: usize| {
-            let digit = char::from(pair[at]).to_digit(16)?;
-            u8::try_from(digit).ok()
-        };
-        *byte = nibble(0)? << 4 | nibble(1)?;
-    }
-    Some(digest)
 }
 
 impl fmt::Debug for SecretDigest {

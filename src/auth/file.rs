@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
 use crate::config::{ConfigError, Text, parse_document};
+use crate::util::calendar;
 use crate::util::file::{DOCUMENT, read_text};
 
 /// A credentials file: `[[credential]]`, one table a credential.
@@ -109,20 +110,16 @@ impl<'de> Deserialize<'de> for Moment {
 fn moment(written: toml::value::Datetime) -> Option<SystemTime> {
     let minutes = match written.offset? {
         toml::value::Offset::Z => 0,
-        toml::value::Offset::Custom { minutes } => minutes,
+        toml::value::Offset::Custom { minutes } => i64::from(minutes),
     };
-    let local = toml::value::Datetime {
-        offset: None,
-        ..written
-    };
-    written.date.zip(written.time)?;
-    let utc = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
-    let offset = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()));
-    if minutes < 0 {
-        utc.checked_add(offset)
-    } else {
-        utc.checked_sub(offset)
-    }
+    let (date, time) = written.date.zip(written.time)?;
+    let date = [u32::from(date.year), date.month.into(), date.day.into()];
+    // A leap second ends with the second before it.
+    let second = time.second.unwrap_or(0).min(59);
+    let of_day = [time.hour.into(), time.minute.into(), second.into()];
+    let seconds = calendar::seconds(date, of_day)?.checked_sub(60 * minutes)?;
+    let nanoseconds = Duration::from_nanos(time.nanosecond.unwrap_or(0).into());
+    calendar::system_time(seconds).checked_add(nanoseconds)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::SecretDigest;
+use crate::util::hex;
 
 /// How every generated token begins, for secret scanners: `pcls_[0-9A-Za-z]{49}`.
 const PREFIX: &str = "pcls_";
@@ -60,14 +61,7 @@ impl GeneratedToken {
 
     /// [`GeneratedToken::digest`] as a credentials file has it, `sha256:…`.
     pub fn digest_text(&self) -> String {
-        use fmt::Write;
-
-        let mut text = "sha256:".to_owned();
-        for byte in Sha256::digest(self.0.as_bytes()) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        format!("sha256:{}", hex::encode(&Sha256::digest(self.0.as_bytes())))
     }
 }
 

@@ -1,5 +1,3 @@
-use std::collections::HashMap;
-use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,26 +5,19 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::util::bounded_cache::BoundedCache;
+
 /// Caches proofs that took long to check, for a bounded time and in bounded number, under a keyed hash: an
 /// attacker who reads the cache without the key cannot even try passwords against it.
 pub(super) struct VerifiedCache<V> {
     key: Zeroizing<[u8; 32]>,
     remember_for: Duration,
-    capacity: usize,
-    generations: Mutex<Generations<V>>,
+    cache: Mutex<BoundedCache<Proof, Remembered<V>>>,
 }
 
 /// What stands for a proof: SHA-256 over the key and the proof.
 pub(super) type Proof = [u8; 32];
 
-/// When the younger half is full it becomes the older one, and what was older is forgotten: each
-/// step takes the same time, and what is in use stays.
-struct Generations<V> {
-    young: HashMap<Proof, Remembered<V>>,
-    old: HashMap<Proof, Remembered<V>>,
-}
-
-#[derive(Clone)]
 struct Remembered<V> {
     value: V,
     since: Instant,
@@ -40,11 +31,7 @@ impl<V: Clone> VerifiedCache<V> {
         Some(Self {
             key,
             remember_for,
-            capacity,
-            generations: Mutex::new(Generations {
-                young: HashMap::new(),
-                old: HashMap::new(),
-            }),
+            cache: Mutex::new(BoundedCache::new(capacity)),
         })
     }
 
@@ -59,37 +46,19 @@ impl<V: Clone> VerifiedCache<V> {
     }
 
     pub(super) fn recall(&self, proof: &Proof) -> Option<V> {
-        let mut generations = self.lock();
-        let fresh = |remembered: &&Remembered<V>| remembered.since.elapsed() < self.remember_for;
-        if let Some(remembered) = generations.young.get(proof).filter(fresh) {
-            return Some(remembered.value.clone());
-        }
-        let remembered = generations.old.get(proof).filter(fresh)?.clone();
-        let value = remembered.value.clone();
-        self.keep(&mut generations, *proof, remembered);
-        Some(value)
+        let mut cache = self.lock();
+        let remembered = cache.get(proof)?;
+        let is_fresh = remembered.since.elapsed() < self.remember_for;
+        is_fresh.then(|| remembered.value.clone())
     }
 
     pub(super) fn remember(&self, proof: Proof, value: V) {
         let since = Instant::now();
-        self.keep(&mut self.lock(), proof, Remembered { value, since });
+        self.lock().insert(proof, Remembered { value, since });
     }
 
-    fn keep(&self, generations: &mut Generations<V>, proof: Proof, remembered: Remembered<V>) {
-        let half = self.capacity / 2;
-        if half == 0 {
-            return;
-        }
-        if generations.young.len() >= half && !generations.young.contains_key(&proof) {
-            generations.old = mem::take(&mut generations.young);
-        }
-        generations.young.insert(proof, remembered);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Generations<V>> {
-        self.generations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BoundedCache<Proof, Remembered<V>>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

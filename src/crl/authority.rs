@@ -4,21 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
 
+use super::certificate::Facts;
 use super::constraints::Constraints;
-use super::der::{self, Reader, Value};
-use super::distinguished_name::DistinguishedName;
+use super::der::Value;
+use super::key::Key;
 use super::moment::Moment;
-use super::path::{Anchor, Facts};
+use super::path::Anchor;
 use super::signed::Signed;
 use super::{CrlError, PathError, UnknownCause};
 use crate::crypto;
+use crate::identity::DistinguishedName;
 
 /// The most certificates between a CRL's signer and the trust anchor.
 const DEEPEST: usize = 6;
-
-/// A public key: `SubjectPublicKeyInfo`, the content of its SEQUENCE.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(Arc<[u8]>);
 
 /// CA certificates and CRL signers that are known besides those on a path, and the cryptography to
 /// check signatures with.
@@ -38,43 +36,6 @@ struct Authority {
     /// What its key is if no signature can be checked by it.
     unsupported: Option<String>,
     signed: Signed,
-}
-
-impl Key {
-    pub(super) fn new(content: &[u8]) -> Self {
-        Self(content.into())
-    }
-
-    /// What the key is if no signature can be checked by it.
-    fn unsupported(&self, algorithms: &WebPkiSupportedAlgorithms) -> Option<String> {
-        crypto::unsupported_key(&der::encode(der::SEQUENCE, &self.0), algorithms)
-    }
-
-    /// A key that nothing is signed with.
-    pub(super) fn nobody() -> Self {
-        Self::new(&[])
-    }
-
-    pub(super) fn verifies(
-        &self,
-        algorithm: &[u8],
-        message: &[u8],
-        signature: &[u8],
-        authorities: &Authorities,
-    ) -> bool {
-        let mut fields = Reader::new(&self.0);
-        let (Ok(own), Ok(key)) = (fields.any(), fields.any()) else {
-            return false;
-        };
-        let Ok(key) = key.octets() else {
-            return false;
-        };
-        let all = authorities.algorithms.all.iter();
-        let mut fitting = all.filter(|one| {
-            *one.signature_alg_id() == *algorithm && *one.public_key_alg_id() == *own.content
-        });
-        fitting.any(|one| one.verify_signature(key, message, signature).is_ok())
-    }
 }
 
 impl Authorities {
@@ -97,6 +58,11 @@ impl Authorities {
             algorithms,
             signed: Mutex::default(),
         })
+    }
+
+    /// The algorithms by which signatures can be checked.
+    pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
     }
 
     /// Those with this name.
@@ -253,36 +219,8 @@ impl Authorities {
         if let Some(known) = known().get(&question) {
             return *known;
         }
-        let answer = self.known[number].signed.is_by(key, self);
+        let answer = self.known[number].signed.is_by(key, &self.algorithms);
         known().insert(question, answer);
         answer
-    }
-}
-
-impl Facts {
-    /// Whether the key is the one with this identifier, as far as that can be told.
-    pub(super) fn is_key(&self, key_id: Option<&[u8]>) -> bool {
-        match (key_id, self.key_id.as_deref()) {
-            (Some(named), Some(own)) => named == own,
-            _ => true,
-        }
-    }
-
-    /// Why a list that names this key identifier, and is in its name, is not by it: by what can be told
-    /// without the signature, and else that the signature is not its own.
-    pub(super) fn why_not_signer(
-        &self,
-        key_id: Option<&[u8]>,
-        is_unsupported: bool,
-    ) -> UnknownCause {
-        if !self.is_key(key_id) {
-            UnknownCause::SignerOtherKey
-        } else if is_unsupported {
-            UnknownCause::SignerUnsupported
-        } else if !self.signs_crls {
-            UnknownCause::SignerMayNotSign
-        } else {
-            UnknownCause::NotSigned
-        }
     }
 }

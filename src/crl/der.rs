@@ -1,6 +1,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::util::calendar;
+
 /// Bytes that are not DER (X.690), or not what stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed {
@@ -218,16 +220,7 @@ pub(super) fn time(tag: u8, content: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let [day, hour, minute, second] = pairs(of_day)?;
-    let whole = (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    if !whole {
-        return None;
-    }
-    let seconds = i64::from(hour * 3_600 + minute * 60 + second);
-    let seconds = days(year, month, day) * 86_400 + seconds;
+    let seconds = calendar::seconds([year, month, day], [hour, minute, second])?;
     Some(u64::try_from(seconds).unwrap_or(0))
 }
 
@@ -263,16 +256,6 @@ pub(super) fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
     }
     encoded.extend(content);
     encoded
-}
-
-/// Days after 1970-01-01 in the Gregorian calendar, by years that begin in March.
-#[inline]
-fn days(year: u32, month: u32, day: u32) -> i64 {
-    // 400 years later, so that the year before the first is none below zero.
-    let year = year + 400 - u32::from(month <= 2);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
-    i64::from(days) - 719_468 - 146_097
 }
 
 /// The tag at `at` and where its content is. Lengths are definite and minimal (X.690 §10.1).

@@ -1,8 +1,8 @@
 use std::fmt;
 
 use super::der::{self, Malformed, Reader, Value};
-use super::distinguished_name::DistinguishedName;
-use super::verdict::hexadecimal;
+use crate::identity::DistinguishedName;
+use crate::util::hex;
 
 const URI: u8 = der::context(6, false);
 const DIRECTORY_NAME: u8 = der::context(4, true);
@@ -55,7 +55,7 @@ impl fmt::Display for GeneralName {
         match self {
             Self::Directory(name) => name.fmt(f),
             Self::Uri(uri) => f.write_str(uri),
-            Self::Other(der) => f.write_str(&hexadecimal(der)),
+            Self::Other(der) => f.write_str(&hex::encode(der)),
         }
     }
 }

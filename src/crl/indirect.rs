@@ -7,11 +7,10 @@
 use std::collections::HashMap;
 
 use super::der::Malformed;
-use super::distinguished_name::DistinguishedName;
 use super::entries::{Entries, Entry};
 use super::index::Index;
 use super::{CrlError, der};
-use crate::identity::NameKey;
+use crate::identity::{DistinguishedName, NameKey};
 
 #[derive(Debug)]
 pub(super) struct Indirect {

@@ -1,17 +1,18 @@
 use std::sync::{Mutex, PoisonError};
 
-use super::authority::{Authorities, Key};
+use super::authority::Authorities;
 use super::der::{self, Value};
-use super::distinguished_name::DistinguishedName;
 use super::entries::{Entry, each_extension, id_ce};
 use super::index::Index;
 use super::indirect::Indirect;
+use super::key::Key;
 use super::scope::Scope;
 use super::signed::{Frame, Signed};
 #[cfg(feature = "crl-fetch")]
 use super::verdict::date;
-use super::verdict::hexadecimal;
 use super::{CrlError, UnknownCause};
+use crate::identity::DistinguishedName;
+use crate::util::hex;
 
 /// A `revokedCertificates` this large is indexed while another thread checks the signature.
 const LARGE: usize = 256 * 1024;
@@ -105,7 +106,7 @@ impl List {
 
     fn signer_of(&self, frame: &Frame<'_>, authorities: &Authorities) -> Result<Key, UnknownCause> {
         authorities.signer(&self.issuer, self.authority_key.as_deref(), |key| {
-            frame.is_by(key, authorities)
+            frame.is_by(key, authorities.algorithms())
         })
     }
 
@@ -270,7 +271,7 @@ impl List {
         if not_of.contains(key) {
             return false;
         }
-        let is_by = signed.is_by(key, authorities);
+        let is_by = signed.is_by(key, authorities.algorithms());
         if is_by {
             *signature = Signature::Of(key.clone());
         } else {
@@ -360,7 +361,7 @@ impl List {
     /// Its number in hexadecimal.
     pub(super) fn number_text(&self) -> Option<String> {
         let number = self.number.as_ref();
-        number.map(|number| hexadecimal(number.octets()))
+        number.map(|number| hex::encode(number.octets()))
     }
 
     /// Whether it is the earlier of two of the same scope, by the number if both have one.

@@ -44,10 +44,10 @@
 
 mod authority;
 mod builder;
+mod certificate;
 mod clock;
 mod constraints;
 mod der;
-mod distinguished_name;
 mod entries;
 mod error;
 #[cfg(feature = "crl-fetch")]
@@ -58,6 +58,7 @@ mod general_name;
 mod gzip;
 mod index;
 mod indirect;
+mod key;
 mod layer;
 mod list;
 mod moment;
@@ -79,6 +80,7 @@ mod verdict;
 mod watcher;
 
 pub use builder::Builder;
+pub(crate) use certificate::signs_crls;
 pub use entries::Entry;
 pub use error::{CrlError, LoadError, PathError};
 #[cfg(feature = "crl-fetch")]
@@ -86,7 +88,7 @@ pub use fetch::{Fetch, FetchError};
 pub use layer::RevocationLayer;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
-pub(crate) use path::{Issuers, signs_crls};
+pub(crate) use path::Issuers;
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};

@@ -1,18 +1,16 @@
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use webpki::anchor_from_trusted_cert;
-use x509_parser::extensions::KeyUsage;
-use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
+use x509_parser::prelude::X509Certificate;
 
 use super::PathError;
-use super::authority::Key;
+use super::certificate::Facts;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
-use super::distinguished_name::DistinguishedName;
-use super::scope::Point;
-use super::signed::Signed;
+use super::key::Key;
+use crate::identity::DistinguishedName;
+use crate::util::bounded_cache::BoundedCache;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
 /// later without building it again. `Clone` costs an `Arc`.
@@ -27,14 +25,14 @@ struct Inner {
 }
 
 /// The CAs of paths made lately: all clients of one CA have the same, so each is read and kept once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Issuers {
-    certificates: Mutex<HashMap<Box<[u8]>, Arc<Facts>>>,
+    certificates: Mutex<BoundedCache<Box<[u8]>, Arc<Facts>>>,
     anchors: Mutex<Vec<Arc<Anchor>>>,
 }
 
-/// How many CAs are remembered.
-const ISSUERS: usize = 256;
+/// How many CAs are remembered, at most.
+const ISSUERS: usize = 512;
 
 /// Where a path begins: a name and a key that the operator trusts.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,25 +43,6 @@ pub(super) struct Anchor {
     pub(super) signs_crls: bool,
     /// What names those beneath it may have.
     pub(super) subtrees: Option<Result<Subtrees, Malformed>>,
-}
-
-/// What revocation needs to know of a certificate.
-#[derive(Clone, Debug)]
-pub(super) struct Facts {
-    pub(super) serial: Box<[u8]>,
-    pub(super) issuer: DistinguishedName,
-    pub(super) subject: DistinguishedName,
-    pub(super) is_ca: bool,
-    /// Those it names, and the implicit one.
-    pub(super) points: Vec<Point>,
-    pub(super) not_before: u64,
-    pub(super) not_after: u64,
-    pub(super) key: Key,
-    pub(super) key_id: Option<Box<[u8]>>,
-    /// Whether it may sign CRLs (RFC 5280 §6.3.3 (f)).
-    pub(super) signs_crls: bool,
-    /// Whether it may sign certificates (RFC 5280 §6.1.4 (n)).
-    pub(super) signs_certificates: bool,
 }
 
 impl CertPath {
@@ -187,15 +166,6 @@ impl Anchor {
     }
 }
 
-/// Whether a certificate lets its owner sign CRLs: it has no key usage, or one with cRLSign (RFC 5280
-/// §4.2.1.3).
-pub(crate) fn signs_crls(certificate: &X509Certificate<'_>) -> bool {
-    match certificate.key_usage() {
-        Ok(usage) => usage.is_none_or(|usage| usage.value.crl_sign()),
-        Err(_) => false,
-    }
-}
-
 impl Issuers {
     /// Those below these client CAs, each with whether its certificate lets it sign CRLs (RFC 5280
     /// §4.2.1.3). Of several certificates of one CA it is enough if one does.
@@ -212,8 +182,8 @@ impl Issuers {
             }
         }
         Self {
+            certificates: Mutex::new(BoundedCache::new(ISSUERS)),
             anchors: Mutex::new(known),
-            ..Self::default()
         }
     }
 
@@ -236,71 +206,7 @@ impl Issuers {
             return Ok(Arc::clone(facts));
         }
         let facts = Arc::new(Facts::parse(der)?);
-        let mut known = known();
-        if known.len() >= ISSUERS {
-            known.clear();
-        }
-        known.insert(der.into(), Arc::clone(&facts));
+        known().insert(der.into(), Arc::clone(&facts));
         Ok(facts)
-    }
-}
-
-impl Facts {
-    pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
-        Self::of(&Self::read(der)?)
-    }
-
-    pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PathError> {
-        let read = X509Certificate::from_der(der);
-        let (_, certificate) = read.map_err(|error| PathError::Malformed(error.to_string()))?;
-        Ok(certificate)
-    }
-
-    pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, PathError> {
-        let malformed = |error: &dyn std::fmt::Display| PathError::Malformed(error.to_string());
-        let usage = certificate.key_usage().map_err(|error| malformed(&error))?;
-        let is_ca = certificate
-            .basic_constraints()
-            .map_err(|error| malformed(&error))?
-            .is_some_and(|constraints| constraints.value.ca);
-        let issuer = DistinguishedName::new(certificate.issuer().as_raw());
-        let mut points = Vec::new();
-        let mut key_id = None;
-        for extension in certificate.extensions() {
-            match extension.parsed_extension() {
-                ParsedExtension::CRLDistributionPoints(_) => {
-                    points = Point::parse_all(extension.value, &issuer)
-                        .map_err(|error| malformed(&error))?;
-                }
-                ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
-                _ => {}
-            }
-        }
-        points.push(Point::implicit(&issuer));
-        let key = Reader::new(certificate.public_key().raw)
-            .any()
-            .map_err(|_| malformed(&"the public key is no DER"))?;
-        let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
-        let allows = |usage_of: fn(&KeyUsage) -> bool| {
-            usage.as_ref().is_none_or(|usage| usage_of(usage.value))
-        };
-        Ok(Self {
-            serial: certificate.raw_serial().into(),
-            issuer,
-            subject: DistinguishedName::new(certificate.subject().as_raw()),
-            is_ca,
-            points,
-            not_before: seconds(certificate.validity().not_before.timestamp()),
-            not_after: seconds(certificate.validity().not_after.timestamp()),
-            key: Key::new(key.content),
-            key_id,
-            signs_crls: signs_crls(certificate),
-            signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
-        })
-    }
-
-    pub(super) fn signed(der: &[u8]) -> Result<Signed, PathError> {
-        let no_der = || PathError::Malformed("the certificate is no DER".to_owned());
-        Signed::parse(der).map_err(|_| no_der())
     }
 }

@@ -3,20 +3,21 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::distinguished_name::DistinguishedName;
+use super::certificate::Facts;
 use super::entries::Entry;
 use super::list::List;
 use super::moment::Moment;
-use super::path::{Anchor, Facts};
+use super::path::Anchor;
 use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
 use super::store::Lists;
 use super::succession::Standing;
-use super::verdict::hexadecimal;
 use super::{
     CertPath, DecidingCrl, Depth, Finding, Options, RevocationReason, Revoked, Unknown,
     UnknownCause, Verdict,
 };
+use crate::identity::DistinguishedName;
+use crate::util::hex;
 
 /// What the lists say, and until when they say it.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Lists {
             return Verdict::Expired;
         }
         if let (true, Some(first)) = (self.have_lapsed, path.certificates().first()) {
-            let serial = hexadecimal(&first.serial);
+            let serial = hex::with_colons(&first.serial);
             let cause = UnknownCause::Lapsed;
             return Verdict::Unknown(Unknown { serial, cause });
         }
@@ -87,7 +88,7 @@ impl Lists {
                 Status::Good => {}
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
                 Status::Unknown(cause) => {
-                    let serial = hexadecimal(&certificate.serial);
+                    let serial = hex::with_colons(&certificate.serial);
                     let slot = if options.allow(cause) {
                         &mut allowed
                     } else {
@@ -110,7 +111,7 @@ impl Lists {
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
             let question = Question::new(self, path, at, options, &moment, &asked);
-            let serial = hexadecimal(&certificate.serial);
+            let serial = hex::with_colons(&certificate.serial);
             let mut decided_by = Vec::new();
             let status = question.status(|list| {
                 // One that is meant at two points answers at both.
@@ -178,7 +179,7 @@ impl<'a> Question<'a> {
                     }
                     // (d). A list that adds no reason, which (e) passes over, is asked all the same:
                     // it may know of a revocation that another one of its scope does not.
-                    let answers = list.scope.answers(self.certificate, point);
+                    let answers = list.scope.answers(self.certificate.is_ca, point);
                     if answers == 0 {
                         cause = cause.max(UnknownCause::OtherScope);
                         continue;
@@ -330,7 +331,7 @@ impl<'a> Question<'a> {
 
     fn revoked(&self, entry: Entry, list: &List) -> Revoked {
         Revoked {
-            serial: hexadecimal(&self.certificate.serial),
+            serial: hex::with_colons(&self.certificate.serial),
             date: entry.date,
             reason: entry.reason,
             crl_number: list.number_text(),

@@ -2,9 +2,8 @@ use std::fmt;
 
 use super::CrlError;
 use super::der::{self, Malformed, Reader, Value};
-use super::distinguished_name::DistinguishedName;
 use super::general_name::GeneralName;
-use super::path::Facts;
+use crate::identity::DistinguishedName;
 
 /// The reasons for which there can be a revocation, as bits of `ReasonFlags` (RFC 5280 §4.2.1.13).
 pub(super) const ALL_REASONS: u16 = 0b1_1111_1110;
@@ -89,13 +88,13 @@ impl Scope {
         Ok(scope)
     }
 
-    /// The reasons for which a list of this scope answers for a certificate at one of its points
-    /// (RFC 5280 §6.3.3 (b) and (d)); 0 if for none.
-    pub(super) fn answers(&self, certificate: &Facts, point: &Point) -> u16 {
+    /// The reasons for which a list of this scope answers for a certificate, of a CA or a user, at
+    /// one of its points (RFC 5280 §6.3.3 (b) and (d)); 0 if for none.
+    pub(super) fn answers(&self, is_ca: bool, point: &Point) -> u16 {
         let kind = match self.certificates {
             Certificates::All => true,
-            Certificates::OfUsers => !certificate.is_ca,
-            Certificates::OfCas => certificate.is_ca,
+            Certificates::OfUsers => !is_ca,
+            Certificates::OfCas => is_ca,
             Certificates::OfAttributes => false,
         };
         // (b) (1): who issues for others has to say so.

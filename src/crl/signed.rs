@@ -1,7 +1,9 @@
 use std::ops::Range;
 
-use super::authority::{Authorities, Key};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+
 use super::der::{self, Reader, Value};
+use super::key::Key;
 
 /// Something signed: a certificate or a CRL, both of which have the same frame.
 #[derive(Clone, Debug)]
@@ -35,13 +37,13 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
-    pub(super) fn is_by(&self, key: &Key, authorities: &Authorities) -> bool {
+    pub(super) fn is_by(&self, key: &Key, algorithms: &WebPkiSupportedAlgorithms) -> bool {
         let signature = self.signature.octets().unwrap_or_default();
         key.verifies(
             self.algorithm.content,
             self.message.encoded,
             signature,
-            authorities,
+            algorithms,
         )
     }
 
@@ -63,12 +65,12 @@ impl Signed {
         Frame::parse(der).map(|frame| frame.keep(der))
     }
 
-    pub(super) fn is_by(&self, key: &Key, authorities: &Authorities) -> bool {
+    pub(super) fn is_by(&self, key: &Key, algorithms: &WebPkiSupportedAlgorithms) -> bool {
         let algorithm = Reader::new(&self.der[self.algorithm.clone()]).any();
         algorithm.is_ok_and(|algorithm| {
             let message = &self.der[self.message.clone()];
             let signature = &self.der[self.signature.clone()];
-            key.verifies(algorithm.content, message, signature, authorities)
+            key.verifies(algorithm.content, message, signature, algorithms)
         })
     }
 }

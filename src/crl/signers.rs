@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Depth;
 use super::UnknownCause;
+use super::certificate::Facts;
 use super::list::List;
-use super::path::Facts;
 use super::rules::{Question, Status};
 
 /// How many CRL signers in a row are asked after because of one another.

@@ -254,7 +254,9 @@ mod tests {
         let of_first = |lists: &Lists| {
             let is_first = |list: &&Arc<List>| {
                 list.authority_key.is_some() && {
-                    let subject = super::super::path::Facts::parse(&first.0).unwrap().subject;
+                    let subject = super::super::certificate::Facts::parse(&first.0)
+                        .unwrap()
+                        .subject;
                     list.issuer == subject
                 }
             };

@@ -7,13 +7,12 @@ use rustls::pki_types::UnixTime;
 
 use super::LoadError;
 use super::authority::Authorities;
-use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
 use super::list::List;
 use super::moment::Moment;
 use super::succession::{Contradiction, Standing};
 use super::verdict::date;
-use crate::identity::NameKey;
+use crate::identity::{DistinguishedName, NameKey};
 use crate::reload::Fingerprint;
 
 /// All CRLs in force, by the names of their issuers.

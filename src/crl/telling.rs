@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls::pki_types::UnixTime;
 
 use super::list::List;
 use super::store::Lists;
 use super::succession::Contradiction;
-use super::verdict::date;
+use super::verdict::{date, time};
 use super::{DecidingCrl, HeldBack};
 use crate::audit::metrics;
 
@@ -158,8 +158,8 @@ fn log(list: &List) {
         scope,
         number,
         entries = list.len(),
-        this_update = list.this_update,
-        next_update = list.next_update,
+        this_update = date(list.this_update),
+        next_update = date(list.next_update),
         seconds_left = seconds_left.map_or(0, |left| left.as_secs()),
         "CRL in force"
     );
@@ -181,11 +181,4 @@ fn scope(list: &List) -> String {
         Some((end, _)) => text[..end].to_owned(),
         None => text,
     }
-}
-
-fn time(seconds: u64) -> SystemTime {
-    let since = Duration::from_secs(seconds);
-    SystemTime::UNIX_EPOCH
-        .checked_add(since)
-        .unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -7,6 +6,7 @@ use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
 use super::{CertPath, Revocation, Verdict, clock};
+use crate::util::good_until::GoodUntil;
 
 /// The longest sleep at once: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
@@ -22,15 +22,9 @@ struct Inner {
     /// `None`: the system's.
     clock: Option<Arc<dyn TimeProvider>>,
     remembered: ArcSwap<Remembered>,
-    /// A [`Good`] verdict, or 0.
-    good: AtomicU64,
+    /// Of a good verdict alone.
+    good: GoodUntil,
 }
-
-/// In one word, so that its halves are always of the same verdict: the generation of the lists that
-/// say so, and the last second, after 1970, at which it holds. Of the generation the lower half: that
-/// another with the same comes takes 2^32 reloads.
-#[derive(Clone, Copy)]
-struct Good(u64);
 
 /// A verdict with all that says whether it still holds, so that the three are never mixed.
 #[derive(Debug)]
@@ -53,8 +47,10 @@ impl Tracked {
         clock: Option<Arc<dyn TimeProvider>>,
     ) -> Self {
         let judged = Remembered::judged(&revocation, &path, seconds(clock.as_deref()));
+        let good = GoodUntil::default();
+        judged.note(&good);
         Self(Arc::new(Inner {
-            good: AtomicU64::new(Good::of(&judged).0),
+            good,
             revocation,
             path,
             clock,
@@ -69,12 +65,12 @@ impl Tracked {
     #[inline]
     pub fn is_good(&self) -> bool {
         let inner = &*self.0;
-        let good = Good(inner.good.load(Ordering::Acquire));
         let now = match &inner.clock {
             None => clock::seconds(),
             given => seconds(given.as_deref()),
         };
-        good.holds(inner.revocation.lists().generation(), now) || *self.verdict() == Verdict::Good
+        let generation = inner.revocation.lists().generation();
+        inner.good.is_good(generation, now) || *self.verdict() == Verdict::Good
     }
 
     /// The verdict now. While neither the CRLs nor the time have moved on, the remembered one.
@@ -97,7 +93,7 @@ impl Tracked {
             }
         });
         let remembered = inner.remembered.load();
-        inner.good.store(Good::of(&remembered).0, Ordering::Release);
+        remembered.note(&inner.good);
         Arc::clone(&remembered.verdict)
     }
 
@@ -140,20 +136,13 @@ impl Remembered {
             verdict: Arc::new(judgement.verdict),
         }
     }
-}
-
-impl Good {
-    fn of(remembered: &Remembered) -> Self {
-        if *remembered.verdict != Verdict::Good {
-            return Self(0);
+    /// Notes until when the verdict is good, if it is.
+    fn note(&self, good: &GoodUntil) {
+        if *self.verdict == Verdict::Good {
+            good.set(self.generation, self.until);
+        } else {
+            good.clear();
         }
-        let until = remembered.until.min(u64::from(u32::MAX));
-        Self(remembered.generation << 32 | until)
-    }
-
-    #[inline]
-    fn holds(self, generation: u64, now: u64) -> bool {
-        self.0 >> 32 == generation & u64::from(u32::MAX) && now <= self.0 & u64::from(u32::MAX)
     }
 }
 
@@ -161,29 +150,21 @@ impl Good {
 mod tests {
     use super::*;
 
-    fn good(generation: u64, until: u64, verdict: Verdict) -> Good {
-        Good::of(&Remembered {
-            generation,
-            until,
-            verdict: Arc::new(verdict),
-        })
-    }
-
-    #[test]
-    fn a_good_verdict_holds_in_its_generation_until_its_end() {
-        let word = good(7, 1_000, Verdict::Good);
-        assert!(word.holds(7, 999) && word.holds(7, 1_000));
-        assert!(!word.holds(7, 1_001) && !word.holds(8, 999) && !word.holds(6, 999));
-        let far = good(1 << 40 | 3, u64::MAX, Verdict::Good);
-        assert!(far.holds(1 << 40 | 3, 4_000_000_000));
-        assert!(!far.holds(4, 0) && !far.holds(1 << 40 | 3, u64::MAX));
-    }
-
     #[test]
     fn no_other_verdict_is_ever_taken_for_good() {
-        let word = good(7, 1_000, Verdict::Expired);
-        for generation in [1, 7, u64::from(u32::MAX)] {
-            assert!(!word.holds(generation, 0));
+        let word = GoodUntil::default();
+        for (verdict, is_good) in [
+            (Verdict::Good, true),
+            (Verdict::Expired, false),
+            (Verdict::Good, true),
+        ] {
+            let remembered = Remembered {
+                generation: 7,
+                until: 1_000,
+                verdict: Arc::new(verdict),
+            };
+            remembered.note(&word);
+            assert_eq!(word.is_good(7, 1_000), is_good);
         }
     }
 }

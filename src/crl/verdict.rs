@@ -1,7 +1,8 @@
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::Refusal;
+use crate::util::calendar;
 
 /// What the CRLs say of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +24,12 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Its subject.
+    /// Its subject in RFC 4514 form.
     pub subject: String,
-    /// Its issuer.
+    /// Its issuer in RFC 4514 form.
     pub issuer: String,
-    /// Its serial number in hexadecimal.
+    /// Its serial number in lower-case hexadecimal with colons, as
+    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
     pub serial: String,
     /// What they say.
     pub verdict: Verdict,
@@ -40,7 +42,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DecidingCrl {
-    /// Its issuer.
+    /// Its issuer in RFC 4514 form.
     pub issuer: String,
     /// What it is about: `complete` or `delta`, and what it is limited to.
     pub scope: String,
@@ -67,7 +69,8 @@ pub struct HeldBack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// Its serial number in hexadecimal.
+    /// Its serial number in lower-case hexadecimal with colons, as
+    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
     pub serial: String,
     /// When it was revoked, in seconds after 1970.
     pub date: u64,
@@ -81,7 +84,8 @@ pub struct Revoked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unknown {
-    /// Its serial number in hexadecimal.
+    /// Its serial number in lower-case hexadecimal with colons, as
+    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
     pub serial: String,
     /// Why no list answers for it.
     pub cause: UnknownCause,
@@ -324,17 +328,10 @@ impl fmt::Display for RevocationReason {
 
 /// A time in seconds after 1970, as RFC 3339 has it.
 pub(super) fn date(seconds: u64) -> String {
-    crate::tls::date(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST)))
+    calendar::rfc3339(time(seconds))
 }
 
-/// The end of the year 9999: no certificate and no list can name a later time.
-const LAST: u64 = 253_402_300_799;
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// Seconds after 1970 as a system's time.
+pub(super) fn time(seconds: u64) -> SystemTime {
+    calendar::system_time(i64::try_from(seconds).unwrap_or(i64::MAX))
 }

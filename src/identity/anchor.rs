@@ -3,6 +3,9 @@ use sha2::{Digest, Sha256};
 #[cfg(feature = "tls")]
 use x509_parser::prelude::X509Certificate;
 
+#[cfg(feature = "tls")]
+use crate::util::hex;
+
 /// The client CA that a certificate's path was verified up to: one that the operator trusts, and not
 /// only one of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +20,7 @@ impl Anchor {
         let key = Sha256::digest(certificate.public_key().raw);
         Self {
             subject: subject.into(),
-            key: super::peer::hex(&key).into(),
+            key: hex::encode(&key).into(),
         }
     }
 

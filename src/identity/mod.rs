@@ -5,27 +5,24 @@
 //! `PeerIdentity`, puts it in the request's extensions, and everything after reads it there.
 
 mod anchor;
-mod directory_string;
-mod distinguished_name;
+mod error;
 pub mod forwarded;
 mod grants;
 mod mapping;
-#[cfg(feature = "crl")]
-mod name_match;
 mod names;
 mod peer;
 mod principal;
 mod spiffe;
-#[cfg(feature = "tls")]
-mod subject_text;
+mod x500;
 
 pub use anchor::Anchor;
-#[cfg(feature = "tls")]
-pub(crate) use distinguished_name::text as name_text;
+pub use error::IdentityError;
 pub use grants::{Grant, Grants};
 pub use mapping::{Mapping, MappingError, Rule};
-#[cfg(feature = "crl")]
-pub(crate) use name_match::{NameKey, canonical};
-pub use peer::{IdentityError, KeyType, PeerIdentity};
+pub use peer::{KeyType, PeerIdentity};
 pub use principal::{Method, Principal};
 pub use spiffe::{SpiffeId, SpiffeIdError, SvidError};
+#[cfg(feature = "tls")]
+pub(crate) use x500::text as name_text;
+#[cfg(feature = "crl")]
+pub(crate) use x500::{DistinguishedName, NameKey, canonical};

@@ -1,16 +1,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Name;
 
+use super::anchor::Anchor;
+use super::error::IdentityError;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
-#[cfg(feature = "tls")]
-use super::subject_text::SubjectText;
-use super::{Anchor, distinguished_name};
+use super::x500::{Attribute, Name};
+use crate::util::{calendar, hex};
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
 const LARGEST_CERTIFICATE: usize = 64 * 1024;
@@ -20,45 +22,6 @@ const LONGEST_NAME: usize = 4 * 1024;
 /// What a verified client certificate says. Built once a connection; `Clone` costs an `Arc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity(Arc<Inner>);
-
-/// A certificate that says nothing usable about its holder.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// Not a certificate by RFC 5280 §4.1.
-    #[error("the certificate is malformed: {0}")]
-    Malformed(String),
-    /// A subject alternative name extension that cannot be read, or two of them.
-    #[error("the certificate's subject alternative names are malformed: {0}")]
-    SubjectAltName(String),
-    /// An alternative name that is not what RFC 5280 §4.2.1.6 allows: control characters, invalid
-    /// UTF-8, a length that no such name has.
-    #[error("the certificate has an unusable {kind} name: {reason}")]
-    Name {
-        /// `DNS`, `e-mail`, `URI` or `IP`.
-        kind: &'static str,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// A subject that a proxy tells of is not written as RFC 4514 has it.
-    #[error("the subject is not written as RFC 4514 has it")]
-    Subject,
-    /// It names nobody: no subject, and no alternative name that can be an identity.
-    #[error(
-        "the certificate names nobody: it has no subject and no alternative name that is an identity"
-    )]
-    Nobody,
-    /// The certificate or a name in it is larger than any honest one.
-    #[error("the certificate's {what} has {length} bytes, more than {limit}")]
-    TooLarge {
-        /// `DER`, `subject` or `issuer`.
-        what: &'static str,
-        /// Its length in bytes.
-        length: usize,
-        /// The bound.
-        limit: usize,
-    },
-}
 
 /// The kind of a certificate's public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,7 +40,7 @@ pub enum KeyType {
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     subject: Box<str>,
-    attributes: Box<[distinguished_name::Attribute]>,
+    attributes: Box<[Attribute]>,
     issuer: Box<str>,
     anchor: Option<Arc<Anchor>>,
     serial: Box<str>,
@@ -128,18 +91,21 @@ impl PeerIdentity {
         let names = Names::of(certificate)?;
         let svid = svid(certificate, &names);
         let spiffe_id = names.spiffe_id();
-        let subject: Box<str> = distinguished_name::text(certificate.subject()).into();
+        let subject = distinguished_name("subject", certificate.subject())?;
+        let issuer = distinguished_name("issuer", certificate.issuer())?;
+        let attributes = subject.attributes();
+        let subject: Box<str> = subject.to_string().into();
         let name = name(spiffe_id.as_ref(), &names, &subject)?;
         let validity = certificate.validity();
         Ok(Self(Arc::new(Inner {
             subject,
-            attributes: distinguished_name::attributes(certificate.subject()),
-            issuer: distinguished_name::text(certificate.issuer()).into(),
+            attributes,
+            issuer: issuer.to_string().into(),
             anchor,
-            serial: octets(certificate.raw_serial()),
+            serial: hex::with_colons(certificate.raw_serial()).into(),
             fingerprint: Sha256::digest(der).into(),
-            not_before: time(validity.not_before.timestamp()),
-            not_after: time(validity.not_after.timestamp()),
+            not_before: calendar::system_time(validity.not_before.timestamp()),
+            not_after: calendar::system_time(validity.not_after.timestamp()),
             key_type: key_type(certificate),
             spiffe_id,
             svid,
@@ -165,18 +131,20 @@ impl PeerIdentity {
             names.dns.push(super::names::dns(name)?);
         }
         let spiffe_id = names.spiffe_id();
-        let subject = SubjectText::parse(subject).ok_or(IdentityError::Subject)?;
-        let name = name(spiffe_id.as_ref(), &names, &subject.text)?;
+        let subject = Name::parse(subject).ok_or(IdentityError::Subject)?;
+        let attributes = subject.attributes();
+        let subject: Box<str> = subject.to_string().into();
+        let name = name(spiffe_id.as_ref(), &names, &subject)?;
         Ok(Self(Arc::new(Inner {
-            subject: subject.text.into(),
-            attributes: subject.attributes,
+            subject,
+            attributes,
             issuer: Box::default(),
             anchor: None,
             serial: Box::default(),
             fingerprint: fingerprint.unwrap_or_default(),
             not_before: SystemTime::UNIX_EPOCH,
             // The last second of the last year that a certificate can name.
-            not_after: time(253_402_300_799),
+            not_after: calendar::system_time(253_402_300_799),
             key_type: KeyType::Other,
             spiffe_id,
             svid: Err(SvidError::KeyUsage),
@@ -264,7 +232,7 @@ impl PeerIdentity {
 
     /// SHA-256 of the certificate in lower-case hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
-        hex(self.fingerprint())
+        hex::encode(self.fingerprint())
     }
 
     /// The first moment at which the certificate is valid.
@@ -298,6 +266,11 @@ impl PeerIdentity {
     }
 }
 
+fn distinguished_name<'a>(whose: &str, name: &'a X509Name<'_>) -> Result<Name<'a>, IdentityError> {
+    Name::read(name.as_raw())
+        .ok_or_else(|| IdentityError::Malformed(format!("the {whose} is not a name")))
+}
+
 fn name(
     spiffe_id: Option<&SpiffeId>,
     names: &Names,
@@ -319,39 +292,6 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
         });
     }
     Ok(())
-}
-
-fn digits(octet: u8) -> [char; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [octet >> 4, octet & 15].map(|digit| char::from(DIGITS[usize::from(digit)]))
-}
-
-/// In lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| digits(*byte)).collect()
-}
-
-/// In hexadecimal, parted by colons.
-fn octets(serial: &[u8]) -> Box<str> {
-    let mut text = String::with_capacity(serial.len() * 3);
-    for octet in serial {
-        if !text.is_empty() {
-            text.push(':');
-        }
-        text.extend(digits(*octet));
-    }
-    text.into()
-}
-
-fn time(at: i64) -> SystemTime {
-    let seconds = Duration::from_secs(at.unsigned_abs());
-    let found = if at < 0 {
-        SystemTime::UNIX_EPOCH.checked_sub(seconds)
-    } else {
-        SystemTime::UNIX_EPOCH.checked_add(seconds)
-    };
-    // No year of four digits is out of reach of a system that has one second before 1970.
-    found.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn key_type(certificate: &X509Certificate<'_>) -> KeyType {

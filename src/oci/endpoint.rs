@@ -1,7 +1,5 @@
 use http::Method;
 
-use super::RouteError;
-
 /// The endpoints of the distribution-spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -53,8 +51,8 @@ pub enum Action {
 }
 
 impl Endpoint {
-    /// What a request with `method` does here.
-    pub(super) fn action(self, method: &Method) -> Result<Action, RouteError> {
+    /// What a request with `method` does here; `None` where the method is no route.
+    pub(super) fn action(self, method: &Method) -> Option<Action> {
         // `Method` has constants and no patterns that would be cheaper.
         let read = method == Method::GET || method == Method::HEAD;
         let action = match self {
@@ -75,9 +73,9 @@ impl Endpoint {
             {
                 Action::Push
             }
-            _ => return Err(RouteError::Method(self)),
+            _ => return None,
         };
-        Ok(action)
+        Some(action)
     }
 
     /// The methods that are routes here, as `Allow` lists them (RFC 9110 §10.2.1). `None` where every

@@ -28,11 +28,13 @@ pub(crate) mod grammar;
 mod mount;
 mod query;
 mod route;
+mod route_error;
 mod scope;
 mod target;
 
 pub use endpoint::{Action, Endpoint};
 pub use error::{ErrorCode, error_body};
 pub use grammar::{is_digest, is_name, is_tag};
-pub use route::{Route, RouteError};
+pub use route::Route;
+pub use route_error::RouteError;
 pub use scope::Scope;

@@ -1,6 +1,5 @@
 use super::hash::Map;
 use super::index::prefixes;
-use super::who::hex;
 use super::{Attribute, Exact, Rule, Who};
 use crate::identity::Method;
 use crate::{PeerIdentity, Principal};
@@ -94,7 +93,7 @@ impl Keyed {
             match field {
                 Exact::Subject => named(Some(names), peer.subject()),
                 Exact::Issuer => named(Some(names), peer.issuer()),
-                Exact::Fingerprint => named(Some(names), &hex(peer.fingerprint())),
+                Exact::Fingerprint => named(Some(names), &peer.fingerprint_hex()),
             }
         }
     }

@@ -110,7 +110,7 @@ impl Who {
             Self::CertificateExactly(field, value) => peer(known).is_some_and(|peer| match field {
                 Exact::Subject => peer.subject() == &**value,
                 Exact::Issuer => peer.issuer() == &**value,
-                Exact::Fingerprint => hex(peer.fingerprint()) == **value,
+                Exact::Fingerprint => peer.fingerprint_hex() == **value,
             }),
         }
     }
@@ -185,15 +185,6 @@ fn spiffe(text: &str) -> Result<Pattern, WhoError> {
         return Err(WhoError::TrustDomain(text.into()));
     }
     Ok(Pattern::uri(text)?)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl fmt::Display for Who {

@@ -1,12 +1,9 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
-
-use super::gate::Gate;
 
 /// How late whoever is next may come before others are asked to look.
 const PATIENCE: Duration = Duration::from_millis(8);
@@ -21,15 +18,13 @@ pub(super) struct Alarm {
     set: Option<(usize, Instant)>,
 }
 
-#[derive(Debug)]
-struct Bell(Weak<Gate>);
-
 impl Alarm {
-    pub(super) fn new(gate: &Arc<Gate>, now: Instant) -> Self {
+    /// Makes one that wakes `bell` where others have to look.
+    pub(super) fn new(bell: Waker, now: Instant) -> Self {
         Self {
             next: Box::pin(sleep_until(now)),
             others: Box::pin(sleep_until(now)),
-            bell: Waker::from(Arc::new(Bell(Arc::downgrade(gate)))),
+            bell,
             set: None,
         }
     }
@@ -50,18 +45,5 @@ impl Alarm {
         self.next.set(sleep_until(when));
         let cx = &mut Context::from_waker(waker);
         self.next.as_mut().poll(cx).is_ready()
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    // No timer can be set here, in the timers' own driver: whoever is woken sets it.
-    fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(gate) = self.0.upgrade() {
-            gate.rouse();
-        }
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -52,6 +52,10 @@ struct Queue {
     scheduler: Scheduler,
     alarm: Option<Alarm>,
 }
+
+/// Wakes the others in a gate's queue.
+#[derive(Debug)]
+struct Bell(Weak<Gate>);
 
 /// A stream's place in a gate's queue.
 #[derive(Debug, Default)]
@@ -350,7 +354,10 @@ impl Queue {
             return None;
         };
         let when = terms.line.when(position, due.now);
-        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(gate, due.now));
+        let alarm = self.alarm.get_or_insert_with(|| {
+            let bell = Bell(Arc::downgrade(gate));
+            Alarm::new(Arc::new(bell).into(), due.now)
+        });
         if alarm.is_set(stream, when) && stream != me {
             return None;
         }
@@ -366,6 +373,19 @@ impl Seat {
     /// Whether the stream waits in the queue.
     pub(super) fn is_asking(&self) -> bool {
         self.asking
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    // No timer can be set here, in the timers' own driver: whoever is woken sets it.
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(gate) = self.0.upgrade() {
+            gate.rouse();
+        }
     }
 }
 

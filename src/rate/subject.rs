@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::identity::Method;
 use crate::oci::{Endpoint, Route};
+#[cfg(feature = "redis")]
+use crate::util::hex;
 use crate::{ClientAddr, Connection, Principal};
 
 use super::{Callers, Exempt, Key, Limit, Limits};
@@ -223,8 +225,7 @@ impl Charged<'_> {
             _ => self.name(),
         };
         let digest = Sha256::digest(format!("{kind}:{name}"));
-        let hex = digest.iter().take(16).map(|byte| format!("{byte:02x}"));
-        hex.collect::<String>().into()
+        hex::encode(&digest[..16]).into()
     }
 }
 

@@ -32,7 +32,7 @@ mod notifications;
 mod pinned;
 mod watched;
 
-pub use crate::util::file::FileError;
+pub use crate::util::file_error::FileError;
 pub use files::{Load, WatchOptions};
 #[cfg(any(feature = "config", feature = "crl"))]
 pub(crate) use fingerprint::Fingerprint;

@@ -212,7 +212,7 @@ pub(super) fn subtrees(certificate: &X509Certificate<'_>) -> usize {
 
 /// The subject in RFC 4514 form, of a certificate that may say nothing that is an identity.
 fn subject(certificate: &X509Certificate<'_>) -> String {
-    name_text(certificate.subject())
+    name_text(certificate.subject().as_raw())
 }
 
 fn unfit_anchor(

@@ -21,7 +21,7 @@ pub(super) fn name_words(rejection: &Rejection) -> String {
         if at == 0 {
             return leaf(rejection);
         }
-        let subject = read.get(at).map(|one| name_text(one.subject()));
+        let subject = read.get(at).map(|one| name_text(one.subject().as_raw()));
         let subject = subject.unwrap_or_default();
         format!("the intermediate CA's certificate `{}`", clip(&subject))
     };
@@ -73,7 +73,7 @@ fn outside(chain: &[X509Certificate<'_>]) -> Option<Outside> {
             .excluded_subtrees
             .as_deref()
             .unwrap_or_default();
-        let name = || name_text(ca.subject());
+        let name = || name_text(ca.subject().as_raw());
         for (of, beneath) in chain.iter().enumerate() {
             if std::ptr::eq(beneath, ca) {
                 break;

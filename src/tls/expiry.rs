@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::{Expiry, time};
+use crate::util::calendar;
 
 /// Warns once at each distance before something that the server depends on ends.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Warnings {
     pub(super) fn look(&mut self, ends: Vec<Expiry>, now: SystemTime) {
         for (expiry, left) in self.due(ends, now) {
             let Expiry { kind, subject, .. } = &expiry;
-            let not_after = time::date(expiry.not_after);
+            let not_after = calendar::rfc3339(expiry.not_after);
             let left = left.map(time::words);
             match (*kind, left) {
                 ("crl", None) => {

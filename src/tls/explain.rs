@@ -15,6 +15,7 @@ use super::time;
 use super::verified::Verified;
 use crate::PeerIdentity;
 use crate::identity::{Anchor, IdentityError, SvidError};
+use crate::util::calendar;
 
 /// No more certificates of a chain and no more names of a bundle are told than these: what a
 /// client sends is not to fill a log.
@@ -74,7 +75,7 @@ fn revocation_words(rejection: &Rejection, verdict: &crate::crl::Verdict) -> Str
             ..
         }) => {
             let (whose, issuer) = of_serial(rejection, serial);
-            let date = time::date(time::system(UnixTime::since_unix_epoch(
+            let date = calendar::rfc3339(time::system(UnixTime::since_unix_epoch(
                 std::time::Duration::from_secs(*date),
             )));
             let number = crl_number.as_deref().unwrap_or("without a number");
@@ -294,8 +295,8 @@ fn describe(text: &mut String, at: usize, der: &[u8]) {
         clip(identity.subject()),
         clip(identity.issuer()),
         clip(identity.serial()),
-        time::date(identity.not_before()),
-        time::date(identity.not_after()),
+        calendar::rfc3339(identity.not_before()),
+        calendar::rfc3339(identity.not_after()),
     );
     let names = identity
         .uris()

@@ -83,7 +83,7 @@ pub(super) fn unsupported_key(rejection: &Rejection) -> Option<String> {
     let read = rejection.chain.iter().skip(1);
     let mut read = read.filter_map(|der| PeerIdentity::parse(der).ok());
     read.find_map(|ca| {
-        let subject = name_text(ca.subject());
+        let subject = name_text(ca.subject().as_raw());
         let is_above = links.iter().any(|link| link.issuer() == subject);
         told(&subject, ca.public_key()).filter(|_| is_above)
     })

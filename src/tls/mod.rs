@@ -115,5 +115,3 @@ pub(crate) use provider::provider;
 pub use reason::Reason;
 pub use service::AddConnection;
 pub use stream::Stream;
-#[cfg(feature = "crl")]
-pub(crate) use time::date;

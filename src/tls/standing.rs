@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
@@ -7,6 +6,7 @@ use rustls::time_provider::TimeProvider;
 
 use super::verified::Verified;
 use super::{Material, RemovedCa};
+use crate::util::good_until::GoodUntil;
 use crate::{Refusal, Watched};
 
 /// The longest sleep at once: the wall clock may be set meanwhile.
@@ -23,17 +23,10 @@ struct Inner {
     material: Watched<Material>,
     removed_ca: RemovedCa,
     clock: Arc<dyn TimeProvider>,
-    /// A [`Holds`], or 0.
-    holds: AtomicU64,
-    /// In the same form, that it does not hold: so that it is not verified again for each of the
-    /// requests of a second.
-    fails: AtomicU64,
+    holds: GoodUntil,
+    /// That it does not hold: so that it is not verified again for each of the requests of a second.
+    fails: GoodUntil,
 }
-
-/// In one word, so that its halves are always of the same moment: the generation of the material that
-/// says so, its lower half, and the last second, after 1970, at which it holds.
-#[derive(Clone, Copy)]
-struct Holds(u64);
 
 impl Standing {
     pub(super) fn new(
@@ -47,8 +40,8 @@ impl Standing {
             material: material.clone(),
             removed_ca,
             clock,
-            holds: AtomicU64::new(0),
-            fails: AtomicU64::new(0),
+            holds: GoodUntil::default(),
+            fails: GoodUntil::default(),
         }))
     }
 
@@ -59,10 +52,7 @@ impl Standing {
         let Some(now) = inner.clock.current_time() else {
             return Some(Refusal::Unavailable);
         };
-        let remembers = |word: &AtomicU64| {
-            let generation = inner.material.generation();
-            Holds(word.load(Ordering::Acquire)).at(generation, now.as_secs())
-        };
+        let remembers = |word: &GoodUntil| word.is_good(inner.material.generation(), now.as_secs());
         if remembers(&inner.holds) {
             return None;
         }
@@ -74,8 +64,7 @@ impl Standing {
             } else {
                 &inner.fails
             };
-            let holds = Holds::new(material.generation(), until.unwrap_or(now.as_secs()));
-            word.store(holds.0, Ordering::Release);
+            word.set(material.generation(), until.unwrap_or(now.as_secs()));
             if until.is_some() {
                 return None;
             }
@@ -105,7 +94,7 @@ impl Standing {
 
     /// How long the certificate will hold, as far as is known.
     fn left(&self) -> Duration {
-        let until = Holds(self.0.holds.load(Ordering::Acquire)).until();
+        let until = self.0.holds.until();
         let now = self
             .0
             .clock
@@ -134,33 +123,5 @@ impl Inner {
         };
         let again = checks.verify(end_entity, intermediates, now);
         again.ok().map(|again| again.verified.not_after)
-    }
-}
-
-impl Holds {
-    fn new(generation: u64, until: u64) -> Self {
-        Self(generation << 32 | until.min(u64::from(u32::MAX)))
-    }
-
-    fn until(self) -> u64 {
-        self.0 & u64::from(u32::MAX)
-    }
-
-    fn at(self, generation: u64, now: u64) -> bool {
-        self.0 >> 32 == generation & u64::from(u32::MAX) && now <= self.until()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_holds_does_so_in_its_generation_and_until_its_end() {
-        let holds = Holds::new(7, 1_000);
-        assert!(holds.at(7, 999) && holds.at(7, 1_000));
-        assert!(!holds.at(7, 1_001) && !holds.at(8, 999));
-        assert!(!Holds(0).at(1, 0));
-        assert!(Holds::new(1 << 40 | 3, u64::MAX).at(1 << 40 | 3, 4_000_000_000));
     }
 }

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -6,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::anchors::Known;
 use crate::PeerIdentity;
+use crate::util::bounded_cache::BoundedCache;
 
 /// A client's certificate with the path that webpki found for it, and while when it holds.
 #[derive(Debug)]
@@ -60,59 +60,21 @@ impl ChainKey {
 /// anchors and the time only; so a client that comes again needs no signature of its chain checked
 /// again. Only what was verified gets in, and revocation is looked at each time.
 #[derive(Debug)]
-pub(super) struct Cache {
-    half: usize,
-    maps: Mutex<Maps>,
-}
-
-#[derive(Default)]
-struct Maps {
-    recent: HashMap<ChainKey, Arc<Verified>>,
-    older: HashMap<ChainKey, Arc<Verified>>,
-}
+pub(super) struct Cache(Mutex<BoundedCache<ChainKey, Arc<Verified>>>);
 
 impl Cache {
-    /// Keeps between half of `capacity` and all of it, the ones used last.
     pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            half: capacity / 2,
-            maps: Mutex::default(),
-        }
+        Self(Mutex::new(BoundedCache::new(capacity)))
     }
 
     pub(super) fn get(&self, key: ChainKey, now: UnixTime) -> Option<Arc<Verified>> {
-        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = if let Some(found) = maps.recent.get(&key) {
-            Arc::clone(found)
-        } else {
-            let found = maps.older.remove(&key)?;
-            self.put(&mut maps, key, Arc::clone(&found));
-            found
-        };
-        found.holds_at(now).then_some(found)
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = cache.get(&key).filter(|found| found.holds_at(now))?;
+        Some(Arc::clone(found))
     }
 
     pub(super) fn insert(&self, key: ChainKey, verified: Arc<Verified>) {
-        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        self.put(&mut maps, key, verified);
-    }
-
-    fn put(&self, maps: &mut Maps, key: ChainKey, verified: Arc<Verified>) {
-        if self.half == 0 {
-            return;
-        }
-        if maps.recent.len() >= self.half {
-            maps.older = std::mem::take(&mut maps.recent);
-        }
-        maps.recent.insert(key, verified);
-    }
-}
-
-impl std::fmt::Debug for Maps {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Maps")
-            .field("recent", &self.recent.len())
-            .field("older", &self.older.len())
-            .finish()
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.insert(key, verified);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::file::FileError;
+use super::file_error::FileError;
 
 /// For how long nothing may come of a file, unless [`with_deadline`] says otherwise.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);

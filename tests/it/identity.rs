@@ -589,3 +589,145 @@ proptest! {
         }
     }
 }
+
+#[cfg(all(feature = "crl", feature = "metrics"))]
+#[test]
+fn a_ca_and_a_serial_number_are_the_same_text_wherever_they_are_told() {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use pki::extended::encode;
+    use portcullis::crl::{CertPath, Revocation, Verdict};
+    use rustls::pki_types::UnixTime;
+
+    const COMMON_NAME: &[u8] = b"\x55\x04\x03";
+    const ORGANIZATION: &[u8] = b"\x55\x04\x0a";
+    const EMAIL: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01";
+    /// The type of an attribute, the tag of its value, and its value.
+    type Attribute<'a> = (&'a [u8], u8, &'a [u8]);
+    const TABLE: [(&[&[Attribute<'_>]], &str); 11] = [
+        (
+            &[&[(COMMON_NAME, 0x0c, "Knoten Ä".as_bytes())]],
+            "CN=Knoten Ä",
+        ),
+        (&[&[(COMMON_NAME, 0x13, b"Nodes")]], "CN=Nodes"),
+        (&[&[(COMMON_NAME, 0x1e, b"\0N\x01\x53")]], "CN=N\u{153}"),
+        (&[&[(COMMON_NAME, 0x14, b"K\xf6ln")]], "CN=K\u{f6}ln"),
+        (
+            &[&[(COMMON_NAME, 0x0c, b" a,b+c=\"d\"\\;<e> ")]],
+            "CN=\\ a\\,b\\+c=\\\"d\\\"\\\\\\;\\<e\\>\\ ",
+        ),
+        (&[&[(COMMON_NAME, 0x0c, b"#1")]], "CN=\\#1"),
+        (
+            &[&[(COMMON_NAME, 0x0c, "a\nb\u{202e}".as_bytes())]],
+            "CN=a\\0Ab\\E2\\80\\AE",
+        ),
+        (
+            &[
+                &[(ORGANIZATION, 0x0c, b"o")],
+                &[(COMMON_NAME, 0x0c, b"a"), (ORGANIZATION, 0x0c, b"b")],
+            ],
+            "CN=a+O=b,O=o",
+        ),
+        (
+            &[&[(ORGANIZATION, 0x0c, b"")], &[(COMMON_NAME, 0x0c, b"")]],
+            "CN=,O=",
+        ),
+        (
+            &[&[(EMAIL, 0x16, b"a@b")]],
+            "1.2.840.113549.1.9.1=#1603614062",
+        ),
+        (&[&[(COMMON_NAME, 0x03, b"\0\xff")]], "CN=#030200ff"),
+    ];
+    let ca = Ca::new("Placeholder");
+    let set = |attributes: &&[Attribute<'_>]| {
+        let attributes = attributes.iter().flat_map(|(kind, tag, value)| {
+            encode(0x30, &[encode(6, kind), encode(*tag, value)].concat())
+        });
+        encode(0x31, &attributes.collect::<Vec<_>>())
+    };
+    let name = |relative: &[&[Attribute<'_>]]| {
+        encode(0x30, &relative.iter().flat_map(set).collect::<Vec<_>>())
+    };
+    let placeholder = name(&[&[(COMMON_NAME, 0x0c, b"Placeholder")]]);
+    let leaf = ca.client_with("node", |params| {
+        params.serial_number = Some(vec![0x9a, 0xbc].into());
+    });
+    let list = ca.crl(1, &[0x9abc]);
+    for (relative, text) in TABLE {
+        let renamed = |der: &[u8]| ca.renaming(der, &placeholder, &name(relative));
+        let [ca_der, leaf, list] = [&*ca.der, &*leaf.der, list.der()].map(renamed);
+        let identity = PeerIdentity::from_der(&leaf).unwrap();
+        assert_eq!(identity.issuer(), text);
+        assert_eq!(PeerIdentity::from_der(&ca_der).unwrap().subject(), text);
+        let files = pki::Files::new();
+        let bundle = files.put("ca.der", &ca_der);
+        let lists = files.put("list.crl", &list);
+
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let material = metrics::with_local_recorder(&recorder, || {
+            files
+                .server(&ca.server(&["localhost"]))
+                .require_client_certificates(portcullis::tls::ClientCas::new([bundle]))
+                .with_crls(Revocation::builder(), [lists])
+                .watch(portcullis::reload::WatchOptions::default())
+        });
+        material.unwrap();
+        let scrape = recorder.handle().render();
+        let label = text.replace('\\', "\\\\").replace('"', "\\\"");
+        for series in [
+            format!(
+                "portcullis_certificate_not_after_timestamp_seconds\
+                 {{role=\"client_ca\",subject=\"{label}\"}}"
+            ),
+            format!("portcullis_crl_entries{{issuer=\"{label}\",scope=\"complete\"}} 1"),
+        ] {
+            assert!(scrape.contains(&series), "no {series} in\n{scrape}");
+        }
+
+        let [ca_der, leaf] = [ca_der, leaf].map(rustls::pki_types::CertificateDer::from);
+        let path = CertPath::with_anchor_certificate(&leaf, &[], &ca_der).unwrap();
+        let revocation = Revocation::from_bytes([&*list], Default::default()).unwrap();
+        let finding = revocation.explain(&path, UnixTime::now()).remove(0);
+        assert_eq!(finding.issuer, identity.issuer());
+        assert_eq!(finding.decided_by[0].issuer, identity.issuer());
+        assert_eq!(finding.serial, identity.serial());
+        assert_eq!(identity.serial(), "00:9a:bc");
+        let Verdict::Revoked(revoked) = &finding.verdict else {
+            panic!("{:?}", finding.verdict);
+        };
+        assert_eq!(revoked.serial, identity.serial());
+        let told = finding.verdict.to_string();
+        assert!(
+            told.starts_with("certificate 00:9a:bc was revoked on "),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_read_whole_is_nobody() {
+    use pki::extended::encode;
+
+    let ca = Ca::new("Placeholder");
+    let leaf = ca.leaf("node", |_| {});
+    let common = |name: &[u8]| {
+        let attribute = [encode(6, b"\x55\x04\x03"), encode(0x0c, name)].concat();
+        encode(0x31, &encode(0x30, &attribute))
+    };
+    let subject = encode(0x30, &common(b"node"));
+    for (inside, is_read) in [
+        (vec![common(b"root")], true),
+        (vec![common(b"a"), common(b"b")], true),
+        // Something after the relative names, in their place, and beside an attribute's value.
+        (vec![common(b"root"), vec![0x05, 0x00]], false),
+        (vec![vec![0x31, 0x00]], false),
+        (vec![common(b"root"), vec![0x31, 0x00]], false),
+        (
+            vec![b"\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x01a\x05\x00".to_vec()],
+            false,
+        ),
+    ] {
+        let name = encode(0x30, &inside.concat());
+        let read = PeerIdentity::from_der(&ca.renaming(&leaf.der, &subject, &name));
+        assert_eq!(read.is_ok(), is_read, "{name:x?}: {read:?}");
+    }
+}

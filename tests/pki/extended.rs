@@ -1,4 +1,4 @@
-//! CRLs with an extension that rcgen does not write.
+//! Certificates and CRLs with what rcgen does not write.
 
 use rcgen::{CertificateRevocationList, SigningKey};
 
@@ -23,7 +23,7 @@ fn value(bytes: &[u8]) -> (&[u8], &[u8], &[u8]) {
     (&own[..header], &own[header..], rest)
 }
 
-fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
+pub fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let length: Vec<u8> = length
         .iter()
@@ -63,7 +63,24 @@ impl Ca {
     }
 
     pub fn extended(&self, list: &CertificateRevocationList, extension: &[u8]) -> Vec<u8> {
-        let (_, whole, _) = value(list.der());
+        self.changed(list.der(), |field, content| {
+            (field[0] == 0xa0).then(|| {
+                let (_, extensions, _) = value(content);
+                let extensions = [extensions, &encode(SEQUENCE, extension)].concat();
+                encode(0xa0, &encode(SEQUENCE, &extensions))
+            })
+        })
+    }
+
+    /// A certificate or CRL with another name where it has `old`, a `Name` in DER.
+    pub fn renaming(&self, der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+        self.changed(der, |field, _| (field == old).then(|| new.to_vec()))
+    }
+
+    /// What this CA signed, with some of its fields changed, which are given whole and as their content,
+    /// and signed again.
+    fn changed(&self, der: &[u8], change: impl Fn(&[u8], &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+        let (_, whole, _) = value(der);
         let (_, signed, rest) = value(whole);
         let (header, algorithm, _) = value(rest);
         let algorithm = [header, algorithm].concat();
@@ -71,13 +88,8 @@ impl Ca {
         let mut left = signed;
         while !left.is_empty() {
             let (header, content, rest) = value(left);
-            if header[0] == 0xa0 {
-                let (_, extensions, _) = value(content);
-                let extensions = [extensions, &encode(SEQUENCE, extension)].concat();
-                fields.extend(encode(0xa0, &encode(SEQUENCE, &extensions)));
-            } else {
-                fields.extend([header, content].concat());
-            }
+            let field = [header, content].concat();
+            fields.extend(change(&field, content).unwrap_or(field));
             left = rest;
         }
         let signed = encode(SEQUENCE, &fields);

@@ -7,10 +7,9 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::super::verdict::hexadecimal;
 use super::FetchError;
 use super::client::Validators;
-use crate::util::file;
+use crate::util::{file, hex};
 
 /// What a list that is being written is called at its beginning.
 const UNFINISHED: &str = ".unfinished-";
@@ -88,7 +87,7 @@ fn warn_if_open(_: &Path) {}
 
 impl Kept {
     pub(super) fn new(directory: &Path, url: &Url) -> Self {
-        let digest = hexadecimal(&Sha256::digest(url.as_str())[..8]);
+        let digest = hex::encode(&Sha256::digest(url.as_str())[..8]);
         let host = url.host_str().unwrap_or_default();
         let host = host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
         Self {
@@ -138,7 +137,7 @@ impl Kept {
 }
 
 fn digest(der: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(der))
+    hex::encode(&Sha256::digest(der))
 }
 
 /// Writes a file in one step, for its owner alone to read and write.

@@ -2,6 +2,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use sha2::{Digest, Sha256, Sha512};
 
+use crate::util::hex;
+
 /// What a manifest is, and so where the digests are that it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -207,24 +209,15 @@ fn folded(key: &str) -> String {
 /// Whether `content` has this digest. An algorithm that is not known here proves nothing.
 pub(super) fn is_content_of(digest: &str, content: &[u8]) -> bool {
     match digest.split_once(':') {
-        Some(("sha256", encoded)) => hex(&Sha256::digest(content)) == encoded,
-        Some(("sha512", encoded)) => hex(&Sha512::digest(content)) == encoded,
+        Some(("sha256", encoded)) => hex::encode(&Sha256::digest(content)) == encoded,
+        Some(("sha512", encoded)) => hex::encode(&Sha512::digest(content)) == encoded,
         _ => false,
     }
 }
 
 /// The canonical digest of `content`.
 pub(super) fn digest_of(content: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(content)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
-    let digits = bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(*byte)]);
-    digits.collect()
+    format!("sha256:{}", hex::encode(&Sha256::digest(content)))
 }
 
 #[cfg(test)]

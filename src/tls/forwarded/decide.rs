@@ -5,6 +5,7 @@ use super::ForwardedForm;
 use crate::identity::forwarded::{ForwardedError, pem, rfc9440, xfcc};
 use crate::tls::verified::Passed;
 use crate::tls::{Material, Reason, explain};
+use crate::util::hex;
 use crate::{PeerIdentity, Refusal};
 
 /// What a listed proxy tells.
@@ -57,7 +58,7 @@ pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Cl
     match told {
         Told::Nobody => Ok(Client::Nobody),
         Told::Fields(element) if fields => {
-            let hash = element.hash.as_deref().and_then(fingerprint);
+            let hash = element.hash.as_deref().and_then(hex::decode_array);
             let subject = element.subject.unwrap_or_default();
             let identity = PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
                 .map_err(|error| Refused::invalid(error.to_string()))?;
@@ -177,15 +178,4 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Forw
         }
     }
     Ok(joined)
-}
-
-fn fingerprint(hex: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }

@@ -1,9 +1,7 @@
 use sha2::{Digest, Sha256};
 use stringprep::x520prep;
-use x509_parser::der_parser::Oid;
-use x509_parser::der_parser::asn1_rs::{Any, FromDer, Tag};
 
-use super::directory_string;
+use super::name::{Kind, Name, Part, Value};
 
 /// What begins an attribute value that is text, and one that is not: no two of them are the same.
 const TEXT: u8 = 0;
@@ -35,52 +33,38 @@ impl NameKey {
 /// A name beneath another begins with the bytes of that one. `None` for what is no name.
 pub(crate) fn canonical(der: &[u8]) -> Option<Box<[u8]>> {
     let mut canonical = Vec::with_capacity(der.len());
-    for relative in all(only(der, Tag::Sequence)?, Tag::Set) {
-        let attributes = all(relative?, Tag::Sequence).map(|one| attribute(one?));
-        let mut attributes = attributes.collect::<Option<Vec<_>>>()?;
+    for relative in Name::read(der)?.0 {
+        let mut attributes: Vec<_> = relative.iter().map(attribute).collect();
         attributes.sort();
         put(&mut canonical, &attributes.concat());
     }
     Some(canonical.into())
 }
 
-/// The content of the one value in these bytes, which must have this tag.
-fn only(der: &[u8], tag: Tag) -> Option<&[u8]> {
-    let (rest, value) = Any::from_der(der).ok()?;
-    (rest.is_empty() && value.tag() == tag).then_some(value.data)
-}
-
-/// The contents of the values in these bytes, each of which must have this tag. `None`, and nothing
-/// after it, for what is none.
-fn all(mut der: &[u8], tag: Tag) -> impl Iterator<Item = Option<&[u8]>> {
-    std::iter::from_fn(move || {
-        if der.is_empty() {
-            return None;
+fn attribute(part: &Part<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match &part.kind {
+        Kind::Oid(oid) => put(&mut bytes, oid.as_bytes()),
+        Kind::Written(written) => put(&mut bytes, written.as_bytes()),
+    }
+    match (
+        part.value.text().and_then(|text| prepared(&text)),
+        &part.value,
+    ) {
+        (Some(text), _) => {
+            bytes.push(TEXT);
+            put(&mut bytes, text.as_bytes());
         }
-        let value = Any::from_der(der).ok().filter(|(_, one)| one.tag() == tag);
-        der = value.as_ref().map_or(&[], |(rest, _)| rest);
-        Some(value.map(|(_, value)| value.data))
-    })
-}
-
-/// An `AttributeTypeAndValue`, of which this is the content.
-fn attribute(content: &[u8]) -> Option<Vec<u8>> {
-    let (value, kind) = Oid::from_der(content).ok()?;
-    let (rest, value) = Any::from_der(value).ok()?;
-    if !rest.is_empty() {
-        return None;
+        (None, Value::Der(der)) => {
+            bytes.push(OPAQUE);
+            put(&mut bytes, der);
+        }
+        (None, Value::Text(text)) => {
+            bytes.push(OPAQUE);
+            put(&mut bytes, text.as_bytes());
+        }
     }
-    let mut bytes = Vec::with_capacity(value.data.len() + 16);
-    put(&mut bytes, kind.as_bytes());
-    if let Some(text) = directory_string::decode(&value).and_then(|text| prepared(&text)) {
-        bytes.push(TEXT);
-        put(&mut bytes, text.as_bytes());
-    } else {
-        bytes.push(OPAQUE);
-        put(&mut bytes, &value.tag().0.to_be_bytes());
-        put(&mut bytes, value.data);
-    }
-    Some(bytes)
+    bytes
 }
 
 /// RFC 4518, for `caseIgnoreMatch`. `None` for characters that must not be compared, which match the

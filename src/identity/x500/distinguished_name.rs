@@ -1,31 +1,29 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use x509_parser::prelude::{FromDer, X509Name};
-
-use crate::identity::{NameKey, name_text};
+use super::NameKey;
 
 /// A `Name` that is compared by RFC 5280 §7.1: its key is computed once, where a CRL or a certificate is
 /// read, so that no later comparison looks at the name again.
 #[derive(Clone, Debug)]
-pub(super) struct DistinguishedName {
+pub(crate) struct DistinguishedName {
     der: Box<[u8]>,
     key: NameKey,
 }
 
 impl DistinguishedName {
-    pub(super) fn new(der: &[u8]) -> Self {
+    pub(crate) fn new(der: &[u8]) -> Self {
         Self {
             der: der.into(),
             key: NameKey::of(der),
         }
     }
 
-    pub(super) fn der(&self) -> &[u8] {
+    pub(crate) fn der(&self) -> &[u8] {
         &self.der
     }
 
-    pub(super) fn key(&self) -> NameKey {
+    pub(crate) fn key(&self) -> NameKey {
         self.key
     }
 }
@@ -47,9 +45,6 @@ impl Hash for DistinguishedName {
 /// In the form of RFC 4514, as everywhere.
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match X509Name::from_der(&self.der) {
-            Ok((_, name)) => f.write_str(&name_text(&name)),
-            Err(_) => f.write_str("a name that cannot be read"),
-        }
+        f.write_str(&super::text(&self.der))
     }
 }

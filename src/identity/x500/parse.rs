@@ -1,74 +1,31 @@
-use super::distinguished_name::{self as name, Attribute};
+use super::name::{Kind, Name, Part, Value};
+use crate::util::hex;
 
-/// A distinguished name that was text, and is again in our own spelling.
-pub(super) struct SubjectText {
-    pub(super) text: String,
-    pub(super) attributes: Box<[Attribute]>,
-}
-
-/// One attribute: its type, and its value as text, or in hexadecimal after a `#`.
-struct Part<'a> {
-    kind: &'a str,
-    value: Value<'a>,
-    /// Whether it belongs to the same relative name as the one before.
-    joined: bool,
-}
-
-enum Value<'a> {
-    Text(String),
-    Hex(&'a str),
-}
-
-impl SubjectText {
-    /// Reads a name in the form of RFC 4514, or of RFC 2253 as OpenSSL writes it. `None` where it is not
-    /// written so: what may be read in two ways is nobody's name.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = Vec::new();
+impl<'a> Name<'a> {
+    /// Parses a name in the form of RFC 4514, or of RFC 2253 as OpenSSL writes it. `None` where it is not
+    /// written so: what can be read in two ways is no name.
+    pub(in crate::identity) fn parse(text: &'a str) -> Option<Self> {
+        let mut relative: Vec<Vec<Part<'a>>> = Vec::new();
         let mut rest = text;
         let mut joined = false;
-        while !rest.is_empty() || joined || !parts.is_empty() {
+        while !rest.is_empty() || joined || !relative.is_empty() {
             let (kind, after) = rest.split_once('=').filter(|(kind, _)| is_type(kind))?;
             let (value, after) = value(after)?;
-            parts.push(Part {
-                kind,
-                value,
-                joined,
-            });
+            let kind = Kind::Written(kind);
+            let part = Part { kind, value };
+            match relative.last_mut() {
+                Some(last) if joined => last.push(part),
+                _ => relative.push(vec![part]),
+            }
             let Some(separator) = after.chars().next() else {
                 break;
             };
             joined = separator == '+';
             rest = &after[1..];
         }
-        Some(Self::of(&parts))
-    }
-
-    fn of(parts: &[Part<'_>]) -> Self {
-        let mut text = String::new();
-        for (at, part) in parts.iter().enumerate() {
-            if at > 0 {
-                text.push(if part.joined { '+' } else { ',' });
-            }
-            text.push_str(name::known(part.kind).unwrap_or(part.kind));
-            text.push('=');
-            match &part.value {
-                Value::Text(value) => name::escape(&mut text, value),
-                Value::Hex(value) => {
-                    text.push('#');
-                    text.push_str(&value.to_ascii_lowercase());
-                }
-            }
-        }
         // A certificate has them the other way round (RFC 4514 §2.1).
-        let attributes = parts.iter().rev().filter_map(|part| {
-            let value = match &part.value {
-                Value::Text(value) => name::usable(value.clone()),
-                Value::Hex(_) => None,
-            };
-            Some((name::known(part.kind)?, value))
-        });
-        let attributes = attributes.collect();
-        Self { text, attributes }
+        relative.reverse();
+        Some(Self(relative))
     }
 }
 
@@ -83,9 +40,8 @@ fn value(text: &str) -> Option<(Value<'_>, &str)> {
     if let Some(hex) = text.strip_prefix('#') {
         let end = hex.find([',', '+']).unwrap_or(hex.len());
         let (digits, rest) = hex.split_at(end);
-        let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let whole = is_hex && !digits.is_empty() && digits.len().is_multiple_of(2);
-        return whole.then_some((Value::Hex(digits), rest));
+        let der = hex::decode(digits).filter(|der| !der.is_empty())?;
+        return Some((Value::Der(der.into()), rest));
     }
     let mut value = Vec::new();
     let mut rest = text.as_bytes();
@@ -122,11 +78,12 @@ fn value(text: &str) -> Option<(Value<'_>, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Attribute;
     use super::*;
 
     fn read(text: &str) -> Option<(String, Vec<Attribute>)> {
-        let parsed = SubjectText::parse(text)?;
-        Some((parsed.text, parsed.attributes.into_vec()))
+        let name = Name::parse(text)?;
+        Some((name.to_string(), name.attributes().into_vec()))
     }
 
     #[test]
@@ -142,6 +99,13 @@ mod tests {
             ("1.2.3.4=#0C0178,CN=x", "1.2.3.4=#0c0178,CN=x"),
             ("emailAddress=a@b,CN=x+UID=y", "emailAddress=a@b,CN=x+UID=y"),
             ("CN=a=b", "CN=a=b"),
+            // Written in other ways than ours.
+            ("2.5.4.3=node-7", "CN=node-7"),
+            ("CN=#0c066E6f64652d37", "CN=node-7"),
+            ("CN=#1e0400410042", "CN=AB"),
+            ("CN=#0301ff", "CN=#0301ff"),
+            ("CN=#0c", "CN=#0c"),
+            ("CN=", "CN="),
         ] {
             assert_eq!(read(text).unwrap().0, ours, "{text}");
         }
@@ -149,8 +113,8 @@ mod tests {
         let expected = [
             ("O", Some("z")),
             ("O", None),
-            ("UID", Some("y")),
             ("CN", Some("x")),
+            ("UID", Some("y")),
         ];
         let expected = expected.map(|(kind, value)| (kind, value.map(Into::into)));
         assert_eq!(attributes, expected);

@@ -1,0 +1,123 @@
+use x509_parser::extensions::KeyUsage;
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
+
+use super::der::Reader;
+use super::key::Key;
+use super::scope::Point;
+use super::signed::Signed;
+use super::{PathError, UnknownCause};
+use crate::identity::DistinguishedName;
+
+/// What revocation needs to know of a certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) serial: Box<[u8]>,
+    pub(super) issuer: DistinguishedName,
+    pub(super) subject: DistinguishedName,
+    pub(super) is_ca: bool,
+    /// Those it names, and the implicit one.
+    pub(super) points: Vec<Point>,
+    pub(super) not_before: u64,
+    pub(super) not_after: u64,
+    pub(super) key: Key,
+    pub(super) key_id: Option<Box<[u8]>>,
+    /// Whether it may sign CRLs (RFC 5280 §6.3.3 (f)).
+    pub(super) signs_crls: bool,
+    /// Whether it may sign certificates (RFC 5280 §6.1.4 (n)).
+    pub(super) signs_certificates: bool,
+}
+
+/// Whether a certificate lets its owner sign CRLs: it has no key usage, or one with cRLSign (RFC 5280
+/// §4.2.1.3).
+pub(crate) fn signs_crls(certificate: &X509Certificate<'_>) -> bool {
+    match certificate.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.crl_sign()),
+        Err(_) => false,
+    }
+}
+
+impl Facts {
+    pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
+        Self::of(&Self::read(der)?)
+    }
+
+    pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PathError> {
+        let read = X509Certificate::from_der(der);
+        let (_, certificate) = read.map_err(|error| PathError::Malformed(error.to_string()))?;
+        Ok(certificate)
+    }
+
+    pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, PathError> {
+        let malformed = |error: &dyn std::fmt::Display| PathError::Malformed(error.to_string());
+        let usage = certificate.key_usage().map_err(|error| malformed(&error))?;
+        let is_ca = certificate
+            .basic_constraints()
+            .map_err(|error| malformed(&error))?
+            .is_some_and(|constraints| constraints.value.ca);
+        let issuer = DistinguishedName::new(certificate.issuer().as_raw());
+        let mut points = Vec::new();
+        let mut key_id = None;
+        for extension in certificate.extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::CRLDistributionPoints(_) => {
+                    points = Point::parse_all(extension.value, &issuer)
+                        .map_err(|error| malformed(&error))?;
+                }
+                ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
+                _ => {}
+            }
+        }
+        points.push(Point::implicit(&issuer));
+        let key = Reader::new(certificate.public_key().raw)
+            .any()
+            .map_err(|_| malformed(&"the public key is no DER"))?;
+        let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
+        let allows = |usage_of: fn(&KeyUsage) -> bool| {
+            usage.as_ref().is_none_or(|usage| usage_of(usage.value))
+        };
+        Ok(Self {
+            serial: certificate.raw_serial().into(),
+            issuer,
+            subject: DistinguishedName::new(certificate.subject().as_raw()),
+            is_ca,
+            points,
+            not_before: seconds(certificate.validity().not_before.timestamp()),
+            not_after: seconds(certificate.validity().not_after.timestamp()),
+            key: Key::new(key.content),
+            key_id,
+            signs_crls: signs_crls(certificate),
+            signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
+        })
+    }
+
+    pub(super) fn signed(der: &[u8]) -> Result<Signed, PathError> {
+        let no_der = || PathError::Malformed("the certificate is no DER".to_owned());
+        Signed::parse(der).map_err(|_| no_der())
+    }
+
+    /// Whether the key is the one with this identifier, as far as that can be told.
+    pub(super) fn is_key(&self, key_id: Option<&[u8]>) -> bool {
+        match (key_id, self.key_id.as_deref()) {
+            (Some(named), Some(own)) => named == own,
+            _ => true,
+        }
+    }
+
+    /// Why a list that names this key identifier, and is in its name, is not by it: by what can be told
+    /// without the signature, and else that the signature is not its own.
+    pub(super) fn why_not_signer(
+        &self,
+        key_id: Option<&[u8]>,
+        is_unsupported: bool,
+    ) -> UnknownCause {
+        if !self.is_key(key_id) {
+            UnknownCause::SignerOtherKey
+        } else if is_unsupported {
+            UnknownCause::SignerUnsupported
+        } else if !self.signs_crls {
+            UnknownCause::SignerMayNotSign
+        } else {
+            UnknownCause::NotSigned
+        }
+    }
+}

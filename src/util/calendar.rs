@@ -1,0 +1,193 @@
+//! The Gregorian calendar in UTC.
+
+use std::time::{Duration, SystemTime};
+
+#[cfg(any(feature = "config", feature = "crl", feature = "rate"))]
+use time::Date;
+#[cfg(any(feature = "config", feature = "crl"))]
+use time::Month;
+#[cfg(any(feature = "json-log", feature = "rate", feature = "tls"))]
+use time::OffsetDateTime;
+
+#[cfg(any(feature = "config", feature = "crl", feature = "rate"))]
+const DAY: i64 = 86_400;
+
+/// The first and the last second that four digits of a year can name, counted from 1970.
+#[cfg(any(test, feature = "json-log", feature = "tls"))]
+const FIRST: i64 = -62_167_219_200;
+#[cfg(any(test, feature = "json-log", feature = "tls"))]
+const LAST: i64 = 253_402_300_799;
+
+/// Returns seconds after 1970 as a system's time; 1970 itself where the system has no such time.
+pub(crate) fn system_time(seconds: i64) -> SystemTime {
+    let span = Duration::from_secs(seconds.unsigned_abs());
+    let time = if seconds < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(span)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(span)
+    };
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Returns a system's time as whole seconds after 1970.
+#[cfg(any(feature = "json-log", feature = "tls"))]
+pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |ago| -ago),
+    }
+}
+
+/// Writes the date and time to the second in the form of RFC 3339: `2026-11-23T22:21:47Z`. Before the
+/// year 0 and after the year 9999 it is the nearest time of these.
+#[cfg(feature = "tls")]
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let time = date_time(unix_seconds(time));
+    format!("{}Z", digits(time))
+}
+
+/// Writes the date and time as [`rfc3339`] with microseconds: `2026-11-23T22:21:47.000042Z`. Before 1970
+/// it has none.
+#[cfg(feature = "json-log")]
+pub(crate) fn rfc3339_micros(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let micros = since.map_or(0, |since| since.subsec_micros());
+    format!("{}.{micros:06}Z", digits(date_time(unix_seconds(time))))
+}
+
+/// Returns the seconds after 1970 of a date and an hour, minute and second in UTC; `None` for a date or
+/// a time of day that does not exist.
+#[cfg(any(feature = "config", feature = "crl"))]
+#[inline]
+pub(crate) fn seconds(
+    [year, month, day]: [u32; 3],
+    [hour, minute, second]: [u32; 3],
+) -> Option<i64> {
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let year = i32::try_from(year).ok()?;
+    let date = Date::from_calendar_date(year, month, u8::try_from(day).ok()?).ok()?;
+    let exists = hour < 24 && minute < 60 && second < 60;
+    exists.then(|| begin(date) + i64::from(hour * 3_600 + minute * 60 + second))
+}
+
+/// Returns the first second of the month that a time is in and that of the next month, each counted from
+/// 1970. After the year 9999 a month has 30 days.
+#[cfg(feature = "rate")]
+pub(crate) fn month(seconds: u64) -> (u64, u64) {
+    let of_calendar = || {
+        let time = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+        let first = time.date().replace_day(1).ok()?;
+        let length = u64::from(time.month().length(time.year())) * DAY.unsigned_abs();
+        let begin = u64::try_from(begin(first)).ok()?;
+        Some((begin, begin + length))
+    };
+    of_calendar().unwrap_or_else(|| {
+        let length = 30 * DAY.unsigned_abs();
+        let begin = seconds - seconds % length;
+        (begin, begin.saturating_add(length))
+    })
+}
+
+/// Returns the first second of a day, counted from 1970.
+#[cfg(any(feature = "config", feature = "crl", feature = "rate"))]
+#[inline]
+fn begin(date: Date) -> i64 {
+    const EPOCH: i32 = time::OffsetDateTime::UNIX_EPOCH.to_julian_day();
+    i64::from(date.to_julian_day() - EPOCH) * DAY
+}
+
+#[cfg(any(feature = "json-log", feature = "tls"))]
+fn date_time(seconds: i64) -> OffsetDateTime {
+    let seconds = seconds.clamp(FIRST, LAST);
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+#[cfg(any(feature = "json-log", feature = "tls"))]
+fn digits(time: OffsetDateTime) -> String {
+    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+    let (hour, minute, second) = time.to_hms();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_time_is_written_as_rfc_3339_has_it() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (68_169_600, "1972-02-29T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_611_442_533, "2021-01-23T22:55:33Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (LAST, "9999-12-31T23:59:59Z"),
+            (LAST + 1, "9999-12-31T23:59:59Z"),
+            (-631_152_000, "1950-01-01T00:00:00Z"),
+            (FIRST, "0000-01-01T00:00:00Z"),
+            (FIRST - 1, "0000-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(system_time(seconds)), text);
+            assert_eq!(unix_seconds(system_time(seconds)), seconds);
+        }
+    }
+
+    #[cfg(feature = "json-log")]
+    #[test]
+    fn microseconds_are_six_digits() {
+        let time = system_time(1_795_472_507);
+        for (micros, text) in [
+            (0, "2026-11-23T22:21:47.000000Z"),
+            (42, "2026-11-23T22:21:47.000042Z"),
+            (999_999, "2026-11-23T22:21:47.999999Z"),
+        ] {
+            assert_eq!(rfc3339_micros(time + Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[cfg(any(feature = "config", feature = "crl"))]
+    #[test]
+    fn a_date_that_does_not_exist_is_none() {
+        assert_eq!(seconds([1970, 1, 1], [0; 3]), Some(0));
+        assert_eq!(seconds([2024, 2, 29], [23, 59, 59]), Some(1_709_251_199));
+        assert_eq!(seconds([0, 1, 1], [0; 3]), Some(FIRST));
+        assert_eq!(seconds([9999, 12, 31], [23, 59, 59]), Some(LAST));
+        for (date, of_day) in [
+            ([2023, 2, 29], [0; 3]),
+            ([2100, 2, 29], [0; 3]),
+            ([2024, 4, 31], [0; 3]),
+            ([2024, 0, 1], [0; 3]),
+            ([2024, 13, 1], [0; 3]),
+            ([2024, 1, 0], [0; 3]),
+            ([2024, 1, 256], [0; 3]),
+            ([2024, 257, 1], [0; 3]),
+            ([10_000, 1, 1], [0; 3]),
+            ([2024, 1, 1], [24, 0, 0]),
+            ([2024, 1, 1], [0, 60, 0]),
+            ([2024, 1, 1], [0, 0, 60]),
+        ] {
+            assert_eq!(seconds(date, of_day), None, "{date:?} {of_day:?}");
+        }
+    }
+
+    #[cfg(feature = "rate")]
+    #[test]
+    fn months_follow_each_other_without_a_gap_for_400_years_and_after_the_last_one() {
+        let mut begins = 0;
+        for _ in 0..400 * 12 {
+            let (start, ends) = month(begins);
+            assert_eq!(start, begins);
+            assert_eq!(month(ends - 1), (start, ends));
+            begins = ends;
+        }
+        let after = LAST.unsigned_abs() + 1;
+        for now in [after, after + 100 * DAY.unsigned_abs(), u64::MAX] {
+            let (begin, end) = month(now);
+            assert!(begin <= now && now <= end, "{now}");
+        }
+    }
+}
