@@ -1,5 +1,6 @@
 //! What every part may stand on, and what stands on no part.
 
+pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod file;
 pub(crate) mod patience;
