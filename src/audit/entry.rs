@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::health::HealthChecks;
 use super::meters::{Direction, Meters, Summary};
+use super::output::Output;
 use super::request_id::{self, REQUEST_ID};
-use super::{Record, event};
+use super::{AccessEvent, Record};
 use crate::source::SocketPeer;
 use crate::{ClientAddr, Connection, oci::Route};
 
@@ -36,7 +36,7 @@ pub(super) struct Entry {
     expected: Option<u64>,
     outcome: Option<Outcome>,
     polled: bool,
-    health: HealthChecks,
+    output: Output,
     meters: Arc<Meters>,
     /// Whether the metrics know of it.
     metered: bool,
@@ -104,10 +104,10 @@ impl Entry {
     /// which is all that such a request costs.
     pub(super) fn begin<B>(
         request: &mut Request<B>,
-        health: &HealthChecks,
+        output: &Output,
         meters: &Arc<Meters>,
     ) -> Kept {
-        let logged = event::is_wanted();
+        let logged = output.sink.is_enabled();
         let request_id = request_id::of(request.headers());
         if !logged && !meters.are_wanted() {
             return Kept::Id(request_id);
@@ -135,7 +135,7 @@ impl Entry {
             expected: None,
             outcome: None,
             polled: false,
-            health: health.clone(),
+            output: output.clone(),
             meters: Arc::clone(meters),
             metered,
             logged,
@@ -240,8 +240,9 @@ impl Drop for Entry {
             begun: self.metered,
         });
         let well = outcome == Outcome::Finished;
-        if self.logged && !(well && self.health.skips(self.uri.path(), self.status)) {
-            event::write(self, route.as_ref(), outcome, duration);
+        if self.logged && !(well && self.output.health.skips(self.uri.path(), self.status)) {
+            let event = AccessEvent::of(self, route.as_ref(), outcome, duration);
+            self.output.sink.write(&event);
         }
     }
 }

@@ -3,21 +3,22 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::AccessLog;
 use super::health::HealthChecks;
 use super::meters::Meters;
+use super::output::Output;
+use super::{AccessLog, Sink};
 
 /// Writes one event a request and counts it. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct AccessLogLayer {
-    health: HealthChecks,
+    output: Output,
     metrics: bool,
 }
 
 impl Default for AccessLogLayer {
     fn default() -> Self {
         Self {
-            health: HealthChecks::default(),
+            output: Output::default(),
             metrics: true,
         }
     }
@@ -36,7 +37,13 @@ impl AccessLogLayer {
         paths: impl IntoIterator<Item = P>,
         every: NonZeroU64,
     ) -> Self {
-        self.health = HealthChecks::new(paths.into_iter().map(Into::into).collect(), every);
+        self.output.health = HealthChecks::new(paths.into_iter().map(Into::into).collect(), every);
+        self
+    }
+
+    /// Writes the events into `sink`. Default: [`TracingSink`](super::TracingSink).
+    pub fn with_sink(mut self, sink: impl Sink) -> Self {
+        self.output.sink = Arc::new(sink);
         self
     }
 
@@ -53,7 +60,7 @@ impl<S> Layer<S> for AccessLogLayer {
     fn layer(&self, inner: S) -> AccessLog<S> {
         AccessLog::new(
             inner,
-            self.health.clone(),
+            self.output.clone(),
             Arc::new(Meters::new(self.metrics)),
         )
     }

@@ -5,23 +5,23 @@ use http::{Request, Response};
 use tower::Service;
 
 use super::entry::Entry;
-use super::health::HealthChecks;
 use super::meters::Meters;
+use super::output::Output;
 use super::{RequestBody, ResponseBody, ResponseFuture};
 
 /// The service of [`AccessLogLayer`](super::AccessLogLayer).
 #[derive(Clone, Debug)]
 pub struct AccessLog<S> {
     inner: S,
-    health: HealthChecks,
+    output: Output,
     meters: Arc<Meters>,
 }
 
 impl<S> AccessLog<S> {
-    pub(super) fn new(inner: S, health: HealthChecks, meters: Arc<Meters>) -> Self {
+    pub(super) fn new(inner: S, output: Output, meters: Arc<Meters>) -> Self {
         Self {
             inner,
-            health,
+            output,
             meters,
         }
     }
@@ -41,7 +41,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut kept = Entry::begin(&mut request, &self.health, &self.meters);
+        let mut kept = Entry::begin(&mut request, &self.output, &self.meters);
         let record = kept.entry().map(|entry| entry.count_received());
         let request = request.map(|body| RequestBody::new(body, record));
         ResponseFuture::new(self.inner.call(request), kept)
