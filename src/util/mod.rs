@@ -3,6 +3,8 @@
 pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod file;
+#[cfg(any(feature = "auth", feature = "rate"))]
+pub(crate) mod gcra;
 pub(crate) mod patience;
 #[cfg(feature = "tls")]
 pub(crate) mod pem;
