@@ -15,7 +15,7 @@ use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::{AccessLogLayer, Json};
+use portcullis::audit::{AccessLogLayer, JsonLines};
 use portcullis::auth::{
     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
 };
@@ -31,10 +31,11 @@ const TOKEN_DIGEST: &str = "87cbebfeebc05f7c54ac9336c4b4bbec831227a641951a4bde7e
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // What the layers log beside it: files that change, limits that are reached.
     tracing_subscriber::fmt()
-        .event_format(Json::new())
         .with_writer(std::io::stderr)
         .init();
+    let access_log = AccessLogLayer::new().with_sink(JsonLines::new(std::io::stderr())?);
 
     let tokens = Credentials::watch(
         [CredentialSource::sha256("ci", [TOKEN_DIGEST])?],
@@ -57,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let responder = Responder::new(Preset::Registry);
     let authentication = Authentication::token(tokens).or_anonymous();
     let gate = ServiceBuilder::new()
-        .layer(AccessLogLayer::new())
+        .layer(access_log)
         .layer(SourceLayer::new(networks).with_responder(responder.clone()))
         .layer(TokenAuthLayer::new(authentication).with_responder(responder.clone()))
         .layer(PolicyLayer::new(policy).with_responder(responder.clone()))

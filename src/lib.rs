@@ -37,7 +37,7 @@
 //! | `config` | the configuration file |
 //! | `schema` | the JSON Schema of the configuration file |
 //! | `metrics` | counters and gauges through the `metrics` facade |
-//! | `json-log` | a fast JSON format for `tracing-subscriber` |
+//! | `json-log` | the access log as lines of JSON in a file of its own |
 //! | `axum` | `axum::serve` integration |
 //! | `axum-server` | axum-server integration |
 //! | `aws-lc-rs`, `ring` | the cryptography behind `tls` and `crl` |

@@ -1,10 +1,5 @@
 //! What is told of handshakes, and how much of it.
-#![cfg(all(
-    feature = "tls",
-    feature = "metrics",
-    feature = "json-log",
-    feature = "aws-lc-rs"
-))]
+#![cfg(all(feature = "tls", feature = "metrics", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod captured;

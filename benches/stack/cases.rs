@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use portcullis::audit::{AccessLogLayer, Json};
+use portcullis::audit::{AccessLogLayer, JsonLines};
 use portcullis::auth::{
     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
 };
@@ -49,9 +49,9 @@ pub(crate) enum Log {
     Off,
     /// Nobody subscribes, and a recorder counts.
     Metrics,
-    /// Written as JSON, into nothing.
+    /// Written as lines of JSON, into nothing.
     Json,
-    /// Written by tracing-subscriber's own JSON format, into nothing.
+    /// Written by tracing-subscriber's JSON format, into nothing.
     StockJson,
 }
 
@@ -79,12 +79,11 @@ impl Log {
     pub(crate) fn during<T>(self, work: impl FnOnce() -> T) -> T {
         let subscriber = tracing_subscriber::fmt().with_writer(io::sink);
         let dispatch: Dispatch = match self {
-            Self::Off => return work(),
+            Self::Off | Self::Json => return work(),
             Self::Metrics => {
                 let recorder = PrometheusBuilder::new().build_recorder();
                 return metrics::with_local_recorder(&recorder, work);
             }
-            Self::Json => subscriber.event_format(Json::new()).into(),
             Self::StockJson => subscriber.json().flatten_event(true).into(),
         };
         tracing::dispatcher::with_default(&dispatch, work)
@@ -105,10 +104,12 @@ pub(crate) fn all() -> Vec<Case> {
         case("whole Guard, access log off", || guard().layer(Bare)).target(450.0, Some(1_500.0)),
         case("access log, metrics", || AccessLogLayer::new().layer(Bare)).log(Log::Metrics),
         case("whole Guard, metrics", || guard().layer(Bare)).log(Log::Metrics),
-        case("access log, JSON", || AccessLogLayer::new().layer(Bare)).log(Log::Json),
-        case("whole Guard, access log JSON", || guard().layer(Bare))
-            .log(Log::Json)
-            .target(1_500.0, None),
+        case("access log, JSON", || json_lines().layer(Bare)).log(Log::Json),
+        case("whole Guard, access log JSON", || {
+            guard_with(json_lines()).layer(Bare)
+        })
+        .log(Log::Json)
+        .target(1_500.0, None),
         case("access log, tracing-subscriber's JSON", || {
             AccessLogLayer::new().layer(Bare)
         })
@@ -118,7 +119,16 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// Everything that can be set, and nothing that refuses or slows the bench's own requests.
 pub(crate) fn guard() -> Guard {
+    guard_with(AccessLogLayer::new())
+}
+
+fn json_lines() -> AccessLogLayer {
+    AccessLogLayer::new().with_sink(JsonLines::new(io::sink()).unwrap())
+}
+
+fn guard_with(access_log: AccessLogLayer) -> Guard {
     Guard::builder()
+        .access_log(access_log)
         .networks(networks())
         .authentication(Authentication::token(tokens()))
         .policy(policy())

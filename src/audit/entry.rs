@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
-use super::health::HealthChecks;
 use super::meters::{Direction, Meters, Summary};
-use super::{Record, event};
+use super::output::Output;
+use super::{AccessEvent, Record};
 use crate::middleware::{End, Head, Log, Observe};
 use crate::source::SocketPeer;
 use crate::{ClientAddr, Connection, oci::Route};
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     expected: Option<u64>,
     outcome: Option<Outcome>,
     polled: bool,
-    health: HealthChecks,
+    output: Output,
     meters: Arc<Meters>,
     /// Whether the metrics know of it.
     metered: bool,
@@ -71,10 +71,10 @@ impl Entry {
     pub(super) fn begin(
         request: &mut Head,
         request_id: &HeaderValue,
-        health: &HealthChecks,
+        output: &Output,
         meters: &Arc<Meters>,
     ) -> Option<Self> {
-        let logged = event::is_wanted();
+        let logged = output.sink.is_enabled();
         if !logged && !meters.are_wanted() {
             return None;
         }
@@ -100,7 +100,7 @@ impl Entry {
             expected: None,
             outcome: None,
             polled: false,
-            health: health.clone(),
+            output: output.clone(),
             meters: Arc::clone(meters),
             metered,
             logged,
@@ -215,8 +215,9 @@ impl Drop for Entry {
             begun: self.metered,
         });
         let well = outcome == Outcome::Finished;
-        if self.logged && !(well && self.health.skips(self.uri.path(), self.status)) {
-            event::write(self, route.as_ref(), outcome, duration);
+        if self.logged && !(well && self.output.health.skips(self.uri.path(), self.status)) {
+            let event = AccessEvent::of(self, route.as_ref(), outcome, duration);
+            self.output.sink.write(&event);
         }
     }
 }

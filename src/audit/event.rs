@@ -1,100 +1,88 @@
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version};
-use tracing::Level;
 
-use super::Record;
 use super::entry::{Entry, Outcome};
 use super::text::{known_query, printable, printable_bytes};
-use crate::util::hex;
-use crate::{Refusal, oci::Route};
-
-/// The target of the access log's events.
-pub(super) const TARGET: &str = "portcullis::access";
+use super::{AccessEvent, Record};
+use crate::util::{clock, hex};
+use crate::{Connection, PeerIdentity, Principal, Refusal, oci::Route};
 
 const SHORT: usize = 128;
 const NAME: usize = 256;
 const LONG: usize = 1024;
 
-/// Whether a subscriber wants the event: one load of a cached answer where none does.
-pub(super) fn is_wanted() -> bool {
-    tracing::enabled!(target: TARGET, Level::INFO)
+impl<'a> AccessEvent<'a> {
+    /// What `entry` has to report, at the end of its request.
+    pub(super) fn of(
+        entry: &'a Entry,
+        route: Option<&'a Route>,
+        outcome: Outcome,
+        duration: Duration,
+    ) -> Self {
+        let record = &entry.record;
+        let client = record.client().or(entry.client);
+        let proxy = entry.peer.filter(|peer| Some(*peer) != client);
+        let principal = record.principal();
+        let connection = entry.connection.as_ref();
+        let tls = connection.and_then(|connection| connection.tls());
+        let certificate = principal
+            .and_then(|principal| principal.peer())
+            .or_else(|| connection.and_then(|connection| connection.identity()));
+        let throttled = record.throttled_time();
+        let query = entry.uri.query().and_then(known_query);
+        let (method, original) = method(&entry.method);
+        let (server_address, server_port) = server(entry).unzip();
+        let shadow = record.shadow();
+        Self {
+            timestamp: clock::now(),
+            client_address: client.map(|client| client.ip()),
+            client_port: client.map(|client| client.port()),
+            peer_address: proxy.map(|proxy| proxy.ip()),
+            principal: owned(principal.map(Principal::to_string), NAME),
+            method,
+            method_original: text(original, SHORT),
+            scheme: scheme(entry),
+            path: printable(entry.uri.path(), LONG),
+            query: owned(query, LONG),
+            server_address,
+            server_port: server_port.flatten(),
+            protocol_version: version(entry.version),
+            user_agent: header(entry.user_agent.as_ref(), NAME),
+            endpoint: route.map(|route| route.endpoint().label()),
+            action: route.map(|route| route.action().label()),
+            registry: text(route.and_then(Route::registry), NAME),
+            repository: text(route.and_then(Route::repository), NAME),
+            reference: text(route.and_then(Route::reference), NAME),
+            digest: header(entry.digest.as_ref(), NAME),
+            status: entry.status.map(|status| status.as_u16()),
+            refusal_reason: record.refusal().as_ref().map(Refusal::label),
+            refusal_detail: detail(record),
+            error_type: error(entry, outcome),
+            shadow_verdict: shadow.map(|shadow| if shadow.allows { "allow" } else { "refuse" }),
+            shadow_detail: text(shadow.map(|shadow| &*shadow.detail), LONG),
+            mount_declined: text(record.declined_mount(), LONG),
+            revocation: record.revocation(),
+            request_body_size: record.received_bytes(),
+            response_body_size: entry.sent,
+            duration,
+            time_to_first_byte: entry.first_byte,
+            throttled: (!throttled.is_zero()).then_some(throttled),
+            tls_version: tls.map(|tls| tls.version),
+            tls_cipher: tls.map(|tls| tls.cipher),
+            tls_resumed: tls.map(|tls| tls.resumed),
+            tls_client_subject: text(certificate.map(PeerIdentity::subject), NAME),
+            tls_client_sha256: certificate.map(sha256),
+            connection_id: connection.map(Connection::id),
+            request_id: record.request_id(),
+            outcome: outcome.label(),
+        }
+    }
 }
 
-/// Writes the one event of a request. The names are OpenTelemetry's, where it has one.
-pub(super) fn write(entry: &Entry, route: Option<&Route>, outcome: Outcome, duration: Duration) {
-    let record = &entry.record;
-    let client = record.client().or(entry.client);
-    let address = client.map(|client| address(client.ip()));
-    let proxy = entry.peer.filter(|peer| Some(*peer) != client);
-    let principal = record
-        .principal()
-        .map(|principal| printable(&principal.to_string(), NAME).into_owned());
-    let connection = entry.connection.as_ref();
-    let tls = connection.and_then(|connection| connection.tls());
-    let peer = record
-        .principal()
-        .and_then(|principal| principal.peer())
-        .or_else(|| connection.and_then(|connection| connection.identity()));
-    let fingerprint = peer.map(|peer| {
-        let mut text = [0; 64];
-        hex::write(peer.fingerprint(), &mut text);
-        text
-    });
-    let fingerprint = fingerprint
-        .as_ref()
-        .and_then(|text| str::from_utf8(text).ok());
-    let throttled = record.throttled_time();
-    let query = entry.uri.query().and_then(known_query);
-    let (method, original) = method(&entry.method);
-    let server = server(entry);
-    let shadow = record.shadow();
-    tracing::event!(
-        target: TARGET,
-        Level::INFO,
-        client.address = address.as_deref(),
-        client.port = client.map(|client| client.port()),
-        network.peer.address = proxy.map(|proxy| self::address(proxy.ip())),
-        principal = principal.as_deref(),
-        http.request.method = method,
-        http.request.method_original = text(original, SHORT).as_deref(),
-        url.scheme = scheme(entry),
-        url.path = &*printable(entry.uri.path(), LONG),
-        url.query = query.map(|query| printable(&query, LONG).into_owned()),
-        server.address = server.as_ref().map(|(host, _)| &**host),
-        server.port = server.as_ref().and_then(|(_, port)| *port),
-        network.protocol.version = version(entry.version),
-        user_agent.original = header(entry.user_agent.as_ref(), NAME).as_deref(),
-        oci.endpoint = route.map(|route| route.endpoint().label()),
-        oci.action = route.map(|route| route.action().label()),
-        oci.registry = text(route.and_then(Route::registry), NAME).as_deref(),
-        oci.repository = text(route.and_then(Route::repository), NAME).as_deref(),
-        oci.reference = text(route.and_then(Route::reference), NAME).as_deref(),
-        oci.digest = header(entry.digest.as_ref(), NAME).as_deref(),
-        http.response.status_code = entry.status.map(|status| status.as_u16()),
-        refusal.reason = record.refusal().as_ref().map(Refusal::label),
-        refusal.detail = detail(record).as_deref(),
-        "error.type" = error(entry, outcome),
-        shadow.verdict = shadow.map(|shadow| if shadow.allows { "allow" } else { "refuse" }),
-        shadow.detail = text(shadow.map(|shadow| &*shadow.detail), LONG).as_deref(),
-        mount.declined = text(record.declined_mount(), LONG).as_deref(),
-        revocation = record.revocation(),
-        http.request.body.size = record.received_bytes(),
-        http.response.body.size = entry.sent,
-        http.server.request.duration = duration.as_secs_f64(),
-        time_to_first_byte = entry.first_byte.map(|time| time.as_secs_f64()),
-        throttled = (!throttled.is_zero()).then_some(throttled.as_secs_f64()),
-        tls.protocol.version = tls.map(|tls| tls.version),
-        tls.cipher = tls.map(|tls| tls.cipher),
-        tls.resumed = tls.map(|tls| tls.resumed),
-        tls.client.subject = text(peer.map(crate::PeerIdentity::subject), NAME).as_deref(),
-        tls.client.hash.sha256 = fingerprint,
-        connection.id = connection.map(crate::Connection::id),
-        request.id = record.request_id(),
-        outcome = outcome.label(),
-    );
+fn sha256(certificate: &PeerIdentity) -> String {
+    hex::encode(certificate.fingerprint())
 }
 
 fn detail(record: &Record) -> Option<Cow<'_, str>> {
@@ -157,24 +145,8 @@ fn error(entry: &Entry, outcome: Outcome) -> Option<&str> {
     }
 }
 
-// Dotted decimals by hand: this is in every event, and the formatting machinery takes as long as the
-// rest of the line.
-fn address(ip: IpAddr) -> String {
-    let IpAddr::V4(ip) = ip else {
-        return ip.to_string();
-    };
-    let mut text = String::with_capacity(15);
-    for octet in ip.octets() {
-        if !text.is_empty() {
-            text.push('.');
-        }
-        for (power, least) in [(100, 100), (10, 10), (1, 0)] {
-            if octet >= least {
-                text.push(char::from(b'0' + octet / power % 10));
-            }
-        }
-    }
-    text
+fn owned(text: Option<String>, limit: usize) -> Option<Cow<'static, str>> {
+    text.map(|text| Cow::Owned(printable(&text, limit).into_owned()))
 }
 
 fn text(text: Option<&str>, limit: usize) -> Option<Cow<'_, str>> {
@@ -193,22 +165,5 @@ fn version(version: Version) -> &'static str {
         Version::HTTP_2 => "2",
         Version::HTTP_3 => "3",
         _ => "unknown",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    #[test]
-    fn an_address_is_written_as_the_standard_library_does() {
-        for octet in 0..=u8::MAX {
-            let ip = Ipv4Addr::new(octet, 0, octet.wrapping_mul(7), 255 - octet);
-            assert_eq!(address(ip.into()), ip.to_string());
-        }
-        let ip: IpAddr = "2001:db8::1".parse().unwrap();
-        assert_eq!(address(ip), "2001:db8::1");
     }
 }

@@ -3,14 +3,15 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::AccessLog;
 use super::health::HealthChecks;
 use super::meters::Meters;
+use super::output::Output;
+use super::{AccessLog, Sink};
 
 /// Writes one event a request and counts it. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct AccessLogLayer {
-    pub(super) health: HealthChecks,
+    pub(super) output: Output,
     pub(super) meters: Arc<Meters>,
 }
 
@@ -18,7 +19,7 @@ impl AccessLogLayer {
     /// Logs every request, and counts where a metrics recorder is installed.
     pub fn new() -> Self {
         Self {
-            health: HealthChecks::default(),
+            output: Output::default(),
             meters: Arc::new(Meters::new(true)),
         }
     }
@@ -30,7 +31,13 @@ impl AccessLogLayer {
         paths: impl IntoIterator<Item = P>,
         every: NonZeroU64,
     ) -> Self {
-        self.health = HealthChecks::new(paths.into_iter().map(Into::into).collect(), every);
+        self.output.health = HealthChecks::new(paths.into_iter().map(Into::into).collect(), every);
+        self
+    }
+
+    /// Writes the events into `sink`. Default: [`TracingSink`](super::TracingSink).
+    pub fn with_sink(mut self, sink: impl Sink) -> Self {
+        self.output.sink = Arc::new(sink);
         self
     }
 

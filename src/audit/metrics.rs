@@ -17,6 +17,7 @@ use super::uncounted::histogram;
 #[cfg(not(feature = "metrics"))]
 use super::uncounted::{counter, gauge};
 use crate::Refusal;
+use crate::util::clock;
 
 /// A request was turned away.
 pub(crate) fn refused(refusal: Refusal) {
@@ -65,7 +66,7 @@ pub(crate) fn loaded(what: &'static str, generation: u64) {
         gauge!("portcullis_snapshot_generation", "what" => what)
             .set(number(usize::try_from(generation).unwrap_or(usize::MAX)));
         gauge!("portcullis_snapshot_loaded_timestamp_seconds", "what" => what)
-            .set(seconds(SystemTime::now()));
+            .set(seconds(clock::now()));
         gauge!("portcullis_snapshot_stale", "what" => what).set(0);
         gauge!("portcullis_snapshot_lapsed", "what" => what).set(0);
     }
@@ -200,7 +201,7 @@ pub(crate) fn crl_fetched(url: &str, outcome: &'static str) {
     let url = url.to_owned();
     if matches!(outcome, "new" | "unchanged") {
         gauge!("portcullis_crl_fetched_timestamp_seconds", "url" => url.clone())
-            .set(seconds(SystemTime::now()));
+            .set(seconds(clock::now()));
     }
     counter!("portcullis_crl_fetches_total", "url" => url, "outcome" => outcome).increment(1);
 }

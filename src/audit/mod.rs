@@ -3,8 +3,10 @@
 //! Without it a refusal, a pull that was cut half-way and a stolen token's first use look the same
 //! from outside: like nothing. [`AccessLogLayer`], outermost, makes a [`Record`] for each request
 //! and puts it in the extensions; the layers inside note in it what they found (principal, route,
-//! refusal, time spent throttled). When the answer's body ends or is dropped it writes exactly one
-//! [`tracing`] event, target `portcullis::access`, level `INFO`, and counts the request through the
+//! refusal, time spent throttled). When the answer's body ends or is dropped it makes exactly one
+//! [`AccessEvent`], which a [`Sink`] writes: [`TracingSink`], the default, as a [`tracing`] event, target
+//! `portcullis::access`, level `INFO`; `JsonLines` (feature `json-log`) as lines of JSON into a file of its
+//! own. The request is counted through the
 //! [`metrics`](https://docs.rs/metrics) facade (feature `metrics`). There is one event however the
 //! request ends: the client goes away, the service fails or panics, a transfer is cut.
 //!
@@ -33,7 +35,7 @@
 //!
 //! A field that does not apply is absent. Control characters are escaped and every text has a
 //! bound, so that nobody can forge a line or fill the disk with one. Header values other than
-//! `Host`, `User-Agent` and `X-Request-Id` are never read. Where no subscriber wants the event and no
+//! `Host`, `User-Agent` and `X-Request-Id` are never read. Where the sink does not want the event and no
 //! recorder is installed, no record is made, and the answer has the request's id all the same.
 //!
 //! `timed_out` is a connection whose peer took nothing for too long
@@ -67,34 +69,39 @@
 //! # Ok(()) }
 //! ```
 
+mod access_event;
 mod admin;
 mod catalogue;
 mod entry;
 mod event;
 mod health;
 #[cfg(feature = "json-log")]
-mod json;
+mod json_lines;
 mod layer;
 #[cfg(feature = "rate")]
 pub(crate) mod limit_meters;
 mod meters;
 pub(crate) mod metrics;
+mod output;
 mod record;
 #[cfg(feature = "metrics")]
 mod recorder;
 mod request_id;
 mod service;
+mod sink;
 mod text;
 #[cfg(not(feature = "metrics"))]
 mod uncounted;
 
+pub use access_event::AccessEvent;
 pub use admin::{Admin, Check, Readiness};
 #[cfg(feature = "metrics")]
 pub use catalogue::describe_metrics;
 pub use catalogue::{Kind, METRICS, Metric};
 #[cfg(feature = "json-log")]
-pub use json::{Json, Utc};
+pub use json_lines::JsonLines;
 pub use layer::AccessLogLayer;
 pub use record::{Cut, Record};
 pub(crate) use request_id::REQUEST_ID;
 pub use service::AccessLog;
+pub use sink::{Sink, TracingSink};

@@ -3,33 +3,31 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+use crate::util::gcra;
 
 /// The largest capacity: a table of so many keys takes 19 MB.
 const MOST: usize = 1 << 20;
 
-/// Counts failures by keys, in a table of fixed size.
-pub(super) struct Failures {
-    limiter: RateLimiter<Key, Debts, TokioClock, NoOpMiddleware<Instant>>,
-    debts: Debts,
-    /// Not before the limiter's own.
-    start: Instant,
-    keys: RandomState,
-}
+/// How many keys share a set.
+const WAYS: usize = 8;
 
-/// Whose failures: a keyed hash, so that an attacker cannot choose which keys share a set.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    hash: u64,
-    /// Whether a failure is to be counted, or only looked whether one more could be.
-    count: bool,
+const SECOND: u64 = 1_000_000_000;
+
+/// Counts failures by keys, in a table of fixed size: for each key a GCRA cell, whose unit is the nanosecond.
+///
+/// Each key has a few places to be in; where all are taken, a new key takes over the place of the least indebted
+/// with its debt, and keys without a place are held to owe as much (Metwally's Space-Saving). The least debt of
+/// a set never falls, so a key that lost its place never owes less than before.
+pub(super) struct Failures {
+    debts: Debts,
+    start: Instant,
+    /// A keyed hash, so that an attacker cannot choose which keys share a set.
+    keys: RandomState,
 }
 
 /// Too many failures.
@@ -41,74 +39,12 @@ pub(super) struct Exhausted {
     pub(super) own: bool,
 }
 
-impl Failures {
-    pub(super) fn new(burst: NonZeroU32, every: Duration, capacity: usize) -> Self {
-        // `with_period` is `None` for a period of zero only.
-        let quota = Quota::with_period(every.max(Duration::from_nanos(1)))
-            .unwrap_or(Quota::per_second(NonZeroU32::MIN))
-            .allow_burst(burst);
-        let debts = Debts::new(capacity.min(MOST));
-        Self {
-            limiter: RateLimiter::new(quota, debts.clone(), TokioClock),
-            debts,
-            start: TokioClock.now(),
-            keys: RandomState::new(),
-        }
-    }
-
-    /// Whether this key may fail once more.
-    pub(super) fn check(&self, key: impl Hash) -> Result<(), Exhausted> {
-        let key = self.key(key, false);
-        if !self.debts.any_beside(&key) {
-            return Ok(());
-        }
-        if let Err(not_until) = self.limiter.check_key(&key) {
-            let wait = not_until.wait_time_from(TokioClock.now());
-            let seconds = wait.as_secs_f64().ceil().clamp(1.0, f64::from(u32::MAX));
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "clamped to what fits"
-            )]
-            let retry_after = seconds as u32;
-            let own = self.debts.has_place(&key);
-            return Err(Exhausted { retry_after, own });
-        }
-        let now = TokioClock.now().duration_since(self.start);
-        self.debts.tidy(&key, Nanos::from(now).as_u64());
-        Ok(())
-    }
-
-    pub(super) fn count(&self, key: impl Hash) {
-        // Past the limit already: it does not get worse.
-        let _ = self.limiter.check_key(&self.key(key, true));
-    }
-
-    fn key(&self, key: impl Hash, count: bool) -> Key {
-        let hash = self.keys.hash_one(key);
-        Key { hash, count }
-    }
-}
-
-/// The clock that tests can pause.
-#[derive(Clone, Copy, Debug)]
-struct TokioClock;
-
-impl Clock for TokioClock {
-    type Instant = Instant;
-
-    fn now(&self) -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-}
-
-/// GCRA clocks in a table of fixed size. Each key has a few places to be in; where all are taken, a new
-/// key takes over the place of the least indebted with its debt, and keys without a place are held to
-/// owe as much (Metwally's Space-Saving). The least debt of a set never falls, so a key that lost its place
-/// never owes less than before.
-#[derive(Clone)]
 struct Debts {
-    sets: Arc<[Set]>,
+    sets: Box<[Set]>,
+    /// What a failure takes of the credit.
+    cost: u64,
+    /// The most credit.
+    burst: u64,
 }
 
 #[derive(Default)]
@@ -118,51 +54,115 @@ struct Set {
     slots: Mutex<[Slot; WAYS]>,
 }
 
-const WAYS: usize = 8;
-
 #[derive(Clone, Copy, Default)]
 struct Slot {
     key: u64,
-    /// In nanoseconds since the limiter's start; 0 is a free slot.
-    arrival: u64,
+    /// 0 is a free slot, and has all its credit.
+    word: u64,
+}
+
+impl Failures {
+    pub(super) fn new(burst: NonZeroU32, every: Duration, capacity: usize) -> Self {
+        Self {
+            debts: Debts::new(burst, every, capacity),
+            start: Instant::now(),
+            keys: RandomState::new(),
+        }
+    }
+
+    /// Whether this key may fail once more.
+    pub(super) fn check(&self, key: impl Hash) -> Result<(), Exhausted> {
+        self.debts.check(self.keys.hash_one(key), self.elapsed())
+    }
+
+    pub(super) fn count(&self, key: impl Hash) {
+        self.debts.count(self.keys.hash_one(key), self.elapsed());
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Debts {
-    fn new(capacity: usize) -> Self {
-        let sets = capacity.div_ceil(WAYS).max(1).next_power_of_two();
+    fn new(burst: NonZeroU32, every: Duration, capacity: usize) -> Self {
+        let burst = u64::from(burst.get());
+        let cost = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        // So that positions do not wrap around within centuries.
+        let cost = cost.clamp(1, (u64::MAX >> 2) / burst);
+        let sets = capacity.min(MOST).div_ceil(WAYS).max(1).next_power_of_two();
         Self {
             sets: (0..sets).map(|_| Set::default()).collect(),
+            cost,
+            burst: burst * cost,
+        }
+    }
+
+    fn check(&self, key: u64, elapsed: u64) -> Result<(), Exhausted> {
+        let set = self.set(key);
+        if !set.owes.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let position = self.position(elapsed);
+        let mut slots = set.lock();
+        let slot = slots[place(&slots, key)];
+        let mut word = slot.word;
+        if let Err(then) = gcra::take(&mut word, self.cost, position, self.burst) {
+            let seconds = then.wrapping_sub(position).div_ceil(SECOND).max(1);
+            return Err(Exhausted {
+                retry_after: u32::try_from(seconds).unwrap_or(u32::MAX),
+                own: slot.is_of(key),
+            });
+        }
+        let credit = |slot: &Slot| gcra::credit(slot.word, position, self.burst);
+        if slots.iter().all(|slot| credit(slot) == self.burst) {
+            *slots = Default::default();
+            set.owes.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn count(&self, key: u64, elapsed: u64) {
+        let set = self.set(key);
+        let mut slots = set.lock();
+        let place = place(&slots, key);
+        let slot = &mut slots[place];
+        // Past the limit already: it does not get worse.
+        if gcra::take(
+            &mut slot.word,
+            self.cost,
+            self.position(elapsed),
+            self.burst,
+        )
+        .is_ok()
+        {
+            set.owes.store(true, Ordering::Relaxed);
+            slot.key = key;
         }
     }
 
     /// The set is chosen by the low bits; the whole hash tells keys apart within it.
-    fn set(&self, key: &Key) -> &Set {
-        let set = usize::try_from(key.hash % self.sets.len() as u64).unwrap_or(0);
+    fn set(&self, key: u64) -> &Set {
+        let set = usize::try_from(key % self.sets.len() as u64).unwrap_or(0);
         &self.sets[set]
     }
 
-    /// Whether there may be debts in this key's set.
-    fn any_beside(&self, key: &Key) -> bool {
-        self.set(key).owes.load(Ordering::Relaxed)
+    /// Begins at the burst, so that a word of 0 has all its credit.
+    fn position(&self, elapsed: u64) -> u64 {
+        self.burst.saturating_add(elapsed)
     }
+}
 
-    /// Whether this key's debt is its own.
-    fn has_place(&self, key: &Key) -> bool {
-        let slots = self.set(key).lock();
-        slots
-            .iter()
-            .any(|slot| slot.arrival != 0 && slot.key == key.hash)
-    }
+/// The key's own place, or else the one with the least debt.
+fn place(slots: &[Slot; WAYS], key: u64) -> usize {
+    let own = slots.iter().position(|slot| slot.is_of(key));
+    let least = || (0..WAYS).min_by_key(|place| slots[*place].word);
+    own.or_else(least).unwrap_or(0)
+}
 
-    /// Forgets the debts beside this key if all of them are over at `now`, in nanoseconds since the
-    /// limiter's start.
-    fn tidy(&self, key: &Key, now: u64) {
-        let set = self.set(key);
-        let mut slots = set.lock();
-        if slots.iter().all(|slot| slot.arrival <= now) {
-            *slots = Default::default();
-            set.owes.store(false, Ordering::Relaxed);
-        }
+impl Slot {
+    fn is_of(self, key: u64) -> bool {
+        self.word != 0 && self.key == key
     }
 }
 
@@ -172,80 +172,64 @@ impl Set {
     }
 }
 
-impl StateStore for Debts {
-    type Key = Key;
-
-    fn measure_and_replace<T, F, E>(&self, key: &Key, measure: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let set = self.set(key);
-        let mut slots = set.lock();
-        // Its own place, or else the one with the least debt.
-        let (mut at, mut least) = (0, u64::MAX);
-        for (place, slot) in slots.iter().enumerate() {
-            if slot.arrival != 0 && slot.key == key.hash {
-                at = place;
-                break;
-            }
-            if slot.arrival < least {
-                (at, least) = (place, slot.arrival);
-            }
-        }
-        // A debt that is over is none, whichever key it had.
-        let owed = Some(slots[at].arrival).filter(|&arrival| arrival != 0);
-        let (outcome, arrival) = measure(owed.map(Nanos::from))?;
-        if key.count {
-            set.owes.store(true, Ordering::Relaxed);
-            slots[at] = Slot {
-                key: key.hash,
-                arrival: arrival.as_u64().max(1),
-            };
-        }
-        Ok(outcome)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ten_million_spoofed_sources_clear_no_debt_and_take_no_memory() {
-        let debts = Debts::new(65_536);
+        let every = Duration::from_micros(1);
+        let debts = Debts::new(NonZeroU32::new(1 << 20).unwrap(), every, 65_536);
         // A boxed slice has one length from its beginning to its end.
         assert!(size_of_val(&*debts.sets) <= 65_536 * 18);
         // Nanoseconds into the limiter's life, at which all of this happens.
-        let (now, every) = (1_000_000, 1_000);
-        let owe = |hash| {
-            let key = Key { hash, count: true };
-            let failed = |owed: Option<Nanos>| {
-                let owed = owed.map_or(now, |owed| owed.as_u64().max(now));
-                Ok::<_, ()>(((), Nanos::from(owed + every)))
-            };
-            let _ = debts.measure_and_replace(&key, failed);
-        };
-        let owed = |hash| {
-            let key = Key { hash, count: false };
-            debts.measure_and_replace(&key, |owed| Ok::<_, ()>((owed, Nanos::from(0))))
-        };
+        let now = 1_000_000;
         let guilty = 0x1234_5678_9abc_def0;
         for _ in 0..3 {
-            owe(guilty);
+            debts.count(guilty, now);
         }
         let mut hash = 1_u64;
         for _ in 0..10_000_000 {
             hash = hash.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            owe(hash.rotate_left(32));
+            debts.count(hash.rotate_left(32), now);
         }
-        assert!(owed(guilty).unwrap().unwrap().as_u64() >= now + 3 * every);
+        let slots = debts.set(guilty).lock();
+        let word = slots[place(&slots, guilty)].word;
+        let owed = debts.burst - gcra::credit(word, debts.position(now), debts.burst);
+        assert!(owed >= 3 * debts.cost, "{owed}");
+    }
+
+    #[test]
+    fn a_burst_of_failures_is_free_and_each_is_forgiven_in_its_time() {
+        let second = 1_000_000_000;
+        let debts = Debts::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(10), 8);
+        let exhausted = |retry_after, own| Err(Exhausted { retry_after, own });
+        for _ in 0..5 {
+            debts.count(7, 0);
+        }
+        assert_eq!(debts.check(7, 0), exhausted(10, true));
+        assert_eq!(debts.check(7, 9 * second + 1), exhausted(1, true));
+        assert_eq!(debts.check(7, 10 * second), Ok(()));
+        debts.count(7, 10 * second);
+        assert_eq!(debts.check(7, 10 * second), exhausted(10, true));
+        // A full table has no place for others, who are held to owe as much as the least indebted.
+        for key in 10..17 {
+            (0..3).for_each(|_| debts.count(key, 10 * second));
+        }
+        assert_eq!(debts.check(99, 10 * second), exhausted(10, false));
+        assert_eq!(debts.check(99, 40 * second), Ok(()));
+        assert!(!debts.set(99).owes.load(Ordering::Relaxed));
     }
 
     #[test]
     fn a_table_of_any_capacity_is_made() {
         for (capacity, sets) in [(0, 1), (8, 1), (9, 2), (usize::MAX, MOST / WAYS)] {
-            let failures = Failures::new(NonZeroU32::MIN, Duration::ZERO, capacity);
-            assert_eq!(failures.debts.sets.len(), sets, "{capacity}");
+            for every in [Duration::ZERO, Duration::MAX] {
+                let failures = Failures::new(NonZeroU32::MAX, every, capacity);
+                assert_eq!(failures.debts.sets.len(), sets, "{capacity}");
+                failures.count(1);
+                assert_eq!(failures.check(1), Ok(()));
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use super::situation::{Client, Situation, peer};
 use super::throttle::Guess;
 use super::validity::Circumstances;
 use crate::oci::{Action, Route};
+use crate::util::clock;
 use crate::{Principal, Refusal, Watched};
 
 /// What came of a request's head.
@@ -249,9 +250,7 @@ impl Authentication {
     }
 
     fn now(&self) -> SystemTime {
-        self.clock
-            .as_ref()
-            .map_or_else(SystemTime::now, |clock| clock())
+        self.clock.as_ref().map_or_else(clock::now, |clock| clock())
     }
 
     /// The caller whose token this is, if it is good here and now.

@@ -1,8 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use rustls::pki_types::UnixTime;
-
 use super::authority::Authorities;
 use super::list::List;
 use super::sources::unreadable;
@@ -10,6 +8,7 @@ use super::store::{FromFile, Lists};
 use super::{CrlError, LoadError, gzip};
 use crate::audit::metrics;
 use crate::reload::Pinned;
+use crate::util::clock;
 use crate::util::x509_file::{self, Sought};
 
 /// Lists being gathered.
@@ -54,7 +53,7 @@ impl<'a> Gathering<'a> {
             previous,
             unread: Vec::new(),
             max_size,
-            now: now(),
+            now: clock::seconds(),
             as_of: None,
         }
     }
@@ -248,7 +247,7 @@ impl<'a> Gathering<'a> {
     /// that is dated ahead of today may have been.
     fn is_later(&self, list: &List) -> bool {
         self.as_of
-            .is_some_and(|at| !list.is_begun(at) && list.is_begun(now()))
+            .is_some_and(|at| !list.is_begun(at) && list.is_begun(clock::seconds()))
     }
 
     pub(super) fn finish(mut self, origin: &str) -> Result<Lists, LoadError> {
@@ -267,8 +266,4 @@ impl<'a> Gathering<'a> {
             Arc::try_unwrap(first).unwrap_or_else(|first| LoadError::Refused(first.to_string()))
         }))
     }
-}
-
-fn now() -> u64 {
-    UnixTime::now().as_secs()
 }

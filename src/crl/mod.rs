@@ -4,7 +4,7 @@
 //! A [`Revocation`] holds the CRLs in force, read from files that may change. The TLS verifier has a
 //! client's path [examined](Revocation::examine); the acceptor then keeps it as a [`Tracked`] with the
 //! connection, and [`RevocationLayer`] reads its verdict on each request. While no CRL changes, that is
-//! three atomic loads: the verdict, the number of the lists in force, and the time. When one does, requests are refused and bodies end with an
+//! two atomic loads and a reading of the clock. When one does, requests are refused and bodies end with an
 //! error at their next frame, or at once if they wait for it.
 //!
 //! What makes a verdict: a list counts only if its signature is by the key that issued the
@@ -45,7 +45,6 @@
 mod authority;
 mod builder;
 mod certificate;
-mod clock;
 mod constraints;
 mod der;
 mod entries;

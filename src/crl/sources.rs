@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 
 use super::LoadError;
 use super::authority::Authorities;
@@ -12,6 +12,7 @@ use super::store::Lists;
 use super::telling::tell;
 use crate::audit::metrics;
 use crate::reload::{Given, Load, Pinned};
+use crate::util::clock;
 use crate::util::file::CERTIFICATES;
 use crate::util::x509_file::{self, Sought};
 
@@ -65,7 +66,7 @@ impl Load for Files {
 /// What is put in the place of the lists in force: of those that were not there yet when `lists` were
 /// read, none that is newer goes away.
 pub(crate) fn replacing(mut lists: Lists, current: &Lists) -> Lists {
-    lists.keep_newer_of(current, UnixTime::now().as_secs(), &[]);
+    lists.keep_newer_of(current, clock::seconds(), &[]);
     tell(&lists, Some(current));
     lists
 }
@@ -260,7 +261,9 @@ mod tests {
                     list.issuer == subject
                 }
             };
-            Arc::clone(lists.all().find(is_first).unwrap())
+            // One that contradicts it may wait beside it.
+            let now = rustls::pki_types::UnixTime::now().as_secs();
+            Arc::clone(lists.in_force(now).find(is_first).unwrap())
         };
         // Its signer is not known at first, and found later without the list being read again.
         let before = read(&[], None);

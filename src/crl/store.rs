@@ -3,8 +3,6 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use rustls::pki_types::UnixTime;
-
 use super::LoadError;
 use super::authority::Authorities;
 use super::entries::Entry;
@@ -14,6 +12,7 @@ use super::succession::{Contradiction, Standing};
 use super::verdict::date;
 use crate::identity::{DistinguishedName, NameKey};
 use crate::reload::Fingerprint;
+use crate::util::clock;
 
 /// All CRLs in force, by the names of their issuers.
 #[derive(Clone, Debug)]
@@ -286,7 +285,7 @@ impl Lists {
 
     /// The first `nextUpdate` of all lists in force, in seconds after 1970.
     pub fn next_update(&self) -> Option<u64> {
-        let in_force = self.in_force(UnixTime::now().as_secs());
+        let in_force = self.in_force(clock::seconds());
         in_force.map(|list| list.next_update).min()
     }
 
@@ -302,7 +301,7 @@ impl Lists {
             this_update: list.this_update,
             next_update: list.next_update,
         };
-        self.in_force(UnixTime::now().as_secs()).map(term).collect()
+        self.in_force(clock::seconds()).map(term).collect()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<List>> {

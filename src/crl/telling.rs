@@ -2,9 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
-
-use rustls::pki_types::UnixTime;
 
 use super::list::List;
 use super::store::Lists;
@@ -12,6 +9,7 @@ use super::succession::Contradiction;
 use super::verdict::{date, time};
 use super::{DecidingCrl, HeldBack};
 use crate::audit::metrics;
+use crate::util::clock;
 
 /// The longest name of a scope, in characters: a label is no place for a document.
 const LONGEST: usize = 200;
@@ -28,7 +26,7 @@ type Labels = (String, String);
 
 /// Tells of each list that has come into force and of each that could not, and counts all that are.
 pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
-    for list in lists.in_force(UnixTime::now().as_secs()) {
+    for list in lists.in_force(clock::seconds()) {
         if !previous.is_some_and(|previous| is_in(list, previous)) {
             log(list);
         }
@@ -69,7 +67,7 @@ pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
 /// first.
 fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
     let mut all: BTreeMap<_, InForce> = BTreeMap::new();
-    for list in lists.in_force(UnixTime::now().as_secs()) {
+    for list in lists.in_force(clock::seconds()) {
         let known = all.entry(labels(list)).or_insert(InForce {
             entries: 0,
             this_update: u64::MAX,
@@ -152,7 +150,7 @@ fn log(list: &List) {
         number,
         ..
     } = DecidingCrl::of(list);
-    let seconds_left = time(list.next_update).duration_since(SystemTime::now());
+    let seconds_left = time(list.next_update).duration_since(clock::now());
     tracing::info!(
         issuer,
         scope,

@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
-use super::{CertPath, Revocation, Verdict, clock};
+use super::{CertPath, Revocation, Verdict};
+use crate::util::clock;
 use crate::util::good_until::GoodUntil;
 
 /// The longest sleep at once: the wall clock may be set meanwhile.
@@ -58,17 +58,14 @@ impl Tracked {
         }))
     }
 
-    /// Whether the verdict is [good](Verdict::Good) now; of any other, one that the options let pass
+    /// Returns whether the verdict is [good](Verdict::Good) now; of any other, one that the options let pass
     /// among them, [`Verdict::refusal`] tells more. This is what to ask at each request and each frame: while
-    /// neither the CRLs nor the time have moved on it costs three atomic loads, of the verdict, the
-    /// lists' generation and the time, and no lock, no system call and no allocation.
+    /// neither the CRLs nor the verdict have changed it costs two atomic loads, of the verdict and the CRLs'
+    /// generation, and one reading of the clock, and no lock and no allocation.
     #[inline]
     pub fn is_good(&self) -> bool {
         let inner = &*self.0;
-        let now = match &inner.clock {
-            None => clock::seconds(),
-            given => seconds(given.as_deref()),
-        };
+        let now = seconds(inner.clock.as_deref());
         let generation = inner.revocation.lists().generation();
         inner.good.is_good(generation, now) || *self.verdict() == Verdict::Good
     }
@@ -122,7 +119,7 @@ impl Tracked {
 /// Seconds after 1970. By a clock that cannot be read it is so late that every certificate is over.
 fn seconds(clock: Option<&dyn TimeProvider>) -> u64 {
     match clock {
-        None => UnixTime::now().as_secs(),
+        None => clock::seconds(),
         Some(clock) => clock.current_time().map_or(u64::MAX, |now| now.as_secs()),
     }
 }

@@ -11,6 +11,7 @@ use crate::auth::Authentication;
 use crate::config::{Config, Document, Key, PolicyRules};
 use crate::identity::Method;
 use crate::policy::{Effect, Exact, Policy, Who};
+use crate::util::clock;
 use crate::util::file::{DOCUMENT, read_text};
 
 /// Everything that is doubtful in `config`, of which `builder` was made.
@@ -97,7 +98,7 @@ impl Advice<'_> {
         let Some(auth) = &self.config.auth else {
             return;
         };
-        let now = SystemTime::now();
+        let now = clock::now();
         for (index, token) in auth.tokens.iter().enumerate() {
             let key = Key::from("auth.token").at(index);
             let (from, until) = token.validity();
@@ -328,7 +329,7 @@ impl Advice<'_> {
                 }
             }
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = clock::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default().saturating_sub(options.grace);
         let ended = lists.ended(now.as_secs());
         if ended > 0 {

@@ -3,11 +3,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const NANOS: u64 = 1_000_000_000;
+use crate::util::gcra::{AHEAD, credit, spent, take};
 
-/// How far a clock may be ahead of the position that a thread looks at, because that thread read the
-/// time earlier than another. What seems further ahead is far behind: positions wrap around.
-const AHEAD: u64 = 1 << 48;
+const NANOS: u64 = 1_000_000_000;
 
 /// So far off that nobody waits for it, as in tokio.
 const FAR: Duration = Duration::from_hours(24 * 365 * 30);
@@ -160,36 +158,8 @@ impl Clock {
     }
 }
 
-/// Takes `bytes` of the credit of a clock that stands at `word`.
-#[inline]
-pub(super) fn take(word: &mut u64, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
-    let credit = credit(*word, position, burst);
-    if credit < bytes {
-        return Err(spent(*word, position, burst).wrapping_add(bytes));
-    }
-    *word = position.wrapping_sub(credit - bytes);
-    Ok(())
-}
-
 /// Of the words of two clocks, that of the one with less credit.
 pub(super) fn later(one: u64, other: u64) -> u64 {
     let is_later = other.wrapping_sub(one) < 1 << 63;
     if is_later { other } else { one }
-}
-
-/// The credit of a clock that stands at `word`.
-#[inline]
-pub(super) fn credit(word: u64, position: u64, burst: u64) -> u64 {
-    let behind = position.wrapping_sub(word);
-    if behind > u64::MAX - AHEAD {
-        return 0;
-    }
-    behind.min(burst)
-}
-
-fn spent(word: u64, position: u64, burst: u64) -> u64 {
-    match credit(word, position, burst) {
-        0 => word,
-        credit => position.wrapping_sub(credit),
-    }
 }

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashbrown::HashTable;
 
-use super::clock::{credit, take};
 use super::gate::{Gate, Terms};
+use crate::util::gcra::{credit, take};
 
 const SHARDS: usize = 256;
 

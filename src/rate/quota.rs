@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hashbrown::HashTable;
 
 use super::{Quota, Window};
-use crate::util::calendar;
+use crate::util::{calendar, clock};
 
 const SHARDS: usize = 64;
 const KEYS_PER_SHARD: usize = 1024;
@@ -53,7 +53,7 @@ impl Calendar {
 
 impl Default for Calendar {
     fn default() -> Self {
-        Self::new(SystemTime::now)
+        Self::new(clock::now)
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::clock::{Line, credit};
+use super::clock::Line;
 use super::gate::Terms;
 use super::keys::Gates;
 use super::lease::Lease;
@@ -15,6 +15,7 @@ use super::subject::{Charged, Subject};
 use super::tenants::Claim;
 use super::{Key, Limit, Limits};
 use crate::audit::limit_meters::LimitMeters;
+use crate::util::gcra::credit;
 
 /// A limit and its keys. The keys outlive a reload, by the limit's name.
 #[derive(Debug)]

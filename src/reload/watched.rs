@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::audit::metrics;
+use crate::util::clock;
 
 /// An atomically swapped snapshot with a generation number. `Clone` costs an `Arc`; all clones see
 /// the same value.
@@ -64,7 +65,7 @@ impl<T> Watched<T> {
                 changes: watch::Sender::new(generation),
                 publishing: Mutex::default(),
                 health: Mutex::new(Health {
-                    loaded_at: SystemTime::now(),
+                    loaded_at: clock::now(),
                     failure: None,
                     lapsed: false,
                 }),
@@ -178,7 +179,7 @@ impl<T> Shared<T> {
         let old = self.current.swap(Arc::new(Snapshot { value, generation }));
         self.generation.store(generation, Ordering::Release);
         *health = Health {
-            loaded_at: SystemTime::now(),
+            loaded_at: clock::now(),
             failure: None,
             lapsed: false,
         };

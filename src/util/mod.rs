@@ -3,9 +3,12 @@
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod bounded_cache;
 pub(crate) mod calendar;
+pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod file;
 pub(crate) mod file_error;
+#[cfg(any(feature = "auth", feature = "rate"))]
+pub(crate) mod gcra;
 #[cfg(feature = "tls")]
 pub(crate) mod good_until;
 pub(crate) mod hex;

@@ -1,5 +1,5 @@
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use reqwest::{Client, Url};
@@ -13,6 +13,7 @@ use super::check::check;
 use super::client::{Answer, Validators, get};
 use super::schedule;
 use crate::audit::metrics;
+use crate::util::clock;
 
 /// A URL that gives a list, and the list that it gave last.
 #[derive(Debug)]
@@ -73,9 +74,16 @@ impl Point {
                 return false;
             }
         };
-        match check(&der, &self.url, None, authorities, now(), max_size) {
+        match check(
+            &der,
+            &self.url,
+            None,
+            authorities,
+            clock::seconds(),
+            max_size,
+        ) {
             Ok(checked) => {
-                let current = checked.head.next_update >= now();
+                let current = checked.head.next_update >= clock::seconds();
                 self.known = Some(Known {
                     der: digest(&der),
                     head: checked.head,
@@ -135,7 +143,7 @@ impl Point {
         // Somebody may have removed the file: then the list is needed again, unchanged or not.
         let known = self.known.as_ref().filter(|_| self.kept.is_there());
         // Of one that is over, a cache between might say for ever that there is no newer one.
-        let current = known.filter(|known| known.head.next_update >= now());
+        let current = known.filter(|known| known.head.next_update >= clock::seconds());
         let none = Validators::default();
         let validators = current.map_or(&none, |known| &known.validators);
         let (content, validators) = match get(client, &self.url, validators, max_size).await? {
@@ -148,7 +156,7 @@ impl Point {
             &self.url,
             known_head,
             authorities,
-            now(),
+            clock::seconds(),
             max_size,
         )?;
         drop(content);
@@ -177,7 +185,7 @@ impl Point {
             Some(known) if succeeded => {
                 let times = (known.head.this_update, known.head.next_update);
                 let shortest = longest.min(Duration::from_mins(1));
-                schedule::wait(now(), times, interval, shortest, fastrand::f64())
+                schedule::wait(clock::seconds(), times, interval, shortest, fastrand::f64())
             }
             _ => {
                 let backoff = self.backoff.get_or_insert_with(|| {
@@ -191,8 +199,8 @@ impl Point {
                 let wait = backoff.next().unwrap_or(longest).max(first);
                 match &self.known {
                     // One that waits for the end of the list in force is to be taken then.
-                    Some(known) if !known.head.is_over(now()) => {
-                        let left = known.head.next_update.saturating_sub(now());
+                    Some(known) if !known.head.is_over(clock::seconds()) => {
+                        let left = known.head.next_update.saturating_sub(clock::seconds());
                         wait.min(Duration::from_secs(left.saturating_add(1)))
                     }
                     _ => wait,
@@ -214,9 +222,4 @@ impl Fetched {
 fn digest(der: &[u8]) -> Digest {
     use sha2::Digest as _;
     sha2::Sha256::digest(der).into()
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }

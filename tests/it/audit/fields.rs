@@ -1,6 +1,8 @@
 //! Every field of the access log's event is written where it applies, and told of in the documentation.
-#![cfg(all(feature = "tls", feature = "policy"))]
+#![cfg(all(feature = "tls", feature = "policy", feature = "json-log"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::captured;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::{AccessLogLayer, Record};
+use portcullis::audit::{AccessEvent, AccessLogLayer, JsonLines, Record, Sink, TracingSink};
 use portcullis::connection::TlsParameters;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
@@ -64,6 +66,20 @@ impl Visit for Names {
     }
 }
 
+/// Writes each event as both do.
+struct Both(JsonLines);
+
+impl Sink for Both {
+    fn is_enabled(&self) -> bool {
+        TracingSink.is_enabled()
+    }
+
+    fn write(&self, event: &AccessEvent<'_>) {
+        TracingSink.write(event);
+        self.0.write(event);
+    }
+}
+
 /// The names between backquotes in the first column of the module's table.
 fn documented() -> BTreeSet<&'static str> {
     let text = include_str!("../../../src/audit/mod.rs");
@@ -91,6 +107,8 @@ fn connection() -> Connection {
 #[tokio::test]
 async fn every_field_is_written_where_it_applies_and_documented() {
     let seen = Seen::default();
+    let lines = captured::Sink::default();
+    let json = JsonLines::new(lines.clone()).unwrap();
     let guard = tracing::subscriber::set_default(seen.clone());
     let shadow = Watched::fixed(Policy::new([]).unwrap());
     let service = ServiceBuilder::new()
@@ -98,7 +116,7 @@ async fn every_field_is_written_where_it_applies_and_documented() {
             ForwardedHeader::XForwardedFor,
             ["10.0.0.0/8".parse().unwrap()],
         ))
-        .layer(AccessLogLayer::new())
+        .layer(AccessLogLayer::new().with_sink(Both(json.clone())))
         .layer(PolicyLayer::new(Policy::open()).with_shadow(shadow))
         .service_fn(
             |mut request: Request<portcullis::Body<Full<Bytes>>>| async move {
@@ -122,7 +140,7 @@ async fn every_field_is_written_where_it_applies_and_documented() {
     let open = Rule::allow("push", Who::Anyone, Actions::PUSH);
     let open = open.on_repositories([Pattern::repository("a").unwrap()]);
     let pushes = ServiceBuilder::new()
-        .layer(AccessLogLayer::new())
+        .layer(AccessLogLayer::new().with_sink(Both(json.clone())))
         .layer(PolicyLayer::new(Policy::new([open]).unwrap()))
         .service_fn(|_: Request<portcullis::Body<Full<Bytes>>>| async {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
@@ -150,4 +168,17 @@ async fn every_field_is_written_where_it_applies_and_documented() {
     assert!(names.declared.len() >= 32, "{names:?}");
     assert_eq!(names.written, names.declared);
     assert_eq!(documented(), names.declared);
+    json.flush();
+    let text = lines.text();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Map<_, _>>(line).unwrap());
+    let mut fields: BTreeSet<_> = lines
+        .flat_map(|line| line.into_iter().map(|(name, _)| name))
+        .collect();
+    assert!(fields.remove("timestamp"));
+    assert!(
+        fields.iter().map(String::as_str).eq(documented()),
+        "{fields:?}"
+    );
 }

@@ -1,3 +1,4 @@
 mod admin;
 mod fields;
 mod log;
+mod sink;

@@ -600,7 +600,7 @@ async fn a_remembered_password_is_refused_once_its_user_is_removed_or_its_hash_i
 
 #[test]
 fn a_variable_has_a_token_or_names_its_file() {
-    const ITSELF: &str = "a_variable_has_a_token_or_names_its_file";
+    const ITSELF: &str = "auth::credentials::a_variable_has_a_token_or_names_its_file";
     const CHILD: &str = "PORTCULLIS_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,0 +1,263 @@
+//! The sinks of the access log: what a tracing event says and what a line of JSON says are the same, and no line
+//! is lost.
+#![cfg(feature = "json-log")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::captured;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use captured::Captured;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use portcullis::audit::{AccessEvent, AccessLogLayer, JsonLines, Sink, TracingSink};
+use portcullis::{ClientAddr, Refusal, audit::Record};
+use serde_json::{Map, Value};
+use tower::{Layer, ServiceExt, service_fn};
+
+/// What was written, by a writer that is moved away.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // In pieces, as a pipe takes them.
+        let piece = &bytes[..bytes.len().min(1_000)];
+        self.0.lock().unwrap().extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn lines(&self) -> Vec<Map<String, Value>> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    }
+}
+
+/// Asks for `path` through the access log, whose answer is read to its end.
+async fn ask(layer: &AccessLogLayer, path: &str) {
+    let service = layer.layer(service_fn(
+        |request: Request<portcullis::Body<Full<Bytes>>>| async move {
+            let record = Record::of(request.extensions()).unwrap();
+            record.refused(Refusal::PolicyDenied);
+            record.explained("a \"rule\" of\ntwo lines");
+            record.throttled(Duration::from_millis(1_500));
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("blob"))))
+        },
+    ));
+    let mut request = Request::get(path)
+        .header("user-agent", "containerd/2.1 Grüße \\ \u{202e}")
+        .body(Full::default())
+        .unwrap();
+    let client = ClientAddr::new("[2001:db8::1]:4711".parse().unwrap());
+    request.extensions_mut().insert(client);
+    let response = service.oneshot(request).await.unwrap();
+    response.into_body().collect().await.unwrap();
+}
+
+/// Writes each event as both do.
+struct Both(JsonLines);
+
+impl Sink for Both {
+    fn write(&self, event: &AccessEvent<'_>) {
+        TracingSink.write(event);
+        self.0.write(event);
+    }
+}
+
+#[tokio::test]
+async fn a_line_has_the_fields_and_values_of_the_tracing_event() {
+    let written = Written::default();
+    let json = JsonLines::new(written.clone()).unwrap();
+    let captured = Captured::start();
+    let layer = AccessLogLayer::new().with_sink(Both(json.clone()));
+    let before = SystemTime::now();
+    ask(&layer, "/v2/a/manifests/latest?ns=docker.io&token=S3CRET").await;
+    json.flush();
+    let mut lines = written.lines();
+    let (mut line, mut event) = (lines.remove(0), captured.only());
+    let time = line.remove("timestamp").unwrap();
+    let time = parsed(time.as_str().unwrap());
+    let microsecond = Duration::from_micros(1);
+    assert!(time + microsecond >= before && time <= SystemTime::now());
+    for name in ["timestamp", "level", "target"] {
+        event.remove(name).unwrap();
+    }
+    assert_eq!(line, event);
+    assert_eq!(line["client.address"], "2001:db8::1");
+    assert_eq!(line["throttled"], 1.5);
+    assert_eq!(line["url.query"], "ns=docker.io");
+}
+
+fn parsed(text: &str) -> SystemTime {
+    let format = time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::parse(text, &format).unwrap().into()
+}
+
+#[tokio::test]
+async fn json_is_written_where_no_subscriber_listens() {
+    let written = Written::default();
+    let json = JsonLines::new(written.clone()).unwrap();
+    let layer = AccessLogLayer::new().with_sink(json);
+    for number in 0..3 {
+        ask(&layer, &format!("/v2/a/manifests/{number}")).await;
+    }
+    drop(layer);
+    let paths: Vec<_> = written
+        .lines()
+        .iter()
+        .map(|line| line["url.path"].clone())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/v2/a/manifests/0",
+            "/v2/a/manifests/1",
+            "/v2/a/manifests/2"
+        ]
+    );
+}
+
+#[test]
+fn no_line_is_lost_when_many_threads_log_and_the_last_of_them_ends() {
+    let written = Written::default();
+    let layer = AccessLogLayer::new().with_sink(JsonLines::new(written.clone()).unwrap());
+    let threads: Vec<_> = (0..4)
+        .map(|number| {
+            let layer = layer.clone();
+            thread::spawn(move || {
+                for count in 0..500 {
+                    run(ask(&layer, &format!("/v2/a/manifests/{number}.{count}")));
+                }
+            })
+        })
+        .collect();
+    drop(layer);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let lines = written.lines();
+    let paths: BTreeSet<_> = lines
+        .iter()
+        .map(|line| line["url.path"].to_string())
+        .collect();
+    assert_eq!((lines.len(), paths.len()), (2_000, 2_000));
+}
+
+fn run(work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(work);
+}
+
+/// A writer that waits until it may go on.
+struct Stuck(Receiver<()>, Written);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Once it was let go it is never stuck again.
+        let _ = self.0.recv();
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_writer_that_cannot_keep_up_loses_no_line() {
+    let (release, wait) = sync_channel::<()>(0);
+    let written = Written::default();
+    let json = JsonLines::new(Stuck(wait, written.clone())).unwrap();
+    let layer = AccessLogLayer::new().with_sink(json);
+    // More than the buffer holds, so that the last of them have to wait.
+    let path = format!("/v2/{}/manifests/latest", "a".repeat(200));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let asking = thread::spawn(move || {
+        for _ in 0..2_000 {
+            run(ask(&layer, &path));
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    // These fit: no request waits for the writer, which is stuck with the first line.
+    while asked.load(Ordering::Relaxed) < 500 {
+        thread::yield_now();
+    }
+    assert!(written.lines().is_empty());
+    drop(release);
+    asking.join().unwrap();
+    assert_eq!(written.lines().len(), 2_000);
+}
+
+/// A writer that fails so many times.
+struct FullDisk(usize, Written);
+
+impl Write for FullDisk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0 > 0 {
+            self.0 -= 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_no_request_and_the_log_goes_on_after_it() {
+    let written = Written::default();
+    let json = JsonLines::new(FullDisk(2, written.clone())).unwrap();
+    let layer = AccessLogLayer::new().with_sink(json.clone());
+    for number in 0..4 {
+        ask(&layer, &format!("/v2/a/manifests/{number}")).await;
+        json.flush();
+    }
+    let paths: Vec<_> = written
+        .lines()
+        .iter()
+        .map(|line| line["url.path"].clone())
+        .collect();
+    assert_eq!(paths, ["/v2/a/manifests/2", "/v2/a/manifests/3"]);
+}
+
+/// A writer that panics.
+struct Broken;
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        panic!("a writer's own fault")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_holds_up_nothing() {
+    let json = JsonLines::new(Broken).unwrap();
+    let layer = AccessLogLayer::new().with_sink(json.clone());
+    for _ in 0..2 {
+        ask(&layer, "/v2/").await;
+        json.flush();
+    }
+}
