@@ -11,9 +11,10 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::admission::{Denied, Permits, Questions, admit, admit_transfer};
+use super::admission::{Denied, Questions, admit, admit_transfer};
 use super::engine::{Compiled, Engine};
 use super::pacer::Pacer;
+use super::permits::Permits;
 use super::subject::Subject;
 use super::watcher::Stay;
 use super::{Body, Direction, headers};

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use tower::Service;
 
-use super::admission::{Denied, Permits, Questions, admit, admit_later};
+use super::admission::{Denied, Questions, admit, admit_later};
 use super::engine::Engine;
 use super::future::{Plan, ResponseFuture, Shedder};
+use super::permits::Permits;
 use super::subject::Subject;
 use super::{Body, Direction};
 use crate::Responder;
