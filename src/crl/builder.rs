@@ -20,6 +20,38 @@ pub struct Builder {
     as_of: Option<UnixTime>,
 }
 
+impl Revocation {
+    /// Begins with no list and the strictest options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// [`Builder::from_files`] with these options and nothing else.
+    ///
+    /// # Errors
+    /// A file that is missing, empty or no CRL.
+    pub fn from_files<P: Into<PathBuf>>(
+        paths: impl IntoIterator<Item = P>,
+        options: Options,
+        watch: WatchOptions,
+    ) -> Result<Self, LoadError> {
+        Self::builder()
+            .with_options(options)
+            .from_files(paths, watch)
+    }
+
+    /// [`Builder::from_bytes`] with these options and nothing else.
+    ///
+    /// # Errors
+    /// What is no CRL.
+    pub fn from_bytes<'a>(
+        contents: impl IntoIterator<Item = &'a [u8]>,
+        options: Options,
+    ) -> Result<Self, LoadError> {
+        Self::builder().with_options(options).from_bytes(contents)
+    }
+}
+
 impl Builder {
     /// Checks in this way. Default: the strictest.
     pub fn with_options(mut self, options: Options) -> Self {

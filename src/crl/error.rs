@@ -145,6 +145,13 @@ pub enum PathError {
 }
 
 impl LoadError {
+    pub(super) fn unreadable(path: &std::path::Path, error: std::io::Error) -> Self {
+        Self::Unreadable {
+            path: path.to_owned(),
+            error,
+        }
+    }
+
     /// The file or directory that is wrong.
     #[cfg(feature = "config")]
     pub(crate) fn path(&self) -> Option<&std::path::Path> {

@@ -3,7 +3,6 @@ use std::sync::{Arc, Weak};
 
 use super::authority::Authorities;
 use super::list::List;
-use super::sources::unreadable;
 use super::store::{FromFile, Lists};
 use super::{CrlError, LoadError, gzip};
 use crate::audit::metrics;
@@ -91,7 +90,7 @@ impl<'a> Gathering<'a> {
         }
         let content = match pinned.read_at_most(&file, self.max_size) {
             Ok(content) => content,
-            Err(error) => return self.refuse_all_under(&file, unreadable(&file, error)),
+            Err(error) => return self.refuse_all_under(&file, LoadError::unreadable(&file, error)),
         };
         let mut read = if !is_named && Sought::Crls.leaves_out(&file, &content) {
             Content::default()

@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::pki_types::UnixTime;
@@ -6,9 +5,8 @@ use rustls::pki_types::UnixTime;
 use super::rules::Judgement;
 use super::sources;
 use super::store::Lists;
-use super::{Builder, CertPath, Finding, LoadError, Options, Tracked, Verdict};
+use super::{CertPath, Finding, LoadError, Options, Verdict};
 use crate::Watched;
-use crate::reload::WatchOptions;
 
 /// The CRLs in force and how they are used. `Clone` costs an `Arc`; clones share the lists.
 #[derive(Clone, Debug)]
@@ -20,36 +18,6 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// Begins with no list and the strictest options.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// [`Builder::from_files`] with these options and nothing else.
-    ///
-    /// # Errors
-    /// A file that is missing, empty or no CRL.
-    pub fn from_files<P: Into<PathBuf>>(
-        paths: impl IntoIterator<Item = P>,
-        options: Options,
-        watch: WatchOptions,
-    ) -> Result<Self, LoadError> {
-        Self::builder()
-            .with_options(options)
-            .from_files(paths, watch)
-    }
-
-    /// [`Builder::from_bytes`] with these options and nothing else.
-    ///
-    /// # Errors
-    /// What is no CRL.
-    pub fn from_bytes<'a>(
-        contents: impl IntoIterator<Item = &'a [u8]>,
-        options: Options,
-    ) -> Result<Self, LoadError> {
-        Self::builder().with_options(options).from_bytes(contents)
-    }
-
     pub(crate) fn new(lists: Watched<Lists>, options: Options) -> Self {
         Self {
             lists,
@@ -121,11 +89,6 @@ impl Revocation {
     /// operator who asks why.
     pub fn explain(&self, path: &CertPath, at: UnixTime) -> Vec<Finding> {
         self.lists.load().findings(path, self.options, at.as_secs())
-    }
-
-    /// Begins to follow a path for as long as its connection lasts.
-    pub fn track(&self, path: CertPath) -> Tracked {
-        Tracked::new(self.clone(), path)
     }
 
     /// The lists in force.

@@ -152,7 +152,7 @@ pub(super) fn read_authorities(
                 continue;
             }
             let content = pinned.read_at_most(&file, CERTIFICATES);
-            let content = content.map_err(|error| unreadable(&file, error))?;
+            let content = content.map_err(|error| LoadError::unreadable(&file, error))?;
             if !is_named && Sought::Certificates.leaves_out(&file, &content) {
                 continue;
             }
@@ -188,14 +188,7 @@ fn given(pinned: &mut Pinned, path: &Path) -> Result<Given, LoadError> {
             let origin = path.display().to_string();
             Err(LoadError::Empty { origin })
         }
-        given => given.map_err(|error| unreadable(path, error)),
-    }
-}
-
-pub(super) fn unreadable(path: &Path, error: std::io::Error) -> LoadError {
-    LoadError::Unreadable {
-        path: path.to_owned(),
-        error,
+        given => given.map_err(|error| LoadError::unreadable(path, error)),
     }
 }
 

@@ -35,6 +35,13 @@ struct Remembered {
     verdict: Arc<Verdict>,
 }
 
+impl Revocation {
+    /// Begins to follow a path for as long as its connection lasts.
+    pub fn track(&self, path: CertPath) -> Tracked {
+        Tracked::new(self.clone(), path)
+    }
+}
+
 impl Tracked {
     pub(super) fn new(revocation: Revocation, path: CertPath) -> Self {
         Self::by_clock(revocation, path, None)

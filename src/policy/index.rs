@@ -1,6 +1,6 @@
 use super::access::{Access, Target};
 use super::hash::Map;
-use super::keyed::Keyed;
+use super::keyed::{Keyed, prefixes};
 use super::{Actions, Effect, Rule};
 use crate::Principal;
 
@@ -116,10 +116,4 @@ impl Bucket {
             None => self.rules.iter().copied().for_each(visit),
         }
     }
-}
-
-/// The leading segments of a name, from the first alone to all of them.
-pub(super) fn prefixes(name: &str) -> impl Iterator<Item = &str> {
-    let ends = name.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
-    ends.map(|(at, _)| &name[..at]).chain([name])
 }

@@ -1,5 +1,4 @@
 use super::hash::Map;
-use super::index::prefixes;
 use super::{Attribute, Exact, Rule, Who};
 use crate::identity::Method;
 use crate::{PeerIdentity, Principal};
@@ -105,4 +104,10 @@ fn is_key(who: &Who) -> bool {
         Who::Certificate(_, pattern) => pattern.literal().is_some(),
         Who::Anyone | Who::Anonymous | Who::Authenticated => false,
     }
+}
+
+/// The leading segments of a name, from the first alone to all of them.
+pub(super) fn prefixes(name: &str) -> impl Iterator<Item = &str> {
+    let ends = name.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+    ends.map(|(at, _)| &name[..at]).chain([name])
 }

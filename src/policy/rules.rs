@@ -1,9 +1,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::access::{Access, accesses, only_access};
+use super::access::{Access, accesses, is_spare, only_access};
 use super::index::Index;
-use super::mount::is_spare;
 use super::{
     Actions, Caller, Effect, Pattern, PolicyError, Rule, TagOracle, Verdict, Warning, Who,
 };

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,17 +11,14 @@ use crate::audit::Record;
 use crate::{Refusal, Responder};
 
 use super::engine::{Compiled, Engine};
-use super::gate::Gate;
-use super::keys::Gates;
 use super::lane::Lane;
 use super::lease::Lease;
-use super::meter::{Meter, Standing};
+use super::meter::Meter;
+use super::permits::Permits;
 use super::rule::Rule;
+use super::standing::Standing;
 use super::subject::Subject;
 use super::{Direction, Limits};
-
-/// After how many seconds a client may try again whose kind has too many transfers under way.
-const STREAMS_RETRY: u32 = 2;
 
 /// The longest `Retry-After` of a shed request: oras waits 3 s at most, containers/image 60 s.
 const LONGEST_RETRY: u64 = 60;
@@ -37,17 +33,6 @@ pub(super) struct Denied {
 /// Quotas of which only the fleet's server knows what is left.
 #[derive(Debug, Default)]
 pub(super) struct Questions(Vec<(Arc<Rule>, Meter)>);
-
-/// A transfer under way, counted in the caps on streams until it is dropped.
-#[derive(Debug, Default)]
-pub(super) struct Permits(Vec<Permit>);
-
-#[derive(Debug)]
-struct Permit {
-    gates: Arc<Gates>,
-    gate: Arc<Gate>,
-    key: u64,
-}
 
 impl Denied {
     fn by(rule: &Rule, refusal: Refusal) -> Self {
@@ -99,7 +84,9 @@ pub(super) fn admit(
     let mut permits = Permits::default();
     if compiled.caps {
         for rule in compiled.counting(subject, direction) {
-            permits.take(rule, subject, &compiled.limits, replayable)?;
+            permits
+                .take(rule, subject, &compiled.limits, replayable)
+                .map_err(|refusal| Denied::by(rule, refusal))?;
         }
     }
     Ok((permits, questions))
@@ -252,48 +239,5 @@ impl Compiled {
                 let lanes = self.lanes_of(rule, subject, now);
                 lanes.into_iter().map(move |lane| (rule, lane))
             })
-    }
-}
-
-impl Permits {
-    fn take(
-        &mut self,
-        rule: &Rule,
-        subject: &Subject,
-        limits: &Limits,
-        refusable: bool,
-    ) -> Result<(), Denied> {
-        let Some(most) = rule.limit.max_streams else {
-            return Ok(());
-        };
-        for charged in subject.charged(rule.limit.key, limits) {
-            let permit = Permit::new(rule, rule.key(&charged));
-            let before = permit.gate.streams().fetch_add(1, Ordering::Relaxed);
-            self.0.push(permit);
-            if refusable && before >= most {
-                let retry_after = STREAMS_RETRY;
-                return Err(Denied::by(rule, Refusal::StreamsExceeded { retry_after }));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Permit {
-    fn new(rule: &Rule, key: u64) -> Self {
-        let terms = rule.terms_of_clocks();
-        let position = terms.map_or(0, |terms| terms.line.position(Instant::now()));
-        Self {
-            gate: rule.gates.gate(key, terms.as_ref(), position),
-            gates: Arc::clone(&rule.gates),
-            key,
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.gate.streams().fetch_sub(1, Ordering::Relaxed);
-        self.gates.release(self.key, &self.gate);
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{MAX_BURST, MAX_RATE};
+use super::bounds::{MAX_BURST, MAX_RATE};
 
 /// Why a set of limits cannot be used.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]

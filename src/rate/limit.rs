@@ -2,15 +2,10 @@ use std::sync::Arc;
 
 #[cfg(feature = "redis")]
 use super::Fleet;
+use super::bounds::{MAX_BURST, MAX_RATE};
 use super::{Callers, Direction, Key, LimitsError, Quota, Share, Shed};
 #[cfg(feature = "policy")]
 use crate::policy::RateClass;
-
-/// The highest rate that a [`Limit`] takes, in bytes per second.
-pub const MAX_RATE: u64 = 1_000_000_000_000;
-
-/// The largest burst that a [`Limit`] takes, in bytes.
-pub const MAX_BURST: u64 = 1 << 63;
 
 /// The bytes that a second is thought of in slices of, for the default burst.
 const BURST_FRACTION: u64 = 20;

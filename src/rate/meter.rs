@@ -3,8 +3,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 #[cfg(feature = "redis")]
-use super::fleet::{Account, Accounts};
+use super::fleet::{Account, Accounts, keep_accounts};
 use super::quota::{Calendar, Usage};
+use super::standing::Standing;
 use super::subject::Charged;
 use super::{Exhausted, Limit, Quota};
 use crate::audit::limit_meters::LimitMeters;
@@ -34,21 +35,6 @@ enum Kept {
     Fleet(Arc<Accounts>, Arc<Account>),
 }
 
-/// Whether a request may begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "redis"),
-    allow(dead_code, reason = "what is counted here is always known")
-)]
-pub(super) enum Standing {
-    Open,
-    Exhausted,
-    /// Nobody can say, and the operator chose to refuse then.
-    Unavailable,
-    /// The fleet's server has to be asked.
-    Unknown,
-}
-
 impl Ledger {
     /// The ledger of a limit's quota: the old one, if it is of the same kind.
     pub(super) fn new(
@@ -67,7 +53,7 @@ impl Ledger {
                 return Self::Fleet(Arc::clone(accounts));
             }
             let (name, fleet) = (Arc::clone(&limit.name), fleet.clone());
-            let accounts = Accounts::new(name, fleet, quota, keys, calendar.clone());
+            let accounts = Accounts::new(name, fleet, quota, keys, calendar.clone(), keep_accounts);
             return Self::Fleet(Arc::new(accounts));
         }
         let _ = (limit, quota, calendar);

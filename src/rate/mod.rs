@@ -77,6 +77,11 @@
 mod abort;
 mod admission;
 mod alarm;
+<<<<<<< HEAD
+=======
+mod body;
+mod bounds;
+>>>>>>> util
 mod clock;
 mod engine;
 mod error;
@@ -95,7 +100,11 @@ mod meter;
 mod options;
 mod pace;
 mod pacer;
+<<<<<<< HEAD
 mod plan;
+=======
+mod permits;
+>>>>>>> util
 mod progress;
 mod quota;
 mod rule;
@@ -103,19 +112,25 @@ mod scheduler;
 mod scope;
 mod service;
 mod stall;
+mod standing;
 mod starter;
 mod subject;
 mod tenants;
 mod watcher;
 
 pub use abort::AbortSlow;
+<<<<<<< HEAD
+=======
+pub use body::{Body, BodyError};
+pub use bounds::{MAX_BURST, MAX_RATE};
+>>>>>>> util
 pub use clock::{Clock, Line};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
 pub use fleet::{Fleet, FleetError, Unreachable};
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;
-pub use limit::{Limit, MAX_BURST, MAX_RATE};
+pub use limit::Limit;
 pub use limits::{Limits, MinProgress};
 pub use options::{Exempt, Exhausted, Quota, Share, Shed, Tenant, Window};
 pub use scope::{Callers, Direction, Key};

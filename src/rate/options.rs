@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::oci::Endpoint;
 
-use super::{Key, LimitsError, MAX_RATE};
+use super::bounds::MAX_RATE;
+use super::{Key, LimitsError};
 
 /// How a limit's rate is divided: tenants by weight, the streams of a tenant equally. What one does
 /// not use, the others get.

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use super::MinProgress;
 use super::abort::Aborter;
-use super::admission::Permits;
+use super::permits::Permits;
 use super::progress::Progress;
 use crate::audit::{Cut, Record};
 

@@ -9,8 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::events::Events;
-use super::handshake::Progress;
 use super::limits::Sources;
+use super::progress::Progress;
+use super::removed_ca::RemovedCa;
 use super::stream::{Ending, Stream};
 use super::{HandshakeError, Material, Reason};
 use crate::audit::metrics;
@@ -40,16 +41,6 @@ pub struct Accepted<IO = TcpStream> {
     /// What is known of the connection; [`AddConnection`](super::AddConnection) gives it to each
     /// request.
     pub connection: Connection,
-}
-
-/// What becomes of connections whose client CA is removed by a reload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RemovedCa {
-    /// They are verified anew, and end as a revoked one does if no path is left.
-    #[default]
-    Recheck,
-    /// They stay until the client ends them.
-    Keep,
 }
 
 #[derive(Clone, Debug)]

@@ -9,10 +9,10 @@ use webpki::anchor_from_trusted_cert;
 use x509_parser::extensions::NameConstraints;
 use x509_parser::prelude::X509Certificate;
 
+use super::expiry::Expiry;
 use super::files::GivenCa;
 use super::fitness::{self, Given, Unfit};
-use super::material::Expiry;
-use super::{ClientCas, TlsError, keys, time};
+use super::{ClientCas, TlsError, key_kind, time};
 use crate::PeerIdentity;
 use crate::identity::{Anchor, name_text};
 use crate::reload::Pinned;
@@ -115,7 +115,7 @@ impl Anchors {
                 continue;
             }
             let identity = PeerIdentity::of(&der, &certificate, None).map_err(unusable)?;
-            if let Some(key) = keys::unsupported(certificate.public_key()) {
+            if let Some(key) = key_kind::unsupported(certificate.public_key()) {
                 tracing::warn!(
                     file = %path.display(), subject = identity.subject(), key,
                     "no signature of this client CA can be verified: its clients will be refused"

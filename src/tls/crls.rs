@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::Expiry;
+use super::expiry::Expiry;
 use crate::Watched;
 use crate::crl::{self, Files, Lists, LoadError, Revocation};
 use crate::reload::{Fingerprint, Load, Pinned};

@@ -1,8 +1,23 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Expiry, time};
+use super::time;
+use crate::PeerIdentity;
 use crate::util::calendar;
+
+/// The end of a certificate that the server depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Expiry {
+    /// What it is: `server` or `client_ca`.
+    pub kind: &'static str,
+    /// Its subject in RFC 4514 form; without one, the name by which it is called.
+    pub subject: Box<str>,
+    /// The first moment at which it is valid.
+    pub not_before: SystemTime,
+    /// The last moment at which it is valid.
+    pub not_after: SystemTime,
+}
 
 /// Warns once at each distance before something that the server depends on ends.
 #[derive(Debug)]
@@ -11,6 +26,20 @@ pub(super) struct Warnings {
     lists: Vec<Duration>,
     /// How many distances were passed by each when it was last told of.
     told: HashMap<Expiry, usize>,
+}
+
+impl Expiry {
+    pub(super) fn new(kind: &'static str, identity: &PeerIdentity) -> Self {
+        Self {
+            kind,
+            subject: match identity.subject() {
+                "" => identity.name().into(),
+                subject => subject.into(),
+            },
+            not_before: identity.not_before(),
+            not_after: identity.not_after(),
+        }
+    }
 }
 
 impl Warnings {

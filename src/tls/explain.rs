@@ -8,7 +8,8 @@ use webpki::Error as E;
 
 use super::constraints::name_words;
 use super::form::malformed_words;
-use super::keys::{algorithm_words, unsupported_key};
+use super::key_kind::algorithm_words;
+use super::keys::unsupported_key;
 use super::quoted::{by, clip, leaf, links};
 use super::rejection::{Cause, Rejection};
 use super::time;

@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::limits::Slot;
+use super::progress::Progress;
 use super::standing::Standing;
 use super::stream::Stream;
 use super::verified::Passed;
@@ -19,13 +20,6 @@ use super::{Accepted, Acceptor, HandshakeError, Material, Reason, proxy_protocol
 use crate::Connection;
 use crate::connection::{Stall, TlsParameters};
 use crate::source::within;
-
-/// How far it has come.
-pub(super) struct Progress {
-    pub(super) client: SocketAddr,
-    pub(super) server_name: Option<Box<str>>,
-    pub(super) has_turn: bool,
-}
 
 impl Acceptor {
     /// The handshake, once it is its turn. A source that has all it may have does not even wait.

@@ -76,19 +76,24 @@ mod form;
 mod forwarded;
 mod handshake;
 mod handshake_error;
+mod key_kind;
 mod keys;
 mod limits;
 #[cfg(feature = "axum")]
 mod listener;
+mod loader;
 mod material;
+mod progress;
 mod provider;
 mod proxy_protocol;
 mod quoted;
 mod reason;
 mod rejection;
+mod removed_ca;
 mod resolver;
 mod search;
 mod service;
+mod settings;
 mod standing;
 mod stream;
 mod tickets;
@@ -99,19 +104,21 @@ mod wanted;
 mod watch;
 
 pub use crate::util::pem::{PemError, PemProblem};
-pub use acceptor::{Accepted, Acceptor, RemovedCa};
+pub use acceptor::{Accepted, Acceptor};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
 #[cfg(feature = "crl")]
 pub use client_check::{ClientAnswer, ClientCheck};
 pub use error::TlsError;
+pub use expiry::Expiry;
 pub use files::{CertificateFiles, ClientCas, certificates_in};
 pub use forwarded::{Forwarded, ForwardedForm, ForwardedLayer};
 pub use handshake_error::HandshakeError;
 #[cfg(feature = "axum")]
 pub use listener::Listener;
-pub use material::{Expiry, Material};
+pub use material::Material;
 #[cfg(feature = "crl")]
 pub(crate) use provider::provider;
 pub use reason::Reason;
+pub use removed_ca::RemovedCa;
 pub use service::AddConnection;
 pub use stream::Stream;

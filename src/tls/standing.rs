@@ -4,8 +4,9 @@ use std::time::Duration;
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
+use super::material::Material;
+use super::removed_ca::RemovedCa;
 use super::verified::Verified;
-use super::{Material, RemovedCa};
 use crate::util::good_until::GoodUntil;
 use crate::{Refusal, Watched};
 

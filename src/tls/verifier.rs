@@ -200,7 +200,8 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<Passed, Cause> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(Cause::Path)?;
-        chain::check_names(end_entity, intermediates, &self.anchors).map_err(Cause::Chain)?;
+        chain::check_names(end_entity, intermediates, self.anchors.most_subtrees())
+            .map_err(Cause::Chain)?;
         let ordered = chain::ordered(&certificate, intermediates);
         let candidate = Candidate {
             verifier: self,

@@ -23,7 +23,7 @@ pub(crate) fn write(bytes: &[u8], out: &mut [u8]) {
 }
 
 /// Reads bytes in hexadecimal of either case.
-#[cfg(any(feature = "auth", feature = "tls"))]
+#[cfg(any(feature = "auth", feature = "redis", feature = "tls"))]
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
@@ -36,7 +36,7 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Reads exactly `N` bytes in hexadecimal of either case.
-#[cfg(any(feature = "auth", feature = "tls"))]
+#[cfg(any(feature = "auth", feature = "redis", feature = "tls"))]
 pub(crate) fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     decode(text)?.try_into().ok()
 }
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(with_colons(&[]), "");
     }
 
-    #[cfg(any(feature = "auth", feature = "tls"))]
+    #[cfg(any(feature = "auth", feature = "redis", feature = "tls"))]
     #[test]
     fn digits_of_either_case_are_read_and_nothing_else() {
         assert_eq!(decode_array("001Fa0"), Some([0x00, 0x1f, 0xa0]));

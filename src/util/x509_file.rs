@@ -55,7 +55,7 @@ impl Sought {
         let is_meant = match self {
             Self::Certificates => matches!(
                 extension.as_deref(),
-                None | Some("crt" | "cer" | "cert" | "pem" | "der")
+                Some("crt" | "cer" | "cert" | "pem" | "der")
             ),
             #[cfg(feature = "crl")]
             Self::Crls => !matches!(extension.as_deref(), Some("crt" | "cer" | "cert")),

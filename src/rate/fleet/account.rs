@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Unreachable;
+use super::report::{Answer, Report, Server, Stir, Terms};
 use super::state::{FRESH, Known, State, least};
-use crate::rate::Quota;
-use crate::rate::meter::Standing;
 use crate::rate::quota::Span;
+use crate::rate::standing::Standing;
 
 /// What one key of a fleet's quota has sent in the window under way, and what it may send without
 /// asking: its lease.
@@ -18,52 +18,6 @@ pub(in crate::rate) struct Account {
     key: u64,
     name: Box<str>,
     state: Mutex<State>,
-}
-
-/// What a key is judged by.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::rate) struct Terms {
-    pub(super) quota: Quota,
-    pub(super) span: Span,
-    pub(super) server: Server,
-}
-
-/// How the server is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Server {
-    /// It answers, or has not been asked yet.
-    Up,
-    /// It does not, and so many replicas were seen last.
-    Down(Unreachable, u64),
-}
-
-/// What the bookkeeper is to be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stir {
-    /// The account is to be put on its list.
-    pub(super) list: bool,
-    /// Somebody waits or will soon.
-    pub(super) urgent: bool,
-}
-
-/// What is told to the server of one key and window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Report {
-    pub(super) begins: u64,
-    pub(super) ends: u64,
-    pub(super) sent: u64,
-    pub(super) want: u64,
-}
-
-/// What the server said to a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// What may be sent in the window, what was sent included.
-    pub(super) may: u64,
-    /// What nobody has a lease of.
-    pub(super) left: u64,
-    /// How many replicas use the key.
-    pub(super) replicas: u64,
 }
 
 impl Account {
@@ -345,7 +299,7 @@ mod tests {
     use super::super::state::{CLOSED, QUIET};
     use super::*;
     use crate::rate::quota::Calendar;
-    use crate::rate::{Exhausted, Window};
+    use crate::rate::{Exhausted, Quota, Window};
 
     const PERIOD: Duration = Duration::from_millis(100);
 

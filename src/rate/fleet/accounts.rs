@@ -1,17 +1,19 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 
-use super::account::{Account, Report, Server, Stir, Terms};
+use super::Fleet;
+use super::account::Account;
+use super::report::{Report, Server, Stir, Terms};
 use super::rounds::Rounds;
-use super::{Fleet, bookkeeper};
 use crate::rate::Quota;
-use crate::rate::meter::Standing;
 use crate::rate::quota::{Calendar, Span};
+use crate::rate::standing::Standing;
 use crate::rate::starter::Starter;
+use crate::util::hex;
 
 const SHARDS: usize = 64;
 const KEYS_PER_SHARD: usize = 1024;
@@ -61,12 +63,14 @@ struct Shard {
 }
 
 impl Accounts {
+    /// Makes them; `keep` starts the task that keeps them, when the first is opened.
     pub(in crate::rate) fn new(
         limit: Arc<str>,
         fleet: Fleet,
         quota: Quota,
         keys: usize,
         calendar: Calendar,
+        keep: impl FnOnce(Weak<Self>) + Send + 'static,
     ) -> Self {
         let shards = SHARDS.min((keys / KEYS_PER_SHARD).next_power_of_two());
         Self {
@@ -81,7 +85,7 @@ impl Accounts {
             down: AtomicBool::new(false),
             replicas: AtomicU64::new(REPLICAS),
             calendar,
-            bookkeeper: Starter::new(bookkeeper::keep),
+            bookkeeper: Starter::new(keep),
         }
     }
 
@@ -337,7 +341,7 @@ impl Shard {
 }
 
 fn bytes_of(name: &str) -> Option<Name> {
-    u128::from_str_radix(name, 16).ok().map(u128::to_be_bytes)
+    hex::decode_array(name)
 }
 
 /// A part of the name, which is a digest.
@@ -368,7 +372,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::super::account::Answer;
+    use super::super::report::Answer;
     use super::*;
     use crate::rate::Window;
 
@@ -379,7 +383,15 @@ mod tests {
         let quota = Quota::new(1 << 40, Window::Hour);
         let noon = SystemTime::UNIX_EPOCH + Duration::from_hours(472_222);
         let calendar = Calendar::new(move || noon);
-        Arc::new(Accounts::new("a".into(), fleet, quota, keys, calendar))
+        let keep = super::super::bookkeeper::keep;
+        Arc::new(Accounts::new(
+            "a".into(),
+            fleet,
+            quota,
+            keys,
+            calendar,
+            keep,
+        ))
     }
 
     fn spread(key: u64) -> u64 {

@@ -5,10 +5,11 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult, Script};
 use tokio::time::Instant;
 
-use super::account::{Account, Answer, Report};
+use super::account::Account;
 use super::accounts::{Accounts, LastReports, Rules};
 use super::connection::{connect, pause};
 use super::health::Health;
+use super::report::{Answer, Report};
 use super::rounds::Rounds;
 use super::state::least;
 use crate::audit::metrics;
@@ -54,7 +55,7 @@ enum End {
 }
 
 /// Starts the task that keeps `accounts`: one for each quota of a fleet.
-pub(super) fn keep(accounts: Weak<Accounts>) {
+pub(in crate::rate) fn keep(accounts: Weak<Accounts>) {
     let Some(held) = accounts.upgrade() else {
         return;
     };

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Unreachable;
-use super::account::{Report, Server, Stir, Terms};
+use super::report::{Report, Server, Stir, Terms};
 use crate::rate::Quota;
-use crate::rate::meter::Standing;
 use crate::rate::quota::Span;
+use crate::rate::standing::Standing;
 
 /// A lease is what was used in so many periods.
 const LEASE_PERIODS: u128 = 10;

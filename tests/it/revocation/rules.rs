@@ -142,7 +142,7 @@ fn what_is_said_to_be_missing_is_what_no_current_list_covers() {
             vec![current(COMPROMISE), current(OTHERS), over(KEY_ALONE)],
             None,
         ),
-        (vec![], Some(UnknownCause::NoCrl)),
+        (vec![], Some(UnknownCause::OtherScope)),
     ] {
         let verdict = world.says(&client, &lists);
         assert_eq!(unknown(&verdict), says, "{verdict}");
@@ -178,7 +178,7 @@ fn a_list_answers_for_the_kind_of_certificate_that_it_is_about() {
             "{fields:02x?} {verdict}"
         );
         if !of_client {
-            assert_eq!(unknown(&verdict), Some(UnknownCause::NoCrl));
+            assert_eq!(unknown(&verdict), Some(UnknownCause::OtherScope));
         }
         let verdict = revocation(&[list, of_sub.clone()]).examine(&chain, UnixTime::now());
         assert_eq!(verdict == Verdict::Good, of_ca, "{fields:02x?} {verdict}");
@@ -227,7 +227,7 @@ fn a_list_of_one_place_answers_for_the_certificates_that_name_the_place() {
             "{points:02x?} {list:02x?} {verdict}"
         );
         if !good {
-            assert_eq!(unknown(&verdict), Some(UnknownCause::NoCrl));
+            assert_eq!(unknown(&verdict), Some(UnknownCause::OtherScope));
         }
         let revoking = [world.list(1, 1, &list, &[7])];
         let verdict = world.says(&client, &revoking);
@@ -255,7 +255,7 @@ fn at_a_point_a_list_answers_for_the_reasons_of_both() {
         (
             vec![some(COMPROMISE)],
             vec![vec![only_reasons(OTHERS)]],
-            Some(UnknownCause::NoCrl),
+            Some(UnknownCause::OtherScope),
         ),
         (
             vec![some(KEY_ALONE), some(OTHERS)],

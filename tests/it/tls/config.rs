@@ -485,7 +485,7 @@ async fn forwarded_certificates_without_client_cas_are_an_error() {
     let tls = TLS.replace("client_ca = [\"ca.crt\"]\n", "");
     let error = scene.load(&[&tls, section]).unwrap_err().to_string();
     assert!(
-        error.contains("forwarded.certificate needs client CAs"),
+        error.contains("forwarded.certificate: verifying forwarded certificates needs client CAs"),
         "{error}"
     );
 }
@@ -589,7 +589,7 @@ async fn certificates_are_chosen_by_name_and_versions_protocols_and_sessions_are
 #[tokio::test]
 async fn a_handshake_that_takes_longer_than_the_file_says_is_ended() {
     let scene = Scene::new();
-    let tls = format!("{TLS}handshake_timeout = \"50ms\"\nmax_handshakes = 1\n");
+    let tls = format!("{TLS}handshake_timeout = \"100ms\"\nmax_handshakes = 1\n");
     let guard = scene.load(&[&tls, CRL]).unwrap();
     let acceptor = guard.acceptor().unwrap();
     let (_silent, ours) = tokio::io::duplex(64);

@@ -1,0 +1,315 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ConfigBuilder, InconsistentKeys, ServerConfig, WantsVerifier};
+
+use super::anchors::Anchors;
+#[cfg(feature = "crl")]
+use super::crls::{self, Crls};
+use super::expiry::{Expiry, Warnings};
+use super::material::Material;
+use super::resolver::Resolver;
+use super::settings::{ClientAuth, Settings};
+use super::verifier::Verifier;
+use super::{CertificateFiles, ClientCas, TlsError, provider, tickets, time};
+use crate::PeerIdentity;
+use crate::audit::metrics;
+use crate::reload::{Load, Pinned};
+
+/// Loads a [`Material`] from its files.
+pub(super) struct Loader {
+    settings: Settings,
+    warnings: Warnings,
+    #[cfg(feature = "crl")]
+    crls: Option<Crls>,
+}
+
+impl Loader {
+    pub(super) fn new(settings: Settings) -> Result<Self, TlsError> {
+        #[cfg(feature = "crl")]
+        let crls = match settings.crls.clone() {
+            // Known when the lists are read, the client CAs' signatures are not checked in a handshake.
+            Some((builder, paths)) => {
+                let cas = match &settings.client_auth {
+                    ClientAuth::None => &[][..],
+                    ClientAuth::Request(cas) | ClientAuth::Require(cas) => &cas.paths,
+                };
+                Some(Crls::new(builder.with_authority_files(cas), paths)?)
+            }
+            None => None,
+        };
+        #[cfg(feature = "crl")]
+        let lists = &settings.crl_warnings;
+        #[cfg(not(feature = "crl"))]
+        let lists = &[];
+        Ok(Self {
+            warnings: Warnings::at(&settings.expiry_warnings, lists),
+            #[cfg(feature = "crl")]
+            crls,
+            settings,
+        })
+    }
+
+    fn client_cas(&self) -> Option<&ClientCas> {
+        match &self.settings.client_auth {
+            ClientAuth::None => None,
+            ClientAuth::Request(cas) | ClientAuth::Require(cas) => Some(cas),
+        }
+    }
+
+    fn verifier(
+        &self,
+        pinned: &mut Pinned,
+        provider: &CryptoProvider,
+        now: SystemTime,
+    ) -> Result<Option<Verifier>, TlsError> {
+        let Some(cas) = self.client_cas() else {
+            return Ok(None);
+        };
+        let anchors = Anchors::load(cas, pinned, now)?;
+        let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
+        let algorithms = provider.signature_verification_algorithms;
+        let wanted = self.settings.wanted.clone();
+        let verifier = Verifier::new(anchors, algorithms, mandatory, wanted);
+        Ok(Some(verifier.with_limits(self.settings.chain_limits)))
+    }
+}
+
+impl Load for Loader {
+    type Value = Material;
+    type Error = TlsError;
+
+    fn name(&self) -> &'static str {
+        "tls"
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<_> = self
+            .settings
+            .certificates
+            .iter()
+            .flat_map(|files| [files.chain.clone(), files.key.clone()])
+            .collect();
+        if let Some(cas) = self.client_cas() {
+            paths.extend(cas.paths.iter().cloned());
+        }
+        #[cfg(feature = "crl")]
+        paths.extend(self.crls.iter().flat_map(Crls::paths));
+        paths
+    }
+
+    fn load(&mut self, previous: Option<&Material>) -> Result<Material, TlsError> {
+        let settings = &self.settings;
+        let provider = provider::choose(settings.provider.clone())?;
+        let now = time::system(settings.clock().current_time().ok_or(TlsError::NoTime)?);
+        let mut pinned = Pinned::new();
+        // Told of even where the certificates cannot be used either.
+        #[cfg(feature = "crl")]
+        let read = match &mut self.crls {
+            Some(crls) => crls.read(&mut pinned),
+            None => Ok(()),
+        };
+        let mut expiries = Vec::new();
+        let mut resolver: Option<Resolver> = None;
+        for files in &settings.certificates {
+            let (key, identity) = certified_key(files, &mut pinned, &provider, now)?;
+            expiries.push(Expiry::new("server", &identity));
+            resolver
+                .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
+                .add(&identity, &key);
+        }
+        // The builder's types see to it that there is a certificate.
+        let resolver = resolver.ok_or_else(|| TlsError::NoCertificate {
+            path: PathBuf::new(),
+        })?;
+        let verifier = self.verifier(&mut pinned, &provider, now)?;
+        let config = with_versions(settings, provider)?;
+        // The last that can fail, and in force before the client CAs are: a new CA never meets old
+        // lists, and of no client whose CA is new is it unknown whether it is revoked. An old CA may
+        // meet new lists for the moment until the material is in force, which can only refuse more.
+        #[cfg(feature = "crl")]
+        let revocation = match &mut self.crls {
+            Some(crls) => {
+                read?;
+                crls.put()
+            }
+            None => self.settings.revocation.clone(),
+        };
+        let settings = &self.settings;
+        #[cfg(feature = "crl")]
+        let verifier = verifier
+            .map(|verifier| verifier.with_revocation(revocation.clone(), settings.clock.clone()));
+        let verifier = verifier.map(Arc::new);
+        if let Some(verifier) = &verifier {
+            expiries.extend(verifier.anchors().expiries.iter().cloned());
+        }
+        let resolver = Arc::new(resolver);
+        let mut config = server_config(settings, config, verifier.clone(), resolver);
+        tickets::install(
+            settings.resumption,
+            #[cfg(feature = "crl")]
+            revocation,
+            &mut config,
+        );
+        tell(&expiries, previous.map_or(&[], Material::expiries));
+        Ok(Material {
+            config: Arc::new(config),
+            verifier,
+            expiries: expiries.into(),
+            tls13_only: settings.tls13_only,
+        })
+    }
+
+    /// Trusts no client CA: one of them may have been withdrawn. The server's own certificate stays.
+    fn lapsed(&mut self, current: &Material) -> Option<Material> {
+        let verifier = Arc::new(current.verifier.as_ref()?.without_anchors());
+        #[cfg(feature = "crl")]
+        if let Some(crls) = &mut self.crls {
+            crls.lapse();
+        }
+        let settings = &self.settings;
+        let provider = Arc::clone(current.config.crypto_provider());
+        // It could be made of the same provider before.
+        let config = with_versions(settings, provider).ok()?;
+        let resolver = Arc::clone(&current.config.cert_resolver);
+        let mut config = server_config(settings, config, Some(Arc::clone(&verifier)), resolver);
+        tickets::install(
+            settings.resumption,
+            #[cfg(feature = "crl")]
+            verifier.revocation().cloned(),
+            &mut config,
+        );
+        let expiries = current.expiries.iter();
+        let own: Vec<_> = expiries
+            .filter(|one| one.kind == "server")
+            .cloned()
+            .collect();
+        tell(&own, &current.expiries);
+        Some(Material {
+            config: Arc::new(config),
+            verifier: Some(verifier),
+            expiries: own.into(),
+            tls13_only: current.tls13_only,
+        })
+    }
+
+    fn look(&mut self, current: &Material) {
+        let Some(now) = current.system_time() else {
+            return;
+        };
+        #[cfg_attr(not(feature = "crl"), allow(unused_mut, reason = "CRLs are added"))]
+        let mut ends = current.expiries().to_vec();
+        #[cfg(feature = "crl")]
+        ends.extend(current.revocation().iter().flat_map(|all| crls::ends(all)));
+        self.warnings.look(ends, now);
+    }
+}
+
+/// Sets the gauges: of certificates with the same name the first to end counts.
+fn tell(expiries: &[Expiry], previous: &[Expiry]) {
+    let mut ends: HashMap<(&'static str, &str), SystemTime> = HashMap::new();
+    for expiry in expiries {
+        let end = ends.entry((expiry.kind, &expiry.subject));
+        let end = end.or_insert(expiry.not_after);
+        *end = expiry.not_after.min(*end);
+    }
+    for gone in previous {
+        if !ends.contains_key(&(gone.kind, &*gone.subject)) {
+            metrics::certificate_gone(gone.kind, &gone.subject);
+        }
+    }
+    for ((kind, subject), end) in ends {
+        metrics::certificate_in_force(kind, subject, end);
+    }
+}
+
+type WithVersions = ConfigBuilder<ServerConfig, WantsVerifier>;
+
+fn with_versions(
+    settings: &Settings,
+    provider: Arc<CryptoProvider>,
+) -> Result<WithVersions, TlsError> {
+    let versions: &[_] = if settings.tls13_only {
+        &[&rustls::version::TLS13]
+    } else {
+        &[&rustls::version::TLS13, &rustls::version::TLS12]
+    };
+    ServerConfig::builder_with_details(provider, settings.clock())
+        .with_protocol_versions(versions)
+        .map_err(TlsError::Provider)
+}
+
+fn server_config(
+    settings: &Settings,
+    builder: WithVersions,
+    verifier: Option<Arc<Verifier>>,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> ServerConfig {
+    let mut config = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
+    }
+    .with_cert_resolver(resolver);
+    config.alpn_protocols.clone_from(&settings.alpn);
+    config
+}
+
+fn certified_key(
+    files: &CertificateFiles,
+    pinned: &mut Pinned,
+    provider: &CryptoProvider,
+    now: SystemTime,
+) -> Result<(Arc<CertifiedKey>, PeerIdentity), TlsError> {
+    let chain = files.chain(pinned)?;
+    let key = files.key(pinned)?;
+    let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate {
+        path: files.chain.clone(),
+    })?;
+    let identity = PeerIdentity::from_der(leaf).map_err(|source| TlsError::Certificate {
+        path: files.chain.clone(),
+        source,
+    })?;
+    valid_now(files, &identity, now)?;
+    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch {
+            certificate: files.chain.clone(),
+            key: files.key.clone(),
+        },
+        error => TlsError::Key {
+            path: files.key.clone(),
+            reason: error.to_string(),
+        },
+    })?;
+    Ok((Arc::new(certified), identity))
+}
+
+fn valid_now(
+    files: &CertificateFiles,
+    identity: &PeerIdentity,
+    now: SystemTime,
+) -> Result<(), TlsError> {
+    let path = files.chain.clone();
+    let subject = identity.subject().to_owned();
+    if let Ok(since) = now.duration_since(identity.not_after())
+        && !since.is_zero()
+    {
+        let ago = time::words(since);
+        return Err(TlsError::Expired { path, subject, ago });
+    }
+    if let Ok(until) = identity.not_before().duration_since(now)
+        && !until.is_zero()
+    {
+        let until = time::words(until);
+        return Err(TlsError::NotYetValid {
+            path,
+            subject,
+            until,
+        });
+    }
+    Ok(())
+}
