@@ -77,11 +77,7 @@
 mod abort;
 mod admission;
 mod alarm;
-<<<<<<< HEAD
-=======
-mod body;
 mod bounds;
->>>>>>> util
 mod clock;
 mod engine;
 mod error;
@@ -100,11 +96,8 @@ mod meter;
 mod options;
 mod pace;
 mod pacer;
-<<<<<<< HEAD
-mod plan;
-=======
 mod permits;
->>>>>>> util
+mod plan;
 mod progress;
 mod quota;
 mod rule;
@@ -119,11 +112,7 @@ mod tenants;
 mod watcher;
 
 pub use abort::AbortSlow;
-<<<<<<< HEAD
-=======
-pub use body::{Body, BodyError};
 pub use bounds::{MAX_BURST, MAX_RATE};
->>>>>>> util
 pub use clock::{Clock, Line};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]

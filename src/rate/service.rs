@@ -4,15 +4,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::Method;
 
-<<<<<<< HEAD
-use super::admission::{Denied, Permits, Questions, admit, admit_later};
-use super::plan::{Plan, Shedder};
-=======
 use super::admission::{Denied, Questions, admit, admit_later};
-use super::engine::Engine;
-use super::future::{Plan, ResponseFuture, Shedder};
 use super::permits::Permits;
->>>>>>> util
+use super::plan::{Plan, Shedder};
 use super::subject::Subject;
 use super::{ByteRateLayer, Direction, Limits};
 use crate::audit::Record;
