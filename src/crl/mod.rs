@@ -52,7 +52,6 @@ mod entries;
 mod error;
 #[cfg(feature = "crl-fetch")]
 pub(crate) mod fetch;
-mod filling;
 mod future;
 mod gathering;
 mod general_name;
@@ -74,6 +73,7 @@ mod sources;
 mod store;
 mod succession;
 mod table;
+mod table_builder;
 mod telling;
 mod tracked;
 mod verdict;
