@@ -53,13 +53,13 @@ mod error;
 #[cfg(feature = "crl-fetch")]
 pub(crate) mod fetch;
 mod future;
-mod gathering;
 mod general_name;
 mod gzip;
 mod index;
 mod indirect;
 mod layer;
 mod list;
+mod loader;
 mod moment;
 mod options;
 mod path;

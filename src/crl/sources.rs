@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::LoadError;
 use super::authority::Authorities;
-use super::gathering::Gathering;
+use super::loader::Loader;
 use super::store::Lists;
 use super::telling::tell;
 use crate::audit::metrics;
@@ -85,21 +85,21 @@ impl Files {
         let mut authorities = self.authorities.clone();
         read_authorities(&self.signers, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;
-        let gathering = Gathering::new(Arc::new(authorities), previous, self.max_size);
-        let mut gathering = gathering.with_time(self.as_of);
+        let loader = Loader::new(Arc::new(authorities), previous, self.max_size);
+        let mut loader = loader.with_time(self.as_of);
         for path in &self.paths {
             match given(pinned, path) {
-                Ok(Given::Named(file)) => gathering.read_file(pinned, file, true)?,
+                Ok(Given::Named(file)) => loader.read_file(pinned, file, true)?,
                 Ok(Given::Folder(files)) => {
                     let files = files.into_iter();
                     for file in files.filter(|file| !Sought::Crls.is_never_in(file)) {
-                        gathering.read_file(pinned, file, false)?;
+                        loader.read_file(pinned, file, false)?;
                     }
                 }
-                Err(error) => gathering.refuse_all_under(path, error)?,
+                Err(error) => loader.refuse_all_under(path, error)?,
             }
         }
-        let lists = gathering.finish("the list of files")?;
+        let lists = loader.finish("the list of files")?;
         metrics::load_took("crl", began.elapsed());
         tracing::info!(
             lists = lists.len(),
@@ -120,19 +120,19 @@ pub(super) fn from_bytes<'a>(
     max_size: u64,
     as_of: Option<u64>,
 ) -> Result<Lists, LoadError> {
-    let mut gathering = Gathering::new(authorities, previous, max_size).with_time(as_of);
+    let mut loader = Loader::new(authorities, previous, max_size).with_time(as_of);
     for content in contents {
-        let mut read = gathering.read("bytes", content);
+        let mut read = loader.read("bytes", content);
         if let Some(broken) = read.errors.iter().position(LoadError::is_broken) {
             if previous.is_some() {
                 metrics::crl_refused("unusable");
             }
             return Err(read.errors.swap_remove(broken));
         }
-        gathering.unread.append(&mut read.unread);
-        gathering.refuse(read.errors, None)?;
+        loader.unread.append(&mut read.unread);
+        loader.refuse(read.errors, None)?;
     }
-    gathering.finish("bytes")
+    loader.finish("bytes")
 }
 
 pub(super) fn read_authorities(

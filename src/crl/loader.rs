@@ -11,8 +11,8 @@ use crate::reload::Pinned;
 use crate::util::clock;
 use crate::util::x509_file::{self, Sought};
 
-/// Lists being gathered.
-pub(super) struct Gathering<'a> {
+/// Reads CRLs from files and other sources into one set.
+pub(super) struct Loader<'a> {
     lists: Lists,
     previous: Option<&'a Lists>,
     /// Those of `previous` that may be in what could not be read.
@@ -42,7 +42,7 @@ impl Content {
     }
 }
 
-impl<'a> Gathering<'a> {
+impl<'a> Loader<'a> {
     pub(super) fn new(
         authorities: Arc<Authorities>,
         previous: Option<&'a Lists>,
