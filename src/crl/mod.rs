@@ -61,6 +61,7 @@ mod layer;
 mod list;
 mod loader;
 mod moment;
+mod observe;
 mod options;
 mod path;
 mod revocation;
@@ -74,7 +75,6 @@ mod store;
 mod succession;
 mod table;
 mod table_builder;
-mod telling;
 mod tracked;
 mod verdict;
 
@@ -86,6 +86,7 @@ pub use error::{CrlError, LoadError, PathError};
 pub use fetch::{Fetch, FetchError};
 pub use future::ResponseFuture;
 pub use layer::RevocationLayer;
+pub(crate) use observe::observe;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
 pub(crate) use path::{Issuers, signs_crls};
@@ -93,7 +94,6 @@ pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};
 pub use store::Lists;
-pub(crate) use telling::tell;
 pub use tracked::Tracked;
 pub use verdict::{
     DecidingCrl, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,

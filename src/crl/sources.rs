@@ -8,8 +8,8 @@ use rustls::pki_types::CertificateDer;
 use super::LoadError;
 use super::authority::Authorities;
 use super::loader::Loader;
+use super::observe::observe;
 use super::store::Lists;
-use super::telling::tell;
 use crate::audit::metrics;
 use crate::reload::{Given, Load, Pinned};
 use crate::util::clock;
@@ -45,7 +45,7 @@ impl Load for Files {
     fn load(&mut self, previous: Option<&Lists>) -> Result<Lists, LoadError> {
         let lists = self.read(&mut Pinned::new(), previous)?;
         if previous.is_none() {
-            tell(&lists, None);
+            observe(&lists, None);
         }
         Ok(lists)
     }
@@ -67,7 +67,7 @@ impl Load for Files {
 /// read, none that is newer goes away.
 pub(crate) fn replacing(mut lists: Lists, current: &Lists) -> Lists {
     lists.keep_newer_of(current, clock::seconds(), &[]);
-    tell(&lists, Some(current));
+    observe(&lists, Some(current));
     lists
 }
 

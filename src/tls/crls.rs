@@ -109,7 +109,7 @@ impl Crls {
                 put_in_force(revocation, lists);
                 revocation.clone()
             } else {
-                crl::tell(&lists, None);
+                crl::observe(&lists, None);
                 let refusal = lists.refusal();
                 let lists = Watched::named("crl", lists);
                 if let Some(reason) = refusal {

@@ -1,4 +1,4 @@
-//! What the log and the metrics say of lists in force.
+//! Reports active CRLs to the log and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::util::clock;
 /// The longest name of a scope, in characters: a label is no place for a document.
 const LONGEST: usize = 200;
 
-/// What a scrape tells of the lists of one issuer and scope.
+/// What the gauges say of the CRLs of one issuer and scope.
 struct InForce {
     entries: usize,
     this_update: u64,
@@ -25,8 +25,8 @@ struct InForce {
 /// Whose list it is, and what about.
 type Labels = (String, String);
 
-/// Tells of each list that has come into force and of each that could not, and counts all that are.
-pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
+/// Logs each CRL that has become active and each that could not, and sets the gauges of all that are.
+pub(crate) fn observe(lists: &Lists, previous: Option<&Lists>) {
     for list in lists.in_force(clock::seconds()) {
         if !previous.is_some_and(|previous| is_in(list, previous)) {
             log(list);
