@@ -50,6 +50,7 @@ mod der;
 mod distinguished_name;
 mod entries;
 mod error;
+mod evaluation_time;
 #[cfg(feature = "crl-fetch")]
 pub(crate) mod fetch;
 mod future;
@@ -60,7 +61,6 @@ mod indirect;
 mod layer;
 mod list;
 mod loader;
-mod moment;
 mod observe;
 mod options;
 mod path;

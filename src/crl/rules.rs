@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
+use super::evaluation_time::EvaluationTime;
 use super::list::List;
-use super::moment::Moment;
 use super::path::{Anchor, Facts};
 use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
@@ -45,7 +45,7 @@ enum Answer<'a> {
 pub(super) struct Question<'a> {
     pub(super) lists: &'a Lists,
     pub(super) options: Options,
-    pub(super) moment: &'a Moment,
+    pub(super) time: &'a EvaluationTime,
     pub(super) certificate: &'a Facts,
     /// The CAs between it and the anchor, its issuer first.
     pub(super) above: &'a [Arc<Facts>],
@@ -58,16 +58,16 @@ pub(super) struct Question<'a> {
 
 impl Lists {
     pub(super) fn judge(&self, path: &CertPath, options: Options, now: u64) -> Judgement {
-        let moment = Moment::new(now);
-        let verdict = self.verdict(path, options, &moment);
+        let time = EvaluationTime::new(now);
+        let verdict = self.verdict(path, options, &time);
         Judgement {
             verdict,
-            until: moment.until(),
+            until: time.until(),
         }
     }
 
-    fn verdict(&self, path: &CertPath, options: Options, moment: &Moment) -> Verdict {
-        if moment.is_past(path.not_after()) {
+    fn verdict(&self, path: &CertPath, options: Options, time: &EvaluationTime) -> Verdict {
+        if time.is_past(path.not_after()) {
             return Verdict::Expired;
         }
         if let (true, Some(first)) = (self.have_lapsed, path.certificates().first()) {
@@ -82,7 +82,7 @@ impl Lists {
         let (mut refused, mut allowed) = (None, None);
         let asked = RefCell::default();
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
-            let question = Question::new(self, path, at, options, moment, &asked);
+            let question = Question::new(self, path, at, options, time, &asked);
             match question.status(|_| {}) {
                 Status::Good => {}
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
@@ -106,10 +106,10 @@ impl Lists {
 
     /// What the lists say of each certificate of a path, whatever the options make of it.
     pub(super) fn findings(&self, path: &CertPath, options: Options, now: u64) -> Vec<Finding> {
-        let (moment, asked) = (Moment::new(now), RefCell::default());
+        let (time, asked) = (EvaluationTime::new(now), RefCell::default());
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
-            let question = Question::new(self, path, at, options, &moment, &asked);
+            let question = Question::new(self, path, at, options, &time, &asked);
             let serial = hexadecimal(&certificate.serial);
             let mut decided_by = Vec::new();
             let status = question.status(|list| {
@@ -122,7 +122,7 @@ impl Lists {
                 decided_by.drain(..decided_by.len().saturating_sub(1));
             }
             let verdict = match status {
-                _ if moment.is_past(certificate.not_after) => Verdict::Expired,
+                _ if time.is_past(certificate.not_after) => Verdict::Expired,
                 Status::Good => Verdict::Good,
                 Status::Revoked(revoked) => Verdict::Revoked(revoked),
                 Status::Unknown(cause) => Verdict::Unknown(Unknown {
@@ -149,13 +149,13 @@ impl<'a> Question<'a> {
         path: &'a CertPath,
         at: usize,
         options: Options,
-        moment: &'a Moment,
+        time: &'a EvaluationTime,
         asked: &'a RefCell<Vec<(usize, bool)>>,
     ) -> Self {
         Self {
             lists,
             options,
-            moment,
+            time,
             certificate: &path.certificates()[at],
             above: &path.certificates()[at + 1..],
             anchor: path.anchor(),
@@ -172,7 +172,7 @@ impl<'a> Question<'a> {
         for point in &self.certificate.points {
             for issuer in self.issuers(point) {
                 for list in self.lists.by(issuer) {
-                    let standing = self.lists.standing(list, self.moment);
+                    let standing = self.lists.standing(list, self.time);
                     if standing == Standing::Replaced {
                         continue;
                     }
@@ -257,7 +257,7 @@ impl<'a> Question<'a> {
         if let Some((entry, by)) = revoked {
             return Ok(Answer::Revoked(entry, by));
         }
-        if !self.moment.has_come(list.this_update) {
+        if !self.time.has_come(list.this_update) {
             return Err(UnknownCause::NotYetValid);
         }
         // (a): a current delta brings an old base up to date.
@@ -278,7 +278,7 @@ impl<'a> Question<'a> {
             delta.base.as_ref().is_some_and(|base| base <= number)
                 && delta.number.as_ref().is_some_and(|delta| delta > number)
                 && delta.authority_key == list.authority_key
-                && self.moment.has_come(delta.this_update)
+                && self.time.has_come(delta.this_update)
                 && !self.is_past(delta)
                 // (h): by the same key as the complete list.
                 && self.is_signed(delta)
@@ -319,13 +319,13 @@ impl<'a> Question<'a> {
         let of_issuer = self.lists.by(&list.issuer).iter();
         let deltas = of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope);
         let in_force =
-            deltas.filter(|delta| self.lists.standing(delta, self.moment) == Standing::InForce);
+            deltas.filter(|delta| self.lists.standing(delta, self.time) == Standing::InForce);
         in_force.map(Arc::as_ref)
     }
 
     fn is_past(&self, list: &List) -> bool {
         let grace = self.options.grace.as_secs();
-        self.moment.is_past(list.next_update.saturating_add(grace))
+        self.time.is_past(list.next_update.saturating_add(grace))
     }
 
     fn revoked(&self, entry: Entry, list: &List) -> Revoked {

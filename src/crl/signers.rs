@@ -96,7 +96,7 @@ impl Question<'_> {
             return *counts;
         }
         let authorities = &self.lists.authorities;
-        let counts = authorities.is_certified(number, self.anchor, self.moment, &|chain| {
+        let counts = authorities.is_certified(number, self.anchor, self.time, &|chain| {
             self.none_is_revoked(chain)
         });
         if outermost {

@@ -7,8 +7,8 @@ use super::LoadError;
 use super::authority::Authorities;
 use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
+use super::evaluation_time::EvaluationTime;
 use super::list::List;
-use super::moment::Moment;
 use super::succession::{Contradiction, Standing};
 use super::verdict::date;
 use crate::identity::NameKey;
@@ -107,7 +107,7 @@ impl Lists {
     /// Takes back each list of `previous` in whose place an older one was put, or one whose time has
     /// not come at `now`, in seconds after 1970; and each of `unread`, in whose place nothing could be.
     pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<List>]) {
-        let moment = Moment::new(now);
+        let time = EvaluationTime::new(now);
         let mut kept = Vec::new();
         for list in previous.all() {
             let in_its_place: Vec<_> = self
@@ -122,7 +122,7 @@ impl Lists {
                 continue;
             };
             // What is not in force holds up nothing.
-            if !list.is_begun(now) || previous.standing(list, &moment) != Standing::InForce {
+            if !list.is_begun(now) || previous.standing(list, &time) != Standing::InForce {
                 continue;
             }
             let is_newer = |new: &&Arc<List>| {
@@ -160,17 +160,17 @@ impl Lists {
                 }));
             of_issuer.lists.push(list);
         }
-        self.resolve_as(previous, &moment);
+        self.resolve_as(previous, &time);
     }
 
     /// Of two lists that contradict each other the one stays in force that is.
-    fn resolve_as(&mut self, previous: &Self, moment: &Moment) {
+    fn resolve_as(&mut self, previous: &Self, time: &EvaluationTime) {
         let was_in_force = |list: &Arc<List>| {
             let mut before = previous.by(&list.issuer).iter();
             before.any(|one| {
                 one.is_of_scope_of(list)
                     && one.is_version_of(list)
-                    && previous.standing(one, moment) == Standing::InForce
+                    && previous.standing(one, time) == Standing::InForce
             })
         };
         for of_issuer in &mut self.by_issuer {
@@ -183,10 +183,10 @@ impl Lists {
     }
 
     /// What a list of these counts for.
-    pub(super) fn standing(&self, list: &Arc<List>, moment: &Moment) -> Standing {
+    pub(super) fn standing(&self, list: &Arc<List>, time: &EvaluationTime) -> Standing {
         let of_issuer = self.of(&list.issuer);
         let among = of_issuer.map_or(&[][..], |of_issuer| &of_issuer.contradictions);
-        Standing::of(list, among, moment)
+        Standing::of(list, among, time)
     }
 
     /// Those of which one waits for the end of the other.
@@ -197,9 +197,9 @@ impl Lists {
 
     /// Those that count for all that they say, at a time in seconds after 1970.
     pub(super) fn in_force(&self, now: u64) -> impl Iterator<Item = &Arc<List>> {
-        let moment = Moment::new(now);
+        let time = EvaluationTime::new(now);
         let all = self.all();
-        all.filter(move |list| self.standing(list, &moment) == Standing::InForce)
+        all.filter(move |list| self.standing(list, &time) == Standing::InForce)
     }
 
     fn by_or_new(&mut self, issuer: &DistinguishedName) -> &mut OfIssuer {

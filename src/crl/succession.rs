@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
+use super::evaluation_time::EvaluationTime;
 use super::list::List;
-use super::moment::Moment;
 
 /// Two lists of one issuer, signer and scope of which each is older than the other by one measure: by
 /// `thisUpdate` or by `CRLNumber`. The first that was taken is in force while it is current, since the
@@ -49,17 +49,17 @@ impl Contradiction {
     }
 
     /// Whether the one that waited is in force.
-    fn is_resolved(&self, moment: &Moment) -> bool {
-        moment.is_past(self.in_force.next_update)
-            && moment.has_come(self.waiting.this_update)
-            && !moment.is_past(self.waiting.next_update)
+    fn is_resolved(&self, time: &EvaluationTime) -> bool {
+        time.is_past(self.in_force.next_update)
+            && time.has_come(self.waiting.this_update)
+            && !time.is_past(self.waiting.next_update)
     }
 
     /// What it makes of a list, if anything.
-    fn standing(&self, list: &Arc<List>, moment: &Moment) -> Option<Standing> {
-        if Arc::ptr_eq(list, &self.waiting) && !self.is_resolved(moment) {
+    fn standing(&self, list: &Arc<List>, time: &EvaluationTime) -> Option<Standing> {
+        if Arc::ptr_eq(list, &self.waiting) && !self.is_resolved(time) {
             Some(Standing::Waiting)
-        } else if Arc::ptr_eq(list, &self.in_force) && self.is_resolved(moment) {
+        } else if Arc::ptr_eq(list, &self.in_force) && self.is_resolved(time) {
             Some(Standing::Replaced)
         } else {
             None
@@ -68,8 +68,8 @@ impl Contradiction {
 }
 
 impl Standing {
-    pub(super) fn of(list: &Arc<List>, among: &[Contradiction], moment: &Moment) -> Self {
-        let mut standings = among.iter().filter_map(|one| one.standing(list, moment));
+    pub(super) fn of(list: &Arc<List>, among: &[Contradiction], time: &EvaluationTime) -> Self {
+        let mut standings = among.iter().filter_map(|one| one.standing(list, time));
         standings.next().unwrap_or(Self::InForce)
     }
 }
