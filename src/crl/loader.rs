@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use super::authority::Authorities;
 use super::list::List;
 use super::sources::unreadable;
-use super::store::{FromFile, Lists};
+use super::store::{CrlSet, FromFile};
 use super::{CrlError, LoadError, gzip};
 use crate::audit::metrics;
 use crate::reload::Pinned;
@@ -13,8 +13,8 @@ use crate::util::x509_file::{self, Sought};
 
 /// Reads CRLs from files and other sources into one set.
 pub(super) struct Loader<'a> {
-    lists: Lists,
-    previous: Option<&'a Lists>,
+    lists: CrlSet,
+    previous: Option<&'a CrlSet>,
     /// Those of `previous` that may be in what could not be read.
     pub(super) unread: Vec<Arc<List>>,
     max_size: u64,
@@ -45,11 +45,11 @@ impl Content {
 impl<'a> Loader<'a> {
     pub(super) fn new(
         authorities: Arc<Authorities>,
-        previous: Option<&'a Lists>,
+        previous: Option<&'a CrlSet>,
         max_size: u64,
     ) -> Self {
         Self {
-            lists: Lists::new(authorities),
+            lists: CrlSet::new(authorities),
             previous,
             unread: Vec::new(),
             max_size,
@@ -250,7 +250,7 @@ impl<'a> Loader<'a> {
             .is_some_and(|at| !list.is_begun(at) && list.is_begun(clock::seconds()))
     }
 
-    pub(super) fn finish(mut self, origin: &str) -> Result<Lists, LoadError> {
+    pub(super) fn finish(mut self, origin: &str) -> Result<CrlSet, LoadError> {
         if let Some(previous) = self.previous {
             self.lists.keep_newer_of(previous, self.now, &self.unread);
         }

@@ -93,7 +93,7 @@ pub(crate) use path::{Issuers, signs_crls};
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};
-pub use store::Lists;
+pub use store::CrlSet;
 pub use tracked::Tracked;
 pub use verdict::{
     DecidingCrl, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,

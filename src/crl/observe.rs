@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::list::List;
-use super::store::Lists;
+use super::store::CrlSet;
 use super::succession::Contradiction;
 use super::verdict::date;
 use super::{DecidingCrl, HeldBack};
@@ -26,7 +26,7 @@ struct InForce {
 type Labels = (String, String);
 
 /// Logs each CRL that has become active and each that could not, and sets the gauges of all that are.
-pub(crate) fn observe(lists: &Lists, previous: Option<&Lists>) {
+pub(crate) fn observe(lists: &CrlSet, previous: Option<&CrlSet>) {
     for list in lists.in_force(clock::seconds()) {
         if !previous.is_some_and(|previous| is_in(list, previous)) {
             log(list);
@@ -46,7 +46,7 @@ pub(crate) fn observe(lists: &Lists, previous: Option<&Lists>) {
     let in_force = in_force(lists);
     let gone: BTreeSet<_> = previous
         .into_iter()
-        .flat_map(Lists::all)
+        .flat_map(CrlSet::all)
         .map(|list| labels(list))
         .filter(|labels| !in_force.contains_key(labels))
         .collect();
@@ -66,7 +66,7 @@ pub(crate) fn observe(lists: &Lists, previous: Option<&Lists>) {
 
 /// By issuer and scope; of lists that share both, by an old key and a new one, the one that is due
 /// first.
-fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
+fn in_force(lists: &CrlSet) -> BTreeMap<Labels, InForce> {
     let mut all: BTreeMap<_, InForce> = BTreeMap::new();
     for list in lists.in_force(clock::seconds()) {
         let known = all.entry(labels(list)).or_insert(InForce {
@@ -83,14 +83,14 @@ fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
     all
 }
 
-fn is_in(list: &List, lists: &Lists) -> bool {
+fn is_in(list: &List, lists: &CrlSet) -> bool {
     lists
         .by(&list.issuer)
         .iter()
         .any(|other| other.is_of_scope_of(list) && other.is_version_of(list))
 }
 
-fn is_known(one: &Contradiction, lists: &Lists) -> bool {
+fn is_known(one: &Contradiction, lists: &CrlSet) -> bool {
     lists.contradictions().any(|known| {
         known.waiting.is_of_scope_of(&one.waiting)
             && known.waiting.is_version_of(&one.waiting)
@@ -115,7 +115,7 @@ fn log_held_back(one: &Contradiction) {
     );
 }
 
-impl Lists {
+impl CrlSet {
     /// The CRLs that wait until those in force are over.
     pub fn held_back(&self) -> impl Iterator<Item = HeldBack> {
         self.contradictions().map(HeldBack::of)

@@ -5,7 +5,7 @@ use rustls::pki_types::UnixTime;
 
 use super::rules::Judgement;
 use super::sources;
-use super::store::Lists;
+use super::store::CrlSet;
 use super::{Builder, CertPath, Finding, LoadError, Options, Tracked, Verdict};
 use crate::Watched;
 use crate::reload::WatchOptions;
@@ -13,7 +13,7 @@ use crate::reload::WatchOptions;
 /// The CRLs in force and how they are used. `Clone` costs an `Arc`; clones share the lists.
 #[derive(Clone, Debug)]
 pub struct Revocation {
-    lists: Watched<Lists>,
+    lists: Watched<CrlSet>,
     options: Options,
     #[cfg(feature = "crl-fetch")]
     fetching: Option<Arc<super::fetch::Fetching>>,
@@ -50,7 +50,7 @@ impl Revocation {
         Self::builder().with_options(options).from_bytes(contents)
     }
 
-    pub(crate) fn new(lists: Watched<Lists>, options: Options) -> Self {
+    pub(crate) fn new(lists: Watched<CrlSet>, options: Options) -> Self {
         Self {
             lists,
             options,
@@ -129,7 +129,7 @@ impl Revocation {
     }
 
     /// The lists in force.
-    pub fn lists(&self) -> &Watched<Lists> {
+    pub fn lists(&self) -> &Watched<CrlSet> {
         &self.lists
     }
 

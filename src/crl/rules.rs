@@ -10,7 +10,7 @@ use super::list::List;
 use super::path::{Anchor, Facts};
 use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
-use super::store::Lists;
+use super::store::CrlSet;
 use super::succession::Standing;
 use super::verdict::hexadecimal;
 use super::{
@@ -43,7 +43,7 @@ enum Answer<'a> {
 
 /// One certificate of a path, and what is asked about it.
 pub(super) struct Question<'a> {
-    pub(super) lists: &'a Lists,
+    pub(super) lists: &'a CrlSet,
     pub(super) options: Options,
     pub(super) time: &'a EvaluationTime,
     pub(super) certificate: &'a Facts,
@@ -56,7 +56,7 @@ pub(super) struct Question<'a> {
     pub(super) asked: &'a RefCell<Vec<(usize, bool)>>,
 }
 
-impl Lists {
+impl CrlSet {
     pub(super) fn judge(&self, path: &CertPath, options: Options, now: u64) -> Judgement {
         let time = EvaluationTime::new(now);
         let verdict = self.verdict(path, options, &time);
@@ -145,7 +145,7 @@ impl Lists {
 impl<'a> Question<'a> {
     /// About the certificate at this place of a path, of which the client's own is the first.
     fn new(
-        lists: &'a Lists,
+        lists: &'a CrlSet,
         path: &'a CertPath,
         at: usize,
         options: Options,

@@ -9,7 +9,7 @@ use super::LoadError;
 use super::authority::Authorities;
 use super::loader::Loader;
 use super::observe::observe;
-use super::store::Lists;
+use super::store::CrlSet;
 use crate::audit::metrics;
 use crate::reload::{Given, Load, Pinned};
 use crate::util::clock;
@@ -31,7 +31,7 @@ pub(crate) struct Files {
 }
 
 impl Load for Files {
-    type Value = Lists;
+    type Value = CrlSet;
     type Error = LoadError;
 
     fn name(&self) -> &'static str {
@@ -42,7 +42,7 @@ impl Load for Files {
         self.paths.iter().chain(&self.signers).cloned().collect()
     }
 
-    fn load(&mut self, previous: Option<&Lists>) -> Result<Lists, LoadError> {
+    fn load(&mut self, previous: Option<&CrlSet>) -> Result<CrlSet, LoadError> {
         let lists = self.read(&mut Pinned::new(), previous)?;
         if previous.is_none() {
             observe(&lists, None);
@@ -50,22 +50,22 @@ impl Load for Files {
         Ok(lists)
     }
 
-    fn replace(&mut self, lists: Lists, current: &Lists) -> Lists {
+    fn replace(&mut self, lists: CrlSet, current: &CrlSet) -> CrlSet {
         replacing(lists, current)
     }
 
-    fn refused(&self, lists: &Lists) -> Option<String> {
+    fn refused(&self, lists: &CrlSet) -> Option<String> {
         lists.refusal()
     }
 
-    fn lapsed(&mut self, current: &Lists) -> Option<Lists> {
+    fn lapsed(&mut self, current: &CrlSet) -> Option<CrlSet> {
         Some(current.lapsed())
     }
 }
 
 /// What is put in the place of the lists in force: of those that were not there yet when `lists` were
 /// read, none that is newer goes away.
-pub(crate) fn replacing(mut lists: Lists, current: &Lists) -> Lists {
+pub(crate) fn replacing(mut lists: CrlSet, current: &CrlSet) -> CrlSet {
     lists.keep_newer_of(current, clock::seconds(), &[]);
     observe(&lists, Some(current));
     lists
@@ -79,8 +79,8 @@ impl Files {
     pub(crate) fn read(
         &self,
         pinned: &mut Pinned,
-        previous: Option<&Lists>,
-    ) -> Result<Lists, LoadError> {
+        previous: Option<&CrlSet>,
+    ) -> Result<CrlSet, LoadError> {
         let began = Instant::now();
         let mut authorities = self.authorities.clone();
         read_authorities(&self.signers, pinned, &mut authorities)?;
@@ -116,10 +116,10 @@ impl Files {
 pub(super) fn from_bytes<'a>(
     contents: impl IntoIterator<Item = &'a [u8]>,
     authorities: Arc<Authorities>,
-    previous: Option<&Lists>,
+    previous: Option<&CrlSet>,
     max_size: u64,
     as_of: Option<u64>,
-) -> Result<Lists, LoadError> {
+) -> Result<CrlSet, LoadError> {
     let mut loader = Loader::new(authorities, previous, max_size).with_time(as_of);
     for content in contents {
         let mut read = loader.read("bytes", content);
@@ -241,18 +241,18 @@ mod tests {
         let put = |name, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
         put("a.crl", &list(&first.1, 5));
         put("b.crl", &list(&second.1, 1));
-        let read = |signers: &[&CertificateDer<'static>], previous: Option<&Lists>| {
+        let read = |signers: &[&CertificateDer<'static>], previous: Option<&CrlSet>| {
             let builder = Builder::default().with_authorities(signers.iter().copied().cloned());
             let (files, _) = builder.files(vec![folder.path().to_owned()]).unwrap();
             files.read(&mut Pinned::new(), previous).unwrap()
         };
-        let number = |lists: &Lists| {
+        let number = |lists: &CrlSet| {
             let of_first = lists
                 .all()
                 .map(|list| list.number.as_ref().unwrap().octets()[0]);
             of_first.max()
         };
-        let of_first = |lists: &Lists| {
+        let of_first = |lists: &CrlSet| {
             let is_first = |list: &&Arc<List>| {
                 list.authority_key.is_some() && {
                     let subject = super::super::path::Facts::parse(&first.0).unwrap().subject;

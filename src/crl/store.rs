@@ -17,7 +17,7 @@ use crate::util::clock;
 
 /// All CRLs in force, by the names of their issuers.
 #[derive(Clone, Debug)]
-pub struct Lists {
+pub struct CrlSet {
     /// Sorted by the key of the name.
     by_issuer: Vec<OfIssuer>,
     pub(super) authorities: Arc<Authorities>,
@@ -58,7 +58,7 @@ pub(crate) struct Term {
     pub(crate) next_update: u64,
 }
 
-impl Lists {
+impl CrlSet {
     pub(super) fn new(authorities: Arc<Authorities>) -> Self {
         Self {
             by_issuer: Vec::new(),
@@ -263,7 +263,7 @@ impl Lists {
         self.all().map(|list| list.size()).sum()
     }
 
-    /// How many of the bytes of [`Lists::size`] a look-up reads from that finds nothing: the part that
+    /// How many of the bytes of [`CrlSet::size`] a look-up reads from that finds nothing: the part that
     /// should fit into a cache.
     pub fn searched_size(&self) -> usize {
         self.all().map(|list| list.searched_size()).sum()
