@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use super::authority::Authorities;
-use super::list::List;
+use super::list::Crl;
 use super::sources::unreadable;
 use super::store::{CrlSet, FromFile};
 use super::{CrlError, LoadError, gzip};
@@ -16,7 +16,7 @@ pub(super) struct Loader<'a> {
     lists: CrlSet,
     previous: Option<&'a CrlSet>,
     /// Those of `previous` that may be in what could not be read.
-    pub(super) unread: Vec<Arc<List>>,
+    pub(super) unread: Vec<Arc<Crl>>,
     max_size: u64,
     /// Seconds after 1970.
     now: u64,
@@ -27,9 +27,9 @@ pub(super) struct Loader<'a> {
 /// What is in a file.
 #[derive(Default)]
 pub(super) struct Content {
-    lists: Vec<Arc<List>>,
+    lists: Vec<Arc<Crl>>,
     /// Those in force that may be in what could not be read.
-    pub(super) unread: Vec<Arc<List>>,
+    pub(super) unread: Vec<Arc<Crl>>,
     pub(super) errors: Vec<LoadError>,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Loader<'a> {
         path: &Path,
         error: LoadError,
     ) -> Result<(), LoadError> {
-        let mut before: Vec<Arc<List>> = Vec::new();
+        let mut before: Vec<Arc<Crl>> = Vec::new();
         let mut still = None;
         if let Some(previous) = self.previous {
             let files = previous.files.iter();
@@ -218,7 +218,7 @@ impl<'a> Loader<'a> {
     }
 
     fn take(&mut self, origin: &str, number: usize, der: &[u8], read: &mut Content) {
-        match List::parse(der, &self.lists.authorities) {
+        match Crl::parse(der, &self.lists.authorities) {
             Ok(list) if self.is_later(&list) => read.errors.push(LoadError::List {
                 origin: origin.to_owned(),
                 number,
@@ -231,7 +231,7 @@ impl<'a> Loader<'a> {
             }
             Err(error) => {
                 // Those of its issuer stay, wherever they are from.
-                if let (Some(previous), Some(issuer)) = (self.previous, List::issuer_of(der)) {
+                if let (Some(previous), Some(issuer)) = (self.previous, Crl::issuer_of(der)) {
                     read.unread.extend(previous.by(&issuer).iter().cloned());
                 }
                 read.errors.push(LoadError::List {
@@ -245,7 +245,7 @@ impl<'a> Loader<'a> {
 
     /// Whether a list was issued after the time that is asked about, and so was not there then. One
     /// that is dated ahead of today may have been.
-    fn is_later(&self, list: &List) -> bool {
+    fn is_later(&self, list: &Crl) -> bool {
         self.as_of
             .is_some_and(|at| !list.is_begun(at) && list.is_begun(clock::seconds()))
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::list::List;
+use super::list::Crl;
 use super::store::CrlSet;
 use super::succession::Contradiction;
 use super::verdict::date;
@@ -83,7 +83,7 @@ fn in_force(lists: &CrlSet) -> BTreeMap<Labels, InForce> {
     all
 }
 
-fn is_in(list: &List, lists: &CrlSet) -> bool {
+fn is_in(list: &Crl, lists: &CrlSet) -> bool {
     lists
         .by(&list.issuer)
         .iter()
@@ -132,7 +132,7 @@ impl HeldBack {
 }
 
 impl DecidingCrl {
-    pub(super) fn of(list: &List) -> Self {
+    pub(super) fn of(list: &Crl) -> Self {
         let (issuer, scope) = labels(list);
         Self {
             issuer,
@@ -144,7 +144,7 @@ impl DecidingCrl {
     }
 }
 
-fn log(list: &List) {
+fn log(list: &Crl) {
     let DecidingCrl {
         issuer,
         scope,
@@ -164,12 +164,12 @@ fn log(list: &List) {
     );
 }
 
-fn labels(list: &List) -> Labels {
+fn labels(list: &Crl) -> Labels {
     (list.issuer.to_string(), scope(list))
 }
 
 /// What a list is about, in words that tell its issuer's lists apart.
-fn scope(list: &List) -> String {
+fn scope(list: &Crl) -> String {
     let kind = if list.base.is_some() {
         "delta"
     } else {

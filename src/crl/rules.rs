@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
 use super::evaluation_time::EvaluationTime;
-use super::list::List;
+use super::list::Crl;
 use super::path::{Anchor, Facts};
 use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
@@ -36,9 +36,9 @@ pub(super) enum Status {
 /// What a complete list says, together with the deltas that are newer.
 enum Answer<'a> {
     /// It is revoked, by this list.
-    Revoked(Entry, &'a List),
+    Revoked(Entry, &'a Crl),
     /// It is not, if it is in no other list; this delta has brought the list up to date.
-    Good(Option<&'a List>),
+    Good(Option<&'a Crl>),
 }
 
 /// One certificate of a path, and what is asked about it.
@@ -165,7 +165,7 @@ impl<'a> Question<'a> {
     }
 
     /// Tells `decided` of each list that answered; of a revocation the last told of is the one.
-    pub(super) fn status(&self, mut decided: impl FnMut(&List)) -> Status {
+    pub(super) fn status(&self, mut decided: impl FnMut(&Crl)) -> Status {
         let mut reasons = 0;
         let mut lapsed = 0;
         let mut cause = UnknownCause::NoCrl;
@@ -237,7 +237,7 @@ impl<'a> Question<'a> {
         own.into_iter().chain(&point.crl_issuers)
     }
 
-    fn ask(&self, list: &'a List) -> Result<Answer<'a>, UnknownCause> {
+    fn ask(&self, list: &'a Crl) -> Result<Answer<'a>, UnknownCause> {
         if !self.is_signed(list) {
             return Err(self.why_not_signed(list));
         }
@@ -267,12 +267,12 @@ impl<'a> Question<'a> {
         Ok(Answer::Good(delta))
     }
 
-    fn find(&self, list: &List) -> Option<Entry> {
+    fn find(&self, list: &Crl) -> Option<Entry> {
         list.find(&self.certificate.issuer, &self.certificate.serial)
     }
 
     /// (c): the delta that brings a complete list up to date, if there is one.
-    fn delta(&self, list: &List) -> Option<&'a List> {
+    fn delta(&self, list: &Crl) -> Option<&'a Crl> {
         let number = list.number.as_ref()?;
         let current = self.deltas(list).filter(|delta| {
             delta.base.as_ref().is_some_and(|base| base <= number)
@@ -290,7 +290,7 @@ impl<'a> Question<'a> {
     /// A revocation in a delta that is newer than a complete list and than the delta that is in force
     /// over it. Such a delta, past its end, dated ahead or over another base, takes nothing back and
     /// brings nothing up to date; but it is the issuer's word that the certificate was revoked.
-    fn newer(&self, list: &List, in_force: Option<&List>) -> Option<(Entry, &'a List)> {
+    fn newer(&self, list: &Crl, in_force: Option<&Crl>) -> Option<(Entry, &'a Crl)> {
         let newest = in_force.unwrap_or(list);
         let mut newer = self
             .deltas(list)
@@ -299,23 +299,23 @@ impl<'a> Question<'a> {
     }
 
     /// A revocation in a list that is not in force: it is the issuer's word all the same.
-    fn beside(&self, list: &List) -> Option<Entry> {
+    fn beside(&self, list: &Crl) -> Option<Entry> {
         let revoked = self.find(list).filter(revokes)?;
         self.is_signed(list).then_some(revoked)
     }
 
     /// A revocation in a delta of which there is no complete list.
-    fn alone(&self, delta: &List) -> Option<Entry> {
+    fn alone(&self, delta: &Crl) -> Option<Entry> {
         let of_issuer = self.lists.by(&delta.issuer);
         let is_base =
-            |list: &List| list.base.is_none() && list.scope == delta.scope && self.is_signed(list);
+            |list: &Crl| list.base.is_none() && list.scope == delta.scope && self.is_signed(list);
         let revoked = self.find(delta).filter(revokes)?;
         let is_alone = !of_issuer.iter().any(|list| is_base(list));
         (is_alone && self.is_signed(delta)).then_some(revoked)
     }
 
     /// The deltas of a complete list's scope, whoever signed them.
-    fn deltas(&self, list: &List) -> impl Iterator<Item = &'a List> {
+    fn deltas(&self, list: &Crl) -> impl Iterator<Item = &'a Crl> {
         let of_issuer = self.lists.by(&list.issuer).iter();
         let deltas = of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope);
         let in_force =
@@ -323,12 +323,12 @@ impl<'a> Question<'a> {
         in_force.map(Arc::as_ref)
     }
 
-    fn is_past(&self, list: &List) -> bool {
+    fn is_past(&self, list: &Crl) -> bool {
         let grace = self.options.grace.as_secs();
         self.time.is_past(list.next_update.saturating_add(grace))
     }
 
-    fn revoked(&self, entry: Entry, list: &List) -> Revoked {
+    fn revoked(&self, entry: Entry, list: &Crl) -> Revoked {
         Revoked {
             serial: hexadecimal(&self.certificate.serial),
             date: entry.date,

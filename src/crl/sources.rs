@@ -209,7 +209,7 @@ mod tests {
     };
 
     use super::super::Builder;
-    use super::super::list::List;
+    use super::super::list::Crl;
     use super::*;
 
     fn ca(name: &str) -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
@@ -253,7 +253,7 @@ mod tests {
             of_first.max()
         };
         let of_first = |lists: &CrlSet| {
-            let is_first = |list: &&Arc<List>| {
+            let is_first = |list: &&Arc<Crl>| {
                 list.authority_key.is_some() && {
                     let subject = super::super::path::Facts::parse(&first.0).unwrap().subject;
                     list.issuer == subject

@@ -8,7 +8,7 @@ use super::authority::Authorities;
 use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
 use super::evaluation_time::EvaluationTime;
-use super::list::List;
+use super::list::Crl;
 use super::succession::{Contradiction, Standing};
 use super::verdict::date;
 use crate::identity::NameKey;
@@ -35,9 +35,9 @@ pub(super) struct FromFile {
     /// `None` if it could not be read.
     pub(super) seen: Option<Fingerprint>,
     /// Those that are not in force any more are gone, here and below.
-    pub(super) lists: Vec<Weak<List>>,
+    pub(super) lists: Vec<Weak<Crl>>,
     /// Those from before that stay because of what could not be used.
-    pub(super) kept: Vec<Weak<List>>,
+    pub(super) kept: Vec<Weak<Crl>>,
     /// What could not be used.
     pub(super) refused: Vec<Arc<LoadError>>,
 }
@@ -45,7 +45,7 @@ pub(super) struct FromFile {
 #[derive(Clone, Debug)]
 struct OfIssuer {
     name: NameKey,
-    lists: Vec<Arc<List>>,
+    lists: Vec<Arc<Crl>>,
     /// Nearly always none.
     contradictions: Vec<Contradiction>,
 }
@@ -81,9 +81,9 @@ impl CrlSet {
     /// one replayed, from before a revocation. Where each is older by one measure, both stay, and one
     /// [waits](Contradiction). One whose time has not come at `now`, in seconds after 1970, answers for
     /// nobody yet, and stands beside the one that does.
-    pub(super) fn insert(&mut self, list: Arc<List>, now: u64) {
+    pub(super) fn insert(&mut self, list: Arc<Crl>, now: u64) {
         let of_issuer = self.by_or_new(&list.issuer);
-        let is_like = |other: &Arc<List>| {
+        let is_like = |other: &Arc<Crl>| {
             other.is_begun(now) == list.is_begun(now) && other.is_of_scope_of(&list)
         };
         let mut contradictions = Vec::new();
@@ -106,7 +106,7 @@ impl CrlSet {
 
     /// Takes back each list of `previous` in whose place an older one was put, or one whose time has
     /// not come at `now`, in seconds after 1970; and each of `unread`, in whose place nothing could be.
-    pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<List>]) {
+    pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<Crl>]) {
         let time = EvaluationTime::new(now);
         let mut kept = Vec::new();
         for list in previous.all() {
@@ -125,7 +125,7 @@ impl CrlSet {
             if !list.is_begun(now) || previous.standing(list, &time) != Standing::InForce {
                 continue;
             }
-            let is_newer = |new: &&Arc<List>| {
+            let is_newer = |new: &&Arc<Crl>| {
                 // When the one in force is over, a later one by one measure is enough.
                 !new.is_older_than(list)
                     || list.is_over(now) && new.contradicts(list) && !new.is_over(now)
@@ -144,7 +144,7 @@ impl CrlSet {
         for list in kept {
             let of_issuer = self.by_or_new(&list.issuer);
             // What nobody is known to have signed takes nobody's place.
-            let is_like = |new: &Arc<List>| new.is_begun(now) && new.is_of_scope_of(&list);
+            let is_like = |new: &Arc<Crl>| new.is_begun(now) && new.is_of_scope_of(&list);
             of_issuer
                 .remove(|new| is_like(new) && new.is_older_than(&list) && !new.contradicts(&list));
             let waiting = of_issuer
@@ -165,7 +165,7 @@ impl CrlSet {
 
     /// Of two lists that contradict each other the one stays in force that is.
     fn resolve_as(&mut self, previous: &Self, time: &EvaluationTime) {
-        let was_in_force = |list: &Arc<List>| {
+        let was_in_force = |list: &Arc<Crl>| {
             let mut before = previous.by(&list.issuer).iter();
             before.any(|one| {
                 one.is_of_scope_of(list)
@@ -183,7 +183,7 @@ impl CrlSet {
     }
 
     /// What a list of these counts for.
-    pub(super) fn standing(&self, list: &Arc<List>, time: &EvaluationTime) -> Standing {
+    pub(super) fn standing(&self, list: &Arc<Crl>, time: &EvaluationTime) -> Standing {
         let of_issuer = self.of(&list.issuer);
         let among = of_issuer.map_or(&[][..], |of_issuer| &of_issuer.contradictions);
         Standing::of(list, among, time)
@@ -196,7 +196,7 @@ impl CrlSet {
     }
 
     /// Those that count for all that they say, at a time in seconds after 1970.
-    pub(super) fn in_force(&self, now: u64) -> impl Iterator<Item = &Arc<List>> {
+    pub(super) fn in_force(&self, now: u64) -> impl Iterator<Item = &Arc<Crl>> {
         let time = EvaluationTime::new(now);
         let all = self.all();
         all.filter(move |list| self.standing(list, &time) == Standing::InForce)
@@ -297,7 +297,7 @@ impl CrlSet {
 
     /// Who issued each list in force, and for what time.
     pub(crate) fn terms(&self) -> Vec<Term> {
-        let term = |list: &Arc<List>| Term {
+        let term = |list: &Arc<Crl>| Term {
             issuer: list.issuer.to_string(),
             this_update: list.this_update,
             next_update: list.next_update,
@@ -305,12 +305,12 @@ impl CrlSet {
         self.in_force(clock::seconds()).map(term).collect()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<List>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Crl>> {
         self.by_issuer.iter().flat_map(|of| &of.lists)
     }
 
     /// The lists of an issuer.
-    pub(super) fn by(&self, issuer: &DistinguishedName) -> &[Arc<List>] {
+    pub(super) fn by(&self, issuer: &DistinguishedName) -> &[Arc<Crl>] {
         self.of(issuer).map_or(&[], |of_issuer| &of_issuer.lists)
     }
 
@@ -326,7 +326,7 @@ impl CrlSet {
 
 impl OfIssuer {
     /// Removes lists, and whatever they contradict.
-    fn remove(&mut self, is_gone: impl Fn(&Arc<List>) -> bool) {
+    fn remove(&mut self, is_gone: impl Fn(&Arc<Crl>) -> bool) {
         let (lists, contradictions) = (&mut self.lists, &mut self.contradictions);
         lists.retain(|list| {
             let goes = is_gone(list);
@@ -340,13 +340,13 @@ impl OfIssuer {
 
 impl FromFile {
     /// All that were in it, whenever that was.
-    pub(super) fn all(&self) -> impl Iterator<Item = Arc<List>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Arc<Crl>> {
         let all = self.lists.iter().chain(&self.kept);
         all.filter_map(Weak::upgrade)
     }
 }
 
-fn refused_early(early: &List, current: &List) {
+fn refused_early(early: &Crl, current: &Crl) {
     crate::audit::metrics::crl_refused("not_yet_valid");
     tracing::error!(
         issuer = %early.issuer,
@@ -358,7 +358,7 @@ fn refused_early(early: &List, current: &List) {
     );
 }
 
-fn refused_older(old: &List, new: &List) {
+fn refused_older(old: &Crl, new: &Crl) {
     crate::audit::metrics::crl_refused("older");
     tracing::error!(
         issuer = %old.issuer,
