@@ -7,8 +7,8 @@ use rustls::pki_types::CertificateDer;
 use super::certificate::Facts;
 use super::constraints::Constraints;
 use super::der::Value;
+use super::evaluation_time::EvaluationTime;
 use super::key::Key;
-use super::moment::Moment;
 use super::path::Anchor;
 use super::signed::Signed;
 use super::{CrlError, PathError, UnknownCause};
@@ -146,17 +146,17 @@ impl Authorities {
         &self,
         number: usize,
         anchor: &Anchor,
-        moment: &Moment,
+        time: &EvaluationTime,
         accepts: &dyn Fn(&[Arc<Facts>]) -> bool,
     ) -> bool {
-        self.climb(&mut vec![number], anchor, moment, accepts)
+        self.climb(&mut vec![number], anchor, time, accepts)
     }
 
     fn climb(
         &self,
         chain: &mut Vec<usize>,
         anchor: &Anchor,
-        moment: &Moment,
+        time: &EvaluationTime,
         accepts: &dyn Fn(&[Arc<Facts>]) -> bool,
     ) -> bool {
         // It begins with one.
@@ -164,7 +164,7 @@ impl Authorities {
             return false;
         };
         let facts = &self.known[top].facts;
-        if !moment.has_come(facts.not_before) || moment.is_past(facts.not_after) {
+        if !time.has_come(facts.not_before) || time.is_past(facts.not_after) {
             return false;
         }
         if facts.issuer == anchor.subject
@@ -191,7 +191,7 @@ impl Authorities {
                 && self.is_signed_by(top, &ca.key)
             {
                 chain.push(number);
-                if self.climb(chain, anchor, moment, accepts) {
+                if self.climb(chain, anchor, time, accepts) {
                     return true;
                 }
                 chain.pop();

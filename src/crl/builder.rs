@@ -4,8 +4,8 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::authority::Authorities;
+use super::observe::observe;
 use super::sources::{Files, from_bytes};
-use super::telling::tell;
 use super::{LoadError, Options, Revocation};
 use crate::Watched;
 use crate::reload::{Pinned, WatchOptions};
@@ -171,7 +171,7 @@ impl Builder {
         let as_of = self.as_of.map(|time| time.as_secs());
         let max_size = self.options.max_size;
         let lists = from_bytes(contents, Arc::new(authorities), None, max_size, as_of)?;
-        tell(&lists, None);
+        observe(&lists, None);
         let refusal = lists.refusal();
         let lists = Watched::fixed(lists);
         if let Some(reason) = refusal {

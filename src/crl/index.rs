@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use super::entries::{Entries, Entry};
-use super::filling::{Fillings, Put};
 use super::table::{Class, Dates, Places, Table};
+use super::table_builder::{Put, TableBuilders};
 use super::{CrlError, RevocationReason, der};
 
 /// The serial numbers of a CRL, each with its date and reason.
@@ -31,7 +31,7 @@ impl Index {
 
     /// `None` if there are other dates.
     fn with(revoked: &[u8], dates: Dates) -> Result<Option<Self>, CrlError> {
-        let mut filling = Fillings::for_all(revoked, dates)?;
+        let mut builders = TableBuilders::new(revoked, dates)?;
         let mut odd = HashMap::new();
         let mut entries = Entries::new(revoked);
         while let Some(revoked) = entries.read() {
@@ -39,13 +39,13 @@ impl Index {
             if revoked.issuer.is_some() {
                 return Err(CrlError::UnexpectedIssuer);
             }
-            match filling.put(revoked.serial, revoked.entry) {
+            match builders.put(revoked.serial, revoked.entry) {
                 Put::Done => {}
                 Put::TooLong => keep(&mut odd, revoked.serial, revoked.entry),
                 Put::TooLate => return Ok(None),
             }
         }
-        let (tables, places) = filling.finish();
+        let (tables, places) = builders.finish();
         Ok(Some(Self {
             tables,
             places,

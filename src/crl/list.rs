@@ -19,7 +19,7 @@ const LARGE: usize = 256 * 1024;
 
 /// One CRL (RFC 5280 §5), indexed.
 #[derive(Debug)]
-pub(super) struct List {
+pub(super) struct Crl {
     pub(super) issuer: DistinguishedName,
     pub(super) this_update: u64,
     pub(super) next_update: u64,
@@ -53,7 +53,7 @@ enum Signature {
     Open { signed: Signed, not_of: Vec<Key> },
 }
 
-impl List {
+impl Crl {
     /// Reads a list, and checks its signature by those of the authorities that have its issuer's
     /// name. One of nobody known is read all the same: a path may show who it is.
     pub(super) fn parse(der: &[u8], authorities: &Authorities) -> Result<Self, CrlError> {
@@ -84,7 +84,7 @@ impl List {
         Ok(list)
     }
 
-    /// As [`List::parse`], for what may be from anybody: nothing is made of a list that none of the
+    /// As [`Crl::parse`], for what may be from anybody: nothing is made of a list that none of the
     /// authorities signed, for which this is why not.
     #[cfg(feature = "crl-fetch")]
     pub(super) fn parse_signed(

@@ -49,10 +49,9 @@ mod constraints;
 mod der;
 mod entries;
 mod error;
+mod evaluation_time;
 #[cfg(feature = "crl-fetch")]
 pub(crate) mod fetch;
-mod filling;
-mod gathering;
 mod general_name;
 mod gzip;
 mod index;
@@ -60,7 +59,8 @@ mod indirect;
 mod key;
 mod layer;
 mod list;
-mod moment;
+mod loader;
+mod observe;
 mod options;
 mod path;
 mod revocation;
@@ -73,7 +73,7 @@ mod sources;
 mod store;
 mod succession;
 mod table;
-mod telling;
+mod table_builder;
 mod tracked;
 mod verdict;
 mod watcher;
@@ -85,14 +85,14 @@ pub use error::{CrlError, LoadError, PathError};
 #[cfg(feature = "crl-fetch")]
 pub use fetch::{Fetch, FetchError};
 pub use layer::RevocationLayer;
+pub(crate) use observe::observe;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
 pub(crate) use path::Issuers;
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};
-pub use store::Lists;
-pub(crate) use telling::tell;
+pub use store::CrlSet;
 pub use tracked::Tracked;
 pub use verdict::{
     DecidingCrl, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,

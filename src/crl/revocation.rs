@@ -4,21 +4,21 @@ use rustls::pki_types::UnixTime;
 
 use super::rules::Judgement;
 use super::sources;
-use super::store::Lists;
+use super::store::CrlSet;
 use super::{CertPath, Finding, LoadError, Options, Verdict};
 use crate::Watched;
 
 /// The CRLs in force and how they are used. `Clone` costs an `Arc`; clones share the lists.
 #[derive(Clone, Debug)]
 pub struct Revocation {
-    lists: Watched<Lists>,
+    lists: Watched<CrlSet>,
     options: Options,
     #[cfg(feature = "crl-fetch")]
     fetching: Option<Arc<super::fetch::Fetching>>,
 }
 
 impl Revocation {
-    pub(crate) fn new(lists: Watched<Lists>, options: Options) -> Self {
+    pub(crate) fn new(lists: Watched<CrlSet>, options: Options) -> Self {
         Self {
             lists,
             options,
@@ -92,7 +92,7 @@ impl Revocation {
     }
 
     /// The lists in force.
-    pub fn lists(&self) -> &Watched<Lists> {
+    pub fn lists(&self) -> &Watched<CrlSet> {
         &self.lists
     }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::certificate::Facts;
 use super::entries::Entry;
-use super::list::List;
-use super::moment::Moment;
+use super::evaluation_time::EvaluationTime;
+use super::list::Crl;
 use super::path::Anchor;
 use super::scope::{ALL_REASONS, Point};
 use super::signers::Signers;
-use super::store::Lists;
+use super::store::CrlSet;
 use super::succession::Standing;
 use super::{
     CertPath, DecidingCrl, Depth, Finding, Options, RevocationReason, Revoked, Unknown,
@@ -37,16 +37,16 @@ pub(super) enum Status {
 /// What a complete list says, together with the deltas that are newer.
 enum Answer<'a> {
     /// It is revoked, by this list.
-    Revoked(Entry, &'a List),
+    Revoked(Entry, &'a Crl),
     /// It is not, if it is in no other list; this delta has brought the list up to date.
-    Good(Option<&'a List>),
+    Good(Option<&'a Crl>),
 }
 
 /// One certificate of a path, and what is asked about it.
 pub(super) struct Question<'a> {
-    pub(super) lists: &'a Lists,
+    pub(super) lists: &'a CrlSet,
     pub(super) options: Options,
-    pub(super) moment: &'a Moment,
+    pub(super) time: &'a EvaluationTime,
     pub(super) certificate: &'a Facts,
     /// The CAs between it and the anchor, its issuer first.
     pub(super) above: &'a [Arc<Facts>],
@@ -57,18 +57,18 @@ pub(super) struct Question<'a> {
     pub(super) asked: &'a RefCell<Vec<(usize, bool)>>,
 }
 
-impl Lists {
+impl CrlSet {
     pub(super) fn judge(&self, path: &CertPath, options: Options, now: u64) -> Judgement {
-        let moment = Moment::new(now);
-        let verdict = self.verdict(path, options, &moment);
+        let time = EvaluationTime::new(now);
+        let verdict = self.verdict(path, options, &time);
         Judgement {
             verdict,
-            until: moment.until(),
+            until: time.until(),
         }
     }
 
-    fn verdict(&self, path: &CertPath, options: Options, moment: &Moment) -> Verdict {
-        if moment.is_past(path.not_after()) {
+    fn verdict(&self, path: &CertPath, options: Options, time: &EvaluationTime) -> Verdict {
+        if time.is_past(path.not_after()) {
             return Verdict::Expired;
         }
         if let (true, Some(first)) = (self.have_lapsed, path.certificates().first()) {
@@ -83,7 +83,7 @@ impl Lists {
         let (mut refused, mut allowed) = (None, None);
         let asked = RefCell::default();
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
-            let question = Question::new(self, path, at, options, moment, &asked);
+            let question = Question::new(self, path, at, options, time, &asked);
             match question.status(|_| {}) {
                 Status::Good => {}
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
@@ -107,10 +107,10 @@ impl Lists {
 
     /// What the lists say of each certificate of a path, whatever the options make of it.
     pub(super) fn findings(&self, path: &CertPath, options: Options, now: u64) -> Vec<Finding> {
-        let (moment, asked) = (Moment::new(now), RefCell::default());
+        let (time, asked) = (EvaluationTime::new(now), RefCell::default());
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
-            let question = Question::new(self, path, at, options, &moment, &asked);
+            let question = Question::new(self, path, at, options, &time, &asked);
             let serial = hex::with_colons(&certificate.serial);
             let mut decided_by = Vec::new();
             let status = question.status(|list| {
@@ -123,7 +123,7 @@ impl Lists {
                 decided_by.drain(..decided_by.len().saturating_sub(1));
             }
             let verdict = match status {
-                _ if moment.is_past(certificate.not_after) => Verdict::Expired,
+                _ if time.is_past(certificate.not_after) => Verdict::Expired,
                 Status::Good => Verdict::Good,
                 Status::Revoked(revoked) => Verdict::Revoked(revoked),
                 Status::Unknown(cause) => Verdict::Unknown(Unknown {
@@ -146,17 +146,17 @@ impl Lists {
 impl<'a> Question<'a> {
     /// About the certificate at this place of a path, of which the client's own is the first.
     fn new(
-        lists: &'a Lists,
+        lists: &'a CrlSet,
         path: &'a CertPath,
         at: usize,
         options: Options,
-        moment: &'a Moment,
+        time: &'a EvaluationTime,
         asked: &'a RefCell<Vec<(usize, bool)>>,
     ) -> Self {
         Self {
             lists,
             options,
-            moment,
+            time,
             certificate: &path.certificates()[at],
             above: &path.certificates()[at + 1..],
             anchor: path.anchor(),
@@ -166,14 +166,14 @@ impl<'a> Question<'a> {
     }
 
     /// Tells `decided` of each list that answered; of a revocation the last told of is the one.
-    pub(super) fn status(&self, mut decided: impl FnMut(&List)) -> Status {
+    pub(super) fn status(&self, mut decided: impl FnMut(&Crl)) -> Status {
         let mut reasons = 0;
         let mut lapsed = 0;
         let mut cause = UnknownCause::NoCrl;
         for point in &self.certificate.points {
             for issuer in self.issuers(point) {
                 for list in self.lists.by(issuer) {
-                    let standing = self.lists.standing(list, self.moment);
+                    let standing = self.lists.standing(list, self.time);
                     if standing == Standing::Replaced {
                         continue;
                     }
@@ -238,7 +238,7 @@ impl<'a> Question<'a> {
         own.into_iter().chain(&point.crl_issuers)
     }
 
-    fn ask(&self, list: &'a List) -> Result<Answer<'a>, UnknownCause> {
+    fn ask(&self, list: &'a Crl) -> Result<Answer<'a>, UnknownCause> {
         if !self.is_signed(list) {
             return Err(self.why_not_signed(list));
         }
@@ -258,7 +258,7 @@ impl<'a> Question<'a> {
         if let Some((entry, by)) = revoked {
             return Ok(Answer::Revoked(entry, by));
         }
-        if !self.moment.has_come(list.this_update) {
+        if !self.time.has_come(list.this_update) {
             return Err(UnknownCause::NotYetValid);
         }
         // (a): a current delta brings an old base up to date.
@@ -268,18 +268,18 @@ impl<'a> Question<'a> {
         Ok(Answer::Good(delta))
     }
 
-    fn find(&self, list: &List) -> Option<Entry> {
+    fn find(&self, list: &Crl) -> Option<Entry> {
         list.find(&self.certificate.issuer, &self.certificate.serial)
     }
 
     /// (c): the delta that brings a complete list up to date, if there is one.
-    fn delta(&self, list: &List) -> Option<&'a List> {
+    fn delta(&self, list: &Crl) -> Option<&'a Crl> {
         let number = list.number.as_ref()?;
         let current = self.deltas(list).filter(|delta| {
             delta.base.as_ref().is_some_and(|base| base <= number)
                 && delta.number.as_ref().is_some_and(|delta| delta > number)
                 && delta.authority_key == list.authority_key
-                && self.moment.has_come(delta.this_update)
+                && self.time.has_come(delta.this_update)
                 && !self.is_past(delta)
                 // (h): by the same key as the complete list.
                 && self.is_signed(delta)
@@ -291,7 +291,7 @@ impl<'a> Question<'a> {
     /// A revocation in a delta that is newer than a complete list and than the delta that is in force
     /// over it. Such a delta, past its end, dated ahead or over another base, takes nothing back and
     /// brings nothing up to date; but it is the issuer's word that the certificate was revoked.
-    fn newer(&self, list: &List, in_force: Option<&List>) -> Option<(Entry, &'a List)> {
+    fn newer(&self, list: &Crl, in_force: Option<&Crl>) -> Option<(Entry, &'a Crl)> {
         let newest = in_force.unwrap_or(list);
         let mut newer = self
             .deltas(list)
@@ -300,36 +300,36 @@ impl<'a> Question<'a> {
     }
 
     /// A revocation in a list that is not in force: it is the issuer's word all the same.
-    fn beside(&self, list: &List) -> Option<Entry> {
+    fn beside(&self, list: &Crl) -> Option<Entry> {
         let revoked = self.find(list).filter(revokes)?;
         self.is_signed(list).then_some(revoked)
     }
 
     /// A revocation in a delta of which there is no complete list.
-    fn alone(&self, delta: &List) -> Option<Entry> {
+    fn alone(&self, delta: &Crl) -> Option<Entry> {
         let of_issuer = self.lists.by(&delta.issuer);
         let is_base =
-            |list: &List| list.base.is_none() && list.scope == delta.scope && self.is_signed(list);
+            |list: &Crl| list.base.is_none() && list.scope == delta.scope && self.is_signed(list);
         let revoked = self.find(delta).filter(revokes)?;
         let is_alone = !of_issuer.iter().any(|list| is_base(list));
         (is_alone && self.is_signed(delta)).then_some(revoked)
     }
 
     /// The deltas of a complete list's scope, whoever signed them.
-    fn deltas(&self, list: &List) -> impl Iterator<Item = &'a List> {
+    fn deltas(&self, list: &Crl) -> impl Iterator<Item = &'a Crl> {
         let of_issuer = self.lists.by(&list.issuer).iter();
         let deltas = of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope);
         let in_force =
-            deltas.filter(|delta| self.lists.standing(delta, self.moment) == Standing::InForce);
+            deltas.filter(|delta| self.lists.standing(delta, self.time) == Standing::InForce);
         in_force.map(Arc::as_ref)
     }
 
-    fn is_past(&self, list: &List) -> bool {
+    fn is_past(&self, list: &Crl) -> bool {
         let grace = self.options.grace.as_secs();
-        self.moment.is_past(list.next_update.saturating_add(grace))
+        self.time.is_past(list.next_update.saturating_add(grace))
     }
 
-    fn revoked(&self, entry: Entry, list: &List) -> Revoked {
+    fn revoked(&self, entry: Entry, list: &Crl) -> Revoked {
         Revoked {
             serial: hex::with_colons(&self.certificate.serial),
             date: entry.date,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Depth;
 use super::UnknownCause;
 use super::certificate::Facts;
-use super::list::List;
+use super::list::Crl;
 use super::rules::{Question, Status};
 
 /// How many CRL signers in a row are asked after because of one another.
@@ -32,7 +32,7 @@ impl Signers<'_> {
 impl Question<'_> {
     /// Whether its signature is by a key that may sign CRLs in its issuer's name, under the anchor that
     /// the path has (RFC 5280 §4.2.1.3: the anchor's own key too must be one that may sign CRLs).
-    pub(super) fn is_signed(&self, list: &List) -> bool {
+    pub(super) fn is_signed(&self, list: &Crl) -> bool {
         let authorities = &self.lists.authorities;
         let key_id = list.authority_key.as_deref();
         let is_by = |key| list.is_by(key, authorities);
@@ -55,7 +55,7 @@ impl Question<'_> {
 
     /// Why a list is not [signed](Self::is_signed): what is nearest to a signature that counts.
     #[cold]
-    pub(super) fn why_not_signed(&self, list: &List) -> UnknownCause {
+    pub(super) fn why_not_signed(&self, list: &Crl) -> UnknownCause {
         let authorities = &self.lists.authorities;
         let key_id = list.authority_key.as_deref();
         let is_by = |key: &_| list.is_by(key, authorities);
@@ -96,7 +96,7 @@ impl Question<'_> {
             return *counts;
         }
         let authorities = &self.lists.authorities;
-        let counts = authorities.is_certified(number, self.anchor, self.moment, &|chain| {
+        let counts = authorities.is_certified(number, self.anchor, self.time, &|chain| {
             self.none_is_revoked(chain)
         });
         if outermost {

@@ -7,9 +7,9 @@ use rustls::pki_types::CertificateDer;
 
 use super::LoadError;
 use super::authority::Authorities;
-use super::gathering::Gathering;
-use super::store::Lists;
-use super::telling::tell;
+use super::loader::Loader;
+use super::observe::observe;
+use super::store::CrlSet;
 use crate::audit::metrics;
 use crate::reload::{Given, Load, Pinned};
 use crate::util::clock;
@@ -31,7 +31,7 @@ pub(crate) struct Files {
 }
 
 impl Load for Files {
-    type Value = Lists;
+    type Value = CrlSet;
     type Error = LoadError;
 
     fn name(&self) -> &'static str {
@@ -42,32 +42,32 @@ impl Load for Files {
         self.paths.iter().chain(&self.signers).cloned().collect()
     }
 
-    fn load(&mut self, previous: Option<&Lists>) -> Result<Lists, LoadError> {
+    fn load(&mut self, previous: Option<&CrlSet>) -> Result<CrlSet, LoadError> {
         let lists = self.read(&mut Pinned::new(), previous)?;
         if previous.is_none() {
-            tell(&lists, None);
+            observe(&lists, None);
         }
         Ok(lists)
     }
 
-    fn replace(&mut self, lists: Lists, current: &Lists) -> Lists {
+    fn replace(&mut self, lists: CrlSet, current: &CrlSet) -> CrlSet {
         replacing(lists, current)
     }
 
-    fn refused(&self, lists: &Lists) -> Option<String> {
+    fn refused(&self, lists: &CrlSet) -> Option<String> {
         lists.refusal()
     }
 
-    fn lapsed(&mut self, current: &Lists) -> Option<Lists> {
+    fn lapsed(&mut self, current: &CrlSet) -> Option<CrlSet> {
         Some(current.lapsed())
     }
 }
 
 /// What is put in the place of the lists in force: of those that were not there yet when `lists` were
 /// read, none that is newer goes away.
-pub(crate) fn replacing(mut lists: Lists, current: &Lists) -> Lists {
+pub(crate) fn replacing(mut lists: CrlSet, current: &CrlSet) -> CrlSet {
     lists.keep_newer_of(current, clock::seconds(), &[]);
-    tell(&lists, Some(current));
+    observe(&lists, Some(current));
     lists
 }
 
@@ -79,27 +79,27 @@ impl Files {
     pub(crate) fn read(
         &self,
         pinned: &mut Pinned,
-        previous: Option<&Lists>,
-    ) -> Result<Lists, LoadError> {
+        previous: Option<&CrlSet>,
+    ) -> Result<CrlSet, LoadError> {
         let began = Instant::now();
         let mut authorities = self.authorities.clone();
         read_authorities(&self.signers, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;
-        let gathering = Gathering::new(Arc::new(authorities), previous, self.max_size);
-        let mut gathering = gathering.with_time(self.as_of);
+        let loader = Loader::new(Arc::new(authorities), previous, self.max_size);
+        let mut loader = loader.with_time(self.as_of);
         for path in &self.paths {
             match given(pinned, path) {
-                Ok(Given::Named(file)) => gathering.read_file(pinned, file, true)?,
+                Ok(Given::Named(file)) => loader.read_file(pinned, file, true)?,
                 Ok(Given::Folder(files)) => {
                     let files = files.into_iter();
                     for file in files.filter(|file| !Sought::are_never_in(file)) {
-                        gathering.read_file(pinned, file, false)?;
+                        loader.read_file(pinned, file, false)?;
                     }
                 }
-                Err(error) => gathering.refuse_all_under(path, error)?,
+                Err(error) => loader.refuse_all_under(path, error)?,
             }
         }
-        let lists = gathering.finish("the list of files")?;
+        let lists = loader.finish("the list of files")?;
         metrics::load_took("crl", began.elapsed());
         tracing::info!(
             lists = lists.len(),
@@ -116,23 +116,23 @@ impl Files {
 pub(super) fn from_bytes<'a>(
     contents: impl IntoIterator<Item = &'a [u8]>,
     authorities: Arc<Authorities>,
-    previous: Option<&Lists>,
+    previous: Option<&CrlSet>,
     max_size: u64,
     as_of: Option<u64>,
-) -> Result<Lists, LoadError> {
-    let mut gathering = Gathering::new(authorities, previous, max_size).with_time(as_of);
+) -> Result<CrlSet, LoadError> {
+    let mut loader = Loader::new(authorities, previous, max_size).with_time(as_of);
     for content in contents {
-        let mut read = gathering.read("bytes", content);
+        let mut read = loader.read("bytes", content);
         if let Some(broken) = read.errors.iter().position(LoadError::is_broken) {
             if previous.is_some() {
                 metrics::crl_refused("unusable");
             }
             return Err(read.errors.swap_remove(broken));
         }
-        gathering.unread.append(&mut read.unread);
-        gathering.refuse(read.errors, None)?;
+        loader.unread.append(&mut read.unread);
+        loader.refuse(read.errors, None)?;
     }
-    gathering.finish("bytes")
+    loader.finish("bytes")
 }
 
 pub(super) fn read_authorities(
@@ -202,7 +202,7 @@ mod tests {
     };
 
     use super::super::Builder;
-    use super::super::list::List;
+    use super::super::list::Crl;
     use super::*;
 
     fn ca(name: &str) -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
@@ -234,19 +234,19 @@ mod tests {
         let put = |name, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
         put("a.crl", &list(&first.1, 5));
         put("b.crl", &list(&second.1, 1));
-        let read = |signers: &[&CertificateDer<'static>], previous: Option<&Lists>| {
+        let read = |signers: &[&CertificateDer<'static>], previous: Option<&CrlSet>| {
             let builder = Builder::default().with_authorities(signers.iter().copied().cloned());
             let (files, _) = builder.files(vec![folder.path().to_owned()]).unwrap();
             files.read(&mut Pinned::new(), previous).unwrap()
         };
-        let number = |lists: &Lists| {
+        let number = |lists: &CrlSet| {
             let of_first = lists
                 .all()
                 .map(|list| list.number.as_ref().unwrap().octets()[0]);
             of_first.max()
         };
-        let of_first = |lists: &Lists| {
-            let is_first = |list: &&Arc<List>| {
+        let of_first = |lists: &CrlSet| {
+            let is_first = |list: &&Arc<Crl>| {
                 list.authority_key.is_some() && {
                     let subject = super::super::certificate::Facts::parse(&first.0)
                         .unwrap()

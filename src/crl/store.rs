@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use super::LoadError;
 use super::authority::Authorities;
 use super::entries::Entry;
-use super::list::List;
-use super::moment::Moment;
+use super::evaluation_time::EvaluationTime;
+use super::list::Crl;
 use super::succession::{Contradiction, Standing};
 use super::verdict::date;
 use crate::identity::{DistinguishedName, NameKey};
@@ -16,7 +16,7 @@ use crate::util::clock;
 
 /// All CRLs in force, by the names of their issuers.
 #[derive(Clone, Debug)]
-pub struct Lists {
+pub struct CrlSet {
     /// Sorted by the key of the name.
     by_issuer: Vec<OfIssuer>,
     pub(super) authorities: Arc<Authorities>,
@@ -34,9 +34,9 @@ pub(super) struct FromFile {
     /// `None` if it could not be read.
     pub(super) seen: Option<Fingerprint>,
     /// Those that are not in force any more are gone, here and below.
-    pub(super) lists: Vec<Weak<List>>,
+    pub(super) lists: Vec<Weak<Crl>>,
     /// Those from before that stay because of what could not be used.
-    pub(super) kept: Vec<Weak<List>>,
+    pub(super) kept: Vec<Weak<Crl>>,
     /// What could not be used.
     pub(super) refused: Vec<Arc<LoadError>>,
 }
@@ -44,7 +44,7 @@ pub(super) struct FromFile {
 #[derive(Clone, Debug)]
 struct OfIssuer {
     name: NameKey,
-    lists: Vec<Arc<List>>,
+    lists: Vec<Arc<Crl>>,
     /// Nearly always none.
     contradictions: Vec<Contradiction>,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Term {
     pub(crate) next_update: u64,
 }
 
-impl Lists {
+impl CrlSet {
     pub(super) fn new(authorities: Arc<Authorities>) -> Self {
         Self {
             by_issuer: Vec::new(),
@@ -80,9 +80,9 @@ impl Lists {
     /// one replayed, from before a revocation. Where each is older by one measure, both stay, and one
     /// [waits](Contradiction). One whose time has not come at `now`, in seconds after 1970, answers for
     /// nobody yet, and stands beside the one that does.
-    pub(super) fn insert(&mut self, list: Arc<List>, now: u64) {
+    pub(super) fn insert(&mut self, list: Arc<Crl>, now: u64) {
         let of_issuer = self.by_or_new(&list.issuer);
-        let is_like = |other: &Arc<List>| {
+        let is_like = |other: &Arc<Crl>| {
             other.is_begun(now) == list.is_begun(now) && other.is_of_scope_of(&list)
         };
         let mut contradictions = Vec::new();
@@ -105,8 +105,8 @@ impl Lists {
 
     /// Takes back each list of `previous` in whose place an older one was put, or one whose time has
     /// not come at `now`, in seconds after 1970; and each of `unread`, in whose place nothing could be.
-    pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<List>]) {
-        let moment = Moment::new(now);
+    pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<Crl>]) {
+        let time = EvaluationTime::new(now);
         let mut kept = Vec::new();
         for list in previous.all() {
             let in_its_place: Vec<_> = self
@@ -121,10 +121,10 @@ impl Lists {
                 continue;
             };
             // What is not in force holds up nothing.
-            if !list.is_begun(now) || previous.standing(list, &moment) != Standing::InForce {
+            if !list.is_begun(now) || previous.standing(list, &time) != Standing::InForce {
                 continue;
             }
-            let is_newer = |new: &&Arc<List>| {
+            let is_newer = |new: &&Arc<Crl>| {
                 // When the one in force is over, a later one by one measure is enough.
                 !new.is_older_than(list)
                     || list.is_over(now) && new.contradicts(list) && !new.is_over(now)
@@ -143,7 +143,7 @@ impl Lists {
         for list in kept {
             let of_issuer = self.by_or_new(&list.issuer);
             // What nobody is known to have signed takes nobody's place.
-            let is_like = |new: &Arc<List>| new.is_begun(now) && new.is_of_scope_of(&list);
+            let is_like = |new: &Arc<Crl>| new.is_begun(now) && new.is_of_scope_of(&list);
             of_issuer
                 .remove(|new| is_like(new) && new.is_older_than(&list) && !new.contradicts(&list));
             let waiting = of_issuer
@@ -159,17 +159,17 @@ impl Lists {
                 }));
             of_issuer.lists.push(list);
         }
-        self.resolve_as(previous, &moment);
+        self.resolve_as(previous, &time);
     }
 
     /// Of two lists that contradict each other the one stays in force that is.
-    fn resolve_as(&mut self, previous: &Self, moment: &Moment) {
-        let was_in_force = |list: &Arc<List>| {
+    fn resolve_as(&mut self, previous: &Self, time: &EvaluationTime) {
+        let was_in_force = |list: &Arc<Crl>| {
             let mut before = previous.by(&list.issuer).iter();
             before.any(|one| {
                 one.is_of_scope_of(list)
                     && one.is_version_of(list)
-                    && previous.standing(one, moment) == Standing::InForce
+                    && previous.standing(one, time) == Standing::InForce
             })
         };
         for of_issuer in &mut self.by_issuer {
@@ -182,10 +182,10 @@ impl Lists {
     }
 
     /// What a list of these counts for.
-    pub(super) fn standing(&self, list: &Arc<List>, moment: &Moment) -> Standing {
+    pub(super) fn standing(&self, list: &Arc<Crl>, time: &EvaluationTime) -> Standing {
         let of_issuer = self.of(&list.issuer);
         let among = of_issuer.map_or(&[][..], |of_issuer| &of_issuer.contradictions);
-        Standing::of(list, among, moment)
+        Standing::of(list, among, time)
     }
 
     /// Those of which one waits for the end of the other.
@@ -195,10 +195,10 @@ impl Lists {
     }
 
     /// Those that count for all that they say, at a time in seconds after 1970.
-    pub(super) fn in_force(&self, now: u64) -> impl Iterator<Item = &Arc<List>> {
-        let moment = Moment::new(now);
+    pub(super) fn in_force(&self, now: u64) -> impl Iterator<Item = &Arc<Crl>> {
+        let time = EvaluationTime::new(now);
         let all = self.all();
-        all.filter(move |list| self.standing(list, &moment) == Standing::InForce)
+        all.filter(move |list| self.standing(list, &time) == Standing::InForce)
     }
 
     fn by_or_new(&mut self, issuer: &DistinguishedName) -> &mut OfIssuer {
@@ -262,7 +262,7 @@ impl Lists {
         self.all().map(|list| list.size()).sum()
     }
 
-    /// How many of the bytes of [`Lists::size`] a look-up reads from that finds nothing: the part that
+    /// How many of the bytes of [`CrlSet::size`] a look-up reads from that finds nothing: the part that
     /// should fit into a cache.
     pub fn searched_size(&self) -> usize {
         self.all().map(|list| list.searched_size()).sum()
@@ -296,7 +296,7 @@ impl Lists {
 
     /// Who issued each list in force, and for what time.
     pub(crate) fn terms(&self) -> Vec<Term> {
-        let term = |list: &Arc<List>| Term {
+        let term = |list: &Arc<Crl>| Term {
             issuer: list.issuer.to_string(),
             this_update: list.this_update,
             next_update: list.next_update,
@@ -304,12 +304,12 @@ impl Lists {
         self.in_force(clock::seconds()).map(term).collect()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<List>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Crl>> {
         self.by_issuer.iter().flat_map(|of| &of.lists)
     }
 
     /// The lists of an issuer.
-    pub(super) fn by(&self, issuer: &DistinguishedName) -> &[Arc<List>] {
+    pub(super) fn by(&self, issuer: &DistinguishedName) -> &[Arc<Crl>] {
         self.of(issuer).map_or(&[], |of_issuer| &of_issuer.lists)
     }
 
@@ -325,7 +325,7 @@ impl Lists {
 
 impl OfIssuer {
     /// Removes lists, and whatever they contradict.
-    fn remove(&mut self, is_gone: impl Fn(&Arc<List>) -> bool) {
+    fn remove(&mut self, is_gone: impl Fn(&Arc<Crl>) -> bool) {
         let (lists, contradictions) = (&mut self.lists, &mut self.contradictions);
         lists.retain(|list| {
             let goes = is_gone(list);
@@ -339,13 +339,13 @@ impl OfIssuer {
 
 impl FromFile {
     /// All that were in it, whenever that was.
-    pub(super) fn all(&self) -> impl Iterator<Item = Arc<List>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = Arc<Crl>> {
         let all = self.lists.iter().chain(&self.kept);
         all.filter_map(Weak::upgrade)
     }
 }
 
-fn refused_early(early: &List, current: &List) {
+fn refused_early(early: &Crl, current: &Crl) {
     crate::audit::metrics::crl_refused("not_yet_valid");
     tracing::error!(
         issuer = %early.issuer,
@@ -357,7 +357,7 @@ fn refused_early(early: &List, current: &List) {
     );
 }
 
-fn refused_older(old: &List, new: &List) {
+fn refused_older(old: &Crl, new: &Crl) {
     crate::audit::metrics::crl_refused("older");
     tracing::error!(
         issuer = %old.issuer,

@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
-use super::list::List;
-use super::moment::Moment;
+use super::evaluation_time::EvaluationTime;
+use super::list::Crl;
 
 /// Two lists of one issuer, signer and scope of which each is older than the other by one measure: by
 /// `thisUpdate` or by `CRLNumber`. The first that was taken is in force while it is current, since the
 /// other may be an old one replayed; when its time is over, the other one counts if it is current.
 #[derive(Clone, Debug)]
 pub(super) struct Contradiction {
-    pub(super) in_force: Arc<List>,
-    pub(super) waiting: Arc<List>,
+    pub(super) in_force: Arc<Crl>,
+    pub(super) waiting: Arc<Crl>,
 }
 
 /// What a list counts for beside the others of its issuer and scope.
@@ -25,7 +25,7 @@ pub(super) enum Standing {
 
 impl Contradiction {
     /// Of two lists of which neither is known to have been in force: the one with the higher number is.
-    pub(super) fn between(one: &Arc<List>, other: &Arc<List>) -> Self {
+    pub(super) fn between(one: &Arc<Crl>, other: &Arc<Crl>) -> Self {
         let (in_force, waiting) = if one.comes_before(other) {
             (other, one)
         } else {
@@ -44,22 +44,22 @@ impl Contradiction {
         }
     }
 
-    pub(super) fn has(&self, list: &Arc<List>) -> bool {
+    pub(super) fn has(&self, list: &Arc<Crl>) -> bool {
         Arc::ptr_eq(&self.in_force, list) || Arc::ptr_eq(&self.waiting, list)
     }
 
     /// Whether the one that waited is in force.
-    fn is_resolved(&self, moment: &Moment) -> bool {
-        moment.is_past(self.in_force.next_update)
-            && moment.has_come(self.waiting.this_update)
-            && !moment.is_past(self.waiting.next_update)
+    fn is_resolved(&self, time: &EvaluationTime) -> bool {
+        time.is_past(self.in_force.next_update)
+            && time.has_come(self.waiting.this_update)
+            && !time.is_past(self.waiting.next_update)
     }
 
     /// What it makes of a list, if anything.
-    fn standing(&self, list: &Arc<List>, moment: &Moment) -> Option<Standing> {
-        if Arc::ptr_eq(list, &self.waiting) && !self.is_resolved(moment) {
+    fn standing(&self, list: &Arc<Crl>, time: &EvaluationTime) -> Option<Standing> {
+        if Arc::ptr_eq(list, &self.waiting) && !self.is_resolved(time) {
             Some(Standing::Waiting)
-        } else if Arc::ptr_eq(list, &self.in_force) && self.is_resolved(moment) {
+        } else if Arc::ptr_eq(list, &self.in_force) && self.is_resolved(time) {
             Some(Standing::Replaced)
         } else {
             None
@@ -68,8 +68,8 @@ impl Contradiction {
 }
 
 impl Standing {
-    pub(super) fn of(list: &Arc<List>, among: &[Contradiction], moment: &Moment) -> Self {
-        let mut standings = among.iter().filter_map(|one| one.standing(list, moment));
+    pub(super) fn of(list: &Arc<Crl>, among: &[Contradiction], time: &EvaluationTime) -> Self {
+        let mut standings = among.iter().filter_map(|one| one.standing(list, time));
         standings.next().unwrap_or(Self::InForce)
     }
 }

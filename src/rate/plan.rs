@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 
-use super::admission::{Denied, Permits, admit, admit_transfer};
+use super::admission::{Denied, admit, admit_transfer};
+use super::permits::Permits;
 use super::engine::{Compiled, Engine};
 use super::pace::Paced;
 use super::pacer::Pacer;

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use super::expiry::Expiry;
 use crate::Watched;
-use crate::crl::{self, Files, Lists, LoadError, Revocation};
+use crate::crl::{self, CrlSet, Files, LoadError, Revocation};
 use crate::reload::{Fingerprint, Load, Pinned};
 
 /// CRLs that are read with the certificates and client CAs, and put in force with them or not at
@@ -13,7 +13,7 @@ pub(super) struct Crls {
     options: crl::Options,
     in_force: Option<InForce>,
     /// Good lists that are not in force yet.
-    waiting: Option<(Lists, Fingerprint)>,
+    waiting: Option<(CrlSet, Fingerprint)>,
 }
 
 struct InForce {
@@ -95,7 +95,7 @@ impl Crls {
     /// Has the lists answer for nothing until [`Crls::put`] puts others in force.
     pub(super) fn lapse(&mut self) {
         if let Some(in_force) = &mut self.in_force {
-            in_force.revocation.lists().update(Lists::lapsed);
+            in_force.revocation.lists().update(CrlSet::lapsed);
             // Even those whose files are good are read again.
             (in_force.seen, in_force.held) = (None, None);
         }
@@ -109,7 +109,7 @@ impl Crls {
                 put_in_force(revocation, lists);
                 revocation.clone()
             } else {
-                crl::tell(&lists, None);
+                crl::observe(&lists, None);
                 let refusal = lists.refusal();
                 let lists = Watched::named("crl", lists);
                 if let Some(reason) = refusal {
@@ -128,7 +128,7 @@ impl Crls {
     }
 }
 
-fn put_in_force(revocation: &Revocation, lists: Lists) {
+fn put_in_force(revocation: &Revocation, lists: CrlSet) {
     let refusal = lists.refusal();
     let in_force = revocation.lists();
     in_force.update(|current| crl::replacing(lists, current));

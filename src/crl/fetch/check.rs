@@ -1,7 +1,7 @@
 use reqwest::Url;
 
 use super::super::authority::Authorities;
-use super::super::list::List;
+use super::super::list::Crl;
 use super::super::verdict::date;
 use super::super::{LoadError, gzip};
 use super::FetchError;
@@ -12,20 +12,20 @@ use crate::util::x509_file;
 pub(super) struct Checked {
     pub(super) der: Vec<u8>,
     /// Without its entries.
-    pub(super) head: List,
+    pub(super) head: Crl,
 }
 
 /// Reads the answer of a URL, and refuses what must not take the place of `known`, the list before it.
 pub(super) fn check(
     content: &[u8],
     url: &Url,
-    known: Option<&List>,
+    known: Option<&Crl>,
     authorities: &Authorities,
     now: u64,
     max_size: u64,
 ) -> Result<Checked, FetchError> {
     let der = single(content, max_size)?;
-    let list = List::parse_signed(&der, authorities)?.map_err(FetchError::NotSigned)?;
+    let list = Crl::parse_signed(&der, authorities)?.map_err(FetchError::NotSigned)?;
     if list.this_update > now {
         return Err(FetchError::NotYetValid);
     }
@@ -47,7 +47,7 @@ pub(super) fn check(
 
 /// That a list may follow the one before it: later by number and time, or by one of them when the one
 /// before it is over. Those of a new key may count from the beginning.
-fn follows(list: &List, known: &List, now: u64) -> Result<(), FetchError> {
+fn follows(list: &Crl, known: &Crl, now: u64) -> Result<(), FetchError> {
     let is_same_key = list.signer() == known.signer();
     let contradicts = is_same_key && list.contradicts(known);
     let is_older = if is_same_key {

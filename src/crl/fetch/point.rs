@@ -5,7 +5,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use reqwest::{Client, Url};
 
 use super::super::authority::Authorities;
-use super::super::list::List;
+use super::super::list::Crl;
 use super::FetchError;
 use super::address::shown;
 use super::cache::Kept;
@@ -31,7 +31,7 @@ pub(super) struct Point {
 #[derive(Debug)]
 struct Known {
     /// Without its entries.
-    head: List,
+    head: Crl,
     der: Digest,
     validators: Validators,
 }

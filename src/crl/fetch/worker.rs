@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::authority::Authorities;
-use super::super::{Lists, LoadError};
+use super::super::{CrlSet, LoadError};
 use super::address::{self, Hosts};
 use super::cache::{self, Kept};
 use super::point::Point;
@@ -117,7 +117,7 @@ impl Fetched {
     }
 
     /// Fetches newer ones from now on. The files are watched, so that they come into force.
-    pub(in super::super) fn go_on(self, lists: Watched<Lists>) -> Result<Fetching, LoadError> {
+    pub(in super::super) fn go_on(self, lists: Watched<CrlSet>) -> Result<Fetching, LoadError> {
         let (stop, stopped) = oneshot::channel();
         let urls = self.points.len();
         let runtime = runtime().map_err(failed)?;
@@ -136,7 +136,7 @@ impl Fetched {
         Ok(Fetching { urls, _stop: stop })
     }
 
-    async fn run(self, lists: Watched<Lists>) {
+    async fn run(self, lists: Watched<CrlSet>) {
         let client = match self.means.client() {
             Ok(client) => client,
             Err(error) => {

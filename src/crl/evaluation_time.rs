@@ -1,15 +1,15 @@
 use std::cell::Cell;
 
-/// The time at which something is judged. Each comparison with it notes when it comes out otherwise:
-/// until the first of these the same lists say the same.
+/// The time at which a path is judged. Each comparison with it notes when it would come out otherwise: until
+/// the first of these the same CRLs give the same verdict.
 #[derive(Debug)]
-pub(super) struct Moment {
+pub(super) struct EvaluationTime {
     /// Seconds after 1970.
     now: u64,
     until: Cell<u64>,
 }
 
-impl Moment {
+impl EvaluationTime {
     pub(super) fn new(now: u64) -> Self {
         Self {
             now,
@@ -53,13 +53,13 @@ mod tests {
 
     #[test]
     fn what_is_over_or_has_begun_changes_no_more() {
-        let moment = Moment::new(100);
-        assert!(moment.has_come(100) && moment.is_past(99));
-        assert_eq!(moment.until(), u64::MAX);
-        assert!(!moment.has_come(200) && !moment.is_past(150));
-        assert_eq!(moment.until(), 150);
-        assert!(!moment.has_come(101));
-        assert_eq!(moment.until(), 100);
+        let time = EvaluationTime::new(100);
+        assert!(time.has_come(100) && time.is_past(99));
+        assert_eq!(time.until(), u64::MAX);
+        assert!(!time.has_come(200) && !time.is_past(150));
+        assert_eq!(time.until(), 150);
+        assert!(!time.has_come(101));
+        assert_eq!(time.until(), 100);
     }
 
     proptest! {
@@ -68,12 +68,12 @@ mod tests {
             now in 0..50_u64, times in proptest::collection::vec((any::<bool>(), 0..50_u64), 1..6),
         ) {
             let compare = |now| {
-                let moment = Moment::new(now);
+                let time = EvaluationTime::new(now);
                 let outcomes: Vec<_> = times
                     .iter()
-                    .map(|&(begin, time)| if begin { moment.has_come(time) } else { moment.is_past(time) })
+                    .map(|&(begin, bound)| if begin { time.has_come(bound) } else { time.is_past(bound) })
                     .collect();
-                (outcomes, moment.until())
+                (outcomes, time.until())
             };
             let (outcomes, until) = compare(now);
             for later in now..60 {

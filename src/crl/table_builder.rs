@@ -1,4 +1,4 @@
-//! A table being filled, in two steps, so that no step writes all over the memory.
+//! Tables being built, in two steps, so that no step writes all over the memory.
 //!
 //! A part is a run of neighbouring buckets. First each entry goes to the end of its part, of which
 //! there are few enough that the ends of all stay in the cache; then each part, which is small enough
@@ -18,7 +18,7 @@ const PARTS: usize = 256;
 const PART: usize = 1 << 12;
 
 #[derive(Debug)]
-struct Filling {
+struct TableBuilder {
     table: Table,
     /// Where each part begins; one more than there are parts.
     parts: Vec<u32>,
@@ -26,10 +26,10 @@ struct Filling {
     next: Vec<u32>,
 }
 
-/// The tables of a list being filled.
+/// The tables of a CRL being built, one for each class of serial numbers that occurs.
 #[derive(Debug)]
-pub(super) struct Fillings {
-    all: Vec<Filling>,
+pub(super) struct TableBuilders {
+    all: Vec<TableBuilder>,
     /// Where the table of each class is.
     places: Places,
     dates: Dates,
@@ -73,9 +73,9 @@ struct Scratch {
     records: Vec<u8>,
 }
 
-impl Fillings {
+impl TableBuilders {
     /// Empty tables of the sizes that these entries need.
-    pub(super) fn for_all(revoked: &[u8], dates: Dates) -> Result<Self, CrlError> {
+    pub(super) fn new(revoked: &[u8], dates: Dates) -> Result<Self, CrlError> {
         let forms: Vec<_> = Class::all().map(|class| Form::new(class, dates)).collect();
         let mut counts = vec![[0_u32; PARTS]; CLASSES];
         let mut entries = Entries::new(revoked);
@@ -95,11 +95,11 @@ impl Fillings {
                 parts.push(sum);
             }
             if sum > 0 {
-                all.push(Filling::new(form, &parts));
+                all.push(TableBuilder::of_parts(form, &parts));
             }
         }
         Ok(Self {
-            places: Places::of(all.iter().map(Filling::class)),
+            places: Places::of(all.iter().map(TableBuilder::class)),
             all,
             dates,
         })
@@ -119,13 +119,13 @@ impl Fillings {
     }
 
     pub(super) fn finish(self) -> (Vec<Table>, Places) {
-        let tables = self.all.into_iter().map(Filling::finish).collect();
+        let tables = self.all.into_iter().map(TableBuilder::finish).collect();
         (tables, self.places)
     }
 }
 
-impl Filling {
-    fn new(form: Form, parts: &[u32]) -> Self {
+impl TableBuilder {
+    fn of_parts(form: Form, parts: &[u32]) -> Self {
         let count = parts[PARTS] as usize;
         let wanted = match count / PART {
             ..4 => 1,

@@ -1,10 +1,10 @@
-//! What the log and the metrics say of lists in force.
+//! Reports active CRLs to the log and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::list::List;
-use super::store::Lists;
+use super::list::Crl;
+use super::store::CrlSet;
 use super::succession::Contradiction;
 use super::verdict::{date, time};
 use super::{DecidingCrl, HeldBack};
@@ -14,7 +14,7 @@ use crate::util::clock;
 /// The longest name of a scope, in characters: a label is no place for a document.
 const LONGEST: usize = 200;
 
-/// What a scrape tells of the lists of one issuer and scope.
+/// What the gauges say of the CRLs of one issuer and scope.
 struct InForce {
     entries: usize,
     this_update: u64,
@@ -24,8 +24,8 @@ struct InForce {
 /// Whose list it is, and what about.
 type Labels = (String, String);
 
-/// Tells of each list that has come into force and of each that could not, and counts all that are.
-pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
+/// Logs each CRL that has become active and each that could not, and sets the gauges of all that are.
+pub(crate) fn observe(lists: &CrlSet, previous: Option<&CrlSet>) {
     for list in lists.in_force(clock::seconds()) {
         if !previous.is_some_and(|previous| is_in(list, previous)) {
             log(list);
@@ -45,7 +45,7 @@ pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
     let in_force = in_force(lists);
     let gone: BTreeSet<_> = previous
         .into_iter()
-        .flat_map(Lists::all)
+        .flat_map(CrlSet::all)
         .map(|list| labels(list))
         .filter(|labels| !in_force.contains_key(labels))
         .collect();
@@ -65,7 +65,7 @@ pub(crate) fn tell(lists: &Lists, previous: Option<&Lists>) {
 
 /// By issuer and scope; of lists that share both, by an old key and a new one, the one that is due
 /// first.
-fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
+fn in_force(lists: &CrlSet) -> BTreeMap<Labels, InForce> {
     let mut all: BTreeMap<_, InForce> = BTreeMap::new();
     for list in lists.in_force(clock::seconds()) {
         let known = all.entry(labels(list)).or_insert(InForce {
@@ -82,14 +82,14 @@ fn in_force(lists: &Lists) -> BTreeMap<Labels, InForce> {
     all
 }
 
-fn is_in(list: &List, lists: &Lists) -> bool {
+fn is_in(list: &Crl, lists: &CrlSet) -> bool {
     lists
         .by(&list.issuer)
         .iter()
         .any(|other| other.is_of_scope_of(list) && other.is_version_of(list))
 }
 
-fn is_known(one: &Contradiction, lists: &Lists) -> bool {
+fn is_known(one: &Contradiction, lists: &CrlSet) -> bool {
     lists.contradictions().any(|known| {
         known.waiting.is_of_scope_of(&one.waiting)
             && known.waiting.is_version_of(&one.waiting)
@@ -114,7 +114,7 @@ fn log_held_back(one: &Contradiction) {
     );
 }
 
-impl Lists {
+impl CrlSet {
     /// The CRLs that wait until those in force are over.
     pub fn held_back(&self) -> impl Iterator<Item = HeldBack> {
         self.contradictions().map(HeldBack::of)
@@ -131,7 +131,7 @@ impl HeldBack {
 }
 
 impl DecidingCrl {
-    pub(super) fn of(list: &List) -> Self {
+    pub(super) fn of(list: &Crl) -> Self {
         let (issuer, scope) = labels(list);
         Self {
             issuer,
@@ -143,7 +143,7 @@ impl DecidingCrl {
     }
 }
 
-fn log(list: &List) {
+fn log(list: &Crl) {
     let DecidingCrl {
         issuer,
         scope,
@@ -163,12 +163,12 @@ fn log(list: &List) {
     );
 }
 
-fn labels(list: &List) -> Labels {
+fn labels(list: &Crl) -> Labels {
     (list.issuer.to_string(), scope(list))
 }
 
 /// What a list is about, in words that tell its issuer's lists apart.
-fn scope(list: &List) -> String {
+fn scope(list: &Crl) -> String {
     let kind = if list.base.is_some() {
         "delta"
     } else {

@@ -2,20 +2,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use super::authority::Authorities;
-use super::list::List;
-use super::store::{FromFile, Lists};
+use super::list::Crl;
+use super::store::{CrlSet, FromFile};
 use super::{CrlError, LoadError, gzip};
 use crate::audit::metrics;
 use crate::reload::Pinned;
 use crate::util::clock;
 use crate::util::x509_file::{self, Sought};
 
-/// Lists being gathered.
-pub(super) struct Gathering<'a> {
-    lists: Lists,
-    previous: Option<&'a Lists>,
+/// Reads CRLs from files and other sources into one set.
+pub(super) struct Loader<'a> {
+    lists: CrlSet,
+    previous: Option<&'a CrlSet>,
     /// Those of `previous` that may be in what could not be read.
-    pub(super) unread: Vec<Arc<List>>,
+    pub(super) unread: Vec<Arc<Crl>>,
     max_size: u64,
     /// Seconds after 1970.
     now: u64,
@@ -26,9 +26,9 @@ pub(super) struct Gathering<'a> {
 /// What is in a file.
 #[derive(Default)]
 pub(super) struct Content {
-    lists: Vec<Arc<List>>,
+    lists: Vec<Arc<Crl>>,
     /// Those in force that may be in what could not be read.
-    pub(super) unread: Vec<Arc<List>>,
+    pub(super) unread: Vec<Arc<Crl>>,
     pub(super) errors: Vec<LoadError>,
 }
 
@@ -41,14 +41,14 @@ impl Content {
     }
 }
 
-impl<'a> Gathering<'a> {
+impl<'a> Loader<'a> {
     pub(super) fn new(
         authorities: Arc<Authorities>,
-        previous: Option<&'a Lists>,
+        previous: Option<&'a CrlSet>,
         max_size: u64,
     ) -> Self {
         Self {
-            lists: Lists::new(authorities),
+            lists: CrlSet::new(authorities),
             previous,
             unread: Vec::new(),
             max_size,
@@ -135,7 +135,7 @@ impl<'a> Gathering<'a> {
         path: &Path,
         error: LoadError,
     ) -> Result<(), LoadError> {
-        let mut before: Vec<Arc<List>> = Vec::new();
+        let mut before: Vec<Arc<Crl>> = Vec::new();
         let mut still = None;
         if let Some(previous) = self.previous {
             let files = previous.files.iter();
@@ -217,7 +217,7 @@ impl<'a> Gathering<'a> {
     }
 
     fn take(&mut self, origin: &str, number: usize, der: &[u8], read: &mut Content) {
-        match List::parse(der, &self.lists.authorities) {
+        match Crl::parse(der, &self.lists.authorities) {
             Ok(list) if self.is_later(&list) => read.errors.push(LoadError::List {
                 origin: origin.to_owned(),
                 number,
@@ -230,7 +230,7 @@ impl<'a> Gathering<'a> {
             }
             Err(error) => {
                 // Those of its issuer stay, wherever they are from.
-                if let (Some(previous), Some(issuer)) = (self.previous, List::issuer_of(der)) {
+                if let (Some(previous), Some(issuer)) = (self.previous, Crl::issuer_of(der)) {
                     read.unread.extend(previous.by(&issuer).iter().cloned());
                 }
                 read.errors.push(LoadError::List {
@@ -244,12 +244,12 @@ impl<'a> Gathering<'a> {
 
     /// Whether a list was issued after the time that is asked about, and so was not there then. One
     /// that is dated ahead of today may have been.
-    fn is_later(&self, list: &List) -> bool {
+    fn is_later(&self, list: &Crl) -> bool {
         self.as_of
             .is_some_and(|at| !list.is_begun(at) && list.is_begun(clock::seconds()))
     }
 
-    pub(super) fn finish(mut self, origin: &str) -> Result<Lists, LoadError> {
+    pub(super) fn finish(mut self, origin: &str) -> Result<CrlSet, LoadError> {
         if let Some(previous) = self.previous {
             self.lists.keep_newer_of(previous, self.now, &self.unread);
         }
