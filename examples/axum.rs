@@ -11,7 +11,7 @@ mod shared;
 use axum::extract::ConnectInfo;
 use axum::{Router, routing::get};
 use portcullis::Connection;
-use portcullis::audit::AccessLogLayer;
+use portcullis::access_log::AccessLogLayer;
 use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Listener};

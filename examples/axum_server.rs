@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::{Extension, Router, routing::get};
 use axum_server::Handle;
 use portcullis::Connection;
-use portcullis::audit::AccessLogLayer;
+use portcullis::access_log::AccessLogLayer;
 use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};

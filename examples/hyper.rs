@@ -17,7 +17,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use portcullis::Connection;
-use portcullis::audit::AccessLogLayer;
+use portcullis::access_log::AccessLogLayer;
 use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::tls::{Acceptor, AddConnection, Builder, CertificateFiles, ClientCas};

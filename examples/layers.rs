@@ -15,7 +15,7 @@ use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::{AccessLogLayer, JsonLines};
+use portcullis::access_log::{AccessLogLayer, JsonLines};
 use portcullis::auth::{
     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
 };

@@ -44,7 +44,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod audit;
+pub mod access_log;
+pub mod admin;
 #[cfg(feature = "auth")]
 pub mod auth;
 #[cfg(feature = "config")]
@@ -76,9 +77,11 @@ pub mod oci;
 pub mod policy;
 #[cfg(feature = "rate")]
 pub mod rate;
+pub mod record;
 pub mod refusal;
 pub mod reload;
 pub mod source;
+pub mod telemetry;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod util;

@@ -18,7 +18,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::Connection;
-use portcullis::audit::AccessLogLayer;
+use portcullis::access_log::AccessLogLayer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::{Service, ServiceBuilder, service_fn};

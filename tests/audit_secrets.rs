@@ -33,7 +33,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use portcullis::audit::Admin;
+use portcullis::admin::Admin;
 use portcullis::auth::{
     Authentication, Credential, CredentialOptions, CredentialSource, Credentials, SecretDigest,
 };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt;
 use portcullis::Guard;
-use portcullis::audit::Admin;
+use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::guard::Danger;
 use tempfile::TempDir;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use portcullis::audit::AccessLogLayer;
+use portcullis::access_log::AccessLogLayer;
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
 use tower::{ServiceBuilder, ServiceExt};
 

@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use portcullis::audit::{AccessLogLayer, JsonLines};
+use portcullis::access_log::{AccessLogLayer, JsonLines};
 use portcullis::auth::{
     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
 };

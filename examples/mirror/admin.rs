@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use portcullis::audit::{Admin, Readiness};
+use portcullis::admin::{Admin, Readiness};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ pub(crate) fn recorder() -> Result<PrometheusHandle, BuildError> {
     let metrics = PrometheusBuilder::new()
         .set_buckets(&buckets)?
         .install_recorder()?;
-    portcullis::audit::describe_metrics();
+    portcullis::telemetry::describe_metrics();
     Ok(metrics)
 }
 

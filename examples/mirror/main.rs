@@ -27,7 +27,7 @@ use axum::body::Body;
 use axum::http::Request;
 use clap::Parser as _;
 use portcullis::Guard;
-use portcullis::audit::Admin;
+use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::connection::raise_descriptor_limit;
 use portcullis::policy::{DigestOracle, TagOracle};

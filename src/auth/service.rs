@@ -7,7 +7,7 @@ use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use super::password_check::PasswordCheck;
 use super::{Authentication, TokenAuthLayer};
-use crate::audit::Record;
+use crate::record::Record;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps, mark_sensitive};
 use crate::{Principal, Refusal};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::Binding;
 use super::credential::Validity;
 use super::digest::SlowHash;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::source::Networks;
 use crate::{PeerIdentity, Principal, Refusal};
 

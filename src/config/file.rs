@@ -13,7 +13,7 @@ use super::{
     LimitsSection, PolicySection, Span, TlsSection, bounds, limits, policy,
 };
 use crate::Preset;
-use crate::audit::AccessLogLayer;
+use crate::access_log::AccessLogLayer;
 use crate::reload::WatchOptions;
 use crate::source::Networks;
 

@@ -8,7 +8,7 @@ use super::store::CrlSet;
 use super::succession::Contradiction;
 use super::verdict::{date, time};
 use super::{DecidingCrl, HeldBack};
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::util::clock;
 
 /// The longest name of a scope, in characters: a label is no place for a document.

@@ -2,7 +2,8 @@ use bytes::Bytes;
 
 use super::watcher::Watcher;
 use super::{RevocationLayer, Tracked, Verdict};
-use crate::audit::{Record, metrics};
+use crate::record::Record;
+use crate::telemetry::metrics;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::{Connection, Refusal};
 

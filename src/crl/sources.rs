@@ -10,7 +10,7 @@ use super::authority::Authorities;
 use super::loader::Loader;
 use super::observe::observe;
 use super::store::CrlSet;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::reload::{Given, Load, Pinned};
 use crate::util::clock;
 use crate::util::file::CERTIFICATES;

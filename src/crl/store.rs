@@ -346,7 +346,7 @@ impl FromFile {
 }
 
 fn refused_early(early: &Crl, current: &Crl) {
-    crate::audit::metrics::crl_refused("not_yet_valid");
+    crate::telemetry::metrics::crl_refused("not_yet_valid");
     tracing::error!(
         issuer = %early.issuer,
         number = early.number_text(),
@@ -358,7 +358,7 @@ fn refused_early(early: &Crl, current: &Crl) {
 }
 
 fn refused_older(old: &Crl, new: &Crl) {
-    crate::audit::metrics::crl_refused("older");
+    crate::telemetry::metrics::crl_refused("older");
     tracing::error!(
         issuer = %old.issuer,
         number = old.number_text(),

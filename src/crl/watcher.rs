@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::Tracked;
-use crate::audit::{Cut, Record};
+use crate::record::{Cut, Record};
 use crate::connection::UnderWay;
 use crate::middleware::Watch;
 

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use super::Guard;
-use crate::audit::AccessLogLayer;
+use crate::access_log::AccessLogLayer;
 #[cfg(feature = "auth")]
 use crate::auth::{Authentication, TokenAuthLayer};
 #[cfg(feature = "crl")]

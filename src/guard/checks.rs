@@ -1,9 +1,9 @@
 use super::Builder;
 #[cfg(feature = "tls")]
 use crate::Watched;
-use crate::audit::Check;
+use crate::admin::Check;
 #[cfg(any(feature = "policy", feature = "tls"))]
-use crate::audit::Readiness;
+use crate::admin::Readiness;
 
 impl Builder {
     /// A check for each part that follows files.

@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use tower::Layer;
 
 use super::{Builder, Danger, Guarded, Report};
-use crate::audit::{AccessLogLayer, Check};
+use crate::access_log::AccessLogLayer;
+use crate::admin::Check;
 use crate::source::{ForwardedLayer, SourceLayer};
 
 /// The checks that a configuration names, in the one right order, as one layer. See the [module](super).
@@ -111,7 +112,7 @@ impl Guard {
         report
     }
 
-    /// Whether each part can do its work now, for [`Admin::with_checks`](crate::audit::Admin::with_checks):
+    /// Whether each part can do its work now, for [`Admin::with_checks`](crate::admin::Admin::with_checks):
     /// whether the last reload of networks, credentials, policies, limits, certificates and CRLs
     /// failed, and whether a certificate or CRL has ended.
     pub fn checks(&self) -> impl Iterator<Item = Check> {

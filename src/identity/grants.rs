@@ -4,8 +4,8 @@ use http::Request;
 #[cfg(feature = "jwt")]
 use crate::{
     Refusal,
-    audit::Record,
     oci::{Endpoint, Route, Scope},
+    record::Record,
     refusal::{Declined, decline_mount},
 };
 

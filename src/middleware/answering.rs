@@ -5,7 +5,7 @@ use http::{HeaderValue, Response};
 use http_body_util::Full;
 
 use super::{Body, Observe, Pace, Watch};
-use crate::audit::REQUEST_ID;
+use crate::record::REQUEST_ID;
 
 /// What is to be done with the answer to a request. Dropped before there is one, the client, or a layer
 /// outside, has let go of the request.

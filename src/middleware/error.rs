@@ -1,6 +1,6 @@
 use std::error::Error;
 
-use crate::audit::Cut;
+use crate::record::Cut;
 
 /// Why a [`Body`](super::Body) failed.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::Frame;
 
-use crate::audit::Cut;
+use crate::record::Cut;
 
 /// What a [`Body`](super::Body) does besides passing frames on. What is not there costs nothing.
 ///

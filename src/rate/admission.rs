@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::Instant;
 
-use crate::audit::Record;
+use crate::record::Record;
 use crate::{Refusal, Responder};
 
 use super::engine::{Compiled, Engine};

@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::Watched;
-use crate::audit::limit_meters::UnderWay;
+use crate::telemetry::limit_meters::UnderWay;
 
 use super::lane::Lane;
 #[cfg(feature = "redis")]

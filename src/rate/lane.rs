@@ -8,7 +8,7 @@ use super::gate::{Gate, Seat, Terms};
 use super::keys::Gates;
 use super::lease::Lease;
 use super::tenants::Claim;
-use crate::audit::limit_meters::LimitMeters;
+use crate::telemetry::limit_meters::LimitMeters;
 
 /// One gate on a body's way, and what it has let pass that is not sent yet.
 #[derive(Debug)]

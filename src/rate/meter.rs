@@ -8,7 +8,7 @@ use super::quota::{Calendar, Usage};
 use super::standing::Standing;
 use super::subject::Charged;
 use super::{Exhausted, Limit, Quota};
-use crate::audit::limit_meters::LimitMeters;
+use crate::telemetry::limit_meters::LimitMeters;
 
 /// Where a quota's bytes are counted: here, or with a fleet.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@ use std::task::{Context, Poll, ready};
 
 use super::pacer::Pacer;
 use super::watcher::Stay;
-use crate::audit::Cut;
+use crate::record::Cut;
 use crate::middleware::{End, Pace};
 
 /// One body's limits, and what it keeps until it is dropped or its reader is too slow.

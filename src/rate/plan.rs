@@ -13,7 +13,7 @@ use super::subject::Subject;
 use super::watcher::Stay;
 use super::{Direction, headers};
 use crate::Responder;
-use crate::audit::Record;
+use crate::record::Record;
 use crate::middleware::{self, Head, Kept, Pace, RefusalResponse};
 
 /// What is to be done with a request that was let in.

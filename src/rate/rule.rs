@@ -14,7 +14,7 @@ use super::starter::Starter;
 use super::subject::{Charged, Subject};
 use super::tenants::Claim;
 use super::{Key, Limit, Limits};
-use crate::audit::limit_meters::LimitMeters;
+use crate::telemetry::limit_meters::LimitMeters;
 use crate::util::gcra::credit;
 
 /// A limit and its keys. The keys outlive a reload, by the limit's name.

@@ -9,7 +9,7 @@ use super::permits::Permits;
 use super::plan::{Plan, Shedder};
 use super::subject::Subject;
 use super::{ByteRateLayer, Direction, Limits};
-use crate::audit::Record;
+use crate::record::Record;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps};
 use crate::{Responder, Watched};
 

@@ -9,7 +9,7 @@ use super::MinProgress;
 use super::abort::Aborter;
 use super::permits::Permits;
 use super::progress::Progress;
-use crate::audit::{Cut, Record};
+use crate::record::{Cut, Record};
 
 /// The responses under way whose readers must make progress. No body can see that nobody asks it for
 /// more, so one task looks at all of them.

@@ -1,7 +1,8 @@
 use http::Request;
 
 use super::Refusal;
-use crate::audit::{Record, metrics};
+use crate::record::Record;
+use crate::telemetry::metrics;
 use crate::oci::Route;
 
 /// What does not let a blob be mounted.

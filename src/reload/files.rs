@@ -9,7 +9,7 @@ use super::Watched;
 use super::fingerprint::Fingerprint;
 use super::notifications::{Following, Handler, Notifications};
 use super::watched::Shared;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::util::{descriptors, patience};
 
 /// How to make a value from files, again and again.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::util::clock;
 
 /// An atomically swapped snapshot with a generation number. `Clone` costs an `Arc`; all clones see

@@ -9,7 +9,8 @@ use tower::{Layer, Service};
 use super::forwarded::{self, ForwardedHeader};
 use super::{ClientAddr, SocketPeer, proxy_headers};
 use crate::Watched;
-use crate::audit::{Record, metrics};
+use crate::record::Record;
+use crate::telemetry::metrics;
 
 /// Takes the client's address from a header that a listed proxy sent, and removes the headers of
 /// proxies from what anyone else sends: `Forwarded`, all of `X-Forwarded-*`, `X-Real-IP`,

@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::removed_ca::RemovedCa;
 use super::stream::{Ending, Stream};
 use super::{HandshakeError, Material, Reason};
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::{Connection, Watched};
 
 const HANDSHAKES: usize = 1_024;

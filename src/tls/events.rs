@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{HandshakeError, Reason};
 use crate::Connection;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 
 /// So many failures for one reason are told at once, and then one each [`EVERY`]. A flood of handshakes
 /// must not fill a disk, nor hide those that fail for another reason; the counters have them all.

@@ -18,7 +18,7 @@ use super::settings::{ClientAuth, Settings};
 use super::verifier::Verifier;
 use super::{CertificateFiles, ClientCas, TlsError, provider, tickets, time};
 use crate::PeerIdentity;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::reload::{Load, Pinned};
 
 /// Loads a [`Material`] from its files.

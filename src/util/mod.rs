@@ -13,6 +13,7 @@ pub(crate) mod gcra;
 pub(crate) mod good_until;
 pub(crate) mod hex;
 pub(crate) mod patience;
+pub(crate) mod printable;
 #[cfg(feature = "tls")]
 pub(crate) mod pem;
 #[cfg(any(feature = "auth", feature = "tls"))]

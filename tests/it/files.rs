@@ -47,7 +47,7 @@ fn failure<T>(watched: &Watched<T>) -> String {
 
 /// What `/readyz` says.
 fn readiness(guard: &Guard) -> String {
-    let admin = portcullis::audit::Admin::new().with_checks(guard.checks());
+    let admin = portcullis::admin::Admin::new().with_checks(guard.checks());
     let request = http::Request::get("/readyz").body(()).unwrap();
     let response = admin.oneshot(request).now_or_never().unwrap().unwrap();
     let body = response.into_body().collect().now_or_never().unwrap();
@@ -313,10 +313,10 @@ fn a_token_that_cannot_be_read_ends_after_the_time_that_is_set_and_comes_back() 
     until("ended", || watched.health().lapsed);
     assert!(watched.generation() > before);
     assert!(watched.load().is_empty());
-    let readiness = portcullis::audit::Readiness::of(&watched);
+    let readiness = portcullis::admin::Readiness::of(&watched);
     assert!(matches!(
         readiness,
-        portcullis::audit::Readiness::NotReady(_)
+        portcullis::admin::Readiness::NotReady(_)
     ));
     files.put("token", OTHER);
     until("back", || !watched.health().lapsed);

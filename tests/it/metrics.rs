@@ -15,8 +15,11 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::ClientAddr;
-use portcullis::audit::{AccessLogLayer, Admin, Kind, METRICS, Record, describe_metrics};
+use portcullis::access_log::AccessLogLayer;
+use portcullis::admin::Admin;
+use portcullis::record::Record;
 use portcullis::source::{Networks, SourceLayer};
+use portcullis::telemetry::{Kind, METRICS, describe_metrics};
 use serde_json::Value;
 use tower::{ServiceBuilder, ServiceExt};
 

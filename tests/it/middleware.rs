@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use portcullis::audit::{AccessLog, Record};
+use portcullis::access_log::AccessLog;
 use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuth};
 use portcullis::crl::Revoking;
 use portcullis::guard::{Builder, Guarded};
@@ -29,6 +29,7 @@ use portcullis::policy::{
     Actions, DigestBinding, Enforce, Learn, Pattern, Policy, Rule, Who, binding::Bound,
 };
 use portcullis::rate::{ByteRate, Key, Limit, Limits};
+use portcullis::record::Record;
 use portcullis::source::{Forwarded, ForwardedLayer, Networks, Source};
 use portcullis::{Body, BodyError, ClientAddr, Connection, Guard, Principal, Watched, tls};
 use tower::util::{BoxCloneService, BoxCloneSyncService, option_layer};

@@ -12,7 +12,7 @@ use super::cache::Kept;
 use super::check::check;
 use super::client::{Answer, Validators, get};
 use super::schedule;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::util::clock;
 
 /// A URL that gives a list, and the list that it gave last.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::table::Table;
 use super::{DigestFile, DigestFileError, file};
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 
 /// Keeps a table in a file, by a thread of its own: whoever serves requests never waits for a disk.
 #[derive(Debug)]

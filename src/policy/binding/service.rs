@@ -4,7 +4,7 @@ use super::lesson::Watched;
 use super::no_referrers::no_referrers;
 use super::{BindingLayer, DigestBinding};
 use crate::Refusal;
-use crate::audit::Record;
+use crate::record::Record;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::{Action, Endpoint, Route};
 use crate::refusal::{Declined, decline_mount};

@@ -12,7 +12,7 @@ use super::health::Health;
 use super::report::{Answer, Report};
 use super::rounds::Rounds;
 use super::state::least;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 
 /// How many keys are told of at a time.
 const BATCH: usize = 128;

@@ -4,7 +4,7 @@ use redis::RedisError;
 use tokio::time::Instant;
 
 use super::Unreachable;
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 
 /// Whether a server answers, as the log and the metrics are told.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::connection::{connect, pause};
 use super::health::Health;
 use super::rounds::Rounds;
 use super::{Fleet, Unreachable};
-use crate::audit::metrics;
+use crate::telemetry::metrics;
 use crate::rate::lease::Lease;
 use crate::rate::{Limit, MAX_BURST, MAX_RATE};
 

@@ -5,7 +5,8 @@ use http::Extensions;
 
 use super::decide::{self, Client, Refused};
 use super::{ForwardedForm, ForwardedLayer};
-use crate::audit::{Record, metrics};
+use crate::record::Record;
+use crate::telemetry::metrics;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::source::{SocketPeer, has_any, within};
 use crate::tls::standing::Standing;

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use portcullis::Watched;
-use portcullis::audit::{Admin, Readiness};
+use portcullis::admin::{Admin, Readiness};
 use portcullis::reload::{Load, WatchOptions};
 use tower::ServiceExt;
 

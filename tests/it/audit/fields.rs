@@ -13,9 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::{AccessEvent, AccessLogLayer, JsonLines, Record, Sink, TracingSink};
+use portcullis::access_log::{AccessEvent, AccessLogLayer, JsonLines, Sink, TracingSink};
 use portcullis::connection::TlsParameters;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
+use portcullis::record::Record;
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
 use portcullis::{Connection, PeerIdentity, Principal, Refusal, Watched, identity, oci::Route};
 use tower::{ServiceBuilder, ServiceExt};
@@ -82,7 +83,7 @@ impl Sink for Both {
 
 /// The names between backquotes in the first column of the module's table.
 fn documented() -> BTreeSet<&'static str> {
-    let text = include_str!("../../../src/audit/mod.rs");
+    let text = include_str!("../../../src/access_log/mod.rs");
     let rows = text.lines().filter_map(|line| line.strip_prefix("//! | `"));
     let cells = rows.filter_map(|row| row.split(" | ").next());
     cells

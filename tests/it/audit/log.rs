@@ -17,7 +17,8 @@ use futures_util::{FutureExt, stream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use portcullis::audit::{AccessLogLayer, Cut, Record};
+use portcullis::access_log::AccessLogLayer;
+use portcullis::record::{Cut, Record};
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::{ClientAddr, Connection, Principal, identity};
 use serde_json::json;
@@ -29,7 +30,7 @@ fn get(path: &str) -> Request<Full<Bytes>> {
     Request::get(path).body(Full::default()).unwrap()
 }
 
-fn log<S>(service: S) -> portcullis::audit::AccessLog<S> {
+fn log<S>(service: S) -> portcullis::access_log::AccessLog<S> {
     AccessLogLayer::new().layer(service)
 }
 

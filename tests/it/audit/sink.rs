@@ -18,8 +18,8 @@ use bytes::Bytes;
 use captured::Captured;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::{AccessEvent, AccessLogLayer, JsonLines, Sink, TracingSink};
-use portcullis::{ClientAddr, Refusal, audit::Record};
+use portcullis::access_log::{AccessEvent, AccessLogLayer, JsonLines, Sink, TracingSink};
+use portcullis::{ClientAddr, Refusal, record::Record};
 use serde_json::{Map, Value};
 use tower::{Layer, ServiceExt, service_fn};
 

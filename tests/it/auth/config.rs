@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::Admin;
+use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::{ClientAddr, Guard, PeerIdentity, Principal};
 use sha2::{Digest, Sha256};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use portcullis::Guard;
-use portcullis::audit::Admin;
+use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::guard::{Builder, Danger};
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
-use portcullis::audit::AccessLogLayer;
+use portcullis::access_log::AccessLogLayer;
 use portcullis::oci::Route;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, RateClass, Rule, Who};
 use portcullis::{BodyError, ClientAddr, Preset, Principal, Responder, Watched};

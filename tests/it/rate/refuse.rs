@@ -13,11 +13,11 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::audit::{Cut, Record};
 use portcullis::rate::{
     ByteRateLayer, Callers, Direction, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota,
     Share, Shed, StallTimeout, Tenant, Window,
 };
+use portcullis::record::{Cut, Record};
 use portcullis::{Preset, Refusal, Responder, Watched};
 use rate_support::{Answer, Endless, Reader, layer, read, request, serving, serving_body, total};
 use tokio::time::Instant;

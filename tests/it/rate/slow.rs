@@ -18,8 +18,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use portcullis::audit::{Cut, Record};
 use portcullis::rate::{AbortSlow, ByteRateLayer, Key, Limit, Limits};
+use portcullis::record::{Cut, Record};
 use rate_support::Endless;
 use tower::{Layer, ServiceExt};
 

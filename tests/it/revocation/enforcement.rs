@@ -15,10 +15,10 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use pki::{Ca, Files, Leaf, client, connect};
-use portcullis::audit::{Cut, Record};
 use portcullis::crl::{
     CertPath, CrlError, Depth, LoadError, OnUnknown, Options, Revocation, RevocationLayer, Verdict,
 };
+use portcullis::record::{Cut, Record};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{Acceptor, Reason};
 use portcullis::{Connection, Watched};

@@ -10,8 +10,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::Service;
 
-use super::text::printable;
+use super::{Check, Readiness};
 use crate::Watched;
+use crate::util::printable::printable;
 
 /// What an operator's probes and Prometheus ask: `/livez`, `/readyz` and `/metrics`, for a listener
 /// apart from the data port. It knows no caller, so bind it where only they reach.
@@ -24,7 +25,7 @@ use crate::Watched;
 /// ```
 /// use http::Request;
 /// use portcullis::Watched;
-/// use portcullis::audit::{Admin, Readiness};
+/// use portcullis::admin::{Admin, Readiness};
 /// use tower::ServiceExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -43,55 +44,7 @@ pub struct Admin {
     metrics: Option<Render>,
 }
 
-/// Whether a part can do its work now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Readiness {
-    /// It can.
-    Ready,
-    /// It can, but an operator should look at it: the value in force is older than its files.
-    Degraded(String),
-    /// It cannot, so requests should go elsewhere.
-    NotReady(String),
-}
-
-/// A part's name and whether it can do its work now. `Clone` costs an `Arc`.
-#[derive(Clone)]
-pub struct Check {
-    name: &'static str,
-    ask: Arc<dyn Fn() -> Readiness + Send + Sync>,
-}
-
 type Render = Arc<dyn Fn() -> String + Send + Sync>;
-
-impl Check {
-    /// Asks this at each `/readyz`; it must not block.
-    pub fn new(name: &'static str, ask: impl Fn() -> Readiness + Send + Sync + 'static) -> Self {
-        let ask = Arc::new(ask);
-        Self { name, ask }
-    }
-
-    /// Tells of a snapshot whose last reload failed.
-    pub fn watching<T: Send + Sync + 'static>(name: &'static str, watched: &Watched<T>) -> Self {
-        let watched = watched.clone();
-        Self::new(name, move || Readiness::of(&watched))
-    }
-}
-
-impl Readiness {
-    /// That of a snapshot: the last good value stays in force when a reload fails, and may
-    /// [end](crate::reload::WatchOptions::stale_after) if that goes on.
-    pub fn of<T>(watched: &Watched<T>) -> Self {
-        let health = watched.health();
-        match health.failure {
-            None => Self::Ready,
-            Some(failure) if health.lapsed => Self::NotReady(format!(
-                "it has ended, because its files could not be used for too long: {failure}"
-            )),
-            Some(failure) => Self::Degraded(format!("the last reload failed: {failure}")),
-        }
-    }
-}
 
 impl Admin {
     /// Always ready, without metrics.
@@ -194,12 +147,6 @@ impl<B> Service<Request<B>> for Admin {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         ready(Ok(response))
-    }
-}
-
-impl fmt::Debug for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Check").field(&self.name).finish()
     }
 }
 

@@ -3,7 +3,7 @@ use std::fmt::Write;
 
 /// `text` fit for a log line: nothing in it can end the line, move a terminal's cursor or turn the
 /// reading direction, and it takes at most `limit` bytes and the sign that some were left out.
-pub(super) fn printable(text: &str, limit: usize) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str, limit: usize) -> Cow<'_, str> {
     // A loop without an early end is compiled to vector instructions.
     let plain = |clean, byte| clean & matches!(byte, b' '..=b'~');
     if text.len() <= limit && text.bytes().fold(true, plain) {
@@ -28,7 +28,7 @@ pub(super) fn printable(text: &str, limit: usize) -> Cow<'_, str> {
 }
 
 /// [`printable`] of bytes that are UTF-8 in good requests only.
-pub(super) fn printable_bytes(bytes: &[u8], limit: usize) -> Cow<'_, str> {
+pub(crate) fn printable_bytes(bytes: &[u8], limit: usize) -> Cow<'_, str> {
     // Longer input is cut anyway, so its tail need not be looked at.
     let bytes = &bytes[..bytes.len().min(limit + 4)];
     match str::from_utf8(bytes) {
@@ -54,7 +54,7 @@ fn is_hidden(char: char) -> bool {
 
 /// The parts of a query that say what is asked for, as they were sent. Anything else could be a
 /// secret (an upload's `_state`, a `token`), so it is left out, name and value.
-pub(super) fn known_query(query: &str) -> Option<String> {
+pub(crate) fn known_query(query: &str) -> Option<String> {
     const KNOWN: [&str; 9] = [
         "ns",
         "n",

@@ -12,7 +12,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const LONGEST: usize = 128;
 
 /// The client's id if there is exactly one and it can stand in a log line, else a made one.
-pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn of(headers: &HeaderMap) -> HeaderValue {
     let mut sent = headers.get_all(REQUEST_ID).iter();
     match (sent.next(), sent.next()) {
         (Some(id), None) if is_well_formed(id.as_bytes()) => id.clone(),

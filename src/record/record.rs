@@ -31,9 +31,9 @@ pub enum Cut {
 
 /// What a shadow policy said, where it said otherwise than the one in force.
 #[derive(Debug)]
-pub(super) struct Shadow {
-    pub(super) allows: bool,
-    pub(super) detail: Box<str>,
+pub(crate) struct Shadow {
+    pub(crate) allows: bool,
+    pub(crate) detail: Box<str>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +58,7 @@ impl Record {
         extensions.get()
     }
 
-    pub(super) fn with_request_id(id: HeaderValue) -> Self {
+    pub(crate) fn with_request_id(id: HeaderValue) -> Self {
         Self(Arc::new(Inner {
             request_id: Some(id),
             ..Inner::default()
@@ -118,7 +118,7 @@ impl Record {
         self.0.mount_declined.get().map(AsRef::as_ref)
     }
 
-    pub(super) fn shadow(&self) -> Option<&Shadow> {
+    pub(crate) fn shadow(&self) -> Option<&Shadow> {
         self.0.shadow.get()
     }
 
@@ -134,7 +134,7 @@ impl Record {
         self.0.throttled_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    pub(super) fn received(&self, bytes: u64) {
+    pub(crate) fn received(&self, bytes: u64) {
         self.0.received.fetch_add(bytes, Ordering::Relaxed);
     }
 

@@ -8,7 +8,7 @@ const TARGET: &str = "portcullis::access";
 /// Writes the access log. [`TracingSink`] is the default; feature `json-log` adds [`JsonLines`](super::JsonLines).
 ///
 /// ```
-/// use portcullis::audit::{AccessEvent, AccessLogLayer, Sink, TracingSink};
+/// use portcullis::access_log::{AccessEvent, AccessLogLayer, Sink, TracingSink};
 ///
 /// /// Logs what was refused, and nothing else.
 /// struct Refusals;

@@ -2,7 +2,7 @@ use bytes::Bytes;
 
 use super::AccessLogLayer;
 use super::entry::Entry;
-use super::request_id;
+use crate::record::request_id;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 
 /// The service of [`AccessLogLayer`].

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::meters::{Direction, Meters, Summary};
 use super::output::Output;
-use super::{AccessEvent, Record};
+use super::AccessEvent;
+use crate::record::{Cut, Record};
 use crate::middleware::{End, Head, Log, Observe};
 use crate::source::SocketPeer;
 use crate::{ClientAddr, Connection, oci::Route};
@@ -50,7 +51,7 @@ pub(super) enum Outcome {
     /// The client, or a layer outside of this one, let go before the end.
     ClientGone,
     /// The gate, or a timeout, ended a transfer under way.
-    Cut(super::Cut),
+    Cut(Cut),
     /// The service failed instead of answering.
     ServiceError,
     /// The answer's body failed.
@@ -133,7 +134,7 @@ impl Entry {
         }
         let connection = self.connection.as_ref();
         if connection.is_some_and(Connection::has_timed_out) {
-            return Outcome::Cut(super::Cut::TimedOut);
+            return Outcome::Cut(Cut::TimedOut);
         }
         Outcome::ClientGone
     }
@@ -238,10 +239,10 @@ impl Outcome {
         match self {
             Self::Finished => "finished",
             Self::ClientGone => "client_gone",
-            Self::Cut(super::Cut::Revoked) => "cut_revoked",
-            Self::Cut(super::Cut::TooSlow) => "cut_too_slow",
-            Self::Cut(super::Cut::QuotaExceeded) => "cut_quota_exceeded",
-            Self::Cut(super::Cut::TimedOut) => "timed_out",
+            Self::Cut(Cut::Revoked) => "cut_revoked",
+            Self::Cut(Cut::TooSlow) => "cut_too_slow",
+            Self::Cut(Cut::QuotaExceeded) => "cut_quota_exceeded",
+            Self::Cut(Cut::TimedOut) => "timed_out",
             Self::ServiceError => "service_error",
             Self::BodyError => "body_error",
             Self::Panicked => "panicked",

@@ -124,7 +124,7 @@ mod on {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Mutex, PoisonError};
 
-    use super::super::recorder;
+    use crate::telemetry::recorder;
     use super::{Arc, Counter, Duration, Gauge, counter, gauge};
 
     const SECOND: u64 = 1_000_000_000;

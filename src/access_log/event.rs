@@ -4,8 +4,9 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Version};
 
 use super::entry::{Entry, Outcome};
-use super::text::{known_query, printable, printable_bytes};
-use super::{AccessEvent, Record};
+use crate::util::printable::{known_query, printable, printable_bytes};
+use super::AccessEvent;
+use crate::record::Record;
 use crate::util::{clock, hex};
 use crate::{Connection, PeerIdentity, Principal, Refusal, oci::Route};
 

@@ -7,15 +7,15 @@ use metrics::{Gauge, IntoF64, Key, Level, Metadata};
 
 /// Handles that are looked up once a recorder is there, and then kept. Those that were looked up before
 /// would count nothing for ever.
-pub(super) struct Handles<T>(OnceLock<T>);
+pub(crate) struct Handles<T>(OnceLock<T>);
 
 impl<T> Handles<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(OnceLock::new())
     }
 
     /// The handles; `None` while no recorder is installed.
-    pub(super) fn get(&self, look_up: impl FnOnce() -> T) -> Option<&T> {
+    pub(crate) fn get(&self, look_up: impl FnOnce() -> T) -> Option<&T> {
         match self.0.get() {
             None if !is_installed() => None,
             None => Some(self.0.get_or_init(look_up)),

@@ -15,7 +15,7 @@ impl Nothing {
 macro_rules! nothing {
     ($name:literal $(, $label:literal => $value:expr)* $(,)?) => {{
         $(let _ = &$value;)*
-        super::uncounted::Nothing
+        super::no_op::Nothing
     }};
 }
 

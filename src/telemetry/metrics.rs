@@ -1,4 +1,4 @@
-//! Every metric of the crate is counted here and in the access log's own [`Meters`](super::meters),
+//! Every metric of the crate is counted here and in the access log's own meters,
 //! and described in the [catalogue](super::catalogue). Without the feature `metrics` each function
 //! does nothing.
 //!
@@ -13,9 +13,9 @@ use metrics::histogram;
 use metrics::{counter, gauge};
 
 #[cfg(all(not(feature = "metrics"), feature = "tls"))]
-use super::uncounted::histogram;
+use super::no_op::histogram;
 #[cfg(not(feature = "metrics"))]
-use super::uncounted::{counter, gauge};
+use super::no_op::{counter, gauge};
 use crate::Refusal;
 use crate::util::clock;
 
@@ -250,7 +250,7 @@ pub(super) fn begin_at_zero() {
 
 /// A request did not end as it should.
 #[cfg(feature = "metrics")]
-pub(super) fn ended_early(outcome: &'static str) {
+pub(crate) fn ended_early(outcome: &'static str) {
     counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(1);
 }
 

@@ -38,12 +38,12 @@ pub(super) use off::Meters;
 mod on {
     use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-    use super::super::recorder;
+    use crate::telemetry::recorder;
     use super::{Direction, Endpoint, Method, StatusCode, Summary};
 
     /// The access log's handles. Those without a label of the request are looked up once, when they are first
     /// needed and a recorder is there.
-    pub(in crate::audit) struct Meters {
+    pub(in crate::access_log) struct Meters {
         wanted: bool,
         handles: recorder::Handles<Handles>,
     }
@@ -68,19 +68,19 @@ mod on {
     const NONE: &str = "none";
 
     impl Meters {
-        pub(in crate::audit) fn new(wanted: bool) -> Self {
+        pub(in crate::access_log) fn new(wanted: bool) -> Self {
             Self {
                 wanted,
                 handles: recorder::Handles::new(),
             }
         }
 
-        pub(in crate::audit) fn are_wanted(&self) -> bool {
+        pub(in crate::access_log) fn are_wanted(&self) -> bool {
             self.handles().is_some()
         }
 
         /// A request begins; whether that was counted.
-        pub(in crate::audit) fn began(&self) -> bool {
+        pub(in crate::access_log) fn began(&self) -> bool {
             let handles = self.handles();
             if let Some(handles) = handles {
                 handles.under_way.increment(1);
@@ -88,7 +88,7 @@ mod on {
             handles.is_some()
         }
 
-        pub(in crate::audit) fn passed(&self, direction: Direction, bytes: u64) {
+        pub(in crate::access_log) fn passed(&self, direction: Direction, bytes: u64) {
             if let Some(handles) = self.handles() {
                 match direction {
                     Direction::In => handles.bytes_in.increment(bytes),
@@ -97,7 +97,7 @@ mod on {
             }
         }
 
-        pub(in crate::audit) fn ended(&self, summary: &Summary<'_>) {
+        pub(in crate::access_log) fn ended(&self, summary: &Summary<'_>) {
             let Some(handles) = self.handles() else {
                 return;
             };
@@ -118,7 +118,7 @@ mod on {
             )
             .increment(1);
             if summary.outcome != super::Outcome::Finished {
-                super::super::metrics::ended_early(summary.outcome.label());
+                crate::telemetry::metrics::ended_early(summary.outcome.label());
             }
         }
 
@@ -193,24 +193,24 @@ mod off {
 
     /// Stands in for the handles where the feature `metrics` is off.
     #[derive(Debug)]
-    pub(in crate::audit) struct Meters;
+    pub(in crate::access_log) struct Meters;
 
     #[allow(clippy::unused_self, reason = "the twin of the counting one")]
     impl Meters {
-        pub(in crate::audit) fn new(_wanted: bool) -> Self {
+        pub(in crate::access_log) fn new(_wanted: bool) -> Self {
             Self
         }
 
-        pub(in crate::audit) fn are_wanted(&self) -> bool {
+        pub(in crate::access_log) fn are_wanted(&self) -> bool {
             false
         }
 
-        pub(in crate::audit) fn began(&self) -> bool {
+        pub(in crate::access_log) fn began(&self) -> bool {
             false
         }
 
-        pub(in crate::audit) fn passed(&self, _direction: Direction, _bytes: u64) {}
+        pub(in crate::access_log) fn passed(&self, _direction: Direction, _bytes: u64) {}
 
-        pub(in crate::audit) fn ended(&self, _summary: &Summary<'_>) {}
+        pub(in crate::access_log) fn ended(&self, _summary: &Summary<'_>) {}
     }
 }

@@ -1,7 +1,7 @@
-//! What an operator can know afterwards: one access-log event a request, and metrics.
+//! The access log: one event a request, however it ends.
 //!
 //! Without it a refusal, a pull that was cut half-way and a stolen token's first use look the same
-//! from outside: like nothing. [`AccessLogLayer`], outermost, makes a [`Record`] for each request
+//! from outside: like nothing. [`AccessLogLayer`], outermost, makes a [`Record`](crate::record::Record) for each request
 //! and puts it in the extensions; the layers inside note in it what they found (principal, route,
 //! refusal, time spent throttled). When the answer's body ends or is dropped it makes exactly one
 //! [`AccessEvent`], which a [`Sink`] writes: [`TracingSink`], the default, as a [`tracing`] event, target
@@ -40,7 +40,7 @@
 //!
 //! `timed_out` is a connection whose peer took nothing for too long
 //! ([`Acceptor::with_stall_timeout`](crate::tls::Acceptor::with_stall_timeout)), or what a timeout of the
-//! program's own noted as [`Cut::TimedOut`].
+//! program's own noted as [`Cut::TimedOut`](crate::record::Cut::TimedOut).
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -49,7 +49,7 @@
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Full};
 //! use portcullis::Body;
-//! use portcullis::audit::AccessLogLayer;
+//! use portcullis::access_log::AccessLogLayer;
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -70,38 +70,20 @@
 //! ```
 
 mod access_event;
-mod admin;
-mod catalogue;
 mod entry;
 mod event;
 mod health;
 #[cfg(feature = "json-log")]
 mod json_lines;
 mod layer;
-#[cfg(feature = "rate")]
-pub(crate) mod limit_meters;
 mod meters;
-pub(crate) mod metrics;
 mod output;
-mod record;
-#[cfg(feature = "metrics")]
-mod recorder;
-mod request_id;
 mod service;
 mod sink;
-mod text;
-#[cfg(not(feature = "metrics"))]
-mod uncounted;
 
 pub use access_event::AccessEvent;
-pub use admin::{Admin, Check, Readiness};
-#[cfg(feature = "metrics")]
-pub use catalogue::describe_metrics;
-pub use catalogue::{Kind, METRICS, Metric};
 #[cfg(feature = "json-log")]
 pub use json_lines::JsonLines;
 pub use layer::AccessLogLayer;
-pub use record::{Cut, Record};
-pub(crate) use request_id::REQUEST_ID;
 pub use service::AccessLog;
 pub use sink::{Sink, TracingSink};

@@ -26,7 +26,7 @@ const BUFFER: usize = 1 << 20;
 /// ```no_run
 /// use std::fs::File;
 ///
-/// use portcullis::audit::{AccessLogLayer, JsonLines};
+/// use portcullis::access_log::{AccessLogLayer, JsonLines};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let file = File::options().create(true).append(true).open("/var/log/registry/access.jsonl")?;

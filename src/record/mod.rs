@@ -1,0 +1,9 @@
+//! What the layers find out about one request, for the access log and the metrics: a [`Record`] in the
+//! request's extensions.
+
+#[allow(clippy::module_inception, reason = "the one noun of this folder")]
+mod record;
+pub(crate) mod request_id;
+
+pub use record::{Cut, Record};
+pub(crate) use request_id::REQUEST_ID;

@@ -1,0 +1,15 @@
+//! The metrics of the crate, counted through the [`metrics`](https://docs.rs/metrics) facade (feature
+//! `metrics`), and the catalogue that describes them.
+
+mod catalogue;
+#[cfg(feature = "rate")]
+pub(crate) mod limit_meters;
+pub(crate) mod metrics;
+#[cfg(feature = "metrics")]
+pub(crate) mod recorder;
+#[cfg(not(feature = "metrics"))]
+mod uncounted;
+
+#[cfg(feature = "metrics")]
+pub use catalogue::describe_metrics;
+pub use catalogue::{Kind, METRICS, Metric};
