@@ -10,6 +10,8 @@ use portcullis::crl::{Revocation, Verdict};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{ClientCas, ClientCheck, Reason, TlsError};
 use rustls::pki_types::{CertificateDer, UnixTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Answer, certificates};
@@ -92,7 +94,7 @@ fn expired(paths: &[PathBuf], at: UnixTime) -> Result<Vec<String>, Box<dyn Error
             let identity = PeerIdentity::from_der(&certificate)?;
             if at >= identity.not_after() {
                 let subject = identity.subject();
-                let end = humantime::format_rfc3339_seconds(identity.not_after());
+                let end = OffsetDateTime::from(identity.not_after()).format(&Rfc3339)?;
                 let note =
                     format!("the client CA {subject} has expired at {end} and does not count");
                 notes.push(note);

@@ -4,16 +4,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::credentials::Followed;
 #[cfg(feature = "schema")]
 use super::schema::Network;
 #[cfg(feature = "jwt")]
 use super::{BearerSection, JwtSection};
 use super::{ConfigError, Document, HtpasswdEntry, Key, SecretEntry, Span, TokenEntry};
-use crate::auth::{
-    Authentication, Certificate, CredentialError, CredentialSource, PasswordOptions, Sources,
-    ThrottleOptions,
-};
+use crate::auth::{CredentialError, CredentialSource, PasswordOptions, Sources, ThrottleOptions};
 
 /// `[auth]`: what callers must show. Credentials follow the file while the server runs; the other keys are
 /// read once.
@@ -152,46 +148,6 @@ impl AuthSection {
         Ok(())
     }
 
-    pub(crate) fn authentication(
-        &self,
-        document: &Document,
-    ) -> Result<Authentication, ConfigError> {
-        let credentials = || Followed::watch(document, self).map(Some);
-        let mut authentication = match self.require {
-            Requirement::Certificate => Authentication::certificate(),
-            Requirement::Token => Authentication::with(credentials()?, Certificate::Ignored),
-            Requirement::TokenOrCertificate => {
-                Authentication::with(credentials()?, Certificate::Enough)
-            }
-            Requirement::TokenAndCertificate => {
-                Authentication::with(credentials()?, Certificate::Needed)
-            }
-        };
-        #[cfg(feature = "jwt")]
-        if !self.jwt.is_empty() {
-            let issuers = self.jwt.iter().enumerate().map(|(index, section)| {
-                let key = Key::from("auth.jwt").at(index);
-                section.issuer(document).map_err(|error| {
-                    let name = match &error {
-                        CredentialError::NoAudience { .. } => "audiences",
-                        _ => "keys",
-                    };
-                    document.unusable(key.key(name), error)
-                })
-            });
-            authentication = authentication.with_issuers(issuers.collect::<Result<Vec<_>, _>>()?);
-        }
-        if self.anonymous {
-            authentication = authentication.or_anonymous();
-        }
-        if self.token_for_writes {
-            authentication = authentication.with_token_for_writes();
-        }
-        Ok(authentication
-            .with_passwords(&self.passwords.options())
-            .with_throttle(self.throttle.options().as_ref()))
-    }
-
     #[cfg_attr(
         not(feature = "jwt"),
         expect(clippy::unused_self, reason = "nobody's signature counts")
@@ -288,7 +244,7 @@ impl AuthSection {
 }
 
 impl PasswordSection {
-    fn options(&self) -> PasswordOptions {
+    pub(super) fn options(&self) -> PasswordOptions {
         let mut options = PasswordOptions::default();
         options.concurrent = self.concurrent.unwrap_or(options.concurrent);
         options.waiting = self.waiting.unwrap_or(options.waiting);
@@ -301,7 +257,7 @@ impl PasswordSection {
 }
 
 impl ThrottleSection {
-    fn options(&self) -> Option<ThrottleOptions> {
+    pub(super) fn options(&self) -> Option<ThrottleOptions> {
         if self.enabled == Some(false) {
             return None;
         }

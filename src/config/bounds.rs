@@ -5,22 +5,16 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Bytes, Config, ConfigError, Document, Key, Span};
+use super::{Bytes, ConfigError, Document, Key, Span};
 
 pub(super) const NOTHING: Duration = Duration::ZERO;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
 /// Ten years.
-const LONG: Duration = Duration::from_hours(10 * 365 * 24);
-
-/// As many as memory has room for in what is kept of each.
-const MANY: u64 = 1 << 24;
-
-/// The smallest CRL is some hundred bytes, and none is read that is larger than 4 GiB.
-const CRL_SIZES: RangeInclusive<u64> = 1024..=1 << 32;
+pub(super) const LONG: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Checks values of a document against their bounds.
 pub(super) struct Bounds<'a>(pub(super) &'a Document);
@@ -44,7 +38,7 @@ impl Bounds<'_> {
     }
 
     /// The same for each of several.
-    fn spans(
+    pub(super) fn spans(
         &self,
         key: &str,
         spans: Option<&[Span]>,
@@ -93,113 +87,4 @@ impl Bounds<'_> {
             most: most.into(),
         }
     }
-}
-
-/// Checks what the sections do not check themselves.
-pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    let check = Bounds(&config.document);
-    let reload = &config.reload;
-    let polls = Duration::from_millis(10)..=DAY;
-    check.span("reload.poll_interval", reload.poll_interval, polls)?;
-    check.span("reload.settle", reload.settle, NOTHING..=MINUTE)?;
-    let reads = Duration::from_millis(100)..=10 * MINUTE;
-    check.span("reload.read_timeout", reload.read_timeout, reads)?;
-    check.span("reload.stale_after", reload.stale_after, SECOND..=LONG)?;
-    tls(config, &check)?;
-    crl(config, &check)?;
-    auth(config, &check)?;
-    let binding = config.policy.as_ref();
-    if let Some(binding) = binding.and_then(|policy| policy.digest_binding.as_ref()) {
-        let key = "policy.digest_binding.save_every";
-        check.span(key, binding.save_every, SECOND..=DAY)?;
-    }
-    Ok(())
-}
-
-fn tls(config: &Config, check: &Bounds<'_>) -> Result<(), ConfigError> {
-    let Some(tls) = &config.tls else {
-        return Ok(());
-    };
-    let handshakes = tls.max_handshakes.map(std::num::NonZeroUsize::get);
-    let connections = tls.max_connections_per_source;
-    let connections = connections.map(std::num::NonZeroUsize::get);
-    let times = Duration::from_millis(100)..=10 * MINUTE;
-    check.span("tls.handshake_timeout", tls.handshake_timeout, times)?;
-    check.count("tls.max_handshakes", handshakes, 1..=MANY)?;
-    check.count("tls.max_connections_per_source", connections, 1..=MANY)?;
-    check.count("tls.max_intermediates", tls.max_intermediates, 0..=16)?;
-    check.bytes("tls.max_chain_size", tls.max_chain_size, 1024..=1 << 16)?;
-    check.span(
-        "tls.stall_timeout",
-        tls.stall_timeout,
-        Duration::from_millis(100)..=DAY,
-    )?;
-    check.span("tls.ending.idle", tls.ending.idle, NOTHING..=DAY)?;
-    check.span("tls.ending.drain", tls.ending.drain, NOTHING..=DAY)?;
-    check.spans(
-        "tls.warn_before",
-        tls.warn_before.as_deref(),
-        &(SECOND..=LONG),
-    )
-}
-
-fn crl(config: &Config, check: &Bounds<'_>) -> Result<(), ConfigError> {
-    let Some(crl) = &config.crl else {
-        return Ok(());
-    };
-    check.span("crl.grace", crl.grace, NOTHING..=LONG)?;
-    check.spans(
-        "crl.warn_before",
-        crl.warn_before.as_deref(),
-        &(SECOND..=LONG),
-    )?;
-    check.bytes("crl.max_size", crl.max_size, CRL_SIZES)?;
-    #[cfg(feature = "crl-fetch")]
-    if let Some(fetch) = &crl.fetch {
-        check.span("crl.fetch.interval", fetch.interval, SECOND..=30 * DAY)?;
-        check.span(
-            "crl.fetch.timeout",
-            fetch.timeout,
-            Duration::from_millis(100)..=HOUR,
-        )?;
-        check.span(
-            "crl.fetch.start_timeout",
-            fetch.start_timeout,
-            NOTHING..=HOUR,
-        )?;
-    }
-    Ok(())
-}
-
-fn auth(config: &Config, check: &Bounds<'_>) -> Result<(), ConfigError> {
-    let Some(auth) = &config.auth else {
-        return Ok(());
-    };
-    let (passwords, throttle) = (&auth.passwords, &auth.throttle);
-    let concurrent = passwords.concurrent.map(std::num::NonZeroUsize::get);
-    check.span("auth.warn_before", auth.warn_before, NOTHING..=LONG)?;
-    check.count("auth.passwords.concurrent", concurrent, 1..=1024)?;
-    check.count("auth.passwords.waiting", passwords.waiting, 0..=1 << 20)?;
-    check.count("auth.passwords.remembered", passwords.remembered, 0..=MANY)?;
-    check.span(
-        "auth.passwords.remember_for",
-        passwords.remember_for,
-        NOTHING..=30 * DAY,
-    )?;
-    check.span("auth.throttle.every", throttle.every, MILLISECOND..=DAY)?;
-    check.count("auth.throttle.capacity", throttle.capacity, 1..=1 << 20)?;
-    let burst = throttle.burst.map(std::num::NonZeroU32::get);
-    check.count("auth.throttle.burst", burst, 1..=1 << 20)?;
-    #[cfg(feature = "jwt")]
-    for (index, jwt) in auth.jwt.iter().enumerate() {
-        let key = |name| Key::from("auth.jwt").at(index).key(name);
-        check.span(key("interval"), jwt.interval, SECOND..=30 * DAY)?;
-        check.span(
-            key("timeout"),
-            jwt.timeout,
-            Duration::from_millis(100)..=HOUR,
-        )?;
-        check.span(key("leeway"), jwt.leeway, NOTHING..=HOUR)?;
-    }
-    Ok(())
 }

@@ -8,11 +8,9 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 #[cfg(feature = "schema")]
 use super::schema::Network;
-use super::{AuthSection, Config, ConfigError, Document, Text};
-use crate::Watched;
+use super::{Document, Text};
 use crate::auth::file::Moment;
-use crate::auth::{Binding, CredentialError, CredentialSource, Credentials, Sources};
-use crate::reload::{Fingerprint, Load};
+use crate::auth::{Binding, CredentialError, CredentialSource};
 
 /// `[[auth.token]]`: one caller's token, from exactly one of `env`, `file` and `sha256`.
 #[derive(Clone, Debug, Deserialize)]
@@ -303,100 +301,4 @@ fn limited(
         source = source.bound_to(binding.clone());
     }
     source
-}
-
-/// The credentials that the configuration names now, and what the files hold that it names.
-pub(super) struct Followed {
-    document: Document,
-    section: AuthSection,
-    /// The configuration file's state when the sources were taken from it.
-    seen: Option<Fingerprint>,
-    sources: Sources,
-    /// Whether there were issuers of signed tokens at the start. Others let nobody in before the next.
-    issuers: bool,
-    /// What is wrong with the configuration file. What the files of its last good version hold goes on to
-    /// count: one that is withdrawn there must not stay because of a slip here.
-    wrong: Option<String>,
-}
-
-impl Followed {
-    /// Follows them from now on.
-    pub(super) fn watch(
-        document: &Document,
-        section: &AuthSection,
-    ) -> Result<Watched<Credentials>, ConfigError> {
-        let followed = Self {
-            seen: None,
-            sources: section.sources(document)?,
-            issuers: section.has_issuers(),
-            wrong: None,
-            document: document.clone(),
-            section: section.clone(),
-        };
-        Watched::watch(followed, document.watch.clone())
-    }
-
-    /// What the configuration says now.
-    fn newest(&self) -> Result<(Document, AuthSection, Sources), ConfigError> {
-        let config = Config::again(&self.document)?;
-        let gone = || ConfigError::SectionGone {
-            file: self.document.name().to_owned(),
-            section: "auth",
-        };
-        let section = config.auth.ok_or_else(gone)?;
-        let document = config.document;
-        let otherwise = self.issuers && section.has_issuers();
-        if !otherwise && !section.has_credentials() {
-            #[cfg(feature = "jwt")]
-            if section.has_issuers() {
-                return Err(document.unusable("auth.jwt", CredentialError::IssuersAtRestart));
-            }
-            return Err(document.unusable("auth", CredentialError::None));
-        }
-        let sources = section.sources(&document)?.with_none_allowed(otherwise);
-        Ok((document, section, sources))
-    }
-}
-
-impl Load for Followed {
-    type Value = Credentials;
-    type Error = ConfigError;
-
-    fn name(&self) -> &'static str {
-        self.sources.name()
-    }
-
-    fn paths(&self) -> Vec<PathBuf> {
-        let mut paths = self.sources.paths();
-        paths.extend(self.document.file().map(PathBuf::from));
-        paths
-    }
-
-    fn load(&mut self, previous: Option<&Credentials>) -> Result<Credentials, ConfigError> {
-        let file = self.document.file().map(PathBuf::from);
-        let seen = Some(Fingerprint::of(file.as_slice()));
-        // The sources of the same file stay, with what each held last.
-        if self.seen != seen || self.wrong.is_some() {
-            match self.newest() {
-                Ok((document, section, sources)) => {
-                    (self.document, self.section, self.sources) = (document, section, sources);
-                    (self.seen, self.wrong) = (seen, None);
-                }
-                Err(error) if previous.is_none() => return Err(error),
-                Err(error) => self.wrong = Some(error.to_string()),
-            }
-        }
-        self.sources.load(previous).map_err(|error| {
-            let key = self.section.culprit(self.sources.culprit(), &error);
-            self.document.unusable(key, error)
-        })
-    }
-
-    fn lapsed(&mut self, current: &Credentials) -> Option<Credentials> {
-        self.sources.lapsed(current)
-    }
-
-    fn refused(&self, current: &Credentials) -> Option<String> {
-        self.wrong.clone().or_else(|| self.sources.refused(current))
-    }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Bytes, Config, Document, Key, Span};
+use super::{Bytes, Document, Key, Span};
 use crate::crl::{self, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
@@ -97,14 +97,15 @@ pub enum CrlUnknown {
 }
 
 impl CrlSection {
-    /// Has client certificates checked by the lists in the files.
+    /// Has client certificates of these client CAs checked by the lists in the files.
     pub(crate) fn check(
         &self,
         tls: tls::Builder<tls::Ready>,
-        config: &Config,
+        document: &Document,
+        cas: &[PathBuf],
     ) -> tls::Builder<tls::Ready> {
         self.warned(tls)
-            .with_crls(self.revocation(config), self.paths(config))
+            .with_crls(self.revocation(document, cas), self.paths(document))
     }
 
     /// Has client certificates checked by fetched lists too, which come in their own time, so that no
@@ -114,12 +115,13 @@ impl CrlSection {
         &self,
         fetch: &CrlFetchSection,
         tls: tls::Builder<tls::Ready>,
-        config: &Config,
+        document: &Document,
+        cas: &[PathBuf],
     ) -> Result<tls::Builder<tls::Ready>, LoadError> {
-        let revocation = self.revocation(config).fetching(
-            &fetch.fetch(&config.document),
-            self.paths(config),
-            config.document.watch.clone(),
+        let revocation = self.revocation(document, cas).fetching(
+            &fetch.fetch(document),
+            self.paths(document),
+            document.watch.clone(),
         )?;
         Ok(self.warned(tls).with_revocation(revocation))
     }
@@ -142,11 +144,11 @@ impl CrlSection {
         }
     }
 
-    fn paths(&self, config: &Config) -> impl Iterator<Item = PathBuf> {
-        self.files.iter().map(|file| config.document.resolve(file))
+    fn paths(&self, document: &Document) -> impl Iterator<Item = PathBuf> {
+        self.files.iter().map(|file| document.resolve(file))
     }
 
-    fn revocation(&self, config: &Config) -> crl::Builder {
+    fn revocation(&self, document: &Document, cas: &[PathBuf]) -> crl::Builder {
         let defaults = Options::default();
         let options = defaults
             .with_depth(match self.depth {
@@ -159,12 +161,12 @@ impl CrlSection {
             })
             .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0))
             .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));
-        let cas = config.tls.iter().flat_map(|tls| &tls.client_ca);
         Revocation::builder()
             .with_options(options)
             .with_authority_files(
-                cas.chain(&self.signers)
-                    .map(|file| config.document.resolve(file)),
+                cas.iter()
+                    .chain(&self.signers)
+                    .map(|file| document.resolve(file)),
             )
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
 use super::error::{parse, read};
 #[cfg(feature = "schema")]
 use super::schema::Network;
 use super::{
     AuthSection, ConfigError, CrlSection, Document, ForwardedSection, IdentitySection,
-    LimitsSection, PolicySection, Span, TlsSection, bounds, limits, policy,
+    LimitsSection, PolicySection, Span, TlsSection, checks, limits, policy,
 };
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
@@ -150,6 +151,17 @@ impl ReloadSection {
     }
 }
 
+impl ReloadSection {
+    fn check(&self, check: &Bounds<'_>) -> Result<(), ConfigError> {
+        let polls = Duration::from_millis(10)..=DAY;
+        check.span("reload.poll_interval", self.poll_interval, polls)?;
+        check.span("reload.settle", self.settle, NOTHING..=MINUTE)?;
+        let reads = Duration::from_millis(100)..=10 * MINUTE;
+        check.span("reload.read_timeout", self.read_timeout, reads)?;
+        check.span("reload.stale_after", self.stale_after, SECOND..=LONG)
+    }
+}
+
 impl AccessLogSection {
     pub(crate) fn layer(&self) -> AccessLogLayer {
         let every = self.health_check_every.or(NonZeroU64::new(100));
@@ -235,7 +247,25 @@ impl Config {
             access_log: written.access_log,
             document,
         };
-        bounds::check(&config)?;
+        config.check_bounds()?;
         Ok(config)
+    }
+
+    fn check_bounds(&self) -> Result<(), ConfigError> {
+        let check = Bounds(&self.document);
+        self.reload.check(&check)?;
+        if let Some(tls) = &self.tls {
+            checks::tls(tls, &check)?;
+        }
+        if let Some(crl) = &self.crl {
+            checks::crl(crl, &check)?;
+        }
+        if let Some(auth) = &self.auth {
+            checks::auth(auth, &check)?;
+        }
+        if let Some(policy) = &self.policy {
+            checks::policy(policy, &check)?;
+        }
+        Ok(())
     }
 }

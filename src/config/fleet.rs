@@ -86,6 +86,21 @@ enum OnUnreachable {
 #[cfg(feature = "schema")]
 super::schema::is_read_as!(FleetSection, Entry);
 
+#[cfg(feature = "schema")]
+super::schema::schemas! {
+    PlainUrl, "FleetUrl" => {
+        "description": "The URL of a Redis or Valkey server, without a user and password.",
+        "type": "string",
+        "pattern": "^(redis|valkey)://[^@]+$",
+        "examples": ["redis://host:6379/0"],
+    };
+    Prefix, "FleetPrefix" => {
+        "description": "The beginning of the names of keys.",
+        "type": "string",
+        "pattern": "^[-A-Za-z0-9_.:/]{1,64}$",
+    };
+}
+
 impl TryFrom<Entry> for FleetSection {
     type Error = &'static str;
 

@@ -24,14 +24,18 @@
 mod auth;
 mod bounds;
 mod callers;
+mod checks;
 mod credentials;
 mod crl;
 mod document;
 mod error;
 mod file;
 mod fleet;
+mod followed;
 mod forwarded;
 mod identity;
+#[cfg(feature = "schema")]
+mod json_schema;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod key;

@@ -1,59 +1,11 @@
 use std::borrow::Cow;
 
-use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::Value;
 
-use super::fleet::{PlainUrl, Prefix};
-use super::{Bytes, Config, Span, Text};
+use super::{Bytes, Span, Text};
 use crate::auth::Binding;
 use crate::auth::file::Moment;
 use crate::policy::{Actions, Who};
-
-impl Config {
-    /// The JSON Schema (draft 7, which most editors know) of the file's values. It tells what
-    /// [`Config::load`] takes key by key; what depends on several keys is told by loading alone.
-    pub fn json_schema() -> Value {
-        let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(without_null));
-        let generator = settings.into_generator();
-        let mut schema = generator.into_root_schema_for::<super::file::Written>();
-        schema.insert("title".to_owned(), "portcullis".into());
-        schema.to_value()
-    }
-}
-
-/// TOML has no null, so what need not be there is of its own type alone. With a null beside it an editor could
-/// not say which key of a section is wrong, only that the whole of it fits neither.
-fn without_null(schema: &mut Schema) {
-    let is_null = |value: &Value| value.get("type").is_some_and(|kind| kind == "null");
-    let Some(object) = schema.as_object_mut() else {
-        return;
-    };
-    if object.get("default").is_some_and(Value::is_null) {
-        object.remove("default");
-    }
-    if let Some(Value::Array(kinds)) = object.get_mut("type") {
-        kinds.retain(|kind| kind != "null");
-        if let [kind] = kinds.as_slice() {
-            let kind = kind.clone();
-            object.insert("type".to_owned(), kind);
-        }
-    }
-    if let Some(Value::Array(values)) = object.get_mut("enum") {
-        values.retain(|value| !value.is_null());
-    }
-    let Some(Value::Array(choices)) = object.get_mut("anyOf") else {
-        return;
-    };
-    choices.retain(|choice| !is_null(choice));
-    if choices.len() == 1
-        && let Some(only) = object.remove("anyOf")
-    {
-        // Not in its place: draft 7 ignores what stands beside a `$ref`, such as the description.
-        object.insert("allOf".to_owned(), only);
-    }
-}
 
 /// An IP network as a file names it.
 pub(crate) struct Network;
@@ -74,19 +26,21 @@ macro_rules! is_read_as {
 }
 pub(crate) use is_read_as;
 
+/// For types whose schema is written here.
 macro_rules! schemas {
     ($($type:ty, $name:literal => $schema:tt;)*) => {$(
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
                 $name.into()
             }
 
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
             }
         }
     )*};
 }
+pub(super) use schemas;
 
 schemas! {
     Network, "Network" => {
@@ -108,17 +62,6 @@ schemas! {
         "minimum": 0,
         "pattern": "^\\s*[0-9]",
         "examples": ["64KiB", "10MB", 4096],
-    };
-    PlainUrl, "FleetUrl" => {
-        "description": "The URL of a Redis or Valkey server, without a user and password.",
-        "type": "string",
-        "pattern": "^(redis|valkey)://[^@]+$",
-        "examples": ["redis://host:6379/0"],
-    };
-    Prefix, "FleetPrefix" => {
-        "description": "The beginning of the names of keys.",
-        "type": "string",
-        "pattern": "^[-A-Za-z0-9_.:/]{1,64}$",
     };
     Moment, "Moment" => {
         "description": "A moment with its offset from UTC, as TOML writes it.",

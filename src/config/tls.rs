@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 #[cfg(feature = "schema")]
 use super::schema::Network;
-use super::{Bytes, Config, Document, Key, Span};
+use super::{Bytes, CrlSection, Document, Key, Span};
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
@@ -178,9 +178,13 @@ pub enum MinVersion {
 }
 
 impl TlsSection {
-    pub(crate) fn acceptor(&self, config: &Config) -> Result<Acceptor, TlsError> {
+    pub(crate) fn acceptor(
+        &self,
+        document: &Document,
+        crl: Option<&CrlSection>,
+    ) -> Result<Acceptor, TlsError> {
         let mut builder = self
-            .builder(config)
+            .builder(document)
             .with_tls13_only(self.min_version == MinVersion::Tls13)
             .with_strict_svids(self.svid == Some(SvidMode::Strict))
             .with_resumption(self.resumption.unwrap_or(true));
@@ -199,19 +203,19 @@ impl TlsSection {
         if let Some(distances) = &self.warn_before {
             builder = builder.with_expiry_warnings(distances.iter().map(|span| span.0));
         }
-        if let Some(crl) = &config.crl {
+        if let Some(crl) = crl {
             #[cfg(feature = "crl-fetch")]
             if let Some(fetch) = &crl.fetch {
-                builder = crl.check_fetched(fetch, builder, config)?;
+                builder = crl.check_fetched(fetch, builder, document, &self.client_ca)?;
             } else {
-                builder = crl.check(builder, config);
+                builder = crl.check(builder, document, &self.client_ca);
             }
             #[cfg(not(feature = "crl-fetch"))]
             {
-                builder = crl.check(builder, config);
+                builder = crl.check(builder, document, &self.client_ca);
             }
         }
-        let material = builder.watch(config.document.watch.clone())?;
+        let material = builder.watch(document.watch.clone())?;
         let ending = self.ending;
         let mut acceptor = Acceptor::new(material)
             .with_proxy_protocol(self.proxy_protocol.iter().copied())
@@ -238,21 +242,14 @@ impl TlsSection {
         Ok(acceptor)
     }
 
-    fn builder(&self, config: &Config) -> Builder<Ready> {
+    fn builder(&self, document: &Document) -> Builder<Ready> {
         let files = |certificate, key| {
-            CertificateFiles::new(
-                config.document.resolve(certificate),
-                config.document.resolve(key),
-            )
+            CertificateFiles::new(document.resolve(certificate), document.resolve(key))
         };
         let builder = Builder::new().with_certificate(files(&self.certificate, &self.key));
         let further = self.sni.iter().map(|one| files(&one.certificate, &one.key));
         let builder = further.fold(builder, Builder::and_certificate);
-        let cas = ClientCas::new(
-            self.client_ca
-                .iter()
-                .map(|file| config.document.resolve(file)),
-        );
+        let cas = ClientCas::new(self.client_ca.iter().map(|file| document.resolve(file)));
         match self.mode() {
             ClientAuthMode::Require => builder.require_client_certificates(cas),
             ClientAuthMode::Request => builder.request_client_certificates(cas),

@@ -96,7 +96,7 @@ impl Builder {
         }
         if let Some(section) = &config.tls {
             let acceptor = section
-                .acceptor(config)
+                .acceptor(document, config.crl.as_ref())
                 .map_err(|error| unusable_tls(config, section, error))?;
             builder = builder.acceptor(acceptor);
         }
