@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use tokio::time::Instant;
 
+use super::AccessEvent;
 use super::meters::{Direction, Meters, Summary};
 use super::output::Output;
-use super::AccessEvent;
-use crate::record::{Cut, Record};
 use crate::middleware::{End, Head, Log, Observe};
+use crate::record::{Cut, Record};
 use crate::source::SocketPeer;
 use crate::{ClientAddr, Connection, oci::Route};
 

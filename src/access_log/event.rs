@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, Version};
 
-use super::entry::{Entry, Outcome};
-use crate::util::printable::{known_query, printable, printable_bytes};
 use super::AccessEvent;
+use super::entry::{Entry, Outcome};
 use crate::record::Record;
+use crate::util::printable::{known_query, printable, printable_bytes};
 use crate::util::{clock, hex};
 use crate::{Connection, PeerIdentity, Principal, Refusal, oci::Route};
 

@@ -38,8 +38,8 @@ pub(super) use off::Meters;
 mod on {
     use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-    use crate::telemetry::recorder;
     use super::{Direction, Endpoint, Method, StatusCode, Summary};
+    use crate::telemetry::recorder;
 
     /// The access log's handles. Those without a label of the request are looked up once, when they are first
     /// needed and a recorder is there.

@@ -2,8 +2,8 @@ use bytes::Bytes;
 
 use super::AccessLogLayer;
 use super::entry::Entry;
-use crate::record::request_id;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
+use crate::record::request_id;
 
 /// The service of [`AccessLogLayer`].
 pub type AccessLog<S> = Checked<S, AccessLogLayer>;

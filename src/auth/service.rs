@@ -7,8 +7,8 @@ use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use super::password_check::PasswordCheck;
 use super::{Authentication, TokenAuthLayer};
-use crate::record::Record;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps, mark_sensitive};
+use crate::record::Record;
 use crate::{Principal, Refusal};
 
 /// The service of [`TokenAuthLayer`].

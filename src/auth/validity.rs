@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use super::Binding;
 use super::credential::Validity;
 use super::digest::SlowHash;
-use crate::telemetry::metrics;
 use crate::source::Networks;
+use crate::telemetry::metrics;
 use crate::{PeerIdentity, Principal, Refusal};
 
 /// The owner of a credential, and what it is good for.

@@ -5,8 +5,8 @@ use super::authority::Authorities;
 use super::list::Crl;
 use super::store::{CrlSet, FromFile};
 use super::{CrlError, LoadError, gzip};
-use crate::telemetry::metrics;
 use crate::reload::Pinned;
+use crate::telemetry::metrics;
 use crate::util::clock;
 use crate::util::x509_file::{self, Sought};
 

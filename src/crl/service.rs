@@ -2,9 +2,9 @@ use bytes::Bytes;
 
 use super::watcher::Watcher;
 use super::{RevocationLayer, Tracked, Verdict};
+use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::Record;
 use crate::telemetry::metrics;
-use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::{Connection, Refusal};
 
 /// The service of [`RevocationLayer`].

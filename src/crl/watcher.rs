@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::Tracked;
-use crate::record::{Cut, Record};
 use crate::connection::UnderWay;
 use crate::middleware::Watch;
+use crate::record::{Cut, Record};
 
 /// Ends a body once its peer's certificate is no longer good, even while it waits for its next frame.
 pub(super) struct Watcher {

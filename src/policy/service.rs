@@ -3,12 +3,12 @@ use http::Extensions;
 use super::explain::Reason;
 use super::verdicts::Question;
 use super::{Caller, Policy, PolicyLayer, Verdict, Verdicts};
-use crate::record::Record;
-use crate::telemetry::metrics;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::Route;
+use crate::record::Record;
 use crate::refusal::{Declined, decline_mount};
 use crate::reload::Current;
+use crate::telemetry::metrics;
 use crate::{Connection, Refusal, Watched};
 
 /// The service of [`PolicyLayer`].

@@ -2,8 +2,8 @@ use std::task::{Context, Poll, ready};
 
 use super::pacer::Pacer;
 use super::watcher::Stay;
-use crate::record::Cut;
 use crate::middleware::{End, Pace};
+use crate::record::Cut;
 
 /// One body's limits, and what it keeps until it is dropped or its reader is too slow.
 #[derive(Debug)]

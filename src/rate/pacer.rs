@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::telemetry::limit_meters::{LimitMeters, UnderWay, Waiting};
 use crate::record::{Cut, Record};
+use crate::telemetry::limit_meters::{LimitMeters, UnderWay, Waiting};
 
 use super::Direction;
 use super::engine::{Compiled, Engine};

@@ -5,16 +5,16 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::admission::{Denied, admit, admit_transfer};
-use super::permits::Permits;
 use super::engine::{Compiled, Engine};
 use super::pace::Paced;
 use super::pacer::Pacer;
+use super::permits::Permits;
 use super::subject::Subject;
 use super::watcher::Stay;
 use super::{Direction, headers};
 use crate::Responder;
-use crate::record::Record;
 use crate::middleware::{self, Head, Kept, Pace, RefusalResponse};
+use crate::record::Record;
 
 /// What is to be done with a request that was let in.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use super::permits::Permits;
 use super::plan::{Plan, Shedder};
 use super::subject::Subject;
 use super::{ByteRateLayer, Direction, Limits};
-use crate::record::Record;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps};
+use crate::record::Record;
 use crate::{Responder, Watched};
 
 /// The service of [`ByteRateLayer`]. An answer is never held back by a rate: only frames of bodies are.

@@ -1,9 +1,9 @@
 use http::Request;
 
 use super::Refusal;
+use crate::oci::Route;
 use crate::record::Record;
 use crate::telemetry::metrics;
-use crate::oci::Route;
 
 /// What does not let a blob be mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

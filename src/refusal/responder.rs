@@ -4,9 +4,9 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::Refusal;
+use crate::oci::{self, Route};
 use crate::record::Record;
 use crate::telemetry::metrics;
-use crate::oci::{self, Route};
 
 /// Turns a [`Refusal`] into the answer that the client gets.
 #[derive(Clone, Debug)]

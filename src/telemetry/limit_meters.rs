@@ -124,8 +124,8 @@ mod on {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Mutex, PoisonError};
 
-    use crate::telemetry::recorder;
     use super::{Arc, Counter, Duration, Gauge, counter, gauge};
+    use crate::telemetry::recorder;
 
     const SECOND: u64 = 1_000_000_000;
 

@@ -5,10 +5,10 @@ mod catalogue;
 #[cfg(feature = "rate")]
 pub(crate) mod limit_meters;
 pub(crate) mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod no_op;
 #[cfg(feature = "metrics")]
 pub(crate) mod recorder;
-#[cfg(not(feature = "metrics"))]
-mod uncounted;
 
 #[cfg(feature = "metrics")]
 pub use catalogue::describe_metrics;

@@ -18,8 +18,8 @@ use super::settings::{ClientAuth, Settings};
 use super::verifier::Verifier;
 use super::{CertificateFiles, ClientCas, TlsError, provider, tickets, time};
 use crate::PeerIdentity;
-use crate::telemetry::metrics;
 use crate::reload::{Load, Pinned};
+use crate::telemetry::metrics;
 
 /// Loads a [`Material`] from its files.
 pub(super) struct Loader {

@@ -13,9 +13,9 @@ pub(crate) mod gcra;
 pub(crate) mod good_until;
 pub(crate) mod hex;
 pub(crate) mod patience;
-pub(crate) mod printable;
 #[cfg(feature = "tls")]
 pub(crate) mod pem;
+pub(crate) mod printable;
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod text;
 #[cfg(feature = "tls")]

@@ -4,9 +4,9 @@ use super::lesson::Watched;
 use super::no_referrers::no_referrers;
 use super::{BindingLayer, DigestBinding};
 use crate::Refusal;
-use crate::record::Record;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::{Action, Endpoint, Route};
+use crate::record::Record;
 use crate::refusal::{Declined, decline_mount};
 
 /// The service of [`BindingLayer`].

@@ -9,9 +9,9 @@ use super::connection::{connect, pause};
 use super::health::Health;
 use super::rounds::Rounds;
 use super::{Fleet, Unreachable};
-use crate::telemetry::metrics;
 use crate::rate::lease::Lease;
 use crate::rate::{Limit, MAX_BURST, MAX_RATE};
+use crate::telemetry::metrics;
 
 /// How long a replica that came back may not take more than half as much again each time: the
 /// others may not have reported yet.
