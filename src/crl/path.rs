@@ -11,7 +11,7 @@ use super::authority::Key;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
 use super::distinguished_name::DistinguishedName;
-use super::scope::Point;
+use super::scope::DistributionPoint;
 use super::signed::Signed;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
@@ -22,14 +22,14 @@ pub struct CertPath(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// The client's own first; each is issued by the next, the last by the anchor.
-    certificates: Box<[Arc<Facts>]>,
+    certificates: Box<[Arc<CertificateInfo>]>,
     anchor: Arc<Anchor>,
 }
 
 /// The CAs of paths made lately: all clients of one CA have the same, so each is read and kept once.
 #[derive(Debug, Default)]
 pub(crate) struct Issuers {
-    certificates: Mutex<HashMap<Box<[u8]>, Arc<Facts>>>,
+    certificates: Mutex<HashMap<Box<[u8]>, Arc<CertificateInfo>>>,
     anchors: Mutex<Vec<Arc<Anchor>>>,
 }
 
@@ -49,13 +49,13 @@ pub(super) struct Anchor {
 
 /// What revocation needs to know of a certificate.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
+pub(super) struct CertificateInfo {
     pub(super) serial: Box<[u8]>,
     pub(super) issuer: DistinguishedName,
     pub(super) subject: DistinguishedName,
     pub(super) is_ca: bool,
     /// Those it names, and the implicit one.
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<DistributionPoint>,
     pub(super) not_before: u64,
     pub(super) not_after: u64,
     pub(super) key: Key,
@@ -94,7 +94,7 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: &CertificateDer<'_>,
     ) -> Result<Self, PathError> {
-        let signs_crls = Facts::parse(anchor)?.signs_crls;
+        let signs_crls = CertificateInfo::parse(anchor)?.signs_crls;
         let anchor = anchor_from_trusted_cert(anchor)
             .map_err(|error| PathError::Malformed(error.to_string()))?;
         Self::up_to(end_entity, intermediates, Anchor::new(&anchor, signs_crls))
@@ -105,10 +105,10 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: Anchor,
     ) -> Result<Self, PathError> {
-        let own = Facts::parse(end_entity)?;
+        let own = CertificateInfo::parse(end_entity)?;
         let issuers = intermediates
             .iter()
-            .map(|der| Facts::parse(der).map(Arc::new));
+            .map(|der| CertificateInfo::parse(der).map(Arc::new));
         Self::of(own, issuers, Arc::new(anchor))
     }
 
@@ -119,14 +119,14 @@ impl CertPath {
         anchor: &TrustAnchor<'_>,
         known: &Issuers,
     ) -> Result<Self, PathError> {
-        let own = Facts::of(end_entity)?;
-        let issuers = intermediates.map(|der| known.facts(&der));
+        let own = CertificateInfo::of(end_entity)?;
+        let issuers = intermediates.map(|der| known.info(&der));
         Self::of(own, issuers, known.anchor(anchor))
     }
 
     fn of(
-        own: Facts,
-        issuers: impl Iterator<Item = Result<Arc<Facts>, PathError>>,
+        own: CertificateInfo,
+        issuers: impl Iterator<Item = Result<Arc<CertificateInfo>, PathError>>,
         anchor: Arc<Anchor>,
     ) -> Result<Self, PathError> {
         let certificates = std::iter::once(Ok(Arc::new(own)))
@@ -146,7 +146,7 @@ impl CertPath {
     }
 
     /// The certificates, the client's own first.
-    pub(super) fn certificates(&self) -> &[Arc<Facts>] {
+    pub(super) fn certificates(&self) -> &[Arc<CertificateInfo>] {
         &self.0.certificates
     }
 
@@ -229,23 +229,23 @@ impl Issuers {
         anchor
     }
 
-    fn facts(&self, der: &[u8]) -> Result<Arc<Facts>, PathError> {
+    fn info(&self, der: &[u8]) -> Result<Arc<CertificateInfo>, PathError> {
         let certificates = &self.certificates;
         let known = || certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(facts) = known().get(der) {
-            return Ok(Arc::clone(facts));
+        if let Some(info) = known().get(der) {
+            return Ok(Arc::clone(info));
         }
-        let facts = Arc::new(Facts::parse(der)?);
+        let info = Arc::new(CertificateInfo::parse(der)?);
         let mut known = known();
         if known.len() >= ISSUERS {
             known.clear();
         }
-        known.insert(der.into(), Arc::clone(&facts));
-        Ok(facts)
+        known.insert(der.into(), Arc::clone(&info));
+        Ok(info)
     }
 }
 
-impl Facts {
+impl CertificateInfo {
     pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
         Self::of(&Self::read(der)?)
     }
@@ -269,14 +269,14 @@ impl Facts {
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::CRLDistributionPoints(_) => {
-                    points = Point::parse_all(extension.value, &issuer)
+                    points = DistributionPoint::parse_all(extension.value, &issuer)
                         .map_err(|error| malformed(&error))?;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
                 _ => {}
             }
         }
-        points.push(Point::implicit(&issuer));
+        points.push(DistributionPoint::implicit(&issuer));
         let key = Reader::new(certificate.public_key().raw)
             .any()
             .map_err(|_| malformed(&"the public key is no DER"))?;

@@ -7,8 +7,8 @@ use super::distinguished_name::DistinguishedName;
 use super::entries::Entry;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
-use super::path::{Anchor, Facts};
-use super::scope::{ALL_REASONS, Point};
+use super::path::{Anchor, CertificateInfo};
+use super::scope::{ALL_REASONS, DistributionPoint};
 use super::signers::Signers;
 use super::store::CrlSet;
 use super::succession::Standing;
@@ -46,9 +46,9 @@ pub(super) struct Question<'a> {
     pub(super) lists: &'a CrlSet,
     pub(super) options: Options,
     pub(super) time: &'a EvaluationTime,
-    pub(super) certificate: &'a Facts,
+    pub(super) certificate: &'a CertificateInfo,
     /// The CAs between it and the anchor, its issuer first.
-    pub(super) above: &'a [Arc<Facts>],
+    pub(super) above: &'a [Arc<CertificateInfo>],
     pub(super) anchor: &'a Anchor,
     /// The signers of lists because of which it is asked.
     pub(super) signers: Option<&'a Signers<'a>>,
@@ -229,7 +229,7 @@ impl<'a> Question<'a> {
     }
 
     /// (b) (1): whose lists are meant at a point.
-    fn issuers(&self, point: &'a Point) -> impl Iterator<Item = &'a DistinguishedName> {
+    fn issuers(&self, point: &'a DistributionPoint) -> impl Iterator<Item = &'a DistinguishedName> {
         let own = point
             .crl_issuers
             .is_empty()

@@ -255,7 +255,9 @@ mod tests {
         let of_first = |lists: &CrlSet| {
             let is_first = |list: &&Arc<Crl>| {
                 list.authority_key.is_some() && {
-                    let subject = super::super::path::Facts::parse(&first.0).unwrap().subject;
+                    let subject = super::super::path::CertificateInfo::parse(&first.0)
+                        .unwrap()
+                        .subject;
                     list.issuer == subject
                 }
             };
