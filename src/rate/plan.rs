@@ -5,10 +5,10 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::admission::{Denied, admit, admit_transfer};
-use super::permits::Permits;
 use super::engine::{Compiled, Engine};
 use super::pace::Paced;
 use super::pacer::Pacer;
+use super::permits::Permits;
 use super::subject::Subject;
 use super::watcher::Stay;
 use super::{Direction, headers};
