@@ -84,7 +84,7 @@ impl JsonLines {
     pub fn flush(&self) {
         let shared = &*self.0.shared;
         let mut state = shared.lock();
-        while !state.is_closed && !(state.is_idle && state.lines.is_empty()) {
+        while !(state.is_closed || state.is_idle && state.lines.is_empty()) {
             state = wait(&shared.emptied, state);
         }
     }
@@ -186,7 +186,7 @@ fn write_all(shared: &Shared, mut writer: impl Write) {
                         "the access log cannot be written: its lines are lost until it can be"
                     );
                 }
-                lost += lines.iter().filter(|byte| **byte == b'\n').count();
+                lost += lines.split(|byte| *byte == b'\n').count() - 1;
             }
         }
         lines.clear();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
 
-use super::certificate::Facts;
+use super::certificate::CertificateInfo;
 use super::constraints::Constraints;
 use super::der::Value;
 use super::evaluation_time::EvaluationTime;
@@ -30,7 +30,7 @@ pub(super) struct Authorities {
 
 #[derive(Debug)]
 struct Authority {
-    facts: Arc<Facts>,
+    info: Arc<CertificateInfo>,
     /// `None` if they cannot be read: then nothing is certified through it.
     constraints: Option<Constraints>,
     /// What its key is if no signature can be checked by it.
@@ -44,13 +44,13 @@ impl Authorities {
         algorithms: WebPkiSupportedAlgorithms,
     ) -> Result<Self, PathError> {
         let known = certificates.iter().map(|der| {
-            let certificate = Facts::read(der)?;
-            let facts = Arc::new(Facts::of(&certificate)?);
+            let certificate = CertificateInfo::read(der)?;
+            let info = Arc::new(CertificateInfo::of(&certificate)?);
             Ok(Authority {
-                unsupported: facts.key.unsupported(&algorithms),
-                facts,
+                unsupported: info.key.unsupported(&algorithms),
+                info,
                 constraints: Constraints::of(&certificate),
-                signed: Facts::signed(der)?,
+                signed: CertificateInfo::signed(der)?,
             })
         });
         Ok(Self {
@@ -68,7 +68,7 @@ impl Authorities {
     /// Those with this name.
     fn named<'a>(&'a self, name: &'a DistinguishedName) -> impl Iterator<Item = &'a Authority> {
         let known = self.known.iter();
-        known.filter(move |one| one.facts.subject == *name)
+        known.filter(move |one| one.info.subject == *name)
     }
 
     /// The key of the one with this name and, if it is given, this key identifier that may sign CRLs and
@@ -81,11 +81,11 @@ impl Authorities {
     ) -> Result<Key, UnknownCause> {
         let mut cause = UnknownCause::SignerUnknown;
         for one in self.named(name) {
-            let facts = &one.facts;
-            if facts.is_key(key_id) && facts.signs_crls && signed(&facts.key) {
-                return Ok(facts.key.clone());
+            let info = &one.info;
+            if info.is_key(key_id) && info.signs_crls && signed(&info.key) {
+                return Ok(info.key.clone());
             }
-            cause = cause.max(facts.why_not_signer(key_id, one.unsupported.is_some()));
+            cause = cause.max(info.why_not_signer(key_id, one.unsupported.is_some()));
         }
         Err(cause)
     }
@@ -109,7 +109,7 @@ impl Authorities {
         name: &DistinguishedName,
         key_id: Option<&[u8]>,
     ) -> Option<String> {
-        let mut fitting = self.named(name).filter(|one| one.facts.is_key(key_id));
+        let mut fitting = self.named(name).filter(|one| one.info.is_key(key_id));
         fitting.find_map(|one| one.unsupported.clone())
     }
 
@@ -132,10 +132,10 @@ impl Authorities {
         &'a self,
         name: &'a DistinguishedName,
         key_id: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = (usize, &'a Facts)> {
-        let known = self.known.iter().map(|one| &*one.facts).enumerate();
-        known.filter(move |(_, facts)| {
-            facts.subject == *name && facts.signs_crls && facts.is_key(key_id)
+    ) -> impl Iterator<Item = (usize, &'a CertificateInfo)> {
+        let known = self.known.iter().map(|one| &*one.info).enumerate();
+        known.filter(move |(_, info)| {
+            info.subject == *name && info.signs_crls && info.is_key(key_id)
         })
     }
 
@@ -147,7 +147,7 @@ impl Authorities {
         number: usize,
         anchor: &Anchor,
         time: &EvaluationTime,
-        accepts: &dyn Fn(&[Arc<Facts>]) -> bool,
+        accepts: &dyn Fn(&[Arc<CertificateInfo>]) -> bool,
     ) -> bool {
         self.climb(&mut vec![number], anchor, time, accepts)
     }
@@ -157,23 +157,23 @@ impl Authorities {
         chain: &mut Vec<usize>,
         anchor: &Anchor,
         time: &EvaluationTime,
-        accepts: &dyn Fn(&[Arc<Facts>]) -> bool,
+        accepts: &dyn Fn(&[Arc<CertificateInfo>]) -> bool,
     ) -> bool {
         // It begins with one.
         let Some(&top) = chain.last() else {
             return false;
         };
-        let facts = &self.known[top].facts;
-        if !time.has_come(facts.not_before) || time.is_past(facts.not_after) {
+        let info = &self.known[top].info;
+        if !time.has_come(info.not_before) || time.is_past(info.not_after) {
             return false;
         }
-        if facts.issuer == anchor.subject
+        if info.issuer == anchor.subject
             && self.is_signed_by(top, &anchor.key)
             && self.holds(chain, anchor)
         {
             let chain: Vec<_> = chain
                 .iter()
-                .map(|number| Arc::clone(&self.known[*number].facts))
+                .map(|number| Arc::clone(&self.known[*number].info))
                 .collect();
             if accepts(&chain) {
                 return true;
@@ -183,9 +183,9 @@ impl Authorities {
             return false;
         }
         for (number, one) in self.known.iter().enumerate() {
-            let ca = &one.facts;
+            let ca = &one.info;
             if !chain.contains(&number)
-                && ca.subject == facts.issuer
+                && ca.subject == info.issuer
                 && ca.signs_certificates
                 && !(ca.subject == anchor.subject && ca.key == anchor.key)
                 && self.is_signed_by(top, &ca.key)

@@ -3,20 +3,20 @@ use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::der::Reader;
 use super::key::Key;
-use super::scope::Point;
+use super::scope::DistributionPoint;
 use super::signed::Signed;
 use super::{PathError, UnknownCause};
 use crate::identity::DistinguishedName;
 
 /// What revocation needs to know of a certificate.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
+pub(super) struct CertificateInfo {
     pub(super) serial: Box<[u8]>,
     pub(super) issuer: DistinguishedName,
     pub(super) subject: DistinguishedName,
     pub(super) is_ca: bool,
     /// Those it names, and the implicit one.
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<DistributionPoint>,
     pub(super) not_before: u64,
     pub(super) not_after: u64,
     pub(super) key: Key,
@@ -36,7 +36,7 @@ pub(crate) fn signs_crls(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
-impl Facts {
+impl CertificateInfo {
     pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
         Self::of(&Self::read(der)?)
     }
@@ -60,14 +60,14 @@ impl Facts {
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::CRLDistributionPoints(_) => {
-                    points = Point::parse_all(extension.value, &issuer)
+                    points = DistributionPoint::parse_all(extension.value, &issuer)
                         .map_err(|error| malformed(&error))?;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
                 _ => {}
             }
         }
-        points.push(Point::implicit(&issuer));
+        points.push(DistributionPoint::implicit(&issuer));
         let key = Reader::new(certificate.public_key().raw)
             .any()
             .map_err(|_| malformed(&"the public key is no DER"))?;

@@ -5,7 +5,7 @@ use webpki::anchor_from_trusted_cert;
 use x509_parser::prelude::X509Certificate;
 
 use super::PathError;
-use super::certificate::Facts;
+use super::certificate::CertificateInfo;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
 use super::key::Key;
@@ -20,14 +20,14 @@ pub struct CertPath(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// The client's own first; each is issued by the next, the last by the anchor.
-    certificates: Box<[Arc<Facts>]>,
+    certificates: Box<[Arc<CertificateInfo>]>,
     anchor: Arc<Anchor>,
 }
 
 /// The CAs of paths made lately: all clients of one CA have the same, so each is read and kept once.
 #[derive(Debug)]
 pub(crate) struct Issuers {
-    certificates: Mutex<BoundedCache<Box<[u8]>, Arc<Facts>>>,
+    certificates: Mutex<BoundedCache<Box<[u8]>, Arc<CertificateInfo>>>,
     anchors: Mutex<Vec<Arc<Anchor>>>,
 }
 
@@ -73,7 +73,7 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: &CertificateDer<'_>,
     ) -> Result<Self, PathError> {
-        let signs_crls = Facts::parse(anchor)?.signs_crls;
+        let signs_crls = CertificateInfo::parse(anchor)?.signs_crls;
         let anchor = anchor_from_trusted_cert(anchor)
             .map_err(|error| PathError::Malformed(error.to_string()))?;
         Self::up_to(end_entity, intermediates, Anchor::new(&anchor, signs_crls))
@@ -84,10 +84,10 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: Anchor,
     ) -> Result<Self, PathError> {
-        let own = Facts::parse(end_entity)?;
+        let own = CertificateInfo::parse(end_entity)?;
         let issuers = intermediates
             .iter()
-            .map(|der| Facts::parse(der).map(Arc::new));
+            .map(|der| CertificateInfo::parse(der).map(Arc::new));
         Self::of(own, issuers, Arc::new(anchor))
     }
 
@@ -98,14 +98,14 @@ impl CertPath {
         anchor: &TrustAnchor<'_>,
         known: &Issuers,
     ) -> Result<Self, PathError> {
-        let own = Facts::of(end_entity)?;
-        let issuers = intermediates.map(|der| known.facts(&der));
+        let own = CertificateInfo::of(end_entity)?;
+        let issuers = intermediates.map(|der| known.info(&der));
         Self::of(own, issuers, known.anchor(anchor))
     }
 
     fn of(
-        own: Facts,
-        issuers: impl Iterator<Item = Result<Arc<Facts>, PathError>>,
+        own: CertificateInfo,
+        issuers: impl Iterator<Item = Result<Arc<CertificateInfo>, PathError>>,
         anchor: Arc<Anchor>,
     ) -> Result<Self, PathError> {
         let certificates = std::iter::once(Ok(Arc::new(own)))
@@ -125,7 +125,7 @@ impl CertPath {
     }
 
     /// The certificates, the client's own first.
-    pub(super) fn certificates(&self) -> &[Arc<Facts>] {
+    pub(super) fn certificates(&self) -> &[Arc<CertificateInfo>] {
         &self.0.certificates
     }
 
@@ -199,14 +199,14 @@ impl Issuers {
         anchor
     }
 
-    fn facts(&self, der: &[u8]) -> Result<Arc<Facts>, PathError> {
+    fn info(&self, der: &[u8]) -> Result<Arc<CertificateInfo>, PathError> {
         let certificates = &self.certificates;
         let known = || certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(facts) = known().get(der) {
-            return Ok(Arc::clone(facts));
+        if let Some(info) = known().get(der) {
+            return Ok(Arc::clone(info));
         }
-        let facts = Arc::new(Facts::parse(der)?);
-        known().insert(der.into(), Arc::clone(&facts));
-        Ok(facts)
+        let info = Arc::new(CertificateInfo::parse(der)?);
+        known().insert(der.into(), Arc::clone(&info));
+        Ok(info)
     }
 }

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::certificate::Facts;
+use super::certificate::CertificateInfo;
 use super::entries::Entry;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
 use super::path::Anchor;
-use super::scope::{ALL_REASONS, Point};
+use super::scope::{ALL_REASONS, DistributionPoint};
 use super::signers::Signers;
 use super::store::CrlSet;
 use super::succession::Standing;
@@ -47,9 +47,9 @@ pub(super) struct Question<'a> {
     pub(super) lists: &'a CrlSet,
     pub(super) options: Options,
     pub(super) time: &'a EvaluationTime,
-    pub(super) certificate: &'a Facts,
+    pub(super) certificate: &'a CertificateInfo,
     /// The CAs between it and the anchor, its issuer first.
-    pub(super) above: &'a [Arc<Facts>],
+    pub(super) above: &'a [Arc<CertificateInfo>],
     pub(super) anchor: &'a Anchor,
     /// The signers of lists because of which it is asked.
     pub(super) signers: Option<&'a Signers<'a>>,
@@ -230,7 +230,7 @@ impl<'a> Question<'a> {
     }
 
     /// (b) (1): whose lists are meant at a point.
-    fn issuers(&self, point: &'a Point) -> impl Iterator<Item = &'a DistinguishedName> {
+    fn issuers(&self, point: &'a DistributionPoint) -> impl Iterator<Item = &'a DistinguishedName> {
         let own = point
             .crl_issuers
             .is_empty()

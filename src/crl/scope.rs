@@ -22,7 +22,7 @@ pub(super) struct Scope {
 
 /// Where a certificate's issuer says that its CRLs are: a `DistributionPoint` (RFC 5280 §4.2.1.13).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Point {
+pub(super) struct DistributionPoint {
     names: Option<Vec<GeneralName>>,
     reasons: u16,
     /// Who issues the CRL, if another than the certificate's issuer.
@@ -90,7 +90,7 @@ impl Scope {
 
     /// The reasons for which a list of this scope answers for a certificate, of a CA or a user, at
     /// one of its points (RFC 5280 §6.3.3 (b) and (d)); 0 if for none.
-    pub(super) fn answers(&self, is_ca: bool, point: &Point) -> u16 {
+    pub(super) fn answers(&self, is_ca: bool, point: &DistributionPoint) -> u16 {
         let kind = match self.certificates {
             Certificates::All => true,
             Certificates::OfUsers => !is_ca,
@@ -117,7 +117,7 @@ impl Scope {
     }
 
     /// (b) (2) (i): the names of the two points meet.
-    fn is_at(&self, point: &Point) -> bool {
+    fn is_at(&self, point: &DistributionPoint) -> bool {
         let Some(own) = &self.names else {
             return true;
         };
@@ -156,7 +156,7 @@ impl fmt::Display for Scope {
 /// The most distribution points that a certificate may have.
 const MOST_POINTS: usize = 64;
 
-impl Point {
+impl DistributionPoint {
     /// Where the CRLs of an issuer are if a certificate does not say (RFC 5280 §6.3.3, last
     /// paragraph).
     pub(super) fn implicit(issuer: &DistinguishedName) -> Self {
@@ -271,14 +271,15 @@ mod tests {
         Scope::parse(Reader::new(&value), &DistinguishedName::new(issuer)).unwrap()
     }
 
-    fn point(point: &[u8], crl_issuer: Option<&[u8]>, issuer: &[u8]) -> Point {
+    fn point(point: &[u8], crl_issuer: Option<&[u8]>, issuer: &[u8]) -> DistributionPoint {
         let mut fields = der::encode(der::context(0, true), point);
         if let Some(crl_issuer) = crl_issuer {
             let name = der::encode(der::context(4, true), crl_issuer);
             fields.extend(der::encode(der::context(2, true), &name));
         }
         let points = der::encode(der::SEQUENCE, &der::encode(der::SEQUENCE, &fields));
-        let mut points = Point::parse_all(&points, &DistinguishedName::new(issuer)).unwrap();
+        let mut points =
+            DistributionPoint::parse_all(&points, &DistinguishedName::new(issuer)).unwrap();
         points.remove(0)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Depth;
 use super::UnknownCause;
-use super::certificate::Facts;
+use super::certificate::CertificateInfo;
 use super::list::Crl;
 use super::rules::{Question, Status};
 
@@ -15,12 +15,12 @@ const NESTED: usize = 3;
 /// The signers that are being asked after: whether one is revoked may depend on a list of another.
 #[derive(Debug)]
 pub(super) struct Signers<'a> {
-    own: &'a Facts,
+    own: &'a CertificateInfo,
     outer: Option<&'a Self>,
 }
 
 impl Signers<'_> {
-    fn has(&self, signer: &Facts) -> bool {
+    fn has(&self, signer: &CertificateInfo) -> bool {
         ptr::eq(self.own, signer) || self.outer.is_some_and(|outer| outer.has(signer))
     }
 
@@ -80,7 +80,7 @@ impl Question<'_> {
 
     /// Whether a signer that is not on the path counts: it is certified under the path's anchor, and
     /// neither it nor a CA above it is revoked, or of a status that the options refuse.
-    fn counts(&self, number: usize, signer: &Facts) -> bool {
+    fn counts(&self, number: usize, signer: &CertificateInfo) -> bool {
         // One that is being asked after is taken to count: its own list may be the one that tells of
         // it, and if another does and revokes it, nothing that it signed counts in the end.
         if self.signers.is_some_and(|signers| signers.has(signer)) {
@@ -105,7 +105,7 @@ impl Question<'_> {
         counts
     }
 
-    fn none_is_revoked(&self, chain: &[Arc<Facts>]) -> bool {
+    fn none_is_revoked(&self, chain: &[Arc<CertificateInfo>]) -> bool {
         let depth = match self.options.depth {
             Depth::Chain => usize::MAX,
             Depth::Leaf => 1,

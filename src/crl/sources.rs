@@ -248,7 +248,7 @@ mod tests {
         let of_first = |lists: &CrlSet| {
             let is_first = |list: &&Arc<Crl>| {
                 list.authority_key.is_some() && {
-                    let subject = super::super::certificate::Facts::parse(&first.0)
+                    let subject = super::super::certificate::CertificateInfo::parse(&first.0)
                         .unwrap()
                         .subject;
                     list.issuer == subject

@@ -89,10 +89,6 @@ pub(super) struct Number {
 type Words = [u64; 3];
 
 impl Table {
-    pub(super) fn class(&self) -> Class {
-        self.form.class
-    }
-
     pub(super) fn len(&self) -> usize {
         self.prints.len() - AT_ONCE
     }

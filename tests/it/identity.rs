@@ -1,6 +1,6 @@
 //! Who a certificate names, and what hostile ones do not.
 #![cfg(all(feature = "tls", feature = "aws-lc-rs"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::too_many_lines, reason = "tests")]
 
 use crate::pki;
 
@@ -653,7 +653,7 @@ impl metrics::Recorder for LabelRecorder {
 #[test]
 fn a_ca_and_a_serial_number_are_the_same_text_wherever_they_are_told() {
     use pki::extended::encode;
-    use portcullis::crl::{CertPath, Revocation, Verdict};
+    use portcullis::crl::{CertPath, Options, Revocation, Verdict};
     use rustls::pki_types::UnixTime;
 
     const COMMON_NAME: &[u8] = b"\x55\x04\x03";
@@ -744,7 +744,7 @@ fn a_ca_and_a_serial_number_are_the_same_text_wherever_they_are_told() {
 
         let [ca_der, leaf] = [ca_der, leaf].map(rustls::pki_types::CertificateDer::from);
         let path = CertPath::with_anchor_certificate(&leaf, &[], &ca_der).unwrap();
-        let revocation = Revocation::from_bytes([&*list], Default::default()).unwrap();
+        let revocation = Revocation::from_bytes([&*list], Options::default()).unwrap();
         let finding = revocation.explain(&path, UnixTime::now()).remove(0);
         assert_eq!(finding.issuer, identity.issuer());
         assert_eq!(finding.decided_by[0].issuer, identity.issuer());

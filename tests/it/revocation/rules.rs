@@ -439,7 +439,7 @@ fn a_delta_is_put_over_a_list_of_the_same_key_and_scope_only() {
     };
     let complete = |number, says| identified(&ca, KEY, number, None, says, &[]);
     let delta = |ca: &Ca, key: &[u8], number, says| identified(ca, key, number, Some(1), says, &[]);
-    let held = complete(1, hold);
+    let whole = complete(1, hold);
     for (delta, expected) in [
         (delta(&ca, KEY, 2, back), "good"),
         // Another identifier, another key of the same name and identifier, and a stranger's.
@@ -449,7 +449,7 @@ fn a_delta_is_put_over_a_list_of_the_same_key_and_scope_only() {
         // No newer than the complete list.
         (delta(&ca, KEY, 1, back), "revoked"),
     ] {
-        assert_eq!(says(&[held.clone(), delta]), expected);
+        assert_eq!(says(&[whole.clone(), delta]), expected);
     }
     // A delta of all certificates takes nothing back from a list of users'.
     let of_users = identified(&ca, KEY, 1, None, hold, &[only_user_certificates()]);
