@@ -86,7 +86,7 @@ impl JsonLines {
     pub fn flush(&self) {
         let shared = &*self.0.shared;
         let mut state = shared.lock();
-        while !state.is_closed && !(state.is_idle && state.lines.is_empty()) {
+        while !state.is_closed && !state.is_all_written() {
             state = wait(&shared.emptied, state);
         }
     }
@@ -112,6 +112,12 @@ impl Sink for JsonLines {
         if mem::take(&mut state.is_idle) {
             shared.filled.notify_one();
         }
+    }
+}
+
+impl State {
+    fn is_all_written(&self) -> bool {
+        self.is_idle && self.lines.is_empty()
     }
 }
 
@@ -188,7 +194,7 @@ fn write_all(shared: &Shared, mut writer: impl Write) {
                         "the access log cannot be written: its lines are lost until it can be"
                     );
                 }
-                lost += lines.iter().filter(|byte| **byte == b'\n').count();
+                lost += lines.split(|byte| *byte == b'\n').count() - 1;
             }
         }
         lines.clear();

@@ -132,9 +132,9 @@ impl Authorities {
         key_id: Option<&[u8]>,
         signed: impl Fn(&Key) -> bool,
     ) -> UnknownCause {
-        let signer = self.signer(name, key_id, signed);
+        let key = self.signer(name, key_id, signed);
         // A signer that is there, and does not count under the anchor in question.
-        signer.map_or_else(|cause| cause, |_| UnknownCause::SignerNotTrusted)
+        key.map_or_else(|cause| cause, |_| UnknownCause::SignerNotTrusted)
     }
 
     /// What the key is of one with this name and key identifier, if no signature can be checked by it.

@@ -131,7 +131,7 @@ impl CrlSet {
                     || list.is_over(now) && new.contradicts(list) && !new.is_over(now)
             };
             let mut begun = in_its_place.iter().filter(|new| new.is_begun(now));
-            if begun.clone().any(|new| is_newer(new)) {
+            if begun.clone().any(is_newer) {
                 continue;
             }
             match begun.next() {
