@@ -84,7 +84,7 @@ impl JsonLines {
     pub fn flush(&self) {
         let shared = &*self.0.shared;
         let mut state = shared.lock();
-        while !(state.is_closed || state.is_idle && state.lines.is_empty()) {
+        while !state.is_closed && !state.is_all_written() {
             state = wait(&shared.emptied, state);
         }
     }
@@ -110,6 +110,12 @@ impl Sink for JsonLines {
         if mem::take(&mut state.is_idle) {
             shared.filled.notify_one();
         }
+    }
+}
+
+impl State {
+    fn is_all_written(&self) -> bool {
+        self.is_idle && self.lines.is_empty()
     }
 }
 
