@@ -241,7 +241,8 @@ mod tests {
             let times = (0..20).map(|_| (took("wrong"), took(&long)));
             let shortest = times.reduce(|one, other| (one.0.min(other.0), one.1.min(other.1)));
             let (wrong, cut) = shortest.unwrap();
-            assert!(cut > wrong / 2, "{length}: {cut:?} and {wrong:?}");
+            // Without the hash it would be a thousandth.
+            assert!(cut > wrong / 10, "{length}: {cut:?} and {wrong:?}");
         }
     }
 
