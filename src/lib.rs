@@ -12,7 +12,7 @@
 //!   └─ TLS handshake ........ tls        chain to a client CA + revocation of that path (crl)
 //!        └─ connection ...... identity   PeerIdentity, parsed once, shared by every request on it
 //!             └─ request
-//!                  1 access log    audit     outermost: sees refusals and aborted transfers too
+//!                  1 access log    access_log outermost: sees refusals and aborted transfers too
 //!                  2 source        source    is this network allowed here at all?
 //!                  3 authenticate  auth      token or peer certificate -> Principal
 //!                  4 revocation    crl       revoked since the handshake?

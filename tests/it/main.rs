@@ -18,6 +18,7 @@ mod auth;
 mod config;
 mod cves;
 mod files;
+mod floors;
 mod guard;
 mod identity;
 mod metrics;

@@ -142,7 +142,7 @@ fn what_is_said_to_be_missing_is_what_no_current_list_covers() {
             vec![current(COMPROMISE), current(OTHERS), over(KEY_ALONE)],
             None,
         ),
-        (vec![], Some(UnknownCause::OtherScope)),
+        (vec![], Some(UnknownCause::NoCrl)),
     ] {
         let verdict = world.says(&client, &lists);
         assert_eq!(unknown(&verdict), says, "{verdict}");
