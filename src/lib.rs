@@ -86,13 +86,12 @@ pub mod telemetry;
 pub mod tls;
 mod util;
 
-pub use connection::Connection;
+pub use connection::{ClientAddr, Connection};
 pub use guard::Guard;
 pub use identity::{PeerIdentity, Principal};
 pub use middleware::{Body, BodyError};
 pub use refusal::{Preset, Refusal, Responder};
 pub use reload::Watched;
-pub use source::ClientAddr;
 
 #[cfg(all(doctest, feature = "axum", feature = "config"))]
 #[doc = include_str!("../README.md")]

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::AccessEvent;
 use super::meters::{Direction, Meters, Summary};
 use super::output::Output;
+use crate::connection::SocketPeer;
 use crate::middleware::{End, Head, Log, Observe};
 use crate::record::{Cut, Record};
-use crate::source::SocketPeer;
 use crate::{ClientAddr, Connection, oci::Route};
 
 /// One request from its arrival to the end of its answer. Its drop counts it and writes the event,

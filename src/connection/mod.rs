@@ -6,6 +6,7 @@
 //! verified certificate path and the last revocation verdict, for one).
 
 #[cfg(feature = "crl")]
+mod client_addr;
 mod requests;
 #[cfg(any(feature = "rate", feature = "tls"))]
 mod stall;
@@ -17,10 +18,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::Extensions;
 
-use crate::{ClientAddr, PeerIdentity};
+use crate::PeerIdentity;
 
 #[cfg(any(feature = "rate", feature = "tls"))]
 pub(crate) use stall::Stall;
+
+pub use client_addr::ClientAddr;
+pub(crate) use client_addr::SocketPeer;
 
 pub use crate::util::descriptors::{descriptors_to_spare, raise_descriptor_limit};
 

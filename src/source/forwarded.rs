@@ -3,7 +3,8 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
-use super::{ClientAddr, within};
+use super::within;
+use crate::ClientAddr;
 
 /// The header in which the proxies name their clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,8 +7,10 @@ use ipnet::IpNet;
 use tower::{Layer, Service};
 
 use super::forwarded::{self, ForwardedHeader};
-use super::{ClientAddr, SocketPeer, proxy_headers};
+use super::proxy_headers;
+use crate::ClientAddr;
 use crate::Watched;
+use crate::connection::SocketPeer;
 use crate::record::Record;
 use crate::telemetry::metrics;
 

@@ -34,7 +34,6 @@
 //! # Ok(()) }
 //! ```
 
-mod client_addr;
 mod forwarded;
 mod forwarded_layer;
 mod layer;
@@ -43,8 +42,6 @@ mod networks;
 mod proxy_headers;
 mod service;
 
-pub use client_addr::ClientAddr;
-pub(crate) use client_addr::SocketPeer;
 pub use forwarded::ForwardedHeader;
 #[cfg(feature = "tls")]
 pub(crate) use forwarded::has_any;

@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 12] = [
 const RE_EXPORTS: [(&str, &str); 11] = [
     ("Body", "middleware"),
     ("BodyError", "middleware"),
-    ("ClientAddr", "source"),
+    ("ClientAddr", "connection"),
     ("Connection", "connection"),
     ("Guard", "guard"),
     ("PeerIdentity", "identity"),
@@ -37,7 +37,7 @@ const RE_EXPORTS: [(&str, &str); 11] = [
 ];
 
 /// Arrows that run up or along a floor today. None may be added, and one that is gone is to be deleted here.
-const DEBTS: [(&str, &str); 14] = [
+const DEBTS: [(&str, &str); 10] = [
     // Files with rules and credentials need the places of the configuration's errors.
     ("auth", "config"),
     ("policy", "config"),
@@ -47,11 +47,6 @@ const DEBTS: [(&str, &str); 14] = [
     ("crl", "tls"),
     // The class of a rule is a request extension.
     ("rate", "policy"),
-    // The client's address is defined beside the networks.
-    ("access_log", "source"),
-    ("connection", "source"),
-    ("rate", "source"),
-    ("record", "source"),
     // A record holds the refusal, which is counted and recorded.
     ("record", "refusal"),
     ("telemetry", "refusal"),

@@ -5,9 +5,10 @@ use http::Extensions;
 
 use super::decide::{self, Client, Refused};
 use super::{ForwardedForm, ForwardedLayer};
+use crate::connection::SocketPeer;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::Record;
-use crate::source::{SocketPeer, has_any, within};
+use crate::source::{has_any, within};
 use crate::telemetry::metrics;
 use crate::tls::standing::Standing;
 use crate::{ClientAddr, Connection, PeerIdentity, Refusal};

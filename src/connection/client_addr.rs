@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Extensions;
 
-use crate::Connection;
+use super::Connection;
 
 /// The caller's network address: the socket's peer, or, behind a listed proxy only, what that proxy
 /// vouches for. An IPv4-mapped IPv6 address is the IPv4 address.
