@@ -291,10 +291,13 @@ impl<L: Load> Worker<L> {
         let name = shared.name();
         let overdue = self.is_overdue();
         let (loader, known, lapsed_in) = (&mut self.loader, &self.failure, &mut self.lapsed_in);
+        let before = &self.seen;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             let previous = shared.value();
             let (seen, outcome) = load_settled(loader, Some(&previous));
             drop(previous);
+            // They may have changed since they were looked at.
+            let changed = changed || seen != *before;
             let refused = outcome.map(|value| {
                 let refused = loader.refused(&value);
                 // What is in force already is all that can be used of the same files.
@@ -436,6 +439,54 @@ mod tests {
         }
         drop(watched);
         thread.join().unwrap();
+    }
+
+    /// A file of which a part can never be used, and which is written again just before it is read.
+    struct Written(PathBuf);
+
+    impl Load for Written {
+        type Value = Vec<u8>;
+        type Error = Infallible;
+
+        fn name(&self) -> &'static str {
+            "written"
+        }
+
+        fn paths(&self) -> Vec<PathBuf> {
+            vec![self.0.clone()]
+        }
+
+        fn load(&mut self, previous: Option<&Vec<u8>>) -> Result<Vec<u8>, Infallible> {
+            if previous.is_some() {
+                std::fs::write(&self.0, "two").unwrap();
+            }
+            Ok(std::fs::read(&self.0).unwrap_or_default())
+        }
+
+        fn refused(&self, _: &Vec<u8>) -> Option<String> {
+            Some("a part of it".to_owned())
+        }
+    }
+
+    #[test]
+    fn a_change_after_the_look_and_before_the_read_is_taken_while_a_part_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("text");
+        std::fs::write(&path, "one").unwrap();
+        let mut loader = Written(path);
+        let (seen, Ok(value)) = load_settled(&mut loader, None);
+        let watched = Watched::named("written", value);
+        let mut worker = Worker {
+            shared: watched.downgrade(),
+            loader,
+            options: WatchOptions::default(),
+            seen,
+            failure: Some("a part of it".to_owned()),
+            failing_since: None,
+            lapsed_in: None,
+        };
+        worker.look();
+        assert_eq!(*watched.load(), b"two");
     }
 
     #[test]
