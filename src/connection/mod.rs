@@ -5,8 +5,8 @@
 //! typed map, filled before the first request, in which a capability keeps what it needs later (the
 //! verified certificate path and the last revocation verdict, for one).
 
-#[cfg(feature = "crl")]
 mod client_addr;
+#[cfg(feature = "crl")]
 mod requests;
 #[cfg(any(feature = "rate", feature = "tls"))]
 mod stall;
