@@ -1,4 +1,4 @@
-#[cfg(feature = "config")]
+#[cfg(feature = "policy")]
 use std::sync::Arc;
 
 use super::Guard;
