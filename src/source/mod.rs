@@ -1,4 +1,4 @@
-//! Where a request comes from: [`ClientAddr`], network lists, trusted proxies.
+//! Where a request comes from: [`ClientAddr`](crate::ClientAddr), network lists, trusted proxies.
 //!
 //! [`SourceLayer`] turns a request away before anything else is looked at if its client's network
 //! is not allowed. Deny wins over allow; a client of which no address is known is refused wherever
