@@ -149,7 +149,7 @@ fn gate(
     fleet: Option<String>,
 ) -> Guard {
     let server = ca.server(&["localhost"]);
-    let tomorrow = SystemTime::now() + Duration::from_hours(24);
+    let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
     let tomorrow = humantime::format_rfc3339_seconds(tomorrow);
     let mut gate = format!("{GATE}expires = {tomorrow}\n");
     if let Some(url) = fleet {

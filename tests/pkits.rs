@@ -55,7 +55,7 @@ fn refused(case: &Case) -> Option<String> {
         .map(certificate)
         .collect();
     // The first day of 2025: the certificates are valid from 2010 to 2030.
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_hours(482_136));
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(482_136 * 60 * 60));
     let leaf = match EndEntityCert::try_from(&end_entity) {
         Ok(leaf) => leaf,
         Err(error) => return Some(format!("path: {error:?}")),

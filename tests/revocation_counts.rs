@@ -303,8 +303,9 @@ fn what_contradicts_the_list_in_force_waits_until_that_is_over() {
                 let numbers = [&held_back[0].waiting, &held_back[0].in_force]
                     .map(|one| one.number.clone().unwrap());
                 assert_eq!(numbers, [format!("{number:02x}"), "64".to_owned()]);
-                let at =
-                    |path, minutes| revocation.examine(path, after(Duration::from_mins(minutes)));
+                let at = |path, minutes: u64| {
+                    revocation.examine(path, after(Duration::from_secs(minutes * 60)))
+                };
                 let is_revoked = |verdict| matches!(verdict, Verdict::Revoked(_));
                 assert_eq!(at(&kept, 0), Verdict::Good);
                 assert!(is_revoked(at(&forgotten, 0)));

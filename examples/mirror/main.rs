@@ -186,7 +186,7 @@ fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
 async fn expire(uploads: Uploads, age: std::time::Duration) {
     let mut interval = tokio::time::interval(age.clamp(
         std::time::Duration::from_secs(1),
-        std::time::Duration::from_hours(1),
+        std::time::Duration::from_secs(60 * 60),
     ));
     loop {
         interval.tick().await;

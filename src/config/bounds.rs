@@ -9,12 +9,12 @@ use super::{Bytes, Config, ConfigError, Document, Key, Span};
 
 pub(super) const NOTHING: Duration = Duration::ZERO;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(super) const DAY: Duration = Duration::from_hours(24);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Ten years.
-const LONG: Duration = Duration::from_hours(10 * 365 * 24);
+const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// As many as memory has room for in what is kept of each.
 const MANY: u64 = 1 << 24;

@@ -7,11 +7,11 @@ use ipnet::IpNet;
 
 use super::certificates::{ClientCa, client_cas, first, not_for_servers, unknown_issuer};
 use super::{Builder, Danger, Problem};
-use crate::util::file::{DOCUMENT, read_text};
 use crate::auth::Authentication;
 use crate::config::{Config, Document, Key, PolicyRules};
 use crate::identity::Method;
 use crate::policy::{Effect, Exact, Policy, Who};
+use crate::util::file::{DOCUMENT, read_text};
 
 /// Everything that is doubtful in `config`, of which `builder` was made.
 pub(super) fn of(config: &Config, builder: &Builder) -> Vec<Danger> {

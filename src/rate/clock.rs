@@ -10,7 +10,7 @@ const NANOS: u64 = 1_000_000_000;
 const AHEAD: u64 = 1 << 48;
 
 /// So far off that nobody waits for it, as in tokio.
-const FAR: Duration = Duration::from_hours(24 * 365 * 30);
+const FAR: Duration = Duration::from_secs(24 * 365 * 30 * 60 * 60);
 
 /// A rate as a line through time: how many bytes it has let pass since its origin, modulo 2^64.
 ///

@@ -13,7 +13,7 @@ const SPARE: usize = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// That they run out is logged this often at most.
-const BETWEEN_LOGS: Duration = Duration::from_mins(1);
+const BETWEEN_LOGS: Duration = Duration::from_secs(60);
 
 /// What is given back when something must be opened and nothing can be: sockets that lead nowhere, for
 /// which no file needs to be there.

@@ -65,7 +65,7 @@ impl KeySetFetch {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            interval: Duration::from_mins(5),
+            interval: Duration::from_secs(5 * 60),
             pause: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
             ca: None,

@@ -43,7 +43,7 @@ impl Verifier {
         });
         Self(Arc::new(Inner {
             issuers: issuers.collect(),
-            cache: VerifiedCache::new(4096, Duration::from_mins(5)),
+            cache: VerifiedCache::new(4096, Duration::from_secs(5 * 60)),
         }))
     }
 

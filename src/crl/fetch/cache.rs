@@ -56,7 +56,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), FetchError> {
         let is_old = |modified: SystemTime| {
             modified
                 .elapsed()
-                .is_ok_and(|age| age > Duration::from_hours(1))
+                .is_ok_and(|age| age > Duration::from_secs(60 * 60))
         };
         if unfinished
             && entry

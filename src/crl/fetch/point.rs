@@ -176,7 +176,7 @@ impl Point {
         match &self.known {
             Some(known) if succeeded => {
                 let times = (known.head.this_update, known.head.next_update);
-                let shortest = longest.min(Duration::from_mins(1));
+                let shortest = longest.min(Duration::from_secs(60));
                 schedule::wait(now(), times, interval, shortest, fastrand::f64())
             }
             _ => {

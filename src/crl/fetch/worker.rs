@@ -27,7 +27,7 @@ use crate::Watched;
 const AT_ONCE: usize = 8;
 
 /// The least wait after a fetch that panicked.
-const AFTER_PANIC: Duration = Duration::from_mins(1);
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 
 /// Lists that were fetched, or kept from before, and the means to fetch newer ones.
 #[derive(Debug)]
