@@ -44,6 +44,16 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+#[cfg(all(
+    any(feature = "tls", feature = "jwt"),
+    not(any(feature = "aws-lc-rs", feature = "ring"))
+))]
+compile_error!(
+    "the features `tls` and `jwt`, and those that include them (`crl`, `config`, `axum`, …), need the \
+     cryptography of one of the features `aws-lc-rs` and `ring`: add `aws-lc-rs`, or `ring` where there is \
+     no C compiler for aws-lc-rs"
+);
+
 pub mod audit;
 #[cfg(feature = "auth")]
 pub mod auth;
@@ -52,9 +62,11 @@ pub mod config;
 pub mod connection;
 #[cfg(feature = "crl")]
 pub mod crl;
-#[cfg(feature = "crl")]
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 mod crypto;
 mod error_text;
+#[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]
+pub mod fetch;
 pub mod guard;
 pub mod identity;
 pub mod oci;

@@ -91,6 +91,7 @@ mod error;
 pub(crate) mod file;
 mod future;
 mod generated;
+#[cfg(feature = "passwords")]
 mod htpasswd;
 mod identify;
 #[cfg(feature = "jwt")]
@@ -116,11 +117,14 @@ pub(crate) use certificate_owner::CertificateOwner;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use digest::{DigestError, SecretDigest};
-pub use error::{CredentialError, HtpasswdError};
+pub use error::CredentialError;
+#[cfg(feature = "passwords")]
+pub use error::HtpasswdError;
 pub use future::ResponseFuture;
 pub use generated::{GeneratedToken, NoEntropy};
 pub use identify::Identify;
 pub use layer::TokenAuthLayer;
+#[cfg(feature = "passwords")]
 pub use passwords::PasswordOptions;
 pub use service::TokenAuth;
 pub use source::CredentialSource;

@@ -108,7 +108,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     tls(config, &check)?;
     crl(config, &check)?;
     auth(config, &check)?;
+    #[cfg(feature = "digest-binding")]
     let binding = config.policy.as_ref();
+    #[cfg(feature = "digest-binding")]
     if let Some(binding) = binding.and_then(|policy| policy.digest_binding.as_ref()) {
         let key = "policy.digest_binding.save_every";
         check.span(key, binding.save_every, SECOND..=DAY)?;

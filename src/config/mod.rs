@@ -26,6 +26,8 @@ mod bounds;
 mod callers;
 mod credentials;
 mod crl;
+#[cfg(feature = "digest-binding")]
+mod digest_binding;
 mod document;
 mod error;
 mod file;
@@ -48,6 +50,8 @@ pub use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
 #[cfg(feature = "crl-fetch")]
 pub use crl::CrlFetchSection;
 pub use crl::{CrlDepth, CrlSection, CrlUnknown};
+#[cfg(feature = "digest-binding")]
+pub use digest_binding::{DigestBindingSection, UnknownDigests};
 pub(crate) use document::Document;
 pub use error::ConfigError;
 pub(crate) use error::{parse as parse_document, place};
@@ -59,7 +63,7 @@ pub use jwt::{BearerSection, JwtKind, JwtSection};
 pub(crate) use key::Key;
 pub use key::Place;
 pub use limits::LimitsSection;
-pub use policy::{DigestBindingSection, PolicyRules, PolicySection, UnknownDigests};
+pub use policy::{PolicyRules, PolicySection};
 pub use tls::{
     ApplicationProtocol, ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy,
     ServerCertificate, SvidMode, TlsSection,

@@ -104,7 +104,7 @@ impl Builder {
 
     /// What reads the lists, for somebody else to say when.
     pub(crate) fn files(self, paths: Vec<PathBuf>) -> Result<(Files, Options), LoadError> {
-        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
+        let provider = crate::crypto::provider();
         let files = Files {
             paths,
             signers: self.signers,
@@ -118,7 +118,7 @@ impl Builder {
 
     /// The authorities' certificates, as they are now.
     fn authorities(&self) -> Result<(Vec<CertificateDer<'static>>, Authorities), LoadError> {
-        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
+        let provider = crate::crypto::provider();
         let mut certificates = self.authorities.clone();
         super::sources::read_authorities(&self.signers, &mut Pinned::new(), &mut certificates)?;
         let algorithms = provider.signature_verification_algorithms;

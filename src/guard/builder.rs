@@ -11,10 +11,12 @@ use crate::auth::{Authentication, TokenAuthLayer};
 use crate::crl::RevocationLayer;
 #[cfg(feature = "auth")]
 use crate::identity::Mapping;
-#[cfg(feature = "config")]
+#[cfg(feature = "digest-binding")]
+use crate::policy::BindingLayer;
+#[cfg(all(feature = "config", feature = "digest-binding"))]
 use crate::policy::DigestOracle;
 #[cfg(feature = "policy")]
-use crate::policy::{BindingLayer, Policy, PolicyLayer};
+use crate::policy::{Policy, PolicyLayer};
 #[cfg(feature = "rate")]
 use crate::rate::{ByteRateLayer, Limits};
 use crate::source::{ForwardedLayer, Networks, SourceLayer};
@@ -40,9 +42,9 @@ pub struct Builder {
     pub(super) pass_authorization: bool,
     #[cfg(feature = "policy")]
     pub(super) policy: Option<PolicyLayer>,
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub(super) digest_binding: Option<BindingLayer>,
-    #[cfg(feature = "config")]
+    #[cfg(all(feature = "config", feature = "digest-binding"))]
     pub(super) digest_oracle: Option<Oracle>,
     /// What is doubtful in the configuration.
     #[cfg(feature = "config")]
@@ -59,11 +61,11 @@ pub struct Builder {
 }
 
 /// Whom to ask about digests.
-#[cfg(feature = "config")]
+#[cfg(all(feature = "config", feature = "digest-binding"))]
 #[derive(Clone)]
 pub(super) struct Oracle(pub(super) Arc<dyn DigestOracle>);
 
-#[cfg(feature = "config")]
+#[cfg(all(feature = "config", feature = "digest-binding"))]
 impl std::fmt::Debug for Oracle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Oracle")
@@ -87,9 +89,9 @@ impl Default for Builder {
             pass_authorization: false,
             #[cfg(feature = "policy")]
             policy: None,
-            #[cfg(feature = "policy")]
+            #[cfg(feature = "digest-binding")]
             digest_binding: None,
-            #[cfg(feature = "config")]
+            #[cfg(all(feature = "config", feature = "digest-binding"))]
             digest_oracle: None,
             #[cfg(feature = "config")]
             advice: Vec::new(),
@@ -177,7 +179,7 @@ impl Builder {
     }
 
     /// Gives content only by repositories that lead to it. Default: by any that may be pulled.
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub fn digest_binding(mut self, layer: BindingLayer) -> Self {
         self.digest_binding = Some(layer);
         self
@@ -185,7 +187,7 @@ impl Builder {
 
     /// Whom a configuration with `unknown = "ask"` under `[policy.digest_binding]` asks. Set it before
     /// [`Builder::configure`].
-    #[cfg(feature = "config")]
+    #[cfg(all(feature = "config", feature = "digest-binding"))]
     pub fn digest_oracle(mut self, oracle: impl DigestOracle + 'static) -> Self {
         self.digest_oracle = Some(Oracle(Arc::new(oracle)));
         self
@@ -256,7 +258,7 @@ impl Builder {
                 .policy
                 .unwrap_or_else(|| PolicyLayer::new(Policy::open()))
                 .with_responder(self.responder.clone()),
-            #[cfg(feature = "policy")]
+            #[cfg(feature = "digest-binding")]
             digest_binding: self
                 .digest_binding
                 .unwrap_or_else(BindingLayer::open)

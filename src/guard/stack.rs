@@ -24,7 +24,7 @@ pub struct Guard {
     pub(super) revocation: crate::crl::RevocationLayer,
     #[cfg(feature = "policy")]
     pub(super) policy: crate::policy::PolicyLayer,
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub(super) digest_binding: crate::policy::BindingLayer,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<crate::tls::Acceptor>,
@@ -52,9 +52,14 @@ type Revocable<S> = crate::crl::Revoking<S>;
 type Revocable<S> = S;
 
 #[cfg(feature = "policy")]
-type Policed<S> = crate::policy::Enforce<crate::policy::binding::Bound<S>>;
+type Policed<S> = crate::policy::Enforce<Bound<S>>;
 #[cfg(not(feature = "policy"))]
 type Policed<S> = S;
+
+#[cfg(feature = "digest-binding")]
+type Bound<S> = crate::policy::binding::Bound<S>;
+#[cfg(all(feature = "policy", not(feature = "digest-binding")))]
+type Bound<S> = S;
 
 #[cfg(feature = "auth")]
 type Authenticated<S> = crate::auth::TokenAuth<S>;
@@ -92,7 +97,7 @@ impl Guard {
     ///
     /// # Errors
     /// It cannot be written.
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub fn save(&self) -> Result<(), crate::policy::DigestFileError> {
         self.digest_binding.save()
     }
@@ -152,8 +157,10 @@ impl<S> Layer<S> for Guard {
         }
         #[cfg(feature = "rate")]
         let inner = self.rate.layer(inner);
+        #[cfg(feature = "digest-binding")]
+        let inner = self.digest_binding.layer(inner);
         #[cfg(feature = "policy")]
-        let inner = self.policy.layer(self.digest_binding.layer(inner));
+        let inner = self.policy.layer(inner);
         #[cfg(feature = "crl")]
         let inner = self.revocation.layer(inner);
         #[cfg(feature = "auth")]

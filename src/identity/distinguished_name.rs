@@ -1,8 +1,12 @@
+#[cfg(feature = "x509")]
 use std::fmt::Write as _;
 
+#[cfg(feature = "x509")]
 use x509_parser::der_parser::asn1_rs::ToDer;
+#[cfg(feature = "x509")]
 use x509_parser::x509::X509Name;
 
+#[cfg(feature = "x509")]
 use super::directory_string;
 
 /// The attribute types that RFC 4514 §3 has short names for.
@@ -23,6 +27,7 @@ pub(super) type Attribute = (&'static str, Option<Box<str>>);
 
 /// The name in RFC 4514 form: the most specific part first, every character that could be taken for
 /// another's, or for a line's end, escaped.
+#[cfg(feature = "x509")]
 pub(crate) fn text(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_rdn().collect();
@@ -56,6 +61,7 @@ pub(crate) fn text(name: &X509Name<'_>) -> String {
 }
 
 /// The attributes that have a keyword, in order; those that are no honest text without a value.
+#[cfg(feature = "x509")]
 pub(super) fn attributes(name: &X509Name<'_>) -> Box<[Attribute]> {
     name.iter_attributes()
         .filter_map(|attribute| {

@@ -2,8 +2,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "x509")]
 use sha2::{Digest, Sha256};
+#[cfg(feature = "x509")]
 use x509_parser::prelude::{FromDer, X509Certificate};
+#[cfg(feature = "x509")]
 use x509_parser::public_key::PublicKey;
 
 use super::names::Names;
@@ -97,11 +100,14 @@ impl PeerIdentity {
     ///
     /// # Errors
     /// What is malformed in it.
+    #[cfg(feature = "x509")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
         Self::of(der, &Self::parse(der)?, None)
     }
 
     /// A certificate of which [`Self::of`] makes an identity, for who needs more of it.
+    #[cfg(feature = "x509")]
     pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
         bounded("DER", der.len(), LARGEST_CERTIFICATE)?;
         let (rest, certificate) = X509Certificate::from_der(der)
@@ -114,6 +120,7 @@ impl PeerIdentity {
     }
 
     /// What the certificate says that was read from these bytes, and whose path ends at this CA.
+    #[cfg(feature = "x509")]
     pub(crate) fn of(
         der: &[u8],
         certificate: &X509Certificate<'_>,
@@ -354,6 +361,7 @@ fn time(at: i64) -> SystemTime {
     found.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+#[cfg(feature = "x509")]
 fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
     const ED25519: &str = "1.3.101.112";
     let key = certificate.public_key();
@@ -371,6 +379,7 @@ fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
     }
 }
 
+#[cfg(feature = "x509")]
 fn svid(certificate: &X509Certificate<'_>, names: &Names) -> Result<(), SvidError> {
     let [uri] = names.uris.as_slice() else {
         return Err(SvidError::UriNames(names.uris.len()));

@@ -110,8 +110,6 @@ pub use handshake_error::HandshakeError;
 #[cfg(feature = "axum")]
 pub use listener::Listener;
 pub use material::{Expiry, Material};
-#[cfg(feature = "crl")]
-pub(crate) use provider::provider;
 pub use reason::Reason;
 pub use service::AddConnection;
 pub use stream::Stream;

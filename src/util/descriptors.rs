@@ -43,6 +43,7 @@ fn held() -> MutexGuard<'static, Vec<Spare>> {
 }
 
 /// Does what needs a descriptor, with a spare one if there is no other. They are taken back by [`hold`].
+#[cfg(any(feature = "reload", feature = "digest-binding"))]
 pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match work() {

@@ -1,11 +1,13 @@
 //! What every part may stand on, and what stands on no part.
 
 pub(crate) mod descriptors;
+#[cfg(any(feature = "reload", feature = "digest-binding"))]
 pub(crate) mod file;
+#[cfg(any(feature = "reload", feature = "digest-binding"))]
 pub(crate) mod patience;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 pub(crate) mod pem;
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod text;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 pub(crate) mod x509_file;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::verdict::hexadecimal;
 use super::FetchError;
-use super::client::Validators;
+use crate::fetch::client::Validators;
 use crate::util::file;
 
 /// What a list that is being written is called at its beginning.

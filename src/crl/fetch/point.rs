@@ -7,12 +7,12 @@ use reqwest::{Client, Url};
 use super::super::authority::Authorities;
 use super::super::list::List;
 use super::FetchError;
-use super::address::shown;
 use super::cache::Kept;
 use super::check::check;
-use super::client::{Answer, Validators, get};
 use super::schedule;
 use crate::audit::metrics;
+use crate::fetch::address::shown;
+use crate::fetch::client::{Answer, Validators, get};
 
 /// A URL that gives a list, and the list that it gave last.
 #[derive(Debug)]
