@@ -11,43 +11,41 @@ use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn};
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct DigestBindingSection {
+pub(crate) struct DigestBindingSection {
     /// Whether it is done. Default true; without the section it is not.
     #[serde(default = "yes")]
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// How many pairs of repository and digest are remembered, in 32 bytes each; at most 100,000,000.
     /// Default 1,000,000.
     #[serde(default = "a_million")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000_000)))]
-    pub capacity: u32,
+    pub(crate) capacity: u32,
     /// From what: `"pulls"` (default), `"pushes"` or `"both"`.
     #[serde(default)]
-    pub learn: Learn,
+    pub(crate) learn: Learn,
     /// Also from lists of referrers: only for a service that keeps one for each repository. Default
     /// false.
     #[serde(default)]
-    pub referrers: bool,
+    pub(crate) referrers: bool,
     /// What becomes of digests of which nothing was seen: `"refuse"` (default) or `"ask"`.
     #[serde(default)]
-    pub unknown: UnknownDigests,
+    pub(crate) unknown: UnknownDigests,
     /// The file that what is known is kept in over restarts. Default: none. Its folder must be there
     /// and writable; who else may write there says what is given to whom.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// How often what is new is written, besides at the end; at least `"1s"`. Default `"1min"`.
-    pub save_every: Option<Span>,
+    pub(crate) save_every: Option<Span>,
     /// A file that cannot be read or was changed: there is no start (`"refuse"`, default), or all is
     /// unknown again (`"forget"`).
     #[serde(default)]
-    pub damaged: Damaged,
+    pub(crate) damaged: Damaged,
 }
 
 /// What becomes of digests of which nothing was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum UnknownDigests {
+pub(crate) enum UnknownDigests {
     /// They are not given.
     #[default]
     Refuse,

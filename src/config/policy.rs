@@ -10,16 +10,15 @@ use crate::policy::Rule;
 
 /// `[policy]`: who may do what, in a file of its own or here.
 #[derive(Debug)]
-#[non_exhaustive]
-pub struct PolicySection {
+pub(crate) struct PolicySection {
     /// The rules.
-    pub rules: PolicyRules,
+    pub(crate) rules: PolicyRules,
     /// A policy file that is asked too, of which nothing is enforced: what it would decide otherwise
     /// is logged and counted.
-    pub shadow: Option<PathBuf>,
+    pub(crate) shadow: Option<PathBuf>,
     /// Gives content only by repositories that lead to it.
     #[cfg(feature = "digest-binding")]
-    pub digest_binding: Option<DigestBindingSection>,
+    pub(crate) digest_binding: Option<DigestBindingSection>,
 }
 
 /// Where the rules are.

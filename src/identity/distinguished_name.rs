@@ -1,4 +1,3 @@
-#[cfg(feature = "x509")]
 use std::fmt::Write as _;
 
 #[cfg(feature = "x509")]
