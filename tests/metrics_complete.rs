@@ -1,5 +1,10 @@
 //! Every metric of the catalogue is emitted, with all its labels, and no other is.
-#![cfg(all(feature = "config", feature = "metrics", feature = "aws-lc-rs"))]
+#![cfg(all(
+    feature = "config",
+    feature = "digest-binding",
+    feature = "metrics",
+    feature = "aws-lc-rs"
+))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
 //! What is known of digests, kept in a file.
-#![cfg(feature = "policy")]
+#![cfg(feature = "digest-binding")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;

@@ -1,5 +1,5 @@
 //! Files that change while they are watched, in all the ways in which they do.
-#![cfg(unix)]
+#![cfg(all(unix, feature = "reload"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::{self, Permissions};

@@ -98,6 +98,10 @@ mod identify;
 pub mod jwt;
 mod layer;
 mod password_check;
+#[cfg_attr(
+    not(feature = "passwords"),
+    allow(dead_code, unreachable_pub, reason = "there are no passwords then")
+)]
 mod passwords;
 mod service;
 mod situation;

@@ -279,6 +279,7 @@ impl CredentialSource {
         credential
     }
 
+    #[cfg(feature = "passwords")]
     fn templated(&self, mut credential: Credential) -> Credential {
         credential.groups.clone_from(&self.template.groups);
         credential.networks.clone_from(&self.template.networks);

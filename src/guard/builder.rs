@@ -50,7 +50,7 @@ pub struct Builder {
     #[cfg(feature = "config")]
     pub(super) advice: Vec<super::Danger>,
     /// The file with the policy.
-    #[cfg(feature = "policy")]
+    #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
     pub(super) policy_file: Option<Arc<std::path::Path>>,
     #[cfg(feature = "rate")]
     pub(super) limits: Option<Watched<Limits>>,
@@ -95,7 +95,7 @@ impl Default for Builder {
             digest_oracle: None,
             #[cfg(feature = "config")]
             advice: Vec::new(),
-            #[cfg(feature = "policy")]
+            #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
             policy_file: None,
             #[cfg(feature = "rate")]
             limits: None,

@@ -2,7 +2,7 @@ use super::Builder;
 #[cfg(feature = "tls")]
 use crate::Watched;
 use crate::audit::Check;
-#[cfg(any(feature = "policy", feature = "tls"))]
+#[cfg(any(feature = "digest-binding", feature = "tls"))]
 use crate::audit::Readiness;
 
 impl Builder {

@@ -225,6 +225,7 @@ impl PeerIdentity {
 
     /// The value of a subject attribute that is there once: beside another, usable or not, it is no
     /// answer to who this is.
+    #[cfg(feature = "auth")]
     pub(super) fn single_subject_attribute(&self, keyword: &str) -> Option<&str> {
         let mut values = self.0.attributes.iter();
         let (_, value) = values.find(|(known, _)| *known == keyword)?;

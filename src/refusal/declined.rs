@@ -11,7 +11,7 @@ pub(crate) enum Declined {
     #[cfg(feature = "policy")]
     Policy,
     /// The repository is not known to lead to the blob.
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     Digest,
     /// The caller's token does not grant to pull where the blob is.
     #[cfg(feature = "jwt")]
@@ -24,7 +24,7 @@ impl Declined {
         match self {
             #[cfg(feature = "policy")]
             Self::Policy => "policy",
-            #[cfg(feature = "policy")]
+            #[cfg(feature = "digest-binding")]
             Self::Digest => "digest",
             #[cfg(feature = "jwt")]
             Self::Token => "token",

@@ -110,10 +110,12 @@ impl<T> Watched<T> {
         self.shared.failed(reason);
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn shared(&self) -> &Shared<T> {
         &self.shared
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn downgrade(&self) -> std::sync::Weak<Shared<T>> {
         Arc::downgrade(&self.shared)
     }
@@ -192,6 +194,7 @@ impl<T> Shared<T> {
     }
 
     /// Puts in force what takes the place of a value that has ended, for this reason.
+    #[cfg(feature = "reload")]
     pub(super) fn lapse(&self, value: T, reason: String) -> u64 {
         let generation = self.publish(value);
         let mut health = self.health();
@@ -201,15 +204,18 @@ impl<T> Shared<T> {
         generation
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn failed(&self, reason: String) {
         metrics::reloaded(self.name, None);
         self.health().failure = Some(reason);
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn value(&self) -> Current<T> {
         Current(self.current.load())
     }

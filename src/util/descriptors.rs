@@ -43,7 +43,7 @@ fn held() -> MutexGuard<'static, Vec<Spare>> {
 }
 
 /// Does what needs a descriptor, with a spare one if there is no other. They are taken back by [`hold`].
-#[cfg(any(feature = "reload", feature = "digest-binding"))]
+#[cfg(feature = "reload")]
 pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match work() {
@@ -58,6 +58,7 @@ pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Resu
     }
 }
 
+#[cfg(feature = "reload")]
 #[cfg(unix)]
 fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -67,7 +68,7 @@ fn is_exhausted(error: &io::Error) -> bool {
         .any(|exhausted| errno == Some(exhausted.raw_os_error()))
 }
 
-#[cfg(not(unix))]
+#[cfg(all(not(unix), feature = "reload"))]
 fn is_exhausted(_: &io::Error) -> bool {
     false
 }

@@ -22,7 +22,7 @@ pub(crate) const CERTIFICATES: u64 = 16 * MIB;
 #[cfg(feature = "jwt")]
 pub(crate) const KEY_SET: u64 = MIB;
 /// The largest configuration, policy, credentials file or htpasswd file.
-#[cfg(feature = "auth")]
+#[cfg(feature = "passwords")]
 pub(crate) const DOCUMENT: u64 = 64 * MIB;
 /// The largest of any other kind.
 pub(crate) const ANY: u64 = 256 * MIB;

@@ -1,9 +1,9 @@
 //! What every part may stand on, and what stands on no part.
 
 pub(crate) mod descriptors;
-#[cfg(any(feature = "reload", feature = "digest-binding"))]
+#[cfg(feature = "reload")]
 pub(crate) mod file;
-#[cfg(any(feature = "reload", feature = "digest-binding"))]
+#[cfg(feature = "reload")]
 pub(crate) mod patience;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 pub(crate) mod pem;
