@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,7 +22,6 @@ use portcullis::crl::{
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{Acceptor, Reason};
 use portcullis::{Connection, Watched};
-use rustls::pki_types::UnixTime;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -50,12 +49,12 @@ fn revocation(lists: &[&[u8]]) -> Revocation {
     Revocation::from_bytes(lists.iter().copied(), Options::default()).unwrap()
 }
 
-fn now() -> UnixTime {
-    UnixTime::now()
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
-fn after(time: Duration) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs()) + time)
+fn after(time: Duration) -> SystemTime {
+    now() + time
 }
 
 fn kind(verdict: &Verdict) -> &'static str {

@@ -5,7 +5,7 @@
 
 mod pki;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pki::{Ca, Files, client, refused};
 use portcullis::Watched;
@@ -18,19 +18,18 @@ use rcgen::{
     CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, DnValue, Issuer,
     KeyPair, KeyUsagePurpose,
 };
-use rustls::pki_types::UnixTime;
 
 fn path(ca: &Ca, serial: u64) -> CertPath {
     let leaf = ca.client_with("node", |params| params.serial_number = Some(serial.into()));
     CertPath::with_anchor_certificate(&leaf.der, &[], &ca.der).unwrap()
 }
 
-fn after(time: Duration) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + time)
+fn after(time: Duration) -> SystemTime {
+    SystemTime::now() + time
 }
 
-fn now() -> UnixTime {
-    UnixTime::now()
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn cause(verdict: &Verdict) -> UnknownCause {

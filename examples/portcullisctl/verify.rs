@@ -3,13 +3,13 @@ mod told;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use portcullis::PeerIdentity;
 use portcullis::crl::Revocation;
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{ClientCas, ClientCheck, TlsError};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Answer, certificates};
@@ -22,7 +22,7 @@ impl Verify {
             arguments,
             certificate,
         } = self;
-        let at = arguments.at.unwrap_or_else(UnixTime::now);
+        let at = arguments.at.unwrap_or_else(SystemTime::now);
         let chain = read_all(&arguments.chain)?;
         let mut own = read(&certificate)?.into_iter();
         let end_entity = own.next().ok_or("there is no certificate in it")?;
@@ -84,8 +84,7 @@ impl arguments::Arguments {
 }
 
 /// What is said of the client CAs that do not count for their age, as the gate logs it.
-fn expired(paths: &[PathBuf], at: UnixTime) -> Result<Vec<String>, Box<dyn Error>> {
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs());
+fn expired(paths: &[PathBuf], at: SystemTime) -> Result<Vec<String>, Box<dyn Error>> {
     let mut notes = Vec::new();
     for file in paths.iter().filter(|path| path.is_file()) {
         for certificate in read(file)? {
@@ -133,7 +132,6 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Box<dyn E
 
 /// The certificates in a file, all of which can be read.
 fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let found = certificates::read(file)?;
     for certificate in &found {

@@ -5,7 +5,9 @@
 //! What happens a few times a connection or less is looked up by name; what happens in each request
 //! has its handle kept by who counts it.
 
-use std::time::{Duration, SystemTime};
+#[cfg(feature = "reload")]
+use std::time::Duration;
+use std::time::SystemTime;
 
 #[cfg(all(feature = "metrics", feature = "tls"))]
 use metrics::histogram;

@@ -1,12 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use rustls::pki_types::UnixTime;
+use std::time::SystemTime;
 
 use super::rules::Judgement;
 use super::sources;
 use super::store::Lists;
-use super::{Builder, CertPath, Finding, LoadError, Options, Tracked, Verdict};
+use super::{Builder, CertPath, Finding, LoadError, Options, Tracked, Verdict, moment};
 use crate::Watched;
 use crate::reload::WatchOptions;
 
@@ -113,14 +112,16 @@ impl Revocation {
     }
 
     /// What the CRLs say of a path at a time.
-    pub fn examine(&self, path: &CertPath, at: UnixTime) -> Verdict {
-        self.judge(path, at.as_secs()).1.verdict
+    pub fn examine(&self, path: &CertPath, at: SystemTime) -> Verdict {
+        self.judge(path, moment::seconds(at)).1.verdict
     }
 
     /// What the CRLs say of each certificate of a path at a time, the client's own first: for an
     /// operator who asks why.
-    pub fn explain(&self, path: &CertPath, at: UnixTime) -> Vec<Finding> {
-        self.lists.load().findings(path, self.options, at.as_secs())
+    pub fn explain(&self, path: &CertPath, at: SystemTime) -> Vec<Finding> {
+        self.lists
+            .load()
+            .findings(path, self.options, moment::seconds(at))
     }
 
     /// Begins to follow a path for as long as its connection lasts.

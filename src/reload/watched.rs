@@ -215,7 +215,6 @@ impl<T> Shared<T> {
         self.name
     }
 
-    #[cfg(feature = "reload")]
     pub(super) fn value(&self) -> Current<T> {
         Current(self.current.load())
     }
