@@ -32,6 +32,7 @@ impl ForwardedHeader {
 
 /// Whether any of these headers is there. Requests have few headers, and to look at all of them takes less
 /// than to hash names that mostly are not there.
+#[cfg(feature = "tls")]
 pub(crate) fn has_any<'a>(
     headers: &HeaderMap,
     mut names: impl Iterator<Item = &'a HeaderName>,

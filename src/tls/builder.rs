@@ -15,9 +15,9 @@ use super::{CertificateFiles, ClientCas, Material, TlsError};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[cfg(feature = "crl")]
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Makes a TLS server's [`Material`], step by step: a certificate, then what is asked of clients,
 /// then the rest, which has defaults.

@@ -105,7 +105,7 @@ impl Load for Loader {
 
     fn load(&mut self, previous: Option<&Material>) -> Result<Material, TlsError> {
         let settings = &self.settings;
-        let provider = provider::choose(settings.provider.clone())?;
+        let provider = provider::choose(settings.provider.clone());
         let now = time::system(settings.clock().current_time().ok_or(TlsError::NoTime)?);
         let mut pinned = Pinned::new();
         // Told of even where the certificates cannot be used either.
