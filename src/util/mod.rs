@@ -2,6 +2,7 @@
 
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod bounded_cache;
+#[cfg(any(feature = "json-log", feature = "rate", feature = "x509"))]
 pub(crate) mod calendar;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
