@@ -130,13 +130,13 @@ impl Builder {
     }
 
     fn watch(self, paths: Vec<PathBuf>, watch: WatchOptions) -> Result<Revocation, LoadError> {
-        let (files, options) = self.files(paths)?;
+        let (files, options) = self.files(paths);
         let lists = Watched::watch(files, watch)?;
         Ok(Revocation::new(lists, options))
     }
 
     /// What reads the lists, for somebody else to say when.
-    pub(crate) fn files(self, paths: Vec<PathBuf>) -> Result<(Files, Options), LoadError> {
+    pub(crate) fn files(self, paths: Vec<PathBuf>) -> (Files, Options) {
         let provider = crate::crypto::provider();
         let files = Files {
             paths,
@@ -146,7 +146,7 @@ impl Builder {
             max_size: self.options.max_size,
             as_of: self.as_of.map(evaluation_time::seconds),
         };
-        Ok((files, self.options))
+        (files, self.options)
     }
 
     /// The authorities' certificates, as they are now.

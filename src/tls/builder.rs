@@ -230,7 +230,7 @@ impl Builder<Ready> {
     /// # Errors
     /// What is wrong with them.
     pub fn load(self) -> Result<Material, TlsError> {
-        let mut loader = Loader::new(self.state.settings)?;
+        let mut loader = Loader::new(self.state.settings);
         let material = loader.load(None)?;
         loader.look(&material);
         Ok(material)
@@ -241,7 +241,7 @@ impl Builder<Ready> {
     /// # Errors
     /// What is wrong with them now. Later errors leave the last good material in force.
     pub fn watch(self, options: WatchOptions) -> Result<Watched<Material>, TlsError> {
-        Watched::watch(Loader::new(self.state.settings)?, options)
+        Watched::watch(Loader::new(self.state.settings), options)
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    pub(super) fn new(settings: Settings) -> Result<Self, TlsError> {
+    pub(super) fn new(settings: Settings) -> Self {
         #[cfg(feature = "crl")]
         let crls = match settings.crls.clone() {
             // Known when the lists are read, the client CAs' signatures are not checked in a handshake.
@@ -39,7 +39,7 @@ impl Loader {
                     ClientAuth::None => &[][..],
                     ClientAuth::Request(cas) | ClientAuth::Require(cas) => &cas.paths,
                 };
-                Some(Crls::new(builder.with_authority_files(cas), paths)?)
+                Some(Crls::new(builder.with_authority_files(cas), paths))
             }
             None => None,
         };
@@ -47,12 +47,12 @@ impl Loader {
         let lists = &settings.crl_warnings;
         #[cfg(not(feature = "crl"))]
         let lists = &[];
-        Ok(Self {
+        Self {
             warnings: Warnings::at(&settings.expiry_warnings, lists),
             #[cfg(feature = "crl")]
             crls,
             settings,
-        })
+        }
     }
 
     fn client_cas(&self) -> Option<&ClientCas> {

@@ -87,7 +87,7 @@ impl Fetched {
             interval: fetch.interval,
             max_size,
         };
-        cache::prepare(&fetch.directory).map_err(|error| failed(error.into()))?;
+        cache::prepare(&fetch.directory).map_err(failed)?;
         let mut ready = Vec::new();
         let mut wanting = Vec::new();
         for url in urls {
@@ -122,7 +122,7 @@ impl Fetched {
     pub(in super::super) fn go_on(self, lists: Watched<CrlSet>) -> Result<Fetching, LoadError> {
         let (stop, stopped) = oneshot::channel();
         let urls = self.points.len();
-        let runtime = runtime().map_err(|error| failed(error.into()))?;
+        let runtime = runtime().map_err(failed)?;
         let work = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -182,9 +182,9 @@ impl Means {
         patience: Duration,
     ) -> Result<Vec<Point>, LoadError> {
         let fetch = move || {
-            let runtime = runtime().map_err(|error| failed(error.into()))?;
+            let runtime = runtime().map_err(failed)?;
             runtime.block_on(async {
-                let client = self.client().map_err(|error| failed(error.into()))?;
+                let client = self.client().map_err(failed)?;
                 let turns = Arc::new(Semaphore::new(AT_ONCE));
                 let end = Instant::now() + patience;
                 let mut tasks = JoinSet::new();
