@@ -3,7 +3,7 @@
 //! networks.
 //!
 //! ```text
-//! cargo bench --bench policy
+//! cargo bench --bench policy --features digest-binding
 //! ```
 //!
 //! `benches/cedar` has the decisions beside cedar-policy.

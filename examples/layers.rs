@@ -3,7 +3,7 @@
 //! standard error as JSON.
 //!
 //! ```text
-//! cargo run --example layers
+//! cargo run --example layers --features json-log
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 

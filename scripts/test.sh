@@ -116,7 +116,7 @@ step vectors vectors
 step fmt cargo fmt --check
 step clippy cargo clippy --locked --all-features --all-targets -- -D warnings
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --locked --all-features --no-deps
-step features cargo hack check --locked --each-feature
+step features cargo hack check --locked --each-feature --features ring
 step tests cargo nextest run --locked --all-features --no-fail-fast
 step doctests cargo test --locked --all-features --doc
 step examples scripts/examples.sh

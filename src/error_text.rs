@@ -36,6 +36,7 @@ macro_rules! debug_is_text {
 
 debug_is_text! {
     crate::identity::IdentityError;
+    #[cfg(feature = "auth")]
     crate::identity::MappingError;
     crate::identity::SpiffeIdError;
     crate::refusal::ChallengeError;
@@ -46,7 +47,7 @@ debug_is_text! {
     crate::auth::CredentialError;
     #[cfg(feature = "auth")]
     crate::auth::DigestError;
-    #[cfg(feature = "auth")]
+    #[cfg(feature = "passwords")]
     crate::auth::HtpasswdError;
     #[cfg(feature = "config")]
     crate::config::ConfigError;
@@ -54,6 +55,8 @@ debug_is_text! {
     crate::crl::CrlError;
     #[cfg(feature = "crl-fetch")]
     crate::crl::FetchError;
+    #[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]
+    crate::fetch::HttpError;
     #[cfg(feature = "crl")]
     crate::crl::LoadError;
     #[cfg(feature = "crl")]
@@ -62,7 +65,7 @@ debug_is_text! {
     crate::auth::jwt::KeySetError;
     #[cfg(feature = "policy")]
     crate::policy::ActionError;
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     crate::policy::DigestFileError;
     #[cfg(feature = "policy")]
     crate::policy::PatternError;

@@ -25,24 +25,40 @@
 //!
 //! # Features
 //!
-//! | feature | gives |
-//! | --- | --- |
-//! | `auth` | Basic and Bearer credentials |
-//! | `tls` | rustls server set-up, acceptor, peer identity |
-//! | `crl` | certificate revocation lists |
-//! | `crl-fetch` | CRLs fetched from HTTP distribution points |
-//! | `policy` | an access policy over OCI routes |
-//! | `rate` | byte-rate limits |
-//! | `redis` | total rates and quotas that replicas share through Redis or Valkey |
-//! | `config` | the configuration file |
-//! | `schema` | the JSON Schema of the configuration file |
-//! | `metrics` | counters and gauges through the `metrics` facade |
-//! | `json-log` | the access log as lines of JSON in a file of its own |
-//! | `axum` | `axum::serve` integration |
-//! | `axum-server` | axum-server integration |
-//! | `aws-lc-rs`, `ring` | the cryptography behind `tls` and `crl` |
+//! | feature | gives | with it come |
+//! | --- | --- | --- |
+//! | `config` (default) | the configuration file | `crl`, `passwords`, `policy`, `rate` |
+//! | `metrics` (default) | counters and gauges through the `metrics` facade | |
+//! | `aws-lc-rs` (default), `ring` | the cryptography behind `tls`, `crl` and `jwt`: one of them is needed for these | |
+//! | `auth` | Basic and Bearer tokens | `reload` |
+//! | `passwords` | bcrypt and Argon2id hashes of passwords, htpasswd files | `auth` |
+//! | `jwt` | signed tokens of registries' token servers and of Kubernetes | `auth` |
+//! | `jwt-fetch` | their keys fetched from a URL | `jwt` |
+//! | `tls` | rustls server set-up, acceptor, peer identity | `reload`, `x509` |
+//! | `x509` | [`PeerIdentity`] from a certificate, for servers whose TLS is another's | |
+//! | `crl` | certificate revocation lists | `tls` |
+//! | `crl-fetch` | CRLs fetched from HTTP distribution points | `crl` |
+//! | `policy` | an access policy over OCI routes | |
+//! | `digest-binding` | content only by repositories that lead to it | `policy`, `reload` |
+//! | `rate` | byte-rate limits | |
+//! | `redis` | total rates and quotas that replicas share through Redis or Valkey | `rate` |
+//! | `reload` | values read from files, and again when these change: [`Watched`]`::watch` | |
+//! | `schema` | the JSON Schema of the configuration file | `config` |
+//! | `json-log` | the access log as lines of JSON in a file of its own | |
+//! | `axum` | `axum::serve` integration | `tls` |
+//! | `axum-server` | axum-server integration | `tls` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+#[cfg(all(
+    any(feature = "tls", feature = "jwt"),
+    not(any(feature = "aws-lc-rs", feature = "ring"))
+))]
+compile_error!(
+    "the features `tls` and `jwt`, and those that include them (`crl`, `config`, `axum`, …), need the \
+     cryptography of one of the features `aws-lc-rs` and `ring`: add `aws-lc-rs`, or `ring` where there is \
+     no C compiler for aws-lc-rs"
+);
 
 pub mod access_log;
 pub mod admin;
@@ -53,9 +69,11 @@ pub mod config;
 pub mod connection;
 #[cfg(feature = "crl")]
 pub mod crl;
-#[cfg(feature = "crl")]
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 mod crypto;
 mod error_text;
+#[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]
+pub mod fetch;
 pub mod guard;
 pub mod identity;
 #[cfg_attr(

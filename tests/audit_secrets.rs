@@ -1,7 +1,7 @@
 //! A whole run at trace level tells no secret that was used in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 #![cfg(all(
-    feature = "auth",
+    feature = "passwords",
     feature = "tls",
     feature = "rate",
     feature = "policy",

@@ -15,6 +15,7 @@ use http_server::{Answer, Server};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pki::{Ca, Files};
 use portcullis::crl::{CrlError, Fetch, FetchError, LoadError, Options, Revocation};
+use portcullis::fetch::HttpError;
 use portcullis::reload::WatchOptions;
 use rcgen::CertificateRevocationList;
 
@@ -78,8 +79,8 @@ impl World {
                 Ok(_) => panic!("it was taken"),
             };
             // On a busy machine not even the first answer may have come.
-            let too_soon = matches!(error, FetchError::TimedOut) && !must_time_out;
-            if !too_soon || patience > Duration::from_mins(1) {
+            let too_soon = matches!(error, FetchError::Http(HttpError::TimedOut)) && !must_time_out;
+            if !too_soon || patience > Duration::from_secs(60) {
                 return error;
             }
             patience *= 4;
@@ -107,7 +108,7 @@ fn entries(revocation: &Revocation) -> usize {
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < Duration::from_mins(1), "never: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -203,7 +204,10 @@ fn a_start_without_a_network_and_without_a_kept_list_fails_and_says_why() {
     let world = World::new();
     world.server.stop();
     let error = world.refusal(Answer::Status(500));
-    assert!(matches!(error, FetchError::Unreachable(_)), "{error}");
+    assert!(
+        matches!(error, FetchError::Http(HttpError::Unreachable(_))),
+        "{error}"
+    );
 }
 
 #[test]
@@ -278,41 +282,41 @@ fn each_bad_answer_is_refused_for_what_is_wrong_with_it() {
     critical[number + 2] = 0x7f;
     let cases: Vec<(Answer, Expected)> = vec![
         (Answer::Status(404), |error| {
-            matches!(error, FetchError::Status(404))
+            matches!(error, FetchError::Http(HttpError::Status(404)))
         }),
         (Answer::Status(500), |error| {
-            matches!(error, FetchError::Status(500))
+            matches!(error, FetchError::Http(HttpError::Status(500)))
         }),
         (Answer::Status(204), |error| {
-            matches!(error, FetchError::Status(204))
+            matches!(error, FetchError::Http(HttpError::Status(204)))
         }),
         (Answer::Status(206), |error| {
-            matches!(error, FetchError::Status(206))
+            matches!(error, FetchError::Http(HttpError::Status(206)))
         }),
         // Without a question that it could be the answer to.
         (Answer::Status(304), |error| {
-            matches!(error, FetchError::Status(304))
+            matches!(error, FetchError::Http(HttpError::Status(304)))
         }),
         (bytes(&vec![0x30; (1 << 20) + 1]), |error| {
-            matches!(error, FetchError::TooLarge(1_048_576))
+            matches!(error, FetchError::Http(HttpError::TooLarge(1_048_576)))
         }),
         (Answer::Endless, |error| {
-            matches!(error, FetchError::TooLarge(_))
+            matches!(error, FetchError::Http(HttpError::TooLarge(_)))
         }),
         (bytes(&gzip(&vec![0x30; 2 << 20])), |error| {
-            matches!(error, FetchError::TooLarge(_))
+            matches!(error, FetchError::Http(HttpError::TooLarge(_)))
         }),
         (Answer::Slow(der.clone()), |error| {
-            matches!(error, FetchError::TimedOut)
+            matches!(error, FetchError::Http(HttpError::TimedOut))
         }),
         (Answer::Silence, |error| {
-            matches!(error, FetchError::TimedOut)
+            matches!(error, FetchError::Http(HttpError::TimedOut))
         }),
         (Answer::Truncated(der.clone()), |error| {
-            matches!(error, FetchError::Unreachable(_))
+            matches!(error, FetchError::Http(HttpError::Unreachable(_)))
         }),
         (Answer::Raw(b"no http at all".to_vec()), |error| {
-            matches!(error, FetchError::Unreachable(_))
+            matches!(error, FetchError::Http(HttpError::Unreachable(_)))
         }),
         (bytes(&der[..der.len() - 1]), |error| {
             matches!(error, FetchError::List(CrlError::Malformed { .. }))
@@ -418,7 +422,10 @@ fn redirects_lead_to_allowed_hosts_only() {
     elsewhere.answer(Answer::list(list.der(), "\"1\""));
     let there = elsewhere.url("/moved.crl");
     let error = world.refusal(Answer::Redirect(there.clone()));
-    assert!(matches!(error, FetchError::Redirected(_)), "{error}");
+    assert!(
+        matches!(error, FetchError::Http(HttpError::Redirected(_))),
+        "{error}"
+    );
     assert!(error.to_string().contains("not an allowed host"), "{error}");
     assert!(elsewhere.requests().is_empty());
     let error = world.refusal(Answer::Redirect("file:///etc/passwd".to_owned()));
@@ -440,7 +447,7 @@ fn a_list_is_replaced_before_its_next_update() {
     });
     world.server.answer(Answer::list(short.der(), "\"1\""));
     let begun = Instant::now();
-    let fetch = world.fetch().with_interval(Duration::from_hours(1));
+    let fetch = world.fetch().with_interval(Duration::from_secs(60 * 60));
     let revocation = world.begin_with(&fetch).unwrap();
     let newer = world.list(2, &[7, 8]);
     world.server.answer(Answer::list(newer.der(), "\"2\""));
@@ -575,7 +582,7 @@ fn addresses_that_cannot_be_meant_are_refused() {
         let is_address = matches!(
             &error,
             LoadError::Fetch {
-                error: FetchError::Address,
+                error: FetchError::Http(HttpError::Address),
                 ..
             }
         );
@@ -587,7 +594,7 @@ fn addresses_that_cannot_be_meant_are_refused() {
         matches!(
             error,
             LoadError::Fetch {
-                error: FetchError::Host(_),
+                error: FetchError::Http(HttpError::Host(_)),
                 ..
             }
         ),
@@ -645,7 +652,7 @@ async fn a_connection_ends_when_its_ca_publishes_a_list_that_revokes_it() {
     world
         .server
         .answer(Answer::list(world.list(2, &[7]).der(), "\"2\""));
-    let read = tokio::time::timeout(Duration::from_mins(1), accepted.stream.read_u8());
+    let read = tokio::time::timeout(Duration::from_secs(60), accepted.stream.read_u8());
     assert!(read.await.expect("the connection stays open").is_err());
     assert!(matches!(*tracked.verdict(), Verdict::Revoked(_)));
 }

@@ -81,7 +81,7 @@ fn credentials(folder: &Path) -> Watched<Credentials> {
 fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !reached() {
-        assert!(begun.elapsed() < Duration::from_mins(1), "never: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -125,7 +125,7 @@ fn a_flood_of_connections_leaves_descriptors_to_a_reload_and_to_others() {
         let material = files.server(&ca.server(&["gate"]));
         let material = material.without_client_certificates();
         let material = material.watch(WatchOptions::default()).unwrap();
-        let acceptor = Acceptor::new(material).with_handshake_timeout(Duration::from_hours(1));
+        let acceptor = Acceptor::new(material).with_handshake_timeout(Duration::from_secs(60 * 60));
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         say(&tcp.local_addr().unwrap().to_string());
         let router = Router::new().into_make_service_with_connect_info::<Connection>();

@@ -3,7 +3,7 @@
 //!
 //! `scripts/fuzz.sh TARGET` lets libFuzzer drive the same targets, guided by coverage, for as long as one
 //! likes.
-#![cfg(all(feature = "auth", feature = "config"))]
+#![cfg(all(feature = "config", feature = "digest-binding"))]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashSet;

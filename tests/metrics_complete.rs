@@ -1,5 +1,10 @@
 //! Every metric of the catalogue is emitted, with all its labels, and no other is.
-#![cfg(all(feature = "config", feature = "metrics", feature = "aws-lc-rs"))]
+#![cfg(all(
+    feature = "config",
+    feature = "digest-binding",
+    feature = "metrics",
+    feature = "aws-lc-rs"
+))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,7 +154,7 @@ fn gate(
     fleet: Option<String>,
 ) -> Guard {
     let server = ca.server(&["localhost"]);
-    let tomorrow = SystemTime::now() + Duration::from_hours(24);
+    let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
     let tomorrow = humantime::format_rfc3339_seconds(tomorrow);
     let mut gate = format!("{GATE}expires = {tomorrow}\n");
     if let Some(url) = fleet {

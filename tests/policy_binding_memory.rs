@@ -1,5 +1,5 @@
 //! How much memory a million bound digests take.
-#![cfg(feature = "policy")]
+#![cfg(feature = "digest-binding")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::alloc::System;

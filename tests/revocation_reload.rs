@@ -6,13 +6,12 @@ mod pki;
 
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use pki::{Ca, Files};
 use portcullis::crl::{CertPath, LoadError, Options, Revocation, Verdict};
 use portcullis::reload::WatchOptions;
-use rustls::pki_types::UnixTime;
 
 fn watch() -> WatchOptions {
     WatchOptions::default()
@@ -27,7 +26,7 @@ fn path(ca: &Ca, serial: u64) -> CertPath {
 }
 
 fn is_revoked(revocation: &Revocation, path: &CertPath) -> bool {
-    let verdict = revocation.examine(path, UnixTime::now());
+    let verdict = revocation.examine(path, SystemTime::now());
     matches!(verdict, Verdict::Revoked(_))
 }
 
@@ -60,7 +59,7 @@ fn unknown(ca: &Ca, number: u64) -> Vec<u8> {
 fn until(what: &str, holds: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_mins(1), "never: {what}");
+        assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -376,7 +375,7 @@ mod told {
                 assert!(errors.take().contains("2.5.29.99"));
                 assert_eq!(counted(), 2);
                 assert!(failure(&revocation).is_some_and(|told| told.contains("2.5.29.99")));
-                let of_a = revocation.examine(&path(&a, 7), UnixTime::now());
+                let of_a = revocation.examine(&path(&a, 7), SystemTime::now());
                 assert!(matches!(of_a, Verdict::Unknown(_)), "{of_a}");
             });
         }

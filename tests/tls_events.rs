@@ -234,7 +234,7 @@ async fn a_directory_of_client_cas_is_read_and_the_gauge_of_a_removed_one_is_no_
 
     let mut changes = material.changes();
     std::fs::remove_file(files.path("clients/two.pem")).unwrap();
-    let seen = tokio::time::timeout(Duration::from_mins(1), changes.changed());
+    let seen = tokio::time::timeout(Duration::from_secs(60), changes.changed());
     seen.await.unwrap().unwrap();
     assert_eq!(line("client_ca", "CN=Two"), "NaN");
     assert_ne!(line("client_ca", "CN=One"), "NaN");

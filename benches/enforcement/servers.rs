@@ -27,7 +27,7 @@ const COUNTED: Duration = Duration::from_secs(4);
 const AT_ONCE: usize = 8;
 
 /// How long a server may take to read the list and sort it.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\n\r\n";
 

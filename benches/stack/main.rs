@@ -1,8 +1,8 @@
 //! What the gate costs: a request through each layer alone and through the whole stack, over the
 //! bare service, and a 1 GiB body against the bare body.
 //!
-//! `cargo bench --bench stack` prints the table and writes `target/figures/stack.json`.
-//! `cargo bench --bench stack -- --instructions` also counts instructions under valgrind's
+//! `cargo bench --bench stack --features json-log` prints the table and writes `target/figures/stack.json`.
+//! `cargo bench --bench stack --features json-log -- --instructions` also counts instructions under valgrind's
 //! callgrind, which other work on the machine cannot disturb.
 //! `-- --case NAME --requests N` runs one case and nothing else, for a profiler.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench")]

@@ -14,7 +14,7 @@ use rcgen::{
 };
 
 /// For how long the keys are good. Long, because the CA's own key is not kept.
-const LIFETIME: Duration = Duration::from_hours(10 * 365 * 24);
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The configuration that goes with the keys, with the paths relative to itself.
 const CONFIG: &str = include_str!("../mirror.toml");
@@ -231,7 +231,7 @@ fn params(name: &str) -> Result<CertificateParams, DemoError> {
     let mut params = CertificateParams::new(Vec::new())?;
     let now = SystemTime::now();
     // A client's clock may be a bit behind.
-    params.not_before = (now - Duration::from_hours(1)).into();
+    params.not_before = (now - Duration::from_secs(60 * 60)).into();
     params.not_after = (now + LIFETIME).into();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);

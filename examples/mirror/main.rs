@@ -30,7 +30,9 @@ use portcullis::Guard;
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::connection::raise_descriptor_limit;
-use portcullis::policy::{DigestOracle, TagOracle};
+#[cfg(feature = "digest-binding")]
+use portcullis::policy::DigestOracle;
+use portcullis::policy::TagOracle;
 use portcullis::tls::Acceptor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +78,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
-    let guard = guard(&config.unwrap_or_default(), digest_oracle(&registry))?;
+    let guard = guard(&config.unwrap_or_default(), Some(&registry))?;
     let acceptor = acceptor(&guard)?;
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
@@ -94,6 +96,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .map_request(|request: Request<_>| request.map(Body::new))
         .service(router(registry));
     let served = serve::serve(listener, acceptor, service, stop, *arguments.drain).await;
+    #[cfg(feature = "digest-binding")]
     guard.save()?;
     #[cfg(feature = "redis")]
     guard.flush().await;
@@ -108,8 +111,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 /// Reads the configuration and everything that it names, and says what it means.
 fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let demo = arguments.data.join("demo").join("mirror.toml");
-    let nothing_yet = |_: Option<&str>, _: &str, _: &str| false;
-    let guard = guard(arguments.config.as_ref().unwrap_or(&demo), nothing_yet)?;
+    let guard = guard(arguments.config.as_ref().unwrap_or(&demo), None)?;
     acceptor(&guard)?;
     if let Some((options, _)) = arguments.upstream() {
         Upstream::new(&options)?;
@@ -118,8 +120,15 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn guard(file: &Path, digests: impl DigestOracle + 'static) -> Result<Guard, ConfigError> {
-    let builder = Guard::builder().digest_oracle(digests);
+/// Without a registry the guard is only checked.
+#[cfg_attr(not(feature = "digest-binding"), expect(unused_variables))]
+fn guard(file: &Path, registry: Option<&Registry>) -> Result<Guard, ConfigError> {
+    let builder = Guard::builder();
+    #[cfg(feature = "digest-binding")]
+    let builder = match registry {
+        Some(registry) => builder.digest_oracle(digest_oracle(registry)),
+        None => builder.digest_oracle(|_: Option<&str>, _: &str, _: &str| false),
+    };
     Ok(builder.configure(&Config::load(file)?)?.build())
 }
 
@@ -155,6 +164,7 @@ fn tag_oracle(registry: &Registry) -> impl TagOracle + 'static {
 }
 
 /// Tells the policy which digests a repository has.
+#[cfg(feature = "digest-binding")]
 fn digest_oracle(registry: &Registry) -> impl DigestOracle + 'static {
     let store = registry.store.clone();
     move |_: Option<&str>, repository: &str, digest: &str| {
@@ -186,7 +196,7 @@ fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
 async fn expire(uploads: Uploads, age: std::time::Duration) {
     let mut interval = tokio::time::interval(age.clamp(
         std::time::Duration::from_secs(1),
-        std::time::Duration::from_hours(1),
+        std::time::Duration::from_secs(60 * 60),
     ));
     loop {
         interval.tick().await;

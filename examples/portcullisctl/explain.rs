@@ -74,10 +74,10 @@ impl Explain {
         if let Some(file) = &self.policy {
             return Ok(PolicyFile::new(file).load(None)?);
         }
-        let section = config
-            .and_then(|config| config.policy.as_ref())
+        let rules = config
+            .and_then(Config::policy_rules)
             .ok_or("the configuration has no [policy]: everything is allowed")?;
-        Ok(match &section.rules {
+        Ok(match rules {
             PolicyRules::Here(rules) => Policy::new(rules.iter().cloned())?,
             PolicyRules::File(policy) => {
                 let folder = self.config.as_deref().and_then(Path::parent);
@@ -114,7 +114,7 @@ impl Explain {
                     _ => return Err(format!("{:?} is nobody", self.caller).into()),
                 };
                 let known = match config.filter(|_| kind == "token") {
-                    Some(config) if config.auth.is_some() => Some(
+                    Some(config) if config.requirement().is_some() => Some(
                         config
                             .credential_holder(id)?
                             .ok_or_else(|| format!("[auth] has no credential {id:?}"))?,
@@ -137,15 +137,15 @@ impl Explain {
 
     /// Why the caller does not get as far as the policy.
     fn refused_before(&self, config: &Config, principal: Option<&Principal>) -> Option<String> {
-        if let (Some(source), Some(from)) = (&config.source, self.from)
-            && !source.networks().permits(from)
+        if let (Some(networks), Some(from)) = (config.networks(), self.from)
+            && !networks.permits(from)
         {
             return Some(format!("[source] does not let {from} ask"));
         }
-        let auth = config.auth.as_ref()?;
+        let requirement = config.requirement()?;
         let shown = principal.map(Principal::method);
-        let takes = match (auth.require, shown) {
-            (_, None) => auth.anonymous,
+        let takes = match (requirement, shown) {
+            (_, None) => config.takes_anonymous(),
             (Requirement::Token, Some(method)) => method != identity::Method::Certificate,
             (Requirement::Certificate, Some(method)) => method == identity::Method::Certificate,
             (Requirement::TokenAndCertificate, Some(method)) => {
@@ -154,34 +154,21 @@ impl Explain {
             _ => true,
         };
         let told = principal.map_or_else(|| "anonymous".to_owned(), ToString::to_string);
-        (!takes).then(|| {
-            format!(
-                "[auth] does not take {told}: it requires {:?}",
-                auth.require
-            )
-        })
+        (!takes).then(|| format!("[auth] does not take {told}: it requires {requirement:?}"))
     }
 
     /// What else the gate asks, which only it can answer.
     fn tell_what_is_not_asked(&self, config: &Config, route: &Route) {
-        if config.source.is_some() && self.from.is_none() {
+        if config.networks().is_some() && self.from.is_none() {
             eprintln!("not asked: whether [source] lets the caller's network in (--from)");
         }
-        let binding = config
-            .policy
-            .as_ref()
-            .and_then(|section| section.digest_binding.as_ref());
-        if binding.is_some() && route.digest().or(route.mount()).is_some() {
+        if config.binds_digests() && route.digest().or(route.mount()).is_some() {
             eprintln!("not asked: whether the repository was seen to lead to the digest");
         }
         if self.caller.starts_with("jwt:") {
             eprintln!("not asked: what the token grants, which the policy may only narrow");
         }
-        if config
-            .auth
-            .as_ref()
-            .is_some_and(|auth| auth.token_for_writes)
-        {
+        if config.wants_token_for_writes() {
             eprintln!("not asked: whether a token is shown, which all but reading needs");
         }
     }

@@ -28,14 +28,11 @@ pub(crate) struct Print {
 impl Print {
     pub(crate) fn run(self) -> Answer {
         let config = Config::load(&self.config)?;
-        let section = config
-            .source
+        let networks = config
+            .networks()
             .ok_or("the configuration has no [source]: every network may ask")?;
-        let networks = section.networks();
         // The cluster sees a proxy's address where the gate sees that of the client behind it.
-        let forwarded = config.forwarded.map(|section| section.proxies);
-        let tls = config.tls.map(|section| section.proxy_protocol);
-        let proxies: Vec<_> = forwarded.into_iter().chain(tls).flatten().collect();
+        let proxies: Vec<_> = config.proxies().collect();
         if !proxies.is_empty() {
             let list: Vec<_> = proxies.iter().map(ToString::to_string).collect();
             eprintln!(

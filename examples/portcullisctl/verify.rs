@@ -3,13 +3,13 @@ mod told;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use portcullis::PeerIdentity;
 use portcullis::crl::{Revocation, Verdict};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{ClientCas, ClientCheck, Reason, TlsError};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -24,7 +24,7 @@ impl Verify {
             arguments,
             certificate,
         } = self;
-        let at = arguments.at.unwrap_or_else(UnixTime::now);
+        let at = arguments.at.unwrap_or_else(SystemTime::now);
         let chain = read_all(&arguments.chain)?;
         let mut own = read(&certificate)?.into_iter();
         let end_entity = own.next().ok_or("there is no certificate in it")?;
@@ -86,8 +86,7 @@ impl arguments::Arguments {
 }
 
 /// What is said of the client CAs that do not count for their age, as the gate logs it.
-fn expired(paths: &[PathBuf], at: UnixTime) -> Result<Vec<String>, Box<dyn Error>> {
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs());
+fn expired(paths: &[PathBuf], at: SystemTime) -> Result<Vec<String>, Box<dyn Error>> {
     let mut notes = Vec::new();
     for file in paths.iter().filter(|path| path.is_file()) {
         for certificate in read(file)? {

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::certificate_owner::CertificateOwners;
-use super::passwords::Passwords;
+use super::passwords::{PasswordOptions, Passwords};
 use super::throttle::Throttle;
-use super::{Credentials, PasswordOptions, ThrottleOptions};
+use super::{Credentials, ThrottleOptions};
 use crate::Watched;
 use crate::identity::Mapping;
 
@@ -101,6 +101,8 @@ impl Authentication {
     }
 
     /// Verifies passwords in this way. Default: [`PasswordOptions::default`].
+    #[cfg(feature = "passwords")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "passwords")))]
     pub fn with_passwords(mut self, options: &PasswordOptions) -> Self {
         self.passwords = Passwords::new(options);
         self

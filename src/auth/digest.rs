@@ -2,11 +2,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::util::hex;
+#[cfg(feature = "passwords")]
 use argon2::password_hash::phc::PasswordHash;
+#[cfg(feature = "passwords")]
 use argon2::{Argon2, PasswordVerifier};
+#[cfg(feature = "passwords")]
 use bcrypt::HashParts;
 use sha2::{Digest, Sha256};
+
+use crate::util::hex;
 
 /// All that is kept of a secret: SHA-256 of a generated token, bcrypt or Argon2id of a password.
 ///
@@ -15,6 +19,10 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretDigest(pub(super) HashKind);
 
+#[cfg_attr(
+    not(feature = "passwords"),
+    allow(dead_code, reason = "no hash of a password is read then")
+)]
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum HashKind {
     Sha256([u8; 32]),
@@ -25,6 +33,10 @@ pub(super) enum HashKind {
 pub(super) type HashName = [u8; 32];
 
 /// A hash that takes tens of milliseconds to verify.
+#[cfg_attr(
+    not(feature = "passwords"),
+    allow(dead_code, reason = "no hash of a password is read then")
+)]
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SlowHash {
     text: Arc<str>,
@@ -33,6 +45,10 @@ pub(super) struct SlowHash {
 }
 
 /// What a verification takes: as long with any hash of the same cost.
+#[cfg_attr(
+    not(feature = "passwords"),
+    allow(dead_code, reason = "no hash of a password is read then")
+)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cost {
     Bcrypt {
@@ -46,6 +62,7 @@ pub(super) enum Cost {
 }
 
 /// The longest password that bcrypt takes, in bytes: its 72 have a zero at the end.
+#[cfg(feature = "passwords")]
 const BCRYPT_LONGEST: usize = 71;
 
 /// A text that is no digest which is accepted. Does not hold the text.
@@ -61,6 +78,10 @@ pub enum DigestError {
     /// To verify it would take minutes or gigabytes.
     #[error("the {0} hash is too costly to verify: at most cost 16, or 1 GiB and 64 passes")]
     TooCostly(&'static str),
+    /// A hash of a password, which this program was compiled without.
+    #[cfg(not(feature = "passwords"))]
+    #[error("hashes of passwords need the feature `passwords`")]
+    NoPasswords,
     /// No digest at all.
     #[error("not a digest: \"sha256:\" and 64 hexadecimal digits, \"$2y$…\" or \"$argon2id$…\"")]
     Unknown,
@@ -74,6 +95,7 @@ impl SecretDigest {
 }
 
 impl SlowHash {
+    #[cfg(feature = "passwords")]
     fn new(text: &str, cost: Cost) -> Self {
         Self {
             text: text.into(),
@@ -83,6 +105,7 @@ impl SlowHash {
     }
 
     /// Tens of milliseconds of work: not for an async worker.
+    #[cfg(feature = "passwords")]
     pub(super) fn verify(&self, password: &[u8]) -> bool {
         match self.cost {
             Cost::Bcrypt { .. } => {
@@ -97,6 +120,15 @@ impl SlowHash {
     }
 }
 
+#[cfg(not(feature = "passwords"))]
+impl SlowHash {
+    /// Without the feature no such hash is read, so there is none to verify.
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(super) fn verify(&self, _: &[u8]) -> bool {
+        false
+    }
+}
+
 impl FromStr for SecretDigest {
     type Err = DigestError;
 
@@ -104,19 +136,8 @@ impl FromStr for SecretDigest {
         if let Some(refused) = refused(text) {
             return Err(DigestError::Refused(refused));
         }
-        if text.starts_with("$2") {
-            let parts: HashParts = text.parse().map_err(|_| DigestError::Malformed("bcrypt"))?;
-            let log_rounds = parts.get_cost();
-            return match log_rounds {
-                4..=16 => Ok(Self(HashKind::Slow(SlowHash::new(
-                    text,
-                    Cost::Bcrypt { log_rounds },
-                )))),
-                _ => Err(DigestError::TooCostly("bcrypt")),
-            };
-        }
-        if text.starts_with("$argon2id$") {
-            return argon2id(text).map(|hash| Self(HashKind::Slow(hash)));
+        if text.starts_with("$2") || text.starts_with("$argon2id$") {
+            return slow(text).map(|hash| Self(HashKind::Slow(hash)));
         }
         let hexadecimal = match text.strip_prefix("sha256:") {
             Some(rest) => rest,
@@ -148,6 +169,25 @@ fn refused(text: &str) -> Option<&'static str> {
     found.map(|(_, name)| *name)
 }
 
+#[cfg(feature = "passwords")]
+fn slow(text: &str) -> Result<SlowHash, DigestError> {
+    if text.starts_with("$argon2id$") {
+        return argon2id(text);
+    }
+    let parts: HashParts = text.parse().map_err(|_| DigestError::Malformed("bcrypt"))?;
+    let log_rounds = parts.get_cost();
+    match log_rounds {
+        4..=16 => Ok(SlowHash::new(text, Cost::Bcrypt { log_rounds })),
+        _ => Err(DigestError::TooCostly("bcrypt")),
+    }
+}
+
+#[cfg(not(feature = "passwords"))]
+fn slow(_: &str) -> Result<SlowHash, DigestError> {
+    Err(DigestError::NoPasswords)
+}
+
+#[cfg(feature = "passwords")]
 fn argon2id(text: &str) -> Result<SlowHash, DigestError> {
     let malformed = DigestError::Malformed("Argon2id hash");
     let hash = PasswordHash::new(text).map_err(|_| malformed)?;

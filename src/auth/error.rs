@@ -83,6 +83,7 @@ pub enum CredentialError {
         error: BindingError,
     },
     /// A line that is no entry of an htpasswd file.
+    #[cfg(feature = "passwords")]
     #[error("{}:{line}: {problem}", file.display())]
     Htpasswd {
         /// The file.
@@ -149,6 +150,7 @@ impl CredentialError {
 }
 
 /// What is wrong with a line of an htpasswd file.
+#[cfg(feature = "passwords")]
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HtpasswdError {

@@ -90,12 +90,17 @@ mod error;
 #[cfg(feature = "config")]
 pub(crate) mod file;
 mod generated;
+#[cfg(feature = "passwords")]
 mod htpasswd;
 mod identify;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod layer;
 mod password_check;
+#[cfg_attr(
+    not(feature = "passwords"),
+    allow(dead_code, unreachable_pub, reason = "there are no passwords then")
+)]
 mod passwords;
 mod service;
 mod situation;
@@ -115,10 +120,13 @@ pub(crate) use certificate_owner::CertificateOwner;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use digest::{DigestError, SecretDigest};
-pub use error::{CredentialError, HtpasswdError};
+pub use error::CredentialError;
+#[cfg(feature = "passwords")]
+pub use error::HtpasswdError;
 pub use generated::{GeneratedToken, NoEntropy};
 pub use identify::Identify;
 pub use layer::TokenAuthLayer;
+#[cfg(feature = "passwords")]
 pub use passwords::PasswordOptions;
 pub use service::TokenAuth;
 pub use source::CredentialSource;

@@ -51,7 +51,7 @@ impl Default for PasswordOptions {
             concurrent: NonZeroUsize::new(processors / 2).unwrap_or(NonZeroUsize::MIN),
             waiting: 32,
             remembered: 4096,
-            remember_for: Duration::from_mins(5),
+            remember_for: Duration::from_secs(5 * 60),
         }
     }
 }

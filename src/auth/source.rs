@@ -8,10 +8,14 @@ use zeroize::Zeroizing;
 use super::authorization::is_b64token;
 use super::credential::Validity;
 use super::generated::{is_damaged, is_generated};
+#[cfg(feature = "passwords")]
+use super::htpasswd;
 use super::strength::is_strong;
-use super::{Binding, Credential, CredentialError, Secret, SecretDigest, htpasswd};
+use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
 use crate::reload::Pinned;
-use crate::util::file::{DOCUMENT, SECRET};
+#[cfg(feature = "passwords")]
+use crate::util::file::DOCUMENT;
+use crate::util::file::SECRET;
 use crate::util::text;
 
 /// Where credentials come from.
@@ -30,6 +34,7 @@ enum Origin {
     File(PathBuf),
     Inline,
     SecretDirectory(PathBuf),
+    #[cfg(feature = "passwords")]
     Htpasswd(PathBuf),
     #[cfg(feature = "config")]
     CredentialsFile(PathBuf),
@@ -84,6 +89,8 @@ impl CredentialSource {
     }
 
     /// An htpasswd file as distribution and zot read it: bcrypt only.
+    #[cfg(feature = "passwords")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "passwords")))]
     pub fn htpasswd(file: impl Into<PathBuf>) -> Self {
         Self::new(Credential::new(""), Origin::Htpasswd(file.into()))
     }
@@ -150,9 +157,9 @@ impl CredentialSource {
 
     pub(super) fn path(&self) -> Option<PathBuf> {
         match &self.origin {
-            Origin::File(path) | Origin::SecretDirectory(path) | Origin::Htpasswd(path) => {
-                Some(path.clone())
-            }
+            Origin::File(path) | Origin::SecretDirectory(path) => Some(path.clone()),
+            #[cfg(feature = "passwords")]
+            Origin::Htpasswd(path) => Some(path.clone()),
             #[cfg(feature = "config")]
             Origin::CredentialsFile(path) => Some(path.clone()),
             Origin::Variable(name) if env::var_os(name).is_none() => {
@@ -191,6 +198,7 @@ impl CredentialSource {
                 credential.id = user.into();
                 Ok(vec![self.with_password(credential, &password)?])
             }
+            #[cfg(feature = "passwords")]
             Origin::Htpasswd(file) => {
                 let text = read(&mut files, file, DOCUMENT)?;
                 let users = htpasswd::read(&text).map_err(|(line, problem)| {
@@ -271,6 +279,7 @@ impl CredentialSource {
         credential
     }
 
+    #[cfg(feature = "passwords")]
     fn templated(&self, mut credential: Credential) -> Credential {
         credential.groups.clone_from(&self.template.groups);
         credential.networks.clone_from(&self.template.networks);

@@ -62,7 +62,7 @@ impl Sources {
             known: vec![None; sources.len()],
             wrong: None,
             all: sources,
-            warn_before: warn_before.unwrap_or(Duration::from_hours(14 * 24)),
+            warn_before: warn_before.unwrap_or(Duration::from_secs(14 * 24 * 60 * 60)),
             none_allowed: false,
             culprit: None,
         }

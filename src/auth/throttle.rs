@@ -40,7 +40,7 @@ pub struct ThrottleOptions {
 const OF_AN_ID: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
 /// How long a source counts as one that an id's owner uses.
-const KNOWN_FOR: Duration = Duration::from_hours(24);
+const KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Counts failures per source and, of passwords, per claimed id.
 #[derive(Clone)]

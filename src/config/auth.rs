@@ -16,47 +16,46 @@ use crate::auth::{CredentialError, CredentialSource, PasswordOptions, Sources, T
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct AuthSection {
+pub(crate) struct AuthSection {
     /// A token, a client certificate, either, or both.
-    pub require: Requirement,
+    pub(crate) require: Requirement,
     /// Lets who shows nothing in as `anonymous`, for the policy to judge. Default false.
     #[serde(default)]
-    pub anonymous: bool,
+    pub(crate) anonymous: bool,
     /// Wants a token for whatever does not only read. Default false.
     #[serde(default)]
-    pub token_for_writes: bool,
+    pub(crate) token_for_writes: bool,
     /// The tokens.
     #[serde(default, rename = "token")]
-    pub tokens: Vec<TokenEntry>,
+    pub(crate) tokens: Vec<TokenEntry>,
     /// Credentials files.
     #[serde(default)]
-    pub credentials: Vec<PathBuf>,
+    pub(crate) credentials: Vec<PathBuf>,
     /// htpasswd files, bcrypt only: paths, or tables with what holds for their users.
     #[serde(default)]
-    pub htpasswd: Vec<HtpasswdEntry>,
+    pub(crate) htpasswd: Vec<HtpasswdEntry>,
     /// Directories of Kubernetes Secrets of the type `kubernetes.io/basic-auth`: paths, or tables with
     /// what holds for their user.
     #[serde(default)]
-    pub secrets: Vec<SecretEntry>,
+    pub(crate) secrets: Vec<SecretEntry>,
     /// Issuers whose signed tokens are taken.
     #[cfg(feature = "jwt")]
     #[serde(default)]
-    pub jwt: Vec<JwtSection>,
+    pub(crate) jwt: Vec<JwtSection>,
     /// The challenge that sends clients to a token server, in place of the preset's.
     #[cfg(feature = "jwt")]
-    pub bearer: Option<BearerSection>,
+    pub(crate) bearer: Option<BearerSection>,
     /// Leaves `Authorization` on the requests that the service gets, marked sensitive. Default false.
     #[serde(default)]
-    pub pass_authorization_on: bool,
+    pub(crate) pass_authorization_on: bool,
     /// Use of a secret that expires within this time is logged and counted. Default `"14days"`.
-    pub warn_before: Option<Span>,
+    pub(crate) warn_before: Option<Span>,
     /// How passwords are verified.
     #[serde(default)]
-    pub passwords: PasswordSection,
+    pub(crate) passwords: PasswordSection,
     /// How failures are throttled.
     #[serde(default)]
-    pub throttle: ThrottleSection,
+    pub(crate) throttle: ThrottleSection,
 }
 
 /// What callers must show.
@@ -78,16 +77,15 @@ pub enum Requirement {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct PasswordSection {
+pub(crate) struct PasswordSection {
     /// How many are verified at a time, at most 1024. Default: half of the processors, at least one.
-    pub concurrent: Option<NonZeroUsize>,
+    pub(crate) concurrent: Option<NonZeroUsize>,
     /// How many may wait for their turn. Default 32.
-    pub waiting: Option<usize>,
+    pub(crate) waiting: Option<usize>,
     /// How many right ones are remembered. Default 4096.
-    pub remembered: Option<usize>,
+    pub(crate) remembered: Option<usize>,
     /// How long a right one is remembered, at most 30 days. Default `"5min"`.
-    pub remember_for: Option<Span>,
+    pub(crate) remember_for: Option<Span>,
 }
 
 /// `[auth.throttle]`: how many authentications may fail, per source and, with passwords, per claimed id.
@@ -95,21 +93,20 @@ pub struct PasswordSection {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ThrottleSection {
+pub(crate) struct ThrottleSection {
     /// Whether to throttle at all. Default true.
-    pub enabled: Option<bool>,
+    pub(crate) enabled: Option<bool>,
     /// How many may fail at once from one source; for one id four times as many. Default 30.
-    pub burst: Option<NonZeroU32>,
+    pub(crate) burst: Option<NonZeroU32>,
     /// How long until a source may fail once more, from `"1ms"` to a day; an id takes a quarter of it.
     /// Default `"2s"`.
-    pub every: Option<Span>,
+    pub(crate) every: Option<Span>,
     /// How many sources, and how many ids, are kept in mind, from 1 to 1,048,576. Default 65536.
-    pub capacity: Option<usize>,
+    pub(crate) capacity: Option<usize>,
     /// Networks that are never throttled.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
-    pub exempt: Vec<IpNet>,
+    pub(crate) exempt: Vec<IpNet>,
 }
 
 /// Keys of `[auth]` that cannot all be meant.

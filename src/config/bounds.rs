@@ -9,12 +9,12 @@ use super::{Bytes, ConfigError, Document, Key, Span};
 
 pub(super) const NOTHING: Duration = Duration::ZERO;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
-pub(super) const DAY: Duration = Duration::from_hours(24);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const MINUTE: Duration = Duration::from_mins(1);
-pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Ten years.
-pub(super) const LONG: Duration = Duration::from_hours(10 * 365 * 24);
+pub(super) const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Checks values of a document against their bounds.
 pub(super) struct Bounds<'a>(pub(super) &'a Document);

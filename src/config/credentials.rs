@@ -15,7 +15,7 @@ use crate::auth::{Binding, CredentialError, CredentialSource};
 /// `[[auth.token]]`: one caller's token, from exactly one of `env`, `file` and `sha256`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Entry")]
-pub struct TokenEntry {
+pub(crate) struct TokenEntry {
     entry: Entry,
     origin: Origin,
 }
@@ -23,13 +23,13 @@ pub struct TokenEntry {
 /// `[[auth.htpasswd]]`: an htpasswd file and what holds for its users, or its path alone.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "PathOr<Htpasswd>")]
-pub struct HtpasswdEntry(Htpasswd);
+pub(crate) struct HtpasswdEntry(Htpasswd);
 
 /// `[[auth.secrets]]`: the directory of a Kubernetes Secret of the type `kubernetes.io/basic-auth` and what
 /// holds for its user, or its path alone.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "PathOr<Secret>")]
-pub struct SecretEntry(Secret);
+pub(crate) struct SecretEntry(Secret);
 
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

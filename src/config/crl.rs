@@ -13,35 +13,34 @@ use crate::tls;
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct CrlSection {
+pub(crate) struct CrlSection {
     /// PEM or DER files, compressed by gzip or not, or directories of them.
     #[serde(default)]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// PEM files of further CAs and CRL signers, besides the client CAs.
     #[serde(default)]
-    pub signers: Vec<PathBuf>,
+    pub(crate) signers: Vec<PathBuf>,
     /// Which certificates of a path are checked: `"chain"` (default) or `"leaf"`.
     #[serde(default)]
-    pub depth: CrlDepth,
+    pub(crate) depth: CrlDepth,
     /// A certificate that no CRL of its issuer is about: `"refuse"` (default) or `"allow"`. One whose
     /// CRL is past its `nextUpdate` and the `grace` is refused all the same.
     #[serde(default)]
-    pub unknown: CrlUnknown,
+    pub(crate) unknown: CrlUnknown,
     /// Whether a request on a connection without a client certificate is refused, whatever else it
     /// shows.
     #[serde(default)]
-    pub require_certificate: bool,
+    pub(crate) require_certificate: bool,
     /// How long a CRL past its `nextUpdate` still counts, at most ten years. Default: not at all.
-    pub grace: Option<Span>,
+    pub(crate) grace: Option<Span>,
     /// How long before the `nextUpdate` of a CRL in force there is a warning. Default `["1h"]`.
-    pub warn_before: Option<Vec<Span>>,
+    pub(crate) warn_before: Option<Vec<Span>>,
     /// How large a file may be, and a fetched CRL, and either when it is decompressed, from `"1KiB"` to
     /// `"4GiB"`. Default `"256MiB"`.
-    pub max_size: Option<Bytes>,
+    pub(crate) max_size: Option<Bytes>,
     /// CRLs over HTTP.
     #[cfg(feature = "crl-fetch")]
-    pub fetch: Option<CrlFetchSection>,
+    pub(crate) fetch: Option<CrlFetchSection>,
 }
 
 /// `[crl.fetch]`: CRLs from HTTP distribution points.
@@ -49,34 +48,33 @@ pub struct CrlSection {
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct CrlFetchSection {
+pub(crate) struct CrlFetchSection {
     /// The folder that they are kept in, so that a restart without a network has them. This process's
     /// own.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// `http://` or `https://` URLs that give one CRL each.
     #[serde(default)]
-    pub urls: Vec<String>,
+    pub(crate) urls: Vec<String>,
     /// Whether to fetch too from the distribution points in the certificates of the client CAs and
     /// the signers.
     #[serde(default)]
-    pub from_ca_certificates: bool,
+    pub(crate) from_ca_certificates: bool,
     /// Hosts that redirects may lead to besides those of the URLs, as `"name"` or `"name:port"`.
     #[serde(default)]
-    pub allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     /// How often each is asked for, besides before its `nextUpdate`, from `"1s"` to 30 days. Default `"15m"`.
-    pub interval: Option<Span>,
+    pub(crate) interval: Option<Span>,
     /// How long an answer may take, from `"100ms"` to an hour. Default `"1m"`.
-    pub timeout: Option<Span>,
+    pub(crate) timeout: Option<Span>,
     /// How long the start waits for lists of which no current one is kept. Default `"30s"`.
-    pub start_timeout: Option<Span>,
+    pub(crate) start_timeout: Option<Span>,
 }
 
 /// Which certificates of a path are checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum CrlDepth {
+pub(crate) enum CrlDepth {
     /// Every one below the trust anchor.
     #[default]
     Chain,
@@ -88,7 +86,7 @@ pub enum CrlDepth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum CrlUnknown {
+pub(crate) enum CrlUnknown {
     /// Nothing.
     #[default]
     Refuse,

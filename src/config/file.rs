@@ -20,34 +20,33 @@ use crate::source::Networks;
 
 /// A whole configuration, of a file or a text. A section that is not there turns its layer off.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct Config {
     /// Whose clients are to be pleased.
-    pub preset: Preset,
+    pub(crate) preset: Preset,
     /// The realm of the Basic challenge, in the `registry` preset.
-    pub realm: Option<String>,
+    pub(crate) realm: Option<String>,
     /// Answers 404 where the truth is 403.
-    pub hidden: bool,
+    pub(crate) hidden: bool,
     /// How files are watched.
-    pub reload: ReloadSection,
+    pub(crate) reload: ReloadSection,
     /// The TLS server.
-    pub tls: Option<TlsSection>,
+    pub(crate) tls: Option<TlsSection>,
     /// Certificate revocation lists.
-    pub crl: Option<CrlSection>,
+    pub(crate) crl: Option<CrlSection>,
     /// Which proxies speak for clients.
-    pub forwarded: Option<ForwardedSection>,
+    pub(crate) forwarded: Option<ForwardedSection>,
     /// Who the holder of a client certificate is.
-    pub identity: Option<IdentitySection>,
+    pub(crate) identity: Option<IdentitySection>,
     /// Which networks may ask.
-    pub source: Option<SourceSection>,
+    pub(crate) source: Option<SourceSection>,
     /// Who may ask.
-    pub auth: Option<AuthSection>,
+    pub(crate) auth: Option<AuthSection>,
     /// Who may do what.
-    pub policy: Option<PolicySection>,
+    pub(crate) policy: Option<PolicySection>,
     /// How fast.
-    pub limits: Option<LimitsSection>,
+    pub(crate) limits: Option<LimitsSection>,
     /// The access log.
-    pub access_log: AccessLogSection,
+    pub(crate) access_log: AccessLogSection,
     pub(crate) document: Document,
 }
 
@@ -92,47 +91,44 @@ pub(super) struct Written {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ReloadSection {
+pub(crate) struct ReloadSection {
     /// How often files are looked at besides the notifications, from `"10ms"` to a day. Default `"5s"`.
-    pub poll_interval: Option<Span>,
+    pub(crate) poll_interval: Option<Span>,
     /// How long a burst of changes must have been quiet, at most a minute. Default `"50ms"`.
-    pub settle: Option<Span>,
+    pub(crate) settle: Option<Span>,
     /// A file of which nothing comes for so long, as on a network mount whose server is gone, counts as
     /// one that cannot be read: from `"100ms"` to ten minutes. Default `"10s"`.
-    pub read_timeout: Option<Span>,
+    pub(crate) read_timeout: Option<Span>,
     /// How long the last good tokens, client CAs, CRLs, policy and networks stay while their files cannot
     /// be read or have errors, from `"1s"` to ten years. After it nobody gets in by them until the files are good again. Default:
     /// they stay.
-    pub stale_after: Option<Span>,
+    pub(crate) stale_after: Option<Span>,
 }
 
 /// `[source]`: which networks may ask. Deny wins.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct SourceSection {
+pub(crate) struct SourceSection {
     /// These and no others; without the key, every one that is not denied.
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
-    pub allow: Option<Vec<IpNet>>,
+    pub(crate) allow: Option<Vec<IpNet>>,
     /// Never these.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
-    pub deny: Vec<IpNet>,
+    pub(crate) deny: Vec<IpNet>,
 }
 
 /// `[access_log]`: one event a request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct AccessLogSection {
+pub(crate) struct AccessLogSection {
     /// Paths whose successful requests are logged only now and then.
     #[serde(default)]
-    pub health_checks: Vec<String>,
+    pub(crate) health_checks: Vec<String>,
     /// One in so many of them is. Default 100.
-    pub health_check_every: Option<NonZeroU64>,
+    pub(crate) health_check_every: Option<NonZeroU64>,
 }
 
 impl ReloadSection {
@@ -176,7 +172,7 @@ impl AccessLogSection {
 
 impl SourceSection {
     /// The networks that may ask.
-    pub fn networks(&self) -> Networks {
+    pub(crate) fn networks(&self) -> Networks {
         let networks = match &self.allow {
             Some(allow) => Networks::allow(allow.iter().copied()),
             None => Networks::allow_all(),

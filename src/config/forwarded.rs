@@ -14,29 +14,28 @@ use crate::tls::ForwardedForm;
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ForwardedSection {
+pub(crate) struct ForwardedSection {
     /// The networks of the proxies. Their `X-Forwarded-Host`, `-Proto` and the like reach the service: a
     /// proxy must replace what its clients send in them.
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
-    pub proxies: Vec<IpNet>,
+    pub(crate) proxies: Vec<IpNet>,
     /// The header that tells the client's address: `"x-forwarded-for"` or `"forwarded"` (RFC 7239).
     /// Default: none does.
-    pub address: Option<AddressHeader>,
+    pub(crate) address: Option<AddressHeader>,
     /// The header that tells the client's certificate. Default: none does.
-    pub certificate: Option<CertificateHeader>,
+    pub(crate) certificate: Option<CertificateHeader>,
     /// Further headers that tell of a client, in a form of your own: removed from whatever comes, but for
     /// the one that `certificate` names where a proxy sends it.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
-    pub remove: Vec<HeaderText>,
+    pub(crate) remove: Vec<HeaderText>,
 }
 
 /// The header that tells the client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum AddressHeader {
+pub(crate) enum AddressHeader {
     /// `X-Forwarded-For`.
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
@@ -47,8 +46,7 @@ pub enum AddressHeader {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "form", rename_all = "kebab-case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum CertificateHeader {
+pub(crate) enum CertificateHeader {
     /// Envoy's `X-Forwarded-Client-Cert`.
     Xfcc {
         /// Believes its fields where it has no certificate. Nothing in them is verified, and they
@@ -69,7 +67,7 @@ pub enum CertificateHeader {
 /// A header's name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
-pub struct HeaderText(Text<HeaderName>);
+pub(crate) struct HeaderText(Text<HeaderName>);
 
 impl HeaderText {
     pub(crate) fn name(&self) -> HeaderName {

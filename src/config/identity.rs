@@ -8,21 +8,20 @@ use crate::identity::{Mapping, MappingError, Rule};
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct IdentitySection {
+pub(crate) struct IdentitySection {
     /// Calls holders whom no rule matches by their certificate's common name, where it has exactly
     /// one and no SPIFFE ID. Default false.
     #[serde(default)]
-    pub common_name: bool,
+    pub(crate) common_name: bool,
     /// The rules, of which the first that matches wins.
     #[serde(default, rename = "map")]
-    pub rules: Vec<MapEntry>,
+    pub(crate) rules: Vec<MapEntry>,
 }
 
 /// `[[identity.map]]`: one rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Entry")]
-pub struct MapEntry(Rule);
+pub(crate) struct MapEntry(Rule);
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

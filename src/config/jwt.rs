@@ -11,38 +11,37 @@ use crate::auth::jwt::{Issuer, KeySet, KeySetError};
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct JwtSection {
+pub(crate) struct JwtSection {
     /// What its tokens are.
-    pub kind: JwtKind,
+    pub(crate) kind: JwtKind,
     /// Its name, the `iss` of its tokens.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// Who its tokens are for, one of which is in their `aud`: the `service` of a token server, or
     /// the audience of a projected service-account token.
-    pub audiences: Vec<String>,
+    pub(crate) audiences: Vec<String>,
     /// Its public keys, a JWK Set (RFC 7517): a file, or with the feature `jwt-fetch` an `https://` URL.
-    pub keys: PathBuf,
+    pub(crate) keys: PathBuf,
     /// The PEM file with the CAs of the URL's server. Default: those of the system.
-    pub ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// The file with the Bearer token that is shown to the URL's server. Default: none.
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// How often the URL is asked, from `"1s"` to 30 days. Default `"5min"`.
-    pub interval: Option<Span>,
+    pub(crate) interval: Option<Span>,
     /// How long its answer may take, from `"100ms"` to an hour. Default `"10s"`.
-    pub timeout: Option<Span>,
+    pub(crate) timeout: Option<Span>,
     /// Put before its callers' ids, so that two issuers' are not confused: of several issuers each has one,
     /// and none begins with another's. Default nothing.
     #[serde(default)]
-    pub prefix: String,
+    pub(crate) prefix: String,
     /// How far its clock may be off, at most an hour. Default `"1min"`.
-    pub leeway: Option<Span>,
+    pub(crate) leeway: Option<Span>,
 }
 
 /// What an issuer's tokens are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-pub enum JwtKind {
+pub(crate) enum JwtKind {
     /// Registry tokens: their `access` is all that is allowed.
     Registry,
     /// Kubernetes service-account tokens: the policy decides.
@@ -53,12 +52,11 @@ pub enum JwtKind {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct BearerSection {
+pub(crate) struct BearerSection {
     /// The URL of the token server.
-    pub realm: String,
+    pub(crate) realm: String,
     /// The name of this registry there.
-    pub service: String,
+    pub(crate) service: String,
 }
 
 /// Issuers that cannot stand together, or in this program.

@@ -14,7 +14,7 @@ use crate::rate::{
 
 /// `[limits]`: byte-rate limits, checked.
 #[derive(Clone, Debug)]
-pub struct LimitsSection {
+pub(crate) struct LimitsSection {
     limits: Limits,
     fleet: Option<FleetSection>,
     #[cfg(feature = "redis")]

@@ -27,6 +27,8 @@ mod callers;
 mod checks;
 mod credentials;
 mod crl;
+#[cfg(feature = "digest-binding")]
+mod digest_binding;
 mod document;
 mod error;
 mod file;
@@ -40,6 +42,7 @@ mod json_schema;
 mod jwt;
 mod key;
 mod limits;
+mod overview;
 mod policy;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
@@ -47,26 +50,25 @@ mod tls;
 mod values;
 mod words;
 
-pub use auth::{AuthSection, PasswordSection, Requirement, ThrottleSection};
-pub use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
-#[cfg(feature = "crl-fetch")]
-pub use crl::CrlFetchSection;
-pub use crl::{CrlDepth, CrlSection, CrlUnknown};
+pub(crate) use auth::AuthSection;
+pub use auth::Requirement;
+pub(crate) use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
+pub(crate) use crl::CrlSection;
+#[cfg(feature = "digest-binding")]
+pub(crate) use digest_binding::DigestBindingSection;
 pub(crate) use document::Document;
 pub use error::ConfigError;
 pub(crate) use error::{parse as parse_document, place};
-pub use file::{AccessLogSection, Config, ReloadSection, SourceSection};
-pub use forwarded::{AddressHeader, CertificateHeader, ForwardedSection, HeaderText};
-pub use identity::{IdentitySection, MapEntry};
+pub use file::Config;
+pub(crate) use file::SourceSection;
+pub(crate) use forwarded::{ForwardedSection, HeaderText};
+pub(crate) use identity::IdentitySection;
 #[cfg(feature = "jwt")]
-pub use jwt::{BearerSection, JwtKind, JwtSection};
+pub(crate) use jwt::{BearerSection, JwtSection};
 pub(crate) use key::Key;
 pub use key::Place;
-pub use limits::LimitsSection;
-pub use policy::{DigestBindingSection, PolicyRules, PolicySection, UnknownDigests};
-pub use tls::{
-    ApplicationProtocol, ClientAuthMode, EndingSection, MinVersion, RemovedCaPolicy,
-    ServerCertificate, SvidMode, TlsSection,
-};
-pub(crate) use values::Text;
-pub use values::{Bytes, Span};
+pub(crate) use limits::LimitsSection;
+pub use policy::PolicyRules;
+pub(crate) use policy::PolicySection;
+pub(crate) use tls::{ClientAuthMode, TlsSection};
+pub(crate) use values::{Bytes, Span, Text};

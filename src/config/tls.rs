@@ -15,85 +15,83 @@ use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedC
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct TlsSection {
+pub(crate) struct TlsSection {
     /// PEM file of the server's certificate chain, its own certificate first.
-    pub certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// PEM file of the certificate's private key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// Further certificates, for clients that ask for one of their names.
     #[serde(default)]
-    pub sni: Vec<ServerCertificate>,
+    pub(crate) sni: Vec<ServerCertificate>,
     /// PEM or DER files of the CAs that issue client certificates, or directories of them, in which files
     /// without a certificate are left out. A certificate that is not fit to be a CA is an error in a file, and
     /// left out with a warning in a directory.
     #[serde(default)]
-    pub client_ca: Vec<PathBuf>,
+    pub(crate) client_ca: Vec<PathBuf>,
     /// Whether clients must have a certificate. Default: `"require"` with `client_ca`, else `"none"`.
-    pub client_auth: Option<ClientAuthMode>,
+    pub(crate) client_auth: Option<ClientAuthMode>,
     /// `"strict"` takes only client certificates that are X.509-SVIDs, with all that SPIFFE's
     /// specification wants of them. Default: any certificate of the client CAs.
-    pub svid: Option<SvidMode>,
+    pub(crate) svid: Option<SvidMode>,
     /// Which client CAs may vouch for SPIFFE IDs of a trust domain: by trust domain the CAs' subjects in
     /// RFC 4514 form, or SHA-256 digests of their public keys in hexadecimal. Where any is named, SPIFFE
     /// IDs of others are refused. Default: every client CA for every trust domain.
     #[serde(default)]
-    pub trust_domains: BTreeMap<String, Vec<String>>,
+    pub(crate) trust_domains: BTreeMap<String, Vec<String>>,
     /// Connections whose client CA is removed: `"recheck"` (default) or `"keep"`.
     #[serde(default)]
-    pub removed_ca: RemovedCaPolicy,
+    pub(crate) removed_ca: RemovedCaPolicy,
     /// When connections are closed whose certificate is no longer good.
     #[serde(default)]
-    pub ending: EndingSection,
+    pub(crate) ending: EndingSection,
     /// The lowest protocol version: `"1.2"` (default) or `"1.3"`.
     #[serde(default)]
-    pub min_version: MinVersion,
+    pub(crate) min_version: MinVersion,
     /// The application protocols that are offered, the preferred first. Default
     /// `["h2", "http/1.1"]`.
-    pub alpn: Option<Vec<ApplicationProtocol>>,
+    pub(crate) alpn: Option<Vec<ApplicationProtocol>>,
     /// Whether sessions may be resumed. Default true.
-    pub resumption: Option<bool>,
+    pub(crate) resumption: Option<bool>,
     /// How long a handshake may take, from `"100ms"` to ten minutes. Default `"10s"`.
-    pub handshake_timeout: Option<Span>,
+    pub(crate) handshake_timeout: Option<Span>,
     /// How many handshakes may be under way, at most 16,777,216. Default 1,024.
-    pub max_handshakes: Option<NonZeroUsize>,
+    pub(crate) max_handshakes: Option<NonZeroUsize>,
     /// How many certificates a client may send besides its own. Default 5.
-    pub max_intermediates: Option<usize>,
+    pub(crate) max_intermediates: Option<usize>,
     /// How many bytes a client's certificates may have together. Default `"32KiB"`; more than `"64KiB"` is
     /// never taken.
-    pub max_chain_size: Option<Bytes>,
+    pub(crate) max_chain_size: Option<Bytes>,
     /// How many connections an IPv4 address or an IPv6 /64 may have. Default: no bound.
-    pub max_connections_per_source: Option<NonZeroUsize>,
+    pub(crate) max_connections_per_source: Option<NonZeroUsize>,
     /// Ends connections whose client takes nothing for this long while there is something to send, from
     /// `"100ms"` to a day.
     /// Default: none. A server without TLS puts `rate::StallTimeout` around its sockets.
-    pub stall_timeout: Option<Span>,
+    pub(crate) stall_timeout: Option<Span>,
     /// Networks from which every connection begins with a PROXY protocol header. Default: none.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
-    pub proxy_protocol: Vec<IpNet>,
+    pub(crate) proxy_protocol: Vec<IpNet>,
     /// How long before the end of a certificate of the server's or a client CA's there is a warning.
     /// Default `["30days", "7days", "1day"]`.
-    pub warn_before: Option<Vec<Span>>,
+    pub(crate) warn_before: Option<Vec<Span>>,
 }
 
 /// `[[tls.sni]]`: a further certificate.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ServerCertificate {
+pub(crate) struct ServerCertificate {
     /// PEM file of the certificate chain, its own certificate first.
-    pub certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// PEM file of the certificate's private key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// Whether clients must have a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum ClientAuthMode {
+pub(crate) enum ClientAuthMode {
     /// No handshake without one.
     Require,
     /// Verified if it comes, but none is needed.
@@ -106,8 +104,7 @@ pub enum ClientAuthMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum SvidMode {
+pub(crate) enum SvidMode {
     /// X.509-SVIDs only.
     Strict,
 }
@@ -115,8 +112,7 @@ pub enum SvidMode {
 /// An application protocol that runs over TLS. HTTP/3 does not: it has QUIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[non_exhaustive]
-pub enum ApplicationProtocol {
+pub(crate) enum ApplicationProtocol {
     /// HTTP/2 (RFC 9113).
     #[serde(rename = "h2")]
     Http2,
@@ -130,7 +126,7 @@ pub enum ApplicationProtocol {
 
 impl ApplicationProtocol {
     /// Its name in a handshake (RFC 7301 §6).
-    pub fn id(self) -> &'static str {
+    pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Http2 => "h2",
             Self::Http11 => "http/1.1",
@@ -143,7 +139,7 @@ impl ApplicationProtocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum RemovedCaPolicy {
+pub(crate) enum RemovedCaPolicy {
     /// They end, unless another CA vouches for them.
     #[default]
     Recheck,
@@ -155,19 +151,18 @@ pub enum RemovedCaPolicy {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct EndingSection {
+pub(crate) struct EndingSection {
     /// Once nothing was written for so long, where a request may be under way; an idle connection is
     /// closed at once. Default `"1s"`.
-    pub idle: Option<Span>,
+    pub(crate) idle: Option<Span>,
     /// After so long in any case. Default `"30s"`.
-    pub drain: Option<Span>,
+    pub(crate) drain: Option<Span>,
 }
 
 /// The lowest TLS version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum MinVersion {
+pub(crate) enum MinVersion {
     /// TLS 1.2 (RFC 5246).
     #[default]
     #[serde(rename = "1.2")]
@@ -275,7 +270,7 @@ impl TlsSection {
     }
 
     /// Whether clients must have a certificate.
-    pub fn mode(&self) -> ClientAuthMode {
+    pub(crate) fn mode(&self) -> ClientAuthMode {
         self.client_auth.unwrap_or(if self.client_ca.is_empty() {
             ClientAuthMode::None
         } else {

@@ -12,12 +12,12 @@ pub(crate) struct Text<T>(pub(crate) T);
 
 /// A time span as an operator writes it: `"10s"`, `"1h 30m"`, `"7days"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 /// A number of bytes as an operator writes it: `"64KiB"`, `"10MB"`, `4096`. KB, MB and GB are powers
 /// of 1000; KiB, MiB and GiB are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Bytes(pub u64);
+pub(crate) struct Bytes(pub(crate) u64);
 
 impl<'de, T> Deserialize<'de> for Text<T>
 where

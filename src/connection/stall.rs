@@ -18,7 +18,7 @@ impl Stall {
     pub(crate) fn new(longest: Duration) -> Self {
         Self {
             // So that a point of time after it is there on every clock.
-            longest: longest.min(Duration::from_hours(24)),
+            longest: longest.min(Duration::from_secs(24 * 60 * 60)),
             stalled: false,
             alarm: None,
         }

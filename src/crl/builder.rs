@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 
 use super::authority::Authorities;
 use super::observe::observe;
 use super::sources::{Files, from_bytes};
-use super::{LoadError, Options, Revocation};
+use super::{LoadError, Options, Revocation, evaluation_time};
 use crate::Watched;
 use crate::reload::{Pinned, WatchOptions};
 
@@ -17,7 +18,7 @@ pub struct Builder {
     options: Options,
     authorities: Vec<CertificateDer<'static>>,
     signers: Vec<PathBuf>,
-    as_of: Option<UnixTime>,
+    as_of: Option<SystemTime>,
 }
 
 impl Revocation {
@@ -83,7 +84,7 @@ impl Builder {
 
     /// Reads the lists as of this time rather than now: of two versions the one in force then, and none
     /// that was issued between then and now. For a question about the past.
-    pub fn as_of(mut self, time: UnixTime) -> Self {
+    pub fn as_of(mut self, time: SystemTime) -> Self {
         self.as_of = Some(time);
         self
     }
@@ -129,28 +130,28 @@ impl Builder {
     }
 
     fn watch(self, paths: Vec<PathBuf>, watch: WatchOptions) -> Result<Revocation, LoadError> {
-        let (files, options) = self.files(paths)?;
+        let (files, options) = self.files(paths);
         let lists = Watched::watch(files, watch)?;
         Ok(Revocation::new(lists, options))
     }
 
     /// What reads the lists, for somebody else to say when.
-    pub(crate) fn files(self, paths: Vec<PathBuf>) -> Result<(Files, Options), LoadError> {
-        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
+    pub(crate) fn files(self, paths: Vec<PathBuf>) -> (Files, Options) {
+        let provider = crate::crypto::provider();
         let files = Files {
             paths,
             signers: self.signers,
             authorities: self.authorities,
             algorithms: provider.signature_verification_algorithms,
             max_size: self.options.max_size,
-            as_of: self.as_of.map(|time| time.as_secs()),
+            as_of: self.as_of.map(evaluation_time::seconds),
         };
-        Ok((files, self.options))
+        (files, self.options)
     }
 
     /// The authorities' certificates, as they are now.
     fn authorities(&self) -> Result<(Vec<CertificateDer<'static>>, Authorities), LoadError> {
-        let provider = crate::tls::provider().ok_or(LoadError::NoProvider)?;
+        let provider = crate::crypto::provider();
         let mut certificates = self.authorities.clone();
         super::sources::read_authorities(&self.signers, &mut Pinned::new(), &mut certificates)?;
         let algorithms = provider.signature_verification_algorithms;
@@ -168,7 +169,7 @@ impl Builder {
         contents: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Revocation, LoadError> {
         let (_, authorities) = self.authorities()?;
-        let as_of = self.as_of.map(|time| time.as_secs());
+        let as_of = self.as_of.map(evaluation_time::seconds);
         let max_size = self.options.max_size;
         let lists = from_bytes(contents, Arc::new(authorities), None, max_size, as_of)?;
         observe(&lists, None);

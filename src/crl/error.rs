@@ -75,9 +75,6 @@ pub enum LoadError {
     /// One of the authorities' certificates cannot be read.
     #[error(transparent)]
     Authority(#[from] PathError),
-    /// There is no cryptography to check signatures with.
-    #[error("no cryptography provider: turn on the feature `aws-lc-rs` or `ring`, or install one")]
-    NoProvider,
 }
 
 /// What is wrong with one CRL.

@@ -1,4 +1,11 @@
 use std::cell::Cell;
+use std::time::SystemTime;
+
+/// Seconds after 1970; what lies before is 0, at which nothing has begun.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
 
 /// The time at which a path is judged. Each comparison with it notes when it would come out otherwise: until
 /// the first of these the same CRLs give the same verdict.

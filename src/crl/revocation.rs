@@ -1,11 +1,10 @@
 use std::sync::Arc;
-
-use rustls::pki_types::UnixTime;
+use std::time::SystemTime;
 
 use super::rules::Judgement;
 use super::sources;
 use super::store::CrlSet;
-use super::{CertPath, Finding, LoadError, Options, Verdict};
+use super::{CertPath, Finding, LoadError, Options, Verdict, evaluation_time};
 use crate::Watched;
 
 /// The CRLs in force and how they are used. `Clone` costs an `Arc`; clones share the lists.
@@ -81,14 +80,16 @@ impl Revocation {
     }
 
     /// What the CRLs say of a path at a time.
-    pub fn examine(&self, path: &CertPath, at: UnixTime) -> Verdict {
-        self.judge(path, at.as_secs()).1.verdict
+    pub fn examine(&self, path: &CertPath, at: SystemTime) -> Verdict {
+        self.judge(path, evaluation_time::seconds(at)).1.verdict
     }
 
     /// What the CRLs say of each certificate of a path at a time, the client's own first: for an
     /// operator who asks why.
-    pub fn explain(&self, path: &CertPath, at: UnixTime) -> Vec<Finding> {
-        self.lists.load().findings(path, self.options, at.as_secs())
+    pub fn explain(&self, path: &CertPath, at: SystemTime) -> Vec<Finding> {
+        self.lists
+            .load()
+            .findings(path, self.options, evaluation_time::seconds(at))
     }
 
     /// The lists in force.

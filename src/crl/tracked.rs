@@ -9,7 +9,7 @@ use crate::util::clock;
 use crate::util::good_until::GoodUntil;
 
 /// The longest sleep at once: the wall clock may be set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The path of a connection's certificate, with the last verdict on it. `Clone` costs an `Arc`.
 #[derive(Clone, Debug)]

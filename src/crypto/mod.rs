@@ -1,7 +1,13 @@
-//! What the cryptography of the provider can check, by the names that operators know.
+//! The provider's cryptography, and what it can check by the names that operators know.
 
+#[cfg(feature = "crl")]
 mod key;
+mod provider;
+#[cfg(feature = "crl")]
 mod signature;
 
+#[cfg(feature = "crl")]
 pub(crate) use key::unsupported_key;
+pub(crate) use provider::provider;
+#[cfg(feature = "crl")]
 pub(crate) use signature::{is_supported, signature_name};

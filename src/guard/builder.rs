@@ -9,10 +9,12 @@ use crate::auth::{Authentication, TokenAuthLayer};
 use crate::crl::RevocationLayer;
 #[cfg(feature = "auth")]
 use crate::identity::Mapping;
-#[cfg(feature = "config")]
+#[cfg(feature = "digest-binding")]
+use crate::policy::BindingLayer;
+#[cfg(all(feature = "config", feature = "digest-binding"))]
 use crate::policy::DigestOracle;
 #[cfg(feature = "policy")]
-use crate::policy::{BindingLayer, Policy, PolicyLayer};
+use crate::policy::{Policy, PolicyLayer};
 #[cfg(feature = "rate")]
 use crate::rate::{ByteRateLayer, Limits};
 use crate::source::{ForwardedLayer, Networks, SourceLayer};
@@ -38,15 +40,15 @@ pub struct Builder {
     pub(super) pass_authorization: bool,
     #[cfg(feature = "policy")]
     pub(super) policy: Option<PolicyLayer>,
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub(super) digest_binding: Option<BindingLayer>,
-    #[cfg(feature = "config")]
+    #[cfg(all(feature = "config", feature = "digest-binding"))]
     pub(super) digest_oracle: Option<Oracle>,
     /// What is doubtful in the configuration.
     #[cfg(feature = "config")]
     pub(super) advice: Vec<super::Danger>,
     /// The file with the policy.
-    #[cfg(feature = "policy")]
+    #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
     pub(super) policy_file: Option<Arc<std::path::Path>>,
     #[cfg(feature = "rate")]
     pub(super) limits: Option<Watched<Limits>>,
@@ -57,11 +59,11 @@ pub struct Builder {
 }
 
 /// Whom to ask about digests.
-#[cfg(feature = "config")]
+#[cfg(all(feature = "config", feature = "digest-binding"))]
 #[derive(Clone)]
 pub(super) struct Oracle(pub(super) Arc<dyn DigestOracle>);
 
-#[cfg(feature = "config")]
+#[cfg(all(feature = "config", feature = "digest-binding"))]
 impl std::fmt::Debug for Oracle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Oracle")
@@ -85,13 +87,13 @@ impl Default for Builder {
             pass_authorization: false,
             #[cfg(feature = "policy")]
             policy: None,
-            #[cfg(feature = "policy")]
+            #[cfg(feature = "digest-binding")]
             digest_binding: None,
-            #[cfg(feature = "config")]
+            #[cfg(all(feature = "config", feature = "digest-binding"))]
             digest_oracle: None,
             #[cfg(feature = "config")]
             advice: Vec::new(),
-            #[cfg(feature = "policy")]
+            #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
             policy_file: None,
             #[cfg(feature = "rate")]
             limits: None,
@@ -175,7 +177,7 @@ impl Builder {
     }
 
     /// Gives content only by repositories that lead to it. Default: by any that may be pulled.
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub fn digest_binding(mut self, layer: BindingLayer) -> Self {
         self.digest_binding = Some(layer);
         self
@@ -183,7 +185,7 @@ impl Builder {
 
     /// Whom a configuration with `unknown = "ask"` under `[policy.digest_binding]` asks. Set it before
     /// [`Builder::configure`].
-    #[cfg(feature = "config")]
+    #[cfg(all(feature = "config", feature = "digest-binding"))]
     pub fn digest_oracle(mut self, oracle: impl DigestOracle + 'static) -> Self {
         self.digest_oracle = Some(Oracle(Arc::new(oracle)));
         self
@@ -249,7 +251,7 @@ impl Builder {
                 .policy
                 .unwrap_or_else(|| PolicyLayer::new(Policy::open()))
                 .with_responder(self.responder.clone()),
-            #[cfg(feature = "policy")]
+            #[cfg(feature = "digest-binding")]
             digest_binding: self
                 .digest_binding
                 .unwrap_or_else(BindingLayer::open)

@@ -2,7 +2,7 @@ use super::Builder;
 #[cfg(feature = "tls")]
 use crate::Watched;
 use crate::admin::Check;
-#[cfg(any(feature = "policy", feature = "tls"))]
+#[cfg(any(feature = "digest-binding", feature = "tls"))]
 use crate::admin::Readiness;
 
 impl Builder {
@@ -33,7 +33,7 @@ impl Builder {
                     .map(|all| Check::watching("shadow_policy", all)),
             );
         }
-        #[cfg(feature = "policy")]
+        #[cfg(feature = "digest-binding")]
         checks.extend(self.digest_binding.as_ref().and_then(digests));
         #[cfg(feature = "rate")]
         checks.extend(
@@ -48,7 +48,7 @@ impl Builder {
 }
 
 /// Whether what is known of digests could be kept, if it is to be.
-#[cfg(feature = "policy")]
+#[cfg(feature = "digest-binding")]
 fn digests(layer: &crate::policy::BindingLayer) -> Option<Check> {
     let binding = layer.binding()?.clone();
     binding.file()?;

@@ -10,7 +10,9 @@ use crate::config::{
     Key, LimitsSection, PolicyRules, SourceSection,
 };
 use crate::crl::RevocationLayer;
-use crate::policy::{BindingLayer, Policy, PolicyFile, PolicyLayer, Rule};
+#[cfg(feature = "digest-binding")]
+use crate::policy::BindingLayer;
+use crate::policy::{Policy, PolicyFile, PolicyLayer, Rule};
 use crate::rate::Limits;
 use crate::refusal::Challenge;
 use crate::reload::Load;
@@ -77,6 +79,7 @@ impl Builder {
                 layer = layer.with_shadow(shadow);
             }
             builder = builder.policy_layer(layer);
+            #[cfg(feature = "digest-binding")]
             if let Some(section) = &section.digest_binding {
                 let binding = section.binding(document, digest_oracle.map(|oracle| oracle.0))?;
                 builder = builder.digest_binding(BindingLayer::new(binding));

@@ -134,7 +134,7 @@ impl Guard {
             Step::Revocation => self.revocation.check(head, body, kept),
             #[cfg(feature = "policy")]
             Step::Policy => self.policy.check(head, body, kept),
-            #[cfg(feature = "policy")]
+            #[cfg(feature = "digest-binding")]
             Step::DigestBinding => self.digest_binding.check(head, body, kept),
             #[cfg(feature = "rate")]
             Step::ByteRate => self.rate.check(head, body, kept),

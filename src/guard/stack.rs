@@ -49,7 +49,7 @@ pub struct Guard {
     pub(super) revocation: crate::crl::RevocationLayer,
     #[cfg(feature = "policy")]
     pub(super) policy: crate::policy::PolicyLayer,
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub(super) digest_binding: crate::policy::BindingLayer,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<crate::tls::Acceptor>,
@@ -85,7 +85,7 @@ impl Guard {
     ///
     /// # Errors
     /// It cannot be written.
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     pub fn save(&self) -> Result<(), crate::policy::DigestFileError> {
         self.digest_binding.save()
     }

@@ -254,7 +254,9 @@ impl Builder {
             report.is_open("whoever is let in may do everything");
             report.warnings.push(Danger::NoPolicy);
         }
+        #[cfg(feature = "digest-binding")]
         let binding = self.digest_binding.as_ref();
+        #[cfg(feature = "digest-binding")]
         if let Some(binding) = binding.and_then(crate::policy::BindingLayer::binding) {
             tell_binding(binding, report);
             if let Some(layer) = &self.policy {
@@ -264,10 +266,9 @@ impl Builder {
                     .warnings
                     .extend(pushes_not_learnt(binding, &policy, file));
             }
-        } else {
-            report
-                .is_open("where the service finds content by its digest, any repository gives it");
+            return;
         }
+        report.is_open("where the service finds content by its digest, any repository gives it");
     }
 
     #[cfg(feature = "rate")]
@@ -289,7 +290,7 @@ impl Builder {
     }
 }
 
-#[cfg(feature = "policy")]
+#[cfg(feature = "digest-binding")]
 fn tell_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
     let unknown = if binding.asks() {
         "the service is asked about digests of which nothing was seen"
@@ -307,7 +308,7 @@ fn tell_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
 }
 
 /// The first rule by which content comes that the binding does not learn of.
-#[cfg(feature = "policy")]
+#[cfg(feature = "digest-binding")]
 fn pushes_not_learnt(
     binding: &crate::policy::DigestBinding,
     policy: &crate::policy::Policy,

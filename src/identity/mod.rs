@@ -6,18 +6,30 @@
 
 mod anchor;
 mod error;
+#[cfg(feature = "x509")]
 pub mod forwarded;
 mod grants;
+#[cfg(feature = "auth")]
 mod mapping;
+#[cfg_attr(
+    not(feature = "x509"),
+    allow(dead_code, reason = "names are read from certificates")
+)]
 mod names;
+#[cfg_attr(
+    not(feature = "x509"),
+    allow(dead_code, reason = "an identity is read from a certificate")
+)]
 mod peer;
 mod principal;
 mod spiffe;
+#[cfg(feature = "x509")]
 mod x500;
 
 pub use anchor::Anchor;
 pub use error::IdentityError;
 pub use grants::{Grant, Grants};
+#[cfg(feature = "auth")]
 pub use mapping::{Mapping, MappingError, Rule};
 pub use peer::{KeyType, PeerIdentity};
 pub use principal::{Method, Principal};

@@ -1,6 +1,8 @@
 use std::net::IpAddr;
 
+#[cfg(feature = "x509")]
 use x509_parser::extensions::GeneralName;
+#[cfg(feature = "x509")]
 use x509_parser::prelude::X509Certificate;
 
 use super::{IdentityError, SpiffeId};
@@ -15,6 +17,7 @@ pub(super) struct Names {
 }
 
 impl Names {
+    #[cfg(feature = "x509")]
     pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
         let mut names = Self::default();
         let extension = certificate

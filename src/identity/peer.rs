@@ -2,17 +2,24 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "x509")]
 use sha2::{Digest, Sha256};
+#[cfg(feature = "x509")]
 use x509_parser::prelude::{FromDer, X509Certificate};
+#[cfg(feature = "x509")]
 use x509_parser::public_key::PublicKey;
+#[cfg(feature = "x509")]
 use x509_parser::x509::X509Name;
 
 use super::anchor::Anchor;
 use super::error::IdentityError;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
-use super::x500::{Attribute, Name};
-use crate::util::{calendar, hex};
+#[cfg(feature = "x509")]
+use super::x500::Name;
+#[cfg(feature = "x509")]
+use crate::util::calendar;
+use crate::util::hex;
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
 const LARGEST_CERTIFICATE: usize = 64 * 1024;
@@ -37,6 +44,9 @@ pub enum KeyType {
     Other,
 }
 
+/// A keyword and the value, if it is usable.
+pub(super) type Attribute = (&'static str, Option<Box<str>>);
+
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     subject: Box<str>,
@@ -60,11 +70,14 @@ impl PeerIdentity {
     ///
     /// # Errors
     /// What is malformed in it.
+    #[cfg(feature = "x509")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
         Self::of(der, &Self::parse(der)?, None)
     }
 
     /// A certificate of which [`Self::of`] makes an identity, for who needs more of it.
+    #[cfg(feature = "x509")]
     pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
         bounded("DER", der.len(), LARGEST_CERTIFICATE)?;
         let (rest, certificate) = X509Certificate::from_der(der)
@@ -77,6 +90,7 @@ impl PeerIdentity {
     }
 
     /// What the certificate says that was read from these bytes, and whose path ends at this CA.
+    #[cfg(feature = "x509")]
     pub(crate) fn of(
         der: &[u8],
         certificate: &X509Certificate<'_>,
@@ -186,6 +200,7 @@ impl PeerIdentity {
 
     /// The value of a subject attribute that is there once: beside another, usable or not, it is no
     /// answer to who this is.
+    #[cfg(feature = "auth")]
     pub(super) fn single_subject_attribute(&self, keyword: &str) -> Option<&str> {
         let mut values = self.0.attributes.iter();
         let (_, value) = values.find(|(known, _)| *known == keyword)?;
@@ -266,6 +281,7 @@ impl PeerIdentity {
     }
 }
 
+#[cfg(feature = "x509")]
 fn distinguished_name<'a>(whose: &str, name: &'a X509Name<'_>) -> Result<Name<'a>, IdentityError> {
     Name::read(name.as_raw())
         .ok_or_else(|| IdentityError::Malformed(format!("the {whose} is not a name")))
@@ -294,6 +310,7 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
     Ok(())
 }
 
+#[cfg(feature = "x509")]
 fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
     const ED25519: &str = "1.3.101.112";
     let key = certificate.public_key();
@@ -311,6 +328,7 @@ fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
     }
 }
 
+#[cfg(feature = "x509")]
 fn svid(certificate: &X509Certificate<'_>, names: &Names) -> Result<(), SvidError> {
     let [uri] = names.uris.as_slice() else {
         return Err(SvidError::UriNames(names.uris.len()));

@@ -105,6 +105,7 @@ fn allows_the_anonymous(rule: &Rule, actions: Actions) -> bool {
 
 impl Rule {
     /// Whether it lets callers push something.
+    #[cfg(feature = "digest-binding")]
     pub(crate) fn allows_a_push(&self) -> bool {
         self.effect == Effect::Allow && self.actions.intersects(Actions::PUSH)
     }

@@ -93,6 +93,7 @@
 
 mod access;
 mod actions;
+#[cfg(feature = "digest-binding")]
 pub mod binding;
 mod check;
 mod error;
@@ -115,6 +116,7 @@ mod who;
 
 pub use access::{Caller, Mismatch, TagOracle};
 pub use actions::{ActionError, Actions};
+#[cfg(feature = "digest-binding")]
 pub use binding::{
     BindingLayer, Damaged, DigestBinding, DigestFile, DigestFileError, DigestOracle, Learn,
 };

@@ -8,7 +8,7 @@ use crate::util::gcra::{AHEAD, credit, spent, take};
 const NANOS: u64 = 1_000_000_000;
 
 /// So far off that nobody waits for it, as in tokio.
-const FAR: Duration = Duration::from_hours(24 * 365 * 30);
+const FAR: Duration = Duration::from_secs(24 * 365 * 30 * 60 * 60);
 
 /// A rate as a line through time: how many bytes it has let pass since its origin, modulo 2^64.
 ///

@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_clock_that_leapt_ahead_and_is_put_back_opens_no_window_and_keeps_none_open() {
         let usage = Usage::new(1);
-        let hour = |hour| Window::Hour.at(Duration::from_hours(hour));
+        let hour = |hour: u64| Window::Hour.at(Duration::from_secs(hour * 60 * 60));
         usage.add(1, 10, hour(100));
         assert_eq!(usage.used(1, hour(99)), 10);
         assert_eq!(usage.used(1, hour(90_000)), 0);

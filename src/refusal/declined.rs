@@ -12,7 +12,7 @@ pub(crate) enum Declined {
     #[cfg(feature = "policy")]
     Policy,
     /// The repository is not known to lead to the blob.
-    #[cfg(feature = "policy")]
+    #[cfg(feature = "digest-binding")]
     Digest,
     /// The caller's token does not grant to pull where the blob is.
     #[cfg(feature = "jwt")]
@@ -25,7 +25,7 @@ impl Declined {
         match self {
             #[cfg(feature = "policy")]
             Self::Policy => "policy",
-            #[cfg(feature = "policy")]
+            #[cfg(feature = "digest-binding")]
             Self::Digest => "digest",
             #[cfg(feature = "jwt")]
             Self::Token => "token",

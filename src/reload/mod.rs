@@ -26,18 +26,25 @@
 //! assert_eq!(reader.generation(), 2);
 //! ```
 
+#[cfg(feature = "reload")]
 mod files;
+#[cfg(feature = "reload")]
 mod fingerprint;
+#[cfg(feature = "reload")]
 mod notifications;
+#[cfg(feature = "reload")]
 mod pinned;
 mod watched;
 
+#[cfg(feature = "reload")]
 pub use crate::util::file_error::FileError;
+#[cfg(feature = "reload")]
 pub use files::{Load, WatchOptions};
 #[cfg(any(feature = "config", feature = "crl"))]
 pub(crate) use fingerprint::Fingerprint;
 #[cfg(feature = "tls")]
 pub(crate) use pinned::Given;
+#[cfg(feature = "reload")]
 pub use pinned::Pinned;
 #[cfg(feature = "jwt-fetch")]
 pub(crate) use watched::Publisher;

@@ -111,10 +111,12 @@ impl<T> Watched<T> {
         self.shared.failed(reason);
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn shared(&self) -> &Shared<T> {
         &self.shared
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn downgrade(&self) -> std::sync::Weak<Shared<T>> {
         Arc::downgrade(&self.shared)
     }
@@ -193,6 +195,7 @@ impl<T> Shared<T> {
     }
 
     /// Puts in force what takes the place of a value that has ended, for this reason.
+    #[cfg(feature = "reload")]
     pub(super) fn lapse(&self, value: T, reason: String) -> u64 {
         let generation = self.publish(value);
         let mut health = self.health();
@@ -202,11 +205,13 @@ impl<T> Shared<T> {
         generation
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn failed(&self, reason: String) {
         metrics::reloaded(self.name, None);
         self.health().failure = Some(reason);
     }
 
+    #[cfg(feature = "reload")]
     pub(super) fn name(&self) -> &'static str {
         self.name
     }

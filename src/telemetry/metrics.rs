@@ -5,7 +5,9 @@
 //! What happens a few times a connection or less is looked up by name; what happens in each request
 //! has its handle kept by who counts it.
 
-use std::time::{Duration, SystemTime};
+#[cfg(feature = "reload")]
+use std::time::Duration;
+use std::time::SystemTime;
 
 #[cfg(all(feature = "metrics", feature = "tls"))]
 use metrics::histogram;
@@ -42,7 +44,7 @@ pub(crate) fn mount_declined(reason: &'static str) {
 }
 
 /// What is known of digests was written to its file, or could not be.
-#[cfg(feature = "policy")]
+#[cfg(feature = "digest-binding")]
 pub(crate) fn digests_saved(well: bool) {
     let outcome = if well { "ok" } else { "failed" };
     counter!("portcullis_digest_saves_total", "outcome" => outcome).increment(1);
@@ -73,6 +75,7 @@ pub(crate) fn loaded(what: &'static str, generation: u64) {
 }
 
 /// A snapshot that was stale for too long has ended.
+#[cfg(feature = "reload")]
 pub(crate) fn lapsed(what: &'static str) {
     if what != FIXED {
         gauge!("portcullis_snapshot_stale", "what" => what).set(1);
@@ -93,6 +96,7 @@ pub(crate) fn reloaded(what: &'static str, generation: Option<u64>) {
 }
 
 /// Reading a snapshot from its files took this long, whatever came of it.
+#[cfg(feature = "reload")]
 pub(crate) fn load_took(what: &'static str, time: Duration) {
     gauge!("portcullis_snapshot_load_duration_seconds", "what" => what).set(time);
 }

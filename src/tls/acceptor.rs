@@ -55,7 +55,7 @@ pub(super) struct Options {
 }
 
 /// The longest time that anything waits: a point of time after it is there on every clock.
-const LONGEST: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Acceptor {
     /// Accepts under this material: 10 s and 1,024 at once for handshakes.

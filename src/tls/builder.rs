@@ -15,9 +15,9 @@ use super::{CertificateFiles, ClientCas, Material, TlsError};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[cfg(feature = "crl")]
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Makes a TLS server's [`Material`], step by step: a certificate, then what is asked of clients,
 /// then the rest, which has defaults.
@@ -230,7 +230,7 @@ impl Builder<Ready> {
     /// # Errors
     /// What is wrong with them.
     pub fn load(self) -> Result<Material, TlsError> {
-        let mut loader = Loader::new(self.state.settings)?;
+        let mut loader = Loader::new(self.state.settings);
         let material = loader.load(None)?;
         loader.look(&material);
         Ok(material)
@@ -241,7 +241,7 @@ impl Builder<Ready> {
     /// # Errors
     /// What is wrong with them now. Later errors leave the last good material in force.
     pub fn watch(self, options: WatchOptions) -> Result<Watched<Material>, TlsError> {
-        Watched::watch(Loader::new(self.state.settings)?, options)
+        Watched::watch(Loader::new(self.state.settings), options)
     }
 }
 

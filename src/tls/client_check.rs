@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::time_provider::TimeProvider;
@@ -9,7 +9,7 @@ use super::rejection::Rejection;
 use super::verified::Verified;
 use super::verifier::Verifier;
 use super::wanted::Wanted;
-use super::{ClientCas, Reason, TlsError, explain};
+use super::{ClientCas, Reason, TlsError, explain, time};
 use crate::PeerIdentity;
 use crate::crl::{Finding, Revocation, Verdict};
 use crate::crypto;
@@ -23,7 +23,7 @@ pub struct ClientCheck {
     with_revocation: Verifier,
     without: Verifier,
     revocation: Revocation,
-    at: UnixTime,
+    at: SystemTime,
 }
 
 /// What a server says of a client's certificate.
@@ -58,15 +58,14 @@ impl ClientCheck {
     /// # Errors
     /// What keeps a server from starting: a file that cannot be read, a certificate that is no CA's, no
     /// client CA that has not expired, no cryptography provider.
-    pub fn new(cas: &ClientCas, revocation: Revocation, at: UnixTime) -> Result<Self, TlsError> {
-        let provider = super::provider().ok_or(TlsError::NoProvider)?;
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_secs());
+    pub fn new(cas: &ClientCas, revocation: Revocation, at: SystemTime) -> Result<Self, TlsError> {
+        let provider = crate::crypto::provider();
         let verifier = || -> Result<Verifier, TlsError> {
-            let anchors = Anchors::load(cas, &mut Pinned::new(), now)?;
+            let anchors = Anchors::load(cas, &mut Pinned::new(), at)?;
             let algorithms = provider.signature_verification_algorithms;
             Ok(Verifier::new(anchors, algorithms, true, Wanted::default()))
         };
-        let clock: Arc<dyn TimeProvider> = Arc::new(Fixed(at));
+        let clock: Arc<dyn TimeProvider> = Arc::new(Fixed(time::unix(at)));
         Ok(Self {
             with_revocation: verifier()?.with_revocation(Some(revocation.clone()), Some(clock)),
             without: verifier()?,
@@ -83,7 +82,7 @@ impl ClientCheck {
     ) -> ClientAnswer {
         let outcome = self
             .with_revocation
-            .verify(end_entity, intermediates, self.at);
+            .verify(end_entity, intermediates, time::unix(self.at));
         let refused = |rejection: &Rejection| (rejection.reason(), explain::words(rejection));
         let (refusal, verified) = match outcome {
             Ok(passed) => {
@@ -92,7 +91,9 @@ impl ClientCheck {
             }
             Err(rejection) => {
                 // The path that its revocation was asked of.
-                let passed = self.without.verify(end_entity, intermediates, self.at);
+                let passed = self
+                    .without
+                    .verify(end_entity, intermediates, time::unix(self.at));
                 (
                     Some(refused(&rejection)),
                     passed.ok().map(|passed| passed.verified),

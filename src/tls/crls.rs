@@ -25,14 +25,14 @@ struct InForce {
 }
 
 impl Crls {
-    pub(super) fn new(builder: crl::Builder, paths: Vec<PathBuf>) -> Result<Self, LoadError> {
-        let (files, options) = builder.files(paths)?;
-        Ok(Self {
+    pub(super) fn new(builder: crl::Builder, paths: Vec<PathBuf>) -> Self {
+        let (files, options) = builder.files(paths);
+        Self {
             files,
             options,
             in_force: None,
             waiting: None,
-        })
+        }
     }
 
     pub(super) fn paths(&self) -> Vec<PathBuf> {

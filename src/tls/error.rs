@@ -97,11 +97,6 @@ pub enum TlsError {
     #[cfg(feature = "crl")]
     #[error(transparent)]
     Crl(#[from] crate::crl::LoadError),
-    /// No cryptography was chosen and none is built in.
-    #[error(
-        "no cryptography provider: enable the feature `aws-lc-rs` or `ring`, or name one with `with_provider`"
-    )]
-    NoProvider,
     /// The clock cannot be read.
     #[error("the clock is before 1970 or cannot be read")]
     NoTime,

@@ -142,7 +142,8 @@ fn cut(text: &str, octets: usize) -> Cow<'_, str> {
     if text.len() <= octets {
         return text.into();
     }
-    format!("{}…", &text[..text.floor_char_boundary(octets)]).into()
+    let end = (0..=octets).rev().find(|&at| text.is_char_boundary(at));
+    format!("{}…", &text[..end.unwrap_or_default()]).into()
 }
 
 #[cfg(test)]
@@ -160,7 +161,7 @@ mod tests {
         assert!(limit.needs_summary() && !limit.needs_summary());
         assert_eq!((limit.summary(), limit.summary()), (1, 0));
         assert!(!limit.needs_summary());
-        let later = start + Duration::from_hours(24 * 365 * 40);
+        let later = start + Duration::from_secs(24 * 365 * 40 * 60 * 60);
         assert_eq!(
             (0..1_000).filter(|_| limit.allow(later).is_some()).count(),
             BURST as usize

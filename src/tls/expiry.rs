@@ -106,7 +106,7 @@ impl Warnings {
 mod tests {
     use super::*;
 
-    const DAY: Duration = Duration::from_hours(24);
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     fn day(number: u32) -> SystemTime {
         SystemTime::UNIX_EPOCH + DAY * number

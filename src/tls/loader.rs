@@ -30,7 +30,7 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    pub(super) fn new(settings: Settings) -> Result<Self, TlsError> {
+    pub(super) fn new(settings: Settings) -> Self {
         #[cfg(feature = "crl")]
         let crls = match settings.crls.clone() {
             // Known when the lists are read, the client CAs' signatures are not checked in a handshake.
@@ -39,7 +39,7 @@ impl Loader {
                     ClientAuth::None => &[][..],
                     ClientAuth::Request(cas) | ClientAuth::Require(cas) => &cas.paths,
                 };
-                Some(Crls::new(builder.with_authority_files(cas), paths)?)
+                Some(Crls::new(builder.with_authority_files(cas), paths))
             }
             None => None,
         };
@@ -47,12 +47,12 @@ impl Loader {
         let lists = &settings.crl_warnings;
         #[cfg(not(feature = "crl"))]
         let lists = &[];
-        Ok(Self {
+        Self {
             warnings: Warnings::at(&settings.expiry_warnings, lists),
             #[cfg(feature = "crl")]
             crls,
             settings,
-        })
+        }
     }
 
     fn client_cas(&self) -> Option<&ClientCas> {
@@ -105,7 +105,7 @@ impl Load for Loader {
 
     fn load(&mut self, previous: Option<&Material>) -> Result<Material, TlsError> {
         let settings = &self.settings;
-        let provider = provider::choose(settings.provider.clone())?;
+        let provider = provider::choose(settings.provider.clone());
         let now = time::system(settings.clock().current_time().ok_or(TlsError::NoTime)?);
         let mut pinned = Pinned::new();
         // Told of even where the certificates cannot be used either.

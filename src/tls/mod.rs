@@ -116,8 +116,6 @@ pub use handshake_error::HandshakeError;
 #[cfg(feature = "axum")]
 pub use listener::Listener;
 pub use material::Material;
-#[cfg(feature = "crl")]
-pub(crate) use provider::provider;
 pub use reason::Reason;
 pub use removed_ca::RemovedCa;
 pub use service::AddConnection;

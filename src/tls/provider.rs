@@ -3,38 +3,24 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache};
 
-use super::TlsError;
+use crate::crypto::provider;
 
-/// The operator's choice, else the built-in one, else the process's.
-pub(super) fn choose(chosen: Option<Arc<CryptoProvider>>) -> Result<Arc<CryptoProvider>, TlsError> {
-    chosen.or_else(provider).ok_or(TlsError::NoProvider)
-}
-
-/// The built-in one, else the process's.
-pub(crate) fn provider() -> Option<Arc<CryptoProvider>> {
-    #[cfg(feature = "aws-lc-rs")]
-    let provider = Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
-    let provider = Some(Arc::new(rustls::crypto::ring::default_provider()));
-    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
-    let provider = CryptoProvider::get_default().cloned();
-    provider
+/// The operator's choice, else the built-in one.
+pub(super) fn choose(chosen: Option<Arc<CryptoProvider>>) -> Arc<CryptoProvider> {
+    chosen.unwrap_or_else(provider)
 }
 
 /// A new ticket key that nobody else has; `None` where no built-in provider makes one, or none that may
 /// be used beside this one: tickets of a provider that is not FIPS-approved are no part of a server that
 /// is, which then remembers sessions instead.
 pub(super) fn ticketer(beside: &CryptoProvider) -> Option<Arc<dyn ProducesTickets>> {
-    if beside.fips() && !provider().is_some_and(|built_in| built_in.fips()) {
+    if beside.fips() && !provider().fips() {
         return None;
     }
     #[cfg(feature = "aws-lc-rs")]
     let made = rustls::crypto::aws_lc_rs::Ticketer::new();
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
     let made = rustls::crypto::ring::Ticketer::new();
-    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
-    let made: Result<Arc<dyn ProducesTickets>, rustls::Error> =
-        Err(rustls::Error::General("no provider is built in".into()));
     made.inspect_err(|error| tracing::warn!(%error, "no session tickets"))
         .ok()
 }

@@ -11,7 +11,7 @@ use crate::util::good_until::GoodUntil;
 use crate::{Refusal, Watched};
 
 /// The longest sleep at once: the wall clock may be set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Whether the certificate of a connection still holds: its time, that of the CAs above it, and that a
 /// client CA leads to it, whether or not there are CRLs. `Clone` costs an `Arc`.

@@ -6,6 +6,11 @@ pub(super) fn system(time: UnixTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs())
 }
 
+#[cfg(feature = "crl")]
+pub(super) fn unix(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds(time)))
+}
+
 /// Seconds after 1970; what lies before is 0, which is no less over.
 pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)

@@ -1,6 +1,9 @@
 //! The Gregorian calendar in UTC.
 
-use std::time::{Duration, SystemTime};
+#[cfg(any(test, feature = "x509"))]
+use std::time::Duration;
+#[cfg(any(test, feature = "json-log", feature = "x509"))]
+use std::time::SystemTime;
 
 #[cfg(any(feature = "config", feature = "crl", feature = "rate"))]
 use time::Date;
@@ -19,6 +22,7 @@ const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
 
 /// Returns seconds after 1970 as a system's time; 1970 itself where the system has no such time.
+#[cfg(any(test, feature = "x509"))]
 pub(crate) fn system_time(seconds: i64) -> SystemTime {
     let span = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 {

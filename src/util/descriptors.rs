@@ -13,7 +13,7 @@ const SPARE: usize = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// That they run out is logged this often at most.
-const BETWEEN_LOGS: Duration = Duration::from_mins(1);
+const BETWEEN_LOGS: Duration = Duration::from_secs(60);
 
 /// What is given back when something must be opened and nothing can be: sockets that lead nowhere, for
 /// which no file needs to be there.
@@ -43,6 +43,7 @@ fn held() -> MutexGuard<'static, Vec<Spare>> {
 }
 
 /// Does what needs a descriptor, with a spare one if there is no other. They are taken back by [`hold`].
+#[cfg(feature = "reload")]
 pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match work() {
@@ -57,6 +58,7 @@ pub(crate) fn with_spare<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Resu
     }
 }
 
+#[cfg(feature = "reload")]
 #[cfg(unix)]
 fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -66,7 +68,7 @@ fn is_exhausted(error: &io::Error) -> bool {
         .any(|exhausted| errno == Some(exhausted.raw_os_error()))
 }
 
-#[cfg(not(unix))]
+#[cfg(all(not(unix), feature = "reload"))]
 fn is_exhausted(_: &io::Error) -> bool {
     false
 }

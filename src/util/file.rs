@@ -17,13 +17,13 @@ pub(crate) const SECRET: u64 = 64 * 1024;
 #[cfg(feature = "tls")]
 pub(crate) const PRIVATE_KEY: u64 = MIB;
 /// The largest file with certificates: a bundle of every public CA has 300 KiB.
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 pub(crate) const CERTIFICATES: u64 = 16 * MIB;
 /// The largest key set of an issuer of signed tokens.
 #[cfg(feature = "jwt")]
 pub(crate) const KEY_SET: u64 = MIB;
 /// The largest configuration, policy, credentials file or htpasswd file.
-#[cfg(feature = "auth")]
+#[cfg(feature = "passwords")]
 pub(crate) const DOCUMENT: u64 = 64 * MIB;
 /// The largest of any other kind.
 pub(crate) const ANY: u64 = 256 * MIB;

@@ -4,6 +4,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 }
 
 /// `bytes` in lower-case hexadecimal with colons between the octets, the form of serial numbers.
+#[cfg(any(test, feature = "x509"))]
 pub(crate) fn with_colons(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 3);
     for byte in bytes {

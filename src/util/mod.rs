@@ -2,21 +2,25 @@
 
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod bounded_cache;
+#[cfg(any(feature = "json-log", feature = "rate", feature = "x509"))]
 pub(crate) mod calendar;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+#[cfg(feature = "reload")]
 pub(crate) mod file;
+#[cfg(feature = "reload")]
 pub(crate) mod file_error;
 #[cfg(any(feature = "auth", feature = "rate"))]
 pub(crate) mod gcra;
 #[cfg(feature = "tls")]
 pub(crate) mod good_until;
 pub(crate) mod hex;
+#[cfg(feature = "reload")]
 pub(crate) mod patience;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 pub(crate) mod pem;
 pub(crate) mod printable;
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod text;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 pub(crate) mod x509_file;

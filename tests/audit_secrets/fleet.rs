@@ -69,7 +69,7 @@ pub(crate) async fn has_failed(sink: &Sink, shown: &AtomicBool) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let told = timeout(Duration::from_mins(1), told).await;
+    let told = timeout(Duration::from_secs(60), told).await;
     told.expect("nothing was told of the fleet's server");
     assert!(shown.load(Ordering::SeqCst));
 }

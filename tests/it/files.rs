@@ -31,7 +31,7 @@ fn polled() -> WatchOptions {
 fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !reached() {
-        assert!(begun.elapsed() < Duration::from_mins(1), "never: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -367,7 +367,7 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
     pki::refused(&acceptor, config.clone()).await;
     let anchor = webpki::anchor_from_trusted_cert(&ca.der).unwrap();
     let path = portcullis::crl::CertPath::new(&client.der, &[], &anchor).unwrap();
-    let verdict = alone.examine(&path, rustls::pki_types::UnixTime::now());
+    let verdict = alone.examine(&path, std::time::SystemTime::now());
     assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
 
     files.put("ca.crl", ca.crl(2, &[]).pem().unwrap());
@@ -375,6 +375,6 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
         !material.health().lapsed && !alone.lists().health().lapsed
     });
     pki::accepted(&acceptor, config).await;
-    let verdict = alone.examine(&path, rustls::pki_types::UnixTime::now());
+    let verdict = alone.examine(&path, std::time::SystemTime::now());
     assert_eq!(verdict, Verdict::Good);
 }

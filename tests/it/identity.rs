@@ -654,7 +654,7 @@ impl metrics::Recorder for LabelRecorder {
 fn a_ca_and_a_serial_number_are_the_same_text_wherever_they_are_told() {
     use pki::extended::encode;
     use portcullis::crl::{CertPath, Options, Revocation, Verdict};
-    use rustls::pki_types::UnixTime;
+    use std::time::SystemTime;
 
     const COMMON_NAME: &[u8] = b"\x55\x04\x03";
     const ORGANIZATION: &[u8] = b"\x55\x04\x0a";
@@ -745,7 +745,7 @@ fn a_ca_and_a_serial_number_are_the_same_text_wherever_they_are_told() {
         let [ca_der, leaf] = [ca_der, leaf].map(rustls::pki_types::CertificateDer::from);
         let path = CertPath::with_anchor_certificate(&leaf, &[], &ca_der).unwrap();
         let revocation = Revocation::from_bytes([&*list], Options::default()).unwrap();
-        let finding = revocation.explain(&path, UnixTime::now()).remove(0);
+        let finding = revocation.explain(&path, SystemTime::now()).remove(0);
         assert_eq!(finding.issuer, identity.issuer());
         assert_eq!(finding.decided_by[0].issuer, identity.issuer());
         assert_eq!(finding.serial, identity.serial());

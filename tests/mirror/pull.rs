@@ -19,7 +19,7 @@ use crate::support::{
     Data, INDEX, MANIFEST, Server, assert_error, descriptor, header, noise, sha256,
 };
 
-const LONG: Duration = Duration::from_hours(1);
+const LONG: Duration = Duration::from_secs(60 * 60);
 
 /// What an upstream was asked: method and path.
 type Asked = Arc<Mutex<Vec<(String, HeaderMap)>>>;

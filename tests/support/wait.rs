@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it. It is long because only a failure has to
 /// wait for it to pass.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks until there is an answer.
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

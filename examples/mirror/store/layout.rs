@@ -1,6 +1,9 @@
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::durable;
 use super::error::At as _;
@@ -31,9 +34,12 @@ impl Store {
         }
         let path = root.join("lock");
         let lock = File::create(&path).at(&path)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::Locked(root.to_owned()),
-            TryLockError::Error(source) => StoreError::Io { path, source },
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            Errno::WOULDBLOCK => StoreError::Locked(root.to_owned()),
+            error => StoreError::Io {
+                path,
+                source: error.into(),
+            },
         })?;
         let store = Self(Arc::new(Inner {
             root: root.to_owned(),

@@ -103,7 +103,7 @@ impl Authenticator {
             self.token(parameters, scope).await?
         } else if of("Basic").is_some() {
             let credentials = self.credentials.as_ref().ok_or(UpstreamError::Refused)?;
-            (credentials.basic()?, Duration::from_hours(1))
+            (credentials.basic()?, Duration::from_secs(60 * 60))
         } else {
             return Err(UpstreamError::Refused);
         };

@@ -1,11 +1,10 @@
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use portcullis::crl::{Depth, OnUnknown, Options};
-use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -31,7 +30,7 @@ pub(super) struct Arguments {
     pub(super) before: Vec<PathBuf>,
     /// The time to ask about, in RFC 3339 form, instead of now
     #[arg(long, value_parser = time)]
-    pub(super) at: Option<UnixTime>,
+    pub(super) at: Option<SystemTime>,
     /// How long a CRL past its nextUpdate still counts, as `1h`
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     grace: Duration,
@@ -132,8 +131,8 @@ impl Args for Verify {
     }
 }
 
-fn time(text: &str) -> Result<UnixTime, Box<dyn Error + Send + Sync>> {
+fn time(text: &str) -> Result<SystemTime, Box<dyn Error + Send + Sync>> {
     let at = OffsetDateTime::parse(text, &Rfc3339)?.unix_timestamp();
     let since = Duration::from_secs(u64::try_from(at)?);
-    Ok(UnixTime::since_unix_epoch(since))
+    Ok(SystemTime::UNIX_EPOCH + since)
 }

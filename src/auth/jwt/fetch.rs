@@ -18,9 +18,9 @@ use zeroize::Zeroizing;
 use super::{KeySet, KeySetError};
 use crate::Watched;
 use crate::auth::authorization::is_b64token;
-use crate::crl::FetchError;
-use crate::crl::fetch::address::{Hosts, parse, shown};
-use crate::crl::fetch::client::{Answer, Validators, send, strict_client};
+use crate::fetch::HttpError;
+use crate::fetch::address::{Hosts, parse, shown};
+use crate::fetch::client::{Answer, Validators, send, strict_client};
 use crate::reload::Publisher;
 use crate::util::file::{self, CERTIFICATES, SECRET};
 use crate::util::{text, x509_file};
@@ -65,7 +65,7 @@ impl KeySetFetch {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            interval: Duration::from_mins(5),
+            interval: Duration::from_secs(5 * 60),
             pause: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
             ca: None,
@@ -127,7 +127,7 @@ impl KeySetFetch {
         });
         let lost = || KeySetError::Runtime(io::Error::other("the first fetch panicked"));
         let (runtime, source, keys) = begun.ok_or_else(lost)??;
-        let keys = keys.ok_or_else(|| self.failed(FetchError::Status(304)))?;
+        let keys = keys.ok_or_else(|| self.failed(HttpError::Status(304)))?;
         let watched = Watched::published("jwt_keys", keys);
         let publisher = watched.publisher();
         let work = move || runtime.block_on(source.go_on(&publisher));
@@ -167,7 +167,7 @@ impl KeySetFetch {
         strict_client(hosts, self.timeout, https, roots).map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: FetchError) -> KeySetError {
+    fn failed(&self, error: HttpError) -> KeySetError {
         let url = parse(&self.url).map_or_else(|_| "the URL".to_owned(), |url| shown(&url));
         KeySetError::Fetch { url, error }
     }

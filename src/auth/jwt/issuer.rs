@@ -48,7 +48,7 @@ impl Issuer {
             keys,
             kind,
             prefix: String::new(),
-            leeway: Duration::from_mins(1),
+            leeway: Duration::from_secs(60),
         }
     }
 

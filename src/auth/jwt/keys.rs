@@ -56,7 +56,7 @@ pub enum KeySetError {
         /// From where, without a query.
         url: String,
         /// Why not.
-        error: crate::crl::FetchError,
+        error: crate::fetch::HttpError,
     },
     /// Whoever is between would choose the keys.
     #[cfg(feature = "jwt-fetch")]

@@ -36,14 +36,17 @@ impl Verifier {
     pub(in crate::auth) fn new(issuers: impl IntoIterator<Item = Issuer>) -> Self {
         // Without this it cannot choose where the program has it with other cryptography too. Another
         // choice of the program's stands.
+        #[cfg(feature = "aws-lc-rs")]
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+        let _ = jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER.install_default();
         let issuers = issuers.into_iter().map(|issuer| {
             let validation = validation(&issuer);
             (issuer, validation)
         });
         Self(Arc::new(Inner {
             issuers: issuers.collect(),
-            cache: VerifiedCache::new(4096, Duration::from_mins(5)),
+            cache: VerifiedCache::new(4096, Duration::from_secs(5 * 60)),
         }))
     }
 

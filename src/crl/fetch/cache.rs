@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::FetchError;
-use super::client::Validators;
+use crate::fetch::client::Validators;
 use crate::util::{file, hex};
 
 /// What a list that is being written is called at its beginning.
@@ -55,7 +55,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), FetchError> {
         let is_old = |modified: SystemTime| {
             modified
                 .elapsed()
-                .is_ok_and(|age| age > Duration::from_hours(1))
+                .is_ok_and(|age| age > Duration::from_secs(60 * 60))
         };
         if unfinished
             && entry

@@ -5,6 +5,7 @@ use super::super::list::Crl;
 use super::super::verdict::date;
 use super::super::{LoadError, gzip};
 use super::FetchError;
+use crate::fetch::HttpError;
 use crate::util::x509_file;
 
 /// A list that may be taken.
@@ -76,7 +77,7 @@ fn single(content: &[u8], max_size: u64) -> Result<Vec<u8>, FetchError> {
         return match gzip::decompress("the answer", content, max_size) {
             Ok(plain) if gzip::is_gzip(&plain) => Err(FetchError::NotOne(0)),
             Ok(plain) => single(&plain, max_size),
-            Err(LoadError::TooLarge { max_size, .. }) => Err(FetchError::TooLarge(max_size)),
+            Err(LoadError::TooLarge { max_size, .. }) => Err(HttpError::TooLarge(max_size).into()),
             Err(error) => Err(FetchError::Content(Box::new(error))),
         };
     }

@@ -2,35 +2,18 @@ use std::io;
 use std::path::PathBuf;
 
 use super::super::{CrlError, LoadError, UnknownCause};
+use crate::fetch::HttpError;
 
 /// Why a CRL could not be fetched, or was not taken.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// Not the URL of an HTTP server.
-    #[error("it is no http:// or https:// URL without a user and a fragment")]
-    Address,
-    /// Not the name of a host, with or without a port.
-    #[error("{0:?} is no host, nor host:port")]
-    Host(String),
+    /// The server gave no list.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// There is nothing to fetch: no URL is given, and none is in the CA certificates.
     #[error("no URL is given, and the CA certificates have no distribution point")]
     NoPoint,
-    /// A redirect led to a host that is not allowed, or to one too many.
-    #[error("it leads elsewhere: {0}")]
-    Redirected(String),
-    /// The server cannot be reached, or broke off.
-    #[error("{0}")]
-    Unreachable(String),
-    /// It took too long.
-    #[error("it took too long")]
-    TimedOut,
-    /// The answer is neither a list nor that there is no newer one.
-    #[error("the answer is {0}")]
-    Status(u16),
-    /// The answer is too large.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(u64),
     /// The answer cannot be read.
     #[error(transparent)]
     Content(Box<LoadError>),
@@ -81,47 +64,20 @@ pub enum FetchError {
         #[source]
         error: io::Error,
     },
-    /// There is no thread, runtime or TLS client to fetch with.
-    #[error("nothing can be fetched: {0}")]
-    NoClient(String),
 }
 
 impl FetchError {
     /// As a closed-set label.
     pub(super) fn label(&self) -> &'static str {
         match self {
-            Self::Address | Self::Host(_) | Self::NoPoint | Self::NoClient(_) => "configuration",
-            Self::Redirected(_) => "redirected",
-            Self::Unreachable(_) => "unreachable",
-            Self::TimedOut => "timed_out",
-            Self::Status(_) => "status",
-            Self::TooLarge(_) => "too_large",
+            Self::Http(error) => error.label(),
+            Self::NoPoint => "configuration",
             Self::Content(_) | Self::NotOne(_) | Self::List(_) => "unusable",
             Self::NotSigned(_) => "not_signed",
             Self::NotYetValid => "not_yet_valid",
             Self::Older { .. } | Self::Contradicts { .. } => "older",
             Self::OtherScope => "other_scope",
             Self::Cache { .. } => "not_kept",
-        }
-    }
-}
-
-impl From<reqwest::Error> for FetchError {
-    fn from(error: reqwest::Error) -> Self {
-        let is_timeout = error.is_timeout();
-        let is_redirect = error.is_redirect();
-        // A URL may hold a token.
-        let error = error.without_url();
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        if is_timeout {
-            Self::TimedOut
-        } else if is_redirect {
-            Self::Redirected(cause.to_string())
-        } else {
-            Self::Unreachable(cause.to_string())
         }
     }
 }

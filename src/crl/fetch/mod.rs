@@ -31,13 +31,12 @@
 //! # Ok(()) }
 //! ```
 
-pub(crate) mod address;
 mod cache;
 mod check;
-pub(crate) mod client;
 mod error;
 mod options;
 mod point;
+mod points;
 mod schedule;
 mod worker;
 

@@ -25,10 +25,10 @@ impl Fetch {
             urls: Vec::new(),
             from_authorities: false,
             allowed_hosts: Vec::new(),
-            interval: Duration::from_mins(15),
-            timeout: Duration::from_mins(1),
+            interval: Duration::from_secs(15 * 60),
+            timeout: Duration::from_secs(60),
             start_timeout: Duration::from_secs(30),
-            retry: (Duration::from_secs(1), Duration::from_mins(5)),
+            retry: (Duration::from_secs(1), Duration::from_secs(5 * 60)),
         }
     }
 

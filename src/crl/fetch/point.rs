@@ -7,11 +7,11 @@ use reqwest::{Client, Url};
 use super::super::authority::Authorities;
 use super::super::list::Crl;
 use super::FetchError;
-use super::address::shown;
 use super::cache::Kept;
 use super::check::check;
-use super::client::{Answer, Validators, get};
 use super::schedule;
+use crate::fetch::address::shown;
+use crate::fetch::client::{Answer, Validators, get};
 use crate::telemetry::metrics;
 use crate::util::clock;
 
@@ -184,7 +184,7 @@ impl Point {
         match &self.known {
             Some(known) if succeeded => {
                 let times = (known.head.this_update, known.head.next_update);
-                let shortest = longest.min(Duration::from_mins(1));
+                let shortest = longest.min(Duration::from_secs(60));
                 schedule::wait(clock::seconds(), times, interval, shortest, fastrand::f64())
             }
             _ => {

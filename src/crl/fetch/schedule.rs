@@ -28,7 +28,7 @@ mod tests {
     fn at(now: u64, interval: u64, spread: f64) -> u64 {
         let list = (0, 10 * HOUR);
         let interval = Duration::from_secs(interval);
-        wait(now, list, interval, Duration::from_mins(1), spread).as_secs()
+        wait(now, list, interval, Duration::from_secs(60), spread).as_secs()
     }
 
     #[test]

@@ -17,17 +17,19 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::authority::Authorities;
 use super::super::{CrlSet, LoadError};
-use super::address::{self, Hosts};
 use super::cache::{self, Kept};
 use super::point::Point;
-use super::{Fetch, FetchError};
+use super::{Fetch, FetchError, points};
 use crate::Watched;
+use crate::fetch::HttpError;
+use crate::fetch::address::{self, Hosts};
+use crate::fetch::client;
 
 /// How many lists are fetched at once.
 const AT_ONCE: usize = 8;
 
 /// The least wait after a fetch that panicked.
-const AFTER_PANIC: Duration = Duration::from_mins(1);
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 
 /// Lists that were fetched, or kept from before, and the means to fetch newer ones.
 #[derive(Debug)]
@@ -68,11 +70,11 @@ impl Fetched {
         for text in &fetch.urls {
             urls.push(address::parse(text).map_err(|error| LoadError::Fetch {
                 origin: text.split('?').next().unwrap_or_default().to_owned(),
-                error,
+                error: error.into(),
             })?);
         }
         if fetch.from_authorities {
-            urls.extend(certificates.iter().flat_map(|one| address::points(one)));
+            urls.extend(certificates.iter().flat_map(|one| points::named_in(one)));
         }
         let mut seen = HashSet::new();
         urls.retain(|url: &Url| seen.insert(url.clone()));
@@ -80,7 +82,7 @@ impl Fetched {
             return Err(failed(FetchError::NoPoint));
         }
         let means = Means {
-            hosts: Hosts::new(&urls, &fetch.allowed_hosts).map_err(failed)?,
+            hosts: Hosts::new(&urls, &fetch.allowed_hosts).map_err(|error| failed(error.into()))?,
             timeout: fetch.timeout,
             interval: fetch.interval,
             max_size,
@@ -132,7 +134,7 @@ impl Fetched {
         thread::Builder::new()
             .name("portcullis-fetch".to_owned())
             .spawn(work)
-            .map_err(|error| failed(FetchError::NoClient(error.to_string())))?;
+            .map_err(|error| failed(HttpError::NoClient(error.to_string()).into()))?;
         Ok(Fetching { urls, _stop: stop })
     }
 
@@ -195,8 +197,8 @@ impl Means {
                 }
                 let mut fetched = Vec::new();
                 while let Some(task) = tasks.join_next().await {
-                    let task =
-                        task.map_err(|error| failed(FetchError::NoClient(error.to_string())))?;
+                    let task = task
+                        .map_err(|error| failed(HttpError::NoClient(error.to_string()).into()))?;
                     fetched.push(task?);
                 }
                 Ok(fetched)
@@ -204,7 +206,8 @@ impl Means {
         };
         // On a thread of its own: whoever asks may be in a runtime, where another cannot be entered.
         thread::scope(|scope| {
-            let panicked = |_| failed(FetchError::NoClient("the first fetch panicked".to_owned()));
+            let panicked =
+                |_| failed(HttpError::NoClient("the first fetch panicked".to_owned()).into());
             scope.spawn(fetch).join().map_err(panicked)?
         })
     }
@@ -217,7 +220,7 @@ impl Means {
         turns: &Semaphore,
         end: Instant,
     ) -> Result<Point, LoadError> {
-        let mut last = FetchError::TimedOut;
+        let mut last = FetchError::from(HttpError::TimedOut);
         let tries = async {
             loop {
                 let turn = turns.acquire().await;
@@ -252,7 +255,7 @@ impl Means {
     }
 
     fn client(&self) -> Result<Client, FetchError> {
-        super::client::client(self.hosts.clone(), self.timeout)
+        Ok(client::client(self.hosts.clone(), self.timeout)?)
     }
 }
 
@@ -274,7 +277,7 @@ fn runtime() -> Result<Runtime, FetchError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| FetchError::NoClient(error.to_string()))
+        .map_err(|error| HttpError::NoClient(error.to_string()).into())
 }
 
 fn failed(error: FetchError) -> LoadError {

@@ -15,6 +15,6 @@ mod parse;
 pub(crate) use canonical::{NameKey, canonical};
 #[cfg(feature = "crl")]
 pub(crate) use distinguished_name::DistinguishedName;
+pub(super) use name::Name;
 #[cfg(feature = "tls")]
 pub(crate) use name::text;
-pub(super) use name::{Attribute, Name};

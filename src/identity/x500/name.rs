@@ -6,10 +6,8 @@ use x509_parser::der_parser::asn1_rs::{Any, FromDer, Tag};
 
 use super::directory_string;
 use super::keyword::keyword;
+use crate::identity::peer::Attribute;
 use crate::util::hex;
-
-/// A keyword and the value, if it is usable.
-pub(in crate::identity) type Attribute = (&'static str, Option<Box<str>>);
 
 /// A name as its relative names in the order of a certificate, the most general first.
 pub(in crate::identity) struct Name<'a>(pub(super) Vec<Vec<Part<'a>>>);

@@ -78,8 +78,8 @@ fn value(text: &str) -> Option<(Value<'_>, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Attribute;
     use super::*;
+    use crate::identity::peer::Attribute;
 
     fn read(text: &str) -> Option<(String, Vec<Attribute>)> {
         let name = Name::parse(text)?;

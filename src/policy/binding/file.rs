@@ -91,7 +91,7 @@ impl DigestFile {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            interval: Duration::from_mins(1),
+            interval: Duration::from_secs(60),
             damaged: Damaged::default(),
         }
     }
@@ -124,7 +124,7 @@ impl DigestFile {
     fn read(&self, table: &Table) -> Result<(), DigestFileError> {
         let path = || self.path.clone();
         let owned = self.path.clone();
-        let opened = within(&self.path, move |_| file::open(&owned)).flatten();
+        let opened = within(&self.path, move |_| file::open(&owned)).unwrap_or_else(Err);
         let read = opened.and_then(|(file, _)| {
             warn_if_open(&self.path, &file);
             format::read(table, file)

@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn terms(bytes: u64, hour: u64, server: Server) -> Terms {
-        let time = std::time::UNIX_EPOCH + Duration::from_hours(hour);
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(hour * 60 * 60);
         Terms {
             quota: quota(bytes),
             span: Calendar::new(move || time).span(Window::Hour),

@@ -381,7 +381,7 @@ mod tests {
     fn accounts(keys: usize) -> Arc<Accounts> {
         let fleet = Fleet::new("redis://127.0.0.1:1").unwrap();
         let quota = Quota::new(1 << 40, Window::Hour);
-        let noon = SystemTime::UNIX_EPOCH + Duration::from_hours(472_222);
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(472_222 * 60 * 60);
         let calendar = Calendar::new(move || noon);
         let keep = super::super::bookkeeper::keep;
         Arc::new(Accounts::new(
@@ -417,7 +417,7 @@ mod tests {
             if report.want == 0 {
                 break;
             }
-            now += Duration::from_hours(1);
+            now += Duration::from_secs(60 * 60);
         }
         accounts.rest(account);
     }

@@ -112,7 +112,7 @@ fn a_failed_reload_is_told_until_the_next_good_one() {
         let begin = Instant::now();
         while ask(&admin, "GET", "/readyz").1 != expected {
             assert!(
-                begin.elapsed() < Duration::from_mins(1),
+                begin.elapsed() < Duration::from_secs(60),
                 "not within a minute"
             );
             sleep(Duration::from_millis(10));

@@ -82,7 +82,7 @@ async fn becomes(guard: &Guard, authorization: &str, wanted: u16) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_mins(1), patience).await;
+    let in_time = tokio::time::timeout(Duration::from_secs(60), patience).await;
     assert!(in_time.is_ok(), "never {wanted}: {authorization}");
 }
 
@@ -98,7 +98,7 @@ async fn tells(admin: &Admin, line: &str) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_mins(1), patience).await;
+    let in_time = tokio::time::timeout(Duration::from_secs(60), patience).await;
     assert!(in_time.is_ok(), "never: {line}");
 }
 

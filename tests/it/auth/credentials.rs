@@ -344,7 +344,7 @@ async fn a_certificate_reads_and_a_token_writes() {
 fn strict() -> ThrottleOptions {
     ThrottleOptions::default()
         .with_burst(NonZeroU32::new(3).unwrap())
-        .with_every(Duration::from_hours(1))
+        .with_every(Duration::from_secs(60 * 60))
 }
 
 fn throttled(credentials: impl IntoIterator<Item = Credential>) -> TokenAuthLayer {
@@ -653,7 +653,7 @@ async fn without_its_certificate_a_right_token_is_refused_as_a_wrong_one() {
     ];
     let options = ThrottleOptions::default()
         .with_burst(NonZeroU32::new(3).unwrap())
-        .with_every(Duration::from_hours(1));
+        .with_every(Duration::from_secs(60 * 60));
     // A challenge that tells clients what is wrong with their token.
     let challenge = Challenge::bearer("https://auth.example.org/token", "registry").unwrap();
     let layer = TokenAuthLayer::new(
@@ -690,7 +690,7 @@ async fn ids_are_not_throttled_where_there_are_tokens_only() {
     let credentials = Credentials::new([credential]).unwrap();
     let options = ThrottleOptions::default()
         .with_burst(NonZeroU32::new(3).unwrap())
-        .with_every(Duration::from_hours(1));
+        .with_every(Duration::from_secs(60 * 60));
     let credentials = Watched::fixed(credentials);
     let layer = TokenAuthLayer::new(
         Authentication::token(credentials.clone()).with_throttle(Some(&options)),

@@ -1,5 +1,5 @@
 //! Who asks, for servers that are no tower services; and that verifying a password gives way to the rest.
-#![cfg(feature = "auth")]
+#![cfg(all(feature = "passwords", feature = "x509"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::pin::pin;

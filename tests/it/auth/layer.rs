@@ -1,5 +1,5 @@
 //! Basic and Bearer credentials, and certificates beside them.
-#![cfg(feature = "auth")]
+#![cfg(all(feature = "auth", feature = "x509"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::convert::Infallible;

@@ -1,5 +1,5 @@
 //! `[policy.digest_binding]` of the configuration file.
-#![cfg(feature = "config")]
+#![cfg(all(feature = "config", feature = "digest-binding"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::convert::Infallible;

@@ -1,5 +1,5 @@
 //! Digests bound to repositories: what one may pull by is not what one may pull.
-#![cfg(feature = "policy")]
+#![cfg(feature = "digest-binding")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;

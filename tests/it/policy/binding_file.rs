@@ -1,5 +1,5 @@
 //! What is known of digests, kept in a file.
-#![cfg(feature = "policy")]
+#![cfg(feature = "digest-binding")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -22,7 +22,7 @@ fn kept(file: &DigestFile) -> Result<DigestBinding, DigestFileError> {
 
 /// So long that only [`DigestBinding::save`] and the end write.
 fn seldom(path: &Path) -> DigestFile {
-    DigestFile::new(path).with_interval(Duration::from_hours(24))
+    DigestFile::new(path).with_interval(Duration::from_secs(24 * 60 * 60))
 }
 
 fn bind(binding: &DigestBinding, numbers: std::ops::Range<usize>) {
@@ -40,7 +40,7 @@ fn known(binding: &DigestBinding, numbers: std::ops::Range<usize>) -> usize {
 fn until(what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is() {
-        assert!(begun.elapsed() < Duration::from_mins(2), "{what}");
+        assert!(begun.elapsed() < Duration::from_secs(2 * 60), "{what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

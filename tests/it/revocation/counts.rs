@@ -5,7 +5,7 @@
 
 use crate::pki;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pki::{Ca, Files, client, refused};
 use portcullis::Watched;
@@ -18,19 +18,18 @@ use rcgen::{
     CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, DnValue, Issuer,
     KeyPair, KeyUsagePurpose,
 };
-use rustls::pki_types::UnixTime;
 
 fn path(ca: &Ca, serial: u64) -> CertPath {
     let leaf = ca.client_with("node", |params| params.serial_number = Some(serial.into()));
     CertPath::with_anchor_certificate(&leaf.der, &[], &ca.der).unwrap()
 }
 
-fn after(time: Duration) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + time)
+fn after(time: Duration) -> SystemTime {
+    SystemTime::now() + time
 }
 
-fn now() -> UnixTime {
-    UnixTime::now()
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn cause(verdict: &Verdict) -> UnknownCause {
@@ -303,8 +302,9 @@ fn what_contradicts_the_list_in_force_waits_until_that_is_over() {
                 let numbers = [&held_back[0].waiting, &held_back[0].in_force]
                     .map(|one| one.number.clone().unwrap());
                 assert_eq!(numbers, [format!("{number:02x}"), "64".to_owned()]);
-                let at =
-                    |path, minutes| revocation.examine(path, after(Duration::from_mins(minutes)));
+                let at = |path, minutes: u64| {
+                    revocation.examine(path, after(Duration::from_secs(minutes * 60)))
+                };
                 let is_revoked = |verdict| matches!(verdict, Verdict::Revoked(_));
                 assert_eq!(at(&kept, 0), Verdict::Good);
                 assert!(is_revoked(at(&forgotten, 0)));

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -83,9 +83,9 @@ impl World {
             .label()
     }
 
-    fn at(&self, seconds: i64) -> UnixTime {
+    fn at(&self, seconds: i64) -> SystemTime {
         let at = u64::try_from(self.now.unix_timestamp() + seconds).unwrap();
-        UnixTime::since_unix_epoch(Duration::from_secs(at))
+        SystemTime::UNIX_EPOCH + Duration::from_secs(at)
     }
 }
 
@@ -317,6 +317,11 @@ fn a_delta_of_an_impostor_says_nothing() {
     assert_eq!(world.says(&lists, 9, 0), "revoked");
 }
 
+fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap().as_secs()
+}
+
 /// A clock that the test sets.
 #[derive(Debug)]
 struct Clock(AtomicU64);
@@ -339,7 +344,7 @@ struct Server {
 impl Server {
     fn new(world: &World, lists: &[Vec<u8>]) -> Self {
         let files = Files::new();
-        let clock = Arc::new(Clock(AtomicU64::new(world.at(0).as_secs())));
+        let clock = Arc::new(Clock(AtomicU64::new(seconds(world.at(0)))));
         let material = files
             .requiring(&world.ca.server(&["localhost"]), &world.ca)
             .with_revocation(revocation(lists))
@@ -352,8 +357,8 @@ impl Server {
         }
     }
 
-    fn set(&self, at: UnixTime) {
-        self.clock.0.store(at.as_secs(), Ordering::SeqCst);
+    fn set(&self, at: SystemTime) {
+        self.clock.0.store(seconds(at), Ordering::SeqCst);
     }
 
     async fn connect(&self) -> Result<Connection, Refused> {

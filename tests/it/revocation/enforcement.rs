@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,7 +22,6 @@ use portcullis::record::{Cut, Record};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{Acceptor, Reason};
 use portcullis::{Connection, Watched};
-use rustls::pki_types::UnixTime;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -50,12 +49,12 @@ fn revocation(lists: &[&[u8]]) -> Revocation {
     Revocation::from_bytes(lists.iter().copied(), Options::default()).unwrap()
 }
 
-fn now() -> UnixTime {
-    UnixTime::now()
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
-fn after(time: Duration) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(now().as_secs()) + time)
+fn after(time: Duration) -> SystemTime {
+    now() + time
 }
 
 fn kind(verdict: &Verdict) -> &'static str {
@@ -102,7 +101,7 @@ fn what_no_current_list_of_the_issuer_answers_is_unknown_and_refused() {
         ),
         (
             ca.crl(1, &[]),
-            after(Duration::from_hours(25)),
+            after(Duration::from_secs(25 * 60 * 60)),
             "the CRL for it is past its next update",
         ),
         (
@@ -116,15 +115,15 @@ fn what_no_current_list_of_the_issuer_answers_is_unknown_and_refused() {
         let verdict = revocation(&[list.der()]).examine(&node, at);
         assert_eq!(verdict.to_string(), format!("certificate 07: {expected}"));
     }
-    let grace = Options::default().with_grace(Duration::from_hours(2));
+    let grace = Options::default().with_grace(Duration::from_secs(2 * 60 * 60));
     let list = ca.crl(1, &[]);
     let grace = Revocation::from_bytes([list.der().as_ref()], grace).unwrap();
     assert_eq!(
-        grace.examine(&node, after(Duration::from_hours(25))),
+        grace.examine(&node, after(Duration::from_secs(25 * 60 * 60))),
         Verdict::Good
     );
     assert_eq!(
-        kind(&grace.examine(&node, after(Duration::from_hours(27)))),
+        kind(&grace.examine(&node, after(Duration::from_secs(27 * 60 * 60)))),
         "unknown"
     );
 }
@@ -143,7 +142,7 @@ fn only_what_no_list_of_the_issuer_is_about_can_be_allowed() {
     });
     let ahead = ca.crl_with(1, &[], |list| list.this_update += time::Duration::HOUR * 2);
     let node = path(&numbered(&ca, 7), &[], &ca);
-    let hours = |hours| after(Duration::from_hours(hours));
+    let hours = |hours: u64| after(Duration::from_secs(hours * 60 * 60));
     let lenient = Options::default().with_unknown(OnUnknown::Allow);
     for (list, at, expected) in [
         (Ca::new("Others").crl(1, &[]), hours(0), "unknown_allowed"),
@@ -171,7 +170,7 @@ fn of_a_path_the_certificate_that_cannot_be_allowed_decides() {
     let expired = root.crl(1, &[]);
     let lenient = Revocation::from_bytes([expired.der().as_ref()], lenient).unwrap();
     assert_eq!(lenient.examine(&node, now()).label(), "unknown_allowed");
-    let verdict = lenient.examine(&node, after(Duration::from_hours(25)));
+    let verdict = lenient.examine(&node, after(Duration::from_secs(25 * 60 * 60)));
     assert_eq!(verdict.label(), "unknown");
     assert!(
         verdict.to_string().contains("past its next update"),

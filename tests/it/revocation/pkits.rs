@@ -55,7 +55,7 @@ fn refused(case: &Case) -> Option<String> {
         .map(certificate)
         .collect();
     // The first day of 2025: the certificates are valid from 2010 to 2030.
-    let now = UnixTime::since_unix_epoch(std::time::Duration::from_hours(482_136));
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(482_136 * 60 * 60));
     let leaf = match EndEntityCert::try_from(&end_entity) {
         Ok(leaf) => leaf,
         Err(error) => return Some(format!("path: {error:?}")),
@@ -105,10 +105,11 @@ fn refused(case: &Case) -> Option<String> {
         }) => return Some("load: malformed".to_owned()),
         Err(error) => return Some(format!("load: {error}")),
     };
-    if revocation.examine(&path, now) == Verdict::Good {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
+    if revocation.examine(&path, at) == Verdict::Good {
         return None;
     }
-    let findings = revocation.explain(&path, now);
+    let findings = revocation.explain(&path, at);
     let at = findings.iter().position(|one| one.verdict != Verdict::Good);
     let at = at.expect("a verdict that no certificate has");
     let who = if at == 0 { "EE" } else { "CA" };

@@ -4,12 +4,11 @@
 
 use crate::pki;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pki::{Ca, Leaf};
 use portcullis::crl::{CertPath, Options, Revocation, UnknownCause, Verdict};
 use rcgen::{CustomExtension, KeyIdMethod, RevocationReason};
-use rustls::pki_types::UnixTime;
 
 /// `keyCompromise` and `cACompromise` as `ReasonFlags`, and all the others.
 const COMPROMISE: &[u8] = &[5, 0b0110_0000];
@@ -97,7 +96,7 @@ impl World {
     }
 
     fn says(&self, client: &Leaf, lists: &[Vec<u8>]) -> Verdict {
-        revocation(lists).examine(&self.path(client), UnixTime::now())
+        revocation(lists).examine(&self.path(client), SystemTime::now())
     }
 }
 
@@ -180,7 +179,7 @@ fn a_list_answers_for_the_kind_of_certificate_that_it_is_about() {
         if !of_client {
             assert_eq!(unknown(&verdict), Some(UnknownCause::OtherScope));
         }
-        let verdict = revocation(&[list, of_sub.clone()]).examine(&chain, UnixTime::now());
+        let verdict = revocation(&[list, of_sub.clone()]).examine(&chain, SystemTime::now());
         assert_eq!(verdict == Verdict::Good, of_ca, "{fields:02x?} {verdict}");
     }
     // At most one of the kinds can be the only one.
@@ -347,7 +346,7 @@ fn an_explanation_tells_what_a_list_is_limited_to_and_a_certificate_that_is_over
         ),
     ] {
         let lists = [world.list(1, 1, &fields, &[])];
-        let findings = revocation(&lists).explain(&world.path(&client), UnixTime::now());
+        let findings = revocation(&lists).explain(&world.path(&client), SystemTime::now());
         assert_eq!(findings[0].decided_by[0].scope, scope);
     }
 
@@ -355,9 +354,9 @@ fn an_explanation_tells_what_a_list_is_limited_to_and_a_certificate_that_is_over
     let path = world.path(&client);
     let revocation = revocation(&lists);
     let finding = |at| revocation.explain(&path, at).remove(0);
-    assert_eq!(finding(UnixTime::now()).verdict, Verdict::Good);
+    assert_eq!(finding(SystemTime::now()).verdict, Verdict::Good);
     // rcgen's certificates end in the year 4096.
-    let at = UnixTime::since_unix_epoch(Duration::from_secs(80_000_000_000));
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(80_000_000_000);
     let over = finding(at);
     assert_eq!(over.verdict, Verdict::Expired);
     assert_eq!(revocation.examine(&path, at), Verdict::Expired);
@@ -435,7 +434,7 @@ fn a_delta_is_put_over_a_list_of_the_same_key_and_scope_only() {
             .with_authorities([ca.der.clone(), renewed.der.clone()])
             .from_bytes(lists.iter().map(Vec::as_slice))
             .unwrap();
-        revocation.examine(&path, UnixTime::now()).label()
+        revocation.examine(&path, SystemTime::now()).label()
     };
     let complete = |number, says| identified(&ca, KEY, number, None, says, &[]);
     let delta = |ca: &Ca, key: &[u8], number, says| identified(ca, key, number, Some(1), says, &[]);

@@ -4,7 +4,7 @@
 
 use crate::pki;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pki::Ca;
 use portcullis::crl::{CertPath, Depth, OnUnknown, Options, Revocation, Verdict};
@@ -12,7 +12,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
     GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, SanType,
 };
-use rustls::pki_types::UnixTime;
 
 /// A root, the CA of a node under it, and another key of the same name that signs its CRLs, certified
 /// by way of two CAs of which neither is on the node's path.
@@ -97,7 +96,7 @@ impl World {
 
     fn examine(&self, lists: &[Vec<u8>], options: Options) -> Verdict {
         let revocation = self.revocation(lists, options);
-        revocation.examine(&self.path(), UnixTime::now())
+        revocation.examine(&self.path(), SystemTime::now())
     }
 
     /// Whether the signer's list counts when none of those above it is revoked.
@@ -237,8 +236,7 @@ fn a_verdict_by_such_a_list_ends_with_those_about_its_signer() {
     lists[2] = short.der().to_vec();
     let revocation = world.revocation(&lists, Options::default());
     for (minutes, says) in [(59, "good"), (61, "unknown")] {
-        let at = UnixTime::now().as_secs() + minutes * 60;
-        let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+        let at = SystemTime::now() + Duration::from_secs(minutes * 60);
         assert_eq!(revocation.examine(&world.path(), at).label(), says);
     }
 }
@@ -254,7 +252,7 @@ fn a_new_key_of_the_root_tells_of_its_own_certificate_by_its_own_list() {
             .with_authorities([root.der.clone(), renewed.der.clone()])
             .from_bytes(lists.iter().map(|list| list.der().as_ref()))
             .unwrap();
-        let finding = revocation.explain(&path, UnixTime::now()).remove(0);
+        let finding = revocation.explain(&path, SystemTime::now()).remove(0);
         let numbers = finding
             .decided_by
             .into_iter()

@@ -155,7 +155,7 @@ async fn of_the_path(scene: &mut Scene) {
     let files = Files::new();
     let builder = files.requiring(&scene.server, &short);
     let acceptor = by(builder.with_clock(clock.clone()));
-    clock.by(Duration::from_hours(24 * 3));
+    clock.by(Duration::from_secs(24 * 3 * 60 * 60));
     scene.shows(&acceptor, &short.client("x"), &[]).await;
 }
 

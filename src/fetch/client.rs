@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 use rustls_platform_verifier::BuilderVerifierExt;
 use serde::{Deserialize, Serialize};
 
-use super::FetchError;
+use super::HttpError;
 use super::address::{Hosts, shown};
 
 /// More redirects than this lead nowhere.
@@ -25,13 +25,14 @@ pub(crate) struct Validators {
 /// What came of a request.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// There is no newer list.
+    /// There is nothing newer.
     Unchanged,
     New(Vec<u8>, Validators),
 }
 
 /// An HTTP client that asks nobody but these hosts.
-pub(crate) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, FetchError> {
+#[cfg(feature = "crl-fetch")]
+pub(crate) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, HttpError> {
     build(hosts, timeout, tls()?, false)
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn strict_client(
     timeout: Duration,
     https: bool,
     roots: Option<rustls::RootCertStore>,
-) -> Result<Client, FetchError> {
+) -> Result<Client, HttpError> {
     let tls = match roots {
         None => tls()?,
         Some(roots) => builder()?
@@ -57,7 +58,7 @@ fn build(
     timeout: Duration,
     tls: ClientConfig,
     https: bool,
-) -> Result<Client, FetchError> {
+) -> Result<Client, HttpError> {
     let follow = move |attempt: Attempt<'_>| {
         if attempt.previous().len() > REDIRECTS {
             attempt.error("too many redirects")
@@ -79,18 +80,18 @@ fn build(
         .pool_max_idle_per_host(0)
         .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| FetchError::NoClient(error.to_string()))
+        .map_err(|error| HttpError::NoClient(error.to_string()))
 }
 
-fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, FetchError> {
-    let failed = |error: &dyn std::fmt::Display| FetchError::NoClient(error.to_string());
-    let provider = crate::tls::provider().ok_or_else(|| failed(&"no cryptography provider"))?;
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, HttpError> {
+    let failed = |error: &dyn std::fmt::Display| HttpError::NoClient(error.to_string());
+    let provider = crate::crypto::provider();
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))
 }
 
-fn tls() -> Result<ClientConfig, FetchError> {
+fn tls() -> Result<ClientConfig, HttpError> {
     match builder()?.with_platform_verifier() {
         Ok(builder) => Ok(builder.with_no_client_auth()),
         // A container image without CA certificates can still ask over HTTP, as is usual for CRLs.
@@ -106,21 +107,22 @@ fn tls() -> Result<ClientConfig, FetchError> {
 
 /// Asks for what is at a URL, if it is another than that with these validators; without any, whichever
 /// it is, and not of a cache.
+#[cfg(feature = "crl-fetch")]
 pub(crate) async fn get(
     client: &Client,
     url: &Url,
     known: &Validators,
     max_size: u64,
-) -> Result<Answer, FetchError> {
+) -> Result<Answer, HttpError> {
     send(client.get(url.clone()), known, max_size).await
 }
 
-/// [`get`] for a request with more in it.
+/// Sends a request for what is at a URL, if it is another than that with these validators.
 pub(crate) async fn send(
     mut request: RequestBuilder,
     known: &Validators,
     max_size: u64,
-) -> Result<Answer, FetchError> {
+) -> Result<Answer, HttpError> {
     let mut conditional = false;
     for (name, value) in [
         (IF_NONE_MATCH, &known.etag),
@@ -134,26 +136,26 @@ pub(crate) async fn send(
     if !conditional {
         request = request.header(CACHE_CONTROL, "no-cache");
     }
-    let response = request.send().await?;
+    let response = request.send().await.map_err(HttpError::of)?;
     match response.status() {
         StatusCode::OK => {
             let validators = Validators::of(response.headers());
             Ok(Answer::New(read(response, max_size).await?, validators))
         }
         StatusCode::NOT_MODIFIED if conditional => Ok(Answer::Unchanged),
-        status => Err(FetchError::Status(status.as_u16())),
+        status => Err(HttpError::Status(status.as_u16())),
     }
 }
 
-async fn read(mut response: Response, max_size: u64) -> Result<Vec<u8>, FetchError> {
+async fn read(mut response: Response, max_size: u64) -> Result<Vec<u8>, HttpError> {
     let too_large = |length: u64| length > max_size;
     if response.content_length().is_some_and(too_large) {
-        return Err(FetchError::TooLarge(max_size));
+        return Err(HttpError::TooLarge(max_size));
     }
     let mut content = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(chunk) = response.chunk().await.map_err(HttpError::of)? {
         if too_large((content.len() + chunk.len()) as u64) {
-            return Err(FetchError::TooLarge(max_size));
+            return Err(HttpError::TooLarge(max_size));
         }
         content.extend_from_slice(&chunk);
     }

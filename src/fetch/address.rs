@@ -1,23 +1,21 @@
 use std::collections::HashSet;
 
 use reqwest::Url;
-use x509_parser::extensions::{DistributionPointName, GeneralName};
-use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
-use super::FetchError;
+use super::HttpError;
 
 /// The hosts that may be asked, each with its port.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hosts(HashSet<(String, u16)>);
 
 /// A URL to fetch from.
-pub(crate) fn parse(text: &str) -> Result<Url, FetchError> {
-    let url = Url::parse(text).map_err(|_| FetchError::Address)?;
+pub(crate) fn parse(text: &str) -> Result<Url, HttpError> {
+    let url = Url::parse(text).map_err(|_| HttpError::Address)?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     if plain && matches!(url.scheme(), "http" | "https") && url.host_str().is_some() {
         Ok(url)
     } else {
-        Err(FetchError::Address)
+        Err(HttpError::Address)
     }
 }
 
@@ -28,39 +26,11 @@ pub(crate) fn shown(url: &Url) -> String {
     url.into()
 }
 
-/// The HTTP distribution points that a certificate names, whichever reasons their lists are about.
-pub(super) fn points(certificate: &[u8]) -> Vec<Url> {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-        return Vec::new();
-    };
-    let points = certificate
-        .extensions()
-        .iter()
-        .filter_map(|one| match one.parsed_extension() {
-            ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),
-            _ => None,
-        });
-    let names = points
-        .flatten()
-        .filter_map(|point| match &point.distribution_point {
-            Some(DistributionPointName::FullName(names)) => Some(names),
-            _ => None,
-        });
-    // Several names of one point are of the same list (RFC 5280 §4.2.1.13).
-    let urls = names.filter_map(|names| {
-        names.iter().find_map(|name| match name {
-            GeneralName::URI(uri) => parse(uri).ok(),
-            _ => None,
-        })
-    });
-    urls.collect()
-}
-
 impl Hosts {
     pub(crate) fn new<'a>(
         urls: impl IntoIterator<Item = &'a Url>,
         allowed: &[String],
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Self, HttpError> {
         let mut hosts: HashSet<_> = urls.into_iter().filter_map(place).collect();
         for host in allowed {
             let whole = Url::parse(&format!("http://{host}"))
@@ -68,7 +38,7 @@ impl Hosts {
                 .filter(|url| matches!(url.path(), "" | "/") && parse(url.as_str()).is_ok())
                 .filter(|url| url.query().is_none() && !host.ends_with('/'));
             let Some(url) = whole else {
-                return Err(FetchError::Host(host.clone()));
+                return Err(HttpError::Host(host.clone()));
             };
             let name = url.host_str().unwrap_or_default().to_owned();
             match url.port() {

@@ -1,0 +1,109 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::bounds::Bounds;
+use super::{ConfigError, Document, Span};
+use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn};
+
+/// `[policy.digest_binding]`: for services that find content by its digest alone.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DigestBindingSection {
+    /// Whether it is done. Default true; without the section it is not.
+    #[serde(default = "yes")]
+    pub(crate) enabled: bool,
+    /// How many pairs of repository and digest are remembered, in 32 bytes each; at most 100,000,000.
+    /// Default 1,000,000.
+    #[serde(default = "a_million")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000_000)))]
+    pub(crate) capacity: u32,
+    /// From what: `"pulls"` (default), `"pushes"` or `"both"`.
+    #[serde(default)]
+    pub(crate) learn: Learn,
+    /// Also from lists of referrers: only for a service that keeps one for each repository. Default
+    /// false.
+    #[serde(default)]
+    pub(crate) referrers: bool,
+    /// What becomes of digests of which nothing was seen: `"refuse"` (default) or `"ask"`.
+    #[serde(default)]
+    pub(crate) unknown: UnknownDigests,
+    /// The file that what is known is kept in over restarts. Default: none. Its folder must be there
+    /// and writable; who else may write there says what is given to whom.
+    pub(crate) file: Option<PathBuf>,
+    /// How often what is new is written, besides at the end; at least `"1s"`. Default `"1min"`.
+    pub(crate) save_every: Option<Span>,
+    /// A file that cannot be read or was changed: there is no start (`"refuse"`, default), or all is
+    /// unknown again (`"forget"`).
+    #[serde(default)]
+    pub(crate) damaged: Damaged,
+}
+
+/// What becomes of digests of which nothing was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UnknownDigests {
+    /// They are not given.
+    #[default]
+    Refuse,
+    /// The service is asked, by [`guard::Builder::digest_oracle`](crate::guard::Builder::digest_oracle).
+    Ask,
+}
+
+/// The largest table that is made: 3.2 GB.
+const CAPACITY_MAX: u64 = 100_000_000;
+
+fn a_million() -> u32 {
+    1_000_000
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl DigestBindingSection {
+    /// The section, if it is there and enabled.
+    pub(super) fn checked(
+        section: Option<Self>,
+        document: &Document,
+    ) -> Result<Option<Self>, ConfigError> {
+        let capacity = section.as_ref().map(|section| section.capacity);
+        let key = "policy.digest_binding.capacity";
+        Bounds(document).count(key, capacity, 1..=CAPACITY_MAX)?;
+        Ok(section.filter(|section| section.enabled))
+    }
+
+    /// `oracle` is whom to ask, if anybody.
+    pub(crate) fn binding(
+        &self,
+        document: &Document,
+        oracle: Option<Arc<dyn DigestOracle>>,
+    ) -> Result<DigestBinding, ConfigError> {
+        let capacity = self.capacity as usize;
+        let binding = match (self.unknown, oracle) {
+            (UnknownDigests::Refuse, _) => DigestBinding::new(capacity, self.learn),
+            (UnknownDigests::Ask, Some(oracle)) => {
+                DigestBinding::asking(capacity, self.learn, oracle)
+            }
+            (UnknownDigests::Ask, None) => {
+                return Err(ConfigError::NobodyToAsk {
+                    place: document.place(&"policy.digest_binding.unknown".into()),
+                });
+            }
+        };
+        let binding = binding.with_referrers(self.referrers);
+        let Some(path) = &self.file else {
+            return Ok(binding);
+        };
+        let mut file = DigestFile::new(document.resolve(path)).with_damaged(self.damaged);
+        if let Some(Span(interval)) = self.save_every {
+            file = file.with_interval(interval);
+        }
+        binding
+            .kept_in(&file)
+            .map_err(|error| document.unusable("policy.digest_binding.file", error))
+    }
+}
