@@ -92,6 +92,8 @@ impl Folder {
             "iss": "cluster", "aud": ["us"], "exp": now.as_secs() + 600,
             "sub": "system:serviceaccount:team-a:builder",
         });
+        // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let key = EncodingKey::from_ed_der(&self.issuer.serialize_der());
         format!("Bearer {}", encode(&header, &claims, &key).unwrap())
     }

@@ -12,6 +12,7 @@ pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
+#[cfg(any(feature = "crl-fetch", feature = "jwt"))]
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Ten years.
 pub(super) const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

@@ -39,8 +39,7 @@ impl Builder {
     ///
     /// # Errors
     /// What the file names cannot be used.
-    pub fn configure(mut self, config: &Config) -> Result<Self, ConfigError> {
-        let digest_oracle = self.digest_oracle.take();
+    pub fn configure(self, config: &Config) -> Result<Self, ConfigError> {
         let document = &config.document;
         let mut builder = self
             .responder(responder(config)?)
@@ -81,7 +80,8 @@ impl Builder {
             builder = builder.policy_layer(layer);
             #[cfg(feature = "digest-binding")]
             if let Some(section) = &section.digest_binding {
-                let binding = section.binding(document, digest_oracle.map(|oracle| oracle.0))?;
+                let oracle = builder.digest_oracle.take().map(|oracle| oracle.0);
+                let binding = section.binding(document, oracle)?;
                 builder = builder.digest_binding(BindingLayer::new(binding));
             }
         }

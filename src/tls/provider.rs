@@ -21,6 +21,8 @@ pub(super) fn ticketer(beside: &CryptoProvider) -> Option<Arc<dyn ProducesTicket
     let made = rustls::crypto::aws_lc_rs::Ticketer::new();
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
     let made = rustls::crypto::ring::Ticketer::new();
+    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+    let made: Result<Arc<dyn ProducesTickets>, rustls::Error> = unreachable!();
     made.inspect_err(|error| tracing::warn!(%error, "no session tickets"))
         .ok()
 }

@@ -18,9 +18,17 @@ pub(crate) mod hex;
 #[cfg(feature = "reload")]
 pub(crate) mod patience;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, reason = "of a key's server only CA certificates are read")
+)]
 pub(crate) mod pem;
 pub(crate) mod printable;
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod text;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, reason = "of a key's server only CA certificates are read")
+)]
 pub(crate) mod x509_file;

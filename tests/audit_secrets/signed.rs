@@ -44,6 +44,8 @@ fn sign(pair: &KeyPair) -> String {
     });
     let mut header = Header::new(Algorithm::ES256);
     header.kid = Some("one".to_owned());
+    // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
     let key = EncodingKey::from_ec_der(&pair.serialize_der());
     encode(&header, &claims, &key).unwrap()
 }

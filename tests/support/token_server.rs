@@ -156,6 +156,8 @@ impl Signer {
         });
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some("one".to_owned());
+        // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         encode(&header, &claims, &self.key).unwrap()
     }
 }

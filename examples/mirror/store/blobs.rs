@@ -35,6 +35,10 @@ impl Store {
     }
 
     /// Whether `repository` has the blob. Looks at names alone, and so takes no longer for a long one.
+    #[cfg_attr(
+        not(feature = "digest-binding"),
+        allow(dead_code, reason = "only a binding of digests asks")
+    )]
     pub(crate) fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.blob_link(repository, digest);
         Ok(if_there(fs::metadata(&path), &path)?.is_some())

@@ -9,6 +9,11 @@
 //! Of a registry token the `access` claims become the principal's
 //! [`Grants`](crate::identity::Grants), and a request that they do not cover is refused; a policy may
 //! refuse more. Of a service account the namespace becomes a group, and the policy decides.
+//!
+//! Signatures are verified by `jsonwebtoken`, whose cryptography is the process's: the first
+//! [`Authentication::with_issuers`](super::Authentication::with_issuers) installs aws-lc-rs with the feature
+//! `aws-lc-rs`, RustCrypto with `ring` alone, unless the program has installed another. A program that signs tokens
+//! by `jsonwebtoken` itself before that, with both features compiled, installs one of them first.
 
 mod claims;
 #[cfg(feature = "jwt-fetch")]

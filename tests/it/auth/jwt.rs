@@ -88,6 +88,8 @@ impl Key {
     }
 
     fn sign(&self, claims: &Value) -> String {
+        // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         encode(&self.header(), claims, &self.private).unwrap()
     }
 }

@@ -33,6 +33,8 @@ impl Key {
         header.kid = Some(self.0.to_owned());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let claims = json!({ "iss": issuer, "aud": "us", "sub": "a", "exp": now.as_secs() + 600 });
+        // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let key = EncodingKey::from_ed_der(&self.1.serialize_der());
         encode(&header, &claims, &key).unwrap()
     }
@@ -258,6 +260,7 @@ async fn a_service_account_pulls_what_the_policy_gives_its_namespace_by_keys_tha
             "iss": "cluster", "aud": ["us"], "exp": now.as_secs() + 600,
             "sub": format!("system:serviceaccount:{account}"),
         });
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let key = EncodingKey::from_ed_der(&cluster.1.serialize_der());
         let token = encode(&header, &claims, &key).unwrap();
         let request = Request::get(target).header(AUTHORIZATION, format!("Bearer {token}"));

@@ -98,6 +98,8 @@ async fn cve_2025_24976_distribution_a_key_in_a_tokens_header_verifies_nothing()
         let key: Jwk = serde_json::from_value(jwk(pair)).unwrap();
         header.jwk = with_key.then_some(key);
         header.jku = with_key.then(|| "https://attacker.example/keys".to_owned());
+        // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let key = EncodingKey::from_ed_der(&pair.serialize_der());
         bearer(&encode(&header, &claims, &key).unwrap())
     };
