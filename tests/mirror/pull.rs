@@ -506,8 +506,12 @@ async fn what_is_damaged_here_is_pulled_again() {
     let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
     let digest = sha256(b"layer");
     for (name, read) in [("a", "a"), ("a", "b")] {
-        mirror.get(&format!("/v2/{name}/blobs/{digest}")).await;
-        mirror.get(&format!("/v2/{name}/manifests/tag")).await;
+        // To its end: what is kept is in place before the last byte is sent.
+        for path in [format!("blobs/{digest}"), "manifests/tag".to_owned()] {
+            let get = mirror.get(&format!("/v2/{name}/{path}")).await;
+            assert_eq!(get.status(), 200);
+            get.bytes().await.unwrap();
+        }
         let files = here.files("blobs").into_iter();
         for path in files.chain(here.files("repositories/a/_manifests")) {
             if path.extension().is_none() {
