@@ -44,7 +44,6 @@ const DEBTS: [(&str, &str); 10] = [
     // What a capability keeps in a connection.
     ("tls", "auth"),
     ("tls", "policy"),
-    ("crl", "tls"),
     // The class of a rule is a request extension.
     ("rate", "policy"),
     // A record holds the refusal, which is counted and recorded.
