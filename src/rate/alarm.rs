@@ -8,7 +8,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// How late whoever is next may come before others are asked to look.
 const PATIENCE: Duration = Duration::from_millis(8);
 
-/// Wakes whoever is next at a gate when it is their turn, and others if they do not come: the
+/// Wakes whoever is next at a limiter when it is their turn, and others if they do not come: the
 /// client of who is next may have stopped reading.
 #[derive(Debug)]
 pub(super) struct Alarm {

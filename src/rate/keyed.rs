@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::clock::Line;
-use super::gate::Terms;
-use super::keys::Gates;
+use super::key_limiter::Parameters;
+use super::key_limiters::KeyLimiters;
+use super::schedule::Schedule;
 use super::{Limit, LimitsError};
 
 /// A rate for each of many keys, for those who want to ask rather than to have a body paced.
@@ -22,8 +22,8 @@ use super::{Limit, LimitsError};
 /// ```
 #[derive(Debug)]
 pub struct Keyed {
-    gates: Gates,
-    terms: Terms,
+    limiters: KeyLimiters,
+    parameters: Parameters,
 }
 
 impl Keyed {
@@ -37,9 +37,9 @@ impl Keyed {
             limit: limit.name.clone(),
         })?;
         Ok(Self {
-            gates: Gates::new(keys),
-            terms: Terms {
-                line: Line::new(rate, Instant::now()),
+            limiters: KeyLimiters::new(keys),
+            parameters: Parameters {
+                schedule: Schedule::new(rate, Instant::now()),
                 burst: limit.burst(),
                 shared: false,
             },
@@ -52,18 +52,21 @@ impl Keyed {
     /// How long it takes until there is so much; never, if it is more than the burst.
     pub fn take(&self, key: impl Hash, bytes: u64) -> Result<(), Duration> {
         let now = Instant::now();
-        let position = self.terms.line.position(now);
-        let key = self.gates.key(key);
-        match self.gates.take(key, bytes, position, self.terms.burst) {
+        let position = self.parameters.schedule.position(now);
+        let key = self.limiters.key(key);
+        match self
+            .limiters
+            .take(key, bytes, position, self.parameters.burst)
+        {
             Ok(()) => Ok(()),
-            Err(_) if bytes > self.terms.burst => Err(Duration::MAX),
-            Err(position) => Err(self.terms.line.when(position, now) - now),
+            Err(_) if bytes > self.parameters.burst => Err(Duration::MAX),
+            Err(position) => Err(self.parameters.schedule.when(position, now) - now),
         }
     }
 
     /// How many keys are remembered.
     pub fn len(&self) -> usize {
-        self.gates.len()
+        self.limiters.len()
     }
 
     /// Whether no key is remembered.
@@ -73,6 +76,6 @@ impl Keyed {
 
     /// How much memory the keys take, in bytes.
     pub fn memory(&self) -> usize {
-        self.gates.memory()
+        self.limiters.memory()
     }
 }

@@ -23,7 +23,7 @@ impl ByteRateLayer {
         Self::watching(Watched::fixed(limits))
     }
 
-    /// Enforces `limits` as they are at the time. A change takes hold with the next turn of a
+    /// Enforces `limits` as they are at the time. A change takes hold with the next quantum of a
     /// stream under way; the state of a limit that keeps its name and key stays.
     pub fn watching(limits: Watched<Limits>) -> Self {
         Self::with(limits, Calendar::default())

@@ -4,10 +4,10 @@ use std::task::Waker;
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::clock::Clock;
+use super::gcra_cell::GcraCell;
 use super::tenants::{Claim, Tag, Tenants, tagged};
 
-/// Who waits at a gate, and who is next.
+/// Who waits at a limiter, and who is next.
 ///
 /// Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) on two levels: the tenant whose tag is
 /// lowest is served, and of its streams the one whose tag is lowest; what is served moves both tags
@@ -26,7 +26,7 @@ pub(super) struct Scheduler {
     served: Vec<usize>,
 }
 
-/// How many of its own turns a tenant or stream may catch up on that it missed while it was sending.
+/// How many of its own quanta a tenant or stream may catch up on that it missed while it was sending.
 const CATCH_UP: u128 = 2;
 
 /// What may be granted now.
@@ -34,8 +34,8 @@ const CATCH_UP: u128 = 2;
 pub(super) struct Due {
     pub(super) position: u64,
     pub(super) burst: u64,
-    /// The largest turn, with as many waiting as there are now.
-    pub(super) turn: u64,
+    /// The largest quantum, with as many waiting as there are now.
+    pub(super) quantum: u64,
     /// The most that one stream is granted together.
     pub(super) most: u64,
     /// What is let pass at one waking, if so much is asked for.
@@ -47,7 +47,7 @@ pub(super) struct Due {
 struct Next {
     tenant: usize,
     stream: usize,
-    /// What it asks for, a turn at most.
+    /// What it asks for, a quantum at most.
     ask: u64,
     granted: u64,
     /// Whether it is for the tenant's floor.
@@ -156,7 +156,7 @@ impl Scheduler {
         self.tenants.of(key).map_or(0, |tenant| tenant.asked)
     }
 
-    /// Queues a stream for a turn of `ask` bytes.
+    /// Queues a stream for a quantum of `ask` bytes.
     pub(super) fn ask(
         &mut self,
         stream: usize,
@@ -220,10 +220,10 @@ impl Scheduler {
     }
 
     /// Grants what is due. `me` is being polled and needs no waking.
-    pub(super) fn grant(&mut self, clock: &Clock, due: Due, me: usize, woken: &mut Vec<Waker>) {
+    pub(super) fn grant(&mut self, cell: &GcraCell, due: Due, me: usize, woken: &mut Vec<Waker>) {
         let mut served = std::mem::take(&mut self.served);
         while let Some(next) = self.first(due) {
-            if clock.take(next.ask, due.position, due.burst).is_err() {
+            if cell.take(next.ask, due.position, due.burst).is_err() {
                 break;
             }
             self.serve(&next, due.now);
@@ -241,12 +241,12 @@ impl Scheduler {
         self.tenants.purge(self.tag);
     }
 
-    /// The stream that is granted next, the position of the line at which that happens, and its
+    /// The stream that is granted next, the position of the schedule at which that happens, and its
     /// waker.
-    pub(super) fn head(&self, clock: &Clock, due: Due) -> Option<(usize, u64, &Waker)> {
+    pub(super) fn head(&self, cell: &GcraCell, due: Due) -> Option<(usize, u64, &Waker)> {
         let Next { stream, ask, .. } = self.first(due)?;
         let together = ask.max(due.together.min(self.asked));
-        let position = clock.spent(due.position, due.burst).wrapping_add(together);
+        let position = cell.spent(due.position, due.burst).wrapping_add(together);
         match &self.streams[stream].state {
             State::Waiting { waker, .. } => Some((stream, position, waker)),
             _ => None,
@@ -308,7 +308,7 @@ impl Scheduler {
             State::Waiting { ask, granted, .. } => Some(Next {
                 tenant,
                 stream,
-                ask: ask.min(due.turn),
+                ask: ask.min(due.quantum),
                 granted,
                 owed: owed.is_some(),
             }),

@@ -7,11 +7,11 @@ use hashbrown::HashTable;
 
 use super::Fleet;
 use super::account::Account;
-use super::report::{Report, Server, Stir, Terms};
+use super::report::{QuotaTerms, Report, Server, Stir};
 use super::rounds::Rounds;
 use crate::rate::Quota;
 use crate::rate::quota::{Calendar, Span};
-use crate::rate::standing::Standing;
+use crate::rate::quota_status::QuotaStatus;
 use crate::rate::starter::Starter;
 use crate::util::hex;
 
@@ -35,7 +35,7 @@ pub(in crate::rate) struct Accounts {
     down: AtomicBool,
     replicas: AtomicU64,
     calendar: Calendar,
-    bookkeeper: Starter<Self>,
+    sync: Starter<Self>,
 }
 
 /// What may change while the books stay.
@@ -85,7 +85,7 @@ impl Accounts {
             down: AtomicBool::new(false),
             replicas: AtomicU64::new(REPLICAS),
             calendar,
-            bookkeeper: Starter::new(keep),
+            sync: Starter::new(keep),
         }
     }
 
@@ -104,7 +104,7 @@ impl Accounts {
         key: u64,
         name: impl FnOnce() -> Box<str>,
     ) -> Arc<Account> {
-        self.bookkeeper.start(self);
+        self.sync.start(self);
         let index = (key >> 32) as usize & (self.shards.len() - 1);
         let mut shard = lock(&self.shards[index]);
         if let Some((_, account)) = shard.accounts.find(key, |entry| entry.0 == key) {
@@ -173,20 +173,20 @@ impl Accounts {
         self.stir(account, stir);
     }
 
-    pub(in crate::rate) fn standing(&self, account: &Arc<Account>) -> Standing {
-        let (standing, stir) = account.standing(&self.terms());
+    pub(in crate::rate) fn status(&self, account: &Arc<Account>) -> QuotaStatus {
+        let (status, stir) = account.status(&self.terms());
         self.stir(account, stir);
-        standing
+        status
     }
 
-    pub(in crate::rate) fn poll_standing(
+    pub(in crate::rate) fn poll_status(
         &self,
         cx: &mut Context<'_>,
         account: &Arc<Account>,
-    ) -> Poll<Standing> {
-        let (standing, stir) = account.poll_standing(cx, &self.terms());
+    ) -> Poll<QuotaStatus> {
+        let (status, stir) = account.poll_status(cx, &self.terms());
         self.stir(account, stir);
-        standing
+        status
     }
 
     pub(in crate::rate) fn left(&self, account: &Account) -> u64 {
@@ -211,12 +211,12 @@ impl Accounts {
 
     /// Waits until all is told that was sent before.
     pub(in crate::rate) async fn flush(&self) {
-        if self.bookkeeper.is_started() {
+        if self.sync.is_started() {
             self.rounds.flush().await;
         }
     }
 
-    pub(super) fn terms(&self) -> Terms {
+    pub(super) fn terms(&self) -> QuotaTerms {
         let rules = self.rules.load();
         let server = if self.down.load(Ordering::Acquire) {
             let replicas = self.replicas.load(Ordering::Relaxed);
@@ -224,7 +224,7 @@ impl Accounts {
         } else {
             Server::Up
         };
-        Terms {
+        QuotaTerms {
             quota: rules.quota,
             span: self.calendar.span(rules.quota.window),
             server,
@@ -383,7 +383,7 @@ mod tests {
         let quota = Quota::new(1 << 40, Window::Hour);
         let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(472_222 * 60 * 60);
         let calendar = Calendar::new(move || noon);
-        let keep = super::super::bookkeeper::keep;
+        let keep = super::super::quota_sync::keep;
         Arc::new(Accounts::new(
             "a".into(),
             fleet,
@@ -462,7 +462,7 @@ mod tests {
     async fn who_only_asks_is_forgotten_and_who_is_in_use_is_not() {
         let accounts = accounts(1);
         let asking = open(&accounts, 1);
-        asking.standing(&accounts.terms());
+        asking.status(&accounts.terms());
         let held = Arc::clone(&asking);
         settle(&accounts, &asking);
         assert_eq!(live(&accounts), 1, "somebody uses it");

@@ -4,7 +4,7 @@ use crate::rate::quota::Span;
 
 /// What a key is judged by.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::rate) struct Terms {
+pub(in crate::rate) struct QuotaTerms {
     pub(super) quota: Quota,
     pub(super) span: Span,
     pub(super) server: Server,
@@ -19,7 +19,7 @@ pub(super) enum Server {
     Down(Unreachable, u64),
 }
 
-/// What the bookkeeper is to be told.
+/// What the sync is to be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stir {
     /// The account is to be put on its list.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Unreachable;
-use super::report::{Report, Server, Stir, Terms};
+use super::report::{QuotaTerms, Report, Server, Stir};
 use crate::rate::Quota;
 use crate::rate::quota::Span;
-use crate::rate::standing::Standing;
+use crate::rate::quota_status::QuotaStatus;
 
 /// A lease is what was used in so many periods.
 const LEASE_PERIODS: u128 = 10;
@@ -125,18 +125,18 @@ impl State {
         self.may = self.may.max(self.sent).saturating_add(share);
     }
 
-    pub(super) fn standing(&self, terms: &Terms) -> Standing {
+    pub(super) fn status(&self, terms: &QuotaTerms) -> QuotaStatus {
         match terms.server {
-            Server::Down(Unreachable::Open, _) => Standing::Open,
-            Server::Down(Unreachable::Refuse, _) => Standing::Unavailable,
-            _ if self.sent < self.may => Standing::Open,
-            Server::Down(Unreachable::Local, _) => Standing::Exhausted,
-            Server::Up if self.dry == Some(terms.quota.bytes) => Standing::Exhausted,
+            Server::Down(Unreachable::Open, _) => QuotaStatus::Open,
+            Server::Down(Unreachable::Refuse, _) => QuotaStatus::Unavailable,
+            _ if self.sent < self.may => QuotaStatus::Open,
+            Server::Down(Unreachable::Local, _) => QuotaStatus::Exhausted,
+            Server::Up if self.dry == Some(terms.quota.bytes) => QuotaStatus::Exhausted,
             // The next lease is on its way: it is the body that waits for it.
             Server::Up if self.known == Known::Told && self.left > 0 && self.is_fresh() => {
-                Standing::Open
+                QuotaStatus::Open
             }
-            Server::Up => Standing::Unknown,
+            Server::Up => QuotaStatus::Unknown,
         }
     }
 
@@ -151,7 +151,7 @@ impl State {
         self.stir(low)
     }
 
-    pub(super) fn ask(&mut self, cx: &Context<'_>, terms: &Terms) -> Stir {
+    pub(super) fn ask(&mut self, cx: &Context<'_>, terms: &QuotaTerms) -> Stir {
         if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
             self.waiting.push(cx.waker().clone());
         }

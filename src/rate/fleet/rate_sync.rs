@@ -19,7 +19,7 @@ const CAUTIOUS_LEASES: u32 = 20;
 
 /// Keeps a limit's lease until nobody uses it.
 #[derive(Debug)]
-pub(in crate::rate) struct Keeper {
+pub(in crate::rate) struct RateSync {
     fleet: Fleet,
     health: Health,
     rate: u64,
@@ -39,7 +39,7 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
         return;
     };
     let rate = limit.rate.unwrap_or(1);
-    let keeper = Keeper {
+    let sync = RateSync {
         fleet,
         health: Health::new(Arc::clone(&limit.name), "rate"),
         rate,
@@ -52,10 +52,10 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
         reported: 0,
         cautious: 0,
     };
-    tokio::spawn(keeper.run());
+    tokio::spawn(sync.run());
 }
 
-impl Keeper {
+impl RateSync {
     async fn run(mut self) {
         while self.lease.strong_count() > 0 {
             let failed = match connect(&self.fleet).await {

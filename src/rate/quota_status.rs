@@ -4,7 +4,7 @@
     not(feature = "redis"),
     allow(dead_code, reason = "what is counted here is always known")
 )]
-pub(super) enum Standing {
+pub(super) enum QuotaStatus {
     Open,
     Exhausted,
     /// Nobody can say, and the operator chose to refuse then.
