@@ -9,8 +9,8 @@ use rustls::time_provider::TimeProvider;
 
 use super::chain::ChainLimits;
 use super::loader::Loader;
+use super::requirements::Requirements;
 use super::settings::{ClientAuth, Settings};
-use super::wanted::Wanted;
 use super::{CertificateFiles, ClientCas, Material, TlsError};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
@@ -97,7 +97,7 @@ impl Builder<WantsClientAuth> {
             tls13_only: false,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             resumption: true,
-            wanted: Wanted::default(),
+            requirements: Requirements::default(),
             chain_limits: ChainLimits::default(),
             expiry_warnings: [30, 7, 1].map(|days| DAY * days).into(),
             #[cfg(feature = "crl")]
@@ -149,7 +149,7 @@ impl Builder<Ready> {
     /// Refuses client certificates that are no X.509-SVID: exactly one URI name, a SPIFFE ID with a
     /// path, and the key usages that SPIFFE's specification wants. Default: no.
     pub fn with_strict_svids(mut self, strict: bool) -> Self {
-        self.state.settings.wanted.svid = strict;
+        self.state.settings.requirements.svid = strict;
         self
     }
 
@@ -163,7 +163,7 @@ impl Builder<Ready> {
         cas: impl IntoIterator<Item = C>,
     ) -> Self {
         let cas = cas.into_iter().map(Into::into).collect();
-        let domains = &mut self.state.settings.wanted.trust_domains;
+        let domains = &mut self.state.settings.requirements.trust_domains;
         domains.insert(domain.into(), cas);
         self
     }

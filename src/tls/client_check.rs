@@ -6,9 +6,9 @@ use rustls::time_provider::TimeProvider;
 
 use super::anchors::Anchors;
 use super::rejection::Rejection;
+use super::requirements::Requirements;
 use super::verified::Verified;
 use super::verifier::Verifier;
-use super::wanted::Wanted;
 use super::{ClientCas, Reason, TlsError, explain, time};
 use crate::PeerIdentity;
 use crate::crl::{Finding, Revocation, Verdict};
@@ -63,7 +63,12 @@ impl ClientCheck {
         let verifier = || -> Result<Verifier, TlsError> {
             let anchors = Anchors::load(cas, &mut Pinned::new(), at)?;
             let algorithms = provider.signature_verification_algorithms;
-            Ok(Verifier::new(anchors, algorithms, true, Wanted::default()))
+            Ok(Verifier::new(
+                anchors,
+                algorithms,
+                true,
+                Requirements::default(),
+            ))
         };
         let clock: Arc<dyn TimeProvider> = Arc::new(Fixed(time::unix(at)));
         Ok(Self {

@@ -74,8 +74,8 @@ impl Loader {
         let anchors = Anchors::load(cas, pinned, now)?;
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
-        let wanted = self.settings.wanted.clone();
-        let verifier = Verifier::new(anchors, algorithms, mandatory, wanted);
+        let requirements = self.settings.requirements.clone();
+        let verifier = Verifier::new(anchors, algorithms, mandatory, requirements);
         Ok(Some(verifier.with_limits(self.settings.chain_limits)))
     }
 }

@@ -81,6 +81,7 @@ mod keys;
 mod limits;
 #[cfg(feature = "axum")]
 mod listener;
+mod liveness;
 mod loader;
 mod material;
 mod progress;
@@ -90,18 +91,17 @@ mod quoted;
 mod reason;
 mod rejection;
 mod removed_ca;
+mod requirements;
 mod resolver;
 mod search;
 mod service;
 mod settings;
-mod standing;
 mod stream;
+mod termination;
 mod tickets;
 mod time;
 mod verified;
 mod verifier;
-mod wanted;
-mod watch;
 
 pub use crate::util::pem::{PemError, PemProblem};
 pub use acceptor::{Accepted, Acceptor};

@@ -9,7 +9,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::limits::Slot;
-use super::watch::Gone;
+use super::termination::Termination;
 use crate::Connection;
 use crate::connection::Stall;
 
@@ -54,7 +54,7 @@ pin_project! {
 enum Phase {
     /// Nothing can end it from this side.
     Plain,
-    Good(Gone),
+    Good(Termination),
     Draining {
         idle: Pin<Box<Sleep>>,
         until: Instant,
@@ -69,14 +69,14 @@ impl<IO> Stream<IO> {
         inner: TlsStream<IO>,
         connection: Connection,
         slot: Option<Slot>,
-        gone: Option<Gone>,
+        termination: Option<Termination>,
         ending: Ending,
         stall: Option<Stall>,
     ) -> Self {
         Self {
             inner,
             connection,
-            phase: gone.map_or(Phase::Plain, Phase::Good),
+            phase: termination.map_or(Phase::Plain, Phase::Good),
             ending,
             stall,
             heard: false,
@@ -133,8 +133,8 @@ impl Phase {
             match self {
                 Self::Plain => return false,
                 Self::Ended => return true,
-                Self::Good(gone) => {
-                    if gone.as_mut().poll(context).is_pending() {
+                Self::Good(termination) => {
+                    if termination.as_mut().poll(context).is_pending() {
                         return false;
                     }
                     tracing::debug!(

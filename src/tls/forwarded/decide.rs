@@ -62,8 +62,11 @@ pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Cl
             let subject = element.subject.unwrap_or_default();
             let identity = PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
                 .map_err(|error| Refused::invalid(error.to_string()))?;
-            let wanted = material.verifier.as_ref().map(|verifier| verifier.wanted());
-            match wanted.map_or(Ok(()), |wanted| wanted.check(&identity)) {
+            let requirements = material
+                .verifier
+                .as_ref()
+                .map(|verifier| verifier.requirements());
+            match requirements.map_or(Ok(()), |requirements| requirements.check(&identity)) {
                 Ok(()) => Ok(Client::Vouched(identity)),
                 Err(_) => Err(Refused::invalid(
                     "X.509-SVIDs or CAs of trust domains are asked for, and fields alone show neither",

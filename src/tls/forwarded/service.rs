@@ -10,7 +10,7 @@ use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::Record;
 use crate::source::{has_any, within};
 use crate::telemetry::metrics;
-use crate::tls::standing::Standing;
+use crate::tls::liveness::Liveness;
 use crate::{ClientAddr, Connection, PeerIdentity, Refusal};
 
 /// The service of [`ForwardedLayer`].
@@ -27,7 +27,7 @@ impl ForwardedLayer {
     /// Puts the client that a listed proxy tells of in the proxy's place.
     fn decide(&self, request: &mut Head) -> Result<(), Refused> {
         // Of the connection itself: of a proxy's before anything that it tells is believed.
-        if let Some(refusal) = standing(request.extensions()) {
+        if let Some(refusal) = liveness(request.extensions()) {
             return Err(Refused::over(refusal));
         }
         let peer = SocketPeer::of(request.extensions());
@@ -74,9 +74,9 @@ impl<B> Check<B> for ForwardedLayer {
 }
 
 /// Why the certificate of the request's connection holds no more, if it has one.
-fn standing(extensions: &Extensions) -> Option<Refusal> {
+fn liveness(extensions: &Extensions) -> Option<Refusal> {
     let connection = Connection::of(extensions)?;
-    connection.state::<Standing>()?.refusal()
+    connection.state::<Liveness>()?.refusal()
 }
 
 /// A proxy whose certificate is revoked vouches for nobody.

@@ -16,7 +16,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Whether the certificate of a connection still holds: its time, that of the CAs above it, and that a
 /// client CA leads to it, whether or not there are CRLs. `Clone` costs an `Arc`.
 #[derive(Clone, Debug)]
-pub(super) struct Standing(Arc<Inner>);
+pub(super) struct Liveness(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -29,7 +29,7 @@ struct Inner {
     fails: GoodUntil,
 }
 
-impl Standing {
+impl Liveness {
     pub(super) fn new(
         verified: Arc<Verified>,
         material: &Watched<Material>,
