@@ -29,7 +29,7 @@ pub(crate) use client_addr::SocketPeer;
 pub use crate::util::descriptors::{descriptors_to_spare, raise_descriptor_limit};
 
 #[cfg(feature = "crl")]
-pub(crate) use requests::UnderWay;
+pub(crate) use requests::RequestInFlight;
 
 /// One accepted connection. `Clone` costs an `Arc`.
 #[derive(Clone)]

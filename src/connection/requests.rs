@@ -11,7 +11,7 @@ pub(super) struct Requests {
 
 /// A request under way on a connection, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Connection);
+pub(crate) struct RequestInFlight(Connection);
 
 impl Requests {
     /// Whether requests are told of, and none is under way.
@@ -25,9 +25,9 @@ impl Requests {
 
 impl Connection {
     /// Tells of a request on this connection.
-    pub(crate) fn begin_request(&self) -> UnderWay {
+    pub(crate) fn begin_request(&self) -> RequestInFlight {
         self.0.requests.told.fetch_add(1, Ordering::AcqRel);
-        UnderWay(self.clone())
+        RequestInFlight(self.clone())
     }
 
     /// Whether all requests that were told of are over, one at least.
@@ -36,7 +36,7 @@ impl Connection {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         self.0.0.requests.over.fetch_add(1, Ordering::AcqRel);
     }

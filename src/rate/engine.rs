@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::Watched;
-use crate::telemetry::limit_meters::UnderWay;
+use crate::telemetry::limit_meters::TransferInFlight;
 
 use super::handle::Handle;
 #[cfg(feature = "redis")]
@@ -266,7 +266,11 @@ impl Compiled {
     }
 
     /// Counts a body as under way with each limit that is about it.
-    pub(super) fn under_way(&self, subject: &Subject, direction: Direction) -> Vec<UnderWay> {
+    pub(super) fn in_flight(
+        &self,
+        subject: &Subject,
+        direction: Direction,
+    ) -> Vec<TransferInFlight> {
         let counting = self.counting(subject, direction);
         counting.filter_map(|rule| rule.meters.begin()).collect()
     }

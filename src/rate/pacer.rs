@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::record::{Cut, Record};
-use crate::telemetry::limit_meters::{LimitMeters, UnderWay, Waiting};
+use crate::telemetry::limit_meters::{LimitMeters, TransferInFlight, Waiting};
 
 use super::Direction;
 use super::engine::{Compiled, Engine};
@@ -28,7 +28,7 @@ pub(super) struct Pacer {
     // Made for the first bytes that have to be asked for.
     handles: Option<Vec<Handle>>,
     meters: Vec<Meter>,
-    under_way: Vec<UnderWay>,
+    in_flight: Vec<TransferInFlight>,
     quantum: Option<u64>,
     held: Option<(Instant, Waiting)>,
     backup: Option<Pin<Box<Sleep>>>,
@@ -46,7 +46,7 @@ impl Pacer {
         record: Option<Record>,
     ) -> Self {
         let meters = compiled.meters(subject, direction);
-        let under_way = compiled.under_way(subject, direction);
+        let in_flight = compiled.in_flight(subject, direction);
         Self {
             engine: Arc::clone(engine),
             generation: compiled.generation(),
@@ -54,7 +54,7 @@ impl Pacer {
             direction,
             handles: None,
             meters,
-            under_way,
+            in_flight,
             quantum: None,
             held: None,
             backup: None,
@@ -191,7 +191,7 @@ impl Pacer {
             self.handles = Some(handles);
         }
         self.meters = compiled.meters(&self.subject, self.direction);
-        self.under_way = compiled.under_way(&self.subject, self.direction);
+        self.in_flight = compiled.in_flight(&self.subject, self.direction);
         self.generation = compiled.generation();
         self.quantum = None;
     }
@@ -227,7 +227,7 @@ impl Pacer {
     fn end(&mut self, cut: Cut) {
         self.ended = Some(cut);
         self.handles = None;
-        self.under_way.clear();
+        self.in_flight.clear();
         if let Some(record) = &self.record {
             record.cut(cut);
         }
