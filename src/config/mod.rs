@@ -71,4 +71,4 @@ pub(crate) use limits::LimitsSection;
 pub use policy::PolicyRules;
 pub(crate) use policy::PolicySection;
 pub(crate) use tls::{ClientAuthMode, TlsSection};
-pub(crate) use values::{Bytes, Span, Text};
+pub(crate) use values::{ByteCount, HumanDuration, Text};

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{Bytes, Span, Text};
+use super::{ByteCount, HumanDuration, Text};
 use crate::auth::Binding;
 use crate::auth::file::Moment;
 use crate::policy::{Actions, Who};
@@ -49,13 +49,13 @@ schemas! {
         "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$",
         "examples": ["10.0.0.0/8", "2001:db8::/32"],
     };
-    Span, "Span" => {
+    HumanDuration, "Span" => {
         "description": "A time span.",
         "type": "string",
         "pattern": "^\\s*[0-9]",
         "examples": ["10s", "1h 30m", "7days"],
     };
-    Bytes, "Bytes" => {
+    ByteCount, "Bytes" => {
         "description": "A number of bytes. KB, MB and GB are powers of 1000; KiB, MiB and GiB are \
             powers of 1024. A rate is a number of bytes a second.",
         "type": ["string", "integer"],
