@@ -46,7 +46,7 @@ pub struct Builder {
     pub(super) digest_oracle: Option<Oracle>,
     /// What is doubtful in the configuration.
     #[cfg(feature = "config")]
-    pub(super) advice: Vec<super::Danger>,
+    pub(super) advice: Vec<super::SecurityWarning>,
     /// The file with the policy.
     #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
     pub(super) policy_file: Option<Arc<std::path::Path>>,

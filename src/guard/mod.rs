@@ -15,7 +15,7 @@ mod certificates;
 mod checks;
 #[cfg(feature = "config")]
 mod config;
-mod danger;
+mod describe;
 #[cfg(all(feature = "auth", feature = "policy"))]
 mod groups;
 #[cfg(feature = "config")]
@@ -23,14 +23,14 @@ mod problem;
 mod report;
 #[cfg(all(feature = "config", unix))]
 mod secrets;
+mod security_warning;
 mod service;
 mod stack;
-mod survey;
 
 pub use builder::Builder;
-pub use danger::Danger;
 #[cfg(feature = "config")]
 pub use problem::Problem;
 pub use report::Report;
+pub use security_warning::SecurityWarning;
 pub use service::Guarded;
 pub use stack::Guard;

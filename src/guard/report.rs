@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::Danger;
+use super::SecurityWarning;
 
 /// What a [`Guard`](super::Guard) enforces and what it leaves open, in plain words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Report {
     /// What is left open.
     pub open: Vec<String>,
     /// What is dangerous in it.
-    pub warnings: Vec<Danger>,
+    pub warnings: Vec<SecurityWarning>,
 }
 
 impl Report {
@@ -23,8 +23,8 @@ impl Report {
         for line in &self.open {
             tracing::info!("left open: {line}");
         }
-        for danger in &self.warnings {
-            tracing::warn!("{danger}");
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
         }
     }
 }
@@ -37,8 +37,8 @@ impl fmt::Display for Report {
         for line in &self.open {
             writeln!(f, "left open: {line}")?;
         }
-        for danger in &self.warnings {
-            writeln!(f, "warning: {danger}")?;
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use tower::Layer;
 
-use super::{Builder, Danger, Guarded, Report};
+use super::{Builder, Guarded, Report, SecurityWarning};
 use crate::access_log::AccessLogLayer;
 use crate::admin::Check;
 use crate::source::{ForwardedLayer, SourceLayer};
@@ -107,7 +107,9 @@ impl Guard {
     pub fn report_on(&self, address: SocketAddr) -> Report {
         let mut report = self.report.clone();
         if self.takes_tokens_in_the_clear() && !address.ip().to_canonical().is_loopback() {
-            report.warnings.insert(0, Danger::TokensInTheClear(address));
+            report
+                .warnings
+                .insert(0, SecurityWarning::TokensInTheClear(address));
         }
         report
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// What an operator should know of before others find it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Danger {
+pub enum SecurityWarning {
     /// Whoever reads along has the tokens.
     #[error(
         "tokens are sent in the clear to {0}, where others can read them: give the guard a [tls] \
