@@ -17,7 +17,7 @@ use crate::{ClientAddr, Connection, oci::Route};
 /// One request from its arrival to the end of its answer. Its drop counts it and writes the event,
 /// so that there is one however the request ends.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct AccessEntry {
     pub(super) record: Record,
     pub(super) method: Method,
     pub(super) uri: Uri,
@@ -67,7 +67,7 @@ pub(super) struct Received {
     meters: Arc<Meters>,
 }
 
-impl Entry {
+impl AccessEntry {
     /// Begins the entry of `request`; `None` where neither the log nor a recorder wants one.
     pub(super) fn begin(
         request: &mut Head,
@@ -146,7 +146,7 @@ impl Entry {
     }
 }
 
-impl Log for Entry {
+impl Log for AccessEntry {
     fn polling(&mut self, polled: bool) {
         self.polled = polled;
     }
@@ -174,7 +174,7 @@ impl Log for Entry {
     }
 }
 
-impl Observe for Entry {
+impl Observe for AccessEntry {
     fn polling(&mut self, polled: bool) {
         self.polled = polled;
     }
@@ -201,7 +201,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
 
-impl Drop for Entry {
+impl Drop for AccessEntry {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let route = self.route();

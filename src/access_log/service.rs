@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::AccessLogLayer;
-use super::entry::Entry;
+use super::entry::AccessEntry;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::request_id;
 
@@ -23,7 +23,7 @@ impl<B: http_body::Body<Data = Bytes>> Check<B> for AccessLogLayer {
     /// Refuses nothing. Where neither the log nor a recorder wants an entry, the request costs its id.
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         let id = request_id::of(head.headers());
-        if let Some(entry) = Entry::begin(head, &id, &self.output, &self.meters) {
+        if let Some(entry) = AccessEntry::begin(head, &id, &self.output, &self.meters) {
             if !body.is_end_stream() {
                 kept.request.count = Some(Box::new(entry.count_received()));
             }

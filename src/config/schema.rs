@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{ByteCount, HumanDuration, Text};
 use crate::auth::Binding;
-use crate::auth::file::Moment;
+use crate::auth::file::Timestamp;
 use crate::policy::{Actions, Who};
 
 /// An IP network as a file names it.
@@ -63,7 +63,7 @@ schemas! {
         "pattern": "^\\s*[0-9]",
         "examples": ["64KiB", "10MB", 4096],
     };
-    Moment, "Moment" => {
+    Timestamp, "Moment" => {
         "description": "A moment with its offset from UTC, as TOML writes it.",
         "type": "string",
         "format": "date-time",

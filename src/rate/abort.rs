@@ -47,10 +47,10 @@ pin_project! {
 
 /// By what a task is ended from outside.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Aborter(Arc<Mutex<State>>);
+pub(super) struct Aborter(Arc<Mutex<AbortState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct AbortState {
     aborted: bool,
     waker: Option<Waker>,
 }
@@ -103,7 +103,7 @@ impl Aborter {
         state.aborted
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AbortState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct KeyLimiters {
 
 #[derive(Debug, Default)]
 struct Shard {
-    entries: HashTable<Entry>,
+    entries: HashTable<KeyEntry>,
     // What the keys share for which there was no room.
     overflow: Option<Arc<KeyLimiter>>,
     // Where the schedule was at the last sweep, and how far it has to move on before the next.
@@ -37,7 +37,7 @@ struct Shard {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KeyEntry {
     key: u64,
     word: u64,
     limiter: Option<Arc<KeyLimiter>>,
@@ -112,7 +112,7 @@ impl KeyLimiters {
             }
         }
         let limiter = fresh();
-        let entry = Entry {
+        let entry = KeyEntry {
             key,
             word: 0,
             limiter: Some(limiter.hold()),
@@ -157,7 +157,7 @@ impl KeyLimiters {
         }
         let taken = take(&mut word, bytes, position, burst);
         let limiter = None;
-        let entry = Entry { key, word, limiter };
+        let entry = KeyEntry { key, word, limiter };
         shard.entries.insert_unique(key, entry, |entry| entry.key);
         taken
     }
@@ -166,7 +166,7 @@ impl KeyLimiters {
     pub(super) fn give_back(&self, key: u64, bytes: u64) {
         let (_, mut shard) = self.shard(key);
         let limiter = match shard.entries.find_mut(key, |entry| entry.key == key) {
-            Some(Entry {
+            Some(KeyEntry {
                 limiter: None,
                 word,
                 ..
@@ -174,7 +174,7 @@ impl KeyLimiters {
                 *word = word.wrapping_sub(bytes);
                 return;
             }
-            Some(Entry { limiter, .. }) => limiter.clone(),
+            Some(KeyEntry { limiter, .. }) => limiter.clone(),
             None => shard.overflow.clone(),
         };
         // Under the lock, or the limiter may be put to rest before, and leaves its word without them.

@@ -24,8 +24,8 @@ pub(super) struct Meter {
     quota: Quota,
     account: Kept,
     counts: Arc<LimitMeters>,
-    /// The second in which it was last told what is left.
-    told: AtomicU64,
+    /// The second in which it was last reported what is left.
+    reported: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Ledger {
             quota,
             account,
             counts: Arc::clone(counts),
-            told: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
         }
     }
 }
@@ -114,14 +114,14 @@ impl Meter {
                 }
             }
         };
-        self.tell(calendar, counted < bytes);
+        self.report_left(calendar, counted < bytes);
         Poll::Ready(counted)
     }
 
     /// Tells the metrics what is left, once a second or at once.
-    fn tell(&self, calendar: &Calendar, at_once: bool) {
+    fn report_left(&self, calendar: &Calendar, at_once: bool) {
         let span = calendar.span(self.quota.window);
-        if self.told.swap(span.now, Ordering::Relaxed) != span.now || at_once {
+        if self.reported.swap(span.now, Ordering::Relaxed) != span.now || at_once {
             self.counts.quota_left(span.begins, self.left(calendar));
         }
     }
@@ -145,7 +145,7 @@ impl Meter {
             #[cfg(feature = "redis")]
             Kept::Fleet(accounts, account) => accounts.status(account),
         };
-        self.tell(calendar, status == QuotaStatus::Exhausted);
+        self.report_left(calendar, status == QuotaStatus::Exhausted);
         status
     }
 

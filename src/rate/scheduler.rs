@@ -58,11 +58,11 @@ struct Next {
 struct Stream {
     tenant: usize,
     tag: Tag,
-    state: State,
+    state: StreamState,
 }
 
 #[derive(Debug)]
-enum State {
+enum StreamState {
     Idle,
     Waiting {
         ask: u64,
@@ -81,7 +81,7 @@ impl Scheduler {
         self.streams.insert(Stream {
             tenant,
             tag,
-            state: State::Idle,
+            state: StreamState::Idle,
         })
     }
 
@@ -171,7 +171,7 @@ impl Scheduler {
         let tenant = &mut self.tenants[index];
         let behind = CATCH_UP * tagged(ask, 1);
         entry.tag = entry.tag.max(tenant.inner.saturating_sub(behind));
-        entry.state = State::Waiting {
+        entry.state = StreamState::Waiting {
             ask,
             granted: 0,
             waker,
@@ -193,26 +193,26 @@ impl Scheduler {
     pub(super) fn collect(&mut self, stream: usize, waker: &Waker) -> Option<u64> {
         let entry = &mut self.streams[stream];
         match &mut entry.state {
-            State::Granted(bytes) => {
+            StreamState::Granted(bytes) => {
                 let bytes = *bytes;
-                entry.state = State::Idle;
+                entry.state = StreamState::Idle;
                 Some(bytes)
             }
-            State::Waiting { waker: old, .. } => {
+            StreamState::Waiting { waker: old, .. } => {
                 old.clone_from(waker);
                 None
             }
-            State::Idle => Some(0),
+            StreamState::Idle => Some(0),
         }
     }
 
     /// Takes back a question, or what was granted to it.
     pub(super) fn withdraw(&mut self, stream: usize) -> u64 {
-        let state = std::mem::replace(&mut self.streams[stream].state, State::Idle);
+        let state = std::mem::replace(&mut self.streams[stream].state, StreamState::Idle);
         match state {
-            State::Idle => 0,
-            State::Granted(bytes) => bytes,
-            State::Waiting { ask, .. } => {
+            StreamState::Idle => 0,
+            StreamState::Granted(bytes) => bytes,
+            StreamState::Waiting { ask, .. } => {
                 self.unqueue(stream, ask);
                 0
             }
@@ -248,7 +248,7 @@ impl Scheduler {
         let together = ask.max(due.together.min(self.asked));
         let position = cell.spent(due.position, due.burst).wrapping_add(together);
         match &self.streams[stream].state {
-            State::Waiting { waker, .. } => Some((stream, position, waker)),
+            StreamState::Waiting { waker, .. } => Some((stream, position, waker)),
             _ => None,
         }
     }
@@ -258,7 +258,7 @@ impl Scheduler {
         let (_, tenant) = self.ready.first()?;
         let (_, stream) = self.tenants[*tenant].waiting.first()?;
         match &self.streams[*stream].state {
-            State::Waiting { waker, .. } => Some(waker),
+            StreamState::Waiting { waker, .. } => Some(waker),
             _ => None,
         }
     }
@@ -270,7 +270,7 @@ impl Scheduler {
         let before = self.streams.iter().filter(|(stream, _)| *stream <= last);
         let mut wakers = Vec::new();
         for (index, stream) in after.chain(before) {
-            if let State::Waiting { waker, .. } = &stream.state {
+            if let StreamState::Waiting { waker, .. } = &stream.state {
                 wakers.push(waker.clone());
                 self.roused = index;
             }
@@ -305,7 +305,7 @@ impl Scheduler {
         };
         let stream = self.tenants[tenant].waiting.first()?.1;
         match self.streams[stream].state {
-            State::Waiting { ask, granted, .. } => Some(Next {
+            StreamState::Waiting { ask, granted, .. } => Some(Next {
                 tenant,
                 stream,
                 ask: ask.min(due.quantum),
@@ -330,7 +330,7 @@ impl Scheduler {
         tenant.inner = tenant.inner.max(entry.tag);
         entry.tag += tagged(bytes, 1);
         tenant.waiting.insert((entry.tag, stream));
-        if let State::Waiting { granted, .. } = &mut entry.state {
+        if let StreamState::Waiting { granted, .. } = &mut entry.state {
             *granted += bytes;
         }
         self.ready.remove(&(tenant.tag, index));
@@ -352,15 +352,15 @@ impl Scheduler {
 
     /// Ends the wait of a stream that has been served.
     fn settle(&mut self, stream: usize, me: usize, woken: &mut Vec<Waker>) {
-        let state = std::mem::replace(&mut self.streams[stream].state, State::Idle);
+        let state = std::mem::replace(&mut self.streams[stream].state, StreamState::Idle);
         match state {
-            State::Waiting {
+            StreamState::Waiting {
                 ask,
                 granted,
                 waker,
             } => {
                 self.unqueue(stream, ask);
-                self.streams[stream].state = State::Granted(granted);
+                self.streams[stream].state = StreamState::Granted(granted);
                 if stream != me {
                     woken.push(waker);
                 }
@@ -388,7 +388,7 @@ impl Scheduler {
     fn owe(&mut self, index: usize, now: Instant) {
         let first = self.tenants[index].waiting.first();
         let ask = first.and_then(|&(_, stream)| match self.streams[stream].state {
-            State::Waiting { ask, .. } => Some(ask),
+            StreamState::Waiting { ask, .. } => Some(ask),
             _ => None,
         });
         self.tenants.owe(index, ask, now);

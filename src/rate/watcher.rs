@@ -39,13 +39,13 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct Reader {
-    state: Mutex<State>,
+    state: Mutex<ReadState>,
     record: Option<Record>,
     aborter: Option<Aborter>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ReadState {
     progress: Progress,
     permits: Permits,
     over: bool,
@@ -63,7 +63,7 @@ impl Watcher {
         permits: Permits,
         record: Option<Record>,
     ) -> Stay {
-        let state = State {
+        let state = ReadState {
             progress: Progress::new(least),
             permits,
             over: false,
@@ -135,7 +135,7 @@ impl Reader {
 
     /// Ends a transfer as far as that can be done from outside: what it keeps others from is free, the
     /// record says why, the body fails when it is asked again, and its task is aborted if it can be.
-    fn end(&self, mut state: MutexGuard<'_, State>) {
+    fn end(&self, mut state: MutexGuard<'_, ReadState>) {
         state.over = true;
         let permits = mem::take(&mut state.permits);
         drop(state);

@@ -129,7 +129,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         let watched = Self::named(loader.name(), first?);
         let failure = loader.refused(&watched.load());
         if let Some(reason) = &failure {
-            tell_refused(&loader, reason);
+            log_refused(&loader, reason);
             watched.shared().failed(reason.clone());
         }
         loader.look(&watched.load());
@@ -310,13 +310,13 @@ impl<L: Load> Worker<L> {
                     };
                     if let (Some(lapsed), Some(reason)) = (lapsed, &refused) {
                         *lapsed_in = Some(shared.lapse(lapsed, reason.clone()));
-                        tell_refused(loader, reason);
+                        log_refused(loader, reason);
                         return Some(reason.clone());
                     }
                     let generation = shared.update(|current| loader.replace(value, current));
                     tracing::info!(what = name, generation, "reloaded");
                     if let Some(reason) = &refused {
-                        tell_refused(loader, reason);
+                        log_refused(loader, reason);
                         shared.failed(reason.clone());
                     }
                 }
@@ -348,7 +348,7 @@ impl<L: Load> Worker<L> {
     }
 }
 
-fn tell_refused(loader: &impl Load, reason: &str) {
+fn log_refused(loader: &impl Load, reason: &str) {
     tracing::error!(
         what = loader.name(), files = ?loader.paths(), reason,
         "some of the files are not used, the rest is in force"

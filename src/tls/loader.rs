@@ -156,7 +156,7 @@ impl Load for Loader {
             revocation,
             &mut config,
         );
-        tell(&expiries, previous.map_or(&[], Material::expiries));
+        set_gauges(&expiries, previous.map_or(&[], Material::expiries));
         Ok(Material {
             config: Arc::new(config),
             verifier,
@@ -189,7 +189,7 @@ impl Load for Loader {
             .filter(|one| one.kind == "server")
             .cloned()
             .collect();
-        tell(&own, &current.expiries);
+        set_gauges(&own, &current.expiries);
         Some(Material {
             config: Arc::new(config),
             verifier: Some(verifier),
@@ -211,7 +211,7 @@ impl Load for Loader {
 }
 
 /// Sets the gauges: of certificates with the same name the first to end counts.
-fn tell(expiries: &[Expiry], previous: &[Expiry]) {
+fn set_gauges(expiries: &[Expiry], previous: &[Expiry]) {
     let mut ends: HashMap<(&'static str, &str), SystemTime> = HashMap::new();
     for expiry in expiries {
         let end = ends.entry((expiry.kind, &expiry.subject));

@@ -10,7 +10,7 @@ pub(super) struct Deletions {
 
 /// What had been deleted when a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u64);
+pub(super) struct DeletionCount(u64);
 
 const CELLS: usize = 1024;
 
@@ -24,8 +24,8 @@ impl Default for Deletions {
 }
 
 impl Deletions {
-    pub(super) fn now(&self) -> Moment {
-        Moment(self.latest.load(Ordering::SeqCst))
+    pub(super) fn now(&self) -> DeletionCount {
+        DeletionCount(self.latest.load(Ordering::SeqCst))
     }
 
     /// Notes that what is called so was deleted. Before it is removed: whoever puts it back meanwhile
@@ -36,8 +36,8 @@ impl Deletions {
     }
 
     /// Whether what is called so may have been deleted since then.
-    pub(super) fn since(&self, moment: Moment, name: u64) -> bool {
-        Moment(self.cell(name).load(Ordering::SeqCst)) > moment
+    pub(super) fn since(&self, moment: DeletionCount, name: u64) -> bool {
+        DeletionCount(self.cell(name).load(Ordering::SeqCst)) > moment
     }
 
     fn cell(&self, name: u64) -> &AtomicU64 {

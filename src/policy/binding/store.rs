@@ -3,7 +3,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::deletions::{Deletions, Moment};
+use super::deletions::{DeletionCount, Deletions};
 use super::keeper::Keeper;
 use super::manifest::{children, digest_of, is_content_of, referrers};
 use super::table::Table;
@@ -71,7 +71,7 @@ struct Inner {
 pub(super) struct Place<'a> {
     pub(super) registry: Option<&'a str>,
     pub(super) repository: &'a str,
-    pub(super) since: Moment,
+    pub(super) since: DeletionCount,
 }
 
 impl DigestBinding {
@@ -154,7 +154,7 @@ impl DigestBinding {
     }
 
     /// The moment for what is asked for now.
-    pub(super) fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> DeletionCount {
         self.0.deletions.now()
     }
 
@@ -236,7 +236,7 @@ impl DigestBinding {
         }
     }
 
-    fn learn(&self, since: Moment, key: u128) {
+    fn learn(&self, since: DeletionCount, key: u128) {
         let deleted = || self.0.deletions.since(since, Table::name(key));
         // Asked again afterwards: who deletes notes it first and removes then.
         if !deleted() && self.0.table.insert(key) && deleted() {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Unreachable;
 use super::report::{Answer, QuotaTerms, Report, Server, Stir};
-use super::state::{FRESH, Known, State, least};
+use super::state::{AccountState, FRESH, Known, least};
 use crate::rate::quota::Span;
 use crate::rate::quota_status::QuotaStatus;
 
@@ -17,7 +17,7 @@ use crate::rate::quota_status::QuotaStatus;
 pub(in crate::rate) struct Account {
     key: u64,
     name: Box<str>,
-    state: Mutex<State>,
+    state: Mutex<AccountState>,
 }
 
 impl Account {
@@ -32,13 +32,13 @@ impl Account {
 
     /// One that has sent so much in this window, of which the server was told.
     pub(super) fn resumed(key: u64, name: Box<str>, span: Span, sent: u64) -> Self {
-        let state = State {
+        let state = AccountState {
             begins: span.begins,
             ends: span.ends,
             sent,
             may: sent,
             reported: sent,
-            ..State::default()
+            ..AccountState::default()
         };
         Self {
             key,
@@ -276,7 +276,7 @@ impl Account {
         state.may.saturating_sub(state.sent)
     }
 
-    fn lock(&self, terms: &QuotaTerms) -> MutexGuard<'_, State> {
+    fn lock(&self, terms: &QuotaTerms) -> MutexGuard<'_, AccountState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.roll(terms.span);
         match terms.server {

@@ -103,7 +103,7 @@ impl QuotaSync {
         let mut next = Instant::now();
         loop {
             let Some(accounts) = self.accounts.upgrade() else {
-                return match self.tell_last(rules, &mut connection).await {
+                return match self.report_last(rules, &mut connection).await {
                     Ok(()) => End::Unused,
                     Err(error) => End::Failed(error),
                 };
@@ -116,7 +116,7 @@ impl QuotaSync {
                 accounts.list_all();
                 accounts.set_down(false);
             }
-            if let Err(error) = self.tell(&accounts, rules, &mut connection).await {
+            if let Err(error) = self.report(&accounts, rules, &mut connection).await {
                 return End::Failed(error);
             }
             self.health.answered();
@@ -130,8 +130,8 @@ impl QuotaSync {
         }
     }
 
-    /// Tells the server of every account that has something to tell.
-    async fn tell(
+    /// Tells the server of every account that has something to report.
+    async fn report(
         &mut self,
         accounts: &Accounts,
         rules: &Rules,
@@ -192,8 +192,8 @@ impl QuotaSync {
         Ok(())
     }
 
-    /// Tells the server what was left to tell when the accounts went.
-    async fn tell_last(
+    /// Tells the server what was left to report when the accounts went.
+    async fn report_last(
         &self,
         rules: &Rules,
         connection: &mut MultiplexedConnection,

@@ -39,7 +39,7 @@ pub(super) enum Known {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct AccountState {
     pub(super) begins: u64,
     pub(super) ends: u64,
     pub(super) sent: u64,
@@ -65,7 +65,7 @@ pub(super) struct State {
     pub(super) before: (u64, u64),
 }
 
-impl State {
+impl AccountState {
     /// Begins a new window. A clock that is set back does not open one again, unless it had leapt so far
     /// ahead that the window would not end in its time.
     pub(super) fn roll(&mut self, span: Span) {

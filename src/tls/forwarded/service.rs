@@ -41,9 +41,9 @@ impl ForwardedLayer {
         self.remove_other_forms(form, request);
         let material = material.load();
         unrevoked(request.extensions())?;
-        let told = decide::told(form, request.headers());
-        let told = told.map_err(|error| Refused::invalid(error.to_string()))?;
-        let client = decide::client(told, self.fields, &material)?;
+        let claim = decide::claim(form, request.headers());
+        let claim = claim.map_err(|error| Refused::invalid(error.to_string()))?;
+        let client = decide::client(claim, self.fields, &material)?;
         let connection = on_behalf(request, client);
         let extensions = request.extensions_mut();
         // What a server that ends TLS itself put there is of the proxy.
@@ -146,7 +146,7 @@ fn on_behalf(request: &Head, client: Client) -> Connection {
         builder = builder.within(proxy);
     }
     match client {
-        Client::Nobody => {}
+        Client::NoClient => {}
         Client::Vouched(identity) => builder = builder.identity(identity),
         Client::Verified(passed) => {
             builder = builder.identity(passed.verified.identity.clone());
