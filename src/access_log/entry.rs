@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::AccessEvent;
 use super::meters::{Direction, Meters, Summary};
+use super::outcome::Outcome;
 use super::output::Output;
 use crate::connection::SocketPeer;
 use crate::middleware::{End, Head, Log, Observe};
@@ -41,23 +42,6 @@ pub(super) struct AccessEntry {
     /// Whether the metrics know of it.
     metered: bool,
     logged: bool,
-}
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The whole answer was handed over.
-    Finished,
-    /// The client, or a layer outside of this one, let go before the end.
-    ClientGone,
-    /// The gate, or a timeout, ended a transfer under way.
-    Cut(Cut),
-    /// The service failed instead of answering.
-    ServiceError,
-    /// The answer's body failed.
-    BodyError,
-    /// Something panicked.
-    Panicked,
 }
 
 /// Counts a request's body into the record and the metrics.
@@ -231,21 +215,4 @@ impl Observe for Received {
     }
 
     fn ended(self: Box<Self>, _: End) {}
-}
-
-impl Outcome {
-    /// The outcome as a closed-set label.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::ClientGone => "client_gone",
-            Self::Cut(Cut::Revoked) => "cut_revoked",
-            Self::Cut(Cut::TooSlow) => "cut_too_slow",
-            Self::Cut(Cut::QuotaExceeded) => "cut_quota_exceeded",
-            Self::Cut(Cut::TimedOut) => "timed_out",
-            Self::ServiceError => "service_error",
-            Self::BodyError => "body_error",
-            Self::Panicked => "panicked",
-        }
-    }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Version};
 
 use super::AccessEvent;
-use super::entry::{AccessEntry, Outcome};
+use super::entry::AccessEntry;
+use super::outcome::Outcome;
 use crate::record::Record;
 use crate::util::printable::{known_query, printable, printable_bytes};
 use crate::util::{clock, hex};

@@ -1,12 +1,10 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use tower::Layer;
-
+use super::Sink;
 use super::health::HealthChecks;
 use super::meters::Meters;
 use super::output::Output;
-use super::{AccessLog, Sink};
 
 /// Writes one event a request and counts it. See the [module](super).
 #[derive(Clone, Debug)]
@@ -51,13 +49,5 @@ impl AccessLogLayer {
 impl Default for AccessLogLayer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<S> Layer<S> for AccessLogLayer {
-    type Service = AccessLog<S>;
-
-    fn layer(&self, inner: S) -> AccessLog<S> {
-        AccessLog::with(inner, self.clone())
     }
 }

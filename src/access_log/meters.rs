@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::entry::Outcome;
+use super::outcome::Outcome;
 use crate::oci::Endpoint;
 
 /// Which way bytes went, seen from the gate.

@@ -77,6 +77,7 @@ mod health;
 mod json_lines;
 mod layer;
 mod meters;
+mod outcome;
 mod output;
 mod service;
 mod sink;

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use tower::Layer;
 
 use super::AccessLogLayer;
 use super::entry::AccessEntry;
@@ -12,6 +13,14 @@ impl<S> AccessLog<S> {
     /// Puts `inner` behind [`AccessLogLayer::new`].
     pub fn new(inner: S) -> Self {
         Self::with(inner, AccessLogLayer::new())
+    }
+}
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> AccessLog<S> {
+        AccessLog::with(inner, self.clone())
     }
 }
 

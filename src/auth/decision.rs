@@ -102,7 +102,7 @@ impl Authentication {
             Ok(principal) => {
                 Some(self.let_in(principal, situation).and_then(
                     |principal| match principal.grants() {
-                        Some(grants) => grants.cover(request).map(|()| principal),
+                        Some(grants) => super::coverage::cover(grants, request).map(|()| principal),
                         None => Ok(principal),
                     },
                 ))

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-#[cfg(feature = "schema")]
-use super::schema::Network;
 #[cfg(feature = "jwt")]
 use super::{BearerSection, JwtSection};
 use super::{ConfigError, Document, HtpasswdEntry, HumanDuration, Key, SecretEntry, TokenEntry};
 use crate::auth::{CredentialError, CredentialSource, PasswordOptions, Sources, ThrottleOptions};
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
 
 /// `[auth]`: what callers must show. Credentials follow the file while the server runs; the other keys are
 /// read once.

@@ -6,15 +6,15 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
-use super::error::{parse, read};
-#[cfg(feature = "schema")]
-use super::schema::Network;
 use super::{
     AuthSection, ConfigError, CrlSection, Document, ForwardedSection, HumanDuration,
     IdentitySection, LimitsSection, PolicySection, TlsSection, checks, limits, policy,
 };
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
+use crate::document::{parse, read};
 use crate::reload::WatchOptions;
 use crate::source::Networks;
 

@@ -84,10 +84,10 @@ enum OnUnreachable {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(FleetSection, Entry);
+crate::document::schema::is_read_as!(FleetSection, Entry);
 
 #[cfg(feature = "schema")]
-super::schema::schemas! {
+crate::document::schema::schemas! {
     PlainUrl, "FleetUrl" => {
         "description": "The URL of a Redis or Valkey server, without a user and password.",
         "type": "string",

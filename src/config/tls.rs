@@ -6,9 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-#[cfg(feature = "schema")]
-use super::schema::Network;
 use super::{ByteCount, CrlSection, Document, HumanDuration, Key};
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.

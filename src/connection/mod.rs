@@ -6,6 +6,8 @@
 //! verified certificate path and the last revocation verdict, for one).
 
 mod client_addr;
+#[cfg(any(feature = "auth", feature = "policy"))]
+mod kept;
 #[cfg(feature = "crl")]
 mod requests;
 #[cfg(any(feature = "rate", feature = "tls"))]
@@ -59,6 +61,11 @@ struct Inner {
     tls: Option<TlsParameters>,
     identity: Option<PeerIdentity>,
     state: Extensions,
+    #[cfg(any(feature = "auth", feature = "policy"))]
+    kept: kept::Kept,
+    /// Whether it stands for one request only.
+    #[cfg(any(feature = "auth", feature = "policy"))]
+    is_brief: bool,
     timed_out: AtomicBool,
     #[cfg(feature = "crl")]
     requests: requests::Requests,
@@ -74,6 +81,10 @@ impl Connection {
             tls: None,
             identity: None,
             state: Extensions::new(),
+            #[cfg(any(feature = "auth", feature = "policy"))]
+            kept: kept::Kept::default(),
+            #[cfg(any(feature = "auth", feature = "policy"))]
+            is_brief: false,
             timed_out: AtomicBool::new(false),
             #[cfg(feature = "crl")]
             requests: requests::Requests::default(),
@@ -127,6 +138,13 @@ impl Connection {
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.0.state.get()
     }
+
+    /// Returns what a capability keeps with the connection from its first use on; `None` for a connection that
+    /// stands for one request only.
+    #[cfg(any(feature = "auth", feature = "policy"))]
+    pub(crate) fn kept<T: Default + Send + Sync + 'static>(&self) -> Option<&T> {
+        (!self.0.is_brief).then(|| self.0.kept.get())
+    }
 }
 
 impl Builder {
@@ -142,6 +160,10 @@ impl Builder {
     pub(crate) fn within(mut self, outer: &Connection) -> Self {
         self.0.id = outer.0.id;
         self.0.tls.clone_from(&outer.0.tls);
+        #[cfg(any(feature = "auth", feature = "policy"))]
+        {
+            self.0.is_brief = true;
+        }
         self
     }
 

@@ -105,6 +105,13 @@ impl Default for Builder {
     }
 }
 
+impl Guard {
+    /// Begins a guard that enforces nothing yet.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Builder {
     /// Answers refused requests in this way, in every layer. Default: [`Preset::Mirror`].
     pub fn responder(mut self, responder: Responder) -> Self {

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Request, Response};
-use tower::Service;
+use tower::{Layer, Service};
 
 use super::Guard;
 use crate::middleware::{
@@ -62,6 +62,14 @@ impl<S> Guarded<S> {
     /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.0.into_inner()
+    }
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded::new(inner, self.clone())
     }
 }
 

@@ -1,8 +1,6 @@
 use std::net::SocketAddr;
 
-use tower::Layer;
-
-use super::{Builder, Guarded, Report, SecurityWarning};
+use super::{Report, SecurityWarning};
 use crate::access_log::AccessLogLayer;
 use crate::admin::Check;
 use crate::source::{ForwardedLayer, SourceLayer};
@@ -60,11 +58,6 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Begins a guard that enforces nothing yet.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// The TLS acceptor of the configuration; `None` if it has no `[tls]`.
     #[cfg(feature = "tls")]
     pub fn acceptor(&self) -> Option<&crate::tls::Acceptor> {
@@ -134,13 +127,5 @@ impl Guard {
     #[cfg(not(feature = "auth"))]
     fn takes_tokens_in_the_clear(&self) -> bool {
         false
-    }
-}
-
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded::new(inner, self.clone())
     }
 }

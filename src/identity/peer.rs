@@ -12,6 +12,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
 use super::anchor::Anchor;
+use super::attribute::Attribute;
 use super::error::IdentityError;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
@@ -43,9 +44,6 @@ pub enum KeyType {
     /// Any other.
     Other,
 }
-
-/// A keyword and the value, if it is usable.
-pub(super) type Attribute = (&'static str, Option<Box<str>>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {

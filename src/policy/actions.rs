@@ -151,3 +151,18 @@ impl fmt::Debug for Actions {
         write!(f, "Actions({self})")
     }
 }
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Actions {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let words: Vec<&str> = Self::words().collect();
+        schemars::json_schema!({
+            "description": "What a caller may do.",
+            "enum": words,
+        })
+    }
+}

@@ -2,9 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tower::Layer;
-
-use super::{Enforce, Policy, TagOracle};
+use super::{Policy, TagOracle};
 use crate::{Preset, Responder, Watched};
 
 /// Refuses what a policy does not allow. See the [module](super).
@@ -54,14 +52,6 @@ impl PolicyLayer {
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
-    }
-}
-
-impl<S> Layer<S> for PolicyLayer {
-    type Service = Enforce<S>;
-
-    fn layer(&self, inner: S) -> Enforce<S> {
-        Enforce::with(inner, self.clone())
     }
 }
 

@@ -1,15 +1,14 @@
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Caller, Verdict};
 use crate::Principal;
 use crate::oci::{Action, Endpoint, Route};
 
-/// The last verdicts on a connection's requests, kept with the [`Connection`](crate::Connection) by
-/// [`Builder::state`](crate::connection::Builder::state). A verdict holds for the policy and its
-/// generation that it was made in, and for exactly the caller, action and repository.
-#[derive(Clone, Debug, Default)]
-pub struct Verdicts(Arc<Mutex<Vec<CachedVerdict>>>);
+/// The last verdicts on a connection's requests, kept with the [`Connection`](crate::Connection). A verdict holds
+/// for the policy and its generation that it was made in, and for exactly the caller, action and repository.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts(Mutex<Vec<CachedVerdict>>);
 
 /// How many are kept: a pull asks for the parts of few repositories at once.
 const KEPT: usize = 8;

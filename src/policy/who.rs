@@ -207,3 +207,14 @@ impl fmt::Display for Who {
         }
     }
 }
+
+#[cfg(feature = "schema")]
+crate::document::schema::schemas! {
+    Who, "Who" => {
+        "description": "Whom a rule is about: `anyone`, `anonymous`, `authenticated`, `token:ID`, \
+            `cert:NAME`, `jwt:SUBJECT`, `group:NAME`, `spiffe://DOMAIN/PATH`, `dns:NAME`, \
+            `email:ADDRESS`, `uri:URI`, `subject:DN`, `issuer:DN` or `fingerprint:HEX`.",
+        "type": "string",
+        "minLength": 1,
+    };
+}

@@ -1,11 +1,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tower::Layer;
-
+use super::Limits;
 use super::engine::Engine;
 use super::quota::Calendar;
-use super::{ByteRate, Limits};
 use crate::{Preset, Responder, Watched};
 
 /// Holds request and response bodies to byte-rate limits. See the [module](super).
@@ -62,13 +60,5 @@ impl ByteRateLayer {
     /// How many keys the limit of this name remembers.
     pub fn keys(&self, limit: &str) -> usize {
         self.engine.keys(limit)
-    }
-}
-
-impl<S> Layer<S> for ByteRateLayer {
-    type Service = ByteRate<S>;
-
-    fn layer(&self, inner: S) -> ByteRate<S> {
-        ByteRate::with(inner, self.clone())
     }
 }

@@ -5,7 +5,7 @@ use super::Fleet;
 use super::bounds::{MAX_BURST, MAX_RATE};
 use super::{Callers, Direction, Key, LimitsError, Quota, Share, Shed};
 #[cfg(feature = "policy")]
-use crate::policy::RateClass;
+use crate::record::RateClass;
 
 /// The bytes that a second is thought of in slices of, for the default burst.
 const BURST_FRACTION: u64 = 20;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::{Exempt, Limit, LimitsError};
 #[cfg(feature = "policy")]
-use crate::policy::RateClass;
+use crate::record::RateClass;
 
 /// A checked set of limits: what a [`ByteRateLayer`](super::ByteRateLayer) enforces.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Method;
+use tower::Layer;
 
 use super::admission::{Denied, Questions, admit, admit_later};
 use super::permits::Permits;
@@ -22,6 +23,14 @@ impl<S> ByteRate<S> {
     /// Puts `inner` behind [`ByteRateLayer::watching`].
     pub fn new(inner: S, limits: impl Into<Watched<Limits>>) -> Self {
         Self::with(inner, ByteRateLayer::watching(limits.into()))
+    }
+}
+
+impl<S> Layer<S> for ByteRateLayer {
+    type Service = ByteRate<S>;
+
+    fn layer(&self, inner: S) -> ByteRate<S> {
+        ByteRate::with(inner, self.clone())
     }
 }
 

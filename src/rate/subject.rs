@@ -16,7 +16,7 @@ use crate::{ClientAddr, Connection, Principal};
 
 use super::{Callers, Exempt, Key, Limit, Limits};
 #[cfg(feature = "policy")]
-use crate::policy::RateClass;
+use crate::record::RateClass;
 
 /// What a request can be charged to.
 #[derive(Clone, Debug)]

@@ -175,7 +175,7 @@ impl Refusal {
     }
 
     /// `Allow`, where the method is what is wrong.
-    pub(super) fn allow(self) -> Option<&'static str> {
+    pub(crate) fn allow(self) -> Option<&'static str> {
         match self {
             Self::RouteInvalid(error) => error.allow(),
             _ => None,

@@ -1,6 +1,4 @@
-use tower::Layer;
-
-use super::{Networks, Source};
+use super::Networks;
 use crate::{Preset, Responder, Watched};
 
 /// Refuses clients whose network is not allowed. See the [module](super).
@@ -28,13 +26,5 @@ impl SourceLayer {
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
-    }
-}
-
-impl<S> Layer<S> for SourceLayer {
-    type Service = Source<S>;
-
-    fn layer(&self, inner: S) -> Source<S> {
-        Source::with(inner, self.clone())
     }
 }

@@ -130,14 +130,6 @@ impl Acceptor {
         slot: Option<Slot>,
     ) -> Accepted<IO> {
         let mut builder = Connection::builder(client).tls(parameters(stream.get_ref().1));
-        #[cfg(feature = "policy")]
-        {
-            builder = builder.state(crate::policy::Verdicts::default());
-        }
-        #[cfg(feature = "auth")]
-        {
-            builder = builder.state(crate::auth::CertificateOwner::default());
-        }
         let mut termination = None;
         if let Some(passed) = passed {
             let verified = passed.verified;

@@ -4,9 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use http::HeaderName;
 use ipnet::IpNet;
-use tower::Layer;
 
-use super::Forwarded;
 use crate::tls::Material;
 use crate::{Preset, Responder, Watched};
 
@@ -136,13 +134,5 @@ impl fmt::Display for ForwardedForm {
             Self::ClientCert => "client-cert",
             Self::Escaped(name) => name.as_str(),
         })
-    }
-}
-
-impl<S> Layer<S> for ForwardedLayer {
-    type Service = Forwarded<S>;
-
-    fn layer(&self, inner: S) -> Forwarded<S> {
-        Forwarded::new(inner, self.clone())
     }
 }

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use http::Extensions;
+use tower::Layer;
 
 use super::decide::{self, Client, Refused};
 use super::{ForwardedForm, ForwardedLayer};
@@ -20,6 +21,14 @@ impl<S> Forwarded<S> {
     /// Puts `inner` behind `layer`.
     pub fn new(inner: S, layer: ForwardedLayer) -> Self {
         Self::with(inner, layer)
+    }
+}
+
+impl<S> Layer<S> for ForwardedLayer {
+    type Service = Forwarded<S>;
+
+    fn layer(&self, inner: S) -> Forwarded<S> {
+        Forwarded::new(inner, self.clone())
     }
 }
 
