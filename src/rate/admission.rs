@@ -202,7 +202,7 @@ fn judge(engine: &Engine, rule: &Rule, meter: &Meter, status: QuotaStatus) -> Re
     }
 }
 
-/// Fail closed, if the operator chose so: nobody can say what is left of the fleet's rate.
+/// Fails closed, if the operator chose so: what is left of the fleet's rate is not known.
 fn check_lease(rule: &Rule) -> Result<(), Denied> {
     let refusing = rule.lease.as_ref().is_some_and(|lease| lease.is_refusing());
     if refusing {

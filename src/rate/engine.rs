@@ -16,7 +16,7 @@ use super::subject::{Charged, Subject};
 use super::watcher::Watcher;
 use super::{Direction, Exempt, Key, Limit, Limits};
 
-/// The limits in force and all that is remembered of their keys, shared by every clone of a service.
+/// The active limits and all that is remembered of their keys, shared by every clone of a service.
 #[derive(Debug)]
 pub(super) struct Engine {
     limits: Watched<Limits>,
@@ -62,7 +62,7 @@ impl Engine {
         self.limits.generation()
     }
 
-    /// The limits in force.
+    /// Returns the active limits.
     pub(super) fn compiled(&self) -> arc_swap::Guard<Arc<Compiled>> {
         let compiled = self.compiled.load();
         if compiled.generation == self.limits.generation() {
@@ -211,8 +211,8 @@ impl Compiled {
         }
     }
 
-    /// Takes `bytes` of every limit at once, all or none, if nobody waits at any of them and none is
-    /// of a kind that has to know of each stream.
+    /// Takes `bytes` of every limit at once, all or none, if no stream waits at any of them and none is of a
+    /// kind that has to know of each stream.
     pub(super) fn take(
         &self,
         subject: &Subject,
@@ -265,7 +265,7 @@ impl Compiled {
         meters
     }
 
-    /// Counts a body as under way with each limit that is about it.
+    /// Counts a body as in flight with each limit that counts it.
     pub(super) fn in_flight(
         &self,
         subject: &Subject,

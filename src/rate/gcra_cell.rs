@@ -2,19 +2,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::util::gcra::{credit, spent, take};
 
-/// One key's state: how far along a [`Schedule`](super::Schedule) its bytes have come. One atomic word.
+/// The state of one key, one atomic word: how far along a [`Schedule`](super::Schedule) the key's bytes have
+/// come.
 ///
-/// This is the generic cell rate algorithm (ITU-T I.371) counted in bytes rather than in time: what
-/// the cell is behind the schedule is the key's credit, at most the burst. Over any window no more
-/// than the burst and the rate times the window is taken.
+/// This is the generic cell rate algorithm (ITU-T I.371) counted in bytes rather than in time: what the cell is
+/// behind the schedule is the key's credit, at most the burst. No more than the burst and the rate times the
+/// window is taken over any window.
 ///
-/// A cell that nobody looks at while its schedule moves on by 2^64 bytes less the burst (106 days at a
-/// terabyte a second with the largest burst) may then find too little credit, never too much.
+/// A cell that is not read while its schedule moves on by 2^64 bytes less the burst (106 days at a terabyte a
+/// second with the largest burst) may then have too little credit, never too much.
 #[derive(Debug)]
 pub struct GcraCell(AtomicU64);
 
 impl GcraCell {
-    /// A cell with all its credit.
+    /// Makes a cell with all its credit.
     pub fn new(position: u64, burst: u64) -> Self {
         Self(AtomicU64::new(position.wrapping_sub(burst)))
     }
@@ -27,7 +28,7 @@ impl GcraCell {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// What may be taken at once.
+    /// Returns how many bytes may be taken at once.
     pub fn credit(&self, position: u64, burst: u64) -> u64 {
         credit(self.word(), position, burst)
     }
@@ -35,8 +36,8 @@ impl GcraCell {
     /// Takes `bytes`, all or none.
     ///
     /// # Errors
-    /// The position of the schedule at which there would be so much credit. With more bytes than the
-    /// burst that never comes.
+    /// Returns the position of the schedule at which there is so much credit. For more bytes than the burst
+    /// that position never comes.
     #[inline]
     pub fn take(&self, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
         let mut word = self.0.load(Ordering::Relaxed);

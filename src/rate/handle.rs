@@ -46,7 +46,7 @@ impl Handle {
         }
     }
 
-    /// A limiter that nobody else passes.
+    /// A limiter that no other body passes.
     pub(super) fn alone(parameters: Parameters, meters: &Arc<LimitMeters>, now: Instant) -> Self {
         let word = parameters
             .schedule

@@ -22,14 +22,14 @@ const SMALLEST_QUANTA: (u64, u64) = (512, 4096);
 /// woken by a timer each.
 const TOGETHER: u64 = 80;
 
-/// How many are woken when whoever is next does not come.
+/// How many streams are woken when the next one does not come.
 const ROUSED: usize = 64;
 
-/// What all bytes of one key pass through: a cell, and a queue once somebody has to wait.
+/// What all bytes of one key pass through: a cell, and a queue once a stream has to wait.
 ///
-/// Bytes are taken of the cell before they are sent, and some are sent much later: a reader stalls,
-/// or a wider limit holds the stream back. A second cell stands where the bytes are that were sent,
-/// so that what was held does not come on top of what has been let pass since.
+/// Bytes are taken of the cell before they are sent, and some are sent much later: a reader stalls, or a wider
+/// limit holds the stream back. A second cell counts the bytes that were sent, so that what was held does not
+/// come on top of what has been let pass since.
 #[derive(Debug)]
 pub(super) struct KeyLimiter {
     cell: GcraCell,
@@ -93,12 +93,12 @@ impl KeyLimiter {
         later(self.cell.word(), self.sent.word())
     }
 
-    /// How many streams are under way, for caps.
+    /// How many streams are in flight, for caps.
     pub(super) fn streams(&self) -> &AtomicU32 {
         &self.streams
     }
 
-    /// How many streams have had to wait here and are still under way, and whether one waits now.
+    /// How many streams have had to wait here and are still in flight, and whether one waits now.
     #[cfg(feature = "redis")]
     pub(super) fn load(&self) -> (usize, bool) {
         let guard = self.lock();
@@ -125,8 +125,8 @@ impl KeyLimiter {
             .max(1)
     }
 
-    /// How many bytes a stream may take at a time because nobody waits and the burst is not used up: it
-    /// is there to be sent at once, however low the rate.
+    /// How many bytes a stream may take at a time because no stream waits and the burst is not used up: the
+    /// burst is there to be sent at once, however low the rate.
     pub(super) fn spare(&self, parameters: &Parameters, now: Instant) -> u64 {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             return 0;
@@ -135,7 +135,7 @@ impl KeyLimiter {
         (self.cell.credit(position, parameters.burst) / 4).min(LARGEST_QUANTUM)
     }
 
-    /// Takes `bytes` if nobody is asked to wait.
+    /// Takes `bytes` if no stream waits.
     #[inline]
     pub(super) fn pass(&self, bytes: u64, parameters: &Parameters, now: Instant) -> bool {
         let position = parameters.schedule.position(now);
@@ -143,7 +143,7 @@ impl KeyLimiter {
         is_open && self.cell.take(bytes, position, parameters.burst).is_ok()
     }
 
-    /// Takes `bytes` that are sent at once, if nobody waits.
+    /// Takes `bytes` that are sent at once, if no stream waits.
     ///
     /// # Errors
     /// The position of the schedule at which there would be so much.
@@ -212,7 +212,7 @@ impl KeyLimiter {
         let due = self.due(parameters, position, now);
         queue.scheduler.grant(&self.cell, due, stream, &mut woken);
         let granted = queue.scheduler.collect(stream, cx.waker());
-        // Nobody is woken under the lock.
+        // No stream is woken under the lock.
         woken.extend(queue.alarm(self, parameters, due, stream));
         let asked = queue.scheduler.asked();
         self.waiting
@@ -237,13 +237,13 @@ impl KeyLimiter {
         self.kick();
     }
 
-    /// Undoes a [`KeyLimiter::take`]; somebody who waits has to be [kicked](KeyLimiter::kick) then.
+    /// Undoes a [`KeyLimiter::take`]; the caller then has to [kick](KeyLimiter::kick) a stream that waits.
     pub(super) fn untake(&self, bytes: u64) {
         self.cell.give_back(bytes);
         self.sent.give_back(bytes);
     }
 
-    /// Has somebody who waits look again.
+    /// Wakes a stream that waits, to look again.
     pub(super) fn kick(&self) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             let waker = self.lock().as_ref().and_then(|queue| queue.any_waker());
@@ -251,7 +251,7 @@ impl KeyLimiter {
         }
     }
 
-    /// Has several of those who wait look again: whoever was next has not come.
+    /// Wakes several streams that wait, to look again: the next one has not come.
     pub(super) fn rouse(&self) {
         let mut guard = self.lock();
         let roused = guard
@@ -275,7 +275,7 @@ impl KeyLimiter {
         self.cell.give_back(granted);
         let waiting = queue.scheduler.waiting();
         self.waiting.store(waiting, Ordering::Relaxed);
-        // No timer can be set here, perhaps outside of a runtime: whoever is woken sets it.
+        // No timer can be set here, perhaps outside of a runtime: the stream that is woken sets it.
         let waker = queue.any_waker();
         if queue.scheduler.is_empty() {
             *guard = None;
@@ -402,7 +402,7 @@ impl Wake for Bell {
         self.wake_by_ref();
     }
 
-    // No timer can be set here, in the timers' own driver: whoever is woken sets it.
+    // No timer can be set here, in the timers' own driver: the stream that is woken sets it.
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(limiter) = self.0.upgrade() {
             limiter.rouse();

@@ -13,8 +13,8 @@ const KEYS_PER_SHARD: usize = 1024;
 
 /// The limiters of a limit, by key. Bounded; a key is forgotten only when its debt is paid.
 ///
-/// A key is known by a 64-bit `SipHash` with a secret of its own: a million keys meet once in 37
-/// million such tables. At rest a key is its hash and its cell's word, 24 bytes.
+/// A key is known by a 64-bit `SipHash` with a secret of its own: a million keys meet once in 37 million such
+/// tables. An idle key is its hash and its cell's word, 24 bytes.
 #[derive(Debug)]
 pub(super) struct KeyLimiters {
     shards: Box<[Mutex<Shard>]>,
@@ -60,7 +60,7 @@ impl KeyLimiters {
         }
     }
 
-    /// The same keys with room for `keys`. Whoever still holds these limiters is led to the new ones.
+    /// Returns the same keys with room for `keys`. Users of the old limiters are led to the new ones.
     pub(super) fn with_room(self: &Arc<Self>, keys: usize) -> Arc<Self> {
         if self.keys == keys {
             return Arc::clone(self);
@@ -237,7 +237,7 @@ impl Shard {
         self.entries.len() >= self.entries.capacity().min(most)
     }
 
-    /// Forgets those that nobody uses and that owe nothing.
+    /// Forgets the keys that are not used and owe nothing.
     fn sweep(&mut self, position: u64, burst: u64) {
         // Where many owe, looking again at once would find nothing new.
         if position.wrapping_sub(self.swept) < self.pause {

@@ -8,7 +8,7 @@ use super::key_limiters::KeyLimiters;
 use super::schedule::Schedule;
 use super::{Limit, LimitsError};
 
-/// A rate for each of many keys, for those who want to ask rather than to have a body paced.
+/// A rate for each of many keys, for code that asks a limit itself rather than having a body paced.
 ///
 /// ```
 /// use portcullis::rate::{Key, Keyed, Limit};
@@ -27,10 +27,10 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// The rate and burst of `limit` for each of at most `keys` keys.
+    /// Makes limiters with the rate and burst of `limit` for at most `keys` keys.
     ///
     /// # Errors
-    /// What is wrong with the limit, or that it has no rate.
+    /// Returns what is wrong with the limit, or that it has no rate.
     pub fn new(limit: &Limit, keys: usize) -> Result<Self, LimitsError> {
         limit.check()?;
         let rate = limit.rate.ok_or_else(|| LimitsError::NeedsRate {
@@ -49,7 +49,8 @@ impl Keyed {
     /// Takes `bytes` for `key`, all or none.
     ///
     /// # Errors
-    /// How long it takes until there is so much; never, if it is more than the burst.
+    /// Returns how long it takes until that many bytes can be taken; [`Duration::MAX`] if they are more than
+    /// the burst.
     pub fn take(&self, key: impl Hash, bytes: u64) -> Result<(), Duration> {
         let now = Instant::now();
         let position = self.parameters.schedule.position(now);
@@ -64,17 +65,17 @@ impl Keyed {
         }
     }
 
-    /// How many keys are remembered.
+    /// Returns how many keys are remembered.
     pub fn len(&self) -> usize {
         self.limiters.len()
     }
 
-    /// Whether no key is remembered.
+    /// Returns whether no key is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How much memory the keys take, in bytes.
+    /// Returns how much memory the keys take, in bytes.
     pub fn memory(&self) -> usize {
         self.limiters.memory()
     }

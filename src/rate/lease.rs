@@ -47,7 +47,7 @@ impl Lease {
         }
     }
 
-    /// Begins to keep the lease, if nobody does.
+    /// Starts the task that renews the lease, if it does not run.
     pub(super) fn start(self: &Arc<Self>) {
         self.starter.start(self);
     }
@@ -67,7 +67,7 @@ impl Lease {
         self.sent.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether nothing may begin, because nobody can say what is left.
+    /// Whether nothing may begin, because what is left is not known.
     pub(super) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)
     }
@@ -84,7 +84,7 @@ impl Lease {
         Arc::clone(&self.rounds)
     }
 
-    /// Waits until all is told that was sent before.
+    /// Waits until everything that was sent before is reported.
     pub(super) async fn flush(&self) {
         if self.starter.is_started() {
             self.rounds.flush().await;
@@ -105,11 +105,11 @@ impl Lease {
             burst,
             shared: parameters.shared,
         }));
-        // Whoever waits has set a timer by the old rate.
+        // A stream that waits has set a timer by the old rate.
         self.limiter.kick();
     }
 
-    /// Lets nothing begin, and what is under way all but stand.
+    /// Lets nothing begin, and holds what is in flight at next to no rate.
     pub(super) fn refuse(&self, now: tokio::time::Instant) {
         self.set(1, 1, now);
         self.refusing.store(true, Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! Byte-rate limits on both bodies: exact, fair, nested, and able to say no.
+//! Byte-rate limits on both bodies: exact, fair, nested, and able to refuse.
 //!
-//! One node holds an image and twenty want it; without a limit they take the whole link. A
-//! [`ByteRateLayer`] holds the bodies of requests and responses to the rates of its [`Limits`]. All
-//! limits that apply hold at once, and what is sent is what was counted, to the byte.
+//! One node holds an image and twenty want it; without a limit they take the whole link. A [`ByteRateLayer`]
+//! holds the bodies of requests and responses to the rates of its [`Limits`]. All limits that apply hold at
+//! once, and what is sent is what was counted, to the byte.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -17,7 +17,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let limits = Limits::new([
-//!     // 500 MB/s in all: the nodes get twice what others get, and nobody starves.
+//! 500 MB/s in all: the nodes get twice what others get, and no caller starves.
 //!     Limit::rate("total", Key::Total, 500_000_000)
 //!         .with_share(Share::by(Key::Group).with_tenant("nodes", Tenant::weight(2)))
 //!         .with_shed(Shed::after(Duration::from_secs(2))),
@@ -39,14 +39,14 @@
 //! # How
 //!
 //! A [`Schedule`] says how many bytes a rate has let pass since it began, a [`GcraCell`] how far along that
-//! schedule a key has come: one atomic word, moved on by each reservation, behind by at most the burst.
-//! There is no refill and no drift. A body takes its bytes in quanta, small enough to be smooth and
-//! large enough to be cheap, from the narrowest limit to the widest; who must wait queues, and the
-//! limit's one timer wakes whose turn it is. Under a [`Share`], tenants are served by weight and a
-//! tenant's streams alike, whoever opens more of them.
+//! schedule a key has come: one atomic word, moved on by each reservation, behind by at most the burst. There
+//! is no refill and no drift. A body takes its bytes in quanta, small enough to be smooth and large enough to
+//! be cheap, from the narrowest limit to the widest; a body that must wait queues, and the limit's one timer
+//! wakes the next one. Under a [`Share`], tenants are served by weight and a tenant's streams equally, however
+//! many a tenant opens.
 //!
-//! A tenant with a hundred streams against nine with one each, at 100 MB/s in all, with a share and
-//! with one bucket for everybody (drawn by `cargo bench --bench shaping -- --full`):
+//! A tenant with a hundred streams against nine with one each, at 100 MB/s in all, with a share and with one
+//! bucket for all tenants (drawn by `cargo bench --bench shaping -- --full`):
 //!
 #![doc = include_str!("../../docs/greedy-tenant.svg")]
 //!

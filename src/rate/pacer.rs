@@ -114,8 +114,8 @@ impl Pacer {
         least.unwrap_or(u64::MAX)
     }
 
-    /// Takes what a small body sends now of every limit at once, if nobody has to wait for it; gives
-    /// the limits of which it was taken.
+    /// Takes what a small body sends now of every limit at once, if it need not wait; returns the limits of
+    /// which it was taken.
     fn prepay(&self, wanted: u64, rest: u64) -> Option<arc_swap::Guard<Arc<Compiled>>> {
         if self.handles.is_some() || !(1..=SMALL).contains(&rest) {
             return None;
@@ -171,8 +171,8 @@ impl Pacer {
         for handle in self.handles.iter_mut().flatten() {
             if let Err(wait) = handle.take(cx, *quantum, now) {
                 let meters = Arc::clone(handle.meters());
-                // The limiter's own timer wakes whoever is next, and others if they do not come; this
-                // is for the case that none of them does.
+                // The limiter's own timer wakes the next stream, and others if that one does not come; this is
+                // for the case that none of them does.
                 self.hold(cx, &meters, now, now + wait + Duration::from_millis(50));
                 return Poll::Pending;
             }

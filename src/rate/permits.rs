@@ -10,10 +10,10 @@ use super::rule::Rule;
 use super::subject::Subject;
 use crate::Refusal;
 
-/// After how many seconds a client may try again whose kind has too many transfers under way.
+/// The seconds after which a client may try again when its key has too many transfers in flight.
 const STREAMS_RETRY: u32 = 2;
 
-/// A transfer under way, counted in the caps on streams until it is dropped.
+/// A transfer in flight, counted in the caps on streams until it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Permits(Vec<Permit>);
 

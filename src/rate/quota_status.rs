@@ -7,7 +7,7 @@
 pub(super) enum QuotaStatus {
     Open,
     Exhausted,
-    /// Nobody can say, and the operator chose to refuse then.
+    /// The fleet's server does not answer, and the operator chose to refuse then.
     Unavailable,
     /// The fleet's server has to be asked.
     Unknown,

@@ -118,7 +118,7 @@ impl Rule {
         self.limiters.give_back(self.key(charged), bytes);
     }
 
-    /// The rate in force.
+    /// The active rate.
     pub(super) fn parameters(&self) -> Option<Parameters> {
         match &self.lease {
             Some(lease) => Some(lease.parameters()),

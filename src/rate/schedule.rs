@@ -6,13 +6,13 @@ use crate::util::gcra::AHEAD;
 
 const NANOS: u64 = 1_000_000_000;
 
-/// So far off that nobody waits for it, as in tokio.
+/// As good as never, as in tokio.
 const FAR: Duration = Duration::from_secs(24 * 365 * 30 * 60 * 60);
 
 /// A rate as a schedule through time: how many bytes it has let pass since its origin, modulo 2^64.
 ///
-/// The position is computed from the whole time since the origin and never added up, so it does not
-/// drift: it is exact to the byte, always.
+/// The position is computed from the whole time since the origin and never added up, so it does not drift: it
+/// is always exact to the byte.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     origin: Instant,
@@ -23,7 +23,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule of `rate` bytes per second, at most [`MAX_RATE`](super::MAX_RATE), from `origin` on.
+    /// Makes a schedule of `rate` bytes per second, at most [`MAX_RATE`](super::MAX_RATE), from `origin` on.
     pub fn new(rate: u64, origin: Instant) -> Self {
         Self::from_base(rate, origin, 0)
     }
@@ -38,8 +38,8 @@ impl Schedule {
         }
     }
 
-    /// The schedule that goes on from here at another rate: debts and credits stay what they are in
-    /// bytes, the part of a byte that has become due too.
+    /// Returns the schedule that goes on from `now` at another rate: debts and credits stay what they are in
+    /// bytes, and so does the part of a byte that is due.
     pub fn at_rate(&self, rate: u64, now: Instant) -> Self {
         let elapsed = now.saturating_duration_since(self.origin);
         let part = u64::from(elapsed.subsec_nanos()) * self.part % NANOS;
@@ -48,12 +48,12 @@ impl Schedule {
         Self::from_base(rate, origin, self.position(now))
     }
 
-    /// The rate, in bytes per second.
+    /// Returns the rate, in bytes per second.
     pub fn rate(&self) -> u64 {
         self.rate
     }
 
-    /// How many bytes have become due by `now`, modulo 2^64, rounded down.
+    /// Returns how many bytes have become due by `now`, modulo 2^64, rounded down.
     #[inline]
     pub fn position(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.origin);
@@ -64,8 +64,8 @@ impl Schedule {
         self.base.wrapping_add(seconds).wrapping_add(within)
     }
 
-    /// The first instant, to the nanosecond, at which the schedule is at `position`; `now` if it is
-    /// there already.
+    /// Returns the first instant, to the nanosecond, at which the schedule is at `position`; `now` if the
+    /// schedule has passed it.
     pub fn when(&self, position: u64, now: Instant) -> Instant {
         let ahead = position.wrapping_sub(self.position(now));
         if ahead == 0 || ahead > u64::MAX - AHEAD {
@@ -80,7 +80,7 @@ impl Schedule {
         now + wait.min(FAR)
     }
 
-    /// How long `bytes` take at this rate.
+    /// Returns how long `bytes` take at this rate.
     pub fn time_for(&self, bytes: u64) -> Duration {
         let nanos = (u128::from(bytes) * u128::from(NANOS)).div_ceil(u128::from(self.rate.max(1)));
         u64::try_from(nanos).map_or(FAR, Duration::from_nanos)

@@ -108,7 +108,7 @@ impl Scheduler {
         let granted = self.withdraw(stream);
         let tenant = self.streams.remove(stream).tenant;
         self.tenants.leave(tenant, self.tag);
-        // However many come and go while one stays, and whoever waits.
+        // However many come and go while one stays or waits.
         if let Some(tag) = self.tenants.crowded() {
             self.tag = self.tag.max(tag);
         }
@@ -253,7 +253,7 @@ impl Scheduler {
         }
     }
 
-    /// Somebody who waits and may look again.
+    /// The waker of a stream that waits and may look again.
     pub(super) fn any_waker(&self) -> Option<&Waker> {
         let (_, tenant) = self.ready.first()?;
         let (_, stream) = self.tenants[*tenant].waiting.first()?;
@@ -281,7 +281,7 @@ impl Scheduler {
         wakers
     }
 
-    /// Notes bytes that a stream took while nobody waited.
+    /// Notes bytes that a stream took while no stream waited.
     pub(super) fn pass(&mut self, stream: usize, bytes: u64) {
         let entry = &mut self.streams[stream];
         let tenant = &mut self.tenants[entry.tenant];
@@ -336,9 +336,9 @@ impl Scheduler {
         self.ready.remove(&(tenant.tag, index));
         let step = tagged(bytes, tenant.weight);
         if owed {
-            // What a floor gives beyond the part by weight is owed to nobody: without a bound the
-            // tenant would starve once it has that floor no more. The least there is keeps the
-            // order of those at the bound.
+            // What a floor gives beyond the part by weight is owed to no other tenant: without a bound the
+            // tenant would starve once it has that floor no more. The least there is keeps the order of those
+            // at the bound.
             let most = self.tag + CATCH_UP * step;
             tenant.tag = (tenant.tag + 1).max(most.min(tenant.tag + step));
         } else {

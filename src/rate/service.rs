@@ -14,9 +14,9 @@ use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, 
 use crate::record::Record;
 use crate::{Responder, Watched};
 
-/// The service of [`ByteRateLayer`]. An answer is never held back by a rate: only frames of bodies are.
-/// Where only a fleet's server knows whether a quota is used up, the inner service is not called before
-/// it has said so.
+/// The service of [`ByteRateLayer`]. A rate holds back frames of bodies only, never an answer's head. Where
+/// only a fleet's server knows whether a quota is used up, the inner service is called once the server has
+/// answered.
 pub type ByteRate<S> = Checked<S, ByteRateLayer>;
 
 impl<S> ByteRate<S> {

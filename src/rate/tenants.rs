@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::gcra_cell::GcraCell;
 use super::schedule::Schedule;
 
-/// Those who share a rate, and to whom a floor is owed.
+/// The tenants that share a rate, and those to which a floor is owed.
 ///
 /// A tenant outlives its streams until it has paid for what they took ahead of the others.
 #[derive(Debug, Default)]

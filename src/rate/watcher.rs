@@ -11,8 +11,8 @@ use super::permits::Permits;
 use super::progress::Progress;
 use crate::record::{Cut, Record};
 
-/// The responses under way whose readers must make progress. No body can see that nobody asks it for
-/// more, so one task looks at all of them.
+/// The responses in flight whose readers must make progress. A body does not see that it is not polled, so one
+/// task watches all of them.
 #[derive(Debug, Default)]
 pub(super) struct Watcher(Mutex<Watching>);
 
@@ -91,7 +91,7 @@ impl Watcher {
         }))
     }
 
-    /// Ends whoever is too slow, and says when to look again; not while nobody reads.
+    /// Ends the streams that are too slow, and returns when to look again; `None` while there is no reader.
     fn look(&self) -> Option<Duration> {
         let mut watching = lock(&self.0);
         if watching.readers.is_empty() {

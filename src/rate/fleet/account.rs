@@ -11,8 +11,8 @@ use super::state::{AccountState, FRESH, Known, least};
 use crate::rate::quota::Span;
 use crate::rate::quota_status::QuotaStatus;
 
-/// What one key of a fleet's quota has sent in the window under way, and what it may send without
-/// asking: its lease.
+/// What one key of a fleet's quota has sent in the current window, and what it may send without asking: its
+/// lease.
 #[derive(Debug)]
 pub(in crate::rate) struct Account {
     key: u64,
@@ -133,8 +133,8 @@ impl Account {
         }
     }
 
-    /// What to tell the server: of windows that are over, if that is not told yet, and of the one under
-    /// way. What is told to be given up is given up first.
+    /// What to report to the server: of windows that are over, if that is not reported yet, and of the current
+    /// one. A window to be given up is given up first.
     pub(super) fn report(
         &self,
         now: Instant,
@@ -164,7 +164,7 @@ impl Account {
         (mem::take(&mut state.closed), report)
     }
 
-    /// What is left to tell of an account that nobody uses any more; its lease is given up.
+    /// What is left to report of an account that is not used any more; its lease is given up.
     pub(super) fn last_reports(&self) -> Vec<Report> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = mem::take(&mut state.closed);
@@ -225,7 +225,7 @@ impl Account {
         } else {
             Stir::default()
         };
-        // Nobody is woken under the lock.
+        // No task is woken under the lock.
         drop(state);
         waited.into_iter().for_each(Waker::wake);
         stir
@@ -354,7 +354,7 @@ mod tests {
             }
             lease(&account, now, 1 << 40, &terms);
         }
-        // A second's worth, so that nobody waits.
+        // A second's worth, so that no request waits.
         assert_eq!(account.leased(), 10_000_000);
         for _ in 0..10 {
             now += PERIOD;

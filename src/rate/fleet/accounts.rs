@@ -48,14 +48,13 @@ pub(in crate::rate) struct Rules {
 /// The bytes of which an account's name is the hexadecimal form.
 type Name = [u8; 16];
 
-/// What is left to tell when nobody uses the accounts any more.
+/// What is left to report when the accounts are not used any more.
 pub(super) type LastReports = Arc<Mutex<Vec<(Arc<Account>, Report)>>>;
 
 #[derive(Debug, Default)]
 struct Shard {
     accounts: HashTable<(u64, Arc<Account>)>,
-    // Of keys that nobody uses, their name and what they have sent in the window that began then: 24
-    // bytes each.
+    // Of idle keys, their name and what they have sent in the window that began then: 24 bytes each.
     rested: HashTable<(Name, u64)>,
     begins: u64,
     // The window in which it was last looked for what is over.
@@ -134,12 +133,12 @@ impl Accounts {
         account
     }
 
-    /// Keeps of an account only what it has sent, if nobody uses it but the caller.
+    /// Keeps of an account only what it has sent, if the caller alone uses it.
     pub(super) fn rest(&self, account: &Arc<Account>) {
         let key = account.key();
         let index = (key >> 32) as usize & (self.shards.len() - 1);
         let mut shard = lock(&self.shards[index]);
-        // Whoever begins to use it does so under this lock.
+        // A new user takes the account under this lock.
         let is_it = |entry: &(u64, Arc<Account>)| Arc::ptr_eq(&entry.1, account);
         if Arc::strong_count(account) > 2 {
             return;
@@ -209,7 +208,7 @@ impl Accounts {
         Arc::clone(&self.last)
     }
 
-    /// Waits until all is told that was sent before.
+    /// Waits until everything that was sent before is reported.
     pub(in crate::rate) async fn flush(&self) {
         if self.sync.is_started() {
             self.rounds.flush().await;
@@ -273,7 +272,7 @@ impl Accounts {
         }
     }
 
-    /// Whether the operator's choice for a server that does not answer is in force.
+    /// Whether the operator's choice for a server that does not answer is active.
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
     }
@@ -300,7 +299,7 @@ impl Shard {
         self.accounts.len() + self.rested.len()
     }
 
-    /// What a key has sent that was at rest, which it is no more.
+    /// What an idle key has sent; the key is idle no more.
     fn wake(&mut self, name: &str, span: Span) -> Option<u64> {
         if self.begins != span.begins {
             return None;
@@ -327,7 +326,7 @@ impl Shard {
         }
     }
 
-    /// The keys at rest that have sent something in this window.
+    /// The idle keys that have sent something in this window.
     fn rested(&self, span: Span) -> Vec<Account> {
         if self.begins != span.begins {
             return Vec::new();
@@ -453,7 +452,7 @@ mod tests {
         let (_, report) = account.report(Instant::now(), PERIOD, &accounts.terms());
         assert_eq!(report.sent, 8);
         assert_eq!(live(&accounts), 1);
-        // A server that has lost everything is told of all.
+        // Everything is reported to a server that has lost everything.
         accounts.list_all();
         assert_eq!(accounts.take_listed().len(), 200_000);
     }

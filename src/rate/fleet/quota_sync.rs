@@ -27,7 +27,7 @@ const KEPT: u64 = 3600;
 /// A lease whose replica has been silent for so long is free again.
 const LIFE: Duration = Duration::from_secs(2);
 
-/// Keeps the accounts of one quota until nobody uses them.
+/// Keeps the accounts of one quota until they are not used any more.
 #[derive(Debug)]
 struct QuotaSync {
     accounts: Weak<Accounts>,
@@ -47,7 +47,7 @@ struct Exchange {
 
 /// Why a connection was given up.
 enum End {
-    /// Nobody uses the accounts any more.
+    /// The accounts are not used any more.
     Unused,
     /// There is another server, or another way to use it.
     Changed,
@@ -122,7 +122,7 @@ impl QuotaSync {
             self.health.answered();
             drop(accounts);
             self.rounds.done();
-            // Early if somebody waits for a lease.
+            // Early if a request waits for a lease.
             if next <= Instant::now() {
                 next = Instant::now() + rules.fleet.period;
             }

@@ -17,7 +17,7 @@ use crate::telemetry::metrics;
 /// others may not have reported yet.
 const CAUTIOUS_LEASES: u32 = 20;
 
-/// Keeps a limit's lease until nobody uses it.
+/// Keeps a limit's lease until it is not used any more.
 #[derive(Debug)]
 pub(in crate::rate) struct RateSync {
     fleet: Fleet,
@@ -70,7 +70,7 @@ impl RateSync {
         }
     }
 
-    /// Renews the lease until the server fails, or, then `None`, nobody needs it any more.
+    /// Renews the lease until the server fails; returns `None` when the lease is not used any more.
     async fn renew(&mut self, mut connection: MultiplexedConnection) -> Option<redis::RedisError> {
         loop {
             let next = Instant::now() + self.fleet.period;

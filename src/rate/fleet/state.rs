@@ -24,7 +24,7 @@ pub(super) const QUIET: Duration = Duration::from_secs(30);
 /// nothing tells that it is still there; less than after what silence its lease is free.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 
-/// How many windows that are over are kept apart until the server is told of them: a day of hours.
+/// How many windows that are over are kept apart until they are reported to the server: a day of hours.
 pub(super) const CLOSED: usize = 24;
 
 /// Where what is known of a window is from.
@@ -97,12 +97,12 @@ impl AccountState {
             before: (self.begins, self.sent),
             ..Self::default()
         };
-        // It is told with the window that is under way again.
+        // It is reported with the window that is current again.
         self.closed.retain(|closed| closed.begins != span.begins);
     }
 
-    /// Keeps what was sent in a window that is over until it is told. Of too many, the two oldest are
-    /// told as one.
+    /// Keeps what was sent in a window that is over until it is reported. Of too many, the two oldest are
+    /// reported as one.
     pub(super) fn close(&mut self, report: Report) {
         self.closed.push(report);
         self.closed.sort_unstable_by_key(|closed| closed.begins);
