@@ -1,4 +1,4 @@
-//! One handshake, from its turn to the connection.
+//! One handshake, from its start to the connection.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -111,7 +111,7 @@ impl Inner {
     fn until(&self, material: &Material, now: UnixTime) -> Option<u64> {
         let verified = &*self.verified;
         let Some(checks) = &material.verifier else {
-            // Nobody is asked for a certificate any more.
+            // No client is asked for a certificate any more.
             return verified.holds_at(now).then_some(verified.not_after);
         };
         let keeps = self.removed_ca == RemovedCa::Keep;

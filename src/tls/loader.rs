@@ -129,9 +129,9 @@ impl Load for Loader {
         })?;
         let verifier = self.verifier(&mut pinned, &provider, now)?;
         let config = with_versions(settings, provider)?;
-        // The last that can fail, and in force before the client CAs are: a new CA never meets old
-        // lists, and of no client whose CA is new is it unknown whether it is revoked. An old CA may
-        // meet new lists for the moment until the material is in force, which can only refuse more.
+        // The last step that can fail, and its CRLs are active before the client CAs are: a new CA never meets
+        // old CRLs, and of no client whose CA is new is it unknown whether it is revoked. An old CA may meet
+        // new CRLs for the moment until the material is active, which can only refuse more.
         #[cfg(feature = "crl")]
         let revocation = match &mut self.crls {
             Some(crls) => {

@@ -356,7 +356,7 @@ impl ClientCertVerifier for Verifier {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(rejection) => Err(rejection.error()),
         };
-        // Outside an acceptor of ours there is nobody to tell.
+        // Outside an acceptor of this crate no caller waits for the outcome.
         let _ = OUTCOME.try_with(|slot| slot.replace(Some(outcome)));
         answer
     }

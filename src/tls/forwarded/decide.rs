@@ -11,11 +11,11 @@ use crate::{PeerIdentity, Refusal};
 /// What a listed proxy tells.
 #[derive(Debug)]
 pub(super) enum ForwardedClaim {
-    /// Of nobody.
+    /// The client has no certificate.
     NoClient,
-    /// Of a client with this chain, its certificate first.
+    /// The client has this chain, its certificate first.
     Chain(Vec<CertificateDer<'static>>),
-    /// Of a client by fields only.
+    /// The client is described by fields only.
     Fields(Box<xfcc::Element>),
 }
 

@@ -88,7 +88,7 @@ fn liveness(extensions: &Extensions) -> Option<Refusal> {
     connection.state::<Liveness>()?.refusal()
 }
 
-/// A proxy whose certificate is revoked vouches for nobody.
+/// A proxy whose certificate is revoked vouches for no client.
 #[cfg(feature = "crl")]
 fn unrevoked(extensions: &Extensions) -> Result<(), Refused> {
     let connection = Connection::of(extensions);
