@@ -1,9 +1,9 @@
 //! Composable [`tower`] layers that put a container-image registry or mirror behind a gate.
 //!
-//! A mirror serves every image it holds to whoever reaches its port. Stack these layers around its
-//! service and it answers only those whom the operator named: by network, by token, by a client
-//! certificate that nobody has revoked, under a policy over OCI routes, at a rate that leaves the
-//! node usable, and with one line in the access log for each request.
+//! A mirror serves every image it holds to every client that reaches its port. Stack these layers around its
+//! service and it answers only the callers that the operator named: by network, by token, by a client
+//! certificate that is not revoked, under a policy over OCI routes, at a rate that leaves the node usable, and
+//! with one line in the access log for each request.
 //!
 //! # The way of a request
 //!

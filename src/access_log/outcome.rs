@@ -7,7 +7,7 @@ pub(super) enum Outcome {
     Finished,
     /// The client, or a layer outside of this one, let go before the end.
     ClientGone,
-    /// The gate, or a timeout, ended a transfer under way.
+    /// A layer, or a timeout, ended a transfer in flight.
     Cut(Cut),
     /// The service failed instead of answering.
     ServiceError,

@@ -2,21 +2,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Connection;
 
-/// How many requests are under way on a connection, as far as a layer tells.
+/// How many requests are in flight on a connection, as far as a layer reports them.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     told: AtomicUsize,
     over: AtomicUsize,
 }
 
-/// A request under way on a connection, until it is dropped.
+/// A request in flight on a connection, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestInFlight(Connection);
 
 impl Requests {
-    /// Whether requests are told of, and none is under way.
+    /// Whether requests were reported, and none is in flight.
     fn are_over(&self) -> bool {
-        // In this order: one that begins meanwhile is under way.
+        // In this order: one that begins meanwhile is in flight.
         let over = self.over.load(Ordering::Acquire);
         let told = self.told.load(Ordering::Acquire);
         told > 0 && told == over

@@ -172,7 +172,7 @@ impl Advice<'_> {
         }
     }
 
-    /// Why nobody can be one of these; groups are told of where the policy is.
+    /// Returns why no caller can be one of these; groups are reported where the policy is.
     fn nobody(&self, who: &Who, text: &str, cas: &[ClientCa]) -> Option<Problem> {
         let nobody = |why| {
             let who = text.into();

@@ -11,7 +11,7 @@ use crate::policy::Policy;
 #[cfg(feature = "config")]
 use crate::reload::Load;
 
-/// Which groups callers can be in: a rule about another one is about nobody.
+/// The groups that callers can be in: a rule about another group matches no caller.
 #[derive(Clone, Debug)]
 pub(super) struct Groups {
     authentication: Option<Authentication>,
@@ -89,8 +89,8 @@ impl Groups {
         false
     }
 
-    /// The rules that name a group in which nobody can be. Where groups are made of what certificates
-    /// say, any could be.
+    /// Returns a warning for each rule about a group that no caller can be in. Where groups are made of what
+    /// certificates say, a caller could be in any.
     pub(super) fn unknown(&self, policy: &Policy) -> Vec<SecurityWarning> {
         let Some(known) = self.known() else {
             return Vec::new();
@@ -109,8 +109,8 @@ impl Groups {
     }
 }
 
-/// A policy that is told of groups in which nobody can be when it is loaded again. At the start the
-/// report does it.
+/// A policy whose rules about groups that no caller can be in are logged when it is loaded again. At the start
+/// the report does so.
 #[cfg(feature = "config")]
 pub(super) struct Grouped<L> {
     pub(super) policy: L,

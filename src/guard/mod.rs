@@ -1,9 +1,9 @@
 //! The whole stack as one [`tower::Layer`].
 //!
-//! Order is a security property: a failed login must be seen by the log, and no byte of a body may be
-//! read or sent before network, credentials, revocation and policy have said yes. [`Guard`] keeps it:
-//! what is configured stands in the one right order, what is not configured lets everything pass, and
-//! [`Guard::report`] says in plain words which is which.
+//! Order is a security property: the log must see a failed login, and no byte of a body may be read or sent
+//! before network, credentials, revocation and policy have passed the request. [`Guard`] keeps that order: the
+//! parts that are configured run in the one right order, parts that are not configured let every request pass,
+//! and [`Guard::report`] describes in plain words which is which.
 
 #[cfg(feature = "config")]
 mod advice;

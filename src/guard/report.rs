@@ -2,20 +2,20 @@ use std::fmt;
 
 use super::SecurityWarning;
 
-/// What a [`Guard`](super::Guard) enforces and what it leaves open, in plain words.
+/// A description in plain words of what a [`Guard`](super::Guard) enforces and what it leaves open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// What is enforced.
+    /// What is enforced, one sentence an entry.
     pub enforced: Vec<String>,
-    /// What is left open.
+    /// What is left open, one sentence an entry.
     pub open: Vec<String>,
-    /// What is dangerous in it.
+    /// What is dangerous in the configuration.
     pub warnings: Vec<SecurityWarning>,
 }
 
 impl Report {
-    /// Writes it to the log: one `info` event a line, `warn` for the dangerous.
+    /// Writes the report to the log: one `info` event a line, and one `warn` event a warning.
     pub fn log(&self) {
         for line in &self.enforced {
             tracing::info!("enforced: {line}");

@@ -11,8 +11,8 @@ use crate::middleware::{
     Body, Check, Checked, Head, Kept, Outcome, Parts, ResponseFuture, Wraps, mark_sensitive,
 };
 
-/// A service behind a [`Guard`]. It asks the guard's checks in their order, and then the inner service
-/// once: its type is the same whatever is enforced, and with whichever cargo features.
+/// A service behind a [`Guard`]. It runs the guard's checks in their order, and then calls the inner service
+/// once. Its type is the same whatever is enforced, and with whichever cargo features.
 #[derive(Clone)]
 pub struct Guarded<S>(Checked<S, Guard>);
 

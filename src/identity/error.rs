@@ -20,7 +20,7 @@ pub enum IdentityError {
     /// A subject that a proxy tells of is not written as RFC 4514 has it.
     #[error("the subject is not written as RFC 4514 has it")]
     Subject,
-    /// It names nobody: no subject, and no alternative name that can be an identity.
+    /// The certificate has no subject, and no alternative name that can be an identity.
     #[error(
         "the certificate names nobody: it has no subject and no alternative name that is an identity"
     )]

@@ -188,9 +188,9 @@ impl PeerIdentity {
         self.0.spiffe_id.as_ref().ok_or(none)
     }
 
-    /// The values of a subject attribute by its RFC 4514 keyword: `CN`, `O`, `OU`, `UID`, `DC`… In
-    /// the order of the certificate; values with control characters are left out. A common name is
-    /// nobody's identity unless the operator says so.
+    /// Returns the values of a subject attribute by its RFC 4514 keyword: `CN`, `O`, `OU`, `UID`, `DC`… In the
+    /// order of the certificate; values with control characters are left out. A common name is not an identity
+    /// unless the operator decides so.
     pub fn subject_attribute<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
         let attributes = self.0.attributes.iter();
         attributes.filter_map(move |(known, value)| value.as_deref().filter(|_| *known == keyword))

@@ -87,7 +87,7 @@ impl RouteError {
         }
     }
 
-    /// What the client is told: what is wrong with its request, and nothing of the registry.
+    /// Returns the message for the client: what is wrong with its request, and nothing of the registry.
     pub fn message(self) -> &'static str {
         match self {
             Self::NotCanonical => "the path is not canonical",

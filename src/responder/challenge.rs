@@ -22,24 +22,24 @@ pub struct ChallengeError {
 }
 
 impl Challenge {
-    /// `Basic realm="…", charset="UTF-8"` (RFC 7617 §2.1): users and passwords are read as UTF-8, and a
-    /// client that is not told may send others than ASCII in another form. docker, containerd,
+    /// Makes `Basic realm="…", charset="UTF-8"` (RFC 7617 §2.1): users and passwords are read as UTF-8, and
+    /// without the parameter a client may send characters outside ASCII in another form. docker, containerd,
     /// skopeo, podman and curl take the parameter, and send UTF-8 with and without it.
     ///
     /// # Errors
-    /// A realm that is empty or needs quoting: several clients stop at those.
+    /// Returns an error for a realm that is empty or needs quoting: several clients stop at those.
     pub fn basic(realm: &str) -> Result<Self, ChallengeError> {
         let realm = checked("realm", realm)?;
         let text = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
         Self::new("realm", text, false)
     }
 
-    /// `Bearer realm="…",service="…"` of the distribution token specification: where to get a token,
-    /// and for whom. The scope that a request needs is added for each, and why its own token is not
-    /// enough (RFC 6750 §3.1).
+    /// Makes `Bearer realm="…",service="…"` of the distribution token specification: where to get a token, and
+    /// for which service. The scope that a request needs is added for each, and why its own token is not enough
+    /// (RFC 6750 §3.1).
     ///
     /// # Errors
-    /// A realm or service that is empty or needs quoting.
+    /// Returns an error for a realm or service that is empty or needs quoting.
     pub fn bearer(realm: &str, service: &str) -> Result<Self, ChallengeError> {
         let (realm, service) = (checked("realm", realm)?, checked("service", service)?);
         let text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");

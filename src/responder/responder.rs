@@ -18,7 +18,7 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Answers as `preset` says, with the realm `registry` where it challenges.
+    /// Makes a responder that answers as `preset` requires, with the realm `registry` where it challenges.
     pub fn new(preset: Preset) -> Self {
         Self {
             preset,
@@ -30,24 +30,26 @@ impl Responder {
         }
     }
 
-    /// Challenges with this instead of the preset's own; `None` sends no `WWW-Authenticate`.
+    /// Sends this challenge instead of the preset's own; `None` sends no `WWW-Authenticate`. Default: the
+    /// preset's own.
     pub fn with_challenge(mut self, challenge: Option<Challenge>) -> Self {
         self.challenge = challenge;
         self
     }
 
-    /// Answers 404 with the code that the service itself would use, where the truth is 403.
+    /// Sets whether a refusal of 403 is answered with 404 and the code that the service itself would use.
+    /// Default: no.
     pub fn with_hidden(mut self, hidden: bool) -> Self {
         self.hidden = hidden;
         self
     }
 
-    /// The preset that this was made with.
+    /// Returns the preset that the responder was made with.
     pub fn preset(&self) -> Preset {
         self.preset
     }
 
-    /// The answer to `request`, noted in its [`Record`] and counted.
+    /// Returns the answer to `request`, records the refusal in the request's [`Record`] and counts it.
     pub fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Full<Bytes>> {
         if let Some(record) = Record::of(request.extensions()) {
             record.refused(refusal);

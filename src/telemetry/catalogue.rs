@@ -2,23 +2,23 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name, in Prometheus' form.
+    /// The metric's name, in Prometheus' form.
     pub name: &'static str,
-    /// What kind it is.
+    /// The metric's kind.
     pub kind: MetricKind,
-    /// The names of its labels.
+    /// The names of the metric's labels.
     pub labels: &'static [&'static str],
-    /// What it counts, in one sentence.
+    /// What the metric counts, in one sentence.
     pub help: &'static str,
 }
 
-/// The kinds of metrics.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricKind {
-    /// Only grows.
+    /// A number that only grows.
     Counter,
-    /// Is what it is now.
+    /// The current value.
     Gauge,
     /// A distribution.
     Histogram,
@@ -277,8 +277,8 @@ pub const METRICS: &[Metric] = &[
     ),
 ];
 
-/// Gives the installed recorder the kind and the help text of every metric, and begins at zero what
-/// an alert must see grow from its first count on.
+/// Gives the installed recorder the kind and the help text of every metric, and sets to zero those counters
+/// whose first count an alert must see.
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {
     super::metrics::begin_at_zero();

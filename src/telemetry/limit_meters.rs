@@ -14,7 +14,7 @@ pub(crate) struct LimitMeters {
     on: on::Meters,
 }
 
-/// A body that a limit counts is under way, for as long as this lives.
+/// A body that a limit counts is in flight for as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct TransferInFlight(#[cfg(feature = "metrics")] Arc<LimitMeters>);
 
@@ -48,7 +48,7 @@ impl LimitMeters {
         .increment(1);
     }
 
-    /// A body begins; `None` if nobody counts.
+    /// Counts a body that begins; returns `None` if no recorder is installed.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<TransferInFlight> {
         #[cfg(feature = "metrics")]
         if let Some(handles) = self.on.handles() {
