@@ -64,10 +64,10 @@ struct Queue {
 }
 
 impl JsonLines {
-    /// Writes into `writer`, which needs no buffer.
+    /// Makes a sink that writes into `writer`, which needs no buffer.
     ///
     /// # Errors
-    /// The system starts no thread.
+    /// Returns an error if the system starts no thread.
     pub fn new(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let of_thread = Arc::clone(&shared);

@@ -14,7 +14,7 @@ pub struct AccessLogLayer {
 }
 
 impl AccessLogLayer {
-    /// Logs every request, and counts where a metrics recorder is installed.
+    /// Makes a layer that logs every request, and counts where a metrics recorder is installed.
     pub fn new() -> Self {
         Self {
             output: Output::default(),
@@ -22,8 +22,8 @@ impl AccessLogLayer {
         }
     }
 
-    /// Logs only one in `every` successful requests for each of these paths, the first included.
-    /// One that fails or is refused is always logged.
+    /// Logs only one in `every` successful requests for each of these paths, the first included. A request that
+    /// fails or is refused is always logged. Default: every request is logged.
     pub fn with_sampled_health_checks<P: Into<Box<str>>>(
         mut self,
         paths: impl IntoIterator<Item = P>,
@@ -39,7 +39,8 @@ impl AccessLogLayer {
         self
     }
 
-    /// Counts, or does not. Default: counts from the first request that finds a recorder installed.
+    /// Sets whether requests are counted. Default: yes, from the first request on that finds a recorder
+    /// installed.
     pub fn with_metrics(mut self, metrics: bool) -> Self {
         self.meters = Arc::new(Meters::new(metrics));
         self

@@ -5,7 +5,7 @@ use crate::record::Cut;
 pub(super) enum Outcome {
     /// The whole answer was handed over.
     Finished,
-    /// The client, or a layer outside of this one, let go before the end.
+    /// The client, or a layer outside of this one, dropped the answer before the end.
     ClientGone,
     /// A layer, or a timeout, ended a transfer in flight.
     Cut(Cut),

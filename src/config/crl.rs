@@ -33,7 +33,7 @@ pub(crate) struct CrlSection {
     pub(crate) require_certificate: bool,
     /// How long a CRL past its `nextUpdate` still counts, at most ten years. Default: not at all.
     pub(crate) grace: Option<HumanDuration>,
-    /// How long before the `nextUpdate` of a CRL in force there is a warning. Default `["1h"]`.
+    /// How long before the `nextUpdate` of an active CRL a warning is logged. Default `["1h"]`.
     pub(crate) warn_before: Option<Vec<HumanDuration>>,
     /// How large a file may be, and a fetched CRL, and either when it is decompressed, from `"1KiB"` to
     /// `"4GiB"`. Default `"256MiB"`.

@@ -76,7 +76,7 @@ impl DigestBindingSection {
         Ok(section.filter(|section| section.enabled))
     }
 
-    /// `oracle` is whom to ask, if anybody.
+    /// `oracle` is the service to ask, if there is one.
     pub(crate) fn binding(
         &self,
         document: &Document,

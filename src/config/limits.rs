@@ -35,7 +35,7 @@ pub(super) struct Section {
     source_prefix: Option<SourcePrefix>,
     /// How many callers, sources and so on are kept in mind, from 1 to 268,435,456.
     max_keys: Option<usize>,
-    /// Whoever reads more slowly than this for so long is cut.
+    /// Cuts clients that read more slowly than this for so long.
     min_progress: Option<Progress>,
     /// The server through which replicas share limits (feature `redis`).
     fleet: Option<FleetSection>,
@@ -59,7 +59,7 @@ struct LimitEntry {
     /// Which bodies it is about. Default `"both"`.
     #[serde(default)]
     direction: Direction,
-    /// Whom it is about. Default `"all"`.
+    /// The callers whose traffic counts. Default `"all"`.
     #[serde(default)]
     callers: Callers,
     /// The `rate_class` of the policy's rules that it is about. Default: every request.
@@ -68,7 +68,7 @@ struct LimitEntry {
     share: Option<ShareEntry>,
     /// Who would wait longer is refused at once.
     shed: Option<ShedEntry>,
-    /// How many transfers may be under way.
+    /// How many transfers may be in flight.
     max_streams: Option<u32>,
     /// Bytes in a long time.
     quota: Option<QuotaEntry>,

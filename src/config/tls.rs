@@ -54,7 +54,7 @@ pub(crate) struct TlsSection {
     pub(crate) resumption: Option<bool>,
     /// How long a handshake may take, from `"100ms"` to ten minutes. Default `"10s"`.
     pub(crate) handshake_timeout: Option<HumanDuration>,
-    /// How many handshakes may be under way, at most 16,777,216. Default 1,024.
+    /// How many handshakes may be in flight, at most 16,777,216. Default 1,024.
     pub(crate) max_handshakes: Option<NonZeroUsize>,
     /// How many certificates a client may send besides its own. Default 5.
     pub(crate) max_intermediates: Option<usize>,
@@ -152,8 +152,8 @@ pub(crate) enum RemovedCaPolicy {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EndingSection {
-    /// Once nothing was written for so long, where a request may be under way; an idle connection is
-    /// closed at once. Default `"1s"`.
+    /// Once nothing was written for so long, where a request may be in flight; an idle connection is closed at
+    /// once. Default `"1s"`.
     pub(crate) idle: Option<HumanDuration>,
     /// After so long in any case. Default `"30s"`.
     pub(crate) drain: Option<HumanDuration>,

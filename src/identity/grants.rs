@@ -1,9 +1,9 @@
-/// What an issuer that the operator trusts has granted to a caller: the `access` claims of the
+/// The actions that an issuer trusted by the operator has granted to a caller: the `access` claims of the
 /// distribution token specification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(Box<[Grant]>);
 
-/// One claim: these actions on what has this type and name.
+/// One claim: these actions on the resource of this type and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     kind: Box<str>,
@@ -12,13 +12,13 @@ pub struct Grant {
 }
 
 impl Grants {
-    /// All of these, and nothing else.
+    /// Grants all of these claims, and nothing else.
     pub fn new(grants: impl IntoIterator<Item = Grant>) -> Self {
         Self(grants.into_iter().collect())
     }
 
-    /// Whether `action` is granted on what has this type and name, compared as they are written. The
-    /// action `*` is every action.
+    /// Returns whether `action` is granted on the resource of this type and name, compared as they are written.
+    /// The action `*` is every action.
     pub fn permit(&self, kind: &str, name: &str, action: &str) -> bool {
         self.0.iter().any(|grant| {
             let mut actions = grant.actions.iter();
@@ -30,7 +30,7 @@ impl Grants {
 }
 
 impl Grant {
-    /// These actions on what has this type (`repository`, `registry`) and name.
+    /// Grants these actions on the resource of this type (`repository`, `registry`) and name.
     pub fn new<A: Into<Box<str>>>(
         kind: impl Into<Box<str>>,
         name: impl Into<Box<str>>,

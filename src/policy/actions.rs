@@ -2,8 +2,8 @@ use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 use std::str::FromStr;
 
-/// A set of what callers may do, finer than [`oci::Action`](crate::oci::Action): what a push does
-/// to a tag is told apart.
+/// A set of what callers may do, finer than [`oci::Action`](crate::oci::Action): the effects of a push on a tag
+/// are distinguished.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Actions(u16);
 

@@ -41,7 +41,7 @@ pub enum RuleError {
     /// No name for logs.
     #[error("`name` is empty: it is what the log calls the rule")]
     NoName,
-    /// Nobody is named.
+    /// The rule names no caller.
     #[error("`who` is empty: write [\"anyone\"] if everybody is meant")]
     NoWho,
     /// No action is named.

@@ -32,7 +32,7 @@ struct Table {
     /// What it does with what it matches. A deny wins over every allow. Default `"allow"`.
     #[serde(default)]
     effect: Effect,
-    /// Whom it is about.
+    /// The callers that the rule is about.
     who: Vec<Text<Who>>,
     /// The networks that callers are in. Default: any.
     #[serde(default)]

@@ -41,8 +41,8 @@ impl PolicyLayer {
         self
     }
 
-    /// Tells the making of a tag from its change by this. Default: whoever sets a tag must be
-    /// allowed both.
+    /// Sets the oracle that distinguishes the making of a tag from its change. Default: a caller that sets a
+    /// tag must be allowed both.
     pub fn with_tag_oracle(mut self, oracle: impl TagOracle + 'static) -> Self {
         self.tags = Some(Arc::new(oracle));
         self

@@ -9,12 +9,12 @@ pub struct SourceLayer {
 }
 
 impl SourceLayer {
-    /// Allows what `networks` permits.
+    /// Refuses clients in networks that `networks` does not permit.
     pub fn new(networks: Networks) -> Self {
         Self::watching(Watched::fixed(networks))
     }
 
-    /// Allows what `networks` permits at the time of each request.
+    /// Refuses clients in networks that the latest `networks` do not permit.
     pub fn watching(networks: Watched<Networks>) -> Self {
         Self {
             networks,
@@ -22,7 +22,7 @@ impl SourceLayer {
         }
     }
 
-    /// Answers refused requests in this way. Default: [`Preset::Mirror`].
+    /// Sets the answer to refused requests. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self

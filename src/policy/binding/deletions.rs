@@ -28,8 +28,8 @@ impl Deletions {
         DeletionCount(self.latest.load(Ordering::SeqCst))
     }
 
-    /// Notes that what is called so was deleted. Before it is removed: whoever puts it back meanwhile
-    /// finds this afterwards.
+    /// Notes that what is called so was deleted. Call this before the removal: a caller that puts it back
+    /// meanwhile finds the note afterwards.
     pub(super) fn note(&self, name: u64) {
         let now = self.latest.fetch_add(1, Ordering::SeqCst) + 1;
         self.cell(name).fetch_max(now, Ordering::SeqCst);
