@@ -39,7 +39,7 @@ debug_is_text! {
     #[cfg(feature = "auth")]
     crate::identity::MappingError;
     crate::identity::SpiffeIdError;
-    crate::refusal::ChallengeError;
+    crate::responder::ChallengeError;
     crate::source::NetworkPolicyError;
     #[cfg(feature = "auth")]
     crate::auth::BindingError;
@@ -50,7 +50,7 @@ debug_is_text! {
     #[cfg(feature = "passwords")]
     crate::auth::HtpasswdError;
     #[cfg(feature = "config")]
-    crate::config::ConfigError;
+    crate::document::ConfigError;
     #[cfg(feature = "crl")]
     crate::crl::CrlError;
     #[cfg(feature = "crl-fetch")]

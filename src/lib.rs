@@ -1,9 +1,9 @@
 //! Composable [`tower`] layers that put a container-image registry or mirror behind a gate.
 //!
-//! A mirror serves every image it holds to whoever reaches its port. Stack these layers around its
-//! service and it answers only those whom the operator named: by network, by token, by a client
-//! certificate that nobody has revoked, under a policy over OCI routes, at a rate that leaves the
-//! node usable, and with one line in the access log for each request.
+//! A mirror serves every image it holds to every client that reaches its port. Stack these layers around its
+//! service and it answers only the callers that the operator named: by network, by token, by a client
+//! certificate that is not revoked, under a policy over OCI routes, at a rate that leaves the node usable, and
+//! with one line in the access log for each request.
 //!
 //! # The way of a request
 //!
@@ -71,6 +71,8 @@ pub mod connection;
 pub mod crl;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 mod crypto;
+#[cfg(feature = "config")]
+mod document;
 mod error_text;
 #[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]
 pub mod fetch;
@@ -98,6 +100,7 @@ pub mod rate;
 pub mod record;
 pub mod refusal;
 pub mod reload;
+pub mod responder;
 pub mod source;
 pub mod telemetry;
 #[cfg(feature = "tls")]
@@ -108,8 +111,9 @@ pub use connection::{ClientAddr, Connection};
 pub use guard::Guard;
 pub use identity::{PeerIdentity, Principal};
 pub use middleware::{Body, BodyError};
-pub use refusal::{Preset, Refusal, Responder};
+pub use refusal::{Preset, Refusal};
 pub use reload::Watched;
+pub use responder::Responder;
 
 #[cfg(all(doctest, feature = "axum", feature = "config"))]
 #[doc = include_str!("../README.md")]

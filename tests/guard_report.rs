@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use portcullis::Guard;
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
-use portcullis::guard::Danger;
+use portcullis::guard::SecurityWarning;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
@@ -66,7 +66,7 @@ fn load(folder: &Path, sections: &[&str]) -> Result<Guard, ConfigError> {
     Guard::from_config(&Config::load(&file).unwrap())
 }
 
-fn dangers(sections: &[&str]) -> Vec<Danger> {
+fn warnings(sections: &[&str]) -> Vec<SecurityWarning> {
     let folder = folder();
     let guard = load(folder.path(), sections).unwrap();
     guard.report().warnings.clone()
@@ -79,56 +79,56 @@ async fn a_gate_with_every_section_has_nothing_dangerous_to_tell() {
         [TOKEN, POLICY, LIMITS, MTLS, CRL],
         [CERTIFICATE, KNOWN, LIMITS, MTLS, CRL],
     ] {
-        assert_eq!(dangers(&sections), [], "{sections:?}");
+        assert_eq!(warnings(&sections), [], "{sections:?}");
     }
 }
 
 #[tokio::test]
 async fn each_section_that_is_missing_is_told_as_what_it_means() {
-    for (sections, danger) in [
-        ([KNOWN, LIMITS, TLS, ""], Danger::NoAuthentication),
-        ([TOKEN, LIMITS, TLS, ""], Danger::NoPolicy),
-        ([TOKEN, POLICY, TLS, ""], Danger::NoLimits),
-        ([TOKEN, POLICY, LIMITS, MTLS], Danger::NoRevocation),
+    for (sections, warning) in [
+        ([KNOWN, LIMITS, TLS, ""], SecurityWarning::NoAuthentication),
+        ([TOKEN, LIMITS, TLS, ""], SecurityWarning::NoPolicy),
+        ([TOKEN, POLICY, TLS, ""], SecurityWarning::NoLimits),
+        ([TOKEN, POLICY, LIMITS, MTLS], SecurityWarning::NoRevocation),
         (
             [CERTIFICATE, KNOWN, LIMITS, TLS],
-            Danger::CertificateNotAsked,
+            SecurityWarning::CertificateNotAsked,
         ),
         (
             [TOKEN, "[auth.throttle]\nenabled = false\n", POLICY, LIMITS],
-            Danger::NoThrottle,
+            SecurityWarning::NoThrottle,
         ),
     ] {
-        assert_eq!(dangers(&sections), [danger], "{sections:?}");
+        assert_eq!(warnings(&sections), [warning], "{sections:?}");
     }
 }
 
 #[tokio::test]
 async fn a_certificate_that_every_client_must_have_is_authentication_enough() {
-    assert_eq!(dangers(&[KNOWN, LIMITS, MTLS, CRL]), []);
+    assert_eq!(warnings(&[KNOWN, LIMITS, MTLS, CRL]), []);
 }
 
 #[tokio::test]
 async fn letting_in_whom_no_crl_answers_for_is_dangerous() {
     let lenient = "[crl]\nfiles = [\"crl.pem\"]\nunknown = \"allow\"\n";
     assert_eq!(
-        dangers(&[TOKEN, POLICY, LIMITS, MTLS, lenient]),
-        [Danger::UnknownStatusAllowed]
+        warnings(&[TOKEN, POLICY, LIMITS, MTLS, lenient]),
+        [SecurityWarning::UnknownStatusAllowed]
     );
 }
 
 #[tokio::test]
 async fn a_group_that_no_credential_is_in_is_told_with_its_rule() {
     let misspelt = POLICY.replace("group:builders", "group:bilders");
-    let [danger] = dangers(&[TOKEN, &misspelt, LIMITS, TLS])
+    let [warning] = warnings(&[TOKEN, &misspelt, LIMITS, TLS])
         .try_into()
         .unwrap();
-    let Danger::UnknownGroup { rule, group, .. } = &danger else {
-        panic!("{danger:?}");
+    let SecurityWarning::UnknownGroup { rule, group, .. } = &warning else {
+        panic!("{warning:?}");
     };
     assert_eq!((&**rule, &**group), ("pull", "bilders"));
     // After three lines of [reload], two of [auth] and four of its token.
-    let told = danger.to_string();
+    let told = warning.to_string();
     assert!(told.contains("gate.toml:10:1: rule \"pull\""), "{told}");
     // Certificates are in the groups that the rules of `[identity]` give, and else in none.
     let either = TOKEN.replace("\"token\"", "\"token-or-certificate\"");
@@ -137,11 +137,11 @@ async fn a_group_that_no_credential_is_in_is_told_with_its_rule() {
             "[[identity.map]]\nid = \"{{n}}\"\ngroups = [\"{groups}\"]\nwhen = {{ dns = \"{{n}}\" }}\n"
         )
     };
-    assert_eq!(dangers(&[&either, &misspelt, LIMITS, MTLS, CRL]).len(), 1);
+    assert_eq!(warnings(&[&either, &misspelt, LIMITS, MTLS, CRL]).len(), 1);
     for (groups, unknown) in [("nodes", 1), ("bilders", 0), ("of-{n}", 0)] {
         let map = map(groups);
         for auth in [&*either, ""] {
-            let told = dangers(&[auth, &map, &misspelt, LIMITS, MTLS, CRL]);
+            let told = warnings(&[auth, &map, &misspelt, LIMITS, MTLS, CRL]);
             assert_eq!(told.len(), unknown, "{groups} {auth:?}: {told:?}");
         }
     }
@@ -208,7 +208,7 @@ async fn tokens_in_the_clear_are_dangerous_on_an_address_that_others_reach() {
     ] {
         let address = address.parse().unwrap();
         let warnings = clear.report_on(address).warnings;
-        let expected = dangerous.then_some(Danger::TokensInTheClear(address));
+        let expected = dangerous.then_some(SecurityWarning::TokensInTheClear(address));
         assert_eq!(warnings, Vec::from_iter(expected), "{address}");
     }
     let address = "0.0.0.0:5000".parse().unwrap();

@@ -16,7 +16,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use portcullis::identity::{Method, Principal};
 use portcullis::rate::{
-    ByteRateLayer, Clock, Exhausted, Key, Keyed, Limit, Limits, Line, Share, Window,
+    ByteRateLayer, Exhausted, GcraCell, Key, Keyed, Limit, Limits, Schedule, Share, Window,
 };
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
@@ -49,11 +49,10 @@ pub(crate) fn measure(figures: &mut Figures) {
 
 fn one_key(figures: &mut Figures) {
     for (threads, bound) in [(1, 35.0), (2, 60.0)] {
-        let line = Line::new(RATE, Instant::now());
-        let clock = Clock::new(line.position(Instant::now()), ENDLESS);
+        let schedule = Schedule::new(RATE, Instant::now());
+        let cell = GcraCell::new(schedule.position(Instant::now()), ENDLESS);
         let ours = nanos(threads, |_| {
-            clock
-                .take(65_536, line.position(Instant::now()), ENDLESS)
+            cell.take(65_536, schedule.position(Instant::now()), ENDLESS)
                 .is_ok()
         });
         let governor = RateLimiter::direct(Quota::per_second(NonZeroU32::MAX));
@@ -77,7 +76,7 @@ fn one_key(figures: &mut Figures) {
     }
 }
 
-/// One key as a limit keeps it: hashed, looked up in its shard, and its clock moved on.
+/// One key as a limit keeps it: hashed, looked up in its shard, and its cell moved on.
 fn limiter(figures: &mut Figures) {
     for (threads, bound) in [(1, 35.0), (2, 60.0)] {
         let limit = Limit::rate("key", Key::Source, RATE).with_burst(ENDLESS);

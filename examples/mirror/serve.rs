@@ -89,8 +89,8 @@ where
         });
     }
     drop(listener);
-    let under_way = CONNECTIONS - places.available_permits();
-    tracing::info!(connections = under_way, "draining");
+    let in_flight = CONNECTIONS - places.available_permits();
+    tracing::info!(connections = in_flight, "draining");
     tokio::select! {
         () = graceful.shutdown() => true,
         () = tokio::time::sleep(drain) => false,

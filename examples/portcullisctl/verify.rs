@@ -1,5 +1,5 @@
 mod arguments;
-mod told;
+mod report;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Answer, certificates};
 pub(crate) use arguments::Verify;
-use told::{Outcome, Path as Told};
+use report::{Outcome, Path as PathReport};
 
 impl Verify {
     pub(crate) fn run(self) -> Answer {
@@ -46,7 +46,7 @@ impl Verify {
                 outcome.reason = answer.reason.map(Reason::label);
                 outcome.verdict = answer.verdict.as_ref().map(Verdict::label);
                 outcome.why = answer.why;
-                outcome.path = answer.anchor.map(|anchor| Told {
+                outcome.path = answer.anchor.map(|anchor| PathReport {
                     findings: answer.findings,
                     anchor,
                 });

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::AccessEvent;
 use super::meters::{Direction, Meters, Summary};
+use super::outcome::Outcome;
 use super::output::Output;
 use crate::connection::SocketPeer;
 use crate::middleware::{End, Head, Log, Observe};
@@ -17,7 +18,7 @@ use crate::{ClientAddr, Connection, oci::Route};
 /// One request from its arrival to the end of its answer. Its drop counts it and writes the event,
 /// so that there is one however the request ends.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct AccessEntry {
     pub(super) record: Record,
     pub(super) method: Method,
     pub(super) uri: Uri,
@@ -43,23 +44,6 @@ pub(super) struct Entry {
     logged: bool,
 }
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The whole answer was handed over.
-    Finished,
-    /// The client, or a layer outside of this one, let go before the end.
-    ClientGone,
-    /// The gate, or a timeout, ended a transfer under way.
-    Cut(Cut),
-    /// The service failed instead of answering.
-    ServiceError,
-    /// The answer's body failed.
-    BodyError,
-    /// Something panicked.
-    Panicked,
-}
-
 /// Counts a request's body into the record and the metrics.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -67,7 +51,7 @@ pub(super) struct Received {
     meters: Arc<Meters>,
 }
 
-impl Entry {
+impl AccessEntry {
     /// Begins the entry of `request`; `None` where neither the log nor a recorder wants one.
     pub(super) fn begin(
         request: &mut Head,
@@ -146,7 +130,7 @@ impl Entry {
     }
 }
 
-impl Log for Entry {
+impl Log for AccessEntry {
     fn polling(&mut self, polled: bool) {
         self.polled = polled;
     }
@@ -174,7 +158,7 @@ impl Log for Entry {
     }
 }
 
-impl Observe for Entry {
+impl Observe for AccessEntry {
     fn polling(&mut self, polled: bool) {
         self.polled = polled;
     }
@@ -201,7 +185,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
 
-impl Drop for Entry {
+impl Drop for AccessEntry {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let route = self.route();
@@ -231,21 +215,4 @@ impl Observe for Received {
     }
 
     fn ended(self: Box<Self>, _: End) {}
-}
-
-impl Outcome {
-    /// The outcome as a closed-set label.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::ClientGone => "client_gone",
-            Self::Cut(Cut::Revoked) => "cut_revoked",
-            Self::Cut(Cut::TooSlow) => "cut_too_slow",
-            Self::Cut(Cut::QuotaExceeded) => "cut_quota_exceeded",
-            Self::Cut(Cut::TimedOut) => "timed_out",
-            Self::ServiceError => "service_error",
-            Self::BodyError => "body_error",
-            Self::Panicked => "panicked",
-        }
-    }
 }

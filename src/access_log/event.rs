@@ -4,7 +4,8 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Version};
 
 use super::AccessEvent;
-use super::entry::{Entry, Outcome};
+use super::entry::AccessEntry;
+use super::outcome::Outcome;
 use crate::record::Record;
 use crate::util::printable::{known_query, printable, printable_bytes};
 use crate::util::{clock, hex};
@@ -17,7 +18,7 @@ const LONG: usize = 1024;
 impl<'a> AccessEvent<'a> {
     /// What `entry` has to report, at the end of its request.
     pub(super) fn of(
-        entry: &'a Entry,
+        entry: &'a AccessEntry,
         route: Option<&'a Route>,
         outcome: Outcome,
         duration: Duration,
@@ -107,7 +108,7 @@ fn method(method: &Method) -> (&str, Option<&str>) {
     }
 }
 
-fn scheme(entry: &Entry) -> Option<&'static str> {
+fn scheme(entry: &AccessEntry) -> Option<&'static str> {
     let connection = entry.connection.as_ref();
     match (
         connection.map(|connection| connection.tls()),
@@ -120,7 +121,7 @@ fn scheme(entry: &Entry) -> Option<&'static str> {
 }
 
 /// The host that the client asked, and its port, if it names one.
-fn server(entry: &Entry) -> Option<(Cow<'_, str>, Option<u16>)> {
+fn server(entry: &AccessEntry) -> Option<(Cow<'_, str>, Option<u16>)> {
     let host = match (entry.uri.authority(), &entry.host) {
         (Some(authority), _) => Cow::Borrowed(authority.as_str()),
         (None, host) => header(host.as_ref(), NAME)?,
@@ -135,7 +136,7 @@ fn server(entry: &Entry) -> Option<(Cow<'_, str>, Option<u16>)> {
 }
 
 /// What kept the request from ending well: how it ended, or the status that says so.
-fn error(entry: &Entry, outcome: Outcome) -> Option<&str> {
+fn error(entry: &AccessEntry, outcome: Outcome) -> Option<&str> {
     let failed = entry
         .status
         .as_ref()

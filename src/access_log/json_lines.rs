@@ -47,7 +47,7 @@ struct Handle {
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Queue>,
     /// There are lines to write, or there will be none.
     filled: Condvar,
     /// Lines were taken or written.
@@ -55,7 +55,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct Queue {
     lines: Vec<u8>,
     /// The thread waits for lines.
     is_idle: bool,
@@ -64,10 +64,10 @@ struct State {
 }
 
 impl JsonLines {
-    /// Writes into `writer`, which needs no buffer.
+    /// Makes a sink that writes into `writer`, which needs no buffer.
     ///
     /// # Errors
-    /// The system starts no thread.
+    /// Returns an error if the system starts no thread.
     pub fn new(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let of_thread = Arc::clone(&shared);
@@ -113,14 +113,14 @@ impl Sink for JsonLines {
     }
 }
 
-impl State {
+impl Queue {
     fn is_all_written(&self) -> bool {
         self.is_idle && self.lines.is_empty()
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +131,7 @@ impl Shared {
     }
 }
 
-fn wait<'a>(condvar: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+fn wait<'a>(condvar: &Condvar, state: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
     condvar.wait(state).unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,12 +1,10 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use tower::Layer;
-
+use super::Sink;
 use super::health::HealthChecks;
 use super::meters::Meters;
 use super::output::Output;
-use super::{AccessLog, Sink};
 
 /// Writes one event a request and counts it. See the [module](super).
 #[derive(Clone, Debug)]
@@ -16,7 +14,7 @@ pub struct AccessLogLayer {
 }
 
 impl AccessLogLayer {
-    /// Logs every request, and counts where a metrics recorder is installed.
+    /// Makes a layer that logs every request, and counts where a metrics recorder is installed.
     pub fn new() -> Self {
         Self {
             output: Output::default(),
@@ -24,8 +22,8 @@ impl AccessLogLayer {
         }
     }
 
-    /// Logs only one in `every` successful requests for each of these paths, the first included.
-    /// One that fails or is refused is always logged.
+    /// Logs only one in `every` successful requests for each of these paths, the first included. A request that
+    /// fails or is refused is always logged. Default: every request is logged.
     pub fn with_sampled_health_checks<P: Into<Box<str>>>(
         mut self,
         paths: impl IntoIterator<Item = P>,
@@ -41,7 +39,8 @@ impl AccessLogLayer {
         self
     }
 
-    /// Counts, or does not. Default: counts from the first request that finds a recorder installed.
+    /// Sets whether requests are counted. Default: yes, from the first request on that finds a recorder
+    /// installed.
     pub fn with_metrics(mut self, metrics: bool) -> Self {
         self.meters = Arc::new(Meters::new(metrics));
         self
@@ -51,13 +50,5 @@ impl AccessLogLayer {
 impl Default for AccessLogLayer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<S> Layer<S> for AccessLogLayer {
-    type Service = AccessLog<S>;
-
-    fn layer(&self, inner: S) -> AccessLog<S> {
-        AccessLog::with(inner, self.clone())
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::entry::Outcome;
+use super::outcome::Outcome;
 use crate::oci::Endpoint;
 
 /// Which way bytes went, seen from the gate.
@@ -49,7 +49,7 @@ mod on {
     }
 
     struct Handles {
-        under_way: Gauge,
+        in_flight: Gauge,
         bytes_in: Counter,
         bytes_out: Counter,
         throttled: Histogram,
@@ -83,7 +83,7 @@ mod on {
         pub(in crate::access_log) fn began(&self) -> bool {
             let handles = self.handles();
             if let Some(handles) = handles {
-                handles.under_way.increment(1);
+                handles.in_flight.increment(1);
             }
             handles.is_some()
         }
@@ -102,7 +102,7 @@ mod on {
                 return;
             };
             if summary.begun {
-                handles.under_way.decrement(1);
+                handles.in_flight.decrement(1);
             }
             if !summary.throttled.is_zero() {
                 handles.throttled.record(summary.throttled);
@@ -131,7 +131,7 @@ mod on {
     impl Handles {
         fn new() -> Self {
             Self {
-                under_way: gauge!("portcullis_requests_in_flight"),
+                in_flight: gauge!("portcullis_requests_in_flight"),
                 bytes_in: counter!("portcullis_body_bytes_total", "direction" => "in"),
                 bytes_out: counter!("portcullis_body_bytes_total", "direction" => "out"),
                 throttled: histogram!("portcullis_throttled_seconds"),

@@ -1,14 +1,14 @@
 //! The access log: one event a request, however it ends.
 //!
-//! Without it a refusal, a pull that was cut half-way and a stolen token's first use look the same
-//! from outside: like nothing. [`AccessLogLayer`], outermost, makes a [`Record`](crate::record::Record) for each request
-//! and puts it in the extensions; the layers inside note in it what they found (principal, route,
-//! refusal, time spent throttled). When the answer's body ends or is dropped it makes exactly one
+//! Without it a refusal, a pull that was cut half-way and a stolen token's first use look the same from
+//! outside: like nothing. [`AccessLogLayer`], outermost, makes a [`Record`](crate::record::Record) for each
+//! request and puts it in the extensions; the layers inside note in it what they found (principal, route,
+//! refusal, time spent throttled). When the answer's body ends or is dropped, the layer makes exactly one
 //! [`AccessEvent`], which a [`Sink`] writes: [`TracingSink`], the default, as a [`tracing`] event, target
 //! `portcullis::access`, level `INFO`; `JsonLines` (feature `json-log`) as lines of JSON into a file of its
-//! own. The request is counted through the
-//! [`metrics`](https://docs.rs/metrics) facade (feature `metrics`). There is one event however the
-//! request ends: the client goes away, the service fails or panics, a transfer is cut.
+//! own. The request is counted through the [`metrics`](https://docs.rs/metrics) facade (feature `metrics`).
+//! There is one event however the request ends: the client goes away, the service fails or panics, a transfer
+//! is cut.
 //!
 //! | field | what it is |
 //! | --- | --- |
@@ -24,7 +24,7 @@
 //! | `http.response.status_code` | absent if there was no answer |
 //! | `refusal.reason`, `refusal.detail` | [`Refusal::label`](crate::Refusal::label) and what decided |
 //! | `error.type` | how it ended, if not well, or the status of a server's error |
-//! | `shadow.verdict`, `shadow.detail` | what the shadow policy said, `allow` or `refuse`, where the one in force said otherwise, and why both did |
+//! | `shadow.verdict`, `shadow.detail` | the shadow policy's verdict, `allow` or `refuse`, where the active policy's differs, and why each decided so |
 //! | `mount.declined` | why a mount was taken off the request, which went on as an ordinary upload |
 //! | `revocation` | what the revocation check said: `good`, `revoked`, `unknown`, `unknown_allowed` or `expired` |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of the bodies that went through, without framing |
@@ -33,10 +33,10 @@
 //! | `connection.id`, `request.id` | the request's id is the client's `X-Request-Id` if well formed, made otherwise; the answer has it too |
 //! | `outcome` | `finished`, `client_gone`, `cut_revoked`, `cut_too_slow`, `cut_quota_exceeded`, `timed_out`, `service_error`, `body_error`, `panicked` |
 //!
-//! A field that does not apply is absent. Control characters are escaped and every text has a
-//! bound, so that nobody can forge a line or fill the disk with one. Header values other than
-//! `Host`, `User-Agent` and `X-Request-Id` are never read. Where the sink does not want the event and no
-//! recorder is installed, no record is made, and the answer has the request's id all the same.
+//! A field that does not apply is absent. Control characters are escaped and every text has a bound, so that no
+//! client can forge a line or fill the disk with one. Header values other than `Host`, `User-Agent` and
+//! `X-Request-Id` are never read. Where the sink does not want the event and no recorder is installed, no
+//! record is made, and the answer has the request's id all the same.
 //!
 //! `timed_out` is a connection whose peer took nothing for too long
 //! ([`Acceptor::with_stall_timeout`](crate::tls::Acceptor::with_stall_timeout)), or what a timeout of the
@@ -77,6 +77,7 @@ mod health;
 mod json_lines;
 mod layer;
 mod meters;
+mod outcome;
 mod output;
 mod service;
 mod sink;

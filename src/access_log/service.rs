@@ -1,7 +1,8 @@
 use bytes::Bytes;
+use tower::Layer;
 
 use super::AccessLogLayer;
-use super::entry::Entry;
+use super::entry::AccessEntry;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::request_id;
 
@@ -15,6 +16,14 @@ impl<S> AccessLog<S> {
     }
 }
 
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> AccessLog<S> {
+        AccessLog::with(inner, self.clone())
+    }
+}
+
 impl<B> Wraps<B> for AccessLogLayer {
     type Body = Body<B>;
 }
@@ -23,7 +32,7 @@ impl<B: http_body::Body<Data = Bytes>> Check<B> for AccessLogLayer {
     /// Refuses nothing. Where neither the log nor a recorder wants an entry, the request costs its id.
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         let id = request_id::of(head.headers());
-        if let Some(entry) = Entry::begin(head, &id, &self.output, &self.meters) {
+        if let Some(entry) = AccessEntry::begin(head, &id, &self.output, &self.meters) {
             if !body.is_end_stream() {
                 kept.request.count = Some(Box::new(entry.count_received()));
             }

@@ -7,11 +7,11 @@ use crate::Watched;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// It can.
+    /// The part can do its work.
     Ready,
-    /// It can, but an operator should look at it: the value in force is older than its files.
+    /// The part can do its work, but an operator should look at it: the active value is older than its files.
     Degraded(String),
-    /// It cannot, so requests should go elsewhere.
+    /// The part cannot do its work, so requests should go elsewhere.
     NotReady(String),
 }
 
@@ -23,13 +23,13 @@ pub struct Check {
 }
 
 impl Check {
-    /// Asks this at each `/readyz`; it must not block.
+    /// Makes a check that calls `ask` at each `/readyz`; `ask` must not block.
     pub fn new(name: &'static str, ask: impl Fn() -> Readiness + Send + Sync + 'static) -> Self {
         let ask = Arc::new(ask);
         Self { name, ask }
     }
 
-    /// Tells of a snapshot whose last reload failed.
+    /// Makes a check that reports a snapshot whose last reload failed.
     pub fn watching<T: Send + Sync + 'static>(name: &'static str, watched: &Watched<T>) -> Self {
         let watched = watched.clone();
         Self::new(name, move || Readiness::of(&watched))
@@ -37,7 +37,7 @@ impl Check {
 }
 
 impl Readiness {
-    /// That of a snapshot: the last good value stays in force when a reload fails, and may
+    /// Returns the readiness of a snapshot: the last good value stays active when a reload fails, and may
     /// [end](crate::reload::WatchOptions::stale_after) if that goes on.
     pub fn of<T>(watched: &Watched<T>) -> Self {
         let health = watched.health();

@@ -14,8 +14,8 @@ use super::{Check, Readiness};
 use crate::Watched;
 use crate::util::printable::printable;
 
-/// What an operator's probes and Prometheus ask: `/livez`, `/readyz` and `/metrics`, for a listener
-/// apart from the data port. It knows no caller, so bind it where only they reach.
+/// The service for an operator's probes and for Prometheus: `/livez`, `/readyz` and `/metrics`, on a listener
+/// apart from the data port. It authenticates no caller, so bind it where only the operator's clients reach it.
 ///
 /// - `GET /livez` is 200 as long as the process can answer.
 /// - `GET /readyz` is 200 if every check says that requests are served, else 503; its body has a
@@ -47,12 +47,12 @@ pub struct Admin {
 type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Admin {
-    /// Always ready, without metrics.
+    /// Makes a service that is always ready, without metrics.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks `check` at each `/readyz`; it must not block.
+    /// Adds a check that calls `check` at each `/readyz`; it must not block.
     pub fn with_check(
         self,
         name: &'static str,
@@ -61,7 +61,7 @@ impl Admin {
         self.with_checks([Check::new(name, check)])
     }
 
-    /// Tells of a snapshot whose last reload failed. The last good value stays in force, so the
+    /// Adds a check that reports a snapshot whose last reload failed. The last good value stays active, so the
     /// part is degraded, not down.
     pub fn watching<T: Send + Sync + 'static>(
         self,
@@ -71,13 +71,13 @@ impl Admin {
         self.with_checks([Check::watching(name, watched)])
     }
 
-    /// Asks these too, such as [`Guard::checks`](crate::Guard::checks).
+    /// Adds these checks, such as [`Guard::checks`](crate::Guard::checks).
     pub fn with_checks(mut self, checks: impl IntoIterator<Item = Check>) -> Self {
         self.checks.extend(checks);
         self
     }
 
-    /// Answers `/metrics` with what this renders, such as `PrometheusHandle::render`.
+    /// Answers `/metrics` with what `render` returns, such as `PrometheusHandle::render`. Default: 404.
     pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.metrics = Some(Arc::new(render));
         self

@@ -24,7 +24,7 @@ pub(super) enum AuthorizationField<'a> {
 }
 
 /// What an `Authorization` header shows.
-pub(super) enum Shown<'a> {
+pub(super) enum PresentedCredentials<'a> {
     Basic(UserPass<'a>),
     Bearer(&'a [u8]),
 }
@@ -111,15 +111,15 @@ impl Drop for DecodeBuffer {
 pub(super) fn read<'a>(
     value: &'a HeaderValue,
     buffer: &'a mut Option<DecodeBuffer>,
-) -> Result<Shown<'a>, Malformed> {
+) -> Result<PresentedCredentials<'a>, Malformed> {
     let value = value.as_bytes();
     if value.len() > LONGEST {
         return Err(Malformed);
     }
     if let Some(encoded) = after(b"basic ", value) {
-        basic(encoded, buffer.insert(DecodeBuffer::new())).map(Shown::Basic)
+        basic(encoded, buffer.insert(DecodeBuffer::new())).map(PresentedCredentials::Basic)
     } else if let Some(token) = after(b"bearer ", value) {
-        bearer(token).map(Shown::Bearer)
+        bearer(token).map(PresentedCredentials::Bearer)
     } else {
         Err(Malformed)
     }
@@ -216,11 +216,13 @@ mod tests {
             panic!("one is shown");
         };
         match read(value, &mut None)? {
-            Shown::Basic(pair) => {
+            PresentedCredentials::Basic(pair) => {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 Ok((text(pair.user()), text(pair.password())))
             }
-            Shown::Bearer(token) => Ok((String::new(), String::from_utf8(token.to_vec()).unwrap())),
+            PresentedCredentials::Bearer(token) => {
+                Ok((String::new(), String::from_utf8(token.to_vec()).unwrap()))
+            }
         }
     }
 

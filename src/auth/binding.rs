@@ -101,6 +101,16 @@ impl fmt::Display for Binding {
     }
 }
 
+#[cfg(feature = "schema")]
+crate::document::schema::schemas! {
+    Binding, "Certificate" => {
+        "description": "The client certificate that a token is good with: `spiffe://DOMAIN/PATH`, \
+            `dns:NAME`, `email:ADDRESS`, `uri:URI`, `subject:DN` or `fingerprint:HEX`.",
+        "type": "string",
+        "pattern": "^(spiffe://|dns:|email:|uri:|subject:|fingerprint:).",
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

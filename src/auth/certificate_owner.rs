@@ -17,8 +17,8 @@ pub(super) struct CertificateOwners {
 
 /// Who the owner of a connection's certificate was found to be, kept with the connection: rules
 /// take longer than all the rest of a decision, and connections have many requests.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CertificateOwner(Arc<ArcSwapOption<Found>>);
+#[derive(Debug, Default)]
+struct CertificateOwner(ArcSwapOption<Found>);
 
 #[derive(Debug)]
 struct Found {
@@ -39,7 +39,7 @@ impl CertificateOwners {
     /// The owner of the certificate of the request with these extensions.
     pub(super) fn principal(&self, peer: &PeerIdentity, extensions: &Extensions) -> Principal {
         let mapping = self.mapping.load();
-        let owner = Connection::of(extensions).and_then(Connection::state::<CertificateOwner>);
+        let owner = Connection::of(extensions).and_then(Connection::kept);
         let Some(CertificateOwner(kept)) = owner else {
             return mapping.principal(peer);
         };

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::{Extensions, Request};
 
 use super::authentication::{Authentication, Certificate};
-use super::authorization::{self, AuthorizationField, Malformed, Shown, UserPass};
+use super::authorization::{self, AuthorizationField, Malformed, PresentedCredentials, UserPass};
 use super::credentials::{Credentials, Token};
 use super::digest::HashName;
 use super::password_check::PasswordCheck;
@@ -56,8 +56,10 @@ impl Authentication {
             return Decision::Made(self.wrong(refusal, Guess::Token, &situation));
         };
         let (user, secret) = match &presented {
-            Shown::Basic(user_pass) => (Some(user_pass.user()), user_pass.password()),
-            Shown::Bearer(token) => (None, *token),
+            PresentedCredentials::Basic(user_pass) => {
+                (Some(user_pass.user()), user_pass.password())
+            }
+            PresentedCredentials::Bearer(token) => (None, *token),
         };
         let own = self.credentials.as_ref().map(Watched::load);
         let own = own.as_deref();
@@ -73,8 +75,10 @@ impl Authentication {
             return Decision::Made(found);
         }
         match &presented {
-            Shown::Bearer(token) => Decision::Made(self.by_weak_token(own, token, &situation)),
-            Shown::Basic(user_pass) => self.by_basic(own, user_pass, &situation),
+            PresentedCredentials::Bearer(token) => {
+                Decision::Made(self.by_weak_token(own, token, &situation))
+            }
+            PresentedCredentials::Basic(user_pass) => self.by_basic(own, user_pass, &situation),
         }
     }
 
@@ -98,7 +102,7 @@ impl Authentication {
             Ok(principal) => {
                 Some(self.let_in(principal, situation).and_then(
                     |principal| match principal.grants() {
-                        Some(grants) => grants.cover(request).map(|()| principal),
+                        Some(grants) => super::coverage::cover(grants, request).map(|()| principal),
                         None => Ok(principal),
                     },
                 ))

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error as _};
 use zeroize::Zeroizing;
 
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
-use crate::config::{ConfigError, Text, parse_document};
+use crate::document::{self, ConfigError, Text};
 use crate::util::calendar;
 use crate::util::file::{DOCUMENT, read_text};
 
@@ -39,13 +39,13 @@ struct SecretEntry {
     /// Whether it can be guessed.
     #[serde(default)]
     weak: bool,
-    not_before: Option<Moment>,
-    expires: Option<Moment>,
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
 }
 
-/// A moment as TOML writes it, with its offset: `2027-01-01T00:00:00Z`.
+/// A timestamp as TOML writes it, with its offset: `2027-01-01T00:00:00Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment(pub(crate) SystemTime);
+pub(crate) struct Timestamp(pub(crate) SystemTime);
 
 pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
     let unreadable = |error| ConfigError::Unreadable {
@@ -54,7 +54,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
     };
     // Digests only, but an operator may have put a secret there by mistake.
     let text = Zeroizing::new(read_text(file, DOCUMENT).map_err(unreadable)?);
-    let document: Document = parse_document(file, &text)?;
+    let document: Document = document::parse(file, &text)?;
     Ok(document
         .credential
         .into_iter()
@@ -63,10 +63,11 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
 }
 
 /// The credentials of a file all of whose secrets have expired, by their place in it.
-pub(crate) fn ended(document: &crate::config::Document, now: SystemTime) -> Vec<(usize, Box<str>)> {
-    let read: Result<Document, _> = parse_document(document.name(), document.text());
+pub(crate) fn ended(document: &document::Document, now: SystemTime) -> Vec<(usize, Box<str>)> {
+    let read: Result<Document, _> = document::parse(document.name(), document.text());
     let entries = read.map(|document| document.credential).unwrap_or_default();
-    let has_ended = |secret: &SecretEntry| secret.expires.is_some_and(|Moment(until)| until <= now);
+    let has_ended =
+        |secret: &SecretEntry| secret.expires.is_some_and(|Timestamp(until)| until <= now);
     let entries = entries.into_iter().enumerate();
     let ended =
         entries.filter(|(_, entry)| !entry.secret.is_empty() && entry.secret.iter().all(has_ended));
@@ -90,15 +91,15 @@ impl From<Entry> for Credential {
         for entry in entry.secret {
             let mut secret = Secret::new(entry.digest.0);
             secret.guessable = entry.weak;
-            secret.validity.not_before = entry.not_before.map(|Moment(moment)| moment);
-            secret.validity.expires = entry.expires.map(|Moment(moment)| moment);
+            secret.validity.not_before = entry.not_before.map(|Timestamp(moment)| moment);
+            secret.validity.expires = entry.expires.map(|Timestamp(moment)| moment);
             credential = credential.with_secret(secret);
         }
         credential
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = toml::value::Datetime::deserialize(deserializer)?;
         moment(written).map(Self).ok_or_else(|| {
@@ -122,12 +123,22 @@ fn moment(written: toml::value::Datetime) -> Option<SystemTime> {
     calendar::system_time(seconds).checked_add(nanoseconds)
 }
 
+#[cfg(feature = "schema")]
+crate::document::schema::schemas! {
+    Timestamp, "Moment" => {
+        "description": "A moment with its offset from UTC, as TOML writes it.",
+        "type": "string",
+        "format": "date-time",
+        "examples": ["2027-01-01T00:00:00Z"],
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Vec<Credential>, ConfigError> {
-        let document: Document = parse_document(Path::new("credentials.toml"), text)?;
+        let document: Document = document::parse(Path::new("credentials.toml"), text)?;
         Ok(document
             .credential
             .into_iter()

@@ -48,7 +48,7 @@ impl Authentication {
 #[cfg(feature = "jwt")]
 fn with_mount<B>(decision: Decision, request: &Request<B>) -> Decision {
     let granted = |principal: &Principal| match principal.grants() {
-        Some(grants) => grants.cover_mount(request),
+        Some(grants) => super::coverage::cover_mount(grants, request),
         None => true,
     };
     match decision {

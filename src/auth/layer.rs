@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use tower::Layer;
-
-use super::{Authentication, TokenAuth};
+use super::Authentication;
 use crate::{Preset, Responder};
 
 /// Rejects requests whose caller cannot be authenticated. See the [module](super).
@@ -38,13 +36,5 @@ impl TokenAuthLayer {
     pub fn with_authorization_passed_on(mut self, pass: bool) -> Self {
         self.pass_authorization = pass;
         self
-    }
-}
-
-impl<S> Layer<S> for TokenAuthLayer {
-    type Service = TokenAuth<S>;
-
-    fn layer(&self, inner: S) -> TokenAuth<S> {
-        TokenAuth::with(inner, self.clone())
     }
 }

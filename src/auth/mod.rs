@@ -81,6 +81,8 @@ mod authentication;
 mod authorization;
 mod binding;
 mod certificate_owner;
+#[cfg(feature = "jwt")]
+mod coverage;
 mod credential;
 mod credentials;
 mod debts;
@@ -115,8 +117,6 @@ pub use authentication::Authentication;
 #[cfg(feature = "config")]
 pub(crate) use authentication::Certificate;
 pub use binding::{Binding, BindingError};
-#[cfg(feature = "tls")]
-pub(crate) use certificate_owner::CertificateOwner;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use digest::{DigestError, SecretDigest};

@@ -2,6 +2,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::header::AUTHORIZATION;
+use tower::Layer;
 
 use super::authorization::AuthorizationField;
 use super::decision::Decision;
@@ -18,6 +19,14 @@ impl<S> TokenAuth<S> {
     /// Puts `inner` behind [`TokenAuthLayer::new`].
     pub fn new(inner: S, authentication: Authentication) -> Self {
         Self::with(inner, TokenAuthLayer::new(authentication))
+    }
+}
+
+impl<S> Layer<S> for TokenAuthLayer {
+    type Service = TokenAuth<S>;
+
+    fn layer(&self, inner: S) -> TokenAuth<S> {
+        TokenAuth::with(inner, self.clone())
     }
 }
 
@@ -48,7 +57,7 @@ impl TokenAuthLayer {
                 }
                 #[cfg(feature = "jwt")]
                 if let Some(grants) = principal.grants()
-                    && let Err(refusal) = grants.decline_mount(head)
+                    && let Err(refusal) = super::coverage::decline_uncovered_mount(grants, head)
                 {
                     return Outcome::refuse(self.responder.refuse(refusal, head));
                 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-#[cfg(feature = "schema")]
-use super::schema::Network;
 #[cfg(feature = "jwt")]
 use super::{BearerSection, JwtSection};
-use super::{ConfigError, Document, HtpasswdEntry, Key, SecretEntry, Span, TokenEntry};
+use super::{ConfigError, Document, HtpasswdEntry, HumanDuration, Key, SecretEntry, TokenEntry};
 use crate::auth::{CredentialError, CredentialSource, PasswordOptions, Sources, ThrottleOptions};
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
 
 /// `[auth]`: what callers must show. Credentials follow the file while the server runs; the other keys are
 /// read once.
@@ -49,7 +49,7 @@ pub(crate) struct AuthSection {
     #[serde(default)]
     pub(crate) pass_authorization_on: bool,
     /// Use of a secret that expires within this time is logged and counted. Default `"14days"`.
-    pub(crate) warn_before: Option<Span>,
+    pub(crate) warn_before: Option<HumanDuration>,
     /// How passwords are verified.
     #[serde(default)]
     pub(crate) passwords: PasswordSection,
@@ -85,7 +85,7 @@ pub(crate) struct PasswordSection {
     /// How many right ones are remembered. Default 4096.
     pub(crate) remembered: Option<usize>,
     /// How long a right one is remembered, at most 30 days. Default `"5min"`.
-    pub(crate) remember_for: Option<Span>,
+    pub(crate) remember_for: Option<HumanDuration>,
 }
 
 /// `[auth.throttle]`: how many authentications may fail, per source and, with passwords, per claimed id.
@@ -100,7 +100,7 @@ pub(crate) struct ThrottleSection {
     pub(crate) burst: Option<NonZeroU32>,
     /// How long until a source may fail once more, from `"1ms"` to a day; an id takes a quarter of it.
     /// Default `"2s"`.
-    pub(crate) every: Option<Span>,
+    pub(crate) every: Option<HumanDuration>,
     /// How many sources, and how many ids, are kept in mind, from 1 to 1,048,576. Default 65536.
     pub(crate) capacity: Option<usize>,
     /// Networks that are never throttled.
@@ -183,7 +183,7 @@ impl AuthSection {
         sources.extend(files.map(CredentialSource::credentials_file));
         sources.extend(self.htpasswd.iter().map(|entry| entry.source(document)));
         sources.extend(self.secrets.iter().map(|entry| entry.source(document)));
-        let warn_before = self.warn_before.map(|Span(time)| time);
+        let warn_before = self.warn_before.map(|HumanDuration(time)| time);
         Ok(Sources::new(sources, warn_before))
     }
 
@@ -248,7 +248,7 @@ impl PasswordSection {
         options.remembered = self.remembered.unwrap_or(options.remembered);
         options.remember_for = self
             .remember_for
-            .map_or(options.remember_for, |Span(time)| time);
+            .map_or(options.remember_for, |HumanDuration(time)| time);
         options
     }
 }
@@ -260,7 +260,9 @@ impl ThrottleSection {
         }
         let mut options = ThrottleOptions::default();
         options.burst = self.burst.unwrap_or(options.burst);
-        options.every = self.every.map_or(options.every, |Span(every)| every);
+        options.every = self
+            .every
+            .map_or(options.every, |HumanDuration(every)| every);
         options.capacity = self.capacity.unwrap_or(options.capacity);
         options.exempt.clone_from(&self.exempt);
         Some(options)

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Bytes, ConfigError, Document, Key, Span};
+use super::{ByteCount, ConfigError, Document, HumanDuration, Key};
 
 pub(super) const NOTHING: Duration = Duration::ZERO;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -24,12 +24,12 @@ impl Bounds<'_> {
     pub(super) fn span(
         &self,
         key: impl Into<Key>,
-        span: Option<Span>,
+        span: Option<HumanDuration>,
         bounds: RangeInclusive<Duration>,
     ) -> Result<(), ConfigError> {
         let (least, most) = bounds.into_inner();
         match span {
-            Some(Span(span)) if !(least..=most).contains(&span) => {
+            Some(HumanDuration(span)) if !(least..=most).contains(&span) => {
                 let written = |span| format!("{:?}", humantime::format_duration(span).to_string());
                 let (least, most) = (written(least), written(most));
                 Err(self.out_of_bounds(&key.into(), written(span), least, most))
@@ -42,7 +42,7 @@ impl Bounds<'_> {
     pub(super) fn spans(
         &self,
         key: &str,
-        spans: Option<&[Span]>,
+        spans: Option<&[HumanDuration]>,
         bounds: &RangeInclusive<Duration>,
     ) -> Result<(), ConfigError> {
         for (index, span) in spans.into_iter().flatten().enumerate() {
@@ -74,10 +74,10 @@ impl Bounds<'_> {
     pub(super) fn bytes(
         &self,
         key: impl Into<Key>,
-        bytes: Option<Bytes>,
+        bytes: Option<ByteCount>,
         bounds: RangeInclusive<u64>,
     ) -> Result<(), ConfigError> {
-        self.count(key, bytes.map(|Bytes(bytes)| bytes), bounds)
+        self.count(key, bytes.map(|ByteCount(bytes)| bytes), bounds)
     }
 
     fn out_of_bounds(&self, key: &Key, value: String, least: String, most: String) -> ConfigError {

@@ -1,7 +1,7 @@
 use super::{Config, ConfigError, IdentitySection};
 use crate::{PeerIdentity, Principal};
 
-/// Whom the gate takes callers for, for tools that answer as it would.
+/// The callers that the gate finds, for tools that answer as the gate does.
 impl Config {
     /// The holder of the credential of this id, with the groups that it has; `None` if `[auth]` has no such
     /// credential.

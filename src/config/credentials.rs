@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-#[cfg(feature = "schema")]
-use super::schema::Network;
 use super::{Document, Text};
-use crate::auth::file::Moment;
+use crate::auth::file::Timestamp;
 use crate::auth::{Binding, CredentialError, CredentialSource};
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
 
 /// `[[auth.token]]`: one caller's token, from exactly one of `env`, `file` and `sha256`.
 #[derive(Clone, Debug, Deserialize)]
@@ -90,9 +90,9 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for PathOr<T> {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(HtpasswdEntry, PathOr<Htpasswd>);
+crate::document::schema::is_read_as!(HtpasswdEntry, PathOr<Htpasswd>);
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(SecretEntry, PathOr<Secret>);
+crate::document::schema::is_read_as!(SecretEntry, PathOr<Secret>);
 
 #[derive(Clone, Debug)]
 enum Origin {
@@ -122,9 +122,9 @@ struct Entry {
     /// The client certificate that the token is good with.
     identity: Option<Text<Binding>>,
     /// When the token begins to be good.
-    not_before: Option<Moment>,
+    not_before: Option<Timestamp>,
     /// When it ends to be.
-    expires: Option<Moment>,
+    expires: Option<Timestamp>,
     /// What it is for, in the operator's words; told in the log when it is about to expire.
     comment: Option<String>,
     /// Takes a token that can be guessed, and throttles failures for it as for passwords.
@@ -133,7 +133,7 @@ struct Entry {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(TokenEntry, Entry);
+crate::document::schema::is_read_as!(TokenEntry, Entry);
 
 impl TryFrom<Entry> for TokenEntry {
     type Error = &'static str;
@@ -239,7 +239,7 @@ impl TokenEntry {
             expires,
             ..
         } = &self.entry;
-        let moment = |moment: &Option<Moment>| moment.map(|Moment(moment)| moment);
+        let moment = |moment: &Option<Timestamp>| moment.map(|Timestamp(moment)| moment);
         (moment(not_before), moment(expires))
     }
 
@@ -279,10 +279,10 @@ impl TokenEntry {
         if let Some(comment) = &entry.comment {
             source = source.with_comment(comment.as_str());
         }
-        if let Some(Moment(moment)) = entry.not_before {
+        if let Some(Timestamp(moment)) = entry.not_before {
             source = source.not_before(moment);
         }
-        if let Some(Moment(moment)) = entry.expires {
+        if let Some(Timestamp(moment)) = entry.expires {
             source = source.expires(moment);
         }
         Ok(source)

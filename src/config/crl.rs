@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Bytes, Document, Key, Span};
+use super::{ByteCount, Document, HumanDuration, Key};
 use crate::crl::{self, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
@@ -32,12 +32,12 @@ pub(crate) struct CrlSection {
     #[serde(default)]
     pub(crate) require_certificate: bool,
     /// How long a CRL past its `nextUpdate` still counts, at most ten years. Default: not at all.
-    pub(crate) grace: Option<Span>,
-    /// How long before the `nextUpdate` of a CRL in force there is a warning. Default `["1h"]`.
-    pub(crate) warn_before: Option<Vec<Span>>,
+    pub(crate) grace: Option<HumanDuration>,
+    /// How long before the `nextUpdate` of an active CRL a warning is logged. Default `["1h"]`.
+    pub(crate) warn_before: Option<Vec<HumanDuration>>,
     /// How large a file may be, and a fetched CRL, and either when it is decompressed, from `"1KiB"` to
     /// `"4GiB"`. Default `"256MiB"`.
-    pub(crate) max_size: Option<Bytes>,
+    pub(crate) max_size: Option<ByteCount>,
     /// CRLs over HTTP.
     #[cfg(feature = "crl-fetch")]
     pub(crate) fetch: Option<CrlFetchSection>,
@@ -63,11 +63,11 @@ pub(crate) struct CrlFetchSection {
     #[serde(default)]
     pub(crate) allowed_hosts: Vec<String>,
     /// How often each is asked for, besides before its `nextUpdate`, from `"1s"` to 30 days. Default `"15m"`.
-    pub(crate) interval: Option<Span>,
+    pub(crate) interval: Option<HumanDuration>,
     /// How long an answer may take, from `"100ms"` to an hour. Default `"1m"`.
-    pub(crate) timeout: Option<Span>,
+    pub(crate) timeout: Option<HumanDuration>,
     /// How long the start waits for lists of which no current one is kept. Default `"30s"`.
-    pub(crate) start_timeout: Option<Span>,
+    pub(crate) start_timeout: Option<HumanDuration>,
 }
 
 /// Which certificates of a path are checked.
@@ -178,13 +178,13 @@ impl CrlFetchSection {
         if self.from_ca_certificates {
             fetch = fetch.and_from_authorities();
         }
-        if let Some(Span(interval)) = self.interval {
+        if let Some(HumanDuration(interval)) = self.interval {
             fetch = fetch.with_interval(interval);
         }
-        if let Some(Span(timeout)) = self.timeout {
+        if let Some(HumanDuration(timeout)) = self.timeout {
             fetch = fetch.with_timeout(timeout);
         }
-        if let Some(Span(timeout)) = self.start_timeout {
+        if let Some(HumanDuration(timeout)) = self.start_timeout {
             fetch = fetch.with_start_timeout(timeout);
         }
         fetch

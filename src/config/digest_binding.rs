@@ -4,7 +4,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::bounds::Bounds;
-use super::{ConfigError, Document, Span};
+use super::{ConfigError, Document, HumanDuration};
 use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn};
 
 /// `[policy.digest_binding]`: for services that find content by its digest alone.
@@ -34,7 +34,7 @@ pub(crate) struct DigestBindingSection {
     /// and writable; who else may write there says what is given to whom.
     pub(crate) file: Option<PathBuf>,
     /// How often what is new is written, besides at the end; at least `"1s"`. Default `"1min"`.
-    pub(crate) save_every: Option<Span>,
+    pub(crate) save_every: Option<HumanDuration>,
     /// A file that cannot be read or was changed: there is no start (`"refuse"`, default), or all is
     /// unknown again (`"forget"`).
     #[serde(default)]
@@ -76,7 +76,7 @@ impl DigestBindingSection {
         Ok(section.filter(|section| section.enabled))
     }
 
-    /// `oracle` is whom to ask, if anybody.
+    /// `oracle` is the service to ask, if there is one.
     pub(crate) fn binding(
         &self,
         document: &Document,
@@ -99,7 +99,7 @@ impl DigestBindingSection {
             return Ok(binding);
         };
         let mut file = DigestFile::new(document.resolve(path)).with_damaged(self.damaged);
-        if let Some(Span(interval)) = self.save_every {
+        if let Some(HumanDuration(interval)) = self.save_every {
             file = file.with_interval(interval);
         }
         binding

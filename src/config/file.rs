@@ -6,15 +6,15 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
-use super::error::{parse, read};
-#[cfg(feature = "schema")]
-use super::schema::Network;
 use super::{
-    AuthSection, ConfigError, CrlSection, Document, ForwardedSection, IdentitySection,
-    LimitsSection, PolicySection, Span, TlsSection, checks, limits, policy,
+    AuthSection, ConfigError, CrlSection, Document, ForwardedSection, HumanDuration,
+    IdentitySection, LimitsSection, PolicySection, TlsSection, checks, limits, policy,
 };
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
+use crate::document::{parse, read};
 use crate::reload::WatchOptions;
 use crate::source::Networks;
 
@@ -93,16 +93,16 @@ pub(super) struct Written {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReloadSection {
     /// How often files are looked at besides the notifications, from `"10ms"` to a day. Default `"5s"`.
-    pub(crate) poll_interval: Option<Span>,
+    pub(crate) poll_interval: Option<HumanDuration>,
     /// How long a burst of changes must have been quiet, at most a minute. Default `"50ms"`.
-    pub(crate) settle: Option<Span>,
+    pub(crate) settle: Option<HumanDuration>,
     /// A file of which nothing comes for so long, as on a network mount whose server is gone, counts as
     /// one that cannot be read: from `"100ms"` to ten minutes. Default `"10s"`.
-    pub(crate) read_timeout: Option<Span>,
-    /// How long the last good tokens, client CAs, CRLs, policy and networks stay while their files cannot
-    /// be read or have errors, from `"1s"` to ten years. After it nobody gets in by them until the files are good again. Default:
-    /// they stay.
-    pub(crate) stale_after: Option<Span>,
+    pub(crate) read_timeout: Option<HumanDuration>,
+    /// How long the last good tokens, client CAs, CRLs, policy and networks stay while their files cannot be
+    /// read or have errors, from `"1s"` to ten years. After it they let no caller in until the files are good
+    /// again. Default: they stay.
+    pub(crate) stale_after: Option<HumanDuration>,
 }
 
 /// `[source]`: which networks may ask. Deny wins.
@@ -134,8 +134,8 @@ pub(crate) struct AccessLogSection {
 impl ReloadSection {
     pub(crate) fn options(self) -> WatchOptions {
         let mut options = WatchOptions::default();
-        let set = |value: &mut Duration, span: Option<Span>| {
-            if let Some(Span(span)) = span {
+        let set = |value: &mut Duration, span: Option<HumanDuration>| {
+            if let Some(HumanDuration(span)) = span {
                 *value = span;
             }
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Span, Text};
+use super::{HumanDuration, Text};
 
 /// `[limits.fleet]`: the server through which replicas share limits.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,7 +18,7 @@ pub(crate) struct FleetSection {
     origin: Origin,
     prefix: Option<Arc<str>>,
     on_unreachable: OnUnreachable,
-    period: Option<Span>,
+    period: Option<HumanDuration>,
 }
 
 /// Where the URL is. It may hold a password, so the file itself has it only without one.
@@ -58,7 +58,7 @@ pub(super) struct Entry {
     #[serde(default)]
     on_unreachable: OnUnreachable,
     /// How often leases are renewed, from `"10ms"` to `"10s"`. Default `"100ms"`.
-    #[cfg_attr(feature = "schema", schemars(with = "Option<Span>"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<HumanDuration>"))]
     period: Option<Text<Period>>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Prefix(String);
 
 /// A span that leases can be renewed in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Period(Span);
+pub(crate) struct Period(HumanDuration);
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -84,10 +84,10 @@ enum OnUnreachable {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(FleetSection, Entry);
+crate::document::schema::is_read_as!(FleetSection, Entry);
 
 #[cfg(feature = "schema")]
-super::schema::schemas! {
+crate::document::schema::schemas! {
     PlainUrl, "FleetUrl" => {
         "description": "The URL of a Redis or Valkey server, without a user and password.",
         "type": "string",
@@ -165,7 +165,9 @@ impl FromStr for Period {
         let period = humantime::parse_duration(text).ok();
         let period = period.filter(|period| bounds.contains(period));
         let wrong = "a fleet's period is a time like \"100ms\", from 10 ms to 10 s";
-        period.map(|period| Self(Span(period))).ok_or(wrong)
+        period
+            .map(|period| Self(HumanDuration(period)))
+            .ok_or(wrong)
     }
 }
 

@@ -58,7 +58,8 @@ pub(super) struct Followed {
     /// The configuration file's state when the sources were taken from it.
     seen: Option<Fingerprint>,
     sources: Sources,
-    /// Whether there were issuers of signed tokens at the start. Others let nobody in before the next.
+    /// Whether there were issuers of signed tokens at the start. Other issuers let no caller in before the next
+    /// start.
     issuers: bool,
     /// What is wrong with the configuration file. What the files of its last good version hold goes on to
     /// count: one that is withdrawn there must not stay because of a slip here.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Text;
 #[cfg(feature = "schema")]
-use super::schema::Network;
+use crate::document::schema::Network;
 use crate::source::ForwardedHeader;
 use crate::tls::ForwardedForm;
 

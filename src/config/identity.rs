@@ -9,7 +9,7 @@ use crate::identity::{Mapping, MappingError, Rule};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IdentitySection {
-    /// Calls holders whom no rule matches by their certificate's common name, where it has exactly
+    /// Calls owners whose certificate no rule matches by the certificate's common name, where it has exactly
     /// one and no SPIFFE ID. Default false.
     #[serde(default)]
     pub(crate) common_name: bool,
@@ -49,7 +49,7 @@ enum Patterns {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(MapEntry, Entry);
+crate::document::schema::is_read_as!(MapEntry, Entry);
 
 impl TryFrom<Entry> for MapEntry {
     type Error = MappingError;
@@ -68,7 +68,7 @@ impl TryFrom<Entry> for MapEntry {
         for group in &entry.groups {
             rule = rule.in_group(group)?;
         }
-        // So that what is wrong with it is told with its place in the file.
+        // So that an error in it is reported with its place in the file.
         Mapping::new([rule.clone()])?;
         Ok(Self(rule))
     }

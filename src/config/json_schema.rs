@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::Config;
 
 impl Config {
-    /// The JSON Schema (draft 7, which most editors know) of the file's values. It tells what
-    /// [`Config::load`] takes key by key; what depends on several keys is told by loading alone.
+    /// Returns the JSON Schema (draft 7, which most editors know) of the file's values. It describes what
+    /// [`Config::load`] takes key by key; loading alone finds what is wrong with several keys together.
     pub fn json_schema() -> Value {
         let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(without_null));
         let generator = settings.into_generator();

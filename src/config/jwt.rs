@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Document, Key, Span};
+use super::{Document, HumanDuration, Key};
 use crate::Watched;
 use crate::auth::CredentialError;
 use crate::auth::jwt::{Issuer, KeySet, KeySetError};
@@ -26,15 +26,15 @@ pub(crate) struct JwtSection {
     /// The file with the Bearer token that is shown to the URL's server. Default: none.
     pub(crate) token_file: Option<PathBuf>,
     /// How often the URL is asked, from `"1s"` to 30 days. Default `"5min"`.
-    pub(crate) interval: Option<Span>,
+    pub(crate) interval: Option<HumanDuration>,
     /// How long its answer may take, from `"100ms"` to an hour. Default `"10s"`.
-    pub(crate) timeout: Option<Span>,
+    pub(crate) timeout: Option<HumanDuration>,
     /// Put before its callers' ids, so that two issuers' are not confused: of several issuers each has one,
     /// and none begins with another's. Default nothing.
     #[serde(default)]
     pub(crate) prefix: String,
     /// How far its clock may be off, at most an hour. Default `"1min"`.
-    pub(crate) leeway: Option<Span>,
+    pub(crate) leeway: Option<HumanDuration>,
 }
 
 /// What an issuer's tokens are.
@@ -121,10 +121,10 @@ impl JwtSection {
             if let Some(file) = &self.token_file {
                 fetch = fetch.with_token_file(document.resolve(file));
             }
-            if let Some(Span(interval)) = self.interval {
+            if let Some(HumanDuration(interval)) = self.interval {
                 fetch = fetch.with_interval(interval);
             }
-            if let Some(Span(timeout)) = self.timeout {
+            if let Some(HumanDuration(timeout)) = self.timeout {
                 fetch = fetch.with_timeout(timeout);
             }
             return fetch.begin();
@@ -142,7 +142,7 @@ impl JwtSection {
             .with_audiences(self.audiences.iter().cloned())?
             .with_subject_prefix(&self.prefix);
         Ok(match self.leeway {
-            Some(Span(leeway)) => issuer.with_leeway(leeway),
+            Some(HumanDuration(leeway)) => issuer.with_leeway(leeway),
             None => issuer,
         })
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, MILLISECOND, NOTHING};
 use super::fleet::FleetSection;
-use super::{Bytes, ConfigError, Document, Key, Span};
+use super::{ByteCount, ConfigError, Document, HumanDuration, Key};
 use crate::oci::Endpoint;
 use crate::policy::RateClass;
 use crate::rate::{
@@ -35,7 +35,7 @@ pub(super) struct Section {
     source_prefix: Option<SourcePrefix>,
     /// How many callers, sources and so on are kept in mind, from 1 to 268,435,456.
     max_keys: Option<usize>,
-    /// Whoever reads more slowly than this for so long is cut.
+    /// Cuts clients that read more slowly than this for so long.
     min_progress: Option<Progress>,
     /// The server through which replicas share limits (feature `redis`).
     fleet: Option<FleetSection>,
@@ -53,13 +53,13 @@ struct LimitEntry {
     /// What has one such limit each.
     key: By,
     /// Bytes a second.
-    rate: Option<Bytes>,
+    rate: Option<ByteCount>,
     /// Bytes that may go at once after a pause.
-    burst: Option<Bytes>,
+    burst: Option<ByteCount>,
     /// Which bodies it is about. Default `"both"`.
     #[serde(default)]
     direction: Direction,
-    /// Whom it is about. Default `"all"`.
+    /// The callers whose traffic counts. Default `"all"`.
     #[serde(default)]
     callers: Callers,
     /// The `rate_class` of the policy's rules that it is about. Default: every request.
@@ -68,7 +68,7 @@ struct LimitEntry {
     share: Option<ShareEntry>,
     /// Who would wait longer is refused at once.
     shed: Option<ShedEntry>,
-    /// How many transfers may be under way.
+    /// How many transfers may be in flight.
     max_streams: Option<u32>,
     /// Bytes in a long time.
     quota: Option<QuotaEntry>,
@@ -93,23 +93,23 @@ struct ShareEntry {
 #[serde(deny_unknown_fields)]
 struct TenantEntry {
     weight: Option<u32>,
-    floor: Option<Bytes>,
-    ceiling: Option<Bytes>,
+    floor: Option<ByteCount>,
+    ceiling: Option<ByteCount>,
 }
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct ShedEntry {
-    max_wait: Option<Span>,
-    max_transfer: Option<Span>,
+    max_wait: Option<HumanDuration>,
+    max_transfer: Option<HumanDuration>,
 }
 
 #[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct QuotaEntry {
-    bytes: Bytes,
+    bytes: ByteCount,
     window: Window,
     #[serde(default)]
     exhausted: Exhausted,
@@ -122,8 +122,8 @@ enum ExemptEntry {
     Path(Box<str>),
     Group(Box<str>),
     Principal(Box<str>),
-    Manifests { below: Bytes },
-    Blobs { below: Bytes },
+    Manifests { below: ByteCount },
+    Blobs { below: ByteCount },
 }
 
 #[derive(Deserialize)]
@@ -138,8 +138,8 @@ struct SourcePrefix {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Progress {
-    rate: Bytes,
-    window: Span,
+    rate: ByteCount,
+    window: HumanDuration,
 }
 
 impl LimitsSection {
@@ -354,7 +354,7 @@ impl QuotaEntry {
 
 impl ExemptEntry {
     fn exempt(self) -> Exempt {
-        let small = |endpoint, below: Bytes| Exempt::Small {
+        let small = |endpoint, below: ByteCount| Exempt::Small {
             endpoint,
             bytes: below.0,
         };

@@ -5,7 +5,8 @@ use toml::Spanned;
 
 #[cfg(feature = "digest-binding")]
 use super::DigestBindingSection;
-use super::{ConfigError, Document, place};
+use super::{ConfigError, Document};
+use crate::document::place;
 use crate::policy::Rule;
 
 /// `[policy]`: who may do what, in a file of its own or here.

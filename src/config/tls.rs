@@ -6,9 +6,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::{ByteCount, CrlSection, Document, HumanDuration, Key};
 #[cfg(feature = "schema")]
-use super::schema::Network;
-use super::{Bytes, CrlSection, Document, Key, Span};
+use crate::document::schema::Network;
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
@@ -53,27 +53,27 @@ pub(crate) struct TlsSection {
     /// Whether sessions may be resumed. Default true.
     pub(crate) resumption: Option<bool>,
     /// How long a handshake may take, from `"100ms"` to ten minutes. Default `"10s"`.
-    pub(crate) handshake_timeout: Option<Span>,
-    /// How many handshakes may be under way, at most 16,777,216. Default 1,024.
+    pub(crate) handshake_timeout: Option<HumanDuration>,
+    /// How many handshakes may be in flight, at most 16,777,216. Default 1,024.
     pub(crate) max_handshakes: Option<NonZeroUsize>,
     /// How many certificates a client may send besides its own. Default 5.
     pub(crate) max_intermediates: Option<usize>,
     /// How many bytes a client's certificates may have together. Default `"32KiB"`; more than `"64KiB"` is
     /// never taken.
-    pub(crate) max_chain_size: Option<Bytes>,
+    pub(crate) max_chain_size: Option<ByteCount>,
     /// How many connections an IPv4 address or an IPv6 /64 may have. Default: no bound.
     pub(crate) max_connections_per_source: Option<NonZeroUsize>,
     /// Ends connections whose client takes nothing for this long while there is something to send, from
     /// `"100ms"` to a day.
     /// Default: none. A server without TLS puts `rate::StallTimeout` around its sockets.
-    pub(crate) stall_timeout: Option<Span>,
+    pub(crate) stall_timeout: Option<HumanDuration>,
     /// Networks from which every connection begins with a PROXY protocol header. Default: none.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
     pub(crate) proxy_protocol: Vec<IpNet>,
     /// How long before the end of a certificate of the server's or a client CA's there is a warning.
     /// Default `["30days", "7days", "1day"]`.
-    pub(crate) warn_before: Option<Vec<Span>>,
+    pub(crate) warn_before: Option<Vec<HumanDuration>>,
 }
 
 /// `[[tls.sni]]`: a further certificate.
@@ -152,11 +152,11 @@ pub(crate) enum RemovedCaPolicy {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EndingSection {
-    /// Once nothing was written for so long, where a request may be under way; an idle connection is
-    /// closed at once. Default `"1s"`.
-    pub(crate) idle: Option<Span>,
+    /// Once nothing was written for so long, where a request may be in flight; an idle connection is closed at
+    /// once. Default `"1s"`.
+    pub(crate) idle: Option<HumanDuration>,
     /// After so long in any case. Default `"30s"`.
-    pub(crate) drain: Option<Span>,
+    pub(crate) drain: Option<HumanDuration>,
 }
 
 /// The lowest TLS version.
@@ -192,7 +192,7 @@ impl TlsSection {
         if let Some(intermediates) = self.max_intermediates {
             builder = builder.with_max_intermediates(intermediates);
         }
-        if let Some(Bytes(size)) = self.max_chain_size {
+        if let Some(ByteCount(size)) = self.max_chain_size {
             builder = builder.with_max_chain_size(usize::try_from(size).unwrap_or(usize::MAX));
         }
         if let Some(distances) = &self.warn_before {
@@ -222,7 +222,7 @@ impl TlsSection {
                 ending.idle.map_or(Duration::from_secs(1), |span| span.0),
                 ending.drain.map_or(Duration::from_secs(30), |span| span.0),
             );
-        if let Some(Span(timeout)) = self.handshake_timeout {
+        if let Some(HumanDuration(timeout)) = self.handshake_timeout {
             acceptor = acceptor.with_handshake_timeout(timeout);
         }
         if let Some(handshakes) = self.max_handshakes {
@@ -231,7 +231,7 @@ impl TlsSection {
         if let Some(connections) = self.max_connections_per_source {
             acceptor = acceptor.with_max_connections_per_source(connections.get());
         }
-        if let Some(Span(longest)) = self.stall_timeout {
+        if let Some(HumanDuration(longest)) = self.stall_timeout {
             acceptor = acceptor.with_stall_timeout(longest);
         }
         Ok(acceptor)

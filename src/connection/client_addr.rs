@@ -5,7 +5,7 @@ use http::Extensions;
 
 use super::Connection;
 
-/// The caller's network address: the socket's peer, or, behind a listed proxy only, what that proxy
+/// The caller's network address: the socket's peer or, behind a listed proxy only, the address that the proxy
 /// vouches for. An IPv4-mapped IPv6 address is the IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddr {
@@ -14,7 +14,7 @@ pub struct ClientAddr {
 }
 
 impl ClientAddr {
-    /// The address, with `::ffff:a.b.c.d` made `a.b.c.d`.
+    /// Makes the address, with `::ffff:a.b.c.d` made `a.b.c.d`.
     pub fn new(address: SocketAddr) -> Self {
         Self {
             ip: address.ip().to_canonical(),
@@ -22,19 +22,19 @@ impl ClientAddr {
         }
     }
 
-    /// The IP address.
+    /// Returns the IP address.
     #[inline]
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
 
-    /// The port; 0 where a proxy did not tell it.
+    /// Returns the port; 0 where a proxy did not report it.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The caller of the request with these extensions: what a layer before put there, else the
-    /// peer of the [`Connection`], else axum's `ConnectInfo<SocketAddr>` (feature `axum`).
+    /// Returns the caller's address of the request with these extensions: what a layer before put there, else
+    /// the peer of the [`Connection`], else axum's `ConnectInfo<SocketAddr>` (feature `axum`).
     #[inline]
     pub fn of(extensions: &Extensions) -> Option<Self> {
         if let Some(address) = extensions.get::<Self>() {

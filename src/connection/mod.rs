@@ -1,11 +1,13 @@
-//! What is known of a connection, made once when it is accepted and shared by every request on it.
+//! The facts of a connection, collected once when it is accepted and shared by every request on it.
 //!
-//! An acceptor puts a [`Connection`] into the extensions of each request. The layers read from it
-//! the caller's address and verified certificate, and remember their verdicts in it: it carries a
-//! typed map, filled before the first request, in which a capability keeps what it needs later (the
-//! verified certificate path and the last revocation verdict, for one).
+//! An acceptor puts a [`Connection`] into the extensions of each request. The layers read from it the caller's
+//! address and verified certificate, and keep their verdicts in it: it carries a typed map, filled before the
+//! first request, in which a capability finds what it needs later (the verified certificate path and the last
+//! revocation verdict, for example).
 
 mod client_addr;
+#[cfg(any(feature = "auth", feature = "policy"))]
+mod kept;
 #[cfg(feature = "crl")]
 mod requests;
 #[cfg(any(feature = "rate", feature = "tls"))]
@@ -29,7 +31,7 @@ pub(crate) use client_addr::SocketPeer;
 pub use crate::util::descriptors::{descriptors_to_spare, raise_descriptor_limit};
 
 #[cfg(feature = "crl")]
-pub(crate) use requests::UnderWay;
+pub(crate) use requests::RequestInFlight;
 
 /// One accepted connection. `Clone` costs an `Arc`.
 #[derive(Clone)]
@@ -39,7 +41,7 @@ pub struct Connection(Arc<Inner>);
 #[derive(Debug)]
 pub struct Builder(Inner);
 
-/// What the TLS handshake settled.
+/// The parameters that the TLS handshake settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsParameters {
@@ -47,9 +49,9 @@ pub struct TlsParameters {
     pub version: &'static str,
     /// The cipher suite's IANA name.
     pub cipher: &'static str,
-    /// The server name that the client asked for.
+    /// The server name that the client asked for; `None` if it named none.
     pub server_name: Option<Box<str>>,
-    /// Whether the session was resumed, so that no verifier ran.
+    /// Whether the session was resumed, so that no verifier ran at the handshake.
     pub resumed: bool,
 }
 
@@ -59,6 +61,11 @@ struct Inner {
     tls: Option<TlsParameters>,
     identity: Option<PeerIdentity>,
     state: Extensions,
+    #[cfg(any(feature = "auth", feature = "policy"))]
+    kept: kept::Kept,
+    /// Whether it stands for one request only.
+    #[cfg(any(feature = "auth", feature = "policy"))]
+    is_brief: bool,
     timed_out: AtomicBool,
     #[cfg(feature = "crl")]
     requests: requests::Requests,
@@ -74,13 +81,17 @@ impl Connection {
             tls: None,
             identity: None,
             state: Extensions::new(),
+            #[cfg(any(feature = "auth", feature = "policy"))]
+            kept: kept::Kept::default(),
+            #[cfg(any(feature = "auth", feature = "policy"))]
+            is_brief: false,
             timed_out: AtomicBool::new(false),
             #[cfg(feature = "crl")]
             requests: requests::Requests::default(),
         })
     }
 
-    /// The connection of the request with these extensions, put there as it is or, with the feature
+    /// Returns the connection of the request with these extensions, put there as it is or, with the feature
     /// `axum`, as `ConnectInfo<Connection>`.
     #[inline]
     pub fn of(extensions: &Extensions) -> Option<&Self> {
@@ -93,22 +104,22 @@ impl Connection {
         found
     }
 
-    /// A number that no other connection of this process has.
+    /// Returns a number that no other connection of this process has.
     pub fn id(&self) -> u64 {
         self.0.id
     }
 
-    /// The socket's peer.
+    /// Returns the socket's peer.
     pub fn client_addr(&self) -> ClientAddr {
         self.0.client
     }
 
-    /// What the TLS handshake settled; `None` on plain TCP.
+    /// Returns the parameters that the TLS handshake settled; `None` on plain TCP.
     pub fn tls(&self) -> Option<&TlsParameters> {
         self.0.tls.as_ref()
     }
 
-    /// What the client's verified certificate says; `None` without one.
+    /// Returns the identity of the client's verified certificate; `None` without one.
     pub fn identity(&self) -> Option<&PeerIdentity> {
         self.0.identity.as_ref()
     }
@@ -123,14 +134,22 @@ impl Connection {
         self.0.timed_out.load(Ordering::Acquire)
     }
 
-    /// What a capability keeps with the connection.
+    /// Returns the state of this type that was put into the connection when it was made; `None` if there is
+    /// none.
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.0.state.get()
+    }
+
+    /// Returns what a capability keeps with the connection from its first use on; `None` for a connection that
+    /// stands for one request only.
+    #[cfg(any(feature = "auth", feature = "policy"))]
+    pub(crate) fn kept<T: Default + Send + Sync + 'static>(&self) -> Option<&T> {
+        (!self.0.is_brief).then(|| self.0.kept.get())
     }
 }
 
 impl Builder {
-    /// Sets what the TLS handshake settled.
+    /// Sets the parameters that the TLS handshake settled. Default: none, plain TCP.
     pub fn tls(mut self, parameters: TlsParameters) -> Self {
         self.0.tls = Some(parameters);
         self
@@ -142,10 +161,14 @@ impl Builder {
     pub(crate) fn within(mut self, outer: &Connection) -> Self {
         self.0.id = outer.0.id;
         self.0.tls.clone_from(&outer.0.tls);
+        #[cfg(any(feature = "auth", feature = "policy"))]
+        {
+            self.0.is_brief = true;
+        }
         self
     }
 
-    /// Sets what the client's verified certificate says.
+    /// Sets the identity of the client's verified certificate. Default: none.
     pub fn identity(mut self, identity: PeerIdentity) -> Self {
         self.0.identity = Some(identity);
         self
@@ -157,14 +180,14 @@ impl Builder {
         self
     }
 
-    /// The finished connection.
+    /// Returns the finished connection.
     pub fn build(self) -> Connection {
         Connection(Arc::new(self.0))
     }
 }
 
 impl TlsParameters {
-    /// A full handshake of this version and cipher suite.
+    /// Makes the parameters of a full handshake of this version and cipher suite.
     pub fn new(version: &'static str, cipher: &'static str) -> Self {
         Self {
             version,

@@ -2,21 +2,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Connection;
 
-/// How many requests are under way on a connection, as far as a layer tells.
+/// How many requests are in flight on a connection, as far as a layer reports them.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     told: AtomicUsize,
     over: AtomicUsize,
 }
 
-/// A request under way on a connection, until it is dropped.
+/// A request in flight on a connection, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Connection);
+pub(crate) struct RequestInFlight(Connection);
 
 impl Requests {
-    /// Whether requests are told of, and none is under way.
+    /// Whether requests were reported, and none is in flight.
     fn are_over(&self) -> bool {
-        // In this order: one that begins meanwhile is under way.
+        // In this order: one that begins meanwhile is in flight.
         let over = self.over.load(Ordering::Acquire);
         let told = self.told.load(Ordering::Acquire);
         told > 0 && told == over
@@ -25,9 +25,9 @@ impl Requests {
 
 impl Connection {
     /// Tells of a request on this connection.
-    pub(crate) fn begin_request(&self) -> UnderWay {
+    pub(crate) fn begin_request(&self) -> RequestInFlight {
         self.0.requests.told.fetch_add(1, Ordering::AcqRel);
-        UnderWay(self.clone())
+        RequestInFlight(self.clone())
     }
 
     /// Whether all requests that were told of are over, one at least.
@@ -36,7 +36,7 @@ impl Connection {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         self.0.0.requests.over.fetch_add(1, Ordering::AcqRel);
     }

@@ -1,6 +1,3 @@
-use tower::Layer;
-
-use super::Revoking;
 use crate::{Preset, Responder};
 
 /// Refuses requests on connections whose client certificate is no longer good, and ends their
@@ -43,13 +40,5 @@ impl RevocationLayer {
 impl Default for RevocationLayer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl<S> Layer<S> for RevocationLayer {
-    type Service = Revoking<S>;
-
-    fn layer(&self, inner: S) -> Revoking<S> {
-        Revoking::with(inner, self.clone())
     }
 }

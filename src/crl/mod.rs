@@ -81,9 +81,11 @@ mod watcher;
 pub use builder::Builder;
 pub(crate) use certificate::signs_crls;
 pub use entries::Entry;
+#[cfg(feature = "crl-fetch")]
+pub use error::FetchError;
 pub use error::{CrlError, LoadError, PathError};
 #[cfg(feature = "crl-fetch")]
-pub use fetch::{Fetch, FetchError};
+pub use fetch::Fetch;
 pub use layer::RevocationLayer;
 pub(crate) use observe::observe;
 pub use options::{Depth, OnUnknown, Options};

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use tower::Layer;
 
 use super::watcher::Watcher;
 use super::{RevocationLayer, Tracked, Verdict};
@@ -14,6 +15,14 @@ impl<S> Revoking<S> {
     /// Puts `inner` behind [`RevocationLayer::new`].
     pub fn new(inner: S) -> Self {
         Self::with(inner, RevocationLayer::new())
+    }
+}
+
+impl<S> Layer<S> for RevocationLayer {
+    type Service = Revoking<S>;
+
+    fn layer(&self, inner: S) -> Revoking<S> {
+        Revoking::with(inner, self.clone())
     }
 }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use super::Tracked;
-use crate::connection::UnderWay;
+use crate::connection::RequestInFlight;
 use crate::middleware::Watch;
 use crate::record::{Cut, Record};
 
@@ -14,7 +14,7 @@ pub(super) struct Watcher {
     record: Option<Record>,
     ended: bool,
     /// Until it is dropped the acceptor takes the connection for busy.
-    under_way: Option<UnderWay>,
+    in_flight: Option<RequestInFlight>,
     /// Made when a frame is first waited for: most bodies never wait.
     gone: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
@@ -35,14 +35,14 @@ impl Watcher {
             tracked,
             record,
             ended: false,
-            under_way: None,
+            in_flight: None,
             gone: None,
         }
     }
 
     /// Keeps the request under way for as long as it watches.
-    pub(super) fn holding(mut self, request: UnderWay) -> Self {
-        self.under_way = Some(request);
+    pub(super) fn holding(mut self, request: RequestInFlight) -> Self {
+        self.in_flight = Some(request);
         self
     }
 

@@ -32,7 +32,7 @@ pub(crate) enum Answer {
     New(Vec<u8>, Validators),
 }
 
-/// An HTTP client that asks nobody but these hosts.
+/// Makes an HTTP client that sends requests to these hosts only.
 #[cfg(feature = "crl-fetch")]
 pub(crate) fn client(hosts: Hosts, timeout: Duration) -> Result<Client, HttpError> {
     build(hosts, timeout, tls()?, false)

@@ -1,11 +1,11 @@
-/// Why an HTTP server gave nothing that could be used.
+/// Why an HTTP server returned no usable document.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// Not the URL of an HTTP server.
+    /// The address is not the URL of an HTTP server.
     #[error("it is no http:// or https:// URL without a user and a fragment")]
     Address,
-    /// Not the name of a host, with or without a port.
+    /// The text is not the name of a host, with or without a port.
     #[error("{0:?} is no host, nor host:port")]
     Host(String),
     /// A redirect led to a host that is not allowed, or to one too many.
@@ -14,7 +14,7 @@ pub enum HttpError {
     /// The server cannot be reached, or broke off.
     #[error("{0}")]
     Unreachable(String),
-    /// It took too long.
+    /// The answer took too long.
     #[error("it took too long")]
     TimedOut,
     /// The answer is neither a document nor that there is no newer one.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use super::certificates::{ClientCa, client_cas, first, not_for_servers, unknown_issuer};
-use super::{Builder, Danger, Problem};
+use super::{Builder, Problem, SecurityWarning};
 use crate::auth::Authentication;
 use crate::config::{Config, Document, Key, PolicyRules};
 use crate::identity::Method;
@@ -15,7 +15,7 @@ use crate::util::clock;
 use crate::util::file::{DOCUMENT, read_text};
 
 /// Everything that is doubtful in `config`, of which `builder` was made.
-pub(super) fn of(config: &Config, builder: &Builder) -> Vec<Danger> {
+pub(super) fn of(config: &Config, builder: &Builder) -> Vec<SecurityWarning> {
     let mut advice = Advice {
         config,
         builder,
@@ -35,13 +35,14 @@ pub(super) fn of(config: &Config, builder: &Builder) -> Vec<Danger> {
 struct Advice<'a> {
     config: &'a Config,
     builder: &'a Builder,
-    found: Vec<Danger>,
+    found: Vec<SecurityWarning>,
 }
 
 impl Advice<'_> {
     fn tell(&mut self, document: &Document, key: &Key, problem: Problem) {
         let place = document.place(key);
-        self.found.push(Danger::Doubtful { place, problem });
+        self.found
+            .push(SecurityWarning::Doubtful { place, problem });
     }
 
     fn here(&mut self, key: impl Into<Key>, problem: Problem) {
@@ -171,7 +172,7 @@ impl Advice<'_> {
         }
     }
 
-    /// Why nobody can be one of these; groups are told of where the policy is.
+    /// Returns why no caller can be one of these; groups are reported where the policy is.
     fn nobody(&self, who: &Who, text: &str, cas: &[ClientCa]) -> Option<Problem> {
         let nobody = |why| {
             let who = text.into();

@@ -46,7 +46,7 @@ pub struct Builder {
     pub(super) digest_oracle: Option<Oracle>,
     /// What is doubtful in the configuration.
     #[cfg(feature = "config")]
-    pub(super) advice: Vec<super::Danger>,
+    pub(super) advice: Vec<super::SecurityWarning>,
     /// The file with the policy.
     #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
     pub(super) policy_file: Option<Arc<std::path::Path>>,
@@ -58,7 +58,7 @@ pub struct Builder {
     pub(super) revocation: RevocationLayer,
 }
 
-/// Whom to ask about digests.
+/// The service to ask about digests.
 #[cfg(all(feature = "config", feature = "digest-binding"))]
 #[derive(Clone)]
 pub(super) struct Oracle(pub(super) Arc<dyn DigestOracle>);
@@ -105,33 +105,40 @@ impl Default for Builder {
     }
 }
 
+impl Guard {
+    /// Begins a guard that enforces nothing yet.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
 impl Builder {
-    /// Answers refused requests in this way, in every layer. Default: [`Preset::Mirror`].
+    /// Sets the answer to refused requests, in every layer. Default: [`Preset::Mirror`].
     pub fn responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
     }
 
-    /// Logs in this way.
+    /// Sets the access log. Default: [`AccessLogLayer::new`].
     pub fn access_log(mut self, layer: AccessLogLayer) -> Self {
         self.access_log = layer;
         self
     }
 
-    /// Which networks may ask at all.
+    /// Sets which networks may send requests. Default: every network.
     pub fn networks(mut self, networks: impl Into<Watched<Networks>>) -> Self {
         self.networks = Some(networks.into());
         self
     }
 
-    /// Which proxies tell their clients' addresses, and whose `X-Forwarded-*` and kindred headers reach
-    /// the service. Without it all such headers are removed.
+    /// Sets which proxies report their clients' addresses, and whose `X-Forwarded-*` and kindred headers reach
+    /// the service. Default: none; all such headers are removed.
     pub fn forwarded(mut self, layer: ForwardedLayer) -> Self {
         self.forwarded = layer;
         self
     }
 
-    /// Which proxies tell their clients' certificates. Without it nobody does, and what is told is
+    /// Sets which proxies forward their clients' certificates. Default: none; forwarded certificates are
     /// removed.
     #[cfg(feature = "tls")]
     pub fn forwarded_certificate(mut self, layer: tls::ForwardedLayer) -> Self {
@@ -139,81 +146,81 @@ impl Builder {
         self
     }
 
-    /// What callers must show. Without it, whoever has a certificate is known by it and everybody
-    /// else is anonymous.
+    /// Sets the credentials that callers must send. Default: a caller with a certificate is known by it, and
+    /// every other caller is anonymous.
     #[cfg(feature = "auth")]
     pub fn authentication(mut self, authentication: Authentication) -> Self {
         self.authentication = Some(authentication);
         self
     }
 
-    /// Who the holder of a client certificate is. Without it, whom the certificate names, in no
-    /// groups.
+    /// Sets how a client certificate becomes an id and groups. Default: the id is the certificate's name,
+    /// without groups.
     #[cfg(feature = "auth")]
     pub fn mapping(mut self, mapping: impl Into<Watched<Mapping>>) -> Self {
         self.mapping = Some(mapping.into());
         self
     }
 
-    /// Leaves `Authorization` on the requests that the service gets, marked sensitive. Default: it is taken
-    /// off.
+    /// Sets whether `Authorization` stays on the requests that the service gets, marked sensitive. Default: it
+    /// is removed.
     #[cfg(feature = "auth")]
     pub fn authorization_passed_on(mut self, pass: bool) -> Self {
         self.pass_authorization = pass;
         self
     }
 
-    /// Who may do what. Without it everything is allowed that has one reading as an OCI route.
+    /// Sets which caller may do what. Default: every request is allowed that has one reading as an OCI route.
     #[cfg(feature = "policy")]
     pub fn policy(self, policy: impl Into<Watched<Policy>>) -> Self {
         self.policy_layer(PolicyLayer::watching(policy.into()))
     }
 
-    /// As [`Builder::policy`], for a layer with a shadow policy or a tag oracle.
+    /// Sets the policy as [`Builder::policy`] does, by a layer with a shadow policy or a tag oracle.
     #[cfg(feature = "policy")]
     pub fn policy_layer(mut self, layer: PolicyLayer) -> Self {
         self.policy = Some(layer);
         self
     }
 
-    /// Gives content only by repositories that lead to it. Default: by any that may be pulled.
+    /// Serves content only through repositories that lead to it. Default: through any that may be pulled.
     #[cfg(feature = "digest-binding")]
     pub fn digest_binding(mut self, layer: BindingLayer) -> Self {
         self.digest_binding = Some(layer);
         self
     }
 
-    /// Whom a configuration with `unknown = "ask"` under `[policy.digest_binding]` asks. Set it before
-    /// [`Builder::configure`].
+    /// Sets the service that a configuration with `unknown = "ask"` under `[policy.digest_binding]` asks about
+    /// digests. Call this before [`Builder::configure`].
     #[cfg(all(feature = "config", feature = "digest-binding"))]
     pub fn digest_oracle(mut self, oracle: impl DigestOracle + 'static) -> Self {
         self.digest_oracle = Some(Oracle(Arc::new(oracle)));
         self
     }
 
-    /// Keeps the acceptor whose connections this guards, for [`Guard::acceptor`].
+    /// Keeps the acceptor whose connections the guard gets, for [`Guard::acceptor`].
     #[cfg(feature = "tls")]
     pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
         self.acceptor = Some(acceptor);
         self
     }
 
-    /// How fast bodies may go.
+    /// Sets the byte-rate limits. Default: none.
     #[cfg(feature = "rate")]
     pub fn limits(mut self, limits: impl Into<Watched<Limits>>) -> Self {
         self.limits = Some(limits.into());
         self
     }
 
-    /// Checks on each request in this way that the certificate has not been revoked since the
-    /// handshake. Without it, a connection without a certificate passes.
+    /// Sets how each request is checked for a certificate that was revoked since the handshake. Default:
+    /// [`RevocationLayer::new`], by which a connection without a certificate passes.
     #[cfg(feature = "crl")]
     pub fn revocation(mut self, layer: RevocationLayer) -> Self {
         self.revocation = layer;
         self
     }
 
-    /// The finished guard.
+    /// Returns the finished guard.
     pub fn build(self) -> Guard {
         let report = self.report();
         let checks = self.checks();

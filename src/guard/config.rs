@@ -14,31 +14,31 @@ use crate::crl::RevocationLayer;
 use crate::policy::BindingLayer;
 use crate::policy::{Policy, PolicyFile, PolicyLayer, Rule};
 use crate::rate::Limits;
-use crate::refusal::Challenge;
 use crate::reload::Load;
+use crate::responder::Challenge;
 use crate::source::Networks;
 use crate::tls;
 use crate::util::file::{DOCUMENT, read_text};
 use crate::{Preset, Responder, Watched, source};
 
 impl Guard {
-    /// The guard that a configuration file describes. Networks, proxies, rules of identity, credentials,
-    /// policy and limits follow the file from then on; what else it says is read once, though the files
-    /// that it names (keys, tokens, CRLs) are followed too.
+    /// Makes the guard that a configuration file describes. Networks, proxies, rules of identity, credentials,
+    /// policy and limits follow the file from then on; its other sections are read once, though the files that
+    /// they name (keys, tokens, CRLs) are followed too.
     ///
     /// # Errors
-    /// What the file names cannot be used.
+    /// Returns an error if what the file names cannot be used.
     pub fn from_config(config: &Config) -> Result<Self, ConfigError> {
         Ok(Self::builder().configure(config)?.build())
     }
 }
 
 impl Builder {
-    /// Sets what a configuration file describes, for [`Guard::from_config`] with something besides
-    /// that only a program has.
+    /// Applies what a configuration file describes, for a guard as [`Guard::from_config`] makes it with
+    /// something besides that only a program has.
     ///
     /// # Errors
-    /// What the file names cannot be used.
+    /// Returns an error if what the file names cannot be used.
     pub fn configure(self, config: &Config) -> Result<Self, ConfigError> {
         let document = &config.document;
         let mut builder = self
@@ -223,7 +223,7 @@ fn limits(config: &Config) -> Result<Option<Limits>, ConfigError> {
         match &section.rules {
             PolicyRules::Here(rules) => check_classes(config, rules)?,
             PolicyRules::File(file) => {
-                // A policy that cannot be read is told of by its own watcher.
+                // A policy that cannot be read is reported by its own watcher.
                 let text = read_text(&config.document.resolve(file), DOCUMENT).unwrap_or_default();
                 if let Ok(policy) = Policy::from_toml(&text) {
                     check_classes(config, policy.rules())?;

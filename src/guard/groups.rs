@@ -3,7 +3,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Danger;
+use super::SecurityWarning;
 use crate::Watched;
 use crate::auth::Authentication;
 use crate::identity::Mapping;
@@ -11,7 +11,7 @@ use crate::policy::Policy;
 #[cfg(feature = "config")]
 use crate::reload::Load;
 
-/// Which groups callers can be in: a rule about another one is about nobody.
+/// The groups that callers can be in: a rule about another group matches no caller.
 #[derive(Clone, Debug)]
 pub(super) struct Groups {
     authentication: Option<Authentication>,
@@ -89,28 +89,28 @@ impl Groups {
         false
     }
 
-    /// The rules that name a group in which nobody can be. Where groups are made of what certificates
-    /// say, any could be.
-    pub(super) fn unknown(&self, policy: &Policy) -> Vec<Danger> {
+    /// Returns a warning for each rule about a group that no caller can be in. Where groups are made of what
+    /// certificates say, a caller could be in any.
+    pub(super) fn unknown(&self, policy: &Policy) -> Vec<SecurityWarning> {
         let Some(known) = self.known() else {
             return Vec::new();
         };
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let unknown = policy.unknown_groups(&known).into_iter();
         let unknown = unknown.filter(|(_, group)| !self.is_from_issuers(group));
-        let dangers = unknown.map(|(rule, group)| Danger::UnknownGroup {
+        let warnings = unknown.map(|(rule, group)| SecurityWarning::UnknownGroup {
             file: self.file.clone(),
             rule: rule.name().into(),
             line: rule.line(),
             column: rule.column(),
             group: group.into(),
         });
-        dangers.collect()
+        warnings.collect()
     }
 }
 
-/// A policy that is told of groups in which nobody can be when it is loaded again. At the start the
-/// report does it.
+/// A policy whose rules about groups that no caller can be in are logged when it is loaded again. At the start
+/// the report does so.
 #[cfg(feature = "config")]
 pub(super) struct Grouped<L> {
     pub(super) policy: L,
@@ -133,8 +133,8 @@ impl<L: Load<Value = Policy>> Load for Grouped<L> {
     fn load(&mut self, previous: Option<&Policy>) -> Result<Policy, L::Error> {
         let policy = self.policy.load(previous)?;
         if previous.is_some() {
-            for danger in self.groups.unknown(&policy) {
-                tracing::warn!("{danger}");
+            for warning in self.groups.unknown(&policy) {
+                tracing::warn!("{warning}");
             }
         }
         Ok(policy)

@@ -1,9 +1,9 @@
 //! The whole stack as one [`tower::Layer`].
 //!
-//! Order is a security property: a failed login must be seen by the log, and no byte of a body may be
-//! read or sent before network, credentials, revocation and policy have said yes. [`Guard`] keeps it:
-//! what is configured stands in the one right order, what is not configured lets everything pass, and
-//! [`Guard::report`] says in plain words which is which.
+//! Order is a security property: the log must see a failed login, and no byte of a body may be read or sent
+//! before network, credentials, revocation and policy have passed the request. [`Guard`] keeps that order: the
+//! parts that are configured run in the one right order, parts that are not configured let every request pass,
+//! and [`Guard::report`] describes in plain words which is which.
 
 #[cfg(feature = "config")]
 mod advice;
@@ -15,7 +15,7 @@ mod certificates;
 mod checks;
 #[cfg(feature = "config")]
 mod config;
-mod danger;
+mod describe;
 #[cfg(all(feature = "auth", feature = "policy"))]
 mod groups;
 #[cfg(feature = "config")]
@@ -23,14 +23,14 @@ mod problem;
 mod report;
 #[cfg(all(feature = "config", unix))]
 mod secrets;
+mod security_warning;
 mod service;
 mod stack;
-mod survey;
 
 pub use builder::Builder;
-pub use danger::Danger;
 #[cfg(feature = "config")]
 pub use problem::Problem;
 pub use report::Report;
+pub use security_warning::SecurityWarning;
 pub use service::Guarded;
 pub use stack::Guard;

@@ -1,5 +1,5 @@
-/// A setting that is no error, because something else may make it right, and yet lets nobody in, has no effect
-/// or is not what it looks like.
+/// A setting that is no error, because something else may make it right, and yet lets no caller in, has no
+/// effect or is not what it looks like.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -49,7 +49,7 @@ pub enum Problem {
     /// A caller that no credential makes.
     #[error("nobody can be {who:?}: {why}")]
     Nobody {
-        /// Whom the rule names.
+        /// The caller that the rule names.
         who: Box<str>,
         /// What makes no such caller.
         why: &'static str,

@@ -1,21 +1,21 @@
 use std::fmt;
 
-use super::Danger;
+use super::SecurityWarning;
 
-/// What a [`Guard`](super::Guard) enforces and what it leaves open, in plain words.
+/// A description in plain words of what a [`Guard`](super::Guard) enforces and what it leaves open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// What is enforced.
+    /// What is enforced, one sentence an entry.
     pub enforced: Vec<String>,
-    /// What is left open.
+    /// What is left open, one sentence an entry.
     pub open: Vec<String>,
-    /// What is dangerous in it.
-    pub warnings: Vec<Danger>,
+    /// What is dangerous in the configuration.
+    pub warnings: Vec<SecurityWarning>,
 }
 
 impl Report {
-    /// Writes it to the log: one `info` event a line, `warn` for the dangerous.
+    /// Writes the report to the log: one `info` event a line, and one `warn` event a warning.
     pub fn log(&self) {
         for line in &self.enforced {
             tracing::info!("enforced: {line}");
@@ -23,8 +23,8 @@ impl Report {
         for line in &self.open {
             tracing::info!("left open: {line}");
         }
-        for danger in &self.warnings {
-            tracing::warn!("{danger}");
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
         }
     }
 }
@@ -37,8 +37,8 @@ impl fmt::Display for Report {
         for line in &self.open {
             writeln!(f, "left open: {line}")?;
         }
-        for danger in &self.warnings {
-            writeln!(f, "warning: {danger}")?;
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
         }
         Ok(())
     }

@@ -4,15 +4,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Request, Response};
-use tower::Service;
+use tower::{Layer, Service};
 
 use super::Guard;
 use crate::middleware::{
     Body, Check, Checked, Head, Kept, Outcome, Parts, ResponseFuture, Wraps, mark_sensitive,
 };
 
-/// A service behind a [`Guard`]. It asks the guard's checks in their order, and then the inner service
-/// once: its type is the same whatever is enforced, and with whichever cargo features.
+/// A service behind a [`Guard`]. It runs the guard's checks in their order, and then calls the inner service
+/// once. Its type is the same whatever is enforced, and with whichever cargo features.
 #[derive(Clone)]
 pub struct Guarded<S>(Checked<S, Guard>);
 
@@ -62,6 +62,14 @@ impl<S> Guarded<S> {
     /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.0.into_inner()
+    }
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded::new(inner, self.clone())
     }
 }
 

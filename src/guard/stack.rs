@@ -1,8 +1,6 @@
 use std::net::SocketAddr;
 
-use tower::Layer;
-
-use super::{Builder, Danger, Guarded, Report};
+use super::{Report, SecurityWarning};
 use crate::access_log::AccessLogLayer;
 use crate::admin::Check;
 use crate::source::{ForwardedLayer, SourceLayer};
@@ -60,38 +58,33 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Begins a guard that enforces nothing yet.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// The TLS acceptor of the configuration; `None` if it has no `[tls]`.
+    /// Returns the TLS acceptor of the configuration; `None` if it has no `[tls]`.
     #[cfg(feature = "tls")]
     pub fn acceptor(&self) -> Option<&crate::tls::Acceptor> {
         self.acceptor.as_ref()
     }
 
-    /// Lets the policy tell the making of a tag from its change by this. Default: whoever sets a tag
-    /// must be allowed both.
+    /// Sets the oracle by which the policy tells the making of a tag from its change. Default: a caller that
+    /// sets a tag must be allowed both.
     #[cfg(feature = "policy")]
     pub fn with_tag_oracle(mut self, oracle: impl crate::policy::TagOracle + 'static) -> Self {
         self.policy = self.policy.with_tag_oracle(oracle);
         self
     }
 
-    /// Writes what is to outlive a restart: what is known of digests, if a file is named for it. That
-    /// happens now and then by itself; call this when the last request is answered. Blocks until it is
-    /// on the disk.
+    /// Writes the state that is to outlive a restart, that is the known digests, if a file is named for them.
+    /// The guard does so from time to time by itself; call this function when the last request is answered.
+    /// Blocks until the file is on the disk.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// Returns an error if the file cannot be written.
     #[cfg(feature = "digest-binding")]
     pub fn save(&self) -> Result<(), crate::policy::DigestFileError> {
         self.digest_binding.save()
     }
 
-    /// Tells the server of a fleet what was sent last. That happens a few times a second by itself; call
-    /// this when the last request is answered.
+    /// Reports to the server of a fleet what was sent last. The guard does so a few times a second by itself;
+    /// call this function when the last request is answered.
     #[cfg(feature = "redis")]
     pub async fn flush(&self) {
         self.rate.flush().await;
@@ -103,18 +96,21 @@ impl Guard {
         &self.report
     }
 
-    /// [`Guard::report`] for a listener at this address: whether others can read along depends on it.
+    /// Returns [`Guard::report`] for a listener at this address: whether others can read along depends on the
+    /// address.
     pub fn report_on(&self, address: SocketAddr) -> Report {
         let mut report = self.report.clone();
         if self.takes_tokens_in_the_clear() && !address.ip().to_canonical().is_loopback() {
-            report.warnings.insert(0, Danger::TokensInTheClear(address));
+            report
+                .warnings
+                .insert(0, SecurityWarning::TokensInTheClear(address));
         }
         report
     }
 
-    /// Whether each part can do its work now, for [`Admin::with_checks`](crate::admin::Admin::with_checks):
-    /// whether the last reload of networks, credentials, policies, limits, certificates and CRLs
-    /// failed, and whether a certificate or CRL has ended.
+    /// Returns a check for each part, for [`Admin::with_checks`](crate::admin::Admin::with_checks): whether the
+    /// last reload of networks, credentials, policies, limits, certificates and CRLs failed, and whether a
+    /// certificate or CRL has ended.
     pub fn checks(&self) -> impl Iterator<Item = Check> {
         self.checks.iter().cloned()
     }
@@ -132,13 +128,5 @@ impl Guard {
     #[cfg(not(feature = "auth"))]
     fn takes_tokens_in_the_clear(&self) -> bool {
         false
-    }
-}
-
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded::new(inner, self.clone())
     }
 }

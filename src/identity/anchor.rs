@@ -6,7 +6,7 @@ use x509_parser::prelude::X509Certificate;
 #[cfg(feature = "tls")]
 use crate::util::hex;
 
-/// The client CA that a certificate's path was verified up to: one that the operator trusts, and not
+/// The client CA that a certificate's path was verified up to: the very CA that the operator trusts, and not
 /// only one of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anchor {
@@ -24,13 +24,13 @@ impl Anchor {
         }
     }
 
-    /// Its subject in RFC 4514 form.
+    /// Returns the CA's subject in RFC 4514 form.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// SHA-256 of its public key (the DER of `SubjectPublicKeyInfo`) in lower-case hexadecimal: what no
-    /// CA of the same name has, and what stays when the CA renews its certificate.
+    /// Returns the SHA-256 of the CA's public key (the DER of `SubjectPublicKeyInfo`) in lower-case
+    /// hexadecimal: no other CA of the same name has it, and it stays when the CA renews its certificate.
     pub fn key_hex(&self) -> &str {
         &self.key
     }

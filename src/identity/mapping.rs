@@ -116,9 +116,9 @@ impl Mapping {
         })
     }
 
-    /// Calls who matches no rule by the certificate's common name, where it has exactly one and no
-    /// SPIFFE ID. A common name with `/` or `=` in it is not taken: it could be another's SPIFFE ID
-    /// or subject. Default: no, a common name is nobody's identity.
+    /// Sets whether a certificate that matches no rule is called by its common name, where it has exactly one
+    /// and no SPIFFE ID. A common name with `/` or `=` in it is not taken: it could be another's SPIFFE ID or
+    /// subject. Default: no, a common name is not an identity.
     pub fn with_common_name(mut self, common_name: bool) -> Self {
         self.common_name = common_name;
         self

@@ -5,6 +5,7 @@
 //! `PeerIdentity`, puts it in the request's extensions, and everything after reads it there.
 
 mod anchor;
+mod attribute;
 mod error;
 #[cfg(feature = "x509")]
 pub mod forwarded;

@@ -12,6 +12,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
 use super::anchor::Anchor;
+use super::attribute::Attribute;
 use super::error::IdentityError;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
@@ -43,9 +44,6 @@ pub enum KeyType {
     /// Any other.
     Other,
 }
-
-/// A keyword and the value, if it is usable.
-pub(super) type Attribute = (&'static str, Option<Box<str>>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
@@ -190,9 +188,9 @@ impl PeerIdentity {
         self.0.spiffe_id.as_ref().ok_or(none)
     }
 
-    /// The values of a subject attribute by its RFC 4514 keyword: `CN`, `O`, `OU`, `UID`, `DC`… In
-    /// the order of the certificate; values with control characters are left out. A common name is
-    /// nobody's identity unless the operator says so.
+    /// Returns the values of a subject attribute by its RFC 4514 keyword: `CN`, `O`, `OU`, `UID`, `DC`… In the
+    /// order of the certificate; values with control characters are left out. A common name is not an identity
+    /// unless the operator decides so.
     pub fn subject_attribute<'a>(&'a self, keyword: &'a str) -> impl Iterator<Item = &'a str> {
         let attributes = self.0.attributes.iter();
         attributes.filter_map(move |(known, value)| value.as_deref().filter(|_| *known == keyword))

@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl Principal {
-    /// A caller with this id and without groups.
+    /// Makes a caller with this id and without groups.
     pub fn new(method: Method, id: impl Into<Box<str>>) -> Self {
         Self(Arc::new(Inner {
             method,
@@ -47,27 +47,28 @@ impl Principal {
         }))
     }
 
-    /// The caller that shows nothing.
+    /// Makes the caller without any credentials.
     pub fn anonymous() -> Self {
         Self::new(Method::Anonymous, "anonymous")
     }
 
-    /// A caller by certificate, under the certificate's own name.
+    /// Makes a caller known by this certificate, under the certificate's own name.
     pub fn from_peer(peer: PeerIdentity) -> Self {
         Self::new(Method::Certificate, peer.name()).on_peer(peer)
     }
 
-    /// The same caller in these groups.
+    /// Returns the same caller in these groups. Default: none.
     pub fn in_groups<G: Into<Box<str>>>(self, groups: impl IntoIterator<Item = G>) -> Self {
         self.with(|inner| inner.groups = groups.into_iter().map(Into::into).collect())
     }
 
-    /// The same caller on a connection with this certificate.
+    /// Returns the same caller on a connection with this certificate. Default: none.
     pub fn on_peer(self, peer: PeerIdentity) -> Self {
         self.with(|inner| inner.peer = Some(peer))
     }
 
-    /// The same caller, who may do no more than this, whatever a policy says.
+    /// Returns the same caller, who may do no more than these grants allow, whatever a policy allows. Default:
+    /// no such bound.
     pub fn with_grants(self, grants: Grants) -> Self {
         self.with(|inner| inner.grants = Some(grants))
     }
@@ -77,39 +78,39 @@ impl Principal {
         self
     }
 
-    /// The caller of the request with these extensions.
+    /// Returns the caller of the request with these extensions; `None` before authentication.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// How the caller showed who they are.
+    /// Returns how the caller was authenticated.
     pub fn method(&self) -> Method {
         self.0.method
     }
 
-    /// The id, unique among those of the same [`Method`].
+    /// Returns the id, unique among those of the same [`Method`].
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// The groups, in the order in which they were given.
+    /// Returns the groups, in the order in which they were given.
     pub fn groups(&self) -> &[Box<str>] {
         &self.0.groups
     }
 
-    /// The verified certificate of the connection, if it has one.
+    /// Returns the verified certificate of the connection, if it has one.
     pub fn peer(&self) -> Option<&PeerIdentity> {
         self.0.peer.as_ref()
     }
 
-    /// All that an issuer granted to the caller, if only that is allowed.
+    /// Returns the grants that bound what the caller may do; `None` without such a bound.
     pub fn grants(&self) -> Option<&Grants> {
         self.0.grants.as_ref()
     }
 }
 
 impl Method {
-    /// The prefix in a principal's text form.
+    /// Returns the prefix in a principal's text form.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",

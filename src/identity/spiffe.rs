@@ -7,17 +7,17 @@ pub struct SpiffeId {
     domain_end: usize,
 }
 
-/// A text that is no SPIFFE ID.
+/// Why a text is no SPIFFE ID.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpiffeIdError {
-    /// There is no text.
+    /// The text is empty.
     #[error("a SPIFFE ID cannot be empty")]
     Empty,
-    /// It is longer than 2,048 bytes (§2.3).
+    /// The text is longer than 2,048 bytes (§2.3).
     #[error("a SPIFFE ID has at most 2048 bytes")]
     TooLong,
-    /// It does not begin with `spiffe://`.
+    /// The text does not begin with `spiffe://`.
     #[error("a SPIFFE ID begins with spiffe://")]
     Scheme,
     /// Nothing is between the scheme and the path.
@@ -76,7 +76,7 @@ impl SpiffeId {
     /// Reads a SPIFFE ID.
     ///
     /// # Errors
-    /// The rule that it breaks.
+    /// Returns the rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, SpiffeIdError> {
         if text.is_empty() {
             return Err(SpiffeIdError::Empty);
@@ -102,17 +102,17 @@ impl SpiffeId {
         })
     }
 
-    /// The whole ID.
+    /// Returns the whole ID.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The trust domain.
+    /// Returns the trust domain.
     pub fn trust_domain(&self) -> &str {
         &self.text[SCHEME.len()..self.domain_end]
     }
 
-    /// The path with its slash, or nothing.
+    /// Returns the path with its slash; empty without a path.
     pub fn path(&self) -> &str {
         &self.text[self.domain_end..]
     }

@@ -10,16 +10,16 @@ use pin_project_lite::pin_project;
 use super::{BodyError, End, Parts};
 
 pin_project! {
-    /// The body of requests and responses behind the layers of this crate. It counts, paces, observes and
-    /// cuts what passes, each only where a layer asks for it; else it is the body `B` alone. The body of a
-    /// response may also be that of a refusal.
+    /// The body of requests and responses behind the layers of this crate. It counts, paces, observes and cuts
+    /// the frames of the body `B`, each only where a layer asks for it; else it is the body `B` alone. The body
+    /// of a response may also be that of a refusal.
     ///
-    /// Frames are split by reference where a limit lets only a part pass; at most one frame is held.
-    /// Trailers and empty frames pass at once; [`size_hint`](http_body::Body::size_hint) stays exact.
+    /// Frames are split by reference where a limit lets only a part pass; at most one frame is held. Trailers
+    /// and empty frames pass at once; [`size_hint`](http_body::Body::size_hint) stays exact.
     ///
     /// # Errors
-    /// [`BodyError::Cut`] once the transfer is ended by a layer: a quota is used up, the reader is too slow,
-    /// the client's certificate is revoked. [`BodyError::Inner`] is the body's own.
+    /// Returns [`BodyError::Cut`] once a layer has ended the transfer: a quota is used up, the reader is too
+    /// slow, the client's certificate is revoked. [`BodyError::Inner`] is the inner body's own error.
     #[derive(Debug)]
     pub struct Body<B> {
         // Before the parts: its drop may say why it ended, and their drop writes that down.
@@ -46,7 +46,7 @@ pin_project! {
 }
 
 impl<B> Body<B> {
-    /// Wraps a body with which nothing is to be done, as for a test of a handler.
+    /// Wraps a body with which nothing is to be done, as in a test of a handler.
     pub fn new(inner: B) -> Self {
         Self::with(inner, Parts::default())
     }

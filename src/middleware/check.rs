@@ -10,7 +10,7 @@ use crate::{Refusal, Responder};
 /// A request without its body: what a decision is made by.
 pub(crate) type Head = Request<()>;
 
-/// What the inner service of a layer gets of a request's body `B`: the body itself, or a
+/// The body that the inner service of a layer gets for a request's body `B`: `B` itself, or a
 /// [`Body`](super::Body) around it. The layers of this crate implement it.
 pub trait Wraps<B> {
     /// The body of the requests that the inner service gets.

@@ -13,11 +13,11 @@ use tower::Service;
 use super::{Answering, Body, Check, Head, Kept, Outcome, RefusalResponse, Wait};
 
 pin_project! {
-    /// The future of [`Checked`](super::Checked): the inner service's, a refusal, or, until the layer's
+    /// The future of [`Checked`](super::Checked): the inner service's future, a refusal or, until the layer's
     /// decision is made, the request and the service that was ready for it.
     ///
     /// # Panics
-    /// When it is polled after it was ready.
+    /// Panics when it is polled after it was ready.
     pub struct ResponseFuture<S, L, B, F> {
         #[pin]
         state: State<S, L, B, F>,

@@ -1,14 +1,13 @@
-//! What the layers of this crate are made of: one service, one response future, one body.
+//! The parts of which the layers of this crate are made: one service, one response future, one body.
 //!
-//! A layer decides by the head of a request, before its body is polled and before the inner service is
-//! called: the request passes, is refused, or has to wait for an answer (the verification of a password,
-//! a fleet's quota). [`Checked`] carries such a decision out, with [`ResponseFuture`] as its future; the
-//! services of the layers are aliases of it. The service that was polled ready is the one that is called,
-//! after a wait too.
+//! A layer decides by the head of a request, before its body is polled and before the inner service is called:
+//! the request passes, is refused, or has to wait for an answer (the verification of a password, a fleet's
+//! quota). [`Checked`] carries such a decision out, with [`ResponseFuture`] as its future; the services of the
+//! layers are aliases of it. The service that was polled ready is the one that is called, after a wait too.
 //!
-//! What is left to be done with the bodies is done by one [`Body`], whichever layers there are: it counts,
-//! paces, observes and cuts. Behind a [`Guard`](crate::Guard) a request's body is wrapped in it once, and
-//! the body of the response is wrapped in it once:
+//! One [`Body`] does what is left to be done with the bodies, whichever layers there are: it counts, paces,
+//! observes and cuts. Behind a [`Guard`](crate::Guard) a request's body is wrapped in it once, and the body of
+//! the response is wrapped in it once:
 //!
 //! ```
 //! use bytes::Bytes;

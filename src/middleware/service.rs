@@ -8,8 +8,8 @@ use tower::Service;
 
 use super::{Body, Check, Kept, Outcome, ResponseFuture};
 
-/// A service behind a layer `L` of this crate: the request is answered by the layer if it refuses it, else
-/// by the inner service. `Clone` costs an `Arc` and the inner service's clone.
+/// A service behind a layer `L` of this crate: the layer answers a request that it refuses, the inner service
+/// every other. `Clone` costs an `Arc` and the inner service's clone.
 #[derive(Clone, Debug)]
 pub struct Checked<S, L> {
     inner: S,

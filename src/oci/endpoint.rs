@@ -28,7 +28,7 @@ pub enum Endpoint {
     Outside,
 }
 
-/// What a request does, as a policy names it.
+/// The kind of a request, as a policy names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Action {
@@ -78,7 +78,7 @@ impl Endpoint {
         Some(action)
     }
 
-    /// The methods that are routes here, as `Allow` lists them (RFC 9110 §10.2.1). `None` where every
+    /// Returns the methods that are routes here, as `Allow` lists them (RFC 9110 §10.2.1); `None` where every
     /// method is.
     pub fn allow(self) -> Option<&'static str> {
         match self {
@@ -91,7 +91,7 @@ impl Endpoint {
         }
     }
 
-    /// The endpoint as a closed-set label.
+    /// Returns the endpoint as a closed-set label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Base => "base",
@@ -109,7 +109,7 @@ impl Endpoint {
 }
 
 impl Action {
-    /// The action as it is written in a policy.
+    /// Returns the action as a policy writes it.
     pub fn label(self) -> &'static str {
         match self {
             Self::Probe => "probe",

@@ -34,7 +34,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The code as it stands in the body.
+    /// Returns the code as it stands in the body.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unauthorized => "UNAUTHORIZED",
@@ -53,7 +53,7 @@ impl ErrorCode {
         }
     }
 
-    /// The message of the distribution-spec for this code.
+    /// Returns the message of the distribution-spec for this code.
     pub fn message(self) -> &'static str {
         match self {
             Self::Unauthorized => "authentication required",
@@ -73,7 +73,7 @@ impl ErrorCode {
     }
 }
 
-/// `{"errors":[{"code":…,"message":…}]}`. Both texts are this crate's own, so none needs escaping.
+/// Returns `{"errors":[{"code":…,"message":…}]}`. Both texts are this crate's own, so none needs escaping.
 pub fn error_body(code: ErrorCode, message: &'static str) -> Bytes {
     let code = code.as_str();
     Bytes::from(format!(

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// The longest name that clients accept: `distribution/reference` has 255 with the host.
 pub(super) const NAME_MAX: usize = 255;
 
-/// Whether `text` is a repository's name:
+/// Returns whether `text` is a repository's name:
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`, at most 255 bytes.
 ///
 /// ```
@@ -39,7 +39,7 @@ pub fn is_name(text: &str) -> bool {
     before == Before::Alphanumeric && text.len() <= NAME_MAX
 }
 
-/// Whether `text` is a tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+/// Returns whether `text` is a tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 pub fn is_tag(text: &str) -> bool {
     let bytes = text.as_bytes();
     let head = bytes
@@ -49,8 +49,8 @@ pub fn is_tag(text: &str) -> bool {
     head && bytes.len() <= 128 && bytes.iter().all(tail)
 }
 
-/// Whether `text` is a digest, `algorithm:encoded`. Those of the registered algorithms have their
-/// one length, in lower-case hexadecimal; the others are by the general grammar,
+/// Returns whether `text` is a digest, `algorithm:encoded`. Digests of the registered algorithms have their one
+/// length, in lower-case hexadecimal; others follow the general grammar,
 /// `[a-z0-9]+([+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+`.
 pub fn is_digest(text: &str) -> bool {
     let Some((algorithm, encoded)) = text.split_once(':') else {

@@ -1,8 +1,7 @@
 //! The OCI distribution-spec as a gate reads it: routes, names, digests and the error body.
 //!
-//! [`Route::parse`] is a pure function of a request's method and target. What it accepts has one
-//! reading only; anything else is a [`RouteError`], because the service behind might read it
-//! another way.
+//! [`Route::parse`] is a pure function of a request's method and target. A target that it accepts has one
+//! reading only; any other is a [`RouteError`], because the service behind might read it another way.
 //!
 //! ```
 //! use http::{Method, Uri};

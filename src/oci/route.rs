@@ -34,7 +34,7 @@ impl Route {
     /// Reads a request's method and target.
     ///
     /// # Errors
-    /// What keeps the target from being one canonical route.
+    /// Returns what keeps the target from being one canonical route.
     pub fn parse(method: &Method, uri: &Uri) -> Result<Self, RouteError> {
         // CONNECT's authority and OPTIONS' `*` are no paths.
         let target = uri.path_and_query().ok_or(RouteError::NotCanonical)?;
@@ -83,7 +83,7 @@ impl Route {
     /// Reads a request's method, target and headers.
     ///
     /// # Errors
-    /// As [`Route::parse`], and [`RouteError::Form`].
+    /// Returns the errors of [`Route::parse`], and [`RouteError::Form`].
     pub fn parse_with_headers(
         method: &Method,
         uri: &Uri,
@@ -104,10 +104,10 @@ impl Route {
         Ok(route)
     }
 
-    /// The route of `request`: the one in its extensions, else parsed and put there.
+    /// Returns the route of `request`: the one in its extensions, else parsed and put there.
     ///
     /// # Errors
-    /// As [`Route::parse_with_headers`].
+    /// Returns the errors of [`Route::parse_with_headers`].
     pub fn of<B>(request: &mut Request<B>) -> Result<Self, RouteError> {
         Self::found(request)?;
         let route = request.extensions().get::<Self>();
@@ -125,37 +125,37 @@ impl Route {
         Ok(())
     }
 
-    /// The endpoint.
+    /// Returns the endpoint.
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint
     }
 
-    /// What the request does.
+    /// Returns what the request does.
     pub fn action(&self) -> Action {
         self.action
     }
 
-    /// The path, which is canonical.
+    /// Returns the path, which is canonical.
     pub fn path(&self) -> &str {
         self.target.path()
     }
 
-    /// The repository's name, without a host.
+    /// Returns the repository's name, without a host.
     pub fn repository(&self) -> Option<&str> {
         self.repository.of(self.target.path())
     }
 
-    /// The tag, digest, upload session or extension at the end of the path.
+    /// Returns the tag, digest, upload session or extension at the end of the path.
     pub fn reference(&self) -> Option<&str> {
         self.reference.of(self.target.path())
     }
 
-    /// The tag at the end of a manifest's path.
+    /// Returns the tag at the end of a manifest's path.
     pub fn tag(&self) -> Option<&str> {
         self.reference().filter(|_| self.tagged)
     }
 
-    /// The digest of what the path names: a blob, a manifest, or the subject of referrers.
+    /// Returns the digest of what the path names: a blob, a manifest, or the subject of referrers.
     pub fn digest(&self) -> Option<&str> {
         let named = match self.endpoint {
             Endpoint::Blob | Endpoint::Referrers => true,
@@ -165,27 +165,27 @@ impl Route {
         self.reference().filter(|_| named)
     }
 
-    /// The upstream registry that containerd's `?ns=` names.
+    /// Returns the upstream registry that containerd's `?ns=` names.
     pub fn registry(&self) -> Option<&str> {
         self.value(|query| query.registry)
     }
 
-    /// The digest of the blob that a mount asks for (`?mount=…`).
+    /// Returns the digest of the blob that a mount asks for (`?mount=…`).
     pub fn mount(&self) -> Option<&str> {
         self.value(|query| query.mount)
     }
 
-    /// The second repository that a mount reads from (`?mount=…&from=…`).
+    /// Returns the second repository that a mount reads from (`?mount=…&from=…`).
     pub fn mount_from(&self) -> Option<&str> {
         self.value(|query| query.from)
     }
 
-    /// The digest of the blob that an upload is or becomes (`?digest=…`).
+    /// Returns the digest of the blob that an upload is or becomes (`?digest=…`).
     pub fn upload_digest(&self) -> Option<&str> {
         self.value(|query| query.digest)
     }
 
-    /// The tags that a manifest's push by digest sets (`?tag=a&tag=b`).
+    /// Returns the tags that a manifest's push by digest sets (`?tag=a&tag=b`).
     pub fn query_tags(&self) -> impl Iterator<Item = &str> {
         let target = self.target.as_str();
         self.query.iter().flat_map(move |query| {
@@ -194,19 +194,18 @@ impl Route {
         })
     }
 
-    /// Every tag that the request names, in the path and in the query.
+    /// Returns every tag that the request names, in the path and in the query.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.tag().into_iter().chain(self.query_tags())
     }
 
-    /// Whether a Spegel peer passed the request on (`X-Spegel-Mirrored: true`). Anybody can send
-    /// that header, so nothing may be granted for it. False after [`Route::parse`], which sees no
-    /// headers.
+    /// Returns whether a Spegel peer passed the request on (`X-Spegel-Mirrored: true`). Any client can send
+    /// that header, so nothing may be granted for it. False after [`Route::parse`], which sees no headers.
     pub fn is_mirrored(&self) -> bool {
         self.mirrored
     }
 
-    /// The code with which a registry says that what is asked for is not there.
+    /// Returns the code with which a registry answers where the requested thing is not there.
     pub fn unknown_code(&self) -> ErrorCode {
         match self.endpoint {
             Endpoint::Manifest => ErrorCode::ManifestUnknown,

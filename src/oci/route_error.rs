@@ -55,7 +55,7 @@ impl RouteError {
         }
     }
 
-    /// The status of the answer.
+    /// Returns the status of the answer.
     pub fn status(self) -> StatusCode {
         match self {
             Self::UnknownEndpoint | Self::NoSuchTag | Self::Session => StatusCode::NOT_FOUND,
@@ -71,8 +71,8 @@ impl RouteError {
         }
     }
 
-    /// The code of the answer: the distribution-spec's for what is wrong, and `UNSUPPORTED` where it has
-    /// none.
+    /// Returns the code of the answer: the distribution-spec's for what is wrong, and `UNSUPPORTED` where it
+    /// has none.
     pub fn code(self) -> ErrorCode {
         match self {
             Self::NotCanonical | Self::Name => ErrorCode::NameInvalid,
@@ -87,7 +87,7 @@ impl RouteError {
         }
     }
 
-    /// What the client is told: what is wrong with its request, and nothing of the registry.
+    /// Returns the message for the client: what is wrong with its request, and nothing of the registry.
     pub fn message(self) -> &'static str {
         match self {
             Self::NotCanonical => "the path is not canonical",
@@ -103,7 +103,7 @@ impl RouteError {
         }
     }
 
-    /// The value of the answer's `Allow`, which a 405 must have (RFC 9110 §15.5.6).
+    /// Returns the value of the answer's `Allow`, which a 405 must have (RFC 9110 §15.5.6).
     pub fn allow(self) -> Option<&'static str> {
         match self {
             Self::Method(endpoint) => endpoint.allow(),

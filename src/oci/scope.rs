@@ -17,8 +17,8 @@ pub struct Scope {
 }
 
 impl Route {
-    /// What a bearer token must grant for this request. Nothing for `/v2/` itself and for what is not
-    /// under it.
+    /// Returns what a bearer token must grant for this request; nothing for `/v2/` itself and for targets
+    /// outside it.
     pub fn scopes(&self) -> Vec<Scope> {
         let actions: &[&str] = match self.action() {
             Action::Probe | Action::Other => return Vec::new(),
@@ -42,7 +42,7 @@ impl Route {
             .collect()
     }
 
-    /// What a bearer token must grant for the mount that the request asks for. It is one of
+    /// Returns what a bearer token must grant for the mount that the request asks for. It is one of
     /// [`Route::scopes`], and without it the request is an ordinary upload.
     pub fn mount_scope(&self) -> Option<Scope> {
         if let Some(from) = self.mount_from() {

@@ -31,7 +31,7 @@ impl<'a> Target<'a> {
             },
             None => Self::outside(path),
         };
-        // A part that breaks its grammar because the path is not canonical is told as that.
+        // A part that breaks its grammar because the path is not canonical is reported as that.
         parsed.map_err(|error| {
             if is_canonical(path) {
                 error
@@ -115,7 +115,7 @@ impl<'a> Target<'a> {
         Ok(target)
     }
 
-    /// Any canonical path that nobody can read as one under `/v2/`.
+    /// Parses any canonical path that cannot be read as one under `/v2/`.
     fn outside(path: &'a str) -> Result<Self, RouteError> {
         let first = path
             .strip_prefix('/')

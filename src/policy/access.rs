@@ -231,8 +231,8 @@ impl Rule {
                 let of_extension = access.action == Actions::EXTENSION && patterns.len() == 0;
                 of_extension || patterns.any(|pattern| pattern.matches(name, caller.principal))
             }
-            // zot CVE-2024-39897: the blob may be anybody's. So whoever may pull everything may
-            // have it, and no rule may keep anything from them.
+            // zot CVE-2024-39897: the blob may be of any repository. So a caller that may pull everything may
+            // have it, and no rule may keep anything from that caller.
             Target::AnyRepository => match self.effect {
                 Effect::Allow => patterns.any(super::Pattern::is_universal),
                 Effect::Deny => true,

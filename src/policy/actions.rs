@@ -2,8 +2,8 @@ use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 use std::str::FromStr;
 
-/// A set of what callers may do, finer than [`oci::Action`](crate::oci::Action): what a push does
-/// to a tag is told apart.
+/// A set of what callers may do, finer than [`oci::Action`](crate::oci::Action): the effects of a push on a tag
+/// are distinguished.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Actions(u16);
 
@@ -149,5 +149,20 @@ impl fmt::Display for Actions {
 impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Actions({self})")
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Actions {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let words: Vec<&str> = Self::words().collect();
+        schemars::json_schema!({
+            "description": "What a caller may do.",
+            "enum": words,
+        })
     }
 }

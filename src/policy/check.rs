@@ -78,7 +78,7 @@ fn unreachable(
         let decides_first = match (other.effect, rule.effect) {
             (Effect::Deny, Effect::Allow) => true,
             (Effect::Allow, Effect::Deny) => false,
-            // Of two that say the same, the later one is told.
+            // Of two rules that say the same, the later one is reported.
             _ => other_number < number || (other_number > number && !rule.covers(other)),
         };
         if other_number != number && decides_first && other.covers(rule) {

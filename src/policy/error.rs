@@ -31,7 +31,7 @@ pub enum PolicyError {
     /// The text is not TOML, or a key in it is unknown, missing or has an impossible value.
     #[cfg(feature = "config")]
     #[error(transparent)]
-    File(#[from] crate::config::ConfigError),
+    File(#[from] crate::document::ConfigError),
 }
 
 /// What is wrong with a rule by itself.
@@ -41,7 +41,7 @@ pub enum RuleError {
     /// No name for logs.
     #[error("`name` is empty: it is what the log calls the rule")]
     NoName,
-    /// Nobody is named.
+    /// The rule names no caller.
     #[error("`who` is empty: write [\"anyone\"] if everybody is meant")]
     NoWho,
     /// No action is named.

@@ -31,8 +31,8 @@ pub(super) struct Reason<'a> {
 }
 
 impl Policy {
-    /// [`Policy::decide`], with the reasons. Looks at every rule, so it is for an operator's
-    /// question and not for a request under way.
+    /// Decides as [`Policy::decide`] does, with the reasons. Looks at every rule, so it is for an operator's
+    /// question and not for the way of a request.
     pub fn explain<'a>(
         &'a self,
         caller: Caller<'a>,

@@ -1,7 +1,7 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map by the operator's own words: what is asked for is anybody's, but nobody else puts anything in,
-/// so that no flood of keys can fall into one place.
+/// A map by the operator's own words: a client chooses the key of a look-up, but only the operator puts entries
+/// in, so that no flood of keys can fall into one place.
 pub(super) type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Words>>;
 
 /// Eight bytes at a time, by a multiplication of which both halves count (as in foldhash and wyhash).

@@ -4,8 +4,8 @@ use super::keyed::{Keyed, prefixes};
 use super::{Actions, Effect, Rule};
 use crate::Principal;
 
-/// Finds the few rules that can be about an access: by the leading segments of their repositories,
-/// then by whom they name.
+/// Finds the few rules that can be about an access: by the leading segments of their repositories, then by the
+/// callers that they name.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     repositories: Map<Box<str>, Bucket>,

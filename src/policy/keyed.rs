@@ -3,10 +3,10 @@ use super::{Attribute, Exact, Rule, Who};
 use crate::identity::Method;
 use crate::{PeerIdentity, Principal};
 
-/// Rules by whom they name.
+/// Rules by the callers that they name.
 #[derive(Debug, Default)]
 pub(super) struct Keyed {
-    /// Those who name somebody by more than what is below.
+    /// Rules that name callers by more than the maps below.
     open: Vec<u32>,
     principals: Map<Method, Names>,
     groups: Names,

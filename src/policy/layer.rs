@@ -2,9 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tower::Layer;
-
-use super::{Enforce, Policy, TagOracle};
+use super::{Policy, TagOracle};
 use crate::{Preset, Responder, Watched};
 
 /// Refuses what a policy does not allow. See the [module](super).
@@ -43,8 +41,8 @@ impl PolicyLayer {
         self
     }
 
-    /// Tells the making of a tag from its change by this. Default: whoever sets a tag must be
-    /// allowed both.
+    /// Sets the oracle that distinguishes the making of a tag from its change. Default: a caller that sets a
+    /// tag must be allowed both.
     pub fn with_tag_oracle(mut self, oracle: impl TagOracle + 'static) -> Self {
         self.tags = Some(Arc::new(oracle));
         self
@@ -54,14 +52,6 @@ impl PolicyLayer {
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
-    }
-}
-
-impl<S> Layer<S> for PolicyLayer {
-    type Service = Enforce<S>;
-
-    fn layer(&self, inner: S) -> Enforce<S> {
-        Enforce::with(inner, self.clone())
     }
 }
 

@@ -79,17 +79,18 @@
 //! paths = ["/healthz"]
 //! ```
 //!
-//! `/v2/` itself may be asked by whoever may do anything, except that the anonymous are asked for
-//! credentials there as soon as one rule needs them, or denies only those who show none, since Docker sends
+//! `/v2/` itself may be requested by every caller that may do anything, except that anonymous callers are asked
+//! for credentials there as soon as one rule needs them, or denies only callers without any, since Docker sends
 //! none after a 200; a rule with the action `probe` settles it otherwise.
 //!
 //! # Many rules
 //!
-//! Rules are found by the segments with which their repositories begin, up to the first wildcard, and
-//! then by whom they name: an id, a group, a SPIFFE ID or a certificate's name. So ten thousand of them
-//! cost no more than a few. Those that share both, as when `anyone` or `authenticated` may have
-//! `*/app-1`, `*/app-2` and so on, or when only their tags or networks tell them apart, are each looked
-//! at, which takes some 25 ns a rule; [`Verdicts`] spares that to a connection that asks again.
+//! Rules are found by the segments with which their repositories begin, up to the first wildcard, and then by
+//! the callers that they name: an id, a group, a SPIFFE ID or a certificate's name. So ten thousand of them
+//! cost no more than a few. Rules that share both, as when `anyone` or `authenticated` may have `*/app-1`,
+//! `*/app-2` and so on, or that only their tags or networks distinguish, are each evaluated, which takes some
+//! 25 ns a rule; a connection that asks the same again is spared that: its last verdicts are kept with the
+//! [`Connection`](crate::Connection).
 
 mod access;
 mod actions;
@@ -106,7 +107,6 @@ mod keyed;
 mod layer;
 mod mount;
 mod pattern;
-mod rate_class;
 mod rule;
 mod rules;
 mod service;
@@ -114,6 +114,7 @@ mod verdict;
 mod verdicts;
 mod who;
 
+pub use crate::record::RateClass;
 pub use access::{Caller, Mismatch, TagOracle};
 pub use actions::{ActionError, Actions};
 #[cfg(feature = "digest-binding")]
@@ -127,10 +128,8 @@ pub use explain::Explanation;
 pub use file::PolicyFile;
 pub use layer::PolicyLayer;
 pub use pattern::{Pattern, PatternError};
-pub use rate_class::RateClass;
 pub use rule::{Effect, Rule};
 pub use rules::Policy;
 pub use service::Enforce;
 pub use verdict::Verdict;
-pub use verdicts::Verdicts;
 pub use who::{Attribute, Exact, Who, WhoError};

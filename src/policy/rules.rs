@@ -14,9 +14,9 @@ use crate::oci::Route;
 pub struct Policy {
     rules: Box<[Rule]>,
     index: Index,
-    /// What somebody may do who shows who they are, and not everybody.
+    /// What some authenticated callers may do, and not every caller.
     for_the_known: Actions,
-    /// What somebody may do who shows who they are.
+    /// What some authenticated callers may do.
     open_to_the_known: Actions,
     /// Whether showing it is to anybody's advantage.
     mixed: bool,
@@ -159,9 +159,9 @@ impl Policy {
         }
     }
 
-    /// `/v2/` tells nothing but whether credentials are good, so whoever may do anything may ask it.
-    /// Docker never authenticates after a 200 there: where some things need credentials, it takes
-    /// credentials, unless a rule says otherwise.
+    /// `/v2/` answers nothing but whether credentials are good, so every caller that may do anything may
+    /// request it. Docker never authenticates after a 200 there: where some things need credentials, it takes
+    /// credentials, unless a rule decides otherwise.
     fn probe(&self, caller: &Caller<'_>) -> Verdict {
         let anonymous = caller.is_anonymous();
         if anonymous && self.mixed {

@@ -1,13 +1,14 @@
 use http::Extensions;
+use tower::Layer;
 
 use super::explain::Reason;
-use super::verdicts::Question;
-use super::{Caller, Policy, PolicyLayer, Verdict, Verdicts};
+use super::verdicts::{Question, Verdicts};
+use super::{Caller, Policy, PolicyLayer, Verdict};
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::Route;
 use crate::record::Record;
-use crate::refusal::{Declined, decline_mount};
 use crate::reload::Current;
+use crate::responder::{Declined, decline_mount};
 use crate::telemetry::metrics;
 use crate::{Connection, Refusal, Watched};
 
@@ -18,6 +19,14 @@ impl<S> Enforce<S> {
     /// Puts `inner` behind [`PolicyLayer::watching`].
     pub fn new(inner: S, policy: impl Into<Watched<Policy>>) -> Self {
         Self::with(inner, PolicyLayer::watching(policy.into()))
+    }
+}
+
+impl<S> Layer<S> for PolicyLayer {
+    type Service = Enforce<S>;
+
+    fn layer(&self, inner: S) -> Enforce<S> {
+        Enforce::with(inner, self.clone())
     }
 }
 
@@ -79,7 +88,7 @@ impl PolicyLayer {
         extensions: &Extensions,
     ) -> Verdict {
         let decide = || policy.decide(&caller, route, self.tags.as_deref());
-        let Some(known) = Connection::of(extensions).and_then(Connection::state::<Verdicts>) else {
+        let Some(known) = Connection::of(extensions).and_then(Connection::kept::<Verdicts>) else {
             return decide();
         };
         let Some(question) = Question::new(self.id, policy.generation(), caller, route) else {

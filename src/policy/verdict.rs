@@ -71,8 +71,8 @@ impl Verdict {
         self.decision == Decision::WithoutMount
     }
 
-    /// How the request is turned away, if it is: the anonymous are asked for credentials where
-    /// somebody with credentials may do such a thing, and the known are denied.
+    /// Returns the refusal of the request, if it is refused: anonymous callers are asked for credentials where
+    /// an authenticated caller may do such a thing, and authenticated callers are denied.
     pub fn refusal(&self) -> Option<Refusal> {
         match (self.decision, self.credentials) {
             (Decision::Allowed | Decision::WithoutMount, _) => None,

@@ -1,15 +1,14 @@
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Caller, Verdict};
 use crate::Principal;
 use crate::oci::{Action, Endpoint, Route};
 
-/// The last verdicts on a connection's requests, kept with the [`Connection`](crate::Connection) by
-/// [`Builder::state`](crate::connection::Builder::state). A verdict holds for the policy and its
-/// generation that it was made in, and for exactly the caller, action and repository.
-#[derive(Clone, Debug, Default)]
-pub struct Verdicts(Arc<Mutex<Vec<Entry>>>);
+/// The last verdicts on a connection's requests, kept with the [`Connection`](crate::Connection). A verdict holds
+/// for the policy and its generation that it was made in, and for exactly the caller, action and repository.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts(Mutex<Vec<CachedVerdict>>);
 
 /// How many are kept: a pull asks for the parts of few repositories at once.
 const KEPT: usize = 8;
@@ -26,7 +25,7 @@ pub(super) struct Question<'a> {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CachedVerdict {
     layer: u64,
     generation: u64,
     principal: Option<Principal>,
@@ -75,7 +74,7 @@ impl Verdicts {
     }
 
     pub(super) fn put(&self, question: &Question<'_>, verdict: Verdict) {
-        let entry = Entry {
+        let entry = CachedVerdict {
             layer: question.layer,
             generation: question.generation,
             principal: question.caller.principal.cloned(),
@@ -91,7 +90,7 @@ impl Verdicts {
     }
 }
 
-impl Entry {
+impl CachedVerdict {
     fn answers(&self, question: &Question<'_>) -> bool {
         self.layer == question.layer
             && self.generation == question.generation

@@ -5,7 +5,7 @@ use super::{Pattern, PatternError};
 use crate::identity::Method;
 use crate::{PeerIdentity, Principal};
 
-/// Whom a rule is about.
+/// The callers that a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Who {
@@ -52,7 +52,7 @@ pub enum Exact {
     Fingerprint,
 }
 
-/// A text that names nobody.
+/// Why a text names no caller.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WhoError {
@@ -206,4 +206,15 @@ impl fmt::Display for Who {
             }
         }
     }
+}
+
+#[cfg(feature = "schema")]
+crate::document::schema::schemas! {
+    Who, "Who" => {
+        "description": "Whom a rule is about: `anyone`, `anonymous`, `authenticated`, `token:ID`, \
+            `cert:NAME`, `jwt:SUBJECT`, `group:NAME`, `spiffe://DOMAIN/PATH`, `dns:NAME`, \
+            `email:ADDRESS`, `uri:URI`, `subject:DN`, `issuer:DN` or `fingerprint:HEX`.",
+        "type": "string",
+        "minLength": 1,
+    };
 }

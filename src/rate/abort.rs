@@ -13,10 +13,10 @@ pin_project! {
     /// A server's task that ends, with `None`, when a response in it falls below the minimum progress
     /// ([`Limits::with_min_progress`](super::Limits::with_min_progress)).
     ///
-    /// A response whose client has no window open is not asked for more, so it cannot fail. What it
-    /// keeps others from is free all the same and its end is logged, but the stream itself stands open
-    /// until the connection ends. Inside of this it is reset at once: put it around the tasks that hyper
-    /// spawns for the streams of HTTP/2, one each. Around a connection's own task it ends the connection.
+    /// hyper asks a response whose client has no window open for no more frames, so the response cannot fail.
+    /// What it keeps others from is free all the same and its end is logged, but the stream itself stays open
+    /// until the connection ends. In an `AbortSlow` the stream is reset at once: wrap each of the tasks that
+    /// hyper spawns for the streams of HTTP/2. Around a connection's own task it ends the connection.
     ///
     /// ```
     /// use std::future::Future;
@@ -47,10 +47,10 @@ pin_project! {
 
 /// By what a task is ended from outside.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Aborter(Arc<Mutex<State>>);
+pub(super) struct Aborter(Arc<Mutex<AbortState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct AbortState {
     aborted: bool,
     waker: Option<Waker>,
 }
@@ -89,7 +89,7 @@ impl Aborter {
         let mut state = self.lock();
         state.aborted = true;
         let waker = state.waker.take();
-        // Nobody is woken under the lock.
+        // No task is woken under the lock.
         drop(state);
         waker.into_iter().for_each(Waker::wake);
     }
@@ -103,7 +103,7 @@ impl Aborter {
         state.aborted
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AbortState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

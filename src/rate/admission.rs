@@ -11,12 +11,12 @@ use crate::record::Record;
 use crate::{Refusal, Responder};
 
 use super::engine::{Compiled, Engine};
-use super::lane::Lane;
+use super::handle::Handle;
 use super::lease::Lease;
 use super::meter::Meter;
 use super::permits::Permits;
+use super::quota_status::QuotaStatus;
 use super::rule::Rule;
-use super::standing::Standing;
 use super::subject::Subject;
 use super::{Direction, Limits};
 
@@ -76,8 +76,8 @@ pub(super) fn admit(
         }
         if compiled.sheds && direction == Direction::Response {
             let now = Instant::now();
-            for (rule, lane) in compiled.shedding(subject, now) {
-                check_wait(rule, &lane, now)?;
+            for (rule, handle) in compiled.shedding(subject, now) {
+                check_wait(rule, &handle, now)?;
             }
         }
     }
@@ -103,7 +103,7 @@ pub(super) fn admit_later(
     let mut questions = Questions::default();
     for rule in compiled.counting(subject, Direction::Response) {
         let meters = rule.meters(subject, &compiled.limits).into_iter();
-        let unknown = meters.filter(|meter| meter.standing(&engine.calendar) == Standing::Unknown);
+        let unknown = meters.filter(|meter| meter.status(&engine.calendar) == QuotaStatus::Unknown);
         questions
             .0
             .extend(unknown.map(|meter| (Arc::clone(rule), meter)));
@@ -135,9 +135,9 @@ pub(super) fn admit_transfer(
     length: u64,
 ) -> Result<(), Denied> {
     let now = Instant::now();
-    for (rule, lane) in compiled.shedding(subject, now) {
+    for (rule, handle) in compiled.shedding(subject, now) {
         let bound = rule.limit.shed.and_then(|shed| shed.max_transfer);
-        let time = lane.predicted_transfer(length, now);
+        let time = handle.predicted_transfer(length, now);
         if bound.is_some_and(|bound| time > bound) {
             return Err(rate_exceeded(rule, time));
         }
@@ -154,8 +154,8 @@ impl Questions {
         limits: &Limits,
     ) -> Result<(), Denied> {
         for meter in rule.meters(subject, limits) {
-            match meter.standing(&engine.calendar) {
-                Standing::Unknown => self.0.push((Arc::clone(rule), meter)),
+            match meter.status(&engine.calendar) {
+                QuotaStatus::Unknown => self.0.push((Arc::clone(rule), meter)),
                 known => judge(engine, rule, &meter, known)?,
             }
         }
@@ -169,7 +169,7 @@ impl Questions {
     /// Waits for the answers, whatever they are.
     pub(super) fn poll_known(&mut self, cx: &mut Context<'_>, engine: &Engine) -> Poll<()> {
         while let Some((_, meter)) = self.0.last() {
-            ready!(meter.poll_standing(cx, &engine.calendar));
+            ready!(meter.poll_status(cx, &engine.calendar));
             self.0.pop();
         }
         Poll::Ready(())
@@ -182,27 +182,27 @@ impl Questions {
         engine: &Engine,
     ) -> Poll<Result<(), Denied>> {
         while let Some((rule, meter)) = self.0.last() {
-            let standing = ready!(meter.poll_standing(cx, &engine.calendar));
-            judge(engine, rule, meter, standing)?;
+            let status = ready!(meter.poll_status(cx, &engine.calendar));
+            judge(engine, rule, meter, status)?;
             self.0.pop();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-fn judge(engine: &Engine, rule: &Rule, meter: &Meter, standing: Standing) -> Result<(), Denied> {
-    match standing {
-        Standing::Open | Standing::Unknown => Ok(()),
-        Standing::Exhausted => {
+fn judge(engine: &Engine, rule: &Rule, meter: &Meter, status: QuotaStatus) -> Result<(), Denied> {
+    match status {
+        QuotaStatus::Open | QuotaStatus::Unknown => Ok(()),
+        QuotaStatus::Exhausted => {
             let span = engine.calendar.span(meter.quota().window);
             let retry_after = span.remaining();
             Err(Denied::by(rule, Refusal::QuotaExceeded { retry_after }))
         }
-        Standing::Unavailable => Err(Denied::by(rule, Refusal::Unavailable)),
+        QuotaStatus::Unavailable => Err(Denied::by(rule, Refusal::Unavailable)),
     }
 }
 
-/// Fail closed, if the operator chose so: nobody can say what is left of the fleet's rate.
+/// Fails closed, if the operator chose so: what is left of the fleet's rate is not known.
 fn check_lease(rule: &Rule) -> Result<(), Denied> {
     let refusing = rule.lease.as_ref().is_some_and(|lease| lease.is_refusing());
     if refusing {
@@ -211,9 +211,9 @@ fn check_lease(rule: &Rule) -> Result<(), Denied> {
     Ok(())
 }
 
-fn check_wait(rule: &Rule, lane: &Lane, now: Instant) -> Result<(), Denied> {
+fn check_wait(rule: &Rule, handle: &Handle, now: Instant) -> Result<(), Denied> {
     let bound = rule.limit.shed.and_then(|shed| shed.max_wait);
-    let wait = lane.predicted_wait(now);
+    let wait = handle.predicted_wait(now);
     if bound.is_some_and(|bound| wait > bound) {
         return Err(rate_exceeded(rule, wait));
     }
@@ -227,17 +227,17 @@ fn rate_exceeded(rule: &Rule, wait: Duration) -> Denied {
 }
 
 impl Compiled {
-    /// The gates of the response whose limits refuse when the wait is too long.
+    /// The limiters of the response whose limits refuse when the wait is too long.
     fn shedding<'a>(
         &'a self,
         subject: &'a Subject,
         now: Instant,
-    ) -> impl Iterator<Item = (&'a Arc<Rule>, Lane)> {
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, Handle)> {
         self.counting(subject, Direction::Response)
             .filter(|rule| rule.limit.shed.is_some())
             .flat_map(move |rule| {
-                let lanes = self.lanes_of(rule, subject, now);
-                lanes.into_iter().map(move |lane| (rule, lane))
+                let handles = self.handles_of(rule, subject, now);
+                handles.into_iter().map(move |handle| (rule, handle))
             })
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How late whoever is next may come before others are asked to look.
+/// How late the next stream may come before others are asked to look.
 const PATIENCE: Duration = Duration::from_millis(8);
 
-/// Wakes whoever is next at a gate when it is their turn, and others if they do not come: the
-/// client of who is next may have stopped reading.
+/// Wakes the next stream at a limiter when it is that stream's turn, and others if it does not come: its client
+/// may have stopped reading.
 #[derive(Debug)]
 pub(super) struct Alarm {
     next: Pin<Box<Sleep>>,

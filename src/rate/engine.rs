@@ -4,9 +4,9 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::Watched;
-use crate::telemetry::limit_meters::UnderWay;
+use crate::telemetry::limit_meters::TransferInFlight;
 
-use super::lane::Lane;
+use super::handle::Handle;
 #[cfg(feature = "redis")]
 use super::meter::Ledger;
 use super::meter::Meter;
@@ -16,7 +16,7 @@ use super::subject::{Charged, Subject};
 use super::watcher::Watcher;
 use super::{Direction, Exempt, Key, Limit, Limits};
 
-/// The limits in force and all that is remembered of their keys, shared by every clone of a service.
+/// The active limits and all that is remembered of their keys, shared by every clone of a service.
 #[derive(Debug)]
 pub(super) struct Engine {
     limits: Watched<Limits>,
@@ -62,7 +62,7 @@ impl Engine {
         self.limits.generation()
     }
 
-    /// The limits in force.
+    /// Returns the active limits.
     pub(super) fn compiled(&self) -> arc_swap::Guard<Arc<Compiled>> {
         let compiled = self.compiled.load();
         if compiled.generation == self.limits.generation() {
@@ -80,7 +80,7 @@ impl Engine {
             .rules
             .iter()
             .find(|rule| *rule.limit.name == *limit);
-        rule.map_or(0, |rule| rule.gates.len())
+        rule.map_or(0, |rule| rule.limiters.len())
     }
 
     /// Tells the servers of fleets what was sent last.
@@ -151,53 +151,68 @@ impl Compiled {
         self.generation
     }
 
-    /// The gates that a body of this direction passes, from the narrowest to the widest.
-    pub(super) fn lanes(&self, subject: &Subject, direction: Direction, now: Instant) -> Vec<Lane> {
-        let mut lanes = Vec::with_capacity(self.rules.len());
+    /// The limiters that a body of this direction passes, from the narrowest to the widest.
+    pub(super) fn handles(
+        &self,
+        subject: &Subject,
+        direction: Direction,
+        now: Instant,
+    ) -> Vec<Handle> {
+        let mut handles = Vec::with_capacity(self.rules.len());
         for rule in self.counting(subject, direction) {
-            self.add_lanes_of(rule, subject, now, &mut lanes);
+            self.add_handles_of(rule, subject, now, &mut handles);
         }
-        lanes
+        handles
     }
 
-    /// The gates of one limit.
-    pub(super) fn lanes_of(&self, rule: &Rule, subject: &Subject, now: Instant) -> Vec<Lane> {
-        let mut lanes = Vec::new();
-        self.add_lanes_of(rule, subject, now, &mut lanes);
-        lanes
+    /// The limiters of one limit.
+    pub(super) fn handles_of(&self, rule: &Rule, subject: &Subject, now: Instant) -> Vec<Handle> {
+        let mut handles = Vec::new();
+        self.add_handles_of(rule, subject, now, &mut handles);
+        handles
     }
 
-    fn add_lanes_of(&self, rule: &Rule, subject: &Subject, now: Instant, lanes: &mut Vec<Lane>) {
+    fn add_handles_of(
+        &self,
+        rule: &Rule,
+        subject: &Subject,
+        now: Instant,
+        handles: &mut Vec<Handle>,
+    ) {
         if let Some(lease) = &rule.lease {
             lease.start();
         }
-        let Some(terms) = rule.terms() else {
+        let Some(parameters) = rule.parameters() else {
             return;
         };
         if rule.limit.key == Key::Stream {
-            lanes.push(Lane::alone(terms, &rule.meters, now));
+            handles.push(Handle::alone(parameters, &rule.meters, now));
             return;
         }
         for charged in subject.charged(rule.limit.key, &self.limits) {
             let (claim, ceiling) = rule.claim(subject, &self.limits);
-            if let Some(Ceiling { terms, gates }) = ceiling {
-                lanes.push(Lane::new(
-                    gates,
+            if let Some(Ceiling {
+                parameters,
+                limiters,
+            }) = ceiling
+            {
+                handles.push(Handle::new(
+                    limiters,
                     claim.key,
-                    *terms,
+                    *parameters,
                     claim,
                     &rule.meters,
                     now,
                 ));
             }
             let key = rule.key(&charged);
-            let lane = Lane::new(&rule.gates, key, terms, claim, &rule.meters, now);
-            lanes.push(lane.with_lease(rule.lease.clone()));
+            let handle = Handle::new(&rule.limiters, key, parameters, claim, &rule.meters, now);
+            handles.push(handle.with_lease(rule.lease.clone()));
         }
     }
 
-    /// Takes `bytes` of every limit at once, all or none, if nobody waits at any of them and none is
-    /// of a kind that has to know of each stream.
+    /// Takes `bytes` of every limit at once, all or none, if no stream waits at any of them and none is of a
+    /// kind that has to know of each stream.
     pub(super) fn take(
         &self,
         subject: &Subject,
@@ -229,7 +244,7 @@ impl Compiled {
     ) -> impl Iterator<Item = (&'a Rule, Charged<'a>)> {
         let counting = self.counting(subject, direction);
         counting
-            .filter(|rule| rule.terms.is_some())
+            .filter(|rule| rule.parameters.is_some())
             .flat_map(|rule| {
                 // A stream's own limit is charged to nothing that others are charged to.
                 let own = (rule.limit.key == Key::Stream).then_some(Charged::Unknown);
@@ -250,8 +265,12 @@ impl Compiled {
         meters
     }
 
-    /// Counts a body as under way with each limit that is about it.
-    pub(super) fn under_way(&self, subject: &Subject, direction: Direction) -> Vec<UnderWay> {
+    /// Counts a body as in flight with each limit that counts it.
+    pub(super) fn in_flight(
+        &self,
+        subject: &Subject,
+        direction: Direction,
+    ) -> Vec<TransferInFlight> {
         let counting = self.counting(subject, direction);
         counting.filter_map(|rule| rule.meters.begin()).collect()
     }

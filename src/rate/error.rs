@@ -66,7 +66,7 @@ pub enum LimitsError {
         /// Which limit.
         limit: Arc<str>,
     },
-    /// Shedding without a bound.
+    /// Shedding has no bound.
     #[error("limit {limit:?}: shedding needs a longest wait or a longest transfer")]
     ShedsNothing {
         /// Which limit.

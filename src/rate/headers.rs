@@ -28,9 +28,9 @@ pub(super) fn insert(
         let charged = subject.charged(rule.limit.key, &compiled.limits).next();
         if let Some(charged) = charged {
             let key = rule.key(&charged);
-            if let Some(terms) = rule.terms {
-                let rate = terms.line.rate();
-                let credit = rule.credit(key, &terms, now);
+            if let Some(parameters) = rule.parameters {
+                let rate = parameters.schedule.rate();
+                let credit = rule.credit(key, &parameters, now);
                 item(
                     &mut policy,
                     name,

@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::clock::Line;
-use super::gate::Terms;
-use super::keys::Gates;
+use super::key_limiter::Parameters;
+use super::key_limiters::KeyLimiters;
+use super::schedule::Schedule;
 use super::{Limit, LimitsError};
 
-/// A rate for each of many keys, for those who want to ask rather than to have a body paced.
+/// A rate for each of many keys, for code that asks a limit itself rather than having a body paced.
 ///
 /// ```
 /// use portcullis::rate::{Key, Keyed, Limit};
@@ -22,24 +22,24 @@ use super::{Limit, LimitsError};
 /// ```
 #[derive(Debug)]
 pub struct Keyed {
-    gates: Gates,
-    terms: Terms,
+    limiters: KeyLimiters,
+    parameters: Parameters,
 }
 
 impl Keyed {
-    /// The rate and burst of `limit` for each of at most `keys` keys.
+    /// Makes limiters with the rate and burst of `limit` for at most `keys` keys.
     ///
     /// # Errors
-    /// What is wrong with the limit, or that it has no rate.
+    /// Returns what is wrong with the limit, or that it has no rate.
     pub fn new(limit: &Limit, keys: usize) -> Result<Self, LimitsError> {
         limit.check()?;
         let rate = limit.rate.ok_or_else(|| LimitsError::NeedsRate {
             limit: limit.name.clone(),
         })?;
         Ok(Self {
-            gates: Gates::new(keys),
-            terms: Terms {
-                line: Line::new(rate, Instant::now()),
+            limiters: KeyLimiters::new(keys),
+            parameters: Parameters {
+                schedule: Schedule::new(rate, Instant::now()),
                 burst: limit.burst(),
                 shared: false,
             },
@@ -49,30 +49,34 @@ impl Keyed {
     /// Takes `bytes` for `key`, all or none.
     ///
     /// # Errors
-    /// How long it takes until there is so much; never, if it is more than the burst.
+    /// Returns how long it takes until that many bytes can be taken; [`Duration::MAX`] if they are more than
+    /// the burst.
     pub fn take(&self, key: impl Hash, bytes: u64) -> Result<(), Duration> {
         let now = Instant::now();
-        let position = self.terms.line.position(now);
-        let key = self.gates.key(key);
-        match self.gates.take(key, bytes, position, self.terms.burst) {
+        let position = self.parameters.schedule.position(now);
+        let key = self.limiters.key(key);
+        match self
+            .limiters
+            .take(key, bytes, position, self.parameters.burst)
+        {
             Ok(()) => Ok(()),
-            Err(_) if bytes > self.terms.burst => Err(Duration::MAX),
-            Err(position) => Err(self.terms.line.when(position, now) - now),
+            Err(_) if bytes > self.parameters.burst => Err(Duration::MAX),
+            Err(position) => Err(self.parameters.schedule.when(position, now) - now),
         }
     }
 
-    /// How many keys are remembered.
+    /// Returns how many keys are remembered.
     pub fn len(&self) -> usize {
-        self.gates.len()
+        self.limiters.len()
     }
 
-    /// Whether no key is remembered.
+    /// Returns whether no key is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How much memory the keys take, in bytes.
+    /// Returns how much memory the keys take, in bytes.
     pub fn memory(&self) -> usize {
-        self.gates.memory()
+        self.limiters.memory()
     }
 }

@@ -1,16 +1,14 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tower::Layer;
-
+use super::Limits;
 use super::engine::Engine;
 use super::quota::Calendar;
-use super::{ByteRate, Limits};
 use crate::{Preset, Responder, Watched};
 
 /// Holds request and response bodies to byte-rate limits. See the [module](super).
 ///
-/// Services of one layer, and of its clones, share the limits' state.
+/// The services of one layer, and of its clones, share the limits' state.
 #[derive(Clone, Debug)]
 pub struct ByteRateLayer {
     pub(super) engine: Arc<Engine>,
@@ -18,18 +16,18 @@ pub struct ByteRateLayer {
 }
 
 impl ByteRateLayer {
-    /// Enforces `limits`.
+    /// Makes a layer that enforces `limits`.
     pub fn new(limits: Limits) -> Self {
         Self::watching(Watched::fixed(limits))
     }
 
-    /// Enforces `limits` as they are at the time. A change takes hold with the next turn of a
-    /// stream under way; the state of a limit that keeps its name and key stays.
+    /// Makes a layer that enforces the latest `limits`. A change applies from the next quantum of a stream in
+    /// flight on; a limit that keeps its name and key keeps its state.
     pub fn watching(limits: Watched<Limits>) -> Self {
         Self::with(limits, Calendar::default())
     }
 
-    /// As [`ByteRateLayer::watching`], with the calendar time that quotas go by from `now`.
+    /// Makes a layer as [`ByteRateLayer::watching`] does, whose quotas take the calendar time from `now`.
     pub fn with_calendar(
         limits: Watched<Limits>,
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
@@ -44,31 +42,23 @@ impl ByteRateLayer {
         }
     }
 
-    /// Answers refused requests in this way. Default: [`Preset::Mirror`].
+    /// Sets the answer to refused requests. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
     }
 
-    /// Tells the servers of fleets what was sent last, which else happens a few times a second. For the
-    /// end of a process: without it, what was sent in the last period is lost to the others. Waits for a
-    /// second at most for each limit.
+    /// Reports to the servers of fleets what was sent last. The layer does so a few times a second by itself;
+    /// call this function at the end of a process, or the bytes of the last period are lost to the other
+    /// replicas. Waits at most a second for each limit.
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub async fn flush(&self) {
         self.engine.flush().await;
     }
 
-    /// How many keys the limit of this name remembers.
+    /// Returns how many keys the limit of this name remembers; 0 where there is no such limit.
     pub fn keys(&self, limit: &str) -> usize {
         self.engine.keys(limit)
-    }
-}
-
-impl<S> Layer<S> for ByteRateLayer {
-    type Service = ByteRate<S>;
-
-    fn layer(&self, inner: S) -> ByteRate<S> {
-        ByteRate::with(inner, self.clone())
     }
 }

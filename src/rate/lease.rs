@@ -5,7 +5,7 @@ use arc_swap::ArcSwap;
 
 #[cfg(feature = "redis")]
 use super::fleet::Rounds;
-use super::gate::{Gate, Terms};
+use super::key_limiter::{KeyLimiter, Parameters};
 use super::starter::Starter;
 
 /// A rate that others share, as far as it is this process's now.
@@ -15,11 +15,11 @@ use super::starter::Starter;
 )]
 #[derive(Debug)]
 pub(super) struct Lease {
-    terms: ArcSwap<Terms>,
+    parameters: ArcSwap<Parameters>,
     // Shared with the lease that takes its place, so that the sum never goes back.
     sent: Arc<AtomicU64>,
     refusing: AtomicBool,
-    gate: Arc<Gate>,
+    limiter: Arc<KeyLimiter>,
     starter: Starter<Self>,
     #[cfg(feature = "redis")]
     rounds: Arc<Rounds>,
@@ -31,30 +31,30 @@ pub(super) struct Lease {
 )]
 impl Lease {
     pub(super) fn new(
-        terms: Terms,
-        gate: Arc<Gate>,
+        parameters: Parameters,
+        limiter: Arc<KeyLimiter>,
         sent: Arc<AtomicU64>,
         starter: Starter<Self>,
     ) -> Self {
         Self {
             starter,
-            terms: ArcSwap::from_pointee(terms),
+            parameters: ArcSwap::from_pointee(parameters),
             sent,
             refusing: AtomicBool::new(false),
-            gate,
+            limiter,
             #[cfg(feature = "redis")]
             rounds: Arc::default(),
         }
     }
 
-    /// Begins to keep the lease, if nobody does.
+    /// Starts the task that renews the lease, if it does not run.
     pub(super) fn start(self: &Arc<Self>) {
         self.starter.start(self);
     }
 
     /// The rate as it is now.
-    pub(super) fn terms(&self) -> Terms {
-        **self.terms.load()
+    pub(super) fn parameters(&self) -> Parameters {
+        **self.parameters.load()
     }
 
     /// Counts bytes as sent.
@@ -67,7 +67,7 @@ impl Lease {
         self.sent.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether nothing may begin, because nobody can say what is left.
+    /// Whether nothing may begin, because what is left is not known.
     pub(super) fn is_refusing(&self) -> bool {
         self.refusing.load(Ordering::Relaxed)
     }
@@ -84,7 +84,7 @@ impl Lease {
         Arc::clone(&self.rounds)
     }
 
-    /// Waits until all is told that was sent before.
+    /// Waits until everything that was sent before is reported.
     pub(super) async fn flush(&self) {
         if self.starter.is_started() {
             self.rounds.flush().await;
@@ -93,23 +93,23 @@ impl Lease {
 
     /// How many streams are here, and whether one waits.
     pub(super) fn load(&self) -> (usize, bool) {
-        self.gate.load()
+        self.limiter.load()
     }
 
     /// Goes on at another rate.
     pub(super) fn set(&self, rate: u64, burst: u64, now: tokio::time::Instant) {
-        let terms = self.terms();
+        let parameters = self.parameters();
         self.refusing.store(false, Ordering::Relaxed);
-        self.terms.store(Arc::new(Terms {
-            line: terms.line.at_rate(rate.max(1), now),
+        self.parameters.store(Arc::new(Parameters {
+            schedule: parameters.schedule.at_rate(rate.max(1), now),
             burst,
-            shared: terms.shared,
+            shared: parameters.shared,
         }));
-        // Whoever waits has set a timer by the old rate.
-        self.gate.kick();
+        // A stream that waits has set a timer by the old rate.
+        self.limiter.kick();
     }
 
-    /// Lets nothing begin, and what is under way all but stand.
+    /// Lets nothing begin, and holds what is in flight at next to no rate.
     pub(super) fn refuse(&self, now: tokio::time::Instant) {
         self.set(1, 1, now);
         self.refusing.store(true, Ordering::Relaxed);
@@ -131,19 +131,19 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::rate::clock::Line;
+    use crate::rate::schedule::Schedule;
 
     #[test]
     fn a_small_part_that_is_renewed_often_lets_its_bytes_pass_all_the_same() {
         let begin = Instant::now();
-        let terms = Terms {
-            line: Line::new(3, begin),
+        let parameters = Parameters {
+            schedule: Schedule::new(3, begin),
             burst: 1024,
             shared: false,
         };
         let lease = Lease::new(
-            terms,
-            Arc::new(Gate::new(0)),
+            parameters,
+            Arc::new(KeyLimiter::new(0)),
             Arc::default(),
             Starter::new(|_| {}),
         );
@@ -152,8 +152,8 @@ mod tests {
             lease.set(3 + u64::from(period % 2), 1024, now);
         }
         let passed = lease
-            .terms()
-            .line
+            .parameters()
+            .schedule
             .position(begin + Duration::from_secs(100));
         assert_eq!(passed, 349);
     }

@@ -5,7 +5,7 @@ use super::Fleet;
 use super::bounds::{MAX_BURST, MAX_RATE};
 use super::{Callers, Direction, Key, LimitsError, Quota, Share, Shed};
 #[cfg(feature = "policy")]
-use crate::policy::RateClass;
+use crate::record::RateClass;
 
 /// The bytes that a second is thought of in slices of, for the default burst.
 const BURST_FRACTION: u64 = 20;
@@ -21,7 +21,7 @@ const LEAST_BURST_FRACTION: u64 = 250;
 #[cfg(feature = "redis")]
 const MAX_FLEET_QUOTA: u64 = 1 << 53;
 
-/// One limit: what it is charged to, and at least one of a rate, a cap on streams and a quota.
+/// A limit: the key that bytes are charged to, and at least one of a rate, a cap on streams and a quota.
 #[derive(Clone, Debug)]
 pub struct Limit {
     pub(super) name: Arc<str>,
@@ -41,8 +41,8 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A rate, in bytes per second, for each of `key`. The name is for logs, metrics and headers,
-    /// and keeps the limit's state through reloads.
+    /// Makes a limit of `bytes_per_second` for each value of `key`. The name stands in logs, metrics and
+    /// headers, and a reload keeps the state of a limit whose name and key stay.
     pub fn rate(name: impl Into<Arc<str>>, key: Key, bytes_per_second: u64) -> Self {
         Self {
             rate: Some(bytes_per_second),
@@ -50,17 +50,18 @@ impl Limit {
         }
     }
 
-    /// At most `streams` transfers under way for each of `key`.
+    /// Makes a limit of at most `streams` transfers in flight for each value of `key`.
     pub fn streams(name: impl Into<Arc<str>>, key: Key, streams: u32) -> Self {
         Self::nothing(name, key).with_max_streams(streams)
     }
 
-    /// At most so many bytes a window for each of `key`.
+    /// Makes a limit of at most `quota` bytes a window for each value of `key`.
     pub fn quota(name: impl Into<Arc<str>>, key: Key, quota: Quota) -> Self {
         Self::nothing(name, key).with_quota(quota)
     }
 
-    /// A limit by `key` that limits nothing yet: give it a rate, a cap or a quota.
+    /// Makes a limit by `key` that limits nothing yet: [`Limits::new`](super::Limits::new) takes it once it has
+    /// a rate, a cap or a quota.
     pub fn nothing(name: impl Into<Arc<str>>, key: Key) -> Self {
         Self {
             name: name.into(),
@@ -80,35 +81,36 @@ impl Limit {
         }
     }
 
-    /// A rate, in bytes per second.
+    /// Sets the rate, in bytes per second.
     pub fn with_rate(mut self, bytes_per_second: u64) -> Self {
         self.rate = Some(bytes_per_second);
         self
     }
 
-    /// How many bytes may pass at once after a pause. Default: a twentieth of a second at the rate,
-    /// 16 KiB at least.
+    /// Sets how many bytes may pass at once after a pause. Default: a twentieth of a second at the rate, at
+    /// least 16 KiB.
     pub fn with_burst(mut self, bytes: u64) -> Self {
         self.burst = Some(bytes);
         self
     }
 
-    /// Which bodies count. Default: [`Direction::Both`], added up.
+    /// Sets which bodies the limit counts. Default: [`Direction::Both`], added up.
     ///
-    /// Caps and quotas are asked whether a request may begin by what it is likely to move: GET and
-    /// HEAD by those that count responses, other methods by those that count requests.
+    /// Caps and quotas refuse a request before it begins by what it probably moves: those that count responses
+    /// refuse GET and HEAD, those that count requests refuse other methods.
     pub fn with_direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
     }
 
-    /// Whose traffic counts. Default: everybody's.
+    /// Sets whose traffic the limit counts. Default: every caller's.
     pub fn with_callers(mut self, callers: Callers) -> Self {
         self.callers = callers;
         self
     }
 
-    /// Counts only what a rule of the policy put into this class. Default: whatever class it is in.
+    /// Counts only requests that a rule of the policy put into this class. Default: requests of every class and
+    /// of none.
     #[cfg(feature = "policy")]
     #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub fn with_class(mut self, class: RateClass) -> Self {
@@ -116,57 +118,57 @@ impl Limit {
         self
     }
 
-    /// Divides the rate among tenants, and each tenant's part equally among its streams. Default:
-    /// all streams alike.
+    /// Divides the rate among tenants, and each tenant's part equally among its streams. Default: all streams
+    /// get equal parts.
     pub fn with_share(mut self, share: Share) -> Self {
         self.share = Some(share);
         self
     }
 
-    /// Refuses pulls (GET and HEAD) that would have to wait too long. Default: all are slowed.
+    /// Refuses pulls (GET and HEAD) that would wait too long. Default: every pull is slowed, none refused.
     pub fn with_shed(mut self, shed: Shed) -> Self {
         self.shed = Some(shed);
         self
     }
 
-    /// At most this many transfers under way for each key.
+    /// Allows at most this many transfers in flight for each key. Default: any number.
     pub fn with_max_streams(mut self, streams: u32) -> Self {
         self.max_streams = Some(streams);
         self
     }
 
-    /// At most so many bytes a window for each key.
+    /// Allows at most `quota` bytes a window for each key. Default: any number.
     pub fn with_quota(mut self, quota: Quota) -> Self {
         self.quota = Some(quota);
         self
     }
 
-    /// Shares the rate and the quota with all replicas that have a limit of this name at the same
-    /// server. A rate can be shared by total only; a quota by every key but connection and stream, up
-    /// to 2^53 bytes.
+    /// Shares the rate and the quota with all replicas that have a limit of this name at the same server. A
+    /// rate can be shared with [`Key::Total`] only; a quota with every key but [`Key::Connection`] and
+    /// [`Key::Stream`], up to 2^53 bytes. Default: each process has the limit to itself.
     #[cfg(feature = "redis")]
     pub fn with_fleet(mut self, fleet: &Fleet) -> Self {
         self.fleet = Some(fleet.clone());
         self
     }
 
-    /// The name.
+    /// Returns the limit's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it is charged to.
+    /// Returns the key that bytes are charged to.
     pub fn key(&self) -> Key {
         self.key
     }
 
-    /// The fleet that shares it.
+    /// Returns the fleet that shares the limit.
     #[cfg(feature = "redis")]
     pub fn fleet(&self) -> Option<&Fleet> {
         self.fleet.as_ref()
     }
 
-    /// The burst in force, in bytes.
+    /// Returns the active burst, in bytes.
     pub(super) fn burst(&self) -> u64 {
         let rate = self.rate.unwrap_or(0);
         self.burst

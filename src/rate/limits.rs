@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use super::{Exempt, Limit, LimitsError};
 #[cfg(feature = "policy")]
-use crate::policy::RateClass;
+use crate::record::RateClass;
 
-/// A checked set of limits: what a [`ByteRateLayer`](super::ByteRateLayer) enforces.
+/// A checked set of limits, which a [`ByteRateLayer`](super::ByteRateLayer) enforces.
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub(super) all: Vec<Limit>,
@@ -17,18 +17,18 @@ pub struct Limits {
     pub(super) headers: bool,
 }
 
-/// The progress that a reader must make to be kept.
+/// The progress that a reader must make for its stream to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MinProgress {
-    /// The least rate, in bytes per second, over `window`, while no limit holds the stream back.
+    /// The lowest rate, in bytes per second over `window`, while no limit holds the stream back.
     pub rate: u64,
     /// How long a stream may be slower.
     pub window: Duration,
 }
 
 impl Limits {
-    /// No limit at all.
+    /// Makes a set without any limit.
     pub fn none() -> Self {
         Self {
             all: Vec::new(),
@@ -44,7 +44,7 @@ impl Limits {
     /// Checks these limits.
     ///
     /// # Errors
-    /// What is wrong with which limit.
+    /// Returns which limit is wrong, and why.
     pub fn new(limits: impl IntoIterator<Item = Limit>) -> Result<Self, LimitsError> {
         let limits: Vec<Limit> = limits.into_iter().collect();
         let mut names = HashSet::new();
@@ -62,16 +62,16 @@ impl Limits {
         })
     }
 
-    /// Lets what a rule names pass without any limit.
+    /// Lets traffic that one of the rules matches pass without any limit. Default: none.
     pub fn with_exempt(mut self, rules: impl IntoIterator<Item = Exempt>) -> Self {
         self.exempt.extend(rules);
         self
     }
 
-    /// Cuts source addresses to these prefix lengths. Default: 32 and 64.
+    /// Cuts source addresses to prefixes of these lengths, in bits. Default: 32 and 64.
     ///
     /// # Errors
-    /// A length that no address has.
+    /// Returns an error for a length that no address has.
     pub fn with_source_prefixes(mut self, ipv4: u8, ipv6: u8) -> Result<Self, LimitsError> {
         if ipv4 > 32 || ipv6 > 128 {
             return Err(LimitsError::Prefix { ipv4, ipv6 });
@@ -80,22 +80,22 @@ impl Limits {
         Ok(self)
     }
 
-    /// Remembers at most this many keys for each limit. Beyond it, new keys share one budget until
-    /// another's debt is paid. A reload changes it without forgetting a debt. Default: 1,048,576.
+    /// Remembers at most this many keys for each limit. Beyond it, new keys share one budget until another
+    /// key's debt is paid. A reload changes the number without forgetting a debt. Default: 1,048,576.
     pub fn with_max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys.max(1);
         self
     }
 
-    /// Ends streams whose reader is slower than this. Default: off.
+    /// Ends streams whose reader takes fewer than `rate` bytes per second over `window`. Default: off.
     ///
-    /// One that takes nothing at all is found too: what it keeps others from, such as its place in a cap
-    /// on streams, is free after the window, and its record says why. The stream itself is closed then
-    /// if the server's tasks are [`AbortSlow`](super::AbortSlow), or else with its connection, to which
-    /// [`StallTimeout`](super::StallTimeout) may set an end.
+    /// A reader that takes nothing at all is found too: what its stream keeps others from, such as a place in a
+    /// cap on streams, is free after the window, and its record says why. The stream itself is closed then if
+    /// the server's tasks are [`AbortSlow`](super::AbortSlow), else with its connection, whose end
+    /// [`StallTimeout`](super::StallTimeout) can set.
     ///
     /// # Errors
-    /// A rate or a window of nothing.
+    /// Returns an error for a rate or a window of zero.
     pub fn with_min_progress(mut self, rate: u64, window: Duration) -> Result<Self, LimitsError> {
         if rate == 0 || window.is_zero() {
             return Err(LimitsError::MinProgress);
@@ -104,14 +104,14 @@ impl Limits {
         Ok(self)
     }
 
-    /// Tells clients what is left in `RateLimit` and `RateLimit-Policy` header fields
+    /// Reports to clients what is left, in `RateLimit` and `RateLimit-Policy` header fields
     /// (draft-ietf-httpapi-ratelimit-headers-10). Default: off.
     pub fn with_headers(mut self, on: bool) -> Self {
         self.headers = on;
         self
     }
 
-    /// The limits, in the order in which they were given.
+    /// Returns the limits in the order in which they were given.
     pub fn limits(&self) -> &[Limit] {
         &self.all
     }
@@ -134,7 +134,7 @@ impl Limits {
         self
     }
 
-    /// The classes that a rule of the policy may name: those that a limit is for.
+    /// Returns the classes that a rule of the policy may name: those that a limit counts.
     #[cfg(feature = "policy")]
     #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub fn classes(&self) -> impl Iterator<Item = &RateClass> {

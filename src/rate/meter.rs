@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 #[cfg(feature = "redis")]
 use super::fleet::{Account, Accounts, keep_accounts};
 use super::quota::{Calendar, Usage};
-use super::standing::Standing;
+use super::quota_status::QuotaStatus;
 use super::subject::Charged;
 use super::{Exhausted, Limit, Quota};
 use crate::telemetry::limit_meters::LimitMeters;
@@ -24,8 +24,8 @@ pub(super) struct Meter {
     quota: Quota,
     account: Kept,
     counts: Arc<LimitMeters>,
-    /// The second in which it was last told what is left.
-    told: AtomicU64,
+    /// The second in which it was last reported what is left.
+    reported: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Ledger {
             quota,
             account,
             counts: Arc::clone(counts),
-            told: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
         }
     }
 }
@@ -114,14 +114,14 @@ impl Meter {
                 }
             }
         };
-        self.tell(calendar, counted < bytes);
+        self.report_left(calendar, counted < bytes);
         Poll::Ready(counted)
     }
 
     /// Tells the metrics what is left, once a second or at once.
-    fn tell(&self, calendar: &Calendar, at_once: bool) {
+    fn report_left(&self, calendar: &Calendar, at_once: bool) {
         let span = calendar.span(self.quota.window);
-        if self.told.swap(span.now, Ordering::Relaxed) != span.now || at_once {
+        if self.reported.swap(span.now, Ordering::Relaxed) != span.now || at_once {
             self.counts.quota_left(span.begins, self.left(calendar));
         }
     }
@@ -138,28 +138,28 @@ impl Meter {
     }
 
     /// Whether a request may begin, as far as is known.
-    pub(super) fn standing(&self, calendar: &Calendar) -> Standing {
-        let standing = match &self.account {
-            Kept::Here(..) if self.left(calendar) > 0 => Standing::Open,
-            Kept::Here(..) => Standing::Exhausted,
+    pub(super) fn status(&self, calendar: &Calendar) -> QuotaStatus {
+        let status = match &self.account {
+            Kept::Here(..) if self.left(calendar) > 0 => QuotaStatus::Open,
+            Kept::Here(..) => QuotaStatus::Exhausted,
             #[cfg(feature = "redis")]
-            Kept::Fleet(accounts, account) => accounts.standing(account),
+            Kept::Fleet(accounts, account) => accounts.status(account),
         };
-        self.tell(calendar, standing == Standing::Exhausted);
-        standing
+        self.report_left(calendar, status == QuotaStatus::Exhausted);
+        status
     }
 
     /// Whether a request may begin, once that is known.
-    pub(super) fn poll_standing(
+    pub(super) fn poll_status(
         &self,
         cx: &mut Context<'_>,
         calendar: &Calendar,
-    ) -> Poll<Standing> {
+    ) -> Poll<QuotaStatus> {
         let _ = cx;
         match &self.account {
-            Kept::Here(..) => Poll::Ready(self.standing(calendar)),
+            Kept::Here(..) => Poll::Ready(self.status(calendar)),
             #[cfg(feature = "redis")]
-            Kept::Fleet(accounts, account) => accounts.poll_standing(cx, account),
+            Kept::Fleet(accounts, account) => accounts.poll_status(cx, account),
         }
     }
 

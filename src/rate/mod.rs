@@ -1,8 +1,8 @@
-//! Byte-rate limits on both bodies: exact, fair, nested, and able to say no.
+//! Byte-rate limits on both bodies: exact, fair, nested, and able to refuse.
 //!
-//! One node holds an image and twenty want it; without a limit they take the whole link. A
-//! [`ByteRateLayer`] holds the bodies of requests and responses to the rates of its [`Limits`]. All
-//! limits that apply hold at once, and what is sent is what was counted, to the byte.
+//! One node holds an image and twenty want it; without a limit they take the whole link. A [`ByteRateLayer`]
+//! holds the bodies of requests and responses to the rates of its [`Limits`]. All limits that apply hold at
+//! once, and what is sent is what was counted, to the byte.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -17,7 +17,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let limits = Limits::new([
-//!     // 500 MB/s in all: the nodes get twice what others get, and nobody starves.
+//! 500 MB/s in all: the nodes get twice what others get, and no caller starves.
 //!     Limit::rate("total", Key::Total, 500_000_000)
 //!         .with_share(Share::by(Key::Group).with_tenant("nodes", Tenant::weight(2)))
 //!         .with_shed(Shed::after(Duration::from_secs(2))),
@@ -38,15 +38,15 @@
 //!
 //! # How
 //!
-//! A [`Line`] says how many bytes a rate has let pass since it began, a [`Clock`] how far along that
-//! line a key has come: one atomic word, moved on by each reservation, behind by at most the burst.
-//! There is no refill and no drift. A body takes its bytes in turns, small enough to be smooth and
-//! large enough to be cheap, from the narrowest limit to the widest; who must wait queues, and the
-//! limit's one timer wakes whose turn it is. Under a [`Share`], tenants are served by weight and a
-//! tenant's streams alike, whoever opens more of them.
+//! A [`Schedule`] says how many bytes a rate has let pass since it began, a [`GcraCell`] how far along that
+//! schedule a key has come: one atomic word, moved on by each reservation, behind by at most the burst. There
+//! is no refill and no drift. A body takes its bytes in quanta, small enough to be smooth and large enough to
+//! be cheap, from the narrowest limit to the widest; a body that must wait queues, and the limit's one timer
+//! wakes the next one. Under a [`Share`], tenants are served by weight and a tenant's streams equally, however
+//! many a tenant opens.
 //!
-//! A tenant with a hundred streams against nine with one each, at 100 MB/s in all, with a share and
-//! with one bucket for everybody (drawn by `cargo bench --bench shaping -- --full`):
+//! A tenant with a hundred streams against nine with one each, at 100 MB/s in all, with a share and with one
+//! bucket for all tenants (drawn by `cargo bench --bench shaping -- --full`):
 //!
 #![doc = include_str!("../../docs/greedy-tenant.svg")]
 //!
@@ -78,16 +78,16 @@ mod abort;
 mod admission;
 mod alarm;
 mod bounds;
-mod clock;
 mod engine;
 mod error;
 #[cfg(feature = "redis")]
 mod fleet;
-mod gate;
+mod gcra_cell;
+mod handle;
 mod headers;
+mod key_limiter;
+mod key_limiters;
 mod keyed;
-mod keys;
-mod lane;
 mod layer;
 mod lease;
 mod limit;
@@ -100,12 +100,13 @@ mod permits;
 mod plan;
 mod progress;
 mod quota;
+mod quota_status;
 mod rule;
+mod schedule;
 mod scheduler;
 mod scope;
 mod service;
 mod stall;
-mod standing;
 mod starter;
 mod subject;
 mod tenants;
@@ -113,15 +114,16 @@ mod watcher;
 
 pub use abort::AbortSlow;
 pub use bounds::{MAX_BURST, MAX_RATE};
-pub use clock::{Clock, Line};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
 pub use fleet::{Fleet, FleetError, Unreachable};
+pub use gcra_cell::GcraCell;
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;
 pub use limit::Limit;
 pub use limits::{Limits, MinProgress};
 pub use options::{Exempt, Exhausted, Quota, Share, Shed, Tenant, Window};
+pub use schedule::Schedule;
 pub use scope::{Callers, Direction, Key};
 pub use service::ByteRate;
 pub use stall::StallTimeout;

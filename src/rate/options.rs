@@ -7,8 +7,8 @@ use crate::oci::Endpoint;
 use super::bounds::MAX_RATE;
 use super::{Key, LimitsError};
 
-/// How a limit's rate is divided: tenants by weight, the streams of a tenant equally. What one does
-/// not use, the others get.
+/// How a limit's rate is divided: among tenants by weight, and among a tenant's streams equally. What one
+/// tenant does not use, the others get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     pub(super) by: Key,
@@ -20,36 +20,36 @@ pub struct Share {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tenant {
-    /// How much of the rate, beside the others' weights. Default 1.
+    /// The tenant's part of the rate in proportion to the others' weights. Default: 1.
     pub weight: u32,
-    /// What it gets before anybody gets more, in bytes per second. Default 0.
+    /// What the tenant gets before another tenant gets more, in bytes per second. Default: 0.
     ///
-    /// Named tenants come first: where more tenants have the default floor than the rate has room
-    /// for, they share alike what the named ones' floors leave.
+    /// Floors of named tenants come first: where more tenants have the default floor than the rate has room
+    /// for, those divide equally what the named tenants' floors leave.
     pub floor: u64,
-    /// What it never passes, in bytes per second. Default: nothing but the limit's rate.
+    /// What the tenant never exceeds, in bytes per second. Default: the limit's rate.
     pub ceiling: Option<u64>,
 }
 
-/// When a pull is refused rather than slowed. A push never is: clients cannot send a body twice.
+/// When a pull is refused rather than slowed. A push is never refused: clients cannot send a body twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shed {
-    /// The longest wait for the first byte.
+    /// The longest predicted wait for the first byte. Default: any.
     pub max_wait: Option<Duration>,
-    /// The longest time that the transfer may take, by its `Content-Length`.
+    /// The longest predicted time of the transfer, by its `Content-Length`. Default: any.
     pub max_transfer: Option<Duration>,
 }
 
-/// Bytes in a calendar window, in UTC.
+/// A number of bytes for each calendar window, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quota {
-    /// How many bytes.
+    /// The number of bytes.
     pub bytes: u64,
-    /// In what time.
+    /// The calendar window.
     pub window: Window,
-    /// What becomes of a transfer that is under way when they are used up.
+    /// What happens to a transfer in flight when the quota is used up.
     pub exhausted: Exhausted,
 }
 
@@ -60,43 +60,43 @@ pub struct Quota {
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Window {
-    /// From minute 0 to minute 59.
+    /// An hour, from minute 0 to minute 59.
     Hour,
-    /// From midnight to midnight.
+    /// A day, from midnight to midnight.
     Day,
-    /// From the first to the last day.
+    /// A month, from the first to the last day.
     Month,
 }
 
-/// What becomes of a transfer that is under way when a quota is used up.
+/// What happens to a transfer in flight when its quota is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Exhausted {
-    /// It is finished, and what it takes beyond the quota is counted.
+    /// The transfer finishes, and what it takes beyond the quota is counted.
     #[default]
     Finish,
-    /// It is cut off.
+    /// The transfer is cut off.
     Cut,
 }
 
-/// What passes without any limit.
+/// A rule for traffic that passes without any limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exempt {
-    /// A path, as a whole: `/healthz`.
+    /// Requests for this path, compared as a whole: `/healthz`.
     Path(Box<str>),
-    /// Callers in this group.
+    /// Requests of callers in this group.
     Group(Box<str>),
-    /// This caller, in a principal's text form: `token:ci`.
+    /// Requests of this caller, in a principal's text form: `token:ci`.
     Principal(Box<str>),
-    /// Bodies of this endpoint of at most so many bytes by their exact length.
+    /// Bodies of this endpoint whose exact length is at most so many bytes.
     ///
-    /// No quota, cap or shedding refuses a pull that is answered so. The length is known from the
-    /// response only, so whatever else is pulled from this endpoint is refused by its limits once
-    /// the service has answered, and not before.
+    /// No quota, cap or shedding refuses a pull that is answered with such a body. The length is known from the
+    /// response only, so limits refuse other pulls from this endpoint once the service has answered, and not
+    /// before.
     Small {
         /// The endpoint.
         endpoint: Endpoint,
@@ -106,7 +106,7 @@ pub enum Exempt {
 }
 
 impl Share {
-    /// Divides among the values of `key`, each with weight 1.
+    /// Divides the rate among the values of `key`, each with weight 1.
     pub fn by(key: Key) -> Self {
         Self {
             by: key,
@@ -115,13 +115,13 @@ impl Share {
         }
     }
 
-    /// What a tenant gets that has no entry of its own.
+    /// Sets the part of every tenant without an entry of its own. Default: weight 1.
     pub fn with_default(mut self, tenant: Tenant) -> Self {
         self.default = tenant;
         self
     }
 
-    /// What the tenant of this name gets: a group, a principal's text form (`cert:node-1`), a source
+    /// Sets the part of the tenant of this name: a group, a principal's text form (`cert:node-1`), a source
     /// prefix (`10.0.0.7/32`), a repository or a registry.
     pub fn with_tenant(mut self, name: impl Into<Box<str>>, tenant: Tenant) -> Self {
         self.tenants.insert(name.into(), tenant);
@@ -169,7 +169,7 @@ impl Share {
 }
 
 impl Tenant {
-    /// A tenant of this weight.
+    /// Makes a tenant of this weight, without floor and ceiling.
     pub fn weight(weight: u32) -> Self {
         Self {
             weight,
@@ -201,7 +201,7 @@ impl Default for Tenant {
 }
 
 impl Shed {
-    /// Refuses when the first byte would have to wait longer than this.
+    /// Refuses a pull when its first byte would wait longer than `max_wait`.
     pub fn after(max_wait: Duration) -> Self {
         Self {
             max_wait: Some(max_wait),
@@ -217,7 +217,7 @@ impl Shed {
 }
 
 impl Quota {
-    /// So many bytes a window; transfers under way are finished.
+    /// Makes a quota of so many bytes a window; transfers in flight finish.
     pub fn new(bytes: u64, window: Window) -> Self {
         Self {
             bytes,

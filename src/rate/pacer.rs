@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::record::{Cut, Record};
-use crate::telemetry::limit_meters::{LimitMeters, UnderWay, Waiting};
+use crate::telemetry::limit_meters::{LimitMeters, TransferInFlight, Waiting};
 
 use super::Direction;
 use super::engine::{Compiled, Engine};
-use super::lane::Lane;
+use super::handle::Handle;
 use super::meter::{self, Meter};
 use super::subject::Subject;
 
-/// The largest body that is paid for at once, so that it needs no place at any gate.
+/// The largest body that is paid for at once, so that it needs no place at any limiter.
 const SMALL: u64 = 64 * 1024;
 
 /// One body's way through its limits.
@@ -26,10 +26,10 @@ pub(super) struct Pacer {
     subject: Arc<Subject>,
     direction: Direction,
     // Made for the first bytes that have to be asked for.
-    lanes: Option<Vec<Lane>>,
+    handles: Option<Vec<Handle>>,
     meters: Vec<Meter>,
-    under_way: Vec<UnderWay>,
-    turn: Option<u64>,
+    in_flight: Vec<TransferInFlight>,
+    quantum: Option<u64>,
     held: Option<(Instant, Waiting)>,
     backup: Option<Pin<Box<Sleep>>>,
     ended: Option<Cut>,
@@ -46,16 +46,16 @@ impl Pacer {
         record: Option<Record>,
     ) -> Self {
         let meters = compiled.meters(subject, direction);
-        let under_way = compiled.under_way(subject, direction);
+        let in_flight = compiled.in_flight(subject, direction);
         Self {
             engine: Arc::clone(engine),
             generation: compiled.generation(),
             subject: Arc::clone(subject),
             direction,
-            lanes: None,
+            handles: None,
             meters,
-            under_way,
-            turn: None,
+            in_flight,
+            quantum: None,
             held: None,
             backup: None,
             ended: None,
@@ -94,7 +94,10 @@ impl Pacer {
         if sent < bytes {
             match &prepaid {
                 Some(of) => of.give_back(&self.subject, self.direction, bytes - sent),
-                None => unsend(self.lanes.as_deref_mut().unwrap_or_default(), bytes - sent),
+                None => unsend(
+                    self.handles.as_deref_mut().unwrap_or_default(),
+                    bytes - sent,
+                ),
             }
         }
         ready!(counted);
@@ -107,14 +110,14 @@ impl Pacer {
 
     /// What was taken and not sent.
     fn holds(&self) -> u64 {
-        let least = self.lanes.iter().flatten().map(Lane::holds).min();
+        let least = self.handles.iter().flatten().map(Handle::holds).min();
         least.unwrap_or(u64::MAX)
     }
 
-    /// Takes what a small body sends now of every limit at once, if nobody has to wait for it; gives
-    /// the limits of which it was taken.
+    /// Takes what a small body sends now of every limit at once, if it need not wait; returns the limits of
+    /// which it was taken.
     fn prepay(&self, wanted: u64, rest: u64) -> Option<arc_swap::Guard<Arc<Compiled>>> {
-        if self.lanes.is_some() || !(1..=SMALL).contains(&rest) {
+        if self.handles.is_some() || !(1..=SMALL).contains(&rest) {
             return None;
         }
         let of = self.engine.compiled();
@@ -122,21 +125,22 @@ impl Pacer {
         taken.then_some(of)
     }
 
-    /// Waits until some of `wanted` bytes have been let pass by every gate, and counts them there.
+    /// Waits until some of `wanted` bytes have been let pass by every limiter, and counts them there.
     fn poll_pass(&mut self, cx: &mut Context<'_>, wanted: u64, rest: u64) -> Poll<u64> {
-        if self.lanes.as_ref().is_some_and(Vec::is_empty) {
+        if self.handles.as_ref().is_some_and(Vec::is_empty) {
             return Poll::Ready(wanted);
         }
         let now = Instant::now();
-        ready!(self.poll_lanes(cx, rest, now));
-        let lanes = self.lanes.as_deref_mut().unwrap_or_default();
-        let sendable = lanes.iter().map(Lane::sendable).min();
+        ready!(self.poll_handles(cx, rest, now));
+        let handles = self.handles.as_deref_mut().unwrap_or_default();
+        let sendable = handles.iter().map(Handle::sendable).min();
         let bytes = sendable.unwrap_or(wanted).min(wanted);
-        let mut sending = lanes.iter_mut().enumerate();
-        let refused = sending.find_map(|(index, lane)| Some((index, lane.send(bytes, now).err()?)));
+        let mut sending = handles.iter_mut().enumerate();
+        let refused =
+            sending.find_map(|(index, handle)| Some((index, handle.send(bytes, now).err()?)));
         if let Some((index, when)) = refused {
-            let meters = Arc::clone(lanes[index].meters());
-            unsend(&mut lanes[..index], bytes);
+            let meters = Arc::clone(handles[index].meters());
+            unsend(&mut handles[..index], bytes);
             self.hold(cx, &meters, now, when);
             return Poll::Pending;
         }
@@ -144,52 +148,52 @@ impl Pacer {
         Poll::Ready(bytes)
     }
 
-    /// Makes sure that each gate has let some bytes pass.
-    fn poll_lanes(&mut self, cx: &mut Context<'_>, rest: u64, now: Instant) -> Poll<()> {
-        if self.lanes.is_none() {
+    /// Makes sure that each limiter has let some bytes pass.
+    fn poll_handles(&mut self, cx: &mut Context<'_>, rest: u64, now: Instant) -> Poll<()> {
+        if self.handles.is_none() {
             let compiled = self.engine.compiled();
-            self.lanes = Some(compiled.lanes(&self.subject, self.direction, now));
+            self.handles = Some(compiled.handles(&self.subject, self.direction, now));
         }
-        if self.holds() == 0 || self.turn.is_some() {
-            ready!(self.poll_turn(cx, rest, now));
+        if self.holds() == 0 || self.quantum.is_some() {
+            ready!(self.poll_quantum(cx, rest, now));
         }
         Poll::Ready(())
     }
 
-    /// Takes the next turn at each gate, from the narrowest to the widest.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, rest: u64, now: Instant) -> Poll<()> {
-        let lanes = self.lanes.iter().flatten();
-        let turns = lanes.map(|lane| lane.turn(now));
-        let turn = self
-            .turn
-            .unwrap_or_else(|| turns.min().unwrap_or(rest).min(rest));
-        let turn = self.turn.insert(turn);
-        for lane in self.lanes.iter_mut().flatten() {
-            if let Err(wait) = lane.take(cx, *turn, now) {
-                let meters = Arc::clone(lane.meters());
-                // The gate's own timer wakes whoever is next, and others if they do not come; this
-                // is for the case that none of them does.
+    /// Takes the next quantum at each limiter, from the narrowest to the widest.
+    fn poll_quantum(&mut self, cx: &mut Context<'_>, rest: u64, now: Instant) -> Poll<()> {
+        let handles = self.handles.iter().flatten();
+        let quanta = handles.map(|handle| handle.quantum(now));
+        let quantum = self
+            .quantum
+            .unwrap_or_else(|| quanta.min().unwrap_or(rest).min(rest));
+        let quantum = self.quantum.insert(quantum);
+        for handle in self.handles.iter_mut().flatten() {
+            if let Err(wait) = handle.take(cx, *quantum, now) {
+                let meters = Arc::clone(handle.meters());
+                // The limiter's own timer wakes the next stream, and others if that one does not come; this is
+                // for the case that none of them does.
                 self.hold(cx, &meters, now, now + wait + Duration::from_millis(50));
                 return Poll::Pending;
             }
             // Above, no more than may be sent below.
-            *turn = lane.holds().min(*turn);
+            *quantum = handle.holds().min(*quantum);
         }
-        self.turn = None;
+        self.quantum = None;
         Poll::Ready(())
     }
 
     fn plan_again(&mut self) {
         let compiled = self.engine.compiled();
-        if self.lanes.is_some() {
-            // The new lanes first, so that no gate is put to rest in between.
-            let lanes = compiled.lanes(&self.subject, self.direction, Instant::now());
-            self.lanes = Some(lanes);
+        if self.handles.is_some() {
+            // The new handles first, so that no limiter is put to rest in between.
+            let handles = compiled.handles(&self.subject, self.direction, Instant::now());
+            self.handles = Some(handles);
         }
         self.meters = compiled.meters(&self.subject, self.direction);
-        self.under_way = compiled.under_way(&self.subject, self.direction);
+        self.in_flight = compiled.in_flight(&self.subject, self.direction);
         self.generation = compiled.generation();
-        self.turn = None;
+        self.quantum = None;
     }
 
     /// Notes that the body is held back, and looks again at `latest`.
@@ -222,8 +226,8 @@ impl Pacer {
     /// Ends the transfer for good, and notes why.
     fn end(&mut self, cut: Cut) {
         self.ended = Some(cut);
-        self.lanes = None;
-        self.under_way.clear();
+        self.handles = None;
+        self.in_flight.clear();
         if let Some(record) = &self.record {
             record.cut(cut);
         }
@@ -239,8 +243,8 @@ impl Drop for Pacer {
     }
 }
 
-fn unsend(lanes: &mut [Lane], bytes: u64) {
-    for lane in lanes {
-        lane.unsend(bytes);
+fn unsend(handles: &mut [Handle], bytes: u64) {
+    for handle in handles {
+        handle.unsend(bytes);
     }
 }

@@ -4,23 +4,23 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 use super::Limits;
-use super::gate::Gate;
-use super::keys::Gates;
+use super::key_limiter::KeyLimiter;
+use super::key_limiters::KeyLimiters;
 use super::rule::Rule;
 use super::subject::Subject;
 use crate::Refusal;
 
-/// After how many seconds a client may try again whose kind has too many transfers under way.
+/// The seconds after which a client may try again when its key has too many transfers in flight.
 const STREAMS_RETRY: u32 = 2;
 
-/// A transfer under way, counted in the caps on streams until it is dropped.
+/// A transfer in flight, counted in the caps on streams until it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Permits(Vec<Permit>);
 
 #[derive(Debug)]
 struct Permit {
-    gates: Arc<Gates>,
-    gate: Arc<Gate>,
+    limiters: Arc<KeyLimiters>,
+    limiter: Arc<KeyLimiter>,
     key: u64,
 }
 
@@ -38,7 +38,7 @@ impl Permits {
         };
         for charged in subject.charged(rule.limit.key, limits) {
             let permit = Permit::new(rule, rule.key(&charged));
-            let before = permit.gate.streams().fetch_add(1, Ordering::Relaxed);
+            let before = permit.limiter.streams().fetch_add(1, Ordering::Relaxed);
             self.0.push(permit);
             if refusable && before >= most {
                 let retry_after = STREAMS_RETRY;
@@ -51,11 +51,12 @@ impl Permits {
 
 impl Permit {
     fn new(rule: &Rule, key: u64) -> Self {
-        let terms = rule.terms_of_clocks();
-        let position = terms.map_or(0, |terms| terms.line.position(Instant::now()));
+        let parameters = rule.parameters_of_cells();
+        let position =
+            parameters.map_or(0, |parameters| parameters.schedule.position(Instant::now()));
         Self {
-            gate: rule.gates.gate(key, terms.as_ref(), position),
-            gates: Arc::clone(&rule.gates),
+            limiter: rule.limiters.limiter(key, parameters.as_ref(), position),
+            limiters: Arc::clone(&rule.limiters),
             key,
         }
     }
@@ -63,7 +64,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.streams().fetch_sub(1, Ordering::Relaxed);
-        self.gates.release(self.key, &self.gate);
+        self.limiter.streams().fetch_sub(1, Ordering::Relaxed);
+        self.limiters.release(self.key, &self.limiter);
     }
 }

@@ -16,8 +16,8 @@ const DAY: u64 = 24 * HOUR;
 #[derive(Clone)]
 pub(super) struct Calendar(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
-/// The bytes that each key has used in the window under way. Bounded: what does not fit shares one
-/// count. Nothing is forgotten before the window ends.
+/// The bytes that each key has used in the current window. Bounded: keys beyond the bound share one count.
+/// Nothing is forgotten before the window ends.
 #[derive(Debug)]
 pub(super) struct Usage {
     shards: Box<[Mutex<Shard>]>,
@@ -141,8 +141,8 @@ impl Usage {
                 ..Shard::default()
             };
         } else if span.ends < shard.window {
-            // A clock that is set back does not open a window again. But had it leapt further ahead than
-            // a window, this one would not end in its time: what it counted counts in the one under way.
+            // A clock that is set back does not open a window again. But had it leapt further ahead than a
+            // window, this one would not end in its time: what it counted counts in the current one.
             shard.window = span.begins;
         }
         shard

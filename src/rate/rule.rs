@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::clock::Line;
-use super::gate::Terms;
-use super::keys::Gates;
+use super::key_limiter::Parameters;
+use super::key_limiters::KeyLimiters;
 use super::lease::Lease;
 use super::meter::{Ledger, Meter};
 use super::quota::Calendar;
+use super::schedule::Schedule;
 #[cfg(feature = "redis")]
 use super::starter::Starter;
 use super::subject::{Charged, Subject};
@@ -21,25 +21,25 @@ use crate::util::gcra::credit;
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) limit: Limit,
-    pub(super) terms: Option<Terms>,
-    // By which the gates' clocks stand while there is no rate.
-    past: Option<Terms>,
-    pub(super) gates: Arc<Gates>,
+    pub(super) parameters: Option<Parameters>,
+    // By which the limiters' cells stand while there is no rate.
+    past: Option<Parameters>,
+    pub(super) limiters: Arc<KeyLimiters>,
     pub(super) ledger: Option<Ledger>,
     pub(super) lease: Option<Arc<Lease>>,
     pub(super) meters: Arc<LimitMeters>,
     ceilings: HashMap<Box<str>, Ceiling>,
     // What the named tenants' floors leave for the others'.
     pool: u64,
-    // What `Gates::key` gives for the one key of a total.
+    // What `KeyLimiters::key` gives for the one key of a total.
     total: u64,
 }
 
 /// What a tenant of a share never passes. The default tenants' is under the name `*`.
 #[derive(Clone, Debug)]
 pub(super) struct Ceiling {
-    pub(super) terms: Terms,
-    pub(super) gates: Arc<Gates>,
+    pub(super) parameters: Parameters,
+    pub(super) limiters: Arc<KeyLimiters>,
 }
 
 impl Rule {
@@ -51,19 +51,19 @@ impl Rule {
         now: Instant,
     ) -> Self {
         let limit = &in_place_of(limit, old);
-        let gates = old.map_or_else(
-            || Arc::new(Gates::new(keys)),
-            |old| old.gates.with_room(keys),
+        let limiters = old.map_or_else(
+            || Arc::new(KeyLimiters::new(keys)),
+            |old| old.limiters.with_room(keys),
         );
-        let past = old.and_then(|old| old.terms_of_clocks());
-        let terms = limit
+        let past = old.and_then(|old| old.parameters_of_cells());
+        let parameters = limit
             .rate
-            .map(|rate| terms(rate, limit.burst(), limit.share.is_some(), past, now));
+            .map(|rate| parameters(rate, limit.burst(), limit.share.is_some(), past, now));
         let ledger = limit.quota.map(|quota| {
             let old = old.and_then(|old| old.ledger.as_ref());
             Ledger::new(limit, quota, keys, old, calendar)
         });
-        let lease = leased(limit, terms, &gates, old, now);
+        let lease = leased(limit, parameters, &limiters, old, now);
         let (mut ceilings, mut pool) = (HashMap::new(), 0);
         if let Some(share) = &limit.share {
             pool = share.left_by_named(limit.rate.unwrap_or(0));
@@ -81,10 +81,10 @@ impl Rule {
         );
         Self {
             limit: limit.clone(),
-            terms,
+            parameters,
             past,
-            total: gates.key(Charged::Total),
-            gates,
+            total: limiters.key(Charged::Total),
+            limiters,
             ledger,
             lease,
             meters: counted,
@@ -97,38 +97,38 @@ impl Rule {
     pub(super) fn key(&self, charged: &Charged<'_>) -> u64 {
         match charged {
             Charged::Total => self.total,
-            charged => self.gates.key(charged),
+            charged => self.limiters.key(charged),
         }
     }
 
     pub(super) fn take(&self, charged: &Charged<'_>, bytes: u64, now: Instant) -> bool {
-        let Some(terms) = &self.terms else {
+        let Some(parameters) = &self.parameters else {
             return true;
         };
         if self.lease.is_some() || !self.ceilings.is_empty() || self.limit.key == Key::Stream {
             return false;
         }
-        let position = terms.line.position(now);
-        self.gates
-            .take(self.key(charged), bytes, position, terms.burst)
+        let position = parameters.schedule.position(now);
+        self.limiters
+            .take(self.key(charged), bytes, position, parameters.burst)
             .is_ok()
     }
 
     pub(super) fn give_back(&self, charged: &Charged<'_>, bytes: u64) {
-        self.gates.give_back(self.key(charged), bytes);
+        self.limiters.give_back(self.key(charged), bytes);
     }
 
-    /// The rate in force.
-    pub(super) fn terms(&self) -> Option<Terms> {
+    /// The active rate.
+    pub(super) fn parameters(&self) -> Option<Parameters> {
         match &self.lease {
-            Some(lease) => Some(lease.terms()),
-            None => self.terms,
+            Some(lease) => Some(lease.parameters()),
+            None => self.parameters,
         }
     }
 
-    /// What the clocks of the gates stand by, whether there is a rate now or not.
-    pub(super) fn terms_of_clocks(&self) -> Option<Terms> {
-        self.terms().or(self.past)
+    /// What the cells of the limiters stand by, whether there is a rate now or not.
+    pub(super) fn parameters_of_cells(&self) -> Option<Parameters> {
+        self.parameters().or(self.past)
     }
 
     /// What this subject is to the limit's share, and its ceiling.
@@ -148,7 +148,7 @@ impl Rule {
             }
         };
         let claim = Claim {
-            key: self.gates.key(tenant),
+            key: self.limiters.key(tenant),
             weight: part.weight,
             floor: part.floor,
             pool: (!is_named).then_some(self.pool),
@@ -170,24 +170,26 @@ impl Rule {
     }
 
     /// What a key may take at once.
-    pub(super) fn credit(&self, key: u64, terms: &Terms, now: Instant) -> u64 {
-        let position = terms.line.position(now);
-        let word = self.gates.word(key);
-        word.map_or(terms.burst, |word| credit(word, position, terms.burst))
+    pub(super) fn credit(&self, key: u64, parameters: &Parameters, now: Instant) -> u64 {
+        let position = parameters.schedule.position(now);
+        let word = self.limiters.word(key);
+        word.map_or(parameters.burst, |word| {
+            credit(word, position, parameters.burst)
+        })
     }
 }
 
 impl Ceiling {
     fn new(rate: u64, keys: usize, old: Option<&Self>, now: Instant) -> Self {
-        let gates = old.map_or_else(
-            || Arc::new(Gates::new(keys)),
-            |old| old.gates.with_room(keys),
+        let limiters = old.map_or_else(
+            || Arc::new(KeyLimiters::new(keys)),
+            |old| old.limiters.with_room(keys),
         );
         let limit = Limit::rate("ceiling", Key::Total, rate);
-        let old = old.map(|old| old.terms);
+        let old = old.map(|old| old.parameters);
         Self {
-            terms: terms(rate, limit.burst(), false, old, now),
-            gates,
+            parameters: parameters(rate, limit.burst(), false, old, now),
+            limiters,
         }
     }
 }
@@ -211,12 +213,12 @@ fn in_place_of(limit: &Limit, _: Option<&Arc<Rule>>) -> Limit {
 #[cfg(feature = "redis")]
 fn leased(
     limit: &Limit,
-    terms: Option<Terms>,
-    gates: &Gates,
+    parameters: Option<Parameters>,
+    limiters: &KeyLimiters,
     old: Option<&Arc<Rule>>,
     now: Instant,
 ) -> Option<Arc<Lease>> {
-    let (fleet, terms) = (limit.fleet.as_ref()?, terms?);
+    let (fleet, parameters) = (limit.fleet.as_ref()?, parameters?);
     let books = |old: &&Arc<Rule>| {
         old.limit
             .fleet
@@ -236,40 +238,48 @@ fn leased(
         if rule.limit.fleet.as_ref().is_some_and(|old| fleet.is(old)) {
             return Some(Arc::clone(lease));
         }
-        part = Some(lease.terms());
+        part = Some(lease.parameters());
     }
-    let key = gates.key(Charged::Total);
-    let gate = gates.gate(key, Some(&terms), terms.line.position(now));
-    let before = Terms {
-        line: terms.line.at_rate((terms.line.rate() / 8).max(1), now),
-        ..terms
+    let key = limiters.key(Charged::Total);
+    let limiter = limiters.limiter(key, Some(&parameters), parameters.schedule.position(now));
+    let before = Parameters {
+        schedule: parameters
+            .schedule
+            .at_rate((parameters.schedule.rate() / 8).max(1), now),
+        ..parameters
     };
     let before = part.unwrap_or(before);
     let (fleet, limit) = (fleet.clone(), limit.clone());
     let start = move |lease| super::fleet::keep(fleet, &limit, lease);
     let starter = Starter::new(start);
-    Some(Arc::new(Lease::new(before, gate, sent, starter)))
+    Some(Arc::new(Lease::new(before, limiter, sent, starter)))
 }
 
 #[cfg(not(feature = "redis"))]
 fn leased(
     _: &Limit,
-    _: Option<Terms>,
-    _: &Gates,
+    _: Option<Parameters>,
+    _: &KeyLimiters,
     _: Option<&Arc<Rule>>,
     _: Instant,
 ) -> Option<Arc<Lease>> {
     None
 }
 
-fn terms(rate: u64, burst: u64, shared: bool, old: Option<Terms>, now: Instant) -> Terms {
-    let line = match old {
-        Some(old) if old.line.rate() == rate => old.line,
-        Some(old) => old.line.at_rate(rate, now),
-        None => Line::new(rate, now),
+fn parameters(
+    rate: u64,
+    burst: u64,
+    shared: bool,
+    old: Option<Parameters>,
+    now: Instant,
+) -> Parameters {
+    let schedule = match old {
+        Some(old) if old.schedule.rate() == rate => old.schedule,
+        Some(old) => old.schedule.at_rate(rate, now),
+        None => Schedule::new(rate, now),
     };
-    Terms {
-        line,
+    Parameters {
+        schedule,
         burst,
         shared,
     }

@@ -4,10 +4,10 @@ use std::task::Waker;
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::clock::Clock;
+use super::gcra_cell::GcraCell;
 use super::tenants::{Claim, Tag, Tenants, tagged};
 
-/// Who waits at a gate, and who is next.
+/// Who waits at a limiter, and who is next.
 ///
 /// Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996) on two levels: the tenant whose tag is
 /// lowest is served, and of its streams the one whose tag is lowest; what is served moves both tags
@@ -26,7 +26,7 @@ pub(super) struct Scheduler {
     served: Vec<usize>,
 }
 
-/// How many of its own turns a tenant or stream may catch up on that it missed while it was sending.
+/// How many of its own quanta a tenant or stream may catch up on that it missed while it was sending.
 const CATCH_UP: u128 = 2;
 
 /// What may be granted now.
@@ -34,8 +34,8 @@ const CATCH_UP: u128 = 2;
 pub(super) struct Due {
     pub(super) position: u64,
     pub(super) burst: u64,
-    /// The largest turn, with as many waiting as there are now.
-    pub(super) turn: u64,
+    /// The largest quantum, with as many waiting as there are now.
+    pub(super) quantum: u64,
     /// The most that one stream is granted together.
     pub(super) most: u64,
     /// What is let pass at one waking, if so much is asked for.
@@ -47,7 +47,7 @@ pub(super) struct Due {
 struct Next {
     tenant: usize,
     stream: usize,
-    /// What it asks for, a turn at most.
+    /// What it asks for, a quantum at most.
     ask: u64,
     granted: u64,
     /// Whether it is for the tenant's floor.
@@ -58,11 +58,11 @@ struct Next {
 struct Stream {
     tenant: usize,
     tag: Tag,
-    state: State,
+    state: StreamState,
 }
 
 #[derive(Debug)]
-enum State {
+enum StreamState {
     Idle,
     Waiting {
         ask: u64,
@@ -81,7 +81,7 @@ impl Scheduler {
         self.streams.insert(Stream {
             tenant,
             tag,
-            state: State::Idle,
+            state: StreamState::Idle,
         })
     }
 
@@ -108,7 +108,7 @@ impl Scheduler {
         let granted = self.withdraw(stream);
         let tenant = self.streams.remove(stream).tenant;
         self.tenants.leave(tenant, self.tag);
-        // However many come and go while one stays, and whoever waits.
+        // However many come and go while one stays or waits.
         if let Some(tag) = self.tenants.crowded() {
             self.tag = self.tag.max(tag);
         }
@@ -156,7 +156,7 @@ impl Scheduler {
         self.tenants.of(key).map_or(0, |tenant| tenant.asked)
     }
 
-    /// Queues a stream for a turn of `ask` bytes.
+    /// Queues a stream for a quantum of `ask` bytes.
     pub(super) fn ask(
         &mut self,
         stream: usize,
@@ -171,7 +171,7 @@ impl Scheduler {
         let tenant = &mut self.tenants[index];
         let behind = CATCH_UP * tagged(ask, 1);
         entry.tag = entry.tag.max(tenant.inner.saturating_sub(behind));
-        entry.state = State::Waiting {
+        entry.state = StreamState::Waiting {
             ask,
             granted: 0,
             waker,
@@ -193,26 +193,26 @@ impl Scheduler {
     pub(super) fn collect(&mut self, stream: usize, waker: &Waker) -> Option<u64> {
         let entry = &mut self.streams[stream];
         match &mut entry.state {
-            State::Granted(bytes) => {
+            StreamState::Granted(bytes) => {
                 let bytes = *bytes;
-                entry.state = State::Idle;
+                entry.state = StreamState::Idle;
                 Some(bytes)
             }
-            State::Waiting { waker: old, .. } => {
+            StreamState::Waiting { waker: old, .. } => {
                 old.clone_from(waker);
                 None
             }
-            State::Idle => Some(0),
+            StreamState::Idle => Some(0),
         }
     }
 
     /// Takes back a question, or what was granted to it.
     pub(super) fn withdraw(&mut self, stream: usize) -> u64 {
-        let state = std::mem::replace(&mut self.streams[stream].state, State::Idle);
+        let state = std::mem::replace(&mut self.streams[stream].state, StreamState::Idle);
         match state {
-            State::Idle => 0,
-            State::Granted(bytes) => bytes,
-            State::Waiting { ask, .. } => {
+            StreamState::Idle => 0,
+            StreamState::Granted(bytes) => bytes,
+            StreamState::Waiting { ask, .. } => {
                 self.unqueue(stream, ask);
                 0
             }
@@ -220,10 +220,10 @@ impl Scheduler {
     }
 
     /// Grants what is due. `me` is being polled and needs no waking.
-    pub(super) fn grant(&mut self, clock: &Clock, due: Due, me: usize, woken: &mut Vec<Waker>) {
+    pub(super) fn grant(&mut self, cell: &GcraCell, due: Due, me: usize, woken: &mut Vec<Waker>) {
         let mut served = std::mem::take(&mut self.served);
         while let Some(next) = self.first(due) {
-            if clock.take(next.ask, due.position, due.burst).is_err() {
+            if cell.take(next.ask, due.position, due.burst).is_err() {
                 break;
             }
             self.serve(&next, due.now);
@@ -241,24 +241,24 @@ impl Scheduler {
         self.tenants.purge(self.tag);
     }
 
-    /// The stream that is granted next, the position of the line at which that happens, and its
+    /// The stream that is granted next, the position of the schedule at which that happens, and its
     /// waker.
-    pub(super) fn head(&self, clock: &Clock, due: Due) -> Option<(usize, u64, &Waker)> {
+    pub(super) fn head(&self, cell: &GcraCell, due: Due) -> Option<(usize, u64, &Waker)> {
         let Next { stream, ask, .. } = self.first(due)?;
         let together = ask.max(due.together.min(self.asked));
-        let position = clock.spent(due.position, due.burst).wrapping_add(together);
+        let position = cell.spent(due.position, due.burst).wrapping_add(together);
         match &self.streams[stream].state {
-            State::Waiting { waker, .. } => Some((stream, position, waker)),
+            StreamState::Waiting { waker, .. } => Some((stream, position, waker)),
             _ => None,
         }
     }
 
-    /// Somebody who waits and may look again.
+    /// The waker of a stream that waits and may look again.
     pub(super) fn any_waker(&self) -> Option<&Waker> {
         let (_, tenant) = self.ready.first()?;
         let (_, stream) = self.tenants[*tenant].waiting.first()?;
         match &self.streams[*stream].state {
-            State::Waiting { waker, .. } => Some(waker),
+            StreamState::Waiting { waker, .. } => Some(waker),
             _ => None,
         }
     }
@@ -270,7 +270,7 @@ impl Scheduler {
         let before = self.streams.iter().filter(|(stream, _)| *stream <= last);
         let mut wakers = Vec::new();
         for (index, stream) in after.chain(before) {
-            if let State::Waiting { waker, .. } = &stream.state {
+            if let StreamState::Waiting { waker, .. } = &stream.state {
                 wakers.push(waker.clone());
                 self.roused = index;
             }
@@ -281,7 +281,7 @@ impl Scheduler {
         wakers
     }
 
-    /// Notes bytes that a stream took while nobody waited.
+    /// Notes bytes that a stream took while no stream waited.
     pub(super) fn pass(&mut self, stream: usize, bytes: u64) {
         let entry = &mut self.streams[stream];
         let tenant = &mut self.tenants[entry.tenant];
@@ -305,10 +305,10 @@ impl Scheduler {
         };
         let stream = self.tenants[tenant].waiting.first()?.1;
         match self.streams[stream].state {
-            State::Waiting { ask, granted, .. } => Some(Next {
+            StreamState::Waiting { ask, granted, .. } => Some(Next {
                 tenant,
                 stream,
-                ask: ask.min(due.turn),
+                ask: ask.min(due.quantum),
                 granted,
                 owed: owed.is_some(),
             }),
@@ -330,15 +330,15 @@ impl Scheduler {
         tenant.inner = tenant.inner.max(entry.tag);
         entry.tag += tagged(bytes, 1);
         tenant.waiting.insert((entry.tag, stream));
-        if let State::Waiting { granted, .. } = &mut entry.state {
+        if let StreamState::Waiting { granted, .. } = &mut entry.state {
             *granted += bytes;
         }
         self.ready.remove(&(tenant.tag, index));
         let step = tagged(bytes, tenant.weight);
         if owed {
-            // What a floor gives beyond the part by weight is owed to nobody: without a bound the
-            // tenant would starve once it has that floor no more. The least there is keeps the
-            // order of those at the bound.
+            // What a floor gives beyond the part by weight is owed to no other tenant: without a bound the
+            // tenant would starve once it has that floor no more. The least there is keeps the order of those
+            // at the bound.
             let most = self.tag + CATCH_UP * step;
             tenant.tag = (tenant.tag + 1).max(most.min(tenant.tag + step));
         } else {
@@ -352,15 +352,15 @@ impl Scheduler {
 
     /// Ends the wait of a stream that has been served.
     fn settle(&mut self, stream: usize, me: usize, woken: &mut Vec<Waker>) {
-        let state = std::mem::replace(&mut self.streams[stream].state, State::Idle);
+        let state = std::mem::replace(&mut self.streams[stream].state, StreamState::Idle);
         match state {
-            State::Waiting {
+            StreamState::Waiting {
                 ask,
                 granted,
                 waker,
             } => {
                 self.unqueue(stream, ask);
-                self.streams[stream].state = State::Granted(granted);
+                self.streams[stream].state = StreamState::Granted(granted);
                 if stream != me {
                     woken.push(waker);
                 }
@@ -388,7 +388,7 @@ impl Scheduler {
     fn owe(&mut self, index: usize, now: Instant) {
         let first = self.tenants[index].waiting.first();
         let ask = first.and_then(|&(_, stream)| match self.streams[stream].state {
-            State::Waiting { ask, .. } => Some(ask),
+            StreamState::Waiting { ask, .. } => Some(ask),
             _ => None,
         });
         self.tenants.owe(index, ask, now);

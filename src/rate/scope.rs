@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use crate::Principal;
 use crate::identity::Method;
 
-/// What a limit, or a tenant of a share, is one of.
+/// The property of a request that a limit, or a share, has one budget for each value of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -12,15 +12,15 @@ use crate::identity::Method;
 pub enum Key {
     /// All traffic together.
     Total,
-    /// Each group of the caller. A caller of several groups is charged in each.
+    /// Each group of the caller. A caller in several groups is charged in each.
     Group,
-    /// The caller. One who is not authenticated is charged to a budget of their source address.
+    /// The caller. A caller who is not authenticated is charged by source address.
     Principal,
     /// The client's address, cut to a prefix (IPv4 /32 and IPv6 /64 by default).
     Source,
-    /// The repository; what names none is not charged.
+    /// The repository. Requests that name none are not charged.
     Repository,
-    /// The upstream registry that `?ns=` names; what names none is not charged.
+    /// The upstream registry that `?ns=` names. Requests that name none are not charged.
     Registry,
     /// The client's connection.
     Connection,
@@ -51,7 +51,7 @@ pub enum Direction {
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Callers {
-    /// Everybody's.
+    /// Every caller's.
     #[default]
     All,
     /// That of authenticated callers.
@@ -65,7 +65,7 @@ pub enum Callers {
 }
 
 impl Callers {
-    /// Whether this caller's traffic counts.
+    /// Returns whether this caller's traffic counts.
     #[inline]
     pub fn include(&self, principal: Option<&Principal>) -> bool {
         let known = || principal.filter(|principal| principal.method() != Method::Anonymous);

@@ -3,6 +3,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Method;
+use tower::Layer;
 
 use super::admission::{Denied, Questions, admit, admit_later};
 use super::permits::Permits;
@@ -13,15 +14,23 @@ use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, 
 use crate::record::Record;
 use crate::{Responder, Watched};
 
-/// The service of [`ByteRateLayer`]. An answer is never held back by a rate: only frames of bodies are.
-/// Where only a fleet's server knows whether a quota is used up, the inner service is not called before
-/// it has said so.
+/// The service of [`ByteRateLayer`]. A rate holds back frames of bodies only, never an answer's head. Where
+/// only a fleet's server knows whether a quota is used up, the inner service is called once the server has
+/// answered.
 pub type ByteRate<S> = Checked<S, ByteRateLayer>;
 
 impl<S> ByteRate<S> {
     /// Puts `inner` behind [`ByteRateLayer::watching`].
     pub fn new(inner: S, limits: impl Into<Watched<Limits>>) -> Self {
         Self::with(inner, ByteRateLayer::watching(limits.into()))
+    }
+}
+
+impl<S> Layer<S> for ByteRateLayer {
+    type Service = ByteRate<S>;
+
+    fn layer(&self, inner: S) -> ByteRate<S> {
+        ByteRate::with(inner, self.clone())
     }
 }
 

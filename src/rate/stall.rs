@@ -9,14 +9,13 @@ use crate::connection::Stall;
 
 /// A connection that fails when its peer has taken nothing for some time.
 ///
-/// A body is not asked for more while its client reads nothing; only the connection sees what is not
-/// taken of responses that are written already. Put this around the socket that is given to hyper, in
-/// the clear as well; a TLS acceptor has it built in (`Acceptor::with_stall_timeout`, `[tls]
-/// stall_timeout`). A stream of HTTP/2 may stall while its connection goes on: for such there is
-/// [`AbortSlow`](super::AbortSlow).
+/// A body is not asked for more while its client reads nothing; only the connection sees that responses which
+/// are written already are not taken. Wrap the socket that is given to hyper, in the clear as well; a TLS
+/// acceptor has this timeout built in (`Acceptor::with_stall_timeout`, `[tls] stall_timeout`). A stream of
+/// HTTP/2 may stall while its connection goes on: [`AbortSlow`](super::AbortSlow) is for such streams.
 ///
-/// Time counts only while there is something to write: an idle connection, or one whose bodies a
-/// limit holds back, is never ended.
+/// Time counts only while there is something to write: an idle connection, or one whose bodies a limit holds
+/// back, is never ended.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,12 +47,12 @@ impl<I> StallTimeout<I> {
         }
     }
 
-    /// The connection itself.
+    /// Returns a reference to the connection.
     pub fn get_ref(&self) -> &I {
         &self.inner
     }
 
-    /// The connection itself.
+    /// Returns the connection.
     pub fn into_inner(self) -> I {
         self.inner
     }

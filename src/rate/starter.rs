@@ -1,8 +1,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-/// Starts a task the first time that somebody comes, since there is a runtime only then. The task
-/// ends when nobody holds what it is for.
+/// Starts a task at its first use, since there is a runtime only then. The task ends when the value that it is
+/// for is dropped.
 pub(super) struct Starter<T>(OnceLock<()>, Mutex<Option<Start<T>>>);
 
 type Start<T> = Box<dyn FnOnce(Weak<T>) + Send>;
@@ -16,7 +16,7 @@ impl<T> Starter<T> {
         Self(OnceLock::new(), Mutex::new(Some(Box::new(start))))
     }
 
-    /// Starts the task for `this`, if nobody has.
+    /// Starts the task for `this`, if it has not been started.
     pub(super) fn start(&self, this: &Arc<T>) {
         self.0.get_or_init(|| {
             let mut start = self.1.lock().unwrap_or_else(PoisonError::into_inner);

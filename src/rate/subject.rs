@@ -16,7 +16,7 @@ use crate::{ClientAddr, Connection, Principal};
 
 use super::{Callers, Exempt, Key, Limit, Limits};
 #[cfg(feature = "policy")]
-use crate::policy::RateClass;
+use crate::record::RateClass;
 
 /// What a request can be charged to.
 #[derive(Clone, Debug)]
@@ -207,8 +207,8 @@ impl<'a> Charged<'a> {
 
 #[cfg(feature = "redis")]
 impl Charged<'_> {
-    /// What every replica of a fleet calls this: a digest, so that no caller's name is told to the
-    /// server, and none can break its keys.
+    /// The name by which every replica of a fleet calls this subject: a digest, so that the server learns no
+    /// caller's name, and no name can break its keys.
     pub(super) fn shared_name(&self) -> Box<str> {
         let kind = match self {
             Self::Total => "total",

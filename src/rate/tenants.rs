@@ -4,9 +4,10 @@ use std::ops::{Index, IndexMut};
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::clock::{Clock, Line};
+use super::gcra_cell::GcraCell;
+use super::schedule::Schedule;
 
-/// Those who share a rate, and to whom a floor is owed.
+/// The tenants that share a rate, and those to which a floor is owed.
 ///
 /// A tenant outlives its streams until it has paid for what they took ahead of the others.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub(super) struct Tenants {
     left: BTreeSet<(Tag, usize)>,
 }
 
-/// How many tenants are remembered that are gone. Each is a turn or two ahead of the others.
+/// How many tenants are remembered that are gone. Each is a quantum or two ahead of the others.
 const MOST_LEFT: usize = 1024;
 
 /// Bytes over weight, with [`FRACTION`] bits behind the point.
@@ -56,8 +57,8 @@ pub(super) struct Tenant {
 /// What a tenant is served before the others, if it asks for it.
 #[derive(Debug)]
 struct Floor {
-    line: Line,
-    clock: Clock,
+    schedule: Schedule,
+    cell: GcraCell,
     burst: u64,
     is_default: bool,
     due: Option<Instant>,
@@ -111,7 +112,9 @@ impl Tenants {
         let tenant = &mut self.entries[index];
         tenant.weight = claim.weight;
         let floor = tenant.floor.as_ref();
-        let before = floor.map_or((0, false), |floor| (floor.line.rate(), floor.is_default));
+        let before = floor.map_or((0, false), |floor| {
+            (floor.schedule.rate(), floor.is_default)
+        });
         let is_default = claim.pool.is_some() && claim.floor > 0;
         if before != (claim.floor, is_default) {
             self.owe_nothing(index);
@@ -122,7 +125,7 @@ impl Tenants {
             && self
                 .pool
                 .as_ref()
-                .is_none_or(|pool| pool.line.rate() != rate)
+                .is_none_or(|pool| pool.schedule.rate() != rate)
         {
             self.pool = Some(Floor::new(rate, true, now));
         }
@@ -237,10 +240,10 @@ impl IndexMut<usize> for Tenants {
 impl Floor {
     fn new(rate: u64, is_default: bool, now: Instant) -> Self {
         let burst = (rate / 20).max(1);
-        let line = Line::new(rate, now);
+        let schedule = Schedule::new(rate, now);
         Self {
-            line,
-            clock: Clock::new(line.position(now), burst),
+            schedule,
+            cell: GcraCell::new(schedule.position(now), burst),
             burst,
             is_default,
             due: None,
@@ -248,23 +251,23 @@ impl Floor {
     }
 
     fn has_credit(&self, now: Instant) -> bool {
-        let position = self.line.position(now);
-        self.line.rate() > 0 && self.clock.credit(position, self.burst) > 0
+        let position = self.schedule.position(now);
+        self.schedule.rate() > 0 && self.cell.credit(position, self.burst) > 0
     }
 
-    /// A turn may be more than the burst: the rest is owed. What was owed before a turn is not,
-    /// because that turn was no part of the floor.
+    /// A quantum may be more than the burst: the rest is owed. What was owed before a quantum is not,
+    /// because that quantum was no part of the floor.
     fn charge(&self, bytes: u64, now: Instant) {
-        let position = self.line.position(now);
-        self.clock.charge(bytes, position, self.burst);
+        let position = self.schedule.position(now);
+        self.cell.charge(bytes, position, self.burst);
     }
 
     fn due(&self, ask: u64, now: Instant) -> Instant {
-        let position = self.line.position(now);
+        let position = self.schedule.position(now);
         // Above half of the burst, what comes while a timer is late would be lost.
         let ask = ask.min(self.burst / 2).max(1);
-        let spent = self.clock.spent(position, self.burst);
-        self.line.when(spent.wrapping_add(ask), now)
+        let spent = self.cell.spent(position, self.burst);
+        self.schedule.when(spent.wrapping_add(ask), now)
     }
 }
 

@@ -11,8 +11,8 @@ use super::permits::Permits;
 use super::progress::Progress;
 use crate::record::{Cut, Record};
 
-/// The responses under way whose readers must make progress. No body can see that nobody asks it for
-/// more, so one task looks at all of them.
+/// The responses in flight whose readers must make progress. A body does not see that it is not polled, so one
+/// task watches all of them.
 #[derive(Debug, Default)]
 pub(super) struct Watcher(Mutex<Watching>);
 
@@ -39,13 +39,13 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct Reader {
-    state: Mutex<State>,
+    state: Mutex<ReadState>,
     record: Option<Record>,
     aborter: Option<Aborter>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ReadState {
     progress: Progress,
     permits: Permits,
     over: bool,
@@ -63,7 +63,7 @@ impl Watcher {
         permits: Permits,
         record: Option<Record>,
     ) -> Stay {
-        let state = State {
+        let state = ReadState {
             progress: Progress::new(least),
             permits,
             over: false,
@@ -91,7 +91,7 @@ impl Watcher {
         }))
     }
 
-    /// Ends whoever is too slow, and says when to look again; not while nobody reads.
+    /// Ends the streams that are too slow, and returns when to look again; `None` while there is no reader.
     fn look(&self) -> Option<Duration> {
         let mut watching = lock(&self.0);
         if watching.readers.is_empty() {
@@ -135,7 +135,7 @@ impl Reader {
 
     /// Ends a transfer as far as that can be done from outside: what it keeps others from is free, the
     /// record says why, the body fails when it is asked again, and its task is aborted if it can be.
-    fn end(&self, mut state: MutexGuard<'_, State>) {
+    fn end(&self, mut state: MutexGuard<'_, ReadState>) {
         state.over = true;
         let permits = mem::take(&mut state.permits);
         drop(state);

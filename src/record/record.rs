@@ -6,12 +6,12 @@ use http::{Extensions, HeaderValue};
 
 use crate::{ClientAddr, Principal, Refusal, oci::Route};
 
-/// What the layers tell of one request. `Clone` costs an `Arc`; each fact is noted once, the first
+/// What the layers find out about one request. `Clone` costs an `Arc`; each fact is noted once, and the first
 /// note stays.
 #[derive(Clone, Debug, Default)]
 pub struct Record(Arc<Inner>);
 
-/// Why a transfer that was under way was ended by the gate.
+/// Why a layer ended a transfer in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cut {
@@ -24,12 +24,12 @@ pub enum Cut {
     /// The byte quota ran out.
     #[error("the byte quota ran out")]
     QuotaExceeded,
-    /// A timeout was over: the connection's, or one of the program's that notes it.
+    /// A timeout was over: the connection's, or one that the program notes itself.
     #[error("it took too long")]
     TimedOut,
 }
 
-/// What a shadow policy said, where it said otherwise than the one in force.
+/// The verdict of a shadow policy, where it differs from that of the active policy.
 #[derive(Debug)]
 pub(crate) struct Shadow {
     pub(crate) allows: bool,
@@ -53,7 +53,7 @@ struct Inner {
 }
 
 impl Record {
-    /// The record of the request with these extensions; `None` where nobody keeps one.
+    /// Returns the record of the request with these extensions; `None` where no access log keeps one.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
@@ -96,7 +96,7 @@ impl Record {
         self.0.revocation.get_or_init(|| verdict);
     }
 
-    /// Notes that a shadow policy said otherwise than the one in force, and why.
+    /// Notes that the verdict of a shadow policy differs from that of the active policy, and why.
     #[cfg_attr(
         not(feature = "policy"),
         allow(dead_code, reason = "a policy notes it")
@@ -113,7 +113,7 @@ impl Record {
         self.0.mount_declined.get_or_init(|| why);
     }
 
-    /// Why a mount was taken off the request, in an operator's words, if one was.
+    /// Returns in an operator's words why a mount was taken off the request; `None` if none was.
     pub fn declined_mount(&self) -> Option<&str> {
         self.0.mount_declined.get().map(AsRef::as_ref)
     }
@@ -122,13 +122,13 @@ impl Record {
         self.0.shadow.get()
     }
 
-    /// Notes why the transfer was ended. A timeout of the program's own, which drops the request, notes
+    /// Notes why the transfer was ended. A program with a timeout of its own, which drops the request, notes
     /// [`Cut::TimedOut`] before.
     pub fn cut(&self, cut: Cut) {
         self.0.cut.get_or_init(|| cut);
     }
 
-    /// Adds time that a body was held back by a limit.
+    /// Adds time that a limit held a body back.
     pub fn throttled(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.0.throttled_nanos.fetch_add(nanos, Ordering::Relaxed);
@@ -138,60 +138,60 @@ impl Record {
         self.0.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The id by which the access log names the request, also returned in the answer.
+    /// Returns the id by which the access log names the request, also returned in the answer.
     pub fn request_id(&self) -> Option<&str> {
         // Ids are checked or made to be ASCII.
         self.0.request_id.as_ref().and_then(|id| id.to_str().ok())
     }
 
-    /// Where the request came from, if a trusted proxy told.
+    /// Returns where the request came from, if a trusted proxy reported it.
     pub fn client(&self) -> Option<ClientAddr> {
         self.0.client.get().copied()
     }
 
-    /// Who the caller is, once that is known.
+    /// Returns the caller, once it is known.
     pub fn principal(&self) -> Option<&Principal> {
         self.0.principal.get()
     }
 
-    /// What the request asks for, once that is known.
+    /// Returns what the request asks for, once it is known.
     pub fn route(&self) -> Option<&Route> {
         self.0.route.get()
     }
 
-    /// Why the request was turned away, if it was.
+    /// Returns why the request was refused, if it was.
     pub fn refusal(&self) -> Option<Refusal> {
         self.0.refusal.get().copied()
     }
 
-    /// What decided, in an operator's words.
+    /// Returns what decided, in an operator's words.
     pub fn detail(&self) -> Option<&str> {
         self.0.detail.get().map(AsRef::as_ref)
     }
 
-    /// What the revocation check said, if there was one.
+    /// Returns the outcome of the revocation check as a closed-set label, if there was one.
     pub fn revocation(&self) -> Option<&'static str> {
         self.0.revocation.get().copied()
     }
 
-    /// Bytes of the request's body that were read so far.
+    /// Returns how many bytes of the request's body were read so far.
     pub fn received_bytes(&self) -> u64 {
         self.0.received.load(Ordering::Relaxed)
     }
 
-    /// Why the transfer was ended, if the gate ended it.
+    /// Returns why the transfer was ended, if a layer ended it.
     pub fn cut_by(&self) -> Option<Cut> {
         self.0.cut.get().copied()
     }
 
-    /// How long the bodies were held back so far.
+    /// Returns how long the bodies were held back so far.
     pub fn throttled_time(&self) -> Duration {
         Duration::from_nanos(self.0.throttled_nanos.load(Ordering::Relaxed))
     }
 }
 
 impl Cut {
-    /// The reason as a closed-set label.
+    /// Returns the reason as a closed-set label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",

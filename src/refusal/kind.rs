@@ -3,13 +3,13 @@ use http::StatusCode;
 use super::Preset;
 use crate::oci::{ErrorCode, RouteError};
 
-/// Why a request was turned away: one variant a reason.
+/// Why a request was refused: one variant a reason.
 ///
 /// `Display` is the operator's wording, for logs. The client sees [`Refusal::message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The client's network is not allowed here.
+    /// The client's network is not allowed.
     #[error("the client's network is not allowed")]
     SourceDenied,
     /// No credentials of any accepted kind came with the request.
@@ -24,7 +24,7 @@ pub enum Refusal {
     /// The credential is past its end.
     #[error("the credential has expired")]
     CredentialsExpired,
-    /// The credential's time has not begun.
+    /// The credential is not valid yet.
     #[error("the credential is not valid yet")]
     CredentialsNotYetValid,
     /// The credential may not be used from the client's network.
@@ -45,19 +45,19 @@ pub enum Refusal {
     /// The client certificate is outside its validity now.
     #[error("the client certificate has expired")]
     CertificateExpired,
-    /// The client certificate that a proxy tells of cannot be read or verified.
+    /// The client certificate that a proxy forwards cannot be read or verified.
     #[error("the client certificate that the proxy tells of is not valid")]
     CertificateInvalid,
-    /// No usable CRL says whether the client certificate is revoked.
+    /// No usable CRL covers the client certificate.
     #[error("the revocation status of the client certificate is unknown")]
     RevocationUnknown,
     /// The path is under `/v2/` but is no canonical OCI route.
     #[error("not an OCI route: {0}")]
     RouteInvalid(RouteError),
-    /// The policy does not allow this.
+    /// The policy does not allow the request.
     #[error("the policy does not allow this")]
     PolicyDenied,
-    /// The policy does not allow this to the anonymous; with credentials it might.
+    /// The policy does not allow the request to an anonymous caller; with credentials it might.
     #[error("the policy does not allow this without credentials")]
     PolicyNeedsCredentials,
     /// Too many failed attempts came from this source or for this id.
@@ -72,7 +72,7 @@ pub enum Refusal {
         /// Seconds until it is worth another try.
         retry_after: u32,
     },
-    /// Too many transfers are under way.
+    /// Too many transfers are in flight.
     #[error("too many transfers are under way")]
     StreamsExceeded {
         /// Seconds until it is worth another try.
@@ -84,13 +84,13 @@ pub enum Refusal {
         /// Seconds until the window ends.
         retry_after: u32,
     },
-    /// Something that a decision needs is not there, so the answer is no.
+    /// Something that a decision needs is not there, so the request is refused.
     #[error("a part of the gate is unavailable")]
     Unavailable,
 }
 
 impl Refusal {
-    /// The reason as a closed-set label, for metrics and log fields.
+    /// Returns the reason as a closed-set label, for metrics and log fields.
     pub fn label(&self) -> &'static str {
         match self {
             Self::SourceDenied => "source_denied",
@@ -118,9 +118,9 @@ impl Refusal {
         }
     }
 
-    /// The status of the answer. Shedding, and the throttle of failed authentications, are 503 for
-    /// [`Preset::Mirror`] and 429 for [`Preset::Registry`]: containerd repeats a 429 five times at once,
-    /// but goes on to the next host after one 503.
+    /// Returns the status of the answer. Shedding, and the throttle of failed authentications, are 503 for
+    /// [`Preset::Mirror`] and 429 for [`Preset::Registry`]: containerd repeats a 429 five times at once, but
+    /// goes on to the next host after one 503.
     pub fn status(&self, preset: Preset) -> StatusCode {
         match self {
             Self::CredentialsMissing
@@ -152,8 +152,8 @@ impl Refusal {
         }
     }
 
-    /// The OCI error code of the answer. go-containerregistry calls an error temporary only if all
-    /// its codes are, so it follows the status.
+    /// Returns the OCI error code of the answer. go-containerregistry calls an error temporary only if all its
+    /// codes are, so the code follows the status.
     pub fn code(&self, preset: Preset) -> ErrorCode {
         match self {
             Self::RouteInvalid(error) => error.code(),
@@ -166,7 +166,7 @@ impl Refusal {
         }
     }
 
-    /// What the client is told: nothing that tells one refused caller from another.
+    /// Returns the message for the client, which does not distinguish one refused caller from another.
     pub fn message(&self, preset: Preset) -> &'static str {
         match self {
             Self::RouteInvalid(error) => error.message(),
@@ -175,14 +175,14 @@ impl Refusal {
     }
 
     /// `Allow`, where the method is what is wrong.
-    pub(super) fn allow(self) -> Option<&'static str> {
+    pub(crate) fn allow(self) -> Option<&'static str> {
         match self {
             Self::RouteInvalid(error) => error.allow(),
             _ => None,
         }
     }
 
-    /// `Retry-After` in whole seconds, at least 1, for those refusals that pass by themselves.
+    /// Returns `Retry-After` in whole seconds, at least 1, for those refusals that pass by themselves.
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::AuthThrottled { retry_after }

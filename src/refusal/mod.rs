@@ -1,16 +1,11 @@
-//! Why a request was turned away, and how that is told.
+//! Why a request was turned away.
 //!
-//! Every layer that can refuse ends in one [`Refusal`]. From that one value come the status and the
-//! OCI error body (by a [`Responder`]), the access log's `refusal` field, and the metric's label.
-//! What the client is told is less than what the log is told: unknown user, wrong password and
-//! expired token answer alike.
+//! Every layer that refuses returns one [`Refusal`]. The status and the OCI error body (through a
+//! [`Responder`](crate::Responder)), the access log's `refusal` field and the metric's label come from that value.
+//! The client gets less than the log: unknown user, wrong password and expired token are answered alike.
 
-#[cfg(any(feature = "policy", feature = "jwt"))]
-mod declined;
 mod kind;
-mod responder;
+mod preset;
 
-#[cfg(any(feature = "policy", feature = "jwt"))]
-pub(crate) use declined::{Declined, decline_mount};
 pub use kind::Refusal;
-pub use responder::{Challenge, ChallengeError, Preset, Responder};
+pub use preset::Preset;

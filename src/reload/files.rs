@@ -12,7 +12,7 @@ use super::watched::Shared;
 use crate::telemetry::metrics;
 use crate::util::{descriptors, patience};
 
-/// How to make a value from files, again and again.
+/// Makes a value from files, again and again.
 pub trait Load: Send + 'static {
     /// What the files hold.
     type Value: Send + Sync + 'static;
@@ -28,11 +28,11 @@ pub trait Load: Send + 'static {
     /// Reads the files. Runs on a thread of its own, so it may block and take its time.
     ///
     /// # Errors
-    /// What is wrong with the files; the value in force then stays.
+    /// Returns what is wrong with the files; the active value then stays.
     fn load(&mut self, previous: Option<&Self::Value>) -> Result<Self::Value, Self::Error>;
 
-    /// Makes of a value what is put in force: nobody else puts another there meanwhile. `current` is
-    /// what it replaces, which may be another than the one before the load.
+    /// Makes the value that becomes active, while no other value is published. `current` is the value that it
+    /// replaces, which may be another than the one before the load. Default: `value` itself.
     fn replace(&mut self, value: Self::Value, _current: &Self::Value) -> Self::Value {
         value
     }
@@ -43,15 +43,15 @@ pub trait Load: Send + 'static {
         None
     }
 
-    /// What takes the place of the value in force once its files could not be used for
-    /// [`WatchOptions::stale_after`]: one that lets nothing in that may have been withdrawn since. `None`,
-    /// the default: the value stays, for nothing that it allows can be withdrawn.
+    /// Returns the value that replaces the active one once its files could not be used for
+    /// [`WatchOptions::stale_after`]: one that lets nothing in that may have been withdrawn since. Default:
+    /// `None`; the value stays, for nothing that it allows can be withdrawn.
     fn lapsed(&mut self, _current: &Self::Value) -> Option<Self::Value> {
         None
     }
 
-    /// Sees the value in force after each load and each poll, whether or not anything changed: what
-    /// depends on the time alone is told of here.
+    /// Runs with the active value after each load and each poll, whether or not anything changed, to report
+    /// what depends on the time alone. Default: nothing.
     fn look(&mut self, _current: &Self::Value) {}
 }
 
@@ -59,15 +59,15 @@ pub trait Load: Send + 'static {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WatchOptions {
-    /// How often the files are looked at besides the notifications, 10 ms at least. Default 5 s.
+    /// How often the files are polled besides the notifications, at least 10 ms. Default: 5 s.
     pub poll_interval: Duration,
-    /// How long a burst of changes must have been quiet before the files are read. Default 50 ms.
+    /// How long a burst of changes must have been quiet before the files are read. Default: 50 ms.
     pub settle: Duration,
-    /// A file of which nothing comes for this long, as on a network mount whose server is gone, counts as
-    /// one that cannot be read. Default 10 s.
+    /// How long a read may give nothing, as on a network mount whose server is gone, before the file counts as
+    /// one that cannot be read. Default: 10 s.
     pub read_timeout: Duration,
     /// How long the last good value stays while its files cannot be used. Then it ends: what it lets in is
-    /// let in no more, until the files can be used again. Default: it stays.
+    /// refused until the files can be used again. Default: it stays.
     pub stale_after: Option<Duration>,
 }
 
@@ -118,7 +118,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// Loads once, then again whenever the files change, until the last clone is dropped.
     ///
     /// # Errors
-    /// The first load's: without a snapshot there is no service.
+    /// Returns the error of the first load: without a snapshot there is no service.
     pub fn watch<L>(mut loader: L, options: WatchOptions) -> Result<Self, L::Error>
     where
         L: Load<Value = T>,
@@ -129,7 +129,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         let watched = Self::named(loader.name(), first?);
         let failure = loader.refused(&watched.load());
         if let Some(reason) = &failure {
-            tell_refused(&loader, reason);
+            log_refused(&loader, reason);
             watched.shared().failed(reason.clone());
         }
         loader.look(&watched.load());
@@ -211,7 +211,7 @@ impl<L: Load> Worker<L> {
         }
     }
 
-    /// Waits for a change or the next poll; false when nobody holds the value any more.
+    /// Waits for a change or the next poll; returns false when the last clone of the value is dropped.
     fn wait<M>(&self, notifications: &Notifications<M>) -> bool
     where
         M: Fn(Handler) -> notify::Result<Following>,
@@ -255,7 +255,7 @@ impl<L: Load> Worker<L> {
         self.loader.look(&shared.value());
     }
 
-    /// Whether the value in force has been older than its files for too long.
+    /// Whether the active value has been older than its files for too long.
     fn is_overdue(&self) -> bool {
         let failing = self.failing_since.map(|since| since.elapsed());
         failing
@@ -300,7 +300,7 @@ impl<L: Load> Worker<L> {
             let changed = changed || seen != *before;
             let refused = outcome.map(|value| {
                 let refused = loader.refused(&value);
-                // What is in force already is all that can be used of the same files.
+                // The active value is already all that can be used of the same files.
                 if changed || refused.is_none() || refused != *known {
                     let lapsed = match &refused {
                         // A part of it is older than the files for too long, which nothing newer beside it
@@ -310,13 +310,13 @@ impl<L: Load> Worker<L> {
                     };
                     if let (Some(lapsed), Some(reason)) = (lapsed, &refused) {
                         *lapsed_in = Some(shared.lapse(lapsed, reason.clone()));
-                        tell_refused(loader, reason);
+                        log_refused(loader, reason);
                         return Some(reason.clone());
                     }
                     let generation = shared.update(|current| loader.replace(value, current));
                     tracing::info!(what = name, generation, "reloaded");
                     if let Some(reason) = &refused {
-                        tell_refused(loader, reason);
+                        log_refused(loader, reason);
                         shared.failed(reason.clone());
                     }
                 }
@@ -336,7 +336,7 @@ impl<L: Load> Worker<L> {
             }
             Err(_) => "the load panicked".to_owned(),
         };
-        // The same failure of the same files is told once.
+        // The same failure of the same files is logged once.
         if changed || self.failure.as_ref() != Some(&failure) {
             tracing::error!(
                 what = name, files = ?self.loader.paths(), reason = failure,
@@ -348,7 +348,7 @@ impl<L: Load> Worker<L> {
     }
 }
 
-fn tell_refused(loader: &impl Load, reason: &str) {
+fn log_refused(loader: &impl Load, reason: &str) {
     tracing::error!(
         what = loader.name(), files = ?loader.paths(), reason,
         "some of the files are not used, the rest is in force"

@@ -6,11 +6,11 @@
 //! Kubernetes Secret changes by a swap of its `..data` symlink, so watching the file itself would
 //! see nothing) and polled besides, since inotify watches can run out and network mounts have none.
 //!
-//! A bad reload changes nothing: the last good snapshot stays, an `error!` event names the files
-//! and the reason, `portcullis_reloads_total{outcome="failed"}` counts it and
-//! [`Watched::health`] tells it to a readiness probe. So does a reload of which only a part is bad
-//! ([`Load::refused`]). A bad first load is the caller's error. Where what was withdrawn must not stay
-//! because of a file that cannot be read, [`WatchOptions::stale_after`] ends the last good value.
+//! A bad reload changes nothing: the last good snapshot stays, an `error!` event names the files and the
+//! reason, `portcullis_reloads_total{outcome="failed"}` counts it and [`Watched::health`] reports it to a
+//! readiness probe. So does a reload of which only a part is bad ([`Load::refused`]). A bad first load is the
+//! caller's error. Where what was withdrawn must not stay because of a file that cannot be read,
+//! [`WatchOptions::stale_after`] ends the last good value.
 //!
 //! Only regular files are read, up to the size of a good one of their kind, and a file of which nothing
 //! comes for [`WatchOptions::read_timeout`], on a network mount whose server is gone, counts as one that

@@ -111,7 +111,7 @@ impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
         let gone = self.gone.clone();
         let wake = self.wake.clone();
         let handler: Handler = Box::new(move |event| {
-            if !tells_of_change(&event) {
+            if !reports_change(&event) {
                 return;
             }
             if ends_a_watch(&event) {
@@ -133,7 +133,7 @@ impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
 }
 
 /// Whether an event may tell of a change. Opening and reading are events too, our own included.
-fn tells_of_change(event: &notify::Result<Event>) -> bool {
+fn reports_change(event: &notify::Result<Event>) -> bool {
     match event {
         Ok(event) => !matches!(
             event.kind,
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opening_and_reading_tell_of_no_change() {
+    fn opening_and_reading_report_no_change() {
         use notify::event::{CreateKind, ModifyKind};
         for (kind, tells) in [
             (EventKind::Access(AccessKind::Open(AccessMode::Any)), false),
@@ -241,9 +241,9 @@ mod tests {
             (EventKind::Modify(ModifyKind::Any), true),
             (EventKind::Other, true),
         ] {
-            assert_eq!(tells_of_change(&Ok(Event::new(kind))), tells, "{kind:?}");
+            assert_eq!(reports_change(&Ok(Event::new(kind))), tells, "{kind:?}");
         }
-        assert!(tells_of_change(&Err(notify::Error::generic("lost"))));
+        assert!(reports_change(&Err(notify::Error::generic("lost"))));
     }
 
     #[test]

@@ -38,30 +38,30 @@ impl Pinned {
         Self::default()
     }
 
-    /// The file's content, of at most 256 MiB.
+    /// Returns the file's content, of at most 256 MiB.
     ///
     /// # Errors
-    /// As of [`fs::read`], and a [`FileError`](super::FileError) within the error. `NotFound` may mean that
-    /// the version went away meanwhile: load again.
+    /// Returns the errors of [`fs::read`], and a [`FileError`](super::FileError) within the error. `NotFound`
+    /// may mean that the version went away meanwhile: load again.
     pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         self.read_at_most(path, ANY)
     }
 
-    /// As [`Pinned::read`], of a file of at most `max` bytes.
+    /// Returns the content of a file of at most `max` bytes, as [`Pinned::read`] does.
     ///
     /// # Errors
-    /// As of [`Pinned::read`].
+    /// Returns the errors of [`Pinned::read`].
     pub fn read_at_most(&mut self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
         self.patiently(path, move |versions, path, progress| {
             file::read_here(&versions.resolve(path), max, progress)
         })?
     }
 
-    /// The directory's files in order of their names, without those that begin with a dot. What is no
+    /// Returns the directory's files in order of their names, without those that begin with a dot. What is no
     /// file and no directory is among them, so that reading it fails.
     ///
     /// # Errors
-    /// As of [`fs::read_dir`].
+    /// Returns the errors of [`fs::read_dir`].
     pub fn list(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         self.patiently(directory, Versions::list)?
     }
@@ -125,7 +125,7 @@ impl Versions {
             return path.to_owned();
         };
         let directory = directory(parent);
-        // A file that somebody put beside `..data` is no part of the version.
+        // A file that was put beside `..data` is no part of the version.
         let versioned = fs::read_link(path).is_ok_and(|target| target.starts_with("..data"));
         let place = if versioned {
             directory.join("..data")

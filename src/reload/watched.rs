@@ -21,7 +21,7 @@ pub(super) struct Shared<T> {
     current: ArcSwap<Snapshot<T>>,
     generation: AtomicU64,
     changes: watch::Sender<u64>,
-    /// Held by whoever publishes.
+    /// Held while a value is published.
     publishing: Mutex<()>,
     health: Mutex<Health>,
 }
@@ -34,14 +34,14 @@ struct Snapshot<T> {
 /// A snapshot held while it is read. Keep it no longer than a decision takes.
 pub struct Current<T>(arc_swap::Guard<Arc<Snapshot<T>>>);
 
-/// How the last reload went.
+/// The outcome of the last reload.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Health {
-    /// When the value in force was loaded.
+    /// When the active value was loaded.
     pub loaded_at: SystemTime,
-    /// Why the newest attempt failed, if it did, even in part; the value in force, or a part of it, is
-    /// then older than the files.
+    /// Why the newest attempt failed, if it did, even in part; the active value, or a part of it, is then older
+    /// than the files.
     pub failure: Option<String>,
     /// Whether the files could not be used for so long that the last good value has ended, and what it let in
     /// is refused.
@@ -49,7 +49,7 @@ pub struct Health {
 }
 
 impl<T> Watched<T> {
-    /// A value that only the program itself changes, by [`Watched::publish`].
+    /// Makes a value that only the program itself changes, by [`Watched::publish`].
     pub fn fixed(value: T) -> Self {
         Self::named(metrics::FIXED, value)
     }
@@ -73,34 +73,34 @@ impl<T> Watched<T> {
         }
     }
 
-    /// The value in force: one atomic load.
+    /// Returns the active value: one atomic load.
     pub fn load(&self) -> Current<T> {
         Current(self.shared.current.load())
     }
 
-    /// The number of the newest snapshot, from 1 and always growing. A verdict that was made with a
+    /// Returns the number of the newest snapshot, from 1 and always growing. A verdict that was made with a
     /// [`Current::generation`] equal to this one still holds.
     pub fn generation(&self) -> u64 {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// Puts `value` in force and returns its generation.
+    /// Makes `value` the active one and returns its generation.
     pub fn publish(&self, value: T) -> u64 {
         self.shared.publish(value)
     }
 
-    /// Puts in force what is made of the value in force, while nobody else puts another there.
+    /// Makes a value of the active one and publishes it, while no other value is published.
     #[cfg(feature = "crl")]
     pub(crate) fn update(&self, make: impl FnOnce(&T) -> T) -> u64 {
         self.shared.update(make)
     }
 
-    /// Learns of each new generation. Slow receivers skip some and see the newest.
+    /// Returns a receiver of each new generation. Slow receivers skip some and see the newest.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
     }
 
-    /// How the last reload went, for a readiness probe.
+    /// Returns the outcome of the last reload, for a readiness probe.
     pub fn health(&self) -> Health {
         self.shared.health().clone()
     }
@@ -150,7 +150,7 @@ impl<T> Publisher<T> {
         }
     }
 
-    /// The value in force is still the newest.
+    /// Notes that the active value is still the newest.
     pub(crate) fn confirmed(&self) {
         if let Some(shared) = self.0.upgrade() {
             shared.health().failure = None;
@@ -194,7 +194,7 @@ impl<T> Shared<T> {
         generation
     }
 
-    /// Puts in force what takes the place of a value that has ended, for this reason.
+    /// Publishes the value that replaces one that has ended, for this reason.
     #[cfg(feature = "reload")]
     pub(super) fn lapse(&self, value: T, reason: String) -> u64 {
         let generation = self.publish(value);
@@ -226,7 +226,7 @@ impl<T> Shared<T> {
 }
 
 impl<T> Current<T> {
-    /// The generation of this very snapshot.
+    /// Returns the generation of this very snapshot.
     pub fn generation(&self) -> u64 {
         self.0.generation
     }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use super::within;
 use crate::ClientAddr;
 
-/// The header in which the proxies name their clients.
+/// The header in which proxies forward their clients' addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForwardedHeader {

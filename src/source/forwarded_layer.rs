@@ -14,17 +14,17 @@ use crate::connection::SocketPeer;
 use crate::record::Record;
 use crate::telemetry::metrics;
 
-/// Takes the client's address from a header that a listed proxy sent, and removes the headers of
-/// proxies from what anyone else sends: `Forwarded`, all of `X-Forwarded-*`, `X-Real-IP`,
-/// `X-Original-URL`, `X-Rewrite-URL`, `X-HTTP-Method-Override` and their kin, with underscores too. A
-/// service that believes `X-Forwarded-Host` would send clients wherever one of them says.
+/// Takes the client's address from a header that a listed proxy sent, and removes the headers of proxies from
+/// the requests of other peers: `Forwarded`, all of `X-Forwarded-*`, `X-Real-IP`, `X-Original-URL`,
+/// `X-Rewrite-URL`, `X-HTTP-Method-Override` and their kin, with underscores too. A service that believes
+/// `X-Forwarded-Host` would send clients wherever one of them says.
 ///
-/// Listed proxies' headers pass, and a proxy must replace what its clients send in them. Of `Forwarded`
-/// and `X-Forwarded-For` the one that is not read is removed from what proxies send too: what is in it,
-/// their clients wrote. Client certificates (`X-Forwarded-Client-Cert`) are left to
+/// Listed proxies' headers pass, and a proxy must replace what its clients send in them. Of `Forwarded` and
+/// `X-Forwarded-For` the one that is not read is removed from proxies' requests too: the proxies' clients wrote
+/// it. Client certificates (`X-Forwarded-Client-Cert`) are left to
 /// [`tls::ForwardedLayer`](crate::tls::ForwardedLayer).
 ///
-/// It belongs outside all layers that ask for [`ClientAddr`].
+/// The layer belongs outside all layers that read [`ClientAddr`].
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
     /// `None` where no address is taken.
@@ -36,13 +36,13 @@ pub struct ForwardedLayer {
 }
 
 impl ForwardedLayer {
-    /// Believes this header from peers in these networks. An element of a proxy chain counts only
-    /// as far as every proxy right of it is in them too.
+    /// Believes this header from peers in these networks. An element of a proxy chain counts only as far as
+    /// every proxy right of it is in these networks too.
     pub fn new(header: ForwardedHeader, proxies: impl IntoIterator<Item = IpNet>) -> Self {
         Self::watching(header, Watched::fixed(proxies.into_iter().collect()))
     }
 
-    /// Believes this header from peers in the networks of the time of each request.
+    /// Believes this header from peers in the latest of these networks.
     pub fn watching(header: ForwardedHeader, proxies: Watched<Vec<IpNet>>) -> Self {
         Self {
             header: Some(header),

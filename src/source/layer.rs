@@ -1,6 +1,4 @@
-use tower::Layer;
-
-use super::{Networks, Source};
+use super::Networks;
 use crate::{Preset, Responder, Watched};
 
 /// Refuses clients whose network is not allowed. See the [module](super).
@@ -11,12 +9,12 @@ pub struct SourceLayer {
 }
 
 impl SourceLayer {
-    /// Allows what `networks` permits.
+    /// Refuses clients in networks that `networks` does not permit.
     pub fn new(networks: Networks) -> Self {
         Self::watching(Watched::fixed(networks))
     }
 
-    /// Allows what `networks` permits at the time of each request.
+    /// Refuses clients in networks that the latest `networks` do not permit.
     pub fn watching(networks: Watched<Networks>) -> Self {
         Self {
             networks,
@@ -24,17 +22,9 @@ impl SourceLayer {
         }
     }
 
-    /// Answers refused requests in this way. Default: [`Preset::Mirror`].
+    /// Sets the answer to refused requests. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
-    }
-}
-
-impl<S> Layer<S> for SourceLayer {
-    type Service = Source<S>;
-
-    fn layer(&self, inner: S) -> Source<S> {
-        Source::with(inner, self.clone())
     }
 }

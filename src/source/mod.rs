@@ -1,12 +1,12 @@
 //! Where a request comes from: [`ClientAddr`](crate::ClientAddr), network lists, trusted proxies.
 //!
-//! [`SourceLayer`] turns a request away before anything else is looked at if its client's network
-//! is not allowed. Deny wins over allow; a client of which no address is known is refused wherever
+//! [`SourceLayer`] refuses a request before any other check if its client's network is not allowed. Deny wins
+//! over allow; a client without a known address is refused wherever a network is listed.
 //! anything is listed.
 //!
-//! [`ForwardedLayer`] takes the client's address from `X-Forwarded-For` or `Forwarded`, from listed
-//! proxies only; without it the address is the socket's peer, whatever a request says. It removes what
-//! anyone else sends in a proxy's headers, `X-Forwarded-Host` and `-Proto` among them.
+//! [`ForwardedLayer`] takes the client's address from `X-Forwarded-For` or `Forwarded`, from listed proxies
+//! only; without it the address is the socket's peer, whatever a request's headers name. The layer removes a
+//! proxy's headers, `X-Forwarded-Host` and `-Proto` among them, from the requests of other peers.
 //!
 //! ```
 //! use std::convert::Infallible;

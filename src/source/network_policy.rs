@@ -5,12 +5,11 @@ use ipnet::IpNet;
 
 use super::{NetworkSet, Networks};
 
-/// A Kubernetes `NetworkPolicy` (networking.k8s.io/v1) that lets the same networks in as
-/// [`Networks`] does, so that the cluster turns the others away before the gate has to. `Display` is
-/// its YAML.
+/// A Kubernetes `NetworkPolicy` (networking.k8s.io/v1) that lets the same networks in as [`Networks`] does, so
+/// that the cluster turns the others away before the gate has to. `Display` is its YAML.
 ///
-/// It judges the address that arrives at the pod: behind a load balancer that hides clients, only
-/// the gate can tell them apart.
+/// The policy judges the address that arrives at the pod: behind a load balancer that hides clients, only the
+/// gate can distinguish them.
 #[derive(Clone, Debug)]
 pub struct NetworkPolicy {
     name: String,
@@ -20,17 +19,17 @@ pub struct NetworkPolicy {
     blocks: Vec<Block>,
 }
 
-/// A name that Kubernetes would not take.
+/// Why Kubernetes would not accept a name.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkPolicyError {
-    /// Not a DNS label or subdomain (RFC 1123).
+    /// The name is no DNS label or subdomain (RFC 1123).
     #[error("{0:?} is no Kubernetes name: lower-case letters, digits, `-` and `.`")]
     Name(String),
-    /// Not a label.
+    /// The text is no label.
     #[error("{0:?} is no label: write it as in \"app=mirror\"")]
     Label(String),
-    /// No pods, or all of the namespace: probably not meant.
+    /// The labels select no pods, or all of the namespace: probably not meant.
     #[error("there is no selector: write which pods it is about, as in \"app=mirror\"")]
     NoSelector,
 }
@@ -43,10 +42,10 @@ struct Block {
 }
 
 impl NetworkPolicy {
-    /// The policy of this name for the pods that have these labels, each as `key=value`.
+    /// Makes the policy of this name for the pods that have these labels, each as `key=value`.
     ///
     /// # Errors
-    /// What Kubernetes would not take.
+    /// Returns an error for a name or a label that Kubernetes would not accept.
     pub fn new<'a>(
         name: &str,
         selector: impl IntoIterator<Item = &'a str>,
@@ -68,16 +67,16 @@ impl NetworkPolicy {
         })
     }
 
-    /// In this namespace. Default: where it is applied.
+    /// Puts the policy into this namespace. Default: the namespace in which it is applied.
     ///
     /// # Errors
-    /// A name that Kubernetes would not take.
+    /// Returns an error for a name that Kubernetes would not accept.
     pub fn in_namespace(mut self, namespace: &str) -> Result<Self, NetworkPolicyError> {
         self.namespace = Some(named(namespace)?);
         Ok(self)
     }
 
-    /// For these TCP ports. Default: every port.
+    /// Restricts the policy to these TCP ports. Default: every port.
     pub fn on_ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
         self.ports.extend(ports);
         self

@@ -3,11 +3,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixSet;
 
-/// Which networks may ask: denied ones never, others only if allowed. Sets of a hundred thousand
-/// networks cost as little to ask as small ones.
+/// The networks that may send requests: denied networks never, others only if allowed. A look-up in a set of a
+/// hundred thousand networks costs as little as in a small one.
 ///
-/// An IPv4-mapped IPv6 network or address is the IPv4 one. `::/0` and other IPv6 networks wider
-/// than `::ffff:0:0/96` are about IPv6 only.
+/// An IPv4-mapped IPv6 network or address is the IPv4 one. `::/0` and other IPv6 networks wider than
+/// `::ffff:0:0/96` hold IPv6 addresses only.
 #[derive(Clone, Debug)]
 pub struct Networks {
     allow: Option<NetworkSet>,
@@ -38,7 +38,7 @@ impl Networks {
         }
     }
 
-    /// Allows these networks too, where not every one is allowed.
+    /// Allows these networks too, where not every network is allowed.
     pub fn and_allow(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         if let Some(allow) = &mut self.allow {
             allow.extend(networks);
@@ -52,30 +52,30 @@ impl Networks {
         self
     }
 
-    /// Whether every client may ask, even one of which no address is known.
+    /// Returns whether every client may send requests, even one without a known address.
     pub fn is_open(&self) -> bool {
         self.allow.is_none() && self.deny.is_empty()
     }
 
-    /// Whether a client at this address may ask.
+    /// Returns whether a client at this address may send requests.
     pub fn permits(&self, address: IpAddr) -> bool {
         let allowed = self.allow.as_ref().is_none_or(|set| set.contains(address));
         allowed && !self.deny.contains(address)
     }
 
-    /// The allowed networks; `None` where every one is that is not denied.
+    /// Returns the allowed networks; `None` where every network is allowed that is not denied.
     pub fn allowed(&self) -> Option<&NetworkSet> {
         self.allow.as_ref()
     }
 
-    /// The denied networks.
+    /// Returns the denied networks.
     pub fn denied(&self) -> &NetworkSet {
         &self.deny
     }
 }
 
 impl NetworkSet {
-    /// Whether the address is in one of the networks.
+    /// Returns whether the address is in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(address) => self.v4.is_covered(&Ipv4Net::from(address)),
@@ -83,7 +83,7 @@ impl NetworkSet {
         }
     }
 
-    /// Whether all of the network is in one of these.
+    /// Returns whether the whole network is in the set.
     pub fn covers(&self, network: IpNet) -> bool {
         match canonical(network) {
             IpNet::V4(network) => self.v4.is_covered(&network),
@@ -91,12 +91,12 @@ impl NetworkSet {
         }
     }
 
-    /// Whether there is no network.
+    /// Returns whether there is no network.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    /// The networks in order, IPv4 first, without those that are within others.
+    /// Returns the networks in order, IPv4 first, without those that are within others.
     pub fn iter(&self) -> impl Iterator<Item = IpNet> {
         let v4 = self.v4.iter().map(IpNet::V4);
         v4.chain(self.v6.iter().map(IpNet::V6))

@@ -1,3 +1,5 @@
+use tower::Layer;
+
 use super::{Networks, SourceLayer};
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::{ClientAddr, Refusal, Watched};
@@ -9,6 +11,14 @@ impl<S> Source<S> {
     /// Puts `inner` behind [`SourceLayer::watching`].
     pub fn new(inner: S, networks: impl Into<Watched<Networks>>) -> Self {
         Self::with(inner, SourceLayer::watching(networks.into()))
+    }
+}
+
+impl<S> Layer<S> for SourceLayer {
+    type Service = Source<S>;
+
+    fn layer(&self, inner: S) -> Source<S> {
+        Source::with(inner, self.clone())
     }
 }
 

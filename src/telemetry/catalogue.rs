@@ -2,23 +2,23 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name, in Prometheus' form.
+    /// The metric's name, in Prometheus' form.
     pub name: &'static str,
-    /// What kind it is.
-    pub kind: Kind,
-    /// The names of its labels.
+    /// The metric's kind.
+    pub kind: MetricKind,
+    /// The names of the metric's labels.
     pub labels: &'static [&'static str],
-    /// What it counts, in one sentence.
+    /// What the metric counts, in one sentence.
     pub help: &'static str,
 }
 
-/// The kinds of metrics.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
-    /// Only grows.
+pub enum MetricKind {
+    /// A number that only grows.
     Counter,
-    /// Is what it is now.
+    /// The current value.
     Gauge,
     /// A distribution.
     Histogram,
@@ -26,7 +26,7 @@ pub enum Kind {
 
 const fn metric(
     name: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Metric {
@@ -43,250 +43,250 @@ const fn metric(
 pub const METRICS: &[Metric] = &[
     metric(
         "portcullis_requests_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["endpoint", "method", "status"],
         "Requests that ended, however they ended.",
     ),
     metric(
         "portcullis_requests_unfinished_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["outcome"],
         "Requests whose answer was not handed over whole.",
     ),
     metric(
         "portcullis_requests_in_flight",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &[],
         "Requests, with their transfers, that are under way.",
     ),
     metric(
         "portcullis_request_duration_seconds",
-        Kind::Histogram,
+        MetricKind::Histogram,
         &["endpoint"],
         "Time from a request's arrival to the end of its answer's body.",
     ),
     metric(
         "portcullis_body_bytes_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["direction"],
         "Bytes of bodies that passed, in from clients and out to them.",
     ),
     metric(
         "portcullis_throttled_seconds",
-        Kind::Histogram,
+        MetricKind::Histogram,
         &[],
         "Time that a request's bodies were held back by limits, of requests that were.",
     ),
     metric(
         "portcullis_limit_transfers",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["limit"],
         "Bodies under way that a limit counts.",
     ),
     metric(
         "portcullis_limit_waiting",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["limit"],
         "Bodies that are held back by a limit now.",
     ),
     metric(
         "portcullis_limit_throttled_seconds_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["limit"],
         "Time that bodies were held back by a limit, in whole seconds.",
     ),
     metric(
         "portcullis_limit_refusals_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["limit", "reason"],
         "Requests that a limit turned away: shed, at its cap on streams, or out of its quota.",
     ),
     metric(
         "portcullis_quota_left_bytes",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["limit"],
         "What is left of a quota in its last window with traffic, of the key that had least.",
     ),
     metric(
         "portcullis_fleet_reachable",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["limit", "kind"],
         "1 if the server answers through which replicas share a limit's `rate` or `quota`, else 0.",
     ),
     metric(
         "portcullis_fleet_unreachable_seconds_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["limit", "kind"],
         "Time that the server of a shared limit has not answered, in whole seconds.",
     ),
     metric(
         "portcullis_fleet_rate_bytes_per_second",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["limit"],
         "This replica's part of a shared rate.",
     ),
     metric(
         "portcullis_fleet_leased_bytes",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["limit"],
         "What this replica has leased of a shared quota and not used, of all keys.",
     ),
     metric(
         "portcullis_refusals_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["reason"],
         "Requests that were turned away.",
     ),
     metric(
         "portcullis_policy_shadow_differences_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["shadow"],
         "Requests that the shadow policy would have decided otherwise.",
     ),
     metric(
         "portcullis_mounts_declined_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["reason"],
         "Mounts of blobs that were not allowed and went on as ordinary uploads.",
     ),
     metric(
         "portcullis_digest_saves_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["outcome"],
         "Times that what is known of digests was written to its file, or could not be.",
     ),
     metric(
         "portcullis_auth_failures_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["reason"],
         "Requests that were turned away for the credentials or certificate they came with.",
     ),
     metric(
         "portcullis_expiring_credential_uses_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["credential"],
         "Uses of a credential by a secret that expires soon.",
     ),
     metric(
         "portcullis_handshakes_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["outcome"],
         "TLS handshakes that ended.",
     ),
     metric(
         "portcullis_handshake_duration_seconds",
-        Kind::Histogram,
+        MetricKind::Histogram,
         &[],
         "Time that a TLS handshake took.",
     ),
     metric(
         "portcullis_handshakes_in_flight",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &[],
         "TLS handshakes that are under way.",
     ),
     metric(
         "portcullis_forwarded_removed_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["header"],
         "Headers of proxies, removed because their sender is no listed one.",
     ),
     metric(
         "portcullis_reloads_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["what", "outcome"],
         "Reloads of a snapshot from its files.",
     ),
     metric(
         "portcullis_snapshot_loaded_timestamp_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["what"],
         "When the snapshot in force was loaded, as a Unix time.",
     ),
     metric(
         "portcullis_snapshot_generation",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["what"],
         "The number of the snapshot in force, from 1 at the start.",
     ),
     metric(
         "portcullis_snapshot_load_duration_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["what"],
         "Time that the newest load of the snapshot from its files took.",
     ),
     metric(
         "portcullis_snapshot_stale",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["what"],
         "1 if the newest reload of the snapshot failed, else 0.",
     ),
     metric(
         "portcullis_snapshot_lapsed",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["what"],
         "1 if the snapshot ended because its files could not be used for too long, else 0.",
     ),
     metric(
         "portcullis_crl_this_update_timestamp_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["issuer", "scope"],
         "When the CRL in force was issued, as a Unix time.",
     ),
     metric(
         "portcullis_crl_next_update_timestamp_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["issuer", "scope"],
         "When the CRL in force is due to be replaced, as a Unix time.",
     ),
     metric(
         "portcullis_crl_entries",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["issuer", "scope"],
         "Certificates on the CRL in force.",
     ),
     metric(
         "portcullis_crl_refused_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["reason"],
         "CRLs that were not taken in place of the one in force, being older than it, of a time that has not come, or unusable.",
     ),
     metric(
         "portcullis_revocation_unknown_allowed_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &[],
         "Requests that passed though no CRL says whether their certificate is revoked, which `unknown = \"allow\"` lets them.",
     ),
     metric(
         "portcullis_crl_fetches_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["url", "outcome"],
         "Requests for CRLs: `new`, `unchanged`, or why they failed.",
     ),
     metric(
         "portcullis_crl_fetched_timestamp_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["url"],
         "When a distribution point last answered with a usable CRL, or that there is no newer one, as a Unix time.",
     ),
     metric(
         "portcullis_certificate_not_after_timestamp_seconds",
-        Kind::Gauge,
+        MetricKind::Gauge,
         &["role", "subject"],
         "When a certificate in use ends, as a Unix time.",
     ),
 ];
 
-/// Gives the installed recorder the kind and the help text of every metric, and begins at zero what
-/// an alert must see grow from its first count on.
+/// Gives the installed recorder the kind and the help text of every metric, and sets to zero those counters
+/// whose first count an alert must see.
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {
     super::metrics::begin_at_zero();
     for metric in METRICS {
         match metric.kind {
-            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
-            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
-            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+            MetricKind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
 }

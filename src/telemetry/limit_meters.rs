@@ -14,9 +14,9 @@ pub(crate) struct LimitMeters {
     on: on::Meters,
 }
 
-/// A body that a limit counts is under way, for as long as this lives.
+/// A body that a limit counts is in flight for as long as this value lives.
 #[derive(Debug)]
-pub(crate) struct UnderWay(#[cfg(feature = "metrics")] Arc<LimitMeters>);
+pub(crate) struct TransferInFlight(#[cfg(feature = "metrics")] Arc<LimitMeters>);
 
 /// A body is held back by a limit, for as long as this lives.
 #[derive(Debug)]
@@ -48,12 +48,12 @@ impl LimitMeters {
         .increment(1);
     }
 
-    /// A body begins; `None` if nobody counts.
-    pub(crate) fn begin(self: &Arc<Self>) -> Option<UnderWay> {
+    /// Counts a body that begins; returns `None` if no recorder is installed.
+    pub(crate) fn begin(self: &Arc<Self>) -> Option<TransferInFlight> {
         #[cfg(feature = "metrics")]
         if let Some(handles) = self.on.handles() {
             handles.transfers.increment(1);
-            return Some(UnderWay(Arc::clone(self)));
+            return Some(TransferInFlight(Arc::clone(self)));
         }
         None
     }
@@ -105,7 +105,7 @@ impl Drop for Waiting {
 }
 
 #[cfg(feature = "metrics")]
-impl Drop for UnderWay {
+impl Drop for TransferInFlight {
     fn drop(&mut self) {
         if let Some(handles) = self.0.on.handles() {
             handles.transfers.decrement(1);

@@ -2,8 +2,8 @@
 //! and described in the [catalogue](super::catalogue). Without the feature `metrics` each function
 //! does nothing.
 //!
-//! What happens a few times a connection or less is looked up by name; what happens in each request
-//! has its handle kept by who counts it.
+//! What happens a few times a connection or less is looked up by name; what happens in each request has its
+//! handle kept by the code that counts it.
 
 #[cfg(feature = "reload")]
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) fn refused(refusal: Refusal) {
     }
 }
 
-/// A shadow policy said otherwise than the one in force; `allowed` is what it said.
+/// Counts a verdict of a shadow policy that differs from that of the active policy; `allowed` is the shadow's.
 #[cfg(feature = "policy")]
 pub(crate) fn shadow_differed(allowed: bool) {
     let verdict = if allowed { "allow" } else { "refuse" };
@@ -108,7 +108,7 @@ pub(crate) fn handshaken(outcome: &'static str, time: Duration) {
     histogram!("portcullis_handshake_duration_seconds").record(time);
 }
 
-/// How many TLS handshakes are under way.
+/// Sets how many TLS handshakes are in flight.
 #[cfg(feature = "tls")]
 pub(crate) fn handshakes_in_flight(count: usize) {
     gauge!("portcullis_handshakes_in_flight").set(number(count));
@@ -151,7 +151,7 @@ fn bytes(count: u64) -> f64 {
     count as f64
 }
 
-/// A CRL is in force. `issuer` and `scope` are bounded by the lists of the operator's own CAs.
+/// Notes that a CRL is active. `issuer` and `scope` are bounded by the CRLs of the operator's own CAs.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_in_force(
     issuer: &str,
@@ -167,8 +167,8 @@ pub(crate) fn crl_in_force(
     );
 }
 
-/// No CRL of this issuer and scope is in force any more. A series cannot be taken back: it is no
-/// number, which no alert fires at.
+/// Notes that no CRL of this issuer and scope is active any more. A series cannot be taken back: it becomes no
+/// number, at which no alert fires.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_gone(issuer: &str, scope: &str) {
     set_crl(issuer, scope, [f64::NAN; 3]);
@@ -186,7 +186,7 @@ fn set_crl(issuer: &str, scope: &str, [this_update, next_update, entries]: [f64;
     set!("portcullis_crl_entries", entries);
 }
 
-/// A CRL was not taken: `older` than the one in force, `not_yet_valid`, or `unusable`.
+/// Counts a CRL that was not taken: `older` than the active one, `not_yet_valid`, or `unusable`.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_refused(reason: &'static str) {
     counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);
@@ -221,8 +221,8 @@ pub(crate) fn certificate_in_force(role: &'static str, subject: &str, not_after:
     .set(seconds(not_after));
 }
 
-/// A certificate is in force no more. A series cannot be taken back: it is no number, which no alert
-/// fires at.
+/// Notes that a certificate is active no more. A series cannot be taken back: it becomes no number, at which no
+/// alert fires.
 #[cfg(feature = "tls")]
 pub(crate) fn certificate_gone(role: &'static str, subject: &str) {
     gauge!(

@@ -1,4 +1,4 @@
-//! Whether a recorder is installed, and handles that wait for one.
+//! Finds out whether a recorder is installed, and keeps handles that wait for one.
 
 use std::cell::Cell;
 use std::sync::OnceLock;

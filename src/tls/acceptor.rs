@@ -84,9 +84,9 @@ impl Acceptor {
         self
     }
 
-    /// Lets this many handshakes be under way. Others wait: under `axum::serve` in the listener's
-    /// backlog; in [`Acceptor::accept`] as many again, within their handshake timeout, and what comes
-    /// beyond is refused. Default: 1,024.
+    /// Lets this many handshakes be in flight. Others wait: under `axum::serve` in the listener's backlog; in
+    /// [`Acceptor::accept`] as many again, within their handshake timeout, and what comes beyond is refused.
+    /// Default: 1,024.
     pub fn with_max_handshakes(mut self, handshakes: usize) -> Self {
         let handshakes = handshakes.clamp(1, Semaphore::MAX_PERMITS);
         self.handshakes = Arc::new(Semaphore::new(handshakes));
@@ -115,10 +115,10 @@ impl Acceptor {
         self
     }
 
-    /// When a connection whose certificate is no longer good is closed. At once if it is idle: if it
-    /// was never used, or if the revocation layer knows of no request under way on it. Else once
-    /// nothing was written for `idle`, so that what is under way is answered, and after `drain` in any
-    /// case. Default: 1 s and 30 s. Transfers are for the revocation layer to end.
+    /// Sets when a connection whose certificate is no longer good is closed: at once if it is idle, that is if
+    /// it was never used or the revocation layer knows of no request in flight on it; else once nothing was
+    /// written for `idle`, so that a request in flight is answered, and after `drain` in any case. Default: 1 s
+    /// and 30 s. The revocation layer ends transfers.
     pub fn with_ending(mut self, idle: Duration, drain: Duration) -> Self {
         self.options.ending = Ending {
             idle: idle.min(LONGEST),

@@ -17,7 +17,7 @@ use crate::PeerIdentity;
 use crate::identity::{Anchor, name_text};
 use crate::reload::Pinned;
 
-/// The client CAs in force.
+/// The active client CAs.
 #[derive(Debug, Default)]
 pub(super) struct Anchors {
     pub(super) trusted: Vec<TrustAnchor<'static>>,

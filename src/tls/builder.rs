@@ -9,8 +9,8 @@ use rustls::time_provider::TimeProvider;
 
 use super::chain::ChainLimits;
 use super::loader::Loader;
+use super::requirements::Requirements;
 use super::settings::{ClientAuth, Settings};
-use super::wanted::Wanted;
 use super::{CertificateFiles, ClientCas, Material, TlsError};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
@@ -19,31 +19,31 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[cfg(feature = "crl")]
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Makes a TLS server's [`Material`], step by step: a certificate, then what is asked of clients,
-/// then the rest, which has defaults.
+/// Makes a TLS server's [`Material`], step by step: a certificate, then what is required of clients, then
+/// options with defaults.
 #[derive(Clone)]
 pub struct Builder<State> {
     state: State,
 }
 
-/// A server certificate must come next.
+/// The state in which a server certificate must come next.
 #[derive(Clone, Debug)]
 pub struct WantsCertificate(());
 
-/// What is asked of clients must come next.
+/// The state in which the requirements for clients must come next.
 #[derive(Clone, Debug)]
 pub struct WantsClientAuth {
     certificates: Vec<CertificateFiles>,
 }
 
-/// All that has no default is there.
+/// The state in which every setting without a default is there.
 #[derive(Clone, Debug)]
 pub struct Ready {
     pub(super) settings: Settings,
 }
 
 impl Builder<WantsCertificate> {
-    /// Begins with nothing.
+    /// Makes a builder without settings.
     pub fn new() -> Self {
         Self {
             state: WantsCertificate(()),
@@ -66,7 +66,7 @@ impl Default for Builder<WantsCertificate> {
 }
 
 impl Builder<WantsClientAuth> {
-    /// Serves this certificate too, to clients that ask for one of its DNS names (SNI).
+    /// Also serves this certificate, to clients that ask for one of its DNS names (SNI).
     pub fn and_certificate(mut self, files: CertificateFiles) -> Self {
         self.state.certificates.push(files);
         self
@@ -77,13 +77,13 @@ impl Builder<WantsClientAuth> {
         self.ready(ClientAuth::Require(cas))
     }
 
-    /// Asks for a certificate and lets clients in that have none. One that is not of these CAs is
-    /// refused all the same.
+    /// Asks clients for a certificate and accepts those that have none. A certificate that is not of these CAs
+    /// is refused all the same.
     pub fn request_client_certificates(self, cas: ClientCas) -> Builder<Ready> {
         self.ready(ClientAuth::Request(cas))
     }
 
-    /// Asks for no certificate.
+    /// Asks clients for no certificate.
     pub fn without_client_certificates(self) -> Builder<Ready> {
         self.ready(ClientAuth::None)
     }
@@ -97,7 +97,7 @@ impl Builder<WantsClientAuth> {
             tls13_only: false,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             resumption: true,
-            wanted: Wanted::default(),
+            requirements: Requirements::default(),
             chain_limits: ChainLimits::default(),
             expiry_warnings: [30, 7, 1].map(|days| DAY * days).into(),
             #[cfg(feature = "crl")]
@@ -114,20 +114,20 @@ impl Builder<WantsClientAuth> {
 }
 
 impl Builder<Ready> {
-    /// Uses this cryptography: a FIPS provider, for one. Default: that of the feature `aws-lc-rs`,
+    /// Uses this cryptography provider, for example a FIPS provider. Default: that of the feature `aws-lc-rs`,
     /// else of `ring`, else the process's default.
     pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.state.settings.provider = Some(provider);
         self
     }
 
-    /// Takes the time from here, for validity periods and CRLs' too.
+    /// Takes the time from `clock`, for validity periods and for CRLs. Default: the system's clock.
     pub fn with_clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
         self.state.settings.clock = Some(clock);
         self
     }
 
-    /// Whether TLS 1.2 is refused. Default: no.
+    /// Sets whether TLS 1.2 is refused. Default: no.
     pub fn with_tls13_only(mut self, only: bool) -> Self {
         self.state.settings.tls13_only = only;
         self
@@ -139,73 +139,73 @@ impl Builder<Ready> {
         self
     }
 
-    /// Whether clients may resume sessions. Default: yes. A resumed session's certificate is
-    /// checked like a new one's, and no session outlives the material it began under.
+    /// Sets whether clients may resume sessions. Default: yes. A resumed session's certificate is checked like
+    /// a new one's, and no session outlives the material that it began under.
     pub fn with_resumption(mut self, resumption: bool) -> Self {
         self.state.settings.resumption = resumption;
         self
     }
 
-    /// Refuses client certificates that are no X.509-SVID: exactly one URI name, a SPIFFE ID with a
-    /// path, and the key usages that SPIFFE's specification wants. Default: no.
+    /// Refuses client certificates that are no X.509-SVID: exactly one URI name, a SPIFFE ID with a path, and
+    /// the key usages that SPIFFE's specification requires. Default: no.
     pub fn with_strict_svids(mut self, strict: bool) -> Self {
-        self.state.settings.wanted.svid = strict;
+        self.state.settings.requirements.svid = strict;
         self
     }
 
-    /// Takes SPIFFE IDs of this trust domain from these client CAs alone, each named by its subject in
-    /// RFC 4514 form or by the SHA-256 of its public key in hexadecimal. Where any trust domain is
-    /// named, a certificate with a SPIFFE ID of another is refused. Default: every client CA may vouch
-    /// for every trust domain.
+    /// Accepts SPIFFE IDs of this trust domain from these client CAs alone, each named by its subject in RFC
+    /// 4514 form or by the SHA-256 of its public key in hexadecimal. Where any trust domain is named, a
+    /// certificate with a SPIFFE ID of another is refused. Default: every client CA may vouch for every trust
+    /// domain.
     pub fn with_trust_domain<C: Into<Box<str>>>(
         mut self,
         domain: impl Into<Box<str>>,
         cas: impl IntoIterator<Item = C>,
     ) -> Self {
         let cas = cas.into_iter().map(Into::into).collect();
-        let domains = &mut self.state.settings.wanted.trust_domains;
+        let domains = &mut self.state.settings.requirements.trust_domains;
         domains.insert(domain.into(), cas);
         self
     }
 
-    /// Refuses clients that send more certificates than this besides their own. Default: 5. webpki follows
-    /// a path of no more than 6, and the work before a client is known grows with this number.
+    /// Refuses clients that send more certificates than this besides their own. Default: 5. webpki follows a
+    /// path of no more than 6, and the work before a client is known grows with this number.
     #[must_use]
     pub fn with_max_intermediates(mut self, most: usize) -> Self {
         self.state.settings.chain_limits.intermediates = most;
         self
     }
 
-    /// Refuses clients whose certificates have more bytes than this together. Default: 32 KiB. rustls
-    /// takes no more than 64 KiB.
+    /// Refuses clients whose certificates have more than `bytes` bytes together. Default: 32 KiB. rustls takes
+    /// no more than 64 KiB.
     #[must_use]
     pub fn with_max_chain_size(mut self, bytes: usize) -> Self {
         self.state.settings.chain_limits.bytes = bytes;
         self
     }
 
-    /// Warns at these distances before a server certificate or client CA ends: when it is loaded,
-    /// and as time goes by where the files are watched. A distance of more than a third of a
-    /// certificate's whole time is passed over, so that short-lived ones are not warned of all
-    /// their life. `portcullis_certificate_not_after_timestamp_seconds` has the ends. Default: 30,
-    /// 7 and 1 days.
+    /// Logs a warning at these distances before a server certificate or client CA ends: when it is loaded, and
+    /// as time goes by where the files are watched. A distance of more than a third of a certificate's whole
+    /// time is passed over, so that short-lived certificates are not warned of all their life.
+    /// `portcullis_certificate_not_after_timestamp_seconds` has the ends. Default: 30, 7 and 1 days.
     pub fn with_expiry_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
         self.state.settings.expiry_warnings = distances.into_iter().collect();
         self
     }
 
-    /// As [`Builder::with_expiry_warnings`], before the `nextUpdate` of a CRL in force. Default: 1 h.
+    /// Logs a warning as [`Builder::with_expiry_warnings`] does, before the `nextUpdate` of an active CRL.
+    /// Default: 1 h.
     #[cfg(feature = "crl")]
     pub fn with_crl_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
         self.state.settings.crl_warnings = distances.into_iter().collect();
         self
     }
 
-    /// Refuses client certificates that are revoked by CRLs in these files and directories. They are
-    /// read with the certificates and client CAs, and all is put in force together or not at all: no
-    /// client is refused because its CA is known before its CA's CRL is, and none is accepted
-    /// because it is the other way round. While one of the files is damaged, certificates and client
-    /// CAs stay as they are; what the other files revoke counts all the same.
+    /// Refuses client certificates that are revoked by CRLs in these files and directories. They are read with
+    /// the certificates and client CAs, and all take effect together or not at all: no client is refused
+    /// because its CA is known before its CA's CRL is, and none is accepted because it is the other way round.
+    /// While one of the files is damaged, certificates and client CAs stay as they are; what the other files
+    /// revoke counts all the same. Default: no CRLs.
     #[cfg(feature = "crl")]
     pub fn with_crls<P: Into<PathBuf>>(
         mut self,
@@ -218,7 +218,7 @@ impl Builder<Ready> {
     }
 
     /// Refuses client certificates that are revoked by these CRLs, which change on their own.
-    /// [`Builder::with_crls`], if given too, is what counts.
+    /// [`Builder::with_crls`], if called too, replaces them.
     #[cfg(feature = "crl")]
     pub fn with_revocation(mut self, revocation: crate::crl::Revocation) -> Self {
         self.state.settings.revocation = Some(revocation);
@@ -228,7 +228,7 @@ impl Builder<Ready> {
     /// Reads the files once.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// Returns what is wrong with the files.
     pub fn load(self) -> Result<Material, TlsError> {
         let mut loader = Loader::new(self.state.settings);
         let material = loader.load(None)?;
@@ -239,7 +239,7 @@ impl Builder<Ready> {
     /// Reads the files now and whenever they change.
     ///
     /// # Errors
-    /// What is wrong with them now. Later errors leave the last good material in force.
+    /// Returns what is wrong with the files now. Later errors leave the last good material active.
     pub fn watch(self, options: WatchOptions) -> Result<Watched<Material>, TlsError> {
         Watched::watch(Loader::new(self.state.settings), options)
     }

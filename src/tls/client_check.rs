@@ -6,18 +6,18 @@ use rustls::time_provider::TimeProvider;
 
 use super::anchors::Anchors;
 use super::rejection::Rejection;
+use super::requirements::Requirements;
 use super::verified::Verified;
 use super::verifier::Verifier;
-use super::wanted::Wanted;
 use super::{ClientCas, Reason, TlsError, explain, time};
 use crate::PeerIdentity;
 use crate::crl::{Finding, Revocation, Verdict};
 use crate::crypto;
 use crate::reload::Pinned;
 
-/// Says of a client's certificate what a server would, by the code of its handshakes: which client CAs
-/// count, whether a path leads to one, whether its name and its key can be used, and whether it is
-/// revoked. It is for operators' tools.
+/// Checks a client's certificate as a server does, by the code of its handshakes: which client CAs count,
+/// whether a path leads to one, whether the certificate's name and key can be used, and whether it is revoked.
+/// It is for operators' tools.
 #[derive(Debug)]
 pub struct ClientCheck {
     with_revocation: Verifier,
@@ -26,17 +26,17 @@ pub struct ClientCheck {
     at: SystemTime,
 }
 
-/// What a server says of a client's certificate.
+/// The answer of a server to a client's certificate.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientAnswer {
-    /// Why it is refused; `None` if it is not.
+    /// Why the certificate is refused; `None` if it is not.
     pub reason: Option<Reason>,
-    /// The same in an operator's words, or what makes it good.
+    /// The reason in an operator's words, or what makes the certificate good.
     pub why: String,
-    /// What the CRLs say of the path; `None` if there is no path.
+    /// The verdict of the CRLs on the path; `None` if there is no path.
     pub verdict: Option<Verdict>,
-    /// What they say of each certificate of the path, the client's own first.
+    /// The finding on each certificate of the path, the client's own first.
     pub findings: Vec<Finding>,
     /// The subject of the client CA that the path leads to, in RFC 4514 form.
     pub anchor: Option<String>,
@@ -56,14 +56,19 @@ impl ClientCheck {
     /// Reads the client CAs as a server does that starts at this time.
     ///
     /// # Errors
-    /// What keeps a server from starting: a file that cannot be read, a certificate that is no CA's, no
+    /// Returns what keeps a server from starting: a file that cannot be read, a certificate that is no CA's, no
     /// client CA that has not expired, no cryptography provider.
     pub fn new(cas: &ClientCas, revocation: Revocation, at: SystemTime) -> Result<Self, TlsError> {
         let provider = crate::crypto::provider();
         let verifier = || -> Result<Verifier, TlsError> {
             let anchors = Anchors::load(cas, &mut Pinned::new(), at)?;
             let algorithms = provider.signature_verification_algorithms;
-            Ok(Verifier::new(anchors, algorithms, true, Wanted::default()))
+            Ok(Verifier::new(
+                anchors,
+                algorithms,
+                true,
+                Requirements::default(),
+            ))
         };
         let clock: Arc<dyn TimeProvider> = Arc::new(Fixed(time::unix(at)));
         Ok(Self {
@@ -74,7 +79,7 @@ impl ClientCheck {
         })
     }
 
-    /// What a server says of a client that sends these certificates, its own first.
+    /// Returns a server's answer to a client that sends these certificates, its own first.
     pub fn check(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -6,13 +6,12 @@ use crate::Watched;
 use crate::crl::{self, CrlSet, Files, LoadError, Revocation};
 use crate::reload::{Fingerprint, Load, Pinned};
 
-/// CRLs that are read with the certificates and client CAs, and put in force with them or not at
-/// all.
+/// CRLs that are read with the certificates and client CAs, and take effect with them or not at all.
 pub(super) struct Crls {
     files: Files,
     options: crl::Options,
     in_force: Option<InForce>,
-    /// Good lists that are not in force yet.
+    /// Good CRLs that are not active yet.
     waiting: Option<(CrlSet, Fingerprint)>,
 }
 
@@ -80,10 +79,10 @@ impl Crls {
                 Ok(())
             }
             Err(error) => {
-                // Even the very files in force, if they come back, are to be told as good again.
+                // Even the very files that are active, if they come back, are to be logged as good again.
                 *seen = None;
                 let reason = Some(error.to_string());
-                // The same failure is told once, however often it is tried.
+                // The same failure is logged once, however often it is tried.
                 if revocation.lists().health().failure != reason {
                     revocation.lists().failed(error.to_string());
                 }
@@ -92,7 +91,7 @@ impl Crls {
         }
     }
 
-    /// Has the lists answer for nothing until [`Crls::put`] puts others in force.
+    /// Has the CRLs answer for nothing until [`Crls::put`] activates others.
     pub(super) fn lapse(&mut self) {
         if let Some(in_force) = &mut self.in_force {
             in_force.revocation.lists().update(CrlSet::lapsed);
@@ -101,8 +100,7 @@ impl Crls {
         }
     }
 
-    /// Puts in force what was read, and says where it is found from now on; `None` before anything
-    /// was.
+    /// Activates what was read, and returns where it is found from now on; `None` before anything was.
     pub(super) fn put(&mut self) -> Option<Revocation> {
         if let Some((lists, seen)) = self.waiting.take() {
             let revocation = if let Some(InForce { revocation, .. }) = &self.in_force {
@@ -137,7 +135,7 @@ fn put_in_force(revocation: &Revocation, lists: CrlSet) {
     }
 }
 
-/// When each list in force ends.
+/// Returns when each active CRL ends.
 pub(super) fn ends(revocation: &Revocation) -> Vec<Expiry> {
     let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let terms = revocation.lists().load().terms();

@@ -13,7 +13,7 @@ use crate::telemetry::metrics;
 /// must not fill a disk, nor hide those that fail for another reason; the counters have them all.
 const BURST: u32 = 20;
 const EVERY: Duration = Duration::from_secs(1);
-/// How many went untold is told so long after the first of them.
+/// The number of events that were not logged is logged so long after the first of them.
 const SUMMARY: Duration = Duration::from_secs(10);
 
 /// An event has no more octets than about [`WORDS`], [`PRESENTED`] and [`PATH`] together, 4 KiB: the
@@ -67,7 +67,7 @@ impl Limit {
         Some(std::mem::take(&mut self.untold))
     }
 
-    /// Whether somebody must see to it that the untold are told of.
+    /// Whether the caller must see to it that the number of unlogged events is logged.
     fn needs_summary(&mut self) -> bool {
         self.untold > 0 && !std::mem::replace(&mut self.awaited, true)
     }

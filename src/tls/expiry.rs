@@ -9,13 +9,13 @@ use crate::util::calendar;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Expiry {
-    /// What it is: `server` or `client_ca`.
+    /// The certificate's role: `server` or `client_ca`.
     pub kind: &'static str,
-    /// Its subject in RFC 4514 form; without one, the name by which it is called.
+    /// The certificate's subject in RFC 4514 form; without one, the name by which it is called.
     pub subject: Box<str>,
-    /// The first moment at which it is valid.
+    /// The first moment at which the certificate is valid.
     pub not_before: SystemTime,
-    /// The last moment at which it is valid.
+    /// The last moment at which the certificate is valid.
     pub not_after: SystemTime,
 }
 

@@ -17,12 +17,12 @@ pub struct CertificateFiles {
     pub(super) key: PathBuf,
 }
 
-/// Where the client CAs are: files in PEM or DER, or directories of them, in which what holds no certificate
-/// (a private key, a CRL) is left out. Each certificate is to be fit to be a trust anchor (RFC 5280
-/// §6.1.4): a CA certificate that may sign certificates, also for clients, that has no critical extension
-/// that is not understood, and that is valid. What is not is an error in a file that is named here, and
-/// left out with a warning in a directory: that may be a Secret with the server's certificate beside its
-/// CA. Expired CAs are left out, and those of X.509 version 1 count only where their file is named.
+/// Where the client CAs are: files in PEM or DER, or directories of them, in which what holds no certificate (a
+/// private key, a CRL) is left out. Each certificate must be fit to be a trust anchor (RFC 5280 §6.1.4): a CA
+/// certificate that may sign certificates, also for clients, that has no critical extension which is not
+/// understood, and that is valid. A certificate that is not fit is an error in a file that is named here, and
+/// left out with a warning in a directory: that may be a Secret with the server's certificate beside its CA.
+/// Expired CAs are left out, and those of X.509 version 1 count only where their file is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCas {
     pub(super) paths: Vec<PathBuf>,
@@ -48,7 +48,7 @@ pub(super) struct GivenCa {
 }
 
 impl CertificateFiles {
-    /// A PEM file with the certificate first and its intermediates after, and one with the key.
+    /// Names a PEM file with the certificate first and its intermediates after, and one with the key.
     pub fn new(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self {
             chain: chain.into(),
@@ -56,7 +56,7 @@ impl CertificateFiles {
         }
     }
 
-    /// `tls.crt` and `tls.key` in the directory of a Kubernetes `kubernetes.io/tls` Secret.
+    /// Names `tls.crt` and `tls.key` in the directory of a Kubernetes `kubernetes.io/tls` Secret.
     pub fn secret(directory: impl AsRef<Path>) -> Self {
         let directory = directory.as_ref();
         Self::new(directory.join("tls.crt"), directory.join("tls.key"))
@@ -85,7 +85,7 @@ impl CertificateFiles {
 }
 
 impl ClientCas {
-    /// All certificates in these files and directories.
+    /// Takes all certificates in these files and directories.
     pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Self {
         Self {
             paths: paths.into_iter().map(Into::into).collect(),
@@ -139,11 +139,10 @@ impl GivenCas {
 /// A certificate and its line.
 type Found = (usize, CertificateDer<'static>);
 
-/// The certificates of a file, as the server reads them: in PEM, with text between them or not, or one
-/// in DER.
+/// Reads the certificates of a file as the server does: in PEM, with text between them or not, or one in DER.
 ///
 /// # Errors
-/// The file cannot be read whole, or has no certificate.
+/// Returns an error if the file cannot be read whole or has no certificate.
 pub fn certificates_in(file: impl AsRef<Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let file = file.as_ref();
     let content = read(&mut Pinned::new(), file, CERTIFICATES)?;

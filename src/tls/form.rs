@@ -157,7 +157,7 @@ impl<'a> Level<'a> {
         }
         let mut content = self.value(&name)?;
         self.end(&name)?;
-        // Of another arc nobody may look inside, and what is there need be no DER.
+        // An extension of another arc is opaque, and its content need be no DER.
         if !name.starts_with("extension 2.5.29.") {
             return Ok(());
         }

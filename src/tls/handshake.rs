@@ -1,4 +1,4 @@
-//! One handshake, from its turn to the connection.
+//! One handshake, from its start to the connection.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::limits::Slot;
+use super::liveness::Liveness;
 use super::progress::Progress;
-use super::standing::Standing;
 use super::stream::Stream;
+use super::termination::TerminationWatch;
 use super::verified::Passed;
 use super::verifier::OUTCOME;
-use super::watch::Watch;
 use super::{Accepted, Acceptor, HandshakeError, Material, Reason, proxy_protocol};
 use crate::Connection;
 use crate::connection::{Stall, TlsParameters};
@@ -130,33 +130,25 @@ impl Acceptor {
         slot: Option<Slot>,
     ) -> Accepted<IO> {
         let mut builder = Connection::builder(client).tls(parameters(stream.get_ref().1));
-        #[cfg(feature = "policy")]
-        {
-            builder = builder.state(crate::policy::Verdicts::default());
-        }
-        #[cfg(feature = "auth")]
-        {
-            builder = builder.state(crate::auth::CertificateOwner::default());
-        }
-        let mut gone = None;
+        let mut termination = None;
         if let Some(passed) = passed {
             let verified = passed.verified;
             builder = builder.identity(verified.identity.clone());
-            let standing = Standing::new(verified, &self.material, self.options.removed_ca);
-            builder = builder.state(standing.clone());
+            let liveness = Liveness::new(verified, &self.material, self.options.removed_ca);
+            builder = builder.state(liveness.clone());
             #[cfg_attr(not(feature = "crl"), allow(unused_mut, reason = "CRLs are added"))]
-            let mut watch = Watch::new(standing);
+            let mut watch = TerminationWatch::new(liveness);
             #[cfg(feature = "crl")]
             if let Some(tracked) = passed.tracked {
                 builder = builder.state(tracked.clone());
                 watch = watch.revocation(tracked);
             }
-            gone = Some(watch.until_gone());
+            termination = Some(watch.until_terminated());
         }
         let connection = builder.build();
         let stall = self.options.stall_timeout.map(Stall::new);
         let ending = self.options.ending;
-        let stream = Stream::new(stream, connection.clone(), slot, gone, ending, stall);
+        let stream = Stream::new(stream, connection.clone(), slot, termination, ending, stall);
         Accepted { stream, connection }
     }
 }

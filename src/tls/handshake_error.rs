@@ -9,7 +9,7 @@ use super::rejection::Rejection;
 use super::verified::Verified;
 use super::{Reason, explain, keys, reason};
 
-/// A connection that did not come to be. `Display` is the operator's wording.
+/// A handshake that failed. `Display` is the operator's wording.
 #[derive(Debug)]
 pub struct HandshakeError(Box<Inner>);
 
@@ -99,22 +99,22 @@ impl HandshakeError {
         self
     }
 
-    /// Who it was.
+    /// Returns the client's address.
     pub fn peer(&self) -> SocketAddr {
         self.0.peer
     }
 
-    /// The server name that the client asked for, if it came so far.
+    /// Returns the server name that the client asked for; `None` where the handshake failed before.
     pub fn server_name(&self) -> Option<&str> {
         self.0.server_name.as_deref()
     }
 
-    /// Why, as one of a closed set.
+    /// Returns the reason, as one of a closed set.
     pub fn reason(&self) -> Reason {
         self.0.reason
     }
 
-    /// The alert that the client was sent, by its name in RFC 8446 §6.
+    /// Returns the alert that the client was sent, by its name in RFC 8446 §6.
     pub fn alert(&self) -> Option<String> {
         let alert = self.0.alert?;
         // rustls spells them in camel case.
@@ -131,7 +131,7 @@ impl HandshakeError {
         Some(name)
     }
 
-    /// Each certificate that the client sent, as far as one was looked at.
+    /// Returns a description of each certificate that the client sent, as far as one was read.
     pub fn presented(&self) -> Option<String> {
         match (&self.0.cause, &self.0.shown) {
             (Cause::Rejected(rejection), _) => {
@@ -142,7 +142,7 @@ impl HandshakeError {
         }
     }
 
-    /// The names from the client's certificate upwards as far as they could be followed.
+    /// Returns the names from the client's certificate upwards as far as they could be followed.
     pub fn path(&self) -> Option<String> {
         match (&self.0.cause, &self.0.shown) {
             (Cause::Rejected(rejection), _) => Some(explain::attempted(rejection)),

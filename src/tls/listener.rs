@@ -12,9 +12,8 @@ use super::{Accepted, Acceptor, HandshakeError, Stream};
 use crate::Connection;
 use crate::connection::descriptors_to_spare;
 
-/// What `axum::serve` listens on: handshakes run beside each other, and a client that is slow at
-/// its own keeps nobody else waiting. Accepting stops before the process's last file descriptors
-/// ([`descriptors_to_spare`]).
+/// The listener of `axum::serve`: handshakes run concurrently, so that a client whose handshake is slow delays
+/// no other client. Accepting stops before the process's last file descriptors ([`descriptors_to_spare`]).
 ///
 /// Serve with `into_make_service_with_connect_info::<Connection>()`, so that each request has its
 /// [`Connection`].

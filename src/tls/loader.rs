@@ -74,8 +74,8 @@ impl Loader {
         let anchors = Anchors::load(cas, pinned, now)?;
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
-        let wanted = self.settings.wanted.clone();
-        let verifier = Verifier::new(anchors, algorithms, mandatory, wanted);
+        let requirements = self.settings.requirements.clone();
+        let verifier = Verifier::new(anchors, algorithms, mandatory, requirements);
         Ok(Some(verifier.with_limits(self.settings.chain_limits)))
     }
 }
@@ -129,9 +129,9 @@ impl Load for Loader {
         })?;
         let verifier = self.verifier(&mut pinned, &provider, now)?;
         let config = with_versions(settings, provider)?;
-        // The last that can fail, and in force before the client CAs are: a new CA never meets old
-        // lists, and of no client whose CA is new is it unknown whether it is revoked. An old CA may
-        // meet new lists for the moment until the material is in force, which can only refuse more.
+        // The last step that can fail, and its CRLs are active before the client CAs are: a new CA never meets
+        // old CRLs, and of no client whose CA is new is it unknown whether it is revoked. An old CA may meet
+        // new CRLs for the moment until the material is active, which can only refuse more.
         #[cfg(feature = "crl")]
         let revocation = match &mut self.crls {
             Some(crls) => {
@@ -156,7 +156,7 @@ impl Load for Loader {
             revocation,
             &mut config,
         );
-        tell(&expiries, previous.map_or(&[], Material::expiries));
+        set_gauges(&expiries, previous.map_or(&[], Material::expiries));
         Ok(Material {
             config: Arc::new(config),
             verifier,
@@ -189,7 +189,7 @@ impl Load for Loader {
             .filter(|one| one.kind == "server")
             .cloned()
             .collect();
-        tell(&own, &current.expiries);
+        set_gauges(&own, &current.expiries);
         Some(Material {
             config: Arc::new(config),
             verifier: Some(verifier),
@@ -211,7 +211,7 @@ impl Load for Loader {
 }
 
 /// Sets the gauges: of certificates with the same name the first to end counts.
-fn tell(expiries: &[Expiry], previous: &[Expiry]) {
+fn set_gauges(expiries: &[Expiry], previous: &[Expiry]) {
     let mut ends: HashMap<(&'static str, &str), SystemTime> = HashMap::new();
     for expiry in expiries {
         let end = ends.entry((expiry.kind, &expiry.subject));

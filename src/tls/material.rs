@@ -8,10 +8,10 @@ use super::expiry::Expiry;
 use super::time;
 use super::verifier::Verifier;
 
-/// Everything that a TLS server needs, of one moment: certificates, client CAs, ticket keys.
+/// Everything that a TLS server needs, read at one time: certificates, client CAs, ticket keys.
 ///
-/// Sessions are resumed only within one `Material`: the keys of its tickets are its own, so that
-/// no session outlives a change of certificates or client CAs.
+/// Sessions are resumed only within one `Material`: the keys of its tickets are its own, so that no session
+/// outlives a change of certificates or client CAs.
 #[derive(Clone, Debug)]
 pub struct Material {
     pub(super) config: Arc<ServerConfig>,
@@ -21,21 +21,21 @@ pub struct Material {
 }
 
 impl Material {
-    /// The server configuration, for an acceptor that is not of this crate. Such an acceptor
-    /// verifies full handshakes alike, but does not look again at resumed sessions.
+    /// Returns the server configuration, for an acceptor that is not of this crate. Such an acceptor verifies
+    /// full handshakes in the same way, but does not verify resumed sessions again.
     pub fn server_config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
 
-    /// When each server certificate and client CA ends.
+    /// Returns when each server certificate and client CA ends.
     pub fn expiries(&self) -> &[Expiry] {
         &self.expiries
     }
 
-    /// Whether the configuration is FIPS-approved, which its provider decides: a program that enables
-    /// rustls's own feature `fips` has such a provider by the feature `aws-lc-rs`. A server of one that
-    /// was brought by [`Builder::with_provider`](super::Builder::with_provider) remembers sessions
-    /// instead of sending tickets, unless the built-in provider is approved too.
+    /// Returns whether the configuration is FIPS-approved, which its provider decides: a program that enables
+    /// rustls's own feature `fips` has such a provider by the feature `aws-lc-rs`. A server whose provider came
+    /// from [`Builder::with_provider`](super::Builder::with_provider) remembers sessions instead of sending
+    /// tickets, unless the built-in provider is approved too.
     pub fn is_fips(&self) -> bool {
         self.config.fips()
     }

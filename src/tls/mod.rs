@@ -1,16 +1,15 @@
-//! The TLS server: certificates that come and go, client certificates, and an acceptor that tells
-//! each request whose connection it is on.
+//! The TLS server: certificates that come and go, client certificates, and an acceptor that gives each request
+//! its connection.
 //!
-//! Without it a mirror's port is open to whoever reaches it, its certificate needs a restart when
-//! it is renewed, and a client that is turned away at the handshake leaves no trace of the cause.
+//! Without it a mirror's port is open to every client that reaches it, its certificate needs a restart when it
+//! is renewed, and a client that is turned away at the handshake leaves no trace of the cause.
 //!
-//! A [`Builder`] names the files; [`Builder::watch`] gives a [`Watched`](crate::Watched)
-//! [`Material`], replaced as a whole when they change. An [`Acceptor`] makes TLS connections under
-//! it, each with a [`Connection`](crate::Connection): the client's address, the TLS parameters, and
-//! the [`PeerIdentity`](crate::PeerIdentity) of a client certificate whose path webpki verified and
-//! whose revocation was looked up (feature `crl`): by CRLs that are put in force with the client CAs
-//! or not at all (`Builder::with_crls`), or by some that change on their own
-//! (`Builder::with_revocation`). It serves
+//! A [`Builder`] names the files; [`Builder::watch`] returns a [`Watched`](crate::Watched) [`Material`],
+//! replaced as a whole when they change. An [`Acceptor`] makes TLS connections under it, each with a
+//! [`Connection`](crate::Connection): the client's address, the TLS parameters, and the
+//! [`PeerIdentity`](crate::PeerIdentity) of a client certificate whose path webpki verified and whose
+//! revocation was looked up (feature `crl`): in CRLs that take effect with the client CAs or not at all
+//! (`Builder::with_crls`), or in CRLs that change on their own (`Builder::with_revocation`). It serves
 //!
 //! - `axum::serve`, through `Listener` (feature `axum`),
 //! - axum-server, as its `Accept` (feature `axum-server`),
@@ -20,9 +19,9 @@
 //! transport wants a trait of its own on its streams, for which this crate would have to depend on it.
 //!
 //! Handshakes are bounded in time and number, and a client's chain in length and size
-//! ([`Builder::with_max_intermediates`], [`Builder::with_max_chain_size`]). One that fails gives one `warn!` event with the
-//! client's address, the name it asked for, what it sent and why that was refused; under a flood
-//! only some are told, and `portcullis_handshakes_total{outcome}` counts all.
+//! ([`Builder::with_max_intermediates`], [`Builder::with_max_chain_size`]). A handshake that fails gives one
+//! `warn!` event with the client's address, the name it asked for, what it sent and why that was refused; under
+//! a flood only some are logged, and `portcullis_handshakes_total{outcome}` counts all.
 //!
 //! Behind a proxy that ends TLS itself, [`ForwardedLayer`] takes the certificate from its header.
 //!
@@ -81,6 +80,7 @@ mod keys;
 mod limits;
 #[cfg(feature = "axum")]
 mod listener;
+mod liveness;
 mod loader;
 mod material;
 mod progress;
@@ -90,18 +90,17 @@ mod quoted;
 mod reason;
 mod rejection;
 mod removed_ca;
+mod requirements;
 mod resolver;
 mod search;
 mod service;
 mod settings;
-mod standing;
 mod stream;
+mod termination;
 mod tickets;
 mod time;
 mod verified;
 mod verifier;
-mod wanted;
-mod watch;
 
 pub use crate::util::pem::{PemError, PemProblem};
 pub use acceptor::{Accepted, Acceptor};

@@ -10,9 +10,9 @@ pub(super) fn choose(chosen: Option<Arc<CryptoProvider>>) -> Arc<CryptoProvider>
     chosen.unwrap_or_else(provider)
 }
 
-/// A new ticket key that nobody else has; `None` where no built-in provider makes one, or none that may
-/// be used beside this one: tickets of a provider that is not FIPS-approved are no part of a server that
-/// is, which then remembers sessions instead.
+/// Makes a new random ticket key; `None` where no built-in provider makes one, or none that may be used beside
+/// this one: tickets of a provider that is not FIPS-approved are no part of a server that is, which then
+/// remembers sessions instead.
 pub(super) fn ticketer(beside: &CryptoProvider) -> Option<Arc<dyn ProducesTickets>> {
     if beside.fips() && !provider().fips() {
         return None;

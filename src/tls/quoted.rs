@@ -5,7 +5,7 @@ use rustls::pki_types::CertificateDer;
 use super::rejection::Rejection;
 use crate::PeerIdentity;
 
-/// No longer text of a client's is told.
+/// No longer text of a client's is quoted.
 const CHARACTERS: usize = 256;
 
 /// The certificates from the client's up, each the issuer of the one before, and the issuer's name

@@ -1,6 +1,6 @@
 use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
 
-/// Why a connection did not come to be, as a closed set: metrics count by it.
+/// Why a handshake failed, as a closed set: metrics count by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -8,7 +8,7 @@ pub enum Reason {
     CertificateMissing,
     /// A certificate is past its end.
     CertificateExpired,
-    /// A certificate's time has not come.
+    /// A certificate is not valid yet.
     CertificateNotYetValid,
     /// No path leads from the certificate to a client CA.
     UnknownIssuer,
@@ -18,7 +18,7 @@ pub enum Reason {
     BadSignature,
     /// The certificate is not for client authentication.
     WrongPurpose,
-    /// The certificate is no X.509-SVID, and only such are taken.
+    /// The certificate is no X.509-SVID, and only such are accepted.
     NotAnSvid,
     /// The client CA does not vouch for the trust domain of the SPIFFE ID.
     TrustDomain,
@@ -26,9 +26,9 @@ pub enum Reason {
     NameConstraints,
     /// The path is longer than a CA on it allows, or the search for it too costly.
     PathTooLong,
-    /// The client sends more or larger certificates than are taken.
+    /// The client sends more or larger certificates than are accepted.
     ChainTooLarge,
-    /// A certificate signs that is no CA, or a CA's certificate is shown as a client's.
+    /// A certificate that is no CA's signs another, or a CA's certificate is presented as a client's.
     CaMisuse,
     /// The algorithm of a signature, or the kind of a key, is not supported.
     UnsupportedAlgorithm,
@@ -36,19 +36,19 @@ pub enum Reason {
     CertificateMalformed,
     /// A certificate on the path is revoked.
     CertificateRevoked,
-    /// No usable CRL tells whether a certificate on the path is revoked.
+    /// No usable CRL covers a certificate on the path.
     RevocationUnknown,
     /// The CRL for a certificate on the path is past its next update.
     CrlExpired,
-    /// The client does not hold the private key of the certificate that it shows.
+    /// The client does not hold the private key of the certificate that it sent.
     NoProofOfKey,
-    /// What came is not TLS: plain HTTP, most likely.
+    /// The client does not speak TLS, but plain HTTP most likely.
     NotTls,
-    /// No TLS version in common.
+    /// Client and server have no TLS version in common.
     Version,
-    /// No cipher suite, group or signature scheme in common.
+    /// Client and server have no cipher suite, group or signature scheme in common.
     NoCommonCipher,
-    /// No application protocol in common.
+    /// Client and server have no application protocol in common.
     NoCommonProtocol,
     /// The client ended the handshake with an alert.
     AlertReceived,
@@ -58,18 +58,18 @@ pub enum Reason {
     Closed,
     /// The handshake took longer than allowed.
     TimedOut,
-    /// As many handshakes as allowed are under way, and as many wait.
+    /// As many handshakes as allowed are in flight, and as many wait.
     Overloaded,
     /// The source has as many connections as it may.
     TooManyConnections,
     /// The PROXY protocol header of a listed peer is missing or malformed.
     ProxyHeader,
-    /// Something on this side failed.
+    /// Something on the server's side failed.
     Internal,
 }
 
 impl Reason {
-    /// Each of them.
+    /// Every reason.
     pub const ALL: [Self; 31] = [
         Self::CertificateMissing,
         Self::CertificateExpired,
@@ -104,7 +104,7 @@ impl Reason {
         Self::Internal,
     ];
 
-    /// The reason as a label.
+    /// Returns the reason as a label.
     pub fn label(self) -> &'static str {
         match self {
             Self::CertificateMissing => "certificate_missing",

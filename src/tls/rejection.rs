@@ -28,7 +28,7 @@ const KEPT: usize = 8;
 /// What was wrong with it.
 #[derive(Clone, Debug)]
 pub(super) enum Cause {
-    /// Nothing of it was read.
+    /// Nothing of the chain was read.
     Chain(ChainTooLarge),
     Path(webpki::Error),
     /// The client CA that the path leads to has ended since it was loaded, at the time of this one.
@@ -44,7 +44,7 @@ pub(super) enum Cause {
     RevocationPath(PathError),
 }
 
-/// Nobody can tell whether the certificate is revoked. What is known of it is for the operator only.
+/// Whether the certificate is revoked cannot be determined. What is known of it is for the operator only.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate's revocation status cannot be determined")]
 struct Undetermined;
@@ -108,7 +108,7 @@ impl Rejection {
         }
     }
 
-    /// What rustls is told: it chooses the alert by this.
+    /// Returns the error for rustls, which chooses the alert by it.
     pub(super) fn error(&self) -> Error {
         CertificateError::into(match self.reason() {
             Reason::CertificateExpired => CertificateError::Expired,

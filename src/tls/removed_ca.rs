@@ -1,9 +1,9 @@
-/// What becomes of connections whose client CA is removed by a reload.
+/// What happens to connections whose client CA a reload removes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RemovedCa {
-    /// They are verified anew, and end as a revoked one does if no path is left.
+    /// The connections are verified again, and end as those of a revoked certificate do if no path is left.
     #[default]
     Recheck,
-    /// They stay until the client ends them.
+    /// The connections stay until the client ends them.
     Keep,
 }

@@ -5,7 +5,7 @@ use tower::Service;
 
 use crate::Connection;
 
-/// Gives each request its [`Connection`], for a server loop of one's own.
+/// Gives each request its [`Connection`], in a server loop of the user's own.
 #[derive(Clone, Debug)]
 pub struct AddConnection<S> {
     inner: S,

@@ -8,7 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use super::chain::ChainLimits;
-use super::wanted::Wanted;
+use super::requirements::Requirements;
 use super::{CertificateFiles, ClientCas};
 
 /// What a server asks for, all that its [`Builder`](super::Builder) was told.
@@ -22,7 +22,7 @@ pub(super) struct Settings {
     pub(super) tls13_only: bool,
     pub(super) alpn: Vec<Vec<u8>>,
     pub(super) resumption: bool,
-    pub(super) wanted: Wanted,
+    pub(super) requirements: Requirements,
     pub(super) chain_limits: ChainLimits,
     pub(super) expiry_warnings: Vec<Duration>,
     #[cfg(feature = "crl")]

@@ -9,17 +9,17 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::limits::Slot;
-use super::watch::Gone;
+use super::termination::Termination;
 use crate::Connection;
 use crate::connection::Stall;
 
-/// What was answered last is given this long to be written where no request is under way.
+/// The last answer has this long to be written where no request is in flight.
 const SETTLE: Duration = Duration::from_millis(10);
 
 /// When a connection whose certificate is no longer good is closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
-    /// After this long without a byte written, where a request may be under way.
+    /// After this long without a byte written, where a request may be in flight.
     pub(super) idle: Duration,
     /// After this long in any case.
     pub(super) drain: Duration,
@@ -35,8 +35,8 @@ impl Default for Ending {
 }
 
 pin_project! {
-    /// An accepted TLS connection. It reads as ended once the client's certificate is no longer
-    /// good and the connection is idle, whoever serves it.
+    /// An accepted TLS connection. It reads as ended once the client's certificate is no longer good and the
+    /// connection is idle, whatever server uses it.
     pub struct Stream<IO> {
         #[pin]
         inner: TlsStream<IO>,
@@ -54,11 +54,11 @@ pin_project! {
 enum Phase {
     /// Nothing can end it from this side.
     Plain,
-    Good(Gone),
+    Good(Termination),
     Draining {
         idle: Pin<Box<Sleep>>,
         until: Instant,
-        /// Whether no request was under way when `idle` was set.
+        /// Whether no request was in flight when `idle` was set.
         quiet: bool,
     },
     Ended,
@@ -69,14 +69,14 @@ impl<IO> Stream<IO> {
         inner: TlsStream<IO>,
         connection: Connection,
         slot: Option<Slot>,
-        gone: Option<Gone>,
+        termination: Option<Termination>,
         ending: Ending,
         stall: Option<Stall>,
     ) -> Self {
         Self {
             inner,
             connection,
-            phase: gone.map_or(Phase::Plain, Phase::Good),
+            phase: termination.map_or(Phase::Plain, Phase::Good),
             ending,
             stall,
             heard: false,
@@ -84,24 +84,24 @@ impl<IO> Stream<IO> {
         }
     }
 
-    /// What is known of the connection.
+    /// Returns the connection's facts.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The protocol that was agreed on (RFC 7301).
+    /// Returns the protocol that was agreed on (RFC 7301); `None` without one.
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
         self.inner.get_ref().1.alpn_protocol()
     }
 
-    /// The stream below and rustls's view of the session.
+    /// Returns the stream below and rustls's view of the session.
     pub fn get_ref(&self) -> (&IO, &rustls::ServerConnection) {
         self.inner.get_ref()
     }
 }
 
-/// Whether no request is under way for certain: nothing but a handshake was read, or all requests that
-/// the revocation layer saw are over.
+/// Whether certainly no request is in flight: nothing but a handshake was read, or all requests that the
+/// revocation layer saw are over.
 fn is_quiet(connection: &Connection, heard: bool) -> bool {
     #[cfg(feature = "crl")]
     if connection.requests_are_over() {
@@ -133,8 +133,8 @@ impl Phase {
             match self {
                 Self::Plain => return false,
                 Self::Ended => return true,
-                Self::Good(gone) => {
-                    if gone.as_mut().poll(context).is_pending() {
+                Self::Good(termination) => {
+                    if termination.as_mut().poll(context).is_pending() {
                         return false;
                     }
                     tracing::debug!(

@@ -32,8 +32,8 @@ pub(super) fn install(
     }
 }
 
-/// Ticket keys that are thrown away when the CRLs change, so that a client which was revoked makes
-/// a full handshake and is told so by its alert; at a resumption there is none to send.
+/// Ticket keys that are thrown away when the CRLs change, so that a client which was revoked makes a full
+/// handshake and learns the cause from its alert; a resumption has no alert for it.
 struct Tickets {
     world: World,
     current: Mutex<(u64, Arc<dyn ProducesTickets>)>,

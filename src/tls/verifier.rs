@@ -14,11 +14,11 @@ use x509_parser::prelude::X509Certificate;
 use super::anchors::{Anchors, Known};
 use super::chain::{self, ChainLimits};
 use super::rejection::{Cause, Rejection};
+use super::requirements::Requirements;
 use super::search::{Budget, ClientAuth};
 #[cfg(not(feature = "crl"))]
 use super::time;
 use super::verified::{Cache, ChainKey, Passed, Verified};
-use super::wanted::Wanted;
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
 use crate::crl::{CertPath, Issuers, Tracked};
@@ -42,7 +42,7 @@ pub(super) struct Verifier {
     anchors: Arc<Anchors>,
     algorithms: WebPkiSupportedAlgorithms,
     mandatory: bool,
-    wanted: Wanted,
+    requirements: Requirements,
     limits: ChainLimits,
     cache: Cache,
     #[cfg(feature = "crl")]
@@ -59,7 +59,7 @@ impl Verifier {
         anchors: Anchors,
         algorithms: WebPkiSupportedAlgorithms,
         mandatory: bool,
-        wanted: Wanted,
+        requirements: Requirements,
     ) -> Self {
         Self {
             #[cfg(feature = "crl")]
@@ -67,7 +67,7 @@ impl Verifier {
             anchors: Arc::new(anchors),
             algorithms,
             mandatory,
-            wanted,
+            requirements,
             limits: ChainLimits::default(),
             cache: Cache::new(REMEMBERED),
             #[cfg(feature = "crl")]
@@ -83,7 +83,7 @@ impl Verifier {
             Anchors::default(),
             self.algorithms,
             self.mandatory,
-            self.wanted.clone(),
+            self.requirements.clone(),
         )
         .with_limits(self.limits);
         #[cfg(feature = "crl")]
@@ -133,8 +133,8 @@ impl Verifier {
     }
 
     /// What is asked of a certificate besides a path, of an identity that was not verified here.
-    pub(super) fn wanted(&self) -> &Wanted {
-        &self.wanted
+    pub(super) fn requirements(&self) -> &Requirements {
+        &self.requirements
     }
 
     /// Whether this chain is good at this time: its path, what it says, its revocation. Of several paths
@@ -259,7 +259,7 @@ impl Verifier {
         let name = Some(Arc::clone(&anchor.name));
         let identity = PeerIdentity::of(end_entity, certificate, name);
         let identity = identity.map_err(Cause::Identity)?;
-        self.wanted.check(&identity)?;
+        self.requirements.check(&identity)?;
         let issuers = path.intermediate_certificates().map(webpki::Cert::der);
         #[cfg(feature = "crl")]
         {
@@ -356,7 +356,7 @@ impl ClientCertVerifier for Verifier {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(rejection) => Err(rejection.error()),
         };
-        // Outside an acceptor of ours there is nobody to tell.
+        // Outside an acceptor of this crate no caller waits for the outcome.
         let _ = OUTCOME.try_with(|slot| slot.replace(Some(outcome)));
         answer
     }

@@ -1,4 +1,4 @@
-//! The process's file descriptors: who needs one while there is none cannot read what was withdrawn.
+//! The process's file descriptors: a part that needs one while there is none cannot read what was withdrawn.
 
 use std::io;
 #[cfg(unix)]

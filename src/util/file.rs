@@ -97,7 +97,7 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     Ok((file, metadata))
 }
 
-/// What cannot be opened at all, a socket, is told as what it is.
+/// What cannot be opened at all, a socket, is reported as what it is.
 fn named(path: &Path, error: io::Error) -> io::Error {
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => FileError::NotRegular {

@@ -19,7 +19,7 @@ use portcullis::access_log::AccessLogLayer;
 use portcullis::admin::Admin;
 use portcullis::record::Record;
 use portcullis::source::{Networks, SourceLayer};
-use portcullis::telemetry::{Kind, METRICS, describe_metrics};
+use portcullis::telemetry::{METRICS, MetricKind, describe_metrics};
 use serde_json::Value;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -30,9 +30,9 @@ fn the_documented_table_is_the_catalogue() {
     let mut table = String::new();
     for metric in METRICS {
         let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
             _ => unreachable!("a kind that the table does not know"),
         };
         let labels: Vec<_> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
@@ -85,8 +85,8 @@ fn what_a_run_emits_is_what_is_documented() {
         let metric = METRICS.iter().find(|metric| metric.name == name);
         let metric = metric.unwrap_or_else(|| panic!("{name} is not in the catalogue"));
         let expected = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
             _ => "summary",
         };
         assert_eq!(kind, expected, "{name}");
@@ -312,7 +312,7 @@ fn assert_known(text: &str) {
         let known = METRICS.iter().any(|metric| {
             let suffix = name.strip_prefix(metric.name);
             match metric.kind {
-                Kind::Histogram => matches!(suffix, Some("_sum" | "_count" | "_bucket")),
+                MetricKind::Histogram => matches!(suffix, Some("_sum" | "_count" | "_bucket")),
                 _ => suffix == Some(""),
             }
         });

@@ -33,9 +33,9 @@ const STEP: Duration = Duration::from_millis(500);
 
 /// A URL that gives an issuer's key set, and how often it is asked.
 ///
-/// It is asked at the interval, and sooner if a token names a key that is not in the set; but never
-/// before the [pause](KeySetFetch::with_pause) is over, however many such tokens come. If it cannot be
-/// had, or is no key set, the last good one stays in force.
+/// The URL is fetched at the interval, and sooner if a token names a key that is not in the set; but never
+/// before the [pause](KeySetFetch::with_pause) is over, however many such tokens come. If the answer cannot be
+/// had, or is no key set, the last good one stays active.
 #[derive(Clone, Debug)]
 pub struct KeySetFetch {
     url: String,
@@ -60,8 +60,8 @@ struct Source {
 }
 
 impl KeySetFetch {
-    /// From this `https://` URL, or an `http://` one of this machine: elsewhere whoever is between would
-    /// choose the keys.
+    /// Fetches from this `https://` URL, or an `http://` one of this machine: elsewhere an attacker on the way
+    /// would choose the keys.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -80,8 +80,8 @@ impl KeySetFetch {
         self
     }
 
-    /// Shows the Bearer token in this file, read again for each question: a Kubernetes API server gives
-    /// its keys to those whom it knows, and a pod's token changes within the hour. Default: none.
+    /// Sends the Bearer token in this file, read again for each fetch: a Kubernetes API server gives its keys
+    /// to authenticated clients only, and a pod's token changes within the hour. Default: none.
     pub fn with_token_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.token = Some(file.into());
         self
@@ -105,18 +105,18 @@ impl KeySetFetch {
         self
     }
 
-    /// Fetches the keys once, and again until nobody holds them any more. Blocks until the first
+    /// Fetches the keys once, and again until the last clone of the value is dropped. Blocks until the first
     /// answer is there.
     ///
     /// # Errors
-    /// No key set is to be had now.
+    /// Returns an error if no key set can be had now.
     pub fn begin(self) -> Result<Watched<KeySet>, KeySetError> {
         let url = parse(&self.url).map_err(|error| self.failed(error))?;
         if url.scheme() != "https" && !is_loopback(&url) {
             return Err(KeySetError::InTheClear { url: shown(&url) });
         }
         let begun = thread::scope(|scope| {
-            // On a thread of its own: whoever asks may be in a runtime, where another cannot be entered.
+            // On a thread of its own: the caller may be in a runtime, where another cannot be entered.
             let first = scope.spawn(|| -> Result<_, KeySetError> {
                 let runtime = runtime()?;
                 let mut source = Source::new(self.clone(), url)?;
@@ -237,7 +237,7 @@ impl Source {
         }
     }
 
-    /// Waits until newer keys are wanted; false when nobody holds them any more.
+    /// Waits until newer keys are wanted; returns false when the last clone of the value is dropped.
     async fn wait(&self, most: Duration, publisher: &Publisher<KeySet>) -> bool {
         let wanted = async {
             let mut left = most;

@@ -58,7 +58,7 @@ pub enum KeySetError {
         /// Why not.
         error: crate::fetch::HttpError,
     },
-    /// Whoever is between would choose the keys.
+    /// An attacker on the way would choose the keys.
     #[cfg(feature = "jwt-fetch")]
     #[error("{url}: keys are fetched over https, or from this machine")]
     InTheClear {

@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::FetchError;
+use crate::crl::FetchError;
 use crate::fetch::client::Validators;
 use crate::util::{file, hex};
 

@@ -4,7 +4,7 @@ use super::super::authority::Authorities;
 use super::super::list::Crl;
 use super::super::verdict::date;
 use super::super::{LoadError, gzip};
-use super::FetchError;
+use crate::crl::FetchError;
 use crate::fetch::HttpError;
 use crate::util::x509_file;
 

@@ -33,13 +33,11 @@
 
 mod cache;
 mod check;
-mod error;
 mod options;
 mod point;
 mod points;
 mod schedule;
 mod worker;
 
-pub use error::FetchError;
 pub use options::Fetch;
 pub(super) use worker::{Fetched, Fetching};

@@ -6,10 +6,10 @@ use reqwest::{Client, Url};
 
 use super::super::authority::Authorities;
 use super::super::list::Crl;
-use super::FetchError;
 use super::cache::Kept;
 use super::check::check;
 use super::schedule;
+use crate::crl::FetchError;
 use crate::fetch::address::shown;
 use crate::fetch::client::{Answer, Validators, get};
 use crate::telemetry::metrics;

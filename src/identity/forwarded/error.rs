@@ -1,4 +1,4 @@
-/// A header with a client certificate that cannot be read.
+/// Why a header with a client certificate cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForwardedError {
@@ -17,19 +17,19 @@ pub enum ForwardedError {
     /// A field that may be there once is there twice.
     #[error("a field is there twice")]
     Twice,
-    /// There is no element.
+    /// The header has no element.
     #[error("there is nothing in it")]
     Empty,
-    /// Not an RFC 8941 byte sequence (`:base64:`).
+    /// The value is no RFC 8941 byte sequence (`:base64:`).
     #[error("it is no byte sequence of RFC 8941")]
     ByteSequence,
     /// A percent sign is not followed by two hexadecimal digits.
     #[error("a percent sign is not followed by two hexadecimal digits")]
     Percent,
-    /// Not one PEM certificate or more.
+    /// The value is not one PEM certificate or more.
     #[error("it is no PEM certificate")]
     Pem,
-    /// Longer than any honest value.
+    /// The value is longer than any honest one.
     #[error("it is too long")]
     TooLong,
 }

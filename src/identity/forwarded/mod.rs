@@ -1,6 +1,6 @@
-//! Client certificates that a proxy tells of in headers: three forms, read here and believed
-//! nowhere. Who may send them, and what is done with them, is for
-//! [`tls::ForwardedLayer`](crate::tls::ForwardedLayer).
+//! Client certificates that a proxy forwards in headers: three forms, which are read here and believed nowhere.
+//! [`tls::ForwardedLayer`](crate::tls::ForwardedLayer) decides which peers may send them and what is done with
+//! them.
 //!
 //! ```
 //! use portcullis::identity::forwarded::{rfc9440, xfcc};

@@ -10,10 +10,10 @@ const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 const LONGEST_CHAIN: usize = 16;
 
-/// The certificates, in order.
+/// Reads the certificates, in order.
 ///
 /// # Errors
-/// A wrong escape, or anything that is no PEM certificate.
+/// Returns an error for a wrong escape, and for anything that is no PEM certificate.
 pub fn unescape(value: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
     let text = percent_decoded(value)?;
     let mut rest = text.trim();

@@ -8,10 +8,10 @@ use super::ForwardedError;
 /// No chain is longer than this.
 const LONGEST_CHAIN: usize = 16;
 
-/// The certificate in a `Client-Cert` (§2.2).
+/// Reads the certificate in a `Client-Cert` (§2.2).
 ///
 /// # Errors
-/// A value that is no byte sequence. Parameters are not allowed (§2.2) and not taken.
+/// Returns an error for a value that is no byte sequence. Parameters are not allowed (§2.2) and not accepted.
 pub fn item(value: &str) -> Result<Vec<u8>, ForwardedError> {
     let inner = value
         .trim_matches(' ')
@@ -24,10 +24,10 @@ pub fn item(value: &str) -> Result<Vec<u8>, ForwardedError> {
         .map_err(|_| ForwardedError::ByteSequence)
 }
 
-/// The certificates in a `Client-Cert-Chain` (§2.3), each certifying the one before.
+/// Reads the certificates in a `Client-Cert-Chain` (§2.3), each certifying the one before.
 ///
 /// # Errors
-/// A value that is no list of byte sequences, or a long one.
+/// Returns an error for a value that is no list of byte sequences, and for a long one.
 pub fn list(value: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
     if value.trim_matches(' ').is_empty() {
         return Ok(Vec::new());

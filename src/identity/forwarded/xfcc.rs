@@ -3,7 +3,7 @@
 
 use super::ForwardedError;
 
-/// What one proxy told of its client.
+/// What one proxy forwards of its client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Element {
@@ -23,10 +23,10 @@ pub struct Element {
     pub dns: Vec<String>,
 }
 
-/// Reads a header's value. The last element is what the nearest proxy told.
+/// Reads a header's value. The last element is that of the nearest proxy.
 ///
 /// # Errors
-/// The rule that it breaks; nothing of a value is used that is wrong anywhere.
+/// Returns the rule that the value breaks; nothing is used of a value that is wrong anywhere.
 pub fn parse(value: &str) -> Result<Vec<Element>, ForwardedError> {
     if !value
         .bytes()

@@ -6,7 +6,7 @@ use x509_parser::der_parser::asn1_rs::{Any, FromDer, Tag};
 
 use super::directory_string;
 use super::keyword::keyword;
-use crate::identity::peer::Attribute;
+use crate::identity::attribute::Attribute;
 use crate::util::hex;
 
 /// A name as its relative names in the order of a certificate, the most general first.

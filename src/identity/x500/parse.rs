@@ -79,7 +79,7 @@ fn value(text: &str) -> Option<(Value<'_>, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::peer::Attribute;
+    use crate::identity::attribute::Attribute;
 
     fn read(text: &str) -> Option<(String, Vec<Attribute>)> {
         let name = Name::parse(text)?;

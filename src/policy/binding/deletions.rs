@@ -10,7 +10,7 @@ pub(super) struct Deletions {
 
 /// What had been deleted when a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u64);
+pub(super) struct DeletionCount(u64);
 
 const CELLS: usize = 1024;
 
@@ -24,20 +24,20 @@ impl Default for Deletions {
 }
 
 impl Deletions {
-    pub(super) fn now(&self) -> Moment {
-        Moment(self.latest.load(Ordering::SeqCst))
+    pub(super) fn now(&self) -> DeletionCount {
+        DeletionCount(self.latest.load(Ordering::SeqCst))
     }
 
-    /// Notes that what is called so was deleted. Before it is removed: whoever puts it back meanwhile
-    /// finds this afterwards.
+    /// Notes that what is called so was deleted. Call this before the removal: a caller that puts it back
+    /// meanwhile finds the note afterwards.
     pub(super) fn note(&self, name: u64) {
         let now = self.latest.fetch_add(1, Ordering::SeqCst) + 1;
         self.cell(name).fetch_max(now, Ordering::SeqCst);
     }
 
     /// Whether what is called so may have been deleted since then.
-    pub(super) fn since(&self, moment: Moment, name: u64) -> bool {
-        Moment(self.cell(name).load(Ordering::SeqCst)) > moment
+    pub(super) fn since(&self, moment: DeletionCount, name: u64) -> bool {
+        DeletionCount(self.cell(name).load(Ordering::SeqCst)) > moment
     }
 
     fn cell(&self, name: u64) -> &AtomicU64 {

@@ -10,9 +10,9 @@ use super::table::Table;
 use crate::util::file;
 use crate::util::patience::within;
 
-/// A file that what a [`DigestBinding`](super::DigestBinding) knows is kept in.
+/// The file in which a [`DigestBinding`](super::DigestBinding) keeps what it knows.
 ///
-/// Who can write it decides what is given to whom: it is made for its owner only.
+/// A user that can write the file decides what content each caller gets: the file is made for its owner only.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DigestFile {

@@ -9,7 +9,7 @@ use super::table::Table;
 use super::{DigestFile, DigestFileError, file};
 use crate::telemetry::metrics;
 
-/// Keeps a table in a file, by a thread of its own: whoever serves requests never waits for a disk.
+/// Keeps a table in a file, by a thread of its own: requests never wait for a disk.
 #[derive(Debug)]
 pub(super) struct Keeper {
     shared: Arc<Shared>,

@@ -1,6 +1,4 @@
-use tower::Layer;
-
-use super::{Bound, DigestBinding, DigestFileError};
+use super::{DigestBinding, DigestFileError};
 use crate::{Preset, Responder};
 
 /// Gives a digest only by a repository that leads to it. See the [module](super).
@@ -41,13 +39,5 @@ impl BindingLayer {
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder.with_hidden(true);
         self
-    }
-}
-
-impl<S> Layer<S> for BindingLayer {
-    type Service = Bound<S>;
-
-    fn layer(&self, inner: S) -> Bound<S> {
-        Bound::with(inner, self.clone())
     }
 }

@@ -3,7 +3,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::DigestBinding;
-use super::deletions::Moment;
+use super::deletions::DeletionCount;
 use super::store::Place;
 use crate::middleware::{End, Learn, Observe};
 use crate::oci::{Action, Endpoint, Route, is_digest};
@@ -14,7 +14,7 @@ pub(super) struct Watched {
     pub(super) binding: DigestBinding,
     pub(super) route: Route,
     /// When it came.
-    pub(super) since: Moment,
+    pub(super) since: DeletionCount,
     /// Whether it may end a push: of uploads, the spec has it so for POST and PUT.
     pub(super) sends: bool,
 }

@@ -1,4 +1,5 @@
 use http::Method;
+use tower::Layer;
 
 use super::lesson::Watched;
 use super::no_referrers::no_referrers;
@@ -7,7 +8,7 @@ use crate::Refusal;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::{Action, Endpoint, Route};
 use crate::record::Record;
-use crate::refusal::{Declined, decline_mount};
+use crate::responder::{Declined, decline_mount};
 
 /// The service of [`BindingLayer`].
 pub type Bound<S> = Checked<S, BindingLayer>;
@@ -16,6 +17,14 @@ impl<S> Bound<S> {
     /// Puts `inner` behind [`BindingLayer::new`].
     pub fn new(inner: S, binding: DigestBinding) -> Self {
         Self::with(inner, BindingLayer::new(binding))
+    }
+}
+
+impl<S> Layer<S> for BindingLayer {
+    type Service = Bound<S>;
+
+    fn layer(&self, inner: S) -> Bound<S> {
+        Bound::with(inner, self.clone())
     }
 }
 

@@ -3,7 +3,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::deletions::{Deletions, Moment};
+use super::deletions::{DeletionCount, Deletions};
 use super::keeper::Keeper;
 use super::manifest::{children, digest_of, is_content_of, referrers};
 use super::table::Table;
@@ -11,11 +11,11 @@ use super::{DigestFile, DigestFileError, format};
 
 /// Which repositories lead to which digests, as far as it was seen. `Clone` costs an `Arc`.
 ///
-/// What is learnt is as good as the registries behind: a registry that takes a manifest without
-/// having its layers in the same repository lets whoever pushes there name any layer. So what is
-/// pulled by ([`Learn::Pulls`], for a mirror of such registries as check that) and what is pushed by
-/// ([`Learn::Pushes`], for a registry of its own) are learnt from apart, and lists of referrers only
-/// [where they are asked for](Self::with_referrers).
+/// What is learnt is as good as the registries behind: a registry that takes a manifest without having its
+/// layers in the same repository lets a caller that pushes there name any layer. So what is pulled by
+/// ([`Learn::Pulls`], for a mirror of such registries as check that) and what is pushed by ([`Learn::Pushes`],
+/// for a registry of its own) are learnt from apart, and lists of referrers only [where they are asked
+/// for](Self::with_referrers).
 #[derive(Clone)]
 pub struct DigestBinding(Arc<Inner>);
 
@@ -71,7 +71,7 @@ struct Inner {
 pub(super) struct Place<'a> {
     pub(super) registry: Option<&'a str>,
     pub(super) repository: &'a str,
-    pub(super) since: Moment,
+    pub(super) since: DeletionCount,
 }
 
 impl DigestBinding {
@@ -95,9 +95,9 @@ impl DigestBinding {
         }))
     }
 
-    /// Also learns from the lists of referrers that are pulled. For services that keep such a list
-    /// for each repository: where it is found by the subject's digest alone, whoever may push
-    /// anywhere puts into it whatever they like. Default: not.
+    /// Also learns from the lists of referrers that are pulled. For services that keep such a list for each
+    /// repository: where the list is found by the subject's digest alone, every caller that may push anywhere
+    /// puts any content into it. Default: no.
     pub fn with_referrers(self, referrers: bool) -> Self {
         self.with(|inner| inner.referrers = referrers)
     }
@@ -154,7 +154,7 @@ impl DigestBinding {
     }
 
     /// The moment for what is asked for now.
-    pub(super) fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> DeletionCount {
         self.0.deletions.now()
     }
 
@@ -236,7 +236,7 @@ impl DigestBinding {
         }
     }
 
-    fn learn(&self, since: Moment, key: u128) {
+    fn learn(&self, since: DeletionCount, key: u128) {
         let deleted = || self.0.deletions.since(since, Table::name(key));
         // Asked again afterwards: who deletes notes it first and removes then.
         if !deleted() && self.0.table.insert(key) && deleted() {
@@ -252,11 +252,11 @@ impl DigestBinding {
         format::write(&self.0.table, writer)
     }
 
-    /// Adds what was written by [`DigestBinding::write_to`], all or nothing. Who can write the file
-    /// decides what is given to whom.
+    /// Adds what was written by [`DigestBinding::write_to`], all or nothing. A user that can write the file
+    /// decides what content each caller gets.
     ///
     /// # Errors
-    /// The reader's; [`io::ErrorKind::InvalidData`] if it is not what was written.
+    /// Returns the reader's errors; [`io::ErrorKind::InvalidData`] if the content is not what was written.
     pub fn read_from(&self, reader: impl Read + Seek) -> io::Result<()> {
         format::read(&self.0.table, reader)
     }

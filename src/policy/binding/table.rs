@@ -72,8 +72,8 @@ impl Table {
             bucket[..=at.unwrap_or(WAYS - 1)].rotate_right(1);
             bucket[0] = key;
             if at.is_none() {
-                // With the bucket still locked, so that whoever looks at the keys after having taken
-                // the mark sees this one or finds the mark again.
+                // With the bucket still locked, so that a thread which reads the keys after having taken the
+                // mark sees this one or finds the mark again.
                 self.changed.store(true, Ordering::Relaxed);
             }
             at.is_none()
@@ -106,8 +106,8 @@ impl Table {
         })
     }
 
-    /// Every key, in an order in which [`Table::insert`] puts those longest not asked for last. Holds
-    /// up whoever asks for one of 32 keys for as long as those are copied.
+    /// Returns every key, in an order in which [`Table::insert`] puts those longest not asked for last. Blocks
+    /// a look-up of one of 32 keys for as long as those are copied.
     pub(super) fn keys(&self) -> impl Iterator<Item = u128> {
         let copies = self
             .buckets

@@ -6,18 +6,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Unreachable;
-use super::report::{Answer, Report, Server, Stir, Terms};
-use super::state::{FRESH, Known, State, least};
+use super::report::{Answer, QuotaTerms, Report, Server, Stir};
+use super::state::{AccountState, FRESH, Known, least};
 use crate::rate::quota::Span;
-use crate::rate::standing::Standing;
+use crate::rate::quota_status::QuotaStatus;
 
-/// What one key of a fleet's quota has sent in the window under way, and what it may send without
-/// asking: its lease.
+/// What one key of a fleet's quota has sent in the current window, and what it may send without asking: its
+/// lease.
 #[derive(Debug)]
 pub(in crate::rate) struct Account {
     key: u64,
     name: Box<str>,
-    state: Mutex<State>,
+    state: Mutex<AccountState>,
 }
 
 impl Account {
@@ -32,13 +32,13 @@ impl Account {
 
     /// One that has sent so much in this window, of which the server was told.
     pub(super) fn resumed(key: u64, name: Box<str>, span: Span, sent: u64) -> Self {
-        let state = State {
+        let state = AccountState {
             begins: span.begins,
             ends: span.ends,
             sent,
             may: sent,
             reported: sent,
-            ..State::default()
+            ..AccountState::default()
         };
         Self {
             key,
@@ -60,7 +60,7 @@ impl Account {
         &self,
         cx: &mut Context<'_>,
         bytes: u64,
-        terms: &Terms,
+        terms: &QuotaTerms,
     ) -> (Poll<u64>, Stir) {
         let mut state = self.lock(terms);
         if let Server::Down(Unreachable::Open, _) = terms.server {
@@ -70,61 +70,61 @@ impl Account {
         if bytes > 0 {
             return (Poll::Ready(bytes), state.count(bytes));
         }
-        match state.standing(terms) {
-            Standing::Exhausted => (Poll::Ready(0), Stir::default()),
+        match state.status(terms) {
+            QuotaStatus::Exhausted => (Poll::Ready(0), Stir::default()),
             _ => (Poll::Pending, state.ask(cx, terms)),
         }
     }
 
     /// Counts `bytes`, however many were sent.
-    pub(super) fn add(&self, bytes: u64, terms: &Terms) -> Stir {
+    pub(super) fn add(&self, bytes: u64, terms: &QuotaTerms) -> Stir {
         self.lock(terms).count(bytes)
     }
 
     /// Counts bytes out that were counted and not sent.
-    pub(super) fn give_back(&self, bytes: u64, terms: &Terms) -> Stir {
+    pub(super) fn give_back(&self, bytes: u64, terms: &QuotaTerms) -> Stir {
         let mut state = self.lock(terms);
         state.sent = state.sent.saturating_sub(bytes);
         state.stir(false)
     }
 
     /// Whether a request may begin, as far as is known.
-    pub(super) fn standing(&self, terms: &Terms) -> (Standing, Stir) {
+    pub(super) fn status(&self, terms: &QuotaTerms) -> (QuotaStatus, Stir) {
         let mut state = self.lock(terms);
-        let standing = state.standing(terms);
-        let stir = match standing {
+        let status = state.status(terms);
+        let stir = match status {
             // Others may have given something back: the next one will know.
-            Standing::Exhausted if terms.server == Server::Up => {
+            QuotaStatus::Exhausted if terms.server == Server::Up => {
                 state.asked = true;
                 state.stir(false)
             }
-            Standing::Open if terms.server != Server::Up || state.sent < state.may => {
+            QuotaStatus::Open if terms.server != Server::Up || state.sent < state.may => {
                 Stir::default()
             }
-            Standing::Open | Standing::Unknown => {
+            QuotaStatus::Open | QuotaStatus::Unknown => {
                 state.asked = true;
                 state.stir(true)
             }
             _ => Stir::default(),
         };
-        (standing, stir)
+        (status, stir)
     }
 
     /// Whether a request may begin, once that is known.
-    pub(super) fn poll_standing(
+    pub(super) fn poll_status(
         &self,
         cx: &mut Context<'_>,
-        terms: &Terms,
-    ) -> (Poll<Standing>, Stir) {
+        terms: &QuotaTerms,
+    ) -> (Poll<QuotaStatus>, Stir) {
         let mut state = self.lock(terms);
-        match state.standing(terms) {
-            Standing::Unknown => (Poll::Pending, state.ask(cx, terms)),
+        match state.status(terms) {
+            QuotaStatus::Unknown => (Poll::Pending, state.ask(cx, terms)),
             known => (Poll::Ready(known), Stir::default()),
         }
     }
 
     /// What is left, as far as is known.
-    pub(super) fn left(&self, terms: &Terms) -> u64 {
+    pub(super) fn left(&self, terms: &QuotaTerms) -> u64 {
         let state = self.lock(terms);
         if state.known == Known::Nothing {
             terms.quota.bytes.saturating_sub(state.sent)
@@ -133,13 +133,13 @@ impl Account {
         }
     }
 
-    /// What to tell the server: of windows that are over, if that is not told yet, and of the one under
-    /// way. What is told to be given up is given up first.
+    /// What to report to the server: of windows that are over, if that is not reported yet, and of the current
+    /// one. A window to be given up is given up first.
     pub(super) fn report(
         &self,
         now: Instant,
         period: Duration,
-        terms: &Terms,
+        terms: &QuotaTerms,
     ) -> (Vec<Report>, Report) {
         let mut state = self.lock(terms);
         state.listed = false;
@@ -164,7 +164,7 @@ impl Account {
         (mem::take(&mut state.closed), report)
     }
 
-    /// What is left to tell of an account that nobody uses any more; its lease is given up.
+    /// What is left to report of an account that is not used any more; its lease is given up.
     pub(super) fn last_reports(&self) -> Vec<Report> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = mem::take(&mut state.closed);
@@ -190,7 +190,7 @@ impl Account {
     }
 
     /// Whether nothing is worth telling: it sends nothing, and has only lately told that it is there.
-    pub(super) fn rests(&self, now: Instant, terms: &Terms) -> bool {
+    pub(super) fn rests(&self, now: Instant, terms: &QuotaTerms) -> bool {
         let state = self.lock(terms);
         let lately = |at| now.saturating_duration_since(at) < FRESH;
         state.known == Known::Told
@@ -204,7 +204,7 @@ impl Account {
     }
 
     /// Takes the lease that the server gave; whether there will be more to tell.
-    pub(super) fn answered(&self, report: Report, answer: Answer, terms: &Terms) -> Stir {
+    pub(super) fn answered(&self, report: Report, answer: Answer, terms: &QuotaTerms) -> Stir {
         let mut state = self.lock(terms);
         if terms.server != Server::Up {
             return state.stir(false);
@@ -225,7 +225,7 @@ impl Account {
         } else {
             Stir::default()
         };
-        // Nobody is woken under the lock.
+        // No task is woken under the lock.
         drop(state);
         waited.into_iter().for_each(Waker::wake);
         stir
@@ -276,7 +276,7 @@ impl Account {
         state.may.saturating_sub(state.sent)
     }
 
-    fn lock(&self, terms: &Terms) -> MutexGuard<'_, State> {
+    fn lock(&self, terms: &QuotaTerms) -> MutexGuard<'_, AccountState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.roll(terms.span);
         match terms.server {
@@ -307,26 +307,26 @@ mod tests {
         Quota::new(bytes, Window::Hour).with_exhausted(Exhausted::Cut)
     }
 
-    fn terms(bytes: u64, hour: u64, server: Server) -> Terms {
+    fn terms(bytes: u64, hour: u64, server: Server) -> QuotaTerms {
         let time = std::time::UNIX_EPOCH + Duration::from_secs(hour * 60 * 60);
-        Terms {
+        QuotaTerms {
             quota: quota(bytes),
             span: Calendar::new(move || time).span(Window::Hour),
             server,
         }
     }
 
-    fn up(bytes: u64) -> Terms {
+    fn up(bytes: u64) -> QuotaTerms {
         terms(bytes, 1, Server::Up)
     }
 
-    fn take(account: &Account, bytes: u64, terms: &Terms) -> Poll<u64> {
+    fn take(account: &Account, bytes: u64, terms: &QuotaTerms) -> Poll<u64> {
         let mut cx = Context::from_waker(Waker::noop());
         account.poll_take(&mut cx, bytes, terms).0
     }
 
     /// Reports, and is answered with all that it wants and so much left.
-    fn lease(account: &Account, now: Instant, left: u64, terms: &Terms) -> Report {
+    fn lease(account: &Account, now: Instant, left: u64, terms: &QuotaTerms) -> Report {
         let (_, report) = account.report(now, PERIOD, terms);
         let answer = Answer {
             may: report.sent + report.want,
@@ -354,7 +354,7 @@ mod tests {
             }
             lease(&account, now, 1 << 40, &terms);
         }
-        // A second's worth, so that nobody waits.
+        // A second's worth, so that no request waits.
         assert_eq!(account.leased(), 10_000_000);
         for _ in 0..10 {
             now += PERIOD;
@@ -362,7 +362,7 @@ mod tests {
         }
         // What is kept for the next request.
         assert_eq!(account.leased(), 64 * 1024);
-        assert_eq!(account.standing(&terms).0, Standing::Open);
+        assert_eq!(account.status(&terms).0, QuotaStatus::Open);
         assert!(account.rests(now, &terms));
         assert!(!account.rests(now + FRESH, &terms));
         now += 189 * PERIOD;
@@ -395,7 +395,7 @@ mod tests {
         let down = terms(1000, 1, Server::Down(Unreachable::Local, 8));
         assert_eq!(take(&account, 1000, &down), Poll::Ready(leased + 300));
         assert_eq!(take(&account, 1000, &down), Poll::Ready(0));
-        assert_eq!(account.standing(&down).0, Standing::Exhausted);
+        assert_eq!(account.status(&down).0, QuotaStatus::Exhausted);
         // The next hour nothing is known of.
         let next = terms(1000, 2, Server::Down(Unreachable::Local, 8));
         assert_eq!(take(&account, 1000, &next), Poll::Ready(125));
@@ -473,10 +473,10 @@ mod tests {
         };
         account.answered(report, none, &up(1000));
         assert_eq!(take(&account, 10, &up(1000)), Poll::Ready(0));
-        assert_eq!(account.standing(&up(1000)).0, Standing::Exhausted);
-        assert_eq!(account.standing(&up(2000)).0, Standing::Unknown);
+        assert_eq!(account.status(&up(1000)).0, QuotaStatus::Exhausted);
+        assert_eq!(account.status(&up(2000)).0, QuotaStatus::Unknown);
         let next = terms(1000, 2, Server::Up);
-        assert_eq!(account.standing(&next).0, Standing::Unknown);
+        assert_eq!(account.status(&next).0, QuotaStatus::Unknown);
         assert!(!account.is_over(7200));
     }
 }

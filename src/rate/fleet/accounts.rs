@@ -7,11 +7,11 @@ use hashbrown::HashTable;
 
 use super::Fleet;
 use super::account::Account;
-use super::report::{Report, Server, Stir, Terms};
+use super::report::{QuotaTerms, Report, Server, Stir};
 use super::rounds::Rounds;
 use crate::rate::Quota;
 use crate::rate::quota::{Calendar, Span};
-use crate::rate::standing::Standing;
+use crate::rate::quota_status::QuotaStatus;
 use crate::rate::starter::Starter;
 use crate::util::hex;
 
@@ -35,7 +35,7 @@ pub(in crate::rate) struct Accounts {
     down: AtomicBool,
     replicas: AtomicU64,
     calendar: Calendar,
-    bookkeeper: Starter<Self>,
+    sync: Starter<Self>,
 }
 
 /// What may change while the books stay.
@@ -48,14 +48,13 @@ pub(in crate::rate) struct Rules {
 /// The bytes of which an account's name is the hexadecimal form.
 type Name = [u8; 16];
 
-/// What is left to tell when nobody uses the accounts any more.
+/// What is left to report when the accounts are not used any more.
 pub(super) type LastReports = Arc<Mutex<Vec<(Arc<Account>, Report)>>>;
 
 #[derive(Debug, Default)]
 struct Shard {
     accounts: HashTable<(u64, Arc<Account>)>,
-    // Of keys that nobody uses, their name and what they have sent in the window that began then: 24
-    // bytes each.
+    // Of idle keys, their name and what they have sent in the window that began then: 24 bytes each.
     rested: HashTable<(Name, u64)>,
     begins: u64,
     // The window in which it was last looked for what is over.
@@ -85,7 +84,7 @@ impl Accounts {
             down: AtomicBool::new(false),
             replicas: AtomicU64::new(REPLICAS),
             calendar,
-            bookkeeper: Starter::new(keep),
+            sync: Starter::new(keep),
         }
     }
 
@@ -104,7 +103,7 @@ impl Accounts {
         key: u64,
         name: impl FnOnce() -> Box<str>,
     ) -> Arc<Account> {
-        self.bookkeeper.start(self);
+        self.sync.start(self);
         let index = (key >> 32) as usize & (self.shards.len() - 1);
         let mut shard = lock(&self.shards[index]);
         if let Some((_, account)) = shard.accounts.find(key, |entry| entry.0 == key) {
@@ -134,12 +133,12 @@ impl Accounts {
         account
     }
 
-    /// Keeps of an account only what it has sent, if nobody uses it but the caller.
+    /// Keeps of an account only what it has sent, if the caller alone uses it.
     pub(super) fn rest(&self, account: &Arc<Account>) {
         let key = account.key();
         let index = (key >> 32) as usize & (self.shards.len() - 1);
         let mut shard = lock(&self.shards[index]);
-        // Whoever begins to use it does so under this lock.
+        // A new user takes the account under this lock.
         let is_it = |entry: &(u64, Arc<Account>)| Arc::ptr_eq(&entry.1, account);
         if Arc::strong_count(account) > 2 {
             return;
@@ -173,20 +172,20 @@ impl Accounts {
         self.stir(account, stir);
     }
 
-    pub(in crate::rate) fn standing(&self, account: &Arc<Account>) -> Standing {
-        let (standing, stir) = account.standing(&self.terms());
+    pub(in crate::rate) fn status(&self, account: &Arc<Account>) -> QuotaStatus {
+        let (status, stir) = account.status(&self.terms());
         self.stir(account, stir);
-        standing
+        status
     }
 
-    pub(in crate::rate) fn poll_standing(
+    pub(in crate::rate) fn poll_status(
         &self,
         cx: &mut Context<'_>,
         account: &Arc<Account>,
-    ) -> Poll<Standing> {
-        let (standing, stir) = account.poll_standing(cx, &self.terms());
+    ) -> Poll<QuotaStatus> {
+        let (status, stir) = account.poll_status(cx, &self.terms());
         self.stir(account, stir);
-        standing
+        status
     }
 
     pub(in crate::rate) fn left(&self, account: &Account) -> u64 {
@@ -209,14 +208,14 @@ impl Accounts {
         Arc::clone(&self.last)
     }
 
-    /// Waits until all is told that was sent before.
+    /// Waits until everything that was sent before is reported.
     pub(in crate::rate) async fn flush(&self) {
-        if self.bookkeeper.is_started() {
+        if self.sync.is_started() {
             self.rounds.flush().await;
         }
     }
 
-    pub(super) fn terms(&self) -> Terms {
+    pub(super) fn terms(&self) -> QuotaTerms {
         let rules = self.rules.load();
         let server = if self.down.load(Ordering::Acquire) {
             let replicas = self.replicas.load(Ordering::Relaxed);
@@ -224,7 +223,7 @@ impl Accounts {
         } else {
             Server::Up
         };
-        Terms {
+        QuotaTerms {
             quota: rules.quota,
             span: self.calendar.span(rules.quota.window),
             server,
@@ -273,7 +272,7 @@ impl Accounts {
         }
     }
 
-    /// Whether the operator's choice for a server that does not answer is in force.
+    /// Whether the operator's choice for a server that does not answer is active.
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
     }
@@ -300,7 +299,7 @@ impl Shard {
         self.accounts.len() + self.rested.len()
     }
 
-    /// What a key has sent that was at rest, which it is no more.
+    /// What an idle key has sent; the key is idle no more.
     fn wake(&mut self, name: &str, span: Span) -> Option<u64> {
         if self.begins != span.begins {
             return None;
@@ -327,7 +326,7 @@ impl Shard {
         }
     }
 
-    /// The keys at rest that have sent something in this window.
+    /// The idle keys that have sent something in this window.
     fn rested(&self, span: Span) -> Vec<Account> {
         if self.begins != span.begins {
             return Vec::new();
@@ -383,7 +382,7 @@ mod tests {
         let quota = Quota::new(1 << 40, Window::Hour);
         let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(472_222 * 60 * 60);
         let calendar = Calendar::new(move || noon);
-        let keep = super::super::bookkeeper::keep;
+        let keep = super::super::quota_sync::keep;
         Arc::new(Accounts::new(
             "a".into(),
             fleet,
@@ -453,7 +452,7 @@ mod tests {
         let (_, report) = account.report(Instant::now(), PERIOD, &accounts.terms());
         assert_eq!(report.sent, 8);
         assert_eq!(live(&accounts), 1);
-        // A server that has lost everything is told of all.
+        // Everything is reported to a server that has lost everything.
         accounts.list_all();
         assert_eq!(accounts.take_listed().len(), 200_000);
     }
@@ -462,7 +461,7 @@ mod tests {
     async fn who_only_asks_is_forgotten_and_who_is_in_use_is_not() {
         let accounts = accounts(1);
         let asking = open(&accounts, 1);
-        asking.standing(&accounts.terms());
+        asking.status(&accounts.terms());
         let held = Arc::clone(&asking);
         settle(&accounts, &asking);
         assert_eq!(live(&accounts), 1, "somebody uses it");

@@ -2,18 +2,18 @@
 
 mod account;
 mod accounts;
-mod bookkeeper;
 mod connection;
 mod health;
-mod keeper;
 mod options;
+mod quota_sync;
+mod rate_sync;
 mod report;
 mod rounds;
 mod state;
 
 pub(super) use account::Account;
 pub(super) use accounts::Accounts;
-pub(super) use bookkeeper::keep as keep_accounts;
-pub(super) use keeper::keep;
 pub use options::{Fleet, FleetError, Unreachable};
+pub(super) use quota_sync::keep as keep_accounts;
+pub(super) use rate_sync::keep;
 pub(super) use rounds::Rounds;

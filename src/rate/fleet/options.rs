@@ -10,22 +10,22 @@ use secrecy::{ExposeSecret, SecretString};
 /// Each replica reports a few times a second what it sent, and gets its part of a rate by what it and
 /// the others ask for: a lease. No body ever waits for the network.
 ///
-/// Of a quota it gets a lease of bytes for each key, by what the key used lately: a second's worth at
-/// the default period, at most half of an equal share of the rest. Only the first request of a key
-/// waits for the server, or one after half a minute without any, and the end of the quota: while the
-/// server answers, all replicas together send no byte more than a quota that cuts. A lease that is not
-/// used goes back within a few seconds, but for a thousandth of the quota (64 KiB at most) that is kept
-/// for half a minute while there is more; that of a replica that died goes back after two seconds, and
-/// what it sent in its last period nobody knows. A key without a lease is kept in 24 bytes, one that has
-/// sent nothing in the window not at all, and one in use in some 300.
+/// Of a quota a replica gets a lease of bytes for each key, by what the key used lately: a second's worth at
+/// the default period, at most half of an equal share of the rest. Only the first request of a key waits for
+/// the server, or one after half a minute without any, and the end of the quota: while the server answers, all
+/// replicas together send no byte more than a quota that cuts. A lease that is not used goes back within a few
+/// seconds, but for a thousandth of the quota (64 KiB at most) that is kept for half a minute while there is
+/// more; that of a replica that died goes back after two seconds, and what the replica sent in its last period
+/// is lost. A key without a lease is kept in 24 bytes, one that has sent nothing in the window not at all, and
+/// one in use in some 300.
 ///
 /// # Server and client
 ///
-/// Any server that speaks Redis's protocol (RESP) and runs its scripts in Lua will do, of version 5 or
-/// later: Redis, or Valkey, which was made from it. It is tried with Debian's `redis-server`; Debian 12
-/// has no Valkey to try. It needs to keep nothing on a disk: replicas tell their sums again when it has
-/// lost them. A replica that is silent for a minute is added to one entry for all such, so that the
-/// server keeps no more than those that live.
+/// Any server that speaks Redis's protocol (RESP) and runs its scripts in Lua will do, of version 5 or later:
+/// Redis, or Valkey, which was made from it. It is tried with Debian's `redis-server`; Debian 12 has no Valkey
+/// to try. The server needs to keep nothing on a disk: replicas report their sums again when it has lost them.
+/// A replica that is silent for a minute is added to one entry for all such, so that the server keeps no more
+/// than those that live.
 ///
 /// The client is the crate `redis` and not `fred`: what is wanted of it is one connection that fails at
 /// once, so that the operator's choice takes hold, whereas `fred` is built around keeping commands until
@@ -56,8 +56,8 @@ pub enum Unreachable {
     Local,
     /// There is no limit.
     Open,
-    /// Requests are refused, and transfers under way stand until the server is back; of a quota they
-    /// use up the lease before.
+    /// Requests are refused, and transfers in flight stand until the server is back; transfers of a quota use
+    /// up their lease before.
     Refuse,
 }
 

@@ -4,7 +4,7 @@ use crate::rate::quota::Span;
 
 /// What a key is judged by.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::rate) struct Terms {
+pub(in crate::rate) struct QuotaTerms {
     pub(super) quota: Quota,
     pub(super) span: Span,
     pub(super) server: Server,
@@ -19,16 +19,16 @@ pub(super) enum Server {
     Down(Unreachable, u64),
 }
 
-/// What the bookkeeper is to be told.
+/// What the sync is to be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stir {
     /// The account is to be put on its list.
     pub(super) list: bool,
-    /// Somebody waits or will soon.
+    /// A request waits or will soon.
     pub(super) urgent: bool,
 }
 
-/// What is told to the server of one key and window.
+/// What is reported to the server of one key and window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) begins: u64,
@@ -42,7 +42,7 @@ pub(super) struct Report {
 pub(super) struct Answer {
     /// What may be sent in the window, what was sent included.
     pub(super) may: u64,
-    /// What nobody has a lease of.
+    /// What no replica has a lease of.
     pub(super) left: u64,
     /// How many replicas use the key.
     pub(super) replicas: u64,

@@ -28,11 +28,11 @@ impl Rounds {
         self.done.send_modify(|done| *done += 1);
     }
 
-    /// Waits until all is told that was sent before; not for long, if the server does not answer.
+    /// Waits until everything that was sent before is reported; not for long, if the server does not answer.
     pub(in crate::rate) async fn flush(&self) {
         let mut done = self.done.subscribe();
         let told = async {
-            // The one under way may have begun before.
+            // The current one may have begun before.
             for _ in 0..2 {
                 self.hurry();
                 if done.changed().await.is_err() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Unreachable;
-use super::report::{Report, Server, Stir, Terms};
+use super::report::{QuotaTerms, Report, Server, Stir};
 use crate::rate::Quota;
 use crate::rate::quota::Span;
-use crate::rate::standing::Standing;
+use crate::rate::quota_status::QuotaStatus;
 
 /// A lease is what was used in so many periods.
 const LEASE_PERIODS: u128 = 10;
@@ -24,7 +24,7 @@ pub(super) const QUIET: Duration = Duration::from_secs(30);
 /// nothing tells that it is still there; less than after what silence its lease is free.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 
-/// How many windows that are over are kept apart until the server is told of them: a day of hours.
+/// How many windows that are over are kept apart until they are reported to the server: a day of hours.
 pub(super) const CLOSED: usize = 24;
 
 /// Where what is known of a window is from.
@@ -39,7 +39,7 @@ pub(super) enum Known {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct AccountState {
     pub(super) begins: u64,
     pub(super) ends: u64,
     pub(super) sent: u64,
@@ -65,7 +65,7 @@ pub(super) struct State {
     pub(super) before: (u64, u64),
 }
 
-impl State {
+impl AccountState {
     /// Begins a new window. A clock that is set back does not open one again, unless it had leapt so far
     /// ahead that the window would not end in its time.
     pub(super) fn roll(&mut self, span: Span) {
@@ -97,12 +97,12 @@ impl State {
             before: (self.begins, self.sent),
             ..Self::default()
         };
-        // It is told with the window that is under way again.
+        // It is reported with the window that is current again.
         self.closed.retain(|closed| closed.begins != span.begins);
     }
 
-    /// Keeps what was sent in a window that is over until it is told. Of too many, the two oldest are
-    /// told as one.
+    /// Keeps what was sent in a window that is over until it is reported. Of too many, the two oldest are
+    /// reported as one.
     pub(super) fn close(&mut self, report: Report) {
         self.closed.push(report);
         self.closed.sort_unstable_by_key(|closed| closed.begins);
@@ -125,18 +125,18 @@ impl State {
         self.may = self.may.max(self.sent).saturating_add(share);
     }
 
-    pub(super) fn standing(&self, terms: &Terms) -> Standing {
+    pub(super) fn status(&self, terms: &QuotaTerms) -> QuotaStatus {
         match terms.server {
-            Server::Down(Unreachable::Open, _) => Standing::Open,
-            Server::Down(Unreachable::Refuse, _) => Standing::Unavailable,
-            _ if self.sent < self.may => Standing::Open,
-            Server::Down(Unreachable::Local, _) => Standing::Exhausted,
-            Server::Up if self.dry == Some(terms.quota.bytes) => Standing::Exhausted,
+            Server::Down(Unreachable::Open, _) => QuotaStatus::Open,
+            Server::Down(Unreachable::Refuse, _) => QuotaStatus::Unavailable,
+            _ if self.sent < self.may => QuotaStatus::Open,
+            Server::Down(Unreachable::Local, _) => QuotaStatus::Exhausted,
+            Server::Up if self.dry == Some(terms.quota.bytes) => QuotaStatus::Exhausted,
             // The next lease is on its way: it is the body that waits for it.
             Server::Up if self.known == Known::Told && self.left > 0 && self.is_fresh() => {
-                Standing::Open
+                QuotaStatus::Open
             }
-            Server::Up => Standing::Unknown,
+            Server::Up => QuotaStatus::Unknown,
         }
     }
 
@@ -151,7 +151,7 @@ impl State {
         self.stir(low)
     }
 
-    pub(super) fn ask(&mut self, cx: &Context<'_>, terms: &Terms) -> Stir {
+    pub(super) fn ask(&mut self, cx: &Context<'_>, terms: &QuotaTerms) -> Stir {
         if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
             self.waiting.push(cx.waker().clone());
         }

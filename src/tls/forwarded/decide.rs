@@ -10,70 +10,80 @@ use crate::{PeerIdentity, Refusal};
 
 /// What a listed proxy tells.
 #[derive(Debug)]
-pub(super) enum Told {
-    /// Of nobody.
-    Nobody,
-    /// Of a client with this chain, its certificate first.
+pub(super) enum ForwardedClaim {
+    /// The client has no certificate.
+    NoClient,
+    /// The client has this chain, its certificate first.
     Chain(Vec<CertificateDer<'static>>),
-    /// Of a client by fields only.
+    /// The client is described by fields only.
     Fields(Box<xfcc::Element>),
 }
 
 /// Who the client is.
 #[derive(Debug)]
 pub(super) enum Client {
-    Nobody,
+    NoClient,
     Verified(Passed),
     Vouched(PeerIdentity),
 }
 
 /// Reads the header.
-pub(super) fn told(form: &ForwardedForm, headers: &HeaderMap) -> Result<Told, ForwardedError> {
+pub(super) fn claim(
+    form: &ForwardedForm,
+    headers: &HeaderMap,
+) -> Result<ForwardedClaim, ForwardedError> {
     match form {
         ForwardedForm::Xfcc => {
             let name = HeaderName::from_static("x-forwarded-client-cert");
             match joined(headers, &name)? {
                 Some(value) => element(xfcc::parse(&value)?),
-                None => Ok(Told::Nobody),
+                None => Ok(ForwardedClaim::NoClient),
             }
         }
         ForwardedForm::ClientCert => {
             let Some(value) = single(headers, &HeaderName::from_static("client-cert"))? else {
-                return Ok(Told::Nobody);
+                return Ok(ForwardedClaim::NoClient);
             };
             let chain = joined(headers, &HeaderName::from_static("client-cert-chain"))?;
             let mut ders = vec![rfc9440::item(value)?];
             ders.extend(rfc9440::list(chain.as_deref().unwrap_or_default())?);
-            Ok(Told::Chain(certificates(ders)))
+            Ok(ForwardedClaim::Chain(certificates(ders)))
         }
         ForwardedForm::Escaped(name) => match single(headers, name)? {
-            None | Some("") => Ok(Told::Nobody),
-            Some(value) => Ok(Told::Chain(certificates(pem::unescape(value)?))),
+            None | Some("") => Ok(ForwardedClaim::NoClient),
+            Some(value) => Ok(ForwardedClaim::Chain(certificates(pem::unescape(value)?))),
         },
     }
 }
 
 /// Verifies what was read.
-pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Client, Refused> {
-    match told {
-        Told::Nobody => Ok(Client::Nobody),
-        Told::Fields(element) if fields => {
+pub(super) fn client(
+    claim: ForwardedClaim,
+    fields: bool,
+    material: &Material,
+) -> Result<Client, Refused> {
+    match claim {
+        ForwardedClaim::NoClient => Ok(Client::NoClient),
+        ForwardedClaim::Fields(element) if fields => {
             let hash = element.hash.as_deref().and_then(hex::decode_array);
             let subject = element.subject.unwrap_or_default();
             let identity = PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
                 .map_err(|error| Refused::invalid(error.to_string()))?;
-            let wanted = material.verifier.as_ref().map(|verifier| verifier.wanted());
-            match wanted.map_or(Ok(()), |wanted| wanted.check(&identity)) {
+            let requirements = material
+                .verifier
+                .as_ref()
+                .map(|verifier| verifier.requirements());
+            match requirements.map_or(Ok(()), |requirements| requirements.check(&identity)) {
                 Ok(()) => Ok(Client::Vouched(identity)),
                 Err(_) => Err(Refused::invalid(
                     "X.509-SVIDs or CAs of trust domains are asked for, and fields alone show neither",
                 )),
             }
         }
-        Told::Fields(_) => Err(Refused::invalid(
+        ForwardedClaim::Fields(_) => Err(Refused::invalid(
             "the proxy tells no certificate, and its fields are not trusted",
         )),
-        Told::Chain(chain) => {
+        ForwardedClaim::Chain(chain) => {
             let (Some(verifier), Some(now)) = (&material.verifier, material.now()) else {
                 return Err(Refused {
                     refusal: Refusal::Unavailable,
@@ -134,15 +144,15 @@ impl Refused {
     }
 }
 
-fn element(elements: Vec<xfcc::Element>) -> Result<Told, ForwardedError> {
+fn element(elements: Vec<xfcc::Element>) -> Result<ForwardedClaim, ForwardedError> {
     let last = elements.into_iter().next_back();
     let last = last.ok_or(ForwardedError::Empty)?;
     let chain = match (&last.chain, &last.cert) {
         (Some(chain), _) if !chain.is_empty() => pem::unescape(chain)?,
         (_, Some(cert)) if !cert.is_empty() => pem::unescape(cert)?,
-        _ => return Ok(Told::Fields(Box::new(last))),
+        _ => return Ok(ForwardedClaim::Fields(Box::new(last))),
     };
-    Ok(Told::Chain(certificates(chain)))
+    Ok(ForwardedClaim::Chain(certificates(chain)))
 }
 
 fn certificates(ders: Vec<Vec<u8>>) -> Vec<CertificateDer<'static>> {

@@ -4,22 +4,20 @@ use std::sync::atomic::AtomicBool;
 
 use http::HeaderName;
 use ipnet::IpNet;
-use tower::Layer;
 
-use super::Forwarded;
 use crate::tls::Material;
 use crate::{Preset, Responder, Watched};
 
-/// In which form the proxies tell of their clients' certificates.
+/// The form in which proxies forward their clients' certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedForm {
-    /// Envoy's `X-Forwarded-Client-Cert`. The last element counts: what the nearest proxy told.
+    /// Envoy's `X-Forwarded-Client-Cert`. The last element counts: that of the nearest proxy.
     Xfcc,
     /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
     ClientCert,
-    /// A header of the operator's choice with nginx's `$ssl_client_escaped_cert` in it; an empty
-    /// one is none.
+    /// A header of the operator's choice with nginx's `$ssl_client_escaped_cert` in it; an empty header is
+    /// none.
     Escaped(HeaderName),
 }
 
@@ -33,19 +31,18 @@ impl ForwardedForm {
     }
 }
 
-/// Gives requests of listed proxies the identity that the proxy tells of, in place of the proxy's
-/// own: the certificate is verified against our client CAs, and its revocation looked up, as if the
-/// client had come itself. From anyone else every such header is removed, counted, and logged once.
+/// Gives requests of listed proxies the identity that the proxy forwards, in place of the proxy's own: the
+/// certificate is verified against the server's client CAs, and its revocation looked up, as if the client had
+/// connected itself. From other peers every such header is removed, counted, and logged once.
 ///
-/// Requests on a connection whose own certificate has expired since the handshake, or whose CA was
-/// removed, are refused here, whoever sent them; a proxy whose certificate is revoked is not believed.
+/// Requests on a connection whose own certificate has expired since the handshake, or whose CA was removed, are
+/// refused; the headers of a proxy whose certificate is revoked are not believed.
 ///
-/// A listed proxy that tells of nobody has a client without a certificate. It belongs outside
-/// authentication and the revocation layer, and counts on the proxy to replace whatever
-/// its clients send in that header.
+/// Where a listed proxy forwards no certificate, the client has none. The layer belongs outside authentication
+/// and the revocation layer, and relies on the proxy to replace what its clients send in that header.
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
-    /// `None` where nobody is believed.
+    /// `None` where no peer is believed.
     pub(super) trusted: Option<(ForwardedForm, Watched<Material>)>,
     pub(super) proxies: Watched<Vec<IpNet>>,
     pub(super) fields: bool,
@@ -55,7 +52,7 @@ pub struct ForwardedLayer {
 }
 
 impl ForwardedLayer {
-    /// Believes peers in these networks, and verifies what they tell against this material's client
+    /// Believes peers in these networks, and verifies the forwarded certificates against this material's client
     /// CAs.
     pub fn new(
         form: ForwardedForm,
@@ -77,7 +74,7 @@ impl ForwardedLayer {
         }
     }
 
-    /// Believes nobody: the client's certificate is the connection's.
+    /// Believes no peer: the client's certificate is the connection's.
     pub fn nobody() -> Self {
         let names = [
             "x-forwarded-client-cert",
@@ -102,27 +99,27 @@ impl ForwardedLayer {
         Some((form, self.proxies.load().len(), self.fields))
     }
 
-    /// Believes the networks of the time of each request.
+    /// Believes peers in the latest of these networks.
     pub fn with_proxies(mut self, proxies: Watched<Vec<IpNet>>) -> Self {
         self.proxies = proxies;
         self
     }
 
-    /// Believes an [`ForwardedForm::Xfcc`] element without a certificate by its fields. Nothing in
-    /// it can be verified, and it is never revoked. Rules see its subject's attributes as a
-    /// certificate's. Default: no.
+    /// Believes an [`ForwardedForm::Xfcc`] element without a certificate by its fields. Nothing in it can be
+    /// verified, and it is never revoked. Rules see its subject's attributes as those of a certificate.
+    /// Default: no.
     pub fn with_trusted_fields(mut self, trusted: bool) -> Self {
         self.fields = trusted;
         self
     }
 
-    /// Removes these headers too from requests of anyone else.
+    /// Also removes these headers from requests of other peers. Default: none besides the known ones.
     pub fn with_removed(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.names = self.names.iter().cloned().chain(names).collect();
         self
     }
 
-    /// Answers refused requests in this way. Default: [`Preset::Mirror`].
+    /// Sets the answer to refused requests. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
@@ -136,13 +133,5 @@ impl fmt::Display for ForwardedForm {
             Self::ClientCert => "client-cert",
             Self::Escaped(name) => name.as_str(),
         })
-    }
-}
-
-impl<S> Layer<S> for ForwardedLayer {
-    type Service = Forwarded<S>;
-
-    fn layer(&self, inner: S) -> Forwarded<S> {
-        Forwarded::new(inner, self.clone())
     }
 }

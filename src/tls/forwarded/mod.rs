@@ -1,4 +1,4 @@
-//! Client certificates that a proxy in front tells of in a header.
+//! Client certificates that a proxy in front forwards in a header.
 
 mod decide;
 mod layer;

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use http::Extensions;
+use tower::Layer;
 
 use super::decide::{self, Client, Refused};
 use super::{ForwardedForm, ForwardedLayer};
@@ -10,7 +11,7 @@ use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::Record;
 use crate::source::{has_any, within};
 use crate::telemetry::metrics;
-use crate::tls::standing::Standing;
+use crate::tls::liveness::Liveness;
 use crate::{ClientAddr, Connection, PeerIdentity, Refusal};
 
 /// The service of [`ForwardedLayer`].
@@ -23,11 +24,19 @@ impl<S> Forwarded<S> {
     }
 }
 
+impl<S> Layer<S> for ForwardedLayer {
+    type Service = Forwarded<S>;
+
+    fn layer(&self, inner: S) -> Forwarded<S> {
+        Forwarded::new(inner, self.clone())
+    }
+}
+
 impl ForwardedLayer {
     /// Puts the client that a listed proxy tells of in the proxy's place.
     fn decide(&self, request: &mut Head) -> Result<(), Refused> {
         // Of the connection itself: of a proxy's before anything that it tells is believed.
-        if let Some(refusal) = standing(request.extensions()) {
+        if let Some(refusal) = liveness(request.extensions()) {
             return Err(Refused::over(refusal));
         }
         let peer = SocketPeer::of(request.extensions());
@@ -41,9 +50,9 @@ impl ForwardedLayer {
         self.remove_other_forms(form, request);
         let material = material.load();
         unrevoked(request.extensions())?;
-        let told = decide::told(form, request.headers());
-        let told = told.map_err(|error| Refused::invalid(error.to_string()))?;
-        let client = decide::client(told, self.fields, &material)?;
+        let claim = decide::claim(form, request.headers());
+        let claim = claim.map_err(|error| Refused::invalid(error.to_string()))?;
+        let client = decide::client(claim, self.fields, &material)?;
         let connection = on_behalf(request, client);
         let extensions = request.extensions_mut();
         // What a server that ends TLS itself put there is of the proxy.
@@ -74,12 +83,12 @@ impl<B> Check<B> for ForwardedLayer {
 }
 
 /// Why the certificate of the request's connection holds no more, if it has one.
-fn standing(extensions: &Extensions) -> Option<Refusal> {
+fn liveness(extensions: &Extensions) -> Option<Refusal> {
     let connection = Connection::of(extensions)?;
-    connection.state::<Standing>()?.refusal()
+    connection.state::<Liveness>()?.refusal()
 }
 
-/// A proxy whose certificate is revoked vouches for nobody.
+/// A proxy whose certificate is revoked vouches for no client.
 #[cfg(feature = "crl")]
 fn unrevoked(extensions: &Extensions) -> Result<(), Refused> {
     let connection = Connection::of(extensions);
@@ -146,7 +155,7 @@ fn on_behalf(request: &Head, client: Client) -> Connection {
         builder = builder.within(proxy);
     }
     match client {
-        Client::Nobody => {}
+        Client::NoClient => {}
         Client::Vouched(identity) => builder = builder.identity(identity),
         Client::Verified(passed) => {
             builder = builder.identity(passed.verified.identity.clone());

@@ -22,8 +22,8 @@ use portcullis::auth::{
     Authentication, Credential, CredentialError, CredentialOptions, CredentialSource, Credentials,
     GeneratedToken, PasswordOptions, Secret, SecretDigest, ThrottleOptions, TokenAuthLayer,
 };
-use portcullis::refusal::Challenge;
 use portcullis::reload::WatchOptions;
+use portcullis::responder::Challenge;
 use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -19,8 +19,8 @@ use portcullis::auth::jwt::{Issuer, KeySet, KeySetError};
 use portcullis::auth::{
     Authentication, Credential, Credentials, SecretDigest, ThrottleOptions, TokenAuthLayer,
 };
-use portcullis::refusal::Challenge;
 use portcullis::reload::WatchOptions;
+use portcullis::responder::Challenge;
 use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
 use rcgen::KeyPair;
 use serde_json::{Value, json};

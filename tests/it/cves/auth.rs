@@ -16,7 +16,7 @@ use portcullis::auth::{
     Authentication, Credential, CredentialError, CredentialOptions, CredentialSource, Credentials,
     SecretDigest, TokenAuthLayer,
 };
-use portcullis::refusal::Challenge;
+use portcullis::responder::Challenge;
 use portcullis::{Preset, Responder, Watched};
 use tower::{Layer, ServiceExt, service_fn};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use portcullis::Guard;
 use portcullis::config::Config;
-use portcullis::guard::Danger;
+use portcullis::guard::SecurityWarning;
 use tempfile::TempDir;
 
 use crate::pki;
@@ -66,7 +66,7 @@ fn told(folder: &Path, text: &str) -> Vec<String> {
     let file = folder.join("gate.toml");
     fs::write(&file, text).unwrap();
     let guard = Guard::from_config(&Config::load(&file).unwrap()).unwrap();
-    let doubtful = |danger: &&Danger| matches!(danger, Danger::Doubtful { .. });
+    let doubtful = |warning: &&SecurityWarning| matches!(warning, SecurityWarning::Doubtful { .. });
     let warnings = guard.report().warnings.iter().filter(doubtful);
     warnings.map(ToString::to_string).collect()
 }

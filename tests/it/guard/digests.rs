@@ -12,7 +12,7 @@ use http_body_util::Full;
 use portcullis::Guard;
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
-use portcullis::guard::{Builder, Danger};
+use portcullis::guard::{Builder, SecurityWarning};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -83,8 +83,8 @@ async fn what_is_pushed_and_not_learnt_from_is_told_as_a_danger() {
             .unwrap()
             .build();
         let warnings = &guard.report().warnings;
-        let told = warnings.iter().find_map(|danger| match danger {
-            Danger::PushesNotLearnt { rule, line, .. } => Some((&**rule, *line)),
+        let told = warnings.iter().find_map(|warning| match warning {
+            SecurityWarning::PushesNotLearnt { rule, line, .. } => Some((&**rule, *line)),
             _ => None,
         });
         assert_eq!(told.is_some(), dangerous, "{learn} {asks}: {warnings:?}");

@@ -126,9 +126,7 @@ async fn a_verdict_that_is_remembered_with_a_connection_is_of_the_same_question_
     let here = service(PolicyLayer::watching(watched.clone()));
     let other = service(PolicyLayer::new(Policy::new([]).unwrap()));
     let peer = "10.1.1.1:4711".parse().unwrap();
-    let connection = portcullis::Connection::builder(peer)
-        .state(portcullis::policy::Verdicts::default())
-        .build();
+    let connection = portcullis::Connection::builder(peer).build();
     let ask = |member: bool, from: &str, repository: &str| {
         let caller = token("x").in_groups(member.then_some("g"));
         let target = format!("/v2/{repository}/blobs/{DIGEST}");

@@ -1,6 +1,5 @@
 mod bodies;
 mod class;
-mod clock;
 mod directions;
 mod fleet;
 mod fleet_config;
@@ -10,6 +9,7 @@ mod keys;
 mod metrics;
 mod refuse;
 mod reload;
+mod schedule;
 mod share;
 mod slow;
 mod small;

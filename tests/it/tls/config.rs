@@ -19,7 +19,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use pki::{Ca, Files, Leaf, client};
 use portcullis::config::{Config, ConfigError};
-use portcullis::guard::Danger;
+use portcullis::guard::SecurityWarning;
 use portcullis::tls::{AddConnection, Reason};
 use portcullis::{ClientAddr, Guard, Principal};
 use tokio::io::AsyncWriteExt;
@@ -473,7 +473,10 @@ async fn fields_count_only_where_the_operator_says_so_and_that_is_dangerous() {
         })
         .await;
         assert!(answer.starts_with(expected), "{answer}");
-        let warned = guard.report().warnings.contains(&Danger::FieldsBelieved);
+        let warned = guard
+            .report()
+            .warnings
+            .contains(&SecurityWarning::FieldsBelieved);
         assert_eq!(warned, trusted);
     }
 }
@@ -512,9 +515,9 @@ async fn a_proxy_header_is_needed_from_listed_peers_and_tells_the_address() {
     );
 
     let everyone = TLS.to_owned() + "proxy_protocol = [\"0.0.0.0/0\"]\n";
-    let danger = Danger::EveryoneIsAProxy("tls.proxy_protocol");
+    let warning = SecurityWarning::EveryoneIsAProxy("tls.proxy_protocol");
     let report = scene.load(&[&everyone, CRL]).unwrap().report().clone();
-    assert!(report.warnings.contains(&danger), "{report}");
+    assert!(report.warnings.contains(&warning), "{report}");
 }
 
 #[tokio::test]

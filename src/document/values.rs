@@ -12,12 +12,12 @@ pub(crate) struct Text<T>(pub(crate) T);
 
 /// A time span as an operator writes it: `"10s"`, `"1h 30m"`, `"7days"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span(pub(crate) Duration);
+pub(crate) struct HumanDuration(pub(crate) Duration);
 
 /// A number of bytes as an operator writes it: `"64KiB"`, `"10MB"`, `4096`. KB, MB and GB are powers
 /// of 1000; KiB, MiB and GiB are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Bytes(pub(crate) u64);
+pub(crate) struct ByteCount(pub(crate) u64);
 
 impl<'de, T> Deserialize<'de> for Text<T>
 where
@@ -29,7 +29,7 @@ where
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(|error| {
@@ -40,32 +40,32 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
+impl<'de> Deserialize<'de> for ByteCount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Size;
 
         impl Visitor<'_> for Size {
-            type Value = Bytes;
+            type Value = ByteCount;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a number of bytes like \"64KiB\", \"10MB\" or 4096")
             }
 
-            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Bytes, E> {
+            fn visit_i64<E: Error>(self, bytes: i64) -> Result<ByteCount, E> {
                 u64::try_from(bytes)
-                    .map(Bytes)
+                    .map(ByteCount)
                     .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
             }
 
-            fn visit_u64<E: Error>(self, bytes: u64) -> Result<Bytes, E> {
-                Ok(Bytes(bytes))
+            fn visit_u64<E: Error>(self, bytes: u64) -> Result<ByteCount, E> {
+                Ok(ByteCount(bytes))
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
+            fn visit_str<E: Error>(self, text: &str) -> Result<ByteCount, E> {
                 // "10MB/s" is how people write a rate; the key already says that it is one.
                 let size = text.strip_suffix("/s").unwrap_or(text);
                 size.parse()
-                    .map(|size: ByteSize| Bytes(size.as_u64()))
+                    .map(|size: ByteSize| ByteCount(size.as_u64()))
                     .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
         }
@@ -80,8 +80,8 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Values {
-        span: Option<Span>,
-        bytes: Option<Bytes>,
+        span: Option<HumanDuration>,
+        bytes: Option<ByteCount>,
     }
 
     fn read(text: &str) -> Result<Values, toml::de::Error> {
@@ -92,7 +92,11 @@ mod tests {
     fn times_and_sizes_are_read_as_operators_write_them() {
         for (text, seconds) in [("10s", 10), ("1h 30m", 5400), ("7days", 604_800)] {
             let span = read(&format!("span = {text:?}")).unwrap().span;
-            assert_eq!(span, Some(Span(Duration::from_secs(seconds))), "{text}");
+            assert_eq!(
+                span,
+                Some(HumanDuration(Duration::from_secs(seconds))),
+                "{text}"
+            );
         }
         for (text, bytes) in [
             ("4096", 4096),
@@ -101,7 +105,7 @@ mod tests {
             ("\"1.5 GB/s\"", 1_500_000_000),
         ] {
             let read = read(&format!("bytes = {text}")).unwrap().bytes;
-            assert_eq!(read, Some(Bytes(bytes)), "{text}");
+            assert_eq!(read, Some(ByteCount(bytes)), "{text}");
         }
     }
 

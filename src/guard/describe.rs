@@ -1,25 +1,25 @@
-use super::{Builder, Danger, Report};
+use super::{Builder, Report, SecurityWarning};
 
 impl Builder {
     /// What will be enforced and what not.
     pub(super) fn report(&self) -> Report {
         let mut report = Report::default();
-        self.tell_networks(&mut report);
-        self.tell_proxies(&mut report);
+        self.describe_networks(&mut report);
+        self.describe_proxies(&mut report);
         #[cfg(feature = "tls")]
-        self.tell_tls(&mut report);
+        self.describe_tls(&mut report);
         #[cfg(feature = "auth")]
-        self.tell_authentication(&mut report);
+        self.describe_authentication(&mut report);
         #[cfg(feature = "policy")]
-        self.tell_policy(&mut report);
+        self.describe_policy(&mut report);
         #[cfg(feature = "rate")]
-        self.tell_limits(&mut report);
+        self.describe_limits(&mut report);
         #[cfg(feature = "config")]
         report.warnings.extend(self.advice.iter().cloned());
         report
     }
 
-    fn tell_networks(&self, report: &mut Report) {
+    fn describe_networks(&self, report: &mut Report) {
         let networks = self.networks.as_ref().map(crate::Watched::load);
         let networks = networks.as_deref().filter(|networks| !networks.is_open());
         let Some(networks) = networks else {
@@ -41,7 +41,7 @@ impl Builder {
         });
     }
 
-    fn tell_proxies(&self, report: &mut Report) {
+    fn describe_proxies(&self, report: &mut Report) {
         let (header, proxies) = self.forwarded.believes();
         if let Some(header) = header {
             report.enforces(format!(
@@ -58,7 +58,7 @@ impl Builder {
         }
         if everyone(&proxies) {
             let key = "forwarded.proxies";
-            report.warnings.push(Danger::EveryoneIsAProxy(key));
+            report.warnings.push(SecurityWarning::EveryoneIsAProxy(key));
         }
         #[cfg(feature = "tls")]
         if let Some((form, proxies, fields)) = self.forwarded_certificate.believes() {
@@ -68,19 +68,19 @@ impl Builder {
                  says, verified alike"
             ));
             if fields {
-                report.warnings.push(Danger::FieldsBelieved);
+                report.warnings.push(SecurityWarning::FieldsBelieved);
             }
         }
     }
 
     #[cfg(feature = "tls")]
-    fn tell_tls(&self, report: &mut Report) {
+    fn describe_tls(&self, report: &mut Report) {
         let Some(acceptor) = &self.acceptor else {
             report.is_open("connections are not TLS, unless something in front makes them so");
             return;
         };
         let material = acceptor.material().load();
-        Self::tell_acceptor(acceptor, report);
+        Self::describe_acceptor(acceptor, report);
         let Some(needed) = material.client_certificate_needed() else {
             report.enforces("connections are TLS");
             report.is_open("clients are not asked for a certificate");
@@ -104,18 +104,18 @@ impl Builder {
         }
         #[cfg(feature = "crl")]
         if let Some(revocation) = material.revocation() {
-            tell_revocation(revocation, report);
+            describe_revocation(revocation, report);
             if self.revocation.requires_certificate() {
                 report.enforces("requests without a client certificate are refused");
             }
         } else {
             report.is_open("certificates are not checked for revocation");
-            report.warnings.push(Danger::NoRevocation);
+            report.warnings.push(SecurityWarning::NoRevocation);
         }
     }
 
     #[cfg(feature = "tls")]
-    fn tell_acceptor(acceptor: &crate::tls::Acceptor, report: &mut Report) {
+    fn describe_acceptor(acceptor: &crate::tls::Acceptor, report: &mut Report) {
         if acceptor.material().load().is_tls13_only() {
             report.enforces("connections are TLS 1.3");
         }
@@ -135,7 +135,7 @@ impl Builder {
         }
         if everyone(proxies) {
             let key = "tls.proxy_protocol";
-            report.warnings.push(Danger::EveryoneIsAProxy(key));
+            report.warnings.push(SecurityWarning::EveryoneIsAProxy(key));
         }
         if acceptor.keeps_connections_of_removed_cas() {
             report.is_open("connections of a client CA that is removed stay until their end");
@@ -143,13 +143,13 @@ impl Builder {
     }
 
     #[cfg(feature = "auth")]
-    fn tell_authentication(&self, report: &mut Report) {
+    fn describe_authentication(&self, report: &mut Report) {
         let Some(authentication) = &self.authentication else {
             report.is_open(
                 "callers need not show who they are; who has a certificate is known by it",
             );
             if !self.needs_certificates() {
-                report.warnings.push(Danger::NoAuthentication);
+                report.warnings.push(SecurityWarning::NoAuthentication);
             }
             return;
         };
@@ -181,21 +181,21 @@ impl Builder {
         if self.pass_authorization {
             report.is_open("the service gets the callers' Authorization headers");
         }
-        self.tell_mapping(report);
+        self.describe_mapping(report);
         if tokens && !authentication.is_throttled() {
             report.is_open("failed authentications are not throttled");
-            report.warnings.push(Danger::NoThrottle);
+            report.warnings.push(SecurityWarning::NoThrottle);
         } else if tokens {
             report.enforces("failed authentications are throttled by source, passwords by id too");
         }
         #[cfg(feature = "tls")]
         if authentication.needs_certificate() && self.asks_for_no_certificate() {
-            report.warnings.push(Danger::CertificateNotAsked);
+            report.warnings.push(SecurityWarning::CertificateNotAsked);
         }
     }
 
     #[cfg(feature = "auth")]
-    fn tell_mapping(&self, report: &mut Report) {
+    fn describe_mapping(&self, report: &mut Report) {
         let Some(mapping) = self.mapping.as_ref().map(crate::Watched::load) else {
             return;
         };
@@ -236,7 +236,7 @@ impl Builder {
     }
 
     #[cfg(feature = "policy")]
-    fn tell_policy(&self, report: &mut Report) {
+    fn describe_policy(&self, report: &mut Report) {
         if let Some(layer) = &self.policy {
             let rules = layer.policy.load().rules().len();
             report.enforces(format!(
@@ -252,13 +252,13 @@ impl Builder {
                 .extend(self.groups().unknown(&layer.policy.load()));
         } else {
             report.is_open("whoever is let in may do everything");
-            report.warnings.push(Danger::NoPolicy);
+            report.warnings.push(SecurityWarning::NoPolicy);
         }
         #[cfg(feature = "digest-binding")]
         let binding = self.digest_binding.as_ref();
         #[cfg(feature = "digest-binding")]
         if let Some(binding) = binding.and_then(crate::policy::BindingLayer::binding) {
-            tell_binding(binding, report);
+            describe_binding(binding, report);
             if let Some(layer) = &self.policy {
                 let policy = layer.policy.load();
                 let file = self.policy_file.clone();
@@ -272,12 +272,12 @@ impl Builder {
     }
 
     #[cfg(feature = "rate")]
-    fn tell_limits(&self, report: &mut Report) {
+    fn describe_limits(&self, report: &mut Report) {
         let limits = self.limits.as_ref().map(crate::Watched::load);
         match limits.as_deref().map(|limits| limits.limits().len()) {
             None | Some(0) => {
                 report.is_open("nothing limits how fast and how much bodies go");
-                report.warnings.push(Danger::NoLimits);
+                report.warnings.push(SecurityWarning::NoLimits);
             }
             Some(limits) => {
                 report.enforces(format!("bodies are held to {}", counted(limits, "limit")));
@@ -285,13 +285,13 @@ impl Builder {
         }
         #[cfg(feature = "redis")]
         if let Some(limits) = limits.as_deref() {
-            tell_fleet(limits, report);
+            describe_fleet(limits, report);
         }
     }
 }
 
 #[cfg(feature = "digest-binding")]
-fn tell_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
+fn describe_binding(binding: &crate::policy::DigestBinding, report: &mut Report) {
     let unknown = if binding.asks() {
         "the service is asked about digests of which nothing was seen"
     } else {
@@ -313,12 +313,12 @@ fn pushes_not_learnt(
     binding: &crate::policy::DigestBinding,
     policy: &crate::policy::Policy,
     file: Option<std::sync::Arc<std::path::Path>>,
-) -> Option<Danger> {
+) -> Option<SecurityWarning> {
     if binding.learns_from_pushes() || binding.asks() {
         return None;
     }
     let rule = policy.rules().iter().find(|rule| rule.allows_a_push())?;
-    Some(Danger::PushesNotLearnt {
+    Some(SecurityWarning::PushesNotLearnt {
         file,
         rule: rule.name().into(),
         line: rule.line(),
@@ -327,7 +327,7 @@ fn pushes_not_learnt(
 }
 
 #[cfg(feature = "redis")]
-fn tell_fleet(limits: &crate::rate::Limits, report: &mut Report) {
+fn describe_fleet(limits: &crate::rate::Limits, report: &mut Report) {
     use crate::rate::Unreachable;
 
     let fleets = limits.limits().iter().filter_map(crate::rate::Limit::fleet);
@@ -351,7 +351,7 @@ fn tell_fleet(limits: &crate::rate::Limits, report: &mut Report) {
 }
 
 #[cfg(feature = "crl")]
-fn tell_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
+fn describe_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
     let lists = revocation.lists().load().len();
     report.enforces(format!(
         "revoked certificates are refused, on open connections too, by {}",
@@ -363,7 +363,7 @@ fn tell_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
     }
     if revocation.options().unknown == crate::crl::OnUnknown::Allow {
         report.is_open("certificates that no CRL answers for are let pass");
-        report.warnings.push(Danger::UnknownStatusAllowed);
+        report.warnings.push(SecurityWarning::UnknownStatusAllowed);
     }
 }
 

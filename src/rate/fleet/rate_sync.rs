@@ -17,9 +17,9 @@ use crate::telemetry::metrics;
 /// others may not have reported yet.
 const CAUTIOUS_LEASES: u32 = 20;
 
-/// Keeps a limit's lease until nobody uses it.
+/// Keeps a limit's lease until it is not used any more.
 #[derive(Debug)]
-pub(in crate::rate) struct Keeper {
+pub(in crate::rate) struct RateSync {
     fleet: Fleet,
     health: Health,
     rate: u64,
@@ -39,7 +39,7 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
         return;
     };
     let rate = limit.rate.unwrap_or(1);
-    let keeper = Keeper {
+    let sync = RateSync {
         fleet,
         health: Health::new(Arc::clone(&limit.name), "rate"),
         rate,
@@ -52,10 +52,10 @@ pub(in crate::rate) fn keep(fleet: Fleet, limit: &Limit, lease: Weak<Lease>) {
         reported: 0,
         cautious: 0,
     };
-    tokio::spawn(keeper.run());
+    tokio::spawn(sync.run());
 }
 
-impl Keeper {
+impl RateSync {
     async fn run(mut self) {
         while self.lease.strong_count() > 0 {
             let failed = match connect(&self.fleet).await {
@@ -70,7 +70,7 @@ impl Keeper {
         }
     }
 
-    /// Renews the lease until the server fails, or, then `None`, nobody needs it any more.
+    /// Renews the lease until the server fails; returns `None` when the lease is not used any more.
     async fn renew(&mut self, mut connection: MultiplexedConnection) -> Option<redis::RedisError> {
         loop {
             let next = Instant::now() + self.fleet.period;

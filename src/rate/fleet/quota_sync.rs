@@ -27,9 +27,9 @@ const KEPT: u64 = 3600;
 /// A lease whose replica has been silent for so long is free again.
 const LIFE: Duration = Duration::from_secs(2);
 
-/// Keeps the accounts of one quota until nobody uses them.
+/// Keeps the accounts of one quota until they are not used any more.
 #[derive(Debug)]
-struct Bookkeeper {
+struct QuotaSync {
     accounts: Weak<Accounts>,
     rounds: Arc<Rounds>,
     last: LastReports,
@@ -37,8 +37,8 @@ struct Bookkeeper {
     script: Script,
 }
 
-/// One account's turn with the server.
-struct Turn {
+/// One account's exchange with the server.
+struct Exchange {
     account: Arc<Account>,
     /// Whether it is of a window that is over.
     closed: bool,
@@ -47,7 +47,7 @@ struct Turn {
 
 /// Why a connection was given up.
 enum End {
-    /// Nobody uses the accounts any more.
+    /// The accounts are not used any more.
     Unused,
     /// There is another server, or another way to use it.
     Changed,
@@ -59,17 +59,17 @@ pub(in crate::rate) fn keep(accounts: Weak<Accounts>) {
     let Some(held) = accounts.upgrade() else {
         return;
     };
-    let bookkeeper = Bookkeeper {
+    let sync = QuotaSync {
         accounts,
         rounds: held.rounds(),
         last: held.last(),
         health: Health::new(held.limit(), "quota"),
         script: Script::new(include_str!("quota.lua")),
     };
-    tokio::spawn(bookkeeper.run());
+    tokio::spawn(sync.run());
 }
 
-impl Bookkeeper {
+impl QuotaSync {
     async fn run(mut self) {
         while let Some(rules) = self.rules() {
             let end = match connect(&rules.fleet).await {
@@ -103,7 +103,7 @@ impl Bookkeeper {
         let mut next = Instant::now();
         loop {
             let Some(accounts) = self.accounts.upgrade() else {
-                return match self.tell_last(rules, &mut connection).await {
+                return match self.report_last(rules, &mut connection).await {
                     Ok(()) => End::Unused,
                     Err(error) => End::Failed(error),
                 };
@@ -116,13 +116,13 @@ impl Bookkeeper {
                 accounts.list_all();
                 accounts.set_down(false);
             }
-            if let Err(error) = self.tell(&accounts, rules, &mut connection).await {
+            if let Err(error) = self.report(&accounts, rules, &mut connection).await {
                 return End::Failed(error);
             }
             self.health.answered();
             drop(accounts);
             self.rounds.done();
-            // Early if somebody waits for a lease.
+            // Early if a request waits for a lease.
             if next <= Instant::now() {
                 next = Instant::now() + rules.fleet.period;
             }
@@ -130,14 +130,14 @@ impl Bookkeeper {
         }
     }
 
-    /// Tells the server of every account that has something to tell.
-    async fn tell(
+    /// Tells the server of every account that has something to report.
+    async fn report(
         &mut self,
         accounts: &Accounts,
         rules: &Rules,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<()> {
-        let (mut turns, mut idle, mut leased) = (Vec::new(), Vec::new(), 0);
+        let (mut exchanges, mut idle, mut leased) = (Vec::new(), Vec::new(), 0);
         let (now, terms) = (Instant::now(), accounts.terms());
         for account in accounts.take_listed() {
             if account.rests(now, &terms) {
@@ -146,45 +146,45 @@ impl Bookkeeper {
                 continue;
             }
             let (closed, report) = account.report(now, rules.fleet.period, &terms);
-            let turn = |report, closed| Turn {
+            let exchange = |report, closed| Exchange {
                 account: Arc::clone(&account),
                 closed,
                 report,
             };
-            turns.extend(closed.into_iter().map(|report| turn(report, true)));
-            turns.push(turn(report, false));
+            exchanges.extend(closed.into_iter().map(|report| exchange(report, true)));
+            exchanges.push(exchange(report, false));
         }
-        if turns.is_empty() {
+        if exchanges.is_empty() {
             metrics::fleet_leased(self.health.limit(), leased);
             return redis::cmd("PING").query_async(connection).await;
         }
-        for (index, batch) in turns.chunks(BATCH).enumerate() {
+        for (index, batch) in exchanges.chunks(BATCH).enumerate() {
             let answers = self.ask(rules, batch, terms.span.begins, connection);
             let answers = match answers.await {
                 Ok(answers) if answers.len() == batch.len() => answers,
                 failed => {
-                    for turn in &turns[index * BATCH..] {
-                        let closed = turn.closed.then_some(turn.report);
-                        accounts.stir(&turn.account, turn.account.not_reported(closed));
+                    for exchange in &exchanges[index * BATCH..] {
+                        let closed = exchange.closed.then_some(exchange.report);
+                        accounts.stir(&exchange.account, exchange.account.not_reported(closed));
                     }
                     let strange = (redis::ErrorKind::UnexpectedReturnType, "not what was asked");
                     return Err(failed.err().unwrap_or_else(|| RedisError::from(strange)));
                 }
             };
             let terms = accounts.terms();
-            for (turn, answer) in batch.iter().zip(answers) {
+            for (exchange, answer) in batch.iter().zip(answers) {
                 accounts.seen(answer.replicas);
-                if !turn.closed {
-                    leased += answer.may.saturating_sub(turn.report.sent);
-                    let stir = turn.account.answered(turn.report, answer, &terms);
-                    accounts.stir(&turn.account, stir);
+                if !exchange.closed {
+                    leased += answer.may.saturating_sub(exchange.report.sent);
+                    let stir = exchange.account.answered(exchange.report, answer, &terms);
+                    accounts.stir(&exchange.account, stir);
                     if !stir.list {
-                        idle.push(Arc::clone(&turn.account));
+                        idle.push(Arc::clone(&exchange.account));
                     }
                 }
             }
         }
-        drop(turns);
+        drop(exchanges);
         for account in &idle {
             accounts.rest(account);
         }
@@ -192,21 +192,21 @@ impl Bookkeeper {
         Ok(())
     }
 
-    /// Tells the server what was left to tell when the accounts went.
-    async fn tell_last(
+    /// Tells the server what was left to report when the accounts went.
+    async fn report_last(
         &self,
         rules: &Rules,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<()> {
         let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
         let begins = last.iter().map(|(_, report)| report.begins).max();
-        let turn = |(account, report)| Turn {
+        let exchange = |(account, report)| Exchange {
             account,
             closed: true,
             report,
         };
-        let turns: Vec<_> = last.into_iter().map(turn).collect();
-        for batch in turns.chunks(BATCH) {
+        let exchanges: Vec<_> = last.into_iter().map(exchange).collect();
+        for batch in exchanges.chunks(BATCH) {
             self.ask(rules, batch, begins.unwrap_or(0), connection)
                 .await?;
         }
@@ -216,7 +216,7 @@ impl Bookkeeper {
     async fn ask(
         &self,
         rules: &Rules,
-        batch: &[Turn],
+        batch: &[Exchange],
         begins: u64,
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Vec<Answer>> {
@@ -227,7 +227,7 @@ impl Bookkeeper {
             .arg(rules.quota.bytes)
             .arg(u64::try_from(life).unwrap_or(u64::MAX))
             .arg(least(rules.quota));
-        for Turn {
+        for Exchange {
             account, report, ..
         } in batch
         {

@@ -4,10 +4,10 @@
     not(feature = "redis"),
     allow(dead_code, reason = "what is counted here is always known")
 )]
-pub(super) enum Standing {
+pub(super) enum QuotaStatus {
     Open,
     Exhausted,
-    /// Nobody can say, and the operator chose to refuse then.
+    /// The fleet's server does not answer, and the operator chose to refuse then.
     Unavailable,
     /// The fleet's server has to be asked.
     Unknown,

@@ -1,22 +1,22 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::standing::Standing;
+use super::liveness::Liveness;
 
 /// Resolves once the certificate of a connection is no longer good.
-pub(super) type Gone = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Termination = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What can end a certificate's goodness after the handshake.
-pub(super) struct Watch {
-    standing: Standing,
+pub(super) struct TerminationWatch {
+    liveness: Liveness,
     #[cfg(feature = "crl")]
     tracked: Option<crate::crl::Tracked>,
 }
 
-impl Watch {
-    pub(super) fn new(standing: Standing) -> Self {
+impl TerminationWatch {
+    pub(super) fn new(liveness: Liveness) -> Self {
         Self {
-            standing,
+            liveness,
             #[cfg(feature = "crl")]
             tracked: None,
         }
@@ -28,19 +28,19 @@ impl Watch {
         self
     }
 
-    pub(super) fn until_gone(self) -> Gone {
-        Box::pin(self.gone())
+    pub(super) fn until_terminated(self) -> Termination {
+        Box::pin(self.terminated())
     }
 
-    async fn gone(self) {
+    async fn terminated(self) {
         #[cfg(feature = "crl")]
         if let Some(tracked) = &self.tracked {
             tokio::select! {
-                () = self.standing.ended() => {}
+                () = self.liveness.ended() => {}
                 _ = tracked.revoked() => {}
             }
             return;
         }
-        self.standing.ended().await;
+        self.liveness.ended().await;
     }
 }

@@ -6,14 +6,14 @@ use crate::identity::{Anchor, SpiffeId};
 
 /// What is asked of a client's certificate besides a path.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct Requirements {
     /// Whether it must be an X.509-SVID.
     pub(super) svid: bool,
     /// Which client CAs, by name or key, vouch for a trust domain; without any, all vouch for all.
     pub(super) trust_domains: BTreeMap<Box<str>, Box<[Box<str>]>>,
 }
 
-impl Wanted {
+impl Requirements {
     pub(super) fn check(&self, identity: &PeerIdentity) -> Result<(), Cause> {
         if self.svid {
             identity

@@ -1,10 +1,10 @@
-//! The clock of a byte rate against a model in exact arithmetic.
+//! The GCRA cell and schedule of a byte rate against a model in exact arithmetic.
 #![cfg(feature = "rate")]
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
-use portcullis::rate::{Clock, Line, MAX_BURST, MAX_RATE};
+use portcullis::rate::{GcraCell, MAX_BURST, MAX_RATE, Schedule};
 use proptest::prelude::*;
 use tokio::time::Instant;
 
@@ -72,9 +72,9 @@ proptest! {
     #[test]
     fn the_line_is_the_floor_of_rate_times_time(rate in rates(), nanos in 0_u64..1 << 60) {
         let origin = Instant::now();
-        let line = Line::new(rate, origin);
+        let schedule = Schedule::new(rate, origin);
         let exact = u128::from(rate) * u128::from(nanos) / NANOS;
-        let position = line.position(origin + Duration::from_nanos(nanos));
+        let position = schedule.position(origin + Duration::from_nanos(nanos));
         prop_assert_eq!(u128::from(position), exact % (1 << 64));
     }
 
@@ -83,19 +83,19 @@ proptest! {
         rate in rates(), burst in bursts(), steps in steps(),
     ) {
         let origin = Instant::now();
-        let line = Line::new(rate, origin);
-        let clock = Clock::new(line.position(origin), burst);
+        let schedule = Schedule::new(rate, origin);
+        let cell = GcraCell::new(schedule.position(origin), burst);
         let mut model = Model::new(rate, burst);
         let mut nanos = 0_u64;
-        // The line gives whole bytes only, so the two may be one apart; never more, however long.
+        // The schedule gives whole bytes only, so the two may be one apart; never more, however long.
         for (pause, bytes) in steps {
             nanos += pause;
             model.advance(nanos.into());
-            let position = line.position(origin + Duration::from_nanos(nanos));
-            let credit = u128::from(clock.credit(position, burst));
+            let position = schedule.position(origin + Duration::from_nanos(nanos));
+            let credit = u128::from(cell.credit(position, burst));
             prop_assert!(credit.abs_diff(model.whole()) <= 1, "{credit} {}", model.whole());
             let bytes = bytes.min(burst);
-            if clock.take(bytes, position, burst).is_ok() {
+            if cell.take(bytes, position, burst).is_ok() {
                 prop_assert!(u128::from(bytes) <= model.whole() + 1);
                 model.credit = model.credit.max(u128::from(bytes) * NANOS);
                 model.take(bytes);
@@ -111,12 +111,12 @@ proptest! {
     ) {
         let bytes = bytes.min(burst);
         let origin = Instant::now();
-        let line = Line::new(rate, origin);
+        let schedule = Schedule::new(rate, origin);
         let now = origin + Duration::from_nanos(start);
-        let clock = Clock::new(line.position(now), burst);
-        clock.take(burst, line.position(now), burst).unwrap();
-        let position = clock.take(bytes, line.position(now), burst).unwrap_err();
-        let when = line.when(position, now);
+        let cell = GcraCell::new(schedule.position(now), burst);
+        cell.take(burst, schedule.position(now), burst).unwrap();
+        let position = cell.take(bytes, schedule.position(now), burst).unwrap_err();
+        let when = schedule.when(position, now);
         let exact = (u128::from(bytes) * NANOS).div_ceil(rate.into());
         // What a byte was missing to a whole one at `now` may be there sooner.
         let byte = NANOS.div_ceil(rate.into());
@@ -125,19 +125,19 @@ proptest! {
         prop_assert!(wait == far || wait <= exact && wait + byte >= exact);
         if wait < far {
             let just_before = when - Duration::from_nanos(1);
-            prop_assert!(clock.take(bytes, line.position(just_before), burst).is_err());
-            prop_assert!(clock.take(bytes, line.position(when), burst).is_ok());
+            prop_assert!(cell.take(bytes, schedule.position(just_before), burst).is_err());
+            prop_assert!(cell.take(bytes, schedule.position(when), burst).is_ok());
         }
     }
 
     #[test]
     fn what_is_given_back_can_be_taken_again(burst in bursts(), bytes in any::<u64>()) {
         let bytes = bytes.min(burst);
-        let clock = Clock::new(7, burst);
-        clock.take(bytes, 7, burst).unwrap();
-        clock.give_back(bytes);
-        prop_assert_eq!(clock.credit(7, burst), burst);
-        prop_assert!(clock.take(burst, 7, burst).is_ok());
+        let cell = GcraCell::new(7, burst);
+        cell.take(bytes, 7, burst).unwrap();
+        cell.give_back(bytes);
+        prop_assert_eq!(cell.credit(7, burst), burst);
+        prop_assert!(cell.take(burst, 7, burst).is_ok());
     }
 
     #[test]
@@ -145,17 +145,17 @@ proptest! {
         before in rates(), after in rates(), burst in 1_u64..1 << 40, nanos in 0_u64..1 << 50,
     ) {
         let origin = Instant::now();
-        let line = Line::new(before, origin);
+        let schedule = Schedule::new(before, origin);
         let now = origin + Duration::from_nanos(nanos);
-        let clock = Clock::new(line.position(origin), burst);
-        clock.take(burst, line.position(origin), burst).unwrap();
-        let credit = clock.credit(line.position(now), burst);
-        let line = line.at_rate(after, now);
-        prop_assert_eq!(clock.credit(line.position(now), burst), credit);
+        let cell = GcraCell::new(schedule.position(origin), burst);
+        cell.take(burst, schedule.position(origin), burst).unwrap();
+        let credit = cell.credit(schedule.position(now), burst);
+        let schedule = schedule.at_rate(after, now);
+        prop_assert_eq!(cell.credit(schedule.position(now), burst), credit);
         let second = now + Duration::from_secs(1);
         let more = u128::from(credit) + u128::from(after);
         let expected = more.min(burst.into());
-        prop_assert_eq!(u128::from(clock.credit(line.position(second), burst)), expected);
+        prop_assert_eq!(u128::from(cell.credit(schedule.position(second), burst)), expected);
     }
 }
 
@@ -163,16 +163,16 @@ proptest! {
 fn a_year_at_a_terabyte_a_second_loses_not_a_byte() {
     let rate = 1_000_000_000_000;
     let origin = Instant::now();
-    let line = Line::new(rate, origin);
+    let schedule = Schedule::new(rate, origin);
     let burst = rate;
-    let clock = Clock::new(line.position(origin), burst);
+    let cell = GcraCell::new(schedule.position(origin), burst);
     let mut taken = 0_u128;
     let hours = 365 * 24;
     for hour in 0..hours {
-        // The line wraps around on the way, which must not show.
-        let position = line.position(origin + Duration::from_secs(hour * 3600));
-        clock.take(burst, position, burst).unwrap();
-        clock.take(1, position, burst).unwrap_err();
+        // The schedule wraps around on the way, which must not show.
+        let position = schedule.position(origin + Duration::from_secs(hour * 3600));
+        cell.take(burst, position, burst).unwrap();
+        cell.take(1, position, burst).unwrap_err();
         taken += u128::from(burst);
     }
     assert_eq!(taken, u128::from(burst) * u128::from(hours));
@@ -181,16 +181,16 @@ fn a_year_at_a_terabyte_a_second_loses_not_a_byte() {
 #[test]
 fn threads_that_take_at_once_take_no_more_than_there_is() {
     let origin = Instant::now();
-    let line = Line::new(1, origin);
-    let position = line.position(origin);
-    let clock = Clock::new(position, 1_000_000);
+    let schedule = Schedule::new(1, origin);
+    let position = schedule.position(origin);
+    let cell = GcraCell::new(position, 1_000_000);
     let taken: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..=4)
             .map(|bytes| {
-                let clock = &clock;
+                let cell = &cell;
                 scope.spawn(move || {
                     let mut taken = 0;
-                    while clock.take(bytes, position, 1_000_000).is_ok() {
+                    while cell.take(bytes, position, 1_000_000).is_ok() {
                         taken += bytes;
                     }
                     taken

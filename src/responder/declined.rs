@@ -1,6 +1,6 @@
 use http::Request;
 
-use super::Refusal;
+use crate::Refusal;
 use crate::oci::Route;
 use crate::record::Record;
 use crate::telemetry::metrics;

@@ -4,57 +4,60 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gate::{Gate, Seat, Terms};
-use super::keys::Gates;
+use super::key_limiter::{KeyLimiter, Parameters, WaitSlot};
+use super::key_limiters::KeyLimiters;
 use super::lease::Lease;
 use super::tenants::Claim;
 use crate::telemetry::limit_meters::LimitMeters;
 
-/// One gate on a body's way, and what it has let pass that is not sent yet.
+/// One limiter on a body's way, and what it has let pass that is not sent yet.
 #[derive(Debug)]
-pub(super) struct Lane {
-    home: Option<(Arc<Gates>, u64)>,
-    gate: Arc<Gate>,
-    terms: Terms,
+pub(super) struct Handle {
+    home: Option<(Arc<KeyLimiters>, u64)>,
+    limiter: Arc<KeyLimiter>,
+    parameters: Parameters,
     claim: Claim,
-    seat: Seat,
+    slot: WaitSlot,
     holds: u64,
     lease: Option<Arc<Lease>>,
     meters: Arc<LimitMeters>,
 }
 
-impl Lane {
-    /// A gate among others of the same limit.
+impl Handle {
+    /// A limiter among others of the same limit.
     pub(super) fn new(
-        gates: &Arc<Gates>,
+        limiters: &Arc<KeyLimiters>,
         key: u64,
-        terms: Terms,
+        parameters: Parameters,
         claim: Claim,
         meters: &Arc<LimitMeters>,
         now: Instant,
     ) -> Self {
-        let gate = gates.gate(key, Some(&terms), terms.line.position(now));
+        let limiter = limiters.limiter(key, Some(&parameters), parameters.schedule.position(now));
         Self {
-            home: Some((Arc::clone(gates), key)),
-            gate,
-            terms,
+            home: Some((Arc::clone(limiters), key)),
+            limiter,
+            parameters,
             claim,
-            seat: Seat::default(),
+            slot: WaitSlot::default(),
             holds: 0,
             lease: None,
             meters: Arc::clone(meters),
         }
     }
 
-    /// A gate that nobody else passes.
-    pub(super) fn alone(terms: Terms, meters: &Arc<LimitMeters>, now: Instant) -> Self {
-        let word = terms.line.position(now).wrapping_sub(terms.burst);
+    /// A limiter that no other body passes.
+    pub(super) fn alone(parameters: Parameters, meters: &Arc<LimitMeters>, now: Instant) -> Self {
+        let word = parameters
+            .schedule
+            .position(now)
+            .wrapping_sub(parameters.burst);
         Self {
             home: None,
-            gate: Arc::new(Gate::new(word)),
-            terms,
+            limiter: Arc::new(KeyLimiter::new(word)),
+            parameters,
             claim: Claim::default(),
-            seat: Seat::default(),
+            slot: WaitSlot::default(),
             holds: 0,
             lease: None,
             meters: Arc::clone(meters),
@@ -67,34 +70,36 @@ impl Lane {
         self
     }
 
-    pub(super) fn turn(&self, now: Instant) -> u64 {
-        let spare = self.gate.spare(&self.terms, now);
-        self.gate.turn(&self.terms).max(spare)
+    pub(super) fn quantum(&self, now: Instant) -> u64 {
+        let spare = self.limiter.spare(&self.parameters, now);
+        self.limiter.quantum(&self.parameters).max(spare)
     }
 
-    /// Makes sure of `turn` bytes.
+    /// Makes sure of `quantum` bytes.
     ///
     /// # Errors
     /// How long it may take at most, if it has to wait.
     pub(super) fn take(
         &mut self,
         cx: &mut Context<'_>,
-        turn: u64,
+        quantum: u64,
         now: Instant,
     ) -> Result<(), Duration> {
-        if self.holds >= turn && !self.seat.is_asking() {
+        if self.holds >= quantum && !self.slot.is_asking() {
             return Ok(());
         }
         if let Some(lease) = &self.lease {
-            self.terms = lease.terms();
+            self.parameters = lease.parameters();
         }
-        let missing = turn.saturating_sub(self.holds).max(1);
-        if !self.seat.is_asking() && self.gate.pass(missing, &self.terms, now) {
+        let missing = quantum.saturating_sub(self.holds).max(1);
+        if !self.slot.is_asking() && self.limiter.pass(missing, &self.parameters, now) {
             self.holds += missing;
             return Ok(());
         }
-        let (seat, terms) = (&mut self.seat, &self.terms);
-        self.holds += self.gate.ask(cx, seat, missing, terms, self.claim, now)?;
+        let (slot, parameters) = (&mut self.slot, &self.parameters);
+        self.holds += self
+            .limiter
+            .ask(cx, slot, missing, parameters, self.claim, now)?;
         Ok(())
     }
 
@@ -110,7 +115,7 @@ impl Lane {
 
     /// What may be sent together of what was taken.
     pub(super) fn sendable(&self) -> u64 {
-        self.holds.min(self.terms.burst)
+        self.holds.min(self.parameters.burst)
     }
 
     /// Notes bytes as sent.
@@ -120,9 +125,9 @@ impl Lane {
     #[inline]
     pub(super) fn send(&mut self, bytes: u64, now: Instant) -> Result<(), Instant> {
         if let Some(lease) = &self.lease {
-            self.terms = lease.terms();
+            self.parameters = lease.parameters();
         }
-        self.gate.send(bytes, &self.terms, now)?;
+        self.limiter.send(bytes, &self.parameters, now)?;
         self.holds -= bytes;
         if let Some(lease) = &self.lease {
             lease.sent(bytes);
@@ -132,31 +137,33 @@ impl Lane {
 
     /// Notes bytes as not sent after all.
     pub(super) fn unsend(&mut self, bytes: u64) {
-        self.gate.unsend(bytes);
+        self.limiter.unsend(bytes);
         self.holds += bytes;
         if let Some(lease) = &self.lease {
             lease.unsent(bytes);
         }
     }
 
-    /// How long one more body would wait here for its first turn.
+    /// How long one more body would wait here for its first quantum.
     pub(super) fn predicted_wait(&self, now: Instant) -> Duration {
-        self.gate.predicted_wait(&self.terms, self.claim, now)
+        self.limiter
+            .predicted_wait(&self.parameters, self.claim, now)
     }
 
     /// How long `bytes` of one more body would take here.
     pub(super) fn predicted_transfer(&self, bytes: u64, now: Instant) -> Duration {
-        let (terms, claim) = (&self.terms, self.claim);
-        self.gate.predicted_transfer(bytes, terms, claim, now)
+        let (parameters, claim) = (&self.parameters, self.claim);
+        self.limiter
+            .predicted_transfer(bytes, parameters, claim, now)
     }
 }
 
-impl Drop for Lane {
+impl Drop for Handle {
     fn drop(&mut self) {
-        self.gate.give_back(self.holds);
-        self.gate.leave(&mut self.seat);
-        if let Some((gates, key)) = &self.home {
-            gates.release(*key, &self.gate);
+        self.limiter.give_back(self.holds);
+        self.limiter.leave(&mut self.slot);
+        if let Some((limiters, key)) = &self.home {
+            limiters.release(*key, &self.limiter);
         }
     }
 }

@@ -16,7 +16,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Whether the certificate of a connection still holds: its time, that of the CAs above it, and that a
 /// client CA leads to it, whether or not there are CRLs. `Clone` costs an `Arc`.
 #[derive(Clone, Debug)]
-pub(super) struct Standing(Arc<Inner>);
+pub(super) struct Liveness(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -29,7 +29,7 @@ struct Inner {
     fails: GoodUntil,
 }
 
-impl Standing {
+impl Liveness {
     pub(super) fn new(
         verified: Arc<Verified>,
         material: &Watched<Material>,
@@ -111,7 +111,7 @@ impl Inner {
     fn until(&self, material: &Material, now: UnixTime) -> Option<u64> {
         let verified = &*self.verified;
         let Some(checks) = &material.verifier else {
-            // Nobody is asked for a certificate any more.
+            // No client is asked for a certificate any more.
             return verified.holds_at(now).then_some(verified.not_after);
         };
         let keeps = self.removed_ca == RemovedCa::Keep;

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashbrown::HashTable;
 
-use super::gate::{Gate, Terms};
+use super::key_limiter::{KeyLimiter, Parameters};
 use crate::util::gcra::{credit, take};
 
 const SHARDS: usize = 256;
@@ -11,12 +11,12 @@ const SHARDS: usize = 256;
 /// With fewer keys, one shard would be full while others have room.
 const KEYS_PER_SHARD: usize = 1024;
 
-/// The gates of a limit, by key. Bounded; a key is forgotten only when its debt is paid.
+/// The limiters of a limit, by key. Bounded; a key is forgotten only when its debt is paid.
 ///
-/// A key is known by a 64-bit `SipHash` with a secret of its own: a million keys meet once in 37
-/// million such tables. At rest a key is its hash and its clock's word, 24 bytes.
+/// A key is known by a 64-bit `SipHash` with a secret of its own: a million keys meet once in 37 million such
+/// tables. An idle key is its hash and its cell's word, 24 bytes.
 #[derive(Debug)]
-pub(super) struct Gates {
+pub(super) struct KeyLimiters {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     keys: usize,
@@ -27,23 +27,23 @@ pub(super) struct Gates {
 
 #[derive(Debug, Default)]
 struct Shard {
-    entries: HashTable<Entry>,
+    entries: HashTable<KeyEntry>,
     // What the keys share for which there was no room.
-    overflow: Option<Arc<Gate>>,
-    // Where the line was at the last sweep, and how far it has to move on before the next.
+    overflow: Option<Arc<KeyLimiter>>,
+    // Where the schedule was at the last sweep, and how far it has to move on before the next.
     swept: u64,
     pause: u64,
     is_moved: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KeyEntry {
     key: u64,
     word: u64,
-    gate: Option<Arc<Gate>>,
+    limiter: Option<Arc<KeyLimiter>>,
 }
 
-impl Gates {
+impl KeyLimiters {
     /// Room for `keys` keys.
     pub(super) fn new(keys: usize) -> Self {
         Self::with_hasher(keys, RandomState::new())
@@ -60,7 +60,7 @@ impl Gates {
         }
     }
 
-    /// The same keys with room for `keys`. Whoever still holds these gates is led to the new ones.
+    /// Returns the same keys with room for `keys`. Users of the old limiters are led to the new ones.
     pub(super) fn with_room(self: &Arc<Self>, keys: usize) -> Arc<Self> {
         if self.keys == keys {
             return Arc::clone(self);
@@ -88,40 +88,47 @@ impl Gates {
         self.hasher.hash_one(key)
     }
 
-    /// The gate of `key`, with all its credit if it is new.
-    pub(super) fn gate(&self, key: u64, terms: Option<&Terms>, position: u64) -> Arc<Gate> {
+    /// The limiter of `key`, with all its credit if it is new.
+    pub(super) fn limiter(
+        &self,
+        key: u64,
+        parameters: Option<&Parameters>,
+        position: u64,
+    ) -> Arc<KeyLimiter> {
         let (most, mut shard) = self.shard(key);
         if let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key) {
             let word = entry.word;
-            let gate = entry.gate.get_or_insert_with(|| Arc::new(Gate::new(word)));
-            return gate.hold();
+            let limiter = entry
+                .limiter
+                .get_or_insert_with(|| Arc::new(KeyLimiter::new(word)));
+            return limiter.hold();
         }
-        let burst = terms.map_or(0, |terms| terms.burst);
-        let fresh = || Arc::new(Gate::new(position.wrapping_sub(burst)));
+        let burst = parameters.map_or(0, |parameters| parameters.burst);
+        let fresh = || Arc::new(KeyLimiter::new(position.wrapping_sub(burst)));
         if shard.is_full(most) {
             shard.sweep(position, burst);
             if shard.entries.len() >= most {
                 return shard.overflow.get_or_insert_with(fresh).hold();
             }
         }
-        let gate = fresh();
-        let entry = Entry {
+        let limiter = fresh();
+        let entry = KeyEntry {
             key,
             word: 0,
-            gate: Some(gate.hold()),
+            limiter: Some(limiter.hold()),
         };
         shard.entries.insert_unique(key, entry, |entry| entry.key);
-        gate
+        limiter
     }
 
-    /// Gives a gate back that a stream is done with. The last one leaves its word.
-    pub(super) fn release(&self, key: u64, gate: &Gate) {
+    /// Gives a limiter back that a stream is done with. The last one leaves its word.
+    pub(super) fn release(&self, key: u64, limiter: &KeyLimiter) {
         let (_, mut shard) = self.shard(key);
-        if gate.let_go()
+        if limiter.let_go()
             && let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key)
             && let Some(rested) = entry
-                .gate
-                .take_if(|held| std::ptr::eq(&raw const **held, gate))
+                .limiter
+                .take_if(|held| std::ptr::eq(&raw const **held, limiter))
         {
             entry.word = rested.word();
         }
@@ -130,12 +137,12 @@ impl Gates {
     /// Takes `bytes` at once for a key, if no stream waits for some of it.
     ///
     /// # Errors
-    /// The position of the line at which there would be so much.
+    /// The position of the schedule at which there would be so much.
     pub(super) fn take(&self, key: u64, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
         let (most, mut shard) = self.shard(key);
         if let Some(entry) = shard.entries.find_mut(key, |entry| entry.key == key) {
-            return match &entry.gate {
-                Some(gate) => gate.take(bytes, position, burst),
+            return match &entry.limiter {
+                Some(limiter) => limiter.take(bytes, position, burst),
                 None => take(&mut entry.word, bytes, position, burst),
             };
         }
@@ -144,13 +151,13 @@ impl Gates {
         }
         let mut word = position.wrapping_sub(burst);
         if shard.entries.len() >= most {
-            let fresh = || Arc::new(Gate::new(word));
+            let fresh = || Arc::new(KeyLimiter::new(word));
             let common = shard.overflow.get_or_insert_with(fresh);
             return common.take(bytes, position, burst);
         }
         let taken = take(&mut word, bytes, position, burst);
-        let gate = None;
-        let entry = Entry { key, word, gate };
+        let limiter = None;
+        let entry = KeyEntry { key, word, limiter };
         shard.entries.insert_unique(key, entry, |entry| entry.key);
         taken
     }
@@ -158,23 +165,25 @@ impl Gates {
     /// Gives back bytes that were taken at once and not sent.
     pub(super) fn give_back(&self, key: u64, bytes: u64) {
         let (_, mut shard) = self.shard(key);
-        let gate = match shard.entries.find_mut(key, |entry| entry.key == key) {
-            Some(Entry {
-                gate: None, word, ..
+        let limiter = match shard.entries.find_mut(key, |entry| entry.key == key) {
+            Some(KeyEntry {
+                limiter: None,
+                word,
+                ..
             }) => {
                 *word = word.wrapping_sub(bytes);
                 return;
             }
-            Some(Entry { gate, .. }) => gate.clone(),
+            Some(KeyEntry { limiter, .. }) => limiter.clone(),
             None => shard.overflow.clone(),
         };
-        // Under the lock, or the gate may be put to rest before, and leaves its word without them.
-        if let Some(gate) = &gate {
-            gate.untake(bytes);
+        // Under the lock, or the limiter may be put to rest before, and leaves its word without them.
+        if let Some(limiter) = &limiter {
+            limiter.untake(bytes);
         }
         drop(shard);
-        if let Some(gate) = gate {
-            gate.kick();
+        if let Some(limiter) = limiter {
+            limiter.kick();
         }
     }
 
@@ -186,12 +195,12 @@ impl Gates {
         self.shards.iter().map(memory).sum()
     }
 
-    /// Where the clock of `key` stands, if it is remembered.
+    /// Where the cell of `key` stands, if it is remembered.
     pub(super) fn word(&self, key: u64) -> Option<u64> {
         let (_, shard) = self.shard(key);
         let entry = shard.entries.find(key, |entry| entry.key == key)?;
-        let gate = entry.gate.as_ref();
-        Some(gate.map_or(entry.word, |gate| gate.word()))
+        let limiter = entry.limiter.as_ref();
+        Some(limiter.map_or(entry.word, |limiter| limiter.word()))
     }
 
     /// How many keys are remembered.
@@ -202,12 +211,12 @@ impl Gates {
 
     /// The shard of a key, wherever it is now, and how many keys it has room for.
     fn shard(&self, key: u64) -> (usize, MutexGuard<'_, Shard>) {
-        let mut gates = self;
+        let mut limiters = self;
         loop {
-            let shard = lock(gates.home(key));
-            match gates.moved.get() {
-                Some(new) if shard.is_moved => gates = new,
-                _ => return (gates.most, shard),
+            let shard = lock(limiters.home(key));
+            match limiters.moved.get() {
+                Some(new) if shard.is_moved => limiters = new,
+                _ => return (limiters.most, shard),
             }
         }
     }
@@ -228,7 +237,7 @@ impl Shard {
         self.entries.len() >= self.entries.capacity().min(most)
     }
 
-    /// Forgets those that nobody uses and that owe nothing.
+    /// Forgets the keys that are not used and owe nothing.
     fn sweep(&mut self, position: u64, burst: u64) {
         // Where many owe, looking again at once would find nothing new.
         if position.wrapping_sub(self.swept) < self.pause {
@@ -239,10 +248,10 @@ impl Shard {
         let mut soonest = None;
         self.entries.retain(|entry| {
             let missing = burst - credit(entry.word, position, burst);
-            if entry.gate.is_none() && missing > 0 {
+            if entry.limiter.is_none() && missing > 0 {
                 soonest = Some(soonest.unwrap_or(longest).min(missing));
             }
-            entry.gate.is_some() || missing > 0
+            entry.limiter.is_some() || missing > 0
         });
         let few = before - self.entries.len() < before / 16;
         let twice = self.pause.saturating_mul(2).min(longest);
@@ -262,51 +271,51 @@ mod tests {
     #[test]
     fn nothing_that_is_given_back_is_lost_while_streams_come_and_go() {
         const ROUNDS: usize = 100_000;
-        let gates = Gates::new(16);
+        let limiters = KeyLimiters::new(16);
         let (key, burst) = (7, 1_000_000);
-        gates.take(key, burst, 0, burst).unwrap();
-        let before = gates.word(key);
+        limiters.take(key, burst, 0, burst).unwrap();
+        let before = limiters.word(key);
         thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..ROUNDS {
-                    let gate = gates.gate(key, None, 0);
-                    gates.release(key, &gate);
+                    let limiter = limiters.limiter(key, None, 0);
+                    limiters.release(key, &limiter);
                 }
             });
             for _ in 0..ROUNDS {
-                gates.give_back(key, 10);
-                gates.take(key, 10, 0, burst).unwrap();
+                limiters.give_back(key, 10);
+                limiters.take(key, 10, 0, burst).unwrap();
             }
         });
-        assert_eq!(gates.word(key), before);
+        assert_eq!(limiters.word(key), before);
     }
 
     #[test]
     fn a_paid_key_makes_room_however_large_the_burst() {
-        let (gates, burst) = (Gates::new(1024), 1 << 40);
+        let (limiters, burst) = (KeyLimiters::new(1024), 1 << 40);
         for key in 0..1024 {
-            gates.take(key, 1000, 0, burst).unwrap();
+            limiters.take(key, 1000, 0, burst).unwrap();
         }
         // Nothing is paid yet: two who come now share a budget.
-        gates.take(2000, burst, 0, burst).unwrap();
-        gates.take(2001, 1, 0, burst).unwrap_err();
+        limiters.take(2000, burst, 0, burst).unwrap();
+        limiters.take(2001, 1, 0, burst).unwrap_err();
         // A second later at a megabyte a second.
-        gates.take(2002, burst, 1_000_000, burst).unwrap();
-        gates.take(2003, burst, 1_000_000, burst).unwrap();
-        assert_eq!(gates.len(), 2);
+        limiters.take(2002, burst, 1_000_000, burst).unwrap();
+        limiters.take(2003, burst, 1_000_000, burst).unwrap();
+        assert_eq!(limiters.len(), 2);
     }
 
     #[test]
     fn sweeps_become_rare_while_they_find_little() {
-        let (gates, burst) = (Gates::new(1024), 1 << 20);
+        let (limiters, burst) = (KeyLimiters::new(1024), 1 << 20);
         for key in 0..1024 {
-            gates.take(key, 64 * (key + 1), 0, burst).unwrap();
+            limiters.take(key, 64 * (key + 1), 0, burst).unwrap();
         }
         let mut sweeps = 0;
         let mut swept = 0;
         for position in 0..burst / 16 {
-            let _ = gates.take(5000 + position, burst, position, burst);
-            let shard = lock(&gates.shards[0]);
+            let _ = limiters.take(5000 + position, burst, position, burst);
+            let shard = lock(&limiters.shards[0]);
             if shard.swept != swept {
                 (swept, sweeps) = (shard.swept, sweeps + 1);
             }

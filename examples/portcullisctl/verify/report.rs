@@ -50,7 +50,7 @@ impl Outcome<'_> {
         for one in &path.findings {
             println!("{} by {}: {}", one.subject, one.issuer, one.verdict);
             for list in &one.decided_by {
-                println!("  {}", told_of(list));
+                println!("  {}", crl_line(list));
             }
         }
         println!("{}: the client CA", path.anchor);
@@ -100,7 +100,7 @@ fn described(list: &DecidingCrl) -> Value {
     })
 }
 
-fn told_of(list: &DecidingCrl) -> String {
+fn crl_line(list: &DecidingCrl) -> String {
     let number = list.number.as_deref().unwrap_or("none");
     format!(
         "CRL of {} ({}), number {number}, from {} to {}",

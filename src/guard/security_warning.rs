@@ -2,23 +2,23 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What an operator should know of before others find it.
+/// A weakness of a configuration that an operator should know of before an attacker does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Danger {
-    /// Whoever reads along has the tokens.
+pub enum SecurityWarning {
+    /// Tokens are sent in the clear.
     #[error(
         "tokens are sent in the clear to {0}, where others can read them: give the guard a [tls] \
          section, or listen on a loopback address behind what ends TLS"
     )]
     TokensInTheClear(SocketAddr),
-    /// Nobody has to be known.
+    /// No caller is authenticated.
     #[error("there is no [auth]: who shows nothing is let in as anonymous")]
     NoAuthentication,
-    /// Nobody is kept from anything.
+    /// Every caller may do everything.
     #[error("there is no [policy]: whoever is let in may pull, push and delete everything")]
     NoPolicy,
-    /// Nobody is kept from taking the whole line.
+    /// One caller can take the whole link.
     #[error("there is no [limits]: one caller can take the whole line")]
     NoLimits,
     /// A stolen certificate stays good until it ends.
@@ -26,18 +26,18 @@ pub enum Danger {
         "client certificates count, but there is no [crl]: a stolen one is good until it expires"
     )]
     NoRevocation,
-    /// A list that is missing or late lets in those whom it would keep out.
+    /// Revoked certificates are let in while a CRL is missing or late.
     #[error(
         "crl.unknown is \"allow\": whoever keeps a CRL from coming lets revoked certificates in"
     )]
     UnknownStatusAllowed,
-    /// Nobody can be let in.
+    /// No client is asked for the certificate that callers are known by.
     #[error("callers must show a certificate, but the TLS server asks for none")]
     CertificateNotAsked,
     /// Passwords can be guessed for as long as it takes.
     #[error("auth.throttle is off: tokens and passwords can be guessed without end")]
     NoThrottle,
-    /// Whoever connects is believed to be whom it says.
+    /// Every peer is believed as a proxy.
     #[error("{0} has every address in it: whoever connects can say whose address it has")]
     EveryoneIsAProxy(&'static str),
     /// Nothing in such fields is signed.
@@ -63,7 +63,7 @@ pub enum Danger {
         /// The column of that line, in characters, from 1.
         column: Option<usize>,
     },
-    /// A rule that nobody matches.
+    /// A rule is about a group that no caller can be in.
     #[error(
         "{place}rule {rule:?} is about the group {group:?}, in which nobody can be",
         place = Place(file.as_deref(), *line, *column)

@@ -1,4 +1,4 @@
-//! What serde says of a value, in the words of who wrote it.
+//! What serde says of a value, in an operator's words.
 
 /// Says what is wrong with `value`, as it is written in the file, of which serde says `message`.
 pub(super) fn plain(message: &str, value: &str) -> String {
