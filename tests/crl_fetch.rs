@@ -2,6 +2,7 @@
 #![cfg(all(feature = "crl-fetch", feature = "aws-lc-rs", feature = "metrics"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod captured;
 mod http_server;
 mod pki;
 
@@ -412,6 +413,35 @@ fn an_old_list_is_refused_after_a_restart_too() {
     let revocation = world.begin().unwrap();
     until("older", || metrics.render().contains("outcome=\"older\"}"));
     assert_eq!(entries(&revocation), 1);
+}
+
+/// A CA that was restored from a backup counts anew from a lower number; or its clock was wrong.
+#[test]
+fn a_list_that_contradicts_the_one_before_it_is_taken_when_that_is_over_and_not_sooner() {
+    let errors = captured::Sink::errors_everywhere();
+    let end = time::OffsetDateTime::now_utc() + time::Duration::seconds(8);
+    let restored = [(5, 10, "05"), (200, -10, "c8")].map(|(number, minutes, came)| {
+        let world = World::new();
+        let first = world.ca.crl_with(100, &[7], |list| list.next_update = end);
+        world.server.answer(Answer::list(first.der(), "\"1\""));
+        let revocation = world.begin().unwrap();
+        let restored = world.ca.crl_with(number, &[8, 9], |list| {
+            list.this_update += time::Duration::minutes(minutes);
+        });
+        world.server.answer(Answer::list(restored.der(), "\"2\""));
+        (world, revocation, came)
+    });
+    for (_, revocation, came) in &restored {
+        // Both numbers and the way out, for the operator.
+        let came = format!("it is number {came} ");
+        let told = [&*came, "contradicts number 64 ", "remove the kept file"];
+        until("told", || {
+            told.iter().all(|words| errors.text().contains(words))
+        });
+        until("taken", || entries(revocation) == 2);
+        // Its times are whole seconds.
+        assert!(time::OffsetDateTime::now_utc() >= end - time::Duration::SECOND);
+    }
 }
 
 #[test]

@@ -461,5 +461,8 @@ mod told {
             assert!(counted(twice));
         }
         until("ended", || reloads(6));
+        // Nor by the looks after the last of them.
+        thread::sleep(Duration::from_millis(300));
+        assert!(reloads(6) && counted(twice));
     }
 }

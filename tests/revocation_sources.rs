@@ -192,6 +192,61 @@ fn each_list_of_an_issuer_has_gauges_of_its_own_until_it_is_gone() {
     assert!(longest.is_some_and(|longest| longest < 400), "{longest:?}");
 }
 
+/// No reload comes with it: the one before it ends, and nothing is read.
+#[cfg(feature = "metrics")]
+#[test]
+fn a_list_that_was_held_back_has_the_gauges_from_when_it_is_active() {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    let recorder = PrometheusBuilder::new().install_recorder().unwrap();
+    let gauge = |name: &str, issuer: &str| {
+        let scrape = recorder.render();
+        let series = format!("portcullis_crl_{name}{{issuer=\"CN={issuer}\",scope=\"complete\"}} ");
+        let mut lines = scrape.lines();
+        lines.find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+    };
+    let until = |what: &str, reached: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !reached() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let files = Files::new();
+    let end = time::OffsetDateTime::now_utc() + time::Duration::seconds(8);
+    // By itself, and read with the certificates.
+    let cas = ["Alone", "Served"].map(Ca::new);
+    let path = |ca: &str| files.path(&format!("{ca}.crl"));
+    for (ca, name) in cas.iter().zip(["Alone", "Served"]) {
+        let first = ca.crl_with(100, &[7], |list| list.next_update = end);
+        std::fs::write(path(name), first.der()).unwrap();
+    }
+    let alone = Revocation::builder().with_authorities([cas[0].der.clone()]);
+    let alone = alone.from_files([path("Alone")], watch()).unwrap();
+    let server = files.requiring(&cas[1].server(&["localhost"]), &cas[1]);
+    let material = server
+        .with_crls(Revocation::builder(), [path("Served")])
+        .watch(watch())
+        .unwrap();
+    for (ca, name) in cas.iter().zip(["Alone", "Served"]) {
+        assert_eq!(gauge("entries", name).as_deref(), Some("1"));
+        let restored = ca.crl_with(5, &[8, 9], |list| {
+            list.this_update += time::Duration::minutes(10);
+        });
+        // At once: half of a file would be refused.
+        let written = files.put("written", restored.der());
+        std::fs::rename(written, path(name)).unwrap();
+    }
+    let held_back = |lists: &portcullis::crl::CrlSet| lists.held_back().count();
+    until("held back", &|| held_back(&alone.lists().load()) == 1);
+    for name in ["Alone", "Served"] {
+        until(name, &|| gauge("entries", name).as_deref() == Some("2"));
+        let ends = gauge("next_update_timestamp_seconds", name).unwrap();
+        assert!(ends.parse::<i64>().unwrap() > end.unix_timestamp());
+        assert!(time::OffsetDateTime::now_utc() >= end - time::Duration::SECOND);
+    }
+    drop((alone, material));
+}
+
 #[cfg(feature = "metrics")]
 #[test]
 fn a_load_is_timed_and_its_generation_told() {

@@ -13,6 +13,7 @@ use super::situation::{Client, Situation, peer};
 use super::throttle::Guess;
 use super::validity::Circumstances;
 use crate::oci::{Action, Route};
+use crate::reload::Current;
 use crate::util::clock;
 use crate::{Principal, Refusal, Watched};
 
@@ -61,8 +62,8 @@ impl Authentication {
             }
             PresentedCredentials::Bearer(token) => (None, *token),
         };
-        let own = self.credentials.as_ref().map(Watched::load);
-        let own = own.as_deref();
+        let current = self.credentials.as_ref().map(Watched::load);
+        let own = current.as_deref();
         // Before the throttle is asked: a right credential that cannot be guessed passes, whatever others
         // behind the same address did.
         if let Some((own, token)) = own.and_then(|own| Some((own, own.token(user, secret)?))) {
@@ -73,6 +74,9 @@ impl Authentication {
         }
         if let Some(found) = self.by_signature(secret, request, &situation) {
             return Decision::Made(found);
+        }
+        if current.as_ref().is_some_and(Current::has_lapsed) {
+            return Decision::Made(Err(Refusal::Unavailable));
         }
         match &presented {
             PresentedCredentials::Bearer(token) => {
@@ -112,6 +116,8 @@ impl Authentication {
                 let checked = self.check(Guess::Token, situation);
                 Some(checked.and(Err(refusal)))
             }
+            // Its issuer's keys are not known now.
+            Err(Refusal::Unavailable) => Some(Err(Refusal::Unavailable)),
             Err(_) => None,
         };
         #[cfg(not(feature = "jwt"))]
@@ -195,6 +201,9 @@ impl Authentication {
         let credentials = self.credentials.as_ref().ok_or(Refusal::Unavailable)?;
         // The present ones: they may have changed meanwhile.
         let credentials = credentials.load();
+        if credentials.has_lapsed() {
+            return Err(Refusal::Unavailable);
+        }
         let circumstances = self.circumstances(situation);
         let found = hash.and_then(|hash| credentials.by_password(user, &hash, &circumstances));
         match found {

@@ -99,9 +99,10 @@ pub(crate) struct ReloadSection {
     /// A file of which nothing comes for so long, as on a network mount whose server is gone, counts as
     /// one that cannot be read: from `"100ms"` to ten minutes. Default `"10s"`.
     pub(crate) read_timeout: Option<HumanDuration>,
-    /// How long the last good tokens, client CAs, CRLs, policy and networks stay while their files cannot be
-    /// read or have errors, from `"1s"` to ten years. After it they let no caller in until the files are good
-    /// again. Default: they stay.
+    /// How long the last good tokens, client CAs, CRLs, policy, networks and issuers' keys stay while their
+    /// files or URLs cannot be read or have errors, from `"1s"` to ten years. After it no caller gets in by
+    /// them until they are good again: certificates are refused in the handshake, requests with 503.
+    /// Default: they stay.
     pub(crate) stale_after: Option<HumanDuration>,
 }
 

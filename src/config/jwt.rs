@@ -127,6 +127,9 @@ impl JwtSection {
             if let Some(HumanDuration(timeout)) = self.timeout {
                 fetch = fetch.with_timeout(timeout);
             }
+            if let Some(time) = document.watch.stale_after {
+                fetch = fetch.with_stale_after(time);
+            }
             return fetch.begin();
         }
         KeySet::watch(document.resolve(&self.keys), document.watch.clone())

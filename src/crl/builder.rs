@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 
 use super::authority::Authorities;
-use super::observe::observe;
+use super::observe::{Successors, observe};
 use super::sources::{Files, from_bytes};
 use super::{LoadError, Options, Revocation, evaluation_time};
 use crate::Watched;
@@ -145,6 +145,7 @@ impl Builder {
             algorithms: provider.signature_verification_algorithms,
             max_size: self.options.max_size,
             as_of: self.as_of.map(evaluation_time::seconds),
+            successors: Successors::default(),
         };
         (files, self.options)
     }

@@ -1,8 +1,9 @@
 //! Reports active CRLs to the log and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
 use super::store::CrlSet;
 use super::succession::Contradiction;
@@ -52,6 +53,41 @@ pub(crate) fn observe(lists: &CrlSet, previous: Option<&CrlSet>) {
     for (issuer, scope) in gone {
         metrics::crl_gone(&issuer, &scope);
     }
+    set_gauges(in_force);
+}
+
+/// The CRLs that were held back and have become active since, because the ones before them ended: no reload
+/// comes with that.
+#[derive(Debug, Default)]
+pub(crate) struct Successors(Vec<Weak<Crl>>);
+
+impl Successors {
+    /// Logs those that have become active since the last look, and sets the gauges.
+    pub(crate) fn look(&mut self, lists: &CrlSet) {
+        let now = EvaluationTime::new(clock::seconds());
+        let ended = lists.contradictions().filter(|one| one.is_resolved(&now));
+        let active: Vec<_> = ended.map(|one| &one.waiting).collect();
+        let known = std::mem::replace(
+            &mut self.0,
+            active.iter().map(|list| Arc::downgrade(list)).collect(),
+        );
+        let mut changed = false;
+        for list in active {
+            if !known
+                .iter()
+                .any(|known| known.as_ptr() == Arc::as_ptr(list))
+            {
+                log(list);
+                changed = true;
+            }
+        }
+        if changed {
+            set_gauges(in_force(lists));
+        }
+    }
+}
+
+fn set_gauges(in_force: BTreeMap<Labels, InForce>) {
     for ((issuer, scope), one) in in_force {
         metrics::crl_in_force(
             &issuer,

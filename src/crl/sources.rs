@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use super::LoadError;
 use super::authority::Authorities;
 use super::loader::Loader;
-use super::observe::observe;
+use super::observe::{Successors, observe};
 use super::store::CrlSet;
 use crate::reload::{Given, Load, Pinned};
 use crate::telemetry::metrics;
@@ -28,6 +28,7 @@ pub(crate) struct Files {
     pub(super) max_size: u64,
     /// The time that is asked about, if it is not now; seconds after 1970.
     pub(super) as_of: Option<u64>,
+    pub(super) successors: Successors,
 }
 
 impl Load for Files {
@@ -60,6 +61,10 @@ impl Load for Files {
 
     fn lapsed(&mut self, current: &CrlSet) -> Option<CrlSet> {
         Some(current.lapsed())
+    }
+
+    fn look(&mut self, current: &CrlSet) {
+        self.successors.look(current);
     }
 }
 

@@ -49,7 +49,7 @@ impl Contradiction {
     }
 
     /// Whether the one that waited is in force.
-    fn is_resolved(&self, time: &EvaluationTime) -> bool {
+    pub(super) fn is_resolved(&self, time: &EvaluationTime) -> bool {
         time.is_past(self.in_force.next_update)
             && time.has_come(self.waiting.this_update)
             && !time.is_past(self.waiting.next_update)

@@ -219,6 +219,9 @@ impl Verdict {
         match self {
             Self::Good | Self::UnknownAllowed(_) => None,
             Self::Revoked(_) => Some(Refusal::CertificateRevoked),
+            Self::Unknown(unknown) if unknown.cause == UnknownCause::Lapsed => {
+                Some(Refusal::Unavailable)
+            }
             Self::Unknown(_) => Some(Refusal::RevocationUnknown),
             Self::Expired => Some(Refusal::CertificateExpired),
         }

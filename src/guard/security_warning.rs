@@ -34,8 +34,11 @@ pub enum SecurityWarning {
     /// No client is asked for the certificate that callers are known by.
     #[error("callers must show a certificate, but the TLS server asks for none")]
     CertificateNotAsked,
-    /// Passwords can be guessed for as long as it takes.
-    #[error("auth.throttle is off: tokens and passwords can be guessed without end")]
+    /// Passwords and weak tokens can be guessed at any speed. Generated and signed tokens cannot be guessed.
+    #[error(
+        "auth.throttle is off: passwords, and tokens with `weak = true`, can be guessed as fast as a client \
+         can ask; leave it on, or take only generated or signed tokens"
+    )]
     NoThrottle,
     /// Every peer is believed as a proxy.
     #[error("{0} has every address in it: whoever connects can say whose address it has")]

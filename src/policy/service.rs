@@ -43,10 +43,17 @@ impl PolicyLayer {
         let caller = Caller::of(extensions);
         let verdict = self.verdict(&policy, caller, route, extensions);
         if let Some(shadow) = &self.shadow {
-            let shadow = (&*shadow.load(), Record::of(extensions));
-            self.compare(&policy, shadow, verdict, caller, route);
+            let shadow = shadow.load();
+            // One that has ended says nothing that an operator would want to compare.
+            if !shadow.has_lapsed() && !policy.has_lapsed() {
+                let shadow = (&*shadow, Record::of(extensions));
+                self.compare(&policy, shadow, verdict, caller, route);
+            }
         }
         if let Some(refusal) = verdict.refusal() {
+            if policy.has_lapsed() {
+                return Err(Refusal::Unavailable);
+            }
             if let Some(record) = Record::of(extensions) {
                 let reason = Reason {
                     policy: &policy,

@@ -84,7 +84,7 @@ pub enum Refusal {
         /// Seconds until the window ends.
         retry_after: u32,
     },
-    /// Something that a decision needs is not there, so the request is refused.
+    /// Something that a decision needs is not there: what else would be refused might be allowed.
     #[error("a part of the gate is unavailable")]
     Unavailable,
 }
@@ -118,9 +118,9 @@ impl Refusal {
         }
     }
 
-    /// Returns the status of the answer. Shedding, and the throttle of failed authentications, are 503 for
-    /// [`Preset::Mirror`] and 429 for [`Preset::Registry`]: containerd repeats a 429 five times at once, but
-    /// goes on to the next host after one 503.
+    /// Returns the status of the answer. Shedding, a quota that is used up, and the throttle of failed
+    /// authentications are 503 for [`Preset::Mirror`] and 429 for [`Preset::Registry`]: containerd repeats a
+    /// 429 five times at once, but goes on to the next host after one 503.
     pub fn status(&self, preset: Preset) -> StatusCode {
         match self {
             Self::CredentialsMissing
@@ -141,10 +141,10 @@ impl Refusal {
             | Self::RevocationUnknown
             | Self::PolicyDenied => StatusCode::FORBIDDEN,
             Self::RouteInvalid(error) => error.status(),
-            Self::QuotaExceeded { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::AuthThrottled { .. }
             | Self::RateExceeded { .. }
-            | Self::StreamsExceeded { .. } => match preset {
+            | Self::StreamsExceeded { .. }
+            | Self::QuotaExceeded { .. } => match preset {
                 Preset::Mirror => StatusCode::SERVICE_UNAVAILABLE,
                 Preset::Registry => StatusCode::TOO_MANY_REQUESTS,
             },

@@ -5,11 +5,13 @@
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
 pub enum Preset {
     /// A mirror in front of other registries: no `WWW-Authenticate`, because containerd answers a
-    /// Basic challenge from any host with the pod's upstream pull secret; shedding and the throttle of
+    /// Basic challenge from any host with the pod's upstream pull secret; shedding, quotas that are used up
+    /// and the throttle of
     /// failed authentications are 503.
     #[default]
     Mirror,
     /// A registry of its own: one Basic challenge, from which docker and skopeo take that
-    /// credentials are wanted; shedding and the throttle of failed authentications are 429.
+    /// credentials are wanted; shedding, quotas that are used up and the throttle of failed
+    /// authentications are 429.
     Registry,
 }

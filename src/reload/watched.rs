@@ -29,6 +29,7 @@ pub(super) struct Shared<T> {
 struct Snapshot<T> {
     value: T,
     generation: u64,
+    lapsed: bool,
 }
 
 /// A snapshot held while it is read. Keep it no longer than a decision takes.
@@ -60,7 +61,11 @@ impl<T> Watched<T> {
         Self {
             shared: Arc::new(Shared {
                 name,
-                current: ArcSwap::from_pointee(Snapshot { value, generation }),
+                current: ArcSwap::from_pointee(Snapshot {
+                    value,
+                    generation,
+                    lapsed: false,
+                }),
                 generation: AtomicU64::new(generation),
                 changes: watch::Sender::new(generation),
                 publishing: Mutex::default(),
@@ -162,6 +167,13 @@ impl<T> Publisher<T> {
             shared.failed(reason);
         }
     }
+
+    /// Ends the current value, in whose place this one comes.
+    pub(crate) fn lapse(&self, value: T, reason: String) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.lapse(value, reason);
+        }
+    }
 }
 
 impl<T> Shared<T> {
@@ -170,6 +182,18 @@ impl<T> Shared<T> {
     }
 
     pub(super) fn update(&self, make: impl FnOnce(&T) -> T) -> u64 {
+        self.put(make, None)
+    }
+
+    /// Publishes what takes the place of a value that has ended, for this reason.
+    #[cfg(feature = "reload")]
+    pub(super) fn lapse(&self, value: T, reason: String) -> u64 {
+        self.put(|_| value, Some(reason))
+    }
+
+    /// Publishes what is made of the current value: in the place of one that has ended, if there is a reason
+    /// why.
+    fn put(&self, make: impl FnOnce(&T) -> T, ended: Option<String>) -> u64 {
         // The lock orders publishers; readers never take it.
         let publishing = self
             .publishing
@@ -178,30 +202,28 @@ impl<T> Shared<T> {
         let value = make(&self.value());
         let mut health = self.health();
         let generation = self.generation.load(Ordering::Relaxed) + 1;
-        let old = self.current.swap(Arc::new(Snapshot { value, generation }));
+        let lapsed = ended.is_some();
+        let old = self.current.swap(Arc::new(Snapshot {
+            value,
+            generation,
+            lapsed,
+        }));
         self.generation.store(generation, Ordering::Release);
         *health = Health {
             loaded_at: clock::now(),
-            failure: None,
-            lapsed: false,
+            failure: ended,
+            lapsed,
         };
         drop(health);
         self.changes.send_replace(generation);
-        metrics::reloaded(self.name, Some(generation));
+        if lapsed {
+            metrics::lapsed(self.name, generation);
+        } else {
+            metrics::reloaded(self.name, Some(generation));
+        }
         drop(publishing);
         // A large value is freed here, on the publisher's thread, if no reader holds it.
         drop(old);
-        generation
-    }
-
-    /// Publishes the value that replaces one that has ended, for this reason.
-    #[cfg(feature = "reload")]
-    pub(super) fn lapse(&self, value: T, reason: String) -> u64 {
-        let generation = self.publish(value);
-        let mut health = self.health();
-        (health.failure, health.lapsed) = (Some(reason), true);
-        drop(health);
-        metrics::lapsed(self.name);
         generation
     }
 
@@ -229,6 +251,12 @@ impl<T> Current<T> {
     /// Returns the generation of this very snapshot.
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    /// Whether the last good value has [ended](Health::lapsed), and this one stands in its place: what it
+    /// refuses might be allowed, and is answered with [`Refusal::Unavailable`](crate::Refusal::Unavailable).
+    pub fn has_lapsed(&self) -> bool {
+        self.0.lapsed
     }
 }
 

@@ -29,6 +29,8 @@ impl SourceLayer {
         let client = || ClientAddr::of(head.extensions());
         if networks.is_open() || client().is_some_and(|client| networks.permits(client.ip())) {
             Ok(())
+        } else if networks.has_lapsed() {
+            Err(Refusal::Unavailable)
         } else {
             Err(Refusal::SourceDenied)
         }

@@ -74,10 +74,10 @@ pub(crate) fn loaded(what: &'static str, generation: u64) {
     }
 }
 
-/// A snapshot that was stale for too long has ended.
-#[cfg(feature = "reload")]
-pub(crate) fn lapsed(what: &'static str) {
+/// A snapshot that was stale for too long has ended, and another of this generation is in its place.
+pub(crate) fn lapsed(what: &'static str, generation: u64) {
     if what != FIXED {
+        loaded(what, generation);
         gauge!("portcullis_snapshot_stale", "what" => what).set(1);
         gauge!("portcullis_snapshot_lapsed", "what" => what).set(1);
     }

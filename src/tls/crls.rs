@@ -91,6 +91,13 @@ impl Crls {
         }
     }
 
+    /// Sees the CRLs after each poll: what depends on the time alone is reported here.
+    pub(super) fn look(&mut self) {
+        if let Some(InForce { revocation, .. }) = &self.in_force {
+            self.files.look(&revocation.lists().load());
+        }
+    }
+
     /// Has the CRLs answer for nothing until [`Crls::put`] activates others.
     pub(super) fn lapse(&mut self) {
         if let Some(in_force) = &mut self.in_force {

@@ -199,6 +199,10 @@ impl Load for Loader {
     }
 
     fn look(&mut self, current: &Material) {
+        #[cfg(feature = "crl")]
+        if let Some(crls) = &mut self.crls {
+            crls.look();
+        }
         let Some(now) = current.system_time() else {
             return;
         };

@@ -324,6 +324,91 @@ fn a_token_that_cannot_be_read_ends_after_the_time_that_is_set_and_comes_back() 
     assert!(watched.health().failure.is_none());
 }
 
+/// What the gate answers to a pull with this token.
+async fn answer(guard: &Guard, authorization: &str) -> (u16, String) {
+    use tower::Layer;
+
+    let service = guard.layer(tower::service_fn(async |_: http::Request<_>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(
+            http_body_util::Empty::<bytes::Bytes>::new(),
+        ))
+    }));
+    let mut request = http::Request::get("/v2/team/app/manifests/v1")
+        .header("authorization", authorization)
+        .body(http_body_util::Empty::<bytes::Bytes>::new())
+        .unwrap();
+    let client = "127.0.0.1:1".parse().unwrap();
+    let client = portcullis::ClientAddr::new(client);
+    request.extensions_mut().insert(client);
+    let response = service.oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let Ok(body) = response.into_body().collect().await else {
+        panic!("a body of the gate's own fails");
+    };
+    let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+    (status, body)
+}
+
+/// Whether a token, a password, a network and a repository are allowed is not known any more, and what is
+/// not known is not answered with "no".
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_is_answered_with_503_until_its_files_are_good_again() {
+    let files = Files::new();
+    let text = "[reload]\npoll_interval = \"20ms\"\nstale_after = \"1s\"\n\
+                [source]\nallow = [\"127.0.0.0/8\"]\n\
+                [auth]\nrequire = \"token\"\nhtpasswd = [\"htpasswd\"]\n\
+                [[auth.token]]\nid = \"ci\"\nfile = \"token\"\n\
+                [policy]\nfile = \"policy.toml\"\n";
+    let policy = "[[rules]]\nname = \"all\"\nwho = [\"token:ci\"]\nactions = [\"pull\"]\n\
+                  repositories = [\"team/**\"]\n";
+    // `alice` and `open sesame`.
+    let hash = bcrypt::hash("open sesame", 4).unwrap();
+    files.put("token", TOKEN);
+    files.put("htpasswd", format!("alice:{hash}\n"));
+    files.put("policy.toml", policy);
+    let file = config(files.directory.path(), text);
+    let guard = Guard::from_config(&Config::load(file).unwrap()).unwrap();
+    let (right, wrong) = (format!("Bearer {TOKEN}"), format!("Bearer {OTHER}"));
+    let password = "Basic YWxpY2U6b3BlbiBzZXNhbWU=";
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for authorization in [&*right, &wrong, password, "Basic !"] {
+            statuses.push(answer(&guard, authorization).await.0);
+        }
+        statuses
+    };
+    // The policy is about `ci` alone.
+    let good = [200, 401, 403, 401];
+    assert_eq!(statuses().await, good);
+    for (name, content, ended) in [
+        ("token", TOKEN, [503, 503, 503, 401]),
+        ("policy.toml", policy, [503, 401, 503, 401]),
+        ("gate.toml", text, [503, 503, 503, 401]),
+    ] {
+        let broken = if name == "gate.toml" { "[" } else { "=" };
+        files.put(name, broken);
+        let begun = Instant::now();
+        while answer(&guard, &right).await.0 != 503 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "never: {name}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The configuration file has more than one part of it, which end one after another.
+        until("ended", || {
+            readiness(&guard).matches("it has ended").count() >= 1
+        });
+        let (_, body) = answer(&guard, &right).await;
+        assert!(body.contains("\"code\":\"UNAVAILABLE\""), "{name}: {body}");
+        if name != "gate.toml" {
+            assert_eq!(statuses().await, ended, "{name}");
+        }
+        files.put(name, content);
+        while statuses().await != good {
+            assert!(begun.elapsed() < Duration::from_secs(90), "never: {name}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 #[test]
 fn what_stays_for_ever_by_default_stays() {
     let files = Files::new();
@@ -369,6 +454,7 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
     let path = portcullis::crl::CertPath::new(&client.der, &[], &anchor).unwrap();
     let verdict = alone.examine(&path, std::time::SystemTime::now());
     assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
+    assert_eq!(verdict.refusal(), Some(portcullis::Refusal::Unavailable));
 
     files.put("ca.crl", ca.crl(2, &[]).pem().unwrap());
     until("back", || {

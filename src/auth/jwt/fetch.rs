@@ -1,6 +1,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use rustls::RootCertStore;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use zeroize::Zeroizing;
 
 use super::{KeySet, KeySetError};
@@ -35,13 +36,15 @@ const STEP: Duration = Duration::from_millis(500);
 ///
 /// The URL is fetched at the interval, and sooner if a token names a key that is not in the set; but never
 /// before the [pause](KeySetFetch::with_pause) is over, however many such tokens come. If the answer cannot be
-/// had, or is no key set, the last good one stays active.
+/// had, or is no key set, the last good one stays active, for the [time that is
+/// set](KeySetFetch::with_stale_after).
 #[derive(Clone, Debug)]
 pub struct KeySetFetch {
     url: String,
     interval: Duration,
     pause: Duration,
     timeout: Duration,
+    stale_after: Option<Duration>,
     ca: Option<PathBuf>,
     token: Option<PathBuf>,
 }
@@ -68,6 +71,7 @@ impl KeySetFetch {
             interval: Duration::from_secs(5 * 60),
             pause: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
+            stale_after: None,
             ca: None,
             token: None,
         }
@@ -102,6 +106,14 @@ impl KeySetFetch {
     /// Waits this long for an answer. Default 10 s.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Ends the last good keys once newer ones could not be had for this long: one of them may have been
+    /// withdrawn since. Tokens of the issuer are answered with 503 from then on, until its keys are fetched
+    /// again. Default: they stay.
+    pub fn with_stale_after(mut self, time: Duration) -> Self {
+        self.stale_after = Some(time);
         self
     }
 
@@ -215,29 +227,75 @@ impl Source {
     }
 
     async fn go_on(mut self, publisher: &Publisher<KeySet>) {
+        let mut failing = None;
         loop {
-            sleep(jittered(self.options.pause)).await;
-            let rest = self.options.interval.saturating_sub(self.options.pause);
-            if !self.wait(jittered(rest), publisher).await {
+            let url = shown(&self.url);
+            let stale_after = self.options.stale_after;
+            let turn = self.turn(publisher);
+            let Some(outcome) = Failing::watch(&mut failing, stale_after, turn, |reason| {
+                tracing::error!(
+                    what = "jwt_keys",
+                    url,
+                    reason,
+                    "the last good keys have ended: newer ones could not be fetched for `stale_after`, so \
+                     tokens of their issuer are refused until they can"
+                );
+                publisher.lapse(KeySet::ended(), reason.to_owned());
+            })
+            .await
+            else {
                 return;
-            }
-            match self.ask().await {
-                Ok(Some(keys)) => publisher.publish(keys),
-                Ok(None) => publisher.confirmed(),
+            };
+            let have_ended = failing.as_ref().is_some_and(|failing| failing.has_lapsed);
+            match outcome {
+                Ok(Some(keys)) => {
+                    failing = None;
+                    publisher.publish(keys);
+                }
+                Ok(None) if !have_ended => {
+                    failing = None;
+                    publisher.confirmed();
+                }
+                Ok(None) => self.ask_anew(),
                 Err(error) => {
                     tracing::error!(
-                        what = "jwt_keys", url = shown(&self.url), reason = %error,
-                        "the keys cannot be fetched, the last good ones stay in force"
+                        what = "jwt_keys", url, reason = %error,
+                        "the keys cannot be fetched: the last good ones stay, until `stale_after` if that \
+                         is set"
                     );
                     publisher.failed(error.to_string());
-                    // It is asked for again after the pause, and not only at the interval.
-                    self.wanted.notify_one();
+                    Failing::note(&mut failing, error.to_string());
+                    if have_ended {
+                        self.ask_anew();
+                    } else {
+                        // It is asked for again after the pause, and not only at the interval.
+                        self.wanted.notify_one();
+                    }
                 }
             }
         }
     }
 
-    /// Waits until newer keys are wanted; returns false when the last clone of the value is dropped.
+    /// Waits until it is time to ask, and asks; `None` when nothing holds the keys any more.
+    async fn turn(
+        &mut self,
+        publisher: &Publisher<KeySet>,
+    ) -> Option<Result<Option<KeySet>, KeySetError>> {
+        sleep(jittered(self.options.pause)).await;
+        let rest = self.options.interval.saturating_sub(self.options.pause);
+        if !self.wait(jittered(rest), publisher).await {
+            return None;
+        }
+        Some(self.ask().await)
+    }
+
+    /// Asks for the whole set after the pause, unchanged or not: the one before has ended.
+    fn ask_anew(&mut self) {
+        (self.validators, self.digest) = (Validators::default(), None);
+        self.wanted.notify_one();
+    }
+
+    /// Waits until newer keys are wanted; false when nobody holds them any more.
     async fn wait(&self, most: Duration, publisher: &Publisher<KeySet>) -> bool {
         let wanted = async {
             let mut left = most;
@@ -251,6 +309,46 @@ impl Source {
         };
         wanted.await;
         publisher.is_wanted()
+    }
+}
+
+/// Keys that could not be fetched.
+struct Failing {
+    since: Instant,
+    reason: String,
+    has_lapsed: bool,
+}
+
+impl Failing {
+    fn note(failing: &mut Option<Self>, reason: String) {
+        let failing = failing.get_or_insert_with(|| Self {
+            since: Instant::now(),
+            reason: String::new(),
+            has_lapsed: false,
+        });
+        failing.reason = reason;
+    }
+
+    /// What a future gives; meanwhile the keys end, once, when they could not be fetched for so long.
+    async fn watch<F: Future>(
+        failing: &mut Option<Self>,
+        stale_after: Option<Duration>,
+        turn: F,
+        end: impl FnOnce(&str),
+    ) -> F::Output {
+        let mut turn = pin!(turn);
+        let end_at = |failing: &Self| failing.since.checked_add(stale_after?);
+        if let Some(failing) = failing.as_mut().filter(|failing| !failing.has_lapsed)
+            && let Some(end_at) = end_at(failing)
+        {
+            tokio::select! {
+                outcome = &mut turn => return outcome,
+                () = sleep_until(end_at) => {}
+            }
+            failing.has_lapsed = true;
+            end(&failing.reason);
+        }
+        turn.await
     }
 }
 

@@ -152,6 +152,15 @@ impl KeySet {
         Watched::watch(File(file.into()), options)
     }
 
+    /// What stands in the place of keys that have ended: no token counts by it.
+    pub(super) fn ended() -> Self {
+        Self {
+            keys: Vec::new(),
+            #[cfg(feature = "jwt-fetch")]
+            wanted: None,
+        }
+    }
+
     /// The key with this id; without one, the only key there is.
     pub(super) fn find(&self, id: Option<&str>) -> Option<&Key> {
         let found = match (id, self.keys.as_slice()) {
@@ -249,11 +258,7 @@ impl Load for File {
     }
 
     fn lapsed(&mut self, _: &KeySet) -> Option<KeySet> {
-        Some(KeySet {
-            keys: Vec::new(),
-            #[cfg(feature = "jwt-fetch")]
-            wanted: None,
-        })
+        Some(KeySet::ended())
     }
 }
 

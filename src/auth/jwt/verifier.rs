@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::claims::Claims;
 use super::issuer::Issuer;
+use super::keys::Key;
 use crate::auth::verified_cache::VerifiedCache;
 use crate::{Principal, Refusal};
 
@@ -75,7 +76,7 @@ impl Verifier {
         if let Some(verified) = known.filter(|known| self.holds(known)) {
             return verified.at(now);
         }
-        let verified = self.prove(token).ok_or(Refusal::CredentialsUnknown)?;
+        let verified = self.prove(token)?;
         if let Some((cache, proof)) = cache.zip(proof) {
             cache.remember(proof, verified.clone());
         }
@@ -87,37 +88,60 @@ impl Verifier {
         issuer.is_some_and(|(issuer, _)| issuer.keys.generation() == verified.generation)
     }
 
-    fn prove(&self, token: &[u8]) -> Option<Verified> {
-        let header = decode_header(token).ok()?;
+    fn prove(&self, token: &[u8]) -> Result<Verified, Refusal> {
+        let unknown = Refusal::CredentialsUnknown;
+        let header = decode_header(token).map_err(|_| unknown)?;
         // RFC 7515 §4.1.11: what must be understood is not.
         if header.crit.is_some() {
-            return None;
+            return Err(unknown);
         }
         // Only the named issuer's keys are looked at, and asked for if they lack this one.
-        let claimed = Claimed::of(token)?;
-        let issuers = self.0.issuers.iter().enumerate();
-        let mut named = issuers.filter(|(_, (issuer, _))| issuer.name == claimed.iss);
-        named.find_map(|(number, (issuer, validation))| {
-            let keys = issuer.keys.load();
-            let key = keys.find(header.kid.as_deref())?;
-            // By the key's algorithm, whatever the token's header says.
-            let mut validation = validation.clone();
-            validation.algorithms = vec![key.algorithm];
-            let claims = decode::<Claims>(token, &key.decoding, &validation)
-                .ok()?
-                .claims;
-            if claims.iss != issuer.name {
-                return None;
+        let claimed = Claimed::of(token).ok_or(unknown)?;
+        let mut refusal = unknown;
+        for (number, (issuer, validation)) in self.0.issuers.iter().enumerate() {
+            if issuer.name != claimed.iss {
+                continue;
             }
-            let (begin, end) = claims.validity(issuer.leeway)?;
-            Some(Verified {
-                principal: claims.principal(issuer)?,
-                begin,
-                end,
-                issuer: number,
-                generation: keys.generation(),
-            })
-        })
+            let keys = issuer.keys.load();
+            if keys.has_lapsed() {
+                refusal = Refusal::Unavailable;
+                continue;
+            }
+            let verified = keys
+                .find(header.kid.as_deref())
+                .and_then(|key| issuer.verified(token, key, validation));
+            if let Some((principal, begin, end)) = verified {
+                return Ok(Verified {
+                    principal,
+                    begin,
+                    end,
+                    issuer: number,
+                    generation: keys.generation(),
+                });
+            }
+        }
+        Err(refusal)
+    }
+}
+
+impl Issuer {
+    /// Whose token it is and when it is good, if this key signed it for this issuer.
+    fn verified(
+        &self,
+        token: &[u8],
+        key: &Key,
+        validation: &Validation,
+    ) -> Option<(Principal, SystemTime, SystemTime)> {
+        // By the key's algorithm, whatever the token's header says.
+        let mut validation = validation.clone();
+        validation.algorithms = vec![key.algorithm];
+        let claims = decode::<Claims>(token, &key.decoding, &validation).ok()?;
+        let claims = claims.claims;
+        if claims.iss != self.name {
+            return None;
+        }
+        let (begin, end) = claims.validity(self.leeway)?;
+        Some((claims.principal(self)?, begin, end))
     }
 }
 

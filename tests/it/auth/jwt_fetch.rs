@@ -192,6 +192,73 @@ async fn a_bad_answer_leaves_the_last_good_keys_in_force_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_that_cannot_be_fetched_for_the_time_that_is_set_end_and_come_back() {
+    let server = Server::start();
+    let key = Key::new("one");
+    let good = set(&[&key]);
+    server.answer(Answer::list(&good, "1"));
+    let keys = fetch(&server)
+        .with_interval(Duration::from_millis(30))
+        .with_stale_after(Duration::from_millis(1))
+        .begin()
+        .unwrap();
+    let authentication = authentication(keys.clone());
+    assert_eq!(status(&authentication, &key).await, 200);
+    let stranger = Key::new("stranger");
+    assert_eq!(status(&authentication, &stranger).await, 401);
+    for answer in [Answer::Status(500), Answer::Silence] {
+        server.answer(answer);
+        until("ended", async || keys.health().lapsed).await;
+        // A key that was withdrawn would be refused, and whether this one was is not known.
+        for key in [&key, &stranger] {
+            assert_eq!(status(&authentication, key).await, 503);
+        }
+        let other = stranger.sign("somebody else");
+        assert_eq!(status_of(&authentication, &other).await, 401);
+        let readiness = portcullis::admin::Readiness::of(&keys);
+        assert!(matches!(
+            readiness,
+            portcullis::admin::Readiness::NotReady(_)
+        ));
+        // The same set by the same validators comes back all the same.
+        server.answer(Answer::list(&good, "1"));
+        until("back", async || status(&authentication, &key).await == 200).await;
+        assert!(keys.health().failure.is_none() && !keys.health().lapsed);
+        assert_eq!(status(&authentication, &stranger).await, 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_file_that_ended_answer_503_for_their_issuer_and_for_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.json");
+    let key = Key::new("one");
+    std::fs::write(&file, set(&[&key])).unwrap();
+    let watch = portcullis::reload::WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(20))
+        .with_stale_after(Duration::from_millis(1));
+    let keys = KeySet::watch(&file, watch).unwrap();
+    let issuers = [("hub", keys.clone()), ("other", fixed(&key))].map(|(name, keys)| {
+        let issuer = Issuer::of_registry_tokens(name, keys);
+        issuer.with_audiences(["us"]).unwrap()
+    });
+    let authentication = Authentication::signed(issuers).with_throttle(None);
+    assert_eq!(status(&authentication, &key).await, 200);
+    std::fs::write(&file, "{").unwrap();
+    until("ended", async || keys.health().lapsed).await;
+    for (issuer, found) in [("hub", 503), ("other", 200), ("nobody", 401)] {
+        let token = key.sign(issuer);
+        assert_eq!(status_of(&authentication, &token).await, found, "{issuer}");
+    }
+    std::fs::write(&file, set(&[&key])).unwrap();
+    until("back", async || status(&authentication, &key).await == 200).await;
+}
+
+fn fixed(key: &Key) -> Watched<KeySet> {
+    Watched::fixed(KeySet::from_json(&set(&[key])).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_keys_at_the_start_are_an_error() {
     let server = Server::start();
     for (answer, reason) in [

@@ -114,6 +114,40 @@ fn unknown(verdict: &Verdict) -> Option<UnknownCause> {
     }
 }
 
+/// Each is compared with each list before the client is known, so their number is bounded.
+#[test]
+fn a_certificate_with_more_than_64_distribution_points_is_not_read() {
+    let world = World::new();
+    let at = |number: usize| {
+        let mut names = der(0x86, format!("http://crl/{number}").as_bytes());
+        names = der(0xa0, &der(0xa0, &names));
+        der(0x30, &names)
+    };
+    let client = |count: usize| {
+        world.ca.client_with("node", |params| {
+            params.serial_number = Some(7_u64.into());
+            let points: Vec<_> = (0..count).map(at).collect();
+            let points = points.concat();
+            let length = u16::try_from(points.len()).unwrap().to_be_bytes();
+            let value = [&[0x30, 0x82], &length[..], &points].concat();
+            let extension = CustomExtension::from_oid_content(&[2, 5, 29, 31], value);
+            params.custom_extensions.push(extension);
+        })
+    };
+    let anchor = world.ca.roots().roots.remove(0);
+    let most = client(64);
+    let last = world.list(1, 1, &[full_name(&["http://crl/63"])], &[7]);
+    assert!(matches!(world.says(&most, &[last]), Verdict::Revoked(_)));
+    let more = client(65);
+    let error = CertPath::new(&more.der, &[], &anchor).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("a distribution point after the 64th"),
+        "{error}"
+    );
+}
+
 #[test]
 fn what_is_said_to_be_missing_is_what_no_current_list_covers() {
     let world = World::new();

@@ -6,7 +6,14 @@ use crate::pki;
 
 use std::process::Command;
 
-use pki::{Ca, Files};
+use std::path::Path;
+
+use pki::{Ca, Files, Leaf};
+use portcullis::Watched;
+use portcullis::crl::{OnUnknown, Options, Revocation};
+use portcullis::tls::{Acceptor, ClientCas};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
 /// A CA under a root, its node 7, and its list that revokes node 8.
@@ -155,6 +162,139 @@ fn in_the_past_the_list_of_that_time_decides_and_later_ones_are_told_of() {
         .crl_with(3, &[7], |list| list.this_update += time::Duration::hours(2));
     world.files.put("newer.pem", ahead.pem().unwrap());
     assert_eq!(world.verify(&[&both[..], &["7.pem"]].concat()).0, 1);
+}
+
+#[test]
+fn an_older_list_does_not_take_the_place_of_the_one_before_it() {
+    let world = World::new();
+    world.files.put("root.crl", world.root.crl(1, &[]).der());
+    world.files.put("old.crl", world.sub.crl(2, &[]).der());
+    let newer = world.sub.crl_with(3, &[7], |list| {
+        list.this_update += time::Duration::minutes(50);
+    });
+    world.files.put("new.crl", newer.der());
+    let restored = world.sub.crl_with(1, &[], |list| {
+        list.this_update += time::Duration::minutes(55);
+    });
+    world.files.put("restored.crl", restored.der());
+    for (before, now, expected) in [
+        (&[][..], "old.crl", 0),
+        (&["--before", "root.crl", "new.crl"], "old.crl", 1),
+        // Lower by its number alone, as of a CA that was restored.
+        (&["--before", "root.crl", "new.crl"], "restored.crl", 1),
+        (&["--before", "root.crl", "old.crl"], "new.crl", 1),
+        (&["--before", "root.crl", "old.crl"], "old.crl", 0),
+    ] {
+        let arguments = [before, &["--crl", "root.crl", now, "7.pem"]].concat();
+        let (code, out, error) = world.verify(&arguments);
+        assert_eq!(code, expected, "{arguments:?}: {out}{error}");
+        if expected == 1 {
+            assert!(out.contains("was revoked on 20"), "{arguments:?}: {out}");
+        }
+    }
+}
+
+/// A certificate of `tests/vectors`, with a key that is not its own.
+fn foreign(name: &str) -> (String, Leaf) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tls");
+    let file = folder.join(name);
+    let pem = std::fs::read_to_string(&file).unwrap();
+    let leaf = Leaf {
+        der: CertificateDer::from_pem_slice(pem.as_bytes()).unwrap(),
+        pem,
+        ..Ca::new("Other").client("other")
+    };
+    (file.display().to_string(), leaf)
+}
+
+/// Why a gate with these client CAs, which lets unknown status pass, refuses the client in the handshake.
+async fn refused_by_a_gate(ca: &str, leaf: &Leaf) -> &'static str {
+    let ours = Ca::new("Ours");
+    let files = Files::new();
+    let list = files.put("ours.crl", ours.crl(1, &[]).der());
+    let options = Options::default().with_unknown(OnUnknown::Allow);
+    let material = files
+        .server(&ours.server(&["localhost"]))
+        .require_client_certificates(ClientCas::new([ca]))
+        .with_crls(Revocation::builder().with_options(options), [list])
+        .load()
+        .unwrap();
+    let acceptor = Acceptor::new(Watched::fixed(material));
+    let (error, _) = pki::refused(&acceptor, pki::client(&ours, Some((leaf, &[])))).await;
+    error.reason().label()
+}
+
+#[tokio::test]
+async fn a_key_a_signature_or_a_name_that_a_gate_refuses_is_refused_for_the_same_reason() {
+    let world = World::new();
+    let unnamed = world.root.client_with("", |leaf| {
+        leaf.distinguished_name = rcgen::DistinguishedName::new();
+    });
+    let file = world.files.put("unnamed.pem", &unnamed.pem);
+    let unnamed = (file.display().to_string(), unnamed);
+    let root = world.files.path("root.pem").display().to_string();
+    let vector = |name| foreign(name).0;
+    for (ca, (file, leaf), reason, words) in [
+        (
+            vector("root-rsa1024.pem"),
+            foreign("client-of-rsa1024.pem"),
+            "bad_signature",
+            "it has an RSA key of 1024 bits",
+        ),
+        (
+            vector("root-p224.pem"),
+            foreign("client-of-p224.pem"),
+            "bad_signature",
+            "it has a key on the curve P-224",
+        ),
+        (
+            vector("root.pem"),
+            foreign("client-p224.pem"),
+            "unsupported_algorithm",
+            "a key on the curve P-224",
+        ),
+        (
+            vector("root.pem"),
+            foreign("client-sha1.pem"),
+            "unsupported_algorithm",
+            "ECDSA with SHA-1",
+        ),
+        (root, unnamed, "certificate_malformed", "names nobody"),
+    ] {
+        let arguments = [
+            "--ca",
+            &ca,
+            "--crl",
+            "crl.pem",
+            "--unknown",
+            "allow",
+            "--json",
+            &file,
+        ];
+        let (code, out, error) = world.run(&arguments);
+        assert_eq!(code, 1, "{file}: {out}{error}");
+        let told: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (&told["good"], &told["reason"]),
+            (&false.into(), &reason.into())
+        );
+        let why = told["why"].as_str().unwrap();
+        assert!(why.contains(words), "{why}");
+        assert_eq!(refused_by_a_gate(&ca, &leaf).await, reason, "{file}");
+    }
+    // A gate sees this one at the signature by which the client proves that the key is its own.
+    let arguments = [
+        "--ca",
+        &vector("root.pem"),
+        "--crl",
+        "crl.pem",
+        "--unknown",
+        "allow",
+        &vector("client-rsa1024.pem"),
+    ];
+    let (code, out, error) = world.run(&arguments);
+    assert_eq!(code, 1, "{out}{error}");
+    assert!(out.contains("has an RSA key of 1024 bits"), "{out}");
 }
 
 #[test]
