@@ -51,6 +51,8 @@ debug_is_text! {
     crate::auth::HtpasswdError;
     #[cfg(feature = "config")]
     crate::config::ConfigError;
+    #[cfg(feature = "config")]
+    crate::document::DocumentError;
     #[cfg(feature = "crl")]
     crate::crl::CrlError;
     #[cfg(feature = "crl-fetch")]

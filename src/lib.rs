@@ -71,6 +71,8 @@ pub mod connection;
 pub mod crl;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 mod crypto;
+#[cfg(feature = "config")]
+mod document;
 mod error_text;
 #[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]
 pub mod fetch;

@@ -12,6 +12,16 @@ pub struct Binding {
     value: Box<str>,
 }
 
+#[cfg(feature = "schema")]
+crate::document::schema::schemas! {
+    Binding, "Certificate" => {
+        "description": "The client certificate that a token is good with: `spiffe://DOMAIN/PATH`, \
+            `dns:NAME`, `email:ADDRESS`, `uri:URI`, `subject:DN` or `fingerprint:HEX`.",
+        "type": "string",
+        "pattern": "^(spiffe://|dns:|email:|uri:|subject:|fingerprint:).",
+    };
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attribute {
     Spiffe,

@@ -98,7 +98,7 @@ pub enum CredentialError {
     #[cfg(feature = "config")]
     #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     #[error(transparent)]
-    File(#[from] crate::config::ConfigError),
+    File(#[from] crate::document::DocumentError),
     /// The credential has no secret at all.
     #[error("credential {id:?} has no secret")]
     NoSecret {

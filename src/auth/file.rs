@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error as _};
 use zeroize::Zeroizing;
 
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
-use crate::config::{ConfigError, Text, parse_document};
+use crate::document::{self, DocumentError, Text};
 use crate::util::calendar;
 use crate::util::file::{DOCUMENT, read_text};
 
@@ -47,14 +47,24 @@ struct SecretEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment(pub(crate) SystemTime);
 
+#[cfg(feature = "schema")]
+crate::document::schema::schemas! {
+    Moment, "Moment" => {
+        "description": "A moment with its offset from UTC, as TOML writes it.",
+        "type": "string",
+        "format": "date-time",
+        "examples": ["2027-01-01T00:00:00Z"],
+    };
+}
+
 pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
-    let unreadable = |error| ConfigError::Unreadable {
+    let unreadable = |error| DocumentError::Unreadable {
         file: file.to_owned(),
         error,
     };
     // Digests only, but an operator may have put a secret there by mistake.
     let text = Zeroizing::new(read_text(file, DOCUMENT).map_err(unreadable)?);
-    let document: Document = parse_document(file, &text)?;
+    let document: Document = document::parse(file, &text)?;
     Ok(document
         .credential
         .into_iter()
@@ -63,8 +73,8 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
 }
 
 /// The credentials of a file all of whose secrets have expired, by their place in it.
-pub(crate) fn ended(document: &crate::config::Document, now: SystemTime) -> Vec<(usize, Box<str>)> {
-    let read: Result<Document, _> = parse_document(document.name(), document.text());
+pub(crate) fn ended(document: &document::Document, now: SystemTime) -> Vec<(usize, Box<str>)> {
+    let read: Result<Document, _> = document::parse(document.name(), document.text());
     let entries = read.map(|document| document.credential).unwrap_or_default();
     let has_ended = |secret: &SecretEntry| secret.expires.is_some_and(|Moment(until)| until <= now);
     let entries = entries.into_iter().enumerate();
@@ -126,8 +136,8 @@ fn moment(written: toml::value::Datetime) -> Option<SystemTime> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Vec<Credential>, ConfigError> {
-        let document: Document = parse_document(Path::new("credentials.toml"), text)?;
+    fn parse(text: &str) -> Result<Vec<Credential>, DocumentError> {
+        let document: Document = document::parse(Path::new("credentials.toml"), text)?;
         Ok(document
             .credential
             .into_iter()

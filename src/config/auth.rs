@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-#[cfg(feature = "schema")]
-use super::schema::Network;
 #[cfg(feature = "jwt")]
 use super::{BearerSection, JwtSection};
-use super::{ConfigError, Document, HtpasswdEntry, Key, SecretEntry, Span, TokenEntry};
+use super::{ConfigError, HtpasswdEntry, SecretEntry, TokenEntry};
 use crate::auth::{CredentialError, CredentialSource, PasswordOptions, Sources, ThrottleOptions};
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
+use crate::document::{Document, Key, Span};
 
 /// `[auth]`: what callers must show. Credentials follow the file while the server runs; the other keys are
 /// read once.
@@ -132,13 +133,19 @@ impl AuthSection {
     pub(super) fn check(&self, document: &Document) -> Result<(), ConfigError> {
         let certificate = self.require == Requirement::Certificate;
         if certificate && self.has_tokens() {
-            return Err(document.invalid("auth.require", Contradiction::TokensUnseen));
+            return Err(document
+                .invalid("auth.require", Contradiction::TokensUnseen)
+                .into());
         }
         if certificate && self.token_for_writes {
-            return Err(document.invalid("auth.token_for_writes", Contradiction::NobodyWrites));
+            return Err(document
+                .invalid("auth.token_for_writes", Contradiction::NobodyWrites)
+                .into());
         }
         if self.require == Requirement::TokenAndCertificate && self.anonymous {
-            return Err(document.invalid("auth.anonymous", Contradiction::AnonymousWithBoth));
+            return Err(document
+                .invalid("auth.anonymous", Contradiction::AnonymousWithBoth)
+                .into());
         }
         #[cfg(feature = "jwt")]
         super::jwt::check(&self.jwt).map_err(|(key, error)| document.invalid(key, error))?;

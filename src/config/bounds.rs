@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Bytes, ConfigError, Document, Key, Span};
+use super::ConfigError;
+use crate::document::{Bytes, Document, Key, Span};
 
 pub(super) const NOTHING: Duration = Duration::ZERO;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);

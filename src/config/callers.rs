@@ -12,7 +12,7 @@ impl Config {
         let Some(section) = &self.auth else {
             return Ok(None);
         };
-        let authentication = section.authentication(&self.document)?;
+        let authentication = section.authentication(&self.document, &self.watch)?;
         let credentials = authentication.credentials().map(crate::Watched::load);
         Ok(credentials.and_then(|credentials| credentials.owner(id).cloned()))
     }

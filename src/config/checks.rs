@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-#[cfg(feature = "jwt")]
-use super::Key;
 use super::bounds::{Bounds, DAY, HOUR, LONG, MILLISECOND, MINUTE, NOTHING, SECOND};
 use super::{AuthSection, ConfigError, CrlSection, PolicySection, TlsSection};
+#[cfg(feature = "jwt")]
+use crate::document::Key;
 
 /// As many as memory has room for in what is kept of each.
 const MANY: u64 = 1 << 24;

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-#[cfg(feature = "schema")]
-use super::schema::Network;
-use super::{Document, Text};
 use crate::auth::file::Moment;
 use crate::auth::{Binding, CredentialError, CredentialSource};
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
+use crate::document::{Document, Text};
 
 /// `[[auth.token]]`: one caller's token, from exactly one of `env`, `file` and `sha256`.
 #[derive(Clone, Debug, Deserialize)]
@@ -90,9 +90,9 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for PathOr<T> {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(HtpasswdEntry, PathOr<Htpasswd>);
+crate::document::schema::is_read_as!(HtpasswdEntry, PathOr<Htpasswd>);
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(SecretEntry, PathOr<Secret>);
+crate::document::schema::is_read_as!(SecretEntry, PathOr<Secret>);
 
 #[derive(Clone, Debug)]
 enum Origin {
@@ -133,7 +133,7 @@ struct Entry {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(TokenEntry, Entry);
+crate::document::schema::is_read_as!(TokenEntry, Entry);
 
 impl TryFrom<Entry> for TokenEntry {
     type Error = &'static str;

@@ -3,10 +3,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Bytes, Document, Key, Span};
 use crate::crl::{self, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
+use crate::document::{Bytes, Document, Key, Span};
+#[cfg(feature = "crl-fetch")]
+use crate::reload::WatchOptions;
 use crate::tls;
 
 /// `[crl]`: revocation of client certificates.
@@ -114,12 +116,13 @@ impl CrlSection {
         fetch: &CrlFetchSection,
         tls: tls::Builder<tls::Ready>,
         document: &Document,
+        watch: &WatchOptions,
         cas: &[PathBuf],
     ) -> Result<tls::Builder<tls::Ready>, LoadError> {
         let revocation = self.revocation(document, cas).fetching(
             &fetch.fetch(document),
             self.paths(document),
-            document.watch.clone(),
+            watch.clone(),
         )?;
         Ok(self.warned(tls).with_revocation(revocation))
     }

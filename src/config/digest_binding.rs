@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::ConfigError;
 use super::bounds::Bounds;
-use super::{ConfigError, Document, Span};
+use crate::document::{Document, Span};
 use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn};
 
 /// `[policy.digest_binding]`: for services that find content by its digest alone.

@@ -1,41 +1,15 @@
-use std::fmt::Write;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_path_to_error::{Path as KeyPath, Segment};
-
-use super::{Place, words};
-use crate::util::file::{DOCUMENT, read_text};
+use super::Place;
+use crate::document::{Document, DocumentError, Key};
 
 /// A configuration file that cannot be used, with the place.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: {error}", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        #[source]
-        error: io::Error,
-    },
-    /// The file is not TOML, or a key in it is unknown, missing or has an impossible value.
-    #[error("{}:{line}:{column}: {}{message}", file.display(), prefix(key))]
-    Invalid {
-        /// The file.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The column in characters, from 1.
-        column: usize,
-        /// The key, as `table.key[index]`; empty at the top level.
-        key: String,
-        /// What is wrong and what would be right.
-        message: String,
-    },
+    /// The file cannot be read, is not TOML, or a key in it is unknown, missing or has an impossible value.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// A section was there when the server started and is not any more: a layer is turned off by a
     /// restart only.
     #[error("{}: [{section}] is gone: a restart turns it off, a reload does not", file.display())]
@@ -118,131 +92,16 @@ pub enum ConfigError {
     },
 }
 
-/// Reads a TOML file, and gives its text too; the error names file, line, column and key.
-pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<(T, String), ConfigError> {
-    let text = read_text(file, DOCUMENT).map_err(|error| ConfigError::Unreadable {
-        file: file.to_owned(),
-        error,
-    })?;
-    Ok((parse(file, &text)?, text))
-}
-
-/// [`read`] for a text that is already here.
-pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
-    let invalid = |error: &toml::de::Error, key: String| {
-        let span = error.span().unwrap_or_default();
-        let (line, column) = place(text, span.start);
-        let value = text.get(span).unwrap_or("");
-        let message = words::plain(error.message(), value);
-        let message = masked(&message, &key, value);
-        ConfigError::Invalid {
-            file: file.to_owned(),
-            line,
-            column,
-            key,
-            message,
+impl Document {
+    /// What this key names cannot be used.
+    pub(crate) fn unusable(
+        &self,
+        key: impl Into<Key>,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ConfigError {
+        ConfigError::Unusable {
+            place: self.place(&key.into()),
+            error: error.into(),
         }
-    };
-    let deserializer =
-        toml::Deserializer::parse(text).map_err(|error| invalid(&error, String::new()))?;
-    serde_path_to_error::deserialize(deserializer)
-        .map_err(|error| invalid(error.inner(), dotted(error.path())))
-}
-
-/// The message without the value that it quotes, where an operator may have written a secret: a token
-/// in the place of its digest, say.
-fn masked(message: &str, key: &str, value: &str) -> String {
-    let near_secrets = ["auth", "credential", "limits.fleet"];
-    let value = toml::de::ValueDeserializer::parse(value).ok();
-    let value = value.and_then(|value| String::deserialize(value).ok());
-    match value {
-        // Shorter than any secret that is let in, and maybe a part of other words.
-        Some(value) if value.len() < 8 => message.to_owned(),
-        Some(value) if near_secrets.iter().any(|table| key.starts_with(table)) => message
-            .replace(&value, "…")
-            .replace(&value.escape_debug().to_string(), "…"),
-        _ => message.to_owned(),
-    }
-}
-
-/// Line and column of this byte, from 1.
-pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
-}
-
-/// Known segments only: the unknown ones are what the message tells about already.
-fn dotted(path: &KeyPath) -> String {
-    let mut key = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => {
-                // Writing to a string cannot fail.
-                let _ = write!(key, "[{index}]");
-            }
-            // How `toml::Spanned` asks for the place of a value.
-            Segment::Map { key: name } if name.starts_with("$__serde_spanned") => {}
-            Segment::Map { key: name } | Segment::Enum { variant: name } => {
-                if !key.is_empty() {
-                    key.push('.');
-                }
-                key.push_str(name);
-            }
-            Segment::Unknown => {}
-        }
-    }
-    key
-}
-
-fn prefix(key: &str) -> String {
-    if key.is_empty() {
-        String::new()
-    } else {
-        format!("{key}: ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Outer {
-        #[allow(dead_code)]
-        inner: Vec<Inner>,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Inner {
-        #[allow(dead_code)]
-        number: u8,
-    }
-
-    fn error(text: &str) -> String {
-        parse::<Outer>(Path::new("gate.toml"), text)
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn an_error_names_file_line_column_and_key() {
-        assert_eq!(
-            error("[[inner]]\nnumber = 1\n[[inner]]\nnumber = \"é\"\n"),
-            "gate.toml:4:10: inner[1].number: a whole number from 0 to 255 is expected, not the text \
-             \"é\", without quotes"
-        );
-        assert_eq!(
-            error("[[inner]]\nnumbre = 1\n"),
-            "gate.toml:2:1: inner[0].numbre: unknown field `numbre`, expected `number`"
-        );
-        assert_eq!(
-            error("# é\ninner = [{]\n").split(": ").next(),
-            Some("gate.toml:2:11")
-        );
-        assert_eq!(error(""), "gate.toml:1:1: missing field `inner`");
     }
 }

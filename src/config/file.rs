@@ -6,15 +6,15 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
-use super::error::{parse, read};
-#[cfg(feature = "schema")]
-use super::schema::Network;
 use super::{
-    AuthSection, ConfigError, CrlSection, Document, ForwardedSection, IdentitySection,
-    LimitsSection, PolicySection, Span, TlsSection, checks, limits, policy,
+    AuthSection, ConfigError, CrlSection, ForwardedSection, IdentitySection, LimitsSection,
+    PolicySection, TlsSection, checks, limits, policy,
 };
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
+#[cfg(feature = "schema")]
+use crate::document::schema::Network;
+use crate::document::{self, Document, Span};
 use crate::reload::WatchOptions;
 use crate::source::Networks;
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub(crate) limits: Option<LimitsSection>,
     /// The access log.
     pub(crate) access_log: AccessLogSection,
+    /// How the files that it names are watched.
+    pub(crate) watch: WatchOptions,
     pub(crate) document: Document,
 }
 
@@ -188,7 +190,7 @@ impl Config {
     /// What is wrong in it, with the place.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let file = file.as_ref();
-        let (written, text) = read(file)?;
+        let (written, text) = document::read(file)?;
         Self::checked(written, Document::of_file(file, text))
     }
 
@@ -208,7 +210,7 @@ impl Config {
     /// What is wrong in it, with the place, in a file that is called `configuration`.
     pub fn from_toml(text: &str, base: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let document = Document::of_text(text, base.as_ref());
-        Self::checked(parse(document.name(), text)?, document)
+        Self::checked(document::parse(document.name(), text)?, document)
     }
 
     /// The same configuration as it is now: of a file it is read again.
@@ -216,12 +218,11 @@ impl Config {
         if let Some(file) = document.file() {
             return Self::load(file);
         }
-        let written = parse(document.name(), document.text())?;
+        let written = document::parse(document.name(), document.text())?;
         Self::checked(written, document.clone())
     }
 
-    fn checked(written: Written, mut document: Document) -> Result<Self, ConfigError> {
-        document.watch = written.reload.options();
+    fn checked(written: Written, document: Document) -> Result<Self, ConfigError> {
         if let Some(auth) = &written.auth {
             auth.check(&document)?;
         }
@@ -241,6 +242,7 @@ impl Config {
             policy: policy.transpose()?,
             limits: limits.transpose()?,
             access_log: written.access_log,
+            watch: written.reload.options(),
             document,
         };
         config.check_bounds()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Span, Text};
+use crate::document::{Span, Text};
 
 /// `[limits.fleet]`: the server through which replicas share limits.
 #[derive(Clone, Debug, Deserialize)]
@@ -84,10 +84,10 @@ enum OnUnreachable {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(FleetSection, Entry);
+crate::document::schema::is_read_as!(FleetSection, Entry);
 
 #[cfg(feature = "schema")]
-super::schema::schemas! {
+crate::document::schema::schemas! {
     PlainUrl, "FleetUrl" => {
         "description": "The URL of a Redis or Valkey server, without a user and password.",
         "type": "string",
@@ -177,7 +177,7 @@ mod opened {
     use zeroize::Zeroizing;
 
     use super::{FleetSection, OnUnreachable, Origin};
-    use crate::config::{Document, Key};
+    use crate::document::{Document, Key};
     use crate::rate::{Fleet, FleetError, Unreachable};
     use crate::reload::Pinned;
     use crate::util::file::SECRET;

@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
-#[cfg(feature = "jwt")]
-use super::Key;
-use super::{AuthSection, Config, ConfigError, Document, Requirement};
+use super::{AuthSection, Config, ConfigError, Requirement};
 use crate::Watched;
 use crate::auth::{Authentication, Certificate, CredentialError, Credentials, Sources};
-use crate::reload::{Fingerprint, Load};
+use crate::document::Document;
+#[cfg(feature = "jwt")]
+use crate::document::Key;
+use crate::reload::{Fingerprint, Load, WatchOptions};
 
 impl AuthSection {
     pub(crate) fn authentication(
         &self,
         document: &Document,
+        watch: &WatchOptions,
     ) -> Result<Authentication, ConfigError> {
-        let credentials = || Followed::watch(document, self).map(Some);
+        let credentials = || Followed::watch(document, watch, self).map(Some);
         let mut authentication = match self.require {
             Requirement::Certificate => Authentication::certificate(),
             Requirement::Token => Authentication::with(credentials()?, Certificate::Ignored),
@@ -29,7 +31,7 @@ impl AuthSection {
         if !self.jwt.is_empty() {
             let issuers = self.jwt.iter().enumerate().map(|(index, section)| {
                 let key = Key::from("auth.jwt").at(index);
-                section.issuer(document).map_err(|error| {
+                section.issuer(document, watch).map_err(|error| {
                     let name = match &error {
                         CredentialError::NoAudience { .. } => "audiences",
                         _ => "keys",
@@ -69,6 +71,7 @@ impl Followed {
     /// Follows them from now on.
     pub(super) fn watch(
         document: &Document,
+        watch: &WatchOptions,
         section: &AuthSection,
     ) -> Result<Watched<Credentials>, ConfigError> {
         let followed = Self {
@@ -79,7 +82,7 @@ impl Followed {
             document: document.clone(),
             section: section.clone(),
         };
-        Watched::watch(followed, document.watch.clone())
+        Watched::watch(followed, watch.clone())
     }
 
     /// What the configuration says now.

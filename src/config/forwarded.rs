@@ -2,9 +2,9 @@ use http::HeaderName;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::Text;
+use crate::document::Text;
 #[cfg(feature = "schema")]
-use super::schema::Network;
+use crate::document::schema::Network;
 use crate::source::ForwardedHeader;
 use crate::tls::ForwardedForm;
 

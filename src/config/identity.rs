@@ -49,7 +49,7 @@ enum Patterns {
 }
 
 #[cfg(feature = "schema")]
-super::schema::is_read_as!(MapEntry, Entry);
+crate::document::schema::is_read_as!(MapEntry, Entry);
 
 impl TryFrom<Entry> for MapEntry {
     type Error = MappingError;

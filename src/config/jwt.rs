@@ -2,10 +2,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Document, Key, Span};
 use crate::Watched;
 use crate::auth::CredentialError;
 use crate::auth::jwt::{Issuer, KeySet, KeySetError};
+use crate::document::{Document, Key, Span};
+use crate::reload::WatchOptions;
 
 /// `[[auth.jwt]]`: an issuer whose signed tokens are taken.
 #[derive(Clone, Debug, Deserialize)]
@@ -111,7 +112,11 @@ impl JwtSection {
         self.keys.to_str().filter(|keys| keys.contains("://"))
     }
 
-    fn keys(&self, document: &Document) -> Result<Watched<KeySet>, KeySetError> {
+    fn keys(
+        &self,
+        document: &Document,
+        watch: &WatchOptions,
+    ) -> Result<Watched<KeySet>, KeySetError> {
         #[cfg(feature = "jwt-fetch")]
         if let Some(url) = self.url() {
             let mut fetch = crate::auth::jwt::KeySetFetch::new(url);
@@ -129,11 +134,15 @@ impl JwtSection {
             }
             return fetch.begin();
         }
-        KeySet::watch(document.resolve(&self.keys), document.watch.clone())
+        KeySet::watch(document.resolve(&self.keys), watch.clone())
     }
 
-    pub(super) fn issuer(&self, document: &Document) -> Result<Issuer, CredentialError> {
-        let keys = self.keys(document)?;
+    pub(super) fn issuer(
+        &self,
+        document: &Document,
+        watch: &WatchOptions,
+    ) -> Result<Issuer, CredentialError> {
+        let keys = self.keys(document, watch)?;
         let issuer = match self.kind {
             JwtKind::Registry => Issuer::of_registry_tokens(&self.issuer, keys),
             JwtKind::ServiceAccount => Issuer::of_service_accounts(&self.issuer, keys),

@@ -2,9 +2,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 
+use super::ConfigError;
 use super::bounds::{Bounds, DAY, MILLISECOND, NOTHING};
 use super::fleet::FleetSection;
-use super::{Bytes, ConfigError, Document, Key, Span};
+use crate::document::{Bytes, Document, Key, Span};
 use crate::oci::Endpoint;
 use crate::policy::RateClass;
 use crate::rate::{
@@ -175,7 +176,7 @@ impl Section {
         {
             let key = limit_key(&names, limit).key("fleet");
             let says = format!("limit {limit:?}: `fleet = true` needs a section [limits.fleet]");
-            return Err(document.invalid(key, says));
+            return Err(document.invalid(key, says).into());
         }
         let mut limits = Limits::new(self.limits.into_iter().map(LimitEntry::limit))
             .map_err(wrong)?

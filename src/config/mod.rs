@@ -29,7 +29,6 @@ mod credentials;
 mod crl;
 #[cfg(feature = "digest-binding")]
 mod digest_binding;
-mod document;
 mod error;
 mod file;
 mod fleet;
@@ -40,35 +39,26 @@ mod identity;
 mod json_schema;
 #[cfg(feature = "jwt")]
 mod jwt;
-mod key;
 mod limits;
 mod overview;
 mod policy;
-#[cfg(feature = "schema")]
-pub(crate) mod schema;
 mod tls;
-mod values;
-mod words;
 
+pub use crate::document::{DocumentError, Place};
 pub(crate) use auth::AuthSection;
 pub use auth::Requirement;
 pub(crate) use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
 pub(crate) use crl::CrlSection;
 #[cfg(feature = "digest-binding")]
 pub(crate) use digest_binding::DigestBindingSection;
-pub(crate) use document::Document;
 pub use error::ConfigError;
-pub(crate) use error::{parse as parse_document, place};
 pub use file::Config;
 pub(crate) use file::SourceSection;
 pub(crate) use forwarded::{ForwardedSection, HeaderText};
 pub(crate) use identity::IdentitySection;
 #[cfg(feature = "jwt")]
 pub(crate) use jwt::{BearerSection, JwtSection};
-pub(crate) use key::Key;
-pub use key::Place;
 pub(crate) use limits::LimitsSection;
 pub use policy::PolicyRules;
 pub(crate) use policy::PolicySection;
 pub(crate) use tls::{ClientAuthMode, TlsSection};
-pub(crate) use values::{Bytes, Span, Text};

@@ -3,9 +3,10 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::ConfigError;
 #[cfg(feature = "digest-binding")]
 use super::DigestBindingSection;
-use super::{ConfigError, Document, place};
+use crate::document::{Document, place};
 use crate::policy::Rule;
 
 /// `[policy]`: who may do what, in a file of its own or here.
@@ -59,7 +60,10 @@ impl Section {
                 });
                 PolicyRules::Here(rules.collect())
             }
-            _ => return Err(document.invalid("policy", "a policy has either a `file` or `rules`")),
+            _ => {
+                let wrong = "a policy has either a `file` or `rules`";
+                return Err(document.invalid("policy", wrong).into());
+            }
         };
         Ok(PolicySection {
             rules,

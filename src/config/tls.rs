@@ -6,9 +6,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::CrlSection;
 #[cfg(feature = "schema")]
-use super::schema::Network;
-use super::{Bytes, CrlSection, Document, Key, Span};
+use crate::document::schema::Network;
+use crate::document::{Bytes, Document, Key, Span};
+use crate::reload::WatchOptions;
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
@@ -176,6 +178,7 @@ impl TlsSection {
     pub(crate) fn acceptor(
         &self,
         document: &Document,
+        watch: &WatchOptions,
         crl: Option<&CrlSection>,
     ) -> Result<Acceptor, TlsError> {
         let mut builder = self
@@ -201,7 +204,7 @@ impl TlsSection {
         if let Some(crl) = crl {
             #[cfg(feature = "crl-fetch")]
             if let Some(fetch) = &crl.fetch {
-                builder = crl.check_fetched(fetch, builder, document, &self.client_ca)?;
+                builder = crl.check_fetched(fetch, builder, document, watch, &self.client_ca)?;
             } else {
                 builder = crl.check(builder, document, &self.client_ca);
             }
@@ -210,7 +213,7 @@ impl TlsSection {
                 builder = crl.check(builder, document, &self.client_ca);
             }
         }
-        let material = builder.watch(document.watch.clone())?;
+        let material = builder.watch(watch.clone())?;
         let ending = self.ending;
         let mut acceptor = Acceptor::new(material)
             .with_proxy_protocol(self.proxy_protocol.iter().copied())

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, ConfigError, Key, TlsSection};
+use crate::config::{Config, ConfigError, TlsSection};
+use crate::document::Key;
 use crate::policy::PolicyError;
 use crate::tls::TlsError;
 

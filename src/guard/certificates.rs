@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::Problem;
 use crate::PeerIdentity;
-use crate::config::{Config, Key};
+use crate::config::Config;
+use crate::document::Key;
 use crate::reload::Pinned;
 
 /// A certificate of `tls.client_ca`.

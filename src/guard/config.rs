@@ -6,10 +6,11 @@ use super::blame::{doubtful_rule, unusable_tls};
 use super::groups::{Grouped, Groups};
 use super::{Builder, Guard, advice};
 use crate::config::{
-    ClientAuthMode, Config, ConfigError, Document, ForwardedSection, HeaderText, IdentitySection,
-    Key, LimitsSection, PolicyRules, SourceSection,
+    ClientAuthMode, Config, ConfigError, ForwardedSection, HeaderText, IdentitySection,
+    LimitsSection, PolicyRules, SourceSection,
 };
 use crate::crl::RevocationLayer;
+use crate::document::{Document, Key};
 #[cfg(feature = "digest-binding")]
 use crate::policy::BindingLayer;
 use crate::policy::{Policy, PolicyFile, PolicyLayer, Rule};
@@ -49,11 +50,11 @@ impl Builder {
                 Ok(config.source.as_ref().map(SourceSection::networks))
             });
             let networks = networks.lapsing(|| Some(Networks::allow([])));
-            let options = config.document.watch.clone();
+            let options = config.watch.clone();
             builder = builder.networks(Watched::watch(networks, options)?);
         }
         if let Some(section) = &config.auth {
-            let authentication = section.authentication(&config.document)?;
+            let authentication = section.authentication(&config.document, &config.watch)?;
             builder = builder
                 .authentication(authentication)
                 .authorization_passed_on(section.pass_authorization_on);
@@ -73,7 +74,7 @@ impl Builder {
                 PolicyLayer::watching(policy(config, &section.rules, builder.groups())?);
             if let Some(shadow) = &section.shadow {
                 let file = PolicyFile::new(document.resolve(shadow)).as_shadow();
-                let shadow = Watched::watch(file, document.watch.clone())
+                let shadow = Watched::watch(file, config.watch.clone())
                     .map_err(|error| document.unusable("policy.shadow", error))?;
                 layer = layer.with_shadow(shadow);
             }
@@ -99,7 +100,7 @@ impl Builder {
         }
         if let Some(section) = &config.tls {
             let acceptor = section
-                .acceptor(document, config.crl.as_ref())
+                .acceptor(document, &config.watch, config.crl.as_ref())
                 .map_err(|error| unusable_tls(config, section, error))?;
             builder = builder.acceptor(acceptor);
         }
@@ -114,7 +115,7 @@ impl Builder {
                     .collect(),
                 ..Section::of(config, "limits", limits)
             };
-            builder = builder.limits(Watched::watch(limits, document.watch.clone())?);
+            builder = builder.limits(Watched::watch(limits, config.watch.clone())?);
         }
         builder.advice = advice::of(config, &builder);
         Ok(builder)
@@ -131,7 +132,7 @@ fn forwarded(
         Ok(section.map(|section| section.proxies.clone()))
     });
     let proxies = proxies.lapsing(|| Some(Vec::<IpNet>::new()));
-    let proxies = Watched::watch(proxies, config.document.watch.clone())?;
+    let proxies = Watched::watch(proxies, config.watch.clone())?;
     builder = builder.forwarded(match section.address {
         Some(header) => source::ForwardedLayer::watching(header.header(), proxies.clone()),
         None => source::ForwardedLayer::without_address(proxies.clone()),
@@ -184,7 +185,7 @@ fn policy(
     rules: &PolicyRules,
     groups: Groups,
 ) -> Result<Watched<Policy>, ConfigError> {
-    let options = config.document.watch.clone();
+    let options = config.watch.clone();
     match rules {
         PolicyRules::File(file) => {
             let policy = ClassedPolicy {
@@ -350,7 +351,7 @@ fn follow<T: Send + Sync + 'static>(
     pick: fn(&Config) -> Result<Option<T>, ConfigError>,
 ) -> Result<Watched<T>, ConfigError> {
     let section = Section::of(config, section, pick);
-    Watched::watch(section, config.document.watch.clone())
+    Watched::watch(section, config.watch.clone())
 }
 
 /// One section of the configuration file, read again when the file changes.

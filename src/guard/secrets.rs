@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::config::Config;
 #[cfg(feature = "redis")]
 use crate::config::LimitsSection;
-use crate::config::{Config, Key};
+use crate::document::Key;
 
 /// The files with keys and tokens in the clear that a configuration names.
 pub(super) fn files(config: &Config) -> Vec<(Key, PathBuf)> {

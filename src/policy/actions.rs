@@ -7,6 +7,21 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Actions(u16);
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Actions {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Action".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let words: Vec<&str> = Self::words().collect();
+        schemars::json_schema!({
+            "description": "What a caller may do.",
+            "enum": words,
+        })
+    }
+}
+
 /// A word that is no action.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

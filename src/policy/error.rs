@@ -31,7 +31,7 @@ pub enum PolicyError {
     /// The text is not TOML, or a key in it is unknown, missing or has an impossible value.
     #[cfg(feature = "config")]
     #[error(transparent)]
-    File(#[from] crate::config::ConfigError),
+    File(#[from] crate::document::DocumentError),
 }
 
 /// What is wrong with a rule by itself.

@@ -10,8 +10,8 @@ use super::{
     Actions, Effect, Pattern, PatternError, Policy, PolicyError, RateClass, Rule, RuleError, Who,
 };
 #[cfg(feature = "schema")]
-use crate::config::schema::Network;
-use crate::config::{ConfigError, Key, Text, parse_document, place};
+use crate::document::schema::Network;
+use crate::document::{self, DocumentError, Key, Text, place};
 use crate::reload::Load;
 use crate::util::file::{self, DOCUMENT};
 
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Rule {
 }
 
 #[cfg(feature = "schema")]
-crate::config::schema::is_read_as!(Rule, Table);
+crate::document::schema::is_read_as!(Rule, Table);
 
 impl TryFrom<Table> for Rule {
     type Error = RuleError;
@@ -127,7 +127,7 @@ impl Policy {
     }
 
     fn from_named_toml(file: &Path, text: &str) -> Result<Self, PolicyError> {
-        let document: Document = parse_document(file, text)?;
+        let document: Document = document::parse(file, text)?;
         let rules = document.rules.into_iter().map(|rule| {
             let start = rule.span().start;
             rule.into_inner().at(place(text, start))
@@ -135,7 +135,7 @@ impl Policy {
         Self::new(rules).map_err(|error| match error {
             PolicyError::DuplicateName { second, .. } => {
                 let key = Key::from("rules").at(second - 1).key("name");
-                let document = crate::config::Document::of_file(file, text.to_owned());
+                let document = document::Document::of_file(file, text.to_owned());
                 document.invalid(key, error).into()
             }
             error => error,
@@ -180,7 +180,7 @@ impl Load for PolicyFile {
 
     fn load(&mut self, _: Option<&Policy>) -> Result<Policy, PolicyError> {
         let text =
-            file::read_text(&self.path, DOCUMENT).map_err(|error| ConfigError::Unreadable {
+            file::read_text(&self.path, DOCUMENT).map_err(|error| DocumentError::Unreadable {
                 file: self.path.clone(),
                 error,
             })?;

@@ -28,6 +28,17 @@ pub enum Who {
     CertificateExactly(Exact, Box<str>),
 }
 
+#[cfg(feature = "schema")]
+crate::document::schema::schemas! {
+    Who, "Who" => {
+        "description": "Whom a rule is about: `anyone`, `anonymous`, `authenticated`, `token:ID`, \
+            `cert:NAME`, `jwt:SUBJECT`, `group:NAME`, `spiffe://DOMAIN/PATH`, `dns:NAME`, \
+            `email:ADDRESS`, `uri:URI`, `subject:DN`, `issuer:DN` or `fingerprint:HEX`.",
+        "type": "string",
+        "minLength": 1,
+    };
+}
+
 /// A name of a certificate that a pattern can match; one matching name is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -14,7 +14,7 @@ use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::admin::Admin;
-use portcullis::config::{Config, ConfigError};
+use portcullis::config::{Config, ConfigError, DocumentError};
 use portcullis::{ClientAddr, Guard, PeerIdentity, Principal};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -169,9 +169,9 @@ fn keys_that_cannot_all_be_meant_are_an_error_with_its_place() {
         ),
     ] {
         let error = config(&folder, &format!("[auth]\n{keys}")).unwrap_err();
-        let ConfigError::Invalid {
+        let ConfigError::Document(DocumentError::Invalid {
             line, key, message, ..
-        } = error
+        }) = error
         else {
             panic!("{keys}: {error}");
         };

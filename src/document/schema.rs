@@ -1,11 +1,8 @@
 use std::borrow::Cow;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{Bytes, Span, Text};
-use crate::auth::Binding;
-use crate::auth::file::Moment;
-use crate::policy::{Actions, Who};
 
 /// An IP network as a file names it.
 pub(crate) struct Network;
@@ -40,7 +37,7 @@ macro_rules! schemas {
         }
     )*};
 }
-pub(super) use schemas;
+pub(crate) use schemas;
 
 schemas! {
     Network, "Network" => {
@@ -63,39 +60,6 @@ schemas! {
         "pattern": "^\\s*[0-9]",
         "examples": ["64KiB", "10MB", 4096],
     };
-    Moment, "Moment" => {
-        "description": "A moment with its offset from UTC, as TOML writes it.",
-        "type": "string",
-        "format": "date-time",
-        "examples": ["2027-01-01T00:00:00Z"],
-    };
-    Binding, "Certificate" => {
-        "description": "The client certificate that a token is good with: `spiffe://DOMAIN/PATH`, \
-            `dns:NAME`, `email:ADDRESS`, `uri:URI`, `subject:DN` or `fingerprint:HEX`.",
-        "type": "string",
-        "pattern": "^(spiffe://|dns:|email:|uri:|subject:|fingerprint:).",
-    };
-    Who, "Who" => {
-        "description": "Whom a rule is about: `anyone`, `anonymous`, `authenticated`, `token:ID`, \
-            `cert:NAME`, `jwt:SUBJECT`, `group:NAME`, `spiffe://DOMAIN/PATH`, `dns:NAME`, \
-            `email:ADDRESS`, `uri:URI`, `subject:DN`, `issuer:DN` or `fingerprint:HEX`.",
-        "type": "string",
-        "minLength": 1,
-    };
-}
-
-impl JsonSchema for Actions {
-    fn schema_name() -> Cow<'static, str> {
-        "Action".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let words: Vec<&str> = Self::words().collect();
-        json_schema!({
-            "description": "What a caller may do.",
-            "enum": words,
-        })
-    }
 }
 
 impl<T: JsonSchema> JsonSchema for Text<T> {

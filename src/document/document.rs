@@ -5,19 +5,15 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::place;
 use super::key::Step;
-use super::{ConfigError, Key, Place};
-use crate::reload::WatchOptions;
+use super::parse::place;
+use super::{DocumentError, Key, Place};
 
-/// The text that a configuration was read from: what its relative paths are relative to, and where in it
-/// each key is.
+/// The text of a TOML document: what its relative paths are relative to, and where in it each key is.
 #[derive(Clone)]
 pub(crate) struct Document {
     origin: Origin,
     text: Arc<str>,
-    /// How the files that it names are watched.
-    pub(crate) watch: WatchOptions,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +36,6 @@ impl Document {
         Self {
             origin,
             text: text.into(),
-            watch: WatchOptions::default(),
         }
     }
 
@@ -82,20 +77,8 @@ impl Document {
         }
     }
 
-    /// What this key names cannot be used.
-    pub(crate) fn unusable(
-        &self,
-        key: impl Into<Key>,
-        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> ConfigError {
-        ConfigError::Unusable {
-            place: self.place(&key.into()),
-            error: error.into(),
-        }
-    }
-
     /// What is written under this key cannot be meant.
-    pub(crate) fn invalid(&self, key: impl Into<Key>, error: impl fmt::Display) -> ConfigError {
+    pub(crate) fn invalid(&self, key: impl Into<Key>, error: impl fmt::Display) -> DocumentError {
         let Place {
             file,
             line,
@@ -103,7 +86,7 @@ impl Document {
             key,
         } = self.place(&key.into());
         let message = error.to_string();
-        ConfigError::Invalid {
+        DocumentError::Invalid {
             file,
             line,
             column,
