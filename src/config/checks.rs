@@ -5,8 +5,10 @@ use std::time::Duration;
 
 #[cfg(feature = "jwt")]
 use super::Key;
-use super::bounds::{Bounds, DAY, HOUR, LONG, MILLISECOND, MINUTE, NOTHING, SECOND};
-use super::{AuthSection, ConfigError, CrlSection, PolicySection, TlsSection};
+#[cfg(any(feature = "crl-fetch", feature = "jwt"))]
+use super::bounds::HOUR;
+use super::bounds::{Bounds, DAY, LONG, MILLISECOND, MINUTE, NOTHING, SECOND};
+use super::{AuthSection, ConfigError, CrlSection, TlsSection};
 
 /// As many as memory has room for in what is kept of each.
 const MANY: u64 = 1 << 24;
@@ -91,12 +93,4 @@ pub(super) fn auth(auth: &AuthSection, check: &Bounds<'_>) -> Result<(), ConfigE
         check.span(key("leeway"), jwt.leeway, NOTHING..=HOUR)?;
     }
     Ok(())
-}
-
-pub(super) fn policy(policy: &PolicySection, check: &Bounds<'_>) -> Result<(), ConfigError> {
-    let Some(binding) = &policy.digest_binding else {
-        return Ok(());
-    };
-    let key = "policy.digest_binding.save_every";
-    check.span(key, binding.save_every, SECOND..=DAY)
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, DAY, SECOND};
 use super::{ConfigError, Document, HumanDuration};
 use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn};
 
@@ -70,9 +70,13 @@ impl DigestBindingSection {
         section: Option<Self>,
         document: &Document,
     ) -> Result<Option<Self>, ConfigError> {
+        let check = Bounds(document);
         let capacity = section.as_ref().map(|section| section.capacity);
         let key = "policy.digest_binding.capacity";
-        Bounds(document).count(key, capacity, 1..=CAPACITY_MAX)?;
+        check.count(key, capacity, 1..=CAPACITY_MAX)?;
+        let save_every = section.as_ref().and_then(|section| section.save_every);
+        let key = "policy.digest_binding.save_every";
+        check.span(key, save_every, SECOND..=DAY)?;
         Ok(section.filter(|section| section.enabled))
     }
 
