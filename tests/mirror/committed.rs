@@ -381,7 +381,7 @@ async fn a_manifest_does_not_refer_to_a_blob_that_is_damaged() {
 async fn a_damaged_manifest_is_not_given_and_a_push_mends_it() {
     let data = Data::new();
     let server = Server::start(&data).await;
-    let content = serde_json::to_vec(&json!({"manifests": []})).unwrap();
+    let content = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": []})).unwrap();
     let digest = sha256(&content);
     for reference in ["tag".to_owned(), digest.to_string()] {
         let put = server.put_manifest("a", "tag", INDEX, &content).await;
@@ -405,7 +405,7 @@ async fn a_damaged_manifest_is_not_given_and_a_push_mends_it() {
 async fn a_tag_that_cannot_be_read_can_be_set_again() {
     let data = Data::new();
     let server = Server::start(&data).await;
-    let content = serde_json::to_vec(&json!({"manifests": []})).unwrap();
+    let content = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": []})).unwrap();
     server.put_manifest("a", "tag", INDEX, &content).await;
     let path = data.path().join("repositories/a/_tags/tag");
     fs::write(&path, "{\"dig").unwrap();

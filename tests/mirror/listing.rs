@@ -33,7 +33,7 @@ async fn tags_are_listed_in_order_and_by_pages() {
     let data = Data::new();
     let server = Server::start(&data).await;
     server.push_image("a", "b", b"layer").await;
-    let index = br#"{"manifests":[]}"#;
+    let index = br#"{"schemaVersion":2,"manifests":[]}"#;
     for tag in ["a", "C", "1.0", "_x", "z.z-9"] {
         let response = server.put_manifest("a", tag, INDEX, index).await;
         assert_eq!(response.status(), 201);
@@ -162,7 +162,7 @@ async fn a_referrer_may_come_before_its_subject() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let subject = sha256(b"not there yet");
-    let index = json!({"manifests": [], "subject": {"mediaType": MANIFEST, "size": 1, "digest": subject.to_string()}});
+    let index = json!({"schemaVersion": 2, "manifests": [], "subject": {"mediaType": MANIFEST, "size": 1, "digest": subject.to_string()}});
     let index = serde_json::to_vec(&index).unwrap();
     let response = server.put_manifest("a", "tag", INDEX, &index).await;
     assert_eq!(response.status(), 201);
@@ -186,6 +186,7 @@ async fn referrers_that_make_no_single_manifest_come_by_pages() {
     let mut pushed = Vec::new();
     for number in 0..5 {
         let index = json!({
+            "schemaVersion": 2,
             "manifests": [],
             "subject": {"mediaType": MANIFEST, "size": 1, "digest": subject.to_string()},
             "artifactType": "a+b/c d",

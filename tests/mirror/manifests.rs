@@ -110,27 +110,134 @@ async fn a_push_by_digest_sets_no_tag_and_must_have_that_digest() {
 async fn what_is_no_manifest_is_refused() {
     let data = Data::new();
     let server = Server::start(&data).await;
-    let bad: [(&str, &[u8]); 6] = [
-        (MANIFEST, b""),
-        (MANIFEST, b"not json"),
-        (MANIFEST, b"[]"),
-        (MANIFEST, br#"{"layers":"none"}"#),
+    let digest = sha256(b"x");
+    let one = format!(r#"{{"mediaType":"x/y","size":1,"digest":"{digest}"}}"#);
+    let with = |fields: &str| format!(r#"{{"schemaVersion":2,{fields}}}"#);
+    let bad = [
+        (MANIFEST, String::new()),
+        (MANIFEST, "not json".to_owned()),
+        (MANIFEST, "[]".to_owned()),
+        (MANIFEST, "<html><body>sign in</body></html>".to_owned()),
+        (MANIFEST, r#"{"errors":[{"code":"DENIED"}]}"#.to_owned()),
+        // No schema version, or another.
+        (INDEX, r#"{"manifests":[]}"#.to_owned()),
+        (INDEX, r#"{"schemaVersion":1,"manifests":[]}"#.to_owned()),
+        (INDEX, r#"{"schemaVersion":"2","manifests":[]}"#.to_owned()),
+        (MANIFEST, with(r#""layers":"none""#)),
+        (MANIFEST, with(r#""a":1"#)),
+        // One document for two readers.
+        (MANIFEST, with(r#""layers":[],"manifests":[]"#)),
+        (INDEX, with(&format!(r#""config":{one},"manifests":[]"#))),
+        (MANIFEST, with(r#""layers":null,"manifests":null"#)),
+        (INDEX, with(r#""manifests":[],"Layers":[]"#)),
+        (INDEX, with("\"manifests\":[],\"layer\u{17f}\":[]")),
+        (INDEX, with(r#""manifests":[],"manifests":[]"#)),
+        // A type that is not that of what it holds, or not one that a registry gives.
         (
             INDEX,
-            br#"{"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#,
+            with(&format!(r#""mediaType":"{INDEX}","layers":[]"#)),
+        ),
+        (
+            MANIFEST,
+            with(&format!(r#""mediaType":"{MANIFEST}","manifests":[]"#)),
+        ),
+        ("text/html", with(r#""mediaType":"text/html","layers":[]"#)),
+        (
+            "application/xhtml+xml",
+            with(r#""mediaType":"application/xhtml+xml","layers":[]"#),
+        ),
+        // A header that says something else than the content.
+        (
+            INDEX,
+            with(&format!(r#""mediaType":"{MANIFEST}","layers":[]"#)),
+        ),
+        (INDEX, with(r#""layers":[]"#)),
+        ("application/vnd.example+json", with(r#""layers":[]"#)),
+        (
+            INDEX,
+            with(r#""manifests":[{"mediaType":"x","size":1,"digest":"bad"}]"#),
+        ),
+        (INDEX, with(r#""manifests":[{"mediaType":"x","size":1}]"#)),
+        (
+            INDEX,
+            with(&format!(r#""manifests":[["x/y","{digest}",1,[]]]"#)),
         ),
         (
             INDEX,
-            br#"{"subject":{"mediaType":"x","size":1,"digest":"bad"}}"#,
+            with(r#""manifests":[],"subject":{"mediaType":"x","size":1,"digest":"bad"}"#),
         ),
     ];
     for (media_type, content) in bad {
-        let response = server.put_manifest("a", "tag", media_type, content).await;
+        let put = server.put_manifest("a", "tag", media_type, content.as_bytes());
+        let response = put.await;
+        assert_eq!(response.status(), 400, "{content}");
         assert_error(response, 400, "MANIFEST_INVALID").await;
     }
     assert_eq!(server.get("/v2/a/manifests/tag").await.status(), 404);
     let response = server.put_manifest("a", "-bad", INDEX, b"{}").await;
     assert_eq!(response.status(), 400);
+}
+
+#[tokio::test]
+async fn what_other_registries_take_for_a_manifest_is_taken() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let digest = server.push_blob("a", b"x").await;
+    let one = format!(r#"{{"mediaType":"","urls":null,"size":1,"digest":"{digest}"}}"#);
+    let artifact = "application/vnd.oci.artifact.manifest.v1+json";
+    for (media_type, content) in [
+        (
+            MANIFEST,
+            format!(r#"{{"schemaVersion":2,"config":{one},"layers":null}}"#),
+        ),
+        (
+            MANIFEST,
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"","config":{one},"layers":[{one}],"annotations":null}}"#
+            ),
+        ),
+        (
+            INDEX,
+            r#"{"schemaVersion":2,"manifests":[],"layers":null,"mediaType":null}"#.to_owned(),
+        ),
+        (
+            "application/vnd.docker.distribution.manifest.v2+json",
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{one},"layers":[{one}]}}"#
+            ),
+        ),
+        (
+            artifact,
+            format!(r#"{{"mediaType":"{artifact}","blobs":[{one}],"x":{{"Layers":1}}}}"#),
+        ),
+    ] {
+        let put = server.put_manifest("a", "tag", media_type, content.as_bytes());
+        let response = put.await;
+        assert_eq!(response.status(), 201, "{content}");
+        let get = server.get("/v2/a/manifests/tag").await;
+        assert_eq!(header(&get, "content-type"), media_type);
+        assert_eq!(get.text().await.unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn the_same_bytes_with_another_type_do_not_change_the_type_for_all() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let content = br#"{"schemaVersion":2,"manifests":[]}"#;
+    assert_eq!(
+        server
+            .put_manifest("a", "tag", INDEX, content)
+            .await
+            .status(),
+        201
+    );
+    for other in [MANIFEST, "text/html", "application/json"] {
+        let response = server.put_manifest("a", "tag", other, content).await;
+        assert_error(response, 400, "MANIFEST_INVALID").await;
+        let get = server.get("/v2/a/manifests/tag").await;
+        assert_eq!(header(&get, "content-type"), INDEX);
+    }
 }
 
 #[tokio::test]
@@ -166,9 +273,9 @@ async fn a_manifest_of_4_mib_is_taken_and_a_boundless_one_is_not() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let sized = |size: usize| {
-        let frame = r#"{"annotations":{"a":""}}"#;
+        let frame = r#"{"schemaVersion":2,"manifests":[],"annotations":{"a":""}}"#;
         format!(
-            r#"{{"annotations":{{"a":"{}"}}}}"#,
+            r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"a":"{}"}}}}"#,
             "x".repeat(size - frame.len())
         )
         .into_bytes()
@@ -178,7 +285,7 @@ async fn a_manifest_of_4_mib_is_taken_and_a_boundless_one_is_not() {
     assert_eq!(response.status(), 201);
     let get = server.get("/v2/a/manifests/whole").await;
     assert!(get.bytes().await.unwrap() == whole);
-    let long = sized(crate::routes::MAX_MANIFEST + 1);
+    let long = sized(crate::store::MAX_MANIFEST + 1);
     let response = server.put_manifest("a", "long", INDEX, &long).await;
     assert_error(response, 413, "SIZE_INVALID").await;
     // Without a Content-Length to see it by.
@@ -198,20 +305,17 @@ async fn a_manifest_of_4_mib_is_taken_and_a_boundless_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_media_type_is_what_the_client_says_or_else_the_manifest() {
+async fn a_media_type_is_what_the_manifest_says() {
     let data = Data::new();
     let server = Server::start(&data).await;
-    let own = format!(r#"{{"mediaType":"{INDEX}"}}"#);
+    let other = "application/vnd.example+json";
+    let own = format!(r#"{{"schemaVersion":2,"mediaType":"{other}","layers":[]}}"#);
+    let parameters = format!("{other}; charset=utf-8");
     for (tag, header_value, content, expected) in [
-        (
-            "a",
-            Some("application/vnd.example+json; charset=utf-8"),
-            "{}",
-            "application/vnd.example+json",
-        ),
-        ("b", None, own.as_str(), INDEX),
-        ("c", None, r#"{"manifests":[]}"#, INDEX),
-        ("d", None, r#"{"layers":[]}"#, MANIFEST),
+        ("a", Some(&*parameters), &*own, other),
+        ("b", None, &*own, other),
+        ("c", None, r#"{"schemaVersion":2,"manifests":[]}"#, INDEX),
+        ("d", None, r#"{"schemaVersion":2,"layers":[]}"#, MANIFEST),
     ] {
         let mut request = server.request(Method::PUT, &format!("/v2/r/manifests/{tag}"));
         if let Some(value) = header_value {

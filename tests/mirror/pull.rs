@@ -341,7 +341,11 @@ async fn an_anonymous_token_is_fetched_once_and_shown() {
             let challenge = format!("Bearer realm=\"http://{address}/token\",service=\"reg\"");
             return (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response();
         }
-        ([("content-type", INDEX)], r#"{"manifests":[]}"#).into_response()
+        (
+            [("content-type", INDEX)],
+            r#"{"schemaVersion":2,"manifests":[]}"#,
+        )
+            .into_response()
     };
     let router = Router::new().fallback(any(handler));
     let task = tokio::spawn(async move { axum::serve(listener, router).await });
@@ -377,7 +381,8 @@ async fn tags_and_referrers_are_those_of_both() {
     let mut expected = Vec::new();
     for (server, kind) in [(&upstream, "their/sig"), (&mirror, "our/sig")] {
         let named = descriptor(MANIFEST, &manifest);
-        let index = json!({"manifests": [], "subject": named, "artifactType": kind});
+        let index =
+            json!({"schemaVersion": 2, "manifests": [], "subject": named, "artifactType": kind});
         let index = serde_json::to_vec(&index).unwrap();
         let response = server.put_manifest("a", "sig", INDEX, &index).await;
         assert_eq!(response.status(), 201);
@@ -464,7 +469,10 @@ async fn an_upstream_that_refuses_or_fails_is_told_apart() {
 
 #[tokio::test]
 async fn a_manifest_of_another_digest_is_not_given() {
-    let (upstream, _) = upstream(|_, _| ([("content-type", INDEX)], "{}").into_response()).await;
+    let content = r#"{"schemaVersion":2,"manifests":[]}"#;
+    let answer =
+        move |_: &AxumMethod, _: &str| ([("content-type", INDEX)], content).into_response();
+    let (upstream, _) = upstream(answer).await;
     let here = Data::new();
     let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
     let response = mirror
@@ -472,7 +480,7 @@ async fn a_manifest_of_another_digest_is_not_given() {
         .await;
     assert_error(response, 502, "UNAVAILABLE").await;
     assert_eq!(here.files("repositories").len(), 0);
-    let right = format!("/v2/a/manifests/{}", sha256(b"{}"));
+    let right = format!("/v2/a/manifests/{}", sha256(content.as_bytes()));
     assert_eq!(mirror.get(&right).await.status(), 200);
 }
 

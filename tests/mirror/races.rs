@@ -58,7 +58,7 @@ async fn a_tag_that_is_listed_has_its_manifest_whatever_is_deleted_meanwhile() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let manifest = |number: usize| {
-        let index = json!({"manifests": [], "annotations": {"number": number.to_string()}});
+        let index = json!({"schemaVersion": 2, "manifests": [], "annotations": {"number": number.to_string()}});
         serde_json::to_vec(&index).unwrap()
     };
     let worker = |number: usize| {

@@ -187,7 +187,9 @@ async fn whoever_may_make_tags_may_not_change_them() {
     let client = mirror.by_token();
     let put = |tag: &'static str, number: u32| {
         let kind = "application/vnd.oci.image.index.v1+json";
-        let body = format!(r#"{{"manifests":[],"annotations":{{"number":"{number}"}}}}"#);
+        let body = format!(
+            r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"number":"{number}"}}}}"#
+        );
         let request = client.put(mirror.url(&format!("/v2/a/manifests/{tag}")));
         let request = request.header("content-type", kind).body(body);
         async move { request.send().await.unwrap().status().as_u16() }

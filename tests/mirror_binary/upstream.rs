@@ -42,7 +42,11 @@ async fn registry(
             return (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response();
         }
         let kind = "application/vnd.oci.image.index.v1+json";
-        ([("content-type", kind)], r#"{"manifests":[]}"#).into_response()
+        (
+            [("content-type", kind)],
+            r#"{"schemaVersion":2,"manifests":[]}"#,
+        )
+            .into_response()
     };
     let router = Router::new().fallback(any(handler));
     tokio::spawn(async move { axum::serve(listener, router).await });

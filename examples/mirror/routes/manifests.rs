@@ -1,4 +1,4 @@
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -8,10 +8,9 @@ use super::problem::Problem;
 use super::range::Selection;
 use super::registry::{Call, Reference, Registry, empty};
 use super::uploads::DIGEST;
-use crate::store::{Algorithm, Digest, Manifest, ManifestFields, Origin, Store, StoreError};
-
-/// The longest manifest that is taken, in bytes. distribution-spec: at least 4 MB should be.
-pub(crate) const MAX_MANIFEST: usize = 8 * 1024 * 1024;
+use crate::store::{
+    Algorithm, Digest, MAX_MANIFEST, Manifest, ManifestError, Origin, Store, StoreError,
+};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -60,30 +59,27 @@ pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Pro
     };
     let (parts, body) = call.request.into_parts();
     let content = read(&parts.headers, body).await?;
-    let fields = ManifestFields::parse(&content)
-        .map_err(|error| Problem::ManifestInvalid(error.to_string()))?;
-    let media_type = media_type(&parts.headers, &fields)?;
     let algorithm = expected
         .as_ref()
         .map_or(Algorithm::default(), Digest::algorithm);
-    let digest = Digest::of(algorithm, &content);
+    let manifest = Manifest::parse(algorithm, content)?;
+    let header = parts.headers.get(CONTENT_TYPE).map(HeaderValue::to_str);
+    if header.is_some_and(|header| !header.is_ok_and(|header| manifest.is_of_type(header))) {
+        return Err(Problem::ManifestType(manifest.media_type));
+    }
+    let digest = manifest.digest.clone();
     if let Some(expected) = expected.filter(|expected| *expected != digest) {
         let actual = digest;
         return Err(StoreError::DigestMismatch { expected, actual }.into());
     }
-    let subject = subject(&fields)?;
+    let subject = manifest.subject.clone();
     // Behind a mirror the blobs may be upstream: they come when they are asked for.
     let complete = registry.pull.is_none();
-    let manifest = Manifest {
-        digest: digest.clone(),
-        media_type,
-        content,
-    };
     let names = tags.clone();
     let name = repository.clone();
     let missing = registry
         .store
-        .run(move |store| keep(store, &name, &manifest, &fields, &names, complete))
+        .run(move |store| keep(store, &name, &manifest, &names, complete))
         .await?;
     if !missing.is_empty() {
         return Err(Problem::ManifestBlobUnknown(missing));
@@ -135,14 +131,13 @@ fn keep(
     store: &Store,
     repository: &str,
     manifest: &Manifest,
-    fields: &ManifestFields,
     tags: &[String],
     complete: bool,
 ) -> Result<Vec<String>, StoreError> {
     if complete {
         let mut missing = Vec::new();
-        for descriptor in fields.needed_blobs() {
-            let known = match descriptor.digest.parse() {
+        for needed in manifest.needed_blobs() {
+            let known = match needed.parse() {
                 Ok(digest) => match store.open_blob(repository, &digest) {
                     Ok(_) => true,
                     Err(StoreError::BlobUnknown) => false,
@@ -151,64 +146,31 @@ fn keep(
                 Err(_) => false,
             };
             if !known {
-                missing.push(descriptor.digest.clone());
+                missing.push(needed.to_owned());
             }
         }
         if !missing.is_empty() {
             return Ok(missing);
         }
     }
-    store.put_manifest(repository, manifest, fields)?;
+    store.put_manifest(repository, manifest, Origin::Push)?;
     for tag in tags {
         store.put_tag(repository, tag, &manifest.digest, Origin::Push)?;
     }
     Ok(Vec::new())
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
     let announced = announced.and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_MANIFEST) {
-        return Err(Problem::ManifestTooLarge);
+        return Err(ManifestError::TooLong.into());
     }
     match Limited::new(body, MAX_MANIFEST).collect().await {
-        Ok(collected) => Ok(collected.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::ManifestTooLarge),
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ManifestError::TooLong.into()),
         Err(_) => Err(Problem::BodyCut),
     }
-}
-
-/// What the client says the manifest is, which must be what the manifest says.
-fn media_type(headers: &HeaderMap, fields: &ManifestFields) -> Result<String, Problem> {
-    let invalid = |text: &str| Problem::ManifestInvalid(text.to_owned());
-    let header = headers.get(CONTENT_TYPE).map(HeaderValue::to_str);
-    let header = header
-        .transpose()
-        .map_err(|_| invalid("Content-Type is not ASCII"))?;
-    // distribution-spec: parameters should be ignored.
-    let header = header.map(|text| text.split(';').next().unwrap_or(text).trim());
-    let own = fields.media_type.as_deref();
-    let media_type = match (header, own) {
-        (Some(header), Some(own)) if header != own => {
-            return Err(invalid("its mediaType is not the Content-Type"));
-        }
-        (Some(text), _) | (None, Some(text)) => text,
-        (None, None) if fields.manifests.is_some() => "application/vnd.oci.image.index.v1+json",
-        (None, None) => "application/vnd.oci.image.manifest.v1+json",
-    };
-    if media_type.is_empty() || HeaderValue::from_str(media_type).is_err() {
-        return Err(invalid("its media type cannot stand in a header"));
-    }
-    Ok(media_type.to_owned())
-}
-
-fn subject(fields: &ManifestFields) -> Result<Option<Digest>, Problem> {
-    let subject = fields
-        .subject
-        .as_ref()
-        .map(|subject| subject.digest.parse());
-    let subject = subject.transpose();
-    subject.map_err(|_| Problem::ManifestInvalid("its subject has no valid digest".to_owned()))
 }

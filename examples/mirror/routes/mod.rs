@@ -13,5 +13,4 @@ mod receive;
 mod registry;
 mod uploads;
 
-pub(crate) use manifests::MAX_MANIFEST;
 pub(crate) use registry::{Registry, router};

@@ -4,8 +4,7 @@ use axum::response::{IntoResponse, Response};
 use portcullis::oci::RouteError;
 use serde_json::json;
 
-use super::manifests::MAX_MANIFEST;
-use crate::store::{DigestError, StoreError};
+use crate::store::{DigestError, ManifestError, StoreError};
 use crate::upstream::UpstreamError;
 
 /// Why a request is not answered with what it asks for.
@@ -31,10 +30,10 @@ pub(super) enum Problem {
     BodyCut,
     #[error("the body is not as long as its Content-Range")]
     SizeInvalid,
-    #[error("the manifest is longer than {MAX_MANIFEST} bytes")]
-    ManifestTooLarge,
     #[error("the manifest is invalid: {0}")]
-    ManifestInvalid(String),
+    ManifestInvalid(#[from] ManifestError),
+    #[error("the manifest's Content-Type is not {0}, which is what it is")]
+    ManifestType(String),
     #[error("the manifest refers to blobs that this repository does not have")]
     ManifestBlobUnknown(Vec<String>),
     #[error("the blob has {length} bytes")]
@@ -62,7 +61,7 @@ impl Problem {
             Self::OutOfOrder { .. } | Self::RangeNotSatisfiable { .. } => {
                 StatusCode::RANGE_NOT_SATISFIABLE
             }
-            Self::ManifestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ManifestInvalid(ManifestError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Store(error) => match error {
                 StoreError::RepositoryUnknown
                 | StoreError::BlobUnknown
@@ -100,8 +99,8 @@ impl Problem {
             | Self::BodyCut
             | Self::RangeNotSatisfiable { .. }
             | Self::Store(StoreError::UploadBusy) => "BLOB_UPLOAD_INVALID",
-            Self::SizeInvalid | Self::ManifestTooLarge => "SIZE_INVALID",
-            Self::ManifestInvalid(_) => "MANIFEST_INVALID",
+            Self::SizeInvalid | Self::ManifestInvalid(ManifestError::TooLong) => "SIZE_INVALID",
+            Self::ManifestInvalid(_) | Self::ManifestType(_) => "MANIFEST_INVALID",
             Self::ManifestBlobUnknown(_) => "MANIFEST_BLOB_UNKNOWN",
             Self::Store(StoreError::RepositoryUnknown) => "NAME_UNKNOWN",
             Self::Store(StoreError::BlobUnknown) => "BLOB_UNKNOWN",

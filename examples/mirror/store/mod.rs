@@ -6,7 +6,7 @@
 //! DATA/uploads/<session>/{about,data}                uploads in progress; they survive a restart
 //! DATA/blobs/<algorithm>/<2>/<hex>                   content, once for all repositories
 //! DATA/repositories/<name>/_blobs/<algorithm>/<hex>      hard link to it: this repository has it
-//! DATA/repositories/<name>/_manifests/<algorithm>/<hex>  a manifest; its media type in `<hex>.type`
+//! DATA/repositories/<name>/_manifests/<algorithm>/<hex>  a manifest; with `<hex>.pulled` beside it, the upstream's
 //! DATA/repositories/<name>/_referrers/<subject>/<digest> a descriptor whose `subject` that is
 //! DATA/repositories/<name>/_tags/<tag>                   the digest and where the tag came from
 //! ```
@@ -28,6 +28,7 @@ mod error;
 mod incoming;
 mod layout;
 mod lease;
+mod manifest;
 mod manifests;
 mod referrers;
 mod tags;
@@ -39,6 +40,6 @@ pub(crate) use error::StoreError;
 pub(crate) use incoming::{Incoming, Sink};
 pub(crate) use layout::Store;
 pub(crate) use lease::Lease;
-pub(crate) use manifests::{Descriptor, Manifest, ManifestFields};
+pub(crate) use manifest::{Descriptor, MAX_MANIFEST, Manifest, ManifestError};
 pub(crate) use tags::{Origin, Tag};
 pub(crate) use uploads::Uploads;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::durable;
 use super::error::{At as _, if_there};
-use super::{Descriptor, Digest, Manifest, ManifestFields, Store, StoreError};
+use super::{Descriptor, Digest, Manifest, Store, StoreError};
 
 impl Store {
     /// The descriptors of those manifests of `repository` whose `subject` this is, in the order of
@@ -40,39 +40,25 @@ impl Store {
         &self,
         repository: &str,
         manifest: &Manifest,
-        fields: &ManifestFields,
     ) -> Result<(), StoreError> {
-        let Some(path) = self.referrer_file(repository, &manifest.digest, fields) else {
+        let Some(path) = self.referrer_file(repository, &manifest.digest, manifest) else {
             return Ok(());
         };
-        // distribution-spec, "Listing Referrers": an image without `artifactType` has its config's
-        // media type there, an index none.
-        let config = fields.config.as_ref().map(|config| &config.media_type);
-        let artifact_type = fields.artifact_type.as_ref();
-        let artifact_type = artifact_type.filter(|text| !text.is_empty()).or(config);
-        let descriptor = Descriptor {
-            media_type: manifest.media_type.clone(),
-            digest: manifest.digest.to_string(),
-            size: manifest.content.len() as u64,
-            artifact_type: artifact_type.cloned(),
-            annotations: fields.annotations.clone(),
-            urls: Vec::new(),
-        };
-        let text = serde_json::to_vec(&descriptor)
+        let text = serde_json::to_vec(&manifest.descriptor())
             .map_err(std::io::Error::from)
             .at(&path)?;
         durable::replace(&self.tmp(), &path, &text)
     }
 
+    /// `digest` is the name of the manifest, which damage may have made another than that of what is
+    /// there.
     pub(super) fn remove_referrer(
         &self,
         repository: &str,
+        digest: &Digest,
         manifest: &Manifest,
     ) -> Result<(), StoreError> {
-        let Ok(fields) = ManifestFields::parse(&manifest.content) else {
-            return Ok(());
-        };
-        match self.referrer_file(repository, &manifest.digest, &fields) {
+        match self.referrer_file(repository, digest, manifest) {
             Some(path) => durable::remove(&path).map(drop),
             None => Ok(()),
         }
@@ -82,10 +68,10 @@ impl Store {
         &self,
         repository: &str,
         digest: &Digest,
-        fields: &ManifestFields,
+        manifest: &Manifest,
     ) -> Option<PathBuf> {
-        let subject = fields.subject.as_ref()?.digest.parse().ok()?;
+        let subject = manifest.subject.as_ref()?;
         let name = format!("{}-{}", digest.algorithm().as_str(), digest.hex());
-        Some(self.referrers_dir(repository, &subject).join(name))
+        Some(self.referrers_dir(repository, subject).join(name))
     }
 }

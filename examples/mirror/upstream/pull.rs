@@ -1,15 +1,13 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use axum::http::header::CONTENT_TYPE;
 use reqwest::Response;
 
 use super::client::bounded;
 use super::download::Downloads;
 use super::{Live, Upstream, UpstreamError};
-use crate::routes::MAX_MANIFEST;
 use crate::store::{
-    Algorithm, Blob, Descriptor, Digest, Manifest, ManifestFields, Origin, Store, StoreError, Tag,
+    Algorithm, Blob, Descriptor, Digest, MAX_MANIFEST, Manifest, Origin, Store, StoreError, Tag,
 };
 
 /// What is here is served from here; what is not comes from upstream. `Clone` costs a few `Arc`s.
@@ -203,33 +201,22 @@ impl PullThrough {
             .upstream
             .manifest(Method::GET, repository, reference)
             .await?;
-        let media_type = response.headers().get(CONTENT_TYPE);
-        let media_type = media_type.and_then(|value| value.to_str().ok());
-        let media_type = media_type.map(|text| text.split(';').next().unwrap_or(text).trim());
-        let media_type = media_type
-            .ok_or(UpstreamError::Invalid("a manifest without Content-Type"))?
-            .to_owned();
         let expected = expected.or_else(|| content_digest(&response));
         let content = bounded(response, MAX_MANIFEST).await?;
         let algorithm = expected
             .as_ref()
             .map_or(Algorithm::default(), Digest::algorithm);
-        let digest = Digest::of(algorithm, &content);
-        if let Some(expected) = expected.filter(|expected| *expected != digest) {
-            let actual = digest;
+        let manifest = Manifest::parse(algorithm, content);
+        let manifest = manifest.map_err(|error| {
+            tracing::warn!(repository, reference, %error, "what the upstream gives is no manifest");
+            UpstreamError::Invalid("a manifest that is none")
+        })?;
+        if let Some(expected) = expected.filter(|expected| *expected != manifest.digest) {
+            let actual = manifest.digest;
             return Err(UpstreamError::DigestMismatch { expected, actual });
         }
-        let manifest = Manifest {
-            digest,
-            media_type,
-            content,
-        };
         let (name, kept) = (repository.to_owned(), manifest.clone());
-        let keep = move |store: &Store| {
-            // Old formats have none of these fields, and are served as they are.
-            let fields = ManifestFields::parse(&kept.content).unwrap_or_default();
-            store.put_manifest(&name, &kept, &fields)
-        };
+        let keep = move |store: &Store| store.put_manifest(&name, &kept, Origin::Upstream);
         self.store.run(keep).await?;
         if let Some(tag) = tag {
             self.set(repository, tag, &manifest.digest).await?;

@@ -1,0 +1,428 @@
+//! What a manifest must be, for pushes and pulls alike.
+//!
+//! `oci-spec` is not used: it takes a document with both `layers` and `manifests`, refuses the `null` and
+//! the empty `mediaType` that registries give, requires fields that Docker's forms lack, and keeps every
+//! descriptor whole, so that 4 MiB of text become 200 MB of memory.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use portcullis::oci::is_digest;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{Algorithm, Digest};
+
+/// The longest manifest, in bytes. distribution-spec: a registry should take 4 MiB, and clients refuse
+/// more.
+pub(crate) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
+
+/// How many descriptors one list of a manifest may have, and how many annotations a manifest.
+const MAX_DESCRIPTORS: usize = 8192;
+const MAX_ANNOTATIONS: usize = 1024;
+
+const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Of a release candidate of image-spec 1.1. It has `blobs` and no schema version.
+const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// A manifest or index whose form has been checked. `Clone` copies no content.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    pub(crate) digest: Digest,
+    /// From the content alone: no header changes what the same bytes are.
+    pub(crate) media_type: String,
+    pub(crate) content: Bytes,
+    pub(crate) subject: Option<Digest>,
+    /// `artifactType`, or the config's media type (distribution-spec, "Listing Referrers").
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    blobs: Vec<Reference>,
+    children: Vec<Reference>,
+}
+
+/// Why content is no manifest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ManifestError {
+    #[error("it is longer than {MAX_MANIFEST} bytes")]
+    TooLong,
+    #[error("it is no JSON of a manifest: {0}")]
+    Json(String),
+    #[error("its schemaVersion is not 2")]
+    SchemaVersion,
+    #[error("it has both layers and manifests (CVE-2021-41190)")]
+    Both,
+    #[error("it has neither layers nor manifests")]
+    Neither,
+    #[error("its mediaType is not that of what it holds")]
+    MediaType,
+    #[error("its subject has no sha256 or sha512 digest")]
+    Subject,
+}
+
+/// A reference to content (image-spec, "Descriptors"), as lists of referrers have it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
+    pub(crate) digest: String,
+    pub(crate) size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) artifact_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Manifest {
+    /// Reads and checks `content`. Its digest is computed with `algorithm`; whether that is the one
+    /// that was asked for is for the caller to compare.
+    ///
+    /// # Errors
+    /// The content is not one manifest or index that every client reads the same way.
+    pub(crate) fn parse(
+        algorithm: Algorithm,
+        content: impl Into<Bytes>,
+    ) -> Result<Self, ManifestError> {
+        let content = content.into();
+        if content.len() > MAX_MANIFEST {
+            return Err(ManifestError::TooLong);
+        }
+        let text = std::str::from_utf8(&content).map_err(|error| json(&error))?;
+        let document: Document = serde_json::from_str(text).map_err(|error| json(&error))?;
+        let media_type = document.media_type()?;
+        let subject = document.subject.value();
+        let subject = subject.map(|subject| subject.digest.parse()).transpose();
+        let artifact_type = document.artifact_type.value();
+        let artifact_type = artifact_type.filter(|text| !text.is_empty());
+        let mut blobs = Vec::from_iter(document.config.value());
+        // An index has no config, and so none of its type.
+        let config_type = blobs.first().and_then(|config| config.media_type.clone());
+        for list in [document.layers, document.blobs] {
+            blobs.extend(list.value().into_iter().flat_map(|List(list)| list));
+        }
+        Ok(Self {
+            digest: Digest::of(algorithm, &content),
+            subject: subject.map_err(|_| ManifestError::Subject)?,
+            artifact_type: artifact_type.or(config_type),
+            annotations: document.annotations.value().unwrap_or_default().0,
+            blobs,
+            children: document.manifests.value().unwrap_or_default().0,
+            media_type,
+            content,
+        })
+    }
+
+    /// Whether `header`, a `Content-Type`, says the same as the content. Parameters are ignored
+    /// (distribution-spec, "Pushing Manifests").
+    pub(crate) fn is_of_type(&self, header: &str) -> bool {
+        let header = header.split(';').next().unwrap_or(header).trim();
+        header.eq_ignore_ascii_case(&self.media_type)
+    }
+
+    /// The digests of the blobs that the manifest needs in its own repository. A layer with `urls` may
+    /// be kept elsewhere only (image-spec, "Non-distributable Layers").
+    pub(crate) fn needed_blobs(&self) -> impl Iterator<Item = &str> {
+        let blobs = self.blobs.iter().filter(|blob| !blob.elsewhere);
+        blobs.map(|blob| &*blob.digest)
+    }
+
+    /// The digests of all content that the manifest leads to: blobs and manifests. Those that the
+    /// store cannot have are left out.
+    pub(crate) fn references(&self) -> impl Iterator<Item = Digest> {
+        let all = self.blobs.iter().chain(&self.children);
+        all.filter_map(|reference| reference.digest.parse().ok())
+    }
+
+    /// The descriptor of this manifest in the list of its subject's referrers.
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        let annotations = Some(self.annotations.clone());
+        Descriptor {
+            media_type: self.media_type.clone(),
+            digest: self.digest.to_string(),
+            size: self.content.len() as u64,
+            artifact_type: self.artifact_type.clone(),
+            annotations: annotations.filter(|annotations| !annotations.is_empty()),
+        }
+    }
+}
+
+/// The fields that a registry reads.
+#[derive(Default)]
+struct Document {
+    schema_version: Field<u64>,
+    media_type: Field<String>,
+    artifact_type: Field<String>,
+    config: Field<Reference>,
+    layers: Field<List>,
+    blobs: Field<List>,
+    manifests: Field<List>,
+    subject: Field<Reference>,
+    annotations: Field<Annotations>,
+}
+
+#[derive(Default)]
+enum Field<T> {
+    #[default]
+    Absent,
+    Null,
+    Is(T),
+}
+
+const FIELDS: [&str; 9] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "blobs",
+    "manifests",
+    "subject",
+    "annotations",
+];
+
+impl Document {
+    fn media_type(&self) -> Result<String, ManifestError> {
+        let own = self.media_type.get().map(String::as_str);
+        let own = own.filter(|text| !text.is_empty());
+        if self.schema_version.get() != Some(&2) && own != Some(OCI_ARTIFACT) {
+            return Err(ManifestError::SchemaVersion);
+        }
+        let Self {
+            config,
+            layers,
+            blobs,
+            manifests,
+            ..
+        } = self;
+        let image = config.get().is_some() || layers.get().is_some() || blobs.get().is_some();
+        let index = manifests.get().is_some();
+        // What is `null` counts where nothing else does: it is left over from a form that serves for both.
+        let null_image = layers.is_there() || blobs.is_there();
+        let null_index = manifests.is_there();
+        let is_index = match (image, index, null_image, null_index) {
+            (true, true, ..) | (false, false, true, true) => return Err(ManifestError::Both),
+            (false, false, false, false) => return Err(ManifestError::Neither),
+            (image, index, _, null_index) => index || (!image && null_index),
+        };
+        let fits = match own {
+            None if is_index => return Ok(OCI_INDEX.to_owned()),
+            None => return Ok(OCI_IMAGE.to_owned()),
+            Some(OCI_IMAGE | DOCKER_IMAGE | OCI_ARTIFACT) => !is_index,
+            Some(OCI_INDEX | DOCKER_LIST) => is_index,
+            Some(other) => is_registry_type(other),
+        };
+        let own = own.filter(|_| fits).ok_or(ManifestError::MediaType)?;
+        Ok(own.to_owned())
+    }
+}
+
+impl<T> Field<T> {
+    fn is_there(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+
+    fn get(&self) -> Option<&T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+}
+
+/// `application/…+json` (RFC 6838 §4.2): nothing that a browser renders.
+fn is_registry_type(text: &str) -> bool {
+    let name = text
+        .strip_prefix("application/")
+        .and_then(|rest| rest.strip_suffix("+json"));
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+    name.is_some_and(|name| (1..=127).contains(&name.len()) && name.bytes().all(allowed))
+}
+
+/// The text of an error, short: serde quotes what it found, which may be all of the document.
+fn json(error: &dyn fmt::Display) -> ManifestError {
+    ManifestError::Json(error.to_string().chars().take(200).collect())
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Document;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+                let mut found = Document::default();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match &*key {
+                        "schemaVersion" => once(&mut map, &mut found.schema_version)?,
+                        "mediaType" => once(&mut map, &mut found.media_type)?,
+                        "artifactType" => once(&mut map, &mut found.artifact_type)?,
+                        "config" => once(&mut map, &mut found.config)?,
+                        "layers" => once(&mut map, &mut found.layers)?,
+                        "blobs" => once(&mut map, &mut found.blobs)?,
+                        "manifests" => once(&mut map, &mut found.manifests)?,
+                        "subject" => once(&mut map, &mut found.subject)?,
+                        "annotations" => once(&mut map, &mut found.annotations)?,
+                        other if is_field_to_go(other) => {
+                            return Err(A::Error::custom("a field in another case"));
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(found)
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Reads a field that must not come twice: of two, readers take different ones.
+fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+    field: &mut Field<T>,
+) -> Result<(), A::Error> {
+    if field.is_there() {
+        return Err(A::Error::custom("a field twice"));
+    }
+    *field = map
+        .next_value::<Option<T>>()?
+        .map_or(Field::Null, Field::Is);
+    Ok(())
+}
+
+/// Whether Go's `encoding/json`, by which most clients read, takes `key` for a known field in spite of
+/// its case: it folds these two letters too.
+fn is_field_to_go(key: &str) -> bool {
+    let folded = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
+    FIELDS
+        .iter()
+        .any(|field| folded.eq_ignore_ascii_case(field))
+}
+
+/// What is kept of a descriptor.
+#[derive(Clone, Debug)]
+struct Reference {
+    digest: Box<str>,
+    media_type: Option<String>,
+    elsewhere: bool,
+}
+
+#[derive(Default)]
+struct List(Vec<Reference>);
+
+#[derive(Default)]
+struct Annotations(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Fields {
+            media_type: Option<String>,
+            digest: Box<str>,
+            #[serde(rename = "size")]
+            _size: u64,
+            urls: Option<Vec<IgnoredAny>>,
+        }
+
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a descriptor")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields, A::Error> {
+                // Without the detour serde would take an array for the fields in their order.
+                Fields::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        let fields = deserializer.deserialize_map(Object)?;
+        if !is_digest(&fields.digest) {
+            return Err(D::Error::custom("a descriptor without a valid digest"));
+        }
+        Ok(Self {
+            digest: fields.digest,
+            media_type: fields.media_type.filter(|text| !text.is_empty()),
+            elsewhere: fields.urls.is_some_and(|urls| !urls.is_empty()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = List;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of descriptors")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List, A::Error> {
+                let mut found = Vec::new();
+                while let Some(mut reference) = list.next_element::<Reference>()? {
+                    if found.len() == MAX_DESCRIPTORS {
+                        return Err(A::Error::custom("more descriptors than 8192"));
+                    }
+                    // Only the config's is read.
+                    reference.media_type = None;
+                    found.push(reference);
+                }
+                Ok(List(found))
+            }
+        }
+
+        deserializer.deserialize_seq(Bounded)
+    }
+}
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Annotations;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("annotations")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
+                let mut found = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry()? {
+                    if found.len() == MAX_ANNOTATIONS {
+                        return Err(A::Error::custom("more annotations than 1024"));
+                    }
+                    found.insert(key, value);
+                }
+                Ok(Annotations(found))
+            }
+        }
+
+        deserializer.deserialize_map(Bounded)
+    }
+}
