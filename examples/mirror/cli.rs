@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use humantime::Duration;
 
-use crate::upstream::UpstreamOptions;
+use crate::upstream::{Host, Namespace, Patience, UpstreamOptions};
 
 /// A guarded OCI registry mirror: a store on disk behind `portcullis::Guard`.
 ///
@@ -56,14 +56,19 @@ struct UpstreamArguments {
     #[arg(long, value_name = "FILE", requires = "upstream")]
     upstream_ca: Option<PathBuf>,
 
-    /// A host besides the upstream's own that may see its credentials to give a token for them
-    #[arg(long, value_name = "HOST", requires = "upstream")]
-    upstream_realm: Option<String>,
+    /// A host besides the upstream's own that may see its credentials to give a token for them; that
+    /// of docker.io is known
+    #[arg(long, value_name = "HOST[:PORT]", requires = "upstream")]
+    upstream_realm: Vec<Host>,
+
+    /// A host to which the upstream may redirect although its address is not public
+    #[arg(long, value_name = "HOST[:PORT]", requires = "upstream")]
+    upstream_redirect: Vec<Host>,
 
     /// The registry that this is a mirror of, as containerd names it (?ns=docker.io); what is asked
     /// of another is not here
-    #[arg(long, value_name = "HOST")]
-    namespace: Option<String>,
+    #[arg(long, value_name = "HOST[:PORT]")]
+    namespace: Option<Namespace>,
 
     /// For how long a tag of the upstream's is taken to be where it was
     #[arg(long, value_name = "TIME", default_value = "60s")]
@@ -71,8 +76,8 @@ struct UpstreamArguments {
 }
 
 impl Arguments {
-    pub(crate) fn namespace(&self) -> Option<&str> {
-        self.upstream.namespace.as_deref()
+    pub(crate) fn namespace(&self) -> Option<String> {
+        self.upstream.namespace.as_ref().map(Namespace::to_string)
     }
 
     /// The upstream and the time after which its tags are looked at again, if there is one.
@@ -81,7 +86,9 @@ impl Arguments {
         let options = UpstreamOptions {
             url: arguments.upstream.clone()?,
             ca: arguments.upstream_ca.clone(),
-            realm: arguments.upstream_realm.clone(),
+            realms: arguments.upstream_realm.clone(),
+            redirects: arguments.upstream_redirect.clone(),
+            patience: Patience::default(),
         };
         Some((options, *arguments.tag_ttl))
     }

@@ -20,13 +20,12 @@ mod upstream;
 use std::error::Error;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 
 use axum::body::Body;
 use axum::http::Request;
 use clap::Parser as _;
-use portcullis::Guard;
+use portcullis::{Guard, Preset};
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::connection::raise_descriptor_limit;
@@ -42,7 +41,7 @@ use crate::cli::Arguments;
 use crate::demo::Demo;
 use crate::routes::{Registry, router};
 use crate::store::{Store, Uploads};
-use crate::upstream::{PullThrough, Upstream};
+use crate::upstream::{PullOptions, PullThrough, Upstream};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -67,7 +66,6 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(%error, "the number of open files is limited to what it was at the start");
     }
-    let registry = registry(arguments)?;
     let demo = match &arguments.config {
         Some(_) => None,
         None => Some(Demo::ensure(&arguments.data.join("demo"))?),
@@ -78,15 +76,21 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         None => None,
     };
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
-    let guard = guard(&config.unwrap_or_default(), Some(&registry))?;
+    let config = Config::load(config.unwrap_or_default())?;
+    let registry = registry(arguments, config.preset())?;
+    let guard = guard(&config, Some(&registry))?;
     let acceptor = acceptor(&guard)?;
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     guard.report_on(address).log();
+    if let Some(pull) = &registry.pull {
+        upstream::announce(pull, registry.namespace.as_deref());
+    }
     let stop = CancellationToken::new();
     serve::stop_on_signals(stop.clone())?;
     if let Some((listener, metrics)) = admin {
-        let admin = Admin::new().with_checks(guard.checks());
+        let upstream = registry.pull.iter().map(PullThrough::readiness);
+        let admin = Admin::new().with_checks(guard.checks().chain(upstream));
         tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));
     }
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
@@ -111,25 +115,28 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 /// Reads the configuration and everything that it names, and says what it means.
 fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let demo = arguments.data.join("demo").join("mirror.toml");
-    let guard = guard(arguments.config.as_ref().unwrap_or(&demo), None)?;
+    let config = Config::load(arguments.config.as_ref().unwrap_or(&demo))?;
+    let guard = guard(&config, None)?;
     acceptor(&guard)?;
-    if let Some((options, _)) = arguments.upstream() {
-        Upstream::new(&options)?;
-    }
+    let upstream = arguments.upstream().map(|(options, _)| Upstream::new(&options));
+    let upstream = upstream.transpose()?;
     print!("{}", guard.report());
+    if let Some(upstream) = upstream {
+        println!("{}", upstream.describe(arguments.namespace().as_deref()));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Without a registry the guard is only checked.
 #[cfg_attr(not(feature = "digest-binding"), expect(unused_variables))]
-fn guard(file: &Path, registry: Option<&Registry>) -> Result<Guard, ConfigError> {
+fn guard(config: &Config, registry: Option<&Registry>) -> Result<Guard, ConfigError> {
     let builder = Guard::builder();
     #[cfg(feature = "digest-binding")]
     let builder = match registry {
         Some(registry) => builder.digest_oracle(digest_oracle(registry)),
         None => builder.digest_oracle(|_: Option<&str>, _: &str, _: &str| false),
     };
-    Ok(builder.configure(&Config::load(file)?)?.build())
+    Ok(builder.configure(config)?.build())
 }
 
 fn acceptor(guard: &Guard) -> Result<Acceptor, Box<dyn Error>> {
@@ -137,13 +144,16 @@ fn acceptor(guard: &Guard) -> Result<Acceptor, Box<dyn Error>> {
     Ok(acceptor.ok_or("[tls] is missing: the mirror serves nothing in the clear")?)
 }
 
-fn registry(arguments: &Arguments) -> Result<Registry, Box<dyn Error>> {
+fn registry(arguments: &Arguments, preset: Preset) -> Result<Registry, Box<dyn Error>> {
     let upstream = arguments.upstream();
     let upstream =
         upstream.map(|(options, ttl)| Ok::<_, Box<dyn Error>>((Upstream::new(&options)?, ttl)));
     let upstream = upstream.transpose()?;
     let store = Store::open(&arguments.data)?;
-    let pull = upstream.map(|(upstream, ttl)| PullThrough::new(store.clone(), upstream, ttl));
+    let pull = upstream.map(|(upstream, tag_ttl)| {
+        let options = PullOptions { tag_ttl, preset };
+        PullThrough::new(store.clone(), upstream, options)
+    });
     Ok(Registry {
         uploads: Uploads::new(store.clone()),
         store,

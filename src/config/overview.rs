@@ -1,10 +1,16 @@
 use ipnet::IpNet;
 
 use super::{Config, PolicyRules, Requirement, SourceSection};
+use crate::Preset;
 use crate::source::Networks;
 
 /// What a program that explains a configuration asks of it.
 impl Config {
+    /// Whose clients are to be pleased.
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
     /// The networks that may send requests; `None` without a section `[source]`: all of them.
     pub fn networks(&self) -> Option<Networks> {
         self.source.as_ref().map(SourceSection::networks)

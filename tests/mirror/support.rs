@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
+use portcullis::Preset;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::routes::{Registry, router};
 use crate::store::{Algorithm, Digest, Store, Uploads};
-use crate::upstream::{PullThrough, Upstream, UpstreamOptions};
+use crate::upstream::{PullOptions, PullThrough, Upstream, UpstreamOptions};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -74,17 +75,27 @@ impl Server {
 
     /// Serves the store in `data` and, through it, what is at `url`.
     pub(crate) async fn mirror(data: &Data, url: &str, tag_ttl: Duration) -> Self {
-        provider();
-        let store = open(data).await;
         let options = UpstreamOptions {
             url: url.to_owned(),
-            ca: None,
-            realm: None,
+            ..UpstreamOptions::default()
         };
-        let upstream = Upstream::new(&options).unwrap();
+        Self::mirror_of(data, &options, tag_ttl, Preset::Mirror).await
+    }
+
+    /// Serves the store in `data` and, through it, an upstream.
+    pub(crate) async fn mirror_of(
+        data: &Data,
+        options: &UpstreamOptions,
+        tag_ttl: Duration,
+        preset: Preset,
+    ) -> Self {
+        provider();
+        let store = open(data).await;
+        let upstream = Upstream::new(options).unwrap();
+        let options = PullOptions { tag_ttl, preset };
         let registry = Registry {
             uploads: Uploads::new(store.clone()),
-            pull: Some(PullThrough::new(store.clone(), upstream, tag_ttl)),
+            pull: Some(PullThrough::new(store.clone(), upstream, options)),
             namespace: Some("docker.io".into()),
             store,
         };

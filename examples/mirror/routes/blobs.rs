@@ -13,7 +13,7 @@ use super::range::Selection;
 use super::registry::{Call, Registry, empty};
 use super::uploads::DIGEST;
 use crate::store::{Digest, StoreError};
-use crate::upstream::{Live, Pulled};
+use crate::upstream::{Caller, Live, Pulled};
 
 const PIECE: usize = 64 * 1024;
 
@@ -30,7 +30,7 @@ enum Source {
 pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let digest: Digest = call.reference()?.parse()?;
-    let source = find(registry, &repository, &digest, call.is_head()).await?;
+    let source = find(registry, &call.caller(), &repository, &digest, call.is_head()).await?;
     let etag = format!("\"{digest}\"");
     let mut headers = HeaderMap::new();
     set(
@@ -78,6 +78,7 @@ pub(super) async fn delete(registry: &Registry, call: Call) -> Result<Response, 
 
 async fn find(
     registry: &Registry,
+    caller: &Caller,
     repository: &str,
     digest: &Digest,
     head: bool,
@@ -90,10 +91,10 @@ async fn find(
         (Err(error), _) => return Err(error.into()),
     };
     let found = if head {
-        let length = pull.blob_length(repository, digest).await;
+        let length = pull.blob_length(caller, repository, digest).await;
         length.map(Source::Elsewhere)
     } else {
-        let pulled = pull.blob(repository, digest).await;
+        let pulled = pull.blob(caller, repository, digest).await;
         pulled.map(|pulled| match pulled {
             Pulled::Stored(blob) => Source::Stored(blob.file, blob.length),
             Pulled::Live(live) => Source::Live(live),

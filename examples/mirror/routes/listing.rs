@@ -23,18 +23,16 @@ pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Pr
         known.then(|| store.tag_names(&name)).transpose()
     };
     let here = registry.store.run(list).await?;
-    let there = match &registry.pull {
-        Some(pull) => pull.tags(&repository).await.map_err(upstream)?,
-        None => Vec::new(),
+    let (n, last) = (call.query.page()?, call.query.get("last"));
+    let found = match &registry.pull {
+        Some(pull) => {
+            let caller = call.caller();
+            let found = pull.tags(&caller, &repository, here, (n, last)).await;
+            found.map_err(upstream)?
+        }
+        None => here.map(|names| page(names, n, last)),
     };
-    if here.is_none() && there.is_empty() {
-        return Err(StoreError::RepositoryUnknown.into());
-    }
-    let mut names = here.unwrap_or_default();
-    names.extend(there);
-    names.sort_unstable();
-    names.dedup();
-    let (tags, more) = page(names, call.query.page()?, call.query.get("last"));
+    let (tags, more) = found.ok_or(StoreError::RepositoryUnknown)?;
     let target = format!("/v2/{repository}/tags/list");
     let link = next(&target, &call, more.then(|| tags.last()).flatten());
     Ok(with_link(
@@ -64,7 +62,7 @@ pub(super) async fn referrers(registry: &Registry, call: Call) -> Result<Respons
     let subject: Digest = call.reference()?.parse()?;
     let target = format!("/v2/{repository}/referrers/{subject}");
     let there = match &registry.pull {
-        Some(pull) => pull.referrers(&repository, &subject).await,
+        Some(pull) => pull.referrers(&call.caller(), &repository, &subject).await,
         None => Ok(Vec::new()),
     };
     let read = move |store: &Store| store.referrers(&repository, &subject);

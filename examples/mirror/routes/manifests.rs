@@ -20,9 +20,12 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
     let repository = call.repository()?;
     let reference = call.manifest()?;
     let manifest = if let Some(pull) = &registry.pull {
+        let caller = call.caller();
         let pulled = match &reference {
-            Reference::Tag(tag) => pull.manifest_by_tag(&repository, tag).await,
-            Reference::Digest(digest) => pull.manifest_by_digest(&repository, digest).await,
+            Reference::Tag(tag) => pull.manifest_by_tag(&caller, &repository, tag).await,
+            Reference::Digest(digest) => {
+                pull.manifest_by_digest(&caller, &repository, digest).await
+            }
         };
         pulled.map_err(|error| Problem::Upstream {
             error,

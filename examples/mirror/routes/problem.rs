@@ -74,7 +74,7 @@ impl Problem {
             },
             Self::Upstream { error, .. } => match error {
                 UpstreamError::Unknown | UpstreamError::Refused => StatusCode::NOT_FOUND,
-                UpstreamError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                UpstreamError::Busy { status, .. } => *status,
                 UpstreamError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => StatusCode::BAD_GATEWAY,
             },
@@ -111,6 +111,7 @@ impl Problem {
             Self::Upstream { unknown, .. } => match self.status() {
                 StatusCode::NOT_FOUND => unknown,
                 StatusCode::INTERNAL_SERVER_ERROR => "UNKNOWN",
+                StatusCode::TOO_MANY_REQUESTS => "TOOMANYREQUESTS",
                 _ => "UNAVAILABLE",
             },
         }
@@ -161,7 +162,7 @@ impl IntoResponse for Problem {
             }
             Self::RangeNotSatisfiable { length } => set(CONTENT_RANGE, format!("bytes */{length}")),
             Self::Upstream {
-                error: UpstreamError::Busy { retry_after },
+                error: UpstreamError::Busy { retry_after, .. },
                 ..
             } => set(RETRY_AFTER, retry_after.max(1).to_string()),
             _ => {}

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::{blobs, listing, manifests, uploads};
 use crate::store::{Digest, Store, Uploads};
-use crate::upstream::PullThrough;
+use crate::upstream::{Caller, PullThrough};
 
 /// What the handlers share. `Clone` costs a few `Arc`s.
 #[derive(Clone)]
@@ -116,6 +116,11 @@ impl Call {
             Some(tag) => Ok(Reference::Tag(tag.to_owned())),
             None => Ok(Reference::Digest(self.reference()?.parse()?)),
         }
+    }
+
+    /// Who causes the work.
+    pub(super) fn caller(&self) -> Caller {
+        Caller::of(self.request.extensions())
     }
 
     pub(super) fn is_head(&self) -> bool {

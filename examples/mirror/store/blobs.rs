@@ -44,10 +44,11 @@ impl Store {
         Ok(if_there(fs::metadata(&path), &path)?.is_some())
     }
 
-    /// Whether any repository has the blob.
-    pub(crate) fn has_content(&self, digest: &Digest) -> Result<bool, StoreError> {
+    /// The length of the blob, if any repository has it.
+    pub(crate) fn length_of(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         let path = self.blob(digest);
-        Ok(if_there(fs::metadata(&path), &path)?.is_some())
+        let metadata = if_there(fs::metadata(&path), &path)?;
+        Ok(metadata.map(|metadata| metadata.len()))
     }
 
     /// Gives `repository` a blob that `from` has; false if that one has not.

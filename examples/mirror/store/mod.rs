@@ -30,6 +30,7 @@ mod layout;
 mod lease;
 mod manifest;
 mod manifests;
+mod own;
 mod referrers;
 mod tags;
 mod uploads;

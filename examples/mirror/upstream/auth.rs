@@ -1,31 +1,38 @@
 use std::collections::HashMap;
 use std::env::{self, VarError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use reqwest::{Client, Url};
+use http_auth::parser::ChallengeParser;
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::client::bounded;
+use super::answer::{bounded, judge};
+use super::flight::Flights;
+use super::health::Rarely;
+use super::options::{Hosts, UpstreamOptions};
+use super::reach::Reach;
 use super::{UpstreamError, UpstreamSetupError};
 
 const TOKENS: usize = 1024;
 const MAX_ANSWER: usize = 64 * 1024;
+/// For how long credentials of Basic are sent without being asked for.
+const BASIC: Duration = Duration::from_secs(60 * 60);
 
 /// Answers the upstream's challenges: Basic with the operator's credentials, Bearer with a token
 /// fetched from the realm, with the credentials or anonymously (the Docker token protocol).
 pub(super) struct Authenticator {
-    client: Client,
-    host: String,
-    plain: bool,
-    realm: Option<String>,
+    reach: Arc<Reach>,
+    realms: Hosts,
     credentials: Option<Credentials>,
     known: Mutex<HashMap<String, Known>>,
+    fetches: Flights<String, Result<HeaderValue, UpstreamError>>,
+    untrusted: Rarely,
 }
 
 struct Credentials {
@@ -38,11 +45,23 @@ struct Known {
     until: Instant,
 }
 
+/// What a challenge asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Challenge {
+    Basic,
+    Bearer {
+        realm: String,
+        service: Option<String>,
+        scope: Option<String>,
+    },
+}
+
 #[derive(Deserialize)]
 struct Grant {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    /// A number; some write it as a text.
+    expires_in: Option<serde_json::Value>,
 }
 
 impl Authenticator {
@@ -51,9 +70,8 @@ impl Authenticator {
     /// # Errors
     /// Half of them is missing or unreadable.
     pub(super) fn from_env(
-        client: Client,
-        base: &Url,
-        realm: Option<String>,
+        reach: Arc<Reach>,
+        options: &UpstreamOptions,
     ) -> Result<Self, UpstreamSetupError> {
         let username = variable("MIRROR_UPSTREAM_USERNAME")?;
         let password = variable("MIRROR_UPSTREAM_PASSWORD")?;
@@ -66,13 +84,18 @@ impl Authenticator {
             _ => return Err(UpstreamSetupError::HalfCredentials),
         };
         Ok(Self {
-            client,
-            host: base.host_str().unwrap_or_default().to_owned(),
-            plain: base.scheme() == "http",
-            realm,
+            realms: Hosts::new(&options.realms).with_realm_of(reach.base()),
+            reach,
             credentials,
             known: Mutex::default(),
+            fetches: Flights::new(),
+            untrusted: Rarely::default(),
         })
+    }
+
+    pub(super) fn username(&self) -> Option<&str> {
+        let credentials = self.credentials.as_ref()?;
+        Some(&credentials.username)
     }
 
     /// What was accepted for this scope before and is still good.
@@ -82,71 +105,118 @@ impl Authenticator {
         (found.until > Instant::now()).then(|| found.value.clone())
     }
 
-    /// The answer to a 401.
+    /// The answer to a 401. `rejected` is what was shown and is not good any more.
     ///
     /// # Errors
     /// There is no challenge that can be answered, or the realm gives no token.
     pub(super) async fn answer(
-        &self,
+        self: &Arc<Self>,
         headers: &HeaderMap,
         scope: &str,
+        rejected: Option<&HeaderValue>,
     ) -> Result<HeaderValue, UpstreamError> {
-        let challenges = headers.get_all(WWW_AUTHENTICATE).iter();
-        let challenges: Vec<&str> = challenges.filter_map(|value| value.to_str().ok()).collect();
-        let of = |scheme: &str| {
-            challenges.iter().find_map(|challenge| {
-                let (name, parameters) = challenge.split_once(' ').unwrap_or((challenge, ""));
-                name.eq_ignore_ascii_case(scheme).then_some(parameters)
-            })
-        };
-        let (value, lifetime) = if let Some(parameters) = of("Bearer") {
-            self.token(parameters, scope).await?
-        } else if of("Basic").is_some() {
-            let credentials = self.credentials.as_ref().ok_or(UpstreamError::Refused)?;
-            (credentials.basic()?, Duration::from_secs(60 * 60))
-        } else {
-            return Err(UpstreamError::Refused);
-        };
-        self.remember(scope, value.clone(), lifetime);
-        Ok(value)
+        // Another request may have got a new one meanwhile.
+        if let Some(value) = self.known(scope).filter(|value| Some(value) != rejected) {
+            return Ok(value);
+        }
+        match challenge(headers) {
+            Some(Challenge::Bearer {
+                realm,
+                service,
+                scope: asked,
+            }) => {
+                let this = Arc::clone(self);
+                let key = scope.to_owned();
+                let name = key.clone();
+                let fetch = move || async move {
+                    let asked = asked.unwrap_or_else(|| name.clone());
+                    let (value, lifetime) = this.token(&realm, service, &asked).await?;
+                    this.remember(&name, value.clone(), lifetime);
+                    Ok(value)
+                };
+                self.fetches.join(key, fetch).await
+            }
+            Some(Challenge::Basic) => {
+                let credentials = self.credentials.as_ref().ok_or(UpstreamError::Refused)?;
+                let value = credentials.basic()?;
+                if Some(&value) == rejected {
+                    return Err(UpstreamError::Credentials);
+                }
+                self.remember(scope, value.clone(), BASIC);
+                Ok(value)
+            }
+            // With nothing to answer it stays as it is.
+            None => Err(UpstreamError::Refused),
+        }
+    }
+
+    /// Forgets what the registry did not take.
+    pub(super) fn forget(&self, scope: &str, rejected: &HeaderValue) {
+        let mut known = self.tokens();
+        if known.get(scope).is_some_and(|known| known.value == *rejected) {
+            known.remove(scope);
+        }
+    }
+
+    /// The upstream itself, and what the operator knows.
+    fn trusts(&self, realm: &Url) -> bool {
+        let base = self.reach.base();
+        let same = realm.host_str() == base.host_str() && realm.scheme() == base.scheme();
+        // A realm on another port is another server, which the operator has to name.
+        let same = same && realm.port_or_known_default() == base.port_or_known_default();
+        same || self.realms.have(realm)
     }
 
     async fn token(
         &self,
-        parameters: &str,
+        realm: &str,
+        service: Option<String>,
         scope: &str,
     ) -> Result<(HeaderValue, Duration), UpstreamError> {
         let invalid = || UpstreamError::Invalid("its challenge names no usable realm");
-        let realm = parameter(parameters, "realm").ok_or_else(invalid)?;
         let mut url = Url::parse(realm).map_err(|_| invalid())?;
-        if url.scheme() != "https" && !(self.plain && url.scheme() == "http") {
+        if url.scheme() != "https" && self.reach.base().scheme() != "http" {
             return Err(invalid());
         }
-        let asked = parameter(parameters, "scope").unwrap_or(scope);
-        if let Some(service) = parameter(parameters, "service") {
-            url.query_pairs_mut().append_pair("service", service);
+        let trusted = self.trusts(&url);
+        if !trusted && self.credentials.is_some() && self.untrusted.is_due() {
+            tracing::error!(
+                realm = url.host_str().unwrap_or_default(),
+                "MIRROR_UPSTREAM_USERNAME and MIRROR_UPSTREAM_PASSWORD are not used: the upstream's tokens \
+                 come from a host that is not its own; name that host with --upstream-realm if it may see \
+                 the credentials"
+            );
         }
-        url.query_pairs_mut().append_pair("scope", asked);
-        let host = url.host_str().unwrap_or_default();
-        // A realm that the operator does not know gets no credentials, whoever names it.
-        let trusted = host == self.host || Some(host) == self.realm.as_deref();
-        let mut request = self.client.get(url.clone());
-        if let Some(credentials) = self.credentials.as_ref().filter(|_| trusted) {
-            let value = credentials.basic()?;
-            request = request.header(axum::http::header::AUTHORIZATION, value);
+        if let Some(service) = service {
+            url.query_pairs_mut().append_pair("service", &service);
         }
-        let response = request.send().await?;
-        if !response.status().is_success() {
-            return Err(UpstreamError::Refused);
+        if !scope.is_empty() {
+            url.query_pairs_mut().append_pair("scope", scope);
         }
+        let mut headers = HeaderMap::new();
+        let credentials = self.credentials.as_ref().filter(|_| trusted);
+        if let Some(credentials) = credentials {
+            headers.insert(AUTHORIZATION, credentials.basic()?);
+        }
+        let answer = self.reach.ask(&Method::GET, url, headers).await?;
+        let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        if denied.contains(&answer.response.status()) {
+            // Whether it is the credentials or what they are good for, not all tell apart.
+            return Err(match credentials {
+                Some(_) => UpstreamError::Credentials,
+                None => UpstreamError::Refused,
+            });
+        }
+        // The token server does not know what the registry has.
+        let response = judge(answer.response, false)?;
         let text = bounded(response, MAX_ANSWER).await?;
         let wrong = || UpstreamError::Invalid("its realm gave no token");
         let grant: Grant = serde_json::from_slice(&text).map_err(|_| wrong())?;
-        let secret = grant.token.or(grant.access_token).ok_or_else(wrong)?;
-        let value = sensitive(&format!("Bearer {secret}")).ok_or_else(wrong)?;
-        // 60 s where it is not told (the token protocol's default), a bit less than told.
-        let lifetime = grant.expires_in.unwrap_or(60).min(24 * 3600);
-        Ok((value, Duration::from_secs(lifetime.saturating_sub(5))))
+        let lifetime = grant.lifetime();
+        let tokens = [grant.token, grant.access_token].into_iter().flatten();
+        let token = tokens.into_iter().find(|text| !text.is_empty());
+        let value = sensitive(&format!("Bearer {}", token.ok_or_else(wrong)?));
+        Ok((value.ok_or_else(wrong)?, lifetime))
     }
 
     fn remember(&self, scope: &str, value: HeaderValue, lifetime: Duration) {
@@ -171,31 +241,52 @@ impl Credentials {
     fn basic(&self) -> Result<HeaderValue, UpstreamError> {
         let pair = format!("{}:{}", self.username, self.password.expose_secret());
         let value = sensitive(&format!("Basic {}", BASE64_STANDARD.encode(pair)));
-        value.ok_or(UpstreamError::Invalid("credentials"))
+        value.ok_or(UpstreamError::Credentials)
     }
+}
+
+impl Grant {
+    fn lifetime(&self) -> Duration {
+        let told = self.expires_in.as_ref();
+        let told = told.and_then(|told| told.as_u64().or_else(|| told.as_str()?.parse().ok()));
+        // 60 s where it is not told (the token protocol's default), a bit less than told.
+        Duration::from_secs(told.unwrap_or(60).min(24 * 3600).saturating_sub(5))
+    }
+}
+
+/// The challenge to answer, from all schemes in all headers (RFC 9110 §11.6.1): Bearer rather than
+/// Basic, because a registry that offers both wants tokens.
+fn challenge(headers: &HeaderMap) -> Option<Challenge> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    // What precedes a mistake counts.
+    let challenges = texts.flat_map(|text| ChallengeParser::new(text).map_while(Result::ok));
+    let mut basic = None;
+    for challenge in challenges {
+        let parameter = |name: &str| {
+            let mut parameters = challenge.params.iter();
+            let found = parameters.find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_unescaped())
+        };
+        if challenge.scheme.eq_ignore_ascii_case("Bearer") {
+            if let Some(realm) = parameter("realm") {
+                return Some(Challenge::Bearer {
+                    realm,
+                    service: parameter("service"),
+                    scope: parameter("scope").filter(|scope| !scope.is_empty()),
+                });
+            }
+        } else if challenge.scheme.eq_ignore_ascii_case("Basic") {
+            basic = Some(Challenge::Basic);
+        }
+    }
+    basic
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// `name="value"` or `name=value` among the parameters of a challenge (RFC 9110 §11.2).
-fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
-    let mut rest = parameters;
-    loop {
-        let (key, after) = rest.split_once('=')?;
-        let key = key.trim_matches([' ', ',', '\t']);
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"')?,
-            None => after.split_once(',').unwrap_or((after, "")),
-        };
-        if key.eq_ignore_ascii_case(name) {
-            return Some(value);
-        }
-        rest = after;
-    }
 }
 
 fn variable(name: &'static str) -> Result<Option<String>, UpstreamSetupError> {
@@ -208,19 +299,63 @@ fn variable(name: &'static str) -> Result<Option<String>, UpstreamSetupError> {
 
 #[cfg(test)]
 mod tests {
-    use super::parameter;
+    use super::*;
 
     #[test]
-    fn a_parameter_is_found_quoted_or_not_and_only_by_its_whole_name() {
-        let text =
-            r#"realm="https://auth.example/token?a=b,c",service=reg.example, scope="a:b:c,d""#;
-        assert_eq!(
-            parameter(text, "realm"),
-            Some("https://auth.example/token?a=b,c")
-        );
-        assert_eq!(parameter(text, "service"), Some("reg.example"));
-        assert_eq!(parameter(text, "Scope"), Some("a:b:c,d"));
-        assert_eq!(parameter(text, "ope"), None);
-        assert_eq!(parameter(r#"realm="open"#, "realm"), None);
+    fn the_challenge_to_answer_is_found_among_several_in_one_header_or_in_more() {
+        let bearer = |scope: Option<&str>| Challenge::Bearer {
+            realm: "https://auth.example/token?a=b,c".to_owned(),
+            service: Some("reg.example".to_owned()),
+            scope: scope.map(str::to_owned),
+        };
+        let realm = "realm=\"https://auth.example/token?a=b,c\", service=reg.example";
+        for (values, expected) in [
+            (vec![format!("Bearer {realm}")], Some(bearer(None))),
+            (
+                vec![format!("bearer {realm},scope=\"a:b:c,d\"")],
+                Some(bearer(Some("a:b:c,d"))),
+            ),
+            (
+                vec![format!("Basic realm=\"x\", Bearer {realm}")],
+                Some(bearer(None)),
+            ),
+            (
+                vec![format!("Bearer {realm}, Basic realm=\"x\"")],
+                Some(bearer(None)),
+            ),
+            (
+                vec!["Basic realm=\"x\"".to_owned(), format!("Bearer {realm}")],
+                Some(bearer(None)),
+            ),
+            (
+                vec!["Negotiate".to_owned(), "Basic realm=\"x\"".to_owned()],
+                Some(Challenge::Basic),
+            ),
+            (vec!["Bearer".to_owned()], None),
+            (vec!["Digest realm=\"x\"".to_owned()], None),
+            (vec!["Bearer realm=\"open".to_owned()], None),
+            (vec![], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in &values {
+                headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
+            }
+            assert_eq!(challenge(&headers), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_lives_for_as_long_as_is_told() {
+        for (text, expected) in [
+            ("{}", 55),
+            (r#"{"expires_in":300}"#, 295),
+            (r#"{"expires_in":"300"}"#, 295),
+            (r#"{"expires_in":3}"#, 0),
+            (r#"{"expires_in":-1}"#, 55),
+            (r#"{"expires_in":99999999999}"#, 24 * 3600 - 5),
+        ] {
+            let grant: Grant = serde_json::from_str(text).unwrap();
+            assert_eq!(grant.lifetime().as_secs(), expected, "{text}");
+        }
     }
 }

@@ -1,14 +1,18 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, LINK, RETRY_AFTER};
-use axum::http::{HeaderMap, Method, StatusCode};
-use portcullis::tls::certificates_in;
-use reqwest::{Certificate, Client, Response, Url};
-use serde::de::DeserializeOwned;
+use axum::http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_NONE_MATCH, RANGE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use reqwest::Response;
+use tokio::time::{Instant, timeout};
 
+use super::answer::{bounded, content_length, judge};
 use super::auth::Authenticator;
+use super::health::{Condition, Health};
+use super::options::{Patience, UpstreamOptions, base};
+use super::reach::Reach;
 use super::{UpstreamError, UpstreamSetupError};
 use crate::store::Digest;
 
@@ -18,29 +22,73 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json, */*;q=0.5";
 
-/// How many pages of a listing are read, and how long one may be, in bytes.
-const PAGES: usize = 64;
-const MAX_LISTING: usize = 8 * 1024 * 1024;
-
-/// What an operator says of the upstream.
-#[derive(Clone, Debug)]
-pub(crate) struct UpstreamOptions {
-    /// `https://registry.example`, with a path where the registry has one before `/v2/`.
-    pub(crate) url: String,
-    /// A PEM file of the CAs to trust instead of the system's.
-    pub(crate) ca: Option<PathBuf>,
-    /// A host besides the upstream's own to which the credentials may be shown for a token.
-    pub(crate) realm: Option<String>,
-}
-
 /// Another registry. `Clone` costs an `Arc`.
+///
+/// No OCI client crate is used: `oci-client` follows redirects into every network, takes a redirect's 404
+/// for the registry's, knows neither HEAD of a blob nor conditions, `Link` and `Retry-After`, and lets
+/// nobody see which of its requests failed.
 #[derive(Clone)]
 pub(crate) struct Upstream(Arc<Inner>);
 
 struct Inner {
-    client: Client,
-    base: Url,
-    authenticator: Authenticator,
+    reach: Arc<Reach>,
+    authenticator: Arc<Authenticator>,
+    health: Health,
+    patience: Patience,
+}
+
+/// A question about a repository.
+pub(super) struct Question<'a> {
+    method: Method,
+    repository: &'a str,
+    /// What follows the repository in the path, with a query.
+    rest: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A part of a blob up to its end.
+pub(super) struct Rest {
+    pub(super) response: Response,
+    /// Where it begins.
+    pub(super) start: u64,
+    /// The length of the whole, where it is told.
+    pub(super) length: Option<u64>,
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn new(method: Method, repository: &'a str, rest: String) -> Self {
+        Self {
+            method,
+            repository,
+            rest,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Asks for a manifest by tag or digest.
+    pub(super) fn manifest(method: Method, repository: &'a str, reference: &str) -> Self {
+        let this = Self::new(method, repository, format!("manifests/{reference}"));
+        this.with(ACCEPT, HeaderValue::from_static(MANIFESTS))
+    }
+
+    /// Asks for a blob.
+    pub(super) fn blob(method: Method, repository: &'a str, digest: &Digest) -> Self {
+        Self::new(method, repository, format!("blobs/{digest}"))
+    }
+
+    /// For an answer only if it is another than this.
+    pub(super) fn unless(self, known: Option<&Digest>) -> Self {
+        let tag = known.and_then(|digest| HeaderValue::try_from(format!("\"{digest}\"")).ok());
+        match tag {
+            Some(tag) => self.with(IF_NONE_MATCH, tag),
+            None => self,
+        }
+    }
+
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
 }
 
 impl Upstream {
@@ -49,186 +97,218 @@ impl Upstream {
     /// # Errors
     /// The URL, a file or the environment is not usable.
     pub(crate) fn new(options: &UpstreamOptions) -> Result<Self, UpstreamSetupError> {
-        let base = base(&options.url)?;
-        let mut builder = Client::builder()
-            .user_agent(concat!("portcullis-mirror/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(30))
-            .referer(false)
-            // No way from a verified host to a plain one.
-            .https_only(base.scheme() == "https");
-        if let Some(path) = &options.ca {
-            let certificates = certificates_in(path)?;
-            let certificates = certificates.iter().map(|der| Certificate::from_der(der));
-            let certificates: Result<Vec<_>, _> = certificates.collect();
-            let path = path.display().to_string();
-            builder = builder.tls_certs_only(
-                certificates.map_err(|source| UpstreamSetupError::Certificate { path, source })?,
-            );
-        } else if base.scheme() == "http" {
-            // Nothing to verify, so a system without CA certificates will do.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(UpstreamSetupError::Client)?;
-        let authenticator = Authenticator::from_env(client.clone(), &base, options.realm.clone())?;
+        let reach = Arc::new(Reach::new(base(&options.url)?, options)?);
+        let authenticator = Authenticator::from_env(Arc::clone(&reach), options)?;
         Ok(Self(Arc::new(Inner {
-            client,
-            base,
-            authenticator,
+            reach,
+            authenticator: Arc::new(authenticator),
+            health: Health::new(options.patience.silence),
+            patience: options.patience,
         })))
     }
 
-    /// Asks for a manifest by tag or digest.
-    pub(super) async fn manifest(
-        &self,
-        method: Method,
-        repository: &str,
-        reference: &str,
-    ) -> Result<Response, UpstreamError> {
-        let path = format!("v2/{repository}/manifests/{reference}");
-        self.send(method, repository, &path, MANIFESTS).await
+    pub(super) fn patience(&self) -> &Patience {
+        &self.0.patience
     }
 
-    /// Asks for a blob.
-    pub(super) async fn blob(
+    /// How the upstream is.
+    pub(crate) fn condition(&self) -> Condition {
+        self.0.health.condition()
+    }
+
+    /// The registry's URL.
+    pub(crate) fn url(&self) -> &str {
+        self.0.reach.base().as_str()
+    }
+
+    /// The user that is shown to the upstream.
+    pub(crate) fn username(&self) -> Option<&str> {
+        self.0.authenticator.username()
+    }
+
+    /// Asks whether the registry is there and takes the credentials.
+    ///
+    /// # Errors
+    /// It is not, or does not.
+    pub(crate) async fn probe(&self) -> Result<(), UpstreamError> {
+        let question = Question::new(Method::GET, "", String::new());
+        self.ask(question).await.map(drop)
+    }
+
+    /// Asks; the body is still to come.
+    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Response, UpstreamError> {
+        self.within(self.0.patience.answer, self.send(question))
+            .await
+    }
+
+    /// Asks for a text that must not be longer than `limit`, and reads all of it.
+    pub(super) async fn text(
         &self,
-        method: Method,
+        question: Question<'_>,
+        limit: usize,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), UpstreamError> {
+        self.within(self.0.patience.answer, async {
+            let mut response = self.send(question).await?;
+            let headers = std::mem::take(response.headers_mut());
+            let status = response.status();
+            Ok((status, headers, bounded(response, limit).await?))
+        })
+        .await
+    }
+
+    /// Asks for a blob from its byte `start` on.
+    pub(super) async fn rest_of(
+        &self,
         repository: &str,
         digest: &Digest,
-    ) -> Result<Response, UpstreamError> {
-        let path = format!("v2/{repository}/blobs/{digest}");
-        self.send(method, repository, &path, "*/*").await
-    }
-
-    /// Gathers what a listing has under `key`, page by page; nothing if there is no such listing.
-    pub(super) async fn list<T: DeserializeOwned>(
-        &self,
-        repository: &str,
-        path: &str,
-        key: &str,
-    ) -> Result<Vec<T>, UpstreamError> {
-        let mut found = Vec::new();
-        let mut next = path.to_owned();
-        for _ in 0..PAGES {
-            let response = self.send(Method::GET, repository, &next, "*/*").await;
-            let response = match response {
-                Err(UpstreamError::Unknown | UpstreamError::Refused) => return Ok(found),
-                response => response?,
-            };
-            let link = next_page(response.headers());
-            let text = bounded(response, MAX_LISTING).await?;
-            let wrong = |_| UpstreamError::Invalid("a listing that is none");
-            let mut listing: serde_json::Value = serde_json::from_slice(&text).map_err(wrong)?;
-            // An empty list is `null` in some registries.
-            let page: Option<Vec<T>> =
-                serde_json::from_value(listing[key].take()).map_err(wrong)?;
-            found.extend(page.unwrap_or_default());
-            match link {
-                Some(link) => next = link,
-                None => return Ok(found),
+        start: u64,
+    ) -> Result<Rest, UpstreamError> {
+        let mut question = Question::blob(Method::GET, repository, digest);
+        if start > 0 {
+            // Made of digits.
+            if let Ok(range) = HeaderValue::try_from(format!("bytes={start}-")) {
+                question = question.with(RANGE, range);
             }
         }
-        Err(UpstreamError::Invalid("a listing of too many pages"))
+        let response = self.ask(question).await?;
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            // All of it, whatever was asked for.
+            let length = response.content_length();
+            return Ok(Rest {
+                response,
+                start: 0,
+                length,
+            });
+        }
+        let range = response.headers().get(CONTENT_RANGE);
+        let range = range.and_then(|value| value.to_str().ok()).unwrap_or("");
+        let (begins, length) =
+            content_range(range).ok_or(UpstreamError::Invalid("a part without its place"))?;
+        Ok(Rest {
+            response,
+            start: begins,
+            length,
+        })
     }
 
-    async fn send(
+    /// The length of a blob where the upstream tells it, if the upstream has the blob.
+    pub(super) async fn blob_length(
         &self,
-        method: Method,
         repository: &str,
-        path: &str,
-        accept: &'static str,
-    ) -> Result<Response, UpstreamError> {
+        digest: &Digest,
+    ) -> Result<Option<u64>, UpstreamError> {
+        let head = Question::blob(Method::HEAD, repository, digest);
+        match self.ask(head).await {
+            // HEAD is a hint: what some registries answer with 404 to it they give to a GET.
+            Err(error) if error.is_of_the_question() => {
+                // One byte, to leave the rest unsent.
+                let get = Question::blob(Method::GET, repository, digest);
+                let get = get.with(RANGE, HeaderValue::from_static("bytes=0-0"));
+                let response = self.ask(get).await?;
+                let range = response.headers().get(CONTENT_RANGE);
+                let range = range.and_then(|value| value.to_str().ok());
+                Ok(match response.status() {
+                    StatusCode::PARTIAL_CONTENT => range.and_then(content_range).and_then(|r| r.1),
+                    _ => response.content_length(),
+                })
+            }
+            response => Ok(content_length(&response?)),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T, UpstreamError>>,
+    ) -> Result<T, UpstreamError> {
+        let health = &self.0.health;
+        health.check()?;
+        let began = Instant::now();
+        let answered = timeout(patience, work).await;
+        let answered = answered.unwrap_or(Err(UpstreamError::Silent));
+        health.note(began, &answered);
+        answered
+    }
+
+    async fn send(&self, question: Question<'_>) -> Result<Response, UpstreamError> {
         let Inner {
-            client,
-            base,
+            reach,
             authenticator,
+            ..
         } = &*self.0;
-        // The names were parsed by their grammar; only the link of a page could lead elsewhere.
-        let url = base.join(path).map_err(|_| UpstreamError::Unknown)?;
-        if url.origin() != base.origin() {
-            return Err(UpstreamError::Invalid("a listing that goes on elsewhere"));
-        }
-        let scope = format!("repository:{repository}:pull");
-        let mut authorization = authenticator.known(&scope);
-        let mut again = true;
+        let repository = question.repository;
+        // The names were parsed by their grammar, and only queries come from elsewhere.
+        let (path, scope) = match repository {
+            "" => ("v2/".to_owned(), String::new()),
+            name => (
+                format!("v2/{name}/{}", question.rest),
+                format!("repository:{name}:pull"),
+            ),
+        };
+        let url = reach.base().join(&path);
+        let url = url.map_err(|_| UpstreamError::Invalid("its URL"))?;
+        let mut headers: HeaderMap = question.headers.into_iter().collect();
+        // What is coded otherwise has another digest.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let mut shown = authenticator.known(&scope);
+        let mut asked_again = false;
         loop {
-            let mut request = client.request(method.clone(), url.clone());
-            request = request.header(ACCEPT, accept);
-            if let Some(value) = authorization {
-                request = request.header(axum::http::header::AUTHORIZATION, value);
+            let mut headers = headers.clone();
+            headers.extend(shown.clone().map(|value| (AUTHORIZATION, value)));
+            let answer = reach.ask(&question.method, url.clone(), headers).await?;
+            if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.own {
+                return judge(answer.response, answer.own);
             }
-            let response = request.send().await?;
-            if response.status() != StatusCode::UNAUTHORIZED || !again {
-                return accepted(response);
+            let challenge = answer.response.headers();
+            if asked_again {
+                let shown = shown.as_ref();
+                shown.inspect(|value| authenticator.forget(&scope, value));
+                let basic = shown.is_some_and(|value| value.as_bytes().starts_with(b"Basic "));
+                return Err(if basic {
+                    UpstreamError::Credentials
+                } else {
+                    UpstreamError::Refused
+                });
             }
-            again = false;
-            authorization = Some(authenticator.answer(response.headers(), &scope).await?);
+            asked_again = true;
+            let value = authenticator.answer(challenge, &scope, shown.as_ref());
+            shown = Some(value.await?);
         }
     }
 }
 
-/// Reads a whole body that must not be long.
-pub(super) async fn bounded(
-    mut response: Response,
-    limit: usize,
-) -> Result<Vec<u8>, UpstreamError> {
-    let mut content = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if content.len() + chunk.len() > limit {
-            return Err(UpstreamError::Invalid("a text that is too long"));
-        }
-        content.extend_from_slice(&chunk);
-    }
-    Ok(content)
-}
-
-/// The target of `Link: <…>; rel="next"` (RFC 8288).
-fn next_page(headers: &HeaderMap) -> Option<String> {
-    let link = headers.get(LINK)?.to_str().ok()?;
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
-    next.then(|| target.to_owned())
-}
-
-/// The URL as a directory, to join paths to.
-fn base(text: &str) -> Result<Url, UpstreamSetupError> {
-    let wrong = || UpstreamSetupError::Url {
-        // Not one that has a secret in it.
-        url: text.rsplit('@').next().unwrap_or_default().to_owned(),
+/// `bytes <first>-<last>/<length>`: the first byte's place and the whole's length, unless that is `*`
+/// (RFC 9110 §14.4).
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, length) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.trim().split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let length = match length {
+        "*" => None,
+        length => Some(length.parse().ok()?),
     };
-    let mut url = Url::parse(text).map_err(|_| wrong())?;
-    let plain = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    if !["http", "https"].contains(&url.scheme()) || !url.has_host() || !plain {
-        return Err(wrong());
-    }
-    if !url.path().ends_with('/') {
-        let path = format!("{}/", url.path());
-        url.set_path(&path);
-    }
-    Ok(url)
+    let fits = first <= last && length.is_none_or(|length| last < length);
+    fits.then_some((first, length))
 }
 
-fn accepted(response: Response) -> Result<Response, UpstreamError> {
-    match response.status() {
-        StatusCode::OK => Ok(response),
-        StatusCode::NOT_FOUND => Err(UpstreamError::Unknown),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(UpstreamError::Refused),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            let retry_after = seconds(response.headers());
-            Err(UpstreamError::Busy { retry_after })
+#[cfg(test)]
+mod tests {
+    use super::content_range;
+
+    #[test]
+    fn the_place_of_a_part_is_read_whole_or_not_at_all() {
+        for (text, expected) in [
+            ("bytes 5-9/10", Some((5, Some(10)))),
+            ("bytes 0-0/1", Some((0, Some(1)))),
+            ("bytes 5-9/*", Some((5, None))),
+            ("bytes 9-5/10", None),
+            ("bytes 5-10/10", None),
+            ("bytes */10", None),
+            ("bytes 5-/10", None),
+            ("5-9/10", None),
+            ("", None),
+        ] {
+            assert_eq!(content_range(text), expected, "{text}");
         }
-        status => Err(UpstreamError::Status(status)),
     }
-}
-
-fn seconds(headers: &HeaderMap) -> u64 {
-    let value = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
-    let seconds = value.and_then(|text| text.parse().ok()).unwrap_or(1);
-    // A client would rather go elsewhere than wait longer.
-    seconds.clamp(1, 60)
 }

@@ -1,189 +1,173 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::http::Method;
-use reqwest::Response;
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::client::Rest;
+use super::flight::Flights;
 use super::live::{Live, Progress};
+use super::places::{Caller, Places};
+use super::transfer::Transfer;
 use super::{Upstream, UpstreamError};
 use crate::store::{Digest, Incoming, Store};
 
-/// How many blobs are fetched at once.
-const AT_ONCE: usize = 32;
-/// How much is gathered before it goes to the disk.
-const BATCH: usize = 256 * 1024;
+/// How many blobs are fetched at once, for one caller and for all.
+const EACH: usize = 16;
+const ALL: usize = 256;
+/// How long a client waits for one of these places, which is less than clients wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The transfers under way: one for all who want the same blob of the same repository.
+/// The longest blob, in bytes.
+const MAX_BLOB: u64 = 128 * 1024 * 1024 * 1024;
+
+/// How many transfers that failed are kept to go on from, and for how long.
+const KEPT: usize = 32;
+const KEEP: Duration = Duration::from_secs(10 * 60);
+
+/// The transfers in flight: one for all who want the same blob of the same repository. `Clone` costs an
+/// `Arc`.
 #[derive(Clone)]
-pub(super) struct Downloads {
+pub(super) struct Downloads(Arc<Inner>);
+
+struct Inner {
     store: Store,
     upstream: Upstream,
-    places: Arc<Semaphore>,
-    slots: Arc<Mutex<HashMap<Key, Slot>>>,
+    places: Places,
+    starts: Flights<Key, Result<Live, UpstreamError>>,
+    running: Mutex<HashMap<Key, Live>>,
+    cut: Mutex<VecDeque<Cut>>,
 }
 
-type Key = (String, Digest);
-/// Locked while the upstream is asked, so that those who come meanwhile share the answer.
-type Slot = Arc<AsyncMutex<Asked>>;
+pub(super) type Key = (String, Digest);
 
-#[derive(Default)]
-enum Asked {
-    #[default]
-    Nothing,
-    Started(Live),
-    Failed(UpstreamError, Instant),
+/// What came of a blob before its transfer failed.
+struct Cut {
+    key: Key,
+    incoming: Incoming,
+    at: Instant,
 }
 
 impl Downloads {
     pub(super) fn new(store: Store, upstream: Upstream) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             store,
             upstream,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-            slots: Arc::default(),
-        }
+            places: Places::new(EACH, ALL, PATIENCE),
+            starts: Flights::new(),
+            running: Mutex::default(),
+            cut: Mutex::default(),
+        }))
     }
 
-    /// Joins the transfer of this blob, or begins it. It goes on to its end even if nobody reads.
-    pub(super) async fn join(
-        &self,
-        repository: &str,
-        digest: &Digest,
-    ) -> Result<Live, UpstreamError> {
-        let key = (repository.to_owned(), digest.clone());
-        let came = Instant::now();
-        let slot = Arc::clone(self.slots().entry(key.clone()).or_default());
-        let mut asked = slot.lock().await;
-        match &*asked {
-            Asked::Started(live) if !live.is_over() => return Ok(live.clone()),
-            Asked::Failed(error, at) if *at >= came => return Err(error.clone()),
-            _ => {}
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.0.upstream
+    }
+
+    /// The transfer of this blob that is running.
+    pub(super) fn running(&self, key: &Key) -> Option<Live> {
+        self.transfers().get(key).cloned()
+    }
+
+    /// Joins the transfer of this blob, or begins it.
+    pub(super) async fn join(&self, caller: &Caller, key: Key) -> Result<Live, UpstreamError> {
+        if let Some(live) = self.running(&key) {
+            return Ok(live);
         }
-        match self.start(&key, &slot).await {
-            Ok(live) => {
-                *asked = Asked::Started(live.clone());
-                Ok(live)
-            }
+        let (this, caller, wanted) = (self.clone(), caller.clone(), key.clone());
+        let start = || async move { this.start(&caller, wanted).await };
+        self.0.starts.join(key, start).await
+    }
+
+    async fn start(&self, caller: &Caller, key: Key) -> Result<Live, UpstreamError> {
+        let place = self.0.places.take(caller).await?;
+        if let Some(live) = self.running(&key) {
+            return Ok(live);
+        }
+        let (repository, digest) = &key;
+        let mut kept = self.take(&key);
+        let from = kept.as_ref().map_or(0, Incoming::length);
+        let upstream = &self.0.upstream;
+        let mut rest = upstream.rest_of(repository, digest, from).await;
+        if from > 0 && matches!(&rest, Err(UpstreamError::Status(_) | UpstreamError::Invalid(_))) {
+            // It does not go on from there.
+            kept = None;
+            rest = upstream.rest_of(repository, digest, 0).await;
+        }
+        let rest = match rest {
+            Ok(rest) => rest,
             Err(error) => {
-                *asked = Asked::Failed(error.clone(), Instant::now());
-                self.forget(&key, &slot);
-                Err(error)
+                if let Some(incoming) = kept {
+                    self.keep(key, incoming);
+                }
+                return Err(error);
             }
-        }
-    }
-
-    async fn start(&self, key: &Key, slot: &Slot) -> Result<Live, UpstreamError> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|_| UpstreamError::Invalid("closed"))?;
-        let (repository, digest) = key;
-        let response = self.upstream.blob(Method::GET, repository, digest).await?;
-        let length = response.content_length();
+        };
+        let from = kept.as_ref().map_or(0, Incoming::length);
         let algorithm = digest.algorithm();
-        let temporary = move |store: &Store| {
-            let incoming = Incoming::temporary(store, algorithm)?;
+        let open = move |store: &Store| {
+            let incoming = match kept {
+                Some(incoming) => incoming,
+                None => Incoming::temporary(store, algorithm)?,
+            };
             let reader = incoming.reader()?;
             Ok((incoming, reader))
         };
-        let (incoming, reader) = self.store.run(temporary).await?;
-        let (progress, watched) = watch::channel(Progress::default());
-        let transfer = Transfer {
-            downloads: self.clone(),
-            key: key.clone(),
-            slot: Arc::clone(slot),
-            progress,
-            _place: place,
-        };
-        tokio::spawn(transfer.run(response, incoming));
-        Ok(Live::new(reader, length, watched))
-    }
-
-    fn forget(&self, key: &Key, slot: &Slot) {
-        let mut slots = self.slots();
-        if slots.get(key).is_some_and(|known| Arc::ptr_eq(known, slot)) {
-            slots.remove(key);
+        let (incoming, reader) = self.0.store.run(open).await?;
+        let Rest { length, .. } = rest;
+        if length.is_some_and(|length| length > MAX_BLOB) {
+            return Err(UpstreamError::Invalid("a blob that is too long"));
         }
+        let (progress, watched) = watch::channel(Progress::at(from));
+        let live = Live::new(reader, length, watched);
+        self.transfers().insert(key.clone(), live.clone());
+        let transfer = Transfer::new(self.clone(), key, length, progress, place);
+        tokio::spawn(transfer.run(rest, incoming));
+        Ok(live)
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A transfer is over.
+    pub(super) fn ended(&self, key: &Key) {
+        self.transfers().remove(key);
+    }
+
+    /// Keeps what came of a transfer that was cut, for the next one to go on from.
+    pub(super) fn keep(&self, key: Key, incoming: Incoming) {
+        if incoming.length() == 0 {
+            return;
+        }
+        let at = Instant::now();
+        let mut cut = self.cut();
+        cut.retain(|kept| kept.key != key && at - kept.at < KEEP);
+        if cut.len() == KEPT {
+            cut.pop_front();
+        }
+        cut.push_back(Cut { key, incoming, at });
+    }
+
+    fn take(&self, key: &Key) -> Option<Incoming> {
+        let mut cut = self.cut();
+        cut.retain(|kept| kept.at.elapsed() < KEEP);
+        let at = cut.iter().position(|kept| kept.key == *key)?;
+        cut.remove(at).map(|kept| kept.incoming)
+    }
+
+    fn transfers(&self) -> MutexGuard<'_, HashMap<Key, Live>> {
+        let running = &self.0.running;
+        running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cut(&self) -> MutexGuard<'_, VecDeque<Cut>> {
+        self.0.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Transfer {
-    downloads: Downloads,
-    key: Key,
-    slot: Slot,
-    progress: watch::Sender<Progress>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Transfer {
-    async fn run(self, response: Response, incoming: Incoming) {
-        let end = self.transfer(response, incoming).await;
-        let (repository, digest) = &self.key;
-        if let Err(error) = &end {
-            tracing::warn!(repository, %digest, %error, "a blob could not be pulled through");
-        }
-        self.progress
-            .send_modify(|progress| progress.end = Some(end));
-        self.downloads.forget(&self.key, &self.slot);
-    }
-
-    async fn transfer(
-        &self,
-        mut response: Response,
-        mut incoming: Incoming,
-    ) -> Result<(), UpstreamError> {
-        let store = &self.downloads.store;
-        loop {
-            let batch = gather(&mut response).await?;
-            if batch.is_empty() {
-                break;
-            }
-            // All before this batch: the newest is held back.
-            let ready = incoming.length();
-            let write = move |_: &Store| {
-                for piece in &batch {
-                    incoming.write(piece)?;
-                }
-                Ok(incoming)
-            };
-            incoming = store.run(write).await?;
-            self.progress.send_modify(|progress| progress.ready = ready);
-        }
-        let length = incoming.length();
-        let (repository, digest) = self.key.clone();
-        let commit = move |store: &Store| incoming.commit(store, &repository, &digest);
-        store.run(commit).await?;
-        self.progress
-            .send_modify(|progress| progress.ready = length);
-        Ok(())
-    }
-}
-
-/// What has arrived, without waiting for more than the first piece of it; empty at the end.
-async fn gather(response: &mut Response) -> Result<Vec<Bytes>, UpstreamError> {
-    let mut batch = Vec::new();
-    let mut size = 0;
-    while size < BATCH {
-        let chunk = if batch.is_empty() {
-            response.chunk().await?
-        } else {
-            match futures_util::FutureExt::now_or_never(response.chunk()) {
-                Some(chunk) => chunk?,
-                None => break,
-            }
-        };
-        let Some(chunk) = chunk else {
-            break;
-        };
-        size += chunk.len();
-        if !chunk.is_empty() {
-            batch.push(chunk);
-        }
-    }
-    Ok(batch)
+/// Whether a blob of this length is one that is taken.
+pub(super) fn fits(length: u64) -> bool {
+    length <= MAX_BLOB
 }

@@ -1,8 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use crate::store::{Digest, StoreError};
+use super::options::HostError;
+use crate::store::{Digest, ManifestError, StoreError};
 
 /// Why something could not be had from upstream. `Clone`, for all that wait for one transfer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -12,16 +14,36 @@ pub(crate) enum UpstreamError {
     /// Told to clients as not there: registries answer so for what does not exist, too.
     #[error("the upstream does not let this mirror have it")]
     Refused,
-    #[error("the upstream asks to come again in {retry_after} s")]
-    Busy { retry_after: u64 },
+    /// Of the mirror, not of what is asked for: nothing is known about that.
+    #[error(
+        "the upstream does not accept this mirror's credentials; \
+         check MIRROR_UPSTREAM_USERNAME and MIRROR_UPSTREAM_PASSWORD"
+    )]
+    Credentials,
+    /// Either the upstream is, or all places of this mirror are taken.
+    #[error("to be tried again in {retry_after} s")]
+    Busy { status: StatusCode, retry_after: u64 },
     #[error("the upstream answered {0}")]
     Status(StatusCode),
+    #[error("the upstream did not answer in time")]
+    Silent,
     #[error("the upstream cannot be reached: {0}")]
     Unreachable(Arc<str>),
+    #[error(
+        "the upstream leads to {0}, whose address is not public; \
+         if that is right, name it with --upstream-redirect"
+    )]
+    NotPublic(Arc<str>),
     #[error("the upstream's answer is not usable: {0}")]
     Invalid(&'static str),
+    #[error("the upstream's answer is no manifest: {0}")]
+    Manifest(#[from] ManifestError),
     #[error("the upstream's content has the digest {actual}, not {expected}")]
     DigestMismatch { expected: Digest, actual: Digest },
+    #[error("the transfer from the upstream does not come on")]
+    Stalled,
+    #[error("no client waits for the blob any more, and much of it is still to come")]
+    Unwanted,
     #[error("{0}")]
     Store(Arc<StoreError>),
 }
@@ -31,6 +53,8 @@ pub(crate) enum UpstreamError {
 pub(crate) enum UpstreamSetupError {
     #[error("{url:?} is no http:// or https:// URL of a host without user, query and fragment")]
     Url { url: String },
+    #[error(transparent)]
+    Host(#[from] HostError),
     #[error(transparent)]
     Ca(#[from] portcullis::tls::TlsError),
     #[error("{path} holds no usable certificate: {source}")]
@@ -47,11 +71,39 @@ pub(crate) enum UpstreamSetupError {
 }
 
 impl UpstreamError {
-    /// Whether the upstream may well have it and only cannot say so now.
+    /// Whether the registry itself says that it does not have it, or not for this mirror. Everything
+    /// else leaves open whether it does.
+    pub(crate) fn is_verdict(&self) -> bool {
+        matches!(self, Self::Unknown | Self::Refused)
+    }
+
+    /// Whether the same question may have another answer in a moment.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Busy { .. } | Self::Unreachable(_) => true,
+            Self::Busy { .. } | Self::Silent | Self::Stalled | Self::Unreachable(_) => true,
             Self::Status(status) => status.is_server_error(),
+            _ => false,
+        }
+    }
+
+    /// For how long the upstream asks to be left alone.
+    pub(super) fn retry_after(&self) -> Duration {
+        match self {
+            Self::Busy { retry_after, .. } => Duration::from_secs(*retry_after),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether it may be the kind of question that was not understood: HEAD, which some registries do
+    /// not take or answer by other rules than GET, or the listing of referrers.
+    pub(super) fn is_of_the_question(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Refused | Self::Invalid(_) | Self::NotPublic(_) => true,
+            Self::Status(status) => {
+                status.is_redirection()
+                    || status.is_client_error()
+                    || *status == StatusCode::NOT_IMPLEMENTED
+            }
             _ => false,
         }
     }
@@ -70,11 +122,17 @@ impl From<StoreError> for UpstreamError {
 
 impl From<reqwest::Error> for UpstreamError {
     fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Silent;
+        }
         // A redirect's URL may carry a signature.
         let error = error.without_url();
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
+            if let Some(not_public) = cause.downcast_ref::<Self>() {
+                return not_public.clone();
+            }
             text.push_str(": ");
             text.push_str(&cause.to_string());
             source = cause.source();

@@ -29,6 +29,13 @@ pub(super) struct Progress {
     pub(super) end: Option<Result<(), UpstreamError>>,
 }
 
+impl Progress {
+    /// That of a transfer that goes on after so many bytes.
+    pub(super) fn at(ready: u64) -> Self {
+        Self { ready, end: None }
+    }
+}
+
 impl Live {
     pub(super) fn new(
         file: File,
@@ -45,10 +52,6 @@ impl Live {
     /// The blob's length, where upstream told it.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.progress.borrow().end.is_some() || self.progress.has_changed().is_err()
     }
 
     /// The bytes from `start` up to, not with, `end`, or up to the blob's end, as they come. Fails,
@@ -78,8 +81,13 @@ impl Live {
             .await
             .map_err(|_| io::Error::other("the transfer was given up"))?;
         match &progress.end {
-            // What was ready before it failed is no use to anybody.
-            Some(Err(error)) => Err(io::Error::other(error.clone())),
+            // A client can go on from the end of what came, unless something of that is wrong.
+            Some(Err(error))
+                if progress.ready <= at || matches!(error, UpstreamError::DigestMismatch { .. }) =>
+            {
+                Err(io::Error::other(error.clone()))
+            }
+            Some(Err(_)) => Ok(progress.ready),
             Some(Ok(())) => Ok(progress.ready.max(at)),
             None => Ok(progress.ready),
         }

@@ -1,18 +1,44 @@
 //! Pull-through: what the store lacks comes from another registry, to the client and to the disk at
 //! once.
 //!
-//! Nothing of a client's request goes upstream but the repository and the reference: no header, and
-//! above all no `Authorization`. Credentials for the upstream come from the environment only
-//! (`MIRROR_UPSTREAM_USERNAME`, `MIRROR_UPSTREAM_PASSWORD`).
+//! ```text
+//! pull        what is asked for: from the store, or through the upstream into it
+//! listing     tags and referrers, page by page (link)
+//! download    blobs: one transfer for all who want one (live), which goes on where it was cut (transfer)
+//! client      one question to the upstream: its token (auth), its redirects (reach), its status (answer)
+//! flight      one question for all who ask the same; places: how many at once by a caller and by all
+//! health      whether the upstream answers, so that nobody waits for it in vain
+//! ```
+//!
+//! Only the registry's own 404, 401 and 403 to a GET mean that it does not have something. Whatever else
+//! went wrong is an error of its own, and what is kept here is served in spite of it.
+//!
+//! Nothing of a client's request goes upstream but the repository, the reference and a listing's `n` and
+//! `last`: no header, and above all no `Authorization`. Credentials for the upstream come from the
+//! environment only (`MIRROR_UPSTREAM_USERNAME`, `MIRROR_UPSTREAM_PASSWORD`).
 
+mod answer;
 mod auth;
 mod client;
 mod download;
 mod error;
+mod flight;
+mod health;
+mod link;
+mod listing;
 mod live;
+mod options;
+mod places;
 mod pull;
+mod reach;
+mod report;
+mod transfer;
 
-pub(crate) use client::{Upstream, UpstreamOptions};
+pub(crate) use client::Upstream;
 pub(crate) use error::{UpstreamError, UpstreamSetupError};
+pub(crate) use health::Condition;
 pub(crate) use live::Live;
-pub(crate) use pull::{PullThrough, Pulled};
+pub(crate) use options::{Host, Namespace, Patience, UpstreamOptions};
+pub(crate) use places::Caller;
+pub(crate) use pull::{PullOptions, PullThrough, Pulled};
+pub(crate) use report::announce;

@@ -1,22 +1,42 @@
 use std::time::Duration;
 
-use axum::http::Method;
-use reqwest::Response;
+use axum::http::{Method, StatusCode};
+use portcullis::Preset;
 
-use super::client::bounded;
+use super::answer::content_digest;
+use super::client::Question;
 use super::download::Downloads;
+use super::flight::Flights;
+use super::places::{Caller, Places};
 use super::{Live, Upstream, UpstreamError};
 use crate::store::{
-    Algorithm, Blob, Descriptor, Digest, MAX_MANIFEST, Manifest, Origin, Store, StoreError, Tag,
+    Algorithm, Blob, Digest, MAX_MANIFEST, Manifest, Origin, Store, StoreError, Tag,
 };
+
+/// How many questions are asked of the upstream at once, beside the transfers of blobs, for one caller
+/// and for all, and how long a client waits for its turn.
+const EACH: usize = 32;
+const ALL: usize = 256;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What an operator says of what is pulled through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PullOptions {
+    /// For how long a tag of the upstream's is taken to be where it was.
+    pub(crate) tag_ttl: Duration,
+    /// Whose clients are to be pleased.
+    pub(crate) preset: Preset,
+}
 
 /// What is here is served from here; what is not comes from upstream. `Clone` costs a few `Arc`s.
 #[derive(Clone)]
 pub(crate) struct PullThrough {
-    store: Store,
-    upstream: Upstream,
+    pub(super) store: Store,
+    pub(super) upstream: Upstream,
     downloads: Downloads,
-    tag_ttl: Duration,
+    options: PullOptions,
+    pub(super) places: Places,
+    manifests: Flights<(String, String), Result<Manifest, UpstreamError>>,
 }
 
 /// A blob that was not under this repository a moment ago.
@@ -28,56 +48,83 @@ pub(crate) enum Pulled {
 }
 
 impl PullThrough {
-    /// `tag_ttl`: for how long a tag of the upstream's is taken to be where it was.
-    pub(crate) fn new(store: Store, upstream: Upstream, tag_ttl: Duration) -> Self {
+    pub(crate) fn new(store: Store, upstream: Upstream, options: PullOptions) -> Self {
         Self {
             downloads: Downloads::new(store.clone(), upstream.clone()),
             store,
             upstream,
-            tag_ttl,
+            options,
+            places: Places::new(EACH, ALL, PATIENCE),
+            manifests: Flights::new(),
         }
+    }
+
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
     }
 
     /// The length of a blob that is upstream, where it tells that.
     pub(crate) async fn blob_length(
         &self,
+        caller: &Caller,
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<u64>, UpstreamError> {
-        let response = self.upstream.blob(Method::HEAD, repository, digest).await?;
-        let length = response.headers().get(axum::http::header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok());
-        Ok(length.and_then(|text| text.parse().ok()))
+        if let Some(live) = self.downloads.running(&(repository.to_owned(), digest.clone())) {
+            return Ok(live.length());
+        }
+        let _place = self.places.take(caller).await?;
+        let length = self.upstream.blob_length(repository, digest).await;
+        self.judged(repository, length).await
     }
 
     /// A blob that `repository` does not have here.
     pub(crate) async fn blob(
         &self,
+        caller: &Caller,
         repository: &str,
         digest: &Digest,
     ) -> Result<Pulled, UpstreamError> {
-        let (name, wanted) = (repository.to_owned(), digest.clone());
-        let elsewhere = move |store: &Store| store.has_content(&wanted);
-        if self.store.run(elsewhere).await? {
-            // Another repository's: upstream says whether it is this one's, too.
-            self.upstream.blob(Method::HEAD, repository, digest).await?;
-            let wanted = digest.clone();
-            let link = move |store: &Store| {
-                store.link_blob(&name, &wanted)?;
-                store.open_blob(&name, &wanted)
-            };
-            match self.store.run(link).await {
-                Err(StoreError::BlobUnknown) => {}
-                result => return Ok(Pulled::Stored(result?)),
-            }
+        if let Some(blob) = self.blob_of_another(caller, repository, digest).await? {
+            return Ok(Pulled::Stored(blob));
         }
-        let live = self.downloads.join(repository, digest).await?;
-        Ok(Pulled::Live(live))
+        let key = (repository.to_owned(), digest.clone());
+        let live = self.downloads.join(caller, key).await;
+        self.judged(repository, live).await.map(Pulled::Live)
+    }
+
+    /// A blob that another repository has here, if upstream says that it is this one's, too.
+    async fn blob_of_another(
+        &self,
+        caller: &Caller,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Blob>, UpstreamError> {
+        let wanted = digest.clone();
+        let length = move |store: &Store| store.length_of(&wanted);
+        let Some(length) = self.store.run(length).await? else {
+            return Ok(None);
+        };
+        let told = self.blob_length(caller, repository, digest).await?;
+        // A page that says 200 to everything does not have this length.
+        if told != Some(length) {
+            return Ok(None);
+        }
+        let (name, wanted) = (repository.to_owned(), digest.clone());
+        let link = move |store: &Store| {
+            store.link_blob(&name, &wanted)?;
+            store.open_blob(&name, &wanted).map(Some)
+        };
+        match self.store.run(link).await {
+            Err(StoreError::BlobUnknown) => Ok(None),
+            result => Ok(result?),
+        }
     }
 
     /// A manifest by digest.
     pub(crate) async fn manifest_by_digest(
         &self,
+        caller: &Caller,
         repository: &str,
         digest: &Digest,
     ) -> Result<Manifest, UpstreamError> {
@@ -87,13 +134,22 @@ impl PullThrough {
             Err(StoreError::ManifestUnknown) => {}
             result => return Ok(result?),
         }
-        self.fetch(repository, &digest.to_string(), Some(digest.clone()), None)
-            .await
+        let (this, caller, name) = (self.clone(), caller.clone(), repository.to_owned());
+        let (key, wanted) = ((name.clone(), digest.to_string()), digest.clone());
+        let flight = self.manifests.join(key, || async move {
+            let _place = this.places.take(&caller).await?;
+            let reference = wanted.to_string();
+            let fetched = this.fetch(&name, &reference, Some(&wanted), None).await;
+            // Without a condition there is always one.
+            fetched?.ok_or(UpstreamError::Unknown)
+        });
+        self.judged(repository, flight.await).await
     }
 
     /// A manifest by tag: from here while the tag was checked lately or cannot be checked now.
     pub(crate) async fn manifest_by_tag(
         &self,
+        caller: &Caller,
         repository: &str,
         tag: &str,
     ) -> Result<Manifest, UpstreamError> {
@@ -103,50 +159,123 @@ impl PullThrough {
         {
             return Ok(manifest.clone());
         }
-        let asked = self.digest_of(repository, tag).await;
-        match (asked, known) {
-            (Ok(Some(digest)), Some((_, manifest))) if digest == manifest.digest => {
-                self.set(repository, tag, &digest).await?;
-                Ok(manifest)
-            }
-            (Ok(Some(digest)), _) => {
-                let reference = digest.to_string();
-                self.fetch(repository, &reference, Some(digest), Some(tag))
-                    .await
-            }
-            (Ok(None), _) => self.fetch(repository, tag, None, Some(tag)).await,
-            (Err(error), Some((_, manifest))) if error.is_passing() => {
-                tracing::warn!(repository, tag, %error, "serving a tag that could not be checked");
-                Ok(manifest)
-            }
-            (Err(error), known) => {
-                if known.is_some() && matches!(error, UpstreamError::Unknown) {
-                    let (name, tag) = (repository.to_owned(), tag.to_owned());
-                    let delete = move |store: &Store| store.delete_tag(&name, &tag);
-                    match self.store.run(delete).await {
-                        Ok(()) | Err(StoreError::ManifestUnknown) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Err(error)
-            }
-        }
+        let known = known.map(|(_, manifest)| manifest);
+        let (this, caller, kept) = (self.clone(), caller.clone(), known.clone());
+        let key = (repository.to_owned(), tag.to_owned());
+        let (name, wanted) = key.clone();
+        let check = self.manifests.join(key, || async move {
+            let _place = this.places.take(&caller).await?;
+            this.check(&name, &wanted, kept).await
+        });
+        let Some(manifest) = known else {
+            return self.judged(repository, check.await).await;
+        };
+        // It goes on when it takes too long, so that a slow upstream's tags move all the same.
+        let check = tokio::spawn(check);
+        let patience = self.upstream.patience().cached;
+        let error = match tokio::time::timeout(patience, check).await {
+            Ok(Ok(Err(error))) if !error.is_verdict() => error,
+            Ok(Ok(checked)) => return checked,
+            Ok(Err(_)) | Err(_) => UpstreamError::Silent,
+        };
+        tracing::warn!(repository, tag, %error, "serving a tag that could not be checked");
+        Ok(manifest)
     }
 
-    /// The tags that `repository` has upstream; none if it is not there.
-    pub(crate) async fn tags(&self, repository: &str) -> Result<Vec<String>, UpstreamError> {
-        let path = format!("v2/{repository}/tags/list");
-        self.upstream.list(repository, &path, "tags").await
-    }
-
-    /// The referrers that a manifest has upstream; none if the registry does not know of such.
-    pub(crate) async fn referrers(
+    /// Asks the upstream where a tag points, and for the manifest if that is not the one that is kept.
+    async fn check(
         &self,
         repository: &str,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, UpstreamError> {
-        let path = format!("v2/{repository}/referrers/{subject}");
-        self.upstream.list(repository, &path, "manifests").await
+        tag: &str,
+        known: Option<Manifest>,
+    ) -> Result<Manifest, UpstreamError> {
+        if let Some(manifest) = &known {
+            // Registries count a GET of a manifest as a pull, and limit those.
+            let head = Question::manifest(Method::HEAD, repository, tag);
+            match self.upstream.ask(head).await {
+                Ok(response) if content_digest(response.headers()).as_ref() == Some(&manifest.digest) => {
+                    self.set(repository, tag, &manifest.digest).await;
+                    return Ok(manifest.clone());
+                }
+                Err(error) if !error.is_of_the_question() => return Err(error),
+                // It is a hint: GET decides.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let digest = known.as_ref().map(|manifest| &manifest.digest);
+        let fetched = self.fetch(repository, tag, None, digest).await;
+        let manifest = match (fetched, known) {
+            (Ok(Some(manifest)), _) | (Ok(None), Some(manifest)) => manifest,
+            (Ok(None), None) => return Err(UpstreamError::Unknown),
+            (Err(UpstreamError::Unknown), Some(_)) => {
+                let (name, tag) = (repository.to_owned(), tag.to_owned());
+                self.store.run(move |store| forget(store, &name, &tag)).await?;
+                return Err(UpstreamError::Unknown);
+            }
+            (Err(error), _) => return Err(error),
+        };
+        self.set(repository, tag, &manifest.digest).await;
+        Ok(manifest)
+    }
+
+    /// Gets, verifies and keeps a manifest; `None` if it is the one that is known.
+    async fn fetch(
+        &self,
+        repository: &str,
+        reference: &str,
+        expected: Option<&Digest>,
+        known: Option<&Digest>,
+    ) -> Result<Option<Manifest>, UpstreamError> {
+        let question = Question::manifest(Method::GET, repository, reference).unless(known);
+        let (status, headers, content) = self.upstream.text(question, MAX_MANIFEST).await?;
+        if known.is_some() && status == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let told = content_digest(&headers);
+        let expected = expected.or(told.as_ref());
+        let algorithm = expected.map_or(Algorithm::default(), Digest::algorithm);
+        let manifest = Manifest::parse(algorithm, content)?;
+        if let Some(expected) = expected.filter(|expected| **expected != manifest.digest) {
+            return Err(UpstreamError::DigestMismatch {
+                expected: expected.clone(),
+                actual: manifest.digest,
+            });
+        }
+        let (name, kept) = (repository.to_owned(), manifest.clone());
+        let keep = move |store: &Store| {
+            store.put_manifest(&name, &kept, Origin::Upstream)?;
+            store.set_own(&name, false)
+        };
+        if let Err(error) = self.store.run(keep).await {
+            tracing::error!(repository, reference, %error, "a manifest was passed on, but not kept");
+        }
+        Ok(Some(manifest))
+    }
+
+    /// What an upstream that cannot say means for a repository that it does not have: that was told when
+    /// it still could.
+    pub(super) async fn judged<T>(
+        &self,
+        repository: &str,
+        result: Result<T, UpstreamError>,
+    ) -> Result<T, UpstreamError> {
+        let Err(error) = result else { return result };
+        let name = repository.to_owned();
+        let own = !error.is_verdict() && self.store.run(move |store| store.is_own(&name)).await?;
+        if own {
+            tracing::debug!(repository, %error, "a repository is taken to be this mirror's own");
+            return Err(UpstreamError::Unknown);
+        }
+        // Clients of a mirror repeat a 429 at once, and go elsewhere after a 503.
+        Err(match error {
+            UpstreamError::Busy { retry_after, .. } if self.options.preset != Preset::Registry => {
+                UpstreamError::Busy {
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    retry_after,
+                }
+            }
+            error => error,
+        })
     }
 
     /// The tag as it is here, with its manifest.
@@ -172,67 +301,39 @@ impl PullThrough {
     fn is_current(&self, tag: &Tag) -> bool {
         // A time that has not come yet says nothing.
         let age = tag.checked.elapsed().ok();
-        tag.origin == Origin::Push || age.is_some_and(|age| age < self.tag_ttl)
+        tag.origin == Origin::Push || age.is_some_and(|age| age < self.options.tag_ttl)
     }
 
-    /// The digest that the upstream says the tag has, if it says that.
-    async fn digest_of(
-        &self,
-        repository: &str,
-        tag: &str,
-    ) -> Result<Option<Digest>, UpstreamError> {
-        match self.upstream.manifest(Method::HEAD, repository, tag).await {
-            Ok(response) => Ok(content_digest(&response)),
-            // Some registries take no HEAD.
-            Err(UpstreamError::Status(status)) if status.is_client_error() => Ok(None),
-            Err(error) => Err(error),
+    /// Notes that the upstream's tag points there now. Where that cannot be noted the answer is right
+    /// all the same.
+    async fn set(&self, repository: &str, tag: &str, digest: &Digest) {
+        let (name, tag, digest) = (repository.to_owned(), tag.to_owned(), digest.clone());
+        let put = move |store: &Store| {
+            if is_pushed(store, &name, &tag)? {
+                return Ok(());
+            }
+            store.put_tag(&name, &tag, &digest, Origin::Upstream)
+        };
+        match self.store.run(put).await {
+            // The manifest could not be kept, which was logged, or was deleted meanwhile.
+            Ok(()) | Err(StoreError::ManifestUnknown) => {}
+            Err(error) => tracing::error!(repository, %error, "a tag could not be noted"),
         }
-    }
-
-    /// Gets, verifies and stores a manifest.
-    async fn fetch(
-        &self,
-        repository: &str,
-        reference: &str,
-        expected: Option<Digest>,
-        tag: Option<&str>,
-    ) -> Result<Manifest, UpstreamError> {
-        let response = self
-            .upstream
-            .manifest(Method::GET, repository, reference)
-            .await?;
-        let expected = expected.or_else(|| content_digest(&response));
-        let content = bounded(response, MAX_MANIFEST).await?;
-        let algorithm = expected
-            .as_ref()
-            .map_or(Algorithm::default(), Digest::algorithm);
-        let manifest = Manifest::parse(algorithm, content);
-        let manifest = manifest.map_err(|error| {
-            tracing::warn!(repository, reference, %error, "what the upstream gives is no manifest");
-            UpstreamError::Invalid("a manifest that is none")
-        })?;
-        if let Some(expected) = expected.filter(|expected| *expected != manifest.digest) {
-            let actual = manifest.digest;
-            return Err(UpstreamError::DigestMismatch { expected, actual });
-        }
-        let (name, kept) = (repository.to_owned(), manifest.clone());
-        let keep = move |store: &Store| store.put_manifest(&name, &kept, Origin::Upstream);
-        self.store.run(keep).await?;
-        if let Some(tag) = tag {
-            self.set(repository, tag, &manifest.digest).await?;
-        }
-        Ok(manifest)
-    }
-
-    /// Notes that the upstream's tag points there now.
-    async fn set(&self, repository: &str, tag: &str, digest: &Digest) -> Result<(), UpstreamError> {
-        let (repository, tag, digest) = (repository.to_owned(), tag.to_owned(), digest.clone());
-        let put = move |store: &Store| store.put_tag(&repository, &tag, &digest, Origin::Upstream);
-        Ok(self.store.run(put).await?)
     }
 }
 
-fn content_digest(response: &Response) -> Option<Digest> {
-    let value = response.headers().get("docker-content-digest")?;
-    value.to_str().ok()?.parse().ok()
+/// Deletes a tag that the upstream has no more, unless one was pushed in its place.
+fn forget(store: &Store, repository: &str, tag: &str) -> Result<(), StoreError> {
+    if is_pushed(store, repository, tag)? {
+        return Ok(());
+    }
+    match store.delete_tag(repository, tag) {
+        Err(StoreError::ManifestUnknown) => Ok(()),
+        result => result,
+    }
+}
+
+fn is_pushed(store: &Store, repository: &str, tag: &str) -> Result<bool, StoreError> {
+    let known = store.tag(repository, tag)?;
+    Ok(known.is_some_and(|known| known.origin == Origin::Push))
 }
