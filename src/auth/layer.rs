@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::{Authentication, TokenAuth};
+use super::authenticate::Authenticator;
+use super::{Authenticate, Authentication, TokenAuth};
+use crate::oci::BasePath;
 use crate::{Preset, Responder};
 
 /// Rejects requests whose caller cannot be authenticated. See the [module](super).
@@ -11,6 +13,8 @@ pub struct TokenAuthLayer {
     pub(super) authentication: Arc<Authentication>,
     pub(super) responder: Responder,
     pub(super) pass_authorization: bool,
+    pub(super) authenticator: Option<Authenticator>,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl TokenAuthLayer {
@@ -20,6 +24,8 @@ impl TokenAuthLayer {
             authentication: Arc::new(authentication),
             responder: Responder::new(Preset::default()),
             pass_authorization: false,
+            authenticator: None,
+            base_path: None,
         }
     }
 
@@ -37,6 +43,18 @@ impl TokenAuthLayer {
     /// taken off.
     pub fn with_authorization_passed_on(mut self, pass: bool) -> Self {
         self.pass_authorization = pass;
+        self
+    }
+
+    /// Asks the program itself first. See [`Authenticate`].
+    pub fn with_authenticator(mut self, authenticator: impl Authenticate + 'static) -> Self {
+        self.authenticator = Some(Authenticator(Arc::new(authenticator)));
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 }

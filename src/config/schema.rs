@@ -77,7 +77,7 @@ schemas! {
     };
     Who, "Who" => {
         "description": "Whom a rule is about: `anyone`, `anonymous`, `authenticated`, `token:ID`, \
-            `cert:NAME`, `jwt:SUBJECT`, `group:NAME`, `spiffe://DOMAIN/PATH`, `dns:NAME`, \
+            `cert:NAME`, `jwt:SUBJECT`, `custom:ID`, `group:NAME`, `spiffe://DOMAIN/PATH`, `dns:NAME`, \
             `email:ADDRESS`, `uri:URI`, `subject:DN`, `issuer:DN` or `fingerprint:HEX`.",
         "type": "string",
         "minLength": 1,

@@ -4,8 +4,14 @@
 //! the caller's address and verified certificate, and remember their verdicts in it: it carries a
 //! typed map, filled before the first request, in which a capability keeps what it needs later (the
 //! verified certificate path and the last revocation verdict, for one).
+//!
+//! `serve::Server`, `tls::Listener` and `tls::Acceptor` make it. With the feature `axum` it is also the connect info
+//! of a plain `TcpListener`, and any other server gives it to its requests by [`AddConnection`].
 
+mod add;
 mod client_addr;
+#[cfg(feature = "axum")]
+mod plain;
 #[cfg(feature = "crl")]
 mod requests;
 #[cfg(any(feature = "rate", feature = "tls"))]
@@ -23,6 +29,7 @@ use crate::PeerIdentity;
 #[cfg(any(feature = "rate", feature = "tls"))]
 pub(crate) use stall::Stall;
 
+pub use add::AddConnection;
 pub use client_addr::ClientAddr;
 pub(crate) use client_addr::SocketPeer;
 

@@ -32,8 +32,7 @@ impl Grants {
     /// [`Grants::decline_mount`] takes off. Outside `/v2/` nothing is: no scope is for what is there.
     #[cfg(feature = "jwt")]
     pub(crate) fn cover<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
-        let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
-        let route = route.map_err(Refusal::RouteInvalid)?;
+        let route = Route::read(request).map_err(Refusal::from)?;
         let mount = route.mount_scope();
         let scopes = route.scopes();
         let mut needed = scopes.iter().filter(|scope| Some(*scope) != mount.as_ref());
@@ -47,7 +46,7 @@ impl Grants {
     /// Whether the mount is granted, if the request asks for one.
     #[cfg(feature = "jwt")]
     pub(crate) fn cover_mount<B>(&self, request: &Request<B>) -> bool {
-        let route = Route::parse(request.method(), request.uri());
+        let route = Route::read(request);
         let mount = route.ok().and_then(|route| route.mount_scope());
         mount.is_none_or(|scope| self.permit_all(&scope))
     }
@@ -57,8 +56,7 @@ impl Grants {
     /// push.
     #[cfg(feature = "jwt")]
     pub(crate) fn decline_mount<B>(&self, request: &mut Request<B>) -> Result<(), Refusal> {
-        let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
-        let route = route.map_err(Refusal::RouteInvalid)?;
+        let route = Route::read(request).map_err(Refusal::from)?;
         let Some(scope) = route.mount_scope() else {
             return Ok(());
         };

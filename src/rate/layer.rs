@@ -6,6 +6,7 @@ use tower::Layer;
 use super::engine::Engine;
 use super::quota::Calendar;
 use super::{ByteRate, Limits};
+use crate::oci::BasePath;
 use crate::{Preset, Responder, Watched};
 
 /// Holds request and response bodies to byte-rate limits. See the [module](super).
@@ -15,6 +16,7 @@ use crate::{Preset, Responder, Watched};
 pub struct ByteRateLayer {
     pub(super) engine: Arc<Engine>,
     pub(super) responder: Responder,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl ByteRateLayer {
@@ -41,12 +43,19 @@ impl ByteRateLayer {
         Self {
             engine: Arc::new(Engine::new(limits, calendar)),
             responder: Responder::new(Preset::default()),
+            base_path: None,
         }
     }
 
     /// Answers refused requests in this way. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 

@@ -7,10 +7,16 @@
 
 #[cfg(any(feature = "policy", feature = "jwt"))]
 mod declined;
+mod error_body;
+mod grpc;
 mod kind;
+mod miswiring;
 mod responder;
 
 #[cfg(any(feature = "policy", feature = "jwt"))]
 pub(crate) use declined::{Declined, decline_mount};
+pub use error_body::{ErrorAnswer, ErrorBody};
+pub(crate) use grpc::is_grpc;
 pub use kind::Refusal;
+pub use miswiring::Miswiring;
 pub use responder::{Challenge, ChallengeError, Preset, Responder};

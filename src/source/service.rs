@@ -1,6 +1,7 @@
 use super::{Networks, SourceLayer};
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
-use crate::{ClientAddr, Refusal, Watched};
+use crate::refusal::Miswiring;
+use crate::{Refusal, Watched};
 
 /// The service of [`SourceLayer`].
 pub type Source<S> = Checked<S, SourceLayer>;
@@ -16,12 +17,12 @@ impl SourceLayer {
     /// Whether the client's network is allowed.
     fn decide(&self, head: &Head) -> Result<(), Refusal> {
         let networks = self.networks.load();
-        let client = || ClientAddr::of(head.extensions());
-        if networks.is_open() || client().is_some_and(|client| networks.permits(client.ip())) {
-            Ok(())
-        } else {
-            Err(Refusal::SourceDenied)
+        if networks.is_open() {
+            return Ok(());
         }
+        let client = Miswiring::address(head.extensions())?;
+        let permitted = networks.permits(client.ip());
+        permitted.then_some(()).ok_or(Refusal::SourceDenied)
     }
 }
 

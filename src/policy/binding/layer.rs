@@ -1,6 +1,7 @@
 use tower::Layer;
 
 use super::{Bound, DigestBinding, DigestFileError};
+use crate::oci::BasePath;
 use crate::{Preset, Responder};
 
 /// Gives a digest only by a repository that leads to it. See the [module](super).
@@ -8,6 +9,7 @@ use crate::{Preset, Responder};
 pub struct BindingLayer {
     pub(super) binding: Option<DigestBinding>,
     pub(super) responder: Responder,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl BindingLayer {
@@ -33,6 +35,7 @@ impl BindingLayer {
         Self {
             binding: None,
             responder: Responder::new(Preset::default()).with_hidden(true),
+            base_path: None,
         }
     }
 
@@ -40,6 +43,12 @@ impl BindingLayer {
     /// that push ask first, and send what is not there. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder.with_hidden(true);
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 }
