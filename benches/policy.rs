@@ -187,7 +187,7 @@ fn decisions(figures: &mut Figures) {
 
         let mut service = ServiceBuilder::new()
             .layer(PolicyLayer::new(policy))
-            .service_fn(|_: Request<()>| {
+            .service_fn(|_: Request<Empty<Bytes>>| {
                 ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
             });
         for (kept, connection) in [
@@ -195,7 +195,10 @@ fn decisions(figures: &mut Figures) {
             ("cached", Some(Connection::builder(PEER).build())),
         ] {
             // The same request again and again, as on a connection that pulls the parts of an image.
-            let mut request = Request::get(uri.clone()).body(()).unwrap();
+            let mut request = Request::get(uri.clone())
+                .header("host", "registry.example")
+                .body(Empty::<Bytes>::new())
+                .unwrap();
             request
                 .extensions_mut()
                 .extend(extensions(principal, connection.as_ref()));

@@ -16,7 +16,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
-use portcullis::{Principal, Watched};
+use portcullis::{ClientAddr, Principal, Watched};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
 
@@ -25,18 +25,20 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 
 const TOKEN: &str = "pcls_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI0001";
 
-fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+fn answer(request: Request<Full<Bytes>>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     black_box(request);
     ready(Ok(Response::new(Full::default())))
 }
 
 fn allocated<S, B>(service: &mut S, header: &HeaderValue) -> usize
 where
-    S: Service<Request<()>, Response = Response<B>>,
+    S: Service<Request<Full<Bytes>>, Response = Response<B>>,
 {
     let mut call = || {
-        let mut request = Request::new(());
+        let mut request = Request::new(Full::<Bytes>::default());
         request.headers_mut().insert(AUTHORIZATION, header.clone());
+        let client = ClientAddr::new("192.0.2.1:4711".parse().unwrap());
+        request.extensions_mut().insert(client);
         let mut context = Context::from_waker(Waker::noop());
         match pin!(service.call(request)).poll(&mut context) {
             Poll::Ready(Ok(response)) => assert_eq!(response.status(), 200),
@@ -62,7 +64,7 @@ fn an_accepted_token_allocates_nothing_but_the_place_of_its_principal() {
     let mut gate =
         TokenAuthLayer::new(Authentication::token(credentials)).layer(service_fn(answer));
     let principal = Principal::anonymous();
-    let mut only_inserts = service_fn(|mut request: Request<()>| {
+    let mut only_inserts = service_fn(|mut request: Request<Full<Bytes>>| {
         request.extensions_mut().insert(principal.clone());
         answer(request)
     });

@@ -24,8 +24,8 @@ use http::{Request, Response};
 use http_body_util::Full;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use portcullis::Guard;
 use portcullis::config::Config;
+use portcullis::{ClientAddr, Guard};
 use rcgen::KeyPair;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -110,8 +110,10 @@ async fn status(guard: &Guard, authorization: &str) -> u16 {
     let service = guard.layer(service_fn(async |_: Request<_>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
-    let request =
-        Request::get("/v2/team/app/manifests/1").header(AUTHORIZATION, authorization.trim());
+    let request = Request::get("/v2/team/app/manifests/1")
+        .header("host", "registry.example")
+        .extension(ClientAddr::new("192.0.2.1:4711".parse().unwrap()))
+        .header(AUTHORIZATION, authorization.trim());
     let request = request.body(Full::<Bytes>::default()).unwrap();
     service.oneshot(request).await.unwrap().status().as_u16()
 }

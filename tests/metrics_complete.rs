@@ -206,6 +206,7 @@ async fn requests(guard: &Guard) {
         ("GET", "/v2/a/manifests/1", TOKEN, true),
     ] {
         let mut request = Request::builder()
+            .header("host", "registry.example")
             .method(method)
             .uri(target)
             .header(AUTHORIZATION, format!("Bearer {token}"))
@@ -237,6 +238,7 @@ async fn handshakes(guard: &Guard, ca: &pki::Ca, without_list: &pki::Ca) {
         .layer(guard)
         .service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) });
     let mut request = Request::get("/v2/")
+        .header("host", "registry.example")
         .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
         .body(Full::<Bytes>::default())
         .unwrap();

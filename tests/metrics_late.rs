@@ -30,7 +30,9 @@ async fn a_recorder_that_comes_after_the_first_request_counts_from_then_on() {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("blob"))))
         });
     let ask = || {
-        let request = Request::get("/v2/").body(Full::<Bytes>::default());
+        let request = Request::get("/v2/")
+            .header("host", "registry.example")
+            .body(Full::<Bytes>::default());
         service.clone().oneshot(request.unwrap())
     };
     ask().await.unwrap().into_body().collect().await.unwrap();

@@ -170,12 +170,12 @@ async fn a_forwarded_certificate_of_a_stranger_is_removed_counted_and_told_of_on
     let captured = Captured::from(Level::WARN);
     let own = http::HeaderName::from_static("x-client-id");
     let layer = ForwardedLayer::nobody().with_removed([own]);
-    let service = layer.layer(service_fn(|request: Request<()>| async move {
+    let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
         let left = request.headers().len().to_string();
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(left))))
     }));
     for host in 0..3 {
-        let mut request = Request::new(());
+        let mut request = Request::new(Full::<Bytes>::default());
         let headers = request.headers_mut();
         for name in ["client-cert", "x-forwarded-client-cert", "x-client-id"] {
             headers.insert(name, "x".parse().unwrap());

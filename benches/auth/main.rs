@@ -50,7 +50,7 @@ const TOKEN: &str = "pcls_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI0001";
 #[derive(Clone)]
 struct Bare;
 
-impl Service<Request<()>> for Bare {
+impl Service<Request<Full<Bytes>>> for Bare {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -59,7 +59,7 @@ impl Service<Request<()>> for Bare {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         black_box(&request);
         ready(Ok(Response::new(Full::default())))
     }
@@ -122,8 +122,8 @@ fn basic(user: &str, password: &str) -> HeaderValue {
 }
 
 /// A request as an acceptor hands it on.
-fn request(header: &HeaderValue) -> Request<()> {
-    let mut request = Request::new(());
+fn request(header: &HeaderValue) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::<Bytes>::default());
     request.headers_mut().insert(AUTHORIZATION, header.clone());
     let client = SocketAddr::from(([198, 51, 100, 7], 4711));
     request.extensions_mut().insert(ClientAddr::new(client));
@@ -133,7 +133,7 @@ fn request(header: &HeaderValue) -> Request<()> {
 /// Calls a service whose answer is ready, and gives its status.
 fn call<S, B>(service: &mut S, header: &HeaderValue) -> u16
 where
-    S: Service<Request<()>, Response = Response<B>>,
+    S: Service<Request<Full<Bytes>>, Response = Response<B>>,
 {
     let Ok(response) = now(service.call(request(header))) else {
         panic!("failed");
@@ -167,7 +167,7 @@ fn nanos<T>(calls: usize, mut call: impl FnMut(usize) -> T) -> f64 {
 /// [`nanos`] of a service over those of one that does nothing.
 fn over_bare<S, B>(service: &mut S, headers: &[HeaderValue], calls: usize) -> f64
 where
-    S: Service<Request<()>, Response = Response<B>>,
+    S: Service<Request<Full<Bytes>>, Response = Response<B>>,
 {
     let header = |number: usize| &headers[number % headers.len()];
     let bare = nanos(calls, |number| call(&mut Bare, header(number)));
@@ -181,7 +181,7 @@ fn checks(figures: &mut Figures, calls: usize) {
     let mut theirs = ValidateRequestHeaderLayer::basic("user-000000", TOKEN).layer(Bare);
     let their_basic = over_bare(&mut theirs, &one_basic, calls);
     // What is done with any request whose caller is known: the header goes, the principal comes.
-    let mut placing = tower::service_fn(|mut request: Request<()>| {
+    let mut placing = tower::service_fn(|mut request: Request<Full<Bytes>>| {
         request.headers_mut().remove(AUTHORIZATION);
         request
             .extensions_mut()
@@ -262,7 +262,7 @@ fn fail_elsewhere(authentication: &Authentication) {
 /// What an accepted request allocates over the same request on a service that puts a principal into
 /// its extensions and does nothing else: the extensions' own boxes are in both.
 fn allocations(figures: &mut Figures) {
-    let mut only_inserts = tower::service_fn(|mut request: Request<()>| {
+    let mut only_inserts = tower::service_fn(|mut request: Request<Full<Bytes>>| {
         request
             .extensions_mut()
             .insert(portcullis::Principal::clone(principal()));

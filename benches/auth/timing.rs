@@ -150,7 +150,7 @@ impl Letters {
 fn t_value<E: std::fmt::Debug>(
     classes: &Classes,
     samples: usize,
-    mut is_refused: impl FnMut(Request<()>) -> Result<bool, E>,
+    mut is_refused: impl FnMut(Request<http_body_util::Full<bytes::Bytes>>) -> Result<bool, E>,
 ) -> f64 {
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = move || {

@@ -85,7 +85,10 @@ async fn one_after_another(connection: &Connection) -> Vec<f64> {
         let mut waits = Vec::with_capacity(REQUESTS);
         for _ in 0..REQUESTS {
             let due = ticks.tick().await;
-            let mut request = Request::get("/v2/").body(Full::<Bytes>::default()).unwrap();
+            let mut request = Request::get("/v2/")
+                .header("host", "registry.example")
+                .body(Full::<Bytes>::default())
+                .unwrap();
             request.extensions_mut().insert(connection.clone());
             let response = service.clone().oneshot(request).await.unwrap();
             assert_eq!(response.status(), 200);

@@ -20,7 +20,7 @@ pub(crate) struct Explain {
     /// A policy file, instead of the one that the configuration names
     #[arg(long)]
     policy: Option<PathBuf>,
-    /// Who asks: `anonymous`, `token:ID`, `cert:NAME` or `jwt:SUBJECT`
+    /// Who asks: `anonymous`, `token:ID`, `cert:NAME`, `jwt:SUBJECT` or `custom:ID`
     #[arg(long = "as", default_value = "anonymous")]
     caller: String,
     /// A group that the caller is in
@@ -111,6 +111,7 @@ impl Explain {
                     "token" => identity::Method::Token,
                     "cert" => identity::Method::Certificate,
                     "jwt" => identity::Method::Jwt,
+                    "custom" => identity::Method::Custom,
                     _ => return Err(format!("{:?} is nobody", self.caller).into()),
                 };
                 let known = match config.filter(|_| kind == "token") {
@@ -146,6 +147,8 @@ impl Explain {
         let shown = principal.map(Principal::method);
         let takes = match (requirement, shown) {
             (_, None) => config.takes_anonymous(),
+            // The program that serves was asked, and nothing else.
+            (_, Some(identity::Method::Custom)) => true,
             (Requirement::Token, Some(method)) => method != identity::Method::Certificate,
             (Requirement::Certificate, Some(method)) => method == identity::Method::Certificate,
             (Requirement::TokenAndCertificate, Some(method)) => {

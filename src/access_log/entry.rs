@@ -12,8 +12,9 @@ use super::outcome::Outcome;
 use super::output::Output;
 use crate::connection::SocketPeer;
 use crate::middleware::{End, Head, Log, Observe};
+use crate::oci::{Route, asked};
 use crate::record::{Cut, Record};
-use crate::{ClientAddr, Connection, oci::Route};
+use crate::{ClientAddr, Connection};
 
 /// One request from its arrival to the end of its answer. Its drop counts it and writes the event,
 /// so that there is one however the request ends.
@@ -70,7 +71,7 @@ impl AccessEntry {
         Some(Self {
             record,
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            uri: asked(request).clone(),
             version: request.version(),
             client: ClientAddr::of(extensions),
             peer: SocketPeer::of(extensions),

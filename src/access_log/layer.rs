@@ -5,12 +5,14 @@ use super::Sink;
 use super::health::HealthChecks;
 use super::meters::Meters;
 use super::output::Output;
+use crate::oci::BasePath;
 
 /// Writes one event a request and counts it. See the [module](super).
 #[derive(Clone, Debug)]
 pub struct AccessLogLayer {
     pub(super) output: Output,
     pub(super) meters: Arc<Meters>,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl AccessLogLayer {
@@ -19,6 +21,7 @@ impl AccessLogLayer {
         Self {
             output: Output::default(),
             meters: Arc::new(Meters::new(true)),
+            base_path: None,
         }
     }
 
@@ -43,6 +46,12 @@ impl AccessLogLayer {
     /// installed.
     pub fn with_metrics(mut self, metrics: bool) -> Self {
         self.meters = Arc::new(Meters::new(metrics));
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 }

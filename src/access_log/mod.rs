@@ -61,7 +61,7 @@
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("a blob"))))
 //!     });
 //!
-//! let request = Request::get("/v2/library/alpine/manifests/3.22").body(Full::default())?;
+//! let request = Request::get("/v2/library/alpine/manifests/3.22").header("host", "registry.example").body(Full::default())?;
 //! let response = service.oneshot(request).await?;
 //! assert!(response.headers().contains_key("x-request-id"));
 //! let body = response.into_body().collect().await?; // The event is written here.

@@ -4,6 +4,7 @@ use tower::Layer;
 use super::AccessLogLayer;
 use super::entry::AccessEntry;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
+use crate::oci::BasePath;
 use crate::record::request_id;
 
 /// The service of [`AccessLogLayer`].
@@ -31,6 +32,7 @@ impl<B> Wraps<B> for AccessLogLayer {
 impl<B: http_body::Body<Data = Bytes>> Check<B> for AccessLogLayer {
     /// Refuses nothing. Where neither the log nor a recorder wants an entry, the request costs its id.
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
+        BasePath::apply(self.base_path.as_ref(), head);
         let id = request_id::of(head.headers());
         if let Some(entry) = AccessEntry::begin(head, &id, &self.output, &self.meters) {
             if !body.is_end_stream() {

@@ -11,8 +11,7 @@ use crate::responder::{Declined, decline_mount};
 /// Refuses a request that needs more than `grants` have, as its route says, but for a mount, which
 /// [`decline_uncovered_mount`] takes off. Nothing outside `/v2/` is granted: no scope is for what is there.
 pub(super) fn cover<B>(grants: &Grants, request: &Request<B>) -> Result<(), Refusal> {
-    let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
-    let route = route.map_err(Refusal::RouteInvalid)?;
+    let route = Route::read(request).map_err(Refusal::from)?;
     let mount = route.mount_scope();
     let scopes = route.scopes();
     let mut needed = scopes.iter().filter(|scope| Some(*scope) != mount.as_ref());
@@ -25,7 +24,7 @@ pub(super) fn cover<B>(grants: &Grants, request: &Request<B>) -> Result<(), Refu
 
 /// Returns whether the mount is granted, if the request asks for one.
 pub(super) fn cover_mount<B>(grants: &Grants, request: &Request<B>) -> bool {
-    let route = Route::parse(request.method(), request.uri());
+    let route = Route::read(request);
     let mount = route.ok().and_then(|route| route.mount_scope());
     mount.is_none_or(|scope| permit_all(grants, &scope))
 }
@@ -37,8 +36,7 @@ pub(super) fn decline_uncovered_mount<B>(
     grants: &Grants,
     request: &mut Request<B>,
 ) -> Result<(), Refusal> {
-    let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
-    let route = route.map_err(Refusal::RouteInvalid)?;
+    let route = Route::read(request).map_err(Refusal::from)?;
     let Some(scope) = route.mount_scope() else {
         return Ok(());
     };

@@ -12,7 +12,8 @@ use super::password_check::PasswordCheck;
 use super::situation::{Client, Situation, peer};
 use super::throttle::Guess;
 use super::validity::Circumstances;
-use crate::oci::{Action, Route};
+use crate::middleware::wiring;
+use crate::oci::{Action, Route, RouteError};
 use crate::reload::Current;
 use crate::util::clock;
 use crate::{Principal, Refusal, Watched};
@@ -32,13 +33,23 @@ impl Authentication {
         shown: AuthorizationField<'_>,
     ) -> Decision {
         let extensions = request.extensions();
+        let write = match self.is_write(request) {
+            Ok(write) => write,
+            Err(refusal) => return Decision::Made(Err(refusal)),
+        };
         let situation = Situation {
             client: Client::Of(extensions),
             peer: peer(extensions),
-            write: self.token_for_writes && !only_reads(request),
+            write,
         };
         if !self.takes_tokens() {
             return Decision::Made(self.without_credential(&situation, extensions));
+        }
+        // Else all clients could guess as often as they like.
+        if self.throttle.is_some()
+            && let Err(refusal) = wiring::address(extensions)
+        {
+            return Decision::Made(Err(refusal));
         }
         // Before the token is looked at: without a certificate no caller learns which one is right.
         if self.certificate == Certificate::Needed && situation.peer.is_none() {
@@ -309,12 +320,21 @@ impl Authentication {
     }
 }
 
-/// Whether a request surely changes nothing.
-fn only_reads<B>(request: &Request<B>) -> bool {
-    let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
-    route.is_ok_and(|route| match route.action() {
-        Action::Probe | Action::Pull | Action::List | Action::Catalog => true,
-        Action::Push | Action::Delete | Action::Extension => false,
-        Action::Other => request.method().is_safe(),
-    })
+impl Authentication {
+    /// Whether a request may change something, where that makes a difference.
+    fn is_write<B>(&self, request: &Request<B>) -> Result<bool, Refusal> {
+        if !self.token_for_writes {
+            return Ok(false);
+        }
+        match Route::read(request) {
+            Ok(route) => Ok(match route.action() {
+                Action::Probe | Action::Pull | Action::List | Action::Catalog => false,
+                Action::Push | Action::Delete | Action::Extension => true,
+                Action::Other => !request.method().is_safe(),
+            }),
+            Err(error @ (RouteError::Host | RouteError::Stripped)) => Err(error.into()),
+            // What cannot be read may be a write to the service.
+            Err(_) => Ok(true),
+        }
+    }
 }

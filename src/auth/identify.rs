@@ -22,7 +22,7 @@ impl Authentication {
     ///
     /// ```
     /// use http::{Request, header::AUTHORIZATION};
-    /// use portcullis::Refusal;
+    /// use portcullis::{ClientAddr, Refusal};
     /// use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
@@ -30,9 +30,13 @@ impl Authentication {
     /// let ci = Credential::new("ci").with_secret(SecretDigest::of_token(b"test"));
     /// let authentication = Authentication::token(Credentials::new([ci])?.into());
     ///
-    /// let request = Request::builder().header(AUTHORIZATION, "Bearer test").body(())?;
+    /// // By it failures are throttled. A `Connection` in its place does the same.
+    /// let client = ClientAddr::new("192.0.2.1:4711".parse()?);
+    /// let request = Request::builder().extension(client);
+    /// let request = request.header(AUTHORIZATION, "Bearer test").body(())?;
     /// assert_eq!(authentication.identify(&request).await?.id(), "ci");
-    /// let refusal = authentication.identify(&Request::new(())).await.unwrap_err();
+    /// let request = Request::builder().extension(client).body(())?;
+    /// let refusal = authentication.identify(&request).await.unwrap_err();
     /// assert_eq!(refusal, Refusal::CredentialsMissing);
     /// # Ok(()) }
     /// ```

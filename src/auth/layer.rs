@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use super::Authentication;
+use super::authenticate::Authenticator;
+use super::{Authenticate, Authentication};
+use crate::oci::BasePath;
 use crate::{Preset, Responder};
 
 /// Rejects requests whose caller cannot be authenticated. See the [module](super).
@@ -9,6 +11,8 @@ pub struct TokenAuthLayer {
     pub(super) authentication: Arc<Authentication>,
     pub(super) responder: Responder,
     pub(super) pass_authorization: bool,
+    pub(super) authenticator: Option<Authenticator>,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl TokenAuthLayer {
@@ -18,6 +22,8 @@ impl TokenAuthLayer {
             authentication: Arc::new(authentication),
             responder: Responder::new(Preset::default()),
             pass_authorization: false,
+            authenticator: None,
+            base_path: None,
         }
     }
 
@@ -35,6 +41,18 @@ impl TokenAuthLayer {
     /// taken off.
     pub fn with_authorization_passed_on(mut self, pass: bool) -> Self {
         self.pass_authorization = pass;
+        self
+    }
+
+    /// Asks the program itself first. See [`Authenticate`].
+    pub fn with_authenticator(mut self, authenticator: impl Authenticate + 'static) -> Self {
+        self.authenticator = Some(Authenticator(Arc::new(authenticator)));
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 }

@@ -29,7 +29,8 @@
 //!
 //! use bytes::Bytes;
 //! use http::{Request, Response, header::AUTHORIZATION};
-//! use http_body_util::Full;
+//! use http_body_util::{Empty, Full};
+//! use portcullis::connection::{AddConnection, Connection};
 //! use portcullis::Principal;
 //! use portcullis::auth::{
 //!     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
@@ -43,14 +44,17 @@
 //! let credentials = Credentials::watch([ci], CredentialOptions::default())?;
 //! let service = ServiceBuilder::new()
 //!     .layer(TokenAuthLayer::new(Authentication::token(credentials)))
-//!     .service_fn(|request: Request<()>| async move {
+//!     .service_fn(|request: Request<Empty<Bytes>>| async move {
 //!         let name = Principal::of(request.extensions()).map(ToString::to_string);
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(name.unwrap_or_default()))))
 //!     });
 //!
-//! let request = Request::builder().header(AUTHORIZATION, "Bearer test").body(())?;
+//! // A server does this for each connection: failures are throttled by the client's address.
+//! let client = Connection::builder("192.0.2.1:4711".parse()?).build();
+//! let service = AddConnection::new(service, client);
+//! let request = Request::builder().header(AUTHORIZATION, "Bearer test").body(Empty::new())?;
 //! assert_eq!(service.clone().oneshot(request).await?.status(), 200);
-//! assert_eq!(service.oneshot(Request::new(())).await?.status(), 401);
+//! assert_eq!(service.oneshot(Request::new(Empty::new())).await?.status(), 401);
 //! # Ok(()) }
 //! ```
 //!
@@ -77,6 +81,7 @@
 //! weak = true                                       # it can be guessed: throttled as passwords are
 //! ```
 
+mod authenticate;
 mod authentication;
 mod authorization;
 mod binding;
@@ -113,6 +118,7 @@ mod throttle;
 mod validity;
 mod verified_cache;
 
+pub use authenticate::{Authenticate, Authenticating};
 pub use authentication::Authentication;
 #[cfg(feature = "config")]
 pub(crate) use authentication::Certificate;

@@ -7,8 +7,11 @@ use tower::Layer;
 use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use super::password_check::PasswordCheck;
+use super::situation::peer;
 use super::{Authentication, TokenAuthLayer};
+use crate::identity::Method;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps, mark_sensitive};
+use crate::oci::BasePath;
 use crate::record::Record;
 use crate::{Principal, Refusal};
 
@@ -48,10 +51,49 @@ impl TokenAuthLayer {
         self.authentication.decide(head, shown)
     }
 
+    /// Asks the configured authentication.
+    fn ask(&self, head: &mut Head) -> Outcome {
+        match self.decide(head) {
+            Decision::Made(identified) => self.settle(identified, head),
+            Decision::Pending(pending) => Outcome::Wait(Box::new(Verifying {
+                pending,
+                layer: self.clone(),
+            })),
+        }
+    }
+
+    /// Goes on with what the program itself found out.
+    pub(super) fn answered(
+        &self,
+        answer: Result<Option<Principal>, Refusal>,
+        head: &mut Head,
+    ) -> Outcome {
+        let Some(found) = answer.transpose() else {
+            return self.ask(head);
+        };
+        if self.pass_authorization {
+            mark_sensitive(head.headers_mut(), &AUTHORIZATION);
+        } else {
+            head.headers_mut().remove(AUTHORIZATION);
+        }
+        let peer = peer(head.extensions());
+        let found = found.map(|principal| match peer {
+            Some(peer) if principal.peer().is_none() => principal.on_peer(peer.clone()),
+            _ => principal,
+        });
+        self.settle(found, head)
+    }
+
     /// Puts the principal into the request's extensions, or refuses.
     fn settle(&self, identified: Result<Principal, Refusal>, head: &mut Head) -> Outcome {
         match identified {
             Ok(principal) => {
+                // Who showed nothing here may have shown something to a layer of the program's own.
+                let known = || Principal::of(head.extensions()).cloned();
+                let principal = match principal.method() {
+                    Method::Anonymous => known().unwrap_or(principal),
+                    _ => principal,
+                };
                 if let Some(record) = Record::of(head.extensions()) {
                     record.identified(&principal);
                 }
@@ -75,12 +117,10 @@ impl<B> Wraps<B> for TokenAuthLayer {
 
 impl<B> Check<B> for TokenAuthLayer {
     fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
-        match self.decide(head) {
-            Decision::Made(identified) => self.settle(identified, head),
-            Decision::Pending(pending) => Outcome::Wait(Box::new(Verifying {
-                pending,
-                layer: self.clone(),
-            })),
+        BasePath::apply(self.base_path.as_ref(), head);
+        match &self.authenticator {
+            Some(authenticator) => Outcome::Wait(Box::new(authenticator.ask(head, self))),
+            None => self.ask(head),
         }
     }
 

@@ -4,10 +4,16 @@
 //! address and verified certificate, and keep their verdicts in it: it carries a typed map, filled before the
 //! first request, in which a capability finds what it needs later (the verified certificate path and the last
 //! revocation verdict, for example).
+//!
+//! `serve::Server`, `tls::Listener` and `tls::Acceptor` make it. With the feature `axum` it is also the connect info
+//! of a plain `TcpListener`, and any other server gives it to its requests by [`AddConnection`].
 
+mod add;
 mod client_addr;
 #[cfg(any(feature = "auth", feature = "policy"))]
 mod kept;
+#[cfg(feature = "axum")]
+mod plain;
 #[cfg(feature = "crl")]
 mod requests;
 #[cfg(any(feature = "rate", feature = "tls"))]
@@ -25,6 +31,7 @@ use crate::PeerIdentity;
 #[cfg(any(feature = "rate", feature = "tls"))]
 pub(crate) use stall::Stall;
 
+pub use add::AddConnection;
 pub use client_addr::ClientAddr;
 pub(crate) use client_addr::SocketPeer;
 

@@ -6,16 +6,19 @@ use crate::{Preset, Responder};
 pub struct RevocationLayer {
     pub(super) responder: Responder,
     pub(super) certificate_required: bool,
+    pub(super) connection_required: bool,
 }
 
 impl RevocationLayer {
     /// Checks what the acceptor [tracks](super::Tracked) for a connection. Connections of which it
     /// tracks nothing have no client certificate to be revoked; they pass, unless
-    /// [a certificate is required](Self::with_certificate_required).
+    /// [a certificate is required](Self::with_certificate_required). A request of which no
+    /// [`Connection`](crate::Connection) is known is refused: nothing could be checked.
     pub fn new() -> Self {
         Self {
             responder: Responder::new(Preset::default()),
             certificate_required: false,
+            connection_required: true,
         }
     }
 
@@ -30,6 +33,18 @@ impl RevocationLayer {
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
         self
+    }
+
+    /// Lets requests pass of which no connection is known, where there is nothing to be revoked.
+    pub(crate) fn without_connections() -> Self {
+        Self {
+            connection_required: false,
+            ..Self::new()
+        }
+    }
+
+    pub(crate) fn requires_connection(&self) -> bool {
+        self.connection_required
     }
 
     pub(crate) fn requires_certificate(&self) -> bool {

@@ -3,6 +3,7 @@ use tower::Layer;
 
 use super::watcher::Watcher;
 use super::{RevocationLayer, Tracked, Verdict};
+use crate::middleware::wiring;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::Record;
 use crate::telemetry::metrics;
@@ -31,7 +32,11 @@ impl RevocationLayer {
     /// `bodiless`: the request has none.
     fn decide(&self, head: &Head, bodiless: bool, kept: &mut Kept) -> Result<(), Refusal> {
         let extensions = head.extensions();
-        let connection = Connection::of(extensions);
+        let connection = if self.connection_required {
+            Some(wiring::connection(extensions)?)
+        } else {
+            Connection::of(extensions)
+        };
         let tracked = connection.and_then(|one| one.state::<Tracked>().zip(Some(one)));
         let Some((tracked, connection)) = tracked else {
             return if self.certificate_required {

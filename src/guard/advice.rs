@@ -185,6 +185,10 @@ impl Advice<'_> {
             Who::Anonymous if authentication.is_some_and(|all| !all.lets_anonymous_in()) => {
                 nobody("[auth] lets nobody in who shows nothing (`anonymous = true` would)")
             }
+            Who::Principal(..) | Who::Anonymous if self.builder.authenticator.is_some() => None,
+            Who::Principal(Method::Custom, _) => {
+                nobody("the program finds out by no way of its own who calls (`authenticate_with`)")
+            }
             Who::Principal(Method::Token, _) if !tokens => nobody("[auth] takes no tokens"),
             Who::Principal(Method::Token, id) => {
                 let credentials = authentication.and_then(Authentication::credentials);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use super::Guard;
 use crate::access_log::AccessLogLayer;
 #[cfg(feature = "auth")]
-use crate::auth::{Authentication, TokenAuthLayer};
+use crate::auth::{Authenticate, Authenticating, Authentication, TokenAuthLayer};
 #[cfg(feature = "crl")]
 use crate::crl::RevocationLayer;
 #[cfg(feature = "auth")]
 use crate::identity::Mapping;
+use crate::oci::BasePath;
 #[cfg(feature = "digest-binding")]
 use crate::policy::BindingLayer;
 #[cfg(all(feature = "config", feature = "digest-binding"))]
@@ -38,6 +39,9 @@ pub struct Builder {
     pub(super) mapping: Option<Watched<Mapping>>,
     #[cfg(feature = "auth")]
     pub(super) pass_authorization: bool,
+    #[cfg(feature = "auth")]
+    pub(super) authenticator: Option<Program>,
+    pub(super) base_path: Option<BasePath>,
     #[cfg(feature = "policy")]
     pub(super) policy: Option<PolicyLayer>,
     #[cfg(feature = "digest-binding")]
@@ -55,7 +59,25 @@ pub struct Builder {
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<Acceptor>,
     #[cfg(feature = "crl")]
-    pub(super) revocation: RevocationLayer,
+    pub(super) revocation: Option<RevocationLayer>,
+}
+
+/// The program's own way to find out who asks.
+#[cfg(feature = "auth")]
+pub(super) struct Program(Box<dyn Authenticate>);
+
+#[cfg(feature = "auth")]
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Program")
+    }
+}
+
+#[cfg(feature = "auth")]
+impl Authenticate for Program {
+    fn authenticate(&self, head: &http::Request<()>) -> Authenticating {
+        self.0.authenticate(head)
+    }
 }
 
 /// The service to ask about digests.
@@ -85,6 +107,9 @@ impl Default for Builder {
             mapping: None,
             #[cfg(feature = "auth")]
             pass_authorization: false,
+            #[cfg(feature = "auth")]
+            authenticator: None,
+            base_path: None,
             #[cfg(feature = "policy")]
             policy: None,
             #[cfg(feature = "digest-binding")]
@@ -100,7 +125,7 @@ impl Default for Builder {
             #[cfg(feature = "tls")]
             acceptor: None,
             #[cfg(feature = "crl")]
-            revocation: RevocationLayer::new(),
+            revocation: None,
         }
     }
 }
@@ -162,6 +187,21 @@ impl Builder {
         self
     }
 
+    /// Asks the program itself first who calls: see [`Authenticate`]. What it has no answer to is left to
+    /// [`Builder::authentication`]. Set it before `configure`, which warns of callers that cannot be.
+    #[cfg(feature = "auth")]
+    pub fn authenticate_with(mut self, program: impl Authenticate + 'static) -> Self {
+        self.authenticator = Some(Program(Box::new(program)));
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`: `/v2` where the guard stands inside of
+    /// `nest("/v2", …)` or of another router that takes a prefix off. Better, the guard stands around the whole router.
+    pub fn base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
+        self
+    }
+
     /// Sets whether `Authorization` stays on the requests that the service gets, marked sensitive. Default: it
     /// is removed.
     #[cfg(feature = "auth")]
@@ -198,7 +238,8 @@ impl Builder {
         self
     }
 
-    /// Keeps the acceptor whose connections the guard gets, for [`Guard::acceptor`].
+    /// Keeps the acceptor whose connections the guard gets, for [`Guard::acceptor`]. Requests without a
+    /// [`Connection`](crate::Connection) are refused then.
     #[cfg(feature = "tls")]
     pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
         self.acceptor = Some(acceptor);
@@ -212,11 +253,12 @@ impl Builder {
         self
     }
 
-    /// Sets how each request is checked for a certificate that was revoked since the handshake. Default:
-    /// [`RevocationLayer::new`], by which a connection without a certificate passes.
+    /// Sets how each request is checked for a certificate that was revoked since the handshake. Default: as by
+    /// [`RevocationLayer::new`], by which a connection without a certificate passes. Requests without a
+    /// [`Connection`](crate::Connection) are refused where this is set.
     #[cfg(feature = "crl")]
     pub fn revocation(mut self, layer: RevocationLayer) -> Self {
-        self.revocation = layer;
+        self.revocation = Some(layer);
         self
     }
 
@@ -231,6 +273,19 @@ impl Builder {
         let authentication = self
             .authentication
             .unwrap_or_else(|| Authentication::certificate().or_anonymous());
+        #[cfg(feature = "auth")]
+        let auth = TokenAuthLayer::new(match self.mapping {
+            Some(mapping) => authentication.with_mapping(mapping),
+            None => authentication,
+        })
+        .with_authorization_passed_on(self.pass_authorization)
+        .with_responder(self.responder.clone());
+        #[cfg(feature = "crl")]
+        let revocation = match self.revocation {
+            Some(layer) => layer,
+            None if self.acceptor.is_some() => RevocationLayer::new(),
+            None => RevocationLayer::without_connections(),
+        };
         Guard {
             access_log: self.access_log,
             #[cfg(feature = "tls")]
@@ -245,14 +300,18 @@ impl Builder {
                 .with_responder(self.responder.clone()),
             source: SourceLayer::watching(networks).with_responder(self.responder.clone()),
             #[cfg(feature = "auth")]
-            auth: TokenAuthLayer::new(match self.mapping {
-                Some(mapping) => authentication.with_mapping(mapping),
-                None => authentication,
-            })
-            .with_authorization_passed_on(self.pass_authorization)
-            .with_responder(self.responder.clone()),
+            auth: match self.authenticator {
+                Some(program) => auth.with_authenticator(program),
+                None => auth,
+            },
             #[cfg(feature = "crl")]
-            revocation: self.revocation.with_responder(self.responder.clone()),
+            needs_connection: revocation.requires_connection(),
+            #[cfg(all(feature = "tls", not(feature = "crl")))]
+            needs_connection: self.acceptor.is_some(),
+            #[cfg(not(feature = "tls"))]
+            needs_connection: false,
+            #[cfg(feature = "crl")]
+            revocation: revocation.with_responder(self.responder.clone()),
             #[cfg(feature = "policy")]
             policy: self
                 .policy
@@ -272,7 +331,9 @@ impl Builder {
                     || ByteRateLayer::new(Limits::none()),
                     ByteRateLayer::watching,
                 )
-                .with_responder(self.responder),
+                .with_responder(self.responder.clone()),
+            base_path: self.base_path,
+            responder: self.responder,
             report,
             checks,
         }

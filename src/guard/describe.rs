@@ -105,7 +105,8 @@ impl Builder {
         #[cfg(feature = "crl")]
         if let Some(revocation) = material.revocation() {
             describe_revocation(revocation, report);
-            if self.revocation.requires_certificate() {
+            let layer = self.revocation.as_ref();
+            if layer.is_some_and(crate::crl::RevocationLayer::requires_certificate) {
                 report.enforces("requests without a client certificate are refused");
             }
         } else {
@@ -144,7 +145,14 @@ impl Builder {
 
     #[cfg(feature = "auth")]
     fn describe_authentication(&self, report: &mut Report) {
+        if self.authenticator.is_some() {
+            report.enforces("the program itself is asked first who calls");
+        }
         let Some(authentication) = &self.authentication else {
+            if self.authenticator.is_some() {
+                report.is_open("who is not known to it is let in as anonymous");
+                return;
+            }
             report.is_open(
                 "callers need not show who they are; who has a certificate is known by it",
             );
@@ -233,6 +241,7 @@ impl Builder {
             self.mapping.as_ref(),
             self.policy_file.clone(),
         )
+        .or_any(self.authenticator.is_some())
     }
 
     #[cfg(feature = "policy")]

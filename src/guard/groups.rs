@@ -18,6 +18,8 @@ pub(super) struct Groups {
     mapping: Option<Watched<Mapping>>,
     /// The file with the policy.
     file: Option<Arc<Path>>,
+    /// Whether the program may put callers into any.
+    any: bool,
 }
 
 impl Groups {
@@ -30,7 +32,14 @@ impl Groups {
             authentication: authentication.cloned(),
             mapping: mapping.cloned(),
             file,
+            any: false,
         }
+    }
+
+    /// Lets callers be in any group, since the program says who they are.
+    pub(super) fn or_any(mut self, any: bool) -> Self {
+        self.any = any;
+        self
     }
 
     /// Whether a caller may be in this group.
@@ -57,9 +66,12 @@ impl Groups {
         self.known().is_some_and(|known| known.is_empty())
     }
 
-    /// The groups of credentials and of the rules of identity; `None` where what certificates say is part of
-    /// one, so that any could be.
+    /// The groups of credentials and of the rules of identity; `None` where what certificates or the program say is
+    /// part of one, so that any could be.
     fn known(&self) -> Option<Vec<String>> {
+        if self.any {
+            return None;
+        }
         let mapping = self.mapping.as_ref().map(Watched::load);
         let mapped = mapping.as_deref().map(Mapping::groups);
         let mut known = mapped.unwrap_or_else(|| Some(Vec::new()))?;

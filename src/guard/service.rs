@@ -7,9 +7,12 @@ use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::Guard;
+use crate::Refusal;
+use crate::middleware::wiring;
 use crate::middleware::{
     Body, Check, Checked, Head, Kept, Outcome, Parts, ResponseFuture, Wraps, mark_sensitive,
 };
+use crate::oci::{BasePath, check_host};
 
 /// A service behind a [`Guard`]. It runs the guard's checks in their order, and then calls the inner service
 /// once. Its type is the same whatever is enforced, and with whichever cargo features.
@@ -20,6 +23,7 @@ pub struct Guarded<S>(Checked<S, Guard>);
 #[derive(Clone, Copy)]
 enum Step {
     AccessLog,
+    Wiring,
     Source,
     ForwardedCertificate,
     Authentication,
@@ -31,8 +35,10 @@ enum Step {
 
 /// The order is a security property: what is refused is in the log, and what takes long to find out is
 /// asked of those only who may ask at all.
-const ORDER: [Step; 8] = [
+const ORDER: [Step; 9] = [
     Step::AccessLog,
+    // Before anything else is asked of what may not be there.
+    Step::Wiring,
     Step::Source,
     // Not before the network is known to be allowed: a chain takes long to verify.
     Step::ForwardedCertificate,
@@ -102,6 +108,7 @@ impl<B: http_body::Body<Data = Bytes>> Check<B> for Guard {
         for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
             mark_sensitive(head.headers_mut(), &name);
         }
+        BasePath::apply(self.base_path.as_ref(), head);
         self.forwarded.apply(head);
         self.resume(head, body, kept)
     }
@@ -123,6 +130,15 @@ impl<B: http_body::Body<Data = Bytes>> Check<B> for Guard {
 }
 
 impl Guard {
+    /// Whether there is what the checks decide by.
+    fn check_wiring(&self, head: &Head) -> Result<(), Refusal> {
+        check_host(head)?;
+        if self.needs_connection {
+            wiring::connection(head.extensions())?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn ask<B: http_body::Body<Data = Bytes>>(
         &self,
@@ -133,6 +149,7 @@ impl Guard {
     ) -> Outcome {
         match step {
             Step::AccessLog => self.access_log.check(head, body, kept),
+            Step::Wiring => Outcome::of(self.check_wiring(head), &self.responder, head),
             Step::Source => self.source.check(head, body, kept),
             #[cfg(feature = "tls")]
             Step::ForwardedCertificate => self.forwarded_certificate.check(head, body, kept),

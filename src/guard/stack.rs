@@ -1,11 +1,18 @@
 use std::net::SocketAddr;
 
 use super::{Report, SecurityWarning};
+use crate::Responder;
 use crate::access_log::AccessLogLayer;
 use crate::admin::Check;
+use crate::oci::BasePath;
 use crate::source::{ForwardedLayer, SourceLayer};
 
 /// The checks that a configuration names, in the one right order, as one layer. See the [module](super).
+///
+/// A request of HTTP/1.1 without a `Host`, and any with several, is 400 (RFC 9112 §3.2). With an acceptor, a revocation
+/// check or a throttle of failed logins, a request of which the connection is not known is 503 instead of unchecked, and
+/// the log says how to wire the server; `Guard::make_service` (feature `axum`) does it for axum. A guard belongs around the
+/// whole router, not into `nest("/v2", …)`: see "Where to put the guard" in `docs/wiring.md`.
 ///
 /// The service behind it gets requests with a [`Body`](crate::Body), and its answers go out with one.
 ///
@@ -29,7 +36,8 @@ use crate::source::{ForwardedLayer, SourceLayer};
 ///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
 /// }));
 ///
-/// let mut request = Request::new(Empty::new());
+/// let request = Request::get("/v2/").header("host", "registry.example");
+/// let mut request = request.body(Empty::new())?;
 /// request.extensions_mut().insert(ClientAddr::new("192.0.2.1:4711".parse()?));
 /// assert_eq!(service.oneshot(request).await?.status(), 403);
 /// # Ok(()) }
@@ -53,11 +61,40 @@ pub struct Guard {
     pub(super) acceptor: Option<crate::tls::Acceptor>,
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
+    /// Whether a check needs to know the connection of each request.
+    pub(super) needs_connection: bool,
+    pub(super) base_path: Option<BasePath>,
+    pub(super) responder: Responder,
     pub(super) report: Report,
     pub(super) checks: Vec<Check>,
 }
 
 impl Guard {
+    /// Puts the guard around `router`, and makes of the two what `axum::serve` serves, each request with its
+    /// [`Connection`](crate::Connection): on a plain `TcpListener`, or on a `tls::Listener` if the guard has an
+    /// acceptor.
+    ///
+    /// ```no_run
+    /// use axum::{Router, routing::get};
+    /// use portcullis::Guard;
+    ///
+    /// # async fn serve(guard: Guard) -> std::io::Result<()> {
+    /// let app = Router::new().route("/v2/", get(|| async { "{}" }));
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
+    /// axum::serve(listener, guard.make_service(app)).await
+    /// # }
+    /// ```
+    #[cfg(feature = "axum")]
+    pub fn make_service(
+        &self,
+        router: axum::Router,
+    ) -> axum::extract::connect_info::IntoMakeServiceWithConnectInfo<axum::Router, crate::Connection>
+    {
+        router
+            .layer(self.clone())
+            .into_make_service_with_connect_info()
+    }
+
     /// Returns the TLS acceptor of the configuration; `None` if it has no `[tls]`.
     #[cfg(feature = "tls")]
     pub fn acceptor(&self) -> Option<&crate::tls::Acceptor> {

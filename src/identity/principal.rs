@@ -24,6 +24,8 @@ pub enum Method {
     Certificate,
     /// By a signed token of an issuer that the operator trusts.
     Jwt,
+    /// By a way of the program's own (`Guard::builder().authenticate_with`).
+    Custom,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +119,7 @@ impl Method {
             Self::Token => "token",
             Self::Certificate => "cert",
             Self::Jwt => "jwt",
+            Self::Custom => "custom",
         }
     }
 }

@@ -5,16 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::{Answering, Body, Check, Head, Kept, Outcome, RefusalResponse, Wait};
+use super::drain::{Drain, Manner, Rest};
+use super::{Answering, Body, Check, Head, Kept, Observe, Outcome, RefusalResponse, Wait};
 
 pin_project! {
-    /// The future of [`Checked`](super::Checked): the inner service's future, a refusal or, until the layer's
-    /// decision is made, the request and the service that was ready for it.
+    /// The future of [`Checked`](super::Checked): the inner service's future, a refusal, a refusal that waits for
+    /// what its client is still sending or, until the layer's decision is made, the request and the service that
+    /// was ready for it.
     ///
     /// # Panics
     /// Panics when it is polled after it was ready.
@@ -37,6 +39,10 @@ pin_project! {
             response: Option<RefusalResponse>,
             answering: Answering,
         },
+        // Boxed, since it is rare.
+        Draining {
+            draining: Option<Box<Draining<B>>>,
+        },
         // Boxed, since it is rare and a request is large.
         Waiting {
             waiting: Option<Box<Waiting<S, L, B>>>,
@@ -55,6 +61,16 @@ struct Waiting<S, L, B> {
     kept: Kept,
 }
 
+/// A refused request whose client is still sending.
+struct Draining<B> {
+    drain: Drain<B>,
+    // Before the log: what was received is in it.
+    received: Option<Box<dyn Observe>>,
+    manner: Manner,
+    response: RefusalResponse,
+    answering: Answering,
+}
+
 impl<S, L, B, F> ResponseFuture<S, L, B, F> {
     pub(super) fn called(future: F, answering: Answering) -> Self {
         Self {
@@ -62,9 +78,12 @@ impl<S, L, B, F> ResponseFuture<S, L, B, F> {
         }
     }
 
-    pub(super) fn refused(response: RefusalResponse, answering: Answering) -> Self {
+    pub(super) fn refused(response: RefusalResponse, head: &Head, body: B, kept: Kept) -> Self
+    where
+        B: http_body::Body,
+    {
         Self {
-            state: State::refused(response, answering),
+            state: State::refused(response, head, body, kept),
         }
     }
 
@@ -92,20 +111,57 @@ impl<S, L, B, F> ResponseFuture<S, L, B, F> {
 
 impl<S, L, B, F> State<S, L, B, F> {
     /// A refusal, for which nothing of the inner service's answer is limited or learnt.
-    fn refused(response: RefusalResponse, answering: Answering) -> Self {
+    fn refused(mut response: RefusalResponse, head: &Head, body: B, kept: Kept) -> Self
+    where
+        B: http_body::Body,
+    {
+        let answering = Answering {
+            plan: None,
+            learn: None,
+            ..kept.answering
+        };
+        let manner = Manner::of(head);
+        match manner.rest(&body) {
+            Rest::Ended => {}
+            Rest::Left => manner.announce_close(response.headers_mut()),
+            Rest::Drained => {
+                return Self::Draining {
+                    draining: Some(Box::new(Draining {
+                        drain: Drain::new(body),
+                        received: kept.request.count,
+                        manner,
+                        response,
+                        answering,
+                    })),
+                };
+            }
+        }
         Self::Refused {
             response: Some(response),
-            answering: Answering {
-                plan: None,
-                learn: None,
-                ..answering
-            },
+            answering,
         }
+    }
+}
+
+impl<B: http_body::Body> Draining<B> {
+    /// Polls for the answer, which may say that the connection ends with it.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let received = &mut self.received;
+        let ended = ready!(self.drain.poll(cx, |data| {
+            if let Some(received) = received {
+                received.data(&data.copy_to_bytes(data.remaining()));
+            }
+        }));
+        if !ended {
+            self.manner.announce_close(self.response.headers_mut());
+        }
+        Poll::Ready(())
     }
 }
 
 impl<S, L, B> Waiting<S, L, B>
 where
+    B: http_body::Body,
     L: Check<B>,
     S: Service<Request<L::Body>>,
 {
@@ -138,7 +194,7 @@ where
             ..
         } = self;
         if let Some(response) = refusal {
-            return State::refused(response, kept.answering);
+            return State::refused(response, &head, body, kept);
         }
         let request = head.map(|()| L::wrap(body, kept.request));
         State::Called {
@@ -150,6 +206,7 @@ where
 
 impl<S, L, B, R> Future for ResponseFuture<S, L, B, S::Future>
 where
+    B: http_body::Body,
     L: Check<B>,
     S: Service<Request<L::Body>, Response = Response<R>>,
     R: http_body::Body<Data = Bytes>,
@@ -184,6 +241,28 @@ where
                     if let Some(response) = response {
                         return Poll::Ready(Ok(answering.refuse(*response)));
                     }
+                }
+                StateProj::Draining { draining } => {
+                    let Some(mut refused) = draining.take() else {
+                        state.set(State::Done);
+                        continue;
+                    };
+                    if refused.poll(cx).is_pending() {
+                        *draining = Some(refused);
+                        return Poll::Pending;
+                    }
+                    let Draining {
+                        drain,
+                        received,
+                        response,
+                        answering,
+                        ..
+                    } = *refused;
+                    // The body before the answer: a server that sees it gone knows what it is to say of
+                    // the connection.
+                    drop((drain, received));
+                    state.set(State::Done);
+                    return Poll::Ready(Ok(answering.refuse(*response)));
                 }
                 StateProj::Waiting { waiting } => {
                     let Some(mut undecided) = waiting.take() else {

@@ -26,7 +26,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let service = Guard::builder().build().layer(service_fn(echo));
-//! let request = Request::put("/hello").body(Full::new(Bytes::from("hello")))?;
+//! let request = Request::put("/hello").header("host", "registry.example").body(Full::new(Bytes::from("hello")))?;
 //! let response = service.oneshot(request).await?;
 //! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
 //! # Ok(()) }
@@ -35,16 +35,20 @@
 mod answering;
 mod body;
 mod check;
+mod drain;
+mod early;
 mod error;
 mod future;
 mod parts;
 mod sensitive;
 mod service;
+pub(crate) mod wiring;
 
 pub(crate) use answering::{Answering, Learn, Log, Plan, RefusalResponse};
 pub use body::Body;
 pub use check::Wraps;
 pub(crate) use check::{Check, Head, Kept, Outcome, Wait};
+pub use early::{AnsweredEarly, DrainLayer, EarlyBody, EarlyFuture};
 pub use error::BodyError;
 pub use future::ResponseFuture;
 pub(crate) use parts::{End, Observe, Pace, Parts, Watch};

@@ -42,6 +42,8 @@ impl<S, L> Checked<S, L> {
 
 impl<S, L, B, R> Service<Request<B>> for Checked<S, L>
 where
+    // So that what the client of a refused request is still sending can be dealt with.
+    B: http_body::Body,
     L: Check<B>,
     // A clone takes the place of the service that was ready for a request which has to wait.
     S: Service<Request<L::Body>, Response = Response<R>> + Clone,
@@ -64,7 +66,7 @@ where
                 let request = head.map(|()| L::wrap(body, kept.request));
                 ResponseFuture::called(self.inner.call(request), kept.answering)
             }
-            Outcome::Refuse(response) => ResponseFuture::refused(response, kept.answering),
+            Outcome::Refuse(response) => ResponseFuture::refused(response, &head, body, kept),
             Outcome::Wait(wait) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);

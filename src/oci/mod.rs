@@ -20,9 +20,11 @@
 //! # Ok::<(), RouteError>(())
 //! ```
 
+mod base_path;
 mod endpoint;
 mod error;
 pub(crate) mod grammar;
+mod host;
 #[cfg(any(feature = "policy", feature = "jwt"))]
 mod mount;
 mod query;
@@ -31,9 +33,12 @@ mod route_error;
 mod scope;
 mod target;
 
+pub use base_path::BasePath;
+pub(crate) use base_path::asked;
 pub use endpoint::{Action, Endpoint};
 pub use error::{ErrorCode, error_body};
 pub use grammar::{is_digest, is_name, is_tag};
+pub(crate) use host::check_host;
 pub use route::Route;
 pub use route_error::RouteError;
 pub use scope::Scope;

@@ -1,6 +1,7 @@
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
 
+use super::base_path::amend;
 use super::{Route, RouteError};
 
 impl Route {
@@ -18,8 +19,7 @@ impl Route {
     /// # Errors
     /// What is left is no route.
     pub(crate) fn decline_mount<B>(request: &mut Request<B>) -> Result<(), RouteError> {
-        let uri = without_mount(request.uri()).ok_or(RouteError::NotCanonical)?;
-        *request.uri_mut() = uri;
+        amend(request, without_mount)?;
         request.extensions_mut().remove::<Self>();
         Self::found(request)
     }

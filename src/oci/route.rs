@@ -3,6 +3,8 @@ use std::fmt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, Method, Request, Uri, uri::PathAndQuery};
 
+use super::base_path::{looks_stripped, whole};
+use super::host::check_host;
 use super::query::{Query, Span};
 use super::target::Target;
 use super::{Action, Endpoint, ErrorCode, RouteError};
@@ -104,10 +106,32 @@ impl Route {
         Ok(route)
     }
 
-    /// Returns the route of `request`: the one in its extensions, else parsed and put there.
+    /// Reads what the client of `request` asked for: its target, or more than that inside of a router that has
+    /// taken a prefix off ([`BasePath`](super::BasePath), axum's `OriginalUri`).
     ///
     /// # Errors
-    /// Returns the errors of [`Route::parse_with_headers`].
+    /// As [`Route::parse_with_headers`], [`RouteError::Host`] and [`RouteError::Stripped`].
+    pub(crate) fn read<B>(request: &Request<B>) -> Result<Self, RouteError> {
+        check_host(request)?;
+        Self::read_target(request)
+    }
+
+    /// As [`Route::read`], whatever the `Host` is.
+    pub(crate) fn read_target<B>(request: &Request<B>) -> Result<Self, RouteError> {
+        let whole = whole(request)?;
+        let uri = whole.unwrap_or_else(|| request.uri());
+        let route = Self::parse_with_headers(request.method(), uri, request.headers())?;
+        if route.endpoint == Endpoint::Outside && whole.is_none() && looks_stripped(route.path()) {
+            return Err(RouteError::Stripped);
+        }
+        Ok(route)
+    }
+
+    /// Returns the route of `request`: the one in its extensions, else parsed and put there. Inside of a router
+    /// that has taken a prefix off it is that of the whole path ([`BasePath`](super::BasePath)).
+    ///
+    /// # Errors
+    /// Returns the errors of [`Route::parse_with_headers`], [`RouteError::Host`] and [`RouteError::Stripped`].
     pub fn of<B>(request: &mut Request<B>) -> Result<Self, RouteError> {
         Self::found(request)?;
         let route = request.extensions().get::<Self>();
@@ -118,8 +142,7 @@ impl Route {
     /// Sees to it that the route of `request` is in its extensions.
     pub(crate) fn found<B>(request: &mut Request<B>) -> Result<(), RouteError> {
         if request.extensions().get::<Self>().is_none() {
-            let route =
-                Self::parse_with_headers(request.method(), request.uri(), request.headers())?;
+            let route = Self::read(request)?;
             request.extensions_mut().insert(route);
         }
         Ok(())

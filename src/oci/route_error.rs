@@ -42,6 +42,12 @@ pub enum RouteError {
     /// The body is a form, from which registries in Go take parameters before the query's.
     #[error("the body is a form, whose fields could stand for query parameters")]
     Form,
+    /// The request has no `Host`, several, or one that names no host (RFC 9112 §3.2).
+    #[error("the Host header is missing, repeated or names no host")]
+    Host,
+    /// The path looks like one under `/v2/` of which the prefix was taken off before it came here.
+    #[error("the path looks like one under /v2/ that has lost its prefix")]
+    Stripped,
 }
 
 impl RouteError {
@@ -62,7 +68,9 @@ impl RouteError {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLong => StatusCode::URI_TOO_LONG,
             Self::Form => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Stripped => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotCanonical
+            | Self::Host
             | Self::Name
             | Self::Tag
             | Self::Digest
@@ -81,9 +89,13 @@ impl RouteError {
             Self::Digest => ErrorCode::DigestInvalid,
             Self::Session => ErrorCode::BlobUploadUnknown,
             Self::Number => ErrorCode::PaginationNumberInvalid,
-            Self::TooLong | Self::UnknownEndpoint | Self::Method(_) | Self::Query | Self::Form => {
-                ErrorCode::Unsupported
-            }
+            Self::Stripped => ErrorCode::Unavailable,
+            Self::TooLong
+            | Self::UnknownEndpoint
+            | Self::Method(_)
+            | Self::Query
+            | Self::Form
+            | Self::Host => ErrorCode::Unsupported,
         }
     }
 
@@ -99,6 +111,7 @@ impl RouteError {
                 "invalid query: a parameter is repeated, cannot be decoded, or is of another endpoint"
             }
             Self::Form => "the body is a form, whose fields could stand for query parameters",
+            Self::Host => "the Host header is missing, repeated or names no host",
             _ => self.code().message(),
         }
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Policy, TagOracle};
+use crate::oci::BasePath;
 use crate::{Preset, Responder, Watched};
 
 /// Refuses what a policy does not allow. See the [module](super).
@@ -14,6 +15,7 @@ pub struct PolicyLayer {
     pub(crate) shadow: Option<Watched<Policy>>,
     pub(super) tags: Option<Arc<dyn TagOracle>>,
     pub(super) responder: Responder,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl PolicyLayer {
@@ -31,6 +33,7 @@ impl PolicyLayer {
             shadow: None,
             tags: None,
             responder: Responder::new(Preset::default()),
+            base_path: None,
         }
     }
 
@@ -51,6 +54,12 @@ impl PolicyLayer {
     /// Answers refused requests in this way. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 }

@@ -24,12 +24,12 @@
 //! ])?;
 //! let service = ServiceBuilder::new()
 //!     .layer(PolicyLayer::new(policy))
-//!     .service_fn(|_: Request<()>| async {
+//!     .service_fn(|_: Request<Full<Bytes>>| async {
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
 //!     });
 //!
 //! let ask = |path: &str| {
-//!     let mut request = Request::get(path).body(()).unwrap();
+//!     let mut request = Request::get(path).header("host", "registry.example").body(Full::<Bytes>::default()).unwrap();
 //!     request.extensions_mut().insert(Principal::new(Method::Token, "alice"));
 //!     service.clone().oneshot(request)
 //! };

@@ -5,7 +5,7 @@ use super::explain::Reason;
 use super::verdicts::{Question, Verdicts};
 use super::{Caller, Policy, PolicyLayer, Verdict};
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
-use crate::oci::Route;
+use crate::oci::{BasePath, Route};
 use crate::record::Record;
 use crate::reload::Current;
 use crate::responder::{Declined, decline_mount};
@@ -33,7 +33,7 @@ impl<S> Layer<S> for PolicyLayer {
 impl PolicyLayer {
     /// Whether the request may go on. What was found out is put into its extensions.
     fn decide(&self, head: &mut Head) -> Result<(), Refusal> {
-        Route::found(head).map_err(Refusal::RouteInvalid)?;
+        Route::found(head).map_err(Refusal::from)?;
         let extensions = head.extensions();
         let route = extensions.get::<Route>().ok_or(Refusal::Unavailable)?;
         if let Some(record) = Record::of(extensions) {
@@ -149,6 +149,7 @@ impl<B> Wraps<B> for PolicyLayer {
 
 impl<B> Check<B> for PolicyLayer {
     fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
+        BasePath::apply(self.base_path.as_ref(), head);
         Outcome::of(self.decide(head), &self.responder, head)
     }
 

@@ -15,7 +15,7 @@ pub enum Who {
     Anonymous,
     /// Callers who showed something: `authenticated`.
     Authenticated,
-    /// One caller, by how they showed it and their id: `token:ci`, `cert:node-1`, `jwt:alice`. The
+    /// One caller, by how they showed it and their id: `token:ci`, `cert:node-1`, `jwt:alice`, `custom:bob`. The
     /// same id shown in another way is another caller.
     Principal(Method, Box<str>),
     /// Callers in a group: `group:builders`.
@@ -59,7 +59,7 @@ pub enum WhoError {
     /// Neither a word nor a known kind with a value.
     #[error(
         "{0:?} is nobody: write \"anyone\", \"anonymous\", \"authenticated\", \"token:ID\", \
-         \"cert:NAME\", \"jwt:SUBJECT\", \"group:NAME\", \"spiffe://DOMAIN/PATH\", \"dns:NAME\", \
+         \"cert:NAME\", \"jwt:SUBJECT\", \"custom:ID\", \"group:NAME\", \"spiffe://DOMAIN/PATH\", \"dns:NAME\", \
          \"email:ADDRESS\", \"uri:URI\", \"subject:DN\", \"issuer:DN\" or \"fingerprint:HEX\""
     )]
     Unknown(Box<str>),
@@ -157,6 +157,7 @@ impl FromStr for Who {
             "token" => Self::Principal(Method::Token, value.into()),
             "cert" => Self::Principal(Method::Certificate, value.into()),
             "jwt" => Self::Principal(Method::Jwt, value.into()),
+            "custom" => Self::Principal(Method::Custom, value.into()),
             "group" => Self::Group(value.into()),
             "spiffe" => Self::Spiffe(spiffe(text)?),
             "dns" => Self::Certificate(Attribute::Dns, Pattern::dns(value)?),

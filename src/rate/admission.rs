@@ -7,6 +7,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::Instant;
 
+use crate::oci::RouteError;
 use crate::record::Record;
 use crate::{Refusal, Responder};
 
@@ -40,6 +41,14 @@ impl Denied {
         Self {
             refusal,
             detail: format!("limit {}", rule.limit.name).into(),
+        }
+    }
+
+    /// It cannot be known what is asked for.
+    pub(super) fn without_route(error: RouteError) -> Self {
+        Self {
+            refusal: error.into(),
+            detail: error.to_string().into(),
         }
     }
 

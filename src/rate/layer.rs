@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use super::Limits;
 use super::engine::Engine;
 use super::quota::Calendar;
+use crate::oci::BasePath;
 use crate::{Preset, Responder, Watched};
 
 /// Holds request and response bodies to byte-rate limits. See the [module](super).
@@ -13,6 +14,7 @@ use crate::{Preset, Responder, Watched};
 pub struct ByteRateLayer {
     pub(super) engine: Arc<Engine>,
     pub(super) responder: Responder,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl ByteRateLayer {
@@ -39,12 +41,19 @@ impl ByteRateLayer {
         Self {
             engine: Arc::new(Engine::new(limits, calendar)),
             responder: Responder::new(Preset::default()),
+            base_path: None,
         }
     }
 
     /// Sets the answer to refused requests. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 

@@ -14,6 +14,7 @@ use super::watcher::Stay;
 use super::{Direction, headers};
 use crate::Responder;
 use crate::middleware::{self, Head, Kept, Pace, RefusalResponse};
+use crate::oci::asked;
 use crate::record::Record;
 
 /// What is to be done with a request that was let in.
@@ -110,7 +111,10 @@ impl Shedder {
     pub(super) fn new(responder: &Responder, request: &Head) -> Self {
         let mut stand_in = Request::new(());
         stand_in.method_mut().clone_from(request.method());
-        stand_in.uri_mut().clone_from(request.uri());
+        stand_in.uri_mut().clone_from(asked(request));
+        if responder.reads_headers() {
+            stand_in.headers_mut().clone_from(request.headers());
+        }
         if let Some(record) = Record::of(request.extensions()) {
             stand_in.extensions_mut().insert(record.clone());
         }

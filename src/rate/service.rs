@@ -11,6 +11,7 @@ use super::plan::{Plan, Shedder};
 use super::subject::Subject;
 use super::{ByteRateLayer, Direction, Limits};
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps};
+use crate::oci::BasePath;
 use crate::record::Record;
 use crate::{Responder, Watched};
 
@@ -38,7 +39,7 @@ impl ByteRateLayer {
     /// What is to be done with a request; `None` if no limit concerns it. `bodiless`: it has no body.
     fn decide(&self, head: &mut Head, bodiless: bool) -> Result<Option<(Plan, Questions)>, Denied> {
         let compiled = self.engine.compiled();
-        let subject = Subject::of(head, compiled.routed);
+        let subject = Subject::of(head, compiled.routed).map_err(Denied::without_route)?;
         if subject.is_exempt(head.uri().path(), &compiled.limits.exempt) {
             return Ok(None);
         }
@@ -76,6 +77,7 @@ impl<B> Wraps<B> for ByteRateLayer {
 
 impl<B: http_body::Body<Data = Bytes>> Check<B> for ByteRateLayer {
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
+        BasePath::apply(self.base_path.as_ref(), head);
         match self.decide(head, body.is_end_stream()) {
             Ok(None) => Outcome::Pass,
             Ok(Some((plan, questions))) if questions.is_empty() => {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use crate::identity::Method;
-use crate::oci::{Endpoint, Route};
+use crate::oci::{Endpoint, Route, RouteError};
 #[cfg(feature = "redis")]
 use crate::util::hex;
 use crate::{ClientAddr, Connection, Principal};
@@ -52,13 +52,16 @@ pub(super) enum Charged<'a> {
 
 impl Subject {
     /// Reads what is known of `request`; the route only if `routed`, since that parses it.
-    pub(super) fn of<B>(request: &mut Request<B>, routed: bool) -> Self {
-        let route = if routed {
-            Route::of(request).ok()
-        } else {
-            None
+    ///
+    /// # Errors
+    /// What is asked for cannot be known, so that the limits by it would not hold.
+    pub(super) fn of<B>(request: &mut Request<B>, routed: bool) -> Result<Self, RouteError> {
+        let route = match routed.then(|| Route::of(request)) {
+            Some(Err(error @ (RouteError::Host | RouteError::Stripped))) => return Err(error),
+            // Another error is for the policy, or for the service.
+            found => found.and_then(Result::ok),
         };
-        Self::from_parts(request.extensions(), route.as_ref())
+        Ok(Self::from_parts(request.extensions(), route.as_ref()))
     }
 
     fn from_parts(extensions: &Extensions, route: Option<&Route>) -> Self {

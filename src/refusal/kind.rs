@@ -1,6 +1,6 @@
 use http::StatusCode;
 
-use super::Preset;
+use super::{Miswiring, Preset};
 use crate::oci::{ErrorCode, RouteError};
 
 /// Why a request was refused: one variant a reason.
@@ -87,6 +87,9 @@ pub enum Refusal {
     /// Something that a decision needs is not there: what else would be refused might be allowed.
     #[error("a part of the gate is unavailable")]
     Unavailable,
+    /// The server does not give the gate what it needs to decide. The log says once a minute what to do.
+    #[error("the server is wired wrongly: {0}")]
+    Miswired(Miswiring),
 }
 
 impl Refusal {
@@ -115,6 +118,7 @@ impl Refusal {
             Self::StreamsExceeded { .. } => "streams_exceeded",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::Unavailable => "unavailable",
+            Self::Miswired(_) => "miswired",
         }
     }
 
@@ -148,7 +152,7 @@ impl Refusal {
                 Preset::Mirror => StatusCode::SERVICE_UNAVAILABLE,
                 Preset::Registry => StatusCode::TOO_MANY_REQUESTS,
             },
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Miswired(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -189,8 +193,17 @@ impl Refusal {
             | Self::RateExceeded { retry_after }
             | Self::StreamsExceeded { retry_after }
             | Self::QuotaExceeded { retry_after } => Some((*retry_after).max(1)),
-            Self::Unavailable => Some(1),
+            Self::Unavailable | Self::Miswired(_) => Some(1),
             _ => None,
+        }
+    }
+}
+
+impl From<RouteError> for Refusal {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::Stripped => Self::Miswired(Miswiring::Stripped),
+            error => Self::RouteInvalid(error),
         }
     }
 }

@@ -5,7 +5,9 @@
 //! The client gets less than the log: unknown user, wrong password and expired token are answered alike.
 
 mod kind;
+mod miswiring;
 mod preset;
 
 pub use kind::Refusal;
+pub use miswiring::Miswiring;
 pub use preset::Preset;

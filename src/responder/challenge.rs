@@ -70,7 +70,7 @@ impl Challenge {
             return self.value.clone();
         }
         let mut value = self.value.as_bytes().to_vec();
-        let route = Route::parse_with_headers(request.method(), request.uri(), request.headers());
+        let route = Route::read_target(request);
         let scopes = route.map_or_else(|_| Vec::new(), |route| route.scopes());
         for (number, scope) in scopes.iter().enumerate() {
             let before = if number == 0 { ",scope=\"" } else { " " };

@@ -44,5 +44,5 @@ pub(crate) fn decline_mount<B>(
         record.mount_declined(why);
     }
     metrics::mount_declined(reason.label());
-    Route::decline_mount(request).map_err(Refusal::RouteInvalid)
+    Route::decline_mount(request).map_err(Refusal::from)
 }

@@ -6,10 +6,14 @@
 mod challenge;
 #[cfg(any(feature = "policy", feature = "jwt"))]
 mod declined;
+mod error_body;
+mod grpc;
 #[allow(clippy::module_inception, reason = "the one noun of this folder")]
 mod responder;
 
 pub use challenge::{Challenge, ChallengeError};
 #[cfg(any(feature = "policy", feature = "jwt"))]
 pub(crate) use declined::{Declined, decline_mount};
+pub use error_body::{ErrorAnswer, ErrorBody};
+pub(crate) use grpc::is_grpc;
 pub use responder::Responder;

@@ -1,12 +1,17 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use super::Challenge;
-use crate::oci::{self, Route};
+use super::error_body::Hook;
+use super::{Challenge, ErrorAnswer, ErrorBody, grpc};
+use crate::oci::{self, Route, asked};
 use crate::record::Record;
+use crate::refusal::Miswiring;
 use crate::telemetry::metrics;
+use crate::util::seldom::Seldom;
 use crate::{Preset, Refusal};
 
 /// Turns a [`Refusal`] into the answer that the client gets.
@@ -15,6 +20,9 @@ pub struct Responder {
     preset: Preset,
     challenge: Option<Challenge>,
     hidden: bool,
+    error_body: Option<Hook>,
+    /// When it was logged last how the server is wired wrongly, for each way.
+    miswired: Arc<[Seldom; 3]>,
 }
 
 impl Responder {
@@ -27,6 +35,8 @@ impl Responder {
                 Preset::Registry => Some(Challenge::registry()),
             },
             hidden: false,
+            error_body: None,
+            miswired: Arc::default(),
         }
     }
 
@@ -44,26 +54,89 @@ impl Responder {
         self
     }
 
+    /// Answers with error bodies that `make` returns; with the distribution-spec's where it returns `None`.
+    /// Status, challenge and `Retry-After` stay as they are.
+    ///
+    /// ```
+    /// use http::HeaderValue;
+    /// use portcullis::responder::ErrorBody;
+    /// use portcullis::{Preset, Responder};
+    ///
+    /// let responder = Responder::new(Preset::Registry).with_error_body(|error| {
+    ///     let text = format!("{}: {}\n", error.status, error.message);
+    ///     Some(ErrorBody::new(HeaderValue::from_static("text/plain"), text))
+    /// });
+    /// # drop(responder);
+    /// ```
+    pub fn with_error_body(
+        mut self,
+        make: impl Fn(&ErrorAnswer<'_>) -> Option<ErrorBody> + Send + Sync + 'static,
+    ) -> Self {
+        self.error_body = Some(Hook(Arc::new(make)));
+        self
+    }
+
+    /// Returns whether answers depend on the headers of requests.
+    #[cfg(feature = "rate")]
+    pub(crate) fn reads_headers(&self) -> bool {
+        self.error_body.is_some()
+    }
+
     /// Returns the preset that the responder was made with.
     pub fn preset(&self) -> Preset {
         self.preset
     }
 
-    /// Returns the answer to `request`, records the refusal in the request's [`Record`] and counts it.
+    /// Returns the answer to `request`, records the refusal in the request's [`Record`] and counts it. A gRPC
+    /// call (`application/grpc`) gets a `grpc-status` and no body.
     pub fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Full<Bytes>> {
+        if let Refusal::Miswired(miswiring) = refusal {
+            self.log_miswiring(miswiring, request);
+        }
         if let Some(record) = Record::of(request.extensions()) {
             record.refused(refusal);
         }
         metrics::refused(refusal);
         tracing::debug!(refusal = refusal.label(), "request refused: {refusal}");
         let (status, code, message) = self.wording(refusal, request);
-        let body = oci::error_body(code, message);
+        let mut response = if grpc::is_grpc(request.headers()) {
+            grpc::answer(status, message, refusal.retry_after())
+        } else {
+            self.answer((status, code, message), refusal, request)
+        };
+        response.extensions_mut().insert(refusal);
+        response
+    }
+
+    fn answer<B>(
+        &self,
+        (status, code, message): (StatusCode, oci::ErrorCode, &'static str),
+        refusal: Refusal,
+        request: &Request<B>,
+    ) -> Response<Full<Bytes>> {
+        let own = self.error_body.as_ref().and_then(|Hook(make)| {
+            make(&ErrorAnswer {
+                status,
+                code,
+                message,
+                method: request.method(),
+                uri: asked(request),
+                headers: request.headers(),
+            })
+        });
+        let (content_type, body) = own.map_or_else(
+            || {
+                let json = HeaderValue::from_static("application/json");
+                (json, oci::error_body(code, message))
+            },
+            ErrorBody::into_parts,
+        );
         let length = body.len();
         let head = request.method() == Method::HEAD;
         let mut response = Response::new(Full::new(if head { Bytes::new() } else { body }));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, content_type);
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(
             HeaderName::from_static("docker-distribution-api-version"),
@@ -80,8 +153,16 @@ impl Responder {
         if let Some(seconds) = refusal.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(refusal);
         response
+    }
+
+    fn log_miswiring<B>(&self, miswiring: Miswiring, request: &Request<B>) {
+        if let Some(record) = Record::of(request.extensions()) {
+            record.explained(miswiring.to_string());
+        }
+        if self.miswired[miswiring as usize].may() {
+            tracing::error!(path = request.uri().path(), "{miswiring}");
+        }
     }
 
     fn wording<B>(
@@ -91,7 +172,7 @@ impl Responder {
     ) -> (StatusCode, oci::ErrorCode, &'static str) {
         let status = refusal.status(self.preset);
         if self.hidden && status == StatusCode::FORBIDDEN {
-            let code = Route::parse(request.method(), request.uri())
+            let code = Route::read_target(request)
                 .map_or(oci::ErrorCode::NameUnknown, |route| route.unknown_code());
             return (StatusCode::NOT_FOUND, code, code.message());
         }

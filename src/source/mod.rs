@@ -23,11 +23,11 @@
 //! let networks = Networks::allow(["10.0.0.0/8".parse()?]).and_deny(["10.9.0.0/16".parse()?]);
 //! let service = ServiceBuilder::new()
 //!     .layer(SourceLayer::new(networks).with_responder(Responder::new(Preset::Mirror)))
-//!     .service_fn(|_: Request<()>| async {
+//!     .service_fn(|_: Request<Full<Bytes>>| async {
 //!         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
 //!     });
 //!
-//! let mut request = Request::new(());
+//! let mut request = Request::new(Full::default());
 //! request.extensions_mut().insert(ClientAddr::new("10.9.1.1:4711".parse()?));
 //! let response = service.oneshot(request).await?;
 //! assert_eq!(response.status(), 403);

@@ -1,8 +1,9 @@
 use tower::Layer;
 
 use super::{Networks, SourceLayer};
+use crate::middleware::wiring;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
-use crate::{ClientAddr, Refusal, Watched};
+use crate::{Refusal, Watched};
 
 /// The service of [`SourceLayer`].
 pub type Source<S> = Checked<S, SourceLayer>;
@@ -26,14 +27,15 @@ impl SourceLayer {
     /// Whether the client's network is allowed.
     fn decide(&self, head: &Head) -> Result<(), Refusal> {
         let networks = self.networks.load();
-        let client = || ClientAddr::of(head.extensions());
-        if networks.is_open() || client().is_some_and(|client| networks.permits(client.ip())) {
-            Ok(())
-        } else if networks.has_lapsed() {
-            Err(Refusal::Unavailable)
-        } else {
-            Err(Refusal::SourceDenied)
+        if networks.is_open() {
+            return Ok(());
         }
+        if networks.has_lapsed() {
+            return Err(Refusal::Unavailable);
+        }
+        let client = wiring::address(head.extensions())?;
+        let permitted = networks.permits(client.ip());
+        permitted.then_some(()).ok_or(Refusal::SourceDenied)
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod patience;
 )]
 pub(crate) mod pem;
 pub(crate) mod printable;
+pub(crate) mod seldom;
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod text;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]

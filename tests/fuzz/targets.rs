@@ -18,7 +18,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
 use portcullis::identity;
 use portcullis::oci::{Action, Endpoint, Route, is_digest, is_name, is_tag};
@@ -157,9 +157,9 @@ pub fn authorization(input: &[u8]) -> u64 {
         };
         headers.append(AUTHORIZATION, value);
     }
-    let mut request = Request::get("/v2/").body(()).unwrap();
+    let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
     *request.headers_mut() = headers.clone();
-    let mut service = GATE.layer(tower::service_fn(|request: Request<()>| async move {
+    let mut service = GATE.layer(tower::service_fn(|request: Request<Empty<Bytes>>| async move {
         let principal = Principal::of(request.extensions()).unwrap();
         assert_eq!(principal.id(), USER, "a header is never taken for none");
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))

@@ -17,6 +17,7 @@ mod audit;
 mod auth;
 mod config;
 mod cves;
+mod early;
 mod files;
 mod floors;
 mod guard;

@@ -139,6 +139,7 @@ async fn echo(
 
 fn request(method: &str, path: &str, client: &str) -> Request<Full<Bytes>> {
     let mut request = Request::builder()
+        .header("host", "registry.example")
         .method(method)
         .uri(path)
         .body(Full::new(Bytes::from("12345")))

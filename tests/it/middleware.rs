@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use captured::Captured;
 use futures_util::{FutureExt, stream};
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -42,7 +42,10 @@ async fn hello<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
 }
 
 fn get(path: &str) -> Request<Full<Bytes>> {
-    let mut request = Request::get(path).body(Full::default()).unwrap();
+    let mut request = Request::get(path)
+        .header("host", "registry.example")
+        .body(Full::default())
+        .unwrap();
     let client = ClientAddr::new("10.0.0.1:4711".parse().unwrap());
     request.extensions_mut().insert(client);
     request
@@ -154,7 +157,10 @@ async fn a_guard_is_a_layer_of_a_router_of_its_routes_and_of_a_part_of_it() {
         ),
     ] {
         for (client, status) in [("10.0.0.1:1", 200), ("192.0.2.1:1", 403)] {
-            let mut request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+            let mut request = Request::get(path)
+                .header("host", "registry.example")
+                .body(axum::body::Body::empty())
+                .unwrap();
             let client = ClientAddr::new(client.parse().unwrap());
             request.extensions_mut().insert(client);
             let response = router.clone().oneshot(request).await.unwrap();
@@ -315,7 +321,7 @@ fn a_refusal_that_is_polled_for_again_panics() {
 #[should_panic(expected = "`Identify` polled after completion")]
 fn an_identity_that_is_polled_for_again_panics() {
     let authentication = Authentication::token(credentials());
-    let mut future = pin!(authentication.identify(&Request::new(())));
+    let mut future = pin!(authentication.identify(&get("/v2/")));
     assert!(future.as_mut().now_or_never().unwrap().is_err());
     let _ = future.now_or_never();
 }
@@ -403,7 +409,9 @@ async fn the_log_counts_of_a_push_what_the_service_got() {
         let length = Bytes::from(data.len().to_string());
         Ok::<_, Infallible>(Response::new(Full::new(length)))
     }));
-    let request = Request::put("/v2/a/blobs/uploads/1").body(Full::new(Bytes::from(vec![7; 5000])));
+    let request = Request::put("/v2/a/blobs/uploads/1")
+        .header("host", "registry.example")
+        .body(Full::new(Bytes::from(vec![7; 5000])));
     let response = service.oneshot(request.unwrap()).await.unwrap();
     let got = response.into_body().collect().await.unwrap().to_bytes();
     let got: u64 = std::str::from_utf8(&got).unwrap().parse().unwrap();
@@ -455,7 +463,7 @@ async fn what_a_service_notes_when_it_is_let_go_is_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_refused_upload_is_not_read() {
+async fn a_refused_upload_that_waits_to_be_asked_for_is_not_read() {
     struct Unread;
 
     impl http_body::Body for Unread {
@@ -475,6 +483,8 @@ async fn a_refused_upload_is_not_read() {
     let alice = basic("alice", "wrong");
     for authorization in [None, Some(alice)] {
         let mut request = Request::put("/v2/alice/app/blobs/uploads/1")
+            .header("host", "registry.example")
+            .header("expect", "100-continue")
             .body(Unread)
             .unwrap();
         request.extensions_mut().insert(client);
@@ -483,6 +493,7 @@ async fn a_refused_upload_is_not_read() {
         }
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers()[CONNECTION], "close");
     }
 }
 

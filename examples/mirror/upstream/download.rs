@@ -94,7 +94,12 @@ impl Downloads {
         let from = kept.as_ref().map_or(0, Incoming::length);
         let upstream = &self.0.upstream;
         let mut rest = upstream.rest_of(repository, digest, from).await;
-        if from > 0 && matches!(&rest, Err(UpstreamError::Status(_) | UpstreamError::Invalid(_))) {
+        if from > 0
+            && matches!(
+                &rest,
+                Err(UpstreamError::Status(_) | UpstreamError::Invalid(_))
+            )
+        {
             // It does not go on from there.
             kept = None;
             rest = upstream.rest_of(repository, digest, 0).await;

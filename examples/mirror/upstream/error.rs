@@ -22,7 +22,10 @@ pub(crate) enum UpstreamError {
     Credentials,
     /// Either the upstream is, or all places of this mirror are taken.
     #[error("to be tried again in {retry_after} s")]
-    Busy { status: StatusCode, retry_after: u64 },
+    Busy {
+        status: StatusCode,
+        retry_after: u64,
+    },
     #[error("the upstream answered {0}")]
     Status(StatusCode),
     #[error("the upstream did not answer in time")]

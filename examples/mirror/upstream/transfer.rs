@@ -70,7 +70,11 @@ impl Transfer {
             };
             let Some(error) = cut else { break };
             let at = incoming.length();
-            vain = if at - before >= Patience::PROGRESS { 0 } else { vain + 1 };
+            vain = if at - before >= Patience::PROGRESS {
+                0
+            } else {
+                vain + 1
+            };
             if vain > TRIES || !error.is_passing() {
                 if error.is_passing() || matches!(error, UpstreamError::Unwanted) {
                     self.downloads.keep(self.key.clone(), incoming);

@@ -1,4 +1,5 @@
 use super::{DigestBinding, DigestFileError};
+use crate::oci::BasePath;
 use crate::{Preset, Responder};
 
 /// Gives a digest only by a repository that leads to it. See the [module](super).
@@ -6,6 +7,7 @@ use crate::{Preset, Responder};
 pub struct BindingLayer {
     pub(super) binding: Option<DigestBinding>,
     pub(super) responder: Responder,
+    pub(super) base_path: Option<BasePath>,
 }
 
 impl BindingLayer {
@@ -31,6 +33,7 @@ impl BindingLayer {
         Self {
             binding: None,
             responder: Responder::new(Preset::default()).with_hidden(true),
+            base_path: None,
         }
     }
 
@@ -38,6 +41,12 @@ impl BindingLayer {
     /// that push ask first, and send what is not there. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder.with_hidden(true);
+        self
+    }
+
+    /// Reads paths as what is left of those under `base`. See [`BasePath`].
+    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
+        self.base_path = Some(base.into());
         self
     }
 }

@@ -6,7 +6,7 @@ use super::no_referrers::no_referrers;
 use super::{BindingLayer, DigestBinding};
 use crate::Refusal;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
-use crate::oci::{Action, Endpoint, Route};
+use crate::oci::{Action, BasePath, Endpoint, Route};
 use crate::record::Record;
 use crate::responder::{Declined, decline_mount};
 
@@ -58,6 +58,7 @@ impl<B> Wraps<B> for BindingLayer {
 
 impl<B> Check<B> for BindingLayer {
     fn check(&self, head: &mut Head, _: &B, kept: &mut Kept) -> Outcome {
+        BasePath::apply(self.base_path.as_ref(), head);
         match self.decide(head, kept) {
             Ok(()) => Outcome::Pass,
             Err(Turned::Refused(refusal)) => Outcome::refuse(self.responder.refuse(refusal, head)),
@@ -84,7 +85,7 @@ impl From<Refusal> for Turned {
 }
 
 fn bound(binding: &DigestBinding, request: &mut Head) -> Result<Route, Turned> {
-    let route = Route::of(request).map_err(Refusal::RouteInvalid)?;
+    let route = Route::of(request).map_err(Refusal::from)?;
     let Some(repository) = route.repository() else {
         return Ok(route);
     };
@@ -108,7 +109,7 @@ fn bound(binding: &DigestBinding, request: &mut Head) -> Result<Route, Turned> {
             // So that the client has to have it.
             let why = format!("no manifest was seen by which {from} leads to {digest}");
             decline_mount(request, Declined::Digest, why)?;
-            return Ok(Route::of(request).map_err(Refusal::RouteInvalid)?);
+            return Ok(Route::of(request).map_err(Refusal::from)?);
         }
     }
     Ok(route)

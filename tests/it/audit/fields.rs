@@ -147,10 +147,14 @@ async fn every_field_is_written_where_it_applies_and_documented() {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
         });
     let mount = format!("/v2/a/blobs/uploads/?mount=sha256:{}", "a".repeat(64));
-    let request = Request::post(mount).body(Full::default()).unwrap();
+    let request = Request::post(mount)
+        .header("host", "registry.example")
+        .body(Full::default())
+        .unwrap();
     let response = pushes.oneshot(request).await.unwrap();
     response.into_body().collect().await.unwrap();
     let mut request = Request::get("/v2/a/manifests/latest?ns=docker.io")
+        .header("host", "registry.example")
         .header("user-agent", "containerd/2.1")
         .header("x-forwarded-for", "192.0.2.7")
         .body(Full::default())
@@ -158,7 +162,10 @@ async fn every_field_is_written_where_it_applies_and_documented() {
     request.extensions_mut().insert(connection());
     let response = service.clone().oneshot(request).await.unwrap();
     response.into_body().collect().await.unwrap();
-    let request = Request::builder().method("BREW").uri("/broken");
+    let request = Request::builder()
+        .header("host", "registry.example")
+        .method("BREW")
+        .uri("/broken");
     let request = request.header("host", "registry.example:5000");
     let request = request.body(Full::default()).unwrap();
     let response = service.oneshot(request).await.unwrap();

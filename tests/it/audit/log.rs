@@ -27,7 +27,10 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 type Incoming = portcullis::Body<Full<Bytes>>;
 
 fn get(path: &str) -> Request<Full<Bytes>> {
-    Request::get(path).body(Full::default()).unwrap()
+    Request::get(path)
+        .header("host", "registry.example")
+        .body(Full::default())
+        .unwrap()
 }
 
 fn log<S>(service: S) -> portcullis::access_log::AccessLog<S> {
@@ -51,6 +54,7 @@ async fn an_answered_request_is_one_event_with_its_facts() {
         )
     }));
     let mut request = Request::put("/v2/a/b/manifests/1?ns=docker.io&token=S3CRET")
+        .header("host", "registry.example")
         .header("user-agent", "containerd/1.6")
         .header("host", "[2001:db8::1]:5000")
         .header("x-request-id", "abc-1")
@@ -109,7 +113,10 @@ async fn an_unknown_method_is_named_apart_and_bounded() {
     }));
     let long = "X".repeat(300);
     for method in ["BREW", &long] {
-        let request = Request::builder().method(method).uri("https://a/x");
+        let request = Request::builder()
+            .header("host", "registry.example")
+            .method(method)
+            .uri("https://a/x");
         let request = request.body(Full::default()).unwrap();
         let response = service.clone().oneshot(request).await.unwrap();
         response.into_body().collect().await.unwrap();
@@ -295,7 +302,10 @@ async fn a_head_is_finished_though_nobody_polls_its_body() {
     let service = log(service_fn(|_: Request<Incoming>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("12345"))))
     }));
-    let head = Request::head("/v2/").body(Full::default()).unwrap();
+    let head = Request::head("/v2/")
+        .header("host", "registry.example")
+        .body(Full::default())
+        .unwrap();
     drop(service.oneshot(head).await.unwrap());
     let event = log_lines.only();
     assert_eq!(event["outcome"], "finished");

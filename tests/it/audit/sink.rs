@@ -61,6 +61,7 @@ async fn ask(layer: &AccessLogLayer, path: &str) {
         },
     ));
     let mut request = Request::get(path)
+        .header("host", "registry.example")
         .header("user-agent", "containerd/2.1 Grüße \\ \u{202e}")
         .body(Full::default())
         .unwrap();

@@ -55,6 +55,7 @@ async fn ask(
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
     }));
     let mut request = Request::get("/v2/team/app/manifests/1")
+        .header("host", "registry.example")
         .body(Full::<Bytes>::default())
         .unwrap();
     if !authorization.is_empty() {

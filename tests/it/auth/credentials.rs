@@ -82,23 +82,24 @@ impl Ask {
     }
 
     async fn of(self, layer: &TokenAuthLayer) -> Answer {
-        let service = layer.layer(service_fn(|request: Request<()>| async move {
+        let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
             let principal = Principal::of(request.extensions()).unwrap();
             let text = format!("{principal} {:?}", principal.groups());
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
         }));
         let mut request = Request::builder()
+            .header("host", "registry.example")
             .method(self.method.unwrap_or(Method::GET))
             .uri(self.path.unwrap_or("/v2/"))
-            .body(())
+            .body(Full::<Bytes>::default())
             .unwrap();
         if let Some(value) = self.authorization {
             let value = value.parse().unwrap();
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        if let Some(client) = self.client {
-            request.extensions_mut().insert(ClientAddr::new(client));
-        }
+        let elsewhere = || "203.0.113.250:4711".parse().unwrap();
+        let client = self.client.unwrap_or_else(elsewhere);
+        request.extensions_mut().insert(ClientAddr::new(client));
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::Request;
 use http::header::AUTHORIZATION;
 use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
-use portcullis::{Refusal, Watched};
+use portcullis::{ClientAddr, Refusal, Watched};
 
 const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
@@ -24,7 +24,8 @@ fn authentication(cost: u32) -> Authentication {
 }
 
 fn request(values: &[&str]) -> Request<()> {
-    let mut request = Request::new(());
+    let client = ClientAddr::new("192.0.2.1:4711".parse().unwrap());
+    let mut request = Request::builder().extension(client).body(()).unwrap();
     for value in values {
         let value = value.parse().unwrap();
         request.headers_mut().append(AUTHORIZATION, value);

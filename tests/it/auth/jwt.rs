@@ -162,17 +162,18 @@ async fn showing(
     let responder = Responder::new(Preset::Registry).with_challenge(Some(challenge));
     let layer = TokenAuthLayer::new(authentication.clone()).with_responder(responder);
     let client = ClientAddr::new("198.51.100.1:4711".parse().unwrap());
-    let service = layer.layer(service_fn(|request: Request<()>| async move {
+    let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
         assert!(!request.headers().contains_key(AUTHORIZATION));
         let principal = Principal::of(request.extensions()).unwrap();
         let text = format!("{principal} {:?}", principal.groups());
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
     }));
     let mut request = Request::builder()
+        .header("host", "registry.example")
         .method(method)
         .uri(target)
         .extension(client)
-        .body(())
+        .body(Full::<Bytes>::default())
         .unwrap();
     if let Some(value) = value {
         let value = value.parse().unwrap();
@@ -335,14 +336,15 @@ async fn a_mount_that_the_token_does_not_grant_goes_on_as_an_ordinary_upload() {
             Some("?x=1"),
         ),
     ] {
-        let service = layer.layer(service_fn(|request: Request<()>| async move {
+        let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
             let body = Bytes::from(request.uri().to_string());
             Ok::<_, Infallible>(Response::new(Full::new(body)))
         }));
         let request = || {
-            let request = Request::post(format!("{uploads}{query}"));
+            let request =
+                Request::post(format!("{uploads}{query}")).header("host", "registry.example");
             let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-            request.body(()).unwrap()
+            request.body(Full::<Bytes>::default()).unwrap()
         };
         let response = service.oneshot(request()).await.unwrap();
         assert_eq!(response.status(), 200, "{query}");
@@ -452,10 +454,13 @@ async fn a_signed_token_counts_with_the_certificate_that_is_wanted() {
         (&either, None, true, 200),
     ] {
         let layer = TokenAuthLayer::new(authentication.clone());
-        let service = layer.layer(service_fn(|_: Request<()>| async {
+        let service = layer.layer(service_fn(|_: Request<Full<Bytes>>| async {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
         }));
-        let mut request = Request::get("/v2/team/app/manifests/1").body(()).unwrap();
+        let mut request = Request::get("/v2/team/app/manifests/1")
+            .header("host", "registry.example")
+            .body(Full::<Bytes>::default())
+            .unwrap();
         if let Some(token) = token {
             let value = format!("Bearer {token}").parse().unwrap();
             request.headers_mut().insert(AUTHORIZATION, value);
@@ -723,6 +728,7 @@ async fn the_configuration_file_names_issuers_and_the_challenge() {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(principal))))
         }));
         let mut request = Request::get("/v2/team/app/tags/list")
+            .header("host", "registry.example")
             .body(Full::<Bytes>::default())
             .unwrap();
         if let Some(token) = token {

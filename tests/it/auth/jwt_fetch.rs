@@ -73,7 +73,10 @@ async fn status_of(authentication: &Authentication, token: &str) -> u16 {
         Ok::<_, Infallible>(Response::new(http_body_util::Empty::<bytes::Bytes>::new()))
     }));
     let token = format!("Bearer {token}");
-    let request = Request::get("/v2/").header(AUTHORIZATION, token).body(());
+    let request = Request::get("/v2/")
+        .header("host", "registry.example")
+        .header(AUTHORIZATION, token)
+        .body(http_body_util::Empty::<bytes::Bytes>::new());
     service
         .oneshot(request.unwrap())
         .await
@@ -330,7 +333,9 @@ async fn a_service_account_pulls_what_the_policy_gives_its_namespace_by_keys_tha
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let key = EncodingKey::from_ed_der(&cluster.1.serialize_der());
         let token = encode(&header, &claims, &key).unwrap();
-        let request = Request::get(target).header(AUTHORIZATION, format!("Bearer {token}"));
+        let request = Request::get(target)
+            .header("host", "registry.example")
+            .header(AUTHORIZATION, format!("Bearer {token}"));
         let body = http_body_util::Empty::<bytes::Bytes>::new();
         let answer = service.oneshot(request.body(body).unwrap()).await.unwrap();
         answer.status().as_u16()

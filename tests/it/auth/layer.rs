@@ -17,7 +17,7 @@ use portcullis::auth::{
     TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
-use portcullis::{PeerIdentity, Preset, Principal, Responder, Watched};
+use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -43,16 +43,21 @@ async fn ask_layer(
     authorization: &[&str],
     peer: Option<&PeerIdentity>,
 ) -> Answer {
-    let service = layer.layer(service_fn(|request: Request<()>| async move {
+    let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
         assert!(!request.headers().contains_key(AUTHORIZATION));
         let principal = Principal::of(request.extensions()).unwrap().to_string();
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(principal))))
     }));
-    let mut request = Request::get("/v2/").body(()).unwrap();
+    let mut request = Request::get("/v2/")
+        .header("host", "registry.example")
+        .body(Full::<Bytes>::default())
+        .unwrap();
     for value in authorization {
         let value = value.parse().unwrap();
         request.headers_mut().append(AUTHORIZATION, value);
     }
+    let client = ClientAddr::new("192.0.2.1:4711".parse().unwrap());
+    request.extensions_mut().insert(client);
     if let Some(peer) = peer {
         request.extensions_mut().insert(peer.clone());
     }

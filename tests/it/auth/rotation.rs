@@ -75,10 +75,10 @@ fn used(warn_before: Option<u64>, uses: &[(&str, u64)]) -> (Vec<String>, u64) {
     metrics::with_local_recorder(&recorder, || {
         for (token, time) in uses {
             clock.store(*time, Ordering::Relaxed);
-            let service = layer.layer(service_fn(|_: Request<()>| async {
+            let service = layer.layer(service_fn(|_: Request<Full<Bytes>>| async {
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
             }));
-            let mut request = Request::new(());
+            let mut request = Request::new(Full::<Bytes>::default());
             let value = format!("Bearer {token}").parse().unwrap();
             request.headers_mut().insert(AUTHORIZATION, value);
             let _ = service.oneshot(request).now_or_never().unwrap();

@@ -53,11 +53,17 @@ async fn cve_2025_48374_zot_no_secret_is_told_by_log_report_or_error() {
         format!("Bearer x{SECRET}"),
         SECRET.to_owned(),
     ] {
-        let request = Request::get("/v2/").header(AUTHORIZATION, authorization);
+        let request = Request::get("/v2/")
+            .header("host", "registry.example")
+            .header(AUTHORIZATION, authorization);
         let request = request.header("X-Registry-Token", SECRET);
         ask(&guard, request.header(COOKIE, SECRET)).await;
     }
-    ask(&guard, Request::get(format!("/v2/?token={SECRET}"))).await;
+    ask(
+        &guard,
+        Request::get(format!("/v2/?token={SECRET}")).header("host", "registry.example"),
+    )
+    .await;
     // A secret where something else belongs.
     for wrong in [
         format!("{entry}sha256 = [\"{SECRET}\"]\n"),
@@ -147,7 +153,10 @@ fn different(number: u32) -> Vec<http::request::Builder> {
     ]
     .into_iter()
     .map(|(method, uri)| {
-        let request = Request::builder().method(method).uri(uri);
+        let request = Request::builder()
+            .header("host", "registry.example")
+            .method(method)
+            .uri(uri);
         request
             .header(USER_AGENT, agent.clone())
             .header("X-Request-Id", format!("id-{number}"))

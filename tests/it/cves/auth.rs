@@ -38,11 +38,14 @@ struct Answer {
 
 /// The answer of a service that tells which credentials reached it.
 async fn ask(layer: &TokenAuthLayer, headers: &[(HeaderName, &str)]) -> Answer {
-    let service = layer.layer(service_fn(|request: Request<()>| async move {
+    let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
         let seen: Vec<_> = request.headers().get_all(AUTHORIZATION).iter().collect();
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("{seen:?}")))))
     }));
-    let mut request = Request::get("/v2/team/app/manifests/1").body(()).unwrap();
+    let mut request = Request::get("/v2/team/app/manifests/1")
+        .header("host", "registry.example")
+        .body(Full::<Bytes>::default())
+        .unwrap();
     for (name, value) in headers {
         let value = HeaderValue::from_str(value).unwrap();
         request.headers_mut().append(name, value);

@@ -32,7 +32,10 @@ async fn ask(guard: &Guard, client: &str, target: &str, token: Option<&str>) -> 
     let service = guard.layer(service_fn(|_request| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
     }));
-    let mut request = Request::get(target).body(Full::<Bytes>::default()).unwrap();
+    let mut request = Request::get(target)
+        .header("host", "registry.example")
+        .body(Full::<Bytes>::default())
+        .unwrap();
     if let Some(token) = token {
         let value = format!("Bearer {token}").parse().unwrap();
         request.headers_mut().insert(AUTHORIZATION, value);
@@ -140,9 +143,11 @@ async fn a_guard_is_a_layer_of_an_axum_router() {
         .route("/v2/", axum::routing::get(|| async { "yes" }))
         .layer(guard);
     let request = Request::get("/v2/")
+        .header("host", "registry.example")
         .body(axum::body::Body::empty())
         .unwrap();
-    assert_eq!(router.oneshot(request).await.unwrap().status(), 403);
+    // Its address is not known.
+    assert_eq!(router.oneshot(request).await.unwrap().status(), 503);
 }
 
 #[test]
@@ -255,7 +260,10 @@ const OF_PROXIES: [&str; 29] = [
 ];
 
 fn with_headers_of_proxies(peer: Option<&str>) -> Request<Full<Bytes>> {
-    let mut request = Request::get("/v2/").body(Full::default()).unwrap();
+    let mut request = Request::get("/v2/")
+        .header("host", "registry.example")
+        .body(Full::default())
+        .unwrap();
     for name in OF_PROXIES.into_iter().chain(["x-other"]) {
         let name: HeaderName = name.parse().unwrap();
         // Twice, since all lines are to go.

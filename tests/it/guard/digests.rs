@@ -43,7 +43,10 @@ async fn status(guard: &Guard, method: &str, target: &str) -> u16 {
         let response = http::Response::builder().header("docker-content-digest", digest('c'));
         Ok::<_, Infallible>(response.body(Full::new(Bytes::from("yes"))).unwrap())
     }));
-    let request = Request::builder().method(method).uri(target);
+    let request = Request::builder()
+        .header("host", "registry.example")
+        .method(method)
+        .uri(target);
     let request = request.body(Full::<Bytes>::default()).unwrap();
     service.oneshot(request).await.unwrap().status().as_u16()
 }

@@ -584,6 +584,7 @@ fn a_form_body_cannot_carry_the_parameters_of_a_mount_or_a_push() {
 #[test]
 fn a_requests_route_is_parsed_once_and_tells_a_peers_mirrored_request() {
     let mut request = Request::get("/v2/a/manifests/x?ns=docker.io")
+        .header("host", "registry.example")
         .header("X-Spegel-Mirrored", "true")
         .body(())
         .unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use portcullis::oci::{Endpoint, Route};
 use portcullis::policy::{
     Actions, BindingLayer, DigestBinding, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
@@ -158,9 +158,10 @@ impl Client {
     /// Up to the head of the answer.
     async fn begin(&self, method: Method, target: &str) -> Response<Body> {
         let request = Request::builder()
+            .header("host", "registry.example")
             .method(method)
             .uri(target)
-            .body(())
+            .body(Empty::<Bytes>::new())
             .unwrap();
         let public = Rule::allow(
             "public",
@@ -170,7 +171,7 @@ impl Client {
         .on_repositories([Pattern::repository("public/*").unwrap()]);
         let policy = PolicyLayer::new(Policy::new([public]).unwrap());
         let cache = self.cache.clone();
-        let service = tower::service_fn(move |request: Request<()>| {
+        let service = tower::service_fn(move |request: Request<Empty<Bytes>>| {
             let response = cache.answer(request.method(), request.uri());
             async move { Ok::<_, Infallible>(response) }
         });

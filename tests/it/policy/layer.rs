@@ -34,6 +34,7 @@ fn service(
 
 fn request(principal: Option<Principal>, method: &str, target: &str) -> Request<Empty<Bytes>> {
     let mut request = Request::builder()
+        .header("host", "registry.example")
         .method(method)
         .uri(target)
         .body(Empty::new())

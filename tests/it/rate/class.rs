@@ -56,7 +56,10 @@ async fn pull(guard: &Guard, repository: &str) -> Option<Duration> {
         Ok::<_, Infallible>(Response::new(Full::new(layer)))
     }));
     let target = format!("/v2/{repository}/manifests/1");
-    let mut request = Request::get(target).body(Empty::<Bytes>::new()).unwrap();
+    let mut request = Request::get(target)
+        .header("host", "registry.example")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     let client = ClientAddr::new("10.0.0.1:1".parse().unwrap());
     request.extensions_mut().insert(client);
     let begin = Instant::now();

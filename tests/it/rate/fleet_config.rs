@@ -162,6 +162,7 @@ mod shared {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![7; bytes]))))
         }));
         let mut request = Request::get("/v2/a/manifests/1")
+            .header("host", "registry.example")
             .body(Empty::<Bytes>::new())
             .unwrap();
         let client = ClientAddr::new("192.0.2.1:1".parse().unwrap());

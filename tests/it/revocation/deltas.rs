@@ -386,7 +386,10 @@ async fn status(connection: &Connection) -> u16 {
     let service = RevocationLayer::new().layer(service_fn(|_request| async {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     }));
-    let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+    let mut request = Request::get("/v2/")
+        .header("host", "registry.example")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     request.extensions_mut().insert(connection.clone());
     service.oneshot(request).await.unwrap().status().as_u16()
 }

@@ -192,7 +192,10 @@ async fn what_is_allowed_is_told_apart_from_what_is_good() {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     }));
     let record = Record::default();
-    let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+    let mut request = Request::get("/v2/")
+        .header("host", "registry.example")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     request.extensions_mut().insert(connection);
     request.extensions_mut().insert(record.clone());
     assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
@@ -449,7 +452,10 @@ async fn a_revoked_certificate_is_refused_on_an_open_connection() {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     }));
     let ask = || {
-        let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+        let mut request = Request::get("/v2/")
+            .header("host", "registry.example")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
         request.extensions_mut().insert(connection.clone());
         service.clone().oneshot(request)
     };
@@ -464,7 +470,10 @@ async fn without_a_certificate_a_request_passes_unless_one_is_required() {
     let with = server.connect().await.unwrap();
     let without = Connection::builder("10.0.0.1:1".parse().unwrap()).build();
     let ask = |layer: RevocationLayer, connection: Option<Connection>| {
-        let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+        let mut request = Request::get("/v2/")
+            .header("host", "registry.example")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
         request.extensions_mut().extend(extensions(connection));
         let service = layer.layer(service_fn(|_request| async {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -472,11 +481,16 @@ async fn without_a_certificate_a_request_passes_unless_one_is_required() {
         async { service.oneshot(request).await.unwrap().status() }
     };
     let strict = || RevocationLayer::new().with_certificate_required();
-    for connection in [None, Some(without)] {
-        assert_eq!(ask(RevocationLayer::new(), connection.clone()).await, 200);
-        assert_eq!(ask(strict(), connection).await, 401);
-    }
+    assert_eq!(
+        ask(RevocationLayer::new(), Some(without.clone())).await,
+        200
+    );
+    assert_eq!(ask(strict(), Some(without)).await, 401);
     assert_eq!(ask(strict(), Some(with)).await, 200);
+    // Of which nothing is known, nothing can be checked.
+    for layer in [RevocationLayer::new(), strict()] {
+        assert_eq!(ask(layer, None).await, 503);
+    }
 }
 
 fn extensions(connection: Option<Connection>) -> http::Extensions {
@@ -505,7 +519,10 @@ async fn a_transfer_under_way_ends_when_its_peer_is_revoked_even_while_it_waits(
         }
     }));
     let record = Record::default();
-    let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+    let mut request = Request::get("/v2/")
+        .header("host", "registry.example")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     request.extensions_mut().insert(connection);
     request.extensions_mut().insert(record.clone());
     let mut body = service.oneshot(request).await.unwrap().into_body();

@@ -471,7 +471,7 @@ async fn forwarded_certificates_of_listed_proxies_are_verified_and_of_others_rem
         ["10.0.0.0/8".parse().unwrap()],
         scene.material(),
     );
-    let service = layer.layer(service_fn(|request: Request<()>| async move {
+    let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
         let headers = request.headers().len();
         let name = Connection::of(request.extensions()).map_or("nothing".to_owned(), named);
         let answer = format!("{name} {headers}");
@@ -480,9 +480,9 @@ async fn forwarded_certificates_of_listed_proxies_are_verified_and_of_others_rem
     let fields = layer
         .clone()
         .with_trusted_fields(true)
-        .layer(service_fn(whoami::<()>));
+        .layer(service_fn(whoami::<Full<Bytes>>));
     let request = |peer: &str, header: &str| {
-        let mut request = Request::new(());
+        let mut request = Request::new(Full::<Bytes>::default());
         if !header.is_empty() {
             let name = header::HeaderName::from_static("x-forwarded-client-cert");
             request.headers_mut().insert(name, header.parse().unwrap());

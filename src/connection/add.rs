@@ -3,9 +3,11 @@ use std::task::{Context, Poll};
 use http::Request;
 use tower::Service;
 
-use crate::Connection;
+use super::Connection;
 
-/// Gives each request its [`Connection`], in a server loop of the user's own.
+/// Gives each request its [`Connection`], in a server loop of the user's own:
+/// `AddConnection::new(service, Connection::builder(peer).build())` for a plain TCP connection, and
+/// `AddConnection::new(service, accepted.connection)` for one that `tls::Acceptor` has accepted.
 #[derive(Clone, Debug)]
 pub struct AddConnection<S> {
     inner: S,

@@ -1,0 +1,138 @@
+use std::net::Ipv6Addr;
+
+use http::header::HOST;
+use http::{Request, Version};
+
+use super::RouteError;
+
+/// Refuses a request of HTTP/1.1 without a `Host`, and any with several or with one that names no host
+/// (RFC 9112 §3.2). HTTP/2 has `:authority` in its place.
+///
+/// # Errors
+/// [`RouteError::Host`].
+pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), RouteError> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let holds = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(_), Some(_)) => false,
+    };
+    holds.then_some(()).ok_or(RouteError::Host)
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2).
+fn is_host(host: &[u8]) -> bool {
+    let (name_is_one, port) = if let Some(rest) = host.strip_prefix(b"[") {
+        let Some(end) = rest.iter().position(|byte| *byte == b']') else {
+            return false;
+        };
+        (is_ip_literal(&rest[..end]), &rest[end + 1..])
+    } else {
+        let end = host.iter().position(|byte| *byte == b':');
+        let (name, port) = host.split_at(end.unwrap_or(host.len()));
+        (is_name(name), port)
+    };
+    let digits = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    name_is_one && digits
+}
+
+fn is_ip_literal(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    match text.strip_prefix(['v', 'V']) {
+        None => text.parse::<Ipv6Addr>().is_ok(),
+        Some(future) => future.split_once('.').is_some_and(|(version, address)| {
+            let hex = |byte: u8| byte.is_ascii_hexdigit();
+            let plain = |byte: u8| byte == b':' || is_unreserved(byte) || is_sub_delimiter(byte);
+            !version.is_empty()
+                && version.bytes().all(hex)
+                && !address.is_empty()
+                && address.bytes().all(plain)
+        }),
+    }
+}
+
+/// `reg-name`, which may be empty, and of which an IPv4 address is one.
+fn is_name(mut name: &[u8]) -> bool {
+    while let [first, rest @ ..] = name {
+        name = match (first, rest) {
+            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            (byte, rest) if is_unreserved(*byte) || is_sub_delimiter(*byte) => rest,
+            _ => return false,
+        };
+    }
+    true
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+fn is_sub_delimiter(byte: u8) -> bool {
+    b"!$&'()*+,;=".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(version: Version, hosts: &[&str]) -> bool {
+        let mut request = Request::get("/v2/").version(version);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        check_host(&request.body(()).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn one_host_is_needed_by_http_1_1_and_never_more() {
+        for (version, none) in [
+            (Version::HTTP_10, true),
+            (Version::HTTP_11, false),
+            (Version::HTTP_2, true),
+        ] {
+            assert_eq!(checked(version, &[]), none, "{version:?}");
+            assert!(checked(version, &["registry.example:5000"]), "{version:?}");
+            assert!(
+                !checked(version, &["a.example", "b.example"]),
+                "{version:?}"
+            );
+            assert!(
+                !checked(version, &["a.example", "a.example"]),
+                "{version:?}"
+            );
+            assert!(!checked(version, &["a b"]), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_by_its_grammar() {
+        for host in [
+            "",
+            "a",
+            "a.example",
+            "a.example:",
+            "A-1.example:5000",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:5000",
+            "[2001:db8::1]:",
+            "[v1.a:b]",
+            "caf%C3%A9.example",
+            "a_b",
+        ] {
+            assert!(checked(Version::HTTP_11, &[host]), "{host:?}");
+        }
+        for host in [
+            "a b", "a/b", "user@a", "http://a", "a:b", "a:80:80", "::1", "[::1", "[::g]", "[]",
+            "[::1]a", "a%2", "a%zz", "a\"b", "a\\b", "a?b", "a#b", "<a>", "[v1]", "[v.a]",
+        ] {
+            assert!(!checked(Version::HTTP_11, &[host]), "{host:?}");
+        }
+    }
+}

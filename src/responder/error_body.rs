@@ -1,0 +1,60 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+
+use crate::oci::ErrorCode;
+
+/// What a client is told of a refusal, for an error body of the program's own
+/// ([`Responder::with_error_body`](super::Responder::with_error_body)). It does not tell one wrong credential from
+/// another, nor what is hidden from what is not there.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ErrorAnswer<'a> {
+    /// The answer's status.
+    pub status: StatusCode,
+    /// The distribution-spec's code.
+    pub code: ErrorCode,
+    /// The text for the client.
+    pub message: &'static str,
+    /// The request's method. The body of an answer to HEAD is not sent.
+    pub method: &'a Method,
+    /// The request's target.
+    pub uri: &'a Uri,
+    /// The request's headers, `Accept` among them.
+    pub headers: &'a HeaderMap,
+}
+
+/// An error body of the program's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorBody {
+    content_type: HeaderValue,
+    content: Bytes,
+}
+
+impl ErrorBody {
+    /// A body of this type.
+    pub fn new(content_type: HeaderValue, content: impl Into<Bytes>) -> Self {
+        Self {
+            content_type,
+            content: content.into(),
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (HeaderValue, Bytes) {
+        (self.content_type, self.content)
+    }
+}
+
+type Make = dyn Fn(&ErrorAnswer<'_>) -> Option<ErrorBody> + Send + Sync;
+
+/// What makes such bodies.
+#[derive(Clone)]
+pub(super) struct Hook(pub(super) Arc<Make>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}
