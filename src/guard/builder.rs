@@ -60,6 +60,8 @@ pub struct Builder {
     pub(super) acceptor: Option<Acceptor>,
     #[cfg(feature = "crl")]
     pub(super) revocation: Option<RevocationLayer>,
+    #[cfg(feature = "serve")]
+    pub(super) serve_options: crate::connection::ServeOptions,
 }
 
 /// The program's own way to find out who asks.
@@ -126,6 +128,8 @@ impl Default for Builder {
             acceptor: None,
             #[cfg(feature = "crl")]
             revocation: None,
+            #[cfg(feature = "serve")]
+            serve_options: crate::connection::ServeOptions::default(),
         }
     }
 }
@@ -324,6 +328,8 @@ impl Builder {
                 .with_responder(self.responder.clone()),
             #[cfg(feature = "tls")]
             acceptor: self.acceptor,
+            #[cfg(feature = "serve")]
+            serve_options: self.serve_options,
             #[cfg(feature = "rate")]
             rate: self
                 .limits

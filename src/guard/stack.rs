@@ -59,6 +59,8 @@ pub struct Guard {
     pub(super) digest_binding: crate::policy::BindingLayer,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<crate::tls::Acceptor>,
+    #[cfg(feature = "serve")]
+    pub(super) serve_options: crate::connection::ServeOptions,
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
     /// Whether a check needs to know the connection of each request.
@@ -99,6 +101,17 @@ impl Guard {
     #[cfg(feature = "tls")]
     pub fn acceptor(&self) -> Option<&crate::tls::Acceptor> {
         self.acceptor.as_ref()
+    }
+
+    #[cfg(feature = "serve")]
+    pub(crate) fn serve_options(&self) -> &crate::connection::ServeOptions {
+        &self.serve_options
+    }
+
+    /// Returns whether this peer is a proxy that speaks for clients of its own.
+    #[cfg(feature = "serve")]
+    pub(crate) fn lists_proxy(&self, peer: std::net::IpAddr) -> bool {
+        self.forwarded.lists(peer)
     }
 
     /// Sets the oracle by which the policy tells the making of a tag from its change. Default: a caller that
