@@ -10,7 +10,7 @@ use crate::reload::{Fingerprint, Load, Pinned};
 /// all.
 pub(super) struct Crls {
     files: Files,
-    options: crl::Options,
+    requirements: crl::Requirements,
     in_force: Option<InForce>,
     /// Good lists that are not in force yet.
     waiting: Option<(CrlSet, Fingerprint)>,
@@ -26,10 +26,10 @@ struct InForce {
 
 impl Crls {
     pub(super) fn new(builder: crl::Builder, paths: Vec<PathBuf>) -> Self {
-        let (files, options) = builder.files(paths);
+        let (files, requirements) = builder.files(paths);
         Self {
             files,
-            options,
+            requirements,
             in_force: None,
             waiting: None,
         }
@@ -115,7 +115,7 @@ impl Crls {
                 if let Some(reason) = refusal {
                     lists.failed(reason);
                 }
-                Revocation::new(lists, self.options)
+                Revocation::new(lists, self.requirements.clone())
             };
             self.in_force = Some(InForce {
                 revocation,
