@@ -52,6 +52,7 @@ client_auth = "request"
 [crl]
 files = ["crl.pem"]
 unknown = "allow"
+short_lived = "1h"
 
 [policy]
 file = "policy.toml"
@@ -222,12 +223,22 @@ async fn requests(guard: &Guard) {
     }
 }
 
-/// One of a client that no CRL answers for, who then asks for something.
+/// Two of clients that no CRL answers for, each of which then asks for something: one that is let pass, and one
+/// that is short-lived.
 async fn handshakes(guard: &Guard, ca: &pki::Ca, without_list: &pki::Ca) {
+    handshake(guard, ca, &without_list.client("node")).await;
+    let hour = without_list.client_with("node", |params| {
+        params.not_before = time::OffsetDateTime::now_utc() - time::Duration::MINUTE;
+        params.not_after = params.not_before + time::Duration::HOUR;
+    });
+    handshake(guard, ca, &hour).await;
+}
+
+async fn handshake(guard: &Guard, ca: &pki::Ca, leaf: &pki::Leaf) {
     let acceptor: &Acceptor = guard.acceptor().unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    let config = Arc::new(pki::client(ca, Some((&without_list.client("node"), &[]))));
+    let config = Arc::new(pki::client(ca, Some((leaf, &[]))));
     let accept = async {
         let (stream, _) = tcp.accept().await.unwrap();
         acceptor.accept(stream).await.unwrap().connection

@@ -66,6 +66,7 @@ impl arguments::Arguments {
     fn revocation(&self) -> Result<Revocation, Box<dyn Error>> {
         let mut builder = Revocation::builder()
             .with_options(self.options())
+            .with_rules(self.authority.iter().cloned())
             .with_authority_files(self.ca.iter().chain(&self.signer));
         if let Some(at) = self.at {
             builder = builder.as_of(at);

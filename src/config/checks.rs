@@ -8,7 +8,7 @@ use super::Key;
 #[cfg(any(feature = "crl-fetch", feature = "jwt"))]
 use super::bounds::HOUR;
 use super::bounds::{Bounds, DAY, LONG, MILLISECOND, MINUTE, NOTHING, SECOND};
-use super::{AuthSection, ConfigError, CrlSection, TlsSection};
+use super::{AuthSection, ConfigError, CrlSection, TlsSection, crl_authority};
 
 /// As many as memory has room for in what is kept of each.
 const MANY: u64 = 1 << 24;
@@ -42,6 +42,8 @@ pub(super) fn tls(tls: &TlsSection, check: &Bounds<'_>) -> Result<(), ConfigErro
 
 pub(super) fn crl(crl: &CrlSection, check: &Bounds<'_>) -> Result<(), ConfigError> {
     check.span("crl.grace", crl.grace, NOTHING..=LONG)?;
+    crl_authority::short_lived("crl.short_lived", crl.short_lived, check)?;
+    crl_authority::check(&crl.authority, check)?;
     check.spans(
         "crl.warn_before",
         crl.warn_before.as_deref(),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ByteCount, Document, HumanDuration, Key};
+use super::{ByteCount, CrlAuthoritySection, Document, HumanDuration, Key};
 use crate::crl::{self, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
@@ -33,6 +33,13 @@ pub(crate) struct CrlSection {
     pub(crate) require_certificate: bool,
     /// How long a CRL past its `nextUpdate` still counts, at most ten years. Default: not at all.
     pub(crate) grace: Option<HumanDuration>,
+    /// Certificates of clients whose whole validity is no longer than this pass though no CRL answers for
+    /// them, from `"1s"` to 31 days. Default: none.
+    pub(crate) short_lived: Option<HumanDuration>,
+    /// What is required of the certificates under single client CAs. Of several rules for a client CA the
+    /// strictest counts; one without a rule is held to `unknown`.
+    #[serde(default)]
+    pub(crate) authority: Vec<CrlAuthoritySection>,
     /// How long before the `nextUpdate` of an active CRL a warning is logged. Default `["1h"]`.
     pub(crate) warn_before: Option<Vec<HumanDuration>>,
     /// How large a file may be, and a fetched CRL, and either when it is decompressed, from `"1KiB"` to
@@ -158,9 +165,13 @@ impl CrlSection {
                 CrlUnknown::Allow => OnUnknown::Allow,
             })
             .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0))
+            .with_short_lived(self.short_lived.map(|span| span.0))
             .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));
+        // Each names a CA: that is checked where the file is read.
+        let rules = self.authority.iter().filter_map(|one| one.rule().ok());
         Revocation::builder()
             .with_options(options)
+            .with_rules(rules)
             .with_authority_files(
                 cas.iter()
                     .chain(&self.signers)

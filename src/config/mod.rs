@@ -27,6 +27,7 @@ mod callers;
 mod checks;
 mod credentials;
 mod crl;
+mod crl_authority;
 #[cfg(feature = "digest-binding")]
 mod digest_binding;
 mod file;
@@ -49,6 +50,7 @@ pub(crate) use auth::AuthSection;
 pub use auth::Requirement;
 pub(crate) use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
 pub(crate) use crl::CrlSection;
+pub(crate) use crl_authority::CrlAuthoritySection;
 #[cfg(feature = "digest-binding")]
 pub(crate) use digest_binding::DigestBindingSection;
 pub use file::Config;

@@ -9,6 +9,7 @@ use super::constraints::Constraints;
 use super::der::Value;
 use super::evaluation_time::EvaluationTime;
 use super::key::Key;
+use super::no_rev_avail::NoRevAvail;
 use super::path::Anchor;
 use super::signed::Signed;
 use super::{CrlError, PathError, UnknownCause};
@@ -165,6 +166,10 @@ impl Authorities {
         };
         let info = &self.known[top].info;
         if !time.has_come(info.not_before) || time.is_past(info.not_after) {
+            return false;
+        }
+        // RFC 9608 §3: it is invalid.
+        if let NoRevAvail::Contradicted(_) = info.no_rev_avail {
             return false;
         }
         if info.issuer == anchor.subject

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use super::authority::Authorities;
 use super::observe::{Successors, observe};
 use super::sources::{Files, from_bytes};
-use super::{LoadError, Options, Revocation, evaluation_time};
+use super::{AuthorityRule, LoadError, Options, Requirements, Revocation, evaluation_time};
 use crate::Watched;
 use crate::reload::{Pinned, WatchOptions};
 
@@ -16,6 +16,7 @@ use crate::reload::{Pinned, WatchOptions};
 #[must_use = "a builder does nothing until it is given lists"]
 pub struct Builder {
     options: Options,
+    rules: Vec<AuthorityRule>,
     authorities: Vec<CertificateDer<'static>>,
     signers: Vec<PathBuf>,
     as_of: Option<SystemTime>,
@@ -57,6 +58,12 @@ impl Builder {
     /// Checks in this way. Default: the strictest.
     pub fn with_options(mut self, options: Options) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Requires other things of the certificates under some client CAs. Default: the same under all.
+    pub fn with_rules(mut self, rules: impl IntoIterator<Item = AuthorityRule>) -> Self {
+        self.rules.extend(rules);
         self
     }
 
@@ -130,14 +137,23 @@ impl Builder {
     }
 
     fn watch(self, paths: Vec<PathBuf>, watch: WatchOptions) -> Result<Revocation, LoadError> {
-        let (files, options) = self.files(paths);
+        let (files, requirements) = self.files(paths);
         let lists = Watched::watch(files, watch)?;
-        Ok(Revocation::new(lists, options))
+        Ok(Revocation::new(lists, requirements))
+    }
+
+    fn requirements(&self) -> Requirements {
+        Requirements {
+            options: self.options,
+            rules: self.rules.as_slice().into(),
+            without_crls: false,
+        }
     }
 
     /// What reads the lists, for somebody else to say when.
-    pub(crate) fn files(self, paths: Vec<PathBuf>) -> (Files, Options) {
+    pub(crate) fn files(self, paths: Vec<PathBuf>) -> (Files, Requirements) {
         let provider = crate::crypto::provider();
+        let requirements = self.requirements();
         let files = Files {
             paths,
             signers: self.signers,
@@ -146,8 +162,10 @@ impl Builder {
             max_size: self.options.max_size,
             as_of: self.as_of.map(evaluation_time::seconds),
             successors: Successors::default(),
+            // Where a rule says that there are none.
+            may_be_none: !requirements.rules.is_empty() || self.options.short_lived.is_some(),
         };
-        (files, self.options)
+        (files, requirements)
     }
 
     /// The authorities' certificates, as they are now.
@@ -179,6 +197,6 @@ impl Builder {
         if let Some(reason) = refusal {
             lists.failed(reason);
         }
-        Ok(Revocation::new(lists, self.options))
+        Ok(Revocation::new(lists, self.requirements()))
     }
 }

@@ -1,8 +1,10 @@
+use sha2::{Digest, Sha256};
 use x509_parser::extensions::KeyUsage;
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::der::Reader;
 use super::key::Key;
+use super::no_rev_avail::{self, NoRevAvail};
 use super::scope::DistributionPoint;
 use super::signed::Signed;
 use super::{PathError, UnknownCause};
@@ -25,6 +27,12 @@ pub(super) struct CertificateInfo {
     pub(super) signs_crls: bool,
     /// Whether it may sign certificates (RFC 5280 §6.1.4 (n)).
     pub(super) signs_certificates: bool,
+    pub(super) no_rev_avail: NoRevAvail,
+    /// What a deny list may name besides the serial number: SHA-256 of the certificate and of its
+    /// `SubjectPublicKeyInfo`, and its URI names.
+    pub(super) fingerprint: [u8; 32],
+    pub(super) key_digest: [u8; 32],
+    pub(super) uris: Box<[Box<str>]>,
 }
 
 /// Whether a certificate lets its owner sign CRLs: it has no key usage, or one with cRLSign (RFC 5280
@@ -87,6 +95,10 @@ impl CertificateInfo {
             key_id,
             signs_crls: signs_crls(certificate),
             signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
+            no_rev_avail: NoRevAvail::of(certificate, is_ca),
+            fingerprint: Sha256::digest(certificate.as_raw()).into(),
+            key_digest: Sha256::digest(certificate.public_key().raw).into(),
+            uris: no_rev_avail::uris(certificate),
         })
     }
 

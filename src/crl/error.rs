@@ -143,6 +143,17 @@ pub enum PathError {
     /// webpki does not look at.
     #[error("{0} issued a certificate, but keyCertSign is missing in its key usage")]
     MayNotSign(String),
+    /// A certificate says that there is no revocation information for it (noRevAvail) beside something that
+    /// contradicts this: RFC 9608 §3 considers it invalid.
+    #[error(
+        "the certificate of {subject} says noRevAvail, but {why}: the CA must not issue that (RFC 9608)"
+    )]
+    NoRevAvail {
+        /// The certificate's subject.
+        subject: String,
+        /// What contradicts it.
+        why: &'static str,
+    },
 }
 
 impl LoadError {

@@ -14,6 +14,10 @@
 //! is not taken. One whose time has not come displaces none: both are kept until it begins. A file that
 //! cannot be used any more holds up no other, and no revocation that was in it is forgotten.
 //!
+//! Not every CA publishes lists. [`AuthorityRule`]s say of which client CAs a list must answer for each
+//! certificate, and of which none is asked. A certificate needs no list if it says so itself (RFC 9608), or if
+//! it is [short-lived](Options::short_lived); one that a list revokes is refused all the same.
+//!
 //! What a list or a delta says is revoked stays so when it is past its end, and counts already when it is
 //! dated ahead; what a delta takes back counts only between its `thisUpdate` and `nextUpdate`, and only
 //! if no fresher one is in force.
@@ -60,9 +64,11 @@ mod key;
 mod layer;
 mod list;
 mod loader;
+mod no_rev_avail;
 mod observe;
 mod options;
 mod path;
+mod requirement;
 mod revocation;
 mod rules;
 mod scope;
@@ -79,7 +85,6 @@ mod verdict;
 mod watcher;
 
 pub use builder::Builder;
-pub(crate) use certificate::signs_crls;
 pub use entries::Entry;
 #[cfg(feature = "crl-fetch")]
 pub use error::FetchError;
@@ -91,11 +96,14 @@ pub(crate) use observe::observe;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
 pub(crate) use path::Issuers;
+pub use requirement::{AuthorityRule, CaNameError, CrlRequirement};
+pub(crate) use requirement::{CaInfo, Required, Requirements};
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};
 pub use store::CrlSet;
 pub use tracked::Tracked;
 pub use verdict::{
-    DecidingCrl, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause, Verdict,
+    DecidingCrl, Exemption, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause,
+    Verdict,
 };

@@ -12,6 +12,9 @@ pub struct Options {
     pub unknown: OnUnknown,
     /// How long a CRL still counts after its `nextUpdate`. Default: not at all.
     pub grace: Duration,
+    /// Lets end-entity certificates pass that no CRL answers for if their whole validity, from `notBefore` to
+    /// `notAfter`, is no longer than this. Default: none.
+    pub short_lived: Option<Duration>,
     /// How many bytes a CRL file and a fetched CRL may have, as they are or decompressed. Default
     /// 256 MiB: some six million entries.
     pub max_size: u64,
@@ -48,6 +51,7 @@ impl Default for Options {
             depth: Depth::default(),
             unknown: OnUnknown::default(),
             grace: Duration::ZERO,
+            short_lived: None,
             max_size: 256 * 1024 * 1024,
         }
     }
@@ -74,6 +78,12 @@ impl Options {
     /// Sets [`Options::grace`].
     pub fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// Sets [`Options::short_lived`].
+    pub fn with_short_lived(mut self, longest: Option<Duration>) -> Self {
+        self.short_lived = longest;
         self
     }
 

@@ -9,6 +9,8 @@ use super::certificate::CertificateInfo;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
 use super::key::Key;
+use super::no_rev_avail::NoRevAvail;
+use super::requirement::CaInfo;
 use crate::identity::DistinguishedName;
 use crate::util::bounded_cache::BoundedCache;
 
@@ -39,8 +41,8 @@ const ISSUERS: usize = 512;
 pub(super) struct Anchor {
     pub(super) subject: DistinguishedName,
     pub(super) key: Key,
-    /// Whether it may sign CRLs (RFC 5280 §4.2.1.3), as far as that is known.
-    pub(super) signs_crls: bool,
+    /// What rules name it by, and whether it may sign CRLs (RFC 5280 §4.2.1.3), as far as that is known.
+    pub(super) ca: CaInfo,
     /// What names those beneath it may have.
     pub(super) subtrees: Option<Result<Subtrees, Malformed>>,
 }
@@ -60,7 +62,7 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: &TrustAnchor<'_>,
     ) -> Result<Self, PathError> {
-        Self::up_to(end_entity, intermediates, Anchor::new(anchor, true))
+        Self::up_to(end_entity, intermediates, Anchor::new(anchor, None))
     }
 
     /// As [`CertPath::new`], with the certificate of the anchor: a list that it signed does not count if
@@ -73,10 +75,10 @@ impl CertPath {
         intermediates: &[CertificateDer<'_>],
         anchor: &CertificateDer<'_>,
     ) -> Result<Self, PathError> {
-        let signs_crls = CertificateInfo::parse(anchor)?.signs_crls;
+        let ca = CaInfo::of(&CertificateInfo::read(anchor)?);
         let anchor = anchor_from_trusted_cert(anchor)
             .map_err(|error| PathError::Malformed(error.to_string()))?;
-        Self::up_to(end_entity, intermediates, Anchor::new(&anchor, signs_crls))
+        Self::up_to(end_entity, intermediates, Anchor::new(&anchor, Some(&ca)))
     }
 
     fn up_to(
@@ -118,6 +120,12 @@ impl CertPath {
         {
             return Err(PathError::MayNotSign(issuer.subject.to_string()));
         }
+        for one in &certificates {
+            if let NoRevAvail::Contradicted(why) = one.no_rev_avail {
+                let subject = one.subject.to_string();
+                return Err(PathError::NoRevAvail { subject, why });
+            }
+        }
         Ok(Self(Arc::new(Inner {
             certificates,
             anchor,
@@ -147,12 +155,15 @@ impl CertPath {
 }
 
 impl Anchor {
-    fn new(anchor: &TrustAnchor<'_>, signs_crls: bool) -> Self {
-        let subject = der::encode(der::SEQUENCE, &anchor.subject);
+    /// Without its certificate it may sign CRLs, as far as is known.
+    fn new(anchor: &TrustAnchor<'_>, ca: Option<&CaInfo>) -> Self {
+        let subject = DistinguishedName::new(&der::encode(der::SEQUENCE, &anchor.subject));
+        let spki = || der::encode(der::SEQUENCE, &anchor.subject_public_key_info);
+        let ca = ca.cloned();
         Self {
-            subject: DistinguishedName::new(&subject),
+            ca: ca.unwrap_or_else(|| CaInfo::of_anchor(subject.key(), &spki(), true)),
+            subject,
             key: Key::new(&anchor.subject_public_key_info),
-            signs_crls,
             subtrees: anchor
                 .name_constraints
                 .as_ref()
@@ -167,28 +178,27 @@ impl Anchor {
 }
 
 impl Issuers {
-    /// Those below these client CAs, each with whether its certificate lets it sign CRLs (RFC 5280
-    /// §4.2.1.3). Of several certificates of one CA it is enough if one does.
+    /// Those below these client CAs. Of several certificates of one CA it is enough if one lets it sign CRLs
+    /// (RFC 5280 §4.2.1.3).
     pub(crate) fn below<'a>(
-        anchors: impl IntoIterator<Item = (&'a TrustAnchor<'a>, bool)>,
+        anchors: impl IntoIterator<Item = (&'a TrustAnchor<'a>, &'a CaInfo)>,
     ) -> Self {
-        let mut known: Vec<Arc<Anchor>> = Vec::new();
-        for (anchor, signs_crls) in anchors {
-            let anchor = Anchor::new(anchor, signs_crls);
+        let mut known: Vec<Anchor> = Vec::new();
+        for (anchor, ca) in anchors {
+            let anchor = Anchor::new(anchor, Some(ca));
             match known.iter_mut().find(|known| known.is_of(&anchor)) {
-                Some(known) if signs_crls => *known = Arc::new(anchor),
-                Some(_) => {}
-                None => known.push(Arc::new(anchor)),
+                Some(known) => known.ca.merge(ca),
+                None => known.push(anchor),
             }
         }
         Self {
             certificates: Mutex::new(BoundedCache::new(ISSUERS)),
-            anchors: Mutex::new(known),
+            anchors: Mutex::new(known.into_iter().map(Arc::new).collect()),
         }
     }
 
     fn anchor(&self, anchor: &TrustAnchor<'_>) -> Arc<Anchor> {
-        let anchor = Anchor::new(anchor, true);
+        let anchor = Anchor::new(anchor, None);
         let mut known = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.iter().find(|known| known.is_of(&anchor)) {
             return Arc::clone(known);

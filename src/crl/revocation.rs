@@ -1,26 +1,27 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::evaluation_time::EvaluationTime;
 use super::rules::Judgement;
 use super::sources;
 use super::store::CrlSet;
-use super::{CertPath, Finding, LoadError, Options, Verdict, evaluation_time};
+use super::{CertPath, Finding, LoadError, Options, Requirements, Verdict, evaluation_time};
 use crate::Watched;
 
 /// The CRLs in force and how they are used. `Clone` costs an `Arc`; clones share the lists.
 #[derive(Clone, Debug)]
 pub struct Revocation {
     lists: Watched<CrlSet>,
-    options: Options,
+    requirements: Requirements,
     #[cfg(feature = "crl-fetch")]
     fetching: Option<Arc<super::fetch::Fetching>>,
 }
 
 impl Revocation {
-    pub(crate) fn new(lists: Watched<CrlSet>, options: Options) -> Self {
+    pub(crate) fn new(lists: Watched<CrlSet>, requirements: Requirements) -> Self {
         Self {
             lists,
-            options,
+            requirements,
             #[cfg(feature = "crl-fetch")]
             fetching: None,
         }
@@ -64,7 +65,7 @@ impl Revocation {
             contents,
             authorities,
             Some(&previous),
-            self.options.max_size,
+            self.options().max_size,
             None,
         )?;
         drop(previous);
@@ -87,9 +88,10 @@ impl Revocation {
     /// What the CRLs say of each certificate of a path at a time, the client's own first: for an
     /// operator who asks why.
     pub fn explain(&self, path: &CertPath, at: SystemTime) -> Vec<Finding> {
-        self.lists
-            .load()
-            .findings(path, self.options, evaluation_time::seconds(at))
+        let required = self.requirements.of(&path.anchor().ca);
+        let options = self.options();
+        let at = evaluation_time::seconds(at);
+        self.lists.load().findings(path, required, options, at)
     }
 
     /// The lists in force.
@@ -98,13 +100,20 @@ impl Revocation {
     }
 
     pub(crate) fn options(&self) -> Options {
-        self.options
+        self.requirements.options
+    }
+
+    pub(crate) fn requirements(&self) -> &Requirements {
+        &self.requirements
     }
 
     /// The judgement, and the generation of the lists that it was made with.
     pub(super) fn judge(&self, path: &CertPath, now: u64) -> (u64, Judgement) {
         let lists = self.lists.load();
-        let judgement = lists.judge(path, self.options, now);
-        (lists.generation(), judgement)
+        let time = EvaluationTime::new(now);
+        let required = self.requirements.of(&path.anchor().ca);
+        let verdict = lists.verdict(path, required, self.options(), &time);
+        let until = time.until();
+        (lists.generation(), Judgement { verdict, until })
     }
 }

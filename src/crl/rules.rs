@@ -2,19 +2,22 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::certificate::CertificateInfo;
 use super::entries::Entry;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
+use super::no_rev_avail::NoRevAvail;
 use super::path::Anchor;
+use super::requirement::Required;
 use super::scope::{ALL_REASONS, DistributionPoint};
 use super::signers::Signers;
 use super::store::CrlSet;
 use super::succession::Standing;
 use super::{
-    CertPath, DecidingCrl, Depth, Finding, Options, RevocationReason, Revoked, Unknown,
-    UnknownCause, Verdict,
+    CertPath, CrlRequirement, DecidingCrl, Depth, Exemption, Finding, Options, RevocationReason,
+    Revoked, Unknown, UnknownCause, Verdict,
 };
 use crate::identity::DistinguishedName;
 use crate::util::hex;
@@ -58,56 +61,65 @@ pub(super) struct Question<'a> {
 }
 
 impl CrlSet {
-    pub(super) fn judge(&self, path: &CertPath, options: Options, now: u64) -> Judgement {
-        let time = EvaluationTime::new(now);
-        let verdict = self.verdict(path, options, &time);
-        Judgement {
-            verdict,
-            until: time.until(),
-        }
-    }
-
-    fn verdict(&self, path: &CertPath, options: Options, time: &EvaluationTime) -> Verdict {
+    pub(super) fn verdict(
+        &self,
+        path: &CertPath,
+        required: Required,
+        options: Options,
+        time: &EvaluationTime,
+    ) -> Verdict {
         if time.is_past(path.not_after()) {
             return Verdict::Expired;
         }
-        if let (true, Some(first)) = (self.have_lapsed, path.certificates().first()) {
-            let serial = hex::with_colons(&first.serial);
-            let cause = UnknownCause::Lapsed;
-            return Verdict::Unknown(Unknown { serial, cause });
+        if required.requirement == CrlRequirement::None {
+            return Verdict::Exempt(Exemption::Authority);
         }
+        let options = required.options(options);
         let depth = match options.depth {
             Depth::Chain => usize::MAX,
             Depth::Leaf => 1,
         };
-        let (mut refused, mut allowed) = (None, None);
+        let (mut refused, mut allowed, mut exempt) = (None, None, None);
         let asked = RefCell::default();
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
             let question = Question::new(self, path, at, options, time, &asked);
-            match question.status(|_| {}) {
-                Status::Good => {}
+            let cause = match question.status(|_| {}) {
                 Status::Revoked(revoked) => return Verdict::Revoked(revoked),
-                Status::Unknown(cause) => {
-                    let serial = hex::with_colons(&certificate.serial);
-                    let slot = if options.allow(cause) {
-                        &mut allowed
-                    } else {
-                        &mut refused
-                    };
-                    slot.get_or_insert(Unknown { serial, cause });
-                }
+                // What was revoked since is not known.
+                _ if self.have_lapsed => UnknownCause::Lapsed,
+                Status::Good => continue,
+                Status::Unknown(cause) => cause,
+            };
+            if let Some(exemption) = question.exemption() {
+                exempt.get_or_insert(exemption);
+                continue;
             }
+            let serial = hex::with_colons(&certificate.serial);
+            let slot = if options.allow(cause) {
+                &mut allowed
+            } else {
+                &mut refused
+            };
+            slot.get_or_insert(Unknown { serial, cause });
         }
-        match (refused, allowed) {
-            (Some(unknown), _) => Verdict::Unknown(unknown),
-            (None, Some(unknown)) => Verdict::UnknownAllowed(unknown),
-            (None, None) => Verdict::Good,
+        match (refused, allowed, exempt) {
+            (Some(unknown), ..) => Verdict::Unknown(unknown),
+            (None, Some(unknown), _) => Verdict::UnknownAllowed(unknown),
+            (None, None, Some(exemption)) => Verdict::Exempt(exemption),
+            (None, None, None) => Verdict::Good,
         }
     }
 
     /// What the lists say of each certificate of a path, whatever the options make of it.
-    pub(super) fn findings(&self, path: &CertPath, options: Options, now: u64) -> Vec<Finding> {
+    pub(super) fn findings(
+        &self,
+        path: &CertPath,
+        required: Required,
+        options: Options,
+        now: u64,
+    ) -> Vec<Finding> {
         let (time, asked) = (EvaluationTime::new(now), RefCell::default());
+        let options = required.options(options);
         let certificates = path.certificates().iter().enumerate();
         let found = certificates.map(|(at, certificate)| {
             let question = Question::new(self, path, at, options, &time, &asked);
@@ -124,12 +136,19 @@ impl CrlSet {
             }
             let verdict = match status {
                 _ if time.is_past(certificate.not_after) => Verdict::Expired,
+                _ if required.requirement == CrlRequirement::None => {
+                    decided_by.clear();
+                    Verdict::Exempt(Exemption::Authority)
+                }
                 Status::Good => Verdict::Good,
                 Status::Revoked(revoked) => Verdict::Revoked(revoked),
-                Status::Unknown(cause) => Verdict::Unknown(Unknown {
-                    serial: serial.clone(),
-                    cause,
-                }),
+                Status::Unknown(cause) => match question.exemption() {
+                    Some(exemption) => Verdict::Exempt(exemption),
+                    None => Verdict::Unknown(Unknown {
+                        serial: serial.clone(),
+                        cause,
+                    }),
+                },
             };
             Finding {
                 subject: certificate.subject.to_string(),
@@ -162,6 +181,22 @@ impl<'a> Question<'a> {
             anchor: path.anchor(),
             signers: None,
             asked,
+        }
+    }
+
+    /// Why no list has to answer for the certificate, if none has. CAs have no such word: RFC 9608 §3 forbids
+    /// it to them, and what they issue lives on.
+    pub(super) fn exemption(&self) -> Option<Exemption> {
+        let one = self.certificate;
+        let lives = one.not_after.saturating_sub(one.not_before);
+        let is_short = |longest: Duration| lives <= longest.as_secs();
+        if one.is_ca {
+            None
+        } else if one.no_rev_avail == NoRevAvail::Present {
+            Some(Exemption::NoRevAvail)
+        } else {
+            let short = self.options.short_lived.is_some_and(is_short);
+            short.then_some(Exemption::ShortLived)
         }
     }
 

@@ -51,8 +51,10 @@ impl RevocationLayer {
         if let Some(record) = record {
             record.revocation_checked(verdict.label());
         }
-        if let Verdict::UnknownAllowed(_) = verdict {
-            metrics::unknown_allowed();
+        match verdict {
+            Verdict::UnknownAllowed(_) => metrics::unknown_allowed(),
+            Verdict::Exempt(exemption) => metrics::revocation_exempt(exemption.label()),
+            _ => {}
         }
         if let Some(refusal) = verdict.refusal() {
             if let Some(record) = record {

@@ -42,7 +42,7 @@ impl Question<'_> {
             .iter()
             .filter(|one| one.subject == list.issuer && one.signs_crls && one.is_key(key_id));
         if on_path.any(|one| is_by(&one.key))
-            || (self.anchor.signs_crls
+            || (self.anchor.ca.signs_crls
                 && self.anchor.subject == list.issuer
                 && is_by(&self.anchor.key))
         {
@@ -69,7 +69,7 @@ impl Question<'_> {
         if anchor.subject == list.issuer {
             cause = cause.max(if !authorities.has_use_for(&anchor.key) {
                 UnknownCause::SignerUnsupported
-            } else if !anchor.signs_crls && is_by(&anchor.key) {
+            } else if !anchor.ca.signs_crls && is_by(&anchor.key) {
                 UnknownCause::SignerMayNotSign
             } else {
                 UnknownCause::NotSigned
@@ -128,7 +128,9 @@ impl Question<'_> {
             match question.status(|_| {}) {
                 Status::Good => true,
                 Status::Revoked(_) => false,
-                Status::Unknown(cause) => self.options.allow(cause),
+                Status::Unknown(cause) => {
+                    question.exemption().is_some() || self.options.allow(cause)
+                }
             }
         })
     }

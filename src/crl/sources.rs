@@ -29,6 +29,8 @@ pub(crate) struct Files {
     /// The time that is asked about, if it is not now; seconds after 1970.
     pub(super) as_of: Option<u64>,
     pub(super) successors: Successors,
+    /// Whether there need be no list where no file is named.
+    pub(super) may_be_none: bool,
 }
 
 impl Load for Files {
@@ -104,7 +106,11 @@ impl Files {
                 Err(error) => loader.refuse_all_under(path, error)?,
             }
         }
-        let lists = loader.finish("the list of files")?;
+        let lists = if self.may_be_none && self.paths.is_empty() {
+            loader.without_lists()
+        } else {
+            loader.finish("the list of files")?
+        };
         metrics::load_took("crl", began.elapsed());
         tracing::info!(
             lists = lists.len(),

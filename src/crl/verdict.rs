@@ -16,8 +16,25 @@ pub enum Verdict {
     Unknown(Unknown),
     /// No CRL says whether one is revoked, and the options allow that.
     UnknownAllowed(Unknown),
+    /// No CRL says whether the client's own is revoked, and none has to.
+    Exempt(Exemption),
     /// One is past its end.
     Expired,
+}
+
+/// Why no CRL has to answer for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Exemption {
+    /// The certificate says that its CA publishes no revocation information (RFC 9608).
+    #[error("it says that there is no revocation information for it (noRevAvail)")]
+    NoRevAvail,
+    /// Its whole validity is no longer than [`Options::short_lived`](super::Options::short_lived).
+    #[error("it is short-lived")]
+    ShortLived,
+    /// A rule says that no CRL is asked for certificates of its client CA.
+    #[error("no CRL is asked for certificates of its client CA")]
+    Authority,
 }
 
 /// What the CRLs say of one certificate of a path.
@@ -171,7 +188,7 @@ impl UnknownCause {
     /// Whether there is no list of the issuer's that is about the certificate, rather than one that
     /// does not count now.
     pub(super) fn is_without_answer(self) -> bool {
-        !matches!(self, Self::NotYetValid | Self::CrlExpired)
+        !matches!(self, Self::NotYetValid | Self::CrlExpired | Self::Lapsed)
     }
 }
 
@@ -202,6 +219,17 @@ pub enum RevocationReason {
     AaCompromise,
 }
 
+impl Exemption {
+    /// The exemption as a closed-set label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoRevAvail => "no_rev_avail",
+            Self::ShortLived => "short_lived",
+            Self::Authority => "authority",
+        }
+    }
+}
+
 impl Verdict {
     /// The verdict as a closed-set label.
     pub fn label(&self) -> &'static str {
@@ -210,6 +238,7 @@ impl Verdict {
             Self::Revoked(_) => "revoked",
             Self::Unknown(_) => "unknown",
             Self::UnknownAllowed(_) => "unknown_allowed",
+            Self::Exempt(_) => "exempt",
             Self::Expired => "expired",
         }
     }
@@ -217,7 +246,7 @@ impl Verdict {
     /// How a request on such a connection is turned away, if it is.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Good | Self::UnknownAllowed(_) => None,
+            Self::Good | Self::UnknownAllowed(_) | Self::Exempt(_) => None,
             Self::Revoked(_) => Some(Refusal::CertificateRevoked),
             Self::Unknown(unknown) if unknown.cause == UnknownCause::Lapsed => {
                 Some(Refusal::Unavailable)
@@ -233,6 +262,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Good => f.write_str("not revoked"),
             Self::Expired => f.write_str("a certificate of the path has expired"),
+            Self::Exempt(why) => write!(f, "no CRL needed: {why}"),
             Self::Unknown(Unknown { serial, cause }) => write!(f, "certificate {serial}: {cause}"),
             Self::UnknownAllowed(Unknown { serial, cause }) => {
                 write!(f, "certificate {serial}: {cause}, which is allowed")

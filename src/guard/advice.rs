@@ -9,6 +9,7 @@ use super::certificates::{ClientCa, client_cas, first, not_for_servers, unknown_
 use super::{Builder, Problem, SecurityWarning};
 use crate::auth::Authentication;
 use crate::config::{Config, Document, Key, PolicyRules};
+use crate::crl::CrlRequirement;
 use crate::identity::Method;
 use crate::policy::{Effect, Exact, Policy, Who};
 use crate::util::clock;
@@ -320,19 +321,31 @@ impl Advice<'_> {
             return;
         };
         let (options, lists) = (revocation.options(), revocation.lists().load());
-        if options.unknown == crate::crl::OnUnknown::Refuse
-            && (options.depth == crate::crl::Depth::Chain || lists.is_empty())
-        {
-            for ca in client_cas(self.config) {
-                if !lists.has_of(&ca.name) {
-                    self.here(
-                        ca.key,
-                        Problem::NoList {
-                            subject: ca.subject,
-                        },
-                    );
+        let (cas, requirements) = (client_cas(self.config), revocation.requirements());
+        let needs_lists = options.depth == crate::crl::Depth::Chain || lists.is_empty();
+        for ca in &cas {
+            let required = requirements.of(&ca.info);
+            let (key, subject) = (ca.key.clone(), ca.subject.clone());
+            match (required.requirement, lists.has_of(&ca.name)) {
+                (CrlRequirement::Required, false)
+                    if needs_lists && required.short_lived.is_none() =>
+                {
+                    self.here(key, Problem::NoList { subject });
                 }
+                (CrlRequirement::None, true) => self.here(key, Problem::ListNotAsked { subject }),
+                _ => {}
             }
+        }
+        let infos: Vec<_> = cas.iter().map(|ca| &ca.info).collect();
+        for index in requirements.without_ca(&infos) {
+            let key = Key::from("crl.authority").at(index).key("ca");
+            let sections = self.config.crl.iter().flat_map(|crl| &crl.authority);
+            let written = sections.map(|section| &*section.ca).nth(index);
+            let problem = Problem::UnknownAuthority {
+                ca: written.unwrap_or_default().into(),
+                known: cas.iter().map(|ca| format!("{:?}", ca.subject)).collect(),
+            };
+            self.here(key, problem);
         }
         let now = clock::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default().saturating_sub(options.grace);

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Problem;
 use crate::PeerIdentity;
 use crate::config::{Config, Key};
+use crate::crl::CaInfo;
 use crate::reload::Pinned;
 
 /// A certificate of `tls.client_ca`.
@@ -13,6 +14,8 @@ pub(super) struct ClientCa {
     pub(super) subject: Box<str>,
     /// The subject, DER.
     pub(super) name: Vec<u8>,
+    /// What rules of revocation name it by.
+    pub(super) info: CaInfo,
 }
 
 /// Those that can be read; what cannot was an error before, or left out with a warning.
@@ -36,6 +39,7 @@ pub(super) fn client_cas(config: &Config) -> Vec<ClientCa> {
                 key: key.clone(),
                 subject: identity.subject().into(),
                 name: certificate.subject().as_raw().to_vec(),
+                info: CaInfo::of(&certificate),
             })
         }));
     }

@@ -105,6 +105,7 @@ impl Builder {
         #[cfg(feature = "crl")]
         if let Some(revocation) = material.revocation() {
             describe_revocation(revocation, report);
+            super::requirements::tell(&material, revocation, report);
             let layer = self.revocation.as_ref();
             if layer.is_some_and(crate::crl::RevocationLayer::requires_certificate) {
                 report.enforces("requests without a client certificate are refused");
@@ -389,11 +390,11 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 impl Report {
-    fn enforces(&mut self, line: impl Into<String>) {
+    pub(super) fn enforces(&mut self, line: impl Into<String>) {
         self.enforced.push(line.into());
     }
 
-    fn is_open(&mut self, line: impl Into<String>) {
+    pub(super) fn is_open(&mut self, line: impl Into<String>) {
         self.open.push(line.into());
     }
 }

@@ -21,6 +21,8 @@ mod groups;
 #[cfg(feature = "config")]
 mod problem;
 mod report;
+#[cfg(feature = "crl")]
+mod requirements;
 #[cfg(all(feature = "config", unix))]
 mod secrets;
 mod security_warning;

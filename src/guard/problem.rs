@@ -5,10 +5,31 @@
 pub enum Problem {
     /// A client CA of whose certificates no list would say anything.
     #[error(
-        "no CRL of {subject:?} is there, and crl.unknown is \"refuse\": unless an indirect CRL is about them, \
-         all certificates of this CA are refused: add its CRL to crl.files"
+        "no CRL of {subject:?} is there, and one must answer for each of its certificates: unless an indirect CRL \
+         is about them, all certificates of this CA are refused: add its CRL to crl.files, or give it a \
+         [[crl.authority]] if it publishes none"
     )]
     NoList {
+        /// The CA's subject.
+        subject: Box<str>,
+    },
+    /// A rule of revocation for a CA that is none of the client CAs.
+    #[error(
+        "no client CA is named {ca:?}, so that this rule is for no certificate (the client CAs are {})",
+        known.join(", ")
+    )]
+    UnknownAuthority {
+        /// The CA as it is written.
+        ca: Box<str>,
+        /// The names of the client CAs.
+        known: Vec<String>,
+    },
+    /// A list of a CA that no list is asked for.
+    #[error(
+        "there is a CRL of {subject:?}, but none is asked for its certificates, so that those on it get in: write \
+         revocation = \"if-listed\" or \"required\""
+    )]
+    ListNotAsked {
         /// The CA's subject.
         subject: Box<str>,
     },

@@ -258,6 +258,12 @@ pub const METRICS: &[Metric] = &[
         "Requests that passed though no CRL says whether their certificate is revoked, which `unknown = \"allow\"` lets them.",
     ),
     metric(
+        "portcullis_revocation_exempt_total",
+        MetricKind::Counter,
+        &["reason"],
+        "Requests whose certificate needs no CRL: by itself (noRevAvail), being short-lived, or by the rule for its client CA.",
+    ),
+    metric(
         "portcullis_crl_fetches_total",
         MetricKind::Counter,
         &["url", "outcome"],

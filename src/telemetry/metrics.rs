@@ -198,6 +198,12 @@ pub(crate) fn unknown_allowed() {
     counter!("portcullis_revocation_unknown_allowed_total").increment(1);
 }
 
+/// A request whose certificate needs no CRL, for this reason.
+#[cfg(feature = "crl")]
+pub(crate) fn revocation_exempt(reason: &'static str) {
+    counter!("portcullis_revocation_exempt_total", "reason" => reason).increment(1);
+}
+
 /// A CRL was asked for, with this outcome. `url` is bounded by what the operator named, and without its
 /// query.
 #[cfg(feature = "crl-fetch")]

@@ -43,9 +43,9 @@ pub(super) struct Known {
     pub(super) not_after: u64,
     /// The most CAs that may be between it and a client (RFC 5280 §4.2.1.9).
     path_length: Option<u32>,
-    /// Whether it may sign CRLs (RFC 5280 §4.2.1.3).
+    /// What rules of revocation name it by, and whether it may sign CRLs.
     #[cfg(feature = "crl")]
-    signs_crls: bool,
+    pub(super) ca: crate::crl::CaInfo,
 }
 
 impl Known {
@@ -154,7 +154,7 @@ impl Anchors {
             not_after: time::seconds(identity.not_after()),
             path_length: basic.and_then(|basic| basic.value.path_len_constraint),
             #[cfg(feature = "crl")]
-            signs_crls: crate::crl::signs_crls(certificate),
+            ca: crate::crl::CaInfo::of(certificate),
         }));
         self.most_subtrees = self.most_subtrees.max(subtrees(certificate));
         self.subjects.push(identity.subject().into());
@@ -166,7 +166,14 @@ impl Anchors {
     #[cfg(feature = "crl")]
     pub(super) fn issuers(&self) -> crate::crl::Issuers {
         let known = self.known.iter();
-        crate::crl::Issuers::below(known.map(|known| (&known.trusted, known.signs_crls)))
+        crate::crl::Issuers::below(known.map(|known| (&known.trusted, &known.ca)))
+    }
+
+    /// Each trusted one with its subject in RFC 4514 form.
+    #[cfg(feature = "crl")]
+    pub(super) fn infos(&self) -> impl Iterator<Item = (&str, &crate::crl::CaInfo)> {
+        let known = self.known.iter();
+        known.map(|known| (known.name.subject(), &known.ca))
     }
 
     /// What is known of a trusted one. Of several certificates of one CA the last to end counts.

@@ -9,7 +9,7 @@ use crate::reload::{Fingerprint, Load, Pinned};
 /// CRLs that are read with the certificates and client CAs, and take effect with them or not at all.
 pub(super) struct Crls {
     files: Files,
-    options: crl::Options,
+    requirements: crl::Requirements,
     in_force: Option<InForce>,
     /// Good CRLs that are not active yet.
     waiting: Option<(CrlSet, Fingerprint)>,
@@ -25,10 +25,10 @@ struct InForce {
 
 impl Crls {
     pub(super) fn new(builder: crl::Builder, paths: Vec<PathBuf>) -> Self {
-        let (files, options) = builder.files(paths);
+        let (files, requirements) = builder.files(paths);
         Self {
             files,
-            options,
+            requirements,
             in_force: None,
             waiting: None,
         }
@@ -120,7 +120,7 @@ impl Crls {
                 if let Some(reason) = refusal {
                     lists.failed(reason);
                 }
-                Revocation::new(lists, self.options)
+                Revocation::new(lists, self.requirements.clone())
             };
             self.in_force = Some(InForce {
                 revocation,

@@ -57,6 +57,13 @@ impl Material {
         Some((anchors.trusted.len(), anchors.left_out))
     }
 
+    /// The subject of each client CA, with what rules of revocation name it by.
+    #[cfg(feature = "crl")]
+    pub(crate) fn ca_infos(&self) -> impl Iterator<Item = (&str, &crate::crl::CaInfo)> {
+        let verifier = self.verifier.iter();
+        verifier.flat_map(|verifier| verifier.anchors().infos())
+    }
+
     #[cfg(feature = "crl")]
     pub(crate) fn revocation(&self) -> Option<&crate::crl::Revocation> {
         self.verifier.as_ref()?.revocation()

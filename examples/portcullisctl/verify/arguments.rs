@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use portcullis::crl::{Depth, OnUnknown, Options};
+use portcullis::crl::{AuthorityRule, CrlRequirement, Depth, OnUnknown, Options};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -23,7 +23,10 @@ pub(super) struct Arguments {
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(super) signer: Vec<PathBuf>,
     /// Files of CRLs, in PEM or DER, compressed by gzip or not, or folders of them
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(
+        long, num_args = 1.., value_name = "FILE",
+        required_unless_present_any = ["authority", "short_lived"]
+    )]
     pub(super) crl: Vec<PathBuf>,
     /// Files of the CRLs that a running gate had before, of which it keeps what is newer
     #[arg(long, num_args = 1.., value_name = "FILE")]
@@ -40,6 +43,13 @@ pub(super) struct Arguments {
     /// What becomes of a certificate that no CRL of its issuer is about
     #[arg(long, value_enum, default_value_t)]
     unknown: Unanswered,
+    /// What is required under one client CA: `required=CA`, `if-listed=CA` or `none=CA`, where CA is its
+    /// subject in RFC 4514 form, or in hexadecimal the SHA-256 of its public key or its key identifier
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    pub(super) authority: Vec<AuthorityRule>,
+    /// Lets certificates of clients pass without a CRL whose whole validity is no longer than this, as `25h`
+    #[arg(long, value_parser = humantime::parse_duration)]
+    short_lived: Option<Duration>,
     /// Prints JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -72,6 +82,7 @@ impl Arguments {
     pub(super) fn options(&self) -> Options {
         Options::default()
             .with_grace(self.grace)
+            .with_short_lived(self.short_lived)
             .with_depth(match self.depth {
                 Checked::Chain => Depth::Chain,
                 Checked::Leaf => Depth::Leaf,
@@ -129,6 +140,17 @@ impl Args for Verify {
     fn augment_args_for_update(command: Command) -> Command {
         Arguments::augment_args_for_update(command)
     }
+}
+
+fn rule(text: &str) -> Result<AuthorityRule, Box<dyn Error + Send + Sync>> {
+    let (requirement, ca) = text.split_once('=').unwrap_or((text, ""));
+    let requirement = match requirement {
+        "required" => CrlRequirement::Required,
+        "if-listed" => CrlRequirement::IfListed,
+        "none" => CrlRequirement::None,
+        _ => return Err("a rule begins with required=, if-listed= or none=".into()),
+    };
+    Ok(AuthorityRule::new(ca, requirement)?)
 }
 
 fn time(text: &str) -> Result<SystemTime, Box<dyn Error + Send + Sync>> {

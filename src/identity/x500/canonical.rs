@@ -26,26 +26,40 @@ impl NameKey {
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         Some(Self(Sha256::digest(canonical(der)?).into()))
     }
+
+    /// The key of a name that is written in the form of RFC 4514. `None` for a text that is no name, or has
+    /// an attribute type that is neither a known keyword nor an object identifier.
+    pub(crate) fn written(text: &str) -> Option<Self> {
+        let name = Name::parse(text).filter(|name| !name.0.is_empty())?;
+        let mut parts = name.0.iter().flatten();
+        let is_known = parts.all(|part| part.kind.oid().is_some());
+        is_known.then(|| Self(Sha256::digest(canonical_form(&name)).into()))
+    }
 }
 
 /// A `Name` in DER so that two names that match by RFC 5280 §7.1 are the same bytes: the string type,
 /// the case of letters, the number of spaces and the order inside one relative name do not count.
 /// A name beneath another begins with the bytes of that one. `None` for what is no name.
 pub(crate) fn canonical(der: &[u8]) -> Option<Box<[u8]>> {
-    let mut canonical = Vec::with_capacity(der.len());
-    for relative in Name::read(der)?.0 {
+    Some(canonical_form(&Name::read(der)?))
+}
+
+fn canonical_form(name: &Name<'_>) -> Box<[u8]> {
+    let mut canonical = Vec::new();
+    for relative in &name.0 {
         let mut attributes: Vec<_> = relative.iter().map(attribute).collect();
         attributes.sort();
         put(&mut canonical, &attributes.concat());
     }
-    Some(canonical.into())
+    canonical.into()
 }
 
 fn attribute(part: &Part<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    match &part.kind {
-        Kind::Oid(oid) => put(&mut bytes, oid.as_bytes()),
-        Kind::Written(written) => put(&mut bytes, written.as_bytes()),
+    match (part.kind.oid(), &part.kind) {
+        (Some(oid), _) => put(&mut bytes, oid.as_bytes()),
+        (None, Kind::Written(written)) => put(&mut bytes, written.as_bytes()),
+        (None, Kind::Oid(_)) => {}
     }
     match (
         part.value.text().and_then(|text| prepared(&text)),

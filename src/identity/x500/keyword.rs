@@ -17,3 +17,17 @@ pub(super) fn keyword(kind: &str) -> Option<&'static str> {
     let is_of = |(oid, keyword): &&(&str, &str)| *oid == kind || keyword.eq_ignore_ascii_case(kind);
     KEYWORDS.iter().find(is_of).map(|(_, keyword)| *keyword)
 }
+
+/// Returns the object identifier in dotted form of an attribute type that is given as a keyword in either
+/// case, or as an object identifier. It knows two keywords besides those of RFC 4514, as OpenSSL writes them.
+#[cfg(feature = "crl")]
+pub(super) fn identifier(kind: &str) -> Option<&str> {
+    const OPENSSL: [(&str, &str); 2] = [
+        ("1.2.840.113549.1.9.1", "emailAddress"),
+        ("2.5.4.5", "serialNumber"),
+    ];
+    let mut known = KEYWORDS.iter().chain(&OPENSSL);
+    let found = known.find(|(_, keyword)| keyword.eq_ignore_ascii_case(kind));
+    let is_dotted = kind.starts_with(|first: char| first.is_ascii_digit());
+    found.map(|(oid, _)| *oid).or(is_dotted.then_some(kind))
+}

@@ -85,6 +85,19 @@ impl Kind<'_> {
             Self::Written(written) => keyword(written),
         }
     }
+
+    /// The object identifier; `None` for a keyword that is not known.
+    #[cfg(feature = "crl")]
+    pub(super) fn oid(&self) -> Option<Oid<'_>> {
+        match self {
+            Self::Oid(oid) => Some(oid.clone()),
+            Self::Written(written) => {
+                let arcs = super::keyword::identifier(written)?.split('.');
+                let arcs: Option<Vec<u64>> = arcs.map(|arc| arc.parse().ok()).collect();
+                Oid::from(&arcs?).ok()
+            }
+        }
+    }
 }
 
 impl Value<'_> {

@@ -1,3 +1,4 @@
+mod authorities;
 mod counts;
 mod deltas;
 mod enforcement;

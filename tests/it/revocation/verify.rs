@@ -386,6 +386,63 @@ fn depth_and_unknown_are_the_gates() {
 }
 
 #[test]
+fn rules_for_a_client_ca_are_the_gates() {
+    let world = World::new();
+    world.files.put("sub.crl", world.sub.crl(1, &[8]).der());
+    let with = |arguments: &[&str]| {
+        let (code, out, error) = world.verify(&[arguments, &["--json"]].concat());
+        let told = serde_json::from_str::<Value>(&out);
+        let verdict = told.map(|told| told["verdict"].as_str().unwrap().to_owned());
+        (code, verdict.unwrap_or(error))
+    };
+    let list = ["--crl", "sub.crl"];
+    for (arguments, expected) in [
+        (&["7.pem"][..], (1, "unknown")),
+        (
+            &["--authority", "if-listed=CN=Root", "7.pem"],
+            (0, "unknown_allowed"),
+        ),
+        (
+            &["--authority", "if-listed=CN=Root", "8.pem"],
+            (1, "revoked"),
+        ),
+        (&["--authority", "none=cn=root", "8.pem"], (0, "exempt")),
+        (&["--authority", "none=CN=Other", "7.pem"], (1, "unknown")),
+        (
+            &[
+                "--unknown",
+                "allow",
+                "--authority",
+                "required=CN=Root",
+                "7.pem",
+            ],
+            (1, "unknown"),
+        ),
+        (&["--depth", "leaf", "7.pem"], (0, "good")),
+    ] {
+        let (code, verdict) = with(&[&list[..], arguments].concat());
+        assert_eq!((code, &*verdict), expected, "{arguments:?}");
+    }
+    assert_eq!(
+        with(&["--authority", "none=CN=Root", "7.pem"]).0,
+        0,
+        "without a list"
+    );
+    let (code, error) = with(&["--authority", "never=CN=Root", "7.pem"]);
+    assert!(code == 2 && error.contains("a rule begins with"), "{error}");
+    // rcgen's certificates are good for ever, unless they say otherwise.
+    let hour = world.sub.client_with("node", |params| {
+        params.not_before = time::OffsetDateTime::now_utc() - time::Duration::MINUTE;
+        params.not_after = params.not_before + time::Duration::HOUR;
+    });
+    world.files.put("hour.pem", &hour.pem);
+    let short = ["--short-lived", "1h", "--depth", "leaf"];
+    let (code, verdict) = with(&[&short[..], &["hour.pem"]].concat());
+    assert_eq!((code, &*verdict), (0, "exempt"));
+    assert_eq!(with(&[&short[..], &["7.pem"]].concat()).0, 1);
+}
+
+#[test]
 fn a_signer_signs_lists_and_is_no_client_ca() {
     let world = World::new();
     let signer = world

@@ -1,0 +1,318 @@
+//! What is required of the certificates under each client CA.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::X509Certificate;
+
+use super::certificate::signs_crls;
+use super::{OnUnknown, Options};
+use crate::identity::NameKey;
+use crate::util::hex;
+
+/// Whether a CRL must answer for the certificates under a client CA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum CrlRequirement {
+    /// No CRL is asked: not even one that revokes the certificate counts.
+    None,
+    /// The CRLs that there are count. A certificate that no CRL is about passes, as by
+    /// [`OnUnknown::Allow`](super::OnUnknown::Allow).
+    IfListed,
+    /// A CRL must say that the certificate is not revoked.
+    #[default]
+    Required,
+}
+
+/// What is required of the certificates whose path leads to one client CA.
+///
+/// Of several rules for one client CA the strictest counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityRule {
+    ca: CaName,
+    requirement: CrlRequirement,
+    short_lived: Option<Duration>,
+}
+
+/// What a rule names a client CA by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum CaName {
+    Subject(NameKey),
+    Key(Box<[u8]>),
+}
+
+/// A text that names no CA.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a CA is named by its subject in RFC 4514 form, as \"CN=Nodes,O=Example\", or in hexadecimal by the \
+     SHA-256 of its public key or by its key identifier"
+)]
+pub struct CaNameError;
+
+/// What a client CA can be named by, and whether it may sign CRLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CaInfo {
+    name: NameKey,
+    /// SHA-256 of `SubjectPublicKeyInfo`.
+    key: [u8; 32],
+    key_ids: Vec<Box<[u8]>>,
+    /// RFC 5280 §4.2.1.3.
+    pub(super) signs_crls: bool,
+}
+
+/// The options and the rules that a path is judged by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Requirements {
+    pub(crate) options: Options,
+    pub(super) rules: Arc<[AuthorityRule]>,
+    /// Whether there is nothing to be asked where no rule says otherwise.
+    pub(super) without_crls: bool,
+}
+
+/// What is required of the certificates under a CA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Required {
+    pub(crate) requirement: CrlRequirement,
+    pub(crate) short_lived: Option<Duration>,
+}
+
+impl AuthorityRule {
+    /// Requires this of the certificates under the client CA with this subject in RFC 4514 form, or with
+    /// this SHA-256 of its public key (`SubjectPublicKeyInfo`) or this key identifier in hexadecimal, with
+    /// colons or without. Subjects are compared by RFC 5280 §7.1.
+    ///
+    /// # Errors
+    /// The text is neither.
+    pub fn new(ca: &str, requirement: CrlRequirement) -> Result<Self, CaNameError> {
+        Ok(Self {
+            ca: CaName::parse(ca)?,
+            requirement,
+            short_lived: None,
+        })
+    }
+
+    /// Lets end-entity certificates pass without a CRL whose whole validity is no longer than this, in place
+    /// of [`Options::short_lived`].
+    #[must_use]
+    pub fn with_short_lived(mut self, longest: Duration) -> Self {
+        self.short_lived = Some(longest);
+        self
+    }
+
+    /// Whether both name the CA in the same way.
+    #[cfg(feature = "config")]
+    pub(crate) fn is_for_ca_of(&self, other: &Self) -> bool {
+        self.ca == other.ca
+    }
+
+    pub(crate) fn is_for(&self, ca: &CaInfo) -> bool {
+        match &self.ca {
+            CaName::Subject(name) => *name == ca.name,
+            CaName::Key(key) => **key == ca.key || ca.key_ids.contains(key),
+        }
+    }
+}
+
+impl CaName {
+    fn parse(text: &str) -> Result<Self, CaNameError> {
+        if text.contains('=') {
+            let name = NameKey::written(text).ok_or(CaNameError)?;
+            return Ok(Self::Subject(name));
+        }
+        // The shortest identifier that is not a slip of the hand.
+        const SHORTEST: usize = 8;
+        let key = hex::decode(&text.replace(':', "")).filter(|key| key.len() >= SHORTEST);
+        key.map(|key| Self::Key(key.into())).ok_or(CaNameError)
+    }
+}
+
+impl CaInfo {
+    pub(crate) fn of(certificate: &X509Certificate<'_>) -> Self {
+        let key_ids = certificate.extensions().iter();
+        let key_ids = key_ids.filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.into()),
+            _ => None,
+        });
+        Self {
+            name: NameKey::of(certificate.subject().as_raw()),
+            key: Sha256::digest(certificate.public_key().raw).into(),
+            key_ids: key_ids.collect(),
+            signs_crls: signs_crls(certificate),
+        }
+    }
+
+    /// Of a trust anchor without its certificate: the subject's key, and `SubjectPublicKeyInfo` in DER.
+    pub(super) fn of_anchor(name: NameKey, key: &[u8], signs_crls: bool) -> Self {
+        Self {
+            name,
+            key: Sha256::digest(key).into(),
+            key_ids: Vec::new(),
+            signs_crls,
+        }
+    }
+
+    /// Adds what another certificate of the same CA says.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.signs_crls |= other.signs_crls;
+        for id in &other.key_ids {
+            if !self.key_ids.contains(id) {
+                self.key_ids.push(id.clone());
+            }
+        }
+    }
+
+    /// SHA-256 of `SubjectPublicKeyInfo`.
+    pub(super) fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+}
+
+impl Requirements {
+    /// What is required of the certificates under this CA.
+    pub(crate) fn of(&self, ca: &CaInfo) -> Required {
+        let options = &self.options;
+        let of_rules = self.rules.iter().filter(|rule| rule.is_for(ca));
+        let of_rules = of_rules.map(|rule| Required {
+            requirement: rule.requirement,
+            short_lived: rule.short_lived.or(options.short_lived),
+        });
+        let strictest = of_rules.reduce(|one, other| Required {
+            requirement: one.requirement.max(other.requirement),
+            // None of both is the stricter.
+            short_lived: one.short_lived.min(other.short_lived),
+        });
+        strictest.unwrap_or(Required {
+            requirement: match options.unknown {
+                _ if self.without_crls => CrlRequirement::None,
+                OnUnknown::Refuse => CrlRequirement::Required,
+                OnUnknown::Allow => CrlRequirement::IfListed,
+            },
+            short_lived: options.short_lived,
+        })
+    }
+
+    /// The rules that are for none of these CAs.
+    #[cfg(feature = "config")]
+    pub(crate) fn without_ca<'a>(&'a self, cas: &'a [&CaInfo]) -> impl Iterator<Item = usize> + 'a {
+        let rules = self.rules.iter().enumerate();
+        let idle = rules.filter(|(_, rule)| !cas.iter().any(|ca| rule.is_for(ca)));
+        idle.map(|(at, _)| at)
+    }
+}
+
+impl Required {
+    /// The options by which the lists are asked.
+    pub(super) fn options(self, options: Options) -> Options {
+        let unknown = match self.requirement {
+            CrlRequirement::Required => OnUnknown::Refuse,
+            CrlRequirement::IfListed | CrlRequirement::None => OnUnknown::Allow,
+        };
+        Options {
+            unknown,
+            short_lived: self.short_lived,
+            ..options
+        }
+    }
+}
+
+impl fmt::Debug for CaNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ca(subject: &str, key: u8, key_id: &[u8]) -> CaInfo {
+        CaInfo {
+            name: NameKey::written(subject).unwrap(),
+            key: [key; 32],
+            key_ids: vec![key_id.into()],
+            signs_crls: true,
+        }
+    }
+
+    #[test]
+    fn a_ca_is_named_by_its_subject_its_key_or_its_key_identifier() {
+        let nodes = ca("CN=Nodes 2026,O=Example", 0xab, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let key = "ab".repeat(32);
+        for (text, expected) in [
+            ("CN=Nodes 2026,O=Example", true),
+            ("cn=nodes  2026,2.5.4.10=EXAMPLE", true),
+            ("CN=Nodes 2026", false),
+            ("O=Example,CN=Nodes 2026", false),
+            (&key, true),
+            (&key.to_ascii_uppercase(), true),
+            ("01:02:03:04:05:06:07:08", true),
+            ("0102030405060709", false),
+        ] {
+            let rule = AuthorityRule::new(text, CrlRequirement::None).unwrap();
+            assert_eq!(rule.is_for(&nodes), expected, "{text}");
+        }
+        for text in [
+            "",
+            "Nodes",
+            "CN=a, O=b",
+            "unheardof=a",
+            "0102",
+            "01020304050607zz",
+        ] {
+            assert!(
+                AuthorityRule::new(text, CrlRequirement::None).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_several_rules_for_a_ca_the_strictest_counts() {
+        let nodes = ca("CN=Nodes", 1, &[1; 20]);
+        let hour = Duration::from_secs(3_600);
+        let rule = |requirement| AuthorityRule::new("CN=Nodes", requirement).unwrap();
+        let required = |rules: &[AuthorityRule], options: Options| {
+            let requirements = Requirements {
+                options,
+                rules: rules.into(),
+                without_crls: false,
+            };
+            let Required {
+                requirement,
+                short_lived,
+            } = requirements.of(&nodes);
+            (requirement, short_lived)
+        };
+        let strict = Options::default();
+        let lenient = strict
+            .with_unknown(OnUnknown::Allow)
+            .with_short_lived(Some(2 * hour));
+        let none = rule(CrlRequirement::None);
+        let listed = rule(CrlRequirement::IfListed).with_short_lived(hour);
+        let all = rule(CrlRequirement::Required);
+        assert_eq!(required(&[], strict), (CrlRequirement::Required, None));
+        assert_eq!(
+            required(&[], lenient),
+            (CrlRequirement::IfListed, Some(2 * hour))
+        );
+        assert_eq!(
+            required(&[none.clone()], lenient),
+            (CrlRequirement::None, Some(2 * hour))
+        );
+        assert_eq!(
+            required(&[none.clone(), listed.clone()], lenient),
+            (CrlRequirement::IfListed, Some(hour))
+        );
+        assert_eq!(
+            required(&[none.clone(), listed], strict),
+            (CrlRequirement::IfListed, None)
+        );
+        assert_eq!(
+            required(&[none, all], strict),
+            (CrlRequirement::Required, None)
+        );
+    }
+}
