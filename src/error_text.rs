@@ -5,6 +5,11 @@ use std::fmt;
 
 /// Writes what `error` says and what caused it, each once.
 fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(&chain(error))
+}
+
+/// What `error` says and what caused it, each once.
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -18,7 +23,7 @@ fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         next = error.source();
     }
-    f.write_str(&text)
+    text
 }
 
 /// For `Result<(), Box<dyn Error>>` as the type of a `main`: its error is printed as `Debug` has it, which is

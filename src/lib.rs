@@ -45,6 +45,7 @@
 //! | `reload` | values read from files, and again when these change: [`Watched`]`::watch` | |
 //! | `schema` | the JSON Schema of the configuration file | `config` |
 //! | `json-log` | the access log as lines of JSON in a file of its own | |
+//! | `serve` (default) | [`serve`]: the server | |
 //! | `axum` | `axum::serve` integration | `tls` |
 //! | `axum-server` | axum-server integration | `tls` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -98,6 +99,8 @@ pub mod rate;
 pub mod record;
 pub mod refusal;
 pub mod reload;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod source;
 pub mod telemetry;
 #[cfg(feature = "tls")]

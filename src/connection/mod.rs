@@ -6,9 +6,15 @@
 //! verified certificate path and the last revocation verdict, for one).
 
 mod client_addr;
+#[cfg(any(feature = "serve", feature = "tls"))]
+pub(crate) mod proxy_protocol;
 #[cfg(feature = "crl")]
 mod requests;
-#[cfg(any(feature = "rate", feature = "tls"))]
+#[cfg(any(feature = "config", feature = "serve"))]
+mod serve_options;
+#[cfg(any(feature = "serve", feature = "tls"))]
+mod staged_close;
+#[cfg(any(feature = "rate", feature = "serve", feature = "tls"))]
 mod stall;
 
 use std::fmt;
@@ -20,7 +26,11 @@ use http::Extensions;
 
 use crate::PeerIdentity;
 
-#[cfg(any(feature = "rate", feature = "tls"))]
+#[cfg(any(feature = "config", feature = "serve"))]
+pub(crate) use serve_options::ServeOptions;
+#[cfg(any(feature = "serve", feature = "tls"))]
+pub(crate) use staged_close::StagedClose;
+#[cfg(any(feature = "rate", feature = "serve", feature = "tls"))]
 pub(crate) use stall::Stall;
 
 pub use client_addr::ClientAddr;
@@ -114,7 +124,7 @@ impl Connection {
     }
 
     /// Notes that it is closed because its peer took nothing for too long.
-    #[cfg(feature = "tls")]
+    #[cfg(any(feature = "serve", feature = "tls"))]
     pub(crate) fn timed_out(&self) {
         self.0.timed_out.store(true, Ordering::Release);
     }

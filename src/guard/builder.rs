@@ -56,6 +56,8 @@ pub struct Builder {
     pub(super) acceptor: Option<Acceptor>,
     #[cfg(feature = "crl")]
     pub(super) revocation: RevocationLayer,
+    #[cfg(feature = "serve")]
+    pub(super) serve_options: crate::connection::ServeOptions,
 }
 
 /// Whom to ask about digests.
@@ -101,6 +103,8 @@ impl Default for Builder {
             acceptor: None,
             #[cfg(feature = "crl")]
             revocation: RevocationLayer::new(),
+            #[cfg(feature = "serve")]
+            serve_options: crate::connection::ServeOptions::default(),
         }
     }
 }
@@ -258,6 +262,8 @@ impl Builder {
                 .with_responder(self.responder.clone()),
             #[cfg(feature = "tls")]
             acceptor: self.acceptor,
+            #[cfg(feature = "serve")]
+            serve_options: self.serve_options,
             #[cfg(feature = "rate")]
             rate: self
                 .limits

@@ -53,6 +53,8 @@ pub struct Guard {
     pub(super) digest_binding: crate::policy::BindingLayer,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<crate::tls::Acceptor>,
+    #[cfg(feature = "serve")]
+    pub(super) serve_options: crate::connection::ServeOptions,
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
     pub(super) report: Report,
@@ -69,6 +71,17 @@ impl Guard {
     #[cfg(feature = "tls")]
     pub fn acceptor(&self) -> Option<&crate::tls::Acceptor> {
         self.acceptor.as_ref()
+    }
+
+    #[cfg(feature = "serve")]
+    pub(crate) fn serve_options(&self) -> &crate::connection::ServeOptions {
+        &self.serve_options
+    }
+
+    /// Whether this peer is a proxy that speaks for clients of its own.
+    #[cfg(feature = "serve")]
+    pub(crate) fn lists_proxy(&self, peer: std::net::IpAddr) -> bool {
+        self.forwarded.lists(peer)
     }
 
     /// Lets the policy tell the making of a tag from its change by this. Default: whoever sets a tag

@@ -31,6 +31,8 @@ pub enum ErrorCode {
     /// `UNAVAILABLE`, not in the spec's list but in distribution, containerd and
     /// go-containerregistry.
     Unavailable,
+    /// `UNKNOWN`, not in the spec's list but in distribution: the registry failed.
+    Unknown,
 }
 
 impl ErrorCode {
@@ -50,6 +52,7 @@ impl ErrorCode {
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unavailable => "UNAVAILABLE",
+            Self::Unknown => "UNKNOWN",
         }
     }
 
@@ -69,6 +72,7 @@ impl ErrorCode {
             Self::Unsupported => "the operation is unsupported",
             Self::TooManyRequests => "too many requests",
             Self::Unavailable => "service unavailable",
+            Self::Unknown => "unknown error",
         }
     }
 }

@@ -78,6 +78,12 @@ impl ForwardedLayer {
         (self.header, self.proxies.load().to_vec())
     }
 
+    /// Whether this peer is one of the proxies.
+    #[cfg(feature = "serve")]
+    pub(crate) fn lists(&self, peer: std::net::IpAddr) -> bool {
+        forwarded::is_proxy(&self.proxies.load(), peer)
+    }
+
     /// Removes what its sender must not tell, and takes the client's address from what is left.
     pub(crate) fn apply<B>(&self, request: &mut Request<B>) {
         let found = proxy_headers::among(request.headers(), &self.spared);

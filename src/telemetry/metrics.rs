@@ -239,6 +239,49 @@ pub(crate) fn forwarded_removed(header: &str) {
     counter!("portcullis_forwarded_removed_total", "header" => header.to_owned()).increment(1);
 }
 
+/// How many connections have shown nothing yet, and how many there are in all.
+#[cfg(feature = "serve")]
+pub(crate) fn connections(new: usize, all: usize) {
+    gauge!("portcullis_connections", "state" => "new").set(number(new));
+    gauge!("portcullis_connections", "state" => "known").set(number(all.saturating_sub(new)));
+}
+
+/// A connection ended, or got no place.
+#[cfg(feature = "serve")]
+pub(crate) fn connection_ended(outcome: &'static str) {
+    counter!("portcullis_connections_total", "outcome" => outcome).increment(1);
+}
+
+/// No connection is accepted until there are places or descriptors again.
+#[cfg(feature = "serve")]
+pub(crate) fn accepting_paused(reason: &'static str) {
+    counter!("portcullis_accepting_pauses_total", "reason" => reason).increment(1);
+}
+
+/// A connection could not be accepted, for a reason of its own or of the system.
+#[cfg(feature = "serve")]
+pub(crate) fn accept_failed(reason: &'static str) {
+    counter!("portcullis_accept_errors_total", "reason" => reason).increment(1);
+}
+
+/// The body of a request was waited for too long.
+#[cfg(feature = "serve")]
+pub(crate) fn body_timed_out(reason: &'static str) {
+    counter!("portcullis_request_bodies_timed_out_total", "reason" => reason).increment(1);
+}
+
+/// A stream of HTTP/2 was reset whose client took nothing of the answer.
+#[cfg(feature = "serve")]
+pub(crate) fn stream_stalled() {
+    counter!("portcullis_stalled_streams_total").increment(1);
+}
+
+/// The service panicked.
+#[cfg(feature = "serve")]
+pub(crate) fn service_panicked() {
+    counter!("portcullis_service_panics_total").increment(1);
+}
+
 /// Makes the series that alerts watch, so that their first count is seen as growth.
 #[cfg(feature = "metrics")]
 pub(super) fn begin_at_zero() {
@@ -247,6 +290,16 @@ pub(super) fn begin_at_zero() {
     }
     counter!("portcullis_digest_saves_total", "outcome" => "failed").increment(0);
     counter!("portcullis_handshakes_total", "outcome" => "certificate_revoked").increment(0);
+    #[cfg(feature = "serve")]
+    {
+        counter!("portcullis_service_panics_total").increment(0);
+        for reason in ["connections", "descriptors"] {
+            counter!("portcullis_accepting_pauses_total", "reason" => reason).increment(0);
+        }
+        for outcome in ["displaced", "source_full", "network_full", "cut"] {
+            counter!("portcullis_connections_total", "outcome" => outcome).increment(0);
+        }
+    }
     for outcome in ["service_error", "body_error", "panicked"] {
         counter!("portcullis_requests_unfinished_total", "outcome" => outcome).increment(0);
     }

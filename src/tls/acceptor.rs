@@ -146,6 +146,17 @@ impl Acceptor {
         self
     }
 
+    /// How many handshakes may be in flight.
+    #[cfg(feature = "serve")]
+    pub(crate) fn max_handshakes(&self) -> usize {
+        self.options.handshakes
+    }
+
+    #[cfg(feature = "serve")]
+    pub(crate) fn stall_timeout(&self) -> Option<Duration> {
+        self.options.stall_timeout
+    }
+
     /// The material in use.
     pub fn material(&self) -> &Watched<Material> {
         &self.material
@@ -206,6 +217,39 @@ impl Acceptor {
         let handshake = timeout_at(deadline, self.in_turn(io, turn, &mut progress)).await;
         self.told_in_flight();
         let result = handshake.unwrap_or_else(|_| Err(self.out_of_time(&progress)));
+        self.log(result, progress, begun)
+    }
+
+    /// The handshake on a connection that has a place in the server's table. `admit` moves the place to the
+    /// client that a proxy's header names, or says that this client may have no more.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn accept_in_place<IO>(
+        &self,
+        io: IO,
+        peer: SocketAddr,
+        admit: impl Fn(SocketAddr) -> bool,
+    ) -> Result<Accepted<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = Instant::now();
+        let deadline = begun + self.options.handshake_timeout;
+        let mut progress = Progress {
+            client: peer,
+            server_name: None,
+            has_turn: true,
+        };
+        let handshake = timeout_at(deadline, self.in_place(io, admit, &mut progress)).await;
+        let result = handshake.unwrap_or_else(|_| Err(self.out_of_time(&progress)));
+        self.log(result, progress, begun)
+    }
+
+    fn log<IO>(
+        &self,
+        result: Result<Accepted<IO>, HandshakeError>,
+        progress: Progress,
+        begun: Instant,
+    ) -> Result<Accepted<IO>, HandshakeError> {
         match result {
             Ok(accepted) => {
                 self.events.accepted(&accepted.connection, begun.elapsed());

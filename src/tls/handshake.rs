@@ -16,9 +16,9 @@ use super::stream::Stream;
 use super::verified::Passed;
 use super::verifier::OUTCOME;
 use super::watch::Watch;
-use super::{Accepted, Acceptor, HandshakeError, Material, Reason, proxy_protocol};
+use super::{Accepted, Acceptor, HandshakeError, Material, Reason};
 use crate::Connection;
-use crate::connection::{Stall, TlsParameters};
+use crate::connection::{Stall, TlsParameters, proxy_protocol};
 use crate::source::within;
 
 impl Acceptor {
@@ -46,13 +46,38 @@ impl Acceptor {
         progress.has_turn = true;
         self.told_in_flight();
         if through_proxy {
-            let client = proxy_protocol::read(&mut io).await.map_err(|error| {
-                HandshakeError::said(peer, Reason::ProxyHeader, error.to_string())
-            })?;
-            progress.client = client.unwrap_or(peer);
+            progress.client = client_behind(&mut io, peer).await?;
             slot = self.slot(progress.client)?;
         }
         self.handshake(io, slot, progress).await
+    }
+
+    /// The handshake on a connection that has a place in the server's table: it waits for no turn. `admit`
+    /// moves the place to the client that a proxy's header names.
+    #[cfg(feature = "serve")]
+    pub(super) async fn in_place<IO>(
+        &self,
+        mut io: IO,
+        admit: impl Fn(SocketAddr) -> bool,
+        progress: &mut Progress,
+    ) -> Result<Accepted<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let peer = progress.client;
+        if self.is_proxy(peer) {
+            let client = client_behind(&mut io, peer).await?;
+            progress.client = client;
+            if !admit(client) {
+                let words = "the source has all the connections that it may have";
+                return Err(HandshakeError::said(
+                    client,
+                    Reason::TooManyConnections,
+                    words,
+                ));
+            }
+        }
+        self.handshake(io, None, progress).await
     }
 
     async fn wait_for_turn(
@@ -159,6 +184,17 @@ impl Acceptor {
         let stream = Stream::new(stream, connection.clone(), slot, gone, ending, stall);
         Accepted { stream, connection }
     }
+}
+
+/// The client that the header of a proxy names: the proxy itself where it names none.
+async fn client_behind<IO>(io: &mut IO, proxy: SocketAddr) -> Result<SocketAddr, HandshakeError>
+where
+    IO: AsyncRead + Unpin,
+{
+    let client = proxy_protocol::read(io)
+        .await
+        .map_err(|error| HandshakeError::said(proxy, Reason::ProxyHeader, error.to_string()))?;
+    Ok(client.unwrap_or(proxy))
 }
 
 /// The client's chain of a handshake in which no verifier ran: kept with the session if it was

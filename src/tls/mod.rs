@@ -85,7 +85,6 @@ mod loader;
 mod material;
 mod progress;
 mod provider;
-mod proxy_protocol;
 mod quoted;
 mod reason;
 mod rejection;

@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use super::limits::Slot;
 use super::watch::Gone;
 use crate::Connection;
-use crate::connection::Stall;
+use crate::connection::{StagedClose, Stall};
 
 /// What was answered last is given this long to be written where no request is under way.
 const SETTLE: Duration = Duration::from_millis(10);
@@ -36,7 +36,8 @@ impl Default for Ending {
 
 pin_project! {
     /// An accepted TLS connection. It reads as ended once the client's certificate is no longer
-    /// good and the connection is idle, whoever serves it.
+    /// good and the connection is idle, whoever serves it. Its shutdown is staged (RFC 9112 §9.6): it ends what
+    /// is written, and discards for a short time what the client still sends, so that the last answer arrives.
     pub struct Stream<IO> {
         #[pin]
         inner: TlsStream<IO>,
@@ -44,6 +45,7 @@ pin_project! {
         phase: Phase,
         ending: Ending,
         stall: Option<Stall>,
+        close: StagedClose,
         // Whether the client has sent anything but its handshake.
         heard: bool,
         // Given back when the connection ends.
@@ -79,6 +81,7 @@ impl<IO> Stream<IO> {
             phase: gone.map_or(Phase::Plain, Phase::Good),
             ending,
             stall,
+            close: StagedClose::default(),
             heard: false,
             _slot: slot,
         }
@@ -244,9 +247,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let shut = this.inner.poll_shutdown(context);
-        checked(this.stall, this.connection, context, shut)
+        let mut this = self.project();
+        if !this.close.is_begun() {
+            let shut = this.inner.as_mut().poll_shutdown(context);
+            ready!(checked(this.stall, this.connection, context, shut))?;
+        }
+        this.close.poll_discard(context, this.inner)
     }
 }
 

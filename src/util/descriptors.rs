@@ -76,8 +76,8 @@ fn is_exhausted(_: &io::Error) -> bool {
 /// Raises the number of files and sockets that the process may have open to the most that it may raise it
 /// to, the hard limit of `RLIMIT_NOFILE`, and returns it. `None`: the system has no such limit.
 ///
-/// A program calls this when it starts; the crate does not do so by itself, because the limit is the whole
-/// process's, and its children inherit it. systemd and shells often set the soft limit to 1,024 and the
+/// A program calls this when it starts; of the crate only [`serve::Server`](crate::serve::Server) does so by
+/// itself, because the limit is the whole process's, and its children inherit it. systemd and shells often set the soft limit to 1,024 and the
 /// hard one to 524,288.
 ///
 /// # Errors
@@ -101,8 +101,8 @@ pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
 /// the process may have, at least 8 and at most 128, are left to reloads, to the admin port and to what
 /// the service opens.
 ///
-/// An accept loop waits for this before each accept. [`tls::Listener`](crate::tls::Listener) does so by
-/// itself. Costs two system calls.
+/// An accept loop waits for this before each accept. [`serve::Server`](crate::serve::Server) and
+/// [`tls::Listener`](crate::tls::Listener) do so by themselves. Costs two system calls.
 pub async fn descriptors_to_spare() {
     while !are_to_spare() {
         log_exhaustion();
@@ -110,7 +110,7 @@ pub async fn descriptors_to_spare() {
     }
 }
 
-fn log_exhaustion() {
+pub(crate) fn log_exhaustion() {
     static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
     let now = Instant::now();
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,9 +124,26 @@ fn log_exhaustion() {
     }
 }
 
+/// How many connections may be open, as far as descriptors are concerned, of which some are left to all else.
+#[cfg(feature = "serve")]
+pub(crate) fn connections_within_limit() -> Option<usize> {
+    let limit = limit()?;
+    usize::try_from(limit.saturating_sub(reserve(limit))).ok()
+}
+
+#[cfg(unix)]
+fn reserve(limit: u64) -> u64 {
+    (limit / 8).clamp(8, 128)
+}
+
+#[cfg(all(not(unix), feature = "serve"))]
+fn reserve(_: u64) -> u64 {
+    0
+}
+
 /// Whether the lowest free descriptor, which is what the next to be opened gets, is below the last ones.
 #[cfg(unix)]
-fn are_to_spare() -> bool {
+pub(crate) fn are_to_spare() -> bool {
     use std::os::fd::AsRawFd;
     hold();
     let Some(limit) = limit() else { return true };
@@ -137,12 +154,12 @@ fn are_to_spare() -> bool {
     let Ok(next) = rustix::io::fcntl_dupfd_cloexec(spare, 0) else {
         return false;
     };
-    let reserve = (limit / 8).clamp(8, 128);
-    u64::try_from(next.as_raw_fd()).is_ok_and(|next| next < limit.saturating_sub(reserve))
+    let most = limit.saturating_sub(reserve(limit));
+    u64::try_from(next.as_raw_fd()).is_ok_and(|next| next < most)
 }
 
 #[cfg(not(unix))]
-fn are_to_spare() -> bool {
+pub(crate) fn are_to_spare() -> bool {
     true
 }
 

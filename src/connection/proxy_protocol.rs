@@ -18,7 +18,7 @@ const CONFIG: ParseConfig = ParseConfig {
 
 /// Reads the header and not a byte more; the client's address, or `None` if the proxy speaks for
 /// itself.
-pub(super) async fn read<IO>(io: &mut IO) -> io::Result<Option<SocketAddr>>
+pub(crate) async fn read<IO>(io: &mut IO) -> io::Result<Option<SocketAddr>>
 where
     IO: AsyncRead + Unpin,
 {

@@ -1,0 +1,286 @@
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tower::Service;
+
+use super::activity::Activity;
+use super::drive::{self, Accepted, Common};
+use super::front::Front;
+use super::outcome::Outcome;
+use super::places::{Bounds, Full, Places};
+use super::trusted::Trusted;
+use super::{Incoming, Server, refused};
+use crate::Body;
+use crate::connection::raise_descriptor_limit;
+use crate::telemetry::metrics;
+use crate::util::descriptors;
+
+/// When a server is stopped.
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Descriptors are looked at again after this, once there were none to accept a connection with.
+const DESCRIPTORS_PAUSE: Duration = Duration::from_millis(10);
+
+/// So many connections make room then.
+const DISPLACED_AT_ONCE: usize = 16;
+
+/// How long accepting waits after an error: the first time, and at most.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
+const LAST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The requests in flight when a server stopped were not all answered within the drain deadline.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the drain's time is over: {connections} connections with requests in flight were cut after {} s",
+    deadline.as_secs_f32()
+)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// How many connections were cut.
+    pub connections: usize,
+    /// The drain deadline.
+    pub deadline: Duration,
+}
+
+/// A server that accepts connections.
+pub(super) struct Accepting<S> {
+    common: Arc<Common<S>>,
+    places: Arc<Places>,
+    stopping: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl<S, R> Accepting<S>
+where
+    S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    R: http_body::Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    pub(super) fn begin(server: Server, service: S) -> (Self, Stop) {
+        let Server {
+            guard,
+            options,
+            #[cfg(feature = "tls")]
+            acceptor,
+            stop,
+            raise_descriptor_limit: raise,
+        } = server;
+        if raise && let Err(error) = raise_descriptor_limit() {
+            tracing::warn!(%error, "the number of open files is limited to what it was at the start");
+        }
+        #[cfg(feature = "tls")]
+        let acceptor = acceptor.map(|mut acceptor| {
+            if let Some(timeout) = options.handshake_timeout {
+                acceptor = acceptor.with_handshake_timeout(timeout);
+            }
+            acceptor.with_stall_timeout(options.stall_timeout)
+        });
+        #[cfg(feature = "tls")]
+        let with_header = match &acceptor {
+            // It reads the headers itself.
+            Some(acceptor) => acceptor.proxies(),
+            None => &options.proxies,
+        };
+        #[cfg(not(feature = "tls"))]
+        let with_header = &options.proxies;
+        let trusted = Trusted {
+            with_header: with_header.into(),
+            guard: guard.clone(),
+        };
+        let within_limit = descriptors::connections_within_limit().unwrap_or(usize::MAX);
+        let all = options.max_connections.min(within_limit).max(1);
+        let half = (all / 2).max(1);
+        let bounds = Bounds {
+            all,
+            strangers: options.max_strangers.map_or(half, |most| most.min(half)),
+            source: options.max_connections_per_source,
+            network: options.max_connections_per_network,
+        };
+        let (stopping, stopped) = watch::channel(false);
+        let accepting = Self {
+            places: Places::new(bounds),
+            stopping,
+            tasks: JoinSet::new(),
+            common: Arc::new(Common {
+                front: Front::new(service, guard),
+                trusted,
+                #[cfg(feature = "tls")]
+                acceptor,
+                builder: drive::builder(&options),
+                stopping: stopped,
+                options,
+            }),
+        };
+        (accepting, stop.unwrap_or_else(|| Box::pin(std::future::pending())))
+    }
+
+    pub(super) async fn run(mut self, listener: TcpListener, stop: Stop) -> Result<(), Unfinished> {
+        let mut stop = stop;
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some(ended) = self.tasks.join_next() => ended_with(ended),
+                (tcp, peer) = next(&listener, &self.places) => self.accepted(tcp, peer),
+            }
+        }
+        drop(listener);
+        self.drain().await
+    }
+
+    fn accepted(&mut self, tcp: TcpStream, peer: SocketAddr) {
+        let activity = Activity::new();
+        let exempt = self.common.trusted.is_proxy(peer.ip());
+        let (place, displaced) = match self.places.admit(peer.ip(), exempt, &activity) {
+            Ok(admitted) => admitted,
+            Err(full) => {
+                refused::connection(peer, full);
+                metrics::connection_ended(full.outcome().label());
+                return;
+            }
+        };
+        let accepted = Accepted {
+            tcp,
+            peer,
+            place,
+            displaced,
+            activity,
+        };
+        let counted = Counted::new(&self.places);
+        let common = Arc::clone(&self.common);
+        self.tasks.spawn(async move {
+            let mut counted = counted;
+            counted.outcome = common.serve(accepted).await;
+        });
+    }
+
+    async fn drain(mut self) -> Result<(), Unfinished> {
+        let deadline = self.common.options.drain_deadline;
+        let connections = self.tasks.len();
+        tracing::info!(connections, "draining");
+        // Each connection's task has a receiver.
+        let _ = self.stopping.send(true);
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                ended_with(ended);
+            }
+        };
+        if timeout(deadline, all).await.is_ok() {
+            return Ok(());
+        }
+        let connections = self.tasks.len();
+        self.tasks.shutdown().await;
+        Err(Unfinished {
+            connections,
+            deadline,
+        })
+    }
+}
+
+/// Counts a connection for as long as it lives, and its end.
+struct Counted {
+    places: Arc<Places>,
+    outcome: Outcome,
+}
+
+impl Counted {
+    fn new(places: &Arc<Places>) -> Self {
+        let counted = Self {
+            places: Arc::clone(places),
+            // Unless its task comes to its end.
+            outcome: Outcome::Cut,
+        };
+        counted.tell();
+        counted
+    }
+
+    fn tell(&self) {
+        let (new, all) = self.places.counts();
+        metrics::connections(new, all);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.outcome = Outcome::Panicked;
+        }
+        metrics::connection_ended(self.outcome.label());
+        self.tell();
+    }
+}
+
+impl Full {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Source => Outcome::SourceFull,
+            Self::Network => Outcome::NetworkFull,
+            Self::All => Outcome::Full,
+        }
+    }
+}
+
+fn ended_with(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "the task of a connection panicked");
+    }
+}
+
+/// The next connection, once there is room for it and a descriptor to spare. Cancelled, it loses none.
+async fn next(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAddr) {
+    let mut back_off = FIRST_BACK_OFF;
+    loop {
+        if places.is_full() {
+            refused::all_in_use(places.counts().1);
+            metrics::accepting_paused("connections");
+            places.room().await;
+        }
+        if !descriptors::are_to_spare() {
+            metrics::accepting_paused("descriptors");
+            spare_descriptors(places).await;
+        }
+        match pin!(listener.accept()).await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_one_connection(&error) => metrics::accept_failed("connection"),
+            Err(error) => {
+                metrics::accept_failed("system");
+                refused::accept(&error);
+                sleep(back_off).await;
+                back_off = (back_off * 2).min(LAST_BACK_OFF);
+            }
+        }
+    }
+}
+
+/// Waits until there are descriptors to spare. Connections that are not in use make room, so that they do not
+/// keep out all others.
+async fn spare_descriptors(places: &Places) {
+    while !descriptors::are_to_spare() {
+        if places.displace(DISPLACED_AT_ONCE) == 0 {
+            descriptors::log_exhaustion();
+        }
+        sleep(DESCRIPTORS_PAUSE).await;
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

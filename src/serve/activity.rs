@@ -1,0 +1,202 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::Version;
+use tokio::time::Instant;
+
+/// How long a connection may keep the server waiting while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    pub(super) first_byte: Duration,
+    pub(super) head: Duration,
+    pub(super) idle: Duration,
+}
+
+impl Deadlines {
+    pub(super) fn shortest(&self) -> Duration {
+        self.first_byte.min(self.head).min(self.idle)
+    }
+}
+
+/// What happens on a connection, as far as its deadlines depend on it.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// Whether the next byte that is read begins something. Read with each read, so apart from the rest.
+    awaits: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests in flight, and a write that waits for the client.
+    busy: usize,
+    /// Since when nothing is in flight.
+    rests: Instant,
+    /// When the first byte came of the head that is awaited.
+    head: Option<Instant>,
+    /// Whether a whole head has come.
+    heard: bool,
+    multiplexed: bool,
+}
+
+/// Something in flight on a connection, until it is dropped.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Activity>);
+
+/// What a connection that has nothing in flight waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    FirstByte,
+    Head,
+    NextRequest,
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            awaits: AtomicBool::new(true),
+            state: Mutex::new(State {
+                busy: 0,
+                rests: Instant::now(),
+                head: None,
+                heard: false,
+                multiplexed: false,
+            }),
+        })
+    }
+
+    /// Notes that the connection is set up: what was before is not the client's silence.
+    pub(super) fn begin(&self) {
+        self.lock().rests = Instant::now();
+    }
+
+    /// Notes that bytes were read.
+    pub(super) fn read(&self) {
+        if self.awaits.load(Ordering::Relaxed) && self.awaits.swap(false, Ordering::Relaxed) {
+            let mut state = self.lock();
+            if state.busy == 0 {
+                state.head.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Notes that a request has begun. Returns whether it is the first of its connection.
+    pub(super) fn begin_request(self: &Arc<Self>, version: Version) -> (InFlight, bool) {
+        let mut state = self.lock();
+        state.busy += 1;
+        state.head = None;
+        state.multiplexed |= version == Version::HTTP_2;
+        let first = !std::mem::replace(&mut state.heard, true);
+        (InFlight(Arc::clone(self)), first)
+    }
+
+    /// Notes that a write waits for the client: the answer is not with it yet.
+    pub(super) fn begin_write(self: &Arc<Self>) -> InFlight {
+        self.lock().busy += 1;
+        InFlight(Arc::clone(self))
+    }
+
+    /// What the client is awaited for, and until when. `None` while something is in flight.
+    pub(super) fn awaited(&self, deadlines: &Deadlines) -> Option<(Instant, Awaited)> {
+        let state = self.lock();
+        if state.busy > 0 {
+            return None;
+        }
+        Some(match state.head {
+            // What comes over HTTP/2 between requests need not be the head of one: a client may send pings
+            // for ever.
+            Some(begun) if !(state.heard && state.multiplexed) => {
+                (begun + deadlines.head, Awaited::Head)
+            }
+            _ if state.heard => (state.rests + deadlines.idle, Awaited::NextRequest),
+            _ => (state.rests + deadlines.first_byte, Awaited::FirstByte),
+        })
+    }
+
+    /// For how long a connection on which there was a request has had nothing in flight.
+    pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let state = self.lock();
+        (state.busy == 0 && state.heard).then(|| now.duration_since(state.rests))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.busy = state.busy.saturating_sub(1);
+        if state.busy == 0 {
+            state.rests = Instant::now();
+            self.0.awaits.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINES: Deadlines = Deadlines {
+        first_byte: Duration::from_secs(1),
+        head: Duration::from_secs(2),
+        idle: Duration::from_secs(10),
+    };
+
+    async fn pass(seconds: u64) -> Instant {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        Instant::now()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_has_its_own_deadline_and_none_counts_while_something_is_in_flight() {
+        let activity = Activity::new();
+        let begun = Instant::now();
+        let awaited = || activity.awaited(&DEADLINES);
+        assert_eq!(
+            awaited(),
+            Some((begun + DEADLINES.first_byte, Awaited::FirstByte))
+        );
+        let heard = pass(1).await;
+        activity.read();
+        pass(1).await;
+        activity.read();
+        assert_eq!(awaited(), Some((heard + DEADLINES.head, Awaited::Head)));
+        let (request, first) = activity.begin_request(Version::HTTP_11);
+        assert!(first && awaited().is_none());
+        assert_eq!(activity.idle_for(Instant::now()), None);
+        let write = activity.begin_write();
+        drop(request);
+        assert_eq!(awaited(), None);
+        let over = pass(100).await;
+        drop(write);
+        assert_eq!(
+            awaited(),
+            Some((over + DEADLINES.idle, Awaited::NextRequest))
+        );
+        let next = pass(3).await;
+        assert_eq!(activity.idle_for(next), Some(Duration::from_secs(3)));
+        activity.read();
+        assert_eq!(awaited(), Some((next + DEADLINES.head, Awaited::Head)));
+        let (_, first) = activity.begin_request(Version::HTTP_11);
+        assert!(!first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_do_not_make_an_idle_connection_of_http_2_live_longer() {
+        let activity = Activity::new();
+        let (request, _) = activity.begin_request(Version::HTTP_2);
+        drop(request);
+        let rests = Instant::now();
+        pass(5).await;
+        activity.read();
+        let awaited = activity.awaited(&DEADLINES);
+        assert_eq!(
+            awaited,
+            Some((rests + DEADLINES.idle, Awaited::NextRequest))
+        );
+    }
+}

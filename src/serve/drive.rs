@@ -1,0 +1,283 @@
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming as HyperBody;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tower::Service;
+
+use super::activity::{Activity, Awaited, Deadlines};
+use super::front::Front;
+use super::incoming::BodyDeadlines;
+use super::outcome::Outcome;
+use super::places::Place;
+use super::respond::Responding;
+use super::streams::Streams;
+use super::transport::{Stream, Transport};
+use super::{Incoming, trusted::Trusted};
+use crate::connection::{ServeOptions, proxy_protocol};
+use crate::{Body, Connection};
+
+/// How long an idle connection has for its end, once the client is told of it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What all connections of a server have in common.
+#[derive(Debug)]
+pub(super) struct Common<S> {
+    pub(super) front: Front<S>,
+    pub(super) options: ServeOptions,
+    pub(super) trusted: Trusted,
+    #[cfg(feature = "tls")]
+    pub(super) acceptor: Option<crate::tls::Acceptor>,
+    pub(super) builder: auto::Builder<Streams>,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// One accepted connection.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) tcp: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) place: Place,
+    pub(super) displaced: oneshot::Receiver<()>,
+    pub(super) activity: Arc<Activity>,
+}
+
+/// The connection builder of a server with these options.
+pub(super) fn builder(options: &ServeOptions) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams {
+        stall_timeout: options.stall_timeout,
+    });
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // The time of a head is bounded together with that of all else that is waited for.
+        .header_read_timeout(None)
+        .max_buf_size(options.max_head_size);
+    let head_size = u32::try_from(options.max_head_size).unwrap_or(u32::MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(options.max_streams)
+        .max_header_list_size(head_size)
+        .max_send_buf_size(STREAM_BUFFER)
+        .keep_alive_interval(options.ping_interval)
+        .keep_alive_timeout(options.ping_timeout);
+    builder
+}
+
+/// What a stream of HTTP/2 holds of an answer that its client does not take yet.
+const STREAM_BUFFER: usize = 128 * 1024;
+
+impl<S> Common<S>
+where
+    S: Service<Request<Body<Incoming>>> + Clone + Send + 'static,
+{
+    /// Serves a connection until its end, and returns what ended it.
+    pub(super) async fn serve<R>(&self, accepted: Accepted) -> Outcome
+    where
+        S: Service<Request<Body<Incoming>>, Response = Response<R>>,
+        S::Future: Send,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        R: http_body::Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Accepted {
+            tcp,
+            peer,
+            place,
+            mut displaced,
+            activity,
+        } = accepted;
+        if self.options.nodelay {
+            // The head of an answer must not wait for an acknowledgement of what went before.
+            let _ = tcp.set_nodelay(true);
+        }
+        let mut stopping = self.stopping.clone();
+        let established = tokio::select! {
+            established = self.establish(tcp, peer, &place) => established,
+            _ = &mut displaced => return Outcome::Displaced,
+            // No request has been read from it.
+            _ = stopping.wait_for(|stopping| *stopping) => return Outcome::Drained,
+        };
+        let (stream, connection) = match established {
+            Ok(established) => established,
+            Err(outcome) => return outcome,
+        };
+        activity.begin();
+        let place = Arc::new(place);
+        let responding = Responding {
+            front: self.front.clone(),
+            connection: connection.clone(),
+            activity: Arc::clone(&activity),
+            place: Arc::clone(&place),
+            deadlines: BodyDeadlines {
+                silence: self.options.body_silence,
+                bytes: self.options.body_pace.0,
+                window: self.options.body_pace.1,
+            },
+        };
+        let stall_timeout = self.options.stall_timeout;
+        let transport = Transport::new(
+            stream,
+            connection.clone(),
+            Arc::clone(&activity),
+            stall_timeout,
+            place,
+        );
+        let drive = Drive {
+            deadlines: Deadlines {
+                first_byte: self.options.first_byte_timeout,
+                head: self.options.head_timeout,
+                idle: self.options.idle_timeout,
+            },
+            activity,
+            displaced,
+            stopping,
+        };
+        let outcome = drive.run(&self.builder, transport, responding).await;
+        match outcome {
+            Outcome::Failed if connection.has_timed_out() => Outcome::Stalled,
+            other => other,
+        }
+    }
+
+    /// The handshake, or what stands before the first request without one.
+    async fn establish(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        place: &Place,
+    ) -> Result<(Stream, Connection), Outcome> {
+        let admit = |client: SocketAddr| {
+            let exempt = self.trusted.is_proxy(client.ip());
+            place.speaks_for(client.ip(), exempt).is_ok()
+        };
+        #[cfg(feature = "tls")]
+        if let Some(acceptor) = &self.acceptor {
+            // Why there is none has been logged.
+            let accepted = acceptor.accept_in_place(tcp, peer, admit).await;
+            let accepted = accepted.map_err(|_| Outcome::Handshake)?;
+            place.shaken();
+            let stream = Stream::Tls(Box::new(accepted.stream));
+            return Ok((stream, accepted.connection));
+        }
+        let (tcp, client) = self.plain(tcp, peer).await?;
+        if client != peer && !admit(client) {
+            return Err(Outcome::SourceFull);
+        }
+        let builder = Connection::builder(client);
+        #[cfg(feature = "policy")]
+        let builder = builder.state(crate::policy::Verdicts::default());
+        Ok((Stream::plain(tcp), builder.build()))
+    }
+
+    /// The client of a connection without TLS, which a proxy may name before the first request.
+    async fn plain(
+        &self,
+        mut tcp: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(TcpStream, SocketAddr), Outcome> {
+        if !self.trusted.sends_header(peer.ip()) {
+            return Ok((tcp, peer));
+        }
+        let longest = self.options.handshake_timeout;
+        let longest = longest.unwrap_or(Duration::from_secs(10));
+        let error = match timeout(longest, proxy_protocol::read(&mut tcp)).await {
+            Ok(Ok(client)) => return Ok((tcp, client.unwrap_or(peer))),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no PROXY protocol header came within {longest:?}"),
+        };
+        super::refused::proxy_header(peer, &error);
+        Err(Outcome::ProxyHeader)
+    }
+}
+
+/// What a connection's task waits for besides its requests.
+#[derive(Debug)]
+struct Drive {
+    deadlines: Deadlines,
+    activity: Arc<Activity>,
+    displaced: oneshot::Receiver<()>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Drive {
+    async fn run<S, B>(
+        mut self,
+        builder: &auto::Builder<Streams>,
+        transport: Transport,
+        service: S,
+    ) -> Outcome
+    where
+        S: hyper::service::Service<Request<HyperBody>, Response = Response<B>, Error = Infallible>,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let connection =
+            builder.serve_connection_with_upgrades(TokioIo::new(transport), service);
+        tokio::pin!(connection);
+        let shortest = self.deadlines.shortest();
+        let alarm = sleep_until(Instant::now() + shortest);
+        tokio::pin!(alarm);
+        let mut draining = false;
+        // What the end will have been, once the client was told of it.
+        let mut ending = None;
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Some(outcome) = ending {
+                        return outcome;
+                    }
+                    return match ended {
+                        // That of a connection whose protocol is not known yet ends by an error.
+                        _ if draining => Outcome::Drained,
+                        Ok(()) => Outcome::Closed,
+                        Err(error) => {
+                            tracing::debug!(error, "a connection ended early");
+                            Outcome::Failed
+                        }
+                    };
+                }
+                _ = &mut self.displaced => return Outcome::Displaced,
+                _ = self.stopping.wait_for(|stopping| *stopping), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut alarm => {
+                    let now = Instant::now();
+                    let (end, awaited) = match self.activity.awaited(&self.deadlines) {
+                        Some((end, awaited)) if end <= now => (end, awaited),
+                        // No deadline that begins from now on is nearer than the shortest.
+                        waits => {
+                            let next = waits.map(|(end, _)| end);
+                            let latest = now + shortest;
+                            alarm.as_mut().reset(next.map_or(latest, |next| next.min(latest)));
+                            continue;
+                        }
+                    };
+                    tracing::debug!(?awaited, ?end, "a connection's client was waited for long enough");
+                    match (awaited, ending) {
+                        (Awaited::FirstByte, _) => return Outcome::FirstByte,
+                        (Awaited::Head, _) => return Outcome::Head,
+                        (Awaited::NextRequest, Some(outcome)) => return outcome,
+                        (Awaited::NextRequest, None) => {
+                            ending = Some(Outcome::Idle);
+                            connection.as_mut().graceful_shutdown();
+                            alarm.as_mut().reset(now + FAREWELL);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

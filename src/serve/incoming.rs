@@ -1,0 +1,239 @@
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming as HyperBody;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::telemetry::metrics;
+
+/// The body of a request as it comes from the client. It fails where the client is silent for too long or
+/// sends too little in the time in which it is waited for; the time in which the service, or a limit, asks for
+/// nothing does not count.
+#[derive(Debug)]
+pub struct Incoming {
+    inner: Option<HyperBody>,
+    patience: Patience,
+    unread: Option<Arc<Unread>>,
+}
+
+/// Why the body of a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IncomingError {
+    /// The connection failed, or what came is no body of its protocol.
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
+    /// Nothing came for this long.
+    #[error("the client sent nothing of the request's body for {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    /// Too little came.
+    #[error("of the request's body the client sent fewer than {bytes} bytes in {} s", window.as_secs_f32())]
+    Slow {
+        /// The number of bytes that must come in the window.
+        bytes: u64,
+        /// The time in which they must come.
+        window: Duration,
+    },
+}
+
+/// How long a request's body is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyDeadlines {
+    /// For anything of it.
+    pub(super) silence: Duration,
+    /// For so many bytes of it.
+    pub(super) bytes: u64,
+    pub(super) window: Duration,
+}
+
+#[derive(Debug)]
+struct Patience {
+    deadlines: BodyDeadlines,
+    /// Since when the client is waited for.
+    since: Option<Instant>,
+    /// Waited for in this window before that.
+    waited: Duration,
+    /// What came in this window.
+    came: u64,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// What the service left of a request's body.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    body: Mutex<Option<HyperBody>>,
+    /// Whether the client waits to be asked for it: `Expect: 100-continue`.
+    awaits_asking: AtomicBool,
+}
+
+impl Incoming {
+    /// The body of a request with these headers, and where what the service leaves of it will be. A request
+    /// without a body leaves nothing.
+    pub(super) fn new(
+        body: HyperBody,
+        headers: &HeaderMap<HeaderValue>,
+        deadlines: BodyDeadlines,
+    ) -> (Self, Option<Arc<Unread>>) {
+        let unread = (!body.is_end_stream()).then(|| {
+            Arc::new(Unread {
+                body: Mutex::default(),
+                awaits_asking: headers.contains_key(EXPECT).into(),
+            })
+        });
+        let incoming = Self {
+            inner: Some(body),
+            patience: Patience::new(deadlines),
+            unread: unread.clone(),
+        };
+        (incoming, unread)
+    }
+
+    fn failed(&mut self, error: IncomingError) -> IncomingError {
+        // Nothing more comes, and nothing is left to be drained.
+        self.inner = None;
+        error
+    }
+}
+
+impl Unread {
+    /// What is left, if the client has begun to send it.
+    pub(super) fn take(&self) -> Left {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = { body }.take();
+        match body {
+            Some(_) if self.awaits_asking.load(Ordering::Relaxed) => Left::Unasked,
+            Some(body) => Left::Body(body),
+            None => Left::Nothing,
+        }
+    }
+}
+
+/// What the service left of a request's body.
+#[derive(Debug)]
+pub(super) enum Left {
+    Nothing,
+    /// The client was not asked for it, and may never send it.
+    Unasked,
+    Body(HyperBody),
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = IncomingError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, IncomingError>>> {
+        let this = self.get_mut();
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        if let Some(unread) = &this.unread {
+            unread.awaits_asking.store(false, Ordering::Relaxed);
+        }
+        match Pin::new(inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match this.patience.came(length) {
+                    Ok(()) => Poll::Ready(Some(Ok(frame))),
+                    Err(error) => Poll::Ready(Some(Err(this.failed(error)))),
+                }
+            }
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Some(Err(this.failed(IncomingError::Hyper(error)))))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => match this.patience.poll(cx) {
+                Poll::Ready(error) => Poll::Ready(Some(Err(this.failed(error)))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(HyperBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let inner = self.inner.as_ref();
+        inner.map_or_else(SizeHint::new, HyperBody::size_hint)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let (Some(unread), Some(body)) = (&self.unread, self.inner.take())
+            && !body.is_end_stream()
+        {
+            let left = unread.body.lock();
+            *left.unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+    }
+}
+
+impl Patience {
+    fn new(deadlines: BodyDeadlines) -> Self {
+        Self {
+            deadlines,
+            since: None,
+            waited: Duration::ZERO,
+            came: 0,
+            alarm: None,
+        }
+    }
+
+    /// Notes that so many bytes came. A window ends with the bytes that it asks for.
+    fn came(&mut self, bytes: usize) -> Result<(), IncomingError> {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+        self.came += bytes as u64;
+        if self.came >= self.deadlines.bytes {
+            self.came = 0;
+            self.waited = Duration::ZERO;
+        } else if self.waited >= self.deadlines.window {
+            return Err(self.slow());
+        }
+        Ok(())
+    }
+
+    /// Notes that the client is waited for, and polls for the end of that.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<IncomingError> {
+        let BodyDeadlines {
+            silence, window, ..
+        } = self.deadlines;
+        let left = window.saturating_sub(self.waited);
+        let begins = self.since.is_none();
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let end = since + silence.min(left);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        if begins {
+            alarm.as_mut().reset(end);
+        }
+        if alarm.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(if silence <= left {
+            metrics::body_timed_out("silent");
+            IncomingError::Silent(silence)
+        } else {
+            self.slow()
+        })
+    }
+
+    fn slow(&self) -> IncomingError {
+        metrics::body_timed_out("slow");
+        IncomingError::Slow {
+            bytes: self.deadlines.bytes,
+            window: self.deadlines.window,
+        }
+    }
+}

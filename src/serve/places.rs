@@ -1,0 +1,468 @@
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+use super::activity::Activity;
+use super::crowd::Crowd;
+use super::source::Source;
+
+/// The connections of a server. When a bound is reached, a connection that has shown nothing makes room: of
+/// the network that has most of them the oldest, so that no source can take the places of the others.
+#[derive(Debug)]
+pub(super) struct Places {
+    bounds: Bounds,
+    table: Mutex<Table>,
+    freed: Notify,
+}
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) all: usize,
+    /// That have shown nothing yet.
+    pub(super) strangers: usize,
+    /// Of an IPv4 address or an IPv6 /64.
+    pub(super) source: usize,
+    /// Of an IPv6 /48.
+    pub(super) network: usize,
+}
+
+/// The place of one connection, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+}
+
+/// Why a connection gets no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// Its source has all that it may have, and each is in use.
+    Source,
+    /// Its IPv6 /48 has.
+    Network,
+    /// All places are taken, and each connection is in use.
+    All,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    seats: HashMap<u64, Seat>,
+    by_host: HashMap<IpAddr, usize>,
+    by_network: HashMap<IpAddr, usize>,
+    /// Those that have shown nothing.
+    strangers: Crowd,
+    /// Those on which there was no request, strangers included.
+    quiet: Crowd,
+}
+
+#[derive(Debug)]
+struct Seat {
+    source: Source,
+    /// Whether its source is a trusted proxy, which is bounded by nothing but the number of all.
+    exempt: bool,
+    standing: Standing,
+    activity: Arc<Activity>,
+    displace: oneshot::Sender<()>,
+}
+
+/// What a connection has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing.
+    Stranger,
+    /// That there is a client of the protocol behind it, by a finished handshake.
+    Quiet,
+    /// The head of a request.
+    Heard,
+}
+
+impl Places {
+    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            bounds,
+            table: Mutex::default(),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Takes a place for a connection from `address`. The receiver gets a message when the connection has
+    /// to make room for another.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        exempt: bool,
+        activity: &Arc<Activity>,
+    ) -> Result<(Place, oneshot::Receiver<()>), Full> {
+        let source = Source::of(address);
+        let mut table = self.lock();
+        if !exempt {
+            table.make_room_of(source, &self.bounds)?;
+        }
+        table.make_room(&self.bounds)?;
+        let (displace, displaced) = oneshot::channel();
+        let number = table.next;
+        table.next += 1;
+        let seat = Seat {
+            source,
+            exempt,
+            standing: Standing::Stranger,
+            activity: Arc::clone(activity),
+            displace,
+        };
+        table.enter(number, seat);
+        let place = Place {
+            places: Arc::clone(self),
+            number,
+        };
+        Ok((place, displaced))
+    }
+
+    /// Waits until a connection could be admitted, as far as the number of all is concerned.
+    pub(super) async fn room(&self) {
+        while !self.lock().has_room(&self.bounds) {
+            // A connection also makes room by becoming idle, which nothing reports.
+            let _ = timeout(Duration::from_millis(50), self.freed.notified()).await;
+        }
+    }
+
+    /// Whether the number of all is reached and nothing could make room.
+    pub(super) fn is_full(&self) -> bool {
+        !self.lock().has_room(&self.bounds)
+    }
+
+    /// Ends up to `count` connections that are not in use. Returns how many there were.
+    pub(super) fn displace(&self, count: usize) -> usize {
+        let mut table = self.lock();
+        (0..count).take_while(|_| table.displace_any()).count()
+    }
+
+    /// How many connections have shown nothing, and how many there are.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let table = self.lock();
+        (table.strangers.len(), table.seats.len())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Moves the place to the client for which a proxy speaks.
+    pub(super) fn speaks_for(&self, address: IpAddr, exempt: bool) -> Result<(), Full> {
+        let source = Source::of(address);
+        let mut table = self.places.lock();
+        let Some(mut seat) = table.leave(self.number) else {
+            // It has to make room for another already.
+            return Ok(());
+        };
+        if !exempt {
+            table.make_room_of(source, &self.places.bounds)?;
+        }
+        seat.source = source;
+        seat.exempt = exempt;
+        table.enter(self.number, seat);
+        Ok(())
+    }
+
+    /// Notes that the handshake is finished.
+    pub(super) fn shaken(&self) {
+        self.places.lock().rise(self.number, Standing::Quiet);
+    }
+
+    /// Notes that a whole head has come.
+    pub(super) fn heard(&self) {
+        self.places.lock().rise(self.number, Standing::Heard);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().leave(self.number);
+        self.places.freed.notify_one();
+    }
+}
+
+impl Table {
+    fn has_room(&self, bounds: &Bounds) -> bool {
+        self.seats.len() < bounds.all || self.quiet.len() > 0 || self.longest_idle().is_some()
+    }
+
+    /// Makes room for one more of all, and of those that have shown nothing.
+    fn make_room(&mut self, bounds: &Bounds) -> Result<(), Full> {
+        if self.strangers.len() >= bounds.strangers
+            && let Some((_, oldest)) = self.strangers.oldest_of_most()
+        {
+            self.end(oldest);
+        }
+        if self.seats.len() >= bounds.all && !self.displace_any() {
+            return Err(Full::All);
+        }
+        Ok(())
+    }
+
+    /// Makes room for one more of a source, at the cost of that source.
+    fn make_room_of(&mut self, source: Source, bounds: &Bounds) -> Result<(), Full> {
+        let count = |of: &HashMap<IpAddr, usize>, key| of.get(&key).copied().unwrap_or_default();
+        if count(&self.by_host, source.host) >= bounds.source {
+            let own = |number: &u64| {
+                let seat = self.seats.get(number);
+                seat.is_some_and(|seat| seat.source.host == source.host)
+            };
+            let oldest = self.strangers.members_of(source.network).find(own);
+            let oldest = oldest.or_else(|| self.quiet.members_of(source.network).find(own));
+            self.end(oldest.ok_or(Full::Source)?);
+        }
+        if count(&self.by_network, source.network) >= bounds.network {
+            let oldest = self.oldest_of(source.network);
+            self.end(oldest.ok_or(Full::Network)?);
+        }
+        Ok(())
+    }
+
+    /// Of a network, the oldest that has shown nothing, else the oldest without a request.
+    fn oldest_of(&self, network: IpAddr) -> Option<u64> {
+        let stranger = self.strangers.oldest_of(network);
+        stranger.or_else(|| self.quiet.oldest_of(network))
+    }
+
+    /// Ends a connection that is not in use, one without a request before one that is idle.
+    fn displace_any(&mut self) -> bool {
+        let crowded = self.quiet.oldest_of_most();
+        let quiet = crowded.and_then(|(network, _)| self.oldest_of(network));
+        let Some(number) = quiet.or_else(|| self.longest_idle()) else {
+            return false;
+        };
+        self.end(number);
+        true
+    }
+
+    /// Of the connections that are idle, the one whose network has most connections; of several, the one
+    /// that has been idle for longest. A walk through the table: it is taken only when every place is taken
+    /// and a request was on each connection.
+    fn longest_idle(&self) -> Option<u64> {
+        let now = Instant::now();
+        let idle = self.seats.iter().filter_map(|(number, seat)| {
+            let time = seat.activity.idle_for(now)?;
+            let network = self.by_network.get(&seat.source.network);
+            Some((network.copied().unwrap_or_default(), time, *number))
+        });
+        idle.max().map(|(_, _, number)| number)
+    }
+
+    fn end(&mut self, number: u64) {
+        if let Some(seat) = self.leave(number) {
+            // It may have ended meanwhile.
+            let _ = seat.displace.send(());
+        }
+    }
+
+    fn enter(&mut self, number: u64, seat: Seat) {
+        if !seat.exempt {
+            let source = seat.source;
+            *self.by_host.entry(source.host).or_default() += 1;
+            *self.by_network.entry(source.network).or_default() += 1;
+            if seat.standing == Standing::Stranger {
+                self.strangers.insert(source.network, number);
+            }
+            if seat.standing != Standing::Heard {
+                self.quiet.insert(source.network, number);
+            }
+        }
+        self.seats.insert(number, seat);
+    }
+
+    fn leave(&mut self, number: u64) -> Option<Seat> {
+        let seat = self.seats.remove(&number)?;
+        if !seat.exempt {
+            let source = seat.source;
+            decrease(&mut self.by_host, source.host);
+            decrease(&mut self.by_network, source.network);
+            self.strangers.remove(source.network, number);
+            self.quiet.remove(source.network, number);
+        }
+        Some(seat)
+    }
+
+    fn rise(&mut self, number: u64, standing: Standing) {
+        if let Some(seat) = self.seats.get_mut(&number) {
+            seat.standing = standing;
+            let network = seat.source.network;
+            self.strangers.remove(network, number);
+            if standing == Standing::Heard {
+                self.quiet.remove(network, number);
+            }
+        }
+    }
+}
+
+fn decrease(counts: &mut HashMap<IpAddr, usize>, key: IpAddr) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Version;
+
+    use super::super::activity::InFlight;
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        all: 8,
+        strangers: 4,
+        source: 4,
+        network: 6,
+    };
+
+    struct Client {
+        place: Place,
+        displaced: oneshot::Receiver<()>,
+        activity: Arc<Activity>,
+    }
+
+    impl Client {
+        fn is_displaced(&mut self) -> bool {
+            self.displaced.try_recv().is_ok()
+        }
+
+        /// Sends a request, which is in flight until what this returns is dropped.
+        fn asks(&self) -> InFlight {
+            self.place.shaken();
+            self.place.heard();
+            self.activity.begin_request(Version::HTTP_11).0
+        }
+    }
+
+    fn connect(places: &Arc<Places>, address: &str) -> Result<Client, Full> {
+        let activity = Activity::new();
+        let (place, displaced) = places.admit(address.parse().unwrap(), false, &activity)?;
+        Ok(Client {
+            place,
+            displaced,
+            activity,
+        })
+    }
+
+    #[test]
+    fn a_flood_of_strangers_makes_room_for_itself_and_takes_nothing_from_others() {
+        let places = Places::new(BOUNDS);
+        let mut good = connect(&places, "192.0.2.1").unwrap();
+        let mut flood: Vec<_> = (0..100)
+            .map(|_| connect(&places, "203.0.113.1").unwrap())
+            .collect();
+        assert!(!good.is_displaced());
+        let displaced: Vec<_> = flood.iter_mut().map(Client::is_displaced).collect();
+        assert!(displaced.iter().take(97).all(|displaced| *displaced));
+        assert!(displaced.iter().skip(97).all(|displaced| !displaced));
+        assert_eq!(places.counts(), (4, 4));
+        drop((good, flood));
+        assert_eq!(places.counts(), (0, 0));
+        let table = places.lock();
+        assert!(table.by_host.is_empty() && table.by_network.is_empty());
+    }
+
+    #[test]
+    fn of_many_sources_the_oldest_stranger_goes_first() {
+        let places = Places::new(BOUNDS);
+        let addresses: Vec<_> = (1..=6).map(|last| format!("203.0.113.{last}")).collect();
+        let mut clients: Vec<_> = { addresses.iter() }
+            .map(|address| connect(&places, address).unwrap())
+            .collect();
+        let displaced: Vec<_> = clients.iter_mut().map(Client::is_displaced).collect();
+        assert_eq!(displaced, [true, true, false, false, false, false]);
+    }
+
+    #[test]
+    fn a_source_that_uses_all_that_it_may_have_gets_no_more_and_others_do() {
+        let places = Places::new(BOUNDS);
+        let clients: Vec<_> = (0..4)
+            .map(|last| connect(&places, &format!("2001:db8:1:1::{last}")).unwrap())
+            .collect();
+        let _requests: Vec<_> = clients.iter().map(Client::asks).collect();
+        let more = connect(&places, "2001:db8:1:1::9");
+        assert_eq!(more.err(), Some(Full::Source));
+        let others = ["2001:db8:1:2::1", "2001:db8:1:3::1"];
+        let others = others.map(|address| connect(&places, address).unwrap());
+        let _other_requests = others.each_ref().map(Client::asks);
+        let more = connect(&places, "2001:db8:1:4::1");
+        assert_eq!(more.err(), Some(Full::Network));
+        assert!(connect(&places, "2001:db8:2::1").is_ok());
+    }
+
+    #[test]
+    fn when_all_places_are_taken_an_idle_connection_makes_room_and_none_that_is_in_use() {
+        let places = Places::new(BOUNDS);
+        let clients = |network: &str, count| -> Vec<Client> {
+            let each = (0..count).map(|_| connect(&places, network).unwrap());
+            each.inspect(|client| client.place.shaken()).collect()
+        };
+        let mut many = clients("203.0.113.1", 4);
+        let mut few = clients("192.0.2.1", 2);
+        let mut two = clients("198.51.100.1", 2);
+        let requests: Vec<_> = { many.iter().chain(&few).chain(&two) }
+            .map(Client::asks)
+            .collect();
+        assert!(places.is_full());
+        assert_eq!(
+            connect(&places, "192.0.2.9").err(),
+            Some(Full::All),
+            "all are in use"
+        );
+        drop(requests);
+        assert!(!places.is_full());
+        let newest = connect(&places, "192.0.2.9").unwrap();
+        let _request = newest.asks();
+        let ended = |clients: &mut Vec<Client>| {
+            let displaced = clients.iter_mut().map(Client::is_displaced);
+            displaced.filter(|displaced| *displaced).count()
+        };
+        assert_eq!((ended(&mut many), ended(&mut few), ended(&mut two)), (1, 0, 0));
+        assert_eq!(places.displace(100), 7);
+    }
+
+    #[test]
+    fn a_place_moves_to_the_client_that_a_proxy_speaks_for() {
+        let places = Places::new(BOUNDS);
+        let proxied: Vec<_> = (0..4)
+            .map(|_| {
+                let activity = Activity::new();
+                let proxy = "10.0.0.1".parse().unwrap();
+                let (place, displaced) = places.admit(proxy, true, &activity).unwrap();
+                place.speaks_for("203.0.113.1".parse().unwrap(), false).unwrap();
+                Client {
+                    place,
+                    displaced,
+                    activity,
+                }
+            })
+            .collect();
+        let _requests: Vec<_> = proxied.iter().map(Client::asks).collect();
+        assert_eq!(connect(&places, "203.0.113.1").err(), Some(Full::Source));
+        assert!(connect(&places, "10.0.0.1").is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_room_goes_on_when_a_connection_becomes_idle_or_ends() {
+        let places = Places::new(Bounds { all: 1, ..BOUNDS });
+        let client = connect(&places, "192.0.2.1").unwrap();
+        let request = client.asks();
+        let waits = timeout(Duration::from_secs(1), places.room()).await;
+        assert!(waits.is_err());
+        drop(request);
+        places.room().await;
+        let _request = client.asks();
+        drop(client);
+        places.room().await;
+    }
+}

@@ -1,0 +1,264 @@
+use std::convert::Infallible;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming as HyperBody;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+use tower::Service;
+
+use super::activity::{Activity, InFlight};
+use super::front::{Call, Front};
+use super::incoming::{BodyDeadlines, Left, Unread};
+use super::outgoing::Outgoing;
+use super::places::Place;
+use super::{Incoming, failure, panics, streams};
+use crate::{Body, Connection};
+
+/// Of a body that the service left unread, so much is read and discarded before the answer, so that a client
+/// that sends it all before it reads gets the answer, and may use the connection again.
+const DRAIN_BYTES: usize = 256 * 1024;
+
+/// For so long.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// Answers the requests of one connection.
+#[derive(Debug)]
+pub(super) struct Responding<S> {
+    pub(super) front: Front<S>,
+    pub(super) connection: Connection,
+    pub(super) activity: Arc<Activity>,
+    pub(super) place: Arc<Place>,
+    pub(super) deadlines: BodyDeadlines,
+}
+
+pin_project! {
+    /// One request, until its answer's head is there.
+    pub(super) struct Respond<S, R>
+    where
+        S: Service<Request<Body<Incoming>>>,
+    {
+        #[pin]
+        state: State<S>,
+        answer: Option<Response<Answer<R>>>,
+        unread: Option<Arc<Unread>>,
+        in_flight: Option<InFlight>,
+        version: Version,
+        is_head: bool,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S>
+    where
+        S: Service<Request<Body<Incoming>>>,
+    {
+        Starting { front: Front<S>, request: Option<Request<Incoming>> },
+        Calling { #[pin] call: Call<S> },
+        Answered,
+        Draining { drain: Drain },
+        Done,
+    }
+}
+
+enum Answer<R> {
+    Service(Body<R>),
+    Own(Bytes),
+}
+
+/// Reads what is left of a request's body.
+struct Drain {
+    body: HyperBody,
+    left: usize,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S, R> hyper::service::Service<Request<HyperBody>> for Responding<S>
+where
+    S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    R: http_body::Body<Data = Bytes>,
+{
+    type Response = Response<Outgoing<R>>;
+    type Error = Infallible;
+    type Future = Respond<S, R>;
+
+    fn call(&self, request: Request<HyperBody>) -> Respond<S, R> {
+        let (in_flight, first) = self.activity.begin_request(request.version());
+        if first {
+            self.place.heard();
+        }
+        let (mut head, body) = request.into_parts();
+        #[cfg(feature = "axum")]
+        head.extensions
+            .insert(axum::extract::ConnectInfo(self.connection.clone()));
+        head.extensions.insert(self.connection.clone());
+        let (body, unread) = Incoming::new(body, &head.headers, self.deadlines);
+        Respond {
+            version: head.version,
+            is_head: head.method == Method::HEAD,
+            state: State::Starting {
+                front: self.front.clone(),
+                request: Some(Request::from_parts(head, body)),
+            },
+            answer: None,
+            unread,
+            in_flight: Some(in_flight),
+        }
+    }
+}
+
+impl<S, R> Future for Respond<S, R>
+where
+    S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    R: http_body::Body<Data = Bytes>,
+{
+    type Output = Result<Response<Outgoing<R>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let mut this = self.as_mut().project();
+            match this.state.as_mut().project() {
+                StateProj::Starting { .. } | StateProj::Calling { .. } => {
+                    let state = this.state.as_mut();
+                    let polled = catch_unwind(AssertUnwindSafe(|| state.poll_service(cx)));
+                    let answer = match polled {
+                        Ok(polled) => match ready!(polled) {
+                            Ok(response) => response.map(Answer::Service),
+                            Err(error) => failure::of(error.into()).map(Answer::Own),
+                        },
+                        Err(payload) => {
+                            panics::log(&*payload, "the request is answered with status 500");
+                            failure::internal().map(Answer::Own)
+                        }
+                    };
+                    *this.answer = Some(answer);
+                    // Before the body is looked for: the service's future may hold it.
+                    this.state.set(State::Answered);
+                }
+                StateProj::Answered => {
+                    let left = this.unread.take().map_or(Left::Nothing, |body| body.take());
+                    let next = match left {
+                        Left::Nothing => State::Done,
+                        Left::Unasked => {
+                            announce_close(this.answer, *this.version);
+                            State::Done
+                        }
+                        // The answer says already that nothing more is read.
+                        Left::Body(_) if closes(this.answer) => State::Done,
+                        Left::Body(body) => State::Draining {
+                            drain: Drain::new(body),
+                        },
+                    };
+                    this.state.set(next);
+                }
+                StateProj::Draining { drain } => {
+                    if !ready!(drain.poll(cx)) {
+                        announce_close(this.answer, *this.version);
+                    }
+                    this.state.set(State::Done);
+                }
+                StateProj::Done => {
+                    let (Some(answer), Some(request)) =
+                        (this.answer.take(), this.in_flight.take())
+                    else {
+                        panic!("`Respond` polled after completion");
+                    };
+                    streams::answered(true);
+                    let is_head = *this.is_head;
+                    return Poll::Ready(Ok(answer.map(|body| match body {
+                        Answer::Service(body) => Outgoing::new(body, request),
+                        Answer::Own(_) if is_head => Outgoing::own(Bytes::new(), request),
+                        Answer::Own(body) => Outgoing::own(body, request),
+                    })));
+                }
+            }
+        }
+    }
+}
+
+impl<S, R> State<S>
+where
+    S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone,
+    R: http_body::Body<Data = Bytes>,
+{
+    fn poll_service(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<Body<R>>, S::Error>> {
+        loop {
+            let call = match self.as_mut().project() {
+                StateProj::Starting { front, request } => {
+                    ready!(front.poll_ready(cx))?;
+                    let Some(request) = request.take() else {
+                        unreachable!("a request is called once");
+                    };
+                    front.call(request)
+                }
+                StateProj::Calling { call } => return call.poll(cx),
+                _ => unreachable!("the service is polled before its answer"),
+            };
+            self.set(State::Calling { call });
+        }
+    }
+}
+
+impl Drain {
+    fn new(body: HyperBody) -> Self {
+        Self {
+            body,
+            left: DRAIN_BYTES,
+            alarm: None,
+        }
+    }
+
+    /// Whether the body has come to its end, within the bounds.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    if length > self.left {
+                        return Poll::Ready(false);
+                    }
+                    self.left -= length;
+                    if self.body.is_end_stream() {
+                        return Poll::Ready(true);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Pending => {
+                    let sleeps = || Box::pin(sleep(DRAIN_TIME));
+                    let alarm = self.alarm.get_or_insert_with(sleeps);
+                    return alarm.as_mut().poll(cx).map(|()| false);
+                }
+            }
+        }
+    }
+}
+
+/// Over HTTP/2 there is nothing to announce: the stream alone is reset.
+fn announce_close<R>(answer: &mut Option<Response<Answer<R>>>, version: Version) {
+    if let Some(answer) = answer.as_mut().filter(|_| version < Version::HTTP_2) {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+}
+
+fn closes<R>(answer: &Option<Response<Answer<R>>>) -> bool {
+    let value = answer
+        .as_ref()
+        .and_then(|answer| answer.headers().get(CONNECTION));
+    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}

@@ -1,0 +1,88 @@
+use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::telemetry::metrics;
+
+tokio::task_local! {
+    /// When the task that is polled handed the client something of the answer's body, until it looks for more
+    /// of it.
+    static HANDED: Cell<Option<Instant>>;
+}
+
+/// Spawns the streams of an HTTP/2 connection, and ends one whose client takes nothing of the answer for too
+/// long: over HTTP/2 that blocks no write, the stream's window is closed.
+#[derive(Clone, Debug)]
+pub(super) struct Streams {
+    pub(super) stall_timeout: Duration,
+}
+
+pin_project! {
+    struct Stream<F> {
+        #[pin]
+        inner: F,
+        handed: Option<Instant>,
+        stall_timeout: Duration,
+        alarm: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+/// Notes that the body of an answer was polled, and whether it gave something for the client.
+pub(super) fn answered(gave: bool) {
+    // Over HTTP/1.1 there is no stream, and a client that takes nothing blocks the write.
+    let _ = HANDED.try_with(|handed| handed.set(gave.then(Instant::now)));
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        // One whose client reads more slowly than a limit asks for is ended too.
+        #[cfg(feature = "rate")]
+        let stream = crate::rate::AbortSlow::new(stream);
+        tokio::spawn(Stream {
+            inner: stream,
+            handed: None,
+            stall_timeout: self.stall_timeout,
+            alarm: None,
+        });
+    }
+}
+
+impl<F: Future> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let inner = this.inner;
+        let (polled, handed) = HANDED.sync_scope(Cell::new(*this.handed), || {
+            let polled = inner.poll(cx);
+            (polled, HANDED.with(Cell::get))
+        });
+        *this.handed = handed;
+        if polled.is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(handed) = handed else {
+            return Poll::Pending;
+        };
+        let end = handed + *this.stall_timeout;
+        let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        if alarm.deadline() != end {
+            alarm.as_mut().reset(end);
+        }
+        if alarm.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        metrics::stream_stalled();
+        tracing::info!("the client has taken nothing of an answer for too long, resetting its stream");
+        Poll::Ready(())
+    }
+}
