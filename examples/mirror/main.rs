@@ -14,6 +14,7 @@ mod demo;
 mod log;
 mod routes;
 mod serve;
+mod signals;
 mod store;
 mod upstream;
 
@@ -84,7 +85,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let address = listener.local_addr()?;
     guard.report_on(address).log();
     let stop = CancellationToken::new();
-    serve::stop_on_signals(stop.clone())?;
+    signals::stop_on_signals(stop.clone())?;
     if let Some((listener, metrics)) = admin {
         let admin = Admin::new().with_checks(guard.checks());
         tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));

@@ -123,7 +123,10 @@ where
                 options,
             }),
         };
-        (accepting, stop.unwrap_or_else(|| Box::pin(std::future::pending())))
+        (
+            accepting,
+            stop.unwrap_or_else(|| Box::pin(std::future::pending())),
+        )
     }
 
     pub(super) async fn run(mut self, listener: TcpListener, stop: Stop) -> Result<(), Unfinished> {

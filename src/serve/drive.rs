@@ -223,8 +223,7 @@ impl Drive {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let connection =
-            builder.serve_connection_with_upgrades(TokioIo::new(transport), service);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(transport), service);
         tokio::pin!(connection);
         let shortest = self.deadlines.shortest();
         let alarm = sleep_until(Instant::now() + shortest);
