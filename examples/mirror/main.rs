@@ -14,6 +14,7 @@ mod demo;
 mod log;
 mod routes;
 mod serve;
+mod signals;
 mod store;
 mod upstream;
 
@@ -87,7 +88,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         upstream::announce(pull, registry.namespace.as_deref());
     }
     let stop = CancellationToken::new();
-    serve::stop_on_signals(stop.clone())?;
+    signals::stop_on_signals(stop.clone())?;
     if let Some((listener, metrics)) = admin {
         let upstream = registry.pull.iter().map(PullThrough::readiness);
         let admin = Admin::new().with_checks(guard.checks().chain(upstream));

@@ -1,7 +1,6 @@
 //! Accepts connections, serves the requests on them, and lets them finish at the end.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use portcullis::connection::descriptors_to_spare;
 use portcullis::rate::AbortSlow;
 use portcullis::tls::{Acceptor, AddConnection};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -95,26 +93,6 @@ where
         () = graceful.shutdown() => true,
         () = tokio::time::sleep(drain) => false,
     }
-}
-
-/// Cancels `stop` at the first SIGTERM or SIGINT, and ends the process at the second.
-pub(crate) fn stop_on_signals(stop: CancellationToken) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        let mut signalled = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        signalled().await;
-        stop.cancel();
-        signalled().await;
-        // Whoever asks twice does not want to wait.
-        std::process::exit(1);
-    });
-    Ok(())
 }
 
 /// Spawns the streams of HTTP/2: one whose client reads too slowly is reset.

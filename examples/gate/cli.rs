@@ -1,0 +1,117 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use http::HeaderName;
+use humantime::Duration;
+
+use crate::proxy::{Options, TlsFiles};
+
+/// A gate in front of a registry that you have: portcullis::Guard around a streaming reverse proxy.
+///
+/// Who may do what is in the configuration file; `RUST_LOG` says what is logged (default: info).
+#[derive(Debug, Parser)]
+#[command(name = "gate", version)]
+pub(crate) struct Arguments {
+    /// The gate's configuration (TOML; see examples/gate/gate.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// The registry: http://HOST:PORT, https://HOST or unix:/PATH
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: String,
+
+    /// Where to listen, over TLS if the configuration has [tls]; port 0 picks one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5443")]
+    pub(crate) listen: SocketAddr,
+
+    /// Serve in the clear on an address that others can reach
+    #[arg(long)]
+    pub(crate) clear: bool,
+
+    /// Where to serve /metrics, /livez and /readyz, in the clear
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// Checks the configuration and its files, and exits
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// How long transfers in flight may take to finish after SIGTERM or SIGINT
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) drain: Duration,
+
+    #[command(flatten)]
+    pub(crate) to: UpstreamArguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpstreamArguments {
+    /// PEM file of the CAs to trust for the registry, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Option<PathBuf>,
+
+    /// PEM file of the gate's certificate for the registry, with its intermediates
+    #[arg(long, value_name = "FILE")]
+    upstream_cert: Option<PathBuf>,
+
+    /// PEM file of that certificate's key, if it is another file
+    #[arg(long, value_name = "FILE", requires = "upstream_cert")]
+    upstream_key: Option<PathBuf>,
+
+    /// A file with the value of the Authorization header that the registry is shown; the client's own never
+    /// reaches it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authorization_file: Option<PathBuf>,
+
+    /// Show the registry its own host, and not the one that the client asked for
+    #[arg(long)]
+    own_host: bool,
+
+    /// The header in which the registry is shown who asks, as `token:ci`
+    #[arg(long, value_name = "NAME")]
+    principal_header: Option<HeaderName>,
+
+    /// Show the registry the client's verified certificate, as X-Forwarded-Client-Cert
+    #[arg(long)]
+    forward_client_cert: bool,
+
+    /// The group of the Spegel peers: from them alone X-Spegel-Mirrored is passed on
+    #[arg(long, value_name = "GROUP")]
+    peer_group: Option<Box<str>>,
+
+    /// For how long a connection to the registry may take to be made
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    connect_timeout: Duration,
+
+    /// For how long the registry may leave a request without an answer
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    head_timeout: Duration,
+
+    /// For how long nothing may come of an answer's body
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    stall_timeout: Duration,
+}
+
+impl UpstreamArguments {
+    pub(crate) fn tls(&self) -> TlsFiles {
+        let key = self.upstream_key.clone().or(self.upstream_cert.clone());
+        TlsFiles {
+            ca: self.upstream_ca.clone(),
+            certificate: self.upstream_cert.clone().zip(key),
+        }
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            connect_timeout: *self.connect_timeout,
+            head_timeout: *self.head_timeout,
+            stall_timeout: *self.stall_timeout,
+            keep_host: !self.own_host,
+            principal_header: self.principal_header.clone(),
+            client_cert: self.forward_client_cert,
+            peer_group: self.peer_group.clone(),
+            authorization: None,
+        }
+    }
+}

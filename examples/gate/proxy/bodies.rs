@@ -1,0 +1,251 @@
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pin_project! {
+    /// The body of an answer: the registry's, or that of a problem.
+    #[project = ProxyBodyProj]
+    pub(crate) enum ProxyBody {
+        Upstream {
+            #[pin]
+            body: Received,
+        },
+        Problem {
+            #[pin]
+            body: Full<Bytes>,
+        },
+    }
+}
+
+pin_project! {
+    /// The registry's body, which ends with an error when nothing comes of it for too long.
+    pub(crate) struct Received {
+        #[pin]
+        inner: Incoming,
+        #[pin]
+        deadline: Sleep,
+        waiting: bool,
+        stall: Duration,
+    }
+}
+
+pin_project! {
+    /// The client's body on its way to the registry.
+    #[derive(Debug)]
+    pub(crate) struct Sent<B> {
+        #[pin]
+        inner: Option<B>,
+        progress: Arc<Progress>,
+    }
+}
+
+/// Why a registry's body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReceiveError {
+    #[error("nothing came from the registry for {0:?}")]
+    Stalled(Duration),
+    #[error("the registry's answer was cut")]
+    Cut(#[source] hyper::Error),
+}
+
+/// How far a request's body has come, for the deadline of the answer's head: the time in which the client is
+/// waited for is not the registry's.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    began: Instant,
+    /// The last frame, in milliseconds since the beginning.
+    moved: AtomicU64,
+    client_waited_for: AtomicBool,
+    client_failed: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+            client_waited_for: AtomicBool::new(false),
+            client_failed: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the client's body ended in an error.
+    pub(super) fn client_failed(&self) -> bool {
+        self.client_failed.load(Ordering::Acquire)
+    }
+
+    /// Awaits `answer`; `None` once the registry has taken nothing, and said nothing, for `limit`.
+    pub(super) async fn within<F: Future>(&self, limit: Duration, answer: F) -> Option<F::Output> {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            let due = self.due(limit);
+            tokio::select! {
+                biased;
+                answered = &mut answer => return Some(answered),
+                () = sleep_until(due) => {
+                    if self.due(limit) <= Instant::now() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn due(&self, limit: Duration) -> Instant {
+        if self.client_waited_for.load(Ordering::Acquire) {
+            return Instant::now() + limit;
+        }
+        self.began + Duration::from_millis(self.moved.load(Ordering::Acquire)) + limit
+    }
+
+    fn waits(&self) {
+        self.client_waited_for.store(true, Ordering::Release);
+    }
+
+    fn moves(&self) {
+        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(since, Ordering::Release);
+        self.client_waited_for.store(false, Ordering::Release);
+    }
+}
+
+impl<B> Sent<B> {
+    pub(super) fn new(body: B, progress: Arc<Progress>) -> Self {
+        Self {
+            inner: Some(body),
+            progress,
+        }
+    }
+
+    pub(super) fn empty(progress: Arc<Progress>) -> Self {
+        Self {
+            inner: None,
+            progress,
+        }
+    }
+}
+
+impl<B> Body for Sent<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = inner.poll_frame(cx);
+        match &polled {
+            Poll::Pending => this.progress.waits(),
+            Poll::Ready(frame) => {
+                if let Some(Err(_)) = frame {
+                    this.progress.client_failed.store(true, Ordering::Release);
+                }
+                this.progress.moves();
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Received {
+    pub(super) fn new(inner: Incoming, stall: Duration) -> Self {
+        Self {
+            inner,
+            deadline: sleep_until(Instant::now()),
+            waiting: false,
+            stall,
+        }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = ReceiveError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let mut this = self.project();
+        // First, so that a client which was slow to ask finds what had come meanwhile.
+        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+            *this.waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(ReceiveError::Cut)));
+        }
+        if !*this.waiting {
+            *this.waiting = true;
+            this.deadline.as_mut().reset(Instant::now() + *this.stall);
+        }
+        this.deadline
+            .poll(cx)
+            .map(|()| Some(Err(ReceiveError::Stalled(*this.stall))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = ReceiveError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.project() {
+            ProxyBodyProj::Upstream { body } => body.poll_frame(cx),
+            ProxyBodyProj::Problem { body } => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Upstream { body } => body.is_end_stream(),
+            Self::Problem { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Upstream { body } => body.size_hint(),
+            Self::Problem { body } => body.size_hint(),
+        }
+    }
+}

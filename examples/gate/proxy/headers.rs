@@ -1,0 +1,153 @@
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
+use portcullis::{ClientAddr, Connection, Principal};
+
+/// By which a Spegel peer says that it passes a request on.
+pub(super) const MIRRORED: HeaderName = HeaderName::from_static("x-spegel-mirrored");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// What a client may not say of itself, as it is said by proxies (RFC 7239, RFC 9440, Envoy, nginx, AWS).
+const CLAIMS: [HeaderName; 12] = [
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-user"),
+    HeaderName::from_static("x-real-ip"),
+    X_FORWARDED_CLIENT_CERT,
+    HeaderName::from_static("client-cert"),
+    HeaderName::from_static("client-cert-chain"),
+    HeaderName::from_static("x-remote-user"),
+];
+
+/// Removes what concerns one connection only (RFC 9110 §7.6.1).
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // A message without them is another one, whatever its sender says.
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect();
+    let trailers = headers.get_all(TE).iter().any(|value| {
+        value.to_str().is_ok_and(|value| {
+            value
+                .split(',')
+                .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+        })
+    });
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        PROXY_CONNECTION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+    for name in named {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes what only a proxy may say of a client.
+pub(super) fn remove_claims(headers: &mut HeaderMap) {
+    for name in &CLAIMS {
+        headers.remove(name);
+    }
+}
+
+/// The host that the client asked for: HTTP/2's `:authority`, else `Host`.
+pub(super) fn host(request: &Request<()>) -> Option<HeaderValue> {
+    let authority = request.uri().authority();
+    let authority = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    authority.or_else(|| request.headers().get(HOST).cloned())
+}
+
+/// Says for whom, and how asked, the request is passed on: in the headers that registries read, and in that of
+/// RFC 7239.
+pub(super) fn forwarded(
+    headers: &mut HeaderMap,
+    extensions: &Extensions,
+    host: Option<&HeaderValue>,
+) {
+    let encrypted = Connection::of(extensions).is_some_and(|connection| connection.tls().is_some());
+    let proto = if encrypted { "https" } else { "http" };
+    let mut all = format!("proto={proto}");
+    if let Some(address) = ClientAddr::of(extensions) {
+        let ip = address.ip();
+        let node = match ip {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("\"[{ip}]\""),
+        };
+        all = format!("for={node};{all}");
+        if let Ok(ip) = HeaderValue::try_from(ip.to_string()) {
+            headers.insert(X_FORWARDED_FOR, ip);
+        }
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+    if let Some(host) = host {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+        if let Some(host) = host.to_str().ok().filter(|host| is_quotable(host)) {
+            all = format!("{all};host=\"{host}\"");
+        }
+    }
+    if let Ok(all) = HeaderValue::try_from(all) {
+        headers.insert(FORWARDED, all);
+    }
+}
+
+fn is_quotable(text: &str) -> bool {
+    !text.contains(['"', '\\'])
+}
+
+/// Says whose verified certificate the caller's is, in Envoy's form.
+pub(super) fn client_cert(headers: &mut HeaderMap, principal: Option<&Principal>) {
+    let Some(peer) = principal.and_then(Principal::peer) else {
+        return;
+    };
+    let subject = peer.subject().replace('\\', "\\\\").replace('"', "\\\"");
+    let mut text = format!(
+        "Hash={};Subject=\"{subject}\"",
+        peer.fingerprint_hex().replace(':', "")
+    );
+    for uri in peer.uris() {
+        text.push_str(";URI=");
+        text.push_str(&quoted(uri));
+    }
+    for name in peer.dns_names() {
+        text.push_str(";DNS=");
+        text.push_str(&quoted(name));
+    }
+    // A value that no header can hold is left out: half of an identity would be another.
+    if let Ok(text) = HeaderValue::from_str(&text) {
+        headers.insert(X_FORWARDED_CLIENT_CERT, text);
+    }
+}
+
+/// As it is where nothing in it separates, else quoted.
+fn quoted(text: &str) -> String {
+    if text.contains([',', ';', '=', '"', '\\', ' ']) {
+        return format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    }
+    text.to_owned()
+}

@@ -1,0 +1,164 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::Uri;
+use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
+use portcullis::Watched;
+use portcullis::admin::Readiness;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+/// A registry: where it is, and how it is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    scheme: Scheme,
+    authority: Authority,
+    place: Arc<Place>,
+}
+
+/// Where connections to it go.
+#[derive(Debug)]
+pub(super) enum Place {
+    Http {
+        host: Box<str>,
+        port: u16,
+    },
+    Https {
+        host: Box<str>,
+        port: u16,
+        name: ServerName<'static>,
+        tls: Watched<Arc<ClientConfig>>,
+    },
+    Unix(PathBuf),
+}
+
+/// What is wrong with the address of a registry.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error(
+        "{0:?} is no address of a registry: write http://HOST:PORT, https://HOST or unix:/PATH"
+    )]
+    Form(String),
+    #[error("{0:?} has a path; the registry is asked for /v2/ at the root of its host")]
+    Path(String),
+    #[error("{0:?} has a user name or password in it; use --authorization-file")]
+    Secret(&'static str),
+    #[error("{0:?} is no name that a certificate can have")]
+    Name(String),
+    #[error("a target cannot be made: {0}")]
+    Target(#[from] InvalidUri),
+    #[error("a target cannot be made: {0}")]
+    Parts(#[from] http::uri::InvalidUriParts),
+}
+
+impl Upstream {
+    /// Reads `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`.
+    ///
+    /// # Errors
+    /// It has another form, or a certificate cannot be for the host.
+    pub(crate) fn parse(
+        text: &str,
+        tls: impl FnOnce() -> Result<Watched<Arc<ClientConfig>>, super::TlsFilesError>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let wrong = || UpstreamError::Form(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !path.starts_with('/') {
+                return Err(wrong().into());
+            }
+            return Ok(Self {
+                scheme: Scheme::HTTP,
+                authority: Authority::from_static("localhost"),
+                place: Arc::new(Place::Unix(path.into())),
+            });
+        }
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return Err(wrong().into());
+        };
+        if authority.as_str().contains('@') {
+            return Err(UpstreamError::Secret("the address of the registry").into());
+        }
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(UpstreamError::Path(text.to_owned()).into());
+        }
+        let host: Box<str> = authority.host().trim_matches(['[', ']']).into();
+        let place = match scheme.as_str() {
+            "http" => Place::Http {
+                port: authority.port_u16().unwrap_or(80),
+                host,
+            },
+            "https" => Place::Https {
+                port: authority.port_u16().unwrap_or(443),
+                name: ServerName::try_from(host.to_string())
+                    .map_err(|_| UpstreamError::Name(host.to_string()))?,
+                tls: tls()?,
+                host,
+            },
+            _ => return Err(wrong().into()),
+        };
+        Ok(Self {
+            scheme: scheme.clone(),
+            authority: authority.clone(),
+            place: Arc::new(place),
+        })
+    }
+
+    /// The address of this target, a path with its query, on the registry.
+    pub(super) fn target(&self, path: &str) -> Result<Uri, UpstreamError> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::try_from(path)?);
+        Ok(Uri::from_parts(parts)?)
+    }
+
+    /// Whether the registry calls itself so.
+    pub(super) fn is_at(&self, authority: &Authority) -> bool {
+        self.authority == *authority
+    }
+
+    pub(super) fn place(&self) -> Arc<Place> {
+        Arc::clone(&self.place)
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.place {
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            _ => write!(f, "{}://{}", self.scheme, self.authority),
+        }
+    }
+}
+
+/// What the last probe of a registry found. `Clone` costs an `Arc`.
+#[derive(Clone, Debug)]
+pub(crate) struct Health(Arc<Mutex<Result<(), String>>>);
+
+impl Health {
+    /// Not probed yet, which is not ready.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Err("not asked yet".to_owned()))))
+    }
+
+    /// Notes what a probe found, and logs where that is another than before.
+    pub(crate) fn note(&self, upstream: &Upstream, found: Result<(), String>) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*last, &found) {
+            (Err(_), Ok(())) => tracing::info!(%upstream, "the registry answers"),
+            (Ok(()), Err(error)) => {
+                tracing::error!(%upstream, error, "the registry does not answer")
+            }
+            _ => {}
+        }
+        *last = found;
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Ok(()) => Readiness::Ready,
+            Err(error) => Readiness::NotReady(error.clone()),
+        }
+    }
+}
