@@ -4,7 +4,7 @@
 # it needs and nothing that is there already; as another user than root it needs sudo for that.
 #
 #   scripts/test.sh            all of it
-#   scripts/test.sh STEP...    only these steps: packages, cargo-tools, vectors, fmt, clippy, docs, features,
+#   scripts/test.sh STEP...    only these steps: packages, cargo-tools, vectors, python-clients, fmt, clippy, docs, features,
 #                              tests, doctests, examples
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -102,7 +102,26 @@ vectors() {
 }
 export PORTCULLIS_PKITS=$pkits
 
-steps=(packages cargo-tools vectors fmt clippy docs features tests doctests examples)
+# Clients in Python that push before they were let in.
+python_clients=$target/python
+python_clients() {
+    if [[ -d $python_clients/oras ]]; then
+        echo "all there"
+        return
+    fi
+    rm -rf "$target/wheels" "$python_clients"
+    mkdir -p "$target/wheels" "$python_clients"
+    python3 -m pip download --quiet --no-deps --require-hashes --only-binary :all: \
+        --platform any --implementation py --abi none \
+        --dest "$target/wheels" --requirement scripts/clients.txt
+    for wheel in "$target"/wheels/*.whl; do
+        python3 -m zipfile -e "$wheel" "$python_clients"
+    done
+    [[ -d $python_clients/oras ]]
+}
+export PORTCULLIS_PYTHON=$python_clients
+
+steps=(packages cargo-tools vectors python-clients fmt clippy docs features tests doctests examples)
 for name in "${wanted[@]}"; do
     if [[ " ${steps[*]} " != *" $name "* ]]; then
         echo "no step is called $name; there are: ${steps[*]}"
@@ -113,6 +132,7 @@ done
 step packages packages
 step cargo-tools cargo_tools
 step vectors vectors
+step python-clients python_clients
 step fmt cargo fmt --check
 step clippy cargo clippy --locked --all-features --all-targets -- -D warnings
 step docs env RUSTDOCFLAGS="-D warnings" cargo doc --locked --all-features --no-deps

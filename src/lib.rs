@@ -46,7 +46,7 @@
 //! | `schema` | the JSON Schema of the configuration file | `config` |
 //! | `json-log` | the access log as lines of JSON in a file of its own | |
 //! | `serve` (default) | [`serve`]: the server | |
-//! | `axum` | `axum::serve` integration | `tls` |
+//! | `axum` | `axum::serve` integration, with or without TLS; paths inside of `nest` | |
 //! | `axum-server` | axum-server integration | `tls` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -56,7 +56,7 @@
     not(any(feature = "aws-lc-rs", feature = "ring"))
 ))]
 compile_error!(
-    "the features `tls` and `jwt`, and those that include them (`crl`, `config`, `axum`, …), need the \
+    "the features `tls` and `jwt`, and those that include them (`crl`, `config`, `axum-server`, …), need the \
      cryptography of one of the features `aws-lc-rs` and `ring`: add `aws-lc-rs`, or `ring` where there is \
      no C compiler for aws-lc-rs"
 );

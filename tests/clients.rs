@@ -1,5 +1,5 @@
-//! The `mirror` example driven by software that nobody here wrote: skopeo, containerd, podman, curl,
-//! openssl, nginx and Debian's docker-registry, with a real image.
+//! The `mirror` example driven by software that nobody here wrote: skopeo, containerd, podman, curl, Python's
+//! `oras` and `requests`, openssl, nginx and Debian's docker-registry, with a real image.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -37,5 +37,7 @@ mod secrets;
 mod shared_cache;
 #[path = "clients/skopeo.rs"]
 mod skopeo;
+#[path = "clients/uploads.rs"]
+mod uploads;
 #[path = "clients/upstream.rs"]
 mod upstream;

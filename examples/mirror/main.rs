@@ -29,6 +29,7 @@ use clap::Parser as _;
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::connection::raise_descriptor_limit;
+use portcullis::middleware::DrainLayer;
 #[cfg(feature = "digest-binding")]
 use portcullis::policy::DigestOracle;
 use portcullis::policy::TagOracle;
@@ -98,6 +99,8 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     greet(address, demo.as_ref())?;
     let service = ServiceBuilder::new()
         .layer(guard.clone().with_tag_oracle(tag_oracle(&registry)))
+        // The registry refuses some uploads by their heads too.
+        .layer(DrainLayer::new())
         .map_request(|request: Request<_>| request.map(Body::new))
         .service(router(registry));
     let served = serve::serve(listener, acceptor, service, stop, *arguments.drain).await;

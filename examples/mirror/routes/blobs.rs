@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use super::problem::Problem;
-use super::range::Selection;
+use super::range::{Selection, may_match};
 use super::registry::{Call, Registry, empty};
 use super::uploads::DIGEST;
 use crate::store::{Digest, StoreError};
@@ -47,6 +47,9 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
     );
     set(&mut headers, DIGEST, digest.to_string());
     set(&mut headers, ETAG, etag.clone());
+    if !may_match(call.request.headers(), &etag) {
+        return Err(Problem::PreconditionFailed);
+    }
     let Some(length) = source.length() else {
         // No range of what has no known end.
         let body = source.body(0, u64::MAX).await?;
@@ -54,12 +57,12 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
     };
     set(&mut headers, ACCEPT_RANGES, "bytes".into());
     // RFC 9110 §14.2: a range is for GET only.
-    let selection = if call.is_head() {
-        Selection::Whole
-    } else {
-        Selection::of(call.request.headers(), &etag, length)
+    let selection = match Selection::of(call.request.headers(), &etag, length) {
+        Selection::Part(..) | Selection::Unsatisfiable if call.is_head() => Selection::Whole,
+        selection => selection,
     };
     let (status, start, end) = match selection {
+        Selection::Failed => return Err(Problem::PreconditionFailed),
         Selection::Unsatisfiable => return Err(Problem::RangeNotSatisfiable { length }),
         Selection::Unchanged => return Ok((StatusCode::NOT_MODIFIED, headers).into_response()),
         Selection::Whole => (StatusCode::OK, 0, length),

@@ -44,6 +44,9 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         (DIGEST, digest),
         (ETAG, etag),
     ];
+    if condition == Selection::Failed {
+        return Err(Problem::PreconditionFailed);
+    }
     if condition == Selection::Unchanged {
         return Ok(empty(StatusCode::NOT_MODIFIED, headers));
     }

@@ -38,6 +38,8 @@ pub(super) enum Problem {
     ManifestBlobUnknown(Vec<String>),
     #[error("the blob has {length} bytes")]
     RangeNotSatisfiable { length: u64 },
+    #[error("what is here is not what If-Match names")]
+    PreconditionFailed,
     #[error("this is no mirror of that registry")]
     Namespace {
         /// The code that says that what is asked for is not there.
@@ -62,6 +64,7 @@ impl Problem {
                 StatusCode::RANGE_NOT_SATISFIABLE
             }
             Self::ManifestInvalid(ManifestError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Store(error) => match error {
                 StoreError::RepositoryUnknown
                 | StoreError::BlobUnknown
@@ -88,7 +91,7 @@ impl Problem {
         match self {
             Self::Route(error) => error.code().as_str(),
             Self::Namespace { unknown } => unknown,
-            Self::NotFound | Self::QueryInvalid(_) => "UNSUPPORTED",
+            Self::NotFound | Self::QueryInvalid(_) | Self::PreconditionFailed => "UNSUPPORTED",
             // distribution's; the spec has none for it.
             Self::PageInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Digest(_)

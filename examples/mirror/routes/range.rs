@@ -1,5 +1,5 @@
 use axum::http::HeaderMap;
-use axum::http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
+use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 /// Which bytes of a representation are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(super) enum Selection {
     Unchanged,
     /// The range lies outside.
     Unsatisfiable,
+    /// The client wants another representation than there is.
+    Failed,
 }
 
 impl Selection {
@@ -19,7 +21,12 @@ impl Selection {
     ///
     /// What is no single range of bytes is ignored, as RFC 9110 §14.2 lets a server do.
     pub(super) fn of(headers: &HeaderMap, etag: &str, length: u64) -> Self {
-        if lists(headers, etag) {
+        if !may_match(headers, etag) {
+            return Self::Failed;
+        }
+        if lists(headers, IF_NONE_MATCH, |tag| {
+            tag.strip_prefix("W/").unwrap_or(tag) == etag
+        }) {
             return Self::Unchanged;
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -70,11 +77,18 @@ impl Selection {
     }
 }
 
-fn lists(headers: &HeaderMap, etag: &str) -> bool {
-    let values = headers.get_all(IF_NONE_MATCH).iter();
+/// Whether `If-Match` lets a representation with this tag be the one, if there is such a condition. A weak tag never
+/// is (RFC 9110 §13.1.1).
+pub(super) fn may_match(headers: &HeaderMap, etag: &str) -> bool {
+    !headers.contains_key(IF_MATCH) || lists(headers, IF_MATCH, |tag| tag == etag)
+}
+
+/// Whether one of the tags in a condition is what is looked for, or the condition is `*`.
+fn lists(headers: &HeaderMap, condition: HeaderName, is_it: impl Fn(&str) -> bool) -> bool {
+    let values = headers.get_all(condition).iter();
     let texts = values.filter_map(|value| value.to_str().ok());
     let mut tags = texts.flat_map(|text| text.split(',')).map(str::trim);
-    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    tags.any(|tag| tag == "*" || is_it(tag))
 }
 
 #[cfg(test)]

@@ -459,6 +459,7 @@ async fn a_signed_token_counts_with_the_certificate_that_is_wanted() {
         }));
         let mut request = Request::get("/v2/team/app/manifests/1")
             .header("host", "registry.example")
+            .extension(ClientAddr::new("192.0.2.1:4711".parse().unwrap()))
             .body(Full::<Bytes>::default())
             .unwrap();
         if let Some(token) = token {
@@ -729,6 +730,7 @@ async fn the_configuration_file_names_issuers_and_the_challenge() {
         }));
         let mut request = Request::get("/v2/team/app/tags/list")
             .header("host", "registry.example")
+            .extension(ClientAddr::new("192.0.2.1:4711".parse().unwrap()))
             .body(Full::<Bytes>::default())
             .unwrap();
         if let Some(token) = token {

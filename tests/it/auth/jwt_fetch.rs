@@ -335,6 +335,9 @@ async fn a_service_account_pulls_what_the_policy_gives_its_namespace_by_keys_tha
         let token = encode(&header, &claims, &key).unwrap();
         let request = Request::get(target)
             .header("host", "registry.example")
+            .extension(portcullis::ClientAddr::new(
+                "192.0.2.1:4711".parse().unwrap(),
+            ))
             .header(AUTHORIZATION, format!("Bearer {token}"));
         let body = http_body_util::Empty::<bytes::Bytes>::new();
         let answer = service.oneshot(request.body(body).unwrap()).await.unwrap();

@@ -1,3 +1,6 @@
 mod advice;
 mod config;
 mod digests;
+mod nested;
+mod own;
+mod wiring;
