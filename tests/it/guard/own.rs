@@ -9,7 +9,7 @@ use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
 use portcullis::guard::Builder;
 use portcullis::identity::Method;
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
-use portcullis::refusal::ErrorBody;
+use portcullis::responder::ErrorBody;
 use portcullis::{ClientAddr, Guard, Preset, Principal, Refusal, Responder};
 use tower::{Layer, ServiceExt, service_fn};
 
