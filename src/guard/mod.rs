@@ -23,6 +23,8 @@ mod problem;
 mod report;
 #[cfg(all(feature = "config", unix))]
 mod secrets;
+#[cfg(feature = "config")]
+mod section;
 mod security_warning;
 mod service;
 mod stack;

@@ -102,7 +102,7 @@ mod time;
 mod verified;
 mod verifier;
 
-pub use crate::util::pem::{PemError, PemProblem};
+pub use crate::util::pem_error::{PemError, PemProblem};
 pub use acceptor::{Accepted, Acceptor};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
 #[cfg(feature = "crl")]
