@@ -64,7 +64,7 @@ impl Guard {
         self.acceptor.as_ref()
     }
 
-    /// Sets the oracle by which the policy tells the making of a tag from its change. Default: a caller that
+    /// Sets the oracle by which the policy distinguishes the making of a tag from its change. Default: a caller that
     /// sets a tag must be allowed both.
     #[cfg(feature = "policy")]
     pub fn with_tag_oracle(mut self, oracle: impl crate::policy::TagOracle + 'static) -> Self {

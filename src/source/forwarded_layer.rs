@@ -73,12 +73,12 @@ impl ForwardedLayer {
         self
     }
 
-    /// In which header the proxies tell, and where they are.
+    /// The header in which the proxies forward addresses, and their networks.
     pub(crate) fn believes(&self) -> (Option<ForwardedHeader>, Vec<IpNet>) {
         (self.header, self.proxies.load().to_vec())
     }
 
-    /// Removes what its sender must not tell, and takes the client's address from what is left.
+    /// Removes what its sender must not send, and takes the client's address from what is left.
     pub(crate) fn apply<B>(&self, request: &mut Request<B>) {
         let found = proxy_headers::among(request.headers(), &self.spared);
         if found.is_empty() {

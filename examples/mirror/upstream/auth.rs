@@ -128,7 +128,7 @@ impl Authenticator {
         }
         url.query_pairs_mut().append_pair("scope", asked);
         let host = url.host_str().unwrap_or_default();
-        // A realm that the operator does not know gets no credentials, whoever names it.
+        // A realm that the operator does not know gets no credentials, whatever names it.
         let trusted = host == self.host || Some(host) == self.realm.as_deref();
         let mut request = self.client.get(url.clone());
         if let Some(credentials) = self.credentials.as_ref().filter(|_| trusted) {

@@ -44,7 +44,7 @@ struct Inner {
 }
 
 impl Upstream {
-    /// Sets up the HTTP client; connects to nobody yet.
+    /// Sets up the HTTP client; connects to no server yet.
     ///
     /// # Errors
     /// The URL, a file or the environment is not usable.

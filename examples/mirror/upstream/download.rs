@@ -16,7 +16,7 @@ const AT_ONCE: usize = 32;
 /// How much is gathered before it goes to the disk.
 const BATCH: usize = 256 * 1024;
 
-/// The transfers under way: one for all who want the same blob of the same repository.
+/// The transfers in flight: one for all clients that want the same blob of the same repository.
 #[derive(Clone)]
 pub(super) struct Downloads {
     store: Store,
@@ -47,7 +47,7 @@ impl Downloads {
         }
     }
 
-    /// Joins the transfer of this blob, or begins it. It goes on to its end even if nobody reads.
+    /// Joins the transfer of this blob, or begins it. It goes on to its end even if no client reads.
     pub(super) async fn join(
         &self,
         repository: &str,
