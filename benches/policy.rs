@@ -227,7 +227,7 @@ fn decisions(figures: &mut Figures) {
 /// 10,000 rules of one more kind, and a question that one of them answers.
 struct Many {
     name: &'static str,
-    /// Whom the rule of this number names, on which repositories, and of which tags.
+    /// The caller that the rule of this number names, on which repositories, and of which tags.
     rule_of: fn(usize) -> (String, String, Option<String>),
     effect: Effect,
     principal: Principal,

@@ -1,5 +1,5 @@
 //! An axum-server server behind the gate: mutual TLS, an access log, a list of networks, and an end that
-//! lets what is under way finish.
+//! lets requests in flight finish.
 //!
 //! ```text
 //! cargo run --example axum_server --features axum,axum-server -- --smoke

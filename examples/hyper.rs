@@ -1,5 +1,5 @@
 //! A hyper server behind the gate, in a loop of its own: mutual TLS, an access log, a list of
-//! networks, and an end that lets what is under way finish.
+//! networks, and an end that lets requests in flight finish.
 //!
 //! ```text
 //! cargo run --example hyper -- --smoke

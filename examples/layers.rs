@@ -137,7 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The service behind the gate: it may trust that whoever comes here may do what they ask.
+/// The service behind the gate: each request that comes here is allowed.
 async fn registry<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     let principal = Principal::of(request.extensions()).map(ToString::to_string);
     let answer = format!("hello, {}", principal.unwrap_or_default());

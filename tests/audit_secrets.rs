@@ -249,7 +249,7 @@ fn secrets_of(keys: [&str; 2], hash: &str) -> Vec<String> {
         QUERY_SECRET,
         HEADER_SECRET,
         BROKEN_FILE,
-        // Without its control character, if somebody escapes that.
+        // Without its control character, if a writer escapes that.
         "file-Hy12oLk6",
     ] {
         secrets.extend([secret.to_owned(), sha256(secret)]);

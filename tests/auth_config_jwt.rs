@@ -55,7 +55,7 @@ impl Folder {
     }
 
     fn put(&self, name: &str, text: &str) {
-        // Renamed into its place, so that nobody reads half of it.
+        // Renamed into its place, so that no reader reads half of it.
         let file = self.directory.path().join(name);
         fs::write(file.with_extension("new"), text).unwrap();
         fs::rename(file.with_extension("new"), file).unwrap();

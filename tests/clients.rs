@@ -1,4 +1,4 @@
-//! The `mirror` example driven by software that nobody here wrote: skopeo, containerd, podman, curl, Python's
+//! The `mirror` example driven by software of other projects: skopeo, containerd, podman, curl, Python's
 //! `oras` and `requests`, openssl, nginx and Debian's docker-registry, with a real image.
 #![allow(
     unreachable_pub,

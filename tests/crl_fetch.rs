@@ -275,7 +275,7 @@ fn each_bad_answer_is_refused_for_what_is_wrong_with_it() {
     });
     let bytes = |content: &[u8]| Answer::list(content, "\"1\"");
     let mut critical = der.clone();
-    // The CRLNumber extension becomes one that nobody knows, which the signature does not cover.
+    // The CRLNumber extension becomes an unknown one, which the signature does not cover.
     let number = critical
         .windows(3)
         .rposition(|oid| oid == [0x55, 0x1d, 0x14])

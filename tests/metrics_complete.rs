@@ -109,7 +109,7 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     let ca = pki::Ca::new("clients");
     let without_list = pki::Ca::new("others");
     let lists = Server::start();
-    // Older than the file's, which so stays in force.
+    // Older than the file's, which so stays active.
     let fetched = ca.crl_with(1, &[], |list| list.this_update -= time::Duration::HOUR);
     lists.answer(Answer::list(fetched.der(), "1"));
     #[cfg(feature = "redis")]
@@ -257,7 +257,7 @@ async fn handshake(guard: &Guard, ca: &pki::Ca, leaf: &pki::Leaf) {
     service.oneshot(request).await.unwrap();
 }
 
-/// An older CRL in the place of the one in force.
+/// An older CRL in the place of the active one.
 async fn reloads(folder: &Path, ca: &pki::Ca, handle: &PrometheusHandle) {
     fs::write(folder.join("crl.pem"), ca.crl(1, &[]).pem().unwrap()).unwrap();
     for _ in 0..500 {

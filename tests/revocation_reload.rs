@@ -38,7 +38,7 @@ fn numbered(ca: &Ca, number: u64, revoked: &[u64]) -> Vec<u8> {
     list.der().to_vec()
 }
 
-/// A list with a critical extension that nobody knows, 2.5.29.99. Nobody signed it.
+/// A list with an unknown critical extension, 2.5.29.99, and without a known signer.
 fn unknown(ca: &Ca, number: u64) -> Vec<u8> {
     let list = ca.crl_with(number, &[], |list| {
         list.this_update += time::Duration::seconds(i64::try_from(number).unwrap());
@@ -120,7 +120,7 @@ fn of_two_publications_at_once_the_newer_stays_in_force() {
             assert_ne!(published[0], published[1]);
             let newest = lists.iter().position(|list| *list == pair[1]).unwrap() + 1;
             let entries = revocation.lists().load().entries();
-            // Two that nobody is known to have signed stand beside each other.
+            // Two without a known signer stand beside each other.
             assert!(
                 entries == newest || !is_known && entries > newest,
                 "{entries} {newest}"
@@ -145,7 +145,7 @@ fn a_publication_beside_a_reload_turns_no_list_back() {
         let before = revocation.lists().generation();
         assert!(is_revoked(&revocation, &node), "{number} {before}");
     }
-    // Whatever was loaded meanwhile is put in force by now, or will be.
+    // Whatever was loaded meanwhile is active by now, or will be.
     let last = revocation.lists().generation();
     files.put("nodes.crl", numbered(&ca, 1, &[]));
     until("the last reload", || revocation.lists().generation() > last);

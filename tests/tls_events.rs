@@ -1,4 +1,4 @@
-//! What is told of handshakes, and how much of it.
+//! What is logged of handshakes, and how much of it.
 #![cfg(all(feature = "tls", feature = "metrics", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -156,7 +156,7 @@ async fn a_flood_hides_no_other_reason_and_is_summed_up_when_it_is_over() {
             .count()
     };
     assert_eq!((of("not_tls"), of("closed")), (20, 1));
-    // Nothing else fails, and it is told all the same.
+    // Nothing else fails, and it is logged all the same.
     tokio::time::sleep(Duration::from_secs(11)).await;
     let summary = told(&captured, "30 more TLS handshakes failed");
     assert_eq!(summary.len(), 1, "{}", captured.text());

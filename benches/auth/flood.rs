@@ -16,7 +16,7 @@ use super::{Bare, TOKEN, basic, bearer, request, with_password};
 
 /// The 99th percentile of good token requests while 200 clients send wrong passwords, over that without
 /// them. In turns, since a machine has its moods. Of so many passwords the machine verifies some 15 a
-/// second; what the others cost is told by as many clients with tokens.
+/// second; what the others cost is measured by as many clients with tokens.
 pub(super) fn flood(figures: &mut Figures, rounds: usize) {
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);

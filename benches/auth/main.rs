@@ -249,7 +249,7 @@ fn checks(figures: &mut Figures, calls: usize) {
     }
 }
 
-/// Somebody else fails until they are throttled, after which the throttle looks at everybody.
+/// Another source fails until it is throttled, after which the throttle looks at every source.
 fn fail_elsewhere(authentication: &Authentication) {
     let mut wrong = request(&bearer("wrong"));
     let client = SocketAddr::from(([203, 0, 113, 1], 4711));

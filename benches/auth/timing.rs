@@ -66,7 +66,7 @@ pub(super) fn timing(figures: &mut Figures, samples: usize) {
     passwords(figures, samples / 50);
 }
 
-/// Where a certificate is needed too and there is none, nobody learns which token is right.
+/// Where a certificate is needed too and there is none, no attacker learns which token is right.
 fn certificate_first(figures: &mut Figures, samples: usize, letters: &mut Letters) {
     let ours = Authentication::token_and_certificate(Watched::fixed(credentials()));
     let length = TOKEN.len();
@@ -85,7 +85,7 @@ fn certificate_first(figures: &mut Figures, samples: usize, letters: &mut Letter
         .at_most(4.5);
 }
 
-/// Whether a wrong password is told from an unknown user, on bcrypt's cheapest cost: where the work is
+/// Whether a wrong password is distinguished from an unknown user, on bcrypt's cheapest cost: where the work is
 /// least, differences show most.
 fn passwords(figures: &mut Figures, samples: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread()

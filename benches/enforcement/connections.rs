@@ -29,7 +29,7 @@ use crate::pki::Client;
 /// A pipe's room in bytes: the server's first flight fits.
 const PIPE: usize = 8 * 1024;
 
-/// How many handshakes are under way at once.
+/// How many handshakes are in flight at once.
 const AT_ONCE: usize = 64;
 
 /// What connections do, in turns.
@@ -64,7 +64,7 @@ pub(crate) struct Published {
     pub(crate) loading: Duration,
 }
 
-/// Puts a list in force, from a thread that is none of the runtime's, as a reload does.
+/// Activates a list, from a thread that is none of the runtime's, as a reload does.
 pub(crate) fn publish(revocation: &Revocation, list: &[u8]) -> Published {
     let before = revocation.lists().generation();
     let lists = revocation.lists().clone();
@@ -122,7 +122,7 @@ impl Connections {
                 tokio::spawn(async move {
                     serve(accepted).await;
                     let at = Instant::now();
-                    // Nobody asks any more once the figures are made.
+                    // No client asks any more once the figures are made.
                     let _ = sender.send(Ended { kind, at });
                 });
                 opening.spawn(ask(client, kind));

@@ -1,5 +1,5 @@
 //! What a new CRL of 1,000,000 entries costs a server that is at work: whether its load holds up
-//! requests, how soon the connections of those whom it revokes are gone, and what handshakes take.
+//! requests, how soon the connections of revoked clients are gone, and what handshakes take.
 //!
 //! `cargo bench --bench enforcement`. The 10,000 connections are in-process pipes, since so many
 //! sockets need more file descriptors than most shells allow; TLS, the acceptor, hyper and the layer are
@@ -104,7 +104,7 @@ fn handshakes(
     let mut rates = [Vec::new(), Vec::new()];
     let mut ratios = Vec::new();
     for turn in 0..PAIRS {
-        // Whoever comes second has the warmer machine, so they take turns in that too.
+        // The second has the warmer machine, so they take turns in that too.
         let mut pair = [0.0; 2];
         for at in [turn % 2, 1 - turn % 2] {
             pair[at] = rate(&acceptors[at]);

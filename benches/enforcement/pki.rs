@@ -31,7 +31,7 @@ pub(crate) struct Client {
     certificate: CertificateDer<'static>,
 }
 
-/// Serial numbers of certificates that nobody shows.
+/// Serial numbers of certificates that no client sends.
 pub(crate) fn strangers(count: usize) -> Vec<[u8; 16]> {
     (0..count as u64).map(|at| serial(at + (1 << 40))).collect()
 }

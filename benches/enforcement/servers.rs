@@ -69,7 +69,7 @@ pub(crate) fn ours(runtime: &Runtime, acceptor: &Acceptor) -> Server {
         while let Ok((socket, _)) = tcp.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // Whoever only looks whether the server is there shakes no hands.
+                // A client that only looks whether the server is there shakes no hands.
                 let Ok(accepted) = acceptor.accept(socket).await else {
                     return;
                 };

@@ -126,7 +126,7 @@ fn bodies(figures: &mut Figures) {
     figures.row("a cap on streams, a body's turn", "ns", cap);
     #[cfg(feature = "redis")]
     {
-        // Nobody listens there: each goes on with its part, which no run uses up.
+        // No server listens there: each goes on with its part, which no run uses up.
         let fleet = portcullis::rate::Fleet::new("redis://127.0.0.1:1").expect("a URL");
         let leased = endless("total", Key::Total).with_fleet(&fleet);
         let leased = frames(Some(vec![leased])) - bare;

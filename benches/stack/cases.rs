@@ -45,9 +45,9 @@ type Run = Box<dyn FnMut(usize) -> Duration>;
 /// What becomes of the access log's events.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Log {
-    /// Nobody subscribes.
+    /// There is no subscriber.
     Off,
-    /// Nobody subscribes, and a recorder counts.
+    /// There is no subscriber, and a recorder counts.
     Metrics,
     /// Written as lines of JSON, into nothing.
     Json,

@@ -64,7 +64,7 @@ pub(crate) fn in_turns(
     });
     let address = address.recv().expect("an address");
     for turn in 0..warm_up + each {
-        // Whoever warms up is a stranger no more, so those come last.
+        // A server that was warmed up is known, so those come last.
         let at = (turn + each).checked_sub(warm_up).unwrap_or(turn);
         for clients in clients {
             connect(&clients[at % clients.len()], address);

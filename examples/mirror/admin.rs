@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// Collects the metrics of the whole process from now on.
 ///
 /// # Errors
-/// Somebody else does already.
+/// Another task does already.
 pub(crate) fn recorder() -> Result<PrometheusHandle, BuildError> {
     // Seconds from a manifest out of the page cache to a layer over a slow line.
     let buckets = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0];

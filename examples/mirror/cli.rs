@@ -34,11 +34,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// How long transfers under way may take to finish after SIGTERM or SIGINT
+    /// How long transfers in flight may take to finish after SIGTERM or SIGINT
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) drain: Duration,
 
-    /// After what time an upload that nobody goes on with is removed
+    /// After what time an upload that no client goes on with is removed
     #[arg(long, value_name = "TIME", default_value = "24h")]
     pub(crate) upload_ttl: Duration,
 

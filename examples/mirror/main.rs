@@ -208,7 +208,7 @@ fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Removes uploads that nobody goes on with, now and then.
+/// Removes uploads that no client goes on with, now and then.
 async fn expire(uploads: Uploads, age: std::time::Duration) {
     let mut interval = tokio::time::interval(age.clamp(
         std::time::Duration::from_secs(1),

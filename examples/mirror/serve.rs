@@ -25,7 +25,7 @@ const CONNECTIONS: usize = 4096;
 /// How long a client may take to send a request's head.
 const HEAD: Duration = Duration::from_secs(30);
 
-/// Serves `service` until `stop`, then for at most `drain` what is under way. Returns whether all
+/// Serves `service` until `stop`, then for at most `drain` the requests in flight. Returns whether all
 /// of it finished.
 pub(crate) async fn serve<S, B>(
     listener: TcpListener,

@@ -87,7 +87,7 @@ impl Explain {
         })
     }
 
-    /// Whom the gate takes the caller for, with the groups that its configuration gives.
+    /// The caller that the gate finds, with the groups that its configuration gives.
     fn principal(
         &self,
         config: Option<&Config>,
@@ -102,7 +102,7 @@ impl Explain {
         };
         let principal = match (self.caller.split_once(':'), peer) {
             (None, Some(peer)) if self.caller == "anonymous" => match config {
-                Some(config) => config.certificate_holder(peer)?,
+                Some(config) => config.certificate_owner(peer)?,
                 None => Principal::from_peer(peer),
             },
             (None, None) if self.caller == "anonymous" => return Ok(None),
@@ -117,7 +117,7 @@ impl Explain {
                 let known = match config.filter(|_| kind == "token") {
                     Some(config) if config.requirement().is_some() => Some(
                         config
-                            .credential_holder(id)?
+                            .credential_owner(id)?
                             .ok_or_else(|| format!("[auth] has no credential {id:?}"))?,
                     ),
                     _ => None,

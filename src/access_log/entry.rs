@@ -178,7 +178,7 @@ impl Observe for AccessEntry {
     }
 }
 
-/// A server that was told the length stops there, and never asks the body whether it has ended.
+/// A server that knows the length stops there, and never asks the body whether it has ended.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-/// Which paths are asked by probes, and how many of their successes are told.
+/// Which paths are asked by probes, and how many of their successes are logged.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HealthChecks(Option<Arc<Inner>>);
 

@@ -13,7 +13,7 @@
 //! | field | what it is |
 //! | --- | --- |
 //! | `client.address`, `client.port` | [`ClientAddr`](crate::ClientAddr) |
-//! | `network.peer.address` | the proxy that told the client's address |
+//! | `network.peer.address` | the proxy that reported the client's address |
 //! | `principal` | [`Principal`](crate::Principal): `anonymous`, `token:ci`, `cert:spiffe://…` |
 //! | `http.request.method`, `url.scheme`, `url.path`, `url.query` | the request line; of the query only what the distribution-spec names |
 //! | `http.request.method_original` | a method that OpenTelemetry does not list, whose `http.request.method` is `_OTHER` |

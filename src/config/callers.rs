@@ -3,12 +3,12 @@ use crate::{PeerIdentity, Principal};
 
 /// The callers that the gate finds, for tools that answer as the gate does.
 impl Config {
-    /// The holder of the credential of this id, with the groups that it has; `None` if `[auth]` has no such
+    /// Returns the owner of the credential of this id, with the owner's groups; `None` if `[auth]` has no such
     /// credential.
     ///
     /// # Errors
-    /// The credentials cannot be read.
-    pub fn credential_holder(&self, id: &str) -> Result<Option<Principal>, ConfigError> {
+    /// Returns an error if the credentials cannot be read.
+    pub fn credential_owner(&self, id: &str) -> Result<Option<Principal>, ConfigError> {
         let Some(section) = &self.auth else {
             return Ok(None);
         };
@@ -17,11 +17,11 @@ impl Config {
         Ok(credentials.and_then(|credentials| credentials.owner(id).cloned()))
     }
 
-    /// The holder of this certificate, by the rules of `[identity]`.
+    /// Returns the owner of this certificate, by the rules of `[identity]`.
     ///
     /// # Errors
-    /// The rules cannot be used.
-    pub fn certificate_holder(&self, peer: PeerIdentity) -> Result<Principal, ConfigError> {
+    /// Returns an error if the rules cannot be used.
+    pub fn certificate_owner(&self, peer: PeerIdentity) -> Result<Principal, ConfigError> {
         let mapping = self.identity.as_ref().map(IdentitySection::mapping);
         let mapping = mapping
             .transpose()

@@ -30,8 +30,8 @@ pub(crate) struct DigestBindingSection {
     /// What becomes of digests of which nothing was seen: `"refuse"` (default) or `"ask"`.
     #[serde(default)]
     pub(crate) unknown: UnknownDigests,
-    /// The file that what is known is kept in over restarts. Default: none. Its folder must be there
-    /// and writable; who else may write there says what is given to whom.
+    /// The file in which the known digests are kept over restarts. Default: none. Its folder must be there and
+    /// writable; other users that may write there decide what content each caller gets.
     pub(crate) file: Option<PathBuf>,
     /// How often what is new is written, besides at the end; at least `"1s"`. Default `"1min"`.
     pub(crate) save_every: Option<HumanDuration>,

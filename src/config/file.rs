@@ -186,7 +186,7 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// What is wrong in it, with the place.
+    /// Returns what is wrong in the file, with the place.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let file = file.as_ref();
         let (written, text) = read(file)?;
@@ -206,7 +206,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// What is wrong in it, with the place, in a file that is called `configuration`.
+    /// Returns what is wrong in the text, with the place, in a file that is called `configuration`.
     pub fn from_toml(text: &str, base: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let document = Document::of_text(text, base.as_ref());
         Self::checked(parse(document.name(), text)?, document)

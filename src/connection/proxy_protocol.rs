@@ -34,7 +34,7 @@ where
         header.resize(V2_FIXED + length, 0);
         io.read_exact(&mut header[V2_FIXED..]).await?;
     } else if header == b"P" {
-        // Nothing tells where the line ends but its end; what follows is the client's hello.
+        // Only the line's end shows where it ends; what follows is the client's hello.
         while !header.ends_with(b"\r\n") {
             if header.len() == V1_LONGEST {
                 return Err(malformed("its line does not end"));

@@ -24,13 +24,13 @@ impl Requests {
 }
 
 impl Connection {
-    /// Tells of a request on this connection.
+    /// Counts a request that begins on this connection.
     pub(crate) fn begin_request(&self) -> RequestInFlight {
         self.0.requests.told.fetch_add(1, Ordering::AcqRel);
         RequestInFlight(self.clone())
     }
 
-    /// Whether all requests that were told of are over, one at least.
+    /// Whether all counted requests are over, one at least.
     pub(crate) fn requests_are_over(&self) -> bool {
         self.0.requests.are_over()
     }

@@ -89,7 +89,7 @@ impl Builder {
         self
     }
 
-    /// Reads the lists as of this time rather than now: of two versions the one in force then, and none
+    /// Reads the lists as of this time rather than now: of two versions the one that was active then, and none
     /// that was issued between then and now. For a question about the past.
     pub fn as_of(mut self, time: SystemTime) -> Self {
         self.as_of = Some(time);
@@ -150,7 +150,7 @@ impl Builder {
         }
     }
 
-    /// What reads the lists, for somebody else to say when.
+    /// Returns the reader of the lists; the caller decides when it reads.
     pub(crate) fn files(self, paths: Vec<PathBuf>) -> (Files, Requirements) {
         let provider = crate::crypto::provider();
         let requirements = self.requirements();

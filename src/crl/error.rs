@@ -6,7 +6,7 @@ use super::der::Malformed;
 use super::verdict::UnknownCause;
 #[cfg(feature = "crl-fetch")]
 use crate::fetch::HttpError;
-use crate::util::pem::PemError;
+use crate::util::pem_error::PemError;
 
 /// Why CRLs cannot be used.
 #[derive(thiserror::Error)]
@@ -63,7 +63,7 @@ pub enum LoadError {
         /// The file, the directory, or `bytes`.
         origin: String,
     },
-    /// Some of the lists cannot be used; those in force in their places stay.
+    /// Some of the lists cannot be used; the active ones in their places stay.
     #[error("{0}")]
     Refused(String),
     /// A CRL is neither kept from before nor to be fetched.
@@ -110,14 +110,13 @@ pub enum CrlError {
     /// It had not been issued at the time that is asked about, which is over.
     #[error("it had not been issued then")]
     NotIssuedThen,
-    /// Signed by an algorithm that the cryptography provider does not support: nobody can tell whose it
-    /// is.
+    /// Signed by an algorithm that the cryptography provider does not support: its signer cannot be determined.
     #[error(
         "it is signed by {0}, which is not supported: have the CA sign it by another algorithm"
     )]
     UnsupportedAlgorithm(String),
-    /// Signed by a known CA or signer whose key the cryptography provider does not support: nobody can
-    /// tell whether it is.
+    /// Signed by a known CA or signer whose key the cryptography provider does not support: the signature
+    /// cannot be checked.
     #[error(
         "its signer `{signer}` has {key}, which is not supported: have it signed by another key"
     )]
@@ -234,15 +233,15 @@ pub enum FetchError {
     /// The list begins in the future.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// The list is older than the one in force.
+    /// The list is older than the active one.
     #[error("it is {came}, which is older than {in_force} that is in force")]
     Older {
         /// Its number in hexadecimal and its `thisUpdate`.
         came: String,
-        /// Those of the list in force.
+        /// Those of the active list.
         in_force: String,
     },
-    /// The list is older than the one in force by its number or its `thisUpdate`, and later by the other.
+    /// The list is older than the active one by its number or its `thisUpdate`, and later by the other.
     #[error(
         "it is {came}, which contradicts {in_force} that is in force: one has the higher number and the \
          other the later thisUpdate, as where a CA was restored from a backup or its clock was wrong. It \
@@ -252,12 +251,12 @@ pub enum FetchError {
     Contradicts {
         /// Its number in hexadecimal and its `thisUpdate`.
         came: String,
-        /// Those of the list in force.
+        /// Those of the active list.
         in_force: String,
-        /// When the list in force is over.
+        /// When the active list is over.
         until: String,
     },
-    /// The list is about something else than the one in force, which is still current.
+    /// The list is about something else than the active one, which is still current.
     #[error("it is of another issuer or scope than the one in force")]
     OtherScope,
     /// The list could not be kept.

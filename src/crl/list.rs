@@ -6,6 +6,7 @@ use super::entries::{Entry, each_extension, id_ce};
 use super::index::Index;
 use super::indirect::Indirect;
 use super::key::Key;
+use super::number::Number;
 use super::scope::Scope;
 use super::signed::{Frame, Signed};
 #[cfg(feature = "crl-fetch")]
@@ -36,10 +37,6 @@ pub(super) struct Crl {
     signature: Mutex<Signature>,
 }
 
-/// A non-negative number of any size, its octets without leading zeros.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Number(Box<[u8]>);
-
 #[derive(Debug)]
 enum Revoked {
     ByIssuer(Index),
@@ -54,8 +51,8 @@ enum Signature {
 }
 
 impl Crl {
-    /// Reads a list, and checks its signature by those of the authorities that have its issuer's
-    /// name. One of nobody known is read all the same: a path may show who it is.
+    /// Reads a list, and checks its signature by those of the authorities that have its issuer's name. A list
+    /// of an unknown issuer is read all the same: a path may prove the issuer.
     pub(super) fn parse(der: &[u8], authorities: &Authorities) -> Result<Self, CrlError> {
         let frame = Frame::parse(der)?;
         let (mut list, revoked) = Self::head(&frame)?;
@@ -65,7 +62,7 @@ impl Crl {
             std::thread::scope(|scope| {
                 let checking = scope.spawn(check);
                 let indexed = list.index(revoked);
-                // A panic there is as good as a signature of nobody.
+                // A panic there is as good as a signature by an unknown key.
                 let signer = checking.join();
                 (signer.unwrap_or(Err(UnknownCause::NotSigned)), indexed)
             })
@@ -280,8 +277,8 @@ impl Crl {
         is_by
     }
 
-    /// Whether one of the two replaces the other: both are signed by the same key and have the same
-    /// scope. What nobody is known to have signed replaces nothing.
+    /// Whether one of the two replaces the other: both are signed by the same key and have the same scope. A
+    /// list without a known signer replaces nothing.
     pub(super) fn is_of_scope_of(&self, other: &Self) -> bool {
         self.has_scope_of(other)
             && self
@@ -376,32 +373,5 @@ impl Crl {
         self.signature
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Number {
-    fn parse(field: &'static str, value: Value<'_>) -> Result<Self, der::Malformed> {
-        let integer = value.reader().at(field).expect(der::INTEGER)?;
-        match der::minimal(integer.content) {
-            [] | [0x80..=0xff, ..] => Err(integer.wrong()),
-            [0x00, octets @ ..] | octets => Ok(Self(octets.into())),
-        }
-    }
-
-    pub(super) fn octets(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Ord for Number {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let size = |number: &Self| number.0.len();
-        (size(self), &self.0).cmp(&(size(other), &other.0))
-    }
-}
-
-impl PartialOrd for Number {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Loader<'a> {
 #[derive(Default)]
 pub(super) struct Content {
     lists: Vec<Arc<Crl>>,
-    /// Those in force that may be in what could not be read.
+    /// Active lists that may be in what could not be read.
     pub(super) unread: Vec<Arc<Crl>>,
     pub(super) errors: Vec<LoadError>,
 }
@@ -154,8 +154,8 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Goes on without what cannot be used, if there may be something in force in its place. What is
-    /// `still` so is told of and counted no more.
+    /// Goes on without what cannot be used, if there may be an active list in its place. What is `still` so is
+    /// logged and counted no more.
     pub(super) fn refuse(
         &mut self,
         errors: Vec<LoadError>,

@@ -1,11 +1,11 @@
-//! Certificate revocation lists (RFC 5280 §5 and §6.3): looked at when a connection is made, again on
-//! each of its requests, and on its transfers under way.
+//! Certificate revocation lists (RFC 5280 §5 and §6.3): looked up when a connection is made, again on each of
+//! its requests, and on its transfers in flight.
 //!
-//! A [`Revocation`] holds the CRLs in force, read from files that may change. The TLS verifier has a
-//! client's path [examined](Revocation::examine); the acceptor then keeps it as a [`Tracked`] with the
-//! connection, and [`RevocationLayer`] reads its verdict on each request. While no CRL changes, that is
-//! two atomic loads and a reading of the clock. When one does, requests are refused and bodies end with an
-//! error at their next frame, or at once if they wait for it.
+//! A [`Revocation`] holds the active CRLs, read from files that may change. The TLS verifier has a client's
+//! path [examined](Revocation::examine); the acceptor then keeps it as a [`Tracked`] with the connection, and
+//! [`RevocationLayer`] reads its verdict on each request. While no CRL changes, that is two atomic loads and a
+//! reading of the clock. When one does, requests are refused and bodies end with an error at their next frame,
+//! or at once if they wait for it.
 //!
 //! What makes a verdict: a list counts only if its signature is by the key that issued the
 //! certificate, if that key may sign CRLs, if the list's scope covers the certificate, and between its
@@ -18,9 +18,9 @@
 //! certificate, and of which none is asked. A certificate needs no list if it says so itself (RFC 9608), or if
 //! it is [short-lived](Options::short_lived); one that a list revokes is refused all the same.
 //!
-//! What a list or a delta says is revoked stays so when it is past its end, and counts already when it is
-//! dated ahead; what a delta takes back counts only between its `thisUpdate` and `nextUpdate`, and only
-//! if no fresher one is in force.
+//! What a list or a delta says is revoked stays so when it is past its end, and counts already when it is dated
+//! ahead; what a delta takes back counts only between its `thisUpdate` and `nextUpdate`, and only if no fresher
+//! one is active.
 //!
 //! Delta lists count wherever they come from: files, the program, or a URL that the operator names.
 //! The address in a `freshestCRL` extension (RFC 5280 §5.2.6) is not followed.
@@ -28,7 +28,7 @@
 //! # Large lists
 //!
 //! A Kubernetes Secret or `ConfigMap` holds at most 1 MiB, some 25,000 revocations in DER and 20,000 in
-//! PEM. For more, compress the file: gzip is told by its first bytes, whatever the name, and takes a
+//! PEM. For more, compress the file: gzip is recognised by its first bytes, whatever the name, and takes a
 //! list of random serial numbers to a little over half. Or let the CA issue shards, several lists with
 //! an issuing distribution point each (RFC 5280 §5.2.5), put each in a Secret of its own, mount them
 //! into one directory with a `projected` volume, and name the directory. A million revocations are
@@ -65,6 +65,7 @@ mod layer;
 mod list;
 mod loader;
 mod no_rev_avail;
+mod number;
 mod observe;
 mod options;
 mod path;

@@ -151,7 +151,7 @@ fn log_held_back(one: &Contradiction) {
 }
 
 impl CrlSet {
-    /// The CRLs that wait until those in force are over.
+    /// Returns the CRLs that wait until the active ones are over.
     pub fn held_back(&self) -> impl Iterator<Item = HeldBack> {
         self.contradictions().map(HeldBack::of)
     }

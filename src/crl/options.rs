@@ -30,12 +30,12 @@ pub enum Depth {
     Leaf,
 }
 
-/// What becomes of a certificate that no CRL answers for: there is none, or none that covers it and all
-/// reasons, or it is not by its issuer. A list that somebody forged is so no more than none at all: it
-/// lets nobody in whom its absence would not, and locks nobody out.
+/// What happens to a certificate that no CRL covers: there is none, or none that covers it and all reasons, or
+/// it is not by its issuer. A forged list is so no more than none at all: it lets no client in that its absence
+/// would not, and locks no client out.
 ///
-/// This is not about a CRL of the issuer that is past its `nextUpdate` and [`Options::grace`], or dated
-/// ahead. There the issuer has said something that does not count now, and the certificate is refused.
+/// This is not about a CRL of the issuer that is past its `nextUpdate` and [`Options::grace`], or dated ahead.
+/// There the issuer has said something that does not count now, and the certificate is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnUnknown {
     /// It is refused.

@@ -8,7 +8,7 @@ use super::store::CrlSet;
 use super::{CertPath, Finding, LoadError, Options, Requirements, Verdict, evaluation_time};
 use crate::Watched;
 
-/// The CRLs in force and how they are used. `Clone` costs an `Arc`; clones share the lists.
+/// The active CRLs and how they are used. `Clone` costs an `Arc`; clones share the lists.
 #[derive(Clone, Debug)]
 pub struct Revocation {
     lists: Watched<CrlSet>,
@@ -46,14 +46,14 @@ impl Revocation {
         0
     }
 
-    /// Puts other CRLs in force, but for those that are older than what they would replace. Whatever is
-    /// put in force meanwhile, no list gets older by it.
+    /// Activates other CRLs, but for those that are older than what they would replace. Whatever is activated
+    /// meanwhile, no list gets older by it.
     ///
-    /// This reads and hashes the lists, and may wait for another that does: do not call it on an async
+    /// This reads and hashes the lists, and may wait for another call that does: do not call it on an async
     /// worker with lists that are large.
     ///
     /// # Errors
-    /// What is no CRL or cannot be used; those in force then stay. A list with an unknown critical
+    /// Returns what is no CRL or cannot be used; the active lists then stay. A list with an unknown critical
     /// extension beside others is passed over, as at the start, and those of its issuer stay.
     pub fn publish<'a>(
         &self,
@@ -94,7 +94,7 @@ impl Revocation {
         self.lists.load().findings(path, required, options, at)
     }
 
-    /// The lists in force.
+    /// Returns the active lists.
     pub fn lists(&self) -> &Watched<CrlSet> {
         &self.lists
     }

@@ -1,4 +1,4 @@
-//! RFC 5280 §6.3.3: what the lists in force say of a certificate, and of a path.
+//! RFC 5280 §6.3.3: the status of a certificate, and of a path, by the active lists.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -323,9 +323,9 @@ impl<'a> Question<'a> {
         current.max_by_key(|delta| delta.number.clone())
     }
 
-    /// A revocation in a delta that is newer than a complete list and than the delta that is in force
-    /// over it. Such a delta, past its end, dated ahead or over another base, takes nothing back and
-    /// brings nothing up to date; but it is the issuer's word that the certificate was revoked.
+    /// A revocation in a delta that is newer than a complete list and than the active delta over it. Such a
+    /// delta, past its end, dated ahead or over another base, takes nothing back and brings nothing up to date;
+    /// but it is the issuer's word that the certificate was revoked.
     fn newer(&self, list: &Crl, in_force: Option<&Crl>) -> Option<(Entry, &'a Crl)> {
         let newest = in_force.unwrap_or(list);
         let mut newer = self
@@ -334,7 +334,7 @@ impl<'a> Question<'a> {
         newer.find_map(|delta| Some((self.find(delta).filter(revokes)?, delta)))
     }
 
-    /// A revocation in a list that is not in force: it is the issuer's word all the same.
+    /// A revocation in a list that is not active: it is the issuer's word all the same.
     fn beside(&self, list: &Crl) -> Option<Entry> {
         let revoked = self.find(list).filter(revokes)?;
         self.is_signed(list).then_some(revoked)
@@ -350,7 +350,7 @@ impl<'a> Question<'a> {
         (is_alone && self.is_signed(delta)).then_some(revoked)
     }
 
-    /// The deltas of a complete list's scope, whoever signed them.
+    /// The deltas of a complete list's scope, whatever their signer.
     fn deltas(&self, list: &Crl) -> impl Iterator<Item = &'a Crl> {
         let of_issuer = self.lists.by(&list.issuer).iter();
         let deltas = of_issuer.filter(|delta| delta.base.is_some() && delta.scope == list.scope);

@@ -36,7 +36,7 @@ impl Question<'_> {
         let authorities = &self.lists.authorities;
         let key_id = list.authority_key.as_deref();
         let is_by = |key| list.is_by(key, authorities);
-        // Whoever issued the certificate comes first: it is nearly always them.
+        // The issuer of the certificate comes first: it is nearly always the signer.
         let mut on_path = self
             .above
             .iter()

@@ -70,8 +70,8 @@ impl Load for Files {
     }
 }
 
-/// What is put in the place of the lists in force: of those that were not there yet when `lists` were
-/// read, none that is newer goes away.
+/// What replaces the active lists: of those that were not there yet when `lists` were read, none that is newer
+/// goes away.
 pub(crate) fn replacing(mut lists: CrlSet, current: &CrlSet) -> CrlSet {
     lists.keep_newer_of(current, clock::seconds(), &[]);
     observe(&lists, Some(current));
@@ -79,10 +79,10 @@ pub(crate) fn replacing(mut lists: CrlSet, current: &CrlSet) -> CrlSet {
 }
 
 impl Files {
-    /// Reads the files as `pinned` sees them. Whoever puts the lists in force tells of them.
+    /// Reads the files as `pinned` sees them. The caller that activates the lists logs them.
     ///
-    /// At a start all must be usable. Afterwards each file is for itself, so that one that is damaged
-    /// does not hold up the revocations in another: what was in it before stays.
+    /// At a start all must be usable. Afterwards each file is for itself, so that one that is damaged does not
+    /// hold up the revocations in another: what was in it before stays.
     pub(crate) fn read(
         &self,
         pinned: &mut Pinned,
@@ -280,7 +280,7 @@ mod tests {
         put("a.crl", &list(&first.1, 4));
         let back = read(&[&first.0], Some(&after));
         assert!(Arc::ptr_eq(&of_first(&before), &of_first(&back)));
-        // The old one is not in force, so that it is read anew, and is old still.
+        // The old one is not active, so that it is read anew, and is old still.
         put("b.crl", &list(&second.1, 3));
         let back = read(&[&first.0], Some(&back));
         assert!(Arc::ptr_eq(&of_first(&before), &of_first(&back)));

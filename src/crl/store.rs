@@ -14,7 +14,7 @@ use crate::identity::{DistinguishedName, NameKey};
 use crate::reload::Fingerprint;
 use crate::util::clock;
 
-/// All CRLs in force, by the names of their issuers.
+/// All active CRLs, by the names of their issuers.
 #[derive(Clone, Debug)]
 pub struct CrlSet {
     /// Sorted by the key of the name.
@@ -33,7 +33,7 @@ pub struct CrlSet {
 pub(super) struct FromFile {
     /// `None` if it could not be read.
     pub(super) seen: Option<Fingerprint>,
-    /// Those that are not in force any more are gone, here and below.
+    /// Those that are not active any more are dropped, here and below.
     pub(super) lists: Vec<Weak<Crl>>,
     /// Those from before that stay because of what could not be used.
     pub(super) kept: Vec<Weak<Crl>>,
@@ -76,10 +76,10 @@ impl CrlSet {
         }
     }
 
-    /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old
-    /// one replayed, from before a revocation. Where each is older by one measure, both stay, and one
-    /// [waits](Contradiction). One whose time has not come at `now`, in seconds after 1970, answers for
-    /// nobody yet, and stands beside the one that does.
+    /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old one
+    /// replayed, from before a revocation. Where each is older by one measure, both stay, and one
+    /// [waits](Contradiction). One whose time has not come at `now`, in seconds after 1970, answers for no
+    /// certificate yet, and stands beside the one that does.
     pub(super) fn insert(&mut self, list: Arc<Crl>, now: u64) {
         let of_issuer = self.by_or_new(&list.issuer);
         let is_like = |other: &Arc<Crl>| {
@@ -120,12 +120,12 @@ impl CrlSet {
                 }
                 continue;
             };
-            // What is not in force holds up nothing.
+            // A list that is not active holds up nothing.
             if !list.is_begun(now) || previous.standing(list, &time) != Standing::InForce {
                 continue;
             }
             let is_newer = |new: &&Arc<Crl>| {
-                // When the one in force is over, a later one by one measure is enough.
+                // When the active one is over, a later one by one measure is enough.
                 !new.is_older_than(list)
                     || list.is_over(now) && new.contradicts(list) && !new.is_over(now)
             };
@@ -142,7 +142,7 @@ impl CrlSet {
         }
         for list in kept {
             let of_issuer = self.by_or_new(&list.issuer);
-            // What nobody is known to have signed takes nobody's place.
+            // A list without a known signer replaces no other.
             let is_like = |new: &Arc<Crl>| new.is_begun(now) && new.is_of_scope_of(&list);
             of_issuer
                 .remove(|new| is_like(new) && new.is_older_than(&list) && !new.contradicts(&list));
@@ -162,7 +162,7 @@ impl CrlSet {
         self.resolve_as(previous, &time);
     }
 
-    /// Of two lists that contradict each other the one stays in force that is.
+    /// Of two lists that contradict each other the active one stays active.
     fn resolve_as(&mut self, previous: &Self, time: &EvaluationTime) {
         let was_in_force = |list: &Arc<Crl>| {
             let mut before = previous.by(&list.issuer).iter();
@@ -268,9 +268,9 @@ impl CrlSet {
         self.all().map(|list| list.searched_size()).sum()
     }
 
-    /// The first entry for a certificate in the lists of its issuer, whatever these are about and
-    /// whoever signed them: to look things up, not to decide by. The issuer is a `Name`, DER, and is
-    /// compared by RFC 5280 §7.1; the serial number is the content of an INTEGER.
+    /// Returns the first entry for a certificate in the lists of its issuer, whatever these are about and
+    /// whatever their signer: to look things up, not to decide by. The issuer is a `Name`, DER, and is compared
+    /// by RFC 5280 §7.1; the serial number is the content of an INTEGER.
     pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
         let issuer = DistinguishedName::new(issuer);
         let mut lists = self.by(&issuer).iter();
@@ -283,18 +283,18 @@ impl CrlSet {
         !self.by(&DistinguishedName::new(issuer)).is_empty()
     }
 
-    /// The first `nextUpdate` of all lists in force, in seconds after 1970.
+    /// Returns the first `nextUpdate` of all active lists, in seconds after 1970.
     pub fn next_update(&self) -> Option<u64> {
         let in_force = self.in_force(clock::seconds());
         in_force.map(|list| list.next_update).min()
     }
 
-    /// How many lists in force are past their `nextUpdate`, at a time in seconds after 1970.
+    /// How many active lists are past their `nextUpdate`, at a time in seconds after 1970.
     pub(crate) fn ended(&self, now: u64) -> usize {
         self.in_force(now).filter(|list| list.is_over(now)).count()
     }
 
-    /// Who issued each list in force, and for what time.
+    /// The issuer of each active list, and the time that it is for.
     pub(crate) fn terms(&self) -> Vec<Term> {
         let term = |list: &Arc<Crl>| Term {
             issuer: list.issuer.to_string(),

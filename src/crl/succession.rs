@@ -4,8 +4,8 @@ use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
 
 /// Two lists of one issuer, signer and scope of which each is older than the other by one measure: by
-/// `thisUpdate` or by `CRLNumber`. The first that was taken is in force while it is current, since the
-/// other may be an old one replayed; when its time is over, the other one counts if it is current.
+/// `thisUpdate` or by `CRLNumber`. The first that was taken is active while it is current, since the other may
+/// be an old one replayed; when its time is over, the other one counts if it is current.
 #[derive(Clone, Debug)]
 pub(super) struct Contradiction {
     pub(super) in_force: Arc<Crl>,
@@ -24,7 +24,7 @@ pub(super) enum Standing {
 }
 
 impl Contradiction {
-    /// Of two lists of which neither is known to have been in force: the one with the higher number is.
+    /// Of two lists of which neither is known to have been active: the one with the higher number is.
     pub(super) fn between(one: &Arc<Crl>, other: &Arc<Crl>) -> Self {
         let (in_force, waiting) = if one.comes_before(other) {
             (other, one)
@@ -48,7 +48,7 @@ impl Contradiction {
         Arc::ptr_eq(&self.in_force, list) || Arc::ptr_eq(&self.waiting, list)
     }
 
-    /// Whether the one that waited is in force.
+    /// Whether the one that waited is active.
     pub(super) fn is_resolved(&self, time: &EvaluationTime) -> bool {
         time.is_past(self.in_force.next_update)
             && time.has_come(self.waiting.this_update)

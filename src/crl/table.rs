@@ -1,12 +1,12 @@
 //! Serial numbers of one class, each with its date and reason.
 //!
-//! A keyed hash puts each serial number into one of so many buckets that eight are in each on average.
-//! A bucket is a run in two arrays: a print of two bytes of each serial number, which is all that most
-//! misses look at, and the rest of it with date and reason. The print is the last two octets, masked
-//! with a keyed hash of those before, so that print and rest together are the serial number, and yet
-//! nobody can choose serial numbers whose prints are the same. With the usual 16 octets that is 0.5
-//! bytes for the bucket, 2 and 14 for the serial number, 4 for the date and 1 for the reason: 21.5 an
-//! entry, none of them allocated by itself. In a list that has a date past 2106 every date takes 8.
+//! A keyed hash puts each serial number into one of so many buckets that eight are in each on average. A bucket
+//! is a run in two arrays: a print of two bytes of each serial number, which is all that most misses look at,
+//! and the rest of it with date and reason. The print is the last two octets, masked with a keyed hash of those
+//! before, so that print and rest together are the serial number, and yet a CA cannot choose serial numbers
+//! whose prints are the same. With the usual 16 octets that is 0.5 bytes for the bucket, 2 and 14 for the
+//! serial number, 4 for the date and 1 for the reason: 21.5 an entry, none of them allocated by itself. In a
+//! list that has a date past 2106 every date takes 8.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;

@@ -71,14 +71,14 @@ pub struct DecidingCrl {
     pub next_update: u64,
 }
 
-/// A CRL that waits until the one in force is over, because each of the two is older by one measure:
-/// what a CA issues that was restored from a backup, or whose clock was wrong.
+/// A CRL that waits until the active one is over, because each of the two is older by one measure: what a CA
+/// issues that was restored from a backup, or whose clock was wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldBack {
     /// The CRL that waits.
     pub waiting: DecidingCrl,
-    /// The CRL in force.
+    /// The active CRL.
     pub in_force: DecidingCrl,
 }
 
@@ -133,8 +133,8 @@ pub enum UnknownCause {
     /// Those there are cover some reasons for a revocation and not all.
     #[error("the CRLs for it do not cover all reasons")]
     SomeReasons,
-    /// Those there are were signed by someone of whom nothing is known: no CA on the path and none of
-    /// the further signers has the name of the CRL's issuer.
+    /// The CRLs there are were signed by an unknown signer: no CA on the path and none of the further signers
+    /// has the name of the CRL's issuer.
     #[error(
         "no CRL for it is signed by its issuer: no certificate of the signer is known, add it to the \
          further signers"

@@ -40,7 +40,7 @@ impl Watcher {
         }
     }
 
-    /// Keeps the request under way for as long as it watches.
+    /// Keeps the request in flight for as long as it watches.
     pub(super) fn holding(mut self, request: RequestInFlight) -> Self {
         self.in_flight = Some(request);
         self

@@ -5,11 +5,14 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// How many bits of an RSA modulus the providers check signatures by.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+pub(crate) const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 
-const RSA: &str = "1.2.840.113549.1.1.1";
-const RSA_PSS: &str = "1.2.840.113549.1.1.10";
-const EC: &str = "1.2.840.10045.2.1";
+pub(crate) const RSA: &str = "1.2.840.113549.1.1.1";
+pub(crate) const RSA_PSS: &str = "1.2.840.113549.1.1.10";
+pub(crate) const EC: &str = "1.2.840.10045.2.1";
+pub(crate) const ED25519: &str = "1.3.101.112";
+pub(crate) const ED448: &str = "1.3.101.113";
+pub(crate) const DSA: &str = "1.2.840.10040.4.1";
 
 const CURVES: [(&str, &str); 9] = [
     ("1.2.840.10045.3.1.1", "P-192"),
@@ -25,10 +28,10 @@ const CURVES: [(&str, &str); 9] = [
 
 const KEYS: [(&str, &str); 5] = [
     (RSA_PSS, "an RSA key for RSASSA-PSS alone"),
-    ("1.2.840.10040.4.1", "a DSA key"),
-    ("1.3.101.112", "an Ed25519 key"),
-    ("1.3.101.113", "an Ed448 key"),
-    ("1.2.840.10045.2.1", "an EC key"),
+    (DSA, "a DSA key"),
+    (ED25519, "an Ed25519 key"),
+    (ED448, "an Ed448 key"),
+    (EC, "an EC key"),
 ];
 
 /// What operators call a public key by which no signature can be checked, however it was made; `None` of
@@ -87,8 +90,13 @@ fn curve(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     }
     let parameters = key.algorithm.parameters.as_ref()?;
     let oid = parameters.as_oid().ok()?.to_id_string();
+    Some(curve_name(&oid).map_or_else(|| format!("curve {oid}"), str::to_owned))
+}
+
+/// Returns the name by which operators know the curve with this object identifier.
+pub(crate) fn curve_name(oid: &str) -> Option<&'static str> {
     let known = CURVES.iter().find(|(known, _)| *known == oid);
-    Some(known.map_or_else(|| format!("curve {oid}"), |(_, name)| (*name).to_owned()))
+    known.map(|(_, name)| *name)
 }
 
 fn bits(modulus: &[u8]) -> usize {

@@ -1,7 +1,11 @@
 //! The provider's cryptography, and what it can check by the names that operators know.
 
-#[cfg(feature = "crl")]
-mod key;
+#[cfg(feature = "tls")]
+#[cfg_attr(
+    not(feature = "crl"),
+    allow(dead_code, reason = "the keys of CRLs are named as a whole")
+)]
+pub(crate) mod key;
 mod provider;
 #[cfg(feature = "crl")]
 mod signature;

@@ -173,7 +173,7 @@ pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// Known segments only: the unknown ones are what the message tells about already.
+/// Known segments only: the unknown ones are in the message already.
 fn dotted(path: &KeyPath) -> String {
     let mut key = String::new();
     for segment in path {

@@ -373,7 +373,7 @@ impl Builder {
     }
 }
 
-/// As Docker tells a registry's host from a repository's first component.
+/// As Docker distinguishes a registry's host from a repository's first component.
 fn host_in_repository(pattern: &str) -> Option<Problem> {
     let (host, rest) = pattern.split_once('/')?;
     let is_host = host == "localhost" || host.contains(['.', ':']);

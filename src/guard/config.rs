@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::blame::{doubtful_rule, unusable_tls};
 use super::groups::{Grouped, Groups};
+use super::section::{Section, follow};
 use super::{Builder, Guard, advice};
 use crate::config::{
     ClientAuthMode, Config, ConfigError, Document, ForwardedSection, HeaderText, IdentitySection,
@@ -107,13 +108,8 @@ impl Builder {
             builder = forwarded(builder, config, section)?;
         }
         if config.limits.is_some() {
-            let limits = Section {
-                besides: policy_file(config)
-                    .into_iter()
-                    .chain(fleet_file(config))
-                    .collect(),
-                ..Section::of(config, "limits", limits)
-            };
+            let besides = policy_file(config).into_iter().chain(fleet_file(config));
+            let limits = Section::of(config, "limits", limits).depending_on(besides);
             builder = builder.limits(Watched::watch(limits, document.watch.clone())?);
         }
         builder.advice = advice::of(config, &builder);
@@ -341,73 +337,5 @@ impl Load for ClassedPolicy {
 
     fn lapsed(&mut self, current: &Policy) -> Option<Policy> {
         self.policy.lapsed(current)
-    }
-}
-
-fn follow<T: Send + Sync + 'static>(
-    config: &Config,
-    section: &'static str,
-    pick: fn(&Config) -> Result<Option<T>, ConfigError>,
-) -> Result<Watched<T>, ConfigError> {
-    let section = Section::of(config, section, pick);
-    Watched::watch(section, config.document.watch.clone())
-}
-
-/// One section of the configuration file, read again when the file changes.
-struct Section<T> {
-    document: Document,
-    /// Other files that it depends on.
-    besides: Vec<PathBuf>,
-    name: &'static str,
-    pick: fn(&Config) -> Result<Option<T>, ConfigError>,
-    /// Makes what takes its place when the file could not be used for too long.
-    lapsed: fn() -> Option<T>,
-}
-
-impl<T> Section<T> {
-    fn of(
-        config: &Config,
-        name: &'static str,
-        pick: fn(&Config) -> Result<Option<T>, ConfigError>,
-    ) -> Self {
-        Self {
-            document: config.document.clone(),
-            besides: Vec::new(),
-            name,
-            pick,
-            lapsed: || None,
-        }
-    }
-
-    fn lapsing(mut self, lapsed: fn() -> Option<T>) -> Self {
-        self.lapsed = lapsed;
-        self
-    }
-}
-
-impl<T: Send + Sync + 'static> Load for Section<T> {
-    type Value = T;
-    type Error = ConfigError;
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn paths(&self) -> Vec<PathBuf> {
-        let mut paths = self.besides.clone();
-        paths.extend(self.document.file().map(PathBuf::from));
-        paths
-    }
-
-    fn load(&mut self, _previous: Option<&T>) -> Result<T, ConfigError> {
-        let config = Config::again(&self.document)?;
-        (self.pick)(&config)?.ok_or_else(|| ConfigError::SectionGone {
-            file: self.document.name().to_owned(),
-            section: self.name,
-        })
-    }
-
-    fn lapsed(&mut self, _: &T) -> Option<T> {
-        (self.lapsed)()
     }
 }

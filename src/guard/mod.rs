@@ -25,6 +25,8 @@ mod report;
 mod requirements;
 #[cfg(all(feature = "config", unix))]
 mod secrets;
+#[cfg(feature = "config")]
+mod section;
 mod security_warning;
 mod service;
 mod stack;

@@ -114,7 +114,7 @@ impl Guard {
         self.forwarded.lists(peer)
     }
 
-    /// Sets the oracle by which the policy tells the making of a tag from its change. Default: a caller that
+    /// Sets the oracle by which the policy distinguishes the making of a tag from its change. Default: a caller that
     /// sets a tag must be allowed both.
     #[cfg(feature = "policy")]
     pub fn with_tag_oracle(mut self, oracle: impl crate::policy::TagOracle + 'static) -> Self {

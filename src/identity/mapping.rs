@@ -35,7 +35,7 @@ pub struct Rule {
     conditions: Vec<Condition>,
 }
 
-/// A rule that cannot be.
+/// Why a rule, or a set of rules, cannot be used.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MappingError {
@@ -104,10 +104,11 @@ enum Part {
 type Captured = Vec<(String, String)>;
 
 impl Mapping {
-    /// These rules, in this order.
+    /// Makes a mapping of these rules, in this order.
     ///
     /// # Errors
-    /// A rule without a condition, or one that uses what none of its conditions captures.
+    /// Returns an error for a rule without a condition, and for one that uses what none of its conditions
+    /// captures.
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Result<Self, MappingError> {
         let rules = rules.into_iter().map(Rule::checked);
         Ok(Self {
@@ -141,7 +142,7 @@ impl Mapping {
         groups.map(Template::literal).collect()
     }
 
-    /// Who the holder of this certificate is.
+    /// Returns the principal of this certificate's owner.
     pub fn principal(&self, peer: &PeerIdentity) -> Principal {
         for rule in &self.rules {
             let Some(captured) = rule.matches(peer) else {
@@ -166,10 +167,10 @@ fn common_name(peer: &PeerIdentity) -> Option<&str> {
 }
 
 impl Rule {
-    /// Makes callers of this id, in which `{name}` stands for what a condition captured.
+    /// Makes a rule for callers of this id, in which `{name}` stands for what a condition captured.
     ///
     /// # Errors
-    /// Braces that are no capture.
+    /// Returns an error for braces that are no capture.
     pub fn new(id: &str) -> Result<Self, MappingError> {
         Ok(Self {
             id: Template::parse(id)?,
@@ -178,16 +179,15 @@ impl Rule {
         })
     }
 
-    /// Matches only if a value of `field` matches `pattern` as a whole. `issuer` is the name of the CA
-    /// that signed the certificate, which an intermediate of another client CA may have too; `anchor` is
-    /// the name of the client CA that the path was verified up to, and `anchor.key` the SHA-256 of its
-    /// public key. In a pattern `*` is any text
-    /// without a slash, `**` any text, and `{name}` captures a non-empty text without a slash. In
-    /// `dns` it is a dot, so that both stay within one label, and case does not count. For `ip` it is
-    /// a network.
+    /// Matches only if a value of `field` matches `pattern` as a whole. `issuer` is the name of the CA that
+    /// signed the certificate, which an intermediate of another client CA may have too; `anchor` is the name of
+    /// the client CA that the path was verified up to, and `anchor.key` the SHA-256 of its public key. In a
+    /// pattern `*` is any text without a slash, `**` any text, and `{name}` captures a non-empty text without a
+    /// slash. In `dns` the dot takes the slash's place, so that both stay within one label, and case does not
+    /// count. For `ip` the pattern is a network.
     ///
     /// # Errors
-    /// An unknown field, or a pattern that is none.
+    /// Returns an error for an unknown field, and for a pattern that is none.
     pub fn when(mut self, field: &str, pattern: &str) -> Result<Self, MappingError> {
         let field = field.parse()?;
         let test = if field == Field::Ip {
@@ -209,7 +209,7 @@ impl Rule {
     /// Puts such callers in this group, with `{name}` as in the id.
     ///
     /// # Errors
-    /// Braces that are no capture.
+    /// Returns an error for braces that are no capture.
     pub fn in_group(mut self, group: &str) -> Result<Self, MappingError> {
         let group = Template::parse(group)?;
         self.groups.push(group);

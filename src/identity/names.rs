@@ -7,7 +7,7 @@ use x509_parser::prelude::X509Certificate;
 
 use super::{IdentityError, SpiffeId};
 
-/// The alternative names that a certificate gives its holder (RFC 5280 §4.2.1.6).
+/// The alternative names that a certificate gives its owner (RFC 5280 §4.2.1.6).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) dns: Vec<Box<str>>,
@@ -50,7 +50,7 @@ impl Names {
         }
     }
 
-    /// A name for a holder without a subject and without a DNS name. It says of which kind it is:
+    /// A name for an owner without a subject and without a DNS name. It says of which kind it is:
     /// a URI or an e-mail name may read like another's subject, or like the id that a rule gives.
     /// A `spiffe:` URI is no name here: it is a SPIFFE ID, or one that must not be taken for one.
     pub(super) fn last_resort(&self) -> Option<Box<str>> {

@@ -59,15 +59,15 @@ struct Inner {
     spiffe_id: Option<SpiffeId>,
     svid: Result<(), SvidError>,
     names: Names,
-    /// What to call the holder by.
+    /// What to call the owner by.
     name: Box<str>,
 }
 
 impl PeerIdentity {
-    /// Reads a certificate that was verified already: nothing is checked here but its form.
+    /// Reads a certificate that was verified already: only its form is checked.
     ///
     /// # Errors
-    /// What is malformed in it.
+    /// Returns what is malformed in the certificate.
     #[cfg(feature = "x509")]
     #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
@@ -165,23 +165,23 @@ impl PeerIdentity {
         })))
     }
 
-    /// The name to call the holder by: the SPIFFE ID, else the first DNS name, else the subject,
-    /// else the first e-mail, URI or IP name as `email:…`, `uri:…` or `ip:…`. They cannot be taken
-    /// for one another, and none is empty.
+    /// Returns the name to call the certificate's owner by: the SPIFFE ID, else the first DNS name, else the
+    /// subject, else the first e-mail, URI or IP name as `email:…`, `uri:…` or `ip:…`. One kind cannot be taken
+    /// for another, and no name is empty.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The SPIFFE ID: the URI name, where it is the only one and what SPIFFE-ID §2 allows.
+    /// Returns the SPIFFE ID: the URI name, where it is the only one and what SPIFFE-ID §2 allows.
     pub fn spiffe_id(&self) -> Option<&str> {
         self.0.spiffe_id.as_ref().map(SpiffeId::as_str)
     }
 
-    /// The SPIFFE ID of an X.509-SVID leaf, with the constraints that X.509-SVID §4 and §5.2 put on
-    /// the certificate.
+    /// Returns the SPIFFE ID of an X.509-SVID leaf, with the constraints that X.509-SVID §4 and §5.2 put on the
+    /// certificate.
     ///
     /// # Errors
-    /// The constraint that it breaks.
+    /// Returns the constraint that the certificate breaks.
     pub fn x509_svid(&self) -> Result<&SpiffeId, SvidError> {
         self.0.svid?;
         let none = SvidError::UriNames(self.0.names.uris.len());
@@ -212,68 +212,68 @@ impl PeerIdentity {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The kind of the public key.
+    /// Returns the kind of the public key.
     pub fn key_type(&self) -> KeyType {
         self.0.key_type
     }
 
-    /// The subject in RFC 4514 form.
+    /// Returns the subject in RFC 4514 form.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
 
-    /// The issuer in RFC 4514 form. It is what the certificate says: of several client CAs each may
-    /// have an intermediate of this name. [`PeerIdentity::anchor`] tells them apart.
+    /// Returns the issuer in RFC 4514 form, as the certificate names it: of several client CAs each may have an
+    /// intermediate of this name. [`PeerIdentity::anchor`] distinguishes them.
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// The client CA that the path was verified up to; `None` where it was not verified here.
+    /// Returns the client CA that the path was verified up to; `None` where it was not verified here.
     pub fn anchor(&self) -> Option<&Anchor> {
         self.0.anchor.as_deref()
     }
 
-    /// The serial number in hexadecimal, octets parted by colons.
+    /// Returns the serial number in hexadecimal, octets parted by colons.
     pub fn serial(&self) -> &str {
         &self.0.serial
     }
 
-    /// SHA-256 of the certificate.
+    /// Returns the SHA-256 of the certificate.
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.0.fingerprint
     }
 
-    /// SHA-256 of the certificate in lower-case hexadecimal.
+    /// Returns the SHA-256 of the certificate in lower-case hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
         hex::encode(self.fingerprint())
     }
 
-    /// The first moment at which the certificate is valid.
+    /// Returns the first moment at which the certificate is valid.
     pub fn not_before(&self) -> SystemTime {
         self.0.not_before
     }
 
-    /// The last moment at which the certificate is valid.
+    /// Returns the last moment at which the certificate is valid.
     pub fn not_after(&self) -> SystemTime {
         self.0.not_after
     }
 
-    /// The DNS names.
+    /// Returns the DNS names.
     pub fn dns_names(&self) -> &[Box<str>] {
         &self.0.names.dns
     }
 
-    /// The e-mail names.
+    /// Returns the e-mail names.
     pub fn emails(&self) -> &[Box<str>] {
         &self.0.names.emails
     }
 
-    /// The URI names.
+    /// Returns the URI names.
     pub fn uris(&self) -> &[Box<str>] {
         &self.0.names.uris
     }
 
-    /// The IP addresses.
+    /// Returns the IP addresses.
     pub fn ip_addresses(&self) -> &[IpAddr] {
         &self.0.names.ips
     }

@@ -5,18 +5,18 @@ use http::Extensions;
 
 use super::{Grants, PeerIdentity};
 
-/// Who the caller is, however shown. `Clone` costs an `Arc`.
+/// Who the caller is, however authenticated. `Clone` costs an `Arc`.
 ///
-/// Two principals of the same id are different callers if they were shown in different ways: the
-/// text form keeps the two apart, `cert:admin` and `token:admin`.
+/// Two principals of the same id are different callers if they were authenticated in different ways: the text
+/// form keeps the two apart, `cert:admin` and `token:admin`.
 #[derive(Clone, Debug)]
 pub struct Principal(Arc<Inner>);
 
-/// How a caller showed who they are.
+/// How a caller was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Method {
-    /// Not at all, and the operator lets such callers in to see what policy grants them.
+    /// Not at all, and the operator lets such callers in as far as the policy allows.
     Anonymous,
     /// By user and password (RFC 7617) or by a token (RFC 6750) of the operator's own.
     Token,

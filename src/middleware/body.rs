@@ -21,6 +21,7 @@ pin_project! {
     /// Returns [`BodyError::Cut`] once a layer has ended the transfer: a quota is used up, the reader is too
     /// slow, the client's certificate is revoked. [`BodyError::Inner`] is the inner body's own error.
     #[derive(Debug)]
+    #[project = BodyProj]
     pub struct Body<B> {
         // Before the parts: its drop may say why it ended, and their drop writes that down.
         #[pin]
@@ -104,7 +105,7 @@ where
             return this.inner.poll_frame(cx).map_err(BodyError::of);
         }
         this.parts.polling(true);
-        let polled = poll_watched(this.inner.as_mut(), this.held, this.parts, cx);
+        let polled = this.poll_watched(cx);
         this.parts.polling(false);
         let frame = ready!(polled);
         let last = this.held.is_empty() && this.inner.is_end_stream();
@@ -132,93 +133,88 @@ where
     }
 }
 
-/// Polls for a frame unless the transfer is to be ended, even while the frame is waited for.
-fn poll_watched<B>(
-    mut inner: Pin<&mut Inner<B>>,
-    held: &mut Bytes,
-    parts: &mut Parts,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
+impl<B> BodyProj<'_, B>
 where
     B: http_body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    if let Some(watch) = &mut parts.watch
-        && let Err(cut) = watch.check()
-    {
-        return Poll::Ready(Some(Err(BodyError::Cut(cut))));
-    }
-    let polled = match parts.pace {
-        Some(_) => poll_paced(inner.as_mut(), held, parts, cx),
-        None => inner.as_mut().poll_frame(cx).map_err(BodyError::of),
-    };
-    let Some(watch) = &mut parts.watch else {
-        return polled;
-    };
-    match &polled {
-        Poll::Pending => {
-            if let Poll::Ready(cut) = watch.poll_cut(cx) {
-                return Poll::Ready(Some(Err(BodyError::Cut(cut))));
+    /// Polls for a frame unless the transfer is to be ended, even while the frame is waited for.
+    fn poll_watched(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(watch) = &mut self.parts.watch
+            && let Err(cut) = watch.check()
+        {
+            return Poll::Ready(Some(Err(BodyError::Cut(cut))));
+        }
+        let polled = match self.parts.pace {
+            Some(_) => self.poll_paced(cx),
+            None => self.inner.as_mut().poll_frame(cx).map_err(BodyError::of),
+        };
+        let Some(watch) = &mut self.parts.watch else {
+            return polled;
+        };
+        match &polled {
+            Poll::Pending => {
+                if let Poll::Ready(cut) = watch.poll_cut(cx) {
+                    return Poll::Ready(Some(Err(BodyError::Cut(cut))));
+                }
+            }
+            Poll::Ready(Some(Ok(_))) if !(self.held.is_empty() && self.inner.is_end_stream()) => {}
+            Poll::Ready(_) => {
+                if let Some(watch) = self.parts.watch.take() {
+                    watch.ended();
+                }
             }
         }
-        Poll::Ready(Some(Ok(_))) if !(held.is_empty() && inner.is_end_stream()) => {}
-        Poll::Ready(_) => {
-            if let Some(watch) = parts.watch.take() {
-                watch.ended();
-            }
-        }
+        polled
     }
-    polled
-}
 
-/// Polls for what the pace lets pass of a frame, which is held until all of it has passed.
-fn poll_paced<B>(
-    mut inner: Pin<&mut Inner<B>>,
-    held: &mut Bytes,
-    parts: &mut Parts,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
-where
-    B: http_body::Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let Some(pace) = &mut parts.pace else {
-        return inner.poll_frame(cx).map_err(BodyError::of);
-    };
-    if let Err(cut) = pace.asked() {
-        pace.ended(End::Failed);
-        return Poll::Ready(Some(Err(BodyError::Cut(cut))));
-    }
-    if held.is_empty() {
-        let frame = ready!(inner.as_mut().poll_frame(cx));
-        match frame.map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) if !data.is_empty() => *held = data,
-            Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
-            Some(Err(error)) => {
-                pace.ended(End::Failed);
-                return Poll::Ready(Some(Err(BodyError::of(error))));
-            }
-            None => {
-                pace.ended(End::Finished);
-                return Poll::Ready(None);
+    /// Polls for what the pace lets pass of a frame, which is held until all of it has passed.
+    fn poll_paced(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self { inner, held, parts } = self;
+        let Some(pace) = &mut parts.pace else {
+            return inner.as_mut().poll_frame(cx).map_err(BodyError::of);
+        };
+        if let Err(cut) = pace.asked() {
+            pace.ended(End::Failed);
+            return Poll::Ready(Some(Err(BodyError::Cut(cut))));
+        }
+        if held.is_empty() {
+            let frame = ready!(inner.as_mut().poll_frame(cx));
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) if !data.is_empty() => **held = data,
+                Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => {
+                    pace.ended(End::Failed);
+                    return Poll::Ready(Some(Err(BodyError::of(error))));
+                }
+                None => {
+                    pace.ended(End::Finished);
+                    return Poll::Ready(None);
+                }
             }
         }
+        let length = held.len() as u64;
+        let rest = inner.size_hint().upper();
+        let rest = rest.map_or(u64::MAX, |rest| rest.saturating_add(length));
+        let passes = match ready!(pace.poll_pass(cx, length, rest)) {
+            Ok(passes) => passes,
+            Err(cut) => return Poll::Ready(Some(Err(BodyError::Cut(cut)))),
+        };
+        // No more than was asked for, so it is a length.
+        let passes = usize::try_from(passes).unwrap_or(held.len());
+        let data = held.split_to(passes.min(held.len()));
+        if held.is_empty() && inner.is_end_stream() {
+            pace.ended(End::Finished);
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
-    let length = held.len() as u64;
-    let rest = inner.size_hint().upper();
-    let rest = rest.map_or(u64::MAX, |rest| rest.saturating_add(length));
-    let passes = match ready!(pace.poll_pass(cx, length, rest)) {
-        Ok(passes) => passes,
-        Err(cut) => return Poll::Ready(Some(Err(BodyError::Cut(cut)))),
-    };
-    // No more than was asked for, so it is a length.
-    let passes = usize::try_from(passes).unwrap_or(held.len());
-    let data = held.split_to(passes.min(held.len()));
-    if held.is_empty() && inner.is_end_stream() {
-        pace.ended(End::Finished);
-    }
-    Poll::Ready(Some(Ok(Frame::data(data))))
 }
 
 impl<B> http_body::Body for Inner<B>

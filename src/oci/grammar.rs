@@ -138,7 +138,7 @@ fn is_host_and_port(text: &[u8]) -> bool {
 }
 
 /// Whether no resolver takes it for an IPv4 address that is written otherwise: `010.0.0.1`, `10.1`,
-/// `0x7f000001`. As browsers tell (WHATWG URL, "ends in a number"), by its last label.
+/// `0x7f000001`. As browsers decide (WHATWG URL, "ends in a number"), by its last label.
 fn is_one_host(host: &[u8]) -> bool {
     if !host.last().is_some_and(u8::is_ascii_hexdigit) {
         return true;

@@ -29,7 +29,7 @@ pub struct Route {
 /// spans rely on.
 const TARGET_MAX: usize = 16 * 1024;
 
-/// What one Spegel peer tells another, so that it does not ask further.
+/// What one Spegel peer sends another, so that it does not ask further.
 const MIRRORED: HeaderName = HeaderName::from_static("x-spegel-mirrored");
 
 impl Route {

@@ -83,7 +83,7 @@ impl Engine {
         rule.map_or(0, |rule| rule.limiters.len())
     }
 
-    /// Tells the servers of fleets what was sent last.
+    /// Reports to the servers of fleets what was sent last.
     #[cfg(feature = "redis")]
     pub(super) async fn flush(&self) {
         let compiled = arc_swap::Guard::into_inner(self.compiled());

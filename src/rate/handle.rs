@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::key_limiter::{KeyLimiter, Parameters, WaitSlot};
+use super::key_limiter::KeyLimiter;
 use super::key_limiters::KeyLimiters;
 use super::lease::Lease;
+use super::parameters::Parameters;
 use super::tenants::Claim;
+use super::wait_slot::WaitSlot;
 use crate::telemetry::limit_meters::LimitMeters;
 
 /// One limiter on a body's way, and what it has let pass that is not sent yet.

@@ -7,7 +7,7 @@ use super::engine::{Compiled, Engine};
 use super::subject::Subject;
 use super::{Direction, Key};
 
-/// Tells the client its limits and what is left of them, by
+/// Reports to the client its limits and what is left of them, by
 /// draft-ietf-httpapi-ratelimit-headers-10 with the quota unit `content-bytes`: a rate is a quota of
 /// one second.
 pub(super) fn insert(

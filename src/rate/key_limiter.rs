@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::gcra_cell::{GcraCell, later};
-use super::schedule::Schedule;
+use super::parameters::Parameters;
 use super::scheduler::{Due, Scheduler};
 use super::tenants::Claim;
+use super::wait_slot::WaitSlot;
 
 /// The largest quantum. Above it a quantum costs next to nothing beside the copying of its bytes.
 const LARGEST_QUANTUM: u64 = 256 * 1024;
@@ -40,14 +41,6 @@ pub(super) struct KeyLimiter {
     queue: Mutex<Option<Box<Queue>>>,
 }
 
-/// At what rate a limiter lets pass, and how it is shared.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parameters {
-    pub(super) schedule: Schedule,
-    pub(super) burst: u64,
-    pub(super) shared: bool,
-}
-
 #[derive(Debug, Default)]
 struct Queue {
     scheduler: Scheduler,
@@ -57,13 +50,6 @@ struct Queue {
 /// Wakes the others in a limiter's queue.
 #[derive(Debug)]
 struct Bell(Weak<KeyLimiter>);
-
-/// A stream's place in a limiter's queue.
-#[derive(Debug, Default)]
-pub(super) struct WaitSlot {
-    stream: Option<usize>,
-    asking: bool,
-}
 
 impl KeyLimiter {
     pub(super) fn new(word: u64) -> Self {
@@ -390,13 +376,6 @@ impl Queue {
     }
 }
 
-impl WaitSlot {
-    /// Whether the stream waits in the queue.
-    pub(super) fn is_asking(&self) -> bool {
-        self.asking
-    }
-}
-
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -414,6 +393,7 @@ impl Wake for Bell {
 mod tests {
     use std::task::Wake;
 
+    use super::super::schedule::Schedule;
     use super::*;
 
     /// Counts how often it was woken.

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashbrown::HashTable;
 
-use super::key_limiter::{KeyLimiter, Parameters};
+use super::key_limiter::KeyLimiter;
+use super::parameters::Parameters;
 use crate::util::gcra::{credit, take};
 
 const SHARDS: usize = 256;

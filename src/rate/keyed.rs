@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::key_limiter::Parameters;
 use super::key_limiters::KeyLimiters;
+use super::parameters::Parameters;
 use super::schedule::Schedule;
 use super::{Limit, LimitsError};
 

@@ -5,7 +5,8 @@ use arc_swap::ArcSwap;
 
 #[cfg(feature = "redis")]
 use super::fleet::Rounds;
-use super::key_limiter::{KeyLimiter, Parameters};
+use super::key_limiter::KeyLimiter;
+use super::parameters::Parameters;
 use super::starter::Starter;
 
 /// A rate that others share, as far as it is this process's now.
@@ -119,7 +120,7 @@ impl Lease {
 #[cfg(feature = "redis")]
 impl Drop for Lease {
     fn drop(&mut self) {
-        // The task tells what is left to tell.
+        // The task reports what is left to report.
         self.rounds.hurry();
     }
 }

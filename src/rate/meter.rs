@@ -118,7 +118,7 @@ impl Meter {
         Poll::Ready(counted)
     }
 
-    /// Tells the metrics what is left, once a second or at once.
+    /// Reports to the metrics what is left, once a second or at once.
     fn report_left(&self, calendar: &Calendar, at_once: bool) {
         let span = calendar.span(self.quota.window);
         if self.reported.swap(span.now, Ordering::Relaxed) != span.now || at_once {

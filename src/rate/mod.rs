@@ -96,6 +96,7 @@ mod meter;
 mod options;
 mod pace;
 mod pacer;
+mod parameters;
 mod permits;
 mod plan;
 mod progress;
@@ -110,6 +111,7 @@ mod stall;
 mod starter;
 mod subject;
 mod tenants;
+mod wait_slot;
 mod watcher;
 
 pub use abort::AbortSlow;

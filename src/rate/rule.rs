@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::key_limiter::Parameters;
 use super::key_limiters::KeyLimiters;
 use super::lease::Lease;
 use super::meter::{Ledger, Meter};
+use super::parameters::Parameters;
 use super::quota::Calendar;
 use super::schedule::Schedule;
 #[cfg(feature = "redis")]

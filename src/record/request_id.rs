@@ -26,7 +26,7 @@ fn is_well_formed(id: &[u8]) -> bool {
 }
 
 fn made() -> HeaderValue {
-    // Tells the processes of a fleet apart; it need not be unguessable.
+    // Distinguishes the processes of a fleet; it need not be unguessable.
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("request id"));
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

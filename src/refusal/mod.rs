@@ -2,7 +2,7 @@
 //!
 //! Every layer that refuses returns one [`Refusal`]. The status and the OCI error body (through a
 //! [`Responder`](crate::Responder)), the access log's `refusal` field and the metric's label come from that value.
-//! The client gets less than the log: unknown user, wrong password and expired token are answered alike.
+//! The client gets less than the log: unknown user, wrong password and expired token get the same answer.
 
 mod kind;
 mod miswiring;

@@ -10,11 +10,11 @@ use crate::util::descriptors::with_spare;
 use crate::util::file;
 use crate::util::patience::{Progress, within};
 
-/// Files up to this size are told apart by their content: their times and lengths can be the same
+/// Files up to this size are distinguished by their content: their times and lengths can be the same
 /// after a change (a rewrite within one tick of the file system's clock).
 const DIGESTED: u64 = 1024 * 1024;
 
-/// What tells one state of the files from another. Compared for equality only, so no clock that
+/// What distinguishes one state of the files from another. Compared for equality only, so no clock that
 /// jumps can hide a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<(PathBuf, Option<Stamp>)>);

@@ -20,14 +20,14 @@ pub(super) type Handler = Box<dyn FnMut(notify::Result<Event>) + Send>;
 /// What follows directories.
 pub(super) type Following = Box<dyn Watcher + Send>;
 
-/// Tells when something may have changed in the directories that decide what the files are.
+/// Reports when something may have changed in the directories that decide what the files are.
 pub(super) struct Notifications<M> {
     make: M,
     watcher: Option<Following>,
     /// With the inode that is watched: a directory made anew under its name is another.
     followed: BTreeMap<PathBuf, u64>,
     /// A followed directory was removed or renamed, so that its watch has ended or leads elsewhere.
-    /// The inode alone does not tell: the next directory may get the same.
+    /// The inode alone is not enough: the next directory may get the same.
     gone: Arc<AtomicBool>,
     wake: SyncSender<()>,
     events: Receiver<()>,
@@ -132,7 +132,7 @@ impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
     }
 }
 
-/// Whether an event may tell of a change. Opening and reading are events too, our own included.
+/// Whether an event may report a change. Opening and reading are events too, our own included.
 fn reports_change(event: &notify::Result<Event>) -> bool {
     match event {
         Ok(event) => !matches!(

@@ -78,7 +78,7 @@ impl Pinned {
         })?
     }
 
-    /// What tells the state of the file that [`Pinned::read`] would read from others of it.
+    /// What distinguishes the state of the file that [`Pinned::read`] would read from other states.
     #[cfg(feature = "crl")]
     pub(crate) fn fingerprint(&mut self, path: &Path) -> super::Fingerprint {
         let resolved = self.patiently(path, |versions, path, _| versions.resolve(path));

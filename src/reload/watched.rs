@@ -110,7 +110,7 @@ impl<T> Watched<T> {
         self.shared.health().clone()
     }
 
-    /// Tells that a newer value cannot be used.
+    /// Notes that a newer value cannot be used.
     #[cfg(feature = "crl")]
     pub(crate) fn failed(&self, reason: String) {
         self.shared.failed(reason);

@@ -73,18 +73,18 @@ impl ForwardedLayer {
         self
     }
 
-    /// In which header the proxies tell, and where they are.
+    /// The header in which the proxies forward addresses, and their networks.
     pub(crate) fn believes(&self) -> (Option<ForwardedHeader>, Vec<IpNet>) {
         (self.header, self.proxies.load().to_vec())
     }
 
-    /// Whether this peer is one of the proxies.
+    /// Returns whether this peer is one of the proxies.
     #[cfg(feature = "serve")]
     pub(crate) fn lists(&self, peer: std::net::IpAddr) -> bool {
         forwarded::is_proxy(&self.proxies.load(), peer)
     }
 
-    /// Removes what its sender must not tell, and takes the client's address from what is left.
+    /// Removes what its sender must not send, and takes the client's address from what is left.
     pub(crate) fn apply<B>(&self, request: &mut Request<B>) {
         let found = proxy_headers::among(request.headers(), &self.spared);
         if found.is_empty() {

@@ -1,4 +1,4 @@
-//! Headers in which proxies tell a service about the client's request.
+//! Headers in which proxies describe the client's request to a service.
 //!
 //! A service that believes them can be led anywhere: distribution builds its upload locations from
 //! `X-Forwarded-Host`, frameworks route by `X-Rewrite-URL`, which no policy has looked at.

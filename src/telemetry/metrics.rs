@@ -59,7 +59,7 @@ pub(crate) fn expiring_credential_used(credential: &str) {
     .increment(1);
 }
 
-/// What a value that no file is behind is called: its age tells nothing.
+/// What a value that no file is behind is called: its age means nothing.
 pub(crate) const FIXED: &str = "fixed";
 
 /// A snapshot came into force.

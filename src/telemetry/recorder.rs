@@ -38,7 +38,7 @@ static METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
 /// Whether a recorder is installed. The facade does not say: its no-op recorder looks like any other without
-/// fields, such as one that writes to a static. What tells them apart is whether a handle of theirs does
+/// fields, such as one that writes to a static. They differ in whether a handle of theirs does
 /// something; one that has fields counts as a recorder even if it drops this very gauge.
 fn is_installed() -> bool {
     metrics::with_recorder(|recorder| {

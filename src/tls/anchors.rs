@@ -23,7 +23,7 @@ pub(super) struct Anchors {
     pub(super) trusted: Vec<TrustAnchor<'static>>,
     /// The same in the same order, for connections to keep.
     known: Vec<Arc<Known>>,
-    /// What a server tells clients that it accepts (RFC 8446 §4.2.4).
+    /// The names that a server reports to clients as accepted (RFC 8446 §4.2.4).
     pub(super) hints: Vec<DistinguishedName>,
     /// The subjects in RFC 4514 form, for explanations.
     pub(super) subjects: Vec<Box<str>>,

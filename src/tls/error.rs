@@ -2,7 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::identity::IdentityError;
-use crate::util::pem::PemError;
+use crate::util::pem_error::PemError;
 
 /// Why no TLS server can be made of the material.
 #[derive(thiserror::Error)]

@@ -9,7 +9,7 @@ use super::{HandshakeError, Reason};
 use crate::Connection;
 use crate::telemetry::metrics;
 
-/// So many failures for one reason are told at once, and then one each [`EVERY`]. A flood of handshakes
+/// So many failures for one reason are logged at once, and then one each [`EVERY`]. A flood of handshakes
 /// must not fill a disk, nor hide those that fail for another reason; the counters have them all.
 const BURST: u32 = 20;
 const EVERY: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const WORDS: usize = 1_024;
 const PRESENTED: usize = 2_048;
 const PATH: usize = 768;
 
-/// Tells of handshakes: each success at `debug`, failures at `warn` as far as the limits allow.
+/// Logs handshakes: each success at `debug`, failures at `warn` as far as the limits allow.
 #[derive(Debug, Default)]
 pub(super) struct Events(Arc<Mutex<HashMap<Reason, Limit>>>);
 
@@ -32,7 +32,7 @@ struct Limit {
     left: u32,
     since: Option<Instant>,
     untold: u64,
-    /// Whether the untold will be told of.
+    /// Whether a summary of the unlogged is due.
     awaited: bool,
 }
 
@@ -48,7 +48,7 @@ impl Default for Limit {
 }
 
 impl Limit {
-    /// How many went untold before this one, if this one may be told.
+    /// How many were not logged before this one, if this one may be logged.
     fn allow(&mut self, now: Instant) -> Option<u64> {
         let since = *self.since.get_or_insert(now);
         let earned = now.duration_since(since).as_nanos() / EVERY.as_nanos();
@@ -72,7 +72,7 @@ impl Limit {
         self.untold > 0 && !std::mem::replace(&mut self.awaited, true)
     }
 
-    /// How many went untold since they were last told of.
+    /// How many were not logged since the last summary.
     fn summary(&mut self) -> u64 {
         self.awaited = false;
         std::mem::take(&mut self.untold)
@@ -122,7 +122,7 @@ impl Events {
     }
 }
 
-/// Tells how many handshakes failed for a reason without being told.
+/// Logs how many handshakes failed for a reason without an event.
 async fn summarise(limits: Arc<Mutex<HashMap<Reason, Limit>>>, reason: Reason) {
     tokio::time::sleep(SUMMARY).await;
     let mut limits = limits.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,7 +24,7 @@ pub struct Expiry {
 pub(super) struct Warnings {
     certificates: Vec<Duration>,
     lists: Vec<Duration>,
-    /// How many distances were passed by each when it was last told of.
+    /// How many distances were passed by each when it was last logged.
     told: HashMap<Expiry, usize>,
 }
 
@@ -51,7 +51,7 @@ impl Warnings {
         }
     }
 
-    /// Tells of those that passed a distance since they were last looked at.
+    /// Logs those that passed a distance since the last look.
     pub(super) fn look(&mut self, ends: Vec<Expiry>, now: SystemTime) {
         for (expiry, left) in self.due(ends, now) {
             let Expiry { kind, subject, .. } = &expiry;
@@ -75,7 +75,7 @@ impl Warnings {
         }
     }
 
-    /// Those that passed a distance since they were last told of, with the time left.
+    /// Those that passed a distance since they were last logged, with the time left.
     fn due(&mut self, ends: Vec<Expiry>, now: SystemTime) -> Vec<(Expiry, Option<Duration>)> {
         let mut told = HashMap::new();
         let mut due = Vec::new();

@@ -18,7 +18,7 @@ use crate::PeerIdentity;
 use crate::identity::{Anchor, IdentityError, SvidError};
 use crate::util::calendar;
 
-/// No more certificates of a chain and no more names of a bundle are told than these: what a
+/// No more certificates of a chain and no more names of a bundle are named than these: what a
 /// client sends is not to fill a log.
 const CERTIFICATES: usize = 6;
 const NAMES: usize = 10;

@@ -7,7 +7,7 @@ use super::TlsError;
 use super::fitness;
 use crate::reload::{Given, Pinned};
 use crate::util::file::{CERTIFICATES, PRIVATE_KEY};
-use crate::util::pem::PemError;
+use crate::util::pem_error::PemError;
 use crate::util::x509_file::{self, Key, Sought};
 
 /// Where a server certificate and its key are.

@@ -5,9 +5,10 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-const RSA: &str = "1.2.840.113549.1.1.1";
-const ELLIPTIC_CURVE: &str = "1.2.840.10045.2.1";
-const ED25519: &str = "1.3.101.112";
+use crate::crypto::key::{DSA, EC, ED448, ED25519, RSA, RSA_BITS, RSA_PSS, curve_name};
+
+/// The curves of RFC 5639 that are not known by name.
+const BRAINPOOL: &str = "1.3.36.3.3.2.8.1.1.";
 /// ML-DSA of three sizes (RFC 9881).
 const ML_DSA: &str = "2.16.840.1.101.3.4.3.";
 
@@ -17,25 +18,25 @@ pub(super) fn unsupported(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     let algorithm = key.algorithm.algorithm.to_id_string();
     match algorithm.as_str() {
         RSA => match key.parsed() {
-            Ok(PublicKey::RSA(key)) if (2_048..=8_192).contains(&key.key_size()) => None,
+            Ok(PublicKey::RSA(key)) if RSA_BITS.contains(&key.key_size()) => None,
             Ok(PublicKey::RSA(key)) => Some(format!(
                 "an RSA key of {} bits, and from 2048 to 8192 bits are taken",
                 key.key_size()
             )),
             _ => Some("an RSA key that cannot be read".to_owned()),
         },
-        ELLIPTIC_CURVE => {
+        EC => {
             let parameters = key.algorithm.parameters.as_ref();
             let curve = parameters.and_then(|parameters| parameters.as_oid().ok());
             let curve = curve.map(|curve| curve.to_id_string());
-            let named = match curve.as_deref() {
-                // P-256, P-384 and P-521.
-                Some("1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35") => return None,
-                Some("1.3.132.0.33") => "the curve P-224",
-                Some("1.2.840.10045.3.1.1") => "the curve P-192",
-                Some("1.3.132.0.10") => "the curve secp256k1",
-                Some(other) if other.starts_with("1.3.36.3.3.2.8.1.1.") => "a Brainpool curve",
-                Some(other) => &format!("the curve {other}"),
+            let named = match curve
+                .as_deref()
+                .map(|curve| curve_name(curve).unwrap_or(curve))
+            {
+                Some("P-256" | "P-384" | "P-521") => return None,
+                Some(curve) if curve.starts_with("brainpool") => "a Brainpool curve",
+                Some(curve) if curve.starts_with(BRAINPOOL) => "a Brainpool curve",
+                Some(curve) => &format!("the curve {curve}"),
                 None => "a curve without a name",
             };
             let taken = "P-256, P-384 and P-521 are taken";
@@ -43,12 +44,10 @@ pub(super) fn unsupported(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
         }
         ED25519 => None,
         other if other.starts_with(ML_DSA) => None,
-        "1.3.101.113" => Some("an Ed448 key, which is not taken".to_owned()),
-        "1.2.840.10040.4.1" => Some("a DSA key, which is not taken".to_owned()),
+        ED448 => Some("an Ed448 key, which is not taken".to_owned()),
+        DSA => Some("a DSA key, which is not taken".to_owned()),
         // For RSASSA-PSS alone (RFC 4055 §1.2).
-        "1.2.840.113549.1.1.10" => {
-            Some("an RSA key that is for RSASSA-PSS alone, which is not taken".to_owned())
-        }
+        RSA_PSS => Some("an RSA key that is for RSASSA-PSS alone, which is not taken".to_owned()),
         other => Some(format!(
             "a key of the algorithm {other}, which is not known"
         )),

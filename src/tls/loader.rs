@@ -108,7 +108,7 @@ impl Load for Loader {
         let provider = provider::choose(settings.provider.clone());
         let now = time::system(settings.clock().current_time().ok_or(TlsError::NoTime)?);
         let mut pinned = Pinned::new();
-        // Told of even where the certificates cannot be used either.
+        // Logged even where the certificates cannot be used either.
         #[cfg(feature = "crl")]
         let read = match &mut self.crls {
             Some(crls) => crls.read(&mut pinned),

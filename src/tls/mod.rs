@@ -101,7 +101,7 @@ mod verified;
 mod verifier;
 
 pub use crate::connection::AddConnection;
-pub use crate::util::pem::{PemError, PemProblem};
+pub use crate::util::pem_error::{PemError, PemProblem};
 pub use acceptor::{Accepted, Acceptor};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
 #[cfg(feature = "crl")]

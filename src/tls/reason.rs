@@ -145,7 +145,7 @@ impl Reason {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::NoCertificatesPresented => Self::CertificateMissing,
-            // The verifier's own refusals are told by it; what is left is the proof of the key.
+            // The verifier reports its own refusals; what is left is the proof of the key.
             Error::InvalidCertificate(_) => Self::NoProofOfKey,
             Error::InvalidMessage(
                 InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,

@@ -11,7 +11,7 @@ use super::chain::ChainLimits;
 use super::requirements::Requirements;
 use super::{CertificateFiles, ClientCas};
 
-/// What a server asks for, all that its [`Builder`](super::Builder) was told.
+/// The settings of a server, as its [`Builder`](super::Builder) has them.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) certificates: Vec<CertificateFiles>,

@@ -40,7 +40,7 @@ impl Verified {
     }
 }
 
-/// What a client sent, told from anything else that one might send.
+/// A digest of what a client sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ChainKey([u8; 32]);
 

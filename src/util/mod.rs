@@ -23,6 +23,12 @@ pub(crate) mod patience;
     allow(dead_code, reason = "of a key's server only CA certificates are read")
 )]
 pub(crate) mod pem;
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, reason = "of a key's server only CA certificates are read")
+)]
+pub(crate) mod pem_error;
 pub(crate) mod printable;
 pub(crate) mod seldom;
 #[cfg(any(feature = "auth", feature = "tls"))]

@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use super::pem::{self, PemError, PemProblem, Section};
+use super::pem::{self, Section};
+use super::pem_error::{PemError, PemProblem};
 
 /// The tag of a SEQUENCE (X.690 §8.9), with which certificates, CRLs and keys begin in DER.
 const SEQUENCE: u8 = 0x30;

@@ -62,7 +62,7 @@ pub(crate) fn refused() -> String {
     said.concat()
 }
 
-/// Waits until it is told that the server, which was shown the password, cannot be used.
+/// Waits until it is logged that the server, which was shown the password, cannot be used.
 pub(crate) async fn has_failed(sink: &Sink, shown: &AtomicBool) {
     let told = async {
         while !sink.text().contains("the fleet's server cannot be reached") {

@@ -12,7 +12,7 @@ use serde_json::json;
 const NAME: &str = "https://auth.example.org";
 const SERVICE: &str = "registry.example.org";
 
-/// A good token, and one of the same claims that somebody else signed.
+/// A good token, and one of the same claims that another key signed.
 pub(crate) struct Tokens {
     good: String,
     forged: String,
@@ -57,7 +57,7 @@ impl Tokens {
             .map(|(token, status)| (format!("Bearer {token}"), status))
     }
 
-    /// What nobody may learn of a token: its claims, and the signature that makes it one.
+    /// What must not leak of a token: its claims, and the signature that makes it one.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = String> {
         let tokens = [&self.good, &self.forged].into_iter();
         tokens.flat_map(|token| token.split('.').skip(1).map(str::to_owned))

@@ -1,4 +1,4 @@
-//! Whose secrets go where: a pod's upstream secret and the mirror in between; nobody's in a log.
+//! Which secrets go where: a pod's upstream secret and the mirror in between; none in a log.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// containerd is told to ask the mirror first, and a registry that has the image after it.
+    /// containerd asks the mirror first, and a registry that has the image after it.
     fn new(preset: &'static str, token: &str) -> Self {
         let gate = Demands {
             preset,

@@ -1,4 +1,4 @@
-//! What is told of client certificates, and what is read in them.
+//! What is logged of client certificates, and what is read in them.
 
 use portcullis::PeerIdentity;
 use portcullis::identity::forwarded::{pem, rfc9440, xfcc};
@@ -100,7 +100,7 @@ pub fn certificate(input: &[u8]) -> u64 {
         assert_eq!(identity.spiffe_id(), Some(name));
         assert_eq!(identity.uris().len(), 1);
     }
-    // By a common name nobody is called who could be another, and no rule matches what is not there.
+    // By a common name no caller is called who could be another, and no rule matches what is not there.
     let rule = Rule::new("{name}").and_then(|rule| rule.when("subject.CN", "{name}"));
     let rules = rule.and_then(|rule| Mapping::new([rule])).unwrap();
     let principal = rules.principal(&identity);

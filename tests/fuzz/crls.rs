@@ -147,7 +147,7 @@ fn name(text: &str) -> Vec<u8> {
     encode(0x30, &encode(0x31, &attribute))
 }
 
-/// A list that nobody signed.
+/// A list without a signer.
 fn list(issuer: &[u8], entries: &[u8], indirect: bool) -> Vec<u8> {
     let algorithm = encode(0x30, b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02");
     let point = b"\x30\x0f\x06\x03\x55\x1d\x1c\x01\x01\xff\x04\x05\x30\x03\x84\x01\xff";

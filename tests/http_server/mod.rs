@@ -1,4 +1,4 @@
-//! A small HTTP server on the loopback address, which answers as badly as it is told to.
+//! A small HTTP server on the loopback address, which answers as badly as a test wants.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// What every request is answered with.
 #[derive(Clone)]
 pub enum Answer {
-    /// 200 with this body and validators, or 304 to whoever has it.
+    /// 200 with this body and validators, or 304 to a client that has it.
     Content { body: Vec<u8>, etag: String },
     /// A status alone.
     Status(u16),
@@ -100,7 +100,7 @@ impl Server {
         server
     }
 
-    /// Ends it: nobody listens at the address any more.
+    /// Ends it: no server listens at the address any more.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);

@@ -234,7 +234,7 @@ fn a_certificate_without_a_subject_is_called_by_its_names_and_one_without_names_
 #[test]
 fn a_last_resort_is_never_anothers_id() {
     const EMAIL: u8 = 1;
-    // What the holder is called; nobody where the certificate is refused.
+    // The name of the certificate's owner; none where the certificate is refused.
     let called = |names: &[Name<'_>]| {
         let identity = with_extension(names, |params| {
             params.distinguished_name = rcgen::DistinguishedName::new();

@@ -220,7 +220,7 @@ fn files_that_become_unreadable_are_told_and_heal() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), "0.");
     let watched = Watched::watch(Pair::at(directory.path()), notified()).unwrap();
-    // Root reads what nobody may, so the file itself is made one that cannot be read.
+    // Root reads every file, so the file itself is made one that cannot be read.
     let first = directory.path().join("first");
     let root = fs::read("/proc/self/status").is_ok_and(|_| {
         fs::set_permissions(&first, Permissions::from_mode(0o000)).unwrap();

@@ -53,7 +53,7 @@ async fn a_transfer_that_outlives_the_deadline_is_cut() {
         .unwrap();
     response.chunk().await.unwrap().unwrap();
     mirror.signal("-TERM");
-    // It has to end although nobody reads.
+    // It has to end although no client reads.
     assert_eq!(mirror.ended().await.code(), Some(1));
     assert!(response.bytes().await.is_err());
 }

@@ -52,7 +52,7 @@ impl Ca {
         self.extended(list, &indicator.concat())
     }
 
-    /// The list with a critical extension that nobody knows.
+    /// The list with an unknown critical extension.
     pub fn with_unknown_extension(&self, list: &CertificateRevocationList) -> Vec<u8> {
         self.extended(
             list,

@@ -254,7 +254,7 @@ pub fn swap_secret(volume: &Path, version: &str, files: &[(&str, impl AsRef<[u8]
     }
 }
 
-/// A client's configuration: whom it trusts, and what it shows.
+/// A client's configuration: which roots it trusts, and what it shows.
 pub fn client(trusts: &Ca, shows: Option<(&Leaf, &[&Ca])>) -> rustls::ClientConfig {
     client_at(trusts, shows, rustls::ALL_VERSIONS)
 }

@@ -29,7 +29,7 @@ fn client(params: &mut CertificateParams) {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
 }
 
-/// Extensions that nobody knows, of about so many bytes together.
+/// Unknown extensions, of about so many bytes together.
 fn bulk(bytes: usize) -> Vec<CustomExtension> {
     let extension = |at: u64| CustomExtension::from_oid_content(&[1, 2, 3, at], vec![5, 0]);
     (0..bytes as u64 / 13).map(extension).collect()

@@ -132,7 +132,7 @@ impl http_body::Body for Endless {
     }
 }
 
-/// A stream under way in a task of its own.
+/// A stream in flight in a task of its own.
 pub(crate) struct Reader {
     bytes: std::sync::Arc<std::sync::atomic::AtomicU64>,
     task: tokio::task::JoinHandle<()>,

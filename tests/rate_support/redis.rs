@@ -14,7 +14,7 @@ pub(crate) struct Redis {
     password: String,
 }
 
-/// A port at which nobody listens.
+/// A port at which no server listens.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

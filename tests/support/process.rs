@@ -253,7 +253,7 @@ pub fn serve(name: &'static str, mut command: impl FnMut(u16) -> Command) -> (Da
             std::net::TcpStream::connect(("127.0.0.1", port)).ok()
         });
         match ready {
-            // Whoever took the port from it would answer in its place.
+            // A program that took the port from it would answer in its place.
             Ok(_) if daemon.is_running() => return (daemon, port),
             Ok(_) => {}
             Err(error) => why = error,

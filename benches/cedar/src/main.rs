@@ -23,7 +23,7 @@ use time::time;
 
 const RULES: usize = 10_000;
 
-/// Whom a rule names, and the first part of the repositories that it is about.
+/// The caller that a rule names, and the first part of the repositories that it is about.
 type RuleOf = fn(usize) -> (String, String);
 
 fn main() {

@@ -120,7 +120,7 @@ impl Problem {
         }
     }
 
-    /// What the client is told. The inner workings are for the log.
+    /// The message for the client. The inner workings are for the log.
     fn message(&self) -> String {
         match self.status() {
             StatusCode::INTERNAL_SERVER_ERROR => "internal error".to_owned(),

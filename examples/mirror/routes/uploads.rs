@@ -16,7 +16,7 @@ pub(super) async fn start(registry: &Registry, call: Call) -> Result<Response, P
     let repository = call.repository()?;
     if let Some(digest) = call.query.get("mount") {
         let digest: Digest = digest.parse()?;
-        // Without `from` it would be mounted from anywhere: whoever knows a digest would have it.
+        // Without `from` it would be mounted from anywhere: a client that knows a digest would have it.
         if let Some(from) = call.route.mount_from() {
             let (to, from, blob) = (repository.clone(), from.to_owned(), digest.clone());
             let mount = move |store: &crate::store::Store| store.mount_blob(&to, &from, &blob);

@@ -68,7 +68,7 @@ pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
         .at(path)
 }
 
-/// A name in `directory` that nobody else has and nobody can guess.
+/// A name in `directory` that is unique and cannot be guessed.
 pub(super) fn unique(directory: &Path) -> Result<PathBuf, StoreError> {
     Ok(directory.join(random_name(directory)?))
 }

@@ -108,7 +108,7 @@ impl Uploads {
         Ok(Lease::new(session, Arc::clone(&self.open), guard))
     }
 
-    /// Ends an upload. A request that writes to it is told so and stops.
+    /// Ends an upload. A request that writes to it learns so and stops.
     ///
     /// # Errors
     /// There is none, or it was committed first.

@@ -92,7 +92,7 @@ impl<'a> Question<'a> {
 }
 
 impl Upstream {
-    /// Sets up the HTTP client; connects to nobody yet.
+    /// Sets up the HTTP client; connects to no server yet.
     ///
     /// # Errors
     /// The URL, a file or the environment is not usable.

@@ -10,7 +10,7 @@ use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 use crate::util::file::{self, KEY_SET};
 #[cfg(feature = "jwt-fetch")]
-use crate::util::pem::PemError;
+use crate::util::pem_error::PemError;
 use crate::util::text;
 
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).

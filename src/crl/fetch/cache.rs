@@ -63,7 +63,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), FetchError> {
                 .and_then(|data| data.modified())
                 .is_ok_and(is_old)
         {
-            // It is in nobody's way.
+            // The file is in no reader's way.
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn check(
     }
     if let Some(known) = known {
         let is_same = list.has_scope_of(known);
-        // Whoever is between could put one shard in the place of another; but not in that of its own, of
+        // An attacker on the way could put one shard in the place of another; but not in that of its own, of
         // which the issuer says where it is. A list that is over answers for nothing more.
         let is_moved = list.is_moved_from(known) && list.scope.is_at_url(url);
         if !is_same && !is_moved && known.next_update >= now {

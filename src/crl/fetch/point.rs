@@ -140,7 +140,7 @@ impl Point {
         authorities: &Authorities,
         max_size: u64,
     ) -> Result<Fetched, FetchError> {
-        // Somebody may have removed the file: then the list is needed again, unchanged or not.
+        // The file may have been removed: then the list is needed again, unchanged or not.
         let known = self.known.as_ref().filter(|_| self.kept.is_there());
         // Of one that is over, a cache between might say for ever that there is no newer one.
         let current = known.filter(|known| known.head.next_update >= clock::seconds());
@@ -198,7 +198,7 @@ impl Point {
                 });
                 let wait = backoff.next().unwrap_or(longest).max(first);
                 match &self.known {
-                    // One that waits for the end of the list in force is to be taken then.
+                    // One that waits for the end of the active list is to be taken then.
                     Some(known) if !known.head.is_over(clock::seconds()) => {
                         let left = known.head.next_update.saturating_sub(clock::seconds());
                         wait.min(Duration::from_secs(left.saturating_add(1)))

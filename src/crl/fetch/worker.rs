@@ -157,7 +157,7 @@ impl Fetched {
                     sleep(point.wait).await;
                     let _turn = turns.acquire().await;
                     let authorities = Arc::clone(&lists.load().authorities);
-                    // What failed is told, and asked for again.
+                    // A failure is logged, and the list fetched again.
                     let asking = means.ask(&mut point, &client, &authorities);
                     if unless_panicking(asking).await.is_none() {
                         tracing::error!(
@@ -205,7 +205,7 @@ impl Means {
                 Ok(fetched)
             })
         };
-        // On a thread of its own: whoever asks may be in a runtime, where another cannot be entered.
+        // On a thread of its own: the caller may be in a runtime, where another cannot be entered.
         thread::scope(|scope| {
             let panicked =
                 |_| failed(HttpError::NoClient("the first fetch panicked".to_owned()).into());
@@ -260,7 +260,7 @@ impl Means {
     }
 }
 
-/// What a future gives, or `None` if it panics: whoever answers is not to end the fetching by what no
+/// Returns a future's output, or `None` if it panics: a server's answer must not end the fetching by what no
 /// test has seen.
 async fn unless_panicking<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);

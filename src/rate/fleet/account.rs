@@ -30,7 +30,7 @@ impl Account {
         }
     }
 
-    /// One that has sent so much in this window, of which the server was told.
+    /// One that has sent so much in this window, which the server knows.
     pub(super) fn resumed(key: u64, name: Box<str>, span: Span, sent: u64) -> Self {
         let state = AccountState {
             begins: span.begins,
@@ -189,7 +189,7 @@ impl Account {
         state.stir(false)
     }
 
-    /// Whether nothing is worth telling: it sends nothing, and has only lately told that it is there.
+    /// Whether nothing is worth a report: the account sends nothing, and has only lately reported.
     pub(super) fn rests(&self, now: Instant, terms: &QuotaTerms) -> bool {
         let state = self.lock(terms);
         let lately = |at| now.saturating_duration_since(at) < FRESH;
@@ -203,7 +203,7 @@ impl Account {
             && state.since.is_some_and(lately)
     }
 
-    /// Takes the lease that the server gave; whether there will be more to tell.
+    /// Takes the lease that the server gave; whether there will be more to report.
     pub(super) fn answered(&self, report: Report, answer: Answer, terms: &QuotaTerms) -> Stir {
         let mut state = self.lock(terms);
         if terms.server != Server::Up {

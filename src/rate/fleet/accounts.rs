@@ -18,7 +18,7 @@ use crate::util::hex;
 const SHARDS: usize = 64;
 const KEYS_PER_SHARD: usize = 1024;
 
-/// Of how many replicas there is thought to be one, before the server has told.
+/// Of how many replicas there is thought to be one, before the server has answered.
 const REPLICAS: u64 = 8;
 
 /// The keys of a quota that a fleet shares. Bounded: what does not fit has one account together.
@@ -234,12 +234,12 @@ impl Accounts {
         self.calendar.span(self.rules.load().quota.window)
     }
 
-    /// Those that have something to tell.
+    /// Those that have something to report.
     pub(super) fn take_listed(&self) -> Vec<Arc<Account>> {
         std::mem::take(&mut *lock(&self.listed))
     }
 
-    /// Puts back one that was listed and has nothing to tell yet.
+    /// Puts back one that was listed and has nothing to report yet.
     pub(super) fn list(&self, account: Arc<Account>) {
         lock(&self.listed).push(account);
     }
@@ -309,7 +309,7 @@ impl Shard {
         entry.ok().map(|entry| entry.remove().0.1)
     }
 
-    /// Keeps what a key has sent in a window. Of windows before, the server was told, and of one that
+    /// Keeps what a key has sent in a window. Of windows before, the server knows, and of one that
     /// has sent nothing there is nothing to keep.
     fn keep(&mut self, name: &str, begins: u64, sent: u64) {
         if begins > self.begins {
@@ -402,7 +402,7 @@ mod tests {
         accounts.open(spread(key), || format!("{name:032x}").into())
     }
 
-    /// Tells of an account until it has no lease, and lets it rest.
+    /// Reports an account until it has no lease, and lets it rest.
     fn settle(accounts: &Accounts, account: &Arc<Account>) {
         let (mut now, terms) = (Instant::now(), accounts.terms());
         loop {

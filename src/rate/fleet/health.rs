@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::Unreachable;
 use crate::telemetry::metrics;
 
-/// Whether a server answers, as the log and the metrics are told.
+/// Whether a server answers, for the log and the metrics.
 #[derive(Debug)]
 pub(super) struct Health {
     limit: Arc<str>,

@@ -40,7 +40,7 @@ pub struct Fleet {
     pub(super) period: Duration,
 }
 
-/// What becomes of a limit while its server does not answer.
+/// What happens to a limit while its server does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unreachable {
@@ -80,11 +80,11 @@ pub enum FleetError {
 }
 
 impl Fleet {
-    /// The server at this URL (`redis://[user:password@]host[:port][/database]`). Connects when the
+    /// Makes a fleet around the server at this URL (`redis://[user:password@]host[:port][/database]`). Connects when the
     /// first body passes, and again whenever the connection is lost.
     ///
     /// # Errors
-    /// The URL is malformed, or wants TLS.
+    /// Returns an error if the URL is malformed or wants TLS.
     pub fn new(url: &str) -> Result<Self, FleetError> {
         if url.starts_with("rediss:") || url.starts_with("valkeys:") {
             return Err(FleetError::Tls);
@@ -116,38 +116,38 @@ impl Fleet {
         self.has_books_of(other) && terms(self) == terms(other)
     }
 
-    /// Whether both tell the same server of the same limits.
+    /// Whether both share the same limits through the same server.
     pub(in crate::rate) fn has_books_of(&self, other: &Self) -> bool {
         self.prefix == other.prefix && self.url.expose_secret() == other.url.expose_secret()
     }
 
-    /// Puts this before the names of keys. Replicas share what has one prefix. Default:
+    /// Puts `prefix` before the names of keys. Replicas share limits with the same prefix. Default:
     /// `portcullis`.
     pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// What is put before the names of keys.
+    /// Returns the prefix of the names of keys.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// What an unreachable server means here.
+    /// Returns what happens to limits while the server does not answer.
     pub fn unreachable(&self) -> Unreachable {
         self.unreachable
     }
 
-    /// What an unreachable server means. Default: [`Unreachable::Local`].
+    /// Sets what happens to limits while the server does not answer. Default: [`Unreachable::Local`].
     pub fn with_unreachable(mut self, unreachable: Unreachable) -> Self {
         self.unreachable = unreachable;
         self
     }
 
-    /// How often leases are renewed. Default: 100 ms.
+    /// Sets how often leases are renewed. Default: 100 ms.
     ///
     /// # Errors
-    /// Less than 10 ms or more than 10 s.
+    /// Returns an error for less than 10 ms or more than 10 s.
     pub fn with_period(mut self, period: Duration) -> Result<Self, FleetError> {
         if period < Duration::from_millis(10) || period > Duration::from_secs(10) {
             return Err(FleetError::Period(period));

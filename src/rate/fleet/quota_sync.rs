@@ -14,10 +14,10 @@ use super::rounds::Rounds;
 use super::state::least;
 use crate::telemetry::metrics;
 
-/// How many keys are told of at a time.
+/// How many keys are reported at a time.
 const BATCH: usize = 128;
 
-/// How long a server that is back is only told, until all replicas have found out and told what they
+/// How long replicas only report to a server that is back, until all have found out and reported what they
 /// sent in the meantime.
 const CAUTION: Duration = Duration::from_secs(1);
 
@@ -130,7 +130,7 @@ impl QuotaSync {
         }
     }
 
-    /// Tells the server of every account that has something to report.
+    /// Reports to the server every account that has something to report.
     async fn report(
         &mut self,
         accounts: &Accounts,
@@ -192,7 +192,7 @@ impl QuotaSync {
         Ok(())
     }
 
-    /// Tells the server what was left to report when the accounts went.
+    /// Reports to the server what was left to report when the accounts went.
     async fn report_last(
         &self,
         rules: &Rules,

@@ -19,7 +19,7 @@ pub(super) enum Server {
     Down(Unreachable, u64),
 }
 
-/// What the sync is to be told.
+/// What the sync has to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stir {
     /// The account is to be put on its list.

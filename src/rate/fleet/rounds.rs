@@ -5,7 +5,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connection::PATIENCE;
 
-/// The rounds in which a task tells the server what was sent.
+/// The rounds in which a task reports to the server what was sent.
 #[derive(Debug, Default)]
 pub(in crate::rate) struct Rounds {
     urgent: Notify,

@@ -21,7 +21,7 @@ const LEAST_LEASE: u64 = 64 * 1024;
 pub(super) const QUIET: Duration = Duration::from_secs(30);
 
 /// How old what is known of the rest may be to begin a request by it, and how often a key that sends
-/// nothing tells that it is still there; less than after what silence its lease is free.
+/// nothing shows that it is still there; less than after what silence its lease is free.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// How many windows that are over are kept apart until they are reported to the server: a day of hours.
@@ -59,7 +59,7 @@ pub(super) struct AccountState {
     pub(super) asked: bool,
     pub(super) nudged: bool,
     pub(super) waiting: Vec<Waker>,
-    /// What was sent in windows that are over, and is not told yet.
+    /// What was sent in windows that are over, and is not reported yet.
     pub(super) closed: Vec<Report>,
     /// When the window before began, and what was sent in it: the clock may be set back.
     pub(super) before: (u64, u64),
@@ -87,7 +87,7 @@ impl AccountState {
             begins: span.begins,
             ends: span.ends,
             sent,
-            // The server forgets nothing of it, but perhaps was never told.
+            // The server forgets nothing of it, but perhaps never got it.
             reported: if sent > 0 { u64::MAX } else { 0 },
             lease: self.lease,
             used: self.used,

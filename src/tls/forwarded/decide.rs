@@ -8,7 +8,7 @@ use crate::tls::{Material, Reason, explain};
 use crate::util::hex;
 use crate::{PeerIdentity, Refusal};
 
-/// What a listed proxy tells.
+/// The client certificate that a listed proxy forwards.
 #[derive(Debug)]
 pub(super) enum ForwardedClaim {
     /// The client has no certificate.

@@ -93,7 +93,7 @@ impl ForwardedLayer {
         }
     }
 
-    /// In which form the proxies tell, how many networks they have, and whether fields are enough.
+    /// Returns the form in which the proxies forward, how many networks they have, and whether fields are enough.
     pub(crate) fn believes(&self) -> Option<(&ForwardedForm, usize, bool)> {
         let (form, _) = self.trusted.as_ref()?;
         Some((form, self.proxies.load().len(), self.fields))

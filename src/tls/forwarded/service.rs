@@ -33,9 +33,9 @@ impl<S> Layer<S> for ForwardedLayer {
 }
 
 impl ForwardedLayer {
-    /// Puts the client that a listed proxy tells of in the proxy's place.
+    /// Puts the client whose certificate a listed proxy forwards in the proxy's place.
     fn decide(&self, request: &mut Head) -> Result<(), Refused> {
-        // Of the connection itself: of a proxy's before anything that it tells is believed.
+        // Of the connection itself: of a proxy's before its headers are believed.
         if let Some(refusal) = liveness(request.extensions()) {
             return Err(Refused::over(refusal));
         }

@@ -103,7 +103,7 @@ async fn an_answered_request_is_one_event_with_its_facts() {
     }
 }
 
-/// OpenTelemetry: what is not a known method has the name of none, so that nobody fills an index.
+/// OpenTelemetry: what is not a known method has the name of none, so that no client fills an index.
 #[tokio::test]
 async fn an_unknown_method_is_named_apart_and_bounded() {
     let log_lines = Captured::start();

@@ -616,7 +616,7 @@ async fn keys_rotate_with_their_file_and_a_withdrawn_key_withdraws_its_tokens() 
     fs::write(&file, set(&[&new])).unwrap();
     becomes(&by_old, 401).await;
     becomes(&by_new, 200).await;
-    // What is no key set leaves the last good one in force.
+    // What is no key set leaves the last good one active.
     fs::write(&file, "{").unwrap();
     while watched.health().failure.is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration is told with its file, line, column and key, in an operator's words.
+//! What is wrong with a configuration is reported with its file, line, column and key, in an operator's words.
 #![cfg(feature = "config")]
 #![allow(
     clippy::unwrap_used,

@@ -219,7 +219,7 @@ fn cve_2025_59353_dragonfly_a_certificate_of_the_ca_is_no_permission() {
     let ask = |who: &Principal| refusal(&policy, Some(who), "GET", "/v2/a/manifests/x");
     assert_eq!(ask(&node("node-1")), None);
     assert_eq!(ask(&node("node-2")), Some(Refusal::PolicyDenied));
-    // The same name, shown in another way, is somebody else.
+    // The same name, shown in another way, is another caller.
     assert_eq!(ask(&token("node-1")), Some(Refusal::PolicyDenied));
 }
 

@@ -57,7 +57,7 @@ impl Body for Piece {
     }
 }
 
-/// How many bytes the quota has left, by what the client is told.
+/// How many bytes the quota has left, by the client's header.
 async fn left(layer: &ByteRateLayer) -> u64 {
     let service = layer.layer(service_fn(|_: Request<_>| async {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))

@@ -1,4 +1,4 @@
-//! What a configuration says that is no error and yet probably not meant is told with its place.
+//! What a configuration says that is no error and yet probably not meant is reported with its place.
 #![cfg(all(feature = "config", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -161,7 +161,7 @@ async fn asking_takes_somebody_to_ask() {
         "{report}"
     );
 
-    // Whoever can be asked is not, where the file does not say so.
+    // A service that can be asked is not, where the file does not say so.
     let builder = Guard::builder().digest_oracle(oracle);
     let guard = configured(builder, folder.path(), "[policy.digest_binding]\n").unwrap();
     assert_eq!(pull(&guard, 'a').await, 404);

@@ -478,7 +478,7 @@ async fn referrers_are_given_for_what_the_repository_leads_to() {
     );
 }
 
-/// Where the list is found by the subject's digest alone, whoever may push anywhere writes into it.
+/// Where the list is found by the subject's digest alone, every caller that may push anywhere writes into it.
 #[tokio::test]
 async fn referrers_lead_nowhere_unless_the_service_keeps_them_for_each_repository() {
     let cache = Cache::default();

@@ -1,4 +1,4 @@
-//! Which rule covers which: what a policy warns of, and whom it asks for credentials.
+//! Which rule covers which: what a policy warns of, and which callers it asks for credentials.
 
 use portcullis::policy::{Actions, Doubt, Pattern, Policy, Rule, Who};
 

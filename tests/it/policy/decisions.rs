@@ -1,4 +1,4 @@
-//! Which rule decides, and what one is told who is refused.
+//! Which rule decides, and what a refused caller gets as an answer.
 
 use portcullis::identity::Method;
 use portcullis::policy::{Actions, Caller, Pattern, Policy, Rule, Who};
@@ -144,7 +144,7 @@ fn the_anonymous_are_asked_for_credentials_and_the_known_are_denied() {
             let refusal = said(method, target);
             assert_eq!(refusal, Err(Refusal::PolicyNeedsCredentials), "{target}");
         }
-        // Nobody may, so credentials would not help.
+        // No caller may, so credentials would not help.
         assert_eq!(said("GET", "/metrics"), Err(Refusal::PolicyDenied));
         assert_eq!(
             said("PUT", "/v2/team/a/manifests/v1.0"),
@@ -421,7 +421,7 @@ fn the_anonymous_are_asked_for_credentials_where_only_they_are_denied() {
     // Docker sends no credentials after a 200 here.
     assert_eq!(said(&policy, None, "/v2/"), needed);
     assert_eq!(said(&policy, Some(&alice), "/v2/"), Ok(()));
-    // Credentials would not help where nobody may, whichever rule comes first.
+    // Credentials would not help where no caller may, whichever rule comes first.
     let nobody = || Rule::deny("nobody", Who::Anyone, Actions::PULL).on_repositories(secret());
     for rules in [
         [everybody(), nameless(), nobody()],

@@ -1,4 +1,4 @@
-//! Every action against every request: whoever lacks one thing that a request needs is refused.
+//! Every action against every request: a caller that lacks one thing which a request needs is refused.
 
 use portcullis::oci::Route;
 use portcullis::policy::{Actions, Caller, Pattern, Policy, Rule, TagOracle, Who};

@@ -1,4 +1,4 @@
-//! Whom a rule is about.
+//! The callers that a rule is about.
 
 use portcullis::policy::Who;
 use portcullis::{PeerIdentity, Principal};

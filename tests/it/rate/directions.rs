@@ -95,7 +95,7 @@ async fn a_cap_on_pulls_is_not_used_up_by_pushes() {
     let push = tokio::spawn(service.oneshot(asking(Method::PUT, 10)));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(answer(&layer, asking(Method::GET, 0)).await, 200);
-    // Not read, so that it stays under way.
+    // Not read, so that it stays in flight.
     let request = rate_support::request(None, "10.0.0.1:1");
     let pull = rate_support::serving(&layer, 10)
         .oneshot(request)

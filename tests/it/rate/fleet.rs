@@ -57,7 +57,7 @@ async fn three_replicas_keep_one_total_through_the_loss_and_return_of_the_server
         assert_within(*replica, rate * 10 / 3, 0.15, "a replica's third");
     }
 
-    // Nobody can report more: each goes on with what it had.
+    // No replica can report more: each goes on with what it had.
     drop(redis);
     let bytes = during(3 * SECOND, &all).await;
     assert_within(bytes[0], rate * 3, 0.1, "without the server");
@@ -169,7 +169,7 @@ async fn a_thousand_dead_replicas_become_one_and_what_they_sent_stays_on_the_boo
     assert_eq!(replicas.len(), 2, "{replicas:?}");
     assert_eq!(books(&redis).await, 1_100_000);
 
-    // One that was taken for dead and is back is told apart again.
+    // One that was taken for dead and is back is counted apart again.
     let own = replicas.iter().find(|name| **name != "gone").unwrap();
     redis.ask::<u64>(&["HDEL", key, own]).await;
     let gone = "1100000 0 0 0";

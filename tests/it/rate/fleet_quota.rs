@@ -202,7 +202,7 @@ async fn what_one_replica_used_up_is_refused_by_another_before_its_service_is_as
     let redis = Redis::start();
     let [first, second] =
         [(); 2].map(|()| replica([limit(Quota::new(10_000, Window::Hour), &redis.fleet())]));
-    // Under way when the quota ran out, and finished.
+    // In flight when the quota ran out, and finished.
     assert_eq!(received(get(&first, "a", 50_000).await).await, 50_000);
     books_agree(&redis, 50_000).await;
     let calls = Arc::new(AtomicU64::new(0));
@@ -306,7 +306,7 @@ async fn a_thousand_dead_replicas_become_one_and_what_they_sent_counts() {
     })
     .await;
 
-    // One that was taken for dead and is back is told apart again.
+    // One that was taken for dead and is back is counted apart again.
     let own = replicas.iter().find(|name| **name != "gone").unwrap();
     let told: String = redis.ask(&["HGET", &keys[0], own]).await;
     let sent: u64 = told.split(' ').next().unwrap().parse().unwrap();

@@ -125,7 +125,7 @@ async fn a_connection_has_one_rate_whatever_comes_over_it() {
     assert_takes(seconds(&limited(), same).await, TOGETHER);
     let two = vec![over(&one), over(&other)];
     assert_takes(seconds(&limited(), two).await, APART);
-    // Where nobody has put a connection there, by the client's port.
+    // Where no connection was put there, by the client's port.
     let ports = vec![request(None, SOURCE), request(None, "10.0.0.1:2")];
     assert_takes(seconds(&limited(), ports).await, APART);
 }

@@ -402,7 +402,7 @@ async fn no_limit_refuses_a_small_manifest_and_each_refuses_a_large_one() {
         assert_eq!(small.status(), 200);
         assert_eq!(total(&read(small.into_body()).await), 1000);
         let large = pull("/v2/a/manifests/1", 1001).await;
-        // The cap is full as long as one is under way.
+        // The cap is full as long as one is in flight.
         if !busy.is_finished() || lasting {
             assert_eq!(open.status(), 503);
             assert_eq!(large.status(), 503);

@@ -63,7 +63,7 @@ async fn the_room_for_keys_changes_and_no_debt_is_forgotten() {
         let _ = tokio::time::timeout(Duration::from_millis(1), takes(&layer, source, 10)).await;
     }
     assert_eq!(layer.keys("source"), 100);
-    // One is under way meanwhile.
+    // One is in flight meanwhile.
     let open = serving(&layer, 100_000).oneshot(request(None, "10.0.0.250:1"));
     let reading = tokio::spawn(read(open.await.unwrap().into_body()));
     for (keys, least) in [(100_000_u32, 5000), (10, 5000), (1 << 20, 10_000)] {

@@ -74,7 +74,7 @@ async fn what_was_sent_is_what_was_counted_and_no_more_than_the_rate_gives() {
         let sent = sent.load(Ordering::Relaxed);
         let most = u128::from(RATE) * took / 1_000_000 + u128::from(BURST);
         assert!(u128::from(sent) <= most, "{sent} of {most}");
-        // Cancelled turns are lost to nobody.
+        // Cancelled quanta are not lost to others.
         assert!(u128::from(sent) > most * 6 / 10, "{sent} of {most}");
         let mut charged = 0;
         for caller in 0..5 {

@@ -206,7 +206,7 @@ fn a_list_in_an_algorithm_that_is_not_supported_is_refused_by_its_name() {
             }) => assert_eq!(found, name),
             other => panic!("{other:?}"),
         }
-        // Of what is in force none is lost.
+        // Of what is active none is lost.
         let revocation = begin(&[ca.crl(1, &[7]).der()]).unwrap();
         let error = revocation.publish([&*list]).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
@@ -310,7 +310,7 @@ fn what_contradicts_the_list_in_force_waits_until_that_is_over() {
                 assert!(is_revoked(at(&forgotten, 0)));
                 // What the issuer says is revoked is so, whichever list says it.
                 assert!(is_revoked(at(&later, 0)));
-                // The one in force is over.
+                // The active one is over.
                 assert_eq!(at(&kept, 11), Verdict::Good);
                 assert_eq!(at(&forgotten, 11), Verdict::Good);
                 assert!(is_revoked(at(&later, 11)));

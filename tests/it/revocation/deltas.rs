@@ -34,7 +34,7 @@ struct World {
 }
 
 /// What a delta says besides its number: when it begins and ends, in seconds from now, over which
-/// complete list, and of whom.
+/// complete list, and of which certificates.
 struct Delta<'a> {
     begins: i64,
     ends: i64,

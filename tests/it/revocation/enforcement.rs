@@ -1,4 +1,4 @@
-//! CRLs: at the handshake, on each request of a connection, and on transfers under way.
+//! CRLs: at the handshake, on each request of a connection, and on transfers in flight.
 #![cfg(all(feature = "crl", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -152,7 +152,7 @@ async fn no_more_handshakes_than_allowed_are_under_way() {
         .into_iter()
         .map(|one| one.unwrap_err().reason())
         .collect();
-    // One is under way, one waits for its turn, and the third is not even let wait.
+    // One is in flight, one waits for its turn, and the third is not even let wait.
     assert_eq!(reasons[0], Reason::TimedOut);
     assert_eq!(reasons[2], Reason::Overloaded);
     // The wait is part of the time that a handshake has.

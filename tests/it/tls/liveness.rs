@@ -102,7 +102,7 @@ async fn an_idle_connection_without_crls_is_closed_at_the_end_of_its_certificate
     let answer = sender.send_request(request).await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.into_body().collect().await.unwrap();
-    // Nobody asks again: it is the server that ends it.
+    // No request comes again: it is the server that ends the connection.
     let closed = tokio::time::timeout(Duration::from_secs(60), connection).await;
     closed.unwrap().unwrap().unwrap();
     server.abort();

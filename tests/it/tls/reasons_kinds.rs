@@ -1,4 +1,4 @@
-//! That a cause which lies in a kind of key, of name or of encoding is told as what it is.
+//! That a cause which lies in a kind of key, of name or of encoding is reported as what it is.
 #![cfg(all(feature = "tls", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 

@@ -631,7 +631,7 @@ fn resident_pages() -> usize {
 /// The bytes of a layer that is pulled again and again.
 const LAYER: usize = 1 << 20;
 
-/// Pulls a layer again and again on one connection, until it is told to stop.
+/// Pulls a layer again and again on one connection, until it has to stop.
 async fn keep_pulling(
     config: Arc<rustls::ClientConfig>,
     address: SocketAddr,

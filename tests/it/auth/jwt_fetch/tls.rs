@@ -80,7 +80,7 @@ fn expired(ca: &Ca) -> Leaf {
     })
 }
 
-/// What a server may show that must not be believed, and how it is told.
+/// What a server may show that must not be believed, and how it is reported.
 fn unbelievable(ca: &Ca) -> [(&'static str, Leaf); 4] {
     let stranger = Ca::new("Another CA");
     // Whose name the right one has.
