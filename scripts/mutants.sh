@@ -10,9 +10,9 @@
 #   scripts/mutants.sh BASE ARGUMENT...       the same with arguments for cargo-mutants, as `--list`
 #   scripts/mutants.sh all -f FILE...         all of these files, whether they have changed or not
 #
-# Only the test programs of the capabilities that have changed are run: for a file in src/policy those
-# that are called policy*, and those of what is built on it. MUTANTS_TESTS="policy route" names them
-# instead. The mutants are made in a copy of the tree, target/mutants/tree; its build stays there for the
+# Only the unit tests and the tests of the capabilities that have changed are run: for a file in src/policy
+# tests/it/policy, and those of what is built on it. MUTANTS_TESTS="policy oci :crl_fetch" names them instead,
+# modules of tests/it and, with a colon, programs of their own. The mutants are made in a copy of the tree, target/mutants/tree; its build stays there for the
 # next time. What came of each is in target/mutants/mutants.out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -45,38 +45,39 @@ else
     scope=(--in-diff "$work/since.diff")
 fi
 
-# The test programs of a folder of src, as patterns of their names. What reads TLS or policies is tested
-# from the capabilities above it too.
+# The tests of a folder of src, as the modules of tests/it that are about it; names with a colon are programs of
+# their own. What reads TLS or policies is tested from the capabilities above it too.
 tests_of() {
     case $1 in
-    audit | refusal) echo 'audit* metrics* cves*' ;;
-    auth) echo 'auth* cves_auth cves' ;;
-    config | guard) echo 'guard* config* *_config* cves* readme' ;;
-    crl) echo 'revocation* pkits crl* tls_reasons* cves_tls' ;;
-    identity) echo 'identity policy tls* cves*' ;;
-    oci) echo 'route* policy cves' ;;
-    policy) echo 'policy* guard_digests rate_class cves' ;;
-    rate) echo 'rate* cves_rate' ;;
-    reload) echo 'reload revocation_reload auth_rotation' ;;
-    source) echo 'auth_identify guard cves* policy' ;;
-    tls) echo 'tls* identity revocation* cves_tls' ;;
-    *) echo '*' ;;
+    access_log | admin | record | refusal | telemetry) echo 'audit cves guard metrics :metrics_complete' ;;
+    auth) echo 'auth cves::auth files guard :auth_config_jwt' ;;
+    config) echo 'config guard files readme auth::config :guard_report' ;;
+    guard) echo 'guard config cves readme :guard_report' ;;
+    connection | middleware) echo 'middleware audit guard tls::serve' ;;
+    crl) echo 'revocation tls::reasons_crl cves::tls :revocation_reload :revocation_sources :crl_fetch' ;;
+    crypto | identity) echo 'identity policy tls revocation cves' ;;
+    fetch) echo 'auth::jwt_fetch :crl_fetch' ;;
+    oci) echo 'oci policy cves::policy' ;;
+    policy) echo 'policy guard cves::policy rate::class' ;;
+    rate) echo 'rate cves::rate' ;;
+    reload) echo 'reload files auth::rotation :revocation_reload' ;;
+    source) echo 'auth::identify guard cves policy' ;;
+    tls) echo 'tls identity revocation cves::tls :tls_events' ;;
+    *) echo '.' ;;
     esac
 }
-programs=()
-patterns=${MUTANTS_TESTS:-$(cut -d/ -f2 <<<"$changed" | sort -u | while read -r folder; do tests_of "$folder"; done)}
-for file in tests/*.rs; do
-    name=$(basename "$file" .rs)
-    # Other people's programs, and the whole mirror: minutes a mutant.
-    [[ $name != clients && $name != mirror_binary && $name != *chaos* && $name != rate_stress ]] || continue
-    while read -r pattern; do
-        # shellcheck disable=SC2053
-        if [[ $name == $pattern ]]; then
-            programs+=(--cargo-arg="--test=$name")
-            break
-        fi
-    done < <(tr ' ' '\n' <<<"$patterns")
+programs=(--cargo-arg="--test=it")
+modules=()
+for name in ${MUTANTS_TESTS:-$(cut -d/ -f2 <<<"$changed" | sort -u | while read -r folder; do tests_of "$folder"; done)}; do
+    case $name in
+    :*) programs+=(--cargo-arg="--test=${name#:}") ;;
+    *) modules+=("$name") ;;
+    esac
 done
+# All of tests/it for a folder that none is about. What runs `portcullisctl` is left out: the program is not
+# built with a mutant.
+modules=$(IFS='|' && echo "${modules[*]}")
+filter="not binary(it) or (test(/^(${modules:-.})/) and not test(/^(portcullisctl|revocation::verify)::/))"
 
 # The tree as it is now, with what is not committed; the times of its files stay, for cargo's sake.
 rm -rf "$tree"
@@ -90,4 +91,4 @@ export PORTCULLIS_PKITS=${PORTCULLIS_PKITS:-$root/target/vectors/cryptography_ve
 export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
 
 exec cargo mutants --dir "$tree" --output "$work" --in-place --test-tool nextest --no-shuffle \
-    --cargo-arg=--lib "${programs[@]}" "${scope[@]}" "$@"
+    --cargo-arg=--lib "${programs[@]}" "${scope[@]}" "$@" -- -E "$filter"

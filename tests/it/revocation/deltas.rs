@@ -247,6 +247,25 @@ fn of_the_current_deltas_the_freshest_decides() {
     assert_eq!(world.says(&lists, 7, 0), "good");
 }
 
+/// A CA issues a complete list and a delta of one number together: the complete list has all of it already.
+#[test]
+fn a_delta_of_the_number_of_the_complete_list_takes_nothing_back_and_makes_nothing_current() {
+    let world = World::new();
+    let release = Delta {
+        begins: -60,
+        ends: 30 * HOUR,
+        base: 1,
+        entries: &[(7, Reason::RemoveFromCrl)],
+    };
+    let held = [(7, Reason::CertificateHold)];
+    for (number, at_once, later) in [(2, "revoked", "unknown"), (1, "good", "good")] {
+        let lists = [world.complete(number, &held), world.delta(2, &release)];
+        assert_eq!(world.says(&lists, 7, 0), at_once, "{number}");
+        // The complete list is over then.
+        assert_eq!(world.says(&lists, 8, 25 * HOUR), later, "{number}");
+    }
+}
+
 #[test]
 fn a_delta_never_gets_older() {
     let world = World::new();
