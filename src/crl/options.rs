@@ -19,6 +19,7 @@ pub struct Options {
 
 /// Which certificates of a path are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Depth {
     /// Every one below the trust anchor.
     #[default]
@@ -34,6 +35,7 @@ pub enum Depth {
 /// This is not about a CRL of the issuer that is past its `nextUpdate` and [`Options::grace`], or dated
 /// ahead. There the issuer has said something that does not count now, and the certificate is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnUnknown {
     /// It is refused.
     #[default]
