@@ -49,6 +49,7 @@
 //! | `axum-server` | axum-server integration | `tls` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 #[cfg(all(
     any(feature = "tls", feature = "jwt"),
@@ -82,7 +83,7 @@ pub mod identity;
     not(all(
         feature = "auth",
         feature = "crl",
-        feature = "policy",
+        feature = "digest-binding",
         feature = "rate"
     )),
     allow(
