@@ -159,11 +159,13 @@ pub fn authorization(input: &[u8]) -> u64 {
     }
     let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
     *request.headers_mut() = headers.clone();
-    let mut service = GATE.layer(tower::service_fn(|request: Request<Empty<Bytes>>| async move {
-        let principal = Principal::of(request.extensions()).unwrap();
-        assert_eq!(principal.id(), USER, "a header is never taken for none");
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-    }));
+    let mut service = GATE.layer(tower::service_fn(
+        |request: Request<Empty<Bytes>>| async move {
+            let principal = Principal::of(request.extensions()).unwrap();
+            assert_eq!(principal.id(), USER, "a header is never taken for none");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        },
+    ));
     let Poll::Ready(answer) = at_once(service.call(request)) else {
         panic!("a token is looked up at once");
     };
