@@ -17,7 +17,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let limits = Limits::new([
-//! 500 MB/s in all: the nodes get twice what others get, and no caller starves.
+//!     // 500 MB/s in all: the nodes get twice what others get, and no caller starves.
 //!     Limit::rate("total", Key::Total, 500_000_000)
 //!         .with_share(Share::by(Key::Group).with_tenant("nodes", Tenant::weight(2)))
 //!         .with_shed(Shed::after(Duration::from_secs(2))),
