@@ -4,8 +4,16 @@
 # it needs and nothing that is there already; as another user than root it needs sudo for that.
 #
 #   scripts/test.sh            all of it
-#   scripts/test.sh STEP...    only these steps: packages, cargo-tools, vectors, python-clients, fmt, clippy, docs, features,
-#                              tests, doctests, examples
+#   scripts/test.sh STEP...    only these steps: packages, cargo-tools, vectors, python-clients, fmt, clippy, docs,
+#                              features, tests, doctests, examples, package
+#
+# Steps that a release needs besides, and that run only where they are named, each with a tool of its own:
+#
+#   deny                licences, banned crates, sources of the dependencies (deny.toml), by cargo-deny
+#   advisories          known vulnerabilities of the dependencies, by cargo-deny and the database that it fetches
+#   msrv                the oldest Rust that Cargo.toml names compiles the library
+#   minimal-versions    so do the oldest dependencies that Cargo.toml names
+#   semver              no public item went since the last release, by cargo-semver-checks
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -24,7 +32,9 @@ times=()
 step() {
     local name=$1 began=$SECONDS
     shift
-    if ((${#wanted[@]})) && [[ " ${wanted[*]} " != *" $name "* ]]; then return; fi
+    local runs=("${default_steps[@]}")
+    if ((${#wanted[@]})); then runs=("${wanted[@]}"); fi
+    if [[ " ${runs[*]} " != *" $name "* ]]; then return; fi
     echo "== $name: $*"
     # Not `if "$@"`: that would turn `set -e` off inside the functions that are called here.
     set +e
@@ -121,10 +131,57 @@ python_clients() {
 }
 export PORTCULLIS_PYTHON=$python_clients
 
-steps=(packages cargo-tools vectors python-clients fmt clippy docs features tests doctests examples)
+# install CRATE VERSION: a cargo tool that only one step needs.
+install() {
+    command -v "$1" >/dev/null || cargo install --locked "$1" --version "$2"
+}
+
+deny() {
+    install cargo-deny '^0.20'
+    cargo deny --locked check licenses bans sources
+}
+
+advisories() {
+    install cargo-deny '^0.20'
+    cargo deny --locked check advisories
+}
+
+# In a copy: neither Cargo.toml nor Cargo.lock may stay as it is made here.
+minimal_versions() {
+    local copy=$target/minimal-versions
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    cp -r Cargo.toml README.md src docs "$copy"
+    cd "$copy"
+    # What only tests, benchmarks and examples need may be as new as it likes.
+    python3 - <<'PYTHON'
+import re
+manifest = open("Cargo.toml").read()
+manifest = re.sub(r"(?ms)^\[dev-dependencies\]\n.*?(?=^\[)", "", manifest)
+manifest = re.sub(r"(?ms)^\[\[(?:example|bench)\]\]\n.*?(?=^\[)", "", manifest)
+open("Cargo.toml", "w").write(manifest)
+PYTHON
+    # The flag is not stable, and what it makes is a lock file like any other.
+    RUSTC_BOOTSTRAP=1 cargo update -Z direct-minimal-versions
+    cargo check --locked --all-features --lib
+}
+
+semver() {
+    local release
+    release=$(git tag --list 'v*' --sort=-version:refname | head -n 1)
+    if [[ -z $release ]]; then
+        echo "there is no release to compare with"
+        return
+    fi
+    install cargo-semver-checks '^0.4'
+    cargo semver-checks --all-features --baseline-rev "$release"
+}
+
+default_steps=(packages cargo-tools vectors python-clients fmt clippy docs features tests doctests examples package)
+other_steps=(deny advisories msrv minimal-versions semver)
 for name in "${wanted[@]}"; do
-    if [[ " ${steps[*]} " != *" $name "* ]]; then
-        echo "no step is called $name; there are: ${steps[*]}"
+    if [[ " ${default_steps[*]} ${other_steps[*]} " != *" $name "* ]]; then
+        echo "no step is called $name; there are: ${default_steps[*]} ${other_steps[*]}"
         exit 2
     fi
 done
@@ -140,6 +197,12 @@ step features cargo hack check --locked --each-feature --features ring
 step tests cargo nextest run --locked --all-features --no-fail-fast
 step doctests cargo test --locked --all-features --doc
 step examples scripts/examples.sh
+step package scripts/package.sh
+step deny deny
+step advisories advisories
+step msrv cargo hack check --locked --rust-version --all-features --lib
+step minimal-versions minimal_versions
+step semver semver
 
 echo "-- all passed; seconds by step"
 printf '%s\n' "${times[@]}"

@@ -1,16 +1,47 @@
-//! Composable [`tower`] layers that put a container-image registry or mirror behind a gate.
+//! A gate for container-image registries and mirrors, as [`tower`] layers.
 //!
-//! A mirror serves every image it holds to every client that reaches its port. Stack these layers around its
-//! service and it answers only the callers that the operator named: by network, by token, by a client
-//! certificate that is not revoked, under a policy over OCI routes, at a rate that leaves the node usable, and
-//! with one line in the access log for each request.
+//! ```toml
+//! # gate.toml
+//! [tls]
+//! certificate = "server.crt"
+//! key = "server.key"
+//! client_ca = ["ca.crt"]
+//! ```
+//!
+#![cfg_attr(all(feature = "axum", feature = "config"), doc = "```no_run")]
+#![cfg_attr(not(all(feature = "axum", feature = "config")), doc = "```ignore")]
+//! use axum::{Router, routing::get};
+//! use portcullis::{Connection, Guard, config::Config, tls::Listener};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let guard = Guard::from_config(&Config::load("gate.toml")?)?;
+//!     let acceptor = guard.acceptor().ok_or("gate.toml has no [tls]")?.clone();
+//!     let tcp = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
+//!     let app = Router::new().route("/v2/", get(|| async { "{}" })).layer(guard);
+//!     let app = app.into_make_service_with_connect_info::<Connection>();
+//!     Ok(axum::serve(Listener::new(tcp, acceptor), app).await?)
+//! }
+//! ```
+//!
+//! A mirror serves every image that it holds to every client that reaches its port. Behind these layers it
+//! answers the clients that the operator named: by network, by token, by a client certificate that is not
+//! revoked, under a policy over the routes of the OCI distribution-spec, at a byte rate that leaves the node
+//! usable, and with one line in the access log for each request. Everything that decides is kept fresh from
+//! files; what cannot be decided is refused.
+//!
+//! - [`Guard`] is all of it as one layer, from a configuration file (`config::Config`) or a
+//!   [builder](Guard::builder).
+//! - Each part is a layer of its own too: [`access_log`], [`source`], `auth`, `crl`, `policy`, `rate`.
+//! - `tls` is the server's side of TLS: certificates and client CAs that are reloaded, an acceptor, and
+//!   integrations for axum and axum-server.
 //!
 //! # The way of a request
 //!
 //! ```text
 //! TCP accept
 //!   └─ TLS handshake ........ tls        chain to a client CA + revocation of that path (crl)
-//!        └─ connection ...... identity   PeerIdentity, parsed once, shared by every request on it
+//!        └─ connection ...... connection PeerIdentity, parsed once, shared by every request on it
 //!             └─ request
 //!                  1 access log    access_log outermost: sees refusals and aborted transfers too
 //!                  2 source        source    is this network allowed here at all?
@@ -50,6 +81,7 @@
 //! | `axum-server` | axum-server integration | `tls` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 #[cfg(all(
     any(feature = "tls", feature = "jwt"),
@@ -83,7 +115,7 @@ pub mod identity;
     not(all(
         feature = "auth",
         feature = "crl",
-        feature = "policy",
+        feature = "digest-binding",
         feature = "rate"
     )),
     allow(

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant as StdInstant;
+use std::time::Instant;
 
 use bytes::Bytes;
 use governor::{Quota, RateLimiter};
@@ -15,10 +15,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use portcullis::identity::{Method, Principal};
-use portcullis::rate::{
-    ByteRateLayer, Exhausted, GcraCell, Key, Keyed, Limit, Limits, Schedule, Share, Window,
-};
-use tokio::time::Instant;
+use portcullis::rate::{ByteRateLayer, Exhausted, Key, Keyed, Limit, Limits, Share, Window};
 use tower::{Layer, Service, ServiceExt};
 
 use crate::figures::Figures;
@@ -39,7 +36,6 @@ pub(crate) fn measure(figures: &mut Figures) {
         .expect("a runtime");
     let _entered = runtime.enter();
     one_key(figures);
-    limiter(figures);
     many_keys(figures);
     bodies(figures);
     requests(figures);
@@ -47,24 +43,27 @@ pub(crate) fn measure(figures: &mut Figures) {
     eviction(figures);
 }
 
+/// One key as a limit keeps it: hashed, looked up in its shard, and its cell moved on.
 fn one_key(figures: &mut Figures) {
     for (threads, bound) in [(1, 35.0), (2, 60.0)] {
-        let schedule = Schedule::new(RATE, Instant::now());
-        let cell = GcraCell::new(schedule.position(Instant::now()), ENDLESS);
-        let ours = nanos(threads, |_| {
-            cell.take(65_536, schedule.position(Instant::now()), ENDLESS)
-                .is_ok()
-        });
+        let limit = Limit::rate("key", Key::Source, RATE).with_burst(ENDLESS);
+        let keyed = Keyed::new(&limit, 1 << 20).expect("a limit");
+        let ours = nanos(threads, |_| keyed.take(7_u64, 65_536).is_ok());
+        let table = RateLimiter::<u64, _, _>::dashmap(Quota::per_second(NonZeroU32::MAX));
         let governor = RateLimiter::direct(Quota::per_second(NonZeroU32::MAX));
         let bucket = leaky_bucket::RateLimiter::builder()
             .initial(usize::MAX >> 2)
             .max(usize::MAX >> 2)
             .build();
         let speed = <async_speed_limit::Limiter>::new(1e15);
-        let mutex = Mutex::new((StdInstant::now(), 1e18_f64));
+        let mutex = Mutex::new((Instant::now(), 1e18_f64));
         let name = format!("one key, {threads} threads");
         figures
             .row(name, "ns", ours)
+            .peer(
+                "governor keyed",
+                nanos(threads, |_| table.check_key(&7).is_ok()),
+            )
             .peer("governor", nanos(threads, |_| governor.check().is_ok()))
             .peer("leaky-bucket", nanos(threads, |_| bucket.try_acquire(1)))
             .peer(
@@ -72,22 +71,6 @@ fn one_key(figures: &mut Figures) {
                 nanos(threads, |_| speed.consume_duration(1).is_zero()),
             )
             .peer("mutex bucket", nanos(threads, |_| mutex_bucket(&mutex)))
-            .at_most(bound);
-    }
-}
-
-/// One key as a limit keeps it: hashed, looked up in its shard, and its cell moved on.
-fn limiter(figures: &mut Figures) {
-    for (threads, bound) in [(1, 35.0), (2, 60.0)] {
-        let limit = Limit::rate("key", Key::Source, RATE).with_burst(ENDLESS);
-        let keyed = Keyed::new(&limit, 1 << 20).expect("a limit");
-        let ours = nanos(threads, |_| keyed.take(7_u64, 65_536).is_ok());
-        let governor = RateLimiter::<u64, _, _>::dashmap(Quota::per_second(NonZeroU32::MAX));
-        let peer = nanos(threads, |_| governor.check_key(&7).is_ok());
-        let name = format!("one key through a limit's table, {threads} threads");
-        figures
-            .row(name, "ns", ours)
-            .peer("governor keyed", peer)
             .at_most(bound);
     }
 }
@@ -178,7 +161,7 @@ fn request_nanos(limits: Vec<Limit>) -> f64 {
     let principal = Principal::new(Method::Token, "a");
     let requests = OPERATIONS / 8;
     let mut run = || {
-        let begin = StdInstant::now();
+        let begin = Instant::now();
         for _ in 0..requests {
             let mut request = Request::new(Empty::<Bytes>::new());
             request.extensions_mut().insert(principal.clone());
@@ -210,7 +193,7 @@ fn eviction(figures: &mut Figures) {
         });
         let mut waits = Vec::with_capacity(OPERATIONS as usize);
         for operation in 0..OPERATIONS {
-            let begin = StdInstant::now();
+            let begin = Instant::now();
             let _ = black_box(keyed.take(u64::from(operation) % 1000, 1));
             waits.push(begin.elapsed().as_nanos() as f64 / 1000.0);
         }
@@ -230,9 +213,9 @@ fn eviction(figures: &mut Figures) {
 fn memory(figures: &mut Figures) {
     let limit = Limit::rate("keys", Key::Source, 1000).with_burst(ENDLESS);
     let keyed = Keyed::new(&limit, 1 << 20).expect("a limit");
-    let (mut slowest, begin) = (0.0_f64, StdInstant::now());
+    let (mut slowest, begin) = (0.0_f64, Instant::now());
     for key in 0..1_000_000_u64 {
-        let before = StdInstant::now();
+        let before = Instant::now();
         // A debt that lasts: a key that owes nothing may be forgotten.
         let _ = keyed.take(key, 1_000_000);
         slowest = slowest.max(before.elapsed().as_secs_f64() * 1e6);
@@ -248,9 +231,9 @@ fn memory(figures: &mut Figures) {
         .at_most(1000.0);
 }
 
-fn mutex_bucket(bucket: &Mutex<(StdInstant, f64)>) -> bool {
+fn mutex_bucket(bucket: &Mutex<(Instant, f64)>) -> bool {
     let mut bucket = bucket.lock().expect("a bucket");
-    let now = StdInstant::now();
+    let now = Instant::now();
     let refilled = bucket.1 + (now - bucket.0).as_secs_f64() * 1e12;
     *bucket = (now, refilled.min(1e18) - 1.0);
     bucket.1 >= 0.0
@@ -264,7 +247,7 @@ fn nanos(threads: u32, operation: impl Fn(u32) -> bool + Sync) -> f64 {
         std::thread::scope(|scope| {
             let run = move |thread: u32| {
                 barrier.wait();
-                let begin = StdInstant::now();
+                let begin = Instant::now();
                 for count in 0..OPERATIONS {
                     black_box(operation(count.wrapping_add(thread << 16)));
                 }
@@ -305,7 +288,7 @@ fn time_frames(body: impl Body<Data = Bytes>) -> f64 {
     let mut body = std::pin::pin!(body);
     let mut cx = Context::from_waker(Waker::noop());
     let mut run = || {
-        let begin = StdInstant::now();
+        let begin = Instant::now();
         for _ in 0..OPERATIONS {
             let frame = body.as_mut().poll_frame(&mut cx);
             assert!(matches!(black_box(frame), Poll::Ready(Some(Ok(_)))));

@@ -8,6 +8,18 @@ use super::output::Output;
 use crate::oci::BasePath;
 
 /// Writes one event a request and counts it. See the [module](super).
+///
+/// ```
+/// use std::num::NonZeroU64;
+///
+/// use portcullis::access_log::{AccessLogLayer, TracingSink};
+///
+/// let every = NonZeroU64::new(100).unwrap();
+/// let layer = AccessLogLayer::new()
+///     .with_sink(TracingSink)
+///     // One in a hundred of the probes that succeed.
+///     .with_sampled_health_checks(["/v2/"], every);
+/// ```
 #[derive(Clone, Debug)]
 pub struct AccessLogLayer {
     pub(super) output: Output,

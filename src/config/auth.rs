@@ -62,6 +62,7 @@ pub(crate) struct AuthSection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Requirement {
     /// A token or password.
     Token,

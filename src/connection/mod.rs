@@ -51,6 +51,26 @@ pub use crate::util::descriptors::{descriptors_to_spare, raise_descriptor_limit}
 pub(crate) use requests::RequestInFlight;
 
 /// One accepted connection. `Clone` costs an `Arc`.
+///
+/// An acceptor of this crate makes it. A program with an acceptor of its own does this for each connection:
+///
+/// ```
+/// use http::Request;
+/// use portcullis::connection::TlsParameters;
+/// use portcullis::{ClientAddr, Connection};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let connection = Connection::builder("192.0.2.1:4711".parse()?)
+///     .tls(TlsParameters::new("1.3", "TLS_AES_256_GCM_SHA384"))
+///     .build();
+///
+/// // And this for each of its requests.
+/// let mut request = Request::new(());
+/// request.extensions_mut().insert(connection.clone());
+/// let client = ClientAddr::of(request.extensions()).ok_or("no client")?;
+/// assert_eq!(client.ip().to_string(), "192.0.2.1");
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Connection(Arc<Inner>);
 

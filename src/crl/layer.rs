@@ -2,6 +2,28 @@ use crate::{Preset, Responder};
 
 /// Refuses requests on connections whose client certificate is no longer good, and ends their
 /// transfers. See the [module](super).
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use portcullis::crl::RevocationLayer;
+/// use portcullis::{Body, Connection};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = RevocationLayer::new().with_certificate_required();
+/// let service = layer.layer(service_fn(async |_: Request<Body<String>>| {
+///     Ok::<_, Infallible>(Response::new("a manifest".to_owned()))
+/// }));
+/// let mut request = Request::new(String::new());
+/// // An acceptor does this. The client of this connection showed no certificate.
+/// let connection = Connection::builder("192.0.2.1:4711".parse()?).build();
+/// request.extensions_mut().insert(connection);
+/// assert_eq!(service.oneshot(request).await?.status(), 401);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RevocationLayer {
     pub(super) responder: Responder,

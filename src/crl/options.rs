@@ -22,6 +22,7 @@ pub struct Options {
 
 /// Which certificates of a path are looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Depth {
     /// Every one below the trust anchor.
     #[default]
@@ -37,6 +38,7 @@ pub enum Depth {
 /// This is not about a CRL of the issuer that is past its `nextUpdate` and [`Options::grace`], or dated ahead.
 /// There the issuer has said something that does not count now, and the certificate is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnUnknown {
     /// It is refused.
     #[default]

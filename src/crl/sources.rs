@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::CertificateDer;
@@ -88,7 +87,7 @@ impl Files {
         pinned: &mut Pinned,
         previous: Option<&CrlSet>,
     ) -> Result<CrlSet, LoadError> {
-        let began = Instant::now();
+        let began = crate::util::clock::instant();
         let mut authorities = self.authorities.clone();
         read_authorities(&self.signers, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;

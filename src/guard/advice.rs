@@ -11,7 +11,7 @@ use crate::auth::Authentication;
 use crate::config::{Config, Document, Key, PolicyRules};
 use crate::crl::CrlRequirement;
 use crate::identity::Method;
-use crate::policy::{Effect, Exact, Policy, Who};
+use crate::policy::{Effect, Policy, Who};
 use crate::util::clock;
 use crate::util::file::{DOCUMENT, read_text};
 
@@ -211,8 +211,12 @@ impl Advice<'_> {
             Who::Principal(Method::Jwt, _) => nobody("signed tokens are not taken"),
             Who::Principal(Method::Certificate, _)
             | Who::Spiffe(_)
-            | Who::Certificate(..)
-            | Who::CertificateExactly(..)
+            | Who::Dns(_)
+            | Who::Email(_)
+            | Who::Uri(_)
+            | Who::Subject(_)
+            | Who::Issuer(_)
+            | Who::Fingerprint(_)
                 if cas.is_empty() && self.config.tls.is_some() =>
             {
                 nobody("[tls] has no `client_ca`, so that no client has a certificate")
@@ -230,7 +234,7 @@ impl Advice<'_> {
                 }
                 nobody("tls.trust_domains does not have this trust domain")
             }
-            Who::CertificateExactly(Exact::Issuer, issuer) => unknown_issuer(issuer, cas),
+            Who::Issuer(issuer) => unknown_issuer(issuer, cas),
             _ => None,
         }
     }

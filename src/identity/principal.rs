@@ -9,6 +9,21 @@ use super::{Grants, PeerIdentity};
 ///
 /// Two principals of the same id are different callers if they were authenticated in different ways: the text
 /// form keeps the two apart, `cert:admin` and `token:admin`.
+///
+/// ```
+/// use http::Request;
+/// use portcullis::Principal;
+/// use portcullis::identity::Method;
+///
+/// let caller = Principal::new(Method::Token, "ci").in_groups(["pushers"]);
+/// assert_eq!(caller.to_string(), "token:ci");
+///
+/// // Authentication does this, and what comes after it reads it.
+/// let mut request = Request::new(());
+/// request.extensions_mut().insert(caller);
+/// let caller = Principal::of(request.extensions()).unwrap();
+/// assert_eq!((caller.method(), caller.id()), (Method::Token, "ci"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Principal(Arc<Inner>);
 

@@ -22,6 +22,8 @@ use super::drain::{Drain, Manner, Rest};
 /// what they refuse themselves; this is for the service behind them.
 ///
 /// ```
+/// use std::convert::Infallible;
+///
 /// use bytes::Bytes;
 /// use http::{Request, Response};
 /// use http_body_util::Full;
@@ -29,9 +31,11 @@ use super::drain::{Drain, Manner, Rest};
 /// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), std::convert::Infallible> {
+/// # async fn main() -> Result<(), Infallible> {
 /// let service = ServiceBuilder::new().layer(DrainLayer::new()).service_fn(
-///     async |_: Request<EarlyBody<Full<Bytes>>>| Ok(Response::new("not here")),
+///     async |_: Request<EarlyBody<Full<Bytes>>>| {
+///         Ok::<_, Infallible>(Response::new("not here".to_owned()))
+///     },
 /// );
 /// let upload = Request::new(Full::new(Bytes::from_static(b"0123456789")));
 /// let response = service.oneshot(upload).await?;

@@ -7,6 +7,7 @@ use super::{Action, Route};
 /// that registry: `repository:docker.io/library/alpine:pull`. A registry that could be the first part of a
 /// name here too has an empty port (RFC 3986 §3.2.3): `repository:cache:/alpine:pull`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Scope {
     /// `repository` or `registry`.
     pub kind: &'static str,

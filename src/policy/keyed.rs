@@ -1,5 +1,5 @@
 use super::hash::Map;
-use super::{Attribute, Exact, Rule, Who};
+use super::{Rule, Who};
 use crate::identity::Method;
 use crate::{PeerIdentity, Principal};
 
@@ -13,8 +13,12 @@ pub(super) struct Keyed {
     /// By the leading segments of a SPIFFE ID.
     spiffe: Names,
     /// By a whole name of a certificate.
-    names: Map<Attribute, Names>,
-    exactly: Map<Exact, Names>,
+    dns: Names,
+    emails: Names,
+    uris: Names,
+    subjects: Names,
+    issuers: Names,
+    fingerprints: Names,
 }
 
 type Names = Map<Box<str>, Vec<u32>>;
@@ -38,12 +42,12 @@ impl Keyed {
                     }
                     Who::Group(group) => (&mut keyed.groups, &**group),
                     Who::Spiffe(pattern) => (&mut keyed.spiffe, pattern.prefix()),
-                    Who::Certificate(attribute, pattern) => {
-                        (keyed.names.entry(*attribute).or_default(), pattern.as_str())
-                    }
-                    Who::CertificateExactly(field, value) => {
-                        (keyed.exactly.entry(*field).or_default(), &**value)
-                    }
+                    Who::Dns(pattern) => (&mut keyed.dns, pattern.as_str()),
+                    Who::Email(pattern) => (&mut keyed.emails, pattern.as_str()),
+                    Who::Uri(pattern) => (&mut keyed.uris, pattern.as_str()),
+                    Who::Subject(name) => (&mut keyed.subjects, &**name),
+                    Who::Issuer(name) => (&mut keyed.issuers, &**name),
+                    Who::Fingerprint(digits) => (&mut keyed.fingerprints, &**digits),
                     Who::Anyone | Who::Anonymous | Who::Authenticated => continue,
                 };
                 names.entry(key.into()).or_default().push(number);
@@ -83,25 +87,40 @@ impl Keyed {
                 named(Some(&self.spiffe), prefix);
             }
         }
-        for (attribute, names) in &self.names {
-            for name in attribute.of(peer) {
+        let several = [
+            (&self.dns, peer.dns_names()),
+            (&self.emails, peer.emails()),
+            (&self.uris, peer.uris()),
+        ];
+        for (names, of_peer) in several {
+            if names.is_empty() {
+                continue;
+            }
+            for name in of_peer {
                 named(Some(names), name);
             }
         }
-        for (field, names) in &self.exactly {
-            match field {
-                Exact::Subject => named(Some(names), peer.subject()),
-                Exact::Issuer => named(Some(names), peer.issuer()),
-                Exact::Fingerprint => named(Some(names), &peer.fingerprint_hex()),
-            }
+        if !self.subjects.is_empty() {
+            named(Some(&self.subjects), peer.subject());
+        }
+        if !self.issuers.is_empty() {
+            named(Some(&self.issuers), peer.issuer());
+        }
+        if !self.fingerprints.is_empty() {
+            named(Some(&self.fingerprints), &peer.fingerprint_hex());
         }
     }
 }
 
 fn is_key(who: &Who) -> bool {
     match who {
-        Who::Principal(..) | Who::Group(_) | Who::Spiffe(_) | Who::CertificateExactly(..) => true,
-        Who::Certificate(_, pattern) => pattern.literal().is_some(),
+        Who::Principal(..)
+        | Who::Group(_)
+        | Who::Spiffe(_)
+        | Who::Subject(_)
+        | Who::Issuer(_)
+        | Who::Fingerprint(_) => true,
+        Who::Dns(pattern) | Who::Email(pattern) | Who::Uri(pattern) => pattern.literal().is_some(),
         Who::Anyone | Who::Anonymous | Who::Authenticated => false,
     }
 }

@@ -7,6 +7,22 @@ use crate::oci::BasePath;
 use crate::{Preset, Responder, Watched};
 
 /// Refuses what a policy does not allow. See the [module](super).
+///
+/// ```
+/// use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
+/// use portcullis::{Preset, Responder, Watched};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let library = Rule::allow("library", Who::Anyone, Actions::PULL)
+///     .on_repositories([Pattern::repository("library/**")?]);
+/// let stricter = Policy::new([])?; // It allows nothing.
+/// let layer = PolicyLayer::new(Policy::new([library])?)
+///     // What the stricter policy would refuse is logged and counted, and passes.
+///     .with_shadow(Watched::fixed(stricter))
+///     // Answers 404 where the truth is 403.
+///     .with_responder(Responder::new(Preset::Registry).with_hidden(true));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct PolicyLayer {
     /// Tells this layer's verdicts from those of another on the same connection.

@@ -132,4 +132,4 @@ pub use rule::{Effect, Rule};
 pub use rules::Policy;
 pub use service::Enforce;
 pub use verdict::Verdict;
-pub use who::{Attribute, Exact, Who, WhoError};
+pub use who::{Who, WhoError};

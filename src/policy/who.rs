@@ -22,34 +22,18 @@ pub enum Who {
     Group(Box<str>),
     /// Callers whose certificate has a SPIFFE ID that matches: `spiffe://example.org/ns/*/sa/ci`.
     Spiffe(Pattern),
-    /// Callers whose certificate has a name or attribute that matches.
-    Certificate(Attribute, Pattern),
-    /// Callers whose certificate has exactly this.
-    CertificateExactly(Exact, Box<str>),
-}
-
-/// A name of a certificate that a pattern can match; one matching name is enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Attribute {
-    /// A DNS name: `dns:*.nodes.example.org`.
-    Dns,
-    /// An e-mail address: `email:*@example.org`.
-    Email,
-    /// A URI: `uri:https://example.org/**`.
-    Uri,
-}
-
-/// What of a certificate can be compared as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Exact {
-    /// The subject in RFC 4514 form: `subject:CN=node-1,O=example`.
-    Subject,
-    /// The issuer in RFC 4514 form: `issuer:CN=nodes CA`.
-    Issuer,
-    /// The SHA-256 fingerprint in hexadecimal: `fingerprint:0a1b…`.
-    Fingerprint,
+    /// Callers whose certificate has a DNS name that matches: `dns:*.nodes.example.org`.
+    Dns(Pattern),
+    /// Callers whose certificate has an e-mail address that matches: `email:*@example.org`.
+    Email(Pattern),
+    /// Callers whose certificate has a URI that matches: `uri:https://example.org/**`.
+    Uri(Pattern),
+    /// Callers whose certificate has this subject, in the form of RFC 4514: `subject:CN=node-1,O=example`.
+    Subject(Box<str>),
+    /// Callers whose certificate has this issuer, in the form of RFC 4514: `issuer:CN=nodes CA`.
+    Issuer(Box<str>),
+    /// The caller whose certificate has this SHA-256 fingerprint in hexadecimal: `fingerprint:0a1b…`.
+    Fingerprint(Box<str>),
 }
 
 /// Why a text names no caller.
@@ -77,17 +61,6 @@ pub enum WhoError {
     Pattern(#[from] PatternError),
 }
 
-impl Attribute {
-    /// The certificate's names of this kind.
-    pub(super) fn of(self, peer: &PeerIdentity) -> &[Box<str>] {
-        match self {
-            Self::Dns => peer.dns_names(),
-            Self::Email => peer.emails(),
-            Self::Uri => peer.uris(),
-        }
-    }
-}
-
 impl Who {
     /// Whether `principal` is one of these; `None` is the caller who showed nothing.
     pub fn includes(&self, principal: Option<&Principal>) -> bool {
@@ -103,15 +76,18 @@ impl Who {
             Self::Spiffe(pattern) => peer(known)
                 .and_then(PeerIdentity::spiffe_id)
                 .is_some_and(|id| pattern.matches(id, None)),
-            Self::Certificate(attribute, pattern) => peer(known).is_some_and(|peer| {
-                let names = attribute.of(peer);
-                names.iter().any(|name| pattern.matches(name, None))
-            }),
-            Self::CertificateExactly(field, value) => peer(known).is_some_and(|peer| match field {
-                Exact::Subject => peer.subject() == &**value,
-                Exact::Issuer => peer.issuer() == &**value,
-                Exact::Fingerprint => peer.fingerprint_hex() == **value,
-            }),
+            Self::Dns(pattern) => {
+                peer(known).is_some_and(|peer| any_matches(pattern, peer.dns_names()))
+            }
+            Self::Email(pattern) => {
+                peer(known).is_some_and(|peer| any_matches(pattern, peer.emails()))
+            }
+            Self::Uri(pattern) => peer(known).is_some_and(|peer| any_matches(pattern, peer.uris())),
+            Self::Subject(name) => peer(known).is_some_and(|peer| peer.subject() == &**name),
+            Self::Issuer(name) => peer(known).is_some_and(|peer| peer.issuer() == &**name),
+            Self::Fingerprint(digits) => {
+                peer(known).is_some_and(|peer| peer.fingerprint_hex() == **digits)
+            }
         }
     }
 
@@ -125,13 +101,18 @@ impl Who {
         match (self, other) {
             (Self::Anyone, _) => true,
             (Self::Authenticated, other) => !other.includes_the_anonymous(),
-            (Self::Spiffe(ours), Self::Spiffe(theirs)) => ours.covers(theirs),
-            (Self::Certificate(field, ours), Self::Certificate(other, theirs)) => {
-                field == other && ours.covers(theirs)
-            }
+            (Self::Spiffe(ours), Self::Spiffe(theirs))
+            | (Self::Dns(ours), Self::Dns(theirs))
+            | (Self::Email(ours), Self::Email(theirs))
+            | (Self::Uri(ours), Self::Uri(theirs)) => ours.covers(theirs),
             _ => self == other,
         }
     }
+}
+
+/// Returns whether one of the certificate's names matches.
+fn any_matches(pattern: &Pattern, names: &[Box<str>]) -> bool {
+    names.iter().any(|name| pattern.matches(name, None))
 }
 
 fn peer(principal: Option<&Principal>) -> Option<&PeerIdentity> {
@@ -160,17 +141,17 @@ impl FromStr for Who {
             "custom" => Self::Principal(Method::Custom, value.into()),
             "group" => Self::Group(value.into()),
             "spiffe" => Self::Spiffe(spiffe(text)?),
-            "dns" => Self::Certificate(Attribute::Dns, Pattern::dns(value)?),
-            "email" => Self::Certificate(Attribute::Email, Pattern::uri(value)?),
-            "uri" => Self::Certificate(Attribute::Uri, Pattern::uri(value)?),
-            "subject" => Self::CertificateExactly(Exact::Subject, value.into()),
-            "issuer" => Self::CertificateExactly(Exact::Issuer, value.into()),
+            "dns" => Self::Dns(Pattern::dns(value)?),
+            "email" => Self::Email(Pattern::uri(value)?),
+            "uri" => Self::Uri(Pattern::uri(value)?),
+            "subject" => Self::Subject(value.into()),
+            "issuer" => Self::Issuer(value.into()),
             "fingerprint" => {
                 let digits = value.replace(':', "").to_ascii_lowercase();
                 if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                     return Err(WhoError::Fingerprint(value.into()));
                 }
-                Self::CertificateExactly(Exact::Fingerprint, digits.into())
+                Self::Fingerprint(digits.into())
             }
             _ => return Err(unknown()),
         })
@@ -197,14 +178,12 @@ impl fmt::Display for Who {
             Self::Principal(method, id) => write!(f, "{}:{id}", method.as_str()),
             Self::Group(group) => write!(f, "group:{group}"),
             Self::Spiffe(pattern) => pattern.fmt(f),
-            Self::Certificate(Attribute::Dns, pattern) => write!(f, "dns:{pattern}"),
-            Self::Certificate(Attribute::Email, pattern) => write!(f, "email:{pattern}"),
-            Self::Certificate(Attribute::Uri, pattern) => write!(f, "uri:{pattern}"),
-            Self::CertificateExactly(Exact::Subject, value) => write!(f, "subject:{value}"),
-            Self::CertificateExactly(Exact::Issuer, value) => write!(f, "issuer:{value}"),
-            Self::CertificateExactly(Exact::Fingerprint, value) => {
-                write!(f, "fingerprint:{value}")
-            }
+            Self::Dns(pattern) => write!(f, "dns:{pattern}"),
+            Self::Email(pattern) => write!(f, "email:{pattern}"),
+            Self::Uri(pattern) => write!(f, "uri:{pattern}"),
+            Self::Subject(name) => write!(f, "subject:{name}"),
+            Self::Issuer(name) => write!(f, "issuer:{name}"),
+            Self::Fingerprint(digits) => write!(f, "fingerprint:{digits}"),
         }
     }
 }

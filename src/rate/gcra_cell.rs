@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::util::gcra::{credit, spent, take};
 
-/// The state of one key, one atomic word: how far along a [`Schedule`](super::Schedule) the key's bytes have
+/// The state of one key, one atomic word: how far along a [`Schedule`](super::schedule::Schedule) the key's bytes have
 /// come.
 ///
 /// This is the generic cell rate algorithm (ITU-T I.371) counted in bytes rather than in time: what the cell is
@@ -12,11 +12,11 @@ use crate::util::gcra::{credit, spent, take};
 /// A cell that is not read while its schedule moves on by 2^64 bytes less the burst (106 days at a terabyte a
 /// second with the largest burst) may then have too little credit, never too much.
 #[derive(Debug)]
-pub struct GcraCell(AtomicU64);
+pub(super) struct GcraCell(AtomicU64);
 
 impl GcraCell {
     /// Makes a cell with all its credit.
-    pub fn new(position: u64, burst: u64) -> Self {
+    pub(super) fn new(position: u64, burst: u64) -> Self {
         Self(AtomicU64::new(position.wrapping_sub(burst)))
     }
 
@@ -29,7 +29,7 @@ impl GcraCell {
     }
 
     /// Returns how many bytes may be taken at once.
-    pub fn credit(&self, position: u64, burst: u64) -> u64 {
+    pub(super) fn credit(&self, position: u64, burst: u64) -> u64 {
         credit(self.word(), position, burst)
     }
 
@@ -39,7 +39,7 @@ impl GcraCell {
     /// Returns the position of the schedule at which there is so much credit. For more bytes than the burst
     /// that position never comes.
     #[inline]
-    pub fn take(&self, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
+    pub(super) fn take(&self, bytes: u64, position: u64, burst: u64) -> Result<(), u64> {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             let mut next = word;
@@ -68,7 +68,7 @@ impl GcraCell {
     }
 
     /// Gives back bytes that were taken and not sent.
-    pub fn give_back(&self, bytes: u64) {
+    pub(super) fn give_back(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

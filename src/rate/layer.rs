@@ -10,6 +10,20 @@ use crate::{Preset, Responder, Watched};
 /// Holds request and response bodies to byte-rate limits. See the [module](super).
 ///
 /// The services of one layer, and of its clones, share the limits' state.
+///
+/// ```
+/// use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
+/// use portcullis::{Preset, Responder, Watched};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let rate = |bytes_per_second| Limits::new([Limit::rate("total", Key::Total, bytes_per_second)]);
+/// let limits = Watched::fixed(rate(100_000_000)?);
+/// let layer = ByteRateLayer::watching(limits.clone())
+///     .with_responder(Responder::new(Preset::Mirror));
+/// // Transfers in flight go on at the new rate.
+/// limits.publish(rate(200_000_000)?);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ByteRateLayer {
     pub(super) engine: Arc<Engine>,

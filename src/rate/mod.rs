@@ -17,7 +17,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let limits = Limits::new([
-//! 500 MB/s in all: the nodes get twice what others get, and no caller starves.
+//!     // 500 MB/s in all: the nodes get twice what others get, and no caller starves.
 //!     Limit::rate("total", Key::Total, 500_000_000)
 //!         .with_share(Share::by(Key::Group).with_tenant("nodes", Tenant::weight(2)))
 //!         .with_shed(Shed::after(Duration::from_secs(2))),
@@ -38,8 +38,8 @@
 //!
 //! # How
 //!
-//! A [`Schedule`] says how many bytes a rate has let pass since it began, a [`GcraCell`] how far along that
-//! schedule a key has come: one atomic word, moved on by each reservation, behind by at most the burst. There
+//! A schedule says how many bytes a rate has let pass since it began, a cell how far along that schedule a key
+//! has come (the generic cell rate algorithm of ITU-T I.371): one atomic word, moved on by each reservation, behind by at most the burst. There
 //! is no refill and no drift. A body takes its bytes in quanta, small enough to be smooth and large enough to
 //! be cheap, from the narrowest limit to the widest; a body that must wait queues, and the limit's one timer
 //! wakes the next one. Under a [`Share`], tenants are served by weight and a tenant's streams equally, however
@@ -119,13 +119,11 @@ pub use bounds::{MAX_BURST, MAX_RATE};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
 pub use fleet::{Fleet, FleetError, Unreachable};
-pub use gcra_cell::GcraCell;
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;
 pub use limit::Limit;
 pub use limits::{Limits, MinProgress};
 pub use options::{Exempt, Exhausted, Quota, Share, Shed, Tenant, Window};
-pub use schedule::Schedule;
 pub use scope::{Callers, Direction, Key};
 pub use service::ByteRate;
 pub use stall::StallTimeout;

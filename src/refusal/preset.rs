@@ -3,6 +3,7 @@
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Preset {
     /// A mirror in front of other registries: no `WWW-Authenticate`, because containerd answers a
     /// Basic challenge from any host with the pod's upstream pull secret; shedding, quotas that are used up

@@ -10,7 +10,7 @@ use super::fingerprint::Fingerprint;
 use super::notifications::{Following, Handler, Notifications};
 use super::watched::Shared;
 use crate::telemetry::metrics;
-use crate::util::{descriptors, patience};
+use crate::util::{clock, descriptors, patience};
 
 /// Makes a value from files, again and again.
 pub trait Load: Send + 'static {
@@ -138,7 +138,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
             loader,
             options,
             seen,
-            failing_since: failure.is_some().then(Instant::now),
+            failing_since: failure.is_some().then(clock::instant),
             failure,
             lapsed_in: None,
         };
@@ -163,7 +163,7 @@ fn load_settled<L: Load>(
     loop {
         // Before the load, so that a change during it is seen after it.
         let seen = Fingerprint::of(&loader.paths());
-        let begun = Instant::now();
+        let begun = clock::instant();
         let outcome = loader.load(previous);
         metrics::load_took(loader.name(), begun.elapsed());
         tries -= 1;
@@ -247,7 +247,7 @@ impl<L: Load> Worker<L> {
         };
         self.reload(&shared);
         if self.failure.is_some() {
-            self.failing_since.get_or_insert_with(Instant::now);
+            self.failing_since.get_or_insert_with(clock::instant);
             self.lapse(&shared);
         } else {
             (self.failing_since, self.lapsed_in) = (None, None);

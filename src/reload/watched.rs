@@ -12,6 +12,17 @@ use crate::util::clock;
 
 /// An atomically swapped snapshot with a generation number. `Clone` costs an `Arc`; all clones see
 /// the same value.
+///
+/// ```
+/// use portcullis::Watched;
+///
+/// let limit = Watched::fixed("10 MB/s");
+/// let reader = limit.clone();
+/// let before = reader.load(); // One atomic load; the value stays as long as this does.
+/// assert_eq!(limit.publish("20 MB/s"), 2);
+/// assert_eq!((*before, before.generation()), ("10 MB/s", 1));
+/// assert_eq!((*reader.load(), reader.generation()), ("20 MB/s", 2));
+/// ```
 pub struct Watched<T> {
     shared: Arc<Shared<T>>,
 }

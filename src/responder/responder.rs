@@ -15,6 +15,27 @@ use crate::util::seldom::Seldom;
 use crate::{Preset, Refusal};
 
 /// Turns a [`Refusal`] into the answer that the client gets.
+///
+/// ```
+/// use http::{Request, header::WWW_AUTHENTICATE};
+/// use portcullis::responder::Challenge;
+/// use portcullis::{Preset, Refusal, Responder};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registry = Responder::new(Preset::Registry)
+///     .with_challenge(Some(Challenge::basic("registry.example.org")?));
+/// let request = Request::get("/v2/").body(())?;
+/// let answer = registry.refuse(Refusal::CredentialsMissing, &request);
+/// assert_eq!(answer.status(), 401);
+/// let challenge = answer.headers()[WWW_AUTHENTICATE].to_str()?;
+/// assert!(challenge.starts_with("Basic realm=\"registry.example.org\""));
+///
+/// // containerd would send the pull secret of a pod to a mirror that challenges it.
+/// let mirror = Responder::new(Preset::Mirror);
+/// let answer = mirror.refuse(Refusal::CredentialsMissing, &request);
+/// assert!(!answer.headers().contains_key(WWW_AUTHENTICATE));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Responder {
     preset: Preset,

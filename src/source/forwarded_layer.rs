@@ -25,6 +25,31 @@ use crate::telemetry::metrics;
 /// [`tls::ForwardedLayer`](crate::tls::ForwardedLayer).
 ///
 /// The layer belongs outside all layers that read [`ClientAddr`].
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use portcullis::source::{ForwardedHeader, ForwardedLayer};
+/// use portcullis::{ClientAddr, Connection};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let proxies = ["10.0.0.7/32".parse()?];
+/// let layer = ForwardedLayer::new(ForwardedHeader::XForwardedFor, proxies);
+/// let service = layer.layer(service_fn(async |request: Request<()>| {
+///     let client = ClientAddr::of(request.extensions()).map(|client| client.ip());
+///     Ok::<_, Infallible>(Response::new(client))
+/// }));
+///
+/// let mut request = Request::get("/v2/").header("x-forwarded-for", "192.0.2.1").body(())?;
+/// let connection = Connection::builder("10.0.0.7:4711".parse()?).build();
+/// request.extensions_mut().insert(connection);
+/// let client = service.oneshot(request).await?.into_body();
+/// assert_eq!(client, Some("192.0.2.1".parse()?));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
     /// `None` where no address is taken.

@@ -2,6 +2,19 @@ use super::Networks;
 use crate::{Preset, Responder, Watched};
 
 /// Refuses clients whose network is not allowed. See the [module](super).
+///
+/// ```
+/// use portcullis::source::{Networks, SourceLayer};
+/// use portcullis::{Preset, Responder, Watched};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let networks = Watched::fixed(Networks::allow(["10.0.0.0/8".parse()?]));
+/// let layer = SourceLayer::watching(networks.clone())
+///     .with_responder(Responder::new(Preset::Registry));
+/// // Requests that come from now on are held to these.
+/// networks.publish(Networks::allow(["10.1.0.0/16".parse()?]));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SourceLayer {
     pub(super) networks: Watched<Networks>,

@@ -8,6 +8,19 @@ use prefix_trie::PrefixSet;
 ///
 /// An IPv4-mapped IPv6 network or address is the IPv4 one. `::/0` and other IPv6 networks wider than
 /// `::ffff:0:0/96` hold IPv6 addresses only.
+///
+/// ```
+/// use portcullis::source::Networks;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let networks = Networks::allow(["10.0.0.0/8".parse()?, "2001:db8::/32".parse()?])
+///     .and_deny(["10.9.0.0/16".parse()?]);
+/// assert!(networks.permits("10.1.2.3".parse()?));
+/// assert!(networks.permits("::ffff:10.1.2.3".parse()?));
+/// assert!(!networks.permits("10.9.2.3".parse()?));
+/// assert!(!networks.permits("192.0.2.1".parse()?));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Networks {
     allow: Option<NetworkSet>,

@@ -4,7 +4,9 @@ use std::io;
 #[cfg(unix)]
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How many are held for reading files when there are no others.
 const SPARE: usize = 8;

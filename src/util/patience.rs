@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clock;
 use super::file_error::FileError;
 
 /// For how long nothing may come of a file, unless [`with_deadline`] says otherwise.
@@ -61,7 +62,7 @@ pub(crate) fn within<T: Send + 'static>(
     work: impl FnOnce(&Progress) -> T + Send + 'static,
 ) -> io::Result<T> {
     check(path)?;
-    let begun = Instant::now();
+    let begun = clock::instant();
     let progress = Progress::default();
     let (send, receive) = mpsc::sync_channel(1);
     let given_up = Arc::new(AtomicBool::new(false));

@@ -3,6 +3,14 @@ use crate::oci::BasePath;
 use crate::{Preset, Responder};
 
 /// Gives a digest only by a repository that leads to it. See the [module](super).
+///
+/// ```
+/// use portcullis::policy::{BindingLayer, DigestBinding, Learn};
+/// use portcullis::{Preset, Responder};
+///
+/// let binding = DigestBinding::new(1_000_000, Learn::Pulls);
+/// let layer = BindingLayer::new(binding).with_responder(Responder::new(Preset::Mirror));
+/// ```
 #[derive(Clone, Debug)]
 pub struct BindingLayer {
     pub(super) binding: Option<DigestBinding>,

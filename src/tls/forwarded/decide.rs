@@ -22,7 +22,7 @@ pub(super) enum ForwardedClaim {
 /// Who the client is.
 #[derive(Debug)]
 pub(super) enum Client {
-    NoClient,
+    Absent,
     Verified(Passed),
     Vouched(PeerIdentity),
 }
@@ -63,7 +63,7 @@ pub(super) fn client(
     material: &Material,
 ) -> Result<Client, Refused> {
     match claim {
-        ForwardedClaim::NoClient => Ok(Client::NoClient),
+        ForwardedClaim::NoClient => Ok(Client::Absent),
         ForwardedClaim::Fields(element) if fields => {
             let hash = element.hash.as_deref().and_then(hex::decode_array);
             let subject = element.subject.unwrap_or_default();

@@ -40,6 +40,20 @@ impl ForwardedForm {
 ///
 /// Where a listed proxy forwards no certificate, the client has none. The layer belongs outside authentication
 /// and the revocation layer, and relies on the proxy to replace what its clients send in that header.
+///
+/// ```no_run
+/// use portcullis::reload::WatchOptions;
+/// use portcullis::tls::{Builder, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let material = Builder::new()
+///     .with_certificate(CertificateFiles::secret("/etc/registry/tls"))
+///     .require_client_certificates(ClientCas::new(["/etc/registry/clients/ca.crt"]))
+///     .watch(WatchOptions::default())?;
+/// let proxies = ["10.0.0.7/32".parse()?];
+/// let layer = ForwardedLayer::new(ForwardedForm::Xfcc, proxies, material);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ForwardedLayer {
     /// `None` where no peer is believed.

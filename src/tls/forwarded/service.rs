@@ -155,7 +155,7 @@ fn on_behalf(request: &Head, client: Client) -> Connection {
         builder = builder.within(proxy);
     }
     match client {
-        Client::NoClient => {}
+        Client::Absent => {}
         Client::Vouched(identity) => builder = builder.identity(identity),
         Client::Verified(passed) => {
             builder = builder.identity(passed.verified.identity.clone());

@@ -9,7 +9,6 @@ mod keys;
 mod metrics;
 mod refuse;
 mod reload;
-mod schedule;
 mod share;
 mod slow;
 mod small;
