@@ -114,6 +114,6 @@ pub use middleware::{Body, BodyError};
 pub use refusal::{Preset, Refusal, Responder};
 pub use reload::Watched;
 
-#[cfg(all(doctest, feature = "axum", feature = "config"))]
+#[cfg(all(doctest, feature = "serve", feature = "config"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -23,20 +23,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use axum::body::Body;
-use axum::http::Request;
 use clap::Parser as _;
 use portcullis::Guard;
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
-use portcullis::connection::raise_descriptor_limit;
 #[cfg(feature = "digest-binding")]
 use portcullis::policy::DigestOracle;
 use portcullis::policy::TagOracle;
-use portcullis::tls::Acceptor;
+use portcullis::serve::Server;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceBuilder;
 
 use crate::cli::Arguments;
 use crate::demo::Demo;
@@ -64,9 +60,6 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.check {
         return check(arguments);
     }
-    if let Err(error) = raise_descriptor_limit() {
-        tracing::warn!(%error, "the number of open files is limited to what it was at the start");
-    }
     let registry = registry(arguments)?;
     let demo = match &arguments.config {
         Some(_) => None,
@@ -79,7 +72,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
     let guard = guard(&config.unwrap_or_default(), Some(&registry))?;
-    let acceptor = acceptor(&guard)?;
+    needs_tls(&guard)?;
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     guard.report_on(address).log();
@@ -91,17 +84,17 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
     greet(address, demo.as_ref())?;
-    let service = ServiceBuilder::new()
-        .layer(guard.clone().with_tag_oracle(tag_oracle(&registry)))
-        .map_request(|request: Request<_>| request.map(Body::new))
-        .service(router(registry));
-    let served = serve::serve(listener, acceptor, service, stop, *arguments.drain).await;
+    let served = Server::new(guard.clone().with_tag_oracle(tag_oracle(&registry)))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .with_drain_deadline(*arguments.drain)
+        .serve(listener, router(registry))
+        .await;
     #[cfg(feature = "digest-binding")]
     guard.save()?;
     #[cfg(feature = "redis")]
     guard.flush().await;
-    if !served {
-        tracing::warn!("the drain's time is over: what was under way is cut");
+    if let Err(error) = served {
+        tracing::warn!("{error}");
         return Ok(ExitCode::FAILURE);
     }
     tracing::info!("stopped");
@@ -112,7 +105,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let demo = arguments.data.join("demo").join("mirror.toml");
     let guard = guard(arguments.config.as_ref().unwrap_or(&demo), None)?;
-    acceptor(&guard)?;
+    needs_tls(&guard)?;
     if let Some((options, _)) = arguments.upstream() {
         Upstream::new(&options)?;
     }
@@ -132,8 +125,8 @@ fn guard(file: &Path, registry: Option<&Registry>) -> Result<Guard, ConfigError>
     Ok(builder.configure(&Config::load(file)?)?.build())
 }
 
-fn acceptor(guard: &Guard) -> Result<Acceptor, Box<dyn Error>> {
-    let acceptor = guard.acceptor().cloned();
+fn needs_tls(guard: &Guard) -> Result<(), Box<dyn Error>> {
+    let acceptor = guard.acceptor().map(|_| ());
     Ok(acceptor.ok_or("[tls] is missing: the mirror serves nothing in the clear")?)
 }
 

@@ -11,7 +11,7 @@ use super::error::{parse, read};
 use super::schema::Network;
 use super::{
     AuthSection, ConfigError, CrlSection, Document, ForwardedSection, IdentitySection,
-    LimitsSection, PolicySection, Span, TlsSection, checks, limits, policy,
+    LimitsSection, PolicySection, ServeSection, Span, TlsSection, checks, limits, policy,
 };
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
@@ -29,6 +29,8 @@ pub struct Config {
     pub(crate) hidden: bool,
     /// How files are watched.
     pub(crate) reload: ReloadSection,
+    /// How connections are served.
+    pub(crate) serve: ServeSection,
     /// The TLS server.
     pub(crate) tls: Option<TlsSection>,
     /// Certificate revocation lists.
@@ -66,6 +68,9 @@ pub(super) struct Written {
     /// How files are watched.
     #[serde(default)]
     reload: ReloadSection,
+    /// How connections are served (feature `serve`).
+    #[serde(default)]
+    serve: ServeSection,
     /// The TLS server.
     tls: Option<TlsSection>,
     /// Certificate revocation lists.
@@ -232,6 +237,7 @@ impl Config {
             realm: written.realm,
             hidden: written.hidden,
             reload: written.reload,
+            serve: written.serve,
             tls: written.tls,
             crl: written.crl,
             forwarded: written.forwarded,
@@ -250,6 +256,7 @@ impl Config {
     fn check_bounds(&self) -> Result<(), ConfigError> {
         let check = Bounds(&self.document);
         self.reload.check(&check)?;
+        self.serve.check(&check)?;
         if let Some(tls) = &self.tls {
             checks::tls(tls, &check)?;
         }

@@ -46,6 +46,7 @@ mod overview;
 mod policy;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
+mod serve;
 mod tls;
 mod values;
 mod words;
@@ -70,5 +71,6 @@ pub use key::Place;
 pub(crate) use limits::LimitsSection;
 pub use policy::PolicyRules;
 pub(crate) use policy::PolicySection;
+pub(crate) use serve::ServeSection;
 pub(crate) use tls::{ClientAuthMode, TlsSection};
 pub(crate) use values::{Bytes, Span, Text};

@@ -6,6 +6,8 @@ impl Builder {
         let mut report = Report::default();
         self.tell_networks(&mut report);
         self.tell_proxies(&mut report);
+        #[cfg(feature = "serve")]
+        self.tell_serving(&mut report);
         #[cfg(feature = "tls")]
         self.tell_tls(&mut report);
         #[cfg(feature = "auth")]
@@ -70,6 +72,14 @@ impl Builder {
             if fields {
                 report.warnings.push(Danger::FieldsBelieved);
             }
+        }
+    }
+
+    #[cfg(feature = "serve")]
+    fn tell_serving(&self, report: &mut Report) {
+        if everyone(&self.serve_options.proxies) {
+            let key = "serve.proxy_protocol";
+            report.warnings.push(Danger::EveryoneIsAProxy(key));
         }
     }
 

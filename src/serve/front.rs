@@ -77,9 +77,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             CallProj::Guarded { future } => future.poll(cx),
-            CallProj::Bare { future } => future
-                .poll(cx)
-                .map_ok(|response| response.map(Body::new)),
+            CallProj::Bare { future } => future.poll(cx).map_ok(|response| response.map(Body::new)),
         }
     }
 }

@@ -427,7 +427,10 @@ mod tests {
             let displaced = clients.iter_mut().map(Client::is_displaced);
             displaced.filter(|displaced| *displaced).count()
         };
-        assert_eq!((ended(&mut many), ended(&mut few), ended(&mut two)), (1, 0, 0));
+        assert_eq!(
+            (ended(&mut many), ended(&mut few), ended(&mut two)),
+            (1, 0, 0)
+        );
         assert_eq!(places.displace(100), 7);
     }
 
@@ -439,7 +442,9 @@ mod tests {
                 let activity = Activity::new();
                 let proxy = "10.0.0.1".parse().unwrap();
                 let (place, displaced) = places.admit(proxy, true, &activity).unwrap();
-                place.speaks_for("203.0.113.1".parse().unwrap(), false).unwrap();
+                place
+                    .speaks_for("203.0.113.1".parse().unwrap(), false)
+                    .unwrap();
                 Client {
                     place,
                     displaced,

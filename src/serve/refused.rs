@@ -77,7 +77,8 @@ pub(super) fn all_in_use(connections: usize) {
     static SELDOM: Seldom = Seldom::new();
     if let Some(more) = SELDOM.allow() {
         tracing::warn!(
-            connections, more,
+            connections,
+            more,
             "all connections are in use: further ones wait. Raise max_connections, if memory allows"
         );
     }

@@ -169,8 +169,7 @@ where
                     this.state.set(State::Done);
                 }
                 StateProj::Done => {
-                    let (Some(answer), Some(request)) =
-                        (this.answer.take(), this.in_flight.take())
+                    let (Some(answer), Some(request)) = (this.answer.take(), this.in_flight.take())
                     else {
                         panic!("`Respond` polled after completion");
                     };

@@ -82,7 +82,9 @@ impl<F: Future> Future for Stream<F> {
             return Poll::Pending;
         }
         metrics::stream_stalled();
-        tracing::info!("the client has taken nothing of an answer for too long, resetting its stream");
+        tracing::info!(
+            "the client has taken nothing of an answer for too long, resetting its stream"
+        );
         Poll::Ready(())
     }
 }

@@ -12,6 +12,7 @@
 //! or not at all (`Builder::with_crls`), or by some that change on their own
 //! (`Builder::with_revocation`). It serves
 //!
+//! - `serve::Server` (feature `serve`), the accept loop that is there,
 //! - `axum::serve`, through `Listener` (feature `axum`),
 //! - axum-server, as its `Accept` (feature `axum-server`),
 //! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`].
