@@ -1,20 +1,20 @@
-//! An axum server behind the gate: mutual TLS, an access log, a list of networks.
+//! An axum server behind the gate: mutual TLS, an access log, a list of networks, and an end that lets what is
+//! in flight finish.
 //!
 //! ```text
-//! cargo run --example axum --features axum -- --smoke
-//! cargo run --example axum --features axum -- --cert tls.crt --key tls.key --client-ca ca.crt
+//! cargo run --example axum -- --smoke
+//! cargo run --example axum -- --cert tls.crt --key tls.key --client-ca ca.crt
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 
 mod shared;
 
-use axum::extract::ConnectInfo;
-use axum::{Router, routing::get};
-use portcullis::Connection;
-use portcullis::access_log::AccessLogLayer;
+use axum::{Extension, Router, routing::get};
 use portcullis::reload::WatchOptions;
-use portcullis::source::{Networks, SourceLayer};
-use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Listener};
+use portcullis::serve::Server;
+use portcullis::source::Networks;
+use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
+use portcullis::{Connection, Guard};
 use shared::{Arguments, Result};
 use tokio::net::TcpListener;
 
@@ -29,20 +29,25 @@ async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
         .with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
         .require_client_certificates(ClientCas::new([&arguments.client_ca]))
         .watch(WatchOptions::default())?;
-    let listener = Listener::new(tcp, Acceptor::new(material));
+    let guard = Guard::builder()
+        .acceptor(Acceptor::new(material))
+        .networks(Networks::allow([
+            "127.0.0.0/8".parse()?,
+            "10.0.0.0/8".parse()?,
+        ]))
+        .build();
+    guard.report_on(tcp.local_addr()?).log();
 
-    let networks = Networks::allow(["127.0.0.0/8".parse()?, "10.0.0.0/8".parse()?]);
-    let app = Router::new()
-        .route("/v2/", get(whoami))
-        .layer(SourceLayer::new(networks))
-        .layer(AccessLogLayer::new());
-    // So that the layers find the connection of each request.
-    let app = app.into_make_service_with_connect_info::<Connection>();
-    axum::serve(listener, app).await?;
+    let app = Router::new().route("/v2/", get(whoami));
+    // The guard stands around the whole of the router, and each request has its connection.
+    Server::new(guard)
+        .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
+        .serve(tcp, app)
+        .await?;
     Ok(())
 }
 
-async fn whoami(ConnectInfo(connection): ConnectInfo<Connection>) -> String {
+async fn whoami(Extension(connection): Extension<Connection>) -> String {
     match connection.identity() {
         Some(identity) => format!("you are {}", identity.subject()),
         None => "you are nobody".to_owned(),

@@ -1,5 +1,5 @@
-//! A hyper server behind the gate, in a loop of its own: mutual TLS, an access log, a list of
-//! networks, and an end that lets requests in flight finish.
+//! A service of requests, without a framework, behind the gate: mutual TLS, an access log, a list of networks,
+//! and an end that lets what is in flight finish.
 //!
 //! ```text
 //! cargo run --example hyper -- --smoke
@@ -12,18 +12,14 @@ mod shared;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use portcullis::Connection;
-use portcullis::access_log::AccessLogLayer;
 use portcullis::reload::WatchOptions;
-use portcullis::source::{Networks, SourceLayer};
-use portcullis::tls::{Acceptor, AddConnection, Builder, CertificateFiles, ClientCas};
+use portcullis::serve::{Incoming, Server};
+use portcullis::source::Networks;
+use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
+use portcullis::{Body, Connection, Guard};
 use shared::{Arguments, Result};
 use tokio::net::TcpListener;
-use tower::{ServiceBuilder, service_fn};
+use tower::service_fn;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -36,42 +32,22 @@ async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
         .with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
         .require_client_certificates(ClientCas::new([&arguments.client_ca]))
         .watch(WatchOptions::default())?;
-    let acceptor = Acceptor::new(material);
-
-    let networks = Networks::allow(["127.0.0.0/8".parse()?, "10.0.0.0/8".parse()?]);
-    let service = ServiceBuilder::new()
-        .layer(AccessLogLayer::new())
-        .layer(SourceLayer::new(networks))
-        .service(service_fn(whoami));
-    let server = auto::Builder::new(TokioExecutor::new());
-    let graceful = GracefulShutdown::new();
-    loop {
-        let (tcp, _) = tokio::select! {
-            accepted = tcp.accept() => accepted?,
-            _ = tokio::signal::ctrl_c() => break,
-        };
-        let (acceptor, server, service) = (acceptor.clone(), server.clone(), service.clone());
-        let watcher = graceful.watcher();
-        tokio::spawn(async move {
-            // A handshake that fails has told why.
-            let Ok(accepted) = acceptor.accept(tcp).await else {
-                return;
-            };
-            let service = AddConnection::new(service, accepted.connection);
-            let io = TokioIo::new(accepted.stream);
-            let serving = server
-                .serve_connection_with_upgrades(io, TowerToHyperService::new(service))
-                .into_owned();
-            if let Err(error) = watcher.watch(serving).await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        });
-    }
-    graceful.shutdown().await;
+    let guard = Guard::builder()
+        .acceptor(Acceptor::new(material))
+        .networks(Networks::allow([
+            "127.0.0.0/8".parse()?,
+            "10.0.0.0/8".parse()?,
+        ]))
+        .build();
+    guard.report_on(tcp.local_addr()?).log();
+    Server::new(guard)
+        .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
+        .serve(tcp, service_fn(whoami))
+        .await?;
     Ok(())
 }
 
-async fn whoami<B>(request: Request<B>) -> Result<Response<Full<Bytes>>> {
+async fn whoami(request: Request<Body<Incoming>>) -> Result<Response<Full<Bytes>>> {
     let identity = Connection::of(request.extensions()).and_then(Connection::identity);
     let answer = match identity {
         Some(identity) => format!("you are {}", identity.subject()),

@@ -150,6 +150,6 @@ pub use refusal::{Preset, Refusal};
 pub use reload::Watched;
 pub use responder::Responder;
 
-#[cfg(all(doctest, feature = "axum", feature = "config"))]
+#[cfg(all(doctest, feature = "serve", feature = "config"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -3,6 +3,7 @@
     feature = "config",
     feature = "digest-binding",
     feature = "metrics",
+    feature = "serve",
     feature = "aws-lc-rs"
 ))]
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -20,12 +21,14 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis::config::Config;
+use portcullis::serve::{Incoming, Server};
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
-use portcullis::telemetry::METRICS;
+use portcullis::telemetry::{METRICS, describe_metrics};
 use portcullis::tls::{Acceptor, Reason};
-use portcullis::{ClientAddr, Guard};
-use tokio::net::TcpListener;
-use tower::{ServiceBuilder, ServiceExt};
+use portcullis::{Body, ClientAddr, Guard};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 mod http_server;
 mod pki;
@@ -123,6 +126,9 @@ async fn a_run_of_everything_emits_the_whole_catalogue_and_nothing_else() {
     guard.save().unwrap();
     handshakes(&guard, &ca, &without_list).await;
     reloads(folder.path(), &ca, &handle).await;
+    // What only a system in trouble counts begins at zero.
+    describe_metrics();
+    served().await;
 
     let scrape = handle.render();
     assert_values(&scrape, &lists.url("/crl"));
@@ -255,6 +261,33 @@ async fn handshake(guard: &Guard, ca: &pki::Ca, leaf: &pki::Leaf) {
         .unwrap();
     request.extensions_mut().insert(connection);
     service.oneshot(request).await.unwrap();
+}
+
+/// Connections of a server: one whose body does not come, one whose request panics.
+async fn served() {
+    let service = service_fn(async |request: Request<Body<Incoming>>| {
+        assert_ne!(request.uri().path(), "/panic");
+        let body = request.into_body().collect().await?;
+        Ok::<_, portcullis::BodyError>(Response::new(Full::new(body.to_bytes())))
+    });
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let server = Server::unguarded()
+        .with_body_silence(Duration::from_millis(50))
+        .with_max_connections(1);
+    let serving = tokio::spawn(server.serve(tcp, service));
+    for (head, status) in [
+        ("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 9", "408"),
+        ("GET /panic HTTP/1.1\r\nhost: a\r\nconnection: close", "500"),
+    ] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = format!("{head}\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        assert!(answer.ends_with(status.as_bytes()), "{answer:?}");
+    }
+    serving.abort();
 }
 
 /// An older CRL in the place of the active one.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use portcullis::admin::{Admin, Readiness};
+use portcullis::serve::{Server, Unfinished};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ pub(crate) async fn serve(
     metrics: PrometheusHandle,
     admin: Admin,
     stopping: CancellationToken,
-) -> std::io::Result<()> {
+) -> Result<(), Unfinished> {
     let rendered = metrics.clone();
     let draining = move || {
         if stopping.is_cancelled() {
@@ -40,9 +40,10 @@ pub(crate) async fn serve(
     let admin = admin
         .with_check("drain", draining)
         .with_metrics(move || rendered.render());
-    let router = Router::new().fallback_service(admin);
+    // Few ask, and they ask often.
+    let server = Server::unguarded().with_max_connections(256);
     tokio::select! {
-        served = axum::serve(listener, router) => served,
+        served = server.serve(listener, admin) => served,
         () = upkeep(metrics) => Ok(()),
     }
 }

@@ -13,7 +13,6 @@ mod cli;
 mod demo;
 mod log;
 mod routes;
-mod serve;
 mod signals;
 mod store;
 mod upstream;
@@ -23,21 +22,16 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use axum::body::Body;
-use axum::http::Request;
 use clap::Parser as _;
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
-use portcullis::connection::raise_descriptor_limit;
-use portcullis::middleware::DrainLayer;
 #[cfg(feature = "digest-binding")]
 use portcullis::policy::DigestOracle;
 use portcullis::policy::TagOracle;
-use portcullis::tls::Acceptor;
+use portcullis::serve::Server;
 use portcullis::{Guard, Preset};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceBuilder;
 
 use crate::cli::Arguments;
 use crate::demo::Demo;
@@ -65,9 +59,6 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.check {
         return check(arguments);
     }
-    if let Err(error) = raise_descriptor_limit() {
-        tracing::warn!(%error, "the number of open files is limited to what it was at the start");
-    }
     let demo = match &arguments.config {
         Some(_) => None,
         None => Some(Demo::ensure(&arguments.data.join("demo"))?),
@@ -81,7 +72,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::load(config.unwrap_or_default())?;
     let registry = registry(arguments, config.preset())?;
     let guard = guard(&config, Some(&registry))?;
-    let acceptor = acceptor(&guard)?;
+    needs_tls(&guard)?;
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     guard.report_on(address).log();
@@ -97,19 +88,17 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
     greet(address, demo.as_ref())?;
-    let service = ServiceBuilder::new()
-        .layer(guard.clone().with_tag_oracle(tag_oracle(&registry)))
-        // The registry refuses some uploads by their heads too.
-        .layer(DrainLayer::new())
-        .map_request(|request: Request<_>| request.map(Body::new))
-        .service(router(registry));
-    let served = serve::serve(listener, acceptor, service, stop, *arguments.drain).await;
+    let served = Server::new(guard.clone().with_tag_oracle(tag_oracle(&registry)))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .with_drain_deadline(*arguments.drain)
+        .serve(listener, router(registry))
+        .await;
     #[cfg(feature = "digest-binding")]
     guard.save()?;
     #[cfg(feature = "redis")]
     guard.flush().await;
-    if !served {
-        tracing::warn!("the drain's time is over: what was under way is cut");
+    if let Err(error) = served {
+        tracing::warn!("{error}");
         return Ok(ExitCode::FAILURE);
     }
     tracing::info!("stopped");
@@ -121,7 +110,7 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let demo = arguments.data.join("demo").join("mirror.toml");
     let config = Config::load(arguments.config.as_ref().unwrap_or(&demo))?;
     let guard = guard(&config, None)?;
-    acceptor(&guard)?;
+    needs_tls(&guard)?;
     let upstream = arguments
         .upstream()
         .map(|(options, _)| Upstream::new(&options));
@@ -145,8 +134,8 @@ fn guard(config: &Config, registry: Option<&Registry>) -> Result<Guard, ConfigEr
     Ok(builder.configure(config)?.build())
 }
 
-fn acceptor(guard: &Guard) -> Result<Acceptor, Box<dyn Error>> {
-    let acceptor = guard.acceptor().cloned();
+fn needs_tls(guard: &Guard) -> Result<(), Box<dyn Error>> {
+    let acceptor = guard.acceptor().map(|_| ());
     Ok(acceptor.ok_or("[tls] is missing: the mirror serves nothing in the clear")?)
 }
 

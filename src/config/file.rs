@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
 use super::{
     AuthSection, ConfigError, CrlSection, Document, ForwardedSection, HumanDuration,
-    IdentitySection, LimitsSection, PolicySection, TlsSection, checks, limits, policy,
+    IdentitySection, LimitsSection, PolicySection, ServeSection, TlsSection, checks, limits,
+    policy,
 };
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
@@ -29,6 +30,8 @@ pub struct Config {
     pub(crate) hidden: bool,
     /// How files are watched.
     pub(crate) reload: ReloadSection,
+    /// How connections are served.
+    pub(crate) serve: ServeSection,
     /// The TLS server.
     pub(crate) tls: Option<TlsSection>,
     /// Certificate revocation lists.
@@ -66,6 +69,9 @@ pub(super) struct Written {
     /// How files are watched.
     #[serde(default)]
     reload: ReloadSection,
+    /// How connections are served (feature `serve`).
+    #[serde(default)]
+    serve: ServeSection,
     /// The TLS server.
     tls: Option<TlsSection>,
     /// Certificate revocation lists.
@@ -233,6 +239,7 @@ impl Config {
             realm: written.realm,
             hidden: written.hidden,
             reload: written.reload,
+            serve: written.serve,
             tls: written.tls,
             crl: written.crl,
             forwarded: written.forwarded,
@@ -251,6 +258,7 @@ impl Config {
     fn check_bounds(&self) -> Result<(), ConfigError> {
         let check = Bounds(&self.document);
         self.reload.check(&check)?;
+        self.serve.check(&check)?;
         if let Some(tls) = &self.tls {
             checks::tls(tls, &check)?;
         }

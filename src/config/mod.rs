@@ -42,6 +42,7 @@ mod jwt;
 mod limits;
 mod overview;
 mod policy;
+mod serve;
 mod tls;
 
 pub(crate) use crate::document::{ByteCount, Document, HumanDuration, Key, Text};
@@ -62,4 +63,5 @@ pub(crate) use jwt::{BearerSection, JwtSection};
 pub(crate) use limits::LimitsSection;
 pub use policy::PolicyRules;
 pub(crate) use policy::PolicySection;
+pub(crate) use serve::ServeSection;
 pub(crate) use tls::{ClientAuthMode, TlsSection};

@@ -20,7 +20,8 @@ impl Config {
     pub fn proxies(&self) -> impl Iterator<Item = IpNet> {
         let forwarded = self.forwarded.iter().flat_map(|section| &section.proxies);
         let tls = self.tls.iter().flat_map(|section| &section.proxy_protocol);
-        forwarded.chain(tls).copied()
+        let serve = self.serve.proxy_protocol.iter();
+        forwarded.chain(tls).chain(serve).copied()
     }
 
     /// Returns what callers must send; `None` without a section `[auth]`.

@@ -16,7 +16,8 @@ pub(crate) struct ServeOptions {
     pub(crate) idle_timeout: Duration,
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
-    pub(crate) stall_timeout: Duration,
+    /// `None`: the acceptor's own, else the default.
+    pub(crate) stall_timeout: Option<Duration>,
     pub(crate) body_silence: Duration,
     /// So many bytes of a request's body must come in so much time of waiting for them.
     pub(crate) body_pace: (u64, Duration),
@@ -25,9 +26,10 @@ pub(crate) struct ServeOptions {
     pub(crate) nodelay: bool,
     pub(crate) drain_deadline: Duration,
     pub(crate) max_connections: usize,
-    /// Of those, how many may have shown nothing. `None`: half of them.
+    /// Of those, how many may have shown nothing. `None`: the acceptor's own, and no more than half.
     pub(crate) max_strangers: Option<usize>,
-    pub(crate) max_connections_per_source: usize,
+    /// `None`: the acceptor's own, else the default.
+    pub(crate) max_connections_per_source: Option<usize>,
     pub(crate) max_connections_per_network: usize,
     pub(crate) proxies: Vec<IpNet>,
 }
@@ -41,7 +43,7 @@ impl Default for ServeOptions {
             idle_timeout: Duration::from_secs(120),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
-            stall_timeout: Duration::from_secs(60),
+            stall_timeout: None,
             body_silence: Duration::from_secs(60),
             body_pace: (32 * 1024, Duration::from_secs(120)),
             max_head_size: 64 * 1024,
@@ -50,7 +52,7 @@ impl Default for ServeOptions {
             drain_deadline: Duration::from_secs(30),
             max_connections: 4096,
             max_strangers: None,
-            max_connections_per_source: 1024,
+            max_connections_per_source: None,
             max_connections_per_network: 2048,
             proxies: Vec::new(),
         }

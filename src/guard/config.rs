@@ -45,6 +45,10 @@ impl Builder {
         let mut builder = self
             .responder(responder(config)?)
             .access_log(config.access_log.layer());
+        #[cfg(feature = "serve")]
+        {
+            builder.serve_options = config.serve.options();
+        }
         if config.source.is_some() {
             let networks = Section::of(config, "source", |config| {
                 Ok(config.source.as_ref().map(SourceSection::networks))

@@ -6,6 +6,8 @@ impl Builder {
         let mut report = Report::default();
         self.describe_networks(&mut report);
         self.describe_proxies(&mut report);
+        #[cfg(feature = "serve")]
+        self.describe_serving(&mut report);
         #[cfg(feature = "tls")]
         self.describe_tls(&mut report);
         #[cfg(feature = "auth")]
@@ -70,6 +72,14 @@ impl Builder {
             if fields {
                 report.warnings.push(SecurityWarning::FieldsBelieved);
             }
+        }
+    }
+
+    #[cfg(feature = "serve")]
+    fn describe_serving(&self, report: &mut Report) {
+        if everyone(&self.serve_options.proxies) {
+            let key = "serve.proxy_protocol";
+            report.warnings.push(SecurityWarning::EveryoneIsAProxy(key));
         }
     }
 

@@ -34,6 +34,12 @@ const DESCRIPTORS_PAUSE: Duration = Duration::from_millis(10);
 /// So many connections make room then.
 const DISPLACED_AT_ONCE: usize = 16;
 
+/// How many connections a source may have, where nothing else is set.
+const PER_SOURCE: usize = 1024;
+
+/// How long a client may take nothing of an answer, where nothing else is set.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How long accepting waits after an error: the first time, and at most.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LAST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -54,7 +60,8 @@ pub struct Unfinished {
 
 /// A server that accepts connections.
 pub(super) struct Accepting<S> {
-    common: Arc<Common<S>>,
+    front: Front<S>,
+    common: Arc<Common>,
     places: Arc<Places>,
     stopping: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -62,7 +69,7 @@ pub(super) struct Accepting<S> {
 
 impl<S, R> Accepting<S>
 where
-    S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + Sync + 'static,
+    S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     R: http_body::Body<Data = Bytes> + Send + 'static,
@@ -80,45 +87,53 @@ where
         if raise && let Err(error) = raise_descriptor_limit() {
             tracing::warn!(%error, "the number of open files is limited to what it was at the start");
         }
+        let mut bounds = Bounds {
+            all: options.max_connections,
+            strangers: options.max_strangers.unwrap_or(usize::MAX),
+            source: options.max_connections_per_source.unwrap_or(PER_SOURCE),
+            network: options.max_connections_per_network,
+        };
+        let mut stall_timeout = options.stall_timeout.unwrap_or(STALL_TIMEOUT);
+        let mut with_header = options.proxies.clone();
         #[cfg(feature = "tls")]
         let acceptor = acceptor.map(|mut acceptor| {
+            with_header.extend(acceptor.proxies());
+            if options.max_strangers.is_none() {
+                bounds.strangers = acceptor.max_handshakes();
+            }
+            if options.max_connections_per_source.is_none() {
+                bounds.source = acceptor.connections_per_source().unwrap_or(PER_SOURCE);
+            }
+            if options.stall_timeout.is_none() {
+                stall_timeout = acceptor.stall_timeout().unwrap_or(STALL_TIMEOUT);
+            }
             if let Some(timeout) = options.handshake_timeout {
                 acceptor = acceptor.with_handshake_timeout(timeout);
             }
-            acceptor.with_stall_timeout(options.stall_timeout)
+            // It reads the headers itself, and its streams end stalled writes.
+            acceptor
+                .with_proxy_protocol(with_header.iter().copied())
+                .with_stall_timeout(stall_timeout)
         });
-        #[cfg(feature = "tls")]
-        let with_header = match &acceptor {
-            // It reads the headers itself.
-            Some(acceptor) => acceptor.proxies(),
-            None => &options.proxies,
-        };
-        #[cfg(not(feature = "tls"))]
-        let with_header = &options.proxies;
         let trusted = Trusted {
             with_header: with_header.into(),
             guard: guard.clone(),
         };
         let within_limit = descriptors::connections_within_limit().unwrap_or(usize::MAX);
-        let all = options.max_connections.min(within_limit).max(1);
-        let half = (all / 2).max(1);
-        let bounds = Bounds {
-            all,
-            strangers: options.max_strangers.map_or(half, |most| most.min(half)),
-            source: options.max_connections_per_source,
-            network: options.max_connections_per_network,
-        };
+        bounds.all = bounds.all.min(within_limit).max(1);
+        bounds.strangers = bounds.strangers.min(bounds.all / 2).max(1);
         let (stopping, stopped) = watch::channel(false);
         let accepting = Self {
             places: Places::new(bounds),
             stopping,
             tasks: JoinSet::new(),
+            front: Front::new(service, guard),
             common: Arc::new(Common {
-                front: Front::new(service, guard),
                 trusted,
                 #[cfg(feature = "tls")]
                 acceptor,
-                builder: drive::builder(&options),
+                builder: drive::builder(&options, stall_timeout),
+                stall_timeout,
                 stopping: stopped,
                 options,
             }),
@@ -154,6 +169,7 @@ where
             }
         };
         let accepted = Accepted {
+            front: self.front.clone(),
             tcp,
             peer,
             place,

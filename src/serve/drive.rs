@@ -31,9 +31,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What all connections of a server have in common.
 #[derive(Debug)]
-pub(super) struct Common<S> {
-    pub(super) front: Front<S>,
+pub(super) struct Common {
     pub(super) options: ServeOptions,
+    pub(super) stall_timeout: Duration,
     pub(super) trusted: Trusted,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<crate::tls::Acceptor>,
@@ -43,7 +43,8 @@ pub(super) struct Common<S> {
 
 /// One accepted connection.
 #[derive(Debug)]
-pub(super) struct Accepted {
+pub(super) struct Accepted<S> {
+    pub(super) front: Front<S>,
     pub(super) tcp: TcpStream,
     pub(super) peer: SocketAddr,
     pub(super) place: Place,
@@ -52,10 +53,8 @@ pub(super) struct Accepted {
 }
 
 /// The connection builder of a server with these options.
-pub(super) fn builder(options: &ServeOptions) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(Streams {
-        stall_timeout: options.stall_timeout,
-    });
+pub(super) fn builder(options: &ServeOptions, stall_timeout: Duration) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams { stall_timeout });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -77,20 +76,18 @@ pub(super) fn builder(options: &ServeOptions) -> auto::Builder<Streams> {
 /// What a stream of HTTP/2 holds of an answer that its client does not take yet.
 const STREAM_BUFFER: usize = 128 * 1024;
 
-impl<S> Common<S>
-where
-    S: Service<Request<Body<Incoming>>> + Clone + Send + 'static,
-{
+impl Common {
     /// Serves a connection until its end, and returns what ended it.
-    pub(super) async fn serve<R>(&self, accepted: Accepted) -> Outcome
+    pub(super) async fn serve<S, R>(&self, accepted: Accepted<S>) -> Outcome
     where
-        S: Service<Request<Body<Incoming>>, Response = Response<R>>,
+        S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         R: http_body::Body<Data = Bytes> + Send + 'static,
         R::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let Accepted {
+            front,
             tcp,
             peer,
             place,
@@ -115,7 +112,7 @@ where
         activity.begin();
         let place = Arc::new(place);
         let responding = Responding {
-            front: self.front.clone(),
+            front,
             connection: connection.clone(),
             activity: Arc::clone(&activity),
             place: Arc::clone(&place),
@@ -125,12 +122,11 @@ where
                 window: self.options.body_pace.1,
             },
         };
-        let stall_timeout = self.options.stall_timeout;
         let transport = Transport::new(
             stream,
             connection.clone(),
             Arc::clone(&activity),
-            stall_timeout,
+            self.stall_timeout,
             place,
         );
         let drive = Drive {

@@ -18,7 +18,7 @@
 //! #         Response = http::Response<R>,
 //! #         Future: Send,
 //! #         Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-//! #     > + Clone + Send + Sync + 'static,
+//! #     > + Clone + Send + 'static,
 //! #     R: http_body::Body<Data = bytes::Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
 //! #         + Send + 'static,
 //! # {

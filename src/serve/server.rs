@@ -39,17 +39,10 @@ pub struct Server {
 impl Server {
     /// Serves behind `guard`, over TLS if it has an acceptor.
     pub fn new(guard: Guard) -> Self {
-        let mut options = guard.serve_options().clone();
-        #[cfg(feature = "tls")]
-        let acceptor = guard.acceptor().cloned();
-        #[cfg(feature = "tls")]
-        if let Some(acceptor) = &acceptor {
-            options.take(acceptor);
-        }
         Self {
             #[cfg(feature = "tls")]
-            acceptor,
-            options,
+            acceptor: guard.acceptor().cloned(),
+            options: guard.serve_options().clone(),
             guard: Some(guard),
             stop: None,
             raise_descriptor_limit: true,
@@ -69,11 +62,10 @@ impl Server {
         }
     }
 
-    /// Serves over TLS by this acceptor, whatever the guard has. What the acceptor bounds (handshakes,
-    /// connections of a source, stalled readers) is bounded by the server as the acceptor says.
+    /// Serves over TLS by this acceptor, whatever the guard has. Its bounds on handshakes, on connections of a
+    /// source and on stalled readers hold where the server has none of its own.
     #[cfg(feature = "tls")]
     pub fn with_acceptor(mut self, acceptor: Acceptor) -> Self {
-        self.options.take(&acceptor);
         self.acceptor = Some(acceptor);
         self
     }
@@ -123,9 +115,10 @@ impl Server {
     }
 
     /// Ends connections, and resets streams of HTTP/2, whose client takes nothing of an answer for this
-    /// long. An answer that a limit or the service holds back is not ended. Default: 60 s.
+    /// long. An answer that a limit or the service holds back is not ended. Default: the acceptor's own, else
+    /// 60 s.
     pub fn with_stall_timeout(mut self, timeout: Duration) -> Self {
-        self.options.stall_timeout = bounded(timeout);
+        self.options.stall_timeout = Some(bounded(timeout));
         self
     }
 
@@ -181,7 +174,7 @@ impl Server {
     /// of the source's own that has shown nothing, or is refused. Trusted proxies have no such bound.
     /// Default: what the acceptor is set to, else 1,024.
     pub fn with_max_connections_per_source(mut self, connections: usize) -> Self {
-        self.options.max_connections_per_source = connections.max(1);
+        self.options.max_connections_per_source = Some(connections.max(1));
         self
     }
 
@@ -228,7 +221,7 @@ impl Server {
     /// Requests were in flight still when the drain deadline was over.
     pub async fn serve<S, R>(self, listener: TcpListener, service: S) -> Result<(), Unfinished>
     where
-        S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         R: http_body::Body<Data = Bytes> + Send + 'static,
@@ -236,20 +229,6 @@ impl Server {
     {
         let (accepting, stop) = Accepting::begin(self, service);
         accepting.run(listener, stop).await
-    }
-}
-
-impl ServeOptions {
-    /// Takes over what an acceptor bounds.
-    #[cfg(feature = "tls")]
-    fn take(&mut self, acceptor: &Acceptor) {
-        if let Some(most) = acceptor.connections_per_source() {
-            self.max_connections_per_source = most;
-        }
-        if let Some(timeout) = acceptor.stall_timeout() {
-            self.stall_timeout = timeout;
-        }
-        self.max_strangers.get_or_insert(acceptor.max_handshakes());
     }
 }
 

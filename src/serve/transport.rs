@@ -191,7 +191,7 @@ impl AsyncWrite for Stream {
                 if !close.is_begun() {
                     ready!(Pin::new(&mut *tcp).poll_shutdown(cx))?;
                 }
-                close.poll_discard(cx, Pin::new(tcp))
+                close.poll_discard(cx, tcp)
             }
             #[cfg(feature = "tls")]
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),

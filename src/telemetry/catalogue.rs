@@ -186,6 +186,48 @@ pub const METRICS: &[Metric] = &[
         "TLS handshakes that are under way.",
     ),
     metric(
+        "portcullis_connections",
+        MetricKind::Gauge,
+        &["state"],
+        "Open connections: `new` ones have shown nothing yet, neither a finished handshake nor, without TLS, a whole head.",
+    ),
+    metric(
+        "portcullis_connections_total",
+        MetricKind::Counter,
+        &["outcome"],
+        "Connections that ended, by what ended them, and those that got no place.",
+    ),
+    metric(
+        "portcullis_accepting_pauses_total",
+        MetricKind::Counter,
+        &["reason"],
+        "Times that no connection was accepted, because every place was in use or file descriptors ran out.",
+    ),
+    metric(
+        "portcullis_accept_errors_total",
+        MetricKind::Counter,
+        &["reason"],
+        "Connections that could not be accepted.",
+    ),
+    metric(
+        "portcullis_request_bodies_timed_out_total",
+        MetricKind::Counter,
+        &["reason"],
+        "Request bodies of which nothing, or too little, came.",
+    ),
+    metric(
+        "portcullis_stalled_streams_total",
+        MetricKind::Counter,
+        &[],
+        "HTTP/2 streams that were reset because the client took nothing of the answer.",
+    ),
+    metric(
+        "portcullis_service_panics_total",
+        MetricKind::Counter,
+        &[],
+        "Panics of the service.",
+    ),
+    metric(
         "portcullis_forwarded_removed_total",
         MetricKind::Counter,
         &["header"],

@@ -299,6 +299,11 @@ pub(super) fn begin_at_zero() {
     #[cfg(feature = "serve")]
     {
         counter!("portcullis_service_panics_total").increment(0);
+        counter!("portcullis_stalled_streams_total").increment(0);
+        for reason in ["silent", "slow"] {
+            counter!("portcullis_request_bodies_timed_out_total", "reason" => reason).increment(0);
+        }
+        counter!("portcullis_accept_errors_total", "reason" => "system").increment(0);
         for reason in ["connections", "descriptors"] {
             counter!("portcullis_accepting_pauses_total", "reason" => reason).increment(0);
         }

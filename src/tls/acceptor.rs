@@ -21,6 +21,30 @@ const HANDSHAKES: usize = 1_024;
 
 /// Makes TLS connections of TCP ones, each with its [`Connection`]. `Clone` costs a few `Arc`s;
 /// clones share their limits.
+///
+/// `serve::Server` (feature `serve`) is the accept loop around it. A loop of a program's own must do the rest
+/// itself:
+///
+/// - **put [`Accepted::connection`] into the extensions of each request**, by
+///   [`AddConnection`](super::AddConnection): without it requests are not checked for revocation, failed logins
+///   are not throttled, and the log has no address;
+/// - bound the number of connections, in all and by source
+///   ([`with_max_connections_per_source`](Self::with_max_connections_per_source), per /64 alone), so that
+///   connections that say nothing leave places to those that do;
+/// - wait for [`descriptors_to_spare`](crate::connection::descriptors_to_spare) before each accept, call
+///   [`raise_descriptor_limit`](crate::connection::raise_descriptor_limit) at the start, and go on after a pause
+///   when accepting fails;
+/// - end connections on which no first byte, no whole head or no next request comes: hyper's
+///   `header_read_timeout` does that for HTTP/1.1 where a timer is set, `keep_alive_interval` finds dead
+///   connections of HTTP/2, and neither ends one that is idle and answers pings;
+/// - end request bodies that do not come, and clients that take nothing of an answer:
+///   [`with_stall_timeout`](Self::with_stall_timeout), and [`rate::AbortSlow`](crate::rate::AbortSlow) around the
+///   streams of HTTP/2;
+/// - bound the size of heads and the number of streams of HTTP/2;
+/// - read a small rest of a body before it is refused, so that the client gets the answer;
+/// - answer for a service that panics;
+/// - set `TCP_NODELAY`;
+/// - end gracefully, and after a deadline.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     pub(super) material: Watched<Material>,

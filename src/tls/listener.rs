@@ -15,8 +15,20 @@ use crate::connection::descriptors_to_spare;
 /// The listener of `axum::serve`: handshakes run concurrently, so that a client whose handshake is slow delays
 /// no other client. Accepting stops before the process's last file descriptors ([`descriptors_to_spare`]).
 ///
-/// Serve with `into_make_service_with_connect_info::<Connection>()`, so that each request has its
-/// [`Connection`].
+/// `axum::serve` has no deadlines and no bounds of its own; `serve::Server` (feature `serve`) serves a router
+/// with all of them. With this listener a program must see to these itself:
+///
+/// - **serve with `into_make_service_with_connect_info::<Connection>()`**, so that each request has its
+///   [`Connection`]: without it requests are not checked for revocation, failed logins are not throttled, and
+///   the log has no address;
+/// - put the guard around the whole router, not inside of `nest`, which takes off a part of the path;
+/// - connections that say nothing after their handshake, heads and bodies that do not end, and idle connections
+///   are never ended, and nothing can end them but something in front of the server;
+/// - nothing bounds the number of connections but the descriptors, and of a source
+///   [`Acceptor::with_max_connections_per_source`]; clients that take nothing of an answer are ended by
+///   [`Acceptor::with_stall_timeout`];
+/// - a service that panics ends its connection without an answer;
+/// - `with_graceful_shutdown` has no deadline.
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,

@@ -11,6 +11,7 @@
 //! revocation was looked up (feature `crl`): in CRLs that take effect with the client CAs or not at all
 //! (`Builder::with_crls`), or in CRLs that change on their own (`Builder::with_revocation`). It serves
 //!
+//! - `serve::Server` (feature `serve`), the accept loop that is there,
 //! - `axum::serve`, through `Listener` (feature `axum`),
 //! - axum-server, as its `Accept` (feature `axum-server`),
 //! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`].

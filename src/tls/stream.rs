@@ -252,7 +252,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<IO> {
             let shut = this.inner.as_mut().poll_shutdown(context);
             ready!(checked(this.stall, this.connection, context, shut))?;
         }
-        this.close.poll_discard(context, this.inner)
+        this.close
+            .poll_discard(context, this.inner.get_mut().get_mut().0)
     }
 }
 

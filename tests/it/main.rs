@@ -31,4 +31,5 @@ mod rate;
 mod readme;
 mod reload;
 mod revocation;
+mod serve;
 mod tls;

@@ -1,0 +1,11 @@
+//! The server over real sockets.
+#![cfg(all(feature = "serve", feature = "tls", feature = "aws-lc-rs"))]
+
+mod bodies;
+mod bounds;
+mod closing;
+mod deadlines;
+mod drain;
+mod panics;
+mod support;
+mod wiring;
