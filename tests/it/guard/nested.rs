@@ -53,7 +53,7 @@ async fn a_guard_inside_a_nest_reads_the_whole_path() {
     let log = Captured::start();
     let guard = Guard::builder().policy(policy()).build();
     let inner = Router::new()
-        .fallback(any(|| async { "yes" }))
+        .route("/{*rest}", any(|| async { "yes" }))
         .layer(guard.clone());
     let nested = Router::new().nest("/v2", inner.clone());
     let twice = Router::new().nest("/v2", Router::new().nest("/public", inner));
@@ -68,7 +68,9 @@ async fn a_guard_inside_a_nest_reads_the_whole_path() {
     assert_eq!(paths[0], "/v2/public/a/manifests/1");
     assert_eq!(log.each("oci.repository")[0], "public/a");
     // Elsewhere the path as it is left is the route.
-    let inner = Router::new().fallback(any(|| async { "yes" })).layer(guard);
+    let inner = Router::new()
+        .route("/{*rest}", any(|| async { "yes" }))
+        .layer(guard);
     let mirror = Router::new().nest("/mirror", inner);
     assert_eq!(
         status(&mirror, "/mirror/v2/public/a/manifests/1").await,
