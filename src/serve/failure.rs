@@ -5,6 +5,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::IncomingError;
+use crate::BodyError;
 use crate::oci::{self, ErrorCode};
 use crate::record::Cut;
 
@@ -61,7 +62,12 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        at = error.source();
+        at = match error.downcast_ref() {
+            // Its `source` is that of the error which it passes on.
+            Some(BodyError::Inner(inner)) => Some(&**inner),
+            Some(BodyError::Cut(cut)) => Some(cut),
+            _ => error.source(),
+        };
     }
     None
 }

@@ -15,7 +15,7 @@ use crate::{Body, Guard};
 /// either way.
 #[derive(Clone, Debug)]
 pub(super) enum Front<S> {
-    Guarded(Box<Guarded<S>>),
+    Guarded(Guarded<S>),
     Bare(S),
 }
 
@@ -33,7 +33,7 @@ pin_project! {
 impl<S> Front<S> {
     pub(super) fn new(service: S, guard: Option<Guard>) -> Self {
         match guard {
-            Some(guard) => Self::Guarded(Box::new(Guarded::new(service, guard))),
+            Some(guard) => Self::Guarded(Guarded::new(service, guard)),
             None => Self::Bare(service),
         }
     }

@@ -71,6 +71,8 @@ pub(super) struct Unread {
     body: Mutex<Option<HyperBody>>,
     /// Whether the client waits to be asked for it: `Expect: 100-continue`.
     awaits_asking: AtomicBool,
+    /// Whether it failed, so that nothing can be read after it.
+    failed: AtomicBool,
 }
 
 impl Incoming {
@@ -85,6 +87,7 @@ impl Incoming {
             Arc::new(Unread {
                 body: Mutex::default(),
                 awaits_asking: headers.contains_key(EXPECT).into(),
+                failed: false.into(),
             })
         });
         let incoming = Self {
@@ -98,6 +101,9 @@ impl Incoming {
     fn failed(&mut self, error: IncomingError) -> IncomingError {
         // Nothing more comes, and nothing is left to be drained.
         self.inner = None;
+        if let Some(unread) = &self.unread {
+            unread.failed.store(true, Ordering::Relaxed);
+        }
         error
     }
 }
@@ -108,8 +114,9 @@ impl Unread {
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         let body = { body }.take();
         match body {
-            Some(_) if self.awaits_asking.load(Ordering::Relaxed) => Left::Unasked,
+            Some(_) if self.awaits_asking.load(Ordering::Relaxed) => Left::Lost,
             Some(body) => Left::Body(body),
+            None if self.failed.load(Ordering::Relaxed) => Left::Lost,
             None => Left::Nothing,
         }
     }
@@ -119,8 +126,9 @@ impl Unread {
 #[derive(Debug)]
 pub(super) enum Left {
     Nothing,
-    /// The client was not asked for it, and may never send it.
-    Unasked,
+    /// What comes next on the connection may belong to it or not: the client was not asked for it, or it
+    /// failed.
+    Lost,
     Body(HyperBody),
 }
 

@@ -150,7 +150,7 @@ where
                     let left = this.unread.take().map_or(Left::Nothing, |body| body.take());
                     let next = match left {
                         Left::Nothing => State::Done,
-                        Left::Unasked => {
+                        Left::Lost => {
                             announce_close(this.answer, *this.version);
                             State::Done
                         }

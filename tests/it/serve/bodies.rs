@@ -34,6 +34,7 @@ async fn a_body_of_which_nothing_comes_is_ended_and_answered_with_408() {
     client.write_all(PUT).await.unwrap();
     let silent = ask(&mut client, b"a beginning").await;
     assert!(silent.starts_with("HTTP/1.1 408 "), "{silent}");
+    assert!(silent.contains("connection: close\r\n"), "{silent}");
     assert!(silent.contains("{\"errors\":[{"), "{silent}");
 }
 
@@ -100,7 +101,9 @@ async fn a_service_that_takes_its_time_is_not_the_clients_silence() {
 /// A body that never gives anything, or never ends. How many are there is counted.
 struct Idle(Arc<AtomicUsize>);
 
-struct Endless(Idle);
+struct Endless {
+    _counted: Idle,
+}
 
 impl Idle {
     fn new(alive: &Arc<AtomicUsize>) -> Self {
@@ -145,7 +148,9 @@ async fn a_client_that_takes_nothing_of_an_answer_is_ended() {
     let alive = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&alive);
     let endless = service_fn(move |_| {
-        let body = Endless(Idle::new(&counted));
+        let body = Endless {
+            _counted: Idle::new(&counted),
+        };
         async move { Ok::<_, Infallible>(Response::new(body)) }
     });
     let running = start(open().with_stall_timeout(SHORT), endless).await;
@@ -161,7 +166,12 @@ async fn a_stream_whose_client_takes_nothing_is_reset_and_the_others_go_on() {
     let counted = Arc::clone(&alive);
     let endless = service_fn(move |request: Request<Body<Incoming>>| {
         let ends = request.uri().path() == "/short";
-        let body = (!ends).then(|| Endless(Idle::new(&counted)).boxed());
+        let body = (!ends).then(|| {
+            Endless {
+                _counted: Idle::new(&counted),
+            }
+            .boxed()
+        });
         let body = body.unwrap_or_else(|| Full::from("short").boxed());
         async move { Ok::<_, Infallible>(Response::new(body)) }
     });

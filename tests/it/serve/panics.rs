@@ -96,8 +96,10 @@ async fn a_body_that_panics_ends_its_stream_and_no_other() {
     let (mut sender, _) = http2(connect(running.address).await).await;
     let mut request = get();
     *request.uri_mut() = "http://localhost/panic".parse().unwrap();
-    let panicked = within(sender.send_request(request)).await.unwrap();
-    assert!(within(panicked.into_body().collect()).await.is_err());
+    // The reset may come before the head was sent, or after it.
+    if let Ok(panicked) = within(sender.send_request(request)).await {
+        assert!(within(panicked.into_body().collect()).await.is_err());
+    }
     let whole = within(sender.send_request(get())).await.unwrap();
     let whole = within(whole.into_body().collect()).await.unwrap();
     assert_eq!(whole.to_bytes(), "whole");
