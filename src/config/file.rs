@@ -10,7 +10,7 @@ use super::error::{parse, read};
 #[cfg(feature = "schema")]
 use super::schema::Network;
 use super::{
-    AuthSection, ConfigError, CrlSection, Document, ForwardedSection, IdentitySection,
+    AuthSection, ConfigError, CrlSection, DenySection, Document, ForwardedSection, IdentitySection,
     LimitsSection, PolicySection, Span, TlsSection, checks, limits, policy,
 };
 use crate::Preset;
@@ -33,6 +33,8 @@ pub struct Config {
     pub(crate) tls: Option<TlsSection>,
     /// Certificate revocation lists.
     pub(crate) crl: Option<CrlSection>,
+    /// Client certificates that are denied.
+    pub(crate) deny: Option<DenySection>,
     /// Which proxies speak for clients.
     pub(crate) forwarded: Option<ForwardedSection>,
     /// Who the holder of a client certificate is.
@@ -70,6 +72,8 @@ pub(super) struct Written {
     tls: Option<TlsSection>,
     /// Certificate revocation lists.
     crl: Option<CrlSection>,
+    /// Client certificates that are denied.
+    deny: Option<DenySection>,
     /// Which proxies speak for clients.
     forwarded: Option<ForwardedSection>,
     /// Who the holder of a client certificate is.
@@ -234,6 +238,7 @@ impl Config {
             reload: written.reload,
             tls: written.tls,
             crl: written.crl,
+            deny: written.deny,
             forwarded: written.forwarded,
             identity: written.identity,
             source: written.source,
@@ -255,6 +260,9 @@ impl Config {
         }
         if let Some(crl) = &self.crl {
             checks::crl(crl, &check)?;
+        }
+        if let Some(deny) = &self.deny {
+            deny.check(&self.document)?;
         }
         if let Some(auth) = &self.auth {
             checks::auth(auth, &check)?;

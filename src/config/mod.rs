@@ -28,6 +28,7 @@ mod checks;
 mod credentials;
 mod crl;
 mod crl_authority;
+mod deny;
 #[cfg(feature = "digest-binding")]
 mod digest_binding;
 mod document;
@@ -44,6 +45,7 @@ mod jwt;
 mod key;
 mod limits;
 mod overview;
+mod own_certificate;
 mod policy;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
@@ -56,6 +58,7 @@ pub use auth::Requirement;
 pub(crate) use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
 pub(crate) use crl::CrlSection;
 pub(crate) use crl_authority::CrlAuthoritySection;
+pub(crate) use deny::DenySection;
 #[cfg(feature = "digest-binding")]
 pub(crate) use digest_binding::DigestBindingSection;
 pub(crate) use document::Document;

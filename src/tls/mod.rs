@@ -60,6 +60,7 @@ mod anchors;
 #[cfg(feature = "axum-server")]
 mod axum_server;
 mod builder;
+mod bundle;
 mod chain;
 #[cfg(feature = "crl")]
 mod client_check;
@@ -83,6 +84,7 @@ mod limits;
 mod listener;
 mod loader;
 mod material;
+mod own_certificate;
 mod progress;
 mod provider;
 mod proxy_protocol;
@@ -116,6 +118,7 @@ pub use handshake_error::HandshakeError;
 #[cfg(feature = "axum")]
 pub use listener::Listener;
 pub use material::Material;
+pub use own_certificate::OwnCertificate;
 pub use reason::Reason;
 pub use removed_ca::RemovedCa;
 pub use service::AddConnection;

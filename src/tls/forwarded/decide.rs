@@ -46,10 +46,15 @@ pub(super) fn told(form: &ForwardedForm, headers: &HeaderMap) -> Result<Told, Fo
             ders.extend(rfc9440::list(chain.as_deref().unwrap_or_default())?);
             Ok(Told::Chain(certificates(ders)))
         }
-        ForwardedForm::Escaped(name) => match single(headers, name)? {
-            None | Some("") => Ok(Told::Nobody),
-            Some(value) => Ok(Told::Chain(certificates(pem::unescape(value)?))),
-        },
+        form => {
+            let Some(name) = form.escaped() else {
+                return Ok(Told::Nobody);
+            };
+            match single(headers, &name)? {
+                None | Some("") => Ok(Told::Nobody),
+                Some(value) => Ok(Told::Chain(certificates(pem::unescape(value)?))),
+            }
+        }
     }
 }
 
@@ -62,6 +67,7 @@ pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Cl
             let subject = element.subject.unwrap_or_default();
             let identity = PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
                 .map_err(|error| Refused::invalid(error.to_string()))?;
+            denied(&identity, material)?;
             let wanted = material.verifier.as_ref().map(|verifier| verifier.wanted());
             match wanted.map_or(Ok(()), |wanted| wanted.check(&identity)) {
                 Ok(()) => Ok(Client::Vouched(identity)),
@@ -90,6 +96,7 @@ pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Cl
                     refusal: match rejection.reason() {
                         Reason::CertificateExpired => Refusal::CertificateExpired,
                         Reason::CertificateRevoked => Refusal::CertificateRevoked,
+                        Reason::CertificateDenied => Refusal::CertificateDenied,
                         Reason::RevocationUnknown | Reason::CrlExpired => {
                             Refusal::RevocationUnknown
                         }
@@ -99,6 +106,32 @@ pub(super) fn client(told: Told, fields: bool, material: &Material) -> Result<Cl
                 })
         }
     }
+}
+
+/// Whether the operator denies an identity of which there is no certificate to look at.
+#[cfg(feature = "crl")]
+fn denied(identity: &PeerIdentity, material: &Material) -> Result<(), Refused> {
+    let (revocation, now) = (material.revocation(), material.system_time());
+    let verdict = match (revocation, now) {
+        (Some(revocation), Some(now)) => revocation.denied_identity(identity, now),
+        _ => None,
+    };
+    let refused = verdict.and_then(|verdict| {
+        Some(Refused {
+            refusal: verdict.refusal()?,
+            detail: verdict.to_string().into(),
+        })
+    });
+    refused.map_or(Ok(()), Err)
+}
+
+#[cfg(not(feature = "crl"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "nobody is denied without the feature"
+)]
+fn denied(_: &PeerIdentity, _: &Material) -> Result<(), Refused> {
+    Ok(())
 }
 
 /// A refusal with its reason in an operator's words.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use http::Extensions;
 
 use super::decide::{self, Client, Refused};
+use super::host;
 use super::{ForwardedForm, ForwardedLayer};
 use crate::connection::SocketPeer;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
@@ -29,6 +30,12 @@ impl ForwardedLayer {
         // Of the connection itself: of a proxy's before anything that it tells is believed.
         if let Some(refusal) = standing(request.extensions()) {
             return Err(Refused::over(refusal));
+        }
+        if self.strict_host && !host::agrees(request) {
+            return Err(Refused {
+                refusal: Refusal::HostMismatch,
+                detail: "the request's host is not the name that the handshake was for".into(),
+            });
         }
         let peer = SocketPeer::of(request.extensions());
         let proxies = self.proxies.load();
