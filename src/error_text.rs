@@ -57,7 +57,15 @@ debug_is_text! {
     #[cfg(feature = "config")]
     crate::document::ConfigError;
     #[cfg(feature = "crl")]
+    crate::crl::CaNameError;
+    #[cfg(feature = "crl")]
     crate::crl::CrlError;
+    #[cfg(feature = "crl")]
+    crate::crl::DenyError;
+    #[cfg(feature = "crl")]
+    crate::crl::DenyLineError;
+    #[cfg(feature = "crl")]
+    crate::crl::DenyProblem;
     #[cfg(feature = "crl-fetch")]
     crate::crl::FetchError;
     #[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]

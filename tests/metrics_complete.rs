@@ -57,6 +57,9 @@ files = ["crl.pem"]
 unknown = "allow"
 short_lived = "1h"
 
+[deny]
+files = ["denied"]
+
 [policy]
 file = "policy.toml"
 shadow = "stricter.toml"
@@ -181,6 +184,7 @@ fn gate(
         ("tls.key", &server.key_pem),
         ("crl.pem", &crl),
         ("ci.token", TOKEN),
+        ("denied", "# nobody\n"),
         ("policy.toml", POLICY),
         ("stricter.toml", &stricter),
     ] {

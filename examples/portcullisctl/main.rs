@@ -5,10 +5,12 @@
 //! cargo run --example portcullisctl -- network-policy --config gate.toml --name mirror --pods app=mirror
 //! cargo run --example portcullisctl --features schema -- schema
 //! cargo run --example portcullisctl -- verify --ca ca.crt --crl crl.pem client.crt
+//! cargo run --example portcullisctl -- deny --file denied --certificate node-7.crt --reason "laptop stolen"
 //! cargo run --example portcullisctl -- token ci --host registry.example.org:5000
 //! ```
 
 mod certificates;
+mod deny;
 mod explain;
 mod hash;
 mod network_policy;
@@ -38,6 +40,8 @@ enum Command {
     /// Prints the JSON Schema of the configuration file, for editors and checks
     #[cfg(feature = "schema")]
     Schema,
+    /// Appends an entry to a deny list: a certificate, a key, a serial number or a SPIFFE ID
+    Deny(deny::Deny),
     /// Makes a token and shows where each of its forms goes; it is shown once and kept nowhere
     Token(token::Token),
     /// Says whether a client certificate would be let in, and what the CRLs say of its path
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::NetworkPolicy(command) => command.run(),
         #[cfg(feature = "schema")]
         Command::Schema => schema::print(),
+        Command::Deny(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Hash(command) => command.run(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use portcullis::PeerIdentity;
-use portcullis::crl::{Revocation, Verdict};
+use portcullis::crl::{DenyList, Revocation, Verdict};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{ClientCas, ClientCheck, Reason, TlsError};
 use rustls::pki_types::CertificateDer;
@@ -70,6 +70,12 @@ impl arguments::Arguments {
             .with_authority_files(self.ca.iter().chain(&self.signer));
         if let Some(at) = self.at {
             builder = builder.as_of(at);
+        }
+        if !self.deny.is_empty() {
+            builder = builder.with_denied(DenyList::watch(&self.deny, WatchOptions::default())?);
+            if self.crl.is_empty() && self.authority.is_empty() {
+                builder = builder.without_crls();
+            }
         }
         if self.before.is_empty() {
             return Ok(builder.from_files(&self.crl, WatchOptions::default())?);

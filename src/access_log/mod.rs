@@ -26,7 +26,7 @@
 //! | `error.type` | how it ended, if not well, or the status of a server's error |
 //! | `shadow.verdict`, `shadow.detail` | the shadow policy's verdict, `allow` or `refuse`, where the active policy's differs, and why each decided so |
 //! | `mount.declined` | why a mount was taken off the request, which went on as an ordinary upload |
-//! | `revocation` | what the revocation check said: `good`, `revoked`, `unknown`, `unknown_allowed`, `exempt` or `expired` |
+//! | `revocation` | what the revocation check said: `good`, `denied`, `revoked`, `unknown`, `unknown_allowed`, `exempt` or `expired` |
 //! | `http.request.body.size`, `http.response.body.size` | bytes of the bodies that went through, without framing |
 //! | `http.server.request.duration`, `time_to_first_byte`, `throttled` | seconds: in all, until the answer's head was there, and held back by limits |
 //! | `tls.protocol.version`, `tls.cipher`, `tls.resumed`, `tls.client.subject`, `tls.client.hash.sha256` | the connection and its verified certificate |

@@ -17,6 +17,9 @@ const MANY: u64 = 1 << 24;
 const CRL_SIZES: RangeInclusive<u64> = 1024..=1 << 32;
 
 pub(super) fn tls(tls: &TlsSection, check: &Bounds<'_>) -> Result<(), ConfigError> {
+    for own in tls.own_certificates() {
+        own.check(check.0)?;
+    }
     let handshakes = tls.max_handshakes.map(std::num::NonZeroUsize::get);
     let connections = tls.max_connections_per_source;
     let connections = connections.map(std::num::NonZeroUsize::get);

@@ -4,7 +4,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{ByteCount, CrlAuthoritySection, Document, HumanDuration, Key};
-use crate::crl::{self, Depth, OnUnknown, Options, Revocation};
+use crate::Watched;
+use crate::crl::{self, DenyList, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
 use crate::tls;
@@ -108,9 +109,10 @@ impl CrlSection {
         tls: tls::Builder<tls::Ready>,
         document: &Document,
         cas: &[PathBuf],
+        denied: Option<Watched<DenyList>>,
     ) -> tls::Builder<tls::Ready> {
-        self.warned(tls)
-            .with_crls(self.revocation(document, cas), self.paths(document))
+        let revocation = self.revocation(document, cas, denied);
+        self.warned(tls).with_crls(revocation, self.paths(document))
     }
 
     /// Has client certificates checked by fetched lists too, which come in their own time, so that no
@@ -122,8 +124,9 @@ impl CrlSection {
         tls: tls::Builder<tls::Ready>,
         document: &Document,
         cas: &[PathBuf],
+        denied: Option<Watched<DenyList>>,
     ) -> Result<tls::Builder<tls::Ready>, LoadError> {
-        let revocation = self.revocation(document, cas).fetching(
+        let revocation = self.revocation(document, cas, denied).fetching(
             &fetch.fetch(document),
             self.paths(document),
             document.watch.clone(),
@@ -153,7 +156,12 @@ impl CrlSection {
         self.files.iter().map(|file| document.resolve(file))
     }
 
-    fn revocation(&self, document: &Document, cas: &[PathBuf]) -> crl::Builder {
+    fn revocation(
+        &self,
+        document: &Document,
+        cas: &[PathBuf],
+        denied: Option<Watched<DenyList>>,
+    ) -> crl::Builder {
         let defaults = Options::default();
         let options = defaults
             .with_depth(match self.depth {
@@ -169,7 +177,12 @@ impl CrlSection {
             .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));
         // Each names a CA: that is checked where the file is read.
         let rules = self.authority.iter().filter_map(|one| one.rule().ok());
-        Revocation::builder()
+        let builder = Revocation::builder();
+        let builder = match denied {
+            Some(denied) => builder.with_denied(denied),
+            None => builder,
+        };
+        builder
             .with_options(options)
             .with_rules(rules)
             .with_authority_files(

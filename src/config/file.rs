@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
 use super::{
-    AuthSection, ConfigError, CrlSection, Document, ForwardedSection, HumanDuration,
+    AuthSection, ConfigError, CrlSection, DenySection, Document, ForwardedSection, HumanDuration,
     IdentitySection, LimitsSection, PolicySection, ServeSection, TlsSection, checks, limits,
     policy,
 };
@@ -36,6 +36,8 @@ pub struct Config {
     pub(crate) tls: Option<TlsSection>,
     /// Certificate revocation lists.
     pub(crate) crl: Option<CrlSection>,
+    /// Client certificates that are denied.
+    pub(crate) deny: Option<DenySection>,
     /// Which proxies speak for clients.
     pub(crate) forwarded: Option<ForwardedSection>,
     /// Who the holder of a client certificate is.
@@ -76,6 +78,8 @@ pub(super) struct Written {
     tls: Option<TlsSection>,
     /// Certificate revocation lists.
     crl: Option<CrlSection>,
+    /// Client certificates that are denied.
+    deny: Option<DenySection>,
     /// Which proxies speak for clients.
     forwarded: Option<ForwardedSection>,
     /// Who the holder of a client certificate is.
@@ -242,6 +246,7 @@ impl Config {
             serve: written.serve,
             tls: written.tls,
             crl: written.crl,
+            deny: written.deny,
             forwarded: written.forwarded,
             identity: written.identity,
             source: written.source,
@@ -264,6 +269,9 @@ impl Config {
         }
         if let Some(crl) = &self.crl {
             checks::crl(crl, &check)?;
+        }
+        if let Some(deny) = &self.deny {
+            deny.check(&self.document)?;
         }
         if let Some(auth) = &self.auth {
             checks::auth(auth, &check)?;

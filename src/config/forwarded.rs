@@ -56,12 +56,29 @@ pub(crate) enum CertificateHeader {
     },
     /// `Client-Cert` and `Client-Cert-Chain` (RFC 9440).
     ClientCert {},
+    /// The headers of an AWS Application Load Balancer with mutual TLS.
+    Alb {
+        /// The listener's mode: `"passthrough"`, in which it hands on the client's chain, or `"verify"`, in
+        /// which it hands on the client's certificate alone.
+        mode: AlbMode,
+    },
     /// A header with nginx's `$ssl_client_escaped_cert` in it.
     Escaped {
         /// The header's name.
         #[cfg_attr(feature = "schema", schemars(with = "String"))]
         header: HeaderText,
     },
+}
+
+/// What a load balancer's listener does with a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AlbMode {
+    /// It hands on the chain unverified: `X-Amzn-Mtls-Clientcert`.
+    Passthrough,
+    /// It verifies the chain, and hands on the certificate: `X-Amzn-Mtls-Clientcert-Leaf`.
+    Verify,
 }
 
 /// A header's name.
@@ -90,6 +107,10 @@ impl CertificateHeader {
         match self {
             Self::Xfcc { .. } => ForwardedForm::Xfcc,
             Self::ClientCert {} => ForwardedForm::ClientCert,
+            Self::Alb { mode } => match mode {
+                AlbMode::Passthrough => ForwardedForm::AlbPassthrough,
+                AlbMode::Verify => ForwardedForm::AlbVerify,
+            },
             Self::Escaped { header } => ForwardedForm::Escaped(header.name()),
         }
     }

@@ -28,6 +28,7 @@ mod checks;
 mod credentials;
 mod crl;
 mod crl_authority;
+mod deny;
 #[cfg(feature = "digest-binding")]
 mod digest_binding;
 mod file;
@@ -41,6 +42,7 @@ mod json_schema;
 mod jwt;
 mod limits;
 mod overview;
+mod own_certificate;
 mod policy;
 mod serve;
 mod tls;
@@ -52,6 +54,7 @@ pub use auth::Requirement;
 pub(crate) use credentials::{HtpasswdEntry, SecretEntry, TokenEntry};
 pub(crate) use crl::CrlSection;
 pub(crate) use crl_authority::CrlAuthoritySection;
+pub(crate) use deny::DenySection;
 #[cfg(feature = "digest-binding")]
 pub(crate) use digest_binding::DigestBindingSection;
 pub use file::Config;

@@ -6,7 +6,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::own_certificate::OwnCertificateKeys;
 use super::{ByteCount, CrlSection, Document, HumanDuration, Key};
+use crate::Watched;
+use crate::crl::{DenyList, Revocation};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
@@ -14,12 +17,15 @@ use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedC
 /// `[tls]`: the server's certificate and the client CAs.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("oneOf" = [{ "required": ["certificate", "key"] }, { "required": ["bundle"] }])))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsSection {
     /// PEM file of the server's certificate chain, its own certificate first.
-    pub(crate) certificate: PathBuf,
+    pub(crate) certificate: Option<PathBuf>,
     /// PEM file of the certificate's private key.
-    pub(crate) key: PathBuf,
+    pub(crate) key: Option<PathBuf>,
+    /// In place of `certificate` and `key`: one PEM file with both and the chain, in any order.
+    pub(crate) bundle: Option<PathBuf>,
     /// Further certificates, for clients that ask for one of their names.
     #[serde(default)]
     pub(crate) sni: Vec<ServerCertificate>,
@@ -50,6 +56,10 @@ pub(crate) struct TlsSection {
     /// The application protocols that are offered, the preferred first. Default
     /// `["h2", "http/1.1"]`.
     pub(crate) alpn: Option<Vec<ApplicationProtocol>>,
+    /// Whether requests are refused (421) whose host is not the name that the client asked for in the handshake
+    /// (SNI). A client that asks for none passes. Default false.
+    #[serde(default)]
+    pub(crate) strict_host: bool,
     /// Whether sessions may be resumed. Default true.
     pub(crate) resumption: Option<bool>,
     /// How long a handshake may take, from `"100ms"` to ten minutes. Default `"10s"`.
@@ -79,12 +89,15 @@ pub(crate) struct TlsSection {
 /// `[[tls.sni]]`: a further certificate.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("oneOf" = [{ "required": ["certificate", "key"] }, { "required": ["bundle"] }])))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerCertificate {
     /// PEM file of the certificate chain, its own certificate first.
-    pub(crate) certificate: PathBuf,
+    pub(crate) certificate: Option<PathBuf>,
     /// PEM file of the certificate's private key.
-    pub(crate) key: PathBuf,
+    pub(crate) key: Option<PathBuf>,
+    /// In place of `certificate` and `key`: one PEM file with both and the chain, in any order.
+    pub(crate) bundle: Option<PathBuf>,
 }
 
 /// Whether clients must have a certificate.
@@ -177,6 +190,7 @@ impl TlsSection {
         &self,
         document: &Document,
         crl: Option<&CrlSection>,
+        denied: Option<Watched<DenyList>>,
     ) -> Result<Acceptor, TlsError> {
         let mut builder = self
             .builder(document)
@@ -201,14 +215,16 @@ impl TlsSection {
         if let Some(crl) = crl {
             #[cfg(feature = "crl-fetch")]
             if let Some(fetch) = &crl.fetch {
-                builder = crl.check_fetched(fetch, builder, document, &self.client_ca)?;
+                builder = crl.check_fetched(fetch, builder, document, &self.client_ca, denied)?;
             } else {
-                builder = crl.check(builder, document, &self.client_ca);
+                builder = crl.check(builder, document, &self.client_ca, denied);
             }
             #[cfg(not(feature = "crl-fetch"))]
             {
-                builder = crl.check(builder, document, &self.client_ca);
+                builder = crl.check(builder, document, &self.client_ca, denied);
             }
+        } else if let Some(denied) = denied {
+            builder = builder.with_revocation(Revocation::denying(denied));
         }
         let material = builder.watch(document.watch.clone())?;
         let ending = self.ending;
@@ -238,11 +254,12 @@ impl TlsSection {
     }
 
     fn builder(&self, document: &Document) -> Builder<Ready> {
-        let files = |certificate, key| {
-            CertificateFiles::new(document.resolve(certificate), document.resolve(key))
-        };
-        let builder = Builder::new().with_certificate(files(&self.certificate, &self.key));
-        let further = self.sni.iter().map(|one| files(&one.certificate, &one.key));
+        let mut certificates = self.own_certificates();
+        let files = certificates.next().map(|own| own.files(document));
+        // The first is always there.
+        let files = files.unwrap_or_else(|| CertificateFiles::bundle(""));
+        let builder = Builder::new().with_certificate(files);
+        let further = certificates.map(|own| own.files(document));
         let builder = further.fold(builder, Builder::and_certificate);
         let cas = ClientCas::new(self.client_ca.iter().map(|file| document.resolve(file)));
         match self.mode() {
@@ -255,18 +272,31 @@ impl TlsSection {
     /// The files that it names, with their keys.
     pub(crate) fn files(&self, document: &Document) -> Vec<(Key, PathBuf)> {
         let tls = |name| Key::from("tls").key(name);
-        let mut files = vec![
-            (tls("certificate"), document.resolve(&self.certificate)),
-            (tls("key"), document.resolve(&self.key)),
-        ];
-        for (index, one) in self.sni.iter().enumerate() {
-            let key = |name| tls("sni").at(index).key(name);
-            files.push((key("certificate"), document.resolve(&one.certificate)));
-            files.push((key("key"), document.resolve(&one.key)));
-        }
+        let own = self.own_certificates();
+        let mut files: Vec<_> = own
+            .flat_map(|own| own.named(document).collect::<Vec<_>>())
+            .collect();
         let cas = self.client_ca.iter().enumerate();
         files.extend(cas.map(|(index, file)| (tls("client_ca").at(index), document.resolve(file))));
         files
+    }
+
+    /// The server's certificates, that of clients which ask for no name first.
+    pub(super) fn own_certificates(&self) -> impl Iterator<Item = OwnCertificateKeys<'_>> {
+        let first = OwnCertificateKeys {
+            table: "tls".into(),
+            certificate: self.certificate.as_deref(),
+            key: self.key.as_deref(),
+            bundle: self.bundle.as_deref(),
+        };
+        let further = self.sni.iter().enumerate();
+        let further = further.map(|(index, one)| OwnCertificateKeys {
+            table: Key::from("tls.sni").at(index),
+            certificate: one.certificate.as_deref(),
+            key: one.key.as_deref(),
+            bundle: one.bundle.as_deref(),
+        });
+        std::iter::once(first).chain(further)
     }
 
     /// Whether clients must have a certificate.

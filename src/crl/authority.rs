@@ -61,6 +61,15 @@ impl Authorities {
         })
     }
 
+    /// No one.
+    pub(super) fn none(algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self {
+            known: Vec::new(),
+            algorithms,
+            signed: Mutex::default(),
+        }
+    }
+
     /// The algorithms by which signatures can be checked.
     pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.algorithms

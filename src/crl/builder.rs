@@ -7,7 +7,9 @@ use rustls::pki_types::CertificateDer;
 use super::authority::Authorities;
 use super::observe::{Successors, observe};
 use super::sources::{Files, from_bytes};
-use super::{AuthorityRule, LoadError, Options, Requirements, Revocation, evaluation_time};
+use super::{
+    AuthorityRule, DenyList, LoadError, Options, Requirements, Revocation, evaluation_time,
+};
 use crate::Watched;
 use crate::reload::{Pinned, WatchOptions};
 
@@ -17,6 +19,8 @@ use crate::reload::{Pinned, WatchOptions};
 pub struct Builder {
     options: Options,
     rules: Vec<AuthorityRule>,
+    denied: Option<Watched<DenyList>>,
+    without_crls: bool,
     authorities: Vec<CertificateDer<'static>>,
     signers: Vec<PathBuf>,
     as_of: Option<SystemTime>,
@@ -64,6 +68,18 @@ impl Builder {
     /// Requires other things of the certificates under some client CAs. Default: the same under all.
     pub fn with_rules(mut self, rules: impl IntoIterator<Item = AuthorityRule>) -> Self {
         self.rules.extend(rules);
+        self
+    }
+
+    /// Denies what is on this list too, however the CRLs are, and for as long as it is on it.
+    pub fn with_denied(mut self, denied: impl Into<Watched<DenyList>>) -> Self {
+        self.denied = Some(denied.into());
+        self
+    }
+
+    /// Asks no CRL for certificates under client CAs for which no rule says otherwise.
+    pub fn without_crls(mut self) -> Self {
+        self.without_crls = true;
         self
     }
 
@@ -146,7 +162,8 @@ impl Builder {
         Requirements {
             options: self.options,
             rules: self.rules.as_slice().into(),
-            without_crls: false,
+            without_crls: self.without_crls,
+            denied: self.denied.clone(),
         }
     }
 
@@ -163,7 +180,9 @@ impl Builder {
             as_of: self.as_of.map(evaluation_time::seconds),
             successors: Successors::default(),
             // Where a rule says that there are none.
-            may_be_none: !requirements.rules.is_empty() || self.options.short_lived.is_some(),
+            may_be_none: self.without_crls
+                || !requirements.rules.is_empty()
+                || self.options.short_lived.is_some(),
         };
         (files, requirements)
     }

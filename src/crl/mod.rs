@@ -18,6 +18,9 @@
 //! certificate, and of which none is asked. A certificate needs no list if it says so itself (RFC 9608), or if
 //! it is [short-lived](Options::short_lived); one that a list revokes is refused all the same.
 //!
+//! An operator can deny single certificates, keys and SPIFFE IDs by a [`DenyList`], with or without CRLs.
+//! It counts wherever a CRL does, and first.
+//!
 //! What a list or a delta says is revoked stays so when it is past its end, and counts already when it is dated
 //! ahead; what a delta takes back counts only between its `thisUpdate` and `nextUpdate`, and only if no fresher
 //! one is active.
@@ -50,6 +53,7 @@ mod authority;
 mod builder;
 mod certificate;
 mod constraints;
+mod deny;
 mod der;
 mod entries;
 mod error;
@@ -86,6 +90,7 @@ mod verdict;
 mod watcher;
 
 pub use builder::Builder;
+pub use deny::{DenyEntry, DenyError, DenyLineError, DenyList, DenyProblem};
 pub use entries::Entry;
 #[cfg(feature = "crl-fetch")]
 pub use error::FetchError;
@@ -105,6 +110,6 @@ pub(crate) use sources::{Files, replacing};
 pub use store::CrlSet;
 pub use tracked::Tracked;
 pub use verdict::{
-    DecidingCrl, Exemption, Finding, HeldBack, RevocationReason, Revoked, Unknown, UnknownCause,
-    Verdict,
+    DecidingCrl, Denied, Exemption, Finding, HeldBack, RevocationReason, Revoked, Unknown,
+    UnknownCause, Verdict,
 };

@@ -1,6 +1,5 @@
 //! What is required of the certificates under each client CA.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,8 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::X509Certificate;
 
 use super::certificate::signs_crls;
-use super::{OnUnknown, Options};
+use super::{DenyList, OnUnknown, Options};
+use crate::Watched;
 use crate::identity::NameKey;
 use crate::util::hex;
 
@@ -26,6 +26,9 @@ pub enum CrlRequirement {
     #[default]
     Required,
 }
+
+/// A shorter key identifier, in octets, is a slip of the hand.
+const SHORTEST_KEY_ID: usize = 8;
 
 /// What is required of the certificates whose path leads to one client CA.
 ///
@@ -69,7 +72,8 @@ pub(crate) struct Requirements {
     pub(crate) options: Options,
     pub(super) rules: Arc<[AuthorityRule]>,
     /// Whether there is nothing to be asked where no rule says otherwise.
-    pub(super) without_crls: bool,
+    pub(crate) without_crls: bool,
+    pub(super) denied: Option<Watched<DenyList>>,
 }
 
 /// What is required of the certificates under a CA.
@@ -122,9 +126,7 @@ impl CaName {
             let name = NameKey::written(text).ok_or(CaNameError)?;
             return Ok(Self::Subject(name));
         }
-        // The shortest identifier that is not a slip of the hand.
-        const SHORTEST: usize = 8;
-        let key = hex::decode(&text.replace(':', "")).filter(|key| key.len() >= SHORTEST);
+        let key = hex::decode(&text.replace(':', "")).filter(|key| key.len() >= SHORTEST_KEY_ID);
         key.map(|key| Self::Key(key.into())).ok_or(CaNameError)
     }
 }
@@ -218,12 +220,6 @@ impl Required {
     }
 }
 
-impl fmt::Debug for CaNameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,6 +275,7 @@ mod tests {
                 options,
                 rules: rules.into(),
                 without_crls: false,
+                denied: None,
             };
             let Required {
                 requirement,

@@ -1,12 +1,18 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::watch;
+
+use super::authority::Authorities;
 use super::evaluation_time::EvaluationTime;
 use super::rules::Judgement;
 use super::sources;
 use super::store::CrlSet;
-use super::{CertPath, Finding, LoadError, Options, Requirements, Verdict, evaluation_time};
-use crate::Watched;
+use super::{
+    CertPath, DenyList, Finding, LoadError, Options, Requirements, Verdict, evaluation_time,
+};
+use crate::reload::Current;
+use crate::{PeerIdentity, Watched};
 
 /// The active CRLs and how they are used. `Clone` costs an `Arc`; clones share the lists.
 #[derive(Clone, Debug)]
@@ -25,6 +31,19 @@ impl Revocation {
             #[cfg(feature = "crl-fetch")]
             fetching: None,
         }
+    }
+
+    /// Asks no CRL, and denies what is on a list.
+    pub fn denying(denied: impl Into<Watched<DenyList>>) -> Self {
+        let provider = crate::crypto::provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let lists = CrlSet::new(Arc::new(Authorities::none(algorithms)));
+        let requirements = Requirements {
+            without_crls: true,
+            denied: Some(denied.into()),
+            ..Requirements::default()
+        };
+        Self::new(Watched::fixed(lists), requirements)
     }
 
     /// Goes on fetching for as long as it lives.
@@ -91,7 +110,46 @@ impl Revocation {
         let required = self.requirements.of(&path.anchor().ca);
         let options = self.options();
         let at = evaluation_time::seconds(at);
-        self.lists.load().findings(path, required, options, at)
+        let mut findings = self.lists.load().findings(path, required, options, at);
+        if let Some(denied) = self.denied() {
+            let denied = denied.load();
+            let time = EvaluationTime::new(at);
+            let certificates = path.certificates().iter().zip(&mut findings);
+            for (certificate, finding) in certificates {
+                if let Some(verdict) = denied.verdict_of(certificate, &time) {
+                    finding.verdict = verdict;
+                    finding.decided_by.clear();
+                }
+            }
+        }
+        findings
+    }
+
+    /// What the deny list says of an identity of which there is no certificate, at a time.
+    pub(crate) fn denied_identity(&self, one: &PeerIdentity, at: SystemTime) -> Option<Verdict> {
+        let denied = self.denied()?.load();
+        let time = EvaluationTime::new(evaluation_time::seconds(at));
+        denied.verdict_on(one, &time)
+    }
+
+    /// The deny list, if there is one.
+    pub fn denied(&self) -> Option<&Watched<DenyList>> {
+        self.requirements.denied.as_ref()
+    }
+
+    /// Grows whenever the CRLs or the deny list change: a verdict that was made in the same one still holds, as
+    /// long as time allows.
+    pub fn generation(&self) -> u64 {
+        // Neither goes back, so that the sum is the same only while both are.
+        let denied = self.denied().map_or(0, Watched::generation);
+        self.lists.generation() + denied
+    }
+
+    pub(super) fn changes(&self) -> Changes {
+        Changes {
+            lists: self.lists.changes(),
+            denied: self.denied().map(Watched::changes),
+        }
     }
 
     /// Returns the active lists.
@@ -109,11 +167,48 @@ impl Revocation {
 
     /// The judgement, and the generation of the lists that it was made with.
     pub(super) fn judge(&self, path: &CertPath, now: u64) -> (u64, Judgement) {
-        let lists = self.lists.load();
+        let (lists, denied) = (self.lists.load(), self.denied().map(Watched::load));
         let time = EvaluationTime::new(now);
-        let required = self.requirements.of(&path.anchor().ca);
-        let verdict = lists.verdict(path, required, self.options(), &time);
+        let generation = denied.as_ref().map_or(0, Current::generation);
+        let denied = denied.and_then(|denied| denied.verdict(path, &time));
+        let verdict = denied.unwrap_or_else(|| {
+            let required = self.requirements.of(&path.anchor().ca);
+            lists.verdict(path, required, self.options(), &time)
+        });
         let until = time.until();
-        (lists.generation(), Judgement { verdict, until })
+        (
+            lists.generation() + generation,
+            Judgement { verdict, until },
+        )
+    }
+}
+
+/// Learns of each change of the CRLs and of the deny list.
+pub(super) struct Changes {
+    lists: watch::Receiver<u64>,
+    denied: Option<watch::Receiver<u64>>,
+}
+
+impl Changes {
+    pub(super) fn mark_unchanged(&mut self) {
+        self.lists.mark_unchanged();
+        if let Some(denied) = &mut self.denied {
+            denied.mark_unchanged();
+        }
+    }
+
+    /// Resolves at the next change. Whoever waits holds what sends them.
+    pub(super) async fn changed(&mut self) {
+        match &mut self.denied {
+            None => {
+                let _ = self.lists.changed().await;
+            }
+            Some(denied) => {
+                tokio::select! {
+                    _ = self.lists.changed() => {}
+                    _ = denied.changed() => {}
+                }
+            }
+        }
     }
 }

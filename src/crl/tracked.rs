@@ -73,7 +73,7 @@ impl Tracked {
     pub fn is_good(&self) -> bool {
         let inner = &*self.0;
         let now = seconds(inner.clock.as_deref());
-        let generation = inner.revocation.lists().generation();
+        let generation = inner.revocation.generation();
         inner.good.is_good(generation, now) || *self.verdict() == Verdict::Good
     }
 
@@ -82,8 +82,7 @@ impl Tracked {
         let inner = &*self.0;
         let now = seconds(inner.clock.as_deref());
         let remembered = inner.remembered.load();
-        if remembered.generation == inner.revocation.lists().generation() && now <= remembered.until
-        {
+        if remembered.generation == inner.revocation.generation() && now <= remembered.until {
             return Arc::clone(&remembered.verdict);
         }
         drop(remembered);
@@ -103,7 +102,7 @@ impl Tracked {
 
     /// Resolves with the verdict once it is not good any more.
     pub async fn revoked(&self) -> Arc<Verdict> {
-        let mut changes = self.0.revocation.lists().changes();
+        let mut changes = self.0.revocation.changes();
         loop {
             changes.mark_unchanged();
             let verdict = self.verdict();
@@ -116,7 +115,7 @@ impl Tracked {
                 .saturating_add(1);
             let sleep = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_SLEEP));
             tokio::select! {
-                _ = changes.changed() => {}
+                () = changes.changed() => {}
                 () = sleep => {}
             }
         }

@@ -10,6 +10,8 @@ use crate::util::calendar;
 pub enum Verdict {
     /// Every certificate that is looked at is covered by a current CRL and on none.
     Good,
+    /// The operator denies one.
+    Denied(Denied),
     /// One is revoked.
     Revoked(Revoked),
     /// No usable CRL says whether one is revoked, and the options refuse that.
@@ -80,6 +82,22 @@ pub struct HeldBack {
     pub waiting: DecidingCrl,
     /// The active CRL.
     pub in_force: DecidingCrl,
+}
+
+/// A certificate that is on a deny list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Denied {
+    /// Its serial number in lower-case hexadecimal with colons; empty of a client CA, whose key is denied.
+    pub serial: String,
+    /// What the entry names, as the list has it.
+    pub subject: String,
+    /// Since when, in seconds after 1970, as the operator noted it.
+    pub since: u64,
+    /// Why.
+    pub reason: String,
+    /// The file and the line of the entry.
+    pub place: String,
 }
 
 /// A certificate that is on a CRL.
@@ -182,13 +200,20 @@ pub enum UnknownCause {
     /// The files of all could not be read for [`stale_after`](crate::reload::WatchOptions::stale_after).
     #[error("the CRLs could not be read for too long")]
     Lapsed,
+    /// The files of the deny list could not be used for
+    /// [`stale_after`](crate::reload::WatchOptions::stale_after).
+    #[error("the deny list could not be read for too long")]
+    DenyListLapsed,
 }
 
 impl UnknownCause {
     /// Whether there is no list of the issuer's that is about the certificate, rather than one that
     /// does not count now.
     pub(super) fn is_without_answer(self) -> bool {
-        !matches!(self, Self::NotYetValid | Self::CrlExpired | Self::Lapsed)
+        !matches!(
+            self,
+            Self::NotYetValid | Self::CrlExpired | Self::Lapsed | Self::DenyListLapsed
+        )
     }
 }
 
@@ -235,6 +260,7 @@ impl Verdict {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Good => "good",
+            Self::Denied(_) => "denied",
             Self::Revoked(_) => "revoked",
             Self::Unknown(_) => "unknown",
             Self::UnknownAllowed(_) => "unknown_allowed",
@@ -247,6 +273,7 @@ impl Verdict {
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Good | Self::UnknownAllowed(_) | Self::Exempt(_) => None,
+            Self::Denied(_) => Some(Refusal::CertificateDenied),
             Self::Revoked(_) => Some(Refusal::CertificateRevoked),
             Self::Unknown(unknown) if unknown.cause == UnknownCause::Lapsed => {
                 Some(Refusal::Unavailable)
@@ -263,6 +290,7 @@ impl fmt::Display for Verdict {
             Self::Good => f.write_str("not revoked"),
             Self::Expired => f.write_str("a certificate of the path has expired"),
             Self::Exempt(why) => write!(f, "no CRL needed: {why}"),
+            Self::Denied(denied) => write!(f, "{denied}"),
             Self::Unknown(Unknown { serial, cause }) => write!(f, "certificate {serial}: {cause}"),
             Self::UnknownAllowed(Unknown { serial, cause }) => {
                 write!(f, "certificate {serial}: {cause}, which is allowed")
@@ -282,6 +310,25 @@ impl fmt::Display for Verdict {
                 }
             }
         }
+    }
+}
+
+impl Denied {
+    /// The same of a certificate that is called in this way.
+    pub(crate) fn told_of(&self, whose: &str) -> String {
+        let since = date(self.since);
+        let (reason, subject, place) = (&self.reason, &self.subject, &self.place);
+        format!("{whose} is denied since {since}: {reason} ({place}, {subject})")
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = match self.serial.as_str() {
+            "" => "the client CA's key".to_owned(),
+            serial => format!("certificate {serial}"),
+        };
+        f.write_str(&self.told_of(&whose))
     }
 }
 

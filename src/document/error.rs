@@ -45,6 +45,15 @@ pub enum ConfigError {
         /// The section.
         section: &'static str,
     },
+    /// A `[deny]` that nothing would ever look at.
+    #[error(
+        "{place}: a deny list is about client certificates: [tls] must have `client_ca`, and not \
+         `client_auth = \"none\"`"
+    )]
+    NobodyToDeny {
+        /// Where the section is.
+        place: Place,
+    },
     /// A `[crl]` that nothing would ever look at.
     #[error(
         "{place}: revocation needs client certificates: [tls] must have `client_ca`, and not \

@@ -310,7 +310,7 @@ impl Advice<'_> {
         };
         let document = &self.config.document;
         for (key, file) in tls.files(document) {
-            if key.name() == Some("certificate")
+            if matches!(key.name(), Some("certificate" | "bundle"))
                 && let Some(problem) = first(&file).and_then(|der| not_for_servers(&der))
             {
                 self.here(key, problem);

@@ -175,6 +175,14 @@ impl Builder {
         self
     }
 
+    /// Refuses requests whose host is not the name that the client asked for in its TLS handshake. Set it after
+    /// [`Builder::forwarded_certificate`]. Default: no.
+    #[cfg(feature = "tls")]
+    pub fn strict_host(mut self, strict: bool) -> Self {
+        self.forwarded_certificate = self.forwarded_certificate.with_strict_host(strict);
+        self
+    }
+
     /// Sets the credentials that callers must send. Default: a caller with a certificate is known by it, and
     /// every other caller is anonymous.
     #[cfg(feature = "auth")]

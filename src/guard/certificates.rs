@@ -53,8 +53,15 @@ fn certificates(path: &Path) -> Vec<Vec<u8>> {
     read.filter_map(|der| Some(der.ok()?.to_vec())).collect()
 }
 
+/// The server's own certificate in its file: in a bundle it may stand behind those of its CAs.
 pub(super) fn first(path: &Path) -> Option<Vec<u8>> {
-    certificates(path).into_iter().next()
+    let mut found = certificates(path);
+    let is_own = |der: &Vec<u8>| {
+        let parsed = x509_parser::parse_x509_certificate(der);
+        parsed.is_ok_and(|(_, one)| !one.is_ca())
+    };
+    let own = found.iter().position(is_own).unwrap_or(0);
+    (own < found.len()).then(|| found.swap_remove(own))
 }
 
 pub(super) fn not_for_servers(der: &[u8]) -> Option<Problem> {

@@ -64,14 +64,33 @@ fn digests(layer: &crate::policy::BindingLayer) -> Option<Check> {
 fn tls(acceptor: &crate::tls::Acceptor) -> Vec<Check> {
     let material = acceptor.material().clone();
     #[cfg(feature = "crl")]
-    let crl = material.load().revocation().map(|revocation| {
-        let (revocation, material) = (revocation.clone(), material.clone());
-        Check::new("crl", move || revocation_now(&revocation, &material))
-    });
+    let asks_lists = |one: &&crate::crl::Revocation| !one.requirements().without_crls;
+    #[cfg(feature = "crl")]
+    let crl = material
+        .load()
+        .revocation()
+        .filter(asks_lists)
+        .map(|revocation| {
+            let (revocation, material) = (revocation.clone(), material.clone());
+            Check::new("crl", move || revocation_now(&revocation, &material))
+        });
     #[cfg(not(feature = "crl"))]
     let crl = None;
+    #[cfg(feature = "crl")]
+    let denied = {
+        let current = material.load();
+        let revocation = current.revocation();
+        let denied = revocation.and_then(crate::crl::Revocation::denied);
+        denied.map(|denied| Check::watching("deny", denied))
+    };
+    #[cfg(not(feature = "crl"))]
+    let denied = None;
     let certificates = Check::new("tls", move || certificates_now(&material));
-    [certificates].into_iter().chain(crl).collect()
+    [certificates]
+        .into_iter()
+        .chain(crl)
+        .chain(denied)
+        .collect()
 }
 
 #[cfg(feature = "tls")]

@@ -90,6 +90,11 @@ impl Builder {
                 builder = builder.digest_binding(BindingLayer::new(binding));
             }
         }
+        if config.deny.is_some() && !asks_for_certificates(config) {
+            return Err(ConfigError::NobodyToDeny {
+                place: document.place(&"deny".into()),
+            });
+        }
         if config.crl.is_some() && !asks_for_certificates(config) {
             return Err(ConfigError::NothingToRevoke {
                 place: document.place(&"crl".into()),
@@ -103,14 +108,18 @@ impl Builder {
             builder = builder.revocation(RevocationLayer::new().with_certificate_required());
         }
         if let Some(section) = &config.tls {
+            let denied = config.deny.as_ref();
+            let denied = denied.map(|deny| deny.watch(document)).transpose()?;
             let acceptor = section
-                .acceptor(document, config.crl.as_ref())
+                .acceptor(document, config.crl.as_ref(), denied)
                 .map_err(|error| unusable_tls(config, section, error))?;
             builder = builder.acceptor(acceptor);
         }
         if let Some(section) = &config.forwarded {
             builder = forwarded(builder, config, section)?;
         }
+        let strict = config.tls.as_ref().is_some_and(|tls| tls.strict_host);
+        builder = builder.strict_host(strict);
         if config.limits.is_some() {
             let besides = policy_file(config).into_iter().chain(fleet_file(config));
             let limits = Section::of(config, "limits", limits).depending_on(besides);

@@ -372,6 +372,16 @@ fn describe_fleet(limits: &crate::rate::Limits, report: &mut Report) {
 
 #[cfg(feature = "crl")]
 fn describe_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
+    if let Some(denied) = revocation.denied() {
+        let entries = denied.load().len();
+        let noun = if entries == 1 { "entry" } else { "entries" };
+        report.enforces(format!(
+            "denied certificates are refused, on open connections too, by {entries} {noun}"
+        ));
+    }
+    if revocation.requirements().without_crls {
+        return;
+    }
     let lists = revocation.lists().load().len();
     report.enforces(format!(
         "revoked certificates are refused, on open connections too, by {}",

@@ -50,7 +50,7 @@ fn span(span: Duration) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
     let seconds = span.as_secs();
     let units = UNITS.into_iter();
-    let mut whole = units.filter(|(unit, _)| seconds >= *unit && seconds % unit == 0);
+    let mut whole = units.filter(|(unit, _)| seconds >= *unit && seconds.is_multiple_of(*unit));
     let (unit, noun) = whole.next().unwrap_or((1, "second"));
     let count = seconds / unit;
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })

@@ -14,7 +14,7 @@ pub(super) fn files(config: &Config) -> Vec<(Key, PathBuf)> {
     let mut files = Vec::new();
     if let Some(tls) = &config.tls {
         let named = tls.files(document).into_iter();
-        files.extend(named.filter(|(key, _)| key.name() == Some("key")));
+        files.extend(named.filter(|(key, _)| matches!(key.name(), Some("key" | "bundle"))));
     }
     if let Some(auth) = &config.auth {
         files.extend(auth.secret_files(document));

@@ -42,6 +42,9 @@ pub enum Refusal {
     /// The client certificate, or one on its path, is revoked.
     #[error("the client certificate is revoked")]
     CertificateRevoked,
+    /// The client certificate, or one on its path, is on the deny list.
+    #[error("the client certificate is on the deny list")]
+    CertificateDenied,
     /// The client certificate is outside its validity now.
     #[error("the client certificate has expired")]
     CertificateExpired,
@@ -51,6 +54,9 @@ pub enum Refusal {
     /// No usable CRL covers the client certificate.
     #[error("the revocation status of the client certificate is unknown")]
     RevocationUnknown,
+    /// The request is for another host than the connection's TLS handshake.
+    #[error("the request is for another host than the TLS handshake")]
+    HostMismatch,
     /// The path is under `/v2/` but is no canonical OCI route.
     #[error("not an OCI route: {0}")]
     RouteInvalid(RouteError),
@@ -107,9 +113,11 @@ impl Refusal {
             Self::ScopeInsufficient => "scope_insufficient",
             Self::CertificateMissing => "certificate_missing",
             Self::CertificateRevoked => "certificate_revoked",
+            Self::CertificateDenied => "certificate_denied",
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateInvalid => "certificate_invalid",
             Self::RevocationUnknown => "revocation_unknown",
+            Self::HostMismatch => "host_mismatch",
             Self::RouteInvalid(_) => "route_invalid",
             Self::PolicyDenied => "policy_denied",
             Self::PolicyNeedsCredentials => "policy_needs_credentials",
@@ -140,10 +148,13 @@ impl Refusal {
             | Self::PolicyNeedsCredentials => StatusCode::UNAUTHORIZED,
             Self::SourceDenied
             | Self::CertificateRevoked
+            | Self::CertificateDenied
             | Self::CertificateExpired
             | Self::CertificateInvalid
             | Self::RevocationUnknown
             | Self::PolicyDenied => StatusCode::FORBIDDEN,
+            // RFC 9110 §15.5.20: the client may try again on another connection.
+            Self::HostMismatch => StatusCode::MISDIRECTED_REQUEST,
             Self::RouteInvalid(error) => error.status(),
             Self::AuthThrottled { .. }
             | Self::RateExceeded { .. }

@@ -306,6 +306,12 @@ pub const METRICS: &[Metric] = &[
         "Requests whose certificate needs no CRL: by itself (noRevAvail), being short-lived, or by the rule for its client CA.",
     ),
     metric(
+        "portcullis_deny_entries",
+        MetricKind::Gauge,
+        &[],
+        "Entries of the deny list that count now.",
+    ),
+    metric(
         "portcullis_crl_fetches_total",
         MetricKind::Counter,
         &["url", "outcome"],

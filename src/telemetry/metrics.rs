@@ -198,6 +198,12 @@ pub(crate) fn unknown_allowed() {
     counter!("portcullis_revocation_unknown_allowed_total").increment(1);
 }
 
+/// How many entries of the deny list count now.
+#[cfg(feature = "crl")]
+pub(crate) fn deny_entries(entries: usize) {
+    gauge!("portcullis_deny_entries").set(number(entries));
+}
+
 /// A request whose certificate needs no CRL, for this reason.
 #[cfg(feature = "crl")]
 pub(crate) fn revocation_exempt(reason: &'static str) {
@@ -291,11 +297,17 @@ pub(crate) fn service_panicked() {
 /// Makes the series that alerts watch, so that their first count is seen as growth.
 #[cfg(feature = "metrics")]
 pub(super) fn begin_at_zero() {
-    for refusal in [Refusal::CertificateRevoked, Refusal::Unavailable] {
+    for refusal in [
+        Refusal::CertificateRevoked,
+        Refusal::CertificateDenied,
+        Refusal::Unavailable,
+    ] {
         counter!("portcullis_refusals_total", "reason" => refusal.label()).increment(0);
     }
     counter!("portcullis_digest_saves_total", "outcome" => "failed").increment(0);
-    counter!("portcullis_handshakes_total", "outcome" => "certificate_revoked").increment(0);
+    for outcome in ["certificate_revoked", "certificate_denied"] {
+        counter!("portcullis_handshakes_total", "outcome" => outcome).increment(0);
+    }
     #[cfg(feature = "serve")]
     {
         counter!("portcullis_service_panics_total").increment(0);
@@ -334,6 +346,7 @@ fn is_authentication(refusal: Refusal) -> bool {
             | Refusal::ScopeInsufficient
             | Refusal::CertificateMissing
             | Refusal::CertificateRevoked
+            | Refusal::CertificateDenied
             | Refusal::CertificateExpired
             | Refusal::CertificateInvalid
             | Refusal::RevocationUnknown

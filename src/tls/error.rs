@@ -55,6 +55,12 @@ pub enum TlsError {
         /// The key's file.
         key: PathBuf,
     },
+    /// A bundle holds a private key, and certificates of which none is of this key.
+    #[error("{path}: no certificate in it is that of the private key in it: it may be written only in part", path = path.display())]
+    BundleMismatch {
+        /// The file.
+        path: PathBuf,
+    },
     /// A certificate cannot be read.
     #[error("{path}: unusable certificate", path = path.display())]
     Certificate {
@@ -116,6 +122,7 @@ impl TlsError {
             | Self::NoKey { path }
             | Self::Key { path, .. }
             | Self::KeyMismatch { key: path, .. }
+            | Self::BundleMismatch { path }
             | Self::Certificate { path, .. }
             | Self::Anchor { path, .. }
             | Self::Expired { path, .. }

@@ -82,6 +82,10 @@ fn revocation_words(rejection: &Rejection, verdict: &crate::crl::Verdict) -> Str
             let number = crl_number.as_deref().unwrap_or("without a number");
             format!("{whose} was revoked on {date} ({reason}) by CRL {number} of `{issuer}`")
         }
+        Verdict::Denied(denied) if !denied.serial.is_empty() => {
+            let (whose, _) = of_serial(rejection, &denied.serial);
+            denied.told_of(&whose)
+        }
         Verdict::Unknown(unknown) => {
             let (whose, issuer) = of_serial(rejection, &unknown.serial);
             let cause = unknown.cause;

@@ -62,6 +62,26 @@ impl CertificateFiles {
         Self::new(directory.join("tls.crt"), directory.join("tls.key"))
     }
 
+    /// One PEM file with the key, the certificate and its intermediates, in any order: a credential bundle of
+    /// Kubernetes' Pod Certificates, or a kubelet's `kubelet-client-current.pem`. It is read once at each load, so
+    /// that certificate and key are of one version of it; one that is written only in part is not taken.
+    pub fn bundle(file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        Self::new(file.clone(), file)
+    }
+
+    /// Whether one file holds both.
+    pub(super) fn is_bundle(&self) -> bool {
+        self.chain == self.key
+    }
+
+    /// The files.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = vec![self.chain.clone(), self.key.clone()];
+        paths.dedup();
+        paths
+    }
+
     pub(super) fn chain(
         &self,
         pinned: &mut Pinned,
@@ -72,15 +92,7 @@ impl CertificateFiles {
 
     pub(super) fn key(&self, pinned: &mut Pinned) -> Result<PrivateKeyDer<'static>, TlsError> {
         let text = Zeroizing::new(read(pinned, &self.key, PRIVATE_KEY)?);
-        let key = x509_file::private_key(&text).map_err(|error| not_pem(&self.key, error))?;
-        match key {
-            Some(Key::Pkcs8(key)) => Ok(PrivateKeyDer::Pkcs8(key.into_der().into())),
-            Some(Key::Pkcs1(key)) => Ok(PrivateKeyDer::Pkcs1(key.into_der().into())),
-            Some(Key::Sec1(key)) => Ok(PrivateKeyDer::Sec1(key.into_der().into())),
-            None => Err(TlsError::NoKey {
-                path: self.key.clone(),
-            }),
-        }
+        private_key(&self.key, &text)
     }
 }
 
@@ -150,7 +162,20 @@ pub fn certificates_in(file: impl AsRef<Path>) -> Result<Vec<CertificateDer<'sta
     Ok(found.into_iter().map(|(_, der)| der).collect())
 }
 
-fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
+/// The private key in the content of a file.
+pub(super) fn private_key(path: &Path, content: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let key = x509_file::private_key(content).map_err(|error| not_pem(path, error))?;
+    match key {
+        Some(Key::Pkcs8(key)) => Ok(PrivateKeyDer::Pkcs8(key.into_der().into())),
+        Some(Key::Pkcs1(key)) => Ok(PrivateKeyDer::Pkcs1(key.into_der().into())),
+        Some(Key::Sec1(key)) => Ok(PrivateKeyDer::Sec1(key.into_der().into())),
+        None => Err(TlsError::NoKey {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
     let found = x509_file::certificates(content).map_err(|error| not_pem(path, error))?;
     if found.wanted.is_empty() {
         return Err(TlsError::NoCertificate {
@@ -196,7 +221,7 @@ fn not_pem(path: &Path, error: PemError) -> TlsError {
     }
 }
 
-fn read(pinned: &mut Pinned, path: &Path, max: u64) -> Result<Vec<u8>, TlsError> {
+pub(super) fn read(pinned: &mut Pinned, path: &Path, max: u64) -> Result<Vec<u8>, TlsError> {
     let read = pinned.read_at_most(path, max);
     read.map_err(|source| TlsError::Read {
         path: path.to_owned(),

@@ -93,7 +93,7 @@ impl Load for Loader {
             .settings
             .certificates
             .iter()
-            .flat_map(|files| [files.chain.clone(), files.key.clone()])
+            .flat_map(CertificateFiles::paths)
             .collect();
         if let Some(cas) = self.client_cas() {
             paths.extend(cas.paths.iter().cloned());
@@ -263,14 +263,13 @@ fn server_config(
     config
 }
 
-fn certified_key(
+pub(super) fn certified_key(
     files: &CertificateFiles,
     pinned: &mut Pinned,
     provider: &CryptoProvider,
     now: SystemTime,
 ) -> Result<(Arc<CertifiedKey>, PeerIdentity), TlsError> {
-    let chain = files.chain(pinned)?;
-    let key = files.key(pinned)?;
+    let (chain, key) = files.pair(pinned, provider)?;
     let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate {
         path: files.chain.clone(),
     })?;
@@ -280,6 +279,11 @@ fn certified_key(
     })?;
     valid_now(files, &identity, now)?;
     let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) if files.is_bundle() => {
+            TlsError::BundleMismatch {
+                path: files.chain.clone(),
+            }
+        }
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch {
             certificate: files.chain.clone(),
             key: files.key.clone(),

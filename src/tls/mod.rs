@@ -60,6 +60,7 @@ mod anchors;
 #[cfg(feature = "axum-server")]
 mod axum_server;
 mod builder;
+mod bundle;
 mod chain;
 #[cfg(feature = "crl")]
 mod client_check;
@@ -84,6 +85,7 @@ mod listener;
 mod liveness;
 mod loader;
 mod material;
+mod own_certificate;
 mod progress;
 mod provider;
 mod quoted;
@@ -115,6 +117,7 @@ pub use handshake_error::HandshakeError;
 #[cfg(feature = "axum")]
 pub use listener::Listener;
 pub use material::Material;
+pub use own_certificate::OwnCertificate;
 pub use reason::Reason;
 pub use removed_ca::RemovedCa;
 pub use stream::Stream;

@@ -36,6 +36,8 @@ pub enum Reason {
     CertificateMalformed,
     /// A certificate on the path is revoked.
     CertificateRevoked,
+    /// A certificate on the path is on the deny list.
+    CertificateDenied,
     /// No usable CRL covers a certificate on the path.
     RevocationUnknown,
     /// The CRL for a certificate on the path is past its next update.
@@ -70,7 +72,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::CertificateMissing,
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
@@ -87,6 +89,7 @@ impl Reason {
         Self::UnsupportedAlgorithm,
         Self::CertificateMalformed,
         Self::CertificateRevoked,
+        Self::CertificateDenied,
         Self::RevocationUnknown,
         Self::CrlExpired,
         Self::NoProofOfKey,
@@ -123,6 +126,7 @@ impl Reason {
             Self::UnsupportedAlgorithm => "unsupported_algorithm",
             Self::CertificateMalformed => "certificate_malformed",
             Self::CertificateRevoked => "certificate_revoked",
+            Self::CertificateDenied => "certificate_denied",
             Self::RevocationUnknown => "revocation_unknown",
             Self::CrlExpired => "crl_expired",
             Self::NoProofOfKey => "no_proof_of_key",

@@ -55,7 +55,7 @@ impl Cause {
         match self {
             #[cfg(feature = "crl")]
             Self::Revocation(verdict) => match &**verdict {
-                Verdict::Revoked(_) => 4,
+                Verdict::Denied(_) | Verdict::Revoked(_) => 4,
                 _ => 3,
             },
             Self::AnchorEnded(..) => 1,
@@ -98,6 +98,7 @@ impl Rejection {
             Cause::RevocationPath(_) => Reason::CertificateMalformed,
             #[cfg(feature = "crl")]
             Cause::Revocation(verdict) => match &**verdict {
+                Verdict::Denied(_) => Reason::CertificateDenied,
                 Verdict::Revoked(_) => Reason::CertificateRevoked,
                 Verdict::Expired => Reason::CertificateExpired,
                 Verdict::Unknown(unknown) if unknown.cause == UnknownCause::CrlExpired => {
@@ -113,7 +114,7 @@ impl Rejection {
         CertificateError::into(match self.reason() {
             Reason::CertificateExpired => CertificateError::Expired,
             Reason::CertificateNotYetValid => CertificateError::NotValidYet,
-            Reason::CertificateRevoked => CertificateError::Revoked,
+            Reason::CertificateRevoked | Reason::CertificateDenied => CertificateError::Revoked,
             // RFC 8446 §6.2: `certificate_unknown` is for what no other alert names. The errors that
             // rustls has for these two would be sent as `unknown_ca`, as OpenSSL does, and have the
             // client's operator look for a CA that is not missing.

@@ -50,7 +50,7 @@ impl World {
     #[cfg(feature = "crl")]
     fn generation(&self) -> u64 {
         let revocation = self.revocation.as_ref();
-        revocation.map_or(0, |revocation| revocation.lists().generation())
+        revocation.map_or(0, crate::crl::Revocation::generation)
     }
 
     #[cfg(not(feature = "crl"))]

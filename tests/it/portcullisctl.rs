@@ -36,6 +36,101 @@ fn program() -> PathBuf {
     file
 }
 
+#[test]
+fn an_entry_is_appended_to_a_deny_list_that_can_be_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("denied");
+    let certificate = folder.path().join("node.crt");
+    let ca = crate::pki::Ca::new("Nodes, \"2026\"");
+    let node = ca.client_with("node", |params| {
+        params.serial_number = Some(0xfa07_u64.into());
+        let id = "spiffe://example.org/node/7".try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(id)];
+    });
+    std::fs::write(&certificate, &node.pem).unwrap();
+    let [list, shown] = [&file, &certificate].map(|path| path.to_str().unwrap());
+    let deny = |arguments: &[&str]| {
+        portcullisctl(&[&["deny", "--file", list, "--reason", "stolen"], arguments].concat())
+    };
+    let content = || std::fs::read_to_string(&file).unwrap();
+    let (code, out, error) = deny(&["--certificate", shown]);
+    assert_eq!((code, &*error), (0, ""), "{out}");
+    for by in ["key", "serial", "spiffe"] {
+        assert_eq!(deny(&["--certificate", shown, "--by", by]).0, 0, "{by}");
+    }
+    assert_eq!(
+        deny(&["spiffe://example.org/a", "--until", "2999-01-31"]).0,
+        0
+    );
+    let text = content();
+    let entries = portcullis::crl::DenyList::parse("denied", text.as_bytes()).unwrap();
+    let subjects: Vec<_> = entries
+        .entries()
+        .map(portcullis::crl::DenyEntry::subject)
+        .collect();
+    assert!(subjects[0].starts_with("fingerprint:") && subjects[1].starts_with("key:"));
+    assert_eq!(
+        subjects[2],
+        "serial:fa:07 issuer:\"CN=Nodes\\, \\\"2026\\\"\""
+    );
+    assert_eq!(
+        subjects[3..],
+        ["spiffe://example.org/node/7", "spiffe://example.org/a"]
+    );
+    assert!(
+        text.lines()
+            .all(|line| line.contains("Z ") && line.ends_with(" stolen")),
+        "{text}"
+    );
+    // Tried, and nothing written.
+    let (code, out, _) = deny(&["spiffe://example.org/b", "--dry-run"]);
+    assert!(
+        code == 0 && out.starts_with("spiffe://example.org/b 20"),
+        "{out}"
+    );
+    assert_eq!(content(), text);
+    for (arguments, expected) in [
+        (&["node-7"][..], "column 1: \"node-7\" names no certificate"),
+        (
+            &["spiffe://example.org/a", "--until", "2020-01-01"],
+            "ends before it begins",
+        ),
+        (
+            &["spiffe://example.org/a", "--until", "soon"],
+            "\"soon\" is no date",
+        ),
+        (&[], "required"),
+        (
+            &["spiffe://example.org/a", "--certificate", shown],
+            "cannot be used with",
+        ),
+    ] {
+        let (code, _, error) = deny(arguments);
+        assert!(code == 2 && error.contains(expected), "{error}");
+        assert_eq!(content(), text);
+    }
+    // What cannot be read whole stays as it is.
+    std::fs::write(&file, format!("{text}node-7 stolen\n")).unwrap();
+    let (code, _, error) = deny(&["spiffe://example.org/c"]);
+    assert!(
+        code == 2 && error.contains("denied:6:1: \"node-7\""),
+        "{error}"
+    );
+    assert_eq!(content(), format!("{text}node-7 stolen\n"));
+    // A comment that nobody ended.
+    std::fs::write(&file, "# a comment").unwrap();
+    assert_eq!(deny(&["spiffe://example.org/c"]).0, 0);
+    assert!(content().starts_with("# a comment\nspiffe://example.org/c 20"));
+    // Another run is at it.
+    std::fs::write(folder.path().join(".denied.new"), "").unwrap();
+    let (code, _, error) = deny(&["spiffe://example.org/d"]);
+    assert!(
+        code == 2 && error.contains("another run writes the list"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
 /// The exit code, standard output and standard error of one call.
 fn portcullisctl(arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(program()).args(arguments).output().unwrap();

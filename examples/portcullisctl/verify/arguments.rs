@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The options that take several files, each time that they are given.
-const OF_FILES: [&str; 5] = ["ca", "chain", "signer", "crl", "before"];
+const OF_FILES: [&str; 6] = ["ca", "chain", "signer", "crl", "before", "deny"];
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// Files of CRLs, in PEM or DER, compressed by gzip or not, or folders of them
     #[arg(
         long, num_args = 1.., value_name = "FILE",
-        required_unless_present_any = ["authority", "short_lived"]
+        required_unless_present_any = ["authority", "short_lived", "deny"]
     )]
     pub(super) crl: Vec<PathBuf>,
     /// Files of the CRLs that a running gate had before, of which it keeps what is newer
@@ -47,6 +47,9 @@ pub(super) struct Arguments {
     /// subject in RFC 4514 form, or in hexadecimal the SHA-256 of its public key or its key identifier
     #[arg(long, value_name = "RULE", value_parser = rule)]
     pub(super) authority: Vec<AuthorityRule>,
+    /// Files of a deny list
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub(super) deny: Vec<PathBuf>,
     /// Lets certificates of clients pass without a CRL whose whole validity is no longer than this, as `25h`
     #[arg(long, value_parser = humantime::parse_duration)]
     short_lived: Option<Duration>,
@@ -115,6 +118,7 @@ impl FromArgMatches for Verify {
             (Some("signer"), Some(2..)) => arguments.signer.pop(),
             (Some("crl"), Some(2..)) => arguments.crl.pop(),
             (Some("before"), Some(2..)) => arguments.before.pop(),
+            (Some("deny"), Some(2..)) => arguments.deny.pop(),
             _ => None,
         };
         let missing = "CERT, the client's certificate, is missing: it comes last\n";

@@ -49,10 +49,15 @@ pub(super) fn claim(
             ders.extend(rfc9440::list(chain.as_deref().unwrap_or_default())?);
             Ok(ForwardedClaim::Chain(certificates(ders)))
         }
-        ForwardedForm::Escaped(name) => match single(headers, name)? {
-            None | Some("") => Ok(ForwardedClaim::NoClient),
-            Some(value) => Ok(ForwardedClaim::Chain(certificates(pem::unescape(value)?))),
-        },
+        form => {
+            let Some(name) = form.escaped() else {
+                return Ok(ForwardedClaim::NoClient);
+            };
+            match single(headers, &name)? {
+                None | Some("") => Ok(ForwardedClaim::NoClient),
+                Some(value) => Ok(ForwardedClaim::Chain(certificates(pem::unescape(value)?))),
+            }
+        }
     }
 }
 
@@ -69,6 +74,7 @@ pub(super) fn client(
             let subject = element.subject.unwrap_or_default();
             let identity = PeerIdentity::vouched(&subject, &element.uri, &element.dns, hash)
                 .map_err(|error| Refused::invalid(error.to_string()))?;
+            denied(&identity, material)?;
             let requirements = material
                 .verifier
                 .as_ref()
@@ -100,6 +106,7 @@ pub(super) fn client(
                     refusal: match rejection.reason() {
                         Reason::CertificateExpired => Refusal::CertificateExpired,
                         Reason::CertificateRevoked => Refusal::CertificateRevoked,
+                        Reason::CertificateDenied => Refusal::CertificateDenied,
                         Reason::RevocationUnknown | Reason::CrlExpired => {
                             Refusal::RevocationUnknown
                         }
@@ -109,6 +116,32 @@ pub(super) fn client(
                 })
         }
     }
+}
+
+/// Whether the operator denies an identity of which there is no certificate to look at.
+#[cfg(feature = "crl")]
+fn denied(identity: &PeerIdentity, material: &Material) -> Result<(), Refused> {
+    let (revocation, now) = (material.revocation(), material.system_time());
+    let verdict = match (revocation, now) {
+        (Some(revocation), Some(now)) => revocation.denied_identity(identity, now),
+        _ => None,
+    };
+    let refused = verdict.and_then(|verdict| {
+        Some(Refused {
+            refusal: verdict.refusal()?,
+            detail: verdict.to_string().into(),
+        })
+    });
+    refused.map_or(Ok(()), Err)
+}
+
+#[cfg(not(feature = "crl"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "nobody is denied without the feature"
+)]
+fn denied(_: &PeerIdentity, _: &Material) -> Result<(), Refused> {
+    Ok(())
 }
 
 /// A refusal with its reason in an operator's words.

@@ -19,14 +19,34 @@ pub enum ForwardedForm {
     /// A header of the operator's choice with nginx's `$ssl_client_escaped_cert` in it; an empty header is
     /// none.
     Escaped(HeaderName),
+    /// `X-Amzn-Mtls-Clientcert` of an Application Load Balancer in passthrough mode: the client's whole chain.
+    AlbPassthrough,
+    /// `X-Amzn-Mtls-Clientcert-Leaf` of an Application Load Balancer in verify mode: the client's certificate
+    /// alone, so that the CA which issued it is to be a client CA itself.
+    AlbVerify,
 }
 
+const ALB_CHAIN: &str = "x-amzn-mtls-clientcert";
+const ALB_LEAF: &str = "x-amzn-mtls-clientcert-leaf";
+
 impl ForwardedForm {
+    /// The header with a chain in percent encoding.
+    pub(super) fn escaped(&self) -> Option<HeaderName> {
+        match self {
+            Self::Escaped(name) => Some(name.clone()),
+            Self::AlbPassthrough => Some(HeaderName::from_static(ALB_CHAIN)),
+            Self::AlbVerify => Some(HeaderName::from_static(ALB_LEAF)),
+            Self::Xfcc | Self::ClientCert => None,
+        }
+    }
+
     pub(super) fn uses(&self, name: &HeaderName) -> bool {
         match self {
             Self::Xfcc => name == "x-forwarded-client-cert",
             Self::ClientCert => name == "client-cert" || name == "client-cert-chain",
             Self::Escaped(own) => name == own,
+            Self::AlbPassthrough => name == ALB_CHAIN,
+            Self::AlbVerify => name == ALB_LEAF,
         }
     }
 }
@@ -60,6 +80,7 @@ pub struct ForwardedLayer {
     pub(super) trusted: Option<(ForwardedForm, Watched<Material>)>,
     pub(super) proxies: Watched<Vec<IpNet>>,
     pub(super) fields: bool,
+    pub(super) strict_host: bool,
     pub(super) responder: Responder,
     pub(crate) names: Arc<[HeaderName]>,
     pub(super) told: Arc<AtomicBool>,
@@ -96,11 +117,18 @@ impl ForwardedLayer {
             "client-cert-chain",
             "x-forwarded-tls-client-cert",
             "x-forwarded-tls-client-cert-info",
+            ALB_CHAIN,
+            ALB_LEAF,
+            "x-amzn-mtls-clientcert-serial-number",
+            "x-amzn-mtls-clientcert-issuer",
+            "x-amzn-mtls-clientcert-subject",
+            "x-amzn-mtls-clientcert-validity",
         ];
         Self {
             trusted: None,
             proxies: Watched::fixed(Vec::new()),
             fields: false,
+            strict_host: false,
             responder: Responder::new(Preset::default()),
             names: names.map(HeaderName::from_static).into(),
             told: Arc::default(),
@@ -127,6 +155,14 @@ impl ForwardedLayer {
         self
     }
 
+    /// Refuses requests whose host is not the name that the client asked for in the handshake of its connection
+    /// (SNI), as [`Refusal::HostMismatch`](crate::Refusal::HostMismatch): a check by the one name would be answered
+    /// by the other. A connection without such a name passes. Default: no.
+    pub fn with_strict_host(mut self, strict: bool) -> Self {
+        self.strict_host = strict;
+        self
+    }
+
     /// Also removes these headers from requests of other peers. Default: none besides the known ones.
     pub fn with_removed(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.names = self.names.iter().cloned().chain(names).collect();
@@ -146,6 +182,8 @@ impl fmt::Display for ForwardedForm {
             Self::Xfcc => "x-forwarded-client-cert",
             Self::ClientCert => "client-cert",
             Self::Escaped(name) => name.as_str(),
+            Self::AlbPassthrough => ALB_CHAIN,
+            Self::AlbVerify => ALB_LEAF,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Client certificates that a proxy in front forwards in a header.
 
 mod decide;
+mod host;
 mod layer;
 mod service;
 

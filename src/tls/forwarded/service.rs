@@ -5,6 +5,7 @@ use http::Extensions;
 use tower::Layer;
 
 use super::decide::{self, Client, Refused};
+use super::host;
 use super::{ForwardedForm, ForwardedLayer};
 use crate::connection::SocketPeer;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
@@ -38,6 +39,12 @@ impl ForwardedLayer {
         // Of the connection itself: of a proxy's before its headers are believed.
         if let Some(refusal) = liveness(request.extensions()) {
             return Err(Refused::over(refusal));
+        }
+        if self.strict_host && !host::agrees(request) {
+            return Err(Refused {
+                refusal: Refusal::HostMismatch,
+                detail: "the request's host is not the name that the handshake was for".into(),
+            });
         }
         let peer = SocketPeer::of(request.extensions());
         let proxies = self.proxies.load();

@@ -1,6 +1,7 @@
 mod authorities;
 mod counts;
 mod deltas;
+mod denied;
 mod enforcement;
 mod pkits;
 mod rules;

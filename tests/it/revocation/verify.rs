@@ -443,6 +443,27 @@ fn rules_for_a_client_ca_are_the_gates() {
 }
 
 #[test]
+fn a_deny_list_is_the_gates() {
+    let world = World::new();
+    let lines = "serial:07 issuer:\"CN=Sub\" 2026-11-30 laptop stolen\n";
+    world.files.put("denied", lines);
+    for list in [&["--crl", "crl.pem"][..], &[]] {
+        let (code, out, _) = world.verify(&[list, &["--deny", "denied", "7.pem"]].concat());
+        assert_eq!(code, 1);
+        let why = "refused: the client's certificate `CN=node` is denied since 2026-11-30T00:00:00Z: laptop \
+            stolen (denied:1, serial:07 issuer:\"CN=Sub\")";
+        assert!(out.starts_with(why), "{out}");
+    }
+    let other = world.sub.client("node");
+    world.files.put("other.pem", &other.pem);
+    let (code, out, _) = world.verify(&["--deny", "denied", "other.pem"]);
+    assert!(code == 0 && out.starts_with("good: no CRL needed"), "{out}");
+    world.files.put("denied", "node-7\n");
+    let (code, _, error) = world.verify(&["--deny", "denied", "other.pem"]);
+    assert!(code == 2 && error.contains("denied:1:1: "), "{error}");
+}
+
+#[test]
 fn a_signer_signs_lists_and_is_no_client_ca() {
     let world = World::new();
     let signer = world

@@ -400,7 +400,25 @@ async fn a_listed_proxy_tells_the_certificate_in_each_form_and_it_is_verified() 
     };
     let xfcc = |leaf: &Leaf| format!("Cert=\"{}\"", escaped(&leaf.pem));
     let nginx = |leaf: &Leaf| escaped(&leaf.pem);
-    let forms: [(&str, &str, Value<'_>); 3] = [
+    // AWS leaves these as they are.
+    let aws = |leaf: &Leaf| {
+        let letters = leaf.pem.chars().map(|letter| match letter {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '+' | '=' | '/' | '-' => letter.to_string(),
+            other => escaped(&other.to_string()),
+        });
+        letters.collect::<String>()
+    };
+    let forms: [(&str, &str, Value<'_>); 5] = [
+        (
+            "{ form = \"alb\", mode = \"passthrough\" }",
+            "x-amzn-mtls-clientcert",
+            &aws,
+        ),
+        (
+            "{ form = \"alb\", mode = \"verify\" }",
+            "x-amzn-mtls-clientcert-leaf",
+            &aws,
+        ),
         ("{ form = \"xfcc\" }", "x-forwarded-client-cert", &xfcc),
         ("{ form = \"client-cert\" }", "client-cert", &base64),
         (
@@ -416,7 +434,12 @@ async fn a_listed_proxy_tells_the_certificate_in_each_form_and_it_is_verified() 
         let section = format!("[forwarded]\nproxies = [\"127.0.0.1/32\"]\ncertificate = {form}\n");
         let (guard, address) = scene.serve(&[TLS, CRL, &section]).await;
         let ask = async |value: &str| {
-            let headers = &[(header, value)];
+            // What a client wrote in the header of another mode counts for nothing.
+            let other = match header {
+                "x-amzn-mtls-clientcert" => "x-amzn-mtls-clientcert-leaf",
+                _ => "x-amzn-mtls-clientcert",
+            };
+            let headers = &[(header, value), (other, "rubbish")];
             told(Asking {
                 headers,
                 ..asking(&proxy, address)
@@ -727,5 +750,41 @@ async fn no_client_is_refused_for_a_list_that_has_not_come_yet() {
         })
         .await;
         assert!(asking(&node, address).answer().await.is_ok(), "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_another_host_than_its_handshake_is_refused_where_the_operator_says_so() {
+    let scene = Scene::new();
+    let node = scene.ca.client("node");
+    for (strict, answers) in [
+        ("strict_host = true\n", [200, 200, 421, 421, 421]),
+        ("", [200; 5]),
+    ] {
+        let guard = scene.load(&[&format!("{TLS}{strict}")]).unwrap();
+        let acceptor = guard.acceptor().unwrap();
+        let config = client(&scene.ca, Some((&node, &[])));
+        let (server, _client) = pki::accepted(acceptor, config).await;
+        let service = guard.layer(service_fn(whoami));
+        let hosts = [
+            ("/v2/", &["localhost:5000"][..]),
+            ("https://LOCALHOST./v2/", &[]),
+            ("/v2/", &["other.example.org"]),
+            ("https://other.example.org/v2/", &["localhost"]),
+            ("/v2/", &["localhost", "other.example.org"]),
+        ];
+        for ((target, hosts), expected) in hosts.into_iter().zip(answers) {
+            let mut request = Request::get(target).body(Empty::<Bytes>::new()).unwrap();
+            for host in hosts {
+                request.headers_mut().append("host", host.parse().unwrap());
+            }
+            request.extensions_mut().insert(server.connection.clone());
+            let answer = tower::ServiceExt::oneshot(service.clone(), request).await;
+            assert_eq!(
+                answer.unwrap().status(),
+                expected,
+                "{strict}{target} {hosts:?}"
+            );
+        }
     }
 }

@@ -1,4 +1,5 @@
 mod anchors;
+mod bundle;
 mod chain;
 mod config;
 mod expiry;

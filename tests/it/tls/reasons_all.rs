@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use pki::{Ahead, Ca, Files, Leaf, accepted, client, client_at, refused, without_ed25519};
 use portcullis::Watched;
-use portcullis::crl::{Options, Revocation};
+use portcullis::crl::{DenyList, Options, Revocation};
 use portcullis::tls::{Acceptor, Builder, Ready, Reason};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList, CustomExtension,
@@ -172,6 +172,11 @@ async fn of_revocation(scene: &mut Scene) {
         let acceptor = scene.with_list(&list);
         scene.shows(&acceptor, &node, &[]).await;
     }
+    let denied = "serial:07 issuer:\"CN=Nodes 2026\" 2026-11-30 stolen\n";
+    let denied = DenyList::parse("denied", denied.as_bytes()).unwrap();
+    let revocation = Revocation::denying(denied);
+    let acceptor = by(scene.builder().with_revocation(revocation));
+    scene.shows(&acceptor, &node, &[]).await;
 }
 
 async fn of_the_protocol(scene: &mut Scene) {

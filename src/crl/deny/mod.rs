@@ -1,0 +1,11 @@
+//! Certificates that the operator denies.
+
+mod entry;
+mod error;
+mod index;
+mod line;
+mod load;
+
+pub use entry::DenyEntry;
+pub use error::{DenyError, DenyLineError, DenyProblem};
+pub use index::DenyList;

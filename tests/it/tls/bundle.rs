@@ -1,0 +1,332 @@
+//! Credential bundles: key, certificate and chain in one file that is replaced, or written over in its place.
+#![cfg(feature = "aws-lc-rs")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use crate::pki;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::{Ca, Files, Leaf, accepted, client, refused, swap_secret};
+use portcullis::Watched;
+use portcullis::reload::WatchOptions;
+use portcullis::tls::{
+    Acceptor, Builder, CertificateFiles, ClientCas, Material, OwnCertificate, TlsError,
+};
+use rustls::pki_types::CertificateDer;
+
+/// Longer than anything takes here.
+const LONGEST: Duration = Duration::from_secs(60);
+
+fn quick() -> WatchOptions {
+    WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(20))
+        .with_settle(Duration::from_millis(1))
+}
+
+fn serving(bundle: &Path) -> Builder<portcullis::tls::Ready> {
+    let files = CertificateFiles::bundle(bundle);
+    Builder::new()
+        .with_certificate(files)
+        .without_client_certificates()
+}
+
+/// The chain that a client is shown.
+async fn shown(material: &Watched<Material>, trusts: &Ca) -> Vec<CertificateDer<'static>> {
+    let acceptor = Acceptor::new(material.clone());
+    let (_server, stream) = accepted(&acceptor, client(trusts, None)).await;
+    let (_, session) = stream.get_ref();
+    session.peer_certificates().unwrap().to_vec()
+}
+
+/// Waits until this holds.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONGEST, wait).await.unwrap();
+}
+
+/// A server's certificate under an intermediate CA of this one.
+fn chained(root: &Ca) -> (Ca, Leaf) {
+    let sub = root.sub("Sub", |_| {});
+    let leaf = sub.server(&["localhost"]);
+    (sub, leaf)
+}
+
+#[tokio::test]
+async fn key_and_chain_may_stand_in_any_order() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let (sub, leaf) = chained(&root);
+    let (key, own, above, top) = (&leaf.key_pem, &leaf.pem, &sub.pem, &root.pem);
+    for order in [
+        [key, own, above, top],
+        [own, above, top, key],
+        [own, key, above, top],
+        [top, above, own, key],
+        [above, key, top, own],
+    ] {
+        let order: String = order.into_iter().map(String::as_str).collect();
+        let bundle = files.put("bundle.pem", order);
+        let material = Watched::fixed(serving(&bundle).load().unwrap());
+        let expected = [leaf.der.clone(), sub.der.clone(), root.der.clone()];
+        assert_eq!(shown(&material, &root).await, expected);
+    }
+    // What leads nowhere is shown all the same, behind the chain: nothing of the file is passed over.
+    let other = Ca::new("Other");
+    let bundle = files.put(
+        "bundle.pem",
+        [key, &other.pem, own, above].map(String::as_str).concat(),
+    );
+    let material = Watched::fixed(serving(&bundle).load().unwrap());
+    let expected = [leaf.der.clone(), sub.der.clone(), other.der.clone()];
+    assert_eq!(shown(&material, &root).await, expected);
+}
+
+#[test]
+fn a_bundle_that_is_written_in_part_is_never_taken_for_another() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let sub = root.sub("Sub", |_| {});
+    let (old, new) = (sub.server(&["old"]), sub.server(&["new"]));
+    let bundle = |leaf: &Leaf| [&*leaf.key_pem, &leaf.pem, &sub.pem].concat();
+    let (before, after) = (bundle(&old), bundle(&new));
+    let taken = |text: &str| {
+        let bundle = files.put("bundle.pem", text);
+        let material = serving(&bundle).load().ok()?;
+        Some(material.expiries()[0].subject.to_string())
+    };
+    let has = |text: &str, leaf: &Leaf| {
+        text.contains(leaf.key_pem.trim_end()) && text.contains(leaf.pem.trim_end())
+    };
+    let mut seen = [0; 3];
+    for cut in 0..=after.len() {
+        // Truncated and not yet written whole; or written over what was there.
+        let short = after[..cut].to_owned();
+        let mixed = short.clone() + before.get(cut..).unwrap_or_default();
+        for text in [short, mixed] {
+            match taken(&text).as_deref() {
+                None => seen[0] += 1,
+                Some("CN=old") if has(&text, &old) => seen[1] += 1,
+                Some("CN=new") if has(&text, &new) => seen[2] += 1,
+                other => panic!("{cut}: {other:?} of {text}"),
+            }
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+    let mixed = [&*new.key_pem, &old.pem, &sub.pem].concat();
+    let mixed = files.put("mixed.pem", mixed);
+    let error = serving(&mixed).load().unwrap_err();
+    assert!(matches!(error, TlsError::BundleMismatch { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("mixed.pem: no certificate in it"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_certificate_is_followed_through_the_links_of_its_volume() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let (sub, first) = chained(&root);
+    let second = sub.server(&["localhost"]);
+    let volume = files.directory.path();
+    let bundle = |leaf: &Leaf| [&*leaf.key_pem, &leaf.pem, &sub.pem].concat();
+    swap_secret(volume, "1", &[("credentialbundle.pem", bundle(&first))]);
+    let path = files.path("credentialbundle.pem");
+    let material = serving(&path).watch(quick()).unwrap();
+    assert_eq!(shown(&material, &root).await[0], first.der);
+    swap_secret(volume, "2", &[("credentialbundle.pem", bundle(&second))]);
+    until(|| material.generation() >= 2).await;
+    let expected = [second.der.clone(), sub.der.clone()];
+    assert_eq!(shown(&material, &root).await, expected);
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_written_over_in_its_place_stays_the_last_good_one_until_it_is_whole() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let (sub, first) = chained(&root);
+    let second = sub.server(&["localhost"]);
+    let bundle = |leaf: &Leaf| [&*leaf.key_pem, &leaf.pem, &sub.pem].concat();
+    let path = files.put("bundle.pem", bundle(&first));
+    let material = serving(&path).watch(quick()).unwrap();
+    // The new key, and the old certificate still.
+    files.put(
+        "bundle.pem",
+        [&*second.key_pem, &first.pem, &sub.pem].concat(),
+    );
+    until(|| material.health().failure.is_some()).await;
+    let failure = material.health().failure.unwrap();
+    assert!(
+        failure.contains("no certificate in it is that of the private key"),
+        "{failure}"
+    );
+    assert_eq!(shown(&material, &root).await[0], first.der);
+    // Cut off in the middle.
+    let whole = bundle(&second);
+    files.put("bundle.pem", &whole[..whole.len() / 2]);
+    until(|| material.health().failure.is_some_and(|now| now != failure)).await;
+    assert_eq!(shown(&material, &root).await[0], first.der);
+    files.put("bundle.pem", &whole);
+    until(|| material.health().failure.is_none()).await;
+    assert_eq!(shown(&material, &root).await[0], second.der);
+}
+
+/// What a kubelet does: a new file for each certificate, and a link to the one in use.
+#[cfg(unix)]
+fn rotate(folder: &Path, number: u32, leaf: &Leaf) {
+    let file = format!("kubelet-client-2026-11-{number:02}.pem");
+    // Certificate first, as the kubelet writes it.
+    let content = [&*leaf.pem, &leaf.key_pem].concat();
+    std::fs::write(folder.join(&file), content).unwrap();
+    let (new, link) = (
+        folder.join(".new"),
+        folder.join("kubelet-client-current.pem"),
+    );
+    std::os::unix::fs::symlink(folder.join(file), &new).unwrap();
+    std::fs::rename(new, link).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_client_shows_the_newest_certificate_of_a_kubelets_file() {
+    let files = Files::new();
+    let ca = Ca::new("Cluster");
+    let (first, second) = (ca.client("node-1"), ca.client("node-2"));
+    let folder = files.path("pki");
+    std::fs::create_dir(&folder).unwrap();
+    rotate(&folder, 1, &first);
+    let current = CertificateFiles::bundle(folder.join("kubelet-client-current.pem"));
+    let own = OwnCertificate::watch(current, quick()).unwrap();
+    let material = files
+        .requiring(&ca.server(&["localhost"]), &ca)
+        .load()
+        .unwrap();
+    let acceptor = Acceptor::new(Watched::fixed(material));
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(ca.roots())
+    .with_client_cert_resolver(Arc::new(own.clone()));
+    let name = async || {
+        let (server, _client) = accepted(&acceptor, config.clone()).await;
+        server.connection.identity().unwrap().subject().to_owned()
+    };
+    assert_eq!(name().await, "CN=node-1");
+    // Another's key beside its certificate is not shown.
+    let mixed = Leaf {
+        key_pem: first.key_pem.clone(),
+        ..ca.client("node-3")
+    };
+    rotate(&folder, 2, &mixed);
+    until(|| own.health().failure.is_some()).await;
+    assert_eq!(name().await, "CN=node-1");
+    rotate(&folder, 3, &second);
+    until(|| own.generation() >= 2).await;
+    assert_eq!(name().await, "CN=node-2");
+}
+
+#[tokio::test]
+async fn a_trust_bundle_is_followed_through_links_and_in_its_place() {
+    let files = Files::new();
+    let server_ca = Ca::new("Servers");
+    let (first, second, third) = (Ca::new("First"), Ca::new("Second"), Ca::new("Third"));
+    let volume = files.path("trust");
+    std::fs::create_dir(&volume).unwrap();
+    let put = |version: &str, cas: &[&Ca]| {
+        let content: String = cas.iter().map(|ca| &*ca.pem).collect();
+        swap_secret(&volume, version, &[("ca.pem", content)]);
+    };
+    put("1", &[&first]);
+    let material = Builder::new()
+        .with_certificate(files.pair(&server_ca.server(&["localhost"])))
+        .require_client_certificates(ClientCas::new([volume.join("ca.pem")]))
+        .watch(quick())
+        .unwrap();
+    let acceptor = Acceptor::new(material.clone());
+    let shows = |ca: &Ca| client(&server_ca, Some((&ca.client("node"), &[])));
+    drop(accepted(&acceptor, shows(&first)).await);
+    drop(refused(&acceptor, shows(&second)).await);
+    // The kubelet changes the order as it likes.
+    put("2", &[&second, &first]);
+    until(|| material.generation() >= 2).await;
+    drop(accepted(&acceptor, shows(&first)).await);
+    drop(accepted(&acceptor, shows(&second)).await);
+    // Written over without links, and cut off first: what is there of it is not all that is meant.
+    let whole = [&*third.pem, &second.pem].concat();
+    let target = std::fs::canonicalize(volume.join("ca.pem")).unwrap();
+    std::fs::write(&target, &whole[..third.pem.len() + 40]).unwrap();
+    until(|| material.health().failure.is_some()).await;
+    drop(accepted(&acceptor, shows(&first)).await);
+    drop(refused(&acceptor, shows(&third)).await);
+    std::fs::write(&target, &whole).unwrap();
+    until(|| material.health().failure.is_none()).await;
+    drop(accepted(&acceptor, shows(&third)).await);
+    drop(refused(&acceptor, shows(&first)).await);
+}
+
+#[cfg(feature = "config")]
+#[tokio::test]
+async fn a_configuration_names_a_bundle_or_two_files() {
+    use portcullis::Guard;
+    use portcullis::config::Config;
+
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let (sub, leaf) = chained(&root);
+    let named = sub.server(&["named.example.org"]);
+    files.pair(&leaf);
+    files.put("bundle.pem", [&*leaf.key_pem, &leaf.pem, &sub.pem].concat());
+    files.put(
+        "named.pem",
+        [&*named.pem, &sub.pem, &named.key_pem].concat(),
+    );
+    files.put("key.pem", &leaf.key_pem);
+    let load = |text: &str| {
+        let file = files.put("gate.toml", text);
+        Config::load(file).and_then(|config| Guard::from_config(&config))
+    };
+    let guard = load("[tls]\nbundle = \"bundle.pem\"\n[[tls.sni]]\nbundle = \"named.pem\"\n");
+    let guard = guard.unwrap();
+    let material = guard.acceptor().unwrap().material().clone();
+    assert_eq!(
+        shown(&material, &root).await,
+        [leaf.der.clone(), sub.der.clone()]
+    );
+    assert_eq!(material.load().expiries().len(), 2);
+    for (text, expected) in [
+        (
+            "[tls]\nbundle = \"bundle.pem\"\nkey = \"tls.key\"\n",
+            "gate.toml:2:10: tls.bundle: a bundle holds certificate and key",
+        ),
+        (
+            "[tls]\ncertificate = \"tls.crt\"\n",
+            "tls: missing field `key`",
+        ),
+        ("[tls]\n", "tls: missing field `certificate`"),
+        (
+            "[tls]\nbundle = \"bundle.pem\"\n[[tls.sni]]\nkey = \"tls.key\"\n",
+            "tls.sni[0]: missing field `certificate`",
+        ),
+        (
+            "[tls]\nbundle = \"key.pem\"\n",
+            "gate.toml:2:10: tls.bundle: ",
+        ),
+        (
+            "[tls]\nbundle = \"tls.crt\"\n",
+            "gate.toml:2:10: tls.bundle: ",
+        ),
+    ] {
+        let error = load(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
