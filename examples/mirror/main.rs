@@ -25,7 +25,6 @@ use std::process::ExitCode;
 use axum::body::Body;
 use axum::http::Request;
 use clap::Parser as _;
-use portcullis::{Guard, Preset};
 use portcullis::admin::Admin;
 use portcullis::config::{Config, ConfigError};
 use portcullis::connection::raise_descriptor_limit;
@@ -33,6 +32,7 @@ use portcullis::connection::raise_descriptor_limit;
 use portcullis::policy::DigestOracle;
 use portcullis::policy::TagOracle;
 use portcullis::tls::Acceptor;
+use portcullis::{Guard, Preset};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
@@ -118,7 +118,9 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let config = Config::load(arguments.config.as_ref().unwrap_or(&demo))?;
     let guard = guard(&config, None)?;
     acceptor(&guard)?;
-    let upstream = arguments.upstream().map(|(options, _)| Upstream::new(&options));
+    let upstream = arguments
+        .upstream()
+        .map(|(options, _)| Upstream::new(&options));
     let upstream = upstream.transpose()?;
     print!("{}", guard.report());
     if let Some(upstream) = upstream {

@@ -30,7 +30,14 @@ enum Source {
 pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let digest: Digest = call.reference()?.parse()?;
-    let source = find(registry, &call.caller(), &repository, &digest, call.is_head()).await?;
+    let source = find(
+        registry,
+        &call.caller(),
+        &repository,
+        &digest,
+        call.is_head(),
+    )
+    .await?;
     let etag = format!("\"{digest}\"");
     let mut headers = HeaderMap::new();
     set(

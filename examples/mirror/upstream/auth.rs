@@ -153,7 +153,10 @@ impl Authenticator {
     /// Forgets what the registry did not take.
     pub(super) fn forget(&self, scope: &str, rejected: &HeaderValue) {
         let mut known = self.tokens();
-        if known.get(scope).is_some_and(|known| known.value == *rejected) {
+        if known
+            .get(scope)
+            .is_some_and(|known| known.value == *rejected)
+        {
             known.remove(scope);
         }
     }

@@ -14,7 +14,7 @@ use super::{Upstream, UpstreamError};
 use crate::store::{Digest, Incoming, Store};
 
 /// How many blobs are fetched at once, for one caller and for all.
-const EACH: usize = 16;
+const EACH: usize = 32;
 const ALL: usize = 256;
 /// How long a client waits for one of these places, which is less than clients wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,7 +94,12 @@ impl Downloads {
         let from = kept.as_ref().map_or(0, Incoming::length);
         let upstream = &self.0.upstream;
         let mut rest = upstream.rest_of(repository, digest, from).await;
-        if from > 0 && matches!(&rest, Err(UpstreamError::Status(_) | UpstreamError::Invalid(_))) {
+        if from > 0
+            && matches!(
+                &rest,
+                Err(UpstreamError::Status(_) | UpstreamError::Invalid(_))
+            )
+        {
             // It does not go on from there.
             kept = None;
             rest = upstream.rest_of(repository, digest, 0).await;

@@ -59,7 +59,9 @@ impl Upstream {
                 Err(error) => return Err(error),
             }
         }
-        let all = self.tag_pages(repository, String::new(), usize::MAX).await?;
+        let all = self
+            .tag_pages(repository, String::new(), usize::MAX)
+            .await?;
         let mut names = all.names;
         names.sort_unstable();
         names.dedup();
@@ -171,7 +173,8 @@ impl PullThrough {
         if known && (asked.is_ok() || asked.as_ref().is_err_and(UpstreamError::is_verdict)) {
             let (name, own) = (repository.to_owned(), asked.is_err());
             let note = self.store.run(move |store| store.set_own(&name, own)).await;
-            note.inspect_err(|error| tracing::warn!(repository, %error, "not noted")).ok();
+            note.inspect_err(|error| tracing::warn!(repository, %error, "not noted"))
+                .ok();
         }
         let there = match self.judged(repository, asked).await {
             Err(error) if error.is_verdict() => None,
@@ -293,7 +296,8 @@ fn referrers_tag(subject: &Digest) -> String {
 
 fn is_in_order(names: &[String], last: Option<&str>) -> bool {
     let first = names.first().map(String::as_str);
-    names.is_sorted_by(|a, b| a < b) && first.is_none_or(|first| last.is_none_or(|last| last < first))
+    names.is_sorted_by(|a, b| a < b)
+        && first.is_none_or(|first| last.is_none_or(|last| last < first))
 }
 
 fn none() -> UpstreamError {
@@ -342,8 +346,14 @@ mod tests {
     #[test]
     fn of_a_link_only_the_query_counts() {
         for (link, expected) in [
-            ("</v2/a/tags/list?n=1&last=b>; rel=next", Some("?n=1&last=b")),
-            ("<https://inside:5000/v2/x?last=b>; rel=next", Some("?last=b")),
+            (
+                "</v2/a/tags/list?n=1&last=b>; rel=next",
+                Some("?n=1&last=b"),
+            ),
+            (
+                "<https://inside:5000/v2/x?last=b>; rel=next",
+                Some("?last=b"),
+            ),
             ("<?last=b>; rel=next", Some("?last=b")),
             ("<?last=b#c>; rel=next", Some("?last=b")),
             ("</v2/a/tags/list>; rel=next", None),

@@ -83,7 +83,8 @@ impl Live {
         match &progress.end {
             // A client can go on from the end of what came, unless something of that is wrong.
             Some(Err(error))
-                if progress.ready <= at || matches!(error, UpstreamError::DigestMismatch { .. }) =>
+                if progress.ready <= at
+                    || matches!(error, UpstreamError::DigestMismatch { .. }) =>
             {
                 Err(io::Error::other(error.clone()))
             }

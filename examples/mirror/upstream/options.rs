@@ -258,7 +258,10 @@ mod tests {
 
     #[test]
     fn a_host_with_a_port_is_that_port_alone() {
-        let hosts = Hosts::new(&["a.example:8443".parse().unwrap(), "B.example".parse().unwrap()]);
+        let hosts = Hosts::new(&[
+            "a.example:8443".parse().unwrap(),
+            "B.example".parse().unwrap(),
+        ]);
         for (url, expected) in [
             ("https://a.example:8443/", true),
             ("https://a.example/", false),

@@ -70,7 +70,10 @@ impl PullThrough {
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<u64>, UpstreamError> {
-        if let Some(live) = self.downloads.running(&(repository.to_owned(), digest.clone())) {
+        if let Some(live) = self
+            .downloads
+            .running(&(repository.to_owned(), digest.clone()))
+        {
             return Ok(live.length());
         }
         let _place = self.places.take(caller).await?;
@@ -193,7 +196,9 @@ impl PullThrough {
             // Registries count a GET of a manifest as a pull, and limit those.
             let head = Question::manifest(Method::HEAD, repository, tag);
             match self.upstream.ask(head).await {
-                Ok(response) if content_digest(response.headers()).as_ref() == Some(&manifest.digest) => {
+                Ok(response)
+                    if content_digest(response.headers()).as_ref() == Some(&manifest.digest) =>
+                {
                     self.set(repository, tag, &manifest.digest).await;
                     return Ok(manifest.clone());
                 }
@@ -209,7 +214,9 @@ impl PullThrough {
             (Ok(None), None) => return Err(UpstreamError::Unknown),
             (Err(UpstreamError::Unknown), Some(_)) => {
                 let (name, tag) = (repository.to_owned(), tag.to_owned());
-                self.store.run(move |store| forget(store, &name, &tag)).await?;
+                self.store
+                    .run(move |store| forget(store, &name, &tag))
+                    .await?;
                 return Err(UpstreamError::Unknown);
             }
             (Err(error), _) => return Err(error),

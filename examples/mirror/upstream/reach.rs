@@ -153,7 +153,9 @@ fn target(response: &Response) -> Option<Url> {
     );
     let location = response.headers().get(LOCATION).filter(|_| redirects)?;
     let target = response.url().join(location.to_str().ok()?).ok()?;
-    ["http", "https"].contains(&target.scheme()).then_some(target)
+    ["http", "https"]
+        .contains(&target.scheme())
+        .then_some(target)
 }
 
 /// Finds the addresses of a name and leaves out those that are not public. What is connected to is what
@@ -219,7 +221,14 @@ mod tests {
         ] {
             assert!(!is_public(text.parse().unwrap()), "{text}");
         }
-        for text in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1", "::ffff:8.8.8.8", "64:ff9b::101:101"] {
+        for text in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::101:101",
+        ] {
             assert!(is_public(text.parse().unwrap()), "{text}");
         }
     }

@@ -70,7 +70,11 @@ impl Transfer {
             };
             let Some(error) = cut else { break };
             let at = incoming.length();
-            vain = if at - before >= Patience::PROGRESS { 0 } else { vain + 1 };
+            vain = if at - before >= Patience::PROGRESS {
+                0
+            } else {
+                vain + 1
+            };
             if vain > TRIES || !error.is_passing() {
                 if error.is_passing() || matches!(error, UpstreamError::Unwanted) {
                     self.downloads.keep(self.key.clone(), incoming);
@@ -100,7 +104,8 @@ impl Transfer {
         mut incoming: Incoming,
     ) -> Result<(Incoming, Option<UpstreamError>), UpstreamError> {
         if rest.start > incoming.length() || (self.length.is_some() && rest.length != self.length) {
-            let error = UpstreamError::Invalid("another part of a blob than was asked for");
+            // As a page of a load balancer is.
+            let error = UpstreamError::Unreachable("it gave another part of the blob".into());
             return Ok((incoming, Some(error)));
         }
         // What is here already comes again from an upstream that knows no ranges.
