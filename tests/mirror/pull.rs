@@ -177,6 +177,42 @@ async fn content_of_another_digest_is_cut_and_not_kept() {
 }
 
 #[tokio::test]
+async fn the_last_piece_of_wrong_content_is_held_back_though_the_end_comes_later() {
+    let wrong = noise(200_000);
+    let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+    let receiver = Arc::new(Mutex::new(Some(receiver)));
+    let (upstream, _) = upstream(move |_, _| {
+        let Some(receiver) = receiver.lock().unwrap().take() else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            Some((receiver.recv().await?, receiver))
+        });
+        Body::from_stream(stream).into_response()
+    })
+    .await;
+    let here = Data::new();
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let piece = |range: std::ops::Range<usize>| Ok(Bytes::copy_from_slice(&wrong[range]));
+    sender.send(piece(0..100_000)).await.unwrap();
+    let path = format!("/v2/a/blobs/{}", sha256(b"right"));
+    let mut get = mirror.get(&path).await;
+    let mut seen = 0;
+    // The first piece is passed on when the next one is there.
+    sender.send(piece(100_000..150_000)).await.unwrap();
+    while seen < 100_000 {
+        seen += get.chunk().await.unwrap().unwrap().len();
+    }
+    sender.send(piece(150_000..200_000)).await.unwrap();
+    while seen < 150_000 {
+        seen += get.chunk().await.unwrap().unwrap().len();
+    }
+    drop(sender);
+    assert!(get.chunk().await.is_err());
+    assert_eq!(seen, 150_000);
+}
+
+#[tokio::test]
 async fn a_blob_of_another_repository_is_given_only_if_upstream_says_so() {
     let (there, here) = (Data::new(), Data::new());
     let upstream = Server::start(&there).await;

@@ -123,8 +123,8 @@ impl Transfer {
                 until = Instant::now() + patience;
                 came = 0;
             }
-            // All before this batch: the newest is held back.
-            let ready = incoming.length();
+            // All before this batch: the newest is held back, at the end too, where nothing comes any more.
+            let ready = (!batch.is_empty()).then(|| incoming.length());
             let write = move |_: &Store| {
                 for mut piece in batch {
                     let known = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -136,7 +136,7 @@ impl Transfer {
             };
             (incoming, skip) = self.downloads.store().run(write).await?;
             let have = incoming.length();
-            if skip == 0 {
+            if let Some(ready) = ready.filter(|_| skip == 0) {
                 self.progress.send_modify(|progress| {
                     progress.ready = progress.ready.max(ready);
                 });
