@@ -12,12 +12,20 @@ mod upstream;
 
 #[path = "mirror/blobs.rs"]
 mod blobs;
+#[path = "mirror/bounds.rs"]
+mod bounds;
 #[path = "mirror/committed.rs"]
 mod committed;
+#[path = "mirror/lies.rs"]
+mod lies;
 #[path = "mirror/listing.rs"]
 mod listing;
 #[path = "mirror/manifests.rs"]
 mod manifests;
+#[path = "mirror/misbehaving.rs"]
+mod misbehaving;
+#[path = "mirror/parts.rs"]
+mod parts;
 #[path = "mirror/pull.rs"]
 mod pull;
 #[path = "mirror/races.rs"]
@@ -28,3 +36,5 @@ mod restart;
 mod support;
 #[path = "mirror/uploads.rs"]
 mod uploads;
+#[path = "mirror/verdicts.rs"]
+mod verdicts;

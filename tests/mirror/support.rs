@@ -14,10 +14,14 @@ use tokio::task::JoinHandle;
 
 use crate::routes::{Registry, router};
 use crate::store::{Algorithm, Digest, Store, Uploads};
-use crate::upstream::{PullOptions, PullThrough, Upstream, UpstreamOptions};
+use crate::upstream::{Host, Namespace, PullOptions, PullThrough, Upstream, UpstreamOptions};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// For how long a tag is taken to be where it was, in most tests.
+pub(crate) const LONG: Duration = Duration::from_secs(60 * 60);
+pub(crate) const NONE: Duration = Duration::ZERO;
 
 /// A server that stops when it is dropped.
 pub(crate) struct Server {
@@ -89,17 +93,14 @@ impl Server {
         tag_ttl: Duration,
         preset: Preset,
     ) -> Self {
-        provider();
-        let store = open(data).await;
-        let upstream = Upstream::new(options).unwrap();
-        let options = PullOptions { tag_ttl, preset };
-        let registry = Registry {
-            uploads: Uploads::new(store.clone()),
-            pull: Some(PullThrough::new(store.clone(), upstream, options)),
-            namespace: Some("docker.io".into()),
-            store,
-        };
-        Self::serve(router(registry)).await
+        let options = (options, PullOptions { tag_ttl, preset });
+        Self::serve(router(registry(data, options).await)).await
+    }
+
+    /// What would be served of the store in `data` and, through it, of an upstream.
+    pub(crate) async fn registry(data: &Data, options: &UpstreamOptions) -> Registry {
+        let (tag_ttl, preset) = (LONG, Preset::Mirror);
+        registry(data, (options, PullOptions { tag_ttl, preset })).await
     }
 
     /// Serves anything.
@@ -124,6 +125,11 @@ impl Server {
         while tokio::net::TcpStream::connect(address).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Its address as an operator names a host.
+    pub(crate) fn host(&self) -> Host {
+        self.address.to_string().parse().unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -206,6 +212,30 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn registry(data: &Data, (upstream, pull): (&UpstreamOptions, PullOptions)) -> Registry {
+    provider();
+    let store = open(data).await;
+    let upstream = Upstream::new(upstream).unwrap();
+    let namespace: Namespace = "Docker.io".parse().unwrap();
+    Registry {
+        uploads: Uploads::new(store.clone()),
+        pull: Some(PullThrough::new(store.clone(), upstream, pull)),
+        namespace: Some(namespace.to_string().into()),
+        store,
+    }
+}
+
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waited = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waited).await;
+    assert!(waited.is_ok(), "{what}");
 }
 
 /// Opens the store, as soon as the one before has let go of it.

@@ -95,15 +95,45 @@ async fn a_realm_elsewhere_gets_the_credentials_only_if_the_operator_names_it() 
     // The same server by another name.
     let realm =
         |address: SocketAddr| format!("Bearer realm=\"http://localhost:{}/token\"", address.port());
-    for (arguments, expected) in [
-        (&[][..], ""),
-        (&["--upstream-realm", "localhost"][..], BASIC),
-    ] {
+    let named = ["--upstream-realm", "localhost"];
+    for (arguments, expected) in [(&[][..], None), (&named[..], Some(BASIC))] {
         let (address, seen) = registry("Bearer granted", realm).await;
-        assert_eq!(pull(address, arguments).await.0, 200);
+        let (status, log) = pull(address, arguments).await;
         let seen = seen.lock().unwrap();
-        let token = seen.iter().find(|(path, _)| path == "/token").unwrap();
-        assert_eq!(token.1, expected);
+        let token = seen.iter().find(|(path, _)| path == "/token");
+        assert_eq!(token.map(|(_, shown)| shown.as_str()), expected);
+        // An operator who gave credentials learns why they are not used.
+        assert_eq!(
+            log.contains("--upstream-realm"),
+            expected.is_none(),
+            "{log}"
+        );
+        assert_eq!(status, if expected.is_some() { 200 } else { 502 });
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_are_wrong_say_nothing_of_what_there_is_and_are_logged() {
+    let basic = |_: SocketAddr| "Basic realm=\"upstream\"".to_owned();
+    let (address, _) = registry("Basic other", basic).await;
+    let (status, log) = pull(address, &[]).await;
+    assert_eq!(status, 502);
+    assert!(
+        log.contains("does not accept this mirror's credentials"),
+        "{log}"
+    );
+    assert!(!log.contains(PASSWORD.1), "{log}");
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_none_is_an_error_at_the_start() {
+    let data = TempDir::new().unwrap();
+    for namespace in ["https://docker.io", "", "docker.io/library"] {
+        let arguments = ["--listen", "127.0.0.1:0", "--namespace", namespace];
+        let output = run_within(data.path(), &arguments, &[]).await;
+        assert!(!output.status.success(), "{namespace:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("--namespace"), "{said}");
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Upstream, UpstreamError};
 use crate::store::{Digest, Incoming, Store};
 
 /// How many blobs are fetched at once, for one caller and for all.
-const EACH: usize = 16;
+const EACH: usize = 32;
 const ALL: usize = 256;
 /// How long a client waits for one of these places, which is less than clients wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -80,12 +80,35 @@ impl UpstreamError {
         matches!(self, Self::Unknown | Self::Refused)
     }
 
-    /// Whether the same question may have another answer in a moment.
+    /// Whether a transfer that has begun may go on in a moment. A status tells of where the blob is kept
+    /// then, not of whether the registry has it.
     pub(super) fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy { .. }
+                | Self::Silent
+                | Self::Stalled
+                | Self::Status(_)
+                | Self::Unreachable(_)
+        )
+    }
+
+    /// One word for it, for a metric.
+    #[cfg(feature = "metrics")]
+    pub(super) fn outcome(&self) -> &'static str {
         match self {
-            Self::Busy { .. } | Self::Silent | Self::Stalled | Self::Unreachable(_) => true,
-            Self::Status(status) => status.is_server_error(),
-            _ => false,
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+            Self::Credentials => "credentials",
+            Self::Busy { .. } => "busy",
+            Self::Silent | Self::Stalled => "silent",
+            Self::Unreachable(_) => "unreachable",
+            Self::NotPublic(_) => "not_public",
+            Self::Store(_) | Self::Unwanted => "given_up",
+            Self::Status(_)
+            | Self::Invalid(_)
+            | Self::Manifest(_)
+            | Self::DigestMismatch { .. } => "invalid",
         }
     }
 

@@ -55,6 +55,13 @@ impl Health {
 
     /// Notes how a question ended that was asked at `began`.
     pub(super) fn note<T>(&self, began: Instant, result: &Result<T, UpstreamError>) {
+        #[cfg(feature = "metrics")]
+        {
+            let outcome = result
+                .as_ref()
+                .map_or_else(UpstreamError::outcome, |_| "answered");
+            metrics::counter!(super::report::QUESTIONS, "outcome" => outcome).increment(1);
+        }
         let mut state = self.state();
         match result {
             Err(UpstreamError::Silent) => {

@@ -1,26 +1,32 @@
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{Extensions, StatusCode};
-use portcullis::identity::Method;
 use portcullis::{ClientAddr, Principal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::UpstreamError;
 
-/// Who causes work: the principal, or the address of a caller without one.
+/// Who causes work: a principal at an address. By the principal alone, all nodes of a cluster that have one
+/// token would be one caller; by the address alone, all clients behind one proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Caller(Arc<str>);
 
 impl Caller {
     pub(crate) fn of(extensions: &Extensions) -> Self {
-        // Those who are let in without showing who they are have one name.
         let principal = Principal::of(extensions);
-        let principal = principal.filter(|caller| caller.method() != Method::Anonymous);
         let principal = principal.map(|caller| format!("{:?} {}", caller.method(), caller.id()));
-        let address = || Some(extensions.get::<ClientAddr>()?.ip().to_string());
-        Self(principal.or_else(address).unwrap_or_default().into())
+        let address = extensions
+            .get::<ClientAddr>()
+            .map(|found| match found.ip() {
+                // One network has that many.
+                IpAddr::V6(address) => (address.to_bits() >> 64).to_string(),
+                address => address.to_string(),
+            });
+        let (principal, address) = (principal.unwrap_or_default(), address.unwrap_or_default());
+        Self(format!("{principal} {address}").into())
     }
 }
 

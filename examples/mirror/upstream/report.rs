@@ -2,6 +2,10 @@ use portcullis::admin::{Check, Readiness};
 
 use super::{Condition, PullThrough, Upstream, UpstreamError};
 
+/// The metric of the questions to the upstream, by how they ended.
+#[cfg(feature = "metrics")]
+pub(super) const QUESTIONS: &str = "mirror_upstream_requests_total";
+
 impl Upstream {
     /// What is asked, as whom, and for which registry's names.
     pub(crate) fn describe(&self, namespace: Option<&str>) -> String {
@@ -39,6 +43,11 @@ impl PullThrough {
 /// Logs what the mirror pulls from where, and whether the upstream answers, once it does.
 pub(crate) fn announce(pull: &PullThrough, namespace: Option<&str>) {
     let upstream = pull.upstream().clone();
+    #[cfg(feature = "metrics")]
+    metrics::describe_counter!(
+        QUESTIONS,
+        "Questions to the upstream registry, by how they ended"
+    );
     tracing::info!("{}", upstream.describe(namespace));
     if namespace.is_none() {
         tracing::warn!(

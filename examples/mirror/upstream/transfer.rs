@@ -104,7 +104,8 @@ impl Transfer {
         mut incoming: Incoming,
     ) -> Result<(Incoming, Option<UpstreamError>), UpstreamError> {
         if rest.start > incoming.length() || (self.length.is_some() && rest.length != self.length) {
-            let error = UpstreamError::Invalid("another part of a blob than was asked for");
+            // As a page of a load balancer is.
+            let error = UpstreamError::Unreachable("it gave another part of the blob".into());
             return Ok((incoming, Some(error)));
         }
         // What is here already comes again from an upstream that knows no ranges.
@@ -122,8 +123,8 @@ impl Transfer {
                 until = Instant::now() + patience;
                 came = 0;
             }
-            // All before this batch: the newest is held back.
-            let ready = incoming.length();
+            // All before this batch: the newest is held back, at the end too, where nothing comes any more.
+            let ready = (!batch.is_empty()).then(|| incoming.length());
             let write = move |_: &Store| {
                 for mut piece in batch {
                     let known = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -135,7 +136,7 @@ impl Transfer {
             };
             (incoming, skip) = self.downloads.store().run(write).await?;
             let have = incoming.length();
-            if skip == 0 {
+            if let Some(ready) = ready.filter(|_| skip == 0) {
                 self.progress.send_modify(|progress| {
                     progress.ready = progress.ready.max(ready);
                 });
