@@ -12,8 +12,12 @@ mod upstream;
 
 #[path = "mirror/blobs.rs"]
 mod blobs;
+#[path = "mirror/callers.rs"]
+mod callers;
 #[path = "mirror/committed.rs"]
 mod committed;
+#[path = "mirror/conditions.rs"]
+mod conditions;
 #[path = "mirror/listing.rs"]
 mod listing;
 #[path = "mirror/manifests.rs"]
@@ -24,6 +28,10 @@ mod pull;
 mod races;
 #[path = "mirror/restart.rs"]
 mod restart;
+#[path = "mirror/scrub.rs"]
+mod scrub;
+#[path = "mirror/space.rs"]
+mod space;
 #[path = "mirror/support.rs"]
 mod support;
 #[path = "mirror/uploads.rs"]

@@ -11,6 +11,7 @@
 mod admin;
 mod cli;
 mod demo;
+mod housekeeping;
 mod log;
 mod routes;
 mod serve;
@@ -27,7 +28,7 @@ use axum::body::Body;
 use axum::http::Request;
 use clap::Parser as _;
 use portcullis::Guard;
-use portcullis::admin::Admin;
+use portcullis::admin::{Admin, Readiness};
 use portcullis::config::{Config, ConfigError};
 use portcullis::connection::raise_descriptor_limit;
 #[cfg(feature = "digest-binding")]
@@ -41,7 +42,7 @@ use tower::ServiceBuilder;
 use crate::cli::Arguments;
 use crate::demo::Demo;
 use crate::routes::{Registry, router};
-use crate::store::{Store, Uploads};
+use crate::store::{Callers, Store, Uploads};
 use crate::upstream::{PullThrough, Upstream};
 
 fn main() -> ExitCode {
@@ -86,12 +87,21 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let stop = CancellationToken::new();
     serve::stop_on_signals(stop.clone())?;
     if let Some((listener, metrics)) = admin {
-        let admin = Admin::new().with_checks(guard.checks());
+        let store = registry.store.clone();
+        let disk = move || match store.disk().problem() {
+            Some(problem) => Readiness::NotReady(problem),
+            None => Readiness::Ready,
+        };
+        let admin = Admin::new()
+            .with_checks(guard.checks())
+            .with_check("disk", disk);
         tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));
     }
-    tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
+    let (store, uploads) = (registry.store.clone(), registry.uploads.clone());
+    tokio::spawn(arguments.housekeeping().run(store, uploads));
     greet(address, demo.as_ref())?;
     let service = ServiceBuilder::new()
+        .option_layer(arguments.cors())
         .layer(guard.clone().with_tag_oracle(tag_oracle(&registry)))
         .map_request(|request: Request<_>| request.map(Body::new))
         .service(router(registry));
@@ -142,10 +152,11 @@ fn registry(arguments: &Arguments) -> Result<Registry, Box<dyn Error>> {
     let upstream =
         upstream.map(|(options, ttl)| Ok::<_, Box<dyn Error>>((Upstream::new(&options)?, ttl)));
     let upstream = upstream.transpose()?;
-    let store = Store::open(&arguments.data)?;
+    let store = Store::open(&arguments.data, arguments.limits())?;
     let pull = upstream.map(|(upstream, ttl)| PullThrough::new(store.clone(), upstream, ttl));
     Ok(Registry {
-        uploads: Uploads::new(store.clone()),
+        uploads: Uploads::open(&store)?,
+        callers: Callers::default(),
         store,
         pull,
         namespace: arguments.namespace().map(Into::into),
@@ -190,20 +201,4 @@ fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
         write!(out, "{}", demo.how_to_pull(address))?;
     }
     out.flush()
-}
-
-/// Removes uploads that nobody goes on with, now and then.
-async fn expire(uploads: Uploads, age: std::time::Duration) {
-    let mut interval = tokio::time::interval(age.clamp(
-        std::time::Duration::from_secs(1),
-        std::time::Duration::from_secs(60 * 60),
-    ));
-    loop {
-        interval.tick().await;
-        match uploads.expire(age).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "uploads that nobody went on with are removed"),
-            Err(error) => tracing::warn!(%error, "old uploads could not be removed"),
-        }
-    }
 }
