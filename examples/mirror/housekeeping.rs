@@ -64,7 +64,7 @@ impl Housekeeping {
         };
         let freed = store.run(move |store| store.collect(collection)).await?;
         if freed.manifests + freed.blobs > 0 {
-            let super::collect::Freed {
+            let Freed {
                 manifests,
                 blobs,
                 bytes,

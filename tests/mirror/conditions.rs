@@ -90,7 +90,7 @@ async fn a_head_of_a_blob_without_a_known_length_says_none() {
         let nothing = futures_util::stream::empty::<std::io::Result<Vec<u8>>>();
         (StatusCode::OK, AxumBody::from_stream(nothing)).into_response()
     };
-    let upstream = Server::serve(Router::new().fallback(any(handler))).await;
+    let upstream = Server::serve(Router::new().route("/{*path}", any(handler))).await;
     let data = Data::new();
     let mirror = Server::mirror(&data, &upstream.url(), Duration::ZERO).await;
     let path = format!("/v2/a/blobs/{}", sha256(b"unknown"));

@@ -31,12 +31,12 @@ pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Pr
     };
     let memory = Memory::take(count * MAX_NAME).await?;
     let (name, after) = (repository.clone(), last.clone());
-    let list = move |store: &Store| {
+    let read = move |store: &Store| {
         let known = store.has_repository(&name)?;
-        let list = || store.tag_names(&name, after.as_deref(), count + 1);
-        known.then(list).transpose()
+        let page = || store.tag_names(&name, after.as_deref(), count + 1);
+        known.then(page).transpose()
     };
-    let here = registry.store.run(list).await?;
+    let here = registry.store.run(read).await?;
     if here.is_none() && there.is_empty() {
         return Err(StoreError::RepositoryUnknown.into());
     }

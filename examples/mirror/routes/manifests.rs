@@ -46,17 +46,16 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
     };
     let length = manifest.content.len();
     if length > SHORT {
-        let memory = match Memory::try_take(length) {
-            Some(memory) => memory,
-            None => {
-                // While it waits it has none.
-                let digest = manifest.digest.clone();
-                manifest.content = Bytes::new();
-                let memory = Memory::take(length).await?;
-                let read = move |store: &Store| store.manifest(&repository, &digest);
-                manifest = registry.store.run(read).await?;
-                memory
-            }
+        let memory = if let Some(memory) = Memory::try_take(length) {
+            memory
+        } else {
+            // While it waits it has none.
+            let digest = manifest.digest.clone();
+            manifest.content = Bytes::new();
+            let memory = Memory::take(length).await?;
+            let read = move |store: &Store| store.manifest(&repository, &digest);
+            manifest = registry.store.run(read).await?;
+            memory
         };
         manifest.content = memory.hold(manifest.content);
     }

@@ -58,7 +58,7 @@ async fn monolithic(
 }
 
 /// GET: how far the upload has come.
-pub(super) async fn status(registry: &Registry, call: Call) -> Result<Response, Problem> {
+pub(super) fn status(registry: &Registry, call: &Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let id = call.reference()?;
     let length = registry.uploads.length(&call.owner(), &repository, id)?;

@@ -68,7 +68,7 @@ impl Store {
         if !self.touch(&file, &metadata, &path)? {
             return Err(StoreError::BlobUnknown);
         }
-        let (files, place) = (self.files().clone(), self.files().place());
+        let (files, place) = (self.files().clone(), Arc::<Place>::default());
         files.keep(&place, Arc::new(file));
         Ok(Blob {
             path,

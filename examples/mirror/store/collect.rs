@@ -96,7 +96,7 @@ impl Store {
         spread(&mut nodes);
         for (digest, _) in nodes.iter().filter(|(_, node)| !node.stays) {
             let _changes = self.changes();
-            if self.was_used(&self.manifest_file(repository, digest), before)? {
+            if Self::was_used(&self.manifest_file(repository, digest), before)? {
                 continue;
             }
             // A tag may have been set meanwhile.
@@ -148,7 +148,7 @@ impl Store {
         let link = self.blob_link(repository, digest);
         {
             let _uses = self.uses();
-            if self.pins().holds(digest) || self.was_used(&link, before)? {
+            if self.pins().holds(digest) || Self::was_used(&link, before)? {
                 return Ok(None);
             }
             fs::remove_file(&link).at(&link)?;
@@ -157,7 +157,7 @@ impl Store {
     }
 
     /// Whether the file was used since `before`, or is gone.
-    pub(super) fn was_used(&self, path: &Path, before: SystemTime) -> Result<bool, StoreError> {
+    pub(super) fn was_used(path: &Path, before: SystemTime) -> Result<bool, StoreError> {
         let Some(metadata) = if_there(fs::metadata(path), path)? else {
             return Ok(true);
         };

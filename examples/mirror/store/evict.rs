@@ -103,7 +103,7 @@ impl Store {
         let path = self.manifest_file(repository, &candidate.digest);
         let _changes = self.changes();
         // It may have been used or pushed since.
-        if !self.was_used(&path, candidate.used)? && Self::is_pulled_manifest(&path)? {
+        if !Self::was_used(&path, candidate.used)? && Self::is_pulled_manifest(&path)? {
             freed.bytes += self.remove_manifest(repository, &candidate.digest)?;
             freed.manifests += 1;
         }

@@ -13,13 +13,10 @@ const OPEN: usize = 64;
 pub(super) struct Files(Arc<Mutex<VecDeque<Weak<Place>>>>);
 
 /// Where the file of one body is, while it is open.
+#[derive(Default)]
 pub(super) struct Place(Mutex<Option<Arc<File>>>);
 
 impl Files {
-    pub(super) fn place(&self) -> Arc<Place> {
-        Arc::new(Place(Mutex::new(None)))
-    }
-
     /// Keeps the file open in `place`.
     pub(super) fn keep(&self, place: &Arc<Place>, file: Arc<File>) {
         place.set(Some(file));

@@ -50,11 +50,11 @@ impl Store {
             let Ok(descriptor) = serde_json::from_str::<Descriptor>(&text) else {
                 return Err(StoreError::Corrupt(path));
             };
-            let named = digest.parse().map_err(|_| StoreError::Corrupt(path))?;
+            let parsed = digest.parse().map_err(|_| StoreError::Corrupt(path))?;
             let wanted =
                 artifact_type.is_none() || descriptor.artifact_type.as_deref() == artifact_type;
             // A crash may have left the entry without its manifest.
-            if wanted && self.has_manifest(repository, &named)? {
+            if wanted && self.has_manifest(repository, &parsed)? {
                 if text.len() > left && !page.found.is_empty() {
                     return Ok(page);
                 }

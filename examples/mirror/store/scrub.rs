@@ -32,7 +32,7 @@ impl Store {
     /// Reads everything, `pace` bytes a second, and heals what is damaged.
     pub(crate) async fn scrub(&self, pace: u64) -> Result<Scrubbed, StoreError> {
         let mut found = Scrubbed::default();
-        for target in self.run(|store| store.targets()).await? {
+        for target in self.run(Self::targets).await? {
             let read = match target {
                 Target::Blob(digest) => {
                     found.blobs += 1;
@@ -48,8 +48,8 @@ impl Store {
             };
             pause(read, pace).await;
         }
-        found.damaged += self.run(|store| store.scrub_links()).await?;
-        found.damaged += self.run(|store| store.scrub_tags()).await?;
+        found.damaged += self.run(Self::scrub_links).await?;
+        found.damaged += self.run(Self::scrub_tags).await?;
         Ok(found)
     }
 
@@ -109,14 +109,14 @@ impl Store {
     /// away. False if it is not damaged: another one took its place while it was read.
     fn heal_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
         let target = self.blob(digest);
-        if self.is_good(&target, digest)? {
+        if Self::is_good(&target, digest)? {
             return Ok(false);
         }
         let repositories = self.all_repositories()?;
         for repository in &repositories {
             let link = self.blob_link(repository, digest);
             // What a crash in the middle of a mend leaves.
-            if inode(&link)? != inode(&target)? && self.is_good(&link, digest)? {
+            if inode(&link)? != inode(&target)? && Self::is_good(&link, digest)? {
                 tracing::warn!(%digest, "a damaged blob is replaced by a good copy of it");
                 let _changes = self.changes();
                 durable::relink(&self.tmp(), &link, &target)?;
@@ -141,7 +141,7 @@ impl Store {
                     return Ok(());
                 }
                 healed += 1;
-                if !self.is_good(&target, &digest)? {
+                if !Self::is_good(&target, &digest)? {
                     return self.discard(&repository, &digest, metadata.ino());
                 }
                 let _changes = self.changes();
@@ -154,7 +154,7 @@ impl Store {
         Ok(healed)
     }
 
-    fn is_good(&self, path: &Path, digest: &Digest) -> Result<bool, StoreError> {
+    fn is_good(path: &Path, digest: &Digest) -> Result<bool, StoreError> {
         let Some(file) = if_there(File::open(path), path)? else {
             return Ok(false);
         };
