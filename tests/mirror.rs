@@ -2,6 +2,11 @@
 //! gate in front of it. The headings in the tests are the spec's endpoint ids.
 #![cfg(feature = "aws-lc-rs")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "what only the program uses of its modules"
+)]
 
 #[path = "../examples/mirror/routes/mod.rs"]
 mod routes;
@@ -14,8 +19,12 @@ mod upstream;
 mod blobs;
 #[path = "mirror/bounds.rs"]
 mod bounds;
+#[path = "mirror/callers.rs"]
+mod callers;
 #[path = "mirror/committed.rs"]
 mod committed;
+#[path = "mirror/conditions.rs"]
+mod conditions;
 #[path = "mirror/lies.rs"]
 mod lies;
 #[path = "mirror/listing.rs"]
@@ -32,6 +41,10 @@ mod pull;
 mod races;
 #[path = "mirror/restart.rs"]
 mod restart;
+#[path = "mirror/scrub.rs"]
+mod scrub;
+#[path = "mirror/space.rs"]
+mod space;
 #[path = "mirror/support.rs"]
 mod support;
 #[path = "mirror/uploads.rs"]

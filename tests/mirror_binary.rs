@@ -6,6 +6,8 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "mirror_binary/bounds.rs"]
+mod bounds;
 #[path = "mirror_binary/check.rs"]
 mod check;
 #[path = "mirror_binary/crash.rs"]

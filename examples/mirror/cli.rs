@@ -1,9 +1,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use bytesize::ByteSize;
 use clap::Parser;
 use humantime::Duration;
+use tower_http::cors::{AllowHeaders, CorsLayer};
 
+use crate::housekeeping::Housekeeping;
+use crate::store::Limits;
 use crate::upstream::{Host, Namespace, Patience, UpstreamOptions};
 
 /// A guarded OCI registry mirror: a store on disk behind `portcullis::Guard`.
@@ -38,9 +43,32 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) drain: Duration,
 
-    /// After what time an upload that no client goes on with is removed
+    /// After what time an upload that no client goes on with is removed, and so is a blob to which no
+    /// manifest refers
     #[arg(long, value_name = "TIME", default_value = "24h")]
     pub(crate) upload_ttl: Duration,
+
+    /// After what time a manifest without a tag is removed, if it was not used (default: never)
+    #[arg(long, value_name = "TIME")]
+    untagged_ttl: Option<Duration>,
+
+    /// How much blobs and manifests may take, like 100GiB: of what was pulled through, what was used
+    /// least lately is removed (default: no limit)
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<ByteSize>,
+
+    /// How much of the file system stays free: what would take more is not kept
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    min_free: ByteSize,
+
+    /// How often everything on the disk is read again, to find and heal what is damaged
+    #[arg(long, value_name = "TIME", default_value = "7days")]
+    scrub_every: Duration,
+
+    /// An origin whose pages may read the registry from a browser, like `https://ui.example` (CORS); may
+    /// come several times
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    allow_origin: Vec<HeaderValue>,
 
     #[command(flatten)]
     upstream: UpstreamArguments,
@@ -76,6 +104,48 @@ struct UpstreamArguments {
 }
 
 impl Arguments {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            max_size: self.max_size.map(|size| size.as_u64()),
+            min_free: self.min_free.as_u64(),
+        }
+    }
+
+    pub(crate) fn housekeeping(&self) -> Housekeeping {
+        Housekeeping {
+            unreferenced: *self.upload_ttl,
+            untagged: self.untagged_ttl.map(|age| *age),
+            scrub: *self.scrub_every,
+        }
+    }
+
+    /// What answers browsers, with the origins that the operator names; without one, browsers are
+    /// refused as everybody else is who shows no credentials.
+    pub(crate) fn cors(&self) -> Option<CorsLayer> {
+        let exposed = [
+            "docker-content-digest",
+            "docker-upload-uuid",
+            "etag",
+            "link",
+            "location",
+            "oci-filters-applied",
+            "oci-subject",
+            "oci-tag",
+            "range",
+            "retry-after",
+            "www-authenticate",
+        ];
+        let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+        let methods = methods.map(|name| Method::from_bytes(name.as_bytes()).unwrap_or_default());
+        let layer = CorsLayer::new()
+            .allow_origin(self.allow_origin.clone())
+            .allow_methods(methods)
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(exposed.map(HeaderName::from_static))
+            .max_age(std::time::Duration::from_secs(60 * 60));
+        (!self.allow_origin.is_empty()).then_some(layer)
+    }
+
     pub(crate) fn namespace(&self) -> Option<String> {
         self.upstream.namespace.as_ref().map(Namespace::to_string)
     }
@@ -92,4 +162,15 @@ impl Arguments {
         };
         Some((options, *arguments.tag_ttl))
     }
+}
+
+/// `scheme://host[:port]`, as a browser writes it (RFC 6454 §6.2).
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let wrong = || format!("{text:?} is no origin like https://ui.example");
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let is_origin = uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/";
+    if !is_origin || text.ends_with('/') || uri.query().is_some() {
+        return Err(wrong());
+    }
+    HeaderValue::from_str(text).map_err(|_| wrong())
 }

@@ -11,6 +11,7 @@
 mod admin;
 mod cli;
 mod demo;
+mod housekeeping;
 mod log;
 mod routes;
 mod signals;
@@ -23,7 +24,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use portcullis::admin::Admin;
+use portcullis::admin::{Admin, Readiness};
 use portcullis::config::{Config, ConfigError};
 #[cfg(feature = "digest-binding")]
 use portcullis::policy::DigestOracle;
@@ -32,11 +33,12 @@ use portcullis::serve::Server;
 use portcullis::{Guard, Preset};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
 
 use crate::cli::Arguments;
 use crate::demo::Demo;
 use crate::routes::{Registry, router};
-use crate::store::{Store, Uploads};
+use crate::store::{Callers, Store, Uploads};
 use crate::upstream::{PullOptions, PullThrough, Upstream};
 
 fn main() -> ExitCode {
@@ -83,15 +85,30 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     signals::stop_on_signals(stop.clone())?;
     if let Some((listener, metrics)) = admin {
         let upstream = registry.pull.iter().map(PullThrough::readiness);
-        let admin = Admin::new().with_checks(guard.checks().chain(upstream));
+        let store = registry.store.clone();
+        let disk = move || match store.disk().problem() {
+            Some(problem) => Readiness::NotReady(problem),
+            None => Readiness::Ready,
+        };
+        let admin = Admin::new()
+            .with_checks(guard.checks().chain(upstream))
+            .with_check("disk", disk);
         tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));
     }
-    tokio::spawn(expire(registry.uploads.clone(), *arguments.upload_ttl));
+    let (store, uploads) = (registry.store.clone(), registry.uploads.clone());
+    tokio::spawn(arguments.housekeeping().run(store, uploads));
     greet(address, demo.as_ref())?;
-    let served = Server::new(guard.clone().with_tag_oracle(tag_oracle(&registry)))
+    let guard = guard.with_tag_oracle(tag_oracle(&registry));
+    // A browser's preflight has no credentials, so what answers it stands before the guard.
+    let service = ServiceBuilder::new()
+        .option_layer(arguments.cors())
+        .layer(guard.clone())
+        .service(router(registry));
+    let served = Server::new(guard.clone())
+        .with_guard_in_service()
         .with_graceful_shutdown(stop.cancelled_owned())
         .with_drain_deadline(*arguments.drain)
-        .serve(listener, router(registry))
+        .serve(listener, service)
         .await;
     #[cfg(feature = "digest-binding")]
     guard.save()?;
@@ -144,13 +161,14 @@ fn registry(arguments: &Arguments, preset: Preset) -> Result<Registry, Box<dyn E
     let upstream =
         upstream.map(|(options, ttl)| Ok::<_, Box<dyn Error>>((Upstream::new(&options)?, ttl)));
     let upstream = upstream.transpose()?;
-    let store = Store::open(&arguments.data)?;
+    let store = Store::open(&arguments.data, arguments.limits())?;
     let pull = upstream.map(|(upstream, tag_ttl)| {
         let options = PullOptions { tag_ttl, preset };
         PullThrough::new(store.clone(), upstream, options)
     });
     Ok(Registry {
-        uploads: Uploads::new(store.clone()),
+        uploads: Uploads::open(&store)?,
+        callers: Callers::default(),
         store,
         pull,
         namespace: arguments.namespace().map(Into::into),
@@ -195,20 +213,4 @@ fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
         write!(out, "{}", demo.how_to_pull(address))?;
     }
     out.flush()
-}
-
-/// Removes uploads that no client goes on with, now and then.
-async fn expire(uploads: Uploads, age: std::time::Duration) {
-    let mut interval = tokio::time::interval(age.clamp(
-        std::time::Duration::from_secs(1),
-        std::time::Duration::from_secs(60 * 60),
-    ));
-    loop {
-        interval.tick().await;
-        match uploads.expire(age).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "uploads that nobody went on with are removed"),
-            Err(error) => tracing::warn!(%error, "old uploads could not be removed"),
-        }
-    }
 }

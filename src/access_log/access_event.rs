@@ -25,7 +25,7 @@ pub struct AccessEvent<'a> {
     pub method_original: Option<Cow<'a, str>>,
     /// `http` or `https`.
     pub scheme: Option<&'static str>,
-    /// The path of the request's target.
+    /// The path of the request's target, with a hash in place of an upload's session.
     pub path: Cow<'a, str>,
     /// The parts of the query that the distribution-spec names.
     pub query: Option<Cow<'a, str>>,
@@ -45,7 +45,7 @@ pub struct AccessEvent<'a> {
     pub registry: Option<Cow<'a, str>>,
     /// The repository that was asked for.
     pub repository: Option<Cow<'a, str>>,
-    /// The tag or digest that was asked for.
+    /// The tag or digest that was asked for, or a hash of the upload's session.
     pub reference: Option<Cow<'a, str>>,
     /// The digest that was answered.
     pub digest: Option<Cow<'a, str>>,

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version};
@@ -6,10 +7,11 @@ use http::{HeaderValue, Method, Version};
 use super::AccessEvent;
 use super::entry::AccessEntry;
 use super::outcome::Outcome;
+use crate::oci::{Endpoint, Route};
 use crate::record::Record;
 use crate::util::printable::{known_query, printable, printable_bytes};
 use crate::util::{clock, hex};
-use crate::{Connection, PeerIdentity, Principal, Refusal, oci::Route};
+use crate::{Connection, PeerIdentity, Principal, Refusal};
 
 const SHORT: usize = 128;
 const NAME: usize = 256;
@@ -37,6 +39,8 @@ impl<'a> AccessEvent<'a> {
         let (method, original) = method(&entry.method);
         let (server_address, server_port) = server(entry).unzip();
         let shadow = record.shadow();
+        let session = route.filter(|route| route.endpoint() == Endpoint::Upload);
+        let session = session.and_then(Route::reference);
         Self {
             timestamp: clock::now(),
             client_address: client.map(|client| client.ip()),
@@ -46,7 +50,10 @@ impl<'a> AccessEvent<'a> {
             method,
             method_original: text(original, SHORT),
             scheme: scheme(entry),
-            path: printable(entry.uri.path(), LONG),
+            path: match session {
+                Some(session) => concealed_in(entry.uri.path(), session),
+                None => printable(entry.uri.path(), LONG),
+            },
             query: owned(query, LONG),
             server_address,
             server_port: server_port.flatten(),
@@ -56,7 +63,10 @@ impl<'a> AccessEvent<'a> {
             action: route.map(|route| route.action().label()),
             registry: text(route.and_then(Route::registry), NAME),
             repository: text(route.and_then(Route::repository), NAME),
-            reference: text(route.and_then(Route::reference), NAME),
+            reference: match session {
+                Some(session) => Some(concealed(session).into()),
+                None => text(route.and_then(Route::reference), NAME),
+            },
             digest: header(entry.digest.as_ref(), NAME),
             status: entry.status.map(|status| status.as_u16()),
             refusal_reason: record.refusal().as_ref().map(Refusal::label),
@@ -85,6 +95,19 @@ impl<'a> AccessEvent<'a> {
 
 fn sha256(certificate: &PeerIdentity) -> String {
     hex::encode(certificate.fingerprint())
+}
+
+/// A name for the session of an upload by which its requests are found in the log, and from which the id
+/// cannot be told: for many registries the id is all that it takes to go on with the upload.
+fn concealed(session: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    session.hash(&mut hasher);
+    format!("session-{:016x}", hasher.finish())
+}
+
+fn concealed_in<'a>(path: &'a str, session: &str) -> Cow<'a, str> {
+    let before = path.strip_suffix(session).unwrap_or_default();
+    format!("{}{}", printable(before, LONG), concealed(session)).into()
 }
 
 fn detail(record: &Record) -> Option<Cow<'_, str>> {

@@ -20,7 +20,7 @@
 //! | `server.address`, `server.port` | the host that the client asked, and the port if it named one |
 //! | `network.protocol.version`, `user_agent.original` | `1.1` or `2`; the client's name for itself |
 //! | `oci.endpoint`, `oci.action` | [`Endpoint`](crate::oci::Endpoint) and [`Action`](crate::oci::Action) |
-//! | `oci.registry`, `oci.repository`, `oci.reference`, `oci.digest` | what was asked for (`?ns=`, name, tag or digest) and the digest that was answered |
+//! | `oci.registry`, `oci.repository`, `oci.reference`, `oci.digest` | what was asked for (`?ns=`, name, tag or digest; of an upload a hash of its session, as in `url.path`) and the digest that was answered |
 //! | `http.response.status_code` | absent if there was no answer |
 //! | `refusal.reason`, `refusal.detail` | [`Refusal::label`](crate::Refusal::label) and what decided |
 //! | `error.type` | how it ended, if not well, or the status of a server's error |

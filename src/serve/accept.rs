@@ -78,6 +78,7 @@ where
     pub(super) fn begin(server: Server, service: S) -> (Self, Stop) {
         let Server {
             guard,
+            guard_in_service,
             options,
             #[cfg(feature = "tls")]
             acceptor,
@@ -127,7 +128,7 @@ where
             places: Places::new(bounds),
             stopping,
             tasks: JoinSet::new(),
-            front: Front::new(service, guard),
+            front: Front::new(service, guard.filter(|_| !guard_in_service)),
             common: Arc::new(Common {
                 trusted,
                 #[cfg(feature = "tls")]

@@ -29,6 +29,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 #[must_use = "a server does nothing until `serve`"]
 pub struct Server {
     pub(super) guard: Option<Guard>,
+    /// Whether the service has the guard in it.
+    pub(super) guard_in_service: bool,
     pub(super) options: ServeOptions,
     #[cfg(feature = "tls")]
     pub(super) acceptor: Option<Acceptor>,
@@ -44,6 +46,7 @@ impl Server {
             acceptor: guard.acceptor().cloned(),
             options: guard.serve_options().clone(),
             guard: Some(guard),
+            guard_in_service: false,
             stop: None,
             raise_descriptor_limit: true,
         }
@@ -54,6 +57,7 @@ impl Server {
     pub fn unguarded() -> Self {
         Self {
             guard: None,
+            guard_in_service: false,
             options: ServeOptions::default(),
             #[cfg(feature = "tls")]
             acceptor: None,
@@ -67,6 +71,13 @@ impl Server {
     #[cfg(feature = "tls")]
     pub fn with_acceptor(mut self, acceptor: Acceptor) -> Self {
         self.acceptor = Some(acceptor);
+        self
+    }
+
+    /// Takes only the acceptor and the settings of the guard: the service has the guard in it, behind layers of
+    /// the program's own that answer some requests before it, as a browser's preflight without credentials.
+    pub fn with_guard_in_service(mut self) -> Self {
+        self.guard_in_service = true;
         self
     }
 

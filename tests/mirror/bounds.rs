@@ -37,7 +37,7 @@ async fn the_slow_transfers_of_one_caller_leave_room_for_another() {
         url: upstream.url(),
         ..UpstreamOptions::default()
     };
-    let registry = Server::registry(&here, &options).await;
+    let registry = Server::registry_of(&here, &options).await;
     // Who calls, as the gate would have found it out.
     let caller = from_fn(async |mut request: Request, next: Next| {
         let caller = request.headers().get("x-caller").cloned();
@@ -225,7 +225,7 @@ async fn an_operator_sees_how_the_upstream_is() {
         },
         ..UpstreamOptions::default()
     };
-    let pull = Server::registry(&here, &options).await.pull.unwrap();
+    let pull = Server::registry_of(&here, &options).await.pull.unwrap();
     let described = pull.upstream().describe(None);
     for part in [
         &upstream.url(),

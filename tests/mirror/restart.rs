@@ -4,7 +4,7 @@ use std::fs;
 
 use reqwest::Method;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Limits, Store, StoreError};
 use crate::support::{Data, Server, header, noise, sha256};
 
 #[tokio::test]
@@ -75,6 +75,6 @@ async fn what_a_crash_left_between_two_steps_is_swept_or_finished() {
 async fn two_processes_never_share_a_directory() {
     let data = Data::new();
     let _server = Server::start(&data).await;
-    let second = Store::open(data.path());
+    let second = Store::open(data.path(), Limits::default());
     assert!(matches!(second, Err(StoreError::Locked(_))));
 }

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
-use portcullis::Preset;
+use axum::extract::Request;
+use portcullis::identity::Method as IdentityMethod;
+use portcullis::{Preset, Principal};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tower::util::MapRequestLayer;
 
 use crate::routes::{Registry, router};
-use crate::store::{Algorithm, Digest, Store, Uploads};
+use crate::store::{Algorithm, Callers, Digest, Limits, Store, Uploads};
 use crate::upstream::{Host, Namespace, PullOptions, PullThrough, Upstream, UpstreamOptions};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -22,11 +25,13 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// For how long a tag is taken to be where it was, in most tests.
 pub(crate) const LONG: Duration = Duration::from_secs(60 * 60);
 pub(crate) const NONE: Duration = Duration::ZERO;
+/// The header by which a test says who calls.
+pub(crate) const CALLER: &str = "test-caller";
 
 /// A server that stops when it is dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) uploads: Option<Uploads>,
+    registry: Option<Registry>,
     client: Client,
     task: JoinHandle<()>,
 }
@@ -64,26 +69,42 @@ impl Data {
 impl Server {
     /// Serves the store in `data`.
     pub(crate) async fn start(data: &Data) -> Self {
-        let store = open(data).await;
-        let uploads = Uploads::new(store.clone());
+        Self::within(data, Limits::default()).await
+    }
+
+    /// Serves the store in `data`, with these limits.
+    pub(crate) async fn within(data: &Data, limits: Limits) -> Self {
+        let store = open(data, limits).await;
         let registry = Registry {
+            uploads: Uploads::open(&store).unwrap(),
             store,
-            uploads: uploads.clone(),
             pull: None,
             namespace: None,
+            callers: Callers::default(),
         };
-        let mut server = Self::serve(router(registry)).await;
-        server.uploads = Some(uploads);
-        server
+        Self::of(registry).await
     }
 
     /// Serves the store in `data` and, through it, what is at `url`.
     pub(crate) async fn mirror(data: &Data, url: &str, tag_ttl: Duration) -> Self {
+        Self::mirror_within(data, url, tag_ttl, Limits::default()).await
+    }
+
+    pub(crate) async fn mirror_within(
+        data: &Data,
+        url: &str,
+        tag_ttl: Duration,
+        limits: Limits,
+    ) -> Self {
         let options = UpstreamOptions {
             url: url.to_owned(),
             ..UpstreamOptions::default()
         };
-        Self::mirror_of(data, &options, tag_ttl, Preset::Mirror).await
+        let pull = PullOptions {
+            tag_ttl,
+            preset: Preset::Mirror,
+        };
+        Self::of(registry(data, (&options, pull), limits).await).await
     }
 
     /// Serves the store in `data` and, through it, an upstream.
@@ -94,13 +115,34 @@ impl Server {
         preset: Preset,
     ) -> Self {
         let options = (options, PullOptions { tag_ttl, preset });
-        Self::serve(router(registry(data, options).await)).await
+        Self::of(registry(data, options, Limits::default()).await).await
     }
 
     /// What would be served of the store in `data` and, through it, of an upstream.
-    pub(crate) async fn registry(data: &Data, options: &UpstreamOptions) -> Registry {
+    pub(crate) async fn registry_of(data: &Data, options: &UpstreamOptions) -> Registry {
         let (tag_ttl, preset) = (LONG, Preset::Mirror);
-        registry(data, (options, PullOptions { tag_ttl, preset })).await
+        let options = (options, PullOptions { tag_ttl, preset });
+        registry(data, options, Limits::default()).await
+    }
+
+    async fn of(registry: Registry) -> Self {
+        // As the gate in front of it would: the test says who calls.
+        let named = |mut request: Request| {
+            if let Some(name) = request.headers().get(CALLER) {
+                let name = name.to_str().unwrap().to_owned();
+                let caller = Principal::new(IdentityMethod::Token, name);
+                request.extensions_mut().insert(caller);
+            }
+            request
+        };
+        let router = router(registry.clone()).layer(MapRequestLayer::new(named));
+        let mut server = Self::serve(router).await;
+        server.registry = Some(registry);
+        server
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        self.registry.as_ref().unwrap()
     }
 
     /// Serves anything.
@@ -111,7 +153,7 @@ impl Server {
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             address,
-            uploads: None,
+            registry: None,
             client: Client::builder().no_proxy().build().unwrap(),
             task,
         }
@@ -214,13 +256,18 @@ impl Drop for Server {
     }
 }
 
-async fn registry(data: &Data, (upstream, pull): (&UpstreamOptions, PullOptions)) -> Registry {
+async fn registry(
+    data: &Data,
+    (upstream, pull): (&UpstreamOptions, PullOptions),
+    limits: Limits,
+) -> Registry {
     provider();
-    let store = open(data).await;
+    let store = open(data, limits).await;
     let upstream = Upstream::new(upstream).unwrap();
     let namespace: Namespace = "Docker.io".parse().unwrap();
     Registry {
-        uploads: Uploads::new(store.clone()),
+        uploads: Uploads::open(&store).unwrap(),
+        callers: Callers::default(),
         pull: Some(PullThrough::new(store.clone(), upstream, pull)),
         namespace: Some(namespace.to_string().into()),
         store,
@@ -239,9 +286,9 @@ pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Opens the store, as soon as the one before has let go of it.
-async fn open(data: &Data) -> Store {
+async fn open(data: &Data, limits: Limits) -> Store {
     loop {
-        match Store::open(data.path()) {
+        match Store::open(data.path(), limits) {
             Err(crate::store::StoreError::Locked(_)) => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }

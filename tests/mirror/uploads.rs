@@ -397,7 +397,7 @@ async fn an_upload_that_nobody_goes_on_with_expires() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let location = server.begin("a").await;
-    let uploads = server.uploads.as_ref().unwrap();
+    let uploads = &server.registry().uploads;
     assert_eq!(
         uploads.expire(Duration::from_secs(60 * 60)).await.unwrap(),
         0

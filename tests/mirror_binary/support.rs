@@ -167,8 +167,12 @@ impl Mirror {
         until("the access log", || self.events().into_iter().find(wanted)).await
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
-        let id = self.process.id().unwrap().to_string();
+        let id = self.id().to_string();
         let mut kill = std::process::Command::new("kill");
         assert!(kill.args([signal, &id]).status().unwrap().success());
     }

@@ -1,25 +1,23 @@
-use std::fs::File;
-use std::io::SeekFrom;
+use std::io;
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
+use futures_util::stream;
 
 use super::problem::Problem;
-use super::range::{Selection, may_match};
+use super::range::Selection;
 use super::registry::{Call, Registry, empty};
 use super::uploads::DIGEST;
-use crate::store::{Digest, StoreError};
+use crate::store::{self, Blob, Digest, Store, StoreError};
 use crate::upstream::{Caller, Live, Pulled};
 
 const PIECE: usize = 64 * 1024;
 
 /// Where a blob's bytes come from.
 enum Source {
-    Stored(File, u64),
+    Stored(Blob),
     /// Still on its way from upstream; the length where that told it.
     Live(Live),
     /// Only the headers are asked for, and upstream has the blob.
@@ -39,6 +37,8 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
     )
     .await?;
     let etag = format!("\"{digest}\"");
+    let length = source.length();
+    let selection = Selection::of(call.request.headers(), &etag, length, call.is_head());
     let mut headers = HeaderMap::new();
     set(
         &mut headers,
@@ -46,34 +46,29 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         "application/octet-stream".into(),
     );
     set(&mut headers, DIGEST, digest.to_string());
-    set(&mut headers, ETAG, etag.clone());
-    if !may_match(call.request.headers(), &etag) {
-        return Err(Problem::PreconditionFailed);
+    set(&mut headers, ETAG, etag);
+    if length.is_some() {
+        set(&mut headers, ACCEPT_RANGES, "bytes".into());
     }
-    let Some(length) = source.length() else {
-        // No range of what has no known end.
-        let body = source.body(0, u64::MAX).await?;
-        return Ok((StatusCode::OK, headers, body).into_response());
-    };
-    set(&mut headers, ACCEPT_RANGES, "bytes".into());
-    // RFC 9110 §14.2: a range is for GET only.
-    let selection = match Selection::of(call.request.headers(), &etag, length) {
-        Selection::Part(..) | Selection::Unsatisfiable if call.is_head() => Selection::Whole,
-        selection => selection,
-    };
-    let (status, start, end) = match selection {
-        Selection::Failed => return Err(Problem::PreconditionFailed),
-        Selection::Unsatisfiable => return Err(Problem::RangeNotSatisfiable { length }),
-        Selection::Unchanged => return Ok((StatusCode::NOT_MODIFIED, headers).into_response()),
-        Selection::Whole => (StatusCode::OK, 0, length),
-        Selection::Part(start, end) => {
+    let (status, start, end) = match (selection, length) {
+        (Selection::Failed, _) => return Err(Problem::PreconditionFailed),
+        (Selection::Unchanged, _) => {
+            return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+        }
+        (Selection::Unsatisfiable, Some(length)) => {
+            return Err(Problem::RangeNotSatisfiable { length });
+        }
+        (Selection::Part(start, end), Some(length)) => {
             let range = format!("bytes {start}-{}/{length}", end - 1);
             set(&mut headers, CONTENT_RANGE, range);
             (StatusCode::PARTIAL_CONTENT, start, end)
         }
+        (_, length) => (StatusCode::OK, 0, length.unwrap_or(u64::MAX)),
     };
-    set(&mut headers, CONTENT_LENGTH, (end - start).to_string());
-    let body = source.body(start, end).await?;
+    if length.is_some() {
+        set(&mut headers, CONTENT_LENGTH, (end - start).to_string());
+    }
+    let body = source.body(registry, start, end);
     Ok((status, headers, body).into_response())
 }
 
@@ -81,7 +76,7 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
 pub(super) async fn delete(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let digest: Digest = call.reference()?.parse()?;
-    let delete = move |store: &crate::store::Store| store.delete_blob(&repository, &digest);
+    let delete = move |store: &Store| store.delete_blob(&repository, &digest);
     registry.store.run(delete).await?;
     Ok(empty(StatusCode::ACCEPTED, []))
 }
@@ -94,9 +89,9 @@ async fn find(
     head: bool,
 ) -> Result<Source, Problem> {
     let (name, blob) = (repository.to_owned(), digest.clone());
-    let open = move |store: &crate::store::Store| store.open_blob(&name, &blob);
+    let open = move |store: &Store| store.open_blob(&name, &blob);
     let pull = match (registry.store.run(open).await, &registry.pull) {
-        (Ok(blob), _) => return Ok(Source::Stored(blob.file, blob.length)),
+        (Ok(blob), _) => return Ok(Source::Stored(blob)),
         (Err(StoreError::BlobUnknown), Some(pull)) => pull,
         (Err(error), _) => return Err(error.into()),
     };
@@ -106,7 +101,7 @@ async fn find(
     } else {
         let pulled = pull.blob(caller, repository, digest).await;
         pulled.map(|pulled| match pulled {
-            Pulled::Stored(blob) => Source::Stored(blob.file, blob.length),
+            Pulled::Stored(blob) => Source::Stored(blob),
             Pulled::Live(live) => Source::Live(live),
         })
     };
@@ -119,31 +114,42 @@ async fn find(
 impl Source {
     fn length(&self) -> Option<u64> {
         match self {
-            Self::Stored(_, length) => Some(*length),
+            Self::Stored(blob) => Some(blob.length),
             Self::Live(live) => live.length(),
             Self::Elsewhere(length) => *length,
         }
     }
 
     /// The bytes from `start` up to, not with, `end`.
-    async fn body(self, start: u64, end: u64) -> Result<Body, Problem> {
+    fn body(self, registry: &Registry, start: u64, end: u64) -> Body {
         match self {
-            Self::Stored(file, _) => {
-                let mut file = tokio::fs::File::from_std(file);
-                if start > 0 {
-                    let sought = file.seek(SeekFrom::Start(start)).await;
-                    sought.map_err(|source| StoreError::Io {
-                        path: "a blob".into(),
-                        source,
-                    })?;
-                }
-                let part = file.take(end - start);
-                Ok(Body::from_stream(ReaderStream::with_capacity(part, PIECE)))
-            }
-            Self::Live(live) => Ok(Body::from_stream(live.read(start, end))),
-            Self::Elsewhere(_) => Ok(Body::empty()),
+            Self::Stored(blob) => stored(registry.store.clone(), blob, start, end),
+            Self::Live(live) => Body::from_stream(live.read(start, end)),
+            // Of no known length, which is not that of an empty one.
+            Self::Elsewhere(_) => Body::from_stream(stream::empty::<io::Result<&[u8]>>()),
         }
     }
+}
+
+/// Reads a piece when the client takes one: between two pieces no thread waits.
+fn stored(store: Store, blob: Blob, start: u64, end: u64) -> Body {
+    let caller = store::Caller::current();
+    let pieces = stream::try_unfold((blob, start), move |(blob, at)| {
+        let (store, caller) = (store.clone(), caller.clone());
+        async move {
+            if at >= end {
+                return Ok::<_, StoreError>(None);
+            }
+            let read = move |_: &Store| {
+                let piece = blob.read(at, end, PIECE)?;
+                Ok((piece, blob))
+            };
+            let (piece, blob) = store.run_for(caller.as_ref(), read).await?;
+            let next = at + piece.len() as u64;
+            Ok(Some((piece, (blob, next))))
+        }
+    });
+    Body::from_stream(pieces)
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {

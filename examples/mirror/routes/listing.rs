@@ -1,59 +1,61 @@
+use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, LINK};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::query::encode;
 use super::registry::{Call, Registry};
-use crate::store::{Descriptor, Digest, Store, StoreError};
+use crate::store::{Descriptor, Digest, Memory, Referrers, Store, StoreError};
 use crate::upstream::UpstreamError;
 
 /// The longest index of referrers, in bytes. Clients refuse manifests of more than 4 MiB.
 const MAX_INDEX: usize = 3 * 1024 * 1024;
 
+/// The longest page of names, and the memory that it takes at most.
+const MAX_PAGE: usize = 10_000;
+const MAX_NAME: usize = 256;
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// `GET /v2/<name>/tags/list`.
 pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
-    let name = repository.clone();
-    let list = move |store: &Store| {
+    let count = count(&call)?;
+    let last = call.query.get("last").map(str::to_owned);
+    let memory = Memory::take(count * MAX_NAME).await?;
+    let (name, after) = (repository.clone(), last.clone());
+    let read = move |store: &Store| {
         let known = store.has_repository(&name)?;
-        known.then(|| store.tag_names(&name)).transpose()
+        let page = || store.tag_names(&name, after.as_deref(), count + 1);
+        known.then(page).transpose()
     };
-    let here = registry.store.run(list).await?;
-    let (n, last) = (call.query.page()?, call.query.get("last"));
+    let here = registry.store.run(read).await?;
     let found = match &registry.pull {
         Some(pull) => {
-            let caller = call.caller();
-            let found = pull.tags(&caller, &repository, here, (n, last)).await;
+            let page = (Some(count), last.as_deref());
+            let found = pull.tags(&call.caller(), &repository, here, page).await;
             found.map_err(upstream)?
         }
-        None => here.map(|names| page(names, n, last)),
+        None => here.map(|names| (names, false)),
     };
-    let (tags, more) = found.ok_or(StoreError::RepositoryUnknown)?;
+    let (mut names, more) = found.ok_or(StoreError::RepositoryUnknown)?;
     let target = format!("/v2/{repository}/tags/list");
-    let link = next(&target, &call, more.then(|| tags.last()).flatten());
-    Ok(with_link(
-        axum::Json(json!({"name": repository, "tags": tags})),
-        link,
-    ))
+    let link = cut(&mut names, count, &target, more);
+    let body = json!({"name": repository, "tags": names});
+    Ok(answer(&body, memory, link))
 }
 
 /// `GET /v2/_catalog`.
 pub(super) async fn catalog(registry: &Registry, call: Call) -> Result<Response, Problem> {
-    let names = registry.store.run(Store::repository_names).await?;
-    let (repositories, more) = page(names, call.query.page()?, call.query.get("last"));
-    let link = next(
-        "/v2/_catalog",
-        &call,
-        more.then(|| repositories.last()).flatten(),
-    );
-    Ok(with_link(
-        axum::Json(json!({"repositories": repositories})),
-        link,
-    ))
+    let count = count(&call)?;
+    let memory = Memory::take(count * MAX_NAME).await?;
+    let last = call.query.get("last");
+    let mut names = registry.store.repository_names(last, count + 1);
+    let link = cut(&mut names, count, "/v2/_catalog", false);
+    Ok(answer(&json!({"repositories": names}), memory, link))
 }
 
 /// `GET /v2/<name>/referrers/<digest>`.
@@ -61,42 +63,65 @@ pub(super) async fn referrers(registry: &Registry, call: Call) -> Result<Respons
     let repository = call.repository()?;
     let subject: Digest = call.reference()?.parse()?;
     let target = format!("/v2/{repository}/referrers/{subject}");
+    let filter = call.query.get("artifactType").map(str::to_owned);
+    let last = call.query.get("last").map(str::to_owned);
     let there = match &registry.pull {
         Some(pull) => pull.referrers(&call.caller(), &repository, &subject).await,
         None => Ok(Vec::new()),
     };
-    let read = move |store: &Store| store.referrers(&repository, &subject);
-    let mut found = registry.store.run(read).await?;
-    found.extend(there.map_err(upstream)?);
-    found.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
-    found.dedup_by(|a, b| a.digest == b.digest);
-    let filter = call.query.get("artifactType");
-    if let Some(filter) = filter {
-        found.retain(|descriptor| descriptor.artifact_type.as_deref() == Some(filter));
-    }
-    if let Some(last) = call.query.get("last") {
-        found.retain(|descriptor| descriptor.digest.as_str() > last);
-    }
-    let more = found.len();
-    let found = fitting(found);
-    let last = found.last().filter(|_| found.len() < more);
-    let link = last.map(|last| {
-        let filter = filter.map(|filter| format!("&artifactType={}", encode(filter)));
-        let last = encode(&last.digest);
-        format!(
-            "<{target}?last={last}{}>; rel=\"next\"",
-            filter.unwrap_or_default()
+    let there = there.map_err(upstream)?;
+    let memory = Memory::take(2 * MAX_INDEX).await?;
+    let (kind, after) = (filter.clone(), last.clone());
+    let read = move |store: &Store| {
+        store.referrers(
+            &repository,
+            &subject,
+            kind.as_deref(),
+            after.as_deref(),
+            MAX_INDEX,
         )
+    };
+    let Referrers {
+        mut found,
+        mut more_after,
+    } = registry.store.run(read).await?;
+    let there = there.into_iter().filter(|descriptor| {
+        let wanted = filter.is_none() || descriptor.artifact_type == filter;
+        let before_more = more_after
+            .as_ref()
+            .is_none_or(|more| descriptor.digest <= *more);
+        wanted && before_more && Some(&descriptor.digest) > last.as_ref()
     });
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": found,
+    let text = |descriptor: &Descriptor| serde_json::to_string(descriptor).unwrap_or_default();
+    found.extend(there.map(|descriptor| (descriptor.digest.clone(), text(&descriptor))));
+    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    found.dedup_by(|(a, _), (b, _)| a == b);
+    // As many as make a manifest that a client takes, at least one.
+    let mut left = MAX_INDEX;
+    let fits = |(_, text): &&(String, String)| {
+        let fits = text.len() <= left;
+        left = left.saturating_sub(text.len());
+        fits
+    };
+    let fitting = found.iter().take_while(fits).count().max(1);
+    if fitting < found.len() {
+        found.truncate(fitting);
+        more_after = found.last().map(|(digest, _)| digest.clone());
+    }
+    let link = more_after.map(|last| {
+        let filter = filter.as_ref();
+        let filter = filter.map(|filter| format!("&artifactType={}", encode(filter)));
+        let filter = filter.unwrap_or_default();
+        format!("<{target}?last={}{filter}>; rel=\"next\"", encode(&last))
     });
-    let mut response = with_link(axum::Json(index), link);
+    let texts: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
+    let body = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
+        texts.join(",")
+    );
+    let mut response = with_link(memory.hold(body.into()), link);
     let headers = response.headers_mut();
-    let media_type = HeaderValue::from_static("application/vnd.oci.image.index.v1+json");
-    headers.insert(CONTENT_TYPE, media_type);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(INDEX));
     if filter.is_some() {
         headers.insert(FILTERS, HeaderValue::from_static("artifactType"));
     }
@@ -110,36 +135,31 @@ fn upstream(error: UpstreamError) -> Problem {
     }
 }
 
-/// At most `n` of the sorted `names` after `last`, and whether there are more.
-fn page(mut names: Vec<String>, n: Option<usize>, last: Option<&str>) -> (Vec<String>, bool) {
-    if let Some(last) = last {
-        names.drain(..names.partition_point(|name| name.as_str() <= last));
-    }
-    let n = n.unwrap_or(names.len());
-    let more = n < names.len();
-    names.truncate(n);
-    (names, more)
+/// How many names the answer may have.
+fn count(call: &Call) -> Result<usize, Problem> {
+    Ok(call.query.page()?.unwrap_or(MAX_PAGE).min(MAX_PAGE))
 }
 
-/// As many descriptors as make a manifest that a client takes, at least one.
-fn fitting(mut found: Vec<Descriptor>) -> Vec<Descriptor> {
-    let mut size = 0;
-    let fits = |descriptor: &&Descriptor| {
-        size += serde_json::to_vec(descriptor).map_or(0, |text| text.len());
-        size < MAX_INDEX
-    };
-    let count = found.iter().take_while(fits).count().max(1);
-    found.truncate(count);
-    found
+/// Cuts the names off after `count`; returns the `Link` to those that follow (RFC 8288), if any do.
+fn cut(names: &mut Vec<String>, count: usize, target: &str, more: bool) -> Option<String> {
+    let more = more || count < names.len();
+    names.truncate(count);
+    let last = names.last().filter(|_| more)?;
+    Some(format!(
+        "<{target}?n={count}&last={}>; rel=\"next\"",
+        encode(last)
+    ))
 }
 
-/// `Link` to the page after `last` (RFC 8288).
-fn next(target: &str, call: &Call, last: Option<&String>) -> Option<String> {
-    let n = call.query.get("n")?;
-    last.map(|last| format!("<{target}?n={n}&last={}>; rel=\"next\"", encode(last)))
+fn answer(body: &Value, memory: Memory, link: Option<String>) -> Response {
+    let body = memory.hold(body.to_string().into());
+    let mut response = with_link(body, link);
+    let media_type = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    response
 }
 
-fn with_link(body: impl IntoResponse, link: Option<String>) -> Response {
+fn with_link(body: Bytes, link: Option<String>) -> Response {
     let mut response = body.into_response();
     // Made of names and encoded values.
     if let Some(value) = link.and_then(|link| HeaderValue::try_from(link).ok()) {

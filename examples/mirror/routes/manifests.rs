@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -5,12 +7,21 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::problem::Problem;
-use super::range::Selection;
+use super::range::{Selection, is_conditional, may_change};
 use super::registry::{Call, Reference, Registry, empty};
 use super::uploads::DIGEST;
 use crate::store::{
-    Algorithm, Digest, MAX_MANIFEST, Manifest, ManifestError, Origin, Store, StoreError,
+    Algorithm, Digest, MAX_MANIFEST, Manifest, ManifestError, Memory, Origin, Store, StoreError,
 };
+
+/// How many tags one manifest may be pushed with. distribution-spec: at least 10 should be.
+const MAX_TAGS: usize = 32;
+/// How many missing blobs are listed.
+const MAX_MISSING: usize = 100;
+/// How long a manifest may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Up to this length a manifest takes no more memory than a piece of a blob.
+const SHORT: usize = 64 * 1024;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -19,7 +30,7 @@ const TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let reference = call.manifest()?;
-    let manifest = if let Some(pull) = &registry.pull {
+    let mut manifest = if let Some(pull) = &registry.pull {
         let caller = call.caller();
         let pulled = match &reference {
             Reference::Tag(tag) => pull.manifest_by_tag(&caller, &repository, tag).await,
@@ -32,30 +43,49 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
             unknown: "MANIFEST_UNKNOWN",
         })?
     } else {
-        let read = move |store: &Store| stored(store, &repository, reference);
+        let name = repository.clone();
+        let read = move |store: &Store| stored(store, &name, reference);
         registry.store.run(read).await?
     };
+    let length = manifest.content.len();
+    if length > SHORT {
+        let memory = if let Some(memory) = Memory::try_take(length) {
+            memory
+        } else {
+            // While it waits it has none.
+            let digest = manifest.digest.clone();
+            manifest.content = Bytes::new();
+            let memory = Memory::take(length).await?;
+            let read = move |store: &Store| store.manifest(&repository, &digest);
+            manifest = registry.store.run(read).await?;
+            memory
+        };
+        manifest.content = memory.hold(manifest.content);
+    }
     let digest = manifest.digest.to_string();
     let etag = format!("\"{digest}\"");
-    let length = manifest.content.len() as u64;
-    let condition = Selection::of(call.request.headers(), &etag, length);
+    // What has no use for a part of a manifest asks for none.
+    let condition = Selection::of(call.request.headers(), &etag, None, call.is_head());
     let headers = [
         (CONTENT_TYPE, manifest.media_type),
         (DIGEST, digest),
         (ETAG, etag),
     ];
-    if condition == Selection::Failed {
-        return Err(Problem::PreconditionFailed);
+    match condition {
+        Selection::Failed => Err(Problem::PreconditionFailed),
+        Selection::Unchanged => Ok(empty(StatusCode::NOT_MODIFIED, headers)),
+        _ => Ok((headers, manifest.content).into_response()),
     }
-    if condition == Selection::Unchanged {
-        return Ok(empty(StatusCode::NOT_MODIFIED, headers));
-    }
-    Ok((headers, manifest.content).into_response())
 }
 
 /// PUT, by tag or by digest; by digest with tags in the query.
 pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
+    if call.route.query_tags().count() > MAX_TAGS {
+        return Err(Problem::TooManyTags(MAX_TAGS));
+    }
+    let headers = call.request.headers().clone();
+    check_condition(registry, headers, call.repository()?, call.manifest()?).await?;
     let (expected, tags) = match call.manifest()? {
         Reference::Tag(tag) => (None, vec![tag]),
         Reference::Digest(digest) => {
@@ -64,7 +94,9 @@ pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Pro
         }
     };
     let (parts, body) = call.request.into_parts();
-    let content = read(&parts.headers, body).await?;
+    let read = read(&parts.headers, body);
+    let read = tokio::time::timeout(PATIENCE, read).await;
+    let content = read.map_err(|_| Problem::BodyCut)??;
     let algorithm = expected
         .as_ref()
         .map_or(Algorithm::default(), Digest::algorithm);
@@ -113,6 +145,8 @@ pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Pro
 pub(super) async fn delete(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let reference = call.manifest()?;
+    let headers = call.request.headers().clone();
+    check_condition(registry, headers, repository.clone(), reference.clone()).await?;
     let delete = move |store: &Store| match reference {
         Reference::Tag(tag) => store.delete_tag(&repository, &tag),
         Reference::Digest(digest) => store.delete_manifest(&repository, &digest),
@@ -132,7 +166,33 @@ fn stored(store: &Store, repository: &str, reference: Reference) -> Result<Manif
     store.manifest(repository, &digest)
 }
 
-/// Stores the manifest and its tags; returns the blobs that it lacks instead, if it does.
+/// Heeds `If-Match` and `If-None-Match` of a change (RFC 9110 §13.2.2).
+async fn check_condition(
+    registry: &Registry,
+    headers: HeaderMap,
+    repository: String,
+    reference: Reference,
+) -> Result<(), Problem> {
+    if !is_conditional(&headers) {
+        return Ok(());
+    }
+    let read = move |store: &Store| match reference {
+        Reference::Tag(tag) => Ok(store.tag(&repository, &tag)?.map(|tag| tag.digest)),
+        Reference::Digest(digest) => {
+            let known = store.has_manifest(&repository, &digest)?;
+            Ok(known.then_some(digest))
+        }
+    };
+    let current = registry.store.run(read).await?;
+    let etag = current.map(|digest| format!("\"{digest}\""));
+    if may_change(&headers, etag.as_deref()) {
+        Ok(())
+    } else {
+        Err(Problem::PreconditionFailed)
+    }
+}
+
+/// Stores the manifest and its tags; returns some of the blobs that it lacks instead, if it does.
 fn keep(
     store: &Store,
     repository: &str,
@@ -140,24 +200,26 @@ fn keep(
     tags: &[String],
     complete: bool,
 ) -> Result<Vec<String>, StoreError> {
-    if complete {
-        let mut missing = Vec::new();
-        for needed in manifest.needed_blobs() {
-            let known = match needed.parse() {
-                Ok(digest) => match store.open_blob(repository, &digest) {
-                    Ok(_) => true,
-                    Err(StoreError::BlobUnknown) => false,
-                    Err(error) => return Err(error),
-                },
-                Err(_) => false,
-            };
-            if !known {
-                missing.push(needed.to_owned());
-            }
+    let mut missing = Vec::new();
+    for needed in manifest.needed_blobs() {
+        // To open it is to use it: it does not go before the manifest is there.
+        let known = match needed
+            .parse()
+            .map(|digest| store.open_blob(repository, &digest))
+        {
+            Ok(Ok(_)) => true,
+            Ok(Err(StoreError::BlobUnknown)) | Err(_) => false,
+            Ok(Err(error)) => return Err(error),
+        };
+        if !known && complete {
+            missing.push(needed.to_owned());
         }
-        if !missing.is_empty() {
-            return Ok(missing);
+        if missing.len() == MAX_MISSING {
+            break;
         }
+    }
+    if !missing.is_empty() {
+        return Ok(missing);
     }
     store.put_manifest(repository, manifest, Origin::Push)?;
     for tag in tags {
@@ -174,8 +236,9 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     if announced.is_some_and(|length| length > MAX_MANIFEST) {
         return Err(ManifestError::TooLong.into());
     }
+    let memory = Memory::take(announced.unwrap_or(MAX_MANIFEST)).await?;
     match Limited::new(body, MAX_MANIFEST).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
+        Ok(collected) => Ok(memory.hold(collected.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => Err(ManifestError::TooLong.into()),
         Err(_) => Err(Problem::BodyCut),
     }

@@ -36,10 +36,12 @@ pub(super) enum Problem {
     ManifestType(String),
     #[error("the manifest refers to blobs that this repository does not have")]
     ManifestBlobUnknown(Vec<String>),
-    #[error("the blob has {length} bytes")]
-    RangeNotSatisfiable { length: u64 },
+    #[error("the manifest comes with more than {0} tags")]
+    TooManyTags(usize),
     #[error("what is here is not what If-Match names")]
     PreconditionFailed,
+    #[error("the blob has {length} bytes")]
+    RangeNotSatisfiable { length: u64 },
     #[error("this is no mirror of that registry")]
     Namespace {
         /// The code that says that what is asked for is not there.
@@ -64,21 +66,14 @@ impl Problem {
                 StatusCode::RANGE_NOT_SATISFIABLE
             }
             Self::ManifestInvalid(ManifestError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
+            // distribution-spec, "Pushing Manifests".
+            Self::TooManyTags(_) => StatusCode::URI_TOO_LONG,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::Store(error) => match error {
-                StoreError::RepositoryUnknown
-                | StoreError::BlobUnknown
-                | StoreError::ManifestUnknown
-                | StoreError::UploadUnknown => StatusCode::NOT_FOUND,
-                StoreError::UploadBusy => StatusCode::CONFLICT,
-                StoreError::DigestMismatch { .. } => StatusCode::BAD_REQUEST,
-                StoreError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            },
+            Self::Store(error) => status(error),
             Self::Upstream { error, .. } => match error {
                 UpstreamError::Unknown | UpstreamError::Refused => StatusCode::NOT_FOUND,
                 UpstreamError::Busy { status, .. } => *status,
-                UpstreamError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                UpstreamError::Store(error) => status(error),
                 _ => StatusCode::BAD_GATEWAY,
             },
             _ => StatusCode::BAD_REQUEST,
@@ -91,7 +86,10 @@ impl Problem {
         match self {
             Self::Route(error) => error.code().as_str(),
             Self::Namespace { unknown } => unknown,
-            Self::NotFound | Self::QueryInvalid(_) | Self::PreconditionFailed => "UNSUPPORTED",
+            Self::NotFound
+            | Self::QueryInvalid(_)
+            | Self::TooManyTags(_)
+            | Self::PreconditionFailed => "UNSUPPORTED",
             // distribution's; the spec has none for it.
             Self::PageInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Digest(_)
@@ -109,7 +107,8 @@ impl Problem {
             Self::Store(StoreError::BlobUnknown) => "BLOB_UNKNOWN",
             Self::Store(StoreError::ManifestUnknown) => "MANIFEST_UNKNOWN",
             Self::Store(StoreError::UploadUnknown) => "BLOB_UPLOAD_UNKNOWN",
-            Self::Store(StoreError::Stopping) => "UNAVAILABLE",
+            Self::Store(StoreError::CallerBusy) => "TOOMANYREQUESTS",
+            Self::Store(StoreError::Stopping | StoreError::Full(_)) => "UNAVAILABLE",
             Self::Store(_) => "UNKNOWN",
             Self::Upstream { unknown, .. } => match self.status() {
                 StatusCode::NOT_FOUND => unknown,
@@ -124,16 +123,33 @@ impl Problem {
     fn message(&self) -> String {
         match self.status() {
             StatusCode::INTERNAL_SERVER_ERROR => "internal error".to_owned(),
+            StatusCode::INSUFFICIENT_STORAGE => "no space is left".to_owned(),
             StatusCode::BAD_GATEWAY => "the upstream registry failed".to_owned(),
             _ => self.to_string(),
         }
     }
 }
 
+fn status(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::RepositoryUnknown
+        | StoreError::BlobUnknown
+        | StoreError::ManifestUnknown
+        | StoreError::UploadUnknown => StatusCode::NOT_FOUND,
+        StoreError::UploadBusy => StatusCode::CONFLICT,
+        StoreError::DigestMismatch { .. } => StatusCode::BAD_REQUEST,
+        StoreError::CallerBusy => StatusCode::TOO_MANY_REQUESTS,
+        StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
+        StoreError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
-        if status.is_server_error() {
+        // A full disk is logged once, by the store.
+        if status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE {
             tracing::error!(problem = %self, "a request failed");
         }
         let code = self.code();
@@ -168,6 +184,7 @@ impl IntoResponse for Problem {
                 error: UpstreamError::Busy { retry_after, .. },
                 ..
             } => set(RETRY_AFTER, retry_after.max(1).to_string()),
+            Self::Store(StoreError::CallerBusy) => set(RETRY_AFTER, "1".to_owned()),
             _ => {}
         }
         response

@@ -1,5 +1,5 @@
-use axum::http::HeaderMap;
-use axum::http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use axum::http::{HeaderMap, HeaderName};
 
 /// Which bytes of a representation are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,25 +12,25 @@ pub(super) enum Selection {
     Unchanged,
     /// The range lies outside.
     Unsatisfiable,
-    /// The client wants another representation than there is.
+    /// The client wants another representation than there is, by `If-Match`.
     Failed,
 }
 
 impl Selection {
-    /// Reads the conditions and the range of a GET (RFC 9110 §13.2.2).
+    /// Reads the conditions of a GET or HEAD, and the range of a GET (RFC 9110 §13.2.2). No range selects
+    /// from what has no known `length`, nor for a HEAD (RFC 9110 §14.2).
     ///
     /// What is no single range of bytes is ignored, as RFC 9110 §14.2 lets a server do.
-    pub(super) fn of(headers: &HeaderMap, etag: &str, length: u64) -> Self {
-        if !may_match(headers, etag) {
+    pub(super) fn of(headers: &HeaderMap, etag: &str, length: Option<u64>, head: bool) -> Self {
+        if headers.contains_key(IF_MATCH) && !lists(headers, &IF_MATCH, |tag| tag == etag) {
             return Self::Failed;
         }
-        if lists(headers, IF_NONE_MATCH, |tag| {
-            tag.strip_prefix("W/").unwrap_or(tag) == etag
-        }) {
+        let weakly = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
+        if lists(headers, &IF_NONE_MATCH, weakly) {
             return Self::Unchanged;
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let Some(range) = text(RANGE) else {
+        let (Some(range), Some(length), false) = (text(RANGE), length, head) else {
             return Self::Whole;
         };
         // RFC 9110 §13.1.5: a date never matches, for there is no Last-Modified here.
@@ -77,18 +77,23 @@ impl Selection {
     }
 }
 
-/// Whether `If-Match` lets a representation with this tag be the one, if there is such a condition. A weak tag never
-/// is (RFC 9110 §13.1.1).
-pub(super) fn may_match(headers: &HeaderMap, etag: &str) -> bool {
-    !headers.contains_key(IF_MATCH) || lists(headers, IF_MATCH, |tag| tag == etag)
+/// Whether a change depends on what is there now.
+pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
+    headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH)
 }
 
-/// Whether one of the tags in a condition is what is looked for, or the condition is `*`.
-fn lists(headers: &HeaderMap, condition: HeaderName, is_it: impl Fn(&str) -> bool) -> bool {
-    let values = headers.get_all(condition).iter();
+/// Whether what has this entity tag now, if there is anything, may be changed (RFC 9110 §13.1.1, §13.1.2).
+pub(super) fn may_change(headers: &HeaderMap, etag: Option<&str>) -> bool {
+    let is_current = |name| etag.is_some_and(|etag| lists(headers, name, |tag| tag == etag));
+    (!headers.contains_key(IF_MATCH) || is_current(&IF_MATCH)) && !is_current(&IF_NONE_MATCH)
+}
+
+/// Whether the header lists every entity tag, or one that `is_meant`.
+fn lists(headers: &HeaderMap, name: &HeaderName, is_meant: impl Fn(&str) -> bool) -> bool {
+    let values = headers.get_all(name).iter();
     let texts = values.filter_map(|value| value.to_str().ok());
     let mut tags = texts.flat_map(|text| text.split(',')).map(str::trim);
-    tags.any(|tag| tag == "*" || is_it(tag))
+    tags.any(|tag| tag == "*" || is_meant(tag))
 }
 
 #[cfg(test)]

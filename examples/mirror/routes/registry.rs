@@ -1,19 +1,23 @@
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use futures_util::stream;
 use http_body::Body as _;
+use portcullis::identity::Method as Shown;
 use portcullis::oci::{Endpoint, Route, RouteError};
+use portcullis::{ClientAddr, Principal};
 
 use super::problem::Problem;
 use super::query::Query;
 use super::{blobs, listing, manifests, uploads};
-use crate::store::{Digest, Store, Uploads};
+use crate::store::{Callers, Digest, Store, Uploads};
 use crate::upstream::{Caller, PullThrough};
 
 /// What the handlers share. `Clone` costs a few `Arc`s.
@@ -24,6 +28,7 @@ pub(crate) struct Registry {
     pub(crate) pull: Option<PullThrough>,
     /// The registry that this one stands for: what clients ask of another (`?ns=`) is not here.
     pub(crate) namespace: Option<Arc<str>>,
+    pub(crate) callers: Callers,
 }
 
 /// What names a manifest.
@@ -40,6 +45,16 @@ pub(super) struct Call {
     pub(super) request: Request,
 }
 
+/// On each answer. A browser neither guesses at a type nor runs anything: content is what callers push.
+const HEADERS: [(&str, &str); 3] = [
+    ("docker-distribution-api-version", "registry/2.0"),
+    ("x-content-type-options", "nosniff"),
+    (
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'; sandbox",
+    ),
+];
+
 /// The registry as a service for any server.
 pub(crate) fn router(registry: Registry) -> Router {
     Router::new()
@@ -52,12 +67,16 @@ pub(crate) fn router(registry: Registry) -> Router {
 
 async fn answer(State(registry): State<Registry>, request: Request) -> Response {
     let head = request.method() == Method::HEAD;
-    let answered = dispatch(&registry, request).await;
+    let caller = registry.callers.caller(&caller(&request));
+    let answered = caller.scope(dispatch(&registry, request)).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
-    response.headers_mut().insert(
-        HeaderName::from_static("docker-distribution-api-version"),
-        HeaderValue::from_static("registry/2.0"),
-    );
+    for (name, value) in HEADERS {
+        let (name, value) = (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
+        response.headers_mut().insert(name, value);
+    }
     if head {
         response = without_body(response);
     }
@@ -86,7 +105,7 @@ async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response,
         (Endpoint::Manifest, "PUT") => manifests::put(registry, call).await,
         (Endpoint::Manifest, "DELETE") => manifests::delete(registry, call).await,
         (Endpoint::UploadStart, "POST") => uploads::start(registry, call).await,
-        (Endpoint::Upload, _) if reads => uploads::status(registry, call).await,
+        (Endpoint::Upload, _) if reads => uploads::status(registry, &call),
         (Endpoint::Upload, "PATCH") => uploads::append(registry, call).await,
         (Endpoint::Upload, "PUT") => uploads::finish(registry, call).await,
         (Endpoint::Upload, "DELETE") => uploads::cancel(registry, call).await,
@@ -98,7 +117,23 @@ async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response,
     }
 }
 
+/// By what the bounds go: the principal, or the address of one who shows nothing.
+fn caller(request: &Request) -> String {
+    let extensions = request.extensions();
+    let principal = Principal::of(extensions);
+    let principal = principal.filter(|caller| caller.method() != Shown::Anonymous);
+    let address = || Some(ClientAddr::of(extensions)?.ip().to_string());
+    let principal = principal.map(ToString::to_string);
+    principal.or_else(address).unwrap_or_default()
+}
+
 impl Call {
+    /// The owner of what the request begins: the principal, by how it showed itself.
+    pub(super) fn owner(&self) -> String {
+        let principal = Principal::of(self.request.extensions());
+        principal.map(ToString::to_string).unwrap_or_default()
+    }
+
     /// The repository, which every route with a handler that asks for it has.
     pub(super) fn repository(&self) -> Result<String, Problem> {
         let name = self.route.repository().ok_or(Problem::NotFound)?;
@@ -139,9 +174,13 @@ pub(super) fn empty<const N: usize>(
 /// The answer to a HEAD: the headers of a GET. HTTP/2 would otherwise send the body.
 fn without_body(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    if let Some(length) = body.size_hint().exact() {
-        let headers = &mut parts.headers;
-        headers.entry(CONTENT_LENGTH).or_insert(length.into());
-    }
+    let Some(length) = body.size_hint().exact() else {
+        // It ends at once and says no length, where an empty one would say 0 (RFC 9110 §8.6).
+        return Response::from_parts(parts, Body::from_stream(stream::empty::<Nothing>()));
+    };
+    let headers = &mut parts.headers;
+    headers.entry(CONTENT_LENGTH).or_insert(length.into());
     Response::from_parts(parts, Body::empty())
 }
+
+type Nothing = Result<Bytes, Infallible>;

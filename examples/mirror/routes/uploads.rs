@@ -4,9 +4,9 @@ use axum::response::Response;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
-use super::receive::receive;
+use super::receive::{discard, receive};
 use super::registry::{Call, Registry, empty};
-use crate::store::{Algorithm, Digest, Incoming, Lease, StoreError};
+use crate::store::{Algorithm, Digest, Incoming, Lease, Store, StoreError};
 
 pub(super) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -19,7 +19,7 @@ pub(super) async fn start(registry: &Registry, call: Call) -> Result<Response, P
         // Without `from` it would be mounted from anywhere: a client that knows a digest would have it.
         if let Some(from) = call.route.mount_from() {
             let (to, from, blob) = (repository.clone(), from.to_owned(), digest.clone());
-            let mount = move |store: &crate::store::Store| store.mount_blob(&to, &from, &blob);
+            let mount = move |store: &Store| store.mount_blob(&to, &from, &blob);
             if registry.store.run(mount).await? {
                 return Ok(created(&repository, &digest));
             }
@@ -32,7 +32,7 @@ pub(super) async fn start(registry: &Registry, call: Call) -> Result<Response, P
     let algorithm = algorithm.transpose()?.unwrap_or(Algorithm::default());
     let id = registry
         .uploads
-        .start(repository.clone(), algorithm)
+        .start(&call.owner(), repository.clone(), algorithm)
         .await?;
     Ok(progress(StatusCode::ACCEPTED, &repository, &id, 0))
 }
@@ -44,7 +44,7 @@ async fn monolithic(
     digest: Digest,
 ) -> Result<Response, Problem> {
     let algorithm = digest.algorithm();
-    let temporary = move |store: &crate::store::Store| Incoming::temporary(store, algorithm);
+    let temporary = move |store: &Store| Incoming::pushed(store, algorithm);
     let incoming = registry.store.run(temporary).await?;
     let body = call.request.into_body();
     let never = CancellationToken::new();
@@ -52,16 +52,16 @@ async fn monolithic(
     received?;
     let incoming = incoming.ok_or(Problem::BodyCut)?;
     let (to, expected) = (repository.clone(), digest.clone());
-    let commit = move |store: &crate::store::Store| incoming.commit(store, &to, &expected);
+    let commit = move |store: &Store| incoming.commit(store, &to, &expected);
     registry.store.run(commit).await?;
     Ok(created(&repository, &digest))
 }
 
 /// GET: how far the upload has come.
-pub(super) async fn status(registry: &Registry, call: Call) -> Result<Response, Problem> {
+pub(super) fn status(registry: &Registry, call: &Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let id = call.reference()?;
-    let length = registry.uploads.length(&repository, id).await?;
+    let length = registry.uploads.length(&call.owner(), &repository, id)?;
     Ok(progress(StatusCode::NO_CONTENT, &repository, id, length))
 }
 
@@ -81,19 +81,45 @@ pub(super) async fn finish(registry: &Registry, call: Call) -> Result<Response, 
     let id = call.reference()?.to_owned();
     let digest = call.query.get("digest").ok_or(Problem::DigestMissing)?;
     let digest: Digest = digest.parse()?;
+    let committed = registry.uploads.committed(&call.owner(), &repository, &id);
+    if committed.as_ref() == Some(&digest) {
+        return again(registry, call, repository, digest).await;
+    }
     let (lease, received) = write(registry, call, &repository, &id).await?;
     received?;
     let (to, expected) = (repository.clone(), digest.clone());
-    let commit = move |store: &crate::store::Store| lease.commit(store, &to, &expected);
+    let commit = move |store: &Store| lease.commit(store, &to, &expected);
     registry.store.run(commit).await?;
     Ok(created(&repository, &digest))
+}
+
+/// The PUT of an upload that is done already: its answer was lost, so it is given again.
+async fn again(
+    registry: &Registry,
+    call: Call,
+    repository: String,
+    digest: Digest,
+) -> Result<Response, Problem> {
+    discard(call.request.into_body()).await;
+    let (name, blob) = (repository.clone(), digest.clone());
+    let open = move |store: &Store| store.open_blob(&name, &blob).map(drop);
+    match registry.store.run(open).await {
+        Err(StoreError::BlobUnknown) => Err(StoreError::UploadUnknown.into()),
+        result => {
+            result?;
+            Ok(created(&repository, &digest))
+        }
+    }
 }
 
 /// DELETE: gives up, also what another request is sending.
 pub(super) async fn cancel(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let id = call.reference()?;
-    registry.uploads.cancel(&repository, id).await?;
+    registry
+        .uploads
+        .cancel(&call.owner(), &repository, id)
+        .await?;
     Ok(empty(StatusCode::NO_CONTENT, []))
 }
 
@@ -105,11 +131,12 @@ async fn write(
     repository: &str,
     id: &str,
 ) -> Result<(Lease, Result<(), Problem>), Problem> {
+    let owner = call.owner();
     let headers = call.request.headers();
-    let lease = match registry.uploads.lease(repository, id).await {
+    let lease = match registry.uploads.lease(&owner, repository, id) {
         // Whatever the other request sends, what this one has does not follow what is there now.
         Err(StoreError::UploadBusy) if headers.contains_key(CONTENT_RANGE) => {
-            let offset = registry.uploads.length(repository, id).await?;
+            let offset = registry.uploads.length(&owner, repository, id)?;
             let location = location(repository, id);
             return Err(Problem::OutOfOrder { location, offset });
         }
@@ -124,7 +151,7 @@ async fn write(
         return received.and(Err(Problem::BodyCut));
     };
     if matches!(received, Err(Problem::SizeInvalid)) {
-        let truncate = move |_: &crate::store::Store| {
+        let truncate = move |_: &Store| {
             lease.truncate(offset)?;
             Ok(lease)
         };

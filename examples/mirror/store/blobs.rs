@@ -1,20 +1,58 @@
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::durable;
 use super::error::{At as _, if_there};
-use super::{Digest, Store, StoreError};
+use super::files::{Files, Place};
+use super::pin::Pin;
+use super::{Digest, Store, StoreError, disk};
 
-/// The mode of a blob that was verified.
-const SEALED: u32 = 0o444;
+/// The mode of a blob that was verified and that a client pushed.
+const PUSHED: u32 = 0o400;
+/// The mode of one that was verified and that came from the upstream, which has it still.
+const PULLED: u32 = 0o444;
 
 /// A blob that a repository has.
-#[derive(Debug)]
 pub(crate) struct Blob {
-    pub(crate) file: File,
+    path: PathBuf,
     pub(crate) length: u64,
+    files: Files,
+    place: Arc<Place>,
+    _pin: Pin,
+}
+
+impl Blob {
+    /// At most `size` of the bytes from `start` up to, not with, `end`.
+    ///
+    /// # Errors
+    /// The blob was deleted, and its file was closed before that.
+    pub(crate) fn read(&self, start: u64, end: u64, size: usize) -> Result<Bytes, StoreError> {
+        let file = match self.place.file() {
+            Some(file) => file,
+            None => self.reopen()?,
+        };
+        let size = usize::try_from(end - start).unwrap_or(size).min(size);
+        let mut piece = vec![0; size];
+        file.read_exact_at(&mut piece, start).at(&self.path)?;
+        Ok(piece.into())
+    }
+
+    fn reopen(&self) -> Result<Arc<File>, StoreError> {
+        let file = if_there(File::open(&self.path), &self.path)?.ok_or(StoreError::BlobUnknown)?;
+        let metadata = file.metadata().at(&self.path)?;
+        // What is under the digest and was verified is the same, whatever took its place meanwhile.
+        if !metadata.permissions().readonly() || metadata.len() != self.length {
+            return Err(StoreError::BlobUnknown);
+        }
+        let file = Arc::new(file);
+        self.files.keep(&self.place, Arc::clone(&file));
+        Ok(file)
+    }
 }
 
 impl Store {
@@ -24,14 +62,32 @@ impl Store {
     /// The repository does not have it, or has something else in its place.
     pub(crate) fn open_blob(&self, repository: &str, digest: &Digest) -> Result<Blob, StoreError> {
         let path = self.blob_link(repository, digest);
+        // Before the look at the file: from here on it is not evicted.
+        let pin = self.pins().pin(digest);
+        let (file, metadata) = self.open_link(repository, digest)?;
+        if !self.touch(&file, &metadata, &path)? {
+            return Err(StoreError::BlobUnknown);
+        }
+        let (files, place) = (self.files().clone(), Arc::<Place>::default());
+        files.keep(&place, Arc::new(file));
+        Ok(Blob {
+            path,
+            length: metadata.len(),
+            files,
+            place,
+            _pin: pin,
+        })
+    }
+
+    fn open_link(&self, repository: &str, digest: &Digest) -> Result<(File, Metadata), StoreError> {
+        let path = self.blob_link(repository, digest);
         let file = if_there(File::open(&path), &path)?.ok_or(StoreError::BlobUnknown)?;
         let metadata = file.metadata().at(&path)?;
         if !is_sound(&file, &metadata, digest).at(&path)? {
             self.discard(repository, digest, metadata.ino())?;
             return Err(StoreError::BlobUnknown);
         }
-        let length = metadata.len();
-        Ok(Blob { file, length })
+        Ok((file, metadata))
     }
 
     /// Whether `repository` has the blob. Looks at names alone, and so takes no longer for a long one.
@@ -59,8 +115,9 @@ impl Store {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let source = self.blob_link(from, digest);
-        match self.open_blob(from, digest) {
-            Ok(blob) => self.link_same(&blob.file, &source, repository, digest),
+        let _pin = self.pins().pin(digest);
+        match self.open_link(from, digest) {
+            Ok((file, _)) => self.link_same(&file, &source, repository, digest),
             Err(StoreError::BlobUnknown) => Ok(false),
             Err(error) => Err(error),
         }
@@ -70,6 +127,7 @@ impl Store {
     /// knows from elsewhere that it belongs there.
     pub(crate) fn link_blob(&self, repository: &str, digest: &Digest) -> Result<bool, StoreError> {
         let source = self.blob(digest);
+        let _pin = self.pins().pin(digest);
         let Some(file) = if_there(File::open(&source), &source)? else {
             return Ok(false);
         };
@@ -90,7 +148,8 @@ impl Store {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let _changes = self.changes();
-        if inode(source)? != Some(file.metadata().at(source)?.ino()) {
+        let metadata = file.metadata().at(source)?;
+        if inode(source)? != Some(metadata.ino()) || !self.touch(file, &metadata, source)? {
             return Ok(false);
         }
         self.link(source, repository, digest)?;
@@ -106,16 +165,18 @@ impl Store {
         if !durable::remove(&self.blob_link(repository, digest))? {
             return Err(StoreError::BlobUnknown);
         }
-        remove_if_unlinked(&self.blob(digest))
+        self.remove_if_unlinked(&self.blob(digest)).map(drop)
     }
 
     /// Moves a synced file whose digest was verified among the blobs, as one of `repository`. What is
     /// there under that digest is read again: the new file takes its place if it is something else.
+    /// `pushed`: a client gave it, and the upstream need not have it.
     pub(super) fn adopt(
         &self,
         file: &Path,
         repository: &str,
         digest: &Digest,
+        pushed: bool,
     ) -> Result<(), StoreError> {
         let target = self.blob(digest);
         let directory = target.parent().unwrap_or(&target);
@@ -127,16 +188,30 @@ impl Store {
                 continue;
             }
             durable::create_dirs(directory)?;
+            let was_pushed = known.is_some_and(|known| known.mode != PULLED);
+            let mode = if pushed || was_pushed { PUSHED } else { PULLED };
             match known {
                 // The same content, and others may have it open.
-                Some(Known { sound: true, .. }) => fs::remove_file(file).at(file)?,
-                Some(_) => self.mend(file, &target, digest)?,
+                Some(Known { sound: true, .. }) => {
+                    seal(&target, mode)?;
+                    self.link(&target, repository, digest)?;
+                    let file_there = File::open(&target).at(&target)?;
+                    let metadata = file_there.metadata().at(&target)?;
+                    self.touch(&file_there, &metadata, &target)?;
+                    return fs::remove_file(file).at(file);
+                }
+                Some(_) => {
+                    seal(file, mode)?;
+                    self.mend(file, &target, digest)?;
+                }
                 None => {
+                    seal(file, mode)?;
                     fs::rename(file, &target).at(&target)?;
                     durable::sync_dir(directory)?;
+                    let metadata = fs::metadata(&target).at(&target)?;
+                    self.disk().took(disk::size(&metadata));
                 }
             }
-            seal(&target)?;
             return self.link(&target, repository, digest);
         }
     }
@@ -174,7 +249,12 @@ impl Store {
     }
 
     /// Takes something that is not what its digest says from `repository`.
-    fn discard(&self, repository: &str, digest: &Digest, known: u64) -> Result<(), StoreError> {
+    pub(super) fn discard(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        known: u64,
+    ) -> Result<(), StoreError> {
         let link = self.blob_link(repository, digest);
         let _changes = self.changes();
         if inode(&link)? != Some(known) {
@@ -186,27 +266,39 @@ impl Store {
             "a blob on the disk is not what its digest says and is removed; push it again"
         );
         durable::remove(&link)?;
-        remove_if_unlinked(&self.blob(digest))
+        self.remove_if_unlinked(&self.blob(digest)).map(drop)
+    }
+
+    /// Removes content that no repository has; returns how much that freed.
+    pub(super) fn remove_if_unlinked(&self, blob: &Path) -> Result<u64, StoreError> {
+        match if_there(fs::metadata(blob), blob)? {
+            Some(metadata) if metadata.nlink() == 1 => {
+                durable::remove(blob)?;
+                let size = disk::size(&metadata);
+                self.disk().freed(size);
+                Ok(size)
+            }
+            _ => Ok(0),
+        }
     }
 
     /// Removes content that a crash left between its rename and its link, or between the removal of
     /// its last link and its own.
     pub(super) fn remove_unlinked(&self) -> Result<(), StoreError> {
-        for algorithm in entries(&self.blobs())? {
-            for shard in entries(&algorithm)? {
-                for blob in entries(&shard)? {
-                    remove_if_unlinked(&blob)?;
-                }
-            }
-        }
-        Ok(())
+        self.for_each_blob(|_, path, _| self.remove_if_unlinked(path).map(drop))
     }
+}
+
+/// Whether the upstream has this content still, as far as is known.
+pub(super) fn is_pulled(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o777 == PULLED
 }
 
 /// What is among the blobs under a digest.
 #[derive(Clone, Copy)]
 struct Known {
     inode: u64,
+    mode: u32,
     /// Whether it has that digest.
     sound: bool,
 }
@@ -216,8 +308,10 @@ fn examine(blob: &Path, digest: &Digest) -> Result<Option<Known>, StoreError> {
         return Ok(None);
     };
     let actual = Digest::of_file(digest.algorithm(), &file).at(blob)?;
+    let metadata = file.metadata().at(blob)?;
     Ok(Some(Known {
-        inode: file.metadata().at(blob)?.ino(),
+        inode: metadata.ino(),
+        mode: metadata.mode() & 0o777,
         sound: actual == *digest,
     }))
 }
@@ -231,29 +325,16 @@ fn is_sound(file: &File, metadata: &Metadata, digest: &Digest) -> io::Result<boo
     if Digest::of_file(digest.algorithm(), file)? != *digest {
         return Ok(false);
     }
-    file.set_permissions(Permissions::from_mode(SEALED))?;
+    // Who put it there is not known, so it is kept as if a client had.
+    file.set_permissions(Permissions::from_mode(PUSHED))?;
     Ok(true)
 }
 
-fn seal(blob: &Path) -> Result<(), StoreError> {
-    fs::set_permissions(blob, Permissions::from_mode(SEALED)).at(blob)
+fn seal(blob: &Path, mode: u32) -> Result<(), StoreError> {
+    fs::set_permissions(blob, Permissions::from_mode(mode)).at(blob)
 }
 
-fn inode(path: &Path) -> Result<Option<u64>, StoreError> {
+pub(super) fn inode(path: &Path) -> Result<Option<u64>, StoreError> {
     let metadata = if_there(fs::metadata(path), path)?;
     Ok(metadata.map(|metadata| metadata.ino()))
-}
-
-fn remove_if_unlinked(blob: &Path) -> Result<(), StoreError> {
-    match if_there(fs::metadata(blob), blob)? {
-        Some(metadata) if metadata.nlink() == 1 => durable::remove(blob).map(drop),
-        _ => Ok(()),
-    }
-}
-
-fn entries(directory: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
-    let entries = fs::read_dir(directory).at(directory)?;
-    entries
-        .map(|entry| entry.map(|entry| entry.path()).at(directory))
-        .collect()
 }

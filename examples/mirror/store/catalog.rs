@@ -1,33 +1,52 @@
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::path::Path;
 
-use super::error::{At as _, if_there};
+use super::walk::subdirectories;
 use super::{Store, StoreError};
 
 impl Store {
-    /// The names of the repositories that have a manifest, in the order of their bytes.
-    pub(crate) fn repository_names(&self) -> Result<Vec<String>, StoreError> {
-        self.repositories_with(|part, path| Ok(part == "_manifests" && has_file(path)?))
+    /// The names of at most `count` repositories that have a manifest, in the order of their bytes, of
+    /// those after `last`. From an index in memory: it costs what it returns.
+    pub(crate) fn repository_names(&self, last: Option<&str>, count: usize) -> Vec<String> {
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let catalog = self.catalog();
+        let after = catalog.range::<str, _>((start, Bound::Unbounded));
+        after.take(count).cloned().collect()
     }
 
-    /// The names of the repositories that have blobs, or ever had.
-    pub(super) fn all_repositories(&self) -> Result<Vec<String>, StoreError> {
-        self.repositories_with(|part, _| Ok(part == "_blobs"))
+    /// The names of the repositories that have a manifest, from the disk.
+    pub(super) fn repositories_with_manifests(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut found = self.all_repositories()?;
+        let mut failed = None;
+        found.retain(|name| match self.has_manifests(name) {
+            Ok(has) => has,
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        });
+        failed.map_or(Ok(found), Err)
     }
 
-    /// The names of the repositories of whose parts one is such.
-    fn repositories_with(
-        &self,
-        is_such: impl Fn(&str, &Path) -> Result<bool, StoreError>,
-    ) -> Result<Vec<String>, StoreError> {
+    pub(super) fn has_manifests(&self, repository: &str) -> Result<bool, StoreError> {
+        let mut has = false;
+        self.for_each_manifest(repository, |_, _, _| {
+            has = true;
+            Ok(())
+        })?;
+        Ok(has)
+    }
+
+    /// The names of the repositories that have blobs or manifests, or ever had.
+    pub(super) fn all_repositories(&self) -> Result<BTreeSet<String>, StoreError> {
         let root = self.repositories();
-        let mut names = Vec::new();
+        let mut names = BTreeSet::new();
         let mut waiting = vec![root.clone()];
         while let Some(directory) = waiting.pop() {
             for child in subdirectories(&directory)? {
-                let name = child.file_name().and_then(|name| name.to_str());
-                match name {
-                    Some(part) if is_such(part, &child)? => {
+                match child.file_name().and_then(|name| name.to_str()) {
+                    Some("_blobs" | "_manifests") => {
                         let name = directory.strip_prefix(&root).ok().and_then(Path::to_str);
                         names.extend(name.map(str::to_owned));
                     }
@@ -36,31 +55,6 @@ impl Store {
                 }
             }
         }
-        names.sort_unstable();
         Ok(names)
     }
-}
-
-fn has_file(manifests: &Path) -> Result<bool, StoreError> {
-    for algorithm in subdirectories(manifests)? {
-        let entries = fs::read_dir(&algorithm).at(&algorithm)?;
-        if entries.into_iter().next().is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn subdirectories(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let Some(entries) = if_there(fs::read_dir(directory), directory)? else {
-        return Ok(Vec::new());
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.at(directory)?;
-        if entry.file_type().at(directory)?.is_dir() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
 }

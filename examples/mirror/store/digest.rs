@@ -131,16 +131,24 @@ impl Hasher {
 
     /// Hashes a file from its beginning, and gives its length.
     pub(super) fn read(&mut self, file: &File) -> io::Result<u64> {
+        self.read_part(file, 0, u64::MAX)
+    }
+
+    /// Hashes at most `length` bytes of a file from `start` on, and gives how many there were.
+    pub(super) fn read_part(&mut self, file: &File, start: u64, length: u64) -> io::Result<u64> {
         let mut buffer = vec![0; 256 * 1024];
-        let mut length = 0;
-        loop {
-            let read = file.read_at(&mut buffer, length)?;
+        let mut done = 0;
+        while done < length {
+            let most = usize::try_from(length - done).unwrap_or(buffer.len());
+            let most = most.min(buffer.len());
+            let read = file.read_at(&mut buffer[..most], start + done)?;
             if read == 0 {
-                return Ok(length);
+                break;
             }
             self.update(&buffer[..read]);
-            length += read as u64;
+            done += read as u64;
         }
+        Ok(done)
     }
 
     pub(super) fn finish(&self) -> Digest {

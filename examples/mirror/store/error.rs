@@ -16,6 +16,10 @@ pub(crate) enum StoreError {
     UploadUnknown,
     #[error("another request is writing to this upload")]
     UploadBusy,
+    #[error("the caller has too many requests or uploads in flight")]
+    CallerBusy,
+    #[error("{}: no space is left for it", .0.display())]
+    Full(PathBuf),
     #[error("the content's digest is {actual}, not {expected}")]
     DigestMismatch { expected: Digest, actual: Digest },
     #[error("{} is in use by another process", .0.display())]
@@ -35,9 +39,14 @@ pub(super) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, path: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Io {
-            path: path.to_owned(),
-            source,
+        self.map_err(|source| match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => StoreError::Full(path.to_owned()),
+            _ => StoreError::Io {
+                path: path.to_owned(),
+                source,
+            },
         })
     }
 }

@@ -14,79 +14,104 @@ pub(crate) trait Sink: Send + 'static {
     fn write(&mut self, content: &[u8]) -> Result<(), StoreError>;
 }
 
-/// Content on its way into the store: a file outside the blobs, hashed while it is written. This is the
-/// only descriptor that can write to it, and [`Incoming::commit`] uses it up: an open descriptor would
-/// follow the file to its place among the blobs.
+/// Content on its way into the store: a file outside the blobs, hashed while it is written. It is open
+/// only while a piece is written, so that a client that sends nothing holds no descriptor, and none is
+/// left to follow the file to its place among the blobs.
 ///
 /// Dropped without a commit, a temporary file is removed; an upload's file stays for the client to
 /// resume.
 pub(crate) struct Incoming {
-    file: File,
+    store: Store,
     path: PathBuf,
-    hasher: Hasher,
+    algorithm: Algorithm,
+    /// `None` where the hash of what is there is not known: the commit reads it once.
+    hasher: Option<Hasher>,
     length: Arc<AtomicU64>,
     temporary: bool,
+    pushed: bool,
 }
 
 impl Incoming {
-    /// A new temporary file.
+    /// A new temporary file, of what comes from the upstream.
     pub(crate) fn temporary(store: &Store, algorithm: Algorithm) -> Result<Self, StoreError> {
         let path = durable::unique(&store.tmp())?;
-        let mut incoming = Self::kept(path, algorithm, Arc::default())?;
+        let mut incoming = Self::kept(store, path, algorithm, Arc::default())?;
         incoming.temporary = true;
+        incoming.pushed = false;
+        Ok(incoming)
+    }
+
+    /// A new temporary file, of what a client pushes.
+    pub(crate) fn pushed(store: &Store, algorithm: Algorithm) -> Result<Self, StoreError> {
+        let mut incoming = Self::temporary(store, algorithm)?;
+        incoming.pushed = true;
         Ok(incoming)
     }
 
     /// A new file of an upload. `length` is kept at the number of bytes in it.
     pub(super) fn kept(
+        store: &Store,
         path: PathBuf,
         algorithm: Algorithm,
         length: Arc<AtomicU64>,
     ) -> Result<Self, StoreError> {
-        let mut options = OpenOptions::new();
-        let file = options.append(true).read(true).create_new(true);
+        File::create_new(&path).at(&path)?;
         Ok(Self {
-            file: file.open(&path).at(&path)?,
+            store: store.clone(),
             path,
-            hasher: Hasher::new(algorithm),
+            algorithm,
+            hasher: Some(Hasher::new(algorithm)),
             length,
             temporary: false,
+            pushed: true,
         })
     }
 
-    /// The file of an upload that another process began, read again for its hash.
+    /// The file of an upload that another process began, if it is there.
     pub(super) fn resume(
+        store: &Store,
         path: PathBuf,
         algorithm: Algorithm,
         length: Arc<AtomicU64>,
-    ) -> Result<Self, StoreError> {
-        let mut options = OpenOptions::new();
-        let opened = options.append(true).read(true).open(&path);
-        // Without data it was committed by a process that died before it tidied up.
-        let file = if_there(opened, &path)?.ok_or(StoreError::UploadUnknown)?;
-        let mut hasher = Hasher::new(algorithm);
-        let found = hasher.read(&file).at(&path)?;
-        length.store(found, Ordering::Release);
-        Ok(Self {
-            file,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(metadata) = if_there(fs::metadata(&path), &path)? else {
+            return Ok(None);
+        };
+        length.store(metadata.len(), Ordering::Release);
+        Ok(Some(Self {
+            store: store.clone(),
             path,
-            hasher,
+            algorithm,
+            hasher: None,
             length,
             temporary: false,
-        })
+            pushed: true,
+        }))
     }
 
     pub(crate) fn write(&mut self, content: &[u8]) -> Result<(), StoreError> {
-        let written = self.file.write_all(content);
-        if let Err(error) = written {
-            // A part may have been written: back to what the hash covers.
-            let _ = self.file.set_len(self.length());
-            return Err(error).at(&self.path);
+        match self.append(content) {
+            // What was pulled makes room for what is wanted now.
+            Err(StoreError::Full(_)) if self.store.make_room()? => self.append(content)?,
+            result => result?,
         }
-        self.hasher.update(content);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(content);
+        }
         self.length
             .fetch_add(content.len() as u64, Ordering::Release);
         Ok(())
+    }
+
+    fn append(&self, content: &[u8]) -> Result<(), StoreError> {
+        self.store.disk().room_for(content.len())?;
+        let mut file = self.open()?;
+        let written = file.write_all(content);
+        if written.is_err() {
+            // A part may have been written: back to what the hash covers.
+            let _ = file.set_len(self.length());
+        }
+        written.at(&self.path)
     }
 
     /// How many bytes have been written.
@@ -102,10 +127,8 @@ impl Incoming {
 
     /// Forgets everything after the first `length` bytes.
     pub(crate) fn truncate(&mut self, length: u64) -> Result<(), StoreError> {
-        self.file.set_len(length).at(&self.path)?;
-        let mut hasher = Hasher::new(self.hasher.algorithm());
-        hasher.read(&self.file).at(&self.path)?;
-        self.hasher = hasher;
+        self.open()?.set_len(length).at(&self.path)?;
+        self.hasher = None;
         self.length.store(length, Ordering::Release);
         Ok(())
     }
@@ -120,25 +143,45 @@ impl Incoming {
         repository: &str,
         expected: &Digest,
     ) -> Result<(), StoreError> {
-        let actual = self.digest(expected.algorithm())?;
+        self.try_commit(store, repository, expected)
+    }
+
+    /// As `commit`; after an error of the file system it can be tried again.
+    pub(super) fn try_commit(
+        &mut self,
+        store: &Store,
+        repository: &str,
+        expected: &Digest,
+    ) -> Result<(), StoreError> {
+        let file = self.open()?;
+        let actual = self.digest(&file, expected.algorithm())?;
         if actual != *expected {
             let expected = expected.clone();
             return Err(StoreError::DigestMismatch { expected, actual });
         }
-        self.file.sync_all().at(&self.path)?;
-        store.adopt(&self.path, repository, expected)?;
+        file.sync_all().at(&self.path)?;
+        drop(file);
+        store.adopt(&self.path, repository, expected, self.pushed)?;
         self.temporary = false;
         Ok(())
     }
 
-    fn digest(&self, algorithm: Algorithm) -> Result<Digest, StoreError> {
-        let on_disk = self.file.metadata().at(&self.path)?.len();
-        // After a failed write that could not be taken back, the hash is not of what the file has.
-        if self.hasher.algorithm() == algorithm && on_disk == self.length() {
-            return Ok(self.hasher.finish());
+    fn digest(&self, file: &File, algorithm: Algorithm) -> Result<Digest, StoreError> {
+        let on_disk = file.metadata().at(&self.path)?.len();
+        match &self.hasher {
+            // Else it was begun without saying that it would be this algorithm, or a failed write could
+            // not be taken back.
+            Some(hasher) if self.algorithm == algorithm && on_disk == self.length() => {
+                Ok(hasher.finish())
+            }
+            _ => Digest::of_file(algorithm, file).at(&self.path),
         }
-        // Else it was begun without saying that it would be this algorithm.
-        Digest::of_file(algorithm, &self.file).at(&self.path)
+    }
+
+    fn open(&self) -> Result<File, StoreError> {
+        let opened = OpenOptions::new().append(true).read(true).open(&self.path);
+        // Not there once it is a blob, whatever failed after that.
+        if_there(opened, &self.path)?.ok_or(StoreError::UploadUnknown)
     }
 }
 

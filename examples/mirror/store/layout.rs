@@ -1,25 +1,35 @@
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::durable;
+use super::disk::{Disk, Limits};
 use super::error::At as _;
-use super::{Digest, StoreError};
+use super::files::Files;
+use super::pin::Pins;
+use super::{Caller, Digest, StoreError, durable};
 
 /// A directory with blobs, manifests and tags. `Clone` costs an `Arc`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Store(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     root: PathBuf,
     /// Orders what must not interleave: linking a blob with removing its last link, setting a tag
     /// with deleting its manifest, writing to a directory with syncing that it exists. Reading
     /// takes no lock.
     changes: Mutex<()>,
+    /// Orders noting that content is used with removing what is not. Held for no longer than that.
+    uses: Mutex<()>,
+    /// The names of the repositories that have a manifest.
+    catalog: Mutex<BTreeSet<String>>,
+    pins: Pins,
+    files: Files,
+    disk: Disk,
     _lock: File,
 }
 
@@ -28,9 +38,11 @@ impl Store {
     ///
     /// # Errors
     /// Another process has it open, or the file system refuses.
-    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
-        for directory in ["", "tmp", "uploads", "blobs", "repositories"] {
-            durable::create_dirs(&root.join(directory))?;
+    pub(crate) fn open(root: &Path, limits: Limits) -> Result<Self, StoreError> {
+        for directory in ["tmp", "uploads", "blobs", "repositories"] {
+            let path = root.join(directory);
+            durable::create_dirs(&path)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o700)).at(&path)?;
         }
         let path = root.join("lock");
         let lock = File::create(&path).at(&path)?;
@@ -44,6 +56,11 @@ impl Store {
         let store = Self(Arc::new(Inner {
             root: root.to_owned(),
             changes: Mutex::new(()),
+            uses: Mutex::new(()),
+            catalog: Mutex::default(),
+            pins: Pins::default(),
+            files: Files::default(),
+            disk: Disk::new(root, limits),
             _lock: lock,
         }));
         let tmp = store.tmp();
@@ -52,10 +69,12 @@ impl Store {
             fs::remove_file(&path).at(&path)?;
         }
         store.remove_unlinked()?;
+        *store.catalog() = store.repositories_with_manifests()?;
+        store.disk().set_used(store.measure()?);
         Ok(store)
     }
 
-    /// Does blocking work off the runtime's threads.
+    /// Does blocking work off the runtime's threads, for the caller whose request this task serves.
     ///
     /// # Errors
     /// The work's own, or that the runtime is shutting down.
@@ -64,8 +83,33 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     {
+        self.run_for(Caller::current().as_ref(), work).await
+    }
+
+    /// As `run`, for this caller, or for none.
+    pub(crate) async fn run_for<T, F>(
+        &self,
+        caller: Option<&Caller>,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    {
+        let thread = match caller {
+            Some(caller) => caller.thread().await,
+            None => None,
+        };
         let store = self.clone();
-        match tokio::task::spawn_blocking(move || work(&store)).await {
+        let work = move || {
+            let result = work(&store);
+            if let Err(StoreError::Full(path)) = &result {
+                store.disk().is_full(path);
+            }
+            drop(thread);
+            result
+        };
+        match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Err(StoreError::Stopping),
@@ -78,6 +122,27 @@ impl Store {
             .changes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn uses(&self) -> MutexGuard<'_, ()> {
+        self.0.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn catalog(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        let catalog = &self.0.catalog;
+        catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn pins(&self) -> &Pins {
+        &self.0.pins
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.0.files
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.0.disk
     }
 
     pub(super) fn tmp(&self) -> PathBuf {

@@ -1,5 +1,4 @@
 use std::fs;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,34 +6,29 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::error::if_there;
-use super::uploads::{Open, Session};
+use super::uploads::{Session, Sessions};
 use super::{Digest, Incoming, Sink, Store, StoreError};
 
 /// The right to write to an upload, for one request at a time.
 pub(crate) struct Lease {
     session: Arc<Session>,
-    open: Arc<Open>,
-    guard: SlotGuard,
+    sessions: Arc<Sessions>,
+    guard: OwnedMutexGuard<Slot>,
 }
 
-pub(super) type SlotGuard = OwnedMutexGuard<Slot>;
-
-/// An upload's file, as far as a process has it.
-#[derive(Default)]
-pub(super) enum Slot {
-    /// On the disk, if anywhere.
-    #[default]
-    Unread,
-    Open(Box<Incoming>),
-    /// Committed or given up. A request that found the session before that finds this.
-    Ended,
-}
+/// An upload's content; `None` once it is a blob or was given up. A request that found the session before
+/// that finds this.
+pub(super) type Slot = Option<Box<Incoming>>;
 
 impl Lease {
-    pub(super) fn new(session: Arc<Session>, open: Arc<Open>, guard: SlotGuard) -> Self {
+    pub(super) fn new(
+        session: Arc<Session>,
+        sessions: Arc<Sessions>,
+        guard: OwnedMutexGuard<Slot>,
+    ) -> Self {
         Self {
             session,
-            open,
+            sessions,
             guard,
         }
     }
@@ -70,15 +64,15 @@ impl Lease {
         if self.session.given_up.is_cancelled() {
             return Err(StoreError::UploadUnknown);
         }
-        // Should it fail, it is read again: which steps were done, the disk knows.
-        let Slot::Open(incoming) = mem::take(&mut *self.guard) else {
-            *self.guard = Slot::Ended;
-            return Err(StoreError::UploadUnknown);
-        };
-        let committed = incoming.commit(store, repository, expected);
+        let committed = self.incoming()?.try_commit(store, repository, expected);
         match committed {
             Ok(()) => {
-                self.end_as_committed(store);
+                *self.guard = None;
+                self.session.committed.get_or_init(|| expected.clone());
+                if let Err(error) = self.remove(store) {
+                    // Without data it is none, and is removed at the next start.
+                    tracing::warn!(%error, "what is left of an upload that was committed could not be removed");
+                }
                 Ok(())
             }
             Err(error @ StoreError::DigestMismatch { .. }) => {
@@ -94,33 +88,19 @@ impl Lease {
     /// # Errors
     /// It has ended before.
     pub(super) fn end(mut self, store: &Store) -> Result<(), StoreError> {
-        match mem::replace(&mut *self.guard, Slot::Ended) {
-            Slot::Ended => Err(StoreError::UploadUnknown),
-            Slot::Open(_) | Slot::Unread => self.remove(store),
-        }
-    }
-
-    fn end_as_committed(mut self, store: &Store) {
-        *self.guard = Slot::Ended;
-        if let Err(error) = self.remove(store) {
-            // Without data it is none, and expires.
-            tracing::warn!(%error, "what is left of an upload that was committed could not be removed");
-        }
+        self.guard.take().ok_or(StoreError::UploadUnknown)?;
+        let removed = self.remove(store);
+        self.sessions.forget(&self.session);
+        removed
     }
 
     fn remove(&self, store: &Store) -> Result<(), StoreError> {
         let directory = self.session.directory(store);
-        let removed = if_there(fs::remove_dir_all(&directory), &directory);
-        // The files first: who asks for it next looks at the disk.
-        self.open.forget(&self.session);
-        removed.map(drop)
+        if_there(fs::remove_dir_all(&directory), &directory).map(drop)
     }
 
     fn incoming(&mut self) -> Result<&mut Incoming, StoreError> {
-        match &mut *self.guard {
-            Slot::Open(incoming) => Ok(incoming),
-            Slot::Unread | Slot::Ended => Err(StoreError::UploadUnknown),
-        }
+        self.guard.as_deref_mut().ok_or(StoreError::UploadUnknown)
     }
 }
 

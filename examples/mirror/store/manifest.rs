@@ -4,25 +4,18 @@
 //! the empty `mediaType` that registries give, requires fields that Docker's forms lack, and keeps every
 //! descriptor whole, so that 4 MiB of text become 200 MB of memory.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use portcullis::oci::is_digest;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+use super::document::{Document, List, Reference};
 use super::{Algorithm, Digest};
 
 /// The longest manifest, in bytes. distribution-spec: a registry should take 4 MiB, and clients refuse
 /// more.
 pub(crate) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
-
-/// How many descriptors one list of a manifest may have, and how many annotations a manifest.
-const MAX_DESCRIPTORS: usize = 8192;
-const MAX_ANNOTATIONS: usize = 1024;
 
 const OCI_IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -131,11 +124,14 @@ impl Manifest {
         blobs.map(|blob| &*blob.digest)
     }
 
-    /// The digests of all content that the manifest leads to: blobs and manifests. Those that the
-    /// store cannot have are left out.
-    pub(crate) fn references(&self) -> impl Iterator<Item = Digest> {
-        let all = self.blobs.iter().chain(&self.children);
-        all.filter_map(|reference| reference.digest.parse().ok())
+    /// The digests of all blobs that the manifest refers to and that a store can have.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = Digest> {
+        digests(&self.blobs)
+    }
+
+    /// The digests of the manifests that an index leads to.
+    pub(crate) fn children(&self) -> impl Iterator<Item = Digest> {
+        digests(&self.children)
     }
 
     /// The descriptor of this manifest in the list of its subject's referrers.
@@ -151,39 +147,10 @@ impl Manifest {
     }
 }
 
-/// The fields that a registry reads.
-#[derive(Default)]
-struct Document {
-    schema_version: Field<u64>,
-    media_type: Field<String>,
-    artifact_type: Field<String>,
-    config: Field<Reference>,
-    layers: Field<List>,
-    blobs: Field<List>,
-    manifests: Field<List>,
-    subject: Field<Reference>,
-    annotations: Field<Annotations>,
+fn digests(references: &[Reference]) -> impl Iterator<Item = Digest> {
+    let digests = references.iter().map(|reference| reference.digest.parse());
+    digests.filter_map(Result::ok)
 }
-
-#[derive(Default)]
-enum Field<T> {
-    #[default]
-    Absent,
-    Null,
-    Is(T),
-}
-
-const FIELDS: [&str; 9] = [
-    "schemaVersion",
-    "mediaType",
-    "artifactType",
-    "config",
-    "layers",
-    "blobs",
-    "manifests",
-    "subject",
-    "annotations",
-];
 
 impl Document {
     fn media_type(&self) -> Result<String, ManifestError> {
@@ -221,26 +188,6 @@ impl Document {
     }
 }
 
-impl<T> Field<T> {
-    fn is_there(&self) -> bool {
-        !matches!(self, Self::Absent)
-    }
-
-    fn get(&self) -> Option<&T> {
-        match self {
-            Self::Is(value) => Some(value),
-            Self::Absent | Self::Null => None,
-        }
-    }
-
-    fn value(self) -> Option<T> {
-        match self {
-            Self::Is(value) => Some(value),
-            Self::Absent | Self::Null => None,
-        }
-    }
-}
-
 /// `application/…+json` (RFC 6838 §4.2): nothing that a browser renders.
 fn is_registry_type(text: &str) -> bool {
     let name = text
@@ -253,176 +200,4 @@ fn is_registry_type(text: &str) -> bool {
 /// The text of an error, short: serde quotes what it found, which may be all of the document.
 fn json(error: &dyn fmt::Display) -> ManifestError {
     ManifestError::Json(error.to_string().chars().take(200).collect())
-}
-
-impl<'de> Deserialize<'de> for Document {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Document;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
-                let mut found = Document::default();
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    match &*key {
-                        "schemaVersion" => once(&mut map, &mut found.schema_version)?,
-                        "mediaType" => once(&mut map, &mut found.media_type)?,
-                        "artifactType" => once(&mut map, &mut found.artifact_type)?,
-                        "config" => once(&mut map, &mut found.config)?,
-                        "layers" => once(&mut map, &mut found.layers)?,
-                        "blobs" => once(&mut map, &mut found.blobs)?,
-                        "manifests" => once(&mut map, &mut found.manifests)?,
-                        "subject" => once(&mut map, &mut found.subject)?,
-                        "annotations" => once(&mut map, &mut found.annotations)?,
-                        other if is_field_to_go(other) => {
-                            return Err(A::Error::custom("a field in another case"));
-                        }
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(found)
-            }
-        }
-
-        deserializer.deserialize_map(Fields)
-    }
-}
-
-/// Reads a field that must not come twice: of two, readers take different ones.
-fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-    field: &mut Field<T>,
-) -> Result<(), A::Error> {
-    if field.is_there() {
-        return Err(A::Error::custom("a field twice"));
-    }
-    *field = map
-        .next_value::<Option<T>>()?
-        .map_or(Field::Null, Field::Is);
-    Ok(())
-}
-
-/// Whether Go's `encoding/json`, by which most clients read, takes `key` for a known field in spite of
-/// its case: it folds these two letters too.
-fn is_field_to_go(key: &str) -> bool {
-    let folded = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
-    FIELDS
-        .iter()
-        .any(|field| folded.eq_ignore_ascii_case(field))
-}
-
-/// What is kept of a descriptor.
-#[derive(Clone, Debug)]
-struct Reference {
-    digest: Box<str>,
-    media_type: Option<String>,
-    elsewhere: bool,
-}
-
-#[derive(Default)]
-struct List(Vec<Reference>);
-
-#[derive(Default)]
-struct Annotations(BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for Reference {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Fields {
-            media_type: Option<String>,
-            digest: Box<str>,
-            #[serde(rename = "size")]
-            _size: u64,
-            urls: Option<Vec<IgnoredAny>>,
-        }
-
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a descriptor")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields, A::Error> {
-                // Without the detour serde would take an array for the fields in their order.
-                Fields::deserialize(MapAccessDeserializer::new(map))
-            }
-        }
-
-        let fields = deserializer.deserialize_map(Object)?;
-        if !is_digest(&fields.digest) {
-            return Err(D::Error::custom("a descriptor without a valid digest"));
-        }
-        Ok(Self {
-            digest: fields.digest,
-            media_type: fields.media_type.filter(|text| !text.is_empty()),
-            elsewhere: fields.urls.is_some_and(|urls| !urls.is_empty()),
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for List {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded;
-
-        impl<'de> Visitor<'de> for Bounded {
-            type Value = List;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of descriptors")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List, A::Error> {
-                let mut found = Vec::new();
-                while let Some(mut reference) = list.next_element::<Reference>()? {
-                    if found.len() == MAX_DESCRIPTORS {
-                        return Err(A::Error::custom("more descriptors than 8192"));
-                    }
-                    // Only the config's is read.
-                    reference.media_type = None;
-                    found.push(reference);
-                }
-                Ok(List(found))
-            }
-        }
-
-        deserializer.deserialize_seq(Bounded)
-    }
-}
-
-impl<'de> Deserialize<'de> for Annotations {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded;
-
-        impl<'de> Visitor<'de> for Bounded {
-            type Value = Annotations;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("annotations")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
-                let mut found = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry()? {
-                    if found.len() == MAX_ANNOTATIONS {
-                        return Err(A::Error::custom("more annotations than 1024"));
-                    }
-                    found.insert(key, value);
-                }
-                Ok(Annotations(found))
-            }
-        }
-
-        deserializer.deserialize_map(Bounded)
-    }
 }

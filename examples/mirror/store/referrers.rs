@@ -3,37 +3,70 @@ use std::path::PathBuf;
 
 use super::durable;
 use super::error::{At as _, if_there};
+use super::walk::First;
 use super::{Descriptor, Digest, Manifest, Store, StoreError};
 
+/// How many entries are read for one page.
+const AT_ONCE: usize = 4096;
+
+/// A part of the referrers of a manifest.
+#[derive(Debug, Default)]
+pub(crate) struct Referrers {
+    /// Digest and JSON of each descriptor, in the order of the digests.
+    pub(crate) found: Vec<(String, String)>,
+    /// The digest after which there may be more.
+    pub(crate) more_after: Option<String>,
+}
+
 impl Store {
-    /// The descriptors of those manifests of `repository` whose `subject` this is, in the order of
-    /// their digests.
+    /// The descriptors of those manifests of `repository` whose `subject` this is: of those after the
+    /// digest `last`, and of type `artifact_type` if that is given, as many as take `size` bytes, and at
+    /// least one.
     pub(crate) fn referrers(
         &self,
         repository: &str,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, StoreError> {
+        artifact_type: Option<&str>,
+        last: Option<&str>,
+        size: usize,
+    ) -> Result<Referrers, StoreError> {
         let directory = self.referrers_dir(repository, subject);
-        let Some(entries) = if_there(fs::read_dir(&directory), &directory)? else {
-            return Ok(Vec::new());
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.at(&directory)?.path();
-            let Some(text) = if_there(fs::read(&path), &path)? else {
+        let last = last.map(|digest| digest.replacen(':', "-", 1));
+        let mut names = First::new(AT_ONCE, last.as_deref());
+        Self::for_each_name(&directory, |name| {
+            names.see(name);
+            Ok(())
+        })?;
+        let names = names.into_sorted();
+        let whole = names.len() < AT_ONCE;
+        let mut page = Referrers::default();
+        let mut left = size;
+        for name in names {
+            let digest = name.replacen('-', ":", 1);
+            let path = directory.join(&name);
+            let Some(text) = if_there(fs::read_to_string(&path), &path)? else {
                 continue;
             };
-            let descriptor: Descriptor =
-                serde_json::from_slice(&text).map_err(|_| StoreError::Corrupt(path.clone()))?;
-            let digest = descriptor.digest.parse();
-            let digest = digest.map_err(|_| StoreError::Corrupt(path))?;
+            let Ok(descriptor) = serde_json::from_str::<Descriptor>(&text) else {
+                return Err(StoreError::Corrupt(path));
+            };
+            let parsed = digest.parse().map_err(|_| StoreError::Corrupt(path))?;
+            let wanted =
+                artifact_type.is_none() || descriptor.artifact_type.as_deref() == artifact_type;
             // A crash may have left the entry without its manifest.
-            if self.has_manifest(repository, &digest)? {
-                found.push(descriptor);
+            if wanted && self.has_manifest(repository, &parsed)? {
+                if text.len() > left && !page.found.is_empty() {
+                    return Ok(page);
+                }
+                left = left.saturating_sub(text.len());
+                page.found.push((digest.clone(), text));
             }
+            page.more_after = Some(digest);
         }
-        found.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
-        Ok(found)
+        if whole {
+            page.more_after = None;
+        }
+        Ok(page)
     }
 
     pub(super) fn put_referrer(

@@ -1,10 +1,12 @@
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::durable;
 use super::error::{At as _, if_there};
+use super::walk::First;
 use super::{Digest, Store, StoreError};
 
 /// What a tag points to.
@@ -52,11 +54,26 @@ impl Store {
         let text = serde_json::to_vec(&record)
             .map_err(std::io::Error::from)
             .at(&path)?;
+        self.with_room(|| self.write_tag(repository, digest, &path, &text))
+    }
+
+    fn write_tag(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        path: &Path,
+        text: &[u8],
+    ) -> Result<(), StoreError> {
         let _changes = self.changes();
         if !self.has_manifest(repository, digest)? {
             return Err(StoreError::ManifestUnknown);
         }
-        durable::replace(&self.tmp(), &path, &text)
+        if if_there(fs::read(path), path)?.is_some_and(|known| known == text) {
+            // Only the time is new, which takes no space on a disk that has none.
+            let file = File::open(path).at(path)?;
+            return file.set_modified(SystemTime::now()).at(path);
+        }
+        durable::replace(&self.tmp(), path, text)
     }
 
     /// Reads a tag; `None` where there is none.
@@ -91,19 +108,19 @@ impl Store {
         }
     }
 
-    /// The names of a repository's tags, in the order of their bytes.
-    pub(crate) fn tag_names(&self, repository: &str) -> Result<Vec<String>, StoreError> {
-        let directory = self.tags_dir(repository);
-        let Some(entries) = if_there(fs::read_dir(&directory), &directory)? else {
-            return Ok(Vec::new());
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.at(&directory)?.file_name();
-            let name = name.into_string();
-            names.push(name.map_err(|_| StoreError::Corrupt(directory.clone()))?);
-        }
-        names.sort_unstable();
-        Ok(names)
+    /// The names of at most `count` of a repository's tags, in the order of their bytes, of those after
+    /// `last`.
+    pub(crate) fn tag_names(
+        &self,
+        repository: &str,
+        last: Option<&str>,
+        count: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut names = First::new(count, last);
+        Self::for_each_name(&self.tags_dir(repository), |name| {
+            names.see(name);
+            Ok(())
+        })?;
+        Ok(names.into_sorted())
     }
 }

@@ -11,38 +11,39 @@ use tokio_util::sync::CancellationToken;
 
 use super::durable;
 use super::error::{At as _, if_there};
-use super::lease::{Lease, Slot, SlotGuard};
-use super::{Algorithm, Incoming, Store, StoreError};
+use super::lease::{Lease, Slot};
+use super::{Algorithm, Digest, Incoming, Store, StoreError};
 
-/// How many uploads are held open. Others stay on disk and are read again when they go on.
-const OPEN: usize = 256;
+/// How many uploads one owner may have. One more ends the one that was longest not used, if that was
+/// not used for `IDLE`.
+const AT_ONCE: usize = 256;
+const IDLE: Duration = Duration::from_secs(60);
+/// How long it is remembered what an upload has become.
+const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 
-/// The uploads that are in progress. `Clone` costs an `Arc`.
+/// The uploads that are in progress, and those that were committed lately. `Clone` costs an `Arc`.
 #[derive(Clone)]
 pub(crate) struct Uploads {
     store: Store,
-    open: Arc<Open>,
+    sessions: Arc<Sessions>,
 }
 
-/// The sessions by their ids. There is one [`Session`] for an id at any time: two would write to one
-/// file, each with a hash of its own.
+/// The sessions by owner and id. Only the owner finds one: an id that stands in a log is no key.
 #[derive(Default)]
-pub(super) struct Open(Mutex<HashMap<String, Entry>>);
+pub(super) struct Sessions(Mutex<HashMap<String, HashMap<String, Arc<Session>>>>);
 
-struct Entry {
-    session: Arc<Session>,
-    used: Instant,
-}
-
-/// One upload. Each request that has to do with it holds an `Arc` until it is done.
+/// One upload. Each request that has to do with it holds an `Arc` until it is done. No descriptor is
+/// held between two pieces of content.
 pub(super) struct Session {
     pub(super) id: String,
-    /// Set when the session is begun or read from the disk.
-    repository: OnceLock<Box<str>>,
+    about: About,
     pub(super) slot: Arc<AsyncMutex<Slot>>,
     pub(super) length: Arc<AtomicU64>,
+    /// The blob that it has become. Kept for a while, for the client whose answer was lost.
+    pub(super) committed: OnceLock<Digest>,
     /// Makes the request that writes to it give up.
     pub(super) given_up: CancellationToken,
+    used: Mutex<Instant>,
 }
 
 /// What is kept beside an upload's data.
@@ -50,47 +51,95 @@ pub(super) struct Session {
 struct About {
     repository: String,
     algorithm: String,
+    /// The caller that began it.
+    #[serde(default)]
+    owner: String,
 }
 
 impl Uploads {
-    pub(crate) fn new(store: Store) -> Self {
-        Self {
-            store,
-            open: Arc::default(),
+    /// The uploads of the store, those that an earlier process began included.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(crate) fn open(store: &Store) -> Result<Self, StoreError> {
+        let sessions = Sessions::default();
+        let directory = store.uploads();
+        for entry in fs::read_dir(&directory).at(&directory)? {
+            let path = entry.at(&directory)?.path();
+            if let Some(session) = Session::read(store, &path)? {
+                sessions.put(Arc::new(session));
+            } else {
+                // Its process died while it began or ended it.
+                if_there(fs::remove_dir_all(&path), &path)?;
+            }
         }
+        Ok(Self {
+            store: store.clone(),
+            sessions: Arc::new(sessions),
+        })
     }
 
     /// Begins an upload and returns its session id.
+    ///
+    /// # Errors
+    /// The owner has too many that are in use.
     pub(crate) async fn start(
         &self,
+        owner: &str,
         repository: String,
         algorithm: Algorithm,
     ) -> Result<String, StoreError> {
-        let open = Arc::clone(&self.open);
+        let about = About {
+            repository,
+            algorithm: algorithm.as_str().to_owned(),
+            owner: owner.to_owned(),
+        };
+        let sessions = Arc::clone(&self.sessions);
         self.store
             .run(move |store| {
-                let id = durable::random_name(&store.uploads())?;
-                let session = Session::new(&id);
-                let incoming = create(store, &session, &repository, algorithm)?;
-                *session.slot.blocking_lock() = Slot::Open(Box::new(incoming));
-                open.put(session);
+                if let Some(idle) = sessions.make_room(&about.owner)? {
+                    let directory = idle.directory(store);
+                    if_there(fs::remove_dir_all(&directory), &directory)?;
+                }
+                let session = Session::create(store, about, algorithm)?;
+                let id = session.id.clone();
+                sessions.put(Arc::new(session));
                 Ok(id)
             })
             .await
     }
 
     /// How many bytes of the upload have arrived.
-    pub(crate) async fn length(&self, repository: &str, id: &str) -> Result<u64, StoreError> {
-        let session = self.find(repository, id).await?;
+    pub(crate) fn length(
+        &self,
+        owner: &str,
+        repository: &str,
+        id: &str,
+    ) -> Result<u64, StoreError> {
+        let session = self.find(owner, repository, id)?;
+        if session.committed.get().is_some() || session.given_up.is_cancelled() {
+            return Err(StoreError::UploadUnknown);
+        }
         Ok(session.length.load(Ordering::Acquire))
+    }
+
+    /// The blob that the upload has become, if it was committed lately: its answer may have been lost.
+    pub(crate) fn committed(&self, owner: &str, repository: &str, id: &str) -> Option<Digest> {
+        let session = self.find(owner, repository, id).ok()?;
+        session.committed.get().cloned()
     }
 
     /// Takes the upload to write to it.
     ///
     /// # Errors
     /// There is none, or another request has it.
-    pub(crate) async fn lease(&self, repository: &str, id: &str) -> Result<Lease, StoreError> {
-        let session = self.find(repository, id).await?;
+    pub(crate) fn lease(
+        &self,
+        owner: &str,
+        repository: &str,
+        id: &str,
+    ) -> Result<Lease, StoreError> {
+        let session = self.find(owner, repository, id)?;
         let guard = Arc::clone(&session.slot).try_lock_owned();
         // The request that gives it up may hold it.
         let taken = || {
@@ -101,223 +150,191 @@ impl Uploads {
             }
         };
         let guard = guard.map_err(|_| taken())?;
-        let guard = self.read(&session, guard).await?;
-        if session.given_up.is_cancelled() || matches!(*guard, Slot::Ended) {
+        if session.given_up.is_cancelled() || guard.is_none() {
             return Err(StoreError::UploadUnknown);
         }
-        Ok(Lease::new(session, Arc::clone(&self.open), guard))
+        Ok(Lease::new(session, Arc::clone(&self.sessions), guard))
     }
 
     /// Ends an upload. A request that writes to it learns so and stops.
     ///
     /// # Errors
     /// There is none, or it was committed first.
-    pub(crate) async fn cancel(&self, repository: &str, id: &str) -> Result<(), StoreError> {
-        let session = self.find(repository, id).await?;
+    pub(crate) async fn cancel(
+        &self,
+        owner: &str,
+        repository: &str,
+        id: &str,
+    ) -> Result<(), StoreError> {
+        let session = self.find(owner, repository, id)?;
         session.given_up.cancel();
         let guard = Arc::clone(&session.slot).lock_owned().await;
-        let lease = Lease::new(session, Arc::clone(&self.open), guard);
+        let lease = Lease::new(session, Arc::clone(&self.sessions), guard);
         self.store.run(move |store| lease.end(store)).await
     }
 
     /// Removes uploads to which no request has written for `age`; returns how many.
     pub(crate) async fn expire(&self, age: Duration) -> Result<usize, StoreError> {
-        let expired = self.store.run(move |store| older_than(store, age)).await?;
-        let mut removed = 0;
-        for directory in expired {
-            let Some(id) = directory.file_name().and_then(|name| name.to_str()) else {
-                continue;
-            };
-            let session = self.open.get(id);
-            let Ok(guard) = Arc::clone(&session.slot).try_lock_owned() else {
-                continue;
-            };
-            let lease = Lease::new(session, Arc::clone(&self.open), guard);
-            let ended = self.store.run(move |store| {
-                // Between the look and the lock a request may have gone on with it.
-                if !is_older_than(&directory, age)? {
-                    return Ok(false);
-                }
-                lease.end(store).map(|()| true)
-            });
-            match ended.await {
-                Ok(ended) => removed += usize::from(ended),
-                Err(StoreError::UploadUnknown) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(removed)
-    }
-
-    async fn find(&self, repository: &str, id: &str) -> Result<Arc<Session>, StoreError> {
-        // Else it is not one of ours, and might name another file.
-        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(StoreError::UploadUnknown);
-        }
-        let session = self.open.get(id);
-        if session.repository.get().is_none() {
-            let guard = Arc::clone(&session.slot).lock_owned().await;
-            drop(self.read(&session, guard).await?);
-        }
-        match session.repository.get() {
-            Some(own) if **own == *repository => Ok(session),
-            _ => Err(StoreError::UploadUnknown),
-        }
-    }
-
-    /// Reads the session from the disk, if it is not open. Another request for it waits for the lock, so
-    /// that no file is opened twice.
-    async fn read(
-        &self,
-        session: &Arc<Session>,
-        mut guard: SlotGuard,
-    ) -> Result<SlotGuard, StoreError> {
-        if !matches!(*guard, Slot::Unread) {
-            return Ok(guard);
-        }
-        let (open, session) = (Arc::clone(&self.open), Arc::clone(session));
+        let sessions = Arc::clone(&self.sessions);
         self.store
             .run(move |store| {
-                match resume(store, &session) {
-                    Ok(incoming) => *guard = Slot::Open(Box::new(incoming)),
-                    Err(StoreError::UploadUnknown) => {
-                        *guard = Slot::Ended;
-                        open.forget(&session);
+                let mut removed = 0;
+                for session in sessions.all() {
+                    if session.committed.get().is_some() {
+                        if session.used().elapsed() >= age.min(REMEMBERED) {
+                            sessions.forget(&session);
+                        }
+                        continue;
                     }
-                    // Another request may hold it and try again, so a third must find the same one.
-                    Err(error) => return Err(error),
+                    let data = session.directory(store).join("data");
+                    if !is_older_than(&data, age)? {
+                        continue;
+                    }
+                    let Ok(guard) = Arc::clone(&session.slot).try_lock_owned() else {
+                        continue;
+                    };
+                    // Between the look and the lock a request may have gone on with it.
+                    if is_older_than(&data, age)? {
+                        match Lease::new(session, Arc::clone(&sessions), guard).end(store) {
+                            Err(StoreError::UploadUnknown) => {}
+                            ended => ended.map(|()| removed += 1)?,
+                        }
+                    }
                 }
-                Ok(guard)
+                Ok(removed)
             })
             .await
     }
+
+    fn find(&self, owner: &str, repository: &str, id: &str) -> Result<Arc<Session>, StoreError> {
+        let session = self.sessions.get(owner, id);
+        let session = session.filter(|session| session.about.repository == repository);
+        let session = session.ok_or(StoreError::UploadUnknown)?;
+        *session.used() = Instant::now();
+        Ok(session)
+    }
 }
 
-impl Open {
-    /// The session of this id, which may have to be read.
-    fn get(&self, id: &str) -> Arc<Session> {
-        let mut open = self.lock();
-        if let Some(entry) = open.get_mut(id) {
-            entry.used = Instant::now();
-            return Arc::clone(&entry.session);
-        }
-        let session = Arc::new(Session::new(id));
-        insert(&mut open, &session);
-        session
+impl Sessions {
+    fn get(&self, owner: &str, id: &str) -> Option<Arc<Session>> {
+        let sessions = self.lock();
+        sessions.get(owner)?.get(id).cloned()
     }
 
-    fn put(&self, session: Session) {
-        insert(&mut self.lock(), &Arc::new(session));
+    fn all(&self) -> Vec<Arc<Session>> {
+        let sessions = self.lock();
+        sessions
+            .values()
+            .flat_map(HashMap::values)
+            .cloned()
+            .collect()
+    }
+
+    fn put(&self, session: Arc<Session>) {
+        let mut sessions = self.lock();
+        let own = sessions.entry(session.about.owner.clone()).or_default();
+        own.insert(session.id.clone(), session);
+    }
+
+    /// Takes the owner's session that was longest not used out of the map, if it has too many.
+    fn make_room(&self, owner: &str) -> Result<Option<Arc<Session>>, StoreError> {
+        let mut sessions = self.lock();
+        let Some(own) = sessions.get_mut(owner).filter(|own| own.len() >= AT_ONCE) else {
+            return Ok(None);
+        };
+        let idle = own
+            .values()
+            // Handed out under the lock of the map only, so no request holds it.
+            .filter(|session| Arc::strong_count(session) == 1 && session.is_idle())
+            .min_by_key(|session| *session.used())
+            .map(|session| session.id.clone());
+        let idle = idle.and_then(|id| own.remove(&id));
+        idle.ok_or(StoreError::CallerBusy).map(Some)
     }
 
     /// Removes a session that has ended.
-    pub(super) fn forget(&self, session: &Arc<Session>) {
-        let mut open = self.lock();
-        let known = open.get(&session.id);
-        if known.is_some_and(|entry| Arc::ptr_eq(&entry.session, session)) {
-            open.remove(&session.id);
+    pub(super) fn forget(&self, session: &Session) {
+        let mut sessions = self.lock();
+        let Some(own) = sessions.get_mut(&session.about.owner) else {
+            return;
+        };
+        own.remove(&session.id);
+        if own.is_empty() {
+            sessions.remove(&session.about.owner);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Arc<Session>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Adds a session; of those that no request holds, the one that was longest not used may go.
-fn insert(open: &mut HashMap<String, Entry>, session: &Arc<Session>) {
-    if open.len() >= OPEN {
-        let idle = open
-            .values()
-            // Handed out under the lock of the map only.
-            .filter(|entry| Arc::strong_count(&entry.session) == 1)
-            .min_by_key(|entry| entry.used)
-            .map(|entry| entry.session.id.clone());
-        idle.and_then(|id| open.remove(&id));
-    }
-    let entry = Entry {
-        session: Arc::clone(session),
-        used: Instant::now(),
-    };
-    open.insert(session.id.clone(), entry);
-}
-
 impl Session {
-    fn new(id: &str) -> Self {
+    fn create(store: &Store, about: About, algorithm: Algorithm) -> Result<Self, StoreError> {
+        let id = durable::random_name(&store.uploads())?;
+        let directory = store.uploads().join(&id);
+        durable::create_dirs(&directory)?;
+        let length = Arc::default();
+        let incoming = Incoming::kept(
+            store,
+            directory.join("data"),
+            algorithm,
+            Arc::clone(&length),
+        )?;
+        let path = directory.join("about");
+        let text = serde_json::to_vec(&about)
+            .map_err(std::io::Error::from)
+            .at(&path)?;
+        durable::replace(&store.tmp(), &path, &text)?;
+        Ok(Self::new(id, about, incoming, length))
+    }
+
+    /// The session in this directory, if it is a whole one.
+    fn read(store: &Store, directory: &Path) -> Result<Option<Self>, StoreError> {
+        let path = directory.join("about");
+        let text = if_there(fs::read(&path), &path)?.unwrap_or_default();
+        let about: Option<About> = serde_json::from_slice(&text).ok();
+        let about = about.and_then(|about| Some((about.algorithm.parse().ok()?, about)));
+        let id = directory.file_name().and_then(|name| name.to_str());
+        let (Some((algorithm, about)), Some(id)) = (about, id) else {
+            return Ok(None);
+        };
+        let length = Arc::default();
+        let data = directory.join("data");
+        let incoming = Incoming::resume(store, data, algorithm, Arc::clone(&length))?;
+        Ok(incoming.map(|incoming| Self::new(id.to_owned(), about, incoming, length)))
+    }
+
+    fn new(id: String, about: About, incoming: Incoming, length: Arc<AtomicU64>) -> Self {
         Self {
-            id: id.to_owned(),
-            repository: OnceLock::new(),
-            slot: Arc::default(),
-            length: Arc::default(),
+            id,
+            about,
+            slot: Arc::new(AsyncMutex::new(Some(Box::new(incoming)))),
+            committed: OnceLock::new(),
+            length,
             given_up: CancellationToken::new(),
+            used: Mutex::new(Instant::now()),
         }
     }
 
     pub(super) fn directory(&self, store: &Store) -> PathBuf {
         store.uploads().join(&self.id)
     }
-}
 
-fn create(
-    store: &Store,
-    session: &Session,
-    repository: &str,
-    algorithm: Algorithm,
-) -> Result<Incoming, StoreError> {
-    let directory = session.directory(store);
-    let about = About {
-        repository: repository.to_owned(),
-        algorithm: algorithm.as_str().to_owned(),
-    };
-    durable::create_dirs(&directory)?;
-    let length = Arc::clone(&session.length);
-    let incoming = Incoming::kept(directory.join("data"), algorithm, length)?;
-    let path = directory.join("about");
-    let text = serde_json::to_vec(&about)
-        .map_err(std::io::Error::from)
-        .at(&path)?;
-    durable::replace(&store.tmp(), &path, &text)?;
-    session.repository.get_or_init(|| about.repository.into());
-    Ok(incoming)
-}
-
-fn resume(store: &Store, session: &Session) -> Result<Incoming, StoreError> {
-    let directory = session.directory(store);
-    let path = directory.join("about");
-    let text = if_there(fs::read(&path), &path)?.ok_or(StoreError::UploadUnknown)?;
-    let about: About = serde_json::from_slice(&text).map_err(|_| StoreError::Corrupt(path))?;
-    let algorithm = about.algorithm.parse();
-    let algorithm = algorithm.map_err(|_| StoreError::Corrupt(directory.join("about")))?;
-    let length = Arc::clone(&session.length);
-    let incoming = Incoming::resume(directory.join("data"), algorithm, length)?;
-    session.repository.get_or_init(|| about.repository.into());
-    Ok(incoming)
-}
-
-fn older_than(store: &Store, age: Duration) -> Result<Vec<PathBuf>, StoreError> {
-    let uploads = store.uploads();
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&uploads).at(&uploads)? {
-        let directory = entry.at(&uploads)?.path();
-        if is_older_than(&directory, age)? {
-            found.push(directory);
-        }
+    fn used(&self) -> MutexGuard<'_, Instant> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(found)
+
+    fn is_idle(&self) -> bool {
+        self.committed.get().is_some() || self.used().elapsed() >= IDLE
+    }
 }
 
-fn is_older_than(directory: &Path, age: Duration) -> Result<bool, StoreError> {
-    let data = directory.join("data");
-    // Without data it is being begun now, or its process died while it did.
-    let metadata = match if_there(fs::metadata(&data), &data)? {
-        Some(metadata) => Some(metadata),
-        None => if_there(fs::metadata(directory), directory)?,
+fn is_older_than(data: &Path, age: Duration) -> Result<bool, StoreError> {
+    let Some(metadata) = if_there(fs::metadata(data), data)? else {
+        return Ok(true);
     };
-    let Some(metadata) = metadata else {
-        // It has ended meanwhile.
-        return Ok(false);
-    };
-    let modified = metadata.modified().at(&data)?;
+    let modified = metadata.modified().at(data)?;
     // A time that has not come yet is no old one.
     Ok(modified.elapsed().is_ok_and(|idle| idle >= age))
 }

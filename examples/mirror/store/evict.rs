@@ -1,0 +1,167 @@
+//! Makes room: of what the upstream has still, what was used least lately goes first.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::blobs::is_pulled;
+use super::collect::{Freed, parsed};
+use super::error::At as _;
+use super::{Digest, Store, StoreError, disk};
+
+/// How much is freed when the disk is full, at once.
+const STEP: u64 = 64 * 1024 * 1024;
+
+/// How soon after finding nothing to free it is looked for again.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Something that can be had again.
+struct Candidate {
+    used: SystemTime,
+    size: u64,
+    digest: Digest,
+    /// A manifest of this repository; else a blob.
+    manifest_of: Option<String>,
+}
+
+impl Store {
+    /// Frees at least this many bytes, if what can be had again takes so much.
+    ///
+    /// What was pushed is never taken, nor a blob to which a manifest refers that was pushed, nor what
+    /// is being sent.
+    pub(crate) fn evict(&self, bytes: u64) -> Result<Freed, StoreError> {
+        let repositories = self.all_repositories()?;
+        let mut candidates = Vec::new();
+        let mut own = HashSet::new();
+        for repository in &repositories {
+            self.for_each_manifest(repository, |digest, path, metadata| {
+                if Self::is_pulled_manifest(path)? {
+                    candidates.push(Candidate {
+                        used: metadata.modified().at(path)?,
+                        size: disk::size(metadata),
+                        digest,
+                        manifest_of: Some(repository.clone()),
+                    });
+                } else if let Ok(Some(manifest)) = parsed(&digest, path) {
+                    own.extend(manifest.blobs());
+                }
+                Ok(())
+            })?;
+        }
+        self.for_each_blob(|digest, path, metadata| {
+            if is_pulled(metadata) && !own.contains(&digest) {
+                candidates.push(Candidate {
+                    used: metadata.modified().at(path)?,
+                    size: disk::size(metadata),
+                    digest,
+                    manifest_of: None,
+                });
+            }
+            Ok(())
+        })?;
+        candidates.sort_unstable_by_key(|candidate| candidate.used);
+        let mut freed = Freed::default();
+        let mut blobs = HashMap::new();
+        let mut planned = 0;
+        for candidate in candidates {
+            if planned >= bytes {
+                break;
+            }
+            if self.pins().holds(&candidate.digest) {
+                continue;
+            }
+            planned += candidate.size;
+            match &candidate.manifest_of {
+                Some(repository) => {
+                    self.evict_manifest(repository, &candidate, &mut freed)?;
+                }
+                None => {
+                    blobs.insert(candidate.digest, candidate.used);
+                }
+            }
+        }
+        for repository in &repositories {
+            self.for_each_link(repository, |digest, _, _| {
+                let Some(used) = blobs.get(&digest) else {
+                    return Ok(());
+                };
+                if let Some(bytes) = self.unlink_unused(repository, &digest, *used)? {
+                    freed.blobs += 1;
+                    freed.bytes += bytes;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(freed)
+    }
+
+    fn evict_manifest(
+        &self,
+        repository: &str,
+        candidate: &Candidate,
+        freed: &mut Freed,
+    ) -> Result<(), StoreError> {
+        let path = self.manifest_file(repository, &candidate.digest);
+        let _changes = self.changes();
+        // It may have been used or pushed since.
+        if !Self::was_used(&path, candidate.used)? && Self::is_pulled_manifest(&path)? {
+            freed.bytes += self.remove_manifest(repository, &candidate.digest)?;
+            freed.manifests += 1;
+        }
+        Ok(())
+    }
+
+    /// Brings the store within its limit.
+    pub(crate) fn keep_within(&self) -> Result<(), StoreError> {
+        let bytes = self.disk().to_free();
+        if bytes == 0 {
+            return Ok(());
+        }
+        let freed = self.evict(bytes)?;
+        tracing::info!(
+            manifests = freed.manifests,
+            blobs = freed.blobs,
+            bytes = freed.bytes,
+            "the store was too large: what was pulled and used least lately is removed"
+        );
+        let surplus = self.disk().surplus();
+        if surplus > 0 {
+            tracing::warn!(
+                bytes = surplus,
+                "the store is larger than --max-size: the rest was pushed, or is being sent"
+            );
+        }
+        Ok(())
+    }
+
+    /// Frees some space on a full disk; false if there is nothing that can be had again.
+    pub(crate) fn make_room(&self) -> Result<bool, StoreError> {
+        let came = Instant::now();
+        let mut last = self.disk().last_room();
+        match *last {
+            Some((at, made)) if at >= came => return Ok(made),
+            Some((at, false)) if at.elapsed() < PAUSE => return Ok(false),
+            _ => {}
+        }
+        let freed = self.evict(STEP)?;
+        let made = freed.bytes > 0;
+        if made {
+            tracing::warn!(
+                bytes = freed.bytes,
+                "the disk is full: what was pulled and used least lately is removed"
+            );
+        }
+        *last = Some((Instant::now(), made));
+        Ok(made)
+    }
+
+    /// Does `work`, and again after making room if there is none for it.
+    pub(super) fn with_room<T>(
+        &self,
+        work: impl Fn() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match work() {
+            Err(StoreError::Full(_)) if self.make_room()? => work(),
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Reads everything again now and then: what a disk or another program damaged is found before a client
+//! needs it, and mended from another copy or taken away, for the upstream or a push to bring it again.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::blobs::inode;
+use super::digest::Hasher;
+use super::error::if_there;
+use super::{Digest, Store, StoreError, durable};
+
+/// How much is read at once.
+const PIECE: u64 = 4 * 1024 * 1024;
+
+/// What a scrub found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scrubbed {
+    pub(crate) blobs: usize,
+    pub(crate) manifests: usize,
+    pub(crate) damaged: usize,
+}
+
+/// What is to be read.
+enum Target {
+    Blob(Digest),
+    Manifest(String, Digest),
+}
+
+impl Store {
+    /// Reads everything, `pace` bytes a second, and heals what is damaged.
+    pub(crate) async fn scrub(&self, pace: u64) -> Result<Scrubbed, StoreError> {
+        let mut found = Scrubbed::default();
+        for target in self.run(Self::targets).await? {
+            let read = match target {
+                Target::Blob(digest) => {
+                    found.blobs += 1;
+                    self.scrub_blob(digest, pace, &mut found).await?
+                }
+                Target::Manifest(repository, digest) => {
+                    found.manifests += 1;
+                    let scrub = move |store: &Self| store.scrub_manifest(&repository, &digest);
+                    let (read, damaged) = self.run(scrub).await?;
+                    found.damaged += usize::from(damaged);
+                    read
+                }
+            };
+            pause(read, pace).await;
+        }
+        found.damaged += self.run(Self::scrub_links).await?;
+        found.damaged += self.run(Self::scrub_tags).await?;
+        Ok(found)
+    }
+
+    fn targets(&self) -> Result<Vec<Target>, StoreError> {
+        let mut targets = Vec::new();
+        self.for_each_blob(|digest, _, _| {
+            targets.push(Target::Blob(digest));
+            Ok(())
+        })?;
+        for repository in self.all_repositories()? {
+            self.for_each_manifest(&repository, |digest, _, _| {
+                targets.push(Target::Manifest(repository.clone(), digest));
+                Ok(())
+            })?;
+        }
+        Ok(targets)
+    }
+
+    /// Returns how much of its last piece was read.
+    async fn scrub_blob(
+        &self,
+        digest: Digest,
+        pace: u64,
+        found: &mut Scrubbed,
+    ) -> Result<u64, StoreError> {
+        let path = self.blob(&digest);
+        let mut hasher = Hasher::new(digest.algorithm());
+        let mut at = 0;
+        loop {
+            let path = path.clone();
+            let read = move |_: &Self| {
+                let Some(file) = if_there(File::open(&path), &path)? else {
+                    return Ok(None);
+                };
+                // A disk that cannot give it is as bad as one that gives something else.
+                let read = hasher.read_part(&file, at, PIECE).unwrap_or(0);
+                Ok(Some((hasher, read)))
+            };
+            let Some((next, read)) = self.run(read).await? else {
+                return Ok(0);
+            };
+            hasher = next;
+            at += read;
+            if read < PIECE {
+                break;
+            }
+            pause(read, pace).await;
+        }
+        if hasher.finish() != digest {
+            let heal = move |store: &Self| store.heal_blob(&digest);
+            found.damaged += usize::from(self.run(heal).await?);
+        }
+        Ok(at % PIECE)
+    }
+
+    /// Puts a good copy in the place of a damaged blob, where a repository has one, and else takes it
+    /// away. False if it is not damaged: another one took its place while it was read.
+    fn heal_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let target = self.blob(digest);
+        if Self::is_good(&target, digest)? {
+            return Ok(false);
+        }
+        let repositories = self.all_repositories()?;
+        for repository in &repositories {
+            let link = self.blob_link(repository, digest);
+            // What a crash in the middle of a mend leaves.
+            if inode(&link)? != inode(&target)? && Self::is_good(&link, digest)? {
+                tracing::warn!(%digest, "a damaged blob is replaced by a good copy of it");
+                let _changes = self.changes();
+                durable::relink(&self.tmp(), &link, &target)?;
+                return Ok(true);
+            }
+        }
+        for repository in repositories {
+            if let Some(inode) = inode(&self.blob_link(&repository, digest))? {
+                self.discard(&repository, digest, inode)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives the repositories that have another file than the content of its digest that content.
+    fn scrub_links(&self) -> Result<usize, StoreError> {
+        let mut healed = 0;
+        for repository in self.all_repositories()? {
+            self.for_each_link(&repository, |digest, link, metadata| {
+                let target = self.blob(&digest);
+                if inode(&target)? == Some(metadata.ino()) {
+                    return Ok(());
+                }
+                healed += 1;
+                if !Self::is_good(&target, &digest)? {
+                    return self.discard(&repository, &digest, metadata.ino());
+                }
+                let _changes = self.changes();
+                if inode(link)? == Some(metadata.ino()) && inode(&target)?.is_some() {
+                    durable::relink(&self.tmp(), &target, link)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(healed)
+    }
+
+    fn is_good(path: &Path, digest: &Digest) -> Result<bool, StoreError> {
+        let Some(file) = if_there(File::open(path), path)? else {
+            return Ok(false);
+        };
+        Ok(Digest::of_file(digest.algorithm(), &file).is_ok_and(|actual| actual == *digest))
+    }
+
+    /// Returns how much was read and whether it was damaged.
+    fn scrub_manifest(&self, repository: &str, digest: &Digest) -> Result<(u64, bool), StoreError> {
+        let path = self.manifest_file(repository, digest);
+        match super::collect::parsed(digest, &path) {
+            Ok(None) => Ok((0, false)),
+            Ok(Some(manifest)) => {
+                let _changes = self.changes();
+                // Its entry among the referrers is a copy of what it says.
+                if self.has_manifest(repository, digest)? {
+                    self.put_referrer(repository, &manifest)?;
+                }
+                Ok((manifest.content.len() as u64, false))
+            }
+            Err(StoreError::Corrupt(_)) => {
+                tracing::error!(
+                    repository,
+                    %digest,
+                    "a manifest on the disk is not what its digest says and is removed; push it again"
+                );
+                let _changes = self.changes();
+                match self.remove_manifest(repository, digest) {
+                    Ok(_) | Err(StoreError::ManifestUnknown) => Ok((0, true)),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes tags that cannot be read; returns how many.
+    fn scrub_tags(&self) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for repository in self.all_repositories()? {
+            let directory = self.tags_dir(&repository);
+            Self::for_each_name(&directory, |name| match self.tag(&repository, &name) {
+                Err(StoreError::Corrupt(_)) => {
+                    tracing::error!(
+                        repository,
+                        tag = name,
+                        "a tag that cannot be read is removed; push it again"
+                    );
+                    removed += 1;
+                    let _changes = self.changes();
+                    durable::remove(&directory.join(name)).map(drop)
+                }
+                result => result.map(drop),
+            })?;
+        }
+        Ok(removed)
+    }
+}
+
+async fn pause(read: u64, pace: u64) {
+    let micros = read.saturating_mul(1_000_000) / pace.max(1);
+    tokio::time::sleep(Duration::from_micros(micros)).await;
+}

@@ -1,0 +1,115 @@
+//! What a disk or another program damaged is found before a client needs it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::store::{Digest, Scrubbed};
+use crate::support::{Data, INDEX, MANIFEST, Server, descriptor, sha256};
+
+const PACE: u64 = 1 << 30;
+
+fn blob(data: &Data, digest: &Digest) -> PathBuf {
+    let path = data.path().join("blobs/sha256");
+    path.join(&digest.hex()[..2]).join(digest.hex())
+}
+
+/// Changes a file and leaves its length and mode, as a failing disk would.
+fn rot(path: &Path) {
+    let mode = fs::metadata(path).unwrap().permissions();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    let mut content = fs::read(path).unwrap();
+    content[0] ^= 1;
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, mode).unwrap();
+}
+
+async fn scrub(server: &Server) -> Scrubbed {
+    server.registry().store.scrub(PACE).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_scrub_finds_what_is_damaged_and_takes_it_away() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let (manifest, digest) = server.push_image("a", "tag", b"layer").await;
+    let (_, other) = server.push_image("b", "tag", b"layer").await;
+    assert_eq!(scrub(&server).await.damaged, 0);
+    rot(&blob(&data, &sha256(b"layer")));
+    let path = data.path().join("repositories/a/_manifests/sha256");
+    rot(&path.join(digest.hex()));
+    fs::write(data.path().join("repositories/b/_tags/broken"), "{").unwrap();
+    let found = scrub(&server).await;
+    assert_eq!((found.blobs, found.manifests, found.damaged), (2, 2, 3));
+    let layer = sha256(b"layer");
+    for (path, status) in [
+        (format!("/v2/a/blobs/{layer}"), 404),
+        (format!("/v2/b/blobs/{layer}"), 404),
+        ("/v2/a/manifests/tag".to_owned(), 404),
+        (format!("/v2/a/manifests/{digest}"), 404),
+        (format!("/v2/b/manifests/{other}"), 200),
+        ("/v2/b/manifests/broken".to_owned(), 404),
+    ] {
+        assert_eq!(server.get(&path).await.status(), status, "{path}");
+    }
+    assert_eq!(scrub(&server).await.damaged, 0);
+    // And a push brings it again.
+    server.push_blob("a", b"layer").await;
+    let put = server.put_manifest("a", "tag", MANIFEST, &manifest).await;
+    assert_eq!(put.status(), 201);
+    assert_eq!(server.get("/v2/a/manifests/tag").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_scrub_heals_from_a_good_copy_where_there_is_one() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let digest = server.push_blob("a", b"content").await;
+    server.push_blob("b", b"content").await;
+    let target = blob(&data, &digest);
+    let link = data.path().join("repositories/a/_blobs/sha256");
+    let link = link.join(digest.hex());
+    // As a crash in the middle of a mend leaves it: one name of the two has the good file.
+    for bad in [&target, &link] {
+        let good = if *bad == target { &link } else { &target };
+        fs::remove_file(bad).unwrap();
+        fs::write(bad, "c0ntent").unwrap();
+        fs::set_permissions(bad, Permissions::from_mode(0o400)).unwrap();
+        if *bad == link {
+            assert_eq!(fs::read(good).unwrap(), b"content");
+        }
+        assert!(scrub(&server).await.damaged > 0);
+        for repository in ["a", "b"] {
+            let path = format!("/v2/{repository}/blobs/{digest}");
+            let get = server.get(&path).await;
+            assert_eq!(get.text().await.unwrap(), "content", "{repository}");
+        }
+        assert_eq!(scrub(&server).await.damaged, 0);
+    }
+    assert_eq!(data.files("tmp").len(), 0);
+}
+
+#[tokio::test]
+async fn a_scrub_writes_again_what_a_list_of_referrers_lacks() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let subject = descriptor(MANIFEST, b"subject");
+    let index = json!({"schemaVersion": 2, "manifests": [], "subject": subject});
+    let index = serde_json::to_vec(&index).unwrap();
+    assert_eq!(
+        server
+            .put_manifest("a", "tag", INDEX, &index)
+            .await
+            .status(),
+        201
+    );
+    let entries = data.files("repositories/a/_referrers");
+    fs::write(&entries[0], "{").unwrap();
+    let path = format!("/v2/a/referrers/{}", sha256(b"subject"));
+    assert_eq!(server.get(&path).await.status(), 500);
+    scrub(&server).await;
+    let list = server.get(&path).await.text().await.unwrap();
+    assert!(list.contains(sha256(&index).hex()), "{list}");
+}
