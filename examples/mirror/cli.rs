@@ -119,8 +119,8 @@ impl Arguments {
         }
     }
 
-    /// What answers browsers, with the origins that the operator names; without one, browsers are
-    /// refused as everybody else is who shows no credentials.
+    /// What answers browsers of the origins that the operator names. Without one, a preflight is refused
+    /// like any other request without credentials.
     pub(crate) fn cors(&self) -> Option<CorsLayer> {
         let exposed = [
             "docker-content-digest",

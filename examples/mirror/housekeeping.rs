@@ -30,7 +30,7 @@ impl Housekeeping {
         let hour = Duration::from_secs(60 * 60);
         let shortest = self.untagged.unwrap_or(hour).min(self.unreferenced);
         let mut sweep = interval(shortest.clamp(Duration::from_secs(1), hour));
-        // Not while everybody pulls after a restart.
+        // Not right after a restart, when the clients come back.
         let mut scrub = Instant::now() + self.scrub;
         loop {
             let done = tokio::select! {

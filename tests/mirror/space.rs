@@ -162,7 +162,7 @@ async fn pushes_and_collections_at_once_never_lose_what_a_manifest_refers_to() {
     }
     let pushes = async |worker: usize| {
         for round in 0..12 {
-            let layer = &layers[(worker + round) % layers.len()];
+            let layer = &layers[worker];
             // Old, as if it had not been used for a day: the worst moment to rely on it.
             let link = data.path().join("repositories/a/_blobs/sha256");
             let link = link.join(sha256(layer).hex());
@@ -366,6 +366,45 @@ async fn on_a_full_disk_what_is_here_is_served_and_a_push_is_refused() {
     assert_error(put.await, 507, "UNAVAILABLE").await;
     assert!(mirror.registry().store.disk().problem().is_some());
     assert_eq!(data.files("tmp").len(), 0);
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_is_pulled_streams_on_and_is_not_kept() {
+    let (data, there) = (Data::new(), Data::new());
+    let upstream = Server::start(&there).await;
+    let layer = noise(24 * usize::try_from(MIB).unwrap());
+    let (manifest, _) = upstream.push_image("a", "tag", &layer).await;
+    let mirror = Server::mirror(&data, &upstream.url(), Duration::ZERO).await;
+    let disk = mirror.registry().store.disk();
+    let path = format!("/v2/a/blobs/{}", sha256(&layer));
+    // From its beginning, and amid its body.
+    disk.set_min_free(u64::MAX / 2);
+    for _ in 0..2 {
+        let get = mirror.get("/v2/a/manifests/tag").await;
+        assert_eq!(get.status(), 200);
+        assert!(get.bytes().await.unwrap() == manifest);
+        assert!(mirror.get(&path).await.bytes().await.unwrap() == layer);
+    }
+    assert!(disk.problem().is_some());
+    assert_eq!(
+        data.files("blobs").len() + data.files("repositories").len(),
+        0
+    );
+    disk.set_min_free(0);
+    let mut get = mirror.get(&path).await;
+    let mut content = get.chunk().await.unwrap().unwrap().to_vec();
+    disk.set_min_free(u64::MAX / 2);
+    while let Some(piece) = get.chunk().await.unwrap() {
+        content.extend(piece);
+    }
+    assert!(content == layer);
+    // It is kept again as soon as there is room.
+    disk.set_min_free(0);
+    assert!(mirror.get(&path).await.bytes().await.unwrap() == layer);
+    while data.files("blobs").is_empty() {
+        assert!(mirror.get(&path).await.bytes().await.unwrap() == layer);
+    }
+    assert_eq!(disk.problem(), None);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ const FULL: Duration = Duration::from_secs(60);
 pub(crate) struct Disk {
     root: PathBuf,
     limits: Limits,
+    min_free: AtomicU64,
     /// What blobs and manifests take, as `du` counts it. Put right by each walk over them.
     used: AtomicI64,
     /// When a write last failed for want of space, if none was done since.
@@ -43,6 +44,7 @@ impl Disk {
         Self {
             root: root.to_owned(),
             limits,
+            min_free: AtomicU64::new(limits.min_free),
             used: AtomicI64::new(0),
             full: Mutex::new(None),
             pressure: Notify::new(),
@@ -61,10 +63,17 @@ impl Disk {
         Some(format!("no space is left under {}", self.root.display()))
     }
 
+    /// Fills the disk, as far as the store can tell, or frees it.
+    #[cfg(test)]
+    pub(crate) fn set_min_free(&self, bytes: u64) {
+        self.min_free.store(bytes, Ordering::Relaxed);
+    }
+
     /// # Errors
     /// A write of this length would leave less free than must be.
     pub(super) fn room_for(&self, bytes: usize) -> Result<(), StoreError> {
-        if self.limits.min_free == 0 {
+        let min_free = self.min_free.load(Ordering::Relaxed);
+        if min_free == 0 {
             return Ok(());
         }
         // What cannot be asked is no reason to refuse: the write itself will say.
@@ -72,7 +81,7 @@ impl Disk {
             return Ok(());
         };
         let free = file_system.f_bavail.saturating_mul(file_system.f_frsize);
-        if free < self.limits.min_free.saturating_add(bytes as u64) {
+        if free < min_free.saturating_add(bytes as u64) {
             return Err(StoreError::Full(self.root.clone()));
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::blobs::is_pulled;
 use super::collect::{Freed, parsed};
 use super::error::At as _;
-use super::{Digest, Store, StoreError, disk};
+use super::{Digest, Origin, Store, StoreError, disk};
 
 /// How much is freed when the disk is full, at once.
 const STEP: u64 = 64 * 1024 * 1024;
@@ -152,6 +152,21 @@ impl Store {
         }
         *last = Some((Instant::now(), made));
         Ok(made)
+    }
+
+    /// What comes from the upstream is given all the same where there is no room to keep it.
+    pub(super) fn unless_full(
+        &self,
+        origin: Origin,
+        written: Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match written {
+            Err(StoreError::Full(path)) if origin == Origin::Upstream => {
+                self.disk().is_full(&path);
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// Does `work`, and again after making room if there is none for it.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::along::{Along, Window};
 use super::digest::Hasher;
 use super::durable;
 use super::error::{At as _, if_there};
@@ -29,6 +30,9 @@ pub(crate) struct Incoming {
     length: Arc<AtomicU64>,
     temporary: bool,
     pushed: bool,
+    /// What the disk has no room for, of what comes from the upstream, is read from here and not kept.
+    window: Arc<Window>,
+    kept: bool,
 }
 
 impl Incoming {
@@ -64,6 +68,8 @@ impl Incoming {
             length,
             temporary: false,
             pushed: true,
+            window: Arc::default(),
+            kept: true,
         })
     }
 
@@ -86,13 +92,21 @@ impl Incoming {
             length,
             temporary: false,
             pushed: true,
+            window: Arc::default(),
+            kept: true,
         }))
     }
 
     pub(crate) fn write(&mut self, content: &[u8]) -> Result<(), StoreError> {
         match self.append(content) {
-            // What was pulled makes room for what is wanted now.
-            Err(StoreError::Full(_)) if self.store.make_room()? => self.append(content)?,
+            // Its readers get it all the same.
+            Err(StoreError::Full(path)) if !self.pushed && self.hasher.is_some() => {
+                self.store.disk().is_full(&path);
+                if !self.window.write(self.length(), content) {
+                    return Err(StoreError::Full(path));
+                }
+                self.kept = false;
+            }
             result => result?,
         }
         if let Some(hasher) = &mut self.hasher {
@@ -104,14 +118,20 @@ impl Incoming {
     }
 
     fn append(&self, content: &[u8]) -> Result<(), StoreError> {
-        self.store.disk().room_for(content.len())?;
-        let mut file = self.open()?;
-        let written = file.write_all(content);
-        if written.is_err() {
-            // A part may have been written: back to what the hash covers.
-            let _ = file.set_len(self.length());
+        if !self.kept {
+            return Err(StoreError::Full(self.path.clone()));
         }
-        written.at(&self.path)
+        // What was pulled before makes room for what is wanted now.
+        self.store.with_room(|| {
+            self.store.disk().room_for(content.len())?;
+            let mut file = self.open()?;
+            let written = file.write_all(content);
+            if written.is_err() {
+                // A part may have been written: back to what the hash covers.
+                let _ = file.set_len(self.length());
+            }
+            written.at(&self.path)
+        })
     }
 
     /// How many bytes have been written.
@@ -119,10 +139,10 @@ impl Incoming {
         self.length.load(Ordering::Acquire)
     }
 
-    /// A file for those who read along, and cannot write; what is committed or removed stays readable
-    /// through it.
-    pub(crate) fn reader(&self) -> Result<File, StoreError> {
-        File::open(&self.path).at(&self.path)
+    /// What those read who read along; what is committed or removed stays readable through it.
+    pub(crate) fn reader(&self) -> Result<Along, StoreError> {
+        let file = File::open(&self.path).at(&self.path)?;
+        Ok(Along::new(file, Arc::clone(&self.window)))
     }
 
     /// Forgets everything after the first `length` bytes.
@@ -133,7 +153,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Makes the content a blob of `repository`, if `expected` is its digest.
+    /// Makes the content a blob of `repository`, if `expected` is its digest and the disk took all of it.
     ///
     /// # Errors
     /// The content has another digest, or the file system refuses. Nothing is stored then.
@@ -159,6 +179,9 @@ impl Incoming {
             let expected = expected.clone();
             return Err(StoreError::DigestMismatch { expected, actual });
         }
+        if !self.kept {
+            return Ok(());
+        }
         file.sync_all().at(&self.path)?;
         drop(file);
         store.adopt(&self.path, repository, expected, self.pushed)?;
@@ -171,7 +194,9 @@ impl Incoming {
         match &self.hasher {
             // Else it was begun without saying that it would be this algorithm, or a failed write could
             // not be taken back.
-            Some(hasher) if self.algorithm == algorithm && on_disk == self.length() => {
+            Some(hasher)
+                if self.algorithm == algorithm && (on_disk == self.length() || !self.kept) =>
+            {
                 Ok(hasher.finish())
             }
             _ => Digest::of_file(algorithm, file).at(&self.path),

@@ -18,7 +18,8 @@ impl Store {
         manifest: &Manifest,
         origin: Origin,
     ) -> Result<(), StoreError> {
-        self.with_room(|| self.write_manifest(repository, manifest, origin))
+        let written = self.with_room(|| self.write_manifest(repository, manifest, origin));
+        self.unless_full(origin, written)
     }
 
     fn write_manifest(

@@ -25,6 +25,7 @@
 //!
 //! All functions block; [`Store::run`] takes them off the runtime's threads.
 
+mod along;
 mod blobs;
 mod caller;
 mod catalog;
@@ -49,6 +50,7 @@ mod tags;
 mod uploads;
 mod walk;
 
+pub(crate) use along::Along;
 pub(crate) use blobs::Blob;
 pub(crate) use caller::{Caller, Callers, Memory};
 pub(crate) use collect::{Collection, Freed};

@@ -54,7 +54,15 @@ impl Store {
         let text = serde_json::to_vec(&record)
             .map_err(std::io::Error::from)
             .at(&path)?;
-        self.with_room(|| self.write_tag(repository, digest, &path, &text))
+        match self.with_room(|| self.write_tag(repository, digest, &path, &text)) {
+            // There was no room for its manifest.
+            Err(StoreError::ManifestUnknown)
+                if origin == Origin::Upstream && self.disk().problem().is_some() =>
+            {
+                Ok(())
+            }
+            written => self.unless_full(origin, written),
+        }
     }
 
     fn write_tag(

@@ -1,6 +1,4 @@
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -8,13 +6,14 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::UpstreamError;
+use crate::store::Along;
 
 const PIECE: usize = 64 * 1024;
 
 /// A blob that is still on its way from upstream, for any number of readers. `Clone` costs an `Arc`.
 #[derive(Clone)]
 pub(crate) struct Live {
-    file: Arc<File>,
+    file: Arc<Along>,
     length: Option<u64>,
     progress: watch::Receiver<Progress>,
 }
@@ -38,7 +37,7 @@ impl Progress {
 
 impl Live {
     pub(super) fn new(
-        file: File,
+        file: Along,
         length: Option<u64>,
         progress: watch::Receiver<Progress>,
     ) -> Self {
@@ -95,7 +94,7 @@ impl Live {
     }
 }
 
-fn read_at(file: &File, start: u64, end: u64) -> io::Result<Bytes> {
+fn read_at(file: &Along, start: u64, end: u64) -> io::Result<Bytes> {
     let size = usize::try_from(end - start).unwrap_or(PIECE).min(PIECE);
     let mut piece = vec![0; size];
     file.read_exact_at(&mut piece, start)?;
