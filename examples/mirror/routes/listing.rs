@@ -23,14 +23,14 @@ pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Pr
         known.then(|| store.tag_names(&name)).transpose()
     };
     let here = registry.store.run(list).await?;
-    let (n, last) = (call.query.page()?, call.query.get("last"));
+    let (n, after) = (call.query.page()?, call.query.get("last"));
     let found = match &registry.pull {
         Some(pull) => {
             let caller = call.caller();
-            let found = pull.tags(&caller, &repository, here, (n, last)).await;
+            let found = pull.tags(&caller, &repository, here, (n, after)).await;
             found.map_err(upstream)?
         }
-        None => here.map(|names| page(names, n, last)),
+        None => here.map(|names| page(names, n, after)),
     };
     let (tags, more) = found.ok_or(StoreError::RepositoryUnknown)?;
     let target = format!("/v2/{repository}/tags/list");
