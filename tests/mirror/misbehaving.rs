@@ -330,7 +330,7 @@ fn right(method: &Method, headers: &HeaderMap, found: Content, fault: Option<Fau
         Some(Fault::Endless(alive)) => {
             Body::from_stream(stream::unfold(alive, |alive| async move {
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                Some((Ok::<_, io::Error>(Bytes::from_static(&[7; 65536])), alive))
+                Some((Ok::<_, io::Error>(Bytes::from(vec![7; 65536])), alive))
             }))
         }
         Some(Fault::NoLength) => {

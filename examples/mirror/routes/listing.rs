@@ -35,7 +35,9 @@ pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Pr
     let here = registry.store.run(read).await?;
     let found = match &registry.pull {
         Some(pull) => {
-            let page = (Some(count), last.as_deref());
+            // A registry may refuse a number that its client never asked for.
+            let n = call.query.page()?.map(|_| count);
+            let page = (n, last.as_deref());
             let found = pull.tags(&call.caller(), &repository, here, page).await;
             found.map_err(upstream)?
         }

@@ -12,8 +12,11 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 /// of it is kept.
 pub(super) struct Flights<K, T>(Arc<Inner<K, T>>);
 
+/// The flights by key, each with its number.
+type Running<K, T> = HashMap<K, (u64, WeakShared<BoxFuture<'static, T>>)>;
+
 struct Inner<K, T> {
-    running: Mutex<HashMap<K, (u64, WeakShared<BoxFuture<'static, T>>)>>,
+    running: Mutex<Running<K, T>>,
     numbers: AtomicU64,
 }
 
@@ -66,7 +69,7 @@ where
 }
 
 impl<K, T> Inner<K, T> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, (u64, WeakShared<BoxFuture<'static, T>>)>> {
+    fn lock(&self) -> MutexGuard<'_, Running<K, T>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

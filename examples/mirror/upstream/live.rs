@@ -87,9 +87,8 @@ impl Live {
             {
                 Err(io::Error::other(error.clone()))
             }
-            Some(Err(_)) => Ok(progress.ready),
             Some(Ok(())) => Ok(progress.ready.max(at)),
-            None => Ok(progress.ready),
+            Some(Err(_)) | None => Ok(progress.ready),
         }
     }
 }

@@ -23,7 +23,7 @@ impl Caller {
             .map(|found| match found.ip() {
                 // One network has that many.
                 IpAddr::V6(address) => (address.to_bits() >> 64).to_string(),
-                address => address.to_string(),
+                IpAddr::V4(address) => address.to_string(),
             });
         let (principal, address) = (principal.unwrap_or_default(), address.unwrap_or_default());
         Self(format!("{principal} {address}").into())

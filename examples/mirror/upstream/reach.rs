@@ -109,13 +109,11 @@ impl Reach {
             }
             let request = self.client(&url)?.request(method.clone(), url.clone());
             let response = request.headers(headers.clone()).send().await?;
-            match target(&response) {
-                Some(target) => url = target,
-                None => {
-                    let own = url.origin() == first;
-                    return Ok(Answer { response, own });
-                }
-            }
+            let Some(target) = target(&response) else {
+                let own = url.origin() == first;
+                return Ok(Answer { response, own });
+            };
+            url = target;
         }
         Err(UpstreamError::Invalid("it redirects in circles"))
     }
