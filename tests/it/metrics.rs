@@ -160,8 +160,9 @@ fn what_is_counted_is_what_happened() {
         "portcullis_requests_total{endpoint=\"outside\",method=\"_OTHER\",status=\"200\"} 1",
         "portcullis_requests_unfinished_total{outcome=\"client_gone\"} 1",
         "portcullis_requests_in_flight 0",
-        // Four requests of five bytes reached the service; one answer of them was not taken.
-        "portcullis_body_bytes_total{direction=\"in\"} 20",
+        // Four requests of five bytes reached the service, and three that were refused were read all the same; one
+        // answer was not taken.
+        "portcullis_body_bytes_total{direction=\"in\"} 35",
         "portcullis_throttled_seconds_sum 8",
         "portcullis_throttled_seconds_count 4",
         "portcullis_refusals_total{reason=\"source_denied\"} 3",

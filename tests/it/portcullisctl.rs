@@ -299,7 +299,10 @@ async fn explain_says_what_the_gate_does() {
                 ("GET", "/v2/other/tags/list"),
                 ("GET", "/v2/"),
             ] {
-                let mut request = Request::builder().method(method).uri(target);
+                let mut request = Request::builder()
+                    .header("host", "registry.example")
+                    .method(method)
+                    .uri(target);
                 let mut connection = Connection::builder(format!("{from}:1").parse().unwrap());
                 let mut arguments = vec!["explain", "--config", file.to_str().unwrap()];
                 arguments.extend(["--from", from]);

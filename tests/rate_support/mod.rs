@@ -65,7 +65,8 @@ pub(crate) fn assert_conforms(sent: &Sent, rate: u64, burst: u64) {
 }
 
 pub(crate) fn request(principal: Option<&str>, source: &str) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
+    let request = Request::get("/").header("host", "registry.example");
+    let mut request = request.body(Empty::new()).unwrap();
     let extensions = request.extensions_mut();
     extensions.insert(ClientAddr::new(source.parse().unwrap()));
     if let Some(id) = principal {

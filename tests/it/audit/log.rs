@@ -54,7 +54,6 @@ async fn an_answered_request_is_one_event_with_its_facts() {
         )
     }));
     let mut request = Request::put("/v2/a/b/manifests/1?ns=docker.io&token=S3CRET")
-        .header("host", "registry.example")
         .header("user-agent", "containerd/1.6")
         .header("host", "[2001:db8::1]:5000")
         .header("x-request-id", "abc-1")
