@@ -9,7 +9,8 @@ target=$(cd "$target" && pwd)
 # The version of what is in the work tree, and not yet of a commit.
 rm -f "$target"/package/portcullis-*.crate
 # That the packaged library builds is what the installation shows.
-cargo package --locked --allow-dirty --no-verify
+# Quiet: it would name each test and benchmark that stays out.
+cargo package --quiet --locked --allow-dirty --no-verify
 crate=$(echo "$target"/package/portcullis-*.crate)
 
 work=$(mktemp -d)

@@ -1,4 +1,4 @@
-#[cfg(feature = "policy")]
+#[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
 use std::sync::Arc;
 
 use super::Guard;
