@@ -147,6 +147,50 @@ fn a_flood_of_connections_leaves_descriptors_to_a_reload_and_to_others() {
     });
 }
 
+#[cfg(feature = "serve")]
+#[test]
+fn a_server_raises_the_limit_and_a_flood_of_silent_connections_keeps_nobody_out() {
+    use std::convert::Infallible;
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
+    let name = "a_server_raises_the_limit_and_a_flood_of_silent_connections_keeps_nobody_out";
+    let mut flood: Vec<TcpStream> = Vec::new();
+    let act = |_: &Path, address: &str| {
+        flood.extend((0..300).map(|_| TcpStream::connect(address).unwrap()));
+        let mut client = TcpStream::connect(address).unwrap();
+        let patience = Some(Duration::from_secs(60));
+        client.set_read_timeout(patience).unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    };
+    let Some(_) = child(name, act) else {
+        return;
+    };
+    set_limit(64, Some(128));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let answered = Arc::new(tokio::sync::Notify::new());
+        let answers = Arc::clone(&answered);
+        let service = tower::service_fn(move |_| {
+            answers.notify_one();
+            async { Ok::<_, Infallible>(http::Response::new(String::new())) }
+        });
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap().to_string();
+        let server = portcullis::serve::Server::unguarded()
+            .with_first_byte_timeout(Duration::from_secs(60 * 60))
+            .with_drain_deadline(Duration::from_secs(60))
+            .with_graceful_shutdown(async move { answered.notified().await });
+        say(&address);
+        server.serve(tcp, service).await.unwrap();
+        assert_eq!(limit(), Some(128));
+    });
+}
+
 #[test]
 fn the_limit_is_raised_to_the_hard_one() {
     let name = "the_limit_is_raised_to_the_hard_one";

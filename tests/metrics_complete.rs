@@ -21,7 +21,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis::config::Config;
-use portcullis::serve::{Incoming, Server};
+use portcullis::serve::{self, Incoming};
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
 use portcullis::telemetry::{METRICS, describe_metrics};
 use portcullis::tls::{Acceptor, Reason};
@@ -276,7 +276,7 @@ async fn served() {
     });
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    let server = Server::unguarded()
+    let server = serve::Server::unguarded()
         .with_body_silence(Duration::from_millis(50))
         .with_max_connections(1);
     let serving = tokio::spawn(server.serve(tcp, service));

@@ -27,6 +27,9 @@ use crate::{Body, Connection};
 /// that sends it all before it reads gets the answer, and may use the connection again.
 const DRAIN_BYTES: usize = 256 * 1024;
 
+/// After so many frames other tasks have their turn: a client may send frames without a byte in them.
+const FRAMES_A_POLL: u32 = 64;
+
 /// For so long.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -156,6 +159,11 @@ where
                         }
                         // The answer says already that nothing more is read.
                         Left::Body(_) if closes(this.answer) => State::Done,
+                        // It would be read in vain.
+                        Left::Body(body) if body.size_hint().lower() > DRAIN_BYTES as u64 => {
+                            announce_close(this.answer, *this.version);
+                            State::Done
+                        }
                         Left::Body(body) => State::Draining {
                             drain: Drain::new(body),
                         },
@@ -223,7 +231,7 @@ impl Drain {
 
     /// Whether the body has come to its end, within the bounds.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        loop {
+        for _ in 0..FRAMES_A_POLL {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
@@ -237,13 +245,20 @@ impl Drain {
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
                 Poll::Ready(None) => return Poll::Ready(true),
-                Poll::Pending => {
-                    let sleeps = || Box::pin(sleep(DRAIN_TIME));
-                    let alarm = self.alarm.get_or_insert_with(sleeps);
-                    return alarm.as_mut().poll(cx).map(|()| false);
-                }
+                Poll::Pending => return self.poll_alarm(cx),
             }
         }
+        let over = self.poll_alarm(cx);
+        if over.is_pending() {
+            cx.waker().wake_by_ref();
+        }
+        over
+    }
+
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let sleeps = || Box::pin(sleep(DRAIN_TIME));
+        let alarm = self.alarm.get_or_insert_with(sleeps);
+        alarm.as_mut().poll(cx).map(|()| false)
     }
 }
 
