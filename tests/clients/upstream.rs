@@ -68,9 +68,9 @@ fn whoever_is_refused_makes_no_request_upstream() {
         ..Demands::default()
     };
     let gate = gate.start();
-    let before = upstream.requests("/v2/");
+    let before = upstream.requests("/v2/secret/");
     let said = containerd_pull(&gate, gate.reader(), "secret/busybox:1");
     said.failed_saying(&["403 Forbidden"]);
     gate.mirror.refused("policy_denied");
-    assert_eq!(upstream.requests("/v2/"), before);
+    assert_eq!(upstream.requests("/v2/secret/"), before);
 }
