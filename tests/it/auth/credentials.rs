@@ -419,6 +419,23 @@ async fn a_right_token_passes_whatever_others_behind_its_address_did() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_weak_token_is_shown_as_a_password_where_there_are_no_passwords() {
+    let weak = Secret::new(SecretDigest::of_token(b"hunter2")).guessable();
+    let layer = throttled([
+        Credential::new("weak").with_secret(weak),
+        token("ci", TOKEN),
+    ]);
+    for (user, password, status) in [
+        ("weak", "hunter2", 200),
+        ("weak", "hunter3", 401),
+        ("ci", "hunter2", 401),
+    ] {
+        let answer = Ask::basic(user, password).of(&layer).await;
+        assert_eq!(answer.status, status, "{user} {password}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_that_can_be_guessed_and_a_password_are_throttled_and_answered_alike() {
     let weak = Secret::new(SecretDigest::of_token(b"hunter2")).guessable();
     let layer = throttled([

@@ -157,6 +157,7 @@ async fn certificates_and_tokens_combine_as_asked() {
     let both = Authentication::token_and_certificate(tokens.clone());
     let certificate = Authentication::certificate();
     let anyone = Authentication::token_or_certificate(tokens.clone()).or_anonymous();
+    let needed = both.clone().or_anonymous();
     let only_token = Authentication::token(tokens);
     for (wanted, shown, peer, status, body) in [
         (&either, None, true, 200, "cert:node-7"),
@@ -168,6 +169,9 @@ async fn certificates_and_tokens_combine_as_asked() {
         (&both, Some(&token), false, 401, ""),
         (&both, None, true, 401, ""),
         (&both, Some(&wrong), true, 401, ""),
+        // What is needed is needed, whether or not the anonymous are let in elsewhere.
+        (&needed, None, true, 401, ""),
+        (&needed, None, false, 401, ""),
         (&certificate, None, true, 200, "cert:node-7"),
         (&certificate, Some(&wrong), true, 200, "cert:node-7"),
         (&certificate, Some(&token), false, 401, ""),

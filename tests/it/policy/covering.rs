@@ -43,6 +43,32 @@ fn a_rule_is_covered_only_by_one_that_is_wider_in_every_respect() {
     let registries = |texts: &[&str]| patterns(Pattern::registry, texts);
     let tags = |texts: &[&str]| patterns(Pattern::tag, texts);
     let many = || Rule::deny("b", Who::Authenticated, Actions::PULL | Actions::LIST);
+    let certificates = |theirs: &str, ours: &str, covered| {
+        let rule = |rule: fn(&'static str, Who, Actions) -> Rule, name, who: &str| {
+            rule(name, who.parse().unwrap(), Actions::PULL)
+                .on_repositories(repositories(&["team/app"]))
+        };
+        (
+            rule(
+                |name, who, actions| Rule::allow(name, who, actions),
+                "a",
+                theirs,
+            ),
+            rule(
+                |name, who, actions| Rule::deny(name, who, actions),
+                "b",
+                ours,
+            ),
+            covered,
+        )
+    };
+    let names = |theirs: &str, ours: &str, covered| {
+        (
+            Rule::allow("a", ci(), Actions::PULL).on_repositories(repositories(&[theirs])),
+            Rule::deny("b", ci(), Actions::PULL).on_repositories(repositories(&[ours])),
+            covered,
+        )
+    };
     let cases = [
         (narrow(), wide(), true),
         // Who.
@@ -52,6 +78,29 @@ fn a_rule_is_covered_only_by_one_that_is_wider_in_every_respect() {
             true,
         ),
         (narrow().or_who(["token:x".parse().unwrap()]), wide(), true),
+        names("team/app", "team/*", true),
+        names("team/*", "team/*", true),
+        names("team/*", "team/**", true),
+        names("team/*/b", "team/**", true),
+        names("team/*", "team/*/**", false),
+        names("team/*", "other/**", false),
+        names("team/**", "team/*", false),
+        certificates("dns:a.example", "dns:a.example", true),
+        certificates("dns:a.example", "dns:*.example", true),
+        certificates("dns:*.example", "dns:a.example", false),
+        certificates("dns:a.example", "dns:b.example", false),
+        certificates(
+            "spiffe://example.org/a/b",
+            "spiffe://example.org/a/**",
+            true,
+        ),
+        certificates(
+            "spiffe://example.org/a/b",
+            "spiffe://example.org/b/**",
+            false,
+        ),
+        // The same text of another field.
+        certificates("dns:a.example", "uri:a.example", false),
         (narrow().or_who([Who::Anonymous]), wide(), false),
         (
             narrow(),

@@ -259,6 +259,25 @@ fn an_extension_that_reads_from_a_repository_is_no_mount() {
 }
 
 #[test]
+fn an_extension_that_names_repositories_is_allowed_for_these_alone() {
+    let policy = Policy::from_toml(
+        r#"
+        [[rules]]
+        name = "search"
+        who = ["anyone"]
+        actions = ["pull", "extension"]
+        repositories = ["team/*"]
+        paths = ["/v2/**"]
+        "#,
+    )
+    .unwrap();
+    let said = |target: &str| ask(&policy, None, "10.0.0.1", "GET", target);
+    assert!(said("/v2/team/app/_x/y").is_ok());
+    assert!(said("/v2/other/app/_x/y").is_err());
+    assert!(said("/v2/_x/y?from=other/app").is_err());
+}
+
+#[test]
 fn an_explanation_says_that_the_mount_is_taken_off_and_why() {
     let policy = office();
     let ci = token("ci");
@@ -273,6 +292,102 @@ fn an_explanation_says_that_the_mount_is_taken_off_and_why() {
     assert_eq!(lines.next(), Some(first), "{text}");
     let mount = "token:ci to pull secret/app: no rule allows it";
     assert!(lines.any(|line| line == mount), "{text}");
+}
+
+#[test]
+fn a_caller_is_told_apart_by_how_it_showed_who_it_is() {
+    let kinds = [
+        ("token:ci", Method::Token),
+        ("cert:ci", Method::Certificate),
+        ("jwt:ci", Method::Jwt),
+    ];
+    for (who, _) in kinds {
+        let rule = Rule::allow("x", who.parse().unwrap(), Actions::PULL)
+            .on_repositories([Pattern::repository("**").unwrap()]);
+        let policy = Policy::new([rule]).unwrap();
+        for (caller, method) in kinds {
+            let principal = Principal::new(method, "ci");
+            let said = ask(
+                &policy,
+                Some(&principal),
+                "10.0.0.1",
+                "GET",
+                "/v2/a/manifests/x",
+            );
+            assert_eq!(said.is_ok(), who == caller, "{who} {caller}");
+        }
+    }
+}
+
+#[test]
+fn a_pattern_matches_a_segment_to_its_end() {
+    for (pattern, tag, matches) in [
+        ("*-rc", "1-rc", true),
+        ("*-rc", "1-rc1", false),
+        ("*-rc", "1-rc-rc", true),
+        ("v*.0", "v1.0", true),
+        ("v*.0", "v1.0.0", true),
+        ("v*.0", "v1.0.1", false),
+        ("*a*b", "xaybzb", true),
+        ("*a*b", "xaybz", false),
+        ("v*", "v1.0.1", true),
+        ("v1.*", "v1", false),
+    ] {
+        let rule = Rule::allow("x", Who::Anyone, Actions::PULL)
+            .on_repositories([Pattern::repository("a").unwrap()])
+            .with_tags([Pattern::tag(pattern).unwrap()]);
+        let policy = Policy::new([rule]).unwrap();
+        let target = format!("/v2/a/manifests/{tag}");
+        let said = ask(&policy, None, "10.0.0.1", "GET", &target);
+        assert_eq!(said.is_ok(), matches, "{pattern} {tag}");
+    }
+}
+
+/// An issuer may sign tokens for a subject without a name.
+#[test]
+fn an_id_that_is_no_part_of_a_name_opens_no_pattern() {
+    let who = Who::Authenticated;
+    let rule = Rule::allow("own", who, Actions::PULL)
+        .on_repositories([Pattern::repository("home/{principal.id}*").unwrap()]);
+    let policy = Policy::new([rule]).unwrap();
+    for (id, allowed) in [("ci", true), ("", false), ("ci/", false), ("CI", false)] {
+        let principal = Principal::new(Method::Jwt, id);
+        let target = "/v2/home/ci-1/manifests/x";
+        let said = ask(&policy, Some(&principal), "10.0.0.1", "GET", target);
+        assert_eq!(said.is_ok(), allowed, "{id:?}");
+    }
+}
+
+#[test]
+fn a_pattern_that_nothing_canonical_matches_is_an_error() {
+    for path in [
+        "a/b", "", "/a b", "/a%2Fb", "/a;b", "/a?b", "/a#b", "/a\\b", "/a//b",
+    ] {
+        assert!(Pattern::path(path).is_err(), "{path:?}");
+    }
+    assert!(Pattern::path("/a/b").is_ok());
+    for uri in ["", "a b", "a\tb", "\u{e9}"] {
+        assert!(Pattern::uri(uri).is_err(), "{uri:?}");
+    }
+    assert!(Pattern::uri("ci@example.org").is_ok());
+}
+
+/// Of so many rules that they are looked up by whom they name, too.
+#[test]
+fn of_the_rules_that_allow_the_probe_the_first_is_named() {
+    let rule = |number: usize, who: &str| {
+        Rule::allow(number.to_string(), who.parse().unwrap(), Actions::PULL)
+            .on_repositories([Pattern::repository(&format!("r{number}")).unwrap()])
+    };
+    let others = (1..20).map(|number| rule(number, &format!("token:other{number}")));
+    let rules = [rule(0, "token:ci")].into_iter().chain(others);
+    let policy = Policy::new(rules.chain([rule(20, "anyone")])).unwrap();
+    let probe = route("GET", "/v2/");
+    for (id, first) in [("ci", 0), ("other7", 7), ("nobody", 20)] {
+        let caller = token(id);
+        let verdict = policy.decide(&Caller::new(Some(&caller), None), &probe, None);
+        assert_eq!(verdict.rule(), Some(first), "{id}");
+    }
 }
 
 #[test]

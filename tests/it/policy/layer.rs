@@ -306,6 +306,53 @@ async fn a_mount_is_refused_where_its_caller_may_not_push_or_its_query_has_two_r
 }
 
 #[tokio::test]
+async fn a_policy_that_ended_is_compared_with_no_other() {
+    use std::time::Duration;
+
+    use portcullis::policy::PolicyFile;
+    use portcullis::reload::WatchOptions;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let nothing = "[[rules]]\nname = \"health\"\nwho = [\"anyone\"]\nactions = [\"other\"]\n\
+                   paths = [\"/healthz\"]\n";
+    std::fs::write(&file, nothing).unwrap();
+    let options = WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(20))
+        .with_stale_after(Duration::from_millis(1));
+    let watched = Watched::watch(PolicyFile::new(&file), options).unwrap();
+    let pull = || request(Some(token("ci")), "GET", "/v2/team/app/manifests/x");
+    let layers = || {
+        [
+            PolicyLayer::new(office()).with_shadow(watched.clone()),
+            PolicyLayer::watching(watched.clone()).with_shadow(Watched::fixed(office())),
+        ]
+    };
+    let answers = async || {
+        let captured = Captured::start();
+        let mut statuses = Vec::new();
+        for layer in layers() {
+            let answer = service(layer).oneshot(pull()).await.unwrap();
+            statuses.push(answer.status().as_u16());
+        }
+        let events = captured.events();
+        let told = events.iter();
+        let told: Vec<_> = told
+            .map(|event| event.contains_key("shadow.verdict"))
+            .collect();
+        (statuses, told)
+    };
+    assert_eq!(answers().await, (vec![200, 403], vec![true; 2]));
+    std::fs::write(&file, "=").unwrap();
+    let begun = std::time::Instant::now();
+    while !watched.health().lapsed {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never ends");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(answers().await, (vec![200, 503], vec![false; 2]));
+}
+
+#[tokio::test]
 async fn a_shadow_policy_that_differs_in_a_mount_alone_is_told() {
     let captured = Captured::start();
     let everything = || Watched::fixed(Policy::open());

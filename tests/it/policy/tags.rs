@@ -62,6 +62,18 @@ fn making_replacing_and_moving_a_tag_are_different_actions() {
         "without an oracle a tag may be there"
     );
     assert!(allowed(Actions::PUSH, new, None));
+    // A closure is an oracle too.
+    let knows = |known: Option<bool>| move |_: Option<&str>, _: &str, _: &str| known;
+    for (actions, [fresh, taken, unknown]) in [
+        (create, [true, false, false]),
+        (replace, [false, true, false]),
+        (create | replace, [true; 3]),
+    ] {
+        for (known, expected) in [(Some(false), fresh), (Some(true), taken), (None, unknown)] {
+            let said = allowed(actions, new, Some(&knows(known)));
+            assert_eq!(said, expected, "{actions} {known:?}");
+        }
+    }
 }
 
 #[test]

@@ -327,6 +327,43 @@ fn what_contradicts_the_list_in_force_waits_until_that_is_over() {
     }
 }
 
+/// In one file, as where a folder was never cleared.
+#[test]
+fn a_list_that_is_later_by_both_measures_ends_what_the_ones_before_it_contradict() {
+    let ca = Ca::new("Nodes");
+    let shard = |number: u64, minutes: i64| {
+        let list = ca.crl_with(number, &[], |list| {
+            list.this_update += time::Duration::minutes(minutes);
+            list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+                distribution_point: rcgen::CrlDistributionPoint {
+                    uris: vec!["http://crl.example.org/shard".to_owned()],
+                },
+                scope: None,
+            });
+        });
+        list.der().to_vec()
+    };
+    let lists = [
+        version(&ca, 100, &[7], 0, 60),
+        version(&ca, 5, &[8], 10, 60),
+        shard(100, 0),
+        shard(5, 10),
+        version(&ca, 300, &[], 20, 60),
+    ];
+    let revocation = Revocation::builder();
+    let revocation = revocation
+        .from_bytes(lists.iter().map(Vec::as_slice))
+        .unwrap();
+    let lists = revocation.lists().load();
+    let held_back: Vec<_> = lists.held_back().map(|one| one.waiting.scope).collect();
+    assert_eq!(lists.len(), 3);
+    assert_eq!(held_back, ["complete http://crl.example.org/shard"]);
+    for serial in [7, 8] {
+        let verdict = revocation.examine(&path(&ca, serial), now());
+        assert_eq!(verdict, Verdict::Good, "{serial}");
+    }
+}
+
 #[test]
 fn a_list_that_is_over_gives_way_to_one_with_a_lower_number_and_not_to_an_older_one() {
     let ca = Ca::new("Nodes");

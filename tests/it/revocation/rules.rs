@@ -55,6 +55,16 @@ fn point(fields: &[Vec<u8>]) -> Vec<u8> {
     der(0x30, &fields.concat())
 }
 
+/// `CN=text` as a `GeneralName`.
+fn name(text: &str) -> Vec<u8> {
+    let attribute = [
+        &[0x06, 0x03, 0x55, 0x04, 0x03][..],
+        &der(0x0c, text.as_bytes()),
+    ];
+    let relative = der(0x31, &der(0x30, &attribute.concat()));
+    der(0xa4, &der(0x30, &relative))
+}
+
 struct World {
     ca: Ca,
 }
@@ -154,6 +164,10 @@ fn what_is_said_to_be_missing_is_what_no_current_list_covers() {
     let client = world.client(&[]);
     let current = |reasons| world.list(1, 1, &[only_reasons(reasons)], &[]);
     let over = |reasons| world.list(1, -1, &[only_reasons(reasons)], &[]);
+    let over_of_users = |reasons| {
+        let fields = [only_user_certificates(), only_reasons(reasons)];
+        world.list(1, -1, &fields, &[])
+    };
     for (lists, says) in [
         (vec![current(COMPROMISE), current(OTHERS)], None),
         (vec![current(COMPROMISE)], Some(UnknownCause::SomeReasons)),
@@ -171,6 +185,11 @@ fn what_is_said_to_be_missing_is_what_no_current_list_covers() {
             vec![over(COMPROMISE), over(OTHERS)],
             Some(UnknownCause::CrlExpired),
         ),
+        // Two that are over, of different scopes and the same reasons.
+        (
+            vec![current(COMPROMISE), over(OTHERS), over_of_users(OTHERS)],
+            Some(UnknownCause::CrlExpired),
+        ),
         (
             vec![current(COMPROMISE), current(OTHERS), over(KEY_ALONE)],
             None,
@@ -181,6 +200,23 @@ fn what_is_said_to_be_missing_is_what_no_current_list_covers() {
         assert_eq!(unknown(&verdict), says, "{verdict}");
         assert_eq!(verdict == Verdict::Good, says.is_none(), "{verdict}");
     }
+}
+
+/// A CA may have certified it under its own name and let it sign CRLs: that is no word about itself.
+#[test]
+fn a_certificate_signs_no_list_that_counts_for_itself() {
+    let world = World::new();
+    let own = world.ca.sub("Nodes 2026", |params| {
+        params.serial_number = Some(7_u64.into());
+    });
+    let anchor = world.ca.roots().roots.remove(0);
+    let path = CertPath::new(&own.der, &[], &anchor).unwrap();
+    let by = |ca: &Ca| {
+        let lists = [ca.crl(1, &[]).der().to_vec()];
+        revocation(&lists).examine(&path, SystemTime::now())
+    };
+    assert_eq!(by(&own).label(), "unknown");
+    assert_eq!(by(&world.ca), Verdict::Good);
 }
 
 #[test]
@@ -325,15 +361,6 @@ fn at_a_point_a_list_answers_for_the_reasons_of_both() {
 #[test]
 fn a_point_of_another_issuer_is_not_answered_by_the_certificates_own() {
     let world = World::new();
-    // `CN=Nodes 2026` and another name, each as a `GeneralName`.
-    let name = |text: &str| {
-        let attribute = [
-            &[0x06, 0x03, 0x55, 0x04, 0x03][..],
-            &der(0x0c, text.as_bytes()),
-        ];
-        let relative = der(0x31, &der(0x30, &attribute.concat()));
-        der(0xa4, &der(0x30, &relative))
-    };
     let own = name("Nodes 2026");
     let place = || full_name(&["http://here.example/crl"]);
     for (names, indirect, good) in [
@@ -358,6 +385,27 @@ fn a_point_of_another_issuer_is_not_answered_by_the_certificates_own() {
         let place = der(0xa0, &der(0xa0, place));
         let lists = [world.list(1, 1, &[place, der(0x84, &[0xff])], &[])];
         let verdict = world.says(&client, &lists);
+        assert_eq!(verdict == Verdict::Good, good, "{verdict}");
+    }
+}
+
+#[test]
+fn a_point_without_a_place_is_that_of_the_issuer_that_it_names() {
+    let world = World::new();
+    let others = world.ca.sub("Others", |params| {
+        params.serial_number = Some(99_u64.into());
+    });
+    // The root's own says nothing of the client.
+    let cas = world.list(1, 1, &[only_ca_certificates()], &[]);
+    let client = world.client(&[point(&[der(0xa2, &name("Others"))])]);
+    for (place, good) in [("Others", true), ("Elsewhere", false)] {
+        let place = der(0xa0, &der(0xa0, &name(place)));
+        let list = others.crl(1, &[]);
+        let list = others.extended(&list, &scope(&[place, der(0x84, &[0xff])]));
+        let authorities = [world.ca.der.clone(), others.der.clone()];
+        let revocation = Revocation::builder().with_authorities(authorities);
+        let revocation = revocation.from_bytes([&*cas, &*list]).unwrap();
+        let verdict = revocation.examine(&world.path(&client), SystemTime::now());
         assert_eq!(verdict == Verdict::Good, good, "{verdict}");
     }
 }

@@ -174,6 +174,26 @@ fn a_signer_whose_chain_breaks_a_constraint_of_a_ca_signs_nothing() {
     assert!(!World::with(nothing, nothing, names(vec![dns()], vec![]), with_dns_name).counts());
 }
 
+/// A client's certificate says nothing of what its key may be used for, or that it may sign certificates: it is
+/// no CA's all the same.
+#[test]
+fn a_signer_that_what_is_no_ca_certified_signs_nothing() {
+    for usages in [
+        vec![],
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign],
+    ] {
+        let no_ca = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::NoCa;
+            params.key_usages = usages;
+        };
+        assert!(!World::with(nothing, nothing, no_ca, nothing).counts());
+    }
+    let may_not = |params: &mut CertificateParams| {
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    };
+    assert!(!World::with(nothing, nothing, may_not, nothing).counts());
+}
+
 #[test]
 fn a_signer_whose_chain_has_an_unknown_critical_extension_signs_nothing() {
     let critical = |critical| {
