@@ -127,11 +127,11 @@ async fn the_configuration_file_sets_the_server() {
 #[test]
 fn the_report_warns_of_a_server_that_believes_everyone() {
     use portcullis::config::Config;
-    use portcullis::guard::Danger;
+    use portcullis::guard::SecurityWarning;
     let text = "[serve]\nproxy_protocol = [\"0.0.0.0/0\"]\n";
     let config = Config::from_toml(text, ".").unwrap();
     let guard = Guard::from_config(&config).unwrap();
-    let danger = Danger::EveryoneIsAProxy("serve.proxy_protocol");
+    let danger = SecurityWarning::EveryoneIsAProxy("serve.proxy_protocol");
     let report = guard.report().to_string();
     assert!(report.contains(&danger.to_string()), "{report}");
 }
