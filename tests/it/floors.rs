@@ -38,14 +38,13 @@ const RE_EXPORTS: [(&str, &str); 11] = [
 ];
 
 /// Arrows that run up or along a floor today. None may be added, and one that is gone is to be deleted here.
-const DEBTS: [(&str, &str); 10] = [
+const DEBTS: [(&str, &str); 9] = [
     // Files with rules and credentials need the places of the configuration's errors.
     ("auth", "config"),
     ("policy", "config"),
     // What a capability keeps in a connection.
     ("tls", "auth"),
     ("tls", "policy"),
-    ("crl", "tls"),
     // The class of a rule is a request extension.
     ("rate", "policy"),
     // A record holds the refusal, which is counted and recorded.
