@@ -100,6 +100,10 @@ pub mod record;
 pub mod refusal;
 pub mod reload;
 #[cfg(feature = "serve")]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, unused_mut, reason = "what only handshakes need")
+)]
 pub mod serve;
 pub mod source;
 pub mod telemetry;
