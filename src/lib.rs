@@ -135,6 +135,10 @@ pub mod refusal;
 pub mod reload;
 pub mod responder;
 #[cfg(feature = "serve")]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, unused_mut, reason = "what only handshakes need")
+)]
 pub mod serve;
 pub mod source;
 pub mod telemetry;

@@ -9,11 +9,8 @@ use crate::BodyError;
 use crate::oci::{self, ErrorCode};
 use crate::record::Cut;
 
-type BoxError = Box<dyn Error + Send + Sync>;
-
 /// The answer for a service that failed with this error. It is logged where the service is at fault.
-pub(super) fn of(error: BoxError) -> Response<Bytes> {
-    let error: &(dyn Error + 'static) = &*error;
+pub(super) fn of(error: &(dyn Error + 'static)) -> Response<Bytes> {
     if let Some(incoming) = cause::<IncomingError>(error) {
         tracing::debug!(error = %incoming, "the body of a request failed");
         return match incoming {

@@ -138,7 +138,10 @@ where
                     let answer = match polled {
                         Ok(polled) => match ready!(polled) {
                             Ok(response) => response.map(Answer::Service),
-                            Err(error) => failure::of(error.into()).map(Answer::Own),
+                            Err(error) => {
+                                let error: Box<dyn Error + Send + Sync> = error.into();
+                                failure::of(&*error).map(Answer::Own)
+                            }
                         },
                         Err(payload) => {
                             panics::log(&*payload, "the request is answered with status 500");
@@ -158,7 +161,7 @@ where
                             State::Done
                         }
                         // The answer says already that nothing more is read.
-                        Left::Body(_) if closes(this.answer) => State::Done,
+                        Left::Body(_) if closes(this.answer.as_ref()) => State::Done,
                         // It would be read in vain.
                         Left::Body(body) if body.size_hint().lower() > DRAIN_BYTES as u64 => {
                             announce_close(this.answer, *this.version);
@@ -270,9 +273,7 @@ fn announce_close<R>(answer: &mut Option<Response<Answer<R>>>, version: Version)
     }
 }
 
-fn closes<R>(answer: &Option<Response<Answer<R>>>) -> bool {
-    let value = answer
-        .as_ref()
-        .and_then(|answer| answer.headers().get(CONNECTION));
+fn closes<R>(answer: Option<&Response<Answer<R>>>) -> bool {
+    let value = answer.and_then(|answer| answer.headers().get(CONNECTION));
     value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
