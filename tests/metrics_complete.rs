@@ -23,7 +23,7 @@ use portcullis::config::Config;
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
 use portcullis::telemetry::METRICS;
 use portcullis::tls::{Acceptor, Reason};
-use portcullis::{ClientAddr, Guard};
+use portcullis::{Connection, Guard};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -213,8 +213,8 @@ async fn requests(guard: &Guard) {
             .header("x-forwarded-for", "192.0.2.7")
             .body(Full::<Bytes>::default())
             .unwrap();
-        let client = ClientAddr::new("192.0.2.1:1".parse().unwrap());
-        request.extensions_mut().insert(client);
+        let connection = Connection::builder("192.0.2.1:1".parse().unwrap()).build();
+        request.extensions_mut().insert(connection);
         let response = service.clone().oneshot(request).await.unwrap();
         if taken {
             response.into_body().collect().await.unwrap();
