@@ -25,7 +25,7 @@ use portcullis::serve::{self, Incoming};
 use portcullis::source::{ForwardedHeader, ForwardedLayer};
 use portcullis::telemetry::{METRICS, describe_metrics};
 use portcullis::tls::{Acceptor, Reason};
-use portcullis::{Body, ClientAddr, Guard};
+use portcullis::{Body, Connection, Guard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -224,8 +224,8 @@ async fn requests(guard: &Guard) {
             .header("x-forwarded-for", "192.0.2.7")
             .body(Full::<Bytes>::default())
             .unwrap();
-        let client = ClientAddr::new("192.0.2.1:1".parse().unwrap());
-        request.extensions_mut().insert(client);
+        let connection = Connection::builder("192.0.2.1:1".parse().unwrap()).build();
+        request.extensions_mut().insert(connection);
         let response = service.clone().oneshot(request).await.unwrap();
         if taken {
             response.into_body().collect().await.unwrap();

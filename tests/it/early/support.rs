@@ -104,10 +104,8 @@ impl Client {
         tokio::pin!(answer);
         tokio::select! {
             answer = &mut answer => answer,
-            sent = send => {
-                let _ = sent;
-                answer.await
-            }
+            // What could not be sent may have been answered all the same.
+            _ = send => answer.await,
         }
     }
 
