@@ -12,7 +12,7 @@
 //!
 //! Signatures are verified by `jsonwebtoken`, whose cryptography is the process's: the first
 //! [`Authentication::with_issuers`](super::Authentication::with_issuers) installs aws-lc-rs with the feature
-//! `aws-lc-rs`, RustCrypto with `ring` alone, unless the program has installed another. A program that signs tokens
+//! `aws-lc-rs`, `RustCrypto` with `ring` alone, unless the program has installed another. A program that signs tokens
 //! by `jsonwebtoken` itself before that, with both features compiled, installs one of them first.
 
 mod claims;
