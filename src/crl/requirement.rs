@@ -296,7 +296,7 @@ mod tests {
             (CrlRequirement::IfListed, Some(2 * hour))
         );
         assert_eq!(
-            required(&[none.clone()], lenient),
+            required(std::slice::from_ref(&none), lenient),
             (CrlRequirement::None, Some(2 * hour))
         );
         assert_eq!(

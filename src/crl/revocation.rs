@@ -197,7 +197,7 @@ impl Changes {
         }
     }
 
-    /// Resolves at the next change. Whoever waits holds what sends them.
+    /// Resolves at the next change. The waiting task holds the senders.
     pub(super) async fn changed(&mut self) {
         match &mut self.denied {
             None => {

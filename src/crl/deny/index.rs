@@ -37,7 +37,7 @@ pub struct DenyList {
     entries: Vec<Arc<Located>>,
     /// What could not be read beside them.
     pub(super) refused: Vec<Arc<DenyError>>,
-    /// Whether its files could not be read for so long that nobody knows what they deny.
+    /// Whether its files could not be read for so long that what they deny now is unknown.
     pub(super) has_lapsed: bool,
 }
 

@@ -81,7 +81,7 @@ impl Load for DenyFiles {
         (!list.refused.is_empty()).then_some(told)
     }
 
-    /// What was denied since is not known, so that nobody with a certificate is let in.
+    /// What was denied since is not known, so each client certificate is refused.
     fn lapsed(&mut self, current: &DenyList) -> Option<DenyList> {
         let mut lapsed = current.clone();
         lapsed.has_lapsed = true;
