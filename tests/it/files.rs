@@ -357,6 +357,7 @@ async fn what_ended_is_answered_with_503_until_its_files_are_good_again() {
     let text = "[reload]\npoll_interval = \"20ms\"\nstale_after = \"1s\"\n\
                 [source]\nallow = [\"127.0.0.0/8\"]\n\
                 [auth]\nrequire = \"token\"\nhtpasswd = [\"htpasswd\"]\n\
+                [auth.throttle]\nenabled = false\n\
                 [[auth.token]]\nid = \"ci\"\nfile = \"token\"\n\
                 [policy]\nfile = \"policy.toml\"\n";
     let policy = "[[rules]]\nname = \"all\"\nwho = [\"token:ci\"]\nactions = [\"pull\"]\n\

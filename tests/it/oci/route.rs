@@ -483,6 +483,25 @@ fn query_parameters_are_decoded_and_none_comes_twice() {
 }
 
 #[test]
+fn a_digest_of_a_registered_algorithm_has_its_one_length() {
+    for (algorithm, length) in [("sha256", 64), ("blake3", 64), ("sha512", 128)] {
+        for (digits, is_one) in [(length - 1, false), (length, true), (length + 1, false)] {
+            let target = format!("/v2/a/blobs/{algorithm}:{}", "a".repeat(digits));
+            assert_eq!(get(&target).is_ok(), is_one, "{target}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_is_too_long_is_no_route() {
+    let target = |query| format!("/v2/a/manifests/x?x={}", "a".repeat(query));
+    assert!(get(&target(9_000)).is_ok());
+    for query in [20_000, 60_000] {
+        assert_eq!(get(&target(query)), Err(RouteError::TooLong), "{query}");
+    }
+}
+
+#[test]
 fn a_query_that_two_servers_could_read_in_two_ways_is_no_route() {
     for query in [
         "ns=a&ns=b",
@@ -490,6 +509,12 @@ fn a_query_that_two_servers_could_read_in_two_ways_is_no_route() {
         "ns=",
         "ns",
         "ns=Docker.io",
+        "ns=a..b",
+        "ns=a-.b",
+        "ns=a.-b",
+        "ns=.a",
+        "ns=a-:80",
+        "ns=a.:80",
         "ns=a/b",
         "ns=%zz",
         "ns=%",

@@ -272,9 +272,9 @@ fn an_extension_that_names_repositories_is_allowed_for_these_alone() {
     )
     .unwrap();
     let said = |target: &str| ask(&policy, None, "10.0.0.1", "GET", target);
-    assert!(said("/v2/team/app/_x/y").is_ok());
-    assert!(said("/v2/other/app/_x/y").is_err());
-    assert!(said("/v2/_x/y?from=other/app").is_err());
+    assert!(said("/v2/team/app/_x/y/z").is_ok());
+    assert!(said("/v2/other/app/_x/y/z").is_err());
+    assert!(said("/v2/_x/y/z?from=other/app").is_err());
 }
 
 #[test]

@@ -350,7 +350,7 @@ fn a_list_that_is_later_by_both_measures_ends_what_the_ones_before_it_contradict
         shard(5, 10),
         version(&ca, 300, &[], 20, 60),
     ];
-    let revocation = Revocation::builder();
+    let revocation = Revocation::builder().with_authorities([ca.der.clone()]);
     let revocation = revocation
         .from_bytes(lists.iter().map(Vec::as_slice))
         .unwrap();

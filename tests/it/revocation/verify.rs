@@ -244,14 +244,14 @@ async fn a_key_a_signature_or_a_name_that_a_gate_refuses_is_refused_for_the_same
         (
             vector("root-p224.pem"),
             foreign("client-of-p224.pem"),
-            "bad_signature",
+            "unsupported_algorithm",
             "it has a key on the curve P-224",
         ),
         (
             vector("root.pem"),
             foreign("client-p224.pem"),
             "unsupported_algorithm",
-            "a key on the curve P-224",
+            "has an EC key on P-224",
         ),
         (
             vector("root.pem"),

@@ -14,7 +14,10 @@ use pki::{Ca, Files, Leaf, accepted, client, refused};
 use portcullis::Watched;
 use portcullis::crl::{Options, Revocation};
 use portcullis::tls::{Acceptor, Builder, ClientCas, HandshakeError, Ready, Reason};
-use rcgen::{BasicConstraints, CertificateParams, CertificateRevocationList, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationList, GeneralSubtree, IsCa, KeyPair,
+    NameConstraints,
+};
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
@@ -110,6 +113,32 @@ async fn as_many_names_under_as_many_constraints_as_cannot_be_compared_are_refus
     let chain = worst::constrained(&scene.root.issuer, 1, 50, 100);
     let error = scene.refuses(scene.builder(), chain).await;
     assert_eq!(error.reason(), Reason::NameConstraints);
+}
+
+/// Those of the client CA count too, whether or not a certificate that is sent has any.
+#[tokio::test]
+async fn names_under_the_constraints_of_a_client_ca_are_bounded_too() {
+    let scene = Scene::new();
+    let constrained = |count: usize| {
+        Ca::with("Narrow", |ca| {
+            let names = (0..count).map(|at| GeneralSubtree::DnsName(format!("{at}.example.org")));
+            ca.name_constraints = Some(NameConstraints {
+                permitted_subtrees: names.collect(),
+                excluded_subtrees: vec![],
+            });
+        })
+    };
+    for (count, reason) in [(200, Reason::ChainTooLarge), (1, Reason::NameConstraints)] {
+        let ca = constrained(count);
+        let bundle = scene.files.put("narrow.crt", &ca.pem);
+        let builder = scene
+            .files
+            .server(&scene.server)
+            .require_client_certificates(ClientCas::new([bundle]));
+        let chain = worst::many_names(&ca.issuer, 200);
+        let error = scene.refuses(builder, chain).await;
+        assert_eq!(error.reason(), reason, "{count}: {error}");
+    }
 }
 
 /// The CPU time of this thread, on which the server's side runs alone.
