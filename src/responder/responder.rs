@@ -181,7 +181,7 @@ impl Responder {
         if let Some(record) = Record::of(request.extensions()) {
             record.explained(miswiring.to_string());
         }
-        if self.miswired[miswiring as usize].may() {
+        if self.miswired[miswiring as usize].allow().is_some() {
             tracing::error!(path = request.uri().path(), "{miswiring}");
         }
     }
