@@ -64,7 +64,8 @@ pub(crate) struct UpstreamArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) authorization_file: Option<PathBuf>,
 
-    /// Show the registry its own host, and not the one that the client asked for
+    /// Show the registry its own host, and not the one that the client asked for; over https it is then asked
+    /// by HTTP/2, if it can
     #[arg(long)]
     own_host: bool,
 
@@ -99,6 +100,7 @@ impl UpstreamArguments {
         TlsFiles {
             ca: self.upstream_ca.clone(),
             certificate: self.upstream_cert.clone().zip(key),
+            http2: self.own_host,
         }
     }
 
