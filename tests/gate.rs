@@ -8,6 +8,9 @@
 
 #[path = "../examples/gate/authorization.rs"]
 mod authorization;
+#[path = "../examples/gate/cli.rs"]
+#[allow(dead_code, reason = "what only the program uses")]
+mod cli;
 #[path = "../examples/mirror/log.rs"]
 #[allow(dead_code, reason = "a test program has no log of its own")]
 mod log;

@@ -161,9 +161,7 @@ impl Registry {
 
     /// Whether the gate has made a connection that was not accepted.
     pub(crate) async fn is_called(&self) -> bool {
-        timeout(SHORT, self.0.accept())
-            .await
-            .is_ok()
+        timeout(SHORT, self.0.accept()).await.is_ok()
     }
 }
 
