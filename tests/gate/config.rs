@@ -122,7 +122,7 @@ fn the_program_has_each_flag_that_the_pages_name() {
         .filter_map(clap::Arg::get_long)
         .collect();
     // Those of cargo, curl and portcullisctl.
-    let others = ["example", "locked", "cacert", "cert", "name"];
+    let others = ["release", "example", "locked", "cacert", "cert", "name"];
     for page in [REFERENCE, SPEGEL, EXAMPLE] {
         for rest in page.split("--").skip(1) {
             let end = rest.find(|sign: char| !sign.is_ascii_lowercase() && sign != '-');
