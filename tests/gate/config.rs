@@ -1,4 +1,4 @@
-//! What the program is told: the example configuration, and the flags as the reference has them.
+//! The example configuration, and the flags as the reference has them.
 
 use std::fs::{Permissions, set_permissions};
 use std::net::SocketAddr;

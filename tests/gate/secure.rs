@@ -194,7 +194,7 @@ async fn a_ca_and_a_certificate_that_are_rotated_are_used_by_the_next_connection
 }
 
 #[test]
-fn files_that_cannot_be_used_are_told_by_their_names() {
+fn files_that_cannot_be_used_are_errors_with_their_names() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let files = Files::new();
     let ca = Ca::new("servers");
@@ -244,7 +244,7 @@ async fn a_registry_is_reached_over_a_unix_socket() {
 }
 
 #[test]
-fn an_address_that_is_no_registrys_is_told_without_its_password() {
+fn an_address_that_is_no_registrys_is_an_error_without_its_password() {
     for (wrong, said) in [
         ("registry:5000", "write http://HOST:PORT"),
         ("ftp://registry", "write http://HOST:PORT"),
