@@ -103,7 +103,7 @@ fn the_reference_has_each_flag_with_its_default() {
             assert!(row.starts_with(&format!("{name} {}`", value[0])), "{row}");
         }
         for default in flag.get_default_values() {
-            // A switch has one that nobody writes.
+            // The default of a switch is not written.
             if flag.get_action().takes_values() {
                 let default = format!("| `{}` |", default.to_string_lossy());
                 assert!(row.contains(&default), "{row}");

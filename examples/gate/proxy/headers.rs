@@ -95,8 +95,7 @@ pub(super) fn host(request: &Request<()>) -> Option<HeaderValue> {
     authority.or_else(|| request.headers().get(HOST).cloned())
 }
 
-/// Says for whom, and how asked, the request is passed on: in the headers that registries read, and in that of
-/// RFC 7239.
+/// Describes the client and what it asked for: in the headers that registries read, and in that of RFC 7239.
 pub(super) fn forwarded(
     headers: &mut HeaderMap,
     extensions: &Extensions,
