@@ -43,7 +43,11 @@ fn what_the_gate_refuses_does_not_reach_the_registry() {
     assert_eq!(registry.requests("/v2/secret/"), before);
     let said = skopeo_push(&gate, gate.reader(), &Image::small(), "lib/busybox:1");
     said.failed_saying(&["denied"]);
-    assert_eq!(registry.requests("/v2/lib/"), 0);
+    let said = registry.daemon.err().all();
+    let uploads = said
+        .iter()
+        .filter(|line| line.contains("/v2/lib/busybox/blobs/uploads/"));
+    assert_eq!(uploads.count(), 0);
 }
 
 #[test]
@@ -65,6 +69,8 @@ fn curl_pushes_and_deletes_through_the_gate() {
 /// An answer as curl has it.
 #[derive(Debug)]
 struct Answer {
+    /// 18 where less came than the head says, as of this registry's 416.
+    exit: Option<i32>,
     status: String,
     headers: Vec<String>,
     body: String,
@@ -72,7 +78,8 @@ struct Answer {
 
 impl Answer {
     fn of(curl: &mut Command, options: &[&str]) -> Self {
-        let said = run(curl.args(["--http1.1", "--include"]).args(options)).succeeded();
+        let said = run(curl.args(["--http1.1", "--include"]).args(options));
+        assert!(said.out.starts_with("HTTP/1.1 "), "{said}");
         let (head, body) = said.out.split_once("\r\n\r\n").unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().to_owned();
@@ -87,6 +94,7 @@ impl Answer {
         headers.sort();
         let body = body.to_owned();
         Self {
+            exit: said.status.code(),
             status,
             headers,
             body,
@@ -140,6 +148,7 @@ fn each_answer_of_the_registry_is_the_clients_but_for_the_requests_id() {
         let mut through = Answer::of(&mut curl(&gate, gate.ci(), path), &options);
         let id = through.take("x-request-id");
         assert!(id.is_some_and(|id| !id.is_empty()), "{path} {options:?}");
+        assert_eq!(through.exit, direct.exit, "{path} {options:?}");
         assert_eq!(through.status, direct.status, "{path} {options:?}");
         assert_eq!(through.headers, direct.headers, "{path} {options:?}");
         assert!(
