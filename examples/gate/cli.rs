@@ -7,7 +7,7 @@ use humantime::Duration;
 
 use crate::proxy::{Options, TlsFiles};
 
-/// A gate in front of a registry that you have: portcullis::Guard around a streaming reverse proxy.
+/// A gate in front of a registry that you have: `portcullis::Guard` around a streaming reverse proxy.
 ///
 /// Who may do what is in the configuration file; `RUST_LOG` says what is logged (default: info).
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
 
-    /// The registry: http://HOST:PORT, https://HOST or unix:/PATH
+    /// The registry: `http://HOST:PORT`, `https://HOST` or `unix:/PATH`
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: String,
 

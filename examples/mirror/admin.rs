@@ -43,7 +43,7 @@ pub(crate) async fn serve(
     // Few ask, and they ask often.
     let server = Server::unguarded().with_max_connections(256);
     tokio::select! {
-        served = server.serve(listener, admin) => served,
+        ended = server.serve(listener, admin) => ended,
         () = upkeep(metrics) => Ok(()),
     }
 }

@@ -136,7 +136,7 @@ async fn a_client_that_leaves_ends_what_the_registry_sends() {
         .await;
     client.head().await;
     drop(client);
-    wire.send_without_end(&[0; 64 * 1024]).await;
+    wire.send_without_end(&vec![0; 64 * 1024]).await;
 }
 
 #[tokio::test]

@@ -306,10 +306,9 @@ async fn the_clients_certificate_is_shown_to_the_registry_as_it_was_verified() {
     let forged = "x-forwarded-client-cert: Hash=00;Subject=\"CN=admin\"\r\n";
     client.send(request("GET", MANIFEST, forged)).await;
     let head = registry.accept().await.head().await;
-    let digest: String = Sha256::digest(&leaf.der)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = Sha256::digest(&leaf.der);
+    let digest: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest.concat();
     let shown = head.get("x-forwarded-client-cert").unwrap();
     let (hash, rest) = shown.split_once(";Subject=\"").unwrap();
     assert_eq!(hash, format!("Hash={digest}"));
@@ -388,7 +387,7 @@ async fn a_stream_that_is_reset_ends_the_registrys_transfer_alone() {
     wire.send("HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n")
         .await;
     drop(within(answer).await.unwrap().unwrap());
-    wire.send_without_end(&[0; 64 * 1024]).await;
+    wire.send_without_end(&vec![0; 64 * 1024]).await;
 
     let answer = get();
     let mut wire = registry.accept().await;

@@ -182,7 +182,7 @@ where
         match progress.within(limit, answer).await {
             None => Err(Problem::Silent(limit)),
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(Problem::of(error, progress)),
+            Some(Err(error)) => Err(Problem::of(&error, progress)),
         }
     }
 

@@ -167,7 +167,7 @@ impl Health {
         match (&*last, &found) {
             (Err(_), Ok(())) => tracing::info!(%upstream, "the registry answers"),
             (Ok(()), Err(error)) => {
-                tracing::error!(%upstream, error, "the registry does not answer")
+                tracing::error!(%upstream, error, "the registry does not answer");
             }
             _ => {}
         }
