@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::error::Error;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -124,7 +124,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             None,
         ),
     ] {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "registry.example");
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }

@@ -70,6 +70,46 @@ expect 401 --cacert "$demo/ca.crt" "$url/v2/_catalog"
 expect 000 --cacert "$demo/ca.crt" --cert "$demo/revoked.crt" --key "$demo/revoked.key" "$url/v2/_catalog"
 end
 
+# In front of a registry that wants a credential of the gate's own: the mirror, with its demo token.
+echo "-- gate"
+begin "$bin/mirror" --data "$work/data" --listen 127.0.0.1:0
+registry=$server registry_url=$url
+mkdir "$work/gate"
+head -c 24 /dev/urandom | base64 >"$work/gate/ci.token"
+printf 'Bearer %s\n' "$(cat "$demo/token")" >"$work/gate/authorization"
+chmod 600 "$work/gate"/*
+cat >"$work/gate/gate.toml" <<'END'
+preset = "registry"
+[auth]
+require = "token"
+[[auth.token]]
+id = "ci"
+file = "ci.token"
+[[policy.rules]]
+name = "ci reads"
+who = ["token:ci"]
+actions = ["pull", "list", "catalog"]
+repositories = ["**"]
+END
+gate=("$bin/gate" --config "$work/gate/gate.toml" --upstream "https://localhost:${registry_url##*:}" --upstream-ca "$demo/ca.crt")
+begin "${gate[@]}" --listen 127.0.0.1:0 --authorization-file "$work/gate/authorization" --own-host
+token="Authorization: Bearer $(cat "$work/gate/ci.token")"
+expect 200 --header "$token" "$url/v2/_catalog"
+grep -q '"repositories"' "$work/answer" || fail "it is not the registry that answered"
+expect 401 "$url/v2/_catalog"
+expect 401 --header "Authorization: Bearer $(cat "$demo/token")" "$url/v2/_catalog"
+expect 403 --header "$token" --request POST "$url/v2/lib/a/blobs/uploads/"
+kill -TERM "$registry"
+wait "$registry" || [[ $? == 143 ]] || fail "the registry did not end well"
+expect 502 --header "$token" "$url/v2/_catalog"
+grep -q '"UNAVAILABLE"' "$work/answer" || fail "the error is not one that clients read"
+end
+"${gate[@]}" --check >"$work/out" 2>"$work/err" || fail "the gate's configuration is wrong"
+if "${gate[@]}" --listen 0.0.0.0:0 >"$work/out" 2>"$work/err"; then
+    fail "it served in the clear without --clear"
+fi
+grep -q -- "--clear" "$work/err" || fail "the error does not name the flag"
+
 echo "-- mirror --check"
 "$bin/mirror" --check --config "$demo/mirror.toml" >"$work/out" 2>"$work/err" || fail "the demo's configuration is wrong"
 sed 's/^preset/presset/' "$demo/mirror.toml" >"$demo/wrong.toml"
@@ -91,5 +131,5 @@ fi
 cd "$root"
 for example in examples/*.rs examples/*/main.rs; do
     name=$(basename "${example%/main.rs}" .rs)
-    [[ " axum axum_server hyper layers mirror portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
+    [[ " axum axum_server gate hyper layers mirror portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
 done

@@ -1,4 +1,4 @@
-//! The `mirror` example driven by software of other projects: skopeo, containerd, podman, curl, Python's
+//! The `mirror` and `gate` examples driven by software of other projects: skopeo, containerd, podman, curl, Python's
 //! `oras` and `requests`, openssl, nginx and Debian's docker-registry, with a real image.
 #![allow(
     unreachable_pub,
@@ -19,6 +19,8 @@ mod curl;
 mod demo;
 #[path = "clients/fallover.rs"]
 mod fallover;
+#[path = "clients/in_front.rs"]
+mod in_front;
 #[path = "clients/lifetime.rs"]
 mod lifetime;
 #[path = "clients/limits.rs"]

@@ -7,7 +7,7 @@ use humantime::Duration;
 
 use crate::proxy::{Options, TlsFiles};
 
-/// A gate in front of a registry that you have: portcullis::Guard around a streaming reverse proxy.
+/// A gate in front of a registry that you have: `portcullis::Guard` around a streaming reverse proxy.
 ///
 /// Who may do what is in the configuration file; `RUST_LOG` says what is logged (default: info).
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
 
-    /// The registry: http://HOST:PORT, https://HOST or unix:/PATH
+    /// The registry: `http://HOST:PORT`, `https://HOST` or `unix:/PATH`
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: String,
 
@@ -64,7 +64,8 @@ pub(crate) struct UpstreamArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) authorization_file: Option<PathBuf>,
 
-    /// Show the registry its own host, and not the one that the client asked for
+    /// Show the registry its own host, and not the one that the client asked for; over https it is then asked
+    /// by HTTP/2, if it can
     #[arg(long)]
     own_host: bool,
 
@@ -99,6 +100,7 @@ impl UpstreamArguments {
         TlsFiles {
             ca: self.upstream_ca.clone(),
             certificate: self.upstream_cert.clone().zip(key),
+            http2: self.own_host,
         }
     }
 

@@ -108,7 +108,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nobody serves tokens and images in the clear by an oversight.
+/// Serving tokens and images in the clear on an address that others reach must be asked for by name.
 fn must_be_meant(arguments: &Arguments, guard: &Guard) -> Result<(), String> {
     let ip = arguments.listen.ip().to_canonical();
     if guard.acceptor().is_none() && !ip.is_loopback() && !arguments.clear {

@@ -41,6 +41,8 @@ pub struct Demands {
     pub trace: bool,
     pub denied_networks: &'static [&'static str],
     pub upstream: Option<String>,
+    /// The registry in front of which the `gate` example is, where it is not the mirror that is asked.
+    pub in_front_of: Option<String>,
     pub place: Place,
     /// More of the configuration file.
     pub more: String,
@@ -70,6 +72,7 @@ impl Default for Demands {
             trace: false,
             denied_networks: &[],
             upstream: None,
+            in_front_of: None,
             place: Place::Plain,
             more: String::new(),
         }
@@ -99,7 +102,10 @@ impl Demands {
     }
 
     pub fn start(self) -> Gate {
-        let mut setup = Setup::new();
+        let mut setup = match &self.in_front_of {
+            Some(registry) => Setup::in_front_of(registry),
+            None => Setup::new(),
+        };
         let folder = match self.place {
             Place::Demo => "data/demo",
             Place::Plain | Place::Secret => "keys",

@@ -40,6 +40,17 @@ impl Setup {
         Self { folder, command }
     }
 
+    /// The built `gate` example in front of this registry, in the mirror's place.
+    pub fn in_front_of(url: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut command = Command::new(example("gate"));
+        command
+            .args(["--listen", "127.0.0.1:0", "--upstream", url])
+            .current_dir(folder.path())
+            .env_remove("RUST_LOG");
+        Self { folder, command }
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

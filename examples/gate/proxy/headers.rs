@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
@@ -15,20 +17,15 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
-/// What a client may not say of itself, as it is said by proxies (RFC 7239, RFC 9440, Envoy, nginx, AWS).
-const CLAIMS: [HeaderName; 12] = [
-    FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-user"),
-    HeaderName::from_static("x-real-ip"),
-    X_FORWARDED_CLIENT_CERT,
-    HeaderName::from_static("client-cert"),
-    HeaderName::from_static("client-cert-chain"),
-    HeaderName::from_static("x-remote-user"),
+/// What a client may not say of itself, as it is said by proxies (RFC 7239, RFC 9440, Envoy, nginx, AWS), besides
+/// all of `X-Forwarded-*`.
+const CLAIMS: [&str; 6] = [
+    "forwarded",
+    "x-real-ip",
+    "client-cert",
+    "client-cert-chain",
+    "x-remote-user",
+    "remote-user",
 ];
 
 /// Removes what concerns one connection only (RFC 9110 §7.6.1).
@@ -69,11 +66,26 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes what only a proxy may say of a client.
-pub(super) fn remove_claims(headers: &mut HeaderMap) {
-    for name in &CLAIMS {
+/// Removes what only a proxy may say of a client, and what is said of it in `own`.
+pub(super) fn remove_claims(headers: &mut HeaderMap, own: Option<&HeaderName>) {
+    let own = own.map(dashed);
+    let claims = headers.keys().filter(|name| {
+        let name = dashed(name);
+        let known = name.starts_with("x-forwarded") || CLAIMS.contains(&&*name);
+        known || own.as_ref().is_some_and(|own| *own == name)
+    });
+    let claims: Vec<HeaderName> = claims.cloned().collect();
+    for name in claims {
         headers.remove(name);
     }
+}
+
+/// Gateways to CGI and WSGI make both signs one.
+fn dashed(name: &HeaderName) -> Cow<'_, str> {
+    if name.as_str().contains('_') {
+        return name.as_str().replace('_', "-").into();
+    }
+    name.as_str().into()
 }
 
 /// The host that the client asked for: HTTP/2's `:authority`, else `Host`.
@@ -83,8 +95,7 @@ pub(super) fn host(request: &Request<()>) -> Option<HeaderValue> {
     authority.or_else(|| request.headers().get(HOST).cloned())
 }
 
-/// Says for whom, and how asked, the request is passed on: in the headers that registries read, and in that of
-/// RFC 7239.
+/// Describes the client and what it asked for: in the headers that registries read, and in that of RFC 7239.
 pub(super) fn forwarded(
     headers: &mut HeaderMap,
     extensions: &Extensions,

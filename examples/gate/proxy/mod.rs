@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, EXPECT, HOST, LOCATION};
+use http::uri::Authority;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
 };
@@ -181,7 +182,7 @@ where
         match progress.within(limit, answer).await {
             None => Err(Problem::Silent(limit)),
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(Problem::of(error, progress)),
+            Some(Err(error)) => Err(Problem::of(&error, progress)),
         }
     }
 
@@ -197,7 +198,7 @@ where
         *head.uri_mut() = self.upstream.target(&target)?;
         let mut headers = request.headers().clone();
         headers::remove_hop_by_hop(&mut headers);
-        headers::remove_claims(&mut headers);
+        headers::remove_claims(&mut headers, self.options.principal_header.as_ref());
         // hyper answers it once the body is asked for, which is when the registry is reached.
         headers.remove(EXPECT);
         headers.remove(HOST);
@@ -221,7 +222,6 @@ where
     fn show_caller(&self, headers: &mut HeaderMap, request: &Request<()>) {
         let principal = Principal::of(request.extensions());
         if let Some(name) = &self.options.principal_header {
-            headers.remove(name);
             let shown =
                 principal.and_then(|principal| HeaderValue::try_from(principal.to_string()).ok());
             if let Some(shown) = shown {
@@ -248,11 +248,12 @@ where
         let Ok(uri) = Uri::try_from(location.as_bytes()) else {
             return;
         };
-        let Some(authority) = uri.authority() else {
+        if uri.authority().is_none() {
             return;
-        };
-        let asked = host.is_some_and(|host| host.as_bytes() == authority.as_str().as_bytes());
-        if !asked && !self.upstream.is_at(authority) {
+        }
+        let asked = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let asked = asked.is_some_and(|asked| upstream::is_at(&uri, &asked));
+        if !asked && !self.upstream.is_named_by(&uri) {
             return;
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());

@@ -36,21 +36,21 @@ pub(super) enum Problem {
 }
 
 impl Problem {
-    pub(super) fn of(error: legacy::Error, progress: &Progress) -> Self {
+    pub(super) fn of(error: &legacy::Error, progress: &Progress) -> Self {
         if progress.client_failed() {
-            return Self::Client(chain(&error));
+            return Self::Client(chain(error));
         }
         if !error.is_connect() {
-            return Self::Ended(chain(&error));
+            return Self::Ended(chain(error));
         }
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(error) = cause {
             if let Some(ConnectError::Timeout(limit)) = error.downcast_ref() {
                 return Self::ConnectTimeout(*limit);
             }
             cause = error.source();
         }
-        Self::Unreachable(chain(&error))
+        Self::Unreachable(chain(error))
     }
 
     pub(super) fn log(&self, upstream: &Upstream) {

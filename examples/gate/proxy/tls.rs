@@ -19,6 +19,9 @@ pub(crate) struct TlsFiles {
     pub(crate) ca: Option<PathBuf>,
     /// The gate's own certificate with its intermediates, and its key. They can be one file.
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether HTTP/2 is offered. It has the host in `:authority`, by which connections are pooled: only where
+    /// the registry is shown its own host do all requests share them.
+    pub(crate) http2: bool,
 }
 
 /// Why the files cannot be used.
@@ -75,7 +78,10 @@ impl TlsFiles {
                 config.map_err(|source| TlsFilesError::unfit(key, source))?
             }
         };
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if self.http2 {
+            config.alpn_protocols.insert(0, b"h2".to_vec());
+        }
         Ok(config)
     }
 }

@@ -113,14 +113,33 @@ impl Upstream {
         Ok(Uri::from_parts(parts)?)
     }
 
-    /// Whether the registry calls itself so.
-    pub(super) fn is_at(&self, authority: &Authority) -> bool {
-        self.authority == *authority
+    /// Whether this is an address of the registry itself, whatever scheme it thinks that it is asked by.
+    pub(super) fn is_named_by(&self, uri: &Uri) -> bool {
+        match &*self.place {
+            Place::Http { port, .. } | Place::Https { port, .. } => {
+                let named = uri.host().map(str::to_ascii_lowercase);
+                let own = self.authority.host().to_ascii_lowercase();
+                named == Some(own) && (uri.port_u16() == Some(*port) || is_at(uri, &self.authority))
+            }
+            Place::Unix(_) => is_at(uri, &self.authority),
+        }
     }
 
     pub(super) fn place(&self) -> Arc<Place> {
         Arc::clone(&self.place)
     }
+}
+
+/// Whether `uri` is at `authority`, where the port that its scheme has anyway may be written or not.
+pub(super) fn is_at(uri: &Uri, authority: &Authority) -> bool {
+    let usual = match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    };
+    let host = uri.host().unwrap_or_default();
+    host.eq_ignore_ascii_case(authority.host())
+        && uri.port_u16().or(usual) == authority.port_u16().or(usual)
 }
 
 impl fmt::Display for Upstream {
@@ -148,7 +167,7 @@ impl Health {
         match (&*last, &found) {
             (Err(_), Ok(())) => tracing::info!(%upstream, "the registry answers"),
             (Ok(()), Err(error)) => {
-                tracing::error!(%upstream, error, "the registry does not answer")
+                tracing::error!(%upstream, error, "the registry does not answer");
             }
             _ => {}
         }

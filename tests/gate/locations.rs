@@ -1,0 +1,67 @@
+//! Where a registry sends its clients.
+
+use crate::support::{Gate, MANIFEST, Registry, UPLOADS, request};
+
+/// The location that a client gets where the registry says this one.
+async fn location(
+    registry: &Registry,
+    gate: &Gate,
+    method: &str,
+    status: u16,
+    said: &str,
+) -> String {
+    let mut client = gate.connect().await;
+    let target = if method == "POST" { UPLOADS } else { MANIFEST };
+    client
+        .send(request(method, target, "content-length: 0\r\n"))
+        .await;
+    let mut wire = registry.accept().await;
+    wire.head().await;
+    wire.send(format!(
+        "HTTP/1.1 {status} Somewhere\r\nlocation: {said}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    ))
+    .await;
+    let (head, _) = client.answer().await;
+    assert_eq!(head.status(), status);
+    head.get("location").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_location_on_the_registry_becomes_relative() {
+    let registry = Registry::start().await;
+    let gate = Gate::start(&registry.url()).await;
+    let upload = "/v2/lib/a/blobs/uploads/0b8f?_state=a%3D";
+    for host in [
+        // By its own name, or by the one that the client asked for, whatever scheme it believes in.
+        registry.url(),
+        format!("https://{}", registry.authority()),
+        "http://registry.example".to_owned(),
+        "https://registry.example".to_owned(),
+        "https://Registry.Example".to_owned(),
+        "https://registry.example:443".to_owned(),
+        "http://registry.example:80".to_owned(),
+        // Relative already.
+        String::new(),
+    ] {
+        let said = format!("{host}{upload}");
+        let got = location(&registry, &gate, "POST", 202, &said).await;
+        assert_eq!(got, upload, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_elsewhere_passes_and_is_not_followed() {
+    let registry = Registry::start().await;
+    let elsewhere = Registry::start().await;
+    let gate = Gate::start(&registry.url()).await;
+    for (status, said) in [
+        (307, format!("{}/blob?signature=x%2Fy", elsewhere.url())),
+        (302, "https://cdn.example/blob".to_owned()),
+        (301, "https://registry.example:8443/v2/".to_owned()),
+        (307, "https://registry.example.evil/v2/".to_owned()),
+    ] {
+        let got = location(&registry, &gate, "GET", status, &said).await;
+        assert_eq!(got, said);
+    }
+    assert!(!elsewhere.is_called().await);
+}
