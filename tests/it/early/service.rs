@@ -53,7 +53,7 @@ async fn what_is_left_of_a_body_is_drained() {
     for _ in 0..20 {
         let head = head(None, "Content-Length: 100000\r\nX-Reads: 1");
         client.0.write_all(head.as_bytes()).await.unwrap();
-        client.0.write_all(&[7; 100_000]).await.unwrap();
+        client.0.write_all(&vec![7; 100_000]).await.unwrap();
         let answer = client.answer().await.unwrap();
         assert_eq!((answer.status, answer.closes), (400, false));
     }

@@ -49,16 +49,8 @@ fn a_rule_is_covered_only_by_one_that_is_wider_in_every_respect() {
                 .on_repositories(repositories(&["team/app"]))
         };
         (
-            rule(
-                |name, who, actions| Rule::allow(name, who, actions),
-                "a",
-                theirs,
-            ),
-            rule(
-                |name, who, actions| Rule::deny(name, who, actions),
-                "b",
-                ours,
-            ),
+            rule(Rule::allow, "a", theirs),
+            rule(Rule::deny, "b", ours),
             covered,
         )
     };

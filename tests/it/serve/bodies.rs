@@ -77,7 +77,7 @@ async fn what_a_limit_holds_back_is_not_the_clients_silence() {
         .with_body_pace(90_000, 2 * SHORT);
     let running = start(server, service_fn(count)).await;
     let mut client = connect(running.address).await;
-    let request = [PUT, &[b'x'; 100_000]].concat();
+    let request = [PUT, &*vec![b'x'; 100_000]].concat();
     let counted = ask(&mut client, &request).await;
     assert!(counted.ends_with("\r\n\r\n100000"), "{counted}");
 }
@@ -93,7 +93,7 @@ async fn a_service_that_takes_its_time_is_not_the_clients_silence() {
     });
     let running = start(server, slow).await;
     let mut client = connect(running.address).await;
-    let request = [PUT, &[b'x'; 100_000]].concat();
+    let request = [PUT, &*vec![b'x'; 100_000]].concat();
     let counted = ask(&mut client, &request).await;
     assert!(counted.ends_with("\r\n\r\n100000"), "{counted}");
 }
@@ -138,7 +138,7 @@ impl http_body::Body for Endless {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let data = Bytes::from_static(&[b'x'; 64 * 1024]);
+        let data = Bytes::from(vec![b'x'; 64 * 1024]);
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 }

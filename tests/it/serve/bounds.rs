@@ -156,8 +156,8 @@ async fn a_trusted_proxy_has_no_bound_of_its_own() {
     let guard = portcullis::Guard::builder().forwarded(layer).build();
     let server = portcullis::serve::Server::new(guard).with_max_connections_per_source(1);
     let running = start(server, service_fn(whoami)).await;
-    let mut proxied = flood(running.address, 4).await;
-    for client in &mut proxied {
+    let mut clients = flood(running.address, 4).await;
+    for client in &mut clients {
         let answer = ask(client, GET).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }

@@ -68,7 +68,7 @@ async fn a_client_that_sends_without_end_is_closed_in_the_end() {
     let sends = tokio::spawn(async move {
         let head = b"PUT / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
         let _ = writes.write_all(head).await;
-        let chunk = [&b"10000\r\n"[..], &[b'x'; 0x10000], b"\r\n"].concat();
+        let chunk = [&b"10000\r\n"[..], &vec![b'x'; 0x10000], b"\r\n"].concat();
         while writes.write_all(&chunk).await.is_ok() {}
     });
     let refused = answer(&mut reads).await.unwrap();
