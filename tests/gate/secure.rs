@@ -238,9 +238,13 @@ async fn a_registry_is_reached_over_a_unix_socket() {
     let head = wire.head().await;
     assert_eq!(head.line(), format!("GET {MANIFEST} HTTP/1.1"));
     assert_eq!(head.get("host"), Some("localhost"));
-    wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
-        .await;
-    assert_eq!(client.answer().await.1, "{}");
+    // Its name there is `localhost`, by the usual port.
+    wire.send(
+        "HTTP/1.1 202 Accepted\r\nlocation: http://localhost/v2/x\r\ncontent-length: 2\r\n\r\n{}",
+    )
+    .await;
+    let (head, body) = client.answer().await;
+    assert_eq!((head.get("location"), body.as_str()), (Some("/v2/x"), "{}"));
 }
 
 #[test]
