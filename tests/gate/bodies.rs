@@ -155,6 +155,21 @@ async fn a_client_that_leaves_ends_its_upload() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_malformed_is_the_clients_fault() {
+    let registry = Registry::start().await;
+    let gate = Gate::start(&registry.url()).await;
+    let mut client = gate.connect().await;
+    client.send(request("PATCH", UPLOAD, CHUNKED)).await;
+    client.send("5\r\nfirst\r\n").await;
+    let mut wire = registry.accept().await;
+    wire.head().await;
+    wire.until("first\r\n").await;
+    client.send("zz\r\n").await;
+    assert_eq!(wire.rest().await, "");
+    assert_eq!(client.head().await.status(), 400);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_the_answer_ends_the_request() {
     let registry = Registry::start().await;
     let gate = Gate::start(&registry.url()).await;

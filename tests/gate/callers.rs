@@ -3,19 +3,25 @@
 use std::time::Duration;
 
 use crate::authorization::AuthorizationFile;
+use crate::proxy::Upstream;
 use crate::support::{
-    CI, Gate, Log, MANIFEST, PEER, Registry, assert_problem, request, request_of, within,
+    BY_TOKEN, CI, Gate, Log, MANIFEST, PEER, Registry, assert_problem, request, request_of, within,
 };
 
 #[tokio::test]
 async fn the_clients_own_authorization_never_reaches_the_registry() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let head = registry.accept().await.head().await;
-    assert_eq!(head.get("authorization"), None);
-    assert!(!format!("{head:?}").contains(CI), "{head:?}");
+    // Whatever the configuration says of services.
+    let passed_on = BY_TOKEN.replace("[auth]", "[auth]\npass_authorization_on = true");
+    for config in [BY_TOKEN, &passed_on] {
+        let registry = Registry::start().await;
+        let upstream = Upstream::parse(&registry.url(), || panic!("no TLS here")).unwrap();
+        let gate = Gate::serve(config, &[], upstream, |_| {}).await;
+        let mut client = gate.connect().await;
+        client.send(request("GET", MANIFEST, "")).await;
+        let head = registry.accept().await.head().await;
+        assert_eq!(head.get("authorization"), None);
+        assert!(!format!("{head:?}").contains(CI), "{head:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,11 @@
 //! What is sent a second time where the connection to the registry ends, and what never is.
 
-use crate::support::{Gate, MANIFEST, Registry, UPLOADS, assert_problem, request};
+use tokio::net::TcpStream;
 
-/// A registry with a connection in the gate's pool.
-async fn pooled() -> (
-    Registry,
-    Gate,
-    crate::support::Wire<tokio::net::TcpStream>,
-    crate::support::Wire<tokio::net::TcpStream>,
-) {
+use crate::support::{Gate, MANIFEST, Registry, UPLOADS, Wire, assert_problem, request};
+
+/// A registry with a connection in the gate's pool, after the client's.
+async fn pooled() -> (Registry, Gate, Wire<TcpStream>, Wire<TcpStream>) {
     let registry = Registry::start().await;
     let gate = Gate::start(&registry.url()).await;
     let mut client = gate.connect().await;

@@ -238,9 +238,13 @@ async fn a_registry_is_reached_over_a_unix_socket() {
     let head = wire.head().await;
     assert_eq!(head.line(), format!("GET {MANIFEST} HTTP/1.1"));
     assert_eq!(head.get("host"), Some("localhost"));
-    wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
-        .await;
-    assert_eq!(client.answer().await.1, "{}");
+    // Its name there is `localhost`, by the usual port.
+    wire.send(
+        "HTTP/1.1 202 Accepted\r\nlocation: http://localhost/v2/x\r\ncontent-length: 2\r\n\r\n{}",
+    )
+    .await;
+    let (head, body) = client.answer().await;
+    assert_eq!((head.get("location"), body.as_str()), (Some("/v2/x"), "{}"));
 }
 
 #[test]
@@ -363,6 +367,25 @@ async fn over_http_2_too_the_host_and_the_trailers_pass() {
     let body = within(answer.into_body().collect()).await.unwrap();
     assert_eq!(body.trailers().unwrap()["x-total"], "34");
     assert_eq!(body.to_bytes(), "ok");
+}
+
+/// HTTP/1.1 has no place for it, HTTP/2 would send it.
+#[tokio::test]
+async fn over_http_2_too_a_problem_has_no_body_for_a_head() {
+    let gate = Gate::start("http://127.0.0.1:1").await;
+    let tcp = TcpStream::connect(gate.address).await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tcp));
+    let (mut sender, connection) = within(handshake).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::head(format!("http://registry.example{MANIFEST}"))
+        .header(AUTHORIZATION, format!("Bearer {CI}"))
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let answer = within(sender.send_request(request)).await.unwrap();
+    assert_eq!(answer.status(), 502);
+    assert_ne!(answer.headers()["content-length"], "0");
+    let body = within(answer.into_body().collect()).await.unwrap();
+    assert!(body.to_bytes().is_empty());
 }
 
 /// One stream's end is not the connection's.

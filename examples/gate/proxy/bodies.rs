@@ -249,3 +249,38 @@ impl Body for ProxyBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_for_a_head_begins_again_with_each_part_of_the_body() {
+        let progress = Progress::new();
+        let answer = async {
+            for _ in 0..3 {
+                sleep(LIMIT * 2 / 3).await;
+                progress.moves();
+            }
+            sleep(LIMIT * 2 / 3).await;
+        };
+        assert_eq!(progress.within(LIMIT, answer).await, Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_for_a_head_ends_after_the_last_part() {
+        let progress = Progress::new();
+        sleep(LIMIT).await;
+        progress.moves();
+        let began = Instant::now();
+        let silence = std::future::pending::<()>();
+        assert_eq!(progress.within(LIMIT, silence).await, None);
+        // The last part is noted in whole milliseconds.
+        let waited = began.elapsed() + Duration::from_millis(1);
+        assert!(waited >= LIMIT && waited < LIMIT * 2, "{waited:?}");
+    }
+}
