@@ -247,6 +247,7 @@ enforced: only 2 networks may ask, and 1 network never
 enforced: connections are TLS, and a client's certificate, if it has one, must be of the client CAs
 enforced: 1 client CA may vouch for clients
 enforced: revoked certificates are refused, on open connections too, by 1 CRL
+enforced: a CRL must answer for each certificate of \"CN=clients\"
 enforced: callers must show a token
 enforced: failed authentications are throttled by source, passwords by id too
 enforced: a policy of 1 rule says who may do what

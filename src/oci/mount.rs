@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn a_declined_mount_leaves_a_route_that_is_none_of_it() {
         let target = format!("/v2/a/blobs/uploads/?mount={DIGEST}&from=b&ns=docker.io");
-        let mut request = Request::post(target).body(()).unwrap();
+        let mut request = Request::post(target)
+            .header("host", "registry.example")
+            .body(())
+            .unwrap();
         assert!(Route::of(&mut request).unwrap().asks_for_mount());
         Route::decline_mount(&mut request).unwrap();
         let again = Route::parse_with_headers(&Method::POST, request.uri(), &HeaderMap::new());

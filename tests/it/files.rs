@@ -334,6 +334,7 @@ async fn answer(guard: &Guard, authorization: &str) -> (u16, String) {
         ))
     }));
     let mut request = http::Request::get("/v2/team/app/manifests/v1")
+        .header("host", "registry.example")
         .header("authorization", authorization)
         .body(http_body_util::Empty::<bytes::Bytes>::new())
         .unwrap();

@@ -103,6 +103,9 @@ async fn everything_that_the_example_has_commented_out_is_right_too() {
     }
     assert!(said > 30, "{said}");
     fs::write(&config, lines.join("\n")).unwrap();
+    let denied =
+        "key:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b 2026-11-30 lost\n";
+    fs::write(mirror.demo("denied"), denied).unwrap();
     let (success, said) = check(mirror.data(), &config).await;
     assert!(success, "{said}");
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::http::Request;
+use axum::http::Method;
 use portcullis::oci::Route;
 use reqwest::Url;
 
@@ -115,10 +115,10 @@ impl FromStr for Host {
 /// Whether clients can ask for it by `?ns=`.
 fn is_askable(registry: &str) -> bool {
     let target = format!("/v2/a/tags/list?ns={registry}");
-    let Ok(mut request) = Request::get(target).body(()) else {
+    let Ok(uri) = target.parse() else {
         return false;
     };
-    Route::of(&mut request).is_ok_and(|route| route.registry() == Some(registry))
+    Route::parse(&Method::GET, &uri).is_ok_and(|route| route.registry() == Some(registry))
 }
 
 impl fmt::Display for Host {

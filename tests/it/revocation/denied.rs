@@ -172,7 +172,10 @@ impl Gate {
         let service = self.guard.layer(service_fn(|_request| async {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
         }));
-        let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+        let mut request = Request::get("/v2/")
+            .header("host", "registry.example")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
         request.extensions_mut().insert(connection.clone());
         service.oneshot(request).await.unwrap().status()
     }
@@ -230,7 +233,10 @@ async fn a_line_ends_requests_transfers_and_idle_connections_without_any_crl() {
         }
     }));
     let record = Record::default();
-    let mut request = Request::get("/v2/").body(Empty::<Bytes>::new()).unwrap();
+    let mut request = Request::get("/v2/")
+        .header("host", "registry.example")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     request.extensions_mut().insert(second.connection.clone());
     request.extensions_mut().insert(record.clone());
     let mut transfer = service.oneshot(request).await.unwrap().into_body();
@@ -378,6 +384,7 @@ async fn an_identity_that_a_proxy_vouches_for_is_denied_too() {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
         }));
         let mut request = Request::get("/v2/")
+            .header("host", "registry.example")
             .header("x-forwarded-client-cert", &fields)
             .body(Empty::<Bytes>::new())
             .unwrap();
