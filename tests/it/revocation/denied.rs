@@ -22,7 +22,7 @@ use portcullis::crl::{CertPath, DenyList, Revocation};
 use portcullis::record::{Cut, Record};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{Acceptor, Reason};
-use portcullis::{ClientAddr, Connection, Guard, Watched};
+use portcullis::{Connection, Guard, Watched};
 use rcgen::{CertificateParams, SanType};
 use sha2::Digest;
 use tokio::io::AsyncReadExt;
@@ -388,7 +388,7 @@ async fn an_identity_that_a_proxy_vouches_for_is_denied_too() {
             .header("x-forwarded-client-cert", &fields)
             .body(Empty::<Bytes>::new())
             .unwrap();
-        let proxy = ClientAddr::new("10.0.0.1:1".parse().unwrap());
+        let proxy = Connection::builder("10.0.0.1:1".parse().unwrap()).build();
         request.extensions_mut().insert(proxy);
         let status = service.oneshot(request).await.unwrap().status();
         assert_eq!(status, expected, "{fields}");
