@@ -13,6 +13,10 @@ use crate::document::schema::Network;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "read, so that it is checked, and served by none")
+)]
 pub(crate) struct ServeSection {
     /// Ends connections whose client sends nothing for this long after the handshake, from `"10ms"` to a
     /// day, as all times here. Default `"30s"`.

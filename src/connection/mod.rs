@@ -18,7 +18,7 @@ mod plain;
 pub(crate) mod proxy_protocol;
 #[cfg(feature = "crl")]
 mod requests;
-#[cfg(any(feature = "config", feature = "serve"))]
+#[cfg(feature = "serve")]
 mod serve_options;
 #[cfg(any(feature = "serve", feature = "tls"))]
 mod staged_close;
@@ -34,7 +34,7 @@ use http::Extensions;
 
 use crate::PeerIdentity;
 
-#[cfg(any(feature = "config", feature = "serve"))]
+#[cfg(feature = "serve")]
 pub(crate) use serve_options::ServeOptions;
 #[cfg(any(feature = "serve", feature = "tls"))]
 pub(crate) use staged_close::StagedClose;
