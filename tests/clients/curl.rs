@@ -119,22 +119,16 @@ fn an_upload_that_is_refused_sends_no_byte_of_its_body() {
         (gate.ci().without_token(), "credentials_missing", 401),
         (gate.reader(), "policy_denied", 403),
     ] {
-        let path = "/v2/lib/busybox/blobs/uploads/x";
+        let path = "/v2/lib/busybox/manifests/x";
         let mut curl = curl(&gate, shown, path);
-        curl.args([
-            "--http1.1",
-            "--request",
-            "PATCH",
-            "--header",
-            "Expect: 100-continue",
-        ])
-        .args(["--expect100-timeout", "60"])
-        .args([
-            "--write-out",
-            "%{stderr}sent %{size_upload}",
-            "--upload-file",
-        ])
-        .arg(&file);
+        curl.args(["--http1.1", "--header", "Expect: 100-continue"])
+            .args(["--expect100-timeout", "60"])
+            .args([
+                "--write-out",
+                "%{stderr}sent %{size_upload}",
+                "--upload-file",
+            ])
+            .arg(&file);
         let said = run(&mut curl).succeeded();
         assert!(said.err.contains("sent 0"), "{said}");
         let entry = logged(&gate, path, reason, status);

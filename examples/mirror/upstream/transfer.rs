@@ -123,8 +123,14 @@ impl Transfer {
                 until = Instant::now() + patience;
                 came = 0;
             }
-            // All before this batch: the newest is held back, at the end too, where nothing comes any more.
-            let ready = (!batch.is_empty()).then(|| incoming.length());
+            // All before this batch: the newest is held back, at the end too, where nothing comes any more. Before
+            // it is written, which may wait for those who read what is not kept.
+            if !batch.is_empty() && skip == 0 {
+                let ready = incoming.length();
+                self.progress.send_modify(|progress| {
+                    progress.ready = progress.ready.max(ready);
+                });
+            }
             let write = move |_: &Store| {
                 for mut piece in batch {
                     let known = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -136,11 +142,6 @@ impl Transfer {
             };
             (incoming, skip) = self.downloads.store().run(write).await?;
             let have = incoming.length();
-            if let Some(ready) = ready.filter(|_| skip == 0) {
-                self.progress.send_modify(|progress| {
-                    progress.ready = progress.ready.max(ready);
-                });
-            }
             let error = match end {
                 Some(Ok(())) if skip == 0 && self.length.is_none_or(|length| have == length) => {
                     return Ok((incoming, None));
