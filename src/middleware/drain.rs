@@ -14,7 +14,7 @@ use tokio::time::{Sleep, sleep};
 use crate::responder::is_grpc;
 
 /// How much of the body of a request that is answered early is read and dropped.
-pub(super) const MOST: u64 = 256 * 1024;
+pub(crate) const MOST: u64 = 256 * 1024;
 
 /// How long that may take in all.
 pub(super) const LONGEST: Duration = Duration::from_secs(2);
@@ -70,12 +70,16 @@ impl Manner {
         }
     }
 
-    /// Announces on HTTP/1 that the connection ends with this answer, since the next request cannot be found
-    /// behind a body that was not read (RFC 9112 §9.3, §9.6). The streams of HTTP/2 end by themselves.
     pub(super) fn announce_close(self, headers: &mut HeaderMap) {
-        if self.version <= Version::HTTP_11 {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        announce_close(self.version, headers);
+    }
+}
+
+/// Announces on HTTP/1 that the connection ends with this answer, since the next request cannot be found
+/// behind a body that was not read (RFC 9112 §9.3, §9.6). The streams of HTTP/2 end by themselves.
+pub(crate) fn announce_close(version: Version, headers: &mut HeaderMap) {
+    if version <= Version::HTTP_11 {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -87,7 +91,7 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 
 /// Reads the rest of a body and drops each frame at once. Ready with whether the body came to its end within
 /// the bounds.
-pub(super) struct Drain<B> {
+pub(crate) struct Drain<B> {
     body: Pin<Box<B>>,
     left: u64,
     /// Made when there is something to wait for.
@@ -95,7 +99,7 @@ pub(super) struct Drain<B> {
 }
 
 impl<B: Body> Drain<B> {
-    pub(super) fn new(body: B) -> Self {
+    pub(crate) fn new(body: B) -> Self {
         Self {
             body: Box::pin(body),
             left: MOST,
@@ -104,7 +108,7 @@ impl<B: Body> Drain<B> {
     }
 
     /// Polls for the end; `seen` gets the length of each piece of data.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         mut seen: impl FnMut(&mut B::Data),

@@ -35,7 +35,7 @@
 mod answering;
 mod body;
 mod check;
-mod drain;
+pub(crate) mod drain;
 mod early;
 mod error;
 mod future;

@@ -4,15 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming as HyperBody;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 use tower::Service;
 
 use super::activity::{Activity, InFlight};
@@ -21,17 +19,8 @@ use super::incoming::{BodyDeadlines, Left, Unread};
 use super::outgoing::Outgoing;
 use super::places::Place;
 use super::{Incoming, failure, panics, streams};
+use crate::middleware::drain::{self, Drain};
 use crate::{Body, Connection};
-
-/// Of a body that the service left unread, so much is read and discarded before the answer, so that a client
-/// that sends it all before it reads gets the answer, and may use the connection again.
-const DRAIN_BYTES: usize = 256 * 1024;
-
-/// After so many frames other tasks have their turn: a client may send frames without a byte in them.
-const FRAMES_A_POLL: u32 = 64;
-
-/// For so long.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Answers the requests of one connection.
 #[derive(Debug)]
@@ -68,7 +57,7 @@ pin_project! {
         Starting { front: Front<S>, request: Option<Request<Incoming>> },
         Calling { #[pin] call: Call<S> },
         Answered,
-        Draining { drain: Drain },
+        Draining { drain: Drain<HyperBody> },
         Done,
     }
 }
@@ -76,13 +65,6 @@ pin_project! {
 enum Answer<R> {
     Service(Body<R>),
     Own(Bytes),
-}
-
-/// Reads what is left of a request's body.
-struct Drain {
-    body: HyperBody,
-    left: usize,
-    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S, R> hyper::service::Service<Request<HyperBody>> for Responding<S>
@@ -163,7 +145,7 @@ where
                         // The answer says already that nothing more is read.
                         Left::Body(_) if closes(this.answer.as_ref()) => State::Done,
                         // It would be read in vain.
-                        Left::Body(body) if body.size_hint().lower() > DRAIN_BYTES as u64 => {
+                        Left::Body(body) if body.size_hint().lower() > drain::MOST => {
                             announce_close(this.answer, *this.version);
                             State::Done
                         }
@@ -174,7 +156,7 @@ where
                     this.state.set(next);
                 }
                 StateProj::Draining { drain } => {
-                    if !ready!(drain.poll(cx)) {
+                    if !ready!(drain.poll(cx, |_| {})) {
                         announce_close(this.answer, *this.version);
                     }
                     this.state.set(State::Done);
@@ -223,53 +205,9 @@ where
     }
 }
 
-impl Drain {
-    fn new(body: HyperBody) -> Self {
-        Self {
-            body,
-            left: DRAIN_BYTES,
-            alarm: None,
-        }
-    }
-
-    /// Whether the body has come to its end, within the bounds.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        for _ in 0..FRAMES_A_POLL {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let length = frame.data_ref().map_or(0, Bytes::len);
-                    if length > self.left {
-                        return Poll::Ready(false);
-                    }
-                    self.left -= length;
-                    if self.body.is_end_stream() {
-                        return Poll::Ready(true);
-                    }
-                }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
-                Poll::Ready(None) => return Poll::Ready(true),
-                Poll::Pending => return self.poll_alarm(cx),
-            }
-        }
-        let over = self.poll_alarm(cx);
-        if over.is_pending() {
-            cx.waker().wake_by_ref();
-        }
-        over
-    }
-
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let sleeps = || Box::pin(sleep(DRAIN_TIME));
-        let alarm = self.alarm.get_or_insert_with(sleeps);
-        alarm.as_mut().poll(cx).map(|()| false)
-    }
-}
-
-/// Over HTTP/2 there is nothing to announce: the stream alone is reset.
 fn announce_close<R>(answer: &mut Option<Response<Answer<R>>>, version: Version) {
-    if let Some(answer) = answer.as_mut().filter(|_| version < Version::HTTP_2) {
-        let close = HeaderValue::from_static("close");
-        answer.headers_mut().insert(CONNECTION, close);
+    if let Some(answer) = answer {
+        drain::announce_close(version, answer.headers_mut());
     }
 }
 
