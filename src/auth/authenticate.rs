@@ -1,12 +1,9 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use http::Request;
 
-use super::TokenAuthLayer;
-use crate::middleware::{Head, Kept, Outcome, Wait};
 use crate::{Principal, Refusal};
 
 /// The answer of [`Authenticate::authenticate`] on its way.
@@ -64,37 +61,8 @@ where
 #[derive(Clone)]
 pub(super) struct Authenticator(pub(super) Arc<dyn Authenticate>);
 
-impl Authenticator {
-    /// Asks, on behalf of `layer`.
-    pub(super) fn ask(&self, head: &Head, layer: &TokenAuthLayer) -> Asking {
-        Asking {
-            answer: self.0.authenticate(head),
-            layer: layer.clone(),
-        }
-    }
-}
-
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Authenticator")
-    }
-}
-
-/// A request about which the program is asked.
-pub(super) struct Asking {
-    answer: Authenticating,
-    layer: TokenAuthLayer,
-}
-
-impl Wait for Asking {
-    fn poll(&mut self, cx: &mut Context<'_>, head: &mut Head, _: &mut Kept) -> Poll<Outcome> {
-        let answer = ready!(self.answer.as_mut().poll(cx));
-        Poll::Ready(self.layer.answered(answer, head))
-    }
-}
-
-impl fmt::Debug for Asking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asking").finish_non_exhaustive()
     }
 }

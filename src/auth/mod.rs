@@ -81,6 +81,7 @@
 //! weak = true                                       # it can be guessed: throttled as passwords are
 //! ```
 
+mod asking;
 mod authenticate;
 mod authentication;
 mod authorization;

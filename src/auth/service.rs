@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 use http::header::AUTHORIZATION;
 use tower::Layer;
 
+use super::asking::Asking;
 use super::authorization::AuthorizationField;
 use super::decision::Decision;
 use super::password_check::PasswordCheck;
@@ -119,7 +120,7 @@ impl<B> Check<B> for TokenAuthLayer {
     fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
         BasePath::apply(self.base_path.as_ref(), head);
         match &self.authenticator {
-            Some(authenticator) => Outcome::Wait(Box::new(authenticator.ask(head, self))),
+            Some(authenticator) => Outcome::Wait(Box::new(Asking::new(authenticator, head, self))),
             None => self.ask(head),
         }
     }

@@ -51,6 +51,7 @@
 
 mod authority;
 mod builder;
+mod ca_info;
 mod certificate;
 mod constraints;
 mod deny;
@@ -90,6 +91,7 @@ mod verdict;
 mod watcher;
 
 pub use builder::Builder;
+pub(crate) use ca_info::CaInfo;
 pub use deny::{DenyEntry, DenyError, DenyLineError, DenyList, DenyProblem};
 pub use entries::Entry;
 #[cfg(feature = "crl-fetch")]
@@ -103,7 +105,7 @@ pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
 pub(crate) use path::Issuers;
 pub use requirement::{AuthorityRule, CaNameError, CrlRequirement};
-pub(crate) use requirement::{CaInfo, Required, Requirements};
+pub(crate) use requirement::{Required, Requirements};
 pub use revocation::Revocation;
 pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};

@@ -5,12 +5,12 @@ use webpki::anchor_from_trusted_cert;
 use x509_parser::prelude::X509Certificate;
 
 use super::PathError;
+use super::ca_info::CaInfo;
 use super::certificate::CertificateInfo;
 use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
 use super::key::Key;
 use super::no_rev_avail::NoRevAvail;
-use super::requirement::CaInfo;
 use crate::identity::DistinguishedName;
 use crate::util::bounded_cache::BoundedCache;
 

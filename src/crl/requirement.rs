@@ -3,11 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::X509Certificate;
-
-use super::certificate::signs_crls;
+use super::ca_info::CaInfo;
 use super::{DenyList, OnUnknown, Options};
 use crate::Watched;
 use crate::identity::NameKey;
@@ -54,17 +50,6 @@ enum CaName {
      SHA-256 of its public key or by its key identifier"
 )]
 pub struct CaNameError;
-
-/// What a client CA can be named by, and whether it may sign CRLs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CaInfo {
-    name: NameKey,
-    /// SHA-256 of `SubjectPublicKeyInfo`.
-    key: [u8; 32],
-    key_ids: Vec<Box<[u8]>>,
-    /// RFC 5280 §4.2.1.3.
-    pub(super) signs_crls: bool,
-}
 
 /// The options and the rules that a path is judged by.
 #[derive(Clone, Debug, Default)]
@@ -128,47 +113,6 @@ impl CaName {
         }
         let key = hex::decode(&text.replace(':', "")).filter(|key| key.len() >= SHORTEST_KEY_ID);
         key.map(|key| Self::Key(key.into())).ok_or(CaNameError)
-    }
-}
-
-impl CaInfo {
-    pub(crate) fn of(certificate: &X509Certificate<'_>) -> Self {
-        let key_ids = certificate.extensions().iter();
-        let key_ids = key_ids.filter_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.into()),
-            _ => None,
-        });
-        Self {
-            name: NameKey::of(certificate.subject().as_raw()),
-            key: Sha256::digest(certificate.public_key().raw).into(),
-            key_ids: key_ids.collect(),
-            signs_crls: signs_crls(certificate),
-        }
-    }
-
-    /// Of a trust anchor without its certificate: the subject's key, and `SubjectPublicKeyInfo` in DER.
-    pub(super) fn of_anchor(name: NameKey, key: &[u8], signs_crls: bool) -> Self {
-        Self {
-            name,
-            key: Sha256::digest(key).into(),
-            key_ids: Vec::new(),
-            signs_crls,
-        }
-    }
-
-    /// Adds what another certificate of the same CA says.
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.signs_crls |= other.signs_crls;
-        for id in &other.key_ids {
-            if !self.key_ids.contains(id) {
-                self.key_ids.push(id.clone());
-            }
-        }
-    }
-
-    /// SHA-256 of `SubjectPublicKeyInfo`.
-    pub(super) fn key(&self) -> &[u8; 32] {
-        &self.key
     }
 }
 

@@ -58,8 +58,27 @@ pub struct Unfinished {
     pub deadline: Duration,
 }
 
+impl Server {
+    /// Accepts what comes to `listener` and answers it by `service`, until the server is stopped. When this
+    /// is dropped, all connections end.
+    ///
+    /// # Errors
+    /// Requests were in flight still when the drain deadline was over.
+    pub async fn serve<S, R>(self, listener: TcpListener, service: S) -> Result<(), Unfinished>
+    where
+        S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        R: http_body::Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (accepting, stop) = Accepting::begin(self, service);
+        accepting.run(listener, stop).await
+    }
+}
+
 /// A server that accepts connections.
-pub(super) struct Accepting<S> {
+struct Accepting<S> {
     front: Front<S>,
     common: Arc<Common>,
     places: Arc<Places>,
@@ -75,7 +94,7 @@ where
     R: http_body::Body<Data = Bytes> + Send + 'static,
     R::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    pub(super) fn begin(server: Server, service: S) -> (Self, Stop) {
+    fn begin(server: Server, service: S) -> (Self, Stop) {
         let Server {
             guard,
             guard_in_service,
@@ -145,7 +164,7 @@ where
         )
     }
 
-    pub(super) async fn run(mut self, listener: TcpListener, stop: Stop) -> Result<(), Unfinished> {
+    async fn run(mut self, listener: TcpListener, stop: Stop) -> Result<(), Unfinished> {
         let mut stop = stop;
         loop {
             tokio::select! {

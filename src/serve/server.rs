@@ -1,20 +1,13 @@
-use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
 use ipnet::IpNet;
-use tokio::net::TcpListener;
-use tower::Service;
 
-use super::accept::Accepting;
-use super::{Incoming, Unfinished};
+use crate::Guard;
 use crate::connection::ServeOptions;
 #[cfg(feature = "tls")]
 use crate::tls::Acceptor;
-use crate::{Body, Guard};
 
 /// The longest time that anything waits: a point of time after it is there on every clock.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -223,23 +216,6 @@ impl Server {
     pub fn with_drain_deadline(mut self, deadline: Duration) -> Self {
         self.options.drain_deadline = deadline.min(LONGEST);
         self
-    }
-
-    /// Accepts what comes to `listener` and answers it by `service`, until the server is stopped. When this
-    /// is dropped, all connections end.
-    ///
-    /// # Errors
-    /// Requests were in flight still when the drain deadline was over.
-    pub async fn serve<S, R>(self, listener: TcpListener, service: S) -> Result<(), Unfinished>
-    where
-        S: Service<Request<Body<Incoming>>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        R: http_body::Body<Data = Bytes> + Send + 'static,
-        R::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let (accepting, stop) = Accepting::begin(self, service);
-        accepting.run(listener, stop).await
     }
 }
 

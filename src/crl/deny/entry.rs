@@ -1,15 +1,12 @@
 use std::fmt;
-use std::str::FromStr;
 
-use super::error::DenyLineError;
-use super::line;
 use crate::crl::verdict::date;
 use crate::identity::NameKey;
 use crate::util::hex;
 
 /// One entry of a deny list: what it denies, since when and why.
 ///
-/// Its text, which [`FromStr`] reads and `Display` writes, is a line of the list.
+/// Its text, which [`FromStr`](std::str::FromStr) reads and `Display` writes, is a line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DenyEntry {
     pub(super) subject: Subject,
@@ -51,14 +48,6 @@ impl DenyEntry {
     /// Why.
     pub fn reason(&self) -> &str {
         &self.reason
-    }
-}
-
-impl FromStr for DenyEntry {
-    type Err = DenyLineError;
-
-    fn from_str(text: &str) -> Result<Self, DenyLineError> {
-        line::entry(text)
     }
 }
 

@@ -178,7 +178,7 @@ impl DenyList {
         let mut certificates = path.certificates().iter();
         let own = certificates.find_map(|one| self.verdict_of(one, time));
         own.or_else(|| {
-            let key = self.keys.get(path.anchor().ca.key());
+            let key = self.keys.get(&path.anchor().ca.key);
             counting(key, time).map(|found| found.denied(String::new()))
         })
     }

@@ -1,5 +1,7 @@
 //! The form of a line.
 
+use std::str::FromStr;
+
 use super::entry::{DenyEntry, Subject};
 use super::error::{DenyLineError, DenyProblem};
 use crate::identity::{NameKey, SpiffeId};
@@ -40,6 +42,14 @@ pub(super) fn entry(text: &str) -> Result<DenyEntry, DenyLineError> {
         until,
         reason: reason(&words)?.into(),
     })
+}
+
+impl FromStr for DenyEntry {
+    type Err = DenyLineError;
+
+    fn from_str(text: &str) -> Result<Self, DenyLineError> {
+        entry(text)
+    }
 }
 
 fn subject(words: &mut Words<'_>) -> Result<Subject, DenyLineError> {
