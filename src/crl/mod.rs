@@ -74,6 +74,7 @@ mod number;
 mod observe;
 mod options;
 mod path;
+mod reason;
 mod requirement;
 mod revocation;
 mod rules;
@@ -104,6 +105,7 @@ pub(crate) use observe::observe;
 pub use options::{Depth, OnUnknown, Options};
 pub use path::CertPath;
 pub(crate) use path::Issuers;
+pub use reason::RevocationReason;
 pub use requirement::{AuthorityRule, CaNameError, CrlRequirement};
 pub(crate) use requirement::{Required, Requirements};
 pub use revocation::Revocation;
@@ -112,6 +114,5 @@ pub(crate) use sources::{Files, replacing};
 pub use store::CrlSet;
 pub use tracked::Tracked;
 pub use verdict::{
-    DecidingCrl, Denied, Exemption, Finding, HeldBack, RevocationReason, Revoked, Unknown,
-    UnknownCause, Verdict,
+    DecidingCrl, Denied, Exemption, Finding, HeldBack, Revoked, Unknown, UnknownCause, Verdict,
 };

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use super::RevocationReason;
 use crate::Refusal;
 use crate::util::calendar;
 
@@ -217,33 +218,6 @@ impl UnknownCause {
     }
 }
 
-/// `CRLReason` (RFC 5280 §5.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RevocationReason {
-    /// `unspecified` (0), also where no reason is given.
-    #[default]
-    Unspecified,
-    /// `keyCompromise` (1).
-    KeyCompromise,
-    /// `cACompromise` (2).
-    CaCompromise,
-    /// `affiliationChanged` (3).
-    AffiliationChanged,
-    /// `superseded` (4).
-    Superseded,
-    /// `cessationOfOperation` (5).
-    CessationOfOperation,
-    /// `certificateHold` (6).
-    CertificateHold,
-    /// `removeFromCRL` (8).
-    RemoveFromCrl,
-    /// `privilegeWithdrawn` (9).
-    PrivilegeWithdrawn,
-    /// `aACompromise` (10).
-    AaCompromise,
-}
-
 impl Exemption {
     /// The exemption as a closed-set label.
     pub fn label(self) -> &'static str {
@@ -315,7 +289,7 @@ impl fmt::Display for Verdict {
 
 impl Denied {
     /// The same of a certificate that is called in this way.
-    pub(crate) fn told_of(&self, whose: &str) -> String {
+    pub(crate) fn described(&self, whose: &str) -> String {
         let since = date(self.since);
         let (reason, subject, place) = (&self.reason, &self.subject, &self.place);
         format!("{whose} is denied since {since}: {reason} ({place}, {subject})")
@@ -328,7 +302,7 @@ impl fmt::Display for Denied {
             "" => "the client CA's key".to_owned(),
             serial => format!("certificate {serial}"),
         };
-        f.write_str(&self.told_of(&whose))
+        f.write_str(&self.described(&whose))
     }
 }
 
@@ -352,57 +326,6 @@ impl fmt::Display for HeldBack {
             version(in_force),
             date(in_force.next_update),
         )
-    }
-}
-
-impl RevocationReason {
-    /// The number of RFC 5280 §5.3.1.
-    pub(super) fn code(self) -> u8 {
-        match self {
-            Self::Unspecified => 0,
-            Self::KeyCompromise => 1,
-            Self::CaCompromise => 2,
-            Self::AffiliationChanged => 3,
-            Self::Superseded => 4,
-            Self::CessationOfOperation => 5,
-            Self::CertificateHold => 6,
-            Self::RemoveFromCrl => 8,
-            Self::PrivilegeWithdrawn => 9,
-            Self::AaCompromise => 10,
-        }
-    }
-
-    pub(super) fn from_code(code: &[u8]) -> Option<Self> {
-        Some(match code {
-            [0] => Self::Unspecified,
-            [1] => Self::KeyCompromise,
-            [2] => Self::CaCompromise,
-            [3] => Self::AffiliationChanged,
-            [4] => Self::Superseded,
-            [5] => Self::CessationOfOperation,
-            [6] => Self::CertificateHold,
-            [8] => Self::RemoveFromCrl,
-            [9] => Self::PrivilegeWithdrawn,
-            [10] => Self::AaCompromise,
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for RevocationReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unspecified => "unspecified",
-            Self::KeyCompromise => "keyCompromise",
-            Self::CaCompromise => "cACompromise",
-            Self::AffiliationChanged => "affiliationChanged",
-            Self::Superseded => "superseded",
-            Self::CessationOfOperation => "cessationOfOperation",
-            Self::CertificateHold => "certificateHold",
-            Self::RemoveFromCrl => "removeFromCRL",
-            Self::PrivilegeWithdrawn => "privilegeWithdrawn",
-            Self::AaCompromise => "aACompromise",
-        })
     }
 }
 

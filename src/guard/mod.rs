@@ -16,6 +16,8 @@ mod checks;
 #[cfg(feature = "config")]
 mod config;
 mod describe;
+#[cfg(feature = "policy")]
+mod describe_policy;
 #[cfg(all(feature = "auth", feature = "policy"))]
 mod groups;
 #[cfg(feature = "config")]

@@ -27,6 +27,14 @@ impl Report {
             tracing::warn!("{warning}");
         }
     }
+
+    pub(super) fn enforces(&mut self, line: impl Into<String>) {
+        self.enforced.push(line.into());
+    }
+
+    pub(super) fn is_open(&mut self, line: impl Into<String>) {
+        self.open.push(line.into());
+    }
 }
 
 impl fmt::Display for Report {
@@ -41,5 +49,13 @@ impl fmt::Display for Report {
             writeln!(f, "warning: {warning}")?;
         }
         Ok(())
+    }
+}
+
+/// As many of them, in words.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
     }
 }

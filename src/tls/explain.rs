@@ -84,7 +84,7 @@ fn revocation_words(rejection: &Rejection, verdict: &crate::crl::Verdict) -> Str
         }
         Verdict::Denied(denied) if !denied.serial.is_empty() => {
             let (whose, _) = of_serial(rejection, &denied.serial);
-            denied.told_of(&whose)
+            denied.described(&whose)
         }
         Verdict::Unknown(unknown) => {
             let (whose, issuer) = of_serial(rejection, &unknown.serial);

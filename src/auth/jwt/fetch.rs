@@ -1,7 +1,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,9 +12,10 @@ use rustls::RootCertStore;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
+use super::failing::Failing;
 use super::{KeySet, KeySetError};
 use crate::Watched;
 use crate::auth::authorization::is_b64token;
@@ -309,46 +309,6 @@ impl Source {
         };
         wanted.await;
         publisher.is_wanted()
-    }
-}
-
-/// Keys that could not be fetched.
-struct Failing {
-    since: Instant,
-    reason: String,
-    has_lapsed: bool,
-}
-
-impl Failing {
-    fn note(failing: &mut Option<Self>, reason: String) {
-        let failing = failing.get_or_insert_with(|| Self {
-            since: Instant::now(),
-            reason: String::new(),
-            has_lapsed: false,
-        });
-        failing.reason = reason;
-    }
-
-    /// What a future gives; meanwhile the keys end, once, when they could not be fetched for so long.
-    async fn watch<F: Future>(
-        failing: &mut Option<Self>,
-        stale_after: Option<Duration>,
-        turn: F,
-        end: impl FnOnce(&str),
-    ) -> F::Output {
-        let mut turn = pin!(turn);
-        let end_at = |failing: &Self| failing.since.checked_add(stale_after?);
-        if let Some(failing) = failing.as_mut().filter(|failing| !failing.has_lapsed)
-            && let Some(end_at) = end_at(failing)
-        {
-            tokio::select! {
-                outcome = &mut turn => return outcome,
-                () = sleep_until(end_at) => {}
-            }
-            failing.has_lapsed = true;
-            end(&failing.reason);
-        }
-        turn.await
     }
 }
 

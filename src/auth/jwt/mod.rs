@@ -17,6 +17,8 @@
 
 mod claims;
 #[cfg(feature = "jwt-fetch")]
+mod failing;
+#[cfg(feature = "jwt-fetch")]
 mod fetch;
 mod issuer;
 mod keys;
