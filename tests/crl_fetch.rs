@@ -5,6 +5,7 @@
 mod captured;
 mod http_server;
 mod pki;
+mod waiting;
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use portcullis::crl::{CrlError, Fetch, FetchError, LoadError, Options, Revocatio
 use portcullis::fetch::HttpError;
 use portcullis::reload::WatchOptions;
 use rcgen::CertificateRevocationList;
+use waiting::until;
 
 /// A CA, its distribution point, and the folder that lists are kept in.
 struct World {
@@ -104,14 +106,6 @@ fn watch() -> WatchOptions {
 
 fn entries(revocation: &Revocation) -> usize {
     revocation.lists().load().entries()
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::pki;
+use crate::waiting::until;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -26,14 +27,6 @@ const OTHER: &str = "9mKc4Wq7bZx2Rt6vNs8yPf3h";
 
 fn polled() -> WatchOptions {
     WatchOptions::default().with_poll_interval(Duration::from_millis(20))
-}
-
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !reached() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn fifo(path: &Path) {

@@ -12,6 +12,8 @@ mod http_server;
 mod pki;
 #[path = "../rate_support/mod.rs"]
 mod rate_support;
+#[path = "../waiting/mod.rs"]
+mod waiting;
 
 mod audit;
 mod auth;

@@ -5,10 +5,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use portcullis::Watched;
 use portcullis::reload::{Load, Pinned, WatchOptions};
+
+use crate::waiting::until;
 
 /// Two files that belong together: both hold the same text.
 struct Pair {
@@ -71,14 +73,6 @@ fn notified() -> WatchOptions {
 
 fn polled() -> WatchOptions {
     WatchOptions::default().with_poll_interval(Duration::from_millis(20))
-}
-
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !reached() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn write(directory: &Path, text: &str) {

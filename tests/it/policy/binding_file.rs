@@ -7,10 +7,12 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use portcullis::policy::{Damaged, DigestBinding, DigestFile, DigestFileError, Learn};
 use tempfile::TempDir;
+
+use crate::waiting::until;
 
 fn digest(number: usize) -> String {
     format!("sha256:{number:064x}")
@@ -35,14 +37,6 @@ fn known(binding: &DigestBinding, numbers: std::ops::Range<usize>) -> usize {
     numbers
         .filter(|number| binding.leads_to(Some("docker.io"), "lib/x", &digest(*number)))
         .count()
-}
-
-fn until(what: &str, is: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(2 * 60), "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn files(folder: &TempDir) -> Vec<PathBuf> {
