@@ -148,6 +148,11 @@ impl Client {
         }
     }
 
+    /// Checks the status of the answer to a GET.
+    async fn gets(&self, status: u16, target: &str) {
+        assert_eq!(self.get(target).await, status, "{target}");
+    }
+
     async fn ask(&self, method: Method, target: &str) -> (StatusCode, Bytes) {
         let response = self.begin(method, target).await;
         let status = response.status();
@@ -259,32 +264,21 @@ async fn an_index_leads_to_its_manifests_and_they_to_their_layers() {
         .ask(Method::HEAD, "/v2/public/app/manifests/latest")
         .await;
     assert_eq!(head, 200);
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/manifests/{child}"))
-            .await,
-        404
-    );
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/manifests/{index}"))
-            .await,
-        200
-    );
-    assert_eq!(
-        client.get(&format!("/v2/public/app/blobs/{layer}")).await,
-        404
-    );
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/manifests/{child}"))
-            .await,
-        200
-    );
-    assert_eq!(
-        client.get(&format!("/v2/public/app/blobs/{layer}")).await,
-        200
-    );
+    client
+        .gets(404, &format!("/v2/public/app/manifests/{child}"))
+        .await;
+    client
+        .gets(200, &format!("/v2/public/app/manifests/{index}"))
+        .await;
+    client
+        .gets(404, &format!("/v2/public/app/blobs/{layer}"))
+        .await;
+    client
+        .gets(200, &format!("/v2/public/app/manifests/{child}"))
+        .await;
+    client
+        .gets(200, &format!("/v2/public/app/blobs/{layer}"))
+        .await;
 }
 
 #[tokio::test]
@@ -295,11 +289,10 @@ async fn what_is_not_what_its_digest_says_is_not_learnt_from() {
     let (manifest, _) = cache.image("public/app", "x");
     cache.0.lock().unwrap().blobs.insert(manifest, lie.into());
     let client = Client::new(&cache, Some(learning(Learn::Pulls)));
-    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
-    assert_eq!(
-        client.get(&format!("/v2/public/app/blobs/{secret}")).await,
-        404
-    );
+    client.gets(200, "/v2/public/app/manifests/latest").await;
+    client
+        .gets(404, &format!("/v2/public/app/blobs/{secret}"))
+        .await;
 }
 
 #[tokio::test]
@@ -313,20 +306,15 @@ async fn the_callback_is_asked_about_what_was_not_seen() {
     };
     let binding = DigestBinding::asking(1000, Learn::Pulls, oracle);
     let client = Client::new(&cache, Some(binding));
-    assert_eq!(
-        client.get(&format!("/v2/public/app/blobs/{secret}")).await,
-        404
-    );
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/manifests/{manifest}"))
-            .await,
-        200
-    );
-    assert_eq!(
-        client.get(&format!("/v2/public/app/blobs/{layer}")).await,
-        200
-    );
+    client
+        .gets(404, &format!("/v2/public/app/blobs/{secret}"))
+        .await;
+    client
+        .gets(200, &format!("/v2/public/app/manifests/{manifest}"))
+        .await;
+    client
+        .gets(200, &format!("/v2/public/app/blobs/{layer}"))
+        .await;
 }
 
 #[tokio::test]
@@ -345,21 +333,19 @@ async fn a_push_binds_what_was_sent_and_no_more() {
     );
     let put = format!("/v2/public/app/blobs/uploads/1?digest={blob}");
     assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
-    assert_eq!(
-        client.get(&format!("/v2/public/app/blobs/{blob}")).await,
-        200
-    );
+    client
+        .gets(200, &format!("/v2/public/app/blobs/{blob}"))
+        .await;
     // A manifest that names a layer which the pusher does not have.
     let thief = cache.put(format!(r#"{{"layers":[{{"digest":"{secret}"}}]}}"#));
     cache.tag("public/app", "latest", &thief);
     let put = format!("/v2/public/app/manifests/{thief}");
     assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
-    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
-    assert_eq!(client.get(&put).await, 200);
-    assert_eq!(
-        client.get(&format!("/v2/public/app/blobs/{secret}")).await,
-        404
-    );
+    client.gets(200, "/v2/public/app/manifests/latest").await;
+    client.gets(200, &put).await;
+    client
+        .gets(404, &format!("/v2/public/app/blobs/{secret}"))
+        .await;
 }
 
 #[tokio::test]
@@ -381,16 +367,12 @@ async fn a_mount_of_what_is_not_known_there_becomes_an_upload() {
     }
     let asked = cache.0.lock().unwrap().asked.pop().unwrap();
     assert_eq!(asked, "/v2/public/other/blobs/uploads/");
-    assert_eq!(
-        client.get(&format!("/v2/public/other/blobs/{mine}")).await,
-        200
-    );
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/other/blobs/{secret}"))
-            .await,
-        404
-    );
+    client
+        .gets(200, &format!("/v2/public/other/blobs/{mine}"))
+        .await;
+    client
+        .gets(404, &format!("/v2/public/other/blobs/{secret}"))
+        .await;
     let target = format!("/v2/public/other/blobs/uploads/?x=1&mount={secret}&from=public/app&y=2");
     assert_eq!(client.ask(Method::POST, &target).await.0, 202);
     let asked = cache.0.lock().unwrap().asked.pop().unwrap();
@@ -440,7 +422,7 @@ async fn of_what_is_not_known_to_be_there_there_are_no_referrers_whether_it_is_o
     assert!(cache.0.lock().unwrap().asked.is_empty());
     // Where the caller may not pull, the policy says so.
     let elsewhere = format!("/v2/secret/app/referrers/{secret}");
-    assert_eq!(client.get(&elsewhere).await, 403);
+    client.gets(403, &elsewhere).await;
 }
 
 #[tokio::test]
@@ -452,30 +434,21 @@ async fn referrers_are_given_for_what_the_repository_leads_to() {
     cache.0.lock().unwrap().referrers.push(signature.clone());
     let binding = learning(Learn::Pulls).with_referrers(true);
     let client = Client::new(&cache, Some(binding));
-    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    client.gets(200, "/v2/public/app/manifests/latest").await;
     let (status, list) = client
         .ask(Method::GET, &format!("/v2/public/app/referrers/{secret}"))
         .await;
     assert_eq!(status, 200);
     assert_eq!(list, NO_REFERRERS);
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/manifests/{signature}"))
-            .await,
-        404
-    );
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/referrers/{manifest}"))
-            .await,
-        200
-    );
-    assert_eq!(
-        client
-            .get(&format!("/v2/public/app/manifests/{signature}"))
-            .await,
-        200
-    );
+    client
+        .gets(404, &format!("/v2/public/app/manifests/{signature}"))
+        .await;
+    client
+        .gets(200, &format!("/v2/public/app/referrers/{manifest}"))
+        .await;
+    client
+        .gets(200, &format!("/v2/public/app/manifests/{signature}"))
+        .await;
 }
 
 /// Where the list is found by the subject's digest alone, every caller that may push anywhere writes into it.
@@ -486,11 +459,11 @@ async fn referrers_lead_nowhere_unless_the_service_keeps_them_for_each_repositor
     let (secret, _) = cache.image("secret/app", "the secret");
     cache.0.lock().unwrap().referrers.push(secret.clone());
     let client = Client::new(&cache, Some(learning(Learn::Both)));
-    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    client.gets(200, "/v2/public/app/manifests/latest").await;
     let list = format!("/v2/public/app/referrers/{manifest}");
-    assert_eq!(client.get(&list).await, 200);
+    client.gets(200, &list).await;
     let steal = format!("/v2/public/app/manifests/{secret}");
-    assert_eq!(client.get(&steal).await, 404);
+    client.gets(404, &steal).await;
 }
 
 /// Registries in Go read the parameters of a form in the body before those of the query, and a mount
@@ -508,7 +481,7 @@ async fn a_push_of_one_digest_does_not_bind_another() {
     let target =
         format!("/v2/public/app/blobs/uploads/?mount={own}&from=public/app&digest={secret}");
     assert_eq!(client.ask(Method::POST, &target).await.0, 400);
-    assert_eq!(client.get(&steal).await, 404);
+    client.gets(404, &steal).await;
 
     // The service says that it took another one than it was asked to.
     cache.0.lock().unwrap().took = Some(own.clone());
@@ -526,7 +499,7 @@ async fn a_push_of_one_digest_does_not_bind_another() {
     let target = format!("/v2/public/app/blobs/uploads/1?digest={secret}");
     for method in [Method::PATCH, Method::GET, Method::DELETE] {
         assert_eq!(client.ask(method, &target).await.0, 201);
-        assert_eq!(client.get(&steal).await, 404);
+        client.gets(404, &steal).await;
     }
 }
 
@@ -546,7 +519,7 @@ async fn a_manifest_that_is_told_as_another_kind_leads_nowhere() {
         let manifest = cache.put(json.clone());
         cache.tag("public/app", "latest", &manifest);
         let client = Client::new(&cache, Some(learning(Learn::Both)));
-        assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+        client.gets(200, "/v2/public/app/manifests/latest").await;
         let steal = format!("/v2/public/app/blobs/{secret}");
         assert_eq!(client.get(&steal).await, 404, "{json}");
     }
@@ -572,10 +545,10 @@ async fn an_answer_that_ends_after_a_delete_does_not_bring_back_what_was_deleted
     }
     // Nothing else is lost, and what is asked for afterwards is learnt again.
     cache.tag("public/app", "other", &other);
-    assert_eq!(client.get("/v2/public/app/manifests/other").await, 200);
-    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
-    assert_eq!(client.get(&whole).await, 200);
-    assert_eq!(client.get(&blob).await, 200);
+    client.gets(200, "/v2/public/app/manifests/other").await;
+    client.gets(200, "/v2/public/app/manifests/latest").await;
+    client.gets(200, &whole).await;
+    client.gets(200, &blob).await;
 }
 
 #[tokio::test]
@@ -586,7 +559,7 @@ async fn a_delete_forgets_a_digest_whichever_registry_it_was_learnt_of() {
             let (manifest, layer) = cache.image("public/app", "x");
             let client = Client::new(&cache, Some(learning(Learn::Pulls)));
             let pull = format!("/v2/public/app/manifests/latest{learnt}");
-            assert_eq!(client.get(&pull).await, 200);
+            client.gets(200, &pull).await;
             for path in [
                 format!("/v2/public/app/blobs/{layer}"),
                 format!("/v2/public/app/manifests/{manifest}"),
@@ -607,7 +580,7 @@ async fn cve_2026_35172_what_was_deleted_is_not_led_to_any_more() {
     let cache = Cache::default();
     let (manifest, layer) = cache.image("public/app", "x");
     let client = Client::new(&cache, Some(learning(Learn::Both)));
-    assert_eq!(client.get("/v2/public/app/manifests/latest").await, 200);
+    client.gets(200, "/v2/public/app/manifests/latest").await;
     for path in [
         format!("/v2/public/app/blobs/{layer}"),
         format!("/v2/public/app/manifests/{manifest}"),
