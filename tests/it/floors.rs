@@ -1,9 +1,11 @@
 //! The folders of the library stand on floors: what a folder imports from stands below it or beside it, as
 //! docs/architecture.md draws it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+use regex::Regex;
 
 /// From the top. Folders of one floor may not import from each other.
 const FLOORS: [&[&str]; 14] = [
@@ -64,6 +66,167 @@ fn no_folder_imports_from_a_higher_floor() {
     }
 }
 
+/// The path of a module below the crate's root.
+type Module = Vec<String>;
+
+#[test]
+fn no_file_imports_from_itself_by_way_of_others() {
+    let files = Files::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let reachable: BTreeMap<_, _> = files
+        .imports
+        .keys()
+        .map(|from| (from, files.reachable(from)))
+        .collect();
+    let circles: BTreeSet<Vec<String>> = reachable
+        .iter()
+        .filter(|(from, to)| to.contains(**from))
+        .map(|(from, to)| {
+            let circle = to.iter().filter(|to| reachable[to].contains(*from));
+            circle.map(|module| module.join("::")).collect()
+        })
+        .collect();
+    assert!(files.imports.len() > 300, "{}", files.imports.len());
+    // RFC 5280 §6.3.3 (f) is recursive by nature.
+    let known = ["crl::rules", "crl::signers"].map(str::to_owned);
+    assert_eq!(circles, BTreeSet::from([known.to_vec()]));
+}
+
+/// What the files of the library import.
+#[derive(Default)]
+struct Files {
+    imports: BTreeMap<Module, Vec<Module>>,
+    /// What the name that a module exports stands for.
+    exports: BTreeMap<(Module, String), Module>,
+}
+
+impl Files {
+    fn read(source: &Path) -> Self {
+        let mut texts = BTreeMap::new();
+        modules(source, &[], &mut texts);
+        let line = Regex::new(r"(?m)^\s*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);").unwrap();
+        let inline = Regex::new(r"\b(?:crate|super)(?:::\w+)+").unwrap();
+        let mut files = Self::default();
+        for (module, text) in &texts {
+            let mut imports = Vec::new();
+            for found in line.captures_iter(text) {
+                let mut paths = Vec::new();
+                expand(&found[2], &[], &mut paths);
+                for path in paths {
+                    let child = [&module[..], &path[..1]].concat();
+                    let Some(path) = absolute(module, &path, texts.contains_key(&child)) else {
+                        continue;
+                    };
+                    if found.get(1).is_some() {
+                        let name = path.last().unwrap().clone();
+                        files.exports.insert((module.clone(), name), path);
+                    } else {
+                        imports.push(path);
+                    }
+                }
+            }
+            imports.extend(inline.find_iter(text).filter_map(|found| {
+                let path: Module = found.as_str().split("::").map(str::to_owned).collect();
+                absolute(module, &path, false)
+            }));
+            files.imports.insert(module.clone(), imports);
+        }
+        files
+    }
+
+    /// The file that a path leads to.
+    fn of<'a>(&'a self, path: &'a [String], depth: usize) -> Option<&'a Module> {
+        let longest = (0..=path.len()).rev();
+        let (module, _) = longest
+            .filter_map(|length| self.imports.get_key_value(&path[..length]))
+            .next()?;
+        let name = path.get(module.len());
+        let exported = name.and_then(|name| self.exports.get(&(module.clone(), name.clone())));
+        match exported.filter(|_| depth < 8) {
+            Some(exported) => self.of(exported, depth + 1),
+            None => Some(module),
+        }
+    }
+
+    fn reachable(&self, from: &Module) -> BTreeSet<&Module> {
+        let mut reached = BTreeSet::new();
+        let mut left = vec![from];
+        while let Some(next) = left.pop() {
+            let to = self.imports[next]
+                .iter()
+                .filter_map(|path| self.of(path, 0));
+            left.extend(to.filter(|to| *to != next && reached.insert(*to)));
+        }
+        reached
+    }
+}
+
+/// The code of each module, without comments and tests.
+fn modules(folder: &Path, above: &[String], texts: &mut BTreeMap<Module, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let below = [above, &[name.clone()]].concat();
+        if path.is_dir() {
+            modules(&path, &below, texts);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let is_folder = name == "mod" || name == "lib";
+            let module = if is_folder { above.to_vec() } else { below };
+            texts.insert(module, without_comments(code));
+        }
+    }
+}
+
+/// The paths of an import, of which one may have others in braces.
+fn expand(tree: &str, before: &[String], paths: &mut Vec<Module>) {
+    let tree = tree.trim();
+    let (path, list) = match tree.split_once('{') {
+        Some((path, list)) => (path, list.trim_end().strip_suffix('}')),
+        None => (tree, None),
+    };
+    let names = path
+        .split("::")
+        .map(|name| name.split(" as ").next().unwrap().trim());
+    let names = names.filter(|name| !name.is_empty() && *name != "self");
+    let path: Module = before
+        .iter()
+        .cloned()
+        .chain(names.map(str::to_owned))
+        .collect();
+    match list {
+        Some(list) => {
+            for item in top_level(list)
+                .into_iter()
+                .filter(|item| !item.trim().is_empty())
+            {
+                expand(item, &path, paths);
+            }
+        }
+        None => paths.push(path),
+    }
+}
+
+/// The path from the crate's root of one that a module has; `None` of another crate.
+fn absolute(module: &[String], path: &[String], is_child: bool) -> Option<Module> {
+    let supers = path.iter().take_while(|name| *name == "super").count();
+    match path.first()?.as_str() {
+        "crate" => Some(path[1..].to_vec()),
+        "super" => {
+            let above = &module[..module.len().checked_sub(supers)?];
+            Some([above, &path[supers..]].concat())
+        }
+        _ => is_child.then(|| [module, path].concat()),
+    }
+}
+
+fn without_comments(code: &str) -> String {
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
 /// The folders that the files of one import from, with a file that does.
 fn collect(folder: &Path, from: &str, arrows: &mut BTreeMap<(String, String), String>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -82,10 +245,7 @@ fn collect(folder: &Path, from: &str, arrows: &mut BTreeMap<(String, String), St
 
 /// What stands behind `crate::` in code, one name or several in braces.
 fn imported(code: &str) -> impl Iterator<Item = String> {
-    let lines = code
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
-    let code: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let code = without_comments(code);
     let mut names = Vec::new();
     for after in code.split("crate::").skip(1) {
         let list = match after.strip_prefix('{') {
