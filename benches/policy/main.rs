@@ -9,7 +9,10 @@
 //! `benches/cedar` has the decisions beside cedar-policy.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
+#[path = "../figures/mod.rs"]
 mod figures;
+mod routes;
+#[path = "../time/mod.rs"]
 mod time;
 
 use std::convert::Infallible;
@@ -30,7 +33,6 @@ use portcullis::policy::{
 };
 use portcullis::source::Networks;
 use portcullis::{Connection, PeerIdentity, Principal, identity};
-use regex::Regex;
 use time::time;
 use tower::{Service, ServiceBuilder};
 
@@ -41,85 +43,12 @@ const NETWORKS: u32 = 100_000;
 
 fn main() {
     let mut figures = Figures::new("policy");
-    routes(&mut figures);
+    routes::measure(&mut figures);
     decisions(&mut figures);
     other_decisions(&mut figures);
     networks(&mut figures);
     binding(&mut figures);
     figures.report();
-}
-
-fn routes(figures: &mut Figures) {
-    let part = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
-    let tag = "[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}";
-    let digest = "[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[[:xdigit:]]{32,}";
-    let regex = |rest: String| Regex::new(&format!("^/v2/({part}(?:/{part})*)/{rest}$")).unwrap();
-    let content = regex(format!("(manifests|blobs)/({tag}|{digest})"));
-    let uploads = regex("blobs/uploads/([A-Za-z0-9_.=-]*)".to_owned());
-    let referrers = regex(format!("referrers/({digest})"));
-    let upload = "blobs/uploads/6d4a3b3c-8f0e-4c36-a5c3-0f4f0a1f3a52";
-    for (name, method, rest, regex) in [
-        (
-            "route: manifest by tag",
-            Method::GET,
-            "manifests/latest".to_owned(),
-            &content,
-        ),
-        (
-            "route: blob",
-            Method::GET,
-            format!("blobs/{DIGEST}"),
-            &content,
-        ),
-        (
-            "route: blob with ?ns=",
-            Method::GET,
-            format!("blobs/{DIGEST}?ns=docker.io"),
-            &content,
-        ),
-        (
-            "route: push of a manifest",
-            Method::PUT,
-            "manifests/latest".to_owned(),
-            &content,
-        ),
-        (
-            "route: push, its beginning",
-            Method::POST,
-            "blobs/uploads/".to_owned(),
-            &uploads,
-        ),
-        (
-            "route: push, a chunk",
-            Method::PATCH,
-            upload.to_owned(),
-            &uploads,
-        ),
-        (
-            "route: push, its end",
-            Method::PUT,
-            format!("{upload}?digest={DIGEST}"),
-            &uploads,
-        ),
-        (
-            "route: mount",
-            Method::POST,
-            format!("blobs/uploads/?mount={DIGEST}&from=library/alpine"),
-            &uploads,
-        ),
-        (
-            "route: referrers",
-            Method::GET,
-            format!("referrers/{DIGEST}?artifactType=application/vnd.example.sbom.v1"),
-            &referrers,
-        ),
-    ] {
-        let uri: Uri = format!("/v2/library/busybox/{rest}").parse().unwrap();
-        let ours = time(|| Route::parse(&method, black_box(&uri)).unwrap());
-        let theirs = time(|| regex.captures(black_box(uri.path())).unwrap().len());
-        let row = figures.row(name, "ns", ours);
-        row.peer("regex", theirs).at_most(150.0);
-    }
 }
 
 /// One rule a team, for its own token on its own repositories.
@@ -213,7 +142,7 @@ fn decisions(figures: &mut Figures) {
         }
         let policy = Policy::new(made(&rules)).unwrap();
 
-        let stranger = Principal::new(identity::Method::Token, "nobody");
+        let stranger = Principal::new(identity::Method::Token, "stranger");
         let caller = Caller::new(Some(&stranger), Some(address));
         let refused = time(|| policy.decide(black_box(&caller), black_box(&route), None));
         let theirs = time(|| scan(&scanned, black_box(&stranger), black_box(repository)));
