@@ -13,7 +13,7 @@
 #   advisories          known vulnerabilities of the dependencies, by cargo-deny and the database that it fetches
 #   msrv                the oldest Rust that Cargo.toml names compiles the library
 #   minimal-versions    so do the oldest dependencies that Cargo.toml names
-#   semver              no public item went since the last release, by cargo-semver-checks
+#   semver              no public item went since the last release (the last tag v*), by cargo-semver-checks
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -170,10 +170,10 @@ semver() {
     local release
     release=$(git tag --list 'v*' --sort=-version:refname | head -n 1)
     if [[ -z $release ]]; then
-        echo "there is no release to compare with"
+        echo "nothing was compared: no tag v* names a release; from the first one on this step compares with the last"
         return
     fi
-    install cargo-semver-checks '^0.4'
+    install cargo-semver-checks '^0.44'
     cargo semver-checks --all-features --baseline-rev "$release"
 }
 
