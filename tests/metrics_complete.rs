@@ -184,7 +184,7 @@ fn gate(
         ("tls.key", &server.key_pem),
         ("crl.pem", &crl),
         ("ci.token", TOKEN),
-        ("denied", "# nobody\n"),
+        ("denied", "# none\n"),
         ("policy.toml", POLICY),
         ("stricter.toml", &stricter),
     ] {

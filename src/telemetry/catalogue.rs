@@ -57,7 +57,7 @@ pub const METRICS: &[Metric] = &[
         "portcullis_requests_in_flight",
         MetricKind::Gauge,
         &[],
-        "Requests, with their transfers, that are under way.",
+        "Requests, with their transfers, that are in flight.",
     ),
     metric(
         "portcullis_request_duration_seconds",
@@ -81,7 +81,7 @@ pub const METRICS: &[Metric] = &[
         "portcullis_limit_transfers",
         MetricKind::Gauge,
         &["limit"],
-        "Bodies under way that a limit counts.",
+        "Bodies in flight that a limit counts.",
     ),
     metric(
         "portcullis_limit_waiting",
@@ -183,7 +183,7 @@ pub const METRICS: &[Metric] = &[
         "portcullis_handshakes_in_flight",
         MetricKind::Gauge,
         &[],
-        "TLS handshakes that are under way.",
+        "TLS handshakes that are in flight.",
     ),
     metric(
         "portcullis_connections",
@@ -243,13 +243,13 @@ pub const METRICS: &[Metric] = &[
         "portcullis_snapshot_loaded_timestamp_seconds",
         MetricKind::Gauge,
         &["what"],
-        "When the snapshot in force was loaded, as a Unix time.",
+        "When the active snapshot was loaded, as a Unix time.",
     ),
     metric(
         "portcullis_snapshot_generation",
         MetricKind::Gauge,
         &["what"],
-        "The number of the snapshot in force, from 1 at the start.",
+        "The number of the active snapshot, from 1 at the start.",
     ),
     metric(
         "portcullis_snapshot_load_duration_seconds",
@@ -273,25 +273,25 @@ pub const METRICS: &[Metric] = &[
         "portcullis_crl_this_update_timestamp_seconds",
         MetricKind::Gauge,
         &["issuer", "scope"],
-        "When the CRL in force was issued, as a Unix time.",
+        "When the active CRL was issued, as a Unix time.",
     ),
     metric(
         "portcullis_crl_next_update_timestamp_seconds",
         MetricKind::Gauge,
         &["issuer", "scope"],
-        "When the CRL in force is due to be replaced, as a Unix time.",
+        "When the active CRL is due to be replaced, as a Unix time.",
     ),
     metric(
         "portcullis_crl_entries",
         MetricKind::Gauge,
         &["issuer", "scope"],
-        "Certificates on the CRL in force.",
+        "Certificates on the active CRL.",
     ),
     metric(
         "portcullis_crl_refused_total",
         MetricKind::Counter,
         &["reason"],
-        "CRLs that were not taken in place of the one in force, being older than it, of a time that has not come, or unusable.",
+        "CRLs that were not taken in place of the active one, being older than it, of a time that has not come, or unusable.",
     ),
     metric(
         "portcullis_revocation_unknown_allowed_total",
