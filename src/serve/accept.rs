@@ -1,5 +1,4 @@
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -293,7 +292,9 @@ async fn next(listener: &TcpListener, places: &Places) -> (TcpStream, SocketAddr
         }
         match pin!(listener.accept()).await {
             Ok(accepted) => return accepted,
-            Err(error) if is_of_one_connection(&error) => metrics::accept_failed("connection"),
+            Err(error) if descriptors::is_of_one_connection(&error) => {
+                metrics::accept_failed("connection");
+            }
             Err(error) => {
                 metrics::accept_failed("system");
                 refused::accept(&error);
@@ -313,13 +314,4 @@ async fn spare_descriptors(places: &Places) {
         }
         sleep(DESCRIPTORS_PAUSE).await;
     }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-    )
 }

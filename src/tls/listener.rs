@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{Accepted, Acceptor, HandshakeError, Stream};
 use crate::Connection;
 use crate::connection::descriptors_to_spare;
+use crate::util::descriptors;
 
 /// The listener of `axum::serve`: handshakes run concurrently, so that a client whose handshake is slow delays
 /// no other client. Accepting stops before the process's last file descriptors ([`descriptors_to_spare`]).
@@ -104,7 +105,7 @@ async fn next(
                 let _ = stream.set_nodelay(true);
                 return (stream, peer);
             }
-            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if descriptors::is_of_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors of the whole system, most likely: connections that end give some back.
                 tracing::error!(%error, "accepting connections fails");
@@ -112,13 +113,4 @@ async fn next(
             }
         }
     }
-}
-
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-    )
 }

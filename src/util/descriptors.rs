@@ -174,3 +174,14 @@ fn limit() -> Option<u64> {
 fn limit() -> Option<u64> {
     None
 }
+
+/// Whether accepting failed for one connection alone, rather than for want of descriptors or the like.
+#[cfg(any(feature = "serve", all(feature = "axum", feature = "tls")))]
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

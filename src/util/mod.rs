@@ -16,6 +16,7 @@ pub(crate) mod gcra;
 pub(crate) mod good_until;
 pub(crate) mod hex;
 #[cfg(feature = "reload")]
+pub(crate) mod inner_service;
 pub(crate) mod patience;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 #[cfg_attr(
