@@ -3,27 +3,11 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::util::error_chain::chain;
+
 /// Writes what `error` says and what caused it, each once.
 fn write(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(&chain(error))
-}
-
-/// What `error` says and what caused it, each once.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let said = error.to_string();
-        // Where an error has its cause's words in its own, they are not said again.
-        if !text.ends_with(&said) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&said);
-        }
-        next = error.source();
-    }
-    text
 }
 
 /// For `Result<(), Box<dyn Error>>` as the type of a `main`: its error is printed as `Debug` has it, which is

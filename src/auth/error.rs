@@ -38,7 +38,6 @@ pub enum CredentialError {
         /// The file.
         file: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
     /// The token can be guessed: it is neither a generated one nor long and varied enough for a random one.
@@ -70,7 +69,6 @@ pub enum CredentialError {
         /// The credential's id.
         id: String,
         /// What is wrong with it.
-        #[source]
         error: DigestError,
     },
     /// A certificate that a credential shall be bound to has no name.
@@ -79,7 +77,6 @@ pub enum CredentialError {
         /// The credential's id.
         id: String,
         /// What is wrong with it.
-        #[source]
         error: BindingError,
     },
     /// A line that is no entry of an htpasswd file.
@@ -91,7 +88,6 @@ pub enum CredentialError {
         /// The line, from 1.
         line: usize,
         /// What is wrong in it.
-        #[source]
         problem: HtpasswdError,
     },
     /// The credentials file is not as it must be.

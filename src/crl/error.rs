@@ -18,7 +18,6 @@ pub enum LoadError {
         /// The file or directory.
         path: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
     /// A CRL cannot be used.
@@ -29,7 +28,6 @@ pub enum LoadError {
         /// Which CRL in it, from 1.
         number: usize,
         /// What is wrong with it.
-        #[source]
         error: CrlError,
     },
     /// A file is PEM but not all of it can be read as such.
@@ -46,7 +44,6 @@ pub enum LoadError {
         /// The file, or `bytes`.
         origin: String,
         /// What is wrong.
-        #[source]
         error: io::Error,
     },
     /// What a compressed file holds is larger than [`Options`](super::Options) allow.
@@ -73,7 +70,6 @@ pub enum LoadError {
         /// The URL without its query, or what the settings are about.
         origin: String,
         /// Why not.
-        #[source]
         error: FetchError,
     },
     /// One of the authorities' certificates cannot be read.
@@ -265,7 +261,6 @@ pub enum FetchError {
         /// The file or directory.
         path: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
 }

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as KeyPath, Segment};
 
 use super::{Place, words};
+use crate::util::error_chain::chain;
 use crate::util::file::{DOCUMENT, read_text};
 
 /// A configuration file that cannot be used, with the place.
@@ -19,7 +20,6 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
     /// The file is not TOML, or a key in it is unknown, missing or has an impossible value.
@@ -117,12 +117,11 @@ pub enum ConfigError {
         most: Box<str>,
     },
     /// The values are well formed but what they name, or what they mean together, cannot be used.
-    #[error("{place}: {error}")]
+    #[error("{place}: {}", chain(&**error))]
     Unusable {
         /// Where the key is.
         place: Place,
         /// What is wrong with what it names.
-        #[source]
         error: Box<dyn std::error::Error + Send + Sync>,
     },
 }

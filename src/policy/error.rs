@@ -12,7 +12,6 @@ pub enum PolicyError {
         /// The rule's name.
         name: Box<str>,
         /// What is wrong.
-        #[source]
         error: RuleError,
     },
     /// Two rules have one name, so that a log could not tell which of them decided.

@@ -10,6 +10,7 @@ use super::fingerprint::Fingerprint;
 use super::notifications::{Following, Handler, Notifications};
 use super::watched::Shared;
 use crate::telemetry::metrics;
+use crate::util::error_chain::chain;
 use crate::util::{clock, descriptors, patience};
 
 /// Makes a value from files, again and again.
@@ -353,17 +354,6 @@ fn log_refused(loader: &impl Load, reason: &str) {
         what = loader.name(), files = ?loader.paths(), reason,
         "some of the files are not used, the rest is in force"
     );
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

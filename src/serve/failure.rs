@@ -21,7 +21,7 @@ pub(super) fn of(error: &(dyn Error + 'static)) -> Response<Bytes> {
     if let Some(cut) = cause::<Cut>(error) {
         tracing::debug!(%cut, "the body of a request was cut");
     } else {
-        let error = crate::error_text::chain(error);
+        let error = crate::util::error_chain::chain(error);
         tracing::error!(%error, "the service failed instead of answering");
     }
     internal()

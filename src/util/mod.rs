@@ -6,6 +6,7 @@ pub(crate) mod bounded_cache;
 pub(crate) mod calendar;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+pub(crate) mod error_chain;
 #[cfg(feature = "reload")]
 pub(crate) mod file;
 #[cfg(feature = "reload")]

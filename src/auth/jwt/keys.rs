@@ -38,7 +38,6 @@ pub enum KeySetError {
         /// The file.
         file: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
     /// What is wrong with a file's content.

@@ -13,7 +13,6 @@ pub enum DenyError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
     /// A file is not UTF-8.

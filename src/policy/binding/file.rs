@@ -48,7 +48,6 @@ pub enum DigestFileError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
     /// The file is not what was written.
@@ -60,7 +59,6 @@ pub enum DigestFileError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        #[source]
         error: io::Error,
     },
     /// The file cannot be written.
@@ -69,7 +67,6 @@ pub enum DigestFileError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
     /// There is no thread to write with.
@@ -78,7 +75,6 @@ pub enum DigestFileError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        #[source]
         error: io::Error,
     },
 }
