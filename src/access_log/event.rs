@@ -98,7 +98,7 @@ fn sha256(certificate: &PeerIdentity) -> String {
 }
 
 /// A name for the session of an upload by which its requests are found in the log, and from which the id
-/// cannot be told: for many registries the id is all that it takes to go on with the upload.
+/// cannot be computed: for many registries the id is all that it takes to go on with the upload.
 fn concealed(session: &str) -> String {
     let mut hasher = DefaultHasher::new();
     session.hash(&mut hasher);

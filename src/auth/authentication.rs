@@ -38,28 +38,28 @@ pub(crate) enum Certificate {
 }
 
 impl Authentication {
-    /// A token or password.
+    /// Requires a token or password.
     pub fn token(credentials: Watched<Credentials>) -> Self {
         Self::with(Some(credentials), Certificate::Ignored)
     }
 
-    /// A token that one of these issuers signed.
+    /// Requires a token that one of these issuers signed.
     #[cfg(feature = "jwt")]
     pub fn signed(issuers: impl IntoIterator<Item = super::jwt::Issuer>) -> Self {
         Self::with(None, Certificate::Ignored).with_issuers(issuers)
     }
 
-    /// A client certificate. Credentials that come besides are not looked at, signed tokens neither.
+    /// Requires a client certificate. Credentials that come besides are not looked at, signed tokens neither.
     pub fn certificate() -> Self {
         Self::with(None, Certificate::Only)
     }
 
-    /// A token, or else a client certificate. A token that is wrong is refused all the same.
+    /// Requires a token, or else a client certificate. A token that is wrong is refused all the same.
     pub fn token_or_certificate(credentials: Watched<Credentials>) -> Self {
         Self::with(Some(credentials), Certificate::Enough)
     }
 
-    /// A token and a client certificate.
+    /// Requires a token and a client certificate.
     pub fn token_and_certificate(credentials: Watched<Credentials>) -> Self {
         Self::with(Some(credentials), Certificate::Needed)
     }

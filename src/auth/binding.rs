@@ -41,7 +41,7 @@ pub struct BindingError {
 }
 
 impl Binding {
-    /// Whether this is the certificate.
+    /// Returns whether this is the certificate.
     pub fn is(&self, peer: &PeerIdentity) -> bool {
         let among = |names: &[Box<str>]| names.contains(&self.value);
         match self.attribute {

@@ -32,7 +32,7 @@ pub(super) struct Validity {
 }
 
 impl Credential {
-    /// A credential of which no secret is known yet.
+    /// Makes a credential of which no secret is known yet.
     pub fn new(id: impl Into<Box<str>>) -> Self {
         Self {
             id: id.into(),
@@ -56,13 +56,13 @@ impl Credential {
         self
     }
 
-    /// Is good from these networks only. An empty list is good from nowhere.
+    /// Accepts the credential from these networks only; with an empty list, from none.
     pub fn within(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         self.networks.get_or_insert_default().extend(networks);
         self
     }
 
-    /// Is good on a connection with this certificate only.
+    /// Accepts the credential on a connection with this certificate only.
     pub fn bound_to(mut self, binding: Binding) -> Self {
         self.binding = Some(binding);
         self
@@ -76,7 +76,7 @@ impl Credential {
 }
 
 impl Secret {
-    /// A secret that is good at any time.
+    /// Makes a secret that is good at any time.
     pub fn new(digest: SecretDigest) -> Self {
         Self {
             digest,
@@ -93,13 +93,13 @@ impl Secret {
         self
     }
 
-    /// Is good from this moment.
+    /// Accepts the secret from this time on. Default: from any.
     pub fn not_before(mut self, moment: SystemTime) -> Self {
         self.validity.not_before = Some(moment);
         self
     }
 
-    /// Is good until just before this moment.
+    /// Accepts the secret until just before this time. Default: for ever.
     pub fn expires(mut self, moment: SystemTime) -> Self {
         self.validity.expires = Some(moment);
         self

@@ -53,7 +53,7 @@ pub(super) struct Candidates {
 }
 
 impl Credentials {
-    /// All of these.
+    /// Makes the set of these credentials.
     ///
     /// # Errors
     /// An id or a token that is there twice, a credential without a secret, or none at all.
@@ -169,12 +169,12 @@ impl Credentials {
         }
     }
 
-    /// How many credentials there are.
+    /// Returns how many credentials there are.
     pub fn len(&self) -> usize {
         self.owners.len()
     }
 
-    /// Whether there are none: true only for a configuration with issuers of signed tokens.
+    /// Returns whether there are none: true only for a configuration with issuers of signed tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

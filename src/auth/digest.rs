@@ -88,7 +88,7 @@ pub enum DigestError {
 }
 
 impl SecretDigest {
-    /// The digest of a generated token.
+    /// Computes the digest of a generated token.
     pub fn of_token(token: &[u8]) -> Self {
         Self(HashKind::Sha256(Sha256::digest(token).into()))
     }

@@ -49,17 +49,17 @@ impl GeneratedToken {
         Self(text)
     }
 
-    /// The token itself. Show it once, keep it nowhere.
+    /// Returns the token itself. Show it once, keep it nowhere.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What a server keeps of it.
+    /// Computes the digest, which is what a server keeps of the token.
     pub fn digest(&self) -> SecretDigest {
         SecretDigest::of_token(self.0.as_bytes())
     }
 
-    /// [`GeneratedToken::digest`] as a credentials file has it, `sha256:…`.
+    /// Writes [`GeneratedToken::digest`] as a credentials file has it, `sha256:…`.
     pub fn digest_text(&self) -> String {
         format!("sha256:{}", hex::encode(&Sha256::digest(self.0.as_bytes())))
     }

@@ -11,8 +11,9 @@ use super::decision::Decision;
 use crate::{Principal, Refusal};
 
 impl Authentication {
-    /// Who asks, for servers that are no tower services. [`TokenAuthLayer`](super::TokenAuthLayer) does the
-    /// same and more: here `Authorization` stays on the request, and is not to go anywhere else.
+    /// Finds out who sent a request, for servers that are no tower services.
+    /// [`TokenAuthLayer`](super::TokenAuthLayer) does the same and more: here `Authorization` stays on the
+    /// request, and is not to go anywhere else.
     ///
     /// Nor can a mount be taken off it, so one from a repository that the caller's token does not grant is
     /// refused.

@@ -41,7 +41,7 @@ enum Origin {
 }
 
 impl CredentialSource {
-    /// A token in the environment variable `name`, or in the file that `name_FILE` names.
+    /// Reads a token in the environment variable `name`, or in the file that `name_FILE` names.
     ///
     /// The copy that is read is wiped once it is digested; the process's environment itself cannot be,
     /// and stays readable in `/proc/PID/environ` for who may trace the process. A file is better.
@@ -49,7 +49,7 @@ impl CredentialSource {
         Self::new(Credential::new(id), Origin::Variable(name.into()))
     }
 
-    /// A token in a file. One newline at the end does not belong to it.
+    /// Reads a token from a file. One newline at the end does not belong to it.
     pub fn file(id: impl Into<Box<str>>, file: impl Into<PathBuf>) -> Self {
         Self::new(Credential::new(id), Origin::File(file.into()))
     }
@@ -76,26 +76,26 @@ impl CredentialSource {
         Ok(Self::credential(credential))
     }
 
-    /// A credential as it is.
+    /// Takes a credential as it is.
     pub fn credential(credential: Credential) -> Self {
         Self::new(credential, Origin::Inline)
     }
 
-    /// The directory of a Kubernetes Secret of the type `kubernetes.io/basic-auth`: the files
+    /// Reads the directory of a Kubernetes Secret of the type `kubernetes.io/basic-auth`: the files
     /// `username` and `password`.
     pub fn secret_directory(directory: impl Into<PathBuf>) -> Self {
         let origin = Origin::SecretDirectory(directory.into());
         Self::new(Credential::new(""), origin)
     }
 
-    /// An htpasswd file as distribution and zot read it: bcrypt only.
+    /// Reads an htpasswd file as distribution and zot read it: bcrypt only.
     #[cfg(feature = "passwords")]
     #[cfg_attr(docsrs, doc(cfg(feature = "passwords")))]
     pub fn htpasswd(file: impl Into<PathBuf>) -> Self {
         Self::new(Credential::new(""), Origin::Htpasswd(file.into()))
     }
 
-    /// A credentials file; the [module](super) shows one.
+    /// Reads a credentials file; the [module](super) shows one.
     #[cfg(feature = "config")]
     #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     pub fn credentials_file(file: impl Into<PathBuf>) -> Self {
@@ -117,13 +117,14 @@ impl CredentialSource {
         self
     }
 
-    /// Is good from these networks only. A credentials file says that itself.
+    /// Accepts the credential from these networks only. A credentials file says that itself.
     pub fn within(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         self.template = self.template.within(networks);
         self
     }
 
-    /// Is good on a connection with this certificate only. A credentials file says that itself.
+    /// Accepts the credential on a connection with this certificate only. A credentials file says that
+    /// itself.
     pub fn bound_to(mut self, binding: Binding) -> Self {
         self.template = self.template.bound_to(binding);
         self
@@ -135,13 +136,13 @@ impl CredentialSource {
         self
     }
 
-    /// Is good from this moment. A credentials file says that itself.
+    /// Accepts the secret from this time on. A credentials file says that itself.
     pub fn not_before(mut self, moment: SystemTime) -> Self {
         self.validity.not_before = Some(moment);
         self
     }
 
-    /// Is good until just before this moment. A credentials file says that itself.
+    /// Accepts the secret until just before this time. A credentials file says that itself.
     pub fn expires(mut self, moment: SystemTime) -> Self {
         self.validity.expires = Some(moment);
         self

@@ -125,7 +125,7 @@ struct Entry {
     not_before: Option<Timestamp>,
     /// When it ends to be.
     expires: Option<Timestamp>,
-    /// What it is for, in the operator's words; told in the log when it is about to expire.
+    /// What it is for, in the operator's words; logged when it is about to expire.
     comment: Option<String>,
     /// Takes a token that can be guessed, and throttles failures for it as for passwords.
     #[serde(default)]

@@ -32,7 +32,7 @@ impl Revocation {
         Builder::default()
     }
 
-    /// [`Builder::from_files`] with these options and nothing else.
+    /// Reads CRLs as [`Builder::from_files`] does, with these options and nothing else.
     ///
     /// # Errors
     /// A file that is missing, empty or no CRL.
@@ -46,7 +46,7 @@ impl Revocation {
             .from_files(paths, watch)
     }
 
-    /// [`Builder::from_bytes`] with these options and nothing else.
+    /// Reads CRLs as [`Builder::from_bytes`] does, with these options and nothing else.
     ///
     /// # Errors
     /// What is no CRL.
@@ -96,7 +96,7 @@ impl Builder {
         self
     }
 
-    /// As [`Builder::with_authorities`], from PEM files that may change.
+    /// Adds further signers as [`Builder::with_authorities`] does, from PEM files that may change.
     pub fn with_authority_files<P: Into<PathBuf>>(
         mut self,
         files: impl IntoIterator<Item = P>,

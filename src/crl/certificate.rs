@@ -107,7 +107,7 @@ impl CertificateInfo {
         Signed::parse(der).map_err(|_| no_der())
     }
 
-    /// Whether the key is the one with this identifier, as far as that can be told.
+    /// Whether the key is the one with this identifier, as far as that is known.
     pub(super) fn is_key(&self, key_id: Option<&[u8]>) -> bool {
         match (key_id, self.key_id.as_deref()) {
             (Some(named), Some(own)) => named == own,
@@ -115,7 +115,7 @@ impl CertificateInfo {
         }
     }
 
-    /// Why a list that names this key identifier, and is in its name, is not by it: by what can be told
+    /// Why a list that names this key identifier, and is in its name, is not by it: by what shows
     /// without the signature, and else that the signature is not its own.
     pub(super) fn why_not_signer(
         &self,

@@ -286,7 +286,7 @@ impl Crl {
                 .is_some_and(|signer| other.signer() == Some(signer))
     }
 
-    /// Whether it is of the same scope and by the same key, as far as that can be told.
+    /// Whether it is of the same scope and by the same key, as far as that is known.
     pub(super) fn takes_place_of(&self, other: &Self, authorities: &Authorities) -> bool {
         let by_the_same = || match other.signer() {
             Some(signer) => self.is_by(&signer, authorities),

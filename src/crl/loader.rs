@@ -249,7 +249,7 @@ impl<'a> Loader<'a> {
             .is_some_and(|at| !list.is_begun(at) && list.is_begun(clock::seconds()))
     }
 
-    /// The lists that were put in force by the program, where no file is named.
+    /// The lists that the program published, where no file is named.
     pub(super) fn without_lists(mut self) -> CrlSet {
         if let Some(previous) = self.previous {
             self.lists.keep_newer_of(previous, self.now, &self.unread);

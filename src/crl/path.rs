@@ -48,8 +48,8 @@ pub(super) struct Anchor {
 }
 
 impl CertPath {
-    /// The facts of a path: the end entity's certificate, those of the CAs between in the order of
-    /// the path, and the anchor that issued the last.
+    /// Reads the certificates of a path: the end entity's certificate, those of the CAs between in the order
+    /// of the path, and the anchor that issued the last.
     ///
     /// A [`TrustAnchor`] does not hold the key usage of the certificate that it was made of, so that
     /// whether the anchor may sign CRLs is taken for granted here, and looked up in
@@ -65,8 +65,8 @@ impl CertPath {
         Self::up_to(end_entity, intermediates, Anchor::new(anchor, None))
     }
 
-    /// As [`CertPath::new`], with the certificate of the anchor: a list that it signed does not count if
-    /// it has a key usage without cRLSign (RFC 5280 §4.2.1.3).
+    /// Reads a path as [`CertPath::new`], with the certificate of the anchor: a list that it signed does not
+    /// count if it has a key usage without cRLSign (RFC 5280 §4.2.1.3).
     ///
     /// # Errors
     /// A certificate that cannot be read, or a CA that may not sign certificates.

@@ -99,12 +99,12 @@ impl Revocation {
         Ok(generation)
     }
 
-    /// What the CRLs say of a path at a time.
+    /// Returns what the CRLs say of a path at a time.
     pub fn examine(&self, path: &CertPath, at: SystemTime) -> Verdict {
         self.judge(path, evaluation_time::seconds(at)).1.verdict
     }
 
-    /// What the CRLs say of each certificate of a path at a time, the client's own first: for an
+    /// Returns what the CRLs say of each certificate of a path at a time, the client's own first: for an
     /// operator who asks why.
     pub fn explain(&self, path: &CertPath, at: SystemTime) -> Vec<Finding> {
         let required = self.requirements.of(&path.anchor().ca);
@@ -132,7 +132,7 @@ impl Revocation {
         denied.verdict_on(one, &time)
     }
 
-    /// The deny list, if there is one.
+    /// Returns the deny list, if there is one.
     pub fn denied(&self) -> Option<&Watched<DenyList>> {
         self.requirements.denied.as_ref()
     }

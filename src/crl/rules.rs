@@ -200,7 +200,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Tells `decided` of each list that answered; of a revocation the last told of is the one.
+    /// Calls `decided` with each list that answered; the last one is the list that revokes, if one does.
     pub(super) fn status(&self, mut decided: impl FnMut(&Crl)) -> Status {
         let mut reasons = 0;
         let mut lapsed = 0;

@@ -81,7 +81,7 @@ impl Question<'_> {
     /// Whether a signer that is not on the path counts: it is certified under the path's anchor, and
     /// neither it nor a CA above it is revoked, or of a status that the options refuse.
     fn counts(&self, number: usize, signer: &CertificateInfo) -> bool {
-        // One that is being asked after is taken to count: its own list may be the one that tells of
+        // One that is being asked after is taken to count: its own list may be the one that lists
         // it, and if another does and revokes it, nothing that it signed counts in the end.
         if self.signers.is_some_and(|signers| signers.has(signer)) {
             return true;

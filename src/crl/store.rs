@@ -237,39 +237,39 @@ impl CrlSet {
         self.refused.iter().any(|error| error.is_broken())
     }
 
-    /// What was read and could not be used: what such a list answers for is unknown.
+    /// Returns what was read and could not be used: what such a list answers for is unknown.
     pub fn refused(&self) -> impl Iterator<Item = &LoadError> {
         self.refused.iter().map(Arc::as_ref)
     }
 
-    /// How many lists there are.
+    /// Returns how many lists there are.
     pub fn len(&self) -> usize {
         self.all().count()
     }
 
-    /// Whether there is no list.
+    /// Returns whether there is no list.
     pub fn is_empty(&self) -> bool {
         self.by_issuer.is_empty()
     }
 
-    /// How many revocations there are in all lists together.
+    /// Returns how many revocations there are in all lists together.
     pub fn entries(&self) -> usize {
         self.all().map(|list| list.len()).sum()
     }
 
-    /// How many bytes of memory the entries take.
+    /// Returns how many bytes of memory the entries take.
     pub fn size(&self) -> usize {
         self.all().map(|list| list.size()).sum()
     }
 
-    /// How many of the bytes of [`CrlSet::size`] a look-up reads from that finds nothing: the part that
-    /// should fit into a cache.
+    /// Returns how many of the bytes of [`CrlSet::size`] a look-up reads from that finds nothing: the part
+    /// that should fit into a cache.
     pub fn searched_size(&self) -> usize {
         self.all().map(|list| list.searched_size()).sum()
     }
 
-    /// Returns the first entry for a certificate in the lists of its issuer, whatever these are about and
-    /// whatever their signer: to look things up, not to decide by. The issuer is a `Name`, DER, and is compared
+    /// Returns what the first list of its issuer that names a certificate says of it, whatever the list is
+    /// about and whatever its signer: to look things up, not to decide by. The issuer is a `Name`, DER, and is compared
     /// by RFC 5280 §7.1; the serial number is the content of an INTEGER.
     pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
         let issuer = DistinguishedName::new(issuer);

@@ -77,7 +77,7 @@ impl Tracked {
         inner.good.is_good(generation, now) || *self.verdict() == Verdict::Good
     }
 
-    /// The verdict now. While neither the CRLs nor the time have moved on, the remembered one.
+    /// Returns the verdict now; while neither the CRLs nor the time have moved on, the remembered one.
     pub fn verdict(&self) -> Arc<Verdict> {
         let inner = &*self.0;
         let now = seconds(inner.clock.as_deref());

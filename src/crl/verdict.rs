@@ -179,7 +179,7 @@ pub enum UnknownCause {
     )]
     SignerMayNotSign,
     /// Those there are are in the name of a CA or signer whose key is not supported, so that whether
-    /// they are by it cannot be told.
+    /// they are by it cannot be verified.
     #[error(
         "no CRL for it is signed by its issuer: the key that it should be signed by is of a kind or size \
          that is not supported"
@@ -219,7 +219,7 @@ impl UnknownCause {
 }
 
 impl Exemption {
-    /// The exemption as a closed-set label.
+    /// Returns the exemption as a closed-set label.
     pub fn label(self) -> &'static str {
         match self {
             Self::NoRevAvail => "no_rev_avail",
@@ -230,7 +230,7 @@ impl Exemption {
 }
 
 impl Verdict {
-    /// The verdict as a closed-set label.
+    /// Returns the verdict as a closed-set label.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -243,7 +243,7 @@ impl Verdict {
         }
     }
 
-    /// How a request on such a connection is turned away, if it is.
+    /// Returns how a request on such a connection is refused, if it is.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Good | Self::UnknownAllowed(_) | Self::Exempt(_) => None,

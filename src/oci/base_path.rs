@@ -19,7 +19,7 @@ pub struct BasePath(Box<str>);
 struct Asked(Option<Uri>);
 
 impl BasePath {
-    /// A path with or without a slash at its end.
+    /// Takes a path with or without a slash at its end.
     pub fn new(path: &str) -> Self {
         let path = path.trim_matches('/');
         Self(match path {

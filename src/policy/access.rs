@@ -11,9 +11,9 @@ pub struct Caller<'a> {
     pub(super) address: Option<IpAddr>,
 }
 
-/// Knows which tags there are, so that making a tag and changing one can be told apart.
+/// Knows which tags there are, so that making a tag and changing one can be distinguished.
 pub trait TagOracle: Send + Sync {
-    /// Whether the tag is there; `None` if that cannot be told now, and the caller must then be
+    /// Whether the tag is there; `None` if that is not known now, and the caller must then be
     /// allowed both. Asked on the thread that serves the request: answer from memory, or nearly.
     fn exists(&self, registry: Option<&str>, repository: &str, tag: &str) -> Option<bool>;
 }
@@ -72,12 +72,12 @@ pub enum Mismatch {
 }
 
 impl<'a> Caller<'a> {
-    /// The caller `principal`, or, with `None`, one who showed nothing; at an address, if known.
+    /// Makes the caller `principal`, or, with `None`, an anonymous one; at an address, if known.
     pub fn new(principal: Option<&'a Principal>, address: Option<IpAddr>) -> Self {
         Self { principal, address }
     }
 
-    /// The caller of the request with these extensions.
+    /// Returns the caller of the request with these extensions.
     pub fn of(extensions: &'a http::Extensions) -> Self {
         let address = ClientAddr::of(extensions).map(|client| client.ip());
         Self::new(Principal::of(extensions), address)
@@ -272,7 +272,7 @@ impl Rule {
 }
 
 impl Mismatch {
-    /// What the rule is about instead, in an operator's words.
+    /// Returns what the rule is about instead, in an operator's words.
     pub fn label(self) -> &'static str {
         match self {
             Self::Action => "other actions",

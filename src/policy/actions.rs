@@ -70,12 +70,12 @@ impl Actions {
         WORDS.iter().map(|(word, _)| *word)
     }
 
-    /// Whether all of `other` is here.
+    /// Returns whether all of `other` is here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any of `other` is here.
+    /// Returns whether any of `other` is here.
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

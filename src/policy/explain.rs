@@ -57,12 +57,12 @@ impl Policy {
 }
 
 impl Explanation<'_> {
-    /// The decision.
+    /// Returns the decision.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Why each rule was about the request's first part or not, in the order of the rules.
+    /// Returns why each rule was about the request's first part or not, in the order of the rules.
     pub fn mismatches(&self) -> impl Iterator<Item = (&str, Option<Mismatch>)> {
         let parts = self.parts.iter().take(1);
         parts.flat_map(|part| {

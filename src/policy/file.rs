@@ -151,7 +151,7 @@ pub struct PolicyFile {
 }
 
 impl PolicyFile {
-    /// The policy in the file at `path`.
+    /// Reads the policy in the file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -159,7 +159,7 @@ impl PolicyFile {
         }
     }
 
-    /// The same file, reported as a shadow policy.
+    /// Reports the file as a shadow policy.
     pub fn as_shadow(mut self) -> Self {
         self.name = "shadow_policy";
         self

@@ -53,8 +53,8 @@ impl PolicyLayer {
         }
     }
 
-    /// Also asks a second policy, counts where the two differ and notes it in the access log, and
-    /// enforces nothing of it.
+    /// Asks a second policy too, counts where the two differ and notes it in the access log, and enforces
+    /// nothing of it.
     pub fn with_shadow(mut self, shadow: Watched<Policy>) -> Self {
         self.shadow = Some(shadow);
         self

@@ -80,26 +80,27 @@ impl Rule {
         }
     }
 
-    /// Is about these callers too.
+    /// Applies the rule to these callers too.
     pub fn or_who(mut self, who: impl IntoIterator<Item = Who>) -> Self {
         self.who.extend(who);
         self
     }
 
-    /// Is about callers in these networks only. Default: in any.
+    /// Applies the rule to callers in these networks only. Default: in any.
     pub fn in_networks(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         let networks = networks.into_iter().map(crate::source::canonical);
         self.networks.extend(networks);
         self
     }
 
-    /// Is about these repositories. Needed for pull, push, delete and list.
+    /// Applies the rule to these repositories. Needed for pull, push, delete and list.
     pub fn on_repositories(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.repositories.extend(patterns);
         self
     }
 
-    /// Is about requests that name one of these upstream registries (`?ns=`). Default: any or none.
+    /// Applies the rule to requests that name one of these upstream registries (`?ns=`). Default: any or
+    /// none.
     ///
     /// A rule that denies is also about requests that name none, since the service may take them for
     /// one of these; and a pattern without a port in it is about every port.
@@ -108,7 +109,7 @@ impl Rule {
         self
     }
 
-    /// Is about these tags. Default: any.
+    /// Applies the rule to these tags. Default: any.
     ///
     /// What names no tag (a blob, a manifest by its digest) is allowed by such a rule and not denied
     /// by it. A delete by digest, of a manifest or a blob, is the other way round: it takes from tags that
@@ -118,7 +119,7 @@ impl Rule {
         self
     }
 
-    /// Is about these paths. Needed for [`Actions::EXTENSION`] and [`Actions::OTHER`].
+    /// Applies the rule to these paths. Needed for [`Actions::EXTENSION`] and [`Actions::OTHER`].
     pub fn at_paths(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.paths.extend(patterns);
         self
@@ -130,17 +131,17 @@ impl Rule {
         self
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The line of the file that the rule begins in, from 1.
+    /// Returns the line of the file that the rule begins in, from 1.
     pub fn line(&self) -> Option<usize> {
         self.line
     }
 
-    /// The column of that line that it begins at, in characters, from 1.
+    /// Returns the column of that line that it begins at, in characters, from 1.
     pub fn column(&self) -> Option<usize> {
         self.column
     }
@@ -155,17 +156,17 @@ impl Rule {
         }
     }
 
-    /// What it does with what it matches.
+    /// Returns what it does with what it matches.
     pub fn effect(&self) -> Effect {
         self.effect
     }
 
-    /// The class of byte rates of what it allows.
+    /// Returns the class of byte rates of what it allows.
     pub fn rate_class(&self) -> Option<&RateClass> {
         self.rate_class.as_ref()
     }
 
-    /// The groups that it names.
+    /// Returns the groups that it names.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.who.iter().filter_map(|who| match who {
             Who::Group(group) => Some(&**group),

@@ -24,8 +24,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy of these rules. Their order means nothing but which of several is named as the one
-    /// that decided: the first.
+    /// Makes a policy of these rules. Their order means nothing but which of several is named as the one that
+    /// decided: the first.
     ///
     /// # Errors
     /// The first rule that makes no sense.
@@ -75,7 +75,7 @@ impl Policy {
         })
     }
 
-    /// A policy that allows everything to everybody.
+    /// Makes a policy that allows everything to every caller.
     pub fn open() -> Self {
         let repositories = Pattern::repository("**").into_iter();
         let paths = Pattern::path("/**").into_iter();
@@ -97,7 +97,7 @@ impl Policy {
         }
     }
 
-    /// Whether `caller` may do what `route` says, every part of it.
+    /// Decides whether `caller` may do what `route` says, every part of it.
     ///
     /// The question is answered from the policy alone: whether a repository or a tag exists changes
     /// nothing but which of [`Actions::CREATE`], [`Actions::REPLACE`] and [`Actions::MOVE`] a push
@@ -180,22 +180,22 @@ impl Policy {
         }
     }
 
-    /// The rules, in their order.
+    /// Returns the rules, in their order.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// The rule that decided, if one did.
+    /// Returns the rule that decided, if one did.
     pub fn rule_of(&self, verdict: &Verdict) -> Option<&Rule> {
         self.rules.get(verdict.rule()?)
     }
 
-    /// What an operator probably did not mean.
+    /// Returns what an operator probably did not mean.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// The groups that rules name and that are none of `known`.
+    /// Returns the groups that rules name and that are none of `known`.
     pub fn unknown_groups<'a>(&'a self, known: &[&str]) -> Vec<(&'a Rule, &'a str)> {
         let named = self
             .rules

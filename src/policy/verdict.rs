@@ -59,14 +59,14 @@ impl Verdict {
         Self::unallowed(Actions::default(), false)
     }
 
-    /// Whether the request may go on, maybe [without its mount](Self::declines_mount).
+    /// Returns whether the request may go on, maybe [without its mount](Self::declines_mount).
     pub fn is_allowed(&self) -> bool {
         self.decision != Decision::Refused
     }
 
-    /// Whether the caller may push where the request does and not pull where the blob is that it wants to
-    /// mount. Such a request goes on as an ordinary upload, without `mount` and `from` in its query: the
-    /// distribution-spec has it so for a mount that cannot be done, and a refusal ends containerd's push.
+    /// Returns whether the caller may push where the request does and not pull where the blob is that it
+    /// wants to mount. Such a request goes on as an ordinary upload, without `mount` and `from` in its query:
+    /// the distribution-spec has it so for a mount that cannot be done, and a refusal ends containerd's push.
     pub fn declines_mount(&self) -> bool {
         self.decision == Decision::WithoutMount
     }
@@ -81,12 +81,12 @@ impl Verdict {
         }
     }
 
-    /// The number of the rule that decided, from 0; `None` where none was about the request.
+    /// Returns the number of the rule that decided, from 0; `None` where none was about the request.
     pub fn rule(&self) -> Option<usize> {
         self.rule.map(|rule| rule as usize)
     }
 
-    /// The action that the decision is about: the first one, or the one that was not allowed.
+    /// Returns the action that the decision is about: the first one, or the one that was not allowed.
     pub fn action(&self) -> Actions {
         self.action
     }

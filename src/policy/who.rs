@@ -62,7 +62,7 @@ pub enum WhoError {
 }
 
 impl Who {
-    /// Whether `principal` is one of these; `None` is the caller who showed nothing.
+    /// Returns whether `principal` is one of these; `None` is the caller who showed nothing.
     pub fn includes(&self, principal: Option<&Principal>) -> bool {
         let known = principal.filter(|principal| principal.method() != Method::Anonymous);
         match self {

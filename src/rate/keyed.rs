@@ -8,7 +8,8 @@ use super::parameters::Parameters;
 use super::schedule::Schedule;
 use super::{Limit, LimitsError};
 
-/// A rate for each of many keys, for code that asks a limit itself rather than having a body paced.
+/// A rate for each of many keys, for code that asks a limit itself rather than having a body paced: the
+/// benchmarks and tests of what [`ByteRateLayer`](super::ByteRateLayer) keeps for each key.
 ///
 /// ```
 /// use portcullis::rate::{Key, Keyed, Limit};

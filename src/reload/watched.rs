@@ -264,8 +264,9 @@ impl<T> Current<T> {
         self.0.generation
     }
 
-    /// Whether the last good value has [ended](Health::lapsed), and this one stands in its place: what it
-    /// refuses might be allowed, and is answered with [`Refusal::Unavailable`](crate::Refusal::Unavailable).
+    /// Returns whether the last good value has [ended](Health::lapsed), and this one stands in its place:
+    /// what it refuses might be allowed, and is answered with
+    /// [`Refusal::Unavailable`](crate::Refusal::Unavailable).
     pub fn has_lapsed(&self) -> bool {
         self.0.lapsed
     }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::oci::ErrorCode;
 
-/// What a client is told of a refusal, for an error body of the program's own
+/// What an answer tells a client of a refusal, for an error body of the program's own
 /// ([`Responder::with_error_body`](super::Responder::with_error_body)). It does not tell one wrong credential from
 /// another, nor what is hidden from what is not there.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ pub struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// A body of this type.
+    /// Makes a body of this type.
     pub fn new(content_type: HeaderValue, content: impl Into<Bytes>) -> Self {
         Self {
             content_type,

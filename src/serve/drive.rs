@@ -26,7 +26,7 @@ use super::{Incoming, trusted::Trusted};
 use crate::connection::{ServeOptions, proxy_protocol};
 use crate::{Body, Connection};
 
-/// How long an idle connection has for its end, once the client is told of it.
+/// How long an idle connection has for its end, once the client has been sent a GOAWAY.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What all connections of a server have in common.
@@ -222,7 +222,7 @@ impl Drive {
         let alarm = sleep_until(Instant::now() + shortest);
         tokio::pin!(alarm);
         let mut draining = false;
-        // What the end will have been, once the client was told of it.
+        // What the end will have been, once a GOAWAY has announced it.
         let mut ending = None;
         loop {
             tokio::select! {

@@ -26,7 +26,7 @@ pub(super) fn connection(peer: SocketAddr, full: Full) {
     }
 }
 
-/// Logs that a proxy did not say for whom it speaks.
+/// Logs that a proxy sent no readable PROXY protocol header.
 pub(super) fn proxy_header(peer: SocketAddr, error: &dyn Display) {
     static SELDOM: Seldom = Seldom::every(EVERY);
     if let Some(more) = SELDOM.allow() {

@@ -103,8 +103,8 @@ impl Server {
         self
     }
 
-    /// Ends connections that have no request in flight for this long. Over HTTP/2 the client is told before,
-    /// and pings do not count. Default: 2 min.
+    /// Ends connections that have no request in flight for this long. Over HTTP/2 a GOAWAY is sent
+    /// before, and pings do not count. Default: 2 min.
     pub fn with_idle_timeout(mut self, timeout: Duration) -> Self {
         self.options.idle_timeout = bounded(timeout);
         self

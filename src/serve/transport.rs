@@ -23,7 +23,7 @@ pub(super) struct Transport {
     stall: Option<Stall>,
     /// A write that waits for the client.
     blocked: Option<InFlight>,
-    // An upgraded connection keeps its place, whoever speaks on it.
+    // An upgraded connection keeps its place, whichever protocol is spoken on it.
     _place: Arc<Place>,
 }
 

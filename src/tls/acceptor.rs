@@ -133,7 +133,7 @@ impl Acceptor {
         self
     }
 
-    /// What becomes of connections whose client CA is removed. Default: [`RemovedCa::Recheck`].
+    /// Sets what becomes of connections whose client CA is removed. Default: [`RemovedCa::Recheck`].
     pub fn with_removed_ca(mut self, policy: RemovedCa) -> Self {
         self.options.removed_ca = policy;
         self
@@ -181,12 +181,12 @@ impl Acceptor {
         self.options.stall_timeout
     }
 
-    /// The material in use.
+    /// Returns the material in use.
     pub fn material(&self) -> &Watched<Material> {
         &self.material
     }
 
-    /// The handshake on a TCP connection.
+    /// Does the handshake on a TCP connection.
     ///
     /// # Errors
     /// Why there is no connection. It is logged and counted already.
@@ -200,7 +200,7 @@ impl Acceptor {
         self.accept_from(tcp, peer).await
     }
 
-    /// The handshake on any stream from this peer.
+    /// Does the handshake on any stream from this peer.
     ///
     /// # Errors
     /// Why there is no connection. It is logged and counted already.

@@ -66,7 +66,7 @@ impl Default for Builder<WantsCertificate> {
 }
 
 impl Builder<WantsClientAuth> {
-    /// Also serves this certificate, to clients that ask for one of its DNS names (SNI).
+    /// Serves this certificate too, to clients that ask for one of its DNS names (SNI).
     pub fn and_certificate(mut self, files: CertificateFiles) -> Self {
         self.state.certificates.push(files);
         self

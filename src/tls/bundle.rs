@@ -42,7 +42,7 @@ fn ordered(
     provider: &CryptoProvider,
 ) -> Vec<CertificateDer<'static>> {
     let key = provider.key_provider.load_private_key(key.clone_key());
-    // One that cannot be used is told of where it is used.
+    // A key that cannot be used is an error where it is used.
     let Some(public) = key.ok().and_then(|key| Some(key.public_key()?.to_vec())) else {
         return given;
     };

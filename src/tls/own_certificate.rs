@@ -50,7 +50,7 @@ impl OwnCertificate {
         Self::watch_with(files, options, None)
     }
 
-    /// As [`OwnCertificate::watch`], by this provider.
+    /// Follows the files as [`OwnCertificate::watch`] does, by this provider.
     ///
     /// # Errors
     /// As of [`OwnCertificate::watch`].
@@ -63,7 +63,7 @@ impl OwnCertificate {
         Watched::watch(Files { files, provider }, options).map(Self)
     }
 
-    /// The certificate in use.
+    /// Returns the certificate in use.
     pub fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.0.load())
     }
@@ -73,7 +73,7 @@ impl OwnCertificate {
         self.0.generation()
     }
 
-    /// How the last reload went.
+    /// Returns how the last reload went.
     pub fn health(&self) -> Health {
         self.0.health()
     }

@@ -117,7 +117,7 @@ fn an_entry_is_appended_to_a_deny_list_that_can_be_read_whole() {
         "{error}"
     );
     assert_eq!(content(), format!("{text}node-7 stolen\n"));
-    // A comment that nobody ended.
+    // A comment without an end.
     std::fs::write(&file, "# a comment").unwrap();
     assert_eq!(deny(&["spiffe://example.org/c"]).0, 0);
     assert!(content().starts_with("# a comment\nspiffe://example.org/c 20"));

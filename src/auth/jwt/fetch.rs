@@ -295,7 +295,7 @@ impl Source {
         self.wanted.notify_one();
     }
 
-    /// Waits until newer keys are wanted; false when nobody holds them any more.
+    /// Waits until newer keys are wanted; false when nothing holds them any more.
     async fn wait(&self, most: Duration, publisher: &Publisher<KeySet>) -> bool {
         let wanted = async {
             let mut left = most;

@@ -28,12 +28,12 @@ pub(super) enum Kind {
 }
 
 impl Issuer {
-    /// Of registry tokens by the distribution token specification: `iss` is `issuer`.
+    /// Makes an issuer of registry tokens by the distribution token specification: `iss` is `issuer`.
     pub fn of_registry_tokens(issuer: impl Into<String>, keys: impl Into<Watched<KeySet>>) -> Self {
         Self::new(issuer.into(), keys.into(), Kind::Registry)
     }
 
-    /// Of Kubernetes service-account tokens: `issuer` is the cluster's.
+    /// Makes an issuer of Kubernetes service-account tokens: `issuer` is the cluster's.
     pub fn of_service_accounts(
         issuer: impl Into<String>,
         keys: impl Into<Watched<KeySet>>,
@@ -68,7 +68,7 @@ impl Issuer {
         Ok(self)
     }
 
-    /// Its name.
+    /// Returns the name of the issuer.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -97,7 +97,7 @@ impl Issuer {
         self
     }
 
-    /// How far the issuer's clock may be off. Default 60 s.
+    /// Allows the issuer's clock to be off by this much. Default: 60 s.
     pub fn with_leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self

@@ -16,7 +16,7 @@ use crate::util::text;
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).
 pub struct KeySet {
     keys: Vec<Key>,
-    /// Told when a token names a key that is not here.
+    /// Notified when a token names a key that is not here.
     #[cfg(feature = "jwt-fetch")]
     wanted: Option<std::sync::Arc<tokio::sync::Notify>>,
 }

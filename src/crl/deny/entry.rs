@@ -30,7 +30,7 @@ pub(super) enum Subject {
 }
 
 impl DenyEntry {
-    /// What it denies, as a list names it.
+    /// Returns what it denies, as a list names it.
     pub fn subject(&self) -> String {
         self.subject.to_string()
     }
@@ -45,7 +45,7 @@ impl DenyEntry {
         self.until
     }
 
-    /// Why.
+    /// Returns why.
     pub fn reason(&self) -> &str {
         &self.reason
     }

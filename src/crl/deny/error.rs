@@ -100,7 +100,7 @@ pub enum DenyProblem {
 }
 
 impl DenyError {
-    /// The file that is wrong.
+    /// Returns the file that is wrong.
     pub fn path(&self) -> &Path {
         match self {
             Self::Unreadable { path, .. }

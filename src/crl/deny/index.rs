@@ -63,17 +63,17 @@ impl DenyList {
         }
     }
 
-    /// How many entries there are, those that have ended among them.
+    /// Returns how many entries there are, those that have ended among them.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no entry.
+    /// Returns whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The entries, in the order of the files.
+    /// Returns the entries, in the order of the files.
     pub fn entries(&self) -> impl Iterator<Item = &DenyEntry> {
         self.entries.iter().map(|one| &one.entry)
     }

@@ -10,7 +10,7 @@ use crate::telemetry::metrics;
 use crate::util::clock;
 use crate::util::file::CERTIFICATES;
 
-/// No more errors are told at once.
+/// No more errors are reported at once.
 const MOST: usize = 5;
 
 /// A deny list in files.

@@ -234,7 +234,7 @@ impl Means {
             }
         };
         let in_time = timeout_at(end, tries).await.is_ok();
-        // One that is over still tells of revocations, and the grace may let it count.
+        // One that is over still lists revocations, and the grace may let it count.
         if in_time || point.has_list() {
             return Ok(point);
         }

@@ -83,7 +83,7 @@ pub enum DigestFileError {
 const SHORTEST: Duration = Duration::from_secs(1);
 
 impl DigestFile {
-    /// The file at `path`.
+    /// Keeps what is known in the file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),

@@ -336,7 +336,7 @@ mod tests {
                 ),
             ),
             (SCHEMA1, format!(r#"{{"fsLayers":[],"layers":[{secret}]}}"#)),
-            // Of a kind that it is not told as.
+            // Of another kind than its content type says.
             (INDEX, format!(r#"{{"layers":[{secret}]}}"#)),
             (IMAGE, format!(r#"{{"manifests":[{secret}]}}"#)),
             (

@@ -85,7 +85,7 @@ impl DigestBinding {
         }))
     }
 
-    /// [`DigestBinding::new`] that asks about what was not seen, instead of refusing it.
+    /// Makes a [`DigestBinding`] that asks about digests that it has not seen, instead of refusing them.
     pub fn asking(capacity: usize, learn: Learn, oracle: impl DigestOracle + 'static) -> Self {
         Self(Arc::new(Inner {
             table: Arc::new(Table::new(capacity)),
@@ -95,7 +95,7 @@ impl DigestBinding {
         }))
     }
 
-    /// Also learns from the lists of referrers that are pulled. For services that keep such a list for each
+    /// Learns from the lists of referrers that are pulled. For services that keep such a list for each
     /// repository: where the list is found by the subject's digest alone, every caller that may push anywhere
     /// puts any content into it. Default: no.
     pub fn with_referrers(self, referrers: bool) -> Self {
@@ -136,7 +136,7 @@ impl DigestBinding {
         self.0.keeper.as_deref().map_or(Ok(()), Keeper::save)
     }
 
-    /// Whether the repository is known to lead to the digest.
+    /// Returns whether the repository is known to lead to the digest.
     pub fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> bool {
         let key = Table::key(registry, repository, digest);
         if self.0.table.contains(key) {

@@ -49,7 +49,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// A pattern of repository names.
+    /// Reads a pattern of repository names.
     ///
     /// # Errors
     /// What keeps it from matching any name.
@@ -61,7 +61,7 @@ impl Pattern {
         )
     }
 
-    /// A pattern of tags.
+    /// Reads a pattern of tags.
     ///
     /// # Errors
     /// What keeps it from matching any tag.
@@ -73,7 +73,7 @@ impl Pattern {
         )
     }
 
-    /// A pattern of upstream registries, as `?ns=` names them.
+    /// Reads a pattern of upstream registries, as `?ns=` names them.
     ///
     /// # Errors
     /// What keeps it from matching any registry.
@@ -111,7 +111,7 @@ impl Pattern {
         Self::parse(&other, self.separator).ok()
     }
 
-    /// A pattern of paths.
+    /// Reads a pattern of paths.
     ///
     /// # Errors
     /// What keeps it from matching any canonical path.
@@ -132,7 +132,7 @@ impl Pattern {
         )
     }
 
-    /// A pattern of DNS names; `*` is within one label.
+    /// Reads a pattern of DNS names; `*` is within one label.
     ///
     /// # Errors
     /// What keeps it from matching any name.
@@ -149,7 +149,7 @@ impl Pattern {
         )
     }
 
-    /// A pattern of URIs or e-mail addresses.
+    /// Reads a pattern of URIs or e-mail addresses.
     ///
     /// # Errors
     /// What is no pattern in it.
@@ -217,7 +217,7 @@ impl Pattern {
         Ok(self)
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }

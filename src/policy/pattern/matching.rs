@@ -11,7 +11,7 @@ struct Bindings<'a> {
 }
 
 impl Pattern {
-    /// Whether all of `text` matches, for a caller who is `principal`.
+    /// Returns whether all of `text` matches, for a caller who is `principal`.
     pub fn matches(&self, text: &str, principal: Option<&Principal>) -> bool {
         if self.is_universal() {
             return true;

@@ -163,7 +163,7 @@ impl ForwardedLayer {
         self
     }
 
-    /// Also removes these headers from requests of other peers. Default: none besides the known ones.
+    /// Removes these headers too from requests of other peers. Default: none besides the known ones.
     pub fn with_removed(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.names = self.names.iter().cloned().chain(names).collect();
         self

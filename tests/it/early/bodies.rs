@@ -120,7 +120,7 @@ impl http_body::Body for Slow {
     }
 }
 
-/// What a guard that lets nobody in answers, how long it takes, and whether it announces a close.
+/// What a guard that refuses everything answers, how long it takes, and whether it announces a close.
 async fn refused<B>(request: Request<B>) -> (u16, Duration, bool)
 where
     B: http_body::Body<Data = Bytes>,

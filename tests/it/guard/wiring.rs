@@ -253,7 +253,7 @@ async fn http_1_1_needs_one_host_and_http_2_none() {
     }
 }
 
-/// Asked of a guard that lets nobody in: whoever has no `Host` is not asked for credentials first.
+/// Asked of a guard that refuses everything: a request without `Host` gets no challenge first.
 #[tokio::test]
 async fn a_request_without_a_host_is_wrong_before_its_caller_is() {
     let guard = Guard::builder().authentication(by_token()).build();

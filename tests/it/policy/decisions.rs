@@ -372,7 +372,7 @@ fn a_pattern_that_nothing_canonical_matches_is_an_error() {
     assert!(Pattern::uri("ci@example.org").is_ok());
 }
 
-/// Of so many rules that they are looked up by whom they name, too.
+/// Of so many rules that they are looked up by the callers that they name, too.
 #[test]
 fn of_the_rules_that_allow_the_probe_the_first_is_named() {
     let rule = |number: usize, who: &str| {

@@ -190,7 +190,7 @@ impl Gate {
         tokio::time::timeout(LONGEST, wait).await.unwrap();
     }
 
-    /// Waits until the readiness of the deny list is told so.
+    /// Waits until the deny list reports this readiness.
     async fn until_told(&self, text: &str) {
         let admin = Admin::new().with_checks(self.guard.checks());
         let wait = async {

@@ -102,7 +102,7 @@ async fn a_connection_without_a_request_in_flight_is_ended() {
 
     let (mut sender, connection) = http2(connect(running.address).await).await;
     within(sender.send_request(get())).await.unwrap();
-    // It is told before, so it ends without an error.
+    // A GOAWAY came before, so it ends without an error.
     within(connection).await.unwrap().unwrap();
 }
 
