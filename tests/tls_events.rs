@@ -169,7 +169,7 @@ async fn a_forwarded_certificate_of_a_stranger_is_removed_counted_and_told_of_on
     let handle = metrics();
     let captured = Captured::from(Level::WARN);
     let own = http::HeaderName::from_static("x-client-id");
-    let layer = ForwardedLayer::nobody().with_removed([own]);
+    let layer = ForwardedLayer::without_proxies().with_removed([own]);
     let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
         let left = request.headers().len().to_string();
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(left))))

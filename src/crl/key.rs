@@ -20,7 +20,7 @@ impl Key {
     }
 
     /// A key that nothing is signed with.
-    pub(super) fn nobody() -> Self {
+    pub(super) fn none() -> Self {
         Self::new(&[])
     }
 

@@ -190,7 +190,7 @@ impl Crl {
             authority_key: None,
             scope: Scope::default(),
             revoked: Revoked::ByIssuer(Index::default()),
-            signature: Mutex::new(Signature::Of(Key::nobody())),
+            signature: Mutex::new(Signature::Of(Key::none())),
         };
         if let Some(extensions) = extensions {
             list.read_extensions(extensions)?;

@@ -100,9 +100,9 @@ impl Default for Builder {
             responder: Responder::new(Preset::default()),
             access_log: AccessLogLayer::new(),
             networks: None,
-            forwarded: ForwardedLayer::nobody(),
+            forwarded: ForwardedLayer::without_proxies(),
             #[cfg(feature = "tls")]
-            forwarded_certificate: tls::ForwardedLayer::nobody(),
+            forwarded_certificate: tls::ForwardedLayer::without_proxies(),
             #[cfg(feature = "auth")]
             authentication: None,
             #[cfg(feature = "auth")]

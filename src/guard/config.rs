@@ -146,7 +146,7 @@ fn forwarded(
         None => source::ForwardedLayer::without_address(proxies.clone()),
     });
     let removed = section.remove.iter().map(HeaderText::name);
-    let nobody = tls::ForwardedLayer::nobody().with_removed(removed.clone());
+    let nobody = tls::ForwardedLayer::without_proxies().with_removed(removed.clone());
     builder = builder.forwarded_certificate(nobody);
     if let Some(header) = &section.certificate {
         let acceptor = builder.acceptor.as_ref();

@@ -87,7 +87,7 @@ impl ForwardedLayer {
     }
 
     /// Trusts no peer: the client is the socket's peer, and the headers of proxies are removed.
-    pub fn nobody() -> Self {
+    pub fn without_proxies() -> Self {
         Self::without_address(Watched::fixed(Vec::new()))
     }
 

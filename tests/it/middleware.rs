@@ -196,9 +196,9 @@ async fn every_service_is_made_without_its_layer_and_gives_its_inner_service_bac
     let connection = Connection::builder("10.0.0.1:1".parse().unwrap()).build();
     wraps!(
         AccessLog::new(1),
-        Forwarded::new(1, ForwardedLayer::nobody()),
+        Forwarded::new(1, ForwardedLayer::without_proxies()),
         Source::new(1, Networks::allow_all()),
-        tls::Forwarded::new(1, tls::ForwardedLayer::nobody()),
+        tls::Forwarded::new(1, tls::ForwardedLayer::without_proxies()),
         TokenAuth::new(1, Authentication::token(credentials())),
         Revoking::new(1),
         Enforce::new(1, home()),

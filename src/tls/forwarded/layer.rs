@@ -94,7 +94,7 @@ impl ForwardedLayer {
         proxies: impl IntoIterator<Item = IpNet>,
         material: Watched<Material>,
     ) -> Self {
-        let nobody = Self::nobody();
+        let nobody = Self::without_proxies();
         let names = match &form {
             ForwardedForm::Escaped(name) if !nobody.names.contains(name) => {
                 nobody.names.iter().chain([name]).cloned().collect()
@@ -110,7 +110,7 @@ impl ForwardedLayer {
     }
 
     /// Believes no peer: the client's certificate is the connection's.
-    pub fn nobody() -> Self {
+    pub fn without_proxies() -> Self {
         let names = [
             "x-forwarded-client-cert",
             "client-cert",

@@ -339,7 +339,7 @@ async fn headers_of_proxies_reach_the_service_from_listed_proxies_only() {
 async fn the_layer_alone_removes_headers_of_proxies_from_peers_without_an_address_too() {
     let proxies = || ["10.0.0.0/8".parse().unwrap()];
     for layer in [
-        ForwardedLayer::nobody(),
+        ForwardedLayer::without_proxies(),
         ForwardedLayer::new(ForwardedHeader::XForwardedFor, proxies()),
         ForwardedLayer::without_address(proxies().to_vec()),
     ] {

@@ -212,7 +212,7 @@ impl Gate {
 
 #[tokio::test]
 async fn a_line_ends_requests_transfers_and_idle_connections_without_any_crl() {
-    let gate = Gate::new("# nobody yet\n");
+    let gate = Gate::new("# none yet\n");
     let (node, other) = (numbered(&gate.ca, 7), numbered(&gate.ca, 8));
     let (server, mut idle) = accepted(gate.acceptor(), gate.client(&node)).await;
     let (second, _second) = accepted(gate.acceptor(), gate.client(&node)).await;

@@ -119,7 +119,7 @@ async fn a_request_after_the_end_of_its_connections_certificate_is_refused() {
     let acceptor = Acceptor::new(Watched::fixed(builder.load().unwrap()));
     let config = client(&scene.ca, Some((&node, &[])));
     let (accepted, _theirs) = accepted(&acceptor, config).await;
-    let layer = ForwardedLayer::nobody();
+    let layer = ForwardedLayer::without_proxies();
     assert_eq!(asked(&layer, &accepted.connection).await, 200);
     clock.by(DAY * 2);
     assert_eq!(asked(&layer, &accepted.connection).await, 403);
@@ -139,7 +139,7 @@ async fn a_request_whose_client_ca_was_removed_is_refused_if_rechecked() {
         let acceptor = Acceptor::new(material.clone()).with_removed_ca(policy);
         let config = client(&scene.ca, Some((&node, &[])));
         let (accepted, _theirs) = accepted(&acceptor, config).await;
-        let layer = ForwardedLayer::nobody();
+        let layer = ForwardedLayer::without_proxies();
         assert_eq!(asked(&layer, &accepted.connection).await, 200);
         material.publish(scene.builder(&other.pem).load().unwrap());
         assert_eq!(asked(&layer, &accepted.connection).await, status);
@@ -170,7 +170,7 @@ async fn a_connection_outlives_its_client_cas_certificate_where_that_is_renewed_
         let node = scene.ca.client("node-7");
         let config = client(&scene.ca, Some((&node, &[])));
         let (accepted, _theirs) = accepted(&acceptor, config).await;
-        let layer = ForwardedLayer::nobody();
+        let layer = ForwardedLayer::without_proxies();
         clock.by(DAY);
         material.publish(load(&renewed));
         clock.by(DAY * 3);

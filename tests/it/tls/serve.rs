@@ -716,7 +716,7 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
     let blob = layer.clone();
     let app = app().route("/blob", get(|| async move { blob }));
     let app = app.layer(RevocationLayer::new());
-    let app = app.layer(ForwardedLayer::nobody());
+    let app = app.layer(ForwardedLayer::without_proxies());
     let service = app.into_make_service_with_connect_info::<Connection>();
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
     let stop = Arc::new(AtomicBool::new(false));
