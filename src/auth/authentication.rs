@@ -102,7 +102,6 @@ impl Authentication {
 
     /// Verifies passwords in this way. Default: [`PasswordOptions::default`].
     #[cfg(feature = "passwords")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "passwords")))]
     pub fn with_passwords(mut self, options: &PasswordOptions) -> Self {
         self.passwords = Passwords::new(options);
         self

@@ -92,7 +92,6 @@ pub enum CredentialError {
     },
     /// The credentials file is not as it must be.
     #[cfg(feature = "config")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     #[error(transparent)]
     File(#[from] crate::document::ConfigError),
     /// The credential has no secret at all.

@@ -90,14 +90,12 @@ impl CredentialSource {
 
     /// Reads an htpasswd file as distribution and zot read it: bcrypt only.
     #[cfg(feature = "passwords")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "passwords")))]
     pub fn htpasswd(file: impl Into<PathBuf>) -> Self {
         Self::new(Credential::new(""), Origin::Htpasswd(file.into()))
     }
 
     /// Reads a credentials file; the [module](super) shows one.
     #[cfg(feature = "config")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     pub fn credentials_file(file: impl Into<PathBuf>) -> Self {
         Self::new(Credential::new(""), Origin::CredentialsFile(file.into()))
     }

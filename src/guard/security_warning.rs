@@ -85,7 +85,6 @@ pub enum SecurityWarning {
     },
     /// A setting of the configuration file that is probably not meant.
     #[cfg(feature = "config")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
     #[error("{place}: {problem}")]
     Doubtful {
         /// Where it is.

@@ -69,7 +69,6 @@ impl PeerIdentity {
     /// # Errors
     /// Returns what is malformed in the certificate.
     #[cfg(feature = "x509")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "x509")))]
     pub fn from_der(der: &[u8]) -> Result<Self, IdentityError> {
         Self::of(der, &Self::parse(der)?, None)
     }

@@ -75,7 +75,6 @@ impl ByteRateLayer {
     /// call this function at the end of a process, or the bytes of the last period are lost to the other
     /// replicas. Waits at most a second for each limit.
     #[cfg(feature = "redis")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     pub async fn flush(&self) {
         self.engine.flush().await;
     }

@@ -112,7 +112,6 @@ impl Limit {
     /// Counts only requests that a rule of the policy put into this class. Default: requests of every class and
     /// of none.
     #[cfg(feature = "policy")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub fn with_class(mut self, class: RateClass) -> Self {
         self.class = Some(class);
         self

@@ -136,7 +136,6 @@ impl Limits {
 
     /// Returns the classes that a rule of the policy may name: those that a limit counts.
     #[cfg(feature = "policy")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "policy")))]
     pub fn classes(&self) -> impl Iterator<Item = &RateClass> {
         self.all.iter().filter_map(|limit| limit.class.as_ref())
     }

@@ -16,8 +16,8 @@ pub(crate) mod gcra;
 #[cfg(feature = "tls")]
 pub(crate) mod good_until;
 pub(crate) mod hex;
-#[cfg(feature = "reload")]
 pub(crate) mod inner_service;
+#[cfg(feature = "reload")]
 pub(crate) mod patience;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 #[cfg_attr(

@@ -94,18 +94,18 @@ impl<'de> Visitor<'de> for Others {
 }
 
 /// The digests that a manifest or index leads to; `None` if it is neither, or if two readers could
-/// take it for different ones. `told` is the `Content-Type` that it came with.
-pub(super) fn children(told: Option<&str>, json: &[u8]) -> Option<Vec<String>> {
+/// take it for different ones. `content_type` is the one that it came with.
+pub(super) fn children(content_type: Option<&str>, json: &[u8]) -> Option<Vec<String>> {
     let manifest: Manifest = serde_json::from_slice(json).ok()?;
     let said = manifest
         .media_type
         .as_deref()
         .filter(|said| !said.is_empty());
-    let kind = match (told, said) {
-        (Some(told), None) => Kind::of(told)?,
+    let kind = match (content_type, said) {
+        (Some(content_type), None) => Kind::of(content_type)?,
         (None, Some(said)) => Kind::of(said)?,
-        (Some(told), Some(said)) => {
-            let kind = Kind::of(told)?;
+        (Some(content_type), Some(said)) => {
+            let kind = Kind::of(content_type)?;
             (Kind::of(said)? == kind).then_some(kind)?
         }
         (None, None) => return None,
@@ -143,9 +143,9 @@ pub(super) fn children(told: Option<&str>, json: &[u8]) -> Option<Vec<String>> {
 }
 
 /// The digests that a list of referrers leads to.
-pub(super) fn referrers(told: Option<&str>, json: &[u8]) -> Option<Vec<String>> {
-    let is_index = told.and_then(Kind::of) == Some(Kind::Index);
-    is_index.then(|| children(told, json)).flatten()
+pub(super) fn referrers(content_type: Option<&str>, json: &[u8]) -> Option<Vec<String>> {
+    let is_index = content_type.and_then(Kind::of) == Some(Kind::Index);
+    is_index.then(|| children(content_type, json)).flatten()
 }
 
 impl Kind {
