@@ -48,8 +48,6 @@ debug_is_text! {
     crate::crl::DenyError;
     #[cfg(feature = "crl")]
     crate::crl::DenyLineError;
-    #[cfg(feature = "crl")]
-    crate::crl::DenyProblem;
     #[cfg(feature = "crl-fetch")]
     crate::crl::FetchError;
     #[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]

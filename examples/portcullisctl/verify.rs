@@ -10,13 +10,11 @@ use portcullis::crl::{DenyList, Revocation, Verdict};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{ClientCas, ClientCheck, Reason, TlsError};
 use rustls::pki_types::CertificateDer;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Answer, certificates};
 pub(crate) use arguments::Verify;
-use report::{Outcome, Path as PathReport};
+use report::{Outcome, Path as PathReport, rfc3339};
 
 impl Verify {
     pub(crate) fn run(self) -> Answer {
@@ -100,7 +98,7 @@ fn expired(paths: &[PathBuf], at: SystemTime) -> Result<Vec<String>, Box<dyn Err
             let identity = PeerIdentity::from_der(&certificate)?;
             if at >= identity.not_after() {
                 let subject = identity.subject();
-                let end = OffsetDateTime::from(identity.not_after()).format(&Rfc3339)?;
+                let end = rfc3339(identity.not_after());
                 let note =
                     format!("the client CA {subject} has expired at {end} and does not count");
                 notes.push(note);

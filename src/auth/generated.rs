@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -21,19 +22,14 @@ const CHECKSUM: usize = 6;
 /// leaked one is found by its looks and a truncated one is known for what it is.
 pub struct GeneratedToken(Zeroizing<String>);
 
-/// The operating system gave no random bytes.
-#[derive(Debug, thiserror::Error)]
-#[error("the operating system gives no random bytes: {0}")]
-pub struct NoEntropy(getrandom::Error);
-
 impl GeneratedToken {
     /// Makes one from the operating system's random bytes.
     ///
     /// # Errors
-    /// The operating system has none.
-    pub fn generate() -> Result<Self, NoEntropy> {
+    /// The operating system gives none.
+    pub fn generate() -> io::Result<Self> {
         let mut random = Zeroizing::new([0; 32]);
-        getrandom::fill(random.as_mut()).map_err(NoEntropy)?;
+        getrandom::fill(random.as_mut())?;
         Ok(Self::from_bytes(&random))
     }
 

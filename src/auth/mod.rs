@@ -130,7 +130,7 @@ pub use digest::{DigestError, SecretDigest};
 pub use error::CredentialError;
 #[cfg(feature = "passwords")]
 pub use error::HtpasswdError;
-pub use generated::{GeneratedToken, NoEntropy};
+pub use generated::GeneratedToken;
 pub use identify::Identify;
 pub use layer::TokenAuthLayer;
 #[cfg(feature = "passwords")]

@@ -3,12 +3,11 @@ use super::{CrlError, RevocationReason};
 
 /// What a CRL says of one certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Entry {
+pub(super) struct Entry {
     /// When it was revoked, in seconds after 1970.
-    pub date: u64,
+    pub(super) date: u64,
     /// Why.
-    pub reason: RevocationReason,
+    pub(super) reason: RevocationReason,
 }
 
 /// Reads `revokedCertificates` (RFC 5280 §5.1.2.6) one after another.

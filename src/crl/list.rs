@@ -11,6 +11,7 @@ use super::scope::Scope;
 use super::signed::{Frame, Signed};
 #[cfg(feature = "crl-fetch")]
 use super::verdict::date;
+use super::verdict::time;
 use super::{CrlError, UnknownCause};
 use crate::identity::DistinguishedName;
 use crate::util::hex;
@@ -353,6 +354,16 @@ impl Crl {
         let number = self.number_text();
         let number = number.as_deref().unwrap_or("none");
         format!("number {number} of {}", date(self.this_update))
+    }
+
+    /// What the entry says of the certificate with this serial number.
+    pub(super) fn revoked(&self, entry: Entry, serial: &[u8]) -> super::Revoked {
+        super::Revoked {
+            serial: hex::with_colons(serial),
+            date: time(entry.date),
+            reason: entry.reason,
+            crl_number: self.number_text(),
+        }
     }
 
     /// Its number in hexadecimal.

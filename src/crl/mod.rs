@@ -93,8 +93,7 @@ mod watcher;
 
 pub use builder::Builder;
 pub(crate) use ca_info::CaInfo;
-pub use deny::{DenyEntry, DenyError, DenyLineError, DenyList, DenyProblem};
-pub use entries::Entry;
+pub use deny::{DenyEntry, DenyError, DenyLineError, DenyList};
 #[cfg(feature = "crl-fetch")]
 pub use error::FetchError;
 pub use error::{CrlError, LoadError, PathError};

@@ -10,6 +10,7 @@ use super::succession::Contradiction;
 use super::verdict::{date, time};
 use super::{DecidingCrl, HeldBack};
 use crate::telemetry::metrics;
+use crate::util::calendar::rfc3339;
 use crate::util::clock;
 
 /// The longest name of a scope, in characters: a label is no place for a document.
@@ -141,10 +142,10 @@ fn log_held_back(one: &Contradiction) {
         issuer = waiting.issuer,
         scope = waiting.scope,
         number = waiting.number,
-        this_update = date(waiting.this_update),
+        this_update = rfc3339(waiting.this_update),
         in_force_number = in_force.number,
-        in_force_this_update = date(in_force.this_update),
-        in_force_until = date(in_force.next_update),
+        in_force_this_update = rfc3339(in_force.this_update),
+        in_force_until = rfc3339(in_force.next_update),
         reason = %told,
         "a CRL is held back, the one before it stays in force"
     );
@@ -173,8 +174,8 @@ impl DecidingCrl {
             issuer,
             scope,
             number: list.number_text(),
-            this_update: list.this_update,
-            next_update: list.next_update,
+            this_update: time(list.this_update),
+            next_update: time(list.next_update),
         }
     }
 }

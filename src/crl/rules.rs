@@ -226,7 +226,7 @@ impl<'a> Question<'a> {
                     };
                     if let Some(entry) = alone {
                         decided(list);
-                        return Status::Revoked(self.revoked(entry, list));
+                        return Status::Revoked(list.revoked(entry, &self.certificate.serial));
                     }
                     if standing == Standing::Waiting {
                         continue;
@@ -238,7 +238,7 @@ impl<'a> Question<'a> {
                     match self.ask(list) {
                         Ok(Answer::Revoked(entry, by)) => {
                             decided(by);
-                            return Status::Revoked(self.revoked(entry, by));
+                            return Status::Revoked(by.revoked(entry, &self.certificate.serial));
                         }
                         Ok(Answer::Good(delta)) => {
                             reasons |= answers;
@@ -362,15 +362,6 @@ impl<'a> Question<'a> {
     fn is_past(&self, list: &Crl) -> bool {
         let grace = self.options.grace.as_secs();
         self.time.is_past(list.next_update.saturating_add(grace))
-    }
-
-    fn revoked(&self, entry: Entry, list: &Crl) -> Revoked {
-        Revoked {
-            serial: hex::with_colons(&self.certificate.serial),
-            date: entry.date,
-            reason: entry.reason,
-            crl_number: list.number_text(),
-        }
     }
 }
 

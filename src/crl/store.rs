@@ -2,14 +2,14 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::SystemTime;
 
-use super::LoadError;
 use super::authority::Authorities;
-use super::entries::Entry;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
 use super::succession::{Contradiction, Standing};
-use super::verdict::date;
+use super::verdict::{date, time};
+use super::{LoadError, Revoked};
 use crate::identity::{DistinguishedName, NameKey};
 use crate::reload::Fingerprint;
 use crate::util::clock;
@@ -271,10 +271,10 @@ impl CrlSet {
     /// Returns what the first list of its issuer that names a certificate says of it, whatever the list is
     /// about and whatever its signer: to look things up, not to decide by. The issuer is a `Name`, DER, and is compared
     /// by RFC 5280 §7.1; the serial number is the content of an INTEGER.
-    pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Entry> {
+    pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Revoked> {
         let issuer = DistinguishedName::new(issuer);
         let mut lists = self.by(&issuer).iter();
-        lists.find_map(|list| list.find(&issuer, serial))
+        lists.find_map(|list| Some(list.revoked(list.find(&issuer, serial)?, serial)))
     }
 
     /// Whether there is a list that this issuer signs; a `Name`, DER.
@@ -283,10 +283,10 @@ impl CrlSet {
         !self.by(&DistinguishedName::new(issuer)).is_empty()
     }
 
-    /// Returns the first `nextUpdate` of all active lists, in seconds after 1970.
-    pub fn next_update(&self) -> Option<u64> {
+    /// Returns the first `nextUpdate` of all active lists.
+    pub fn next_update(&self) -> Option<SystemTime> {
         let in_force = self.in_force(clock::seconds());
-        in_force.map(|list| list.next_update).min()
+        in_force.map(|list| list.next_update).min().map(time)
     }
 
     /// How many active lists are past their `nextUpdate`, at a time in seconds after 1970.

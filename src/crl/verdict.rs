@@ -68,10 +68,10 @@ pub struct DecidingCrl {
     pub scope: String,
     /// Its `CRLNumber` in hexadecimal, if it has one.
     pub number: Option<String>,
-    /// Its `thisUpdate`, in seconds after 1970.
-    pub this_update: u64,
-    /// Its `nextUpdate`, in seconds after 1970.
-    pub next_update: u64,
+    /// Its `thisUpdate`.
+    pub this_update: SystemTime,
+    /// Its `nextUpdate`.
+    pub next_update: SystemTime,
 }
 
 /// A CRL that waits until the active one is over, because each of the two is older by one measure: what a CA
@@ -93,8 +93,8 @@ pub struct Denied {
     pub serial: String,
     /// What the entry names, as the list has it.
     pub subject: String,
-    /// Since when, in seconds after 1970, as the operator noted it.
-    pub since: u64,
+    /// Since when, as the operator noted it.
+    pub since: SystemTime,
     /// Why.
     pub reason: String,
     /// The file and the line of the entry.
@@ -108,8 +108,8 @@ pub struct Revoked {
     /// Its serial number in lower-case hexadecimal with colons, as
     /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
     pub serial: String,
-    /// When it was revoked, in seconds after 1970.
-    pub date: u64,
+    /// When it was revoked.
+    pub date: SystemTime,
     /// Why.
     pub reason: RevocationReason,
     /// The `CRLNumber` of the list in hexadecimal, if it has one.
@@ -276,7 +276,7 @@ impl fmt::Display for Verdict {
                     reason,
                     crl_number,
                 } = revoked;
-                let date = self::date(*date);
+                let date = calendar::rfc3339(*date);
                 write!(f, "certificate {serial} was revoked on {date} ({reason})")?;
                 match crl_number {
                     Some(number) => write!(f, " by CRL {number}"),
@@ -290,7 +290,7 @@ impl fmt::Display for Verdict {
 impl Denied {
     /// The same of a certificate that is called in this way.
     pub(crate) fn described(&self, whose: &str) -> String {
-        let since = date(self.since);
+        let since = calendar::rfc3339(self.since);
         let (reason, subject, place) = (&self.reason, &self.subject, &self.place);
         format!("{whose} is denied since {since}: {reason} ({place}, {subject})")
     }
@@ -310,7 +310,7 @@ impl fmt::Display for HeldBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = |one: &DecidingCrl| {
             let number = one.number.as_deref().unwrap_or("none").to_owned();
-            format!("number {number} of {}", date(one.this_update))
+            format!("number {number} of {}", calendar::rfc3339(one.this_update))
         };
         let (waiting, in_force) = (&self.waiting, &self.in_force);
         write!(
@@ -324,7 +324,7 @@ impl fmt::Display for HeldBack {
             waiting.scope,
             version(waiting),
             version(in_force),
-            date(in_force.next_update),
+            calendar::rfc3339(in_force.next_update),
         )
     }
 }

@@ -119,6 +119,7 @@ pub use bounds::{MAX_BURST, MAX_RATE};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
 pub use fleet::{Fleet, FleetError, Unreachable};
+#[doc(hidden)]
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;
 pub use limit::Limit;

@@ -2,8 +2,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-#[cfg(feature = "crl")]
-use rustls::pki_types::UnixTime;
 use webpki::Error as E;
 
 use super::constraints::name_words;
@@ -76,9 +74,7 @@ fn revocation_words(rejection: &Rejection, verdict: &crate::crl::Verdict) -> Str
             ..
         }) => {
             let (whose, issuer) = of_serial(rejection, serial);
-            let date = calendar::rfc3339(time::system(UnixTime::since_unix_epoch(
-                std::time::Duration::from_secs(*date),
-            )));
+            let date = calendar::rfc3339(*date);
             let number = crl_number.as_deref().unwrap_or("without a number");
             format!("{whose} was revoked on {date} ({reason}) by CRL {number} of `{issuer}`")
         }

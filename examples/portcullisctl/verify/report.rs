@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use portcullis::crl::{DecidingCrl, Finding, LoadError};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -111,11 +113,7 @@ fn crl_line(list: &DecidingCrl) -> String {
     )
 }
 
-fn rfc3339(seconds: u64) -> String {
-    let moment = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    moment
-        .and_then(|moment| moment.format(&Rfc3339).ok())
-        .unwrap_or_else(|| seconds.to_string())
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }

@@ -1,6 +1,7 @@
 use std::fmt;
+use std::time::SystemTime;
 
-use crate::crl::verdict::date;
+use crate::crl::verdict::{date, time};
 use crate::identity::NameKey;
 use crate::util::hex;
 
@@ -35,14 +36,14 @@ impl DenyEntry {
         self.subject.to_string()
     }
 
-    /// Since when, in seconds after 1970. It is what the operator noted; the entry counts whatever it is.
-    pub fn since(&self) -> u64 {
-        self.since
+    /// Returns since when it denies, as the operator noted; the entry counts whatever it is.
+    pub fn since(&self) -> SystemTime {
+        time(self.since)
     }
 
-    /// The last second, after 1970, at which it counts; `None`: it does not end.
-    pub fn until(&self) -> Option<u64> {
-        self.until
+    /// Returns the last second at which it counts; `None` if it does not end.
+    pub fn until(&self) -> Option<SystemTime> {
+        self.until.map(time)
     }
 
     /// Returns why.

@@ -42,14 +42,12 @@ pub enum DenyError {
 pub struct DenyLineError {
     /// The column in characters, from 1.
     pub column: usize,
-    /// What is wrong there.
-    pub problem: DenyProblem,
+    pub(super) problem: DenyProblem,
 }
 
 /// What is wrong with a line of a deny list.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DenyProblem {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DenyProblem {
     /// It names nothing that can be denied.
     #[error(
         "{0:?} names no certificate: a line begins with fingerprint:HEX, key:HEX, serial:HEX issuer:\"NAME\" or \

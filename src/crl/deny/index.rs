@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::entry::{DenyEntry, Subject};
 use super::error::{DenyError, DenyLineError, DenyProblem};
@@ -8,6 +9,7 @@ use super::line;
 use crate::PeerIdentity;
 use crate::crl::certificate::CertificateInfo;
 use crate::crl::evaluation_time::EvaluationTime;
+use crate::crl::verdict::time;
 use crate::crl::{CertPath, Denied, Unknown, UnknownCause, Verdict};
 use crate::identity::NameKey;
 use crate::util::hex;
@@ -78,9 +80,9 @@ impl DenyList {
         self.entries.iter().map(|one| &one.entry)
     }
 
-    /// How many entries count at a time in seconds after 1970.
-    pub fn in_force(&self, now: u64) -> usize {
-        let counts = |one: &&DenyEntry| one.until.is_none_or(|until| now <= until);
+    /// Returns how many entries count at a time: those that have not ended.
+    pub fn active(&self, at: SystemTime) -> usize {
+        let counts = |one: &&DenyEntry| one.until().is_none_or(|until| at <= until);
         self.entries().filter(counts).count()
     }
 
@@ -222,7 +224,7 @@ impl Located {
         Verdict::Denied(Denied {
             serial,
             subject: self.entry.subject(),
-            since: self.entry.since,
+            since: time(self.entry.since),
             reason: self.entry.reason.to_string(),
             place: format!("{}:{}", self.file.display(), self.line),
         })

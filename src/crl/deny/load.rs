@@ -89,6 +89,6 @@ impl Load for DenyFiles {
     }
 
     fn look(&mut self, current: &DenyList) {
-        metrics::deny_entries(current.in_force(clock::seconds()));
+        metrics::deny_entries(current.active(clock::now()));
     }
 }

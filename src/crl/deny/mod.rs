@@ -7,5 +7,5 @@ mod line;
 mod load;
 
 pub use entry::DenyEntry;
-pub use error::{DenyError, DenyLineError, DenyProblem};
+pub use error::{DenyError, DenyLineError};
 pub use index::DenyList;

@@ -559,7 +559,8 @@ fn an_explanation_names_the_list_that_decides() {
             assert_eq!(list.issuer, issuer);
             assert_eq!(list.scope, "complete");
             assert_eq!(list.number.as_deref(), Some(number));
-            assert_eq!(list.next_update - list.this_update, 25 * 3600);
+            let validity = list.next_update.duration_since(list.this_update);
+            assert_eq!(validity.unwrap(), Duration::from_secs(25 * 3600));
         }
     }
     let nothing = revocation(&lists[..1]).explain(&path(&numbered(&sub, 7), &[&sub], &root), now());
