@@ -17,10 +17,10 @@ use super::activity::Activity;
 use super::drive::{self, Accepted, Common};
 use super::front::Front;
 use super::outcome::Outcome;
-use super::places::{Bounds, Full, Places};
 use super::trusted::Trusted;
 use super::{Incoming, Server, refused};
 use crate::Body;
+use crate::connection::places::{Bounds, Full, Idle, Places};
 use crate::connection::raise_descriptor_limit;
 use crate::telemetry::metrics;
 use crate::util::descriptors;
@@ -161,11 +161,12 @@ where
     fn accepted(&mut self, tcp: TcpStream, peer: SocketAddr) {
         let activity = Activity::new();
         let exempt = self.common.trusted.is_proxy(peer.ip());
-        let (place, displaced) = match self.places.admit(peer.ip(), exempt, &activity) {
+        let idle: Arc<dyn Idle> = activity.clone();
+        let (place, displaced) = match self.places.admit(peer.ip(), exempt, Some(idle)) {
             Ok(admitted) => admitted,
             Err(full) => {
                 refused::connection(peer, full);
-                metrics::connection_ended(full.outcome().label());
+                metrics::connection_ended(Outcome::from(full).label());
                 return;
             }
         };
@@ -241,12 +242,12 @@ impl Drop for Counted {
     }
 }
 
-impl Full {
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::Source => Outcome::SourceFull,
-            Self::Network => Outcome::NetworkFull,
-            Self::All => Outcome::Full,
+impl From<Full> for Outcome {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Source => Self::SourceFull,
+            Full::Network => Self::NetworkFull,
+            Full::All => Self::Full,
         }
     }
 }

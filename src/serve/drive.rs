@@ -18,11 +18,11 @@ use super::activity::{Activity, Awaited, Deadlines};
 use super::front::Front;
 use super::incoming::BodyDeadlines;
 use super::outcome::Outcome;
-use super::places::Place;
 use super::respond::Responding;
 use super::streams::Streams;
 use super::transport::{Stream, Transport};
 use super::{Incoming, trusted::Trusted};
+use crate::connection::places::Place;
 use crate::connection::{ServeOptions, proxy_protocol};
 use crate::{Body, Connection};
 

@@ -57,7 +57,6 @@
 
 mod accept;
 mod activity;
-mod crowd;
 mod drive;
 mod failure;
 mod front;
@@ -65,11 +64,9 @@ mod incoming;
 mod outcome;
 mod outgoing;
 mod panics;
-mod places;
 mod refused;
 mod respond;
 mod server;
-mod source;
 mod streams;
 mod transport;
 mod trusted;

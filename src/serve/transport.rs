@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::activity::{Activity, InFlight};
-use super::places::Place;
+use crate::connection::places::Place;
 use crate::Connection;
 use crate::connection::{StagedClose, Stall};
 
