@@ -128,7 +128,11 @@ impl Bench {
         let time = Duration::from_secs(self.arguments.seconds);
         self.pulled(Duration::from_secs(2));
         let peace = self.pulled((time / 4).clamp(Duration::from_secs(10), Duration::from_secs(60)));
-        assert!(peace.failed.is_empty(), "without an attack: {:?}", peace.failed);
+        assert!(
+            peace.failed.is_empty(),
+            "without an attack: {:?}",
+            peace.failed
+        );
         // The client's connections have ended.
         thread::sleep(Duration::from_secs(3));
         let before = self.held();
@@ -160,13 +164,23 @@ impl Bench {
         self.row("peak memory of the server", "MiB", self.server.memory().1)
             .at_most(MEMORY);
         let row = self.row("memory of the server after the attack", "MiB", after.memory);
-        row.peer("during it", during.memory).peer("before it", before.memory);
+        row.peer("during it", during.memory)
+            .peer("before it", before.memory);
         let left = after.descriptors as f64 - before.descriptors as f64;
-        let row = self.row("descriptors of the server left by the attack", "", left.max(0.0));
-        row.at_most(0.0).peer("during it", during.descriptors as f64);
+        let row = self.row(
+            "descriptors of the server left by the attack",
+            "",
+            left.max(0.0),
+        );
+        row.at_most(0.0)
+            .peer("during it", during.descriptors as f64);
         self.row("until nothing of it was left", "s", ended.as_secs_f64());
         let share = |used: Duration| used.as_secs_f64() / lasted * 100.0;
-        let row = self.row("CPU of the server during the attack", "% of one", share(used.0));
+        let row = self.row(
+            "CPU of the server during the attack",
+            "% of one",
+            share(used.0),
+        );
         row.peer("the attack", share(used.1));
         for line in counts.lines() {
             let mut words = line.split(' ');
@@ -185,12 +199,20 @@ impl Bench {
         for error in war.failed.iter().take(20) {
             eprintln!("failed: {error}");
         }
-        self.row("failed requests of the client that pulls", "", war.failed.len() as f64)
-            .at_most(0.0)
-            .peer("of all", war.requests() as f64);
+        self.row(
+            "failed requests of the client that pulls",
+            "",
+            war.failed.len() as f64,
+        )
+        .at_most(0.0)
+        .peer("of all", war.requests() as f64);
         for (of, most) in [(50, None), (99, Some(100.0)), (100, None)] {
             let [war, peace] = [&war.new, &peace.new].map(|times| percentile(times, of));
-            let row = self.row(format!("a new connection with its request, {}", named(of)), "ms", war);
+            let row = self.row(
+                format!("a new connection with its request, {}", named(of)),
+                "ms",
+                war,
+            );
             if let Some(most) = most {
                 row.at_most(most);
             }
@@ -248,7 +270,8 @@ fn attack(arguments: &Arguments, target: &Target) {
     let runtime = { runtime }.enable_all().build().expect("a runtime");
     let counts = runtime.block_on(async {
         let attack = Attack::begin(target, &Plan::whole().times(arguments.rate));
-        let ended = tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new()));
+        let ended =
+            tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new()));
         let _ = ended.await;
         attack.counts()
     });
@@ -275,9 +298,8 @@ fn keys(folder: &Path) {
 }
 
 fn target(kind: server::Kind, folder: &Path, address: SocketAddr) -> Target {
-    let certificate = |name: &str| {
-        CertificateDer::from_pem_file(folder.join(name)).expect("a certificate")
-    };
+    let certificate =
+        |name: &str| CertificateDer::from_pem_file(folder.join(name)).expect("a certificate");
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate("ca.crt")).expect("a CA");
     let key = PrivateKeyDer::from_pem_file(folder.join("client.key")).expect("a key");
@@ -289,8 +311,7 @@ fn target(kind: server::Kind, folder: &Path, address: SocketAddr) -> Target {
         .with_client_auth_cert(vec![certificate("client.crt")], key)
         .expect("a client");
     let (get, put) = kind.paths();
-    Target::new(address, &client, &get, put)
-        .with_authorization(format!("Bearer {}", server::TOKEN))
+    Target::new(address, &client, &get, put).with_authorization(format!("Bearer {}", server::TOKEN))
 }
 
 fn free_address() -> SocketAddr {
@@ -309,5 +330,7 @@ fn named(percentile: usize) -> String {
 /// In milliseconds, of sorted times.
 fn percentile(times: &[Duration], of: usize) -> f64 {
     let rank = (times.len() * of).div_ceil(100).max(1) - 1;
-    times.get(rank).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    times
+        .get(rank)
+        .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }

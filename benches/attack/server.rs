@@ -143,4 +143,3 @@ async fn answer(
     let length = request.into_body().collect().await?.to_bytes().len();
     Ok(Response::new(Full::new(length.to_string().into())))
 }
-

@@ -12,10 +12,10 @@ mod add;
 mod client_addr;
 #[cfg(any(feature = "auth", feature = "policy"))]
 mod kept;
-#[cfg(feature = "axum")]
-mod plain;
 #[cfg(any(feature = "serve", feature = "tls"))]
 pub(crate) mod places;
+#[cfg(feature = "axum")]
+mod plain;
 #[cfg(any(feature = "serve", feature = "tls"))]
 pub(crate) mod proxy_protocol;
 #[cfg(feature = "crl")]

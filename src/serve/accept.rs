@@ -178,7 +178,7 @@ where
             displaced,
             activity,
         };
-        let counted = Counted::new(&self.places);
+        let counted = Counted::new(&self.common, &self.places);
         let common = Arc::clone(&self.common);
         self.tasks.spawn(async move {
             let mut counted = counted;
@@ -211,13 +211,15 @@ where
 
 /// Counts a connection for as long as it lives, and its end.
 struct Counted {
+    common: Arc<Common>,
     places: Arc<Places>,
     outcome: Outcome,
 }
 
 impl Counted {
-    fn new(places: &Arc<Places>) -> Self {
+    fn new(common: &Arc<Common>, places: &Arc<Places>) -> Self {
         let counted = Self {
+            common: Arc::clone(common),
             places: Arc::clone(places),
             // Unless its task comes to its end.
             outcome: Outcome::Cut,
@@ -227,8 +229,7 @@ impl Counted {
     }
 
     fn tell(&self) {
-        let (new, all) = self.places.counts();
-        metrics::connections(new, all);
+        self.common.report(self.places.counts());
     }
 }
 

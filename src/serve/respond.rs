@@ -21,6 +21,7 @@ use super::outgoing::Outgoing;
 use super::{Incoming, failure, panics, streams};
 use crate::connection::places::Place;
 use crate::middleware::drain::{self, Drain};
+use crate::telemetry::metrics;
 use crate::{Body, Connection};
 
 /// Answers the requests of one connection.
@@ -82,6 +83,8 @@ where
         let (in_flight, first) = self.activity.begin_request(request.version());
         if first {
             self.place.heard();
+            let (new, all) = self.place.counts();
+            metrics::connections(new, all);
         }
         let (mut head, body) = request.into_parts();
         #[cfg(feature = "axum")]
@@ -145,7 +148,9 @@ where
                         }
                         // The answer says already that nothing more is read.
                         Left::Body(_) if closes(this.answer.as_ref()) => State::Done,
-                        Left::Body(body) if *this.version == Version::HTTP_2 && !is_small(&body) => {
+                        Left::Body(body)
+                            if *this.version == Version::HTTP_2 && !is_small(&body) =>
+                        {
                             drain_behind_answer(Drain::new(body));
                             State::Done
                         }

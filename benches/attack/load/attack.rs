@@ -306,7 +306,11 @@ impl Front {
             self.opened();
             let answer = sender.send_request(upload).await;
             let answer = answer.map_err(io::Error::other)?;
-            answer.into_body().collect().await.map_err(io::Error::other)?;
+            answer
+                .into_body()
+                .collect()
+                .await
+                .map_err(io::Error::other)?;
             self.turn().await;
             sender.ready().await.map_err(io::Error::other)?;
         }

@@ -40,12 +40,16 @@ pub async fn pull(target: &Target, from: Ipv4Addr, time: Duration) -> Pulled {
         let mut kept = Http1::connect(target, from).await?;
         kept.get(target).await
     });
-    let http1 = kept(deadline, async || Http1::connect(target, from).await, async |kept: &mut Http1| {
-        kept.get(target).await
-    });
-    let http2 = kept(deadline, async || Http2::connect(target, from).await, async |kept: &mut Http2| {
-        kept.get(target).await
-    });
+    let http1 = kept(
+        deadline,
+        async || Http1::connect(target, from).await,
+        async |kept: &mut Http1| kept.get(target).await,
+    );
+    let http2 = kept(
+        deadline,
+        async || Http2::connect(target, from).await,
+        async |kept: &mut Http2| kept.get(target).await,
+    );
     let ((new, failed), (http1, failed_too), (http2, failed_as_well)) =
         tokio::join!(new, http1, http2);
     let failed = [

@@ -81,7 +81,10 @@ struct Seat {
 
 /// What a connection has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "only a server waits for a request"))]
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a server waits for a request")
+)]
 enum Standing {
     /// Nothing.
     Stranger,
@@ -181,6 +184,12 @@ impl Place {
         seat.exempt = exempt;
         table.enter(self.number, seat);
         Ok(())
+    }
+
+    /// How many connections have shown nothing, and how many there are.
+    #[cfg(feature = "serve")]
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.places.counts()
     }
 
     /// Notes that the handshake is finished.

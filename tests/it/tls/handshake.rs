@@ -168,7 +168,10 @@ async fn half_open_handshakes_of_one_source_end_none_of_another() {
     let hosts: Vec<u8> = [1].into_iter().chain([7; 200]).collect();
     let ended = silent(&acceptor_of(&files, 4), &hosts).await;
     // The first, though it is the oldest, and the newest of the others.
-    let kept = ended.iter().enumerate().filter(|(_, (reason, _))| *reason == Reason::TimedOut);
+    let kept = ended
+        .iter()
+        .enumerate()
+        .filter(|(_, (reason, _))| *reason == Reason::TimedOut);
     let kept: Vec<_> = kept.map(|(number, _)| number).collect();
     assert_eq!(kept, [0, 198, 199, 200]);
 }
