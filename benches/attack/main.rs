@@ -2,10 +2,11 @@
 //! handshakes, slow heads, slow bodies, stalled readers over both protocols, refused uploads, floods of HTTP/2
 //! resets and pings, from three addresses, while a client from a fourth pulls.
 //!
-//! `cargo bench --bench attack` takes a minute; `-- --seconds 600` is the whole proof; `-- --server axum` attacks an
-//! example (`cargo build --profile bench --all-features --example axum`). Server and attack are processes of their
-//! own. The attack is held to its rates and to the last CPU: what is measured is how the server shares itself out,
-//! not what a machine does whose CPUs are all taken by its own attacker. Linux, for its loopback and /proc.
+//! `cargo bench --bench attack` takes a minute; `-- --seconds 600` is the whole proof; `-- --server serve,axum,hyper`
+//! attacks the examples too (`cargo build --profile bench --all-features --example axum --example hyper`). Server and
+//! attack are processes of their own. The attack is held to its rates and to the last CPU: what is measured is how
+//! the server shares itself out, not what a machine does whose CPUs are all taken by its own attacker. Linux, for its
+//! loopback and /proc.
 
 #![allow(clippy::expect_used, reason = "a bench that cannot run stops")]
 #![allow(clippy::cast_precision_loss, reason = "figures, not accounts")]
@@ -26,10 +27,11 @@ mod pki;
 mod process;
 mod server;
 
+use std::alloc::System;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{ChildStdout, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,8 @@ use pki::Ca;
 use process::Process;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tempfile::TempDir;
 
 /// Where the client comes from that does nothing wrong.
 const GOOD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
@@ -47,6 +51,12 @@ const GOOD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 /// The most that a server may have of memory: 64 KiB for each of the connections that it has at most, and as
 /// much again for what is neither.
 const MEMORY: f64 = 512.0;
+
+/// MiB that may be left allocated: tables keep the room of what was in them.
+const KEPT: f64 = 4.0;
+
+/// What is read of uploads that were refused is over after this.
+const AFTERGLOW: Duration = Duration::from_secs(3);
 
 /// How long the end of an attack is awaited.
 const AFTERMATH: Duration = Duration::from_secs(120);
@@ -56,9 +66,9 @@ struct Arguments {
     /// How long the attack lasts.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// What is attacked.
-    #[arg(long, default_value = "serve")]
-    server: server::Kind,
+    /// What is attacked, one after another.
+    #[arg(long, default_value = "serve", value_delimiter = ',')]
+    server: Vec<server::Kind>,
     /// The attack's rates, times this.
     #[arg(long, default_value_t = 1.0)]
     rate: f64,
@@ -82,38 +92,38 @@ fn main() {
     // Each process of this bench has many connections.
     let _ = portcullis::connection::raise_descriptor_limit();
     if let Some(config) = &arguments.be_server {
-        return server::serve(config, address);
+        return server::serve(config, address, heap);
     }
     if let Some(folder) = &arguments.be_attack {
-        return attack(&arguments, &target(arguments.server, folder, address));
+        return attack(&arguments, &target(arguments.server[0], folder, address));
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    keys(folder.path());
-    server::configure(folder.path());
-    let command = arguments.server.command(folder.path(), address);
-    let mut server = Process::start(&command, None);
-    let output = server.child.stdout.take().expect("its output");
-    // A terminal would take it too.
-    thread::spawn(move || std::io::copy(&mut BufReader::new(output), &mut std::io::sink()));
-    while TcpStream::connect(address).is_err() {
-        assert!(server.is_running(), "the server ended");
-        thread::sleep(Duration::from_millis(50));
+    let mut figures = Figures::new("attack");
+    for kind in &arguments.server {
+        figures = Bench::of(*kind, &arguments, figures).run();
     }
-    let mut bench = Bench {
-        target: target(arguments.server, folder.path(), address),
-        figures: Figures::new("attack"),
-        server,
-        arguments,
-    };
-    bench.run(folder.path(), address);
-    bench.figures.report();
+    figures.report();
 }
 
-struct Bench {
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// What is allocated now, in bytes.
+fn heap() -> usize {
+    let stats = HEAP.stats();
+    stats
+        .bytes_allocated
+        .saturating_sub(stats.bytes_deallocated)
+}
+
+struct Bench<'a> {
+    kind: server::Kind,
+    arguments: &'a Arguments,
+    folder: TempDir,
     target: Target,
-    figures: Figures,
     server: Process,
-    arguments: Arguments,
+    /// Of a server that says how much it has allocated.
+    output: Option<BufReader<ChildStdout>>,
+    figures: Figures,
 }
 
 /// What is there before and after an attack.
@@ -121,10 +131,52 @@ struct Bench {
 struct Held {
     descriptors: usize,
     memory: f64,
+    /// What is allocated of it.
+    heap: Option<f64>,
 }
 
-impl Bench {
-    fn run(&mut self, folder: &Path, address: SocketAddr) {
+impl<'a> Bench<'a> {
+    /// Starts a server.
+    fn of(kind: server::Kind, arguments: &'a Arguments, figures: Figures) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        keys(folder.path());
+        server::configure(folder.path());
+        let address = free_address();
+        let mut server = Process::start(&kind.command(folder.path(), address), None);
+        let mut output = BufReader::new(server.child.stdout.take().expect("its output"));
+        let output = if kind == server::Kind::Serve {
+            Some(output)
+        } else {
+            // A terminal would take it too.
+            thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+            None
+        };
+        while TcpStream::connect(address).is_err() {
+            assert!(server.is_running(), "the server ended");
+            thread::sleep(Duration::from_millis(50));
+        }
+        Self {
+            kind,
+            arguments,
+            target: target(kind, folder.path(), address),
+            folder,
+            server,
+            output,
+            figures,
+        }
+    }
+
+    fn attacker(&self) -> Process {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.arg("--be-attack").arg(self.folder.path());
+        command.args(["--listen", &self.target.address.to_string()]);
+        command.args(["--rate", &self.arguments.rate.to_string()]);
+        command.args(["--server", self.kind.name()]);
+        Process::start(&command, (cpus > 1).then(|| cpus - 1))
+    }
+
+    fn run(mut self) -> Figures {
         let time = Duration::from_secs(self.arguments.seconds);
         self.pulled(Duration::from_secs(2));
         let peace = self.pulled((time / 4).clamp(Duration::from_secs(10), Duration::from_secs(60)));
@@ -133,17 +185,10 @@ impl Bench {
             "without an attack: {:?}",
             peace.failed
         );
-        // The client's connections have ended.
-        thread::sleep(Duration::from_secs(3));
+        thread::sleep(AFTERGLOW);
         let before = self.held();
 
-        let cpus = thread::available_parallelism().map_or(1, usize::from);
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.arg("--be-attack").arg(folder);
-        command.args(["--listen", &address.to_string()]);
-        command.args(["--rate", &self.arguments.rate.to_string()]);
-        command.args(["--server", self.arguments.server.name()]);
-        let mut attack = Process::start(&command, (cpus > 1).then(|| cpus - 1));
+        let mut attack = self.attacker();
         let (begun, used) = (Instant::now(), (self.server.cpu(), attack.cpu()));
         let war = self.pulled(time);
         let lasted = begun.elapsed().as_secs_f64();
@@ -157,8 +202,10 @@ impl Bench {
             .read_to_string(&mut counts)
             .expect("its counts");
         drop(attack);
-        let after = self.aftermath(before);
+        self.await_end(before);
         let ended = over.elapsed();
+        thread::sleep(AFTERGLOW);
+        let after = self.held();
 
         self.rows(&peace, &war);
         self.row("peak memory of the server", "MiB", self.server.memory().1)
@@ -166,6 +213,11 @@ impl Bench {
         let row = self.row("memory of the server after the attack", "MiB", after.memory);
         row.peer("during it", during.memory)
             .peer("before it", before.memory);
+        if let (Some(after), Some(during), Some(before)) = (after.heap, during.heap, before.heap) {
+            let row = self.row("what is allocated after the attack", "MiB", after);
+            row.peer("before it", before).peer("during it", during);
+            row.at_most(before + KEPT);
+        }
         let left = after.descriptors as f64 - before.descriptors as f64;
         let row = self.row(
             "descriptors of the server left by the attack",
@@ -193,6 +245,7 @@ impl Bench {
                 }
             }
         }
+        self.figures
     }
 
     fn rows(&mut self, peace: &Pulled, war: &Pulled) {
@@ -234,7 +287,7 @@ impl Bench {
     }
 
     fn row(&mut self, name: impl AsRef<str>, unit: &'static str, ours: f64) -> &mut figures::Row {
-        let name = format!("{}: {}", self.arguments.server.name(), name.as_ref());
+        let name = format!("{}: {}", self.kind.name(), name.as_ref());
         self.figures.row(name, unit, ours)
     }
 
@@ -244,21 +297,29 @@ impl Bench {
         runtime.block_on(pull(&self.target, GOOD, time))
     }
 
-    fn held(&self) -> Held {
+    fn held(&mut self) -> Held {
         Held {
             descriptors: self.server.descriptors(),
             memory: self.server.memory().0,
+            heap: self.heap(),
         }
     }
 
-    /// What is left of the attack once there is no connection of it, or it was awaited for long enough.
-    fn aftermath(&self, before: Held) -> Held {
+    /// MiB.
+    fn heap(&mut self) -> Option<f64> {
+        let mut line = String::new();
+        let asks = self.server.child.stdin.as_mut().zip(self.output.as_mut());
+        let (asks, answers) = asks?;
+        asks.write_all(b"\n").expect("a question");
+        answers.read_line(&mut line).expect("an answer");
+        let bytes: f64 = line.trim().parse().expect("a number");
+        Some(bytes / f64::from(1 << 20))
+    }
+
+    /// Waits until there is no connection of the attack.
+    fn await_end(&mut self, before: Held) {
         let begun = Instant::now();
-        loop {
-            let now = self.held();
-            if now.descriptors <= before.descriptors || begun.elapsed() > AFTERMATH {
-                return now;
-            }
+        while self.held().descriptors > before.descriptors && begun.elapsed() < AFTERMATH {
             thread::sleep(Duration::from_millis(100));
         }
     }

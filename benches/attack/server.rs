@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -114,13 +115,21 @@ pub(crate) fn configure(folder: &Path) {
     std::fs::write(folder.join("token"), TOKEN).expect("a file");
 }
 
-/// Serves until the process is ended.
-pub(crate) fn serve(config: &Path, address: SocketAddr) {
+/// Serves until the process is ended. `heap` counts the bytes that are allocated.
+pub(crate) fn serve(config: &Path, address: SocketAddr, heap: fn() -> usize) {
     // It logs as programs do, but to nowhere: a disk is not what is measured.
     tracing_subscriber::fmt()
         .json()
         .with_writer(std::io::sink)
         .init();
+    thread::spawn(|| {
+        // A line asks, a line answers.
+        for _ in std::io::stdin().lines() {
+            println!("{}", heap());
+        }
+        // Without the bench there is nothing to serve for.
+        std::process::exit(0);
+    });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let config = Config::load(config).expect("a configuration");
