@@ -4,4 +4,6 @@ mod crowd;
 mod source;
 mod table;
 
-pub(crate) use table::{Bounds, Full, Idle, Place, Places};
+pub(crate) use table::{Bounds, Place, Places};
+#[cfg(feature = "serve")]
+pub(crate) use table::{Full, Idle};
