@@ -8,19 +8,17 @@
 //! client_ca = ["ca.crt"]
 //! ```
 //!
-#![cfg_attr(all(feature = "axum", feature = "config"), doc = "```no_run")]
-#![cfg_attr(not(all(feature = "axum", feature = "config")), doc = "```ignore")]
+#![cfg_attr(all(feature = "serve", feature = "config"), doc = "```no_run")]
+#![cfg_attr(not(all(feature = "serve", feature = "config")), doc = "```ignore")]
 //! use axum::{Router, routing::get};
-//! use portcullis::{Connection, Guard, config::Config, tls::Listener};
+//! use portcullis::{Guard, config::Config, serve::Server};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let guard = Guard::from_config(&Config::load("gate.toml")?)?;
-//!     let acceptor = guard.acceptor().ok_or("gate.toml has no [tls]")?.clone();
+//!     let app = Router::new().route("/v2/", get(|| async { "{}" }));
 //!     let tcp = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
-//!     let app = Router::new().route("/v2/", get(|| async { "{}" })).layer(guard);
-//!     let app = app.into_make_service_with_connect_info::<Connection>();
-//!     Ok(axum::serve(Listener::new(tcp, acceptor), app).await?)
+//!     Ok(Server::new(guard).serve(tcp, app).await?)
 //! }
 //! ```
 //!

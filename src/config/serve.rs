@@ -18,6 +18,9 @@ use crate::document::schema::Network;
     allow(dead_code, reason = "read, so that it is checked, and served by none")
 )]
 pub(crate) struct ServeSection {
+    /// Ends handshakes, and waits for a header of the PROXY protocol, that take longer. Default:
+    /// `tls.handshake_timeout`, else `"10s"`.
+    handshake_timeout: Option<HumanDuration>,
     /// Ends connections whose client sends nothing for this long after the handshake, from `"10ms"` to a
     /// day, as all times here. Default `"30s"`.
     first_byte_timeout: Option<HumanDuration>,
@@ -94,6 +97,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 impl ServeSection {
     pub(super) fn check(&self, check: &Bounds<'_>) -> Result<(), ConfigError> {
         let times = [
+            ("serve.handshake_timeout", self.handshake_timeout),
             ("serve.first_byte_timeout", self.first_byte_timeout),
             ("serve.head_timeout", self.head_timeout),
             ("serve.idle_timeout", self.idle_timeout),
@@ -152,6 +156,7 @@ impl ServeSection {
         set(&mut options.ping_timeout, self.pings.timeout);
         set(&mut options.body_silence, self.body_silence);
         set(&mut options.drain_deadline, self.drain_deadline);
+        options.handshake_timeout = self.handshake_timeout.map(|span| span.0);
         options.stall_timeout = self.stall_timeout.map(|span| span.0);
         if let Some(PaceSection { bytes, window }) = self.body_pace {
             options.body_pace = (bytes.0, window.0);

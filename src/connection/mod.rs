@@ -12,6 +12,8 @@ mod add;
 mod client_addr;
 #[cfg(any(feature = "auth", feature = "policy"))]
 mod kept;
+#[cfg(any(feature = "serve", feature = "tls"))]
+pub(crate) mod places;
 #[cfg(feature = "axum")]
 mod plain;
 #[cfg(any(feature = "serve", feature = "tls"))]
@@ -29,6 +31,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::Extensions;
 
@@ -49,6 +52,12 @@ pub use crate::util::descriptors::{descriptors_to_spare, raise_descriptor_limit}
 
 #[cfg(feature = "crl")]
 pub(crate) use requests::RequestInFlight;
+
+/// How much of what a client still sends is read and dropped, so that an answer which it does not await arrives.
+pub(crate) const MOST_UNREAD: u32 = 256 * 1024;
+
+/// How long that may take.
+pub(crate) const LONGEST_UNREAD: Duration = Duration::from_secs(2);
 
 /// One accepted connection. `Clone` costs an `Arc`.
 ///

@@ -2,21 +2,17 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// This many bytes of what a client still sends are discarded at most. They are read below TLS, so they cost
-/// a copy and no cryptography.
-const BYTES: usize = 1024 * 1024;
-
-/// For this long at most.
-const TIME: Duration = Duration::from_secs(2);
+use super::{LONGEST_UNREAD, MOST_UNREAD};
 
 /// The second stage of closing a connection (RFC 9112 §9.6). A socket that is closed while the client is
 /// sending answers with a reset, and a reset makes the client's system throw away the answer that it has not
-/// read yet. So a closing server, once it has ended what it writes, reads on for a short time.
+/// read yet. So a closing server, once it has ended what it writes, reads on for a short time. It reads below TLS, so
+/// what it drops costs a copy and no cryptography; once that is as much as may be read, it waits for the rest of the
+/// time, in which the client can come to the answer.
 #[derive(Debug, Default)]
 pub(crate) struct StagedClose(Stage);
 
@@ -37,8 +33,8 @@ impl StagedClose {
         !matches!(self.0, Stage::Open)
     }
 
-    /// Discards what comes until the client has ended too, or the bound of bytes or of time is reached. The
-    /// writing side must have ended before.
+    /// Discards what comes until the client has ended too, or the time is over. The writing side must have ended
+    /// before.
     pub(crate) fn poll_discard<IO: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -46,8 +42,8 @@ impl StagedClose {
     ) -> Poll<io::Result<()>> {
         if !self.is_begun() {
             self.0 = Stage::Discarding {
-                left: BYTES,
-                alarm: Box::pin(sleep(TIME)),
+                left: MOST_UNREAD as usize,
+                alarm: Box::pin(sleep(LONGEST_UNREAD)),
             };
         }
         let Stage::Discarding { left, alarm } = &mut self.0 else {
@@ -55,7 +51,10 @@ impl StagedClose {
         };
         if alarm.as_mut().poll(cx).is_pending() {
             let mut space = [const { MaybeUninit::uninit() }; 8 * 1024];
-            while *left > 0 {
+            loop {
+                if *left == 0 {
+                    return Poll::Pending;
+                }
                 let mut buffer = ReadBuf::uninit(&mut space);
                 let read = ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer));
                 let length = buffer.filled().len();

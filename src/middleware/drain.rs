@@ -2,7 +2,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Buf;
 use http::header::{CONNECTION, EXPECT};
@@ -11,13 +10,11 @@ use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
+use crate::connection::{LONGEST_UNREAD, MOST_UNREAD};
 use crate::responder::is_grpc;
 
 /// How much of the body of a request that is answered early is read and dropped.
-pub(crate) const MOST: u64 = 256 * 1024;
-
-/// How long that may take in all.
-pub(super) const LONGEST: Duration = Duration::from_secs(2);
+pub(crate) const MOST: u64 = MOST_UNREAD as u64;
 
 /// After so many frames other tasks have their turn: a client may send frames without a byte in them.
 const FRAMES_A_POLL: u32 = 64;
@@ -107,6 +104,16 @@ impl<B: Body> Drain<B> {
         }
     }
 
+    /// Reads from now on for as long as a drain may take, however much comes.
+    #[cfg(feature = "serve")]
+    pub(crate) fn for_its_time(self) -> Self {
+        Self {
+            left: u64::MAX,
+            deadline: None,
+            ..self
+        }
+    }
+
     /// Polls for the end; `seen` gets the length of each piece of data.
     pub(crate) fn poll(
         &mut self,
@@ -149,7 +156,7 @@ impl<B: Body> Drain<B> {
             if Handle::try_current().is_err() {
                 return Poll::Ready(false);
             }
-            self.deadline = Some(Box::pin(sleep(LONGEST)));
+            self.deadline = Some(Box::pin(sleep(LONGEST_UNREAD)));
         }
         match &mut self.deadline {
             Some(deadline) => deadline.as_mut().poll(cx).map(|()| false),

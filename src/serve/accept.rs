@@ -16,10 +16,10 @@ use super::activity::Activity;
 use super::drive::{self, Accepted, Common};
 use super::front::Front;
 use super::outcome::Outcome;
-use super::places::{Bounds, Full, Places};
 use super::trusted::Trusted;
 use super::{Incoming, Server, refused};
 use crate::Body;
+use crate::connection::places::{Bounds, Full, Idle, Places};
 use crate::connection::raise_descriptor_limit;
 use crate::telemetry::metrics;
 use crate::util::descriptors;
@@ -179,11 +179,12 @@ where
     fn accepted(&mut self, tcp: TcpStream, peer: SocketAddr) {
         let activity = Activity::new();
         let exempt = self.common.trusted.is_proxy(peer.ip());
-        let (place, displaced) = match self.places.admit(peer.ip(), exempt, &activity) {
+        let idle: Arc<dyn Idle> = activity.clone();
+        let (place, displaced) = match self.places.admit(peer.ip(), exempt, Some(idle)) {
             Ok(admitted) => admitted,
             Err(full) => {
                 refused::connection(peer, full);
-                metrics::connection_ended(full.outcome().label());
+                metrics::connection_ended(Outcome::from(full).label());
                 return;
             }
         };
@@ -195,7 +196,7 @@ where
             displaced,
             activity,
         };
-        let counted = Counted::new(&self.places);
+        let counted = Counted::new(&self.common, &self.places);
         let common = Arc::clone(&self.common);
         self.tasks.spawn(async move {
             let mut counted = counted;
@@ -228,13 +229,15 @@ where
 
 /// Counts a connection for as long as it lives, and its end.
 struct Counted {
+    common: Arc<Common>,
     places: Arc<Places>,
     outcome: Outcome,
 }
 
 impl Counted {
-    fn new(places: &Arc<Places>) -> Self {
+    fn new(common: &Arc<Common>, places: &Arc<Places>) -> Self {
         let counted = Self {
+            common: Arc::clone(common),
             places: Arc::clone(places),
             // Unless its task comes to its end.
             outcome: Outcome::Cut,
@@ -244,8 +247,7 @@ impl Counted {
     }
 
     fn tell(&self) {
-        let (new, all) = self.places.counts();
-        metrics::connections(new, all);
+        self.common.report(self.places.counts());
     }
 }
 
@@ -259,12 +261,12 @@ impl Drop for Counted {
     }
 }
 
-impl Full {
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::Source => Outcome::SourceFull,
-            Self::Network => Outcome::NetworkFull,
-            Self::All => Outcome::Full,
+impl From<Full> for Outcome {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Source => Self::SourceFull,
+            Full::Network => Self::NetworkFull,
+            Full::All => Self::Full,
         }
     }
 }

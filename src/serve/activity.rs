@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::Version;
 use tokio::time::Instant;
 
+use crate::connection::places::Idle;
+
 /// How long a connection may keep the server waiting while nothing is in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
@@ -114,14 +116,16 @@ impl Activity {
         })
     }
 
-    /// For how long a connection on which there was a request has had nothing in flight.
-    pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
-        let state = self.lock();
-        (state.busy == 0 && state.heard).then(|| now.duration_since(state.rests))
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle for Activity {
+    /// A connection on which there was no request is not idle.
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let state = self.lock();
+        (state.busy == 0 && state.heard).then(|| now.duration_since(state.rests))
     }
 }
 

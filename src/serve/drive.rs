@@ -18,12 +18,13 @@ use super::activity::{Activity, Awaited, Deadlines};
 use super::front::Front;
 use super::incoming::BodyDeadlines;
 use super::outcome::Outcome;
-use super::places::Place;
 use super::respond::Responding;
 use super::streams::Streams;
 use super::transport::{Stream, Transport};
 use super::{Incoming, trusted::Trusted};
+use crate::connection::places::Place;
 use crate::connection::{ServeOptions, proxy_protocol};
+use crate::telemetry::metrics;
 use crate::{Body, Connection};
 
 /// How long an idle connection has for its end, once the client has been sent a GOAWAY.
@@ -77,6 +78,15 @@ pub(super) fn builder(options: &ServeOptions, stall_timeout: Duration) -> auto::
 const STREAM_BUFFER: usize = 128 * 1024;
 
 impl Common {
+    /// Reports how many connections have shown nothing yet, and how many there are.
+    pub(super) fn report(&self, (new, all): (usize, usize)) {
+        metrics::connections(new, all);
+        #[cfg(feature = "tls")]
+        if self.acceptor.is_some() {
+            metrics::handshakes_in_flight(new);
+        }
+    }
+
     /// Serves a connection until its end, and returns what ended it.
     pub(super) async fn serve<S, R>(&self, accepted: Accepted<S>) -> Outcome
     where
@@ -163,6 +173,7 @@ impl Common {
             let accepted = acceptor.accept_in_place(tcp, peer, admit).await;
             let accepted = accepted.map_err(|_| Outcome::Handshake)?;
             place.shaken();
+            self.report(place.counts());
             let stream = Stream::Tls(Box::new(accepted.stream));
             return Ok((stream, accepted.connection));
         }

@@ -45,7 +45,7 @@
 //!   `ConnectInfo<Connection>` (feature `axum`), also behind a proxy that sends a PROXY protocol header.
 //! - **Answers that arrive.** Of a body that the service leaves unread a small rest is read before the answer;
 //!   of a larger one the answer says `Connection: close` (HTTP/1.1), and the connection is closed in stages
-//!   (RFC 9112 §9.6), so that no reset overtakes the answer.
+//!   (RFC 9112 §9.6), or the stream is reset only after a while (HTTP/2), so that no reset overtakes the answer.
 //! - **Failures of the service.** A panic or an error is logged, and answered with status 500 and the body of
 //!   the OCI distribution-spec.
 //! - **The end.** [`Server::with_graceful_shutdown`] stops accepting, lets requests in flight finish, and cuts
@@ -57,7 +57,6 @@
 
 mod accept;
 mod activity;
-mod crowd;
 mod drive;
 mod failure;
 mod front;
@@ -65,11 +64,9 @@ mod incoming;
 mod outcome;
 mod outgoing;
 mod panics;
-mod places;
 mod refused;
 mod respond;
 mod server;
-mod source;
 mod streams;
 mod transport;
 mod trusted;

@@ -2,7 +2,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::places::Full;
+use crate::connection::places::Full;
 use crate::util::seldom::Seldom;
 
 /// Each kind of trouble is logged this often at most: a flood must not fill a disk.

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use super::activity::{Activity, InFlight};
 use super::front::{Call, Front};
 use super::incoming::{BodyDeadlines, Left, Unread};
 use super::outgoing::Outgoing;
-use super::places::Place;
 use super::{Incoming, failure, panics, streams};
+use crate::connection::places::Place;
 use crate::middleware::drain::{self, Drain};
+use crate::telemetry::metrics;
 use crate::{Body, Connection};
 
 /// Answers the requests of one connection.
@@ -57,7 +59,7 @@ pin_project! {
         Starting { front: Front<S>, request: Option<Request<Incoming>> },
         Calling { #[pin] call: Call<S> },
         Answered,
-        Draining { drain: Drain<HyperBody> },
+        Draining { drain: Option<Drain<HyperBody>> },
         Done,
     }
 }
@@ -81,6 +83,8 @@ where
         let (in_flight, first) = self.activity.begin_request(request.version());
         if first {
             self.place.heard();
+            let (new, all) = self.place.counts();
+            metrics::connections(new, all);
         }
         let (mut head, body) = request.into_parts();
         #[cfg(feature = "axum")]
@@ -144,19 +148,29 @@ where
                         }
                         // The answer says already that nothing more is read.
                         Left::Body(_) if closes(this.answer.as_ref()) => State::Done,
+                        Left::Body(body)
+                            if *this.version == Version::HTTP_2 && !is_small(&body) =>
+                        {
+                            drain_behind_answer(Drain::new(body));
+                            State::Done
+                        }
                         // It would be read in vain.
                         Left::Body(body) if body.size_hint().lower() > drain::MOST => {
                             announce_close(this.answer, *this.version);
                             State::Done
                         }
                         Left::Body(body) => State::Draining {
-                            drain: Drain::new(body),
+                            drain: Some(Drain::new(body)),
                         },
                     };
                     this.state.set(next);
                 }
                 StateProj::Draining { drain } => {
-                    if !ready!(drain.poll(cx, |_| {})) {
+                    let over = drain.as_mut().map(|drain| drain.poll(cx, |_| {}));
+                    let ended = ready!(over.unwrap_or(Poll::Ready(true)));
+                    if !ended && *this.version == Version::HTTP_2 {
+                        drain.take().map(drain_behind_answer);
+                    } else if !ended {
                         announce_close(this.answer, *this.version);
                     }
                     this.state.set(State::Done);
@@ -203,6 +217,20 @@ where
             self.set(State::Calling { call });
         }
     }
+}
+
+/// Whether all of a body will have been drained before its answer.
+fn is_small(body: &HyperBody) -> bool {
+    let exact = body.size_hint().exact();
+    exact.is_some_and(|length| length <= drain::MOST)
+}
+
+/// Drains a body while its answer goes out. Once nothing holds the body its stream is reset (RFC 9113 §8.1), and
+/// a client that finds the reset beside the answer takes it for a failure. Only the time is bounded: what is sent
+/// on a stream that was reset is read and dropped too, so a bound of bytes would save nothing.
+fn drain_behind_answer(drain: Drain<HyperBody>) {
+    let mut drain = drain.for_its_time();
+    tokio::spawn(async move { poll_fn(|cx| drain.poll(cx, |_| {})).await });
 }
 
 fn announce_close<R>(answer: &mut Option<Response<Answer<R>>>, version: Version) {

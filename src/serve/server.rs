@@ -97,7 +97,8 @@ impl Server {
     }
 
     /// Ends connections on which a head takes longer than this, from its first byte to its last; over HTTP/2
-    /// the first head of a connection. Default: 30 s.
+    /// the first head of a connection. It ends without an answer: hyper sends none (408) of its own but for what it
+    /// cannot parse, and lets nothing else write while it reads a head. Default: 30 s.
     pub fn with_head_timeout(mut self, timeout: Duration) -> Self {
         self.options.head_timeout = bounded(timeout);
         self

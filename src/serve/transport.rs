@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::activity::{Activity, InFlight};
-use super::places::Place;
 use crate::Connection;
+use crate::connection::places::Place;
 use crate::connection::{StagedClose, Stall};
 
 /// What a connection is served on: it reports what happens to the connection's deadlines, ends where the

@@ -5,15 +5,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::events::Events;
-use super::limits::Sources;
+use super::handshake::full;
 use super::progress::Progress;
 use super::removed_ca::RemovedCa;
 use super::stream::{Ending, Stream};
 use super::{HandshakeError, Material, Reason};
+use crate::connection::places::{Bounds, Places};
 use crate::telemetry::metrics;
 use crate::{Connection, Watched};
 
@@ -28,9 +28,10 @@ const HANDSHAKES: usize = 1_024;
 /// - **put [`Accepted::connection`] into the extensions of each request**, by
 ///   [`AddConnection`](super::AddConnection): without it requests are not checked for revocation, failed logins
 ///   are not throttled, and the log has no address;
-/// - bound the number of connections, in all and by source
+/// - bound the number of connections whose handshake is over: in all, and by source
 ///   ([`with_max_connections_per_source`](Self::with_max_connections_per_source), per /64 alone), so that
-///   connections that say nothing leave places to those that do;
+///   connections that say nothing leave places to those that do. Handshakes in flight are bounded and shared out by
+///   source here;
 /// - wait for [`descriptors_to_spare`](crate::connection::descriptors_to_spare) before each accept, call
 ///   [`raise_descriptor_limit`](crate::connection::raise_descriptor_limit) at the start, and go on after a pause
 ///   when accepting fails;
@@ -41,17 +42,17 @@ const HANDSHAKES: usize = 1_024;
 ///   [`with_stall_timeout`](Self::with_stall_timeout), and [`rate::AbortSlow`](crate::rate::AbortSlow) around the
 ///   streams of HTTP/2;
 /// - bound the size of heads and the number of streams of HTTP/2;
-/// - read a small rest of a body before it is refused, so that the client gets the answer;
+/// - close in stages after an answer that ends the connection, as [`Stream`]'s shutdown does, and keep reading the body
+///   of a stream of HTTP/2 for a moment behind an early answer: the guard reads only a small rest before its own
+///   answers;
 /// - answer for a service that panics;
 /// - set `TCP_NODELAY`;
 /// - end gracefully, and after a deadline.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     pub(super) material: Watched<Material>,
-    handshakes: Arc<Semaphore>,
-    /// Places for handshakes that wait for their turn.
-    pub(super) places: Arc<Semaphore>,
-    pub(super) sources: Arc<Sources>,
+    /// Of handshakes and connections that no `serve::Server` bounds.
+    places: Arc<Places>,
     events: Arc<Events>,
     pub(super) options: Options,
 }
@@ -86,9 +87,7 @@ impl Acceptor {
     pub fn new(material: Watched<Material>) -> Self {
         Self {
             material,
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
-            places: Arc::new(Semaphore::new(HANDSHAKES)),
-            sources: Arc::default(),
+            places: places(HANDSHAKES, None),
             events: Arc::default(),
             options: Options {
                 handshake_timeout: Duration::from_secs(10),
@@ -108,22 +107,24 @@ impl Acceptor {
         self
     }
 
-    /// Lets this many handshakes be in flight. Others wait: under `axum::serve` in the listener's backlog; in
-    /// [`Acceptor::accept`] as many again, within their handshake timeout, and what comes beyond is refused.
-    /// Default: 1,024.
+    /// Lets this many handshakes be in flight. For a further one the oldest is ended of the IPv4 address or IPv6 /48
+    /// that has most, so that no source takes the handshakes of the others. Default: 1,024.
     pub fn with_max_handshakes(mut self, handshakes: usize) -> Self {
-        let handshakes = handshakes.clamp(1, Semaphore::MAX_PERMITS);
-        self.handshakes = Arc::new(Semaphore::new(handshakes));
-        self.places = Arc::new(Semaphore::new(handshakes));
-        self.options.handshakes = handshakes;
+        self.options.handshakes = handshakes.max(1);
+        self.places = self.new_places();
         self
     }
 
-    /// Lets each source have this many connections, handshakes included. A source is an IPv4
-    /// address or an IPv6 /64. Default: no bound.
+    /// Lets each source have this many connections, handshakes included. A source is an IPv4 address or an IPv6 /64.
+    /// A further connection takes the place of a handshake of the source's own, or is refused. Default: no bound.
     pub fn with_max_connections_per_source(mut self, connections: usize) -> Self {
         self.options.connections_per_source = Some(connections);
+        self.places = self.new_places();
         self
+    }
+
+    fn new_places(&self) -> Arc<Places> {
+        places(self.options.handshakes, self.options.connections_per_source)
     }
 
     /// Expects a PROXY protocol header, version 1 or 2, from peers in these networks, and takes the
@@ -212,35 +213,34 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.accept_at_turn(io, peer, None).await
-    }
-
-    /// Waits until another handshake may begin.
-    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        // It is never closed; if it were, unbounded would be worse than refused by the timeout.
-        Arc::clone(&self.handshakes).acquire_owned().await.ok()
-    }
-
-    /// The handshake on a stream whose turn has come, or is to be waited for.
-    pub(super) async fn accept_at_turn<IO>(
-        &self,
-        io: IO,
-        peer: SocketAddr,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Accepted<IO>, HandshakeError>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
         let begun = Instant::now();
-        let deadline = begun + self.options.handshake_timeout;
         let mut progress = Progress {
             client: peer,
             server_name: None,
-            has_turn: turn.is_some(),
         };
-        let handshake = timeout_at(deadline, self.in_turn(io, turn, &mut progress)).await;
+        let exempt = self.is_proxy(peer);
+        let Ok((place, displaced)) = self.places.admit(peer.ip(), exempt, None) else {
+            return self.log(Err(full(peer)), progress, begun);
+        };
         self.told_in_flight();
-        let result = handshake.unwrap_or_else(|_| Err(self.out_of_time(&progress)));
+        let deadline = begun + self.options.handshake_timeout;
+        let admit = |client: SocketAddr| {
+            let exempt = self.is_proxy(client);
+            place.speaks_for(client.ip(), exempt).is_ok()
+        };
+        let handshake = timeout_at(deadline, self.in_place(io, admit, &mut progress));
+        let result = tokio::select! {
+            biased;
+            _ = displaced => Err(self.displaced(&progress)),
+            done = handshake => done.unwrap_or_else(|_| Err(self.out_of_time(&progress))),
+        };
+        let result = result.map(|mut accepted| {
+            // It is the program's now, and makes room no more.
+            place.heard();
+            accepted.stream.hold(place);
+            accepted
+        });
+        self.told_in_flight();
         self.log(result, progress, begun)
     }
 
@@ -261,7 +261,6 @@ impl Acceptor {
         let mut progress = Progress {
             client: peer,
             server_name: None,
-            has_turn: true,
         };
         let handshake = timeout_at(deadline, self.in_place(io, admit, &mut progress)).await;
         let result = handshake.unwrap_or_else(|_| Err(self.out_of_time(&progress)));
@@ -289,19 +288,28 @@ impl Acceptor {
 
     fn out_of_time(&self, progress: &Progress) -> HandshakeError {
         let longest = self.options.handshake_timeout.as_secs_f32();
-        let (reason, words) = if progress.has_turn {
-            let words = format!("the handshake was not over after {longest} s");
-            (Reason::TimedOut, words)
-        } else {
-            let most = self.options.handshakes;
-            let words = format!("{most} handshakes were under way for all of {longest} s");
-            (Reason::Overloaded, words)
-        };
-        HandshakeError::said(progress.client, reason, words)
+        let words = format!("the handshake was not over after {longest} s");
+        HandshakeError::said(progress.client, Reason::TimedOut, words)
     }
 
-    pub(super) fn told_in_flight(&self) {
-        let free = self.handshakes.available_permits();
-        metrics::handshakes_in_flight(self.options.handshakes.saturating_sub(free));
+    fn displaced(&self, progress: &Progress) -> HandshakeError {
+        let most = self.options.handshakes;
+        let words = format!(
+            "it made room for another: {most} handshakes were in flight, or all connections that its source may have"
+        );
+        HandshakeError::said(progress.client, Reason::Overloaded, words)
     }
+
+    fn told_in_flight(&self) {
+        metrics::handshakes_in_flight(self.places.counts().0);
+    }
+}
+
+fn places(handshakes: usize, per_source: Option<usize>) -> Arc<Places> {
+    Places::new(Bounds {
+        all: usize::MAX,
+        strangers: handshakes,
+        source: per_source.unwrap_or(usize::MAX),
+        network: usize::MAX,
+    })
 }

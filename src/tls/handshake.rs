@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use super::limits::Slot;
 use super::liveness::Liveness;
 use super::progress::Progress;
 use super::stream::Stream;
@@ -22,39 +20,8 @@ use crate::connection::{Stall, TlsParameters, proxy_protocol};
 use crate::source::within;
 
 impl Acceptor {
-    /// The handshake, once it is its turn. A source that has all it may have does not even wait.
-    pub(super) async fn in_turn<IO>(
-        &self,
-        mut io: IO,
-        turn: Option<OwnedSemaphorePermit>,
-        progress: &mut Progress,
-    ) -> Result<Accepted<IO>, HandshakeError>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        let peer = progress.client;
-        let through_proxy = self.is_proxy(peer);
-        let mut slot = None;
-        if !through_proxy {
-            slot = self.slot(peer)?;
-        }
-        // Given back when this is over, whatever comes of it.
-        let _turn = match turn {
-            Some(turn) => Some(turn),
-            None => self.wait_for_turn(peer).await?,
-        };
-        progress.has_turn = true;
-        self.told_in_flight();
-        if through_proxy {
-            progress.client = client_behind(&mut io, peer).await?;
-            slot = self.slot(progress.client)?;
-        }
-        self.handshake(io, slot, progress).await
-    }
-
-    /// The handshake on a connection that has a place in the server's table: it waits for no turn. `admit`
-    /// moves the place to the client that a proxy's header names.
-    #[cfg(feature = "serve")]
+    /// The handshake on a connection that has a place. `admit` moves the place to the client that a proxy's header
+    /// names.
     pub(super) async fn in_place<IO>(
         &self,
         mut io: IO,
@@ -69,37 +36,19 @@ impl Acceptor {
             let client = client_behind(&mut io, peer).await?;
             progress.client = client;
             if !admit(client) {
-                let words = "the source has all the connections that it may have";
-                return Err(HandshakeError::said(
-                    client,
-                    Reason::TooManyConnections,
-                    words,
-                ));
+                return Err(full(client));
             }
         }
-        self.handshake(io, None, progress).await
+        self.handshake(io, progress).await
     }
 
-    async fn wait_for_turn(
-        &self,
-        peer: SocketAddr,
-    ) -> Result<Option<OwnedSemaphorePermit>, HandshakeError> {
-        let Ok(_place) = self.places.try_acquire() else {
-            let most = self.options.handshakes;
-            let words = format!("{most} handshakes are under way and as many wait");
-            return Err(HandshakeError::said(peer, Reason::Overloaded, words));
-        };
-        Ok(self.turn().await)
-    }
-
-    fn is_proxy(&self, peer: SocketAddr) -> bool {
+    pub(super) fn is_proxy(&self, peer: SocketAddr) -> bool {
         within(&self.options.proxies, peer.ip())
     }
 
     async fn handshake<IO>(
         &self,
         io: IO,
-        slot: Option<Slot>,
         progress: &mut Progress,
     ) -> Result<Accepted<IO>, HandshakeError>
     where
@@ -128,23 +77,12 @@ impl Acceptor {
                 return Err(HandshakeError::io(progress.client, error).after(shown));
             }
             (Ok(stream), Some(Ok(passed))) => {
-                return Ok(self.accepted(stream, progress.client, Some(passed), slot));
+                return Ok(self.accepted(stream, progress.client, Some(passed)));
             }
             (Ok(stream), None) => stream,
         };
         let passed = resumed(&material, stream.get_ref().1, progress.client)?;
-        Ok(self.accepted(stream, progress.client, passed, slot))
-    }
-
-    fn slot(&self, client: SocketAddr) -> Result<Option<Slot>, HandshakeError> {
-        let Some(limit) = self.options.connections_per_source else {
-            return Ok(None);
-        };
-        let slot = self.sources.admit(client.ip(), limit);
-        slot.map(Some).ok_or_else(|| {
-            let words = format!("the source has {limit} connections already");
-            HandshakeError::said(client, Reason::TooManyConnections, words)
-        })
+        Ok(self.accepted(stream, progress.client, passed))
     }
 
     fn accepted<IO>(
@@ -152,7 +90,6 @@ impl Acceptor {
         stream: TlsStream<IO>,
         client: SocketAddr,
         passed: Option<Passed>,
-        slot: Option<Slot>,
     ) -> Accepted<IO> {
         let mut builder = Connection::builder(client).tls(parameters(stream.get_ref().1));
         let mut termination = None;
@@ -173,9 +110,15 @@ impl Acceptor {
         let connection = builder.build();
         let stall = self.options.stall_timeout.map(Stall::new);
         let ending = self.options.ending;
-        let stream = Stream::new(stream, connection.clone(), slot, termination, ending, stall);
+        let stream = Stream::new(stream, connection.clone(), termination, ending, stall);
         Accepted { stream, connection }
     }
+}
+
+/// The error for a client that may have no more connections.
+pub(super) fn full(client: SocketAddr) -> HandshakeError {
+    let words = "the source has all the connections that it may have";
+    HandshakeError::said(client, Reason::TooManyConnections, words)
 }
 
 /// The client that the header of a proxy names: the proxy itself where it names none.

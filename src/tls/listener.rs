@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use super::{Accepted, Acceptor, HandshakeError, Stream};
@@ -13,8 +12,8 @@ use crate::Connection;
 use crate::connection::descriptors_to_spare;
 use crate::util::descriptors;
 
-/// The listener of `axum::serve`: handshakes run concurrently, so that a client whose handshake is slow delays
-/// no other client. Accepting stops before the process's last file descriptors ([`descriptors_to_spare`]).
+/// The listener of `axum::serve`: handshakes run concurrently, shared out by source
+/// ([`Acceptor::with_max_handshakes`]), so that a client whose handshake is slow delays no other client. Accepting stops before the process's last file descriptors ([`descriptors_to_spare`]).
 ///
 /// `axum::serve` has no deadlines and no bounds of its own; `serve::Server` (feature `serve`) serves a router
 /// with all of them. With this listener a program must see to these itself:
@@ -35,8 +34,6 @@ pub struct Listener {
     tcp: TcpListener,
     acceptor: Acceptor,
     handshakes: JoinSet<Result<Accepted, HandshakeError>>,
-    // Held from before the TCP accept, so that what waits for a turn waits in the backlog.
-    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Listener {
@@ -46,7 +43,6 @@ impl Listener {
             tcp,
             acceptor,
             handshakes: JoinSet::new(),
-            turn: None,
         }
     }
 }
@@ -66,12 +62,10 @@ impl axum::serve::Listener for Listener {
                     Ok(Err(_told_already)) => {}
                     Err(error) => tracing::error!(%error, "a handshake's task failed"),
                 },
-                (tcp, peer) = next(&self.tcp, &self.acceptor, &mut self.turn) => {
+                (tcp, peer) = next(&self.tcp) => {
                     let acceptor = self.acceptor.clone();
-                    let turn = self.turn.take();
-                    self.handshakes.spawn(async move {
-                        acceptor.accept_at_turn(tcp, peer, turn).await
-                    });
+                    self.handshakes
+                        .spawn(async move { acceptor.accept_from(tcp, peer).await });
                 }
             }
         }
@@ -88,15 +82,8 @@ impl Connected<IncomingStream<'_, Listener>> for Connection {
     }
 }
 
-/// The next TCP connection, once there is a turn for its handshake. Cancelled, it loses neither.
-async fn next(
-    tcp: &TcpListener,
-    acceptor: &Acceptor,
-    turn: &mut Option<OwnedSemaphorePermit>,
-) -> (TcpStream, SocketAddr) {
-    if turn.is_none() {
-        *turn = acceptor.turn().await;
-    }
+/// The next TCP connection. Cancelled, it loses none.
+async fn next(tcp: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         descriptors_to_spare().await;
         match tcp.accept().await {

@@ -79,7 +79,6 @@ mod handshake;
 mod handshake_error;
 mod key_kind;
 mod keys;
-mod limits;
 #[cfg(feature = "axum")]
 mod listener;
 mod liveness;

@@ -4,5 +4,4 @@ use std::net::SocketAddr;
 pub(super) struct Progress {
     pub(super) client: SocketAddr,
     pub(super) server_name: Option<Box<str>>,
-    pub(super) has_turn: bool,
 }

@@ -60,7 +60,7 @@ pub enum Reason {
     Closed,
     /// The handshake took longer than allowed.
     TimedOut,
-    /// As many handshakes as allowed are in flight, and as many wait.
+    /// It made room for another handshake, since as many as allowed were in flight.
     Overloaded,
     /// The source has as many connections as it may.
     TooManyConnections,

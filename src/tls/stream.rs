@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
-use super::limits::Slot;
 use super::termination::Termination;
 use crate::Connection;
+use crate::connection::places::Place;
 use crate::connection::{StagedClose, Stall};
 
 /// The last answer has this long to be written where no request is in flight.
@@ -48,8 +48,8 @@ pin_project! {
         close: StagedClose,
         // Whether the client has sent anything but its handshake.
         heard: bool,
-        // Given back when the connection ends.
-        _slot: Option<Slot>,
+        // Given back when the connection ends. `None` where the server has one.
+        place: Option<Place>,
     }
 }
 
@@ -70,7 +70,6 @@ impl<IO> Stream<IO> {
     pub(super) fn new(
         inner: TlsStream<IO>,
         connection: Connection,
-        slot: Option<Slot>,
         termination: Option<Termination>,
         ending: Ending,
         stall: Option<Stall>,
@@ -83,8 +82,13 @@ impl<IO> Stream<IO> {
             stall,
             close: StagedClose::default(),
             heard: false,
-            _slot: slot,
+            place: None,
         }
+    }
+
+    /// Holds this place until the connection ends.
+    pub(super) fn hold(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// Returns the connection's facts.

@@ -59,10 +59,10 @@ fn curl_gets_every_answer_over_http_2_and_http_1() {
     let gate = gate();
     let shown = gate.ci().without_pair().without_token();
     let file = gate.mirror.folder().join("upload");
-    for size in [100_000, 262_144] {
+    for size in [100_000, 262_144, 1_000_000, 6_000_000] {
         std::fs::write(&file, vec![7; size]).unwrap();
         for protocol in ["--http2", "--http1.1"] {
-            for number in 0..50 {
+            for number in 0..25 {
                 let mut curl = curl(&gate, shown, "/v2/lib/a/blobs/uploads/1");
                 // Else it asks first.
                 curl.args([protocol, "--header", "Expect:", "--output", "/dev/null"]);

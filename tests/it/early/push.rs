@@ -56,12 +56,31 @@ async fn pushes(address: std::net::SocketAddr) -> Vec<(u16, String)> {
     got
 }
 
+/// The same behind `serve::Server`.
+#[cfg(feature = "serve")]
+async fn served() -> std::net::SocketAddr {
+    use portcullis::Body;
+    use portcullis::serve::{Incoming, Server};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = service_fn(async |request: Request<Body<Incoming>>| {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::new(
+            body.len().to_string().into(),
+        )))
+    });
+    tokio::spawn(Server::new(guard()).serve(listener, service));
+    address
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_pushes_before_a_challenge_get_what_they_get_without_a_guard() {
     let guarded = pushes(serve(guard().layer(service_fn(measure))).await).await;
     let bare = pushes(serve(service_fn(own)).await).await;
     assert_eq!(guarded.len(), 400);
     assert!(guarded == bare);
+    #[cfg(feature = "serve")]
+    assert!(pushes(served().await).await == bare);
     assert!(guarded.iter().step_by(2).all(|(status, _)| *status == 401));
     assert!(
         guarded

@@ -4,10 +4,13 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use portcullis::Body;
 use portcullis::serve::Incoming;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 use tower::service_fn;
 
 use super::support::{GET, Tls, answer, ask, connect, ended, http2, open, start, whoami, within};
@@ -99,6 +102,63 @@ async fn over_http_2_the_answer_to_an_upload_that_nobody_reads_arrives() {
         let response = within(sender.send_request(request)).await.unwrap();
         assert_eq!(response.status(), 401, "{length}");
     }
+}
+
+type Sent = Result<Frame<Bytes>, Infallible>;
+
+/// A body of HTTP/2 that is sent piece by piece.
+fn piecemeal() -> (mpsc::Sender<Sent>, UnsyncBoxBody<Bytes, Infallible>) {
+    let (send, receive) = mpsc::channel(1);
+    let frames = futures_util::stream::unfold(receive, async |mut receive| {
+        let frame: Option<Sent> = mpsc::Receiver::recv(&mut receive).await;
+        Some((frame?, receive))
+    });
+    (send, UnsyncBoxBody::new(StreamBody::new(Box::pin(frames))))
+}
+
+/// Whether a stream lives on behind its answer, until the body of its request has ended.
+async fn takes_the_body_after_its_answer(address: std::net::SocketAddr) -> bool {
+    let (mut sender, _) = http2(connect(address).await).await;
+    let (send, body) = piecemeal();
+    let request = Request::put("http://localhost/").body(body).unwrap();
+    let response = within(sender.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), 401);
+    within(response.into_body().collect()).await.unwrap();
+    // What was sent behind the answer has come by the answer to the next request.
+    let next = Request::get("http://localhost/").body(UnsyncBoxBody::new(Full::default()));
+    let next = within(sender.send_request(next.unwrap())).await.unwrap();
+    assert_eq!(next.status(), 200);
+    for _ in 0..40 {
+        let frame = Frame::data(Bytes::from(vec![b'x'; 0x4000]));
+        if within(send.send(Ok(frame))).await.is_err() {
+            return false;
+        }
+    }
+    !send.is_closed()
+}
+
+/// A client that finds the reset of the stream beside the answer takes it for a failure, as curl does.
+#[tokio::test]
+async fn over_http_2_an_early_answer_is_not_followed_by_a_reset_at_once() {
+    let running = start(open(), service_fn(refuse)).await;
+    // A machine may be so busy that the time for it passes.
+    for _ in 0..5 {
+        if takes_the_body_after_its_answer(running.address).await {
+            return;
+        }
+    }
+    panic!("the stream was reset behind its answer");
+}
+
+#[tokio::test]
+async fn over_http_2_a_body_without_end_is_reset_behind_its_answer() {
+    let running = start(open(), service_fn(refuse)).await;
+    let (mut sender, _) = http2(connect(running.address).await).await;
+    let (send, body) = piecemeal();
+    let request = Request::put("http://localhost/").body(body).unwrap();
+    let response = within(sender.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), 401);
+    within(send.closed()).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The server over real sockets.
 #![cfg(all(feature = "serve", feature = "tls", feature = "aws-lc-rs"))]
 
+mod attack;
 mod bodies;
 mod bounds;
 mod closing;

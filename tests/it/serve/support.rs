@@ -97,7 +97,7 @@ pub(super) async fn whoami(
 pub(super) struct Tls {
     _files: Files,
     pub(super) acceptor: Acceptor,
-    client: rustls::ClientConfig,
+    pub(super) client: rustls::ClientConfig,
 }
 
 impl Tls {

@@ -121,6 +121,13 @@ async fn the_configuration_file_sets_the_server() {
     let large = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(9000));
     let refused = ask(&mut connect(running.address).await, large.as_bytes()).await;
     assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
+
+    let text = "[serve]\nproxy_protocol = [\"127.0.0.1/32\"]\nhandshake_timeout = \"200ms\"\n";
+    let config = Config::from_toml(text, ".").unwrap();
+    let guard = Guard::from_config(&config).unwrap();
+    let running = start(Server::new(guard), service_fn(whoami)).await;
+    // No header of the PROXY protocol comes.
+    assert_eq!(ended(&mut connect(running.address).await).await, "");
 }
 
 #[cfg(feature = "config")]

@@ -131,57 +131,59 @@ async fn a_handshake_that_takes_too_long_is_ended() {
     assert_eq!(begun.elapsed(), Duration::from_secs(3));
 }
 
-#[tokio::test(start_paused = true)]
-async fn no_more_handshakes_than_allowed_are_under_way() {
-    let files = Files::new();
+/// An acceptor that lets so many handshakes be in flight.
+fn acceptor_of(files: &Files, handshakes: usize) -> Acceptor {
     let ca = Ca::new("Nodes 2026");
     let server = ca.server(&["localhost"]);
-    let acceptor = Acceptor::new(Watched::fixed(
-        files.requiring(&server, &ca).load().unwrap(),
-    ))
-    .with_handshake_timeout(Duration::from_secs(3))
-    .with_max_handshakes(1);
-    let silent = || tokio::io::duplex(1024);
-    let peers = [1, 2, 3].map(|host| SocketAddr::from(([192, 0, 2, host], 4711)));
-    let (ours, _kept): (Vec<_>, Vec<_>) = peers.map(|_| silent()).into_iter().unzip();
+    let material = files.requiring(&server, &ca).load().unwrap();
+    Acceptor::new(Watched::fixed(material))
+        .with_handshake_timeout(Duration::from_secs(3))
+        .with_max_handshakes(handshakes)
+}
+
+/// How silent clients with these addresses end, who come one after another, and after which time.
+async fn silent(acceptor: &Acceptor, hosts: &[u8]) -> Vec<(Reason, Duration)> {
     let begun = tokio::time::Instant::now();
-    let each = ours.into_iter().zip(peers);
-    let each = each.map(|(io, peer)| acceptor.accept_from(io, peer));
-    let reasons: Vec<_> = futures_util::future::join_all(each).await;
-    let reasons: Vec<_> = reasons
-        .into_iter()
-        .map(|one| one.unwrap_err().reason())
-        .collect();
-    // One is in flight, one waits for its turn, and the third is not even let wait.
-    assert_eq!(reasons[0], Reason::TimedOut);
-    assert_eq!(reasons[2], Reason::Overloaded);
-    // The wait is part of the time that a handshake has.
-    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+    let each = hosts.iter().map(|host| async {
+        let (ours, _kept) = tokio::io::duplex(1024);
+        let peer = SocketAddr::from(([192, 0, 2, *host], 4711));
+        let error = acceptor.accept_from(ours, peer).await.unwrap_err();
+        (error.reason(), begun.elapsed())
+    });
+    futures_util::future::join_all(each).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_has_all_it_may_have_takes_no_turn_from_others() {
+async fn no_more_handshakes_than_allowed_are_in_flight_and_the_oldest_makes_room() {
     let files = Files::new();
-    let ca = Ca::new("Nodes 2026");
-    let server = ca.server(&["localhost"]);
-    let acceptor = Acceptor::new(Watched::fixed(
-        files.requiring(&server, &ca).load().unwrap(),
-    ))
-    .with_max_handshakes(1)
-    .with_max_connections_per_source(1);
-    let peer = "192.0.2.1:4711".parse().unwrap();
-    let (first, _keep_first) = tokio::io::duplex(1024);
-    let (second, _keep_second) = tokio::io::duplex(1024);
-    let begun = tokio::time::Instant::now();
-    let slow = acceptor.accept_from(first, peer);
-    let more = async {
-        tokio::task::yield_now().await;
-        let error = acceptor.accept_from(second, peer).await.unwrap_err();
-        (error.reason(), begun.elapsed())
-    };
-    let (_, (reason, waited)) = tokio::join!(slow, more);
-    assert_eq!(reason, Reason::TooManyConnections);
-    assert_eq!(waited, Duration::ZERO);
+    let ended = silent(&acceptor_of(&files, 2), &[1, 2, 3]).await;
+    let timed_out = (Reason::TimedOut, Duration::from_secs(3));
+    let displaced = (Reason::Overloaded, Duration::ZERO);
+    assert_eq!(ended, [displaced, timed_out, timed_out]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_open_handshakes_of_one_source_end_none_of_another() {
+    let files = Files::new();
+    let hosts: Vec<u8> = [1].into_iter().chain([7; 200]).collect();
+    let ended = silent(&acceptor_of(&files, 4), &hosts).await;
+    // The first, though it is the oldest, and the newest of the others.
+    let kept = ended
+        .iter()
+        .enumerate()
+        .filter(|(_, (reason, _))| *reason == Reason::TimedOut);
+    let kept: Vec<_> = kept.map(|(number, _)| number).collect();
+    assert_eq!(kept, [0, 198, 199, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_all_it_may_have_takes_no_handshake_from_others() {
+    let files = Files::new();
+    let acceptor = acceptor_of(&files, 2).with_max_connections_per_source(1);
+    let ended = silent(&acceptor, &[1, 7, 7, 7]).await;
+    let timed_out = (Reason::TimedOut, Duration::from_secs(3));
+    let displaced = (Reason::Overloaded, Duration::ZERO);
+    assert_eq!(ended, [timed_out, displaced, displaced, timed_out]);
 }
 
 #[tokio::test]

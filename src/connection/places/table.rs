@@ -1,19 +1,21 @@
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
+#[cfg(feature = "serve")]
+use tokio::time::timeout;
 
-use super::activity::Activity;
 use super::crowd::Crowd;
 use super::source::Source;
 
-/// The connections of a server. When a bound is reached, a connection that has shown nothing makes room: of
+/// The connections of a server or of an acceptor. When a bound is reached, a connection that has shown nothing makes room: of
 /// the network that has most of them the oldest, so that no source can take the places of the others.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     bounds: Bounds,
     table: Mutex<Table>,
     freed: Notify,
@@ -21,26 +23,31 @@ pub(super) struct Places {
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) all: usize,
+pub(crate) struct Bounds {
+    pub(crate) all: usize,
     /// That have shown nothing yet.
-    pub(super) strangers: usize,
+    pub(crate) strangers: usize,
     /// Of an IPv4 address or an IPv6 /64.
-    pub(super) source: usize,
+    pub(crate) source: usize,
     /// Of an IPv6 /48.
-    pub(super) network: usize,
+    pub(crate) network: usize,
+}
+
+/// Reports for how long a connection has had nothing in flight, `None` while it has.
+pub(crate) trait Idle: Debug + Send + Sync {
+    fn idle_for(&self, now: Instant) -> Option<Duration>;
 }
 
 /// The place of one connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     number: u64,
 }
 
 /// Why a connection gets no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// Its source has all that it may have, and each is in use.
     Source,
     /// Its IPv6 /48 has.
@@ -67,12 +74,17 @@ struct Seat {
     /// Whether its source is a trusted proxy, which is bounded by nothing but the number of all.
     exempt: bool,
     standing: Standing,
-    activity: Arc<Activity>,
+    /// `None` where it never makes room once it has shown something.
+    activity: Option<Arc<dyn Idle>>,
     displace: oneshot::Sender<()>,
 }
 
 /// What a connection has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "serve"),
+    allow(dead_code, reason = "only a server waits for a request")
+)]
 enum Standing {
     /// Nothing.
     Stranger,
@@ -83,7 +95,7 @@ enum Standing {
 }
 
 impl Places {
-    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             bounds,
             table: Mutex::default(),
@@ -93,11 +105,11 @@ impl Places {
 
     /// Takes a place for a connection from `address`. The receiver gets a message when the connection has
     /// to make room for another.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         self: &Arc<Self>,
         address: IpAddr,
         exempt: bool,
-        activity: &Arc<Activity>,
+        activity: Option<Arc<dyn Idle>>,
     ) -> Result<(Place, oneshot::Receiver<()>), Full> {
         let source = Source::of(address);
         let mut table = self.lock();
@@ -112,7 +124,7 @@ impl Places {
             source,
             exempt,
             standing: Standing::Stranger,
-            activity: Arc::clone(activity),
+            activity,
             displace,
         };
         table.enter(number, seat);
@@ -124,7 +136,8 @@ impl Places {
     }
 
     /// Waits until a connection could be admitted, as far as the number of all is concerned.
-    pub(super) async fn room(&self) {
+    #[cfg(feature = "serve")]
+    pub(crate) async fn room(&self) {
         while !self.lock().has_room(&self.bounds) {
             // A connection also makes room by becoming idle, which nothing reports.
             let _ = timeout(Duration::from_millis(50), self.freed.notified()).await;
@@ -132,18 +145,20 @@ impl Places {
     }
 
     /// Whether the number of all is reached and nothing could make room.
-    pub(super) fn is_full(&self) -> bool {
+    #[cfg(feature = "serve")]
+    pub(crate) fn is_full(&self) -> bool {
         !self.lock().has_room(&self.bounds)
     }
 
     /// Ends up to `count` connections that are not in use. Returns how many there were.
-    pub(super) fn displace(&self, count: usize) -> usize {
+    #[cfg(feature = "serve")]
+    pub(crate) fn displace(&self, count: usize) -> usize {
         let mut table = self.lock();
         (0..count).take_while(|_| table.displace_any()).count()
     }
 
     /// How many connections have shown nothing, and how many there are.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         let table = self.lock();
         (table.strangers.len(), table.seats.len())
     }
@@ -155,7 +170,7 @@ impl Places {
 
 impl Place {
     /// Moves the place to the client for which a proxy speaks.
-    pub(super) fn speaks_for(&self, address: IpAddr, exempt: bool) -> Result<(), Full> {
+    pub(crate) fn speaks_for(&self, address: IpAddr, exempt: bool) -> Result<(), Full> {
         let source = Source::of(address);
         let mut table = self.places.lock();
         let Some(mut seat) = table.leave(self.number) else {
@@ -171,13 +186,20 @@ impl Place {
         Ok(())
     }
 
+    /// How many connections have shown nothing, and how many there are.
+    #[cfg(feature = "serve")]
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.places.counts()
+    }
+
     /// Notes that the handshake is finished.
-    pub(super) fn shaken(&self) {
+    #[cfg(feature = "serve")]
+    pub(crate) fn shaken(&self) {
         self.places.lock().rise(self.number, Standing::Quiet);
     }
 
     /// Notes that a whole head has come.
-    pub(super) fn heard(&self) {
+    pub(crate) fn heard(&self) {
         self.places.lock().rise(self.number, Standing::Heard);
     }
 }
@@ -190,6 +212,7 @@ impl Drop for Place {
 }
 
 impl Table {
+    #[cfg(feature = "serve")]
     fn has_room(&self, bounds: &Bounds) -> bool {
         self.seats.len() < bounds.all || self.quiet.len() > 0 || self.longest_idle().is_some()
     }
@@ -249,7 +272,7 @@ impl Table {
     fn longest_idle(&self) -> Option<u64> {
         let now = Instant::now();
         let idle = self.seats.iter().filter_map(|(number, seat)| {
-            let time = seat.activity.idle_for(now)?;
+            let time = seat.activity.as_ref()?.idle_for(now)?;
             let network = self.by_network.get(&seat.source.network);
             Some((network.copied().unwrap_or_default(), time, *number))
         });
@@ -312,11 +335,30 @@ fn decrease(counts: &mut HashMap<IpAddr, usize>, key: IpAddr) {
 }
 
 #[cfg(test)]
+#[cfg(feature = "serve")]
 mod tests {
-    use http::Version;
-
-    use super::super::activity::InFlight;
     use super::*;
+
+    /// The requests of a connection.
+    #[derive(Debug, Default)]
+    struct Requests(Mutex<Option<(usize, Instant)>>);
+
+    struct Request(Arc<Requests>);
+
+    impl Idle for Requests {
+        fn idle_for(&self, now: Instant) -> Option<Duration> {
+            let (in_flight, rests) = (*self.0.lock().unwrap())?;
+            (in_flight == 0).then(|| now.duration_since(rests))
+        }
+    }
+
+    impl Drop for Request {
+        fn drop(&mut self) {
+            let mut requests = self.0.0.lock().unwrap();
+            let in_flight = requests.unwrap().0 - 1;
+            *requests = Some((in_flight, Instant::now()));
+        }
+    }
 
     const BOUNDS: Bounds = Bounds {
         all: 8,
@@ -328,7 +370,7 @@ mod tests {
     struct Client {
         place: Place,
         displaced: oneshot::Receiver<()>,
-        activity: Arc<Activity>,
+        activity: Arc<Requests>,
     }
 
     impl Client {
@@ -337,16 +379,20 @@ mod tests {
         }
 
         /// Sends a request, which is in flight until what this returns is dropped.
-        fn asks(&self) -> InFlight {
+        fn asks(&self) -> Request {
             self.place.shaken();
             self.place.heard();
-            self.activity.begin_request(Version::HTTP_11).0
+            let mut requests = self.activity.0.lock().unwrap();
+            let in_flight = requests.map_or(0, |(in_flight, _)| in_flight);
+            *requests = Some((in_flight + 1, Instant::now()));
+            Request(Arc::clone(&self.activity))
         }
     }
 
     fn connect(places: &Arc<Places>, address: &str) -> Result<Client, Full> {
-        let activity = Activity::new();
-        let (place, displaced) = places.admit(address.parse().unwrap(), false, &activity)?;
+        let activity = Arc::<Requests>::default();
+        let idle: Arc<dyn Idle> = activity.clone();
+        let (place, displaced) = places.admit(address.parse().unwrap(), false, Some(idle))?;
         Ok(Client {
             place,
             displaced,
@@ -439,9 +485,9 @@ mod tests {
         let places = Places::new(BOUNDS);
         let proxied: Vec<_> = (0..4)
             .map(|_| {
-                let activity = Activity::new();
+                let activity = Arc::<Requests>::default();
                 let proxy = "10.0.0.1".parse().unwrap();
-                let (place, displaced) = places.admit(proxy, true, &activity).unwrap();
+                let (place, displaced) = places.admit(proxy, true, None).unwrap();
                 place
                     .speaks_for("203.0.113.1".parse().unwrap(), false)
                     .unwrap();
