@@ -19,6 +19,8 @@ mod describe;
 #[cfg(all(feature = "auth", feature = "policy"))]
 mod groups;
 #[cfg(feature = "config")]
+mod listener;
+#[cfg(feature = "config")]
 mod problem;
 mod report;
 #[cfg(feature = "crl")]
