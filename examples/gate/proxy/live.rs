@@ -97,8 +97,8 @@ impl Peer {
         loop {
             tokio::select! {
                 () = refused.closed() => return,
-                changed = changes.changed() => {
-                    if changed.is_err() {
+                newer = changes.changed() => {
+                    if newer.is_err() {
                         return;
                     }
                 }

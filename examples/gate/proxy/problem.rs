@@ -115,8 +115,9 @@ impl Problem {
         match self {
             Self::Unreachable(_) | Self::Ended(_) | Self::Unauthorized => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout(_) | Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Client(_) | Self::Target(_) => StatusCode::BAD_REQUEST,
-            Self::Refused(TargetError::Malformed(_)) => StatusCode::BAD_REQUEST,
+            Self::Client(_) | Self::Target(_) | Self::Refused(TargetError::Malformed(_)) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Refused(TargetError::Method) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Route(error) => error.status(),
