@@ -31,6 +31,8 @@ mod openssl;
 mod passwords;
 #[path = "clients/podman.rs"]
 mod podman;
+#[path = "clients/readme.rs"]
+mod readme;
 #[path = "clients/refused.rs"]
 mod refused;
 #[path = "clients/secrets.rs"]

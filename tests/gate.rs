@@ -11,14 +11,23 @@ mod authorization;
 #[path = "../examples/gate/cli.rs"]
 #[allow(dead_code, reason = "what only the program uses")]
 mod cli;
-#[path = "../examples/mirror/log.rs"]
-#[allow(dead_code, reason = "a test program has no log of its own")]
-mod log;
+#[path = "../examples/portcullisctl/install_hosts.rs"]
+mod install_hosts;
 #[path = "pki/mod.rs"]
 mod pki;
+#[path = "../examples/gate/ports.rs"]
+mod ports;
+#[path = "../examples/process/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "what only the program uses")]
+mod process;
 #[path = "../examples/gate/proxy/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "what only the program uses")]
 mod proxy;
+#[path = "../examples/gate/section.rs"]
+mod section;
+#[path = "../examples/gate/setup.rs"]
+#[allow(dead_code, reason = "what only the program uses")]
+mod setup;
 
 #[path = "gate/bodies.rs"]
 mod bodies;
@@ -26,15 +35,29 @@ mod bodies;
 mod callers;
 #[path = "gate/config.rs"]
 mod config;
+#[path = "gate/egress.rs"]
+mod egress;
 #[path = "gate/faults.rs"]
 mod faults;
 #[path = "gate/headers.rs"]
 mod headers;
+#[path = "gate/install_hosts.rs"]
+mod installing;
+#[path = "gate/kubernetes.rs"]
+#[allow(dead_code, reason = "that a field is known is the check")]
+mod kubernetes;
+#[path = "gate/listeners.rs"]
+mod listeners;
 #[path = "gate/locations.rs"]
 mod locations;
 #[path = "gate/repeats.rs"]
 mod repeats;
+#[path = "gate/routes.rs"]
+mod routes;
 #[path = "gate/secure.rs"]
 mod secure;
 #[path = "gate/support.rs"]
 mod support;
+
+/// As of the commands of `portcullisctl`.
+type Answer = Result<bool, Box<dyn std::error::Error>>;

@@ -5,7 +5,7 @@ use clap::Parser;
 use http::HeaderName;
 use humantime::Duration;
 
-use crate::proxy::{Options, TlsFiles};
+use crate::proxy::{ClientCertForm, Options, TlsFiles};
 
 /// A gate in front of a registry that you have: `portcullis::Guard` around a streaming reverse proxy.
 ///
@@ -17,9 +17,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
 
-    /// The registry: `http://HOST:PORT`, `https://HOST` or `unix:/PATH`
+    /// The registry, or the one for what no [[program.upstream]] is for: `http://HOST:PORT`, `https://HOST` or
+    /// `unix:/PATH`
     #[arg(long, value_name = "URL")]
-    pub(crate) upstream: String,
+    pub(crate) upstream: Option<String>,
 
     /// Where to listen, over TLS if the configuration has [tls]; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5443")]
@@ -32,6 +33,15 @@ pub(crate) struct Arguments {
     /// Where to serve /metrics, /livez and /readyz, in the clear
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
+
+    /// Where this node's own requests to other gates go out, on a loopback address, as [program.egress] says
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) egress: Option<SocketAddr>,
+
+    /// A file for the access log, which is appended to; without it the access log is in the log
+    #[cfg(feature = "json-log")]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<PathBuf>,
 
     /// Checks the configuration and its files, and exits
     #[arg(long)]
@@ -50,6 +60,10 @@ pub(crate) struct UpstreamArguments {
     /// PEM file of the CAs to trust for the registry, instead of the system's
     #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
+
+    /// File of CRLs, PEM or DER, of these CAs and of those beneath them; may come several times
+    #[arg(long, value_name = "FILE", requires = "upstream_ca")]
+    upstream_crl: Vec<PathBuf>,
 
     /// PEM file of the gate's certificate for the registry, with its intermediates
     #[arg(long, value_name = "FILE")]
@@ -73,9 +87,10 @@ pub(crate) struct UpstreamArguments {
     #[arg(long, value_name = "NAME")]
     principal_header: Option<HeaderName>,
 
-    /// Show the registry the client's verified certificate, as X-Forwarded-Client-Cert
-    #[arg(long)]
-    forward_client_cert: bool,
+    /// Show the registry the client's verified certificate: as X-Forwarded-Client-Cert, or as Client-Cert and
+    /// Client-Cert-Chain
+    #[arg(long, value_name = "FORM", num_args = 0..=1, default_missing_value = "xfcc")]
+    forward_client_cert: Option<ClientCertForm>,
 
     /// The group of the Spegel peers: from them alone X-Spegel-Mirrored is passed on
     #[arg(long, value_name = "GROUP")]
@@ -99,9 +114,19 @@ impl UpstreamArguments {
         let key = self.upstream_key.clone().or(self.upstream_cert.clone());
         TlsFiles {
             ca: self.upstream_ca.clone(),
+            crl: self.upstream_crl.clone(),
             certificate: self.upstream_cert.clone().zip(key),
             http2: self.own_host,
         }
+    }
+
+    /// Of a connection, a head and a silent body.
+    pub(crate) fn deadlines(&self) -> [std::time::Duration; 3] {
+        [
+            *self.connect_timeout,
+            *self.head_timeout,
+            *self.stall_timeout,
+        ]
     }
 
     pub(crate) fn options(&self) -> Options {

@@ -8,19 +8,16 @@
 //! and prints how to use it with curl, skopeo and containerd. Everything that decides who may do
 //! what is [`portcullis::Guard`]; what is here is the store and the flags.
 
-mod admin;
 mod cli;
 mod demo;
 mod housekeeping;
-mod log;
+#[path = "../process/mod.rs"]
+mod process;
 mod routes;
-mod signals;
 mod store;
 mod upstream;
 
 use std::error::Error;
-use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -31,33 +28,22 @@ use portcullis::policy::DigestOracle;
 use portcullis::policy::TagOracle;
 use portcullis::serve::Server;
 use portcullis::{Guard, Preset};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
 use crate::cli::Arguments;
 use crate::demo::Demo;
+use crate::process::{Ended, Operator, announce, bind};
 use crate::routes::{Registry, router};
 use crate::store::{Callers, Store, Uploads};
 use crate::upstream::{PullOptions, PullThrough, Upstream};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // A check says what is wrong and nothing else.
-    log::init(if arguments.check { "warn" } else { "info" });
-    match run(&arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("mirror: {}", log::chain(&*error));
-            ExitCode::FAILURE
-        }
-    }
+    process::main("mirror", arguments.check, run(&arguments))
 }
 
-#[tokio::main]
-async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    // reqwest and rustls leave the choice to the process.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+async fn run(arguments: &Arguments) -> Ended {
     if arguments.check {
         return check(arguments);
     }
@@ -65,11 +51,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Some(_) => None,
         None => Some(Demo::ensure(&arguments.data.join("demo"))?),
     };
-    let admin = match arguments.admin {
-        // The recorder before the guard, so that it sees the files loaded.
-        Some(address) => Some((bind(address).await?, admin::recorder()?)),
-        None => None,
-    };
+    let operator = Operator::open(arguments.admin).await?;
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
     let config = Config::load(config.unwrap_or_default())?;
     let registry = registry(arguments, config.preset())?;
@@ -82,8 +64,8 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         upstream::announce(pull, registry.namespace.as_deref());
     }
     let stop = CancellationToken::new();
-    signals::stop_on_signals(stop.clone())?;
-    if let Some((listener, metrics)) = admin {
+    process::stop_on_signals(stop.clone())?;
+    if let Some(operator) = operator {
         let upstream = registry.pull.iter().map(PullThrough::readiness);
         let store = registry.store.clone();
         let disk = move || match store.disk().problem() {
@@ -93,11 +75,14 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let admin = Admin::new()
             .with_checks(guard.checks().chain(upstream))
             .with_check("disk", disk);
-        tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));
+        operator.serve(admin, stop.clone());
     }
     let (store, uploads) = (registry.store.clone(), registry.uploads.clone());
     tokio::spawn(arguments.housekeeping().run(store, uploads));
-    greet(address, demo.as_ref())?;
+    announce(&[format!("https://{address}")])?;
+    if let Some(demo) = &demo {
+        print!("{}", demo.how_to_pull(address));
+    }
     let guard = guard.with_tag_oracle(tag_oracle(&registry));
     // A browser's preflight has no credentials, so what answers it stands before the guard.
     let service = ServiceBuilder::new()
@@ -110,20 +95,11 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_drain_deadline(*arguments.drain)
         .serve(listener, service)
         .await;
-    #[cfg(feature = "digest-binding")]
-    guard.save()?;
-    #[cfg(feature = "redis")]
-    guard.flush().await;
-    if let Err(error) = served {
-        tracing::warn!("{error}");
-        return Ok(ExitCode::FAILURE);
-    }
-    tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    process::finish(&guard, served).await
 }
 
 /// Reads the configuration and everything that it names, and says what it means.
-fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+fn check(arguments: &Arguments) -> Ended {
     let demo = arguments.data.join("demo").join("mirror.toml");
     let config = Config::load(arguments.config.as_ref().unwrap_or(&demo))?;
     let guard = guard(&config, None)?;
@@ -198,19 +174,4 @@ fn digest_oracle(registry: &Registry) -> impl DigestOracle + 'static {
         store.has_manifest(repository, &digest).unwrap_or(false)
             || store.has_blob(repository, &digest).unwrap_or(false)
     }
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
-    let bound = TcpListener::bind(address).await;
-    Ok(bound.map_err(|error| format!("{address}: {error}"))?)
-}
-
-/// The line that scripts wait for, and how to pull.
-fn greet(address: SocketAddr, demo: Option<&Demo>) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on https://{address}")?;
-    if let Some(demo) = demo {
-        write!(out, "{}", demo.how_to_pull(address))?;
-    }
-    out.flush()
 }

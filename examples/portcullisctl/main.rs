@@ -6,6 +6,7 @@
 //! cargo run --example portcullisctl --features schema -- schema
 //! cargo run --example portcullisctl -- verify --ca ca.crt --crl crl.pem client.crt
 //! cargo run --example portcullisctl -- deny --file denied --certificate node-7.crt --reason "laptop stolen"
+//! cargo run --example portcullisctl -- install-hosts --server https://10.0.0.7:30443 --ca gate-ca.crt --watch
 //! cargo run --example portcullisctl -- token ci --host registry.example.org:5000
 //! ```
 
@@ -13,6 +14,7 @@ mod certificates;
 mod deny;
 mod explain;
 mod hash;
+mod install_hosts;
 mod network_policy;
 #[cfg(feature = "schema")]
 mod schema;
@@ -46,6 +48,8 @@ enum Command {
     Token(token::Token),
     /// Says whether a client certificate would be let in, and what the CRLs say of its path
     Verify(verify::Verify),
+    /// Writes containerd's hosts.toml, by which it asks a gate first, and takes it away again
+    InstallHosts(install_hosts::InstallHosts),
     /// Reads a password from standard input and prints its Argon2id digest line
     Hash(hash::Hash),
 }
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Command::Token(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Hash(command) => command.run(),
+        Command::InstallHosts(command) => command.run(),
     };
     match answer {
         Ok(true) => ExitCode::SUCCESS,

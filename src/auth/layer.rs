@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+#[cfg(feature = "config")]
+use super::Certificate;
 use super::authenticate::Authenticator;
 use super::{Authenticate, Authentication};
 use crate::oci::BasePath;
@@ -48,6 +50,15 @@ impl TokenAuthLayer {
 
     pub(crate) fn authentication(&self) -> &Authentication {
         &self.authentication
+    }
+
+    /// Requires other credentials, of every caller, and shares everything else with the clones of before.
+    #[cfg(feature = "config")]
+    pub(crate) fn requiring(mut self, certificate: Certificate) -> Self {
+        let authentication = Arc::make_mut(&mut self.authentication);
+        authentication.certificate = certificate;
+        authentication.anonymous = false;
+        self
     }
 
     /// Answers refused requests in this way. Default: [`Preset::Mirror`].

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
 use super::{
@@ -95,6 +96,13 @@ pub(super) struct Written {
     /// The access log.
     #[serde(default)]
     access_log: AccessLogSection,
+    /// What the program around the guard sets for itself, which only that program reads.
+    #[expect(dead_code, reason = "read by `Config::program`")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")
+    )]
+    program: Option<IgnoredAny>,
 }
 
 /// `[reload]`: how files are watched.

@@ -44,6 +44,7 @@ mod limits;
 mod overview;
 mod own_certificate;
 mod policy;
+mod program;
 mod serve;
 mod tls;
 

@@ -2,6 +2,7 @@ use ipnet::IpNet;
 
 use super::{Config, PolicyRules, Requirement, SourceSection};
 use crate::Preset;
+use crate::access_log::AccessLogLayer;
 use crate::source::Networks;
 
 /// What a program that explains a configuration asks of it.
@@ -9,6 +10,12 @@ impl Config {
     /// Returns the preset: which clients the answers are made for.
     pub fn preset(&self) -> Preset {
         self.preset
+    }
+
+    /// Returns the access log of the section `[access_log]`, for a program that writes it into a sink of its own:
+    /// [`Builder::access_log`](crate::guard::Builder::access_log) after `configure`.
+    pub fn access_log(&self) -> AccessLogLayer {
+        self.access_log.layer()
     }
 
     /// Returns the networks that may send requests; `None` without a section `[source]`: all of them.

@@ -1,6 +1,15 @@
 use super::report::counted;
 use super::{Builder, Report, SecurityWarning};
 
+/// What a report says where no credentials are required.
+#[cfg(feature = "auth")]
+pub(super) const UNASKED: &str =
+    "callers need not show who they are; who has a certificate is known by it";
+
+/// What a report says where callers may send nothing.
+#[cfg(feature = "auth")]
+pub(super) const ANONYMOUS: &str = "who shows nothing is let in as anonymous";
+
 impl Builder {
     /// What will be enforced and what not.
     pub(super) fn report(&self) -> Report {
@@ -165,23 +174,14 @@ impl Builder {
                 report.is_open("who is not known to it is let in as anonymous");
                 return;
             }
-            report.is_open(
-                "callers need not show who they are; who has a certificate is known by it",
-            );
+            report.is_open(UNASKED);
             if !self.needs_certificates() {
                 report.warnings.push(SecurityWarning::NoAuthentication);
             }
             return;
         };
         let tokens = authentication.takes_tokens();
-        report.enforces(match (tokens, authentication.takes_certificates()) {
-            (true, false) => "callers must show a token",
-            (true, true) if authentication.needs_token_and_certificate() => {
-                "callers must show a token and a certificate"
-            }
-            (true, true) => "callers must show a token or a certificate",
-            (false, _) => "callers must show a certificate",
-        });
+        report.enforces(describe_requirement(authentication));
         #[cfg(feature = "jwt")]
         for issuer in authentication.issuers() {
             let may = if issuer.grants() {
@@ -193,7 +193,7 @@ impl Builder {
             report.enforces(format!("tokens that {name} signed are taken, {may}"));
         }
         if authentication.lets_anonymous_in() {
-            report.is_open("who shows nothing is let in as anonymous");
+            report.is_open(ANONYMOUS);
         }
         if authentication.wants_token_for_writes() {
             report.enforces("whatever does not only read needs a token");
@@ -319,4 +319,21 @@ fn describe_revocation(revocation: &crate::crl::Revocation, report: &mut Report)
 /// Whether one of the networks is all of a family's addresses.
 fn everyone(networks: &[ipnet::IpNet]) -> bool {
     networks.iter().any(|network| network.prefix_len() == 0)
+}
+
+/// Which credentials callers must send.
+#[cfg(feature = "auth")]
+pub(super) fn describe_requirement(authentication: &crate::auth::Authentication) -> &'static str {
+    match (
+        authentication.takes_tokens(),
+        authentication.takes_certificates(),
+    ) {
+        (true, false) => "callers must show a token",
+        (true, true) if authentication.needs_token_and_certificate() => {
+            "callers must show a token and a certificate"
+        }
+        (true, true) => "callers must show a token or a certificate",
+        (false, true) => "callers must show a certificate",
+        (false, false) => "callers must show a token, and there is none",
+    }
 }

@@ -21,6 +21,8 @@ mod describe_policy;
 #[cfg(all(feature = "auth", feature = "policy"))]
 mod groups;
 #[cfg(feature = "config")]
+mod listener;
+#[cfg(feature = "config")]
 mod problem;
 mod report;
 #[cfg(feature = "crl")]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 
 use super::material::Material;
@@ -44,6 +44,11 @@ impl Liveness {
             holds: GoodUntil::default(),
             fails: GoodUntil::default(),
         }))
+    }
+
+    /// The certificates as the client sent them, its own first.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0.verified.chain
     }
 
     /// Why the certificate holds no more. This is what to ask at each request: while neither the

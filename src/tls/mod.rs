@@ -63,6 +63,7 @@ mod builder;
 mod bundle;
 mod chain;
 #[cfg(feature = "crl")]
+mod client_chain;
 mod client_check;
 mod constraints;
 #[cfg(feature = "crl")]

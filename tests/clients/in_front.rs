@@ -3,10 +3,12 @@
 use std::process::Command;
 
 use crate::support::commands::{
-    curl, curl_push, skopeo_inspect, skopeo_pull, skopeo_pulled, skopeo_push,
+    curl, curl_push, host, podman_pull, skopeo_inspect, skopeo_pull, skopeo_pulled, skopeo_push,
 };
+use crate::support::containerd::Containerd;
 use crate::support::gate::{Demands, Gate};
 use crate::support::image::{Image, read_json};
+use crate::support::mirror::Entry;
 use crate::support::process::{run, tool};
 use crate::support::upstream::Upstream;
 
@@ -30,6 +32,52 @@ fn skopeo_pushes_and_pulls_through_the_gate() {
     assert_eq!(inspected["Digest"], image.layout().manifest_digest());
     let pulled = skopeo_pulled(&gate, gate.reader(), "lib/busybox:1");
     image.layout().assert_same(&pulled);
+}
+
+#[test]
+fn podman_pulls_through_the_gate() {
+    let registry = Upstream::start();
+    let image = Image::small();
+    registry.push(&image, "lib/busybox:1");
+    let gate = gate(&registry);
+    let said = podman_pull(&gate, gate.reader(), "lib/busybox:1").succeeded();
+    let config = image.layout().config();
+    assert_eq!(Some(said.out.trim()), config.strip_prefix("sha256:"));
+    podman_pull(&gate, gate.reader(), "secret/busybox:1").failed_saying(&["denied"]);
+}
+
+/// It goes on to its next host, which is the registry itself, where the gate refuses and where it is gone.
+#[test]
+fn containerd_pulls_through_the_gate_and_past_it_where_it_refuses_or_is_down() {
+    let registry = Upstream::start();
+    let image = Image::small();
+    for name in ["lib/busybox:1", "secret/busybox:1", "lib/busybox:2"] {
+        registry.push(&image, name);
+    }
+    let gate = gate(&registry);
+    let containerd = Containerd::start();
+    let hosts = [host(&gate, gate.reader())];
+    containerd.set_hosts("docker.io", &registry.url(), &hosts);
+    for name in ["lib/busybox:1", "secret/busybox:1"] {
+        containerd.pull(&format!("docker.io/{name}")).succeeded();
+    }
+    let by_containerd = |path: &'static str| {
+        move |entry: &Entry| {
+            entry.text("user_agent.original").contains("containerd")
+                && entry.text("url.path") == path
+        }
+    };
+    let pulled = by_containerd("/v2/lib/busybox/manifests/1");
+    assert_eq!(gate.mirror.logged("a pull", pulled).status(), 200);
+    let refused = by_containerd("/v2/secret/busybox/manifests/1");
+    assert_eq!(gate.mirror.logged("a refusal", refused).status(), 403);
+    for digest in image.layout().layers() {
+        image
+            .layout()
+            .assert_blob(&digest, &containerd.content(&digest));
+    }
+    drop(gate);
+    containerd.pull("docker.io/lib/busybox:2").succeeded();
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::support::commands::curl;
 use crate::support::gate::{CI_TOKEN, Demands, Gate};
 use crate::support::process::{run, tool};
+use crate::support::upstream::Upstream;
 
 /// A registry that asks for a token and for no certificate.
 fn gate() -> Gate {
@@ -52,6 +53,24 @@ fn pypis_oras_pushes_before_it_is_asked_for_its_token_and_loses_nothing() {
     push.args(["ci", CI_TOKEN, "100", "1000", "60000", "100000", "200000"]);
     let said = run(&mut push).succeeded();
     assert_eq!(said.out, "lost 0\n", "{said}");
+}
+
+/// Through the gate example, the registry behind which is another's.
+#[test]
+fn pypis_oras_pushes_through_the_gate_and_loses_nothing() {
+    let registry = Upstream::start();
+    let gate = Demands {
+        preset: "registry",
+        in_front_of: Some(registry.url()),
+        ..Demands::token()
+    };
+    let gate = gate.start();
+    let mut push = python("push.py");
+    push.arg(gate.mirror.host()).arg(&gate.keys.ca);
+    push.args(["ci", CI_TOKEN, "20", "1000", "60000", "200000"]);
+    let said = run(&mut push).succeeded();
+    assert_eq!(said.out, "lost 0\n", "{said}");
+    assert!(registry.requests("/v2/lib/pushed/manifests/") > 0);
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! Bodies on their way, in both directions.
 
 use crate::support::{
-    Gate, MANIFEST, Registry, SHORT, UPLOAD, UPLOADS, assert_problem, request, request_of,
+    Gate, Registry, SHORT, UPLOAD, UPLOADS, assert_problem, in_front, request, request_of,
 };
 
 const CHUNKED: &str = "transfer-encoding: chunked\r\n";
 
 #[tokio::test]
 async fn the_first_chunk_of_an_upload_reaches_the_registry_before_the_second_is_sent() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     client.send(request("PATCH", UPLOAD, CHUNKED)).await;
     client.send("5\r\nfirst\r\n").await;
     let mut wire = registry.accept().await;
@@ -25,12 +23,8 @@ async fn the_first_chunk_of_an_upload_reaches_the_registry_before_the_second_is_
 
 #[tokio::test]
 async fn the_first_part_of_an_answer_reaches_the_client_before_the_second_is_sent() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let (registry, _gate, mut client) = in_front().await;
+    let mut wire = registry.asked(&mut client).await;
     wire.send("HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n")
         .await;
     let head = client.head().await;
@@ -43,9 +37,7 @@ async fn the_first_part_of_an_answer_reaches_the_client_before_the_second_is_sen
 
 #[tokio::test]
 async fn trailers_pass_in_both_directions() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     let more = format!("{CHUNKED}trailer: x-sum\r\nte: trailers\r\nconnection: te\r\n");
     client.send(request("PATCH", UPLOAD, &more)).await;
     client.send("4\r\nblob\r\n0\r\nx-sum: 12\r\n\r\n").await;
@@ -68,9 +60,7 @@ async fn trailers_pass_in_both_directions() {
 
 #[tokio::test]
 async fn an_upload_that_is_refused_gets_no_100_and_does_not_reach_the_registry() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     let more = "content-length: 4\r\nexpect: 100-continue\r\n";
     client
         .send(request_of("no-such-token", "PATCH", UPLOAD, more))
@@ -82,9 +72,7 @@ async fn an_upload_that_is_refused_gets_no_100_and_does_not_reach_the_registry()
 
 #[tokio::test]
 async fn an_upload_that_is_let_in_gets_its_100_once_the_registry_is_reached() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     let more = "content-length: 4\r\nexpect: 100-continue\r\n";
     client.send(request("PATCH", UPLOAD, more)).await;
     let mut wire = registry.accept().await;
@@ -110,9 +98,7 @@ async fn an_upload_to_a_registry_that_is_down_gets_no_100() {
 /// A registry may refuse an upload while it still comes.
 #[tokio::test]
 async fn an_answer_before_the_end_of_an_upload_reaches_the_client() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     client.send(request("PATCH", UPLOAD, CHUNKED)).await;
     client.send("5\r\nfirst\r\n").await;
     let mut wire = registry.accept().await;
@@ -126,12 +112,8 @@ async fn an_answer_before_the_end_of_an_upload_reaches_the_client() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_what_the_registry_sends() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let (registry, _gate, mut client) = in_front().await;
+    let mut wire = registry.asked(&mut client).await;
     wire.send("HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n")
         .await;
     client.head().await;
@@ -141,9 +123,7 @@ async fn a_client_that_leaves_ends_what_the_registry_sends() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_upload() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     client.send(request("PATCH", UPLOAD, CHUNKED)).await;
     client.send("5\r\nfirst\r\n").await;
     let mut wire = registry.accept().await;
@@ -156,9 +136,7 @@ async fn a_client_that_leaves_ends_its_upload() {
 
 #[tokio::test]
 async fn a_body_that_is_malformed_is_the_clients_fault() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     client.send(request("PATCH", UPLOAD, CHUNKED)).await;
     client.send("5\r\nfirst\r\n").await;
     let mut wire = registry.accept().await;
@@ -171,21 +149,15 @@ async fn a_body_that_is_malformed_is_the_clients_fault() {
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_ends_the_request() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let (registry, _gate, mut client) = in_front().await;
+    let mut wire = registry.asked(&mut client).await;
     drop(client);
     assert_eq!(wire.rest().await, "");
 }
 
 #[tokio::test]
 async fn an_empty_post_says_that_it_is_empty() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     client
         .send(request("POST", UPLOADS, "content-length: 0\r\n"))
         .await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::authorization::AuthorizationFile;
 use crate::proxy::Upstream;
 use crate::support::{
-    BY_TOKEN, CI, Gate, Log, MANIFEST, PEER, Registry, assert_problem, request, request_of, within,
+    BY_TOKEN, CI, Gate, Log, MANIFEST, PEER, Registry, assert_problem, in_front, request,
+    request_of, within,
 };
 
 #[tokio::test]
@@ -82,12 +83,8 @@ fn what_is_no_authorization_is_an_error_that_does_not_say_it() {
 async fn a_registry_that_does_not_know_the_gate_is_a_502_and_an_error_that_names_the_flag() {
     let log = Log::default();
     let _kept = log.keep();
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let (registry, _gate, mut client) = in_front().await;
+    let mut wire = registry.asked(&mut client).await;
     wire.send("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm=inner\r\ncontent-length: 0\r\n\r\n")
         .await;
     let answer = client.answer().await;
@@ -119,4 +116,29 @@ async fn only_a_peer_may_say_that_it_passes_a_request_on() {
         let head = registry.accept().await.head().await;
         assert_eq!(head.get("x-spegel-mirrored"), seen, "{group:?} {token}");
     }
+}
+
+/// A registry that refuses the gate refuses each request.
+#[tokio::test]
+async fn what_fails_each_request_is_logged_once_in_a_while_and_counted() {
+    let log = Log::default();
+    let _kept = log.keep();
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _counted = metrics::set_default_local_recorder(&recorder);
+    let registry = Registry::start().await;
+    let url = registry.url();
+    let gate = Gate::start(&url).await;
+    registry.answers(401);
+    let mut client = gate.connect().await;
+    for _ in 0..5 {
+        client.send(request("GET", MANIFEST, "")).await;
+        assert_problem(&client.answer().await, 502, "UNAVAILABLE");
+    }
+    let log = log.text();
+    assert_eq!(log.matches("--authorization-file").count(), 1, "{log}");
+    let metrics = metrics.render();
+    let count =
+        format!("gate_upstream_problems_total{{upstream=\"{url}\",reason=\"unauthorized\"}} 5");
+    assert!(metrics.contains(&count), "{metrics}");
 }

@@ -4,17 +4,19 @@ use std::fs::{Permissions, set_permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
-use clap::CommandFactory as _;
+use clap::{Args as _, CommandFactory as _};
 use portcullis::Guard;
 use portcullis::config::Config;
 
 use crate::cli::Arguments;
+use crate::install_hosts::InstallHosts;
 use crate::pki::{Ca, Files};
 use crate::support::{CI, PEER};
 
 const EXAMPLE: &str = include_str!("../../examples/gate/gate.toml");
 const REFERENCE: &str = include_str!("../../docs/gate.md");
 const SPEGEL: &str = include_str!("../../docs/spegel.md");
+const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
 
 /// What a gate with this configuration reports, the files that it names beside it.
 fn report(text: &str) -> String {
@@ -65,19 +67,6 @@ async fn what_is_commented_out_in_the_example_works_too() {
     assert!(!report.contains("there is no [limits]"), "{report}");
 }
 
-#[tokio::test]
-async fn the_configuration_for_spegel_is_enforced() {
-    let text = SPEGEL.split("```toml\n").nth(1).unwrap();
-    let text = text.split("```").next().unwrap();
-    assert!(text.starts_with("# gate.toml"), "{text}");
-    let text = text
-        .replace("/etc/gate/tls/tls.crt", "server.crt")
-        .replace("/etc/gate/tls/tls.key", "server.key")
-        .replace("/etc/gate/clients/ca.crt", "clients-ca.crt");
-    let report = report(&text);
-    assert!(report.contains("policy of 1 rule"), "{report}");
-}
-
 #[test]
 fn the_reference_has_each_flag_with_its_default() {
     let rows: Vec<&str> = REFERENCE
@@ -110,6 +99,36 @@ fn the_reference_has_each_flag_with_its_default() {
     }
 }
 
+/// What the section `[program]` can have is in the error about a key that it cannot have.
+#[test]
+fn the_reference_has_each_key_of_the_section_and_no_other() {
+    let mut keys = Vec::new();
+    for (around, prefix) in [
+        ("[program]\n", "program."),
+        ("[[program.upstream]]\nurl = \"\"\n", "program.upstream[]."),
+        (
+            "[[program.listener]]\naddress = \"[::]:1\"\n",
+            "program.listener[].",
+        ),
+        ("[program.egress]\n", "program.egress."),
+    ] {
+        let config = Config::from_toml(&format!("{around}no-such-key = 1\n"), "/").unwrap();
+        let error = config.program::<crate::section::Program>().unwrap_err();
+        let error = error.to_string();
+        let (_, known) = error.split_once("expected one of ").unwrap();
+        let known = known.split('`').skip(1).step_by(2);
+        keys.extend(known.map(|key| format!("{prefix}{key}")));
+    }
+    // These have keys of their own.
+    let tables = ["program.upstream", "program.listener", "program.egress"];
+    keys.retain(|key| !tables.contains(&&**key));
+    let rows = REFERENCE.lines().filter_map(|line| {
+        let key = line.strip_prefix("| `program.")?;
+        Some(format!("program.{}", key.split_once('`')?.0))
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), keys);
+}
+
 /// A flag that the pages name is one that the program has.
 #[test]
 fn the_program_has_each_flag_that_the_pages_name() {
@@ -118,9 +137,15 @@ fn the_program_has_each_flag_that_the_pages_name() {
         .get_arguments()
         .filter_map(clap::Arg::get_long)
         .collect();
-    // Those of cargo, curl and portcullisctl.
+    let installs = InstallHosts::augment_args(clap::Command::new("install-hosts"));
+    let installs: Vec<&str> = installs
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .collect();
+    // Those of cargo, curl and another command of portcullisctl.
     let others = ["release", "example", "locked", "cacert", "cert", "name"];
-    for page in [REFERENCE, SPEGEL, EXAMPLE] {
+    let others = [&others[..], &installs].concat();
+    for page in [REFERENCE, SPEGEL, KUBERNETES, EXAMPLE] {
         for rest in page.split("--").skip(1) {
             let end = rest.find(|sign: char| !sign.is_ascii_lowercase() && sign != '-');
             let name = rest[..end.unwrap_or(rest.len())].trim_end_matches('-');

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::proxy::{TlsFiles, Upstream};
 use crate::support::{
-    BY_TOKEN, Gate, MANIFEST, Registry, SHORT, UPLOAD, assert_problem, request, within,
+    BY_TOKEN, Gate, MANIFEST, Registry, SHORT, UPLOAD, assert_problem, in_front, request, within,
 };
 
 #[tokio::test]
@@ -57,8 +57,8 @@ async fn a_handshake_that_does_not_end_is_a_504() {
     let files = crate::pki::Files::new();
     let files = TlsFiles {
         ca: Some(files.put("ca.crt", &ca.pem)),
-        certificate: None,
         http2: false,
+        ..TlsFiles::default()
     };
     let url = format!("https://{}", registry.authority());
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -78,12 +78,8 @@ async fn an_answer_that_is_cut_is_cut_for_the_client() {
         ("content-length: 100", "part"),
         ("transfer-encoding: chunked", "4\r\npart\r\n"),
     ] {
-        let registry = Registry::start().await;
-        let gate = Gate::start(&registry.url()).await;
-        let mut client = gate.connect().await;
-        client.send(request("GET", MANIFEST, "")).await;
-        let mut wire = registry.accept().await;
-        wire.head().await;
+        let (registry, _gate, mut client) = in_front().await;
+        let mut wire = registry.asked(&mut client).await;
         wire.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{part}"))
             .await;
         assert_eq!(client.head().await.status(), 200);
@@ -102,9 +98,7 @@ async fn an_answer_of_which_nothing_more_comes_ends() {
     let registry = Registry::start().await;
     let gate = Gate::with(&registry.url(), |options| options.stall_timeout = SHORT).await;
     let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let mut wire = registry.asked(&mut client).await;
     wire.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart")
         .await;
     client.head().await;
@@ -118,9 +112,7 @@ async fn a_client_that_reads_slowly_is_no_stall_of_the_registry() {
     let registry = Registry::start().await;
     let gate = Gate::with(&registry.url(), |options| options.stall_timeout = SHORT).await;
     let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let mut wire = registry.asked(&mut client).await;
     // More than all the buffers on the way hold.
     let length = 32 * 1024 * 1024;
     wire.send(format!(
@@ -138,12 +130,8 @@ async fn a_client_that_reads_slowly_is_no_stall_of_the_registry() {
 /// What was cut off leaves the rest of an answer on its connection, which no other may get.
 #[tokio::test]
 async fn a_connection_with_the_rest_of_an_answer_is_not_used_again() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut first = registry.accept().await;
-    first.head().await;
+    let (registry, gate, mut client) = in_front().await;
+    let mut first = registry.asked(&mut client).await;
     first
         .send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
         .await;
@@ -152,9 +140,7 @@ async fn a_connection_with_the_rest_of_an_answer_is_not_used_again() {
     drop(client);
 
     let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut second = registry.accept().await;
-    second.head().await;
+    let mut second = registry.asked(&mut client).await;
     second
         .send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown")
         .await;

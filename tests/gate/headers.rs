@@ -2,13 +2,12 @@
 
 use http::HeaderName;
 
-use crate::support::{Gate, MANIFEST, Registry, UPLOAD, request};
+use crate::proxy::ClientCertForm;
+use crate::support::{Gate, MANIFEST, Registry, UPLOAD, in_front, request};
 
 #[tokio::test]
 async fn hop_by_hop_headers_of_the_client_stay_on_its_side() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     let more = "connection: keep-alive, x-hop, X-Other\r\nx-hop: 1\r\nx-other: 2\r\nkeep-alive: timeout=5\r\n\
         proxy-authorization: Basic eA==\r\nproxy-connection: keep-alive\r\nte: gzip, trailers\r\n\
         x-kept: yes\r\naccept: application/json\r\n";
@@ -31,12 +30,8 @@ async fn hop_by_hop_headers_of_the_client_stay_on_its_side() {
 
 #[tokio::test]
 async fn hop_by_hop_headers_of_the_registry_stay_on_its_side() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let (registry, _gate, mut client) = in_front().await;
+    let mut wire = registry.asked(&mut client).await;
     wire.send(
         "HTTP/1.1 200 OK\r\nconnection: close, x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n\
         proxy-authenticate: Basic realm=x\r\nupgrade: h2c\r\ndocker-content-digest: sha256:ab\r\n\
@@ -57,9 +52,7 @@ async fn hop_by_hop_headers_of_the_registry_stay_on_its_side() {
     assert_eq!(head.get("docker-content-digest"), Some("sha256:ab"));
 
     // The registry's connection ends, the client's does not.
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let mut wire = registry.asked(&mut client).await;
     wire.send("HTTP/1.1 204 No Content\r\n\r\n").await;
     assert_eq!(client.head().await.status(), 204);
 }
@@ -69,7 +62,7 @@ async fn claims_of_the_client_are_removed_and_what_is_true_is_said() {
     let registry = Registry::start().await;
     let gate = Gate::with(&registry.url(), |options| {
         options.principal_header = Some(HeaderName::from_static("x-registry-user"));
-        options.client_cert = true;
+        options.client_cert = Some(ClientCertForm::Xfcc);
     })
     .await;
     let mut client = gate.connect().await;
@@ -189,9 +182,7 @@ async fn the_registry_gets_the_canonical_target() {
 
 #[tokio::test]
 async fn ranges_and_conditions_and_their_answers_pass_untouched() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
 
     let more = "range: bytes=1-3\r\nif-range: \"x\"\r\n";
     client.send(request("GET", MANIFEST, more)).await;
@@ -218,9 +209,7 @@ async fn ranges_and_conditions_and_their_answers_pass_untouched() {
 
 #[tokio::test]
 async fn the_answer_to_a_head_keeps_its_length_and_has_no_body() {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
+    let (registry, _gate, mut client) = in_front().await;
     client.send(request("HEAD", MANIFEST, "")).await;
     let mut wire = registry.accept().await;
     let head = wire.head().await;

@@ -2,16 +2,12 @@
 
 use tokio::net::TcpStream;
 
-use crate::support::{Gate, MANIFEST, Registry, UPLOADS, Wire, assert_problem, request};
+use crate::support::{Gate, MANIFEST, Registry, UPLOADS, Wire, assert_problem, in_front, request};
 
 /// A registry with a connection in the gate's pool, after the client's.
 async fn pooled() -> (Registry, Gate, Wire<TcpStream>, Wire<TcpStream>) {
-    let registry = Registry::start().await;
-    let gate = Gate::start(&registry.url()).await;
-    let mut client = gate.connect().await;
-    client.send(request("GET", MANIFEST, "")).await;
-    let mut wire = registry.accept().await;
-    wire.head().await;
+    let (registry, gate, mut client) = in_front().await;
+    let mut wire = registry.asked(&mut client).await;
     wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
         .await;
     client.answer().await;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, TRAILER};
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -20,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::{self, Ca, Files, Leaf};
-use crate::proxy::{TlsFiles, Upstream};
+use crate::proxy::{ClientCertForm, TlsFiles, Upstream};
 use crate::support::{
     BY_TOKEN, CI, Gate, MANIFEST, Registry, UPLOAD, Wire, assert_problem, request, within,
 };
@@ -88,6 +90,7 @@ fn known(files: &Files, servers: &Ca, gate: &Leaf, http2: bool) -> TlsFiles {
             files.put("gate.key", &gate.key_pem),
         )),
         http2,
+        ..TlsFiles::default()
     }
 }
 
@@ -204,6 +207,7 @@ fn files_that_cannot_be_used_are_errors_with_their_names() {
             ca: Some(ca.to_owned()),
             certificate: certificate.map(|(chain, key)| (chain.to_owned(), key.to_owned())),
             http2: false,
+            ..TlsFiles::default()
         };
         files.watch().unwrap_err().to_string()
     };
@@ -274,8 +278,13 @@ require = "certificate"
 "#;
 
 /// A gate for certificates of this CA in front of a registry, and a client's connection with one.
-async fn by_certificate(registry: &Registry, protocol: &str) -> (Gate, Leaf, pki::Ca, TlsWire) {
+async fn by_certificate(
+    registry: &Registry,
+    protocol: &str,
+    form: ClientCertForm,
+) -> (Gate, Leaf, Ca, TlsWire) {
     let ca = Ca::new("cluster");
+    let between = ca.sub("nodes", |_| {});
     let server = ca.server(&["localhost"]);
     let files = [
         ("tls.crt", server.pem.as_str()),
@@ -285,19 +294,19 @@ async fn by_certificate(registry: &Registry, protocol: &str) -> (Gate, Leaf, pki
     let upstream = Upstream::parse(&registry.url(), || panic!("no TLS here")).unwrap();
     let gate = Gate::serve(BY_CERTIFICATE, &files, upstream, |options| {
         options.principal_header = Some(http::HeaderName::from_static("x-registry-user"));
-        options.client_cert = true;
+        options.client_cert = Some(form);
     })
     .await;
-    let leaf = ca.client_with("ci; \"quoted\"", |params| {
+    let leaf = between.client_with("ci; \"quoted\"", |params| {
         let id = "spiffe://example.org/ci".try_into().unwrap();
         params.subject_alt_names = vec![SanType::URI(id)];
     });
-    let mut config = pki::client(&ca, Some((&leaf, &[])));
+    let mut config = pki::client(&ca, Some((&leaf, &[&between])));
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let config = Arc::new(config);
     let tls = pki::connect(&config, gate.address, "localhost");
     let tls = within(tls).await.unwrap();
-    (gate, leaf, ca, tls)
+    (gate, leaf, between, tls)
 }
 
 type TlsWire = tokio_rustls::client::TlsStream<TcpStream>;
@@ -305,7 +314,8 @@ type TlsWire = tokio_rustls::client::TlsStream<TcpStream>;
 #[tokio::test]
 async fn the_clients_certificate_is_shown_to_the_registry_as_it_was_verified() {
     let registry = Registry::start().await;
-    let (_gate, leaf, _ca, tls) = by_certificate(&registry, "http/1.1").await;
+    let form = ClientCertForm::Xfcc;
+    let (_gate, leaf, _, tls) = by_certificate(&registry, "http/1.1", form).await;
     let mut client = Wire::new(tls);
     let forged = "x-forwarded-client-cert: Hash=00;Subject=\"CN=admin\"\r\n";
     client.send(request("GET", MANIFEST, forged)).await;
@@ -329,9 +339,25 @@ async fn the_clients_certificate_is_shown_to_the_registry_as_it_was_verified() {
 }
 
 #[tokio::test]
+async fn by_rfc_9440_the_registry_gets_the_certificates_that_the_client_sent() {
+    let registry = Registry::start().await;
+    let form = ClientCertForm::Rfc9440;
+    let (_gate, leaf, between, tls) = by_certificate(&registry, "http/1.1", form).await;
+    let mut client = Wire::new(tls);
+    let forged = "client-cert: :AAAA:\r\nclient-cert-chain: :AAAA:\r\n";
+    client.send(request("GET", MANIFEST, forged)).await;
+    let head = registry.accept().await.head().await;
+    let item = |der: &[u8]| format!(":{}:", STANDARD.encode(der));
+    assert_eq!(head.get("client-cert"), Some(&*item(&leaf.der)));
+    assert_eq!(head.get("client-cert-chain"), Some(&*item(&between.der)));
+    assert_eq!(head.get("x-forwarded-client-cert"), None);
+}
+
+#[tokio::test]
 async fn over_http_2_too_the_host_and_the_trailers_pass() {
     let registry = Registry::start().await;
-    let (_gate, _leaf, _ca, tls) = by_certificate(&registry, "h2").await;
+    let form = ClientCertForm::Xfcc;
+    let (_gate, _, _, tls) = by_certificate(&registry, "h2", form).await;
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls));
     let (mut sender, connection) = within(handshake).await.unwrap();
     tokio::spawn(connection);

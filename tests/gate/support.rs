@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use clap::Parser as _;
 use http::Request;
 use portcullis::config::Config;
 use portcullis::serve::{Incoming, Server};
@@ -16,8 +17,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::cli::Arguments;
+use crate::pki::Files;
 use crate::proxy::{Options, Proxy, Upstream};
+use crate::setup::Setup;
 
 /// Far more than anything takes that ends at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +54,14 @@ pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
     _folder: TempDir,
+}
+
+/// A gate as the program makes it of its flags and configuration.
+pub(crate) struct Program {
+    /// Of each port, that of `--listen` first.
+    pub(crate) ports: Vec<SocketAddr>,
+    pub(crate) files: Files,
+    _stop: DropGuard,
 }
 
 /// A registry whose every connection is in the hands of the test.
@@ -127,6 +140,48 @@ impl Drop for Gate {
     }
 }
 
+impl Program {
+    /// A gate with this configuration beside these files, and these flags, on a port of its own.
+    pub(crate) async fn start(files: Files, config: &str, flags: &[&str]) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let setup = Self::read(&files, config, flags).unwrap();
+        let stop = CancellationToken::new();
+        let running = setup.start(stop.clone(), SHORT).await.unwrap();
+        let ports = running.urls.iter().map(|url| {
+            let (_, address) = url.split_once("://").unwrap();
+            address.parse().unwrap()
+        });
+        let ports = ports.collect();
+        tokio::spawn(async move { running.ended().await.is_ok() });
+        Self {
+            ports,
+            files,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// What the program makes of this configuration and these flags.
+    pub(crate) fn read(
+        files: &Files,
+        config: &str,
+        flags: &[&str],
+    ) -> Result<Setup, Box<dyn std::error::Error>> {
+        for (name, text) in [("ci.token", CI), ("spegel.token", PEER)] {
+            files.put(name, text);
+        }
+        let file = files.put("gate.toml", config);
+        let config = ["gate", "--listen", "127.0.0.1:0", "--config"].map(Into::into);
+        let arguments = config.into_iter().chain([file.into_os_string()]);
+        let arguments = arguments.chain(flags.iter().map(Into::into));
+        Setup::read(&Arguments::try_parse_from(arguments)?)
+    }
+
+    /// A connection to the port of this number.
+    pub(crate) async fn connect(&self, port: usize) -> Wire<TcpStream> {
+        Wire::new(within(TcpStream::connect(self.ports[port])).await.unwrap())
+    }
+}
+
 /// Deadlines that do not pass, and nothing shown.
 pub(crate) fn options() -> Options {
     Options {
@@ -135,7 +190,7 @@ pub(crate) fn options() -> Options {
         stall_timeout: PATIENCE,
         keep_host: true,
         principal_header: None,
-        client_cert: false,
+        client_cert: None,
         peer_group: None,
         authorization: None,
     }
@@ -154,15 +209,73 @@ impl Registry {
         format!("http://{}", self.authority())
     }
 
+    /// Answers everything, from now on, by a status and the first line of what was asked. Returns the heads.
+    pub(crate) fn answers(self, status: u16) -> Arc<Mutex<Vec<Head>>> {
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&heads);
+        tokio::spawn(async move {
+            loop {
+                let mut wire = Wire::new(self.0.accept().await.unwrap().0);
+                let seen = Arc::clone(&seen);
+                tokio::spawn(async move {
+                    loop {
+                        let head = wire.head().await;
+                        let line = head.line().to_owned();
+                        seen.lock().unwrap().push(head);
+                        let length = line.len();
+                        let body = if line.starts_with("HEAD ") { "" } else { &line };
+                        wire.send(format!(
+                            "HTTP/1.1 {status} Answer\r\ncontent-length: {length}\r\n\r\n{body}"
+                        ))
+                        .await;
+                    }
+                });
+            }
+        });
+        heads
+    }
+
     /// The next connection that the gate makes.
     pub(crate) async fn accept(&self) -> Wire<TcpStream> {
         Wire::new(within(self.0.accept()).await.unwrap().0)
+    }
+
+    /// The next connection by which it is asked for more than whether it answers.
+    pub(crate) async fn accept_past_probes(&self) -> (Wire<TcpStream>, Head) {
+        loop {
+            let mut wire = self.accept().await;
+            let head = wire.head().await;
+            if head.get("x-forwarded-for").is_some() {
+                return (wire, head);
+            }
+            wire.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                .await;
+        }
+    }
+
+    /// Has a client ask for a manifest, and returns the connection by which the registry was asked.
+    pub(crate) async fn asked<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        client: &mut Wire<IO>,
+    ) -> Wire<TcpStream> {
+        client.send(request("GET", MANIFEST, "")).await;
+        let mut wire = self.accept().await;
+        wire.head().await;
+        wire
     }
 
     /// Whether the gate has made a connection that was not accepted.
     pub(crate) async fn is_called(&self) -> bool {
         timeout(SHORT, self.0.accept()).await.is_ok()
     }
+}
+
+/// A registry, a gate for tokens in front of it, and a client's connection.
+pub(crate) async fn in_front() -> (Registry, Gate, Wire<TcpStream>) {
+    let registry = Registry::start().await;
+    let gate = Gate::start(&registry.url()).await;
+    let client = gate.connect().await;
+    (registry, gate, client)
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {

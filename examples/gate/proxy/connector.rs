@@ -8,16 +8,12 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 
-use portcullis::Watched;
-
-use super::upstream::{Place, Upstream};
+use super::live::LiveTls;
+use super::upstream::Place;
 
 /// Makes connections to a registry, each within a deadline.
 #[derive(Clone, Debug)]
@@ -40,15 +36,12 @@ pub(super) enum ConnectError {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<LiveTls>),
 }
 
 impl Connector {
-    pub(super) fn new(upstream: &Upstream, timeout: Duration) -> Self {
-        Self {
-            place: upstream.place(),
-            timeout,
-        }
+    pub(super) fn new(place: Arc<Place>, timeout: Duration) -> Self {
+        Self { place, timeout }
     }
 }
 
@@ -61,10 +54,10 @@ impl tower::Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
+    fn call(&mut self, target: Uri) -> Self::Future {
         let Self { place, timeout } = self.clone();
         Box::pin(async move {
-            match tokio::time::timeout(timeout, connect(&place)).await {
+            match tokio::time::timeout(timeout, connect(&place, &target)).await {
                 Ok(connected) => Ok(TokioIo::new(connected?)),
                 Err(_) => Err(ConnectError::Timeout(timeout)),
             }
@@ -72,9 +65,9 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
-async fn connect(place: &Place) -> io::Result<Stream> {
+async fn connect(place: &Place, target: &Uri) -> io::Result<Stream> {
     match place {
-        Place::Http { host, port } => Ok(Stream::Tcp(tcp(host, *port).await?)),
+        Place::Http { host, port } => Ok(Stream::Tcp(tcp((&**host, *port)).await?)),
         Place::Unix(path) => unix(path).await,
         Place::Https {
             host,
@@ -82,14 +75,27 @@ async fn connect(place: &Place) -> io::Result<Stream> {
             name,
             tls,
         } => {
-            let tcp = tcp(host, *port).await?;
-            tls_over(tcp, name, tls).await
+            let tcp = tcp((&**host, *port)).await?;
+            let tls = LiveTls::connect(tcp, name.clone(), tls).await?;
+            Ok(Stream::Tls(Box::new(tls)))
+        }
+        Place::Gates { targets, name, tls } => {
+            let unnamed = || io::Error::from(io::ErrorKind::InvalidInput);
+            let authority = target.authority().ok_or_else(unnamed)?;
+            let host = authority.host().trim_matches(['[', ']']).to_owned();
+            let name = match name {
+                Some(name) => name.clone(),
+                None => ServerName::try_from(host).map_err(|_| unnamed())?,
+            };
+            let tcp = tcp(&*targets.addresses(authority).await?).await?;
+            let tls = LiveTls::connect(tcp, name, tls).await?;
+            Ok(Stream::Tls(Box::new(tls)))
         }
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+async fn tcp(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -98,25 +104,11 @@ async fn unix(path: &Path) -> io::Result<Stream> {
     Ok(Stream::Unix(UnixStream::connect(path).await?))
 }
 
-async fn tls_over(
-    tcp: TcpStream,
-    name: &ServerName<'static>,
-    tls: &Watched<Arc<ClientConfig>>,
-) -> io::Result<Stream> {
-    let config = Arc::clone(&tls.load());
-    let stream = TlsConnector::from(config)
-        .connect(name.clone(), tcp)
-        .await?;
-    Ok(Stream::Tls(Box::new(stream)))
-}
-
 impl Connection for Stream {
     fn connected(&self) -> Connected {
         let connected = Connected::new();
         match self {
-            Self::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                connected.negotiated_h2()
-            }
+            Self::Tls(tls) if tls.is_http2() => connected.negotiated_h2(),
             _ => connected,
         }
     }

@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
@@ -15,6 +17,8 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// What a client may not say of itself, as it is said by proxies (RFC 7239, RFC 9440, Envoy, nginx, AWS), besides
@@ -129,6 +133,25 @@ pub(super) fn forwarded(
 
 fn is_quotable(text: &str) -> bool {
     !text.contains(['"', '\\'])
+}
+
+/// Sends the caller's verified certificate and those between it and its CA, as RFC 9440 has them.
+pub(super) fn client_cert_chain(headers: &mut HeaderMap, extensions: &Extensions) {
+    let chain = Connection::of(extensions).and_then(Connection::client_chain);
+    let Some([own, between @ ..]) = chain else {
+        return;
+    };
+    // A byte sequence of RFC 8941 §3.3.5, of which a list has several.
+    let item = |der: &[u8]| format!(":{}:", STANDARD.encode(der));
+    let between: Vec<String> = between.iter().map(|der| item(der)).collect();
+    if let Ok(value) = HeaderValue::try_from(item(own)) {
+        headers.insert(CLIENT_CERT, value);
+    }
+    if !between.is_empty()
+        && let Ok(value) = HeaderValue::try_from(between.join(", "))
+    {
+        headers.insert(CLIENT_CERT_CHAIN, value);
+    }
 }
 
 /// Says whose verified certificate the caller's is, in Envoy's form.

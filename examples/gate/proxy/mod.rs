@@ -9,8 +9,13 @@
 
 mod bodies;
 mod connector;
+mod egress;
+mod exchange;
 mod headers;
+mod live;
 mod problem;
+mod routes;
+mod targets;
 mod tls;
 mod upstream;
 
@@ -21,22 +26,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, EXPECT, HOST, LOCATION};
 use http::uri::Authority;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use portcullis::oci::Route;
 use portcullis::{Principal, Watched};
 
-use crate::log::chain;
-
-use self::bodies::{Progress, Received, Sent};
 use self::connector::Connector;
-use self::problem::Problem;
+use self::exchange::Exchange;
+use self::problem::{Complaints, Problem};
 
 pub(crate) use self::bodies::ProxyBody;
-pub(crate) use self::tls::{TlsFiles, TlsFilesError};
+pub(crate) use self::egress::Egress;
+pub(crate) use self::routes::{Routes, Served};
+pub(crate) use self::targets::Targets;
+pub(crate) use self::tls::{Tls, TlsFiles, TlsFilesError};
 pub(crate) use self::upstream::{Health, Upstream};
 
 /// How requests are passed on.
@@ -53,12 +55,21 @@ pub(crate) struct Options {
     pub(crate) keep_host: bool,
     /// The header in which the registry is shown the name of the principal, as `token:ci`.
     pub(crate) principal_header: Option<HeaderName>,
-    /// Whether the registry is shown the client's certificate as `X-Forwarded-Client-Cert`.
-    pub(crate) client_cert: bool,
+    /// How the registry is shown the client's certificate, if it is.
+    pub(crate) client_cert: Option<ClientCertForm>,
     /// The group whose members alone may say that a request comes from a Spegel peer.
     pub(crate) peer_group: Option<Box<str>>,
     /// What the registry is shown as `Authorization`; the client's own is taken off in any case.
     pub(crate) authorization: Option<Watched<HeaderValue>>,
+}
+
+/// In which headers a client's verified certificate is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ClientCertForm {
+    /// `X-Forwarded-Client-Cert`, as Envoy sends it: hash, subject and names.
+    Xfcc,
+    /// `Client-Cert` and `Client-Cert-Chain` of RFC 9440: the certificates.
+    Rfc9440,
 }
 
 /// Passes requests on to a registry. `Clone` costs an `Arc`.
@@ -69,7 +80,8 @@ pub(crate) struct Proxy<B>(Arc<Inner<B>>);
 struct Inner<B> {
     upstream: Upstream,
     options: Options,
-    client: Client<Connector, Sent<B>>,
+    exchange: Exchange<B>,
+    complaints: Complaints,
 }
 
 impl<B> Clone for Proxy<B> {
@@ -85,17 +97,12 @@ where
 {
     /// Makes no connection yet.
     pub(crate) fn new(upstream: Upstream, options: Options) -> Self {
-        let connector = Connector::new(&upstream, options.connect_timeout);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(256)
-            .build(connector);
+        let connector = Connector::new(upstream.place(), options.connect_timeout);
         Self(Arc::new(Inner {
+            exchange: Exchange::new(connector, options.head_timeout, options.stall_timeout),
+            complaints: Complaints::default(),
             upstream,
             options,
-            client,
         }))
     }
 
@@ -104,25 +111,35 @@ where
         let method = request.method().clone();
         match self.0.forward(request).await {
             Ok(response) => response,
-            Err(problem) => {
-                problem.log(&self.0.upstream);
-                problem.answer(&method)
-            }
+            Err(problem) => self.0.failed(&problem, &method),
         }
+    }
+
+    /// Asks the registry for a path as the gate itself, without credentials, and returns its answer: a probe that
+    /// the registry has for callers without credentials.
+    pub(crate) async fn ask_openly(&self, method: &Method, path: &str) -> Response<ProxyBody> {
+        let answer = async {
+            let mut head = Request::new(());
+            head.method_mut().clone_from(method);
+            *head.uri_mut() = self.0.upstream.target(path)?;
+            self.0.exchange.send_empty(head).await
+        };
+        answer
+            .await
+            .unwrap_or_else(|problem| self.0.failed(&problem, method))
     }
 
     /// Asks `GET /v2/` and returns whether the registry answers, whatever it says.
     pub(crate) async fn probe(&self, timeout: Duration) -> Result<(), String> {
-        let mut request = Request::new(Sent::empty(Progress::new()));
-        *request.uri_mut() = self
-            .0
-            .upstream
-            .target("/v2/")
-            .map_err(|error| error.to_string())?;
-        self.0.authorize(request.headers_mut());
-        match tokio::time::timeout(timeout, self.0.client.request(request)).await {
+        let answer = async {
+            let mut head = Request::new(());
+            *head.uri_mut() = self.0.upstream.target("/v2/")?;
+            self.0.authorize(head.headers_mut());
+            self.0.exchange.send_empty(head).await
+        };
+        match tokio::time::timeout(timeout, answer).await {
             Err(_) => Err(format!("no answer within {timeout:?}")),
-            Ok(Err(error)) => Err(chain(&error)),
+            Ok(Err(problem)) => Err(problem.to_string()),
             Ok(Ok(answer)) if answer.status().is_server_error() => {
                 Err(format!("it answers GET /v2/ with {}", answer.status()))
             }
@@ -145,45 +162,18 @@ where
         let mut request = Request::from_parts(parts, ());
         let host = headers::host(&request);
         let head = self.head(&mut request, host.as_ref())?;
-        // What changes nothing and has no body can be sent a second time where the connection ended under the
-        // first; a body is never read twice.
-        let changes_nothing = [Method::GET, Method::HEAD].contains(request.method());
-        let again = (changes_nothing && body.is_end_stream()).then(|| head.clone());
-        let progress = Progress::new();
-        let sent = head.map(|()| Sent::new(body, Arc::clone(&progress)));
-        let mut answered = self.ask(sent, &progress).await;
-        if let (Err(Problem::Ended(_)), Some(head)) = (&answered, again) {
-            let progress = Progress::new();
-            let sent = head.map(|()| Sent::empty(Arc::clone(&progress)));
-            answered = self.ask(sent, &progress).await;
-        }
-        let mut answer = answered?;
+        let mut answer = self.exchange.send(head, body).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             // The caller was let in already: it is the gate that the registry does not know.
             return Err(Problem::Unauthorized);
         }
-        headers::remove_hop_by_hop(answer.headers_mut());
         self.relocate(answer.headers_mut(), host.as_ref());
-        // Each side speaks its own.
-        *answer.version_mut() = Version::default();
-        let stall = self.options.stall_timeout;
-        Ok(answer.map(|body| ProxyBody::Upstream {
-            body: Received::new(body, stall),
-        }))
+        Ok(answer)
     }
 
-    async fn ask(
-        &self,
-        request: Request<Sent<B>>,
-        progress: &Progress,
-    ) -> Result<Response<hyper::body::Incoming>, Problem> {
-        let answer = self.client.request(request);
-        let limit = self.options.head_timeout;
-        match progress.within(limit, answer).await {
-            None => Err(Problem::Silent(limit)),
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(error)) => Err(Problem::of(&error, progress)),
-        }
+    fn failed(&self, problem: &Problem, method: &Method) -> Response<ProxyBody> {
+        self.complaints.note(problem, &self.upstream);
+        problem.answer(method)
     }
 
     /// The head of the request as the registry is to see it.
@@ -228,8 +218,12 @@ where
                 headers.insert(name, shown);
             }
         }
-        if self.options.client_cert {
-            headers::client_cert(headers, principal);
+        match self.options.client_cert {
+            Some(ClientCertForm::Xfcc) => headers::client_cert(headers, principal),
+            Some(ClientCertForm::Rfc9440) => {
+                headers::client_cert_chain(headers, request.extensions());
+            }
+            None => {}
         }
         let peer = self.options.peer_group.as_deref().is_some_and(|group| {
             principal.is_some_and(|it| it.groups().iter().any(|its| **its == *group))

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +12,17 @@ use portcullis::oci::{ErrorCode, RouteError, error_body};
 
 use super::bodies::{Progress, ProxyBody};
 use super::connector::ConnectError;
-use super::upstream::{Upstream, UpstreamError};
-use crate::log::chain;
+use super::targets::TargetError;
+use super::upstream::UpstreamError;
+use crate::process::log::chain;
+
+#[path = "../../../src/util/seldom.rs"]
+mod seldom;
+
+use self::seldom::Seldom;
+
+/// How often a problem of one kind is logged.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// Why the registry's answer is not the client's.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +45,38 @@ pub(super) enum Problem {
     Route(RouteError),
     #[error("{0}")]
     Target(#[from] UpstreamError),
+    #[error("{0}")]
+    Refused(#[from] TargetError),
+}
+
+/// Counts the problems with one registry, and logs those of a kind once in a while: a registry that is down
+/// fails every request.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<BTreeMap<&'static str, Seldom>>);
+
+impl Complaints {
+    pub(super) fn note(&self, problem: &Problem, upstream: &dyn fmt::Display) {
+        let reason = problem.reason();
+        let name = upstream.to_string();
+        metrics::counter!("gate_upstream_problems_total", "upstream" => name, "reason" => reason)
+            .increment(1);
+        if matches!(problem, Problem::Client(_) | Problem::Route(_)) {
+            tracing::debug!(%upstream, "{problem}");
+            return;
+        }
+        let held_back = {
+            let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let kind = kinds.entry(reason);
+            kind.or_insert_with(|| Seldom::every(PAUSE)).allow()
+        };
+        match (problem, held_back) {
+            (_, None) => {}
+            (Problem::Unauthorized, Some(held_back)) => {
+                tracing::error!(%upstream, held_back, "{problem}");
+            }
+            (_, Some(held_back)) => tracing::warn!(%upstream, held_back, "{problem}"),
+        }
+    }
 }
 
 impl Problem {
@@ -53,11 +97,17 @@ impl Problem {
         Self::Unreachable(chain(error))
     }
 
-    pub(super) fn log(&self, upstream: &Upstream) {
+    /// What the metric calls it.
+    fn reason(&self) -> &'static str {
         match self {
-            Self::Client(_) | Self::Route(_) => tracing::debug!(%upstream, "{self}"),
-            Self::Unauthorized => tracing::error!(%upstream, "{self}"),
-            _ => tracing::warn!(%upstream, "{self}"),
+            Self::Unreachable(_) => "unreachable",
+            Self::ConnectTimeout(_) => "connect_timeout",
+            Self::Silent(_) => "silent",
+            Self::Ended(_) => "ended",
+            Self::Unauthorized => "unauthorized",
+            Self::Client(_) => "client",
+            Self::Route(_) | Self::Target(_) => "target",
+            Self::Refused(_) => "refused",
         }
     }
 
@@ -65,7 +115,11 @@ impl Problem {
         match self {
             Self::Unreachable(_) | Self::Ended(_) | Self::Unauthorized => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout(_) | Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Client(_) | Self::Target(_) => StatusCode::BAD_REQUEST,
+            Self::Client(_) | Self::Target(_) | Self::Refused(TargetError::Malformed(_)) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Refused(TargetError::Method) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Route(error) => error.status(),
         }
     }
@@ -75,6 +129,16 @@ impl Problem {
         let (code, message) = match self {
             Self::Route(error) => (error.code(), error.message()),
             Self::Client(_) => (ErrorCode::Unsupported, "the request's body ended early"),
+            Self::Refused(TargetError::Malformed(_)) => {
+                (ErrorCode::Unsupported, "the request names no one host")
+            }
+            Self::Refused(TargetError::Method) => {
+                (ErrorCode::Unsupported, "no tunnel is made here")
+            }
+            Self::Refused(_) => (
+                ErrorCode::Denied,
+                "this host or port is not one that the egress goes to",
+            ),
             Self::Target(_) => (ErrorCode::Unsupported, "the target cannot be passed on"),
             Self::ConnectTimeout(_) | Self::Silent(_) => (
                 ErrorCode::Unavailable,

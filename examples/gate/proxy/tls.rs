@@ -4,24 +4,39 @@ use std::sync::Arc;
 
 use portcullis::Watched;
 use portcullis::reload::{Load, Pinned, WatchOptions};
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 /// No file of certificates is larger.
 const LARGEST: u64 = 1024 * 1024;
 
+/// No CRL is larger.
+const LARGEST_CRL: u64 = 64 * 1024 * 1024;
+
 /// The files by which the gate knows a registry, and shows itself to it. They are read again when they change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsFiles {
     /// The CAs of the registry's certificate; the system's, if there is none.
     pub(crate) ca: Option<PathBuf>,
+    /// The CRLs of these CAs, and of those between them and the registry's certificate. Where there are any, each
+    /// certificate needs one that is not over and does not list it.
+    pub(crate) crl: Vec<PathBuf>,
     /// The gate's own certificate with its intermediates, and its key. They can be one file.
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
     /// Whether HTTP/2 is offered. It has the host in `:authority`, by which connections are pooled: only where
     /// the registry is shown its own host do all requests share them.
     pub(crate) http2: bool,
+}
+
+/// What the files hold.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(super) config: Arc<ClientConfig>,
+    /// By which open connections are verified again; the system's own verifies at handshakes only.
+    pub(super) verifier: Option<Arc<WebPkiServerVerifier>>,
 }
 
 /// Why the files cannot be used.
@@ -33,6 +48,12 @@ pub(crate) enum TlsFilesError {
     Pem { path: PathBuf, reason: pem::Error },
     #[error("{}: there is no certificate in it", .0.display())]
     Empty(PathBuf),
+    #[error("{}: there is no CRL in it", .0.display())]
+    NoCrl(PathBuf),
+    #[error("a CRL needs the CAs that it is about: name them with --upstream-ca")]
+    CrlWithoutCa,
+    #[error("the CAs or CRLs cannot be used: {0}")]
+    Verifier(#[from] VerifierBuilderError),
     #[error("{}: {source}", path.display())]
     Unfit {
         path: PathBuf,
@@ -47,31 +68,25 @@ impl TlsFiles {
     ///
     /// # Errors
     /// They cannot be used.
-    pub(crate) fn watch(self) -> Result<Watched<Arc<ClientConfig>>, TlsFilesError> {
+    pub(crate) fn watch(self) -> Result<Watched<Tls>, TlsFilesError> {
         Watched::watch(self, WatchOptions::default())
     }
 
-    fn config(&self) -> Result<ClientConfig, TlsFilesError> {
+    fn tls(&self) -> Result<Tls, TlsFilesError> {
         let mut files = Pinned::new();
+        let verifier = self.verifier(&mut files)?;
         let builder = ClientConfig::builder();
-        let builder = match &self.ca {
+        let builder = match &verifier {
             None => builder
                 .with_platform_verifier()
                 .map_err(TlsFilesError::System)?,
-            Some(path) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(&mut files, path)? {
-                    let added = roots.add(certificate);
-                    added.map_err(|source| TlsFilesError::unfit(path, source))?;
-                }
-                builder.with_root_certificates(roots)
-            }
+            Some(verifier) => builder.with_webpki_verifier(Arc::clone(verifier)),
         };
         let mut config = match &self.certificate {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 let certificates = certificates(&mut files, chain)?;
-                let text = read(&mut files, key)?;
+                let text = read(&mut files, key, LARGEST)?;
                 let parsed = PrivateKeyDer::from_pem_slice(&text);
                 let parsed = parsed.map_err(|reason| TlsFilesError::pem(key, reason))?;
                 let config = builder.with_client_auth_cert(certificates, parsed);
@@ -82,12 +97,42 @@ impl TlsFiles {
         if self.http2 {
             config.alpn_protocols.insert(0, b"h2".to_vec());
         }
-        Ok(config)
+        Ok(Tls {
+            config: Arc::new(config),
+            verifier,
+        })
+    }
+
+    fn verifier(
+        &self,
+        files: &mut Pinned,
+    ) -> Result<Option<Arc<WebPkiServerVerifier>>, TlsFilesError> {
+        let Some(path) = &self.ca else {
+            return if self.crl.is_empty() {
+                Ok(None)
+            } else {
+                Err(TlsFilesError::CrlWithoutCa)
+            };
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(files, path)? {
+            let added = roots.add(certificate);
+            added.map_err(|source| TlsFilesError::unfit(path, source))?;
+        }
+        let mut builder = WebPkiServerVerifier::builder(Arc::new(roots));
+        if !self.crl.is_empty() {
+            let mut crls = Vec::new();
+            for path in &self.crl {
+                crls.extend(lists(files, path)?);
+            }
+            builder = builder.with_crls(crls).enforce_revocation_expiration();
+        }
+        Ok(Some(builder.build()?))
     }
 }
 
 impl Load for TlsFiles {
-    type Value = Arc<ClientConfig>;
+    type Value = Tls;
     type Error = TlsFilesError;
 
     fn name(&self) -> &'static str {
@@ -97,11 +142,12 @@ impl Load for TlsFiles {
     fn paths(&self) -> Vec<PathBuf> {
         let own = self.certificate.iter();
         let own = own.flat_map(|(chain, key)| [chain.clone(), key.clone()]);
-        self.ca.iter().cloned().chain(own).collect()
+        let given = self.ca.iter().chain(&self.crl);
+        given.cloned().chain(own).collect()
     }
 
     fn load(&mut self, _: Option<&Self::Value>) -> Result<Self::Value, TlsFilesError> {
-        self.config().map(Arc::new)
+        self.tls()
     }
 }
 
@@ -121,18 +167,38 @@ fn certificates(
     files: &mut Pinned,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {
-    let text = read(files, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let certificates = certificates.map_err(|reason| TlsFilesError::pem(path, reason))?;
+    let certificates = items(&read(files, path, LARGEST)?, path)?;
     if certificates.is_empty() {
         return Err(TlsFilesError::Empty(path.to_owned()));
     }
     Ok(certificates)
 }
 
-fn read(files: &mut Pinned, path: &Path) -> Result<Vec<u8>, TlsFilesError> {
+/// The CRLs in a file, PEM, or the one in it, DER.
+fn lists(
+    files: &mut Pinned,
+    path: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFilesError> {
+    let bytes = read(files, path, LARGEST_CRL)?;
+    // A SEQUENCE, as which no PEM begins.
+    if bytes.first() == Some(&0x30) {
+        return Ok(vec![bytes.into()]);
+    }
+    let lists = items(&bytes, path)?;
+    if lists.is_empty() {
+        return Err(TlsFilesError::NoCrl(path.to_owned()));
+    }
+    Ok(lists)
+}
+
+fn items<T: PemObject>(text: &[u8], path: &Path) -> Result<Vec<T>, TlsFilesError> {
+    let items: Result<Vec<T>, _> = T::pem_slice_iter(text).collect();
+    items.map_err(|reason| TlsFilesError::pem(path, reason))
+}
+
+fn read(files: &mut Pinned, path: &Path, largest: u64) -> Result<Vec<u8>, TlsFilesError> {
     files
-        .read_at_most(path, LARGEST)
+        .read_at_most(path, largest)
         .map_err(|source| TlsFilesError::Read {
             path: path.to_owned(),
             source,

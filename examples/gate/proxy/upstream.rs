@@ -6,8 +6,9 @@ use http::Uri;
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
 use portcullis::Watched;
 use portcullis::admin::Readiness;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+
+use super::{Targets, Tls};
 
 /// A registry: where it is, and how it is reached.
 #[derive(Clone, Debug)]
@@ -28,9 +29,16 @@ pub(super) enum Place {
         host: Box<str>,
         port: u16,
         name: ServerName<'static>,
-        tls: Watched<Arc<ClientConfig>>,
+        tls: Watched<Tls>,
     },
     Unix(PathBuf),
+    /// Other gates: each at the address that a request names.
+    Gates {
+        targets: Targets,
+        /// The name that every certificate must be for; else each must be for the host that is asked.
+        name: Option<ServerName<'static>>,
+        tls: Watched<Tls>,
+    },
 }
 
 /// What is wrong with the address of a registry.
@@ -59,7 +67,7 @@ impl Upstream {
     /// It has another form, or a certificate cannot be for the host.
     pub(crate) fn parse(
         text: &str,
-        tls: impl FnOnce() -> Result<Watched<Arc<ClientConfig>>, super::TlsFilesError>,
+        tls: impl FnOnce() -> Result<Watched<Tls>, super::TlsFilesError>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let wrong = || UpstreamError::Form(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {
@@ -121,7 +129,7 @@ impl Upstream {
                 let own = self.authority.host().to_ascii_lowercase();
                 named == Some(own) && (uri.port_u16() == Some(*port) || is_at(uri, &self.authority))
             }
-            Place::Unix(_) => is_at(uri, &self.authority),
+            Place::Unix(_) | Place::Gates { .. } => is_at(uri, &self.authority),
         }
     }
 

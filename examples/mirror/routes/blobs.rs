@@ -18,7 +18,7 @@ const PIECE: usize = 64 * 1024;
 /// Where a blob's bytes come from.
 enum Source {
     Stored(Blob),
-    /// Still on its way from upstream; the length where that told it.
+    /// In flight from upstream, with its length where upstream states it.
     Live(Live),
     /// Only the headers are asked for, and upstream has the blob.
     Elsewhere(Option<u64>),

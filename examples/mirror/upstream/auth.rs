@@ -252,7 +252,7 @@ impl Grant {
     fn lifetime(&self) -> Duration {
         let told = self.expires_in.as_ref();
         let told = told.and_then(|told| told.as_u64().or_else(|| told.as_str()?.parse().ok()));
-        // 60 s where it is not told (the token protocol's default), a bit less than told.
+        // The token protocol's default is 60 s. The margin keeps a token from ending on its way.
         Duration::from_secs(told.unwrap_or(60).min(24 * 3600).saturating_sub(5))
     }
 }

@@ -25,8 +25,8 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 /// Another registry. `Clone` costs an `Arc`.
 ///
 /// No OCI client crate is used: `oci-client` follows redirects into every network, takes a redirect's 404
-/// for the registry's, knows neither HEAD of a blob nor conditions, `Link` and `Retry-After`, and lets
-/// nobody see which of its requests failed.
+/// for the registry's, knows neither HEAD of a blob nor conditions, `Link` and `Retry-After`, and does
+/// not report which of its requests failed.
 #[derive(Clone)]
 pub(crate) struct Upstream(Arc<Inner>);
 
@@ -51,7 +51,7 @@ pub(super) struct Rest {
     pub(super) response: Response,
     /// Where it begins.
     pub(super) start: u64,
-    /// The length of the whole, where it is told.
+    /// The length of the whole, where upstream states it.
     pub(super) length: Option<u64>,
 }
 

@@ -80,8 +80,8 @@ impl UpstreamError {
         matches!(self, Self::Unknown | Self::Refused)
     }
 
-    /// Whether a transfer that has begun may go on in a moment. A status tells of where the blob is kept
-    /// then, not of whether the registry has it.
+    /// Whether a transfer that has begun may go on in a moment. A status is then about the server that
+    /// keeps the blob, not about whether the registry has it.
     pub(super) fn is_passing(&self) -> bool {
         matches!(
             self,

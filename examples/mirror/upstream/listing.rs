@@ -42,7 +42,7 @@ struct ReferrerPage {
 }
 
 impl Upstream {
-    /// The tags of a repository after `last`: `n` of them, or all. More are there only if that is told.
+    /// The tags of a repository after `last`: `n` of them, or all. The answer states whether there are more.
     pub(super) async fn tags(
         &self,
         repository: &str,

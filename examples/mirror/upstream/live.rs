@@ -48,7 +48,7 @@ impl Live {
         }
     }
 
-    /// The blob's length, where upstream told it.
+    /// The blob's length, where upstream states it.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }

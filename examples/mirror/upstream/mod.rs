@@ -7,7 +7,7 @@
 //! download    blobs: one transfer for all who want one (live), which goes on where it was cut (transfer)
 //! client      one question to the upstream: its token (auth), its redirects (reach), its status (answer)
 //! flight      one question for all who ask the same; places: how many at once by a caller and by all
-//! health      whether the upstream answers, so that nobody waits for it in vain
+//! health      whether the upstream answers, so that no request waits for one that does not
 //! ```
 //!
 //! Only the registry's own 404, 401 and 403 to a GET mean that it does not have something. Whatever else

@@ -259,8 +259,8 @@ impl PullThrough {
         Ok(Some(manifest))
     }
 
-    /// What an upstream that cannot say means for a repository that it does not have: that was told when
-    /// it still could.
+    /// What an upstream that does not answer means for a repository that it does not have: it said so when
+    /// it still answered.
     pub(super) async fn judged<T>(
         &self,
         repository: &str,

@@ -7,7 +7,7 @@ use super::{Condition, PullThrough, Upstream, UpstreamError};
 pub(super) const QUESTIONS: &str = "mirror_upstream_requests_total";
 
 impl Upstream {
-    /// What is asked, as whom, and for which registry's names.
+    /// Describes the upstream: its URL, the user that it is asked as, and the registry whose names are asked for.
     pub(crate) fn describe(&self, namespace: Option<&str>) -> String {
         let url = self.url();
         let user = match self.username() {

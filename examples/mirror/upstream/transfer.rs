@@ -52,7 +52,7 @@ impl Transfer {
         if let Err(error) = &end {
             tracing::warn!(repository, %digest, %error, "a blob could not be pulled through");
         }
-        // Nobody joins what has ended.
+        // No later request joins a transfer that has ended.
         self.downloads.ended(&self.key);
         self.progress
             .send_modify(|progress| progress.end = Some(end));

@@ -1,15 +1,20 @@
 use std::error::Error;
+use std::io::{IsTerminal as _, stderr};
 
 use tracing_subscriber::EnvFilter;
 
-/// JSON on standard error, at the levels that `RUST_LOG` says, else at `default`.
-pub(crate) fn init(default: &str) {
+/// Logs on standard error, as JSON or, on a terminal, in lines to read. The levels are those of `RUST_LOG`, else
+/// `default`.
+pub(super) fn init(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .json()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(stderr);
+    if stderr().is_terminal() {
+        log.with_target(false).init();
+    } else {
+        log.json().init();
+    }
 }
 
 /// An error with its causes.
@@ -17,7 +22,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        // Some errors tell their cause themselves.
+        // Some errors have their cause's text in their own.
         let cause_text = cause.to_string();
         if !text.ends_with(&cause_text) {
             text.push_str(": ");

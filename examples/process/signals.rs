@@ -17,7 +17,7 @@ pub(crate) fn stop_on_signals(stop: CancellationToken) -> io::Result<()> {
         signalled().await;
         stop.cancel();
         signalled().await;
-        // Whoever asks twice does not want to wait.
+        // A second signal asks for an end without a wait.
         std::process::exit(1);
     });
     Ok(())

@@ -1,0 +1,119 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::HOST;
+use http::uri::{Authority, Scheme};
+use http::{Method, Request};
+use ipnet::IpNet;
+
+/// Where an egress may go: nowhere else, so that it is no open proxy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Targets {
+    /// The addresses, also those of a name.
+    pub(crate) networks: Vec<IpNet>,
+    pub(crate) ports: Vec<u16>,
+    /// The names that are looked up; no other name is.
+    pub(crate) hosts: Vec<Box<str>>,
+}
+
+/// Why a request goes nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TargetError {
+    #[error("a request does not name one host: {0}")]
+    Malformed(&'static str),
+    #[error("CONNECT is refused: the egress carries requests and makes no tunnel")]
+    Method,
+    #[error("port {0} is not in program.egress.ports")]
+    Port(u16),
+    #[error("{0} is in no network of program.egress.networks")]
+    Network(IpAddr),
+    #[error("{0:?} is not in program.egress.hosts")]
+    Host(Box<str>),
+}
+
+/// The port of a host that is written without one.
+const USUAL_PORT: u16 = 443;
+
+impl Targets {
+    /// The one host that a request is for, which it may go to: of its absolute target, else of its `Host`, where
+    /// both must agree (RFC 9112 §3.2.2 lets a proxy choose, and a choice would be a way around).
+    pub(super) fn of<B>(&self, request: &Request<B>) -> Result<Authority, TargetError> {
+        if request.method() == Method::CONNECT {
+            return Err(TargetError::Method);
+        }
+        let mut named = request.headers().get_all(HOST).iter();
+        let host = named.next();
+        if named.next().is_some() {
+            return Err(TargetError::Malformed("there are several Host headers"));
+        }
+        let host = host
+            .map(|host| Authority::try_from(host.as_bytes()))
+            .transpose()
+            .map_err(|_| TargetError::Malformed("Host is no host"))?;
+        let uri = request.uri();
+        if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) {
+            return Err(TargetError::Malformed("only http is spoken here"));
+        }
+        let target = match (uri.authority().cloned(), host) {
+            (Some(target), Some(host)) if !host.as_str().eq_ignore_ascii_case(target.as_str()) => {
+                return Err(TargetError::Malformed("the target and Host differ"));
+            }
+            (Some(host), _) | (None, Some(host)) => host,
+            (None, None) => return Err(TargetError::Malformed("there is no Host")),
+        };
+        if target.as_str().contains('@') {
+            return Err(TargetError::Malformed("there is a user in it"));
+        }
+        self.check(&target)?;
+        Ok(target)
+    }
+
+    fn check(&self, target: &Authority) -> Result<(), TargetError> {
+        let port = port(target);
+        if !self.ports.contains(&port) {
+            return Err(TargetError::Port(port));
+        }
+        match address(target) {
+            Some(ip) if self.contains(ip) => Ok(()),
+            Some(ip) => Err(TargetError::Network(ip)),
+            None if self.lists(target.host()) => Ok(()),
+            None => Err(TargetError::Host(target.host().into())),
+        }
+    }
+
+    /// The addresses to connect to. A name's are looked up here and nowhere else, so that the address that is
+    /// checked is the one that is used.
+    pub(super) async fn addresses(&self, target: &Authority) -> io::Result<Vec<SocketAddr>> {
+        let refused = |error: TargetError| io::Error::new(io::ErrorKind::PermissionDenied, error);
+        self.check(target).map_err(refused)?;
+        if let Some(ip) = address(target) {
+            return Ok(vec![SocketAddr::new(ip, port(target))]);
+        }
+        let found = tokio::net::lookup_host((target.host(), port(target))).await?;
+        let found: Vec<SocketAddr> = found.collect();
+        let allowed = found.iter().filter(|found| self.contains(found.ip()));
+        let allowed: Vec<SocketAddr> = allowed.copied().collect();
+        match (allowed.is_empty(), found.first()) {
+            (true, Some(found)) => Err(refused(TargetError::Network(found.ip()))),
+            _ => Ok(allowed),
+        }
+    }
+
+    fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.networks.iter().any(|network| network.contains(&ip))
+    }
+
+    fn lists(&self, host: &str) -> bool {
+        let mut hosts = self.hosts.iter();
+        hosts.any(|listed| listed.eq_ignore_ascii_case(host))
+    }
+}
+
+fn port(target: &Authority) -> u16 {
+    target.port_u16().unwrap_or(USUAL_PORT)
+}
+
+fn address(target: &Authority) -> Option<IpAddr> {
+    target.host().trim_matches(['[', ']']).parse().ok()
+}

@@ -1,0 +1,184 @@
+use std::error::Error;
+use std::time::Duration;
+
+use portcullis::Guard;
+use portcullis::admin::Admin;
+use portcullis::config::Config;
+use portcullis::guard::Report;
+use portcullis::serve::Unfinished;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::authorization::AuthorizationFile;
+use crate::cli::Arguments;
+use crate::ports::{Common, Port, Requests, describe_egress};
+use crate::process::bind;
+use crate::process::operator::draining;
+use crate::proxy::{Health, Proxy, Routes, Served, Upstream};
+use crate::section::Program;
+
+/// What the flags and the configuration make, before any port is bound.
+pub(crate) struct Setup {
+    pub(crate) guard: Guard,
+    pub(crate) routes: Routes<Requests>,
+    /// What is enforced and what is left open, on all ports.
+    pub(crate) report: Report,
+    ports: Vec<Port>,
+}
+
+/// The ports while they answer.
+pub(crate) struct Running {
+    /// One a port, that of `--listen` first.
+    pub(crate) urls: Vec<String>,
+    serving: JoinSet<Result<(), Unfinished>>,
+}
+
+impl Setup {
+    /// Reads the configuration and all that it and the flags name.
+    ///
+    /// # Errors
+    /// Something cannot be used, or cannot be meant.
+    pub(crate) fn read(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
+        let config = Config::load(&arguments.config)?;
+        let program: Program = config.program()?.unwrap_or_default();
+        let guard = guard(arguments, &config)?;
+        let ports = ports(arguments, &config, &program, &guard)?;
+        let mut report = guard.report_on(arguments.listen);
+        for port in &ports {
+            port.describe(&config, &mut report);
+        }
+        if let (Some(address), Some(section)) = (arguments.egress, &program.egress) {
+            describe_egress(address, section, &mut report);
+        }
+        Ok(Self {
+            routes: routes(arguments, &config, &program)?,
+            guard,
+            report,
+            ports,
+        })
+    }
+
+    /// What `/livez` and `/readyz` answer by.
+    pub(crate) fn admin(&self) -> Admin {
+        let routes = self.routes.clone();
+        Admin::new()
+            .with_checks(self.guard.checks())
+            .with_check("upstream", move || routes.readiness())
+    }
+
+    /// Binds the ports, all of them before the first one answers, and answers until `stop`.
+    ///
+    /// # Errors
+    /// A port cannot be bound.
+    pub(crate) async fn start(
+        self,
+        stop: CancellationToken,
+        drain: Duration,
+    ) -> Result<Running, Box<dyn Error>> {
+        let common = Common {
+            admin: draining(self.admin(), stop.clone()),
+            routes: self.routes.clone(),
+            stop,
+            drain,
+        };
+        let (mut urls, mut bound) = (Vec::new(), Vec::new());
+        for port in self.ports {
+            let listener = bind(port.address).await?;
+            urls.push(port.url(listener.local_addr()?));
+            bound.push((port, listener));
+        }
+        let mut serving = JoinSet::new();
+        let (routes, stopped) = (self.routes, common.stop.clone());
+        serving.spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                () = routes.probe() => {}
+            }
+            Ok(())
+        });
+        for (port, listener) in bound {
+            serving.spawn(port.serve(listener, common.clone()));
+        }
+        Ok(Running { urls, serving })
+    }
+}
+
+impl Running {
+    /// Waits until every port has stopped.
+    ///
+    /// # Errors
+    /// A task panicked.
+    pub(crate) async fn ended(mut self) -> Result<Result<(), Unfinished>, Box<dyn Error>> {
+        let mut served = Ok(());
+        while let Some(ended) = self.serving.join_next().await {
+            served = served.and(ended?);
+        }
+        Ok(served)
+    }
+}
+
+fn guard(arguments: &Arguments, config: &Config) -> Result<Guard, Box<dyn Error>> {
+    let builder = Guard::builder().configure(config)?;
+    #[cfg(feature = "json-log")]
+    if let Some(file) = &arguments.access_log {
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.append(true).create(true).open(file);
+        let opened = opened.map_err(|error| format!("{}: {error}", file.display()))?;
+        let sink = portcullis::access_log::JsonLines::new(opened)?;
+        let log = config.access_log().with_sink(sink);
+        return Ok(builder.access_log(log).build());
+    }
+    let _ = arguments;
+    Ok(builder.build())
+}
+
+/// The registries by their requests: those of the configuration, and that of the flags for the rest.
+fn routes(
+    arguments: &Arguments,
+    config: &Config,
+    program: &Program,
+) -> Result<Routes<Requests>, Box<dyn Error>> {
+    let to = &arguments.to;
+    let mut served = Vec::new();
+    for section in &program.upstreams {
+        served.push(section.served(config, to.options())?);
+    }
+    if let Some(url) = &arguments.upstream {
+        let upstream = Upstream::parse(url, || to.tls().watch())?;
+        let file = to.authorization_file.clone().map(AuthorizationFile);
+        let mut options = to.options();
+        options.authorization = file.map(AuthorizationFile::watch).transpose()?;
+        served.push(Served {
+            repositories: Vec::new(),
+            registries: Vec::new(),
+            proxy: Proxy::new(upstream, options),
+            health: Health::new(),
+        });
+    }
+    Ok(Routes::new(served)?)
+}
+
+/// The port of `--listen` first, then those of the configuration and that of `--egress`.
+fn ports(
+    arguments: &Arguments,
+    config: &Config,
+    program: &Program,
+    guard: &Guard,
+) -> Result<Vec<Port>, Box<dyn Error>> {
+    let mut ports = vec![Port::front(arguments.listen, arguments.clear, guard)?];
+    for section in &program.listeners {
+        ports.push(Port::of(section, guard)?);
+    }
+    match (arguments.egress, &program.egress) {
+        (None, None) => {}
+        (Some(address), Some(section)) => {
+            let egress = section.egress(config, arguments.to.deadlines())?;
+            ports.push(Port::egress(address, egress)?);
+        }
+        (Some(_), None) => {
+            return Err("--egress needs [program.egress], which says where to".into());
+        }
+        (None, Some(_)) => return Err("[program.egress] needs --egress, its address".into()),
+    }
+    Ok(ports)
+}

@@ -1,0 +1,10 @@
+//! What the programs `mirror` and `gate` share: the log, the runtime, signals, the operator's port, and the end.
+
+pub(crate) mod log;
+pub(crate) mod operator;
+mod run;
+mod signals;
+
+pub(crate) use self::operator::Operator;
+pub(crate) use self::run::{Ended, announce, bind, finish, main};
+pub(crate) use self::signals::stop_on_signals;

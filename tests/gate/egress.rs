@@ -1,0 +1,330 @@
+//! A node's own requests to other gates.
+
+use std::time::Instant;
+
+use rcgen::CertificateParams;
+use tokio::net::TcpStream;
+
+use crate::pki::{Ca, Files, Leaf};
+use crate::support::{BY_TOKEN, Head, MANIFEST, Program, Registry, Wire, assert_problem};
+
+/// What two nodes have of one CA.
+struct Pki {
+    ca: Ca,
+    /// The certificates of the gates: of the one that is asked, number 7, and of the one that asks, number 8.
+    asked: Leaf,
+    asks: Leaf,
+}
+
+fn numbered(params: &mut CertificateParams, serial: u64) {
+    params.serial_number = Some(serial.into());
+}
+
+impl Pki {
+    fn new() -> Self {
+        let ca = Ca::new("nodes");
+        let asked = ca.leaf("node-b", |params| {
+            let ip = "127.0.0.1".parse().unwrap();
+            let name = "gate.example".try_into().unwrap();
+            params.subject_alt_names =
+                vec![rcgen::SanType::IpAddress(ip), rcgen::SanType::DnsName(name)];
+            numbered(params, 7);
+        });
+        let asks = ca.client_with("node-a", |params| {
+            let id = "spiffe://example.org/node-a".try_into().unwrap();
+            params.subject_alt_names = vec![rcgen::SanType::URI(id)];
+            numbered(params, 8);
+        });
+        Self { ca, asked, asks }
+    }
+
+    fn revoke(&self, at: &Program, number: u64, serials: &[u64]) {
+        let list = self.ca.crl(number, serials).pem().unwrap();
+        let next = at.files.put("next", list);
+        std::fs::rename(next, at.files.path("crl.pem")).unwrap();
+    }
+
+    fn files(&self, own: &Leaf) -> Files {
+        let files = Files::new();
+        for (name, text) in [
+            ("ca.crt", &self.ca.pem),
+            ("own.crt", &own.pem),
+            ("own.key", &own.key_pem),
+            ("crl.pem", &self.ca.crl(1, &[]).pem().unwrap()),
+        ] {
+            files.put(name, text);
+        }
+        files
+    }
+
+    /// The gate in front of the program that is asked.
+    async fn inward(&self, registry: &Registry) -> Program {
+        let config = r#"
+            preset = "mirror"
+            [tls]
+            certificate = "own.crt"
+            key = "own.key"
+            client_ca = ["ca.crt"]
+            [crl]
+            files = ["crl.pem"]
+            [auth]
+            require = "certificate"
+        "#;
+        let url = registry.url();
+        Program::start(self.files(&self.asked), config, &["--upstream", &url]).await
+    }
+
+    /// The gate beside the program that asks; its egress is port 1.
+    async fn outward(&self, ports: &[u16], more: &str) -> Program {
+        let config = format!(
+            r#"{BY_TOKEN}
+            [program.egress]
+            networks = ["127.0.0.1/32"]
+            ports = {ports:?}
+            tls = {{ ca = "ca.crt", crl = ["crl.pem"], certificate = "own.crt", key = "own.key" }}
+            {more}
+        "#
+        );
+        let flags = [
+            "--upstream",
+            "http://127.0.0.1:1",
+            "--egress",
+            "127.0.0.1:0",
+        ];
+        Program::start(self.files(&self.asks), &config, &flags).await
+    }
+}
+
+fn asking(host: &str, more: &str) -> String {
+    format!("GET {MANIFEST}?ns=docker.io HTTP/1.1\r\nhost: {host}\r\n{more}\r\n")
+}
+
+/// A transfer from the registry, by both gates, to a program, of which more is to come.
+async fn transfer(
+    registry: &Registry,
+    inward: &Program,
+    outward: &Program,
+) -> (Wire<TcpStream>, Wire<TcpStream>, Head) {
+    let mut client = outward.connect(1).await;
+    client.send(asking(&inward.ports[0].to_string(), "")).await;
+    let (mut wire, asked) = registry.accept_past_probes().await;
+    wire.send("HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\nfirst")
+        .await;
+    assert_eq!(client.head().await.status(), 200);
+    assert_eq!(client.bytes(5).await, "first");
+    (client, wire, asked)
+}
+
+#[tokio::test]
+async fn two_gates_make_a_path_of_mutual_tls_between_two_programs_that_speak_plain_http() {
+    let pki = Pki::new();
+    let registry = Registry::start().await;
+    let inward = pki.inward(&registry).await;
+    let port = inward.ports[0].port();
+    let outward = pki
+        .outward(&[port], "hosts = [\"localhost\"]\nname = \"gate.example\"")
+        .await;
+    let registry_url = registry.url();
+    let heads = registry.answers(302);
+    let absolute = format!("http://127.0.0.1:{port}{MANIFEST}");
+    for (target, host) in [
+        (MANIFEST, format!("127.0.0.1:{port}")),
+        (MANIFEST, format!("localhost:{port}")),
+        (&*absolute, format!("127.0.0.1:{port}")),
+    ] {
+        let mut client = outward.connect(1).await;
+        let more = "x-spegel-mirrored: true\r\nproxy-authorization: Basic eDp5\r\nconnection: x-hop\r\nx-hop: 1\r\n";
+        client
+            .send(format!(
+                "GET {target} HTTP/1.1\r\nhost: {host}\r\n{more}\r\n"
+            ))
+            .await;
+        // A redirect is not followed.
+        let (head, body) = client.answer().await;
+        assert_eq!(
+            (head.status(), &*body),
+            (302, &*format!("GET {MANIFEST} HTTP/1.1"))
+        );
+        let heads = heads.lock().unwrap();
+        let last = heads
+            .iter()
+            .rfind(|head| head.get("x-forwarded-for").is_some());
+        let last = last.unwrap_or_else(|| panic!("{registry_url} was not asked for {target}"));
+        assert_eq!(last.get("x-forwarded-host"), Some(&*host));
+        assert_eq!(last.get("x-forwarded-proto"), Some("https"));
+        for name in ["proxy-authorization", "x-hop", "connection"] {
+            assert_eq!(last.get(name), None, "{last:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gate_whose_certificate_is_revoked_gives_nothing_more_in_flight_or_anew() {
+    let pki = Pki::new();
+    let registry = Registry::start().await;
+    let inward = pki.inward(&registry).await;
+    let outward = pki.outward(&[inward.ports[0].port()], "").await;
+    let (mut client, mut wire, _) = transfer(&registry, &inward, &outward).await;
+    let began = Instant::now();
+    pki.revoke(&outward, 2, &[7]);
+    assert_eq!(client.rest().await, "");
+    eprintln!("the transfer ended after {:?}", began.elapsed());
+    // The other gate's transfer ends too.
+    wire.send_without_end(&[b'x'; 1024]).await;
+    let mut client = outward.connect(1).await;
+    client.send(asking(&inward.ports[0].to_string(), "")).await;
+    assert_problem(&client.answer().await, 502, "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_node_whose_certificate_is_revoked_gets_nothing_more_in_flight_or_anew() {
+    let pki = Pki::new();
+    let registry = Registry::start().await;
+    let inward = pki.inward(&registry).await;
+    let outward = pki.outward(&[inward.ports[0].port()], "").await;
+    let (mut client, mut wire, asked) = transfer(&registry, &inward, &outward).await;
+    assert_eq!(asked.get("x-forwarded-proto"), Some("https"));
+    let began = Instant::now();
+    pki.revoke(&inward, 2, &[8]);
+    assert_eq!(client.rest().await, "");
+    eprintln!("the transfer ended after {:?}", began.elapsed());
+    wire.send_without_end(&[b'x'; 1024]).await;
+    let mut client = outward.connect(1).await;
+    client.send(asking(&inward.ports[0].to_string(), "")).await;
+    let (head, _) = client.answer().await;
+    assert!([401, 403, 502].contains(&head.status()), "{head:?}");
+}
+
+#[tokio::test]
+async fn the_egress_goes_nowhere_but_to_what_is_listed() {
+    let pki = Pki::new();
+    let elsewhere = Registry::start().await;
+    let port = elsewhere.authority();
+    let port: u16 = port.rsplit(':').next().unwrap().parse().unwrap();
+    let gate = pki.outward(&[port], "hosts = [\"localhost\"]").await;
+    let host = format!("127.0.0.1:{port}");
+    for (asked, status, code) in [
+        (
+            format!("CONNECT {host} HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+            405,
+            "UNSUPPORTED",
+        ),
+        (asking(&format!("127.0.0.2:{port}"), ""), 403, "DENIED"),
+        (asking(&format!("[::1]:{port}"), ""), 403, "DENIED"),
+        (
+            asking(&format!("[::ffff:127.0.0.2]:{port}"), ""),
+            403,
+            "DENIED",
+        ),
+        (asking("127.0.0.1:22", ""), 403, "DENIED"),
+        (asking("127.0.0.1", ""), 403, "DENIED"),
+        (
+            asking(&format!("registry.example:{port}"), ""),
+            403,
+            "DENIED",
+        ),
+        (asking(&format!("localhost.:{port}"), ""), 403, "DENIED"),
+        // Not what `Host` says, and not what the target says: neither.
+        (
+            format!("GET http://{host}/ HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"),
+            400,
+            "UNSUPPORTED",
+        ),
+        (
+            format!("GET http://10.0.0.1:{port}/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+            400,
+            "UNSUPPORTED",
+        ),
+        (
+            format!("GET https://{host}/ HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+            400,
+            "UNSUPPORTED",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nhost: user@{host}\r\n\r\n"),
+            400,
+            "UNSUPPORTED",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nhost: {host}\r\nhost: localhost:{port}\r\n\r\n"),
+            400,
+            "UNSUPPORTED",
+        ),
+    ] {
+        let mut client = gate.connect(1).await;
+        client.send(&asked).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.0.status(), status, "{asked}");
+        assert_problem(&answer, status, code);
+    }
+    assert!(!elsewhere.is_called().await);
+}
+
+/// The name is that of the other side's certificate, and no plain HTTP is spoken to one that has none.
+#[tokio::test]
+async fn another_gate_must_have_a_certificate_for_its_name() {
+    let pki = Pki::new();
+    let registry = Registry::start().await;
+    let inward = pki.inward(&registry).await;
+    let port = inward.ports[0].port();
+    let outward = pki.outward(&[port], "name = \"other.example\"").await;
+    let mut client = outward.connect(1).await;
+    client.send(asking(&format!("127.0.0.1:{port}"), "")).await;
+    assert_problem(&client.answer().await, 502, "UNAVAILABLE");
+    let strangers = Pki::new();
+    let outward = strangers.outward(&[port], "").await;
+    let mut client = outward.connect(1).await;
+    client.send(asking(&format!("127.0.0.1:{port}"), "")).await;
+    assert_problem(&client.answer().await, 502, "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn an_egress_that_others_reach_or_that_knows_no_one_is_an_error() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pki = Pki::new();
+    let files = pki.files(&pki.asks);
+    let section = "[program.egress]\nnetworks = [\"10.0.0.0/8\"]\nports = [5000]\n";
+    let tls = "tls = { ca = \"ca.crt\" }\n";
+    for (more, egress, said) in [
+        (
+            format!("{section}{tls}"),
+            Some("0.0.0.0:0"),
+            Some("loopback"),
+        ),
+        (
+            section.to_owned(),
+            Some("127.0.0.1:0"),
+            Some("missing field `tls`"),
+        ),
+        (
+            format!("{section}tls = {{}}\n"),
+            Some("127.0.0.1:0"),
+            Some("program.egress.tls.ca"),
+        ),
+        (format!("{section}{tls}"), None, Some("--egress")),
+        (String::new(), Some("127.0.0.1:0"), Some("[program.egress]")),
+        (
+            format!("{section}{tls}name = \"*\"\n"),
+            Some("127.0.0.1:0"),
+            Some("program.egress.name"),
+        ),
+        (format!("{section}{tls}"), Some("127.0.0.1:0"), None),
+    ] {
+        let mut flags = vec!["--upstream", "http://127.0.0.1:1"];
+        flags.extend(egress.iter().flat_map(|address| ["--egress", address]));
+        let read = Program::read(&files, &format!("{BY_TOKEN}\n{more}"), &flags);
+        match (read, said) {
+            (Ok(setup), None) => {
+                let report = setup.report.to_string();
+                let open = "left open: certificates of other gates are not checked for revocation";
+                assert!(report.contains(open), "{report}");
+                assert!(
+                    report.contains("to 1 network and 0 names of 1 port only"),
+                    "{report}"
+                );
+            }
+            (Err(error), Some(said)) => assert!(error.to_string().contains(said), "{error}"),
+            (read, _) => panic!("{more} {egress:?}: {:?}", read.map(|setup| setup.report)),
+        }
+    }
+}

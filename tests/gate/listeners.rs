@@ -1,0 +1,190 @@
+//! Further ports of the same process: probes, and other requirements.
+
+use std::time::Duration;
+
+use crate::pki::Files;
+use crate::support::{
+    BY_TOKEN, CI, MANIFEST, PEER, Program, Registry, request, request_of, within,
+};
+
+fn bare(method: &str, target: &str) -> String {
+    format!("{method} {target} HTTP/1.1\r\nhost: node\r\nauthorization: Bearer stray\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_port_for_probes_answers_them_without_credentials_and_nothing_else() {
+    let registry = Registry::start().await;
+    let url = registry.url();
+    let heads = registry.answers(200);
+    let files = Files::new();
+    let own = files.put("own", "Bearer the-gates-own");
+    let config = format!(
+        "{BY_TOKEN}\n[[program.listener]]\naddress = \"127.0.0.1:0\"\nprobes = [\"/healthz\"]\n"
+    );
+    let flags = [
+        "--upstream",
+        &url,
+        "--authorization-file",
+        own.to_str().unwrap(),
+    ];
+    let gate = Program::start(files, &config, &flags).await;
+    let mut probe = gate.connect(1).await;
+    within(async {
+        loop {
+            probe.send(bare("GET", "/readyz")).await;
+            let (head, body) = probe.answer().await;
+            if head.status() == 200 {
+                assert!(body.contains("upstream: ok"), "{body}");
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    for (method, path, status) in [
+        ("GET", "/livez", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/healthz?all=1", 200),
+        ("POST", "/healthz", 405),
+        ("GET", "/healthz/", 404),
+        ("GET", "/metrics", 404),
+        ("GET", "/v2/", 404),
+        ("GET", MANIFEST, 404),
+    ] {
+        probe.send(bare(method, path)).await;
+        let (head, body) = probe.answer().await;
+        assert_eq!(head.status(), status, "{method} {path}: {body}");
+    }
+    let heads = heads.lock().unwrap();
+    let asked = |line: &'static str| heads.iter().filter(move |head| head.line() == line);
+    // Of a probe its path alone is passed on: neither its credentials nor the gate's.
+    assert_eq!(asked("GET /healthz HTTP/1.1").count(), 2);
+    for head in asked("GET /healthz HTTP/1.1") {
+        assert_eq!(head.get("authorization"), None, "{head:?}");
+    }
+    for head in asked("GET /v2/ HTTP/1.1") {
+        assert_eq!(head.get("authorization"), Some("Bearer the-gates-own"));
+    }
+}
+
+#[tokio::test]
+async fn a_port_with_another_requirement_refuses_what_the_front_lets_in() {
+    let registry = Registry::start().await;
+    let url = registry.url();
+    registry.answers(200);
+    let config = BY_TOKEN.replace("[auth]", "[auth]\nanonymous = true");
+    let config =
+        format!("{config}\n[[program.listener]]\naddress = \"127.0.0.1:0\"\nrequire = \"token\"\n");
+    let gate = Program::start(Files::new(), &config, &["--upstream", &url]).await;
+    let anonymous = format!("GET {MANIFEST} HTTP/1.1\r\nhost: registry.example\r\n\r\n");
+    for (port, asked, status) in [
+        (0, &anonymous, 200),
+        (0, &request("GET", MANIFEST, ""), 200),
+        (1, &anonymous, 401),
+        (1, &request_of("no-such-token", "GET", MANIFEST, ""), 401),
+        (1, &request("GET", MANIFEST, ""), 200),
+        (1, &request_of(PEER, "GET", MANIFEST, ""), 200),
+    ] {
+        let mut client = gate.connect(port).await;
+        client.send(asked).await;
+        assert_eq!(client.answer().await.0.status(), status, "{port} {asked}");
+    }
+}
+
+/// What is counted against a limit, and what is throttled, counts on every port.
+#[tokio::test]
+async fn all_ports_share_the_limits() {
+    let registry = Registry::start().await;
+    let url = registry.url();
+    registry.answers(200);
+    let config = format!(
+        "{BY_TOKEN}\n[[limits.limit]]\nname = \"day\"\nkey = \"total\"\nquota = {{ bytes = \"64B\", window = \"day\", exhausted = \"finish\" }}\n\
+         [[program.listener]]\naddress = \"127.0.0.1:0\"\nrequire = \"token\"\n"
+    );
+    let gate = Program::start(Files::new(), &config, &["--upstream", &url]).await;
+    let mut front = gate.connect(0).await;
+    within(async {
+        loop {
+            front.send(request("GET", MANIFEST, "")).await;
+            let head = front.head().await;
+            if head.status() != 200 {
+                break;
+            }
+            let length = head.get("content-length").unwrap().parse().unwrap();
+            front.bytes(length).await;
+        }
+    })
+    .await;
+    let mut other = gate.connect(1).await;
+    other.send(request("GET", MANIFEST, "")).await;
+    assert_ne!(other.head().await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_port_that_others_reach_in_the_clear_must_be_asked_for_by_name() {
+    let files = Files::new();
+    let with = |section: &str| {
+        let config = format!("{BY_TOKEN}\n[[program.listener]]\n{section}\n");
+        Program::read(&files, &config, &["--upstream", "http://127.0.0.1:1"])
+    };
+    for section in [
+        "address = \"0.0.0.0:0\"",
+        "address = \"[::]:0\"\nrequire = \"token\"",
+        "address = \"10.0.0.1:0\"\nprobes = []",
+    ] {
+        let error = with(section).err().unwrap().to_string();
+        assert!(error.contains("clear = true"), "{error}");
+        with(&format!("{section}\nclear = true")).unwrap();
+    }
+    let report = with("address = \"0.0.0.0:5001\"\nclear = true").unwrap();
+    let report = report.report.to_string();
+    let warned = "warning: tokens are sent in the clear to 0.0.0.0:5001";
+    assert!(report.contains(warned), "{report}");
+    let report = with("address = \"0.0.0.0:5002\"\nclear = true\nprobes = [\"/healthz\"]").unwrap();
+    let report = report.report.to_string();
+    let open = "left open: 0.0.0.0:5002 answers /livez, /readyz, /healthz in the clear";
+    assert!(report.contains(open), "{report}");
+    assert!(!report.contains(CI), "{report}");
+    let report = with("address = \"127.0.0.1:5003\"\nrequire = \"token-and-certificate\"");
+    let report = report.unwrap().report.to_string();
+    for line in [
+        "enforced: callers must show a token\n",
+        "enforced: on 127.0.0.1:5003 callers must show a token and a certificate\n",
+        "warning: callers must show a certificate, but the TLS server asks for none\n",
+    ] {
+        assert!(report.contains(line), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_cannot_be_meant_is_an_error() {
+    let files = Files::new();
+    for (section, said) in [
+        (
+            "address = \"127.0.0.1:0\"\nprobes = [\"/v2/\"]",
+            "beneath /v2",
+        ),
+        (
+            "address = \"127.0.0.1:0\"\nprobes = [\"healthz\"]",
+            "no path",
+        ),
+        (
+            "address = \"127.0.0.1:0\"\nprobes = [\"/a/../v2/\"]",
+            "no path",
+        ),
+        (
+            "address = \"127.0.0.1:0\"\nprobes = []\nrequire = \"token\"",
+            "take out `require`",
+        ),
+        (
+            "address = \"127.0.0.1:0\"\nrequires = \"token\"",
+            "unknown field `requires`",
+        ),
+        ("address = \"localhost\"", "program.listener[0].address"),
+    ] {
+        let config = format!("{BY_TOKEN}\n[[program.listener]]\n{section}\n");
+        let read = Program::read(&files, &config, &["--upstream", "http://127.0.0.1:1"]);
+        let error = read.err().unwrap().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
