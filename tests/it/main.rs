@@ -16,6 +16,7 @@ mod rate_support;
 mod audit;
 mod auth;
 mod config;
+mod credential_provider;
 mod cves;
 mod early;
 mod files;
