@@ -29,6 +29,7 @@ pub struct Rule {
     pub(super) tags: Vec<Pattern>,
     pub(super) paths: Vec<Pattern>,
     pub(super) rate_class: Option<RateClass>,
+    pub(super) deprecated: Option<Arc<str>>,
     pub(super) line: Option<usize>,
     pub(super) column: Option<usize>,
 }
@@ -75,6 +76,7 @@ impl Rule {
             tags: Vec::new(),
             paths: Vec::new(),
             rate_class: None,
+            deprecated: None,
             line: None,
             column: None,
         }
@@ -130,6 +132,13 @@ impl Rule {
         self
     }
 
+    /// Calls the repositories of what the rule allows deprecated, in these words, of which callers that are
+    /// authenticated are warned. Default: they are not.
+    pub fn with_deprecation(mut self, words: impl AsRef<str>) -> Self {
+        self.deprecated = Some(words.as_ref().into());
+        self
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name
@@ -163,6 +172,11 @@ impl Rule {
     /// The class of byte rates of what it allows.
     pub fn rate_class(&self) -> Option<&RateClass> {
         self.rate_class.as_ref()
+    }
+
+    /// What callers are warned of where the rule allows something.
+    pub fn deprecation(&self) -> Option<&str> {
+        self.deprecated.as_deref()
     }
 
     /// The groups that it names.
@@ -226,6 +240,14 @@ impl Rule {
         }
         if self.effect == Effect::Deny && self.rate_class.is_some() {
             return Err(RuleError::RateOfNothing);
+        }
+        if let Some(words) = &self.deprecated {
+            if self.effect == Effect::Deny || !wants_repositories {
+                return Err(RuleError::DeprecatesNothing);
+            }
+            if words.trim().is_empty() {
+                return Err(RuleError::NoDeprecation);
+            }
         }
         Ok(())
     }
