@@ -258,10 +258,8 @@ impl Advice<'_> {
         }
     }
 
+    /// Names that nothing has, in limits and among the groups that are exempt from digest binding.
     fn limits(&mut self) {
-        if self.config.limits.is_none() {
-            return;
-        }
         let policy = self.builder.policy_now();
         let rules = policy.as_ref().map(|policy| policy.rules());
         let classes: HashSet<String> = rules

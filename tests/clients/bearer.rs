@@ -127,6 +127,13 @@ fn containerd_gets_nothing_by_a_token_for_a_repository_of_the_same_name_elsewher
     gate.mirror.refused("scope_insufficient");
 }
 
+fn shown<'a>(user: &'a str, token: &'a str) -> Shown<'a> {
+    Shown {
+        token: Some((user, token)),
+        pair: None,
+    }
+}
+
 /// A kubelet shows a pod's token so, by its containerd: as the password of a user that the registry does not know.
 #[test]
 fn a_service_accounts_token_pulls_as_a_password_by_skopeo_podman_and_containerd() {
@@ -149,12 +156,6 @@ fn a_service_accounts_token_pulls_as_a_password_by_skopeo_podman_and_containerd(
     let token =
         |account: &str| server.sign(&json!({ "sub": format!("system:serviceaccount:{account}") }));
     let (shop, other) = (token("shop:web"), token("other:web"));
-    fn shown<'a>(user: &'a str, token: &'a str) -> Shown<'a> {
-        Shown {
-            token: Some((user, token)),
-            pair: None,
-        }
-    }
     let pulled = skopeo_pulled(&gate, shown("any", &shop), "lib/busybox:1");
     image.layout().assert_same(&pulled);
     let entry = gate.mirror.logged("a pull by the pod", |entry| {

@@ -146,7 +146,7 @@ fn what_cannot_be_answered_says_why_and_never_shows_the_token() {
             "names no image",
         ),
         // A parser would quote what it did not expect.
-        (format!("{:?}", good), 2, "is no CredentialProviderRequest"),
+        (format!("{good:?}"), 2, "is no CredentialProviderRequest"),
         (
             recorded.replace("\"image\":", &format!("\"kind\":{good:?},\"image\":")),
             2,

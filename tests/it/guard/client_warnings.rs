@@ -65,7 +65,7 @@ quota = { bytes = 1000, window = "month" }
 [[limits.limit]]
 name = "all"
 key = "total"
-quota = { bytes = 2000, window = "month" }
+quota = { bytes = 1900, window = "month" }
 "#;
 
 const STRICTER: &str = r#"
@@ -191,7 +191,7 @@ async fn a_quota_of_the_callers_own_is_warned_of_from_nine_tenths_on() {
     }
     let (_, told) = ask(&guard, &fresh(), Some(TOKEN), FINE, 0).await;
     assert_eq!(told, near);
-    // What all use together is no caller's to know: 1,850 of 2,000.
+    // What all use together is no caller's to know: 1,750 of 1,900.
     let (_, told) = ask(&guard, &fresh(), Some(OTHER), FINE, 850).await;
     assert_eq!(told.len(), 0, "{told:?}");
     let (_, told) = ask(&guard, &fresh(), Some(OTHER), FINE, 0).await;
