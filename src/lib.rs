@@ -95,6 +95,8 @@ pub mod access_log;
 pub mod admin;
 #[cfg(feature = "auth")]
 pub mod auth;
+#[cfg(feature = "auth")]
+pub mod client_warning;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod connection;

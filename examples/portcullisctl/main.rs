@@ -6,11 +6,13 @@
 //! cargo run --example portcullisctl --features schema -- schema
 //! cargo run --example portcullisctl -- verify --ca ca.crt --crl crl.pem client.crt
 //! cargo run --example portcullisctl -- deny --file denied --certificate node-7.crt --reason "laptop stolen"
+//! cargo run --example portcullisctl -- credential-provider --image registry.example.org < request.json
 //! cargo run --example portcullisctl -- install-hosts --server https://10.0.0.7:30443 --ca gate-ca.crt --watch
 //! cargo run --example portcullisctl -- token ci --host registry.example.org:5000
 //! ```
 
 mod certificates;
+mod credential_provider;
 mod deny;
 mod explain;
 mod hash;
@@ -44,6 +46,8 @@ enum Command {
     Schema,
     /// Appends an entry to a deny list: a certificate, a key, a serial number or a SPIFFE ID
     Deny(deny::Deny),
+    /// Answers a kubelet with a pod's service-account token as the password for its image's registry
+    CredentialProvider(credential_provider::CredentialProvider),
     /// Makes a token and shows where each of its forms goes; it is shown once and kept nowhere
     Token(token::Token),
     /// Says whether a client certificate would be let in, and what the CRLs say of its path
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "schema")]
         Command::Schema => schema::print(),
         Command::Deny(command) => command.run(),
+        Command::CredentialProvider(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Hash(command) => command.run(),

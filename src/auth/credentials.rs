@@ -106,6 +106,10 @@ impl Credentials {
         let mut passwords = Vec::new();
         for secret in credential.secrets {
             let validity = secret.validity;
+            let principal = match validity.expires {
+                Some(end) => principal.clone().ending(end),
+                None => principal.clone(),
+            };
             match secret.digest.0 {
                 HashKind::Sha256(digest) => {
                     let bounded = || TokenValidity {
@@ -133,6 +137,7 @@ impl Credentials {
                 }
                 HashKind::Slow(hash) => passwords.push(Password {
                     hash,
+                    principal,
                     validity: validity.into(),
                 }),
             }
@@ -255,7 +260,7 @@ impl Credentials {
             .find(|password| password.hash.name.ct_eq(hash).into())
             .ok_or(unknown)?;
         owner.admit(&password.validity, circumstances, self.warn_before)?;
-        Ok(&owner.principal)
+        Ok(&password.principal)
     }
 }
 

@@ -83,7 +83,7 @@ impl Authentication {
                 Err(refusal) => self.wrong(refusal, Guess::Token, &situation),
             });
         }
-        if let Some(found) = self.by_signature(secret, request, &situation) {
+        if let Some(found) = self.by_signature(user, secret, request, &situation) {
             return Decision::Made(found);
         }
         if current.as_ref().is_some_and(Current::has_lapsed) {
@@ -97,7 +97,8 @@ impl Authentication {
         }
     }
 
-    /// By a token that an issuer signed. A kubelet can send one only as the password of Basic.
+    /// By a token that an issuer signed, as Bearer or as the password of Basic beside this user: a kubelet can
+    /// send one only so.
     #[cfg_attr(
         not(feature = "jwt"),
         expect(
@@ -108,12 +109,13 @@ impl Authentication {
     )]
     fn by_signature<B>(
         &self,
+        user: Option<&[u8]>,
         token: &[u8],
         request: &Request<B>,
         situation: &Situation<'_>,
     ) -> Option<Result<Principal, Refusal>> {
         #[cfg(feature = "jwt")]
-        return match self.signed.as_ref()?.verify(token, self.now()) {
+        return match self.signed.as_ref()?.verify(token, user, self.now()) {
             Ok(principal) => {
                 Some(self.let_in(principal, situation).and_then(
                     |principal| match principal.grants() {
@@ -133,6 +135,18 @@ impl Authentication {
         };
         #[cfg(not(feature = "jwt"))]
         None
+    }
+
+    /// Whether this has the form of a token that an issuer would have signed.
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(clippy::unused_self, unused_variables, reason = "there are no issuers")
+    )]
+    fn may_be_signed(&self, token: &[u8]) -> bool {
+        #[cfg(feature = "jwt")]
+        return self.signed.is_some() && super::jwt::Verifier::is_signed(token);
+        #[cfg(not(feature = "jwt"))]
+        false
     }
 
     /// By a token that can be guessed.
@@ -162,7 +176,13 @@ impl Authentication {
         situation: &Situation<'_>,
     ) -> Decision {
         let (user, password) = (user_pass.user(), user_pass.password());
-        let guess = Guess::of(user, password);
+        // As wrong as it is as Bearer: a signed token is no guess at a password, and is worth no hash.
+        let signed = self.may_be_signed(password);
+        let guess = if signed {
+            Guess::Token
+        } else {
+            Guess::of(user, password)
+        };
         let Some(own) = own.filter(|own| own.has_guessable()) else {
             let refusal = Refusal::CredentialsUnknown;
             return Decision::Made(self.wrong(refusal, Guess::Token, situation));
@@ -181,7 +201,7 @@ impl Authentication {
             Some(Err(refusal)) => refusal,
             None => Refusal::CredentialsUnknown,
         };
-        if !own.has_passwords() {
+        if signed || !own.has_passwords() {
             return Decision::Made(self.failed(known, guess, situation));
         }
         if let Some(hash) = self.passwords.recall(user, password) {

@@ -22,6 +22,8 @@ pub(super) struct CredentialOwner {
 
 pub(super) struct Password {
     pub(super) hash: SlowHash,
+    /// The owner, until the password ends.
+    pub(super) principal: Principal,
     pub(super) validity: SecretValidity,
 }
 

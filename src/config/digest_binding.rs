@@ -30,6 +30,10 @@ pub(crate) struct DigestBindingSection {
     /// What becomes of digests of which nothing was seen: `"refuse"` (default) or `"ask"`.
     #[serde(default)]
     pub(crate) unknown: UnknownDigests,
+    /// Groups whose callers get everything by any repository: the peers of a registry of nodes, which were bound by the
+    /// gate that their client asked. Default: none.
+    #[serde(default)]
+    pub(crate) exempt_groups: Vec<String>,
     /// The file in which the known digests are kept over restarts. Default: none. Its folder must be there and
     /// writable; other users that may write there decide what content each caller gets.
     pub(crate) file: Option<PathBuf>,

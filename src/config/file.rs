@@ -8,9 +8,9 @@ use serde::de::IgnoredAny;
 
 use super::bounds::{Bounds, DAY, LONG, MINUTE, NOTHING, SECOND};
 use super::{
-    AuthSection, ConfigError, CrlSection, DenySection, Document, ForwardedSection, HumanDuration,
-    IdentitySection, LimitsSection, PolicySection, ServeSection, TlsSection, checks, limits,
-    policy,
+    AuthSection, ClientWarningsSection, ConfigError, CrlSection, DenySection, Document,
+    ForwardedSection, HumanDuration, IdentitySection, LimitsSection, PolicySection, ServeSection,
+    TlsSection, checks, limits, policy,
 };
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
@@ -51,6 +51,8 @@ pub struct Config {
     pub(crate) policy: Option<PolicySection>,
     /// How fast.
     pub(crate) limits: Option<LimitsSection>,
+    /// What callers are warned of.
+    pub(crate) client_warnings: ClientWarningsSection,
     /// The access log.
     pub(crate) access_log: AccessLogSection,
     pub(crate) document: Document,
@@ -93,6 +95,9 @@ pub(super) struct Written {
     policy: Option<policy::Section>,
     /// How fast.
     limits: Option<limits::Section>,
+    /// What callers are warned of.
+    #[serde(default)]
+    client_warnings: ClientWarningsSection,
     /// The access log.
     #[serde(default)]
     access_log: AccessLogSection,
@@ -261,6 +266,7 @@ impl Config {
             auth: written.auth,
             policy: policy.transpose()?,
             limits: limits.transpose()?,
+            client_warnings: written.client_warnings,
             access_log: written.access_log,
             document,
         };
@@ -272,6 +278,7 @@ impl Config {
         let check = Bounds(&self.document);
         self.reload.check(&check)?;
         self.serve.check(&check)?;
+        self.client_warnings.check(&check)?;
         if let Some(tls) = &self.tls {
             checks::tls(tls, &check)?;
         }

@@ -35,6 +35,9 @@ pub(crate) struct JwtSection {
     pub(crate) prefix: String,
     /// How far its clock may be off, at most an hour. Default `"1min"`.
     pub(crate) leeway: Option<HumanDuration>,
+    /// The user names of Basic beside which its tokens count as the password: `[]` takes them as Bearer only.
+    /// Default each name.
+    pub(crate) basic_users: Option<Vec<String>>,
 }
 
 /// What an issuer's tokens are.
@@ -72,6 +75,10 @@ pub(super) enum IssuersError {
          {issuer:?} are in a file"
     )]
     NotFetched { issuer: String },
+    #[error(
+        "the user name {user:?} is none that Basic can show: it has neither colons nor control characters"
+    )]
+    NoUser { user: String },
     #[cfg(not(feature = "jwt-fetch"))]
     #[error(
         "the keys of the issuer {issuer:?} are at a URL: that needs the feature `jwt-fetch` of portcullis, \
@@ -92,6 +99,11 @@ pub(super) fn check(issuers: &[JwtSection]) -> Result<(), (Key, IssuersError)> {
             #[cfg(not(feature = "jwt-fetch"))]
             Some(_) => return wrong("keys", IssuersError::NoFetch { issuer: issuer() }),
             _ => {}
+        }
+        let is_none = |user: &&String| user.contains(|c: char| c == ':' || c.is_control());
+        if let Some(user) = one.basic_users.iter().flatten().find(is_none) {
+            let user = user.clone();
+            return wrong("basic_users", IssuersError::NoUser { user });
         }
         let confused = |other: &&JwtSection| {
             one.issuer != other.issuer
@@ -144,6 +156,10 @@ impl JwtSection {
         let issuer = issuer
             .with_audiences(self.audiences.iter().cloned())?
             .with_subject_prefix(&self.prefix);
+        let issuer = match &self.basic_users {
+            Some(users) => issuer.with_basic_users(users),
+            None => issuer,
+        };
         Ok(match self.leeway {
             Some(HumanDuration(leeway)) => issuer.with_leeway(leeway),
             None => issuer,

@@ -39,10 +39,10 @@ impl Key {
         let Ok(key) = key.octets() else {
             return false;
         };
-        let all = algorithms.all.iter();
-        let mut fitting = all.filter(|one| {
-            *one.signature_alg_id() == *algorithm && *one.public_key_alg_id() == *own.content
-        });
-        fitting.any(|one| one.verify_signature(key, message, signature).is_ok())
+        let key = crypto::PublicKey {
+            algorithm: own.content,
+            key,
+        };
+        key.verifies(algorithm, message, signature, algorithms) == Some(true)
     }
 }

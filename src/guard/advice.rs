@@ -258,10 +258,8 @@ impl Advice<'_> {
         }
     }
 
+    /// Names that nothing has, in limits and among the groups that are exempt from digest binding.
     fn limits(&mut self) {
-        if self.config.limits.is_none() {
-            return;
-        }
         let policy = self.builder.policy_now();
         let rules = policy.as_ref().map(|policy| policy.rules());
         let classes: HashSet<String> = rules
@@ -274,14 +272,14 @@ impl Advice<'_> {
             self.builder.authentication.is_none() && client_cas(self.config).is_empty();
         for (key, text) in self.config.document.texts() {
             let path = key.to_string();
-            if !path.starts_with("limits.") {
+            if !path.starts_with("limits.") && !path.starts_with("policy.digest_binding.") {
                 continue;
             }
             let problem = match key.name() {
                 Some("class") if !classes.contains(&text) => {
                     Some(Problem::UnusedClass { class: text.into() })
                 }
-                Some("groups" | "group") if !groups.may_have(&text) => {
+                Some("groups" | "group" | "exempt_groups") if !groups.may_have(&text) => {
                     Some(Problem::NobodysGroup { group: text.into() })
                 }
                 Some("key" | "by") if text == "principal" && nobody_is_known => {

@@ -5,6 +5,8 @@ use super::Guard;
 use crate::access_log::AccessLogLayer;
 #[cfg(feature = "auth")]
 use crate::auth::{Authenticate, Authenticating, Authentication, TokenAuthLayer};
+#[cfg(feature = "auth")]
+use crate::client_warning::ClientWarningLayer;
 #[cfg(feature = "crl")]
 use crate::crl::RevocationLayer;
 #[cfg(feature = "auth")]
@@ -60,6 +62,8 @@ pub struct Builder {
     pub(super) acceptor: Option<Acceptor>,
     #[cfg(feature = "crl")]
     pub(super) revocation: Option<RevocationLayer>,
+    #[cfg(feature = "auth")]
+    pub(super) client_warnings: ClientWarningLayer,
     #[cfg(feature = "serve")]
     pub(super) serve_options: crate::connection::ServeOptions,
 }
@@ -128,6 +132,8 @@ impl Default for Builder {
             acceptor: None,
             #[cfg(feature = "crl")]
             revocation: None,
+            #[cfg(feature = "auth")]
+            client_warnings: ClientWarningLayer::new(),
             #[cfg(feature = "serve")]
             serve_options: crate::connection::ServeOptions::default(),
         }
@@ -274,6 +280,14 @@ impl Builder {
         self
     }
 
+    /// Sets what callers are warned of in the answers to requests that are allowed;
+    /// [`ClientWarningLayer::off`] of nothing. Default: [`ClientWarningLayer::new`].
+    #[cfg(feature = "auth")]
+    pub fn client_warnings(mut self, layer: ClientWarningLayer) -> Self {
+        self.client_warnings = layer;
+        self
+    }
+
     /// Returns the finished guard.
     pub fn build(self) -> Guard {
         let report = self.report();
@@ -339,13 +353,20 @@ impl Builder {
             #[cfg(feature = "serve")]
             serve_options: self.serve_options,
             #[cfg(feature = "rate")]
-            rate: self
-                .limits
-                .map_or_else(
-                    || ByteRateLayer::new(Limits::none()),
-                    ByteRateLayer::watching,
-                )
-                .with_responder(self.responder.clone()),
+            rate: {
+                let rate = self
+                    .limits
+                    .map_or_else(
+                        || ByteRateLayer::new(Limits::none()),
+                        ByteRateLayer::watching,
+                    )
+                    .with_responder(self.responder.clone());
+                #[cfg(feature = "auth")]
+                let rate = rate.with_quota_notices(self.client_warnings.is_on());
+                rate
+            },
+            #[cfg(feature = "auth")]
+            client_warnings: self.client_warnings,
             base_path: self.base_path,
             responder: self.responder,
             report,

@@ -63,6 +63,8 @@ impl Builder {
                 .authentication(authentication)
                 .authorization_passed_on(section.pass_authorization_on);
         }
+        let warn_before = config.auth.as_ref().and_then(|auth| auth.warn_before);
+        builder = builder.client_warnings(config.client_warnings.layer(warn_before));
         if config.identity.is_some() {
             builder = builder.mapping(follow(config, "identity", |config| {
                 let section = config.identity.as_ref();
@@ -87,7 +89,10 @@ impl Builder {
             if let Some(section) = &section.digest_binding {
                 let oracle = builder.digest_oracle.take().map(|oracle| oracle.0);
                 let binding = section.binding(document, oracle)?;
-                builder = builder.digest_binding(BindingLayer::new(binding));
+                let layer = BindingLayer::new(binding);
+                builder = builder.digest_binding(
+                    layer.with_exempt_groups(section.exempt_groups.iter().map(String::as_str)),
+                );
             }
         }
         if config.deny.is_some() && !asks_for_certificates(config) {

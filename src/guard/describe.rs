@@ -190,7 +190,14 @@ impl Builder {
                 "for what is allowed to their callers"
             };
             let name = issuer.name();
-            report.enforces(format!("tokens that {name} signed are taken, {may}"));
+            let shown = match issuer.basic_users() {
+                None => "as Bearer or as any user's password".to_owned(),
+                Some([]) => "as Bearer only".to_owned(),
+                Some(users) => format!("as Bearer or as the password of {}", users.join(", ")),
+            };
+            report.enforces(format!(
+                "tokens that {name} signed are taken, {may}, {shown}"
+            ));
         }
         if authentication.lets_anonymous_in() {
             report.is_open(ANONYMOUS);

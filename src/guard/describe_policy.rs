@@ -35,6 +35,15 @@ impl Builder {
         #[cfg(feature = "digest-binding")]
         if let Some(binding) = binding.and_then(crate::policy::BindingLayer::binding) {
             describe_binding(binding, report);
+            let exempt = self
+                .digest_binding
+                .iter()
+                .flat_map(|layer| layer.exempt_groups());
+            for group in exempt {
+                report.is_open(format!(
+                    "callers in the group {group} get content by any repository"
+                ));
+            }
             if let Some(layer) = &self.policy {
                 let policy = layer.policy.load();
                 let file = self.policy_file.clone();

@@ -31,11 +31,12 @@ enum Step {
     Policy,
     DigestBinding,
     ByteRate,
+    ClientWarnings,
 }
 
 /// The order is a security property: what is refused is in the log, and what takes long to find out is
 /// asked of those only who may ask at all.
-const ORDER: [Step; 9] = [
+const ORDER: [Step; 10] = [
     Step::AccessLog,
     // Before anything else is asked of what may not be there.
     Step::Wiring,
@@ -47,6 +48,8 @@ const ORDER: [Step; 9] = [
     Step::Policy,
     Step::DigestBinding,
     Step::ByteRate,
+    // Of what the others let pass, by what they have noticed.
+    Step::ClientWarnings,
 ];
 
 impl<S> Guarded<S> {
@@ -163,6 +166,8 @@ impl Guard {
             Step::DigestBinding => self.digest_binding.check(head, body, kept),
             #[cfg(feature = "rate")]
             Step::ByteRate => self.rate.check(head, body, kept),
+            #[cfg(feature = "auth")]
+            Step::ClientWarnings => self.client_warnings.check(head, body, kept),
             // The step of a feature that is off.
             #[allow(unreachable_patterns, reason = "none is, with all features")]
             _ => Outcome::Pass,

@@ -63,6 +63,8 @@ pub struct Guard {
     pub(super) serve_options: crate::connection::ServeOptions,
     #[cfg(feature = "rate")]
     pub(super) rate: crate::rate::ByteRateLayer,
+    #[cfg(feature = "auth")]
+    pub(super) client_warnings: crate::client_warning::ClientWarningLayer,
     /// Whether a check needs to know the connection of each request.
     pub(super) needs_connection: bool,
     pub(super) base_path: Option<BasePath>,

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::Extensions;
 
@@ -50,6 +51,7 @@ struct Inner {
     groups: Box<[Box<str>]>,
     peer: Option<PeerIdentity>,
     grants: Option<Grants>,
+    ends: Option<SystemTime>,
 }
 
 impl Principal {
@@ -61,6 +63,7 @@ impl Principal {
             groups: Box::default(),
             peer: None,
             grants: None,
+            ends: None,
         }))
     }
 
@@ -88,6 +91,11 @@ impl Principal {
     /// no such bound.
     pub fn with_grants(self, grants: Grants) -> Self {
         self.with(|inner| inner.grants = Some(grants))
+    }
+
+    /// Returns the same caller, whose credential ends then. Default: no end that is known.
+    pub fn ending(self, end: SystemTime) -> Self {
+        self.with(|inner| inner.ends = Some(end))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -123,6 +131,12 @@ impl Principal {
     /// Returns the grants that bound what the caller may do; `None` without such a bound.
     pub fn grants(&self) -> Option<&Grants> {
         self.0.grants.as_ref()
+    }
+
+    /// Returns when the credential ends that the caller showed; `None` where that is not known. Of signed tokens,
+    /// which are short-lived and renewed by their clients, it is not.
+    pub fn ends(&self) -> Option<SystemTime> {
+        self.0.ends
     }
 }
 

@@ -13,6 +13,7 @@ use crate::record::REQUEST_ID;
 pub(crate) struct Answering {
     pub(crate) plan: Option<Box<dyn Plan>>,
     pub(crate) learn: Option<Box<dyn Learn>>,
+    pub(crate) advise: Option<Box<dyn Advise>>,
     pub(crate) watch: Option<Box<dyn Watch>>,
     /// By which the log names the request, for the client.
     pub(crate) request_id: Option<HeaderValue>,
@@ -42,6 +43,12 @@ pub(crate) type RefusalResponse = Box<Response<Full<Bytes>>>;
 pub(crate) trait Learn: Debug + Send {
     /// Learns from the head, and returns what reads the body.
     fn answered(self: Box<Self>, head: &Response<()>) -> Option<Box<dyn Observe>>;
+}
+
+/// Adds to the head of an answer of the inner service what its caller is to know besides.
+pub(crate) trait Advise: Debug + Send {
+    /// Adds it.
+    fn answered(self: Box<Self>, head: &mut Response<()>);
 }
 
 /// Logs a request. Dropped early, it logs that too.
@@ -89,6 +96,9 @@ impl Answering {
         }
         if let Some(learn) = self.learn.take() {
             body.parts_mut().copy = learn.answered(&head);
+        }
+        if let Some(advise) = self.advise.take() {
+            advise.answered(&mut head);
         }
         self.finish(head, body)
     }

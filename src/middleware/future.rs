@@ -118,6 +118,7 @@ impl<S, L, B, F> State<S, L, B, F> {
         let answering = Answering {
             plan: None,
             learn: None,
+            advise: None,
             ..kept.answering
         };
         let manner = Manner::of(head);

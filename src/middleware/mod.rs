@@ -44,7 +44,7 @@ mod sensitive;
 mod service;
 pub(crate) mod wiring;
 
-pub(crate) use answering::{Answering, Learn, Log, Plan, RefusalResponse};
+pub(crate) use answering::{Advise, Answering, Learn, Log, Plan, RefusalResponse};
 pub use body::Body;
 pub use check::Wraps;
 pub(crate) use check::{Check, Head, Kept, Outcome, Wait};

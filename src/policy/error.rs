@@ -67,6 +67,12 @@ pub enum RuleError {
     /// A deny with a rate class.
     #[error("`rate_class` has no meaning where nothing is let through")]
     RateOfNothing,
+    /// A deny, or a rule without repositories, that calls repositories deprecated.
+    #[error("`deprecated` has no meaning where no repository is let through")]
+    DeprecatesNothing,
+    /// A repository is deprecated without a word of what to do.
+    #[error("`deprecated` is empty: it says what to use instead")]
+    NoDeprecation,
     /// In `who`.
     #[error(transparent)]
     Who(#[from] WhoError),

@@ -59,6 +59,8 @@ struct Table {
     paths: Vec<Pattern>,
     /// The class of byte rates of what it allows.
     rate_class: Option<String>,
+    /// Calls the repositories of what it allows deprecated, in these words, of which authenticated callers are warned.
+    deprecated: Option<String>,
 }
 
 macro_rules! patterns {
@@ -111,6 +113,9 @@ impl TryFrom<Table> for Rule {
             .at_paths(table.paths);
         if let Some(class) = table.rate_class {
             rule = rule.with_rate_class(RateClass::new(class));
+        }
+        if let Some(words) = table.deprecated {
+            rule = rule.with_deprecation(words);
         }
         rule.check()?;
         Ok(rule)

@@ -29,6 +29,7 @@ pub struct Rule {
     pub(super) tags: Vec<Pattern>,
     pub(super) paths: Vec<Pattern>,
     pub(super) rate_class: Option<RateClass>,
+    pub(super) deprecated: Option<Arc<str>>,
     pub(super) line: Option<usize>,
     pub(super) column: Option<usize>,
 }
@@ -75,6 +76,7 @@ impl Rule {
             tags: Vec::new(),
             paths: Vec::new(),
             rate_class: None,
+            deprecated: None,
             line: None,
             column: None,
         }
@@ -131,6 +133,13 @@ impl Rule {
         self
     }
 
+    /// Calls the repositories of what the rule allows deprecated, in these words, of which callers that are
+    /// authenticated are warned. Default: they are not.
+    pub fn with_deprecation(mut self, words: impl AsRef<str>) -> Self {
+        self.deprecated = Some(words.as_ref().into());
+        self
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
@@ -164,6 +173,11 @@ impl Rule {
     /// Returns the class of byte rates of what it allows.
     pub fn rate_class(&self) -> Option<&RateClass> {
         self.rate_class.as_ref()
+    }
+
+    /// Returns what callers are warned of where the rule allows something.
+    pub fn deprecation(&self) -> Option<&str> {
+        self.deprecated.as_deref()
     }
 
     /// Returns the groups that it names.
@@ -227,6 +241,14 @@ impl Rule {
         }
         if self.effect == Effect::Deny && self.rate_class.is_some() {
             return Err(RuleError::RateOfNothing);
+        }
+        if let Some(words) = &self.deprecated {
+            if self.effect == Effect::Deny || !wants_repositories {
+                return Err(RuleError::DeprecatesNothing);
+            }
+            if words.trim().is_empty() {
+                return Err(RuleError::NoDeprecation);
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::verdicts::{Question, Verdicts};
 use super::{Caller, Policy, PolicyLayer, Verdict};
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::{BasePath, Route};
-use crate::record::Record;
+use crate::record::{Notices, Record};
 use crate::reload::Current;
 use crate::responder::{Declined, decline_mount};
 use crate::telemetry::metrics;
@@ -42,12 +42,13 @@ impl PolicyLayer {
         let policy = self.policy.load();
         let caller = Caller::of(extensions);
         let verdict = self.verdict(&policy, caller, route, extensions);
+        let mut shadow_refuses = false;
         if let Some(shadow) = &self.shadow {
             let shadow = shadow.load();
             // One that has ended says nothing that an operator would want to compare.
             if !shadow.has_lapsed() && !policy.has_lapsed() {
                 let shadow = (&*shadow, Record::of(extensions));
-                self.compare(&policy, shadow, verdict, caller, route);
+                shadow_refuses = self.compare(&policy, shadow, verdict, caller, route);
             }
         }
         if let Some(refusal) = verdict.refusal() {
@@ -74,14 +75,20 @@ impl PolicyLayer {
             };
             reason.to_string()
         });
-        let class = policy
-            .rule_of(&verdict)
-            .and_then(|rule| rule.rate_class.clone());
+        let rule = policy.rule_of(&verdict);
+        let class = rule.and_then(|rule| rule.rate_class.clone());
+        let deprecated = rule.and_then(|rule| rule.deprecated.clone());
         if let Some(why) = declined {
             decline_mount(head, Declined::Policy, why)?;
         }
         if let Some(class) = class {
             head.extensions_mut().insert(class);
+        }
+        if shadow_refuses || deprecated.is_some() {
+            Notices::note(head.extensions_mut(), |notices| {
+                notices.shadow_refuses |= shadow_refuses;
+                notices.deprecated = deprecated;
+            });
         }
         Ok(())
     }
@@ -109,7 +116,8 @@ impl PolicyLayer {
         verdict
     }
 
-    /// Notes in the record what the shadow policy says, if it says otherwise.
+    /// Notes in the record what the shadow policy says, if it says otherwise; returns whether it refuses what is
+    /// allowed.
     fn compare(
         &self,
         policy: &Policy,
@@ -117,13 +125,14 @@ impl PolicyLayer {
         enforced: Verdict,
         caller: Caller<'_>,
         route: &Route,
-    ) {
+    ) -> bool {
         let verdict = shadow.decide(&caller, route, self.tags.as_deref());
         let allows = |verdict: Verdict| verdict.is_allowed() && !verdict.declines_mount();
         if verdict.is_allowed() == enforced.is_allowed() && allows(verdict) == allows(enforced) {
-            return;
+            return false;
         }
         metrics::shadow_differed(allows(verdict));
+        let enforced_allows = enforced.is_allowed();
         if let Some(record) = record {
             let reason = |policy: &Policy, verdict| {
                 let verdict = policy.deciding(verdict, &caller, route);
@@ -140,6 +149,7 @@ impl PolicyLayer {
             let detail = format!("in force: {enforced}; shadow: {shadow}");
             record.shadowed(allows(verdict), detail);
         }
+        enforced_allows && !verdict.is_allowed()
     }
 }
 

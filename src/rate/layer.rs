@@ -29,6 +29,7 @@ pub struct ByteRateLayer {
     pub(super) engine: Arc<Engine>,
     pub(super) responder: Responder,
     pub(super) base_path: Option<BasePath>,
+    pub(super) notes_near_quota: bool,
 }
 
 impl ByteRateLayer {
@@ -56,12 +57,22 @@ impl ByteRateLayer {
             engine: Arc::new(Engine::new(limits, calendar)),
             responder: Responder::new(Preset::default()),
             base_path: None,
+            notes_near_quota: false,
         }
     }
 
     /// Sets the answer to refused requests. Default: [`Preset::Mirror`].
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder;
+        self
+    }
+
+    /// Notes for [`ClientWarningLayer`](crate::client_warning::ClientWarningLayer), if it stands inside, that nine
+    /// tenths of a quota of the caller's or of its group are used. Default: no.
+    #[cfg(feature = "auth")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "auth")))]
+    pub fn with_quota_notices(mut self, note: bool) -> Self {
+        self.notes_near_quota = note;
         self
     }
 

@@ -1,17 +1,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::admission::{Denied, admit, admit_transfer};
 use super::engine::{Compiled, Engine};
+use super::meter::Meter;
 use super::pace::Paced;
 use super::pacer::Pacer;
 use super::permits::Permits;
 use super::subject::Subject;
 use super::watcher::Stay;
-use super::{Direction, headers};
+use super::{Direction, Key, headers};
 use crate::Responder;
 use crate::middleware::{self, Head, Kept, Pace, RefusalResponse};
 use crate::oci::asked;
@@ -48,6 +49,24 @@ impl Plan {
             kept.request.pace = Some(Box::new(Paced::new(Some(pacer), Stay::default())));
         }
         kept.answering.plan = Some(Box::new(self));
+    }
+
+    /// Whether nine tenths of a quota are used that counts the request, of the caller's own or of its group.
+    pub(super) fn is_near_quota(&self, method: &Method) -> bool {
+        let compiled = self.engine.compiled();
+        let direction = Direction::of(method);
+        if !compiled.asks {
+            return false;
+        }
+        let mut own = compiled
+            .counting(&self.subject, direction)
+            .filter(|rule| matches!(rule.limit.key, Key::Principal | Key::Group));
+        own.any(|rule| {
+            let meters = rule.meters(&self.subject, &compiled.limits);
+            let is_near =
+                |meter: &Meter| meter.left(&self.engine.calendar) <= meter.quota().bytes / 10;
+            meters.iter().any(is_near)
+        })
     }
 
     fn pacer(&self, compiled: &Compiled, direction: Direction) -> Pacer {

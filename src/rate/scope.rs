@@ -44,6 +44,16 @@ pub enum Direction {
     Both,
 }
 
+impl Direction {
+    /// Which body a request with this method is for. An upload begins with a request that has no body yet.
+    pub(super) fn of(method: &http::Method) -> Self {
+        match *method {
+            http::Method::GET | http::Method::HEAD => Self::Response,
+            _ => Self::Request,
+        }
+    }
+}
+
 /// Whose traffic a limit counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]

@@ -10,10 +10,10 @@ use super::permits::Permits;
 use super::plan::{Plan, Shedder};
 use super::subject::Subject;
 use super::{ByteRateLayer, Direction, Limits};
+use crate::Watched;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps};
 use crate::oci::BasePath;
-use crate::record::Record;
-use crate::{Responder, Watched};
+use crate::record::{Notices, Record};
 
 /// The service of [`ByteRateLayer`]. A rate holds back frames of bodies only, never an answer's head. Where
 /// only a fleet's server knows whether a quota is used up, the inner service is called once the server has
@@ -43,11 +43,7 @@ impl ByteRateLayer {
         if subject.is_exempt(head.uri().path(), &compiled.limits.exempt) {
             return Ok(None);
         }
-        // An upload begins with a request that has no body yet.
-        let direction = match *head.method() {
-            Method::GET | Method::HEAD => Direction::Response,
-            _ => Direction::Request,
-        };
+        let direction = Direction::of(head.method());
         let is_pull = bodiless && direction == Direction::Response;
         let later = is_pull && subject.may_be_small(&compiled.limits.exempt);
         let (permits, questions) = if later {
@@ -71,6 +67,15 @@ impl ByteRateLayer {
     }
 }
 
+impl ByteRateLayer {
+    /// Notes what the caller may be warned of.
+    fn note(&self, plan: &Plan, head: &mut Head) {
+        if self.notes_near_quota && plan.is_near_quota(head.method()) {
+            Notices::note(head.extensions_mut(), |notices| notices.near_quota = true);
+        }
+    }
+}
+
 impl<B> Wraps<B> for ByteRateLayer {
     type Body = Body<B>;
 }
@@ -81,13 +86,14 @@ impl<B: http_body::Body<Data = Bytes>> Check<B> for ByteRateLayer {
         match self.decide(head, body.is_end_stream()) {
             Ok(None) => Outcome::Pass,
             Ok(Some((plan, questions))) if questions.is_empty() => {
+                self.note(&plan, head);
                 plan.begin(kept);
                 Outcome::Pass
             }
             Ok(Some((plan, questions))) => Outcome::Wait(Box::new(Asking {
                 plan: Some(plan),
                 questions,
-                responder: self.responder.clone(),
+                layer: self.clone(),
             })),
             Err(denied) => Outcome::refuse(denied.answer(&self.responder, head)),
         }
@@ -103,7 +109,7 @@ impl<B: http_body::Body<Data = Bytes>> Check<B> for ByteRateLayer {
 struct Asking {
     plan: Option<Plan>,
     questions: Questions,
-    responder: Responder,
+    layer: ByteRateLayer,
 }
 
 impl Wait for Asking {
@@ -119,11 +125,12 @@ impl Wait for Asking {
         Poll::Ready(match ready!(answers) {
             Ok(()) => {
                 if let Some(plan) = self.plan.take() {
+                    self.layer.note(&plan, head);
                     plan.begin(kept);
                 }
                 Outcome::Pass
             }
-            Err(denied) => Outcome::refuse(denied.answer(&self.responder, head)),
+            Err(denied) => Outcome::refuse(denied.answer(&self.layer.responder, head)),
         })
     }
 }

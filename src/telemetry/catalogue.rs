@@ -168,6 +168,12 @@ pub const METRICS: &[Metric] = &[
         "Uses of a credential by a secret that expires soon.",
     ),
     metric(
+        "portcullis_client_warnings_total",
+        MetricKind::Counter,
+        &["kind"],
+        "Warnings to callers, in the heads of answers.",
+    ),
+    metric(
         "portcullis_handshakes_total",
         MetricKind::Counter,
         &["outcome"],

@@ -59,6 +59,12 @@ pub(crate) fn expiring_credential_used(credential: &str) {
     .increment(1);
 }
 
+/// A caller was warned of something, in the head of an answer.
+#[cfg(feature = "auth")]
+pub(crate) fn client_warned(kind: &'static str) {
+    counter!("portcullis_client_warnings_total", "kind" => kind).increment(1);
+}
+
 /// What a value that no file is behind is called: its age means nothing.
 pub(crate) const FIXED: &str = "fixed";
 

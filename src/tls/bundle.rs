@@ -1,5 +1,9 @@
 //! A certificate, its chain and its private key in one file.
 
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::X509Certificate;
@@ -7,16 +11,23 @@ use zeroize::Zeroizing;
 
 use super::TlsError;
 use super::files::{self, CertificateFiles};
-use crate::PeerIdentity;
 use crate::reload::Pinned;
 use crate::util::file::CERTIFICATES;
+use crate::{PeerIdentity, crypto};
 
 /// A chain, its own certificate first, and the private key.
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
+/// The time between two readings that must agree.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often a bundle is read that is another each time.
+const READINGS: usize = 10;
+
 impl CertificateFiles {
-    /// The chain, the owner's certificate first, and its key. A bundle is read once, so that both are of one
-    /// version of the file.
+    /// The chain, the owner's certificate first, and its key. Those of a bundle are of one reading, which another
+    /// reading confirmed: no signature that can be checked covers the end of a chain, so a file that is written
+    /// over in its place could be a mix there.
     pub(super) fn pair(
         &self,
         pinned: &mut Pinned,
@@ -26,49 +37,93 @@ impl CertificateFiles {
             return Ok((self.chain(pinned)?, self.key(pinned)?));
         }
         let file = &self.chain;
-        let text = Zeroizing::new(files::read(pinned, file, CERTIFICATES)?);
-        let key = files::private_key(file, &text)?;
-        let chain = files::certificates(file, &text)?.into_iter();
-        let chain = chain.map(|(_, der)| der).collect();
-        Ok((ordered(chain, &key, provider), key))
+        let mut read = || files::read(pinned, file, CERTIFICATES).map(Zeroizing::new);
+        let mut text = read()?;
+        for _ in 1..READINGS {
+            let pair = whole(file, &text, provider)?;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "files are read on a thread that may block"
+            )]
+            thread::sleep(PAUSE);
+            let again = read()?;
+            if again == text {
+                return Ok(pair);
+            }
+            text = again;
+        }
+        Err(TlsError::BundleUnsettled { path: file.clone() })
     }
 }
 
-/// The same certificates, that of the key first, then its issuer and so on, and what leads nowhere last. The
-/// order stays where no certificate has the key, and where the provider does not say what its public key is.
-fn ordered(
-    given: Vec<CertificateDer<'static>>,
-    key: &PrivateKeyDer<'_>,
-    provider: &CryptoProvider,
-) -> Vec<CertificateDer<'static>> {
-    let key = provider.key_provider.load_private_key(key.clone_key());
-    // A key that cannot be used is an error where it is used.
-    let Some(public) = key.ok().and_then(|key| Some(key.public_key()?.to_vec())) else {
-        return given;
+/// The pair in the content of a bundle, unless a part of it is of another version.
+fn whole(file: &Path, text: &[u8], provider: &CryptoProvider) -> Result<Pair, TlsError> {
+    let key = files::private_key(file, text)?;
+    let chain = files::certificates(file, text)?;
+    let order = {
+        let parsed = chain.iter().map(|(_, der)| PeerIdentity::parse(der));
+        let parsed = parsed.collect::<Result<Vec<_>, _>>();
+        let parsed = parsed.map_err(|source| TlsError::Certificate {
+            path: file.to_owned(),
+            source,
+        })?;
+        check_signatures(file, &chain, &parsed, provider)?;
+        order(&parsed, &key, provider)
     };
-    let mut order: Vec<usize> = Vec::with_capacity(given.len());
-    {
-        let parsed: Vec<_> = given.iter().map(|der| PeerIdentity::parse(der)).collect();
-        let at = |index: usize| parsed[index].as_ref().ok();
-        let has_key = |one: &X509Certificate<'_>| one.public_key().raw == public;
-        let mut next = (0..given.len()).find(|index| at(*index).is_some_and(has_key));
-        while let Some(index) = next {
-            order.push(index);
-            next = at(index).and_then(|last| {
-                let is_issuer =
-                    |one: &X509Certificate<'_>| one.subject().as_raw() == last.issuer().as_raw();
-                let mut others = (0..given.len()).filter(|index| !order.contains(index));
-                others.find(|index| at(*index).is_some_and(is_issuer))
+    let mut chain: Vec<_> = chain.into_iter().map(|(_, der)| Some(der)).collect();
+    let ordered = order.into_iter().filter_map(|index| chain[index].take());
+    Ok((ordered.collect(), key))
+}
+
+/// Refuses a certificate that none of those signed that have its issuer's name, where there are such.
+fn check_signatures(
+    file: &Path,
+    chain: &[(usize, CertificateDer<'_>)],
+    parsed: &[X509Certificate<'_>],
+    provider: &CryptoProvider,
+) -> Result<(), TlsError> {
+    let algorithms = &provider.signature_verification_algorithms;
+    for ((line, der), certificate) in chain.iter().zip(parsed) {
+        let issuers = parsed.iter().filter(|one| is_issuer(one, certificate));
+        // What the provider cannot check is no sign of a mix.
+        let mut signed = issuers
+            .map(|issuer| crypto::is_issued_by(der, certificate, issuer, algorithms) != Some(false))
+            .peekable();
+        if signed.peek().is_some() && !signed.any(|is| is) {
+            return Err(TlsError::BundleSignature {
+                path: file.to_owned(),
+                line: *line,
             });
         }
-        if order.is_empty() {
-            return given;
-        }
-        let left = (0..given.len()).filter(|index| !order.contains(index));
-        let left: Vec<_> = left.collect();
-        order.extend(left);
     }
-    let mut given: Vec<_> = given.into_iter().map(Some).collect();
-    let ordered = order.into_iter().filter_map(|index| given[index].take());
-    ordered.collect()
+    Ok(())
+}
+
+/// Whether a certificate has the name of another's issuer, to the byte.
+fn is_issuer(one: &X509Certificate<'_>, of: &X509Certificate<'_>) -> bool {
+    one.subject().as_raw() == of.issuer().as_raw()
+}
+
+/// The places of all certificates: that of the key first, then its issuer and so on, and what leads nowhere last.
+/// The order stays where no certificate has the key, and where the provider does not say what its public key is.
+fn order(
+    parsed: &[X509Certificate<'_>],
+    key: &PrivateKeyDer<'_>,
+    provider: &CryptoProvider,
+) -> Vec<usize> {
+    let key = provider.key_provider.load_private_key(key.clone_key());
+    // A key that cannot be used is an error where it is used.
+    let public = key.ok().and_then(|key| Some(key.public_key()?.to_vec()));
+    let has_key = |index: &usize| Some(parsed[*index].public_key().raw) == public.as_deref();
+    let mut order: Vec<usize> = Vec::with_capacity(parsed.len());
+    let mut next = (0..parsed.len()).find(has_key);
+    while let Some(index) = next {
+        order.push(index);
+        let mut others = (0..parsed.len()).filter(|index| !order.contains(index));
+        next = others.find(|other| is_issuer(&parsed[*other], &parsed[index]));
+    }
+    let left = (0..parsed.len()).filter(|index| !order.contains(index));
+    let left: Vec<_> = left.collect();
+    order.extend(left);
+    order
 }

@@ -61,6 +61,23 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
+    /// The signature of a certificate in a bundle is by none of the certificates in it that have its issuer's name.
+    #[error(
+        "{path}:{line}: the certificate's signature is not by its issuer in the same file: it may be written only in part",
+        path = path.display()
+    )]
+    BundleSignature {
+        /// The file.
+        path: PathBuf,
+        /// The line of the certificate's first, from 1.
+        line: usize,
+    },
+    /// A bundle was another each time that it was read.
+    #[error("{path}: it is being written: no two readings agree", path = path.display())]
+    BundleUnsettled {
+        /// The file.
+        path: PathBuf,
+    },
     /// A certificate cannot be read.
     #[error("{path}: unusable certificate", path = path.display())]
     Certificate {
@@ -123,6 +140,8 @@ impl TlsError {
             | Self::Key { path, .. }
             | Self::KeyMismatch { key: path, .. }
             | Self::BundleMismatch { path }
+            | Self::BundleSignature { path, .. }
+            | Self::BundleUnsettled { path }
             | Self::Certificate { path, .. }
             | Self::Anchor { path, .. }
             | Self::Expired { path, .. }

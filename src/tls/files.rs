@@ -62,10 +62,10 @@ impl CertificateFiles {
         Self::new(directory.join("tls.crt"), directory.join("tls.key"))
     }
 
-    /// Reads one PEM file with the key, the certificate and its intermediates, in any order: a credential
-    /// bundle of Kubernetes' Pod Certificates, or a kubelet's `kubelet-client-current.pem`. It is read once
-    /// at each load, so that certificate and key are of one version of it; one that is written only in part
-    /// is not taken.
+    /// Reads one PEM file with the key, the certificate and its intermediates, in any order: a credential bundle of
+    /// Kubernetes' Pod Certificates, or a kubelet's `kubelet-client-current.pem`. Certificate and key are of one
+    /// reading of it, which a second one confirms, and the signature of each certificate whose issuer is in it is
+    /// verified: a file that is written only in part is not taken.
     pub fn bundle(file: impl Into<PathBuf>) -> Self {
         let file = file.into();
         Self::new(file.clone(), file)

@@ -1,12 +1,15 @@
 //! Clients that follow the gate's challenge to a token server, and come back with what it signed.
 
 use crate::refused::no_secret_is_logged;
-use crate::support::commands::{curl_push, host, skopeo_pull, skopeo_pulled, skopeo_push};
+use crate::support::commands::{
+    curl_push, host, podman_pull, skopeo_pull, skopeo_pulled, skopeo_push,
+};
 use crate::support::containerd::Containerd;
 use crate::support::gate::{Demands, Gate, Shown};
 use crate::support::image::Image;
 use crate::support::process::Said;
 use crate::support::token_server::{ISSUER, SERVICE, TokenServer};
+use serde_json::json;
 
 const USER: &str = "alice";
 const PASSWORD: &str = "open sesame";
@@ -122,4 +125,63 @@ fn containerd_gets_nothing_by_a_token_for_a_repository_of_the_same_name_elsewher
     let said = containerd_pull(&gate, &containerd, "lib/busybox:1");
     assert!(!said.status.success(), "{said}");
     gate.mirror.refused("scope_insufficient");
+}
+
+fn shown<'a>(user: &'a str, token: &'a str) -> Shown<'a> {
+    Shown {
+        token: Some((user, token)),
+        pair: None,
+    }
+}
+
+/// A kubelet shows a pod's token so, by its containerd: as the password of a user that the registry does not know.
+#[test]
+fn a_service_accounts_token_pulls_as_a_password_by_skopeo_podman_and_containerd() {
+    let server = TokenServer::start(USER, PASSWORD, &[]);
+    let more = format!(
+        "[[auth.jwt]]\nkind = \"service-account\"\nissuer = {ISSUER:?}\naudiences = [{SERVICE:?}]\n\
+         keys = \"{}\"\nbasic_users = [\"any\"]\n\
+         [[policy.rules]]\nname = \"the shop's pods\"\nwho = [\"group:system:serviceaccounts:shop\"]\n\
+         actions = [\"pull\"]\nrepositories = [\"lib/**\"]\n",
+        server.keys().display(),
+    );
+    let demands = Demands {
+        preset: "registry",
+        more,
+        ..Demands::token()
+    };
+    let gate = demands.start();
+    let image = Image::small();
+    curl_push(&gate, gate.ci().without_pair(), &image, "lib/busybox:1");
+    let token =
+        |account: &str| server.sign(&json!({ "sub": format!("system:serviceaccount:{account}") }));
+    let (shop, other) = (token("shop:web"), token("other:web"));
+    let pulled = skopeo_pulled(&gate, shown("any", &shop), "lib/busybox:1");
+    image.layout().assert_same(&pulled);
+    let entry = gate.mirror.logged("a pull by the pod", |entry| {
+        entry
+            .text("principal")
+            .contains("system:serviceaccount:shop:web")
+            && entry.text("oci.endpoint").contains("blob")
+    });
+    assert_eq!(entry.status(), 200, "{entry:?}");
+    podman_pull(&gate, shown("any", &shop), "lib/busybox:1").succeeded();
+    let containerd = Containerd::start();
+    let here = host(&gate, gate.ci().without_pair().without_token());
+    containerd.set_hosts("docker.io", &gate.mirror.url(), &[here]);
+    let user = format!("any:{shop}");
+    containerd
+        .pull_with("docker.io/lib/busybox:1", &["--user", &user])
+        .succeeded();
+
+    let said = skopeo_pull(&gate, shown("any", &other), "lib/busybox:1");
+    assert!(!said.status.success(), "{said}");
+    gate.mirror.refused("policy_denied");
+    // The tokens count beside the listed user only.
+    skopeo_pull(&gate, shown("bob", &shop), "lib/busybox:1").failed_saying(&["unauthorized"]);
+    gate.mirror.refused("credentials_unknown");
+    no_secret_is_logged(&gate);
+    for line in gate.mirror.daemon.err().all() {
+        assert!(!line.contains(&shop) && !line.contains(&other), "{line}");
+    }
 }

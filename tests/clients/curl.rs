@@ -33,6 +33,34 @@ fn with_a_wrong_token_nothing_comes() {
 }
 
 #[test]
+fn a_warning_is_in_the_answer_of_one_that_is_authenticated() {
+    let demands = Demands {
+        more: "[[policy.rules]]\nname = \"old\"\nwho = [\"token:reader\"]\nactions = [\"pull\"]\n\
+               repositories = [\"old/**\"]\ndeprecated = \"use \\\"lib\\\"\"\n"
+            .to_owned(),
+        ..Demands::token()
+    };
+    let gate = demands.start();
+    let image = Image::small();
+    curl_push(&gate, gate.ci().without_pair(), &image, "old/busybox:1");
+    let warned = |shown| {
+        let mut curl = curl(&gate, shown, "/v2/old/busybox/manifests/1");
+        let path = format!("{}/v2/old/busybox/manifests/1", gate.mirror.url());
+        curl.args(["--output", "/dev/null", "--output", "/dev/null"]);
+        // Of each of two answers on one connection.
+        run(curl
+            .args(["--write-out", "%{http_code} %header{warning}\\n"])
+            .arg(path))
+        .out
+    };
+    let expected =
+        "200 299 - \"the repository old/busybox is deprecated: use \\\"lib\\\"\"\n200 \n";
+    assert_eq!(warned(gate.reader().without_pair()), expected);
+    let none = gate.reader().without_pair().without_token();
+    assert_eq!(warned(none), "401 \n401 \n");
+}
+
+#[test]
 fn without_a_certificate_nothing_comes() {
     let gate = gate("mirror");
     let said = only_without(&gate, curl_pull_by_tls_1_2, Shown::without_pair);

@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 14] = [
     &["config"],
     &["auth", "policy", "tls"],
     &["crl", "rate", "source"],
-    &["access_log", "admin"],
+    &["access_log", "admin", "client_warning"],
     &["middleware"],
     &["responder"],
     &["record", "document"],

@@ -18,6 +18,7 @@ mod waiting;
 mod audit;
 mod auth;
 mod config;
+mod credential_provider;
 mod cves;
 mod early;
 mod files;

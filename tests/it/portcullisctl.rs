@@ -26,7 +26,7 @@ actions = ["pull", "create"]
 repositories = ["team/*"]
 "#;
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     // A test's own program is in `target/<profile>/deps`.
     let mut file = std::env::current_exe().unwrap();
     file.pop();

@@ -15,11 +15,11 @@ use tempfile::TempDir;
 
 /// Gives tokens by the distribution token-authentication specification, to one user with a password,
 /// for pulls of some repositories. Takes no `POST` of `OAuth2`, as most servers of its kind.
-#[derive(Debug)]
 pub struct TokenServer {
     address: SocketAddr,
     folder: TempDir,
     asked: Arc<Mutex<Vec<Asked>>>,
+    key: EncodingKey,
 }
 
 /// A request for a token.
@@ -47,17 +47,19 @@ impl TokenServer {
     pub fn start(user: &str, password: &str, may_pull: &[&str]) -> Self {
         let pair = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let x = BASE64_URL_SAFE_NO_PAD.encode(pair.public_key_raw());
+        let key = EncodingKey::from_ed_der(&pair.serialize_der());
         let signer = Signer {
             user: user.to_owned(),
             password: password.to_owned(),
             may_pull: may_pull.iter().map(|&name| name.to_owned()).collect(),
-            key: EncodingKey::from_ed_der(&pair.serialize_der()),
+            key: key.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
             folder: TempDir::new().unwrap(),
             asked: Arc::default(),
+            key,
         };
         let public = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x });
         fs::write(server.keys(), json!({ "keys": [public] }).to_string()).unwrap();
@@ -78,6 +80,11 @@ impl TokenServer {
     /// The file with its public keys.
     pub fn keys(&self) -> PathBuf {
         self.folder.path().join("keys.json")
+    }
+
+    /// A token of these claims besides the server's own, which is for this registry until in five minutes.
+    pub fn sign(&self, claims: &Value) -> String {
+        sign(&self.key, claims)
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -148,18 +155,23 @@ impl Signer {
                 Some(json!({ "type": kind, "name": name, "actions": granted }))
             })
             .collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let now = now.as_secs();
-        let claims = json!({
-            "iss": ISSUER, "sub": self.user, "aud": SERVICE, "exp": now + 300, "nbf": now,
-            "iat": now, "jti": "x", "access": access,
-        });
-        let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some("one".to_owned());
-        // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
-        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        encode(&header, &claims, &self.key).unwrap()
+        sign(&self.key, &json!({ "sub": self.user, "access": access }))
     }
+}
+
+fn sign(key: &EncodingKey, more: &Value) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = now.as_secs();
+    let mut claims = json!({
+        "iss": ISSUER, "aud": SERVICE, "exp": now + 300, "nbf": now, "iat": now, "jti": "x",
+    });
+    let more = more.as_object().unwrap().clone();
+    claims.as_object_mut().unwrap().extend(more);
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.kid = Some("one".to_owned());
+    // With both of its providers compiled it cannot choose one, and this is what the crate chooses.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    encode(&header, &claims, key).unwrap()
 }
 
 impl Asked {

@@ -13,6 +13,7 @@ pub struct Issuer {
     pub(super) kind: Kind,
     pub(super) prefix: String,
     pub(super) leeway: Duration,
+    pub(super) basic_users: Option<Vec<String>>,
 }
 
 /// The group of all service accounts, and what the groups of those of a namespace begin with, as the
@@ -49,6 +50,7 @@ impl Issuer {
             kind,
             prefix: String::new(),
             leeway: Duration::from_secs(60),
+            basic_users: None,
         }
     }
 
@@ -95,6 +97,26 @@ impl Issuer {
     pub fn with_subject_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
+    }
+
+    /// Takes its tokens as the password of Basic beside these user names only; without any, as Bearer only. A
+    /// kubelet can show a token in no other way than as a password. Default: beside each user name.
+    pub fn with_basic_users<U: Into<String>>(mut self, users: impl IntoIterator<Item = U>) -> Self {
+        self.basic_users = Some(users.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The user names beside which its tokens count as a password; `None` where each does.
+    pub fn basic_users(&self) -> Option<&[String]> {
+        self.basic_users.as_deref()
+    }
+
+    /// Whether a token of its counts as it is shown: as Bearer, or beside this user name.
+    pub(super) fn takes(&self, user: Option<&[u8]>) -> bool {
+        match (user, &self.basic_users) {
+            (None, _) | (_, None) => true,
+            (Some(user), Some(users)) => users.iter().any(|one| one.as_bytes() == user),
+        }
     }
 
     /// Allows the issuer's clock to be off by this much. Default: 60 s.

@@ -56,13 +56,15 @@ impl Verifier {
     }
 
     /// Whether a text looks like a signed token (RFC 7515 §3.1).
-    fn is_signed(token: &[u8]) -> bool {
+    pub(in crate::auth) fn is_signed(token: &[u8]) -> bool {
         token.starts_with(b"ey") && token.split(|&byte| byte == b'.').count() == 3
     }
 
+    /// Whose token this is. `user` is the name beside it where it is shown as the password of Basic.
     pub(in crate::auth) fn verify(
         &self,
         token: &[u8],
+        user: Option<&[u8]>,
         now: SystemTime,
     ) -> Result<Principal, Refusal> {
         if !Self::is_signed(token) {
@@ -73,22 +75,24 @@ impl Verifier {
         let known = cache
             .zip(proof)
             .and_then(|(cache, proof)| cache.recall(&proof));
-        if let Some(verified) = known.filter(|known| self.holds(known)) {
+        if let Some(verified) = known.filter(|known| self.holds(known, user)) {
             return verified.at(now);
         }
-        let verified = self.prove(token)?;
+        let verified = self.prove(token, user)?;
         if let Some((cache, proof)) = cache.zip(proof) {
             cache.remember(proof, verified.clone());
         }
         verified.at(now)
     }
 
-    fn holds(&self, verified: &Verified) -> bool {
+    fn holds(&self, verified: &Verified, user: Option<&[u8]>) -> bool {
         let issuer = self.0.issuers.get(verified.issuer);
-        issuer.is_some_and(|(issuer, _)| issuer.keys.generation() == verified.generation)
+        issuer.is_some_and(|(issuer, _)| {
+            issuer.keys.generation() == verified.generation && issuer.takes(user)
+        })
     }
 
-    fn prove(&self, token: &[u8]) -> Result<Verified, Refusal> {
+    fn prove(&self, token: &[u8], user: Option<&[u8]>) -> Result<Verified, Refusal> {
         let unknown = Refusal::CredentialsUnknown;
         let header = decode_header(token).map_err(|_| unknown)?;
         // RFC 7515 §4.1.11: what must be understood is not.
@@ -99,7 +103,7 @@ impl Verifier {
         let claimed = Claimed::of(token).ok_or(unknown)?;
         let mut refusal = unknown;
         for (number, (issuer, validation)) in self.0.issuers.iter().enumerate() {
-            if issuer.name != claimed.iss {
+            if issuer.name != claimed.iss || !issuer.takes(user) {
                 continue;
             }
             let keys = issuer.keys.load();

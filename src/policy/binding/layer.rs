@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::{DigestBinding, DigestFileError};
 use crate::oci::BasePath;
 use crate::{Preset, Responder};
@@ -16,6 +18,7 @@ pub struct BindingLayer {
     pub(super) binding: Option<DigestBinding>,
     pub(super) responder: Responder,
     pub(super) base_path: Option<BasePath>,
+    pub(super) exempt: Arc<[Box<str>]>,
 }
 
 impl BindingLayer {
@@ -42,6 +45,7 @@ impl BindingLayer {
             binding: None,
             responder: Responder::new(Preset::default()).with_hidden(true),
             base_path: None,
+            exempt: Arc::default(),
         }
     }
 
@@ -50,6 +54,21 @@ impl BindingLayer {
     pub fn with_responder(mut self, responder: Responder) -> Self {
         self.responder = responder.with_hidden(true);
         self
+    }
+
+    /// Gives callers in one of these groups everything by any repository, and learns from what they get. That is for the
+    /// peers of a registry of nodes: they ask this node for what another one's gate saw the manifest of, and were
+    /// bound there, where their client asked for the manifest first. Default: none.
+    pub fn with_exempt_groups<G: Into<Box<str>>>(
+        mut self,
+        groups: impl IntoIterator<Item = G>,
+    ) -> Self {
+        self.exempt = groups.into_iter().map(Into::into).collect();
+        self
+    }
+
+    pub(crate) fn exempt_groups(&self) -> &[Box<str>] {
+        &self.exempt
     }
 
     /// Reads paths as what is left of those under `base`. See [`BasePath`].

@@ -4,11 +4,11 @@ use tower::Layer;
 use super::lesson::Watched;
 use super::no_referrers::no_referrers;
 use super::{BindingLayer, DigestBinding};
-use crate::Refusal;
 use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::oci::{Action, BasePath, Endpoint, Route};
 use crate::record::Record;
 use crate::responder::{Declined, decline_mount};
+use crate::{Principal, Refusal};
 
 /// The service of [`BindingLayer`].
 pub type Bound<S> = Checked<S, BindingLayer>;
@@ -34,7 +34,11 @@ impl BindingLayer {
         let Some(binding) = &self.binding else {
             return Ok(());
         };
-        let route = bound(binding, head)?;
+        let route = if self.exempts(head) {
+            Route::of(head).map_err(Refusal::from)?
+        } else {
+            bound(binding, head)?
+        };
         let watched = matches!(
             (route.endpoint(), route.action()),
             (Endpoint::Manifest | Endpoint::Referrers, Action::Pull)
@@ -49,6 +53,14 @@ impl BindingLayer {
             }));
         }
         Ok(())
+    }
+}
+
+impl BindingLayer {
+    /// Whether the caller is in a group that is not bound.
+    fn exempts(&self, head: &Head) -> bool {
+        let groups = Principal::of(head.extensions()).map_or(&[][..], Principal::groups);
+        groups.iter().any(|group| self.exempt.contains(group))
     }
 }
 

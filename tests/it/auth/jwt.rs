@@ -392,14 +392,93 @@ async fn a_signed_token_counts_as_the_password_of_basic_whatever_the_user() {
         ("alice", &forged, allowed, 401),
         ("alice", &over, allowed, 401),
     ] {
-        let pair = BASE64_STANDARD.encode(format!("{user}:{token}"));
-        let value = format!("Basic {pair}");
+        let value = basic(user, token);
         let answer = showing(&authentication, Method::GET, target, Some(&value)).await;
         assert_eq!(answer.status, status, "{user} {target}");
         if status == 200 {
             assert!(answer.body.contains("alice"), "{}", answer.body);
         }
     }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let pair = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {pair}")
+}
+
+#[tokio::test]
+async fn a_signed_token_counts_as_the_password_of_listed_users_only_and_as_bearer() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let token = key.sign(&claims());
+    let target = "/v2/team/app/manifests/1";
+    for (listed, taken) in [(&["kubelet", ""][..], true), (&[], false)] {
+        let issuer = Issuer::of_registry_tokens(ISSUER, keys(&[&key]));
+        let issuer = issuer.with_audiences([SERVICE]).unwrap();
+        let issuer = issuer.with_basic_users(listed.iter().copied());
+        let authentication = Authentication::signed([issuer]).with_throttle(None);
+        // Twice: what was verified once is remembered.
+        for _ in 0..2 {
+            for (user, expected) in [("kubelet", taken), ("", taken), ("alice", false)] {
+                let value = basic(user, &token);
+                let answer = showing(&authentication, Method::GET, target, Some(&value)).await;
+                assert_eq!(answer.status == 200, expected, "{user} of {listed:?}");
+            }
+            assert_eq!(pull(&authentication, &token).await, 200);
+        }
+    }
+    // Of two with the same name the one that lists the user counts.
+    let issuer = || {
+        let issuer = Issuer::of_registry_tokens(ISSUER, keys(&[&key]));
+        issuer.with_audiences([SERVICE]).unwrap()
+    };
+    let both = [
+        issuer().with_subject_prefix("a:").with_basic_users(["a"]),
+        issuer().with_subject_prefix("b:").with_basic_users(["b"]),
+    ];
+    let authentication = Authentication::signed(both).with_throttle(None);
+    for user in ["a", "b", "a"] {
+        let value = basic(user, &token);
+        let answer = showing(&authentication, Method::GET, target, Some(&value)).await;
+        assert!(
+            answer.body.contains(&format!("{user}:alice")),
+            "{}",
+            answer.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_signed_token_as_a_password_counts_as_a_wrong_bearer_and_costs_no_hash() {
+    use futures_util::FutureExt;
+
+    let key = Key::new(Algorithm::ES256, "one");
+    let forged = Key::new(Algorithm::ES256, "one").sign(&claims());
+    let hash = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$";
+    let hash = format!("{hash}{}", "A".repeat(43));
+    let alice = Credential::new("alice").with_secret(hash.parse::<SecretDigest>().unwrap());
+    let strict = ThrottleOptions::default()
+        .with_burst(NonZeroU32::MIN)
+        .with_every(Duration::from_secs(60 * 60));
+    let issuer = Issuer::of_registry_tokens(ISSUER, keys(&[&key]));
+    let authentication = Authentication::token(Watched::fixed(Credentials::new([alice]).unwrap()))
+        .with_issuers([issuer.with_audiences([SERVICE]).unwrap()])
+        .with_throttle(Some(&strict));
+    let target = "/v2/team/app/manifests/1";
+    let (wrong, password) = (basic("alice", &forged), basic("alice", "open sesame"));
+    let show = |value| showing(&authentication, Method::GET, target, Some(value));
+    // At once: no thread is asked for a hash.
+    let answer = show(&wrong).now_or_never().unwrap();
+    assert_eq!(answer.status, 401);
+    assert_eq!(pull(&authentication, &forged).await, 429);
+    assert_eq!(show(&wrong).now_or_never().unwrap().status, 429);
+    // Neither the id nor the source has failed with a password.
+    let mut verified = Box::pin(show(&password));
+    assert!(verified.as_mut().now_or_never().is_none());
+    assert_eq!(verified.await.status, 401);
+    assert_eq!(show(&password).await.status, 429);
+    // A right one passes all that.
+    let right = key.sign(&claims());
+    assert_eq!(show(&basic("alice", &right)).await.status, 200);
 }
 
 #[tokio::test]
@@ -751,6 +830,21 @@ async fn the_configuration_file_names_issuers_and_the_challenge() {
     let (head, body) = ask(Some(&key.sign(&claims()))).await;
     assert_eq!((head.status.as_u16(), &*body), (200, "jwt:hub:alice"));
 
+    for (users, expected) in [
+        ("[]", "for what they grant, as Bearer only"),
+        ("[\"a\", \"b\"]", "as Bearer or as the password of a, b"),
+    ] {
+        put("gate.toml", &format!("{text}basic_users = {users}\n"));
+        let report = guard().unwrap().report().to_string();
+        assert!(report.contains(expected), "{report}");
+    }
+    put("gate.toml", &format!("{text}basic_users = [\"a:b\"]\n"));
+    let error = Config::load(directory.path().join("gate.toml")).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("basic_users") && error.contains("\"a:b\""),
+        "{error}"
+    );
     put("gate.toml", &text.replace(SERVICE, ""));
     assert!(guard().unwrap_err().to_string().contains("auth"));
     put("gate.toml", &text);

@@ -247,3 +247,83 @@ async fn a_file_that_cannot_be_written_any_more_is_told_to_probes() {
         readyz().await
     );
 }
+
+#[tokio::test]
+async fn callers_of_an_exempt_group_are_not_bound_and_others_learn_from_what_they_get() {
+    use http::header::AUTHORIZATION;
+
+    let folder = TempDir::new().unwrap();
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    put("peer.token", "peer-4f1c9a7be03d58264c9e1fa0b7d25836");
+    put("ci.token", "ci-4f1c9a7be03d58264c9e1fa0b7d258361");
+    let section = "[policy.digest_binding]\nexempt_groups = [\"peers\"]\n\
+        [auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"peer\"\ngroups = [\"peers\"]\n\
+        file = \"peer.token\"\n[[auth.token]]\nid = \"ci\"\nfile = \"ci.token\"\n";
+    let guard = guard(folder.path(), section).unwrap();
+    let report = guard.report().to_string();
+    assert!(
+        report.contains("callers in the group peers get content by any repository"),
+        "{report}"
+    );
+    let layer = digest('b');
+    let manifest =
+        format!("{{\"schemaVersion\":2,\"config\":{{\"digest\":\"{layer}\"}},\"layers\":[]}}");
+    let (kind, known) = (
+        "application/vnd.oci.image.manifest.v1+json",
+        format!("sha256:{}", hex(&manifest)),
+    );
+    let ask = async |token: &str, target: String| {
+        let answer = (manifest.clone(), known.clone());
+        let service = guard.layer(service_fn(move |_| {
+            let (manifest, digest) = answer.clone();
+            async move {
+                let response = http::Response::builder()
+                    .header("content-type", kind)
+                    .header("docker-content-digest", digest);
+                Ok::<_, Infallible>(response.body(Full::new(Bytes::from(manifest))).unwrap())
+            }
+        }));
+        let address = portcullis::ClientAddr::new("192.0.2.1:1".parse().unwrap());
+        let request = Request::get(target)
+            .header("host", "registry.example")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .extension(address)
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let response = service.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        http_body_util::BodyExt::collect(response.into_body())
+            .await
+            .unwrap();
+        status
+    };
+    let (peer, ci) = (
+        "peer-4f1c9a7be03d58264c9e1fa0b7d25836",
+        "ci-4f1c9a7be03d58264c9e1fa0b7d258361",
+    );
+    let blob = |digest: &str| format!("/v2/lib/x/blobs/{digest}");
+    assert_eq!(ask(ci, blob(&layer)).await, 404);
+    assert_eq!(ask(peer, blob(&layer)).await, 200);
+    assert_eq!(ask(ci, blob(&layer)).await, 404);
+    let by_tag = "/v2/lib/x/manifests/1".to_owned();
+    assert_eq!(ask(peer, by_tag).await, 200);
+    assert_eq!(ask(ci, blob(&layer)).await, 200);
+
+    // A misspelt group would leave the peers bound in silence.
+    let misspelt = section.replace("exempt_groups = [\"peers\"]", "exempt_groups = [\"pears\"]");
+    let guard = self::guard(folder.path(), &misspelt).unwrap();
+    let warnings = guard.report().to_string();
+    assert!(warnings.contains("pears"), "{warnings}");
+}
+
+fn hex(text: &str) -> String {
+    use std::fmt::Write;
+
+    use sha2::{Digest, Sha256};
+
+    let mut hex = String::new();
+    for byte in Sha256::digest(text) {
+        write!(hex, "{byte:02x}").unwrap();
+    }
+    hex
+}

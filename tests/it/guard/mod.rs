@@ -1,4 +1,5 @@
 mod advice;
+mod client_warnings;
 mod config;
 mod digests;
 mod nested;

@@ -87,51 +87,143 @@ async fn key_and_chain_may_stand_in_any_order() {
     assert_eq!(shown(&material, &root).await, expected);
 }
 
+/// What is taken of a bundle while it is written from `before` to `after`: truncated first, or over what
+/// was there. Only one of both, whole up to its last line, may be.
+fn take_while_written(before: &[&str], after: &[&str]) {
+    let files = Files::new();
+    let (old, new) = (before.concat(), after.concat());
+    let mut texts = std::collections::HashSet::new();
+    // Each seventh: a line of PEM has 65, so that all places within one are met.
+    for cut in (0..new.len()).step_by(7).chain([new.len()]) {
+        let short = &new[..cut];
+        texts.insert(short.to_owned());
+        texts.insert([short, old.get(cut..).unwrap_or_default()].concat());
+    }
+    let has = |text: &str, parts: &[&str]| parts.iter().all(|part| text.contains(part.trim_end()));
+    let mut seen = [0; 3];
+    for text in texts {
+        let bundle = files.put("bundle.pem", &text);
+        let subject = serving(&bundle).load();
+        let subject = subject.map(|material| material.expiries()[0].subject.to_string());
+        match subject.as_deref() {
+            Err(_) => seen[0] += 1,
+            Ok("CN=old") if has(&text, before) => seen[1] += 1,
+            Ok("CN=new") if has(&text, &after[..2]) => seen[2] += 1,
+            other => panic!("{other:?} of {text}"),
+        }
+    }
+    assert!(seen[0] > 150 && seen[1] > 0 && seen[2] > 0, "{seen:?}");
+}
+
+/// One of each that are as long as these, so that what is written over leaves nothing behind.
+fn as_long_as(old: &Leaf, made: impl FnMut() -> Leaf) -> Leaf {
+    let mut made = std::iter::repeat_with(made);
+    made.find(|new| new.pem.len() == old.pem.len() && new.key_pem.len() == old.key_pem.len())
+        .unwrap()
+}
+
 #[test]
 fn a_bundle_that_is_written_in_part_is_never_taken_for_another() {
+    let root = Ca::new("Root");
+    let sub = root.sub("Sub", |_| {});
+    let old = sub.server(&["old"]);
+    let new = as_long_as(&old, || sub.server(&["new"]));
+    let (first, second) = (
+        [&*old.key_pem, &old.pem, &sub.pem],
+        [&*new.key_pem, &new.pem, &sub.pem],
+    );
+    take_while_written(&first, &second);
+    // A kubelet's order, whose key comes last.
+    let (first, second) = (
+        [&*old.pem, &sub.pem, &old.key_pem],
+        [&*new.pem, &sub.pem, &new.key_pem],
+    );
+    take_while_written(&first, &second);
+}
+
+#[test]
+fn a_bundle_whose_chain_is_written_in_part_is_never_taken_for_another() {
+    let (root, next) = (Ca::new("Root"), Ca::new("Next"));
+    let (one, other) = (root.sub("One", |_| {}), next.sub("Two", |_| {}));
+    let old = one.server(&["old"]);
+    let new = as_long_as(&old, || other.server(&["new"]));
+    take_while_written(
+        &[&*old.key_pem, &old.pem, &one.pem, &root.pem],
+        &[&*new.key_pem, &new.pem, &other.pem, &next.pem],
+    );
+}
+
+#[test]
+fn what_is_wrong_in_a_bundle_is_named_with_its_place() {
     let files = Files::new();
     let root = Ca::new("Root");
     let sub = root.sub("Sub", |_| {});
-    let (old, new) = (sub.server(&["old"]), sub.server(&["new"]));
-    let bundle = |leaf: &Leaf| [&*leaf.key_pem, &leaf.pem, &sub.pem].concat();
-    let (before, after) = (bundle(&old), bundle(&new));
-    let taken = |text: &str| {
-        let bundle = files.put("bundle.pem", text);
-        let material = serving(&bundle).load().ok()?;
-        Some(material.expiries()[0].subject.to_string())
+    let leaf = sub.server(&["localhost"]);
+    let error = |parts: &[&str]| {
+        let bundle = files.put("mixed.pem", parts.concat());
+        serving(&bundle).load().unwrap_err()
     };
-    let has = |text: &str, leaf: &Leaf| {
-        text.contains(leaf.key_pem.trim_end()) && text.contains(leaf.pem.trim_end())
-    };
-    let mut seen = [0; 3];
-    // A server does not check the signature of its own certificate: where the file is written over in place
-    // and both have the same length, what lies behind the public key is a mix until the rest is written.
-    let key_has_come = new.key_pem.len() + new.pem.len() / 2;
-    for cut in 0..=after.len() {
-        // Truncated and not yet written whole; or written over what was there.
-        let short = after[..cut].to_owned();
-        let mixed = short.clone() + before.get(cut..).unwrap_or_default();
-        for text in [short, mixed] {
-            match taken(&text).as_deref() {
-                None => seen[0] += 1,
-                Some("CN=old") if has(&text, &old) => seen[1] += 1,
-                Some("CN=new") if has(&text, &new) => seen[2] += 1,
-                Some("CN=new") if text.len() == before.len() && cut >= key_has_come => {}
-                other => panic!("{cut}: {other:?} of {text}"),
-            }
-        }
-    }
-    assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
-    let mixed = [&*new.key_pem, &old.pem, &sub.pem].concat();
-    let mixed = files.put("mixed.pem", mixed);
-    let error = serving(&mixed).load().unwrap_err();
-    assert!(matches!(error, TlsError::BundleMismatch { .. }), "{error}");
+    let mixed = error(&[&sub.server(&["other"]).key_pem, &leaf.pem, &sub.pem]);
+    assert!(matches!(mixed, TlsError::BundleMismatch { .. }), "{mixed}");
+    let text = mixed.to_string();
+    assert!(text.contains("mixed.pem: no certificate in it"), "{text}");
+    // Of the same name, and with another key.
+    let namesake = root.sub("Sub", |_| {});
+    let foreign = error(&[&leaf.pem, &namesake.pem, &leaf.key_pem]);
     assert!(
-        error
-            .to_string()
-            .contains("mixed.pem: no certificate in it"),
-        "{error}"
+        matches!(foreign, TlsError::BundleSignature { line: 1, .. }),
+        "{foreign}"
     );
+    // Beside which the right one may stand: both are shown.
+    let both = files.put(
+        "both.pem",
+        [&*leaf.pem, &namesake.pem, &sub.pem, &leaf.key_pem].concat(),
+    );
+    serving(&both).load().unwrap();
+    // DER, and no certificate.
+    let broken = error(&[
+        &leaf.pem,
+        &leaf.key_pem,
+        "-----BEGIN CERTIFICATE-----\nMAMBAQA=\n-----END CERTIFICATE-----\n",
+    ]);
+    assert!(matches!(broken, TlsError::Certificate { .. }), "{broken}");
+}
+
+#[test]
+fn a_bundle_that_is_another_each_time_is_not_taken() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let leaves = [root.server(&["one"]), root.server(&["two"])];
+    let bundles = leaves
+        .each_ref()
+        .map(|leaf| [&*leaf.key_pem, &leaf.pem].concat());
+    let path = files.put("bundle.pem", &bundles[0]);
+    let ended = AtomicBool::new(false);
+    let (bundles, files) = (&bundles, &files);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Between two readings it is replaced many times; each content has another length than the last.
+            for number in 0_usize.. {
+                if ended.load(Relaxed) {
+                    return;
+                }
+                let whole = format!("{}{}", bundles[number % 2], "#\n".repeat(number % 997));
+                files.put("next.pem", whole);
+                std::fs::rename(files.path("next.pem"), files.path("bundle.pem")).unwrap();
+            }
+        });
+        // It never settles, or it does so at one that is whole: then it is tried again.
+        let mut tries = std::iter::repeat_with(|| serving(&path).load());
+        let unsettled = tries.find(|outcome| match outcome {
+            Ok(_) => false,
+            Err(TlsError::BundleUnsettled { .. }) => true,
+            Err(error) => panic!("{error}"),
+        });
+        ended.store(true, Relaxed);
+        assert!(unsettled.is_some());
+    });
 }
 
 #[tokio::test]
