@@ -89,7 +89,8 @@ impl Problem {
             Self::NotFound
             | Self::QueryInvalid(_)
             | Self::TooManyTags(_)
-            | Self::PreconditionFailed => "UNSUPPORTED",
+            | Self::PreconditionFailed
+            | Self::Store(StoreError::ConditionFailed) => "UNSUPPORTED",
             // distribution's; the spec has none for it.
             Self::PageInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Digest(_)
@@ -137,6 +138,7 @@ fn status(error: &StoreError) -> StatusCode {
         | StoreError::ManifestUnknown
         | StoreError::UploadUnknown => StatusCode::NOT_FOUND,
         StoreError::UploadBusy => StatusCode::CONFLICT,
+        StoreError::ConditionFailed => StatusCode::PRECONDITION_FAILED,
         StoreError::DigestMismatch { .. } => StatusCode::BAD_REQUEST,
         StoreError::CallerBusy => StatusCode::TOO_MANY_REQUESTS,
         StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,

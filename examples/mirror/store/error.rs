@@ -14,6 +14,8 @@ pub(crate) enum StoreError {
     ManifestUnknown,
     #[error("the upload is not known in this repository")]
     UploadUnknown,
+    #[error("what is here now is not what If-Match or If-None-Match allows to change")]
+    ConditionFailed,
     #[error("another request is writing to this upload")]
     UploadBusy,
     #[error("the caller has too many requests or uploads in flight")]

@@ -8,8 +8,8 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::client::Question;
-use super::{Caller, PullThrough, Upstream, UpstreamError, link};
-use crate::store::{Descriptor, Digest};
+use super::{PullThrough, Upstream, UpstreamError, link};
+use crate::store::{Caller, Descriptor, Digest, Store};
 
 /// How long a page may be, in bytes, how many pages and entries are read of one listing, and for how
 /// long.
@@ -167,16 +167,17 @@ impl PullThrough {
         here: Option<Vec<String>>,
         (n, last): (Option<usize>, Option<&str>),
     ) -> Result<Option<(Vec<String>, bool)>, UpstreamError> {
-        let _place = self.places.take(caller).await?;
+        let _place = self.listings.take(caller).await?;
         let asked = self.upstream.tags(repository, n, last).await;
         let known = here.is_some();
         if known && (asked.is_ok() || asked.as_ref().is_err_and(UpstreamError::is_verdict)) {
-            let (name, own) = (repository.to_owned(), asked.is_err());
-            let note = self.store.run(move |store| store.set_own(&name, own)).await;
+            let (name, has) = (repository.to_owned(), asked.is_ok());
+            let note = move |store: &Store| store.set_upstream_has(&name, has);
+            let note = self.store.run(note).await;
             note.inspect_err(|error| tracing::warn!(repository, %error, "not noted"))
                 .ok();
         }
-        let there = match self.judged(repository, asked).await {
+        let there = match self.judged_by(repository, asked, Store::is_own).await {
             Err(error) if error.is_verdict() => None,
             there => Some(there?),
         };
@@ -209,9 +210,9 @@ impl PullThrough {
         repository: &str,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, UpstreamError> {
-        let _place = self.places.take(caller).await?;
+        let _place = self.listings.take(caller).await?;
         let asked = self.upstream.referrers(repository, subject).await;
-        match self.judged(repository, asked).await {
+        match self.judged_by(repository, asked, Store::is_own).await {
             Err(error) if error.is_verdict() => Ok(Vec::new()),
             found => found,
         }

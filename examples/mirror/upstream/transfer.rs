@@ -90,7 +90,10 @@ impl Transfer {
         }
         let length = incoming.length();
         let (repository, digest) = self.key.clone();
-        let commit = move |store: &Store| incoming.commit(store, &repository, &digest);
+        let commit = move |store: &Store| {
+            incoming.commit(store, &repository, &digest)?;
+            store.set_upstream_has(&repository, true)
+        };
         self.downloads.store().run(commit).await?;
         self.progress
             .send_modify(|progress| progress.ready = length);
