@@ -184,16 +184,16 @@ fn missing(
     let mut missing = Vec::new();
     for needed in manifest.needed_blobs() {
         // To open it is to use it: it does not go before the manifest is there.
-        match needed
+        let opened = needed
             .parse()
-            .map(|digest| store.open_blob(repository, &digest))
-        {
-            Ok(Ok(_)) => {}
-            Ok(Err(StoreError::BlobUnknown)) | Err(_) if missing.len() < MAX_MISSING => {
-                missing.push(needed.to_owned());
-            }
-            Ok(Err(StoreError::BlobUnknown)) | Err(_) => {}
+            .map(|digest| store.open_blob(repository, &digest));
+        let known = match opened {
+            Ok(Ok(_)) => true,
+            Ok(Err(StoreError::BlobUnknown)) | Err(_) => false,
             Ok(Err(error)) => return Err(error),
+        };
+        if !known && missing.len() < MAX_MISSING {
+            missing.push(needed.to_owned());
         }
     }
     Ok(missing)
