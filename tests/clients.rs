@@ -19,6 +19,8 @@ mod curl;
 mod demo;
 #[path = "clients/fallover.rs"]
 mod fallover;
+#[path = "clients/faults.rs"]
+mod faults;
 #[path = "clients/in_front.rs"]
 mod in_front;
 #[path = "clients/lifetime.rs"]

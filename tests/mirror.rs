@@ -25,6 +25,8 @@ mod callers;
 mod committed;
 #[path = "mirror/conditions.rs"]
 mod conditions;
+#[path = "mirror/conformance.rs"]
+mod conformance;
 #[path = "mirror/lies.rs"]
 mod lies;
 #[path = "mirror/listing.rs"]

@@ -45,7 +45,7 @@ async fn run(arguments: &Arguments) -> Ended {
     let stop = CancellationToken::new();
     process::stop_on_signals(stop.clone())?;
     if let Some(operator) = operator {
-        operator.serve(setup.admin(), stop.clone());
+        operator.serve(setup.admin(), || (), stop.clone());
     }
     let guard = setup.guard.clone();
     let running = setup.start(stop, *arguments.drain).await?;

@@ -8,6 +8,7 @@
 //! and prints how to use it with curl, skopeo and containerd. Everything that decides who may do
 //! what is [`portcullis::Guard`]; what is here is the store and the flags.
 
+mod admin;
 mod cli;
 mod demo;
 mod housekeeping;
@@ -21,7 +22,6 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use portcullis::admin::{Admin, Readiness};
 use portcullis::config::{Config, ConfigError};
 #[cfg(feature = "digest-binding")]
 use portcullis::policy::DigestOracle;
@@ -60,22 +60,19 @@ async fn run(arguments: &Arguments) -> Ended {
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     guard.report_on(address).log();
+    tracing::info!(
+        bytes = registry.store.disk().used(),
+        "{}",
+        arguments.store()
+    );
     if let Some(pull) = &registry.pull {
         upstream::announce(pull, registry.namespace.as_deref());
     }
     let stop = CancellationToken::new();
     process::stop_on_signals(stop.clone())?;
     if let Some(operator) = operator {
-        let upstream = registry.pull.iter().map(PullThrough::readiness);
-        let store = registry.store.clone();
-        let disk = move || match store.disk().problem() {
-            Some(problem) => Readiness::NotReady(problem),
-            None => Readiness::Ready,
-        };
-        let admin = Admin::new()
-            .with_checks(guard.checks().chain(upstream))
-            .with_check("disk", disk);
-        operator.serve(admin, stop.clone());
+        let checks = admin::checks(&guard, &registry);
+        operator.serve(checks, admin::metrics(&registry), stop.clone());
     }
     let (store, uploads) = (registry.store.clone(), registry.uploads.clone());
     tokio::spawn(arguments.housekeeping().run(store, uploads));
@@ -109,6 +106,7 @@ fn check(arguments: &Arguments) -> Ended {
         .map(|(options, _)| Upstream::new(&options));
     let upstream = upstream.transpose()?;
     print!("{}", guard.report());
+    println!("{}", arguments.store());
     if let Some(upstream) = upstream {
         println!("{}", upstream.describe(arguments.namespace().as_deref()));
     }

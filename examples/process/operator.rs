@@ -32,11 +32,20 @@ impl Operator {
         }))
     }
 
-    /// Answers until the process ends, so that a scrape sees the drain too.
-    pub(crate) fn serve(self, admin: Admin, stopping: CancellationToken) {
+    /// Answers until the process ends, so that a scrape sees the drain too. `look` sets what is looked at only
+    /// when metrics are asked for.
+    pub(crate) fn serve(
+        self,
+        admin: Admin,
+        look: impl Fn() + Send + Sync + 'static,
+        stopping: CancellationToken,
+    ) {
         let Self { listener, metrics } = self;
         let rendered = metrics.clone();
-        let admin = draining(admin, stopping).with_metrics(move || rendered.render());
+        let admin = draining(admin, stopping).with_metrics(move || {
+            look();
+            rendered.render()
+        });
         tokio::spawn(async move {
             tokio::select! {
                 ended = answer(listener, admin) => ended,

@@ -1,18 +1,12 @@
 use crate::refused::{gate, handshake_failed, logged, only_without};
-use crate::support::commands::{containerd_pull, curl, curl_push, host};
+use crate::support::commands::{containerd_pull, containerd_pulled, curl, curl_push, host};
 use crate::support::containerd::Containerd;
 use crate::support::gate::{Demands, Gate, Shown, WRONG_TOKEN};
 use crate::support::image::Image;
 use crate::support::process::run;
 
 fn an_image_comes<'a>(gate: &'a Gate, image: &Image, shown: Shown<'a>) {
-    let containerd = Containerd::start();
-    containerd.set_hosts("docker.io", &gate.mirror.url(), &[host(gate, shown)]);
-    containerd.pull("docker.io/lib/busybox:1").succeeded();
-    let layout = image.layout();
-    for digest in layout.layers().into_iter().chain([layout.config()]) {
-        layout.assert_blob(&digest, &containerd.content(&digest));
-    }
+    containerd_pulled(gate, shown, image, "lib/busybox:1");
     let entry = gate.mirror.logged("a pull of containerd's", |entry| {
         entry.text("user_agent.original").contains("containerd")
             && entry.text("oci.endpoint").contains("blob")

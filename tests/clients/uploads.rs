@@ -18,7 +18,7 @@ fn gate() -> Gate {
 }
 
 /// Python with what `scripts/test.sh python-clients` has fetched.
-fn python(script: &str) -> Command {
+pub fn python(script: &str) -> Command {
     let packages =
         std::env::var_os("PORTCULLIS_PYTHON").map_or_else(|| "target/python".into(), PathBuf::from);
     assert!(

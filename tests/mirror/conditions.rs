@@ -5,6 +5,7 @@ use axum::body::Body as AxumBody;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::routing::any;
+use futures_util::future::join_all;
 use reqwest::{Method, Response};
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ async fn a_condition_decides_before_anything_is_sent() {
                 ("if-match", "\"x\"", 412),
                 // A weak tag never matches strongly.
                 ("if-match", &*weak, 412),
+                ("if-match", "garbage", 412),
             ] {
                 let response = ask(&server, method.clone(), &path, name, value).await;
                 assert_eq!(
@@ -56,7 +58,11 @@ async fn a_condition_decides_before_anything_is_sent() {
                 }
             }
         }
-        let response = ask(&server, Method::GET, &path, "if-match", "\"x\"").await;
+        // It goes before what else is asked (RFC 9110 §13.2.2).
+        let request = server
+            .request(Method::GET, &path)
+            .header("if-match", "\"x\"");
+        let response = request.header("if-none-match", &own).send().await.unwrap();
         assert_error(response, 412, "UNSUPPORTED").await;
     }
 }
@@ -81,6 +87,52 @@ async fn a_condition_that_fails_keeps_a_manifest_as_it_is() {
     assert_error(delete, 412, "UNSUPPORTED").await;
     let delete = ask(&server, Method::DELETE, path, "if-match", &own).await;
     assert_eq!(delete.status(), 202);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_writers_that_saw_a_tag_as_it_is_one_wins() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let path = "/v2/a/manifests/tag";
+    let index = |number: usize| {
+        let text = r#"{"schemaVersion":2,"manifests":[],"annotations":{"n":"NUMBER"}}"#;
+        text.replace("NUMBER", &number.to_string())
+    };
+    let change = async |method: Method, number: usize, seen: &Option<String>| {
+        let request = server.request(method, path);
+        let request = match seen {
+            Some(seen) => request.header("if-match", seen),
+            None => request.header("if-none-match", "*"),
+        };
+        let request = request.header("content-type", INDEX).body(index(number));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let mut seen = None;
+    for round in 0..30 {
+        // Every third time others would delete what they saw.
+        let deletes = seen.is_some() && round % 3 == 0;
+        let writers = (0..8).map(|writer| {
+            let method = match deletes && writer % 2 == 0 {
+                true => Method::DELETE,
+                false => Method::PUT,
+            };
+            change(method, round * 8 + writer, &seen)
+        });
+        let answers = join_all(writers).await;
+        let won: Vec<usize> = (0..8).filter(|at| answers[*at] != 412).collect();
+        let [won] = won[..] else {
+            panic!("round {round}: {answers:?}");
+        };
+        let get = server.get(path).await;
+        if answers[won] == 202 {
+            assert_eq!(get.status(), 404);
+            seen = None;
+        } else {
+            assert_eq!(answers[won], 201);
+            seen = Some(header(&get, "etag"));
+            assert_eq!(get.text().await.unwrap(), index(round * 8 + won));
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
 //! What could not be found out is answered neither as "no" nor as "none".
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
+use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::misbehaving::{Fault, Misbehaving};
 use crate::support::{
-    Data, INDEX, LONG, MANIFEST, NONE, Server, assert_error, descriptor, header, sha256,
+    Data, INDEX, LONG, MANIFEST, NONE, Server, assert_error, descriptor, header, sha256, until,
 };
 use crate::upstream::UpstreamOptions;
 use portcullis::Preset;
@@ -217,6 +221,83 @@ async fn what_is_this_mirrors_own_is_served_while_the_upstream_is_away() {
     for path in ["tags/list".to_owned(), format!("referrers/{subject}")] {
         let response = mirror.get(&format!("/v2/both/{path}")).await;
         assert_error(response, 502, "UNAVAILABLE").await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_pushed_here_is_listed_while_an_upstream_that_never_spoke_of_it_is_away() {
+    let (upstream, here) = (Misbehaving::start().await, Data::new());
+    for name in ["both", "theirs"] {
+        upstream.put_image(name, "theirs", b"layer");
+    }
+    let layer = upstream.put_blob("blobs", b"layer");
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let (_, subject) = mirror.push_image("own", "tag", b"layer").await;
+    let subject_of = json!({"mediaType": MANIFEST, "size": 1, "digest": subject.to_string()});
+    let signature = json!({"schemaVersion": 2, "manifests": [], "subject": subject_of});
+    let signature = serde_json::to_vec(&signature).unwrap();
+    let put = mirror.put_manifest("own", "sig", INDEX, &signature).await;
+    assert_eq!(put.status(), 201);
+    // Of these it has shown that it has them.
+    for name in ["both", "blobs"] {
+        mirror.push_image(name, "tag", b"own").await;
+    }
+    for path in [
+        "/v2/both/manifests/theirs".to_owned(),
+        "/v2/theirs/manifests/theirs".to_owned(),
+        format!("/v2/blobs/blobs/{layer}"),
+    ] {
+        let get = mirror.get(&path).await;
+        assert_eq!(get.status(), 200);
+        get.bytes().await.unwrap();
+    }
+    upstream.at("", Fault::Status(500));
+    let tags = mirror.get("/v2/own/tags/list").await;
+    assert_eq!(
+        tags.text().await.unwrap(),
+        r#"{"name":"own","tags":["sig","tag"]}"#
+    );
+    assert_eq!(mirror.get("/v2/own/manifests/tag").await.status(), 200);
+    let referrers = mirror.get(&format!("/v2/own/referrers/{subject}")).await;
+    let referrers: Value = serde_json::from_str(&referrers.text().await.unwrap()).unwrap();
+    let digest = sha256(&signature).to_string();
+    assert_eq!(referrers["manifests"][0]["digest"], json!(digest));
+    // Whether the upstream has a tag that is not here it has not said.
+    let other = mirror.get("/v2/own/manifests/other").await;
+    assert_error(other, 502, "UNAVAILABLE").await;
+    for name in ["both", "theirs", "blobs", "never"] {
+        for path in ["tags/list".to_owned(), format!("referrers/{subject}")] {
+            let get = mirror.get(&format!("/v2/{name}/{path}")).await;
+            assert_error(get, 502, "UNAVAILABLE").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pull_that_ends_late_leaves_a_tag_that_was_pushed_meanwhile() {
+    let (upstream, here) = (Misbehaving::start().await, Data::new());
+    let mirror = Server::mirror(&here, &upstream.url(), NONE).await;
+    for theirs in [true, false] {
+        // Once it moves the tag, once it has it no more.
+        upstream.put_image("a", "tag", b"before");
+        assert_eq!(mirror.get("/v2/a/manifests/tag").await.status(), 200);
+        let held = Arc::new(Semaphore::new(0));
+        upstream.at("", Fault::Hold(Arc::clone(&held)));
+        upstream.forget_asked();
+        if theirs {
+            upstream.put_image("a", "tag", b"moved");
+        } else {
+            upstream.remove("/v2/a/manifests/tag");
+        }
+        let pull = tokio::spawn(mirror.request(Method::GET, "/v2/a/manifests/tag").send());
+        until("the upstream is asked", || !upstream.asked("").is_empty()).await;
+        let (_, ours) = mirror.push_image("a", "tag", b"ours").await;
+        held.add_permits(100);
+        pull.await.unwrap().unwrap();
+        let head = mirror.head("/v2/a/manifests/tag").await;
+        assert_eq!(header(&head, "docker-content-digest"), ours.to_string());
+        upstream.mend();
+        assert_eq!(mirror.delete("/v2/a/manifests/tag").await.status(), 202);
     }
 }
 

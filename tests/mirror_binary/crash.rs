@@ -29,7 +29,7 @@ fn body() -> (mpsc::Sender<std::io::Result<Vec<u8>>>, Body) {
     (sender, Body::wrap_stream(pieces))
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![directory.to_owned()];
     while let Some(directory) = waiting.pop() {
@@ -106,7 +106,7 @@ async fn a_kill_in_the_middle_of_an_upload_leaves_no_half_blob() {
 }
 
 /// A registry with one image of three layers under each of a few tags.
-async fn registry(layers: Vec<Vec<u8>>) -> SocketAddr {
+pub(crate) async fn registry(layers: Vec<Vec<u8>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let layers = Arc::new(layers);
@@ -132,7 +132,7 @@ async fn registry(layers: Vec<Vec<u8>>) -> SocketAddr {
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-fn image(layers: &[Vec<u8>]) -> String {
+pub(crate) fn image(layers: &[Vec<u8>]) -> String {
     let layers: Vec<Value> = layers
         .iter()
         .map(|layer| json!({"mediaType": "x/y", "size": layer.len(), "digest": sha256(layer)}))

@@ -53,7 +53,16 @@ impl Mirror {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let directory = data.path().join("data");
+        Self::begin(data.path(), arguments, variables).await
+    }
+
+    /// Starts with the data in a folder of `folder`.
+    pub(crate) async fn in_folder(folder: &Path, arguments: &[&str]) -> Self {
+        Self::begin(folder, arguments, &[]).await
+    }
+
+    async fn begin(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let directory = folder.join("data");
         let mut process = command(&directory)
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)

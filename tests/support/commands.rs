@@ -104,6 +104,18 @@ pub fn containerd_pull(gate: &Gate, shown: Shown<'_>, name: &str) -> Said {
     containerd.pull(&format!("registry.example/{name}"))
 }
 
+/// Pulls by `ctr`, in a containerd that lives for it; what has come is that image.
+#[track_caller]
+pub fn containerd_pulled(gate: &Gate, shown: Shown<'_>, image: &Image, name: &str) {
+    let containerd = Containerd::start();
+    containerd.set_hosts("docker.io", &gate.mirror.url(), &[host(gate, shown)]);
+    containerd.pull(&format!("docker.io/{name}")).succeeded();
+    let layout = image.layout();
+    for digest in layout.layers().into_iter().chain([layout.config()]) {
+        layout.assert_blob(&digest, &containerd.content(&digest));
+    }
+}
+
 /// The gate as a host of a `hosts.toml`.
 pub fn host<'a>(gate: &'a Gate, shown: Shown<'a>) -> Host<'a> {
     Host {

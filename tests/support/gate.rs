@@ -41,6 +41,8 @@ pub struct Demands {
     pub trace: bool,
     pub denied_networks: &'static [&'static str],
     pub upstream: Option<String>,
+    /// A host to which the upstream may redirect.
+    pub upstream_redirect: Option<String>,
     /// The registry in front of which the `gate` example is, where it is not the mirror that is asked.
     pub in_front_of: Option<String>,
     pub place: Place,
@@ -72,6 +74,7 @@ impl Default for Demands {
             trace: false,
             denied_networks: &[],
             upstream: None,
+            upstream_redirect: None,
             in_front_of: None,
             place: Place::Plain,
             more: String::new(),
@@ -124,6 +127,9 @@ impl Demands {
         }
         if let Some(upstream) = &self.upstream {
             setup = setup.argument("--upstream").argument(upstream);
+        }
+        if let Some(host) = &self.upstream_redirect {
+            setup = setup.argument("--upstream-redirect").argument(host);
         }
         Gate {
             mirror: setup.start(),

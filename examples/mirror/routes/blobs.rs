@@ -10,8 +10,8 @@ use super::problem::Problem;
 use super::range::Selection;
 use super::registry::{Call, Registry, empty};
 use super::uploads::DIGEST;
-use crate::store::{self, Blob, Digest, Store, StoreError};
-use crate::upstream::{Caller, Live, Pulled};
+use crate::store::{Blob, Caller, Digest, Store, StoreError};
+use crate::upstream::{Live, Pulled};
 
 const PIECE: usize = 64 * 1024;
 
@@ -28,14 +28,7 @@ enum Source {
 pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let digest: Digest = call.reference()?.parse()?;
-    let source = find(
-        registry,
-        &call.caller(),
-        &repository,
-        &digest,
-        call.is_head(),
-    )
-    .await?;
+    let source = find(registry, &call.caller, &repository, &digest, call.is_head()).await?;
     let etag = format!("\"{digest}\"");
     let length = source.length();
     let selection = Selection::of(call.request.headers(), &etag, length, call.is_head());
@@ -51,7 +44,7 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         set(&mut headers, ACCEPT_RANGES, "bytes".into());
     }
     let (status, start, end) = match (selection, length) {
-        (Selection::Failed, _) => return Err(Problem::PreconditionFailed),
+        (Selection::Failed, _) => return Err(StoreError::ConditionFailed.into()),
         (Selection::Unchanged, _) => {
             return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
         }
@@ -133,7 +126,7 @@ impl Source {
 
 /// Reads a piece when the client takes one: between two pieces no thread waits.
 fn stored(store: Store, blob: Blob, start: u64, end: u64) -> Body {
-    let caller = store::Caller::current();
+    let caller = Caller::current();
     let pieces = stream::try_unfold((blob, start), move |(blob, at)| {
         let (store, caller) = (store.clone(), caller.clone());
         async move {

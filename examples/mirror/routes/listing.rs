@@ -38,7 +38,7 @@ pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Pr
             // A registry may refuse a number that its client never asked for.
             let n = call.query.page()?.map(|_| count);
             let page = (n, last.as_deref());
-            let found = pull.tags(&call.caller(), &repository, here, page).await;
+            let found = pull.tags(&call.caller, &repository, here, page).await;
             found.map_err(upstream)?
         }
         None => here.map(|names| (names, false)),
@@ -68,7 +68,7 @@ pub(super) async fn referrers(registry: &Registry, call: Call) -> Result<Respons
     let filter = call.query.get("artifactType").map(str::to_owned);
     let last = call.query.get("last").map(str::to_owned);
     let there = match &registry.pull {
-        Some(pull) => pull.referrers(&call.caller(), &repository, &subject).await,
+        Some(pull) => pull.referrers(&call.caller, &repository, &subject).await,
         None => Ok(Vec::new()),
     };
     let there = there.map_err(upstream)?;

@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::problem::Problem;
-use super::range::{Selection, is_conditional, may_change};
-use super::registry::{Call, Reference, Registry, empty};
+use super::range::{Selection, may_change};
+use super::registry::{Call, Registry, empty};
 use super::uploads::DIGEST;
 use crate::store::{
-    Algorithm, Digest, MAX_MANIFEST, Manifest, ManifestError, Memory, Origin, Store, StoreError,
+    Algorithm, Digest, MAX_MANIFEST, Manifest, ManifestError, Memory, Reference, Store, StoreError,
 };
 
 /// How many tags one manifest may be pushed with. distribution-spec: at least 10 should be.
@@ -31,12 +31,10 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
     let repository = call.repository()?;
     let reference = call.manifest()?;
     let mut manifest = if let Some(pull) = &registry.pull {
-        let caller = call.caller();
+        let caller = &call.caller;
         let pulled = match &reference {
-            Reference::Tag(tag) => pull.manifest_by_tag(&caller, &repository, tag).await,
-            Reference::Digest(digest) => {
-                pull.manifest_by_digest(&caller, &repository, digest).await
-            }
+            Reference::Tag(tag) => pull.manifest_by_tag(caller, &repository, tag).await,
+            Reference::Digest(digest) => pull.manifest_by_digest(caller, &repository, digest).await,
         };
         pulled.map_err(|error| Problem::Upstream {
             error,
@@ -72,7 +70,7 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         (ETAG, etag),
     ];
     match condition {
-        Selection::Failed => Err(Problem::PreconditionFailed),
+        Selection::Failed => Err(StoreError::ConditionFailed.into()),
         Selection::Unchanged => Ok(empty(StatusCode::NOT_MODIFIED, headers)),
         _ => Ok((headers, manifest.content).into_response()),
     }
@@ -84,9 +82,8 @@ pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Pro
     if call.route.query_tags().count() > MAX_TAGS {
         return Err(Problem::TooManyTags(MAX_TAGS));
     }
-    let headers = call.request.headers().clone();
-    check_condition(registry, headers, call.repository()?, call.manifest()?).await?;
-    let (expected, tags) = match call.manifest()? {
+    let reference = call.manifest()?;
+    let (expected, tags) = match reference.clone() {
         Reference::Tag(tag) => (None, vec![tag]),
         Reference::Digest(digest) => {
             let tags = call.route.query_tags().map(str::to_owned);
@@ -113,12 +110,18 @@ pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Pro
     let subject = manifest.subject.clone();
     // Behind a mirror the blobs may be upstream: they come when they are asked for.
     let complete = registry.pull.is_none();
+    let may_change = condition(&parts.headers);
     let names = tags.clone();
     let name = repository.clone();
-    let missing = registry
-        .store
-        .run(move |store| keep(store, &name, &manifest, &names, complete))
-        .await?;
+    let push = move |store: &Store| {
+        let missing = missing(store, &name, &manifest)?;
+        if missing.is_empty() || !complete {
+            store.push_manifest(&name, &manifest, &names, &reference, may_change)?;
+            return Ok(Vec::new());
+        }
+        Ok(missing)
+    };
+    let missing = registry.store.run(push).await?;
     if !missing.is_empty() {
         return Err(Problem::ManifestBlobUnknown(missing));
     }
@@ -145,12 +148,8 @@ pub(super) async fn put(registry: &Registry, call: Call) -> Result<Response, Pro
 pub(super) async fn delete(registry: &Registry, call: Call) -> Result<Response, Problem> {
     let repository = call.repository()?;
     let reference = call.manifest()?;
-    let headers = call.request.headers().clone();
-    check_condition(registry, headers, repository.clone(), reference.clone()).await?;
-    let delete = move |store: &Store| match reference {
-        Reference::Tag(tag) => store.delete_tag(&repository, &tag),
-        Reference::Digest(digest) => store.delete_manifest(&repository, &digest),
-    };
+    let may_change = condition(call.request.headers());
+    let delete = move |store: &Store| store.delete_manifest(&repository, &reference, may_change);
     registry.store.run(delete).await?;
     Ok(empty(StatusCode::ACCEPTED, []))
 }
@@ -166,66 +165,38 @@ fn stored(store: &Store, repository: &str, reference: Reference) -> Result<Manif
     store.manifest(repository, &digest)
 }
 
-/// Heeds `If-Match` and `If-None-Match` of a change (RFC 9110 §13.2.2).
-async fn check_condition(
-    registry: &Registry,
-    headers: HeaderMap,
-    repository: String,
-    reference: Reference,
-) -> Result<(), Problem> {
-    if !is_conditional(&headers) {
-        return Ok(());
-    }
-    let read = move |store: &Store| match reference {
-        Reference::Tag(tag) => Ok(store.tag(&repository, &tag)?.map(|tag| tag.digest)),
-        Reference::Digest(digest) => {
-            let known = store.has_manifest(&repository, &digest)?;
-            Ok(known.then_some(digest))
-        }
-    };
-    let current = registry.store.run(read).await?;
-    let etag = current.map(|digest| format!("\"{digest}\""));
-    if may_change(&headers, etag.as_deref()) {
-        Ok(())
-    } else {
-        Err(Problem::PreconditionFailed)
+/// Whether `If-Match` and `If-None-Match` allow what has this digest now to be changed. They count once all
+/// else about the request is right (RFC 9110 §13.2.1).
+fn condition(headers: &HeaderMap) -> impl Fn(Option<&Digest>) -> bool + Send + 'static {
+    let headers = headers.clone();
+    move |current| {
+        let etag = current.map(|digest| format!("\"{digest}\""));
+        may_change(&headers, etag.as_deref())
     }
 }
 
-/// Stores the manifest and its tags; returns some of the blobs that it lacks instead, if it does.
-fn keep(
+/// Some of the blobs that the manifest needs and the repository does not have.
+fn missing(
     store: &Store,
     repository: &str,
     manifest: &Manifest,
-    tags: &[String],
-    complete: bool,
 ) -> Result<Vec<String>, StoreError> {
     let mut missing = Vec::new();
     for needed in manifest.needed_blobs() {
         // To open it is to use it: it does not go before the manifest is there.
-        let known = match needed
+        let opened = needed
             .parse()
-            .map(|digest| store.open_blob(repository, &digest))
-        {
+            .map(|digest| store.open_blob(repository, &digest));
+        let known = match opened {
             Ok(Ok(_)) => true,
             Ok(Err(StoreError::BlobUnknown)) | Err(_) => false,
             Ok(Err(error)) => return Err(error),
         };
-        if !known && complete {
+        if !known && missing.len() < MAX_MISSING {
             missing.push(needed.to_owned());
         }
-        if missing.len() == MAX_MISSING {
-            break;
-        }
     }
-    if !missing.is_empty() {
-        return Ok(missing);
-    }
-    store.put_manifest(repository, manifest, Origin::Push)?;
-    for tag in tags {
-        store.put_tag(repository, tag, &manifest.digest, Origin::Push)?;
-    }
-    Ok(Vec::new())
+    Ok(missing)
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {

@@ -38,8 +38,6 @@ pub(super) enum Problem {
     ManifestBlobUnknown(Vec<String>),
     #[error("the manifest comes with more than {0} tags")]
     TooManyTags(usize),
-    #[error("what is here is not what If-Match names")]
-    PreconditionFailed,
     #[error("the blob has {length} bytes")]
     RangeNotSatisfiable { length: u64 },
     #[error("this is no mirror of that registry")]
@@ -68,7 +66,6 @@ impl Problem {
             Self::ManifestInvalid(ManifestError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
             // distribution-spec, "Pushing Manifests".
             Self::TooManyTags(_) => StatusCode::URI_TOO_LONG,
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Store(error) => status(error),
             Self::Upstream { error, .. } => match error {
                 UpstreamError::Unknown | UpstreamError::Refused => StatusCode::NOT_FOUND,
@@ -89,7 +86,7 @@ impl Problem {
             Self::NotFound
             | Self::QueryInvalid(_)
             | Self::TooManyTags(_)
-            | Self::PreconditionFailed => "UNSUPPORTED",
+            | Self::Store(StoreError::ConditionFailed) => "UNSUPPORTED",
             // distribution's; the spec has none for it.
             Self::PageInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Digest(_)
@@ -137,6 +134,7 @@ fn status(error: &StoreError) -> StatusCode {
         | StoreError::ManifestUnknown
         | StoreError::UploadUnknown => StatusCode::NOT_FOUND,
         StoreError::UploadBusy => StatusCode::CONFLICT,
+        StoreError::ConditionFailed => StatusCode::PRECONDITION_FAILED,
         StoreError::DigestMismatch { .. } => StatusCode::BAD_REQUEST,
         StoreError::CallerBusy => StatusCode::TOO_MANY_REQUESTS,
         StoreError::Full(_) => StatusCode::INSUFFICIENT_STORAGE,

@@ -77,11 +77,6 @@ impl Selection {
     }
 }
 
-/// Whether a change depends on what is there now.
-pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
-    headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH)
-}
-
 /// Whether what has this entity tag now, if there is anything, may be changed (RFC 9110 §13.1.1, §13.1.2).
 pub(super) fn may_change(headers: &HeaderMap, etag: Option<&str>) -> bool {
     let is_current = |name| etag.is_some_and(|etag| lists(headers, name, |tag| tag == etag));

@@ -1,24 +1,24 @@
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{Extensions, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::stream;
 use http_body::Body as _;
-use portcullis::identity::Method as Shown;
 use portcullis::oci::{Endpoint, Route, RouteError};
 use portcullis::{ClientAddr, Principal};
 
 use super::problem::Problem;
 use super::query::Query;
 use super::{blobs, listing, manifests, uploads};
-use crate::store::{Callers, Digest, Store, Uploads};
-use crate::upstream::{Caller, PullThrough};
+use crate::store::{Caller, Callers, Reference, Store, Uploads};
+use crate::upstream::PullThrough;
 
 /// What the handlers share. `Clone` costs a few `Arc`s.
 #[derive(Clone)]
@@ -31,17 +31,12 @@ pub(crate) struct Registry {
     pub(crate) callers: Callers,
 }
 
-/// What names a manifest.
-#[derive(Clone)]
-pub(super) enum Reference {
-    Tag(String),
-    Digest(Digest),
-}
-
 /// A request under `/v2/`, read.
 pub(super) struct Call {
     pub(super) route: Route,
     pub(super) query: Query,
+    /// Who causes the work.
+    pub(super) caller: Caller,
     pub(super) request: Request,
 }
 
@@ -67,8 +62,9 @@ pub(crate) fn router(registry: Registry) -> Router {
 
 async fn answer(State(registry): State<Registry>, request: Request) -> Response {
     let head = request.method() == Method::HEAD;
-    let caller = registry.callers.caller(&caller(&request));
-    let answered = caller.scope(dispatch(&registry, request)).await;
+    let caller = registry.callers.caller(&caller(request.extensions()));
+    let work = dispatch(&registry, caller.clone(), request);
+    let answered = caller.scope(work).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     for (name, value) in HEADERS {
         let (name, value) = (
@@ -83,10 +79,15 @@ async fn answer(State(registry): State<Registry>, request: Request) -> Response 
     response
 }
 
-async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response, Problem> {
+async fn dispatch(
+    registry: &Registry,
+    caller: Caller,
+    mut request: Request,
+) -> Result<Response, Problem> {
     let call = Call {
         route: Route::of(&mut request)?,
         query: Query::parse(request.uri())?,
+        caller,
         request,
     };
     let asked = call.route.registry();
@@ -117,14 +118,17 @@ async fn dispatch(registry: &Registry, mut request: Request) -> Result<Response,
     }
 }
 
-/// By what the bounds go: the principal, or the address of one who shows nothing.
-fn caller(request: &Request) -> String {
-    let extensions = request.extensions();
-    let principal = Principal::of(extensions);
-    let principal = principal.filter(|caller| caller.method() != Shown::Anonymous);
-    let address = || Some(ClientAddr::of(extensions)?.ip().to_string());
-    let principal = principal.map(ToString::to_string);
-    principal.or_else(address).unwrap_or_default()
+/// By what the bounds go: a principal at an address. By the principal alone, all nodes of a cluster that have
+/// one token would be one caller; by the address alone, all clients behind one proxy.
+fn caller(extensions: &Extensions) -> String {
+    let principal = Principal::of(extensions).map(ToString::to_string);
+    let address = ClientAddr::of(extensions).map(|found| match found.ip() {
+        // One network has that many.
+        IpAddr::V6(address) => (address.to_bits() >> 64).to_string(),
+        IpAddr::V4(address) => address.to_string(),
+    });
+    let (principal, address) = (principal.unwrap_or_default(), address.unwrap_or_default());
+    format!("{principal} {address}")
 }
 
 impl Call {
@@ -153,11 +157,6 @@ impl Call {
         }
     }
 
-    /// Who causes the work.
-    pub(super) fn caller(&self) -> Caller {
-        Caller::of(self.request.extensions())
-    }
-
     pub(super) fn is_head(&self) -> bool {
         self.request.method() == Method::HEAD
     }
@@ -184,3 +183,34 @@ fn without_body(response: Response) -> Response {
 }
 
 type Nothing = Result<Bytes, Infallible>;
+
+#[cfg(test)]
+mod tests {
+    use portcullis::identity::Method as Shown;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_is_a_principal_at_an_address() {
+        let of = |id: &str, address: &str| {
+            let mut extensions = Extensions::new();
+            if !id.is_empty() {
+                extensions.insert(Principal::new(Shown::Token, id));
+            }
+            extensions.insert(ClientAddr::new(address.parse().unwrap()));
+            caller(&extensions)
+        };
+        let one = of("node", "10.0.0.1:1");
+        assert_eq!(one, of("node", "10.0.0.1:2"));
+        for other in [
+            of("node", "10.0.0.2:1"),
+            of("other", "10.0.0.1:1"),
+            of("", "10.0.0.1:1"),
+        ] {
+            assert_ne!(one, other);
+        }
+        let network = of("", "[2001:db8::1]:1");
+        assert_eq!(network, of("", "[2001:db8::2:3]:1"));
+        assert_ne!(network, of("", "[2001:db8:0:1::1]:1"));
+    }
+}

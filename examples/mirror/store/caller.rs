@@ -1,4 +1,4 @@
-//! What one caller may have of what all share: threads that wait for the disk, and memory.
+//! What one caller may have of what all share: threads that wait for the disk, memory, and the upstream.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,6 +15,11 @@ const THREADS: usize = 16;
 /// How much memory the long bodies of one caller may take at once, in units.
 const MEMORY: usize = 32 * 1024 * 1024 / UNIT;
 const UNIT: usize = 4096;
+/// How many transfers and questions the upstream has of one caller at once.
+const TRANSFERS: usize = 32;
+const QUESTIONS: usize = 32;
+/// And how many listings, whose pages may be long.
+const LISTINGS: usize = 4;
 /// How long a request waits for memory that the same caller's other requests have.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,7 +39,18 @@ struct Share {
     name: Arc<str>,
     threads: Arc<Semaphore>,
     memory: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
+    listings: Arc<Semaphore>,
     callers: Callers,
+}
+
+/// What a caller may have of the upstream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Use {
+    Transfer,
+    Question,
+    Listing,
 }
 
 /// Memory of a caller's, given back when it is dropped.
@@ -48,10 +64,14 @@ impl Callers {
             return Caller(share);
         }
         let name: Arc<str> = name.into();
+        let semaphore = |places| Arc::new(Semaphore::new(places));
         let share = Arc::new(Share {
             name: Arc::clone(&name),
-            threads: Arc::new(Semaphore::new(THREADS)),
-            memory: Arc::new(Semaphore::new(MEMORY)),
+            threads: semaphore(THREADS),
+            memory: semaphore(MEMORY),
+            transfers: semaphore(TRANSFERS),
+            questions: semaphore(QUESTIONS),
+            listings: semaphore(LISTINGS),
             callers: self.clone(),
         });
         known.insert(name, Arc::downgrade(&share));
@@ -97,6 +117,16 @@ impl Caller {
     pub(super) async fn thread(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
         Arc::clone(&self.0.threads).acquire_owned().await.ok()
+    }
+
+    /// One of the caller's own places at the upstream. It counts for as long as the caller is kept with it.
+    pub(crate) async fn place(&self, of: Use) -> Option<OwnedSemaphorePermit> {
+        let places = match of {
+            Use::Transfer => &self.0.transfers,
+            Use::Question => &self.0.questions,
+            Use::Listing => &self.0.listings,
+        };
+        Arc::clone(places).acquire_owned().await.ok()
     }
 }
 

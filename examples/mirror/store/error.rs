@@ -14,6 +14,8 @@ pub(crate) enum StoreError {
     ManifestUnknown,
     #[error("the upload is not known in this repository")]
     UploadUnknown,
+    #[error("what is here is not what If-Match or If-None-Match asks for")]
+    ConditionFailed,
     #[error("another request is writing to this upload")]
     UploadBusy,
     #[error("the caller has too many requests or uploads in flight")]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::blobs::is_pulled;
 use super::collect::{Freed, parsed};
 use super::error::At as _;
-use super::{Digest, Origin, Store, StoreError, disk};
+use super::{Digest, Store, StoreError, disk};
 
 /// How much is freed when the disk is full, at once.
 const STEP: u64 = 64 * 1024 * 1024;
@@ -155,13 +155,9 @@ impl Store {
     }
 
     /// What comes from the upstream is given all the same where there is no room to keep it.
-    pub(super) fn unless_full(
-        &self,
-        origin: Origin,
-        written: Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn unless_full(&self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         match written {
-            Err(StoreError::Full(path)) if origin == Origin::Upstream => {
+            Err(StoreError::Full(path)) => {
                 self.disk().is_full(&path);
                 Ok(())
             }

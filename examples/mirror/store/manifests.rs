@@ -9,19 +9,76 @@ use super::{Digest, Manifest, Origin, Store, StoreError};
 /// Beside a manifest that came from the upstream and was never pushed: it can be had again.
 const PULLED: &str = "pulled";
 
+/// What names a manifest.
+#[derive(Clone, Debug)]
+pub(crate) enum Reference {
+    Tag(String),
+    Digest(Digest),
+}
+
 impl Store {
-    /// Stores a manifest whose digest was verified. One that was pushed stays the repository's own,
-    /// whatever comes from the upstream later.
-    pub(crate) fn put_manifest(
+    /// Stores a manifest that a client pushed and points tags to it, if `may_change` says so of the digest
+    /// to which `reference` leads now, if it leads anywhere. All of it is one change.
+    ///
+    /// # Errors
+    /// It does not say so, or the file system refuses.
+    pub(crate) fn push_manifest(
         &self,
         repository: &str,
         manifest: &Manifest,
-        origin: Origin,
+        tags: &[String],
+        reference: &Reference,
+        may_change: impl Fn(Option<&Digest>) -> bool,
     ) -> Result<(), StoreError> {
-        let written = self.with_room(|| self.write_manifest(repository, manifest, origin));
-        self.unless_full(origin, written)
+        self.with_room(|| {
+            self.disk().room_for(manifest.content.len())?;
+            let _changes = self.changes();
+            self.check(repository, reference, &may_change)?;
+            self.write_manifest(repository, manifest, Origin::Push)?;
+            let digest = &manifest.digest;
+            let mut tags = tags.iter();
+            tags.try_for_each(|tag| self.write_tag(repository, tag, digest, Origin::Push))
+        })
     }
 
+    /// Stores a manifest of the upstream's whose digest was verified. One that was pushed stays the
+    /// repository's own.
+    pub(crate) fn put_pulled_manifest(
+        &self,
+        repository: &str,
+        manifest: &Manifest,
+    ) -> Result<(), StoreError> {
+        let written = self.with_room(|| {
+            self.disk().room_for(manifest.content.len())?;
+            let _changes = self.changes();
+            self.write_manifest(repository, manifest, Origin::Upstream)
+        });
+        self.unless_full(written)
+    }
+
+    /// For those who hold the lock of changes.
+    fn check(
+        &self,
+        repository: &str,
+        reference: &Reference,
+        may_change: impl Fn(Option<&Digest>) -> bool,
+    ) -> Result<(), StoreError> {
+        let current = match reference {
+            Reference::Digest(digest) => {
+                let known = self.has_manifest(repository, digest)?;
+                known.then(|| digest.clone())
+            }
+            Reference::Tag(tag) => match self.tag(repository, tag) {
+                // A tag that cannot be read leads nowhere.
+                Err(StoreError::Corrupt(_)) => None,
+                tag => tag?.map(|tag| tag.digest),
+            },
+        };
+        let may_change = may_change(current.as_ref());
+        may_change.then_some(()).ok_or(StoreError::ConditionFailed)
+    }
+
+    /// For those who hold the lock of changes.
     fn write_manifest(
         &self,
         repository: &str,
@@ -30,8 +87,6 @@ impl Store {
     ) -> Result<(), StoreError> {
         let path = self.manifest_file(repository, &manifest.digest);
         let mark = mark(&path);
-        self.disk().room_for(manifest.content.len())?;
-        let _changes = self.changes();
         let known = self.has_manifest(repository, &manifest.digest)?;
         // The content last: what there is of a manifest without it does not count.
         self.put_referrer(repository, manifest)?;
@@ -91,20 +146,30 @@ impl Store {
         Ok(if_there(fs::metadata(&path), &path)?.is_some())
     }
 
-    /// Deletes a manifest and the tags that point to it.
+    /// Deletes a tag, whose manifest stays, or a manifest and the tags that point to it, if `may_change` says
+    /// so of the digest to which `reference` leads now.
     ///
     /// # Errors
-    /// The repository does not have it.
+    /// It does not say so, or the repository does not have it.
     pub(crate) fn delete_manifest(
         &self,
         repository: &str,
-        digest: &Digest,
+        reference: &Reference,
+        may_change: impl Fn(Option<&Digest>) -> bool,
     ) -> Result<(), StoreError> {
         let _changes = self.changes();
-        self.remove_manifest(repository, digest).map(drop)
+        self.check(repository, reference, may_change)?;
+        match reference {
+            Reference::Digest(digest) => self.remove_manifest(repository, digest).map(drop),
+            Reference::Tag(tag) => {
+                let removed = durable::remove(&self.tags_dir(repository).join(tag))?;
+                removed.then_some(()).ok_or(StoreError::ManifestUnknown)
+            }
+        }
     }
 
-    /// As `delete_manifest`, for those who hold the lock of changes. Returns how many bytes that freed.
+    /// Removes a manifest and the tags that point to it, for those who hold the lock of changes. Returns how
+    /// many bytes that freed.
     pub(super) fn remove_manifest(
         &self,
         repository: &str,

@@ -9,6 +9,7 @@
 //! DATA/repositories/<name>/_manifests/<algorithm>/<hex>  a manifest; with `<hex>.pulled` beside it, the upstream's
 //! DATA/repositories/<name>/_referrers/<subject>/<digest> a descriptor whose `subject` that is
 //! DATA/repositories/<name>/_tags/<tag>                   the digest and where the tag came from
+//! DATA/repositories/<name>/_upstream                     whether the upstream last said that it has the repository
 //! ```
 //!
 //! A file appears under its final name only whole: it is written elsewhere, synced, renamed, and
@@ -52,15 +53,17 @@ mod walk;
 
 pub(crate) use along::Along;
 pub(crate) use blobs::Blob;
-pub(crate) use caller::{Caller, Callers, Memory};
+pub(crate) use caller::{Caller, Callers, Memory, Use};
 pub(crate) use collect::{Collection, Freed};
 pub(crate) use digest::{Algorithm, Digest, DigestError};
 pub(crate) use disk::Limits;
+pub(crate) use document::AtMost;
 pub(crate) use error::StoreError;
 pub(crate) use incoming::{Incoming, Sink};
 pub(crate) use layout::Store;
 pub(crate) use lease::Lease;
 pub(crate) use manifest::{Descriptor, MAX_MANIFEST, Manifest, ManifestError};
+pub(crate) use manifests::Reference;
 pub(crate) use referrers::Referrers;
 #[cfg_attr(not(test), allow(unused_imports, reason = "only tests name it"))]
 pub(crate) use scrub::Scrubbed;

@@ -1,30 +1,56 @@
+use std::fs;
+
 use super::durable;
-use super::error::{At as _, if_there};
+use super::error::if_there;
 use super::{Store, StoreError};
 
-/// Marks a repository that the upstream said it does not have.
-const OWN: &str = "_own";
+/// Holds whether the upstream last said that it has the repository.
+const UPSTREAM: &str = "_upstream";
 
 impl Store {
-    /// Whether the upstream said that it does not have this repository, which was pushed here.
-    pub(crate) fn is_own(&self, repository: &str) -> Result<bool, StoreError> {
-        let path = self.repository(repository).join(OWN);
-        Ok(if_there(std::fs::metadata(&path), &path)?.is_some())
+    /// Whether the upstream said that it does not have this repository.
+    pub(crate) fn is_denied(&self, repository: &str) -> Result<bool, StoreError> {
+        Ok(self.upstream_has(repository)? == Some(false))
     }
 
-    /// Notes what the upstream said of the repository. Of one that is not here nothing is noted.
-    pub(crate) fn set_own(&self, repository: &str, own: bool) -> Result<(), StoreError> {
-        let path = self.repository(repository).join(OWN);
-        let _changes = self.changes();
-        if path.try_exists().at(&path)? == own {
+    /// Whether what is listed here of a repository is all that there is, as far as is known: the upstream
+    /// said that it does not have it, or never gave anything of one that was pushed to here.
+    pub(crate) fn is_own(&self, repository: &str) -> Result<bool, StoreError> {
+        if let Some(has) = self.upstream_has(repository)? {
+            return Ok(!has);
+        }
+        let mut pushed = false;
+        self.for_each_manifest(repository, |_, path, _| {
+            pushed = pushed || !Self::is_pulled_manifest(path)?;
+            Ok(())
+        })?;
+        Ok(pushed)
+    }
+
+    fn upstream_has(&self, repository: &str) -> Result<Option<bool>, StoreError> {
+        let path = self.repository(repository).join(UPSTREAM);
+        let text = if_there(fs::read(&path), &path)?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Notes what the upstream said of the repository, or showed. Of one that is not here nothing is noted.
+    /// Where that cannot be done all else is right all the same.
+    pub(crate) fn note_upstream(&self, repository: &str, has: bool) {
+        let noted = self.try_note_upstream(repository, has);
+        if let Err(error) = self.unless_full(noted) {
+            tracing::warn!(repository, %error, "what the upstream has could not be noted");
+        }
+    }
+
+    fn try_note_upstream(&self, repository: &str, has: bool) -> Result<(), StoreError> {
+        if self.upstream_has(repository)? == Some(has) {
             return Ok(());
         }
-        if !own {
-            return durable::remove(&path).map(drop);
+        let path = self.repository(repository).join(UPSTREAM);
+        let _changes = self.changes();
+        if !self.has_repository(repository)? {
+            return Ok(());
         }
-        if self.has_repository(repository)? {
-            durable::replace(&self.tmp(), &path, b"")?;
-        }
-        Ok(())
+        durable::replace(&self.tmp(), &path, has.to_string().as_bytes())
     }
 }

@@ -1,5 +1,4 @@
 use std::fs::{self, File};
-use std::path::Path;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -35,11 +34,49 @@ struct Record {
 }
 
 impl Store {
-    /// Points a tag to a manifest of the same repository.
+    /// Points a tag of the upstream's to its manifest, unless a client has pushed one of this name.
     ///
     /// # Errors
     /// The manifest is not there.
-    pub(crate) fn put_tag(
+    pub(crate) fn put_pulled_tag(
+        &self,
+        repository: &str,
+        name: &str,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
+        let written = self.with_room(|| {
+            let _changes = self.changes();
+            if self.is_pushed(repository, name)? {
+                return Ok(());
+            }
+            if !self.has_manifest(repository, digest)? {
+                return Err(StoreError::ManifestUnknown);
+            }
+            self.write_tag(repository, name, digest, Origin::Upstream)
+        });
+        match written {
+            // There was no room for its manifest.
+            Err(StoreError::ManifestUnknown) if self.disk().problem().is_some() => Ok(()),
+            written => self.unless_full(written),
+        }
+    }
+
+    /// Deletes a tag that the upstream has no more, unless a client has pushed one of this name.
+    pub(crate) fn forget_pulled_tag(&self, repository: &str, name: &str) -> Result<(), StoreError> {
+        let _changes = self.changes();
+        if self.is_pushed(repository, name)? {
+            return Ok(());
+        }
+        durable::remove(&self.tags_dir(repository).join(name)).map(drop)
+    }
+
+    fn is_pushed(&self, repository: &str, name: &str) -> Result<bool, StoreError> {
+        let known = self.tag(repository, name)?;
+        Ok(known.is_some_and(|known| known.origin == Origin::Push))
+    }
+
+    /// Points a tag to a manifest, for those who hold the lock of changes.
+    pub(super) fn write_tag(
         &self,
         repository: &str,
         name: &str,
@@ -54,34 +91,12 @@ impl Store {
         let text = serde_json::to_vec(&record)
             .map_err(std::io::Error::from)
             .at(&path)?;
-        match self.with_room(|| self.write_tag(repository, digest, &path, &text)) {
-            // There was no room for its manifest.
-            Err(StoreError::ManifestUnknown)
-                if origin == Origin::Upstream && self.disk().problem().is_some() =>
-            {
-                Ok(())
-            }
-            written => self.unless_full(origin, written),
-        }
-    }
-
-    fn write_tag(
-        &self,
-        repository: &str,
-        digest: &Digest,
-        path: &Path,
-        text: &[u8],
-    ) -> Result<(), StoreError> {
-        let _changes = self.changes();
-        if !self.has_manifest(repository, digest)? {
-            return Err(StoreError::ManifestUnknown);
-        }
-        if if_there(fs::read(path), path)?.is_some_and(|known| known == text) {
+        if if_there(fs::read(&path), &path)?.is_some_and(|known| known == text) {
             // Only the time is new, which takes no space on a disk that has none.
-            let file = File::open(path).at(path)?;
-            return file.set_modified(SystemTime::now()).at(path);
+            let file = File::open(&path).at(&path)?;
+            return file.set_modified(SystemTime::now()).at(&path);
         }
-        durable::replace(&self.tmp(), path, text)
+        durable::replace(&self.tmp(), &path, &text)
     }
 
     /// Reads a tag; `None` where there is none.
@@ -101,19 +116,6 @@ impl Store {
             origin: record.origin,
             checked: metadata.modified().at(&path)?,
         }))
-    }
-
-    /// Deletes a tag; its manifest stays.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(crate) fn delete_tag(&self, repository: &str, name: &str) -> Result<(), StoreError> {
-        let _changes = self.changes();
-        if durable::remove(&self.tags_dir(repository).join(name))? {
-            Ok(())
-        } else {
-            Err(StoreError::ManifestUnknown)
-        }
     }
 
     /// The names of at most `count` of a repository's tags, in the order of their bytes, of those after

@@ -8,13 +8,12 @@ use tokio::time::Instant;
 use super::client::Rest;
 use super::flight::Flights;
 use super::live::{Live, Progress};
-use super::places::{Caller, Places};
+use super::places::Places;
 use super::transfer::Transfer;
 use super::{Upstream, UpstreamError};
-use crate::store::{Digest, Incoming, Store};
+use crate::store::{Caller, Digest, Incoming, Store, Use};
 
-/// How many blobs are fetched at once, for one caller and for all.
-const EACH: usize = 32;
+/// How many blobs are fetched at once for all callers.
 const ALL: usize = 256;
 /// How long a client waits for one of these places, which is less than clients wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,7 +53,7 @@ impl Downloads {
         Self(Arc::new(Inner {
             store,
             upstream,
-            places: Places::new(EACH, ALL, PATIENCE),
+            places: Places::new(Use::Transfer, ALL, PATIENCE),
             starts: Flights::new(),
             running: Mutex::default(),
             cut: Mutex::default(),

@@ -39,6 +39,5 @@ pub(crate) use error::{UpstreamError, UpstreamSetupError};
 pub(crate) use health::Condition;
 pub(crate) use live::Live;
 pub(crate) use options::{Host, Namespace, Patience, UpstreamOptions};
-pub(crate) use places::Caller;
 pub(crate) use pull::{PullOptions, PullThrough, Pulled};
 pub(crate) use report::announce;

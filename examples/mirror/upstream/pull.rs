@@ -7,16 +7,16 @@ use super::answer::content_digest;
 use super::client::Question;
 use super::download::Downloads;
 use super::flight::Flights;
-use super::places::{Caller, Places};
+use super::places::Places;
 use super::{Live, Upstream, UpstreamError};
 use crate::store::{
-    Algorithm, Blob, Digest, MAX_MANIFEST, Manifest, Origin, Store, StoreError, Tag,
+    Algorithm, Blob, Caller, Digest, MAX_MANIFEST, Manifest, Origin, Store, StoreError, Tag, Use,
 };
 
-/// How many questions are asked of the upstream at once, beside the transfers of blobs, for one caller
-/// and for all, and how long a client waits for its turn.
-const EACH: usize = 32;
+/// How many questions are asked of the upstream at once for all callers, beside the transfers of blobs, and
+/// how many listings, and how long a client waits for its turn.
 const ALL: usize = 256;
+const LISTINGS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an operator says of what is pulled through.
@@ -35,7 +35,8 @@ pub(crate) struct PullThrough {
     pub(super) upstream: Upstream,
     downloads: Downloads,
     options: PullOptions,
-    pub(super) places: Places,
+    places: Places,
+    pub(super) listings: Places,
     manifests: Flights<(String, String), Result<Manifest, UpstreamError>>,
 }
 
@@ -54,7 +55,8 @@ impl PullThrough {
             store,
             upstream,
             options,
-            places: Places::new(EACH, ALL, PATIENCE),
+            places: Places::new(Use::Question, ALL, PATIENCE),
+            listings: Places::new(Use::Listing, LISTINGS, 2 * PATIENCE),
             manifests: Flights::new(),
         }
     }
@@ -115,7 +117,9 @@ impl PullThrough {
         }
         let (name, wanted) = (repository.to_owned(), digest.clone());
         let link = move |store: &Store| {
-            store.link_blob(&name, &wanted)?;
+            if store.link_blob(&name, &wanted)? {
+                store.note_upstream(&name, true);
+            }
             store.open_blob(&name, &wanted).map(Some)
         };
         match self.store.run(link).await {
@@ -214,9 +218,8 @@ impl PullThrough {
             (Ok(None), None) => return Err(UpstreamError::Unknown),
             (Err(UpstreamError::Unknown), Some(_)) => {
                 let (name, tag) = (repository.to_owned(), tag.to_owned());
-                self.store
-                    .run(move |store| forget(store, &name, &tag))
-                    .await?;
+                let forget = move |store: &Store| store.forget_pulled_tag(&name, &tag);
+                self.store.run(forget).await?;
                 return Err(UpstreamError::Unknown);
             }
             (Err(error), _) => return Err(error),
@@ -250,8 +253,9 @@ impl PullThrough {
         }
         let (name, kept) = (repository.to_owned(), manifest.clone());
         let keep = move |store: &Store| {
-            store.put_manifest(&name, &kept, Origin::Upstream)?;
-            store.set_own(&name, false)
+            store.put_pulled_manifest(&name, &kept)?;
+            store.note_upstream(&name, true);
+            Ok(())
         };
         if let Err(error) = self.store.run(keep).await {
             tracing::error!(repository, reference, %error, "a manifest was passed on, but not kept");
@@ -261,15 +265,24 @@ impl PullThrough {
 
     /// What an upstream that does not answer means for a repository that it does not have: it said so when
     /// it still answered.
-    pub(super) async fn judged<T>(
+    async fn judged<T>(
         &self,
         repository: &str,
         result: Result<T, UpstreamError>,
     ) -> Result<T, UpstreamError> {
+        self.judged_by(repository, result, Store::is_denied).await
+    }
+
+    /// The same, where `own` says whether the repository is one that the upstream does not have.
+    pub(super) async fn judged_by<T>(
+        &self,
+        repository: &str,
+        result: Result<T, UpstreamError>,
+        own: fn(&Store, &str) -> Result<bool, StoreError>,
+    ) -> Result<T, UpstreamError> {
         let Err(error) = result else { return result };
         let name = repository.to_owned();
-        let own = !error.is_verdict() && self.store.run(move |store| store.is_own(&name)).await?;
-        if own {
+        if !error.is_verdict() && self.store.run(move |store| own(store, &name)).await? {
             tracing::debug!(repository, %error, "a repository is taken to be this mirror's own");
             return Err(UpstreamError::Unknown);
         }
@@ -315,32 +328,11 @@ impl PullThrough {
     /// all the same.
     async fn set(&self, repository: &str, tag: &str, digest: &Digest) {
         let (name, tag, digest) = (repository.to_owned(), tag.to_owned(), digest.clone());
-        let put = move |store: &Store| {
-            if is_pushed(store, &name, &tag)? {
-                return Ok(());
-            }
-            store.put_tag(&name, &tag, &digest, Origin::Upstream)
-        };
+        let put = move |store: &Store| store.put_pulled_tag(&name, &tag, &digest);
         match self.store.run(put).await {
             // The manifest could not be kept, which was logged, or was deleted meanwhile.
             Ok(()) | Err(StoreError::ManifestUnknown) => {}
             Err(error) => tracing::error!(repository, %error, "a tag could not be noted"),
         }
     }
-}
-
-/// Deletes a tag that the upstream has no more, unless one was pushed in its place.
-fn forget(store: &Store, repository: &str, tag: &str) -> Result<(), StoreError> {
-    if is_pushed(store, repository, tag)? {
-        return Ok(());
-    }
-    match store.delete_tag(repository, tag) {
-        Err(StoreError::ManifestUnknown) => Ok(()),
-        result => result,
-    }
-}
-
-fn is_pushed(store: &Store, repository: &str, tag: &str) -> Result<bool, StoreError> {
-    let known = store.tag(repository, tag)?;
-    Ok(known.is_some_and(|known| known.origin == Origin::Push))
 }

@@ -90,7 +90,11 @@ impl Transfer {
         }
         let length = incoming.length();
         let (repository, digest) = self.key.clone();
-        let commit = move |store: &Store| incoming.commit(store, &repository, &digest);
+        let commit = move |store: &Store| {
+            incoming.commit(store, &repository, &digest)?;
+            store.note_upstream(&repository, true);
+            Ok(())
+        };
         self.downloads.store().run(commit).await?;
         self.progress
             .send_modify(|progress| progress.ready = length);
