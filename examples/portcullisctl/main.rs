@@ -12,6 +12,7 @@
 mod certificates;
 mod deny;
 mod explain;
+mod files;
 mod hash;
 mod network_policy;
 #[cfg(feature = "schema")]
