@@ -117,7 +117,7 @@ impl Row {
     /// Adds what a peer measures at the same thing. The ratio is over the first.
     pub(crate) fn peer(&mut self, name: impl Into<String>, value: f64) -> &mut Self {
         let name = name.into();
-        if self.order.is_empty() && value != 0.0 {
+        if self.order.is_empty() && self.ratio.is_none() && value != 0.0 {
             self.ratio = Some(self.ours / value);
         }
         self.order.push((name.clone(), value));
@@ -139,6 +139,12 @@ impl Row {
     pub(crate) fn within(&mut self, least: f64, most: f64) -> &mut Self {
         let met = (least..=most).contains(&self.ours);
         self.bound(format!("{} to {}", number(least), number(most)), met, least)
+    }
+
+    /// Ours over the first peer, where it was measured otherwise than by dividing the two.
+    pub(crate) fn ratio_of(&mut self, ratio: f64) -> &mut Self {
+        self.ratio = Some(ratio);
+        self
     }
 
     /// Names a peer that could not be measured here.

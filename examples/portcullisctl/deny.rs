@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Answer, certificates};
+use crate::{Answer, certificates, files};
 
 /// Appends an entry to a deny list. A gate that follows the file refuses from then on, ends what is under way,
 /// and closes idle connections.
@@ -32,9 +32,9 @@ pub(crate) struct Deny {
     /// A file with the certificate that is denied, in PEM or DER
     #[arg(long)]
     certificate: Option<PathBuf>,
-    /// What of the certificate is denied
-    #[arg(long, value_enum, default_value_t, requires = "certificate")]
-    by: By,
+    /// What of the certificate is denied [default: fingerprint; of a CA's certificate the key]
+    #[arg(long, value_enum, requires = "certificate")]
+    by: Option<By>,
     /// Why
     #[arg(long)]
     reason: String,
@@ -46,10 +46,9 @@ pub(crate) struct Deny {
     dry_run: bool,
 }
 
-#[derive(Clone, Copy, Default, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum By {
     /// This certificate alone
-    #[default]
     Fingerprint,
     /// Its key, whatever certificate has it
     Key,
@@ -85,11 +84,24 @@ impl Deny {
         let file = self.certificate.as_deref().ok_or("nothing is named")?;
         let own = certificates::read(file)?.into_iter().next();
         let own: CertificateDer<'_> = own.ok_or("there is no certificate in it")?;
+        let (_, certificate) = X509Certificate::from_der(&own)?;
+        // No client shows the certificate of its client CA: of that one the key alone is known.
+        let by = match (self.by, certificate.is_ca()) {
+            (Some(By::Fingerprint | By::Serial), true)
+                if certificate.subject() == certificate.issuer() =>
+            {
+                return Err("no client shows the certificate of a root CA, so that neither its fingerprint nor its \
+                     serial number denies anything: use --by key"
+                    .into());
+            }
+            (Some(by), _) => by,
+            (None, true) => By::Key,
+            (None, false) => By::Fingerprint,
+        };
         let identity = PeerIdentity::from_der(&own)?;
-        Ok(match self.by {
+        Ok(match by {
             By::Fingerprint => format!("fingerprint:{}", identity.fingerprint_hex()),
             By::Key => {
-                let (_, certificate) = X509Certificate::from_der(&own)?;
                 let mut text = "key:".to_owned();
                 for octet in Sha256::digest(certificate.public_key().raw) {
                     write!(text, "{octet:02x}")?;
@@ -154,7 +166,7 @@ fn replace(
     entry: &DenyEntry,
 ) -> Result<(), Box<dyn Error>> {
     let told = |error: io::Error| format!("{}: {error}", target.display());
-    let mut content = match fs::read(target) {
+    let mut content = match files::read(target) {
         Ok(content) => {
             let permissions = fs::metadata(target).map_err(told)?.permissions();
             new.set_permissions(permissions).map_err(told)?;

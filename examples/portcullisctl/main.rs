@@ -15,6 +15,7 @@ mod certificates;
 mod credential_provider;
 mod deny;
 mod explain;
+mod files;
 mod hash;
 mod install_hosts;
 mod network_policy;

@@ -82,7 +82,7 @@ impl arguments::Arguments {
         let revocation = builder.from_files(&self.before, WatchOptions::default())?;
         let mut contents = Vec::new();
         for file in files(&self.crl)? {
-            let content = std::fs::read(&file);
+            let content = crate::files::read(&file);
             contents.push(content.map_err(|error| format!("{}: {error}", file.display()))?);
         }
         revocation.publish(contents.iter().map(Vec::as_slice))?;

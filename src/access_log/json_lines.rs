@@ -1,14 +1,13 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::mem;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
-
-use super::{AccessEvent, Sink};
-use crate::util::calendar;
+use super::event_json::Compact;
+use super::log_file::LogFile;
+use super::{AccessEvent, LogFields, Sink};
 
 /// How many bytes may wait for the writer.
 const BUFFER: usize = 1 << 20;
@@ -24,20 +23,20 @@ const BUFFER: usize = 1 << 20;
 /// `Clone` costs an `Arc`. When the last clone goes, everything is written first.
 ///
 /// ```no_run
-/// use std::fs::File;
-///
 /// use portcullis::access_log::{AccessLogLayer, JsonLines};
 ///
 /// # fn main() -> std::io::Result<()> {
-/// let file = File::options().create(true).append(true).open("/var/log/registry/access.jsonl")?;
-/// let log = JsonLines::new(file)?;
+/// let log = JsonLines::open("/var/log/registry/access.jsonl")?;
 /// let layer = AccessLogLayer::new().with_sink(log.clone());
 /// // … serve …
 /// log.flush();
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct JsonLines(Arc<Handle>);
+pub struct JsonLines {
+    handle: Arc<Handle>,
+    fields: LogFields,
+}
 
 /// Ends the thread once nothing hands lines over any more.
 struct Handle {
@@ -74,15 +73,31 @@ impl JsonLines {
         let thread = thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_all(&of_thread, writer))?;
-        Ok(Self(Arc::new(Handle {
-            shared,
-            thread: Some(thread),
-        })))
+        let thread = Some(thread);
+        Ok(Self {
+            handle: Arc::new(Handle { shared, thread }),
+            fields: LogFields::default(),
+        })
+    }
+
+    /// Makes a sink that appends to the file `path`, which is made if it is not there. When the file is moved
+    /// away or removed, as log rotation does, the next line begins a new one under its name.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be opened, or the system starts no thread.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        Self::new(LogFile::open(path.into())?)
+    }
+
+    /// Sets which fields a line has. Default: [`LogFields::Full`].
+    pub fn with_fields(mut self, fields: LogFields) -> Self {
+        self.fields = fields;
+        self
     }
 
     /// Returns once every line up to now was handed to the writer, and the writer was flushed. Blocks.
     pub fn flush(&self) {
-        let shared = &*self.0.shared;
+        let shared = &*self.handle.shared;
         let mut state = shared.lock();
         while !state.is_closed && !state.is_all_written() {
             state = wait(&shared.emptied, state);
@@ -93,12 +108,16 @@ impl JsonLines {
 impl Sink for JsonLines {
     fn write(&self, event: &AccessEvent<'_>) {
         let mut line = Vec::with_capacity(1024);
+        let written = match self.fields {
+            LogFields::Full => serde_json::to_writer(&mut line, event),
+            LogFields::Compact => serde_json::to_writer(&mut line, &Compact(event)),
+        };
         // Only a writer or a map with strange keys could fail.
-        if serde_json::to_writer(&mut line, event).is_err() {
+        if written.is_err() {
             return;
         }
         line.push(b'\n');
-        let shared = &*self.0.shared;
+        let shared = &*self.handle.shared;
         let mut state = shared.lock();
         while !state.is_closed && state.lines.len() >= BUFFER {
             state = wait(&shared.emptied, state);
@@ -145,7 +164,9 @@ impl Drop for Handle {
 
 impl fmt::Debug for JsonLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JsonLines").finish_non_exhaustive()
+        f.debug_struct("JsonLines")
+            .field("fields", &self.fields)
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,85 +217,5 @@ fn write_all(shared: &Shared, mut writer: impl Write) {
             }
         }
         lines.clear();
-    }
-}
-
-impl Serialize for AccessEvent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut to = Fields(serializer.serialize_map(None)?);
-        to.always("timestamp", &Rfc3339(self.timestamp))?;
-        to.put("client.address", self.client_address.as_ref())?;
-        to.put("client.port", self.client_port.as_ref())?;
-        to.put("network.peer.address", self.peer_address.as_ref())?;
-        to.put("principal", self.principal.as_ref())?;
-        to.always("http.request.method", self.method)?;
-        to.put(
-            "http.request.method_original",
-            self.method_original.as_ref(),
-        )?;
-        to.put("url.scheme", self.scheme)?;
-        to.always("url.path", &self.path)?;
-        to.put("url.query", self.query.as_ref())?;
-        to.put("server.address", self.server_address.as_ref())?;
-        to.put("server.port", self.server_port.as_ref())?;
-        to.always("network.protocol.version", self.protocol_version)?;
-        to.put("user_agent.original", self.user_agent.as_ref())?;
-        to.put("oci.endpoint", self.endpoint)?;
-        to.put("oci.action", self.action)?;
-        to.put("oci.registry", self.registry.as_ref())?;
-        to.put("oci.repository", self.repository.as_ref())?;
-        to.put("oci.reference", self.reference.as_ref())?;
-        to.put("oci.digest", self.digest.as_ref())?;
-        to.put("http.response.status_code", self.status.as_ref())?;
-        to.put("refusal.reason", self.refusal_reason)?;
-        to.put("refusal.detail", self.refusal_detail.as_ref())?;
-        to.put("error.type", self.error_type)?;
-        to.put("shadow.verdict", self.shadow_verdict)?;
-        to.put("shadow.detail", self.shadow_detail.as_ref())?;
-        to.put("mount.declined", self.mount_declined.as_ref())?;
-        to.put("revocation", self.revocation)?;
-        to.always("http.request.body.size", &self.request_body_size)?;
-        to.always("http.response.body.size", &self.response_body_size)?;
-        to.always("http.server.request.duration", &self.duration.as_secs_f64())?;
-        to.seconds("time_to_first_byte", self.time_to_first_byte)?;
-        to.seconds("throttled", self.throttled)?;
-        to.put("tls.protocol.version", self.tls_version)?;
-        to.put("tls.cipher", self.tls_cipher)?;
-        to.put("tls.resumed", self.tls_resumed.as_ref())?;
-        to.put("tls.client.subject", self.tls_client_subject.as_ref())?;
-        to.put("tls.client.hash.sha256", self.tls_client_sha256.as_ref())?;
-        to.put("connection.id", self.connection_id.as_ref())?;
-        to.put("request.id", self.request_id)?;
-        to.always("outcome", self.outcome)?;
-        to.0.end()
-    }
-}
-
-/// The fields of an event, of which those that do not apply are left out.
-struct Fields<M>(M);
-
-impl<M: SerializeMap> Fields<M> {
-    fn always(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<(), M::Error> {
-        self.0.serialize_entry(name, value)
-    }
-
-    fn put(
-        &mut self,
-        name: &str,
-        value: Option<&(impl Serialize + ?Sized)>,
-    ) -> Result<(), M::Error> {
-        value.map_or(Ok(()), |value| self.always(name, value))
-    }
-
-    fn seconds(&mut self, name: &str, time: Option<Duration>) -> Result<(), M::Error> {
-        self.put(name, time.map(|time| time.as_secs_f64()).as_ref())
-    }
-}
-
-struct Rfc3339(SystemTime);
-
-impl Serialize for Rfc3339 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&calendar::rfc3339_micros(self.0))
     }
 }

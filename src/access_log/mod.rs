@@ -72,10 +72,14 @@
 mod access_event;
 mod entry;
 mod event;
+#[cfg(feature = "json-log")]
+mod event_json;
 mod health;
 #[cfg(feature = "json-log")]
 mod json_lines;
 mod layer;
+#[cfg(feature = "json-log")]
+mod log_file;
 mod meters;
 mod outcome;
 mod output;
@@ -83,6 +87,8 @@ mod service;
 mod sink;
 
 pub use access_event::AccessEvent;
+#[cfg(feature = "json-log")]
+pub use event_json::LogFields;
 #[cfg(feature = "json-log")]
 pub use json_lines::JsonLines;
 pub use layer::AccessLogLayer;

@@ -10,7 +10,7 @@ use super::credentials::{Credentials, Token};
 use super::digest::HashName;
 use super::password_check::PasswordCheck;
 use super::situation::{Client, Situation, peer};
-use super::throttle::Guess;
+use super::throttle::{self, Guess};
 use super::validity::Circumstances;
 use crate::middleware::wiring;
 use crate::oci::{Action, Route, RouteError};
@@ -73,6 +73,11 @@ impl Authentication {
             }
             PresentedCredentials::Bearer(token) => (None, *token),
         };
+        // No credential is one, whatever a hash was made of.
+        if secret.is_empty() {
+            let guess = Guess::of(user.unwrap_or_default(), secret);
+            return Decision::Made(self.wrong(Refusal::CredentialsUnknown, guess, &situation));
+        }
         let current = self.credentials.as_ref().map(Watched::load);
         let own = current.as_deref();
         // Before the throttle is asked: a right credential that cannot be guessed passes, whatever others
@@ -212,7 +217,8 @@ impl Authentication {
                 return Decision::Made(self.let_in(principal.clone(), situation));
             }
         }
-        if let Err(refusal) = self.passwords.check_room() {
+        let source = situation.client.ip().map(throttle::source);
+        if let Err(refusal) = self.passwords.check_room(source) {
             return Decision::Made(Err(refusal));
         }
         let candidates = own.candidates(user);

@@ -78,6 +78,9 @@ pub enum DigestError {
     /// To verify it would take minutes or gigabytes.
     #[error("the {0} hash is too costly to verify: at most cost 16, or 1 GiB and 64 passes")]
     TooCostly(&'static str),
+    /// The digest of the empty text, as of a variable that is not set.
+    #[error("the SHA-256 of nothing: was the variable that was hashed empty?")]
+    OfNothing,
     /// A hash of a password, which this program was compiled without.
     #[cfg(not(feature = "passwords"))]
     #[error("hashes of passwords need the feature `passwords`")]
@@ -144,9 +147,12 @@ impl FromStr for SecretDigest {
             None if text.len() == 64 => text,
             None => return Err(DigestError::Unknown),
         };
-        hex::decode_array(hexadecimal)
-            .map(|digest| Self(HashKind::Sha256(digest)))
-            .ok_or(DigestError::Malformed("SHA-256 digest"))
+        let digest =
+            hex::decode_array(hexadecimal).ok_or(DigestError::Malformed("SHA-256 digest"))?;
+        if digest == <[u8; 32]>::from(Sha256::digest([])) {
+            return Err(DigestError::OfNothing);
+        }
+        Ok(Self(HashKind::Sha256(digest)))
     }
 }
 

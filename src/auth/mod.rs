@@ -116,6 +116,7 @@ mod source;
 mod sources;
 mod strength;
 mod throttle;
+mod turns;
 mod validity;
 mod verified_cache;
 

@@ -2,15 +2,14 @@ use std::fmt;
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::credentials::Candidates;
 use super::digest::HashName;
+use super::turns::{Full, Source, Turns};
 use super::verified_cache::VerifiedCache;
 use crate::Refusal;
 
@@ -21,7 +20,8 @@ pub struct PasswordOptions {
     /// How many are verified at a time, each on one thread beside the async workers: so much of the
     /// processors they take at most. Default: half of the processors, at least one.
     pub concurrent: NonZeroUsize,
-    /// How many may wait for their turn; more are refused at once. Default 32.
+    /// How many may wait for their turn; more are refused at once. Sources take turns, and where the queue is
+    /// full, the one that has most in it gives up its newest for one that has fewer. Default 32.
     pub waiting: usize,
     /// How many right ones are remembered. Default 4096.
     pub remembered: usize,
@@ -35,14 +35,16 @@ pub struct PasswordOptions {
 pub(super) struct Passwords(Arc<Inner>);
 
 struct Inner {
-    turns: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    most_waiting: usize,
+    turns: Turns,
     /// Which hash was proven.
     verified: Option<VerifiedCache<HashName>>,
 }
 
-const FULL: Refusal = Refusal::AuthThrottled { retry_after: 1 };
+impl From<Full> for Refusal {
+    fn from(Full: Full) -> Self {
+        Self::AuthThrottled { retry_after: 1 }
+    }
+}
 
 impl Default for PasswordOptions {
     fn default() -> Self {
@@ -84,11 +86,8 @@ impl PasswordOptions {
 
 impl Passwords {
     pub(super) fn new(options: &PasswordOptions) -> Self {
-        let most = options.concurrent.get().min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
-            turns: Arc::new(Semaphore::new(most)),
-            waiting: AtomicUsize::new(0),
-            most_waiting: options.waiting,
+            turns: Turns::new(options.concurrent.get(), options.waiting),
             verified: VerifiedCache::new(options.remembered, options.remember_for),
         }))
     }
@@ -99,13 +98,9 @@ impl Passwords {
         verified.recall(&verified.proof(user, password))
     }
 
-    /// Refuses as [`Passwords::verify`] would, for less: while more wait than may.
-    pub(super) fn check_room(&self) -> Result<(), Refusal> {
-        let waiting = self.0.waiting.load(Ordering::Relaxed);
-        if self.0.turns.available_permits() == 0 && waiting >= self.0.most_waiting {
-            return Err(FULL);
-        }
-        Ok(())
+    /// Refuses as [`Passwords::verify`] would at once, for less.
+    pub(super) fn check_room(&self, source: Source) -> Result<(), Refusal> {
+        Ok(self.0.turns.check_room(source)?)
     }
 
     /// The hash that this password has, among these. `still` is asked when its turn has come.
@@ -114,9 +109,10 @@ impl Passwords {
         user: Zeroizing<Vec<u8>>,
         password: Zeroizing<Vec<u8>>,
         candidates: Candidates,
+        source: Source,
         still: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<HashName, Refusal> {
-        let turn = self.turn().await?;
+        let turn = self.0.turns.take(source).await?;
         still()?;
         let passwords = self.clone();
         let work = tokio::task::spawn_blocking(move || {
@@ -130,18 +126,6 @@ impl Passwords {
             found.ok_or(Refusal::CredentialsUnknown)
         });
         work.await.map_err(|_| Refusal::Unavailable)?
-    }
-
-    async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
-        let turns = Arc::clone(&self.0.turns);
-        if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
-            return Ok(turn);
-        }
-        let Some(_place) = Place::take(&self.0) else {
-            return Err(FULL);
-        };
-        let turn = turns.acquire_owned().await;
-        turn.map_err(|_| Refusal::Unavailable)
     }
 }
 
@@ -162,28 +146,8 @@ impl Candidates {
     }
 }
 
-/// A place in the queue.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(inner: &'a Inner) -> Option<Self> {
-        let before = inner.waiting.fetch_add(1, Ordering::Relaxed);
-        // Given back by the drop if there was none.
-        let place = Self(&inner.waiting);
-        (before < inner.most_waiting).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl fmt::Debug for Passwords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passwords")
-            .field("free", &self.0.turns.available_permits())
-            .finish_non_exhaustive()
+        f.debug_struct("Passwords").finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use crate::reload::Pinned;
 #[cfg(feature = "passwords")]
 use crate::util::file::DOCUMENT;
 use crate::util::file::SECRET;
-use crate::util::text;
+use crate::util::text::{self, is_blank};
 
 /// Where credentials come from.
 #[derive(Clone, Debug)]
@@ -200,6 +200,9 @@ impl CredentialSource {
             #[cfg(feature = "passwords")]
             Origin::Htpasswd(file) => {
                 let text = read(&mut files, file, DOCUMENT)?;
+                if is_blank(&text) {
+                    return Err(CredentialError::Empty { file: file.clone() });
+                }
                 let users = htpasswd::read(&text).map_err(|(line, problem)| {
                     let file = file.clone();
                     CredentialError::Htpasswd {

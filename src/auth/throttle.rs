@@ -215,7 +215,7 @@ impl<'a> Guess<'a> {
 }
 
 /// An IPv4 address, or an IPv6 /64, which is what one subscriber has.
-fn source(client: IpAddr) -> u128 {
+pub(super) fn source(client: IpAddr) -> u128 {
     match client.to_canonical() {
         IpAddr::V6(address) => address.to_bits() >> 64 << 64,
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{BearerSection, JwtSection};
 use super::{ConfigError, Document, HtpasswdEntry, HumanDuration, Key, SecretEntry, TokenEntry};
 use crate::auth::{CredentialError, CredentialSource, PasswordOptions, Sources, ThrottleOptions};
+use crate::document::paths;
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
 
@@ -29,7 +30,8 @@ pub(crate) struct AuthSection {
     #[serde(default, rename = "token")]
     pub(crate) tokens: Vec<TokenEntry>,
     /// Credentials files.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "paths")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) credentials: Vec<PathBuf>,
     /// htpasswd files, bcrypt only: paths, or tables with what holds for their users.
     #[serde(default)]

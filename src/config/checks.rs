@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-#[cfg(feature = "jwt")]
 use super::Key;
 #[cfg(any(feature = "crl-fetch", feature = "jwt"))]
 use super::bounds::HOUR;
 use super::bounds::{Bounds, DAY, LONG, MILLISECOND, MINUTE, NOTHING, SECOND};
+use super::tls::ApplicationProtocol;
 use super::{AuthSection, ConfigError, CrlSection, TlsSection, crl_authority};
 
 /// As many as memory has room for in what is kept of each.
@@ -19,6 +19,25 @@ const CRL_SIZES: RangeInclusive<u64> = 1024..=1 << 32;
 pub(super) fn tls(tls: &TlsSection, check: &Bounds<'_>) -> Result<(), ConfigError> {
     for own in tls.own_certificates() {
         own.check(check.0)?;
+    }
+    let alpn = tls.alpn.as_deref();
+    let is_spoken = |one: &ApplicationProtocol| *one != ApplicationProtocol::Http10;
+    if alpn.is_some_and(|alpn| !alpn.iter().any(is_spoken)) {
+        let message = "no client speaks these alone: name \"h2\", \"http/1.1\" or both";
+        return Err(check.0.invalid("tls.alpn", message));
+    }
+    for (domain, cas) in &tls.trust_domains {
+        let key = || Key::from("tls.trust_domains").key(domain);
+        let is_one =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+        if domain.is_empty() || !domain.bytes().all(is_one) {
+            let message = "no trust domain: it is written like \"example.org\", in lower case and without \
+                           spiffe://";
+            return Err(check.0.invalid(key(), message));
+        }
+        if cas.is_empty() {
+            return Err(check.0.invalid(key(), "no CA may vouch for it: name one"));
+        }
     }
     let handshakes = tls.max_handshakes.map(std::num::NonZeroUsize::get);
     let connections = tls.max_connections_per_source;

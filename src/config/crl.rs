@@ -8,6 +8,7 @@ use crate::Watched;
 use crate::crl::{self, DenyList, Depth, OnUnknown, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
+use crate::document::paths;
 use crate::tls;
 
 /// `[crl]`: revocation of client certificates.
@@ -16,10 +17,12 @@ use crate::tls;
 #[serde(deny_unknown_fields)]
 pub(crate) struct CrlSection {
     /// PEM or DER files, compressed by gzip or not, or directories of them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "paths")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) files: Vec<PathBuf>,
     /// PEM files of further CAs and CRL signers, besides the client CAs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "paths")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) signers: Vec<PathBuf>,
     /// Which certificates of a path are checked: `"chain"` (default) or `"leaf"`.
     #[serde(default)]

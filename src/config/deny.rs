@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::{ConfigError, Document, Key};
 use crate::Watched;
 use crate::crl::DenyList;
+use crate::document::paths;
 
 /// `[deny]`: client certificates, keys and SPIFFE IDs that are denied, whatever their CA publishes.
 #[derive(Clone, Debug, Deserialize)]
@@ -14,6 +15,8 @@ pub(crate) struct DenySection {
     /// Text files with an entry a line: what is denied, since when, `until=` when if it ends, and why. They are
     /// read again when they change; a line that is no entry then takes nothing back.
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    #[serde(deserialize_with = "paths")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) files: Vec<PathBuf>,
 }
 

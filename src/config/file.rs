@@ -1,5 +1,5 @@
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,7 +13,7 @@ use super::{
     TlsSection, checks, limits, policy,
 };
 use crate::Preset;
-use crate::access_log::AccessLogLayer;
+use crate::access_log::{AccessLogLayer, JsonLines, LogFields};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
 use crate::document::{parse, read};
@@ -148,6 +148,11 @@ pub(crate) struct SourceSection {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessLogSection {
+    /// A file to which each request is appended as a line of JSON, in place of the program's log. When it is
+    /// moved away or removed, the next line begins a new one. Relative to the configuration's folder.
+    pub(crate) file: Option<PathBuf>,
+    /// Which fields a line of the file has: `"full"` (default), or `"compact"`.
+    pub(crate) fields: Option<LogFields>,
     /// Paths whose successful requests are logged only now and then.
     #[serde(default)]
     pub(crate) health_checks: Vec<String>,
@@ -183,14 +188,29 @@ impl ReloadSection {
 }
 
 impl AccessLogSection {
-    pub(crate) fn layer(&self) -> AccessLogLayer {
-        let every = self.health_check_every.or(NonZeroU64::new(100));
-        let layer = AccessLogLayer::new();
-        match every {
-            Some(every) => layer
-                .with_sampled_health_checks(self.health_checks.iter().map(String::as_str), every),
-            None => layer,
+    pub(crate) fn layer(&self, document: &Document) -> Result<AccessLogLayer, ConfigError> {
+        let mut layer = AccessLogLayer::new();
+        if let Some(file) = &self.file {
+            let file = document.resolve(file);
+            let lines = JsonLines::open(&file).map_err(|error| {
+                let error = format!("{}: {error}", file.display());
+                document.unusable("access_log.file", error)
+            })?;
+            layer = layer.with_sink(lines.with_fields(self.fields.unwrap_or_default()));
         }
+        if let Some(every) = self.health_check_every.or(NonZeroU64::new(100)) {
+            let paths = self.health_checks.iter().map(String::as_str);
+            layer = layer.with_sampled_health_checks(paths, every);
+        }
+        Ok(layer)
+    }
+
+    fn check(&self, document: &Document) -> Result<(), ConfigError> {
+        if self.fields.is_some() && self.file.is_none() {
+            let message = "these are the fields of a line in `file`, which is not set";
+            return Err(document.invalid("access_log.fields", message));
+        }
+        Ok(())
     }
 }
 
@@ -279,6 +299,7 @@ impl Config {
         self.reload.check(&check)?;
         self.serve.check(&check)?;
         self.client_warnings.check(&check)?;
+        self.access_log.check(&self.document)?;
         if let Some(tls) = &self.tls {
             checks::tls(tls, &check)?;
         }

@@ -12,6 +12,7 @@ use crate::Watched;
 use crate::crl::{DenyList, Revocation};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
+use crate::document::some_paths;
 use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
 
 /// `[tls]`: the server's certificate and the client CAs.
@@ -32,7 +33,8 @@ pub(crate) struct TlsSection {
     /// PEM or DER files of the CAs that issue client certificates, or directories of them, in which files
     /// without a certificate are left out. A certificate that is not fit to be a CA is an error in a file, and
     /// left out with a warning in a directory.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "some_paths")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) client_ca: Vec<PathBuf>,
     /// Whether clients must have a certificate. Default: `"require"` with `client_ca`, else `"none"`.
     pub(crate) client_auth: Option<ClientAuthMode>,

@@ -81,6 +81,14 @@ pub enum LoadError {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrlError {
+    /// The CA that it names as its issuer did not sign it: it is forged, or damaged.
+    #[error(
+        "it is not signed by the key of {issuer:?}, whose name it has: it is damaged or not that CA's"
+    )]
+    NotSigned {
+        /// The issuer's name.
+        issuer: String,
+    },
     /// Not a `CertificateList` (RFC 5280 §5.1).
     #[error("it is malformed: {field} at byte {offset}")]
     Malformed {

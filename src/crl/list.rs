@@ -36,6 +36,8 @@ pub(super) struct Crl {
     pub(super) scope: Scope,
     revoked: Revoked,
     signature: Mutex<Signature>,
+    /// The octets of the signature, which no other list has.
+    signature_value: Box<[u8]>,
 }
 
 #[derive(Debug)]
@@ -52,8 +54,9 @@ enum Signature {
 }
 
 impl Crl {
-    /// Reads a list, and checks its signature by those of the authorities that have its issuer's name. A list
-    /// of an unknown issuer is read all the same: a path may prove the issuer.
+    /// Reads a list, and checks its signature by those of the authorities that have its issuer's name and key
+    /// identifier: one that none of them signed is an error. A list of an unknown issuer is read all the same: a
+    /// path may prove the issuer.
     pub(super) fn parse(der: &[u8], authorities: &Authorities) -> Result<Self, CrlError> {
         let frame = Frame::parse(der)?;
         let (mut list, revoked) = Self::head(&frame)?;
@@ -74,6 +77,11 @@ impl Crl {
         list.signature = Mutex::new(match key {
             Ok(key) => Signature::Of(key),
             Err(UnknownCause::SignerUnsupported) => return Err(list.unsupported_key(authorities)),
+            // One that is known is its issuer by name and key identifier, and did not sign it.
+            Err(UnknownCause::NotSigned) => {
+                let issuer = list.issuer.to_string();
+                return Err(CrlError::NotSigned { issuer });
+            }
             Err(_) => Signature::Open {
                 signed: frame.keep(der),
                 not_of: Vec::new(),
@@ -192,6 +200,7 @@ impl Crl {
             scope: Scope::default(),
             revoked: Revoked::ByIssuer(Index::default()),
             signature: Mutex::new(Signature::Of(Key::none())),
+            signature_value: frame.signature_value().into(),
         };
         if let Some(extensions) = extensions {
             list.read_extensions(extensions)?;
@@ -328,8 +337,12 @@ impl Crl {
     }
 
     /// Whether it is older than `other` by one of the two and later by the other: a CA that was restored
-    /// from a backup counts on from an old number, and one whose clock was wrong goes back in time.
+    /// from a backup counts on from an old number, and one whose clock was wrong goes back in time. Two lists
+    /// that are the same by both contradict each other too: neither takes back what the other revokes.
     pub(super) fn contradicts(&self, other: &Self) -> bool {
+        if self.is_version_of(other) {
+            return self.signature_value != other.signature_value;
+        }
         let by_time = self.this_update.cmp(&other.this_update);
         let by_number = match (&self.number, &other.number) {
             (Some(number), Some(of_other)) => number.cmp(of_other),

@@ -225,6 +225,15 @@ impl<'a> Loader<'a> {
             }),
             Ok(list) => {
                 let list = Arc::new(list);
+                // Whose it is no known authority can tell, so it takes the place of no list whose signer is known.
+                if let Some(previous) = self.previous.filter(|_| list.signer().is_none()) {
+                    let before = previous.by(&list.issuer).iter();
+                    let of_others = before.filter(|one| match one.signer() {
+                        Some(signer) => !list.is_by(&signer, &self.lists.authorities),
+                        None => false,
+                    });
+                    read.unread.extend(of_others.cloned());
+                }
                 self.lists.insert(Arc::clone(&list), self.now);
                 read.lists.push(list);
             }

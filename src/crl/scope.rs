@@ -50,6 +50,12 @@ impl Default for Scope {
 }
 
 impl Scope {
+    /// Whether certificates of users are among those that it is about.
+    #[cfg(feature = "config")]
+    pub(super) fn is_about_users(&self) -> bool {
+        matches!(self.certificates, Certificates::All | Certificates::OfUsers)
+    }
+
     /// Reads the extension of a list by this issuer.
     pub(super) fn parse(
         mut value: Reader<'_>,

@@ -37,12 +37,16 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
+    /// The octets of the signature.
+    pub(super) fn signature_value(&self) -> &'a [u8] {
+        self.signature.octets().unwrap_or_default()
+    }
+
     pub(super) fn is_by(&self, key: &Key, algorithms: &WebPkiSupportedAlgorithms) -> bool {
-        let signature = self.signature.octets().unwrap_or_default();
         key.verifies(
             self.algorithm.content,
             self.message.encoded,
-            signature,
+            self.signature_value(),
             algorithms,
         )
     }

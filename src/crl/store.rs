@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use super::authority::Authorities;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
+#[cfg(feature = "config")]
+use super::scope::ALL_REASONS;
 use super::succession::{Contradiction, Standing};
 use super::verdict::{date, time};
 use super::{LoadError, Revoked};
@@ -77,7 +79,7 @@ impl CrlSet {
     }
 
     /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old one
-    /// replayed, from before a revocation. Where each is older by one measure, both stay, and one
+    /// replayed, from before a revocation. Where each is older by one measure, or neither by any, both stay, and one
     /// [waits](Contradiction). One whose time has not come at `now`, in seconds after 1970, answers for no
     /// certificate yet, and stands beside the one that does.
     pub(super) fn insert(&mut self, list: Arc<Crl>, now: u64) {
@@ -126,7 +128,7 @@ impl CrlSet {
             }
             let is_newer = |new: &&Arc<Crl>| {
                 // When the active one is over, a later one by one measure is enough.
-                !new.is_older_than(list)
+                !new.is_older_than(list) && !new.contradicts(list)
                     || list.is_over(now) && new.contradicts(list) && !new.is_over(now)
             };
             let mut begun = in_its_place.iter().filter(|new| new.is_begun(now));
@@ -281,6 +283,30 @@ impl CrlSet {
     #[cfg(feature = "config")]
     pub(crate) fn has_of(&self, issuer: &[u8]) -> bool {
         !self.by(&DistinguishedName::new(issuer)).is_empty()
+    }
+
+    /// Why no list of this issuer says of a user's certificate that it is not revoked, if there are lists and none
+    /// does; an issuer is a `Name`, DER.
+    #[cfg(feature = "config")]
+    pub(crate) fn why_none_counts(&self, issuer: &[u8]) -> Option<&'static str> {
+        let now = clock::seconds();
+        let mut whys = self.by(&DistinguishedName::new(issuer)).iter().map(|list| {
+            if list.signer().is_none() {
+                Some("it is not signed by a CA or signer that is known and may sign CRLs (cRLSign)")
+            } else if !list.is_begun(now) {
+                Some("its thisUpdate is still to come")
+            } else if list.base.is_some() {
+                Some("it is a delta, and its base is not there")
+            } else if !list.scope.is_about_users() {
+                Some("it is about CAs or attribute certificates only")
+            } else if list.scope.reasons != ALL_REASONS {
+                Some("it is about some reasons only")
+            } else {
+                None
+            }
+        });
+        let first = whys.next()??;
+        whys.all(|why| why.is_some()).then_some(first)
     }
 
     /// Returns the first `nextUpdate` of all active lists.

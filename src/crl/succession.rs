@@ -3,8 +3,8 @@ use std::sync::Arc;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
 
-/// Two lists of one issuer, signer and scope of which each is older than the other by one measure: by
-/// `thisUpdate` or by `CRLNumber`. The first that was taken is active while it is current, since the other may
+/// Two lists of one issuer, signer and scope of which each is older than the other by one measure, by
+/// `thisUpdate` or by `CRLNumber`, or which are the same by both. The first that was taken is active while it is current, since the other may
 /// be an old one replayed; when its time is over, the other one counts if it is current.
 #[derive(Clone, Debug)]
 pub(super) struct Contradiction {

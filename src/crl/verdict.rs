@@ -313,11 +313,17 @@ impl fmt::Display for HeldBack {
             format!("number {number} of {}", calendar::rfc3339(one.this_update))
         };
         let (waiting, in_force) = (&self.waiting, &self.in_force);
+        let is_same_version =
+            (waiting.this_update, &waiting.number) == (in_force.this_update, &in_force.number);
+        let why = if is_same_version {
+            "it has the same number and thisUpdate, and another content"
+        } else {
+            "one has the higher number and the other the later thisUpdate, as where a CA was restored from \
+             a backup or its clock was wrong"
+        };
         write!(
             f,
-            "the CRL of {} ({}), {}, contradicts the one in force, {}: one has the higher number and the \
-             other the later thisUpdate, as where a CA was restored from a backup or its clock was \
-             wrong. What it revokes counts; for the rest it waits until the one in force is past its \
+            "the CRL of {} ({}), {}, contradicts the one in force, {}: {why}. What it revokes counts; for the rest it waits until the one in force is past its \
              nextUpdate, {}. To have it taken at once, let the CA issue a CRL that is later by both, or \
              remove the one in force wherever it is kept and start anew",
             waiting.issuer,

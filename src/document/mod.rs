@@ -15,4 +15,4 @@ pub use error::ConfigError;
 pub(crate) use error::{parse, place, read};
 pub(crate) use key::Key;
 pub use key::Place;
-pub(crate) use values::{ByteCount, HumanDuration, Text};
+pub(crate) use values::{ByteCount, HumanDuration, Text, paths, some_paths};

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +19,37 @@ pub(crate) struct HumanDuration(pub(crate) Duration);
 /// of 1000; KiB, MiB and GiB are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ByteCount(pub(crate) u64);
+
+/// Paths, of which none is empty: an empty one would be the configuration's own folder.
+pub(crate) fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    let paths = Vec::<NonEmptyPath>::deserialize(deserializer)?;
+    Ok(paths.into_iter().map(|NonEmptyPath(path)| path).collect())
+}
+
+/// As [`paths`], and at least one: a list of nothing that is trusted must not pass for no list.
+pub(crate) fn some_paths<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<PathBuf>, D::Error> {
+    let paths = paths(deserializer)?;
+    if paths.is_empty() {
+        return Err(D::Error::custom(
+            "it names no file: leave the key out if none is meant",
+        ));
+    }
+    Ok(paths)
+}
+
+struct NonEmptyPath(PathBuf);
+
+impl<'de> Deserialize<'de> for NonEmptyPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let path = PathBuf::deserialize(deserializer)?;
+        if path.as_os_str().is_empty() {
+            return Err(D::Error::custom("the path is empty"));
+        }
+        Ok(Self(path))
+    }
+}
 
 impl<'de, T> Deserialize<'de> for Text<T>
 where

@@ -26,6 +26,18 @@ pub(crate) fn shown(url: &Url) -> String {
     url.into()
 }
 
+/// What an operator wrote for a URL and is none, for an error: without a user and password, and without a query.
+#[cfg(feature = "crl-fetch")]
+pub(crate) fn shown_text(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let rest = rest.rsplit('@').next().unwrap_or_default();
+    match scheme {
+        "" => rest.to_owned(),
+        scheme => format!("{scheme}://{rest}"),
+    }
+}
+
 impl Hosts {
     pub(crate) fn new<'a>(
         urls: impl IntoIterator<Item = &'a Url>,
@@ -137,5 +149,20 @@ mod tests {
     fn what_is_logged_has_no_query() {
         let url = parse("http://crl.example.org/a?token=secret").unwrap();
         assert_eq!(shown(&url), "http://crl.example.org/a");
+    }
+
+    #[cfg(feature = "crl-fetch")]
+    #[test]
+    fn an_error_shows_neither_the_user_nor_the_query_of_what_was_written() {
+        for (written, shown) in [
+            ("http://user:secret@host/x?token=secret", "http://host/x"),
+            ("http://user:se@cret@host/x", "http://host/x"),
+            ("http://user:secret@", "http://"),
+            ("user:secret@host/x#secret", "host/x"),
+            ("ldap://host/cn=ca", "ldap://host/cn=ca"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_text(written), shown, "{written}");
+        }
     }
 }

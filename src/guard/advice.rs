@@ -90,6 +90,15 @@ impl Advice<'_> {
                 }
             }
         }
+        let denied = self.config.source.iter().flat_map(|source| &source.deny);
+        let (mut v4, mut v6) = (false, false);
+        for network in denied.filter(|network| network.prefix_len() == 0) {
+            v4 |= matches!(network, IpNet::V4(_));
+            v6 |= matches!(network, IpNet::V6(_));
+        }
+        if v4 && v6 {
+            self.here("source.deny", Problem::NoNetwork);
+        }
         let source = self.config.source.as_ref();
         if source.is_some_and(|source| source.allow.as_ref().is_some_and(Vec::is_empty)) {
             self.here("source.allow", Problem::NoNetwork);
@@ -314,6 +323,23 @@ impl Advice<'_> {
                 self.here(key, problem);
             }
         }
+        let known = client_cas(self.config);
+        for (domain, names) in &tls.trust_domains {
+            let digest =
+                |name: &str| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let unknown = names
+                .iter()
+                .enumerate()
+                .find(|(_, name)| !digest(name) && !known.iter().any(|ca| *ca.subject == **name));
+            if let Some((index, name)) = unknown {
+                let key = Key::from("tls.trust_domains").key(domain).at(index);
+                let problem = Problem::UnknownAuthority {
+                    ca: name.as_str().into(),
+                    known: known.iter().map(|ca| format!("{:?}", ca.subject)).collect(),
+                };
+                self.here(key, problem);
+            }
+        }
         let material = self
             .builder
             .acceptor
@@ -328,6 +354,12 @@ impl Advice<'_> {
         for ca in &cas {
             let required = requirements.of(&ca.info);
             let (key, subject) = (ca.key.clone(), ca.subject.clone());
+            if required.requirement != CrlRequirement::None
+                && let Some(why) = lists.why_none_counts(&ca.name)
+            {
+                let subject = subject.clone();
+                self.here(key.clone(), Problem::NoListCounts { subject, why });
+            }
             match (required.requirement, lists.has_of(&ca.name)) {
                 (CrlRequirement::Required, false)
                     if needs_lists && required.short_lived.is_none() =>

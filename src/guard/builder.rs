@@ -53,6 +53,9 @@ pub struct Builder {
     /// What is doubtful in the configuration.
     #[cfg(feature = "config")]
     pub(super) advice: Vec<super::SecurityWarning>,
+    /// What has changed in the configuration's file without effect.
+    #[cfg(feature = "config")]
+    pub(super) restart: Option<Watched<super::restart::Changes>>,
     /// The file with the policy.
     #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
     pub(super) policy_file: Option<Arc<std::path::Path>>,
@@ -124,6 +127,8 @@ impl Default for Builder {
             digest_oracle: None,
             #[cfg(feature = "config")]
             advice: Vec::new(),
+            #[cfg(feature = "config")]
+            restart: None,
             #[cfg(all(feature = "policy", any(feature = "auth", feature = "digest-binding")))]
             policy_file: None,
             #[cfg(feature = "rate")]

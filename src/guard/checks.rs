@@ -9,6 +9,12 @@ impl Builder {
     /// A check for each part that follows files.
     pub(super) fn checks(&self) -> Vec<Check> {
         let mut checks = Vec::new();
+        #[cfg(feature = "config")]
+        checks.extend(
+            self.restart
+                .as_ref()
+                .map(|all| Check::watching("config", all)),
+        );
         checks.extend(
             self.networks
                 .as_ref()

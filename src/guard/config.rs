@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::blame::{doubtful_rule, unusable_tls};
 use super::groups::{Grouped, Groups};
 use super::section::{Section, follow};
-use super::{Builder, Guard, advice};
+use super::{Builder, Guard, advice, restart};
 use crate::config::{
     ClientAuthMode, Config, ConfigError, Document, ForwardedSection, HeaderText, IdentitySection,
     Key, LimitsSection, PolicyRules, SourceSection,
@@ -44,7 +44,7 @@ impl Builder {
         let document = &config.document;
         let mut builder = self
             .responder(responder(config)?)
-            .access_log(config.access_log.layer());
+            .access_log(config.access_log.layer(document)?);
         #[cfg(feature = "serve")]
         {
             builder.serve_options = config.serve.options();
@@ -130,6 +130,7 @@ impl Builder {
             let limits = Section::of(config, "limits", limits).depending_on(besides);
             builder = builder.limits(Watched::watch(limits, document.watch.clone())?);
         }
+        builder.restart = restart::watch(config)?;
         builder.advice = advice::of(config, &builder);
         Ok(builder)
     }

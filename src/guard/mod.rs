@@ -27,6 +27,8 @@ mod problem;
 mod report;
 #[cfg(feature = "crl")]
 mod requirements;
+#[cfg(feature = "config")]
+mod restart;
 #[cfg(all(feature = "config", unix))]
 mod secrets;
 #[cfg(feature = "config")]

@@ -13,6 +13,17 @@ pub enum Problem {
         /// The CA's subject.
         subject: Box<str>,
     },
+    /// A client CA of whose CRLs none counts.
+    #[error(
+        "of the CRLs of {subject:?} none says which certificates are not revoked ({why}): by `unknown` \
+         all of them are refused, or let in though they may be revoked"
+    )]
+    NoListCounts {
+        /// The CA's subject.
+        subject: Box<str>,
+        /// Why the first of them does not.
+        why: &'static str,
+    },
     /// A rule of revocation for a CA that is none of the client CAs.
     #[error(
         "no client CA is named {ca:?}, so that this rule is for no certificate (the client CAs are {})",

@@ -17,7 +17,10 @@ pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), RouteError> {
         (Some(host), None) => is_host(host.as_bytes()),
         (Some(_), Some(_)) => false,
     };
-    holds.then_some(()).ok_or(RouteError::Host)
+    // RFC 9110 §4.2.4: a user in the target is an error, and there to mislead.
+    let authority = request.uri().authority();
+    let names_user = authority.is_some_and(|authority| authority.as_str().contains('@'));
+    (holds && !names_user).then_some(()).ok_or(RouteError::Host)
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2).

@@ -64,6 +64,9 @@ pub enum RuleError {
     /// Paths are named though none of the actions is about one.
     #[error("`paths` is there, but neither \"extension\" nor \"other\" among the actions")]
     UnusedPaths,
+    /// A list that would narrow the rule names nothing.
+    #[error("`{0}` is empty, so that the rule is about nothing: leave it out if all are meant")]
+    Empty(&'static str),
     /// A deny with a rate class.
     #[error("`rate_class` has no meaning where nothing is let through")]
     RateOfNothing,

@@ -35,28 +35,27 @@ struct Table {
     /// The callers that the rule is about.
     who: Vec<Text<Who>>,
     /// The networks that callers are in. Default: any.
-    #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<Network>"))]
-    networks: Vec<IpNet>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<Network>>"))]
+    networks: Option<Vec<IpNet>>,
     /// What they do.
     actions: Vec<Text<Actions>>,
     /// Repositories by pattern: `*` is any part of one component,
     /// `**` any number of components, `{principal.id}` the caller's id.
     #[serde(default, deserialize_with = "repositories")]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
-    repositories: Vec<Pattern>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<String>>"))]
+    repositories: Option<Vec<Pattern>>,
     /// Upstream registries (`?ns=`) by pattern. Default: any or none.
     #[serde(default, deserialize_with = "registries")]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
-    registries: Vec<Pattern>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<String>>"))]
+    registries: Option<Vec<Pattern>>,
     /// Tags by pattern. Default: any.
     #[serde(default, deserialize_with = "tags")]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
-    tags: Vec<Pattern>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<String>>"))]
+    tags: Option<Vec<Pattern>>,
     /// Paths by pattern, for the actions `extension` and `other`.
     #[serde(default, deserialize_with = "paths")]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
-    paths: Vec<Pattern>,
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<String>>"))]
+    paths: Option<Vec<Pattern>>,
     /// The class of byte rates of what it allows.
     rate_class: Option<String>,
     /// Calls the repositories of what it allows deprecated, in these words, of which authenticated callers are warned.
@@ -65,7 +64,7 @@ struct Table {
 
 macro_rules! patterns {
     ($($name:ident: $make:path;)*) => {$(
-        fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pattern>, D::Error> {
+        fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Pattern>>, D::Error> {
             struct Kind(Pattern);
 
             impl FromStr for Kind {
@@ -77,7 +76,7 @@ macro_rules! patterns {
             }
 
             let patterns = Vec::<Text<Kind>>::deserialize(deserializer)?;
-            Ok(patterns.into_iter().map(|Text(Kind(pattern))| pattern).collect())
+            Ok(Some(patterns.into_iter().map(|Text(Kind(pattern))| pattern).collect()))
         }
     )*};
 }
@@ -105,12 +104,23 @@ impl TryFrom<Table> for Rule {
     fn try_from(table: Table) -> Result<Self, RuleError> {
         let who = table.who.into_iter().map(|Text(who)| who).collect();
         let actions = table.actions.into_iter().map(|Text(actions)| actions);
-        let mut rule = Self::new(&table.name, table.effect, who, actions.collect())
-            .in_networks(table.networks)
-            .on_repositories(table.repositories)
-            .of_registries(table.registries)
-            .with_tags(table.tags)
-            .at_paths(table.paths);
+        let mut rule = Self::new(&table.name, table.effect, who, actions.collect());
+        // A list that is there and empty is an error; one that is not there is no list.
+        if let Some(networks) = table.networks {
+            rule = rule.in_networks(networks);
+        }
+        if let Some(repositories) = table.repositories {
+            rule = rule.on_repositories(repositories);
+        }
+        if let Some(registries) = table.registries {
+            rule = rule.of_registries(registries);
+        }
+        if let Some(tags) = table.tags {
+            rule = rule.with_tags(tags);
+        }
+        if let Some(paths) = table.paths {
+            rule = rule.at_paths(paths);
+        }
         if let Some(class) = table.rate_class {
             rule = rule.with_rate_class(RateClass::new(class));
         }

@@ -30,6 +30,8 @@ pub struct Rule {
     pub(super) paths: Vec<Pattern>,
     pub(super) rate_class: Option<RateClass>,
     pub(super) deprecated: Option<Arc<str>>,
+    /// A list that was given and names nothing, which must not become everything.
+    pub(super) empty: Option<&'static str>,
     pub(super) line: Option<usize>,
     pub(super) column: Option<usize>,
 }
@@ -77,6 +79,7 @@ impl Rule {
             paths: Vec::new(),
             rate_class: None,
             deprecated: None,
+            empty: None,
             line: None,
             column: None,
         }
@@ -88,16 +91,19 @@ impl Rule {
         self
     }
 
-    /// Applies the rule to callers in these networks only. Default: in any.
+    /// Applies the rule to callers in these networks only. Default: in any. A policy with a rule for none is an error,
+    /// as for the other lists of a rule.
     pub fn in_networks(mut self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         let networks = networks.into_iter().map(crate::source::canonical);
         self.networks.extend(networks);
+        self.note_if_empty(self.networks.is_empty(), "networks");
         self
     }
 
     /// Applies the rule to these repositories. Needed for pull, push, delete and list.
     pub fn on_repositories(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.repositories.extend(patterns);
+        self.note_if_empty(self.repositories.is_empty(), "repositories");
         self
     }
 
@@ -108,6 +114,7 @@ impl Rule {
     /// one of these; and a pattern without a port in it is about every port.
     pub fn of_registries(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.registries.extend(patterns);
+        self.note_if_empty(self.registries.is_empty(), "registries");
         self
     }
 
@@ -118,12 +125,14 @@ impl Rule {
     /// the request does not name, so it is denied by such a rule and not allowed by it.
     pub fn with_tags(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.tags.extend(patterns);
+        self.note_if_empty(self.tags.is_empty(), "tags");
         self
     }
 
     /// Applies the rule to these paths. Needed for [`Actions::EXTENSION`] and [`Actions::OTHER`].
     pub fn at_paths(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.paths.extend(patterns);
+        self.note_if_empty(self.paths.is_empty(), "paths");
         self
     }
 
@@ -131,6 +140,14 @@ impl Rule {
     pub fn with_rate_class(mut self, class: RateClass) -> Self {
         self.rate_class = Some(class);
         self
+    }
+
+    fn note_if_empty(&mut self, is_empty: bool, list: &'static str) {
+        if is_empty {
+            self.empty = Some(list);
+        } else if self.empty == Some(list) {
+            self.empty = None;
+        }
     }
 
     /// Calls the repositories of what the rule allows deprecated, in these words, of which callers that are
@@ -220,6 +237,9 @@ impl Rule {
         }
         if self.actions.is_empty() {
             return Err(RuleError::NoActions);
+        }
+        if let Some(list) = self.empty {
+            return Err(RuleError::Empty(list));
         }
         let wants_repositories = !self.actions.on_repositories().is_empty();
         if wants_repositories && self.repositories.is_empty() {

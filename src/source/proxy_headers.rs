@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName};
 const PREFIX: &str = "x-forwarded-";
 
 /// Further ones, by what they claim.
-const OTHERS: [&str; 31] = [
+const OTHERS: [&str; 39] = [
     // The client's address.
     "forwarded",
     "x-forwarded",
@@ -44,6 +44,25 @@ const OTHERS: [&str; 31] = [
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    // The caller.
+    "remote-user",
+    "x-remote-user",
+    "x-webauth-user",
+    "x-client-cert",
+    "x-client-certificate",
+    "x-client-dn",
+    "x-client-verify",
+    "x-ssl-cert",
+];
+
+/// Every header that begins so is one too, but for those by which a proxy hands certificates on
+/// ([`tls::ForwardedLayer`](crate::tls::ForwardedLayer), which is told them): all are counted as one.
+const OF_CALLERS: [(&str, &str); 5] = [
+    ("ssl-client-", "ssl-client"),
+    ("x-ssl-client-", "ssl-client"),
+    ("x-auth-request-", "x-auth-request"),
+    ("x-remote-", "x-remote"),
+    ("x-amzn-mtls-", "x-amzn-mtls"),
 ];
 
 /// Client certificates, which [`tls::ForwardedLayer`](crate::tls::ForwardedLayer) removes: it has proxies of
@@ -84,7 +103,11 @@ fn label(name: &HeaderName) -> Option<&'static str> {
             None => Some(among(&COUNTED).unwrap_or("x-forwarded-other")),
         };
     }
-    among(&OTHERS)
+    among(&OTHERS).or_else(|| {
+        let mut prefixes = OF_CALLERS.iter();
+        let found = prefixes.find(|(prefix, _)| name.starts_with(prefix));
+        found.map(|(_, label)| *label)
+    })
 }
 
 /// The proxies' headers that a request has, but for `spared` ones, with the names they are counted under.
@@ -111,6 +134,12 @@ mod tests {
             ("X-Original-URL", Some("x-original-url")),
             ("X_REWRITE_URL", Some("x-rewrite-url")),
             ("X-HTTP-Method-Override", Some("x-http-method-override")),
+            ("Ssl-Client-Verify", Some("ssl-client")),
+            ("X_SSL_Client_Dn", Some("ssl-client")),
+            ("X-Auth-Request-User", Some("x-auth-request")),
+            ("X-WebAuth-User", Some("x-webauth-user")),
+            ("X-Client-Cert", Some("x-client-cert")),
+            ("X-Amzn-Mtls-Clientcert-Leaf", Some("x-amzn-mtls")),
             ("X-Forwarded-Client-Cert", None),
             ("Host", None),
             ("Authorization", None),

@@ -39,7 +39,9 @@ pub(super) fn name_words(rejection: &Rejection) -> String {
             of(at)
         ),
         None => format!(
-            "{} has a name outside the name constraints of a client CA above it",
+            "{} has a name that the name constraints of the client CA above it do not permit, or one of a form \
+             that they name and that is not supported (URI, directory name, e-mail): names of such a form are \
+             refused beneath it, whether they keep to the constraints or not",
             leaf(rejection)
         ),
     }

@@ -459,3 +459,82 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
     let verdict = alone.examine(&path, std::time::SystemTime::now());
     assert_eq!(verdict, Verdict::Good);
 }
+
+#[test]
+fn a_list_of_users_or_denials_that_is_cut_off_changes_nothing() {
+    let files = Files::new();
+    let denied = files.put("denied", "spiffe://example.org/ns/a/sa/b 2026-11-30 lost\n");
+    let list = portcullis::crl::DenyList::watch([&denied], polled()).unwrap();
+    let hash = bcrypt::hash("open sesame", 4).unwrap();
+    let users = files.put("htpasswd", &format!("alice:{hash}\n"));
+    let options = CredentialOptions::default().with_watch(polled());
+    let credentials = Credentials::watch([CredentialSource::htpasswd(&users)], options).unwrap();
+    for nothing in ["", "\n", "\u{feff} \n\n"] {
+        files.put("denied", nothing);
+        files.put("htpasswd", nothing);
+        until("told", || list.health().failure.is_some());
+        until("told", || credentials.health().failure.is_some());
+        assert_eq!(list.load().len(), 1);
+        assert!(!credentials.load().is_empty());
+        // Nor does a server start with one.
+        assert!(portcullis::crl::DenyList::watch([&denied], polled()).is_err());
+        let source = CredentialSource::htpasswd(&users);
+        assert!(Credentials::watch([source], CredentialOptions::default()).is_err());
+        files.put(
+            "denied",
+            "# none yet\nspiffe://example.org/ns/a/sa/c 2026-11-30 lost\n",
+        );
+        files.put("htpasswd", &format!("# one\nalice:{hash}\n"));
+        until("mended", || list.health().failure.is_none());
+        until("mended", || credentials.health().failure.is_none());
+    }
+    files.put("denied", "# none is denied\n");
+    until("taken back", || list.load().is_empty());
+}
+
+#[test]
+fn what_counts_only_from_the_next_start_on_is_said_and_does_not_pass_for_done() {
+    let files = Files::new();
+    let head = "[reload]\npoll_interval = \"20ms\"\nsettle = \"5ms\"\n";
+    let rule = |action: &str| {
+        format!(
+            "[[policy.rules]]\nname = \"a\"\nwho = [\"anyone\"]\nactions = [\"{action}\"]\nrepositories = [\"**\"]\n"
+        )
+    };
+    let auth = "[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\nsha256 = \
+                [\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]\n";
+    let started = format!("{head}{auth}{}", rule("pull"));
+    let file = files.put("gate.toml", &started);
+    let guard = Guard::from_config(&Config::load(&file).unwrap()).unwrap();
+    let told = || readiness(&guard);
+    assert!(!told().contains("restart"), "{}", told());
+    for (now, keys) in [
+        (
+            format!("{started}[source]\ndeny = [\"127.0.0.0/8\"]\n"),
+            "source",
+        ),
+        (
+            started.replace(
+                "require = \"token\"",
+                "require = \"token\"\nanonymous = true",
+            ),
+            "auth.anonymous",
+        ),
+        (format!("preset = \"registry\"\n{started}"), "preset"),
+        (
+            started.replace("[reload]\n", "[reload]\nread_timeout = \"1s\"\n"),
+            "reload.read_timeout",
+        ),
+    ] {
+        fs::write(&file, &now).unwrap();
+        let expected = format!("without effect until a restart: {keys}");
+        until(&expected, || told().contains(&expected));
+        // What is followed counts at once, and is not told.
+        let followed = started
+            .replace("\"pull\"", "\"list\"")
+            .replace("id = \"ci\"", "id = \"other\"");
+        fs::write(&file, followed).unwrap();
+        until("nothing is left", || !told().contains("restart"));
+        fs::write(&file, &started).unwrap();
+    }
+}

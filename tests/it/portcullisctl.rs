@@ -485,3 +485,64 @@ fn a_hashed_password_lets_in_and_is_not_shown() {
         assert_eq!(told(input, arguments), (2, String::new()), "{input:?}");
     }
 }
+
+#[test]
+fn the_certificate_of_a_root_is_denied_by_its_key_which_is_what_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let ca = crate::pki::Ca::new("Nodes");
+    std::fs::write(path("ca.crt"), &ca.pem).unwrap();
+    let (list, certificate) = (path("denied"), path("ca.crt"));
+    let arguments = [
+        "deny",
+        "--file",
+        &list,
+        "--reason",
+        "lost",
+        "--certificate",
+        &certificate,
+    ];
+    for by in ["fingerprint", "serial"] {
+        let (code, _, error) = portcullisctl(&[&arguments[..], &["--by", by]].concat());
+        assert_ne!(code, 0);
+        assert!(error.contains("--by key"), "{error}");
+    }
+    assert!(!Path::new(&list).exists());
+    let (code, out, error) = portcullisctl(&arguments);
+    assert_eq!((code, &*error), (0, ""));
+    assert!(out.contains(" key:") && std::fs::read_to_string(&list).unwrap().starts_with("key:"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_with_an_end_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let sparse = folder.path().join("sparse");
+    std::fs::File::create(&sparse)
+        .unwrap()
+        .set_len(3 << 30)
+        .unwrap();
+    let beside = folder.path().join("denied");
+    for (file, told) in [
+        (fifo.as_path(), "it is no regular file"),
+        (&sparse, "it is larger than"),
+    ] {
+        // Through a link, so that what is made beside it is in the folder.
+        let _ = std::fs::remove_file(&beside);
+        std::os::unix::fs::symlink(file, &beside).unwrap();
+        let list = beside.to_str().unwrap();
+        let name = "spiffe://example.org/node/7";
+        let arguments = ["deny", "--file", list, "--reason", "lost", name];
+        let (code, _, error) = portcullisctl(&arguments);
+        assert_ne!(code, 0);
+        assert!(error.contains(told), "{error}");
+    }
+}

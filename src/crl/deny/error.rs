@@ -15,6 +15,12 @@ pub enum DenyError {
         /// Why not.
         error: io::Error,
     },
+    /// There is nothing in a file, not even a comment: a list that was cut off looks like that.
+    #[error("{}: it is empty: where nothing is denied, write a line that begins with #", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is not UTF-8.
     #[error("{}:{line}: it is not UTF-8", path.display())]
     NotText {
@@ -102,6 +108,7 @@ impl DenyError {
     pub fn path(&self) -> &Path {
         match self {
             Self::Unreadable { path, .. }
+            | Self::Empty { path }
             | Self::NotText { path, .. }
             | Self::Line { path, .. } => path,
         }

@@ -9,6 +9,7 @@ use crate::reload::{Load, Pinned, WatchOptions};
 use crate::telemetry::metrics;
 use crate::util::clock;
 use crate::util::file::CERTIFICATES;
+use crate::util::text::is_blank;
 
 /// No more errors are reported at once.
 const MOST: usize = 5;
@@ -20,7 +21,8 @@ struct DenyFiles {
 }
 
 impl DenyList {
-    /// Reads the files now and whenever they change. At the start every line must be an entry; later a line
+    /// Reads the files now and whenever they change. Each has a line at least, if only a comment. At the start
+    /// every line must be an entry; later a line
     /// that is none is an error, and takes nothing back: all that was denied before stays denied, and the other
     /// lines count already.
     ///
@@ -52,6 +54,9 @@ impl Load for DenyFiles {
         let mut pinned = Pinned::new();
         for path in &self.paths {
             match pinned.read_at_most(path, CERTIFICATES) {
+                Ok(content) if is_blank(&content) => {
+                    errors.push(DenyError::Empty { path: path.clone() });
+                }
                 Ok(content) => errors.append(&mut list.read(path, &content)),
                 Err(error) => errors.push(DenyError::Unreadable {
                     path: path.clone(),

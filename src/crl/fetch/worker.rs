@@ -70,7 +70,7 @@ impl Fetched {
         let mut urls = Vec::new();
         for text in &fetch.urls {
             urls.push(address::parse(text).map_err(|error| LoadError::Fetch {
-                origin: text.split('?').next().unwrap_or_default().to_owned(),
+                origin: address::shown_text(text),
                 error: error.into(),
             })?);
         }

@@ -7,6 +7,7 @@ use crate::captured;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::fs;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -18,7 +19,9 @@ use bytes::Bytes;
 use captured::Captured;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::access_log::{AccessEvent, AccessLogLayer, JsonLines, Sink, TracingSink};
+use portcullis::access_log::{
+    AccessEvent, AccessLogLayer, JsonLines, LogFields, Sink, TracingSink,
+};
 use portcullis::{ClientAddr, Refusal, record::Record};
 use serde_json::{Map, Value};
 use tower::{Layer, ServiceExt, service_fn};
@@ -261,4 +264,72 @@ async fn a_writer_that_panics_holds_up_nothing() {
         ask(&layer, "/v2/").await;
         json.flush();
     }
+}
+
+#[tokio::test]
+async fn a_compact_line_says_who_asked_for_what_and_what_came_of_it() {
+    let written = Written::default();
+    let json = JsonLines::new(written.clone()).unwrap();
+    let json = json.with_fields(LogFields::Compact);
+    let layer = AccessLogLayer::new().with_sink(Both(json.clone()));
+    let captured = Captured::start();
+    ask(&layer, "/v2/a/manifests/latest?ns=docker.io&token=S3CRET").await;
+    json.flush();
+    let (line, event) = (written.lines().remove(0), captured.only());
+    let names: BTreeSet<_> = line.keys().map(String::as_str).collect();
+    let expected = [
+        "client.address",
+        "http.request.body.size",
+        "http.request.method",
+        "http.response.body.size",
+        "http.response.status_code",
+        "http.server.request.duration",
+        "outcome",
+        "refusal.detail",
+        "refusal.reason",
+        "timestamp",
+        "url.path",
+        "url.query",
+    ];
+    assert_eq!(names, BTreeSet::from(expected));
+    for (name, value) in line.iter().filter(|(name, _)| *name != "timestamp") {
+        assert_eq!(event.get(name), Some(value), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_or_removed_is_begun_anew_and_no_line_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, old] = ["access.jsonl", "access.jsonl.1"].map(|name| folder.path().join(name));
+    fs::write(&log, "{}\n").unwrap();
+    let json = JsonLines::open(&log).unwrap();
+    let layer = AccessLogLayer::new().with_sink(json.clone());
+    let paths = |file: &std::path::Path| {
+        let text = fs::read_to_string(file).unwrap();
+        let lines = text.lines().map(serde_json::from_str::<Map<_, _>>);
+        let paths = lines.map(|line| line.unwrap().get("url.path").cloned());
+        paths.collect::<Vec<Option<Value>>>()
+    };
+    ask(&layer, "/v2/a/manifests/1").await;
+    json.flush();
+    fs::rename(&log, &old).unwrap();
+    for number in [2, 3] {
+        ask(&layer, &format!("/v2/a/manifests/{number}")).await;
+        json.flush();
+    }
+    assert_eq!(paths(&old), [None, Some("/v2/a/manifests/1".into())]);
+    let later = ["/v2/a/manifests/2", "/v2/a/manifests/3"].map(|path| Some(path.into()));
+    assert_eq!(paths(&log), later);
+    fs::remove_file(&log).unwrap();
+    ask(&layer, "/v2/a/manifests/4").await;
+    json.flush();
+    assert_eq!(paths(&log), [Some("/v2/a/manifests/4".into())]);
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_an_error_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = JsonLines::open(folder.path().join("absent/access.jsonl")).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    JsonLines::open(folder.path()).unwrap_err();
 }

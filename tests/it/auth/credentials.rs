@@ -764,6 +764,55 @@ async fn a_flood_of_passwords_is_shed_and_tokens_pass() {
 }
 
 #[tokio::test]
+async fn a_flood_of_passwords_from_one_source_does_not_keep_a_right_one_from_another_out() {
+    let hash = bcrypt::hash("password", 9).unwrap();
+    let alice = Credential::new("alice").with_secret(hash.parse::<SecretDigest>().unwrap());
+    let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);
+    let credentials = Credentials::new([alice]).unwrap();
+    let authentication =
+        Authentication::token(Watched::fixed(credentials)).with_passwords(&options);
+    let layer = TokenAuthLayer::new(authentication);
+    // More than wait by default, all there before the right one comes.
+    let flood: Vec<_> = (0..60)
+        .map(|number| {
+            let wrong = Ask::basic("alice", &format!("wrong-{number}")).from("198.51.100.1");
+            let layer = layer.clone();
+            tokio::spawn(async move { wrong.of(&layer).await.status })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let right = Ask::basic("alice", "password").from("203.0.113.1");
+    assert_eq!(right.of(&layer).await.status, 200);
+    let waits = flood.iter().filter(|answer| !answer.is_finished()).count();
+    assert!(waits > 0, "it came before others that were there first");
+    for answer in flood {
+        assert_ne!(answer.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_secret_is_no_credential() {
+    let folder = TempDir::new().unwrap();
+    let hash = bcrypt::hash("", 4).unwrap();
+    fs::write(folder.path().join("htpasswd"), format!("alice:{hash}\n")).unwrap();
+    let empty = Secret::new(SecretDigest::of_token(b"")).guessable();
+    let layer = layer([
+        CredentialSource::htpasswd(folder.path().join("htpasswd")),
+        CredentialSource::credential(Credential::new("ci").with_secret(empty)),
+    ]);
+    for user in ["alice", "ci"] {
+        assert_eq!(Ask::basic(user, "").of(&layer).await.status, 401, "{user}");
+    }
+    let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for text in [nothing.to_owned(), format!("sha256:{nothing}")] {
+        assert!(text.parse::<SecretDigest>().is_err());
+        let source = CredentialSource::sha256("ci", [&text]);
+        let message = source.err().unwrap().to_string();
+        assert!(message.contains("SHA-256 of nothing"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_kubernetes_secret_is_read_whole_when_its_data_is_swapped() {
     let folder = TempDir::new().unwrap();
     let secret = folder.path();
@@ -837,7 +886,7 @@ fn weak_damaged_and_doubled_credentials_are_errors() {
             .to_string()
             .ends_with("htpasswd:2: MD5 (apr1) hashes are refused: use bcrypt or Argon2id")
     );
-    fs::write(&htpasswd, "").unwrap();
+    fs::write(&htpasswd, "# no one yet\n").unwrap();
     assert!(matches!(
         watch([CredentialSource::htpasswd(&htpasswd)]),
         Err(CredentialError::None)

@@ -268,3 +268,40 @@ async fn a_key_that_everybody_on_the_machine_may_read_is_told_of_with_its_mode()
     set("tls.key", 0o640);
     assert_eq!(told(folder.path(), &text), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_list_by_which_no_certificate_is_good_is_no_list_that_is_enough() {
+    let folder = folder();
+    let ca = pki::Ca::new("clients");
+    fs::write(folder.path().join("ca.crt"), &ca.pem).unwrap();
+    let put = |list: &rcgen::CertificateRevocationList| {
+        fs::write(folder.path().join("crl.pem"), list.pem().unwrap()).unwrap();
+    };
+    let text = [TLS, CRL].concat();
+    put(&ca.crl(1, &[]));
+    assert!(
+        !told(folder.path(), &text)
+            .iter()
+            .any(|one| one.contains("none says"))
+    );
+    let ahead = ca.crl_with(1, &[], |list| list.this_update += time::Duration::days(1));
+    let of_cas = ca.crl_with(1, &[], |list| {
+        list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint {
+                uris: vec!["http://crl.example.org/1".to_owned()],
+            },
+            scope: Some(rcgen::CrlScope::CaCertsOnly),
+        });
+    });
+    for (list, why) in [
+        (&ahead, "its thisUpdate is still to come"),
+        (&of_cas, "it is about CAs or attribute certificates only"),
+    ] {
+        put(list);
+        for unknown in ["refuse", "allow"] {
+            let text = format!("{text}unknown = \"{unknown}\"\n");
+            let told = told(folder.path(), &text);
+            assert!(told.iter().any(|one| one.contains(why)), "{why}: {told:?}");
+        }
+    }
+}

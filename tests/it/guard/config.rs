@@ -227,7 +227,7 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
 }
 
 /// What services read to learn where their clients see them, who calls, or what was asked for.
-const OF_PROXIES: [&str; 29] = [
+const OF_PROXIES: [&str; 34] = [
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -257,6 +257,11 @@ const OF_PROXIES: [&str; 29] = [
     "front-end-https",
     "x-http-method-override",
     "x-method-override",
+    "ssl-client-verify",
+    "x-ssl-client-dn",
+    "x-auth-request-user",
+    "x-webauth-user",
+    "x-client-cert",
 ];
 
 fn with_headers_of_proxies(peer: Option<&str>) -> Request<Full<Bytes>> {
@@ -351,4 +356,37 @@ async fn the_layer_alone_removes_headers_of_proxies_from_peers_without_an_addres
             assert_eq!(found, "x-forwarded-tls-client-cert x-other", "{layer:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_access_log_goes_into_the_file_that_the_configuration_names() {
+    let folder = TempDir::new().unwrap();
+    let log = "[access_log]\nfile = \"access.jsonl\"\nfields = \"compact\"\n";
+    let guard = guard(folder.path(), log);
+    assert_eq!(status_from(&guard, "10.1.1.1:1").await, 200);
+    // Written once the last of what logs is gone.
+    drop(guard);
+    let text = fs::read_to_string(folder.path().join("access.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["url.path"], "/v2/");
+    assert_eq!(line["http.response.status_code"], 200);
+    assert!(line.get("request.id").is_none(), "{line}");
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_an_error_with_its_place() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("gate.toml");
+    let error = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let config = Config::load(&file);
+        let error = config.and_then(|config| Guard::from_config(&config).map(drop));
+        error.unwrap_err().to_string()
+    };
+    let message = error("preset = \"mirror\"\n[access_log]\nfile = \"absent/access.jsonl\"\n");
+    assert!(message.contains("gate.toml:3:"), "{message}");
+    assert!(message.contains("access_log.file"), "{message}");
+    assert!(message.contains("absent/access.jsonl"), "{message}");
+    let message = error("[access_log]\nfields = \"compact\"\n");
+    assert!(message.contains("access_log.fields"), "{message}");
 }

@@ -1,7 +1,9 @@
 //! The policy file: its errors, its warnings, what explains it, and its reload.
 
 use portcullis::Watched;
-use portcullis::policy::{Caller, Doubt, Mismatch, Policy, PolicyFile};
+use portcullis::policy::{
+    Actions, Caller, Doubt, Mismatch, Pattern, Policy, PolicyFile, Rule, Who,
+};
 use portcullis::reload::WatchOptions;
 
 use super::support::{OFFICE, office, route, token};
@@ -233,4 +235,34 @@ fn a_broken_file_leaves_the_policy_in_force() {
     let failure = failure.unwrap();
     assert!(failure.contains("policy.toml:2:8"), "{failure}");
     assert_eq!(watched.load().rules().len(), 7);
+}
+
+#[test]
+fn an_empty_list_is_no_list_of_everything() {
+    for (list, actions) in [
+        ("networks", "pull"),
+        ("registries", "pull"),
+        ("tags", "pull"),
+        ("repositories", "extension"),
+        ("paths", "extension"),
+    ] {
+        let repositories = if list == "repositories" {
+            ""
+        } else {
+            "repositories = [\"**\"]\n"
+        };
+        let text = format!(
+            "[[rules]]\nname = \"a\"\nwho = [\"anyone\"]\nactions = [\"{actions}\"]\n\
+             {repositories}{list} = []\n"
+        );
+        let message = Policy::from_toml(&text).unwrap_err().to_string();
+        assert!(message.contains(&format!("`{list}` is empty")), "{message}");
+    }
+    let rule = Rule::allow("a", Who::Anyone, Actions::PULL)
+        .on_repositories([Pattern::repository("**").unwrap()]);
+    assert!(Policy::new([rule.clone().in_networks([])]).is_err());
+    let network = "10.0.0.0/8".parse().unwrap();
+    // Several calls add up.
+    let some = rule.in_networks([]).in_networks([network]).in_networks([]);
+    assert!(Policy::new([some]).is_ok());
 }

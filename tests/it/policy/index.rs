@@ -108,10 +108,16 @@ proptest! {
             let (deny, who, actions, pattern, tag, registry, network) = rule;
             let make = if *deny { Rule::deny } else { Rule::allow };
             let actions: Actions = actions.parse().unwrap();
-            let mut rule = make(at.to_string(), who.parse().unwrap(), actions)
-                .with_tags(tag.map(|tag| Pattern::tag(tag).unwrap()))
-                .of_registries(registry.map(|registry| Pattern::registry(registry).unwrap()))
-                .in_networks(network.map(|network| network.parse().unwrap()));
+            let mut rule = make(at.to_string(), who.parse().unwrap(), actions);
+            if let Some(tag) = tag {
+                rule = rule.with_tags([Pattern::tag(tag).unwrap()]);
+            }
+            if let Some(registry) = registry {
+                rule = rule.of_registries([Pattern::registry(registry).unwrap()]);
+            }
+            if let Some(network) = network {
+                rule = rule.in_networks([network.parse().unwrap()]);
+            }
             if actions == Actions::ANY {
                 rule = rule.at_paths([Pattern::path("/**").unwrap()]);
             }

@@ -416,3 +416,99 @@ fn an_error_names_the_field_and_the_byte() {
     let expected = format!("it is malformed: revocationDate at byte {at}");
     assert!(error.to_string().ends_with(&expected), "{error}");
 }
+
+#[test]
+fn a_list_that_its_issuer_did_not_sign_takes_the_place_of_none() {
+    let ca = Ca::new("Nodes");
+    let impostor = spelled(
+        &Ca::new("Impostor"),
+        common(DnValue::Utf8String("Nodes".to_owned())),
+    );
+    let list = ca.crl(1, &[7]);
+    let newer = |issuer: &Ca| {
+        let list = issuer.crl_with(2, &[], |list| list.this_update += time::Duration::MINUTE);
+        list.der().to_vec()
+    };
+    let mut damaged = newer(&ca);
+    let end = damaged.len() - 5;
+    damaged[end] ^= 1;
+    let options = || Options::default().with_unknown(OnUnknown::Allow);
+    // The one names the key that did not sign it, the other a key that is not known.
+    for (forged, is_refused) in [(&damaged, true), (&newer(&impostor), false)] {
+        let builder = || {
+            let builder = Revocation::builder().with_options(options());
+            builder.with_authorities([ca.der.clone()])
+        };
+        let at_start = builder().from_bytes([&forged[..]]);
+        assert_eq!(at_start.is_err(), is_refused);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("crl.der");
+        std::fs::write(&file, list.der()).unwrap();
+        let watch = portcullis::reload::WatchOptions::default()
+            .with_poll_interval(Duration::from_millis(20))
+            .with_settle(Duration::from_millis(5));
+        let revocation = builder().from_files([&file], watch).unwrap();
+        let generation = revocation.lists().generation();
+        std::fs::write(&file, forged).unwrap();
+        let began = std::time::Instant::now();
+        while revocation.lists().generation() == generation {
+            assert!(began.elapsed() < Duration::from_secs(30), "never read");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let verdict = revocation.examine(&path(&ca, 7), now());
+        assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+        assert_eq!(revocation.lists().load().refused().count() > 0, is_refused);
+        // A right one takes the place of both.
+        let right = ca.crl_with(3, &[8], |list| {
+            list.this_update += time::Duration::minutes(2)
+        });
+        std::fs::write(&file, right.der()).unwrap();
+        let began = std::time::Instant::now();
+        while revocation.examine(&path(&ca, 7), now()) != Verdict::Good {
+            assert!(began.elapsed() < Duration::from_secs(30), "never read");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let verdict = revocation.examine(&path(&ca, 8), now());
+        assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+    }
+}
+
+#[test]
+fn of_two_lists_that_are_one_version_neither_takes_back_what_the_other_revokes() {
+    let ca = Ca::new("Nodes");
+    let at = time::OffsetDateTime::now_utc() - time::Duration::HOUR;
+    let list = |revoked: &[u64]| {
+        let list = ca.crl_with(5, revoked, |list| list.this_update = at);
+        list.der().to_vec()
+    };
+    let (seven, none, eight) = (list(&[7]), list(&[]), list(&[8]));
+    let is_revoked = |revocation: &Revocation, serial: u64| {
+        let verdict = revocation.examine(&path(&ca, serial), now());
+        matches!(verdict, Verdict::Revoked(_))
+    };
+    let builder = || Revocation::builder().with_authorities([ca.der.clone()]);
+    for lists in [[&seven, &none], [&none, &seven]] {
+        let revocation = builder().from_bytes(lists.map(|list| &list[..])).unwrap();
+        assert!(is_revoked(&revocation, 7));
+        assert!(!is_revoked(&revocation, 9));
+        assert_eq!(revocation.lists().load().held_back().count(), 1);
+    }
+    let revocation = builder().from_bytes([&seven[..]]).unwrap();
+    revocation.publish([&none[..]]).unwrap();
+    assert!(is_revoked(&revocation, 7));
+    revocation.publish([&eight[..]]).unwrap();
+    assert!(is_revoked(&revocation, 7) && is_revoked(&revocation, 8));
+    let told = revocation.lists().load().held_back().next().unwrap();
+    assert!(
+        told.to_string().contains("the same number and thisUpdate"),
+        "{told}"
+    );
+    // The same list again is no other one, and a later one replaces all of them.
+    revocation.publish([&seven[..]]).unwrap();
+    let later = ca.crl_with(6, &[], |list| {
+        list.this_update = at + time::Duration::MINUTE
+    });
+    revocation.publish([later.der().as_ref()]).unwrap();
+    assert!(!is_revoked(&revocation, 7) && !is_revoked(&revocation, 8));
+    assert_eq!(revocation.lists().load().held_back().count(), 0);
+}

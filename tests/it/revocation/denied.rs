@@ -304,7 +304,7 @@ async fn a_line_that_is_no_entry_takes_nothing_back_and_the_others_count_already
 async fn a_list_that_cannot_be_read_for_too_long_denies_everyone() {
     let folder = Files::new();
     let ca = Ca::new("Nodes");
-    let file = folder.put("denied", "");
+    let file = folder.put("denied", "# none\n");
     let watch = WatchOptions::default()
         .with_poll_interval(Duration::from_millis(10))
         .with_stale_after(Duration::from_millis(1));
@@ -327,7 +327,7 @@ async fn a_list_that_cannot_be_read_for_too_long_denies_everyone() {
         "{verdict}"
     );
     assert!(denied.health().lapsed);
-    fs::write(&file, "").unwrap();
+    fs::write(&file, "# none\n").unwrap();
     let wait = async {
         while !tracked.is_good() {
             tokio::time::sleep(Duration::from_millis(5)).await;
