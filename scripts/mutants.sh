@@ -12,8 +12,8 @@
 #
 # Only the unit tests and the tests of the capabilities that have changed are run: for a file in src/policy
 # tests/it/policy, and those of what is built on it. MUTANTS_TESTS="policy oci :crl_fetch" names them instead,
-# modules of tests/it and, with a colon, programs of their own. The mutants are made in a copy of the tree, target/mutants/tree; its build stays there for the
-# next time. What came of each is in target/mutants/mutants.out.
+# modules of tests/it and, with a colon, programs of their own. The mutants are made in a copy of the tree,
+# target/mutants/tree; its build stays in target/mutants/build for the next time. What came of each is in target/mutants/mutants.out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -60,6 +60,7 @@ tests_of() {
     oci) echo 'oci policy cves::policy' ;;
     policy) echo 'policy guard cves::policy rate::class' ;;
     rate) echo 'rate cves::rate' ;;
+    serve) echo 'serve middleware tls::serve' ;;
     reload) echo 'reload files auth::rotation :revocation_reload' ;;
     source) echo 'auth::identify guard cves policy' ;;
     tls) echo 'tls identity revocation cves::tls :tls_events' ;;

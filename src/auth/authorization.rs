@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig, Simd};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The longest header value that is looked at, in bytes.
 const LONGEST: usize = 8 * 1024;
@@ -38,8 +38,7 @@ pub(super) struct UserPass<'a> {
 /// Where text is decoded, in one place that is wiped on drop: nearly all are short, and then nothing is
 /// allocated.
 pub(super) struct DecodeBuffer {
-    short: [u8; SHORT],
-    used: usize,
+    short: Zeroizing<[u8; SHORT]>,
     long: Zeroizing<Vec<u8>>,
 }
 
@@ -79,16 +78,13 @@ impl UserPass<'_> {
 impl DecodeBuffer {
     pub(super) fn new() -> Self {
         Self {
-            short: [0; SHORT],
-            used: 0,
+            short: Zeroizing::new([0; SHORT]),
             long: Zeroizing::new(Vec::new()),
         }
     }
 
     fn decode(&mut self, encoded: &[u8]) -> Result<&[u8], Malformed> {
         let buffer = if encoded.len() <= SHORT / 3 * 4 {
-            // What is decoded before an error is wiped too.
-            self.used = (encoded.len() / 4 + 1) * 3;
             self.short.as_mut_slice()
         } else {
             self.long.resize(encoded.len(), 0);
@@ -98,12 +94,6 @@ impl DecodeBuffer {
             .decode_slice(encoded, buffer)
             .map_err(|_| Malformed)?;
         Ok(&buffer[..length])
-    }
-}
-
-impl Drop for DecodeBuffer {
-    fn drop(&mut self) {
-        self.short[..self.used.min(SHORT)].zeroize();
     }
 }
 

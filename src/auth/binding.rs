@@ -127,8 +127,44 @@ mod tests {
             let binding: Binding = text.parse().unwrap();
             assert_eq!(binding.to_string(), text);
         }
+        let spaced = format!("fingerprint:{}", vec!["AB"; 32].join(":"));
+        assert_eq!(spaced.parse::<Binding>().unwrap().to_string(), fingerprint);
         for text in ["", "node-7", "dns:", "fingerprint:ab", "cn:a"] {
             assert!(text.parse::<Binding>().is_err(), "{text}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_binding_is_one_certificate_by_each_of_its_names() {
+        let mut params = rcgen::CertificateParams::default();
+        let name = rcgen::DnType::CommonName;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(name, "ci");
+        params.subject_alt_names = vec![
+            rcgen::SanType::DnsName("ci.example.org".try_into().unwrap()),
+            rcgen::SanType::Rfc822Name("ci@example.org".try_into().unwrap()),
+            rcgen::SanType::URI("spiffe://example.org/ci".try_into().unwrap()),
+        ];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let peer = PeerIdentity::from_der(certificate.der()).unwrap();
+        let fingerprint = format!("fingerprint:{}", peer.fingerprint_hex());
+        for (text, is) in [
+            ("spiffe://example.org/ci", true),
+            ("spiffe://example.org/cd", false),
+            ("dns:ci.example.org", true),
+            ("dns:cd.example.org", false),
+            ("email:ci@example.org", true),
+            ("email:cd@example.org", false),
+            ("uri:spiffe://example.org/ci", true),
+            ("uri:spiffe://example.org/cd", false),
+            ("subject:CN=ci", true),
+            ("subject:CN=cd", false),
+            (&fingerprint, true),
+            (&format!("fingerprint:{}", "ab".repeat(32)), false),
+        ] {
+            assert_eq!(text.parse::<Binding>().unwrap().is(&peer), is, "{text}");
         }
     }
 }

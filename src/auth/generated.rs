@@ -133,6 +133,16 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_its_bytes_in_base_62_from_the_last_digit_on_and_their_checksum() {
+        let bytes = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let token = GeneratedToken::from_bytes(&bytes);
+        let text = "pcls_flDIBkGwcRKRL9GXCgaFM3UNu2jQTCljt7CJTlUa3004fFZsX";
+        assert_eq!(token.expose(), text);
+        // Memory that was let go while it grew would keep a part of it.
+        assert_eq!(token.0.capacity(), text.len());
+    }
+
+    #[test]
     fn two_tokens_differ_and_debug_shows_neither() {
         let (one, other) = (
             GeneratedToken::generate().unwrap(),

@@ -151,11 +151,11 @@ impl Reader {
 
     /// Two values of a parameter that has one: readers differ in which of them they take.
     fn once(&mut self, parameter: u8) -> Result<(), RouteError> {
-        let bit = 1 << parameter;
-        if self.seen & bit != 0 {
+        let before = self.seen;
+        self.seen |= 1 << parameter;
+        if self.seen == before {
             return Err(RouteError::Query);
         }
-        self.seen |= bit;
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl Reader {
         };
         let place = |offset: usize| u16::try_from(offset).ok().filter(|at| at & DECODED == 0);
         match (place(start), place(start + length)) {
-            (Some(start), Some(end)) => Ok(Span::new(start | mark, end | mark)),
+            (Some(start), Some(end)) => Ok(Span::new(start + mark, end + mark)),
             _ => Err(RouteError::TooLong),
         }
     }
@@ -210,7 +210,7 @@ fn decoded(raw: &str) -> Result<Cow<'_, str>, RouteError> {
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
             b'%' => match (rest.next().and_then(hex), rest.next().and_then(hex)) {
-                (Some(high), Some(low)) => high << 4 | low,
+                (Some(high), Some(low)) => high * 16 + low,
                 _ => return Err(RouteError::Query),
             },
             b'+' => b' ',

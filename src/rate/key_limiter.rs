@@ -377,12 +377,8 @@ impl Queue {
 }
 
 impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
     // No timer can be set here, in the timers' own driver: the stream that is woken sets it.
-    fn wake_by_ref(self: &Arc<Self>) {
+    fn wake(self: Arc<Self>) {
         if let Some(limiter) = self.0.upgrade() {
             limiter.rouse();
         }
@@ -669,6 +665,11 @@ mod tests {
         assert_eq!(count(), 1);
         limiter.rouse();
         assert_eq!(count(), 2);
+        let bell = Waker::from(Arc::new(Bell(Arc::downgrade(&limiter))));
+        bell.wake_by_ref();
+        assert_eq!(count(), 2);
+        bell.wake();
+        assert_eq!(count(), 2);
         limiter.give_back(0);
         assert_eq!(count(), 0);
         limiter.give_back(100);
@@ -682,6 +683,25 @@ mod tests {
         assert_eq!(limiter.waiting.load(Ordering::Relaxed), 0);
         limiter.kick();
         assert_eq!(count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_stream_is_woken_in_time_by_the_waker_that_it_came_with_last() {
+        let now = Instant::now();
+        let parameters = parameters(MILLION, MILLION, now);
+        let limiter = limiter(0);
+        let mut slot = WaitSlot::default();
+        let wakers = [(); 2].map(|()| Arc::new(Woken::default()));
+        for woken in &wakers {
+            let waker = Waker::from(Arc::clone(woken));
+            let mut cx = Context::from_waker(&waker);
+            let asked = limiter.ask(&mut cx, &mut slot, 1_000, &parameters, tenant(1, 1), now);
+            assert!(asked.is_err());
+        }
+        tokio::time::advance(Duration::from_millis(2)).await;
+        let counts = wakers.map(|woken| woken.0.load(Ordering::Relaxed));
+        assert_eq!(counts, [0, 1]);
+        limiter.leave(&mut slot);
     }
 
     #[tokio::test(start_paused = true)]

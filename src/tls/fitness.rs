@@ -115,13 +115,20 @@ mod tests {
     use super::*;
 
     fn fitness(change: impl FnOnce(&mut CertificateParams)) -> Result<(), Unfit> {
+        fitness_at(SystemTime::now(), change)
+    }
+
+    fn fitness_at(
+        now: SystemTime,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<(), Unfit> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         change(&mut params);
         let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let (_, certificate) = X509Certificate::from_der(der.der()).unwrap();
-        check(&certificate, Given::ByName, SystemTime::now())
+        check(&certificate, Given::ByName, now)
     }
 
     fn critical(oid: &[u64], value: &[u8]) -> CustomExtension {
@@ -170,5 +177,23 @@ mod tests {
             Err(Unfit::NotYetValid)
         );
         assert_eq!(fitness(|ca| ca.not_after = day(-1)), Err(Unfit::Expired));
+    }
+
+    #[test]
+    fn a_ca_is_valid_from_its_first_second_to_its_last() {
+        let (first, last) = (1_700_000_000, 1_800_000_000);
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (now, fit) in [
+            (first - 1, Err(Unfit::NotYetValid)),
+            (first, Ok(())),
+            (last, Ok(())),
+            (last + 1, Err(Unfit::Expired)),
+        ] {
+            let found = fitness_at(at(now), |ca| {
+                ca.not_before = at(first).into();
+                ca.not_after = at(last).into();
+            });
+            assert_eq!(found, fit, "{now}");
+        }
     }
 }

@@ -383,3 +383,43 @@ impl ClientCertVerifier for Verifier {
         self.algorithms.supported_schemes()
     }
 }
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use std::time::SystemTime;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa,
+        Issuer, KeyPair,
+    };
+
+    use super::*;
+    use crate::reload::Pinned;
+    use crate::tls::ClientCas;
+
+    #[test]
+    fn a_chain_is_searched_for_once_unless_it_is_too_long_to_be_remembered() {
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let bundle = files.path().join("ca.crt");
+        std::fs::write(&bundle, ca.self_signed(&key).unwrap().pem()).unwrap();
+        let cas = ClientCas::new([bundle]);
+        let anchors = Anchors::load(&cas, &mut Pinned::new(), SystemTime::now()).unwrap();
+        let algorithms = crate::crypto::provider().signature_verification_algorithms;
+        let verifier = Verifier::new(anchors, algorithms, true, Requirements::default());
+        let issuer = Issuer::new(ca, key);
+        for (padding, is_remembered) in [(0, true), (LONGEST_REMEMBERED, false)] {
+            let mut own = CertificateParams::default();
+            own.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let padding = CustomExtension::from_oid_content(&[1, 2, 3], vec![0; padding]);
+            own.custom_extensions = vec![padding];
+            let own = own.signed_by(&KeyPair::generate().unwrap(), &issuer);
+            let own = own.unwrap();
+            let verify = || verifier.verify(own.der(), &[], UnixTime::now()).unwrap();
+            let [first, second] = [verify(), verify()].map(|passed| passed.verified);
+            assert_eq!(Arc::ptr_eq(&first, &second), is_remembered);
+        }
+    }
+}

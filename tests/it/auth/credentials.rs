@@ -331,6 +331,9 @@ async fn a_certificate_reads_and_a_token_writes() {
         (Method::PUT, manifest, 401),
         (Method::POST, "/v2/app/blobs/uploads/", 401),
         (Method::DELETE, manifest, 401),
+        // Of what is no registry's the method says it.
+        (Method::GET, "/elsewhere", 200),
+        (Method::POST, "/elsewhere", 401),
         // What cannot be read is not taken for a read.
         (Method::GET, "/v2/app//manifests/latest", 401),
     ] {

@@ -6,7 +6,7 @@
 )]
 
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
-use portcullis::oci::{Action, Endpoint, Route, RouteError, is_digest, is_name, is_tag};
+use portcullis::oci::{Action, Endpoint, ErrorCode, Route, RouteError, is_digest, is_name, is_tag};
 use proptest::prelude::*;
 
 const SHA256: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -495,8 +495,11 @@ fn a_digest_of_a_registered_algorithm_has_its_one_length() {
 #[test]
 fn a_target_that_is_too_long_is_no_route() {
     let target = |query| format!("/v2/a/manifests/x?x={}", "a".repeat(query));
-    assert!(get(&target(9_000)).is_ok());
-    for query in [20_000, 60_000] {
+    let most = 16 * 1024 - target(0).len();
+    for query in [9_000, most] {
+        assert!(get(&target(query)).is_ok(), "{query}");
+    }
+    for query in [most + 1, 20_000, 60_000] {
         assert_eq!(get(&target(query)), Err(RouteError::TooLong), "{query}");
     }
 }
@@ -539,6 +542,10 @@ fn a_query_that_two_servers_could_read_in_two_ways_is_no_route() {
         ("from=x&from=y", RouteError::Query),
         ("mount=$D&mount=$D", RouteError::Query),
         ("digest=$D&digest=$D", RouteError::Query),
+        (
+            "digest-algorithm=sha512&digest-algorithm=sha512",
+            RouteError::Query,
+        ),
         ("from=", RouteError::Name),
         ("from", RouteError::Name),
         ("from=A", RouteError::Name),
@@ -575,8 +582,9 @@ fn a_parameter_of_another_endpoint_is_refused() {
     ] {
         assert_eq!(parse(method, target), Err(RouteError::Query), "{target}");
     }
-    // What its own parameters mean, only an extension knows.
+    // What its own parameters mean, only an extension knows, and those of other paths only the service.
     assert!(get("/v2/_x/y/z?tag=t&from=b").is_ok());
+    assert!(get("/elsewhere?tag=t&from=b&ns=.&ns=%zz").is_ok());
 }
 
 #[test]
@@ -615,9 +623,29 @@ fn a_requests_route_is_parsed_once_and_tells_a_peers_mirrored_request() {
         .unwrap();
     let route = Route::of(&mut request).unwrap();
     assert!(route.is_mirrored());
+    assert!(!get("/v2/a/manifests/x").unwrap().is_mirrored());
     *request.uri_mut() = Uri::from_static("/v2/b/manifests/x");
     assert_eq!(Route::of(&mut request).unwrap(), route);
     assert_eq!(request.extensions().get::<Route>(), Some(&route));
+}
+
+#[test]
+fn what_is_not_there_has_the_code_of_its_kind() {
+    for (method, target, code) in [
+        ("GET", "/v2/a/manifests/x", ErrorCode::ManifestUnknown),
+        ("GET", "/v2/a/manifests/$D", ErrorCode::ManifestUnknown),
+        ("GET", "/v2/a/blobs/$D", ErrorCode::BlobUnknown),
+        (
+            "PATCH",
+            "/v2/a/blobs/uploads/s",
+            ErrorCode::BlobUploadUnknown,
+        ),
+        ("POST", "/v2/a/blobs/uploads/", ErrorCode::NameUnknown),
+        ("GET", "/v2/a/tags/list", ErrorCode::NameUnknown),
+        ("GET", "/v2/a/referrers/$D", ErrorCode::NameUnknown),
+    ] {
+        assert_eq!(parse(method, target).unwrap().unknown_code(), code);
+    }
 }
 
 prop_compose! {

@@ -470,6 +470,11 @@ fn a_deny_by_registry_is_about_every_request_that_may_go_there() {
             &["?ns=[2001:db8::1]", "?ns=[2001:db8::1]:443"],
             &["?ns=[2001:db8::2]"],
         ),
+        (
+            "[2001:db8::1]:443",
+            &["", "?ns=[2001:db8::1]", "?ns=[2001:db8::1]:443"],
+            &["?ns=[2001:db8::1]:5000", "?ns=[2001:db8::2]"],
+        ),
     ] {
         let policy = policy(denied);
         let said = |query: &str| {

@@ -7,6 +7,7 @@ use crate::pki;
 use std::time::{Duration, SystemTime};
 
 use pki::Ca;
+use pki::extended::encode;
 use portcullis::crl::{CertPath, Depth, OnUnknown, Options, Revocation, Verdict};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
@@ -288,4 +289,88 @@ fn a_new_key_of_the_root_tells_of_its_own_certificate_by_its_own_list() {
         decided_by(&[&new, &revoking]),
         (Verdict::Good, vec!["04".to_owned()])
     );
+}
+
+/// A node whose lists are signed by other keys than its CA's, and of which nothing but its own status is asked.
+fn node_verdict(root: &Ca, authorities: &[&Ca], lists: &[Vec<u8>]) -> Verdict {
+    let nodes = root.sub("Nodes", nothing);
+    let node = nodes.client("node");
+    let anchor = root.roots().roots.remove(0);
+    let path = CertPath::new(&node.der, std::slice::from_ref(&nodes.der), &anchor).unwrap();
+    let revocation = Revocation::builder()
+        .with_options(Options::default().with_depth(Depth::Leaf))
+        .with_authorities(authorities.iter().map(|ca| ca.der.clone()))
+        .from_bytes(lists.iter().map(Vec::as_slice))
+        .unwrap();
+    revocation.examine(&path, SystemTime::now())
+}
+
+/// A signer under this CA, of CRLs in this name.
+fn signer_of(ca: &Ca, name: &str) -> Ca {
+    ca.sub(name, |params| {
+        params.is_ca = IsCa::NoCa;
+        params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    })
+}
+
+fn list_of(ca: &Ca) -> Vec<u8> {
+    ca.crl(1, &[]).der().to_vec()
+}
+
+#[test]
+fn a_signer_is_not_proven_good_by_a_list_of_one_that_does_not_count() {
+    let root = Ca::new("Root");
+    let stranger = Ca::new("Root");
+    let signer = signer_of(&root, "Nodes");
+    for (issuer, says) in [(&root, "good"), (&stranger, "unknown")] {
+        let lists = [list_of(&signer), list_of(issuer)];
+        let verdict = node_verdict(&root, &[&signer, &root, &stranger], &lists);
+        assert_eq!(verdict.label(), says, "{verdict}");
+    }
+}
+
+#[test]
+fn no_more_than_three_signers_are_asked_after_because_of_one_another() {
+    let root = Ca::new("Root");
+    for (nested, says) in [(3, "good"), (4, "unknown")] {
+        // The list of each signer's CA is signed by the next one, that of the last one's CA by itself.
+        let cas: Vec<Ca> = (0..nested)
+            .map(|at| root.sub(&format!("CA {at}"), nothing))
+            .collect();
+        let names = (0..nested).map(|at| match at {
+            0 => "Nodes".to_owned(),
+            _ => format!("CA {}", at - 1),
+        });
+        let signers = cas.iter().zip(names).map(|(ca, name)| signer_of(ca, &name));
+        let known: Vec<Ca> = signers.collect();
+        let last = cas.last().unwrap();
+        let lists = known.iter().chain([last]).map(list_of);
+        let lists: Vec<_> = lists.collect();
+        let authorities: Vec<_> = known.iter().chain(&cas).collect();
+        let verdict = node_verdict(&root, &authorities, &lists);
+        assert_eq!(verdict.label(), says, "{nested}: {verdict}");
+    }
+}
+
+#[test]
+fn what_was_found_of_one_signer_is_not_taken_for_another() {
+    let only_reasons = |flags: &[u8]| {
+        let scope = encode(0x30, &encode(0x83, flags));
+        let id = [0x06, 0x03, 0x55, 0x1d, 0x1c, 0x01, 0x01, 0xff];
+        [&id[..], &encode(0x04, &scope)].concat()
+    };
+    let compromise = only_reasons(&[5, 0b0110_0000]);
+    let others = only_reasons(&[7, 0b0001_1111, 0b1000_0000]);
+    let root = Ca::new("Root");
+    let stranger = Ca::new("Other root");
+    let [first, second] = [1, 2].map(|_| signer_of(&root, "Nodes"));
+    let foreign = signer_of(&stranger, "Nodes");
+    let of = |ca: &Ca, scope: &[u8]| ca.extended(&ca.crl(1, &[]), scope);
+    for (by, says) in [(&second, "good"), (&foreign, "unknown")] {
+        for (own, other) in [(&compromise, &others), (&others, &compromise)] {
+            let lists = [of(&first, own), of(by, other), list_of(&root)];
+            let verdict = node_verdict(&root, &[&first, by, &root, &stranger], &lists);
+            assert_eq!(verdict.label(), says, "{verdict}");
+        }
+    }
 }

@@ -335,6 +335,21 @@ async fn a_path_that_was_good_and_is_revoked_now_gives_way_to_another() {
 }
 
 #[tokio::test]
+async fn two_client_cas_of_one_name_each_have_their_own_list() {
+    let (one, other) = (Ca::new("Nodes"), Ca::new("Nodes"));
+    let files = Files::new();
+    let bundle = files.put("ca.crt", format!("{}{}", one.pem, other.pem));
+    let builder = files
+        .server(&one.server(&["localhost"]))
+        .require_client_certificates(ClientCas::new([bundle]));
+    let lists = lists(&[&one.crl(1, &[]), &other.crl(1, &[])]);
+    let acceptor = by(builder.with_revocation(lists));
+    for ca in [&one, &other] {
+        accepted(&acceptor, client(&one, Some((&ca.client("x"), &[])))).await;
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_path_to_one_client_ca_gives_way_to_one_to_another() {
     let (one, other) = (Ca::new("One"), Ca::new("Other"));
     let sub = one.sub("Sub", |ca| ca.serial_number = Some(1.into()));
@@ -351,6 +366,20 @@ async fn a_revoked_path_to_one_client_ca_gives_way_to_one_to_another() {
         let (server, _theirs) = accepted(&acceptor, client(&one, Some((&node, &above)))).await;
         let identity = server.connection.identity().unwrap();
         assert_eq!(identity.anchor().unwrap().subject(), "CN=Other");
+    }
+    // Without lists of the other there is no good path, and the operator hears of the revoked one.
+    let partial = lists(&[&one.crl(1, &[1]), &sub.crl(1, &[])]);
+    let builder = files
+        .server(&one.server(&["localhost"]))
+        .require_client_certificates(ClientCas::new([files.path("ca.crt")]));
+    let acceptor = by(builder.with_revocation(partial));
+    for (above, reason) in [
+        (&[&crossed][..], Reason::RevocationUnknown),
+        (&[&sub, &crossed], Reason::CertificateRevoked),
+        (&[&crossed, &sub], Reason::CertificateRevoked),
+    ] {
+        let (error, _) = refused(&acceptor, client(&one, Some((&node, above)))).await;
+        assert_eq!(error.reason(), reason, "{error}");
     }
     // The client's own certificate is the same on every path.
     let revoked = lists(&[&one.crl(1, &[]), &other.crl(1, &[]), &sub.crl(1, &[9])]);

@@ -12,6 +12,7 @@ use crate::pki;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,15 +21,17 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
-use pki::{Ahead, Ca, Files, Leaf, accepted, client, connect};
+use pki::{Ahead, Ca, Files, Leaf, accepted, client, connect, refused};
 use portcullis::auth::{Authentication, TokenAuthLayer};
 use portcullis::crl::{Options, Revocation};
 use portcullis::identity::{Mapping, Rule};
 use portcullis::tls::{
-    Acceptor, Builder, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material, Ready,
+    Acceptor, Builder, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material, Ready, Reason,
     RemovedCa,
 };
 use portcullis::{ClientAddr, Connection, PeerIdentity, Principal, Watched};
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
@@ -177,6 +180,56 @@ async fn a_connection_outlives_its_client_cas_certificate_where_that_is_renewed_
         assert_eq!(asked(&layer, &accepted.connection).await, 200, "{policy:?}");
         clock.by(DAY * 301);
         assert_eq!(asked(&layer, &accepted.connection).await, 403, "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lower_bound_on_chains_ends_no_connection_that_is_open() {
+    let scene = Scene::new(Ca::new("Nodes 2026"));
+    let between = scene.ca.sub("Between", |_| {});
+    let node = between.client("node-7");
+    let material = Watched::fixed(scene.builder(&scene.ca.pem).load().unwrap());
+    let acceptor = Acceptor::new(material.clone());
+    let config = || client(&scene.ca, Some((&node, &[&between])));
+    let (accepted, _theirs) = accepted(&acceptor, config()).await;
+    let builder = scene.builder(&scene.ca.pem).with_max_chain_size(1);
+    material.publish(builder.load().unwrap());
+    assert_eq!(
+        asked(&ForwardedLayer::nobody(), &accepted.connection).await,
+        200
+    );
+    let (error, _) = refused(&acceptor, config()).await;
+    assert_eq!(error.reason(), Reason::ChainTooLarge);
+}
+
+#[tokio::test]
+async fn a_client_ca_is_trusted_in_the_last_second_of_its_certificate_and_not_after_it() {
+    let end = time::OffsetDateTime::now_utc() + DAY;
+    let scene = Scene::new(Ca::with("Nodes 2026", |ca| ca.not_after = end));
+    let node = scene.ca.client("node-7");
+    let clock = Arc::new(Still::default());
+    let last = u64::try_from(end.unix_timestamp()).unwrap();
+    clock.0.store(last, Ordering::Relaxed);
+    let builder = scene.builder(&scene.ca.pem).with_clock(clock.clone());
+    let acceptor = Acceptor::new(Watched::fixed(builder.load().unwrap()));
+    let config = || client(&scene.ca, Some((&node, &[])));
+    let (accepted, _theirs) = accepted(&acceptor, config()).await;
+    let layer = ForwardedLayer::nobody();
+    assert_eq!(asked(&layer, &accepted.connection).await, 200);
+    clock.0.store(last + 1, Ordering::Relaxed);
+    assert_eq!(asked(&layer, &accepted.connection).await, 403);
+    let (error, _) = refused(&acceptor, config()).await;
+    assert_eq!(error.reason(), Reason::ClientCaExpired, "{error}");
+}
+
+/// A clock that stands at this second.
+#[derive(Debug, Default)]
+struct Still(AtomicU64);
+
+impl TimeProvider for Still {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = self.0.load(Ordering::Relaxed);
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
     }
 }
 
