@@ -189,7 +189,7 @@ impl ReloadSection {
 
 impl AccessLogSection {
     pub(crate) fn layer(&self, document: &Document) -> Result<AccessLogLayer, ConfigError> {
-        let mut layer = AccessLogLayer::new();
+        let mut layer = self.sampled();
         if let Some(file) = &self.file {
             let file = document.resolve(file);
             let lines = JsonLines::open(&file).map_err(|error| {
@@ -198,11 +198,19 @@ impl AccessLogSection {
             })?;
             layer = layer.with_sink(lines.with_fields(self.fields.unwrap_or_default()));
         }
-        if let Some(every) = self.health_check_every.or(NonZeroU64::new(100)) {
-            let paths = self.health_checks.iter().map(String::as_str);
-            layer = layer.with_sampled_health_checks(paths, every);
-        }
         Ok(layer)
+    }
+
+    /// The log without the file.
+    pub(crate) fn sampled(&self) -> AccessLogLayer {
+        let layer = AccessLogLayer::new();
+        match self.health_check_every.or(NonZeroU64::new(100)) {
+            Some(every) => {
+                let paths = self.health_checks.iter().map(String::as_str);
+                layer.with_sampled_health_checks(paths, every)
+            }
+            None => layer,
+        }
     }
 
     fn check(&self, document: &Document) -> Result<(), ConfigError> {

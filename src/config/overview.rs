@@ -15,7 +15,7 @@ impl Config {
     /// Returns the access log of the section `[access_log]`, for a program that writes it into a sink of its own:
     /// [`Builder::access_log`](crate::guard::Builder::access_log) after `configure`.
     pub fn access_log(&self) -> AccessLogLayer {
-        self.access_log.layer()
+        self.access_log.sampled()
     }
 
     /// Returns the networks that may send requests; `None` without a section `[source]`: all of them.
