@@ -81,7 +81,7 @@ fn no_file_imports_from_itself_by_way_of_others() {
         .iter()
         .filter(|(from, to)| to.contains(**from))
         .map(|(from, to)| {
-            let circle = to.iter().filter(|to| reachable[to].contains(*from));
+            let circle = to.iter().filter(|to| reachable[*to].contains(*from));
             circle.map(|module| module.join("::")).collect()
         })
         .collect();
@@ -147,7 +147,7 @@ impl Files {
         }
     }
 
-    fn reachable(&self, from: &Module) -> BTreeSet<&Module> {
+    fn reachable<'a>(&'a self, from: &'a Module) -> BTreeSet<&'a Module> {
         let mut reached = BTreeSet::new();
         let mut left = vec![from];
         while let Some(next) = left.pop() {

@@ -130,8 +130,8 @@ impl Suite {
             .await;
         // Mounted from another repository, and not from nowhere.
         let mount = |digest: String, from: &str| {
-            let path = format!("/v2/conformance/other/blobs/uploads/?mount={digest}{from}");
-            async move { self.0.post(&path, "").await }
+            let target = format!("/v2/conformance/other/blobs/uploads/?mount={digest}{from}");
+            async move { self.0.post(&target, "").await }
         };
         let from = format!("&from={NAME}");
         let mounted = mount(sha256(&whole).to_string(), &from).await;

@@ -281,8 +281,8 @@ async fn a_pull_that_ends_late_leaves_a_tag_that_was_pushed_meanwhile() {
         // Once it moves the tag, once it has it no more.
         upstream.put_image("a", "tag", b"before");
         assert_eq!(mirror.get("/v2/a/manifests/tag").await.status(), 200);
-        let held = Arc::new(Semaphore::new(0));
-        upstream.at("", Fault::Hold(Arc::clone(&held)));
+        let permits = Arc::new(Semaphore::new(0));
+        upstream.at("", Fault::Hold(Arc::clone(&permits)));
         upstream.forget_asked();
         if theirs {
             upstream.put_image("a", "tag", b"moved");
@@ -292,7 +292,7 @@ async fn a_pull_that_ends_late_leaves_a_tag_that_was_pushed_meanwhile() {
         let pull = tokio::spawn(mirror.request(Method::GET, "/v2/a/manifests/tag").send());
         until("the upstream is asked", || !upstream.asked("").is_empty()).await;
         let (_, ours) = mirror.push_image("a", "tag", b"ours").await;
-        held.add_permits(100);
+        permits.add_permits(100);
         pull.await.unwrap().unwrap();
         let head = mirror.head("/v2/a/manifests/tag").await;
         assert_eq!(header(&head, "docker-content-digest"), ours.to_string());

@@ -347,11 +347,13 @@ async fn plain_layers_warn_as_a_guard_does() {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
         });
     let request = Request::get(FINE)
+        .header("host", "registry.example")
         .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
         .extension(ClientAddr::new("192.0.2.1:1".parse().unwrap()))
         .body(Full::default())
         .unwrap();
     let answer = service.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
     let expected = [
         "your credential expires in 90 minutes",
         "the repository fine/app is deprecated: move on",
