@@ -195,7 +195,7 @@ async fn a_lower_bound_on_chains_ends_no_connection_that_is_open() {
     let builder = scene.builder(&scene.ca.pem).with_max_chain_size(1);
     material.publish(builder.load().unwrap());
     assert_eq!(
-        asked(&ForwardedLayer::nobody(), &accepted.connection).await,
+        asked(&ForwardedLayer::without_proxies(), &accepted.connection).await,
         200
     );
     let (error, _) = refused(&acceptor, config()).await;
@@ -214,7 +214,7 @@ async fn a_client_ca_is_trusted_in_the_last_second_of_its_certificate_and_not_af
     let acceptor = Acceptor::new(Watched::fixed(builder.load().unwrap()));
     let config = || client(&scene.ca, Some((&node, &[])));
     let (accepted, _theirs) = accepted(&acceptor, config()).await;
-    let layer = ForwardedLayer::nobody();
+    let layer = ForwardedLayer::without_proxies();
     assert_eq!(asked(&layer, &accepted.connection).await, 200);
     clock.0.store(last + 1, Ordering::Relaxed);
     assert_eq!(asked(&layer, &accepted.connection).await, 403);
