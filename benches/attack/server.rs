@@ -122,7 +122,7 @@ pub(crate) fn serve(config: &Path, address: SocketAddr, heap: fn() -> usize) {
         .json()
         .with_writer(std::io::sink)
         .init();
-    thread::spawn(|| {
+    thread::spawn(move || {
         // A line asks, a line answers.
         for _ in std::io::stdin().lines() {
             println!("{}", heap());
