@@ -168,10 +168,12 @@ where
                 StateProj::Draining { drain } => {
                     let over = drain.as_mut().map(|drain| drain.poll(cx, |_| {}));
                     let ended = ready!(over.unwrap_or(Poll::Ready(true)));
-                    if !ended && *this.version == Version::HTTP_2 {
-                        drain.take().map(drain_behind_answer);
-                    } else if !ended {
-                        announce_close(this.answer, *this.version);
+                    match drain.take() {
+                        _ if ended => {}
+                        Some(drain) if *this.version == Version::HTTP_2 => {
+                            drain_behind_answer(drain);
+                        }
+                        _ => announce_close(this.answer, *this.version),
                     }
                     this.state.set(State::Done);
                 }
