@@ -127,7 +127,7 @@ mod tests {
             let binding: Binding = text.parse().unwrap();
             assert_eq!(binding.to_string(), text);
         }
-        let spaced = format!("fingerprint:{}", vec!["AB"; 32].join(":"));
+        let spaced = format!("fingerprint:{}", ["AB"; 32].join(":"));
         assert_eq!(spaced.parse::<Binding>().unwrap().to_string(), fingerprint);
         for text in ["", "node-7", "dns:", "fingerprint:ab", "cn:a"] {
             assert!(text.parse::<Binding>().is_err(), "{text}");
