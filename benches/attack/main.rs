@@ -227,7 +227,7 @@ impl<'a> Bench<'a> {
         row.at_most(0.0)
             .peer("during it", during.descriptors as f64);
         self.row("until nothing of it was left", "s", ended.as_secs_f64());
-        let share = |used: Duration| used.as_secs_f64() / lasted * 100.0;
+        let share = |used: f64| used / lasted * 100.0;
         let row = self.row(
             "CPU of the server during the attack",
             "% of one",

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 /// The kernel counts CPU time for /proc in hundredths of a second, whatever its own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -55,14 +54,14 @@ impl Process {
         fs::read_dir(self.file("fd")).map_or(0, Iterator::count)
     }
 
-    /// The CPU time that it has used.
-    pub(crate) fn cpu(&self) -> Duration {
+    /// Seconds of CPU time that it has used.
+    pub(crate) fn cpu(&self) -> f64 {
         let stat = fs::read_to_string(self.file("stat")).unwrap_or_default();
         // The name before it may have spaces.
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let ticks = fields.split_whitespace().skip(11).take(2);
         let ticks: f64 = ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+        ticks / TICKS_PER_SECOND
     }
 
     fn file(&self, name: &str) -> PathBuf {

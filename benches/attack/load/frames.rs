@@ -12,7 +12,7 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 
 const ACK: u8 = 1;
-/// END_STREAM and END_HEADERS.
+/// `END_STREAM` and `END_HEADERS`.
 const WHOLE_REQUEST: u8 = 5;
 
 /// What a client's connection begins with, with a stream's window of nothing if answers are to wait.
