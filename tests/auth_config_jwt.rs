@@ -238,6 +238,6 @@ fn no_credential_and_no_issuer_is_an_error_at_the_start() {
     folder.configure(TOKEN);
     let config = Config::load(folder.directory.path().join("gate.toml")).unwrap();
     let error = Guard::from_config(&config).unwrap_err();
-    let reason = std::error::Error::source(&error).unwrap().to_string();
-    assert_eq!(reason, "no credential is configured");
+    let reason = error.to_string();
+    assert!(reason.ends_with("no credential is configured"), "{reason}");
 }

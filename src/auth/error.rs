@@ -40,14 +40,6 @@ pub enum CredentialError {
         /// Why not.
         error: io::Error,
     },
-    /// There is nothing in a file with users or credentials, not even a comment: one that was cut off looks like
-    /// that.
-    #[cfg(feature = "passwords")]
-    #[error("{}: it is empty: where it names no caller, write a line that begins with #", file.display())]
-    Empty {
-        /// The file.
-        file: PathBuf,
-    },
     /// The token can be guessed: it is neither a generated one nor long and varied enough for a random one.
     #[error(
         "credential {id:?}: the token can be guessed: it needs at least 22 characters, 10 of them \

@@ -6,11 +6,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use zeroize::Zeroizing;
 
+use super::source::warn_if_blank;
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
 use crate::document::{self, ConfigError, Text};
 use crate::util::calendar;
 use crate::util::file::{DOCUMENT, read_text};
-use crate::util::text::is_blank;
 
 /// A credentials file: `[[credential]]`, one table a credential.
 #[derive(Deserialize)]
@@ -55,10 +55,7 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
     };
     // Digests only, but an operator may have put a secret there by mistake.
     let text = Zeroizing::new(read_text(file, DOCUMENT).map_err(unreadable)?);
-    if is_blank(text.as_bytes()) {
-        let file = file.to_owned();
-        return Err(CredentialError::Empty { file });
-    }
+    warn_if_blank(file, text.as_bytes());
     let document: Document = document::parse(file, &text)?;
     Ok(document
         .credential

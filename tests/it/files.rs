@@ -461,32 +461,21 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
 }
 
 #[test]
-fn a_list_of_users_or_denials_that_is_cut_off_changes_nothing() {
+fn a_list_of_denials_that_is_cut_off_takes_nothing_back() {
     let files = Files::new();
     let denied = files.put("denied", "spiffe://example.org/ns/a/sa/b 2026-11-30 lost\n");
     let list = portcullis::crl::DenyList::watch([&denied], polled()).unwrap();
-    let hash = bcrypt::hash("open sesame", 4).unwrap();
-    let users = files.put("htpasswd", &format!("alice:{hash}\n"));
-    let options = CredentialOptions::default().with_watch(polled());
-    let credentials = Credentials::watch([CredentialSource::htpasswd(&users)], options).unwrap();
     for nothing in ["", "\n", "\u{feff} \n\n"] {
         files.put("denied", nothing);
-        files.put("htpasswd", nothing);
         until("told", || list.health().failure.is_some());
-        until("told", || credentials.health().failure.is_some());
         assert_eq!(list.load().len(), 1);
-        assert!(!credentials.load().is_empty());
         // Nor does a server start with one.
         assert!(portcullis::crl::DenyList::watch([&denied], polled()).is_err());
-        let source = CredentialSource::htpasswd(&users);
-        assert!(Credentials::watch([source], CredentialOptions::default()).is_err());
         files.put(
             "denied",
             "# none yet\nspiffe://example.org/ns/a/sa/c 2026-11-30 lost\n",
         );
-        files.put("htpasswd", &format!("# one\nalice:{hash}\n"));
         until("mended", || list.health().failure.is_none());
-        until("mended", || credentials.health().failure.is_none());
     }
     files.put("denied", "# none is denied\n");
     until("taken back", || list.load().is_empty());
