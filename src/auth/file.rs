@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use zeroize::Zeroizing;
 
-use super::source::warn_if_blank;
+use super::htpasswd::warn_if_blank;
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
 use crate::document::{self, ConfigError, Text};
 use crate::util::calendar;

@@ -1,7 +1,9 @@
+use std::path::Path;
+
 use super::digest::HashKind;
 use super::error::HtpasswdError;
 use super::{Credential, DigestError, SecretDigest};
-use crate::util::text::unmarked;
+use crate::util::text::{is_blank, unmarked};
 
 /// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
 /// lines and those that begin with `#` left out. The error comes with its line, from 1.
@@ -28,6 +30,13 @@ fn entry(line: &str) -> Result<Credential, HtpasswdError> {
             Ok(Credential::new(user).with_secret(digest))
         }
         _ => Err(HtpasswdError::NotBcrypt),
+    }
+}
+
+/// Says so where a file with users or credentials is empty: they are all withdrawn, or it was cut off.
+pub(super) fn warn_if_blank(file: &Path, text: &[u8]) {
+    if is_blank(text) {
+        tracing::warn!(file = %file.display(), "the file is empty, so that it lets no caller in");
     }
 }
 

@@ -17,8 +17,6 @@ use crate::reload::Pinned;
 use crate::util::file::DOCUMENT;
 use crate::util::file::SECRET;
 use crate::util::text;
-#[cfg(feature = "passwords")]
-use crate::util::text::is_blank;
 
 /// Where credentials come from.
 #[derive(Clone, Debug)]
@@ -202,7 +200,7 @@ impl CredentialSource {
             #[cfg(feature = "passwords")]
             Origin::Htpasswd(file) => {
                 let text = read(&mut files, file, DOCUMENT)?;
-                warn_if_blank(file, &text);
+                htpasswd::warn_if_blank(file, &text);
                 let users = htpasswd::read(&text).map_err(|(line, problem)| {
                     let file = file.clone();
                     CredentialError::Htpasswd {
@@ -305,11 +303,4 @@ fn trimmed(text: &[u8]) -> &[u8] {
     let text = text::unmarked(text);
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     text.strip_suffix(b"\r").unwrap_or(text)
-}
-/// Says so where a file with users or credentials is empty: they are all withdrawn, or it was cut off.
-#[cfg(feature = "passwords")]
-pub(super) fn warn_if_blank(file: &Path, text: &[u8]) {
-    if is_blank(text) {
-        tracing::warn!(file = %file.display(), "the file is empty, so that it lets no caller in");
-    }
 }

@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::{LONGEST_UNREAD, MOST_UNREAD};
+use super::LONGEST_UNREAD;
 
 /// The second stage of closing a connection (RFC 9112 §9.6). A socket that is closed while the client is
 /// sending answers with a reset, and a reset makes the client's system throw away the answer that it has not
-/// read yet. So a closing server, once it has ended what it writes, reads on for a short time. It reads below TLS, so
-/// what it drops costs a copy and no cryptography; once that is as much as may be read, it waits for the rest of the
-/// time, in which the client can come to the answer.
+/// read yet. So a closing server, once it has ended what it writes, reads on for a short time, however much comes: a
+/// client that is kept from sending does not come to the answer. It reads below TLS, so what it drops costs a copy and
+/// no cryptography.
 #[derive(Debug, Default)]
 pub(crate) struct StagedClose(Stage);
 
@@ -21,7 +21,6 @@ enum Stage {
     #[default]
     Open,
     Discarding {
-        left: usize,
         alarm: Pin<Box<Sleep>>,
     },
     Done,
@@ -42,27 +41,21 @@ impl StagedClose {
     ) -> Poll<io::Result<()>> {
         if !self.is_begun() {
             self.0 = Stage::Discarding {
-                left: MOST_UNREAD as usize,
                 alarm: Box::pin(sleep(LONGEST_UNREAD)),
             };
         }
-        let Stage::Discarding { left, alarm } = &mut self.0 else {
+        let Stage::Discarding { alarm } = &mut self.0 else {
             return Poll::Ready(Ok(()));
         };
         if alarm.as_mut().poll(cx).is_pending() {
             let mut space = [const { MaybeUninit::uninit() }; 8 * 1024];
             loop {
-                if *left == 0 {
-                    return Poll::Pending;
-                }
                 let mut buffer = ReadBuf::uninit(&mut space);
                 let read = ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer));
-                let length = buffer.filled().len();
                 // The connection is over, however it ends.
-                if read.is_err() || length == 0 {
+                if read.is_err() || buffer.filled().is_empty() {
                     break;
                 }
-                *left = left.saturating_sub(length);
             }
         }
         self.0 = Stage::Done;

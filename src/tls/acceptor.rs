@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::events::Events;
-use super::handshake::full;
 use super::progress::Progress;
 use super::removed_ca::RemovedCa;
 use super::stream::{Ending, Stream};
@@ -220,7 +219,7 @@ impl Acceptor {
         };
         let exempt = self.is_proxy(peer);
         let Ok((place, displaced)) = self.places.admit(peer.ip(), exempt, None) else {
-            return self.log(Err(full(peer)), progress, begun);
+            return self.log(Err(HandshakeError::full(peer)), progress, begun);
         };
         self.told_in_flight();
         let deadline = begun + self.options.handshake_timeout;

@@ -36,7 +36,7 @@ impl Acceptor {
             let client = client_behind(&mut io, peer).await?;
             progress.client = client;
             if !admit(client) {
-                return Err(full(client));
+                return Err(HandshakeError::full(client));
             }
         }
         self.handshake(io, progress).await
@@ -113,12 +113,6 @@ impl Acceptor {
         let stream = Stream::new(stream, connection.clone(), termination, ending, stall);
         Accepted { stream, connection }
     }
-}
-
-/// The error for a client that may have no more connections.
-pub(super) fn full(client: SocketAddr) -> HandshakeError {
-    let words = "the source has all the connections that it may have";
-    HandshakeError::said(client, Reason::TooManyConnections, words)
 }
 
 /// The client that the header of a proxy names: the proxy itself where it names none.

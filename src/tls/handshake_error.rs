@@ -37,6 +37,12 @@ impl HandshakeError {
         Self::with(peer, reason, None, Cause::Said(words.into()))
     }
 
+    /// For a client that may have no more connections.
+    pub(super) fn full(peer: SocketAddr) -> Self {
+        let words = "the source has all the connections that it may have";
+        Self::said(peer, Reason::TooManyConnections, words)
+    }
+
     pub(super) fn rejected(peer: SocketAddr, rejection: Rejection, alerted: bool) -> Self {
         let alert = alerted.then(|| reason::alert(&rejection.error())).flatten();
         Self::with(peer, rejection.reason(), alert, Cause::Rejected(rejection))

@@ -850,6 +850,6 @@ async fn the_configuration_file_names_issuers_and_the_challenge() {
     put("gate.toml", &text);
     put("keys.json", "{}");
     let error = guard().unwrap_err();
-    let reason = std::error::Error::source(&error).unwrap().to_string();
+    let reason = error.to_string();
     assert!(reason.contains("keys.json: not a JWK Set"), "{reason}");
 }

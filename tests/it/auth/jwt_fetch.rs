@@ -364,7 +364,7 @@ async fn a_service_account_pulls_what_the_policy_gives_its_namespace_by_keys_tha
     .await;
     write("token", "no token\n");
     let error = guard().unwrap_err();
-    let reason = std::error::Error::source(&error).unwrap().to_string();
+    let reason = error.to_string();
     assert!(reason.ends_with("there is no token in it"), "{reason}");
     assert!(!format!("{gate:?}{reason}").contains("pod.token"));
 }
