@@ -68,7 +68,16 @@ fn whole(file: &Path, text: &[u8], provider: &CryptoProvider) -> Result<Pair, Tl
             source,
         })?;
         check_signatures(file, &chain, &parsed, provider)?;
-        order(&parsed, &key, provider)
+        let order = order(&parsed, &key, provider);
+        // Others of which none is its issuer are of another version.
+        let own = &parsed[order[0]];
+        if parsed.len() > 1 && !parsed.iter().any(|one| is_issuer(one, own)) {
+            return Err(TlsError::BundleSignature {
+                path: file.to_owned(),
+                line: chain[order[0]].0,
+            });
+        }
+        order
     };
     let mut chain: Vec<_> = chain.into_iter().map(|(_, der)| Some(der)).collect();
     let ordered = order.into_iter().filter_map(|index| chain[index].take());

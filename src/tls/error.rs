@@ -61,9 +61,10 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// The signature of a certificate in a bundle is by none of the certificates in it that have its issuer's name.
+    /// The signature of a certificate in a bundle is by none of the certificates in it that have its issuer's name,
+    /// or none beside the key's own has.
     #[error(
-        "{path}:{line}: the certificate's signature is not by its issuer in the same file: it may be written only in part",
+        "{path}:{line}: the certificate is not signed by one of the others in the same file: it may be written only in part",
         path = path.display()
     )]
     BundleSignature {
