@@ -1,4 +1,4 @@
-//! What the gate costs in front of a registry, beside nginx and HAProxy as proxies with the nearest protections: CPU a
+//! What the gate costs in front of a registry, beside nginx and `HAProxy` as proxies with the nearest protections: CPU a
 //! request of 1 KiB, CPU a GB of a blob, and the latency that each adds. All stand in front of one and the same
 //! upstream, in one run, with TLS, a client certificate, a CRL, a token, a policy, limits and an access log.
 //!

@@ -6,7 +6,11 @@
 //! leaves out the tables whose name lacks the text. Each server is a process of its own on one CPU, the load is on
 //! another; the servers take turns, and a ratio is the median of the turns'. `target/figures/request.json` has
 //! the table.
-#![allow(clippy::unwrap_used, reason = "a bench that cannot run stops")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench that cannot run stops"
+)]
 #![allow(clippy::cast_precision_loss, reason = "figures, not accounts")]
 
 #[path = "../figures/mod.rs"]

@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -32,7 +33,7 @@ pub(crate) struct InstallHosts {
     /// A registry that the gate is asked for, as docker.io; may come several times
     #[arg(long, value_name = "HOST[:PORT]", default_value = "_default", value_parser = registry)]
     registry: Vec<String>,
-    /// The gate, as https://10.0.0.7:30443
+    /// The gate, as `https://10.0.0.7:30443`
     #[arg(long, value_name = "URL", required_unless_present = "remove", value_parser = server)]
     server: Option<String>,
     /// PEM file of the CAs of the gate's certificate, which is copied beside
@@ -68,14 +69,16 @@ impl InstallHosts {
             return Ok(true);
         }
         self.install()?;
-        while self.watch {
+        if !self.watch {
+            return Ok(true);
+        }
+        loop {
             sleep(*self.interval);
             // What is damaged for a moment is read again in the next.
             if let Err(error) = self.install() {
                 eprintln!("portcullisctl: {error}");
             }
         }
-        Ok(true)
     }
 
     fn install(&self) -> Result<(), Box<dyn Error>> {
@@ -139,16 +142,16 @@ impl InstallHosts {
     fn hosts(&self, ca: bool) -> Result<String, Box<dyn Error>> {
         let server = self.server.as_deref().ok_or("--server is missing")?;
         let mut text = MARK.to_owned();
-        text += &format!("[host.{}]\n", quoted(server));
+        writeln!(text, "[host.{}]", quoted(server))?;
         text += "capabilities = [\"pull\", \"resolve\"]\n";
-        text += &format!("dial_timeout = {}\n", quoted(&dial(*self.dial_timeout)));
+        writeln!(text, "dial_timeout = {}", quoted(&dial(*self.dial_timeout)))?;
         if ca {
             let directory = self.host_directory.as_ref().unwrap_or(&self.directory);
             let path = directory.join(SHARED).join("ca.crt");
-            text += &format!("ca = {}\n", quoted(utf8(&path)?));
+            writeln!(text, "ca = {}", quoted(utf8(&path)?))?;
         }
         if let Some(client) = &self.client {
-            text += &format!("client = {}\n", quoted(utf8(client)?));
+            writeln!(text, "client = {}", quoted(utf8(client)?))?;
         }
         if let Some(file) = &self.authorization_file {
             let value = String::from_utf8(read(file)?).map_err(|_| is_no_header(file))?;
@@ -156,8 +159,8 @@ impl InstallHosts {
             if value.is_empty() || value.contains(|sign: char| sign.is_control()) {
                 return Err(is_no_header(file).into());
             }
-            text += &format!("[host.{}.header]\n", quoted(server));
-            text += &format!("Authorization = {}\n", quoted(value));
+            writeln!(text, "[host.{}.header]", quoted(server))?;
+            writeln!(text, "Authorization = {}", quoted(value))?;
         }
         Ok(text)
     }

@@ -150,10 +150,10 @@ mod tests {
     const A: Source = Some(1);
     const B: Source = Some(2);
 
-    fn start<'a>(
-        turns: &'a Turns,
+    fn start(
+        turns: &Turns,
         source: Source,
-    ) -> std::pin::Pin<Box<impl Future<Output = Result<Turn, Full>> + 'a>> {
+    ) -> std::pin::Pin<Box<impl Future<Output = Result<Turn, Full>>>> {
         let mut taking = Box::pin(turns.take(source));
         assert!((&mut taking).now_or_never().is_none());
         taking

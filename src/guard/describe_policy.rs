@@ -38,7 +38,7 @@ impl Builder {
             let exempt = self
                 .digest_binding
                 .iter()
-                .flat_map(|layer| layer.exempt_groups());
+                .flat_map(crate::policy::BindingLayer::exempt_groups);
             for group in exempt {
                 report.is_open(format!(
                     "callers in the group {group} get content by any repository"

@@ -120,6 +120,7 @@ enum VariableSource {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "Kubernetes' names")]
 struct Port {
     name: String,
     container_port: u16,
@@ -141,6 +142,7 @@ struct HttpGet {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "Kubernetes' names")]
 struct Mount {
     name: String,
     mount_path: String,

@@ -1,5 +1,7 @@
 //! Several registries behind one gate.
 
+use std::fmt::Write as _;
+
 use portcullis::admin::Readiness;
 
 use crate::pki::Files;
@@ -18,10 +20,8 @@ async fn a_request_goes_to_the_first_registry_that_it_is_for() {
         "repositories = [\"lib/*\"]\nregistries = [\"docker.io\"]",
     ] {
         let registry = Registry::start().await;
-        config += &format!(
-            "[[program.upstream]]\nurl = {:?}\n{section}\n",
-            registry.url()
-        );
+        let url = registry.url();
+        writeln!(config, "[[program.upstream]]\nurl = {url:?}\n{section}").unwrap();
         seen.push(registry.answers(200));
     }
     let rest = Registry::start().await;

@@ -135,10 +135,8 @@ impl Files {
 
     /// The file that a path leads to.
     fn of<'a>(&'a self, path: &'a [String], depth: usize) -> Option<&'a Module> {
-        let longest = (0..=path.len()).rev();
-        let (module, _) = longest
-            .filter_map(|length| self.imports.get_key_value(&path[..length]))
-            .next()?;
+        let mut longest = (0..=path.len()).rev();
+        let (module, _) = longest.find_map(|length| self.imports.get_key_value(&path[..length]))?;
         let name = path.get(module.len());
         let exported = name.and_then(|name| self.exports.get(&(module.clone(), name.clone())));
         match exported.filter(|_| depth < 8) {
@@ -165,7 +163,7 @@ fn modules(folder: &Path, above: &[String], texts: &mut BTreeMap<Module, String>
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let below = [above, &[name.clone()]].concat();
+        let below = [above, std::slice::from_ref(&name)].concat();
         if path.is_dir() {
             modules(&path, &below, texts);
         } else if path.extension().is_some_and(|extension| extension == "rs") {

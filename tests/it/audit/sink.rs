@@ -304,11 +304,11 @@ async fn a_file_that_is_moved_away_or_removed_is_begun_anew_and_no_line_is_lost(
     fs::write(&log, "{}\n").unwrap();
     let json = JsonLines::open(&log).unwrap();
     let layer = AccessLogLayer::new().with_sink(json.clone());
-    let paths = |file: &std::path::Path| {
+    let logged = |file: &std::path::Path| {
         let text = fs::read_to_string(file).unwrap();
         let lines = text.lines().map(serde_json::from_str::<Map<_, _>>);
-        let paths = lines.map(|line| line.unwrap().get("url.path").cloned());
-        paths.collect::<Vec<Option<Value>>>()
+        let found = lines.map(|line| line.unwrap().get("url.path").cloned());
+        found.collect::<Vec<Option<Value>>>()
     };
     ask(&layer, "/v2/a/manifests/1").await;
     json.flush();
@@ -317,13 +317,13 @@ async fn a_file_that_is_moved_away_or_removed_is_begun_anew_and_no_line_is_lost(
         ask(&layer, &format!("/v2/a/manifests/{number}")).await;
         json.flush();
     }
-    assert_eq!(paths(&old), [None, Some("/v2/a/manifests/1".into())]);
+    assert_eq!(logged(&old), [None, Some("/v2/a/manifests/1".into())]);
     let later = ["/v2/a/manifests/2", "/v2/a/manifests/3"].map(|path| Some(path.into()));
-    assert_eq!(paths(&log), later);
+    assert_eq!(logged(&log), later);
     fs::remove_file(&log).unwrap();
     ask(&layer, "/v2/a/manifests/4").await;
     json.flush();
-    assert_eq!(paths(&log), [Some("/v2/a/manifests/4".into())]);
+    assert_eq!(logged(&log), [Some("/v2/a/manifests/4".into())]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_rule_is_covered_only_by_one_that_is_wider_in_every_respect() {
             covered,
         )
     };
-    let cases = [
+    let cases = vec![
         (narrow(), wide(), true),
         // Who.
         (

@@ -98,7 +98,9 @@ fn a_newer_list_takes_the_place_of_one_whose_issuer_is_written_otherwise() {
     let revocation = revocation
         .from_bytes([ca.crl(1, &[7]).der().as_ref()])
         .unwrap();
-    let newer = other.crl_with(2, &[8], |list| list.this_update += time::Duration::MINUTE);
+    let newer = other.crl_with(2, &[8], |list| {
+        list.this_update += time::Duration::MINUTE;
+    });
     revocation.publish([newer.der().as_ref()]).unwrap();
     assert_eq!(revocation.lists().load().len(), 1);
     assert_eq!(revocation.examine(&path(&ca, 7), now()), Verdict::Good);
@@ -426,7 +428,9 @@ fn a_list_that_its_issuer_did_not_sign_takes_the_place_of_none() {
     );
     let list = ca.crl(1, &[7]);
     let newer = |issuer: &Ca| {
-        let list = issuer.crl_with(2, &[], |list| list.this_update += time::Duration::MINUTE);
+        let list = issuer.crl_with(2, &[], |list| {
+            list.this_update += time::Duration::MINUTE;
+        });
         list.der().to_vec()
     };
     let mut damaged = newer(&ca);
@@ -460,7 +464,7 @@ fn a_list_that_its_issuer_did_not_sign_takes_the_place_of_none() {
         assert_eq!(revocation.lists().load().refused().count() > 0, is_refused);
         // A right one takes the place of both.
         let right = ca.crl_with(3, &[8], |list| {
-            list.this_update += time::Duration::minutes(2)
+            list.this_update += time::Duration::minutes(2);
         });
         std::fs::write(&file, right.der()).unwrap();
         let began = std::time::Instant::now();
@@ -478,7 +482,9 @@ fn of_two_lists_that_are_one_version_neither_takes_back_what_the_other_revokes()
     let ca = Ca::new("Nodes");
     let at = time::OffsetDateTime::now_utc() - time::Duration::HOUR;
     let list = |revoked: &[u64]| {
-        let list = ca.crl_with(5, revoked, |list| list.this_update = at);
+        let list = ca.crl_with(5, revoked, |list| {
+            list.this_update = at;
+        });
         list.der().to_vec()
     };
     let (seven, none, eight) = (list(&[7]), list(&[]), list(&[8]));
@@ -506,7 +512,7 @@ fn of_two_lists_that_are_one_version_neither_takes_back_what_the_other_revokes()
     // The same list again is no other one, and a later one replaces all of them.
     revocation.publish([&seven[..]]).unwrap();
     let later = ca.crl_with(6, &[], |list| {
-        list.this_update = at + time::Duration::MINUTE
+        list.this_update = at + time::Duration::MINUTE;
     });
     revocation.publish([later.der().as_ref()]).unwrap();
     assert!(!is_revoked(&revocation, 7) && !is_revoked(&revocation, 8));
