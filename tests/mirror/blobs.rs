@@ -109,40 +109,6 @@ async fn a_range_counts_only_while_the_entity_tag_is_the_same() {
 }
 
 #[tokio::test]
-async fn what_if_match_does_not_name_is_not_given() {
-    let data = Data::new();
-    let server = Server::start(&data).await;
-    let digest = server.push_blob("a", b"content").await;
-    server.push_image("a", "tag", b"layer").await;
-    for path in [
-        format!("/v2/a/blobs/{digest}"),
-        "/v2/a/manifests/tag".to_owned(),
-    ] {
-        let etag = header(&server.head(&path).await, "etag");
-        for (condition, status) in [
-            (etag.as_str(), 200),
-            ("*", 200),
-            (&*format!("\"other\", {etag}"), 200),
-            ("\"other\"", 412),
-            // RFC 9110 §13.1.1: a weak tag is never the same.
-            (&*format!("W/{etag}"), 412),
-            ("garbage", 412),
-        ] {
-            for method in [Method::GET, Method::HEAD] {
-                let request = server.request(method.clone(), &path);
-                let response = request.header("if-match", condition).send().await.unwrap();
-                assert_eq!(response.status(), status, "{method} {path} {condition}");
-            }
-        }
-        // It goes before what else is asked (RFC 9110 §13.2.2).
-        let request = server.request(Method::GET, &path);
-        let request = request.header("if-match", "\"other\"");
-        let response = request.header("if-none-match", &etag).send().await.unwrap();
-        assert_eq!(response.status(), 412);
-    }
-}
-
-#[tokio::test]
 async fn a_blob_that_is_not_there_is_unknown() {
     let data = Data::new();
     let server = Server::start(&data).await;

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::misbehaving::{Fault, Misbehaving};
-use crate::support::{Data, LONG, NONE, Server, assert_error, noise, sha256, until};
+use crate::support::{
+    Data, INDEX, LONG, MANIFEST, NONE, Server, assert_error, descriptor, noise, sha256, until,
+};
 use crate::upstream::{Patience, UpstreamOptions};
 use axum::body::Bytes;
 use portcullis::Preset;
@@ -75,6 +77,71 @@ async fn a_listing_whose_next_page_is_not_to_be_had_is_not_given() {
         upstream.at(&format!("GET {TAGS}?last=x"), fault);
         assert_error(mirror.get(TAGS).await, 502, "UNAVAILABLE").await;
     }
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_whose_next_page_is_not_to_be_had_is_not_given() {
+    let one = |name: &[u8]| descriptor(MANIFEST, name);
+    let page = |found: Value, link: Option<&str>| {
+        let body = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [found]});
+        let link = link.map(|query| ("link", format!("<{query}>; rel=\"next\"")));
+        let body = Bytes::from(serde_json::to_vec(&body).unwrap());
+        Fault::Answer(200, link.into_iter().collect(), body)
+    };
+    let subject = sha256(b"subject");
+    let path = format!("/v2/a/referrers/{subject}");
+    for (second, whole) in [
+        (page(one(b"second"), None), true),
+        (Fault::Status(404), false),
+        (Fault::Status(500), false),
+        (Fault::Answer(200, vec![], Bytes::from("<html>")), false),
+        // A next page that is told in no way that can be followed.
+        (page(one(b"second"), Some("/v2/a/x")), false),
+    ] {
+        let (upstream, here) = (Misbehaving::start().await, Data::new());
+        let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+        upstream.at("GET /v2/a/ref", page(one(b"first"), Some("?page=2")));
+        upstream.at(&format!("GET {path}?page=2"), second);
+        let get = mirror.get(&path).await;
+        if whole {
+            let found: Value = serde_json::from_str(&get.text().await.unwrap()).unwrap();
+            assert_eq!(found["manifests"].as_array().unwrap().len(), 2);
+        } else {
+            assert_error(get, 502, "UNAVAILABLE").await;
+        }
+        // The tag is for registries that list none.
+        assert_eq!(upstream.asked("GET /v2/a/manifests/"), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_listing_of_many_pages_is_had_whole_and_by_pages() {
+    const PAGES: usize = 100;
+    let (upstream, here) = (Misbehaving::start().await, Data::new());
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let get = format!("GET {TAGS}");
+    for number in 0..PAGES {
+        let next = number + 1;
+        let last = format!("n=3&last=t{:05}", next * 3 - 1);
+        let link = (next < PAGES).then(|| format!("<{TAGS}?{last}>; rel=\"next\""));
+        let at = match number {
+            0 => get.clone(),
+            _ => format!("{get}?n=3&last=t{:05}", number * 3 - 1),
+        };
+        upstream.at(&at, page(&names(number * 3..next * 3), link));
+    }
+    assert_eq!(list(&mirror, "").await, (names(0..3 * PAGES), false));
+    upstream.forget_asked();
+    let mut found = Vec::new();
+    let mut query = "?n=3".to_owned();
+    while found.len() < 3 * PAGES {
+        let (more, goes_on) = list(&mirror, &query).await;
+        found.extend(more);
+        assert_eq!(goes_on, found.len() < 3 * PAGES, "{query}");
+        query = format!("?n=3&last={}", found.last().unwrap());
+    }
+    assert_eq!(found, names(0..3 * PAGES));
+    assert_eq!(upstream.asked("").len(), PAGES);
 }
 
 #[tokio::test]

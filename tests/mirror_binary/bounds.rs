@@ -4,9 +4,14 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::routing::any;
 use futures_util::future::join_all;
 use reqwest::{Body, Client};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::support::{Mirror, Shown, sha256, until};
@@ -115,6 +120,53 @@ async fn the_memory_that_one_caller_can_take_is_bounded() {
     assert!(lists < 200, "lists took {lists} MiB");
     assert!(planted < 200, "planted took {planted} MiB");
     assert!(pushes < 250, "pushes took {pushes} MiB");
+}
+
+/// Before: 1.3 GB for pages of 8 MiB.
+#[tokio::test]
+async fn the_memory_that_an_upstreams_listings_take_is_bounded() {
+    let tags = vec![r#""a""#; (8 * MIB - 100) / 4].join(",");
+    let tags = Bytes::from(format!(r#"{{"tags":[{tags}]}}"#));
+    let notes: Vec<String> = (0..4 * MIB / 13)
+        .map(|number| format!("\"{number:06}\":\"\""))
+        .collect();
+    let (digest, notes) = (sha256(b"referrer"), notes.join(","));
+    let one = format!(
+        r#"{{"mediaType":"{INDEX}","size":1,"digest":"{digest}","annotations":{{{notes}}}}}"#
+    );
+    let referrers = Bytes::from(format!(r#"{{"schemaVersion":2,"manifests":[{one}]}}"#));
+    assert!(referrers.len() > 3 * MIB && referrers.len() < 4 * MIB);
+    let listings = move |request: Request| {
+        let is_tags = request.uri().path().ends_with("/tags/list");
+        let body = if is_tags { &tags } else { &referrers };
+        std::future::ready(([("content-type", "application/json")], body.clone()))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(any(listings));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let data = TempDir::new().unwrap();
+    let mirror = Mirror::with(&data, &["--upstream", &url]).await;
+    let client = mirror.by_token();
+    let before = peak(&mirror);
+    let referrers = format!("referrers/{}", sha256(b"subject"));
+    for (path, good) in [("tags/list?n=5", false), (&*referrers, true)] {
+        let asked = (0..40).map(|_| async {
+            let url = mirror.url(&format!("/v2/a/{path}"));
+            client.get(url).send().await.unwrap().status().as_u16()
+        });
+        let answers = join_all(asked).await;
+        let taken = peak(&mirror) - before;
+        println!("{path}: {taken} MiB");
+        // Those who wait too long are asked to come again.
+        let expected = if good { [200, 503] } else { [502, 503] };
+        assert!(
+            answers.iter().all(|one| expected.contains(one)),
+            "{answers:?}"
+        );
+        assert!(answers.contains(&expected[0]), "{answers:?}");
+        assert!(taken < 400, "{path} took {taken} MiB");
+    }
 }
 
 /// Before: a file a stream, 1,024 for 4 connections.

@@ -44,7 +44,7 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         set(&mut headers, ACCEPT_RANGES, "bytes".into());
     }
     let (status, start, end) = match (selection, length) {
-        (Selection::Failed, _) => return Err(Problem::PreconditionFailed),
+        (Selection::Failed, _) => return Err(StoreError::ConditionFailed.into()),
         (Selection::Unchanged, _) => {
             return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
         }

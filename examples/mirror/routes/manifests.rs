@@ -70,7 +70,7 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         (ETAG, etag),
     ];
     match condition {
-        Selection::Failed => Err(Problem::PreconditionFailed),
+        Selection::Failed => Err(StoreError::ConditionFailed.into()),
         Selection::Unchanged => Ok(empty(StatusCode::NOT_MODIFIED, headers)),
         _ => Ok((headers, manifest.content).into_response()),
     }

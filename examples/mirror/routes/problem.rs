@@ -38,8 +38,6 @@ pub(super) enum Problem {
     ManifestBlobUnknown(Vec<String>),
     #[error("the manifest comes with more than {0} tags")]
     TooManyTags(usize),
-    #[error("what is here is not what If-Match names")]
-    PreconditionFailed,
     #[error("the blob has {length} bytes")]
     RangeNotSatisfiable { length: u64 },
     #[error("this is no mirror of that registry")]
@@ -68,7 +66,6 @@ impl Problem {
             Self::ManifestInvalid(ManifestError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
             // distribution-spec, "Pushing Manifests".
             Self::TooManyTags(_) => StatusCode::URI_TOO_LONG,
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::Store(error) => status(error),
             Self::Upstream { error, .. } => match error {
                 UpstreamError::Unknown | UpstreamError::Refused => StatusCode::NOT_FOUND,
@@ -89,7 +86,6 @@ impl Problem {
             Self::NotFound
             | Self::QueryInvalid(_)
             | Self::TooManyTags(_)
-            | Self::PreconditionFailed
             | Self::Store(StoreError::ConditionFailed) => "UNSUPPORTED",
             // distribution's; the spec has none for it.
             Self::PageInvalid => "PAGINATION_NUMBER_INVALID",

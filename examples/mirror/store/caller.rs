@@ -19,7 +19,7 @@ const UNIT: usize = 4096;
 const TRANSFERS: usize = 32;
 const QUESTIONS: usize = 32;
 /// And how many listings, whose pages may be long.
-const LISTINGS: usize = 2;
+const LISTINGS: usize = 4;
 /// How long a request waits for memory that the same caller's other requests have.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -1,8 +1,14 @@
 //! The fields of a manifest, read with a bound on each list.
+//!
+//! The types of `oci-spec` 0.10 do not serve: they refuse `"layers": null`, `"manifests": null`, an image without
+//! `config` and a descriptor without `mediaType`, which registries have and clients take; they take a document
+//! with both `layers` and `manifests` (CVE-2021-41190), an empty `mediaType` and a field in another case, which
+//! two readers read differently; and they have no bound on a list.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use portcullis::oci::is_digest;
 use serde::de::value::MapAccessDeserializer;
@@ -138,8 +144,10 @@ pub(super) struct Reference {
     pub(super) elsewhere: bool,
 }
 
-#[derive(Default)]
-pub(super) struct List(pub(super) Vec<Reference>);
+pub(super) type List = AtMost<Reference, MAX_DESCRIPTORS>;
+
+/// A list that is refused as soon as it has one item more.
+pub(crate) struct AtMost<T, const MOST: usize>(pub(crate) Vec<T>);
 
 #[derive(Default)]
 pub(super) struct Annotations(pub(super) BTreeMap<String, String>);
@@ -183,32 +191,32 @@ impl<'de> Deserialize<'de> for Reference {
     }
 }
 
-impl<'de> Deserialize<'de> for List {
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded;
+        struct Items<T, const MOST: usize>(PhantomData<T>);
 
-        impl<'de> Visitor<'de> for Bounded {
-            type Value = List;
+        impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Items<T, MOST> {
+            type Value = Vec<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of descriptors")
+                write!(f, "a list of at most {MOST} items")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
                 let mut found = Vec::new();
-                while let Some(mut reference) = list.next_element::<Reference>()? {
-                    if found.len() == MAX_DESCRIPTORS {
-                        return Err(A::Error::custom("more descriptors than 8192"));
+                while let Some(item) = list.next_element()? {
+                    if found.len() == MOST {
+                        return Err(A::Error::invalid_length(MOST + 1, &self));
                     }
-                    // Only the config's is read.
-                    reference.media_type = None;
-                    found.push(reference);
+                    found.push(item);
                 }
-                Ok(List(found))
+                Ok(found)
             }
         }
 
-        deserializer.deserialize_seq(Bounded)
+        deserializer
+            .deserialize_seq(Items::<T, MOST>(PhantomData))
+            .map(Self)
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) enum StoreError {
     ManifestUnknown,
     #[error("the upload is not known in this repository")]
     UploadUnknown,
-    #[error("what is here now is not what If-Match or If-None-Match allows to change")]
+    #[error("what is here is not what If-Match or If-None-Match asks for")]
     ConditionFailed,
     #[error("another request is writing to this upload")]
     UploadBusy,

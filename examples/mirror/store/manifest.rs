@@ -10,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::document::{Document, List, Reference};
+use super::document::{AtMost, Document, Reference};
 use super::{Algorithm, Digest};
 
 /// The longest manifest, in bytes. distribution-spec: a registry should take 4 MiB, and clients refuse
@@ -96,7 +96,7 @@ impl Manifest {
         // An index has no config, and so none of its type.
         let config_type = blobs.first().and_then(|config| config.media_type.clone());
         for list in [document.layers, document.blobs] {
-            blobs.extend(list.value().into_iter().flat_map(|List(list)| list));
+            blobs.extend(list.value().into_iter().flat_map(|AtMost(list)| list));
         }
         Ok(Self {
             digest: Digest::of(algorithm, &content),
@@ -104,7 +104,10 @@ impl Manifest {
             artifact_type: artifact_type.or(config_type),
             annotations: document.annotations.value().unwrap_or_default().0,
             blobs,
-            children: document.manifests.value().unwrap_or_default().0,
+            children: document
+                .manifests
+                .value()
+                .map_or(Vec::new(), |AtMost(list)| list),
             media_type,
             content,
         })

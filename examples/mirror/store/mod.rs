@@ -57,6 +57,7 @@ pub(crate) use caller::{Caller, Callers, Memory, Use};
 pub(crate) use collect::{Collection, Freed};
 pub(crate) use digest::{Algorithm, Digest, DigestError};
 pub(crate) use disk::Limits;
+pub(crate) use document::AtMost;
 pub(crate) use error::StoreError;
 pub(crate) use incoming::{Incoming, Sink};
 pub(crate) use layout::Store;

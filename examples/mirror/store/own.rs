@@ -34,7 +34,15 @@ impl Store {
     }
 
     /// Notes what the upstream said of the repository, or showed. Of one that is not here nothing is noted.
-    pub(crate) fn set_upstream_has(&self, repository: &str, has: bool) -> Result<(), StoreError> {
+    /// Where that cannot be done all else is right all the same.
+    pub(crate) fn note_upstream(&self, repository: &str, has: bool) {
+        let noted = self.try_note_upstream(repository, has);
+        if let Err(error) = self.unless_full(noted) {
+            tracing::warn!(repository, %error, "what the upstream has could not be noted");
+        }
+    }
+
+    fn try_note_upstream(&self, repository: &str, has: bool) -> Result<(), StoreError> {
         if self.upstream_has(repository)? == Some(has) {
             return Ok(());
         }
@@ -43,7 +51,6 @@ impl Store {
         if !self.has_repository(repository)? {
             return Ok(());
         }
-        let noted = durable::replace(&self.tmp(), &path, has.to_string().as_bytes());
-        self.unless_full(noted)
+        durable::replace(&self.tmp(), &path, has.to_string().as_bytes())
     }
 }

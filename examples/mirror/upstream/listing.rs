@@ -1,19 +1,18 @@
-use std::fmt;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method};
 use portcullis::oci::is_tag;
 use reqwest::Url;
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::client::Question;
 use super::{PullThrough, Upstream, UpstreamError, link};
-use crate::store::{Caller, Descriptor, Digest, Store};
+use crate::store::{AtMost, Caller, Descriptor, Digest, MAX_MANIFEST, Store};
 
-/// How long a page may be, in bytes, how many pages and entries are read of one listing, and for how
-/// long.
-const MAX_PAGE: usize = 8 * 1024 * 1024;
+/// How long a page of tags may be, in bytes. Of referrers each is an index, and all pages together are kept.
+const MAX_TAGS: usize = 8 * 1024 * 1024;
+const MAX_REFERRERS: usize = 2 * MAX_MANIFEST;
+/// How many pages and entries are read of one listing, and for how long.
 const PAGES: usize = 1000;
 const ENTRIES: usize = 100_000;
 const PATIENCE: Duration = Duration::from_secs(2 * 60);
@@ -30,15 +29,12 @@ pub(super) struct Names {
 #[derive(Deserialize)]
 struct TagPage {
     // An empty list is `null` in some registries.
-    tags: Option<Tags>,
+    tags: Option<AtMost<String, ENTRIES>>,
 }
-
-/// The names that are tags: no client can ask for another.
-struct Tags(Vec<String>);
 
 #[derive(Deserialize)]
 struct ReferrerPage {
-    manifests: Option<Vec<Descriptor>>,
+    manifests: Option<AtMost<Descriptor, ENTRIES>>,
 }
 
 impl Upstream {
@@ -95,10 +91,13 @@ impl Upstream {
         enough: usize,
     ) -> Result<Names, UpstreamError> {
         let mut names = Vec::new();
-        let mut pages = self.pages(repository, "tags/list", query);
+        let mut pages = Pages::new(self, repository, "tags/list", query);
+        pages.most = MAX_TAGS;
         while let Some(text) = pages.next().await? {
             let page: TagPage = serde_json::from_slice(&text).map_err(|_| none())?;
-            names.extend(page.tags.map(|Tags(tags)| tags).unwrap_or_default());
+            let tags = page.tags.map(|AtMost(tags)| tags).unwrap_or_default();
+            // No client can ask for what is no tag.
+            names.extend(tags.into_iter().filter(|name| is_tag(name)));
             if names.len() >= enough {
                 break;
             }
@@ -117,43 +116,29 @@ impl Upstream {
         repository: &str,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, UpstreamError> {
-        match self.listed_referrers(repository, subject).await {
-            Err(error) if error.is_of_the_question() => {}
-            listed => return listed,
-        }
-        let tag = referrers_tag(subject);
-        let question = Question::manifest(Method::GET, repository, &tag);
-        match self.text(question, MAX_PAGE).await {
-            Ok((_, _, text)) => descriptors(&text),
+        let path = format!("referrers/{subject}");
+        let mut pages = Pages::new(self, repository, &path, String::new());
+        let first = match pages.next().await {
+            Ok(text) => descriptors(&text.unwrap_or_default()),
+            // It is a listing, though one that does not go on.
+            Err(error) if pages.read > 0 => return Err(error),
             Err(error) => Err(error),
-        }
-    }
-
-    async fn listed_referrers(
-        &self,
-        repository: &str,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, UpstreamError> {
-        let mut found = Vec::new();
-        let mut pages = self.pages(repository, &format!("referrers/{subject}"), String::new());
-        while let Some(text) = pages.next().await? {
-            found.extend(descriptors(&text)?);
-            if found.len() > ENTRIES {
-                return Err(too_long());
+        };
+        let mut found = match first {
+            Err(error) if error.is_of_the_question() => {
+                let tag = referrers_tag(subject);
+                let question = Question::manifest(Method::GET, repository, &tag);
+                let (_, _, text) = self.text(question, MAX_MANIFEST).await?;
+                return descriptors(&text);
             }
+            first => first?,
+        };
+        let mut left = MAX_REFERRERS;
+        while let Some(text) = pages.next().await? {
+            left = left.checked_sub(text.len()).ok_or_else(too_long)?;
+            found.extend(descriptors(&text)?);
         }
         Ok(found)
-    }
-
-    fn pages<'a>(&'a self, repository: &'a str, path: &str, query: String) -> Pages<'a> {
-        Pages {
-            upstream: self,
-            repository,
-            path: path.to_owned(),
-            query: Some(query),
-            read: 0,
-            until: tokio::time::Instant::now() + PATIENCE,
-        }
     }
 }
 
@@ -171,11 +156,7 @@ impl PullThrough {
         let asked = self.upstream.tags(repository, n, last).await;
         let known = here.is_some();
         if known && (asked.is_ok() || asked.as_ref().is_err_and(UpstreamError::is_verdict)) {
-            let (name, has) = (repository.to_owned(), asked.is_ok());
-            let note = move |store: &Store| store.set_upstream_has(&name, has);
-            let note = self.store.run(note).await;
-            note.inspect_err(|error| tracing::warn!(repository, %error, "not noted"))
-                .ok();
+            self.note(repository, asked.is_ok()).await?;
         }
         let there = match self.judged_by(repository, asked, Store::is_own).await {
             Err(error) if error.is_verdict() => None,
@@ -212,10 +193,22 @@ impl PullThrough {
     ) -> Result<Vec<Descriptor>, UpstreamError> {
         let _place = self.listings.take(caller).await?;
         let asked = self.upstream.referrers(repository, subject).await;
+        if asked.as_ref().is_ok_and(|found| !found.is_empty()) {
+            self.note(repository, true).await?;
+        }
         match self.judged_by(repository, asked, Store::is_own).await {
             Err(error) if error.is_verdict() => Ok(Vec::new()),
             found => found,
         }
+    }
+
+    async fn note(&self, repository: &str, has: bool) -> Result<(), UpstreamError> {
+        let name = repository.to_owned();
+        let note = move |store: &Store| {
+            store.note_upstream(&name, has);
+            Ok(())
+        };
+        Ok(self.store.run(note).await?)
     }
 }
 
@@ -229,10 +222,24 @@ struct Pages<'a> {
     /// Of the next page, if there is one.
     query: Option<String>,
     read: usize,
+    /// How long a page may be.
+    most: usize,
     until: tokio::time::Instant,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
+    fn new(upstream: &'a Upstream, repository: &'a str, path: &str, query: String) -> Self {
+        Self {
+            upstream,
+            repository,
+            path: path.to_owned(),
+            query: Some(query),
+            read: 0,
+            most: MAX_MANIFEST,
+            until: tokio::time::Instant::now() + PATIENCE,
+        }
+    }
+
     async fn next(&mut self) -> Result<Option<Vec<u8>>, UpstreamError> {
         let Some(query) = self.query.take() else {
             return Ok(None);
@@ -242,7 +249,7 @@ impl Pages<'_> {
             self.repository,
             format!("{}{query}", self.path),
         );
-        let asked = self.upstream.text(question, MAX_PAGE);
+        let asked = self.upstream.text(question, self.most);
         let asked = tokio::time::timeout_at(self.until, asked);
         let answered = asked.await.unwrap_or_else(|_| Err(too_long()));
         let (_, headers, text) = match answered {
@@ -279,7 +286,8 @@ fn somewhere() -> Result<Url, UpstreamError> {
 
 fn descriptors(text: &[u8]) -> Result<Vec<Descriptor>, UpstreamError> {
     let page: ReferrerPage = serde_json::from_slice(text).map_err(|_| none())?;
-    let found = page.manifests.unwrap_or_default();
+    let found = page.manifests.map(|AtMost(found)| found);
+    let found = found.unwrap_or_default();
     let valid = |found: &Descriptor| portcullis::oci::is_digest(&found.digest);
     if found.iter().all(valid) {
         Ok(found)
@@ -307,35 +315,6 @@ fn none() -> UpstreamError {
 
 fn too_long() -> UpstreamError {
     UpstreamError::Invalid("a listing that does not end")
-}
-
-impl<'de> Deserialize<'de> for Tags {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-
-        impl<'de> Visitor<'de> for Names {
-            type Value = Tags;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of tags")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tags, A::Error> {
-                let mut found = Vec::new();
-                while let Some(name) = list.next_element::<String>()? {
-                    if found.len() > ENTRIES {
-                        return Err(serde::de::Error::custom("more tags than are read"));
-                    }
-                    if is_tag(&name) {
-                        found.push(name);
-                    }
-                }
-                Ok(Tags(found))
-            }
-        }
-
-        deserializer.deserialize_seq(Names)
-    }
 }
 
 #[cfg(test)]

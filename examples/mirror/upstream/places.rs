@@ -61,33 +61,37 @@ mod tests {
     use super::*;
     use crate::store::Callers;
 
+    async fn take(places: &Places, callers: &Callers, name: &str, count: usize) -> Vec<Place> {
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            taken.push(places.take(&callers.caller(name)).await.unwrap());
+        }
+        taken
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_caller_takes_no_more_than_its_places_and_leaves_the_rest_to_others() {
         let callers = Callers::default();
-        let places = Places::new(Use::Listing, 3, Duration::from_secs(10));
-        let first = places.take(&callers.caller("a")).await.unwrap();
-        let _second = places.take(&callers.caller("a")).await.unwrap();
+        let places = Places::new(Use::Listing, 5, Duration::from_secs(10));
+        let mut own = take(&places, &callers, "a", 4).await;
         assert!(matches!(
             places.take(&callers.caller("a")).await,
             Err(UpstreamError::Busy { .. })
         ));
-        let _other = places.take(&callers.caller("b")).await.unwrap();
+        let _other = take(&places, &callers, "b", 1).await;
         assert!(places.take(&callers.caller("c")).await.is_err());
-        drop(first);
-        let _third = places.take(&callers.caller("c")).await.unwrap();
+        own.pop();
+        take(&places, &callers, "c", 1).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_who_left_has_its_places_as_long_as_its_work_goes_on_and_no_longer() {
         let callers = Callers::default();
-        let places = Places::new(Use::Listing, 3, Duration::from_secs(1));
-        let held = [
-            places.take(&callers.caller("a")).await.unwrap(),
-            places.take(&callers.caller("a")).await.unwrap(),
-        ];
+        let places = Places::new(Use::Listing, 9, Duration::from_secs(1));
+        let held = take(&places, &callers, "a", 4).await;
         assert!(places.take(&callers.caller("a")).await.is_err());
         drop(held);
         assert_eq!(callers.count(), 0);
-        assert!(places.take(&callers.caller("a")).await.is_ok());
+        take(&places, &callers, "a", 4).await;
     }
 }

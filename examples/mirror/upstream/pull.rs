@@ -16,7 +16,7 @@ use crate::store::{
 /// How many questions are asked of the upstream at once for all callers, beside the transfers of blobs, and
 /// how many listings, and how long a client waits for its turn.
 const ALL: usize = 256;
-const LISTINGS: usize = 8;
+const LISTINGS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an operator says of what is pulled through.
@@ -56,7 +56,7 @@ impl PullThrough {
             upstream,
             options,
             places: Places::new(Use::Question, ALL, PATIENCE),
-            listings: Places::new(Use::Listing, LISTINGS, PATIENCE),
+            listings: Places::new(Use::Listing, LISTINGS, 2 * PATIENCE),
             manifests: Flights::new(),
         }
     }
@@ -118,7 +118,7 @@ impl PullThrough {
         let (name, wanted) = (repository.to_owned(), digest.clone());
         let link = move |store: &Store| {
             if store.link_blob(&name, &wanted)? {
-                store.set_upstream_has(&name, true)?;
+                store.note_upstream(&name, true);
             }
             store.open_blob(&name, &wanted).map(Some)
         };
@@ -254,7 +254,8 @@ impl PullThrough {
         let (name, kept) = (repository.to_owned(), manifest.clone());
         let keep = move |store: &Store| {
             store.put_pulled_manifest(&name, &kept)?;
-            store.set_upstream_has(&name, true)
+            store.note_upstream(&name, true);
+            Ok(())
         };
         if let Err(error) = self.store.run(keep).await {
             tracing::error!(repository, reference, %error, "a manifest was passed on, but not kept");

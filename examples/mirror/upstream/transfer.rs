@@ -92,7 +92,8 @@ impl Transfer {
         let (repository, digest) = self.key.clone();
         let commit = move |store: &Store| {
             incoming.commit(store, &repository, &digest)?;
-            store.set_upstream_has(&repository, true)
+            store.note_upstream(&repository, true);
+            Ok(())
         };
         self.downloads.store().run(commit).await?;
         self.progress
