@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use portcullis::Guard;
 use portcullis::admin::{Admin, Readiness};
 use portcullis::serve::{Server, Unfinished};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::routes::Registry;
+use crate::store::Store;
+use crate::upstream::{Condition, PullThrough};
 
 /// Collects the metrics of the whole process from now on.
 ///
@@ -19,17 +24,57 @@ pub(crate) fn recorder() -> Result<PrometheusHandle, BuildError> {
         .set_buckets(&buckets)?
         .install_recorder()?;
     portcullis::telemetry::describe_metrics();
+    metrics::describe_counter!(
+        "mirror_upstream_requests_total",
+        "Questions to the upstream registry, by how they ended."
+    );
+    for (name, what) in [
+        (
+            "mirror_upstream_usable",
+            "1 if the upstream answers and accepts the credentials, as far as is known, else 0.",
+        ),
+        (
+            "mirror_store_bytes",
+            "What blobs and manifests take on the disk.",
+        ),
+        (
+            "mirror_store_full",
+            "1 if nothing can be kept now because no space is left, else 0.",
+        ),
+    ] {
+        metrics::describe_gauge!(name, what);
+    }
     Ok(metrics)
 }
 
+/// Sets what is looked at only when it is asked for.
+fn gauges(store: &Store, pull: Option<&PullThrough>) {
+    if let Some(pull) = pull {
+        let usable = pull.upstream().condition() == Condition::Good;
+        metrics::gauge!("mirror_upstream_usable").set(f64::from(u8::from(usable)));
+    }
+    let disk = store.disk();
+    // Beyond 2^53 bytes the last digits do not matter.
+    #[expect(clippy::cast_precision_loss, reason = "said above")]
+    metrics::gauge!("mirror_store_bytes").set(disk.used() as f64);
+    let full = disk.problem().is_some();
+    metrics::gauge!("mirror_store_full").set(f64::from(u8::from(full)));
+}
+
 /// Answers until the process ends, so that a scrape sees the drain too.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
-    admin: Admin,
+    guard: &Guard,
+    registry: &Registry,
     stopping: CancellationToken,
-) -> Result<(), Unfinished> {
-    let rendered = metrics.clone();
+) -> impl Future<Output = Result<(), Unfinished>> + use<> {
+    let (store, pull) = (registry.store.clone(), registry.pull.clone());
+    let disk = registry.store.clone();
+    let disk = move || match disk.disk().problem() {
+        Some(problem) => Readiness::NotReady(problem),
+        None => Readiness::Ready,
+    };
     let draining = move || {
         if stopping.is_cancelled() {
             Readiness::NotReady("stopping".to_owned())
@@ -37,14 +82,24 @@ pub(crate) async fn serve(
             Readiness::Ready
         }
     };
-    let admin = admin
+    let upstream = pull.iter().map(PullThrough::readiness);
+    let checks: Vec<_> = guard.checks().chain(upstream).collect();
+    let rendered = metrics.clone();
+    let admin = Admin::new()
+        .with_checks(checks)
+        .with_check("disk", disk)
         .with_check("drain", draining)
-        .with_metrics(move || rendered.render());
+        .with_metrics(move || {
+            gauges(&store, pull.as_ref());
+            rendered.render()
+        });
     // Few ask, and they ask often.
     let server = Server::unguarded().with_max_connections(256);
-    tokio::select! {
-        ended = server.serve(listener, admin) => ended,
-        () = upkeep(metrics) => Ok(()),
+    async move {
+        tokio::select! {
+            ended = server.serve(listener, admin) => ended,
+            () = upkeep(metrics) => Ok(()),
+        }
     }
 }
 

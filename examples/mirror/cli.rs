@@ -111,6 +111,19 @@ impl Arguments {
         }
     }
 
+    /// Where images are kept and how many, in plain words.
+    pub(crate) fn store(&self) -> String {
+        let size = match self.max_size {
+            Some(size) => format!("{size} at the most"),
+            None => "without a limit, because --max-size is not given".to_owned(),
+        };
+        format!(
+            "images are kept in {}, {size}, as long as {} of its file system stay free",
+            self.data.display(),
+            self.min_free
+        )
+    }
+
     pub(crate) fn housekeeping(&self) -> Housekeeping {
         Housekeeping {
             unreferenced: *self.upload_ttl,

@@ -24,7 +24,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use portcullis::admin::{Admin, Readiness};
 use portcullis::config::{Config, ConfigError};
 #[cfg(feature = "digest-binding")]
 use portcullis::policy::DigestOracle;
@@ -78,22 +77,19 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     guard.report_on(address).log();
+    tracing::info!(
+        bytes = registry.store.disk().used(),
+        "{}",
+        arguments.store()
+    );
     if let Some(pull) = &registry.pull {
         upstream::announce(pull, registry.namespace.as_deref());
     }
     let stop = CancellationToken::new();
     signals::stop_on_signals(stop.clone())?;
     if let Some((listener, metrics)) = admin {
-        let upstream = registry.pull.iter().map(PullThrough::readiness);
-        let store = registry.store.clone();
-        let disk = move || match store.disk().problem() {
-            Some(problem) => Readiness::NotReady(problem),
-            None => Readiness::Ready,
-        };
-        let admin = Admin::new()
-            .with_checks(guard.checks().chain(upstream))
-            .with_check("disk", disk);
-        tokio::spawn(admin::serve(listener, metrics, admin, stop.clone()));
+        let serving = admin::serve(listener, metrics, &guard, &registry, stop.clone());
+        tokio::spawn(serving);
     }
     let (store, uploads) = (registry.store.clone(), registry.uploads.clone());
     tokio::spawn(arguments.housekeeping().run(store, uploads));
@@ -133,6 +129,7 @@ fn check(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .map(|(options, _)| Upstream::new(&options));
     let upstream = upstream.transpose()?;
     print!("{}", guard.report());
+    println!("{}", arguments.store());
     if let Some(upstream) = upstream {
         println!("{}", upstream.describe(arguments.namespace().as_deref()));
     }

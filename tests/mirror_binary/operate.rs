@@ -1,5 +1,6 @@
 //! What an operator sees.
 
+use std::collections::BTreeSet;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -125,6 +126,66 @@ async fn what_is_scraped_over_http_is_what_prometheus_takes() {
         .expect("promtool is needed: install the package `prometheus`");
     let said = String::from_utf8_lossy(&promtool.stderr);
     assert!(promtool.status.success(), "{said}\n{scrape}");
+}
+
+#[tokio::test]
+async fn the_metrics_of_the_mirror_are_those_that_are_documented() {
+    let data = TempDir::new().unwrap();
+    let admin = free_address().await.to_string();
+    // Nothing answers there.
+    let arguments = ["--admin", &admin, "--upstream", "http://127.0.0.1:1"];
+    let mirror = Mirror::with(&data, &arguments).await;
+    let path = format!("/v2/a/blobs/{}", sha256(b"content"));
+    let get = mirror.by_token().get(mirror.url(&path)).send().await;
+    assert_eq!(get.unwrap().status(), 502);
+    mirror.push_blob("own", b"content").await;
+    let scrape = mirror.by_token().get(format!("http://{admin}/metrics"));
+    let scrape = scrape.send().await.unwrap().text().await.unwrap();
+    let (_, section) = include_str!("../../docs/metrics.md")
+        .split_once("## The mirror example")
+        .unwrap();
+    let (table, outcomes) = section.split_once("The outcomes are").unwrap();
+    let quoted = |text: &str| {
+        let parts = text.split('`').skip(1).step_by(2);
+        parts.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let (outcomes, _) = outcomes.split_once('.').unwrap();
+    let mut documented = BTreeSet::new();
+    let mut help = BTreeSet::new();
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let name = cells[0].trim().trim_matches('`');
+        documented.insert(format!("{name} {}", cells[1]));
+        help.insert(format!("{name} {}", cells[3].trim()));
+    }
+    let told = |kind: &str| {
+        let lines = scrape.lines().filter_map(|line| line.strip_prefix(kind));
+        let lines = lines.filter(|line| line.starts_with("mirror_"));
+        lines.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(told("# TYPE "), documented);
+    assert_eq!(told("# HELP "), help);
+    let counted = scrape
+        .lines()
+        .filter_map(|line| line.strip_prefix("mirror_upstream_requests_total{outcome=\""));
+    let counted = counted.map(|line| line.split('"').next().unwrap().to_owned());
+    assert_eq!(counted.collect::<BTreeSet<_>>(), quoted(outcomes));
+    let value = |series: &str| {
+        let series = format!("{series} ");
+        let value = scrape.lines().find_map(|line| line.strip_prefix(&series));
+        value.unwrap().parse::<f64>().unwrap()
+    };
+    assert!(value("mirror_upstream_requests_total{outcome=\"unreachable\"}") > 0.0);
+    assert!(value("mirror_upstream_usable") < 1.0);
+    assert!(value("mirror_store_bytes") > 0.0);
+    assert!(value("mirror_store_full") < 1.0);
+    // An operator who reads the log sees what is kept where.
+    let events = mirror.events();
+    let said = |event: &Value| {
+        let message = event["fields"]["message"].as_str().unwrap_or_default();
+        message.starts_with("images are kept in") && message.contains("--max-size")
+    };
+    assert!(events.iter().any(said));
 }
 
 #[tokio::test]

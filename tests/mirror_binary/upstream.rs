@@ -115,6 +115,26 @@ async fn a_realm_elsewhere_gets_the_credentials_only_if_the_operator_names_it() 
 }
 
 #[tokio::test]
+async fn a_realm_on_another_port_is_another_server() {
+    let (other, seen) = registry("", |_| String::new()).await;
+    let named = other.to_string();
+    for (arguments, asked, shown) in [
+        (vec![], false, ""),
+        (vec!["--upstream-redirect", &named], true, ""),
+        (vec!["--upstream-realm", &named], true, BASIC),
+    ] {
+        seen.lock().unwrap().clear();
+        let realm = |_| format!("Bearer realm=\"http://{other}/token\"");
+        let (address, _) = registry("Bearer granted", realm).await;
+        let (status, _) = pull(address, &arguments).await;
+        assert_eq!(status, if asked { 200 } else { 502 }, "{arguments:?}");
+        let seen = seen.lock().unwrap();
+        assert_eq!(!seen.is_empty(), asked, "{arguments:?}");
+        assert!(seen.iter().all(|(_, found)| found == shown), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn credentials_that_are_wrong_say_nothing_of_what_there_is_and_are_logged() {
     let basic = |_: SocketAddr| "Basic realm=\"upstream\"".to_owned();
     let (address, _) = registry("Basic other", basic).await;

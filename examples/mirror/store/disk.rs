@@ -128,11 +128,15 @@ impl Disk {
         self.used.store(signed(bytes), Ordering::Relaxed);
     }
 
+    /// What blobs and manifests take.
+    pub(crate) fn used(&self) -> u64 {
+        u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// How many bytes are too many.
     pub(super) fn surplus(&self) -> u64 {
-        let used = u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0);
         let limit = self.limits.max_size.unwrap_or(u64::MAX);
-        used.saturating_sub(limit)
+        self.used().saturating_sub(limit)
     }
 
     /// How many bytes to free at once: what is too much, and a tenth of the limit so that the next

@@ -16,6 +16,7 @@ pub(super) struct Health {
 struct State {
     heard: Option<Instant>,
     silent_until: Option<Instant>,
+    unreachable: bool,
     refuses_credentials: bool,
 }
 
@@ -60,6 +61,7 @@ impl Health {
             let outcome = result
                 .as_ref()
                 .map_or_else(UpstreamError::outcome, |_| "answered");
+            debug_assert!(super::report::OUTCOMES.contains(&outcome));
             metrics::counter!(super::report::QUESTIONS, "outcome" => outcome).increment(1);
         }
         let mut state = self.state();
@@ -70,10 +72,12 @@ impl Health {
                     state.silent_until = Some(Instant::now() + self.silence);
                 }
             }
-            Err(UpstreamError::Unreachable(_)) => {}
+            // That is found out at once, so it is asked again each time.
+            Err(UpstreamError::Unreachable(_)) => state.unreachable = true,
             Err(error) => {
                 state.heard = Some(Instant::now());
                 state.silent_until = None;
+                state.unreachable = false;
                 state.refuses_credentials |= matches!(error, UpstreamError::Credentials);
             }
             Ok(_) => {
@@ -93,9 +97,10 @@ impl Health {
 
     pub(super) fn condition(&self) -> Condition {
         let silent = self.check().is_err();
-        match self.state().refuses_credentials {
+        let state = self.state();
+        match state.refuses_credentials {
             true => Condition::RefusesCredentials,
-            false if silent => Condition::Silent,
+            false if silent || state.unreachable => Condition::Silent,
             false => Condition::Good,
         }
     }
@@ -139,6 +144,17 @@ mod tests {
         health.note(Instant::now(), &silent);
         health.note(Instant::now(), &Err::<(), _>(UpstreamError::Unknown));
         assert!(health.check().is_ok(), "a refusal is an answer");
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_cannot_be_reached_is_asked_each_time_and_the_operator_knows() {
+        let health = Health::new(Duration::from_secs(10));
+        let unreachable = Err::<(), _>(UpstreamError::Unreachable("refused".into()));
+        health.note(Instant::now(), &unreachable);
+        assert!(health.check().is_ok());
+        assert_eq!(health.condition(), Condition::Silent);
+        health.note(Instant::now(), &Ok(()));
+        assert_eq!(health.condition(), Condition::Good);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,21 @@ use super::{Condition, PullThrough, Upstream, UpstreamError};
 #[cfg(feature = "metrics")]
 pub(super) const QUESTIONS: &str = "mirror_upstream_requests_total";
 
+/// The words for that.
+#[cfg(feature = "metrics")]
+pub(super) const OUTCOMES: [&str; 10] = [
+    "answered",
+    "unknown",
+    "refused",
+    "credentials",
+    "busy",
+    "silent",
+    "unreachable",
+    "not_public",
+    "given_up",
+    "invalid",
+];
+
 impl Upstream {
     /// What is asked, as whom, and for which registry's names.
     pub(crate) fn describe(&self, namespace: Option<&str>) -> String {
@@ -44,10 +59,9 @@ impl PullThrough {
 pub(crate) fn announce(pull: &PullThrough, namespace: Option<&str>) {
     let upstream = pull.upstream().clone();
     #[cfg(feature = "metrics")]
-    metrics::describe_counter!(
-        QUESTIONS,
-        "Questions to the upstream registry, by how they ended"
-    );
+    for outcome in OUTCOMES {
+        metrics::counter!(QUESTIONS, "outcome" => outcome).increment(0);
+    }
     tracing::info!("{}", upstream.describe(namespace));
     if namespace.is_none() {
         tracing::warn!(
