@@ -252,6 +252,7 @@ mod tests {
         assert!(health.check("b").is_err());
         health.heard();
         assert!(health.check("b").is_ok());
+        tokio::time::advance(Duration::from_millis(1)).await;
         // The probe.
         health.note("", Instant::now(), &silent());
         assert!(health.check("b").is_err());

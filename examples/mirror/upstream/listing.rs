@@ -314,7 +314,12 @@ fn merged(
         }
     }
     // More than fit come before the upstream's next.
-    cut(here.to_vec(), n, &Walk::Upstream(after))
+    let names = here[..here.len().min(n)].to_vec();
+    let next = names.last().cloned();
+    Tags {
+        names,
+        next: next.map(|last| (last, Walk::Upstream(after))),
+    }
 }
 
 /// Both, each once: in the order of the bytes if the upstream's are, else in the upstream's order, at the end.
