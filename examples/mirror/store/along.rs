@@ -262,7 +262,7 @@ mod tests {
             assert!(write(&window, number));
         }
         read(&fast, 0..4).unwrap();
-        let held_up = PATIENCE - PATIENCE / 30;
+        let held_up = PATIENCE / 30 * 29;
         window
             .content()
             .readers
