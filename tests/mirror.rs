@@ -49,6 +49,8 @@ mod scrub;
 mod space;
 #[path = "mirror/support.rs"]
 mod support;
+#[path = "mirror/truth.rs"]
+mod truth;
 #[path = "mirror/uploads.rs"]
 mod uploads;
 #[path = "mirror/verdicts.rs"]

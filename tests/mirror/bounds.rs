@@ -202,7 +202,10 @@ async fn an_upstream_that_was_silent_is_not_waited_for_again_at_once() {
     assert_eq!(mirror.get(TAG).await.bytes().await.unwrap(), manifest);
     upstream.at("", Fault::Silence);
     let other = "/v2/a/manifests/other";
-    assert_error(mirror.get(other).await, 502, "UNAVAILABLE").await;
+    let others = ["/v2/b/manifests/other", "/v2/c/manifests/other", other];
+    for get in join_all(others.map(|path| mirror.get(path))).await {
+        assert_error(get, 502, "UNAVAILABLE").await;
+    }
     upstream.forget_asked();
     for _ in 0..20 {
         assert_eq!(mirror.get(TAG).await.bytes().await.unwrap(), manifest);

@@ -249,10 +249,20 @@ async fn answer(state: &Mutex<State>, request: &Parts) -> Response {
         return response;
     }
     let Some(found) = found else {
-        let body = r#"{"errors":[{"code":"UNKNOWN","message":"not here"}]}"#;
-        return (StatusCode::NOT_FOUND, body).into_response();
+        let code = ["blob", "manifest"]
+            .into_iter()
+            .find(|kind| path.contains(&format!("/{kind}s/")))
+            .unwrap_or("name");
+        let code = format!("{}_UNKNOWN", code.to_uppercase());
+        let body = json!({"errors": [{"code": code, "message": "not here"}]});
+        return (StatusCode::NOT_FOUND, body.to_string()).into_response();
     };
-    right(&request.method, headers, found, fault)
+    // One that lies about a blob says what it is asked for.
+    let digest = match path.rsplit_once("/blobs/") {
+        Some((_, digest)) => digest.to_owned(),
+        None => sha256(&found.content).to_string(),
+    };
+    right(&request.method, headers, (found, digest), fault)
 }
 
 /// A fault for so many of a hundred requests, by the number of the request.
@@ -270,8 +280,12 @@ fn at_random(number: usize, faulty: usize) -> Option<Fault> {
 }
 
 /// What a good registry answers, as far as the fault leaves it.
-fn right(method: &Method, headers: &HeaderMap, found: Content, fault: Option<Fault>) -> Response {
-    let digest = sha256(&found.content).to_string();
+fn right(
+    method: &Method,
+    headers: &HeaderMap,
+    (found, digest): (Content, String),
+    fault: Option<Fault>,
+) -> Response {
     let asked = |name| {
         headers
             .get(name)

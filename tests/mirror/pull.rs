@@ -302,7 +302,9 @@ async fn a_name_of_another_registry_is_not_taken_for_this_ones() {
 
 #[tokio::test]
 async fn nothing_of_the_client_goes_upstream() {
-    let (upstream, asked) = upstream(|_, _| StatusCode::NOT_FOUND.into_response()).await;
+    let unknown = r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#;
+    let (upstream, asked) =
+        upstream(move |_, _| (StatusCode::NOT_FOUND, unknown).into_response()).await;
     let here = Data::new();
     let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
     let blob = format!("/v2/a/blobs/{}", sha256(b""));
@@ -424,8 +426,8 @@ async fn a_digest_that_cannot_be_verified_is_not_taken_for_a_tag() {
 #[tokio::test]
 async fn an_upstream_that_refuses_or_fails_is_told_apart() {
     for (status, expected, code) in [
-        (401, 404, "MANIFEST_UNKNOWN"),
-        (403, 404, "MANIFEST_UNKNOWN"),
+        (401, 502, "UNAVAILABLE"),
+        (403, 502, "UNAVAILABLE"),
         (429, 503, "UNAVAILABLE"),
         (500, 502, "UNAVAILABLE"),
         (503, 503, "UNAVAILABLE"),

@@ -62,12 +62,19 @@ async fn a_token_server_that_gives_no_token_says_nothing_of_what_there_is() {
 
 #[tokio::test]
 async fn a_token_server_that_refuses_is_believed_where_no_credentials_were_shown() {
-    let (upstream, here) = (Misbehaving::start().await, Data::new());
-    upstream.challenge(&["Bearer realm=\"URL/token\""]);
-    upstream.at("GET /token", Fault::Status(403));
-    let mirror = Server::mirror(&here, &upstream.url(), NONE).await;
-    let get = mirror.get("/v2/a/manifests/other").await;
-    assert_error(get, 404, "MANIFEST_UNKNOWN").await;
+    let denied = Bytes::from(r#"{"errors":[{"code":"DENIED","message":"no"}]}"#);
+    for (body, status, code) in [
+        (denied, 404, "MANIFEST_UNKNOWN"),
+        (Bytes::new(), 502, "UNAVAILABLE"),
+        (Bytes::from("<html>"), 502, "UNAVAILABLE"),
+    ] {
+        let (upstream, here) = (Misbehaving::start().await, Data::new());
+        upstream.challenge(&["Bearer realm=\"URL/token\""]);
+        upstream.at("GET /token", Fault::Answer(403, vec![], body));
+        let mirror = Server::mirror(&here, &upstream.url(), NONE).await;
+        let get = mirror.get("/v2/a/manifests/other").await;
+        assert_error(get, status, code).await;
+    }
 }
 
 #[tokio::test]
@@ -166,7 +173,6 @@ async fn signatures_are_found_by_their_tag_where_referrers_are_not_listed() {
         Fault::Status(405),
         Fault::Status(501),
         Fault::Answer(303, away, Bytes::new()),
-        page(200),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
         let mirror = Server::mirror(&here, &upstream.url(), NONE).await;

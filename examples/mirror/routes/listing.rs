@@ -2,13 +2,14 @@ use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, LINK};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use portcullis::oci::is_tag;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::query::encode;
 use super::registry::{Call, Registry};
 use crate::store::{Descriptor, Digest, Memory, Referrers, Store, StoreError};
-use crate::upstream::UpstreamError;
+use crate::upstream::{Tags, UpstreamError, Walk};
 
 /// The longest index of referrers, in bytes. Clients refuse manifests of more than 4 MiB.
 const MAX_INDEX: usize = 3 * 1024 * 1024;
@@ -18,6 +19,10 @@ const MAX_PAGE: usize = 10_000;
 const MAX_NAME: usize = 256;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// The parameter that says where in the upstream's tags a walk is, and its value for all in order.
+const UPSTREAM: &str = "upstream";
+const WHOLE: &str = "*";
+
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// `GET /v2/<name>/tags/list`.
@@ -37,15 +42,23 @@ pub(super) async fn tags(registry: &Registry, call: Call) -> Result<Response, Pr
         Some(pull) => {
             // A registry may refuse a number that its client never asked for.
             let n = call.query.page()?.map(|_| count);
-            let page = (n, last.as_deref());
+            let walk = walk(call.query.get(UPSTREAM))?;
+            let page = (n, last.as_deref(), &walk);
             let found = pull.tags(&call.caller, &repository, here, page).await;
             found.map_err(upstream)?
         }
-        None => here.map(|names| (names, false)),
+        None => here.map(|names| Tags { names, next: None }),
     };
-    let (mut names, more) = found.ok_or(StoreError::RepositoryUnknown)?;
+    let Tags { mut names, next } = found.ok_or(StoreError::RepositoryUnknown)?;
     let target = format!("/v2/{repository}/tags/list");
-    let link = cut(&mut names, count, &target, more);
+    let link = cut(&mut names, count, &target);
+    let link = match (next, &registry.pull) {
+        (Some((last, walk)), _) => Some(link_to(&target, count, &last, Some(&walk))),
+        (None, Some(_)) if link.is_some() => names
+            .last()
+            .map(|last| link_to(&target, count, last, Some(&Walk::Whole))),
+        (None, _) => link,
+    };
     let body = json!({"name": repository, "tags": names});
     Ok(answer(&body, memory, link))
 }
@@ -56,7 +69,7 @@ pub(super) async fn catalog(registry: &Registry, call: Call) -> Result<Response,
     let memory = Memory::take(count * MAX_NAME).await?;
     let last = call.query.get("last");
     let mut names = registry.store.repository_names(last, count + 1);
-    let link = cut(&mut names, count, "/v2/_catalog", false);
+    let link = cut(&mut names, count, "/v2/_catalog");
     Ok(answer(&json!({"repositories": names}), memory, link))
 }
 
@@ -143,14 +156,37 @@ fn count(call: &Call) -> Result<usize, Problem> {
 }
 
 /// Cuts the names off after `count`; returns the `Link` to those that follow (RFC 8288), if any do.
-fn cut(names: &mut Vec<String>, count: usize, target: &str, more: bool) -> Option<String> {
-    let more = more || count < names.len();
+fn cut(names: &mut Vec<String>, count: usize, target: &str) -> Option<String> {
+    let more = count < names.len();
     names.truncate(count);
     let last = names.last().filter(|_| more)?;
-    Some(format!(
-        "<{target}?n={count}&last={}>; rel=\"next\"",
-        encode(last)
-    ))
+    Some(link_to(target, count, last, None))
+}
+
+fn link_to(target: &str, count: usize, last: &str, walk: Option<&Walk>) -> String {
+    let walk = match walk {
+        None | Some(Walk::Client) => String::new(),
+        Some(Walk::Upstream(after)) => {
+            format!(
+                "&{UPSTREAM}={}",
+                encode(after.as_deref().unwrap_or_default())
+            )
+        }
+        Some(Walk::Whole) => format!("&{UPSTREAM}={}", encode(WHOLE)),
+    };
+    let last = encode(last);
+    format!("<{target}?n={count}&last={last}{walk}>; rel=\"next\"")
+}
+
+/// Where a walk is, by what a link of before says.
+fn walk(text: Option<&str>) -> Result<Walk, Problem> {
+    Ok(match text {
+        None => Walk::Client,
+        Some("") => Walk::Upstream(None),
+        Some(WHOLE) => Walk::Whole,
+        Some(name) if is_tag(name) => Walk::Upstream(Some(name.to_owned())),
+        Some(_) => return Err(Problem::QueryInvalid("upstream= is no tag")),
+    })
 }
 
 fn answer(body: &Value, memory: Memory, link: Option<String>) -> Response {

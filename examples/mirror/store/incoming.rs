@@ -139,8 +139,13 @@ impl Incoming {
         self.length.load(Ordering::Acquire)
     }
 
-    /// What those read who read along; what is committed or removed stays readable through it.
-    pub(crate) fn reader(&self) -> Result<Along, StoreError> {
+    /// Whether the disk has taken all of it so far.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// For those who read along; what is committed or removed stays readable through it.
+    pub(crate) fn along(&self) -> Result<Along, StoreError> {
         let file = File::open(&self.path).at(&self.path)?;
         Ok(Along::new(file, Arc::clone(&self.window)))
     }

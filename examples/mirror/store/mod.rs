@@ -51,7 +51,7 @@ mod tags;
 mod uploads;
 mod walk;
 
-pub(crate) use along::Along;
+pub(crate) use along::{Along, Reader};
 pub(crate) use blobs::Blob;
 pub(crate) use caller::{Caller, Callers, Memory, Use};
 pub(crate) use collect::{Collection, Freed};

@@ -19,12 +19,25 @@ impl Store {
         if let Some(has) = self.upstream_has(repository)? {
             return Ok(!has);
         }
-        let mut pushed = false;
+        let (pushed, pulled) = self.origins(repository)?;
+        Ok(pushed && !pulled)
+    }
+
+    /// Whether something of the repository came from the upstream.
+    pub(crate) fn has_pulled(&self, repository: &str) -> Result<bool, StoreError> {
+        let noted = self.upstream_has(repository)? == Some(true);
+        Ok(noted || self.origins(repository)?.1)
+    }
+
+    /// Whether a manifest is here that was pushed, and one that was pulled.
+    fn origins(&self, repository: &str) -> Result<(bool, bool), StoreError> {
+        let (mut pushed, mut pulled) = (false, false);
         self.for_each_manifest(repository, |_, path, _| {
-            pushed = pushed || !Self::is_pulled_manifest(path)?;
+            let came = Self::is_pulled_manifest(path)?;
+            (pushed, pulled) = (pushed || !came, pulled || came);
             Ok(())
         })?;
-        Ok(pushed)
+        Ok((pushed, pulled))
     }
 
     fn upstream_has(&self, repository: &str) -> Result<Option<bool>, StoreError> {

@@ -1,18 +1,26 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use reqwest::Response;
+use serde::Deserialize;
 
 use super::UpstreamError;
 use crate::store::Digest;
 
+/// How long the text of a refusal may be, and how long it may take.
+const MAX_REFUSAL: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the status says. `own` is whether the registry itself answered.
-pub(super) fn judge(response: Response, own: bool) -> Result<Response, UpstreamError> {
+pub(super) async fn judge(response: Response, own: bool) -> Result<Response, UpstreamError> {
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => Ok(response),
-        StatusCode::NOT_FOUND if own => Err(UpstreamError::Unknown),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if own => Err(UpstreamError::Refused),
+        status @ (StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            if own =>
+        {
+            Err(verdict(response, status).await)
+        }
         status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
             let retry_after = retry_after(response.headers());
             Err(UpstreamError::Busy {
@@ -22,6 +30,67 @@ pub(super) fn judge(response: Response, own: bool) -> Result<Response, UpstreamE
         }
         status => Err(UpstreamError::Status(status)),
     }
+}
+
+/// What a refusal means. Only by the code in its body is it a registry's: while one restarts, what is in
+/// front of it answers 404, and a firewall 403. A HEAD has no body, and so decides nothing.
+pub(super) async fn verdict(response: Response, status: StatusCode) -> UpstreamError {
+    #[derive(Deserialize)]
+    struct Errors {
+        errors: Vec<Code>,
+    }
+
+    #[derive(Deserialize)]
+    struct Code {
+        code: String,
+    }
+
+    let text = tokio::time::timeout(PATIENCE, bounded(response, MAX_REFUSAL)).await;
+    let text = text.unwrap_or(Ok(Vec::new())).unwrap_or_default();
+    let errors = serde_json::from_slice(&text).map_or(Vec::new(), |Errors { errors }| errors);
+    let one_is = |fits: fn(&str) -> bool| errors.iter().any(|error| fits(&error.code));
+    match status {
+        StatusCode::NOT_FOUND
+            if one_is(|code| code.ends_with("_UNKNOWN") || code.ends_with("NOT_FOUND")) =>
+        {
+            UpstreamError::Unknown
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            if one_is(|code| ["DENIED", "UNAUTHORIZED"].contains(&code)) =>
+        {
+            UpstreamError::Refused
+        }
+        status => UpstreamError::Status(status),
+    }
+}
+
+/// Whether what came may be this blob, as far as its headers say; `length` is that of the whole.
+///
+/// # Errors
+/// It is a page to log in, or something else.
+pub(super) fn may_be(
+    digest: &Digest,
+    headers: &HeaderMap,
+    length: Option<u64>,
+) -> Result<(), UpstreamError> {
+    let kind = headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let kind = kind.trim_start().as_bytes();
+    let is_page = kind
+        .get(..9)
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/html"));
+    let told = content_digest(headers);
+    let is_other =
+        told.is_some_and(|told| told.algorithm() == digest.algorithm() && told != *digest);
+    if is_page || is_other || (length == Some(0) && !is_of_nothing(digest)) {
+        return Err(UpstreamError::Invalid("something else for a blob"));
+    }
+    Ok(())
+}
+
+/// Whether it is the digest of an empty blob.
+pub(super) fn is_of_nothing(digest: &Digest) -> bool {
+    *digest == Digest::of(digest.algorithm(), b"")
 }
 
 /// Reads a whole body that must not be long.
@@ -67,8 +136,6 @@ fn retry_after(headers: &HeaderMap) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

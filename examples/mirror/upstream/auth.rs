@@ -12,7 +12,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::answer::{bounded, judge};
+use super::answer::{bounded, judge, verdict};
 use super::flight::Flights;
 use super::health::Rarely;
 use super::options::{Hosts, UpstreamOptions};
@@ -137,7 +137,10 @@ impl Authenticator {
                 self.fetches.join(key, fetch).await
             }
             Some(Challenge::Basic) => {
-                let credentials = self.credentials.as_ref().ok_or(UpstreamError::Refused)?;
+                let credentials = self.credentials.as_ref();
+                let credentials = credentials.ok_or(UpstreamError::Challenge(
+                    "takes credentials of Basic, of which none are set",
+                ))?;
                 let value = credentials.basic()?;
                 if Some(&value) == rejected {
                     return Err(UpstreamError::Credentials);
@@ -145,8 +148,9 @@ impl Authenticator {
                 self.remember(scope, value.clone(), BASIC);
                 Ok(value)
             }
-            // With nothing to answer it stays as it is.
-            None => Err(UpstreamError::Refused),
+            None => Err(UpstreamError::Challenge(
+                "takes neither Basic nor a token of a realm that it names",
+            )),
         }
     }
 
@@ -201,17 +205,20 @@ impl Authenticator {
         if let Some(credentials) = credentials {
             headers.insert(AUTHORIZATION, credentials.basic()?);
         }
-        let answer = self.reach.ask(&Method::GET, url, headers).await?;
+        // What the realm does says nothing of the registry.
+        let answer = self.reach.ask(&Method::GET, url, headers, || {}).await?;
+        let status = answer.response.status();
         let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-        if denied.contains(&answer.response.status()) {
-            // Whether it is the credentials or what they are good for, not all tell apart.
-            return Err(match credentials {
+        if denied.contains(&status) {
+            // Whether it is the credentials or what they are good for, not all tell apart. Without any, it
+            // says so by the body of a registry.
+            return Err(match self.credentials {
                 Some(_) => UpstreamError::Credentials,
-                None => UpstreamError::Refused,
+                None => verdict(answer.response, status).await,
             });
         }
         // The token server does not know what the registry has.
-        let response = judge(answer.response, false)?;
+        let response = judge(answer.response, false).await?;
         let text = bounded(response, MAX_ANSWER).await?;
         let wrong = || UpstreamError::Invalid("its realm gave no token");
         let grant: Grant = serde_json::from_slice(&text).map_err(|_| wrong())?;

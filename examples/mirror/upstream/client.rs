@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_NONE_MATCH, RANGE,
@@ -8,11 +7,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{bounded, content_length, judge};
+use super::answer::{bounded, content_length, is_of_nothing, judge, may_be};
 use super::auth::Authenticator;
 use super::health::{Condition, Health};
 use super::options::{Patience, UpstreamOptions, base};
-use super::reach::Reach;
+use super::reach::{Answer, Reach};
 use super::{UpstreamError, UpstreamSetupError};
 use crate::store::Digest;
 
@@ -85,6 +84,14 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// By which its silence is remembered; empty for the registry as such.
+    fn name(&self) -> String {
+        match self.repository {
+            "" => String::new(),
+            name => format!("{} {name}/{}", self.method, self.rest),
+        }
+    }
+
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -135,25 +142,55 @@ impl Upstream {
         self.ask(question).await.map(drop)
     }
 
-    /// Asks; the body is still to come.
+    /// Asks; the body is still to come, and its time is its own.
     pub(super) async fn ask(&self, question: Question<'_>) -> Result<Response, UpstreamError> {
-        self.within(self.0.patience.answer, self.send(question))
+        self.own_or_not(question)
             .await
+            .map(|(response, _)| response)
     }
 
-    /// Asks for a text that must not be longer than `limit`, and reads all of it.
+    /// The same, with whether the registry itself answers, and not what it leads to.
+    async fn own_or_not(&self, question: Question<'_>) -> Result<(Response, bool), UpstreamError> {
+        let health = &self.0.health;
+        let name = question.name();
+        health.check(&name)?;
+        let began = Instant::now();
+        let answered = match timeout(self.0.patience.answer, self.send(question)).await {
+            Ok(Ok(Answer { response, own })) => {
+                judge(response, own).await.map(|response| (response, own))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(UpstreamError::Silent),
+        };
+        health.note(&name, began, &answered);
+        answered
+    }
+
+    /// Asks for a text that must not be longer than `limit`, and reads all of it. Whether the registry itself
+    /// gave it is last.
     pub(super) async fn text(
         &self,
         question: Question<'_>,
         limit: usize,
-    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), UpstreamError> {
-        self.within(self.0.patience.answer, async {
-            let mut response = self.send(question).await?;
-            let headers = std::mem::take(response.headers_mut());
-            let status = response.status();
-            Ok((status, headers, bounded(response, limit).await?))
-        })
-        .await
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>, bool), UpstreamError> {
+        let conditional = question
+            .headers
+            .iter()
+            .any(|(name, _)| name == IF_NONE_MATCH);
+        let (mut response, own) = self.own_or_not(question).await?;
+        let headers = std::mem::take(response.headers_mut());
+        let status = response.status();
+        if status != StatusCode::OK && !(conditional && status == StatusCode::NOT_MODIFIED) {
+            return Err(UpstreamError::Invalid("a part that was not asked for"));
+        }
+        let text = timeout(self.0.patience.answer, bounded(response, limit)).await;
+        let text = text.unwrap_or(Err(UpstreamError::Stalled))?;
+        Ok((status, headers, text, own))
+    }
+
+    /// Notes that a transfer comes on.
+    pub(super) fn heard(&self) {
+        self.0.health.heard();
     }
 
     /// Asks for a blob from its byte `start` on.
@@ -171,22 +208,11 @@ impl Upstream {
             }
         }
         let response = self.ask(question).await?;
-        if response.status() != StatusCode::PARTIAL_CONTENT {
-            // All of it, whatever was asked for.
-            let length = response.content_length();
-            return Ok(Rest {
-                response,
-                start: 0,
-                length,
-            });
-        }
-        let range = response.headers().get(CONTENT_RANGE);
-        let range = range.and_then(|value| value.to_str().ok()).unwrap_or("");
-        let (begins, length) =
-            content_range(range).ok_or(UpstreamError::Invalid("a part without its place"))?;
+        let (start, length) = place(&response)?;
+        may_be(digest, response.headers(), length)?;
         Ok(Rest {
             response,
-            start: begins,
+            start,
             length,
         })
     }
@@ -199,38 +225,29 @@ impl Upstream {
     ) -> Result<Option<u64>, UpstreamError> {
         let head = Question::blob(Method::HEAD, repository, digest);
         match self.ask(head).await {
-            // HEAD is a hint: what some registries answer with 404 to it they give to a GET.
-            Err(error) if error.is_of_the_question() => {
-                // One byte, to leave the rest unsent.
-                let get = Question::blob(Method::GET, repository, digest);
-                let get = get.with(RANGE, HeaderValue::from_static("bytes=0-0"));
-                let response = self.ask(get).await?;
-                let range = response.headers().get(CONTENT_RANGE);
-                let range = range.and_then(|value| value.to_str().ok());
-                Ok(match response.status() {
-                    StatusCode::PARTIAL_CONTENT => range.and_then(content_range).and_then(|r| r.1),
-                    _ => response.content_length(),
-                })
+            Ok(response) if response.status() == StatusCode::OK => {
+                let length = content_length(&response);
+                if length.is_some() && may_be(digest, response.headers(), length).is_ok() {
+                    return Ok(length);
+                }
             }
-            response => Ok(content_length(&response?)),
+            Err(error) if !error.is_of_the_question() => return Err(error),
+            // HEAD is a hint: what some registries answer with 404 to it they give to a GET, and what
+            // answers 200 to all has no blob.
+            Ok(_) | Err(_) => {}
         }
+        let mut get = Question::blob(Method::GET, repository, digest);
+        if !is_of_nothing(digest) {
+            // One byte, to leave the rest unsent.
+            get = get.with(RANGE, HeaderValue::from_static("bytes=0-0"));
+        }
+        let response = self.ask(get).await?;
+        let (_, length) = place(&response)?;
+        may_be(digest, response.headers(), length)?;
+        Ok(length)
     }
 
-    async fn within<T>(
-        &self,
-        patience: Duration,
-        work: impl Future<Output = Result<T, UpstreamError>>,
-    ) -> Result<T, UpstreamError> {
-        let health = &self.0.health;
-        health.check()?;
-        let began = Instant::now();
-        let answered = timeout(patience, work).await;
-        let answered = answered.unwrap_or(Err(UpstreamError::Silent));
-        health.note(began, &answered);
-        answered
-    }
-
-    async fn send(&self, question: Question<'_>) -> Result<Response, UpstreamError> {
+    async fn send(&self, question: Question<'_>) -> Result<Answer, UpstreamError> {
         let Inner {
             reach,
             authenticator,
@@ -255,25 +272,40 @@ impl Upstream {
         loop {
             let mut headers = headers.clone();
             headers.extend(shown.clone().map(|value| (AUTHORIZATION, value)));
-            let answer = reach.ask(&question.method, url.clone(), headers).await?;
+            let heard = || self.heard();
+            let answer = reach.ask(&question.method, url.clone(), headers, heard);
+            let answer = answer.await?;
             if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.own {
-                return judge(answer.response, answer.own);
+                return Ok(answer);
             }
             let challenge = answer.response.headers();
             if asked_again {
                 let shown = shown.as_ref();
                 shown.inspect(|value| authenticator.forget(&scope, value));
                 let basic = shown.is_some_and(|value| value.as_bytes().starts_with(b"Basic "));
-                return Err(if basic {
-                    UpstreamError::Credentials
-                } else {
-                    UpstreamError::Refused
-                });
+                if basic {
+                    return Err(UpstreamError::Credentials);
+                }
+                return Ok(answer);
             }
             asked_again = true;
             let value = authenticator.answer(challenge, &scope, shown.as_ref());
             shown = Some(value.await?);
         }
+    }
+}
+
+/// Where what came of a blob begins, and the length of the whole where that is told.
+fn place(response: &Response) -> Result<(u64, Option<u64>), UpstreamError> {
+    match response.status() {
+        // All of it, whatever was asked for.
+        StatusCode::OK => Ok((0, content_length(response))),
+        StatusCode::PARTIAL_CONTENT => {
+            let range = response.headers().get(CONTENT_RANGE);
+            let range = range.and_then(|value| value.to_str().ok()).unwrap_or("");
+            content_range(range).ok_or(UpstreamError::Invalid("a part without its place"))
+        }
+        _ => Err(UpstreamError::Invalid("no content for a blob")),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 
 use super::client::Rest;
 use super::flight::Flights;
-use super::live::{Live, Progress};
+use super::live::{Live, Progress, Transferred};
 use super::places::Places;
 use super::transfer::Transfer;
 use super::{Upstream, UpstreamError};
@@ -17,6 +18,9 @@ use crate::store::{Caller, Digest, Incoming, Store, Use};
 const ALL: usize = 256;
 /// How long a client waits for one of these places, which is less than clients wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many go on that no client waits for.
+const FOR_NOBODY: usize = 8;
 
 /// The longest blob, in bytes.
 const MAX_BLOB: u64 = 128 * 1024 * 1024 * 1024;
@@ -34,8 +38,9 @@ struct Inner {
     store: Store,
     upstream: Upstream,
     places: Places,
-    starts: Flights<Key, Result<Live, UpstreamError>>,
-    running: Mutex<HashMap<Key, Live>>,
+    starts: Flights<Key, Result<Transferred, UpstreamError>>,
+    running: Mutex<HashMap<Key, Transferred>>,
+    for_nobody: Mutex<VecDeque<Weak<AtomicBool>>>,
     cut: Mutex<VecDeque<Cut>>,
 }
 
@@ -56,6 +61,7 @@ impl Downloads {
             places: Places::new(Use::Transfer, ALL, PATIENCE),
             starts: Flights::new(),
             running: Mutex::default(),
+            for_nobody: Mutex::default(),
             cut: Mutex::default(),
         }))
     }
@@ -69,24 +75,34 @@ impl Downloads {
     }
 
     /// The transfer of this blob that is running.
-    pub(super) fn running(&self, key: &Key) -> Option<Live> {
+    pub(super) fn running(&self, key: &Key) -> Option<Transferred> {
         self.transfers().get(key).cloned()
     }
 
-    /// Joins the transfer of this blob, or begins it.
+    /// Joins the transfer of this blob, or begins it. The caller's place goes with what it reads.
     pub(super) async fn join(&self, caller: &Caller, key: Key) -> Result<Live, UpstreamError> {
-        if let Some(live) = self.running(&key) {
-            return Ok(live);
+        let mut place = self.0.places.own(caller).await?;
+        loop {
+            let running = self.running(&key).filter(Transferred::is_whole);
+            let running = if let Some(running) = running {
+                running
+            } else {
+                let (this, wanted) = (self.clone(), key.clone());
+                let start = || async move { this.start(wanted).await };
+                self.0.starts.join(key.clone(), start).await?
+            };
+            match running.reader(place) {
+                Ok(live) => return Ok(live),
+                // What came first is gone already.
+                Err(back) => place = back,
+            }
         }
-        let (this, caller, wanted) = (self.clone(), caller.clone(), key.clone());
-        let start = || async move { this.start(&caller, wanted).await };
-        self.0.starts.join(key, start).await
     }
 
-    async fn start(&self, caller: &Caller, key: Key) -> Result<Live, UpstreamError> {
-        let place = self.0.places.take(caller).await?;
-        if let Some(live) = self.running(&key) {
-            return Ok(live);
+    async fn start(&self, key: Key) -> Result<Transferred, UpstreamError> {
+        let turn = self.0.places.turn().await?;
+        if let Some(running) = self.running(&key).filter(Transferred::is_whole) {
+            return Ok(running);
         }
         let (repository, digest) = &key;
         let mut kept = self.take(&key);
@@ -119,30 +135,48 @@ impl Downloads {
                 Some(incoming) => incoming,
                 None => Incoming::temporary(store, algorithm)?,
             };
-            let reader = incoming.reader()?;
-            Ok((incoming, reader))
+            let along = incoming.along()?;
+            Ok((incoming, along))
         };
-        let (incoming, reader) = self.0.store.run(open).await?;
+        let (incoming, along) = self.0.store.run(open).await?;
         let Rest { length, .. } = rest;
         if length.is_some_and(|length| length > MAX_BLOB) {
             return Err(UpstreamError::Invalid("a blob that is too long"));
         }
         let (progress, watched) = watch::channel(Progress::at(from));
-        let live = Live::new(reader, length, watched);
-        self.transfers().insert(key.clone(), live.clone());
-        let transfer = Transfer::new(self.clone(), key, length, progress, place);
+        let running = Transferred::new(along, length, watched);
+        self.transfers().insert(key.clone(), running.clone());
+        let transfer = Transfer::new(self.clone(), key, length, progress, turn);
         tokio::spawn(transfer.run(rest, incoming));
-        Ok(live)
+        Ok(running)
     }
 
-    /// A transfer is over.
-    pub(super) fn ended(&self, key: &Key) {
-        self.transfers().remove(key);
+    /// A transfer is over. Another of the same blob may have begun, where the disk was full.
+    pub(super) fn ended(&self, key: &Key, progress: &watch::Sender<Progress>) {
+        let mut running = self.transfers();
+        if running.get(key).is_some_and(|found| found.is(progress)) {
+            running.remove(key);
+        }
+    }
+
+    /// Lets a transfer go on that no client waits for, until the flag says that others want to.
+    pub(super) fn for_nobody(&self) -> Arc<AtomicBool> {
+        let over = Arc::new(AtomicBool::new(false));
+        let going_on = &self.0.for_nobody;
+        let mut going_on = going_on.lock().unwrap_or_else(PoisonError::into_inner);
+        going_on.retain(|known| known.strong_count() > 0);
+        if going_on.len() == FOR_NOBODY
+            && let Some(oldest) = going_on.pop_front().and_then(|oldest| oldest.upgrade())
+        {
+            oldest.store(true, Ordering::Relaxed);
+        }
+        going_on.push_back(Arc::downgrade(&over));
+        over
     }
 
     /// Keeps what came of a transfer that was cut, for the next one to go on from.
     pub(super) fn keep(&self, key: Key, incoming: Incoming) {
-        if incoming.length() == 0 {
+        if incoming.length() == 0 || !incoming.is_kept() {
             return;
         }
         let at = Instant::now();
@@ -161,7 +195,7 @@ impl Downloads {
         cut.remove(at).map(|kept| kept.incoming)
     }
 
-    fn transfers(&self) -> MutexGuard<'_, HashMap<Key, Live>> {
+    fn transfers(&self) -> MutexGuard<'_, HashMap<Key, Transferred>> {
         let running = &self.0.running;
         running.lock().unwrap_or_else(PoisonError::into_inner)
     }

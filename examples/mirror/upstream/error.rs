@@ -20,6 +20,12 @@ pub(crate) enum UpstreamError {
          check MIRROR_UPSTREAM_USERNAME and MIRROR_UPSTREAM_PASSWORD"
     )]
     Credentials,
+    /// As that one: what the upstream asks for is not configured.
+    #[error(
+        "the upstream wants to know who asks, and {0}; \
+         see MIRROR_UPSTREAM_USERNAME and MIRROR_UPSTREAM_PASSWORD"
+    )]
+    Challenge(&'static str),
     /// Either the upstream is, or all places of this mirror are taken.
     #[error("to be tried again in {retry_after} s")]
     Busy {
@@ -30,8 +36,12 @@ pub(crate) enum UpstreamError {
     Status(StatusCode),
     #[error("the upstream did not answer in time")]
     Silent,
+    #[error("no connection to the upstream was made in time")]
+    NotConnected,
     #[error("the upstream cannot be reached: {0}")]
     Unreachable(Arc<str>),
+    #[error("the upstream leads to {0}, which cannot be reached")]
+    Elsewhere(Arc<str>),
     #[error(
         "the upstream leads to {0}, whose address is not public; \
          if that is right, name it with --upstream-redirect"
@@ -89,7 +99,9 @@ impl UpstreamError {
                 | Self::Silent
                 | Self::Stalled
                 | Self::Status(_)
+                | Self::NotConnected
                 | Self::Unreachable(_)
+                | Self::Elsewhere(_)
         )
     }
 
@@ -99,10 +111,10 @@ impl UpstreamError {
         match self {
             Self::Unknown => "unknown",
             Self::Refused => "refused",
-            Self::Credentials => "credentials",
+            Self::Credentials | Self::Challenge(_) => "credentials",
             Self::Busy { .. } => "busy",
             Self::Silent | Self::Stalled => "silent",
-            Self::Unreachable(_) => "unreachable",
+            Self::NotConnected | Self::Unreachable(_) | Self::Elsewhere(_) => "unreachable",
             Self::NotPublic(_) => "not_public",
             Self::Store(_) | Self::Unwanted => "given_up",
             Self::Status(_)
@@ -121,14 +133,45 @@ impl UpstreamError {
     }
 
     /// Whether it may be the kind of question that was not understood: HEAD, which some registries do
-    /// not take or answer by other rules than GET, or the listing of referrers.
+    /// not take or answer by other rules than GET, or a window of a list.
     pub(super) fn is_of_the_question(&self) -> bool {
         match self {
-            Self::Unknown | Self::Refused | Self::Invalid(_) | Self::NotPublic(_) => true,
+            Self::Unknown
+            | Self::Refused
+            | Self::Challenge(_)
+            | Self::Invalid(_)
+            | Self::NotPublic(_) => true,
             Self::Status(status) => {
                 status.is_redirection()
                     || status.is_client_error()
                     || *status == StatusCode::NOT_IMPLEMENTED
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it says that a registry has no list of referrers: its answer is that of one that does not
+    /// know the path, or leads to where none is.
+    pub(super) fn is_no_such_list(&self) -> bool {
+        match self {
+            Self::Unknown
+            | Self::Refused
+            | Self::Credentials
+            | Self::Challenge(_)
+            | Self::NotPublic(_)
+            | Self::Elsewhere(_) => true,
+            Self::Status(status) => {
+                status.is_redirection()
+                    || matches!(
+                        *status,
+                        StatusCode::BAD_REQUEST
+                            | StatusCode::UNAUTHORIZED
+                            | StatusCode::FORBIDDEN
+                            | StatusCode::NOT_FOUND
+                            | StatusCode::METHOD_NOT_ALLOWED
+                            | StatusCode::NOT_ACCEPTABLE
+                            | StatusCode::NOT_IMPLEMENTED
+                    )
             }
             _ => false,
         }
@@ -149,7 +192,11 @@ impl From<StoreError> for UpstreamError {
 impl From<reqwest::Error> for UpstreamError {
     fn from(error: reqwest::Error) -> Self {
         if error.is_timeout() {
-            return Self::Silent;
+            return if error.is_connect() {
+                Self::NotConnected
+            } else {
+                Self::Silent
+            };
         }
         // A redirect's URL may carry a signature.
         let error = error.without_url();

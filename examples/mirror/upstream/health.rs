@@ -1,9 +1,17 @@
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::UpstreamError;
+
+/// How many different questions in a row get no answer before none is asked, and how often in a row there
+/// is no connection.
+const UNANSWERED: usize = 3;
+const UNCONNECTED: usize = 2;
+/// How many questions without an answer are remembered.
+const QUESTIONS: usize = 1024;
 
 /// What the last answers, or their lack, say of the upstream.
 pub(super) struct Health {
@@ -16,6 +24,11 @@ pub(super) struct Health {
 struct State {
     heard: Option<Instant>,
     silent_until: Option<Instant>,
+    /// The questions that got no answer, each until when it is not asked again.
+    silent: HashMap<String, Instant>,
+    /// Since something was heard: the questions without an answer, and the connections that were not made.
+    unanswered: Vec<String>,
+    unconnected: usize,
     unreachable: bool,
     refuses_credentials: bool,
 }
@@ -46,16 +59,30 @@ impl Health {
     }
 
     /// # Errors
-    /// It did not answer a moment ago, so waiting would most likely be in vain.
-    pub(super) fn check(&self) -> Result<(), UpstreamError> {
-        match self.state().silent_until {
-            Some(until) if Instant::now() < until => Err(UpstreamError::Silent),
-            _ => Ok(()),
+    /// It, or this question, got no answer a moment ago, so waiting would most likely be in vain.
+    pub(super) fn check(&self, question: &str) -> Result<(), UpstreamError> {
+        let now = Instant::now();
+        let state = self.state();
+        let silent = state.silent.get(question).is_some_and(|until| now < *until);
+        if silent || state.is_silent(now) {
+            return Err(UpstreamError::Silent);
         }
+        Ok(())
     }
 
-    /// Notes how a question ended that was asked at `began`.
-    pub(super) fn note<T>(&self, began: Instant, result: &Result<T, UpstreamError>) {
+    /// Notes that the upstream said something, whatever it was.
+    pub(super) fn heard(&self) {
+        self.state().hear();
+    }
+
+    /// Notes how a question ended that was asked at `began`. No one question, and no one repository that
+    /// hangs, says anything of the upstream, except the one for nothing in particular.
+    pub(super) fn note<T>(
+        &self,
+        question: &str,
+        began: Instant,
+        result: &Result<T, UpstreamError>,
+    ) {
         #[cfg(feature = "metrics")]
         {
             let outcome = result
@@ -65,30 +92,34 @@ impl Health {
             metrics::counter!(super::report::QUESTIONS, "outcome" => outcome).increment(1);
         }
         let mut state = self.state();
+        let heard = state.heard.is_some_and(|heard| heard >= began);
         match result {
-            Err(UpstreamError::Silent) => {
-                // One slow answer is none while others come.
-                if state.heard.is_none_or(|heard| heard < began) {
+            // The one that leads elsewhere, or asks for a token, answers.
+            Err(UpstreamError::NotConnected | UpstreamError::Unreachable(_)) if heard => {}
+            Err(UpstreamError::Silent) => state.no_answer(question, began, self.silence),
+            Err(UpstreamError::NotConnected) => {
+                state.unconnected += 1;
+                if state.unconnected >= UNCONNECTED {
                     state.silent_until = Some(Instant::now() + self.silence);
                 }
             }
             // That is found out at once, so it is asked again each time.
             Err(UpstreamError::Unreachable(_)) => state.unreachable = true,
+            // It said where to go, which was noted.
+            Err(UpstreamError::Elsewhere(_)) => {}
             Err(error) => {
-                state.heard = Some(Instant::now());
-                state.silent_until = None;
-                state.unreachable = false;
-                state.refuses_credentials |= matches!(error, UpstreamError::Credentials);
+                state.hear();
+                state.refuses_credentials |= is_of_credentials(error);
             }
             Ok(_) => {
-                *state = State {
-                    heard: Some(Instant::now()),
-                    ..State::default()
-                };
+                state.hear();
+                state.silent.remove(question);
+                state.refuses_credentials = false;
             }
         }
         drop(state);
-        if let Err(error @ (UpstreamError::Credentials | UpstreamError::NotPublic(_))) = result
+        if let Err(error) = result
+            && (is_of_credentials(error) || matches!(error, UpstreamError::NotPublic(_)))
             && self.logged.is_due()
         {
             tracing::error!(%error, "the upstream cannot be used as it is configured");
@@ -96,8 +127,8 @@ impl Health {
     }
 
     pub(super) fn condition(&self) -> Condition {
-        let silent = self.check().is_err();
         let state = self.state();
+        let silent = state.is_silent(Instant::now());
         match state.refuses_credentials {
             true => Condition::RefusesCredentials,
             false if silent || state.unreachable => Condition::Silent,
@@ -108,6 +139,47 @@ impl Health {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    fn is_silent(&self, now: Instant) -> bool {
+        self.silent_until.is_some_and(|until| now < until)
+    }
+
+    fn hear(&mut self) {
+        self.heard = Some(Instant::now());
+        self.silent_until = None;
+        self.unanswered.clear();
+        self.unconnected = 0;
+        self.unreachable = false;
+    }
+
+    fn no_answer(&mut self, question: &str, began: Instant, silence: Duration) {
+        let now = Instant::now();
+        if self.silent.len() >= QUESTIONS {
+            self.silent.retain(|_, until| now < *until);
+        }
+        if self.silent.len() < QUESTIONS {
+            self.silent.insert(question.to_owned(), now + silence);
+        }
+        if self.heard.is_some_and(|heard| heard >= began) {
+            return;
+        }
+        if !self.unanswered.iter().any(|known| known == question) {
+            self.unanswered.push(question.to_owned());
+        }
+        if question.is_empty() || self.unanswered.len() >= UNANSWERED {
+            self.unanswered.clear();
+            self.silent_until = Some(now + silence);
+        }
+    }
+}
+
+fn is_of_credentials(error: &UpstreamError) -> bool {
+    matches!(
+        error,
+        UpstreamError::Credentials | UpstreamError::Challenge(_)
+    )
 }
 
 impl Rarely {
@@ -126,44 +198,86 @@ impl Rarely {
 mod tests {
     use super::*;
 
+    fn silent() -> Result<(), UpstreamError> {
+        Err(UpstreamError::Silent)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_without_an_answer_is_silent_itself_and_three_are_the_upstream() {
+        let health = Health::new(Duration::from_secs(10));
+        for _ in 0..5 {
+            health.note("hangs", Instant::now(), &silent());
+        }
+        assert!(health.check("hangs").is_err());
+        assert!(health.check("other").is_ok());
+        assert_eq!(health.condition(), Condition::Good);
+        health.note("second", Instant::now(), &silent());
+        assert!(health.check("other").is_ok());
+        health.note("third", Instant::now(), &silent());
+        assert!(health.check("other").is_err());
+        assert_eq!(health.condition(), Condition::Silent);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(health.check("other").is_ok());
+        assert!(health.check("hangs").is_ok());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_upstream_is_silent_only_while_nothing_at_all_was_heard_of_it() {
         let health = Health::new(Duration::from_secs(10));
         let began = Instant::now();
-        let silent = Err::<(), _>(UpstreamError::Silent);
         tokio::time::advance(Duration::from_secs(1)).await;
-        health.note(Instant::now(), &Ok(()));
-        health.note(began, &silent);
-        assert!(health.check().is_ok(), "another was answered meanwhile");
+        // A piece of a transfer, or that another was answered.
+        health.heard();
+        for question in ["a", "b", "c", "d"] {
+            health.note(question, began, &silent());
+        }
+        assert!(health.check("other").is_ok());
         tokio::time::advance(Duration::from_secs(1)).await;
-        health.note(Instant::now(), &silent);
-        assert!(health.check().is_err());
-        assert_eq!(health.condition(), Condition::Silent);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(health.check().is_ok());
-        health.note(Instant::now(), &silent);
-        health.note(Instant::now(), &Err::<(), _>(UpstreamError::Unknown));
-        assert!(health.check().is_ok(), "a refusal is an answer");
+        let unknown = Err::<(), _>(UpstreamError::Unknown);
+        for question in ["a", "b", "c", "d"] {
+            health.note(question, Instant::now(), &silent());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            health.note("else", Instant::now(), &unknown);
+        }
+        assert!(health.check("other").is_ok(), "a refusal is an answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_does_not_connect_or_says_nothing_at_all_is_silent() {
+        let health = Health::new(Duration::from_secs(10));
+        let unconnected = Err::<(), _>(UpstreamError::NotConnected);
+        health.note("a", Instant::now(), &unconnected);
+        assert!(health.check("a").is_ok());
+        health.note("a", Instant::now(), &unconnected);
+        assert!(health.check("b").is_err());
+        health.heard();
+        assert!(health.check("b").is_ok());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        // The probe.
+        health.note("", Instant::now(), &silent());
+        assert!(health.check("b").is_err());
     }
 
     #[tokio::test]
     async fn an_upstream_that_cannot_be_reached_is_asked_each_time_and_the_operator_knows() {
         let health = Health::new(Duration::from_secs(10));
         let unreachable = Err::<(), _>(UpstreamError::Unreachable("refused".into()));
-        health.note(Instant::now(), &unreachable);
-        assert!(health.check().is_ok());
+        health.note("a", Instant::now(), &unreachable);
+        assert!(health.check("a").is_ok());
         assert_eq!(health.condition(), Condition::Silent);
-        health.note(Instant::now(), &Ok(()));
+        health.note("a", Instant::now(), &Ok(()));
         assert_eq!(health.condition(), Condition::Good);
     }
 
     #[tokio::test(start_paused = true)]
     async fn credentials_are_good_again_when_an_answer_has_come() {
         let health = Health::new(Duration::from_secs(10));
-        health.note(Instant::now(), &Err::<(), _>(UpstreamError::Credentials));
-        health.note(Instant::now(), &Err::<(), _>(UpstreamError::Unknown));
-        assert_eq!(health.condition(), Condition::RefusesCredentials);
-        health.note(Instant::now(), &Ok(()));
-        assert_eq!(health.condition(), Condition::Good);
+        for error in [UpstreamError::Credentials, UpstreamError::Challenge("x")] {
+            health.note("a", Instant::now(), &Err::<(), _>(error));
+            health.note("a", Instant::now(), &Err::<(), _>(UpstreamError::Unknown));
+            assert_eq!(health.condition(), Condition::RefusesCredentials);
+            health.note("a", Instant::now(), &Ok(()));
+            assert_eq!(health.condition(), Condition::Good);
+        }
     }
 }

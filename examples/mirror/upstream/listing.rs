@@ -1,6 +1,7 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode};
 use portcullis::oci::is_tag;
 use reqwest::Url;
 use serde::Deserialize;
@@ -19,94 +20,122 @@ const PATIENCE: Duration = Duration::from_secs(2 * 60);
 /// How many entries registries give at most at once.
 const WINDOW: usize = 1000;
 
-/// Names in the order in which the upstream has them, and whether there are more.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
-    pub(super) names: Vec<String>,
-    pub(super) more: bool,
+/// Where a walk through a repository's tags is. Registries have them in many orders, so only the registry
+/// itself knows what follows a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Walk {
+    /// After the last name that the client has, for all that it says.
+    Client,
+    /// After this name of the upstream's, or at its beginning.
+    Upstream(Option<String>),
+    /// In the order of the bytes, through all that the upstream has.
+    Whole,
+}
+
+/// A page of tags, and where the next one begins: after which name, and where in the walk.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tags {
+    pub(crate) names: Vec<String>,
+    pub(crate) next: Option<(String, Walk)>,
+}
+
+/// What the upstream lists.
+enum Listed {
+    /// Names in its own order, and whether there are more.
+    Window(Vec<String>, bool),
+    /// All, in the order of the bytes.
+    Whole(Vec<String>),
 }
 
 #[derive(Deserialize)]
 struct TagPage {
-    // An empty list is `null` in some registries.
+    // An empty list is `null` in some registries. What has no list is none.
+    #[serde(deserialize_with = "Option::deserialize")]
     tags: Option<AtMost<String, ENTRIES>>,
 }
 
 #[derive(Deserialize)]
 struct ReferrerPage {
+    #[serde(deserialize_with = "Option::deserialize")]
     manifests: Option<AtMost<Descriptor, ENTRIES>>,
 }
 
 impl Upstream {
-    /// The tags of a repository after `last`: `n` of them, or all. The answer states whether there are more.
-    pub(super) async fn tags(
+    /// The tags of a repository: some of about `n` from where the walk is, or all.
+    async fn tags(
         &self,
         repository: &str,
         n: Option<usize>,
         last: Option<&str>,
-    ) -> Result<Names, UpstreamError> {
-        if let Some(n) = n {
-            let window = self.tag_window(repository, n, last).await;
+        walk: &Walk,
+    ) -> Result<Listed, UpstreamError> {
+        if let Some(n) = n.filter(|_| *walk != Walk::Whole) {
+            let after = match walk {
+                Walk::Upstream(after) => after.as_deref(),
+                Walk::Client | Walk::Whole => last,
+            };
+            let window = self.tag_window(repository, n, after).await;
             match window {
-                Ok(window) if is_in_order(&window.names, last) => return Ok(window),
-                // Some know neither `n` nor `last`, or have an order of their own.
-                Ok(_) => {}
-                Err(error) if error.is_of_the_question() && !error.is_verdict() => {}
+                Ok(Some((names, more))) => return Ok(Listed::Window(names, more)),
+                // Names that were not shown yet would be left out.
+                Ok(None) if *walk != Walk::Client => {
+                    return Err(UpstreamError::Invalid("a listing that goes on otherwise"));
+                }
+                Ok(None) => {}
+                // Some do not take a number.
+                Err(error)
+                    if *walk == Walk::Client
+                        && error.is_of_the_question()
+                        && !error.is_verdict() => {}
                 Err(error) => return Err(error),
             }
         }
-        let all = self
-            .tag_pages(repository, String::new(), usize::MAX)
-            .await?;
-        let mut names = all.names;
-        names.sort_unstable();
-        names.dedup();
-        if let Some(last) = last {
-            names.retain(|name| name.as_str() > last);
-        }
-        let more = false;
-        Ok(Names { names, more })
-    }
-
-    async fn tag_window(
-        &self,
-        repository: &str,
-        n: usize,
-        last: Option<&str>,
-    ) -> Result<Names, UpstreamError> {
-        let mut url = somewhere()?;
-        let size = n.clamp(1, WINDOW).to_string();
-        let pairs = std::iter::once(("n", size.as_str()));
-        let pairs = pairs.chain(last.map(|last| ("last", last)));
-        url.query_pairs_mut().extend_pairs(pairs);
-        let query = format!("?{}", url.query().unwrap_or_default());
-        self.tag_pages(repository, query, n.max(1)).await
-    }
-
-    /// The tags of as many pages as have `enough` of them.
-    async fn tag_pages(
-        &self,
-        repository: &str,
-        query: String,
-        enough: usize,
-    ) -> Result<Names, UpstreamError> {
+        let mut pages = Pages::of_tags(self, repository, String::new());
         let mut names = Vec::new();
-        let mut pages = Pages::new(self, repository, "tags/list", query);
-        pages.most = MAX_TAGS;
-        while let Some(text) = pages.next().await? {
-            let page: TagPage = serde_json::from_slice(&text).map_err(|_| none())?;
-            let tags = page.tags.map(|AtMost(tags)| tags).unwrap_or_default();
-            // No client can ask for what is no tag.
-            names.extend(tags.into_iter().filter(|name| is_tag(name)));
-            if names.len() >= enough {
-                break;
-            }
+        while let Some(tags) = pages.next_tags().await? {
+            names.extend(tags);
             if names.len() > ENTRIES {
                 return Err(too_long());
             }
         }
-        let more = pages.query.is_some();
-        Ok(Names { names, more })
+        // No client can ask for what is no tag.
+        names.retain(|name| is_tag(name));
+        names.sort_unstable();
+        names.dedup();
+        Ok(Listed::Whole(names))
+    }
+
+    /// Names after `after` in the upstream's order, and whether there are more. `None` from one that does not
+    /// heed the number or the name, or does not go on by names.
+    async fn tag_window(
+        &self,
+        repository: &str,
+        n: usize,
+        after: Option<&str>,
+    ) -> Result<Option<(Vec<String>, bool)>, UpstreamError> {
+        let size = n.clamp(1, WINDOW);
+        let number = size.to_string();
+        let mut url = somewhere()?;
+        let pairs = std::iter::once(("n", number.as_str()));
+        let pairs = pairs.chain(after.map(|after| ("last", after)));
+        url.query_pairs_mut().extend_pairs(pairs);
+        let query = format!("?{}", url.query().unwrap_or_default());
+        let mut pages = Pages::of_tags(self, repository, query);
+        loop {
+            let mut tags = pages.next_tags().await?.unwrap_or_default();
+            if tags.len() > size || tags.iter().any(|tag| Some(tag.as_str()) == after) {
+                return Ok(None);
+            }
+            let more = pages.query.is_some();
+            if tags.is_empty() && more {
+                continue;
+            }
+            if more && !pages.go_on_after(tags.last()) {
+                return Ok(None);
+            }
+            tags.retain(|name| is_tag(name));
+            return Ok(Some((tags, more)));
+        }
     }
 
     /// The referrers that a manifest has. From a registry without a listing of them, by the tag that
@@ -118,20 +147,16 @@ impl Upstream {
     ) -> Result<Vec<Descriptor>, UpstreamError> {
         let path = format!("referrers/{subject}");
         let mut pages = Pages::new(self, repository, &path, String::new());
-        let first = match pages.next().await {
-            Ok(text) => descriptors(&text.unwrap_or_default()),
-            // It is a listing, though one that does not go on.
-            Err(error) if pages.read > 0 => return Err(error),
-            Err(error) => Err(error),
-        };
-        let mut found = match first {
-            Err(error) if error.is_of_the_question() => {
-                let tag = referrers_tag(subject);
-                let question = Question::manifest(Method::GET, repository, &tag);
-                let (_, _, text) = self.text(question, MAX_MANIFEST).await?;
-                return descriptors(&text);
+        let mut found = match pages.next().await {
+            Ok(text) => match descriptors(&text.unwrap_or_default()) {
+                // A page of the site to which the registry leads.
+                Err(_) if !pages.own => return self.tagged_referrers(repository, subject).await,
+                found => found?,
+            },
+            Err(error) if pages.read == 0 && error.is_no_such_list() => {
+                return self.tagged_referrers(repository, subject).await;
             }
-            first => first?,
+            Err(error) => return Err(error),
         };
         let mut left = MAX_REFERRERS;
         while let Some(text) = pages.next().await? {
@@ -140,48 +165,91 @@ impl Upstream {
         }
         Ok(found)
     }
+
+    async fn tagged_referrers(
+        &self,
+        repository: &str,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, UpstreamError> {
+        let tag = referrers_tag(subject);
+        let question = Question::manifest(Method::GET, repository, &tag);
+        match self.text(question, MAX_MANIFEST).await {
+            Ok((_, _, text, _)) => descriptors(&text),
+            // There may be some.
+            Err(UpstreamError::Refused) => Err(UpstreamError::Status(StatusCode::FORBIDDEN)),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl PullThrough {
-    /// A page of the tags of a repository, those here and those upstream, and whether more follow:
-    /// the `n` after `last`, or all. `None` if neither has the repository. `here` is in order.
+    /// A page of the tags of a repository, those here and those upstream: the `n` after `last`, or all.
+    /// `None` if neither has the repository. `here` is in order, all after `last` and, if there are so many,
+    /// more than `n`.
     pub(crate) async fn tags(
         &self,
         caller: &Caller,
         repository: &str,
         here: Option<Vec<String>>,
-        (n, last): (Option<usize>, Option<&str>),
-    ) -> Result<Option<(Vec<String>, bool)>, UpstreamError> {
+        (n, last, walk): (Option<usize>, Option<&str>, &Walk),
+    ) -> Result<Option<Tags>, UpstreamError> {
         let _place = self.listings.take(caller).await?;
-        let asked = self.upstream.tags(repository, n, last).await;
-        let known = here.is_some();
-        if known && (asked.is_ok() || asked.as_ref().is_err_and(UpstreamError::is_verdict)) {
-            self.note(repository, asked.is_ok()).await?;
+        let mut asked = self.upstream.tags(repository, n, last, walk).await;
+        if here.is_some() {
+            asked = self.told(repository, asked).await?;
         }
         let there = match self.judged_by(repository, asked, Store::is_own).await {
             Err(error) if error.is_verdict() => None,
             there => Some(there?),
         };
-        if !known && there.is_none() {
+        if here.is_none() && there.is_none() {
             return Ok(None);
         }
-        let Names { names, more } = there.unwrap_or_default();
-        let mut all = here.unwrap_or_default();
-        if let Some(last) = last {
-            all.retain(|name| name.as_str() > last);
+        let here = here.unwrap_or_default();
+        let n = n.unwrap_or(usize::MAX);
+        Ok(Some(match there {
+            Some(Listed::Window(names, more)) => {
+                let after = match walk {
+                    Walk::Upstream(after) => after.clone(),
+                    Walk::Client | Walk::Whole => last.map(str::to_owned),
+                };
+                merged((names, more), &here, n, after)
+            }
+            Some(Listed::Whole(mut names)) => {
+                names.retain(|name| last.is_none_or(|last| name.as_str() > last));
+                cut(union(&names, &here), n, &Walk::Whole)
+            }
+            None => cut(here, n, &Walk::Client),
+        }))
+    }
+
+    /// Notes what a listing says of a repository of which something is here. That it is not given is no
+    /// verdict, and neither is that it is not there, if something of it came from there.
+    async fn told(
+        &self,
+        repository: &str,
+        asked: Result<Listed, UpstreamError>,
+    ) -> Result<Result<Listed, UpstreamError>, UpstreamError> {
+        match asked {
+            Ok(Listed::Window(ref names, _) | Listed::Whole(ref names)) => {
+                // Some say so of what they do not have.
+                if !names.is_empty() {
+                    self.note(repository, true).await?;
+                }
+                Ok(asked)
+            }
+            Err(UpstreamError::Refused) => Ok(Err(UpstreamError::Status(StatusCode::FORBIDDEN))),
+            Err(UpstreamError::Unknown) => {
+                let name = repository.to_owned();
+                let pulled = move |store: &Store| store.has_pulled(&name);
+                if self.store.run(pulled).await? {
+                    return Ok(Err(UpstreamError::Status(StatusCode::NOT_FOUND)));
+                }
+                self.note(repository, false).await?;
+                Ok(asked)
+            }
+            Err(_) => Ok(asked),
         }
-        if more {
-            // What follows the upstream's page may belong before the rest of what is here.
-            let end = names.last().cloned().unwrap_or_default();
-            all.retain(|name| *name <= end);
-        }
-        all.extend(names);
-        all.sort_unstable();
-        all.dedup();
-        let n = n.unwrap_or(all.len());
-        let more = more || n < all.len();
-        all.truncate(n);
-        Ok(Some((all, more)))
     }
 
     /// The referrers that a manifest has upstream.
@@ -197,7 +265,7 @@ impl PullThrough {
             self.note(repository, true).await?;
         }
         match self.judged_by(repository, asked, Store::is_own).await {
-            Err(error) if error.is_verdict() => Ok(Vec::new()),
+            Err(UpstreamError::Unknown) => Ok(Vec::new()),
             found => found,
         }
     }
@@ -212,6 +280,71 @@ impl PullThrough {
     }
 }
 
+/// A page of a window of the upstream's and what is here, which is cut after one of the upstream's names,
+/// because only from there it goes on. What is here comes with the name that it does not exceed: the names
+/// after which pages end lead from before all to after all, in whatever order, so none is left out.
+fn merged(
+    (names, more): (Vec<String>, bool),
+    here: &[String],
+    n: usize,
+    after: Option<String>,
+) -> Tags {
+    if !more && names.len().max(here.len()) <= n {
+        let all = union(&names, here);
+        if all.len() <= n {
+            return Tags {
+                names: all,
+                next: None,
+            };
+        }
+    }
+    for count in (1..=names.len().min(n)).rev() {
+        let (names, end) = (&names[..count], &names[count - 1]);
+        let until = here.partition_point(|name| name <= end);
+        if until > n {
+            continue;
+        }
+        let all = union(names, &here[..until]);
+        if all.len() <= n {
+            let walk = Walk::Upstream(Some(end.clone()));
+            return Tags {
+                names: all,
+                next: Some((end.clone(), walk)),
+            };
+        }
+    }
+    // More than fit come before the upstream's next.
+    let names = here[..here.len().min(n)].to_vec();
+    let next = names.last().cloned();
+    Tags {
+        names,
+        next: next.map(|last| (last, Walk::Upstream(after))),
+    }
+}
+
+/// Both, each once: in the order of the bytes if the upstream's are, else in the upstream's order, at the end.
+fn union(names: &[String], here: &[String]) -> Vec<String> {
+    let mut all = here.to_vec();
+    if names.is_sorted() {
+        all.extend_from_slice(names);
+        all.sort_unstable();
+        all.dedup();
+        return all;
+    }
+    let known: HashSet<_> = names.iter().collect();
+    all.retain(|name| !known.contains(name));
+    all.extend_from_slice(names);
+    all
+}
+
+fn cut(mut names: Vec<String>, n: usize, walk: &Walk) -> Tags {
+    let more = n < names.len();
+    names.truncate(n);
+    let next = names.last().filter(|_| more);
+    let next = next.map(|last| (last.clone(), walk.clone()));
+    Tags { names, next }
+}
+
 /// The pages of a listing. All are asked at the same path: of the link to the next one only the query
 /// counts, so that it cannot lead elsewhere, and one that names the host or path by which a proxy knows
 /// the registry is followed all the same.
@@ -222,6 +355,8 @@ struct Pages<'a> {
     /// Of the next page, if there is one.
     query: Option<String>,
     read: usize,
+    /// Whether the registry itself gave the last one.
+    own: bool,
     /// How long a page may be.
     most: usize,
     until: tokio::time::Instant,
@@ -235,9 +370,38 @@ impl<'a> Pages<'a> {
             path: path.to_owned(),
             query: Some(query),
             read: 0,
+            own: true,
             most: MAX_MANIFEST,
             until: tokio::time::Instant::now() + PATIENCE,
         }
+    }
+
+    fn of_tags(upstream: &'a Upstream, repository: &'a str, query: String) -> Self {
+        Self {
+            most: MAX_TAGS,
+            ..Self::new(upstream, repository, "tags/list", query)
+        }
+    }
+
+    async fn next_tags(&mut self) -> Result<Option<Vec<String>>, UpstreamError> {
+        let Some(text) = self.next().await? else {
+            return Ok(None);
+        };
+        let page: TagPage = serde_json::from_slice(&text).map_err(|_| none())?;
+        Ok(Some(page.tags.map(|AtMost(tags)| tags).unwrap_or_default()))
+    }
+
+    /// Whether the next page is the one after this name, a tag.
+    fn go_on_after(&self, name: Option<&String>) -> bool {
+        let Some(name) = name.filter(|name| is_tag(name)) else {
+            return false;
+        };
+        let query = self.query.as_deref().unwrap_or_default();
+        let url = somewhere().ok().and_then(|url| url.join(query).ok());
+        url.is_some_and(|url| {
+            let mut pairs = url.query_pairs();
+            pairs.any(|(key, value)| key == "last" && value == **name)
+        })
     }
 
     async fn next(&mut self) -> Result<Option<Vec<u8>>, UpstreamError> {
@@ -252,7 +416,7 @@ impl<'a> Pages<'a> {
         let asked = self.upstream.text(question, self.most);
         let asked = tokio::time::timeout_at(self.until, asked);
         let answered = asked.await.unwrap_or_else(|_| Err(too_long()));
-        let (_, headers, text) = match answered {
+        let (_, headers, text, own) = match answered {
             // A listing that has begun does not end for want of its next page.
             Err(error) if self.read > 0 && error.is_of_the_question() => {
                 return Err(UpstreamError::Invalid("a listing without its next page"));
@@ -260,6 +424,7 @@ impl<'a> Pages<'a> {
             answered => answered?,
         };
         self.read += 1;
+        self.own = own;
         let next = next_query(&headers)?;
         if next.as_ref() == Some(&query) || (next.is_some() && self.read >= PAGES) {
             return Err(too_long());
@@ -270,10 +435,10 @@ impl<'a> Pages<'a> {
 }
 
 fn next_query(headers: &HeaderMap) -> Result<Option<String>, UpstreamError> {
-    let Some(target) = link::next(headers) else {
+    let Some(target) = link::next(headers)? else {
         return Ok(None);
     };
-    let url = somewhere()?.join(target).ok();
+    let url = somewhere()?.join(&target).ok();
     let query = url.as_ref().and_then(Url::query);
     let query = query.ok_or(UpstreamError::Invalid("a next page that is the first"))?;
     Ok(Some(format!("?{query}")))
@@ -301,12 +466,6 @@ fn referrers_tag(subject: &Digest) -> String {
     let algorithm = subject.algorithm().as_str();
     let hex = subject.hex();
     format!("{algorithm}-{}", &hex[..hex.len().min(64)])
-}
-
-fn is_in_order(names: &[String], last: Option<&str>) -> bool {
-    let first = names.first().map(String::as_str);
-    names.is_sorted_by(|a, b| a < b)
-        && first.is_none_or(|first| last.is_none_or(|last| last < first))
 }
 
 fn none() -> UpstreamError {
@@ -344,6 +503,65 @@ mod tests {
             assert_eq!(found.as_deref(), expected, "{link}");
         }
         assert!(next_query(&HeaderMap::new()).unwrap().is_none());
+    }
+
+    /// Walks through what an upstream has in this order, in windows, and what is here.
+    fn walked(there: &[&str], here: &[&str], n: usize) -> Vec<Vec<String>> {
+        let there: Vec<_> = there.iter().map(|name| (*name).to_owned()).collect();
+        let (mut pages, mut last, mut after) = (Vec::new(), None::<String>, None::<String>);
+        loop {
+            let start = after.as_ref().map_or(0, |after| {
+                there.iter().position(|name| name == after).unwrap() + 1
+            });
+            let window = &there[start..there.len().min(start + n)];
+            let more = start + n < there.len();
+            let here = here.iter().filter(|name| Some(**name) > last.as_deref());
+            let here: Vec<_> = here.take(n + 1).map(|name| (*name).to_owned()).collect();
+            let page = merged((window.to_vec(), more), &here, n, after.clone());
+            assert!(page.names.len() <= n, "{page:?}");
+            pages.push(page.names);
+            let Some((name, Walk::Upstream(walk))) = page.next else {
+                return pages;
+            };
+            (last, after) = (Some(name), walk);
+            assert!(pages.len() < 100, "{pages:?}");
+        }
+    }
+
+    #[test]
+    fn no_name_is_left_out_whatever_the_order_of_the_upstream() {
+        let orders: [&[&str]; 5] = [
+            &[],
+            &["a", "c", "e", "g", "i", "k"],
+            &["k", "i", "g", "e", "c", "a"],
+            &["1.0", "1.1", "1.9", "1.10", "1.11", "2.0"],
+            &["e", "a", "k", "c", "z", "g"],
+        ];
+        for there in orders {
+            let own: [&[&str]; 4] = [
+                &[],
+                &["b", "c", "j", "z"],
+                &["0", "00", "000", "0000"],
+                there,
+            ];
+            for here in own {
+                let mut here = here.to_vec();
+                here.sort_unstable();
+                for n in 1..8 {
+                    let pages = walked(there, &here, n);
+                    let mut expected: Vec<_> = there.iter().chain(&here).copied().collect();
+                    expected.sort_unstable();
+                    expected.dedup();
+                    let mut found = pages.concat();
+                    if there.is_sorted() {
+                        assert_eq!(found, expected, "{there:?} {here:?} {n}");
+                    }
+                    found.sort_unstable();
+                    found.dedup();
+                    assert_eq!(found, expected, "{there:?} {here:?} {n}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,16 +6,25 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::UpstreamError;
-use crate::store::Along;
+use super::places::Place;
+use crate::store::{Along, Reader};
 
 const PIECE: usize = 64 * 1024;
 
 /// A blob that is still on its way from upstream, for any number of readers. `Clone` costs an `Arc`.
 #[derive(Clone)]
-pub(crate) struct Live {
-    file: Arc<Along>,
+pub(super) struct Transferred {
+    along: Arc<Along>,
     length: Option<u64>,
     progress: watch::Receiver<Progress>,
+}
+
+/// One reader of it, which has a place of its caller's.
+pub(crate) struct Live {
+    reader: Arc<Reader>,
+    length: Option<u64>,
+    progress: watch::Receiver<Progress>,
+    _place: Place,
 }
 
 /// How far the transfer has come.
@@ -35,27 +44,59 @@ impl Progress {
     }
 }
 
-impl Live {
+impl Transferred {
     pub(super) fn new(
-        file: Along,
+        along: Along,
         length: Option<u64>,
         progress: watch::Receiver<Progress>,
     ) -> Self {
         Self {
-            file: Arc::new(file),
+            along: Arc::new(along),
             length,
             progress,
         }
     }
 
     /// The blob's length, where upstream states it.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Whether one who comes now can have all of it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.along.is_whole()
+    }
+
+    /// Whether it is the same transfer.
+    pub(super) fn is(&self, progress: &watch::Sender<Progress>) -> bool {
+        self.progress.same_channel(&progress.subscribe())
+    }
+
+    /// A reader, unless what came first is gone already.
+    pub(super) fn reader(&self, place: Place) -> Result<Live, Place> {
+        let Some(reader) = self.along.reader() else {
+            return Err(place);
+        };
+        Ok(Live {
+            reader: Arc::new(reader),
+            length: self.length,
+            progress: self.progress.clone(),
+            _place: place,
+        })
+    }
+}
+
+impl Live {
+    /// The blob's length, where upstream states it.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }
 
     /// The bytes from `start` up to, not with, `end`, or up to the blob's end, as they come. Fails,
-    /// which cuts the client's body, if the transfer does.
+    /// which cuts the client's body, if the transfer does. The last of them come once the whole is verified,
+    /// also where they are not the last of the blob.
     pub(crate) fn read(self, start: u64, end: u64) -> impl Stream<Item = io::Result<Bytes>> {
+        self.reader.skip_to(start);
         stream::try_unfold((self, start), move |(mut live, at)| async move {
             if at >= end {
                 return Ok(None);
@@ -64,11 +105,24 @@ impl Live {
             if ready == at {
                 return Ok(None);
             }
-            let file = Arc::clone(&live.file);
-            let piece = tokio::task::spawn_blocking(move || read_at(&file, at, ready)).await??;
+            let reader = Arc::clone(&live.reader);
+            let piece = tokio::task::spawn_blocking(move || read_at(&reader, at, ready)).await??;
             let next = at + piece.len() as u64;
+            if next == end {
+                live.end().await?;
+            }
             Ok(Some((piece, (live, next))))
         })
+    }
+
+    /// Waits until all of the blob is there and verified.
+    async fn end(&mut self) -> io::Result<()> {
+        let changed = self.progress.wait_for(|progress| progress.end.is_some());
+        let progress = changed.await.map_err(|_| given_up())?;
+        match &progress.end {
+            Some(Err(error)) => Err(io::Error::other(error.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// Waits for bytes after `at`; returns `at` itself at the end.
@@ -76,9 +130,7 @@ impl Live {
         let changed = self
             .progress
             .wait_for(|progress| progress.ready > at || progress.end.is_some());
-        let progress = changed
-            .await
-            .map_err(|_| io::Error::other("the transfer was given up"))?;
+        let progress = changed.await.map_err(|_| given_up())?;
         match &progress.end {
             // A client can go on from the end of what came, unless something of that is wrong.
             Some(Err(error))
@@ -93,9 +145,13 @@ impl Live {
     }
 }
 
-fn read_at(file: &Along, start: u64, end: u64) -> io::Result<Bytes> {
+fn given_up() -> io::Error {
+    io::Error::other("the transfer was given up")
+}
+
+fn read_at(reader: &Reader, start: u64, end: u64) -> io::Result<Bytes> {
     let size = usize::try_from(end - start).unwrap_or(PIECE).min(PIECE);
     let mut piece = vec![0; size];
-    file.read_exact_at(&mut piece, start)?;
+    reader.read_exact_at(&mut piece, start)?;
     Ok(piece.into())
 }

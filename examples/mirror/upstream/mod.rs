@@ -10,8 +10,9 @@
 //! health      whether the upstream answers, so that no request waits for one that does not
 //! ```
 //!
-//! Only the registry's own 404, 401 and 403 to a GET mean that it does not have something. Whatever else
-//! went wrong is an error of its own, and what is kept here is served in spite of it.
+//! Only the registry's own 404, 401 and 403 to a GET mean that it does not have something, and only with the
+//! body by which registries say so. Whatever else went wrong is an error of its own, and what is kept here is
+//! served in spite of it.
 //!
 //! Nothing of a client's request goes upstream but the repository, the reference and a listing's `n` and
 //! `last`: no header, and above all no `Authorization`. Credentials for the upstream come from the
@@ -37,6 +38,7 @@ mod transfer;
 pub(crate) use client::Upstream;
 pub(crate) use error::{UpstreamError, UpstreamSetupError};
 pub(crate) use health::Condition;
+pub(crate) use listing::{Tags, Walk};
 pub(crate) use live::Live;
 pub(crate) use options::{Host, Namespace, Patience, UpstreamOptions};
 pub(crate) use pull::{PullOptions, PullThrough, Pulled};

@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::UpstreamError;
 use crate::store::{Caller, Use};
@@ -15,13 +17,15 @@ pub(super) struct Places {
     patience: Duration,
 }
 
-/// A place, free again when this is dropped.
+/// A place of a caller's, free again when this is dropped.
 pub(super) struct Place {
-    _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
     // While it is known, its other requests have the same places.
     _caller: Caller,
 }
+
+/// A place among those of all, which work has that is not one caller's.
+pub(super) type Turn = OwnedSemaphorePermit;
 
 impl Places {
     /// `all` for all callers; a caller waits for one for as long as `patience`.
@@ -33,26 +37,59 @@ impl Places {
         }
     }
 
-    /// Waits for a place.
+    /// Waits for a place of the caller's own: before it joins the work of others, so that it waits for its
+    /// other requests alone, and others never for them.
     ///
     /// # Errors
     /// None was free for so long that the client does better to come again.
-    pub(super) async fn take(&self, caller: &Caller) -> Result<Place, UpstreamError> {
-        let taken = tokio::time::timeout(self.patience, async {
-            // The caller's own first, so that one who has too many waits in no other's way.
-            let own = caller.place(self.of).await?;
-            let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-            Some(Place {
-                _all: all,
-                _own: own,
-                _caller: caller.clone(),
-            })
-        });
+    pub(super) async fn own(&self, caller: &Caller) -> Result<Place, UpstreamError> {
+        let own = timeout(self.patience, caller.place(self.of)).await;
+        let own = own.ok().flatten().ok_or_else(busy)?;
+        Ok(Place::of(own, caller))
+    }
+
+    /// The same without waiting.
+    pub(super) fn own_now(&self, caller: &Caller) -> Option<Place> {
+        let own = caller.place(self.of).now_or_never().flatten()?;
+        Some(Place::of(own, caller))
+    }
+
+    /// Waits for a place among all.
+    ///
+    /// # Errors
+    /// As [`Places::own`].
+    pub(super) async fn turn(&self) -> Result<Turn, UpstreamError> {
+        let turn = Arc::clone(&self.all).acquire_owned();
         // The semaphores are never closed.
-        taken.await.ok().flatten().ok_or(UpstreamError::Busy {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            retry_after: 5,
-        })
+        let turn = timeout(self.patience, turn).await;
+        turn.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+
+    /// Both, for what one caller wants alone.
+    ///
+    /// # Errors
+    /// As [`Places::own`].
+    pub(super) async fn take(&self, caller: &Caller) -> Result<(Place, Turn), UpstreamError> {
+        // The caller's own first, so that one who has too many waits in no other's way.
+        let own = self.own(caller).await?;
+        Ok((own, self.turn().await?))
+    }
+}
+
+impl Place {
+    fn of(own: OwnedSemaphorePermit, caller: &Caller) -> Self {
+        Self {
+            _own: own,
+            _caller: caller.clone(),
+        }
+    }
+}
+
+/// None was free.
+pub(super) fn busy() -> UpstreamError {
+    UpstreamError::Busy {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        retry_after: 5,
     }
 }
 
@@ -61,7 +98,12 @@ mod tests {
     use super::*;
     use crate::store::Callers;
 
-    async fn take(places: &Places, callers: &Callers, name: &str, count: usize) -> Vec<Place> {
+    async fn take(
+        places: &Places,
+        callers: &Callers,
+        name: &str,
+        count: usize,
+    ) -> Vec<(Place, Turn)> {
         let mut taken = Vec::new();
         while taken.len() < count {
             taken.push(places.take(&callers.caller(name)).await.unwrap());

@@ -7,7 +7,7 @@ use super::answer::content_digest;
 use super::client::Question;
 use super::download::Downloads;
 use super::flight::Flights;
-use super::places::Places;
+use super::places::{Places, busy};
 use super::{Live, Upstream, UpstreamError};
 use crate::store::{
     Algorithm, Blob, Caller, Digest, MAX_MANIFEST, Manifest, Origin, Store, StoreError, Tag, Use,
@@ -72,11 +72,9 @@ impl PullThrough {
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<u64>, UpstreamError> {
-        if let Some(live) = self
-            .downloads
-            .running(&(repository.to_owned(), digest.clone()))
-        {
-            return Ok(live.length());
+        let key = (repository.to_owned(), digest.clone());
+        if let Some(running) = self.downloads.running(&key) {
+            return Ok(running.length());
         }
         let _place = self.places.take(caller).await?;
         let length = self.upstream.blob_length(repository, digest).await;
@@ -135,22 +133,37 @@ impl PullThrough {
         repository: &str,
         digest: &Digest,
     ) -> Result<Manifest, UpstreamError> {
-        let (name, wanted) = (repository.to_owned(), digest.clone());
-        let read = move |store: &Store| store.manifest(&name, &wanted);
-        match self.store.run(read).await {
-            Err(StoreError::ManifestUnknown) => {}
-            result => return Ok(result?),
+        if let Some(manifest) = self.kept(repository, digest).await? {
+            return Ok(manifest);
         }
-        let (this, caller, name) = (self.clone(), caller.clone(), repository.to_owned());
+        let _place = self.places.own(caller).await?;
+        // Others may have got it while this one waited.
+        if let Some(manifest) = self.kept(repository, digest).await? {
+            return Ok(manifest);
+        }
+        let (this, name) = (self.clone(), repository.to_owned());
         let (key, wanted) = ((name.clone(), digest.to_string()), digest.clone());
         let flight = self.manifests.join(key, || async move {
-            let _place = this.places.take(&caller).await?;
+            let _turn = this.places.turn().await?;
             let reference = wanted.to_string();
             let fetched = this.fetch(&name, &reference, Some(&wanted), None).await;
             // Without a condition there is always one.
             fetched?.ok_or(UpstreamError::Unknown)
         });
         self.judged(repository, flight.await).await
+    }
+
+    async fn kept(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Manifest>, UpstreamError> {
+        let (name, wanted) = (repository.to_owned(), digest.clone());
+        let read = move |store: &Store| store.manifest(&name, &wanted);
+        match self.store.run(read).await {
+            Err(StoreError::ManifestUnknown) => Ok(None),
+            result => Ok(Some(result?)),
+        }
     }
 
     /// A manifest by tag: from here while the tag was checked lately or cannot be checked now.
@@ -160,33 +173,60 @@ impl PullThrough {
         repository: &str,
         tag: &str,
     ) -> Result<Manifest, UpstreamError> {
-        let known = self.known(repository, tag).await?;
+        let mut known = self.known(repository, tag).await?;
+        let mut place = self.places.own_now(caller);
+        if known.is_none() && place.is_none() {
+            place = Some(self.places.own(caller).await?);
+            // Others may have got it while this one waited.
+            known = self.known(repository, tag).await?;
+        }
         if let Some((known, manifest)) = &known
             && self.is_current(known)
         {
             return Ok(manifest.clone());
         }
-        let known = known.map(|(_, manifest)| manifest);
-        let (this, caller, kept) = (self.clone(), caller.clone(), known.clone());
-        let key = (repository.to_owned(), tag.to_owned());
-        let (name, wanted) = key.clone();
-        let check = self.manifests.join(key, || async move {
-            let _place = this.places.take(&caller).await?;
-            this.check(&name, &wanted, kept).await
-        });
-        let Some(manifest) = known else {
-            return self.judged(repository, check.await).await;
+        let kept = known.map(|(_, manifest)| manifest);
+        let Some(manifest) = kept.clone() else {
+            let checked = self.checked(repository, tag, None).await;
+            return self.judged(repository, checked).await;
         };
-        // It goes on when it takes too long, so that a slow upstream's tags move all the same.
-        let check = tokio::spawn(check);
-        let patience = self.upstream.patience().cached;
-        let error = match tokio::time::timeout(patience, check).await {
-            Ok(Ok(Err(error))) if !error.is_verdict() => error,
-            Ok(Ok(checked)) => return checked,
-            Ok(Err(_)) | Err(_) => UpstreamError::Silent,
+        let error = match place {
+            Some(place) => {
+                let (this, name, tag) = (self.clone(), repository.to_owned(), tag.to_owned());
+                // It goes on when it takes too long, so that a slow upstream's tags move all the same.
+                let check = tokio::spawn(async move {
+                    let checked = this.checked(&name, &tag, kept).await;
+                    drop(place);
+                    checked
+                });
+                let patience = self.upstream.patience().cached;
+                match tokio::time::timeout(patience, check).await {
+                    Ok(Ok(Err(error))) if !error.is_verdict() => error,
+                    Ok(Ok(checked)) => return checked,
+                    Ok(Err(_)) | Err(_) => UpstreamError::Silent,
+                }
+            }
+            None => busy(),
         };
         tracing::warn!(repository, tag, %error, "serving a tag that could not be checked");
         Ok(manifest)
+    }
+
+    /// Checks a tag once for all who want that now.
+    async fn checked(
+        &self,
+        repository: &str,
+        tag: &str,
+        kept: Option<Manifest>,
+    ) -> Result<Manifest, UpstreamError> {
+        let this = self.clone();
+        let key = (repository.to_owned(), tag.to_owned());
+        let (name, wanted) = key.clone();
+        let check = self.manifests.join(key, || async move {
+            let _turn = this.places.turn().await?;
+            this.check(&name, &wanted, kept).await
+        });
+        check.await
     }
 
     /// Asks the upstream where a tag points, and for the manifest if that is not the one that is kept.
@@ -237,7 +277,7 @@ impl PullThrough {
         known: Option<&Digest>,
     ) -> Result<Option<Manifest>, UpstreamError> {
         let question = Question::manifest(Method::GET, repository, reference).unless(known);
-        let (status, headers, content) = self.upstream.text(question, MAX_MANIFEST).await?;
+        let (status, headers, content, _) = self.upstream.text(question, MAX_MANIFEST).await?;
         if known.is_some() && status == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }

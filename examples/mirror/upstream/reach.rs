@@ -42,8 +42,8 @@ pub(super) struct Reach {
 /// An answer to a question.
 pub(super) struct Answer {
     pub(super) response: Response,
-    /// Whether it is the registry's own, and not that of a server to which it redirected: only the
-    /// registry knows what it has.
+    /// Whether it is the registry's own, and not that of a server or a storage to which it redirected: only
+    /// the registry knows what it has.
     pub(super) own: bool,
 }
 
@@ -91,7 +91,8 @@ impl Reach {
         &self.base
     }
 
-    /// Sends a GET or HEAD. `Authorization` goes to the host of `url` alone.
+    /// Sends a GET or HEAD. `Authorization` goes to the host of `url` alone. `heard` is called when that one
+    /// answers, if only to lead elsewhere.
     ///
     /// # Errors
     /// There is no answer, or it leads where this mirror does not follow.
@@ -100,22 +101,35 @@ impl Reach {
         method: &Method,
         mut url: Url,
         headers: HeaderMap,
+        heard: impl Fn(),
     ) -> Result<Answer, UpstreamError> {
         let first = url.origin();
         let mut headers = headers;
-        for _ in 0..=REDIRECTS {
+        for hop in 0..=REDIRECTS {
             if url.origin() != first {
                 headers.remove(AUTHORIZATION);
             }
             let request = self.client(&url)?.request(method.clone(), url.clone());
-            let response = request.headers(headers.clone()).send().await?;
+            let response = match request.headers(headers.clone()).send().await {
+                Ok(response) => response,
+                Err(error) => return Err(failed(error, &url, hop > 0)),
+            };
+            if url.origin() == first {
+                heard();
+            }
             let Some(target) = target(&response) else {
-                let own = url.origin() == first;
+                let own = url.origin() == first && self.is_of_the_registry(&url);
                 return Ok(Answer { response, own });
             };
             url = target;
         }
         Err(UpstreamError::Invalid("it redirects in circles"))
+    }
+
+    /// Whether the path is one of the distribution-spec's, and not of a storage or a page to log in.
+    fn is_of_the_registry(&self, url: &Url) -> bool {
+        let path = url.path().strip_prefix(self.base.path());
+        path.is_some_and(|path| path.starts_with("v2/"))
     }
 
     fn client(&self, url: &Url) -> Result<&Client, UpstreamError> {
@@ -128,6 +142,16 @@ impl Reach {
             return Err(UpstreamError::NotPublic(host.into()));
         }
         Ok(&self.public)
+    }
+}
+
+/// What it means that a request failed: after a redirect nothing for the upstream itself.
+fn failed(error: reqwest::Error, url: &Url, redirected: bool) -> UpstreamError {
+    match error.into() {
+        UpstreamError::NotConnected | UpstreamError::Unreachable(_) if redirected => {
+            UpstreamError::Elsewhere(url.host_str().unwrap_or_default().into())
+        }
+        error => error,
     }
 }
 

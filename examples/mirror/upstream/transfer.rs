@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::body::Bytes;
 use futures_util::FutureExt as _;
 use reqwest::Response;
@@ -9,7 +12,7 @@ use super::client::Rest;
 use super::download::{Downloads, Key, fits};
 use super::live::Progress;
 use super::options::Patience;
-use super::places::Place;
+use super::places::Turn;
 use crate::store::{Incoming, Store};
 
 /// How much is gathered before it goes to the disk.
@@ -20,13 +23,13 @@ const TRIES: u32 = 4;
 const FOR_NOBODY: u64 = 1024 * 1024 * 1024;
 
 /// Brings one blob to the disk. It goes on where the upstream cut it, as long as it comes on, and to its
-/// end if its readers leave.
+/// end if its readers leave and no others want to go on so.
 pub(super) struct Transfer {
     downloads: Downloads,
     key: Key,
     length: Option<u64>,
     progress: watch::Sender<Progress>,
-    _place: Place,
+    _turn: Turn,
 }
 
 impl Transfer {
@@ -35,14 +38,14 @@ impl Transfer {
         key: Key,
         length: Option<u64>,
         progress: watch::Sender<Progress>,
-        place: Place,
+        turn: Turn,
     ) -> Self {
         Self {
             downloads,
             key,
             length,
             progress,
-            _place: place,
+            _turn: turn,
         }
     }
 
@@ -53,7 +56,7 @@ impl Transfer {
             tracing::warn!(repository, %digest, %error, "a blob could not be pulled through");
         }
         // No later request joins a transfer that has ended.
-        self.downloads.ended(&self.key);
+        self.downloads.ended(&self.key, &self.progress);
         self.progress
             .send_modify(|progress| progress.end = Some(end));
     }
@@ -61,11 +64,12 @@ impl Transfer {
     async fn transfer(&self, first: Rest, mut incoming: Incoming) -> Result<(), UpstreamError> {
         let mut rest = Ok(first);
         let mut vain = 0;
+        let mut for_nobody = None;
         loop {
             let before = incoming.length();
             let cut;
             (incoming, cut) = match rest {
-                Ok(rest) => self.copy(rest, incoming).await?,
+                Ok(rest) => self.copy(rest, incoming, &mut for_nobody).await?,
                 Err(error) => (incoming, Some(error)),
             };
             let Some(error) = cut else { break };
@@ -106,6 +110,7 @@ impl Transfer {
         &self,
         mut rest: Rest,
         mut incoming: Incoming,
+        for_nobody: &mut Option<Arc<AtomicBool>>,
     ) -> Result<(Incoming, Option<UpstreamError>), UpstreamError> {
         if rest.start > incoming.length() || (self.length.is_some() && rest.length != self.length) {
             // As a page of a load balancer is.
@@ -122,6 +127,7 @@ impl Transfer {
             let Ok((batch, end)) = gathered else {
                 return Ok((incoming, Some(UpstreamError::Stalled)));
             };
+            self.downloads.upstream().heard();
             came += batch.iter().map(|piece| piece.len() as u64).sum::<u64>();
             if came >= Patience::PROGRESS {
                 until = Instant::now() + patience;
@@ -153,19 +159,27 @@ impl Transfer {
                 Some(Ok(())) => UpstreamError::Unreachable("the blob ended early".into()),
                 Some(Err(error)) => error,
                 None if !fits(have) => UpstreamError::Invalid("a blob that is too long"),
-                None if self.is_unwanted(have) => UpstreamError::Unwanted,
+                None if self.is_unwanted(have, for_nobody) => UpstreamError::Unwanted,
                 None => continue,
             };
             return Ok((incoming, Some(error)));
         }
     }
 
-    /// Whether so much is still to come that it is not fetched for a client that has left.
-    fn is_unwanted(&self, have: u64) -> bool {
+    /// Whether it is not to go on because no client waits for it: much is still to come, or others are to go
+    /// on in its stead.
+    fn is_unwanted(&self, have: u64, for_nobody: &mut Option<Arc<AtomicBool>>) -> bool {
         // The list of what is running reads nothing.
-        let read = self.progress.receiver_count() > 1;
+        if self.progress.receiver_count() > 1 {
+            *for_nobody = None;
+            return false;
+        }
         let left = self.length.map(|length| length.saturating_sub(have));
-        !read && left.is_none_or(|left| left > FOR_NOBODY)
+        if left.is_none_or(|left| left > FOR_NOBODY) {
+            return true;
+        }
+        let over = for_nobody.get_or_insert_with(|| self.downloads.for_nobody());
+        over.load(Ordering::Relaxed)
     }
 }
 
