@@ -54,7 +54,7 @@ fn containerd_pulls_through_the_gate_and_past_it_where_it_refuses_or_is_down() {
     for name in ["lib/busybox:1", "secret/busybox:1", "lib/busybox:2"] {
         registry.push(&image, name);
     }
-    let gate = gate(&registry);
+    let mut gate = gate(&registry);
     let containerd = Containerd::start();
     let hosts = [host(&gate, gate.reader())];
     containerd.set_hosts("docker.io", &registry.url(), &hosts);
@@ -76,7 +76,8 @@ fn containerd_pulls_through_the_gate_and_past_it_where_it_refuses_or_is_down() {
             .layout()
             .assert_blob(&digest, &containerd.content(&digest));
     }
-    drop(gate);
+    gate.mirror.daemon.terminate();
+    gate.mirror.daemon.ended();
     containerd.pull("docker.io/lib/busybox:2").succeeded();
 }
 
