@@ -318,8 +318,8 @@ async fn a_file_that_is_moved_away_or_removed_is_begun_anew_and_no_line_is_lost(
         json.flush();
     }
     assert_eq!(logged(&old), [None, Some("/v2/a/manifests/1".into())]);
-    let later = ["/v2/a/manifests/2", "/v2/a/manifests/3"].map(|path| Some(path.into()));
-    assert_eq!(logged(&log), later);
+    let next = ["/v2/a/manifests/2", "/v2/a/manifests/3"].map(|path| Some(path.into()));
+    assert_eq!(logged(&log), next);
     fs::remove_file(&log).unwrap();
     ask(&layer, "/v2/a/manifests/4").await;
     json.flush();
