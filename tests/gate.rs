@@ -13,6 +13,8 @@ mod authorization;
 mod cli;
 #[path = "../examples/portcullisctl/install_hosts.rs"]
 mod install_hosts;
+#[path = "../examples/portcullisctl/network_policy.rs"]
+mod network_policy;
 #[path = "pki/mod.rs"]
 mod pki;
 #[path = "../examples/gate/ports.rs"]
@@ -29,6 +31,8 @@ mod section;
 #[allow(dead_code, reason = "what only the program uses")]
 mod setup;
 
+#[path = "gate/answers.rs"]
+mod answers;
 #[path = "gate/bodies.rs"]
 mod bodies;
 #[path = "gate/callers.rs"]

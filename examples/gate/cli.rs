@@ -5,7 +5,9 @@ use clap::Parser;
 use http::HeaderName;
 use humantime::Duration;
 
-use crate::proxy::{ClientCertForm, Options, TlsFiles};
+use portcullis::guard::{Builder, SecurityWarning};
+
+use crate::proxy::{ClientCertForm, Options, TlsFiles, is_taken};
 
 /// A gate in front of a registry that you have: `portcullis::Guard` around a streaming reverse proxy.
 ///
@@ -110,6 +112,38 @@ pub(crate) struct UpstreamArguments {
 }
 
 impl UpstreamArguments {
+    /// # Errors
+    /// No request could be answered with a value, or the registry would read it as something else.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (flag, time) in [
+            ("--connect-timeout", self.connect_timeout),
+            ("--head-timeout", self.head_timeout),
+            ("--stall-timeout", self.stall_timeout),
+        ] {
+            if time.is_zero() {
+                return Err(format!(
+                    "{flag} {time} leaves the registry no time, so that each request fails: write a time as 30s"
+                ));
+            }
+        }
+        match &self.principal_header {
+            Some(name) if is_taken(name) => Err(format!(
+                "--principal-header {name} has another meaning, to HTTP or of the gate's own: take a header that \
+                 says nothing else, as X-Registry-User"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The warning of a `--peer-group` that no caller is in.
+    pub(crate) fn peers_in_vain(&self, guard: &Builder) -> Option<SecurityWarning> {
+        let group = self.peer_group.clone()?;
+        (!guard.may_have_group(&group)).then(|| SecurityWarning::UnknownGroupOfSetting {
+            setting: "--peer-group".into(),
+            group,
+        })
+    }
+
     pub(crate) fn tls(&self) -> TlsFiles {
         let key = self.upstream_key.clone().or(self.upstream_cert.clone());
         TlsFiles {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use portcullis::Guard;
 use portcullis::admin::Admin;
 use portcullis::config::Config;
-use portcullis::guard::Report;
+use portcullis::guard::{Builder, Report};
 use portcullis::serve::Unfinished;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,9 +41,13 @@ impl Setup {
     pub(crate) fn read(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
         let config = Config::load(&arguments.config)?;
         let program: Program = config.program()?.unwrap_or_default();
-        let guard = guard(arguments, &config)?;
+        arguments.to.check()?;
+        let builder = Guard::builder().configure(&config)?;
+        let peers = arguments.to.peers_in_vain(&builder);
+        let guard = guard(arguments, &config, builder)?;
         let ports = ports(arguments, &config, &program, &guard)?;
         let mut report = guard.report_on(arguments.listen);
+        report.warnings.extend(peers);
         for port in &ports {
             port.describe(&config, &mut report);
         }
@@ -117,8 +121,11 @@ impl Running {
     }
 }
 
-fn guard(arguments: &Arguments, config: &Config) -> Result<Guard, Box<dyn Error>> {
-    let builder = Guard::builder().configure(config)?;
+fn guard(
+    arguments: &Arguments,
+    config: &Config,
+    builder: Builder,
+) -> Result<Guard, Box<dyn Error>> {
     #[cfg(feature = "json-log")]
     if let Some(file) = &arguments.access_log {
         let mut options = std::fs::OpenOptions::new();
@@ -128,7 +135,7 @@ fn guard(arguments: &Arguments, config: &Config) -> Result<Guard, Box<dyn Error>
         let log = config.access_log().with_sink(sink);
         return Ok(builder.access_log(log).build());
     }
-    let _ = arguments;
+    let _ = (arguments, config);
     Ok(builder.build())
 }
 

@@ -293,6 +293,14 @@ impl Builder {
         self
     }
 
+    /// Returns whether a caller may be in this group, by the credentials, the rules of identity and the issuers
+    /// set so far; for a program with a setting about groups, which
+    /// [`SecurityWarning::UnknownGroupOfSetting`](super::SecurityWarning::UnknownGroupOfSetting) is for.
+    #[cfg(feature = "config")]
+    pub fn may_have_group(&self, group: &str) -> bool {
+        self.groups().may_have(group)
+    }
+
     /// Returns the finished guard.
     pub fn build(self) -> Guard {
         let report = self.report();

@@ -124,7 +124,7 @@ impl Builder {
         }
         #[cfg(feature = "crl")]
         if let Some(revocation) = material.revocation() {
-            describe_revocation(revocation, report);
+            describe_revocation(&material, revocation, report);
             super::requirements::tell(&material, revocation, report);
             let layer = self.revocation.as_ref();
             if layer.is_some_and(crate::crl::RevocationLayer::requires_certificate) {
@@ -297,7 +297,11 @@ fn describe_fleet(limits: &crate::rate::Limits, report: &mut Report) {
 }
 
 #[cfg(feature = "crl")]
-fn describe_revocation(revocation: &crate::crl::Revocation, report: &mut Report) {
+fn describe_revocation(
+    material: &crate::tls::Material,
+    revocation: &crate::crl::Revocation,
+    report: &mut Report,
+) {
     if let Some(denied) = revocation.denied() {
         let entries = denied.load().len();
         let noun = if entries == 1 { "entry" } else { "entries" };
@@ -309,11 +313,19 @@ fn describe_revocation(revocation: &crate::crl::Revocation, report: &mut Report)
         return;
     }
     let lists = revocation.lists().load().len();
-    report.enforces(format!(
-        "revoked certificates are refused, on open connections too, by {}",
-        counted(lists, "CRL")
-    ));
     let urls = revocation.fetched_from();
+    // Without any, or where none is asked, what is required of each CA is all there is to say.
+    let by = match (lists, urls) {
+        _ if !super::requirements::asks_lists(material, revocation) => None,
+        (0, 0) => None,
+        (0, _) => Some("the CRLs that are fetched".to_owned()),
+        _ => Some(counted(lists, "CRL")),
+    };
+    if let Some(by) = by {
+        report.enforces(format!(
+            "revoked certificates are refused, on open connections too, by {by}"
+        ));
+    }
     if urls > 0 {
         report.enforces(format!("CRLs are fetched from {}", counted(urls, "URL")));
     }

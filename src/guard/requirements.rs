@@ -10,6 +10,14 @@ use crate::tls::Material;
 /// No more names are written to a line.
 const NAMES: usize = 10;
 
+/// Whether the CRLs are asked for certificates of any client CA.
+pub(super) fn asks_lists(material: &Material, revocation: &Revocation) -> bool {
+    let requirements = revocation.requirements();
+    let mut cas = material.ca_infos().peekable();
+    cas.peek().is_none()
+        || cas.any(|(_, ca)| requirements.of(ca).requirement != CrlRequirement::None)
+}
+
 /// Writes what is required of the certificates of each client CA.
 pub(super) fn tell(material: &Material, revocation: &Revocation, report: &mut Report) {
     let requirements = revocation.requirements();

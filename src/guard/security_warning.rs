@@ -83,6 +83,14 @@ pub enum SecurityWarning {
         /// The group.
         group: Box<str>,
     },
+    /// A setting of the program is about a group that no caller can be in.
+    #[error("{setting} is about the group {group:?}, in which nobody can be")]
+    UnknownGroupOfSetting {
+        /// The setting, as the operator writes it.
+        setting: Box<str>,
+        /// The group.
+        group: Box<str>,
+    },
     /// A setting of the configuration file that is probably not meant.
     #[cfg(feature = "config")]
     #[error("{place}: {problem}")]

@@ -6,19 +6,23 @@ use http::{Request, Version};
 use super::RouteError;
 
 /// Refuses a request of HTTP/1.1 without a `Host`, and any with several or with one that names no host
-/// (RFC 9112 §3.2). HTTP/2 has `:authority` in its place.
+/// (RFC 9112 §3.2). HTTP/2 has `:authority` in its place, one of which must be there (RFC 9113 §8.3.1).
 ///
 /// # Errors
 /// [`RouteError::Host`].
 pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), RouteError> {
     let mut hosts = request.headers().get_all(HOST).iter();
+    let authority = request.uri().authority();
     let holds = match (hosts.next(), hosts.next()) {
-        (None, _) => request.version() != Version::HTTP_11,
+        (None, _) => match request.version() {
+            Version::HTTP_11 => false,
+            Version::HTTP_09 | Version::HTTP_10 => true,
+            _ => authority.is_some(),
+        },
         (Some(host), None) => is_host(host.as_bytes()),
         (Some(_), Some(_)) => false,
     };
     // RFC 9110 §4.2.4: a user in the target is an error, and there to mislead.
-    let authority = request.uri().authority();
     let names_user = authority.is_some_and(|authority| authority.as_str().contains('@'));
     (holds && !names_user).then_some(()).ok_or(RouteError::Host)
 }
@@ -85,7 +89,11 @@ mod tests {
     use super::*;
 
     fn checked(version: Version, hosts: &[&str]) -> bool {
-        let mut request = Request::get("/v2/").version(version);
+        checked_at("/v2/", version, hosts)
+    }
+
+    fn checked_at(target: &str, version: Version, hosts: &[&str]) -> bool {
+        let mut request = Request::get(target).version(version);
         for host in hosts {
             request = request.header(HOST, *host);
         }
@@ -97,7 +105,7 @@ mod tests {
         for (version, none) in [
             (Version::HTTP_10, true),
             (Version::HTTP_11, false),
-            (Version::HTTP_2, true),
+            (Version::HTTP_2, false),
         ] {
             assert_eq!(checked(version, &[]), none, "{version:?}");
             assert!(checked(version, &["registry.example:5000"]), "{version:?}");
@@ -110,6 +118,22 @@ mod tests {
                 "{version:?}"
             );
             assert!(!checked(version, &["a b"]), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn the_authority_of_http_2_is_a_host_without_a_user() {
+        for (authority, good) in [
+            ("a.example", true),
+            ("u:p@a.example", false),
+            ("u@a", false),
+        ] {
+            let target = format!("https://{authority}/v2/");
+            assert_eq!(
+                checked_at(&target, Version::HTTP_2, &[]),
+                good,
+                "{authority}"
+            );
         }
     }
 

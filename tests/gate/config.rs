@@ -142,8 +142,19 @@ fn the_program_has_each_flag_that_the_pages_name() {
         .get_arguments()
         .filter_map(clap::Arg::get_long)
         .collect();
-    // Those of cargo, curl and another command of portcullisctl.
-    let others = ["release", "example", "locked", "cacert", "cert", "name"];
+    // Those of cargo, curl and other commands of portcullisctl.
+    let others = [
+        "release",
+        "example",
+        "locked",
+        "cacert",
+        "cert",
+        "name",
+        "namespace",
+        "pods",
+        "port",
+        "key",
+    ];
     let others = [&others[..], &installs].concat();
     for page in [REFERENCE, SPEGEL, KUBERNETES, EXAMPLE] {
         for rest in page.split("--").skip(1) {

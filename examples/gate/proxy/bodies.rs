@@ -1,16 +1,24 @@
+use std::collections::VecDeque;
 use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+/// For how long the head of an answer waits for the beginning of its body: one that is broken there is
+/// answered for, and not cut.
+const BEGINNING: Duration = Duration::from_millis(100);
+
+/// For how long a cut waits for what came before it: an error takes along what is not sent yet, the head too.
+const BEFORE_CUT: Duration = Duration::from_millis(50);
 
 pin_project! {
     /// The body of an answer: the registry's, or that of a problem.
@@ -32,6 +40,10 @@ pin_project! {
     pub(crate) struct Received {
         #[pin]
         inner: Incoming,
+        // What was read of it before the head was passed on.
+        ahead: VecDeque<Frame<Bytes>>,
+        ended: bool,
+        cut: Option<hyper::Error>,
         #[pin]
         deadline: Sleep,
         waiting: bool,
@@ -180,10 +192,35 @@ impl Received {
     pub(super) fn new(inner: Incoming, stall: Duration) -> Self {
         Self {
             inner,
+            ahead: VecDeque::new(),
+            ended: false,
+            cut: None,
             deadline: sleep_until(Instant::now()),
             waiting: false,
             stall,
         }
+    }
+
+    /// Reads the beginning, which in most answers has come with the head.
+    pub(super) async fn begin(&mut self) -> Result<(), ReceiveError> {
+        let until = Instant::now() + BEGINNING;
+        // One frame more than the first, since what breaks off often has sent a part.
+        while self.ahead.len() < 2 && !self.inner.is_end_stream() {
+            match timeout_at(until, self.inner.frame()).await {
+                Err(_) => break,
+                Ok(None) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(Some(frame)) => self.ahead.push_back(frame.map_err(ReceiveError::Cut)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> u64 {
+        let data = self.ahead.iter().filter_map(Frame::data_ref);
+        data.map(|data| data.len() as u64).sum()
     }
 }
 
@@ -196,10 +233,30 @@ impl Body for Received {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self.project();
-        // First, so that a client which was slow to ask finds what had come meanwhile.
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
-            *this.waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(ReceiveError::Cut)));
+        if let Some(frame) = this.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        if this.cut.is_none() {
+            // First, so that a client which was slow to ask finds what had come meanwhile.
+            match this.inner.poll_frame(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Some(Err(error))) => {
+                    *this.cut = Some(error);
+                    this.deadline.as_mut().reset(Instant::now() + BEFORE_CUT);
+                }
+                Poll::Ready(frame) => {
+                    *this.waiting = false;
+                    return Poll::Ready(frame.map(|frame| frame.map_err(ReceiveError::Cut)));
+                }
+            }
+        }
+        if this.cut.is_some() {
+            ready!(this.deadline.poll(cx));
+            *this.ended = true;
+            return Poll::Ready(this.cut.take().map(|error| Err(ReceiveError::Cut(error))));
         }
         if !*this.waiting {
             *this.waiting = true;
@@ -211,11 +268,17 @@ impl Body for Received {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.ahead.is_empty() && self.cut.is_none() && (self.ended || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (held, rest) = (self.held(), self.inner.size_hint());
+        let mut all = SizeHint::new();
+        all.set_lower(rest.lower().saturating_add(held));
+        if let Some(upper) = rest.upper() {
+            all.set_upper(upper.saturating_add(held));
+        }
+        all
     }
 }
 

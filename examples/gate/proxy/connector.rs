@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 
+use super::late::LateAnswer;
 use super::live::LiveTls;
 use super::upstream::Place;
 
@@ -46,9 +47,9 @@ impl Connector {
 }
 
 impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
+    type Response = TokioIo<LateAnswer<Stream>>;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<Stream>, ConnectError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
@@ -58,7 +59,7 @@ impl tower::Service<Uri> for Connector {
         let Self { place, timeout } = self.clone();
         Box::pin(async move {
             match tokio::time::timeout(timeout, connect(&place, &target)).await {
-                Ok(connected) => Ok(TokioIo::new(connected?)),
+                Ok(connected) => Ok(TokioIo::new(LateAnswer::new(connected?))),
                 Err(_) => Err(ConnectError::Timeout(timeout)),
             }
         })

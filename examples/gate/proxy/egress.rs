@@ -91,7 +91,7 @@ where
         *head.uri_mut() = Uri::from_parts(uri).map_err(super::upstream::UpstreamError::from)?;
         *head.headers_mut() = parts.headers;
         let headers = head.headers_mut();
-        headers::remove_hop_by_hop(headers);
+        headers::remove_hop_by_hop(headers).map_err(Problem::Request)?;
         headers.remove(http::header::EXPECT);
         // The client writes it, from the one host that was checked.
         headers.remove(HOST);

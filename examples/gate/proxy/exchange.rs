@@ -3,13 +3,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::bodies::{Progress, ProxyBody, Received, Sent};
 use super::connector::Connector;
+use super::framing;
 use super::headers;
 use super::problem::Problem;
 
@@ -53,6 +55,7 @@ where
     ) -> Result<Response<ProxyBody>, Problem> {
         // What changes nothing and has no body can be sent a second time where the connection ended under the
         // first; a body is never read twice.
+        let is_head = head.method() == Method::HEAD;
         let changes_nothing = [Method::GET, Method::HEAD].contains(head.method());
         let again = (changes_nothing && body.is_end_stream()).then(|| head.clone());
         let progress = Progress::new();
@@ -61,7 +64,7 @@ where
         if let (Err(Problem::Ended(_)), Some(head)) = (&answered, again) {
             answered = self.ask_without_body(head).await;
         }
-        Ok(self.passed_on(answered?))
+        self.passed_on(answered?, is_head).await
     }
 
     /// Sends a request without a body, once.
@@ -69,7 +72,9 @@ where
         &self,
         head: Request<()>,
     ) -> Result<Response<ProxyBody>, Problem> {
-        Ok(self.passed_on(self.ask_without_body(head).await?))
+        let is_head = head.method() == Method::HEAD;
+        let answer = self.ask_without_body(head).await?;
+        self.passed_on(answer, is_head).await
     }
 
     async fn ask_without_body(&self, head: Request<()>) -> Result<Response<Incoming>, Problem> {
@@ -92,12 +97,25 @@ where
         }
     }
 
-    fn passed_on(&self, mut answer: Response<Incoming>) -> Response<ProxyBody> {
-        headers::remove_hop_by_hop(answer.headers_mut());
+    async fn passed_on(
+        &self,
+        answer: Response<Incoming>,
+        is_head: bool,
+    ) -> Result<Response<ProxyBody>, Problem> {
+        let (mut parts, body) = answer.into_parts();
+        if parts.status.is_informational() {
+            // 101: hyper waits for what follows any other.
+            return Err(Problem::NotFinal(parts.status));
+        }
+        headers::remove_hop_by_hop(&mut parts.headers).map_err(Problem::Answer)?;
+        let mut body = Received::new(body, self.stall_timeout);
+        body.begin().await.map_err(Problem::Cut)?;
+        // Where there is no body by definition, the length is that of another answer (RFC 9110 §8.6).
+        if !is_head && parts.status != StatusCode::NOT_MODIFIED {
+            framing::set_length(&mut parts.headers, body.size_hint().exact());
+        }
         // Each side speaks its own.
-        *answer.version_mut() = Version::default();
-        answer.map(|body| ProxyBody::Upstream {
-            body: Received::new(body, self.stall_timeout),
-        })
+        parts.version = Version::default();
+        Ok(Response::from_parts(parts, ProxyBody::Upstream { body }))
     }
 }

@@ -3,11 +3,14 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST, LOCATION,
+    MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT, VIA,
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 use portcullis::{ClientAddr, Connection, Principal};
+
+use super::framing::{self, FramingError};
 
 /// By which a Spegel peer says that it passes a request on.
 pub(super) const MIRRORED: HeaderName = HeaderName::from_static("x-spegel-mirrored");
@@ -18,6 +21,22 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+/// Names that a registry, the gate or HTTP itself reads in another way.
+const TAKEN: [HeaderName; 12] = [
+    AUTHORIZATION,
+    COOKIE,
+    DATE,
+    EXPECT,
+    HOST,
+    LOCATION,
+    MAX_FORWARDS,
+    RANGE,
+    TRAILER,
+    USER_AGENT,
+    VIA,
+    HeaderName::from_static("x-request-id"),
+];
+
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
@@ -32,8 +51,24 @@ const CLAIMS: [&str; 6] = [
     "remote-user",
 ];
 
-/// Removes what concerns one connection only (RFC 9110 §7.6.1).
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// What concerns one connection only (RFC 9110 §7.6.1), besides what `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Removes what concerns one connection only.
+///
+/// # Errors
+/// Without it the message would be another one.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Result<(), FramingError> {
+    framing::check(headers)?;
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -50,16 +85,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
                 .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
         })
     });
-    for name in [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        PROXY_CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
     for name in named {
@@ -68,18 +94,40 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+    Ok(())
+}
+
+/// Whether a header of this name would not reach the registry as it was set, or means something to the gate or to
+/// HTTP itself, so that it cannot say who asks.
+pub(crate) fn is_taken(name: &HeaderName) -> bool {
+    let name = dashed(name);
+    // These say who asks, and nothing else.
+    if ["x-forwarded-user", "x-remote-user", "remote-user"].contains(&&*name) {
+        return false;
+    }
+    let begins = ["x-forwarded", "proxy-", "content-", "accept", "if-"];
+    let claimed = CLAIMS.contains(&&*name) || begins.iter().any(|it| name.starts_with(it));
+    claimed || HOP_BY_HOP.iter().chain(&TAKEN).any(|it| *it == *name) || MIRRORED == *name
+}
+
+/// Removes what only a peer may say, however it is written.
+pub(super) fn remove_mirrored(headers: &mut HeaderMap) {
+    remove_if(headers, |name| name == MIRRORED);
 }
 
 /// Removes what only a proxy may say of a client, and what is said of it in `own`.
 pub(super) fn remove_claims(headers: &mut HeaderMap, own: Option<&HeaderName>) {
     let own = own.map(dashed);
-    let claims = headers.keys().filter(|name| {
-        let name = dashed(name);
-        let known = name.starts_with("x-forwarded") || CLAIMS.contains(&&*name);
+    remove_if(headers, |name| {
+        let known = name.starts_with("x-forwarded") || CLAIMS.contains(&name);
         known || own.as_ref().is_some_and(|own| *own == name)
     });
-    let claims: Vec<HeaderName> = claims.cloned().collect();
-    for name in claims {
+}
+
+fn remove_if(headers: &mut HeaderMap, is_it: impl Fn(&str) -> bool) {
+    let found = headers.keys().filter(|name| is_it(&dashed(name)));
+    let found: Vec<HeaderName> = found.cloned().collect();
+    for name in found {
         headers.remove(name);
     }
 }
@@ -105,8 +153,7 @@ pub(super) fn forwarded(
     extensions: &Extensions,
     host: Option<&HeaderValue>,
 ) {
-    let encrypted = Connection::of(extensions).is_some_and(|connection| connection.tls().is_some());
-    let proto = if encrypted { "https" } else { "http" };
+    let proto = proto(extensions);
     let mut all = format!("proto={proto}");
     if let Some(address) = ClientAddr::of(extensions) {
         let ip = address.ip();
@@ -129,6 +176,12 @@ pub(super) fn forwarded(
     if let Ok(all) = HeaderValue::try_from(all) {
         headers.insert(FORWARDED, all);
     }
+}
+
+/// The scheme by which the client asks.
+pub(super) fn proto(extensions: &Extensions) -> &'static str {
+    let encrypted = Connection::of(extensions).is_some_and(|connection| connection.tls().is_some());
+    if encrypted { "https" } else { "http" }
 }
 
 fn is_quotable(text: &str) -> bool {

@@ -11,7 +11,9 @@ mod bodies;
 mod connector;
 mod egress;
 mod exchange;
+mod framing;
 mod headers;
+mod late;
 mod live;
 mod problem;
 mod routes;
@@ -36,6 +38,7 @@ use self::problem::{Complaints, Problem};
 
 pub(crate) use self::bodies::ProxyBody;
 pub(crate) use self::egress::Egress;
+pub(crate) use self::headers::is_taken;
 pub(crate) use self::routes::{Routes, Served};
 pub(crate) use self::targets::Targets;
 pub(crate) use self::tls::{Tls, TlsFiles, TlsFilesError};
@@ -162,12 +165,13 @@ where
         let mut request = Request::from_parts(parts, ());
         let host = headers::host(&request);
         let head = self.head(&mut request, host.as_ref())?;
+        let proto = headers::proto(request.extensions());
         let mut answer = self.exchange.send(head, body).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             // The caller was let in already: it is the gate that the registry does not know.
             return Err(Problem::Unauthorized);
         }
-        self.relocate(answer.headers_mut(), host.as_ref());
+        self.relocate(answer.headers_mut(), proto, host.as_ref())?;
         Ok(answer)
     }
 
@@ -187,7 +191,7 @@ where
         *head.method_mut() = request.method().clone();
         *head.uri_mut() = self.upstream.target(&target)?;
         let mut headers = request.headers().clone();
-        headers::remove_hop_by_hop(&mut headers);
+        headers::remove_hop_by_hop(&mut headers).map_err(Problem::Request)?;
         headers::remove_claims(&mut headers, self.options.principal_header.as_ref());
         // hyper answers it once the body is asked for, which is when the registry is reached.
         headers.remove(EXPECT);
@@ -229,30 +233,53 @@ where
             principal.is_some_and(|it| it.groups().iter().any(|its| **its == *group))
         });
         if !peer {
-            headers.remove(headers::MIRRORED);
+            headers::remove_mirrored(headers);
         }
     }
 
     /// Makes a location on the registry itself one that the client can reach. One elsewhere, as of a content
     /// delivery network, stays.
-    fn relocate(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+    fn relocate(
+        &self,
+        headers: &mut HeaderMap,
+        proto: &str,
+        host: Option<&HeaderValue>,
+    ) -> Result<(), Problem> {
         let Some(location) = headers.get(LOCATION) else {
-            return;
+            return Ok(());
         };
-        let Ok(uri) = Uri::try_from(location.as_bytes()) else {
-            return;
+        // `//host/path` has the scheme of what was asked (RFC 3986 §4.2).
+        let whole = match location.as_bytes() {
+            network @ [b'/', b'/', ..] => [&b"http:"[..], network].concat(),
+            whole => whole.to_vec(),
+        };
+        let Ok(uri) = Uri::try_from(whole) else {
+            return Ok(());
         };
         if uri.authority().is_none() {
-            return;
+            return Ok(());
         }
         let asked = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        let asked = asked.is_some_and(|asked| upstream::is_at(&uri, &asked));
-        if !asked && !self.upstream.is_named_by(&uri) {
-            return;
+        let own = asked
+            .as_ref()
+            .is_some_and(|asked| upstream::is_at(&uri, asked));
+        if !own && !self.upstream.is_named_by(&uri) {
+            return Ok(());
         }
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        if let Ok(path) = HeaderValue::from_str(path) {
-            headers.insert(LOCATION, path);
+        let mut path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let of_root;
+        if !path.starts_with('/') {
+            of_root = format!("/{path}");
+            path = &of_root;
         }
+        // By itself this would be another host.
+        let relocated = match (path.starts_with("//"), asked) {
+            (false, _) => HeaderValue::from_str(path).ok(),
+            (true, Some(asked)) => HeaderValue::try_from(format!("{proto}://{asked}{path}")).ok(),
+            (true, None) => None,
+        };
+        let relocated = relocated.ok_or_else(|| Problem::Location(location.clone()))?;
+        headers.insert(LOCATION, relocated);
+        Ok(())
     }
 }

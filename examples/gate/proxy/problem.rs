@@ -10,8 +10,9 @@ use http_body_util::Full;
 use hyper_util::client::legacy;
 use portcullis::oci::{ErrorCode, RouteError, error_body};
 
-use super::bodies::{Progress, ProxyBody};
+use super::bodies::{Progress, ProxyBody, ReceiveError};
 use super::connector::ConnectError;
+use super::framing::FramingError;
 use super::targets::TargetError;
 use super::upstream::UpstreamError;
 use crate::process::log::chain;
@@ -41,6 +42,16 @@ pub(super) enum Problem {
     Unauthorized,
     #[error("the client's body ended early: {0}")]
     Client(String),
+    #[error("the client's request cannot be passed on: {0}")]
+    Request(FramingError),
+    #[error("the registry's answer cannot be passed on: {0}")]
+    Answer(FramingError),
+    #[error("the registry answers {0} to a request that asks for no other protocol")]
+    NotFinal(StatusCode),
+    #[error("the registry's answer broke off at its beginning: {}", chain(.0))]
+    Cut(ReceiveError),
+    #[error("the registry's Location cannot be made one of the gate's: {0:?}")]
+    Location(HeaderValue),
     #[error("{0}")]
     Route(RouteError),
     #[error("{0}")]
@@ -60,7 +71,10 @@ impl Complaints {
         let name = upstream.to_string();
         metrics::counter!("gate_upstream_problems_total", "upstream" => name, "reason" => reason)
             .increment(1);
-        if matches!(problem, Problem::Client(_) | Problem::Route(_)) {
+        if matches!(
+            problem,
+            Problem::Client(_) | Problem::Request(_) | Problem::Route(_)
+        ) {
             tracing::debug!(%upstream, "{problem}");
             return;
         }
@@ -103,9 +117,10 @@ impl Problem {
             Self::Unreachable(_) => "unreachable",
             Self::ConnectTimeout(_) => "connect_timeout",
             Self::Silent(_) => "silent",
-            Self::Ended(_) => "ended",
+            Self::Ended(_) | Self::Cut(_) => "ended",
             Self::Unauthorized => "unauthorized",
-            Self::Client(_) => "client",
+            Self::Client(_) | Self::Request(_) => "client",
+            Self::Answer(_) | Self::NotFinal(_) | Self::Location(_) => "answer",
             Self::Route(_) | Self::Target(_) => "target",
             Self::Refused(_) => "refused",
         }
@@ -113,11 +128,18 @@ impl Problem {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Unreachable(_) | Self::Ended(_) | Self::Unauthorized => StatusCode::BAD_GATEWAY,
+            Self::Unreachable(_)
+            | Self::Ended(_)
+            | Self::Unauthorized
+            | Self::Answer(_)
+            | Self::NotFinal(_)
+            | Self::Cut(_)
+            | Self::Location(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout(_) | Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Client(_) | Self::Target(_) | Self::Refused(TargetError::Malformed(_)) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Client(_)
+            | Self::Request(_)
+            | Self::Target(_)
+            | Self::Refused(TargetError::Malformed(_)) => StatusCode::BAD_REQUEST,
             Self::Refused(TargetError::Method) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Route(error) => error.status(),
@@ -129,6 +151,14 @@ impl Problem {
         let (code, message) = match self {
             Self::Route(error) => (error.code(), error.message()),
             Self::Client(_) => (ErrorCode::Unsupported, "the request's body ended early"),
+            Self::Request(_) => (
+                ErrorCode::Unsupported,
+                "the request's body has no one length, or a transfer coding besides chunked",
+            ),
+            Self::Answer(_) | Self::NotFinal(_) | Self::Cut(_) | Self::Location(_) => (
+                ErrorCode::Unavailable,
+                "the registry behind the gate gives no answer that can be passed on",
+            ),
             Self::Refused(TargetError::Malformed(_)) => {
                 (ErrorCode::Unsupported, "the request names no one host")
             }

@@ -242,7 +242,7 @@ async fn http_1_1_needs_one_host_and_http_2_none() {
         (&["user@a.example"], Version::HTTP_11, 400),
         (&[], Version::HTTP_10, 200),
         (&["a", "a"], Version::HTTP_10, 400),
-        (&[], Version::HTTP_2, 200),
+        (&[], Version::HTTP_2, 400),
         (&["a", "b"], Version::HTTP_2, 400),
     ] {
         assert_eq!(
