@@ -271,7 +271,7 @@ async fn what_a_table_says_of_a_file_or_a_secret_holds_for_its_users() {
     }
     let strict = text.replace(", weak = true", "");
     let error = Guard::from_config(&config(&folder, &strict).unwrap()).unwrap_err();
-    let reason = std::error::Error::source(&error).unwrap().to_string();
+    let reason = error.to_string();
     assert!(reason.contains("portcullisctl token"), "{reason}");
     assert!(!reason.contains("hunter2"), "{reason}");
 }
