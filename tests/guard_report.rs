@@ -91,10 +91,6 @@ async fn each_section_that_is_missing_is_told_as_what_it_means() {
         ([TOKEN, POLICY, TLS, ""], SecurityWarning::NoLimits),
         ([TOKEN, POLICY, LIMITS, MTLS], SecurityWarning::NoRevocation),
         (
-            [CERTIFICATE, KNOWN, LIMITS, TLS],
-            SecurityWarning::CertificateNotAsked,
-        ),
-        (
             [TOKEN, "[auth.throttle]\nenabled = false\n", POLICY, LIMITS],
             SecurityWarning::NoThrottle,
         ),

@@ -165,6 +165,12 @@ impl Authentication {
         self.throttle.is_some()
     }
 
+    /// Whether the throttle forgives all addresses of a family.
+    pub(crate) fn throttles_nobody(&self) -> bool {
+        let throttle = self.throttle.as_ref();
+        throttle.is_some_and(Throttle::exempts_everyone)
+    }
+
     pub(crate) fn credentials(&self) -> Option<&Watched<Credentials>> {
         self.credentials.as_ref()
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::htpasswd::warn_if_blank;
 use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
-use crate::document::{self, ConfigError, Text};
+use crate::document::{self, ConfigError, Key, Text};
 use crate::util::calendar;
 use crate::util::file::{DOCUMENT, read_text};
 
@@ -64,18 +64,45 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
         .collect())
 }
 
-/// The credentials of a file all of whose secrets have expired, by their place in it.
-pub(crate) fn ended(document: &document::Document, now: SystemTime) -> Vec<(usize, Box<str>)> {
+/// Why a credential of a file is good for no caller.
+pub(crate) enum Doubt {
+    /// All of its secrets have expired.
+    Expired,
+    /// None of its secrets is good yet.
+    NotYetGood,
+    /// No network is listed.
+    NoNetwork,
+}
+
+/// The credentials of a file that are good for no caller, with their place in it and their id.
+pub(crate) fn doubts(
+    document: &document::Document,
+    now: SystemTime,
+) -> Vec<(Key, Box<str>, Doubt)> {
     let read: Result<Document, _> = document::parse(document.name(), document.text());
     let entries = read.map(|document| document.credential).unwrap_or_default();
     let has_ended =
         |secret: &SecretEntry| secret.expires.is_some_and(|Timestamp(until)| until <= now);
-    let entries = entries.into_iter().enumerate();
-    let ended =
-        entries.filter(|(_, entry)| !entry.secret.is_empty() && entry.secret.iter().all(has_ended));
-    ended
-        .map(|(index, entry)| (index, entry.id.into()))
-        .collect()
+    let is_ahead =
+        |secret: &SecretEntry| secret.not_before.is_some_and(|Timestamp(from)| from > now);
+    let mut found = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let key = Key::from("credential").at(index);
+        let id: Box<str> = entry.id.into();
+        let secrets = &entry.secret;
+        if !secrets.is_empty() && secrets.iter().all(has_ended) {
+            found.push((key.clone(), id.clone(), Doubt::Expired));
+        } else if secrets.iter().all(|one| has_ended(one) || is_ahead(one))
+            && let Some(ahead) = secrets.iter().position(is_ahead)
+        {
+            let key = key.clone().key("secret").at(ahead).key("not_before");
+            found.push((key, id.clone(), Doubt::NotYetGood));
+        }
+        if entry.networks.is_some_and(|networks| networks.is_empty()) {
+            found.push((key.key("networks"), id, Doubt::NoNetwork));
+        }
+    }
+    found
 }
 
 impl From<Entry> for Credential {

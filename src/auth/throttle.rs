@@ -193,6 +193,14 @@ impl Throttle {
         })
     }
 
+    /// Whether all addresses of a family are exempt.
+    pub(super) fn exempts_everyone(&self) -> bool {
+        self.0
+            .exempt
+            .iter()
+            .any(|network| network.prefix_len() == 0)
+    }
+
     fn is_exempt(&self, client: Option<IpAddr>) -> bool {
         client.is_some_and(|client| self.0.exempt.contains(client))
     }

@@ -210,6 +210,19 @@ impl AuthSection {
         files
     }
 
+    /// The files with digests of secrets that it names, with their keys.
+    #[cfg(unix)]
+    pub(crate) fn digest_files(&self, document: &Document) -> Vec<(Key, PathBuf)> {
+        let key = |name, index| Key::from("auth").key(name).at(index);
+        let credentials = self.credentials.iter().enumerate();
+        let credentials =
+            credentials.map(|(index, file)| (key("credentials", index), document.resolve(file)));
+        let htpasswd = self.htpasswd.iter().enumerate();
+        let htpasswd =
+            htpasswd.map(|(index, entry)| (key("htpasswd", index), document.resolve(entry.file())));
+        credentials.chain(htpasswd).collect()
+    }
+
     /// The key of the source of this number, of those of [`AuthSection::sources`].
     pub(super) fn source_key(&self, number: usize) -> Key {
         let mut left = number;

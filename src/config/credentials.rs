@@ -204,6 +204,16 @@ impl From<PathOr<Secret>> for SecretEntry {
 }
 
 impl HtpasswdEntry {
+    pub(crate) fn is_good_nowhere(&self) -> bool {
+        self.0.networks.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// The file.
+    #[cfg(unix)]
+    pub(super) fn file(&self) -> &Path {
+        &self.0.file
+    }
+
     pub(super) fn source(&self, document: &Document) -> CredentialSource {
         let Self(entry) = self;
         let source = CredentialSource::htpasswd(document.resolve(&entry.file))
@@ -213,6 +223,10 @@ impl HtpasswdEntry {
 }
 
 impl SecretEntry {
+    pub(crate) fn is_good_nowhere(&self) -> bool {
+        self.0.networks.as_ref().is_some_and(Vec::is_empty)
+    }
+
     /// The file that has its password.
     pub(super) fn file(&self) -> PathBuf {
         self.0.directory.join("password")

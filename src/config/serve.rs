@@ -4,7 +4,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::bounds::{Bounds, DAY, NOTHING};
+use super::bounds::{Bounds, DAY, NOTHING, SECOND};
 use super::{ByteCount, ConfigError, HumanDuration};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
@@ -21,7 +21,7 @@ pub(crate) struct ServeSection {
     /// Ends handshakes, and waits for a header of the PROXY protocol, that take longer. Default:
     /// `tls.handshake_timeout`, else `"10s"`.
     handshake_timeout: Option<HumanDuration>,
-    /// Ends connections whose client sends nothing for this long after the handshake, from `"10ms"` to a
+    /// Ends connections whose client sends nothing for this long after the handshake, from `"100ms"` to a
     /// day, as all times here. Default `"30s"`.
     first_byte_timeout: Option<HumanDuration>,
     /// Ends connections on which the head of a request takes longer, from its first byte to its last. Default
@@ -92,11 +92,14 @@ struct PaceSection {
 /// As many as memory has room for in what is kept of each.
 const MANY: u64 = 1 << 24;
 
-const SHORTEST: Duration = Duration::from_millis(10);
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// More bytes a second than many lines have.
+const STEEP: u64 = 1 << 20;
 
 impl ServeSection {
-    pub(super) fn check(&self, check: &Bounds<'_>) -> Result<(), ConfigError> {
-        let times = [
+    fn times(&self) -> [(&'static str, Option<HumanDuration>); 9] {
+        [
             ("serve.handshake_timeout", self.handshake_timeout),
             ("serve.first_byte_timeout", self.first_byte_timeout),
             ("serve.head_timeout", self.head_timeout),
@@ -109,8 +112,28 @@ impl ServeSection {
                 "serve.body_pace.window",
                 self.body_pace.map(|pace| pace.window),
             ),
-        ];
-        for (key, time) in times {
+        ]
+    }
+
+    /// The times in which a slow client cannot do what is asked of it.
+    pub(crate) fn hasty(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let times = self.times().into_iter();
+        let times = times.filter(|(key, _)| *key != "serve.body_pace.window");
+        let spans = times.filter_map(|(key, span)| Some((key, span?.0)));
+        spans.filter(|(_, span)| *span < SECOND)
+    }
+
+    /// The bytes a second that a body must have, where many lines have fewer.
+    pub(crate) fn steep_pace(&self) -> Option<u64> {
+        let PaceSection { bytes, window } = self.body_pace?;
+        let millis = window.0.as_millis().max(1);
+        let rate = u128::from(bytes.0) * 1000 / millis;
+        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+        (rate > STEEP).then_some(rate)
+    }
+
+    pub(super) fn check(&self, check: &Bounds<'_>) -> Result<(), ConfigError> {
+        for (key, time) in self.times() {
             check.span(key, time, SHORTEST..=DAY)?;
         }
         check.span("serve.drain_deadline", self.drain_deadline, NOTHING..=DAY)?;

@@ -1,11 +1,12 @@
 //! What a configuration says that is no error and yet probably not meant, with its place.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::SystemTime;
 
-use ipnet::IpNet;
-
-use super::certificates::{ClientCa, client_cas, first, not_for_servers, unknown_issuer};
+use super::certificates::{
+    ClientCa, client_cas, first, not_for_servers, unknown_issuer, unknown_key,
+};
 use super::{Builder, Problem, SecurityWarning};
 use crate::auth::Authentication;
 use crate::config::{Config, Document, Key, PolicyRules};
@@ -24,6 +25,7 @@ pub(super) fn of(config: &Config, builder: &Builder) -> Vec<SecurityWarning> {
     };
     advice.networks();
     advice.credentials();
+    advice.serving();
     advice.policy();
     advice.identity();
     advice.limits();
@@ -33,109 +35,40 @@ pub(super) fn of(config: &Config, builder: &Builder) -> Vec<SecurityWarning> {
     advice.found
 }
 
-struct Advice<'a> {
-    config: &'a Config,
-    builder: &'a Builder,
+pub(super) struct Advice<'a> {
+    pub(super) config: &'a Config,
+    pub(super) builder: &'a Builder,
     found: Vec<SecurityWarning>,
 }
 
 impl Advice<'_> {
-    fn tell(&mut self, document: &Document, key: &Key, problem: Problem) {
+    pub(super) fn tell(&mut self, document: &Document, key: &Key, problem: Problem) {
         let place = document.place(key);
         self.found
             .push(SecurityWarning::Doubtful { place, problem });
     }
 
-    fn here(&mut self, key: impl Into<Key>, problem: Problem) {
+    pub(super) fn here(&mut self, key: impl Into<Key>, problem: Problem) {
         self.tell(&self.config.document, &key.into(), problem);
     }
 
-    /// The documents with rules of the policy, and the key of these.
-    fn rules(&self) -> Option<(Document, Key)> {
-        match &self.config.policy.as_ref()?.rules {
-            PolicyRules::Here(_) => Some((self.config.document.clone(), "policy.rules".into())),
-            PolicyRules::File(file) => {
-                let file = self.config.document.resolve(file);
-                let text = read_text(&file, DOCUMENT).ok()?;
-                Some((Document::of_file(&file, text), "rules".into()))
-            }
-        }
-    }
-
-    fn networks(&mut self) {
-        let lists = [
-            "allow",
-            "deny",
-            "proxies",
-            "networks",
-            "exempt",
-            "proxy_protocol",
-        ];
-        let mut documents = vec![self.config.document.clone()];
-        documents.extend(self.rules().map(|(document, _)| document));
-        documents.dedup_by(|one, other| one.name() == other.name());
-        for document in documents {
-            for (key, text) in document.texts() {
-                let listed = key.name().is_some_and(|name| lists.contains(&name));
-                let network = text.parse::<IpNet>().ok().filter(|_| listed);
-                if let Some(network) = network
-                    && network.addr() != network.network()
-                {
-                    let problem = Problem::HostBits {
-                        written: text.into(),
-                        meant: network.trunc().to_string().into(),
-                        host: IpNet::from(network.addr()).to_string().into(),
-                    };
-                    self.tell(&document, &key, problem);
-                }
-            }
-        }
-        let denied = self.config.source.iter().flat_map(|source| &source.deny);
-        let (mut v4, mut v6) = (false, false);
-        for network in denied.filter(|network| network.prefix_len() == 0) {
-            v4 |= matches!(network, IpNet::V4(_));
-            v6 |= matches!(network, IpNet::V6(_));
-        }
-        if v4 && v6 {
-            self.here("source.deny", Problem::NoNetwork);
-        }
-        let source = self.config.source.as_ref();
-        if source.is_some_and(|source| source.allow.as_ref().is_some_and(Vec::is_empty)) {
-            self.here("source.allow", Problem::NoNetwork);
-        }
-    }
-
-    fn credentials(&mut self) {
-        let Some(auth) = &self.config.auth else {
-            return;
+    /// The documents with rules of the policy, of that which is enforced and of its shadow, and the key of these.
+    pub(super) fn rules(&self) -> Vec<(Document, Key)> {
+        let Some(policy) = &self.config.policy else {
+            return Vec::new();
         };
-        let now = clock::now();
-        for (index, token) in auth.tokens.iter().enumerate() {
-            let key = Key::from("auth.token").at(index);
-            let (from, until) = token.validity();
-            let id = || token.id().into();
-            if until.is_some_and(|until| until <= now) {
-                self.here(key.clone().key("expires"), Problem::Expired { id: id() });
-            } else if from.is_some_and(|from| from > now) {
-                let problem = Problem::NotYetGood { id: id() };
-                self.here(key.clone().key("not_before"), problem);
-            }
-            if token.is_good_nowhere() {
-                self.here(key.key("networks"), Problem::NoNetwork);
-            }
-        }
-        for file in &auth.credentials {
-            let file = self.config.document.resolve(file);
-            // One that cannot be read was an error before.
-            let Ok(text) = read_text(&file, DOCUMENT) else {
-                continue;
-            };
-            let document = Document::of_file(&file, text);
-            for (index, id) in crate::auth::file::ended(&document, now) {
-                let key = Key::from("credential").at(index);
-                self.tell(&document, &key, Problem::Expired { id });
-            }
-        }
+        let enforced = match &policy.rules {
+            PolicyRules::Here(_) => Some((self.config.document.clone(), "policy.rules".into())),
+            PolicyRules::File(file) => self.rules_of(file),
+        };
+        let shadow = policy.shadow.iter().filter_map(|file| self.rules_of(file));
+        enforced.into_iter().chain(shadow).collect()
+    }
+
+    fn rules_of(&self, file: &Path) -> Option<(Document, Key)> {
+        let file = self.config.document.resolve(file);
+        let text = read_text(&file, DOCUMENT).ok()?;
+        Some((Document::of_file(&file, text), "rules".into()))
     }
 
     fn policy(&mut self) {
@@ -146,38 +79,35 @@ impl Advice<'_> {
             .rules()
             .iter()
             .any(|rule| rule.effect() == Effect::Allow);
-        let Some((document, rules)) = self.rules() else {
-            return;
-        };
         if !allows {
-            let key = if rules == Key::from("rules") {
-                "policy.file"
-            } else {
-                "policy.rules"
-            };
+            let here = matches!(
+                self.config.policy.as_ref().map(|policy| &policy.rules),
+                Some(PolicyRules::Here(_))
+            );
+            let key = if here { "policy.rules" } else { "policy.file" };
             self.here(key, Problem::AllowsNothing);
         }
         let cas = client_cas(self.config);
+        for (document, rules) in self.rules() {
+            self.callers_and_repositories(&document, &rules, &cas);
+        }
+    }
+
+    fn callers_and_repositories(&mut self, document: &Document, rules: &Key, cas: &[ClientCa]) {
         for (key, text) in document.texts() {
             if !key.to_string().starts_with(&rules.to_string()) {
                 continue;
             }
-            match key.name() {
+            let problem = match key.name() {
                 Some("who") => {
-                    let problem = text
-                        .parse::<Who>()
-                        .ok()
-                        .and_then(|who| self.nobody(&who, &text, &cas));
-                    if let Some(problem) = problem {
-                        self.tell(&document, &key, problem);
-                    }
+                    let who = text.parse::<Who>().ok();
+                    who.and_then(|who| self.nobody(&who, &text, cas))
                 }
-                Some("repositories") => {
-                    if let Some(problem) = host_in_repository(&text) {
-                        self.tell(&document, &key, problem);
-                    }
-                }
-                _ => {}
+                Some("repositories") => host_in_repository(&text),
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                self.tell(document, &key, problem);
             }
         }
     }
@@ -257,11 +187,12 @@ impl Advice<'_> {
             let rule = key.to_string().starts_with("identity.map[");
             let named = matches!(key.name(), Some("issuer" | "anchor"));
             let whole = !text.contains(['*', '{']);
-            if rule
-                && named
-                && whole
-                && let Some(problem) = unknown_issuer(&text, &cas)
-            {
+            let problem = match key.name() {
+                Some("anchor.key") => unknown_key(&text, &cas),
+                _ if named => unknown_issuer(&text, &cas),
+                _ => None,
+            };
+            if let Some(problem) = problem.filter(|_| rule && whole) {
                 self.here(key, problem);
             }
         }
@@ -396,6 +327,23 @@ impl Advice<'_> {
             if let Some(mode) = super::secrets::everybodys(&file) {
                 let file = file.display().to_string().into();
                 self.here(key, Problem::Readable { file, mode });
+            }
+        }
+        let auth = self.config.auth.iter();
+        for (key, file) in auth.flat_map(|auth| auth.digest_files(&self.config.document)) {
+            if let Some(mode) = super::secrets::everybodys(&file) {
+                let file = file.display().to_string().into();
+                self.here(key, Problem::DigestsReadable { file, mode });
+            }
+        }
+        // A folder that several files are in is told once.
+        let mut known = HashSet::new();
+        for (key, file) in super::secrets::deciding(self.config) {
+            if let Some((path, mode)) = super::secrets::everybody_writes(&file)
+                && known.insert(path.clone())
+            {
+                let path = path.display().to_string().into();
+                self.here(key, Problem::Writable { path, mode });
             }
         }
     }

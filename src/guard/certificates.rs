@@ -6,6 +6,7 @@ use super::Problem;
 use crate::PeerIdentity;
 use crate::config::{Config, Key};
 use crate::crl::CaInfo;
+use crate::identity::Anchor;
 use crate::reload::Pinned;
 
 /// A certificate of `tls.client_ca`.
@@ -16,6 +17,8 @@ pub(super) struct ClientCa {
     pub(super) name: Vec<u8>,
     /// What rules of revocation name it by.
     pub(super) info: CaInfo,
+    /// What rules of identity name it by.
+    anchor: Anchor,
 }
 
 /// Those that can be read; what cannot was an error before, or left out with a warning.
@@ -40,6 +43,7 @@ pub(super) fn client_cas(config: &Config) -> Vec<ClientCa> {
                 subject: identity.subject().into(),
                 name: certificate.subject().as_raw().to_vec(),
                 info: CaInfo::of(&certificate),
+                anchor: Anchor::of(&certificate, identity.subject()),
             })
         }));
     }
@@ -86,5 +90,16 @@ pub(super) fn unknown_issuer(issuer: &str, cas: &[ClientCa]) -> Option<Problem> 
     Some(Problem::UnknownIssuer {
         issuer: issuer.into(),
         known: cas.iter().map(|ca| format!("{:?}", ca.subject)).collect(),
+    })
+}
+
+pub(super) fn unknown_key(key: &str, cas: &[ClientCa]) -> Option<Problem> {
+    if cas.is_empty() || cas.iter().any(|ca| ca.anchor.key_hex() == key) {
+        return None;
+    }
+    let known = |ca: &ClientCa| format!("{} of {:?}", ca.anchor.key_hex(), ca.subject);
+    Some(Problem::UnknownAnchorKey {
+        key: key.into(),
+        known: cas.iter().map(known).collect(),
     })
 }

@@ -69,8 +69,7 @@ impl Builder {
             ));
         }
         if everyone(&proxies) {
-            let key = "forwarded.proxies";
-            report.warnings.push(SecurityWarning::EveryoneIsAProxy(key));
+            self.warn_of_everyone("forwarded.proxies", report);
         }
         #[cfg(feature = "tls")]
         if let Some((form, proxies, fields)) = self.forwarded_certificate.believes() {
@@ -85,11 +84,32 @@ impl Builder {
         }
     }
 
+    /// Warns of a list of proxies with every address in it, unless that was done with its place.
+    fn warn_of_everyone(&self, key: &'static str, report: &mut Report) {
+        if !self.is_placed(|warning| warning.is_of_everyone(key)) {
+            report.warnings.push(SecurityWarning::EveryoneIsAProxy(key));
+        }
+    }
+
+    /// Whether a file's warnings, which have their places, have such a one.
+    #[cfg_attr(
+        not(feature = "config"),
+        expect(clippy::unused_self, reason = "no file")
+    )]
+    fn is_placed(&self, is_it: impl Fn(&SecurityWarning) -> bool) -> bool {
+        #[cfg(feature = "config")]
+        return self.advice.iter().any(is_it);
+        #[cfg(not(feature = "config"))]
+        {
+            let _ = is_it;
+            false
+        }
+    }
+
     #[cfg(feature = "serve")]
     fn describe_serving(&self, report: &mut Report) {
         if everyone(&self.serve_options.proxies) {
-            let key = "serve.proxy_protocol";
-            report.warnings.push(SecurityWarning::EveryoneIsAProxy(key));
+            self.warn_of_everyone("serve.proxy_protocol", report);
         }
     }
 
@@ -100,7 +120,7 @@ impl Builder {
             return;
         };
         let material = acceptor.material().load();
-        Self::describe_acceptor(acceptor, report);
+        self.describe_acceptor(acceptor, report);
         let Some(needed) = material.client_certificate_needed() else {
             report.enforces("connections are TLS");
             report.is_open("clients are not asked for a certificate");
@@ -137,7 +157,7 @@ impl Builder {
     }
 
     #[cfg(feature = "tls")]
-    fn describe_acceptor(acceptor: &crate::tls::Acceptor, report: &mut Report) {
+    fn describe_acceptor(&self, acceptor: &crate::tls::Acceptor, report: &mut Report) {
         if acceptor.material().load().is_tls13_only() {
             report.enforces("connections are TLS 1.3");
         }
@@ -156,8 +176,7 @@ impl Builder {
             ));
         }
         if everyone(proxies) {
-            let key = "tls.proxy_protocol";
-            report.warnings.push(SecurityWarning::EveryoneIsAProxy(key));
+            self.warn_of_everyone("tls.proxy_protocol", report);
         }
         if acceptor.keeps_connections_of_removed_cas() {
             report.is_open("connections of a client CA that is removed stay until their end");
@@ -212,11 +231,16 @@ impl Builder {
         if tokens && !authentication.is_throttled() {
             report.is_open("failed authentications are not throttled");
             report.warnings.push(SecurityWarning::NoThrottle);
+        } else if tokens && authentication.throttles_nobody() {
+            report.is_open("failed authentications are not throttled: every address is exempt");
         } else if tokens {
             report.enforces("failed authentications are throttled by source, passwords by id too");
         }
         #[cfg(feature = "tls")]
-        if authentication.needs_certificate() && self.asks_for_no_certificate() {
+        if authentication.needs_certificate()
+            && self.asks_for_no_certificate()
+            && !self.is_placed(|warning| warning.is_certificate_not_asked())
+        {
             report.warnings.push(SecurityWarning::CertificateNotAsked);
         }
     }

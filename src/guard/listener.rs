@@ -29,11 +29,11 @@ impl Guard {
             let material = acceptor.material().load();
             material.client_certificate_needed().is_some()
         });
-        let warning = SecurityWarning::CertificateNotAsked;
-        let before = [&warning, &SecurityWarning::NoAuthentication];
-        report.warnings.retain(|known| !before.contains(&known));
+        report.warnings.retain(|known| {
+            !known.is_certificate_not_asked() && *known != SecurityWarning::NoAuthentication
+        });
         if authentication.needs_certificate() && !asked {
-            report.warnings.push(warning);
+            report.warnings.push(SecurityWarning::CertificateNotAsked);
         }
         self
     }

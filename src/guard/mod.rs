@@ -8,6 +8,12 @@
 #[cfg(feature = "config")]
 mod advice;
 #[cfg(feature = "config")]
+mod advice_credentials;
+#[cfg(feature = "config")]
+mod advice_networks;
+#[cfg(feature = "config")]
+mod advice_serving;
+#[cfg(feature = "config")]
 mod blame;
 mod builder;
 #[cfg(feature = "config")]

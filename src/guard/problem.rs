@@ -78,6 +78,48 @@ pub enum Problem {
         /// The names of the client CAs.
         known: Vec<String>,
     },
+    /// A key that none of the client CAs has.
+    #[error("no client CA has the key {key:?}: this matches no certificate (the client CAs have {})", known.join(", "))]
+    UnknownAnchorKey {
+        /// The key as it is written.
+        key: Box<str>,
+        /// The keys of the client CAs.
+        known: Vec<String>,
+    },
+    /// Every peer is believed as a proxy.
+    #[error(
+        "it has every address in it: whoever connects can say whose address it has: list the proxies' own networks"
+    )]
+    EveryoneIsAProxy,
+    /// Failures of every source are forgiven.
+    #[error(
+        "it has every address in it: nobody's failures are throttled, so that passwords, and tokens with \
+         `weak = true`, can be guessed as fast as a client can ask: list only networks that you trust"
+    )]
+    EveryoneIsExempt,
+    /// No client is asked for the certificate that callers must show.
+    #[error(
+        "callers must show a certificate, but the TLS server asks for none, so that nobody is let in: give [tls] a \
+         `client_ca`"
+    )]
+    CertificateNotAsked,
+    /// A time that slow clients need longer than.
+    #[error(
+        "{span} is shorter than a slow line may take, so that honest clients are cut off: write \"1s\" or more"
+    )]
+    Hasty {
+        /// The time.
+        span: Box<str>,
+    },
+    /// A pace that few lines have.
+    #[error(
+        "a request's body must bring {rate} bytes a second, and is cut off on a slower line: write fewer bytes, or a \
+         longer window"
+    )]
+    SteepPace {
+        /// Bytes a second.
+        rate: u64,
+    },
     /// A caller that no credential makes.
     #[error("nobody can be {who:?}: {why}")]
     Nobody {
@@ -153,6 +195,27 @@ pub enum Problem {
     Readable {
         /// The file.
         file: Box<str>,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Digests of secrets in a file that everybody on the machine may read.
+    #[error(
+        "everybody on this machine may read {file} (mode {mode:03o}), and guess the passwords of its digests without \
+         a throttle: chmod 640"
+    )]
+    DigestsReadable {
+        /// The file.
+        file: Box<str>,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// What everybody on the machine may write, of files that decide who is let in.
+    #[error(
+        "everybody on this machine may write to {path} (mode {mode:03o}), and so decide who is let in: chmod o-w"
+    )]
+    Writable {
+        /// The file or folder.
+        path: Box<str>,
         /// Its permission bits.
         mode: u32,
     },

@@ -1,4 +1,4 @@
-//! Which files hold secrets, and who may read them.
+//! Which files hold secrets and who may read them, and which decide who is let in and who may write them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "redis")]
 use crate::config::LimitsSection;
-use crate::config::{Config, Key};
+use crate::config::{Config, Key, PolicyRules};
 
 /// The files with keys and tokens in the clear that a configuration names.
 pub(super) fn files(config: &Config) -> Vec<(Key, PathBuf)> {
@@ -24,6 +24,62 @@ pub(super) fn files(config: &Config) -> Vec<(Key, PathBuf)> {
         files.extend(fleet.file(document).map(|file| (fleet.key(), file)));
     }
     files
+}
+
+/// The files that decide which callers are let in, the configuration itself among them.
+pub(super) fn deciding(config: &Config) -> Vec<(Key, PathBuf)> {
+    let document = &config.document;
+    let mut files = files(config);
+    files.extend(
+        document
+            .file()
+            .map(|file| (Key::default(), file.to_owned())),
+    );
+    let tls = config.tls.iter().flat_map(|tls| tls.files(document));
+    files.extend(tls.filter(|(key, _)| key.name() == Some("client_ca")));
+    files.extend(config.crl.iter().flat_map(|crl| crl.named(document)));
+    files.extend(
+        config
+            .auth
+            .iter()
+            .flat_map(|auth| auth.digest_files(document)),
+    );
+    if let Some(policy) = &config.policy
+        && let PolicyRules::File(file) = &policy.rules
+    {
+        files.push(("policy.file".into(), document.resolve(file)));
+    }
+    if let Some(deny) = &config.deny {
+        let named = deny.files.iter().enumerate();
+        let key = Key::from("deny.files");
+        files.extend(named.map(|(index, file)| (key.clone().at(index), document.resolve(file))));
+    }
+    files
+}
+
+/// What everybody on the machine may write of a file or folder: itself, or a folder on the way to it, in which
+/// another may be put in its place.
+pub(super) fn everybody_writes(path: &Path) -> Option<(PathBuf, u32)> {
+    let path = fs::canonicalize(path).ok()?;
+    let mode = |path: &Path| Some(fs::metadata(path).ok()?.mode() & 0o7777);
+    let reachable = |path: &Path| {
+        let mut folders = path.ancestors().skip(1);
+        folders.all(|folder| mode(folder).is_some_and(|mode| mode & 0o001 != 0))
+    };
+    path.ancestors().enumerate().find_map(|(steps, at)| {
+        let mode = mode(at)?;
+        // The sticky bit keeps other users from replacing a file of the folder, but not from adding one to a
+        // folder that is read as a whole.
+        let open = mode & 0o002 != 0 && (steps == 0 || mode & 0o1000 == 0);
+        (open && reachable(at) && !is_read_only(at)).then(|| (at.to_owned(), mode))
+    })
+}
+
+/// Whether its file system is mounted read-only, as the volumes of a `ConfigMap` are, whose folders have mode 777.
+fn is_read_only(path: &Path) -> bool {
+    use rustix::fs::{StatVfsMountFlags, statvfs};
+
+    statvfs(path).is_ok_and(|of| of.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// The mode of a file that everybody on the machine may read: its own, not that of a link to it, and only where
@@ -66,5 +122,42 @@ mod tests {
             // A link's own mode is 777 and says nothing.
             assert_eq!(everybodys(&link), found, "{around:o} {mode:o}");
         }
+    }
+
+    #[test]
+    fn a_file_is_written_by_everybody_if_it_or_a_folder_on_the_way_to_it_is() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        let file = folder.join("ca.crt");
+        fs::write(&file, "ca").unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let canonical = |path: &Path| fs::canonicalize(path).unwrap();
+        for (outermost, around, mode, found) in [
+            (0o755, 0o755, 0o644, None),
+            (0o755, 0o755, 0o666, Some((&file, 0o666))),
+            (0o755, 0o777, 0o644, Some((&folder, 0o777))),
+            (0o755, 0o1777, 0o644, None),
+            (0o755, 0o770, 0o666, None),
+            (0o700, 0o777, 0o666, None),
+        ] {
+            set(outer.path(), outermost);
+            set(&folder, around);
+            set(&file, mode);
+            let found = found.map(|(path, mode)| (canonical(path), mode));
+            assert_eq!(
+                everybody_writes(&file),
+                found,
+                "{outermost:o} {around:o} {mode:o}"
+            );
+        }
+        set(outer.path(), 0o755);
+        set(&folder, 0o1777);
+        assert_eq!(
+            everybody_writes(&folder),
+            Some((canonical(&folder), 0o1777))
+        );
     }
 }

@@ -102,6 +102,31 @@ pub enum SecurityWarning {
     },
 }
 
+impl SecurityWarning {
+    /// Whether it is that no client is asked for a certificate, with a place or without.
+    #[cfg(all(feature = "auth", feature = "tls"))]
+    pub(super) fn is_certificate_not_asked(&self) -> bool {
+        match self {
+            Self::CertificateNotAsked => true,
+            #[cfg(feature = "config")]
+            Self::Doubtful { problem, .. } => *problem == super::Problem::CertificateNotAsked,
+            _ => false,
+        }
+    }
+
+    /// Whether it is that a list of proxies has every address, with a place or without.
+    pub(super) fn is_of_everyone(&self, list: &str) -> bool {
+        match self {
+            Self::EveryoneIsAProxy(key) => *key == list,
+            #[cfg(feature = "config")]
+            Self::Doubtful { place, problem } => {
+                *problem == super::Problem::EveryoneIsAProxy && place.key.starts_with(list)
+            }
+            _ => false,
+        }
+    }
+}
+
 struct Place<'a>(Option<&'a Path>, Option<usize>, Option<usize>);
 
 impl std::fmt::Display for Place<'_> {

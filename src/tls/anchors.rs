@@ -28,6 +28,8 @@ pub(super) struct Anchors {
     /// The subjects in RFC 4514 form, for explanations.
     pub(super) subjects: Vec<Box<str>>,
     pub(super) expiries: Vec<Expiry>,
+    /// Those with name constraints, for explanations.
+    constrained: Vec<CertificateDer<'static>>,
     /// How many certificates of the bundle are not trusted.
     pub(super) left_out: usize,
     /// The most name constraints that one of them has.
@@ -156,7 +158,11 @@ impl Anchors {
             #[cfg(feature = "crl")]
             ca: crate::crl::CaInfo::of(certificate),
         }));
-        self.most_subtrees = self.most_subtrees.max(subtrees(certificate));
+        let subtrees = subtrees(certificate);
+        self.most_subtrees = self.most_subtrees.max(subtrees);
+        if subtrees > 0 {
+            self.constrained.push(der.clone().into_owned());
+        }
         self.subjects.push(identity.subject().into());
         self.expiries.push(Expiry::new("client_ca", identity));
         Ok(())
@@ -190,6 +196,11 @@ impl Anchors {
         let named = self.known.iter().zip(&self.subjects);
         let named = named.filter(move |(_, name)| ***name == *subject);
         named.map(|(known, _)| webpki::spki_for_anchor(&known.trusted))
+    }
+
+    /// The trusted ones that have name constraints.
+    pub(super) fn constrained(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.constrained.iter()
     }
 
     /// The most name constraints that one of them has.

@@ -16,7 +16,11 @@ pub(super) fn name_words(rejection: &Rejection) -> String {
     let read: Vec<_> = read
         .filter_map(|der| PeerIdentity::parse(der).ok())
         .collect();
-    let found = outside(&read);
+    let anchors = rejection.anchors.constrained();
+    let anchors: Vec<_> = anchors
+        .filter_map(|der| PeerIdentity::parse(der).ok())
+        .collect();
+    let found = outside(&read, &anchors);
     let of = |at: usize| {
         if at == 0 {
             return leaf(rejection);
@@ -39,9 +43,7 @@ pub(super) fn name_words(rejection: &Rejection) -> String {
             of(at)
         ),
         None => format!(
-            "{} has a name that the name constraints of the client CA above it do not permit, or one of a form \
-             that they name and that is not supported (URI, directory name, e-mail): names of such a form are \
-             refused beneath it, whether they keep to the constraints or not",
+            "{} has a name that the name constraints of a CA above it do not permit",
             leaf(rejection)
         ),
     }
@@ -58,10 +60,17 @@ enum Outside {
     },
 }
 
-/// The first name of a certificate, the client's first, that the constraints of one after it refuse.
-fn outside(chain: &[X509Certificate<'_>]) -> Option<Outside> {
+/// The first name of a certificate, the client's first, that the constraints of one after it refuse, or of a
+/// client CA that issued one of them.
+fn outside(chain: &[X509Certificate<'_>], anchors: &[X509Certificate<'_>]) -> Option<Outside> {
+    let sent = chain.iter().enumerate().skip(1).map(|(at, ca)| (ca, at));
+    let anchors = chain.iter().enumerate().flat_map(|(at, one)| {
+        let issued =
+            move |ca: &&X509Certificate<'_>| ca.subject().as_raw() == one.issuer().as_raw();
+        anchors.iter().filter(issued).map(move |ca| (ca, at + 1))
+    });
     let mut form = None;
-    for ca in chain.iter().skip(1) {
+    for (ca, below) in sent.chain(anchors) {
         let Ok(Some(constraints)) = ca.name_constraints() else {
             continue;
         };
@@ -76,10 +85,7 @@ fn outside(chain: &[X509Certificate<'_>]) -> Option<Outside> {
             .as_deref()
             .unwrap_or_default();
         let name = || name_text(ca.subject().as_raw());
-        for (of, beneath) in chain.iter().enumerate() {
-            if std::ptr::eq(beneath, ca) {
-                break;
-            }
+        for (of, beneath) in chain.iter().take(below).enumerate() {
             let sans = beneath.subject_alternative_name().ok().flatten();
             let sans = sans.map_or(&[][..], |san| san.value.general_names.as_slice());
             for san in sans {

@@ -115,6 +115,57 @@ async fn what_lets_nobody_in_or_means_something_else_is_told_with_its_place() {
             "nobody is let in",
         ),
         (
+            all(&known, &pull, "[forwarded]\nproxies = [\"0.0.0.0/0\"]\n"),
+            ": forwarded.proxies[0]: ",
+            "every address",
+        ),
+        (
+            all(
+                &known,
+                &pull,
+                "[serve]\nproxy_protocol = [\"10.0.0.0/8\", \"::/0\"]\n",
+            ),
+            ": serve.proxy_protocol[1]: ",
+            "every address",
+        ),
+        (
+            all(&known, &pull, "").replace("[tls]", "[tls]\nproxy_protocol = [\"0.0.0.0/0\"]"),
+            ": tls.proxy_protocol[0]: ",
+            "every address",
+        ),
+        (
+            all(
+                &token("[auth.throttle]\nexempt = [\"0.0.0.0/0\"]\n"),
+                &pull,
+                "",
+            ),
+            ":7:11: auth.throttle.exempt[0]: ",
+            "nobody's failures are throttled",
+        ),
+        (
+            all(&known, &pull, "[serve]\nhead_timeout = \"300ms\"\n"),
+            ": serve.head_timeout: ",
+            "300ms is shorter",
+        ),
+        (
+            all(
+                &known,
+                &pull,
+                "[serve]\nbody_pace = { bytes = \"1GiB\", window = \"1s\" }\n",
+            ),
+            ": serve.body_pace: ",
+            "1073741824 bytes a second",
+        ),
+        (
+            all(
+                &known,
+                &pull,
+                "[[identity.map]]\nid = \"x\"\nwhen = { \"anchor.key\" = \"00ff\" }\n",
+            ),
+            ": identity.map[0].when.\"anchor.key\": ",
+            "no client CA has the key \"00ff\"",
+        ),
+        (
             all(&known, &pull, "[source]\nallow = []\n"),
             ": source.allow: ",
             "nobody is let in",
@@ -240,6 +291,133 @@ async fn a_policy_or_credentials_file_is_told_of_with_its_own_place() {
         assert!(
             told.iter().any(|warning| warning.contains(part)),
             "{part}: {told:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_are_good_for_no_caller_and_a_shadow_policy_are_told_of_in_their_files() {
+    let folder = folder();
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let digest = "sha256:60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
+    put(
+        "credentials.toml",
+        &format!(
+            "[[credential]]\nid = \"next\"\nnetworks = [\"10.1.2.3/8\"]\n[[credential.secret]]\n\
+             digest = \"{digest}\"\nnot_before = 2999-01-01T00:00:00Z\n\
+             [[credential]]\nid = \"none\"\nnetworks = []\n[[credential.secret]]\n\
+             digest = \"sha256:{DIGEST}\"\n"
+        ),
+    );
+    put(
+        "htpasswd",
+        "ann:$2y$05$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u\n",
+    );
+    let shadow = rule("networks = [\"10.9.8.7/8\"]\n")
+        .replace("policy.rules", "rules")
+        .replace("authenticated", "token:cj")
+        .replace("**", "docker.io/**");
+    put("shadow.toml", &shadow);
+    put("policy.toml", &rule("").replace("policy.rules", "rules"));
+    let text = [
+        "[auth]\nrequire = \"token-or-certificate\"\ncredentials = [\"credentials.toml\"]\n\
+         [[auth.htpasswd]]\nfile = \"htpasswd\"\nnetworks = []\n\
+         [policy]\nfile = \"policy.toml\"\nshadow = \"shadow.toml\"\n",
+        LIMITS,
+        TLS,
+        CRL,
+    ]
+    .concat();
+    let told = told(folder.path(), &text);
+    let parts = [
+        "gate.toml:6:12: auth.htpasswd[0].networks: no network is listed",
+        "credentials.toml:3:13: credential[0].networks[0]: 10.1.2.3/8 has bits set",
+        "credentials.toml:6:14: credential[0].secret[0].not_before: the credential \"next\" is not good yet",
+        "credentials.toml:9:12: credential[1].networks: no network is listed",
+        "shadow.toml:3:8: rules[0].who[0]: nobody can be \"token:cj\"",
+        "shadow.toml:5:17: rules[0].repositories[0]: \"docker.io/**\" begins with",
+        "shadow.toml:6:13: rules[0].networks[0]: 10.9.8.7/8 has bits set",
+    ];
+    for part in parts {
+        let is_it = |warning: &String| warning.contains(part);
+        assert!(told.iter().any(is_it), "{part}: {told:#?}");
+    }
+    assert_eq!(told.len(), parts.len(), "{told:#?}");
+}
+
+#[tokio::test]
+async fn a_throttle_that_exempts_every_address_is_reported_as_none() {
+    let folder = folder();
+    let file = folder.path().join("gate.toml");
+    let text = token("[auth.throttle]\nexempt = [\"::/0\"]\n");
+    fs::write(&file, text).unwrap();
+    let guard = Guard::from_config(&Config::load(&file).unwrap()).unwrap();
+    let report = guard.report().to_string();
+    assert!(
+        report.contains("failed authentications are not throttled")
+            && !report.contains("are throttled by"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_client_is_asked_for_is_told_where_it_is_required() {
+    let folder = folder();
+    let tls = TLS.replace("client_ca = [\"ca.crt\"]\n", "");
+    let text = [
+        "[auth]\nrequire = \"certificate\"\n",
+        &rule(""),
+        LIMITS,
+        &tls,
+    ]
+    .concat();
+    let told = told(folder.path(), &text);
+    assert!(
+        told.iter().any(
+            |one| one.contains("gate.toml:2:11: auth.require: callers must show a certificate")
+        ),
+        "{told:?}"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_everybody_on_the_machine_may_write_or_guess_from_is_told_of_with_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = folder();
+    let path = folder.path();
+    fs::write(
+        path.join("htpasswd"),
+        "ann:$2y$05$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u\n",
+    )
+    .unwrap();
+    let auth = token("").replace("[[auth", "htpasswd = [\"htpasswd\"]\n[[auth");
+    let text = [&auth, &rule(""), LIMITS, TLS, CRL].concat();
+    let set = |name: &str, mode| {
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set("tls.key", 0o600);
+    set("htpasswd", 0o640);
+    set(".", 0o755);
+    assert_eq!(told(path, &text), [""; 0]);
+    for (name, mode, usual, key, says) in [
+        ("ca.crt", 0o666, 0o644, ": tls.client_ca[0]: ", "may write"),
+        ("crl.pem", 0o646, 0o644, ": crl.files[0]: ", "may write"),
+        ("gate.toml", 0o666, 0o644, "gate.toml:1:1: ", "may write"),
+        ("htpasswd", 0o644, 0o640, ": auth.htpasswd[0]: ", "may read"),
+        (".", 0o777, 0o755, ": ", "may write"),
+    ] {
+        set(name, mode);
+        let told = told(path, &text);
+        set(name, usual);
+        let mode = format!("(mode {mode:o})");
+        assert!(
+            told.len() == 1
+                && told[0].contains(key)
+                && told[0].contains(says)
+                && told[0].contains(&mode),
+            "{name}: {told:?}"
         );
     }
 }

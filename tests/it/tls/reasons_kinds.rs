@@ -211,6 +211,49 @@ async fn name_constraints_of_forms_that_are_not_checked_are_told_as_that_and_not
 }
 
 #[tokio::test]
+async fn constraints_of_the_client_ca_itself_are_told_as_exactly_as_those_below_it() {
+    let scene = Scene::new();
+    let root = Ca::new("Root");
+    let dns = constrained(&root, GeneralSubtree::DnsName("example.org".into()));
+    let mut directory = rcgen::DistinguishedName::new();
+    directory.push(DnType::CommonName, "node-7");
+    let directory = constrained(&root, GeneralSubtree::DirectoryName(directory));
+    let uri = root.sub("Narrow", |ca| {
+        let value = b"\x30\x12\xa0\x10\x30\x0e\x86\x0c.example.org".to_vec();
+        ca.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 30], value)];
+    });
+    let id = SanType::URI("spiffe://node.example.org/x".try_into().unwrap());
+    let outside = SanType::DnsName("n7.example.com".try_into().unwrap());
+    let not_checked = |form: &str| {
+        format!(
+            "`CN=Narrow` above the client's certificate `CN=node-7` has name constraints on {form}, which \
+             are not supported: names of that form are refused beneath it, whether they keep to the \
+             constraints or not"
+        )
+    };
+    for (ca, leaf, expected) in [
+        (
+            &directory,
+            directory.client("node-7"),
+            not_checked("directory names"),
+        ),
+        (&uri, named(&uri, id), not_checked("URIs")),
+        (
+            &dns,
+            named(&dns, outside),
+            "the client's certificate `CN=node-7` has the name `n7.example.com`, outside the name constraints \
+             of `CN=Narrow` above it"
+                .to_owned(),
+        ),
+    ] {
+        let acceptor = scene.trusting(scene.files.put("narrow.crt", &ca.pem));
+        let error = scene.refuses(&acceptor, &leaf, &[]).await;
+        assert_eq!(error.reason(), Reason::NameConstraints);
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_name_outside_constraints_is_told_with_the_name_and_the_ca() {
     let scene = Scene::new();
     let acceptor = scene.acceptor();
