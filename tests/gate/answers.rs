@@ -381,7 +381,7 @@ fn the_network_policy_of_the_page_on_spegel_can_be_printed() {
         rest.split_once("```").unwrap().0.to_owned()
     };
     let files = Files::new();
-    let config = files.put("gate.toml", &block("toml"));
+    let config = files.put("gate.toml", block("toml"));
     let command = block("sh").replace("\\\n", " ");
     let words = command.split_whitespace().map(str::to_owned);
     let words = words.map(|word| match &*word {
