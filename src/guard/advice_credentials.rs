@@ -3,7 +3,7 @@
 use super::Problem;
 use super::advice::Advice;
 use crate::auth::file::{Doubt, doubts};
-use crate::config::{ClientAuthMode, Key, Requirement};
+use crate::config::{ClientAuthMode, HtpasswdEntry, Key, Requirement, SecretEntry};
 use crate::util::clock;
 
 impl Advice<'_> {
@@ -35,9 +35,9 @@ impl Advice<'_> {
                 self.here(key.key("networks"), Problem::NoNetwork);
             }
         }
-        let htpasswd = auth.htpasswd.iter().map(|entry| entry.is_good_nowhere());
+        let htpasswd = auth.htpasswd.iter().map(HtpasswdEntry::is_good_nowhere);
         let htpasswd = htpasswd.enumerate().map(|found| ("auth.htpasswd", found));
-        let secrets = auth.secrets.iter().map(|entry| entry.is_good_nowhere());
+        let secrets = auth.secrets.iter().map(SecretEntry::is_good_nowhere);
         let secrets = secrets.enumerate().map(|found| ("auth.secrets", found));
         for (list, (index, nowhere)) in htpasswd.chain(secrets) {
             if nowhere {

@@ -239,7 +239,7 @@ impl Builder {
         #[cfg(feature = "tls")]
         if authentication.needs_certificate()
             && self.asks_for_no_certificate()
-            && !self.is_placed(|warning| warning.is_certificate_not_asked())
+            && !self.is_placed(SecurityWarning::is_certificate_not_asked)
         {
             report.warnings.push(SecurityWarning::CertificateNotAsked);
         }
