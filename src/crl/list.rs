@@ -394,8 +394,7 @@ impl Crl {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Signature> {
-        self.signature
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let signature = self.signature.lock();
+        signature.unwrap_or_else(PoisonError::into_inner)
     }
 }

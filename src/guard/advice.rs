@@ -336,7 +336,7 @@ impl Advice<'_> {
                 self.here(key, Problem::DigestsReadable { file, mode });
             }
         }
-        // A folder that several files are in is told once.
+        // A folder that several files are in is named once.
         let mut known = HashSet::new();
         for (key, file) in super::secrets::deciding(self.config) {
             if let Some((path, mode)) = super::secrets::everybody_writes(&file)

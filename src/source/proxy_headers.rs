@@ -56,7 +56,7 @@ const OTHERS: [&str; 39] = [
 ];
 
 /// Every header that begins so is one too, but for those by which a proxy hands certificates on
-/// ([`tls::ForwardedLayer`](crate::tls::ForwardedLayer), which is told them): all are counted as one.
+/// ([`tls::ForwardedLayer`](crate::tls::ForwardedLayer), which spares them): all are counted as one.
 const OF_CALLERS: [(&str, &str); 5] = [
     ("ssl-client-", "ssl-client"),
     ("x-ssl-client-", "ssl-client"),

@@ -295,7 +295,7 @@ impl Upstream {
     }
 }
 
-/// Where what came of a blob begins, and the length of the whole where that is told.
+/// Where what came of a blob begins, and the length of the whole where that is stated.
 fn place(response: &Response) -> Result<(u64, Option<u64>), UpstreamError> {
     match response.status() {
         // All of it, whatever was asked for.

@@ -11,7 +11,7 @@ use crate::store::{Digest, ManifestError, StoreError};
 pub(crate) enum UpstreamError {
     #[error("the upstream does not have it")]
     Unknown,
-    /// Told to clients as not there: registries answer so for what does not exist, too.
+    /// Answered to clients as not there: registries answer so for what does not exist, too.
     #[error("the upstream does not let this mirror have it")]
     Refused,
     /// Of the mirror, not of what is asked for: nothing is known about that.

@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -7,6 +6,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::client::Question;
+use super::tag_walk::{Tags, Walk, cut, merged, union};
 use super::{PullThrough, Upstream, UpstreamError, link};
 use crate::store::{AtMost, Caller, Descriptor, Digest, MAX_MANIFEST, Store};
 
@@ -19,25 +19,6 @@ const ENTRIES: usize = 100_000;
 const PATIENCE: Duration = Duration::from_secs(2 * 60);
 /// How many entries registries give at most at once.
 const WINDOW: usize = 1000;
-
-/// Where a walk through a repository's tags is. Registries have them in many orders, so only the registry
-/// itself knows what follows a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Walk {
-    /// After the last name that the client has, for all that it says.
-    Client,
-    /// After this name of the upstream's, or at its beginning.
-    Upstream(Option<String>),
-    /// In the order of the bytes, through all that the upstream has.
-    Whole,
-}
-
-/// A page of tags, and where the next one begins: after which name, and where in the walk.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Tags {
-    pub(crate) names: Vec<String>,
-    pub(crate) next: Option<(String, Walk)>,
-}
 
 /// What the upstream lists.
 enum Listed {
@@ -280,71 +261,6 @@ impl PullThrough {
     }
 }
 
-/// A page of a window of the upstream's and what is here, which is cut after one of the upstream's names,
-/// because only from there it goes on. What is here comes with the name that it does not exceed: the names
-/// after which pages end lead from before all to after all, in whatever order, so none is left out.
-fn merged(
-    (names, more): (Vec<String>, bool),
-    here: &[String],
-    n: usize,
-    after: Option<String>,
-) -> Tags {
-    if !more && names.len().max(here.len()) <= n {
-        let all = union(&names, here);
-        if all.len() <= n {
-            return Tags {
-                names: all,
-                next: None,
-            };
-        }
-    }
-    for count in (1..=names.len().min(n)).rev() {
-        let (names, end) = (&names[..count], &names[count - 1]);
-        let until = here.partition_point(|name| name <= end);
-        if until > n {
-            continue;
-        }
-        let all = union(names, &here[..until]);
-        if all.len() <= n {
-            let walk = Walk::Upstream(Some(end.clone()));
-            return Tags {
-                names: all,
-                next: Some((end.clone(), walk)),
-            };
-        }
-    }
-    // More than fit come before the upstream's next.
-    let names = here[..here.len().min(n)].to_vec();
-    let next = names.last().cloned();
-    Tags {
-        names,
-        next: next.map(|last| (last, Walk::Upstream(after))),
-    }
-}
-
-/// Both, each once: in the order of the bytes if the upstream's are, else in the upstream's order, at the end.
-fn union(names: &[String], here: &[String]) -> Vec<String> {
-    let mut all = here.to_vec();
-    if names.is_sorted() {
-        all.extend_from_slice(names);
-        all.sort_unstable();
-        all.dedup();
-        return all;
-    }
-    let known: HashSet<_> = names.iter().collect();
-    all.retain(|name| !known.contains(name));
-    all.extend_from_slice(names);
-    all
-}
-
-fn cut(mut names: Vec<String>, n: usize, walk: &Walk) -> Tags {
-    let more = n < names.len();
-    names.truncate(n);
-    let next = names.last().filter(|_| more);
-    let next = next.map(|last| (last.clone(), walk.clone()));
-    Tags { names, next }
-}
-
 /// The pages of a listing. All are asked at the same path: of the link to the next one only the query
 /// counts, so that it cannot lead elsewhere, and one that names the host or path by which a proxy knows
 /// the registry is followed all the same.
@@ -506,64 +422,6 @@ mod tests {
     }
 
     /// Walks through what an upstream has in this order, in windows, and what is here.
-    fn walked(there: &[&str], here: &[&str], n: usize) -> Vec<Vec<String>> {
-        let there: Vec<_> = there.iter().map(|name| (*name).to_owned()).collect();
-        let (mut pages, mut last, mut after) = (Vec::new(), None::<String>, None::<String>);
-        loop {
-            let start = after.as_ref().map_or(0, |after| {
-                there.iter().position(|name| name == after).unwrap() + 1
-            });
-            let window = &there[start..there.len().min(start + n)];
-            let more = start + n < there.len();
-            let here = here.iter().filter(|name| Some(**name) > last.as_deref());
-            let here: Vec<_> = here.take(n + 1).map(|name| (*name).to_owned()).collect();
-            let page = merged((window.to_vec(), more), &here, n, after.clone());
-            assert!(page.names.len() <= n, "{page:?}");
-            pages.push(page.names);
-            let Some((name, Walk::Upstream(walk))) = page.next else {
-                return pages;
-            };
-            (last, after) = (Some(name), walk);
-            assert!(pages.len() < 100, "{pages:?}");
-        }
-    }
-
-    #[test]
-    fn no_name_is_left_out_whatever_the_order_of_the_upstream() {
-        let orders: [&[&str]; 5] = [
-            &[],
-            &["a", "c", "e", "g", "i", "k"],
-            &["k", "i", "g", "e", "c", "a"],
-            &["1.0", "1.1", "1.9", "1.10", "1.11", "2.0"],
-            &["e", "a", "k", "c", "z", "g"],
-        ];
-        for there in orders {
-            let own: [&[&str]; 4] = [
-                &[],
-                &["b", "c", "j", "z"],
-                &["0", "00", "000", "0000"],
-                there,
-            ];
-            for here in own {
-                let mut here = here.to_vec();
-                here.sort_unstable();
-                for n in 1..8 {
-                    let pages = walked(there, &here, n);
-                    let mut expected: Vec<_> = there.iter().chain(&here).copied().collect();
-                    expected.sort_unstable();
-                    expected.dedup();
-                    let mut found = pages.concat();
-                    if there.is_sorted() {
-                        assert_eq!(found, expected, "{there:?} {here:?} {n}");
-                    }
-                    found.sort_unstable();
-                    found.dedup();
-                    assert_eq!(found, expected, "{there:?} {here:?} {n}");
-                }
-            }
-        }
-    }
-
     #[test]
     fn the_tag_of_a_digest_is_cut_to_64_digits() {
         let long = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! pull        what is asked for: from the store, or through the upstream into it
-//! listing     tags and referrers, page by page (link)
+//! listing     tags and referrers, page by page (link), and a walk through both registries' tags (tag_walk)
 //! download    blobs: one transfer for all who want one (live), which goes on where it was cut (transfer)
 //! client      one question to the upstream: its token (auth), its redirects (reach), its status (answer)
 //! flight      one question for all who ask the same; places: how many at once by a caller and by all
@@ -33,13 +33,14 @@ mod places;
 mod pull;
 mod reach;
 mod report;
+mod tag_walk;
 mod transfer;
 
 pub(crate) use client::Upstream;
 pub(crate) use error::{UpstreamError, UpstreamSetupError};
 pub(crate) use health::Condition;
-pub(crate) use listing::{Tags, Walk};
 pub(crate) use live::Live;
 pub(crate) use options::{Host, Namespace, Patience, UpstreamOptions};
 pub(crate) use pull::{PullOptions, PullThrough, Pulled};
 pub(crate) use report::announce;
+pub(crate) use tag_walk::{Tags, Walk};
