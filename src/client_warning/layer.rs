@@ -64,6 +64,7 @@ impl ClientWarningLayer {
         self
     }
 
+    #[cfg(feature = "rate")]
     pub(crate) fn is_on(&self) -> bool {
         self.is_on
     }

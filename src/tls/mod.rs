@@ -64,6 +64,7 @@ mod bundle;
 mod chain;
 #[cfg(feature = "crl")]
 mod client_chain;
+#[cfg(feature = "crl")]
 mod client_check;
 mod constraints;
 #[cfg(feature = "crl")]

@@ -82,8 +82,8 @@ struct Seat {
 /// What a connection has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
-    not(feature = "serve"),
-    allow(dead_code, reason = "only a server waits for a request")
+    not(all(feature = "serve", feature = "tls")),
+    allow(dead_code, reason = "only a server of TLS tells all of them apart")
 )]
 enum Standing {
     /// Nothing.
@@ -193,7 +193,7 @@ impl Place {
     }
 
     /// Notes that the handshake is finished.
-    #[cfg(feature = "serve")]
+    #[cfg(all(feature = "serve", feature = "tls"))]
     pub(crate) fn shaken(&self) {
         self.places.lock().rise(self.number, Standing::Quiet);
     }
