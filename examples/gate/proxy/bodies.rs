@@ -14,8 +14,8 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 /// For how long the head of an answer waits for the beginning of its body: one that is broken there is
-/// answered for, and not cut.
-const BEGINNING: Duration = Duration::from_millis(100);
+/// answered for, and not cut. A peer of a mirror gives up on a head after 100 ms.
+const BEGINNING: Duration = Duration::from_millis(20);
 
 /// For how long a cut waits for what came before it: an error takes along what is not sent yet, the head too.
 const BEFORE_CUT: Duration = Duration::from_millis(50);
@@ -202,7 +202,7 @@ impl Received {
     }
 
     /// Reads the beginning, which in most answers has come with the head.
-    pub(super) async fn begin(&mut self) -> Result<(), ReceiveError> {
+    pub(super) async fn begin(&mut self) {
         let until = Instant::now() + BEGINNING;
         // One frame more than the first, since what breaks off often has sent a part.
         while self.ahead.len() < 2 && !self.inner.is_end_stream() {
@@ -212,10 +212,19 @@ impl Received {
                     self.ended = true;
                     break;
                 }
-                Ok(Some(frame)) => self.ahead.push_back(frame.map_err(ReceiveError::Cut)?),
+                Ok(Some(Ok(frame))) => self.ahead.push_back(frame),
+                Ok(Some(Err(error))) => {
+                    self.cut = Some(error);
+                    self.deadline = sleep_until(Instant::now() + BEFORE_CUT);
+                    break;
+                }
             }
         }
-        Ok(())
+    }
+
+    /// Takes the error by which it was cut, if it was.
+    pub(super) fn take_cut(&mut self) -> Option<ReceiveError> {
+        self.cut.take().map(ReceiveError::Cut)
     }
 
     fn held(&self) -> u64 {

@@ -109,7 +109,13 @@ where
         }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(Problem::Answer)?;
         let mut body = Received::new(body, self.stall_timeout);
-        body.begin().await.map_err(Problem::Cut)?;
+        body.begin().await;
+        // What the registry refuses it has said, whatever became of its words.
+        if parts.status.is_success()
+            && let Some(cut) = body.take_cut()
+        {
+            return Err(Problem::Cut(cut));
+        }
         // Where there is no body by definition, the length is that of another answer (RFC 9110 §8.6).
         if !is_head && parts.status != StatusCode::NOT_MODIFIED {
             framing::set_length(&mut parts.headers, body.size_hint().exact());
