@@ -218,7 +218,7 @@ async fn one_mirror_pulls_through_another_over_tls() {
     let url = upstream.url("");
     let arguments = ["--upstream", &url, "--upstream-ca", ca.to_str().unwrap()];
     let mirror = Mirror::with(&here, &arguments).await;
-    // The upstream wants credentials that this mirror does not have: what it has is not here.
+    // The upstream wants credentials that this mirror does not have: whether it has the blob is not known.
     let path = format!("/v2/a/blobs/{}", sha256(b"content"));
     let response = mirror
         .by_token()
@@ -226,9 +226,9 @@ async fn one_mirror_pulls_through_another_over_tls() {
         .send()
         .await
         .unwrap();
-    assert_eq!(response.status(), 404);
+    assert_eq!(response.status(), 502);
     let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-    assert_eq!(body["errors"][0]["code"], "BLOB_UNKNOWN");
+    assert_ne!(body["errors"][0]["code"], "BLOB_UNKNOWN");
     let asked = upstream.logged(&path).await;
     assert_eq!(asked["fields"]["refusal.reason"], "credentials_missing");
 }
