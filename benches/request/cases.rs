@@ -32,7 +32,8 @@ pub(crate) enum Log {
 
 const CRL: &str = "[crl]\nfiles = [\"crl.pem\"]\n";
 const SOURCE: &str = "[source]\nallow = [\"127.0.0.0/8\"]\ndeny = [\"127.9.0.0/16\"]\n";
-const AUTH: &str = "[auth]\nrequire = \"token-and-certificate\"\n\
+// Without the throttle, so that each wrong token costs what the first does.
+const AUTH: &str = "[auth]\nrequire = \"token-and-certificate\"\nthrottle = { enabled = false }\n\
                     [[auth.token]]\nid = \"node\"\nfile = \"token\"\n";
 const POLICY: &str = "[[policy.rules]]\nname = \"library\"\nwho = [\"token:node\"]\n\
                       actions = [\"pull\"]\nrepositories = [\"library/**\"]\n";

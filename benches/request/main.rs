@@ -42,7 +42,7 @@ struct Arguments {
     #[arg(long)]
     serve: Option<String>,
     /// Where the server's certificates are.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = ".")]
     files: PathBuf,
     /// Serve in the clear.
     #[arg(long)]

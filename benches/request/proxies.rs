@@ -44,7 +44,7 @@ fn nginx(files: &Path, log: bool) -> Option<Process> {
              ssl_protocols TLSv1.3; ssl_certificate {files}/tls.crt; ssl_certificate_key {files}/tls.key;
              ssl_client_certificate {files}/ca.crt; ssl_verify_client on; ssl_crl {files}/crl.pem;
              deny 127.9.0.0/16; allow 127.0.0.0/8; deny all;
-             limit_conn caller 1000; limit_rate 100g;
+             limit_conn caller 1000; limit_rate 2000m;
              if ($http_authorization != \"Bearer {TOKEN}\") {{ return 401; }}
              location /v2/library/ {{ default_type application/vnd.oci.image.manifest.v1+json;
                if ($request_method !~ ^(GET|HEAD)$) {{ return 403; }}
