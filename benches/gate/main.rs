@@ -19,6 +19,8 @@ mod authorization;
 #[path = "../../examples/gate/cli.rs"]
 #[allow(dead_code, reason = "what only the program uses")]
 mod cli;
+#[path = "../cpu/mod.rs"]
+mod cpu;
 #[path = "../figures/mod.rs"]
 mod figures;
 mod load;

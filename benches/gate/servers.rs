@@ -194,15 +194,7 @@ impl Server {
 
     /// What its threads have used so far, by the kernel's accounting.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
-        let nanos = tasks.map(|task| {
-            let stat = task.expect("a thread").path().join("schedstat");
-            // A thread may have ended meanwhile.
-            let stat = fs::read_to_string(stat).unwrap_or_default();
-            let nanos = stat.split(' ').next().and_then(|it| it.parse::<u64>().ok());
-            nanos.unwrap_or(0)
-        });
-        nanos.sum::<u64>() as f64 / 1e9
+        crate::cpu::nanos_of(self.child.id()) as f64 / 1e9
     }
 }
 

@@ -2,13 +2,9 @@
 
 use std::convert::Infallible;
 use std::env;
-use std::pin::Pin;
 use std::process::Command;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
@@ -16,9 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::Layer;
 
 use crate::figures::Figures;
-
-const FRAME: usize = 64 * 1024;
-static ZEROS: [u8; FRAME] = [0; FRAME];
+use crate::zeros::Zeros;
 
 /// What is between hyper and the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -114,32 +108,5 @@ async fn read(mut client: tokio::io::DuplexStream) -> u64 {
             0 => return received,
             bytes => received += bytes as u64,
         }
-    }
-}
-
-/// So many zeros, in frames of 64 KiB.
-struct Zeros(u64);
-
-impl Body for Zeros {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.0 == 0 {
-            return Poll::Ready(None);
-        }
-        self.0 -= FRAME as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&ZEROS)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0 == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0)
     }
 }

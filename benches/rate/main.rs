@@ -7,6 +7,8 @@
 
 #[path = "../figures/mod.rs"]
 mod figures;
+#[path = "../zeros/mod.rs"]
+mod zeros;
 
 mod bodies;
 mod operations;

@@ -13,8 +13,12 @@
 )]
 #![allow(clippy::cast_precision_loss, reason = "figures, not accounts")]
 
+#[path = "../cpu/mod.rs"]
+mod cpu;
 #[path = "../figures/mod.rs"]
 mod figures;
+#[path = "../zeros/mod.rs"]
+mod zeros;
 
 #[path = "../enforcement/pki.rs"]
 #[allow(dead_code, reason = "made for another bench")]

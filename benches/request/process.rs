@@ -1,7 +1,6 @@
 //! A server that is a process of its own, on one CPU.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -63,12 +62,7 @@ impl Process {
 
     /// What all its threads have used of a CPU.
     pub(crate) fn cpu_nanos(&self) -> u64 {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        let nanos = threads.flatten().filter_map(|thread| {
-            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        nanos.sum()
+        crate::cpu::nanos_of(self.child.id())
     }
 
     /// Ends the server by the end of its standard input, and waits for it.

@@ -5,13 +5,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -30,6 +27,7 @@ use tower::service_fn;
 
 use crate::cases::{self, Log};
 use crate::load::{BLOB, LENGTH};
+use crate::zeros::Zeros;
 
 const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\nclient_ca = [\"ca.crt\"]\n";
 
@@ -138,32 +136,4 @@ async fn answer<B>(
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, media_type);
     Ok(response)
-}
-
-/// So many bytes out of memory: the cheapest body, so that what is around it shows most.
-struct Zeros(u64);
-
-impl Body for Zeros {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        static FRAME: [u8; 64 << 10] = [0; 64 << 10];
-        if self.0 == 0 {
-            return Poll::Ready(None);
-        }
-        self.0 -= FRAME.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&FRAME)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0 == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0)
-    }
 }

@@ -9,6 +9,8 @@
 
 #[path = "../figures/mod.rs"]
 mod figures;
+#[path = "../zeros/mod.rs"]
+mod zeros;
 
 mod cases;
 mod instructions;

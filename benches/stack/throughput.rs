@@ -2,13 +2,11 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -19,9 +17,9 @@ use tower::{Service, ServiceBuilder, service_fn};
 
 use crate::cases;
 use crate::figures::Figures;
+use crate::zeros::Zeros;
 
 const LENGTH: u64 = 1 << 30;
-const FRAME: usize = 64 << 10;
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const ROUNDS: usize = 7;
 
@@ -55,8 +53,8 @@ pub(crate) fn measure(figures: &mut Figures) {
         .ratio_at_least(0.98);
 }
 
-async fn blob<B>(_: Request<B>) -> Result<Response<Blob>, Infallible> {
-    Ok(Response::new(Blob(LENGTH)))
+async fn blob<B>(_: Request<B>) -> Result<Response<Zeros>, Infallible> {
+    Ok(Response::new(Zeros(LENGTH)))
 }
 
 async fn transfer<S, R>(service: S) -> Duration
@@ -103,32 +101,4 @@ where
     assert!(read > LENGTH, "only {read} bytes came");
     serving.await.unwrap().unwrap();
     time
-}
-
-// A body out of memory: the cheapest that there is, so that what the stack adds shows most.
-struct Blob(u64);
-
-impl Body for Blob {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        static ZEROS: [u8; FRAME] = [0; FRAME];
-        if self.0 == 0 {
-            return Poll::Ready(None);
-        }
-        self.0 -= FRAME as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&ZEROS)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0 == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0)
-    }
 }

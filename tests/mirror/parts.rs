@@ -67,7 +67,7 @@ async fn a_listing_whose_next_page_is_not_to_be_had_is_not_given() {
         Fault::Answer(200, vec![], Bytes::from("<html>")),
         // The same page again.
         page(&names(0..2), Some(format!("<{TAGS}?last=x>; rel=\"next\""))),
-        // A next page that is told in no way that can be followed.
+        // A next page whose link cannot be followed.
         page(&names(0..2), Some(format!("<{TAGS}>; rel=\"next\""))),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
@@ -95,7 +95,7 @@ async fn a_list_of_referrers_whose_next_page_is_not_to_be_had_is_not_given() {
         (Fault::Status(404), false),
         (Fault::Status(500), false),
         (Fault::Answer(200, vec![], Bytes::from("<html>")), false),
-        // A next page that is told in no way that can be followed.
+        // A next page whose link cannot be followed.
         (page(one(b"second"), Some("/v2/a/x")), false),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());

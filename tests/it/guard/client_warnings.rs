@@ -1,4 +1,4 @@
-//! `Warning` headers: what a caller is told of what is about to fail it, and who is told nothing.
+//! `Warning` headers: which callers get one of what is about to fail them, and which get none.
 #![cfg(feature = "config")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -161,7 +161,7 @@ async fn a_caller_is_warned_of_what_ends_or_is_refused_soon_once_a_connection() 
         let expected = expected.iter().map(|text| (*text).to_owned()).collect();
         assert_eq!(answer, (200, expected), "{target}");
     }
-    // Another caller of the same connection, as behind a proxy, is told what is its own.
+    // Another caller of the same connection, as behind a proxy, gets its own.
     let (_, told) = ask(&guard, &first, Some(OTHER), OLD, 0).await;
     assert_eq!(told, [deprecated]);
 }
