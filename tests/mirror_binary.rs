@@ -18,6 +18,8 @@ mod demo;
 mod drain;
 #[path = "mirror_binary/full.rs"]
 mod full;
+#[path = "mirror_binary/log.rs"]
+mod log;
 #[path = "mirror_binary/operate.rs"]
 mod operate;
 #[path = "mirror_binary/support.rs"]

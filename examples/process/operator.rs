@@ -8,7 +8,9 @@ use portcullis::serve::{Server, Unfinished};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::bind;
+use super::{bind, log};
+
+const LOST_LINES: &str = "log_lines_lost_total";
 
 /// The operator's port, for probes and Prometheus. Nothing on it passes the guard.
 pub(crate) struct Operator {
@@ -44,6 +46,7 @@ impl Operator {
         let rendered = metrics.clone();
         let admin = draining(admin, stopping).with_metrics(move || {
             look();
+            metrics::counter!(LOST_LINES).absolute(log::lost());
             rendered.render()
         });
         tokio::spawn(async move {
@@ -75,11 +78,15 @@ async fn answer(listener: TcpListener, admin: Admin) -> Result<(), Unfinished> {
 fn recorder() -> Result<PrometheusHandle, BuildError> {
     // Seconds from a manifest out of the page cache to a layer over a slow line.
     let buckets = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0];
-    let metrics = PrometheusBuilder::new()
+    let recorder = PrometheusBuilder::new()
         .set_buckets(&buckets)?
         .install_recorder()?;
     portcullis::telemetry::describe_metrics();
-    Ok(metrics)
+    metrics::describe_counter!(
+        LOST_LINES,
+        "Lines of the program's log that were lost because standard error did not take them."
+    );
+    Ok(recorder)
 }
 
 /// Keeps the histograms from growing between two scrapes.

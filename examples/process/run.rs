@@ -15,13 +15,14 @@ pub(crate) type Ended = Result<ExitCode, Box<dyn Error>>;
 
 /// Runs a program to its end. A `check` logs only what is wrong.
 pub(crate) fn main(name: &str, check: bool, program: impl Future<Output = Ended>) -> ExitCode {
-    log::init(if check { "warn" } else { "info" });
+    let log = log::init(if check { "warn" } else { "info" });
     // rustls and reqwest leave the choice to the process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = Runtime::new().map_err(Into::into);
     let ended = runtime.and_then(|runtime| runtime.block_on(program));
+    log.end();
     ended.unwrap_or_else(|error| {
-        eprintln!("{name}: {}", log::chain(&*error));
+        let _ = writeln!(io::stderr(), "{name}: {}", log::chain(&*error));
         ExitCode::FAILURE
     })
 }

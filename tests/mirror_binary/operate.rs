@@ -47,7 +47,7 @@ async fn each_request_is_one_line_of_json_on_standard_error() {
 }
 
 /// Freed a moment before it is taken again; no other test binds ports of this number meanwhile.
-async fn free_address() -> SocketAddr {
+pub(crate) async fn free_address() -> SocketAddr {
     let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
     probe.local_addr().unwrap()
 }

@@ -53,24 +53,36 @@ impl Mirror {
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        Self::begin(data.path(), arguments, variables).await
+        Self::begin(data.path(), arguments, variables, Stdio::piped()).await
+    }
+
+    /// Starts with a standard error of the test's own.
+    pub(crate) async fn logging_to(data: &TempDir, arguments: &[&str], log: Stdio) -> Self {
+        Self::begin(data.path(), arguments, &[], log).await
     }
 
     /// Starts with the data in a folder of `folder`.
     pub(crate) async fn in_folder(folder: &Path, arguments: &[&str]) -> Self {
-        Self::begin(folder, arguments, &[]).await
+        Self::begin(folder, arguments, &[], Stdio::piped()).await
     }
 
-    async fn begin(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    async fn begin(
+        folder: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+        log: Stdio,
+    ) -> Self {
         let directory = folder.join("data");
         let mut process = command(&directory)
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .envs(variables.iter().copied())
+            .stderr(log)
             .spawn()
             .unwrap();
         let out = Lines::follow(process.stdout.take().unwrap());
-        let log = Lines::follow(process.stderr.take().unwrap());
+        let log = process.stderr.take();
+        let log = log.map_or_else(Lines::default, Lines::follow);
         let first = until("the first line", || {
             if let Some(status) = process.try_wait().unwrap() {
                 panic!("it ended with {status}: {:?}", log.all());
