@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Version;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use crate::connection::places::Idle;
@@ -40,6 +41,8 @@ struct State {
     /// Whether a whole head has come.
     heard: bool,
     multiplexed: bool,
+    /// What a client asked for and did not get, and hyper keeps the connection for until its end.
+    declined: Option<OnUpgrade>,
 }
 
 /// Something in flight on a connection, until it is dropped.
@@ -64,6 +67,7 @@ impl Activity {
                 head: None,
                 heard: false,
                 multiplexed: false,
+                declined: None,
             }),
         })
     }
@@ -116,8 +120,20 @@ impl Activity {
         })
     }
 
+    /// What takes the connection at its end, if a client asked for another protocol in vain.
+    pub(super) fn declined(&self) -> Option<OnUpgrade> {
+        self.lock().declined.take()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InFlight {
+    /// Notes that the request asked for another protocol in vain.
+    pub(super) fn decline(&self, upgrade: OnUpgrade) {
+        self.0.lock().declined = Some(upgrade);
     }
 }
 

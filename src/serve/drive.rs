@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming as HyperBody;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -145,11 +147,14 @@ impl Common {
                 head: self.options.head_timeout,
                 idle: self.options.idle_timeout,
             },
-            activity,
+            activity: Arc::clone(&activity),
             displaced,
             stopping,
         };
         let outcome = drive.run(&self.builder, transport, responding).await;
+        if let Some(upgrade) = activity.declined() {
+            close_declined(upgrade).await;
+        }
         match outcome {
             Outcome::Failed if connection.has_timed_out() => Outcome::Stalled,
             other => other,
@@ -282,5 +287,13 @@ impl Drive {
                 }
             }
         }
+    }
+}
+
+/// Closes a connection in stages whose client asked for another protocol in vain: hyper hands it over at the end of
+/// its requests instead of closing it.
+async fn close_declined(upgrade: OnUpgrade) {
+    if let Ok(connection) = upgrade.await {
+        let _ = TokioIo::new(connection).shutdown().await;
     }
 }

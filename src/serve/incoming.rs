@@ -109,12 +109,12 @@ impl Incoming {
 }
 
 impl Unread {
-    /// What is left, if the client has begun to send it.
+    /// What is left.
     pub(super) fn take(&self) -> Left {
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         let body = { body }.take();
         match body {
-            Some(_) if self.awaits_asking.load(Ordering::Relaxed) => Left::Lost,
+            Some(body) if self.awaits_asking.load(Ordering::Relaxed) => Left::Unasked(body),
             Some(body) => Left::Body(body),
             None if self.failed.load(Ordering::Relaxed) => Left::Lost,
             None => Left::Nothing,
@@ -126,9 +126,10 @@ impl Unread {
 #[derive(Debug)]
 pub(super) enum Left {
     Nothing,
-    /// What comes next on the connection may belong to it or not: the client was not asked for it, or it
-    /// failed.
+    /// It failed.
     Lost,
+    /// The client was not asked for it, and may send it or not.
+    Unasked(HyperBody),
     Body(HyperBody),
 }
 

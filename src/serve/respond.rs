@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming as HyperBody;
+use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 use tower::Service;
 
@@ -44,6 +45,8 @@ pin_project! {
         state: State<S>,
         answer: Option<Response<Answer<R>>>,
         unread: Option<Arc<Unread>>,
+        // What the client asked for and hyper holds the connection for.
+        upgrade: Option<OnUpgrade>,
         in_flight: Option<InFlight>,
         version: Version,
         is_head: bool,
@@ -87,6 +90,7 @@ where
             metrics::connections(new, all);
         }
         let (mut head, body) = request.into_parts();
+        let upgrade = head.extensions.get::<OnUpgrade>().cloned();
         #[cfg(feature = "axum")]
         head.extensions
             .insert(axum::extract::ConnectInfo(self.connection.clone()));
@@ -101,6 +105,7 @@ where
             },
             answer: None,
             unread,
+            upgrade,
             in_flight: Some(in_flight),
         }
     }
@@ -134,6 +139,12 @@ where
                             failure::internal().map(Answer::Own)
                         }
                     };
+                    if let Some(upgrade) = this.upgrade.take()
+                        && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+                        && let Some(request) = &this.in_flight
+                    {
+                        request.decline(upgrade);
+                    }
                     *this.answer = Some(answer);
                     // Before the body is looked for: the service's future may hold it.
                     this.state.set(State::Answered);
@@ -142,7 +153,13 @@ where
                     let left = this.unread.take().map_or(Left::Nothing, |body| body.take());
                     let next = match left {
                         Left::Nothing => State::Done,
-                        Left::Lost => {
+                        // A client that waits to be asked for it waits for the answer as well.
+                        Left::Unasked(body) if *this.version == Version::HTTP_2 => {
+                            drain_behind_answer(Drain::new(body));
+                            State::Done
+                        }
+                        // What comes next on the connection may belong to it or not.
+                        Left::Lost | Left::Unasked(_) => {
                             announce_close(this.answer, *this.version);
                             State::Done
                         }

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::EXPECT;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -26,7 +27,12 @@ async fn refuse(request: Request<Body<Incoming>>) -> Result<Response<Full<Bytes>
 }
 
 fn put(length: usize) -> Vec<u8> {
-    let head = format!("PUT / HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+    put_with("", length)
+}
+
+fn put_with(headers: &str, length: usize) -> Vec<u8> {
+    let head =
+        format!("PUT / HTTP/1.1\r\nhost: localhost\r\n{headers}content-length: {length}\r\n\r\n");
     let mut request = head.into_bytes();
     request.resize(request.len() + length, b'x');
     request
@@ -61,6 +67,28 @@ async fn of_a_large_body_that_nobody_reads_the_answer_arrives_and_says_that_it_i
         let refused = answer(&mut client).await.unwrap();
         assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
         assert!(refused.contains("connection: close\r\n"), "{refused}");
+    }
+}
+
+/// As `curl --http2` asks without TLS.
+#[tokio::test]
+async fn a_client_that_offers_another_protocol_gets_its_answer_too() {
+    let tls = Tls::new();
+    let running = start(open(), service_fn(refuse)).await;
+    let secured = start(tls.open(), service_fn(refuse)).await;
+    let offer =
+        "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n";
+    // More than the buffers of both sides hold.
+    let upload = put_with(offer, 16_000_000);
+    for _ in 0..5 {
+        let mut client = connect(running.address).await;
+        within(client.write_all(&upload)).await.unwrap();
+        let refused = answer(&mut client).await.unwrap();
+        assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+        let mut client = tls.connect(secured.address, "http/1.1").await.unwrap();
+        within(client.write_all(&upload)).await.unwrap();
+        let refused = answer(&mut client).await.unwrap();
+        assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
     }
 }
 
@@ -117,10 +145,14 @@ fn piecemeal() -> (mpsc::Sender<Sent>, UnsyncBoxBody<Bytes, Infallible>) {
 }
 
 /// Whether a stream lives on behind its answer, until the body of its request has ended.
-async fn takes_the_body_after_its_answer(address: std::net::SocketAddr) -> bool {
+async fn takes_the_body_after_its_answer(address: std::net::SocketAddr, expects: bool) -> bool {
     let (mut sender, _) = http2(connect(address).await).await;
     let (send, body) = piecemeal();
-    let request = Request::put("http://localhost/").body(body).unwrap();
+    let mut request = Request::put("http://localhost/").body(body).unwrap();
+    if expects {
+        let value = HeaderValue::from_static("100-continue");
+        request.headers_mut().insert(EXPECT, value);
+    }
     let response = within(sender.send_request(request)).await.unwrap();
     assert_eq!(response.status(), 401);
     within(response.into_body().collect()).await.unwrap();
@@ -141,13 +173,14 @@ async fn takes_the_body_after_its_answer(address: std::net::SocketAddr) -> bool 
 #[tokio::test]
 async fn over_http_2_an_early_answer_is_not_followed_by_a_reset_at_once() {
     let running = start(open(), service_fn(refuse)).await;
-    // A machine may be so busy that the time for it passes.
-    for _ in 0..5 {
-        if takes_the_body_after_its_answer(running.address).await {
-            return;
+    for expects in [false, true] {
+        let mut took = false;
+        // A machine may be so busy that the time for it passes.
+        for _ in 0..5 {
+            took = took || takes_the_body_after_its_answer(running.address, expects).await;
         }
+        assert!(took, "the stream was reset behind its answer: {expects}");
     }
-    panic!("the stream was reset behind its answer");
 }
 
 #[tokio::test]
