@@ -42,8 +42,28 @@ fn append(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.create(true).append(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options.open(path)
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        // A FIFO that nothing reads would keep the caller for ever, at the start and with each line.
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.mode(0o640).custom_flags(flags.bits().cast_signed());
+    }
+    options.open(path).map_err(unread)
+}
+
+/// That nothing reads a FIFO, in words.
+#[cfg(unix)]
+fn unread(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+        return io::Error::new(error.kind(), "it is a FIFO or a socket that nothing reads");
+    }
+    error
+}
+
+#[cfg(not(unix))]
+fn unread(error: io::Error) -> io::Error {
+    error
 }
 
 #[cfg(unix)]

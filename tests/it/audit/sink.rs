@@ -332,4 +332,10 @@ fn a_file_that_cannot_be_opened_is_an_error_at_once() {
     let error = JsonLines::open(folder.path().join("absent/access.jsonl")).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     JsonLines::open(folder.path()).unwrap_err();
+    // It is not waited for.
+    let fifo = folder.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let error = JsonLines::open(&fifo).unwrap_err().to_string();
+    assert!(error.contains("nothing reads"), "{error}");
 }
