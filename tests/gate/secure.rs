@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, TRAILER};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::{BodyExt as _, Empty, StreamBody};
+use http_body_util::{BodyExt as _, Either, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -19,6 +19,7 @@ use rcgen::SanType;
 use rustls::server::WebPkiClientVerifier;
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::{self, Ca, Files, Leaf};
@@ -27,10 +28,19 @@ use crate::support::{
     BY_TOKEN, CI, Gate, MANIFEST, Registry, UPLOAD, Wire, assert_problem, request, within,
 };
 
-/// Sends back what it gets, and says how it came.
+const LAYER: &str = "sha256:9f56e761d79bfdb34304a012586cb04d16b435ef6130091a97702e559260a2f2";
+
+/// Far more than the sockets between a registry and a client that does not read hold.
+const LAYER_LENGTH: usize = 16 << 20;
+
+/// Sends back what it gets, and says how it came; a layer is sent of itself.
 async fn echo(
     request: Request<hyper::body::Incoming>,
-) -> Result<Response<hyper::body::Incoming>, Infallible> {
+) -> Result<Response<Either<hyper::body::Incoming, Full<Bytes>>>, Infallible> {
+    if request.uri().path().ends_with(LAYER) {
+        let layer = Full::from(vec![0; LAYER_LENGTH]);
+        return Ok(Response::new(Either::Right(layer)));
+    }
     let version = format!("{:?}", request.version());
     let host = request.uri().authority().map(ToString::to_string);
     let named = request.headers().get(HOST);
@@ -38,7 +48,7 @@ async fn echo(
     let host = host.or(named).unwrap();
     let trailer = request.headers().get(TRAILER).cloned();
     let target = request.uri().path_and_query().unwrap().to_string();
-    let mut response = Response::new(request.into_body());
+    let mut response = Response::new(Either::Left(request.into_body()));
     let headers = response.headers_mut();
     headers.insert("x-version", version.parse().unwrap());
     headers.insert("x-host", host.parse().unwrap());
@@ -446,4 +456,32 @@ async fn a_stream_that_is_reset_ends_the_registrys_transfer_alone() {
     let answer = within(answer).await.unwrap().unwrap();
     let body = within(answer.into_body().collect()).await.unwrap();
     assert_eq!(body.to_bytes(), "{}");
+}
+
+/// They share one connection to the registry, and its window.
+#[tokio::test]
+async fn over_http_2_clients_that_do_not_read_hold_no_other_client_back() {
+    let (servers, clients) = (Ca::new("servers"), Ca::new("clients"));
+    let leaf = servers.server(&["localhost"]);
+    let own = clients.client("gate");
+    let address = registry(&leaf, &clients, &["h2"]).await;
+    let files = Files::new();
+    let gate = gate(address, known(&files, &servers, &own, true)).await;
+    let target = format!("/v2/lib/a/blobs/{LAYER}");
+    let mut idle = Vec::new();
+    for _ in 0..12 {
+        let mut client = gate.connect().await;
+        client.send(request("GET", &target, "")).await;
+        let head = client.head().await;
+        assert_eq!(head.status(), 200);
+        idle.push(client);
+    }
+    let mut client = gate.connect().await;
+    let whole = async {
+        client.send(request("GET", &target, "")).await;
+        assert_eq!(client.head().await.status(), 200);
+        client.bytes(LAYER_LENGTH).await;
+    };
+    // Before those that do not read are ended for it.
+    timeout(Duration::from_secs(45), whole).await.unwrap();
 }

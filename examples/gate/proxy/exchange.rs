@@ -23,6 +23,16 @@ pub(super) struct Exchange<B> {
     stall_timeout: Duration,
 }
 
+/// What is read of an answer, or held of a body, that the other side does not take yet.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// The same of one stream of HTTP/2: a gigabyte in four seconds, at a millisecond's distance.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// As many streams as there are: the clients of a gate share its connection, and one that does not read must not
+/// use up what another's answer needs.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
 impl<B> Exchange<B>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -39,6 +49,10 @@ where
             .timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
             .pool_max_idle_per_host(256)
+            .http1_max_buf_size(READ_AHEAD)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_send_buf_size(READ_AHEAD)
             .build(connector);
         Self {
             client,

@@ -159,6 +159,8 @@ fn builder() -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("portcullis-mirror/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
+        // A transfer that waits for the disk must not use up what the others need.
+        .http2_initial_connection_window_size((1 << 31) - 1)
         .redirect(Policy::none())
         .referer(false)
 }
