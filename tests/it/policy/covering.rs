@@ -196,8 +196,28 @@ fn a_path_is_covered_only_by_a_pattern_of_paths() {
             .at_paths(patterns(Pattern::path, paths))
     };
     let redundant = |rule: &str, by: &str| vec![(rule.to_owned(), Doubt::Redundant(by.into()))];
+    let extension = |name: &str, on: &[&str]| {
+        Rule::allow(name, Who::Authenticated, Actions::EXTENSION).on_repositories(repositories(on))
+    };
     for (first, second, expected) in [
         (at("a", &["/x"]), at("b", &["/**"]), redundant("a", "b")),
+        // Without repositories an extension is of every one.
+        (
+            extension("a", &[]),
+            extension("b", &[]),
+            redundant("b", "a"),
+        ),
+        (
+            extension("a", &[]),
+            extension("b", &["**"]),
+            redundant("a", "b"),
+        ),
+        (extension("a", &[]), extension("b", &["team/**"]), vec![]),
+        (
+            extension("a", &["team/app"]),
+            extension("b", &["team/**"]),
+            redundant("a", "b"),
+        ),
         (
             at("a", &["/x", "/y"]),
             at("b", &["/y"]),

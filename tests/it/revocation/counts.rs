@@ -518,3 +518,44 @@ fn of_two_lists_that_are_one_version_neither_takes_back_what_the_other_revokes()
     assert!(!is_revoked(&revocation, 7) && !is_revoked(&revocation, 8));
     assert_eq!(revocation.lists().load().held_back().count(), 0);
 }
+
+#[test]
+fn of_two_lists_that_contradict_each_other_the_one_that_was_in_force_stays_so() {
+    let ca = Ca::new("Nodes");
+    let at = time::OffsetDateTime::now_utc() - time::Duration::HOUR;
+    let list = |number: u64, minutes: i64, of_shard: bool| {
+        let list = ca.crl_with(number, &[], |list| {
+            list.this_update = at + time::Duration::minutes(minutes);
+            list.issuing_distribution_point =
+                of_shard.then(|| rcgen::CrlIssuingDistributionPoint {
+                    distribution_point: rcgen::CrlDistributionPoint {
+                        uris: vec!["http://crl.example.org/shard".to_owned()],
+                    },
+                    scope: None,
+                });
+        });
+        list.der().to_vec()
+    };
+    let (restored, other) = (list(5, 10, false), list(100, 0, false));
+    for (before, in_force) in [
+        (vec![restored.clone()], "05"),
+        (vec![other.clone()], "64"),
+        // Neither was: the one with the higher number is.
+        (vec![list(3, -10, false)], "64"),
+        (vec![list(5, 10, true)], "64"),
+        // It waited before, and waits on.
+        (vec![restored.clone(), other.clone()], "64"),
+    ] {
+        for lists in [[&restored, &other], [&other, &restored]] {
+            let builder = Revocation::builder().with_authorities([ca.der.clone()]);
+            let revocation = builder
+                .from_bytes(before.iter().map(Vec::as_slice))
+                .unwrap();
+            revocation.publish(lists.map(Vec::as_slice)).unwrap();
+            let lists = revocation.lists().load();
+            let held_back: Vec<_> = lists.held_back().collect();
+            assert_eq!((lists.len(), held_back.len()), (2, 1));
+            assert_eq!(held_back[0].in_force.number.as_deref(), Some(in_force));
+        }
+    }
+}
