@@ -197,7 +197,13 @@ fn a_path_is_covered_only_by_a_pattern_of_paths() {
     };
     let redundant = |rule: &str, by: &str| vec![(rule.to_owned(), Doubt::Redundant(by.into()))];
     let extension = |name: &str, on: &[&str]| {
-        Rule::allow(name, Who::Authenticated, Actions::EXTENSION).on_repositories(repositories(on))
+        let rule = Rule::allow(name, Who::Authenticated, Actions::EXTENSION)
+            .at_paths(patterns(Pattern::path, &["/v2/**"]));
+        if on.is_empty() {
+            rule
+        } else {
+            rule.on_repositories(repositories(on))
+        }
     };
     for (first, second, expected) in [
         (at("a", &["/x"]), at("b", &["/**"]), redundant("a", "b")),

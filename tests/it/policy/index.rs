@@ -114,7 +114,7 @@ fn among_many_rules_the_one_for_a_caller_is_found_by_each_of_its_names() {
             found += usize::from(one);
         }
     }
-    assert_eq!(found, 19);
+    assert_eq!(found, 20);
 }
 
 proptest! {

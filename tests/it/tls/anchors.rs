@@ -257,7 +257,7 @@ async fn a_client_has_the_very_ca_that_issued_its_certificate_whatever_else_is_t
     ] {
         let node = ca.client("node-7");
         let (theirs, _) = accepted(&acceptor, client(&ends_soon, Some((&node, &[])))).await;
-        let identity = theirs.connection().identity().unwrap();
+        let identity = theirs.connection.identity().unwrap();
         let anchor = identity.anchor().unwrap();
         assert_eq!(anchor.subject(), name);
         assert!(keys.insert(anchor.key_hex().to_owned()));

@@ -597,7 +597,11 @@ async fn why_a_forwarded_certificate_is_refused_is_known_by_its_kind() {
     let expired = scene.ca.client_with("node", |params| {
         params.not_after = time::OffsetDateTime::now_utc() - time::Duration::DAY;
     });
-    let denied = DenyList::parse("denied", &b"serial:06 issuer:\"CN=Nodes 2026\"\n"[..]).unwrap();
+    let denied = DenyList::parse(
+        "denied",
+        &b"serial:06 issuer:\"CN=Nodes 2026\" 2026-11-30 stolen\n"[..],
+    )
+    .unwrap();
     let lists = [
         scene.ca.crl(1, &[7]),
         ended.crl_with(1, &[], |list| {
