@@ -197,12 +197,12 @@ fn a_path_is_covered_only_by_a_pattern_of_paths() {
     };
     let redundant = |rule: &str, by: &str| vec![(rule.to_owned(), Doubt::Redundant(by.into()))];
     let extension = |name: &str, on: &[&str]| {
-        let rule = Rule::allow(name, Who::Authenticated, Actions::EXTENSION)
-            .at_paths(patterns(Pattern::path, &["/v2/**"]));
+        let paths = patterns(Pattern::path, &["/v2/**"]);
+        let rule = |actions| Rule::allow(name, Who::Authenticated, actions).at_paths(paths);
         if on.is_empty() {
-            rule
+            rule(Actions::EXTENSION)
         } else {
-            rule.on_repositories(repositories(on))
+            rule(Actions::EXTENSION | Actions::PULL).on_repositories(repositories(on))
         }
     };
     for (first, second, expected) in [
