@@ -450,6 +450,7 @@ mod tests {
             scheduler.withdraw(one_more);
         }
         scheduler.withdraw(waiting);
+        assert_eq!((scheduler.weights, scheduler.waiting()), (3, 1));
         scheduler.withdraw(other);
         assert_eq!((scheduler.weights, scheduler.waiting()), (0, 0));
         assert_eq!(scheduler.asked(), 0);
