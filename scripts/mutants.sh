@@ -11,8 +11,9 @@
 #   scripts/mutants.sh all -f FILE...         all of these files, whether they have changed or not
 #
 # Each mutant is tried twice at most. First with the unit tests of its folder, which takes one compilation of the
-# library; only what those miss is tried with tests/it too, which is compiled anew for each mutant. Of tests/it only the modules of the capabilities that have changed are run: for a file in src/policy
-# tests/it/policy, and those of what is built on it. MUTANTS_TESTS="policy oci :crl_fetch" names them instead,
+# library; only what those miss is tried with tests/it too, which is compiled anew for each mutant. Of tests/it only
+# the modules of the capabilities that have changed are run: for a file in src/policy tests/it/policy, and those of
+# what is built on it. MUTANTS_TESTS="policy oci :crl_fetch" names them instead,
 # modules of tests/it and, with a colon, programs of their own.
 #
 # The mutants are made in a copy of the tree, target/mutants/tree, which is built in the same target folder as the
