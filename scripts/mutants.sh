@@ -3,17 +3,22 @@
 # default) and runs the tests, of which one has to fail. A change that no test notices is printed as
 # MISSED: the place needs a test, or, if the two programs cannot be told apart, a line in
 # .cargo/mutants.toml that says why. It is no part of scripts/test.sh, since each mutant costs a build and
-# a run of tests: 10 to 60 s.
+# a run of tests.
 #
 #   scripts/mutants.sh                        what has changed in src since the branch left main
 #   scripts/mutants.sh BASE                   what has changed since this commit, committed or not
 #   scripts/mutants.sh BASE ARGUMENT...       the same with arguments for cargo-mutants, as `--list`
 #   scripts/mutants.sh all -f FILE...         all of these files, whether they have changed or not
 #
-# Only the unit tests and the tests of the capabilities that have changed are run: for a file in src/policy
-# tests/it/policy, and those of what is built on it. MUTANTS_TESTS="policy oci :crl_fetch" names them instead,
-# modules of tests/it and, with a colon, programs of their own. The mutants are made in a copy of the tree,
-# target/mutants/tree; its build stays in target/mutants/build for the next time. What came of each is in target/mutants/mutants.out.
+# Each mutant is tried twice at most. First with the unit tests of its folder, which takes one compilation of the
+# library; only what those miss is tried with tests/it too, which is compiled anew for each mutant. Of tests/it only
+# the modules of the capabilities that have changed are run: for a file in src/policy tests/it/policy, and those of
+# what is built on it. MUTANTS_TESTS="policy oci :crl_fetch" names them instead,
+# modules of tests/it and, with a colon, programs of their own.
+#
+# The mutants are made in a copy of the tree, target/mutants/tree, which is built in the same target folder as the
+# tree itself, so that no dependency is compiled twice; while a mutant is compiled, cargo waits elsewhere. What came
+# of each is in target/mutants/mutants.out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -67,9 +72,10 @@ tests_of() {
     *) echo '.' ;;
     esac
 }
+folders=$(cut -d/ -f2 <<<"$changed" | sed 's/\.rs$//' | sort -u)
 programs=(--cargo-arg="--test=it")
 modules=()
-for name in ${MUTANTS_TESTS:-$(cut -d/ -f2 <<<"$changed" | sort -u | while read -r folder; do tests_of "$folder"; done)}; do
+for name in ${MUTANTS_TESTS:-$(while read -r folder; do tests_of "$folder"; done <<<"$folders")}; do
     case $name in
     :*) programs+=(--cargo-arg="--test=${name#:}") ;;
     *) modules+=("$name") ;;
@@ -80,16 +86,28 @@ done
 modules=$(IFS='|' && echo "${modules[*]}")
 filter="not binary(it) or (test(/^(${modules:-.})/) and not test(/^(portcullisctl|revocation::verify)::/))"
 
-# The tree as it is now, with what is not committed; the times of its files stay, for cargo's sake.
+# The tree as it is now, with what is not committed. The times of its files stay, for cargo's sake, but for one:
+# the last build may be that of a mutant.
 rm -rf "$tree"
 mkdir -p "$tree"
 git ls-files -z --cached --others --exclude-standard |
     while IFS= read -r -d '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done |
     tar --create --null --files-from=- | tar --extract --directory "$tree"
-export CARGO_TARGET_DIR=$work/build
+touch "$tree/src/lib.rs"
+export CARGO_TARGET_DIR=$target
 export PORTCULLIS_PKITS=${PORTCULLIS_PKITS:-$root/target/vectors/cryptography_vectors/x509/PKITS_data}
 # A mutant is a small change, of which most of the last build can be kept.
 export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
 
-exec cargo mutants --dir "$tree" --output "$work" --in-place --test-tool nextest --no-shuffle \
-    --cargo-arg=--lib "${programs[@]}" "${scope[@]}" "$@" -- -E "$filter"
+mutants() {
+    cargo mutants --dir "$tree" --output "$work" --in-place --test-tool nextest --no-shuffle "${scope[@]}" "$@"
+}
+
+echo "== by the unit tests of: ${folders//$'\n'/, }"
+rm -rf "$work/mutants.out" "$work/mutants.out.old"
+status=0
+mutants --cargo-arg=--lib "$@" -- --no-tests=pass -E "test(/^(${folders//$'\n'/|})(::|\$)/)" || status=$?
+# 0 is that all were caught, 2 and 3 that some were missed or took too long. All else is an error.
+((status == 2 || status == 3)) || exit "$status"
+echo "== what they missed, by tests/it: ${modules:-all}"
+mutants --iterate "${programs[@]}" "$@" -- -E "$filter"

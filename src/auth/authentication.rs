@@ -206,3 +206,60 @@ impl fmt::Debug for Authentication {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Credential, SecretDigest};
+
+    fn credentials() -> Watched<Credentials> {
+        let secret = SecretDigest::of_token(b"token");
+        let credential = Credential::new("ci").with_secret(secret);
+        Watched::fixed(Credentials::new([credential]).unwrap())
+    }
+
+    #[test]
+    fn what_is_taken_and_what_is_needed_is_said_of_each_requirement() {
+        let without_tokens = |certificate| Authentication::with(None, certificate);
+        for (authentication, tokens, certificates, needed) in [
+            (Authentication::token(credentials()), true, false, false),
+            (Authentication::certificate(), false, true, true),
+            (
+                Authentication::token_or_certificate(credentials()),
+                true,
+                true,
+                false,
+            ),
+            (
+                Authentication::token_and_certificate(credentials()),
+                true,
+                true,
+                true,
+            ),
+            (without_tokens(Certificate::Ignored), false, false, false),
+            (without_tokens(Certificate::Enough), false, true, true),
+        ] {
+            let both = authentication.certificate == Certificate::Needed;
+            let said = format!("{authentication:?}");
+            assert_eq!(authentication.takes_tokens(), tokens, "{said}");
+            assert_eq!(authentication.takes_certificates(), certificates, "{said}");
+            assert_eq!(authentication.needs_token_and_certificate(), both, "{said}");
+            assert!(!authentication.lets_anonymous_in(), "{said}");
+            assert!(!authentication.wants_token_for_writes(), "{said}");
+            assert!(authentication.is_throttled(), "{said}");
+            let other = authentication.clone().with_throttle(None).or_anonymous();
+            let other = other.with_token_for_writes();
+            assert_eq!(other.lets_anonymous_in(), !both, "{said}");
+            assert!(other.wants_token_for_writes(), "{said}");
+            assert!(!other.is_throttled(), "{said}");
+            #[cfg(feature = "tls")]
+            {
+                assert_eq!(authentication.needs_certificate(), needed, "{said}");
+                // Where a caller without anything is let in, none needs a certificate.
+                assert_eq!(other.needs_certificate(), both, "{said}");
+            }
+            #[cfg(not(feature = "tls"))]
+            let _ = needed;
+        }
+    }
+}

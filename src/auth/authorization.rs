@@ -251,6 +251,8 @@ mod tests {
             let expected = Ok((user.to_owned(), secret.to_owned()));
             assert_eq!(shown(value.as_bytes()), expected, "{value}");
         }
+        let longest = format!("Bearer {}", "a".repeat(LONGEST - "Bearer ".len()));
+        assert!(shown(longest.as_bytes()).is_ok());
     }
 
     #[test]
@@ -271,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_they_do_not_allow_is_malformed_and_never_absent() {
-        let long = format!("Bearer {}", "a".repeat(LONGEST));
+        let long = format!("Bearer {}", "a".repeat(LONGEST + 1 - "Bearer ".len()));
         for value in [
             "",
             "x",

@@ -234,7 +234,8 @@ mod tests {
         let bcrypt = "$2y$12$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
         let argon = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0$\
                      LE3v3zvRjRmB2HhQYGUyBHb4gdKzxIAu5U6uJ2y2T2A";
-        for good in [hex, &format!("sha256:{hex}"), bcrypt, argon] {
+        let costliest = argon.replace("m=19456,t=2", "m=1048576,t=64");
+        for good in [hex, &format!("sha256:{hex}"), bcrypt, argon, &costliest] {
             assert!(good.parse::<SecretDigest>().is_ok(), "{good}");
         }
         assert_eq!(hex.parse(), Ok(SecretDigest::of_token(b"test")));
@@ -262,6 +263,18 @@ mod tests {
             (
                 &argon.replace("m=19456", "m=4194304"),
                 DigestError::TooCostly("Argon2id"),
+            ),
+            (
+                &argon.replace("m=19456", "m=1048577"),
+                DigestError::TooCostly("Argon2id"),
+            ),
+            (
+                &argon.replace("t=2", "t=65"),
+                DigestError::TooCostly("Argon2id"),
+            ),
+            (
+                "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0",
+                DigestError::Malformed("Argon2id hash"),
             ),
         ] {
             assert_eq!(bad.parse::<SecretDigest>(), Err(error), "{bad}");

@@ -68,6 +68,11 @@ mod tests {
             ("alice:", HtpasswdError::NotBcrypt),
             ("alice:plain", HtpasswdError::NotBcrypt),
             (
+                "alice:$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0$\
+                 LE3v3zvRjRmB2HhQYGUyBHb4gdKzxIAu5U6uJ2y2T2A",
+                HtpasswdError::NotBcrypt,
+            ),
+            (
                 "alice:$apr1$a$b",
                 HtpasswdError::Digest(DigestError::Refused("MD5 (apr1)")),
             ),

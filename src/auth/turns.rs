@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn there_is_room_where_a_turn_is_free_though_none_may_wait() {
+        let turns = Turns::new(1, 0);
+        for _ in 0..2 {
+            assert!(turns.check_room(A).is_ok());
+            let turn = turns.take(A).now_or_never().unwrap().unwrap();
+            assert!(turns.check_room(A).is_err());
+            assert!(turns.take(B).now_or_never().unwrap().is_err());
+            drop(turn);
+        }
+    }
+
+    #[test]
     fn a_source_waits_for_one_turn_of_another_however_many_that_has_waiting() {
         let turns = Turns::new(1, 8);
         let turn = turns.take(A).now_or_never().unwrap().unwrap();

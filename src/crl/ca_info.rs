@@ -51,3 +51,26 @@ impl CaInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_certificates_of_a_ca_say_together_what_it_is_and_may() {
+        let of = |ids: &[&[u8]], signs_crls| CaInfo {
+            key_ids: ids.iter().map(|id| (*id).into()).collect(),
+            ..CaInfo::of_anchor(NameKey::written("CN=a").unwrap(), b"key", signs_crls)
+        };
+        for (one, other, signs) in [
+            (false, false, false),
+            (false, true, true),
+            (true, false, true),
+            (true, true, true),
+        ] {
+            let mut all = of(&[b"1", b"2"], one);
+            all.merge(&of(&[b"2", b"3"], other));
+            assert_eq!(all, of(&[b"1", b"2", b"3"], signs));
+        }
+    }
+}

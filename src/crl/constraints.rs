@@ -206,3 +206,84 @@ impl Name {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, DnType, DnValue, KeyPair};
+
+    use super::*;
+
+    fn read(change: impl FnOnce(&mut CertificateParams)) -> Option<Constraints> {
+        let mut params = CertificateParams::default();
+        change(&mut params);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let (_, certificate) = x509_parser::parse_x509_certificate(certificate.der()).unwrap();
+        Constraints::of(&certificate)
+    }
+
+    /// RFC 5280 §6.1.3 (b) and (c).
+    #[test]
+    fn of_what_is_self_issued_only_the_last_certificate_is_bound_by_name() {
+        // E-mail addresses are not processed: one that is constrained at all is outside.
+        let bound = Subtrees {
+            permitted: vec![Name::of_form(RFC822_NAME)],
+            excluded: vec![],
+        };
+        let of = |is_outside: bool, is_self_issued: bool| Constraints {
+            names: is_outside
+                .then(|| Name::of_form(RFC822_NAME))
+                .into_iter()
+                .collect(),
+            is_self_issued,
+            path_length: None,
+            subtrees: None,
+            is_understood: true,
+        };
+        for (chain, is_within) in [
+            (vec![of(false, false)], true),
+            (vec![of(true, false)], false),
+            (vec![of(true, true)], false),
+            (vec![of(false, true), of(true, true)], true),
+            (vec![of(false, false), of(true, true)], true),
+            (vec![of(false, false), of(true, false)], false),
+            (
+                vec![of(false, false), of(true, true), of(true, false)],
+                false,
+            ),
+        ] {
+            let chain: Vec<_> = chain.iter().collect();
+            assert_eq!(Constraints::are_within(&chain, Some(&bound)), is_within);
+            assert!(Constraints::are_within(&chain, None));
+        }
+    }
+
+    /// RFC 5280 §4.2.1.10: constraints on e-mail addresses are about those in a subject too.
+    #[test]
+    fn an_address_in_the_subject_is_a_name() {
+        let names = |address: bool| {
+            let own = read(|params| {
+                if address {
+                    let kind = DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]);
+                    let value = DnValue::Ia5String("ca@example.org".try_into().unwrap());
+                    params.distinguished_name.push(kind, value);
+                }
+            });
+            own.unwrap().names
+        };
+        assert!(names(true).contains(&Name::of_form(RFC822_NAME)));
+        assert!(!names(false).contains(&Name::of_form(RFC822_NAME)));
+    }
+
+    #[test]
+    fn what_cannot_be_read_constrains_nothing_and_counts_for_nothing() {
+        let with = |oid: &[u64], content: &[u8]| {
+            let extension = CustomExtension::from_oid_content(oid, content.to_vec());
+            read(|params| params.custom_extensions.push(extension))
+        };
+        assert!(with(&[1, 2, 3], &[5, 0]).is_some());
+        // keyUsage, subjectAltName and nameConstraints.
+        for last in [15, 17, 30] {
+            assert!(with(&[2, 5, 29, last], &[5, 0]).is_none(), "{last}");
+        }
+    }
+}

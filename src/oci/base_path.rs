@@ -194,6 +194,8 @@ mod tests {
             "/manifests/1",
             "/tags/list",
             "/a/uploads/7",
+            "/x/a/uploads/7",
+            "/blobs/uploads/7",
             "/a/_catalog",
             "/a/referrers/x",
             "/healthz/",

@@ -202,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_plain_and_no_dot_segment() {
+        for session in ["a", "7", "Zz-1_b.c=", "...", ".a", "="] {
+            assert!(is_session(session), "{session}");
+        }
+        for text in [
+            "", ".", "..", "a/b", "a%20b", "a~b", "a:b", "a b", "a+b", "é",
+        ] {
+            assert!(!is_session(text), "{text}");
+        }
+    }
+
+    #[test]
     fn digests_are_by_the_grammar() {
         let sha256 = format!("sha256:{}", "0f".repeat(32));
         let sha512 = format!("sha512:{}", "0f".repeat(64));

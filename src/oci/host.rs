@@ -121,6 +121,15 @@ mod tests {
         }
     }
 
+    /// RFC 9112 §3.2: an absolute target does not stand in for `Host`.
+    #[test]
+    fn an_absolute_target_of_http_1_1_needs_a_host_beside_it() {
+        let target = "http://a.example/v2/";
+        assert!(!checked_at(target, Version::HTTP_11, &[]));
+        assert!(checked_at(target, Version::HTTP_11, &["a.example"]));
+        assert!(checked_at(target, Version::HTTP_10, &[]));
+    }
+
     #[test]
     fn the_authority_of_http_2_is_a_host_without_a_user() {
         for (authority, good) in [
@@ -152,12 +161,15 @@ mod tests {
             "[v1.a:b]",
             "caf%C3%A9.example",
             "a_b",
+            "a!$&'()*+,;=b",
+            "[v1F.a+b]",
         ] {
             assert!(checked(Version::HTTP_11, &[host]), "{host:?}");
         }
         for host in [
             "a b", "a/b", "user@a", "http://a", "a:b", "a:80:80", "::1", "[::1", "[::g]", "[]",
-            "[::1]a", "a%2", "a%zz", "a\"b", "a\\b", "a?b", "a#b", "<a>", "[v1]", "[v.a]",
+            "[::1]a", "a%2", "a%zz", "a%2z", "a%z2", "a\"b", "a\\b", "a?b", "a#b", "<a>", "[v1]",
+            "[v.a]",
         ] {
             assert!(!checked(Version::HTTP_11, &[host]), "{host:?}");
         }

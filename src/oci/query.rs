@@ -24,7 +24,6 @@ pub(super) struct Span {
 }
 
 /// What is gathered while a query is read.
-#[derive(Default)]
 struct Reader {
     /// Whether there is nothing to decode, and nothing that is read in two ways.
     plain: bool,
@@ -47,7 +46,10 @@ impl Query {
             plain: !query
                 .bytes()
                 .fold(false, |found, byte| found | special(byte)),
-            ..Reader::default()
+            query: Self::default(),
+            tags: Vec::new(),
+            decoded: String::new(),
+            seen: 0,
         };
         let mut at = offset;
         let mut rest = Some(query);

@@ -167,3 +167,38 @@ fn is_canonical(path: &str) -> bool {
 fn require(holds: bool, error: RouteError) -> Result<(), RouteError> {
     if holds { Ok(()) } else { Err(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_exactly_the_greatest_length_is_read() {
+        let path = |length: usize| format!("/{}", "a".repeat(length - 1));
+        let endpoint = |length| Target::parse(&path(length)).map(|target| target.endpoint);
+        assert_eq!(endpoint(PATH_MAX), Ok(Endpoint::Outside));
+        assert_eq!(endpoint(PATH_MAX + 1), Err(RouteError::TooLong));
+    }
+
+    #[test]
+    fn uploads_are_beneath_blobs_only() {
+        for (path, endpoint) in [
+            ("/v2/a/blobs/uploads/7", Ok(Endpoint::Upload)),
+            ("/v2/a/blobs/uploads/", Ok(Endpoint::UploadStart)),
+            ("/v2/a/uploads/7", Err(RouteError::UnknownEndpoint)),
+            (
+                "/v2/library/alpine/uploads/7",
+                Err(RouteError::UnknownEndpoint),
+            ),
+            (
+                "/v2/library/alpine/uploads/",
+                Err(RouteError::UnknownEndpoint),
+            ),
+            ("/v2/a/blobs/uploads/a~b", Err(RouteError::Session)),
+            ("/v2/a/blobs/uploads/..", Err(RouteError::NotCanonical)),
+        ] {
+            let parsed = Target::parse(path).map(|target| target.endpoint);
+            assert_eq!(parsed, endpoint, "{path}");
+        }
+    }
+}

@@ -289,7 +289,5 @@ impl Mismatch {
 /// Whether a request can do without this part of what it needs: all that an upload pulls is the blob that
 /// it would mount.
 pub(super) fn is_spare(route: &Route, access: &Access<'_>) -> bool {
-    route.endpoint() == Endpoint::UploadStart
-        && route.action() == Action::Push
-        && access.action == Actions::PULL
+    route.endpoint() == Endpoint::UploadStart && access.action == Actions::PULL
 }

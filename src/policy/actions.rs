@@ -166,3 +166,17 @@ impl schemars::JsonSchema for Actions {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_added_is_there_beside_what_was() {
+        let mut actions = Actions::PULL;
+        actions |= Actions::LIST;
+        assert_eq!(actions, Actions::PULL | Actions::LIST);
+        assert!(actions.contains(Actions::PULL) && actions.contains(Actions::LIST));
+        assert!(!actions.intersects(Actions::DELETE));
+    }
+}

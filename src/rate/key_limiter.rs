@@ -646,6 +646,26 @@ mod tests {
         limiter.leave(&mut slot);
     }
 
+    #[cfg(feature = "redis")]
+    #[tokio::test(start_paused = true)]
+    async fn the_load_is_the_streams_that_came_to_the_queue_and_whether_one_waits() {
+        let now = Instant::now();
+        let parameters = parameters(MILLION, MILLION, now);
+        let limiter = limiter(1_000);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(limiter.load(), (0, false));
+        let (mut one, mut other) = (WaitSlot::default(), WaitSlot::default());
+        let mut ask = |slot| limiter.ask(&mut cx, slot, 1_000, &parameters, tenant(1, 1), now);
+        assert_eq!(ask(&mut one), Ok(1_000));
+        assert_eq!(limiter.load(), (1, false));
+        assert!(ask(&mut other).is_err());
+        assert_eq!(limiter.load(), (2, true));
+        limiter.leave(&mut other);
+        assert_eq!(limiter.load(), (1, false));
+        limiter.leave(&mut one);
+        assert_eq!(limiter.load(), (0, false));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_woken_when_bytes_come_back_or_another_leaves() {
         let now = Instant::now();

@@ -292,6 +292,25 @@ mod tests {
     }
 
     #[test]
+    fn a_limiter_rests_as_a_word_once_its_last_user_is_gone() {
+        let limiters = KeyLimiters::new(16);
+        let (key, burst) = (7, 1_000);
+        limiters.take(key, 400, 0, burst).unwrap();
+        let users = [(); 2].map(|()| limiters.limiter(key, None, 0));
+        assert!(Arc::ptr_eq(&users[0], &users[1]));
+        users[0].take(100, 0, burst).unwrap();
+        let resting = Arc::downgrade(&users[0]);
+        for user in users {
+            assert_eq!(limiters.word(key), Some(0_u64.wrapping_sub(500)));
+            assert!(resting.strong_count() > 0);
+            limiters.release(key, &user);
+        }
+        assert_eq!(resting.strong_count(), 0);
+        assert_eq!(limiters.word(key), Some(0_u64.wrapping_sub(500)));
+        assert_eq!(limiters.len(), 1);
+    }
+
+    #[test]
     fn a_paid_key_makes_room_however_large_the_burst() {
         let (limiters, burst) = (KeyLimiters::new(1024), 1 << 40);
         for key in 0..1024 {
@@ -304,6 +323,73 @@ mod tests {
         limiters.take(2002, burst, 1_000_000, burst).unwrap();
         limiters.take(2003, burst, 1_000_000, burst).unwrap();
         assert_eq!(limiters.len(), 2);
+    }
+
+    #[test]
+    fn a_sweep_forgets_what_owes_nothing_and_comes_again_when_the_next_debt_is_paid() {
+        let burst = 1_600;
+        let start = 10_000_u64;
+        let add = |shard: &mut Shard, key: u64, missing: u64, is_used: bool| {
+            let word = start.wrapping_sub(burst - missing);
+            let limiter = is_used.then(|| Arc::new(KeyLimiter::new(word)));
+            let entry = KeyEntry { key, word, limiter };
+            shard.entries.insert_unique(key, entry, |entry| entry.key);
+        };
+        let keys = |shard: &Shard| {
+            let mut keys: Vec<_> = shard.entries.iter().map(|entry| entry.key).collect();
+            keys.sort_unstable();
+            keys
+        };
+        let mut shard = Shard::default();
+        for (key, missing, is_used) in [
+            (1, 40, false),
+            (2, 90, false),
+            // What is used stays, and its debt is none to wait for.
+            (3, 10, true),
+            (4, 0, true),
+            (5, 0, false),
+        ] {
+            add(&mut shard, key, missing, is_used);
+        }
+        for (position, left, swept, pause) in [
+            (start, vec![1, 2, 3, 4], start, 40),
+            (start + 39, vec![1, 2, 3, 4], start, 40),
+            (start + 40, vec![2, 3, 4], start + 40, 50),
+            (start + 90, vec![3, 4], start + 90, 0),
+        ] {
+            shard.sweep(position, burst);
+            assert_eq!(keys(&shard), left);
+            assert_eq!((shard.swept, shard.pause), (swept, pause), "{position}");
+        }
+
+        // Where less than a sixteenth is found, the next sweep comes later and later, within bounds.
+        for (paid, before, pause) in [(1, 40, 80), (1, 70, 100), (2, 40, 60), (0, 0, 60)] {
+            let mut shard = Shard {
+                pause: before,
+                ..Shard::default()
+            };
+            for key in 0..32 {
+                add(&mut shard, key, if key < paid { 0 } else { 60 }, false);
+            }
+            shard.sweep(start, burst);
+            assert_eq!(shard.pause, pause, "{paid} {before}");
+        }
+    }
+
+    #[test]
+    fn who_holds_the_old_limiters_is_led_to_the_new_ones() {
+        let (old, burst) = (Arc::new(KeyLimiters::new(16)), 1_000);
+        old.take(7, 400, 0, burst).unwrap();
+        let new = old.with_room(4 * KEYS_PER_SHARD);
+        assert!(new.shards.len() > old.shards.len());
+        assert!(Arc::ptr_eq(&new, &old.with_room(4 * KEYS_PER_SHARD)));
+        assert!(Arc::ptr_eq(&old, &old.with_room(16)));
+        for key in [7, 7 << 32, 3 << 32] {
+            old.take(key, 100, 0, burst).unwrap();
+            assert_eq!(old.word(key), new.word(key), "{key}");
+        }
+        assert_eq!(new.word(7), Some(0_u64.wrapping_sub(500)));
+        assert_eq!((old.len(), new.len()), (0, 3));
     }
 
     #[test]

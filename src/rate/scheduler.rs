@@ -397,7 +397,147 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    fn of(key: u64, weight: u32) -> Claim {
+        Claim {
+            key,
+            weight,
+            ..Claim::default()
+        }
+    }
+
+    /// The tag of so many bytes.
+    fn bytes(count: u64) -> Tag {
+        tagged(count, 1)
+    }
+
+    impl Scheduler {
+        fn tenant_tag(&self, stream: usize) -> Tag {
+            self.tenants[self.streams[stream].tenant].tag
+        }
+    }
+
+    #[test]
+    fn a_tenant_whose_weight_changes_is_ahead_by_as_many_bytes_as_before() {
+        let now = Instant::now();
+        let mut scheduler = Scheduler::default();
+        let other = scheduler.join(of(2, 1), now);
+        (0..2).for_each(|_| scheduler.pass(other, 5_000));
+        assert_eq!(scheduler.tag, bytes(5_000));
+        let waiting = scheduler.join(of(1, 2), now);
+        let one_more = scheduler.join(of(1, 2), now);
+        scheduler.pass(waiting, 8_000);
+        assert_eq!(scheduler.tenant_tag(waiting), bytes(9_000));
+        let ask = |scheduler: &mut Scheduler, stream, claim| {
+            scheduler.ask(stream, 100, claim, Waker::noop().clone(), now);
+        };
+        ask(&mut scheduler, waiting, of(1, 2));
+        ask(&mut scheduler, other, of(2, 3));
+        assert_eq!(scheduler.weights, 5);
+        for (weight, ahead) in [(4, 2_000), (1, 8_000), (1, 8_000), (2, 4_000)] {
+            ask(&mut scheduler, one_more, of(1, weight));
+            let tag = bytes(5_000 + ahead);
+            assert_eq!(scheduler.tenant_tag(waiting), tag, "{weight}");
+            assert_eq!(scheduler.weights, 3 + u64::from(weight));
+            let index = scheduler.streams[waiting].tenant;
+            assert_eq!(scheduler.ready.len(), 2);
+            assert!(scheduler.ready.contains(&(tag, index)));
+            scheduler.withdraw(one_more);
+        }
+        scheduler.withdraw(waiting);
+        assert_eq!((scheduler.weights, scheduler.waiting()), (3, 1));
+        scheduler.withdraw(other);
+        assert_eq!((scheduler.weights, scheduler.waiting()), (0, 0));
+        assert_eq!(scheduler.asked(), 0);
+        assert_eq!([1, 2].map(|key| scheduler.asked_by(key)), [0, 0]);
+        assert!(scheduler.ready.is_empty());
+    }
+
+    #[test]
+    fn what_passes_counts_and_no_more_than_two_quanta_are_caught_up() {
+        let now = Instant::now();
+        let mut scheduler = Scheduler::default();
+        let [busy, idle] = [(); 2].map(|()| scheduler.join(of(1, 1), now));
+        let other = scheduler.join(of(2, 1), now);
+        (0..2).for_each(|_| scheduler.pass(busy, 10_000));
+        scheduler.pass(idle, 1_000);
+        assert_eq!(scheduler.streams[idle].tag, bytes(9_000));
+        assert_eq!(scheduler.tag, bytes(20_000));
+        scheduler.pass(other, 1_000);
+        assert_eq!(scheduler.tenant_tag(other), bytes(19_000));
+        assert_eq!(scheduler.tag, bytes(20_000));
+
+        scheduler.pass(busy, 50_000);
+        scheduler.pass(busy, 1);
+        assert_eq!(scheduler.tag, bytes(71_000));
+        for (stream, key) in [(idle, 1), (other, 2)] {
+            scheduler.ask(stream, 1_000, of(key, 1), Waker::noop().clone(), now);
+        }
+        assert_eq!(scheduler.streams[idle].tag, bytes(68_000));
+        assert_eq!(scheduler.tenant_tag(other), bytes(69_000));
+        assert_eq!((scheduler.waiting(), scheduler.asked()), (2, 2_000));
+    }
+
+    #[test]
+    fn what_a_floor_gives_puts_its_tenant_behind_by_two_quanta_at_most() {
+        let now = Instant::now();
+        let mut scheduler = Scheduler::default();
+        let stream = scheduler.join(of(1, 2), now);
+        scheduler.ask(stream, 8_000, of(1, 2), Waker::noop().clone(), now);
+        let next = Next {
+            tenant: scheduler.streams[stream].tenant,
+            stream,
+            ask: 2_000,
+            granted: 0,
+            owed: true,
+        };
+        for tag in [
+            bytes(1_000),
+            bytes(2_000),
+            bytes(2_000) + 1,
+            bytes(2_000) + 2,
+        ] {
+            scheduler.serve(&next, now);
+            assert_eq!((scheduler.tenant_tag(stream), scheduler.tag), (tag, 0));
+        }
+    }
+
+    #[test]
+    fn of_those_who_wait_all_are_woken_in_turn() {
+        #[derive(Default)]
+        struct Woken(AtomicUsize);
+
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let now = Instant::now();
+        let mut scheduler = Scheduler::default();
+        let woken: Vec<_> = (0..5).map(|_| Arc::new(Woken::default())).collect();
+        for one in &woken {
+            let stream = scheduler.join(of(1, 1), now);
+            scheduler.ask(stream, 100, of(1, 1), Arc::clone(one).into(), now);
+        }
+        let _idle = scheduler.join(of(1, 1), now);
+        for _ in 0..5 {
+            let wakers = scheduler.some_wakers(2);
+            assert_eq!(wakers.len(), 2);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+        let counts: Vec<_> = woken
+            .iter()
+            .map(|one| one.0.load(Ordering::Relaxed))
+            .collect();
+        assert_eq!(counts, [2; 5]);
+        assert_eq!(scheduler.some_wakers(9).len(), 5);
+    }
 
     #[test]
     fn tenants_that_are_gone_are_forgotten_though_nobody_ever_waits() {

@@ -77,11 +77,7 @@ pub(super) fn check_names(
     intermediates: &[CertificateDer<'_>],
     anchored: usize,
 ) -> Result<(), ChainTooLarge> {
-    let is_constrained = |der: &CertificateDer<'_>| {
-        let mut windows = der.windows(NAME_CONSTRAINTS.len());
-        windows.any(|window| window == NAME_CONSTRAINTS)
-    };
-    if anchored == 0 && !intermediates.iter().any(is_constrained) {
+    if anchored == 0 && !intermediates.iter().any(may_constrain) {
         return Ok(());
     }
     let (mut names, mut subtrees) = (0, anchored);
@@ -108,6 +104,12 @@ pub(super) fn check_names(
         return Err(ChainTooLarge::Names { names, subtrees });
     }
     Ok(())
+}
+
+/// Whether it may have name constraints, without reading it: as mostly it has none.
+fn may_constrain(der: &CertificateDer<'_>) -> bool {
+    let mut windows = der.windows(NAME_CONSTRAINTS.len());
+    windows.any(|window| window == NAME_CONSTRAINTS)
 }
 
 /// The intermediates as webpki should try them: it takes whichever comes first of those with the
@@ -209,5 +211,169 @@ impl KeyIds {
             (Some(_), Some(_)) => 2,
             _ => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair,
+        NameConstraints, SanType,
+    };
+
+    use super::*;
+
+    fn params(subject: &str, change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, subject);
+        change(&mut params);
+        params
+    }
+
+    fn ca(params: &mut CertificateParams) {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.use_authority_key_identifier_extension = true;
+    }
+
+    /// A certificate of this subject that the issuer signed, and what signs with its key.
+    fn issued(
+        by: &Issuer<'_, KeyPair>,
+        subject: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
+        let key = KeyPair::generate().unwrap();
+        let params = params(subject, change);
+        let der = params.signed_by(&key, by).unwrap().der().clone();
+        (der, Issuer::new(params, key))
+    }
+
+    fn root() -> Issuer<'static, KeyPair> {
+        Issuer::new(params("Top", ca), KeyPair::generate().unwrap())
+    }
+
+    #[test]
+    fn a_chain_of_exactly_the_bounds_is_taken() {
+        let limits = ChainLimits {
+            intermediates: 2,
+            bytes: 10,
+        };
+        let of = |sizes: &[usize]| -> Vec<_> {
+            let ders = sizes.iter().map(|size| vec![0; *size]);
+            ders.map(CertificateDer::from).collect()
+        };
+        for (own, sizes, checked) in [
+            (10, &[][..], Ok(())),
+            (5, &[2, 3], Ok(())),
+            (
+                6,
+                &[2, 3],
+                Err(ChainTooLarge::Bytes {
+                    sent: 11,
+                    limit: 10,
+                }),
+            ),
+            (
+                0,
+                &[0, 0, 0],
+                Err(ChainTooLarge::Intermediates { sent: 3, limit: 2 }),
+            ),
+        ] {
+            assert_eq!(
+                limits.check(&vec![0; own], &of(sizes)),
+                checked,
+                "{sizes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_compared_with_constraints_up_to_the_bound_exactly() {
+        let root = root();
+        let names = |at| SanType::DnsName(format!("n{at}.example.org").try_into().unwrap());
+        let (sub, issuer) = issued(&root, "Sub", |params| {
+            ca(params);
+            let subtrees = |count| (0..count).map(|at| format!("{at}.example.org"));
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: subtrees(60).map(GeneralSubtree::DnsName).collect(),
+                excluded_subtrees: subtrees(20).map(GeneralSubtree::DnsName).collect(),
+            });
+        });
+        let (plain, _) = issued(&root, "Plain", ca);
+        let (leaf, _) = issued(&issuer, "x", |params| {
+            params.subject_alt_names = (0..99).map(names).collect();
+        });
+        let too_many = |names, subtrees| Err(ChainTooLarge::Names { names, subtrees });
+        for (intermediates, anchored, checked) in [
+            // Each certificate has its subject for one name more.
+            (vec![], 100, Ok(())),
+            (vec![], 101, too_many(100, 101)),
+            (vec![plain.clone()], 99, Ok(())),
+            (vec![plain.clone()], 100, too_many(101, 100)),
+            (vec![plain], 0, Ok(())),
+            // 101 names, and 80 constraints beside those of the client CA.
+            (vec![sub.clone()], 0, Ok(())),
+            (vec![sub.clone()], 19, Ok(())),
+            (vec![sub], 20, too_many(101, 100)),
+            // What cannot be read has neither names nor constraints.
+            (vec![vec![0x30].into()], 100, Ok(())),
+        ] {
+            let found = check_names(&leaf, &intermediates, anchored);
+            assert_eq!(found, checked, "{} {anchored}", intermediates.len());
+        }
+    }
+
+    #[test]
+    fn of_several_with_one_name_the_one_that_is_asked_for_by_its_key_comes_first() {
+        let top = root();
+        let (upper, upper_signs) = issued(&top, "Upper", ca);
+        let (other_upper, _) = issued(&top, "Upper", ca);
+        let (asked_for, signs) = issued(&upper_signs, "Sub", ca);
+        let (other, _) = issued(&upper_signs, "Sub", ca);
+        // What is no CA has no key identifier here.
+        let (nameless, _) = issued(&upper_signs, "Sub", |_| {});
+        let (stranger, _) = issued(&top, "Stranger", ca);
+        let unreadable = CertificateDer::from(vec![0x30, 1]);
+
+        let leaf = |asks: bool| {
+            let (leaf, _) = issued(&signs, "x", |params| {
+                params.use_authority_key_identifier_extension = asks;
+            });
+            leaf
+        };
+        let sent = [
+            &other_upper,
+            &unreadable,
+            &other,
+            &nameless,
+            &stranger,
+            &asked_for,
+            &upper,
+            &asked_for,
+        ]
+        .map(Clone::clone);
+        let asking = leaf(true);
+        let asking = EndEntityCert::try_from(&asking).unwrap();
+        let by_key = [
+            &asked_for,
+            &nameless,
+            &other,
+            &upper,
+            &other_upper,
+            &unreadable,
+        ];
+        let found = ordered(&asking, &sent);
+        assert!(found.iter().eq(by_key));
+
+        // Without an identifier they stay as they came.
+        let silent = leaf(false);
+        let silent = EndEntityCert::try_from(&silent).unwrap();
+        let as_sent = [&other, &nameless, &asked_for];
+        let found = ordered(&silent, &sent);
+        assert!(found.iter().take(3).eq(as_sent));
+
+        // Nothing is chosen where each name is there once, whatever else is sent.
+        let once = [&stranger, &unreadable, &upper, &other, &unreadable].map(Clone::clone);
+        assert!(matches!(ordered(&asking, &once), Cow::Borrowed(same) if same == once));
     }
 }

@@ -169,3 +169,151 @@ fn weight(algorithm: &dyn SignatureVerificationAlgorithm, public_key: &[u8]) -> 
         1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Finds every signature good or none, and counts how often it is asked.
+    #[derive(Debug)]
+    struct Fake {
+        key: AlgorithmIdentifier,
+        is_good: bool,
+        asked: AtomicUsize,
+    }
+
+    impl Fake {
+        fn new(key: AlgorithmIdentifier, is_good: bool) -> Self {
+            let asked = AtomicUsize::new(0);
+            Self {
+                key,
+                is_good,
+                asked,
+            }
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    impl SignatureVerificationAlgorithm for Fake {
+        fn verify_signature(&self, _: &[u8], _: &[u8], _: &[u8]) -> Result<(), InvalidSignature> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            self.is_good.then_some(()).ok_or(InvalidSignature)
+        }
+
+        fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+            self.key
+        }
+
+        fn signature_alg_id(&self) -> AlgorithmIdentifier {
+            alg_id::ECDSA_SHA384
+        }
+
+        fn fips_status(&self) -> FipsStatus {
+            FipsStatus::Unvalidated
+        }
+
+        fn fips(&self) -> bool {
+            self.is_good
+        }
+    }
+
+    #[test]
+    fn no_signature_is_checked_twice_and_none_beyond_the_budget() {
+        let bytes = [0; 100];
+        // A message is known by its place.
+        let message = |at: usize| &bytes[at..=at];
+        for (key, is_good, most) in [
+            (alg_id::ECDSA_P256, true, 56),
+            (alg_id::ECDSA_P256, false, 56),
+            (alg_id::ECDSA_P384, true, 14),
+            (alg_id::ECDSA_P521, true, 7),
+        ] {
+            let (fake, other) = (Fake::new(key, is_good), Fake::new(key, !is_good));
+            let all: [&dyn SignatureVerificationAlgorithm; 2] = [&fake, &other];
+            let budget = Budget::new();
+            let budgeted = budget.algorithms(&all);
+            let verify = |algorithm: &Budgeted<'_>, at| {
+                let checked = algorithm.verify_signature(&bytes[..65], message(at), &bytes[70..]);
+                checked.is_ok()
+            };
+            for at in 0..most - 1 {
+                for _ in 0..2 {
+                    assert_eq!(verify(&budgeted[0], at), is_good);
+                }
+                assert_eq!(fake.asked(), at + 1);
+            }
+            assert_eq!(budget.step(), Ok(()));
+            // Of another algorithm the same is another check.
+            assert_eq!(verify(&budgeted[1], 0), !is_good);
+            assert_eq!(budget.step(), Err(Error::MaximumSignatureChecksExceeded));
+            for at in [most, most + 1] {
+                assert!(!verify(&budgeted[0], at));
+            }
+            assert_eq!((fake.asked(), other.asked()), (most - 1, 1));
+            // What was checked before is known.
+            assert_eq!(verify(&budgeted[0], 0), is_good);
+        }
+    }
+
+    #[test]
+    fn a_check_that_costs_more_than_is_left_ends_the_budget() {
+        let budget = Budget::new();
+        for _ in 0..6 {
+            assert!(budget.take(9).is_ok());
+        }
+        assert!(budget.take(3).is_err());
+        assert!(budget.take(1).is_err());
+        assert_eq!(budget.step(), Err(Error::MaximumSignatureChecksExceeded));
+    }
+
+    #[test]
+    fn a_search_looks_at_so_many_certificates_and_no_more() {
+        let budget = Budget::new();
+        for _ in 0..MOST_STEPS {
+            assert_eq!(budget.step(), Ok(()));
+        }
+        assert_eq!(budget.step(), Err(Error::MaximumPathBuildCallsExceeded));
+    }
+
+    #[test]
+    fn a_check_costs_by_the_kind_and_the_size_of_its_key() {
+        let rsa = |bytes: usize, end: &[u8]| {
+            let mut key = vec![0xff; bytes];
+            key.extend(end);
+            key
+        };
+        let (usual, odd) = (&[2, 3, 1, 0, 1][..], &[2, 5, 1, 0, 0, 0, 1][..]);
+        for (kind, key, costs) in [
+            (alg_id::ECDSA_P256, vec![4; 65], 1),
+            (alg_id::ED25519, vec![4; 32], 1),
+            (alg_id::ECDSA_P384, vec![4; 97], 4),
+            (alg_id::ECDSA_P521, vec![4; 133], 8),
+            (alg_id::RSA_ENCRYPTION, rsa(265, usual), 1),
+            (alg_id::RSA_ENCRYPTION, rsa(521, usual), 1),
+            (alg_id::RSA_ENCRYPTION, rsa(1_033, usual), 4),
+            (alg_id::RSA_ENCRYPTION, rsa(2_057, usual), 16),
+            (alg_id::RSA_ENCRYPTION, rsa(265, odd), 3),
+            (alg_id::RSA_ENCRYPTION, rsa(1_033, odd), 12),
+        ] {
+            assert_eq!(weight(&Fake::new(kind, true), &key), costs, "{}", key.len());
+        }
+    }
+
+    #[test]
+    fn what_an_algorithm_says_of_itself_is_passed_on() {
+        let fakes = [true, false].map(|is_good| Fake::new(alg_id::ECDSA_P384, is_good));
+        let all = fakes.each_ref().map(|one| one as _);
+        let budget = Budget::new();
+        for (fake, one) in fakes.iter().zip(budget.algorithms(&all)) {
+            assert_eq!(one.public_key_alg_id(), alg_id::ECDSA_P384);
+            assert_eq!(one.signature_alg_id(), alg_id::ECDSA_SHA384);
+            assert_eq!(one.fips_status(), FipsStatus::Unvalidated);
+            assert_eq!(one.fips(), fake.fips());
+        }
+    }
+}

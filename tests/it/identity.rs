@@ -331,9 +331,33 @@ fn an_x509_svid_has_the_constraints_of_its_specification() {
         Err(SvidError::KeyUsage)
     );
     assert_eq!(
-        svid(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
-        Err(SvidError::ExtendedKeyUsage)
+        svid(|params| params.key_usages.push(KeyUsagePurpose::KeyCertSign)),
+        Err(SvidError::KeyUsage)
     );
+    assert_eq!(
+        svid(|params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]),
+        Err(SvidError::KeyUsage)
+    );
+    for only in [
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    ] {
+        let own = with(|params| {
+            let uri = "spiffe://example.org/ns/ci".try_into().unwrap();
+            params.subject_alt_names = vec![SanType::URI(uri)];
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            params.extended_key_usages = vec![only];
+        });
+        let error = own.unwrap().x509_svid().unwrap_err();
+        assert_eq!(error, SvidError::ExtendedKeyUsage);
+    }
+    let both = svid(|params| {
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
+    });
+    assert_eq!(both.unwrap(), "spiffe://example.org/ns/ci");
     assert_eq!(
         svid(|params| {
             params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -347,6 +371,23 @@ fn an_x509_svid_has_the_constraints_of_its_specification() {
         }),
         Err(SvidError::NoPath)
     );
+}
+
+#[test]
+fn the_kind_of_a_key_is_told_by_its_size() {
+    for (algorithm, kind) in [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, KeyType::Ec(256)),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, KeyType::Ec(384)),
+        (&rcgen::PKCS_ECDSA_P521_SHA512, KeyType::Ec(521)),
+        (&rcgen::PKCS_ED25519, KeyType::Ed25519),
+        (&rcgen::PKCS_RSA_SHA256, KeyType::Rsa(2048)),
+    ] {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let params = CertificateParams::new(vec!["x".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let peer = PeerIdentity::from_der(certificate.der()).unwrap();
+        assert_eq!(peer.key_type(), kind);
+    }
 }
 
 fn node() -> PeerIdentity {

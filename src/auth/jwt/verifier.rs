@@ -195,3 +195,44 @@ impl fmt::Debug for Verifier {
         f.debug_list().entries(issuers).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Method;
+
+    #[test]
+    fn a_token_is_good_from_its_first_instant_to_before_its_last() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let verified = Verified {
+            principal: Principal::new(Method::Token, "ci"),
+            begin: at(10),
+            end: at(20),
+            issuer: 0,
+            generation: 1,
+        };
+        for (now, refusal) in [
+            (9, Some(Refusal::CredentialsNotYetValid)),
+            (10, None),
+            (19, None),
+            (20, Some(Refusal::CredentialsExpired)),
+        ] {
+            assert_eq!(verified.clone().at(at(now)).err(), refusal, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_signed_token_is_three_parts_of_which_the_first_is_an_object() {
+        for (text, is_signed) in [
+            ("eyJh.eyJi.c", true),
+            ("ey..", true),
+            ("a.b.c", false),
+            ("eyJh.b", false),
+            ("eyJh", false),
+            ("eyJh.b.c.d", false),
+            ("", false),
+        ] {
+            assert_eq!(Verifier::is_signed(text.as_bytes()), is_signed, "{text}");
+        }
+    }
+}

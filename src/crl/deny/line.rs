@@ -239,6 +239,16 @@ mod tests {
                 "serial:00:FA01 issuer:\"CN=a b\\\"c\\\\,O=x\" 2026-11-30 x".to_owned(),
                 "serial:fa:01 issuer:\"CN=a b\\\"c\\\\,O=x\" 2026-11-30T00:00:00Z x".to_owned(),
             ),
+            // Quotes and backslashes of the name, with blanks behind them.
+            (
+                "serial:07 issuer:\"CN=a\\\" b\\\\ c\" 2026-11-30 x".to_owned(),
+                "serial:07 issuer:\"CN=a\\\" b\\\\ c\" 2026-11-30T00:00:00Z x".to_owned(),
+            ),
+            // A second.
+            (
+                "spiffe://a/b 2026-11-30T08:15:00Z until=2026-11-30T08:15:00Z x".to_owned(),
+                "spiffe://a/b 2026-11-30T08:15:00Z until=2026-11-30T08:15:00Z x".to_owned(),
+            ),
             (
                 "serial:00 issuer:CN=a 2026-11-30 x".to_owned(),
                 "serial:00 issuer:\"CN=a\" 2026-11-30T00:00:00Z x".to_owned(),
@@ -280,6 +290,13 @@ mod tests {
                 11,
                 P::Issuer(text("CN=a,")),
             ),
+            // Only a name is between quotes, and has escapes there.
+            ("node\"7 2026-11-30 x", 1, P::Subject(text("node\"7"))),
+            (
+                "serial:4f issuer:a\\ 2026-11-30 x",
+                11,
+                P::Issuer(text("a\\")),
+            ),
             ("spiffe://example.org/a* 2026-11-30 x", 1, P::SpiffeId(id)),
             ("spiffe://example.org 2026-11-30 x", 1, P::TrustDomain),
             ("spiffe://a/b", 13, P::DateMissing),
@@ -313,6 +330,8 @@ mod tests {
             let expected = DenyLineError { column, problem };
             assert_eq!(entry(line), Err(expected), "{line}");
         }
+        let longest = format!("spiffe://a/b 2026-11-30 {}", "x".repeat(512));
+        assert!(entry(&longest).is_ok());
         let long = format!("spiffe://a/b 2026-11-30 {}", "x".repeat(513));
         assert_eq!(entry(&long).unwrap_err().problem, P::Reason);
     }

@@ -460,5 +460,10 @@ mod tests {
         assert!(is_content_of(empty, b""));
         assert!(!is_content_of(empty, b"x"));
         assert!(!is_content_of("md5:d41d8cd98f00b204e9800998ecf8427e", b""));
+        // FIPS 180-4's example.
+        let abc = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                   2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        assert!(is_content_of(abc, b"abc"));
+        assert!(!is_content_of(abc, b"abd"));
     }
 }

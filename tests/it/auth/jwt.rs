@@ -774,6 +774,14 @@ fn a_key_set_without_a_usable_key_is_an_error() {
         let error = KeySet::from_json(text.as_bytes()).unwrap_err();
         assert!(error.to_string().contains(reason), "{what}: {error}");
     }
+    // A key of a known kind that lacks a part is a mistake, whatever stands beside it.
+    for lacking in ["x", "y", "crv", "kty"] {
+        let mut key = usable.clone();
+        key.as_object_mut().unwrap().remove(lacking);
+        let text = json!({ "keys": [usable, key] }).to_string();
+        let error = KeySet::from_json(text.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(lacking), "{lacking}: {error}");
+    }
     let missing = KeySet::watch("/no/such/keys.json", WatchOptions::default());
     assert!(matches!(missing, Err(KeySetError::Unreadable { .. })));
     let nobody = Issuer::of_registry_tokens(ISSUER, keys(&[&Key::new(Algorithm::ES256, "one")]));

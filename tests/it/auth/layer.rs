@@ -16,8 +16,9 @@ use portcullis::auth::{
     Authentication, CredentialError, CredentialOptions, CredentialSource, Credentials,
     TokenAuthLayer,
 };
+use portcullis::identity::{Mapping, Rule};
 use portcullis::reload::WatchOptions;
-use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
+use portcullis::{ClientAddr, Connection, PeerIdentity, Preset, Principal, Responder, Watched};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -96,8 +97,12 @@ fn bearer(token: &str) -> String {
 }
 
 fn node() -> PeerIdentity {
+    named("node-7")
+}
+
+fn named(name: &str) -> PeerIdentity {
     let key = rcgen::KeyPair::generate().unwrap();
-    let parameters = rcgen::CertificateParams::new(vec!["node-7".to_owned()]).unwrap();
+    let parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     PeerIdentity::from_der(parameters.self_signed(&key).unwrap().der()).unwrap()
 }
 
@@ -185,6 +190,41 @@ async fn certificates_and_tokens_combine_as_asked() {
         assert_eq!(answer.status, status, "{wanted:?} {shown:?} {peer}");
         if status == 200 {
             assert_eq!(answer.body, body);
+        }
+    }
+}
+
+/// A proxy forwards the certificates of several clients on one connection, and layers have rules of their own.
+#[tokio::test]
+async fn who_was_found_on_a_connection_is_not_taken_for_another_client_or_by_other_rules() {
+    let by =
+        |mapping: Mapping| TokenAuthLayer::new(Authentication::certificate().with_mapping(mapping));
+    let rule = |id: &str| Rule::new(id).unwrap().when("dns", "{name}").unwrap();
+    let plain = by(Mapping::default());
+    let first = by(Mapping::new([rule("first/{name}")]).unwrap());
+    let second = by(Mapping::new([rule("second/{name}")]).unwrap());
+    let (seven, eight) = (named("node-7"), named("node-8"));
+    let connection = Connection::builder("192.0.2.1:4711".parse().unwrap()).build();
+    for _ in 0..2 {
+        for (layer, peer, expected) in [
+            (&plain, &seven, "cert:node-7"),
+            (&plain, &seven, "cert:node-7"),
+            (&plain, &eight, "cert:node-8"),
+            (&first, &eight, "cert:first/node-8"),
+            (&second, &eight, "cert:second/node-8"),
+            (&second, &seven, "cert:second/node-7"),
+            (&first, &seven, "cert:first/node-7"),
+        ] {
+            let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
+                let principal = Principal::of(request.extensions()).unwrap().to_string();
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(principal))))
+            }));
+            let mut request = Request::new(Full::<Bytes>::default());
+            request.extensions_mut().insert(connection.clone());
+            request.extensions_mut().insert(peer.clone());
+            let answer = service.oneshot(request).await.unwrap().into_body();
+            let answer = answer.collect().await.unwrap().to_bytes();
+            assert_eq!(answer, expected);
         }
     }
 }

@@ -128,7 +128,7 @@ fn digest(content: &[u8]) -> String {
 
 fn in_pieces(bytes: &Bytes) -> Body {
     let pieces: Vec<_> = bytes
-        .chunks(7)
+        .chunks(bytes.len().div_ceil(1_000).max(7))
         .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
         .collect();
     UnsyncBoxBody::new(StreamBody::new(futures_util::stream::iter(pieces)))
@@ -500,6 +500,55 @@ async fn a_push_of_one_digest_does_not_bind_another() {
     for method in [Method::PATCH, Method::GET, Method::DELETE] {
         assert_eq!(client.ask(method, &target).await.0, 201);
         client.gets(404, &steal).await;
+    }
+}
+
+/// By a tag only the service says which digest a manifest has; of a blob its client says it.
+#[tokio::test]
+async fn a_manifest_that_is_pushed_by_its_tag_is_bound_as_the_service_tells_and_a_blob_is_not() {
+    let cache = Cache::default();
+    let (secret, _) = cache.image("secret/app", "the secret");
+    let own = cache.put(r#"{"schemaVersion":2,"layers":[]}"#);
+    let client = Client::new(&cache, Some(learning(Learn::Pushes)));
+    cache.0.lock().unwrap().took = Some(own.clone());
+    let put = "/v2/public/app/manifests/latest";
+    assert_eq!(client.ask(Method::PUT, put).await.0, 201);
+    client
+        .gets(200, &format!("/v2/public/app/manifests/{own}"))
+        .await;
+
+    cache.0.lock().unwrap().took = Some(secret.clone());
+    let put = "/v2/public/app/blobs/uploads/1";
+    assert_eq!(client.ask(Method::PUT, put).await.0, 201);
+    client
+        .gets(404, &format!("/v2/public/app/manifests/{secret}"))
+        .await;
+
+    // What was asked for and what was taken are the same.
+    let blob = cache.put("mine");
+    cache.0.lock().unwrap().took = Some(blob.clone());
+    let put = format!("/v2/public/app/blobs/uploads/1?digest={blob}");
+    assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
+    client
+        .gets(200, &format!("/v2/public/app/blobs/{blob}"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_manifest_of_the_greatest_length_leads_to_its_layers_and_a_longer_one_nowhere() {
+    const LONGEST: usize = 4 * 1024 * 1024;
+    for (length, status) in [(LONGEST, 200), (LONGEST + 1, 404), (LONGEST + 8, 404)] {
+        let cache = Cache::default();
+        let layer = cache.put("layer");
+        let mut manifest = format!(r#"{{"schemaVersion":2,"layers":[{{"digest":"{layer}"}}]}}"#);
+        manifest.extend(std::iter::repeat_n(' ', length - manifest.len()));
+        let manifest = cache.put(manifest);
+        cache.tag("public/app", "latest", &manifest);
+        let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+        client.gets(200, "/v2/public/app/manifests/latest").await;
+        client
+            .gets(status, &format!("/v2/public/app/blobs/{layer}"))
+            .await;
     }
 }
 

@@ -196,8 +196,34 @@ fn a_path_is_covered_only_by_a_pattern_of_paths() {
             .at_paths(patterns(Pattern::path, paths))
     };
     let redundant = |rule: &str, by: &str| vec![(rule.to_owned(), Doubt::Redundant(by.into()))];
+    let extension = |name: &str, on: &[&str]| {
+        let paths = patterns(Pattern::path, &["/v2/**"]);
+        let rule = |actions| Rule::allow(name, Who::Authenticated, actions).at_paths(paths);
+        if on.is_empty() {
+            rule(Actions::EXTENSION)
+        } else {
+            rule(Actions::EXTENSION | Actions::PULL).on_repositories(repositories(on))
+        }
+    };
     for (first, second, expected) in [
         (at("a", &["/x"]), at("b", &["/**"]), redundant("a", "b")),
+        // Without repositories an extension is of every one.
+        (
+            extension("a", &[]),
+            extension("b", &[]),
+            redundant("b", "a"),
+        ),
+        (
+            extension("a", &[]),
+            extension("b", &["**"]),
+            redundant("a", "b"),
+        ),
+        (extension("a", &[]), extension("b", &["team/**"]), vec![]),
+        (
+            extension("a", &["team/app"]),
+            extension("b", &["team/**"]),
+            redundant("a", "b"),
+        ),
         (
             at("a", &["/x", "/y"]),
             at("b", &["/y"]),

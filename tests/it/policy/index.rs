@@ -85,6 +85,38 @@ fn requests() -> impl Strategy<Value = (&'static str, String)> {
     ]
 }
 
+/// Few rules are all looked at; of many those that a caller's names lead to.
+#[test]
+fn among_many_rules_the_one_for_a_caller_is_found_by_each_of_its_names() {
+    let everywhere = || [Pattern::repository("**").unwrap()];
+    let others = (0..40).map(|at| {
+        let who = format!("token:other{at}").parse().unwrap();
+        Rule::allow(format!("other {at}"), who, Actions::PULL).on_repositories(everywhere())
+    });
+    let route = route("GET", "/v2/a/manifests/v1");
+    let callers = [
+        Some(Principal::from_peer(PEER.clone())),
+        Some(token("a")),
+        Some(token("c").in_groups(["g"])),
+        None,
+    ];
+    let mut found = 0;
+    for who in who_there_is() {
+        let rule = Rule::allow("this", who.parse().unwrap(), Actions::PULL);
+        let rule = rule.on_repositories(everywhere());
+        let alone = Policy::new([rule.clone()]).unwrap();
+        let among_many = Policy::new(others.clone().chain([rule])).unwrap();
+        for principal in &callers {
+            let caller = Caller::new(principal.as_ref(), None);
+            let [one, many] = [&alone, &among_many]
+                .map(|policy| policy.decide(&caller, &route, None).is_allowed());
+            assert_eq!(many, one, "{who} {principal:?}");
+            found += usize::from(one);
+        }
+    }
+    assert_eq!(found, 20);
+}
+
 proptest! {
     #[test]
     fn the_index_finds_what_a_look_at_every_rule_finds(

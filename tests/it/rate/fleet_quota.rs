@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use portcullis::rate::{
-    ByteRateLayer, Exhausted, Fleet, Key, Limit, Limits, LimitsError, Quota, Unreachable, Window,
+    ByteRateLayer, Exempt, Exhausted, Fleet, Key, Limit, Limits, LimitsError, Quota, Unreachable,
+    Window,
 };
 use portcullis::{Preset, Responder, Watched};
 use rate_support::redis::{Redis, free_port};
@@ -219,6 +220,28 @@ async fn what_one_replica_used_up_is_refused_by_another_before_its_service_is_as
     assert_eq!(status("b").await, StatusCode::OK);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     assert_eq!(get(&first, "a", 1).await.status(), 429);
+}
+
+/// Whether an answer is exempt is known by its length only; what is left of the quota is asked for before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_replica_used_up_is_refused_by_another_where_small_answers_are_exempt() {
+    let redis = Redis::start();
+    let [first, second] = [(); 2].map(|()| {
+        let quota = limit(Quota::new(10_000, Window::Hour), &redis.fleet());
+        let (endpoint, bytes) = (portcullis::oci::Endpoint::Manifest, 100);
+        let limits = Limits::new([quota]).unwrap();
+        watching(Watched::fixed(
+            limits.with_exempt([Exempt::Small { endpoint, bytes }]),
+        ))
+    });
+    assert_eq!(received(get(&first, "a", 50_000).await).await, 50_000);
+    books_agree(&redis, 50_000).await;
+    for (caller, bytes, status) in [("a", 101, 429), ("a", 100, 200), ("b", 101, 200)] {
+        let mut request = request(Some(caller), "10.0.0.1:1");
+        *request.uri_mut() = "/v2/library/busybox/manifests/latest".parse().unwrap();
+        let answer = serving(&second, bytes).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{caller} {bytes}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

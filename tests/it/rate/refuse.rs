@@ -65,6 +65,19 @@ async fn a_request_that_would_wait_too_long_is_shed_with_an_integer_retry_after(
     }
 }
 
+/// A wait of exactly the bound is none that is too long.
+#[tokio::test(start_paused = true)]
+async fn where_no_request_may_wait_one_that_need_not_is_answered() {
+    let layer = layer([Limit::rate("total", Key::Total, 100_000)
+        .with_burst(1000)
+        .with_shed(Shed::after(Duration::ZERO))]);
+    assert_eq!(get(&layer, 10, "a").await.status(), 200);
+    let busy = Reader::many(&layer, "a", 4).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(get(&layer, 10, "b").await.status(), 503);
+    drop(busy);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_greedy_tenants_queue_does_not_get_another_tenant_shed() {
     let layer = layer([Limit::rate("total", Key::Total, 100_000)
@@ -255,6 +268,25 @@ async fn a_quota_that_cuts_lets_pass_what_is_left_to_the_byte() {
     assert_eq!(bytes, 600);
     assert_eq!(error, Cut::QuotaExceeded.to_string());
     assert_eq!(record.cut_by(), Some(Cut::QuotaExceeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_quota_cuts_of_a_small_body_is_not_charged_to_a_rate() {
+    let quota = Quota::new(100, Window::Hour).with_exhausted(Exhausted::Cut);
+    let layer = layer([
+        Limit::rate("rate", Key::Total, 1000).with_burst(1000),
+        Limit::quota("quota", Key::Principal, quota),
+    ]);
+    let begin = Instant::now();
+    for caller in ["a", "b", "c", "d"] {
+        let mut body = get(&layer, 900, caller).await.into_body();
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.into_data().unwrap().len();
+        }
+        assert_eq!(bytes, 100);
+    }
+    assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

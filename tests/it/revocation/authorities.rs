@@ -7,12 +7,12 @@ use crate::pki;
 use std::time::{Duration, SystemTime};
 
 use pki::{Ca, Files, Leaf, accepted, client, refused};
-use portcullis::Guard;
 use portcullis::config::Config;
 use portcullis::crl::{
     AuthorityRule, CertPath, CrlRequirement, Options, PathError, Revocation, Tracked, Verdict,
 };
-use portcullis::tls::Reason;
+use portcullis::tls::{Acceptor, ClientCas, Reason};
+use portcullis::{Guard, Watched};
 use rcgen::{CertificateParams, CustomExtension};
 
 const NO_REV_AVAIL: &[u64] = &[2, 5, 29, 56];
@@ -172,16 +172,43 @@ fn a_short_lived_certificate_needs_no_list_and_a_ca_always_does() {
     );
 }
 
+/// SHA-256 of its public key.
+fn key(ca: &Ca) -> String {
+    use sha2::Digest;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&ca.der).unwrap();
+    let digest = sha2::Sha256::digest(certificate.public_key().raw);
+    let digits: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    digits.join(":")
+}
+
+#[tokio::test]
+async fn of_two_client_cas_of_one_name_each_is_held_to_the_rule_for_its_key() {
+    let (exempt, held) = (Ca::new("Nodes"), Ca::new("Nodes"));
+    let rule = AuthorityRule::new(&key(&exempt), CrlRequirement::None).unwrap();
+    let unrelated = Ca::new("Unrelated").crl(1, &[]);
+    for pems in [[&exempt.pem, &held.pem], [&held.pem, &exempt.pem]] {
+        let files = Files::new();
+        let bundle = files.put("ca.crt", pems.map(String::as_str).concat());
+        let revocation = Revocation::builder()
+            .with_rules([rule.clone()])
+            .from_bytes([unrelated.der().as_ref()])
+            .unwrap();
+        let material = files
+            .server(&exempt.server(&["localhost"]))
+            .require_client_certificates(ClientCas::new([bundle]))
+            .with_revocation(revocation)
+            .load()
+            .unwrap();
+        let acceptor = Acceptor::new(Watched::fixed(material));
+        let showing = |ca: &Ca| client(&exempt, Some((&ca.client("node"), &[])));
+        accepted(&acceptor, showing(&exempt)).await;
+        let (error, _) = refused(&acceptor, showing(&held)).await;
+        assert_eq!(error.reason(), Reason::RevocationUnknown);
+    }
+}
+
 #[test]
 fn each_client_ca_is_held_to_its_own_rule() {
-    // SHA-256 of its public key.
-    let key = |ca: &Ca| {
-        use sha2::Digest;
-        let (_, certificate) = x509_parser::parse_x509_certificate(&ca.der).unwrap();
-        let digest = sha2::Sha256::digest(certificate.public_key().raw);
-        let digits: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        digits.join(":")
-    };
     let (strict, listed, none) = (Ca::new("Strict"), Ca::new("Listed"), Ca::new("None"));
     let rules = [
         AuthorityRule::new(&key(&listed), CrlRequirement::IfListed).unwrap(),
@@ -225,6 +252,33 @@ fn each_client_ca_is_held_to_its_own_rule() {
         }
         let path = path(&numbered(&none, 7, |_| {}), &[], &none).unwrap();
         assert_eq!(said(&revocation, &path), "exempt: authority");
+        let findings = revocation.explain(&path, SystemTime::now());
+        assert_eq!(findings[0].verdict.label(), "exempt");
+        assert!(findings[0].decided_by.is_empty());
+    }
+}
+
+#[test]
+fn how_short_a_life_needs_no_list_is_said_of_each_client_ca() {
+    let (root, other) = (Ca::new("Root"), Ca::new("Other"));
+    let minutes = |count: u64| Duration::from_secs(count * 60);
+    let rule = AuthorityRule::new("CN=Root", CrlRequirement::Required).unwrap();
+    let unrelated = Ca::new("Unrelated").crl(1, &[]);
+    let revocation = Revocation::builder()
+        .with_rules([rule.with_short_lived(minutes(60))])
+        .with_options(Options::default().with_short_lived(Some(minutes(120))))
+        .from_bytes([unrelated.der().as_ref()])
+        .unwrap();
+    for (ca, span, expected) in [
+        (&root, 60, "exempt: short_lived"),
+        (&root, 61, "unknown"),
+        (&other, 61, "exempt: short_lived"),
+        (&other, 121, "unknown"),
+    ] {
+        let span = time::Duration::minutes(span);
+        let leaf = numbered(ca, 7, |params| lasting(params, span));
+        let path = path(&leaf, &[], ca).unwrap();
+        assert_eq!(said(&revocation, &path), expected, "{span}");
     }
 }
 

@@ -7,12 +7,12 @@ use crate::pki;
 
 use std::time::{Duration, SystemTime};
 
-use pki::{Ca, Files, client, refused};
+use pki::{Ca, Files, accepted, client, refused};
 use portcullis::Watched;
 use portcullis::crl::{
     CertPath, CrlError, LoadError, OnUnknown, Options, Revocation, UnknownCause, Verdict,
 };
-use portcullis::tls::{Acceptor, Reason};
+use portcullis::tls::{Acceptor, ClientCas, Reason};
 use rcgen::string::{BmpString, Ia5String, PrintableString, TeletexString};
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, DnValue, Issuer,
@@ -169,6 +169,30 @@ async fn a_handshake_is_refused_where_only_a_root_without_crl_sign_signed_the_li
     let (error, _) = refused(&acceptor, client(&root, Some((&leaf, &[])))).await;
     assert_eq!(error.reason(), Reason::RevocationUnknown);
     assert!(error.to_string().contains("cRLSign is missing"), "{error}");
+}
+
+/// RFC 5280 §4.2.1.3 is about a key: a CA that has renewed its certificate may have said another thing before.
+#[tokio::test]
+async fn of_several_certificates_of_a_root_one_with_crl_sign_is_enough() {
+    let root = Ca::with("Root", |params| {
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    });
+    let signing = spelled(&root, common(DnValue::Utf8String("Root".to_owned())));
+    let list = signing.crl(1, &[]);
+    let numbered =
+        |serial: u64| root.renewed("Root", |params| params.serial_number = Some(serial.into()));
+    let (without, with, another) = (root.pem.clone(), numbered(2), numbered(3));
+    let leaf = root.client("node");
+    for pems in [[&without, &with], [&with, &without], [&with, &another]] {
+        let files = Files::new();
+        let bundle = files.put("ca.crt", pems.map(String::as_str).concat());
+        let revocation = Revocation::from_bytes([list.der().as_ref()], Options::default()).unwrap();
+        let builder = files.server(&root.server(&["localhost"]));
+        let builder = builder.require_client_certificates(ClientCas::new([bundle]));
+        let material = builder.with_revocation(revocation).load().unwrap();
+        let acceptor = Acceptor::new(Watched::fixed(material));
+        accepted(&acceptor, client(&root, Some((&leaf, &[])))).await;
+    }
 }
 
 /// The list with the object identifier of ecdsa-with-SHA224 in place of its own, in both places.
@@ -391,6 +415,11 @@ fn a_list_that_is_over_gives_way_to_one_with_a_lower_number_and_not_to_an_older_
         cause(&revocation.examine(&node, now())),
         UnknownCause::CrlExpired
     );
+    // Neither of the two is current: the first stays in force.
+    let lists = revocation.lists().load();
+    let in_force: Vec<_> = lists.held_back().map(|one| one.in_force.number).collect();
+    assert_eq!((lists.len(), in_force), (2, vec![Some("64".to_owned())]));
+    drop(lists);
     revocation.publish([&*version(&ca, 5, &[], 6, 60)]).unwrap();
     assert_eq!(revocation.examine(&node, now()), Verdict::Good);
     assert_eq!(revocation.lists().load().len(), 1);
@@ -517,4 +546,79 @@ fn of_two_lists_that_are_one_version_neither_takes_back_what_the_other_revokes()
     revocation.publish([later.der().as_ref()]).unwrap();
     assert!(!is_revoked(&revocation, 7) && !is_revoked(&revocation, 8));
     assert_eq!(revocation.lists().load().held_back().count(), 0);
+}
+
+#[test]
+fn of_two_lists_that_contradict_each_other_the_one_that_was_in_force_stays_so() {
+    let ca = Ca::new("Nodes");
+    let at = time::OffsetDateTime::now_utc() - time::Duration::HOUR;
+    let list = |number: u64, minutes: i64, of_shard: bool| {
+        let list = ca.crl_with(number, &[], |list| {
+            list.this_update = at + time::Duration::minutes(minutes);
+            list.issuing_distribution_point =
+                of_shard.then(|| rcgen::CrlIssuingDistributionPoint {
+                    distribution_point: rcgen::CrlDistributionPoint {
+                        uris: vec!["http://crl.example.org/shard".to_owned()],
+                    },
+                    scope: None,
+                });
+        });
+        list.der().to_vec()
+    };
+    let (restored, other) = (list(5, 10, false), list(100, 0, false));
+    for (before, in_force) in [
+        (vec![restored.clone()], "05"),
+        (vec![other.clone()], "64"),
+        // Neither was: the one with the higher number is.
+        (vec![list(3, -10, false)], "64"),
+        (vec![list(5, 10, true)], "64"),
+        // It waited before, and waits on.
+        (vec![restored.clone(), other.clone()], "64"),
+    ] {
+        for lists in [[&restored, &other], [&other, &restored]] {
+            let builder = Revocation::builder().with_authorities([ca.der.clone()]);
+            let revocation = builder
+                .from_bytes(before.iter().map(Vec::as_slice))
+                .unwrap();
+            revocation.publish(lists.map(Vec::as_slice)).unwrap();
+            let lists = revocation.lists().load();
+            let held_back: Vec<_> = lists.held_back().collect();
+            assert_eq!((lists.len(), held_back.len()), (2, 1));
+            assert_eq!(held_back[0].in_force.number.as_deref(), Some(in_force));
+        }
+    }
+}
+
+#[test]
+fn a_list_that_stays_takes_nothing_from_those_of_another_scope() {
+    let ca = Ca::new("Nodes");
+    let at = time::OffsetDateTime::now_utc() - time::Duration::HOUR;
+    let list = |number: u64, minutes: i64, shard: &str, revoked: &[u64]| {
+        let list = ca.crl_with(number, revoked, |list| {
+            list.this_update = at + time::Duration::minutes(minutes);
+            list.issuing_distribution_point =
+                (!shard.is_empty()).then(|| rcgen::CrlIssuingDistributionPoint {
+                    distribution_point: rcgen::CrlDistributionPoint {
+                        uris: vec![format!("http://crl.example.org/{shard}")],
+                    },
+                    scope: None,
+                });
+        });
+        list.der().to_vec()
+    };
+    let newest = list(10, 0, "", &[7]);
+    // An old copy of it, and shards of which one is older by both measures and the other by one.
+    let next = [
+        list(9, -5, "", &[]),
+        list(3, -10, "older", &[8]),
+        list(4, 10, "other", &[9]),
+    ];
+    let builder = Revocation::builder().with_authorities([ca.der.clone()]);
+    let revocation = builder.from_bytes([&*newest]).unwrap();
+    for _ in 0..2 {
+        revocation.publish(next.iter().map(Vec::as_slice)).unwrap();
+        let lists = revocation.lists().load();
+        assert_eq!((lists.len(), lists.entries()), (3, 3));
+        assert_eq!(lists.held_back().count(), 0);
+    }
 }

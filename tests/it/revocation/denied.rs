@@ -358,6 +358,58 @@ fn a_deny_list_counts_beside_crls_and_before_them() {
     }
 }
 
+#[test]
+fn a_deny_list_tells_its_entries_and_counts_those_that_have_not_ended() {
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(1_796_169_599);
+    let lines = "spiffe://a/b 2026-11-30 stolen\n\n# none\n\
+        spiffe://a/c 2026-11-30 until=2026-12-01 lost\n";
+    let list = DenyList::parse("denied", lines.as_bytes()).unwrap();
+    assert_eq!((list.len(), list.is_empty()), (2, false));
+    let entries: Vec<_> = list
+        .entries()
+        .map(|one| (one.subject(), one.until(), one.reason().to_owned()))
+        .collect();
+    assert_eq!(
+        entries,
+        [
+            ("spiffe://a/b".to_owned(), None, "stolen".to_owned()),
+            ("spiffe://a/c".to_owned(), Some(until), "lost".to_owned()),
+        ]
+    );
+    assert_eq!(list.active(until), 2);
+    assert_eq!(list.active(until + Duration::from_secs(1)), 1);
+    let none = DenyList::parse("denied", b"# none\n").unwrap();
+    assert_eq!((none.len(), none.is_empty()), (0, true));
+    assert_eq!(none.active(until), 0);
+}
+
+#[test]
+fn of_two_entries_for_one_certificate_the_one_that_ends_later_counts() {
+    let ca = Ca::new("Nodes");
+    let list = ca.crl(1, &[]);
+    let node = numbered(&ca, 7);
+    let path = CertPath::with_anchor_certificate(&node.der, &[], &ca.der).unwrap();
+    let line = |until: &str| format!("serial:07 issuer:\"CN=Nodes\" 2020-01-01 {until}stolen\n");
+    let (ended, ended_later) = (line("until=2020-02-01 "), line("until=2020-03-01 "));
+    let (lasting, open) = (line("until=2999-01-01 "), line(""));
+    for (lines, expected) in [
+        ([&ended, &open], "denied"),
+        ([&open, &ended], "denied"),
+        ([&ended, &lasting], "denied"),
+        ([&lasting, &ended], "denied"),
+        ([&lasting, &open], "denied"),
+        ([&ended, &ended_later], "good"),
+        ([&ended_later, &ended], "good"),
+    ] {
+        let lines = lines.map(String::as_str).concat();
+        let denied = DenyList::parse("denied", lines.as_bytes()).unwrap();
+        let revocation = Revocation::builder().with_denied(denied);
+        let revocation = revocation.from_bytes([list.der().as_ref()]).unwrap();
+        let verdict = revocation.examine(&path, SystemTime::now());
+        assert_eq!(verdict.label(), expected, "{lines}");
+    }
+}
+
 #[tokio::test]
 async fn an_identity_that_a_proxy_vouches_for_is_denied_too() {
     let files = Files::new();

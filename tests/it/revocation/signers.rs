@@ -211,6 +211,90 @@ fn a_signer_whose_chain_has_an_unknown_critical_extension_signs_nothing() {
 }
 
 #[test]
+fn a_signer_whose_chain_is_not_valid_now_signs_nothing() {
+    let day = time::Duration::DAY;
+    let over = |params: &mut CertificateParams| {
+        params.not_after = time::OffsetDateTime::now_utc() - day;
+    };
+    let to_come = |params: &mut CertificateParams| {
+        params.not_before = time::OffsetDateTime::now_utc() + day;
+    };
+    assert!(!World::with(nothing, over, nothing, nothing).counts());
+    assert!(!World::with(nothing, nothing, nothing, over).counts());
+    assert!(!World::with(nothing, nothing, to_come, nothing).counts());
+    assert!(!World::with(nothing, nothing, nothing, to_come).counts());
+}
+
+#[test]
+fn a_signer_beneath_more_than_six_cas_signs_nothing() {
+    let root = Ca::new("Root");
+    let nodes = root.sub("Nodes", nothing);
+    let node = nodes.client("node");
+    let anchor = root.roots().roots.remove(0);
+    let path = CertPath::new(&node.der, std::slice::from_ref(&nodes.der), &anchor).unwrap();
+    let options = Options::default()
+        .with_depth(Depth::Leaf)
+        .with_unknown(OnUnknown::Allow);
+    for (depth, counts) in [(1, true), (6, true), (7, false)] {
+        let mut cas = vec![root.sub("CA 1", nothing)];
+        for number in 2..=depth {
+            let below = cas[number - 2].sub(&format!("CA {number}"), nothing);
+            cas.push(below);
+        }
+        let signer = signer_of(&cas[depth - 1], "Nodes");
+        let authorities = cas.iter().chain([&root, &signer]);
+        let revocation = Revocation::builder()
+            .with_options(options)
+            .with_authorities(authorities.map(|ca| ca.der.clone()))
+            .from_bytes([&*list_of(&signer)])
+            .unwrap();
+        let verdict = revocation.examine(&path, SystemTime::now());
+        assert_eq!(verdict == Verdict::Good, counts, "{depth}: {verdict}");
+    }
+}
+
+/// RFC 5280 §6.1.3 (a) (4): a chain is one of names too, and not of signatures alone.
+#[test]
+fn a_signer_is_beneath_the_cas_that_its_issuers_name_leads_to() {
+    let root = Ca::new("Root");
+    let nodes = root.sub("Nodes", nothing);
+    let node = nodes.client("node");
+    let anchor = root.roots().roots.remove(0);
+    let path = CertPath::new(&node.der, std::slice::from_ref(&nodes.der), &anchor).unwrap();
+    let lower = root.sub("Lower", nothing);
+    // The same key under another name.
+    let other = {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "Other");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let certificate = params.signed_by(lower.issuer.key(), &root.issuer).unwrap();
+        certificate.der().clone()
+    };
+    // Another key of the root, which the first has signed.
+    let renewed = root.sub("Root", nothing);
+    let options = Options::default()
+        .with_depth(Depth::Leaf)
+        .with_unknown(OnUnknown::Allow);
+    for (by, certificate, counts) in [
+        (&lower, &lower.der, true),
+        (&lower, &other, false),
+        (&renewed, &renewed.der, true),
+    ] {
+        let signer = signer_of(by, "Nodes");
+        let authorities = [&root.der, certificate, &signer.der].map(Clone::clone);
+        let revocation = Revocation::builder()
+            .with_options(options)
+            .with_authorities(authorities)
+            .from_bytes([&*list_of(&signer)])
+            .unwrap();
+        let verdict = revocation.examine(&path, SystemTime::now());
+        assert_eq!(verdict == Verdict::Good, counts, "{verdict}");
+    }
+}
+
+#[test]
 fn a_revoked_signer_or_ca_above_it_signs_nothing() {
     let world = World::new();
     for (of_root, of_upper, of_lower) in [

@@ -5,9 +5,11 @@
 use crate::captured;
 use crate::pki;
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use captured::Captured;
 use pki::{Ca, Files, Leaf, accepted, client, refused};
@@ -17,8 +19,11 @@ use portcullis::{Guard, Watched};
 use rcgen::{
     CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::CertifiedKey;
 use tracing::Level;
 
 fn load(files: &Files, server: &Leaf, cas: &Path) -> Result<Material, TlsError> {
@@ -231,4 +236,65 @@ async fn the_report_counts_the_client_cas_and_what_is_left_out_beside_them() {
         error.contains("cannot be a client CA: it is no CA certificate"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_client_has_the_very_ca_that_issued_its_certificate_whatever_else_is_trusted() {
+    let ends_soon = Ca::with("Nodes", |ca| ca.not_after = in_days(30));
+    let (other, of_same_name) = (Ca::new("Builders"), Ca::new("Nodes"));
+    // The key of the first under another name.
+    let renamed = ends_soon.renewed("Renamed", |_| {});
+    let files = Files::new();
+    let pems = [&ends_soon.pem, &other.pem, &of_same_name.pem, &renamed];
+    let bundle = files.put("ca.crt", pems.map(String::as_str).concat());
+    let server = ends_soon.server(&["localhost"]);
+    let acceptor = Acceptor::new(Watched::fixed(load(&files, &server, &bundle).unwrap()));
+    let mut keys = HashSet::new();
+    for (ca, name) in [
+        (&ends_soon, "CN=Nodes"),
+        (&other, "CN=Builders"),
+        (&of_same_name, "CN=Nodes"),
+    ] {
+        let node = ca.client("node-7");
+        let (theirs, _) = accepted(&acceptor, client(&ends_soon, Some((&node, &[])))).await;
+        let identity = theirs.connection.identity().unwrap();
+        let anchor = identity.anchor().unwrap();
+        assert_eq!(anchor.subject(), name);
+        assert!(keys.insert(anchor.key_hex().to_owned()));
+    }
+}
+
+/// Notes which CAs a server asks for, and has no certificate.
+#[derive(Debug, Default)]
+struct Asked(Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, names: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.0.lock().unwrap() = names.iter().map(|name| name.to_vec()).collect();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// RFC 8446 §4.2.4: a client with several certificates chooses by them.
+#[tokio::test]
+async fn clients_are_told_the_names_of_the_cas_that_are_trusted() {
+    let (one, other) = (Ca::new("Nodes"), Ca::new("Builders"));
+    let files = Files::new();
+    let bundle = files.put("ca.crt", format!("{}{}", one.pem, other.pem));
+    let material = load(&files, &one.server(&["localhost"]), &bundle).unwrap();
+    let acceptor = Acceptor::new(Watched::fixed(material));
+    let asked = Arc::new(Asked::default());
+    let mut config = client(&one, None);
+    config.client_auth_cert_resolver = Arc::clone(&asked) as _;
+    let (error, _) = refused(&acceptor, config).await;
+    assert_eq!(error.reason(), Reason::CertificateMissing);
+    let subjects = [&one, &other].map(|ca| {
+        let (_, certificate) = x509_parser::parse_x509_certificate(&ca.der).unwrap();
+        certificate.subject().as_raw().to_vec()
+    });
+    assert_eq!(*asked.0.lock().unwrap(), subjects);
 }

@@ -26,13 +26,13 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pki::{Ca, Files, client, connect, swap_secret};
-use portcullis::crl::{Options, Revocation, RevocationLayer};
+use portcullis::crl::{DenyList, Options, Revocation, RevocationLayer};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{
     Acceptor, AddConnection, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer, Listener,
     Material, Reason, RemovedCa,
 };
-use portcullis::{Connection, Watched};
+use portcullis::{Connection, Refusal, Watched};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt, service_fn};
@@ -544,6 +544,117 @@ async fn forwarded_certificates_of_listed_proxies_are_verified_and_of_others_rem
     let response = fields.oneshot(trusted).await.unwrap();
     let answer = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(answer, "spiffe://a/b from 10.0.0.1");
+}
+
+#[tokio::test]
+async fn of_a_forwarded_chain_the_intermediates_count_and_an_empty_value_is_none() {
+    let scene = Scene::new();
+    let sub = scene.ca.sub("Sub", |_| {});
+    let (beneath, direct) = (sub.client("node-8"), scene.ca.client("node-9"));
+    let escaped = |pem: &str| pem.replace('\n', "%0A").replace(' ', "%20");
+    let chain = escaped(&format!("{}{}", beneath.pem, sub.pem));
+    let (beneath, direct) = (escaped(&beneath.pem), escaped(&direct.pem));
+    let layer = ForwardedLayer::new(
+        ForwardedForm::Xfcc,
+        ["10.0.0.0/8".parse().unwrap()],
+        scene.material(),
+    )
+    .with_trusted_fields(true);
+    for (header, expected) in [
+        (format!("Chain=\"{chain}\""), Some("CN=node-8")),
+        (
+            format!("Cert=\"{beneath}\";Chain=\"{chain}\""),
+            Some("CN=node-8"),
+        ),
+        (format!("Cert=\"{beneath}\""), None),
+        (format!("Chain=\"\";Cert=\"{direct}\""), Some("CN=node-9")),
+        (
+            "Chain=\"\";Cert=\"\";URI=spiffe://a/b".to_owned(),
+            Some("spiffe://a/b"),
+        ),
+    ] {
+        let service = layer.layer(service_fn(whoami::<Full<Bytes>>));
+        let mut request = Request::new(Full::<Bytes>::default());
+        let name = header::HeaderName::from_static("x-forwarded-client-cert");
+        request.headers_mut().insert(name, header.parse().unwrap());
+        let connection = Connection::builder("10.0.0.1:1".parse().unwrap());
+        request.extensions_mut().insert(connection.build());
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(response.status() == 200, expected.is_some(), "{header}");
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(expected.unwrap_or("{")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn why_a_forwarded_certificate_is_refused_is_known_by_its_kind() {
+    let scene = Scene::new();
+    let (ended, without_list) = (Ca::new("Ended"), Ca::new("Without"));
+    let numbered = |ca: &Ca, serial: u64| {
+        ca.client_with("node", |params| params.serial_number = Some(serial.into()))
+    };
+    let expired = scene.ca.client_with("node", |params| {
+        params.not_after = time::OffsetDateTime::now_utc() - time::Duration::DAY;
+    });
+    let denied = DenyList::parse(
+        "denied",
+        &b"serial:06 issuer:\"CN=Nodes 2026\" 2026-11-30 stolen\n"[..],
+    )
+    .unwrap();
+    let lists = [
+        scene.ca.crl(1, &[7]),
+        ended.crl_with(1, &[], |list| {
+            list.next_update = time::OffsetDateTime::now_utc() - time::Duration::MINUTE;
+        }),
+    ];
+    let revocation = Revocation::builder().with_denied(denied);
+    let revocation = revocation
+        .from_bytes(lists.iter().map(|list| &list.der()[..]))
+        .unwrap();
+    let pems = [&scene.ca.pem, &ended.pem, &without_list.pem];
+    let bundle = scene
+        .files
+        .put("cas.crt", pems.map(String::as_str).concat());
+    let material = scene
+        .files
+        .server(&scene.ca.server(&["localhost"]))
+        .require_client_certificates(ClientCas::new([bundle]))
+        .with_revocation(revocation)
+        .load()
+        .unwrap();
+    let layer = ForwardedLayer::new(
+        ForwardedForm::Xfcc,
+        ["10.0.0.0/8".parse().unwrap()],
+        Watched::fixed(material),
+    );
+    for (leaf, expected) in [
+        (numbered(&scene.ca, 5), None),
+        (numbered(&scene.ca, 6), Some(Refusal::CertificateDenied)),
+        (numbered(&scene.ca, 7), Some(Refusal::CertificateRevoked)),
+        (expired, Some(Refusal::CertificateExpired)),
+        (ended.client("node"), Some(Refusal::RevocationUnknown)),
+        (
+            without_list.client("node"),
+            Some(Refusal::RevocationUnknown),
+        ),
+        (
+            Ca::new("Strangers").client("node"),
+            Some(Refusal::CertificateInvalid),
+        ),
+    ] {
+        let service = layer.layer(service_fn(whoami::<Full<Bytes>>));
+        let pem = leaf.pem.replace('\n', "%0A").replace(' ', "%20");
+        let mut request = Request::new(Full::<Bytes>::default());
+        let name = header::HeaderName::from_static("x-forwarded-client-cert");
+        let value = format!("Cert=\"{pem}\"").parse().unwrap();
+        request.headers_mut().insert(name, value);
+        let connection = Connection::builder("10.0.0.1:1".parse().unwrap());
+        request.extensions_mut().insert(connection.build());
+        let response = service.oneshot(request).await.unwrap();
+        let refusal = response.extensions().get::<Refusal>();
+        assert_eq!(refusal.copied(), expected);
+    }
 }
 
 #[tokio::test]
