@@ -58,18 +58,10 @@ debug_is_text! {
     crate::crl::PathError;
     #[cfg(feature = "jwt")]
     crate::auth::jwt::KeySetError;
-    #[cfg(feature = "policy")]
-    crate::policy::ActionError;
     #[cfg(feature = "digest-binding")]
     crate::policy::DigestFileError;
     #[cfg(feature = "policy")]
-    crate::policy::PatternError;
-    #[cfg(feature = "policy")]
     crate::policy::PolicyError;
-    #[cfg(feature = "policy")]
-    crate::policy::RuleError;
-    #[cfg(feature = "policy")]
-    crate::policy::WhoError;
     #[cfg(feature = "rate")]
     crate::rate::LimitsError;
     #[cfg(feature = "redis")]

@@ -20,22 +20,9 @@ pub struct DigestFile {
     pub path: PathBuf,
     /// How often what is new is written. Default: each minute.
     pub interval: Duration,
-    /// What a file that cannot be read, or is not what was written, means at the start.
-    pub damaged: Damaged,
-}
-
-/// What a file that cannot be read, or is not what was written, means at the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "config", derive(serde::Deserialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
-#[non_exhaustive]
-pub enum Damaged {
-    /// That there is no start.
-    #[default]
-    Refuse,
-    /// That nothing is known yet, and the file is replaced once something is.
-    Forget,
+    /// Whether a file that cannot be read, or is not what was written, is forgotten at the start: nothing is
+    /// known then, and the file is replaced once something is. Default: no, there is no start.
+    pub forgets_damaged: bool,
 }
 
 /// What is known of digests cannot be kept.
@@ -88,7 +75,7 @@ impl DigestFile {
         Self {
             path: path.into(),
             interval: Duration::from_secs(60),
-            damaged: Damaged::default(),
+            forgets_damaged: false,
         }
     }
 
@@ -98,22 +85,22 @@ impl DigestFile {
         self
     }
 
-    /// Takes a file that cannot be read, or is not what was written, in this way.
-    pub fn with_damaged(mut self, damaged: Damaged) -> Self {
-        self.damaged = damaged;
+    /// Sets [`DigestFile::forgets_damaged`].
+    pub fn with_damaged_forgotten(mut self, forgotten: bool) -> Self {
+        self.forgets_damaged = forgotten;
         self
     }
 
     /// Puts what the file knows into `table`.
     pub(super) fn read_into(&self, table: &Table) -> Result<(), DigestFileError> {
-        match (self.read(table), self.damaged) {
-            (Err(error), Damaged::Forget) => {
+        match self.read(table) {
+            Err(error) if self.forgets_damaged => {
                 // The file stays until there is something to put in its place: a program that only
                 // checks its configuration writes nothing.
                 tracing::warn!(%error, "what was known of digests is forgotten");
                 Ok(())
             }
-            (read, _) => read,
+            read => read,
         }
     }
 
