@@ -34,9 +34,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::admin::Admin;
-use portcullis::auth::{
-    Authentication, Credential, CredentialOptions, CredentialSource, Credentials, SecretDigest,
-};
+use portcullis::auth::{Authentication, Credential, CredentialSource, Credentials, SecretDigest};
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
 use portcullis::rate::{Key, Limit, Limits};
 use portcullis::reload::WatchOptions;
@@ -191,7 +189,7 @@ fn credentials(token_file: &Path, hash: &str) -> Watched<Credentials> {
             CredentialSource::sha256("bob", [sha256(DIGEST_TOKEN)]).unwrap(),
             CredentialSource::credential(carol),
         ],
-        CredentialOptions::default().with_watch(options()),
+        options(),
     )
     .unwrap()
 }

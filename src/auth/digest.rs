@@ -10,6 +10,7 @@ use argon2::{Argon2, PasswordVerifier};
 use bcrypt::HashParts;
 use sha2::{Digest, Sha256};
 
+use super::CredentialError;
 use crate::util::hex;
 
 /// All that is kept of a secret: SHA-256 of a generated token, bcrypt or Argon2id of a password.
@@ -66,9 +67,8 @@ pub(super) enum Cost {
 const BCRYPT_LONGEST: usize = 71;
 
 /// A text that is no digest which is accepted. Does not hold the text.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DigestError {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DigestError {
     /// A hash of a kind that is refused: too fast for a password, or broken.
     #[error("{0} hashes are refused: use bcrypt or Argon2id")]
     Refused(&'static str),
@@ -133,9 +133,15 @@ impl SlowHash {
 }
 
 impl FromStr for SecretDigest {
-    type Err = DigestError;
+    type Err = CredentialError;
 
-    fn from_str(text: &str) -> Result<Self, DigestError> {
+    fn from_str(text: &str) -> Result<Self, CredentialError> {
+        Self::read(text).map_err(|error| CredentialError::Text(error.to_string().into()))
+    }
+}
+
+impl SecretDigest {
+    pub(super) fn read(text: &str) -> Result<Self, DigestError> {
         if let Some(refused) = refused(text) {
             return Err(DigestError::Refused(refused));
         }
@@ -237,7 +243,7 @@ mod tests {
         for good in [hex, &format!("sha256:{hex}"), bcrypt, argon] {
             assert!(good.parse::<SecretDigest>().is_ok(), "{good}");
         }
-        assert_eq!(hex.parse(), Ok(SecretDigest::of_token(b"test")));
+        assert_eq!(SecretDigest::read(hex), Ok(SecretDigest::of_token(b"test")));
         for (bad, error) in [
             ("", DigestError::Unknown),
             ("test", DigestError::Unknown),
@@ -264,7 +270,7 @@ mod tests {
                 DigestError::TooCostly("Argon2id"),
             ),
         ] {
-            assert_eq!(bad.parse::<SecretDigest>(), Err(error), "{bad}");
+            assert_eq!(SecretDigest::read(bad), Err(error), "{bad}");
         }
     }
 

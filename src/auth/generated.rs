@@ -150,7 +150,10 @@ mod tests {
         );
         assert_ne!(one.expose(), other.expose());
         assert_eq!(format!("{one:?}"), "GeneratedToken");
-        assert_eq!(one.digest_text().parse(), Ok(one.digest()));
+        assert_eq!(
+            one.digest_text().parse::<SecretDigest>().unwrap(),
+            one.digest()
+        );
     }
 
     proptest! {

@@ -64,13 +64,11 @@ impl CredentialSource {
     ) -> Result<Self, CredentialError> {
         let mut credential = Credential::new(id);
         for text in digests {
-            let digest: SecretDigest =
-                text.as_ref()
-                    .parse()
-                    .map_err(|error| CredentialError::Digest {
-                        id: credential.id.to_string(),
-                        error,
-                    })?;
+            let digest =
+                SecretDigest::read(text.as_ref()).map_err(|error| CredentialError::Digest {
+                    id: credential.id.to_string(),
+                    problem: error.to_string().into(),
+                })?;
             credential = credential.with_secret(digest);
         }
         Ok(Self::credential(credential))
@@ -206,7 +204,7 @@ impl CredentialSource {
                     CredentialError::Htpasswd {
                         file,
                         line,
-                        problem,
+                        problem: problem.to_string().into(),
                     }
                 })?;
                 Ok(users.into_iter().map(|user| self.templated(user)).collect())

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{ByteCount, CrlAuthoritySection, Document, HumanDuration, Key};
 use crate::Watched;
-use crate::crl::{self, DenyList, Depth, OnUnknown, Options, Revocation};
+use crate::crl::{self, DenyList, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
 use crate::document::paths;
@@ -167,14 +167,8 @@ impl CrlSection {
     ) -> crl::Builder {
         let defaults = Options::default();
         let options = defaults
-            .with_depth(match self.depth {
-                CrlDepth::Chain => Depth::Chain,
-                CrlDepth::Leaf => Depth::Leaf,
-            })
-            .with_unknown(match self.unknown {
-                CrlUnknown::Refuse => OnUnknown::Refuse,
-                CrlUnknown::Allow => OnUnknown::Allow,
-            })
+            .with_leaf_only(self.depth == CrlDepth::Leaf)
+            .with_unknown_allowed(self.unknown == CrlUnknown::Allow)
             .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0))
             .with_short_lived(self.short_lived.map(|span| span.0))
             .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));

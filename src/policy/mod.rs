@@ -115,7 +115,7 @@ mod verdicts;
 mod who;
 
 pub use crate::record::RateClass;
-pub use access::{Caller, Mismatch, TagOracle};
+pub use access::{Caller, TagOracle};
 pub use actions::Actions;
 #[cfg(feature = "digest-binding")]
 pub use binding::{BindingLayer, DigestBinding, DigestFile, DigestFileError, DigestOracle, Learn};

@@ -133,9 +133,14 @@ impl Acceptor {
         self
     }
 
-    /// Sets what becomes of connections whose client CA is removed. Default: [`RemovedCa::Recheck`].
-    pub fn with_removed_ca(mut self, policy: RemovedCa) -> Self {
-        self.options.removed_ca = policy;
+    /// Sets whether connections stay, until the client ends them, when a reload removes their client CA. Default:
+    /// no, they are verified again, and end as those of a revoked certificate do if no path is left.
+    pub fn with_removed_ca_kept(mut self, kept: bool) -> Self {
+        self.options.removed_ca = if kept {
+            RemovedCa::Keep
+        } else {
+            RemovedCa::Recheck
+        };
         self
     }
 

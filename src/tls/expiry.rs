@@ -7,16 +7,15 @@ use crate::util::calendar;
 
 /// The end of a certificate that the server depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Expiry {
+pub(crate) struct Expiry {
     /// The certificate's role: `server` or `client_ca`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The certificate's subject in RFC 4514 form; without one, the name by which it is called.
-    pub subject: Box<str>,
+    pub(crate) subject: Box<str>,
     /// The first moment at which the certificate is valid.
-    pub not_before: SystemTime,
+    pub(crate) not_before: SystemTime,
     /// The last moment at which the certificate is valid.
-    pub not_after: SystemTime,
+    pub(crate) not_after: SystemTime,
 }
 
 /// Warns once at each distance before something that the server depends on ends.

@@ -105,13 +105,12 @@ mod verified;
 mod verifier;
 
 pub use crate::connection::AddConnection;
-pub use crate::util::pem_error::{PemError, PemProblem};
+pub use crate::util::pem_error::PemError;
 pub use acceptor::{Accepted, Acceptor};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
 #[cfg(feature = "crl")]
 pub use client_check::{ClientAnswer, ClientCheck};
 pub use error::TlsError;
-pub use expiry::Expiry;
 pub use files::{CertificateFiles, ClientCas, certificates_in};
 pub use forwarded::{Forwarded, ForwardedForm, ForwardedLayer};
 pub use handshake_error::HandshakeError;
@@ -120,5 +119,4 @@ pub use listener::Listener;
 pub use material::Material;
 pub use own_certificate::OwnCertificate;
 pub use reason::Reason;
-pub use removed_ca::RemovedCa;
 pub use stream::Stream;

@@ -109,7 +109,6 @@ pub fn route(input: &[u8]) -> u64 {
     assert!(!tags_in_query || sets_tags || extends, "{target:?}");
     let two_digests = route.mount().is_some() && route.upload_digest().is_some();
     assert!(!two_digests || extends, "{target:?}");
-    let _ = route.scopes();
     let parts = (
         route.registry().is_some(),
         route.mount().is_some(),

@@ -50,12 +50,12 @@ pub enum KeySetError {
     },
     /// They cannot be fetched.
     #[cfg(feature = "jwt-fetch")]
-    #[error("{url}: {error}")]
+    #[error("{url}: {problem}")]
     Fetch {
         /// From where, without a query.
         url: String,
         /// Why not.
-        error: crate::fetch::HttpError,
+        problem: Box<str>,
     },
     /// An attacker on the way would choose the keys.
     #[cfg(feature = "jwt-fetch")]

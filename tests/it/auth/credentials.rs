@@ -19,8 +19,8 @@ use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::auth::{
-    Authentication, Credential, CredentialError, CredentialOptions, CredentialSource, Credentials,
-    GeneratedToken, PasswordOptions, Secret, SecretDigest, ThrottleOptions, TokenAuthLayer,
+    Authentication, Credential, CredentialError, CredentialSource, Credentials, GeneratedToken,
+    PasswordOptions, Secret, SecretDigest, ThrottleOptions, TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
 use portcullis::responder::Challenge;
@@ -124,7 +124,7 @@ fn watch(
     let options = WatchOptions::default()
         .with_poll_interval(Duration::from_millis(50))
         .with_settle(Duration::from_millis(5));
-    Credentials::watch(sources, CredentialOptions::default().with_watch(options))
+    Credentials::watch(sources, options)
 }
 
 fn layer(sources: impl IntoIterator<Item = CredentialSource>) -> TokenAuthLayer {

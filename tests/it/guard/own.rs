@@ -9,7 +9,6 @@ use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
 use portcullis::guard::Builder;
 use portcullis::identity::Method;
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
-use portcullis::responder::ErrorBody;
 use portcullis::{ClientAddr, Guard, Preset, Principal, Refusal, Responder};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -151,7 +150,7 @@ async fn an_error_has_the_body_that_the_program_makes() {
                 error.message,
                 error.uri.path()
             );
-            ErrorBody::new(HeaderValue::from_static("text/html"), text)
+            (HeaderValue::from_static("text/html"), text.into())
         })
     });
     let guard = Guard::builder()

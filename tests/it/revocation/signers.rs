@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use pki::Ca;
 use pki::extended::encode;
-use portcullis::crl::{CertPath, Depth, OnUnknown, Options, Revocation, Verdict};
+use portcullis::crl::{CertPath, Options, Revocation, Verdict};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
     GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, SanType,
@@ -227,7 +227,7 @@ fn a_revoked_signer_or_ca_above_it_signs_nothing() {
         assert_eq!(verdict.label(), "unknown");
     }
     // Of the CAs above it nothing is asked where only the client's own certificate is.
-    let leaf = Options::default().with_depth(Depth::Leaf);
+    let leaf = Options::default().with_leaf_only(true);
     let lists = world.lists(&[UPPER], &[], &[]);
     assert_eq!(world.examine(&lists, leaf), Verdict::Good);
     let lists = world.lists(&[], &[], &[SIGNER]);
@@ -238,7 +238,7 @@ fn a_revoked_signer_or_ca_above_it_signs_nothing() {
 fn a_signer_of_unknown_status_counts_only_if_the_options_allow_that() {
     let world = World::new();
     let lists = world.lists(&[], &[], &[]);
-    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    let lenient = Options::default().with_unknown_allowed(true);
     for missing in [1, 2] {
         let mut some = lists.clone();
         some.remove(missing);
@@ -298,7 +298,7 @@ fn node_verdict(root: &Ca, authorities: &[&Ca], lists: &[Vec<u8>]) -> Verdict {
     let anchor = root.roots().roots.remove(0);
     let path = CertPath::new(&node.der, std::slice::from_ref(&nodes.der), &anchor).unwrap();
     let revocation = Revocation::builder()
-        .with_options(Options::default().with_depth(Depth::Leaf))
+        .with_options(Options::default().with_leaf_only(true))
         .with_authorities(authorities.iter().map(|ca| ca.der.clone()))
         .from_bytes(lists.iter().map(Vec::as_slice))
         .unwrap();

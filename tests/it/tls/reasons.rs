@@ -420,8 +420,8 @@ async fn what_is_no_svid_or_of_another_domains_ca_is_refused_where_that_is_asked
     assert!(theirs.ends_with("AccessDenied"), "{theirs}");
 
     let (first, _theirs) = accepted(&strict, config(&svid)).await;
-    let key = first.connection.identity().unwrap().anchor().unwrap();
-    let key = key.key_hex().to_uppercase();
+    let identity = first.connection.identity().unwrap();
+    let key = identity.anchor_key_hex().unwrap().to_uppercase();
     for (domain, ca, is_good) in [
         ("example.org", "CN=Nodes 2026", true),
         ("example.org", &*key, true),
@@ -459,7 +459,7 @@ async fn a_rule_by_the_issuers_name_is_not_one_by_the_client_ca() {
     let (good, _one) = accepted(&acceptor, client(&mine, Some((&good, &[])))).await;
     let (bad, _two) = accepted(&acceptor, client(&mine, Some((&bad, &[&impostor])))).await;
     let [good, bad] = [&good, &bad].map(|one| one.connection.identity().unwrap());
-    let key = good.anchor().unwrap().key_hex();
+    let key = good.anchor_key_hex().unwrap();
     for (field, pattern, matches_bad) in [
         ("issuer", "CN=Mine", true),
         ("anchor", "CN=Mine", false),

@@ -30,7 +30,7 @@ use portcullis::crl::{Options, Revocation, RevocationLayer};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{
     Acceptor, AddConnection, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer, Listener,
-    Material, Reason, RemovedCa,
+    Material, Reason,
 };
 use portcullis::{Connection, Watched};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -292,13 +292,13 @@ async fn a_connection_of_a_removed_ca_ends_if_rechecked_and_stays_if_kept() {
     let other = Ca::new("Nodes 2027");
     let server = scene.ca.server(&["localhost"]);
     let both = format!("{}{}", scene.ca.pem, other.pem);
-    for (policy, ends) in [(RemovedCa::Recheck, true), (RemovedCa::Keep, false)] {
+    for (policy, ends) in [(false, true), (true, false)] {
         let bundle = scene.files.put("ca.crt", &both);
         let builder = scene.files.server(&server);
         let builder = builder.require_client_certificates(ClientCas::new([bundle]));
         let material = Watched::fixed(builder.clone().load().unwrap());
         let acceptor = Acceptor::new(material.clone())
-            .with_removed_ca(policy)
+            .with_removed_ca_kept(policy)
             .with_ending(Duration::from_millis(20), Duration::from_secs(1));
         let (tcp, address) = bind().await;
         let (accepted, theirs) = tokio::join!(
