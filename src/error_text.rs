@@ -41,8 +41,6 @@ debug_is_text! {
     crate::crl::PathError;
     #[cfg(feature = "jwt")]
     crate::auth::jwt::KeySetError;
-    #[cfg(feature = "digest-binding")]
-    crate::policy::DigestFileError;
     #[cfg(feature = "policy")]
     crate::policy::PolicyError;
     #[cfg(feature = "rate")]

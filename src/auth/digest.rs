@@ -10,7 +10,6 @@ use argon2::{Argon2, PasswordVerifier};
 use bcrypt::HashParts;
 use sha2::{Digest, Sha256};
 
-use super::CredentialError;
 use crate::util::hex;
 
 /// All that is kept of a secret: SHA-256 of a generated token, bcrypt or Argon2id of a password.
@@ -18,7 +17,7 @@ use crate::util::hex;
 /// As text it is `sha256:` and 64 hexadecimal digits (the prefix may be left out), a bcrypt hash
 /// (`$2y$…`), or an Argon2id hash in PHC form (`$argon2id$…`).
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretDigest(pub(super) HashKind);
+pub(crate) struct SecretDigest(pub(super) HashKind);
 
 #[cfg_attr(
     not(feature = "passwords"),
@@ -68,7 +67,7 @@ const BCRYPT_LONGEST: usize = 71;
 
 /// A text that is no digest which is accepted. Does not hold the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DigestError {
+pub(crate) enum DigestError {
     /// A hash of a kind that is refused: too fast for a password, or broken.
     #[error("{0} hashes are refused: use bcrypt or Argon2id")]
     Refused(&'static str),
@@ -91,8 +90,7 @@ pub(super) enum DigestError {
 }
 
 impl SecretDigest {
-    /// Computes the digest of a generated token.
-    pub fn of_token(token: &[u8]) -> Self {
+    pub(super) fn of_token(token: &[u8]) -> Self {
         Self(HashKind::Sha256(Sha256::digest(token).into()))
     }
 }
@@ -133,10 +131,10 @@ impl SlowHash {
 }
 
 impl FromStr for SecretDigest {
-    type Err = CredentialError;
+    type Err = DigestError;
 
-    fn from_str(text: &str) -> Result<Self, CredentialError> {
-        Self::read(text).map_err(|error| CredentialError::Text(error.to_string().into()))
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        Self::read(text)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use super::digest::{DigestError, HashKind};
-use super::{Credential, SecretDigest};
+use super::Credential;
+use super::digest::{DigestError, HashKind, SecretDigest};
 use crate::util::text::{is_blank, unmarked};
 
 /// What is wrong with a line of an htpasswd file.

@@ -24,11 +24,11 @@ impl Authentication {
     /// ```
     /// use http::{Request, header::AUTHORIZATION};
     /// use portcullis::{ClientAddr, Refusal};
-    /// use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+    /// use portcullis::auth::{Authentication, Credential, Credentials, Secret};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let ci = Credential::new("ci").with_secret(SecretDigest::of_token(b"test"));
+    /// let ci = Credential::new("ci").with_secret(Secret::of_token(b"test"));
     /// let authentication = Authentication::token(Credentials::new([ci])?.into());
     ///
     /// // By it failures are throttled. A `Connection` in its place does the same.

@@ -128,7 +128,6 @@ pub(crate) use authentication::Certificate;
 pub use binding::Binding;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
-pub use digest::SecretDigest;
 pub use error::CredentialError;
 pub use generated::GeneratedToken;
 pub use layer::TokenAuthLayer;

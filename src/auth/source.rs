@@ -7,11 +7,12 @@ use zeroize::Zeroizing;
 
 use super::authorization::is_b64token;
 use super::credential::Validity;
+use super::digest::SecretDigest;
 use super::generated::{is_damaged, is_generated};
 #[cfg(feature = "passwords")]
 use super::htpasswd;
 use super::strength::is_strong;
-use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
+use super::{Binding, Credential, CredentialError, Secret};
 use crate::reload::Pinned;
 #[cfg(feature = "passwords")]
 use crate::util::file::DOCUMENT;

@@ -352,7 +352,7 @@ impl ShedEntry {
 
 impl QuotaEntry {
     fn quota(&self) -> Quota {
-        Quota::new(self.bytes.0, self.window).with_exhausted(self.exhausted)
+        Quota::new(self.bytes.0, self.window).with_cut(self.exhausted == Exhausted::Cut)
     }
 }
 

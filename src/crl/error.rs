@@ -31,12 +31,14 @@ pub enum LoadError {
         error: CrlError,
     },
     /// A file is PEM but not all of it can be read as such.
-    #[error("{origin}:{line}: {problem}", line = error.line, problem = error.problem)]
+    #[error("{origin}:{line}: {problem}")]
     Pem {
         /// The file, or `bytes`.
         origin: String,
-        /// What is wrong, and where.
-        error: PemError,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: Box<str>,
     },
     /// A file is gzip but cannot be decompressed: it is cut short or damaged.
     #[error("{origin}: not gzip: {error}")]
@@ -168,6 +170,14 @@ pub enum PathError {
 }
 
 impl LoadError {
+    pub(super) fn not_pem(origin: String, error: &PemError) -> Self {
+        Self::Pem {
+            origin,
+            line: error.line,
+            problem: error.problem.to_string().into(),
+        }
+    }
+
     #[cfg(feature = "crl-fetch")]
     pub(super) fn not_fetched(origin: String, error: &FetchError) -> Self {
         Self::Fetch {

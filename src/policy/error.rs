@@ -1,4 +1,9 @@
-/// Why a policy, or a text of one, cannot be used.
+#[cfg(feature = "digest-binding")]
+use std::io;
+#[cfg(feature = "digest-binding")]
+use std::path::PathBuf;
+
+/// Why a policy, a text of one, or the file of what is known of digests cannot be used.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
@@ -28,6 +33,45 @@ pub enum PolicyError {
     /// A text is no pattern, or names no caller or no action.
     #[error("{0}")]
     Text(Box<str>),
+    /// The file of what is known of digests is there and cannot be read.
+    #[cfg(feature = "digest-binding")]
+    #[error("{}: {error}", path.display())]
+    DigestsUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The file of what is known of digests is not what was written.
+    #[cfg(feature = "digest-binding")]
+    #[error(
+        "{}: {error}: put back what was there, or remove it, and everything is unknown again",
+        path.display()
+    )]
+    DigestsDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// What is known of digests cannot be written into its file.
+    #[cfg(feature = "digest-binding")]
+    #[error("{} cannot be written: {error}", path.display())]
+    DigestsUnwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// There is no thread to write what is known of digests with.
+    #[cfg(feature = "digest-binding")]
+    #[error("no thread to write {} with: {error}", path.display())]
+    NoThread {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// The text is not TOML, or a key in it is unknown, missing or has an impossible value.
     #[cfg(feature = "config")]
     #[error(transparent)]

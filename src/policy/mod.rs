@@ -118,7 +118,7 @@ pub use crate::record::RateClass;
 pub use access::{Caller, TagOracle};
 pub use actions::Actions;
 #[cfg(feature = "digest-binding")]
-pub use binding::{BindingLayer, DigestBinding, DigestFile, DigestFileError, DigestOracle, Learn};
+pub use binding::{BindingLayer, DigestBinding, DigestFile, DigestOracle, Learn};
 pub use check::{Doubt, Warning};
 pub use error::PolicyError;
 pub use explain::Explanation;

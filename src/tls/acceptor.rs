@@ -25,7 +25,7 @@ const HANDSHAKES: usize = 1_024;
 /// itself:
 ///
 /// - **put [`Accepted::connection`] into the extensions of each request**, by
-///   [`AddConnection`](super::AddConnection): without it requests are not checked for revocation, failed logins
+///   [`AddConnection`](crate::connection::AddConnection): without it requests are not checked for revocation, failed logins
 ///   are not throttled, and the log has no address;
 /// - bound the number of connections whose handshake is over: in all, and by source
 ///   ([`with_max_connections_per_source`](Self::with_max_connections_per_source), per /64 alone), so that
@@ -62,7 +62,7 @@ pub struct Acceptor {
 pub struct Accepted<IO = TcpStream> {
     /// The encrypted stream.
     pub stream: Stream<IO>,
-    /// What is known of the connection; [`AddConnection`](super::AddConnection) gives it to each
+    /// What is known of the connection; [`AddConnection`](crate::connection::AddConnection) gives it to each
     /// request.
     pub connection: Connection,
 }

@@ -7,15 +7,16 @@ use crate::util::calendar;
 
 /// The end of a certificate that the server depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Expiry {
+#[non_exhaustive]
+pub struct Expiry {
     /// The certificate's role: `server` or `client_ca`.
-    pub(crate) kind: &'static str,
+    pub kind: &'static str,
     /// The certificate's subject in RFC 4514 form; without one, the name by which it is called.
-    pub(crate) subject: Box<str>,
+    pub subject: Box<str>,
     /// The first moment at which the certificate is valid.
-    pub(crate) not_before: SystemTime,
+    pub not_before: SystemTime,
     /// The last moment at which the certificate is valid.
-    pub(crate) not_after: SystemTime,
+    pub not_after: SystemTime,
 }
 
 /// Warns once at each distance before something that the server depends on ends.

@@ -28,7 +28,7 @@ impl Material {
     }
 
     /// Returns when each server certificate and client CA ends.
-    pub(crate) fn expiries(&self) -> &[Expiry] {
+    pub fn expiries(&self) -> &[Expiry] {
         &self.expiries
     }
 

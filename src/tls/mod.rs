@@ -14,7 +14,7 @@
 //! - `serve::Server` (feature `serve`), the accept loop that is there,
 //! - `axum::serve`, through `Listener` (feature `axum`),
 //! - axum-server, as its `Accept` (feature `axum-server`),
-//! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`].
+//! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`](crate::connection::AddConnection).
 //!
 //! A tonic server is served as the axum router that its `Routes::into_axum_router` makes of it; tonic's own
 //! transport wants a trait of its own on its streams, for which this crate would have to depend on it.
@@ -104,13 +104,12 @@ mod time;
 mod verified;
 mod verifier;
 
-pub use crate::connection::AddConnection;
-pub use crate::util::pem_error::PemError;
 pub use acceptor::{Accepted, Acceptor};
 pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
 #[cfg(feature = "crl")]
 pub use client_check::{ClientAnswer, ClientCheck};
 pub use error::TlsError;
+pub use expiry::Expiry;
 pub use files::{CertificateFiles, ClientCas, certificates_in};
 pub use forwarded::{Forwarded, ForwardedForm, ForwardedLayer};
 pub use handshake_error::HandshakeError;

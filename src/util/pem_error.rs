@@ -1,10 +1,9 @@
 /// Why a PEM file cannot be read whole, and where. Quotes nothing that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
-#[non_exhaustive]
-pub struct PemError {
+pub(crate) struct PemError {
     /// The line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     pub(crate) problem: PemProblem,
 }
 

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use portcullis::access_log::AccessLog;
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuth};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAuth};
 use portcullis::crl::Revoking;
 use portcullis::guard::{Builder, Guarded};
 use portcullis::policy::{
@@ -58,9 +58,9 @@ fn basic(user: &str, password: &str) -> http::HeaderValue {
 
 /// A token for `ci` and a password for `alice`.
 fn credentials() -> Watched<Credentials> {
-    let password: SecretDigest = bcrypt::hash("open sesame", 4).unwrap().parse().unwrap();
+    let password: Secret = bcrypt::hash("open sesame", 4).unwrap().parse().unwrap();
     let all = [
-        Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes())),
+        Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes())),
         Credential::new("alice").with_secret(password),
     ];
     Watched::fixed(Credentials::new(all).unwrap())
@@ -205,7 +205,7 @@ async fn every_service_is_made_without_its_layer_and_gives_its_inner_service_bac
         Bound::new(1, DigestBinding::new(10, Learn::Pulls)),
         ByteRate::new(1, Limits::none()),
         Guarded::new(1, strict().build()),
-        tls::AddConnection::new(1, connection),
+        portcullis::connection::AddConnection::new(1, connection),
     );
 }
 

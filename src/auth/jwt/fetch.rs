@@ -327,7 +327,8 @@ fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, KeySetError> {
     let mut roots = RootCertStore::empty();
     let certificates = x509_file::certificates(pem).map_err(|error| KeySetError::Pem {
         file: file.to_owned(),
-        error,
+        line: error.line,
+        problem: error.problem.to_string().into(),
     })?;
     for item in certificates.wanted {
         roots.add(item.der.into()).map_err(|_| none())?;

@@ -13,7 +13,7 @@ use http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use portcullis::auth::{
-    Authentication, Credential, CredentialError, CredentialSource, Credentials, SecretDigest,
+    Authentication, Credential, CredentialError, CredentialSource, Credentials, Secret,
     TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
@@ -25,7 +25,7 @@ const TOKEN: &str = "pcls-cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 /// `ci` with [`TOKEN`].
 fn by_token() -> Authentication {
-    let digest = SecretDigest::of_token(TOKEN.as_bytes());
+    let digest = Secret::of_token(TOKEN.as_bytes());
     let ci = Credential::new("ci").with_secret(digest);
     let credentials = Credentials::new([ci]).unwrap();
     Authentication::token(Watched::fixed(credentials)).with_throttle(None)

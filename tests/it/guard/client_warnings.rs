@@ -10,9 +10,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, WARNING};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::auth::{
-    Authentication, Credential, Credentials, Secret, SecretDigest, TokenAuthLayer,
-};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAuthLayer};
 use portcullis::client_warning::ClientWarningLayer;
 use portcullis::config::Config;
 use portcullis::identity::Method;
@@ -331,7 +329,7 @@ async fn warnings_of_the_service_stay_and_count_for_the_bytes_that_an_answer_may
 #[tokio::test]
 async fn plain_layers_warn_as_a_guard_does() {
     let end = SystemTime::now() + Duration::from_secs(90 * 60 + 30);
-    let token = Secret::new(SecretDigest::of_token(TOKEN.as_bytes())).expires(end);
+    let token = Secret::of_token(TOKEN.as_bytes()).expires(end);
     let ci = Credentials::new([Credential::new("ci").with_secret(token)]).unwrap();
     let old = Rule::allow("old", Who::Anyone, Actions::PULL)
         .on_repositories([Pattern::repository("**").unwrap()])

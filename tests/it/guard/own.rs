@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret};
 use portcullis::guard::Builder;
 use portcullis::identity::Method;
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
@@ -43,7 +43,7 @@ fn by_session() -> Builder {
 }
 
 fn by_token() -> Authentication {
-    let ci = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let ci = Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes()));
     Authentication::token(Credentials::new([ci]).unwrap().into())
 }
 

@@ -26,11 +26,12 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pki::{Ca, Files, client, connect, swap_secret};
+use portcullis::connection::AddConnection;
 use portcullis::crl::{Options, Revocation, RevocationLayer};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{
-    Acceptor, AddConnection, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer, Listener,
-    Material, Reason,
+    Acceptor, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material,
+    Reason,
 };
 use portcullis::{Connection, Watched};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
