@@ -66,6 +66,10 @@ pub(super) enum Cost {
 const BCRYPT_LONGEST: usize = 71;
 
 /// A text that is no digest which is accepted. Does not hold the text.
+#[cfg_attr(
+    not(feature = "passwords"),
+    allow(dead_code, reason = "no hash of a password is read then")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DigestError {
     /// A hash of a kind that is refused: too fast for a password, or broken.

@@ -23,10 +23,15 @@ mod names;
 )]
 mod peer;
 mod principal;
+#[cfg_attr(
+    not(feature = "x509"),
+    allow(dead_code, reason = "an SVID is a certificate")
+)]
 mod spiffe;
 #[cfg(feature = "x509")]
 mod x500;
 
+#[cfg(feature = "tls")]
 pub(crate) use anchor::Anchor;
 pub use error::IdentityError;
 pub use grants::Grants;
