@@ -196,14 +196,13 @@ fn credentials(token_file: &Path, hash: &str) -> Watched<Credentials> {
 }
 
 fn material(folder: &Path) -> Watched<Material> {
-    Builder::new()
-        .with_certificate(CertificateFiles::new(
-            folder.join("tls.crt"),
-            folder.join("tls.key"),
-        ))
-        .require_client_certificates(ClientCas::new([folder.join("ca.crt")]))
-        .watch(options())
-        .unwrap()
+    Builder::with_certificate(CertificateFiles::new(
+        folder.join("tls.crt"),
+        folder.join("tls.key"),
+    ))
+    .require_client_certificates(ClientCas::new([folder.join("ca.crt")]))
+    .watch(options())
+    .unwrap()
 }
 
 fn basic(user: &str, password: &str) -> String {

@@ -109,11 +109,11 @@ impl CrlSection {
     /// Has client certificates of these client CAs checked by the lists in the files.
     pub(crate) fn check(
         &self,
-        tls: tls::Builder<tls::Ready>,
+        tls: tls::Builder,
         document: &Document,
         cas: &[PathBuf],
         denied: Option<Watched<DenyList>>,
-    ) -> tls::Builder<tls::Ready> {
+    ) -> tls::Builder {
         let revocation = self.revocation(document, cas, denied);
         self.warned(tls).with_crls(revocation, self.paths(document))
     }
@@ -124,11 +124,11 @@ impl CrlSection {
     pub(crate) fn check_fetched(
         &self,
         fetch: &CrlFetchSection,
-        tls: tls::Builder<tls::Ready>,
+        tls: tls::Builder,
         document: &Document,
         cas: &[PathBuf],
         denied: Option<Watched<DenyList>>,
-    ) -> Result<tls::Builder<tls::Ready>, LoadError> {
+    ) -> Result<tls::Builder, LoadError> {
         let revocation = self.revocation(document, cas, denied).fetching(
             &fetch.fetch(document),
             self.paths(document),
@@ -148,7 +148,7 @@ impl CrlSection {
         named.collect()
     }
 
-    fn warned(&self, tls: tls::Builder<tls::Ready>) -> tls::Builder<tls::Ready> {
+    fn warned(&self, tls: tls::Builder) -> tls::Builder {
         match &self.warn_before {
             Some(distances) => tls.with_crl_warnings(distances.iter().map(|span| span.0)),
             None => tls,

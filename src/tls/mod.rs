@@ -36,8 +36,7 @@
 //! use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
 //!
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-//! let material = Builder::new()
-//!     .with_certificate(CertificateFiles::secret("/etc/registry/tls"))
+//! let material = Builder::with_certificate(CertificateFiles::secret("/etc/registry/tls"))
 //!     .require_client_certificates(ClientCas::new(["/etc/registry/clients/ca.crt"]))
 //!     .watch(WatchOptions::default())?;
 //! let acceptor = Acceptor::new(material);
@@ -105,7 +104,7 @@ mod verified;
 mod verifier;
 
 pub use acceptor::{Accepted, Acceptor};
-pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
+pub use builder::{Builder, WantsClientAuth};
 #[cfg(feature = "crl")]
 pub use client_check::{ClientAnswer, ClientCheck};
 pub use error::TlsError;

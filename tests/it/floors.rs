@@ -49,7 +49,7 @@ const SHOWN: [(&str, usize); 22] = [
     ("serve", 4),
     ("source", 7),
     ("telemetry", 1),
-    ("tls", 20),
+    ("tls", 18),
 ];
 
 /// What the crate's root names besides, and where it stands.

@@ -26,7 +26,7 @@ use portcullis::auth::{Authentication, TokenAuthLayer};
 use portcullis::crl::{Options, Revocation};
 use portcullis::identity::{Mapping, Rule};
 use portcullis::tls::{
-    Acceptor, Builder, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material, Ready, Reason,
+    Acceptor, Builder, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material, Reason,
 };
 use portcullis::{ClientAddr, Connection, PeerIdentity, Principal, Watched};
 use rustls::pki_types::UnixTime;
@@ -54,7 +54,7 @@ impl Scene {
     }
 
     /// With this bundle of client CAs.
-    fn builder(&self, bundle: &str) -> Builder<Ready> {
+    fn builder(&self, bundle: &str) -> Builder {
         let bundle = self.files.put("ca.crt", bundle);
         let builder = self.files.server(&self.server);
         builder.require_client_certificates(ClientCas::new([bundle]))

@@ -201,7 +201,7 @@ async fn certificates_are_chosen_by_the_name_that_is_asked_for() {
     let other = Files::new();
     let first = scene.files.pair(&scene.ca.server(&["localhost"]));
     let second = other.pair(&scene.ca.server(&["a.example.org", "*.example.net"]));
-    let builder = portcullis::tls::Builder::new().with_certificate(first);
+    let builder = portcullis::tls::Builder::with_certificate(first);
     let builder = builder
         .and_certificate(second)
         .without_client_certificates();
@@ -572,8 +572,7 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
     swap("v0", &pair(&one));
     let ca = scene.files.put("ca.crt", &scene.ca.pem);
     let watch = WatchOptions::default().with_settle(Duration::from_millis(5));
-    let material = portcullis::tls::Builder::new()
-        .with_certificate(CertificateFiles::secret(&volume))
+    let material = portcullis::tls::Builder::with_certificate(CertificateFiles::secret(&volume))
         .require_client_certificates(ClientCas::new([&ca]))
         .watch(watch)
         .unwrap();
@@ -705,8 +704,7 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
     };
     rotate(0);
     let watch = WatchOptions::default().with_settle(Duration::from_millis(1));
-    let material = portcullis::tls::Builder::new()
-        .with_certificate(CertificateFiles::secret(&volume))
+    let material = portcullis::tls::Builder::with_certificate(CertificateFiles::secret(&volume))
         .require_client_certificates(ClientCas::new([volume.join("ca.crt")]))
         .with_crls(Revocation::builder(), [volume.join("crl.pem")])
         .watch(watch)
