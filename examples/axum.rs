@@ -25,10 +25,10 @@ async fn main() -> Result<()> {
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
     // Certificates and CAs may be replaced at any time: new handshakes use the new ones.
-    let material = Builder::new()
-        .with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
-        .require_client_certificates(ClientCas::new([&arguments.client_ca]))
-        .watch(WatchOptions::default())?;
+    let material =
+        Builder::with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
+            .require_client_certificates(ClientCas::new([&arguments.client_ca]))
+            .watch(WatchOptions::default())?;
     let guard = Guard::builder()
         .acceptor(Acceptor::new(material))
         .networks(Networks::allow([

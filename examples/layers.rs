@@ -16,11 +16,10 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use portcullis::access_log::{AccessLogLayer, JsonLines};
-use portcullis::auth::{
-    Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
-};
+use portcullis::auth::{Authentication, CredentialSource, Credentials, TokenAuthLayer};
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
+use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::{Connection, Preset, Principal, Responder};
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -39,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let tokens = Credentials::watch(
         [CredentialSource::sha256("ci", [TOKEN_DIGEST])?],
-        CredentialOptions::default(),
+        WatchOptions::default(),
     )?;
     let networks = Networks::allow(["10.0.0.0/8".parse()?]).and_deny(["10.9.0.0/16".parse()?]);
     let policy = Policy::new([

@@ -25,33 +25,16 @@ macro_rules! debug_is_text {
 
 debug_is_text! {
     crate::identity::IdentityError;
-    #[cfg(feature = "auth")]
-    crate::identity::MappingError;
-    crate::identity::SpiffeIdError;
     crate::responder::ChallengeError;
     crate::source::NetworkPolicyError;
     #[cfg(feature = "auth")]
-    crate::auth::BindingError;
-    #[cfg(feature = "auth")]
     crate::auth::CredentialError;
-    #[cfg(feature = "auth")]
-    crate::auth::DigestError;
-    #[cfg(feature = "passwords")]
-    crate::auth::HtpasswdError;
     #[cfg(feature = "config")]
     crate::document::ConfigError;
-    #[cfg(feature = "crl")]
-    crate::crl::CaNameError;
     #[cfg(feature = "crl")]
     crate::crl::CrlError;
     #[cfg(feature = "crl")]
     crate::crl::DenyError;
-    #[cfg(feature = "crl")]
-    crate::crl::DenyLineError;
-    #[cfg(feature = "crl-fetch")]
-    crate::crl::FetchError;
-    #[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]
-    crate::fetch::HttpError;
     #[cfg(feature = "crl")]
     crate::crl::LoadError;
     #[cfg(feature = "crl")]
@@ -59,21 +42,9 @@ debug_is_text! {
     #[cfg(feature = "jwt")]
     crate::auth::jwt::KeySetError;
     #[cfg(feature = "policy")]
-    crate::policy::ActionError;
-    #[cfg(feature = "digest-binding")]
-    crate::policy::DigestFileError;
-    #[cfg(feature = "policy")]
-    crate::policy::PatternError;
-    #[cfg(feature = "policy")]
     crate::policy::PolicyError;
-    #[cfg(feature = "policy")]
-    crate::policy::RuleError;
-    #[cfg(feature = "policy")]
-    crate::policy::WhoError;
     #[cfg(feature = "rate")]
     crate::rate::LimitsError;
-    #[cfg(feature = "redis")]
-    crate::rate::FleetError;
     #[cfg(feature = "tls")]
     crate::tls::TlsError;
 }

@@ -108,7 +108,7 @@ mod crypto;
 mod document;
 mod error_text;
 #[cfg(any(feature = "crl-fetch", feature = "jwt-fetch"))]
-pub mod fetch;
+mod fetch;
 pub mod guard;
 pub mod identity;
 #[cfg_attr(

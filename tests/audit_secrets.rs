@@ -34,14 +34,13 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::admin::Admin;
-use portcullis::auth::{
-    Authentication, Credential, CredentialOptions, CredentialSource, Credentials, SecretDigest,
-};
+use portcullis::auth::{Authentication, Credential, CredentialSource, Credentials, Secret};
+use portcullis::connection::AddConnection;
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
 use portcullis::rate::{Key, Limit, Limits};
 use portcullis::reload::WatchOptions;
 use portcullis::source::Networks;
-use portcullis::tls::{Acceptor, AddConnection, Builder, CertificateFiles, ClientCas, Material};
+use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Material};
 use portcullis::{Guard, Watched};
 use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::net::{TcpListener, TcpStream};
@@ -184,27 +183,26 @@ fn options() -> WatchOptions {
 }
 
 fn credentials(token_file: &Path, hash: &str) -> Watched<Credentials> {
-    let carol = Credential::new("carol").with_secret(hash.parse::<SecretDigest>().unwrap());
+    let carol = Credential::new("carol").with_secret(hash.parse::<Secret>().unwrap());
     Credentials::watch(
         [
             CredentialSource::file("alice", token_file),
             CredentialSource::sha256("bob", [sha256(DIGEST_TOKEN)]).unwrap(),
             CredentialSource::credential(carol),
         ],
-        CredentialOptions::default().with_watch(options()),
+        options(),
     )
     .unwrap()
 }
 
 fn material(folder: &Path) -> Watched<Material> {
-    Builder::new()
-        .with_certificate(CertificateFiles::new(
-            folder.join("tls.crt"),
-            folder.join("tls.key"),
-        ))
-        .require_client_certificates(ClientCas::new([folder.join("ca.crt")]))
-        .watch(options())
-        .unwrap()
+    Builder::with_certificate(CertificateFiles::new(
+        folder.join("tls.crt"),
+        folder.join("tls.key"),
+    ))
+    .require_client_certificates(ClientCas::new([folder.join("ca.crt")]))
+    .watch(options())
+    .unwrap()
 }
 
 fn basic(user: &str, password: &str) -> String {

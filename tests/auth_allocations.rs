@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAuthLayer};
 use portcullis::{ClientAddr, Principal, Watched};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
@@ -59,7 +59,7 @@ where
 fn an_accepted_token_allocates_nothing_but_the_place_of_its_principal() {
     let ci = Credential::new("ci")
         .in_groups(["pushers"])
-        .with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+        .with_secret(Secret::of_token(TOKEN.as_bytes()));
     let credentials = Watched::fixed(Credentials::new([ci]).unwrap());
     let mut gate =
         TokenAuthLayer::new(Authentication::token(credentials)).layer(service_fn(answer));

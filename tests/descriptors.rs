@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use futures_util::FutureExt;
 use pki::{Ca, Files};
-use portcullis::auth::{CredentialOptions, CredentialSource, Credentials};
+use portcullis::auth::{CredentialSource, Credentials};
 use portcullis::connection::{descriptors_to_spare, raise_descriptor_limit};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{Acceptor, Listener};
@@ -74,7 +74,7 @@ fn withdraw(folder: &Path) {
 fn credentials(folder: &Path) -> Watched<Credentials> {
     let source = CredentialSource::file("ci", folder.join("token"));
     let watch = WatchOptions::default().with_poll_interval(Duration::from_millis(20));
-    let options = CredentialOptions::default().with_watch(watch);
+    let options = watch;
     Credentials::watch([source], options).unwrap()
 }
 

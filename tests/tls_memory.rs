@@ -68,8 +68,7 @@ async fn a_connection_keeps_at_most_four_kibibytes_more_than_one_of_rustls() {
         .collect();
 
     let revocation = Revocation::from_bytes(lists, Options::default()).unwrap();
-    let builder = portcullis::tls::Builder::new()
-        .with_certificate(pair)
+    let builder = portcullis::tls::Builder::with_certificate(pair)
         .require_client_certificates(ClientCas::new([bundle]));
     let material = builder.with_revocation(revocation).load().unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

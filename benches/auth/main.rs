@@ -34,7 +34,7 @@ use figures::Figures;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAuthLayer};
 use portcullis::{ClientAddr, Watched};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, ServiceExt};
@@ -106,7 +106,7 @@ fn user(number: usize) -> String {
 
 fn authentication(count: usize) -> Authentication {
     let credentials = (0..count).map(|number| {
-        let digest = SecretDigest::of_token(secret(number).as_bytes());
+        let digest = Secret::of_token(secret(number).as_bytes());
         Credential::new(user(number)).with_secret(digest)
     });
     Authentication::token(Watched::fixed(Credentials::new(credentials).unwrap()))
@@ -307,10 +307,10 @@ fn allocated(mut run: impl FnMut() -> u16) -> usize {
 }
 
 fn with_password(cost: u32) -> Authentication {
-    let hash: SecretDigest = bcrypt::hash("open sesame", cost).unwrap().parse().unwrap();
+    let hash: Secret = bcrypt::hash("open sesame", cost).unwrap().parse().unwrap();
     let credentials = Credentials::new([
         Credential::new("alice").with_secret(hash),
-        Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes())),
+        Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes())),
     ]);
     Authentication::token(Watched::fixed(credentials.unwrap())).with_throttle(None)
 }

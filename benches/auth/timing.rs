@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::{HeaderValue, Request};
 use portcullis::Watched;
 use portcullis::auth::{
-    Authentication, Credential, Credentials, SecretDigest, ThrottleOptions, TokenAuthLayer,
+    Authentication, Credential, Credentials, Secret, ThrottleOptions, TokenAuthLayer,
 };
 use tower::{Layer, Service};
 
@@ -118,7 +118,7 @@ fn secret(number: usize) -> String {
 
 fn credentials() -> Credentials {
     let all = (0..CREDENTIALS).map(|number| {
-        let digest = SecretDigest::of_token(secret(number).as_bytes());
+        let digest = Secret::of_token(secret(number).as_bytes());
         Credential::new(format!("user-{number:03}")).with_secret(digest)
     });
     Credentials::new(all).unwrap()

@@ -166,9 +166,12 @@ impl Pki {
     }
 
     pub(crate) fn acceptor(&self, revocation: Option<Revocation>) -> Acceptor {
-        let mut builder = Builder::new()
-            .with_certificate(CertificateFiles::secret(self.directory.path()))
-            .require_client_certificates(ClientCas::new([self.directory.path().join("ca.crt")]));
+        let mut builder =
+            Builder::with_certificate(CertificateFiles::secret(self.directory.path()))
+                .require_client_certificates(ClientCas::new([self
+                    .directory
+                    .path()
+                    .join("ca.crt")]));
         if let Some(revocation) = revocation {
             builder = builder.with_revocation(revocation);
         }

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use portcullis::identity::{Method, Principal};
-use portcullis::rate::{ByteRateLayer, Exhausted, Key, Keyed, Limit, Limits, Share, Window};
+use portcullis::rate::{ByteRateLayer, Key, Keyed, Limit, Limits, Share, Window};
 use tower::{Layer, Service, ServiceExt};
 
 use crate::figures::Figures;
@@ -100,8 +100,8 @@ fn bodies(figures: &mut Figures) {
     let one = frames(Some(vec![endless("total", Key::Total)])) - bare;
     figures.row("one limit, a body's turn", "ns", one);
     let quota = portcullis::rate::Quota::new(ENDLESS, Window::Day);
-    for (what, cut) in [("", Exhausted::Finish), (" that cuts", Exhausted::Cut)] {
-        let quota = quota.with_exhausted(cut);
+    for (what, cut) in [("", false), (" that cuts", true)] {
+        let quota = quota.with_cut(cut);
         let quota = frames(Some(vec![Limit::quota("daily", Key::Principal, quota)])) - bare;
         figures.row(format!("a quota{what}, a body's turn"), "ns", quota);
     }

@@ -15,11 +15,10 @@ use http_body::Body;
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::access_log::{AccessLogLayer, JsonLines};
-use portcullis::auth::{
-    Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
-};
+use portcullis::auth::{Authentication, CredentialSource, Credentials, TokenAuthLayer};
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
+use portcullis::reload::WatchOptions;
 use portcullis::source::{Networks, SourceLayer};
 use portcullis::{Connection, Guard, Watched};
 use tower::{Layer, Service};
@@ -140,7 +139,7 @@ fn tokens() -> Watched<Credentials> {
     // SHA-256 of the password in `CREDENTIALS`.
     let digest = "c4bbcb1fbec99d65bf59d85c8cb62ee2db963f0fe106f483d9afa73bd4e39a8a";
     let tokens = [CredentialSource::sha256("ci", [digest]).unwrap()];
-    Credentials::watch(tokens, CredentialOptions::default()).unwrap()
+    Credentials::watch(tokens, WatchOptions::default()).unwrap()
 }
 
 fn policy() -> Policy {

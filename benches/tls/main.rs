@@ -28,7 +28,7 @@ use clap::Parser;
 use figures::Figures;
 use pki::{Client, Pki};
 use portcullis::PeerIdentity;
-use portcullis::crl::{Depth, Options, Revocation};
+use portcullis::crl::{Options, Revocation};
 use servers::{Kind, LONG_WARM_UP, WARM_UP, in_turns, memory_of};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -104,7 +104,7 @@ fn main() {
 
     eprintln!("making a CRL of {ENTRIES} entries");
     let list = pki.crl(ENTRIES);
-    let options = Options::default().with_depth(Depth::Leaf);
+    let options = Options::default().with_leaf_only(true);
     let begun = Instant::now();
     let revocation = Revocation::from_bytes([&list[..]], options).expect("a CRL");
     let loaded = begun.elapsed();

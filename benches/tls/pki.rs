@@ -118,9 +118,12 @@ impl Pki {
     }
 
     pub(crate) fn ours(&self, revocation: Option<Revocation>) -> Acceptor {
-        let mut builder = Builder::new()
-            .with_certificate(CertificateFiles::secret(self.directory.path()))
-            .require_client_certificates(ClientCas::new([self.directory.path().join("ca.crt")]));
+        let mut builder =
+            Builder::with_certificate(CertificateFiles::secret(self.directory.path()))
+                .require_client_certificates(ClientCas::new([self
+                    .directory
+                    .path()
+                    .join("ca.crt")]));
         if let Some(revocation) = revocation {
             builder = builder.with_revocation(revocation);
         }

@@ -38,8 +38,7 @@ pub(crate) fn rows(figures: &mut Figures) {
     ] {
         std::fs::write(directory.path().join(name), text).expect("a file");
     }
-    let builder = Builder::new()
-        .with_certificate(CertificateFiles::secret(directory.path()))
+    let builder = Builder::with_certificate(CertificateFiles::secret(directory.path()))
         .require_client_certificates(ClientCas::new([directory.path().join("ca.crt")]));
     let acceptor = Acceptor::new(Watched::fixed(builder.load().expect("material")));
 

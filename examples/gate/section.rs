@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis::config::{Config, Requirement};
-use portcullis::policy::{Pattern, PatternError};
+use portcullis::policy::{Pattern, PolicyError};
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
@@ -108,8 +108,8 @@ impl UpstreamSection {
 
 fn patterns(
     texts: &[String],
-    parse: impl Fn(&str) -> Result<Pattern, PatternError>,
-) -> Result<Vec<Pattern>, PatternError> {
+    parse: impl Fn(&str) -> Result<Pattern, PolicyError>,
+) -> Result<Vec<Pattern>, PolicyError> {
     texts.iter().map(|text| parse(text)).collect()
 }
 

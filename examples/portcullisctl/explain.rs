@@ -1,9 +1,9 @@
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use http::{Method, Uri};
-use portcullis::config::{Config, PolicyRules, Requirement};
+use portcullis::config::{Config, Requirement};
 use portcullis::identity;
 use portcullis::oci::Route;
 use portcullis::policy::{Caller, Policy, PolicyFile};
@@ -74,17 +74,10 @@ impl Explain {
         if let Some(file) = &self.policy {
             return Ok(PolicyFile::new(file).load(None)?);
         }
-        let rules = config
-            .and_then(Config::policy_rules)
+        let policy = config
+            .and_then(Config::policy)
             .ok_or("the configuration has no [policy]: everything is allowed")?;
-        Ok(match rules {
-            PolicyRules::Here(rules) => Policy::new(rules.iter().cloned())?,
-            PolicyRules::File(policy) => {
-                let folder = self.config.as_deref().and_then(Path::parent);
-                PolicyFile::new(folder.unwrap_or(Path::new(".")).join(policy)).load(None)?
-            }
-            _ => return Err("rules of a kind that this tool does not know".into()),
-        })
+        Ok(policy?)
     }
 
     /// The caller that the gate finds, with the groups that its configuration gives.

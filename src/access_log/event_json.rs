@@ -5,23 +5,6 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::AccessEvent;
 use crate::util::calendar;
 
-/// Which fields of an event `JsonLines` writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "config", derive(serde::Deserialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "config", serde(rename_all = "kebab-case"))]
-#[non_exhaustive]
-pub enum LogFields {
-    /// All that apply.
-    #[default]
-    Full,
-    /// `timestamp`, `client.address`, `principal`, `http.request.method`, `url.path`, `url.query`,
-    /// `http.response.status_code`, `refusal.reason`, `refusal.detail`, `http.request.body.size`,
-    /// `http.response.body.size`, `http.server.request.duration` and `outcome`: who asked for what, and what
-    /// came of it.
-    Compact,
-}
-
 /// All fields of an event.
 impl Serialize for AccessEvent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -74,7 +57,7 @@ impl Serialize for AccessEvent<'_> {
     }
 }
 
-/// An event with the fields of [`LogFields::Compact`].
+/// An event with the fields of [`JsonLines::with_compact`](super::JsonLines::with_compact).
 pub(super) struct Compact<'a, 'b>(pub(super) &'a AccessEvent<'b>);
 
 impl Serialize for Compact<'_, '_> {

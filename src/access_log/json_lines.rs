@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::event_json::Compact;
 use super::log_file::LogFile;
-use super::{AccessEvent, LogFields, Sink};
+use super::{AccessEvent, Sink};
 
 /// How many bytes may wait for the writer.
 const BUFFER: usize = 1 << 20;
@@ -35,7 +35,7 @@ const BUFFER: usize = 1 << 20;
 #[derive(Clone)]
 pub struct JsonLines {
     handle: Arc<Handle>,
-    fields: LogFields,
+    is_compact: bool,
 }
 
 /// Ends the thread once nothing hands lines over any more.
@@ -76,7 +76,7 @@ impl JsonLines {
         let thread = Some(thread);
         Ok(Self {
             handle: Arc::new(Handle { shared, thread }),
-            fields: LogFields::default(),
+            is_compact: false,
         })
     }
 
@@ -89,9 +89,12 @@ impl JsonLines {
         Self::new(LogFile::open(path.into())?)
     }
 
-    /// Sets which fields a line has. Default: [`LogFields::Full`].
-    pub fn with_fields(mut self, fields: LogFields) -> Self {
-        self.fields = fields;
+    /// Sets whether a line has only who asked for what, and what came of it: `timestamp`, `client.address`,
+    /// `principal`, `http.request.method`, `url.path`, `url.query`, `http.response.status_code`, `refusal.reason`,
+    /// `refusal.detail`, `http.request.body.size`, `http.response.body.size`, `http.server.request.duration` and
+    /// `outcome`. Default: no, it has all fields that apply.
+    pub fn with_compact(mut self, compact: bool) -> Self {
+        self.is_compact = compact;
         self
     }
 
@@ -108,9 +111,10 @@ impl JsonLines {
 impl Sink for JsonLines {
     fn write(&self, event: &AccessEvent<'_>) {
         let mut line = Vec::with_capacity(1024);
-        let written = match self.fields {
-            LogFields::Full => serde_json::to_writer(&mut line, event),
-            LogFields::Compact => serde_json::to_writer(&mut line, &Compact(event)),
+        let written = if self.is_compact {
+            serde_json::to_writer(&mut line, &Compact(event))
+        } else {
+            serde_json::to_writer(&mut line, event)
         };
         // Only a writer or a map with strange keys could fail.
         if written.is_err() {
@@ -165,7 +169,7 @@ impl Drop for Handle {
 impl fmt::Debug for JsonLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonLines")
-            .field("fields", &self.fields)
+            .field("is_compact", &self.is_compact)
             .finish_non_exhaustive()
     }
 }

@@ -88,8 +88,6 @@ mod sink;
 
 pub use access_event::AccessEvent;
 #[cfg(feature = "json-log")]
-pub use event_json::LogFields;
-#[cfg(feature = "json-log")]
 pub use json_lines::JsonLines;
 pub use layer::AccessLogLayer;
 pub use service::AccessLog;

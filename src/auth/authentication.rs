@@ -210,10 +210,10 @@ impl fmt::Debug for Authentication {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Credential, SecretDigest};
+    use crate::auth::{Credential, Secret};
 
     fn credentials() -> Watched<Credentials> {
-        let secret = SecretDigest::of_token(b"token");
+        let secret = Secret::of_token(b"token");
         let credential = Credential::new("ci").with_secret(secret);
         Watched::fixed(Credentials::new([credential]).unwrap())
     }

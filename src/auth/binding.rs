@@ -1,6 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::CredentialError;
 use crate::PeerIdentity;
 
 /// The client certificate that a credential is good with, and no other. As text:
@@ -30,16 +31,6 @@ const PREFIXES: [(&str, Attribute); 5] = [
     ("fingerprint:", Attribute::Fingerprint),
 ];
 
-/// A text that names no certificate.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} names no certificate: write \"spiffe://DOMAIN/PATH\", \"dns:NAME\", \
-     \"email:ADDRESS\", \"uri:URI\", \"subject:DN\" or \"fingerprint:\" and 64 hexadecimal digits"
-)]
-pub struct BindingError {
-    text: String,
-}
-
 impl Binding {
     /// Returns whether this is the certificate.
     pub fn is(&self, peer: &PeerIdentity) -> bool {
@@ -56,11 +47,15 @@ impl Binding {
 }
 
 impl FromStr for Binding {
-    type Err = BindingError;
+    type Err = CredentialError;
 
-    fn from_str(text: &str) -> Result<Self, BindingError> {
-        let wrong = || BindingError {
-            text: text.to_owned(),
+    fn from_str(text: &str) -> Result<Self, CredentialError> {
+        let wrong = || {
+            let words = format!(
+                "{text:?} names no certificate: write \"spiffe://DOMAIN/PATH\", \"dns:NAME\", \
+                 \"email:ADDRESS\", \"uri:URI\", \"subject:DN\" or \"fingerprint:\" and 64 hexadecimal digits"
+            );
+            CredentialError::Text(words.into())
         };
         let (attribute, value) = if text.starts_with("spiffe://") {
             (Attribute::Spiffe, text.into())

@@ -1,8 +1,10 @@
+use std::str::FromStr;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::{Binding, SecretDigest};
+use super::digest::SecretDigest;
+use super::{Binding, CredentialError};
 
 /// One caller's credential: an id, and the secrets that prove it. Several secrets, each with its own
 /// time, let one be changed for the next without a gap.
@@ -16,7 +18,10 @@ pub struct Credential {
     pub(super) comment: Option<Box<str>>,
 }
 
-/// What is kept of one secret, and when it is good.
+/// What is kept of one secret, and when it is good: SHA-256 of a generated token, bcrypt or Argon2id of a password.
+///
+/// As text it is `sha256:` and 64 hexadecimal digits (the prefix may be left out), a bcrypt hash (`$2y$…`), or an
+/// Argon2id hash in PHC form (`$argon2id$…`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {
     pub(super) digest: SecretDigest,
@@ -76,8 +81,12 @@ impl Credential {
 }
 
 impl Secret {
-    /// Makes a secret that is good at any time.
-    pub fn new(digest: SecretDigest) -> Self {
+    /// Computes what is kept of a generated token, which is good at any time.
+    pub fn of_token(token: &[u8]) -> Self {
+        Self::new(SecretDigest::of_token(token))
+    }
+
+    pub(super) fn new(digest: SecretDigest) -> Self {
         Self {
             digest,
             validity: Validity::default(),
@@ -103,6 +112,16 @@ impl Secret {
     pub fn expires(mut self, moment: SystemTime) -> Self {
         self.validity.expires = Some(moment);
         self
+    }
+}
+
+impl FromStr for Secret {
+    type Err = CredentialError;
+
+    fn from_str(text: &str) -> Result<Self, CredentialError> {
+        let digest = SecretDigest::read(text);
+        let digest = digest.map_err(|error| CredentialError::Text(error.to_string().into()));
+        digest.map(Self::new)
     }
 }
 

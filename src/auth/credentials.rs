@@ -293,7 +293,7 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::SecretDigest;
+    use crate::auth::digest::SecretDigest;
 
     fn bcrypt(cost: u32) -> SecretDigest {
         let hash = format!("$2y${cost:02}$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u");

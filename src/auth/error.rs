@@ -1,8 +1,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{BindingError, DigestError};
-
 /// Why credentials cannot be used. Never holds a secret.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -64,21 +62,16 @@ pub enum CredentialError {
         id: String,
     },
     /// A digest that is not accepted.
-    #[error("credential {id:?}: {error}")]
+    #[error("credential {id:?}: {problem}")]
     Digest {
         /// The credential's id.
         id: String,
         /// What is wrong with it.
-        error: DigestError,
+        problem: Box<str>,
     },
-    /// A certificate that a credential shall be bound to has no name.
-    #[error("credential {id:?}: {error}")]
-    Binding {
-        /// The credential's id.
-        id: String,
-        /// What is wrong with it.
-        error: BindingError,
-    },
+    /// A text is no digest, or names no certificate. Does not hold the text of a digest.
+    #[error("{0}")]
+    Text(Box<str>),
     /// A line that is no entry of an htpasswd file.
     #[cfg(feature = "passwords")]
     #[error("{}:{line}: {problem}", file.display())]
@@ -88,7 +81,7 @@ pub enum CredentialError {
         /// The line, from 1.
         line: usize,
         /// What is wrong in it.
-        problem: HtpasswdError,
+        problem: Box<str>,
     },
     /// The credentials file is not as it must be.
     #[cfg(feature = "config")]
@@ -135,30 +128,10 @@ impl CredentialError {
             | Self::Damaged { id }
             | Self::Characters { id }
             | Self::Digest { id, .. }
-            | Self::Binding { id, .. }
             | Self::NoSecret { id }
             | Self::SameId { id } => Some(id),
             Self::SameSecret { second, .. } => Some(second),
             _ => None,
         }
     }
-}
-
-/// What is wrong with a line of an htpasswd file.
-#[cfg(feature = "passwords")]
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HtpasswdError {
-    /// No colon.
-    #[error("a line is \"user:hash\"")]
-    NoColon,
-    /// Not UTF-8.
-    #[error("not UTF-8")]
-    NotUtf8,
-    /// The hash is not bcrypt.
-    #[error("{0}")]
-    Digest(DigestError),
-    /// The hash is of a kind that the format does not have.
-    #[error("only bcrypt hashes are accepted: make them with `htpasswd -B`")]
-    NotBcrypt,
 }

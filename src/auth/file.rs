@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use zeroize::Zeroizing;
 
+use super::digest::SecretDigest;
 use super::htpasswd::warn_if_blank;
-use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
+use super::{Binding, Credential, CredentialError, Secret};
 use crate::document::{self, ConfigError, Key, Text};
 use crate::util::calendar;
 use crate::util::file::{DOCUMENT, read_text};

@@ -4,7 +4,7 @@ use std::io;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::SecretDigest;
+use super::Secret;
 use crate::util::hex;
 
 /// How every generated token begins, for secret scanners: `pcls_[0-9A-Za-z]{49}`.
@@ -51,8 +51,8 @@ impl GeneratedToken {
     }
 
     /// Computes the digest, which is what a server keeps of the token.
-    pub fn digest(&self) -> SecretDigest {
-        SecretDigest::of_token(self.0.as_bytes())
+    pub fn digest(&self) -> Secret {
+        Secret::of_token(self.0.as_bytes())
     }
 
     /// Writes [`GeneratedToken::digest`] as a credentials file has it, `sha256:…`.
@@ -150,7 +150,7 @@ mod tests {
         );
         assert_ne!(one.expose(), other.expose());
         assert_eq!(format!("{one:?}"), "GeneratedToken");
-        assert_eq!(one.digest_text().parse(), Ok(one.digest()));
+        assert_eq!(one.digest_text().parse::<Secret>().unwrap(), one.digest());
     }
 
     proptest! {

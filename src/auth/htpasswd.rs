@@ -1,9 +1,25 @@
 use std::path::Path;
 
-use super::digest::HashKind;
-use super::error::HtpasswdError;
-use super::{Credential, DigestError, SecretDigest};
+use super::Credential;
+use super::digest::{DigestError, HashKind, SecretDigest};
 use crate::util::text::{is_blank, unmarked};
+
+/// What is wrong with a line of an htpasswd file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HtpasswdError {
+    /// No colon.
+    #[error("a line is \"user:hash\"")]
+    NoColon,
+    /// Not UTF-8.
+    #[error("not UTF-8")]
+    NotUtf8,
+    /// The hash is not bcrypt.
+    #[error("{0}")]
+    Digest(DigestError),
+    /// The hash is of a kind that the format does not have.
+    #[error("only bcrypt hashes are accepted: make them with `htpasswd -B`")]
+    NotBcrypt,
+}
 
 /// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
 /// lines and those that begin with `#` left out. The error comes with its line, from 1.
@@ -21,7 +37,7 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError
 
 fn entry(line: &str) -> Result<Credential, HtpasswdError> {
     let (user, hash) = line.split_once(':').ok_or(HtpasswdError::NoColon)?;
-    let digest: SecretDigest = hash.parse().map_err(|error| match error {
+    let digest = SecretDigest::read(hash).map_err(|error| match error {
         DigestError::Unknown => HtpasswdError::NotBcrypt,
         error => HtpasswdError::Digest(error),
     })?;

@@ -24,11 +24,11 @@ impl Authentication {
     /// ```
     /// use http::{Request, header::AUTHORIZATION};
     /// use portcullis::{ClientAddr, Refusal};
-    /// use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+    /// use portcullis::auth::{Authentication, Credential, Credentials, Secret};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let ci = Credential::new("ci").with_secret(SecretDigest::of_token(b"test"));
+    /// let ci = Credential::new("ci").with_secret(Secret::of_token(b"test"));
     /// let authentication = Authentication::token(Credentials::new([ci])?.into());
     ///
     /// // By it failures are throttled. A `Connection` in its place does the same.
@@ -41,7 +41,13 @@ impl Authentication {
     /// assert_eq!(refusal, Refusal::CredentialsMissing);
     /// # Ok(()) }
     /// ```
-    pub fn identify<B>(&self, request: &Request<B>) -> Identify {
+    ///
+    /// # Panics
+    /// The future panics when it is polled after it was ready.
+    pub fn identify<B>(
+        &self,
+        request: &Request<B>,
+    ) -> impl Future<Output = Result<Principal, Refusal>> + Send + Unpin + use<B> {
         let decision = self.decide(request, AuthorizationField::of(request.headers()));
         #[cfg(feature = "jwt")]
         let decision = with_mount(decision, request);
@@ -64,11 +70,7 @@ fn with_mount<B>(decision: Decision, request: &Request<B>) -> Decision {
     }
 }
 
-/// The future of [`Authentication::identify`].
-///
-/// # Panics
-/// When it is polled after it was ready.
-pub struct Identify(Option<Decision>);
+struct Identify(Option<Decision>);
 
 impl Future for Identify {
     type Output = Result<Principal, Refusal>;

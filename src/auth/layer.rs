@@ -10,8 +10,9 @@ use crate::{Preset, Responder};
 /// Rejects requests whose caller cannot be authenticated. See the [module](super).
 ///
 /// ```
+/// use portcullis::reload::WatchOptions;
 /// use portcullis::auth::{
-///     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
+///     Authentication, CredentialSource, Credentials, TokenAuthLayer,
 /// };
 /// use portcullis::Preset;
 /// use portcullis::responder::{Challenge, Responder};
@@ -19,7 +20,7 @@ use crate::{Preset, Responder};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 /// let ci = CredentialSource::sha256("ci", [digest])?;
-/// let credentials = Credentials::watch([ci], CredentialOptions::default())?;
+/// let credentials = Credentials::watch([ci], WatchOptions::default())?;
 /// // Docker logs in only where it is challenged.
 /// let responder = Responder::new(Preset::Registry)
 ///     .with_challenge(Some(Challenge::basic("registry.example.org")?));
@@ -80,9 +81,10 @@ impl TokenAuthLayer {
         self
     }
 
-    /// Reads paths as what is left of those under `base`. See [`BasePath`].
-    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
-        self.base_path = Some(base.into());
+    /// Reads paths as what is left of those under `base`, as
+    /// [`guard::Builder::base_path`](crate::guard::Builder::base_path) does.
+    pub fn with_base_path(mut self, base: &str) -> Self {
+        self.base_path = Some(BasePath::new(base));
         self
     }
 }

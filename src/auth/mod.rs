@@ -32,8 +32,9 @@
 //! use http_body_util::{Empty, Full};
 //! use portcullis::connection::{AddConnection, Connection};
 //! use portcullis::Principal;
+//! use portcullis::reload::WatchOptions;
 //! use portcullis::auth::{
-//!     Authentication, CredentialOptions, CredentialSource, Credentials, TokenAuthLayer,
+//!     Authentication, CredentialSource, Credentials, TokenAuthLayer,
 //! };
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
@@ -41,7 +42,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 //! let ci = CredentialSource::sha256("ci", [digest])?.in_groups(["pushers"]);
-//! let credentials = Credentials::watch([ci], CredentialOptions::default())?;
+//! let credentials = Credentials::watch([ci], WatchOptions::default())?;
 //! let service = ServiceBuilder::new()
 //!     .layer(TokenAuthLayer::new(Authentication::token(credentials)))
 //!     .service_fn(|request: Request<Empty<Bytes>>| async move {
@@ -124,21 +125,16 @@ pub use authenticate::{Authenticate, Authenticating};
 pub use authentication::Authentication;
 #[cfg(feature = "config")]
 pub(crate) use authentication::Certificate;
-pub use binding::{Binding, BindingError};
+pub use binding::Binding;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
-pub use digest::{DigestError, SecretDigest};
 pub use error::CredentialError;
-#[cfg(feature = "passwords")]
-pub use error::HtpasswdError;
 pub use generated::GeneratedToken;
-pub use identify::Identify;
 pub use layer::TokenAuthLayer;
 #[cfg(feature = "passwords")]
 pub use passwords::PasswordOptions;
 pub use service::TokenAuth;
 pub use source::CredentialSource;
-pub use sources::CredentialOptions;
 #[cfg(feature = "config")]
 pub(crate) use sources::Sources;
 pub use throttle::ThrottleOptions;

@@ -7,11 +7,12 @@ use zeroize::Zeroizing;
 
 use super::authorization::is_b64token;
 use super::credential::Validity;
+use super::digest::SecretDigest;
 use super::generated::{is_damaged, is_generated};
 #[cfg(feature = "passwords")]
 use super::htpasswd;
 use super::strength::is_strong;
-use super::{Binding, Credential, CredentialError, Secret, SecretDigest};
+use super::{Binding, Credential, CredentialError, Secret};
 use crate::reload::Pinned;
 #[cfg(feature = "passwords")]
 use crate::util::file::DOCUMENT;
@@ -64,13 +65,11 @@ impl CredentialSource {
     ) -> Result<Self, CredentialError> {
         let mut credential = Credential::new(id);
         for text in digests {
-            let digest: SecretDigest =
-                text.as_ref()
-                    .parse()
-                    .map_err(|error| CredentialError::Digest {
-                        id: credential.id.to_string(),
-                        error,
-                    })?;
+            let digest =
+                SecretDigest::read(text.as_ref()).map_err(|error| CredentialError::Digest {
+                    id: credential.id.to_string(),
+                    problem: error.to_string().into(),
+                })?;
             credential = credential.with_secret(digest);
         }
         Ok(Self::credential(credential))
@@ -206,7 +205,7 @@ impl CredentialSource {
                     CredentialError::Htpasswd {
                         file,
                         line,
-                        problem,
+                        problem: problem.to_string().into(),
                     }
                 })?;
                 Ok(users.into_iter().map(|user| self.templated(user)).collect())

@@ -5,30 +5,6 @@ use super::{Credential, CredentialError, CredentialSource, Credentials};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 
-/// How credentials are read.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct CredentialOptions {
-    /// How their files are watched.
-    pub watch: WatchOptions,
-    /// Use of a secret that expires within this time is logged and counted. Default 14 days.
-    pub warn_before: Option<Duration>,
-}
-
-impl CredentialOptions {
-    /// Sets [`CredentialOptions::watch`].
-    pub fn with_watch(mut self, options: WatchOptions) -> Self {
-        self.watch = options;
-        self
-    }
-
-    /// Sets [`CredentialOptions::warn_before`].
-    pub fn with_warn_before(mut self, time: Duration) -> Self {
-        self.warn_before = Some(time);
-        self
-    }
-}
-
 impl Credentials {
     /// Reads the credentials of all sources now, and again whenever their files change.
     ///
@@ -36,10 +12,23 @@ impl Credentials {
     /// A credential that is missing, empty or not to be used.
     pub fn watch(
         sources: impl IntoIterator<Item = CredentialSource>,
-        options: CredentialOptions,
+        options: WatchOptions,
     ) -> Result<Watched<Self>, CredentialError> {
-        let sources = Sources::new(sources.into_iter().collect(), options.warn_before);
-        Watched::watch(sources, options.watch)
+        Watched::watch(Sources::new(sources.into_iter().collect(), None), options)
+    }
+
+    /// As [`Credentials::watch`], but use of a secret that expires within `warn_before` is logged and counted. The
+    /// default is 14 days.
+    ///
+    /// # Errors
+    /// Those of [`Credentials::watch`].
+    pub fn watch_and_warn(
+        sources: impl IntoIterator<Item = CredentialSource>,
+        options: WatchOptions,
+        warn_before: Duration,
+    ) -> Result<Watched<Self>, CredentialError> {
+        let sources = Sources::new(sources.into_iter().collect(), Some(warn_before));
+        Watched::watch(sources, options)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{ByteCount, CrlAuthoritySection, Document, HumanDuration, Key};
 use crate::Watched;
-use crate::crl::{self, DenyList, Depth, OnUnknown, Options, Revocation};
+use crate::crl::{self, DenyList, Options, Revocation};
 #[cfg(feature = "crl-fetch")]
 use crate::crl::{Fetch, LoadError};
 use crate::document::paths;
@@ -109,11 +109,11 @@ impl CrlSection {
     /// Has client certificates of these client CAs checked by the lists in the files.
     pub(crate) fn check(
         &self,
-        tls: tls::Builder<tls::Ready>,
+        tls: tls::Builder,
         document: &Document,
         cas: &[PathBuf],
         denied: Option<Watched<DenyList>>,
-    ) -> tls::Builder<tls::Ready> {
+    ) -> tls::Builder {
         let revocation = self.revocation(document, cas, denied);
         self.warned(tls).with_crls(revocation, self.paths(document))
     }
@@ -124,11 +124,11 @@ impl CrlSection {
     pub(crate) fn check_fetched(
         &self,
         fetch: &CrlFetchSection,
-        tls: tls::Builder<tls::Ready>,
+        tls: tls::Builder,
         document: &Document,
         cas: &[PathBuf],
         denied: Option<Watched<DenyList>>,
-    ) -> Result<tls::Builder<tls::Ready>, LoadError> {
+    ) -> Result<tls::Builder, LoadError> {
         let revocation = self.revocation(document, cas, denied).fetching(
             &fetch.fetch(document),
             self.paths(document),
@@ -148,7 +148,7 @@ impl CrlSection {
         named.collect()
     }
 
-    fn warned(&self, tls: tls::Builder<tls::Ready>) -> tls::Builder<tls::Ready> {
+    fn warned(&self, tls: tls::Builder) -> tls::Builder {
         match &self.warn_before {
             Some(distances) => tls.with_crl_warnings(distances.iter().map(|span| span.0)),
             None => tls,
@@ -167,14 +167,8 @@ impl CrlSection {
     ) -> crl::Builder {
         let defaults = Options::default();
         let options = defaults
-            .with_depth(match self.depth {
-                CrlDepth::Chain => Depth::Chain,
-                CrlDepth::Leaf => Depth::Leaf,
-            })
-            .with_unknown(match self.unknown {
-                CrlUnknown::Refuse => OnUnknown::Refuse,
-                CrlUnknown::Allow => OnUnknown::Allow,
-            })
+            .with_leaf_only(self.depth == CrlDepth::Leaf)
+            .with_unknown_allowed(self.unknown == CrlUnknown::Allow)
             .with_grace(self.grace.map_or(Duration::ZERO, |span| span.0))
             .with_short_lived(self.short_lived.map(|span| span.0))
             .with_max_size(self.max_size.map_or(defaults.max_size, |size| size.0));

@@ -2,7 +2,7 @@ use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, SECOND};
 use super::{ConfigError, HumanDuration, Key};
-use crate::crl::{AuthorityRule, CaNameError, CrlRequirement};
+use crate::crl::{AuthorityRule, CrlRequirement, LoadError};
 
 /// The longest validity of a certificate that may do without a CRL.
 const LONGEST: std::time::Duration = DAY.saturating_mul(31);
@@ -38,7 +38,7 @@ pub(crate) enum CrlRevocation {
 }
 
 impl CrlAuthoritySection {
-    pub(crate) fn rule(&self) -> Result<AuthorityRule, CaNameError> {
+    pub(crate) fn rule(&self) -> Result<AuthorityRule, LoadError> {
         let requirement = match self.revocation {
             CrlRevocation::Required => CrlRequirement::Required,
             CrlRevocation::IfListed => CrlRequirement::IfListed,

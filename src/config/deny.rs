@@ -33,7 +33,7 @@ impl DenySection {
     pub(crate) fn watch(&self, document: &Document) -> Result<Watched<DenyList>, ConfigError> {
         let files = || self.files.iter().map(|file| document.resolve(file));
         DenyList::watch(files(), document.watch.clone()).map_err(|error| {
-            let index = files().position(|file| file == error.path());
+            let index = files().position(|file| Some(&*file) == error.path());
             let key = Key::from("deny.files");
             document.unusable(
                 index.map_or_else(|| key.clone(), |at| key.clone().at(at)),

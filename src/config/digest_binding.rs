@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, SECOND};
 use super::{ConfigError, Document, HumanDuration};
-use crate::policy::{Damaged, DigestBinding, DigestFile, DigestOracle, Learn};
+use crate::policy::{DigestBinding, DigestFile, DigestOracle, Learn};
 
 /// `[policy.digest_binding]`: for services that find content by its digest alone.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +57,18 @@ pub(crate) enum UnknownDigests {
     Ask,
 }
 
+/// What a file that cannot be read, or is not what was written, means at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Damaged {
+    /// That there is no start.
+    #[default]
+    Refuse,
+    /// That nothing is known yet, and the file is replaced once something is.
+    Forget,
+}
+
 /// The largest table that is made: 3.2 GB.
 const CAPACITY_MAX: u64 = 100_000_000;
 
@@ -106,7 +118,8 @@ impl DigestBindingSection {
         let Some(path) = &self.file else {
             return Ok(binding);
         };
-        let mut file = DigestFile::new(document.resolve(path)).with_damaged(self.damaged);
+        let mut file = DigestFile::new(document.resolve(path))
+            .with_damaged_forgotten(self.damaged == Damaged::Forget);
         if let Some(HumanDuration(interval)) = self.save_every {
             file = file.with_interval(interval);
         }

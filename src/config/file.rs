@@ -13,7 +13,7 @@ use super::{
     TlsSection, checks, limits, policy,
 };
 use crate::Preset;
-use crate::access_log::{AccessLogLayer, JsonLines, LogFields};
+use crate::access_log::{AccessLogLayer, JsonLines};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
 use crate::document::{parse, read};
@@ -160,6 +160,20 @@ pub(crate) struct AccessLogSection {
     pub(crate) health_check_every: Option<NonZeroU64>,
 }
 
+/// Which fields of an event `JsonLines` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFields {
+    /// All that apply.
+    Full,
+    /// `timestamp`, `client.address`, `principal`, `http.request.method`, `url.path`, `url.query`,
+    /// `http.response.status_code`, `refusal.reason`, `refusal.detail`, `http.request.body.size`,
+    /// `http.response.body.size`, `http.server.request.duration` and `outcome`: who asked for what, and what
+    /// came of it.
+    Compact,
+}
+
 impl ReloadSection {
     pub(crate) fn options(self) -> WatchOptions {
         let mut options = WatchOptions::default();
@@ -196,7 +210,7 @@ impl AccessLogSection {
                 let error = format!("{}: {error}", file.display());
                 document.unusable("access_log.file", error)
             })?;
-            layer = layer.with_sink(lines.with_fields(self.fields.unwrap_or_default()));
+            layer = layer.with_sink(lines.with_compact(self.fields == Some(LogFields::Compact)));
         }
         Ok(layer)
     }

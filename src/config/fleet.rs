@@ -180,7 +180,7 @@ mod opened {
 
     use super::{FleetSection, OnUnreachable, Origin};
     use crate::config::{Document, Key};
-    use crate::rate::{Fleet, FleetError, Unreachable};
+    use crate::rate::{Fleet, LimitsError, Unreachable};
     use crate::reload::Pinned;
     use crate::util::file::SECRET;
     use crate::util::text;
@@ -197,7 +197,7 @@ mod opened {
             error: io::Error,
         },
         #[error(transparent)]
-        Fleet(#[from] FleetError),
+        Fleet(#[from] LimitsError),
     }
 
     impl FleetSection {
@@ -258,7 +258,7 @@ mod opened {
             error,
         })?;
         let text = Zeroizing::new(text);
-        let text = str::from_utf8(text::unmarked(&text)).map_err(|_| FleetError::Url)?;
+        let text = str::from_utf8(text::unmarked(&text)).map_err(|_| LimitsError::FleetUrl)?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::identity::{Mapping, MappingError, Rule};
+use crate::identity::{IdentityError, Mapping, Rule};
 
 /// `[identity]`: who the holder of a client certificate is.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,9 +52,9 @@ enum Patterns {
 crate::document::schema::is_read_as!(MapEntry, Entry);
 
 impl TryFrom<Entry> for MapEntry {
-    type Error = MappingError;
+    type Error = IdentityError;
 
-    fn try_from(entry: Entry) -> Result<Self, MappingError> {
+    fn try_from(entry: Entry) -> Result<Self, IdentityError> {
         let mut rule = Rule::new(&entry.id)?;
         for (field, patterns) in &entry.when {
             let patterns = match patterns {
@@ -75,7 +75,7 @@ impl TryFrom<Entry> for MapEntry {
 }
 
 impl IdentitySection {
-    pub(crate) fn mapping(&self) -> Result<Mapping, MappingError> {
+    pub(crate) fn mapping(&self) -> Result<Mapping, IdentityError> {
         let rules = self.rules.iter().map(|MapEntry(rule)| rule.clone());
         Ok(Mapping::new(rules)?.with_common_name(self.common_name))
     }

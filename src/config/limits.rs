@@ -262,6 +262,10 @@ fn culprit(names: &[Box<str>], error: &LimitsError) -> Key {
         LimitsError::FleetKey { limit } => (limit, &["key"]),
         #[cfg(feature = "redis")]
         LimitsError::FleetQuota { limit, .. } => (limit, &["quota", "bytes"]),
+        #[cfg(feature = "redis")]
+        LimitsError::FleetUrl | LimitsError::FleetTls | LimitsError::FleetPeriod(_) => {
+            return "limits.fleet".into();
+        }
         LimitsError::ShareKey { limit } => (limit, &["share", "by"]),
         LimitsError::Weight { limit, tenant } => {
             return of_tenant(limit_key(names, limit), tenant).key("weight");
@@ -348,7 +352,7 @@ impl ShedEntry {
 
 impl QuotaEntry {
     fn quota(&self) -> Quota {
-        Quota::new(self.bytes.0, self.window).with_exhausted(self.exhausted)
+        Quota::new(self.bytes.0, self.window).with_cut(self.exhausted == Exhausted::Cut)
     }
 }
 

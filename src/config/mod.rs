@@ -67,7 +67,7 @@ pub(crate) use identity::IdentitySection;
 #[cfg(feature = "jwt")]
 pub(crate) use jwt::{BearerSection, JwtSection};
 pub(crate) use limits::LimitsSection;
-pub use policy::PolicyRules;
+pub(crate) use policy::PolicyRules;
 pub(crate) use policy::PolicySection;
 pub(crate) use serve::ServeSection;
 pub(crate) use tls::{ClientAuthMode, TlsSection};

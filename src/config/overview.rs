@@ -3,6 +3,8 @@ use ipnet::IpNet;
 use super::{Config, PolicyRules, Requirement, SourceSection};
 use crate::Preset;
 use crate::access_log::AccessLogLayer;
+use crate::policy::{Policy, PolicyError, PolicyFile};
+use crate::reload::Load;
 use crate::source::Networks;
 
 /// What a program that explains a configuration asks of it.
@@ -47,9 +49,13 @@ impl Config {
         auth.is_some_and(|section| section.token_for_writes)
     }
 
-    /// Returns where the rules of the policy are; `None` without a section `[policy]`: everything is allowed.
-    pub fn policy_rules(&self) -> Option<&PolicyRules> {
-        self.policy.as_ref().map(|section| &section.rules)
+    /// Reads the policy of the section `[policy]`, which may be in a file of its own; `None` without the section:
+    /// everything is allowed.
+    pub fn policy(&self) -> Option<Result<Policy, PolicyError>> {
+        self.policy.as_ref().map(|section| match &section.rules {
+            PolicyRules::File(file) => PolicyFile::new(self.document.resolve(file)).load(None),
+            PolicyRules::Here(rules) => Policy::new(rules.iter().cloned()),
+        })
     }
 
     /// Returns whether content is served only through repositories that lead to it.

@@ -24,8 +24,7 @@ pub(crate) struct PolicySection {
 
 /// Where the rules are.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum PolicyRules {
+pub(crate) enum PolicyRules {
     /// In a policy file.
     File(PathBuf),
     /// Here.

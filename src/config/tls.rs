@@ -13,7 +13,7 @@ use crate::crl::{DenyList, Revocation};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
 use crate::document::some_paths;
-use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, Ready, RemovedCa, TlsError};
+use crate::tls::{Acceptor, Builder, CertificateFiles, ClientCas, TlsError, WantsClientAuth};
 
 /// `[tls]`: the server's certificate and the client CAs.
 #[derive(Debug, Deserialize)]
@@ -232,10 +232,7 @@ impl TlsSection {
         let ending = self.ending;
         let mut acceptor = Acceptor::new(material)
             .with_proxy_protocol(self.proxy_protocol.iter().copied())
-            .with_removed_ca(match self.removed_ca {
-                RemovedCaPolicy::Recheck => RemovedCa::Recheck,
-                RemovedCaPolicy::Keep => RemovedCa::Keep,
-            })
+            .with_removed_ca_kept(self.removed_ca == RemovedCaPolicy::Keep)
             .with_ending(
                 ending.idle.map_or(Duration::from_secs(1), |span| span.0),
                 ending.drain.map_or(Duration::from_secs(30), |span| span.0),
@@ -255,14 +252,14 @@ impl TlsSection {
         Ok(acceptor)
     }
 
-    fn builder(&self, document: &Document) -> Builder<Ready> {
+    fn builder(&self, document: &Document) -> Builder {
         let mut certificates = self.own_certificates();
         let files = certificates.next().map(|own| own.files(document));
         // The first is always there.
         let files = files.unwrap_or_else(|| CertificateFiles::bundle(""));
-        let builder = Builder::new().with_certificate(files);
+        let builder = Builder::with_certificate(files);
         let further = certificates.map(|own| own.files(document));
-        let builder = further.fold(builder, Builder::and_certificate);
+        let builder = further.fold(builder, WantsClientAuth::and_certificate);
         let cas = ClientCas::new(self.client_ca.iter().map(|file| document.resolve(file)));
         match self.mode() {
             ClientAuthMode::Require => builder.require_client_certificates(cas),

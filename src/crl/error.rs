@@ -31,12 +31,14 @@ pub enum LoadError {
         error: CrlError,
     },
     /// A file is PEM but not all of it can be read as such.
-    #[error("{origin}:{line}: {problem}", line = error.line, problem = error.problem)]
+    #[error("{origin}:{line}: {problem}")]
     Pem {
         /// The file, or `bytes`.
         origin: String,
-        /// What is wrong, and where.
-        error: PemError,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: Box<str>,
     },
     /// A file is gzip but cannot be decompressed: it is cut short or damaged.
     #[error("{origin}: not gzip: {error}")]
@@ -65,13 +67,21 @@ pub enum LoadError {
     Refused(String),
     /// A CRL is neither kept from before nor to be fetched.
     #[cfg(feature = "crl-fetch")]
-    #[error("{origin}: {error}")]
+    #[error("{origin}: {problem}")]
     Fetch {
         /// The URL without its query, or what the settings are about.
         origin: String,
-        /// Why not.
-        error: FetchError,
+        /// Why not, as the label `reason` of the metrics has it, or `configuration`.
+        reason: &'static str,
+        /// The same in words.
+        problem: Box<str>,
     },
+    /// A text names no CA.
+    #[error(
+        "a CA is named by its subject in RFC 4514 form, as \"CN=Nodes,O=Example\", or in hexadecimal by the \
+         SHA-256 of its public key or by its key identifier"
+    )]
+    CaName,
     /// One of the authorities' certificates cannot be read.
     #[error(transparent)]
     Authority(#[from] PathError),
@@ -160,6 +170,23 @@ pub enum PathError {
 }
 
 impl LoadError {
+    pub(super) fn not_pem(origin: String, error: &PemError) -> Self {
+        Self::Pem {
+            origin,
+            line: error.line,
+            problem: error.problem.to_string().into(),
+        }
+    }
+
+    #[cfg(feature = "crl-fetch")]
+    pub(super) fn not_fetched(origin: String, error: &FetchError) -> Self {
+        Self::Fetch {
+            origin,
+            reason: error.label(),
+            problem: error.to_string().into(),
+        }
+    }
+
     pub(super) fn unreadable(path: &std::path::Path, error: std::io::Error) -> Self {
         Self::Unreadable {
             path: path.to_owned(),
@@ -213,9 +240,8 @@ impl CrlError {
 
 /// Why a CRL could not be fetched, or was not taken.
 #[cfg(feature = "crl-fetch")]
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
     /// The server gave no list.
     #[error(transparent)]
     Http(#[from] HttpError),

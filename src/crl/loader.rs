@@ -205,10 +205,8 @@ impl<'a> Loader<'a> {
             self.take(&at, number, &item.der, &mut read);
         }
         if let Some(error) = contents.error {
-            read.errors.push(LoadError::Pem {
-                origin: origin.to_owned(),
-                error,
-            });
+            read.errors
+                .push(LoadError::not_pem(origin.to_owned(), &error));
         } else if is_empty {
             let origin = origin.to_owned();
             return Content::unusable(LoadError::Empty { origin });

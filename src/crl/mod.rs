@@ -93,19 +93,19 @@ mod watcher;
 
 pub use builder::Builder;
 pub(crate) use ca_info::CaInfo;
-pub use deny::{DenyEntry, DenyError, DenyLineError, DenyList};
+pub use deny::{DenyEntry, DenyError, DenyList};
 #[cfg(feature = "crl-fetch")]
-pub use error::FetchError;
+pub(crate) use error::FetchError;
 pub use error::{CrlError, LoadError, PathError};
 #[cfg(feature = "crl-fetch")]
 pub use fetch::Fetch;
 pub use layer::RevocationLayer;
 pub(crate) use observe::observe;
-pub use options::{Depth, OnUnknown, Options};
+pub use options::Options;
 pub use path::CertPath;
 pub(crate) use path::Issuers;
 pub use reason::RevocationReason;
-pub use requirement::{AuthorityRule, CaNameError, CrlRequirement};
+pub use requirement::{AuthorityRule, CrlRequirement};
 pub(crate) use requirement::{Required, Requirements};
 pub use revocation::Revocation;
 pub use service::Revoking;

@@ -6,10 +6,15 @@ use super::UnknownCause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Which certificates of a path are looked at.
-    pub depth: Depth,
-    /// What becomes of one that no CRL answers for.
-    pub unknown: OnUnknown,
+    /// Whether only the client's own certificate is looked at. Default: no, every one below the trust anchor is.
+    pub leaf_only: bool,
+    /// Whether a certificate passes that no CRL covers, which the log and the metrics tell: there is none, or none
+    /// that covers it and all reasons, or it is not by its issuer. A forged CRL is so no more than none at all: it
+    /// lets no client in that its absence would not, and locks no client out. Default: no, it is refused.
+    ///
+    /// This is not about a CRL of the issuer that is past its `nextUpdate` and [`Options::grace`], or dated ahead.
+    /// There the issuer has said something that does not count now, and the certificate is refused.
+    pub unknown_allowed: bool,
     /// How long a CRL still counts after its `nextUpdate`. Default: not at all.
     pub grace: Duration,
     /// Lets end-entity certificates pass that no CRL answers for if their whole validity, from `notBefore` to
@@ -20,38 +25,11 @@ pub struct Options {
     pub max_size: u64,
 }
 
-/// Which certificates of a path are looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Depth {
-    /// Every one below the trust anchor.
-    #[default]
-    Chain,
-    /// The client's own.
-    Leaf,
-}
-
-/// What happens to a certificate that no CRL covers: there is none, or none that covers it and all reasons, or
-/// it is not by its issuer. A forged list is so no more than none at all: it lets no client in that its absence
-/// would not, and locks no client out.
-///
-/// This is not about a CRL of the issuer that is past its `nextUpdate` and [`Options::grace`], or dated ahead.
-/// There the issuer has said something that does not count now, and the certificate is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnUnknown {
-    /// It is refused.
-    #[default]
-    Refuse,
-    /// It is let pass, which the log and the metrics tell.
-    Allow,
-}
-
 impl Default for Options {
     fn default() -> Self {
         Self {
-            depth: Depth::default(),
-            unknown: OnUnknown::default(),
+            leaf_only: false,
+            unknown_allowed: false,
             grace: Duration::ZERO,
             short_lived: None,
             max_size: 256 * 1024 * 1024,
@@ -62,18 +40,18 @@ impl Default for Options {
 impl Options {
     /// Whether a certificate passes though it is unknown, for this cause, whether it is revoked.
     pub(super) fn allow(&self, cause: UnknownCause) -> bool {
-        self.unknown == OnUnknown::Allow && cause.is_without_answer()
+        self.unknown_allowed && cause.is_without_answer()
     }
 
-    /// Sets [`Options::depth`].
-    pub fn with_depth(mut self, depth: Depth) -> Self {
-        self.depth = depth;
+    /// Sets [`Options::leaf_only`].
+    pub fn with_leaf_only(mut self, leaf_only: bool) -> Self {
+        self.leaf_only = leaf_only;
         self
     }
 
-    /// Sets [`Options::unknown`].
-    pub fn with_unknown(mut self, unknown: OnUnknown) -> Self {
-        self.unknown = unknown;
+    /// Sets [`Options::unknown_allowed`].
+    pub fn with_unknown_allowed(mut self, allowed: bool) -> Self {
+        self.unknown_allowed = allowed;
         self
     }
 

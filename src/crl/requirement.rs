@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ca_info::CaInfo;
-use super::{DenyList, OnUnknown, Options};
+use super::{DenyList, LoadError, Options};
 use crate::Watched;
 use crate::identity::NameKey;
 use crate::util::hex;
@@ -16,7 +16,7 @@ pub enum CrlRequirement {
     /// No CRL is asked: not even one that revokes the certificate counts.
     None,
     /// The CRLs that there are count. A certificate that no CRL is about passes, as by
-    /// [`OnUnknown::Allow`](super::OnUnknown::Allow).
+    /// [`Options::unknown_allowed`](super::Options::unknown_allowed).
     IfListed,
     /// A CRL must say that the certificate is not revoked.
     #[default]
@@ -43,14 +43,6 @@ enum CaName {
     Key(Box<[u8]>),
 }
 
-/// A text that names no CA.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a CA is named by its subject in RFC 4514 form, as \"CN=Nodes,O=Example\", or in hexadecimal by the \
-     SHA-256 of its public key or by its key identifier"
-)]
-pub struct CaNameError;
-
 /// The options and the rules that a path is judged by.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requirements {
@@ -75,7 +67,7 @@ impl AuthorityRule {
     ///
     /// # Errors
     /// The text is neither.
-    pub fn new(ca: &str, requirement: CrlRequirement) -> Result<Self, CaNameError> {
+    pub fn new(ca: &str, requirement: CrlRequirement) -> Result<Self, LoadError> {
         Ok(Self {
             ca: CaName::parse(ca)?,
             requirement,
@@ -106,13 +98,14 @@ impl AuthorityRule {
 }
 
 impl CaName {
-    fn parse(text: &str) -> Result<Self, CaNameError> {
+    fn parse(text: &str) -> Result<Self, LoadError> {
         if text.contains('=') {
-            let name = NameKey::written(text).ok_or(CaNameError)?;
+            let name = NameKey::written(text).ok_or(LoadError::CaName)?;
             return Ok(Self::Subject(name));
         }
         let key = hex::decode(&text.replace(':', "")).filter(|key| key.len() >= SHORTEST_KEY_ID);
-        key.map(|key| Self::Key(key.into())).ok_or(CaNameError)
+        key.map(|key| Self::Key(key.into()))
+            .ok_or(LoadError::CaName)
     }
 }
 
@@ -131,10 +124,10 @@ impl Requirements {
             short_lived: one.short_lived.min(other.short_lived),
         });
         strictest.unwrap_or(Required {
-            requirement: match options.unknown {
+            requirement: match options.unknown_allowed {
                 _ if self.without_crls => CrlRequirement::None,
-                OnUnknown::Refuse => CrlRequirement::Required,
-                OnUnknown::Allow => CrlRequirement::IfListed,
+                false => CrlRequirement::Required,
+                true => CrlRequirement::IfListed,
             },
             short_lived: options.short_lived,
         })
@@ -152,12 +145,12 @@ impl Requirements {
 impl Required {
     /// The options by which the lists are asked.
     pub(super) fn options(self, options: Options) -> Options {
-        let unknown = match self.requirement {
-            CrlRequirement::Required => OnUnknown::Refuse,
-            CrlRequirement::IfListed | CrlRequirement::None => OnUnknown::Allow,
+        let unknown_allowed = match self.requirement {
+            CrlRequirement::Required => false,
+            CrlRequirement::IfListed | CrlRequirement::None => true,
         };
         Options {
-            unknown,
+            unknown_allowed,
             short_lived: self.short_lived,
             ..options
         }
@@ -229,7 +222,7 @@ mod tests {
         };
         let strict = Options::default();
         let lenient = strict
-            .with_unknown(OnUnknown::Allow)
+            .with_unknown_allowed(true)
             .with_short_lived(Some(2 * hour));
         let none = rule(CrlRequirement::None);
         let listed = rule(CrlRequirement::IfListed).with_short_lived(hour);

@@ -16,8 +16,8 @@ use super::signers::Signers;
 use super::store::CrlSet;
 use super::succession::Standing;
 use super::{
-    CertPath, CrlRequirement, DecidingCrl, Depth, Exemption, Finding, Options, RevocationReason,
-    Revoked, Unknown, UnknownCause, Verdict,
+    CertPath, CrlRequirement, DecidingCrl, Exemption, Finding, Options, RevocationReason, Revoked,
+    Unknown, UnknownCause, Verdict,
 };
 use crate::identity::DistinguishedName;
 use crate::util::hex;
@@ -75,10 +75,7 @@ impl CrlSet {
             return Verdict::Exempt(Exemption::Authority);
         }
         let options = required.options(options);
-        let depth = match options.depth {
-            Depth::Chain => usize::MAX,
-            Depth::Leaf => 1,
-        };
+        let depth = if options.leaf_only { 1 } else { usize::MAX };
         let (mut refused, mut allowed, mut exempt) = (None, None, None);
         let asked = RefCell::default();
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {

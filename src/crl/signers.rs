@@ -3,7 +3,6 @@
 use std::ptr;
 use std::sync::Arc;
 
-use super::Depth;
 use super::UnknownCause;
 use super::certificate::CertificateInfo;
 use super::list::Crl;
@@ -106,9 +105,10 @@ impl Question<'_> {
     }
 
     fn none_is_revoked(&self, chain: &[Arc<CertificateInfo>]) -> bool {
-        let depth = match self.options.depth {
-            Depth::Chain => usize::MAX,
-            Depth::Leaf => 1,
+        let depth = if self.options.leaf_only {
+            1
+        } else {
+            usize::MAX
         };
         let Some(own) = chain.first() else {
             return false;

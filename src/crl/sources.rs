@@ -167,10 +167,8 @@ pub(super) fn read_authorities(
                 continue;
             }
             let origin = || file.display().to_string();
-            let contents = x509_file::certificates(&content).map_err(|error| LoadError::Pem {
-                origin: origin(),
-                error,
-            })?;
+            let contents = x509_file::certificates(&content)
+                .map_err(|error| LoadError::not_pem(origin(), &error))?;
             if contents.wanted.is_empty() && (is_named || contents.others == 0) {
                 return Err(LoadError::Empty { origin: origin() });
             }

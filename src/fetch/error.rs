@@ -1,7 +1,6 @@
 /// Why an HTTP server returned no usable document.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum HttpError {
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
     /// The address is not the URL of an HTTP server.
     #[error("it is no http:// or https:// URL without a user and a fragment")]
     Address,

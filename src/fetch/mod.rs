@@ -8,4 +8,4 @@ pub(crate) mod address;
 pub(crate) mod client;
 mod error;
 
-pub use error::HttpError;
+pub(crate) use error::HttpError;

@@ -281,7 +281,7 @@ impl Advice<'_> {
         };
         let (options, lists) = (revocation.options(), revocation.lists().load());
         let (cas, requirements) = (client_cas(self.config), revocation.requirements());
-        let needs_lists = options.depth == crate::crl::Depth::Chain || lists.is_empty();
+        let needs_lists = !options.leaf_only || lists.is_empty();
         for ca in &cas {
             let required = requirements.of(&ca.info);
             let (key, subject) = (ca.key.clone(), ca.subject.clone());

@@ -220,8 +220,12 @@ impl Builder {
 
     /// Reads paths as what is left of those under `base`: `/v2` where the guard stands inside of
     /// `nest("/v2", …)` or of another router that takes a prefix off. Better, the guard stands around the whole router.
-    pub fn base_path(mut self, base: impl Into<BasePath>) -> Self {
-        self.base_path = Some(base.into());
+    ///
+    /// Default: a path is read as it is or, with the feature `axum`, as axum's `OriginalUri` has it if that is under
+    /// `/v2/`; and a path that looks as if `/v2` had been taken off is refused. `/` says that nothing is taken off:
+    /// then each path is read as it is.
+    pub fn base_path(mut self, base: &str) -> Self {
+        self.base_path = Some(BasePath::new(base));
         self
     }
 

@@ -138,7 +138,7 @@ fn revocation_now(
         return Readiness::of(revocation.lists());
     }
     let told = format!("{late} of {} CRLs are past their nextUpdate", lists.len());
-    let refuses = options.unknown == crate::crl::OnUnknown::Refuse;
+    let refuses = !options.unknown_allowed;
     if late == lists.len() && refuses && current.client_certificate_needed() == Some(true) {
         Readiness::NotReady(told)
     } else {

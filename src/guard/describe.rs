@@ -38,8 +38,8 @@ impl Builder {
             report.is_open("every network may ask");
             return;
         };
-        let allowed = networks.allowed().map(|allowed| allowed.iter().count());
-        let denied = networks.denied().iter().count();
+        let allowed = networks.allowed().map(Iterator::count);
+        let denied = networks.denied().count();
         report.enforces(match allowed {
             Some(allowed) if denied == 0 => format!("only {} may ask", counted(allowed, "network")),
             Some(allowed) => {
@@ -353,7 +353,7 @@ fn describe_revocation(
     if urls > 0 {
         report.enforces(format!("CRLs are fetched from {}", counted(urls, "URL")));
     }
-    if revocation.options().unknown == crate::crl::OnUnknown::Allow {
+    if revocation.options().unknown_allowed {
         report.is_open("certificates that no CRL answers for are let pass");
         report.warnings.push(SecurityWarning::UnknownStatusAllowed);
     }

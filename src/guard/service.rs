@@ -1,23 +1,16 @@
-use std::fmt;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use http::{Request, Response};
-use tower::{Layer, Service};
+use tower::Layer;
 
 use super::Guard;
 use crate::Refusal;
 use crate::middleware::wiring;
-use crate::middleware::{
-    Body, Check, Checked, Head, Kept, Outcome, Parts, ResponseFuture, Wraps, mark_sensitive,
-};
+use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wraps, mark_sensitive};
 use crate::oci::{BasePath, check_host};
 
 /// A service behind a [`Guard`]. It runs the guard's checks in their order, and then calls the inner service
 /// once. Its type is the same whatever is enforced, and with whichever cargo features.
-#[derive(Clone)]
-pub struct Guarded<S>(Checked<S, Guard>);
+pub type Guarded<S> = Checked<S, Guard>;
 
 /// What a [`Guard`] decides by.
 #[derive(Clone, Copy)]
@@ -55,22 +48,7 @@ const ORDER: [Step; 10] = [
 impl<S> Guarded<S> {
     /// Puts `inner` behind `guard`.
     pub fn new(inner: S, guard: Guard) -> Self {
-        Self(Checked::with(inner, guard))
-    }
-
-    /// Returns a reference to the inner service.
-    pub fn get_ref(&self) -> &S {
-        self.0.get_ref()
-    }
-
-    /// Returns a mutable reference to the inner service.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.0.get_mut()
-    }
-
-    /// Returns the inner service.
-    pub fn into_inner(self) -> S {
-        self.0.into_inner()
+        Self::with(inner, guard)
     }
 }
 
@@ -79,25 +57,6 @@ impl<S> Layer<S> for Guard {
 
     fn layer(&self, inner: S) -> Guarded<S> {
         Guarded::new(inner, self.clone())
-    }
-}
-
-impl<S, B, R> Service<Request<B>> for Guarded<S>
-where
-    S: Service<Request<Body<B>>, Response = Response<R>> + Clone,
-    B: http_body::Body<Data = Bytes>,
-    R: http_body::Body<Data = Bytes>,
-{
-    type Response = Response<Body<R>>;
-    type Error = S::Error;
-    type Future = ResponseFuture<S, Guard, B, S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.0.call(request)
     }
 }
 
@@ -172,13 +131,5 @@ impl Guard {
             #[allow(unreachable_patterns, reason = "none is, with all features")]
             _ => Outcome::Pass,
         }
-    }
-}
-
-impl<S: fmt::Debug> fmt::Debug for Guarded<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guarded")
-            .field("inner", self.get_ref())
-            .finish_non_exhaustive()
     }
 }

@@ -131,7 +131,7 @@ impl Guard {
     /// # Errors
     /// Returns an error if the file cannot be written.
     #[cfg(feature = "digest-binding")]
-    pub fn save(&self) -> Result<(), crate::policy::DigestFileError> {
+    pub fn save(&self) -> Result<(), crate::policy::PolicyError> {
         self.digest_binding.save()
     }
 

@@ -9,7 +9,7 @@ use crate::util::hex;
 /// The client CA that a certificate's path was verified up to: the very CA that the operator trusts, and not
 /// only one of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Anchor {
+pub(crate) struct Anchor {
     subject: Box<str>,
     key: Box<str>,
 }
@@ -25,13 +25,13 @@ impl Anchor {
     }
 
     /// Returns the CA's subject in RFC 4514 form.
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
     /// Returns the SHA-256 of the CA's public key (the DER of `SubjectPublicKeyInfo`) in lower-case
     /// hexadecimal: no other CA of the same name has it, and it stays when the CA renews its certificate.
-    pub fn key_hex(&self) -> &str {
+    pub(crate) fn key_hex(&self) -> &str {
         &self.key
     }
 }

@@ -1,4 +1,4 @@
-/// Why a certificate gives no usable identity.
+/// Why a certificate gives no usable identity, or why a text about identities cannot be used.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
@@ -35,4 +35,18 @@ pub enum IdentityError {
         /// The bound.
         limit: usize,
     },
+    /// A text is no SPIFFE ID.
+    #[error("{0}")]
+    SpiffeId(Box<str>),
+    /// The certificate is no X.509-SVID leaf, though it may be a good certificate.
+    #[error("{0}")]
+    Svid(Box<str>),
+    /// A header with a client certificate cannot be read.
+    #[cfg(feature = "x509")]
+    #[error("{0}")]
+    Header(Box<str>),
+    /// A rule of a [`Mapping`](super::Mapping) cannot be used.
+    #[cfg(feature = "auth")]
+    #[error("{0}")]
+    Mapping(Box<str>),
 }

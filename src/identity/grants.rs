@@ -1,20 +1,35 @@
 /// The actions that an issuer trusted by the operator has granted to a caller: the `access` claims of the
 /// distribution token specification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants(Box<[Grant]>);
+pub struct Grants(Vec<Grant>);
 
 /// One claim: these actions on the resource of this type and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
+struct Grant {
     kind: Box<str>,
     name: Box<str>,
     actions: Box<[Box<str>]>,
 }
 
 impl Grants {
-    /// Grants all of these claims, and nothing else.
-    pub fn new(grants: impl IntoIterator<Item = Grant>) -> Self {
-        Self(grants.into_iter().collect())
+    /// Grants nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Grants these actions on the resource of this type (`repository`, `registry`) and name too.
+    pub fn and<A: Into<Box<str>>>(
+        mut self,
+        kind: impl Into<Box<str>>,
+        name: impl Into<Box<str>>,
+        actions: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.0.push(Grant {
+            kind: kind.into(),
+            name: name.into(),
+            actions: actions.into_iter().map(Into::into).collect(),
+        });
+        self
     }
 
     /// Returns whether `action` is granted on the resource of this type and name, compared as they are written.
@@ -26,20 +41,5 @@ impl Grants {
                 && *grant.name == *name
                 && actions.any(|granted| **granted == *action || **granted == *"*")
         })
-    }
-}
-
-impl Grant {
-    /// Grants these actions on the resource of this type (`repository`, `registry`) and name.
-    pub fn new<A: Into<Box<str>>>(
-        kind: impl Into<Box<str>>,
-        name: impl Into<Box<str>>,
-        actions: impl IntoIterator<Item = A>,
-    ) -> Self {
-        Self {
-            kind: kind.into(),
-            name: name.into(),
-            actions: actions.into_iter().map(Into::into).collect(),
-        }
     }
 }

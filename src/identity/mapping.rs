@@ -5,7 +5,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use regex_lite::Regex;
 
-use super::{Anchor, Method, PeerIdentity, Principal};
+use super::{IdentityError, Method, PeerIdentity, Principal};
 
 /// Rules that make a [`Principal`] of a certificate: the first that matches wins, and where none
 /// does, the certificate's own name without groups.
@@ -19,7 +19,7 @@ use super::{Anchor, Method, PeerIdentity, Principal};
 ///     .in_group("nodes")?;
 /// let builds = Rule::new("ci:{account}")?.when("spiffe", "spiffe://example.org/ns/ci/sa/{account}")?;
 /// let mapping = Mapping::new([nodes, builds])?;
-/// # Ok::<_, portcullis::identity::MappingError>(())
+/// # Ok::<_, portcullis::identity::IdentityError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {
@@ -36,9 +36,8 @@ pub struct Rule {
 }
 
 /// Why a rule, or a set of rules, cannot be used.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MappingError {
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MappingError {
     /// There is no such field.
     #[error(
         "{0:?} is no field of a certificate: use subject, subject.CN, subject.O, subject.OU, subject.UID, \
@@ -60,6 +59,12 @@ pub enum MappingError {
     /// A rule would match every certificate.
     #[error("a rule needs a condition")]
     Unconditional,
+}
+
+impl From<MappingError> for IdentityError {
+    fn from(error: MappingError) -> Self {
+        Self::Mapping(error.to_string().into())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +114,7 @@ impl Mapping {
     /// # Errors
     /// Returns an error for a rule without a condition, and for one that uses what none of its conditions
     /// captures.
-    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Result<Self, MappingError> {
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Result<Self, IdentityError> {
         let rules = rules.into_iter().map(Rule::checked);
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
@@ -171,7 +176,7 @@ impl Rule {
     ///
     /// # Errors
     /// Returns an error for braces that are no capture.
-    pub fn new(id: &str) -> Result<Self, MappingError> {
+    pub fn new(id: &str) -> Result<Self, IdentityError> {
         Ok(Self {
             id: Template::parse(id)?,
             groups: Vec::new(),
@@ -188,7 +193,7 @@ impl Rule {
     ///
     /// # Errors
     /// Returns an error for an unknown field, and for a pattern that is none.
-    pub fn when(mut self, field: &str, pattern: &str) -> Result<Self, MappingError> {
+    pub fn when(mut self, field: &str, pattern: &str) -> Result<Self, IdentityError> {
         let field = field.parse()?;
         let test = if field == Field::Ip {
             let single = pattern.parse::<IpAddr>().map(IpNet::from);
@@ -200,7 +205,7 @@ impl Rule {
         if let Test::Text { captures, .. } = &test
             && captures.iter().any(|name| self.captures(name))
         {
-            return Err(MappingError::Pattern(pattern.to_owned()));
+            return Err(MappingError::Pattern(pattern.to_owned()).into());
         }
         self.conditions.push(Condition { field, test });
         Ok(self)
@@ -210,7 +215,7 @@ impl Rule {
     ///
     /// # Errors
     /// Returns an error for braces that are no capture.
-    pub fn in_group(mut self, group: &str) -> Result<Self, MappingError> {
+    pub fn in_group(mut self, group: &str) -> Result<Self, IdentityError> {
         let group = Template::parse(group)?;
         self.groups.push(group);
         Ok(self)
@@ -270,8 +275,8 @@ impl Condition {
             Field::Subject => test(peer.subject()),
             Field::SubjectAttribute(keyword) => peer.subject_attribute(keyword).find_map(test),
             Field::Issuer => test(peer.issuer()),
-            Field::Anchor => peer.anchor().map(Anchor::subject).and_then(test),
-            Field::AnchorKey => peer.anchor().map(Anchor::key_hex).and_then(test),
+            Field::Anchor => peer.anchor_subject().and_then(test),
+            Field::AnchorKey => peer.anchor_key_hex().and_then(test),
             Field::Spiffe => peer.spiffe_id().and_then(test),
             Field::Dns => boxed(peer.dns_names()),
             Field::Email => boxed(peer.emails()),

@@ -23,18 +23,23 @@ mod names;
 )]
 mod peer;
 mod principal;
+#[cfg_attr(
+    not(feature = "x509"),
+    allow(dead_code, reason = "an SVID is a certificate")
+)]
 mod spiffe;
 #[cfg(feature = "x509")]
 mod x500;
 
-pub use anchor::Anchor;
+#[cfg(feature = "tls")]
+pub(crate) use anchor::Anchor;
 pub use error::IdentityError;
-pub use grants::{Grant, Grants};
+pub use grants::Grants;
 #[cfg(feature = "auth")]
-pub use mapping::{Mapping, MappingError, Rule};
-pub use peer::{KeyType, PeerIdentity};
+pub use mapping::{Mapping, Rule};
+pub use peer::PeerIdentity;
 pub use principal::{Method, Principal};
-pub use spiffe::{SpiffeId, SpiffeIdError, SvidError};
+pub use spiffe::SpiffeId;
 #[cfg(feature = "tls")]
 pub(crate) use x500::text as name_text;
 #[cfg(feature = "crl")]

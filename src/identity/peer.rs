@@ -7,8 +7,6 @@ use sha2::{Digest, Sha256};
 #[cfg(feature = "x509")]
 use x509_parser::prelude::{FromDer, X509Certificate};
 #[cfg(feature = "x509")]
-use x509_parser::public_key::PublicKey;
-#[cfg(feature = "x509")]
 use x509_parser::x509::X509Name;
 
 use super::anchor::Anchor;
@@ -31,20 +29,6 @@ const LONGEST_NAME: usize = 4 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity(Arc<Inner>);
 
-/// The kind of a certificate's public key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum KeyType {
-    /// RSA with a modulus of this many bits.
-    Rsa(usize),
-    /// An elliptic curve of this many bits: 256, 384 or 521.
-    Ec(usize),
-    /// Ed25519 (RFC 8410).
-    Ed25519,
-    /// Any other.
-    Other,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     subject: Box<str>,
@@ -55,7 +39,6 @@ struct Inner {
     fingerprint: [u8; 32],
     not_before: SystemTime,
     not_after: SystemTime,
-    key_type: KeyType,
     spiffe_id: Option<SpiffeId>,
     svid: Result<(), SvidError>,
     names: Names,
@@ -117,7 +100,6 @@ impl PeerIdentity {
             fingerprint: Sha256::digest(der).into(),
             not_before: calendar::system_time(validity.not_before.timestamp()),
             not_after: calendar::system_time(validity.not_after.timestamp()),
-            key_type: key_type(certificate),
             spiffe_id,
             svid,
             name,
@@ -156,7 +138,6 @@ impl PeerIdentity {
             not_before: SystemTime::UNIX_EPOCH,
             // The last second of the last year that a certificate can name.
             not_after: calendar::system_time(253_402_300_799),
-            key_type: KeyType::Other,
             spiffe_id,
             svid: Err(SvidError::KeyUsage),
             name,
@@ -181,10 +162,10 @@ impl PeerIdentity {
     ///
     /// # Errors
     /// Returns the constraint that the certificate breaks.
-    pub fn x509_svid(&self) -> Result<&SpiffeId, SvidError> {
+    pub fn x509_svid(&self) -> Result<&SpiffeId, IdentityError> {
         self.0.svid?;
         let none = SvidError::UriNames(self.0.names.uris.len());
-        self.0.spiffe_id.as_ref().ok_or(none)
+        Ok(self.0.spiffe_id.as_ref().ok_or(none)?)
     }
 
     /// Returns the values of a subject attribute by its RFC 4514 keyword: `CN`, `O`, `OU`, `UID`, `DC`… In the
@@ -211,11 +192,6 @@ impl PeerIdentity {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Returns the kind of the public key.
-    pub fn key_type(&self) -> KeyType {
-        self.0.key_type
-    }
-
     /// Returns the subject in RFC 4514 form.
     pub fn subject(&self) -> &str {
         &self.0.subject
@@ -227,8 +203,19 @@ impl PeerIdentity {
         &self.0.issuer
     }
 
-    /// Returns the client CA that the path was verified up to; `None` where it was not verified here.
-    pub fn anchor(&self) -> Option<&Anchor> {
+    /// Returns the subject, in RFC 4514 form, of the client CA that the path was verified up to; `None` where it was
+    /// not verified here.
+    pub fn anchor_subject(&self) -> Option<&str> {
+        self.anchor().map(Anchor::subject)
+    }
+
+    /// Returns the SHA-256 of that CA's public key (the DER of `SubjectPublicKeyInfo`) in lower-case hexadecimal:
+    /// no other CA of the same name has it, and it stays when the CA renews its certificate.
+    pub fn anchor_key_hex(&self) -> Option<&str> {
+        self.anchor().map(Anchor::key_hex)
+    }
+
+    pub(crate) fn anchor(&self) -> Option<&Anchor> {
         self.0.anchor.as_deref()
     }
 
@@ -308,29 +295,11 @@ fn bounded(what: &'static str, length: usize, limit: usize) -> Result<(), Identi
 }
 
 #[cfg(feature = "x509")]
-fn key_type(certificate: &X509Certificate<'_>) -> KeyType {
-    const ED25519: &str = "1.3.101.112";
-    let key = certificate.public_key();
-    match key.parsed() {
-        Ok(PublicKey::RSA(key)) => KeyType::Rsa(key.key_size()),
-        // An uncompressed point has two coordinates after its first byte.
-        Ok(PublicKey::EC(point)) => match point.data().len() {
-            65 | 33 => KeyType::Ec(256),
-            97 | 49 => KeyType::Ec(384),
-            133 | 67 => KeyType::Ec(521),
-            _ => KeyType::Other,
-        },
-        _ if key.algorithm.algorithm.to_id_string() == ED25519 => KeyType::Ed25519,
-        _ => KeyType::Other,
-    }
-}
-
-#[cfg(feature = "x509")]
 fn svid(certificate: &X509Certificate<'_>, names: &Names) -> Result<(), SvidError> {
     let [uri] = names.uris.as_slice() else {
         return Err(SvidError::UriNames(names.uris.len()));
     };
-    if SpiffeId::parse(uri)?.path().is_empty() {
+    if SpiffeId::read(uri)?.path().is_empty() {
         return Err(SvidError::NoPath);
     }
     if certificate.is_ca() {

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::IdentityError;
+
 /// A SPIFFE ID (SPIFFE-ID §2): a trust domain and a path within it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SpiffeId {
@@ -8,9 +10,8 @@ pub struct SpiffeId {
 }
 
 /// Why a text is no SPIFFE ID.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpiffeIdError {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SpiffeIdError {
     /// The text is empty.
     #[error("a SPIFFE ID cannot be empty")]
     Empty,
@@ -44,9 +45,8 @@ pub enum SpiffeIdError {
 }
 
 /// Why a certificate is no X.509-SVID leaf, though it may be a good certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum SvidError {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SvidError {
     /// X.509-SVID §2: there must be exactly one URI name.
     #[error("an X.509-SVID has exactly one URI name, this one has {0}")]
     UriNames(usize),
@@ -70,6 +70,18 @@ pub enum SvidError {
     ExtendedKeyUsage,
 }
 
+impl From<SpiffeIdError> for IdentityError {
+    fn from(error: SpiffeIdError) -> Self {
+        Self::SpiffeId(error.to_string().into())
+    }
+}
+
+impl From<SvidError> for IdentityError {
+    fn from(error: SvidError) -> Self {
+        Self::Svid(error.to_string().into())
+    }
+}
+
 const SCHEME: &str = "spiffe://";
 
 impl SpiffeId {
@@ -77,7 +89,11 @@ impl SpiffeId {
     ///
     /// # Errors
     /// Returns the rule that the text breaks.
-    pub fn parse(text: &str) -> Result<Self, SpiffeIdError> {
+    pub fn parse(text: &str) -> Result<Self, IdentityError> {
+        Ok(Self::read(text)?)
+    }
+
+    pub(super) fn read(text: &str) -> Result<Self, SpiffeIdError> {
         if text.is_empty() {
             return Err(SpiffeIdError::Empty);
         }

@@ -12,7 +12,7 @@ use super::RouteError;
 ///
 /// `/` says that nothing is taken off: then each path is read as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BasePath(Box<str>);
+pub(crate) struct BasePath(Box<str>);
 
 /// What the client asked for, where the request's own URI has lost its beginning. `None` where the two make no URI.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ struct Asked(Option<Uri>);
 
 impl BasePath {
     /// Takes a path with or without a slash at its end.
-    pub fn new(path: &str) -> Self {
+    pub(crate) fn new(path: &str) -> Self {
         let path = path.trim_matches('/');
         Self(match path {
             "" => Box::default(),
@@ -37,12 +37,6 @@ impl BasePath {
             let asked = Asked(joined(base, request.uri()));
             request.extensions_mut().insert(asked);
         }
-    }
-}
-
-impl<T: AsRef<str> + ?Sized> From<&T> for BasePath {
-    fn from(path: &T) -> Self {
-        Self::new(path.as_ref())
     }
 }
 

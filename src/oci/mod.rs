@@ -33,12 +33,11 @@ mod route_error;
 mod scope;
 mod target;
 
-pub use base_path::BasePath;
-pub(crate) use base_path::asked;
+pub(crate) use base_path::{BasePath, asked};
 pub use endpoint::{Action, Endpoint};
 pub use error::{ErrorCode, error_body};
 pub use grammar::{is_digest, is_name, is_tag};
 pub(crate) use host::check_host;
 pub use route::Route;
 pub use route_error::RouteError;
-pub use scope::Scope;
+pub(crate) use scope::Scope;

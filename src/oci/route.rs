@@ -107,7 +107,7 @@ impl Route {
     }
 
     /// Reads what the client of `request` asked for: its target, or more than that inside of a router that has
-    /// taken a prefix off ([`BasePath`](super::BasePath), axum's `OriginalUri`).
+    /// taken a prefix off ([`guard::Builder::base_path`](crate::guard::Builder::base_path), axum's `OriginalUri`).
     ///
     /// # Errors
     /// As [`Route::parse_with_headers`], [`RouteError::Host`] and [`RouteError::Stripped`].
@@ -128,7 +128,7 @@ impl Route {
     }
 
     /// Returns the route of `request`: the one in its extensions, else parsed and put there. Inside of a router
-    /// that has taken a prefix off it is that of the whole path ([`BasePath`](super::BasePath)).
+    /// that has taken a prefix off it is that of the whole path.
     ///
     /// # Errors
     /// Returns the errors of [`Route::parse_with_headers`], [`RouteError::Host`] and [`RouteError::Stripped`].

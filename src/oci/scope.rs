@@ -7,20 +7,19 @@ use super::{Action, Route};
 /// that registry: `repository:docker.io/library/alpine:pull`. A registry that could be the first part of a
 /// name here too has an empty port (RFC 3986 §3.2.3): `repository:cache:/alpine:pull`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Scope {
+pub(crate) struct Scope {
     /// `repository` or `registry`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The repository's name, or `catalog`.
-    pub name: String,
+    pub(crate) name: String,
     /// The actions, of which each is needed.
-    pub actions: &'static [&'static str],
+    pub(crate) actions: &'static [&'static str],
 }
 
 impl Route {
     /// Returns what a bearer token must grant for this request; nothing for `/v2/` itself and for targets
     /// outside it.
-    pub fn scopes(&self) -> Vec<Scope> {
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
         let actions: &[&str] = match self.action() {
             Action::Probe | Action::Other => return Vec::new(),
             Action::Pull | Action::List => &["pull"],
@@ -45,7 +44,7 @@ impl Route {
 
     /// Returns what a bearer token must grant for the mount that the request asks for. It is one of
     /// [`Route::scopes`], and without it the request is an ordinary upload.
-    pub fn mount_scope(&self) -> Option<Scope> {
+    pub(crate) fn mount_scope(&self) -> Option<Scope> {
         if let Some(from) = self.mount_from() {
             return Some(Scope::new("repository", self.scope_name(from), &["pull"]));
         }

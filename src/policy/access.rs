@@ -53,8 +53,7 @@ pub(super) enum Target<'a> {
 
 /// Why a rule is not about an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mismatch {
+pub(super) enum Mismatch {
     /// It is about other actions.
     Action,
     /// It is about other repositories.
@@ -273,7 +272,7 @@ impl Rule {
 
 impl Mismatch {
     /// Returns what the rule is about instead, in an operator's words.
-    pub fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Action => "other actions",
             Self::Repository => "other repositories",

@@ -2,18 +2,12 @@ use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 use std::str::FromStr;
 
+use super::PolicyError;
+
 /// A set of what callers may do, finer than [`oci::Action`](crate::oci::Action): the effects of a push on a tag
 /// are distinguished.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Actions(u16);
-
-/// A word that is no action.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no action: write \"any\", \"probe\", \"pull\", \"push\", \"create\", \"replace\", \
-     \"move\", \"delete\", \"untag\", \"list\", \"catalog\", \"extension\" or \"other\""
-)]
-pub struct ActionError(Box<str>);
 
 const WORDS: [(&str, Actions); 13] = [
     ("any", Actions::ANY),
@@ -120,14 +114,21 @@ impl FromIterator<Actions> for Actions {
 }
 
 impl FromStr for Actions {
-    type Err = ActionError;
+    type Err = PolicyError;
 
-    fn from_str(text: &str) -> Result<Self, ActionError> {
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
         let found = WORDS.iter().find(|(word, _)| *word == text);
         found
             .map(|(_, actions)| *actions)
-            .ok_or_else(|| ActionError(text.into()))
+            .ok_or_else(|| PolicyError::Text(unknown(text).into()))
     }
+}
+
+fn unknown(text: &str) -> String {
+    format!(
+        "{text:?} is no action: write \"any\", \"probe\", \"pull\", \"push\", \"create\", \"replace\", \
+         \"move\", \"delete\", \"untag\", \"list\", \"catalog\", \"extension\" or \"other\""
+    )
 }
 
 impl fmt::Display for Actions {

@@ -1,18 +1,21 @@
-use super::{ActionError, PatternError, WhoError};
+#[cfg(feature = "digest-binding")]
+use std::io;
+#[cfg(feature = "digest-binding")]
+use std::path::PathBuf;
 
-/// A policy that cannot be used.
+/// Why a policy, a text of one, or the file of what is known of digests cannot be used.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
     /// One rule makes no sense.
-    #[error("rule {index} ({name:?}): {error}")]
+    #[error("rule {index} ({name:?}): {problem}")]
     Rule {
         /// The rule's place among the rules, from 1.
         index: usize,
         /// The rule's name.
         name: Box<str>,
-        /// What is wrong.
-        error: RuleError,
+        /// What is wrong with it.
+        problem: Box<str>,
     },
     /// Two rules have one name, so that a log could not tell which of them decided.
     #[error("rules {first} and {second} are both named {name:?}")]
@@ -27,6 +30,48 @@ pub enum PolicyError {
     /// There are more rules than can be numbered.
     #[error("{0} rules are too many")]
     TooMany(usize),
+    /// A text is no pattern, or names no caller or no action.
+    #[error("{0}")]
+    Text(Box<str>),
+    /// The file of what is known of digests is there and cannot be read.
+    #[cfg(feature = "digest-binding")]
+    #[error("{}: {error}", path.display())]
+    DigestsUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The file of what is known of digests is not what was written.
+    #[cfg(feature = "digest-binding")]
+    #[error(
+        "{}: {error}: put back what was there, or remove it, and everything is unknown again",
+        path.display()
+    )]
+    DigestsDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// What is known of digests cannot be written into its file.
+    #[cfg(feature = "digest-binding")]
+    #[error("{} cannot be written: {error}", path.display())]
+    DigestsUnwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// There is no thread to write what is known of digests with.
+    #[cfg(feature = "digest-binding")]
+    #[error("no thread to write {} with: {error}", path.display())]
+    NoThread {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// The text is not TOML, or a key in it is unknown, missing or has an impossible value.
     #[cfg(feature = "config")]
     #[error(transparent)]
@@ -34,9 +79,8 @@ pub enum PolicyError {
 }
 
 /// What is wrong with a rule by itself.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RuleError {
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RuleError {
     /// No name for logs.
     #[error("`name` is empty: it is what the log calls the rule")]
     NoName,
@@ -76,13 +120,4 @@ pub enum RuleError {
     /// A repository is deprecated without a word of what to do.
     #[error("`deprecated` is empty: it says what to use instead")]
     NoDeprecation,
-    /// In `who`.
-    #[error(transparent)]
-    Who(#[from] WhoError),
-    /// In `actions`.
-    #[error(transparent)]
-    Action(#[from] ActionError),
-    /// In one of the patterns.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
 }

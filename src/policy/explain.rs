@@ -62,12 +62,16 @@ impl Explanation<'_> {
         self.verdict
     }
 
-    /// Returns why each rule was about the request's first part or not, in the order of the rules.
-    pub fn mismatches(&self) -> impl Iterator<Item = (&str, Option<Mismatch>)> {
+    /// Returns each rule's name, in the order of the rules, and what it is about instead of the request's first
+    /// part, such as `other callers`; `None` for a rule that is about it.
+    pub fn mismatches(&self) -> impl Iterator<Item = (&str, Option<&'static str>)> {
         let parts = self.parts.iter().take(1);
         parts.flat_map(|part| {
             part.mismatches.iter().filter_map(|(rule, mismatch)| {
-                Some((self.policy.rules().get(*rule)?.name(), *mismatch))
+                Some((
+                    self.policy.rules().get(*rule)?.name(),
+                    mismatch.map(Mismatch::label),
+                ))
             })
         })
     }
@@ -102,16 +106,11 @@ impl fmt::Display for Explanation<'_> {
                     Effect::Allow => "allow",
                     Effect::Deny => "deny",
                 };
-                let matched = mismatch.map_or("matches", |mismatch| match mismatch {
-                    Mismatch::Action => "is about other actions",
-                    Mismatch::Repository => "is about other repositories",
-                    Mismatch::Path => "is about other paths",
-                    Mismatch::Registry => "is about other upstream registries",
-                    Mismatch::Tag => "is about other tags",
-                    Mismatch::Who => "is about other callers",
-                    Mismatch::Network => "is about other networks",
-                });
-                writeln!(f, "  {effect} {} {matched}", RuleName(rule))?;
+                write!(f, "  {effect} {} ", RuleName(rule))?;
+                match mismatch {
+                    Some(mismatch) => writeln!(f, "is about {}", mismatch.label())?,
+                    None => writeln!(f, "matches")?,
+                }
             }
         }
         Ok(())

@@ -6,9 +6,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use toml::Spanned;
 
-use super::{
-    Actions, Effect, Pattern, PatternError, Policy, PolicyError, RateClass, Rule, RuleError, Who,
-};
+use super::error::RuleError;
+use super::{Actions, Effect, Pattern, Policy, PolicyError, RateClass, Rule, Who};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
 use crate::document::{self, ConfigError, Key, Text, place};
@@ -68,9 +67,9 @@ macro_rules! patterns {
             struct Kind(Pattern);
 
             impl FromStr for Kind {
-                type Err = PatternError;
+                type Err = PolicyError;
 
-                fn from_str(text: &str) -> Result<Self, PatternError> {
+                fn from_str(text: &str) -> Result<Self, PolicyError> {
                     $make(text).map(Self)
                 }
             }

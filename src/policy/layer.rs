@@ -73,9 +73,10 @@ impl PolicyLayer {
         self
     }
 
-    /// Reads paths as what is left of those under `base`. See [`BasePath`].
-    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
-        self.base_path = Some(base.into());
+    /// Reads paths as what is left of those under `base`, as
+    /// [`guard::Builder::base_path`](crate::guard::Builder::base_path) does.
+    pub fn with_base_path(mut self, base: &str) -> Self {
+        self.base_path = Some(BasePath::new(base));
         self
     }
 }

@@ -115,21 +115,19 @@ mod verdicts;
 mod who;
 
 pub use crate::record::RateClass;
-pub use access::{Caller, Mismatch, TagOracle};
-pub use actions::{ActionError, Actions};
+pub use access::{Caller, TagOracle};
+pub use actions::Actions;
 #[cfg(feature = "digest-binding")]
-pub use binding::{
-    BindingLayer, Damaged, DigestBinding, DigestFile, DigestFileError, DigestOracle, Learn,
-};
+pub use binding::{BindingLayer, DigestBinding, DigestFile, DigestOracle, Learn};
 pub use check::{Doubt, Warning};
-pub use error::{PolicyError, RuleError};
+pub use error::PolicyError;
 pub use explain::Explanation;
 #[cfg(feature = "config")]
 pub use file::PolicyFile;
 pub use layer::PolicyLayer;
-pub use pattern::{Pattern, PatternError};
+pub use pattern::Pattern;
 pub use rule::{Effect, Rule};
 pub use rules::Policy;
 pub use service::Enforce;
 pub use verdict::Verdict;
-pub use who::{Who, WhoError};
+pub use who::Who;

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Actions, Pattern, RateClass, RuleError, Who};
+use super::error::RuleError;
+use super::{Actions, Pattern, RateClass, Who};
 
 /// Who may, or may not, do what on which repositories.
 ///

@@ -39,7 +39,7 @@ impl Policy {
             rule.check().map_err(|error| PolicyError::Rule {
                 index,
                 name: rule.name().into(),
-                error,
+                problem: error.to_string().into(),
             })?;
             match names.entry(rule.name()) {
                 Entry::Vacant(entry) => entry.insert(index),

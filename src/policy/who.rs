@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Pattern, PatternError};
+use super::{Pattern, PolicyError};
 use crate::identity::Method;
 use crate::{PeerIdentity, Principal};
 
@@ -37,9 +37,8 @@ pub enum Who {
 }
 
 /// Why a text names no caller.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WhoError {
+#[derive(Debug, thiserror::Error)]
+enum WhoError {
     /// Neither a word nor a known kind with a value.
     #[error(
         "{0:?} is nobody: write \"anyone\", \"anonymous\", \"authenticated\", \"token:ID\", \
@@ -56,9 +55,12 @@ pub enum WhoError {
     /// Not the hexadecimal form of 32 bytes.
     #[error("{0:?} is no SHA-256 fingerprint: 64 hexadecimal digits, with or without colons")]
     Fingerprint(Box<str>),
-    /// The pattern after the colon.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
+}
+
+impl From<WhoError> for PolicyError {
+    fn from(error: WhoError) -> Self {
+        Self::Text(error.to_string().into())
+    }
 }
 
 impl Who {
@@ -120,9 +122,9 @@ fn peer(principal: Option<&Principal>) -> Option<&PeerIdentity> {
 }
 
 impl FromStr for Who {
-    type Err = WhoError;
+    type Err = PolicyError;
 
-    fn from_str(text: &str) -> Result<Self, WhoError> {
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
         match text {
             "anyone" => return Ok(Self::Anyone),
             "anonymous" => return Ok(Self::Anonymous),
@@ -132,7 +134,7 @@ impl FromStr for Who {
         let unknown = || WhoError::Unknown(text.into());
         let (kind, value) = text.split_once(':').ok_or_else(unknown)?;
         if value.trim().is_empty() {
-            return Err(WhoError::Empty(text.into()));
+            return Err(WhoError::Empty(text.into()).into());
         }
         Ok(match kind {
             "token" => Self::Principal(Method::Token, value.into()),
@@ -149,24 +151,24 @@ impl FromStr for Who {
             "fingerprint" => {
                 let digits = value.replace(':', "").to_ascii_lowercase();
                 if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return Err(WhoError::Fingerprint(value.into()));
+                    return Err(WhoError::Fingerprint(value.into()).into());
                 }
                 Self::Fingerprint(digits.into())
             }
-            _ => return Err(unknown()),
+            _ => return Err(unknown().into()),
         })
     }
 }
 
-fn spiffe(text: &str) -> Result<Pattern, WhoError> {
+fn spiffe(text: &str) -> Result<Pattern, PolicyError> {
     let domain = text
         .strip_prefix("spiffe://")
         .and_then(|rest| rest.split('/').next())
         .filter(|domain| !domain.is_empty() && !domain.contains('*'));
     if domain.is_none() {
-        return Err(WhoError::TrustDomain(text.into()));
+        return Err(WhoError::TrustDomain(text.into()).into());
     }
-    Ok(Pattern::uri(text)?)
+    Pattern::uri(text)
 }
 
 impl fmt::Display for Who {

@@ -99,6 +99,21 @@ pub enum LimitsError {
         /// The most.
         most: u64,
     },
+    /// The URL of a fleet's server is not one of Redis. It is not shown, since it may hold a password.
+    #[cfg(feature = "redis")]
+    #[error("the URL of the fleet's server is not one of Redis, such as redis://host:6379/0")]
+    FleetUrl,
+    /// The URL of a fleet's server wants TLS, which is not spoken with Redis here.
+    #[cfg(feature = "redis")]
+    #[error(
+        "the fleet's server cannot be spoken to by TLS: run a tunnel to it beside this process, such as \
+         stunnel, and name that, as in redis://127.0.0.1:6379"
+    )]
+    FleetTls,
+    /// A fleet's period is not between 10 ms and 10 s.
+    #[cfg(feature = "redis")]
+    #[error("the fleet's period of {0:?} is not between 10 ms and 10 s")]
+    FleetPeriod(std::time::Duration),
     /// A share cannot be by the limit's own key, nor by total or stream.
     #[error(
         "limit {limit:?}: a share is by group, principal, source, repository, registry or \

@@ -19,12 +19,11 @@ pub struct Limits {
 
 /// The progress that a reader must make for its stream to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MinProgress {
+pub(super) struct MinProgress {
     /// The lowest rate, in bytes per second over `window`, while no limit holds the stream back.
-    pub rate: u64,
+    pub(super) rate: u64,
     /// How long a stream may be slower.
-    pub window: Duration,
+    pub(super) window: Duration,
 }
 
 impl Limits {

@@ -118,13 +118,14 @@ pub use abort::AbortSlow;
 pub use bounds::{MAX_BURST, MAX_RATE};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
-pub use fleet::{Fleet, FleetError, Unreachable};
+pub use fleet::{Fleet, Unreachable};
 #[doc(hidden)]
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;
 pub use limit::Limit;
-pub use limits::{Limits, MinProgress};
-pub use options::{Exempt, Exhausted, Quota, Share, Shed, Tenant, Window};
+pub use limits::Limits;
+pub(crate) use options::Exhausted;
+pub use options::{Exempt, Quota, Share, Shed, Tenant, Window};
 pub use scope::{Callers, Direction, Key};
 pub use service::ByteRate;
 pub use stall::StallTimeout;

@@ -50,7 +50,7 @@ pub struct Quota {
     /// The calendar window.
     pub window: Window,
     /// What happens to a transfer in flight when the quota is used up.
-    pub exhausted: Exhausted,
+    pub(super) exhausted: Exhausted,
 }
 
 /// A calendar window, in UTC.
@@ -73,8 +73,7 @@ pub enum Window {
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
-#[non_exhaustive]
-pub enum Exhausted {
+pub(crate) enum Exhausted {
     /// The transfer finishes, and what it takes beyond the quota is counted.
     #[default]
     Finish,
@@ -226,9 +225,14 @@ impl Quota {
         }
     }
 
-    /// Sets [`Quota::exhausted`].
-    pub fn with_exhausted(mut self, exhausted: Exhausted) -> Self {
-        self.exhausted = exhausted;
+    /// Sets whether a transfer is cut off once the quota is used up. Default: no, it finishes, and what it takes
+    /// beyond the quota is counted.
+    pub fn with_cut(mut self, cut: bool) -> Self {
+        self.exhausted = if cut {
+            Exhausted::Cut
+        } else {
+            Exhausted::Finish
+        };
         self
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::MinProgress;
+use super::limits::MinProgress;
 
 /// How fast a reader takes what it could have.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::runtime::Handle;
 
-use super::MinProgress;
 use super::abort::Aborter;
+use super::limits::MinProgress;
 use super::permits::Permits;
 use super::progress::Progress;
 use crate::record::{Cut, Record};

@@ -37,8 +37,6 @@ mod pinned;
 mod watched;
 
 #[cfg(feature = "reload")]
-pub use crate::util::file_error::FileError;
-#[cfg(feature = "reload")]
 pub use files::{Load, WatchOptions};
 #[cfg(any(feature = "config", feature = "crl"))]
 pub(crate) use fingerprint::Fingerprint;

@@ -13,8 +13,7 @@ use crate::util::patience::{Progress, within};
 /// files read in turn could come from two versions. Here each directory's `..data` is resolved
 /// once. Plain directories are read as they are.
 ///
-/// Only regular files are read, up to a size, and a read of which nothing comes is given up
-/// ([`FileError`](super::FileError)).
+/// Only regular files are read, up to a size, and a read of which nothing comes is given up.
 #[derive(Debug, Default)]
 pub struct Pinned(Versions);
 
@@ -41,8 +40,8 @@ impl Pinned {
     /// Returns the file's content, of at most 256 MiB.
     ///
     /// # Errors
-    /// Returns the errors of [`fs::read`], and a [`FileError`](super::FileError) within the error. `NotFound`
-    /// may mean that the version went away meanwhile: load again.
+    /// Returns the errors of [`fs::read`], and one with a text of its own for a file that is no regular one, is too
+    /// large or cannot be read to its end. `NotFound` may mean that the version went away meanwhile: load again.
     pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         self.read_at_most(path, ANY)
     }

@@ -26,28 +26,7 @@ pub struct ErrorAnswer<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// An error body of the program's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorBody {
-    content_type: HeaderValue,
-    content: Bytes,
-}
-
-impl ErrorBody {
-    /// Makes a body of this type.
-    pub fn new(content_type: HeaderValue, content: impl Into<Bytes>) -> Self {
-        Self {
-            content_type,
-            content: content.into(),
-        }
-    }
-
-    pub(super) fn into_parts(self) -> (HeaderValue, Bytes) {
-        (self.content_type, self.content)
-    }
-}
-
-type Make = dyn Fn(&ErrorAnswer<'_>) -> Option<ErrorBody> + Send + Sync;
+type Make = dyn Fn(&ErrorAnswer<'_>) -> Option<(HeaderValue, Bytes)> + Send + Sync;
 
 /// What makes such bodies.
 #[derive(Clone)]

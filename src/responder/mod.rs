@@ -14,6 +14,6 @@ mod responder;
 pub use challenge::{Challenge, ChallengeError};
 #[cfg(any(feature = "policy", feature = "jwt"))]
 pub(crate) use declined::{Declined, decline_mount};
-pub use error_body::{ErrorAnswer, ErrorBody};
+pub use error_body::ErrorAnswer;
 pub(crate) use grpc::is_grpc;
 pub use responder::Responder;

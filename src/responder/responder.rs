@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use super::error_body::Hook;
-use super::{Challenge, ErrorAnswer, ErrorBody, grpc};
+use super::{Challenge, ErrorAnswer, grpc};
 use crate::oci::{self, Route, asked};
 use crate::record::Record;
 use crate::refusal::Miswiring;
@@ -75,23 +75,22 @@ impl Responder {
         self
     }
 
-    /// Answers with error bodies that `make` returns; with the distribution-spec's where it returns `None`.
+    /// Answers with error bodies that `make` returns, each with its `Content-Type`; with the distribution-spec's where it returns `None`.
     /// Status, challenge and `Retry-After` stay as they are.
     ///
     /// ```
     /// use http::HeaderValue;
-    /// use portcullis::responder::ErrorBody;
     /// use portcullis::{Preset, Responder};
     ///
     /// let responder = Responder::new(Preset::Registry).with_error_body(|error| {
     ///     let text = format!("{}: {}\n", error.status, error.message);
-    ///     Some(ErrorBody::new(HeaderValue::from_static("text/plain"), text))
+    ///     Some((HeaderValue::from_static("text/plain"), text.into()))
     /// });
     /// # drop(responder);
     /// ```
     pub fn with_error_body(
         mut self,
-        make: impl Fn(&ErrorAnswer<'_>) -> Option<ErrorBody> + Send + Sync + 'static,
+        make: impl Fn(&ErrorAnswer<'_>) -> Option<(HeaderValue, Bytes)> + Send + Sync + 'static,
     ) -> Self {
         self.error_body = Some(Hook(Arc::new(make)));
         self
@@ -145,13 +144,10 @@ impl Responder {
                 headers: request.headers(),
             })
         });
-        let (content_type, body) = own.map_or_else(
-            || {
-                let json = HeaderValue::from_static("application/json");
-                (json, oci::error_body(code, message))
-            },
-            ErrorBody::into_parts,
-        );
+        let (content_type, body) = own.unwrap_or_else(|| {
+            let json = HeaderValue::from_static("application/json");
+            (json, oci::error_body(code, message))
+        });
         let length = body.len();
         let head = request.method() == Method::HEAD;
         let mut response = Response::new(Full::new(if head { Bytes::new() } else { body }));

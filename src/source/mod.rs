@@ -48,8 +48,8 @@ pub(crate) use forwarded::has_any;
 pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
 pub use network_policy::{NetworkPolicy, NetworkPolicyError};
+pub use networks::Networks;
 #[cfg(feature = "policy")]
 pub(crate) use networks::canonical;
-pub(crate) use networks::within;
-pub use networks::{NetworkSet, Networks};
+pub(crate) use networks::{NetworkSet, within};
 pub use service::Source;

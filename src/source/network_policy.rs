@@ -90,10 +90,10 @@ fn blocks(networks: &Networks) -> Vec<Block> {
             .filter_map(|net| net.parse().ok())
     };
     let allowed: Vec<IpNet> = match networks.allowed() {
-        Some(allowed) => allowed.iter().collect(),
+        Some(allowed) => allowed.collect(),
         None => everything().collect(),
     };
-    let denied: Vec<IpNet> = networks.denied().iter().collect();
+    let denied: Vec<IpNet> = networks.denied().collect();
     let denied_set: NetworkSet = denied.iter().copied().collect();
     allowed
         .into_iter()

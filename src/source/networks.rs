@@ -29,7 +29,7 @@ pub struct Networks {
 
 /// A set of networks of both families.
 #[derive(Clone, Debug, Default)]
-pub struct NetworkSet {
+pub(crate) struct NetworkSet {
     v4: PrefixSet<Ipv4Net>,
     v6: PrefixSet<Ipv6Net>,
 }
@@ -76,20 +76,20 @@ impl Networks {
         allowed && !self.deny.contains(address)
     }
 
-    /// Returns the allowed networks; `None` where every network is allowed that is not denied.
-    pub fn allowed(&self) -> Option<&NetworkSet> {
-        self.allow.as_ref()
+    /// Returns the allowed networks, IPv4 first, without those that are within others; `None` where every network is allowed that is not denied.
+    pub fn allowed(&self) -> Option<impl Iterator<Item = IpNet>> {
+        self.allow.as_ref().map(NetworkSet::iter)
     }
 
-    /// Returns the denied networks.
-    pub fn denied(&self) -> &NetworkSet {
-        &self.deny
+    /// Returns the denied networks in the same order.
+    pub fn denied(&self) -> impl Iterator<Item = IpNet> {
+        self.deny.iter()
     }
 }
 
 impl NetworkSet {
     /// Returns whether the address is in one of the networks.
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(address) => self.v4.is_covered(&Ipv4Net::from(address)),
             IpAddr::V6(address) => self.v6.is_covered(&Ipv6Net::from(address)),
@@ -97,7 +97,7 @@ impl NetworkSet {
     }
 
     /// Returns whether the whole network is in the set.
-    pub fn covers(&self, network: IpNet) -> bool {
+    pub(crate) fn covers(&self, network: IpNet) -> bool {
         match canonical(network) {
             IpNet::V4(network) => self.v4.is_covered(&network),
             IpNet::V6(network) => self.v6.is_covered(&network),
@@ -105,12 +105,12 @@ impl NetworkSet {
     }
 
     /// Returns whether there is no network.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
     /// Returns the networks in order, IPv4 first, without those that are within others.
-    pub fn iter(&self) -> impl Iterator<Item = IpNet> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = IpNet> {
         let v4 = self.v4.iter().map(IpNet::V4);
         v4.chain(self.v6.iter().map(IpNet::V6))
     }

@@ -12,4 +12,4 @@ pub(crate) mod recorder;
 
 #[cfg(feature = "metrics")]
 pub use catalogue::describe_metrics;
-pub use catalogue::{METRICS, Metric, MetricKind};
+pub use catalogue::{METRICS, Metric};

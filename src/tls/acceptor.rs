@@ -25,7 +25,7 @@ const HANDSHAKES: usize = 1_024;
 /// itself:
 ///
 /// - **put [`Accepted::connection`] into the extensions of each request**, by
-///   [`AddConnection`](super::AddConnection): without it requests are not checked for revocation, failed logins
+///   [`AddConnection`](crate::connection::AddConnection): without it requests are not checked for revocation, failed logins
 ///   are not throttled, and the log has no address;
 /// - bound the number of connections whose handshake is over: in all, and by source
 ///   ([`with_max_connections_per_source`](Self::with_max_connections_per_source), per /64 alone), so that
@@ -62,7 +62,7 @@ pub struct Acceptor {
 pub struct Accepted<IO = TcpStream> {
     /// The encrypted stream.
     pub stream: Stream<IO>,
-    /// What is known of the connection; [`AddConnection`](super::AddConnection) gives it to each
+    /// What is known of the connection; [`AddConnection`](crate::connection::AddConnection) gives it to each
     /// request.
     pub connection: Connection,
 }
@@ -133,9 +133,14 @@ impl Acceptor {
         self
     }
 
-    /// Sets what becomes of connections whose client CA is removed. Default: [`RemovedCa::Recheck`].
-    pub fn with_removed_ca(mut self, policy: RemovedCa) -> Self {
-        self.options.removed_ca = policy;
+    /// Sets whether connections stay, until the client ends them, when a reload removes their client CA. Default:
+    /// no, they are verified again, and end as those of a revoked certificate do if no path is left.
+    pub fn with_removed_ca_kept(mut self, kept: bool) -> Self {
+        self.options.removed_ca = if kept {
+            RemovedCa::Keep
+        } else {
+            RemovedCa::Recheck
+        };
         self
     }
 

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use axum_server::accept::Accept;
 use tokio::net::TcpStream;
 
-use super::{Accepted, Acceptor, AddConnection, Stream};
+use super::{Accepted, Acceptor, Stream};
+use crate::connection::AddConnection;
 
 impl<S: Send + 'static> Accept<TcpStream, S> for Acceptor {
     type Stream = Stream<TcpStream>;

@@ -1,4 +1,3 @@
-use std::fmt;
 #[cfg(feature = "crl")]
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,78 +18,45 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[cfg(feature = "crl")]
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Makes a TLS server's [`Material`], step by step: a certificate, then what is required of clients, then
-/// options with defaults.
-#[derive(Clone)]
-pub struct Builder<State> {
-    state: State,
+/// Makes a TLS server's [`Material`], step by step: [a certificate](Builder::with_certificate), then what is required
+/// of clients, then options with defaults.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    pub(super) settings: Settings,
 }
 
-/// The state in which a server certificate must come next.
-#[derive(Clone, Debug)]
-pub struct WantsCertificate(());
-
-/// The state in which the requirements for clients must come next.
+/// The step of a [`Builder`] in which the requirements for clients must come next.
 #[derive(Clone, Debug)]
 pub struct WantsClientAuth {
     certificates: Vec<CertificateFiles>,
 }
 
-/// The state in which every setting without a default is there.
-#[derive(Clone, Debug)]
-pub struct Ready {
-    pub(super) settings: Settings,
-}
-
-impl Builder<WantsCertificate> {
-    /// Makes a builder without settings.
-    pub fn new() -> Self {
-        Self {
-            state: WantsCertificate(()),
-        }
-    }
-
-    /// Serves this certificate to clients that ask for no name or for one that no certificate has.
-    pub fn with_certificate(self, files: CertificateFiles) -> Builder<WantsClientAuth> {
-        let certificates = vec![files];
-        Builder {
-            state: WantsClientAuth { certificates },
-        }
-    }
-}
-
-impl Default for Builder<WantsCertificate> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Builder<WantsClientAuth> {
+impl WantsClientAuth {
     /// Serves this certificate too, to clients that ask for one of its DNS names (SNI).
     pub fn and_certificate(mut self, files: CertificateFiles) -> Self {
-        self.state.certificates.push(files);
+        self.certificates.push(files);
         self
     }
 
     /// Refuses clients without a certificate of these CAs.
-    pub fn require_client_certificates(self, cas: ClientCas) -> Builder<Ready> {
+    pub fn require_client_certificates(self, cas: ClientCas) -> Builder {
         self.ready(ClientAuth::Require(cas))
     }
 
     /// Asks clients for a certificate and accepts those that have none. A certificate that is not of these CAs
     /// is refused all the same.
-    pub fn request_client_certificates(self, cas: ClientCas) -> Builder<Ready> {
+    pub fn request_client_certificates(self, cas: ClientCas) -> Builder {
         self.ready(ClientAuth::Request(cas))
     }
 
     /// Asks clients for no certificate.
-    pub fn without_client_certificates(self) -> Builder<Ready> {
+    pub fn without_client_certificates(self) -> Builder {
         self.ready(ClientAuth::None)
     }
 
-    fn ready(self, client_auth: ClientAuth) -> Builder<Ready> {
+    fn ready(self, client_auth: ClientAuth) -> Builder {
         let settings = Settings {
-            certificates: self.state.certificates,
+            certificates: self.certificates,
             client_auth,
             provider: None,
             clock: None,
@@ -107,49 +73,54 @@ impl Builder<WantsClientAuth> {
             #[cfg(feature = "crl")]
             crls: None,
         };
-        Builder {
-            state: Ready { settings },
-        }
+        Builder { settings }
     }
 }
 
-impl Builder<Ready> {
+impl Builder {
+    /// Serves this certificate to clients that ask for no name or for one that no certificate has.
+    pub fn with_certificate(files: CertificateFiles) -> WantsClientAuth {
+        WantsClientAuth {
+            certificates: vec![files],
+        }
+    }
+
     /// Uses this cryptography provider, for example a FIPS provider. Default: that of the feature `aws-lc-rs`,
     /// else of `ring`, else the process's default.
     pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.state.settings.provider = Some(provider);
+        self.settings.provider = Some(provider);
         self
     }
 
     /// Takes the time from `clock`, for validity periods and for CRLs. Default: the system's clock.
     pub fn with_clock(mut self, clock: Arc<dyn TimeProvider>) -> Self {
-        self.state.settings.clock = Some(clock);
+        self.settings.clock = Some(clock);
         self
     }
 
     /// Sets whether TLS 1.2 is refused. Default: no.
     pub fn with_tls13_only(mut self, only: bool) -> Self {
-        self.state.settings.tls13_only = only;
+        self.settings.tls13_only = only;
         self
     }
 
     /// Offers these protocols (RFC 7301), the preferred first. Default: `h2`, `http/1.1`.
     pub fn with_alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.state.settings.alpn = protocols.into_iter().map(Into::into).collect();
+        self.settings.alpn = protocols.into_iter().map(Into::into).collect();
         self
     }
 
     /// Sets whether clients may resume sessions. Default: yes. A resumed session's certificate is checked like
     /// a new one's, and no session outlives the material that it began under.
     pub fn with_resumption(mut self, resumption: bool) -> Self {
-        self.state.settings.resumption = resumption;
+        self.settings.resumption = resumption;
         self
     }
 
     /// Refuses client certificates that are no X.509-SVID: exactly one URI name, a SPIFFE ID with a path, and
     /// the key usages that SPIFFE's specification requires. Default: no.
     pub fn with_strict_svids(mut self, strict: bool) -> Self {
-        self.state.settings.requirements.svid = strict;
+        self.settings.requirements.svid = strict;
         self
     }
 
@@ -163,7 +134,7 @@ impl Builder<Ready> {
         cas: impl IntoIterator<Item = C>,
     ) -> Self {
         let cas = cas.into_iter().map(Into::into).collect();
-        let domains = &mut self.state.settings.requirements.trust_domains;
+        let domains = &mut self.settings.requirements.trust_domains;
         domains.insert(domain.into(), cas);
         self
     }
@@ -172,7 +143,7 @@ impl Builder<Ready> {
     /// path of no more than 6, and the work before a client is known grows with this number.
     #[must_use]
     pub fn with_max_intermediates(mut self, most: usize) -> Self {
-        self.state.settings.chain_limits.intermediates = most;
+        self.settings.chain_limits.intermediates = most;
         self
     }
 
@@ -180,7 +151,7 @@ impl Builder<Ready> {
     /// no more than 64 KiB.
     #[must_use]
     pub fn with_max_chain_size(mut self, bytes: usize) -> Self {
-        self.state.settings.chain_limits.bytes = bytes;
+        self.settings.chain_limits.bytes = bytes;
         self
     }
 
@@ -189,7 +160,7 @@ impl Builder<Ready> {
     /// time is passed over, so that short-lived certificates are not warned of all their life.
     /// `portcullis_certificate_not_after_timestamp_seconds` has the ends. Default: 30, 7 and 1 days.
     pub fn with_expiry_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
-        self.state.settings.expiry_warnings = distances.into_iter().collect();
+        self.settings.expiry_warnings = distances.into_iter().collect();
         self
     }
 
@@ -197,7 +168,7 @@ impl Builder<Ready> {
     /// Default: 1 h.
     #[cfg(feature = "crl")]
     pub fn with_crl_warnings(mut self, distances: impl IntoIterator<Item = Duration>) -> Self {
-        self.state.settings.crl_warnings = distances.into_iter().collect();
+        self.settings.crl_warnings = distances.into_iter().collect();
         self
     }
 
@@ -213,7 +184,7 @@ impl Builder<Ready> {
         files: impl IntoIterator<Item = P>,
     ) -> Self {
         let files = files.into_iter().map(Into::into).collect();
-        self.state.settings.crls = Some((crls, files));
+        self.settings.crls = Some((crls, files));
         self
     }
 
@@ -221,7 +192,7 @@ impl Builder<Ready> {
     /// [`Builder::with_crls`], if called too, replaces them.
     #[cfg(feature = "crl")]
     pub fn with_revocation(mut self, revocation: crate::crl::Revocation) -> Self {
-        self.state.settings.revocation = Some(revocation);
+        self.settings.revocation = Some(revocation);
         self
     }
 
@@ -230,7 +201,7 @@ impl Builder<Ready> {
     /// # Errors
     /// Returns what is wrong with the files.
     pub fn load(self) -> Result<Material, TlsError> {
-        let mut loader = Loader::new(self.state.settings);
+        let mut loader = Loader::new(self.settings);
         let material = loader.load(None)?;
         loader.look(&material);
         Ok(material)
@@ -241,12 +212,6 @@ impl Builder<Ready> {
     /// # Errors
     /// Returns what is wrong with the files now. Later errors leave the last good material active.
     pub fn watch(self, options: WatchOptions) -> Result<Watched<Material>, TlsError> {
-        Watched::watch(Loader::new(self.state.settings), options)
-    }
-}
-
-impl<State: fmt::Debug> fmt::Debug for Builder<State> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Builder").field(&self.state).finish()
+        Watched::watch(Loader::new(self.settings), options)
     }
 }

@@ -2,7 +2,6 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::identity::IdentityError;
-use crate::util::pem_error::PemError;
 
 /// Why no TLS server can be made of the material.
 #[derive(thiserror::Error)]
@@ -17,12 +16,14 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file is not what PEM (RFC 7468) allows, so that not all of it can be read.
-    #[error("{path}:{line}: {problem}", path = path.display(), line = error.line, problem = error.problem)]
+    #[error("{path}:{line}: {problem}", path = path.display())]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What the parser found, and where.
-        error: PemError,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: Box<str>,
     },
     /// A file, or a directory's files, hold no certificate.
     #[error("{path}: holds no certificate (PEM, `BEGIN CERTIFICATE`, or DER)", path = path.display())]

@@ -13,7 +13,7 @@ use super::rejection::{Cause, Rejection};
 use super::time;
 use super::verified::Verified;
 use crate::PeerIdentity;
-use crate::identity::{Anchor, IdentityError, SvidError};
+use crate::identity::IdentityError;
 use crate::util::calendar;
 
 /// No more certificates of a chain and no more names of a bundle are named than these: what a
@@ -46,14 +46,14 @@ pub(super) fn words(rejection: &Rejection) -> String {
     }
 }
 
-fn svid_words(error: &SvidError, identity: &PeerIdentity) -> String {
+fn svid_words(error: &IdentityError, identity: &PeerIdentity) -> String {
     let subject = clip(identity.name()).into_owned();
     format!("the client's certificate `{subject}` is no X.509-SVID, which is asked for: {error}")
 }
 
 fn trust_domain_words(identity: &PeerIdentity) -> String {
     let id = identity.spiffe_id().unwrap_or_default();
-    let anchor = identity.anchor().map_or("none", Anchor::subject);
+    let anchor = identity.anchor_subject().unwrap_or("none");
     format!(
         "the client's certificate has the SPIFFE ID `{}`, for whose trust domain its client CA `{}` \
          may not vouch",

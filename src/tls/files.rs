@@ -165,7 +165,7 @@ pub fn certificates_in(file: impl AsRef<Path>) -> Result<Vec<CertificateDer<'sta
 
 /// The private key in the content of a file.
 pub(super) fn private_key(path: &Path, content: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let key = x509_file::private_key(content).map_err(|error| not_pem(path, error))?;
+    let key = x509_file::private_key(content).map_err(|error| not_pem(path, &error))?;
     match key {
         Some(Key::Pkcs8(key)) => Ok(PrivateKeyDer::Pkcs8(key.into_der().into())),
         Some(Key::Pkcs1(key)) => Ok(PrivateKeyDer::Pkcs1(key.into_der().into())),
@@ -177,7 +177,7 @@ pub(super) fn private_key(path: &Path, content: &[u8]) -> Result<PrivateKeyDer<'
 }
 
 pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
-    let found = x509_file::certificates(content).map_err(|error| not_pem(path, error))?;
+    let found = x509_file::certificates(content).map_err(|error| not_pem(path, &error))?;
     if found.wanted.is_empty() {
         return Err(TlsError::NoCertificate {
             path: path.to_owned(),
@@ -200,7 +200,7 @@ fn certificates_in_folder(
     if sought.leaves_out(file, &content) {
         return Ok(None);
     }
-    let found = x509_file::certificates(&content).map_err(|error| not_pem(file, error))?;
+    let found = x509_file::certificates(&content).map_err(|error| not_pem(file, &error))?;
     match (found.wanted.as_slice(), found.others) {
         ([], 0) => Err(TlsError::NoCertificate {
             path: file.to_owned(),
@@ -215,10 +215,11 @@ fn certificates_in_folder(
     }
 }
 
-fn not_pem(path: &Path, error: PemError) -> TlsError {
+fn not_pem(path: &Path, error: &PemError) -> TlsError {
     TlsError::Pem {
         path: path.to_owned(),
-        error,
+        line: error.line,
+        problem: error.problem.to_string().into(),
     }
 }
 

@@ -14,7 +14,7 @@
 //! - `serve::Server` (feature `serve`), the accept loop that is there,
 //! - `axum::serve`, through `Listener` (feature `axum`),
 //! - axum-server, as its `Accept` (feature `axum-server`),
-//! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`].
+//! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`](crate::connection::AddConnection).
 //!
 //! A tonic server is served as the axum router that its `Routes::into_axum_router` makes of it; tonic's own
 //! transport wants a trait of its own on its streams, for which this crate would have to depend on it.
@@ -36,8 +36,7 @@
 //! use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
 //!
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-//! let material = Builder::new()
-//!     .with_certificate(CertificateFiles::secret("/etc/registry/tls"))
+//! let material = Builder::with_certificate(CertificateFiles::secret("/etc/registry/tls"))
 //!     .require_client_certificates(ClientCas::new(["/etc/registry/clients/ca.crt"]))
 //!     .watch(WatchOptions::default())?;
 //! let acceptor = Acceptor::new(material);
@@ -104,10 +103,8 @@ mod time;
 mod verified;
 mod verifier;
 
-pub use crate::connection::AddConnection;
-pub use crate::util::pem_error::{PemError, PemProblem};
 pub use acceptor::{Accepted, Acceptor};
-pub use builder::{Builder, Ready, WantsCertificate, WantsClientAuth};
+pub use builder::{Builder, WantsClientAuth};
 #[cfg(feature = "crl")]
 pub use client_check::{ClientAnswer, ClientCheck};
 pub use error::TlsError;
@@ -120,5 +117,4 @@ pub use listener::Listener;
 pub use material::Material;
 pub use own_certificate::OwnCertificate;
 pub use reason::Reason;
-pub use removed_ca::RemovedCa;
 pub use stream::Stream;

@@ -9,7 +9,7 @@ use super::chain::ChainTooLarge;
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
 use crate::crl::{PathError, UnknownCause, Verdict};
-use crate::identity::{IdentityError, SvidError};
+use crate::identity::IdentityError;
 
 /// A client certificate that was not accepted, with all that an explanation needs.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub(super) enum Cause {
     AnchorEnded(Arc<Known>, UnixTime),
     Identity(IdentityError),
     /// X.509-SVIDs are asked for.
-    Svid(SvidError, PeerIdentity),
+    Svid(IdentityError, PeerIdentity),
     /// Its client CA does not vouch for the trust domain of its SPIFFE ID.
     TrustDomain(PeerIdentity),
     #[cfg(feature = "crl")]

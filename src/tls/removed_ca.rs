@@ -1,7 +1,6 @@
 /// What happens to connections whose client CA a reload removes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RemovedCa {
+pub(super) enum RemovedCa {
     /// The connections are verified again, and end as those of a revoked certificate do if no path is left.
     #[default]
     Recheck,

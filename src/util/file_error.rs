@@ -3,8 +3,7 @@ use std::io;
 /// Why a file is not read though the system would let it be. Comes as the inner error of an
 /// [`io::Error`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileError {
+pub(crate) enum FileError {
     /// Not a file with content: reading it may never end.
     #[error("it is {kind}, not a regular file")]
     NotRegular {

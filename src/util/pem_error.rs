@@ -1,18 +1,15 @@
 /// Why a PEM file cannot be read whole, and where. Quotes nothing that may be secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
-#[non_exhaustive]
-pub struct PemError {
+pub(crate) struct PemError {
     /// The line, from 1.
-    pub line: usize,
-    /// What is wrong there.
-    pub problem: PemProblem,
+    pub(crate) line: usize,
+    pub(crate) problem: PemProblem,
 }
 
 /// What is wrong in a PEM file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PemProblem {
+pub(crate) enum PemProblem {
     /// A section does not end.
     #[error("this section has no END line: the file is cut off, or the line is damaged")]
     NoEnd,

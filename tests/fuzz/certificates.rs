@@ -113,10 +113,9 @@ pub fn certificate(input: &[u8]) -> u64 {
     assert!(known, "{principal}");
     number((
         identity.spiffe_id().is_some(),
-        identity.x509_svid().err(),
+        identity.x509_svid().err().map(|error| error.to_string()),
         identity.dns_names().len().min(2),
         identity.emails().len().min(2),
-        format!("{:?}", identity.key_type()),
         common.len().min(2),
     ))
 }

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{Empty, Full};
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAuthLayer};
 use portcullis::identity;
 use portcullis::oci::{Action, Endpoint, Route, is_digest, is_name, is_tag};
 use portcullis::policy::{Caller, Effect, Pattern, Policy};
@@ -109,7 +109,6 @@ pub fn route(input: &[u8]) -> u64 {
     assert!(!tags_in_query || sets_tags || extends, "{target:?}");
     let two_digests = route.mount().is_some() && route.upload_digest().is_some();
     assert!(!two_digests || extends, "{target:?}");
-    let _ = route.scopes();
     let parts = (
         route.registry().is_some(),
         route.mount().is_some(),
@@ -144,7 +143,7 @@ const PASSWORD: &str = "correct horse";
 /// The values of `Authorization` headers, one a line.
 pub fn authorization(input: &[u8]) -> u64 {
     static GATE: LazyLock<TokenAuthLayer> = LazyLock::new(|| {
-        let secret = SecretDigest::of_token(PASSWORD.as_bytes());
+        let secret = Secret::of_token(PASSWORD.as_bytes());
         let credential = Credential::new(USER).with_secret(secret);
         let credentials = Credentials::new([credential]).unwrap();
         let shown = Authentication::token(Watched::fixed(credentials)).with_throttle(None);

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use pki::{Ca, Files, swap_secret};
-use portcullis::auth::{CredentialOptions, CredentialSource, Credentials};
+use portcullis::auth::{CredentialSource, Credentials};
 use portcullis::config::Config;
 use portcullis::crl::{LoadError, Options, Revocation};
 use portcullis::reload::WatchOptions;
-use portcullis::tls::{PemProblem, TlsError, certificates_in};
+use portcullis::tls::{TlsError, certificates_in};
 use portcullis::{Guard, Watched};
 use tower::ServiceExt;
 
@@ -82,24 +82,20 @@ fn a_list_that_cannot_be_read_is_an_error_with_its_line() {
     for (damaged, problem) in [
         (
             second.replace("-----BEGIN X509 CRL-----", "----BEGIN X509 CRL-----"),
-            PemProblem::Marker,
+            "this BEGIN or END line is damaged",
         ),
         (
             second.replace("-----END X509 CRL-----", ""),
-            PemProblem::NoEnd,
+            "this section has no END line",
         ),
         (
             second.replace("X509 CRL", "X509 CLR"),
-            PemProblem::UnknownLabel {
-                label: "X509 CLR".to_owned(),
-            },
+            "a section \"X509 CLR\" is of an unknown kind",
         ),
     ] {
         let error = lists((first.clone() + &damaged).as_bytes()).unwrap_err();
-        let LoadError::Pem { error, .. } = error else {
-            panic!("{error}");
-        };
-        assert_eq!((error.line, error.problem), (line, problem));
+        assert!(matches!(error, LoadError::Pem { line: at, .. } if at == line));
+        assert!(error.to_string().contains(problem), "{error}");
     }
 }
 
@@ -198,7 +194,7 @@ fn a_fifo_in_the_place_of_a_token_is_told_at_once() {
     let files = Files::new();
     let token = files.put("token", TOKEN);
     let source = CredentialSource::file("ci", &token);
-    let options = CredentialOptions::default().with_watch(polled());
+    let options = polled();
     let watched = Credentials::watch([source], options).unwrap();
     fs::remove_file(&token).unwrap();
     fifo(&token);
@@ -299,7 +295,7 @@ fn a_token_that_cannot_be_read_ends_after_the_time_that_is_set_and_comes_back() 
     let token = files.put("token", TOKEN);
     let source = CredentialSource::file("ci", &token);
     let watch = polled().with_stale_after(Duration::from_millis(1));
-    let options = CredentialOptions::default().with_watch(watch);
+    let options = watch;
     let watched = Credentials::watch([source], options).unwrap();
     let before = watched.generation();
     fs::remove_file(&token).unwrap();
@@ -408,7 +404,7 @@ async fn what_ended_is_answered_with_503_until_its_files_are_good_again() {
 fn what_stays_for_ever_by_default_stays() {
     let files = Files::new();
     let token = files.put("token", TOKEN);
-    let options = CredentialOptions::default().with_watch(polled());
+    let options = polled();
     let watched = Credentials::watch([CredentialSource::file("ci", &token)], options).unwrap();
     fs::remove_file(&token).unwrap();
     until("told", || watched.health().failure.is_some());
@@ -423,7 +419,7 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
     let bundle = files.put("ca.crt", &ca.pem);
     let list = files.put("ca.crl", ca.crl(1, &[]).pem().unwrap());
     let watch = polled().with_stale_after(Duration::from_millis(1));
-    let allowing = Options::default().with_unknown(portcullis::crl::OnUnknown::Allow);
+    let allowing = Options::default().with_unknown_allowed(true);
     let material = files
         .server(&server)
         .require_client_certificates(portcullis::tls::ClientCas::new([&bundle]))

@@ -6,15 +6,21 @@ use crate::pki;
 
 use pki::Ca;
 use portcullis::PeerIdentity;
-use portcullis::identity::forwarded::{ForwardedError, pem, rfc9440, xfcc};
-use portcullis::identity::{
-    IdentityError, KeyType, Mapping, MappingError, Rule, SpiffeId, SpiffeIdError, SvidError,
-};
+use portcullis::identity::forwarded::{pem, rfc9440, xfcc};
+use portcullis::identity::{IdentityError, Mapping, Rule, SpiffeId};
 use proptest::prelude::*;
 use rcgen::{
     CertificateParams, CustomExtension, DnType, DnValue, ExtendedKeyUsagePurpose, KeyUsagePurpose,
     SanType,
 };
+
+const OPEN_QUOTE: &str = "a quote is not closed";
+
+#[track_caller]
+fn assert_said<T: std::fmt::Debug>(result: Result<T, IdentityError>, words: &str) {
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains(words), "{error}");
+}
 
 fn with(change: impl FnOnce(&mut CertificateParams)) -> Result<PeerIdentity, IdentityError> {
     PeerIdentity::from_der(&Ca::new("CA").leaf("x", change).der)
@@ -85,11 +91,11 @@ fn spiffe_ids_have_the_lengths_of_the_specification() {
     let domain = "d".repeat(255);
     assert!(SpiffeId::parse(&format!("spiffe://{domain}/p")).is_ok());
     let longer = SpiffeId::parse(&format!("spiffe://{domain}d/p"));
-    assert_eq!(longer.unwrap_err(), SpiffeIdError::TrustDomainTooLong);
+    assert_said(longer, "a trust domain has at most 255 bytes");
     let path = "p".repeat(2_048 - "spiffe://d/".len());
     assert!(SpiffeId::parse(&format!("spiffe://d/{path}")).is_ok());
     let longer = SpiffeId::parse(&format!("spiffe://d/{path}p"));
-    assert_eq!(longer.unwrap_err(), SpiffeIdError::TooLong);
+    assert_said(longer, "a SPIFFE ID has at most 2048 bytes");
 }
 
 #[test]
@@ -100,12 +106,12 @@ fn a_certificate_with_two_uri_names_has_no_spiffe_id() {
     let two = with_names(&[(URI, b"spiffe://a/b"), (URI, b"spiffe://a/c")]).unwrap();
     assert_eq!(two.spiffe_id(), None);
     assert_eq!(two.name(), "CN=x");
-    assert_eq!(two.x509_svid().unwrap_err(), SvidError::UriNames(2));
+    assert_said(two.x509_svid(), "this one has 2");
     let malformed = with_names(&[(URI, b"spiffe://A/b")]).unwrap();
     assert_eq!(malformed.spiffe_id(), None);
-    assert_eq!(
-        malformed.x509_svid().unwrap_err(),
-        SvidError::SpiffeId(SpiffeIdError::TrustDomainCharacter)
+    assert_said(
+        malformed.x509_svid(),
+        "a trust domain has lowercase letters",
     );
 }
 
@@ -197,7 +203,6 @@ fn names_are_written_by_rfc_4514_and_stay_on_their_line() {
         "1.2.3.4=#0c0178,CN=node-7,O=Nodes\\, Inc.,C=DE"
     );
     assert_eq!(identity.issuer(), "CN=CA");
-    assert_eq!(identity.key_type(), KeyType::Ec(256));
     let organization: Vec<_> = identity.subject_attribute("O").collect();
     assert_eq!(organization, ["Nodes, Inc."]);
 }
@@ -322,21 +327,21 @@ fn an_x509_svid_has_the_constraints_of_its_specification() {
         .map(|id| id.as_str().to_owned())
     };
     assert_eq!(svid(|_| {}).unwrap(), "spiffe://example.org/ns/ci");
-    assert_eq!(
+    assert_said(
         svid(|params| params.key_usages.clear()),
-        Err(SvidError::KeyUsage)
+        "key usage is critical",
     );
-    assert_eq!(
+    assert_said(
         svid(|params| params.key_usages.push(KeyUsagePurpose::CrlSign)),
-        Err(SvidError::KeyUsage)
+        "key usage is critical",
     );
-    assert_eq!(
+    assert_said(
         svid(|params| params.key_usages.push(KeyUsagePurpose::KeyCertSign)),
-        Err(SvidError::KeyUsage)
+        "key usage is critical",
     );
-    assert_eq!(
+    assert_said(
         svid(|params| params.key_usages = vec![KeyUsagePurpose::KeyEncipherment]),
-        Err(SvidError::KeyUsage)
+        "key usage is critical",
     );
     for only in [
         ExtendedKeyUsagePurpose::ClientAuth,
@@ -348,8 +353,7 @@ fn an_x509_svid_has_the_constraints_of_its_specification() {
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
             params.extended_key_usages = vec![only];
         });
-        let error = own.unwrap().x509_svid().unwrap_err();
-        assert_eq!(error, SvidError::ExtendedKeyUsage);
+        assert_said(own.unwrap().x509_svid().cloned(), "extended key usage");
     }
     let both = svid(|params| {
         params.extended_key_usages = vec![
@@ -358,36 +362,19 @@ fn an_x509_svid_has_the_constraints_of_its_specification() {
         ];
     });
     assert_eq!(both.unwrap(), "spiffe://example.org/ns/ci");
-    assert_eq!(
+    assert_said(
         svid(|params| {
             params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         }),
-        Err(SvidError::Ca)
+        "a leaf is no CA",
     );
-    assert_eq!(
+    assert_said(
         svid(|params| {
             let uri = "spiffe://example.org".try_into().unwrap();
             params.subject_alt_names = vec![SanType::URI(uri)];
         }),
-        Err(SvidError::NoPath)
+        "SPIFFE ID has a path",
     );
-}
-
-#[test]
-fn the_kind_of_a_key_is_told_by_its_size() {
-    for (algorithm, kind) in [
-        (&rcgen::PKCS_ECDSA_P256_SHA256, KeyType::Ec(256)),
-        (&rcgen::PKCS_ECDSA_P384_SHA384, KeyType::Ec(384)),
-        (&rcgen::PKCS_ECDSA_P521_SHA512, KeyType::Ec(521)),
-        (&rcgen::PKCS_ED25519, KeyType::Ed25519),
-        (&rcgen::PKCS_RSA_SHA256, KeyType::Rsa(2048)),
-    ] {
-        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
-        let params = CertificateParams::new(vec!["x".to_owned()]).unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let peer = PeerIdentity::from_der(certificate.der()).unwrap();
-        assert_eq!(peer.key_type(), kind);
-    }
 }
 
 fn node() -> PeerIdentity {
@@ -466,29 +453,16 @@ fn a_rule_matches_whole_values_of_its_field_only() {
 #[test]
 fn a_rule_that_cannot_be_meant_is_an_error() {
     let rule = || Rule::new("x").unwrap();
-    assert!(matches!(
-        rule().when("cn", "x"),
-        Err(MappingError::Field(_))
-    ));
+    assert_said(rule().when("cn", "x"), "no field of a certificate");
     for pattern in ["{", "}", "{a", "{a b}", "{}", "{1}", "{a}{a}"] {
-        let error = rule().when("dns", pattern);
-        assert!(matches!(error, Err(MappingError::Pattern(_))), "{pattern}");
+        assert_said(rule().when("dns", pattern), "is no pattern");
     }
-    assert!(matches!(
-        rule().when("ip", "10.*"),
-        Err(MappingError::Network(_))
-    ));
-    assert!(matches!(
-        Mapping::new([rule()]),
-        Err(MappingError::Unconditional)
-    ));
+    assert_said(rule().when("ip", "10.*"), "no IP address or network");
+    assert_said(Mapping::new([rule()]), "a rule needs a condition");
     let uses = Rule::new("{name}").unwrap().when("dns", "*").unwrap();
-    assert!(matches!(
-        Mapping::new([uses]),
-        Err(MappingError::Template(_))
-    ));
+    assert_said(Mapping::new([uses]), "no condition of the rule captures it");
     let twice = rule().when("dns", "{a}").unwrap().when("uri", "{a}");
-    assert!(matches!(twice, Err(MappingError::Pattern(_))));
+    assert_said(twice, "is no pattern");
 }
 
 #[test]
@@ -506,29 +480,26 @@ fn xfcc_is_read_as_envoy_reads_it() {
             .and_then(|elements| elements.iter().find_map(|element| element.uri.first()));
         assert_eq!(uri.map(String::as_str), vector["uri"].as_str(), "{header}");
     }
-    assert_eq!(
-        xfcc::parse("URI=\"abc;DNS=example.com").unwrap_err(),
-        ForwardedError::OpenQuote
-    );
+    assert_said(xfcc::parse("URI=\"abc;DNS=example.com"), OPEN_QUOTE);
 }
 
 #[test]
 fn a_broken_xfcc_is_an_error_as_a_whole() {
     for (value, error) in [
-        ("", ForwardedError::NoValue),
-        ("Hash", ForwardedError::NoValue),
-        ("Hash=a,", ForwardedError::NoValue),
-        ("Hash,By=a", ForwardedError::NoValue),
-        ("Hash;By=a", ForwardedError::NoValue),
-        ("Hash\"\",By=a", ForwardedError::NoValue),
-        ("=a", ForwardedError::NoValue),
-        ("Hash=a;Hash=b", ForwardedError::Twice),
-        ("Subject=\"a\"b", ForwardedError::AfterQuote),
-        ("Subject=a\"b\"", ForwardedError::AfterQuote),
-        ("Subject=\"a\\", ForwardedError::OpenQuote),
-        ("Subject=ä", ForwardedError::Characters),
+        ("", "a part has no equals sign"),
+        ("Hash", "a part has no equals sign"),
+        ("Hash=a,", "a part has no equals sign"),
+        ("Hash,By=a", "a part has no equals sign"),
+        ("Hash;By=a", "a part has no equals sign"),
+        ("Hash\"\",By=a", "a part has no equals sign"),
+        ("=a", "a part has no equals sign"),
+        ("Hash=a;Hash=b", "a field is there twice"),
+        ("Subject=\"a\"b", "something follows a closing quote"),
+        ("Subject=a\"b\"", "something follows a closing quote"),
+        ("Subject=\"a\\", OPEN_QUOTE),
+        ("Subject=ä", "not visible ASCII"),
     ] {
-        assert_eq!(xfcc::parse(value).unwrap_err(), error, "{value}");
+        assert_said(xfcc::parse(value), error);
     }
     let elements = xfcc::parse("by=a;BY=b;Hash=1,Hash=2;New=x;Subject=\"\"").unwrap();
     assert_eq!(elements.len(), 2);
@@ -559,18 +530,14 @@ fn the_certificate_of_rfc_9440_is_read() {
         ":YWJj:;a=1",
         ":YW Jj:",
     ] {
-        assert_eq!(
-            rfc9440::item(wrong).unwrap_err(),
-            ForwardedError::ByteSequence,
-            "{wrong}"
-        );
+        assert_said(rfc9440::item(wrong), "no byte sequence of RFC 8941");
     }
     assert_eq!(
         rfc9440::list(":YWJj:, :YWJk:").unwrap(),
         [b"abc".to_vec(), b"abd".to_vec()]
     );
     let long = [":YWJj:"; 17].join(",");
-    assert_eq!(rfc9440::list(&long).unwrap_err(), ForwardedError::TooLong);
+    assert_said(rfc9440::list(&long), "it is too long");
 }
 
 #[test]
@@ -592,14 +559,14 @@ fn nginx_escapes_are_undone_and_a_plus_sign_stays() {
     let unescaped_plus = pem_text.replace('\n', "%0A").replace(' ', "%20");
     assert_eq!(pem::unescape(&unescaped_plus).unwrap(), ders);
     for (wrong, error) in [
-        ("%", ForwardedError::Percent),
-        ("%+1", ForwardedError::Percent),
-        ("%zz", ForwardedError::Percent),
-        ("%ff", ForwardedError::Characters),
-        ("", ForwardedError::Empty),
-        ("x", ForwardedError::Pem),
+        ("%", "not followed by two hexadecimal digits"),
+        ("%+1", "not followed by two hexadecimal digits"),
+        ("%zz", "not followed by two hexadecimal digits"),
+        ("%ff", "not visible ASCII"),
+        ("", "there is nothing in it"),
+        ("x", "it is no PEM certificate"),
     ] {
-        assert_eq!(pem::unescape(wrong).unwrap_err(), error, "{wrong}");
+        assert_said(pem::unescape(wrong), error);
     }
 }
 

@@ -19,7 +19,7 @@ use portcullis::access_log::AccessLogLayer;
 use portcullis::admin::Admin;
 use portcullis::record::Record;
 use portcullis::source::{Networks, SourceLayer};
-use portcullis::telemetry::{METRICS, MetricKind, describe_metrics};
+use portcullis::telemetry::{METRICS, describe_metrics};
 use serde_json::Value;
 use tower::{ServiceBuilder, ServiceExt};
 
@@ -29,14 +29,9 @@ const DOCS: &str = include_str!("../../docs/metrics.md");
 fn the_documented_table_is_the_catalogue() {
     let mut table = String::new();
     for metric in METRICS {
-        let kind = match metric.kind {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-            MetricKind::Histogram => "histogram",
-            _ => unreachable!("a kind that the table does not know"),
-        };
         let labels: Vec<_> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
-        let (name, labels, help) = (metric.name, labels.join(", "), metric.help);
+        let (name, kind) = (metric.name, metric.kind);
+        let (labels, help) = (labels.join(", "), metric.help);
         writeln!(table, "| `{name}` | {kind} | {labels} | {help} |").unwrap();
     }
     let documented = DOCS.split_once("| --- | --- | --- | --- |\n").unwrap().1;
@@ -88,9 +83,8 @@ fn what_a_run_emits_is_what_is_documented() {
         let metric = METRICS.iter().find(|metric| metric.name == name);
         let metric = metric.unwrap_or_else(|| panic!("{name} is not in the catalogue"));
         let expected = match metric.kind {
-            MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
-            _ => "summary",
+            "histogram" => "summary",
+            kind => kind,
         };
         assert_eq!(kind, expected, "{name}");
         for label in labels.iter().filter(|label| *label != "quantile") {
@@ -317,7 +311,7 @@ fn assert_known(text: &str) {
         let known = METRICS.iter().any(|metric| {
             let suffix = name.strip_prefix(metric.name);
             match metric.kind {
-                MetricKind::Histogram => matches!(suffix, Some("_sum" | "_count" | "_bucket")),
+                "histogram" => matches!(suffix, Some("_sum" | "_count" | "_bucket")),
                 _ => suffix == Some(""),
             }
         });

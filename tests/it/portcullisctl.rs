@@ -407,16 +407,13 @@ fn a_made_token_is_found_by_scanners_and_its_digest_lets_it_in() {
     assert_eq!(code, 0);
     let token = out.lines().next().unwrap();
     assert!(token.starts_with("pcls_") && token.len() == 54, "{token}");
-    let digest: portcullis::auth::SecretDigest = out
+    let digest: portcullis::auth::Secret = out
         .lines()
         .find_map(|line| line.strip_prefix("digest = \"")?.strip_suffix('"'))
         .unwrap()
         .parse()
         .unwrap();
-    assert_eq!(
-        digest,
-        portcullis::auth::SecretDigest::of_token(token.as_bytes())
-    );
+    assert_eq!(digest, portcullis::auth::Secret::of_token(token.as_bytes()));
     assert!(out.contains("[host.\"https://mirror.example.org:5000\".header]"));
     assert!(out.contains(&format!("Authorization = \"Bearer {token}\"")));
     let config: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
@@ -433,11 +430,8 @@ fn a_bare_token_is_alone_on_standard_output_and_its_digest_on_the_other() {
     let token = out.strip_suffix('\n').unwrap();
     assert!(token.starts_with("pcls_") && token.len() == 54, "{token}");
     let digest = err.trim_end().strip_prefix("digest = \"").unwrap();
-    let digest: portcullis::auth::SecretDigest = digest.strip_suffix('"').unwrap().parse().unwrap();
-    assert_eq!(
-        digest,
-        portcullis::auth::SecretDigest::of_token(token.as_bytes())
-    );
+    let digest: portcullis::auth::Secret = digest.strip_suffix('"').unwrap().parse().unwrap();
+    assert_eq!(digest, portcullis::auth::Secret::of_token(token.as_bytes()));
     assert!(!err.contains(token));
 }
 
@@ -468,10 +462,7 @@ fn a_hashed_password_lets_in_and_is_not_shown() {
         assert!(!out.contains("sesame"), "{out}");
         let hash = out.trim_end().strip_prefix("digest = \"").unwrap();
         let hash = hash.strip_suffix('"').unwrap();
-        assert!(
-            hash.parse::<portcullis::auth::SecretDigest>().is_ok(),
-            "{hash}"
-        );
+        assert!(hash.parse::<portcullis::auth::Secret>().is_ok(), "{hash}");
         let hash = PasswordHash::new(hash).unwrap();
         let verify = |password: &[u8]| Argon2::default().verify_password(password, &hash).is_ok();
         assert!(verify(b"open sesame") && !verify(b"open says me"));

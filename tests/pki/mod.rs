@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use portcullis::tls::{
-    Accepted, Acceptor, Builder, CertificateFiles, ClientCas, HandshakeError, Ready,
-    WantsClientAuth,
+    Accepted, Acceptor, Builder, CertificateFiles, ClientCas, HandshakeError, WantsClientAuth,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList,
@@ -220,11 +219,11 @@ impl Files {
         CertificateFiles::secret(self.directory.path())
     }
 
-    pub fn server(&self, leaf: &Leaf) -> Builder<WantsClientAuth> {
-        Builder::new().with_certificate(self.pair(leaf))
+    pub fn server(&self, leaf: &Leaf) -> WantsClientAuth {
+        Builder::with_certificate(self.pair(leaf))
     }
 
-    pub fn requiring(&self, leaf: &Leaf, ca: &Ca) -> Builder<Ready> {
+    pub fn requiring(&self, leaf: &Leaf, ca: &Ca) -> Builder {
         let bundle = self.put("ca.crt", &ca.pem);
         self.server(leaf)
             .require_client_certificates(ClientCas::new([bundle]))

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use portcullis::crl::{AuthorityRule, CrlRequirement, Depth, OnUnknown, Options};
+use portcullis::crl::{AuthorityRule, CrlRequirement, Options};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -61,14 +61,14 @@ pub(super) struct Arguments {
     certificate: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Default, ValueEnum)]
+#[derive(Clone, Copy, Default, PartialEq, ValueEnum)]
 enum Checked {
     #[default]
     Chain,
     Leaf,
 }
 
-#[derive(Clone, Copy, Default, ValueEnum)]
+#[derive(Clone, Copy, Default, PartialEq, ValueEnum)]
 enum Unanswered {
     #[default]
     Refuse,
@@ -86,14 +86,8 @@ impl Arguments {
         Options::default()
             .with_grace(self.grace)
             .with_short_lived(self.short_lived)
-            .with_depth(match self.depth {
-                Checked::Chain => Depth::Chain,
-                Checked::Leaf => Depth::Leaf,
-            })
-            .with_unknown(match self.unknown {
-                Unanswered::Refuse => OnUnknown::Refuse,
-                Unanswered::Allow => OnUnknown::Allow,
-            })
+            .with_leaf_only(self.depth == Checked::Leaf)
+            .with_unknown_allowed(self.unknown == Unanswered::Allow)
     }
 }
 

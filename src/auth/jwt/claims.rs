@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::issuer::{Issuer, Kind, SERVICE_ACCOUNTS};
 use crate::Principal;
-use crate::identity::{Grant, Grants, Method};
+use crate::identity::{Grants, Method};
 
 /// What is read of a token besides the audience.
 #[derive(Deserialize)]
@@ -48,10 +48,10 @@ impl Claims {
                 // A token server may grant something to callers without a name.
                 let id = format!("{}{}", issuer.prefix, self.sub);
                 let grants = self.access.unwrap_or_default().into_iter();
-                let grants = grants.map(|access| {
-                    Grant::new(access.kind, access.name, access.actions.unwrap_or_default())
+                let grants = grants.fold(Grants::new(), |grants, access| {
+                    grants.and(access.kind, access.name, access.actions.unwrap_or_default())
                 });
-                Some(Principal::new(Method::Jwt, id).with_grants(Grants::new(grants)))
+                Some(Principal::new(Method::Jwt, id).with_grants(grants))
             }
             Kind::ServiceAccount => {
                 let account = self.sub.strip_prefix("system:serviceaccount:")?;

@@ -123,7 +123,7 @@ impl KeySetFetch {
     /// # Errors
     /// Returns an error if no key set can be had now.
     pub fn begin(self) -> Result<Watched<KeySet>, KeySetError> {
-        let url = parse(&self.url).map_err(|error| self.failed(error))?;
+        let url = parse(&self.url).map_err(|error| self.failed(&error))?;
         if url.scheme() != "https" && !is_loopback(&url) {
             return Err(KeySetError::InTheClear { url: shown(&url) });
         }
@@ -139,7 +139,7 @@ impl KeySetFetch {
         });
         let lost = || KeySetError::Runtime(io::Error::other("the first fetch panicked"));
         let (runtime, source, keys) = begun.ok_or_else(lost)??;
-        let keys = keys.ok_or_else(|| self.failed(HttpError::Status(304)))?;
+        let keys = keys.ok_or_else(|| self.failed(&HttpError::Status(304)))?;
         let watched = Watched::published("jwt_keys", keys);
         let publisher = watched.publisher();
         let work = move || runtime.block_on(source.go_on(&publisher));
@@ -174,14 +174,15 @@ impl KeySetFetch {
     fn client(&self, url: &Url, ca: Option<&[u8]>) -> Result<Client, KeySetError> {
         let roots = ca.zip(self.ca.as_deref());
         let roots = roots.map(|(pem, file)| roots_of(pem, file)).transpose()?;
-        let hosts = Hosts::new([url], &[]).map_err(|error| self.failed(error))?;
+        let hosts = Hosts::new([url], &[]).map_err(|error| self.failed(&error))?;
         let https = url.scheme() == "https";
-        strict_client(hosts, self.timeout, https, roots).map_err(|error| self.failed(error))
+        strict_client(hosts, self.timeout, https, roots).map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: HttpError) -> KeySetError {
+    fn failed(&self, error: &HttpError) -> KeySetError {
         let url = parse(&self.url).map_or_else(|_| "the URL".to_owned(), |url| shown(&url));
-        KeySetError::Fetch { url, error }
+        let problem = error.to_string().into();
+        KeySetError::Fetch { url, problem }
     }
 }
 
@@ -211,7 +212,7 @@ impl Source {
             request = request.header(AUTHORIZATION, token);
         }
         let answer = send(request, &self.validators, MAX_SIZE).await;
-        match answer.map_err(|error| self.options.failed(error))? {
+        match answer.map_err(|error| self.options.failed(&error))? {
             Answer::Unchanged => Ok(None),
             Answer::New(json, validators) => {
                 let digest = Some(Sha256::digest(&json).into());
@@ -326,7 +327,8 @@ fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, KeySetError> {
     let mut roots = RootCertStore::empty();
     let certificates = x509_file::certificates(pem).map_err(|error| KeySetError::Pem {
         file: file.to_owned(),
-        error,
+        line: error.line,
+        problem: error.problem.to_string().into(),
     })?;
     for item in certificates.wanted {
         roots.add(item.der.into()).map_err(|_| none())?;

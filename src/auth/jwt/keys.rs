@@ -9,8 +9,6 @@ use serde::Deserialize;
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 use crate::util::file::{self, KEY_SET};
-#[cfg(feature = "jwt-fetch")]
-use crate::util::pem_error::PemError;
 use crate::util::text;
 
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).
@@ -50,12 +48,12 @@ pub enum KeySetError {
     },
     /// They cannot be fetched.
     #[cfg(feature = "jwt-fetch")]
-    #[error("{url}: {error}")]
+    #[error("{url}: {problem}")]
     Fetch {
         /// From where, without a query.
         url: String,
         /// Why not.
-        error: crate::fetch::HttpError,
+        problem: Box<str>,
     },
     /// An attacker on the way would choose the keys.
     #[cfg(feature = "jwt-fetch")]
@@ -73,12 +71,14 @@ pub enum KeySetError {
     },
     /// The file that is to have the server's CA certificates is not what PEM allows.
     #[cfg(feature = "jwt-fetch")]
-    #[error("{}:{line}: {problem}", file.display(), line = error.line, problem = error.problem)]
+    #[error("{}:{line}: {problem}", file.display())]
     Pem {
         /// The file.
         file: PathBuf,
-        /// What is wrong, and where.
-        error: PemError,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: Box<str>,
     },
     /// The file has no token that can stand in a header.
     #[cfg(feature = "jwt-fetch")]

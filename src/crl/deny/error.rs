@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::identity::SpiffeIdError;
+use crate::identity::IdentityError;
 
 /// Why a deny list cannot be used.
 #[derive(thiserror::Error)]
@@ -30,24 +30,32 @@ pub enum DenyError {
         line: usize,
     },
     /// A line is no entry.
-    #[error("{}:{line}:{}: {}", path.display(), error.column, error.problem)]
+    #[error("{}:{line}:{column}: {problem}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
+        /// The column in characters, from 1.
+        column: usize,
         /// What is wrong with it.
-        error: DenyLineError,
+        problem: Box<str>,
+    },
+    /// A text is no entry.
+    #[error("column {column}: {problem}")]
+    Entry {
+        /// The column in characters, from 1.
+        column: usize,
+        /// What is wrong with it.
+        problem: Box<str>,
     },
 }
 
 /// A line that is no entry of a deny list.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("column {column}: {problem}")]
-#[non_exhaustive]
-pub struct DenyLineError {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DenyLineError {
     /// The column in characters, from 1.
-    pub column: usize,
+    pub(super) column: usize,
     pub(super) problem: DenyProblem,
 }
 
@@ -77,7 +85,7 @@ pub(super) enum DenyProblem {
     Quotes,
     /// A text that is no SPIFFE ID.
     #[error(transparent)]
-    SpiffeId(#[from] SpiffeIdError),
+    SpiffeId(#[from] IdentityError),
     /// A whole trust domain.
     #[error("this is a trust domain, not a workload: to deny all of it remove its client CA")]
     TrustDomain,
@@ -104,13 +112,14 @@ pub(super) enum DenyProblem {
 }
 
 impl DenyError {
-    /// Returns the file that is wrong.
-    pub fn path(&self) -> &Path {
+    /// Returns the file that is wrong; `None` for a text that is in none.
+    pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Unreadable { path, .. }
             | Self::Empty { path }
             | Self::NotText { path, .. }
-            | Self::Line { path, .. } => path,
+            | Self::Line { path, .. } => Some(path),
+            Self::Entry { .. } => None,
         }
     }
 }

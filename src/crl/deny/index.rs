@@ -100,10 +100,11 @@ impl DenyList {
                 });
                 continue;
             };
-            let wrong = |error| DenyError::Line {
+            let wrong = |error: DenyLineError| DenyError::Line {
                 path: PathBuf::from(file),
                 line: number,
-                error,
+                column: error.column,
+                problem: error.problem.to_string().into(),
             };
             let bare = text.trim_end_matches(['\n', '\r']);
             let has_end = text.ends_with('\n');

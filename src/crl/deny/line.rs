@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::entry::{DenyEntry, Subject};
-use super::error::{DenyLineError, DenyProblem};
+use super::error::{DenyError, DenyLineError, DenyProblem};
 use crate::identity::{NameKey, SpiffeId};
 use crate::util::{calendar, hex};
 
@@ -45,10 +45,13 @@ pub(super) fn entry(text: &str) -> Result<DenyEntry, DenyLineError> {
 }
 
 impl FromStr for DenyEntry {
-    type Err = DenyLineError;
+    type Err = DenyError;
 
-    fn from_str(text: &str) -> Result<Self, DenyLineError> {
-        entry(text)
+    fn from_str(text: &str) -> Result<Self, DenyError> {
+        entry(text).map_err(|error| DenyError::Entry {
+            column: error.column,
+            problem: error.problem.to_string().into(),
+        })
     }
 }
 
@@ -270,7 +273,7 @@ mod tests {
     fn what_is_wrong_is_told_with_its_column() {
         use DenyProblem as P;
         let text = |text: &str| Box::from(text);
-        let id = crate::identity::SpiffeIdError::PathCharacter;
+        let id = crate::identity::SpiffeId::parse("spiffe://example.org/a*").unwrap_err();
         for (line, column, problem) in [
             ("node-7 2026-11-30 x", 1, P::Subject(text("node-7"))),
             (" é 2026-11-30 x", 2, P::Subject(text("é"))),

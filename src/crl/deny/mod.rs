@@ -7,5 +7,5 @@ mod line;
 mod load;
 
 pub use entry::DenyEntry;
-pub use error::{DenyError, DenyLineError};
+pub use error::DenyError;
 pub use index::DenyList;

@@ -84,7 +84,7 @@ fn single(content: &[u8], max_size: u64) -> Result<Vec<u8>, FetchError> {
     let contents = x509_file::crls(content);
     if let Some(error) = contents.error {
         let origin = "the answer".to_owned();
-        let error = LoadError::Pem { origin, error };
+        let error = LoadError::not_pem(origin, &error);
         return Err(FetchError::Content(Box::new(error)));
     }
     match <[_; 1]>::try_from(contents.wanted) {

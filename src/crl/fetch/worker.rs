@@ -69,9 +69,8 @@ impl Fetched {
     ) -> Result<Self, LoadError> {
         let mut urls = Vec::new();
         for text in &fetch.urls {
-            urls.push(address::parse(text).map_err(|error| LoadError::Fetch {
-                origin: address::shown_text(text),
-                error: error.into(),
+            urls.push(address::parse(text).map_err(|error| {
+                LoadError::not_fetched(address::shown_text(text), &error.into())
             })?);
         }
         if fetch.from_authorities {
@@ -80,15 +79,16 @@ impl Fetched {
         let mut seen = HashSet::new();
         urls.retain(|url: &Url| seen.insert(url.clone()));
         if urls.is_empty() {
-            return Err(failed(FetchError::NoPoint));
+            return Err(failed(&FetchError::NoPoint));
         }
         let means = Means {
-            hosts: Hosts::new(&urls, &fetch.allowed_hosts).map_err(|error| failed(error.into()))?,
+            hosts: Hosts::new(&urls, &fetch.allowed_hosts)
+                .map_err(|error| failed(&error.into()))?,
             timeout: fetch.timeout,
             interval: fetch.interval,
             max_size,
         };
-        cache::prepare(&fetch.directory).map_err(failed)?;
+        cache::prepare(&fetch.directory).map_err(|error| failed(&error))?;
         let mut ready = Vec::new();
         let mut wanting = Vec::new();
         for url in urls {
@@ -123,7 +123,7 @@ impl Fetched {
     pub(in super::super) fn go_on(self, lists: Watched<CrlSet>) -> Result<Fetching, LoadError> {
         let (stop, stopped) = oneshot::channel();
         let urls = self.points.len();
-        let runtime = runtime().map_err(failed)?;
+        let runtime = runtime().map_err(|error| failed(&error))?;
         let work = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -135,7 +135,7 @@ impl Fetched {
         thread::Builder::new()
             .name("portcullis-fetch".to_owned())
             .spawn(work)
-            .map_err(|error| failed(HttpError::NoClient(error.to_string()).into()))?;
+            .map_err(|error| failed(&HttpError::NoClient(error.to_string()).into()))?;
         Ok(Fetching { urls, _stop: stop })
     }
 
@@ -183,9 +183,9 @@ impl Means {
         patience: Duration,
     ) -> Result<Vec<Point>, LoadError> {
         let fetch = move || {
-            let runtime = runtime().map_err(failed)?;
+            let runtime = runtime().map_err(|error| failed(&error))?;
             runtime.block_on(async {
-                let client = self.client().map_err(failed)?;
+                let client = self.client().map_err(|error| failed(&error))?;
                 let turns = Arc::new(Semaphore::new(AT_ONCE));
                 let end = Instant::now() + patience;
                 let mut tasks = JoinSet::new();
@@ -199,7 +199,7 @@ impl Means {
                 let mut fetched = Vec::new();
                 while let Some(task) = tasks.join_next().await {
                     let task = task
-                        .map_err(|error| failed(HttpError::NoClient(error.to_string()).into()))?;
+                        .map_err(|error| failed(&HttpError::NoClient(error.to_string()).into()))?;
                     fetched.push(task?);
                 }
                 Ok(fetched)
@@ -208,7 +208,7 @@ impl Means {
         // On a thread of its own: the caller may be in a runtime, where another cannot be entered.
         thread::scope(|scope| {
             let panicked =
-                |_| failed(HttpError::NoClient("the first fetch panicked".to_owned()).into());
+                |_| failed(&HttpError::NoClient("the first fetch panicked".to_owned()).into());
             scope.spawn(fetch).join().map_err(panicked)?
         })
     }
@@ -238,10 +238,7 @@ impl Means {
         if in_time || point.has_list() {
             return Ok(point);
         }
-        Err(LoadError::Fetch {
-            origin: point.url(),
-            error: last,
-        })
+        Err(LoadError::not_fetched(point.url(), &last))
     }
 
     async fn ask(
@@ -281,11 +278,8 @@ fn runtime() -> Result<Runtime, FetchError> {
         .map_err(|error| HttpError::NoClient(error.to_string()).into())
 }
 
-fn failed(error: FetchError) -> LoadError {
-    LoadError::Fetch {
-        origin: "the distribution points of CRLs".to_owned(),
-        error,
-    }
+fn failed(error: &FetchError) -> LoadError {
+    LoadError::not_fetched("the distribution points of CRLs".to_owned(), error)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
+use crate::identity::IdentityError;
+
 /// Why a header with a client certificate cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForwardedError {
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum ForwardedError {
     /// The value has characters that no such header has.
     #[error("the value is not visible ASCII")]
     Characters,
@@ -32,4 +33,10 @@ pub enum ForwardedError {
     /// The value is longer than any honest one.
     #[error("it is too long")]
     TooLong,
+}
+
+impl From<ForwardedError> for IdentityError {
+    fn from(error: ForwardedError) -> Self {
+        Self::Header(error.to_string().into())
+    }
 }

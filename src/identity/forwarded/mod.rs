@@ -8,7 +8,7 @@
 //! let elements = xfcc::parse("By=spiffe://a/proxy;Subject=\"CN=node-7,O=x\";URI=spiffe://a/b")?;
 //! assert_eq!(elements[0].subject.as_deref(), Some("CN=node-7,O=x"));
 //! assert!(rfc9440::item(":bm90IERFUg==:").is_ok());
-//! # Ok::<_, portcullis::identity::forwarded::ForwardedError>(())
+//! # Ok::<_, portcullis::identity::IdentityError>(())
 //! ```
 
 mod error;
@@ -16,4 +16,4 @@ pub mod pem;
 pub mod rfc9440;
 pub mod xfcc;
 
-pub use error::ForwardedError;
+pub(crate) use error::ForwardedError;

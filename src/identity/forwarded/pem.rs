@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::ForwardedError;
+use crate::identity::IdentityError;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -14,13 +15,13 @@ const LONGEST_CHAIN: usize = 16;
 ///
 /// # Errors
 /// Returns an error for a wrong escape, and for anything that is no PEM certificate.
-pub fn unescape(value: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
+pub fn unescape(value: &str) -> Result<Vec<Vec<u8>>, IdentityError> {
     let text = percent_decoded(value)?;
     let mut rest = text.trim();
     let mut found = Vec::new();
     while !rest.is_empty() {
         if found.len() == LONGEST_CHAIN {
-            return Err(ForwardedError::TooLong);
+            return Err(ForwardedError::TooLong.into());
         }
         let (body, after) = rest
             .strip_prefix(BEGIN)
@@ -31,13 +32,13 @@ pub fn unescape(value: &str) -> Result<Vec<Vec<u8>>, ForwardedError> {
         rest = after.trim_start();
     }
     if found.is_empty() {
-        return Err(ForwardedError::Empty);
+        return Err(ForwardedError::Empty.into());
     }
     Ok(found)
 }
 
 /// A plus sign stays one: base64 has it, and both proxies escape the space as `%20`.
-fn percent_decoded(value: &str) -> Result<String, ForwardedError> {
+fn percent_decoded(value: &str) -> Result<String, IdentityError> {
     let mut decoded = String::with_capacity(value.len());
     let mut rest = value;
     while let Some(at) = rest.find('%') {
@@ -47,7 +48,7 @@ fn percent_decoded(value: &str) -> Result<String, ForwardedError> {
         let byte = u8::from_str_radix(digits, 16).ok().filter(|_| hex);
         let byte = byte.ok_or(ForwardedError::Percent)?;
         if !byte.is_ascii() {
-            return Err(ForwardedError::Characters);
+            return Err(ForwardedError::Characters.into());
         }
         decoded.push(char::from(byte));
         rest = &rest[at + 3..];

@@ -2,6 +2,7 @@
 //! semicolons, values quoted where they have either or `=` in them, with backslash escapes.
 
 use super::ForwardedError;
+use crate::identity::IdentityError;
 
 /// What one proxy forwards of its client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,12 +28,12 @@ pub struct Element {
 ///
 /// # Errors
 /// Returns the rule that the value breaks; nothing is used of a value that is wrong anywhere.
-pub fn parse(value: &str) -> Result<Vec<Element>, ForwardedError> {
+pub fn parse(value: &str) -> Result<Vec<Element>, IdentityError> {
     if !value
         .bytes()
         .all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
     {
-        return Err(ForwardedError::Characters);
+        return Err(ForwardedError::Characters.into());
     }
     let mut elements = Vec::new();
     let mut element = Element::default();
@@ -42,7 +43,7 @@ pub fn parse(value: &str) -> Result<Vec<Element>, ForwardedError> {
         // A separator or a quote before the equals sign belongs to a part without one.
         let in_a_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_ \t".contains(&byte);
         if !key.bytes().all(in_a_key) || key.trim().is_empty() {
-            return Err(ForwardedError::NoValue);
+            return Err(ForwardedError::NoValue.into());
         }
         let (value, after) = pair_value(after)?;
         element.set(key.trim(), value)?;
@@ -53,20 +54,20 @@ pub fn parse(value: &str) -> Result<Vec<Element>, ForwardedError> {
             }
             Some(b',') => elements.push(std::mem::take(&mut element)),
             Some(b';') => {}
-            Some(_) => return Err(ForwardedError::AfterQuote),
+            Some(_) => return Err(ForwardedError::AfterQuote.into()),
         }
         rest = &after[1..];
     }
 }
 
 /// The value at the beginning, unquoted, and what follows it from its separator on.
-fn pair_value(text: &str) -> Result<(String, &str), ForwardedError> {
+fn pair_value(text: &str) -> Result<(String, &str), IdentityError> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ';']).unwrap_or(text.len());
         let (value, rest) = text.split_at(end);
         // A quote inside would be read otherwise by another parser.
         if value.contains('"') {
-            return Err(ForwardedError::AfterQuote);
+            return Err(ForwardedError::AfterQuote.into());
         }
         return Ok((value.trim_end().to_owned(), rest));
     };
@@ -82,11 +83,11 @@ fn pair_value(text: &str) -> Result<(String, &str), ForwardedError> {
             _ => value.push(character),
         }
     }
-    Err(ForwardedError::OpenQuote)
+    Err(ForwardedError::OpenQuote.into())
 }
 
 impl Element {
-    fn set(&mut self, key: &str, value: String) -> Result<(), ForwardedError> {
+    fn set(&mut self, key: &str, value: String) -> Result<(), IdentityError> {
         let once = match key.to_ascii_lowercase().as_str() {
             "by" => return push(&mut self.by, value),
             "uri" => return push(&mut self.uri, value),
@@ -100,14 +101,14 @@ impl Element {
         };
         // Envoy writes `Subject=""` for a certificate without one.
         match once.replace(value) {
-            Some(_) => Err(ForwardedError::Twice),
+            Some(_) => Err(ForwardedError::Twice.into()),
             None => Ok(()),
         }
     }
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the arms of one match")]
-fn push(values: &mut Vec<String>, value: String) -> Result<(), ForwardedError> {
+fn push(values: &mut Vec<String>, value: String) -> Result<(), IdentityError> {
     if !value.is_empty() {
         values.push(value);
     }

@@ -7,6 +7,7 @@ use tempfile::NamedTempFile;
 
 use super::format;
 use super::table::Table;
+use crate::policy::PolicyError;
 use crate::util::file;
 use crate::util::patience::within;
 
@@ -20,63 +21,9 @@ pub struct DigestFile {
     pub path: PathBuf,
     /// How often what is new is written. Default: each minute.
     pub interval: Duration,
-    /// What a file that cannot be read, or is not what was written, means at the start.
-    pub damaged: Damaged,
-}
-
-/// What a file that cannot be read, or is not what was written, means at the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "config", derive(serde::Deserialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
-#[non_exhaustive]
-pub enum Damaged {
-    /// That there is no start.
-    #[default]
-    Refuse,
-    /// That nothing is known yet, and the file is replaced once something is.
-    Forget,
-}
-
-/// What is known of digests cannot be kept.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum DigestFileError {
-    /// The file is there and cannot be read.
-    #[error("{}: {error}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The file is not what was written.
-    #[error(
-        "{}: {error}: put back what was there, or remove it, and everything is unknown again",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: io::Error,
-    },
-    /// The file cannot be written.
-    #[error("{} cannot be written: {error}", path.display())]
-    Unwritable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// There is no thread to write with.
-    #[error("no thread to write {} with: {error}", path.display())]
-    Thread {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
+    /// Whether a file that cannot be read, or is not what was written, is forgotten at the start: nothing is
+    /// known then, and the file is replaced once something is. Default: no, there is no start.
+    pub forgets_damaged: bool,
 }
 
 /// Below this a disk does nothing else.
@@ -88,7 +35,7 @@ impl DigestFile {
         Self {
             path: path.into(),
             interval: Duration::from_secs(60),
-            damaged: Damaged::default(),
+            forgets_damaged: false,
         }
     }
 
@@ -98,26 +45,26 @@ impl DigestFile {
         self
     }
 
-    /// Takes a file that cannot be read, or is not what was written, in this way.
-    pub fn with_damaged(mut self, damaged: Damaged) -> Self {
-        self.damaged = damaged;
+    /// Sets [`DigestFile::forgets_damaged`].
+    pub fn with_damaged_forgotten(mut self, forgotten: bool) -> Self {
+        self.forgets_damaged = forgotten;
         self
     }
 
     /// Puts what the file knows into `table`.
-    pub(super) fn read_into(&self, table: &Table) -> Result<(), DigestFileError> {
-        match (self.read(table), self.damaged) {
-            (Err(error), Damaged::Forget) => {
+    pub(super) fn read_into(&self, table: &Table) -> Result<(), PolicyError> {
+        match self.read(table) {
+            Err(error) if self.forgets_damaged => {
                 // The file stays until there is something to put in its place: a program that only
                 // checks its configuration writes nothing.
                 tracing::warn!(%error, "what was known of digests is forgotten");
                 Ok(())
             }
-            (read, _) => read,
+            read => read,
         }
     }
 
-    fn read(&self, table: &Table) -> Result<(), DigestFileError> {
+    fn read(&self, table: &Table) -> Result<(), PolicyError> {
         let path = || self.path.clone();
         let owned = self.path.clone();
         let opened = within(&self.path, move |_| file::open(&owned)).unwrap_or_else(Err);
@@ -128,7 +75,7 @@ impl DigestFile {
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(DigestFileError::Damaged {
+                Err(PolicyError::DigestsDamaged {
                     path: path(),
                     error,
                 })
@@ -136,7 +83,7 @@ impl DigestFile {
             read => {
                 // It is in the file already.
                 table.take_changed();
-                read.map_err(|error| DigestFileError::Unreadable {
+                read.map_err(|error| PolicyError::DigestsUnreadable {
                     path: path(),
                     error,
                 })
@@ -145,7 +92,7 @@ impl DigestFile {
     }
 
     /// Whether the file could be written, found out without doing it.
-    pub(super) fn probe(&self) -> Result<(), DigestFileError> {
+    pub(super) fn probe(&self) -> Result<(), PolicyError> {
         beside(&self.path)
             .map(drop)
             .map_err(|error| unwritable(&self.path, error))
@@ -153,7 +100,7 @@ impl DigestFile {
 }
 
 /// Writes what `table` knows to `path`: whole or not at all, whatever happens meanwhile.
-pub(super) fn write(path: &Path, table: &Table) -> Result<(), DigestFileError> {
+pub(super) fn write(path: &Path, table: &Table) -> Result<(), PolicyError> {
     let written = beside(path).and_then(|mut file| {
         format::write(table, &mut file)?;
         file.as_file().sync_all()?;
@@ -177,9 +124,9 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-fn unwritable(path: &Path, error: io::Error) -> DigestFileError {
+fn unwritable(path: &Path, error: io::Error) -> PolicyError {
     let path = path.to_owned();
-    DigestFileError::Unwritable { path, error }
+    PolicyError::DigestsUnwritable { path, error }
 }
 
 #[cfg(unix)]

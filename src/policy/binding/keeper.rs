@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::table::Table;
-use super::{DigestFile, DigestFileError, file};
+use super::{DigestFile, file};
+use crate::policy::PolicyError;
 use crate::telemetry::metrics;
 
 /// Keeps a table in a file, by a thread of its own: requests never wait for a disk.
@@ -28,7 +29,7 @@ struct Shared {
 }
 
 impl Keeper {
-    pub(super) fn start(file: &DigestFile, table: Arc<Table>) -> Result<Self, DigestFileError> {
+    pub(super) fn start(file: &DigestFile, table: Arc<Table>) -> Result<Self, PolicyError> {
         file.read_into(&table)?;
         file.probe()?;
         let shared = Arc::new(Shared {
@@ -42,7 +43,7 @@ impl Keeper {
         thread::Builder::new()
             .name("portcullis-digests".to_owned())
             .spawn(move || kept.keep(interval, &ended))
-            .map_err(|error| DigestFileError::Thread {
+            .map_err(|error| PolicyError::NoThread {
                 path: file.path.clone(),
                 error,
             })?;
@@ -52,7 +53,7 @@ impl Keeper {
         })
     }
 
-    pub(super) fn save(&self) -> Result<(), DigestFileError> {
+    pub(super) fn save(&self) -> Result<(), PolicyError> {
         self.shared.save()
     }
 
@@ -79,7 +80,7 @@ impl Shared {
         }
     }
 
-    fn save(&self) -> Result<(), DigestFileError> {
+    fn save(&self) -> Result<(), PolicyError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.table.take_changed() {
             return Ok(());

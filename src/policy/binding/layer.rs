@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use super::{DigestBinding, DigestFileError};
+use super::DigestBinding;
 use crate::oci::BasePath;
+use crate::policy::PolicyError;
 use crate::{Preset, Responder};
 
 /// Gives a digest only by a repository that leads to it. See the [module](super).
@@ -34,7 +35,7 @@ impl BindingLayer {
         self.binding.as_ref()
     }
 
-    pub(crate) fn save(&self) -> Result<(), DigestFileError> {
+    pub(crate) fn save(&self) -> Result<(), PolicyError> {
         self.binding.as_ref().map_or(Ok(()), DigestBinding::save)
     }
 
@@ -71,9 +72,10 @@ impl BindingLayer {
         &self.exempt
     }
 
-    /// Reads paths as what is left of those under `base`. See [`BasePath`].
-    pub fn with_base_path(mut self, base: impl Into<BasePath>) -> Self {
-        self.base_path = Some(base.into());
+    /// Reads paths as what is left of those under `base`, as
+    /// [`guard::Builder::base_path`](crate::guard::Builder::base_path) does.
+    pub fn with_base_path(mut self, base: &str) -> Self {
+        self.base_path = Some(BasePath::new(base));
         self
     }
 }

@@ -41,7 +41,7 @@ mod service;
 mod store;
 mod table;
 
-pub use file::{Damaged, DigestFile, DigestFileError};
+pub use file::DigestFile;
 pub use layer::BindingLayer;
 pub use service::Bound;
 pub use store::{DigestBinding, DigestOracle, Learn};

@@ -7,7 +7,8 @@ use super::deletions::{DeletionCount, Deletions};
 use super::keeper::Keeper;
 use super::manifest::{children, digest_of, is_content_of, referrers};
 use super::table::Table;
-use super::{DigestFile, DigestFileError, format};
+use super::{DigestFile, format};
+use crate::policy::PolicyError;
 
 /// Which repositories lead to which digests, as far as it was seen. `Clone` costs an `Arc`.
 ///
@@ -109,7 +110,7 @@ impl DigestBinding {
     /// # Errors
     /// The file cannot be read or written, or is damaged; the first and the last only where
     /// [`DigestFile::with_damaged`] does not say otherwise.
-    pub fn kept_in(self, file: &DigestFile) -> Result<Self, DigestFileError> {
+    pub fn kept_in(self, file: &DigestFile) -> Result<Self, PolicyError> {
         let keeper = Keeper::start(file, Arc::clone(&self.0.table))?;
         Ok(self.with(|inner| inner.keeper = Some(Arc::new(keeper))))
     }
@@ -132,7 +133,7 @@ impl DigestBinding {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn save(&self) -> Result<(), DigestFileError> {
+    pub fn save(&self) -> Result<(), PolicyError> {
         self.0.keeper.as_deref().map_or(Ok(()), Keeper::save)
     }
 

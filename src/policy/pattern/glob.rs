@@ -2,6 +2,7 @@ use std::fmt;
 
 use super::segment::{Piece, Segment, pieces};
 use crate::oci;
+use crate::policy::PolicyError;
 
 /// A glob that a whole text must match, segment by segment: `*` is any part of one segment, `**`
 /// any number of whole segments (at the end at least one), `{principal.id}` and
@@ -21,9 +22,8 @@ pub struct Pattern {
 }
 
 /// A glob that can match nothing, or not what was meant.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PatternError {
+#[derive(Debug, thiserror::Error)]
+enum PatternError {
     /// No legal text matches.
     #[error("{pattern:?} matches no {kind}: {expected}")]
     MatchesNothing {
@@ -48,36 +48,44 @@ pub enum PatternError {
     PlaceholderHere(Box<str>),
 }
 
+impl From<PatternError> for PolicyError {
+    fn from(error: PatternError) -> Self {
+        Self::Text(error.to_string().into())
+    }
+}
+
 impl Pattern {
     /// Reads a pattern of repository names.
     ///
     /// # Errors
     /// What keeps it from matching any name.
-    pub fn repository(text: &str) -> Result<Self, PatternError> {
-        Self::parse(text, b'/')?.matching(
+    pub fn repository(text: &str) -> Result<Self, PolicyError> {
+        let pattern = Self::parse(text, b'/')?.matching(
             oci::is_name,
             "repository name",
             "names are lower-case components parted by single slashes, as in \"library/*\" or \"team/**\"",
-        )
+        );
+        Ok(pattern?)
     }
 
     /// Reads a pattern of tags.
     ///
     /// # Errors
     /// What keeps it from matching any tag.
-    pub fn tag(text: &str) -> Result<Self, PatternError> {
-        Self::parse(text, b'/')?.without_placeholders()?.matching(
+    pub fn tag(text: &str) -> Result<Self, PolicyError> {
+        let pattern = Self::parse(text, b'/')?.without_placeholders()?.matching(
             oci::is_tag,
             "tag",
             "tags are letters, digits, `_`, `.` and `-`, as in \"v1.*\"",
-        )
+        );
+        Ok(pattern?)
     }
 
     /// Reads a pattern of upstream registries, as `?ns=` names them.
     ///
     /// # Errors
     /// What keeps it from matching any registry.
-    pub fn registry(text: &str) -> Result<Self, PatternError> {
+    pub fn registry(text: &str) -> Result<Self, PolicyError> {
         // A star can be part of a host, a port or an address.
         let is_registry = |example: &str| {
             let [digit, address] = ["1", "::"].map(|other| {
@@ -89,11 +97,12 @@ impl Pattern {
                 .into_iter()
                 .any(oci::grammar::is_registry)
         };
-        Self::parse(text, b'/')?.without_placeholders()?.matching(
+        let pattern = Self::parse(text, b'/')?.without_placeholders()?.matching(
             is_registry,
             "registry",
             "registries are lower-case hosts, as in \"docker.io\", \"*.gcr.io\" or \"registry:5000\"",
-        )
+        );
+        Ok(pattern?)
     }
 
     /// The patterns of the same registries with other ports, or none, that might be the same ones: a
@@ -115,7 +124,7 @@ impl Pattern {
     ///
     /// # Errors
     /// What keeps it from matching any canonical path.
-    pub fn path(text: &str) -> Result<Self, PatternError> {
+    pub fn path(text: &str) -> Result<Self, PolicyError> {
         let is_path = |path: &str| {
             let plain = |byte: u8| {
                 byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b';' | b'#' | b'?')
@@ -125,42 +134,45 @@ impl Pattern {
                 && !path.contains("//")
                 && !path.split('/').any(|segment| matches!(segment, "." | ".."))
         };
-        Self::parse(text, b'/')?.without_placeholders()?.matching(
+        let pattern = Self::parse(text, b'/')?.without_placeholders()?.matching(
             is_path,
             "path",
             "paths begin with a slash and need no decoding, as in \"/healthz\"",
-        )
+        );
+        Ok(pattern?)
     }
 
     /// Reads a pattern of DNS names; `*` is within one label.
     ///
     /// # Errors
     /// What keeps it from matching any name.
-    pub fn dns(text: &str) -> Result<Self, PatternError> {
+    pub fn dns(text: &str) -> Result<Self, PolicyError> {
         let is_dns = |name: &str| {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             name.split('.')
                 .all(|label| !label.is_empty() && label.bytes().all(known))
         };
-        Self::parse(text, b'.')?.without_placeholders()?.matching(
+        let pattern = Self::parse(text, b'.')?.without_placeholders()?.matching(
             is_dns,
             "DNS name",
             "names are labels parted by dots, as in \"*.nodes.example.org\"",
-        )
+        );
+        Ok(pattern?)
     }
 
     /// Reads a pattern of URIs or e-mail addresses.
     ///
     /// # Errors
     /// What is no pattern in it.
-    pub fn uri(text: &str) -> Result<Self, PatternError> {
+    pub fn uri(text: &str) -> Result<Self, PolicyError> {
         let is_uri =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        Self::parse(text, b'/')?.without_placeholders()?.matching(
+        let pattern = Self::parse(text, b'/')?.without_placeholders()?.matching(
             is_uri,
             "URI",
             "URIs are visible ASCII",
-        )
+        );
+        Ok(pattern?)
     }
 
     fn parse(text: &str, separator: u8) -> Result<Self, PatternError> {

@@ -131,7 +131,6 @@ mod tests {
 
     use super::*;
     use crate::identity::Method;
-    use crate::policy::PatternError;
 
     fn matches(pattern: &str, text: &str) -> bool {
         Pattern::repository(pattern).unwrap().matches(text, None)
@@ -192,29 +191,20 @@ mod tests {
         for text in [
             "", "/a", "a/", "a//b", "Team/*", "a b", ".x*", "-*", "a/*_", "a/.", "../*", "a:b", "é",
         ] {
-            assert!(
-                matches!(
-                    Pattern::repository(text),
-                    Err(PatternError::MatchesNothing { .. })
-                ),
-                "{text}"
-            );
+            let error = Pattern::repository(text).unwrap_err().to_string();
+            assert!(error.contains("matches no repository name"), "{error}");
         }
-        assert!(matches!(
-            Pattern::repository("a**"),
-            Err(PatternError::PartialDoubleStar(_))
-        ));
+        let error = Pattern::repository("a**").unwrap_err().to_string();
+        assert!(error.contains("no whole segment"), "{error}");
         for text in ["{a,b}", "{principal.name}", "a}", "{", "{principal.id"] {
-            let error = Pattern::repository(text);
+            let error = Pattern::repository(text).unwrap_err().to_string();
             assert!(
-                matches!(error, Err(PatternError::UnknownPlaceholder(_))),
-                "{text}"
+                error.contains("has braces around something else"),
+                "{error}"
             );
         }
-        assert!(matches!(
-            Pattern::tag("{principal.id}"),
-            Err(PatternError::PlaceholderHere(_))
-        ));
+        let error = Pattern::tag("{principal.id}").unwrap_err().to_string();
+        assert!(error.contains("only repositories can have"), "{error}");
         assert!(Pattern::registry("Docker.io").is_err());
         assert!(Pattern::path("healthz").is_err());
     }

@@ -5,4 +5,4 @@ mod glob;
 mod matching;
 mod segment;
 
-pub use glob::{Pattern, PatternError};
+pub use glob::Pattern;

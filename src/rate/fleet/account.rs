@@ -299,12 +299,12 @@ mod tests {
     use super::super::state::{CLOSED, QUIET};
     use super::*;
     use crate::rate::quota::Calendar;
-    use crate::rate::{Exhausted, Quota, Window};
+    use crate::rate::{Quota, Window};
 
     const PERIOD: Duration = Duration::from_millis(100);
 
     fn quota(bytes: u64) -> Quota {
-        Quota::new(bytes, Window::Hour).with_exhausted(Exhausted::Cut)
+        Quota::new(bytes, Window::Hour).with_cut(true)
     }
 
     fn terms(bytes: u64, hour: u64, server: Server) -> QuotaTerms {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::rate::LimitsError;
+
 /// A Redis or Valkey server through which replicas share limits. `Clone` costs an `Arc`.
 ///
 /// Each replica reports a few times a second what it sent, and gets its part of a rate by what it and
@@ -61,38 +63,20 @@ pub enum Unreachable {
     Refuse,
 }
 
-/// Why a server cannot be used.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum FleetError {
-    /// The URL is not one of Redis. It is not shown, since it may hold a password.
-    #[error("the URL of the fleet's server is not one of Redis, such as redis://host:6379/0")]
-    Url,
-    /// The URL wants TLS, which is not spoken with Redis here.
-    #[error(
-        "the fleet's server cannot be spoken to by TLS: run a tunnel to it beside this process, such as \
-         stunnel, and name that, as in redis://127.0.0.1:6379"
-    )]
-    Tls,
-    /// The period is not between 10 ms and 10 s.
-    #[error("the fleet's period of {0:?} is not between 10 ms and 10 s")]
-    Period(Duration),
-}
-
 impl Fleet {
     /// Makes a fleet around the server at this URL (`redis://[user:password@]host[:port][/database]`). Connects when the
     /// first body passes, and again whenever the connection is lost.
     ///
     /// # Errors
     /// Returns an error if the URL is malformed or wants TLS.
-    pub fn new(url: &str) -> Result<Self, FleetError> {
+    pub fn new(url: &str) -> Result<Self, LimitsError> {
         if url.starts_with("rediss:") || url.starts_with("valkeys:") {
-            return Err(FleetError::Tls);
+            return Err(LimitsError::FleetTls);
         }
         let state = RandomState::new();
         let replica = format!("{:016x}{:016x}", state.hash_one(1), state.hash_one(2));
         Ok(Self {
-            client: redis::Client::open(url).map_err(|_| FleetError::Url)?,
+            client: redis::Client::open(url).map_err(|_| LimitsError::FleetUrl)?,
             url: Arc::new(url.into()),
             prefix: "portcullis".into(),
             replica: replica.into(),
@@ -148,9 +132,9 @@ impl Fleet {
     ///
     /// # Errors
     /// Returns an error for less than 10 ms or more than 10 s.
-    pub fn with_period(mut self, period: Duration) -> Result<Self, FleetError> {
+    pub fn with_period(mut self, period: Duration) -> Result<Self, LimitsError> {
         if period < Duration::from_millis(10) || period > Duration::from_secs(10) {
-            return Err(FleetError::Period(period));
+            return Err(LimitsError::FleetPeriod(period));
         }
         self.period = period;
         Ok(self)

@@ -2,6 +2,7 @@ use http::{HeaderMap, HeaderName};
 use rustls::pki_types::CertificateDer;
 
 use super::ForwardedForm;
+use crate::identity::IdentityError;
 use crate::identity::forwarded::{ForwardedError, pem, rfc9440, xfcc};
 use crate::tls::verified::Passed;
 use crate::tls::{Material, Reason, explain};
@@ -31,7 +32,7 @@ pub(super) enum Client {
 pub(super) fn claim(
     form: &ForwardedForm,
     headers: &HeaderMap,
-) -> Result<ForwardedClaim, ForwardedError> {
+) -> Result<ForwardedClaim, IdentityError> {
     match form {
         ForwardedForm::Xfcc => {
             let name = HeaderName::from_static("x-forwarded-client-cert");
@@ -177,7 +178,7 @@ impl Refused {
     }
 }
 
-fn element(elements: Vec<xfcc::Element>) -> Result<ForwardedClaim, ForwardedError> {
+fn element(elements: Vec<xfcc::Element>) -> Result<ForwardedClaim, IdentityError> {
     let last = elements.into_iter().next_back();
     let last = last.ok_or(ForwardedError::Empty)?;
     let chain = match (&last.chain, &last.cert) {
@@ -193,22 +194,23 @@ fn certificates(ders: Vec<Vec<u8>>) -> Vec<CertificateDer<'static>> {
 }
 
 /// The one value of a header that may be there once.
-fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a str>, ForwardedError> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, IdentityError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(ForwardedError::Twice);
+        return Err(ForwardedError::Twice.into());
     }
     first
-        .map(|value| value.to_str().map_err(|_| ForwardedError::Characters))
+        .map(|value| {
+            value
+                .to_str()
+                .map_err(|_| ForwardedError::Characters.into())
+        })
         .transpose()
 }
 
 /// The lines of a header as one list (RFC 9110 §5.3).
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, ForwardedError> {
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, IdentityError> {
     let mut joined: Option<String> = None;
     for value in headers.get_all(name) {
         let value = value.to_str().map_err(|_| ForwardedError::Characters)?;

@@ -66,8 +66,7 @@ impl ForwardedForm {
 /// use portcullis::tls::{Builder, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let material = Builder::new()
-///     .with_certificate(CertificateFiles::secret("/etc/registry/tls"))
+/// let material = Builder::with_certificate(CertificateFiles::secret("/etc/registry/tls"))
 ///     .require_client_certificates(ClientCas::new(["/etc/registry/clients/ca.crt"]))
 ///     .watch(WatchOptions::default())?;
 /// let proxies = ["10.0.0.7/32".parse()?];

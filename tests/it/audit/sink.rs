@@ -19,9 +19,7 @@ use bytes::Bytes;
 use captured::Captured;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use portcullis::access_log::{
-    AccessEvent, AccessLogLayer, JsonLines, LogFields, Sink, TracingSink,
-};
+use portcullis::access_log::{AccessEvent, AccessLogLayer, JsonLines, Sink, TracingSink};
 use portcullis::{ClientAddr, Refusal, record::Record};
 use serde_json::{Map, Value};
 use tower::{Layer, ServiceExt, service_fn};
@@ -270,7 +268,7 @@ async fn a_writer_that_panics_holds_up_nothing() {
 async fn a_compact_line_says_who_asked_for_what_and_what_came_of_it() {
     let written = Written::default();
     let json = JsonLines::new(written.clone()).unwrap();
-    let json = json.with_fields(LogFields::Compact);
+    let json = json.with_compact(true);
     let layer = AccessLogLayer::new().with_sink(Both(json.clone()));
     let captured = Captured::start();
     ask(&layer, "/v2/a/manifests/latest?ns=docker.io&token=S3CRET").await;

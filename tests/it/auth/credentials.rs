@@ -19,8 +19,8 @@ use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::auth::{
-    Authentication, Credential, CredentialError, CredentialOptions, CredentialSource, Credentials,
-    GeneratedToken, PasswordOptions, Secret, SecretDigest, ThrottleOptions, TokenAuthLayer,
+    Authentication, Credential, CredentialError, CredentialSource, Credentials, GeneratedToken,
+    PasswordOptions, Secret, ThrottleOptions, TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
 use portcullis::responder::Challenge;
@@ -124,14 +124,14 @@ fn watch(
     let options = WatchOptions::default()
         .with_poll_interval(Duration::from_millis(50))
         .with_settle(Duration::from_millis(5));
-    Credentials::watch(sources, CredentialOptions::default().with_watch(options))
+    Credentials::watch(sources, options)
 }
 
 fn layer(sources: impl IntoIterator<Item = CredentialSource>) -> TokenAuthLayer {
     TokenAuthLayer::new(Authentication::token(watch(sources).unwrap()))
 }
 
-fn bcrypt(password: &str) -> SecretDigest {
+fn bcrypt(password: &str) -> Secret {
     // The lowest cost: what is tested is not how long it takes.
     bcrypt::hash(password, 4).unwrap().parse().unwrap()
 }
@@ -204,7 +204,7 @@ async fn an_argon2id_password_lets_in() {
     // Made by the reference implementation's command line, password "password", salt "somesalt".
     let hash = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$\
                 nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
-    let credential = Credential::new("alice").with_secret(hash.parse::<SecretDigest>().unwrap());
+    let credential = Credential::new("alice").with_secret(hash.parse::<Secret>().unwrap());
     let layer = layer([CredentialSource::credential(credential)]);
     let right = Ask::basic("alice", "password");
     assert_eq!(right.clone().of(&layer).await.status, 200);
@@ -214,11 +214,11 @@ async fn an_argon2id_password_lets_in() {
 
 #[tokio::test]
 async fn each_secret_has_its_own_time() {
-    let secret = |token: &str| Secret::new(SecretDigest::of_token(token.as_bytes()));
+    let secret = |token: &str| Secret::of_token(token.as_bytes());
     let credential = Credential::new("ci")
         .with_secret(secret("old").expires(at(200)))
         .with_secret(secret("new").not_before(at(100)))
-        .with_secret(Secret::new(bcrypt("password")).expires(at(200)));
+        .with_secret(bcrypt("password").expires(at(200)));
     let clock = Arc::new(AtomicU64::new(0));
     let now = Arc::clone(&clock);
     let authentication =
@@ -249,11 +249,11 @@ fn what_is_over_is_answered_no_sooner_than_what_is_wrong() {
         .max_blocking_threads(1)
         .build()
         .unwrap();
-    let guessable = Secret::new(SecretDigest::of_token(OTHER.as_bytes())).guessable();
+    let guessable = Secret::of_token(OTHER.as_bytes()).guessable();
     let ci = Credential::new("ci")
         .with_secret(guessable.expires(at(200)))
-        .with_secret(SecretDigest::of_token(TOKEN.as_bytes()))
-        .with_secret(Secret::new(bcrypt("password")).expires(at(200)));
+        .with_secret(Secret::of_token(TOKEN.as_bytes()))
+        .with_secret(bcrypt("password").expires(at(200)));
     let clock = Arc::new(AtomicU64::new(100));
     let now = Arc::clone(&clock);
     let layer = runtime.block_on(async {
@@ -357,7 +357,7 @@ fn throttled(credentials: impl IntoIterator<Item = Credential>) -> TokenAuthLaye
 }
 
 fn token(id: &str, token: &str) -> Credential {
-    Credential::new(id).with_secret(SecretDigest::of_token(token.as_bytes()))
+    Credential::new(id).with_secret(Secret::of_token(token.as_bytes()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -423,7 +423,7 @@ async fn a_right_token_passes_whatever_others_behind_its_address_did() {
 
 #[tokio::test(start_paused = true)]
 async fn a_weak_token_is_shown_as_a_password_where_there_are_no_passwords() {
-    let weak = Secret::new(SecretDigest::of_token(b"hunter2")).guessable();
+    let weak = Secret::of_token(b"hunter2").guessable();
     let layer = throttled([
         Credential::new("weak").with_secret(weak),
         token("ci", TOKEN),
@@ -440,7 +440,7 @@ async fn a_weak_token_is_shown_as_a_password_where_there_are_no_passwords() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_can_be_guessed_and_a_password_are_throttled_and_answered_alike() {
-    let weak = Secret::new(SecretDigest::of_token(b"hunter2")).guessable();
+    let weak = Secret::of_token(b"hunter2").guessable();
     let layer = throttled([
         Credential::new("weak").with_secret(weak),
         Credential::new("alice").with_secret(bcrypt("password")),
@@ -483,7 +483,7 @@ async fn a_token_that_can_be_guessed_and_a_password_are_throttled_and_answered_a
 
 #[tokio::test(start_paused = true)]
 async fn old_tokens_keep_no_password_out_and_wrong_passwords_no_weak_token() {
-    let weak = Secret::new(SecretDigest::of_token(b"hunter2")).guessable();
+    let weak = Secret::of_token(b"hunter2").guessable();
     let layer = throttled([
         Credential::new("weak").with_secret(weak),
         Credential::new("alice").with_secret(bcrypt("password")),
@@ -707,7 +707,7 @@ async fn without_its_certificate_a_right_token_is_refused_as_a_wrong_one() {
 
 #[tokio::test]
 async fn ids_are_not_throttled_where_there_are_tokens_only() {
-    let credential = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let credential = Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes()));
     let credentials = Credentials::new([credential]).unwrap();
     let options = ThrottleOptions::default()
         .with_burst(NonZeroU32::new(3).unwrap())
@@ -734,10 +734,10 @@ async fn a_flood_of_passwords_is_shed_and_tokens_pass() {
         // Slow enough that the flood surely arrives while the first is verified.
         bcrypt::hash("password", 11)
             .unwrap()
-            .parse::<SecretDigest>()
+            .parse::<Secret>()
             .unwrap(),
     );
-    let token = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let token = Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes()));
     let options = PasswordOptions::default()
         .with_concurrent(NonZeroUsize::MIN)
         .with_waiting(2);
@@ -770,7 +770,7 @@ async fn a_flood_of_passwords_is_shed_and_tokens_pass() {
 #[tokio::test]
 async fn a_flood_of_passwords_from_one_source_does_not_keep_a_right_one_from_another_out() {
     let hash = bcrypt::hash("password", 9).unwrap();
-    let alice = Credential::new("alice").with_secret(hash.parse::<SecretDigest>().unwrap());
+    let alice = Credential::new("alice").with_secret(hash.parse::<Secret>().unwrap());
     let options = PasswordOptions::default().with_concurrent(NonZeroUsize::MIN);
     let credentials = Credentials::new([alice]).unwrap();
     let authentication =
@@ -799,7 +799,7 @@ async fn an_empty_secret_is_no_credential() {
     let folder = TempDir::new().unwrap();
     let hash = bcrypt::hash("", 4).unwrap();
     fs::write(folder.path().join("htpasswd"), format!("alice:{hash}\n")).unwrap();
-    let empty = Secret::new(SecretDigest::of_token(b"")).guessable();
+    let empty = Secret::of_token(b"").guessable();
     let layer = layer([
         CredentialSource::htpasswd(folder.path().join("htpasswd")),
         CredentialSource::credential(Credential::new("ci").with_secret(empty)),
@@ -809,7 +809,7 @@ async fn an_empty_secret_is_no_credential() {
     }
     let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     for text in [nothing.to_owned(), format!("sha256:{nothing}")] {
-        assert!(text.parse::<SecretDigest>().is_err());
+        assert!(text.parse::<Secret>().is_err());
         let source = CredentialSource::sha256("ci", [&text]);
         let message = source.err().unwrap().to_string();
         assert!(message.contains("SHA-256 of nothing"), "{message}");
@@ -907,7 +907,7 @@ async fn the_vectors_of_others_are_read_as_they_say() {
         // Ours is stricter in one: an empty user with an empty password is no credential.
         let ok = vector["ok"] == true && text("header") != "Basic Og==";
         let known = if user.is_empty() { "nobody" } else { user };
-        let digest = SecretDigest::of_token(password.as_bytes());
+        let digest = Secret::of_token(password.as_bytes());
         let credential = Credential::new(known).with_secret(digest);
         let layer = layer([CredentialSource::credential(credential)]);
         let ask = Ask {

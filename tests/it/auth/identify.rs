@@ -9,15 +9,15 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::Request;
 use http::header::AUTHORIZATION;
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret};
 use portcullis::{ClientAddr, Refusal, Watched};
 
 const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 fn authentication(cost: u32) -> Authentication {
-    let password: SecretDigest = bcrypt::hash("open sesame", cost).unwrap().parse().unwrap();
+    let password: Secret = bcrypt::hash("open sesame", cost).unwrap().parse().unwrap();
     let credentials = Credentials::new([
-        Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes())),
+        Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes())),
         Credential::new("alice").with_secret(password),
     ]);
     Authentication::token(Watched::fixed(credentials.unwrap()))

@@ -17,7 +17,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use portcullis::auth::jwt::{Issuer, KeySet, KeySetError};
 use portcullis::auth::{
-    Authentication, Credential, Credentials, SecretDigest, ThrottleOptions, TokenAuthLayer,
+    Authentication, Credential, Credentials, Secret, ThrottleOptions, TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
 use portcullis::responder::Challenge;
@@ -455,7 +455,7 @@ async fn a_wrong_signed_token_as_a_password_counts_as_a_wrong_bearer_and_costs_n
     let forged = Key::new(Algorithm::ES256, "one").sign(&claims());
     let hash = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$";
     let hash = format!("{hash}{}", "A".repeat(43));
-    let alice = Credential::new("alice").with_secret(hash.parse::<SecretDigest>().unwrap());
+    let alice = Credential::new("alice").with_secret(hash.parse::<Secret>().unwrap());
     let strict = ThrottleOptions::default()
         .with_burst(NonZeroU32::MIN)
         .with_every(Duration::from_secs(60 * 60));
@@ -509,7 +509,7 @@ async fn a_signed_token_counts_with_the_certificate_that_is_wanted() {
         let issuer = Issuer::of_registry_tokens(ISSUER, keys(&[&key]));
         issuer.with_audiences([SERVICE]).unwrap()
     };
-    let own = Credential::new("ci").with_secret(SecretDigest::of_token(b"own"));
+    let own = Credential::new("ci").with_secret(Secret::of_token(b"own"));
     let own = Watched::fixed(Credentials::new([own]).unwrap());
     let only_certificate = Authentication::certificate().with_issuers([issuer()]);
     let both = Authentication::token_and_certificate(own.clone()).with_issuers([issuer()]);

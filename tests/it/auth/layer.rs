@@ -13,8 +13,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::auth::{
-    Authentication, CredentialError, CredentialOptions, CredentialSource, Credentials,
-    TokenAuthLayer,
+    Authentication, CredentialError, CredentialSource, Credentials, TokenAuthLayer,
 };
 use portcullis::identity::{Mapping, Rule};
 use portcullis::reload::WatchOptions;
@@ -71,12 +70,10 @@ async fn ask_layer(
     }
 }
 
-fn options() -> CredentialOptions {
-    CredentialOptions::default().with_watch(
-        WatchOptions::default()
-            .with_poll_interval(Duration::from_millis(100))
-            .with_settle(Duration::from_millis(5)),
-    )
+fn options() -> WatchOptions {
+    WatchOptions::default()
+        .with_poll_interval(Duration::from_millis(100))
+        .with_settle(Duration::from_millis(5))
 }
 
 fn tokens(folder: &TempDir) -> Watched<Credentials> {

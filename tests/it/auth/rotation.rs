@@ -15,9 +15,9 @@ use http::{Request, Response};
 use http_body_util::Full;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis::auth::{
-    Authentication, Credential, CredentialOptions, CredentialSource, Credentials, Secret,
-    SecretDigest, TokenAuthLayer,
+    Authentication, Credential, CredentialSource, Credentials, Secret, TokenAuthLayer,
 };
+use portcullis::reload::WatchOptions;
 use tower::{Layer, ServiceExt, service_fn};
 
 const DAY: u64 = 24 * 3600;
@@ -48,16 +48,17 @@ impl Log {
 /// some tokens. Gives the log's warnings and how often the metric has counted.
 fn used(warn_before: Option<u64>, uses: &[(&str, u64)]) -> (Vec<String>, u64) {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let secret = |token: &str| Secret::new(SecretDigest::of_token(token.as_bytes()));
+    let secret = |token: &str| Secret::of_token(token.as_bytes());
     let ci = Credential::new("ci")
         .with_comment("the build farm")
         .with_secret(secret("former").expires(at(30 * DAY)))
         .with_secret(secret("latter"));
-    let mut options = CredentialOptions::default();
-    if let Some(days) = warn_before {
-        options = options.with_warn_before(Duration::from_secs(days * DAY));
-    }
-    let credentials = Credentials::watch([CredentialSource::credential(ci)], options).unwrap();
+    let (source, options) = ([CredentialSource::credential(ci)], WatchOptions::default());
+    let credentials = match warn_before {
+        None => Credentials::watch(source, options),
+        Some(days) => Credentials::watch_and_warn(source, options, Duration::from_secs(days * DAY)),
+    };
+    let credentials = credentials.unwrap();
     let clock = Arc::new(AtomicU64::new(0));
     let now = Arc::clone(&clock);
     let authentication = Authentication::token(credentials)

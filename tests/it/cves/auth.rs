@@ -13,9 +13,10 @@ use http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use portcullis::auth::{
-    Authentication, Credential, CredentialError, CredentialOptions, CredentialSource, Credentials,
-    SecretDigest, TokenAuthLayer,
+    Authentication, Credential, CredentialError, CredentialSource, Credentials, Secret,
+    TokenAuthLayer,
 };
+use portcullis::reload::WatchOptions;
 use portcullis::responder::Challenge;
 use portcullis::{Preset, Responder, Watched};
 use tower::{Layer, ServiceExt, service_fn};
@@ -24,7 +25,7 @@ const TOKEN: &str = "pcls-cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 /// `ci` with [`TOKEN`].
 fn by_token() -> Authentication {
-    let digest = SecretDigest::of_token(TOKEN.as_bytes());
+    let digest = Secret::of_token(TOKEN.as_bytes());
     let ci = Credential::new("ci").with_secret(digest);
     let credentials = Credentials::new([ci]).unwrap();
     Authentication::token(Watched::fixed(credentials)).with_throttle(None)
@@ -199,7 +200,7 @@ async fn cve_2025_59350_dragonfly_a_near_miss_is_answered_as_a_far_one() {
 #[test]
 fn cve_2026_4404_harbor_there_is_no_default_password_and_no_such_one_is_taken() {
     let none: [CredentialSource; 0] = [];
-    let options = CredentialOptions::default;
+    let options = WatchOptions::default;
     assert!(matches!(
         Credentials::watch(none, options()),
         Err(CredentialError::None)

@@ -315,9 +315,9 @@ async fn each_layer_alone_drains_what_it_refuses() {
 /// A password takes a while to be refused; its request is dealt with alike.
 #[tokio::test]
 async fn what_is_refused_after_a_wait_is_drained_too() {
-    use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+    use portcullis::auth::{Authentication, Credential, Credentials, Secret};
 
-    let password: SecretDigest = bcrypt::hash("open sesame", 4).unwrap().parse().unwrap();
+    let password: Secret = bcrypt::hash("open sesame", 4).unwrap().parse().unwrap();
     let alice = Credential::new("alice").with_secret(password);
     let credentials = Credentials::new([alice]).unwrap();
     let layer = TokenAuthLayer::new(Authentication::token(credentials.into()));

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret};
 use portcullis::connection::{AddConnection, Connection};
 use portcullis::{Body, Guard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +21,7 @@ pub(super) const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 /// A token for `ci`.
 pub(super) fn authentication() -> Authentication {
-    let ci = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let ci = Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes()));
     Authentication::token(Credentials::new([ci]).unwrap().into())
 }
 

@@ -5,11 +5,10 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret};
 use portcullis::guard::Builder;
 use portcullis::identity::Method;
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
-use portcullis::responder::ErrorBody;
 use portcullis::{ClientAddr, Guard, Preset, Principal, Refusal, Responder};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -44,7 +43,7 @@ fn by_session() -> Builder {
 }
 
 fn by_token() -> Authentication {
-    let ci = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let ci = Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes()));
     Authentication::token(Credentials::new([ci]).unwrap().into())
 }
 
@@ -151,7 +150,7 @@ async fn an_error_has_the_body_that_the_program_makes() {
                 error.message,
                 error.uri.path()
             );
-            ErrorBody::new(HeaderValue::from_static("text/html"), text)
+            (HeaderValue::from_static("text/html"), text.into())
         })
     });
     let guard = Guard::builder()

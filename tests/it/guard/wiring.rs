@@ -7,7 +7,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use portcullis::auth::{Authentication, Credential, Credentials, SecretDigest, TokenAuthLayer};
+use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAuthLayer};
 use portcullis::connection::AddConnection;
 use portcullis::crl::RevocationLayer;
 use portcullis::source::{Networks, SourceLayer};
@@ -27,7 +27,7 @@ async fn yes<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
 }
 
 fn by_token() -> Authentication {
-    let ci = Credential::new("ci").with_secret(SecretDigest::of_token(TOKEN.as_bytes()));
+    let ci = Credential::new("ci").with_secret(Secret::of_token(TOKEN.as_bytes()));
     Authentication::token(Credentials::new([ci]).unwrap().into())
 }
 

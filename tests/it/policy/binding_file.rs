@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use portcullis::policy::{Damaged, DigestBinding, DigestFile, DigestFileError, Learn};
+use portcullis::policy::{DigestBinding, DigestFile, Learn, PolicyError};
 use tempfile::TempDir;
 
 use crate::waiting::until;
@@ -18,7 +18,7 @@ fn digest(number: usize) -> String {
     format!("sha256:{number:064x}")
 }
 
-fn kept(file: &DigestFile) -> Result<DigestBinding, DigestFileError> {
+fn kept(file: &DigestFile) -> Result<DigestBinding, PolicyError> {
     DigestBinding::new(1000, Learn::Pulls).kept_in(file)
 }
 
@@ -125,13 +125,13 @@ fn a_damaged_file_is_an_error_unless_it_may_be_forgotten() {
         fs::write(&path, content).unwrap();
         let error = kept(&seldom(&path)).unwrap_err();
         assert!(
-            matches!(error, DigestFileError::Damaged { .. }),
+            matches!(error, PolicyError::DigestsDamaged { .. }),
             "{error:?}"
         );
         assert!(error.to_string().contains("digests: "), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
-    let forgiving = seldom(&path).with_damaged(Damaged::Forget);
+    let forgiving = seldom(&path).with_damaged_forgotten(true);
     let binding = kept(&forgiving).unwrap();
     binding.save().unwrap();
     assert_eq!(
@@ -151,20 +151,20 @@ fn a_file_that_cannot_be_read_is_an_error() {
     fs::create_dir(&path).unwrap();
     let error = kept(&seldom(&path)).unwrap_err();
     assert!(
-        matches!(error, DigestFileError::Unreadable { .. }),
+        matches!(error, PolicyError::DigestsUnreadable { .. }),
         "{error:?}"
     );
-    kept(&seldom(&path).with_damaged(Damaged::Forget)).unwrap();
+    kept(&seldom(&path).with_damaged_forgotten(true)).unwrap();
 }
 
 #[test]
 fn a_folder_that_cannot_be_written_to_is_an_error_at_the_start_and_at_each_write() {
     let folder = TempDir::new().unwrap();
     let inner = folder.path().join("inner");
-    let file = seldom(&inner.join("digests")).with_damaged(Damaged::Forget);
+    let file = seldom(&inner.join("digests")).with_damaged_forgotten(true);
     let error = kept(&file).unwrap_err();
     assert!(
-        matches!(error, DigestFileError::Unwritable { .. }),
+        matches!(error, PolicyError::DigestsUnwritable { .. }),
         "{error:?}"
     );
     fs::create_dir(&inner).unwrap();
@@ -174,7 +174,7 @@ fn a_folder_that_cannot_be_written_to_is_an_error_at_the_start_and_at_each_write
     for _ in 0..2 {
         let error = binding.save().unwrap_err();
         assert!(
-            matches!(error, DigestFileError::Unwritable { .. }),
+            matches!(error, PolicyError::DigestsUnwritable { .. }),
             "{error:?}"
         );
     }

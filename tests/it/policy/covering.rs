@@ -5,7 +5,7 @@ use portcullis::policy::{Actions, Doubt, Pattern, Policy, Rule, Who};
 use super::support::{ask, token};
 
 fn patterns(
-    make: fn(&str) -> Result<Pattern, portcullis::policy::PatternError>,
+    make: fn(&str) -> Result<Pattern, portcullis::policy::PolicyError>,
     texts: &[&str],
 ) -> Vec<Pattern> {
     texts.iter().map(|text| make(text).unwrap()).collect()

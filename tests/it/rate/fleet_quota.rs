@@ -13,8 +13,7 @@ use std::time::{Duration, SystemTime};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use portcullis::rate::{
-    ByteRateLayer, Exempt, Exhausted, Fleet, Key, Limit, Limits, LimitsError, Quota, Unreachable,
-    Window,
+    ByteRateLayer, Exempt, Fleet, Key, Limit, Limits, LimitsError, Quota, Unreachable, Window,
 };
 use portcullis::{Preset, Responder, Watched};
 use rate_support::redis::{Redis, free_port};
@@ -27,7 +26,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const NOON: u64 = 1_700_001_000;
 
 fn cut(bytes: u64) -> Quota {
-    Quota::new(bytes, Window::Hour).with_exhausted(Exhausted::Cut)
+    Quota::new(bytes, Window::Hour).with_cut(true)
 }
 
 fn limit(quota: Quota, fleet: &Fleet) -> Limit {
@@ -286,7 +285,7 @@ async fn what_was_sent_last_is_told_at_the_end_and_when_the_window_changes() {
     let redis = Redis::start();
     let fleet = redis.fleet().with_period(10 * SECOND).unwrap();
     let limits = |window| {
-        let quota = Quota::new(1_000_000, window).with_exhausted(Exhausted::Cut);
+        let quota = Quota::new(1_000_000, window).with_cut(true);
         Limits::new([limit(quota, &fleet)]).unwrap()
     };
     let watched = Watched::fixed(limits(Window::Hour));
@@ -437,7 +436,7 @@ async fn a_reload_keeps_the_books_and_takes_the_new_quota() {
     assert_eq!(received(get(&layer, "a", 20_000).await).await, 5_000);
     books_agree(&redis, 15_000).await;
     // Another window is another book.
-    let daily = Quota::new(2_000, Window::Day).with_exhausted(Exhausted::Cut);
+    let daily = Quota::new(2_000, Window::Day).with_cut(true);
     watched.publish(Limits::new([limit(daily, &fleet)]).unwrap());
     assert_eq!(received(get(&layer, "a", 20_000).await).await, 2_000);
     books_agree(&redis, 17_000).await;

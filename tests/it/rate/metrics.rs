@@ -7,7 +7,7 @@ use crate::rate_support;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use portcullis::rate::{ByteRateLayer, Exhausted, Key, Limit, Limits, Quota, Shed, Window};
+use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Quota, Shed, Window};
 use rate_support::{Reader, layer, request, serving};
 use tower::ServiceExt;
 
@@ -148,7 +148,7 @@ fn what_a_limit_refuses_is_counted_by_limit_and_reason() {
 #[test]
 fn what_is_left_of_a_quota_is_that_of_the_key_that_has_least() {
     let handle = counted(async |handle| {
-        let quota = Quota::new(1_000, Window::Month).with_exhausted(Exhausted::Cut);
+        let quota = Quota::new(1_000, Window::Month).with_cut(true);
         let limits = Limits::new([Limit::quota("monthly", Key::Source, quota)]).unwrap();
         let layer = ByteRateLayer::new(limits);
         let from = async |source, bytes| {

@@ -14,8 +14,8 @@ use http::header::RETRY_AFTER;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::rate::{
-    ByteRateLayer, Callers, Direction, Exempt, Exhausted, Key, Limit, Limits, LimitsError, Quota,
-    Share, Shed, StallTimeout, Tenant, Window,
+    ByteRateLayer, Callers, Direction, Exempt, Key, Limit, Limits, LimitsError, Quota, Share, Shed,
+    StallTimeout, Tenant, Window,
 };
 use portcullis::record::{Cut, Record};
 use portcullis::{Preset, Refusal, Responder, Watched};
@@ -242,7 +242,7 @@ async fn a_used_up_quota_refuses_until_the_window_ends_and_counts_what_was_sent(
 
 #[tokio::test(start_paused = true)]
 async fn a_quota_that_cuts_lets_pass_what_is_left_to_the_byte() {
-    let quota = Quota::new(1000, Window::Month).with_exhausted(Exhausted::Cut);
+    let quota = Quota::new(1000, Window::Month).with_cut(true);
     let layer = layer([Limit::quota("monthly", Key::Principal, quota)]);
     get(&layer, 400, "a")
         .await
@@ -272,7 +272,7 @@ async fn a_quota_that_cuts_lets_pass_what_is_left_to_the_byte() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_quota_cuts_of_a_small_body_is_not_charged_to_a_rate() {
-    let quota = Quota::new(100, Window::Hour).with_exhausted(Exhausted::Cut);
+    let quota = Quota::new(100, Window::Hour).with_cut(true);
     let layer = layer([
         Limit::rate("rate", Key::Total, 1000).with_burst(1000),
         Limit::quota("quota", Key::Principal, quota),
@@ -470,7 +470,7 @@ async fn what_is_no_pull_is_not_shed() {
 #[tokio::test(start_paused = true)]
 async fn a_transfer_that_a_quota_ended_does_not_go_on_in_the_next_window() {
     let calendar = Calendar::default();
-    let quota = Quota::new(1000, Window::Hour).with_exhausted(Exhausted::Cut);
+    let quota = Quota::new(1000, Window::Hour).with_cut(true);
     let limit = Limit::quota("hourly", Key::Total, quota);
     let layer = calendar.layer(Limits::new([limit]).unwrap());
     let mut body = get(&layer, 5000, "a").await.into_body();

@@ -9,9 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use pki::{Ca, Files, accepted, client, refused};
 use portcullis::Watched;
-use portcullis::crl::{
-    CertPath, CrlError, LoadError, OnUnknown, Options, Revocation, UnknownCause, Verdict,
-};
+use portcullis::crl::{CertPath, CrlError, LoadError, Options, Revocation, UnknownCause, Verdict};
 use portcullis::tls::{Acceptor, ClientCas, Reason};
 use rcgen::string::{BmpString, Ia5String, PrintableString, TeletexString};
 use rcgen::{
@@ -71,10 +69,10 @@ fn a_list_counts_however_the_name_of_its_issuer_is_written() {
         DnValue::Ia5String(Ia5String::try_from("nodes 2026").unwrap()),
     ] {
         let list = spelled(&ca, common(name.clone())).crl(1, &[7]);
-        for unknown in [OnUnknown::Refuse, OnUnknown::Allow] {
+        for unknown in [false, true] {
             for authorities in [vec![], vec![ca.der.clone()]] {
                 let revocation = Revocation::builder()
-                    .with_options(Options::default().with_unknown(unknown))
+                    .with_options(Options::default().with_unknown_allowed(unknown))
                     .with_authorities(authorities)
                     .from_bytes([list.der().as_ref()])
                     .unwrap();
@@ -465,7 +463,7 @@ fn a_list_that_its_issuer_did_not_sign_takes_the_place_of_none() {
     let mut damaged = newer(&ca);
     let end = damaged.len() - 5;
     damaged[end] ^= 1;
-    let options = || Options::default().with_unknown(OnUnknown::Allow);
+    let options = || Options::default().with_unknown_allowed(true);
     // The one names the key that did not sign it, the other a key that is not known.
     for (forged, is_refused) in [(&damaged, true), (&newer(&impostor), false)] {
         let builder = || {

@@ -16,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use pki::{Ca, Files, Leaf, client, connect};
 use portcullis::crl::{
-    CertPath, CrlError, Depth, LoadError, OnUnknown, Options, Revocation, RevocationLayer, Verdict,
+    CertPath, CrlError, LoadError, Options, Revocation, RevocationLayer, Verdict,
 };
 use portcullis::record::{Cut, Record};
 use portcullis::reload::WatchOptions;
@@ -143,7 +143,7 @@ fn only_what_no_list_of_the_issuer_is_about_can_be_allowed() {
     let ahead = ca.crl_with(1, &[], |list| list.this_update += time::Duration::HOUR * 2);
     let node = path(&numbered(&ca, 7), &[], &ca);
     let hours = |hours: u64| after(Duration::from_secs(hours * 60 * 60));
-    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    let lenient = Options::default().with_unknown_allowed(true);
     for (list, at, expected) in [
         (Ca::new("Others").crl(1, &[]), hours(0), "unknown_allowed"),
         (forged, hours(0), "unknown_allowed"),
@@ -166,7 +166,7 @@ fn of_a_path_the_certificate_that_cannot_be_allowed_decides() {
     let root = Ca::new("Root");
     let sub = root.sub("Sub", |_| {});
     let node = path(&numbered(&sub, 7), &[&sub], &root);
-    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    let lenient = Options::default().with_unknown_allowed(true);
     let expired = root.crl(1, &[]);
     let lenient = Revocation::from_bytes([expired.der().as_ref()], lenient).unwrap();
     assert_eq!(lenient.examine(&node, now()).label(), "unknown_allowed");
@@ -182,7 +182,7 @@ fn of_a_path_the_certificate_that_cannot_be_allowed_decides() {
 async fn what_is_allowed_is_told_apart_from_what_is_good() {
     let server = Server::new();
     let other = Ca::new("Others").crl(1, &[]);
-    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    let lenient = Options::default().with_unknown_allowed(true);
     let lenient = Revocation::from_bytes([other.der().as_ref()], lenient).unwrap();
     let tracked = lenient.track(path(&server.node, &[], &server.ca));
     let connection = Connection::builder("10.0.0.1:1".parse().unwrap())
@@ -210,7 +210,7 @@ fn a_ca_of_the_path_is_looked_at_too_unless_only_the_leaf_is() {
     let lists = [root.crl(1, &[99]), sub.crl(1, &[])];
     let lists = [lists[0].der().as_ref(), lists[1].der().as_ref()];
     assert_eq!(kind(&revocation(&lists).examine(&node, now())), "revoked");
-    let leaf = Options::default().with_depth(Depth::Leaf);
+    let leaf = Options::default().with_leaf_only(true);
     let leaf = Revocation::from_bytes(lists, leaf).unwrap();
     assert_eq!(leaf.examine(&node, now()), Verdict::Good);
     assert_eq!(

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use pki::Ca;
 use pki::extended::encode;
-use portcullis::crl::{CertPath, Depth, OnUnknown, Options, Revocation, Verdict};
+use portcullis::crl::{CertPath, Options, Revocation, Verdict};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
     GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, SanType,
@@ -233,8 +233,8 @@ fn a_signer_beneath_more_than_six_cas_signs_nothing() {
     let anchor = root.roots().roots.remove(0);
     let path = CertPath::new(&node.der, std::slice::from_ref(&nodes.der), &anchor).unwrap();
     let options = Options::default()
-        .with_depth(Depth::Leaf)
-        .with_unknown(OnUnknown::Allow);
+        .with_leaf_only(true)
+        .with_unknown_allowed(true);
     for (depth, counts) in [(1, true), (6, true), (7, false)] {
         let mut cas = vec![root.sub("CA 1", nothing)];
         for number in 2..=depth {
@@ -275,8 +275,8 @@ fn a_signer_is_beneath_the_cas_that_its_issuers_name_leads_to() {
     // Another key of the root, which the first has signed.
     let renewed = root.sub("Root", nothing);
     let options = Options::default()
-        .with_depth(Depth::Leaf)
-        .with_unknown(OnUnknown::Allow);
+        .with_leaf_only(true)
+        .with_unknown_allowed(true);
     for (by, certificate, counts) in [
         (&lower, &lower.der, true),
         (&lower, &other, false),
@@ -311,7 +311,7 @@ fn a_revoked_signer_or_ca_above_it_signs_nothing() {
         assert_eq!(verdict.label(), "unknown");
     }
     // Of the CAs above it nothing is asked where only the client's own certificate is.
-    let leaf = Options::default().with_depth(Depth::Leaf);
+    let leaf = Options::default().with_leaf_only(true);
     let lists = world.lists(&[UPPER], &[], &[]);
     assert_eq!(world.examine(&lists, leaf), Verdict::Good);
     let lists = world.lists(&[], &[], &[SIGNER]);
@@ -322,7 +322,7 @@ fn a_revoked_signer_or_ca_above_it_signs_nothing() {
 fn a_signer_of_unknown_status_counts_only_if_the_options_allow_that() {
     let world = World::new();
     let lists = world.lists(&[], &[], &[]);
-    let lenient = Options::default().with_unknown(OnUnknown::Allow);
+    let lenient = Options::default().with_unknown_allowed(true);
     for missing in [1, 2] {
         let mut some = lists.clone();
         some.remove(missing);
@@ -382,7 +382,7 @@ fn node_verdict(root: &Ca, authorities: &[&Ca], lists: &[Vec<u8>]) -> Verdict {
     let anchor = root.roots().roots.remove(0);
     let path = CertPath::new(&node.der, std::slice::from_ref(&nodes.der), &anchor).unwrap();
     let revocation = Revocation::builder()
-        .with_options(Options::default().with_depth(Depth::Leaf))
+        .with_options(Options::default().with_leaf_only(true))
         .with_authorities(authorities.iter().map(|ca| ca.der.clone()))
         .from_bytes(lists.iter().map(Vec::as_slice))
         .unwrap();

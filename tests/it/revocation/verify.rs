@@ -10,7 +10,7 @@ use std::path::Path;
 
 use pki::{Ca, Files, Leaf};
 use portcullis::Watched;
-use portcullis::crl::{OnUnknown, Options, Revocation};
+use portcullis::crl::{Options, Revocation};
 use portcullis::tls::{Acceptor, ClientCas};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -212,7 +212,7 @@ async fn refused_by_a_gate(ca: &str, leaf: &Leaf) -> &'static str {
     let ours = Ca::new("Ours");
     let files = Files::new();
     let list = files.put("ours.crl", ours.crl(1, &[]).der());
-    let options = Options::default().with_unknown(OnUnknown::Allow);
+    let options = Options::default().with_unknown_allowed(true);
     let material = files
         .server(&ours.server(&["localhost"]))
         .require_client_certificates(ClientCas::new([ca]))

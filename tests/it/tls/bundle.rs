@@ -25,11 +25,9 @@ fn quick() -> WatchOptions {
         .with_settle(Duration::from_millis(1))
 }
 
-fn serving(bundle: &Path) -> Builder<portcullis::tls::Ready> {
+fn serving(bundle: &Path) -> Builder {
     let files = CertificateFiles::bundle(bundle);
-    Builder::new()
-        .with_certificate(files)
-        .without_client_certificates()
+    Builder::with_certificate(files).without_client_certificates()
 }
 
 /// The chain that a client is shown.
@@ -343,8 +341,7 @@ async fn a_trust_bundle_is_followed_through_links_and_in_its_place() {
         swap_secret(&volume, version, &[("ca.pem", content)]);
     };
     put("1", &[&first]);
-    let material = Builder::new()
-        .with_certificate(files.pair(&server_ca.server(&["localhost"])))
+    let material = Builder::with_certificate(files.pair(&server_ca.server(&["localhost"])))
         .require_client_certificates(ClientCas::new([volume.join("ca.pem")]))
         .watch(quick())
         .unwrap();

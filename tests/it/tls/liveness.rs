@@ -26,8 +26,7 @@ use portcullis::auth::{Authentication, TokenAuthLayer};
 use portcullis::crl::{Options, Revocation};
 use portcullis::identity::{Mapping, Rule};
 use portcullis::tls::{
-    Acceptor, Builder, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material, Ready, Reason,
-    RemovedCa,
+    Acceptor, Builder, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material, Reason,
 };
 use portcullis::{ClientAddr, Connection, PeerIdentity, Principal, Watched};
 use rustls::pki_types::UnixTime;
@@ -55,7 +54,7 @@ impl Scene {
     }
 
     /// With this bundle of client CAs.
-    fn builder(&self, bundle: &str) -> Builder<Ready> {
+    fn builder(&self, bundle: &str) -> Builder {
         let bundle = self.files.put("ca.crt", bundle);
         let builder = self.files.server(&self.server);
         builder.require_client_certificates(ClientCas::new([bundle]))
@@ -137,9 +136,9 @@ async fn a_request_whose_client_ca_was_removed_is_refused_if_rechecked() {
     let other = Ca::new("Nodes 2027");
     let node = scene.ca.client("node-7");
     let both = format!("{}{}", scene.ca.pem, other.pem);
-    for (policy, status) in [(RemovedCa::Recheck, 403), (RemovedCa::Keep, 200)] {
+    for (policy, status) in [(false, 403), (true, 200)] {
         let material = Watched::fixed(scene.builder(&both).load().unwrap());
-        let acceptor = Acceptor::new(material.clone()).with_removed_ca(policy);
+        let acceptor = Acceptor::new(material.clone()).with_removed_ca_kept(policy);
         let config = client(&scene.ca, Some((&node, &[])));
         let (accepted, _theirs) = accepted(&acceptor, config).await;
         let layer = ForwardedLayer::without_proxies();
@@ -166,10 +165,10 @@ async fn a_connection_outlives_its_client_cas_certificate_where_that_is_renewed_
             .load()
             .unwrap()
     };
-    for policy in [RemovedCa::Recheck, RemovedCa::Keep] {
+    for policy in [false, true] {
         clock.by(Duration::ZERO);
         let material = Watched::fixed(load(&scene.ca.pem));
-        let acceptor = Acceptor::new(material.clone()).with_removed_ca(policy);
+        let acceptor = Acceptor::new(material.clone()).with_removed_ca_kept(policy);
         let node = scene.ca.client("node-7");
         let config = client(&scene.ca, Some((&node, &[])));
         let (accepted, _theirs) = accepted(&acceptor, config).await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use pki::{Ca, Files, Leaf, accepted, client, client_at, refused};
 use portcullis::Watched;
 use portcullis::identity::{Mapping, Rule};
-use portcullis::tls::{Acceptor, Builder, ClientCas, HandshakeError, Ready, Reason};
+use portcullis::tls::{Acceptor, Builder, ClientCas, HandshakeError, Reason};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
 };
@@ -52,7 +52,7 @@ impl Scene {
         }
     }
 
-    fn builder(&self) -> Builder<Ready> {
+    fn builder(&self) -> Builder {
         let builder = self.files.requiring(&self.server, &self.nodes);
         builder.with_clock(Arc::new(Fixed))
     }
@@ -408,7 +408,7 @@ async fn what_is_no_svid_or_of_another_domains_ca_is_refused_where_that_is_asked
         .leaf("node-7", id("spiffe://example.org/node-7"));
     let plain = scene.nodes.client("node-7");
     let config = |leaf: &Leaf| client(&scene.nodes, Some((leaf, &[])));
-    let by = |builder: Builder<Ready>| Acceptor::new(Watched::fixed(builder.load().unwrap()));
+    let by = |builder: Builder| Acceptor::new(Watched::fixed(builder.load().unwrap()));
 
     let strict = by(scene.builder().with_strict_svids(true));
     accepted(&strict, config(&svid)).await;
@@ -420,8 +420,8 @@ async fn what_is_no_svid_or_of_another_domains_ca_is_refused_where_that_is_asked
     assert!(theirs.ends_with("AccessDenied"), "{theirs}");
 
     let (first, _theirs) = accepted(&strict, config(&svid)).await;
-    let key = first.connection.identity().unwrap().anchor().unwrap();
-    let key = key.key_hex().to_uppercase();
+    let identity = first.connection.identity().unwrap();
+    let key = identity.anchor_key_hex().unwrap().to_uppercase();
     for (domain, ca, is_good) in [
         ("example.org", "CN=Nodes 2026", true),
         ("example.org", &*key, true),
@@ -459,7 +459,7 @@ async fn a_rule_by_the_issuers_name_is_not_one_by_the_client_ca() {
     let (good, _one) = accepted(&acceptor, client(&mine, Some((&good, &[])))).await;
     let (bad, _two) = accepted(&acceptor, client(&mine, Some((&bad, &[&impostor])))).await;
     let [good, bad] = [&good, &bad].map(|one| one.connection.identity().unwrap());
-    let key = good.anchor().unwrap().key_hex();
+    let key = good.anchor_key_hex().unwrap();
     for (field, pattern, matches_bad) in [
         ("issuer", "CN=Mine", true),
         ("anchor", "CN=Mine", false),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use pki::{Ahead, Ca, Files, Leaf, accepted, client, client_at, refused, without_ed25519};
 use portcullis::Watched;
 use portcullis::crl::{DenyList, Options, Revocation};
-use portcullis::tls::{Acceptor, Builder, Ready, Reason};
+use portcullis::tls::{Acceptor, Builder, Reason};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationList, CustomExtension,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, SanType,
@@ -30,7 +30,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn builder(&self) -> Builder<Ready> {
+    fn builder(&self) -> Builder {
         self.files.requiring(&self.server, &self.nodes)
     }
 
@@ -69,7 +69,7 @@ impl Scene {
     }
 }
 
-fn by(builder: Builder<Ready>) -> Acceptor {
+fn by(builder: Builder) -> Acceptor {
     Acceptor::new(Watched::fixed(builder.load().unwrap()))
 }
 

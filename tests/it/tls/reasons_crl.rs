@@ -9,7 +9,7 @@ use std::sync::Arc;
 use pki::{Ca, Files, Leaf, client, refused, without_ed25519};
 use portcullis::Watched;
 use portcullis::crl::{Options, Revocation};
-use portcullis::tls::{Acceptor, Builder, Ready, Reason};
+use portcullis::tls::{Acceptor, Builder, Reason};
 use rcgen::CertificateRevocationList;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
@@ -26,7 +26,7 @@ impl Scene {
         }
     }
 
-    fn builder(&self) -> Builder<Ready> {
+    fn builder(&self) -> Builder {
         let server = self.nodes.server(&["localhost"]);
         self.files.requiring(&server, &self.nodes)
     }

@@ -26,11 +26,12 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use pki::{Ca, Files, client, connect, swap_secret};
+use portcullis::connection::AddConnection;
 use portcullis::crl::{DenyList, Options, Revocation, RevocationLayer};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{
-    Acceptor, AddConnection, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer, Listener,
-    Material, Reason, RemovedCa,
+    Acceptor, CertificateFiles, ClientCas, ForwardedForm, ForwardedLayer, Listener, Material,
+    Reason,
 };
 use portcullis::{Connection, Refusal, Watched};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -200,7 +201,7 @@ async fn certificates_are_chosen_by_the_name_that_is_asked_for() {
     let other = Files::new();
     let first = scene.files.pair(&scene.ca.server(&["localhost"]));
     let second = other.pair(&scene.ca.server(&["a.example.org", "*.example.net"]));
-    let builder = portcullis::tls::Builder::new().with_certificate(first);
+    let builder = portcullis::tls::Builder::with_certificate(first);
     let builder = builder
         .and_certificate(second)
         .without_client_certificates();
@@ -292,13 +293,13 @@ async fn a_connection_of_a_removed_ca_ends_if_rechecked_and_stays_if_kept() {
     let other = Ca::new("Nodes 2027");
     let server = scene.ca.server(&["localhost"]);
     let both = format!("{}{}", scene.ca.pem, other.pem);
-    for (policy, ends) in [(RemovedCa::Recheck, true), (RemovedCa::Keep, false)] {
+    for (policy, ends) in [(false, true), (true, false)] {
         let bundle = scene.files.put("ca.crt", &both);
         let builder = scene.files.server(&server);
         let builder = builder.require_client_certificates(ClientCas::new([bundle]));
         let material = Watched::fixed(builder.clone().load().unwrap());
         let acceptor = Acceptor::new(material.clone())
-            .with_removed_ca(policy)
+            .with_removed_ca_kept(policy)
             .with_ending(Duration::from_millis(20), Duration::from_secs(1));
         let (tcp, address) = bind().await;
         let (accepted, theirs) = tokio::join!(
@@ -682,8 +683,7 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
     swap("v0", &pair(&one));
     let ca = scene.files.put("ca.crt", &scene.ca.pem);
     let watch = WatchOptions::default().with_settle(Duration::from_millis(5));
-    let material = portcullis::tls::Builder::new()
-        .with_certificate(CertificateFiles::secret(&volume))
+    let material = portcullis::tls::Builder::with_certificate(CertificateFiles::secret(&volume))
         .require_client_certificates(ClientCas::new([&ca]))
         .watch(watch)
         .unwrap();
@@ -815,8 +815,7 @@ async fn a_thousand_rotations_under_load_fail_no_request_and_leave_no_memory() {
     };
     rotate(0);
     let watch = WatchOptions::default().with_settle(Duration::from_millis(1));
-    let material = portcullis::tls::Builder::new()
-        .with_certificate(CertificateFiles::secret(&volume))
+    let material = portcullis::tls::Builder::with_certificate(CertificateFiles::secret(&volume))
         .require_client_certificates(ClientCas::new([volume.join("ca.crt")]))
         .with_crls(Revocation::builder(), [volume.join("crl.pem")])
         .watch(watch)
