@@ -6,6 +6,9 @@
     reason = "nothing reaches into a test program, and a panic is how it says no"
 )]
 
+#[path = "../examples/node/known.rs"]
+#[allow(dead_code, reason = "what only the program uses")]
+mod known;
 mod support;
 
 #[cfg(feature = "jwt")]
@@ -27,6 +30,8 @@ mod in_front;
 mod lifetime;
 #[path = "clients/limits.rs"]
 mod limits;
+#[path = "clients/node.rs"]
+mod node;
 #[path = "clients/openssl.rs"]
 mod openssl;
 #[path = "clients/passwords.rs"]
