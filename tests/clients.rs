@@ -48,6 +48,8 @@ mod secrets;
 mod shared_cache;
 #[path = "clients/skopeo.rs"]
 mod skopeo;
+#[path = "clients/trust.rs"]
+mod trust;
 #[path = "clients/uploads.rs"]
 mod uploads;
 #[path = "clients/upstream.rs"]
