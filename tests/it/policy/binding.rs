@@ -334,15 +334,21 @@ async fn what_the_callback_cannot_find_out_is_neither_given_nor_said_to_be_missi
         format!("/v2/public/app/manifests/{manifest}"),
         format!("/v2/public/app/referrers/{manifest}"),
     ];
-    let mount = format!("/v2/public/app/blobs/uploads/?mount={layer}&from=other/app");
+    let mount = format!("/v2/public/app/blobs/uploads/?mount={layer}&from=public/app");
     for path in &paths {
         client.gets(503, path).await;
     }
-    assert_eq!(client.ask(Method::POST, &mount).await.0, 503);
+    // A mount is an ordinary upload then, for which the client has to have the content.
+    assert_eq!(client.ask(Method::POST, &mount).await.0, 202);
+    let asked = cache.0.lock().unwrap().asked.clone();
+    assert!(
+        !asked.iter().any(|asked| asked.contains("mount=")),
+        "{asked:?}"
+    );
     // Nothing was learnt of it.
     down.store(false, Ordering::Relaxed);
     client
-        .gets(404, &format!("/v2/secret/app/blobs/{layer}"))
+        .gets(404, &format!("/v2/public/other/blobs/{layer}"))
         .await;
     client.gets(200, &paths[0]).await;
     client.gets(200, &paths[1]).await;
