@@ -24,6 +24,8 @@ mod demo;
 mod fallover;
 #[path = "clients/faults.rs"]
 mod faults;
+#[path = "clients/hosts.rs"]
+mod hosts;
 #[path = "clients/in_front.rs"]
 mod in_front;
 #[path = "clients/lifetime.rs"]

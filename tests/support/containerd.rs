@@ -85,7 +85,8 @@ impl Containerd {
         self.folder.path().join("sock")
     }
 
-    fn hosts_dir(&self) -> PathBuf {
+    /// The folder of the `hosts.toml` files.
+    pub fn hosts_dir(&self) -> PathBuf {
         self.folder.path().join("hosts")
     }
 
