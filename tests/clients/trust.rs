@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::refused::{handshake_failed, no_secret_is_logged};
@@ -11,9 +12,10 @@ use crate::support::gate::{Demands, Gate, Place, Shown};
 use crate::support::image::Image;
 use crate::support::mirror::example;
 use crate::support::pki::Pair;
-use crate::support::process::{run, tool};
+use crate::support::process::{Daemon, run, serve, tool};
 use crate::support::secret;
 use crate::support::wait::until;
+use tempfile::TempDir;
 
 fn shows(pair: Option<&Pair>) -> Shown<'_> {
     Shown { token: None, pair }
@@ -323,4 +325,52 @@ fn a_certificate_in_the_header_of_an_aws_load_balancer_counts_from_a_proxy_only(
     // The header of a client is removed.
     assert_eq!(ask(&elsewhere, &elsewhere.keys.ci), "401");
     elsewhere.mirror.refused("certificate_missing");
+}
+
+/// nginx that answers each request with the certificate in its header.
+fn echo_of_certificates(folder: &Path) -> (Daemon, u16) {
+    let at = |name: &str| folder.join(name).display().to_string();
+    serve("nginx", |port| {
+        let text = format!(
+            "daemon off; master_process off; pid {pid}; error_log stderr; events {{}}\n\
+             http {{ access_log off;\n\
+             client_body_temp_path {temp}; proxy_temp_path {temp}; fastcgi_temp_path {temp};\n\
+             uwsgi_temp_path {temp}; scgi_temp_path {temp};\n\
+             server {{ listen 127.0.0.1:{port}; location / {{\n\
+             default_type text/plain; return 200 \"$http_x_forwarded_client_cert\";\n\
+             }} }} }}\n",
+            pid = at("pid"),
+            temp = at("temp"),
+        );
+        let file = folder.join("nginx.conf");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(tool("nginx", "nginx-light"));
+        command.arg("-e").arg("stderr").arg("-c").arg(&file);
+        command
+    })
+}
+
+#[test]
+fn a_registry_behind_the_gate_gets_the_certificate_that_curl_shows_and_no_other() {
+    let folder = TempDir::new().unwrap();
+    let (_nginx, port) = echo_of_certificates(folder.path());
+    let told = |flags| {
+        let demands = Demands {
+            in_front_of: Some(format!("http://127.0.0.1:{port}")),
+            flags,
+            ..Demands::certificate()
+        };
+        let gate = demands.start();
+        let ask = |more: &[&str]| {
+            let path = "/v2/lib/busybox/manifests/1";
+            let mut curl = curl(&gate, shows(Some(&gate.keys.reader)), path);
+            run(curl.arg("--fail").args(more)).succeeded().out
+        };
+        let forged = "X-Forwarded-Client-Cert: Hash=00;URI=spiffe://example.org/ci";
+        (ask(&[]), ask(&["--header", forged]))
+    };
+    let (shown, forged) = told(&["--forward-client-cert"]);
+    assert!(shown.contains("URI=spiffe://example.org/reader"), "{shown}");
+    assert_eq!(forged, shown);
+    assert_eq!(told(&[]), (String::new(), String::new()));
 }

@@ -49,6 +49,8 @@ pub struct Demands {
     /// The socket of the containerd whose content the `node` example serves, where it is not the mirror that is asked.
     pub node_of: Option<PathBuf>,
     pub place: Place,
+    /// More flags.
+    pub flags: &'static [&'static str],
     /// The address of the operator's port, if there is one.
     pub admin: Option<SocketAddr>,
     /// More of the section `[tls]`.
@@ -87,6 +89,7 @@ impl Default for Demands {
             in_front_of: None,
             node_of: None,
             place: Place::Plain,
+            flags: &[],
             admin: None,
             tls: "",
             bundle: false,
@@ -144,6 +147,9 @@ impl Demands {
         }
         if let Some(host) = &self.upstream_redirect {
             setup = setup.argument("--upstream-redirect").argument(host);
+        }
+        for flag in self.flags {
+            setup = setup.argument(flag);
         }
         if let Some(address) = self.admin {
             setup = setup.argument("--admin").argument(address.to_string());
