@@ -55,12 +55,12 @@ struct Manifest {
 }
 
 pub(crate) async fn answer(holdings: &Holdings, mut request: Request<Body<Incoming>>) -> Answer {
-    let head = request.method() == Method::HEAD;
-    let mut answer = match read(holdings, &mut request, head).await {
+    let head_only = request.method() == Method::HEAD;
+    let mut answer = match read(holdings, &mut request, head_only).await {
         Ok(answer) => answer,
         Err(problem) => problem.answer(),
     };
-    if head {
+    if head_only {
         *answer.body_mut() = whole(Bytes::new());
     }
     answer
@@ -69,7 +69,7 @@ pub(crate) async fn answer(holdings: &Holdings, mut request: Request<Body<Incomi
 async fn read(
     holdings: &Holdings,
     request: &mut Request<Body<Incoming>>,
-    head: bool,
+    head_only: bool,
 ) -> Result<Answer, Problem> {
     let route = Route::of(request)?;
     if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -93,7 +93,7 @@ async fn read(
     let given = if route.endpoint() == Endpoint::Manifest {
         manifest(holdings, &held, request.headers()).await
     } else {
-        blob(holdings, &held, request.headers(), head).await
+        blob(holdings, &held, request.headers(), head_only).await
     };
     match given {
         Ok(answer) => answer,
@@ -118,10 +118,10 @@ async fn blob(
     holdings: &Holdings,
     held: &Held,
     asked: &HeaderMap,
-    head: bool,
+    head_only: bool,
 ) -> io::Result<Result<Answer, Problem>> {
     let etag = etag(held);
-    let (status, start, end) = match Selection::of(asked, &etag, Some(held.size), head) {
+    let (status, start, end) = match Selection::of(asked, &etag, Some(held.size), head_only) {
         Selection::Failed => return Ok(Err(Problem::Condition)),
         Selection::Unchanged => return Ok(Ok(unchanged(held))),
         Selection::Unsatisfiable => return Ok(Err(Problem::Range(held.size))),
@@ -129,7 +129,7 @@ async fn blob(
         Selection::Whole => (StatusCode::OK, 0, held.size),
     };
     // For a HEAD it is enough to see that it is there.
-    let last = if head { end.min(1) } else { end };
+    let last = if head_only { end.min(1) } else { end };
     let content = holdings.content(&held.digest, start, last).await?;
     let stream = try_unfold(content, |mut content| async move {
         let part = content.next().await?;

@@ -115,8 +115,8 @@ fn a_node_serves_what_its_containerd_holds_by_the_repositories_that_it_came_from
     // What the policy says of the repository holds, and nothing is written.
     let secret = format!("/v2/secret/busybox/manifests/{digest}?ns=docker.io");
     assert_eq!(status(&node, reader, &secret), "403");
-    let none = reader.without_token();
-    assert_eq!(status(&node, none, &by_digest), "401");
+    let anonymous = reader.without_token();
+    assert_eq!(status(&node, anonymous, &by_digest), "401");
     for (method, path) in [
         ("POST", "/v2/lib/busybox/blobs/uploads/?ns=docker.io"),
         ("DELETE", &by_digest),

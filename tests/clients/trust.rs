@@ -244,7 +244,7 @@ fn curl_is_shown_the_newest_certificate_of_a_bundle_whose_volume_is_swapped() {
 
 fn shows_the_newest(place: Place, renew: impl FnOnce(&Gate, &Pair)) {
     let gate = Demands {
-        bundle: true,
+        server: "bundle = \"server.pem\"\n",
         place,
         ..Demands::token()
     };

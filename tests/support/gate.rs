@@ -55,8 +55,8 @@ pub struct Demands {
     pub admin: Option<SocketAddr>,
     /// More of the section `[tls]`.
     pub tls: &'static str,
-    /// Whether the server's certificate and key are in one file, `server.pem`.
-    pub bundle: bool,
+    /// What of the section `[tls]` names the server's certificate and key.
+    pub server: &'static str,
     /// More of the configuration file.
     pub more: String,
 }
@@ -92,7 +92,7 @@ impl Default for Demands {
             flags: &[],
             admin: None,
             tls: "",
-            bundle: false,
+            server: "certificate = \"server.crt\"\nkey = \"server.key\"\n",
             more: String::new(),
         }
     }
@@ -163,11 +163,8 @@ impl Demands {
 
     fn toml(&self) -> String {
         let mut text = format!("preset = {:?}\n", self.preset);
-        text.push_str(if self.bundle {
-            "[tls]\nbundle = \"server.pem\"\n"
-        } else {
-            "[tls]\ncertificate = \"server.crt\"\nkey = \"server.key\"\n"
-        });
+        text.push_str("[tls]\n");
+        text.push_str(self.server);
         text.push_str(self.tls);
         if self.certificates {
             text.push_str("client_ca = [\"ca.crt\"]\n[crl]\nfiles = [\"crl.pem\"]\n");

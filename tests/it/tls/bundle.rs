@@ -217,7 +217,7 @@ async fn a_bundle_that_stays_written_in_part_is_an_error_until_it_is_whole() {
     );
     until(|| {
         let failure = own.health().failure;
-        failure.is_some_and(|failure| failure.to_string().contains("ends as another did"))
+        failure.is_some_and(|failure| failure.contains("ends as another did"))
     })
     .await;
     assert_eq!(own.certified_key().cert, first.cert);
