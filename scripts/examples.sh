@@ -118,6 +118,13 @@ if "$bin/mirror" --check --config "$demo/wrong.toml" >"$work/out" 2>"$work/err";
 fi
 grep -q "wrong.toml:[0-9]*:.*presset" "$work/err" || fail "the error does not name its place"
 
+echo "-- node"
+"$bin/node" --check --config "$demo/mirror.toml" >"$work/out" 2>"$work/err" || fail "its configuration is not taken"
+if "$bin/node" --config "$demo/mirror.toml" --containerd "$work/none" >"$work/out" 2>"$work/err"; then
+    fail "it served what no containerd holds"
+fi
+grep -q "containerd at $work/none" "$work/err" || fail "the error does not name the socket"
+
 # The operator's tool, on the demo's certificates.
 if [[ -x $bin/portcullisctl ]]; then
     echo "-- portcullisctl verify"
@@ -131,5 +138,5 @@ fi
 cd "$root"
 for example in examples/*.rs examples/*/main.rs; do
     name=$(basename "${example%/main.rs}" .rs)
-    [[ " axum axum_server gate hyper layers mirror portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
+    [[ " axum axum_server gate hyper layers mirror node portcullisctl " == *" $name "* ]] || fail "no smoke run is known for $example"
 done

@@ -6,6 +6,9 @@
     reason = "nothing reaches into a test program, and a panic is how it says no"
 )]
 
+#[path = "../examples/node/known.rs"]
+#[allow(dead_code, reason = "what only the program uses")]
+mod known;
 mod support;
 
 #[cfg(feature = "jwt")]
@@ -21,12 +24,16 @@ mod demo;
 mod fallover;
 #[path = "clients/faults.rs"]
 mod faults;
+#[path = "clients/hosts.rs"]
+mod hosts;
 #[path = "clients/in_front.rs"]
 mod in_front;
 #[path = "clients/lifetime.rs"]
 mod lifetime;
 #[path = "clients/limits.rs"]
 mod limits;
+#[path = "clients/node.rs"]
+mod node;
 #[path = "clients/openssl.rs"]
 mod openssl;
 #[path = "clients/passwords.rs"]
@@ -43,6 +50,8 @@ mod secrets;
 mod shared_cache;
 #[path = "clients/skopeo.rs"]
 mod skopeo;
+#[path = "clients/trust.rs"]
+mod trust;
 #[path = "clients/uploads.rs"]
 mod uploads;
 #[path = "clients/upstream.rs"]

@@ -31,6 +31,8 @@ mod section;
 #[allow(dead_code, reason = "what only the program uses")]
 mod setup;
 
+#[path = "gate/access_log.rs"]
+mod access_log;
 #[path = "gate/answers.rs"]
 mod answers;
 #[path = "gate/bodies.rs"]

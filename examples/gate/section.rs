@@ -76,6 +76,8 @@ struct TlsSection {
     crl: Vec<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    /// One file with both, in place of them.
+    bundle: Option<PathBuf>,
 }
 
 impl UpstreamSection {
@@ -89,7 +91,9 @@ impl UpstreamSection {
         config: &Config,
         options: Options,
     ) -> Result<Served<Requests>, Box<dyn Error>> {
-        let tls = || self.tls.files(config, self.own_host).watch();
+        let files = self.tls.files(config, self.own_host);
+        let files = files.map_err(|error| format!("[[program.upstream]]: tls: {error}"))?;
+        let tls = || files.watch();
         let file = self.authorization_file.as_ref();
         let file = file.map(|file| AuthorizationFile(config.resolve(file)).watch());
         let options = Options {
@@ -134,7 +138,9 @@ impl EgressSection {
         let name = self.name.clone().map(ServerName::try_from).transpose();
         let name =
             name.map_err(|_| "program.egress.name is no name that a certificate can have")?;
-        let tls = self.tls.files(config, true).watch()?;
+        let files = self.tls.files(config, true);
+        let tls = files.map_err(|error| format!("program.egress.tls: {error}"))?;
+        let tls = tls.watch()?;
         Ok(Egress::new(targets, name, tls, deadlines))
     }
 
@@ -144,15 +150,32 @@ impl EgressSection {
 }
 
 impl TlsSection {
-    fn files(&self, config: &Config, http2: bool) -> TlsFiles {
+    /// # Errors
+    /// The keys do not name one certificate, or none.
+    fn files(&self, config: &Config, http2: bool) -> Result<TlsFiles, &'static str> {
         let resolve = |path: &PathBuf| config.resolve(path);
-        let certificate = self.certificate.as_ref().map(resolve);
-        let key = self.key.as_ref().map(resolve).or(certificate.clone());
-        TlsFiles {
+        let certificate = match (&self.certificate, &self.key, &self.bundle) {
+            (None, None, None) => None,
+            (None, None, Some(bundle)) => Some((bundle, bundle)),
+            (Some(certificate), key, None) => {
+                Some((certificate, key.as_ref().unwrap_or(certificate)))
+            }
+            (None, Some(_), None) => {
+                return Err(
+                    "`key` is without its `certificate`, so that no certificate would be shown",
+                );
+            }
+            (_, _, Some(_)) => {
+                return Err(
+                    "a bundle holds certificate and key: take out `certificate` and `key`, or `bundle`",
+                );
+            }
+        };
+        Ok(TlsFiles {
             ca: self.ca.as_ref().map(resolve),
             crl: self.crl.iter().map(resolve).collect(),
-            certificate: certificate.zip(key),
+            certificate: certificate.map(|(chain, key)| (resolve(chain), resolve(key))),
             http2,
-        }
+        })
     }
 }

@@ -120,7 +120,7 @@ fn guard(config: &Config, registry: Option<&Registry>) -> Result<Guard, ConfigEr
     #[cfg(feature = "digest-binding")]
     let builder = match registry {
         Some(registry) => builder.digest_oracle(digest_oracle(registry)),
-        None => builder.digest_oracle(|_: Option<&str>, _: &str, _: &str| false),
+        None => builder.digest_oracle(|_: Option<&str>, _: &str, _: &str| None),
     };
     Ok(builder.configure(config)?.build())
 }
@@ -166,10 +166,15 @@ fn digest_oracle(registry: &Registry) -> impl DigestOracle + 'static {
     let store = registry.store.clone();
     move |_: Option<&str>, repository: &str, digest: &str| {
         let Ok(digest) = digest.parse() else {
-            return false;
+            return Some(false);
         };
-        // What cannot be read is not given.
-        store.has_manifest(repository, &digest).unwrap_or(false)
-            || store.has_blob(repository, &digest).unwrap_or(false)
+        let manifest = store.has_manifest(repository, &digest);
+        let found = [manifest, store.has_blob(repository, &digest)];
+        // What cannot be read is not known to be missing.
+        match found {
+            [Ok(true), _] | [_, Ok(true)] => Some(true),
+            [Ok(false), Ok(false)] => Some(false),
+            _ => None,
+        }
     }
 }

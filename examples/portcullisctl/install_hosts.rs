@@ -54,8 +54,8 @@ pub(crate) struct InstallHosts {
     /// Goes on, and writes again what was changed, cleared, or is made of a file that changed
     #[arg(long)]
     watch: bool,
-    /// How often --watch looks
-    #[arg(long, value_name = "TIME", default_value = "2s")]
+    /// How often --watch looks; at least 10ms
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
     interval: Duration,
     /// Takes away what was written, and nothing else
     #[arg(long, conflicts_with_all = ["server", "watch"])]
@@ -228,6 +228,16 @@ fn registry(text: &str) -> Result<String, String> {
         return Err("write a host as docker.io or registry.example.org:5000".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval: Duration = text
+        .parse()
+        .map_err(|error: humantime::DurationError| error.to_string())?;
+    if interval.as_millis() < 10 {
+        return Err("it would look without a pause: write a time as 2s".to_owned());
+    }
+    Ok(interval)
 }
 
 fn server(text: &str) -> Result<String, String> {

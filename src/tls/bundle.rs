@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use x509_parser::prelude::X509Certificate;
 use zeroize::Zeroizing;
 
@@ -21,17 +22,21 @@ type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// The time between two readings that must agree.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// How many bytes of two signatures do not agree by chance.
+const SIGNATURE_END: usize = 6;
+
 /// How often a bundle is read that is another each time.
 const READINGS: usize = 10;
 
 impl CertificateFiles {
     /// The chain, the owner's certificate first, and its key. Those of a bundle are of one reading, which another
     /// reading confirmed: no signature that can be checked covers the end of a chain, so a file that is written
-    /// over in its place could be a mix there.
+    /// over in its place could be a mix there. `previous` is what was read the last time, whose end such a mix has.
     pub(super) fn pair(
         &self,
         pinned: &mut Pinned,
         provider: &CryptoProvider,
+        previous: Option<&CertifiedKey>,
     ) -> Result<Pair, TlsError> {
         if !self.is_bundle() {
             return Ok((self.chain(pinned)?, self.key(pinned)?));
@@ -40,7 +45,7 @@ impl CertificateFiles {
         let mut read = || files::read(pinned, file, CERTIFICATES).map(Zeroizing::new);
         let mut text = read()?;
         for _ in 1..READINGS {
-            let pair = whole(file, &text, provider)?;
+            let pair = whole(file, &text, provider, previous)?;
             #[expect(
                 clippy::disallowed_methods,
                 reason = "files are read on a thread that may block"
@@ -57,9 +62,19 @@ impl CertificateFiles {
 }
 
 /// The pair in the content of a bundle, unless a part of it is of another version.
-fn whole(file: &Path, text: &[u8], provider: &CryptoProvider) -> Result<Pair, TlsError> {
+fn whole(
+    file: &Path,
+    text: &[u8],
+    provider: &CryptoProvider,
+    previous: Option<&CertifiedKey>,
+) -> Result<Pair, TlsError> {
     let key = files::private_key(file, text)?;
     let chain = files::certificates(file, text)?;
+    check_ends(
+        file,
+        &chain,
+        previous.map_or(&[], |previous| &previous.cert),
+    )?;
     let order = {
         let parsed = chain.iter().map(|(_, der)| PeerIdentity::parse(der));
         let parsed = parsed.collect::<Result<Vec<_>, _>>();
@@ -82,6 +97,28 @@ fn whole(file: &Path, text: &[u8], provider: &CryptoProvider) -> Result<Pair, Tl
     let mut chain: Vec<_> = chain.into_iter().map(|(_, der)| Some(der)).collect();
     let ordered = order.into_iter().filter_map(|index| chain[index].take());
     Ok((ordered.collect(), key))
+}
+
+/// Refuses a certificate that ends as another of the last reading: it ends in its signature (RFC 5280 §4.1), which two
+/// certificates do not have in common. Of one whose issuer is not in the file no more can be checked.
+fn check_ends(
+    file: &Path,
+    chain: &[(usize, CertificateDer<'_>)],
+    previous: &[CertificateDer<'_>],
+) -> Result<(), TlsError> {
+    for (line, der) in chain {
+        let is_mix = |last: &CertificateDer<'_>| {
+            let end = last.len().checked_sub(SIGNATURE_END);
+            last != der && end.is_some_and(|end| der.ends_with(&last[end..]))
+        };
+        if previous.iter().any(is_mix) {
+            return Err(TlsError::BundleInPart {
+                path: file.to_owned(),
+                line: *line,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a certificate that none of those signed that have its issuer's name, where there are such.

@@ -74,6 +74,17 @@ pub enum TlsError {
         /// The line of the certificate's first, from 1.
         line: usize,
     },
+    /// A certificate in a bundle has the end of another, which was there the last time that the bundle was read.
+    #[error(
+        "{path}:{line}: this certificate ends as another did: the file is being written, or was written in part",
+        path = path.display()
+    )]
+    BundleInPart {
+        /// The file.
+        path: PathBuf,
+        /// The line at which the certificate begins, from 1.
+        line: usize,
+    },
     /// A bundle was another each time that it was read.
     #[error("{path}: it is being written: no two readings agree", path = path.display())]
     BundleUnsettled {

@@ -24,6 +24,8 @@ use crate::telemetry::metrics;
 /// Loads a [`Material`] from its files.
 pub(super) struct Loader {
     settings: Settings,
+    /// What was read the last time, in the order of the settings.
+    own: Vec<Arc<CertifiedKey>>,
     warnings: Warnings,
     #[cfg(feature = "crl")]
     crls: Option<Crls>,
@@ -48,6 +50,7 @@ impl Loader {
         #[cfg(not(feature = "crl"))]
         let lists = &[];
         Self {
+            own: Vec::new(),
             warnings: Warnings::at(&settings.expiry_warnings, lists),
             #[cfg(feature = "crl")]
             crls,
@@ -116,13 +119,17 @@ impl Load for Loader {
         };
         let mut expiries = Vec::new();
         let mut resolver: Option<Resolver> = None;
-        for files in &settings.certificates {
-            let (key, identity) = certified_key(files, &mut pinned, &provider, now)?;
+        let mut own = Vec::with_capacity(settings.certificates.len());
+        for (index, files) in settings.certificates.iter().enumerate() {
+            let last = self.own.get(index).map(AsRef::as_ref);
+            let (key, identity) = certified_key(files, &mut pinned, &provider, now, last)?;
             expiries.push(Expiry::new("server", &identity));
             resolver
                 .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
                 .add(&identity, &key);
+            own.push(key);
         }
+        self.own = own;
         // The builder's types see to it that there is a certificate.
         let resolver = resolver.ok_or_else(|| TlsError::NoCertificate {
             path: PathBuf::new(),
@@ -268,8 +275,9 @@ pub(super) fn certified_key(
     pinned: &mut Pinned,
     provider: &CryptoProvider,
     now: SystemTime,
+    previous: Option<&CertifiedKey>,
 ) -> Result<(Arc<CertifiedKey>, PeerIdentity), TlsError> {
-    let (chain, key) = files.pair(pinned, provider)?;
+    let (chain, key) = files.pair(pinned, provider, previous)?;
     let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate {
         path: files.chain.clone(),
     })?;

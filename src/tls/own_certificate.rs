@@ -91,12 +91,38 @@ impl Load for Files {
         self.files.paths()
     }
 
-    fn load(&mut self, _: Option<&Arc<CertifiedKey>>) -> Result<Arc<CertifiedKey>, TlsError> {
-        let now = DefaultTimeProvider.current_time().ok_or(TlsError::NoTime)?;
-        let now = time::system(now);
-        let (key, _) = certified_key(&self.files, &mut Pinned::new(), &self.provider, now)?;
-        Ok(key)
+    fn load(
+        &mut self,
+        previous: Option<&Arc<CertifiedKey>>,
+    ) -> Result<Arc<CertifiedKey>, TlsError> {
+        read(&self.files, &self.provider, previous.map(AsRef::as_ref))
     }
+}
+
+impl CertificateFiles {
+    /// Reads the files once, by the provider that servers use by default, for a program that follows them by itself;
+    /// [`OwnCertificate`] follows them. `previous` is what they held the last time, by which a bundle that is written
+    /// over in its place is recognised. Blocks for some milliseconds where they are a bundle.
+    ///
+    /// # Errors
+    /// The files cannot be read, the key is not that of the certificate, or the certificate is not valid now.
+    pub fn certified_key(
+        &self,
+        previous: Option<&CertifiedKey>,
+    ) -> Result<Arc<CertifiedKey>, TlsError> {
+        read(self, &provider::choose(None), previous)
+    }
+}
+
+fn read(
+    files: &CertificateFiles,
+    provider: &CryptoProvider,
+    previous: Option<&CertifiedKey>,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let now = DefaultTimeProvider.current_time().ok_or(TlsError::NoTime)?;
+    let now = time::system(now);
+    let (key, _) = certified_key(files, &mut Pinned::new(), provider, now, previous)?;
+    Ok(key)
 }
 
 impl ResolvesClientCert for OwnCertificate {

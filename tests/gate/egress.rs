@@ -1,12 +1,12 @@
 //! A node's own requests to other gates.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rcgen::CertificateParams;
 use tokio::net::TcpStream;
 
-use crate::pki::{Ca, Files, Leaf};
-use crate::support::{BY_TOKEN, Head, MANIFEST, Program, Registry, Wire, assert_problem};
+use crate::pki::{Ca, Files, Leaf, swap_secret};
+use crate::support::{BY_TOKEN, Head, MANIFEST, Program, Registry, Wire, assert_problem, within};
 
 /// What two nodes have of one CA.
 struct Pki {
@@ -76,23 +76,30 @@ impl Pki {
 
     /// The gate beside the program that asks; its egress is port 1.
     async fn outward(&self, ports: &[u16], more: &str) -> Program {
-        let config = format!(
-            r#"{BY_TOKEN}
-            [program.egress]
-            networks = ["127.0.0.1/32"]
-            ports = {ports:?}
-            tls = {{ ca = "ca.crt", crl = ["crl.pem"], certificate = "own.crt", key = "own.key" }}
-            {more}
-        "#
-        );
-        let flags = [
-            "--upstream",
-            "http://127.0.0.1:1",
-            "--egress",
-            "127.0.0.1:0",
-        ];
-        Program::start(self.files(&self.asks), &config, &flags).await
+        let own = "certificate = \"own.crt\", key = \"own.key\"";
+        let config = outward(ports, own, more);
+        Program::start(self.files(&self.asks), &config, &FLAGS).await
     }
+}
+
+const FLAGS: [&str; 4] = [
+    "--upstream",
+    "http://127.0.0.1:1",
+    "--egress",
+    "127.0.0.1:0",
+];
+
+/// The configuration of a gate whose egress shows its `own` certificate.
+fn outward(ports: &[u16], own: &str, more: &str) -> String {
+    format!(
+        r#"{BY_TOKEN}
+        [program.egress]
+        networks = ["127.0.0.1/32"]
+        ports = {ports:?}
+        tls = {{ ca = "ca.crt", crl = ["crl.pem"], {own} }}
+        {more}
+    "#
+    )
 }
 
 fn asking(host: &str, more: &str) -> String {
@@ -193,6 +200,105 @@ async fn a_node_whose_certificate_is_revoked_gets_nothing_more_in_flight_or_anew
     client.send(asking(&inward.ports[0].to_string(), "")).await;
     let (head, _) = client.answer().await;
     assert!([401, 403, 502].contains(&head.status()), "{head:?}");
+}
+
+/// Key and certificate in one text, as Kubernetes writes them.
+fn bundled(leaf: &Leaf) -> String {
+    leaf.key_pem.clone() + &leaf.pem
+}
+
+/// Asks until the answer has this status, on a new connection each time.
+async fn until_status(outward: &Program, inward: &Program, is_meant: impl Fn(u16) -> bool) {
+    within(async {
+        loop {
+            let mut client = outward.connect(1).await;
+            client.send(asking(&inward.ports[0].to_string(), "")).await;
+            if is_meant(client.answer().await.0.status()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_egress_shows_the_newest_certificate_of_a_bundle() {
+    // A volume is swapped, a plain file is written over in its place.
+    for volume in [true, false] {
+        let pki = Pki::new();
+        let registry = Registry::start().await;
+        let inward = pki.inward(&registry).await;
+        let _heads = registry.answers(200);
+        let files = pki.files(&pki.asks);
+        let folder = files.path("volume");
+        std::fs::create_dir(&folder).unwrap();
+        let write = |version: &str, leaf: &Leaf| {
+            let text = bundled(leaf);
+            if volume {
+                swap_secret(&folder, version, &[("bundle.pem", text)]);
+            } else {
+                std::fs::write(folder.join("bundle.pem"), text).unwrap();
+            }
+        };
+        write("1", &pki.asks);
+        let own = "bundle = \"volume/bundle.pem\"";
+        let config = outward(&[inward.ports[0].port()], own, "");
+        let outward = Program::start(files, &config, &FLAGS).await;
+        until_status(&outward, &inward, |status| status == 200).await;
+        pki.revoke(&inward, 2, &[8]);
+        until_status(&outward, &inward, |status| status != 200).await;
+        let next = pki.ca.client_with("node-a", |params| numbered(params, 9));
+        write("2", &next);
+        until_status(&outward, &inward, |status| status == 200).await;
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_an_own_certificate_name_one_or_none() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let pki = Pki::new();
+    let files = pki.files(&pki.asks);
+    files.put("own.pem", bundled(&pki.asks));
+    let others = Pki::new();
+    files.put("mixed.pem", pki.asks.key_pem.clone() + &others.asks.pem);
+    for (own, wrong) in [
+        ("", None),
+        ("certificate = \"own.crt\", key = \"own.key\"", None),
+        ("certificate = \"own.pem\"", None),
+        ("bundle = \"own.pem\"", None),
+        (
+            "key = \"own.key\"",
+            Some("`key` is without its `certificate`"),
+        ),
+        (
+            "bundle = \"own.pem\", key = \"own.key\"",
+            Some("take out `certificate` and `key`, or `bundle`"),
+        ),
+        (
+            "certificate = \"own.crt\", bundle = \"own.pem\"",
+            Some("take out `certificate` and `key`, or `bundle`"),
+        ),
+        ("bundle = \"mixed.pem\"", Some("mixed.pem")),
+        ("bundle = \"none.pem\"", Some("none.pem")),
+    ] {
+        let upstream = format!(
+            "{BY_TOKEN}\n[[program.upstream]]\nurl = \"https://localhost:1\"\n\
+             tls = {{ ca = \"ca.crt\", {own} }}\n"
+        );
+        for (config, flags) in [(outward(&[443], own, ""), &FLAGS[..]), (upstream, &[][..])] {
+            let read = Program::read(&files, &config, flags);
+            match (read, wrong) {
+                (Ok(_), None) => {}
+                (Ok(_), Some(_)) => panic!("it is taken: {own}"),
+                (Err(error), None) => panic!("{own}: {error}"),
+                (Err(error), Some(wrong)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(wrong), "{own}: {error}");
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -132,6 +132,18 @@ fn a_credential_is_for_root_alone_and_what_is_none_is_an_error_that_does_not_say
 }
 
 #[test]
+fn an_interval_without_a_pause_is_an_error() {
+    let files = Files::new();
+    let certs = files.path("certs.d");
+    for interval in ["0s", "1ms", "soon"] {
+        let more = [&SERVER[..], &["--interval", interval]].concat();
+        let error = install(&certs, &more).unwrap_err();
+        assert!(error.contains("--interval"), "{error}");
+    }
+    assert!(!certs.exists());
+}
+
+#[test]
 fn what_is_no_address_or_registry_is_an_error() {
     let files = Files::new();
     let certs = files.path("certs.d");

@@ -40,18 +40,20 @@ impl Containerd {
             at("sock"),
             at("sock.ttrpc"),
         );
-        let file = folder.path().join("containerd.toml");
-        fs::write(&file, configuration).unwrap();
-        let mut command = as_root(tool("containerd", "containerd"));
-        let mut daemon = Daemon::start("containerd", command.arg("-c").arg(&file));
-        let ctr = tool("ctr", "containerd");
-        let ready = daemon.wait_for("a containerd that answers", |_| {
-            let mut command = as_root(ctr.clone());
-            command.args(["-a", &at("sock"), "version"]);
-            run(&mut command).status.success().then_some(())
-        });
-        ready.unwrap_or_else(|error| panic!("{error}"));
+        fs::write(folder.path().join("containerd.toml"), configuration).unwrap();
+        let daemon = daemon(folder.path());
         Self { daemon, folder }
+    }
+
+    /// Ends it; what it holds stays.
+    pub fn stop(&mut self) {
+        self.daemon.terminate();
+        self.daemon.ended();
+    }
+
+    /// Starts it again after [`Containerd::stop`].
+    pub fn start_again(&mut self) {
+        self.daemon = daemon(self.folder.path());
     }
 
     /// Writes the `hosts.toml` of the references to `registry`.
@@ -79,16 +81,18 @@ impl Containerd {
         fs::write(folder.join("hosts.toml"), text).unwrap();
     }
 
-    fn hosts_dir(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("sock")
+    }
+
+    /// The folder of the `hosts.toml` files.
+    pub fn hosts_dir(&self) -> PathBuf {
         self.folder.path().join("hosts")
     }
 
     pub fn ctr(&self, arguments: &[&str]) -> Said {
         let mut command = as_root(tool("ctr", "containerd"));
-        command
-            .arg("-a")
-            .arg(self.folder.path().join("sock"))
-            .args(arguments);
+        command.arg("-a").arg(self.socket()).args(arguments);
         run(&mut command)
     }
 
@@ -142,6 +146,21 @@ impl Containerd {
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     }
+}
+
+/// The process with what is in this folder, once it answers.
+fn daemon(folder: &Path) -> Daemon {
+    let mut command = as_root(tool("containerd", "containerd"));
+    let file = folder.join("containerd.toml");
+    let mut daemon = Daemon::start("containerd", command.arg("-c").arg(file));
+    let ctr = tool("ctr", "containerd");
+    let ready = daemon.wait_for("a containerd that answers", |_| {
+        let mut command = as_root(ctr.clone());
+        command.arg("-a").arg(folder.join("sock")).arg("version");
+        run(&mut command).status.success().then_some(())
+    });
+    ready.unwrap_or_else(|error| panic!("{error}"));
+    daemon
 }
 
 impl Drop for Containerd {

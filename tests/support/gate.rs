@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::mirror::{Mirror, Setup};
@@ -45,7 +46,17 @@ pub struct Demands {
     pub upstream_redirect: Option<String>,
     /// The registry in front of which the `gate` example is, where it is not the mirror that is asked.
     pub in_front_of: Option<String>,
+    /// The socket of the containerd whose content the `node` example serves, where it is not the mirror that is asked.
+    pub node_of: Option<PathBuf>,
     pub place: Place,
+    /// More flags.
+    pub flags: &'static [&'static str],
+    /// The address of the operator's port, if there is one.
+    pub admin: Option<SocketAddr>,
+    /// More of the section `[tls]`.
+    pub tls: &'static str,
+    /// What of the section `[tls]` names the server's certificate and key.
+    pub server: &'static str,
     /// More of the configuration file.
     pub more: String,
 }
@@ -76,7 +87,12 @@ impl Default for Demands {
             upstream: None,
             upstream_redirect: None,
             in_front_of: None,
+            node_of: None,
             place: Place::Plain,
+            flags: &[],
+            admin: None,
+            tls: "",
+            server: "certificate = \"server.crt\"\nkey = \"server.key\"\n",
             more: String::new(),
         }
     }
@@ -105,9 +121,10 @@ impl Demands {
     }
 
     pub fn start(self) -> Gate {
-        let mut setup = match &self.in_front_of {
-            Some(registry) => Setup::in_front_of(registry),
-            None => Setup::new(),
+        let mut setup = match (&self.in_front_of, &self.node_of) {
+            (Some(registry), _) => Setup::in_front_of(registry),
+            (None, Some(socket)) => Setup::node_of(socket),
+            (None, None) => Setup::new(),
         };
         let folder = match self.place {
             Place::Demo => "data/demo",
@@ -131,6 +148,12 @@ impl Demands {
         if let Some(host) = &self.upstream_redirect {
             setup = setup.argument("--upstream-redirect").argument(host);
         }
+        for flag in self.flags {
+            setup = setup.argument(flag);
+        }
+        if let Some(address) = self.admin {
+            setup = setup.argument("--admin").argument(address.to_string());
+        }
         Gate {
             mirror: setup.start(),
             keys,
@@ -140,7 +163,9 @@ impl Demands {
 
     fn toml(&self) -> String {
         let mut text = format!("preset = {:?}\n", self.preset);
-        text.push_str("[tls]\ncertificate = \"server.crt\"\nkey = \"server.key\"\n");
+        text.push_str("[tls]\n");
+        text.push_str(self.server);
+        text.push_str(self.tls);
         if self.certificates {
             text.push_str("client_ca = [\"ca.crt\"]\n[crl]\nfiles = [\"crl.pem\"]\n");
         }
@@ -182,13 +207,17 @@ impl Keys {
     fn new(folder: PathBuf, others: &Path) -> Self {
         let pki = Pki::new(&folder, "the mirror's CA");
         let others = Pki::new(others, "another CA");
+        // A deny list without an entry, for those that have one.
+        replace(&folder.join("denied"), b"# nothing yet\n");
         for (id, token) in [("ci", CI_TOKEN), ("reader", READER_TOKEN)] {
             replace(&folder.join(format!("{id}.token")), token.as_bytes());
         }
         let revoked = pki.client("revoked", 13);
         pki.revoke(&[&revoked]);
+        let server = pki.server();
+        server.bundle();
         Self {
-            server: pki.server(),
+            server,
             ci: pki.client("ci", 11),
             reader: pki.client("reader", 12),
             revoked,

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::Daemon;
+use super::process::{Daemon, as_root};
 use super::wait::until;
 
 /// The built `mirror` example, on loopback, with its data in a temporary folder.
@@ -46,6 +46,19 @@ impl Setup {
         let mut command = Command::new(example("gate"));
         command
             .args(["--listen", "127.0.0.1:0", "--upstream", url])
+            .current_dir(folder.path())
+            .env_remove("RUST_LOG");
+        Self { folder, command }
+    }
+
+    /// The built `node` example with the content of the containerd at this socket, in the mirror's place.
+    pub fn node_of(socket: &Path) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut command = as_root(example("node"));
+        command
+            .args(["--listen", "127.0.0.1:0", "--namespace", "default"])
+            .arg("--containerd")
+            .arg(socket)
             .current_dir(folder.path())
             .env_remove("RUST_LOG");
         Self { folder, command }

@@ -114,6 +114,18 @@ impl Pki {
 }
 
 impl Pair {
+    /// Key and certificate in one text, as in a credential bundle.
+    pub fn bundled(&self) -> String {
+        let read = |file| fs::read_to_string(file).unwrap();
+        read(&self.key) + &read(&self.certificate)
+    }
+
+    /// Writes them into one file beside theirs, over what is there.
+    pub fn bundle(&self) {
+        let file = self.certificate.with_extension("pem");
+        fs::write(file, self.bundled()).unwrap();
+    }
+
     pub fn files(&self) -> (&Path, &Path) {
         (&self.certificate, &self.key)
     }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use portcullis::Watched;
 use portcullis::reload::{Load, Pinned, WatchOptions};
+use portcullis::tls::{CertificateFiles, TlsError};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
@@ -37,6 +39,8 @@ pub(crate) struct Tls {
     pub(super) config: Arc<ClientConfig>,
     /// By which open connections are verified again; the system's own verifies at handshakes only.
     pub(super) verifier: Option<Arc<WebPkiServerVerifier>>,
+    /// The gate's own certificate, of a bundle.
+    own: Option<Arc<CertifiedKey>>,
 }
 
 /// Why the files cannot be used.
@@ -50,6 +54,8 @@ pub(crate) enum TlsFilesError {
     Empty(PathBuf),
     #[error("{}: there is no CRL in it", .0.display())]
     NoCrl(PathBuf),
+    #[error("{0}")]
+    Bundle(Box<TlsError>),
     #[error("a CRL needs the CAs that it is about: name them with --upstream-ca")]
     CrlWithoutCa,
     #[error("the CAs or CRLs cannot be used: {0}")]
@@ -72,7 +78,7 @@ impl TlsFiles {
         Watched::watch(self, WatchOptions::default())
     }
 
-    fn tls(&self) -> Result<Tls, TlsFilesError> {
+    fn tls(&self, previous: Option<&Tls>) -> Result<Tls, TlsFilesError> {
         let mut files = Pinned::new();
         let verifier = self.verifier(&mut files)?;
         let builder = ClientConfig::builder();
@@ -82,8 +88,17 @@ impl TlsFiles {
                 .map_err(TlsFilesError::System)?,
             Some(verifier) => builder.with_webpki_verifier(Arc::clone(verifier)),
         };
+        let mut own = None;
         let mut config = match &self.certificate {
             None => builder.with_no_client_auth(),
+            Some((bundle, key)) if bundle == key => {
+                let last = previous.and_then(|previous| previous.own.as_deref());
+                let read = CertificateFiles::bundle(bundle).certified_key(last);
+                let read = read.map_err(|error| TlsFilesError::Bundle(Box::new(error)))?;
+                let resolver = SingleCertAndKey::from(Arc::clone(&read));
+                own = Some(read);
+                builder.with_client_cert_resolver(Arc::new(resolver))
+            }
             Some((chain, key)) => {
                 let certificates = certificates(&mut files, chain)?;
                 let text = read(&mut files, key, LARGEST)?;
@@ -100,6 +115,7 @@ impl TlsFiles {
         Ok(Tls {
             config: Arc::new(config),
             verifier,
+            own,
         })
     }
 
@@ -146,8 +162,8 @@ impl Load for TlsFiles {
         given.cloned().chain(own).collect()
     }
 
-    fn load(&mut self, _: Option<&Self::Value>) -> Result<Self::Value, TlsFilesError> {
-        self.tls()
+    fn load(&mut self, previous: Option<&Self::Value>) -> Result<Self::Value, TlsFilesError> {
+        self.tls(previous)
     }
 }
 

@@ -103,7 +103,10 @@ fn bound(binding: &DigestBinding, request: &mut Head) -> Result<Route, Turned> {
     };
     if route.action() == Action::Pull
         && let Some(digest) = route.digest()
-        && !binding.leads_to(route.registry(), repository, digest)
+        // A client takes "not there" for an answer, and what cannot be found out is none.
+        && !binding
+            .find_out(route.registry(), repository, digest)
+            .ok_or(Refusal::Unavailable)?
     {
         if let Some(record) = Record::of(request.extensions()) {
             record.explained(format!(
@@ -118,7 +121,7 @@ fn bound(binding: &DigestBinding, request: &mut Head) -> Result<Route, Turned> {
     if let Some(digest) = route.mount() {
         let from = route.mount_from().unwrap_or(repository);
         if !binding.leads_to(route.registry(), from, digest) {
-            // So that the client has to have it.
+            // So that the client has to have it, also where that cannot be found out.
             let why = format!("no manifest was seen by which {from} leads to {digest}");
             decline_mount(request, Declined::Digest, why)?;
             return Ok(Route::of(request).map_err(Refusal::from)?);

@@ -36,23 +36,25 @@ pub enum Learn {
     Both,
 }
 
-/// Says whether a repository leads to a digest of which nothing was seen.
+/// Knows whether a repository leads to a digest of which nothing was seen.
 pub trait DigestOracle: Send + Sync {
-    /// Whether it does. Asked on the thread that serves the request: answer from memory, or nearly.
-    fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> bool;
+    /// Whether it does; `None` if that cannot be found out now, and the request is then answered with 503
+    /// ([`Refusal::Unavailable`](crate::Refusal::Unavailable)). Asked on the thread that serves the request: answer
+    /// from memory, or nearly.
+    fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> Option<bool>;
 }
 
 impl<F> DigestOracle for F
 where
-    F: Fn(Option<&str>, &str, &str) -> bool + Send + Sync,
+    F: Fn(Option<&str>, &str, &str) -> Option<bool> + Send + Sync,
 {
-    fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> bool {
+    fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> Option<bool> {
         self(registry, repository, digest)
     }
 }
 
 impl DigestOracle for Arc<dyn DigestOracle> {
-    fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> bool {
+    fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> Option<bool> {
         (**self).leads_to(registry, repository, digest)
     }
 }
@@ -139,16 +141,27 @@ impl DigestBinding {
 
     /// Returns whether the repository is known to lead to the digest.
     pub fn leads_to(&self, registry: Option<&str>, repository: &str, digest: &str) -> bool {
+        self.find_out(registry, repository, digest) == Some(true)
+    }
+
+    /// Returns whether the repository leads to the digest; `None` if that was not seen, and the oracle cannot find
+    /// out now.
+    pub(super) fn find_out(
+        &self,
+        registry: Option<&str>,
+        repository: &str,
+        digest: &str,
+    ) -> Option<bool> {
         let key = Table::key(registry, repository, digest);
         if self.0.table.contains(key) {
-            return true;
+            return Some(true);
         }
         let Some(oracle) = self.0.oracle.as_deref() else {
-            return false;
+            return Some(false);
         };
         let since = self.now();
         let leads = oracle.leads_to(registry, repository, digest);
-        if leads {
+        if leads == Some(true) {
             self.learn(since, key);
         }
         leads

@@ -77,7 +77,7 @@ async fn what_is_pushed_and_not_learnt_from_is_told_as_a_danger() {
         fs::write(&file, format!("{rules}[policy.digest_binding]\n{learn}")).unwrap();
         let builder = Guard::builder();
         let builder = if asks {
-            builder.digest_oracle(|_: Option<&str>, _: &str, _: &str| true)
+            builder.digest_oracle(|_: Option<&str>, _: &str, _: &str| Some(true))
         } else {
             builder
         };
@@ -149,7 +149,7 @@ async fn asking_takes_somebody_to_ask() {
     assert!(error.contains("policy.digest_binding.unknown: "), "{error}");
 
     let oracle = |_: Option<&str>, repository: &str, asked: &str| {
-        repository == "lib/x" && asked == digest('a')
+        Some(repository == "lib/x" && asked == digest('a'))
     };
     let builder = Guard::builder().digest_oracle(oracle);
     let guard = configured(builder, folder.path(), section).unwrap();

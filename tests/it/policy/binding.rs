@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -302,7 +303,7 @@ async fn the_callback_is_asked_about_what_was_not_seen() {
     let (_, secret) = cache.image("secret/app", "the secret");
     let known = manifest.clone();
     let oracle = move |_: Option<&str>, repository: &str, digest: &str| {
-        repository == "public/app" && digest == known
+        Some(repository == "public/app" && digest == known)
     };
     let binding = DigestBinding::asking(1000, Learn::Pulls, oracle);
     let client = Client::new(&cache, Some(binding));
@@ -315,6 +316,42 @@ async fn the_callback_is_asked_about_what_was_not_seen() {
     client
         .gets(200, &format!("/v2/public/app/blobs/{layer}"))
         .await;
+}
+
+#[tokio::test]
+async fn what_the_callback_cannot_find_out_is_neither_given_nor_said_to_be_missing() {
+    let cache = Cache::default();
+    let (manifest, layer) = cache.image("public/app", "x");
+    let down = Arc::new(AtomicBool::new(true));
+    let is_down = Arc::clone(&down);
+    let oracle = move |_: Option<&str>, repository: &str, _: &str| {
+        (!is_down.load(Ordering::Relaxed)).then_some(repository == "public/app")
+    };
+    let binding = DigestBinding::asking(1000, Learn::Pulls, oracle);
+    let client = Client::new(&cache, Some(binding));
+    let paths = [
+        format!("/v2/public/app/blobs/{layer}"),
+        format!("/v2/public/app/manifests/{manifest}"),
+        format!("/v2/public/app/referrers/{manifest}"),
+    ];
+    let mount = format!("/v2/public/app/blobs/uploads/?mount={layer}&from=public/app");
+    for path in &paths {
+        client.gets(503, path).await;
+    }
+    // A mount is an ordinary upload then, for which the client has to have the content.
+    assert_eq!(client.ask(Method::POST, &mount).await.0, 202);
+    let asked = cache.0.lock().unwrap().asked.clone();
+    assert!(
+        !asked.iter().any(|asked| asked.contains("mount=")),
+        "{asked:?}"
+    );
+    // Nothing was learnt of it.
+    down.store(false, Ordering::Relaxed);
+    client
+        .gets(404, &format!("/v2/public/other/blobs/{layer}"))
+        .await;
+    client.gets(200, &paths[0]).await;
+    client.gets(200, &paths[1]).await;
 }
 
 #[tokio::test]

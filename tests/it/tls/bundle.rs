@@ -152,6 +152,79 @@ fn a_bundle_whose_chain_is_written_in_part_is_never_taken_for_another() {
 }
 
 #[test]
+fn a_certificate_without_its_issuer_that_is_written_over_in_part_is_not_taken_either() {
+    // What follows the last bytes of a certificate is the same in all: padding, the line and its end.
+    const LAST: usize = "-----END CERTIFICATE-----\n".len() + 12;
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let (sub, other) = (root.sub("Sub", |_| {}), root.sub("Sub", |_| {}));
+    let old = sub.server(&["old"]);
+    let new = as_long_as(&old, || sub.server(&["new"]));
+    let (old_end, new_end) = (
+        [&*old.key_pem, &old.pem].concat(),
+        [&*new.key_pem, &new.pem].concat(),
+    );
+    // The same at the end of a chain whose root is elsewhere.
+    let of_other = as_long_as(&old, || other.server(&["new"]));
+    let mut chains = vec![(old_end, new_end)];
+    if other.pem.len() == sub.pem.len() {
+        chains.push((
+            [&*old.key_pem, &old.pem, &sub.pem].concat(),
+            [&*of_other.key_pem, &of_other.pem, &other.pem].concat(),
+        ));
+    }
+    for (old, new) in chains {
+        let bundle = files.put("bundle.pem", &old);
+        let bundle = CertificateFiles::bundle(bundle);
+        let last = bundle.certified_key(None).unwrap();
+        for cut in (1..new.len() - LAST).step_by(7) {
+            let mix = [&new[..cut], &old[cut..]].concat();
+            if mix == old {
+                continue;
+            }
+            files.put("bundle.pem", &mix);
+            let taken = bundle.certified_key(Some(&last));
+            // Its first lines are those of any key: what is left there is the old one.
+            assert!(taken.is_err(), "{cut}: {mix}");
+        }
+        files.put("bundle.pem", &new);
+        let next = bundle.certified_key(Some(&last)).unwrap();
+        assert_ne!(next.cert, last.cert);
+        // It may come back.
+        files.put("bundle.pem", &old);
+        assert_eq!(bundle.certified_key(Some(&next)).unwrap().cert, last.cert);
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_that_stays_written_in_part_is_an_error_until_it_is_whole() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let old = root.client("old");
+    let mut made = std::iter::repeat_with(|| root.client("new"));
+    let new = made.find(|new| new.der.len() == old.der.len()).unwrap();
+    let text = |leaf: &Leaf| [&*leaf.key_pem, &leaf.pem].concat();
+    let bundle = files.put("bundle.pem", text(&old));
+    let own = OwnCertificate::watch(CertificateFiles::bundle(&bundle), quick()).unwrap();
+    let first = own.certified_key();
+    // All but the last line of the signature is new.
+    let cut = text(&new).len() - 100;
+    files.put(
+        "bundle.pem",
+        [&text(&new)[..cut], &text(&old)[cut..]].concat(),
+    );
+    until(|| {
+        let failure = own.health().failure;
+        failure.is_some_and(|failure| failure.contains("ends as another did"))
+    })
+    .await;
+    assert_eq!(own.certified_key().cert, first.cert);
+    files.put("bundle.pem", text(&new));
+    until(|| own.certified_key().cert != first.cert).await;
+    assert!(own.health().failure.is_none());
+}
+
+#[test]
 fn what_is_wrong_in_a_bundle_is_named_with_its_place() {
     let files = Files::new();
     let root = Ca::new("Root");
