@@ -6,9 +6,7 @@ use tokio::time::Instant;
 
 use super::UpstreamError;
 
-/// How many different questions in a row get no answer before none is asked, and how often in a row there
-/// is no connection.
-const UNANSWERED: usize = 3;
+/// How often in a row there is no connection before none is tried.
 const UNCONNECTED: usize = 2;
 /// How many questions without an answer are remembered.
 const QUESTIONS: usize = 1024;
@@ -26,8 +24,9 @@ struct State {
     silent_until: Option<Instant>,
     /// The questions that got no answer, each until when it is not asked again.
     silent: HashMap<String, Instant>,
-    /// Since something was heard: the questions without an answer, and the connections that were not made.
-    unanswered: Vec<String>,
+    /// Whether the registry itself is being asked, because a question got no answer.
+    doubted: bool,
+    /// The connections that were not made since something was heard.
     unconnected: usize,
     unreachable: bool,
     refuses_credentials: bool,
@@ -75,8 +74,17 @@ impl Health {
         self.state().hear();
     }
 
-    /// Notes how a question ended that was asked at `began`. No one question, and no one repository that
-    /// hangs, says anything of the upstream, except the one for nothing in particular.
+    /// Whether the registry has to be asked for nothing in particular, after a question that was asked at `began`
+    /// got no answer: one caller can name any number of repositories that hang, so no number of them is the
+    /// upstream's silence. It is asked by one at a time, until [`Health::note`] hears of it.
+    pub(super) fn is_doubtful(&self, began: Instant) -> bool {
+        let mut state = self.state();
+        let doubtful = !state.was_heard_since(began) && !state.is_silent(Instant::now());
+        doubtful && !std::mem::replace(&mut state.doubted, true)
+    }
+
+    /// Notes how a question ended that was asked at `began`. Of the upstream only the one for nothing in
+    /// particular says that it is silent; any other that gets no answer is not asked again itself.
     pub(super) fn note<T>(
         &self,
         question: &str,
@@ -92,10 +100,13 @@ impl Health {
             metrics::counter!(super::report::QUESTIONS, "outcome" => outcome).increment(1);
         }
         let mut state = self.state();
-        let heard = state.heard.is_some_and(|heard| heard >= began);
+        if question.is_empty() {
+            state.doubted = false;
+        }
         match result {
             // The one that leads elsewhere, or asks for a token, answers.
-            Err(UpstreamError::NotConnected | UpstreamError::Unreachable(_)) if heard => {}
+            Err(UpstreamError::NotConnected | UpstreamError::Unreachable(_))
+                if state.was_heard_since(began) => {}
             Err(UpstreamError::Silent) => state.no_answer(question, began, self.silence),
             Err(UpstreamError::NotConnected) => {
                 state.unconnected += 1;
@@ -146,31 +157,30 @@ impl State {
         self.silent_until.is_some_and(|until| now < until)
     }
 
+    fn was_heard_since(&self, began: Instant) -> bool {
+        self.heard.is_some_and(|heard| heard >= began)
+    }
+
     fn hear(&mut self) {
         self.heard = Some(Instant::now());
         self.silent_until = None;
-        self.unanswered.clear();
         self.unconnected = 0;
         self.unreachable = false;
     }
 
     fn no_answer(&mut self, question: &str, began: Instant, silence: Duration) {
         let now = Instant::now();
+        if question.is_empty() {
+            if !self.was_heard_since(began) {
+                self.silent_until = Some(now + silence);
+            }
+            return;
+        }
         if self.silent.len() >= QUESTIONS {
             self.silent.retain(|_, until| now < *until);
         }
         if self.silent.len() < QUESTIONS {
             self.silent.insert(question.to_owned(), now + silence);
-        }
-        if self.heard.is_some_and(|heard| heard >= began) {
-            return;
-        }
-        if !self.unanswered.iter().any(|known| known == question) {
-            self.unanswered.push(question.to_owned());
-        }
-        if question.is_empty() || self.unanswered.len() >= UNANSWERED {
-            self.unanswered.clear();
-            self.silent_until = Some(now + silence);
         }
     }
 }
@@ -203,22 +213,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_without_an_answer_is_silent_itself_and_three_are_the_upstream() {
+    async fn questions_without_an_answer_are_silent_themselves_and_the_upstream_is_asked_once_at_a_time()
+     {
         let health = Health::new(Duration::from_secs(10));
-        for _ in 0..5 {
-            health.note("hangs", Instant::now(), &silent());
-        }
-        assert!(health.check("hangs").is_err());
+        let began = Instant::now();
+        let asked = (0..100).filter(|number| {
+            health.note(&format!("hangs {number}"), began, &silent());
+            health.is_doubtful(began)
+        });
+        assert_eq!(asked.count(), 1);
+        assert!(health.check("hangs 7").is_err());
         assert!(health.check("other").is_ok());
         assert_eq!(health.condition(), Condition::Good);
-        health.note("second", Instant::now(), &silent());
-        assert!(health.check("other").is_ok());
-        health.note("third", Instant::now(), &silent());
+        health.note("", began, &silent());
         assert!(health.check("other").is_err());
         assert_eq!(health.condition(), Condition::Silent);
+        assert!(!health.is_doubtful(began), "it is known");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(health.check("other").is_ok());
-        assert!(health.check("hangs").is_ok());
+        assert!(health.check("hangs 7").is_ok());
+        assert!(health.is_doubtful(began));
     }
 
     #[tokio::test(start_paused = true)]
@@ -228,18 +242,19 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         // A piece of a transfer, or that another was answered.
         health.heard();
-        for question in ["a", "b", "c", "d"] {
-            health.note(question, began, &silent());
-        }
+        assert!(!health.is_doubtful(began));
+        health.note("", began, &silent());
         assert!(health.check("other").is_ok());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let unknown = Err::<(), _>(UpstreamError::Unknown);
-        for question in ["a", "b", "c", "d"] {
-            health.note(question, Instant::now(), &silent());
+        for what_was_heard in [Health::heard as fn(&Health), |health| {
+            let refused = Err::<(), _>(UpstreamError::Unknown);
+            health.note("another", Instant::now(), &refused);
+        }] {
             tokio::time::advance(Duration::from_secs(1)).await;
-            health.note("else", Instant::now(), &unknown);
+            health.note("", Instant::now(), &silent());
+            assert!(health.check("other").is_err());
+            what_was_heard(&health);
+            assert!(health.check("other").is_ok(), "it ends at once");
         }
-        assert!(health.check("other").is_ok(), "a refusal is an answer");
     }
 
     #[tokio::test(start_paused = true)]
