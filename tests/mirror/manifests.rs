@@ -113,6 +113,7 @@ async fn what_is_no_manifest_is_refused() {
     let digest = sha256(b"x");
     let one = format!(r#"{{"mediaType":"x/y","size":1,"digest":"{digest}"}}"#);
     let with = |fields: &str| format!(r#"{{"schemaVersion":2,{fields}}}"#);
+    let list = |fields: &str| with(&format!(r#""manifests":[{{{fields}}}]"#));
     let bad = [
         (MANIFEST, String::new()),
         (MANIFEST, "not json".to_owned()),
@@ -132,6 +133,47 @@ async fn what_is_no_manifest_is_refused() {
         (INDEX, with(r#""manifests":[],"Layers":[]"#)),
         (INDEX, with("\"manifests\":[],\"layer\u{17f}\":[]")),
         (INDEX, with(r#""manifests":[],"manifests":[]"#)),
+        (INDEX, with(r#""manifests":[],"x":1,"x":2"#)),
+        (INDEX, with(r#""manifests":[],"x":[{"y":1,"y":2}]"#)),
+        (
+            INDEX,
+            with(r#""manifests":[],"annotations":{"a":"1","a":"2"}"#),
+        ),
+        (
+            INDEX,
+            list(&format!(r#""digest":"{digest}","digest":"{digest}""#)),
+        ),
+        (
+            INDEX,
+            list(&format!(r#""digest":"{digest}","Digest":"{digest}""#)),
+        ),
+        (
+            INDEX,
+            list(&format!(r#""digest":"{digest}","mediatype":"x""#)),
+        ),
+        (
+            INDEX,
+            list(&format!(r#""digest":"{digest}","size":1,"size":2"#)),
+        ),
+        (INDEX, list(&format!(r#""digest":"{digest}","size":-1"#))),
+        (
+            INDEX,
+            list(&format!(
+                r#""digest":"{digest}","platform":{{"os":"a","os":"b"}}"#
+            )),
+        ),
+        (
+            INDEX,
+            list(&format!(
+                r#""digest":"{digest}","platform":{{"OS":"a","os":"b"}}"#
+            )),
+        ),
+        (
+            INDEX,
+            list(&format!(
+                r#""digest":"{digest}","annotations":{{"a":"1","a":"2"}}"#
+            )),
+        ),
         // A type that is not that of what it holds, or not one that a registry gives.
         (
             INDEX,
@@ -209,6 +251,13 @@ async fn what_other_registries_take_for_a_manifest_is_taken() {
         (
             artifact,
             format!(r#"{{"mediaType":"{artifact}","blobs":[{one}],"x":{{"Layers":1}}}}"#),
+        ),
+        // As clients in Go read it: no size is 0, and no text an empty one.
+        (
+            MANIFEST,
+            format!(
+                r#"{{"schemaVersion":2,"layers":[{{"digest":"{digest}"}},{{"digest":"{digest}","size":null,"mediaType":null,"annotations":{{"a":null,"A":"x"}}}}],"annotations":{{"a":null}}}}"#
+            ),
         ),
     ] {
         let put = server.put_manifest("a", "tag", media_type, content.as_bytes());
