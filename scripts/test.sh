@@ -75,6 +75,9 @@ htpasswd apache2-utils
 nginx nginx-light
 haproxy haproxy
 redis-server redis-server
+ip iproute2
+iptables iptables
+setpriv util-linux
 promtool prometheus
 python3 python3
 LIST

@@ -43,6 +43,8 @@ mod secrets;
 mod shared_cache;
 #[path = "clients/skopeo.rs"]
 mod skopeo;
+#[path = "clients/two_nodes.rs"]
+mod two_nodes;
 #[path = "clients/uploads.rs"]
 mod uploads;
 #[path = "clients/upstream.rs"]

@@ -11,6 +11,8 @@ pub mod faulty;
 pub mod gate;
 pub mod image;
 pub mod mirror;
+pub mod namespace;
+pub mod node;
 pub mod pki;
 pub mod process;
 pub mod recorder;
