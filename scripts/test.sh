@@ -69,6 +69,7 @@ busybox busybox-static
 containerd containerd
 runc runc
 podman podman
+dockerd docker.io
 crun crun
 docker-registry docker-registry
 htpasswd apache2-utils

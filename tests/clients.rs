@@ -1,5 +1,5 @@
-//! The `mirror` and `gate` examples driven by software of other projects: skopeo, containerd, podman, curl, Python's
-//! `oras` and `requests`, openssl, nginx and Debian's docker-registry, with a real image.
+//! The `mirror` and `gate` examples driven by software of other projects: skopeo, containerd, podman, dockerd, curl,
+//! Python's `oras` and `requests`, openssl, nginx and Debian's docker-registry, with a real image.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -17,6 +17,8 @@ mod containerd;
 mod curl;
 #[path = "clients/demo.rs"]
 mod demo;
+#[path = "clients/docker.rs"]
+mod docker;
 #[path = "clients/fallover.rs"]
 mod fallover;
 #[path = "clients/faults.rs"]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::support::docker::Dockerd;
 use crate::support::image::Image;
 use crate::support::namespace::Namespace;
 use crate::support::node::Node;
@@ -166,6 +167,34 @@ fn goes_on(node: &Node, image: &Image) {
     eprintln!("containerd went on to its next host, and pulled, in {took:?}");
     // It waits for 30 s for a host that does not answer.
     assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn dockerd_pulls_by_its_nodes_certificate_and_without_one_nothing() {
+    let keys = TempDir::new().unwrap();
+    let pki = Pki::new(keys.path(), "the nodes' CA");
+    let Some([a, b]) = nodes(&pki) else {
+        return;
+    };
+    let image = Image::small();
+    b.push(&image, "lib/of-b:1");
+    let host = b.url().replace("http://", "");
+    let reference = format!("{host}/lib/of-b:1");
+    for pair in [None, Some(&a.pair)] {
+        let docker = Dockerd::start(&host, &pki.ca(), pair, Some(&a.namespace));
+        let Some(docker) = docker else {
+            return;
+        };
+        let pulled = docker.run(&["pull", &reference]);
+        if pair.is_none() {
+            pulled.failed_saying(&["certificate required"]);
+            continue;
+        }
+        pulled.succeeded();
+        let id = docker.run(&["image", "inspect", "--format", "{{.Id}}", &reference]);
+        // dockerd goes by the digest of the configuration.
+        assert_eq!(id.succeeded().out.trim(), image.layout().config());
+    }
 }
 
 /// A program that takes no proxy.

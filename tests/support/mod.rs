@@ -7,6 +7,7 @@
 pub mod commands;
 pub mod containerd;
 pub mod cutter;
+pub mod docker;
 pub mod faulty;
 pub mod gate;
 pub mod image;

@@ -47,10 +47,11 @@ impl Namespace {
         &self.0.0
     }
 
-    /// A program in it.
+    /// A program in it. Unlike `ip netns exec` this leaves `/sys` as it is, where dockerd looks for its cgroups.
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = as_root(tool("ip", "iproute2"));
-        command.args(["netns", "exec", self.name()]).arg(program);
+        let mut command = as_root(tool("nsenter", "util-linux"));
+        command.arg(format!("--net=/run/netns/{}", self.name()));
+        command.arg(program);
         command
     }
 }
