@@ -1,10 +1,11 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::UpstreamError;
+use super::seldom::Seldom;
 
 /// How often in a row there is no connection before none is tried.
 const UNCONNECTED: usize = 2;
@@ -15,7 +16,7 @@ const QUESTIONS: usize = 1024;
 pub(super) struct Health {
     state: Mutex<State>,
     silence: Duration,
-    logged: Rarely,
+    logged: Seldom,
 }
 
 #[derive(Default)]
@@ -43,17 +44,13 @@ pub(crate) enum Condition {
     RefusesCredentials,
 }
 
-/// What is logged at most once a minute.
-#[derive(Default)]
-pub(super) struct Rarely(Mutex<Option<Instant>>);
-
 impl Health {
     /// `silence`: for how long an upstream that did not answer is not asked again.
     pub(super) fn new(silence: Duration) -> Self {
         Self {
             state: Mutex::default(),
             silence,
-            logged: Rarely::default(),
+            logged: Seldom::default(),
         }
     }
 
@@ -61,7 +58,7 @@ impl Health {
     /// It, or this question, got no answer a moment ago, so waiting would most likely be in vain.
     pub(super) fn check(&self, question: &str) -> Result<(), UpstreamError> {
         let now = Instant::now();
-        let state = self.state();
+        let state = self.state.lock();
         let silent = state.silent.get(question).is_some_and(|until| now < *until);
         if silent || state.is_silent(now) {
             return Err(UpstreamError::Silent);
@@ -71,14 +68,14 @@ impl Health {
 
     /// Notes that the upstream said something, whatever it was.
     pub(super) fn heard(&self) {
-        self.state().hear();
+        self.state.lock().hear();
     }
 
     /// Whether the registry has to be asked for nothing in particular, after a question that was asked at `began`
     /// got no answer: one caller can name any number of repositories that hang, so no number of them is the
     /// upstream's silence. It is asked by one at a time, until [`Health::note`] hears of it.
     pub(super) fn is_doubtful(&self, began: Instant) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let doubtful = !state.was_heard_since(began) && !state.is_silent(Instant::now());
         doubtful && !std::mem::replace(&mut state.doubted, true)
     }
@@ -99,7 +96,7 @@ impl Health {
             debug_assert!(super::report::OUTCOMES.contains(&outcome));
             metrics::counter!(super::report::QUESTIONS, "outcome" => outcome).increment(1);
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if question.is_empty() {
             state.doubted = false;
         }
@@ -131,24 +128,20 @@ impl Health {
         drop(state);
         if let Err(error) = result
             && (is_of_credentials(error) || matches!(error, UpstreamError::NotPublic(_)))
-            && self.logged.is_due()
+            && self.logged.allow().is_some()
         {
             tracing::error!(%error, "the upstream cannot be used as it is configured");
         }
     }
 
     pub(super) fn condition(&self) -> Condition {
-        let state = self.state();
+        let state = self.state.lock();
         let silent = state.is_silent(Instant::now());
         match state.refuses_credentials {
             true => Condition::RefusesCredentials,
             false if silent || state.unreachable => Condition::Silent,
             false => Condition::Good,
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,18 +183,6 @@ fn is_of_credentials(error: &UpstreamError) -> bool {
         error,
         UpstreamError::Credentials | UpstreamError::Challenge(_)
     )
-}
-
-impl Rarely {
-    pub(super) fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let due = last.is_none_or(|last| now - last >= Duration::from_secs(60));
-        if due {
-            *last = Some(now);
-        }
-        due
-    }
 }
 
 #[cfg(test)]
