@@ -46,7 +46,9 @@ pub(super) struct Common {
 
 /// What looks at a connection in the clear before its first request.
 #[derive(Clone)]
-pub(super) struct Look(pub(super) Arc<dyn Fn(&TcpStream, Builder) -> Builder + Send + Sync>);
+pub(super) struct Look(pub(super) Arc<Looking>);
+
+type Looking = dyn Fn(&TcpStream, Builder) -> Builder + Send + Sync;
 
 impl fmt::Debug for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

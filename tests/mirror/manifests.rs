@@ -113,7 +113,6 @@ async fn what_is_no_manifest_is_refused() {
     let digest = sha256(b"x");
     let one = format!(r#"{{"mediaType":"x/y","size":1,"digest":"{digest}"}}"#);
     let with = |fields: &str| format!(r#"{{"schemaVersion":2,{fields}}}"#);
-    let list = |fields: &str| with(&format!(r#""manifests":[{{{fields}}}]"#));
     let bad = [
         (MANIFEST, String::new()),
         (MANIFEST, "not json".to_owned()),
@@ -133,47 +132,6 @@ async fn what_is_no_manifest_is_refused() {
         (INDEX, with(r#""manifests":[],"Layers":[]"#)),
         (INDEX, with("\"manifests\":[],\"layer\u{17f}\":[]")),
         (INDEX, with(r#""manifests":[],"manifests":[]"#)),
-        (INDEX, with(r#""manifests":[],"x":1,"x":2"#)),
-        (INDEX, with(r#""manifests":[],"x":[{"y":1,"y":2}]"#)),
-        (
-            INDEX,
-            with(r#""manifests":[],"annotations":{"a":"1","a":"2"}"#),
-        ),
-        (
-            INDEX,
-            list(&format!(r#""digest":"{digest}","digest":"{digest}""#)),
-        ),
-        (
-            INDEX,
-            list(&format!(r#""digest":"{digest}","Digest":"{digest}""#)),
-        ),
-        (
-            INDEX,
-            list(&format!(r#""digest":"{digest}","mediatype":"x""#)),
-        ),
-        (
-            INDEX,
-            list(&format!(r#""digest":"{digest}","size":1,"size":2"#)),
-        ),
-        (INDEX, list(&format!(r#""digest":"{digest}","size":-1"#))),
-        (
-            INDEX,
-            list(&format!(
-                r#""digest":"{digest}","platform":{{"os":"a","os":"b"}}"#
-            )),
-        ),
-        (
-            INDEX,
-            list(&format!(
-                r#""digest":"{digest}","platform":{{"OS":"a","os":"b"}}"#
-            )),
-        ),
-        (
-            INDEX,
-            list(&format!(
-                r#""digest":"{digest}","annotations":{{"a":"1","a":"2"}}"#
-            )),
-        ),
         // A type that is not that of what it holds, or not one that a registry gives.
         (
             INDEX,
@@ -218,6 +176,42 @@ async fn what_is_no_manifest_is_refused() {
     assert_eq!(server.get("/v2/a/manifests/tag").await.status(), 404);
     let response = server.put_manifest("a", "-bad", INDEX, b"{}").await;
     assert_eq!(response.status(), 400);
+}
+
+#[tokio::test]
+async fn a_manifest_of_which_two_readers_read_two_things_is_refused() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let digest = sha256(b"x");
+    let with = |fields: &str| format!(r#"{{"schemaVersion":2,{fields}}}"#);
+    let list = |fields: &str| with(&format!(r#""manifests":[{{{fields}}}]"#));
+    for content in [
+        with(r#""manifests":[],"x":1,"x":2"#),
+        with(r#""manifests":[],"x":[{"y":1,"y":2}]"#),
+        with(r#""manifests":[],"annotations":{"a":"1","a":"2"}"#),
+        list(&format!(r#""digest":"{digest}","digest":"{digest}""#)),
+        list(&format!(r#""digest":"{digest}","Digest":"{digest}""#)),
+        list(&format!(r#""digest":"{digest}","mediatype":"x""#)),
+        list(&format!(r#""digest":"{digest}","size":1,"size":2"#)),
+        list(&format!(r#""digest":"{digest}","size":-1"#)),
+        list(&format!(
+            r#""digest":"{digest}","platform":{{"os":"a","os":"b"}}"#
+        )),
+        list(&format!(
+            r#""digest":"{digest}","platform":{{"OS":"a","os":"b"}}"#
+        )),
+        list(&format!(
+            r#""digest":"{digest}","annotations":{{"a":"1","a":"2"}}"#
+        )),
+    ] {
+        let put = server.put_manifest("a", "tag", INDEX, content.as_bytes());
+        let response = put.await;
+        assert_eq!(response.status(), 400, "{content}");
+        assert_error(response, 400, "MANIFEST_INVALID").await;
+    }
+    let one = list(&format!(r#""digest":"{digest}","platform":{{"os":"a"}}"#));
+    let put = server.put_manifest("a", "tag", INDEX, one.as_bytes()).await;
+    assert_eq!(put.status(), 201);
 }
 
 #[tokio::test]

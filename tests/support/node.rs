@@ -137,8 +137,9 @@ fn registry(namespace: &Namespace, folder: &Path) -> Daemon {
 }
 
 fn toml(pki: &Pki, pair: &Pair, more: &str) -> String {
-    let (ca, crl) = (pki.ca(), pki.crl());
-    let (certificate, key) = pair.files();
+    let text = |path: &Path| path.display().to_string();
+    let (ca, crl) = (text(&pki.ca()), text(&pki.crl()));
+    let (certificate, key) = (text(&pair.certificate), text(&pair.key));
     format!(
         "preset = \"mirror\"\n\
          [tls]\n\

@@ -255,7 +255,8 @@ impl<'de> Deserialize<'de> for Reference {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reference, A::Error> {
-                let (mut digest, mut media_type, mut elsewhere) = (None, None, false);
+                let mut digest: Option<Box<str>> = None;
+                let (mut media_type, mut elsewhere) = (None, false);
                 let mut keys = Keys::of(&DESCRIPTOR);
                 while let Some(key) = keys.next(&mut map)? {
                     match &*key {
@@ -272,7 +273,7 @@ impl<'de> Deserialize<'de> for Reference {
                         _ => map.next_value_seed(Plain(&[]))?,
                     }
                 }
-                let digest = digest.filter(|digest: &Box<str>| is_digest(digest));
+                let digest = digest.filter(|digest| is_digest(digest));
                 let invalid = || A::Error::custom("a descriptor without a valid digest");
                 Ok(Reference {
                     digest: digest.ok_or_else(invalid)?,
