@@ -69,12 +69,16 @@ busybox busybox-static
 containerd containerd
 runc runc
 podman podman
+dockerd docker.io
 crun crun
 docker-registry docker-registry
 htpasswd apache2-utils
 nginx nginx-light
 haproxy haproxy
 redis-server redis-server
+ip iproute2
+iptables iptables
+setpriv util-linux
 promtool prometheus
 python3 python3
 LIST

@@ -1,5 +1,5 @@
-//! The `mirror` and `gate` examples driven by software of other projects: skopeo, containerd, podman, curl, Python's
-//! `oras` and `requests`, openssl, nginx and Debian's docker-registry, with a real image.
+//! The `mirror` and `gate` examples driven by software of other projects: skopeo, containerd, podman, dockerd, curl,
+//! Python's `oras` and `requests`, openssl, nginx and Debian's docker-registry, with a real image.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -20,6 +20,8 @@ mod containerd;
 mod curl;
 #[path = "clients/demo.rs"]
 mod demo;
+#[path = "clients/docker.rs"]
+mod docker;
 #[path = "clients/fallover.rs"]
 mod fallover;
 #[path = "clients/faults.rs"]
@@ -52,6 +54,8 @@ mod shared_cache;
 mod skopeo;
 #[path = "clients/trust.rs"]
 mod trust;
+#[path = "clients/two_nodes.rs"]
+mod two_nodes;
 #[path = "clients/uploads.rs"]
 mod uploads;
 #[path = "clients/upstream.rs"]

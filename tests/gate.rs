@@ -11,6 +11,8 @@ mod authorization;
 #[path = "../examples/gate/cli.rs"]
 #[allow(dead_code, reason = "what only the program uses")]
 mod cli;
+#[path = "../examples/gate/dialled.rs"]
+mod dialled;
 #[path = "../examples/portcullisctl/install_hosts.rs"]
 mod install_hosts;
 #[path = "../examples/portcullisctl/network_policy.rs"]

@@ -21,6 +21,8 @@ mod authorization;
 mod cli;
 #[path = "../cpu/mod.rs"]
 mod cpu;
+#[path = "../../examples/gate/dialled.rs"]
+mod dialled;
 #[path = "../figures/mod.rs"]
 mod figures;
 mod load;

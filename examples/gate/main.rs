@@ -9,6 +9,7 @@
 
 mod authorization;
 mod cli;
+mod dialled;
 mod ports;
 #[path = "../process/mod.rs"]
 mod process;

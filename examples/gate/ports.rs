@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+use crate::dialled::Dialled;
 use crate::proxy::{Egress, ProxyBody, Routes};
 use crate::section::{EgressSection, ListenerSection};
 
@@ -210,7 +211,8 @@ impl Port {
                     let egress = egress.clone();
                     async move { Ok::<_, Infallible>(egress.call(request).await) }
                 });
-                server(None).serve(listener, service).await
+                let server = server(None).with_connection_state(Dialled::of);
+                server.serve(listener, service).await
             }
         }
     }

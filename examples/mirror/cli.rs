@@ -1,12 +1,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::http::HeaderValue;
 use bytesize::ByteSize;
 use clap::Parser;
 use humantime::Duration;
-use tower_http::cors::{AllowHeaders, CorsLayer};
 
+use crate::browsers::{BrowsersLayer, origin};
 use crate::housekeeping::Housekeeping;
 use crate::store::Limits;
 use crate::upstream::{Host, Namespace, Patience, UpstreamOptions};
@@ -132,31 +132,11 @@ impl Arguments {
         }
     }
 
-    /// What answers browsers of the origins that the operator names. Without one, a preflight is refused
-    /// like any other request without credentials.
-    pub(crate) fn cors(&self) -> Option<CorsLayer> {
-        let exposed = [
-            "docker-content-digest",
-            "docker-upload-uuid",
-            "etag",
-            "link",
-            "location",
-            "oci-filters-applied",
-            "oci-subject",
-            "oci-tag",
-            "range",
-            "retry-after",
-            "www-authenticate",
-        ];
-        let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-        let methods = methods.map(|name| Method::from_bytes(name.as_bytes()).unwrap_or_default());
-        let layer = CorsLayer::new()
-            .allow_origin(self.allow_origin.clone())
-            .allow_methods(methods)
-            .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(exposed.map(HeaderName::from_static))
-            .max_age(std::time::Duration::from_secs(60 * 60));
-        (!self.allow_origin.is_empty()).then_some(layer)
+    /// What answers browsers. Without an origin, a preflight is refused like any other request without
+    /// credentials.
+    pub(crate) fn browsers(&self) -> Option<BrowsersLayer> {
+        let origins = &self.allow_origin;
+        (!origins.is_empty()).then(|| BrowsersLayer::new(origins))
     }
 
     pub(crate) fn namespace(&self) -> Option<String> {
@@ -175,15 +155,4 @@ impl Arguments {
         };
         Some((options, *arguments.tag_ttl))
     }
-}
-
-/// `scheme://host[:port]`, as a browser writes it (RFC 6454 §6.2).
-fn origin(text: &str) -> Result<HeaderValue, String> {
-    let wrong = || format!("{text:?} is no origin like https://ui.example");
-    let uri: Uri = text.parse().map_err(|_| wrong())?;
-    let is_origin = uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/";
-    if !is_origin || text.ends_with('/') || uri.query().is_some() {
-        return Err(wrong());
-    }
-    HeaderValue::from_str(text).map_err(|_| wrong())
 }

@@ -9,6 +9,7 @@
 //! what is [`portcullis::Guard`]; what is here is the store and the flags.
 
 mod admin;
+mod browsers;
 mod cli;
 mod demo;
 mod housekeeping;
@@ -81,9 +82,8 @@ async fn run(arguments: &Arguments) -> Ended {
         print!("{}", demo.how_to_pull(address));
     }
     let guard = guard.with_tag_oracle(tag_oracle(&registry));
-    // A browser's preflight has no credentials, so what answers it stands before the guard.
     let service = ServiceBuilder::new()
-        .option_layer(arguments.cors())
+        .option_layer(arguments.browsers())
         .layer(guard.clone())
         .service(router(registry));
     let served = Server::new(guard.clone())

@@ -102,6 +102,7 @@ where
             acceptor,
             stop,
             raise_descriptor_limit: raise,
+            look,
         } = server;
         if raise && let Err(error) = raise_descriptor_limit() {
             tracing::warn!(%error, "the number of open files is limited to what it was at the start");
@@ -155,6 +156,7 @@ where
                 stall_timeout,
                 stopping: stopped,
                 options,
+                look,
             }),
         };
         (

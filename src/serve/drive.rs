@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use super::streams::Streams;
 use super::transport::{Stream, Transport};
 use super::{Incoming, trusted::Trusted};
 use crate::connection::places::Place;
-use crate::connection::{ServeOptions, proxy_protocol};
+use crate::connection::{Builder, ServeOptions, proxy_protocol};
 use crate::telemetry::metrics;
 use crate::{Body, Connection};
 
@@ -42,6 +43,19 @@ pub(super) struct Common {
     pub(super) acceptor: Option<crate::tls::Acceptor>,
     pub(super) builder: auto::Builder<Streams>,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) look: Option<Look>,
+}
+
+/// What looks at a connection in the clear before its first request.
+#[derive(Clone)]
+pub(super) struct Look(pub(super) Arc<Looking>);
+
+type Looking = dyn Fn(&TcpStream, Builder) -> Builder + Send + Sync;
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 /// One accepted connection.
@@ -187,7 +201,11 @@ impl Common {
         if client != peer && !admit(client) {
             return Err(Outcome::SourceFull);
         }
-        Ok((Stream::plain(tcp), Connection::builder(client).build()))
+        let mut connection = Connection::builder(client);
+        if let Some(Look(look)) = &self.look {
+            connection = look(&tcp, connection);
+        }
+        Ok((Stream::plain(tcp), connection.build()))
     }
 
     /// The client of a connection without TLS, which a proxy may name before the first request.

@@ -1,9 +1,12 @@
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::net::TcpStream;
 
+use super::drive::Look;
 use crate::Guard;
 use crate::connection::ServeOptions;
 #[cfg(feature = "tls")]
@@ -29,6 +32,7 @@ pub struct Server {
     pub(super) acceptor: Option<Acceptor>,
     pub(super) stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(super) raise_descriptor_limit: bool,
+    pub(super) look: Option<Look>,
 }
 
 impl Server {
@@ -42,6 +46,7 @@ impl Server {
             guard_in_service: false,
             stop: None,
             raise_descriptor_limit: true,
+            look: None,
         }
     }
 
@@ -56,6 +61,7 @@ impl Server {
             acceptor: None,
             stop: None,
             raise_descriptor_limit: true,
+            look: None,
         }
     }
 
@@ -80,6 +86,24 @@ impl Server {
         {
             self.acceptor = None;
         }
+        self
+    }
+
+    /// Looks at the socket of each connection in the clear before its first request, and keeps what `look` returns
+    /// as [state](crate::Connection::state) of the connection: where the client was going whose connection the
+    /// kernel redirected here (`SO_ORIGINAL_DST`), for example. It is not called for connections over TLS. Default:
+    /// looks at none.
+    pub fn with_connection_state<T>(
+        mut self,
+        look: impl Fn(&TcpStream) -> Option<T> + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        self.look = Some(Look(Arc::new(move |tcp, connection| match look(tcp) {
+            Some(state) => connection.state(state),
+            None => connection,
+        })));
         self
     }
 

@@ -172,10 +172,8 @@ async fn a_gate_whose_certificate_is_revoked_gives_nothing_more_in_flight_or_ane
     let inward = pki.inward(&registry).await;
     let outward = pki.outward(&[inward.ports[0].port()], "").await;
     let (mut client, mut wire, _) = transfer(&registry, &inward, &outward).await;
-    let began = Instant::now();
     pki.revoke(&outward, 2, &[7]);
     assert_eq!(client.rest().await, "");
-    eprintln!("the transfer ended after {:?}", began.elapsed());
     // The other gate's transfer ends too.
     wire.send_without_end(&[b'x'; 1024]).await;
     let mut client = outward.connect(1).await;
@@ -184,22 +182,32 @@ async fn a_gate_whose_certificate_is_revoked_gives_nothing_more_in_flight_or_ane
 }
 
 #[tokio::test]
-async fn a_node_whose_certificate_is_revoked_gets_nothing_more_in_flight_or_anew() {
-    let pki = Pki::new();
-    let registry = Registry::start().await;
-    let inward = pki.inward(&registry).await;
-    let outward = pki.outward(&[inward.ports[0].port()], "").await;
-    let (mut client, mut wire, asked) = transfer(&registry, &inward, &outward).await;
-    assert_eq!(asked.get("x-forwarded-proto"), Some("https"));
-    let began = Instant::now();
-    pki.revoke(&inward, 2, &[8]);
-    assert_eq!(client.rest().await, "");
-    eprintln!("the transfer ended after {:?}", began.elapsed());
-    wire.send_without_end(&[b'x'; 1024]).await;
-    let mut client = outward.connect(1).await;
-    client.send(asking(&inward.ports[0].to_string(), "")).await;
-    let (head, _) = client.answer().await;
-    assert!([401, 403, 502].contains(&head.status()), "{head:?}");
+async fn a_node_whose_certificate_is_revoked_loses_its_transfer_and_its_next_pull_within_a_second()
+{
+    let mut tries = Vec::new();
+    // A machine that has other things to do gets another try.
+    while tries.len() < 3 {
+        let pki = Pki::new();
+        let registry = Registry::start().await;
+        let inward = pki.inward(&registry).await;
+        let outward = pki.outward(&[inward.ports[0].port()], "").await;
+        let (mut client, mut wire, asked) = transfer(&registry, &inward, &outward).await;
+        assert_eq!(asked.get("x-forwarded-proto"), Some("https"));
+        let mut next = outward.connect(1).await;
+        let began = Instant::now();
+        pki.revoke(&inward, 2, &[8]);
+        assert_eq!(client.rest().await, "");
+        next.send(asking(&inward.ports[0].to_string(), "")).await;
+        let (head, _) = next.answer().await;
+        assert!([401, 403, 502].contains(&head.status()), "{head:?}");
+        tries.push(began.elapsed());
+        wire.send_without_end(&[b'x'; 1024]).await;
+        if tries.last() < Some(&Duration::from_secs(1)) {
+            eprintln!("both were over after {tries:?}");
+            return;
+        }
+    }
+    panic!("both were over after {tries:?}");
 }
 
 /// Key and certificate in one text, as Kubernetes writes them.

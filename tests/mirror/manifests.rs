@@ -179,6 +179,42 @@ async fn what_is_no_manifest_is_refused() {
 }
 
 #[tokio::test]
+async fn a_manifest_of_which_two_readers_read_two_things_is_refused() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let digest = sha256(b"x");
+    let with = |fields: &str| format!(r#"{{"schemaVersion":2,{fields}}}"#);
+    let list = |fields: &str| with(&format!(r#""manifests":[{{{fields}}}]"#));
+    for content in [
+        with(r#""manifests":[],"x":1,"x":2"#),
+        with(r#""manifests":[],"x":[{"y":1,"y":2}]"#),
+        with(r#""manifests":[],"annotations":{"a":"1","a":"2"}"#),
+        list(&format!(r#""digest":"{digest}","digest":"{digest}""#)),
+        list(&format!(r#""digest":"{digest}","Digest":"{digest}""#)),
+        list(&format!(r#""digest":"{digest}","mediatype":"x""#)),
+        list(&format!(r#""digest":"{digest}","size":1,"size":2"#)),
+        list(&format!(r#""digest":"{digest}","size":-1"#)),
+        list(&format!(
+            r#""digest":"{digest}","platform":{{"os":"a","os":"b"}}"#
+        )),
+        list(&format!(
+            r#""digest":"{digest}","platform":{{"OS":"a","os":"b"}}"#
+        )),
+        list(&format!(
+            r#""digest":"{digest}","annotations":{{"a":"1","a":"2"}}"#
+        )),
+    ] {
+        let put = server.put_manifest("a", "tag", INDEX, content.as_bytes());
+        let response = put.await;
+        assert_eq!(response.status(), 400, "{content}");
+        assert_error(response, 400, "MANIFEST_INVALID").await;
+    }
+    let one = list(&format!(r#""digest":"{digest}","platform":{{"os":"a"}}"#));
+    let put = server.put_manifest("a", "tag", INDEX, one.as_bytes()).await;
+    assert_eq!(put.status(), 201);
+}
+
+#[tokio::test]
 async fn what_other_registries_take_for_a_manifest_is_taken() {
     let data = Data::new();
     let server = Server::start(&data).await;
@@ -209,6 +245,13 @@ async fn what_other_registries_take_for_a_manifest_is_taken() {
         (
             artifact,
             format!(r#"{{"mediaType":"{artifact}","blobs":[{one}],"x":{{"Layers":1}}}}"#),
+        ),
+        // As clients in Go read it: no size is 0, and no text an empty one.
+        (
+            MANIFEST,
+            format!(
+                r#"{{"schemaVersion":2,"layers":[{{"digest":"{digest}"}},{{"digest":"{digest}","size":null,"mediaType":null,"annotations":{{"a":null,"A":"x"}}}}],"annotations":{{"a":null}}}}"#
+            ),
         ),
     ] {
         let put = server.put_manifest("a", "tag", media_type, content.as_bytes());

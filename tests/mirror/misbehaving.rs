@@ -59,6 +59,8 @@ struct State {
     content: HashMap<String, Content>,
     rules: Vec<Rule>,
     asked: Vec<(String, HeaderMap)>,
+    /// How often it was asked.
+    count: usize,
     challenges: Vec<String>,
     grant: String,
     /// Of a hundred requests, how many are answered by a fault at random.
@@ -203,13 +205,14 @@ async fn answer(state: &Mutex<State>, request: &Parts) -> Response {
     let (fault, found, challenges, grant) = {
         let mut state = state.lock().unwrap();
         state.asked.push((line.clone(), headers.clone()));
+        state.count += 1;
         let rules = state.rules.iter_mut().rev();
         let mut fitting = rules.filter(|rule| rule.left > 0 && line.starts_with(&rule.begins));
         let fault = fitting.next().map(|rule| {
             rule.left -= 1;
             rule.fault.clone()
         });
-        let fault = fault.or_else(|| at_random(state.asked.len(), state.faulty));
+        let fault = fault.or_else(|| at_random(state.count, state.faulty));
         (
             fault,
             state.content.get(path).cloned(),

@@ -290,7 +290,7 @@ async fn a_name_of_another_registry_is_not_taken_for_this_ones() {
     upstream.push_image("a", "tag", b"layer").await;
     let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
     let path = "/v2/a/manifests/tag";
-    for query in ["", "?ns=docker.io"] {
+    for query in ["", "?ns=docker.io", "?ns=docker.io:443"] {
         let response = mirror.get(&format!("{path}{query}")).await;
         assert_eq!(response.status(), 200, "{query}");
     }

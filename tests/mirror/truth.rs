@@ -17,7 +17,7 @@ use crate::support::{
     CALLER, Data, LONG, MANIFEST, NONE, Server, assert_error, descriptor, header, noise, sha256,
     until,
 };
-use crate::upstream::{Patience, UpstreamOptions};
+use crate::upstream::{Condition, Patience, UpstreamOptions};
 
 const TAG: &str = "/v2/a/manifests/tag";
 const TAGS: &str = "/v2/a/tags/list";
@@ -122,6 +122,43 @@ async fn one_repository_that_hangs_and_a_list_that_trickles_keep_nobody_from_the
     assert_eq!(mirror.get(TAG).await.bytes().await.unwrap(), manifest);
     // The one that hangs is not waited for again.
     assert_eq!(upstream.asked("GET /v2/hangs/").len(), 1);
+}
+
+/// One caller can name as many of them as it likes.
+#[tokio::test]
+async fn no_number_of_repositories_that_hang_is_a_silent_upstream_while_its_registry_answers() {
+    let (upstream, here) = (Misbehaving::start().await, Data::new());
+    let (manifest, _) = upstream.put_image("a", "tag", b"layer");
+    let patience = Patience {
+        answer: Duration::from_millis(1500),
+        silence: Duration::from_secs(600),
+        ..Patience::default()
+    };
+    let mirror = patient(&here, &upstream, patience).await;
+    upstream.at("GET /v2/hangs/", Fault::Silence);
+    let hanging = (0..6).map(|number| format!("/v2/hangs/{number}/manifests/tag"));
+    let hanging: Vec<_> = hanging.collect();
+    for get in join_all(hanging.iter().map(|path| mirror.get(path))).await {
+        assert_error(get, 502, "UNAVAILABLE").await;
+    }
+    until("the registry itself is asked", || {
+        upstream
+            .asked("GET /v2/")
+            .iter()
+            .any(|asked| asked == "GET /v2/")
+    })
+    .await;
+    assert_eq!(mirror.get(TAG).await.bytes().await.unwrap(), manifest);
+    let upstream_is = || {
+        mirror
+            .registry()
+            .pull
+            .as_ref()
+            .unwrap()
+            .upstream()
+            .condition()
+    };
+    assert_eq!(upstream_is(), Condition::Good);
 }
 
 #[tokio::test]

@@ -245,7 +245,18 @@ async fn a_browser_may_ask_from_the_origins_that_the_operator_names() {
     assert_eq!(headers["access-control-allow-origin"], "https://ui.example");
     assert_eq!(headers["access-control-allow-headers"], "authorization");
     let other = preflight("https://evil.example").await;
+    assert_eq!(other.status(), 401);
     assert_eq!(other.headers().get("access-control-allow-origin"), None);
+    // What is no preflight has to be let in.
+    for (name, value) in [
+        ("origin", "https://ui.example"),
+        ("access-control-request-method", "GET"),
+        ("x-none", ""),
+    ] {
+        let request = client.request(reqwest::Method::OPTIONS, mirror.url("/v2/"));
+        let answer = request.header(name, value).send().await.unwrap();
+        assert_eq!(answer.status(), 401, "{name}");
+    }
     // What is refused says so to the page.
     let request = client
         .get(mirror.url("/v2/"))

@@ -1,8 +1,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::namespace::Namespace;
 use super::process::{Daemon, Said, as_root, run, tool};
 
 /// A containerd of the test's own, without CRI: it pulls into a store in a temporary folder.
@@ -11,6 +13,37 @@ pub struct Containerd {
     // Dropped, and so ended, before its folder.
     daemon: Daemon,
     folder: TempDir,
+    place: Place,
+}
+
+/// Where it runs: beside the test, or in a network namespace, where `ctr` takes a proxy.
+#[derive(Debug, Default)]
+struct Place(Option<(Namespace, String)>);
+
+impl Place {
+    fn command(&self, name: &str) -> Command {
+        let program = tool(name, "containerd");
+        let Some((namespace, proxy)) = &self.0 else {
+            return as_root(program);
+        };
+        let mut command = namespace.command(&tool("env", "coreutils"));
+        command.arg(format!("HTTP_PROXY={proxy}")).arg(program);
+        command
+    }
+
+    /// One whose configuration is in this folder, once it answers.
+    fn daemon(&self, folder: &Path) -> Daemon {
+        let mut command = self.command("containerd");
+        let file = folder.join("containerd.toml");
+        let mut daemon = Daemon::start("containerd", command.arg("-c").arg(file));
+        let ready = daemon.wait_for("a containerd that answers", |_| {
+            let mut command = self.command("ctr");
+            command.arg("-a").arg(folder.join("sock")).arg("version");
+            run(&mut command).status.success().then_some(())
+        });
+        ready.unwrap_or_else(|error| panic!("{error}"));
+        daemon
+    }
 }
 
 /// One host of a `hosts.toml`.
@@ -24,6 +57,15 @@ pub struct Host<'a> {
 
 impl Containerd {
     pub fn start() -> Self {
+        Self::start_at(Place::default())
+    }
+
+    /// One in a network namespace, which asks by a proxy.
+    pub fn start_in(namespace: Namespace, proxy: String) -> Self {
+        Self::start_at(Place(Some((namespace, proxy))))
+    }
+
+    fn start_at(place: Place) -> Self {
         let folder = TempDir::new().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let configuration = format!(
@@ -41,8 +83,12 @@ impl Containerd {
             at("sock.ttrpc"),
         );
         fs::write(folder.path().join("containerd.toml"), configuration).unwrap();
-        let daemon = daemon(folder.path());
-        Self { daemon, folder }
+        let daemon = place.daemon(folder.path());
+        Self {
+            daemon,
+            folder,
+            place,
+        }
     }
 
     /// Ends it; what it holds stays.
@@ -53,7 +99,7 @@ impl Containerd {
 
     /// Starts it again after [`Containerd::stop`].
     pub fn start_again(&mut self) {
-        self.daemon = daemon(self.folder.path());
+        self.daemon = self.place.daemon(self.folder.path());
     }
 
     /// Writes the `hosts.toml` of the references to `registry`.
@@ -91,7 +137,7 @@ impl Containerd {
     }
 
     pub fn ctr(&self, arguments: &[&str]) -> Said {
-        let mut command = as_root(tool("ctr", "containerd"));
+        let mut command = self.place.command("ctr");
         command.arg("-a").arg(self.socket()).args(arguments);
         run(&mut command)
     }
@@ -131,7 +177,7 @@ impl Containerd {
 
     /// What `ctr` writes.
     fn bytes(&self, arguments: &[&str]) -> Result<Vec<u8>, Said> {
-        let mut command = as_root(tool("ctr", "containerd"));
+        let mut command = self.place.command("ctr");
         command
             .arg("-a")
             .arg(self.folder.path().join("sock"))
@@ -149,20 +195,6 @@ impl Containerd {
 }
 
 /// The process with what is in this folder, once it answers.
-fn daemon(folder: &Path) -> Daemon {
-    let mut command = as_root(tool("containerd", "containerd"));
-    let file = folder.join("containerd.toml");
-    let mut daemon = Daemon::start("containerd", command.arg("-c").arg(file));
-    let ctr = tool("ctr", "containerd");
-    let ready = daemon.wait_for("a containerd that answers", |_| {
-        let mut command = as_root(ctr.clone());
-        command.arg("-a").arg(folder.join("sock")).arg("version");
-        run(&mut command).status.success().then_some(())
-    });
-    ready.unwrap_or_else(|error| panic!("{error}"));
-    daemon
-}
-
 impl Drop for Containerd {
     fn drop(&mut self) {
         // What root has made in the folder only root can remove.

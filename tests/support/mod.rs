@@ -7,10 +7,13 @@
 pub mod commands;
 pub mod containerd;
 pub mod cutter;
+pub mod docker;
 pub mod faulty;
 pub mod gate;
 pub mod image;
 pub mod mirror;
+pub mod namespace;
+pub mod node;
 pub mod pki;
 pub mod process;
 pub mod recorder;

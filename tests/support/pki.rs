@@ -1,4 +1,5 @@
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -58,6 +59,21 @@ impl Pki {
         params.subject_alt_names.push(loopback);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue(params, "server", 1)
+    }
+
+    /// A node's certificate, by which it serves at this address and asks others, `NAME.crt` and `NAME.key`.
+    pub fn node(&self, name: &str, address: IpAddr, serial: u64) -> Pair {
+        let mut params = CertificateParams::default();
+        let id = format!("spiffe://example.org/{name}");
+        params.subject_alt_names = vec![
+            SanType::IpAddress(address),
+            SanType::URI(id.try_into().unwrap()),
+        ];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.issue(params, name, serial)
     }
 
     /// A client's certificate, `NAME.crt` and `NAME.key`, with a SPIFFE ID.

@@ -184,6 +184,13 @@ impl Daemon {
         self.signal("-TERM");
     }
 
+    /// Ends it without a word.
+    pub fn kill(&mut self) {
+        // sudo passes TERM on, but cannot pass on KILL.
+        self.signal(if self.elevated { "-TERM" } else { "-KILL" });
+        self.ended();
+    }
+
     /// How it ended, once it has.
     pub fn ended(&mut self) -> ExitStatus {
         until(&format!("the end of {}", self.name), || {

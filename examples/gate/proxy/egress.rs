@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
-use portcullis::Watched;
+use portcullis::{Connection, Watched};
 use rustls::pki_types::ServerName;
 
 use super::bodies::ProxyBody;
@@ -16,6 +16,7 @@ use super::headers;
 use super::problem::{Complaints, Problem};
 use super::upstream::Place;
 use super::{Targets, Tls};
+use crate::dialled::Dialled;
 
 /// Carries a node's own requests to other gates over mutual TLS. `Clone` costs an `Arc`.
 #[derive(Debug)]
@@ -79,7 +80,11 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     async fn carry(&self, request: Request<B>) -> Result<Response<ProxyBody>, Problem> {
-        let target = self.targets.of(&request)?;
+        let dialled = Connection::of(request.extensions());
+        let dialled = dialled.and_then(|connection| connection.state::<Dialled>());
+        let target = self
+            .targets
+            .of(&request, dialled.map(|dialled| dialled.0))?;
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().cloned();
         let mut uri = http::uri::Parts::default();

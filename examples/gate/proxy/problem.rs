@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +7,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::client::legacy;
+use parking_lot::Mutex;
 use portcullis::oci::{ErrorCode, RouteError, error_body};
 
 use super::bodies::{Progress, ProxyBody, ReceiveError};
@@ -79,7 +79,7 @@ impl Complaints {
             return;
         }
         let held_back = {
-            let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kinds = self.0.lock();
             let kind = kinds.entry(reason);
             kind.or_insert_with(|| Seldom::every(PAUSE)).allow()
         };

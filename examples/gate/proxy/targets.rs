@@ -35,9 +35,15 @@ pub(super) enum TargetError {
 const USUAL_PORT: u16 = 443;
 
 impl Targets {
-    /// The one host that a request is for, which it may go to: of its absolute target, else of its `Host`, where
-    /// both must agree (RFC 9112 §3.2.2 lets a proxy choose, and a choice would be a way around).
-    pub(super) fn of<B>(&self, request: &Request<B>) -> Result<Authority, TargetError> {
+    /// The one host that a request is for, which it may go to: that which the client dialled, where its connection
+    /// was redirected here; else that of its absolute target, else of its `Host`. All that there are must agree
+    /// (RFC 9112 §3.2.2 lets a proxy choose, and a choice would be a way around), except that the name of an address
+    /// may be any.
+    pub(super) fn of<B>(
+        &self,
+        request: &Request<B>,
+        dialled: Option<SocketAddr>,
+    ) -> Result<Authority, TargetError> {
         if request.method() == Method::CONNECT {
             return Err(TargetError::Method);
         }
@@ -64,6 +70,10 @@ impl Targets {
         if target.as_str().contains('@') {
             return Err(TargetError::Malformed("there is a user in it"));
         }
+        let target = match dialled {
+            Some(dialled) => at(dialled, &target)?,
+            None => target,
+        };
         self.check(&target)?;
         Ok(target)
     }
@@ -110,10 +120,52 @@ impl Targets {
     }
 }
 
+/// The address that a client dialled, which asks there for this host.
+fn at(dialled: SocketAddr, host: &Authority) -> Result<Authority, TargetError> {
+    let differs = TargetError::Malformed("Host is not where the connection was going");
+    let named = address(host).map(|ip| SocketAddr::new(ip, host.port_u16().unwrap_or(80)));
+    if named.is_some_and(|named| named != dialled) {
+        return Err(differs);
+    }
+    Authority::try_from(dialled.to_string()).map_err(|_| differs)
+}
+
 fn port(target: &Authority) -> u16 {
     target.port_u16().unwrap_or(USUAL_PORT)
 }
 
 fn address(target: &Authority) -> Option<IpAddr> {
     target.host().trim_matches(['[', ']']).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirected_connection_goes_where_it_was_going_and_nowhere_that_is_not_listed() {
+        let targets = Targets {
+            networks: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            ports: vec![80, 5000],
+            hosts: Vec::new(),
+        };
+        for (dialled, host, expected) in [
+            ("10.0.0.7:5000", "10.0.0.7:5000", Some("10.0.0.7:5000")),
+            ("10.0.0.7:80", "10.0.0.7", Some("10.0.0.7:80")),
+            ("10.0.0.7:5000", "registry.example", Some("10.0.0.7:5000")),
+            ("[fd00::7]:5000", "[fd00::7]:5000", Some("[fd00::7]:5000")),
+            ("10.0.0.7:5000", "10.0.0.8:5000", None),
+            ("10.0.0.7:5000", "10.0.0.7", None),
+            ("10.0.0.7:5000", "u@registry.example", None),
+            ("10.0.0.7:22", "10.0.0.7:22", None),
+            ("192.0.2.7:5000", "192.0.2.7:5000", None),
+            ("192.0.2.7:5000", "registry.example", None),
+            ("127.0.0.1:5000", "registry.example", None),
+        ] {
+            let request = Request::get("/v2/").header(HOST, host).body(()).unwrap();
+            let found = targets.of(&request, Some(dialled.parse().unwrap())).ok();
+            let found = found.as_ref().map(Authority::as_str);
+            assert_eq!(found, expected, "{dialled} {host}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::Uri;
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme};
+use parking_lot::Mutex;
 use portcullis::Watched;
 use portcullis::admin::Readiness;
 use rustls::pki_types::ServerName;
@@ -171,7 +172,7 @@ impl Health {
 
     /// Notes what a probe found, and logs where that is another than before.
     pub(crate) fn note(&self, upstream: &Upstream, found: Result<(), String>) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         match (&*last, &found) {
             (Err(_), Ok(())) => tracing::info!(%upstream, "the registry answers"),
             (Ok(()), Err(error)) => {
@@ -183,7 +184,7 @@ impl Health {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.0.lock() {
             Ok(()) => Readiness::Ready,
             Err(error) => Readiness::NotReady(error.clone()),
         }

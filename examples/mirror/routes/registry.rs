@@ -90,7 +90,9 @@ async fn dispatch(
         caller,
         request,
     };
-    let asked = call.route.registry();
+    // The port that a reference without one has.
+    let without_port = |asked| str::strip_suffix(asked, ":443").unwrap_or(asked);
+    let asked = call.route.registry().map(without_port);
     let namespace = registry.namespace.as_deref();
     if asked.is_some() && namespace.is_some() && asked != namespace {
         return Err(Problem::Namespace {

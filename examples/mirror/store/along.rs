@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 
 /// How much of what the disk does not take waits for its readers.
 const WINDOW: u64 = 1024 * 1024;
@@ -68,7 +69,7 @@ impl Along {
 
     /// Whether all of it can still be read.
     pub(crate) fn is_whole(&self) -> bool {
-        self.window.content().is_whole()
+        self.window.content.lock().is_whole()
     }
 }
 
@@ -84,7 +85,7 @@ impl Reader {
     /// They are not there, or, of what the disk did not take, no longer.
     pub(crate) fn read_exact_at(&self, piece: &mut [u8], start: u64) -> io::Result<()> {
         let Along { file, window } = &*self.along;
-        let began = window.content().began.unwrap_or(u64::MAX);
+        let began = window.content.lock().began.unwrap_or(u64::MAX);
         let on_disk = began.saturating_sub(start).min(piece.len() as u64);
         let end = start + piece.len() as u64;
         // No longer than the piece.
@@ -98,7 +99,12 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.along.window.content().readers.remove(&self.number);
+        self.along
+            .window
+            .content
+            .lock()
+            .readers
+            .remove(&self.number);
         self.along.window.changed.notify_all();
     }
 }
@@ -107,7 +113,7 @@ impl Window {
     /// Adds what comes at `start`, as soon as there is room; false if no reader makes any. The pace is that of
     /// the slowest reader. One for which the others have waited too long is cut.
     pub(super) fn write(&self, start: u64, piece: &[u8]) -> bool {
-        let mut content = self.content();
+        let mut content = self.content.lock();
         if content.began.is_none() {
             (content.began, content.start, content.end) = (Some(start), start, start);
         }
@@ -128,8 +134,7 @@ impl Window {
             }
             let alone = behind == content.readers.len();
             let before = Instant::now();
-            let next = self.changed.wait_timeout(content, PATIENCE / 30);
-            content = next.unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut content, PATIENCE / 30);
             let now = before.elapsed();
             waited += now;
             if alone && waited >= PATIENCE {
@@ -150,7 +155,7 @@ impl Window {
     }
 
     fn join(&self) -> Option<u64> {
-        let mut content = self.content();
+        let mut content = self.content.lock();
         if !content.is_whole() {
             return None;
         }
@@ -161,7 +166,7 @@ impl Window {
     }
 
     fn moved(&self, number: u64, to: u64) {
-        let mut content = self.content();
+        let mut content = self.content.lock();
         if let Some(place) = content.readers.get_mut(&number) {
             place.at = place.at.max(to);
         }
@@ -175,7 +180,7 @@ impl Window {
         if target.is_empty() {
             return Ok(());
         }
-        let content = self.content();
+        let content = self.content.lock();
         let end = start + target.len() as u64;
         if start < content.start || end > content.end {
             return Err(io::Error::other("the reader is too slow for a full disk"));
@@ -191,10 +196,6 @@ impl Window {
             target = later;
         }
         Ok(())
-    }
-
-    fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -264,7 +265,8 @@ mod tests {
         read(&fast, 0..4).unwrap();
         let held_up = PATIENCE / 30 * 29;
         window
-            .content()
+            .content
+            .lock()
             .readers
             .get_mut(&slow.number)
             .unwrap()

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StoreError;
@@ -59,7 +60,7 @@ pub(crate) struct Memory(Option<OwnedSemaphorePermit>);
 impl Callers {
     /// The share of the caller of this name: the same one for all its requests.
     pub(crate) fn caller(&self, name: &str) -> Caller {
-        let mut known = self.lock();
+        let mut known = self.0.lock();
         if let Some(share) = known.get(name).and_then(Weak::upgrade) {
             return Caller(share);
         }
@@ -81,17 +82,13 @@ impl Callers {
     /// How many callers are known.
     #[cfg_attr(not(test), allow(dead_code, reason = "only a test asks"))]
     pub(crate) fn count(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<Share>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().len()
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut known = self.callers.lock();
+        let mut known = self.callers.0.lock();
         // The caller may be back already, with a new share.
         if known
             .get(&self.name)

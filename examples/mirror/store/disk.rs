@@ -4,9 +4,9 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::statvfs;
 use tokio::sync::Notify;
 
@@ -54,7 +54,7 @@ impl Disk {
 
     /// Why the store cannot keep anything now, if it cannot.
     pub(crate) fn problem(&self) -> Option<String> {
-        let mut full = self.full();
+        let mut full = self.full.lock();
         let failed = (*full)?;
         if failed.elapsed() > FULL && self.room_for(1).is_ok() {
             *full = None;
@@ -89,7 +89,7 @@ impl Disk {
 
     /// A write failed for want of space.
     pub(super) fn is_full(&self, path: &Path) {
-        if self.full().replace(Instant::now()).is_none() {
+        if self.full.lock().replace(Instant::now()).is_none() {
             tracing::error!(
                 path = %path.display(),
                 "no space is left: nothing is kept until there is; free some or lower --max-size"
@@ -100,7 +100,7 @@ impl Disk {
 
     /// Something was written.
     pub(super) fn took(&self, bytes: u64) {
-        if self.full().take().is_some() {
+        if self.full.lock().take().is_some() {
             tracing::info!("there is space again: what comes is kept");
         }
         self.used.fetch_add(signed(bytes), Ordering::Relaxed);
@@ -111,13 +111,7 @@ impl Disk {
 
     /// Held while room is made, so that one does it for all.
     pub(super) fn last_room(&self) -> MutexGuard<'_, Option<(Instant, bool)>> {
-        self.last_room
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn full(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.full.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_room.lock()
     }
 
     pub(super) fn freed(&self, bytes: u64) {

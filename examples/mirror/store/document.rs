@@ -1,4 +1,6 @@
-//! The fields of a manifest, read with a bound on each list.
+//! The fields of a manifest, read with a bound on each list, and refused where two readers of the same text
+//! read two things: `encoding/json`, by which most clients read, takes the last of several keys and knows a
+//! field in spite of its case, and others do not.
 //!
 //! The types of `oci-spec` 0.10 do not serve: they refuse `"layers": null`, `"manifests": null`, an image without
 //! `config` and a descriptor without `mediaType`, which registries have and clients take; they take a document
@@ -6,18 +8,17 @@
 //! two readers read differently; and they have no bound on a list.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 
 use portcullis::oci::is_digest;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// How many descriptors one list of a manifest may have, and how many annotations a manifest.
+/// How many descriptors one list of a manifest may have, and how many keys an object, such as annotations.
 const MAX_DESCRIPTORS: usize = 8192;
-const MAX_ANNOTATIONS: usize = 1024;
+const MAX_KEYS: usize = 1024;
 
 /// The fields that a registry reads.
 #[derive(Default)]
@@ -53,6 +54,26 @@ const FIELDS: [&str; 9] = [
     "annotations",
 ];
 
+/// The fields of a descriptor (image-spec, "Descriptors"), and of its platform (image-spec, "Image Index").
+const DESCRIPTOR: [&str; 8] = [
+    "mediaType",
+    "digest",
+    "size",
+    "urls",
+    "annotations",
+    "data",
+    "artifactType",
+    "platform",
+];
+const PLATFORM: [&str; 6] = [
+    "architecture",
+    "os",
+    "os.version",
+    "os.features",
+    "variant",
+    "features",
+];
+
 impl<T> Field<T> {
     pub(super) fn is_there(&self) -> bool {
         !matches!(self, Self::Absent)
@@ -86,23 +107,19 @@ impl<'de> Deserialize<'de> for Document {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
                 let mut found = Document::default();
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                let mut keys = Keys::of(&FIELDS);
+                while let Some(key) = keys.next(&mut map)? {
                     match &*key {
-                        "schemaVersion" => once(&mut map, &mut found.schema_version)?,
-                        "mediaType" => once(&mut map, &mut found.media_type)?,
-                        "artifactType" => once(&mut map, &mut found.artifact_type)?,
-                        "config" => once(&mut map, &mut found.config)?,
-                        "layers" => once(&mut map, &mut found.layers)?,
-                        "blobs" => once(&mut map, &mut found.blobs)?,
-                        "manifests" => once(&mut map, &mut found.manifests)?,
-                        "subject" => once(&mut map, &mut found.subject)?,
-                        "annotations" => once(&mut map, &mut found.annotations)?,
-                        other if is_field_to_go(other) => {
-                            return Err(A::Error::custom("a field in another case"));
-                        }
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
+                        "schemaVersion" => found.schema_version = map.next_value()?,
+                        "mediaType" => found.media_type = map.next_value()?,
+                        "artifactType" => found.artifact_type = map.next_value()?,
+                        "config" => found.config = map.next_value()?,
+                        "layers" => found.layers = map.next_value()?,
+                        "blobs" => found.blobs = map.next_value()?,
+                        "manifests" => found.manifests = map.next_value()?,
+                        "subject" => found.subject = map.next_value()?,
+                        "annotations" => found.annotations = map.next_value()?,
+                        _ => map.next_value_seed(Plain(&[]))?,
                     }
                 }
                 Ok(found)
@@ -113,27 +130,101 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
-/// Reads a field that must not come twice: of two, readers take different ones.
-fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-    field: &mut Field<T>,
-) -> Result<(), A::Error> {
-    if field.is_there() {
-        return Err(A::Error::custom("a field twice"));
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Is))
     }
-    *field = map
-        .next_value::<Option<T>>()?
-        .map_or(Field::Null, Field::Is);
-    Ok(())
 }
 
-/// Whether Go's `encoding/json`, by which most clients read, takes `key` for a known field in spite of
-/// its case: it folds these two letters too.
-fn is_field_to_go(key: &str) -> bool {
-    let folded = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
-    FIELDS
-        .iter()
-        .any(|field| folded.eq_ignore_ascii_case(field))
+/// The keys that an object has had so far.
+struct Keys {
+    fields: &'static [&'static str],
+    seen: HashSet<Box<str>>,
+}
+
+impl Keys {
+    fn of(fields: &'static [&'static str]) -> Self {
+        let seen = HashSet::new();
+        Self { fields, seen }
+    }
+
+    fn next<'de, A: MapAccess<'de>>(
+        &mut self,
+        map: &mut A,
+    ) -> Result<Option<Cow<'de, str>>, A::Error> {
+        let Some(key) = map.next_key::<Cow<'de, str>>()? else {
+            return Ok(None);
+        };
+        if self.seen.len() == MAX_KEYS {
+            return Err(A::Error::custom("an object of more than 1024 fields"));
+        }
+        if !self.seen.insert(key.as_ref().into()) {
+            return Err(A::Error::custom("a field twice"));
+        }
+        // Go folds these two letters too.
+        let folded = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
+        let is = |field: &&str| **field != *key && folded.eq_ignore_ascii_case(field);
+        if self.fields.iter().any(is) {
+            return Err(A::Error::custom("a field in another case"));
+        }
+        Ok(Some(key))
+    }
+}
+
+/// A value of which nothing is kept, in an object of these fields.
+struct Plain(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Plain {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Plain {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Plain(&[]))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut keys = Keys::of(self.0);
+        while keys.next(&mut map)?.is_some() {
+            map.next_value_seed(Plain(&[]))?;
+        }
+        Ok(())
+    }
 }
 
 /// What is kept of a descriptor.
@@ -154,40 +245,45 @@ pub(super) struct Annotations(pub(super) BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Reference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Fields {
-            media_type: Option<String>,
-            digest: Box<str>,
-            #[serde(rename = "size")]
-            _size: u64,
-            urls: Option<Vec<IgnoredAny>>,
-        }
+        struct Fields;
 
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Reference;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a descriptor")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields, A::Error> {
-                // Without the detour serde would take an array for the fields in their order.
-                Fields::deserialize(MapAccessDeserializer::new(map))
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reference, A::Error> {
+                let mut digest: Option<Box<str>> = None;
+                let (mut media_type, mut elsewhere) = (None, false);
+                let mut keys = Keys::of(&DESCRIPTOR);
+                while let Some(key) = keys.next(&mut map)? {
+                    match &*key {
+                        "digest" => digest = map.next_value()?,
+                        "mediaType" => media_type = map.next_value::<Option<String>>()?,
+                        "urls" => {
+                            let urls: Option<Vec<IgnoredAny>> = map.next_value()?;
+                            elsewhere = urls.is_some_and(|urls| !urls.is_empty());
+                        }
+                        // Only that it can be one; clients take none for 0.
+                        "size" => drop(map.next_value::<Option<u64>>()?),
+                        "annotations" => drop(map.next_value::<Option<Annotations>>()?),
+                        "platform" => map.next_value_seed(Plain(&PLATFORM))?,
+                        _ => map.next_value_seed(Plain(&[]))?,
+                    }
+                }
+                let digest = digest.filter(|digest| is_digest(digest));
+                let invalid = || A::Error::custom("a descriptor without a valid digest");
+                Ok(Reference {
+                    digest: digest.ok_or_else(invalid)?,
+                    media_type: media_type.filter(|text| !text.is_empty()),
+                    elsewhere,
+                })
             }
         }
 
-        let fields = deserializer.deserialize_map(Object)?;
-        if !is_digest(&fields.digest) {
-            return Err(D::Error::custom("a descriptor without a valid digest"));
-        }
-        Ok(Self {
-            digest: fields.digest,
-            media_type: fields.media_type.filter(|text| !text.is_empty()),
-            elsewhere: fields.urls.is_some_and(|urls| !urls.is_empty()),
-        })
+        deserializer.deserialize_map(Fields)
     }
 }
 
@@ -233,11 +329,11 @@ impl<'de> Deserialize<'de> for Annotations {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Annotations, A::Error> {
                 let mut found = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry()? {
-                    if found.len() == MAX_ANNOTATIONS {
-                        return Err(A::Error::custom("more annotations than 1024"));
-                    }
-                    found.insert(key, value);
+                let mut keys = Keys::of(&[]);
+                while let Some(key) = keys.next(&mut map)? {
+                    // Of what is `null` clients make an empty text.
+                    let value: Option<String> = map.next_value()?;
+                    found.insert(key.into_owned(), value.unwrap_or_default());
                 }
                 Ok(Annotations(found))
             }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 /// How many files are open for bodies. Of more, those that were opened first are closed, and opened again
 /// when their client goes on.
@@ -20,7 +22,7 @@ impl Files {
     /// Keeps the file open in `place`.
     pub(super) fn keep(&self, place: &Arc<Place>, file: Arc<File>) {
         place.set(Some(file));
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.0.lock();
         open.push_back(Arc::downgrade(place));
         if open.len() > OPEN {
             open.retain(|place| place.strong_count() > 0);
@@ -35,11 +37,10 @@ impl Files {
 
 impl Place {
     pub(super) fn file(&self) -> Option<Arc<File>> {
-        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        file.clone()
+        self.0.lock().clone()
     }
 
     fn set(&self, file: Option<Arc<File>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        *self.0.lock() = file;
     }
 }

@@ -2,8 +2,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -118,19 +119,15 @@ impl Store {
 
     pub(super) fn changes(&self) -> MutexGuard<'_, ()> {
         // The lock guards files, which a panic leaves as a crash would.
-        self.0
-            .changes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.changes.lock()
     }
 
     pub(super) fn uses(&self) -> MutexGuard<'_, ()> {
-        self.0.uses.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.uses.lock()
     }
 
     pub(super) fn catalog(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        let catalog = &self.0.catalog;
-        catalog.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.catalog.lock()
     }
 
     pub(super) fn pins(&self) -> &Pins {

@@ -1,16 +1,12 @@
 //! What a manifest must be, for pushes and pulls alike.
-//!
-//! `oci-spec` is not used: it takes a document with both `layers` and `manifests`, refuses the `null` and
-//! the empty `mediaType` that registries give, requires fields that Docker's forms lack, and keeps every
-//! descriptor whole, so that 4 MiB of text become 200 MB of memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::document::{AtMost, Document, Reference};
+use super::document::{Annotations, AtMost, Document, Reference};
 use super::{Algorithm, Digest};
 
 /// The longest manifest, in bytes. distribution-spec: a registry should take 4 MiB, and clients refuse
@@ -62,13 +58,36 @@ pub(crate) enum ManifestError {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
+    // What lacks it, or has `null`, clients read as if it were empty.
+    #[serde(default, deserialize_with = "or_empty")]
     pub(crate) media_type: String,
     pub(crate) digest: String,
+    #[serde(default, deserialize_with = "or_empty")]
     pub(crate) size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) artifact_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "annotations",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) annotations: Option<BTreeMap<String, String>>,
+}
+
+fn or_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn annotations<'de, D>(deserializer: D) -> Result<Option<BTreeMap<String, String>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let found = Option::<Annotations>::deserialize(deserializer)?;
+    Ok(found.map(|Annotations(found)| found))
 }
 
 impl Manifest {

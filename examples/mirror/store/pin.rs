@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::error::if_there;
 use super::{Digest, Store, StoreError};
@@ -25,7 +27,7 @@ pub(super) struct Pin {
 
 impl Pins {
     pub(super) fn pin(&self, digest: &Digest) -> Pin {
-        *self.lock().entry(digest.clone()).or_default() += 1;
+        *self.0.lock().entry(digest.clone()).or_default() += 1;
         Pin {
             pins: self.clone(),
             digest: digest.clone(),
@@ -33,17 +35,13 @@ impl Pins {
     }
 
     pub(super) fn holds(&self, digest: &Digest) -> bool {
-        self.lock().contains_key(digest)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().contains_key(digest)
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut pins = self.pins.lock();
+        let mut pins = self.pins.0.lock();
         if let Some(count) = pins.get_mut(&self.digest) {
             *count -= 1;
             if *count == 0 {

@@ -2,9 +2,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
@@ -181,7 +182,7 @@ impl Uploads {
                 let mut removed = 0;
                 for session in sessions.all() {
                     if session.committed.get().is_some() {
-                        if session.used().elapsed() >= age.min(REMEMBERED) {
+                        if session.used.lock().elapsed() >= age.min(REMEMBERED) {
                             sessions.forget(&session);
                         }
                         continue;
@@ -210,19 +211,19 @@ impl Uploads {
         let session = self.sessions.get(owner, id);
         let session = session.filter(|session| session.about.repository == repository);
         let session = session.ok_or(StoreError::UploadUnknown)?;
-        *session.used() = Instant::now();
+        *session.used.lock() = Instant::now();
         Ok(session)
     }
 }
 
 impl Sessions {
     fn get(&self, owner: &str, id: &str) -> Option<Arc<Session>> {
-        let sessions = self.lock();
+        let sessions = self.0.lock();
         sessions.get(owner)?.get(id).cloned()
     }
 
     fn all(&self) -> Vec<Arc<Session>> {
-        let sessions = self.lock();
+        let sessions = self.0.lock();
         sessions
             .values()
             .flat_map(HashMap::values)
@@ -231,14 +232,14 @@ impl Sessions {
     }
 
     fn put(&self, session: Arc<Session>) {
-        let mut sessions = self.lock();
+        let mut sessions = self.0.lock();
         let own = sessions.entry(session.about.owner.clone()).or_default();
         own.insert(session.id.clone(), session);
     }
 
     /// Takes the owner's session that was longest not used out of the map, if it has too many.
     fn make_room(&self, owner: &str) -> Result<Option<Arc<Session>>, StoreError> {
-        let mut sessions = self.lock();
+        let mut sessions = self.0.lock();
         let Some(own) = sessions.get_mut(owner).filter(|own| own.len() >= AT_ONCE) else {
             return Ok(None);
         };
@@ -246,7 +247,7 @@ impl Sessions {
             .values()
             // Handed out under the lock of the map only, so no request holds it.
             .filter(|session| Arc::strong_count(session) == 1 && session.is_idle())
-            .min_by_key(|session| *session.used())
+            .min_by_key(|session| *session.used.lock())
             .map(|session| session.id.clone());
         let idle = idle.and_then(|id| own.remove(&id));
         idle.ok_or(StoreError::CallerBusy).map(Some)
@@ -254,7 +255,7 @@ impl Sessions {
 
     /// Removes a session that has ended.
     pub(super) fn forget(&self, session: &Session) {
-        let mut sessions = self.lock();
+        let mut sessions = self.0.lock();
         let Some(own) = sessions.get_mut(&session.about.owner) else {
             return;
         };
@@ -262,10 +263,6 @@ impl Sessions {
         if own.is_empty() {
             sessions.remove(&session.about.owner);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, HashMap<String, Arc<Session>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -321,12 +318,8 @@ impl Session {
         store.uploads().join(&self.id)
     }
 
-    fn used(&self) -> MutexGuard<'_, Instant> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn is_idle(&self) -> bool {
-        self.committed.get().is_some() || self.used().elapsed() >= IDLE
+        self.committed.get().is_some() || self.used.lock().elapsed() >= IDLE
     }
 }
 

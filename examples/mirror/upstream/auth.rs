@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::env::{self, VarError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -8,15 +8,16 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http_auth::parser::ChallengeParser;
+use parking_lot::Mutex;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::answer::{bounded, judge, verdict};
 use super::flight::Flights;
-use super::health::Rarely;
 use super::options::{Hosts, UpstreamOptions};
 use super::reach::Reach;
+use super::seldom::Seldom;
 use super::{UpstreamError, UpstreamSetupError};
 
 const TOKENS: usize = 1024;
@@ -32,7 +33,7 @@ pub(super) struct Authenticator {
     credentials: Option<Credentials>,
     known: Mutex<HashMap<String, Known>>,
     fetches: Flights<String, Result<HeaderValue, UpstreamError>>,
-    untrusted: Rarely,
+    untrusted: Seldom,
 }
 
 struct Credentials {
@@ -89,7 +90,7 @@ impl Authenticator {
             credentials,
             known: Mutex::default(),
             fetches: Flights::new(),
-            untrusted: Rarely::default(),
+            untrusted: Seldom::default(),
         })
     }
 
@@ -100,7 +101,7 @@ impl Authenticator {
 
     /// What was accepted for this scope before and is still good.
     pub(super) fn known(&self, scope: &str) -> Option<HeaderValue> {
-        let known = self.tokens();
+        let known = self.known.lock();
         let found = known.get(scope)?;
         (found.until > Instant::now()).then(|| found.value.clone())
     }
@@ -156,7 +157,7 @@ impl Authenticator {
 
     /// Forgets what the registry did not take.
     pub(super) fn forget(&self, scope: &str, rejected: &HeaderValue) {
-        let mut known = self.tokens();
+        let mut known = self.known.lock();
         if known
             .get(scope)
             .is_some_and(|known| known.value == *rejected)
@@ -186,7 +187,7 @@ impl Authenticator {
             return Err(invalid());
         }
         let trusted = self.trusts(&url);
-        if !trusted && self.credentials.is_some() && self.untrusted.is_due() {
+        if !trusted && self.credentials.is_some() && self.untrusted.allow().is_some() {
             tracing::error!(
                 realm = url.host_str().unwrap_or_default(),
                 "MIRROR_UPSTREAM_USERNAME and MIRROR_UPSTREAM_PASSWORD are not used: the upstream's tokens \
@@ -231,7 +232,7 @@ impl Authenticator {
 
     fn remember(&self, scope: &str, value: HeaderValue, lifetime: Duration) {
         let now = Instant::now();
-        let mut known = self.tokens();
+        let mut known = self.known.lock();
         if known.len() >= TOKENS {
             known.retain(|_, known| known.until > now);
         }
@@ -240,10 +241,6 @@ impl Authenticator {
         }
         let until = now + lifetime;
         known.insert(scope.to_owned(), Known { value, until });
-    }
-
-    fn tokens(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, IF_NONE_MATCH, RANGE,
@@ -155,15 +156,37 @@ impl Upstream {
         let name = question.name();
         health.check(&name)?;
         let began = Instant::now();
-        let answered = match timeout(self.0.patience.answer, self.send(question)).await {
+        let answered = self.within(self.0.patience.answer, question).await;
+        health.note(&name, began, &answered);
+        if matches!(answered, Err(UpstreamError::Silent)) && health.is_doubtful(began) {
+            self.doubt();
+        }
+        answered
+    }
+
+    async fn within(
+        &self,
+        patience: Duration,
+        question: Question<'_>,
+    ) -> Result<(Response, bool), UpstreamError> {
+        match timeout(patience, self.send(question)).await {
             Ok(Ok(Answer { response, own })) => {
                 judge(response, own).await.map(|response| (response, own))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(UpstreamError::Silent),
-        };
-        health.note(&name, began, &answered);
-        answered
+        }
+    }
+
+    /// Finds out, while no client waits for it, whether the registry answers at all.
+    fn doubt(&self) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let (began, patience) = (Instant::now(), this.0.patience.answer / 2);
+            let question = Question::new(Method::GET, "", String::new());
+            let answered = this.within(patience, question).await;
+            this.0.health.note("", began, &answered);
+        });
     }
 
     /// Asks for a text that must not be longer than `limit`, and reads all of it. Whether the registry itself

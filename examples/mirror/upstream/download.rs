@@ -1,8 +1,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -76,7 +77,7 @@ impl Downloads {
 
     /// The transfer of this blob that is running.
     pub(super) fn running(&self, key: &Key) -> Option<Transferred> {
-        self.transfers().get(key).cloned()
+        self.0.running.lock().get(key).cloned()
     }
 
     /// Joins the transfer of this blob, or begins it. The caller's place goes with what it reads.
@@ -145,7 +146,7 @@ impl Downloads {
         }
         let (progress, watched) = watch::channel(Progress::at(from));
         let running = Transferred::new(along, length, watched);
-        self.transfers().insert(key.clone(), running.clone());
+        self.0.running.lock().insert(key.clone(), running.clone());
         let transfer = Transfer::new(self.clone(), key, length, progress, turn);
         tokio::spawn(transfer.run(rest, incoming));
         Ok(running)
@@ -153,7 +154,7 @@ impl Downloads {
 
     /// A transfer is over. Another of the same blob may have begun, where the disk was full.
     pub(super) fn ended(&self, key: &Key, progress: &watch::Sender<Progress>) {
-        let mut running = self.transfers();
+        let mut running = self.0.running.lock();
         if running.get(key).is_some_and(|found| found.is(progress)) {
             running.remove(key);
         }
@@ -162,8 +163,7 @@ impl Downloads {
     /// Lets a transfer go on that no client waits for, until the flag says that others want to.
     pub(super) fn for_nobody(&self) -> Arc<AtomicBool> {
         let over = Arc::new(AtomicBool::new(false));
-        let going_on = &self.0.for_nobody;
-        let mut going_on = going_on.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut going_on = self.0.for_nobody.lock();
         going_on.retain(|known| known.strong_count() > 0);
         if going_on.len() == FOR_NOBODY
             && let Some(oldest) = going_on.pop_front().and_then(|oldest| oldest.upgrade())
@@ -180,7 +180,7 @@ impl Downloads {
             return;
         }
         let at = Instant::now();
-        let mut cut = self.cut();
+        let mut cut = self.0.cut.lock();
         cut.retain(|kept| kept.key != key && at - kept.at < KEEP);
         if cut.len() == KEPT {
             cut.pop_front();
@@ -189,19 +189,10 @@ impl Downloads {
     }
 
     fn take(&self, key: &Key) -> Option<Incoming> {
-        let mut cut = self.cut();
+        let mut cut = self.0.cut.lock();
         cut.retain(|kept| kept.at.elapsed() < KEEP);
         let at = cut.iter().position(|kept| kept.key == *key)?;
         cut.remove(at).map(|kept| kept.incoming)
-    }
-
-    fn transfers(&self) -> MutexGuard<'_, HashMap<Key, Transferred>> {
-        let running = &self.0.running;
-        running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cut(&self) -> MutexGuard<'_, VecDeque<Cut>> {
-        self.0.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
+use parking_lot::Mutex;
 
 /// Work that several callers want at once is done once. `Clone` costs an `Arc`.
 ///
@@ -44,7 +45,7 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut running = self.0.lock();
+        let mut running = self.0.running.lock();
         let known = running.get(&key);
         if let Some(flight) = known.and_then(|(_, flight)| flight.upgrade()) {
             return flight;
@@ -68,15 +69,9 @@ where
     }
 }
 
-impl<K, T> Inner<K, T> {
-    fn lock(&self) -> MutexGuard<'_, Running<K, T>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl<K: Eq + Hash, T> Drop for Landing<K, T> {
     fn drop(&mut self) {
-        let mut running = self.flights.0.lock();
+        let mut running = self.flights.0.running.lock();
         // Another may have begun since the last caller left this one.
         if running
             .get(&self.key)
@@ -115,7 +110,7 @@ mod tests {
         let all: Vec<_> = (0..50).map(|_| flights.join("a", start())).collect();
         go.notify_one();
         assert_eq!(futures_util::future::join_all(all).await, vec![1; 50]);
-        assert!(flights.0.lock().is_empty());
+        assert!(flights.0.running.lock().is_empty());
         go.notify_one();
         assert_eq!(flights.join("a", start()).await, 2);
     }
@@ -126,6 +121,6 @@ mod tests {
         for key in 0..100 {
             drop(flights.join(key, std::future::pending));
         }
-        assert!(flights.0.lock().is_empty());
+        assert!(flights.0.running.lock().is_empty());
     }
 }

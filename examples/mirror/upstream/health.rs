@@ -1,14 +1,13 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::UpstreamError;
+use super::seldom::Seldom;
 
-/// How many different questions in a row get no answer before none is asked, and how often in a row there
-/// is no connection.
-const UNANSWERED: usize = 3;
+/// How often in a row there is no connection before none is tried.
 const UNCONNECTED: usize = 2;
 /// How many questions without an answer are remembered.
 const QUESTIONS: usize = 1024;
@@ -17,7 +16,7 @@ const QUESTIONS: usize = 1024;
 pub(super) struct Health {
     state: Mutex<State>,
     silence: Duration,
-    logged: Rarely,
+    logged: Seldom,
 }
 
 #[derive(Default)]
@@ -26,8 +25,9 @@ struct State {
     silent_until: Option<Instant>,
     /// The questions that got no answer, each until when it is not asked again.
     silent: HashMap<String, Instant>,
-    /// Since something was heard: the questions without an answer, and the connections that were not made.
-    unanswered: Vec<String>,
+    /// Whether the registry itself is being asked, because a question got no answer.
+    doubted: bool,
+    /// The connections that were not made since something was heard.
     unconnected: usize,
     unreachable: bool,
     refuses_credentials: bool,
@@ -44,17 +44,13 @@ pub(crate) enum Condition {
     RefusesCredentials,
 }
 
-/// What is logged at most once a minute.
-#[derive(Default)]
-pub(super) struct Rarely(Mutex<Option<Instant>>);
-
 impl Health {
     /// `silence`: for how long an upstream that did not answer is not asked again.
     pub(super) fn new(silence: Duration) -> Self {
         Self {
             state: Mutex::default(),
             silence,
-            logged: Rarely::default(),
+            logged: Seldom::default(),
         }
     }
 
@@ -62,7 +58,7 @@ impl Health {
     /// It, or this question, got no answer a moment ago, so waiting would most likely be in vain.
     pub(super) fn check(&self, question: &str) -> Result<(), UpstreamError> {
         let now = Instant::now();
-        let state = self.state();
+        let state = self.state.lock();
         let silent = state.silent.get(question).is_some_and(|until| now < *until);
         if silent || state.is_silent(now) {
             return Err(UpstreamError::Silent);
@@ -72,11 +68,20 @@ impl Health {
 
     /// Notes that the upstream said something, whatever it was.
     pub(super) fn heard(&self) {
-        self.state().hear();
+        self.state.lock().hear();
     }
 
-    /// Notes how a question ended that was asked at `began`. No one question, and no one repository that
-    /// hangs, says anything of the upstream, except the one for nothing in particular.
+    /// Whether the registry has to be asked for nothing in particular, after a question that was asked at `began`
+    /// got no answer: one caller can name any number of repositories that hang, so no number of them is the
+    /// upstream's silence. It is asked by one at a time, until [`Health::note`] hears of it.
+    pub(super) fn is_doubtful(&self, began: Instant) -> bool {
+        let mut state = self.state.lock();
+        let doubtful = !state.was_heard_since(began) && !state.is_silent(Instant::now());
+        doubtful && !std::mem::replace(&mut state.doubted, true)
+    }
+
+    /// Notes how a question ended that was asked at `began`. Of the upstream only the one for nothing in
+    /// particular says that it is silent; any other that gets no answer is not asked again itself.
     pub(super) fn note<T>(
         &self,
         question: &str,
@@ -91,11 +96,14 @@ impl Health {
             debug_assert!(super::report::OUTCOMES.contains(&outcome));
             metrics::counter!(super::report::QUESTIONS, "outcome" => outcome).increment(1);
         }
-        let mut state = self.state();
-        let heard = state.heard.is_some_and(|heard| heard >= began);
+        let mut state = self.state.lock();
+        if question.is_empty() {
+            state.doubted = false;
+        }
         match result {
             // The one that leads elsewhere, or asks for a token, answers.
-            Err(UpstreamError::NotConnected | UpstreamError::Unreachable(_)) if heard => {}
+            Err(UpstreamError::NotConnected | UpstreamError::Unreachable(_))
+                if state.was_heard_since(began) => {}
             Err(UpstreamError::Silent) => state.no_answer(question, began, self.silence),
             Err(UpstreamError::NotConnected) => {
                 state.unconnected += 1;
@@ -120,24 +128,20 @@ impl Health {
         drop(state);
         if let Err(error) = result
             && (is_of_credentials(error) || matches!(error, UpstreamError::NotPublic(_)))
-            && self.logged.is_due()
+            && self.logged.allow().is_some()
         {
             tracing::error!(%error, "the upstream cannot be used as it is configured");
         }
     }
 
     pub(super) fn condition(&self) -> Condition {
-        let state = self.state();
+        let state = self.state.lock();
         let silent = state.is_silent(Instant::now());
         match state.refuses_credentials {
             true => Condition::RefusesCredentials,
             false if silent || state.unreachable => Condition::Silent,
             false => Condition::Good,
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,31 +150,30 @@ impl State {
         self.silent_until.is_some_and(|until| now < until)
     }
 
+    fn was_heard_since(&self, began: Instant) -> bool {
+        self.heard.is_some_and(|heard| heard >= began)
+    }
+
     fn hear(&mut self) {
         self.heard = Some(Instant::now());
         self.silent_until = None;
-        self.unanswered.clear();
         self.unconnected = 0;
         self.unreachable = false;
     }
 
     fn no_answer(&mut self, question: &str, began: Instant, silence: Duration) {
         let now = Instant::now();
+        if question.is_empty() {
+            if !self.was_heard_since(began) {
+                self.silent_until = Some(now + silence);
+            }
+            return;
+        }
         if self.silent.len() >= QUESTIONS {
             self.silent.retain(|_, until| now < *until);
         }
         if self.silent.len() < QUESTIONS {
             self.silent.insert(question.to_owned(), now + silence);
-        }
-        if self.heard.is_some_and(|heard| heard >= began) {
-            return;
-        }
-        if !self.unanswered.iter().any(|known| known == question) {
-            self.unanswered.push(question.to_owned());
-        }
-        if question.is_empty() || self.unanswered.len() >= UNANSWERED {
-            self.unanswered.clear();
-            self.silent_until = Some(now + silence);
         }
     }
 }
@@ -182,18 +185,6 @@ fn is_of_credentials(error: &UpstreamError) -> bool {
     )
 }
 
-impl Rarely {
-    pub(super) fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let due = last.is_none_or(|last| now - last >= Duration::from_secs(60));
-        if due {
-            *last = Some(now);
-        }
-        due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,22 +194,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_without_an_answer_is_silent_itself_and_three_are_the_upstream() {
+    async fn questions_without_an_answer_are_silent_themselves_and_the_upstream_is_asked_once_at_a_time()
+     {
         let health = Health::new(Duration::from_secs(10));
-        for _ in 0..5 {
-            health.note("hangs", Instant::now(), &silent());
-        }
-        assert!(health.check("hangs").is_err());
+        let began = Instant::now();
+        let asked = (0..100).filter(|number| {
+            health.note(&format!("hangs {number}"), began, &silent());
+            health.is_doubtful(began)
+        });
+        assert_eq!(asked.count(), 1);
+        assert!(health.check("hangs 7").is_err());
         assert!(health.check("other").is_ok());
         assert_eq!(health.condition(), Condition::Good);
-        health.note("second", Instant::now(), &silent());
-        assert!(health.check("other").is_ok());
-        health.note("third", Instant::now(), &silent());
+        health.note("", began, &silent());
         assert!(health.check("other").is_err());
         assert_eq!(health.condition(), Condition::Silent);
+        assert!(!health.is_doubtful(began), "it is known");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(health.check("other").is_ok());
-        assert!(health.check("hangs").is_ok());
+        assert!(health.check("hangs 7").is_ok());
+        assert!(health.is_doubtful(began));
     }
 
     #[tokio::test(start_paused = true)]
@@ -228,18 +223,19 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         // A piece of a transfer, or that another was answered.
         health.heard();
-        for question in ["a", "b", "c", "d"] {
-            health.note(question, began, &silent());
-        }
+        assert!(!health.is_doubtful(began));
+        health.note("", began, &silent());
         assert!(health.check("other").is_ok());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let unknown = Err::<(), _>(UpstreamError::Unknown);
-        for question in ["a", "b", "c", "d"] {
-            health.note(question, Instant::now(), &silent());
+        for what_was_heard in [Health::heard as fn(&Health), |health| {
+            let refused = Err::<(), _>(UpstreamError::Unknown);
+            health.note("another", Instant::now(), &refused);
+        }] {
             tokio::time::advance(Duration::from_secs(1)).await;
-            health.note("else", Instant::now(), &unknown);
+            health.note("", Instant::now(), &silent());
+            assert!(health.check("other").is_err());
+            what_was_heard(&health);
+            assert!(health.check("other").is_ok(), "it ends at once");
         }
-        assert!(health.check("other").is_ok(), "a refusal is an answer");
     }
 
     #[tokio::test(start_paused = true)]

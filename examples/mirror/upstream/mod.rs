@@ -33,6 +33,8 @@ mod places;
 mod pull;
 mod reach;
 mod report;
+#[path = "../../../src/util/seldom.rs"]
+mod seldom;
 mod tag_walk;
 mod transfer;
 

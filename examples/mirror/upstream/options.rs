@@ -94,6 +94,9 @@ impl FromStr for Host {
             Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
             _ => (text, None),
         };
+        if port.is_some_and(|port| port.starts_with('+')) {
+            return Err(wrong());
+        }
         let port = port.map(str::parse).transpose().map_err(|_| wrong())?;
         // What a URL would read as something else.
         if name.contains(['/', '@', '?', '#', '\\', '%', ' ']) {
@@ -136,6 +139,8 @@ impl FromStr for Namespace {
 
     fn from_str(text: &str) -> Result<Self, HostError> {
         let mut host: Host = text.parse()?;
+        // The port that a reference without one has.
+        host.port = host.port.filter(|port| *port != 443);
         if DOCKER_NAMES.contains(&host.name.as_str()) && host.port.is_none() {
             "docker.io".clone_into(&mut host.name);
         }
@@ -212,6 +217,10 @@ mod tests {
             ("index.docker.io", "docker.io"),
             ("registry-1.docker.io", "docker.io"),
             ("GHCR.io", "ghcr.io"),
+            ("ghcr.io:443", "ghcr.io"),
+            ("ghcr.io:0443", "ghcr.io"),
+            ("Index.docker.io:443", "docker.io"),
+            ("[::1]:443", "[::1]"),
             ("registry.example:5000", "registry.example:5000"),
             ("10.0.0.7:80", "10.0.0.7:80"),
             ("[::1]:5000", "[::1]:5000"),
@@ -231,6 +240,7 @@ mod tests {
             "docker.io:",
             "docker.io:http",
             "docker.io:70000",
+            "docker.io:+443",
             "docker io",
             "docker..io",
             "-docker.io",
