@@ -60,6 +60,18 @@ pub enum LoadError {
         /// The file, the directory, or `bytes`.
         origin: String,
     },
+    /// A file of CRLs holds those of other CAs now. What was in it before stays, because its CA is still known:
+    /// without it the CA's revoked certificates would count as not revoked, or as unknown.
+    #[error(
+        "{origin}: the CRL of {issuer:?} was in it and is in no file any more: it stays in force. Put the CA's \
+         list back, or remove the file, or the CA, if the list is to go"
+    )]
+    Displaced {
+        /// The file.
+        origin: String,
+        /// The issuer of the CRL that is missing.
+        issuer: String,
+    },
     /// Some of the lists cannot be used; the active ones in their places stay.
     #[error("{0}")]
     Refused(String),
@@ -176,6 +188,7 @@ impl LoadError {
             | Self::Pem { origin, .. }
             | Self::Gzip { origin, .. }
             | Self::TooLarge { origin, .. }
+            | Self::Displaced { origin, .. }
             | Self::Empty { origin } => Some(std::path::Path::new(origin)),
             _ => None,
         }
