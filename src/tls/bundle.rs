@@ -59,7 +59,7 @@ impl CertificateFiles {
 /// The pair in the content of a bundle, unless a part of it is of another version.
 fn whole(file: &Path, text: &[u8], provider: &CryptoProvider) -> Result<Pair, TlsError> {
     let key = files::private_key(file, text)?;
-    let chain = files::certificates(file, text)?;
+    let chain = files::chain(file, text)?;
     let order = {
         let parsed = chain.iter().map(|(_, der)| PeerIdentity::parse(der));
         let parsed = parsed.collect::<Result<Vec<_>, _>>();

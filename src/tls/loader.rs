@@ -13,6 +13,7 @@ use super::anchors::Anchors;
 use super::crls::{self, Crls};
 use super::expiry::{Expiry, Warnings};
 use super::material::Material;
+use super::own_certificates::OwnCertificates;
 use super::resolver::Resolver;
 use super::settings::{ClientAuth, Settings};
 use super::verifier::Verifier;
@@ -25,6 +26,7 @@ use crate::telemetry::metrics;
 pub(super) struct Loader {
     settings: Settings,
     warnings: Warnings,
+    own: OwnCertificates,
     #[cfg(feature = "crl")]
     crls: Option<Crls>,
 }
@@ -49,6 +51,7 @@ impl Loader {
         let lists = &[];
         Self {
             warnings: Warnings::at(&settings.expiry_warnings, lists),
+            own: OwnCertificates::default(),
             #[cfg(feature = "crl")]
             crls,
             settings,
@@ -114,10 +117,12 @@ impl Load for Loader {
             Some(crls) => crls.read(&mut pinned),
             None => Ok(()),
         };
+        self.own.begin(previous.is_none());
         let mut expiries = Vec::new();
         let mut resolver: Option<Resolver> = None;
         for files in &settings.certificates {
-            let (key, identity) = certified_key(files, &mut pinned, &provider, now)?;
+            let load = |pinned: &mut Pinned| certified_key(files, pinned, &provider, now);
+            let (key, identity) = self.own.read(files, || load(&mut pinned))?;
             expiries.push(Expiry::new("server", &identity));
             resolver
                 .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
@@ -162,7 +167,17 @@ impl Load for Loader {
             verifier,
             expiries: expiries.into(),
             tls13_only: settings.tls13_only,
+            own_refused: self.own.refused(),
         })
+    }
+
+    fn refused(&self, material: &Material) -> Option<String> {
+        material.own_refused.as_deref().map(str::to_owned)
+    }
+
+    /// By the server's own certificate no client is let in.
+    fn refused_can_wait(&self, _: &Material) -> bool {
+        true
     }
 
     /// Trusts no client CA: one of them may have been withdrawn. The server's own certificate stays.
@@ -195,6 +210,7 @@ impl Load for Loader {
             verifier: Some(verifier),
             expiries: own.into(),
             tls13_only: current.tls13_only,
+            own_refused: current.own_refused.clone(),
         })
     }
 

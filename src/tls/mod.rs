@@ -87,6 +87,7 @@ mod liveness;
 mod loader;
 mod material;
 mod own_certificate;
+mod own_certificates;
 mod progress;
 mod provider;
 mod quoted;

@@ -52,6 +52,11 @@ pub enum PemProblem {
     /// Not one whole SEQUENCE in DER (X.690 §10).
     #[error("its content is not one whole DER structure: it is cut off or has more after it")]
     NotDer,
+    /// A CRL in a file of a server's chain, where it would be passed over.
+    #[error(
+        "a CRL is among the certificates of a chain: put it into a file of its own, for `crl.files`"
+    )]
+    CrlInChain,
     /// OpenSSL's own form of a certificate, with purposes for which it is trusted or not.
     #[error(
         "a TRUSTED CERTIFICATE with purposes is OpenSSL's own and not read: convert it with \

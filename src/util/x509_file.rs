@@ -80,6 +80,18 @@ pub(crate) fn certificates(content: &[u8]) -> Result<Contents, PemError> {
     }
 }
 
+/// As [`certificates`], of a file that is for a chain and so has no CRL.
+pub(crate) fn chain(content: &[u8]) -> Result<Contents, PemError> {
+    if let Ok(sections) = pem::sections(content)
+        && let Some(crl) = sections.iter().find(|section| section.label == "X509 CRL")
+    {
+        let problem = PemProblem::CrlInChain;
+        let line = crl.line;
+        return Err(PemError { line, problem });
+    }
+    certificates(content)
+}
+
 fn certificates_before_error(content: &[u8]) -> Contents {
     if is_der(content) {
         return match kind_of(content) {
