@@ -74,6 +74,10 @@ debug_is_text! {
     crate::rate::LimitsError;
     #[cfg(feature = "redis")]
     crate::rate::FleetError;
+    #[cfg(feature = "serve")]
+    crate::serve::BindError;
+    #[cfg(feature = "serve")]
+    crate::serve::Unfinished;
     #[cfg(feature = "tls")]
     crate::tls::TlsError;
 }

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use portcullis::admin::{Admin, Readiness};
-use portcullis::serve::{Server, Unfinished};
+use portcullis::serve::{Server, Unfinished, bind};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-
-use super::bind;
 
 /// The operator's port, for probes and Prometheus. Nothing on it passes the guard.
 pub(crate) struct Operator {
