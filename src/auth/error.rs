@@ -25,7 +25,10 @@ pub enum CredentialError {
         id: String,
     },
     /// There is no such environment variable, and none with `_FILE` after its name.
-    #[error("credential {id:?}: neither ${name} nor ${name}_FILE is set: set one of them")]
+    #[error(
+        "credential {id:?}: the environment variable {name} is not set, nor {name}_FILE with the path of a \
+         file: set one of them"
+    )]
     NoVariable {
         /// The credential's id.
         id: String,
@@ -39,6 +42,12 @@ pub enum CredentialError {
         file: PathBuf,
         /// Why not.
         error: io::Error,
+    },
+    /// There is nothing in the token's file or variable.
+    #[error("credential {id:?}: the token is empty; make one with `portcullisctl token`")]
+    Empty {
+        /// The credential's id.
+        id: String,
     },
     /// The token can be guessed: it is neither a generated one nor long and varied enough for a random one.
     #[error(
@@ -131,6 +140,7 @@ impl CredentialError {
         match self {
             Self::Id { id }
             | Self::NoVariable { id, .. }
+            | Self::Empty { id }
             | Self::TooWeak { id, .. }
             | Self::Damaged { id }
             | Self::Characters { id }
@@ -155,6 +165,15 @@ pub enum HtpasswdError {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
+    /// The user's name is empty or has a control character, which no Basic user can have.
+    #[error("a user's name is not empty and has no control characters")]
+    User,
+    /// The user is there already.
+    #[error("the user is at line {first} already: take one of the two lines out")]
+    SameUser {
+        /// The line of the first.
+        first: usize,
+    },
     /// The hash is not bcrypt.
     #[error("{0}")]
     Digest(DigestError),

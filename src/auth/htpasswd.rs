@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::digest::HashKind;
@@ -8,12 +9,17 @@ use crate::util::text::{is_blank, unmarked};
 /// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
 /// lines and those that begin with `#` left out. The error comes with its line, from 1.
 pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError)> {
-    let mut credentials = Vec::new();
+    let mut credentials: Vec<Credential> = Vec::new();
+    let mut lines = HashMap::new();
     for (line, text) in (1..).zip(unmarked(file).split(|&byte| byte == b'\n')) {
         let text = str::from_utf8(text).map_err(|_| (line, HtpasswdError::NotUtf8))?;
         let text = text.trim();
         if !text.is_empty() && !text.starts_with('#') {
-            credentials.push(entry(text).map_err(|problem| (line, problem))?);
+            let credential = entry(text).map_err(|problem| (line, problem))?;
+            if let Some(first) = lines.insert(credential.id.clone(), line) {
+                return Err((line, HtpasswdError::SameUser { first }));
+            }
+            credentials.push(credential);
         }
     }
     Ok(credentials)
@@ -21,6 +27,9 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError
 
 fn entry(line: &str) -> Result<Credential, HtpasswdError> {
     let (user, hash) = line.split_once(':').ok_or(HtpasswdError::NoColon)?;
+    if user.is_empty() || user.contains(char::is_control) {
+        return Err(HtpasswdError::User);
+    }
     let digest: SecretDigest = hash.parse().map_err(|error| match error {
         DigestError::Unknown => HtpasswdError::NotBcrypt,
         error => HtpasswdError::Digest(error),
@@ -80,5 +89,12 @@ mod tests {
             assert_eq!(read(file.as_bytes()).unwrap_err(), (2, problem), "{line}");
         }
         assert_eq!(read(b"\xff").unwrap_err(), (1, HtpasswdError::NotUtf8));
+        for user in ["", "a\u{7}"] {
+            let file = format!("# users\n{user}:{HASH}\n");
+            assert_eq!(read(file.as_bytes()).unwrap_err(), (2, HtpasswdError::User));
+        }
+        let file = format!("bob:{HASH}\n\nalice:{HASH}\nbob:{HASH}\n");
+        let twice = HtpasswdError::SameUser { first: 1 };
+        assert_eq!(read(file.as_bytes()).unwrap_err(), (4, twice));
     }
 }

@@ -321,6 +321,9 @@ impl Config {
         if let Some(auth) = &self.auth {
             checks::auth(auth, &check)?;
         }
+        if let Some(identity) = &self.identity {
+            identity.mapping(&self.document)?;
+        }
         Ok(())
     }
 }

@@ -84,6 +84,16 @@ pub enum LoadError {
         /// Why not.
         error: FetchError,
     },
+    /// A certificate of a CA or a signer in a file cannot be used.
+    #[error("{origin}:{line}: {error}")]
+    Signer {
+        /// The file.
+        origin: String,
+        /// The line of the certificate's first, from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: PathError,
+    },
     /// One of the authorities' certificates cannot be read.
     #[error(transparent)]
     Authority(#[from] PathError),
@@ -154,6 +164,11 @@ pub enum PathError {
     /// A certificate cannot be read.
     #[error("a certificate of the path is malformed: {0}")]
     Malformed(String),
+    /// A certificate has more distribution points than are compared with each list.
+    #[error(
+        "a certificate of the path has more than 64 CRL distribution points, and no more are taken"
+    )]
+    TooManyPoints,
     /// A certificate signs others though its key usage does not let it (RFC 5280 §6.1.4 (n)), which
     /// webpki does not look at.
     #[error("{0} issued a certificate, but keyCertSign is missing in its key usage")]
@@ -189,6 +204,7 @@ impl LoadError {
             | Self::Gzip { origin, .. }
             | Self::TooLarge { origin, .. }
             | Self::Displaced { origin, .. }
+            | Self::Signer { origin, .. }
             | Self::Empty { origin } => Some(std::path::Path::new(origin)),
             _ => None,
         }

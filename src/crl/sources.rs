@@ -6,6 +6,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::LoadError;
 use super::authority::Authorities;
+use super::certificate::CertificateInfo;
 use super::loader::Loader;
 use super::observe::{Successors, observe};
 use super::store::CrlSet;
@@ -108,7 +109,13 @@ impl Files {
         let lists = if self.may_be_none && self.paths.is_empty() {
             loader.without_lists()
         } else {
-            loader.finish("the list of files")?
+            let named = self.paths.iter().map(|path| path.display().to_string());
+            let named: Vec<_> = named.collect();
+            let origin = match named.as_slice() {
+                [] => "no file of CRLs is named".to_owned(),
+                named => named.join(", "),
+            };
+            loader.finish(&origin)?
         };
         metrics::load_took("crl", began.elapsed());
         tracing::info!(
@@ -177,6 +184,12 @@ pub(super) fn read_authorities(
             found |= !contents.wanted.is_empty();
             for item in contents.wanted {
                 let certificate = CertificateDer::from(item.der);
+                let read = CertificateInfo::parse(&certificate);
+                read.map_err(|error| LoadError::Signer {
+                    origin: origin(),
+                    line: item.line,
+                    error,
+                })?;
                 if !authorities.contains(&certificate) {
                     authorities.push(certificate);
                 }

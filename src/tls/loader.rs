@@ -306,7 +306,10 @@ pub(super) fn certified_key(
         },
         error => TlsError::Key {
             path: files.key.clone(),
-            reason: error.to_string(),
+            reason: match error {
+                rustls::Error::General(reason) => reason,
+                error => error.to_string(),
+            },
         },
     })?;
     Ok((Arc::new(certified), identity))
