@@ -509,4 +509,13 @@ fn a_list_that_another_cas_list_was_written_over_stays_while_its_ca_is_known() {
     until("gone", || {
         failure(&revocation).is_none() && revocation.lists().load().len() == 1
     });
+
+    // A CA's next key signs for the one before.
+    let next = Ca::new("A");
+    files.put("ca.crt", format!("{}{}{}", a.pem, b.pem, next.pem));
+    files.put("a.crl", numbered(&a, 10, &[6]));
+    until("there", || is_revoked(&revocation, &path(&a, 6)));
+    files.put("a.crl", numbered(&next, 11, &[5]));
+    until("replaced", || is_revoked(&revocation, &path(&next, 5)));
+    assert_eq!(failure(&revocation), None);
 }

@@ -72,6 +72,9 @@ pub enum LoadError {
         /// The issuer of the CRL that is missing.
         issuer: String,
     },
+    /// No file is named.
+    #[error("no file or folder of CRLs is named, and one must be, unless lists are fetched")]
+    NoFile,
     /// Some of the lists cannot be used; the active ones in their places stay.
     #[error("{0}")]
     Refused(String),

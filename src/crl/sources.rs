@@ -109,13 +109,11 @@ impl Files {
         let lists = if self.may_be_none && self.paths.is_empty() {
             loader.without_lists()
         } else {
+            if self.paths.is_empty() {
+                return Err(LoadError::NoFile);
+            }
             let named = self.paths.iter().map(|path| path.display().to_string());
-            let named: Vec<_> = named.collect();
-            let origin = match named.as_slice() {
-                [] => "no file of CRLs is named".to_owned(),
-                named => named.join(", "),
-            };
-            loader.finish(&origin)?
+            loader.finish(&named.collect::<Vec<_>>().join(", "))?
         };
         metrics::load_took("crl", began.elapsed());
         tracing::info!(

@@ -226,7 +226,7 @@ fn a_value_of_the_wrong_kind_is_told_how_it_is_written() {
         ),
         (
             format!("{MTLS}[crl]\nfiles = []\n"),
-            ":5:1: crl: no file of CRLs is named: ",
+            ":5:1: crl: no file or folder of CRLs is named",
         ),
         (
             format!("{TLS}max_handshakes = -1\n"),
