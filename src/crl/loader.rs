@@ -82,17 +82,17 @@ impl<'a> Loader<'a> {
             && known.seen.as_ref() == Some(&seen)
             && self.take_again(known)
         {
-            let known = FromFile {
+            let displaced = known.displaced.iter().filter_map(Weak::upgrade);
+            self.displaced
+                .extend(displaced.map(|list| (file.clone(), list)));
+            let again = FromFile {
                 seen: Some(seen),
                 lists: known.lists.clone(),
                 kept: known.kept.clone(),
                 displaced: Vec::new(),
                 refused: known.refused.clone(),
             };
-            let displaced = known.displaced.iter().filter_map(Weak::upgrade);
-            self.displaced
-                .extend(displaced.map(|list| (file.clone(), list)));
-            self.lists.files.insert(file, known);
+            self.lists.files.insert(file, again);
             return Ok(());
         }
         let content = match pinned.read_at_most(&file, self.max_size) {

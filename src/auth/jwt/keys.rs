@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ pub struct KeySet {
     #[cfg(feature = "jwt-fetch")]
     wanted: Option<std::sync::Arc<tokio::sync::Notify>>,
 }
+
+/// How many keys of one id a token's signature is verified by, at most: each costs as much as the first.
+const MOST_OF_ONE_ID: usize = 4;
 
 /// Why a key set cannot be used.
 #[derive(thiserror::Error)]
@@ -181,6 +185,17 @@ impl KeySet {
                 is_named
             });
         }
+        let mut of_one_id: HashMap<Option<String>, usize> = HashMap::new();
+        keys.retain(|(number, key)| {
+            let before = of_one_id.entry(key.id.clone()).or_default();
+            *before += 1;
+            let is_tried = *before <= MOST_OF_ONE_ID;
+            if !is_tried {
+                let why = "has the kid of four keys before it, and no more are tried";
+                left_out.push(UnusableKey::new(*number, key.id.as_deref(), why));
+            }
+            is_tried
+        });
         if keys.is_empty() {
             return Err(KeySetError::NoKey { left_out });
         }

@@ -851,6 +851,11 @@ async fn of_keys_with_one_id_each_counts() {
     }
     let other = Key::new(Algorithm::ES256, "one");
     assert_eq!(pull(&authentication, &other.sign(&claims())).await, 401);
+    // As many as there may be: each is tried.
+    let set = set(&[first, second, third, first, &other]);
+    let keys = KeySet::from_json(set.as_bytes()).unwrap();
+    assert_eq!(keys.left_out().len(), 1);
+    assert_eq!(keys.left_out()[0].number(), 5);
 }
 
 #[test]
