@@ -73,7 +73,9 @@ pub enum LoadError {
         issuer: String,
     },
     /// No file is named.
-    #[error("no file or folder of CRLs is named, and one must be, unless lists are fetched")]
+    #[error(
+        "no file or folder of CRLs is named: name one, fetch lists, or give each client CA that publishes none a rule"
+    )]
     NoFile,
     /// Some of the lists cannot be used; the active ones in their places stay.
     #[error("{0}")]

@@ -369,7 +369,10 @@ async fn without_any_list_rules_are_enough() {
     .await;
     assert!(server.connection.identity().is_some());
     let error = load("").unwrap_err().to_string();
-    assert!(error.contains("there is no CRL"), "{error}");
+    assert!(
+        error.contains("no file or folder of CRLs is named"),
+        "{error}"
+    );
     for (crl, expected) in [
         (
             "[[crl.authority]]\nca = \"cluster\"\n",
