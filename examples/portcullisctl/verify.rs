@@ -27,7 +27,7 @@ impl Verify {
         let mut own = read(&certificate)?.into_iter();
         let end_entity = own.next().ok_or("there is no certificate in it")?;
         let intermediates: Vec<_> = own.chain(chain).collect();
-        // First, so that a file without a certificate is told as that.
+        // First, so that a file without a certificate is reported as one.
         let notes = expired(&arguments.ca, at)?;
         let revocation = arguments.revocation()?;
         let lists = revocation.lists().load();

@@ -24,7 +24,9 @@ fn written(span: Duration) -> String {
         return humantime::format_duration(span).to_string();
     }
     let units = [(24 * 60 * 60, "days"), (60 * 60, "h"), (60, "min")];
-    let exact = units.into_iter().find(|(unit, _)| seconds % unit == 0);
+    let exact = units
+        .into_iter()
+        .find(|(unit, _)| seconds.is_multiple_of(*unit));
     let (unit, name) = exact.unwrap_or((1, "s"));
     format!("{}{name}", seconds / unit)
 }

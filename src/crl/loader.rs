@@ -105,13 +105,12 @@ impl<'a> Loader<'a> {
             self.read_content(&file.display().to_string(), &content, is_named)
         };
         drop(content);
-        if !read.errors.is_empty() {
-            read.unread
-                .extend(known.iter().flat_map(|known| known.all()));
-        } else {
-            let before = known.iter().flat_map(|known| known.all());
+        let before = known.iter().flat_map(|known| known.all());
+        if read.errors.is_empty() {
             self.displaced
                 .extend(before.map(|list| (file.clone(), list)));
+        } else {
+            read.unread.extend(before);
         }
         let known = FromFile {
             seen: Some(seen),

@@ -58,9 +58,9 @@ impl Key {
     /// have.
     pub(super) fn read(
         number: usize,
-        value: Value,
+        value: &Value,
     ) -> Result<Result<Self, UnusableKey>, &'static str> {
-        let members = Members(&value);
+        let members = Members(value);
         members.check()?;
         let id = members.text("kid").map(str::to_owned);
         let unusable = |why: String| UnusableKey::new(number, id.as_deref(), why);

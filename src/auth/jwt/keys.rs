@@ -168,7 +168,7 @@ impl KeySet {
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
         let (mut keys, mut left_out) = (Vec::new(), Vec::new());
         for (number, value) in (1..).zip(members(json)?) {
-            let read = Key::read(number, value);
+            let read = Key::read(number, &value);
             match read.map_err(|problem| KeySetError::Key { number, problem })? {
                 Ok(key) => keys.push((number, key)),
                 Err(unusable) => left_out.push(unusable),

@@ -53,7 +53,7 @@ pub(super) fn why_not_ed25519(x: &[u8]) -> Option<String> {
     if y >= p {
         return no_point();
     }
-    // By a point of small order everybody can sign.
+    // By a point of small order signatures can be made without a private key.
     let of_order_8 = number("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826");
     let other = &p - &of_order_8;
     if [BigUint::ZERO, one.clone(), &p - &one, of_order_8, other].contains(&y) {

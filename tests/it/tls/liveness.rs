@@ -376,8 +376,8 @@ async fn what_was_good_by_a_clock_that_was_ahead_is_asked_anew_once_the_clock_is
         let acceptor = Acceptor::new(Watched::fixed(material));
         let config = client(&scene.ca, Some((node, &[])));
         let (accepted, _theirs) = accepted(&acceptor, config).await;
-        let layer = portcullis::crl::RevocationLayer::new();
-        let service = layer.layer(service_fn(whoami));
+        let recheck = portcullis::crl::RevocationLayer::new();
+        let service = recheck.layer(service_fn(whoami));
         let asked = async || {
             let mut request = Request::get("/v2/").body(Full::<Bytes>::default()).unwrap();
             request.extensions_mut().insert(accepted.connection.clone());
