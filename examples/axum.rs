@@ -5,9 +5,11 @@
 //! cargo run --example axum -- --smoke
 //! cargo run --example axum -- --cert tls.crt --key tls.key --client-ca ca.crt
 //! ```
-#![allow(clippy::print_stdout, reason = "a program")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 mod shared;
+
+use std::process::ExitCode;
 
 use axum::{Extension, Router, routing::get};
 use portcullis::reload::WatchOptions;
@@ -19,8 +21,8 @@ use shared::{Arguments, Result};
 use tokio::net::TcpListener;
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    shared::run(serve).await
+async fn main() -> ExitCode {
+    shared::main("axum", serve).await
 }
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {

@@ -5,10 +5,11 @@
 //! cargo run --example axum_server --features axum,axum-server -- --smoke
 //! cargo run --example axum_server --features axum,axum-server -- --cert tls.crt --key tls.key --client-ca ca.crt
 //! ```
-#![allow(clippy::print_stdout, reason = "a program")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 mod shared;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::{Extension, Router, routing::get};
@@ -22,8 +23,8 @@ use shared::{Arguments, Result};
 use tokio::net::TcpListener;
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    shared::run(serve).await
+async fn main() -> ExitCode {
+    shared::main("axum_server", serve).await
 }
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {

@@ -5,9 +5,11 @@
 //! cargo run --example hyper -- --smoke
 //! cargo run --example hyper -- --cert tls.crt --key tls.key --client-ca ca.crt
 //! ```
-#![allow(clippy::print_stdout, reason = "a program")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 mod shared;
+
+use std::process::ExitCode;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,8 +24,8 @@ use tokio::net::TcpListener;
 use tower::service_fn;
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    shared::run(serve).await
+async fn main() -> ExitCode {
+    shared::main("hyper", serve).await
 }
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {

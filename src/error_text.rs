@@ -45,6 +45,10 @@ debug_is_text! {
     crate::policy::PolicyError;
     #[cfg(feature = "rate")]
     crate::rate::LimitsError;
+    #[cfg(feature = "serve")]
+    crate::serve::BindError;
+    #[cfg(feature = "serve")]
+    crate::serve::Unfinished;
     #[cfg(feature = "tls")]
     crate::tls::TlsError;
 }

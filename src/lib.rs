@@ -11,14 +11,14 @@
 #![cfg_attr(all(feature = "serve", feature = "config"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "serve", feature = "config")), doc = "```ignore")]
 //! use axum::{Router, routing::get};
-//! use portcullis::{Guard, config::Config, serve::Server};
+//! use portcullis::{Guard, config::Config, serve};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let guard = Guard::from_config(&Config::load("gate.toml")?)?;
 //!     let app = Router::new().route("/v2/", get(|| async { "{}" }));
-//!     let tcp = tokio::net::TcpListener::bind("127.0.0.1:5000").await?;
-//!     Ok(Server::new(guard).serve(tcp, app).await?)
+//!     let tcp = serve::bind("127.0.0.1:5000").await?;
+//!     Ok(serve::Server::new(guard).serve(tcp, app).await?)
 //! }
 //! ```
 //!

@@ -466,3 +466,56 @@ mod told {
         assert!(reloads(6) && counted(twice));
     }
 }
+
+#[test]
+fn a_list_that_another_cas_list_was_written_over_stays_while_its_ca_is_known() {
+    let (a, b) = (Ca::new("A"), Ca::new("B"));
+    let files = Files::new();
+    let cas = files.put("ca.crt", format!("{}{}", a.pem, b.pem));
+    let lists = [
+        files.put("a.crl", numbered(&a, 1, &[7])),
+        files.put("b.crl", numbered(&b, 1, &[8])),
+    ];
+    let allowing = Options::default().with_unknown_allowed(true);
+    let builder = Revocation::builder()
+        .with_options(allowing)
+        .with_authority_files([&cas]);
+    let revocation = builder.from_files(lists, watch()).unwrap();
+    let (of_a, of_b) = (path(&a, 7), path(&b, 8));
+    assert!(is_revoked(&revocation, &of_a) && is_revoked(&revocation, &of_b));
+
+    files.put("a.crl", numbered(&b, 2, &[8]));
+    until("told", || failure(&revocation).is_some());
+    let told = failure(&revocation).unwrap();
+    assert!(told.contains("a.crl: the CRL of \"CN=A\""), "{told}");
+    assert!(is_revoked(&revocation, &of_a) && is_revoked(&revocation, &of_b));
+    // As long as it is so, whatever else is read.
+    files.put("b.crl", numbered(&b, 3, &[8, 9]));
+    until("taken", || is_revoked(&revocation, &path(&b, 9)));
+    until("told again", || failure(&revocation).is_some());
+    assert!(is_revoked(&revocation, &of_a));
+    // In another file it is back.
+    files.put(
+        "b.crl",
+        pem(&numbered(&a, 2, &[6])) + &pem(&numbered(&b, 4, &[8])),
+    );
+    until("mended", || failure(&revocation).is_none());
+    assert!(is_revoked(&revocation, &path(&a, 6)) && !is_revoked(&revocation, &of_a));
+    // A bundle that has one list less is the same mistake, until the CA itself goes.
+    files.put("b.crl", numbered(&b, 5, &[8]));
+    until("told", || failure(&revocation).is_some());
+    assert!(is_revoked(&revocation, &path(&a, 6)));
+    files.put("ca.crt", &b.pem);
+    until("gone", || {
+        failure(&revocation).is_none() && revocation.lists().load().len() == 1
+    });
+
+    // A CA's next key signs for the one before.
+    let next = Ca::new("A");
+    files.put("ca.crt", format!("{}{}{}", a.pem, b.pem, next.pem));
+    files.put("a.crl", numbered(&a, 10, &[6]));
+    until("there", || is_revoked(&revocation, &path(&a, 6)));
+    files.put("a.crl", numbered(&next, 11, &[5]));
+    until("replaced", || is_revoked(&revocation, &path(&next, 5)));
+    assert_eq!(failure(&revocation), None);
+}

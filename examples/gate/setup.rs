@@ -5,14 +5,13 @@ use portcullis::Guard;
 use portcullis::admin::Admin;
 use portcullis::config::Config;
 use portcullis::guard::{Builder, Report};
-use portcullis::serve::Unfinished;
+use portcullis::serve::{Unfinished, bind};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::authorization::AuthorizationFile;
 use crate::cli::Arguments;
 use crate::ports::{Common, Port, Requests, describe_egress};
-use crate::process::bind;
 use crate::process::operator::draining;
 use crate::proxy::{Health, Proxy, Routes, Served, Upstream};
 use crate::section::Program;

@@ -27,14 +27,14 @@ use portcullis::config::{Config, ConfigError};
 #[cfg(feature = "digest-binding")]
 use portcullis::policy::DigestOracle;
 use portcullis::policy::TagOracle;
-use portcullis::serve::Server;
+use portcullis::serve::{Server, bind};
 use portcullis::{Guard, Preset};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 
 use crate::cli::Arguments;
 use crate::demo::Demo;
-use crate::process::{Ended, Operator, announce, bind};
+use crate::process::{Ended, Operator, announce};
 use crate::routes::{Registry, router};
 use crate::store::{Callers, Store, Uploads};
 use crate::upstream::{PullOptions, PullThrough, Upstream};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use portcullis::PeerIdentity;
-use portcullis::crl::{DenyList, Revocation, Verdict};
+use portcullis::crl::{DenyList, LoadError, Revocation, Verdict};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{ClientCas, ClientCheck, Reason, TlsError};
 use rustls::pki_types::CertificateDer;
@@ -27,10 +27,12 @@ impl Verify {
         let mut own = read(&certificate)?.into_iter();
         let end_entity = own.next().ok_or("there is no certificate in it")?;
         let intermediates: Vec<_> = own.chain(chain).collect();
+        // First, so that a file without a certificate is reported as one.
+        let notes = expired(&arguments.ca, at)?;
         let revocation = arguments.revocation()?;
         let lists = revocation.lists().load();
         let mut outcome = Outcome {
-            notes: expired(&arguments.ca, at)?,
+            notes,
             refused: lists.refused().collect(),
             ..Outcome::default()
         };
@@ -39,6 +41,7 @@ impl Verify {
         let cas = ClientCas::new(&arguments.ca);
         match ClientCheck::new(&cas, revocation.clone(), at) {
             Ok(check) => {
+                let check = arguments.requiring(check);
                 let answer = check.check(&end_entity, &intermediates);
                 outcome.good = answer.reason.is_none();
                 outcome.reason = answer.reason.map(Reason::label);
@@ -82,6 +85,11 @@ impl arguments::Arguments {
         let revocation = builder.from_files(&self.before, WatchOptions::default())?;
         let mut contents = Vec::new();
         for file in files(&self.crl)? {
+            // By itself first, for an error that names it; what a folder has besides CRLs is passed over.
+            match Revocation::builder().from_files([&file], WatchOptions::default()) {
+                Err(LoadError::Empty { .. }) if !self.crl.contains(&file) => continue,
+                other => other.map(drop)?,
+            }
             let content = crate::files::read(&file);
             contents.push(content.map_err(|error| format!("{}: {error}", file.display()))?);
         }
@@ -145,7 +153,7 @@ fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
         match X509Certificate::from_der(certificate) {
             Ok(([], _)) => {}
             Ok(_) => return Err(told(&"there is more after a certificate").into()),
-            Err(error) => return Err(told(&format_args!("no certificate: {error}")).into()),
+            Err(_) => return Err(told(&"it is not the DER of a certificate").into()),
         }
     }
     Ok(found)

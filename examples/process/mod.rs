@@ -6,5 +6,5 @@ mod run;
 mod signals;
 
 pub(crate) use self::operator::Operator;
-pub(crate) use self::run::{Ended, announce, bind, finish, main};
+pub(crate) use self::run::{Ended, announce, finish, main};
 pub(crate) use self::signals::stop_on_signals;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use portcullis::admin::{Admin, Readiness};
-use portcullis::serve::{Server, Unfinished};
+use portcullis::serve::{Server, Unfinished, bind};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{bind, log};
+use super::log;
 
 const LOST_LINES: &str = "log_lines_lost_total";
 

@@ -1,11 +1,9 @@
 use std::error::Error;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use portcullis::Guard;
 use portcullis::serve::Unfinished;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use super::log;
@@ -25,12 +23,6 @@ pub(crate) fn main(name: &str, check: bool, program: impl Future<Output = Ended>
         let _ = writeln!(io::stderr(), "{name}: {}", log::chain(&*error));
         ExitCode::FAILURE
     })
-}
-
-/// Binds a port, with an error that names it.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
-    let bound = TcpListener::bind(address).await;
-    Ok(bound.map_err(|error| format!("{address}: {error}"))?)
 }
 
 /// Prints the lines that scripts wait for, one a port.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
@@ -30,14 +31,34 @@ pub(crate) struct Arguments {
     smoke: bool,
 }
 
-/// Serves as the arguments say; with `--smoke` until one question is answered.
-pub(crate) async fn run(
+/// Runs the program of this name, whose errors are a line each.
+pub(crate) async fn main(
+    name: &str,
     serve: impl AsyncFnOnce(&Arguments, TcpListener) -> Result<()>,
-) -> Result<()> {
+) -> ExitCode {
+    let Err(error) = run(serve).await else {
+        return ExitCode::SUCCESS;
+    };
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    eprintln!("{name}: {text}");
+    ExitCode::FAILURE
+}
+
+/// Serves as the arguments say; with `--smoke` until one question is answered.
+async fn run(serve: impl AsyncFnOnce(&Arguments, TcpListener) -> Result<()>) -> Result<()> {
     tracing_subscriber::fmt().json().init();
     let mut arguments = Arguments::parse();
     if !arguments.smoke {
-        return serve(&arguments, TcpListener::bind(arguments.listen).await?).await;
+        let address = arguments.listen;
+        let bound = TcpListener::bind(address).await;
+        // The system's error does not say which address.
+        let tcp = bound.map_err(|error| format!("{address}: {error}"))?;
+        return serve(&arguments, tcp).await;
     }
     let directory = tempfile::tempdir()?;
     let client = demo(directory.path())?;

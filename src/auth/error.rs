@@ -23,7 +23,10 @@ pub enum CredentialError {
         id: String,
     },
     /// There is no such environment variable, and none with `_FILE` after its name.
-    #[error("credential {id:?}: neither ${name} nor ${name}_FILE is set: set one of them")]
+    #[error(
+        "credential {id:?}: the environment variable {name} is not set, nor {name}_FILE with the path of a \
+         file: set one of them"
+    )]
     NoVariable {
         /// The credential's id.
         id: String,
@@ -37,6 +40,12 @@ pub enum CredentialError {
         file: PathBuf,
         /// Why not.
         error: io::Error,
+    },
+    /// There is nothing in the token's file or variable.
+    #[error("credential {id:?}: the token is empty; make one with `portcullisctl token`")]
+    Empty {
+        /// The credential's id.
+        id: String,
     },
     /// The token can be guessed: it is neither a generated one nor long and varied enough for a random one.
     #[error(
@@ -124,6 +133,7 @@ impl CredentialError {
         match self {
             Self::Id { id }
             | Self::NoVariable { id, .. }
+            | Self::Empty { id }
             | Self::TooWeak { id, .. }
             | Self::Damaged { id }
             | Self::Characters { id }

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::Credential;
@@ -13,6 +14,15 @@ pub(super) enum HtpasswdError {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
+    /// The user's name is empty or has a control character, which no Basic user can have.
+    #[error("a user's name is not empty and has no control characters")]
+    User,
+    /// The user is there already.
+    #[error("the user is at line {first} already: take one of the two lines out")]
+    SameUser {
+        /// The line of the first.
+        first: usize,
+    },
     /// The hash is not bcrypt.
     #[error("{0}")]
     Digest(DigestError),
@@ -24,12 +34,17 @@ pub(super) enum HtpasswdError {
 /// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
 /// lines and those that begin with `#` left out. The error comes with its line, from 1.
 pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError)> {
-    let mut credentials = Vec::new();
+    let mut credentials: Vec<Credential> = Vec::new();
+    let mut lines = HashMap::new();
     for (line, text) in (1..).zip(unmarked(file).split(|&byte| byte == b'\n')) {
         let text = str::from_utf8(text).map_err(|_| (line, HtpasswdError::NotUtf8))?;
         let text = text.trim();
         if !text.is_empty() && !text.starts_with('#') {
-            credentials.push(entry(text).map_err(|problem| (line, problem))?);
+            let credential = entry(text).map_err(|problem| (line, problem))?;
+            if let Some(first) = lines.insert(credential.id.clone(), line) {
+                return Err((line, HtpasswdError::SameUser { first }));
+            }
+            credentials.push(credential);
         }
     }
     Ok(credentials)
@@ -37,6 +52,9 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError
 
 fn entry(line: &str) -> Result<Credential, HtpasswdError> {
     let (user, hash) = line.split_once(':').ok_or(HtpasswdError::NoColon)?;
+    if user.is_empty() || user.contains(char::is_control) {
+        return Err(HtpasswdError::User);
+    }
     let digest = SecretDigest::read(hash).map_err(|error| match error {
         DigestError::Unknown => HtpasswdError::NotBcrypt,
         error => HtpasswdError::Digest(error),
@@ -101,5 +119,12 @@ mod tests {
             assert_eq!(read(file.as_bytes()).unwrap_err(), (2, problem), "{line}");
         }
         assert_eq!(read(b"\xff").unwrap_err(), (1, HtpasswdError::NotUtf8));
+        for user in ["", "a\u{7}"] {
+            let file = format!("# users\n{user}:{HASH}\n");
+            assert_eq!(read(file.as_bytes()).unwrap_err(), (2, HtpasswdError::User));
+        }
+        let file = format!("bob:{HASH}\n\nalice:{HASH}\nbob:{HASH}\n");
+        let twice = HtpasswdError::SameUser { first: 1 };
+        assert_eq!(read(file.as_bytes()).unwrap_err(), (4, twice));
     }
 }

@@ -257,11 +257,14 @@ impl CredentialSource {
         token: &[u8],
     ) -> Result<Credential, CredentialError> {
         let id = || credential.id.to_string();
+        if token.is_empty() {
+            return Err(CredentialError::Empty { id: id() });
+        }
         if is_damaged(token) {
             return Err(CredentialError::Damaged { id: id() });
         }
         let generated = is_generated(token);
-        if token.is_empty() || !generated && !self.weak_allowed && !is_strong(token) {
+        if !generated && !self.weak_allowed && !is_strong(token) {
             return Err(CredentialError::TooWeak { id: id() });
         }
         let mut secret = Secret::new(SecretDigest::of_token(token));

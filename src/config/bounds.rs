@@ -17,6 +17,20 @@ pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Ten years.
 pub(super) const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// A time as an operator writes it: in one unit where that is exact, and in none of changing length.
+fn written(span: Duration) -> String {
+    let seconds = span.as_secs();
+    if span.subsec_nanos() > 0 || seconds == 0 {
+        return humantime::format_duration(span).to_string();
+    }
+    let units = [(24 * 60 * 60, "days"), (60 * 60, "h"), (60, "min")];
+    let exact = units
+        .into_iter()
+        .find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = exact.unwrap_or((1, "s"));
+    format!("{}{name}", seconds / unit)
+}
+
 /// Checks values of a document against their bounds.
 pub(super) struct Bounds<'a>(pub(super) &'a Document);
 
@@ -30,7 +44,7 @@ impl Bounds<'_> {
         let (least, most) = bounds.into_inner();
         match span {
             Some(HumanDuration(span)) if !(least..=most).contains(&span) => {
-                let written = |span| format!("{:?}", humantime::format_duration(span).to_string());
+                let written = |span| format!("{:?}", written(span));
                 let (least, most) = (written(least), written(most));
                 Err(self.out_of_bounds(&key.into(), written(span), least, most))
             }

@@ -1,4 +1,4 @@
-use super::{Config, ConfigError, IdentitySection};
+use super::{Config, ConfigError};
 use crate::{PeerIdentity, Principal};
 
 /// The callers that the gate finds, for tools that answer as the gate does.
@@ -22,11 +22,9 @@ impl Config {
     /// # Errors
     /// Returns an error if the rules cannot be used.
     pub fn certificate_owner(&self, peer: PeerIdentity) -> Result<Principal, ConfigError> {
-        let mapping = self.identity.as_ref().map(IdentitySection::mapping);
-        let mapping = mapping
-            .transpose()
-            .map_err(|error| self.document.unusable("identity.map", error))?;
-        Ok(match mapping {
+        let section = self.identity.as_ref();
+        let mapping = section.map(|section| section.mapping(&self.document));
+        Ok(match mapping.transpose()? {
             Some(mapping) => mapping.principal(&peer),
             None => Principal::from_peer(peer),
         })

@@ -124,7 +124,8 @@ pub(crate) struct ReloadSection {
     pub(crate) read_timeout: Option<HumanDuration>,
     /// How long the last good tokens, client CAs, CRLs, policy, networks and issuers' keys stay while their
     /// files or URLs cannot be read or have errors, from `"1s"` to ten years. After it no caller gets in by
-    /// them until they are good again: certificates are refused in the handshake, requests with 503.
+    /// them until they are good again: certificates are refused in the handshake, requests with 503. The
+    /// server's own certificate and key stay however long: no caller gets in by them.
     /// Default: they stay.
     pub(crate) stale_after: Option<HumanDuration>,
 }
@@ -333,6 +334,9 @@ impl Config {
         }
         if let Some(auth) = &self.auth {
             checks::auth(auth, &check)?;
+        }
+        if let Some(identity) = &self.identity {
+            identity.mapping(&self.document)?;
         }
         Ok(())
     }

@@ -30,10 +30,7 @@ impl AuthSection {
             let issuers = self.jwt.iter().enumerate().map(|(index, section)| {
                 let key = Key::from("auth.jwt").at(index);
                 section.issuer(document).map_err(|error| {
-                    let name = match &error {
-                        CredentialError::NoAudience { .. } => "audiences",
-                        _ => "keys",
-                    };
+                    let name = section.culprit(document, &error);
                     document.unusable(key.key(name), error)
                 })
             });

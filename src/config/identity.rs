@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::identity::{IdentityError, Mapping, Rule};
+use super::{ConfigError, Document, Key};
+use crate::identity::{IdentityError, Mapping, MappingError, Rule};
 
 /// `[identity]`: who the holder of a client certificate is.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,13 +21,9 @@ pub(crate) struct IdentitySection {
 
 /// `[[identity.map]]`: one rule.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "Entry")]
-pub(crate) struct MapEntry(Rule);
-
-#[derive(Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Entry {
+pub(crate) struct MapEntry {
     /// The caller's id; `{name}` stands for what a condition captured.
     id: String,
     /// The caller's groups, with `{name}` as in the id.
@@ -37,7 +34,7 @@ struct Entry {
     when: BTreeMap<String, Patterns>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(
     untagged,
@@ -48,35 +45,58 @@ enum Patterns {
     All(Vec<String>),
 }
 
-#[cfg(feature = "schema")]
-crate::document::schema::is_read_as!(MapEntry, Entry);
-
-impl TryFrom<Entry> for MapEntry {
-    type Error = IdentityError;
-
-    fn try_from(entry: Entry) -> Result<Self, IdentityError> {
-        let mut rule = Rule::new(&entry.id)?;
-        for (field, patterns) in &entry.when {
+impl MapEntry {
+    /// The rule, or which of the keys is wrong.
+    fn rule(&self) -> Result<Rule, (Key, IdentityError)> {
+        let at = |key: &str| {
+            let key = Key::default().key(key);
+            move |error| (key, error)
+        };
+        let mut rule = Rule::new(&self.id).map_err(at("id"))?;
+        for (field, patterns) in &self.when {
             let patterns = match patterns {
                 Patterns::One(pattern) => std::slice::from_ref(pattern),
                 Patterns::All(patterns) => patterns,
             };
             for pattern in patterns {
-                rule = rule.when(field, pattern)?;
+                let when = |error| (Key::default().key("when").key(field), error);
+                rule = rule.when(field, pattern).map_err(when)?;
             }
         }
-        for group in &entry.groups {
-            rule = rule.in_group(group)?;
+        for (index, group) in self.groups.iter().enumerate() {
+            let at = |error| (Key::default().key("groups").at(index), error);
+            rule = rule.in_group(group).map_err(at)?;
         }
-        // So that an error in it is reported with its place in the file.
-        Mapping::new([rule.clone()])?;
-        Ok(Self(rule))
+        match rule.clone().checked() {
+            Ok(rule) => Ok(rule),
+            Err(error @ MappingError::Unconditional) => Err(at("when")(error.into())),
+            Err(error) => {
+                let uses = |text: &String| match &error {
+                    MappingError::Template(name) => text.contains(&format!("{{{name}}}")),
+                    _ => false,
+                };
+                let key = match self.groups.iter().position(uses) {
+                    Some(group) if !uses(&self.id) => Key::default().key("groups").at(group),
+                    _ => Key::default().key("id"),
+                };
+                Err((key, error.into()))
+            }
+        }
     }
 }
 
 impl IdentitySection {
-    pub(crate) fn mapping(&self) -> Result<Mapping, IdentityError> {
-        let rules = self.rules.iter().map(|MapEntry(rule)| rule.clone());
-        Ok(Mapping::new(rules)?.with_common_name(self.common_name))
+    /// The rules, or the key that is wrong.
+    pub(crate) fn mapping(&self, document: &Document) -> Result<Mapping, ConfigError> {
+        let rules = self.rules.iter().enumerate().map(|(index, entry)| {
+            entry.rule().map_err(|(key, error)| {
+                let rule = Key::from("identity.map").at(index);
+                document.invalid(rule.join(key), error)
+            })
+        });
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        let mapping = Mapping::new(rules);
+        let mapping = mapping.map_err(|error| document.invalid("identity.map", error))?;
+        Ok(mapping.with_common_name(self.common_name))
     }
 }

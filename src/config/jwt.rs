@@ -147,6 +147,25 @@ impl JwtSection {
         KeySet::watch(document.resolve(&self.keys), document.watch.clone())
     }
 
+    /// Which of its keys an error is about.
+    pub(super) fn culprit(&self, document: &Document, error: &CredentialError) -> &'static str {
+        let CredentialError::Keys(error) = error else {
+            return "audiences";
+        };
+        let file = error.file();
+        let is_it = |named: &Option<PathBuf>| {
+            let named = named.as_ref().map(|named| document.resolve(named));
+            named.is_some() && named.as_deref() == file
+        };
+        if is_it(&self.token_file) {
+            "token_file"
+        } else if is_it(&self.ca) {
+            "ca"
+        } else {
+            "keys"
+        }
+    }
+
     pub(super) fn issuer(&self, document: &Document) -> Result<Issuer, CredentialError> {
         let keys = self.keys(document)?;
         let issuer = match self.kind {

@@ -100,6 +100,11 @@ impl Authorities {
         Err(cause)
     }
 
+    /// Whether one with this name has this key.
+    pub(super) fn knows(&self, name: &DistinguishedName, key: &Key) -> bool {
+        self.named(name).any(|one| one.info.key == *key)
+    }
+
     /// Why none of those with this name signed a CRL that counts, if `signed` says of each key whether
     /// it signed it.
     pub(super) fn why_not_signed(

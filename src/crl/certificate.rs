@@ -5,10 +5,11 @@ use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 use super::der::Reader;
 use super::key::Key;
 use super::no_rev_avail::{self, NoRevAvail};
-use super::scope::DistributionPoint;
+use super::scope::{DistributionPoint, TOO_MANY_POINTS};
 use super::signed::Signed;
 use super::{PathError, UnknownCause};
 use crate::identity::DistinguishedName;
+use crate::util::x509_error;
 
 /// What revocation needs to know of a certificate.
 #[derive(Clone, Debug)]
@@ -51,7 +52,8 @@ impl CertificateInfo {
 
     pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PathError> {
         let read = X509Certificate::from_der(der);
-        let (_, certificate) = read.map_err(|error| PathError::Malformed(error.to_string()))?;
+        let (_, certificate) =
+            read.map_err(|error| PathError::Malformed(x509_error::words(&error)))?;
         Ok(certificate)
     }
 
@@ -68,8 +70,12 @@ impl CertificateInfo {
         for extension in certificate.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::CRLDistributionPoints(_) => {
-                    points = DistributionPoint::parse_all(extension.value, &issuer)
-                        .map_err(|error| malformed(&error))?;
+                    points = DistributionPoint::parse_all(extension.value, &issuer).map_err(
+                        |error| match error.field {
+                            TOO_MANY_POINTS => PathError::TooManyPoints,
+                            _ => malformed(&error),
+                        },
+                    )?;
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => key_id = Some(id.0.into()),
                 _ => {}

@@ -62,6 +62,23 @@ pub enum LoadError {
         /// The file, the directory, or `bytes`.
         origin: String,
     },
+    /// A file of CRLs holds those of other CAs now. What was in it before stays, because its CA is still known:
+    /// without it the CA's revoked certificates would count as not revoked, or as unknown.
+    #[error(
+        "{origin}: the CRL of {issuer:?} was in it and is in no file any more: it stays in force. Put the CA's \
+         list back, or remove the file, or the CA, if the list is to go"
+    )]
+    Displaced {
+        /// The file.
+        origin: String,
+        /// The issuer of the CRL that is missing.
+        issuer: String,
+    },
+    /// No file is named.
+    #[error(
+        "no file or folder of CRLs is named: name one, fetch lists, or give each client CA that publishes none a rule"
+    )]
+    NoFile,
     /// Some of the lists cannot be used; the active ones in their places stay.
     #[error("{0}")]
     Refused(String),
@@ -82,6 +99,16 @@ pub enum LoadError {
          SHA-256 of its public key or by its key identifier"
     )]
     CaName,
+    /// A certificate of a CA or a signer in a file cannot be used.
+    #[error("{origin}:{line}: {error}")]
+    Signer {
+        /// The file.
+        origin: String,
+        /// The line of the certificate's first, from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: PathError,
+    },
     /// One of the authorities' certificates cannot be read.
     #[error(transparent)]
     Authority(#[from] PathError),
@@ -152,6 +179,11 @@ pub enum PathError {
     /// A certificate cannot be read.
     #[error("a certificate of the path is malformed: {0}")]
     Malformed(String),
+    /// A certificate has more distribution points than are compared with each list.
+    #[error(
+        "a certificate of the path has more than 64 CRL distribution points, and no more are taken"
+    )]
+    TooManyPoints,
     /// A certificate signs others though its key usage does not let it (RFC 5280 §6.1.4 (n)), which
     /// webpki does not look at.
     #[error("{0} issued a certificate, but keyCertSign is missing in its key usage")]
@@ -203,6 +235,8 @@ impl LoadError {
             | Self::Pem { origin, .. }
             | Self::Gzip { origin, .. }
             | Self::TooLarge { origin, .. }
+            | Self::Displaced { origin, .. }
+            | Self::Signer { origin, .. }
             | Self::Empty { origin } => Some(std::path::Path::new(origin)),
             _ => None,
         }

@@ -16,6 +16,8 @@ pub(super) struct Loader<'a> {
     previous: Option<&'a CrlSet>,
     /// Those of `previous` that may be in what could not be read.
     pub(super) unread: Vec<Arc<Crl>>,
+    /// Those of `previous` that were in files which hold other lists now.
+    displaced: Vec<(PathBuf, Arc<Crl>)>,
     max_size: u64,
     /// Seconds after 1970.
     now: u64,
@@ -51,6 +53,7 @@ impl<'a> Loader<'a> {
             lists: CrlSet::new(authorities),
             previous,
             unread: Vec::new(),
+            displaced: Vec::new(),
             max_size,
             now: clock::seconds(),
             as_of: None,
@@ -79,13 +82,17 @@ impl<'a> Loader<'a> {
             && known.seen.as_ref() == Some(&seen)
             && self.take_again(known)
         {
-            let known = FromFile {
+            let displaced = known.displaced.iter().filter_map(Weak::upgrade);
+            self.displaced
+                .extend(displaced.map(|list| (file.clone(), list)));
+            let again = FromFile {
                 seen: Some(seen),
                 lists: known.lists.clone(),
                 kept: known.kept.clone(),
+                displaced: Vec::new(),
                 refused: known.refused.clone(),
             };
-            self.lists.files.insert(file, known);
+            self.lists.files.insert(file, again);
             return Ok(());
         }
         let content = match pinned.read_at_most(&file, self.max_size) {
@@ -98,14 +105,18 @@ impl<'a> Loader<'a> {
             self.read_content(&file.display().to_string(), &content, is_named)
         };
         drop(content);
-        if !read.errors.is_empty() {
-            read.unread
-                .extend(known.iter().flat_map(|known| known.all()));
+        let before = known.iter().flat_map(|known| known.all());
+        if read.errors.is_empty() {
+            self.displaced
+                .extend(before.map(|list| (file.clone(), list)));
+        } else {
+            read.unread.extend(before);
         }
         let known = FromFile {
             seen: Some(seen),
             lists: read.lists.iter().map(Arc::downgrade).collect(),
             kept: read.unread.iter().map(Arc::downgrade).collect(),
+            displaced: Vec::new(),
             refused: self.refuse(read.errors, None)?,
         };
         self.unread.append(&mut read.unread);
@@ -249,6 +260,42 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Keeps the lists in whose files there is now none of their CA, nor in any other file, as long as the CA is
+    /// known: a file that was written over by mistake takes no revocation back. Where the CA signed another
+    /// list, which may be divided otherwise, or the file is gone, the CA or the operator meant it.
+    fn keep_displaced(&mut self) {
+        for (file, list) in std::mem::take(&mut self.displaced) {
+            let Some(signer) = list.signer() else {
+                continue;
+            };
+            // Signed by the CA's next key it answers for the certificates of the one before too.
+            let is_there = |new: &Arc<Crl>| {
+                new.is_by(&signer, &self.lists.authorities)
+                    || new.signer().is_some() && !new.is_older_than(&list)
+            };
+            if self.lists.by(&list.issuer).iter().any(is_there)
+                || !self.lists.authorities.knows(&list.issuer, &signer)
+                || self.unread.iter().any(|one| Arc::ptr_eq(one, &list))
+            {
+                continue;
+            }
+            let error = LoadError::Displaced {
+                origin: file.display().to_string(),
+                issuer: list.issuer.to_string(),
+            };
+            self.lists.refused.push(Arc::new(error));
+            let before = self.previous.and_then(|previous| previous.files.get(&file));
+            let mut before = before.into_iter().flat_map(|known| &known.displaced);
+            if !before.any(|one| one.as_ptr() == Arc::as_ptr(&list)) {
+                metrics::crl_refused("unusable");
+            }
+            if let Some(known) = self.lists.files.get_mut(&file) {
+                known.displaced.push(Arc::downgrade(&list));
+            }
+            self.unread.push(list);
+        }
+    }
+
     /// Whether a list was issued after the time that is asked about, and so was not there then. One
     /// that is dated ahead of today may have been.
     fn is_later(&self, list: &Crl) -> bool {
@@ -265,6 +312,7 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn finish(mut self, origin: &str) -> Result<CrlSet, LoadError> {
+        self.keep_displaced();
         if let Some(previous) = self.previous {
             self.lists.keep_newer_of(previous, self.now, &self.unread);
         }

@@ -175,10 +175,10 @@ impl Revocation {
             let required = self.requirements.of(&path.anchor().ca);
             lists.verdict(path, required, self.options(), &time)
         });
-        let until = time.until();
+        let period = time.since()..=time.until();
         (
             lists.generation() + generation,
-            Judgement { verdict, until },
+            Judgement { verdict, period },
         )
     }
 }

@@ -1,6 +1,7 @@
 //! RFC 5280 §6.3.3: the status of a certificate, and of a path, by the active lists.
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +23,12 @@ use super::{
 use crate::identity::DistinguishedName;
 use crate::util::hex;
 
-/// What the lists say, and until when they say it.
+/// What the lists say, and when they say it.
 #[derive(Debug)]
 pub(super) struct Judgement {
     pub(super) verdict: Verdict,
-    /// Seconds after 1970 after which the same lists may say something else.
-    pub(super) until: u64,
+    /// The seconds after 1970 at which the same lists say the same.
+    pub(super) period: RangeInclusive<u64>,
 }
 
 /// What they say of one certificate.
@@ -68,7 +69,7 @@ impl CrlSet {
         options: Options,
         time: &EvaluationTime,
     ) -> Verdict {
-        if time.is_past(path.not_after()) {
+        if !time.has_come(path.not_before()) || time.is_past(path.not_after()) {
             return Verdict::Expired;
         }
         if required.requirement == CrlRequirement::None {
@@ -132,7 +133,11 @@ impl CrlSet {
                 decided_by.drain(..decided_by.len().saturating_sub(1));
             }
             let verdict = match status {
-                _ if time.is_past(certificate.not_after) => Verdict::Expired,
+                _ if !time.has_come(certificate.not_before)
+                    || time.is_past(certificate.not_after) =>
+                {
+                    Verdict::Expired
+                }
                 _ if required.requirement == CrlRequirement::None => {
                     decided_by.clear();
                     Verdict::Exempt(Exemption::Authority)

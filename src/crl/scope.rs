@@ -162,6 +162,9 @@ impl fmt::Display for Scope {
 /// The most distribution points that a certificate may have.
 const MOST_POINTS: usize = 64;
 
+/// What is wrong with a certificate that has more.
+pub(super) const TOO_MANY_POINTS: &str = "a distribution point after the 64th";
+
 impl DistributionPoint {
     /// Where the CRLs of an issuer are if a certificate does not say (RFC 5280 §6.3.3, last
     /// paragraph).
@@ -186,7 +189,7 @@ impl DistributionPoint {
             // Each is compared with each list.
             if points.len() == MOST_POINTS {
                 return Err(Malformed {
-                    field: "a distribution point after the 64th",
+                    field: TOO_MANY_POINTS,
                     ..reader.wrong()
                 });
             }

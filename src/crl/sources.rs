@@ -6,6 +6,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::LoadError;
 use super::authority::Authorities;
+use super::certificate::CertificateInfo;
 use super::loader::Loader;
 use super::observe::{Successors, observe};
 use super::store::CrlSet;
@@ -108,7 +109,11 @@ impl Files {
         let lists = if self.may_be_none && self.paths.is_empty() {
             loader.without_lists()
         } else {
-            loader.finish("the list of files")?
+            if self.paths.is_empty() {
+                return Err(LoadError::NoFile);
+            }
+            let named = self.paths.iter().map(|path| path.display().to_string());
+            loader.finish(&named.collect::<Vec<_>>().join(", "))?
         };
         metrics::load_took("crl", began.elapsed());
         tracing::info!(
@@ -175,6 +180,12 @@ pub(super) fn read_authorities(
             found |= !contents.wanted.is_empty();
             for item in contents.wanted {
                 let certificate = CertificateDer::from(item.der);
+                let read = CertificateInfo::parse(&certificate);
+                read.map_err(|error| LoadError::Signer {
+                    origin: origin(),
+                    line: item.line,
+                    error,
+                })?;
                 if !authorities.contains(&certificate) {
                     authorities.push(certificate);
                 }

@@ -39,6 +39,8 @@ pub(super) struct FromFile {
     pub(super) lists: Vec<Weak<Crl>>,
     /// Those from before that stay because of what could not be used.
     pub(super) kept: Vec<Weak<Crl>>,
+    /// Those from before that stay because the file holds those of other CAs now.
+    pub(super) displaced: Vec<Weak<Crl>>,
     /// What could not be used.
     pub(super) refused: Vec<Arc<LoadError>>,
 }
@@ -366,7 +368,7 @@ impl OfIssuer {
 impl FromFile {
     /// All that were in it, whenever that was.
     pub(super) fn all(&self) -> impl Iterator<Item = Arc<Crl>> {
-        let all = self.lists.iter().chain(&self.kept);
+        let all = self.lists.iter().chain(&self.kept).chain(&self.displaced);
         all.filter_map(Weak::upgrade)
     }
 }

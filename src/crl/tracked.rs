@@ -1,3 +1,4 @@
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +31,8 @@ struct Inner {
 #[derive(Debug)]
 struct Remembered {
     generation: u64,
-    /// Seconds after 1970 until which it holds.
-    until: u64,
+    /// The seconds after 1970 at which it holds.
+    period: RangeInclusive<u64>,
     verdict: Arc<Verdict>,
 }
 
@@ -67,8 +68,8 @@ impl Tracked {
 
     /// Returns whether the verdict is [good](Verdict::Good) now; of any other, one that the options let pass
     /// among them, [`Verdict::refusal`] tells more. This is what to ask at each request and each frame: while
-    /// neither the CRLs nor the verdict have changed it costs two atomic loads, of the verdict and the CRLs'
-    /// generation, and one reading of the clock, and no lock and no allocation.
+    /// neither the CRLs nor the verdict have changed it costs three atomic loads, of the verdict with its period
+    /// and of the CRLs' generation, and one reading of the clock, and no lock and no allocation.
     #[inline]
     pub fn is_good(&self) -> bool {
         let inner = &*self.0;
@@ -82,7 +83,9 @@ impl Tracked {
         let inner = &*self.0;
         let now = seconds(inner.clock.as_deref());
         let remembered = inner.remembered.load();
-        if remembered.generation == inner.revocation.generation() && now <= remembered.until {
+        if remembered.generation == inner.revocation.generation()
+            && remembered.period.contains(&now)
+        {
             return Arc::clone(&remembered.verdict);
         }
         drop(remembered);
@@ -109,8 +112,8 @@ impl Tracked {
             if verdict.refusal().is_some() {
                 return verdict;
             }
-            let left = self.0.remembered.load().until;
-            let left = left
+            let until = *self.0.remembered.load().period.end();
+            let left = until
                 .saturating_sub(seconds(self.0.clock.as_deref()))
                 .saturating_add(1);
             let sleep = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_SLEEP));
@@ -135,14 +138,15 @@ impl Remembered {
         let (generation, judgement) = revocation.judge(path, now);
         Self {
             generation,
-            until: judgement.until,
+            period: judgement.period,
             verdict: Arc::new(judgement.verdict),
         }
     }
-    /// Notes until when the verdict is good, if it is.
+
+    /// Notes when the verdict is good, if it is.
     fn note(&self, good: &GoodUntil) {
         if *self.verdict == Verdict::Good {
-            good.set(self.generation, self.until);
+            good.set(self.generation, self.period.clone());
         } else {
             good.clear();
         }
@@ -163,7 +167,7 @@ mod tests {
         ] {
             let remembered = Remembered {
                 generation: 7,
-                until: 1_000,
+                period: 0..=1_000,
                 verdict: Arc::new(verdict),
             };
             remembered.note(&word);

@@ -21,7 +21,7 @@ pub enum Verdict {
     UnknownAllowed(Unknown),
     /// No CRL says whether the client's own is revoked, and none has to.
     Exempt(Exemption),
-    /// One is past its end.
+    /// One is past its end, or by a clock that was set back its time has not come.
     Expired,
 }
 
@@ -262,7 +262,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Good => f.write_str("not revoked"),
-            Self::Expired => f.write_str("a certificate of the path has expired"),
+            Self::Expired => {
+                f.write_str("a certificate of the path has expired or is not valid yet")
+            }
             Self::Exempt(why) => write!(f, "no CRL needed: {why}"),
             Self::Denied(denied) => write!(f, "{denied}"),
             Self::Unknown(Unknown { serial, cause }) => write!(f, "certificate {serial}: {cause}"),

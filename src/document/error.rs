@@ -151,8 +151,14 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, C
             message,
         }
     };
-    let deserializer =
-        toml::Deserializer::parse(text).map_err(|error| invalid(&error, String::new()))?;
+    let deserializer = toml::Deserializer::parse(text).map_err(|error| {
+        let twice = error.message() == "duplicate key";
+        let key = error
+            .span()
+            .filter(|_| twice)
+            .and_then(|span| text.get(span));
+        invalid(&error, key.unwrap_or_default().to_owned())
+    })?;
     serde_path_to_error::deserialize(deserializer)
         .map_err(|error| invalid(error.inner(), dotted(error.path())))
 }
@@ -252,5 +258,9 @@ mod tests {
             Some("gate.toml:2:11")
         );
         assert_eq!(error(""), "gate.toml:1:1: missing field `inner`");
+        assert_eq!(
+            error("[[inner]]\nnumber = 1\nnumber = 2\n"),
+            "gate.toml:3:1: number: it is in its table twice: take one out"
+        );
     }
 }

@@ -38,6 +38,12 @@ impl Key {
         self
     }
 
+    /// What stands under this key as `rest`.
+    pub(crate) fn join(mut self, rest: Self) -> Self {
+        self.0.extend(rest.0);
+        self
+    }
+
     pub(crate) fn push(&mut self, step: Step) {
         self.0.push(step);
     }

@@ -10,6 +10,9 @@ pub(super) fn plain(message: &str, value: &str) -> String {
     if message == "invalid IP address syntax" {
         return "a network is written like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned();
     }
+    if message == "duplicate key" {
+        return "it is in its table twice: take one out".to_owned();
+    }
     message.to_owned()
 }
 

@@ -19,6 +19,13 @@ pub(super) fn unusable_tls(config: &Config, section: &TlsSection, error: TlsErro
             .windows(2)
             .find(|pair| pair[0].1 == *certificate && pair[1].1 == *key)
             .map(|pair| &pair[1]),
+        // A file can be named by two keys.
+        TlsError::NoCertificate { .. } => files
+            .iter()
+            .find(|(key, file)| key.name() != Some("key") && is_about(file)),
+        TlsError::NoKey { .. } => files
+            .iter()
+            .find(|(key, file)| key.name() != Some("certificate") && is_about(file)),
         _ => files.iter().find(|(_, file)| is_about(file)),
     };
     let key = named.map(|(key, _)| key.clone());

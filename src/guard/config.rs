@@ -7,8 +7,8 @@ use super::groups::{Grouped, Groups};
 use super::section::{Section, follow};
 use super::{Builder, Guard, advice, restart};
 use crate::config::{
-    ClientAuthMode, Config, ConfigError, Document, ForwardedSection, HeaderText, IdentitySection,
-    Key, LimitsSection, PolicyRules, SourceSection,
+    ClientAuthMode, Config, ConfigError, Document, ForwardedSection, HeaderText, Key,
+    LimitsSection, PolicyRules, SourceSection,
 };
 use crate::crl::RevocationLayer;
 #[cfg(feature = "digest-binding")]
@@ -68,8 +68,8 @@ impl Builder {
         if config.identity.is_some() {
             builder = builder.mapping(follow(config, "identity", |config| {
                 let section = config.identity.as_ref();
-                let mapping = section.map(IdentitySection::mapping).transpose();
-                mapping.map_err(|error| config.document.unusable("identity.map", error))
+                let mapping = section.map(|section| section.mapping(&config.document));
+                mapping.transpose()
             })?);
         }
         if let Some(section) = &config.policy {

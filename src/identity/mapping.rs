@@ -37,7 +37,7 @@ pub struct Rule {
 
 /// Why a rule, or a set of rules, cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MappingError {
+pub(crate) enum MappingError {
     /// There is no such field.
     #[error(
         "{0:?} is no field of a certificate: use subject, subject.CN, subject.O, subject.OU, subject.UID, \
@@ -221,7 +221,7 @@ impl Rule {
         Ok(self)
     }
 
-    fn checked(self) -> Result<Self, MappingError> {
+    pub(crate) fn checked(self) -> Result<Self, MappingError> {
         // Such a rule would make everybody the same caller.
         if self.conditions.is_empty() {
             return Err(MappingError::Unconditional);

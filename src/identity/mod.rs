@@ -35,6 +35,8 @@ mod x500;
 pub(crate) use anchor::Anchor;
 pub use error::IdentityError;
 pub use grants::Grants;
+#[cfg(feature = "config")]
+pub(crate) use mapping::MappingError;
 #[cfg(feature = "auth")]
 pub use mapping::{Mapping, Rule};
 pub use peer::PeerIdentity;

@@ -19,6 +19,8 @@ use super::x500::Name;
 #[cfg(feature = "x509")]
 use crate::util::calendar;
 use crate::util::hex;
+#[cfg(feature = "x509")]
+use crate::util::x509_error;
 
 /// No larger certificate is looked at: rustls takes no larger handshake message either.
 const LARGEST_CERTIFICATE: usize = 64 * 1024;
@@ -61,7 +63,7 @@ impl PeerIdentity {
     pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
         bounded("DER", der.len(), LARGEST_CERTIFICATE)?;
         let (rest, certificate) = X509Certificate::from_der(der)
-            .map_err(|error| IdentityError::Malformed(error.to_string()))?;
+            .map_err(|error| IdentityError::Malformed(x509_error::words(&error)))?;
         if !rest.is_empty() {
             let trailing = "bytes follow the certificate".to_owned();
             return Err(IdentityError::Malformed(trailing));

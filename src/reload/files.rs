@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Watched;
+use super::failures::Failures;
 use super::fingerprint::Fingerprint;
 use super::notifications::{Following, Handler, Notifications};
 use super::watched::Shared;
@@ -42,6 +43,12 @@ pub trait Load: Send + 'static {
     /// reload counts as failed all the same. Says which file; never holds a secret.
     fn refused(&self, _value: &Self::Value) -> Option<String> {
         None
+    }
+
+    /// Returns whether nothing that the value lets in depends on what [`Load::refused`] reports, so that
+    /// [`WatchOptions::stale_after`] does not count from it. Default: false.
+    fn refused_can_wait(&self, _value: &Self::Value) -> bool {
+        false
     }
 
     /// Returns the value that replaces the active one once its files could not be used for
@@ -134,13 +141,15 @@ impl<T: Send + Sync + 'static> Watched<T> {
             watched.shared().failed(reason.clone());
         }
         loader.look(&watched.load());
+        let loader_can_wait = loader.refused_can_wait(&watched.load());
         let worker = Worker {
             shared: watched.downgrade(),
             loader,
             options,
             seen,
-            failing_since: failure.is_some().then(clock::instant),
-            failure,
+            can_wait: failure.is_some() && loader_can_wait,
+            failing_since: (failure.is_some() && !loader_can_wait).then(clock::instant),
+            failures: Failures::begun(failure.as_ref()),
             lapsed_in: None,
         };
         let spawned = thread::Builder::new()
@@ -187,8 +196,10 @@ struct Worker<L: Load> {
     options: WatchOptions,
     seen: Fingerprint,
     /// Why the newest load failed, if it did.
-    failure: Option<String>,
-    /// Since when it has.
+    failures: Failures,
+    /// Whether that ends no value.
+    can_wait: bool,
+    /// Since when there is a failure for which a value ends.
     failing_since: Option<Instant>,
     /// The generation of the value that took the place of one that ended.
     lapsed_in: Option<u64>,
@@ -247,7 +258,7 @@ impl<L: Load> Worker<L> {
             return;
         };
         self.reload(&shared);
-        if self.failure.is_some() {
+        if self.failures.reason().is_some() && !self.can_wait {
             self.failing_since.get_or_insert_with(clock::instant);
             self.lapse(&shared);
         } else {
@@ -274,7 +285,7 @@ impl<L: Load> Worker<L> {
             return;
         };
         drop(current);
-        let reason = self.failure.clone().unwrap_or_default();
+        let reason = self.failures.reason().cloned().unwrap_or_default();
         self.lapsed_in = Some(shared.lapse(lapsed, reason.clone()));
         tracing::error!(
             what = shared.name(), files = ?self.loader.paths(), reason,
@@ -286,12 +297,12 @@ impl<L: Load> Worker<L> {
     fn reload(&mut self, shared: &Shared<L::Value>) {
         let changed = Fingerprint::of(&self.loader.paths()) != self.seen;
         // What failed may succeed without a change of the files: a CA that was not valid yet.
-        if !changed && self.failure.is_none() {
+        if !changed && self.failures.reason().is_none() {
             return;
         }
         let name = shared.name();
         let overdue = self.is_overdue();
-        let (loader, known, lapsed_in) = (&mut self.loader, &self.failure, &mut self.lapsed_in);
+        let (loader, known, lapsed_in) = (&mut self.loader, &self.failures, &mut self.lapsed_in);
         let before = &self.seen;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             let previous = shared.value();
@@ -301,18 +312,21 @@ impl<L: Load> Worker<L> {
             let changed = changed || seen != *before;
             let refused = outcome.map(|value| {
                 let refused = loader.refused(&value);
+                let can_wait = loader.refused_can_wait(&value);
                 // The active value is already all that can be used of the same files.
-                if changed || refused.is_none() || refused != *known {
+                let is_known = |reason: &String| known.is_known(reason);
+                let is_news = changed || !refused.as_ref().is_some_and(is_known);
+                if is_news {
                     let lapsed = match &refused {
                         // A part of it is older than the files for too long, which nothing newer beside it
                         // mends.
-                        Some(_) if overdue => loader.lapsed(&value),
+                        Some(_) if overdue && !can_wait => loader.lapsed(&value),
                         _ => None,
                     };
                     if let (Some(lapsed), Some(reason)) = (lapsed, &refused) {
                         *lapsed_in = Some(shared.lapse(lapsed, reason.clone()));
                         log_refused(loader, reason);
-                        return Some(reason.clone());
+                        return (refused, can_wait, is_news);
                     }
                     let generation = shared.update(|current| loader.replace(value, current));
                     tracing::info!(what = name, generation, "reloaded");
@@ -321,14 +335,22 @@ impl<L: Load> Worker<L> {
                         shared.failed(reason.clone());
                     }
                 }
-                refused
+                (refused, can_wait, is_news)
             });
             (seen, refused)
         }));
         let failure = match outcome {
-            Ok((seen, Ok(refused))) => {
+            Ok((seen, Ok((refused, can_wait, is_news)))) => {
                 self.seen = seen;
-                self.failure = refused;
+                self.can_wait = can_wait;
+                let Some(reason) = refused else {
+                    self.failures.over();
+                    return;
+                };
+                // What is news was logged above.
+                if self.failures.note(reason.clone(), is_news) && !is_news {
+                    log_refused(&self.loader, &reason);
+                }
                 return;
             }
             Ok((seen, Err(error))) => {
@@ -337,15 +359,18 @@ impl<L: Load> Worker<L> {
             }
             Err(_) => "the load panicked".to_owned(),
         };
-        // The same failure of the same files is logged once.
-        if changed || self.failure.as_ref() != Some(&failure) {
+        self.can_wait = false;
+        let is_other = self.failures.reason() != Some(&failure);
+        let is_due = self.failures.note(failure.clone(), changed);
+        if is_due {
             tracing::error!(
                 what = name, files = ?self.loader.paths(), reason = failure,
                 "reload failed, the last good value stays in force"
             );
-            shared.failed(failure.clone());
         }
-        self.failure = Some(failure);
+        if is_due || is_other {
+            shared.failed(failure);
+        }
     }
 }
 
@@ -416,7 +441,8 @@ mod tests {
             loader,
             options: WatchOptions::default().with_poll_interval(Duration::from_millis(10)),
             seen,
-            failure: None,
+            failures: Failures::default(),
+            can_wait: false,
             failing_since: None,
             lapsed_in: None,
         };
@@ -471,7 +497,8 @@ mod tests {
             loader,
             options: WatchOptions::default(),
             seen,
-            failure: Some("a part of it".to_owned()),
+            failures: Failures::begun(Some(&"a part of it".to_owned())),
+            can_wait: false,
             failing_since: None,
             lapsed_in: None,
         };

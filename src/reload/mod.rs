@@ -27,6 +27,8 @@
 //! ```
 
 #[cfg(feature = "reload")]
+mod failures;
+#[cfg(feature = "reload")]
 mod files;
 #[cfg(feature = "reload")]
 mod fingerprint;

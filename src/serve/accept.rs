@@ -44,7 +44,7 @@ const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
 const LAST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// The requests in flight when a server stopped were not all answered within the drain deadline.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(
     "the drain's time is over: {connections} connections with requests in flight were cut after {} s",
     deadline.as_secs_f32()

@@ -8,8 +8,8 @@
 //!
 //! ```no_run
 //! use portcullis::config::Config;
-//! use portcullis::{Guard, serve::Server};
-//! use tokio::net::TcpListener;
+//! use portcullis::serve::{Server, bind};
+//! use portcullis::Guard;
 //!
 //! # async fn run<S, R>(service: S) -> Result<(), Box<dyn std::error::Error>>
 //! # where
@@ -23,7 +23,7 @@
 //! #         + Send + 'static,
 //! # {
 //! let guard = Guard::from_config(&Config::load("gate.toml")?)?;
-//! let listener = TcpListener::bind("127.0.0.1:5000").await?;
+//! let listener = bind("127.0.0.1:5000").await?;
 //! Server::new(guard).serve(listener, service).await?;
 //! # Ok(()) }
 //! ```
@@ -57,6 +57,7 @@
 
 mod accept;
 mod activity;
+mod bind;
 mod drive;
 mod failure;
 mod front;
@@ -72,5 +73,6 @@ mod transport;
 mod trusted;
 
 pub use accept::Unfinished;
+pub use bind::{BindError, bind};
 pub use incoming::{Incoming, IncomingError};
 pub use server::Server;

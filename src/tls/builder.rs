@@ -173,10 +173,11 @@ impl Builder {
     }
 
     /// Refuses client certificates that are revoked by CRLs in these files and directories. They are read with
-    /// the certificates and client CAs, and all take effect together or not at all: no client is refused
-    /// because its CA is known before its CA's CRL is, and none is accepted because it is the other way round.
-    /// While one of the files is damaged, certificates and client CAs stay as they are; what the other files
-    /// revoke counts all the same. Default: no CRLs.
+    /// the client CAs, and both take effect together or not at all: no client is refused because its CA is known
+    /// before its CA's CRL is, and none is accepted because it is the other way round. While one of the files is
+    /// damaged, certificates and client CAs stay as they are; what the other files
+    /// revoke counts all the same. A server's own certificate or key that cannot be read anew holds up neither
+    /// CRLs nor client CAs. Default: no CRLs.
     #[cfg(feature = "crl")]
     pub fn with_crls<P: Into<PathBuf>>(
         mut self,

@@ -69,7 +69,7 @@ fn whole(
     previous: Option<&CertifiedKey>,
 ) -> Result<Pair, TlsError> {
     let key = files::private_key(file, text)?;
-    let chain = files::certificates(file, text)?;
+    let chain = files::chain(file, text)?;
     check_ends(
         file,
         &chain,

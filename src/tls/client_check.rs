@@ -5,6 +5,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::time_provider::TimeProvider;
 
 use super::anchors::Anchors;
+use super::chain::ChainLimits;
 use super::rejection::Rejection;
 use super::requirements::Requirements;
 use super::verified::Verified;
@@ -23,6 +24,8 @@ pub struct ClientCheck {
     with_revocation: Verifier,
     without: Verifier,
     revocation: Revocation,
+    requirements: Requirements,
+    limits: ChainLimits,
     at: SystemTime,
 }
 
@@ -75,8 +78,53 @@ impl ClientCheck {
             with_revocation: verifier()?.with_revocation(Some(revocation.clone()), Some(clock)),
             without: verifier()?,
             revocation,
+            requirements: Requirements::default(),
+            limits: ChainLimits::default(),
             at,
         })
+    }
+
+    /// Requires a SPIFFE ID and all else that makes an X.509-SVID, as [`Builder::with_strict_svids`].
+    ///
+    /// [`Builder::with_strict_svids`]: super::Builder::with_strict_svids
+    #[must_use]
+    pub fn with_strict_svids(mut self, strict: bool) -> Self {
+        self.requirements.svid = strict;
+        self.requiring()
+    }
+
+    /// Accepts SPIFFE IDs of this trust domain from these client CAs alone, as [`Builder::with_trust_domain`].
+    ///
+    /// [`Builder::with_trust_domain`]: super::Builder::with_trust_domain
+    #[must_use]
+    pub fn with_trust_domain<C: Into<Box<str>>>(
+        mut self,
+        domain: impl Into<Box<str>>,
+        cas: impl IntoIterator<Item = C>,
+    ) -> Self {
+        let cas = cas.into_iter().map(Into::into).collect();
+        self.requirements.trust_domains.insert(domain.into(), cas);
+        self.requiring()
+    }
+
+    /// Refuses a chain with more intermediate certificates than this. Default: 5.
+    #[must_use]
+    pub fn with_max_intermediates(mut self, most: usize) -> Self {
+        self.limits.intermediates = most;
+        self.requiring()
+    }
+
+    /// Refuses certificates that have more than `bytes` bytes together. Default: 32 KiB.
+    #[must_use]
+    pub fn with_max_chain_size(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
+        self.requiring()
+    }
+
+    fn requiring(mut self) -> Self {
+        let requirements = self.requirements.clone();
+        self.with_revocation.require(requirements, self.limits);
+        self
     }
 
     /// Returns a server's answer to a client that sends these certificates, its own first.

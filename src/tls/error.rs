@@ -38,7 +38,11 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// The provider cannot use a private key.
-    #[error("{path}: the private key cannot be used: {reason}", path = path.display())]
+    #[error(
+        "{path}: the private key cannot be used: {reason}. RSA keys of 2048 to 8192 bits, EC keys on P-256, P-384 and \
+         P-521, and Ed25519 keys are supported",
+        path = path.display()
+    )]
     Key {
         /// The file.
         path: PathBuf,

@@ -8,7 +8,7 @@ use super::fitness;
 use crate::reload::{Given, Pinned};
 use crate::util::file::{CERTIFICATES, PRIVATE_KEY};
 use crate::util::pem_error::PemError;
-use crate::util::x509_file::{self, Key, Sought};
+use crate::util::x509_file::{self, Contents, Key, Sought};
 
 /// Where a server certificate and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl CertificateFiles {
         &self,
         pinned: &mut Pinned,
     ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let found = certificates(&self.chain, &read(pinned, &self.chain, CERTIFICATES)?)?;
+        let found = chain(&self.chain, &read(pinned, &self.chain, CERTIFICATES)?)?;
         Ok(found.into_iter().map(|(_, der)| der).collect())
     }
 
@@ -176,8 +176,17 @@ pub(super) fn private_key(path: &Path, content: &[u8]) -> Result<PrivateKeyDer<'
     }
 }
 
-pub(super) fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
-    let found = x509_file::certificates(content).map_err(|error| not_pem(path, &error))?;
+fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
+    some(path, x509_file::certificates(content))
+}
+
+/// Those of a server's chain.
+pub(super) fn chain(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
+    some(path, x509_file::chain(content))
+}
+
+fn some(path: &Path, found: Result<Contents, PemError>) -> Result<Vec<Found>, TlsError> {
+    let found = found.map_err(|error| not_pem(path, &error))?;
     if found.wanted.is_empty() {
         return Err(TlsError::NoCertificate {
             path: path.to_owned(),

@@ -1,3 +1,4 @@
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Liveness {
     }
 
     /// Why the certificate holds no more. This is what to ask at each request: while neither the
-    /// material nor the time has moved on it reads a clock and two words.
+    /// material nor the time has moved on it reads a clock and three words.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         let inner = &*self.0;
         let Some(now) = inner.clock.current_time() else {
@@ -64,14 +65,16 @@ impl Liveness {
         }
         if !remembers(&inner.fails) {
             let material = inner.material.load();
-            let until = inner.until(&material, now);
-            let word = if until.is_some() {
+            let period = inner.period(&material, now);
+            let word = if period.is_some() {
                 &inner.holds
             } else {
                 &inner.fails
             };
-            word.set(material.generation(), until.unwrap_or(now.as_secs()));
-            if until.is_some() {
+            let is_held = period.is_some();
+            let now = now.as_secs();
+            word.set(material.generation(), period.unwrap_or(now..=now));
+            if is_held {
                 return None;
             }
         }
@@ -112,22 +115,24 @@ impl Liveness {
 }
 
 impl Inner {
-    /// The last second at which the certificate holds under this material; `None` if it does not now.
-    fn until(&self, material: &Material, now: UnixTime) -> Option<u64> {
+    /// The first and the last second at which the certificate holds under this material; `None` if it does not
+    /// now.
+    fn period(&self, material: &Material, now: UnixTime) -> Option<RangeInclusive<u64>> {
         let verified = &*self.verified;
+        let of = |verified: &Verified| verified.not_before..=verified.not_after;
         let Some(checks) = &material.verifier else {
             // No client is asked for a certificate any more.
-            return verified.holds_at(now).then_some(verified.not_after);
+            return verified.holds_at(now).then(|| of(verified));
         };
         let keeps = self.removed_ca == RemovedCa::Keep;
         if verified.holds_at(now) && (keeps || checks.anchors().hold(&verified.anchor, now)) {
-            return Some(verified.not_after);
+            return Some(of(verified));
         }
         // Another path may lead to it: of another CA, or of one that was renewed.
         let [end_entity, intermediates @ ..] = &*verified.chain else {
             return None;
         };
         let again = checks.verify(end_entity, intermediates, now);
-        again.ok().map(|again| again.verified.not_after)
+        again.ok().map(|again| of(&again.verified))
     }
 }

@@ -13,6 +13,7 @@ use super::anchors::Anchors;
 use super::crls::{self, Crls};
 use super::expiry::{Expiry, Warnings};
 use super::material::Material;
+use super::own_certificates::OwnCertificates;
 use super::resolver::Resolver;
 use super::settings::{ClientAuth, Settings};
 use super::verifier::Verifier;
@@ -24,9 +25,8 @@ use crate::telemetry::metrics;
 /// Loads a [`Material`] from its files.
 pub(super) struct Loader {
     settings: Settings,
-    /// What was read the last time, in the order of the settings.
-    own: Vec<Arc<CertifiedKey>>,
     warnings: Warnings,
+    own: OwnCertificates,
     #[cfg(feature = "crl")]
     crls: Option<Crls>,
 }
@@ -50,8 +50,8 @@ impl Loader {
         #[cfg(not(feature = "crl"))]
         let lists = &[];
         Self {
-            own: Vec::new(),
             warnings: Warnings::at(&settings.expiry_warnings, lists),
+            own: OwnCertificates::default(),
             #[cfg(feature = "crl")]
             crls,
             settings,
@@ -117,19 +117,19 @@ impl Load for Loader {
             Some(crls) => crls.read(&mut pinned),
             None => Ok(()),
         };
+        self.own.begin(previous.is_none());
         let mut expiries = Vec::new();
         let mut resolver: Option<Resolver> = None;
-        let mut own = Vec::with_capacity(settings.certificates.len());
-        for (index, files) in settings.certificates.iter().enumerate() {
-            let last = self.own.get(index).map(AsRef::as_ref);
-            let (key, identity) = certified_key(files, &mut pinned, &provider, now, last)?;
+        for files in &settings.certificates {
+            let load = |previous: Option<&CertifiedKey>| {
+                certified_key(files, &mut pinned, &provider, now, previous)
+            };
+            let (key, identity) = self.own.read(files, load)?;
             expiries.push(Expiry::new("server", &identity));
             resolver
                 .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
                 .add(&identity, &key);
-            own.push(key);
         }
-        self.own = own;
         // The builder's types see to it that there is a certificate.
         let resolver = resolver.ok_or_else(|| TlsError::NoCertificate {
             path: PathBuf::new(),
@@ -169,7 +169,17 @@ impl Load for Loader {
             verifier,
             expiries: expiries.into(),
             tls13_only: settings.tls13_only,
+            own_refused: self.own.refused(),
         })
+    }
+
+    fn refused(&self, material: &Material) -> Option<String> {
+        material.own_refused.as_deref().map(str::to_owned)
+    }
+
+    /// By the server's own certificate no client is let in.
+    fn refused_can_wait(&self, _: &Material) -> bool {
+        true
     }
 
     /// Trusts no client CA: one of them may have been withdrawn. The server's own certificate stays.
@@ -202,6 +212,7 @@ impl Load for Loader {
             verifier: Some(verifier),
             expiries: own.into(),
             tls13_only: current.tls13_only,
+            own_refused: current.own_refused.clone(),
         })
     }
 
@@ -298,7 +309,10 @@ pub(super) fn certified_key(
         },
         error => TlsError::Key {
             path: files.key.clone(),
-            reason: error.to_string(),
+            reason: match error {
+                rustls::Error::General(reason) => reason,
+                error => error.to_string(),
+            },
         },
     })?;
     Ok((Arc::new(certified), identity))

@@ -86,6 +86,7 @@ mod liveness;
 mod loader;
 mod material;
 mod own_certificate;
+mod own_certificates;
 mod progress;
 mod provider;
 mod quoted;

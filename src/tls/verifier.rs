@@ -97,6 +97,12 @@ impl Verifier {
     }
 
     #[cfg(feature = "crl")]
+    pub(super) fn require(&mut self, requirements: Requirements, limits: ChainLimits) {
+        self.requirements = requirements;
+        self.limits = limits;
+    }
+
+    #[cfg(feature = "crl")]
     pub(super) fn with_revocation(
         mut self,
         revocation: Option<crate::crl::Revocation>,

@@ -35,6 +35,8 @@ pub(crate) mod printable;
 pub(crate) mod seldom;
 #[cfg(any(feature = "auth", feature = "tls"))]
 pub(crate) mod text;
+#[cfg(feature = "x509")]
+pub(crate) mod x509_error;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]
 #[cfg_attr(
     not(feature = "tls"),

@@ -49,6 +49,21 @@ pub(crate) enum PemProblem {
     /// Not one whole SEQUENCE in DER (X.690 §10).
     #[error("its content is not one whole DER structure: it is cut off or has more after it")]
     NotDer,
+    /// A PKCS #7 structure, DER: certificates in a form of its own.
+    #[error(
+        "it is PKCS #7 and not read: convert it with `openssl pkcs7 -inform DER -in FILE -print_certs -out NEW`"
+    )]
+    Pkcs7,
+    /// A PKCS #12 structure, DER: a key and certificates in a form of its own.
+    #[error(
+        "it is PKCS #12 and not read: convert it with `openssl pkcs12 -in FILE -nodes -out NEW`"
+    )]
+    Pkcs12,
+    /// A CRL in a file of a server's chain, where it would be passed over.
+    #[error(
+        "a CRL is among the certificates of a chain: put it into a file of its own, for `crl.files`"
+    )]
+    CrlInChain,
     /// OpenSSL's own form of a certificate, with purposes for which it is trusted or not.
     #[error(
         "a TRUSTED CERTIFICATE with purposes is OpenSSL's own and not read: convert it with \
@@ -61,6 +76,11 @@ pub(crate) enum PemProblem {
          else read the new file"
     )]
     EncryptedKey,
+    /// A private key in DER, where PEM is read.
+    #[error(
+        "a private key is read in PEM, and this is DER: convert it with `openssl pkey -in FILE -out NEW`"
+    )]
+    DerKey,
     /// A private key in a form that no TLS server takes.
     #[error(
         "the private key is a {label}: PKCS#8, PKCS#1 and SEC1 are read, to which \

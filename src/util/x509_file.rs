@@ -80,11 +80,27 @@ pub(crate) fn certificates(content: &[u8]) -> Result<Contents, PemError> {
     }
 }
 
+/// As [`certificates`], of a file that is for a chain and so has no CRL.
+pub(crate) fn chain(content: &[u8]) -> Result<Contents, PemError> {
+    if let Ok(sections) = pem::sections(content)
+        && let Some(crl) = sections.iter().find(|section| section.label == "X509 CRL")
+    {
+        let problem = PemProblem::CrlInChain;
+        let line = crl.line;
+        return Err(PemError { line, problem });
+    }
+    certificates(content)
+}
+
 fn certificates_before_error(content: &[u8]) -> Contents {
     if is_der(content) {
         return match kind_of(content) {
             Some(Kind::Crl) => Contents::other(),
-            _ => Contents::of(checked(1, content.to_vec())),
+            Some(Kind::Certificate) => Contents::of(checked(1, content.to_vec())),
+            None => Contents::of(match container(content) {
+                Some(problem) => Err(PemError { line: 1, problem }),
+                None => checked(1, content.to_vec()),
+            }),
         };
     }
     contents(content, |section| match section.label.as_str() {
@@ -120,6 +136,10 @@ pub(crate) fn crls(content: &[u8]) -> Contents {
 /// The private key of a PEM file; `None` if there is none.
 pub(crate) fn private_key(content: &[u8]) -> Result<Option<Key>, PemError> {
     let mut found: Option<Section> = None;
+    if is_der(content) {
+        let problem = PemProblem::DerKey;
+        return Err(PemError { line: 1, problem });
+    }
     for section in pem::sections(content)? {
         known(&section)?;
         let is_key = section.label.ends_with("PRIVATE KEY");
@@ -205,6 +225,19 @@ fn known(section: &Section) -> Result<(), PemError> {
 /// A text can begin with a zero too, which is the same byte.
 fn is_der(content: &[u8]) -> bool {
     content.first() == Some(&SEQUENCE) && !pem::begins_a_section(content)
+}
+
+/// What else a DER structure is in which certificates come: PKCS #7 begins with the OID of its `signedData`
+/// (RFC 2315 §7), PKCS #12 with its version 3 (RFC 7292 §4).
+fn container(der: &[u8]) -> Option<PemProblem> {
+    const PKCS7: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+    let (fields, _) = sequence(der)?;
+    if fields.starts_with(PKCS7) {
+        return Some(PemProblem::Pkcs7);
+    }
+    let (fields, _) = sequence(fields.strip_prefix(b"\x02\x01\x03")?)?;
+    let is_pkcs12 = fields.starts_with(&PKCS7[..PKCS7.len() - 1]);
+    is_pkcs12.then_some(PemProblem::Pkcs12)
 }
 
 fn take(section: &mut Section) -> Vec<u8> {
@@ -339,6 +372,21 @@ mod tests {
     }
 
     #[test]
+    fn containers_of_other_kinds_are_named() {
+        let oid = |last| [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 7, last];
+        let of = |content: &[u8]| {
+            let length = u8::try_from(content.len()).unwrap();
+            [&[SEQUENCE, length], content].concat()
+        };
+        let signed = of(&[&oid(2)[..], &[0xa0, 0]].concat());
+        assert_eq!(problem(&signed), (1, PemProblem::Pkcs7));
+        let bag = of(&[&[2, 1, 3][..], &of(&oid(1))].concat());
+        assert_eq!(problem(&bag), (1, PemProblem::Pkcs12));
+        // What it is else is for the reader of certificates to say.
+        assert_eq!(certificates(&of(&[2, 1, 3])).unwrap().wanted.len(), 1);
+    }
+
+    #[test]
     fn what_may_hold_a_certificate_is_not_passed_over() {
         let good = section("CERTIFICATE", SMALL);
         for (label, der, expected) in [
@@ -377,6 +425,7 @@ mod tests {
         );
         let second = Some(PemProblem::SecondKey { first: 1 });
         assert_eq!(problem(&(ec + &pkcs8)), second);
+        assert!(matches!(private_key(SMALL), Err(error) if error.problem == PemProblem::DerKey));
         let encrypted = Some(PemProblem::EncryptedKey);
         assert_eq!(problem(&section("ENCRYPTED PRIVATE KEY", SMALL)), encrypted);
         let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----";

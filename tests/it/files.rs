@@ -456,6 +456,68 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
     assert_eq!(verdict, Verdict::Good);
 }
 
+#[tokio::test]
+async fn a_server_key_that_cannot_be_read_locks_no_client_out_and_holds_up_no_revocation() {
+    let (ca, files) = (Ca::new("CA"), Files::new());
+    let server = ca.server(&["localhost"]);
+    let node = |serial: u64| ca.client_with("node", |one| one.serial_number = Some(serial.into()));
+    let (good, revoked) = (node(7), node(8));
+    let bundle = files.put("ca.crt", &ca.pem);
+    let list = files.put("ca.crl", ca.crl(1, &[]).pem().unwrap());
+    let material = files
+        .server(&server)
+        .require_client_certificates(portcullis::tls::ClientCas::new([&bundle]))
+        .with_crls(Revocation::builder(), [&list])
+        .watch(polled().with_stale_after(Duration::from_millis(1)))
+        .unwrap();
+    let acceptor = portcullis::tls::Acceptor::new(material.clone());
+    let shows = |leaf| pki::client(&ca, Some((leaf, &[])));
+    pki::accepted(&acceptor, shows(&revoked)).await;
+    let other = ca.server(&["localhost"]);
+    for broken in ["nothing", &other.key_pem] {
+        files.put("tls.key", broken);
+        until("told", || material.health().failure.is_some());
+        let told = material.health().failure.unwrap();
+        assert!(told.contains("tls.key"), "{told}");
+        pki::accepted(&acceptor, shows(&good)).await;
+        assert!(!material.health().lapsed);
+    }
+    let before = material.generation();
+    let newer = ca.crl_with(2, &[8], |list| list.this_update += time::Duration::MINUTE);
+    files.put("ca.crl", newer.pem().unwrap());
+    until("the list is taken", || material.generation() > before);
+    pki::refused(&acceptor, shows(&revoked)).await;
+    pki::accepted(&acceptor, shows(&good)).await;
+    assert!(material.health().failure.is_some() && !material.health().lapsed);
+    // What withdraws ends all the same, once it fails itself.
+    files.put("ca.crt", "nothing");
+    until("ended", || material.health().lapsed);
+    pki::refused(&acceptor, shows(&good)).await;
+    files.put("ca.crt", &ca.pem);
+    until("back", || !material.health().lapsed);
+    pki::accepted(&acceptor, shows(&good)).await;
+    files.put("tls.key", &server.key_pem);
+    until("mended", || material.health().failure.is_none());
+}
+
+#[test]
+fn a_list_in_a_servers_chain_is_an_error_with_its_line() {
+    let (ca, files) = (Ca::new("CA"), Files::new());
+    let server = ca.server(&["localhost"]);
+    let pair = files.pair(&server);
+    let list = ca.crl(1, &[7]).pem().unwrap();
+    let load = || {
+        let builder = portcullis::tls::Builder::new().with_certificate(pair.clone());
+        builder.without_client_certificates().load()
+    };
+    load().unwrap();
+    files.put("tls.crt", format!("{}{list}", server.pem));
+    let error = load().unwrap_err().to_string();
+    let line = server.pem.lines().count() + 1;
+    let place = format!("tls.crt:{line}: a CRL is among the certificates");
+    assert!(error.contains(&place), "{error}");
+}
+
 #[test]
 fn a_list_of_denials_that_is_cut_off_takes_nothing_back() {
     let files = Files::new();

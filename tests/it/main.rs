@@ -30,6 +30,7 @@ mod middleware;
 mod oci;
 mod policy;
 mod portcullisctl;
+mod programs;
 mod rate;
 mod readme;
 mod reload;

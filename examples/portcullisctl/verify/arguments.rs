@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -5,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use portcullis::crl::{AuthorityRule, CrlRequirement, Options};
+use portcullis::tls::ClientCheck;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -47,6 +49,19 @@ pub(super) struct Arguments {
     /// subject in RFC 4514 form, or in hexadecimal the SHA-256 of its public key or its key identifier
     #[arg(long, value_name = "RULE", value_parser = rule)]
     pub(super) authority: Vec<AuthorityRule>,
+    /// Refuses certificates that are no X.509-SVIDs, as `tls.svid = "strict"` does
+    #[arg(long)]
+    pub(super) svid: bool,
+    /// A client CA that may vouch for a trust domain, as `example.org=CA`, where CA is its subject in RFC 4514
+    /// form or the SHA-256 of its public key in hexadecimal: as `tls.trust_domains` has it
+    #[arg(long, value_name = "DOMAIN=CA", value_parser = trust_domain)]
+    trust_domain: Vec<(String, String)>,
+    /// How many intermediate certificates a client may send, as `tls.max_intermediates`
+    #[arg(long, value_name = "NUMBER")]
+    max_intermediates: Option<usize>,
+    /// How many bytes a client's certificates may have together, as `tls.max_chain_size`
+    #[arg(long, value_name = "BYTES")]
+    max_chain_size: Option<usize>,
     /// Files of a deny list
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub(super) deny: Vec<PathBuf>,
@@ -82,6 +97,25 @@ pub(crate) struct Verify {
 }
 
 impl Arguments {
+    /// What a gate requires besides a path.
+    pub(super) fn requiring(&self, check: ClientCheck) -> ClientCheck {
+        let mut domains: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (domain, ca) in &self.trust_domain {
+            domains.entry(domain).or_default().push(ca);
+        }
+        let check = check.with_strict_svids(self.svid);
+        let check = match self.max_intermediates {
+            Some(most) => check.with_max_intermediates(most),
+            None => check,
+        };
+        let check = match self.max_chain_size {
+            Some(bytes) => check.with_max_chain_size(bytes),
+            None => check,
+        };
+        let with_domain = |check: ClientCheck, (domain, cas)| check.with_trust_domain(domain, cas);
+        domains.into_iter().fold(check, with_domain)
+    }
+
     pub(super) fn options(&self) -> Options {
         Options::default()
             .with_grace(self.grace)
@@ -149,6 +183,15 @@ fn rule(text: &str) -> Result<AuthorityRule, Box<dyn Error + Send + Sync>> {
         _ => return Err("a rule begins with required=, if-listed= or none=".into()),
     };
     Ok(AuthorityRule::new(ca, requirement)?)
+}
+
+fn trust_domain(text: &str) -> Result<(String, String), Box<dyn Error + Send + Sync>> {
+    match text.split_once('=') {
+        Some((domain, ca)) if !domain.is_empty() && !ca.is_empty() => {
+            Ok((domain.to_owned(), ca.to_owned()))
+        }
+        _ => Err("write the trust domain and its client CA, as example.org=CN=nodes".into()),
+    }
 }
 
 fn time(text: &str) -> Result<SystemTime, Box<dyn Error + Send + Sync>> {

@@ -221,6 +221,7 @@ impl Source {
                     return Ok(None);
                 }
                 let keys = KeySet::from_json(&json)?.wanting(Arc::clone(&self.wanted));
+                keys.warn(&shown(&self.url));
                 (self.validators, self.digest) = (validators, digest);
                 Ok(Some(keys))
             }

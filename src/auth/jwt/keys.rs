@@ -1,11 +1,11 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
+use serde_json::Value;
 
+use super::key::{Key, UnusableKey};
 use crate::Watched;
 use crate::reload::{Load, WatchOptions};
 use crate::util::file::{self, KEY_SET};
@@ -14,17 +14,14 @@ use crate::util::text;
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).
 pub struct KeySet {
     keys: Vec<Key>,
+    left_out: Vec<UnusableKey>,
     /// Notified when a token names a key that is not here.
     #[cfg(feature = "jwt-fetch")]
     wanted: Option<std::sync::Arc<tokio::sync::Notify>>,
 }
 
-/// A public key and the one algorithm that it verifies.
-pub(super) struct Key {
-    id: Option<String>,
-    pub(super) algorithm: Algorithm,
-    pub(super) decoding: DecodingKey,
-}
+/// How many keys of one id a token's signature is verified by, at most: each costs as much as the first.
+const MOST_OF_ONE_ID: usize = 4;
 
 /// Why a key set cannot be used.
 #[derive(thiserror::Error)]
@@ -91,9 +88,17 @@ pub enum KeySetError {
     #[cfg(feature = "jwt-fetch")]
     #[error("no thread to fetch keys with: {0}")]
     Runtime(io::Error),
-    /// Not a JWK Set.
+    /// Not JSON.
     #[error("not a JWK Set (RFC 7517): {0}")]
     Malformed(#[from] serde_json::Error),
+    /// JSON, but no JWK Set.
+    #[error(
+        "not a JWK Set (RFC 7517): it must be an object with the list \"keys\", as {{\"keys\": [..]}}, and is {found}"
+    )]
+    NotASet {
+        /// What it is.
+        found: &'static str,
+    },
     /// A key in it is of a known kind, but cannot be read.
     #[error("key {number} of the JWK Set {problem}")]
     Key {
@@ -103,35 +108,119 @@ pub enum KeySetError {
         problem: &'static str,
     },
     /// No key in it is for signatures by an accepted algorithm.
-    #[error("the JWK Set has no Ed25519, P-256 or RSA key for signatures")]
-    NoKey,
+    #[error(
+        "the JWK Set has no Ed25519, P-256 or RSA key for signatures{}",
+        listed(left_out)
+    )]
+    NoKey {
+        /// The keys that it has.
+        left_out: Vec<UnusableKey>,
+    },
 }
 
-#[derive(Deserialize)]
-struct Document {
-    keys: Vec<serde_json::Value>,
+impl KeySetError {
+    /// The file that is wrong, if it is one.
+    #[cfg(feature = "config")]
+    pub(crate) fn file(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Unreadable { file, .. } | Self::File { file, .. } => Some(file),
+            #[cfg(feature = "jwt-fetch")]
+            Self::NoCa { file } | Self::Pem { file, .. } | Self::NoToken { file } => Some(file),
+            _ => None,
+        }
+    }
+}
+
+fn listed(left_out: &[UnusableKey]) -> String {
+    const MOST: usize = 5;
+    if left_out.is_empty() {
+        return ": it is empty".to_owned();
+    }
+    let first = left_out.iter().take(MOST).map(ToString::to_string);
+    let more = match left_out.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!(": {}{more}", first.collect::<Vec<_>>().join("; "))
+}
+
+/// The keys of a JWK Set (RFC 7517 §5).
+fn members(json: &[u8]) -> Result<Vec<Value>, KeySetError> {
+    let found = match serde_json::from_slice(text::unmarked(json))? {
+        Value::Object(mut members) => match members.remove("keys") {
+            Some(Value::Array(keys)) => return Ok(keys),
+            Some(_) => "an object whose \"keys\" is no list",
+            None => "an object without \"keys\"",
+        },
+        Value::Array(_) => "a list",
+        _ => "neither",
+    };
+    Err(KeySetError::NotASet { found })
 }
 
 impl KeySet {
-    /// Reads a JWK Set. Keys of other kinds are left out, as RFC 7517 §5 wants; one of a kind that is known
-    /// and lacks something is an error.
+    /// Reads a JWK Set. Keys by which nothing can be verified are [left out](KeySet::left_out), as RFC 7517 §5
+    /// wants: of another kind, curve or algorithm, too short, no point of their curve, or without an id beside
+    /// others. One of a kind that is known and lacks something is an error.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
-        let document: Document = serde_json::from_slice(text::unmarked(json))?;
-        let mut keys = Vec::new();
-        for (number, value) in (1..).zip(document.keys) {
-            keys.extend(Key::read(value).map_err(|problem| KeySetError::Key { number, problem })?);
+        let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+        for (number, value) in (1..).zip(members(json)?) {
+            let read = Key::read(number, &value);
+            match read.map_err(|problem| KeySetError::Key { number, problem })? {
+                Ok(key) => keys.push((number, key)),
+                Err(unusable) => left_out.push(unusable),
+            }
         }
+        if keys.len() > 1 {
+            keys.retain(|(number, key)| {
+                let is_named = key.id.is_some();
+                if !is_named {
+                    let why =
+                        "has no \"kid\", by which tokens would name it, and is not the only one";
+                    left_out.push(UnusableKey::new(*number, None, why));
+                }
+                is_named
+            });
+        }
+        let mut of_one_id: HashMap<Option<String>, usize> = HashMap::new();
+        keys.retain(|(number, key)| {
+            let before = of_one_id.entry(key.id.clone()).or_default();
+            *before += 1;
+            let is_tried = *before <= MOST_OF_ONE_ID;
+            if !is_tried {
+                let why = "has the kid of four keys before it, and no more are tried";
+                left_out.push(UnusableKey::new(*number, key.id.as_deref(), why));
+            }
+            is_tried
+        });
         if keys.is_empty() {
-            return Err(KeySetError::NoKey);
+            return Err(KeySetError::NoKey { left_out });
         }
         Ok(Self {
-            keys,
+            keys: keys.into_iter().map(|(_, key)| key).collect(),
+            left_out,
             #[cfg(feature = "jwt-fetch")]
             wanted: None,
         })
+    }
+
+    /// Returns the keys of the set by which no token is verified, with the reasons.
+    pub fn left_out(&self) -> &[UnusableKey] {
+        &self.left_out
+    }
+
+    /// Logs the keys that are left out of a set that was read.
+    pub(super) fn warn(&self, from: &dyn fmt::Display) {
+        if !self.left_out.is_empty() {
+            let reasons = listed(&self.left_out);
+            tracing::warn!(
+                %from,
+                "no token is verified by some keys of the JWK Set, the others are in force{reasons}"
+            );
+        }
     }
 
     #[cfg(feature = "jwt-fetch")]
@@ -155,79 +244,27 @@ impl KeySet {
     pub(super) fn ended() -> Self {
         Self {
             keys: Vec::new(),
+            left_out: Vec::new(),
             #[cfg(feature = "jwt-fetch")]
             wanted: None,
         }
     }
 
-    /// The key with this id; without one, the only key there is.
-    pub(super) fn find(&self, id: Option<&str>) -> Option<&Key> {
-        let found = match (id, self.keys.as_slice()) {
-            (Some(id), keys) => keys.iter().find(|key| key.id.as_deref() == Some(id)),
-            (None, [only]) => Some(only),
-            (None, _) => None,
+    /// The keys with this id, which are alternatives to each other (RFC 7517 §4.5); without one, the only key there
+    /// is.
+    pub(super) fn find(&self, id: Option<&str>) -> impl Iterator<Item = &Key> {
+        let is_only = self.keys.len() == 1;
+        let is_it = move |key: &&Key| match id {
+            Some(id) => key.id.as_deref() == Some(id),
+            None => is_only,
         };
         #[cfg(feature = "jwt-fetch")]
-        if let (None, Some(wanted)) = (found, &self.wanted) {
+        if let Some(wanted) = &self.wanted
+            && !self.keys.iter().any(|key| is_it(&key))
+        {
             wanted.notify_one();
         }
-        found
-    }
-}
-
-impl Key {
-    /// The key, unless it is one that is to be left out.
-    fn read(value: serde_json::Value) -> Result<Option<Self>, &'static str> {
-        check_members(&value)?;
-        let Ok(jwk) = serde_json::from_value::<Jwk>(value) else {
-            return Ok(None);
-        };
-        let algorithm = match &jwk.algorithm {
-            AlgorithmParameters::RSA(_) => Algorithm::RS256,
-            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-                Algorithm::ES256
-            }
-            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-                Algorithm::EdDSA
-            }
-            _ => return Ok(None),
-        };
-        let other_use = !matches!(
-            jwk.common.public_key_use,
-            None | Some(PublicKeyUse::Signature)
-        );
-        // The key may say which algorithm it is for (RFC 7517 §4.4).
-        let named = jwk.common.key_algorithm.map(|named| named.to_string());
-        let other = named.is_some_and(|named| named != format!("{algorithm:?}"));
-        if other_use || other {
-            return Ok(None);
-        }
-        let decoding = DecodingKey::from_jwk(&jwk);
-        Ok(Some(Self {
-            decoding: decoding.map_err(|_| "has a value that is not base64url")?,
-            id: jwk.common.key_id,
-            algorithm,
-        }))
-    }
-}
-
-/// Refuses a key of a known kind without what that kind must have (RFC 7518 §6, RFC 8037 §2).
-fn check_members(key: &serde_json::Value) -> Result<(), &'static str> {
-    let member = |name: &str| key.get(name).and_then(serde_json::Value::as_str);
-    let (needed, lacks): (&[&str], _) = match member("kty") {
-        None => return Err("has no kind (\"kty\")"),
-        Some("RSA") => (&["n", "e"], "is RSA and lacks \"n\" or \"e\""),
-        Some("EC") => (
-            &["crv", "x", "y"],
-            "is EC and lacks \"crv\", \"x\" or \"y\"",
-        ),
-        Some("OKP") => (&["crv", "x"], "is OKP and lacks \"crv\" or \"x\""),
-        Some(_) => return Ok(()),
-    };
-    if needed.iter().all(|name| member(name).is_some()) {
-        Ok(())
-    } else {
-        Err(lacks)
+        self.keys.iter().filter(is_it)
     }
 }
 
@@ -250,10 +287,12 @@ impl Load for File {
             file: self.0.clone(),
             error,
         })?;
-        KeySet::from_json(&json).map_err(|error| KeySetError::File {
+        let keys = KeySet::from_json(&json).map_err(|error| KeySetError::File {
             file: self.0.clone(),
             error: Box::new(error),
-        })
+        })?;
+        keys.warn(&self.0.display());
+        Ok(keys)
     }
 
     fn lapsed(&mut self, _: &KeySet) -> Option<KeySet> {

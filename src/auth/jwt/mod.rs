@@ -21,11 +21,14 @@ mod failing;
 #[cfg(feature = "jwt-fetch")]
 mod fetch;
 mod issuer;
+mod key;
 mod keys;
+mod public_key;
 mod verifier;
 
 #[cfg(feature = "jwt-fetch")]
 pub use fetch::KeySetFetch;
 pub use issuer::Issuer;
+pub use key::UnusableKey;
 pub use keys::{KeySet, KeySetError};
 pub(super) use verifier::Verifier;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::claims::Claims;
 use super::issuer::Issuer;
-use super::keys::Key;
+use super::key::Key;
 use crate::auth::verified_cache::VerifiedCache;
 use crate::{Principal, Refusal};
 
@@ -113,7 +113,7 @@ impl Verifier {
             }
             let verified = keys
                 .find(header.kid.as_deref())
-                .and_then(|key| issuer.verified(token, key, validation));
+                .find_map(|key| issuer.verified(token, key, validation));
             if let Some((principal, begin, end)) = verified {
                 return Ok(Verified {
                     principal,

@@ -746,6 +746,118 @@ async fn a_service_account_is_itself_in_the_groups_of_its_namespace() {
     assert_eq!(pull(&authentication, &for_api).await, 401);
 }
 
+fn without_id(key: &Value) -> Value {
+    let mut key = key.clone();
+    key.as_object_mut().unwrap().remove("kid");
+    key
+}
+
+#[tokio::test]
+async fn a_key_by_which_nothing_is_verified_is_left_out_by_its_name_and_the_others_count() {
+    let good = Key::new(Algorithm::ES256, "good");
+    let with = |algorithm, changes: Value| {
+        let mut key = Key::new(algorithm, "bad").public();
+        for (name, value) in changes.as_object().unwrap() {
+            key[name] = value.clone();
+        }
+        key
+    };
+    let text = |octets: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(octets);
+    for (bad, why) in [
+        (
+            with(Algorithm::RS256, json!({ "n": text(&[0xff; 128]) })),
+            "is RSA of 1024 bits",
+        ),
+        (with(Algorithm::RS256, json!({ "e": "AQ" })), "an exponent"),
+        (
+            with(Algorithm::RS256, json!({ "e": "AQAA" })),
+            "an exponent",
+        ),
+        (
+            with(Algorithm::ES256, json!({ "x": text(&[7; 32]) })),
+            "is no point of the curve P-256",
+        ),
+        (
+            with(Algorithm::ES256, json!({ "y": text(&[7; 31]) })),
+            "have 32 octets",
+        ),
+        (
+            with(Algorithm::EdDSA, json!({ "x": text(&[0; 32]) })),
+            "small order",
+        ),
+        (
+            with(Algorithm::EdDSA, json!({ "crv": "Ed448" })),
+            "is on the curve \"Ed448\"",
+        ),
+        (
+            with(Algorithm::EdDSA, json!({ "kty": "AKP" })),
+            "is of the kind \"AKP\"",
+        ),
+        (
+            with(Algorithm::RS256, json!({ "alg": "PS256" })),
+            "is for the algorithm \"PS256\"",
+        ),
+        (
+            with(Algorithm::RS256, json!({ "alg": "none" })),
+            "is for the algorithm \"none\"",
+        ),
+        (
+            with(Algorithm::RS256, json!({ "key_ops": ["encrypt"] })),
+            "without \"verify\"",
+        ),
+        (
+            with(Algorithm::RS256, json!({ "use": 7 })),
+            "is for the use 7",
+        ),
+    ] {
+        let set = json!({ "keys": [bad, good.public()] }).to_string();
+        let keys = KeySet::from_json(set.as_bytes()).unwrap();
+        let [left_out] = keys.left_out() else {
+            panic!("{why}: {:?}", keys.left_out());
+        };
+        assert_eq!((left_out.number(), left_out.id()), (1, Some("bad")));
+        let told = left_out.to_string();
+        assert!(
+            told.starts_with("key 1 (kid \"bad\") ") && told.contains(why),
+            "{told}"
+        );
+        let authentication = registry(Watched::fixed(keys));
+        assert_eq!(pull(&authentication, &good.sign(&claims())).await, 200);
+        // Alone it is an error.
+        let set = json!({ "keys": [bad] }).to_string();
+        let error = KeySet::from_json(set.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    let unnamed = without_id(&Key::new(Algorithm::ES256, "").public());
+    let set = json!({ "keys": [good.public(), unnamed] }).to_string();
+    let keys = KeySet::from_json(set.as_bytes()).unwrap();
+    let told = keys.left_out()[0].to_string();
+    assert!(told.starts_with("key 2 has no \"kid\""), "{told}");
+    let keys = KeySet::from_json(json!({ "keys": [unnamed] }).to_string().as_bytes()).unwrap();
+    assert!(keys.left_out().is_empty());
+}
+
+#[tokio::test]
+async fn of_keys_with_one_id_each_counts() {
+    let keys_of_one_id = [
+        Key::new(Algorithm::ES256, "one"),
+        Key::new(Algorithm::ES256, "one"),
+        Key::new(Algorithm::EdDSA, "one"),
+    ];
+    let [first, second, third] = &keys_of_one_id;
+    let authentication = registry(keys(&[first, second, third]));
+    for key in [first, second, third] {
+        assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
+    }
+    let other = Key::new(Algorithm::ES256, "one");
+    assert_eq!(pull(&authentication, &other.sign(&claims())).await, 401);
+    // As many as there may be: each is tried.
+    let set = set(&[first, second, third, first, &other]);
+    let keys = KeySet::from_json(set.as_bytes()).unwrap();
+    assert_eq!(keys.left_out().len(), 1);
+    assert_eq!(keys.left_out()[0].number(), 5);
+}
+
 #[test]
 fn a_key_set_without_a_usable_key_is_an_error() {
     let usable = Key::new(Algorithm::ES256, "one").public();
@@ -770,6 +882,24 @@ fn a_key_set_without_a_usable_key_is_an_error() {
             "has no",
         ),
         ("of another curve", with("crv", json!("P-521")), "has no"),
+        (
+            "a list",
+            json!([usable]).to_string(),
+            "an object with the list \"keys\", as {\"keys\": [..]}, and is a list",
+        ),
+        (
+            "no list",
+            json!({ "keys": usable }).to_string(),
+            "is an object whose \"keys\" is no list",
+        ),
+        ("a key alone", usable.to_string(), "is an object without"),
+        ("none", r#"{"keys":[]}"#.to_owned(), "it is empty"),
+        (
+            "two without a name",
+            json!({ "keys": [without_id(&usable), without_id(&Key::new(Algorithm::EdDSA, "").public())] })
+                .to_string(),
+            "key 1 has no \"kid\"",
+        ),
     ] {
         let error = KeySet::from_json(text.as_bytes()).unwrap_err();
         assert!(error.to_string().contains(reason), "{what}: {error}");

@@ -261,11 +261,11 @@ fn tokens_that_would_leave_the_gate_open_are_errors() {
     assert!(matches!(load(vec![]), Err(CredentialError::None)));
     assert!(matches!(
         load(vec![file("empty", "")]),
-        Err(CredentialError::TooWeak { .. })
+        Err(CredentialError::Empty { .. })
     ));
     assert!(matches!(
         load(vec![file("newline", "\n")]),
-        Err(CredentialError::TooWeak { .. })
+        Err(CredentialError::Empty { .. })
     ));
     assert!(matches!(
         load(vec![file("short", "abc")]),

@@ -35,9 +35,15 @@ fn folder() -> TempDir {
         ("same", TOKEN),
         ("weak", "hunter2"),
         ("empty", ""),
+        (
+            "no-der.crt",
+            "-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n",
+        ),
     ] {
         fs::write(folder.path().join(name), text).unwrap();
     }
+    let signed_data = b"\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+    fs::write(folder.path().join("chain.p7b"), signed_data).unwrap();
     folder
 }
 
@@ -75,9 +81,14 @@ async fn an_error_of_what_a_key_names_points_at_the_key() {
             "guessed",
         ),
         (
+            token("file = \"empty\"\n"),
+            ":5:8: auth.token[0].file: ",
+            "the token is empty",
+        ),
+        (
             token("env = \"PORTCULLIS_NO_SUCH_VARIABLE\"\n"),
             ":5:7: auth.token[0].env: ",
-            "set one of them",
+            "the environment variable PORTCULLIS_NO_SUCH_VARIABLE is not set, nor",
         ),
         (
             token("sha256 = [\"abc\"]\n"),
@@ -196,6 +207,26 @@ fn a_value_of_the_wrong_kind_is_told_how_it_is_written() {
         (
             format!("{TLS}alpn = [\"h3\"]\n"),
             ":4:9: tls.alpn[0]: unknown variant `h3`, expected one of `h2`, `http/1.1`, `http/1.0`",
+        ),
+        (
+            format!("{TLS}key = \"other.key\"\n"),
+            ":4:1: key: it is in its table twice: take one out",
+        ),
+        (
+            format!("{MTLS}[crl]\nfiles = [\"crl.pem\"]\nsigners = [\"no-der.crt\"]\n"),
+            ":7:12: crl.signers[0]: ",
+        ),
+        (
+            format!("{MTLS}[crl]\nfiles = [\"crl.pem\"]\nshort_lived = \"40days\"\n"),
+            ":7:15: crl.short_lived: \"40days\" is not from \"1s\" to \"31days\"",
+        ),
+        (
+            TLS.replace("one.crt", "chain.p7b"),
+            ":2:15: tls.certificate: ",
+        ),
+        (
+            format!("{MTLS}[crl]\nfiles = []\n"),
+            ":5:1: crl: no file or folder of CRLs is named",
         ),
         (
             format!("{TLS}max_handshakes = -1\n"),

@@ -99,6 +99,75 @@ fn a_good_certificate_is_told_with_the_lists_that_say_so() {
 }
 
 #[test]
+fn what_a_gate_requires_besides_a_path_is_required_here_too() {
+    let world = World::new();
+    let id = |id: &str| {
+        world.sub.client_with("svid", |params| {
+            let id = id.try_into().unwrap();
+            params.subject_alt_names = vec![rcgen::SanType::URI(id)];
+            params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+            params.extended_key_usages = vec![
+                rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+                rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+            ];
+        })
+    };
+    world
+        .files
+        .put("svid.pem", &id("spiffe://example.org/node").pem);
+    let asked = |arguments: &[&str]| world.verify(&[&["--crl", "crl.pem"], arguments].concat());
+    for (arguments, good) in [
+        (&["7.pem"][..], true),
+        (&["--svid", "7.pem"], false),
+        (&["--svid", "svid.pem"], true),
+        (&["--trust-domain", "example.org=CN=Root", "svid.pem"], true),
+        (
+            &["--trust-domain", "example.org=CN=Other", "svid.pem"],
+            false,
+        ),
+        (
+            &["--trust-domain", "example.net=CN=Root", "svid.pem"],
+            false,
+        ),
+        (&["--max-intermediates", "1", "7.pem"], true),
+        (&["--max-intermediates", "0", "7.pem"], false),
+        (&["--max-chain-size", "32768", "7.pem"], true),
+        (&["--max-chain-size", "100", "7.pem"], false),
+    ] {
+        let (code, out, error) = asked(arguments);
+        assert_eq!(code, i32::from(!good), "{arguments:?}: {out}{error}");
+    }
+}
+
+#[test]
+fn a_file_without_what_is_sought_in_it_is_told_by_name_and_a_folder_may_have_more() {
+    let world = World::new();
+    world.files.put("junk", "junk");
+    let (code, _, error) = world.run(&["--ca", "junk", "--crl", "crl.pem", "7.pem"]);
+    assert!(
+        code == 2 && error.contains("junk: ") && !error.contains("CRL"),
+        "{error}"
+    );
+    let folder = world.files.directory.path().join("lists");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(
+        world.files.directory.path().join("crl.pem"),
+        folder.join("crl.pem"),
+    )
+    .unwrap();
+    let key = world.root.client("x").key_pem;
+    std::fs::write(folder.join("tls.key"), key).unwrap();
+    let before = |crl: &str| world.verify(&["--before", "crl.pem", "--crl", crl, "7.pem"]);
+    let (code, out, error) = before("lists");
+    assert_eq!(code, 0, "{out}{error}");
+    let (code, _, error) = before("junk");
+    assert!(
+        code == 2 && error.contains("junk") && !error.contains("bytes"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_revoked_certificate_is_told_with_the_list_that_revokes_it() {
     let world = World::new();
     let (code, out, _) = world.verify(&["--crl", "crl.pem", "8.pem"]);

@@ -329,12 +329,10 @@ async fn a_bundle_that_is_written_over_in_its_place_stays_the_last_good_one_unti
         "bundle.pem",
         [&*second.key_pem, &first.pem, &sub.pem].concat(),
     );
-    until(|| material.health().failure.is_some()).await;
-    let failure = material.health().failure.unwrap();
-    assert!(
-        failure.contains("no certificate in it is that of the private key"),
-        "{failure}"
-    );
+    let says = "no certificate in it is that of the private key";
+    let failure = || material.health().failure;
+    until(|| failure().is_some_and(|now| now.contains(says))).await;
+    let failure = failure().unwrap();
     assert_eq!(shown(&material, &root).await[0], first.der);
     // Cut off in the middle.
     let whole = bundle(&second);

@@ -343,3 +343,49 @@ async fn rules_see_the_subject_that_a_proxy_tells_of_by_its_attributes() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_was_good_by_a_clock_that_was_ahead_is_asked_anew_once_the_clock_is_set_back() {
+    let later = time::OffsetDateTime::now_utc() + DAY / 2;
+    let scene = Scene::new(Ca::new("Nodes 2026"));
+    let early = scene.ca.client("node-7");
+    let late = scene
+        .ca
+        .client_with("node-8", |params| params.not_before = later);
+    // The one is not valid yet when the clock is right, of the other it is not known yet whether it is revoked.
+    let list = |this_update| {
+        let list = scene.ca.crl_with(1, &[], |list| {
+            list.this_update = this_update;
+            list.next_update = later + DAY * 3;
+        });
+        Revocation::builder()
+            .with_authorities([scene.ca.der.clone()])
+            .from_bytes([list.der().as_ref()])
+            .unwrap()
+    };
+    for (node, list) in [
+        (&late, list(later - DAY)),
+        (&early, list(later)),
+        (&late, list(later)),
+    ] {
+        let clock = Arc::new(Ahead::default());
+        clock.by(DAY);
+        let builder = scene.builder(&scene.ca.pem).with_clock(clock.clone());
+        let material = builder.with_revocation(list).load().unwrap();
+        let acceptor = Acceptor::new(Watched::fixed(material));
+        let config = client(&scene.ca, Some((node, &[])));
+        let (accepted, _theirs) = accepted(&acceptor, config).await;
+        let recheck = portcullis::crl::RevocationLayer::new();
+        let service = recheck.layer(service_fn(whoami));
+        let asked = async || {
+            let mut request = Request::get("/v2/").body(Full::<Bytes>::default()).unwrap();
+            request.extensions_mut().insert(accepted.connection.clone());
+            service.clone().oneshot(request).await.unwrap().status()
+        };
+        assert_eq!(asked().await, 200);
+        clock.by(Duration::ZERO);
+        assert_eq!(asked().await, 403);
+        clock.by(DAY);
+        assert_eq!(asked().await, 200);
+    }
+}

@@ -687,6 +687,8 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
         .require_client_certificates(ClientCas::new([&ca]))
         .watch(watch)
         .unwrap();
+    let acceptor = Acceptor::new(material.clone());
+    let node = scene.ca.client("node");
     let failure = async |words: &str| {
         let begun = Instant::now();
         while !material
@@ -697,7 +699,10 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
             assert!(begun.elapsed() < Duration::from_secs(60), "never: {words}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(material.generation(), 1);
+        let config = pki::client(&scene.ca, Some((&node, &[])));
+        let (_server, stream) = pki::accepted(&acceptor, config).await;
+        let shown = stream.get_ref().1.peer_certificates().unwrap();
+        assert_eq!(shown[0], one.der);
     };
     swap(
         "v1",
