@@ -76,6 +76,7 @@ nginx nginx-light
 haproxy haproxy
 redis-server redis-server
 promtool prometheus
+valgrind valgrind
 python3 python3
 LIST
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
