@@ -47,7 +47,7 @@ impl Written {
     /// How many lines have come to their end.
     fn ended(&self) -> usize {
         let written = self.0.lock().unwrap();
-        written.iter().filter(|byte| **byte == b'\n').count()
+        String::from_utf8_lossy(&written).matches('\n').count()
     }
 
     fn lines(&self) -> Vec<Map<String, Value>> {
