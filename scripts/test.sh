@@ -80,6 +80,7 @@ ip iproute2
 iptables iptables
 setpriv util-linux
 promtool prometheus
+valgrind valgrind
 python3 python3
 LIST
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)

@@ -179,7 +179,7 @@ impl Bench<'_> {
         ];
         let peers = proxies::all(self.files).into_iter();
         // HAProxy answers no gigabyte by itself.
-        let peers = peers.filter(|(name, _)| name.contains("nginx"));
+        let peers = peers.filter(|(name, _)| name.starts_with("nginx") && !name.contains("buffer"));
         servers.extend(peers.filter_map(|(name, peer)| Some((name, peer?))));
         let mut costs: Vec<Vec<f64>> = servers.iter().map(|_| Vec::new()).collect();
         for turn in 0..4 {

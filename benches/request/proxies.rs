@@ -15,24 +15,26 @@ pub(crate) const HAPROXY: &str = "HAProxy, log";
 /// Each peer under its name, where it is installed.
 pub(crate) fn all(files: &Path) -> Vec<(&'static str, Option<Process>)> {
     vec![
-        ("nginx, no log", nginx(files, false)),
-        (NGINX, nginx(files, true)),
+        ("nginx, no log", nginx(files, None)),
+        (NGINX, nginx(files, Some(""))),
+        // As our lines are written: many at once, a moment later.
+        (
+            "nginx, log with a buffer",
+            nginx(files, Some(" buffer=64k flush=1s")),
+        ),
         ("HAProxy, no log", haproxy(files, false)),
         (HAPROXY, haproxy(files, true)),
     ]
 }
 
-fn nginx(files: &Path, log: bool) -> Option<Process> {
+fn nginx(files: &Path, log: Option<&str>) -> Option<Process> {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
     let (files, path) = (files.display(), folder.path().display());
     let blob = File::create(folder.path().join("blob")).unwrap();
     blob.set_len(LENGTH).unwrap();
     let manifest = " ".repeat(1024);
-    let log = if log {
-        format!("{path}/access.log combined")
-    } else {
-        "off".to_owned()
-    };
+    let log = log.map(|buffer| format!("{path}/access.log combined{buffer}"));
+    let log = log.unwrap_or_else(|| "off".to_owned());
     let config = format!(
         "daemon off; master_process off; pid {path}/pid; error_log /dev/null;
          events {{ worker_connections 4096; }}

@@ -27,14 +27,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use http::Request;
 use portcullis::config::Config;
-use portcullis::serve::{Incoming, Server};
+use portcullis::serve::{Incoming, Server, bind};
 use portcullis::{Body, Guard};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Arguments;
 use crate::grpc::Containerd;
 use crate::holdings::Holdings;
-use crate::process::{Ended, Operator, announce, bind};
+use crate::process::{Ended, Operator, announce};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -154,8 +154,11 @@ fn server(entry: &AccessEntry) -> Option<(Cow<'_, str>, Option<u16>)> {
         _ => None,
     };
     let (end, port) = port.unwrap_or((host.len(), None));
-    let host = printable(&host[..end], NAME).into_owned();
-    Some((host.into(), port))
+    let host = match host {
+        Cow::Borrowed(host) => printable(&host[..end], NAME),
+        Cow::Owned(host) => printable(&host[..end], NAME).into_owned().into(),
+    };
+    Some((host, port))
 }
 
 /// What kept the request from ending well: how it ended, or the status that says so.
@@ -171,7 +174,13 @@ fn error(entry: &AccessEntry, outcome: Outcome) -> Option<&str> {
 }
 
 fn owned(text: Option<String>, limit: usize) -> Option<Cow<'static, str>> {
-    text.map(|text| Cow::Owned(printable(&text, limit).into_owned()))
+    text.map(|text| {
+        let escaped = match printable(&text, limit) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(escaped) => Some(escaped),
+        };
+        Cow::Owned(escaped.unwrap_or(text))
+    })
 }
 
 fn text(text: Option<&str>, limit: usize) -> Option<Cow<'_, str>> {

@@ -79,6 +79,8 @@ mod health;
 mod json_lines;
 mod layer;
 #[cfg(feature = "json-log")]
+mod line_writer;
+#[cfg(feature = "json-log")]
 mod log_file;
 mod meters;
 mod outcome;

@@ -1,9 +1,10 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RemoveKind};
@@ -29,6 +30,8 @@ pub(super) struct Notifications<M> {
     /// A followed directory was removed or renamed, so that its watch has ended or leads elsewhere.
     /// The inode alone is not enough: the next directory may get the same.
     gone: Arc<AtomicBool>,
+    /// What decides in those directories.
+    entries: Arc<Mutex<Entries>>,
     wake: SyncSender<()>,
     events: Receiver<()>,
     refused: bool,
@@ -43,6 +46,7 @@ impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
             watcher: None,
             followed: BTreeMap::new(),
             gone: Arc::default(),
+            entries: Arc::default(),
             wake,
             events,
             refused: false,
@@ -58,17 +62,22 @@ impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
     /// change before it went unseen.
     pub(super) fn follow(&mut self, paths: &[PathBuf]) -> bool {
         let gone = self.gone.swap(false, Ordering::AcqRel);
-        let mut wanted = BTreeMap::new();
+        let mut all = Wanted::default();
         for path in paths {
             let owned = path.clone();
             let found = within(path, move |_| {
-                let (mut found, mut left) = (BTreeMap::new(), SYMLINKS);
+                let (mut found, mut left) = (Wanted::default(), SYMLINKS);
                 directories(&owned, &mut found, &mut left);
                 found
             });
             // Of what is stuck there is nothing to follow.
-            wanted.extend(found.unwrap_or_default());
+            let found = found.unwrap_or_default();
+            all.directories.extend(found.directories);
+            all.entries.names.extend(found.entries.names);
+            all.entries.folders.extend(found.entries.folders);
         }
+        let wanted = all.directories;
+        *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = all.entries;
         let stale = |(path, inode): (&PathBuf, &u64)| wanted.get(path) != Some(inode);
         if gone || self.watcher.is_none() || self.followed.iter().any(stale) {
             self.begin_anew();
@@ -109,9 +118,14 @@ impl<M: Fn(Handler) -> notify::Result<Following>> Notifications<M> {
         self.followed.clear();
         self.watcher = None;
         let gone = self.gone.clone();
+        let entries = self.entries.clone();
         let wake = self.wake.clone();
         let handler: Handler = Box::new(move |event| {
-            if !reports_change(&event) {
+            let of_these = || {
+                let entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
+                concerns(&event, &entries)
+            };
+            if !reports_change(&event) || !of_these() {
                 return;
             }
             if ends_a_watch(&event) {
@@ -144,6 +158,19 @@ fn reports_change(event: &notify::Result<Event>) -> bool {
     }
 }
 
+/// Whether an event may be of these entries. Files that have nothing to do with them are written in their directories
+/// too, an access log for each batch of requests.
+fn concerns(event: &notify::Result<Event>, entries: &Entries) -> bool {
+    let Ok(event) = event else {
+        return true;
+    };
+    let writes = matches!(
+        event.kind,
+        EventKind::Modify(ModifyKind::Data(_)) | EventKind::Access(_)
+    );
+    !writes || event.paths.is_empty() || event.paths.iter().any(|path| entries.have(path))
+}
+
 /// Whether what is gone may be a directory that is followed.
 fn ends_a_watch(event: &notify::Result<Event>) -> bool {
     match event {
@@ -157,9 +184,26 @@ fn ends_a_watch(event: &notify::Result<Event>) -> bool {
     }
 }
 
+/// What decides what the files are.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// With their inodes.
+    directories: BTreeMap<PathBuf, u64>,
+    entries: Entries,
+}
+
+/// The entries of directories that decide.
+#[derive(Debug, Default)]
+struct Entries {
+    /// By name alone: one directory may be known by several paths, and its events come by one of them.
+    names: BTreeSet<OsString>,
+    /// Those of which every entry does, as absolute paths.
+    folders: BTreeSet<PathBuf>,
+}
+
 /// Every directory in which an entry decides what `path` leads to: its own, those of the symlinks
 /// on the way, and where something is missing, the last one that is there.
-fn directories(path: &Path, wanted: &mut BTreeMap<PathBuf, u64>, left: &mut usize) {
+fn directories(path: &Path, wanted: &mut Wanted, left: &mut usize) {
     let mut so_far = PathBuf::new();
     let mut components = path.components();
     if !path.is_absolute() {
@@ -169,11 +213,11 @@ fn directories(path: &Path, wanted: &mut BTreeMap<PathBuf, u64>, left: &mut usiz
         let parent = so_far.clone();
         so_far.push(component);
         let Ok(metadata) = fs::symlink_metadata(&so_far) else {
-            add(&parent, wanted);
+            wanted.add(&parent, &so_far);
             return;
         };
         if metadata.is_symlink() {
-            add(&parent, wanted);
+            wanted.add(&parent, &so_far);
             let Ok(target) = fs::read_link(&so_far) else {
                 return;
             };
@@ -190,23 +234,45 @@ fn directories(path: &Path, wanted: &mut BTreeMap<PathBuf, u64>, left: &mut usiz
         let is_last = components.as_path() == Path::new("");
         if is_last {
             let directory = if metadata.is_dir() { &so_far } else { &parent };
-            add(directory, wanted);
+            wanted.add(directory, &so_far);
+            if metadata.is_dir() {
+                let folder = std::path::absolute(&so_far).unwrap_or_else(|_| so_far.clone());
+                wanted.entries.folders.insert(folder);
+            }
             // Its own name may be taken by another.
             if metadata.is_dir() && component != Component::RootDir {
-                add(&parent, wanted);
+                wanted.add(&parent, &so_far);
             }
         }
     }
 }
 
-fn add(directory: &Path, wanted: &mut BTreeMap<PathBuf, u64>) {
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
-    if let Ok(metadata) = fs::metadata(directory) {
-        wanted.insert(directory.to_owned(), inode(&metadata));
+impl Wanted {
+    fn add(&mut self, directory: &Path, entry: &Path) {
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
+        self.entries
+            .names
+            .extend(entry.file_name().map(ToOwned::to_owned));
+        if let Ok(metadata) = fs::metadata(directory) {
+            self.directories
+                .insert(directory.to_owned(), inode(&metadata));
+        }
+    }
+}
+
+impl Entries {
+    fn have(&self, path: &Path) -> bool {
+        let is_named = path
+            .file_name()
+            .is_some_and(|name| self.names.contains(name));
+        is_named
+            || path
+                .parent()
+                .is_some_and(|parent| self.folders.contains(parent))
     }
 }
 
@@ -255,11 +321,13 @@ mod tests {
         fs::write(root.join("..v1/sub/ca.crt"), "x").unwrap();
         symlink("..v1", root.join("..data")).unwrap();
         symlink("..data/sub", root.join("sub")).unwrap();
-        let mut wanted = BTreeMap::new();
+        let mut wanted = Wanted::default();
         let mut left = SYMLINKS;
         directories(&root.join("sub/ca.crt"), &mut wanted, &mut left);
-        let wanted: Vec<_> = wanted.into_keys().collect();
-        assert_eq!(wanted, [root.clone(), root.join("..v1/sub")]);
+        let directories: Vec<_> = wanted.directories.into_keys().collect();
+        assert_eq!(directories, [root.clone(), root.join("..v1/sub")]);
+        let names: Vec<_> = wanted.entries.names.into_iter().collect();
+        assert_eq!(names, ["..data", "ca.crt", "sub"]);
     }
 
     #[test]
@@ -270,10 +338,38 @@ mod tests {
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
         for path in ["a/x", "not/there/yet"] {
-            let mut wanted = BTreeMap::new();
+            let mut wanted = Wanted::default();
             let mut left = SYMLINKS;
             directories(&root.join(path), &mut wanted, &mut left);
-            assert!(wanted.into_keys().eq([root.clone()]));
+            assert!(wanted.directories.into_keys().eq([root.clone()]));
         }
+    }
+
+    #[test]
+    fn what_is_written_beside_the_files_is_no_change_of_theirs() {
+        use notify::event::{CreateKind, DataChange};
+        let entries = Entries {
+            names: BTreeSet::from(["ca.crt".into(), "crls".into()]),
+            folders: BTreeSet::from(["/etc/gate/crls".into()]),
+        };
+        let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        for (kind, path, tells) in [
+            (data, "/etc/gate/ca.crt", true),
+            (close, "/etc/gate/ca.crt", true),
+            (data, "/etc/gate/crls/any.crl", true),
+            (data, "/etc/gate/../gate/ca.crt", true),
+            (data, "/etc/gate/access.jsonl", false),
+            (close, "/etc/gate/access.jsonl", false),
+            // What comes, goes or takes another name may be a directory on the way.
+            (EventKind::Create(CreateKind::Any), "/etc/gate/x", true),
+            (EventKind::Modify(ModifyKind::Any), "/etc/gate/x", true),
+            (EventKind::Other, "/etc/gate/x", true),
+        ] {
+            let event = Ok(Event::new(kind).add_path(path.into()));
+            assert_eq!(concerns(&event, &entries), tells, "{kind:?} {path}");
+        }
+        assert!(concerns(&Ok(Event::new(data)), &entries));
+        assert!(concerns(&Err(notify::Error::generic("lost")), &entries));
     }
 }

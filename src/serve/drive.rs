@@ -1,8 +1,11 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +17,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tower::Service;
 
 use super::activity::{Activity, Awaited, Deadlines};
@@ -28,6 +31,7 @@ use super::{Incoming, trusted::Trusted};
 use crate::connection::places::Place;
 use crate::connection::{Builder, ServeOptions, proxy_protocol};
 use crate::telemetry::metrics;
+use crate::util::on_wake::OnWake;
 use crate::{Body, Connection};
 
 /// How long an idle connection has for its end, once the client has been sent a GOAWAY.
@@ -156,15 +160,18 @@ impl Common {
             self.stall_timeout,
             place,
         );
+        let deadlines = Deadlines {
+            first_byte: self.options.first_byte_timeout,
+            head: self.options.head_timeout,
+            idle: self.options.idle_timeout,
+        };
         let drive = Drive {
-            deadlines: Deadlines {
-                first_byte: self.options.first_byte_timeout,
-                head: self.options.head_timeout,
-                idle: self.options.idle_timeout,
-            },
+            alarm: Box::pin(sleep_until(Instant::now() + deadlines.shortest())),
+            deadlines,
             activity: Arc::clone(&activity),
             displaced,
             stopping,
+            draining: false,
         };
         let outcome = drive.run(&self.builder, transport, responding).await;
         if let Some(upgrade) = activity.declined() {
@@ -234,8 +241,18 @@ impl Common {
 struct Drive {
     deadlines: Deadlines,
     activity: Arc<Activity>,
+    alarm: Pin<Box<Sleep>>,
     displaced: oneshot::Receiver<()>,
     stopping: watch::Receiver<bool>,
+    draining: bool,
+}
+
+/// Why a connection is to end, that does not end by itself.
+#[derive(Debug)]
+enum Interruption {
+    Displaced,
+    Stopping,
+    Waited(Awaited),
 }
 
 impl Drive {
@@ -253,21 +270,24 @@ impl Drive {
     {
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(transport), service);
         tokio::pin!(connection);
-        let shortest = self.deadlines.shortest();
-        let alarm = sleep_until(Instant::now() + shortest);
-        tokio::pin!(alarm);
-        let mut draining = false;
         // What the end will have been, once a GOAWAY has announced it.
         let mut ending = None;
         loop {
-            tokio::select! {
-                ended = &mut connection => {
+            let mut interrupted = OnWake::new(Box::pin(self.interrupted()));
+            let next = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Err(ended)),
+                Poll::Pending => interrupted.poll(cx).map(Ok),
+            });
+            let interruption = match next.await {
+                Ok(interruption) => interruption,
+                Err(ended) => {
+                    drop(interrupted);
                     if let Some(outcome) = ending {
                         return outcome;
                     }
                     return match ended {
                         // That of a connection whose protocol is not known yet ends by an error.
-                        _ if draining => Outcome::Drained,
+                        _ if self.draining => Outcome::Drained,
                         Ok(()) => Outcome::Closed,
                         Err(error) => {
                             tracing::debug!(error, "a connection ended early");
@@ -275,36 +295,55 @@ impl Drive {
                         }
                     };
                 }
-                _ = &mut self.displaced => return Outcome::Displaced,
-                _ = self.stopping.wait_for(|stopping| *stopping), if !draining => {
-                    draining = true;
+            };
+            drop(interrupted);
+            match (interruption, ending) {
+                (Interruption::Displaced, _) => return Outcome::Displaced,
+                (Interruption::Stopping, _) => {
+                    self.draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = &mut alarm => {
-                    let now = Instant::now();
-                    let (end, awaited) = match self.activity.awaited(&self.deadlines) {
-                        Some((end, awaited)) if end <= now => (end, awaited),
-                        // No deadline that begins from now on is nearer than the shortest.
-                        waits => {
-                            let next = waits.map(|(end, _)| end);
-                            let latest = now + shortest;
-                            alarm.as_mut().reset(next.map_or(latest, |next| next.min(latest)));
-                            continue;
-                        }
-                    };
-                    tracing::debug!(?awaited, ?end, "a connection's client was waited for long enough");
-                    match (awaited, ending) {
-                        (Awaited::FirstByte, _) => return Outcome::FirstByte,
-                        (Awaited::Head, _) => return Outcome::Head,
-                        (Awaited::NextRequest, Some(outcome)) => return outcome,
-                        (Awaited::NextRequest, None) => {
-                            ending = Some(Outcome::Idle);
-                            connection.as_mut().graceful_shutdown();
-                            alarm.as_mut().reset(now + FAREWELL);
-                        }
-                    }
+                (Interruption::Waited(Awaited::FirstByte), _) => return Outcome::FirstByte,
+                (Interruption::Waited(Awaited::Head), _) => return Outcome::Head,
+                (Interruption::Waited(Awaited::NextRequest), Some(outcome)) => return outcome,
+                (Interruption::Waited(Awaited::NextRequest), None) => {
+                    ending = Some(Outcome::Idle);
+                    connection.as_mut().graceful_shutdown();
+                    self.alarm.as_mut().reset(Instant::now() + FAREWELL);
                 }
             }
+        }
+    }
+
+    /// Resolves once the connection is to end. One alarm serves all its deadlines: what happens on the connection
+    /// notes when it did, and the alarm looks at that.
+    async fn interrupted(&mut self) -> Interruption {
+        let shortest = self.deadlines.shortest();
+        loop {
+            tokio::select! {
+                _ = &mut self.displaced => return Interruption::Displaced,
+                _ = self.stopping.wait_for(|stopping| *stopping), if !self.draining => {
+                    return Interruption::Stopping;
+                }
+                () = &mut self.alarm => {}
+            }
+            let now = Instant::now();
+            let next = match self.activity.awaited(&self.deadlines) {
+                Some((end, awaited)) if end <= now => {
+                    tracing::debug!(
+                        ?awaited,
+                        ?end,
+                        "a connection's client was waited for long enough"
+                    );
+                    return Interruption::Waited(awaited);
+                }
+                waits => waits.map(|(end, _)| end),
+            };
+            // No deadline that begins from now on is nearer than the shortest.
+            let latest = now + shortest;
+            self.alarm
+                .as_mut()
+                .reset(next.map_or(latest, |next| next.min(latest)));
         }
     }
 }

@@ -73,6 +73,10 @@ const CERTIFICATES: [&str; 3] = [
     "x-forwarded-tls-client-cert-info",
 ];
 
+/// The letters that all of them begin with: `Host`, `Accept`, `User-Agent` and `Authorization`, of which most requests
+/// have no more, are compared with none of them.
+const FIRST: [u8; 6] = *b"cfrstx";
+
 /// Those of [`PREFIX`] that are counted by their names. A metric's labels must not grow with what
 /// clients think of.
 const COUNTED: [&str; 12] = [
@@ -93,6 +97,13 @@ const COUNTED: [&str; 12] = [
 /// Under which name a header is counted, if it is one of a proxy's.
 fn label(name: &HeaderName) -> Option<&'static str> {
     let name = name.as_str();
+    if !name
+        .as_bytes()
+        .first()
+        .is_some_and(|first| FIRST.contains(first))
+    {
+        return None;
+    }
     // Gateways to CGI and WSGI make both signs one.
     let dashed = name.contains('_').then(|| name.replace('_', "-"));
     let name = dashed.as_deref().unwrap_or(name);
@@ -112,14 +123,22 @@ fn label(name: &HeaderName) -> Option<&'static str> {
 
 /// The proxies' headers that a request has, but for `spared` ones, with the names they are counted under.
 pub(super) fn among(headers: &HeaderMap, spared: &[HeaderName]) -> Vec<(HeaderName, &'static str)> {
-    let found = headers.keys().filter(|name| !spared.contains(name));
-    let found = found.filter_map(|name| Some((name.clone(), label(name)?)));
-    found.collect()
+    let found = headers.keys().filter_map(|name| Some((name, label(name)?)));
+    let found = found.filter(|(name, _)| !spared.contains(name));
+    found.map(|(name, label)| (name.clone(), label)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_of_them_begins_with_one_of_the_letters() {
+        let prefixes = OF_CALLERS.iter().map(|(prefix, _)| *prefix);
+        for name in OTHERS.into_iter().chain(prefixes).chain([PREFIX]) {
+            assert!(FIRST.contains(&name.as_bytes()[0]), "{name}");
+        }
+    }
 
     #[test]
     fn headers_of_proxies_are_known_by_any_spelling_and_no_others_are() {

@@ -141,7 +141,7 @@ impl Phase {
                 Self::Plain => return false,
                 Self::Ended => return true,
                 Self::Good(termination) => {
-                    if termination.as_mut().poll(context).is_pending() {
+                    if termination.poll(context).is_pending() {
                         return false;
                     }
                     tracing::debug!(

@@ -2,9 +2,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::liveness::Liveness;
+use crate::util::on_wake::OnWake;
 
-/// Resolves once the certificate of a connection is no longer good.
-pub(super) type Termination = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Resolves once the certificate of a connection is no longer good. The stream looks for that at each read and
+/// write.
+pub(super) type Termination = OnWake<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// What can end a certificate's goodness after the handshake.
 pub(super) struct TerminationWatch {
@@ -29,7 +31,7 @@ impl TerminationWatch {
     }
 
     pub(super) fn until_terminated(self) -> Termination {
-        Box::pin(self.terminated())
+        OnWake::new(Box::pin(self.terminated()))
     }
 
     async fn terminated(self) {

@@ -46,8 +46,7 @@ pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
 /// year 0 and after the year 9999 it is the nearest time of these.
 #[cfg(feature = "tls")]
 pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let time = date_time(unix_seconds(time));
-    format!("{}Z", digits(time))
+    text(date_time(unix_seconds(time)), None)
 }
 
 /// Writes the date and time as [`rfc3339`] with microseconds: `2026-11-23T22:21:47.000042Z`. Before 1970
@@ -56,7 +55,7 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
 pub(crate) fn rfc3339_micros(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let micros = since.map_or(0, |since| since.subsec_micros());
-    format!("{}.{micros:06}Z", digits(date_time(unix_seconds(time))))
+    text(date_time(unix_seconds(time)), Some(micros))
 }
 
 /// Returns the seconds after 1970 of a date and an hour, minute and second in UTC; `None` for a date or
@@ -106,11 +105,29 @@ fn date_time(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
+/// Digit by digit: `format!` takes ten times as long, and each line of the access log has a time.
 #[cfg(any(feature = "json-log", feature = "tls"))]
-fn digits(time: OffsetDateTime) -> String {
-    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+fn text(time: OffsetDateTime, micros: Option<u32>) -> String {
     let (hour, minute, second) = time.to_hms();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    let mut text = String::with_capacity(27);
+    let mut put = |before: &str, digits: u32, number: u32| {
+        text.push_str(before);
+        for place in (0..digits).rev() {
+            let digit = number / 10_u32.pow(place) % 10;
+            text.extend(char::from_digit(digit, 10));
+        }
+    };
+    put("", 4, time.year().unsigned_abs());
+    put("-", 2, u8::from(time.month()).into());
+    put("-", 2, time.day().into());
+    put("T", 2, hour.into());
+    put(":", 2, minute.into());
+    put(":", 2, second.into());
+    if let Some(micros) = micros {
+        put(".", 6, micros);
+    }
+    text.push('Z');
+    text
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 /// `bytes` in lower-case hexadecimal.
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| digits(*byte)).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let [high, low] = digits(*byte);
+        text.push(high);
+        text.push(low);
+    }
+    text
 }
 
 /// `bytes` in lower-case hexadecimal with colons between the octets, the form of serial numbers.

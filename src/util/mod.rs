@@ -17,6 +17,8 @@ pub(crate) mod gcra;
 pub(crate) mod good_until;
 pub(crate) mod hex;
 pub(crate) mod inner_service;
+#[cfg(any(feature = "serve", feature = "tls"))]
+pub(crate) mod on_wake;
 #[cfg(feature = "reload")]
 pub(crate) mod patience;
 #[cfg(any(feature = "tls", feature = "jwt-fetch"))]

@@ -507,7 +507,7 @@ fn a_list_in_a_servers_chain_is_an_error_with_its_line() {
     let pair = files.pair(&server);
     let list = ca.crl(1, &[7]).pem().unwrap();
     let load = || {
-        let builder = portcullis::tls::Builder::new().with_certificate(pair.clone());
+        let builder = portcullis::tls::Builder::with_certificate(pair.clone());
         builder.without_client_certificates().load()
     };
     load().unwrap();

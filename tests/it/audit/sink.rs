@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fs;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use captured::Captured;
@@ -42,6 +42,12 @@ impl Write for Written {
 }
 
 impl Written {
+    /// How many lines have come to their end.
+    fn ended(&self) -> usize {
+        let written = self.0.lock().unwrap();
+        String::from_utf8_lossy(&written).matches('\n').count()
+    }
+
     fn lines(&self) -> Vec<Map<String, Value>> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'), "{text}");
@@ -205,6 +211,77 @@ fn a_writer_that_cannot_keep_up_loses_no_line() {
     drop(release);
     asking.join().unwrap();
     assert_eq!(written.lines().len(), 2_000);
+}
+
+/// A writer that counts how often it is handed lines.
+struct Counted(Arc<AtomicUsize>, Written);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn lines_that_come_close_together_are_written_together() {
+    let (writes, written) = (Arc::<AtomicUsize>::default(), Written::default());
+    let json = JsonLines::new(Counted(Arc::clone(&writes), written.clone())).unwrap();
+    let layer = AccessLogLayer::new().with_sink(json);
+    let begun = Instant::now();
+    for number in 0..2_000 {
+        run(ask(&layer, &format!("/v2/a/manifests/{number}")));
+    }
+    let took = begun.elapsed();
+    drop(layer);
+    assert_eq!(written.lines().len(), 2_000);
+    // None sooner than 10 ms after the one before, but where 256 KiB are there, and at the end.
+    let bytes = written.0.lock().unwrap().len();
+    let most = took.as_millis() / 10 + (bytes / (256 << 10)) as u128 + 2;
+    let writes = writes.load(Ordering::Relaxed);
+    assert!(writes as u128 <= most, "{writes} writes in {took:?}");
+}
+
+#[tokio::test]
+async fn a_line_is_written_though_no_other_follows_and_nothing_flushes() {
+    let written = Written::default();
+    let layer = AccessLogLayer::new().with_sink(JsonLines::new(written.clone()).unwrap());
+    for number in 1..4 {
+        ask(&layer, &format!("/v2/a/manifests/{number}")).await;
+        let end = Instant::now() + Duration::from_secs(60);
+        while written.ended() < number {
+            assert!(Instant::now() < end, "the line was not written");
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_flush_waits_for_the_lines_before_it_and_not_for_those_that_follow() {
+    let written = Written::default();
+    let json = JsonLines::new(written.clone()).unwrap();
+    let layer = AccessLogLayer::new().with_sink(json.clone());
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, others) = (Arc::clone(&stop), layer.clone());
+    let asking = thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            run(ask(&others, "/v2/a/manifests/other"));
+        }
+    });
+    for number in 0..20 {
+        let path = format!("/v2/a/manifests/{number}");
+        run(ask(&layer, &path));
+        json.flush();
+        let bytes = written.0.lock().unwrap().clone();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(text.contains(&format!("{path}\"")), "{path} is not written");
+    }
+    stop.store(true, Ordering::Relaxed);
+    asking.join().unwrap();
 }
 
 /// A writer that fails so many times.
