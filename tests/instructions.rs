@@ -28,9 +28,10 @@ use http::Response;
 use http_body_util::Full;
 use portcullis::Guard;
 use portcullis::access_log::{AccessEvent, AccessLogLayer, Sink};
-use portcullis::auth::{Authentication, CredentialOptions, CredentialSource, Credentials};
+use portcullis::auth::{Authentication, CredentialSource, Credentials};
 use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
 use portcullis::rate::{Key, Limit, Limits};
+use portcullis::reload::WatchOptions;
 use portcullis::serve::Server;
 use portcullis::source::Networks;
 use serde::{Deserialize, Serialize};
@@ -227,7 +228,7 @@ fn guard(access_log: AccessLogLayer) -> Guard {
     // SHA-256 of the password.
     let digest = "c4bbcb1fbec99d65bf59d85c8cb62ee2db963f0fe106f483d9afa73bd4e39a8a";
     let tokens = [CredentialSource::sha256("ci", [digest]).unwrap()];
-    let tokens = Credentials::watch(tokens, CredentialOptions::default()).unwrap();
+    let tokens = Credentials::watch(tokens, WatchOptions::default()).unwrap();
     let library = Rule::allow("library", Who::Authenticated, Actions::PULL)
         .on_repositories([Pattern::repository("library/**").unwrap()]);
     let limits = [
