@@ -19,7 +19,7 @@ pub(super) struct CertificateInfo {
     pub(super) subject: DistinguishedName,
     pub(super) is_ca: bool,
     /// Those it names, and the implicit one.
-    pub(super) points: Vec<DistributionPoint>,
+    pub(super) points: Box<[DistributionPoint]>,
     pub(super) not_before: u64,
     pub(super) not_after: u64,
     pub(super) key: Key,
@@ -94,7 +94,8 @@ impl CertificateInfo {
             issuer,
             subject: DistinguishedName::new(certificate.subject().as_raw()),
             is_ca,
-            points,
+            // Each connection keeps them.
+            points: points.into(),
             not_before: seconds(certificate.validity().not_before.timestamp()),
             not_after: seconds(certificate.validity().not_after.timestamp()),
             key: Key::new(key.content),

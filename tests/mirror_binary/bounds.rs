@@ -127,8 +127,9 @@ async fn the_memory_that_one_caller_can_take_is_bounded() {
 async fn the_memory_that_an_upstreams_listings_take_is_bounded() {
     let tags = vec![r#""a""#; (8 * MIB - 100) / 4].join(",");
     let tags = Bytes::from(format!(r#"{{"tags":[{tags}]}}"#));
-    let notes: Vec<String> = (0..4 * MIB / 13)
-        .map(|number| format!("\"{number:06}\":\"\""))
+    // As many of them as one object may have.
+    let notes: Vec<String> = (0..1024)
+        .map(|number| format!("\"{number:06}\":\"{}\"", "x".repeat(4 * MIB / 1024 - 100)))
         .collect();
     let (digest, notes) = (sha256(b"referrer"), notes.join(","));
     let one = format!(
