@@ -6,7 +6,7 @@ use http::Version;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use crate::connection::places::Idle;
+use crate::connection::places::{self, Idle};
 
 /// How long a connection may keep the server waiting while nothing is in flight.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,11 @@ struct State {
 
 /// Something in flight on a connection, until it is dropped.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Activity>);
+pub(super) struct InFlight {
+    activity: Arc<Activity>,
+    /// What it counts as for its source.
+    _share: Option<places::Request>,
+}
 
 /// What a connection that has nothing in flight waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,20 +91,25 @@ impl Activity {
         }
     }
 
-    /// Notes that a request has begun. Returns whether it is the first of its connection.
-    pub(super) fn begin_request(self: &Arc<Self>, version: Version) -> (InFlight, bool) {
+    /// Notes that a request has begun, which counts as `share` for its source. Returns whether it is the first of
+    /// its connection.
+    pub(super) fn begin_request(
+        self: &Arc<Self>,
+        version: Version,
+        share: Option<places::Request>,
+    ) -> (InFlight, bool) {
         let mut state = self.lock();
         state.busy += 1;
         state.head = None;
         state.multiplexed |= version == Version::HTTP_2;
         let first = !std::mem::replace(&mut state.heard, true);
-        (InFlight(Arc::clone(self)), first)
+        (self.in_flight(share), first)
     }
 
     /// Notes that a write waits for the client: the answer is not with it yet.
     pub(super) fn begin_write(self: &Arc<Self>) -> InFlight {
         self.lock().busy += 1;
-        InFlight(Arc::clone(self))
+        self.in_flight(None)
     }
 
     /// What the client is awaited for, and until when. `None` while something is in flight.
@@ -125,6 +134,13 @@ impl Activity {
         self.lock().declined.take()
     }
 
+    fn in_flight(self: &Arc<Self>, share: Option<places::Request>) -> InFlight {
+        InFlight {
+            activity: Arc::clone(self),
+            _share: share,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +149,7 @@ impl Activity {
 impl InFlight {
     /// Notes that the request asked for another protocol in vain.
     pub(super) fn decline(&self, upgrade: OnUpgrade) {
-        self.0.lock().declined = Some(upgrade);
+        self.activity.lock().declined = Some(upgrade);
     }
 }
 
@@ -147,11 +163,11 @@ impl Idle for Activity {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.activity.lock();
         state.busy = state.busy.saturating_sub(1);
         if state.busy == 0 {
             state.rests = Instant::now();
-            self.0.awaits.store(true, Ordering::Relaxed);
+            self.activity.awaits.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -185,7 +201,7 @@ mod tests {
         pass(1).await;
         activity.read();
         assert_eq!(awaited(), Some((heard + DEADLINES.head, Awaited::Head)));
-        let (request, first) = activity.begin_request(Version::HTTP_11);
+        let (request, first) = activity.begin_request(Version::HTTP_11, None);
         assert!(first && awaited().is_none());
         assert_eq!(activity.idle_for(Instant::now()), None);
         let write = activity.begin_write();
@@ -201,14 +217,14 @@ mod tests {
         assert_eq!(activity.idle_for(next), Some(Duration::from_secs(3)));
         activity.read();
         assert_eq!(awaited(), Some((next + DEADLINES.head, Awaited::Head)));
-        let (_, first) = activity.begin_request(Version::HTTP_11);
+        let (_, first) = activity.begin_request(Version::HTTP_11, None);
         assert!(!first);
     }
 
     #[tokio::test(start_paused = true)]
     async fn pings_do_not_make_an_idle_connection_of_http_2_live_longer() {
         let activity = Activity::new();
-        let (request, _) = activity.begin_request(Version::HTTP_2);
+        let (request, _) = activity.begin_request(Version::HTTP_2, None);
         drop(request);
         let rests = Instant::now();
         pass(5).await;

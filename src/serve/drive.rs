@@ -146,6 +146,7 @@ impl Common {
             front,
             connection: connection.clone(),
             activity: Arc::clone(&activity),
+            share: place.share(),
             place: Arc::clone(&place),
             deadlines: BodyDeadlines {
                 silence: self.options.body_silence,

@@ -1,7 +1,7 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::IncomingError;
@@ -32,10 +32,19 @@ pub(super) fn internal() -> Response<Bytes> {
     answer(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
+/// The answer for a source that has as many requests in flight as it may have.
+pub(super) fn busy() -> Response<Bytes> {
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE);
+    let soon = HeaderValue::from_static("1");
+    response.headers_mut().insert(RETRY_AFTER, soon);
+    response
+}
+
 fn answer(status: StatusCode) -> Response<Bytes> {
     let message = match status {
         StatusCode::BAD_REQUEST => "the body of the request could not be read",
         StatusCode::REQUEST_TIMEOUT => "the body of the request came too slowly",
+        StatusCode::SERVICE_UNAVAILABLE => "too many requests are in flight",
         _ => ErrorCode::Unknown.message(),
     };
     let body = oci::error_body(ErrorCode::Unknown, message);

@@ -38,7 +38,8 @@
 //!   answer and one that sends nothing of a request's body each have one.
 //! - **Bounds.** Connections are bounded in all and by source: an IPv4 address, an IPv6 /64, an IPv6 /48.
 //!   When a bound is reached, a connection that has shown nothing makes room, the oldest of the source that
-//!   has most. Heads have a largest size, HTTP/2 connections a largest number of requests in flight.
+//!   has most. Heads have a largest size, HTTP/2 connections a largest number of requests in flight, and a source
+//!   has no more of these than it may have connections.
 //! - **Descriptors.** The process's limit is raised where it may be, and accepting pauses before the last ones,
 //!   which reloads and the operator's port need.
 //! - **The connection.** Each request has its [`Connection`](crate::Connection), for axum also as

@@ -2,7 +2,9 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::Connection;
 use crate::connection::places::Full;
+use crate::telemetry::metrics;
 use crate::util::seldom::Seldom;
 
 /// Each kind of trouble is logged this often at most: a flood must not fill a disk.
@@ -12,17 +14,38 @@ const EVERY: Duration = Duration::from_secs(10);
 pub(super) fn connection(peer: SocketAddr, full: Full) {
     static SOURCE: Seldom = Seldom::every(EVERY);
     static ALL: Seldom = Seldom::every(EVERY);
-    let (seldom, bound) = match full {
-        Full::Source => (&SOURCE, "max_connections_per_source"),
-        Full::Network => (&SOURCE, "max_connections_per_network"),
-        Full::All => (&ALL, "max_connections"),
+    let seldom = match full {
+        Full::Source | Full::Network => &SOURCE,
+        Full::All => &ALL,
     };
     if let Some(more) = seldom.allow() {
         tracing::warn!(
-            %peer, bound, more,
+            %peer, bound = bound(full), more,
             "a connection is refused: its source has as many in use as it may have. If many clients come \
              from this address, list it as a proxy or raise the bound"
         );
+    }
+}
+
+/// Logs that a request was refused.
+pub(super) fn request(connection: &Connection, full: Full) {
+    static SELDOM: Seldom = Seldom::every(EVERY);
+    metrics::request_crowded();
+    if let Some(more) = SELDOM.allow() {
+        let client = connection.client_addr();
+        tracing::warn!(
+            %client, bound = bound(full), more,
+            "a request is refused: its source has as many in flight as it may have connections. If many clients \
+             come from this address, list it as a proxy or raise the bound"
+        );
+    }
+}
+
+fn bound(full: Full) -> &'static str {
+    match full {
+        Full::Source => "max_connections_per_source",
+        Full::Network => "max_connections_per_network",
+        Full::All => "max_connections",
     }
 }
 

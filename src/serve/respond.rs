@@ -19,8 +19,8 @@ use super::activity::{Activity, InFlight};
 use super::front::{Call, Front};
 use super::incoming::{BodyDeadlines, Left, Unread};
 use super::outgoing::Outgoing;
-use super::{Incoming, failure, panics, streams};
-use crate::connection::places::Place;
+use super::{Incoming, failure, panics, refused, streams};
+use crate::connection::places::{Place, Share};
 use crate::middleware::drain::{self, Drain};
 use crate::telemetry::metrics;
 use crate::{Body, Connection};
@@ -32,6 +32,7 @@ pub(super) struct Responding<S> {
     pub(super) connection: Connection,
     pub(super) activity: Arc<Activity>,
     pub(super) place: Arc<Place>,
+    pub(super) share: Option<Share>,
     pub(super) deadlines: BodyDeadlines,
 }
 
@@ -83,7 +84,10 @@ where
     type Future = Respond<S, R>;
 
     fn call(&self, request: Request<HyperBody>) -> Respond<S, R> {
-        let (in_flight, first) = self.activity.begin_request(request.version());
+        let share = self.share.as_ref().map(Share::begin).transpose();
+        let full = share.as_ref().err().copied();
+        let version = request.version();
+        let (in_flight, first) = self.activity.begin_request(version, share.ok().flatten());
         if first {
             self.place.heard();
             let (new, all) = self.place.counts();
@@ -96,14 +100,25 @@ where
             .insert(axum::extract::ConnectInfo(self.connection.clone()));
         head.extensions.insert(self.connection.clone());
         let (body, unread) = Incoming::new(body, &head.headers, self.deadlines);
+        let is_head = head.method == Method::HEAD;
+        let (state, answer) = match full {
+            None => {
+                let front = self.front.clone();
+                let request = Some(Request::from_parts(head, body));
+                (State::Starting { front, request }, None)
+            }
+            Some(full) => {
+                // What is left of the body is looked for with the answer.
+                drop(body);
+                refused::request(&self.connection, full);
+                (State::Answered, Some(failure::busy().map(Answer::Own)))
+            }
+        };
         Respond {
-            version: head.version,
-            is_head: head.method == Method::HEAD,
-            state: State::Starting {
-                front: self.front.clone(),
-                request: Some(Request::from_parts(head, body)),
-            },
-            answer: None,
+            version,
+            is_head,
+            state,
+            answer,
             unread,
             upgrade,
             in_flight: Some(in_flight),

@@ -200,14 +200,16 @@ impl Server {
     }
 
     /// Lets an IPv4 address or an IPv6 /64 have this many connections. A further one takes the place of one
-    /// of the source's own that has shown nothing, or is refused. Trusted proxies have no such bound.
+    /// of the source's own that has shown nothing, or is refused. The source may have as many requests in flight,
+    /// however many streams each of its connections has; a further one is answered with status 503. Trusted proxies
+    /// have no such bound.
     /// Default: what the acceptor is set to, else 1,024.
     pub fn with_max_connections_per_source(mut self, connections: usize) -> Self {
         self.options.max_connections_per_source = Some(connections.max(1));
         self
     }
 
-    /// Lets an IPv6 /48 have this many connections. Default: 2,048.
+    /// Lets an IPv6 /48 have this many connections, and as many requests in flight. Default: 2,048.
     pub fn with_max_connections_per_network(mut self, connections: usize) -> Self {
         self.options.max_connections_per_network = connections.max(1);
         self

@@ -220,6 +220,12 @@ pub const METRICS: &[Metric] = &[
         "HTTP/2 streams that were reset because the client took nothing of the answer.",
     ),
     metric(
+        "portcullis_crowded_requests_total",
+        COUNTER,
+        &[],
+        "Requests that were answered with status 503 because their source had as many in flight as it may have.",
+    ),
+    metric(
         "portcullis_service_panics_total",
         COUNTER,
         &[],

@@ -294,6 +294,12 @@ pub(crate) fn stream_stalled() {
     counter!("portcullis_stalled_streams_total").increment(1);
 }
 
+/// A request was refused because its source had too many in flight.
+#[cfg(feature = "serve")]
+pub(crate) fn request_crowded() {
+    counter!("portcullis_crowded_requests_total").increment(1);
+}
+
 /// The service panicked.
 #[cfg(feature = "serve")]
 pub(crate) fn service_panicked() {
@@ -318,6 +324,7 @@ pub(super) fn begin_at_zero() {
     {
         counter!("portcullis_service_panics_total").increment(0);
         counter!("portcullis_stalled_streams_total").increment(0);
+        counter!("portcullis_crowded_requests_total").increment(0);
         for reason in ["silent", "slow"] {
             counter!("portcullis_request_bodies_timed_out_total", "reason" => reason).increment(0);
         }

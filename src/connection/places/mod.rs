@@ -1,9 +1,17 @@
 //! The places of connections, shared out by source: of an acceptor's handshakes and of a server's connections.
 
+mod bounds;
 mod crowd;
+#[cfg(feature = "serve")]
+mod share;
 mod source;
 mod table;
 
-pub(crate) use table::{Bounds, Place, Places};
+pub(crate) use bounds::Bounds;
 #[cfg(feature = "serve")]
-pub(crate) use table::{Full, Idle};
+pub(crate) use bounds::Full;
+#[cfg(feature = "serve")]
+pub(crate) use share::{Request, Share};
+#[cfg(feature = "serve")]
+pub(crate) use table::Idle;
+pub(crate) use table::{Place, Places};

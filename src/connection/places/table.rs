@@ -9,7 +9,10 @@ use tokio::time::Instant;
 #[cfg(feature = "serve")]
 use tokio::time::timeout;
 
+use super::bounds::{Bounds, Full};
 use super::crowd::Crowd;
+#[cfg(feature = "serve")]
+use super::share::Share;
 use super::source::Source;
 
 /// The connections of a server or of an acceptor. When a bound is reached, a connection that has shown nothing makes room: of
@@ -19,18 +22,6 @@ pub(crate) struct Places {
     bounds: Bounds,
     table: Mutex<Table>,
     freed: Notify,
-}
-
-/// How many connections there may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) all: usize,
-    /// That have shown nothing yet.
-    pub(crate) strangers: usize,
-    /// Of an IPv4 address or an IPv6 /64.
-    pub(crate) source: usize,
-    /// Of an IPv6 /48.
-    pub(crate) network: usize,
 }
 
 /// Reports for how long a connection has had nothing in flight, `None` while it has.
@@ -45,27 +36,25 @@ pub(crate) struct Place {
     number: u64,
 }
 
-/// Why a connection gets no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// Its source has all that it may have, and each is in use.
-    Source,
-    /// Its IPv6 /48 has.
-    Network,
-    /// All places are taken, and each connection is in use.
-    All,
-}
-
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
     seats: HashMap<u64, Seat>,
-    by_host: HashMap<IpAddr, usize>,
-    by_network: HashMap<IpAddr, usize>,
+    by_host: HashMap<IpAddr, Members>,
+    by_network: HashMap<IpAddr, Members>,
     /// Those that have shown nothing.
     strangers: Crowd,
     /// Those on which there was no request, strangers included.
     quiet: Crowd,
+}
+
+/// What the connections of a source, or of a network, have in common.
+#[derive(Debug, Default)]
+struct Members {
+    connections: usize,
+    /// Those in flight.
+    #[cfg(feature = "serve")]
+    requests: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -186,6 +175,20 @@ impl Place {
         Ok(())
     }
 
+    /// Its source's share in the requests in flight; `None` where that has no bound.
+    #[cfg(feature = "serve")]
+    pub(crate) fn share(&self) -> Option<Share> {
+        let table = self.places.lock();
+        let seat = table.seats.get(&self.number)?;
+        let requests =
+            |of: &HashMap<IpAddr, Members>, key| of.get(&key).map(|of| Arc::clone(&of.requests));
+        Some(Share {
+            host: requests(&table.by_host, seat.source.host).filter(|_| !seat.exempt)?,
+            network: requests(&table.by_network, seat.source.network)?,
+            bounds: self.places.bounds,
+        })
+    }
+
     /// How many connections have shown nothing, and how many there are.
     #[cfg(feature = "serve")]
     pub(crate) fn counts(&self) -> (usize, usize) {
@@ -232,7 +235,8 @@ impl Table {
 
     /// Makes room for one more of a source, at the cost of that source.
     fn make_room_of(&mut self, source: Source, bounds: &Bounds) -> Result<(), Full> {
-        let count = |of: &HashMap<IpAddr, usize>, key| of.get(&key).copied().unwrap_or_default();
+        let count =
+            |of: &HashMap<IpAddr, Members>, key| of.get(&key).map_or(0, |of| of.connections);
         if count(&self.by_host, source.host) >= bounds.source {
             let own = |number: &u64| {
                 let seat = self.seats.get(number);
@@ -274,7 +278,7 @@ impl Table {
         let idle = self.seats.iter().filter_map(|(number, seat)| {
             let time = seat.activity.as_ref()?.idle_for(now)?;
             let network = self.by_network.get(&seat.source.network);
-            Some((network.copied().unwrap_or_default(), time, *number))
+            Some((network.map_or(0, |of| of.connections), time, *number))
         });
         idle.max().map(|(_, _, number)| number)
     }
@@ -289,8 +293,11 @@ impl Table {
     fn enter(&mut self, number: u64, seat: Seat) {
         if !seat.exempt {
             let source = seat.source;
-            *self.by_host.entry(source.host).or_default() += 1;
-            *self.by_network.entry(source.network).or_default() += 1;
+            self.by_host.entry(source.host).or_default().connections += 1;
+            self.by_network
+                .entry(source.network)
+                .or_default()
+                .connections += 1;
             if seat.standing == Standing::Stranger {
                 self.strangers.insert(source.network, number);
             }
@@ -325,11 +332,11 @@ impl Table {
     }
 }
 
-fn decrease(counts: &mut HashMap<IpAddr, usize>, key: IpAddr) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&key);
+fn decrease(members: &mut HashMap<IpAddr, Members>, key: IpAddr) {
+    if let Some(of) = members.get_mut(&key) {
+        of.connections -= 1;
+        if of.connections == 0 {
+            members.remove(&key);
         }
     }
 }

@@ -1,9 +1,16 @@
 //! No source keeps others out.
 
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::{Request, Response};
+use portcullis::Body;
+use portcullis::serve::Incoming;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tower::service_fn;
 
 use super::support::{
@@ -177,4 +184,48 @@ async fn an_idle_connection_makes_room_when_every_place_is_taken() {
     assert!(answer.ends_with("127.0.0.1"), "{answer}");
     until("one made room", || open_ones(&idle) == 1).await;
     assert!(is_open(&idle[1]), "the one that was idle for longest goes");
+}
+
+/// Its streams would multiply what its connections may hold.
+#[tokio::test]
+async fn a_source_has_as_many_requests_in_flight_as_connections_however_many_streams_it_has() {
+    let (arrived, leave) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (arrives, leaves) = (Arc::clone(&arrived), Arc::clone(&leave));
+    let service = service_fn(move |_: Request<Body<Incoming>>| {
+        arrives.fetch_add(1, Ordering::SeqCst);
+        let leaves = Arc::clone(&leaves);
+        async move {
+            leaves.acquire().await.unwrap().forget();
+            Ok::<_, Infallible>(Response::new(String::new()))
+        }
+    });
+    let are_there = |count| {
+        let arrived = Arc::clone(&arrived);
+        until("requests that wait", move || {
+            arrived.load(Ordering::SeqCst) == count
+        })
+    };
+    let running = start(open().with_max_connections_per_source(3), service).await;
+    let (first, _) = http2(connect_from(FLOODER, running.address).await).await;
+    let (mut second, _) = http2(connect_from(FLOODER, running.address).await).await;
+    let held: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(first.clone().send_request(get())))
+        .collect();
+    are_there(3).await;
+    let refused = within(second.send_request(get())).await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    // Another source has its own.
+    let (mut other, _) = http2(connect(running.address).await).await;
+    let other = tokio::spawn(other.send_request(get()));
+    are_there(4).await;
+    leave.add_permits(5);
+    assert_eq!(within(other).await.unwrap().unwrap().status(), 200);
+    for answer in held {
+        assert_eq!(within(answer).await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(
+        within(second.send_request(get())).await.unwrap().status(),
+        200
+    );
 }
