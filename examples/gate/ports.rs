@@ -42,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) admin: Admin,
     pub(crate) stop: CancellationToken,
     pub(crate) drain: Duration,
+    /// Descriptors that requests to registries may take.
+    pub(crate) descriptors: usize,
 }
 
 impl Port {
@@ -179,6 +181,7 @@ impl Port {
             admin,
             stop,
             drain,
+            descriptors,
         } = common;
         let server = |guard: Option<Guard>| {
             let server = guard.map_or_else(Server::unguarded, Server::new);
@@ -186,6 +189,7 @@ impl Port {
             server
                 .with_graceful_shutdown(stop)
                 .with_drain_deadline(drain)
+                .with_descriptors_left(descriptors)
         };
         match self.serves {
             Serves::Registry { guard, tls } => {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::authorization::AuthorizationFile;
 use crate::ports::Requests;
-use crate::proxy::{Egress, Health, Options, Proxy, Served, Targets, TlsFiles, Upstream};
+use crate::proxy::{Egress, Health, InFlight, Options, Proxy, Served, Targets, TlsFiles, Upstream};
 
 /// The section `[program]` of the gate's configuration: what takes more than flags.
 #[derive(Debug, Default, Deserialize)]
@@ -122,6 +122,7 @@ impl EgressSection {
         &self,
         config: &Config,
         deadlines: [Duration; 3],
+        in_flight: InFlight,
     ) -> Result<Egress<Requests>, Box<dyn Error>> {
         if self.tls.ca.is_none() {
             return Err("program.egress.tls.ca is missing: the CAs of the other gates".into());
@@ -135,7 +136,7 @@ impl EgressSection {
         let name =
             name.map_err(|_| "program.egress.name is no name that a certificate can have")?;
         let tls = self.tls.files(config, true).watch()?;
-        Ok(Egress::new(targets, name, tls, deadlines))
+        Ok(Egress::new(targets, name, tls, deadlines, in_flight))
     }
 
     pub(crate) fn checks_revocation(&self) -> bool {

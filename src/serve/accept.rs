@@ -102,6 +102,7 @@ where
             acceptor,
             stop,
             raise_descriptor_limit: raise,
+            descriptors_left,
         } = server;
         if raise && let Err(error) = raise_descriptor_limit() {
             tracing::warn!(%error, "the number of open files is limited to what it was at the start");
@@ -139,6 +140,7 @@ where
             guard: guard.clone(),
         };
         let within_limit = descriptors::connections_within_limit().unwrap_or(usize::MAX);
+        let within_limit = within_limit.saturating_sub(descriptors_left);
         bounds.all = bounds.all.min(within_limit).max(1);
         bounds.strangers = bounds.strangers.min(bounds.all / 2).max(1);
         let (stopping, stopped) = watch::channel(false);

@@ -29,6 +29,7 @@ pub struct Server {
     pub(super) acceptor: Option<Acceptor>,
     pub(super) stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(super) raise_descriptor_limit: bool,
+    pub(super) descriptors_left: usize,
 }
 
 impl Server {
@@ -42,6 +43,7 @@ impl Server {
             guard_in_service: false,
             stop: None,
             raise_descriptor_limit: true,
+            descriptors_left: 0,
         }
     }
 
@@ -56,6 +58,7 @@ impl Server {
             acceptor: None,
             stop: None,
             raise_descriptor_limit: true,
+            descriptors_left: 0,
         }
     }
 
@@ -201,6 +204,14 @@ impl Server {
     /// it.
     pub fn with_descriptor_limit_raised(mut self, raised: bool) -> Self {
         self.raise_descriptor_limit = raised;
+        self
+    }
+
+    /// Leaves this many file descriptors to what the service opens for its requests, as connections to another
+    /// server, besides the reserve: where the limit of open files bounds the number of connections, there are so many
+    /// fewer. Default: 0.
+    pub fn with_descriptors_left(mut self, descriptors: usize) -> Self {
+        self.descriptors_left = descriptors;
         self
     }
 

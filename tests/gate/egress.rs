@@ -76,6 +76,10 @@ impl Pki {
 
     /// The gate beside the program that asks; its egress is port 1.
     async fn outward(&self, ports: &[u16], more: &str) -> Program {
+        self.outward_with(ports, more, &[]).await
+    }
+
+    async fn outward_with(&self, ports: &[u16], more: &str, flags: &[&str]) -> Program {
         let config = format!(
             r#"{BY_TOKEN}
             [program.egress]
@@ -85,12 +89,13 @@ impl Pki {
             {more}
         "#
         );
-        let flags = [
+        let own = [
             "--upstream",
             "http://127.0.0.1:1",
             "--egress",
             "127.0.0.1:0",
         ];
+        let flags = [&own, flags].concat();
         Program::start(self.files(&self.asks), &config, &flags).await
     }
 }
@@ -174,6 +179,26 @@ async fn a_gate_whose_certificate_is_revoked_gives_nothing_more_in_flight_or_ane
     let mut client = outward.connect(1).await;
     client.send(asking(&inward.ports[0].to_string(), "")).await;
     assert_problem(&client.answer().await, 502, "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn the_egress_has_no_more_requests_in_flight_than_its_places() {
+    let pki = Pki::new();
+    let registry = Registry::start().await;
+    let inward = pki.inward(&registry).await;
+    let flags = ["--max-in-flight", "4", "--head-timeout", "2s"];
+    let outward = pki
+        .outward_with(&[inward.ports[0].port()], "", &flags)
+        .await;
+    let (first, _wire, _) = transfer(&registry, &inward, &outward).await;
+    let mut second = outward.connect(1).await;
+    second.send(asking(&inward.ports[0].to_string(), "")).await;
+    assert_problem(&second.answer().await, 503, "UNAVAILABLE");
+    drop(first);
+    second.send(asking(&inward.ports[0].to_string(), "")).await;
+    let (mut wire, _) = registry.accept_past_probes().await;
+    wire.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(second.head().await.status(), 204);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ mod walk;
 
 pub(crate) use along::{Along, Reader};
 pub(crate) use blobs::Blob;
-pub(crate) use caller::{Caller, Callers, Memory, Use};
+pub(crate) use caller::{Caller, Callers, Memory, Use, network};
 pub(crate) use collect::{Collection, Freed};
 pub(crate) use digest::{Algorithm, Digest, DigestError};
 pub(crate) use disk::Limits;
