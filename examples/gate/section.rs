@@ -132,6 +132,7 @@ impl EgressSection {
             ports: self.ports.clone(),
             hosts: self.hosts.clone(),
         };
+        targets.check_hosts()?;
         let name = self.name.clone().map(ServerName::try_from).transpose();
         let name =
             name.map_err(|_| "program.egress.name is no name that a certificate can have")?;

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -197,6 +198,14 @@ fn ports(
             return Err("--egress needs [program.egress], which says where to".into());
         }
         (None, Some(_)) => return Err("[program.egress] needs --egress, its address".into()),
+    }
+    let admin = arguments.admin.into_iter();
+    let addresses = ports.iter().map(|port| port.address).chain(admin);
+    let mut known = HashSet::new();
+    for address in addresses.filter(|address| address.port() != 0) {
+        if !known.insert(address) {
+            return Err(format!("{address} is the address of two ports: give each its own").into());
+        }
     }
     Ok(ports)
 }

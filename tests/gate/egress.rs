@@ -249,6 +249,12 @@ async fn the_egress_goes_nowhere_but_to_what_is_listed() {
             "DENIED",
         ),
         (asking(&format!("localhost.:{port}"), ""), 403, "DENIED"),
+        (asking("127.0.0.1:99999", ""), 400, "UNSUPPORTED"),
+        (
+            asking(&format!("127.0.0.1:+{port}"), ""),
+            400,
+            "UNSUPPORTED",
+        ),
         // Not what `Host` says, and not what the target says: neither.
         (
             format!("GET http://{host}/ HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"),
@@ -332,6 +338,21 @@ async fn an_egress_that_others_reach_or_that_knows_no_one_is_an_error() {
             format!("{section}{tls}name = \"*\"\n"),
             Some("127.0.0.1:0"),
             Some("program.egress.name"),
+        ),
+        (
+            format!("{section}{tls}hosts = [\"gate.example\", \"*.example\"]\n"),
+            Some("127.0.0.1:0"),
+            Some("\"*.example\" is no name"),
+        ),
+        (
+            format!("{section}{tls}hosts = [\"gate.example:5000\"]\n"),
+            Some("127.0.0.1:0"),
+            Some("\"gate.example:5000\" is no name"),
+        ),
+        (
+            format!("{section}{tls}hosts = [\"10.0.0.1\"]\n"),
+            Some("127.0.0.1:0"),
+            Some("\"10.0.0.1\" is no name"),
         ),
         (format!("{section}{tls}"), Some("127.0.0.1:0"), None),
     ] {
