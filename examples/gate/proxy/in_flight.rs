@@ -140,7 +140,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[tokio::test(start_paused = true)]
