@@ -180,7 +180,8 @@ impl Server {
 
     /// Lets an IPv4 address or an IPv6 /64 have this many connections. A further one takes the place of one
     /// of the source's own that has shown nothing, or is refused. Trusted proxies have no such bound.
-    /// Default: what the acceptor is set to, else 1,024.
+    /// Default: what the acceptor is set to, else 1,024, and half of all where the limit of open files allows fewer in
+    /// all.
     pub fn with_max_connections_per_source(mut self, connections: usize) -> Self {
         self.options.max_connections_per_source = Some(connections.max(1));
         self
