@@ -191,6 +191,108 @@ fn a_server_raises_the_limit_and_a_flood_of_silent_connections_keeps_nobody_out(
     });
 }
 
+/// A request that is in flight.
+#[cfg(feature = "serve")]
+struct Held(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+#[cfg(feature = "serve")]
+impl Held {
+    fn new(count: &std::sync::Arc<std::sync::atomic::AtomicUsize>) -> Self {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+#[cfg(feature = "serve")]
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// A client's answer from another address of this host.
+#[cfg(feature = "serve")]
+fn answered_from(source: [u8; 4], address: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let mut client = socket.connect(address.parse().unwrap()).await.unwrap();
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        let mut answer = [0; 12];
+        let read = client.read_exact(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+        read.unwrap().unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    })
+}
+
+#[cfg(feature = "serve")]
+#[test]
+fn a_source_with_requests_in_flight_on_all_its_connections_leaves_some_to_others_and_to_the_service()
+ {
+    use std::convert::Infallible;
+    use std::io::Write;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    // Of 128 are 16 left to all else, and these.
+    const LEFT: usize = 64;
+    const OF_ONE_SOURCE: usize = (128 - 16 - LEFT) / 2;
+
+    let name = "a_source_with_requests_in_flight_on_all_its_connections_leaves_some_to_others_and_to_the_service";
+    let mut flood: Vec<TcpStream> = Vec::new();
+    let act = |_: &Path, address: &str| {
+        for _ in 0..300 {
+            let mut client = TcpStream::connect(address).unwrap();
+            // It may be refused already.
+            let _ = client.write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
+            flood.push(client);
+        }
+        assert_eq!(answered_from([127, 0, 0, 2], address), "HTTP/1.1 200");
+    };
+    let Some(_) = child(name, act) else {
+        return;
+    };
+    set_limit(128, Some(128));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (answered, held) = (
+            Arc::new(tokio::sync::Notify::new()),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let answers = Arc::clone(&answered);
+        let service = tower::service_fn(move |request: http::Request<_>| {
+            let (answers, holds) = (Arc::clone(&answers), Arc::clone(&held));
+            let _: &http::Request<portcullis::Body<portcullis::serve::Incoming>> = &request;
+            async move {
+                if request.uri().path() == "/held" {
+                    let _held = Held::new(&holds);
+                    std::future::pending::<()>().await;
+                }
+                // A connection that had to make room may not have ended yet.
+                while holds.load(Ordering::SeqCst) > OF_ONE_SOURCE {
+                    tokio::task::yield_now().await;
+                }
+                answers.notify_one();
+                Ok::<_, Infallible>(http::Response::new(String::new()))
+            }
+        });
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap().to_string();
+        let server = portcullis::serve::Server::unguarded()
+            .with_descriptors_left(LEFT)
+            .with_drain_deadline(Duration::from_millis(100))
+            .with_graceful_shutdown(async move { answered.notified().await });
+        say(&address);
+        // What is held is cut at the end.
+        server.serve(tcp, service).await.unwrap_err();
+    });
+}
+
 #[test]
 fn the_limit_is_raised_to_the_hard_one() {
     let name = "the_limit_is_raised_to_the_hard_one";

@@ -49,6 +49,8 @@ mod egress;
 mod faults;
 #[path = "gate/headers.rs"]
 mod headers;
+#[path = "gate/in_flight.rs"]
+mod in_flight;
 #[path = "gate/install_hosts.rs"]
 mod installing;
 #[path = "gate/kubernetes.rs"]

@@ -1,13 +1,16 @@
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Parser;
 use http::HeaderName;
 use humantime::Duration;
 
+use portcullis::connection::raise_descriptor_limit;
 use portcullis::guard::{Builder, SecurityWarning};
+use rustix::process::{Resource, getrlimit};
 
-use crate::proxy::{ClientCertForm, Options, TlsFiles, is_taken};
+use crate::proxy::{ClientCertForm, InFlight, Options, TlsFiles, is_taken};
 
 /// A gate in front of a registry that you have: `portcullis::Guard` around a streaming reverse proxy.
 ///
@@ -109,6 +112,11 @@ pub(crate) struct UpstreamArguments {
     /// For how long nothing may come of an answer's body
     #[arg(long, value_name = "TIME", default_value = "60s")]
     stall_timeout: Duration,
+
+    /// How many requests may be in flight to registries and other gates at once, and no more than a quarter of the
+    /// files that the process may have open; one source has a quarter of them
+    #[arg(long, value_name = "COUNT", default_value = "1024")]
+    max_in_flight: NonZeroUsize,
 }
 
 impl UpstreamArguments {
@@ -163,7 +171,26 @@ impl UpstreamArguments {
         ]
     }
 
-    pub(crate) fn options(&self) -> Options {
+    /// The places of requests, as many as the limit of open files leaves.
+    pub(crate) fn in_flight(&self) -> InFlight {
+        let wanted = self.max_in_flight.get();
+        // A server raises it too, and reports where it cannot.
+        let limit =
+            raise_descriptor_limit().unwrap_or_else(|_| getrlimit(Resource::Nofile).current);
+        let quarter = limit.and_then(|limit| usize::try_from(limit / 4).ok());
+        let places = quarter.map_or(wanted, |quarter| wanted.min(quarter));
+        if places < wanted {
+            tracing::warn!(
+                places,
+                wanted,
+                "fewer requests may be in flight than --max-in-flight says: they are a quarter of the files that may be \
+                 open. Raise the limit (ulimit -n, LimitNOFILE=), or lower --max-in-flight"
+            );
+        }
+        InFlight::new(places)
+    }
+
+    pub(crate) fn options(&self, in_flight: &InFlight) -> Options {
         Options {
             connect_timeout: *self.connect_timeout,
             head_timeout: *self.head_timeout,
@@ -173,6 +200,7 @@ impl UpstreamArguments {
             client_cert: self.forward_client_cert,
             peer_group: self.peer_group.clone(),
             authorization: None,
+            in_flight: in_flight.clone(),
         }
     }
 }

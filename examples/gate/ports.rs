@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use portcullis::admin::Admin;
-use portcullis::config::Config;
+use portcullis::config::{Config, Requirement};
 use portcullis::guard::{Report, SecurityWarning};
 use portcullis::serve::{Incoming, Server, Unfinished};
 use portcullis::{Body, Guard};
@@ -28,7 +28,12 @@ pub(crate) struct Port {
 
 enum Serves {
     /// The registry, behind a guard.
-    Registry { guard: Box<Guard>, tls: bool },
+    Registry {
+        guard: Box<Guard>,
+        tls: bool,
+        /// What callers must show here, if it is another thing than elsewhere.
+        require: Option<Requirement>,
+    },
     /// Probes, the registry's own at these paths.
     Probes(Arc<[Box<str>]>),
     /// This node's own requests to other gates.
@@ -43,6 +48,8 @@ pub(crate) struct Common {
     pub(crate) admin: Admin,
     pub(crate) stop: CancellationToken,
     pub(crate) drain: Duration,
+    /// Descriptors that requests to registries may take.
+    pub(crate) descriptors: usize,
 }
 
 impl Port {
@@ -59,7 +66,11 @@ impl Port {
             ));
         }
         let guard = Box::new(guard.clone());
-        let serves = Serves::Registry { guard, tls };
+        let serves = Serves::Registry {
+            guard,
+            tls,
+            require: None,
+        };
         Ok(Self { address, serves })
     }
 
@@ -99,7 +110,11 @@ impl Port {
                     None => guard,
                 };
                 let guard = Box::new(guard);
-                Serves::Registry { guard, tls }
+                Serves::Registry {
+                    guard,
+                    tls,
+                    require,
+                }
             }
         };
         Ok(Self { address, serves })
@@ -124,7 +139,11 @@ impl Port {
     pub(crate) fn describe(&self, config: &Config, report: &mut Report) {
         let address = self.address;
         match &self.serves {
-            Serves::Registry { guard, tls } => {
+            Serves::Registry {
+                guard,
+                tls,
+                require,
+            } => {
                 let own = guard.report_on(address);
                 let other = |line: &&String, known: &[String]| !known.contains(line);
                 let on = |line: &String| format!("on {address} {line}");
@@ -140,8 +159,14 @@ impl Port {
                 }
                 if !tls && guard.acceptor().is_some() {
                     report.open.push(format!("{address} is in the clear"));
-                    let only_certificates = Some(portcullis::config::Requirement::Certificate);
-                    if is_reached_by_others(address) && config.requirement() != only_certificates {
+                    let required = require.or(config.requirement());
+                    let certificate = [Requirement::Certificate, Requirement::TokenAndCertificate];
+                    let needed = required.is_some_and(|it| certificate.contains(&it));
+                    // A proxy may vouch for one.
+                    if needed && config.proxies().next().is_none() {
+                        warn(report, SecurityWarning::CertificateInTheClear(address));
+                    }
+                    if is_reached_by_others(address) && required != Some(Requirement::Certificate) {
                         warn(report, SecurityWarning::TokensInTheClear(address));
                     }
                 }
@@ -180,6 +205,7 @@ impl Port {
             admin,
             stop,
             drain,
+            descriptors,
         } = common;
         let server = |guard: Option<Guard>| {
             let server = guard.map_or_else(Server::unguarded, Server::new);
@@ -187,9 +213,10 @@ impl Port {
             server
                 .with_graceful_shutdown(stop)
                 .with_drain_deadline(drain)
+                .with_descriptors_left(descriptors)
         };
         match self.serves {
-            Serves::Registry { guard, tls } => {
+            Serves::Registry { guard, tls, .. } => {
                 let server = server(Some(*guard));
                 let server = if tls { server } else { server.plain() };
                 let service = tower::service_fn(move |request: Request<Requests>| {

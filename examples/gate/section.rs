@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::authorization::AuthorizationFile;
 use crate::ports::Requests;
-use crate::proxy::{Egress, Health, Options, Proxy, Served, Targets, TlsFiles, Upstream};
+use crate::proxy::{Egress, Health, InFlight, Options, Proxy, Served, Targets, TlsFiles, Upstream};
 
 /// The section `[program]` of the gate's configuration: what takes more than flags.
 #[derive(Debug, Default, Deserialize)]
@@ -126,6 +126,7 @@ impl EgressSection {
         &self,
         config: &Config,
         deadlines: [Duration; 3],
+        in_flight: InFlight,
     ) -> Result<Egress<Requests>, Box<dyn Error>> {
         if self.tls.ca.is_none() {
             return Err("program.egress.tls.ca is missing: the CAs of the other gates".into());
@@ -135,13 +136,14 @@ impl EgressSection {
             ports: self.ports.clone(),
             hosts: self.hosts.clone(),
         };
+        targets.check_hosts()?;
         let name = self.name.clone().map(ServerName::try_from).transpose();
         let name =
             name.map_err(|_| "program.egress.name is no name that a certificate can have")?;
         let files = self.tls.files(config, true);
         let tls = files.map_err(|error| format!("program.egress.tls: {error}"))?;
         let tls = tls.watch()?;
-        Ok(Egress::new(targets, name, tls, deadlines))
+        Ok(Egress::new(targets, name, tls, deadlines, in_flight))
     }
 
     pub(crate) fn checks_revocation(&self) -> bool {

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::authorization::AuthorizationFile;
 use crate::cli::Arguments;
 use crate::ports::{Common, Port, Requests, describe_egress};
 use crate::process::operator::draining;
-use crate::proxy::{Health, Proxy, Routes, Served, Upstream};
+use crate::proxy::{Health, InFlight, Proxy, Routes, Served, Upstream};
 use crate::section::Program;
 
 /// What the flags and the configuration make, before any port is bound.
@@ -23,6 +24,8 @@ pub(crate) struct Setup {
     /// What is enforced and what is left open, on all ports.
     pub(crate) report: Report,
     ports: Vec<Port>,
+    /// What requests to registries may take of them.
+    descriptors: usize,
 }
 
 /// The ports while they answer.
@@ -44,7 +47,8 @@ impl Setup {
         let builder = Guard::builder().configure(&config)?;
         let peers = arguments.to.peers_in_vain(&builder);
         let guard = guard(arguments, &config, builder)?;
-        let ports = ports(arguments, &config, &program, &guard)?;
+        let in_flight = arguments.to.in_flight();
+        let ports = ports(arguments, &config, &program, &guard, &in_flight)?;
         let mut report = guard.report_on(arguments.listen);
         report.warnings.extend(peers);
         for port in &ports {
@@ -53,11 +57,16 @@ impl Setup {
         if let (Some(address), Some(section)) = (arguments.egress, &program.egress) {
             describe_egress(address, section, &mut report);
         }
+        let (all, of_one) = in_flight.counts();
+        report.enforced.push(format!(
+            "at most {all} requests are in flight to registries and other gates, {of_one} of one source"
+        ));
         Ok(Self {
-            routes: routes(arguments, &config, &program)?,
+            routes: routes(arguments, &config, &program, &in_flight)?,
             guard,
             report,
             ports,
+            descriptors: all,
         })
     }
 
@@ -83,6 +92,7 @@ impl Setup {
             routes: self.routes.clone(),
             stop,
             drain,
+            descriptors: self.descriptors,
         };
         let (mut urls, mut bound) = (Vec::new(), Vec::new());
         for port in self.ports {
@@ -143,16 +153,17 @@ fn routes(
     arguments: &Arguments,
     config: &Config,
     program: &Program,
+    in_flight: &InFlight,
 ) -> Result<Routes<Requests>, Box<dyn Error>> {
     let to = &arguments.to;
     let mut served = Vec::new();
     for section in &program.upstreams {
-        served.push(section.served(config, to.options())?);
+        served.push(section.served(config, to.options(in_flight))?);
     }
     if let Some(url) = &arguments.upstream {
         let upstream = Upstream::parse(url, || to.tls().watch())?;
         let file = to.authorization_file.clone().map(AuthorizationFile);
-        let mut options = to.options();
+        let mut options = to.options(in_flight);
         options.authorization = file.map(AuthorizationFile::watch).transpose()?;
         served.push(Served {
             repositories: Vec::new(),
@@ -170,6 +181,7 @@ fn ports(
     config: &Config,
     program: &Program,
     guard: &Guard,
+    in_flight: &InFlight,
 ) -> Result<Vec<Port>, Box<dyn Error>> {
     let mut ports = vec![Port::front(arguments.listen, arguments.clear, guard)?];
     for section in &program.listeners {
@@ -178,13 +190,21 @@ fn ports(
     match (arguments.egress, &program.egress) {
         (None, None) => {}
         (Some(address), Some(section)) => {
-            let egress = section.egress(config, arguments.to.deadlines())?;
+            let egress = section.egress(config, arguments.to.deadlines(), in_flight.clone())?;
             ports.push(Port::egress(address, egress)?);
         }
         (Some(_), None) => {
             return Err("--egress needs [program.egress], which says where to".into());
         }
         (None, Some(_)) => return Err("[program.egress] needs --egress, its address".into()),
+    }
+    let admin = arguments.admin.into_iter();
+    let addresses = ports.iter().map(|port| port.address).chain(admin);
+    let mut known = HashSet::new();
+    for address in addresses.filter(|address| address.port() != 0) {
+        if !known.insert(address) {
+            return Err(format!("{address} is the address of two ports: give each its own").into());
+        }
     }
     Ok(ports)
 }

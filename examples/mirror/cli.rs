@@ -44,8 +44,8 @@ pub(crate) struct Arguments {
     pub(crate) drain: Duration,
 
     /// After what time an upload that no client goes on with is removed, and so is a blob to which no
-    /// manifest refers
-    #[arg(long, value_name = "TIME", default_value = "24h")]
+    /// manifest refers; 10s or more
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lifetime)]
     pub(crate) upload_ttl: Duration,
 
     /// After what time a manifest without a tag is removed, if it was not used (default: never)
@@ -155,4 +155,18 @@ impl Arguments {
         };
         Some((options, *arguments.tag_ttl))
     }
+}
+
+/// The shortest time after which what is not used is removed. When content was last used is known to the second, and a
+/// client takes its time between a layer and the manifest that refers to it.
+const SHORTEST_LIFETIME: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let time: Duration = text
+        .parse()
+        .map_err(|error: humantime::DurationError| error.to_string())?;
+    if *time < SHORTEST_LIFETIME {
+        return Err("what a client has just pushed could be removed before it is referred to: write 10s or more".into());
+    }
+    Ok(time)
 }

@@ -91,7 +91,20 @@ impl Load for Sources {
         for (number, (source, known)) in self.all.iter().zip(&mut self.known).enumerate() {
             self.culprit = Some(number);
             match (source.read(), &*known, previous) {
-                (Ok(read), ..) => *known = Some(read),
+                (Ok(read), ..) => {
+                    let had = known.as_ref().map_or(0, Vec::len);
+                    if read.is_empty()
+                        && had > 0
+                        && let Some(file) = source.path()
+                    {
+                        tracing::warn!(
+                            file = %file.display(),
+                            before = had,
+                            "the file has no credential any more: all that were in it are refused from now on"
+                        );
+                    }
+                    *known = Some(read);
+                }
                 (Err(error), Some(_), Some(_)) => wrong.push(error.to_string()),
                 (Err(error), ..) => return Err(error),
             }
@@ -122,5 +135,59 @@ impl Load for Sources {
     fn lapsed(&mut self, _: &Credentials) -> Option<Credentials> {
         // None at all cannot be wrong.
         Credentials::or_none([]).ok()
+    }
+}
+
+#[cfg(all(test, feature = "passwords"))]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_that_loses_all_its_users_at_a_reload_is_logged_once() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("htpasswd");
+        let hash = "$2y$05$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
+        std::fs::write(&file, format!("alice:{hash}\nbob:{hash}\n")).unwrap();
+        let token = CredentialSource::sha256("ci", ["a".repeat(64)]);
+        let users = CredentialSource::htpasswd(&file);
+        let mut sources = Sources::new(vec![token.unwrap(), users], None);
+        let first = sources.load(None).unwrap();
+        let said = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(!said().contains("no credential any more"), "{}", said());
+        std::fs::write(&file, "# all withdrawn\n").unwrap();
+        let second = sources.load(Some(&first)).unwrap();
+        assert_eq!((first.len(), second.len()), (3, 1));
+        sources.load(Some(&second)).unwrap();
+        assert_eq!(
+            said().matches("no credential any more").count(),
+            1,
+            "{}",
+            said()
+        );
+        assert!(said().contains("before=2"), "{}", said());
     }
 }

@@ -126,6 +126,10 @@ impl Advice<'_> {
                 nobody("[auth] lets nobody in who shows nothing (`anonymous = true` would)")
             }
             Who::Principal(..) | Who::Anonymous if self.builder.authenticator.is_some() => None,
+            Who::Principal(Method::Certificate | Method::Jwt, id) if is_pattern(id) => nobody(
+                "an id is compared as it is written, and is no pattern: write `authenticated`, a group, or a name of \
+                 certificates, as \"dns:*.nodes.example.org\"",
+            ),
             Who::Principal(Method::Custom, _) => {
                 nobody("the program finds out by no way of its own who calls (`authenticate_with`)")
             }
@@ -364,4 +368,9 @@ fn host_in_repository(pattern: &str) -> Option<Problem> {
         host: host.into(),
         rest: rest.into(),
     })
+}
+
+/// Whether an id is probably meant as a pattern. A certificate may have the name `*.example.org` itself.
+fn is_pattern(id: &str) -> bool {
+    id.contains('*') && !id.starts_with("*.")
 }

@@ -34,6 +34,12 @@ pub enum SecurityWarning {
     /// No client is asked for the certificate that callers are known by.
     #[error("callers must show a certificate, but the TLS server asks for none")]
     CertificateNotAsked,
+    /// Callers must show a certificate on a port that no certificate can be shown on.
+    #[error(
+        "callers must show a certificate on {0}, which is in the clear and where no proxy vouches for one: nobody gets \
+         in; take `clear` out there, or let callers show a token"
+    )]
+    CertificateInTheClear(SocketAddr),
     /// Passwords and weak tokens can be guessed at any speed. Generated and signed tokens cannot be guessed.
     #[error(
         "auth.throttle is off: passwords, and tokens with `weak = true`, can be guessed as fast as a client \

@@ -23,8 +23,8 @@ pub(crate) fn check_host<B>(request: &Request<B>) -> Result<(), RouteError> {
         (Some(_), Some(_)) => false,
     };
     // RFC 9110 §4.2.4: a user in the target is an error, and there to mislead.
-    let names_user = authority.is_some_and(|authority| authority.as_str().contains('@'));
-    (holds && !names_user).then_some(()).ok_or(RouteError::Host)
+    let is_one = authority.is_none_or(|authority| is_host(authority.as_str().as_bytes()));
+    (holds && is_one).then_some(()).ok_or(RouteError::Host)
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2).
@@ -39,12 +39,15 @@ fn is_host(host: &[u8]) -> bool {
         let (name, port) = host.split_at(end.unwrap_or(host.len()));
         (is_name(name), port)
     };
-    let digits = match port {
-        [] => true,
-        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+    let is_port = match port {
+        [] | [b':'] => true,
+        // A sign would be read as a part of the number.
+        [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+            str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
+        }
         _ => false,
     };
-    name_is_one && digits
+    name_is_one && is_port
 }
 
 fn is_ip_literal(text: &[u8]) -> bool {
@@ -136,6 +139,10 @@ mod tests {
             ("a.example", true),
             ("u:p@a.example", false),
             ("u@a", false),
+            ("a.example:443", true),
+            ("[::1]:443", true),
+            ("a.example:99999", false),
+            ("a.example:+443", false),
         ] {
             let target = format!("https://{authority}/v2/");
             assert_eq!(
@@ -163,13 +170,39 @@ mod tests {
             "a_b",
             "a!$&'()*+,;=b",
             "[v1F.a+b]",
+            "a:0080",
+            "a:65535",
         ] {
             assert!(checked(Version::HTTP_11, &[host]), "{host:?}");
         }
         for host in [
-            "a b", "a/b", "user@a", "http://a", "a:b", "a:80:80", "::1", "[::1", "[::g]", "[]",
-            "[::1]a", "a%2", "a%zz", "a%2z", "a%z2", "a\"b", "a\\b", "a?b", "a#b", "<a>", "[v1]",
+            "a b",
+            "a/b",
+            "user@a",
+            "http://a",
+            "a:b",
+            "a:80:80",
+            "::1",
+            "[::1",
+            "[::g]",
+            "[]",
+            "[::1]a",
+            "a%2",
+            "a%zz",
+            "a%2z",
+            "a%z2",
+            "a\"b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "<a>",
+            "[v1]",
             "[v.a]",
+            "a:65536",
+            "a:99999",
+            "a:+80",
+            "a:-1",
+            "[::1]:65536",
         ] {
             assert!(!checked(Version::HTTP_11, &[host]), "{host:?}");
         }

@@ -103,6 +103,7 @@ where
             stop,
             raise_descriptor_limit: raise,
             look,
+            descriptors_left,
         } = server;
         if raise && let Err(error) = raise_descriptor_limit() {
             tracing::warn!(%error, "the number of open files is limited to what it was at the start");
@@ -113,6 +114,7 @@ where
             source: options.max_connections_per_source.unwrap_or(PER_SOURCE),
             network: options.max_connections_per_network,
         };
+        let mut has_own_source_bound = options.max_connections_per_source.is_some();
         let mut stall_timeout = options.stall_timeout.unwrap_or(STALL_TIMEOUT);
         let mut with_header = options.proxies.clone();
         #[cfg(feature = "tls")]
@@ -123,6 +125,7 @@ where
             }
             if options.max_connections_per_source.is_none() {
                 bounds.source = acceptor.connections_per_source().unwrap_or(PER_SOURCE);
+                has_own_source_bound = acceptor.connections_per_source().is_some();
             }
             if options.stall_timeout.is_none() {
                 stall_timeout = acceptor.stall_timeout().unwrap_or(STALL_TIMEOUT);
@@ -140,7 +143,15 @@ where
             guard: guard.clone(),
         };
         let within_limit = descriptors::connections_within_limit().unwrap_or(usize::MAX);
-        bounds.all = bounds.all.min(within_limit).max(1);
+        let within_limit = within_limit.saturating_sub(descriptors_left);
+        if within_limit < bounds.all {
+            // The usual parts are those of the usual number: of fewer, one source would have all.
+            let half = (within_limit / 2).max(1);
+            if !has_own_source_bound {
+                bounds.source = bounds.source.min(half);
+            }
+            bounds.all = within_limit.max(1);
+        }
         bounds.strangers = bounds.strangers.min(bounds.all / 2).max(1);
         let (stopping, stopped) = watch::channel(false);
         let accepting = Self {

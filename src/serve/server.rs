@@ -33,6 +33,7 @@ pub struct Server {
     pub(super) stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(super) raise_descriptor_limit: bool,
     pub(super) look: Option<Look>,
+    pub(super) descriptors_left: usize,
 }
 
 impl Server {
@@ -47,6 +48,7 @@ impl Server {
             stop: None,
             raise_descriptor_limit: true,
             look: None,
+            descriptors_left: 0,
         }
     }
 
@@ -62,6 +64,7 @@ impl Server {
             stop: None,
             raise_descriptor_limit: true,
             look: None,
+            descriptors_left: 0,
         }
     }
 
@@ -203,7 +206,8 @@ impl Server {
     /// of the source's own that has shown nothing, or is refused. The source may have as many requests in flight,
     /// however many streams each of its connections has; a further one is answered with status 503. Trusted proxies
     /// have no such bound.
-    /// Default: what the acceptor is set to, else 1,024.
+    /// Default: what the acceptor is set to, else 1,024, and half of all where the limit of open files allows
+    /// fewer in all.
     pub fn with_max_connections_per_source(mut self, connections: usize) -> Self {
         self.options.max_connections_per_source = Some(connections.max(1));
         self
@@ -227,6 +231,14 @@ impl Server {
     /// it.
     pub fn with_descriptor_limit_raised(mut self, raised: bool) -> Self {
         self.raise_descriptor_limit = raised;
+        self
+    }
+
+    /// Leaves this many file descriptors to what the service opens for its requests, as connections to another
+    /// server, besides the reserve: where the limit of open files bounds the number of connections, there are so many
+    /// fewer. Default: 0.
+    pub fn with_descriptors_left(mut self, descriptors: usize) -> Self {
+        self.descriptors_left = descriptors;
         self
     }
 

@@ -149,6 +149,54 @@ async fn a_change_of_the_protocol_that_was_not_asked_for_is_a_502() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_status_is_none_of_http_is_a_502() {
+    for status in [600, 999] {
+        assert_refused(&format!(
+            "HTTP/1.1 {status} Answer\r\ncontent-length: 2\r\n\r\n{{}}"
+        ))
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_host_has_no_port_that_there_is_is_a_400() {
+    let registry = Registry::start().await;
+    let gate = Gate::start(&registry.url()).await;
+    for host in [
+        "registry.example:99999",
+        "registry.example:+80",
+        "[::1]:65536",
+    ] {
+        let mut client = gate.connect().await;
+        client
+            .send(format!(
+                "GET {MANIFEST} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {CI}\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.head().await.status(), 400, "{host}");
+        if let Ok(target) = format!("http://{host}{MANIFEST}").parse::<http::Uri>() {
+            let answer = ask_by_http_2(&gate, &target.to_string()).await;
+            assert_eq!(answer.status(), 400, "{host}");
+        }
+    }
+    assert!(!registry.is_called().await);
+}
+
+#[tokio::test]
+async fn a_registry_at_no_port_that_there_is_is_an_error() {
+    for url in [
+        "http://registry.example:99999",
+        "http://registry.example:+80",
+        "http://registry.example:0",
+        "https://[::1]:65536",
+    ] {
+        let read = Program::read(&Files::new(), BY_TOKEN, &["--upstream", url]);
+        let error = read.err().unwrap().to_string();
+        assert!(error.contains("no address of a registry"), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_with_its_head_is_a_502() {
     for rest in [
         "content-length: 100\r\n\r\n",

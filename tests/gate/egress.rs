@@ -76,9 +76,14 @@ impl Pki {
 
     /// The gate beside the program that asks; its egress is port 1.
     async fn outward(&self, ports: &[u16], more: &str) -> Program {
+        self.outward_with(ports, more, &[]).await
+    }
+
+    async fn outward_with(&self, ports: &[u16], more: &str, flags: &[&str]) -> Program {
         let own = "certificate = \"own.crt\", key = \"own.key\"";
         let config = outward(ports, own, more);
-        Program::start(self.files(&self.asks), &config, &FLAGS).await
+        let flags = [&FLAGS, flags].concat();
+        Program::start(self.files(&self.asks), &config, &flags).await
     }
 }
 
@@ -179,6 +184,26 @@ async fn a_gate_whose_certificate_is_revoked_gives_nothing_more_in_flight_or_ane
     let mut client = outward.connect(1).await;
     client.send(asking(&inward.ports[0].to_string(), "")).await;
     assert_problem(&client.answer().await, 502, "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn the_egress_has_no_more_requests_in_flight_than_its_places() {
+    let pki = Pki::new();
+    let registry = Registry::start().await;
+    let inward = pki.inward(&registry).await;
+    let flags = ["--max-in-flight", "4", "--head-timeout", "2s"];
+    let outward = pki
+        .outward_with(&[inward.ports[0].port()], "", &flags)
+        .await;
+    let (first, _wire, _) = transfer(&registry, &inward, &outward).await;
+    let mut second = outward.connect(1).await;
+    second.send(asking(&inward.ports[0].to_string(), "")).await;
+    assert_problem(&second.answer().await, 503, "UNAVAILABLE");
+    drop(first);
+    second.send(asking(&inward.ports[0].to_string(), "")).await;
+    let (mut wire, _) = registry.accept_past_probes().await;
+    wire.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(second.head().await.status(), 204);
 }
 
 #[tokio::test]
@@ -338,6 +363,12 @@ async fn the_egress_goes_nowhere_but_to_what_is_listed() {
             "DENIED",
         ),
         (asking(&format!("localhost.:{port}"), ""), 403, "DENIED"),
+        (asking("127.0.0.1:99999", ""), 400, "UNSUPPORTED"),
+        (
+            asking(&format!("127.0.0.1:+{port}"), ""),
+            400,
+            "UNSUPPORTED",
+        ),
         // Not what `Host` says, and not what the target says: neither.
         (
             format!("GET http://{host}/ HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"),
@@ -421,6 +452,21 @@ async fn an_egress_that_others_reach_or_that_knows_no_one_is_an_error() {
             format!("{section}{tls}name = \"*\"\n"),
             Some("127.0.0.1:0"),
             Some("program.egress.name"),
+        ),
+        (
+            format!("{section}{tls}hosts = [\"gate.example\", \"*.example\"]\n"),
+            Some("127.0.0.1:0"),
+            Some("\"*.example\" is no name"),
+        ),
+        (
+            format!("{section}{tls}hosts = [\"gate.example:5000\"]\n"),
+            Some("127.0.0.1:0"),
+            Some("\"gate.example:5000\" is no name"),
+        ),
+        (
+            format!("{section}{tls}hosts = [\"10.0.0.1\"]\n"),
+            Some("127.0.0.1:0"),
+            Some("\"10.0.0.1\" is no name"),
         ),
         (format!("{section}{tls}"), Some("127.0.0.1:0"), None),
     ] {

@@ -10,7 +10,7 @@ async fn hop_by_hop_headers_of_the_client_stay_on_its_side() {
     let (registry, _gate, mut client) = in_front().await;
     let more = "connection: keep-alive, x-hop, X-Other\r\nx-hop: 1\r\nx-other: 2\r\nkeep-alive: timeout=5\r\n\
         proxy-authorization: Basic eA==\r\nproxy-connection: keep-alive\r\nte: gzip, trailers\r\n\
-        x-kept: yes\r\naccept: application/json\r\n";
+        http2-settings: AAMAAABkAAQAAP__\r\nx-kept: yes\r\naccept: application/json\r\n";
     client.send(request("GET", MANIFEST, more)).await;
     let head = registry.accept().await.head().await;
     for name in [
@@ -20,6 +20,7 @@ async fn hop_by_hop_headers_of_the_client_stay_on_its_side() {
         "keep-alive",
         "proxy-authorization",
         "proxy-connection",
+        "http2-settings",
     ] {
         assert_eq!(head.get(name), None, "{head:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::pki::Files;
+use crate::pki::{Ca, Files};
 use crate::support::{
     BY_TOKEN, CI, MANIFEST, PEER, Program, Registry, request, request_of, within,
 };
@@ -186,5 +186,63 @@ async fn a_listener_that_cannot_be_meant_is_an_error() {
         let read = Program::read(&files, &config, &["--upstream", "http://127.0.0.1:1"]);
         let error = read.err().unwrap().to_string();
         assert!(error.contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn two_ports_of_one_address_are_an_error() {
+    let files = Files::new();
+    let upstream = ["--upstream", "http://127.0.0.1:1"];
+    for (section, flags) in [
+        (
+            "[[program.listener]]\naddress = \"127.0.0.1:5001\"\n[[program.listener]]\naddress = \"127.0.0.1:5001\"\n\
+             probes = []\n",
+            ["--drain", "1s"],
+        ),
+        (
+            "[[program.listener]]\naddress = \"127.0.0.1:5001\"\n",
+            ["--admin", "127.0.0.1:5001"],
+        ),
+    ] {
+        let config = format!("{BY_TOKEN}\n{section}");
+        let read = Program::read(&files, &config, &[upstream, flags].concat());
+        let error = read.err().unwrap().to_string();
+        assert!(
+            error.contains("127.0.0.1:5001 is the address of two ports"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_callers_must_show_in_the_clear_is_a_warning() {
+    let files = Files::new();
+    let ca = Ca::new("nodes");
+    let server = ca.server(&["localhost"]);
+    for (name, text) in [
+        ("server.crt", &server.pem),
+        ("server.key", &server.key_pem),
+        ("ca.crt", &ca.pem),
+    ] {
+        files.put(name, text);
+    }
+    let tls =
+        "[tls]\ncertificate = \"server.crt\"\nkey = \"server.key\"\nclient_ca = [\"ca.crt\"]\n";
+    let listener = "[[program.listener]]\naddress = \"127.0.0.1:5001\"\nclear = true\n";
+    let warned = "warning: callers must show a certificate on 127.0.0.1:5001";
+    for (more, is) in [
+        ("require = \"certificate\"", true),
+        ("require = \"token-and-certificate\"", true),
+        ("require = \"token\"", false),
+        ("", false),
+        (
+            "require = \"certificate\"\n[forwarded]\nproxies = [\"127.0.0.1/32\"]",
+            false,
+        ),
+    ] {
+        let config = format!("{BY_TOKEN}\n{tls}{listener}{more}\n");
+        let read = Program::read(&files, &config, &["--upstream", "http://127.0.0.1:1"]);
+        let report = read.unwrap().report.to_string();
+        assert_eq!(report.contains(warned), is, "{more}\n{report}");
     }
 }

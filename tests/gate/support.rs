@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cli::Arguments;
 use crate::pki::Files;
-use crate::proxy::{Options, Proxy, Upstream};
+use crate::proxy::{InFlight, Options, Proxy, Upstream};
 use crate::setup::Setup;
 
 /// Far more than anything takes that ends at all.
@@ -193,6 +193,7 @@ pub(crate) fn options() -> Options {
         client_cert: None,
         peer_group: None,
         authorization: None,
+        in_flight: InFlight::new(1024),
     }
 }
 

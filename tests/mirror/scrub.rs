@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 use crate::store::{Digest, Scrubbed};
@@ -112,4 +113,85 @@ async fn a_scrub_writes_again_what_a_list_of_referrers_lacks() {
     scrub(&server).await;
     let list = server.get(&path).await.text().await.unwrap();
     assert!(list.contains(sha256(&index).hex()), "{list}");
+}
+
+/// Puts something that is not the content in the place of a file, by its number: a directory with a file in it, a
+/// FIFO, and an empty file as a loss of power leaves it.
+fn displace(path: &Path, number: usize) {
+    fs::remove_file(path).unwrap();
+    match number {
+        0 => {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("file"), "content").unwrap();
+        }
+        1 => mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
+        _ => {
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o400)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_file_or_empty_in_a_blobs_place_is_missing_until_a_push_replaces_it() {
+    for number in 0..3 {
+        let data = Data::new();
+        let server = Server::start(&data).await;
+        let digest = server.push_blob("a", b"content").await;
+        server.push_blob("b", b"content").await;
+        let link = |repository: &str| {
+            let links = format!("repositories/{repository}/_blobs/sha256");
+            data.path().join(links).join(digest.hex())
+        };
+        for path in [blob(&data, &digest), link("a"), link("b")] {
+            displace(&path, number);
+        }
+        let path = format!("/v2/a/blobs/{digest}");
+        for method in [reqwest::Method::HEAD, reqwest::Method::GET] {
+            let answer = server.request(method, &path).send().await.unwrap();
+            assert_eq!(answer.status(), 404, "{number}");
+        }
+        server.push_blob("a", b"content").await;
+        for repository in ["a", "b"] {
+            let path = format!("/v2/{repository}/blobs/{digest}");
+            let get = server.get(&path).await;
+            // What is wrong in a repository is taken away, or put right by a push to another.
+            if repository == "a" || get.status() == 200 {
+                assert_eq!(get.text().await.unwrap(), "content", "{number}");
+            }
+        }
+        assert_eq!(scrub(&server).await.damaged, 0, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_scrub_waits_for_nothing_that_is_no_file_and_takes_it_away() {
+    for number in 0..3 {
+        let data = Data::new();
+        let server = Server::start(&data).await;
+        let (manifest, digest) = server.push_image("a", "tag", b"layer").await;
+        let manifests = data.path().join("repositories/a/_manifests/sha256");
+        displace(&blob(&data, &sha256(b"layer")), number);
+        displace(&manifests.join(digest.hex()), number);
+        let path = format!("/v2/a/manifests/{digest}");
+        assert_eq!(server.get(&path).await.status(), 404, "{number}");
+        assert!(scrub(&server).await.damaged > 0, "{number}");
+        assert_eq!(scrub(&server).await.damaged, 0, "{number}");
+        server.push_blob("a", b"layer").await;
+        let put = server.put_manifest("a", "tag", MANIFEST, &manifest).await;
+        assert_eq!(put.status(), 201, "{number}");
+        assert_eq!(server.get(&path).await.status(), 200, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_blob_whose_digest_is_that_of_nothing_is_served() {
+    let data = Data::new();
+    let server = Server::start(&data).await;
+    let digest = server.push_blob("a", b"").await;
+    let get = server.get(&format!("/v2/a/blobs/{digest}")).await;
+    assert_eq!(
+        (get.status().as_u16(), get.text().await.unwrap()),
+        (200, String::new())
+    );
 }

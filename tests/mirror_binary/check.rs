@@ -109,3 +109,21 @@ async fn everything_that_the_example_has_commented_out_is_right_too() {
     let (success, said) = check(mirror.data(), &config).await;
     assert!(success, "{said}");
 }
+
+/// When content was last used is known to the second.
+#[tokio::test]
+async fn a_lifetime_of_uploads_in_which_a_push_cannot_end_is_refused() {
+    let data = TempDir::new().unwrap();
+    for (time, taken) in [("9s", false), ("0s", false), ("10s", true)] {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("none.toml");
+        let config = config.to_str().unwrap();
+        let output = run(
+            data.path(),
+            &["--upload-ttl", time, "--check", "--config", config],
+        )
+        .await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        assert_eq!(said.contains("write 10s or more"), !taken, "{time}: {said}");
+    }
+}

@@ -13,6 +13,8 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use super::in_flight::Place;
+
 /// For how long the head of an answer waits for the beginning of its body: one that is broken there is
 /// answered for, and not cut. A peer of a mirror gives up on a head after 100 ms.
 const BEGINNING: Duration = Duration::from_millis(20);
@@ -48,6 +50,8 @@ pin_project! {
         deadline: Sleep,
         waiting: bool,
         stall: Duration,
+        // Until the body has ended, as far as its own side is concerned.
+        place: Option<Arc<Place>>,
     }
 }
 
@@ -58,6 +62,8 @@ pin_project! {
         #[pin]
         inner: Option<B>,
         progress: Arc<Progress>,
+        // An answer may end before the request does, whose connection is open until then.
+        place: Option<Arc<Place>>,
     }
 }
 
@@ -132,17 +138,19 @@ impl Progress {
 }
 
 impl<B> Sent<B> {
-    pub(super) fn new(body: B, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(body: B, progress: Arc<Progress>, place: Option<Arc<Place>>) -> Self {
         Self {
             inner: Some(body),
             progress,
+            place,
         }
     }
 
-    pub(super) fn empty(progress: Arc<Progress>) -> Self {
+    pub(super) fn empty(progress: Arc<Progress>, place: Option<Arc<Place>>) -> Self {
         Self {
             inner: None,
             progress,
+            place,
         }
     }
 }
@@ -189,7 +197,7 @@ where
 }
 
 impl Received {
-    pub(super) fn new(inner: Incoming, stall: Duration) -> Self {
+    pub(super) fn new(inner: Incoming, stall: Duration, place: Option<Arc<Place>>) -> Self {
         Self {
             inner,
             ahead: VecDeque::new(),
@@ -198,6 +206,7 @@ impl Received {
             deadline: sleep_until(Instant::now()),
             waiting: false,
             stall,
+            place,
         }
     }
 
@@ -258,6 +267,9 @@ impl Body for Received {
                 }
                 Poll::Ready(frame) => {
                     *this.waiting = false;
+                    if frame.is_none() {
+                        *this.place = None;
+                    }
                     return Poll::Ready(frame.map(|frame| frame.map_err(ReceiveError::Cut)));
                 }
             }

@@ -13,6 +13,7 @@ use super::bodies::ProxyBody;
 use super::connector::Connector;
 use super::exchange::Exchange;
 use super::headers;
+use super::in_flight::InFlight;
 use super::problem::{Complaints, Problem};
 use super::upstream::Place;
 use super::{Targets, Tls};
@@ -27,6 +28,8 @@ struct Inner<B> {
     targets: Targets,
     exchange: Exchange<B>,
     complaints: Complaints,
+    in_flight: InFlight,
+    patience: Duration,
 }
 
 impl<B> Clone for Egress<B> {
@@ -47,6 +50,7 @@ where
         name: Option<ServerName<'static>>,
         tls: Watched<Tls>,
         [connect, head, stall]: [Duration; 3],
+        in_flight: InFlight,
     ) -> Self {
         let place = Place::Gates {
             targets: targets.clone(),
@@ -58,6 +62,8 @@ where
             targets,
             exchange: Exchange::new(connector, head, stall),
             complaints: Complaints::default(),
+            in_flight,
+            patience: head,
         }))
     }
 
@@ -86,6 +92,7 @@ where
             .targets
             .of(&request, dialled.map(|dialled| dialled.0))?;
         let (parts, body) = request.into_parts();
+        let source = headers::source(&parts.extensions);
         let path = parts.uri.path_and_query().cloned();
         let mut uri = http::uri::Parts::default();
         uri.scheme = Some(Scheme::HTTPS);
@@ -100,6 +107,7 @@ where
         headers.remove(http::header::EXPECT);
         // The client writes it, from the one host that was checked.
         headers.remove(HOST);
-        self.exchange.send(head, body).await
+        let place = self.in_flight.take(source, self.patience).await?;
+        self.exchange.send(place, head, body).await
     }
 }

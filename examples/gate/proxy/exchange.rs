@@ -13,6 +13,7 @@ use super::bodies::{Progress, ProxyBody, Received, Sent};
 use super::connector::Connector;
 use super::framing;
 use super::headers;
+use super::in_flight::Place;
 use super::problem::Problem;
 
 /// Sends requests over pooled connections, each within deadlines.
@@ -61,9 +62,11 @@ where
         }
     }
 
-    /// Sends a request and returns the answer without what concerns its connection only.
+    /// Sends a request and returns the answer without what concerns its connection only. The place is free again
+    /// once both bodies have ended.
     pub(super) async fn send(
         &self,
+        place: Place,
         head: Request<()>,
         body: B,
     ) -> Result<Response<ProxyBody>, Problem> {
@@ -72,28 +75,35 @@ where
         let is_head = head.method() == Method::HEAD;
         let changes_nothing = [Method::GET, Method::HEAD].contains(head.method());
         let again = (changes_nothing && body.is_end_stream()).then(|| head.clone());
+        let place = Some(Arc::new(place));
         let progress = Progress::new();
-        let sent = head.map(|()| Sent::new(body, Arc::clone(&progress)));
+        let sent = head.map(|()| Sent::new(body, Arc::clone(&progress), place.clone()));
         let mut answered = self.ask(sent, &progress).await;
         if let (Err(Problem::Ended(_)), Some(head)) = (&answered, again) {
-            answered = self.ask_without_body(head).await;
+            answered = self.ask_without_body(head, place.clone()).await;
         }
-        self.passed_on(answered?, is_head).await
+        self.passed_on(answered?, is_head, place).await
     }
 
     /// Sends a request without a body, once.
     pub(super) async fn send_empty(
         &self,
+        place: Option<Place>,
         head: Request<()>,
     ) -> Result<Response<ProxyBody>, Problem> {
         let is_head = head.method() == Method::HEAD;
-        let answer = self.ask_without_body(head).await?;
-        self.passed_on(answer, is_head).await
+        let place = place.map(Arc::new);
+        let answer = self.ask_without_body(head, place.clone()).await?;
+        self.passed_on(answer, is_head, place).await
     }
 
-    async fn ask_without_body(&self, head: Request<()>) -> Result<Response<Incoming>, Problem> {
+    async fn ask_without_body(
+        &self,
+        head: Request<()>,
+        place: Option<Arc<Place>>,
+    ) -> Result<Response<Incoming>, Problem> {
         let progress = Progress::new();
-        let sent = head.map(|()| Sent::empty(Arc::clone(&progress)));
+        let sent = head.map(|()| Sent::empty(Arc::clone(&progress), place));
         self.ask(sent, &progress).await
     }
 
@@ -115,14 +125,18 @@ where
         &self,
         answer: Response<Incoming>,
         is_head: bool,
+        place: Option<Arc<Place>>,
     ) -> Result<Response<ProxyBody>, Problem> {
         let (mut parts, body) = answer.into_parts();
         if parts.status.is_informational() {
             // 101: hyper waits for what follows any other.
             return Err(Problem::NotFinal(parts.status));
         }
+        if parts.status.as_u16() > 599 {
+            return Err(Problem::Status(parts.status));
+        }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(Problem::Answer)?;
-        let mut body = Received::new(body, self.stall_timeout);
+        let mut body = Received::new(body, self.stall_timeout, place);
         body.begin().await;
         // What the registry refuses it has said, whatever became of its words.
         if parts.status.is_success()

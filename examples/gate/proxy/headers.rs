@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -52,8 +53,9 @@ const CLAIMS: [&str; 6] = [
 ];
 
 /// What concerns one connection only (RFC 9110 §7.6.1), besides what `Connection` names.
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
+    HeaderName::from_static("http2-settings"),
     KEEP_ALIVE,
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
@@ -176,6 +178,12 @@ pub(super) fn forwarded(
     if let Ok(all) = HeaderValue::try_from(all) {
         headers.insert(FORWARDED, all);
     }
+}
+
+/// The address of the client, by which its requests are counted. A connection without an address is of this host.
+pub(super) fn source(extensions: &Extensions) -> IpAddr {
+    let address = ClientAddr::of(extensions);
+    address.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
 /// The scheme by which the client asks.

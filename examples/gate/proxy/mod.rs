@@ -13,6 +13,7 @@ mod egress;
 mod exchange;
 mod framing;
 mod headers;
+mod in_flight;
 mod late;
 mod live;
 mod problem;
@@ -34,11 +35,13 @@ use portcullis::{Principal, Watched};
 
 use self::connector::Connector;
 use self::exchange::Exchange;
+use self::in_flight::Probes;
 use self::problem::{Complaints, Problem};
 
 pub(crate) use self::bodies::ProxyBody;
 pub(crate) use self::egress::Egress;
 pub(crate) use self::headers::is_taken;
+pub(crate) use self::in_flight::InFlight;
 pub(crate) use self::routes::{Routes, Served};
 pub(crate) use self::targets::Targets;
 pub(crate) use self::tls::{Tls, TlsFiles, TlsFilesError};
@@ -64,6 +67,8 @@ pub(crate) struct Options {
     pub(crate) peer_group: Option<Box<str>>,
     /// What the registry is shown as `Authorization`; the client's own is taken off in any case.
     pub(crate) authorization: Option<Watched<HeaderValue>>,
+    /// The places of requests, which all registries have in common.
+    pub(crate) in_flight: InFlight,
 }
 
 /// In which headers a client's verified certificate is passed on.
@@ -85,6 +90,7 @@ struct Inner<B> {
     options: Options,
     exchange: Exchange<B>,
     complaints: Complaints,
+    probes: Probes,
 }
 
 impl<B> Clone for Proxy<B> {
@@ -104,6 +110,7 @@ where
         Self(Arc::new(Inner {
             exchange: Exchange::new(connector, options.head_timeout, options.stall_timeout),
             complaints: Complaints::default(),
+            probes: Probes::default(),
             upstream,
             options,
         }))
@@ -125,7 +132,8 @@ where
             let mut head = Request::new(());
             head.method_mut().clone_from(method);
             *head.uri_mut() = self.0.upstream.target(path)?;
-            self.0.exchange.send_empty(head).await
+            let place = self.0.probes.take(self.0.options.head_timeout).await?;
+            self.0.exchange.send_empty(Some(place), head).await
         };
         answer
             .await
@@ -138,7 +146,8 @@ where
             let mut head = Request::new(());
             *head.uri_mut() = self.0.upstream.target("/v2/")?;
             self.0.authorize(head.headers_mut());
-            self.0.exchange.send_empty(head).await
+            // Never behind callers: it is how the operator learns of them.
+            self.0.exchange.send_empty(None, head).await
         };
         match tokio::time::timeout(timeout, answer).await {
             Err(_) => Err(format!("no answer within {timeout:?}")),
@@ -166,7 +175,10 @@ where
         let host = headers::host(&request);
         let head = self.head(&mut request, host.as_ref())?;
         let proto = headers::proto(request.extensions());
-        let mut answer = self.exchange.send(head, body).await?;
+        let source = headers::source(request.extensions());
+        let patience = self.options.head_timeout;
+        let place = self.options.in_flight.take(source, patience).await?;
+        let mut answer = self.exchange.send(place, head, body).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             // The caller was let in already: it is the gate that the registry does not know.
             return Err(Problem::Unauthorized);

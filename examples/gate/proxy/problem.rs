@@ -3,7 +3,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::client::legacy;
@@ -13,6 +13,7 @@ use portcullis::oci::{ErrorCode, RouteError, error_body};
 use super::bodies::{Progress, ProxyBody, ReceiveError};
 use super::connector::ConnectError;
 use super::framing::FramingError;
+use super::in_flight::Crowded;
 use super::targets::TargetError;
 use super::upstream::UpstreamError;
 use crate::process::log::chain;
@@ -24,6 +25,9 @@ use self::seldom::Seldom;
 
 /// How often a problem of one kind is logged.
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// Seconds after which a client that found no place does well to come again.
+const COME_AGAIN: u16 = 5;
 
 /// Why the registry's answer is not the client's.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,8 @@ pub(super) enum Problem {
     Answer(FramingError),
     #[error("the registry answers {0} to a request that asks for no other protocol")]
     NotFinal(StatusCode),
+    #[error("the registry answers {0}, which is no status of HTTP")]
+    Status(StatusCode),
     #[error("the registry's answer broke off at its beginning: {}", chain(.0))]
     Cut(ReceiveError),
     #[error("the registry's Location cannot be made one of the gate's: {0:?}")]
@@ -58,6 +64,8 @@ pub(super) enum Problem {
     Target(#[from] UpstreamError),
     #[error("{0}")]
     Refused(#[from] TargetError),
+    #[error("{0}")]
+    Crowded(#[from] Crowded),
 }
 
 /// Counts the problems with one registry, and logs those of a kind once in a while: a registry that is down
@@ -120,9 +128,10 @@ impl Problem {
             Self::Ended(_) | Self::Cut(_) => "ended",
             Self::Unauthorized => "unauthorized",
             Self::Client(_) | Self::Request(_) => "client",
-            Self::Answer(_) | Self::NotFinal(_) | Self::Location(_) => "answer",
+            Self::Answer(_) | Self::NotFinal(_) | Self::Status(_) | Self::Location(_) => "answer",
             Self::Route(_) | Self::Target(_) => "target",
             Self::Refused(_) => "refused",
+            Self::Crowded(_) => "busy",
         }
     }
 
@@ -133,6 +142,7 @@ impl Problem {
             | Self::Unauthorized
             | Self::Answer(_)
             | Self::NotFinal(_)
+            | Self::Status(_)
             | Self::Cut(_)
             | Self::Location(_) => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout(_) | Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -142,6 +152,7 @@ impl Problem {
             | Self::Refused(TargetError::Malformed(_)) => StatusCode::BAD_REQUEST,
             Self::Refused(TargetError::Method) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Crowded(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Route(error) => error.status(),
         }
     }
@@ -155,7 +166,11 @@ impl Problem {
                 ErrorCode::Unsupported,
                 "the request's body has no one length, or a transfer coding besides chunked",
             ),
-            Self::Answer(_) | Self::NotFinal(_) | Self::Cut(_) | Self::Location(_) => (
+            Self::Answer(_)
+            | Self::NotFinal(_)
+            | Self::Status(_)
+            | Self::Cut(_)
+            | Self::Location(_) => (
                 ErrorCode::Unavailable,
                 "the registry behind the gate gives no answer that can be passed on",
             ),
@@ -173,6 +188,10 @@ impl Problem {
             Self::ConnectTimeout(_) | Self::Silent(_) => (
                 ErrorCode::Unavailable,
                 "the registry behind the gate does not answer in time",
+            ),
+            Self::Crowded(_) => (
+                ErrorCode::Unavailable,
+                "too many requests are in flight; try again later",
             ),
             _ => (
                 ErrorCode::Unavailable,
@@ -193,6 +212,9 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if matches!(self, Self::Crowded(_)) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(COME_AGAIN));
+        }
         headers.insert(
             HeaderName::from_static("docker-distribution-api-version"),
             HeaderValue::from_static("registry/2.0"),

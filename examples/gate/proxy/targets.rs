@@ -6,6 +6,8 @@ use http::uri::{Authority, Scheme};
 use http::{Method, Request};
 use ipnet::IpNet;
 
+use super::upstream::port_of;
+
 /// Where an egress may go: nowhere else, so that it is no open proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Targets {
@@ -34,7 +36,26 @@ pub(super) enum TargetError {
 /// The port of a host that is written without one.
 const USUAL_PORT: u16 = 443;
 
+/// A name that no request can be for.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "program.egress.hosts: {0:?} is no name, so that no request is for it: write each name as it is asked for, without \
+     patterns, ports and schemes; addresses are in `networks`"
+)]
+pub(crate) struct HostError(Box<str>);
+
 impl Targets {
+    /// # Errors
+    /// A name is a pattern, an address, or no name.
+    pub(crate) fn check_hosts(&self) -> Result<(), HostError> {
+        let is_name = |host: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            !host.is_empty() && host.bytes().all(plain) && host.parse::<IpAddr>().is_err()
+        };
+        let wrong = self.hosts.iter().find(|host| !is_name(host));
+        wrong.map_or(Ok(()), |host| Err(HostError(host.clone())))
+    }
+
     /// The one host that a request is for, which it may go to: that which the client dialled, where its connection
     /// was redirected here; else that of its absolute target, else of its `Host`. All that there are must agree
     /// (RFC 9112 §3.2.2 lets a proxy choose, and a choice would be a way around), except that the name of an address
@@ -79,7 +100,7 @@ impl Targets {
     }
 
     fn check(&self, target: &Authority) -> Result<(), TargetError> {
-        let port = port(target);
+        let port = port(target)?;
         if !self.ports.contains(&port) {
             return Err(TargetError::Port(port));
         }
@@ -96,10 +117,11 @@ impl Targets {
     pub(super) async fn addresses(&self, target: &Authority) -> io::Result<Vec<SocketAddr>> {
         let refused = |error: TargetError| io::Error::new(io::ErrorKind::PermissionDenied, error);
         self.check(target).map_err(refused)?;
+        let port = port(target).map_err(refused)?;
         if let Some(ip) = address(target) {
-            return Ok(vec![SocketAddr::new(ip, port(target))]);
+            return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let found = tokio::net::lookup_host((target.host(), port(target))).await?;
+        let found = tokio::net::lookup_host((target.host(), port)).await?;
         let found: Vec<SocketAddr> = found.collect();
         let allowed = found.iter().filter(|found| self.contains(found.ip()));
         let allowed: Vec<SocketAddr> = allowed.copied().collect();
@@ -130,8 +152,9 @@ fn at(dialled: SocketAddr, host: &Authority) -> Result<Authority, TargetError> {
     Authority::try_from(dialled.to_string()).map_err(|_| differs)
 }
 
-fn port(target: &Authority) -> u16 {
-    target.port_u16().unwrap_or(USUAL_PORT)
+fn port(target: &Authority) -> Result<u16, TargetError> {
+    let port = port_of(target).map_err(|_| TargetError::Malformed("its port is no port"))?;
+    Ok(port.unwrap_or(USUAL_PORT))
 }
 
 fn address(target: &Authority) -> Option<IpAddr> {

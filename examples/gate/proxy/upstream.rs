@@ -92,13 +92,17 @@ impl Upstream {
             return Err(UpstreamError::Path(text.to_owned()).into());
         }
         let host: Box<str> = authority.host().trim_matches(['[', ']']).into();
+        let port = port_of(authority).map_err(|PortError| wrong())?;
+        if port == Some(0) {
+            return Err(wrong().into());
+        }
         let place = match scheme.as_str() {
             "http" => Place::Http {
-                port: authority.port_u16().unwrap_or(80),
+                port: port.unwrap_or(80),
                 host,
             },
             "https" => Place::Https {
-                port: authority.port_u16().unwrap_or(443),
+                port: port.unwrap_or(443),
                 name: ServerName::try_from(host.to_string())
                     .map_err(|_| UpstreamError::Name(host.to_string()))?,
                 tls: tls()?,
@@ -128,7 +132,9 @@ impl Upstream {
             Place::Http { port, .. } | Place::Https { port, .. } => {
                 let named = uri.host().map(str::to_ascii_lowercase);
                 let own = self.authority.host().to_ascii_lowercase();
-                named == Some(own) && (uri.port_u16() == Some(*port) || is_at(uri, &self.authority))
+                let named_port = uri.authority().map(port_of);
+                named == Some(own)
+                    && (named_port == Some(Ok(Some(*port))) || is_at(uri, &self.authority))
             }
             Place::Unix(_) | Place::Gates { .. } => is_at(uri, &self.authority),
         }
@@ -147,8 +153,27 @@ pub(super) fn is_at(uri: &Uri, authority: &Authority) -> bool {
         _ => None,
     };
     let host = uri.host().unwrap_or_default();
-    host.eq_ignore_ascii_case(authority.host())
-        && uri.port_u16().or(usual) == authority.port_u16().or(usual)
+    let port = |authority: &Authority| Some(port_of(authority).ok()?.or(usual));
+    let ports = uri.authority().and_then(port).zip(port(authority));
+    host.eq_ignore_ascii_case(authority.host()) && ports.is_some_and(|(one, other)| one == other)
+}
+
+/// A port is a number up to 65,535, without a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PortError;
+
+/// The port that is written, if one is. `Authority::port_u16` takes `+80` for 80, and 99999 for none.
+pub(super) fn port_of(authority: &Authority) -> Result<Option<u16>, PortError> {
+    let text = authority.as_str();
+    let text = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    let port = text.strip_prefix(authority.host()).ok_or(PortError)?;
+    match port.strip_prefix(':').unwrap_or(port) {
+        "" => Ok(None),
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            digits.parse().map(Some).map_err(|_| PortError)
+        }
+        _ => Err(PortError),
+    }
 }
 
 impl fmt::Display for Upstream {

@@ -1,5 +1,4 @@
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,7 +16,7 @@ use portcullis::{ClientAddr, Principal};
 use super::problem::Problem;
 use super::query::Query;
 use super::{blobs, listing, manifests, uploads};
-use crate::store::{Caller, Callers, Reference, Store, Uploads};
+use crate::store::{Caller, Callers, Reference, Store, Uploads, network};
 use crate::upstream::PullThrough;
 
 /// What the handlers share. `Clone` costs a few `Arc`s.
@@ -124,11 +123,7 @@ async fn dispatch(
 /// one token would be one caller; by the address alone, all clients behind one proxy.
 fn caller(extensions: &Extensions) -> String {
     let principal = Principal::of(extensions).map(ToString::to_string);
-    let address = ClientAddr::of(extensions).map(|found| match found.ip() {
-        // One network has that many.
-        IpAddr::V6(address) => (address.to_bits() >> 64).to_string(),
-        IpAddr::V4(address) => address.to_string(),
-    });
+    let address = ClientAddr::of(extensions).map(|found| network(found.ip()).to_string());
     let (principal, address) = (principal.unwrap_or_default(), address.unwrap_or_default());
     format!("{principal} {address}")
 }

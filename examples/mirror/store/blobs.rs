@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::durable;
 use super::error::{At as _, if_there};
 use super::files::{Files, Place};
+use super::open::{Found, open};
 use super::pin::Pin;
 use super::{Digest, Store, StoreError, disk};
 
@@ -43,8 +44,9 @@ impl Blob {
     }
 
     fn reopen(&self) -> Result<Arc<File>, StoreError> {
-        let file = if_there(File::open(&self.path), &self.path)?.ok_or(StoreError::BlobUnknown)?;
-        let metadata = file.metadata().at(&self.path)?;
+        let Some(Found::File(file, metadata)) = open(&self.path)? else {
+            return Err(StoreError::BlobUnknown);
+        };
         // What is under the digest and was verified is the same, whatever took its place meanwhile.
         if !metadata.permissions().readonly() || metadata.len() != self.length {
             return Err(StoreError::BlobUnknown);
@@ -81,13 +83,17 @@ impl Store {
 
     fn open_link(&self, repository: &str, digest: &Digest) -> Result<(File, Metadata), StoreError> {
         let path = self.blob_link(repository, digest);
-        let file = if_there(File::open(&path), &path)?.ok_or(StoreError::BlobUnknown)?;
-        let metadata = file.metadata().at(&path)?;
-        if !is_sound(&file, &metadata, digest).at(&path)? {
-            self.discard(repository, digest, metadata.ino())?;
-            return Err(StoreError::BlobUnknown);
-        }
-        Ok((file, metadata))
+        let wrong = match open(&path)?.ok_or(StoreError::BlobUnknown)? {
+            Found::File(file, metadata) => {
+                if is_sound(&file, &metadata, digest).at(&path)? {
+                    return Ok((file, metadata));
+                }
+                metadata.ino()
+            }
+            Found::Other(inode) => inode,
+        };
+        self.discard(repository, digest, wrong)?;
+        Err(StoreError::BlobUnknown)
     }
 
     /// Whether `repository` has the blob. Looks at names alone, and so takes no longer for a long one.
@@ -97,14 +103,16 @@ impl Store {
     )]
     pub(crate) fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.blob_link(repository, digest);
-        Ok(if_there(fs::metadata(&path), &path)?.is_some())
+        let found = if_there(fs::metadata(&path), &path)?;
+        Ok(found.is_some_and(|found| found.is_file()))
     }
 
     /// The length of the blob, if any repository has it.
     pub(crate) fn length_of(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         let path = self.blob(digest);
         let metadata = if_there(fs::metadata(&path), &path)?;
-        Ok(metadata.map(|metadata| metadata.len()))
+        let file = metadata.filter(Metadata::is_file);
+        Ok(file.map(|metadata| metadata.len()))
     }
 
     /// Gives `repository` a blob that `from` has; false if that one has not.
@@ -128,10 +136,9 @@ impl Store {
     pub(crate) fn link_blob(&self, repository: &str, digest: &Digest) -> Result<bool, StoreError> {
         let source = self.blob(digest);
         let _pin = self.pins().pin(digest);
-        let Some(file) = if_there(File::open(&source), &source)? else {
+        let Some(Found::File(file, metadata)) = open(&source)? else {
             return Ok(false);
         };
-        let metadata = file.metadata().at(&source)?;
         if !is_sound(&file, &metadata, digest).at(&source)? {
             // Whatever comes in its place mends it.
             return Ok(false);
@@ -229,7 +236,7 @@ impl Store {
                 durable::relink(&self.tmp(), file, &link)?;
             }
         }
-        fs::rename(file, target).at(target)?;
+        durable::rename_over(file, target).at(target)?;
         durable::sync_dir(target.parent().unwrap_or(target))
     }
 
@@ -304,11 +311,18 @@ struct Known {
 }
 
 fn examine(blob: &Path, digest: &Digest) -> Result<Option<Known>, StoreError> {
-    let Some(file) = if_there(File::open(blob), blob)? else {
-        return Ok(None);
+    let (file, metadata) = match open(blob)? {
+        None => return Ok(None),
+        Some(Found::File(file, metadata)) => (file, metadata),
+        Some(Found::Other(inode)) => {
+            return Ok(Some(Known {
+                inode,
+                mode: PUSHED,
+                sound: false,
+            }));
+        }
     };
     let actual = Digest::of_file(digest.algorithm(), &file).at(blob)?;
-    let metadata = file.metadata().at(blob)?;
     Ok(Some(Known {
         inode: metadata.ino(),
         mode: metadata.mode() & 0o777,
@@ -317,16 +331,18 @@ fn examine(blob: &Path, digest: &Digest) -> Result<Option<Known>, StoreError> {
 }
 
 /// Whether the content is what its digest says: it was verified when it was committed, which its mode
-/// shows, or is now.
+/// shows, or is now. An empty file may be what a loss of power left of one that was.
 fn is_sound(file: &File, metadata: &Metadata, digest: &Digest) -> io::Result<bool> {
-    if metadata.permissions().readonly() {
+    if metadata.permissions().readonly() && metadata.len() > 0 {
         return Ok(true);
     }
     if Digest::of_file(digest.algorithm(), file)? != *digest {
         return Ok(false);
     }
-    // Who put it there is not known, so it is kept as if a client had.
-    file.set_permissions(Permissions::from_mode(PUSHED))?;
+    if !metadata.permissions().readonly() {
+        // Who put it there is not known, so it is kept as if a client had.
+        file.set_permissions(Permissions::from_mode(PUSHED))?;
+    }
     Ok(true)
 }
 

@@ -1,15 +1,19 @@
 //! What one caller may have of what all share: threads that wait for the disk, memory, and the upstream.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::StoreError;
+
+#[path = "../../process/shares.rs"]
+mod shares;
+
+pub(crate) use self::shares::network;
+use self::shares::{Share, Shares};
 
 /// How many threads of the blocking pool, which has 512, work for one caller at once.
 const THREADS: usize = 16;
@@ -30,20 +34,18 @@ tokio::task_local! {
 
 /// The callers with requests in flight. `Clone` costs an `Arc`.
 #[derive(Clone, Default)]
-pub(crate) struct Callers(Arc<Mutex<HashMap<Arc<str>, Weak<Share>>>>);
+pub(crate) struct Callers(Shares<Parts>);
 
 /// One caller, for as long as it has a request or a body in flight. `Clone` costs an `Arc`.
 #[derive(Clone)]
-pub(crate) struct Caller(Arc<Share>);
+pub(crate) struct Caller(Arc<Share<Parts>>);
 
-struct Share {
-    name: Arc<str>,
+struct Parts {
     threads: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     transfers: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     listings: Arc<Semaphore>,
-    callers: Callers,
 }
 
 /// What a caller may have of the upstream.
@@ -58,44 +60,22 @@ pub(crate) enum Use {
 pub(crate) struct Memory(Option<OwnedSemaphorePermit>);
 
 impl Callers {
-    /// The share of the caller of this name: the same one for all its requests.
+    /// The caller of this name: the same one for all its requests.
     pub(crate) fn caller(&self, name: &str) -> Caller {
-        let mut known = self.0.lock();
-        if let Some(share) = known.get(name).and_then(Weak::upgrade) {
-            return Caller(share);
-        }
-        let name: Arc<str> = name.into();
         let semaphore = |places| Arc::new(Semaphore::new(places));
-        let share = Arc::new(Share {
-            name: Arc::clone(&name),
+        Caller(self.0.of(name, || Parts {
             threads: semaphore(THREADS),
             memory: semaphore(MEMORY),
             transfers: semaphore(TRANSFERS),
             questions: semaphore(QUESTIONS),
             listings: semaphore(LISTINGS),
-            callers: self.clone(),
-        });
-        known.insert(name, Arc::downgrade(&share));
-        Caller(share)
+        }))
     }
 
     /// How many callers are known.
     #[cfg_attr(not(test), allow(dead_code, reason = "only a test asks"))]
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().len()
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut known = self.callers.0.lock();
-        // The caller may be back already, with a new share.
-        if known
-            .get(&self.name)
-            .is_some_and(|share| share.strong_count() == 0)
-        {
-            known.remove(&self.name);
-        }
+        self.0.count()
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::error::{At as _, if_there};
-use super::{Digest, Manifest, Store, StoreError};
+use super::{Digest, Manifest, Store, StoreError, durable, open};
 
 /// What may go.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +151,7 @@ impl Store {
             if self.pins().holds(digest) || Self::was_used(&link, before)? {
                 return Ok(None);
             }
-            fs::remove_file(&link).at(&link)?;
+            durable::unlink(&link).at(&link)?;
         }
         self.remove_if_unlinked(&self.blob(digest)).map(Some)
     }
@@ -180,7 +180,7 @@ impl Store {
 /// # Errors
 /// It is not what its digest says.
 pub(super) fn parsed(digest: &Digest, path: &Path) -> Result<Option<Manifest>, StoreError> {
-    let Some(content) = if_there(fs::read(path), path)? else {
+    let Some(content) = open::read(path)? else {
         return Ok(None);
     };
     match Manifest::parse(digest.algorithm(), content) {

@@ -28,7 +28,7 @@ pub(super) fn replace(tmp: &Path, target: &Path, content: &[u8]) -> Result<(), S
         file.write_all(content)?;
         file.sync_all()
     });
-    let moved = written.and_then(|()| fs::rename(&path, target));
+    let moved = written.and_then(|()| rename_over(&path, target));
     if let Err(error) = moved {
         // Else the sweep at the next start does it.
         let _ = fs::remove_file(&path);
@@ -42,7 +42,7 @@ pub(super) fn replace(tmp: &Path, target: &Path, content: &[u8]) -> Result<(), S
 pub(super) fn relink(tmp: &Path, source: &Path, link: &Path) -> Result<(), StoreError> {
     let path = unique(tmp)?;
     fs::hard_link(source, &path).at(&path)?;
-    if let Err(error) = fs::rename(&path, link) {
+    if let Err(error) = rename_over(&path, link) {
         // Else the sweep at the next start does it.
         let _ = fs::remove_file(&path);
         return Err(error).at(link);
@@ -50,9 +50,28 @@ pub(super) fn relink(tmp: &Path, source: &Path, link: &Path) -> Result<(), Store
     sync_dir(parent(link))
 }
 
+/// Renames a file over what is there: also over a directory, which another program put in the place of a file.
+pub(super) fn rename_over(file: &Path, target: &Path) -> io::Result<()> {
+    match fs::rename(file, target) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            fs::remove_dir_all(target)?;
+            fs::rename(file, target)
+        }
+        result => result,
+    }
+}
+
+/// Removes a file, or a directory that is in its place.
+pub(super) fn unlink(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(path),
+        result => result,
+    }
+}
+
 /// Removes a file; false if it was not there.
 pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
-    match fs::remove_file(path) {
+    match unlink(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         result => {
             result.at(path)?;

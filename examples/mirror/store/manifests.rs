@@ -1,9 +1,10 @@
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::durable;
 use super::error::{At as _, if_there};
+use super::open::{self, Found};
 use super::{Digest, Manifest, Origin, Store, StoreError};
 
 /// Beside a manifest that came from the upstream and was never pushed: it can be had again.
@@ -117,8 +118,9 @@ impl Store {
         digest: &Digest,
     ) -> Result<Manifest, StoreError> {
         let path = self.manifest_file(repository, digest);
-        let mut file = if_there(File::open(&path), &path)?.ok_or(StoreError::ManifestUnknown)?;
-        let metadata = file.metadata().at(&path)?;
+        let Some(Found::File(mut file, metadata)) = open::open(&path)? else {
+            return Err(StoreError::ManifestUnknown);
+        };
         let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
         file.read_to_end(&mut content).at(&path)?;
         match Manifest::parse(digest.algorithm(), content) {
@@ -143,7 +145,8 @@ impl Store {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let path = self.manifest_file(repository, digest);
-        Ok(if_there(fs::metadata(&path), &path)?.is_some())
+        let found = if_there(fs::metadata(&path), &path)?;
+        Ok(found.is_some_and(|found| found.is_file()))
     }
 
     /// Deletes a tag, whose manifest stays, or a manifest and the tags that point to it, if `may_change` says
@@ -176,7 +179,10 @@ impl Store {
         digest: &Digest,
     ) -> Result<u64, StoreError> {
         let path = self.manifest_file(repository, digest);
-        let content = if_there(fs::read(&path), &path)?.ok_or(StoreError::ManifestUnknown)?;
+        let content = match open::read(&path) {
+            Err(StoreError::Corrupt(_)) => Vec::new(),
+            content => content?.ok_or(StoreError::ManifestUnknown)?,
+        };
         let tags = self.tags_dir(repository);
         Self::for_each_name(&tags, |name| match self.tag(repository, &name) {
             Ok(Some(tag)) if tag.digest == *digest => durable::remove(&tags.join(name)).map(drop),

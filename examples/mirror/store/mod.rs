@@ -16,7 +16,8 @@
 //! the directory synced. What has its final name is never written to. A blob that was verified cannot be
 //! written to: mode 0400 if a client pushed it, 0444 if it came from the upstream; one without that mark is
 //! read before it is trusted, and a push of what is there already reads it in any case, so that an honest
-//! push mends what a disk or another program damaged. A blob is served only under a repository that links it,
+//! push mends what a disk or another program damaged. What is no regular file, or is empty where its digest is not that of
+//! nothing, counts as missing. A blob is served only under a repository that links it,
 //! so that knowing a digest is not enough. The number of hard links is the reference count, and the time of
 //! change is when content was last used.
 //!
@@ -43,6 +44,7 @@ mod layout;
 mod lease;
 mod manifest;
 mod manifests;
+mod open;
 mod own;
 mod pin;
 mod referrers;
@@ -53,7 +55,7 @@ mod walk;
 
 pub(crate) use along::{Along, Reader};
 pub(crate) use blobs::Blob;
-pub(crate) use caller::{Caller, Callers, Memory, Use};
+pub(crate) use caller::{Caller, Callers, Memory, Use, network};
 pub(crate) use collect::{Collection, Freed};
 pub(crate) use digest::{Algorithm, Digest, DigestError};
 pub(crate) use disk::Limits;

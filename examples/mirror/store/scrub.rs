@@ -1,14 +1,13 @@
 //! Reads everything again now and then: what a disk or another program damaged is found before a client
 //! needs it, and mended from another copy or taken away, for the upstream or a push to bring it again.
 
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use super::blobs::inode;
 use super::digest::Hasher;
-use super::error::if_there;
+use super::open::{Found, open};
 use super::{Digest, Store, StoreError, durable};
 
 /// How much is read at once.
@@ -81,11 +80,12 @@ impl Store {
         loop {
             let path = path.clone();
             let read = move |_: &Self| {
-                let Some(file) = if_there(File::open(&path), &path)? else {
-                    return Ok(None);
+                let read = match open(&path)? {
+                    None => return Ok(None),
+                    Some(Found::Other(_)) => 0,
+                    // A disk that cannot give it is as bad as one that gives something else.
+                    Some(Found::File(file, _)) => hasher.read_part(&file, at, PIECE).unwrap_or(0),
                 };
-                // A disk that cannot give it is as bad as one that gives something else.
-                let read = hasher.read_part(&file, at, PIECE).unwrap_or(0);
                 Ok(Some((hasher, read)))
             };
             let Some((next, read)) = self.run(read).await? else {
@@ -128,6 +128,10 @@ impl Store {
                 self.discard(&repository, digest, inode)?;
             }
         }
+        let _changes = self.changes();
+        if let Some(Found::Other(_)) = open(&target)? {
+            durable::remove(&target)?;
+        }
         Ok(true)
     }
 
@@ -155,7 +159,7 @@ impl Store {
     }
 
     fn is_good(path: &Path, digest: &Digest) -> Result<bool, StoreError> {
-        let Some(file) = if_there(File::open(path), path)? else {
+        let Some(Found::File(file, _)) = open(path)? else {
             return Ok(false);
         };
         Ok(Digest::of_file(digest.algorithm(), &file).is_ok_and(|actual| actual == *digest))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::durable;
 use super::error::{At as _, if_there};
 use super::walk::First;
-use super::{Digest, Store, StoreError};
+use super::{Digest, Store, StoreError, open};
 
 /// What a tag points to.
 #[derive(Clone, Debug)]
@@ -91,7 +91,11 @@ impl Store {
         let text = serde_json::to_vec(&record)
             .map_err(std::io::Error::from)
             .at(&path)?;
-        if if_there(fs::read(&path), &path)?.is_some_and(|known| known == text) {
+        let known = match open::read(&path) {
+            Err(StoreError::Corrupt(_)) => None,
+            known => known?,
+        };
+        if known.is_some_and(|known| known == text) {
             // Only the time is new, which takes no space on a disk that has none.
             let file = File::open(&path).at(&path)?;
             return file.set_modified(SystemTime::now()).at(&path);
@@ -102,7 +106,7 @@ impl Store {
     /// Reads a tag; `None` where there is none.
     pub(crate) fn tag(&self, repository: &str, name: &str) -> Result<Option<Tag>, StoreError> {
         let path = self.tags_dir(repository).join(name);
-        let Some(text) = if_there(fs::read(&path), &path)? else {
+        let Some(text) = open::read(&path)? else {
             return Ok(None);
         };
         let Some(metadata) = if_there(fs::metadata(&path), &path)? else {

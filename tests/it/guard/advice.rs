@@ -200,6 +200,16 @@ async fn what_lets_nobody_in_or_means_something_else_is_told_with_its_place() {
             "nobody can be \"jwt:alice\"",
         ),
         (
+            all(&known, &who("cert:*"), ""),
+            ":8:8: policy.rules[0].who[0]: ",
+            "is no pattern",
+        ),
+        (
+            all(&known, &who("jwt:system:serviceaccount:ci:*"), ""),
+            ":8:8: policy.rules[0].who[0]: ",
+            "is no pattern",
+        ),
+        (
             all(&known, &who("anonymous"), ""),
             ":8:8: policy.rules[0].who[0]: ",
             "anonymous = true",

@@ -1,0 +1,198 @@
+//! How many requests are in flight to registries and to other gates at once: each takes a descriptor and a port, of
+//! which a caller with many streams could otherwise take all.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+#[path = "../../process/shares.rs"]
+mod shares;
+
+use self::shares::{Share, Shares};
+
+/// One source has this part of all places.
+const PART: usize = 4;
+
+/// Probes that are asked of one registry at once, which have no part in the places of callers.
+const PROBES: usize = 32;
+
+/// The places of requests, in all and by source. `Clone` costs an `Arc`.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    count: usize,
+    sources: Shares<Arc<Semaphore>>,
+}
+
+/// The place of one request, free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _all: OwnedSemaphorePermit,
+    _own: Option<OwnedSemaphorePermit>,
+    // While it is known, all requests of the source have the same places.
+    _source: Option<Arc<Share<Arc<Semaphore>>>>,
+}
+
+/// No place was free in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Crowded {
+    #[error(
+        "{source_network} has {places} requests in flight, all that one source may have, and none ended within {waited:?}; \
+         --max-in-flight is four times as many"
+    )]
+    Source {
+        source_network: IpAddr,
+        places: usize,
+        waited: Duration,
+    },
+    #[error(
+        "{places} requests are in flight, all that may be, and none ended within {waited:?}; raise --max-in-flight, and \
+         the limit of open files (ulimit -n, LimitNOFILE=), of which it is a quarter at most"
+    )]
+    All { places: usize, waited: Duration },
+    #[error("{PROBES} probes of the registry are in flight, and none ended within {0:?}")]
+    Probes(Duration),
+}
+
+impl InFlight {
+    /// This many requests at once, of which a source has a quarter.
+    pub(crate) fn new(count: usize) -> Self {
+        let count = count.clamp(1, Semaphore::MAX_PERMITS);
+        Self(Arc::new(Places {
+            all: Arc::new(Semaphore::new(count)),
+            count,
+            sources: Shares::default(),
+        }))
+    }
+
+    /// How many there may be at once, of all sources and of one.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.0.count, (self.0.count / PART).max(1))
+    }
+
+    /// Waits for a place of this source for as long as `patience`.
+    ///
+    /// # Errors
+    /// None was free in that time.
+    pub(super) async fn take(&self, address: IpAddr, patience: Duration) -> Result<Place, Crowded> {
+        let network = shares::network(address);
+        let (places, own_places) = self.counts();
+        let source = self.0.sources.of(&network.to_string(), || {
+            Arc::new(Semaphore::new(own_places))
+        });
+        let until = Instant::now() + patience;
+        // The source's own first, so that one with too many requests waits in no other's way.
+        let own = take(&source, until).await.ok_or(Crowded::Source {
+            source_network: network,
+            places: own_places,
+            waited: patience,
+        })?;
+        let all = take(&self.0.all, until).await.ok_or(Crowded::All {
+            places,
+            waited: patience,
+        })?;
+        Ok(Place {
+            _all: all,
+            _own: Some(own),
+            _source: Some(source),
+        })
+    }
+}
+
+/// The places of probes. `Clone` costs an `Arc`.
+#[derive(Clone, Debug)]
+pub(super) struct Probes(Arc<Semaphore>);
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PROBES)))
+    }
+}
+
+impl Probes {
+    /// As [`InFlight::take`], for callers that are not told apart.
+    pub(super) async fn take(&self, patience: Duration) -> Result<Place, Crowded> {
+        let all = take(&self.0, Instant::now() + patience).await;
+        Ok(Place {
+            _all: all.ok_or(Crowded::Probes(patience))?,
+            _own: None,
+            _source: None,
+        })
+    }
+}
+
+async fn take(places: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
+    let place = timeout_at(until, Arc::clone(places).acquire_owned()).await;
+    // The semaphores are never closed.
+    place.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_has_a_quarter_of_the_places_and_the_others_have_the_rest() {
+        let places = InFlight::new(8);
+        let mut held = Vec::new();
+        for address in ["192.0.2.1", "::ffff:192.0.2.1"] {
+            held.push(places.take(ip(address), PATIENCE).await.unwrap());
+        }
+        let began = Instant::now();
+        let refused = places.take(ip("192.0.2.1"), PATIENCE).await.unwrap_err();
+        assert!(
+            matches!(refused, Crowded::Source { places: 2, .. }),
+            "{refused:?}"
+        );
+        assert_eq!(began.elapsed(), PATIENCE);
+        // A /64 is one source, another /64 is another.
+        for address in [
+            "2001:db8::1",
+            "2001:db8::ffff:1",
+            "2001:db8:0:1::1",
+            "192.0.2.2",
+        ] {
+            held.push(places.take(ip(address), PATIENCE).await.unwrap());
+        }
+        let refused = places.take(ip("2001:db8::2"), PATIENCE).await.unwrap_err();
+        assert!(matches!(refused, Crowded::Source { .. }), "{refused:?}");
+        for address in ["192.0.2.2", "192.0.2.3"] {
+            held.push(places.take(ip(address), PATIENCE).await.unwrap());
+        }
+        let refused = places.take(ip("192.0.2.4"), PATIENCE).await.unwrap_err();
+        assert!(
+            matches!(refused, Crowded::All { places: 8, .. }),
+            "{refused:?}"
+        );
+        held.remove(0);
+        places.take(ip("192.0.2.1"), PATIENCE).await.unwrap();
+        held.clear();
+        assert_eq!(places.0.all.available_permits(), 8);
+        assert_eq!(places.0.sources.count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_left_while_it_waited_takes_no_place() {
+        let places = InFlight::new(4);
+        let held = places.take(ip("192.0.2.1"), PATIENCE).await.unwrap();
+        let waits = places.take(ip("192.0.2.1"), PATIENCE);
+        let left = tokio::time::timeout(PATIENCE / 2, waits).await;
+        assert!(left.is_err());
+        drop(held);
+        assert_eq!(places.0.sources.count(), 0);
+        places.take(ip("192.0.2.1"), PATIENCE).await.unwrap();
+    }
+}
