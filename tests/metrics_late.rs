@@ -45,8 +45,34 @@ async fn a_recorder_that_comes_after_the_first_request_counts_from_then_on() {
     let scrape = recorder.render();
     let counted = values(&scrape, "portcullis_requests_total{");
     assert_eq!(counted, [2.0], "{scrape}");
+    // Each label has a series of its own, however often the others were counted.
+    let request = Request::put("/v2/a/manifests/b").header("host", "registry.example");
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let answer = service.clone().oneshot(request).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    let scrape = recorder.render();
+    for (series, count) in [
+        (
+            "portcullis_requests_total{endpoint=\"base\",method=\"GET\",status=\"200\"}",
+            2.0,
+        ),
+        (
+            "portcullis_requests_total{endpoint=\"manifest\",method=\"PUT\",status=\"200\"}",
+            1.0,
+        ),
+        (
+            "portcullis_request_duration_seconds_count{endpoint=\"base\"}",
+            2.0,
+        ),
+        (
+            "portcullis_request_duration_seconds_count{endpoint=\"manifest\"}",
+            1.0,
+        ),
+    ] {
+        assert_eq!(values(&scrape, series), [count], "{series}: {scrape}");
+    }
     let sent = values(&scrape, "portcullis_body_bytes_total{direction=\"out\"}");
-    assert_eq!(sent, [8.0], "{scrape}");
+    assert_eq!(sent, [12.0], "{scrape}");
 
     // Its beginning was not counted, so its end must not be taken off.
     drop(begun_before);

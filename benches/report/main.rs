@@ -175,7 +175,8 @@ fn pictures(bench: &str, rows: &[Row]) -> String {
         "request" => {
             let names = [
                 "bare hyper",
-                "serve, TLS alone",
+                "serve, TLS, no guard",
+                "Guard of TLS alone",
                 "Guard, no log",
                 "Guard, JSON lines, compact",
                 "Guard, JSON lines",

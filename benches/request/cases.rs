@@ -4,6 +4,8 @@
 pub(crate) const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 /// Hyper without anything of this crate.
 pub(crate) const BARE: &str = "bare hyper";
+/// `Server` with TLS and without a guard.
+pub(crate) const UNGUARDED: &str = "serve, TLS, no guard";
 /// Everything, with the access log as lines of JSON in a file.
 pub(crate) const JSON: &str = "Guard, JSON lines";
 
@@ -61,7 +63,8 @@ pub(crate) fn all() -> Vec<Case> {
             wants_certificate: false,
             log: Log::Off,
         },
-        case("serve, TLS alone", some(0), Log::Off),
+        case(UNGUARDED, some(0), Log::Off),
+        case("Guard of TLS alone", some(0), Log::Off),
         case("and revocation", some(1), Log::Off),
         case("and source networks", some(2), Log::Off),
         case("and token", some(3), Log::Off),

@@ -67,7 +67,14 @@ pub(crate) fn run(name: &str, files: &Path, plain: bool) {
                 let text = format!("preset = \"registry\"\n{tls}{sections}");
                 let config = Config::from_toml(&text, files).unwrap();
                 let guard = Guard::from_config(&config).unwrap();
-                let server = Server::new(guard);
+                let server = if name == cases::UNGUARDED {
+                    match guard.acceptor() {
+                        Some(acceptor) => Server::unguarded().with_acceptor(acceptor.clone()),
+                        None => Server::unguarded(),
+                    }
+                } else {
+                    Server::new(guard)
+                };
                 server.serve(listener, service_fn(answer)).await.unwrap();
             }
         }

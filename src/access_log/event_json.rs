@@ -154,6 +154,6 @@ struct Rfc3339(SystemTime);
 
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&calendar::rfc3339_micros(self.0))
+        serializer.serialize_str(calendar::rfc3339_micros(self.0).as_str())
     }
 }

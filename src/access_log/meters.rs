@@ -36,13 +36,14 @@ pub(super) use off::Meters;
 
 #[cfg(feature = "metrics")]
 mod on {
+    use std::sync::OnceLock;
+
     use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
     use super::{Direction, Endpoint, Method, StatusCode, Summary};
     use crate::telemetry::recorder;
 
-    /// The access log's handles. Those without a label of the request are looked up once, when they are first
-    /// needed and a recorder is there.
+    /// The access log's handles, each of which is looked up once, when it is first needed and a recorder is there.
     pub(in crate::access_log) struct Meters {
         wanted: bool,
         handles: recorder::Handles<Handles>,
@@ -53,16 +54,31 @@ mod on {
         bytes_in: Counter,
         bytes_out: Counter,
         throttled: Histogram,
+        /// By [`endpoint_place`].
+        endpoints: [OnceLock<Box<EndpointHandles>>; ENDPOINTS],
     }
 
-    // OpenTelemetry's name for whatever is not in the list.
-    const OTHER_METHOD: &str = "_OTHER";
+    /// The handles of the requests of one endpoint.
+    struct EndpointHandles {
+        label: &'static str,
+        duration: Histogram,
+        /// By [`method_place`] and [`status_place`].
+        requests: [[OnceLock<Counter>; STATUSES.len()]; METHODS.len()],
+    }
 
-    const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    /// The endpoints, and `none`.
+    const ENDPOINTS: usize = Endpoint::Outside as usize + 2;
 
-    const STATUSES: [&str; 22] = [
-        "200", "201", "202", "204", "206", "301", "302", "304", "307", "400", "401", "403", "404",
-        "405", "409", "413", "416", "429", "500", "502", "503", "504",
+    // The first is OpenTelemetry's name for whatever is not in the list.
+    const METHODS: [&str; 8] = [
+        "_OTHER", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
+    ];
+
+    // The first six are for what is not in the list, by its first digit.
+    const STATUSES: [&str; 28] = [
+        NONE, "1xx", "2xx", "3xx", "4xx", "5xx", "200", "201", "202", "204", "206", "301", "302",
+        "304", "307", "400", "401", "403", "404", "405", "409", "413", "416", "429", "500", "502",
+        "503", "504",
     ];
 
     const NONE: &str = "none";
@@ -107,16 +123,11 @@ mod on {
             if !summary.throttled.is_zero() {
                 handles.throttled.record(summary.throttled);
             }
-            let endpoint = summary.endpoint.map_or(NONE, Endpoint::label);
-            histogram!("portcullis_request_duration_seconds", "endpoint" => endpoint)
-                .record(summary.duration);
-            counter!(
-                "portcullis_requests_total",
-                "endpoint" => endpoint,
-                "method" => method(summary.method),
-                "status" => status(summary.status)
-            )
-            .increment(1);
+            let endpoint = handles.of(summary.endpoint);
+            endpoint.duration.record(summary.duration);
+            endpoint
+                .requests(summary.method, summary.status)
+                .increment(1);
             if summary.outcome != super::Outcome::Finished {
                 crate::telemetry::metrics::ended_early(summary.outcome.label());
             }
@@ -135,7 +146,36 @@ mod on {
                 bytes_in: counter!("portcullis_body_bytes_total", "direction" => "in"),
                 bytes_out: counter!("portcullis_body_bytes_total", "direction" => "out"),
                 throttled: histogram!("portcullis_throttled_seconds"),
+                endpoints: [const { OnceLock::new() }; ENDPOINTS],
             }
+        }
+
+        fn of(&self, endpoint: Option<Endpoint>) -> &EndpointHandles {
+            self.endpoints[endpoint_place(endpoint)]
+                .get_or_init(|| Box::new(EndpointHandles::new(endpoint)))
+        }
+    }
+
+    impl EndpointHandles {
+        fn new(endpoint: Option<Endpoint>) -> Self {
+            let label = endpoint.map_or(NONE, Endpoint::label);
+            Self {
+                label,
+                duration: histogram!("portcullis_request_duration_seconds", "endpoint" => label),
+                requests: [const { [const { OnceLock::new() }; STATUSES.len()] }; METHODS.len()],
+            }
+        }
+
+        fn requests(&self, method: &Method, status: Option<StatusCode>) -> &Counter {
+            let (method, status) = (method_place(method), status_place(status));
+            self.requests[method][status].get_or_init(|| {
+                counter!(
+                    "portcullis_requests_total",
+                    "endpoint" => self.label,
+                    "method" => METHODS[method],
+                    "status" => STATUSES[status]
+                )
+            })
         }
     }
 
@@ -147,25 +187,25 @@ mod on {
         }
     }
 
-    // The labels are of closed sets: a client's invention must not make a series.
-    fn method(method: &Method) -> &'static str {
-        listed(&METHODS, method.as_str()).unwrap_or(OTHER_METHOD)
+    fn endpoint_place(endpoint: Option<Endpoint>) -> usize {
+        endpoint.map_or(ENDPOINTS - 1, |endpoint| endpoint as usize)
     }
 
-    fn status(status: Option<StatusCode>) -> &'static str {
-        let Some(status) = status else { return NONE };
-        listed(&STATUSES, status.as_str()).unwrap_or(match status.as_u16() / 100 {
-            1 => "1xx",
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            5 => "5xx",
-            _ => NONE,
+    // The labels are of closed sets: a client's invention must not make a series.
+    fn method_place(method: &Method) -> usize {
+        place(&METHODS, method.as_str()).unwrap_or(0)
+    }
+
+    fn status_place(status: Option<StatusCode>) -> usize {
+        let Some(status) = status else { return 0 };
+        place(&STATUSES, status.as_str()).unwrap_or(match status.as_u16() / 100 {
+            class @ 1..=5 => class.into(),
+            _ => 0,
         })
     }
 
-    fn listed(list: &[&'static str], label: &str) -> Option<&'static str> {
-        list.iter().copied().find(|known| *known == label)
+    fn place(list: &[&str], label: &str) -> Option<usize> {
+        list.iter().position(|known| *known == label)
     }
 
     #[cfg(test)]
@@ -174,15 +214,16 @@ mod on {
 
         #[test]
         fn what_is_not_listed_falls_into_its_class() {
-            let of = |code| status(StatusCode::from_u16(code).ok());
+            let of = |code| STATUSES[status_place(StatusCode::from_u16(code).ok())];
             assert_eq!(of(206), "206");
             assert_eq!(of(226), "2xx");
             assert_eq!(of(418), "4xx");
             assert_eq!(of(999), "none");
-            assert_eq!(status(None), "none");
+            assert_eq!(STATUSES[status_place(None)], "none");
+            let method = |method| METHODS[method_place(&method)];
             let brew = Method::from_bytes(b"BREW").unwrap();
-            assert_eq!(method(&brew), "_OTHER");
-            assert_eq!(method(&Method::PATCH), "PATCH");
+            assert_eq!(method(brew), "_OTHER");
+            assert_eq!(method(Method::PATCH), "PATCH");
         }
     }
 }

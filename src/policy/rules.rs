@@ -20,6 +20,8 @@ pub struct Policy {
     open_to_the_known: Actions,
     /// Whether showing it is to anybody's advantage.
     mixed: bool,
+    /// Whether it is that of [`Policy::open`].
+    is_open: bool,
     warnings: Vec<Warning>,
 }
 
@@ -71,6 +73,7 @@ impl Policy {
             for_the_known,
             open_to_the_known,
             mixed,
+            is_open: false,
             warnings,
         })
     }
@@ -82,7 +85,9 @@ impl Policy {
         let everything = Rule::allow("everything", Who::Anyone, Actions::ANY)
             .on_repositories(repositories)
             .at_paths(paths);
-        Self::new([everything]).unwrap_or_else(|_| Self::empty())
+        let mut open = Self::new([everything]).unwrap_or_else(|_| Self::empty());
+        open.is_open = !open.rules.is_empty();
+        open
     }
 
     /// A policy that allows nothing to anybody.
@@ -93,6 +98,7 @@ impl Policy {
             for_the_known: Actions::default(),
             open_to_the_known: Actions::default(),
             mixed: false,
+            is_open: false,
             warnings: Vec::new(),
         }
     }
@@ -178,6 +184,11 @@ impl Policy {
             Some(rule) => Verdict::allowed(rule, Actions::PROBE),
             None => Verdict::unallowed(Actions::PROBE, false),
         }
+    }
+
+    /// Whether it allows every route to every caller, so that no question has to be asked of it.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// Returns the rules, in their order.

@@ -40,6 +40,10 @@ impl PolicyLayer {
             record.routed(route);
         }
         let policy = self.policy.load();
+        // A guard without a policy has this one: that the request is a route is all that it asks for.
+        if policy.is_open() && self.shadow.is_none() {
+            return Ok(());
+        }
         let caller = Caller::of(extensions);
         let verdict = self.verdict(&policy, caller, route, extensions);
         let mut shadow_refuses = false;

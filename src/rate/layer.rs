@@ -30,12 +30,18 @@ pub struct ByteRateLayer {
     pub(super) responder: Responder,
     pub(super) base_path: Option<BasePath>,
     pub(super) notes_near_quota: bool,
+    /// Whether there is nothing that it could limit, now or later.
+    pub(super) is_empty: bool,
 }
 
 impl ByteRateLayer {
     /// Makes a layer that enforces `limits`.
     pub fn new(limits: Limits) -> Self {
-        Self::watching(Watched::fixed(limits))
+        let is_empty = limits.are_none();
+        Self {
+            is_empty,
+            ..Self::watching(Watched::fixed(limits))
+        }
     }
 
     /// Makes a layer that enforces the latest `limits`. A change applies from the next quantum of a stream in
@@ -58,6 +64,7 @@ impl ByteRateLayer {
             responder: Responder::new(Preset::default()),
             base_path: None,
             notes_near_quota: false,
+            is_empty: false,
         }
     }
 

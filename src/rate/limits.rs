@@ -40,6 +40,11 @@ impl Limits {
         }
     }
 
+    /// Whether it limits nothing and adds nothing to an answer.
+    pub(super) fn are_none(&self) -> bool {
+        self.all.is_empty() && self.min_progress.is_none() && !self.headers
+    }
+
     /// Checks these limits.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ use super::{ByteRateLayer, Direction, Limits};
 use crate::Watched;
 use crate::middleware::{Body, Check, Checked, Head, Kept, Outcome, Parts, Wait, Wraps};
 use crate::oci::BasePath;
+#[cfg(feature = "policy")]
+use crate::record::RateClass;
 use crate::record::{Notices, Record};
 
 /// The service of [`ByteRateLayer`]. A rate holds back frames of bodies only, never an answer's head. Where
@@ -38,6 +40,9 @@ impl<S> Layer<S> for ByteRateLayer {
 impl ByteRateLayer {
     /// What is to be done with a request; `None` if no limit concerns it. `bodiless`: it has no body.
     fn decide(&self, head: &mut Head, bodiless: bool) -> Result<Option<(Plan, Questions)>, Denied> {
+        if self.is_empty && !names_a_class(head) {
+            return Ok(None);
+        }
         let compiled = self.engine.compiled();
         let subject = Subject::of(head, compiled.routed).map_err(Denied::without_route)?;
         if subject.is_exempt(head.uri().path(), &compiled.limits.exempt) {
@@ -74,6 +79,17 @@ impl ByteRateLayer {
             Notices::note(head.extensions_mut(), |notices| notices.near_quota = true);
         }
     }
+}
+
+/// Whether the policy gave the request a class, for which there must be a limit.
+#[cfg(feature = "policy")]
+fn names_a_class(head: &Head) -> bool {
+    RateClass::of(head.extensions()).is_some()
+}
+
+#[cfg(not(feature = "policy"))]
+fn names_a_class(_: &Head) -> bool {
+    false
 }
 
 impl<B> Wraps<B> for ByteRateLayer {

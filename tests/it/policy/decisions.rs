@@ -6,6 +6,41 @@ use portcullis::{Principal, Refusal};
 
 use super::support::{ask, office, route, token};
 
+/// The layer asks nothing of it, so it must be that every answer is yes.
+#[test]
+fn the_open_policy_allows_every_route_to_every_caller() {
+    let policy = Policy::open();
+    let ci = token("ci");
+    for (method, target) in [
+        ("GET", "/v2/"),
+        ("GET", "/v2/_catalog"),
+        ("GET", "/v2/_catalog/"),
+        ("GET", "/v2/_oci/ext/discover"),
+        ("GET", "/v2/team/app/_oci/ext/discover"),
+        ("GET", "/v2/team/app/tags/list"),
+        ("GET", "/v2/team/app/manifests/x"),
+        ("GET", "/v2/a/manifests/x?ns=docker.io"),
+        ("DELETE", "/v2/team/app/manifests/$D"),
+        ("PUT", "/v2/team/app/manifests/$D?tag=x&tag=y"),
+        ("GET", "/v2/team/app/blobs/$D"),
+        ("GET", "/v2/team/app/referrers/$D"),
+        ("POST", "/v2/team/app/blobs/uploads/?mount=$D&from=secret/b"),
+        ("POST", "/v2/team/app/blobs/uploads/?mount=$D"),
+        ("PATCH", "/v2/team/app/blobs/uploads/1"),
+        ("GET", "/"),
+        ("GET", "/healthz"),
+        ("POST", "/a/b/"),
+        ("OPTIONS", "/.well-known/x?y=z"),
+    ] {
+        let route = route(method, target);
+        for principal in [None, Some(&ci)] {
+            let caller = Caller::new(principal, None);
+            let verdict = policy.decide(&caller, &route, None);
+            assert_eq!(verdict.refusal(), None, "{method} {target}");
+        }
+    }
+}
+
 #[test]
 fn only_what_a_rule_allows_is_allowed() {
     let policy = office();

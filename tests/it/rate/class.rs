@@ -151,20 +151,22 @@ async fn a_reload_that_would_leave_a_class_without_a_limit_changes_nothing() {
 #[tokio::test]
 async fn a_request_of_a_class_that_no_limit_is_for_is_refused() {
     let limit = Limit::rate("bulk", Key::Total, 1000).with_class(RateClass::new("slow"));
-    let layer = ByteRateLayer::new(Limits::new([limit]).unwrap());
-    for (class, status) in [
-        ("slow", StatusCode::OK),
-        ("slwo", StatusCode::SERVICE_UNAVAILABLE),
+    let slow = ByteRateLayer::new(Limits::new([limit]).unwrap());
+    let none = ByteRateLayer::new(Limits::none());
+    for (layer, class, status) in [
+        (&slow, Some("slow"), StatusCode::OK),
+        (&slow, Some("slwo"), StatusCode::SERVICE_UNAVAILABLE),
+        (&none, Some("slow"), StatusCode::SERVICE_UNAVAILABLE),
+        (&none, None, StatusCode::OK),
     ] {
         let service = layer.layer(service_fn(|_| async {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("yes"))))
         }));
         let mut request = Request::new(Full::new(Bytes::from("a body")));
-        request.extensions_mut().insert(RateClass::new(class));
-        assert_eq!(
-            service.oneshot(request).await.unwrap().status(),
-            status,
-            "{class}"
-        );
+        if let Some(class) = class {
+            request.extensions_mut().insert(RateClass::new(class));
+        }
+        let answer = service.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{class:?}");
     }
 }
