@@ -30,7 +30,7 @@ const FLOORS: [&[&str]; 14] = [
 const SHOWN: [(&str, usize); 22] = [
     ("access_log", 4),
     ("admin", 3),
-    ("auth", 13),
+    ("auth", 14),
     ("client_warning", 1),
     ("config", 2),
     ("connection", 5),
@@ -46,7 +46,7 @@ const SHOWN: [(&str, usize); 22] = [
     ("refusal", 3),
     ("reload", 5),
     ("responder", 4),
-    ("serve", 3),
+    ("serve", 4),
     ("source", 7),
     ("telemetry", 1),
     ("tls", 18),
