@@ -126,7 +126,7 @@ pub use explain::Explanation;
 pub use file::PolicyFile;
 pub use layer::PolicyLayer;
 pub use pattern::Pattern;
-use rule::Effect;
+pub(crate) use rule::Effect;
 pub use rule::Rule;
 pub use rules::Policy;
 pub use service::Enforce;
