@@ -37,16 +37,10 @@ debug_is_text! {
     crate::crl::DenyError;
     #[cfg(feature = "crl")]
     crate::crl::LoadError;
-    #[cfg(feature = "crl")]
-    crate::crl::PathError;
-    #[cfg(feature = "jwt")]
-    crate::auth::jwt::KeySetError;
     #[cfg(feature = "policy")]
     crate::policy::PolicyError;
     #[cfg(feature = "rate")]
     crate::rate::LimitsError;
-    #[cfg(feature = "serve")]
-    crate::serve::BindError;
     #[cfg(feature = "serve")]
     crate::serve::Unfinished;
     #[cfg(feature = "tls")]

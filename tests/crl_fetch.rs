@@ -646,7 +646,7 @@ async fn a_connection_ends_when_its_ca_publishes_a_list_that_revokes_it() {
         .answer(Answer::list(world.list(2, &[7]).der(), "\"2\""));
     let read = tokio::time::timeout(Duration::from_secs(60), accepted.stream.read_u8());
     assert!(read.await.expect("the connection stays open").is_err());
-    assert!(matches!(*tracked.verdict(), Verdict::Revoked(_)));
+    assert!(matches!(*tracked.verdict(), Verdict::Revoked { .. }));
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn path(ca: &Ca, serial: u64) -> CertPath {
 
 fn is_revoked(revocation: &Revocation, path: &CertPath) -> bool {
     let verdict = revocation.examine(path, SystemTime::now());
-    matches!(verdict, Verdict::Revoked(_))
+    matches!(verdict, Verdict::Revoked { .. })
 }
 
 /// A list that is as much newer as its number is higher.
@@ -376,7 +376,7 @@ mod told {
                 assert_eq!(counted(), 2);
                 assert!(failure(&revocation).is_some_and(|told| told.contains("2.5.29.99")));
                 let of_a = revocation.examine(&path(&a, 7), SystemTime::now());
-                assert!(matches!(of_a, Verdict::Unknown(_)), "{of_a}");
+                assert!(matches!(of_a, Verdict::Unknown { .. }), "{of_a}");
             });
         }
     }

@@ -29,7 +29,7 @@ use http_body_util::Empty;
 use ipnet::IpNet;
 use portcullis::oci::Route;
 use portcullis::policy::{
-    Actions, Caller, DigestBinding, Effect, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
+    Actions, Caller, DigestBinding, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
 };
 use portcullis::source::Networks;
 use portcullis::{Connection, PeerIdentity, Principal, identity};
@@ -158,7 +158,7 @@ struct Many {
     name: &'static str,
     /// The caller that the rule of this number names, on which repositories, and of which tags.
     rule_of: fn(usize) -> (String, String, Option<String>),
-    effect: Effect,
+    denies: bool,
     principal: Principal,
     target: String,
     /// Whether the rules are found by a key. Where they are not, each is looked at.
@@ -172,7 +172,7 @@ fn other_decisions(figures: &mut Figures) {
         Many {
             name: "by group",
             rule_of: |number| (format!("group:team-{number}"), "shared/*".into(), None),
-            effect: Effect::Allow,
+            denies: false,
             principal: token("ci").in_groups(["team-7777"]),
             target: blob("shared/app"),
             found: true,
@@ -183,7 +183,7 @@ fn other_decisions(figures: &mut Figures) {
                 let who = format!("token:ci-{number}");
                 (who, format!("*/app-{number}"), None)
             },
-            effect: Effect::Allow,
+            denies: false,
             principal: token("ci-7777"),
             target: blob("team/app-7777"),
             found: true,
@@ -191,7 +191,7 @@ fn other_decisions(figures: &mut Figures) {
         Many {
             name: "on a wildcard first for all the known, each looked at",
             rule_of: |number| ("authenticated".into(), format!("*/app-{number}"), None),
-            effect: Effect::Allow,
+            denies: false,
             principal: token("ci"),
             target: blob("team/app-7777"),
             found: false,
@@ -199,7 +199,7 @@ fn other_decisions(figures: &mut Figures) {
         Many {
             name: "that deny, not this caller",
             rule_of: by_caller_of_tags,
-            effect: Effect::Deny,
+            denies: true,
             principal: token("ci"),
             target: blob("shared/app"),
             found: true,
@@ -207,7 +207,7 @@ fn other_decisions(figures: &mut Figures) {
         Many {
             name: "that deny, this caller",
             rule_of: by_caller_of_tags,
-            effect: Effect::Deny,
+            denies: true,
             principal: token("ci-7777"),
             target: blob("shared/app"),
             found: true,
@@ -218,7 +218,7 @@ fn other_decisions(figures: &mut Figures) {
                 let (who, repositories) = by_repository(number);
                 (who, repositories, Some("v*".into()))
             },
-            effect: Effect::Allow,
+            denies: false,
             principal: token("ci-7777"),
             target: "/v2/team-7777/app/manifests/v1".into(),
             found: true,
@@ -229,7 +229,7 @@ fn other_decisions(figures: &mut Figures) {
                 let tag = Some(format!("v{number}"));
                 ("token:ci".into(), "shared/*".into(), tag)
             },
-            effect: Effect::Allow,
+            denies: false,
             principal: token("ci"),
             target: "/v2/shared/app/manifests/v7777".into(),
             found: false,
@@ -248,7 +248,7 @@ fn by_caller_of_tags(number: usize) -> (String, String, Option<String>) {
 impl Many {
     fn measure(self, figures: &mut Figures) {
         let rules: Vec<_> = (0..RULES).map(self.rule_of).collect();
-        let denying = self.effect == Effect::Deny;
+        let denying = self.denies;
         // Without it nothing is allowed that could be denied.
         let allowing = denying.then(|| {
             Rule::allow("all", Who::Authenticated, Actions::PULL)
@@ -257,9 +257,10 @@ impl Many {
         let made = rules.iter().enumerate().map(|(number, rule)| {
             let (who, pattern, tag) = rule;
             let (name, who) = (number.to_string(), who.parse().unwrap());
-            let rule = match self.effect {
-                Effect::Allow => Rule::allow(name, who, Actions::PULL),
-                Effect::Deny => Rule::deny(name, who, Actions::PULL),
+            let rule = if self.denies {
+                Rule::deny(name, who, Actions::PULL)
+            } else {
+                Rule::allow(name, who, Actions::PULL)
             };
             rule.on_repositories([Pattern::repository(pattern).unwrap()])
                 .with_tags(tag.iter().map(|tag| Pattern::tag(tag).unwrap()))
@@ -303,7 +304,7 @@ fn extensions(principal: &Principal, connection: Option<&Connection>) -> http::E
 struct Scanned {
     id: String,
     glob: GlobMatcher,
-    effect: Effect,
+    denies: bool,
 }
 
 impl Scanned {
@@ -315,7 +316,7 @@ impl Scanned {
                 .build()
                 .unwrap()
                 .compile_matcher(),
-            effect: Effect::Allow,
+            denies: false,
         }
     }
 }
@@ -327,10 +328,10 @@ fn scan(rules: &[Scanned], principal: &Principal, repository: &str) -> bool {
     let mut allowed = false;
     for rule in rules {
         if rule.id == id && rule.glob.is_match(repository) {
-            match rule.effect {
-                Effect::Allow => allowed = true,
-                Effect::Deny => return false,
+            if rule.denies {
+                return false;
             }
+            allowed = true;
         }
     }
     allowed

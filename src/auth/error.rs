@@ -5,10 +5,65 @@ use std::path::PathBuf;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
-    /// An issuer's keys.
+    /// The content of an issuer's key set.
     #[cfg(feature = "jwt")]
-    #[error(transparent)]
-    Keys(#[from] super::jwt::KeySetError),
+    #[error("{0}")]
+    KeySet(Box<str>),
+    /// The content of a file with an issuer's key set.
+    #[cfg(feature = "jwt")]
+    #[error("{}: {problem}", file.display())]
+    KeySetFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with its content.
+        problem: Box<str>,
+    },
+    /// An issuer's keys cannot be fetched.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{url}: {problem}")]
+    Fetch {
+        /// From where, without a query.
+        url: String,
+        /// Why not.
+        problem: Box<str>,
+    },
+    /// An issuer's keys would be fetched without TLS: an attacker on the way would choose them.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{url}: keys are fetched over https, or from this machine")]
+    InTheClear {
+        /// From where, without a query.
+        url: String,
+    },
+    /// There is no CA certificate in the file that is to have those of the server that keys are fetched from.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{}: there is no PEM certificate in it that can be used", file.display())]
+    NoCa {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file that is to have the CA certificates of the server that keys are fetched from is not what PEM
+    /// allows.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{}:{line}: {problem}", file.display())]
+    Pem {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: Box<str>,
+    },
+    /// The file with the token that keys are fetched with has none that can stand in a header.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("{}: there is no token in it", file.display())]
+    NoToken {
+        /// The file.
+        file: PathBuf,
+    },
+    /// There is no thread to fetch keys with.
+    #[cfg(feature = "jwt-fetch")]
+    #[error("no thread to fetch keys with: {0}")]
+    Runtime(io::Error),
     /// An issuer without audiences: its tokens for any server would be good here.
     #[cfg(feature = "jwt")]
     #[error("the issuer {issuer:?} needs an audience")]
@@ -128,6 +183,17 @@ pub enum CredentialError {
 }
 
 impl CredentialError {
+    /// The file of an issuer's keys that is wrong, if it is one.
+    #[cfg(all(feature = "config", feature = "jwt"))]
+    pub(crate) fn key_file(&self) -> Option<&std::path::Path> {
+        match self {
+            Self::Unreadable { file, .. } | Self::KeySetFile { file, .. } => Some(file),
+            #[cfg(feature = "jwt-fetch")]
+            Self::NoCa { file } | Self::Pem { file, .. } | Self::NoToken { file } => Some(file),
+            _ => None,
+        }
+    }
+
     /// The id of the credential that is wrong; of two that do not go together, that of the second.
     pub(super) fn id(&self) -> Option<&str> {
         match self {

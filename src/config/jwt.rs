@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Document, HumanDuration, Key};
 use crate::Watched;
 use crate::auth::CredentialError;
-use crate::auth::jwt::{Issuer, KeySet, KeySetError};
+use crate::auth::jwt::{Issuer, KeySet};
 
 /// `[[auth.jwt]]`: an issuer whose signed tokens are taken.
 #[derive(Clone, Debug, Deserialize)]
@@ -123,7 +123,7 @@ impl JwtSection {
         self.keys.to_str().filter(|keys| keys.contains("://"))
     }
 
-    fn keys(&self, document: &Document) -> Result<Watched<KeySet>, KeySetError> {
+    fn keys(&self, document: &Document) -> Result<Watched<KeySet>, CredentialError> {
         #[cfg(feature = "jwt-fetch")]
         if let Some(url) = self.url() {
             let mut fetch = crate::auth::jwt::KeySetFetch::new(url);
@@ -149,10 +149,10 @@ impl JwtSection {
 
     /// Which of its keys an error is about.
     pub(super) fn culprit(&self, document: &Document, error: &CredentialError) -> &'static str {
-        let CredentialError::Keys(error) = error else {
+        if let CredentialError::NoAudience { .. } = error {
             return "audiences";
-        };
-        let file = error.file();
+        }
+        let file = error.key_file();
         let is_it = |named: &Option<PathBuf>| {
             let named = named.as_ref().map(|named| document.resolve(named));
             named.is_some() && named.as_deref() == file

@@ -9,7 +9,7 @@ use crate::oci::Endpoint;
 use crate::policy::RateClass;
 use crate::rate::{
     Callers, Direction, Exempt, Exhausted, Key as By, Limit, Limits, LimitsError, MAX_BURST,
-    MAX_RATE, Quota, Share, Shed, Tenant, Window,
+    MAX_RATE, Quota, Share, Tenant, Window,
 };
 
 /// `[limits]`: byte-rate limits, checked.
@@ -224,6 +224,13 @@ impl Section {
                 max_transfer,
             }) = &limit.shed
             {
+                if max_wait.is_none() && max_transfer.is_none() {
+                    let message = format!(
+                        "limit {:?}: shedding needs a longest wait or a longest transfer",
+                        limit.name
+                    );
+                    return Err(check.0.invalid(shed, message));
+                }
                 check.span(shed.clone().key("max_wait"), *max_wait, NOTHING..=DAY)?;
                 check.span(shed.key("max_transfer"), *max_transfer, MILLISECOND..=DAY)?;
             }
@@ -255,9 +262,7 @@ fn culprit(names: &[Box<str>], error: &LimitsError) -> Key {
         | LimitsError::NeedsRate { limit } => (limit, &[]),
         LimitsError::Zero { limit } | LimitsError::RateTooHigh { limit, .. } => (limit, &["rate"]),
         LimitsError::Burst { limit, .. } => (limit, &["burst"]),
-        LimitsError::ShedsNothing { limit } | LimitsError::ShedsPushes { limit } => {
-            (limit, &["shed"])
-        }
+        LimitsError::ShedsPushes { limit } => (limit, &["shed"]),
         #[cfg(feature = "redis")]
         LimitsError::FleetKey { limit } => (limit, &["key"]),
         #[cfg(feature = "redis")]
@@ -303,7 +308,7 @@ impl LimitEntry {
             limit = limit.with_share(share.share());
         }
         if let Some(shed) = self.shed {
-            limit = limit.with_shed(shed.shed());
+            limit = shed.shed(limit);
         }
         if let Some(streams) = self.max_streams {
             limit = limit.with_max_streams(streams);
@@ -342,11 +347,14 @@ impl TenantEntry {
 }
 
 impl ShedEntry {
-    fn shed(&self) -> Shed {
-        Shed {
-            max_wait: self.max_wait.map(|span| span.0),
-            max_transfer: self.max_transfer.map(|span| span.0),
+    fn shed(&self, mut limit: Limit) -> Limit {
+        if let Some(span) = self.max_wait {
+            limit = limit.with_max_wait(span.0);
         }
+        if let Some(span) = self.max_transfer {
+            limit = limit.with_max_transfer(span.0);
+        }
+        limit
     }
 }
 

@@ -12,7 +12,7 @@ use super::key::Key;
 use super::no_rev_avail::NoRevAvail;
 use super::path::Anchor;
 use super::signed::Signed;
-use super::{CrlError, PathError, UnknownCause};
+use super::{CrlError, UnknownCause};
 use crate::crypto;
 use crate::identity::DistinguishedName;
 
@@ -43,8 +43,8 @@ impl Authorities {
     pub(super) fn new(
         certificates: &[CertificateDer<'_>],
         algorithms: WebPkiSupportedAlgorithms,
-    ) -> Result<Self, PathError> {
-        let known = certificates.iter().map(|der| {
+    ) -> Result<Self, CrlError> {
+        let known = certificates.iter().map(|der| -> Result<_, CrlError> {
             let certificate = CertificateInfo::read(der)?;
             let info = Arc::new(CertificateInfo::of(&certificate)?);
             Ok(Authority {

@@ -7,7 +7,7 @@ use super::key::Key;
 use super::no_rev_avail::{self, NoRevAvail};
 use super::scope::{DistributionPoint, TOO_MANY_POINTS};
 use super::signed::Signed;
-use super::{PathError, UnknownCause};
+use super::{CrlError, UnknownCause};
 use crate::identity::DistinguishedName;
 use crate::util::x509_error;
 
@@ -46,19 +46,20 @@ pub(crate) fn signs_crls(certificate: &X509Certificate<'_>) -> bool {
 }
 
 impl CertificateInfo {
-    pub(super) fn parse(der: &[u8]) -> Result<Self, PathError> {
+    pub(super) fn parse(der: &[u8]) -> Result<Self, CrlError> {
         Self::of(&Self::read(der)?)
     }
 
-    pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, PathError> {
+    pub(super) fn read(der: &[u8]) -> Result<X509Certificate<'_>, CrlError> {
         let read = X509Certificate::from_der(der);
         let (_, certificate) =
-            read.map_err(|error| PathError::Malformed(x509_error::words(&error)))?;
+            read.map_err(|error| CrlError::MalformedCertificate(x509_error::words(&error)))?;
         Ok(certificate)
     }
 
-    pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, PathError> {
-        let malformed = |error: &dyn std::fmt::Display| PathError::Malformed(error.to_string());
+    pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, CrlError> {
+        let malformed =
+            |error: &dyn std::fmt::Display| CrlError::MalformedCertificate(error.to_string());
         let usage = certificate.key_usage().map_err(|error| malformed(&error))?;
         let is_ca = certificate
             .basic_constraints()
@@ -72,7 +73,7 @@ impl CertificateInfo {
                 ParsedExtension::CRLDistributionPoints(_) => {
                     points = DistributionPoint::parse_all(extension.value, &issuer).map_err(
                         |error| match error.field {
-                            TOO_MANY_POINTS => PathError::TooManyPoints,
+                            TOO_MANY_POINTS => CrlError::TooManyPoints,
                             _ => malformed(&error),
                         },
                     )?;
@@ -109,8 +110,8 @@ impl CertificateInfo {
         })
     }
 
-    pub(super) fn signed(der: &[u8]) -> Result<Signed, PathError> {
-        let no_der = || PathError::Malformed("the certificate is no DER".to_owned());
+    pub(super) fn signed(der: &[u8]) -> Result<Signed, CrlError> {
+        let no_der = || CrlError::MalformedCertificate("the certificate is no DER".to_owned());
         Signed::parse(der).map_err(|_| no_der())
     }
 

@@ -107,14 +107,14 @@ pub enum LoadError {
         /// The line of the certificate's first, from 1.
         line: usize,
         /// What is wrong with it.
-        error: PathError,
+        error: CrlError,
     },
     /// One of the authorities' certificates cannot be read.
     #[error(transparent)]
-    Authority(#[from] PathError),
+    Authority(#[from] CrlError),
 }
 
-/// What is wrong with one CRL.
+/// What is wrong with one CRL, or with a certificate of a path, so that its revocation cannot be checked.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrlError {
@@ -170,15 +170,9 @@ pub enum CrlError {
     /// Larger than 4 GiB.
     #[error("it is larger than 4 GiB")]
     TooLarge,
-}
-
-/// A path whose revocation cannot be checked, or whose CAs are none.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PathError {
-    /// A certificate cannot be read.
+    /// A certificate of a path, of a CA or of a signer cannot be read.
     #[error("a certificate of the path is malformed: {0}")]
-    Malformed(String),
+    MalformedCertificate(String),
     /// A certificate has more distribution points than are compared with each list.
     #[error(
         "a certificate of the path has more than 64 CRL distribution points, and no more are taken"

@@ -12,7 +12,7 @@ use super::signed::{Frame, Signed};
 #[cfg(feature = "crl-fetch")]
 use super::verdict::date;
 use super::verdict::time;
-use super::{CrlError, UnknownCause};
+use super::{CrlError, UnknownCause, Verdict};
 use crate::identity::DistinguishedName;
 use crate::util::hex;
 
@@ -370,8 +370,8 @@ impl Crl {
     }
 
     /// What the entry says of the certificate with this serial number.
-    pub(super) fn revoked(&self, entry: Entry, serial: &[u8]) -> super::Revoked {
-        super::Revoked {
+    pub(super) fn revoked(&self, entry: Entry, serial: &[u8]) -> Verdict {
+        Verdict::Revoked {
             serial: hex::with_colons(serial),
             date: time(entry.date),
             reason: entry.reason,

@@ -96,7 +96,7 @@ pub(crate) use ca_info::CaInfo;
 pub use deny::{DenyEntry, DenyError, DenyList};
 #[cfg(feature = "crl-fetch")]
 pub(crate) use error::FetchError;
-pub use error::{CrlError, LoadError, PathError};
+pub use error::{CrlError, LoadError};
 #[cfg(feature = "crl-fetch")]
 pub use fetch::Fetch;
 pub use layer::RevocationLayer;
@@ -112,6 +112,4 @@ pub use service::Revoking;
 pub(crate) use sources::{Files, replacing};
 pub use store::CrlSet;
 pub use tracked::Tracked;
-pub use verdict::{
-    DecidingCrl, Denied, Exemption, Finding, HeldBack, Revoked, Unknown, UnknownCause, Verdict,
-};
+pub use verdict::{DecidingCrl, Exemption, Finding, HeldBack, UnknownCause, Verdict};

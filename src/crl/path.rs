@@ -4,7 +4,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 use webpki::anchor_from_trusted_cert;
 use x509_parser::prelude::X509Certificate;
 
-use super::PathError;
+use super::CrlError;
 use super::ca_info::CaInfo;
 use super::certificate::CertificateInfo;
 use super::constraints::Subtrees;
@@ -61,7 +61,7 @@ impl CertPath {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         anchor: &TrustAnchor<'_>,
-    ) -> Result<Self, PathError> {
+    ) -> Result<Self, CrlError> {
         Self::up_to(end_entity, intermediates, Anchor::new(anchor, None))
     }
 
@@ -74,10 +74,10 @@ impl CertPath {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         anchor: &CertificateDer<'_>,
-    ) -> Result<Self, PathError> {
+    ) -> Result<Self, CrlError> {
         let ca = CaInfo::of(&CertificateInfo::read(anchor)?);
         let anchor = anchor_from_trusted_cert(anchor)
-            .map_err(|error| PathError::Malformed(error.to_string()))?;
+            .map_err(|error| CrlError::MalformedCertificate(error.to_string()))?;
         Self::up_to(end_entity, intermediates, Anchor::new(&anchor, Some(&ca)))
     }
 
@@ -85,7 +85,7 @@ impl CertPath {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         anchor: Anchor,
-    ) -> Result<Self, PathError> {
+    ) -> Result<Self, CrlError> {
         let own = CertificateInfo::parse(end_entity)?;
         let issuers = intermediates
             .iter()
@@ -99,7 +99,7 @@ impl CertPath {
         intermediates: impl Iterator<Item = CertificateDer<'a>>,
         anchor: &TrustAnchor<'_>,
         known: &Issuers,
-    ) -> Result<Self, PathError> {
+    ) -> Result<Self, CrlError> {
         let own = CertificateInfo::of(end_entity)?;
         let issuers = intermediates.map(|der| known.info(&der));
         Self::of(own, issuers, known.anchor(anchor))
@@ -107,9 +107,9 @@ impl CertPath {
 
     fn of(
         own: CertificateInfo,
-        issuers: impl Iterator<Item = Result<Arc<CertificateInfo>, PathError>>,
+        issuers: impl Iterator<Item = Result<Arc<CertificateInfo>, CrlError>>,
         anchor: Arc<Anchor>,
-    ) -> Result<Self, PathError> {
+    ) -> Result<Self, CrlError> {
         let certificates = std::iter::once(Ok(Arc::new(own)))
             .chain(issuers)
             .collect::<Result<Box<[_]>, _>>()?;
@@ -118,12 +118,12 @@ impl CertPath {
             .skip(1)
             .find(|one| !one.signs_certificates)
         {
-            return Err(PathError::MayNotSign(issuer.subject.to_string()));
+            return Err(CrlError::MayNotSign(issuer.subject.to_string()));
         }
         for one in &certificates {
             if let NoRevAvail::Contradicted(why) = one.no_rev_avail {
                 let subject = one.subject.to_string();
-                return Err(PathError::NoRevAvail { subject, why });
+                return Err(CrlError::NoRevAvail { subject, why });
             }
         }
         Ok(Self(Arc::new(Inner {
@@ -209,7 +209,7 @@ impl Issuers {
         anchor
     }
 
-    fn info(&self, der: &[u8]) -> Result<Arc<CertificateInfo>, PathError> {
+    fn info(&self, der: &[u8]) -> Result<Arc<CertificateInfo>, CrlError> {
         let certificates = &self.certificates;
         let known = || certificates.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(info) = known().get(der) {

@@ -17,8 +17,8 @@ use super::signers::Signers;
 use super::store::CrlSet;
 use super::succession::Standing;
 use super::{
-    CertPath, CrlRequirement, DecidingCrl, Exemption, Finding, Options, RevocationReason, Revoked,
-    Unknown, UnknownCause, Verdict,
+    CertPath, CrlRequirement, DecidingCrl, Exemption, Finding, Options, RevocationReason,
+    UnknownCause, Verdict,
 };
 use crate::identity::DistinguishedName;
 use crate::util::hex;
@@ -34,7 +34,8 @@ pub(super) struct Judgement {
 /// What they say of one certificate.
 pub(super) enum Status {
     Good,
-    Revoked(Revoked),
+    /// The verdict [`Verdict::Revoked`].
+    Revoked(Verdict),
     Unknown(UnknownCause),
 }
 
@@ -82,7 +83,7 @@ impl CrlSet {
         for (at, certificate) in path.certificates().iter().enumerate().take(depth) {
             let question = Question::new(self, path, at, options, time, &asked);
             let cause = match question.status(|_| {}) {
-                Status::Revoked(revoked) => return Verdict::Revoked(revoked),
+                Status::Revoked(verdict) => return verdict,
                 // What was revoked since is not known.
                 _ if self.have_lapsed => UnknownCause::Lapsed,
                 Status::Good => continue,
@@ -98,11 +99,11 @@ impl CrlSet {
             } else {
                 &mut refused
             };
-            slot.get_or_insert(Unknown { serial, cause });
+            slot.get_or_insert((serial, cause));
         }
         match (refused, allowed, exempt) {
-            (Some(unknown), ..) => Verdict::Unknown(unknown),
-            (None, Some(unknown), _) => Verdict::UnknownAllowed(unknown),
+            (Some((serial, cause)), ..) => Verdict::Unknown { serial, cause },
+            (None, Some((serial, cause)), _) => Verdict::UnknownAllowed { serial, cause },
             (None, None, Some(exemption)) => Verdict::Exempt(exemption),
             (None, None, None) => Verdict::Good,
         }
@@ -143,13 +144,13 @@ impl CrlSet {
                     Verdict::Exempt(Exemption::Authority)
                 }
                 Status::Good => Verdict::Good,
-                Status::Revoked(revoked) => Verdict::Revoked(revoked),
+                Status::Revoked(verdict) => verdict,
                 Status::Unknown(cause) => match question.exemption() {
                     Some(exemption) => Verdict::Exempt(exemption),
-                    None => Verdict::Unknown(Unknown {
+                    None => Verdict::Unknown {
                         serial: serial.clone(),
                         cause,
-                    }),
+                    },
                 },
             };
             Finding {

@@ -52,7 +52,7 @@ impl RevocationLayer {
             record.revocation_checked(verdict.label());
         }
         match verdict {
-            Verdict::UnknownAllowed(_) => metrics::unknown_allowed(),
+            Verdict::UnknownAllowed { .. } => metrics::unknown_allowed(),
             Verdict::Exempt(exemption) => metrics::revocation_exempt(exemption.label()),
             _ => {}
         }

@@ -11,7 +11,7 @@ use super::list::Crl;
 use super::scope::ALL_REASONS;
 use super::succession::{Contradiction, Standing};
 use super::verdict::{date, time};
-use super::{LoadError, Revoked};
+use super::{LoadError, Verdict};
 use crate::identity::{DistinguishedName, NameKey};
 use crate::reload::Fingerprint;
 use crate::util::clock;
@@ -272,10 +272,10 @@ impl CrlSet {
         self.all().map(|list| list.searched_size()).sum()
     }
 
-    /// Returns what the first list of its issuer that names a certificate says of it, whatever the list is
+    /// Returns [`Verdict::Revoked`] as the first list of its issuer that names a certificate has it, whatever the list is
     /// about and whatever its signer: to look things up, not to decide by. The issuer is a `Name`, DER, and is compared
     /// by RFC 5280 §7.1; the serial number is the content of an INTEGER.
-    pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Revoked> {
+    pub fn find(&self, issuer: &[u8], serial: &[u8]) -> Option<Verdict> {
         let issuer = DistinguishedName::new(issuer);
         let mut lists = self.by(&issuer).iter();
         lists.find_map(|list| Some(list.revoked(list.find(&issuer, serial)?, serial)))

@@ -11,14 +11,51 @@ use crate::util::calendar;
 pub enum Verdict {
     /// Every certificate that is looked at is covered by a current CRL and on none.
     Good,
-    /// The operator denies one.
-    Denied(Denied),
+    /// The operator denies one, by an entry of a deny list.
+    #[non_exhaustive]
+    Denied {
+        /// Its serial number in lower-case hexadecimal with colons; empty of a client CA, whose key is denied.
+        serial: String,
+        /// What the entry names, as the list has it.
+        subject: String,
+        /// Since when, as the operator noted it.
+        since: SystemTime,
+        /// Why.
+        reason: String,
+        /// The file and the line of the entry.
+        place: String,
+    },
     /// One is revoked.
-    Revoked(Revoked),
+    #[non_exhaustive]
+    Revoked {
+        /// Its serial number in lower-case hexadecimal with colons, as
+        /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
+        serial: String,
+        /// When it was revoked.
+        date: SystemTime,
+        /// Why.
+        reason: RevocationReason,
+        /// The `CRLNumber` of the CRL in hexadecimal, if it has one.
+        crl_number: Option<String>,
+    },
     /// No usable CRL says whether one is revoked, and the options refuse that.
-    Unknown(Unknown),
+    #[non_exhaustive]
+    Unknown {
+        /// Its serial number in lower-case hexadecimal with colons, as
+        /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
+        serial: String,
+        /// Why no CRL answers for it.
+        cause: UnknownCause,
+    },
     /// No CRL says whether one is revoked, and the options allow that.
-    UnknownAllowed(Unknown),
+    #[non_exhaustive]
+    UnknownAllowed {
+        /// Its serial number in lower-case hexadecimal with colons, as
+        /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
+        serial: String,
+        /// Why no CRL answers for it.
+        cause: UnknownCause,
+    },
     /// No CRL says whether the client's own is revoked, and none has to.
     Exempt(Exemption),
     /// One is past its end, or by a clock that was set back its time has not come.
@@ -83,48 +120,6 @@ pub struct HeldBack {
     pub waiting: DecidingCrl,
     /// The active CRL.
     pub in_force: DecidingCrl,
-}
-
-/// A certificate that is on a deny list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Denied {
-    /// Its serial number in lower-case hexadecimal with colons; empty of a client CA, whose key is denied.
-    pub serial: String,
-    /// What the entry names, as the list has it.
-    pub subject: String,
-    /// Since when, as the operator noted it.
-    pub since: SystemTime,
-    /// Why.
-    pub reason: String,
-    /// The file and the line of the entry.
-    pub place: String,
-}
-
-/// A certificate that is on a CRL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Revoked {
-    /// Its serial number in lower-case hexadecimal with colons, as
-    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
-    pub serial: String,
-    /// When it was revoked.
-    pub date: SystemTime,
-    /// Why.
-    pub reason: RevocationReason,
-    /// The `CRLNumber` of the list in hexadecimal, if it has one.
-    pub crl_number: Option<String>,
-}
-
-/// A certificate of which no usable CRL says anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unknown {
-    /// Its serial number in lower-case hexadecimal with colons, as
-    /// [`PeerIdentity::serial`](crate::PeerIdentity::serial) has it.
-    pub serial: String,
-    /// Why no list answers for it.
-    pub cause: UnknownCause,
 }
 
 /// Why no CRL answers for a certificate.
@@ -234,10 +229,10 @@ impl Verdict {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Good => "good",
-            Self::Denied(_) => "denied",
-            Self::Revoked(_) => "revoked",
-            Self::Unknown(_) => "unknown",
-            Self::UnknownAllowed(_) => "unknown_allowed",
+            Self::Denied { .. } => "denied",
+            Self::Revoked { .. } => "revoked",
+            Self::Unknown { .. } => "unknown",
+            Self::UnknownAllowed { .. } => "unknown_allowed",
             Self::Exempt(_) => "exempt",
             Self::Expired => "expired",
         }
@@ -246,15 +241,32 @@ impl Verdict {
     /// Returns how a request on such a connection is refused, if it is.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Good | Self::UnknownAllowed(_) | Self::Exempt(_) => None,
-            Self::Denied(_) => Some(Refusal::CertificateDenied),
-            Self::Revoked(_) => Some(Refusal::CertificateRevoked),
-            Self::Unknown(unknown) if unknown.cause == UnknownCause::Lapsed => {
-                Some(Refusal::Unavailable)
-            }
-            Self::Unknown(_) => Some(Refusal::RevocationUnknown),
+            Self::Good | Self::UnknownAllowed { .. } | Self::Exempt(_) => None,
+            Self::Denied { .. } => Some(Refusal::CertificateDenied),
+            Self::Revoked { .. } => Some(Refusal::CertificateRevoked),
+            Self::Unknown {
+                cause: UnknownCause::Lapsed,
+                ..
+            } => Some(Refusal::Unavailable),
+            Self::Unknown { .. } => Some(Refusal::RevocationUnknown),
             Self::Expired => Some(Refusal::CertificateExpired),
         }
+    }
+
+    /// The verdict on a certificate that is called in this way.
+    pub(crate) fn described(&self, whose: &str) -> String {
+        let Self::Denied {
+            subject,
+            since,
+            reason,
+            place,
+            ..
+        } = self
+        else {
+            return format!("{whose}: {self}");
+        };
+        let since = calendar::rfc3339(*since);
+        format!("{whose} is denied since {since}: {reason} ({place}, {subject})")
     }
 }
 
@@ -266,18 +278,23 @@ impl fmt::Display for Verdict {
                 f.write_str("a certificate of the path has expired or is not valid yet")
             }
             Self::Exempt(why) => write!(f, "no CRL needed: {why}"),
-            Self::Denied(denied) => write!(f, "{denied}"),
-            Self::Unknown(Unknown { serial, cause }) => write!(f, "certificate {serial}: {cause}"),
-            Self::UnknownAllowed(Unknown { serial, cause }) => {
+            Self::Denied { serial, .. } => {
+                let whose = match serial.as_str() {
+                    "" => "the client CA's key".to_owned(),
+                    serial => format!("certificate {serial}"),
+                };
+                f.write_str(&self.described(&whose))
+            }
+            Self::Unknown { serial, cause } => write!(f, "certificate {serial}: {cause}"),
+            Self::UnknownAllowed { serial, cause } => {
                 write!(f, "certificate {serial}: {cause}, which is allowed")
             }
-            Self::Revoked(revoked) => {
-                let Revoked {
-                    serial,
-                    date,
-                    reason,
-                    crl_number,
-                } = revoked;
+            Self::Revoked {
+                serial,
+                date,
+                reason,
+                crl_number,
+            } => {
                 let date = calendar::rfc3339(*date);
                 write!(f, "certificate {serial} was revoked on {date} ({reason})")?;
                 match crl_number {
@@ -286,25 +303,6 @@ impl fmt::Display for Verdict {
                 }
             }
         }
-    }
-}
-
-impl Denied {
-    /// The same of a certificate that is called in this way.
-    pub(crate) fn described(&self, whose: &str) -> String {
-        let since = calendar::rfc3339(self.since);
-        let (reason, subject, place) = (&self.reason, &self.subject, &self.place);
-        format!("{whose} is denied since {since}: {reason} ({place}, {subject})")
-    }
-}
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = match self.serial.as_str() {
-            "" => "the client CA's key".to_owned(),
-            serial => format!("certificate {serial}"),
-        };
-        f.write_str(&self.described(&whose))
     }
 }
 

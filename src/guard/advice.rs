@@ -12,7 +12,7 @@ use crate::auth::Authentication;
 use crate::config::{Config, Document, Key, PolicyRules};
 use crate::crl::CrlRequirement;
 use crate::identity::Method;
-use crate::policy::{Effect, Policy, Who};
+use crate::policy::{Policy, Who};
 use crate::util::clock;
 use crate::util::file::{DOCUMENT, read_text};
 
@@ -75,10 +75,7 @@ impl Advice<'_> {
         let Some(policy) = self.builder.policy_now() else {
             return;
         };
-        let allows = policy
-            .rules()
-            .iter()
-            .any(|rule| rule.effect() == Effect::Allow);
+        let allows = policy.rules().iter().any(|rule| !rule.denies());
         if !allows {
             let here = matches!(
                 self.config.policy.as_ref().map(|policy| &policy.rules),

@@ -40,4 +40,5 @@ pub use grammar::{is_digest, is_name, is_tag};
 pub(crate) use host::check_host;
 pub use route::Route;
 pub use route_error::RouteError;
+#[cfg(feature = "jwt")]
 pub(crate) use scope::Scope;

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::access::{Access, Mismatch, Target, accesses};
-use super::{Caller, Effect, Policy, TagOracle, Verdict};
+use super::{Caller, Policy, TagOracle, Verdict};
 use crate::oci::Route;
 
 /// Which rule decided, and why the others did not. `Display` is a text for an operator.
@@ -102,10 +102,7 @@ impl fmt::Display for Explanation<'_> {
                 let Some(rule) = self.policy.rules().get(*number) else {
                     continue;
                 };
-                let effect = match rule.effect() {
-                    Effect::Allow => "allow",
-                    Effect::Deny => "deny",
-                };
+                let effect = if rule.denies() { "deny" } else { "allow" };
                 write!(f, "  {effect} {} ", RuleName(rule))?;
                 match mismatch {
                     Some(mismatch) => writeln!(f, "is about {}", mismatch.label())?,

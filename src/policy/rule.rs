@@ -42,7 +42,7 @@ pub struct Rule {
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Lets it in.
     #[default]
     Allow,
@@ -183,9 +183,9 @@ impl Rule {
         }
     }
 
-    /// Returns what it does with what it matches.
-    pub fn effect(&self) -> Effect {
-        self.effect
+    /// Returns whether the rule denies what it matches; otherwise it allows it. A deny wins over every allow.
+    pub fn denies(&self) -> bool {
+        self.effect == Effect::Deny
     }
 
     /// Returns the class of byte rates of what it allows.

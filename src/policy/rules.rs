@@ -57,7 +57,7 @@ impl Policy {
         let rules: Box<[Rule]> = rules.into_iter().map(Rule::narrowed).collect();
         let index = Index::new(&rules);
         let allowed = |is_about: fn(&Rule) -> bool| {
-            let allows = rules.iter().filter(|rule| rule.effect() == Effect::Allow);
+            let allows = rules.iter().filter(|rule| !rule.denies());
             allows
                 .filter(|rule| is_about(rule))
                 .map(|rule| rule.actions)

@@ -145,7 +145,7 @@ pub(super) fn admit_transfer(
 ) -> Result<(), Denied> {
     let now = Instant::now();
     for (rule, handle) in compiled.shedding(subject, now) {
-        let bound = rule.limit.shed.and_then(|shed| shed.max_transfer);
+        let bound = rule.limit.max_transfer;
         let time = handle.predicted_transfer(length, now);
         if bound.is_some_and(|bound| time > bound) {
             return Err(rate_exceeded(rule, time));
@@ -221,7 +221,7 @@ fn check_lease(rule: &Rule) -> Result<(), Denied> {
 }
 
 fn check_wait(rule: &Rule, handle: &Handle, now: Instant) -> Result<(), Denied> {
-    let bound = rule.limit.shed.and_then(|shed| shed.max_wait);
+    let bound = rule.limit.max_wait;
     let wait = handle.predicted_wait(now);
     if bound.is_some_and(|bound| wait > bound) {
         return Err(rate_exceeded(rule, wait));
@@ -243,7 +243,7 @@ impl Compiled {
         now: Instant,
     ) -> impl Iterator<Item = (&'a Arc<Rule>, Handle)> {
         self.counting(subject, Direction::Response)
-            .filter(|rule| rule.limit.shed.is_some())
+            .filter(|rule| rule.limit.sheds())
             .flat_map(move |rule| {
                 let handles = self.handles_of(rule, subject, now);
                 handles.into_iter().map(move |handle| (rule, handle))

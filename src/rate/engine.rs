@@ -137,7 +137,7 @@ impl Compiled {
         Self {
             generation,
             routed,
-            sheds: any(|limit| limit.shed.is_some()),
+            sheds: any(Limit::sheds),
             asks: rules
                 .iter()
                 .any(|rule| rule.ledger.is_some() || rule.lease.is_some()),

@@ -66,12 +66,6 @@ pub enum LimitsError {
         /// Which limit.
         limit: Arc<str>,
     },
-    /// Shedding has no bound.
-    #[error("limit {limit:?}: shedding needs a longest wait or a longest transfer")]
-    ShedsNothing {
-        /// Which limit.
-        limit: Arc<str>,
-    },
     /// A limit on request bodies sheds: what has a body is slowed, because it cannot be sent twice.
     #[error(
         "limit {limit:?}: only pulls are shed, because clients cannot send a request with a body \

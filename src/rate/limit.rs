@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 #[cfg(feature = "redis")]
 use super::Fleet;
 use super::bounds::{MAX_BURST, MAX_RATE};
-use super::{Callers, Direction, Key, LimitsError, Quota, Share, Shed};
+use super::{Callers, Direction, Key, LimitsError, Quota, Share};
 #[cfg(feature = "policy")]
 use crate::record::RateClass;
 
@@ -31,7 +32,8 @@ pub struct Limit {
     pub(super) rate: Option<u64>,
     pub(super) burst: Option<u64>,
     pub(super) share: Option<Share>,
-    pub(super) shed: Option<Shed>,
+    pub(super) max_wait: Option<Duration>,
+    pub(super) max_transfer: Option<Duration>,
     pub(super) max_streams: Option<u32>,
     pub(super) quota: Option<Quota>,
     #[cfg(feature = "policy")]
@@ -71,7 +73,8 @@ impl Limit {
             rate: None,
             burst: None,
             share: None,
-            shed: None,
+            max_wait: None,
+            max_transfer: None,
             max_streams: None,
             quota: None,
             #[cfg(feature = "policy")]
@@ -124,9 +127,17 @@ impl Limit {
         self
     }
 
-    /// Refuses pulls (GET and HEAD) that would wait too long. Default: every pull is slowed, none refused.
-    pub fn with_shed(mut self, shed: Shed) -> Self {
-        self.shed = Some(shed);
+    /// Refuses pulls (GET and HEAD) whose first byte would wait longer than `time`, as predicted. A push is
+    /// never refused, because clients cannot send a body twice. Default: every pull is slowed, none refused.
+    pub fn with_max_wait(mut self, time: Duration) -> Self {
+        self.max_wait = Some(time);
+        self
+    }
+
+    /// Refuses pulls whose transfer would take longer than `time`, as predicted from its `Content-Length`.
+    /// Default: every pull is slowed, none refused.
+    pub fn with_max_transfer(mut self, time: Duration) -> Self {
+        self.max_transfer = Some(time);
         self
     }
 
@@ -167,6 +178,11 @@ impl Limit {
         self.fleet.as_ref()
     }
 
+    /// Whether the limit refuses pulls that would wait or take too long.
+    pub(super) fn sheds(&self) -> bool {
+        self.max_wait.is_some() || self.max_transfer.is_some()
+    }
+
     /// Returns the active burst, in bytes.
     pub(super) fn burst(&self) -> u64 {
         let rate = self.rate.unwrap_or(0);
@@ -185,7 +201,7 @@ impl Limit {
         }
         match self.rate {
             Some(rate) => self.check_rate(rate)?,
-            None if self.burst.is_some() || self.share.is_some() || self.shed.is_some() => {
+            None if self.burst.is_some() || self.share.is_some() || self.sheds() => {
                 return Err(LimitsError::NeedsRate { limit: limit() });
             }
             None => {}
@@ -197,25 +213,12 @@ impl Limit {
         if self.fleet.is_some() {
             self.check_fleet()?;
         }
-        self.check_shed()?;
-        let waits = self.shed.is_some_and(|shed| shed.max_wait.is_some());
-        let counts = self.quota.is_some() || self.max_streams.is_some();
-        if self.key == Key::Stream && (counts || waits || self.share.is_some()) {
-            return Err(LimitsError::StreamOnlyRate { limit: limit() });
-        }
-        Ok(())
-    }
-
-    fn check_shed(&self) -> Result<(), LimitsError> {
-        let Some(shed) = self.shed else {
-            return Ok(());
-        };
-        let limit = || self.name.clone();
-        if shed.max_wait.is_none() && shed.max_transfer.is_none() {
-            return Err(LimitsError::ShedsNothing { limit: limit() });
-        }
-        if self.direction == Direction::Request {
+        if self.sheds() && self.direction == Direction::Request {
             return Err(LimitsError::ShedsPushes { limit: limit() });
+        }
+        let counts = self.quota.is_some() || self.max_streams.is_some();
+        if self.key == Key::Stream && (counts || self.max_wait.is_some() || self.share.is_some()) {
+            return Err(LimitsError::StreamOnlyRate { limit: limit() });
         }
         Ok(())
     }

@@ -11,7 +11,7 @@
 //! use bytes::Bytes;
 //! use http::{Request, Response};
 //! use http_body_util::{BodyExt, Empty, Full};
-//! use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Share, Shed, Tenant};
+//! use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Share, Tenant};
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -20,7 +20,7 @@
 //!     // 500 MB/s in all: the nodes get twice what others get, and no caller starves.
 //!     Limit::rate("total", Key::Total, 500_000_000)
 //!         .with_share(Share::by(Key::Group).with_tenant("nodes", Tenant::weight(2)))
-//!         .with_shed(Shed::after(Duration::from_secs(2))),
+//!         .with_max_wait(Duration::from_secs(2)),
 //!     // 50 MB/s for each caller, after a first 8 MB.
 //!     Limit::rate("caller", Key::Principal, 50_000_000).with_burst(8_000_000),
 //!     Limit::streams("streams", Key::Source, 64),
@@ -125,7 +125,7 @@ pub use layer::ByteRateLayer;
 pub use limit::Limit;
 pub use limits::Limits;
 pub(crate) use options::Exhausted;
-pub use options::{Exempt, Quota, Share, Shed, Tenant, Window};
+pub use options::{Exempt, Quota, Share, Tenant, Window};
 pub use scope::{Callers, Direction, Key};
 pub use service::ByteRate;
 pub use stall::StallTimeout;

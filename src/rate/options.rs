@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::oci::Endpoint;
 
@@ -29,16 +28,6 @@ pub struct Tenant {
     pub floor: u64,
     /// What the tenant never exceeds, in bytes per second. Default: the limit's rate.
     pub ceiling: Option<u64>,
-}
-
-/// When a pull is refused rather than slowed. A push is never refused: clients cannot send a body twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Shed {
-    /// The longest predicted wait for the first byte. Default: any.
-    pub max_wait: Option<Duration>,
-    /// The longest predicted time of the transfer, by its `Content-Length`. Default: any.
-    pub max_transfer: Option<Duration>,
 }
 
 /// A number of bytes for each calendar window, in UTC.
@@ -196,22 +185,6 @@ impl Default for Tenant {
             floor: 0,
             ceiling: None,
         }
-    }
-}
-
-impl Shed {
-    /// Refuses a pull when its first byte would wait longer than `max_wait`.
-    pub fn after(max_wait: Duration) -> Self {
-        Self {
-            max_wait: Some(max_wait),
-            max_transfer: None,
-        }
-    }
-
-    /// Sets [`Shed::max_transfer`].
-    pub fn with_max_transfer(mut self, time: Duration) -> Self {
-        self.max_transfer = Some(time);
-        self
     }
 }
 

@@ -64,27 +64,25 @@ fn trust_domain_words(identity: &PeerIdentity) -> String {
 
 #[cfg(feature = "crl")]
 fn revocation_words(rejection: &Rejection, verdict: &crate::crl::Verdict) -> String {
-    use crate::crl::{Revoked, Verdict};
+    use crate::crl::Verdict;
     match verdict {
-        Verdict::Revoked(Revoked {
+        Verdict::Revoked {
             serial,
             date,
             reason,
             crl_number,
-            ..
-        }) => {
+        } => {
             let (whose, issuer) = of_serial(rejection, serial);
             let date = calendar::rfc3339(*date);
             let number = crl_number.as_deref().unwrap_or("without a number");
             format!("{whose} was revoked on {date} ({reason}) by CRL {number} of `{issuer}`")
         }
-        Verdict::Denied(denied) if !denied.serial.is_empty() => {
-            let (whose, _) = of_serial(rejection, &denied.serial);
-            denied.described(&whose)
+        Verdict::Denied { serial, .. } if !serial.is_empty() => {
+            let (whose, _) = of_serial(rejection, serial);
+            verdict.described(&whose)
         }
-        Verdict::Unknown(unknown) => {
-            let (whose, issuer) = of_serial(rejection, &unknown.serial);
-            let cause = unknown.cause;
+        Verdict::Unknown { serial, cause } => {
+            let (whose, issuer) = of_serial(rejection, serial);
             format!("whether {whose} is revoked by `{issuer}` is unknown: {cause}")
         }
         other => format!("{}: {other}", leaf(rejection)),

@@ -8,7 +8,7 @@ use super::anchors::{Anchors, Known};
 use super::chain::ChainTooLarge;
 use crate::PeerIdentity;
 #[cfg(feature = "crl")]
-use crate::crl::{PathError, UnknownCause, Verdict};
+use crate::crl::{CrlError, UnknownCause, Verdict};
 use crate::identity::IdentityError;
 
 /// A client certificate that was not accepted, with all that an explanation needs.
@@ -41,7 +41,7 @@ pub(super) enum Cause {
     #[cfg(feature = "crl")]
     Revocation(Arc<Verdict>),
     #[cfg(feature = "crl")]
-    RevocationPath(PathError),
+    RevocationPath(CrlError),
 }
 
 /// Whether the certificate is revoked cannot be determined. What is known of it is for the operator only.
@@ -55,7 +55,7 @@ impl Cause {
         match self {
             #[cfg(feature = "crl")]
             Self::Revocation(verdict) => match &**verdict {
-                Verdict::Denied(_) | Verdict::Revoked(_) => 4,
+                Verdict::Denied { .. } | Verdict::Revoked { .. } => 4,
                 _ => 3,
             },
             Self::AnchorEnded(..) => 1,
@@ -93,17 +93,18 @@ impl Rejection {
             Cause::Svid(..) => Reason::NotAnSvid,
             Cause::TrustDomain(_) => Reason::TrustDomain,
             #[cfg(feature = "crl")]
-            Cause::RevocationPath(PathError::MayNotSign(_)) => Reason::CaMisuse,
+            Cause::RevocationPath(CrlError::MayNotSign(_)) => Reason::CaMisuse,
             #[cfg(feature = "crl")]
             Cause::RevocationPath(_) => Reason::CertificateMalformed,
             #[cfg(feature = "crl")]
             Cause::Revocation(verdict) => match &**verdict {
-                Verdict::Denied(_) => Reason::CertificateDenied,
-                Verdict::Revoked(_) => Reason::CertificateRevoked,
+                Verdict::Denied { .. } => Reason::CertificateDenied,
+                Verdict::Revoked { .. } => Reason::CertificateRevoked,
                 Verdict::Expired => Reason::CertificateExpired,
-                Verdict::Unknown(unknown) if unknown.cause == UnknownCause::CrlExpired => {
-                    Reason::CrlExpired
-                }
+                Verdict::Unknown {
+                    cause: UnknownCause::CrlExpired,
+                    ..
+                } => Reason::CrlExpired,
                 _ => Reason::RevocationUnknown,
             },
         }

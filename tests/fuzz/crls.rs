@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 use std::time::{Duration, SystemTime};
 
-use portcullis::crl::{LoadError, Options, Revocation};
+use portcullis::crl::{LoadError, Options, Revocation, Verdict};
 use x509_parser::der_parser::{Oid, oid};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
@@ -35,12 +35,17 @@ pub fn crl(input: &[u8]) -> u64 {
     let mut reasons = [0_u8; 11];
     for ((at, serial), (date, reason)) in &known {
         if *at == 0 {
-            let Some(entry) = lists.find(&own, serial) else {
+            let Some(Verdict::Revoked {
+                date: found,
+                reason: why,
+                ..
+            }) = lists.find(&own, serial)
+            else {
                 panic!("what is listed is found: {serial:x?}");
             };
-            assert_eq!(entry.date, after_1970(*date));
+            assert_eq!(found, after_1970(*date));
             if let Some(reason) = reason {
-                assert_eq!(format!("{:?}", entry.reason), REASONS[usize::from(*reason)]);
+                assert_eq!(format!("{why:?}"), REASONS[usize::from(*reason)]);
             }
         }
         reasons[usize::from(reason.unwrap_or(7))] = 1;
@@ -50,7 +55,10 @@ pub fn crl(input: &[u8]) -> u64 {
         let expected = known
             .get(&(0, other.clone()))
             .map(|(date, _)| after_1970(*date));
-        let found = lists.find(&own, &other).map(|entry| entry.date);
+        let found = match lists.find(&own, &other) {
+            Some(Verdict::Revoked { date, .. }) => Some(date),
+            _ => None,
+        };
         assert_eq!(found, expected, "what is not listed is not found");
     }
     number((4, kind, known.len().min(8), reasons))

@@ -22,7 +22,7 @@ use http_body_util::{Empty, Full};
 use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAuthLayer};
 use portcullis::identity;
 use portcullis::oci::{Action, Endpoint, Route, is_digest, is_name, is_tag};
-use portcullis::policy::{Caller, Effect, Pattern, Policy};
+use portcullis::policy::{Caller, Pattern, Policy};
 use portcullis::{Principal, Watched};
 use tower::{Layer, Service};
 
@@ -313,16 +313,16 @@ pub fn policy(input: &[u8]) -> u64 {
             let explained = policy.explain(caller, &route, None);
             assert_eq!(verdict, explained.verdict(), "{text}");
             assert!(!explained.to_string().is_empty());
-            let decided = |effect| {
+            let decided = |denies| {
                 let rules = policy.rules().iter().zip(explained.mismatches());
                 rules.filter(move |(rule, (_, mismatch))| {
-                    rule.effect() == effect && mismatch.is_none()
+                    rule.denies() == denies && mismatch.is_none()
                 })
             };
-            if decided(Effect::Deny).next().is_some() {
+            if decided(true).next().is_some() {
                 assert!(!verdict.is_allowed(), "a deny wins: {text}");
             }
-            if route.endpoint() != Endpoint::Base && decided(Effect::Allow).next().is_none() {
+            if route.endpoint() != Endpoint::Base && decided(false).next().is_none() {
                 assert!(
                     !verdict.is_allowed(),
                     "what nothing allows is denied: {text}"

@@ -444,7 +444,7 @@ async fn client_cas_and_lists_that_cannot_be_read_let_no_client_in_after_the_tim
     let anchor = webpki::anchor_from_trusted_cert(&ca.der).unwrap();
     let path = portcullis::crl::CertPath::new(&client.der, &[], &anchor).unwrap();
     let verdict = alone.examine(&path, std::time::SystemTime::now());
-    assert!(matches!(verdict, Verdict::Unknown(_)), "{verdict}");
+    assert!(matches!(verdict, Verdict::Unknown { .. }), "{verdict}");
     assert_eq!(verdict.refusal(), Some(portcullis::Refusal::Unavailable));
 
     files.put("ca.crl", ca.crl(2, &[]).pem().unwrap());

@@ -758,10 +758,10 @@ fn a_ca_and_a_serial_number_are_the_same_text_wherever_they_are_told() {
         assert_eq!(finding.decided_by[0].issuer, identity.issuer());
         assert_eq!(finding.serial, identity.serial());
         assert_eq!(identity.serial(), "00:9a:bc");
-        let Verdict::Revoked(revoked) = &finding.verdict else {
+        let Verdict::Revoked { serial, .. } = &finding.verdict else {
             panic!("{:?}", finding.verdict);
         };
-        assert_eq!(revoked.serial, identity.serial());
+        assert_eq!(serial, identity.serial());
         let told = finding.verdict.to_string();
         assert!(
             told.starts_with("certificate 00:9a:bc was revoked on "),

@@ -15,9 +15,10 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
+use super::KeySet;
 use super::failing::Failing;
-use super::{KeySet, KeySetError};
 use crate::Watched;
+use crate::auth::CredentialError;
 use crate::auth::authorization::is_b64token;
 use crate::fetch::HttpError;
 use crate::fetch::address::{Hosts, parse, shown};
@@ -122,14 +123,14 @@ impl KeySetFetch {
     ///
     /// # Errors
     /// Returns an error if no key set can be had now.
-    pub fn begin(self) -> Result<Watched<KeySet>, KeySetError> {
+    pub fn begin(self) -> Result<Watched<KeySet>, CredentialError> {
         let url = parse(&self.url).map_err(|error| self.failed(&error))?;
         if url.scheme() != "https" && !is_loopback(&url) {
-            return Err(KeySetError::InTheClear { url: shown(&url) });
+            return Err(CredentialError::InTheClear { url: shown(&url) });
         }
         let begun = thread::scope(|scope| {
             // On a thread of its own: the caller may be in a runtime, where another cannot be entered.
-            let first = scope.spawn(|| -> Result<_, KeySetError> {
+            let first = scope.spawn(|| -> Result<_, CredentialError> {
                 let runtime = runtime()?;
                 let mut source = Source::new(self.clone(), url)?;
                 let keys = runtime.block_on(source.ask())?;
@@ -137,7 +138,7 @@ impl KeySetFetch {
             });
             first.join().ok()
         });
-        let lost = || KeySetError::Runtime(io::Error::other("the first fetch panicked"));
+        let lost = || CredentialError::Runtime(io::Error::other("the first fetch panicked"));
         let (runtime, source, keys) = begun.ok_or_else(lost)??;
         let keys = keys.ok_or_else(|| self.failed(&HttpError::Status(304)))?;
         let watched = Watched::published("jwt_keys", keys);
@@ -146,32 +147,32 @@ impl KeySetFetch {
         thread::Builder::new()
             .name("portcullis-keys".to_owned())
             .spawn(work)
-            .map_err(KeySetError::Runtime)?;
+            .map_err(CredentialError::Runtime)?;
         Ok(watched)
     }
 
-    fn read_ca(&self) -> Result<Option<Vec<u8>>, KeySetError> {
+    fn read_ca(&self) -> Result<Option<Vec<u8>>, CredentialError> {
         let ca = self.ca.as_deref();
         ca.map(|file| read(file, CERTIFICATES)).transpose()
     }
 
-    fn read_token(&self) -> Result<Option<HeaderValue>, KeySetError> {
+    fn read_token(&self) -> Result<Option<HeaderValue>, CredentialError> {
         let Some(file) = &self.token else {
             return Ok(None);
         };
         let token = Zeroizing::new(read(file, SECRET)?);
         let token = text::unmarked(&token).trim_ascii();
         if !is_b64token(token) {
-            return Err(KeySetError::NoToken { file: file.clone() });
+            return Err(CredentialError::NoToken { file: file.clone() });
         }
         let value = Zeroizing::new([b"Bearer ", token].concat());
         let value = HeaderValue::from_bytes(&value);
-        let mut value = value.map_err(|_| KeySetError::NoToken { file: file.clone() })?;
+        let mut value = value.map_err(|_| CredentialError::NoToken { file: file.clone() })?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
 
-    fn client(&self, url: &Url, ca: Option<&[u8]>) -> Result<Client, KeySetError> {
+    fn client(&self, url: &Url, ca: Option<&[u8]>) -> Result<Client, CredentialError> {
         let roots = ca.zip(self.ca.as_deref());
         let roots = roots.map(|(pem, file)| roots_of(pem, file)).transpose()?;
         let hosts = Hosts::new([url], &[]).map_err(|error| self.failed(&error))?;
@@ -179,15 +180,15 @@ impl KeySetFetch {
         strict_client(hosts, self.timeout, https, roots).map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: &HttpError) -> KeySetError {
+    fn failed(&self, error: &HttpError) -> CredentialError {
         let url = parse(&self.url).map_or_else(|_| "the URL".to_owned(), |url| shown(&url));
         let problem = error.to_string().into();
-        KeySetError::Fetch { url, problem }
+        CredentialError::Fetch { url, problem }
     }
 }
 
 impl Source {
-    fn new(options: KeySetFetch, url: Url) -> Result<Self, KeySetError> {
+    fn new(options: KeySetFetch, url: Url) -> Result<Self, CredentialError> {
         let ca = options.read_ca()?;
         Ok(Self {
             client: options.client(&url, ca.as_deref())?,
@@ -201,7 +202,7 @@ impl Source {
     }
 
     /// The keys, if they are others than before.
-    async fn ask(&mut self) -> Result<Option<KeySet>, KeySetError> {
+    async fn ask(&mut self) -> Result<Option<KeySet>, CredentialError> {
         let ca = self.options.read_ca()?;
         if ca != self.ca {
             self.client = self.options.client(&self.url, ca.as_deref())?;
@@ -282,7 +283,7 @@ impl Source {
     async fn turn(
         &mut self,
         publisher: &Publisher<KeySet>,
-    ) -> Option<Result<Option<KeySet>, KeySetError>> {
+    ) -> Option<Result<Option<KeySet>, CredentialError>> {
         sleep(jittered(self.options.pause)).await;
         let rest = self.options.interval.saturating_sub(self.options.pause);
         if !self.wait(jittered(rest), publisher).await {
@@ -314,19 +315,19 @@ impl Source {
     }
 }
 
-fn read(file: &Path, max: u64) -> Result<Vec<u8>, KeySetError> {
-    file::read(file, max).map_err(|error| KeySetError::Unreadable {
+fn read(file: &Path, max: u64) -> Result<Vec<u8>, CredentialError> {
+    file::read(file, max).map_err(|error| CredentialError::Unreadable {
         file: file.to_owned(),
         error,
     })
 }
 
-fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, KeySetError> {
-    let none = || KeySetError::NoCa {
+fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, CredentialError> {
+    let none = || CredentialError::NoCa {
         file: file.to_owned(),
     };
     let mut roots = RootCertStore::empty();
-    let certificates = x509_file::certificates(pem).map_err(|error| KeySetError::Pem {
+    let certificates = x509_file::certificates(pem).map_err(|error| CredentialError::Pem {
         file: file.to_owned(),
         line: error.line,
         problem: error.problem.to_string().into(),
@@ -351,11 +352,11 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn runtime() -> Result<Runtime, KeySetError> {
+fn runtime() -> Result<Runtime, CredentialError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(KeySetError::Runtime)
+        .map_err(CredentialError::Runtime)
 }
 
 /// Up to a tenth more, so that replicas do not ask all at once.

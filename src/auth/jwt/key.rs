@@ -15,42 +15,10 @@ pub(super) struct Key {
     pub(super) decoding: DecodingKey,
 }
 
-/// A key of a JWK Set by which no token is verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnusableKey {
-    number: usize,
-    id: Option<String>,
-    why: String,
-}
-
-impl UnusableKey {
-    pub(super) fn new(number: usize, id: Option<&str>, why: impl Into<String>) -> Self {
-        Self {
-            number,
-            id: id.map(str::to_owned),
-            why: why.into(),
-        }
-    }
-
-    /// Returns which key of the set it is, from 1.
-    pub fn number(&self) -> usize {
-        self.number
-    }
-
-    /// Returns its `kid`.
-    pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
-    }
-}
-
-impl fmt::Display for UnusableKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key {}", self.number)?;
-        if let Some(id) = &self.id {
-            write!(f, " (kid {id:?})")?;
-        }
-        write!(f, " {}", self.why)
-    }
+/// The text for a key of a JWK Set by which no token is verified.
+pub(super) fn unusable(number: usize, id: Option<&str>, why: impl fmt::Display) -> Box<str> {
+    let id = id.map_or_else(String::new, |id| format!(" (kid {id:?})"));
+    format!("key {number}{id} {why}").into()
 }
 
 impl Key {
@@ -59,11 +27,11 @@ impl Key {
     pub(super) fn read(
         number: usize,
         value: &Value,
-    ) -> Result<Result<Self, UnusableKey>, &'static str> {
+    ) -> Result<Result<Self, Box<str>>, &'static str> {
         let members = Members(value);
         members.check()?;
         let id = members.text("kid").map(str::to_owned);
-        let unusable = |why: String| UnusableKey::new(number, id.as_deref(), why);
+        let unusable = |why: String| unusable(number, id.as_deref(), why);
         let algorithm = match members.algorithm() {
             Ok(algorithm) => algorithm,
             Err(why) => return Ok(Err(unusable(why))),

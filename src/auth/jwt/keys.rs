@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::key::{Key, UnusableKey};
+use super::key::{Key, unusable};
 use crate::Watched;
+use crate::auth::CredentialError;
 use crate::reload::{Load, WatchOptions};
 use crate::util::file::{self, KEY_SET};
 use crate::util::text;
@@ -14,7 +14,7 @@ use crate::util::text;
 /// An issuer's public keys: a JWK Set (RFC 7517 §5).
 pub struct KeySet {
     keys: Vec<Key>,
-    left_out: Vec<UnusableKey>,
+    left_out: Vec<Box<str>>,
     /// Notified when a token names a key that is not here.
     #[cfg(feature = "jwt-fetch")]
     wanted: Option<std::sync::Arc<tokio::sync::Notify>>,
@@ -23,129 +23,42 @@ pub struct KeySet {
 /// How many keys of one id a token's signature is verified by, at most: each costs as much as the first.
 const MOST_OF_ONE_ID: usize = 4;
 
-/// Why a key set cannot be used.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum KeySetError {
-    /// The file cannot be read.
-    #[error("{}: {error}", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// What is wrong with a file's content.
-    #[error("{}: {error}", file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        error: Box<KeySetError>,
-    },
-    /// They cannot be fetched.
-    #[cfg(feature = "jwt-fetch")]
-    #[error("{url}: {problem}")]
-    Fetch {
-        /// From where, without a query.
-        url: String,
-        /// Why not.
-        problem: Box<str>,
-    },
-    /// An attacker on the way would choose the keys.
-    #[cfg(feature = "jwt-fetch")]
-    #[error("{url}: keys are fetched over https, or from this machine")]
-    InTheClear {
-        /// From where, without a query.
-        url: String,
-    },
-    /// There is no CA certificate in the file that is to have those of the server.
-    #[cfg(feature = "jwt-fetch")]
-    #[error("{}: there is no PEM certificate in it that can be used", file.display())]
-    NoCa {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The file that is to have the server's CA certificates is not what PEM allows.
-    #[cfg(feature = "jwt-fetch")]
-    #[error("{}:{line}: {problem}", file.display())]
-    Pem {
-        /// The file.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong there.
-        problem: Box<str>,
-    },
-    /// The file has no token that can stand in a header.
-    #[cfg(feature = "jwt-fetch")]
-    #[error("{}: there is no token in it", file.display())]
-    NoToken {
-        /// The file.
-        file: PathBuf,
-    },
-    /// There is no thread to fetch with.
-    #[cfg(feature = "jwt-fetch")]
-    #[error("no thread to fetch keys with: {0}")]
-    Runtime(io::Error),
-    /// Not JSON.
+/// What is wrong with the content of a key set.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
     #[error("not a JWK Set (RFC 7517): {0}")]
     Malformed(#[from] serde_json::Error),
-    /// JSON, but no JWK Set.
     #[error(
         "not a JWK Set (RFC 7517): it must be an object with the list \"keys\", as {{\"keys\": [..]}}, and is {found}"
     )]
-    NotASet {
-        /// What it is.
-        found: &'static str,
-    },
-    /// A key in it is of a known kind, but cannot be read.
+    NotASet { found: &'static str },
     #[error("key {number} of the JWK Set {problem}")]
     Key {
-        /// Which, from 1.
         number: usize,
-        /// What is wrong with it.
         problem: &'static str,
     },
-    /// No key in it is for signatures by an accepted algorithm.
     #[error(
         "the JWK Set has no Ed25519, P-256 or RSA key for signatures{}",
         listed(left_out)
     )]
-    NoKey {
-        /// The keys that it has.
-        left_out: Vec<UnusableKey>,
-    },
+    NoKey { left_out: Vec<Box<str>> },
 }
 
-impl KeySetError {
-    /// The file that is wrong, if it is one.
-    #[cfg(feature = "config")]
-    pub(crate) fn file(&self) -> Option<&std::path::Path> {
-        match self {
-            Self::Unreadable { file, .. } | Self::File { file, .. } => Some(file),
-            #[cfg(feature = "jwt-fetch")]
-            Self::NoCa { file } | Self::Pem { file, .. } | Self::NoToken { file } => Some(file),
-            _ => None,
-        }
-    }
-}
-
-fn listed(left_out: &[UnusableKey]) -> String {
+fn listed(left_out: &[Box<str>]) -> String {
     const MOST: usize = 5;
     if left_out.is_empty() {
         return ": it is empty".to_owned();
     }
-    let first = left_out.iter().take(MOST).map(ToString::to_string);
+    let first = left_out.iter().take(MOST).map(AsRef::as_ref);
     let more = match left_out.len().saturating_sub(MOST) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    format!(": {}{more}", first.collect::<Vec<_>>().join("; "))
+    format!(": {}{more}", first.collect::<Vec<&str>>().join("; "))
 }
 
 /// The keys of a JWK Set (RFC 7517 §5).
-fn members(json: &[u8]) -> Result<Vec<Value>, KeySetError> {
+fn members(json: &[u8]) -> Result<Vec<Value>, Unusable> {
     let found = match serde_json::from_slice(text::unmarked(json))? {
         Value::Object(mut members) => match members.remove("keys") {
             Some(Value::Array(keys)) => return Ok(keys),
@@ -155,7 +68,7 @@ fn members(json: &[u8]) -> Result<Vec<Value>, KeySetError> {
         Value::Array(_) => "a list",
         _ => "neither",
     };
-    Err(KeySetError::NotASet { found })
+    Err(Unusable::NotASet { found })
 }
 
 impl KeySet {
@@ -164,12 +77,16 @@ impl KeySet {
     /// others. One of a kind that is known and lacks something is an error.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
+    /// Returns what is wrong with the set.
+    pub fn from_json(json: &[u8]) -> Result<Self, CredentialError> {
+        Self::read(json).map_err(|problem| CredentialError::KeySet(problem.to_string().into()))
+    }
+
+    fn read(json: &[u8]) -> Result<Self, Unusable> {
         let (mut keys, mut left_out) = (Vec::new(), Vec::new());
         for (number, value) in (1..).zip(members(json)?) {
             let read = Key::read(number, &value);
-            match read.map_err(|problem| KeySetError::Key { number, problem })? {
+            match read.map_err(|problem| Unusable::Key { number, problem })? {
                 Ok(key) => keys.push((number, key)),
                 Err(unusable) => left_out.push(unusable),
             }
@@ -180,7 +97,7 @@ impl KeySet {
                 if !is_named {
                     let why =
                         "has no \"kid\", by which tokens would name it, and is not the only one";
-                    left_out.push(UnusableKey::new(*number, None, why));
+                    left_out.push(unusable(*number, None, why));
                 }
                 is_named
             });
@@ -192,12 +109,12 @@ impl KeySet {
             let is_tried = *before <= MOST_OF_ONE_ID;
             if !is_tried {
                 let why = "has the kid of four keys before it, and no more are tried";
-                left_out.push(UnusableKey::new(*number, key.id.as_deref(), why));
+                left_out.push(unusable(*number, key.id.as_deref(), why));
             }
             is_tried
         });
         if keys.is_empty() {
-            return Err(KeySetError::NoKey { left_out });
+            return Err(Unusable::NoKey { left_out });
         }
         Ok(Self {
             keys: keys.into_iter().map(|(_, key)| key).collect(),
@@ -207,8 +124,8 @@ impl KeySet {
         })
     }
 
-    /// Returns the keys of the set by which no token is verified, with the reasons.
-    pub fn left_out(&self) -> &[UnusableKey] {
+    /// Returns a text for each key of the set by which no token is verified: its number from 1, its `kid` and why.
+    pub fn left_out(&self) -> &[Box<str>] {
         &self.left_out
     }
 
@@ -236,7 +153,7 @@ impl KeySet {
     pub fn watch(
         file: impl Into<PathBuf>,
         options: WatchOptions,
-    ) -> Result<Watched<Self>, KeySetError> {
+    ) -> Result<Watched<Self>, CredentialError> {
         Watched::watch(File(file.into()), options)
     }
 
@@ -272,7 +189,7 @@ struct File(PathBuf);
 
 impl Load for File {
     type Value = KeySet;
-    type Error = KeySetError;
+    type Error = CredentialError;
 
     fn name(&self) -> &'static str {
         "jwt_keys"
@@ -282,14 +199,14 @@ impl Load for File {
         vec![self.0.clone()]
     }
 
-    fn load(&mut self, _: Option<&KeySet>) -> Result<KeySet, KeySetError> {
-        let json = file::read(&self.0, KEY_SET).map_err(|error| KeySetError::Unreadable {
+    fn load(&mut self, _: Option<&KeySet>) -> Result<KeySet, CredentialError> {
+        let json = file::read(&self.0, KEY_SET).map_err(|error| CredentialError::Unreadable {
             file: self.0.clone(),
             error,
         })?;
-        let keys = KeySet::from_json(&json).map_err(|error| KeySetError::File {
+        let keys = KeySet::read(&json).map_err(|problem| CredentialError::KeySetFile {
             file: self.0.clone(),
-            error: Box::new(error),
+            problem: problem.to_string().into(),
         })?;
         keys.warn(&self.0.display());
         Ok(keys)

@@ -29,6 +29,5 @@ mod verifier;
 #[cfg(feature = "jwt-fetch")]
 pub use fetch::KeySetFetch;
 pub use issuer::Issuer;
-pub use key::UnusableKey;
-pub use keys::{KeySet, KeySetError};
+pub use keys::KeySet;
 pub(super) use verifier::Verifier;

@@ -10,7 +10,7 @@ use crate::PeerIdentity;
 use crate::crl::certificate::CertificateInfo;
 use crate::crl::evaluation_time::EvaluationTime;
 use crate::crl::verdict::time;
-use crate::crl::{CertPath, Denied, Unknown, UnknownCause, Verdict};
+use crate::crl::{CertPath, UnknownCause, Verdict};
 use crate::identity::NameKey;
 use crate::util::hex;
 use crate::util::text::unmarked;
@@ -196,7 +196,7 @@ impl DenyList {
         if self.has_lapsed {
             let cause = UnknownCause::DenyListLapsed;
             let serial = serial();
-            return Some(Verdict::Unknown(Unknown { serial, cause }));
+            return Some(Verdict::Unknown { serial, cause });
         }
         let found = self.find(certificate, time)?;
         Some(found.denied(serial()))
@@ -211,7 +211,7 @@ impl DenyList {
         let serial = identity.serial().to_owned();
         if self.has_lapsed {
             let cause = UnknownCause::DenyListLapsed;
-            return Some(Verdict::Unknown(Unknown { serial, cause }));
+            return Some(Verdict::Unknown { serial, cause });
         }
         let own = counting(self.fingerprints.get(identity.fingerprint()), time);
         let uris = identity.uris().iter().map(AsRef::as_ref);
@@ -222,13 +222,13 @@ impl DenyList {
 
 impl Located {
     fn denied(&self, serial: String) -> Verdict {
-        Verdict::Denied(Denied {
+        Verdict::Denied {
             serial,
             subject: self.entry.subject(),
             since: time(self.entry.since),
             reason: self.entry.reason.to_string(),
             place: format!("{}:{}", self.file.display(), self.line),
-        })
+        }
     }
 }
 

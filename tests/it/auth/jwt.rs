@@ -15,7 +15,8 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use portcullis::auth::jwt::{Issuer, KeySet, KeySetError};
+use portcullis::auth::CredentialError;
+use portcullis::auth::jwt::{Issuer, KeySet};
 use portcullis::auth::{
     Authentication, Credential, Credentials, Secret, ThrottleOptions, TokenAuthLayer,
 };
@@ -815,11 +816,9 @@ async fn a_key_by_which_nothing_is_verified_is_left_out_by_its_name_and_the_othe
         let [left_out] = keys.left_out() else {
             panic!("{why}: {:?}", keys.left_out());
         };
-        assert_eq!((left_out.number(), left_out.id()), (1, Some("bad")));
-        let told = left_out.to_string();
         assert!(
-            told.starts_with("key 1 (kid \"bad\") ") && told.contains(why),
-            "{told}"
+            left_out.starts_with("key 1 (kid \"bad\") ") && left_out.contains(why),
+            "{left_out}"
         );
         let authentication = registry(Watched::fixed(keys));
         assert_eq!(pull(&authentication, &good.sign(&claims())).await, 200);
@@ -831,7 +830,7 @@ async fn a_key_by_which_nothing_is_verified_is_left_out_by_its_name_and_the_othe
     let unnamed = without_id(&Key::new(Algorithm::ES256, "").public());
     let set = json!({ "keys": [good.public(), unnamed] }).to_string();
     let keys = KeySet::from_json(set.as_bytes()).unwrap();
-    let told = keys.left_out()[0].to_string();
+    let told = &keys.left_out()[0];
     assert!(told.starts_with("key 2 has no \"kid\""), "{told}");
     let keys = KeySet::from_json(json!({ "keys": [unnamed] }).to_string().as_bytes()).unwrap();
     assert!(keys.left_out().is_empty());
@@ -854,8 +853,10 @@ async fn of_keys_with_one_id_each_counts() {
     // As many as there may be: each is tried.
     let set = set(&[first, second, third, first, &other]);
     let keys = KeySet::from_json(set.as_bytes()).unwrap();
-    assert_eq!(keys.left_out().len(), 1);
-    assert_eq!(keys.left_out()[0].number(), 5);
+    let [left_out] = keys.left_out() else {
+        panic!("{:?}", keys.left_out());
+    };
+    assert!(left_out.starts_with("key 5 (kid \"one\") "), "{left_out}");
 }
 
 #[test]
@@ -913,7 +914,7 @@ fn a_key_set_without_a_usable_key_is_an_error() {
         assert!(error.to_string().contains(lacking), "{lacking}: {error}");
     }
     let missing = KeySet::watch("/no/such/keys.json", WatchOptions::default());
-    assert!(matches!(missing, Err(KeySetError::Unreadable { .. })));
+    assert!(matches!(missing, Err(CredentialError::Unreadable { .. })));
     let nobody = Issuer::of_registry_tokens(ISSUER, keys(&[&Key::new(Algorithm::ES256, "one")]));
     assert!(nobody.with_audiences(Vec::<String>::new()).is_err());
 }

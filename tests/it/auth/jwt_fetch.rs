@@ -15,7 +15,8 @@ use http::{Request, Response};
 use http_server::{Answer, Server};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use portcullis::Watched;
-use portcullis::auth::jwt::{Issuer, KeySet, KeySetError, KeySetFetch};
+use portcullis::auth::CredentialError;
+use portcullis::auth::jwt::{Issuer, KeySet, KeySetFetch};
 use portcullis::auth::{Authentication, TokenAuthLayer};
 use rcgen::KeyPair;
 use serde_json::json;
@@ -275,7 +276,7 @@ async fn no_keys_at_the_start_are_an_error() {
     server.stop();
     assert!(fetch(&server).begin().is_err());
     let wrong = KeySetFetch::new("file:///etc/keys").begin();
-    assert!(matches!(wrong, Err(KeySetError::Fetch { .. })));
+    assert!(matches!(wrong, Err(CredentialError::Fetch { .. })));
 }
 
 #[test]
@@ -287,10 +288,13 @@ fn keys_come_over_tls_or_from_this_machine_alone() {
         "http://127.0.0.1.example.org/keys",
     ] {
         let error = KeySetFetch::new(url).begin().unwrap_err();
-        assert!(matches!(error, KeySetError::InTheClear { .. }), "{error}");
+        assert!(
+            matches!(error, CredentialError::InTheClear { .. }),
+            "{error}"
+        );
     }
     let nowhere = KeySetFetch::new("http://[::1]:1/keys").begin();
-    assert!(matches!(nowhere, Err(KeySetError::Fetch { .. })));
+    assert!(matches!(nowhere, Err(CredentialError::Fetch { .. })));
 }
 
 #[cfg(feature = "config")]

@@ -168,13 +168,13 @@ proptest! {
         // A tag that is known not to be there makes one access of a push.
         let absent = |_: Option<&str>, _: &str, _: &str| Some(false);
         let explanation = policy.explain(caller, &route, Some(&absent));
-        let find = |effect| {
+        let find = |denies| {
             explanation.mismatches().enumerate().find(|(at, (_, mismatch))| {
-                mismatch.is_none() && policy.rules()[*at].effect() == effect
+                mismatch.is_none() && policy.rules()[*at].denies() == denies
             }).map(|(at, _)| at)
         };
-        let denied = find(portcullis::policy::Effect::Deny);
-        let expected = denied.or_else(|| find(portcullis::policy::Effect::Allow));
+        let denied = find(true);
+        let expected = denied.or_else(|| find(false));
         let verdict = explanation.verdict();
         prop_assert_eq!(verdict.rule(), expected);
         prop_assert_eq!(verdict.is_allowed(), expected.is_some() && denied.is_none());

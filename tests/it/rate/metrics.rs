@@ -7,7 +7,7 @@ use crate::rate_support;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Quota, Shed, Window};
+use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Quota, Window};
 use rate_support::{Reader, layer, request, serving};
 use tower::ServiceExt;
 
@@ -121,7 +121,7 @@ fn what_a_limit_refuses_is_counted_by_limit_and_reason() {
         let layer = layer([
             Limit::rate("line", Key::Total, 1_000)
                 .with_burst(1_000)
-                .with_shed(Shed::after(SECOND)),
+                .with_max_wait(SECOND),
             Limit::streams("few", Key::Total, 1),
         ]);
         let first = Reader::start(&layer, "a").await;
@@ -135,8 +135,7 @@ fn what_a_limit_refuses_is_counted_by_limit_and_reason() {
         &["portcullis_limit_refusals_total{limit=\"few\",reason=\"streams_exceeded\"} 2"],
     );
     let handle = counted(async |_| {
-        let shed = Shed::default().with_max_transfer(SECOND);
-        let line = Limit::rate("line", Key::Total, 1_000).with_shed(shed);
+        let line = Limit::rate("line", Key::Total, 1_000).with_max_transfer(SECOND);
         get(&layer([line]), 1_000_000).await;
     });
     assert_has(

@@ -14,7 +14,7 @@ use http::header::RETRY_AFTER;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use portcullis::rate::{
-    ByteRateLayer, Callers, Direction, Exempt, Key, Limit, Limits, LimitsError, Quota, Share, Shed,
+    ByteRateLayer, Callers, Direction, Exempt, Key, Limit, Limits, LimitsError, Quota, Share,
     StallTimeout, Tenant, Window,
 };
 use portcullis::record::{Cut, Record};
@@ -39,7 +39,7 @@ async fn a_request_that_would_wait_too_long_is_shed_with_an_integer_retry_after(
     for (preset, status) in [(Preset::Mirror, 503), (Preset::Registry, 429)] {
         let layer = layer([Limit::rate("total", Key::Total, 100_000)
             .with_burst(1000)
-            .with_shed(Shed::after(Duration::from_millis(50)))])
+            .with_max_wait(Duration::from_millis(50))])
         .with_responder(Responder::new(preset));
         let busy = Reader::many(&layer, "a", 40).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -70,7 +70,7 @@ async fn a_request_that_would_wait_too_long_is_shed_with_an_integer_retry_after(
 async fn where_no_request_may_wait_one_that_need_not_is_answered() {
     let layer = layer([Limit::rate("total", Key::Total, 100_000)
         .with_burst(1000)
-        .with_shed(Shed::after(Duration::ZERO))]);
+        .with_max_wait(Duration::ZERO)]);
     assert_eq!(get(&layer, 10, "a").await.status(), 200);
     let busy = Reader::many(&layer, "a", 4).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -82,7 +82,7 @@ async fn where_no_request_may_wait_one_that_need_not_is_answered() {
 async fn a_greedy_tenants_queue_does_not_get_another_tenant_shed() {
     let layer = layer([Limit::rate("total", Key::Total, 100_000)
         .with_share(Share::by(Key::Principal))
-        .with_shed(Shed::after(Duration::from_millis(200)))]);
+        .with_max_wait(Duration::from_millis(200))]);
     let busy = Reader::many(&layer, "greedy", 10).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     // Before anybody waits none is shed; now the greedy one's own queue is long.
@@ -94,8 +94,8 @@ async fn a_greedy_tenants_queue_does_not_get_another_tenant_shed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transfer_that_would_take_too_long_by_its_length_is_shed() {
-    let shed = Shed::default().with_max_transfer(Duration::from_secs(10));
-    let layer = layer([Limit::rate("total", Key::Total, 1000).with_shed(shed)]);
+    let longest = Duration::from_secs(10);
+    let layer = layer([Limit::rate("total", Key::Total, 1000).with_max_transfer(longest)]);
     let record = Record::default();
     let mut long = request(Some("a"), "10.0.0.1:1");
     long.extensions_mut().insert(record.clone());
@@ -131,7 +131,7 @@ async fn a_transfer_that_would_take_too_long_by_its_length_is_shed() {
 #[tokio::test(start_paused = true)]
 async fn a_request_with_a_body_is_never_refused() {
     let limits = Limits::new([
-        Limit::rate("total", Key::Total, 1000).with_shed(Shed::after(Duration::from_millis(1))),
+        Limit::rate("total", Key::Total, 1000).with_max_wait(Duration::from_millis(1)),
         Limit::streams("streams", Key::Total, 1),
         Limit::quota("quota", Key::Total, Quota::new(1, Window::Hour)),
     ]);
@@ -410,7 +410,7 @@ async fn no_limit_refuses_a_small_manifest_and_each_refuses_a_large_one() {
     let rate = Limit::rate("rate", Key::Total, 1000).with_burst(1000);
     let quota = Quota::new(1, Window::Hour);
     for (limit, lasting) in [
-        (rate.with_shed(Shed::after(Duration::from_millis(1))), false),
+        (rate.with_max_wait(Duration::from_millis(1)), false),
         (Limit::streams("streams", Key::Total, 1), false),
         (Limit::quota("quota", Key::Total, quota), true),
     ] {
@@ -447,10 +447,10 @@ async fn no_limit_refuses_a_small_manifest_and_each_refuses_a_large_one() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_pull_is_not_shed() {
-    let shed = Shed::after(Duration::from_millis(1)).with_max_transfer(Duration::from_secs(1));
     let layer = layer([Limit::rate("total", Key::Total, 1000)
         .with_burst(1000)
-        .with_shed(shed)]);
+        .with_max_wait(Duration::from_millis(1))
+        .with_max_transfer(Duration::from_secs(1))]);
     let busy = Reader::many(&layer, "a", 10).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     for (method, status) in [
@@ -508,7 +508,7 @@ async fn repositories_have_rates_of_their_own_and_what_names_none_is_free() {
 #[test]
 fn wrong_limits_are_errors_that_name_the_limit() {
     let rate = |rate| Limit::rate("x", Key::Total, rate);
-    let wait = Shed::after(Duration::from_secs(1));
+    let wait = Duration::from_secs(1);
     let share = |tenant| rate(1000).with_share(Share::by(Key::Group).with_tenant("t", tenant));
     for (limits, message) in [
         (vec![Limit::rate("a b", Key::Total, 1)], "a name is"),
@@ -547,19 +547,15 @@ fn wrong_limits_are_errors_that_name_the_limit() {
             "own key",
         ),
         (
-            vec![rate(1000).with_shed(Shed::default())],
-            "needs a longest wait or a longest transfer",
-        ),
-        (
             vec![
                 rate(1000)
-                    .with_shed(wait)
+                    .with_max_wait(wait)
                     .with_direction(Direction::Request),
             ],
             "only pulls are shed",
         ),
         (
-            vec![Limit::rate("x", Key::Stream, 1000).with_shed(wait)],
+            vec![Limit::rate("x", Key::Stream, 1000).with_max_wait(wait)],
             "can only have a rate",
         ),
         (

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use pki::{Ca, Files, Leaf, accepted, client, refused};
 use portcullis::config::Config;
 use portcullis::crl::{
-    AuthorityRule, CertPath, CrlRequirement, Options, PathError, Revocation, Tracked, Verdict,
+    AuthorityRule, CertPath, CrlError, CrlRequirement, Options, Revocation, Tracked, Verdict,
 };
 use portcullis::tls::{Acceptor, ClientCas, Reason};
 use portcullis::{Guard, Watched};
@@ -39,7 +39,7 @@ fn lasting(params: &mut CertificateParams, span: time::Duration) {
     params.not_after = params.not_before + span;
 }
 
-fn path(leaf: &Leaf, above: &[&Ca], root: &Ca) -> Result<CertPath, PathError> {
+fn path(leaf: &Leaf, above: &[&Ca], root: &Ca) -> Result<CertPath, CrlError> {
     let above: Vec<_> = above.iter().map(|ca| ca.der.clone()).collect();
     CertPath::with_anchor_certificate(&leaf.der, &above, &root.der)
 }
@@ -101,7 +101,7 @@ fn a_certificate_that_contradicts_its_own_word_is_invalid() {
         path(&leaf, &[], &ca)
             .map(drop)
             .map_err(|error| match error {
-                PathError::NoRevAvail { why, .. } => why,
+                CrlError::NoRevAvail { why, .. } => why,
                 other => panic!("{other}"),
             })
     };

@@ -32,7 +32,7 @@ fn now() -> SystemTime {
 
 fn cause(verdict: &Verdict) -> UnknownCause {
     match verdict {
-        Verdict::Unknown(unknown) | Verdict::UnknownAllowed(unknown) => unknown.cause,
+        Verdict::Unknown { cause, .. } | Verdict::UnknownAllowed { cause, .. } => *cause,
         other => panic!("{other}"),
     }
 }
@@ -79,7 +79,7 @@ fn a_list_counts_however_the_name_of_its_issuer_is_written() {
                 assert_eq!(revocation.examine(&good, now()), Verdict::Good, "{name:?}");
                 let verdict = revocation.examine(&revoked, now());
                 assert!(
-                    matches!(verdict, Verdict::Revoked(_)),
+                    matches!(verdict, Verdict::Revoked { .. }),
                     "{name:?}: {verdict}"
                 );
             }
@@ -105,7 +105,7 @@ fn a_newer_list_takes_the_place_of_one_whose_issuer_is_written_otherwise() {
     // And an old one replayed does not, however it is written.
     revocation.publish([ca.crl(1, &[]).der().as_ref()]).unwrap();
     let verdict = revocation.examine(&path(&ca, 8), now());
-    assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+    assert!(matches!(verdict, Verdict::Revoked { .. }), "{verdict}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_signer_counts_whose_issuer_is_written_otherwise() {
         .from_bytes([of_root.der().as_ref(), of_signer.der().as_ref()])
         .unwrap();
     let verdict = revocation.examine(&path(&root, 7), now());
-    assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+    assert!(matches!(verdict, Verdict::Revoked { .. }), "{verdict}");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_list_in_an_algorithm_that_is_not_supported_is_refused_by_its_name() {
         let error = revocation.publish([&*list]).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
         let verdict = revocation.examine(&path(&ca, 7), now());
-        assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+        assert!(matches!(verdict, Verdict::Revoked { .. }), "{verdict}");
     }
 }
 
@@ -329,7 +329,7 @@ fn what_contradicts_the_list_in_force_waits_until_that_is_over() {
                 let at = |path, minutes: u64| {
                     revocation.examine(path, after(Duration::from_secs(minutes * 60)))
                 };
-                let is_revoked = |verdict| matches!(verdict, Verdict::Revoked(_));
+                let is_revoked = |verdict| matches!(verdict, Verdict::Revoked { .. });
                 assert_eq!(at(&kept, 0), Verdict::Good);
                 assert!(is_revoked(at(&forgotten, 0)));
                 // What the issuer says is revoked is so, whichever list says it.
@@ -487,7 +487,7 @@ fn a_list_that_its_issuer_did_not_sign_takes_the_place_of_none() {
             std::thread::sleep(Duration::from_millis(5));
         }
         let verdict = revocation.examine(&path(&ca, 7), now());
-        assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+        assert!(matches!(verdict, Verdict::Revoked { .. }), "{verdict}");
         assert_eq!(revocation.lists().load().refused().count() > 0, is_refused);
         // A right one takes the place of both.
         let right = ca.crl_with(3, &[8], |list| {
@@ -500,7 +500,7 @@ fn a_list_that_its_issuer_did_not_sign_takes_the_place_of_none() {
             std::thread::sleep(Duration::from_millis(5));
         }
         let verdict = revocation.examine(&path(&ca, 8), now());
-        assert!(matches!(verdict, Verdict::Revoked(_)), "{verdict}");
+        assert!(matches!(verdict, Verdict::Revoked { .. }), "{verdict}");
     }
 }
 
@@ -517,7 +517,7 @@ fn of_two_lists_that_are_one_version_neither_takes_back_what_the_other_revokes()
     let (seven, none, eight) = (list(&[7]), list(&[]), list(&[8]));
     let is_revoked = |revocation: &Revocation, serial: u64| {
         let verdict = revocation.examine(&path(&ca, serial), now());
-        matches!(verdict, Verdict::Revoked(_))
+        matches!(verdict, Verdict::Revoked { .. })
     };
     let builder = || Revocation::builder().with_authorities([ca.der.clone()]);
     for lists in [[&seven, &none], [&none, &seven]] {

@@ -60,9 +60,9 @@ fn after(time: Duration) -> SystemTime {
 fn kind(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Good => "good",
-        Verdict::Revoked(_) => "revoked",
+        Verdict::Revoked { .. } => "revoked",
         Verdict::Expired => "expired",
-        Verdict::Unknown(_) => "unknown",
+        Verdict::Unknown { .. } => "unknown",
         _ => "another",
     }
 }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use portcullis::crl::{CertPath, CrlError, LoadError, PathError, Revocation, Verdict};
+use portcullis::crl::{CertPath, CrlError, LoadError, Revocation, Verdict};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use serde::Deserialize;
 use webpki::{EndEntityCert, KeyUsage};
@@ -89,7 +89,7 @@ fn refused(case: &Case) -> Option<String> {
     };
     let path = match CertPath::new(&end_entity, &intermediates, &anchors[0]) {
         Ok(path) => path,
-        Err(PathError::MayNotSign(_)) => return Some("path: may not sign".to_owned()),
+        Err(CrlError::MayNotSign(_)) => return Some("path: may not sign".to_owned()),
         Err(error) => return Some(format!("path: {error}")),
     };
     let lists: Vec<_> = case.crls.iter().map(|name| read(name)).collect();
@@ -114,11 +114,13 @@ fn refused(case: &Case) -> Option<String> {
     let at = at.expect("a verdict that no certificate has");
     let who = if at == 0 { "EE" } else { "CA" };
     Some(match &findings[at].verdict {
-        Verdict::Revoked(revoked) => {
-            let number = revoked.crl_number.as_deref().unwrap_or("none");
-            format!("{who}: {} by CRL {number}", revoked.reason)
+        Verdict::Revoked {
+            reason, crl_number, ..
+        } => {
+            let number = crl_number.as_deref().unwrap_or("none");
+            format!("{who}: {reason} by CRL {number}")
         }
-        Verdict::Unknown(unknown) => format!("{who}: {:?}", unknown.cause),
+        Verdict::Unknown { cause, .. } => format!("{who}: {cause:?}"),
         other => format!("{who}: {other}"),
     })
 }

@@ -119,7 +119,7 @@ fn revocation(lists: &[Vec<u8>]) -> Revocation {
 
 fn unknown(verdict: &Verdict) -> Option<UnknownCause> {
     match verdict {
-        Verdict::Unknown(unknown) => Some(unknown.cause),
+        Verdict::Unknown { cause, .. } => Some(*cause),
         _ => None,
     }
 }
@@ -147,7 +147,10 @@ fn a_certificate_with_more_than_64_distribution_points_is_not_read() {
     let anchor = world.ca.roots().roots.remove(0);
     let most = client(64);
     let last = world.list(1, 1, &[full_name(&["http://crl/63"])], &[7]);
-    assert!(matches!(world.says(&most, &[last]), Verdict::Revoked(_)));
+    assert!(matches!(
+        world.says(&most, &[last]),
+        Verdict::Revoked { .. }
+    ));
     let more = client(65);
     let error = CertPath::new(&more.der, &[], &anchor).unwrap_err();
     assert!(

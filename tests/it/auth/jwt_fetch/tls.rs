@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portcullis::auth::jwt::{KeySetError, KeySetFetch};
+use portcullis::auth::CredentialError;
+use portcullis::auth::jwt::KeySetFetch;
 use rcgen::date_time_ymd;
 use rustls::ServerConfig;
 use tokio::io::copy_bidirectional;
@@ -112,7 +113,7 @@ async fn keys_come_from_a_server_of_the_ca_in_the_file_alone() {
         let server = keys_server(&key, "1");
         let front = Front::of(&server, &leaf).await;
         let error = front.fetch(&file).begin().unwrap_err();
-        assert!(matches!(error, KeySetError::Fetch { .. }), "{error:?}");
+        assert!(matches!(error, CredentialError::Fetch { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(&front.url()), "{reason}: {text}");
         assert!(text.contains(reason), "{reason}: {text}");
