@@ -489,20 +489,37 @@ fn a_list_that_another_cas_list_was_written_over_stays_while_its_ca_is_known() {
     let told = failure(&revocation).unwrap();
     assert!(told.contains("a.crl: the CRL of \"CN=A\""), "{told}");
     assert!(is_revoked(&revocation, &of_a) && is_revoked(&revocation, &of_b));
+    // Written over once more, it stays by what the reading before kept.
+    files.put("a.crl", numbered(&b, 4, &[8, 7]));
+    until("written over again", || {
+        is_revoked(&revocation, &path(&b, 7))
+    });
+    assert!(failure(&revocation).is_some());
+    assert!(is_revoked(&revocation, &of_a));
+    files.put("a.crl", "no list at all");
+    until("unreadable", || {
+        failure(&revocation).is_some_and(|told| !told.contains("the CRL of \"CN=A\""))
+    });
+    assert!(is_revoked(&revocation, &of_a));
+    files.put("a.crl", numbered(&b, 5, &[8]));
+    until("told again", || {
+        failure(&revocation).is_some_and(|told| told.contains("the CRL of \"CN=A\""))
+    });
+    assert!(is_revoked(&revocation, &of_a) && is_revoked(&revocation, &of_b));
     // As long as it is so, whatever else is read.
-    files.put("b.crl", numbered(&b, 3, &[8, 9]));
+    files.put("b.crl", numbered(&b, 6, &[8, 9]));
     until("taken", || is_revoked(&revocation, &path(&b, 9)));
     until("told again", || failure(&revocation).is_some());
     assert!(is_revoked(&revocation, &of_a));
     // In another file it is back.
     files.put(
         "b.crl",
-        pem(&numbered(&a, 2, &[6])) + &pem(&numbered(&b, 4, &[8])),
+        pem(&numbered(&a, 2, &[6])) + &pem(&numbered(&b, 7, &[8])),
     );
     until("mended", || failure(&revocation).is_none());
     assert!(is_revoked(&revocation, &path(&a, 6)) && !is_revoked(&revocation, &of_a));
     // A bundle that has one list less is the same mistake, until the CA itself goes.
-    files.put("b.crl", numbered(&b, 5, &[8]));
+    files.put("b.crl", numbered(&b, 8, &[8]));
     until("told", || failure(&revocation).is_some());
     assert!(is_revoked(&revocation, &path(&a, 6)));
     files.put("ca.crt", &b.pem);
@@ -510,12 +527,16 @@ fn a_list_that_another_cas_list_was_written_over_stays_while_its_ca_is_known() {
         failure(&revocation).is_none() && revocation.lists().load().len() == 1
     });
 
-    // A CA's next key signs for the one before.
+    // A CA's next key signs for the one before, unless its list is older.
     let next = Ca::new("A");
     files.put("ca.crt", format!("{}{}{}", a.pem, b.pem, next.pem));
     files.put("a.crl", numbered(&a, 10, &[6]));
     until("there", || is_revoked(&revocation, &path(&a, 6)));
-    files.put("a.crl", numbered(&next, 11, &[5]));
-    until("replaced", || is_revoked(&revocation, &path(&next, 5)));
-    assert_eq!(failure(&revocation), None);
+    files.put("a.crl", numbered(&next, 9, &[5]));
+    until("told", || failure(&revocation).is_some());
+    assert!(is_revoked(&revocation, &path(&a, 6)));
+    files.put("a.crl", numbered(&next, 11, &[4]));
+    until("replaced", || is_revoked(&revocation, &path(&next, 4)));
+    until("mended", || failure(&revocation).is_none());
+    assert!(!is_revoked(&revocation, &path(&a, 6)));
 }

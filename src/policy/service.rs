@@ -91,7 +91,10 @@ impl PolicyLayer {
         if shadow_refuses || deprecated.is_some() {
             Notices::note(head.extensions_mut(), |notices| {
                 notices.shadow_refuses |= shadow_refuses;
-                notices.deprecated = deprecated;
+                // A policy outside this one may have noted its own.
+                if deprecated.is_some() {
+                    notices.deprecated = deprecated;
+                }
             });
         }
         Ok(())

@@ -97,6 +97,27 @@ mod tests {
     }
 
     #[test]
+    fn a_point_of_p256_is_written_in_one_way() {
+        let prime = number("ffffffff00000001000000000000000000000000ffffffffffffffffffffffff");
+        let zero = [0; 32];
+        // The points whose x is 0, and whose y is 5.
+        let y = octets("66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4");
+        let x = octets("d7325d7646cd60d80a92738ceb345f844cffaf35841022cab176f692de8de1d7");
+        let mut five = zero;
+        five[31] = 5;
+        assert_eq!(why_not_p256(&zero, &y), None);
+        assert_eq!(why_not_p256(&x, &five), None);
+        // Of as many octets, and each with the prime added.
+        assert!(why_not_p256(&prime.to_bytes_be(), &y).is_some());
+        assert!(why_not_p256(&x, &(&prime + 5_u8).to_bytes_be()).is_some());
+        // Without the zeros before it, or with one more.
+        assert!(why_not_p256(&[], &y).is_some());
+        assert!(why_not_p256(&[&[0], &zero[..]].concat(), &y).is_some());
+        assert!(why_not_p256(&x, &five[1..]).is_some());
+        assert!(why_not_p256(&x, &[&[0], &five[..]].concat()).is_some());
+    }
+
+    #[test]
     fn an_ed25519_key_is_a_point_of_large_order() {
         // RFC 8032 §7.1, TEST 1 and 2; the second with its other sign too.
         let first = octets("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
@@ -119,6 +140,18 @@ mod tests {
         assert!(why_not_ed25519(&of_order_8).is_some_and(|why| why.contains("small order")));
         let other = octets("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a");
         assert!(why_not_ed25519(&other).is_some_and(|why| why.contains("small order")));
+        // The prime less one is of small order; the prime and one more are 0 and 1, written otherwise.
+        let mut high = [0xff; 32];
+        high[31] = 0x7f;
+        for (last, why) in [
+            (0xec, "small order"),
+            (0xed, "no point"),
+            (0xee, "no point"),
+        ] {
+            high[0] = last;
+            let told = why_not_ed25519(&high);
+            assert!(told.is_some_and(|told| told.contains(why)), "{last}");
+        }
         // Not in its shortest form.
         assert!(why_not_ed25519(&[0xff; 32]).is_some());
         assert!(why_not_ed25519(&first[1..]).is_some());
@@ -133,6 +166,11 @@ mod tests {
         };
         assert_eq!(why_not_rsa(&of(2048), &[1, 0, 1]), None);
         assert_eq!(why_not_rsa(&of(8192), &[3]), None);
+        // 2^32 + 1 has 33 bits, and 2^33 + 1 one more.
+        assert_eq!(why_not_rsa(&of(2048), &[1, 0, 0, 0, 1]), None);
+        assert!(why_not_rsa(&of(2048), &[2, 0, 0, 0, 1]).is_some());
+        assert!(why_not_rsa(&[&[0x7f], &of(2048)[1..]].concat(), &[3]).is_some());
+        assert!(why_not_rsa(&[&[1], &of(8192)[..]].concat(), &[3]).is_some());
         assert!(why_not_rsa(&of(1024), &[1, 0, 1]).is_some());
         assert!(why_not_rsa(&of(16384), &[1, 0, 1]).is_some());
         assert!(why_not_rsa(&[&[0; 128], &of(1024)[..]].concat(), &[3]).is_some());

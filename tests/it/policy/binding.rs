@@ -37,6 +37,8 @@ struct Content {
     asked: Vec<String>,
     /// What it says that a push was of.
     took: Option<String>,
+    /// What it answers a DELETE with, if not 201.
+    deletes: Option<u16>,
 }
 
 impl Cache {
@@ -102,7 +104,8 @@ impl Cache {
             }
             (Endpoint::UploadStart, _) => found(202).body(in_pieces(&Bytes::new())).unwrap(),
             _ => {
-                let response = found(201);
+                let status = content.deletes.filter(|_| *method == Method::DELETE);
+                let response = found(status.unwrap_or(201));
                 let response = match &content.took {
                     Some(digest) => response.header("docker-content-digest", digest),
                     None => response,
@@ -674,5 +677,69 @@ async fn cve_2026_35172_what_was_deleted_is_not_led_to_any_more() {
         assert_eq!(client.get(&path).await, 200, "{path}");
         assert_eq!(client.ask(Method::DELETE, &path).await.0, 201, "{path}");
         assert_eq!(client.get(&path).await, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_delete_that_the_service_did_not_do_forgets_nothing() {
+    let cache = Cache::default();
+    let (manifest, layer) = cache.image("public/app", "x");
+    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    client.gets(200, "/v2/public/app/manifests/latest").await;
+    let paths = [
+        format!("/v2/public/app/blobs/{layer}"),
+        format!("/v2/public/app/manifests/{manifest}"),
+    ];
+    for status in [304, 400, 403, 405, 429, 500, 503] {
+        cache.0.lock().unwrap().deletes = Some(status);
+        for path in &paths {
+            assert_eq!(client.ask(Method::DELETE, path).await.0, status, "{path}");
+            client.gets(200, path).await;
+        }
+    }
+    for status in [200, 202, 204] {
+        cache.0.lock().unwrap().deletes = Some(status);
+        client.gets(200, "/v2/public/app/manifests/latest").await;
+        for path in &paths {
+            client.gets(200, path).await;
+            assert_eq!(client.ask(Method::DELETE, path).await.0, status, "{path}");
+            client.gets(404, path).await;
+        }
+    }
+}
+
+#[test]
+fn what_a_program_binds_itself_is_known_asked_after_by_none_and_read_again() {
+    let never = |_: Option<&str>, _: &str, digest: &str| -> Option<bool> {
+        panic!("{digest} is known");
+    };
+    let binding = DigestBinding::asking(1000, Learn::Pulls, never);
+    let mut known = Vec::new();
+    for number in 0..100 {
+        let layer = digest(format!("layer {number}").as_bytes());
+        let manifest = format!(r#"{{"schemaVersion":2,"layers":[{{"digest":"{layer}"}}]}}"#);
+        let own = digest(manifest.as_bytes());
+        let bind = |repository, digest| {
+            let content = manifest.as_bytes();
+            binding.bind_manifest(None, repository, Some(digest), Some(IMAGE), content)
+        };
+        assert!(bind("public/app", &own));
+        // It is not what that digest says.
+        assert!(!bind("public/other", &layer));
+        known.extend([own, layer]);
+    }
+    let mut written = Vec::new();
+    binding.write_to(&mut written).unwrap();
+    assert_eq!(written.len(), 53 + 16 * known.len());
+    let again = learning(Learn::Pulls);
+    again.read_from(std::io::Cursor::new(&written)).unwrap();
+    let less = learning(Learn::Pulls);
+    let cut = std::io::Cursor::new(&written[..written.len() - 1]);
+    assert!(less.read_from(cut).is_err());
+    for digest in &known {
+        assert!(binding.leads_to(None, "public/app", digest));
+        assert!(again.leads_to(None, "public/app", digest));
+        assert!(!again.leads_to(None, "public/other", digest));
+        assert!(!less.leads_to(None, "public/app", digest));
     }
 }

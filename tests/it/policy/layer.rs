@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use portcullis::access_log::AccessLogLayer;
+use portcullis::client_warning::ClientWarningLayer;
 use portcullis::oci::Route;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, RateClass, Rule, Who};
 use portcullis::{BodyError, ClientAddr, Preset, Principal, Responder, Watched};
@@ -369,4 +370,63 @@ async fn a_shadow_policy_that_differs_in_a_mount_alone_is_told() {
     let layer = PolicyLayer::new(team()).with_shadow(Watched::fixed(team()));
     assert_eq!(reaches(layer, Some(token("ci")), mount).await.0, 200);
     assert!(!captured.events()[1].contains_key("shadow.verdict"));
+}
+
+/// The warnings that a caller gets behind two policies.
+async fn warned(outer: PolicyLayer, inner: PolicyLayer, method: &str, target: &str) -> Vec<String> {
+    let service = ServiceBuilder::new()
+        .layer(outer)
+        .layer(inner)
+        .layer(ClientWarningLayer::new())
+        .service_fn(|_: Request<Empty<Bytes>>| async {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+    let target = target.replace("$D", DIGEST);
+    let request = request(Some(token("ci")), method, &target);
+    let answer = service.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let warnings = answer.headers().get_all("warning").iter();
+    warnings
+        .map(|warning| warning.to_str().unwrap().to_owned())
+        .collect()
+}
+
+fn open() -> PolicyLayer {
+    PolicyLayer::new(Policy::open())
+}
+
+#[tokio::test]
+async fn a_caller_is_warned_of_what_either_of_two_nested_policies_notes() {
+    let strict = || open().with_shadow(Watched::fixed(Policy::new([]).unwrap()));
+    let old = || {
+        let old = Rule::allow("old", Who::Anyone, Actions::PULL)
+            .on_repositories([Pattern::repository("**").unwrap()])
+            .with_deprecation("move on");
+        PolicyLayer::new(Policy::new([old]).unwrap())
+    };
+    for (outer, inner, texts) in [
+        (open(), open(), &[][..]),
+        (strict(), open(), &["a stricter policy"]),
+        (open(), strict(), &["a stricter policy"]),
+        (strict(), strict(), &["a stricter policy"]),
+        (old(), strict(), &["a stricter policy", "is deprecated"]),
+        (strict(), old(), &["a stricter policy", "is deprecated"]),
+    ] {
+        let told = warned(outer, inner, "GET", "/v2/team/app/manifests/x").await;
+        assert_eq!(told.len(), texts.len(), "{told:?}");
+        for (told, text) in told.iter().zip(texts) {
+            assert!(told.contains(text), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_caller_is_warned_of_a_shadow_policy_that_differs_in_a_mount_alone() {
+    let mount = "/v2/team/a/blobs/uploads/?mount=$D&from=secret/b";
+    let wider = PolicyLayer::new(team()).with_shadow(Watched::fixed(Policy::open()));
+    let narrower = open().with_shadow(Watched::fixed(team()));
+    for layer in [wider, narrower] {
+        let told = warned(layer, open(), "POST", mount).await;
+        assert!(told.is_empty(), "{told:?}");
+    }
 }

@@ -87,6 +87,26 @@ async fn the_room_for_keys_changes_and_no_debt_is_forgotten() {
     assert!(layer.keys("source") <= 10, "{}", layer.keys("source"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_another_name_or_key_owes_nothing_of_what_was_there_before() {
+    let of = |name, key| {
+        let limit = Limit::rate(name, key, 1000).with_burst(10_000);
+        Limits::new([limit]).unwrap()
+    };
+    for (name, key) in [("other", Key::Source), ("one", Key::Total)] {
+        let watched = Watched::fixed(of("one", Key::Source));
+        let layer = ByteRateLayer::watching(watched.clone());
+        takes(&layer, 7, 10_000).await;
+        assert_eq!(layer.keys("one"), 1);
+        // The same limit still owes all of it.
+        watched.publish(of("one", Key::Source));
+        assert!(takes(&layer, 7, 5000).await >= 4 * SECOND);
+        watched.publish(of(name, key));
+        assert_eq!(layer.keys(name), 0, "{name}");
+        assert_eq!(takes(&layer, 7, 10_000).await, Duration::ZERO, "{name}");
+    }
+}
+
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn a_fleets_rate_goes_on_from_where_it_was() {

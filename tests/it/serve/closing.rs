@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use portcullis::Body;
 use portcullis::serve::Incoming;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tower::service_fn;
 
@@ -89,6 +89,46 @@ async fn a_client_that_offers_another_protocol_gets_its_answer_too() {
         within(client.write_all(&upload)).await.unwrap();
         let refused = answer(&mut client).await.unwrap();
         assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    }
+}
+
+/// Answers all that comes after the head with the same bytes.
+async fn echo(mut request: Request<Body<Incoming>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut connection = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+        let mut bytes = [0; 4];
+        while connection.read_exact(&mut bytes).await.is_ok() {
+            connection.write_all(&bytes).await.unwrap();
+        }
+    });
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert("connection", HeaderValue::from_static("upgrade"));
+    headers.insert("upgrade", HeaderValue::from_static("echo"));
+    Ok(response)
+}
+
+#[tokio::test]
+async fn a_service_that_takes_a_connection_over_keeps_it() {
+    let running = start(open(), service_fn(echo)).await;
+    for _ in 0..20 {
+        let mut client = connect(running.address).await;
+        let head =
+            b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        within(client.write_all(head)).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(within(client.read_u8()).await.unwrap());
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101 "));
+        for _ in 0..3 {
+            within(client.write_all(b"ping")).await.unwrap();
+            let mut echoed = [0; 4];
+            within(client.read_exact(&mut echoed)).await.unwrap();
+            assert_eq!(&echoed, b"ping");
+        }
     }
 }
 

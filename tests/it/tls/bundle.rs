@@ -342,6 +342,10 @@ async fn a_bundle_that_is_written_over_in_its_place_stays_the_last_good_one_unti
     files.put("bundle.pem", &whole);
     until(|| material.health().failure.is_none()).await;
     assert_eq!(shown(&material, &root).await[0], second.der);
+    // The last good one is now this one.
+    files.put("bundle.pem", &whole[..whole.len() / 2]);
+    until(|| material.health().failure.is_some()).await;
+    assert_eq!(shown(&material, &root).await[0], second.der);
 }
 
 /// What a kubelet does: a new file for each certificate, and a link to the one in use.
@@ -375,16 +379,25 @@ async fn a_client_shows_the_newest_certificate_of_a_kubelets_file() {
         .load()
         .unwrap();
     let acceptor = Acceptor::new(Watched::fixed(material));
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(ca.roots())
-    .with_client_cert_resolver(Arc::new(own.clone()));
+    let configs = [&rustls::version::TLS12, &rustls::version::TLS13].map(|version| {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(ca.roots())
+            .with_client_cert_resolver(Arc::new(own.clone()));
+        // A session that is resumed is that of the certificate which it began with.
+        config.resumption = rustls::client::Resumption::disabled();
+        config
+    });
     let name = async || {
-        let (server, _client) = accepted(&acceptor, config.clone()).await;
-        server.connection.identity().unwrap().subject().to_owned()
+        let mut names = Vec::new();
+        for config in &configs {
+            let (server, _client) = accepted(&acceptor, config.clone()).await;
+            names.push(server.connection.identity().unwrap().subject().to_owned());
+        }
+        names.dedup();
+        names.join(" or ")
     };
     assert_eq!(name().await, "CN=node-1");
     // Another's key beside its certificate is not shown.
