@@ -189,20 +189,20 @@ async fn an_idle_connection_makes_room_when_every_place_is_taken() {
 /// Its streams would multiply what its connections may hold.
 #[tokio::test]
 async fn a_source_has_as_many_requests_in_flight_as_connections_however_many_streams_it_has() {
-    let (arrived, leave) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-    let (arrives, leaves) = (Arc::clone(&arrived), Arc::clone(&leave));
+    let (waiting, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let (counted, passed) = (Arc::clone(&waiting), Arc::clone(&gate));
     let service = service_fn(move |_: Request<Body<Incoming>>| {
-        arrives.fetch_add(1, Ordering::SeqCst);
-        let leaves = Arc::clone(&leaves);
+        counted.fetch_add(1, Ordering::SeqCst);
+        let passed = Arc::clone(&passed);
         async move {
-            leaves.acquire().await.unwrap().forget();
+            passed.acquire().await.unwrap().forget();
             Ok::<_, Infallible>(Response::new(String::new()))
         }
     });
     let are_there = |count| {
-        let arrived = Arc::clone(&arrived);
+        let waiting = Arc::clone(&waiting);
         until("requests that wait", move || {
-            arrived.load(Ordering::SeqCst) == count
+            waiting.load(Ordering::SeqCst) == count
         })
     };
     let running = start(open().with_max_connections_per_source(3), service).await;
@@ -219,7 +219,7 @@ async fn a_source_has_as_many_requests_in_flight_as_connections_however_many_str
     let (mut other, _) = http2(connect(running.address).await).await;
     let other = tokio::spawn(other.send_request(get()));
     are_there(4).await;
-    leave.add_permits(5);
+    gate.add_permits(5);
     assert_eq!(within(other).await.unwrap().unwrap().status(), 200);
     for answer in held {
         assert_eq!(within(answer).await.unwrap().unwrap().status(), 200);
