@@ -12,6 +12,8 @@ pub mod forwarded;
 mod grants;
 #[cfg(feature = "auth")]
 mod mapping;
+#[cfg(feature = "auth")]
+mod mapping_error;
 #[cfg_attr(
     not(feature = "x509"),
     allow(dead_code, reason = "names are read from certificates")
@@ -35,10 +37,10 @@ mod x500;
 pub(crate) use anchor::Anchor;
 pub use error::IdentityError;
 pub use grants::Grants;
-#[cfg(feature = "config")]
-pub(crate) use mapping::MappingError;
 #[cfg(feature = "auth")]
 pub use mapping::{Mapping, Rule};
+#[cfg(feature = "config")]
+pub(crate) use mapping_error::MappingError;
 pub use peer::PeerIdentity;
 pub use principal::{Method, Principal};
 pub use spiffe::SpiffeId;
