@@ -200,7 +200,7 @@ impl PeerIdentity {
     }
 
     /// Returns the issuer in RFC 4514 form, as the certificate names it: of several client CAs each may have an
-    /// intermediate of this name. [`PeerIdentity::anchor`] distinguishes them.
+    /// intermediate of this name. [`PeerIdentity::anchor_key_hex`] distinguishes them.
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }

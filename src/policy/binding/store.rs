@@ -111,7 +111,7 @@ impl DigestBinding {
     ///
     /// # Errors
     /// The file cannot be read or written, or is damaged; the first and the last only where
-    /// [`DigestFile::with_damaged`] does not say otherwise.
+    /// [`DigestFile::with_damaged_forgotten`] does not say otherwise.
     pub fn kept_in(self, file: &DigestFile) -> Result<Self, PolicyError> {
         let keeper = Keeper::start(file, Arc::clone(&self.0.table))?;
         Ok(self.with(|inner| inner.keeper = Some(Arc::new(keeper))))
