@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
 use super::material::Material;
@@ -48,7 +48,8 @@ impl Liveness {
     }
 
     /// The certificates as the client sent them, its own first.
-    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+    #[cfg(feature = "crl")]
+    pub(super) fn chain(&self) -> &[rustls::pki_types::CertificateDer<'static>] {
         &self.0.verified.chain
     }
 
