@@ -42,6 +42,8 @@ debug_is_text! {
     #[cfg(feature = "rate")]
     crate::rate::LimitsError;
     #[cfg(feature = "serve")]
+    crate::serve::BindError;
+    #[cfg(feature = "serve")]
     crate::serve::Unfinished;
     #[cfg(feature = "tls")]
     crate::tls::TlsError;

@@ -63,7 +63,7 @@ const CASE: &str = "PORTCULLIS_CASE";
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Baseline {
-    /// What `rustc -vV` says.
+    /// What `rustc -vV` says, and the processor: libraries choose their code by it.
     toolchain: String,
     /// Instructions a request.
     cases: BTreeMap<String, u64>,
@@ -79,7 +79,7 @@ fn a_request_takes_no_more_instructions_than_it_did() {
         let known = known.as_ref().expect("a baseline");
         if known.toolchain != toolchain {
             eprintln!(
-                "skipped: the baseline is of another toolchain\n{}\nthan this\n{toolchain}",
+                "skipped: the baseline is of another toolchain or processor\n{}\nthan this\n{toolchain}",
                 known.toolchain
             );
             return;
@@ -107,7 +107,7 @@ fn a_request_takes_no_more_instructions_than_it_did() {
         let mut now = *now;
         if now > most {
             // On a busy machine the server's task is woken more often for the same requests.
-            now = now.min(counted(case));
+            now = now.min(counted(case)).min(counted(case));
         }
         assert!(
             now <= most,
@@ -122,7 +122,11 @@ fn a_request_takes_no_more_instructions_than_it_did() {
 fn toolchain() -> String {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("-vV").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    let rustc = String::from_utf8(output.stdout).unwrap();
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let mut lines = processors.lines();
+    let processor = lines.find(|line| line.starts_with("model name"));
+    format!("{}\n{}", rustc.trim(), processor.unwrap_or_default())
 }
 
 fn counted(case: &str) -> u64 {

@@ -3,18 +3,29 @@ use std::io::{self, ErrorKind};
 
 use tokio::net::{TcpListener, ToSocketAddrs};
 
+/// An address on which no server can listen. A `main` that returns it prints its text, where an [`io::Error`] would
+/// be printed as it is for developers.
+#[derive(thiserror::Error)]
+#[error("{address}: {error}{}", advice(error))]
+#[non_exhaustive]
+pub struct BindError {
+    /// The address.
+    pub address: Box<str>,
+    /// Why not.
+    pub error: io::Error,
+}
+
 /// Binds a TCP port, for [`Server::serve`](super::Server::serve). Its error names the address, which that of
 /// [`TcpListener::bind`] does not.
 ///
 /// # Errors
-/// Returns an error of the same kind as [`TcpListener::bind`] for an address that is taken, none of this
-/// machine's, or not permitted.
-pub async fn bind(address: impl ToSocketAddrs + fmt::Display) -> io::Result<TcpListener> {
-    let name = address.to_string();
+/// The address is taken, none of this machine's, or not permitted.
+pub async fn bind(address: impl ToSocketAddrs + fmt::Display) -> Result<TcpListener, BindError> {
+    let name = address.to_string().into_boxed_str();
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| {
-        let text = format!("{name}: {error}{}", advice(&error));
-        io::Error::new(error.kind(), text)
+    bound.map_err(|error| BindError {
+        address: name,
+        error,
     })
 }
 

@@ -74,6 +74,6 @@ mod transport;
 mod trusted;
 
 pub use accept::Unfinished;
-pub use bind::bind;
+pub use bind::{BindError, bind};
 pub use incoming::{Incoming, IncomingError};
 pub use server::Server;
