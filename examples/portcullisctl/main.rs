@@ -14,6 +14,8 @@
 mod certificates;
 mod credential_provider;
 mod deny;
+#[path = "../process/error_chain.rs"]
+mod error_chain;
 mod explain;
 mod files;
 mod hash;
@@ -28,6 +30,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::error_chain::chain;
 
 #[derive(Parser)]
 #[command(name = "portcullisctl", about = "Asks and prepares what a gate does")]
@@ -83,19 +87,4 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// An error with its causes, each once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

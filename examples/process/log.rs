@@ -1,8 +1,7 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::error::Error;
 use std::io::{self, IsTerminal as _, Stderr, Write, stderr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 use std::{panic, thread};
 
@@ -19,7 +18,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 /// Lines that found no room to wait in.
-static DROPPED: Mutex<Option<ErrorCounter>> = Mutex::new(None);
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// The log of the process, which a thread of its own writes.
 pub(super) struct Log(WorkerGuard);
@@ -35,14 +34,15 @@ pub(super) fn init(default: &str) -> Log {
         .buffered_lines_limit(WAITING)
         .thread_name("log")
         .finish(Lossy(stderr()));
-    *DROPPED.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer.error_counter());
+    let _ = DROPPED.set(writer.error_counter());
+    let is_terminal = stderr().is_terminal();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // It would be told on standard error, which is what may have failed.
         .log_internal_errors(false)
-        .with_ansi(stderr().is_terminal())
+        .with_ansi(is_terminal)
         .with_writer(writer);
-    if stderr().is_terminal() {
+    if is_terminal {
         log.with_target(false).init();
     } else {
         log.json().init();
@@ -74,25 +74,8 @@ impl Log {
 
 /// The lines that were lost until now.
 pub(super) fn lost() -> u64 {
-    let dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
-    let dropped = dropped.as_ref().map_or(0, ErrorCounter::dropped_lines);
+    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
     REFUSED.load(Ordering::Relaxed) + dropped as u64
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Some errors have their cause's text in their own.
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Standard error, where what it does not take is counted and lost.

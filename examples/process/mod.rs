@@ -1,6 +1,7 @@
-//! What the programs `mirror` and `gate` share: the log, the runtime, signals, the operator's port, and the end.
+//! What the programs `mirror`, `gate` and `node` share: the log, the runtime, signals, the operator's port, and the end.
 
-pub(crate) mod log;
+pub(crate) mod error_chain;
+mod log;
 pub(crate) mod operator;
 mod run;
 mod signals;

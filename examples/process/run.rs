@@ -6,6 +6,7 @@ use portcullis::Guard;
 use portcullis::serve::Unfinished;
 use tokio::runtime::Runtime;
 
+use super::error_chain::chain;
 use super::log;
 
 /// How a program ends.
@@ -20,7 +21,7 @@ pub(crate) fn main(name: &str, check: bool, program: impl Future<Output = Ended>
     let ended = runtime.and_then(|runtime| runtime.block_on(program));
     log.end();
     ended.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "{name}: {}", log::chain(&*error));
+        let _ = writeln!(io::stderr(), "{name}: {}", chain(&*error));
         ExitCode::FAILURE
     })
 }

@@ -94,8 +94,7 @@ pub(super) fn builder(options: &ServeOptions, stall_timeout: Duration) -> auto::
     builder
 }
 
-/// What a stream of HTTP/2 holds of an answer that its client does not take yet. A client may have as many streams
-/// as connections times `max_streams`.
+/// What a stream of HTTP/2 holds of an answer that its client does not take yet.
 const STREAM_BUFFER: usize = 32 * 1024;
 
 impl Common {

@@ -390,7 +390,8 @@ impl ClientCertVerifier for Verifier {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
 mod tests {
     use std::time::SystemTime;
 

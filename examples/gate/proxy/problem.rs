@@ -16,7 +16,7 @@ use super::framing::FramingError;
 use super::in_flight::Crowded;
 use super::targets::TargetError;
 use super::upstream::UpstreamError;
-use crate::process::log::chain;
+use crate::process::error_chain::chain;
 
 #[path = "../../../src/util/seldom.rs"]
 mod seldom;

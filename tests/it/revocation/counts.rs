@@ -413,7 +413,7 @@ fn a_list_that_is_over_gives_way_to_one_with_a_lower_number_and_not_to_an_older_
         cause(&revocation.examine(&node, now())),
         UnknownCause::CrlExpired
     );
-    // Neither of the two is current: the first stays in force.
+    // Neither of the two is current: the first stays active.
     let lists = revocation.lists().load();
     let in_force: Vec<_> = lists.held_back().map(|one| one.in_force.number).collect();
     assert_eq!((lists.len(), in_force), (2, vec![Some("64".to_owned())]));
