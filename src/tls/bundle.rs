@@ -22,6 +22,9 @@ type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 /// The time between two readings that must agree.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The same where a certificate may be a mix by a few bytes, which could as well agree by chance.
+const LONG_PAUSE: Duration = Duration::from_millis(250);
+
 /// How many bytes of two signatures do not agree by chance.
 const SIGNATURE_END: usize = 6;
 
@@ -31,7 +34,8 @@ const READINGS: usize = 10;
 impl CertificateFiles {
     /// The chain, the owner's certificate first, and its key. Those of a bundle are of one reading, which another
     /// reading confirmed: no signature that can be checked covers the end of a chain, so a file that is written
-    /// over in its place could be a mix there. `previous` is what was read the last time, whose end such a mix has.
+    /// over in its place could be a mix there. `previous` is what was read the last time, whose end such a mix has;
+    /// the first reading has nothing to compare with.
     pub(super) fn pair(
         &self,
         pinned: &mut Pinned,
@@ -45,12 +49,12 @@ impl CertificateFiles {
         let mut read = || files::read(pinned, file, CERTIFICATES).map(Zeroizing::new);
         let mut text = read()?;
         for _ in 1..READINGS {
-            let pair = whole(file, &text, provider, previous)?;
+            let (pair, pause) = whole(file, &text, provider, previous)?;
             #[expect(
                 clippy::disallowed_methods,
                 reason = "files are read on a thread that may block"
             )]
-            thread::sleep(PAUSE);
+            thread::sleep(pause);
             let again = read()?;
             if again == text {
                 return Ok(pair);
@@ -61,16 +65,17 @@ impl CertificateFiles {
     }
 }
 
-/// The pair in the content of a bundle, unless a part of it is of another version.
+/// The pair in the content of a bundle, unless a part of it is of another version, and after which time it is to be
+/// read again.
 fn whole(
     file: &Path,
     text: &[u8],
     provider: &CryptoProvider,
     previous: Option<&CertifiedKey>,
-) -> Result<Pair, TlsError> {
+) -> Result<(Pair, Duration), TlsError> {
     let key = files::private_key(file, text)?;
     let chain = files::chain(file, text)?;
-    check_ends(
+    let pause = check_ends(
         file,
         &chain,
         previous.map_or(&[], |previous| &previous.cert),
@@ -96,29 +101,34 @@ fn whole(
     };
     let mut chain: Vec<_> = chain.into_iter().map(|(_, der)| Some(der)).collect();
     let ordered = order.into_iter().filter_map(|index| chain[index].take());
-    Ok((ordered.collect(), key))
+    Ok(((ordered.collect(), key), pause))
 }
 
 /// Refuses a certificate that ends as another of the last reading: it ends in its signature (RFC 5280 §4.1), which two
-/// certificates do not have in common. Of one whose issuer is not in the file no more can be checked.
+/// certificates do not have in common. Of one whose issuer is not in the file no more can be checked. Returns the time
+/// after which a mix of fewer bytes would be another.
 fn check_ends(
     file: &Path,
     chain: &[(usize, CertificateDer<'_>)],
     previous: &[CertificateDer<'_>],
-) -> Result<(), TlsError> {
+) -> Result<Duration, TlsError> {
+    let mut pause = PAUSE;
     for (line, der) in chain {
-        let is_mix = |last: &CertificateDer<'_>| {
-            let end = last.len().checked_sub(SIGNATURE_END);
-            last != der && end.is_some_and(|end| der.ends_with(&last[end..]))
-        };
-        if previous.iter().any(is_mix) {
-            return Err(TlsError::BundleInPart {
-                path: file.to_owned(),
-                line: *line,
-            });
+        for last in previous.iter().filter(|last| *last != der) {
+            let pairs = der.iter().rev().zip(last.iter().rev());
+            match pairs.take_while(|(one, other)| one == other).count() {
+                0 => {}
+                1..SIGNATURE_END => pause = LONG_PAUSE,
+                _ => {
+                    return Err(TlsError::BundleInPart {
+                        path: file.to_owned(),
+                        line: *line,
+                    });
+                }
+            }
         }
     }
-    Ok(())
+    Ok(pause)
 }
 
 /// Refuses a certificate that none of those signed that have its issuer's name, where there are such.

@@ -65,7 +65,8 @@ impl CertificateFiles {
     /// Reads one PEM file with the key, the certificate and its intermediates, in any order: a credential bundle of
     /// Kubernetes' Pod Certificates, or a kubelet's `kubelet-client-current.pem`. Certificate and key are of one
     /// reading of it, which a second one confirms, and the signature of each certificate whose issuer is in it is
-    /// verified: a file that is written only in part is not taken.
+    /// verified: a file that is written only in part is not taken. Where the first reading meets a writer, the last
+    /// certificates may be missing, or one whose issuer is not in the file be damaged, until the next.
     pub fn bundle(file: impl Into<PathBuf>) -> Self {
         let file = file.into();
         Self::new(file.clone(), file)

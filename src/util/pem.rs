@@ -83,9 +83,15 @@ pub(crate) fn sections_before_error(content: &[u8]) -> (Vec<Section>, Option<Pem
     }
     let mut reader = Reader::default();
     let mut lines = (1..).zip(Lines(Some(unmarked(content))));
-    let error = lines.find_map(|(number, line)| reader.line(number, line).err());
+    let mut last = (1, &b""[..]);
+    let error = lines.find_map(|(number, line)| {
+        last = (number, line);
+        reader.line(number, line).err()
+    });
     let cut_off = |open: &Open| at(open.line, PemProblem::NoEnd);
     let error = error.or_else(|| reader.open.as_ref().map(cut_off));
+    let (number, line) = last;
+    let error = error.or_else(|| is_begun(line).then(|| at(number, PemProblem::Marker)));
     (reader.sections, error)
 }
 
@@ -248,10 +254,25 @@ fn check_text(text: &[u8]) -> Result<(), PemProblem> {
     {
         return Err(PemProblem::Unmarked);
     }
-    if text.contains(&b'-') && is_nearly_a_marker(&text.to_ascii_uppercase()) {
+    if is_marker_without_label(trimmed)
+        || text.contains(&b'-') && is_nearly_a_marker(&text.to_ascii_uppercase())
+    {
         return Err(PemProblem::Marker);
     }
     Ok(())
+}
+
+/// Whether a file's last line, which nothing ends, is the dashes of a BEGIN whose rest is cut off. With an end
+/// they are an operator's ornament.
+fn is_begun(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    !line.is_empty() && DASHES.starts_with(line)
+}
+
+/// Whether the text is the dashes of a BEGIN or an END and no more than that word.
+fn is_marker_without_label(trimmed: &[u8]) -> bool {
+    let mut markers = [BEGIN, END].into_iter();
+    trimmed.len() > DASHES.len() && markers.any(|marker| marker.starts_with(trimmed))
 }
 
 /// Whether a dash, BEGIN or END and a known label follow each other. Other rules of dashes are an
@@ -353,7 +374,7 @@ mod tests {
             assert_eq!(read(text), one(), "{text:?}");
         }
         let two = "Certificate:\n  Data: - END -\n-----BEGIN X-----\nAAAA\n-----END X----------BEGIN Y-----\n\
-                   AAAA\n-----END Y-----\n# ---- BEGIN our own ----\n";
+                   AAAA\n-----END Y-----\n# ---- BEGIN our own ----\n-----\n";
         let labels: Vec<_> = read(two)
             .into_iter()
             .map(|(l, _, line)| (l, line))
@@ -390,6 +411,13 @@ mod tests {
             ("-----BEGIN -----\nAAAA", (1, P::Marker)),
             ("----BEGIN CERTIFICATE-----\nAAAA", (1, P::Marker)),
             ("-----begin certificate-----\nAAAA", (1, P::Marker)),
+            ("a\n-----BEGIN\n", (2, P::Marker)),
+            ("a\n-----BEG", (2, P::Marker)),
+            ("-----END\na", (1, P::Marker)),
+            ("-----BEGIN X-----AAAA-----END X----------B", (1, P::Marker)),
+            ("a\n---", (2, P::Marker)),
+            ("-----BEGIN X-----\nAAAA\n-----END X", (3, P::Marker)),
+            ("-----BEGIN X-----\nAAAA\n---", (3, P::NotBase64)),
             (
                 "-----BEGIN X-----\nAA*A\n-----END X-----",
                 (2, P::NotBase64),

@@ -20,7 +20,9 @@ pub(crate) enum PemProblem {
     #[error("this END line has another label than the BEGIN line before it")]
     OtherEnd,
     /// A line that is nearly a BEGIN or an END.
-    #[error("this BEGIN or END line is damaged: it has five dashes on either side of its label")]
+    #[error(
+        "this BEGIN or END line is damaged or cut off: it has five dashes on either side of its label"
+    )]
     Marker,
     /// A character that base64 (RFC 4648 §4) does not have.
     #[error("there is a character that base64 does not have")]

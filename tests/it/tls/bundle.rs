@@ -6,8 +6,10 @@ use crate::pki;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pki::{Ca, Files, Leaf, accepted, client, refused, swap_secret};
 use portcullis::Watched;
 use portcullis::reload::WatchOptions;
@@ -193,6 +195,63 @@ fn a_certificate_without_its_issuer_that_is_written_over_in_part_is_not_taken_ei
         // It may come back.
         files.put("bundle.pem", &old);
         assert_eq!(bundle.certified_key(Some(&next)).unwrap().cert, last.cert);
+    }
+}
+
+#[test]
+fn a_certificate_of_which_the_last_bytes_may_be_anothers_is_read_again_later() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let old = root.server(&["old"]);
+    let text = |der: &[u8], key: &str| {
+        let der = STANDARD.encode(der);
+        format!("{key}-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
+    };
+    let bundle = files.put("bundle.pem", text(&old.der, &old.key_pem));
+    let bundle = CertificateFiles::bundle(bundle);
+    let last = bundle.certified_key(None).unwrap();
+    for left in 1..=5 {
+        let mut new = root.server(&["new"]);
+        while new.der[new.der.len() - 6] == old.der[old.der.len() - 6] {
+            new = root.server(&["new"]);
+        }
+        let (begun, _) = new.der.split_at(new.der.len() - left);
+        let mix = [begun, &old.der[old.der.len() - left..]].concat();
+        files.put("bundle.pem", text(&mix, &new.key_pem));
+        let began = Instant::now();
+        // Nothing says that it is one, if it stays.
+        bundle.certified_key(Some(&last)).unwrap();
+        let took = began.elapsed();
+        assert!(
+            took >= Duration::from_millis(200),
+            "{left} bytes of the last one are left, and it was read again after {took:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_but_behind_a_whole_certificate_is_an_error() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let (sub, leaf) = chained(&root);
+    let bundle = [&*leaf.key_pem, &leaf.pem, &sub.pem].concat();
+    let cas = [&*root.pem, &sub.pem].concat();
+    let own = files.pair(&leaf);
+    let as_bundle = |path: &Path| serving(path).load().err();
+    let as_client_cas = |path: &Path| {
+        let builder = Builder::with_certificate(own.clone());
+        let builder = builder.require_client_certificates(ClientCas::new([path]));
+        builder.load().err()
+    };
+    let load: [(_, &dyn Fn(&Path) -> Option<TlsError>); 2] =
+        [(bundle, &as_bundle), (cas, &as_client_cas)];
+    for (text, error) in load {
+        for cut in 1..=text.len() {
+            let text = &text[..cut];
+            let error = error(&files.put("cut.pem", text));
+            let is_whole = text.trim_end().ends_with("-----END CERTIFICATE-----");
+            assert_eq!(error.is_none(), is_whole, "{error:?} of {text}");
+        }
     }
 }
 
