@@ -39,9 +39,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
 
-    /// Where this node's own requests to other gates go out, on a loopback address, as [program.egress] says
+    /// Where this node's own requests to other gates go out, on a loopback address, as [program.egress] says; may come
+    /// several times, as for 127.0.0.1 and [::1]
     #[arg(long, value_name = "ADDR")]
-    pub(crate) egress: Option<SocketAddr>,
+    pub(crate) egress: Vec<SocketAddr>,
 
     /// A file for the access log, which is appended to; without it the access log is in the log
     #[cfg(feature = "json-log")]
@@ -114,7 +115,8 @@ pub(crate) struct UpstreamArguments {
     stall_timeout: Duration,
 
     /// How many requests may be in flight to registries and other gates at once, and no more than a quarter of the
-    /// files that the process may have open; one source has a quarter of them
+    /// files that the process may have open; one source has a quarter of them. To each registry a quarter as many
+    /// connections, at most 256, stay open idle besides
     #[arg(long, value_name = "COUNT", default_value = "1024")]
     max_in_flight: NonZeroUsize,
 }

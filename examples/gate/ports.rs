@@ -48,7 +48,7 @@ pub(crate) struct Common {
     pub(crate) admin: Admin,
     pub(crate) stop: CancellationToken,
     pub(crate) drain: Duration,
-    /// Descriptors that requests to registries may take.
+    /// Descriptors that connections to registries and other gates may take.
     pub(crate) descriptors: usize,
 }
 
@@ -245,14 +245,20 @@ impl Port {
     }
 }
 
-/// Adds what is true of the egress.
-pub(crate) fn describe_egress(address: SocketAddr, section: &EgressSection, report: &mut Report) {
+/// Adds what is true of the egress at these addresses.
+pub(crate) fn describe_egress(
+    addresses: &[SocketAddr],
+    section: &EgressSection,
+    report: &mut Report,
+) {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let count = |count: usize, noun: &str| match count {
         1 => format!("1 {noun}"),
         _ => format!("{count} {noun}s"),
     };
     report.enforced.push(format!(
-        "requests to {address} go out over TLS to {} and {} of {} only",
+        "requests to {} go out over TLS to {} and {} of {} only",
+        addresses.join(" and "),
         count(section.networks.len(), "network"),
         count(section.hosts.len(), "name"),
         count(section.ports.len(), "port"),

@@ -24,7 +24,7 @@ pub(crate) struct Setup {
     /// What is enforced and what is left open, on all ports.
     pub(crate) report: Report,
     ports: Vec<Port>,
-    /// What requests to registries may take of them.
+    /// What connections to registries and other gates may take of them.
     descriptors: usize,
 }
 
@@ -54,19 +54,22 @@ impl Setup {
         for port in &ports {
             port.describe(&config, &mut report);
         }
-        if let (Some(address), Some(section)) = (arguments.egress, &program.egress) {
-            describe_egress(address, section, &mut report);
+        if let Some(section) = &program.egress {
+            describe_egress(&arguments.egress, section, &mut report);
         }
         let (all, of_one) = in_flight.counts();
+        let registries = program.upstreams.len() + arguments.upstream.iter().count();
+        let descriptors = in_flight.descriptors(registries, !arguments.egress.is_empty());
         report.enforced.push(format!(
-            "at most {all} requests are in flight to registries and other gates, {of_one} of one source"
+            "at most {all} requests are in flight to registries and other gates, {of_one} of one source, by at most \
+             {descriptors} connections with those that are idle"
         ));
         Ok(Self {
             routes: routes(arguments, &config, &program, &in_flight)?,
             guard,
             report,
             ports,
-            descriptors: all,
+            descriptors,
         })
     }
 
@@ -187,16 +190,16 @@ fn ports(
     for section in &program.listeners {
         ports.push(Port::of(section, guard)?);
     }
-    match (arguments.egress, &program.egress) {
-        (None, None) => {}
-        (Some(address), Some(section)) => {
+    match (&*arguments.egress, &program.egress) {
+        ([], None) => {}
+        ([], Some(_)) => return Err("[program.egress] needs --egress, its address".into()),
+        (_, None) => return Err("--egress needs [program.egress], which says where to".into()),
+        (addresses, Some(section)) => {
             let egress = section.egress(config, arguments.to.deadlines(), in_flight.clone())?;
-            ports.push(Port::egress(address, egress)?);
+            for address in addresses {
+                ports.push(Port::egress(*address, egress.clone())?);
+            }
         }
-        (Some(_), None) => {
-            return Err("--egress needs [program.egress], which says where to".into());
-        }
-        (None, Some(_)) => return Err("[program.egress] needs --egress, its address".into()),
     }
     let admin = arguments.admin.into_iter();
     let addresses = ports.iter().map(|port| port.address).chain(admin);

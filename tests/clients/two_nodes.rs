@@ -1,6 +1,7 @@
 //! Two nodes, each in a network namespace of its own, that have images of each other's registry.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use crate::support::process::{Daemon, run, tool};
 use crate::support::wait::until;
 
 const ADDRESSES: [&str; 2] = ["10.93.0.1", "10.93.0.2"];
+
+const IPV6_ADDRESSES: [&str; 2] = ["fd00:93::1", "fd00:93::2"];
 
 /// Of what a node gives to others, that one goes slowly.
 const SLOW: &str = r#"
@@ -40,10 +43,14 @@ repositories = ["lib/**"]
 "#;
 
 fn nodes(pki: &Pki) -> Option<[Node; 2]> {
-    let [a, b] = Namespace::pair(ADDRESSES)?;
+    nodes_at(ADDRESSES, pki)
+}
+
+fn nodes_at(addresses: [&'static str; 2], pki: &Pki) -> Option<[Node; 2]> {
+    let [a, b] = Namespace::pair(addresses)?;
     Some([
-        Node::start(a, "node-a", ADDRESSES[0], (pki, 21), SLOW),
-        Node::start(b, "node-b", ADDRESSES[1], (pki, 22), SLOW),
+        Node::start(a, "node-a", addresses[0], (pki, 21), SLOW),
+        Node::start(b, "node-b", addresses[1], (pki, 22), SLOW),
     ])
 }
 
@@ -197,12 +204,21 @@ fn dockerd_pulls_by_its_nodes_certificate_and_without_one_nothing() {
     }
 }
 
-/// A program that takes no proxy.
 #[test]
 fn what_is_redirected_to_a_gate_goes_where_it_was_going_and_nowhere_else() {
+    redirected(ADDRESSES);
+}
+
+#[test]
+fn what_is_redirected_by_ipv6_goes_where_it_was_going_and_nowhere_else() {
+    redirected(IPV6_ADDRESSES);
+}
+
+/// A program that takes no proxy.
+fn redirected(addresses: [&'static str; 2]) {
     let keys = TempDir::new().unwrap();
     let pki = Pki::new(keys.path(), "the nodes' CA");
-    let Some([a, b]) = nodes(&pki) else {
+    let Some([a, b]) = nodes_at(addresses, &pki) else {
         return;
     };
     b.push(&Image::small(), "lib/of-b:1");
@@ -228,15 +244,18 @@ fn what_is_redirected_to_a_gate_goes_where_it_was_going_and_nowhere_else() {
         curl.arg(format!("http://{address}/v2/lib/of-b/manifests/1"));
         run(&mut curl).succeeded().out
     };
+    let at = |ip: &str, port| SocketAddr::new(ip.parse().unwrap(), port).to_string();
+    let [own, other] = addresses.map(|address| at(address, 5443));
+    let registry = at(addresses[1], 5000);
     for (address, host, status) in [
-        ("10.93.0.2:5443", None, "200"),
+        (&other, None, "200"),
         // Its name is nothing to go by, and need not be known.
-        ("10.93.0.2:5443", Some("registry.example"), "200"),
-        ("10.93.0.2:5443", Some("10.93.0.1:5443"), "400"),
+        (&other, Some("registry.example"), "200"),
+        (&other, Some(&*own), "400"),
         // Not a port that is listed, whatever the request says.
-        ("10.93.0.2:5000", None, "403"),
-        ("10.93.0.2:5000", Some("registry.example:5443"), "403"),
-        ("10.93.0.2:5000", Some("10.93.0.2:5443"), "400"),
+        (&registry, None, "403"),
+        (&registry, Some("registry.example:5443"), "403"),
+        (&registry, Some(&*other), "400"),
     ] {
         assert_eq!(asking(address, host), status, "{address} {host:?}");
     }

@@ -171,6 +171,23 @@ async fn two_gates_make_a_path_of_mutual_tls_between_two_programs_that_speak_pla
 }
 
 #[tokio::test]
+async fn an_egress_answers_at_each_address_that_it_is_given() {
+    let pki = Pki::new();
+    let registry = Registry::start().await;
+    let inward = pki.inward(&registry).await;
+    registry.answers(200);
+    let ports = [inward.ports[0].port()];
+    let more = ["--egress", "127.0.0.2:0"];
+    let outward = pki.outward_with(&ports, "", &more).await;
+    for port in [1, 2] {
+        let mut client = outward.connect(port).await;
+        client.send(asking(&inward.ports[0].to_string(), "")).await;
+        assert_eq!(client.answer().await.0.status(), 200);
+    }
+    assert_ne!(outward.ports[1].ip(), outward.ports[2].ip());
+}
+
+#[tokio::test]
 async fn a_gate_whose_certificate_is_revoked_gives_nothing_more_in_flight_or_anew() {
     let pki = Pki::new();
     let registry = Registry::start().await;
@@ -469,6 +486,7 @@ async fn an_egress_that_others_reach_or_that_knows_no_one_is_an_error() {
             Some("\"10.0.0.1\" is no name"),
         ),
         (format!("{section}{tls}"), Some("127.0.0.1:0"), None),
+        (format!("{section}{tls}"), Some("[::1]:0"), None),
     ] {
         let mut flags = vec!["--upstream", "http://127.0.0.1:1"];
         flags.extend(egress.iter().flat_map(|address| ["--egress", address]));

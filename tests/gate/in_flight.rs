@@ -126,6 +126,39 @@ async fn a_request_that_finds_no_place_in_time_is_a_503_until_an_answers_body_ha
 }
 
 #[tokio::test]
+async fn a_quarter_as_many_connections_as_there_are_places_stay_open_idle() {
+    let registry = Registry::start().await;
+    let gate = Gate::with(&registry.url(), |options| {
+        options.in_flight = InFlight::new(4 * OF_ONE);
+    })
+    .await;
+    let (mut clients, mut wires) = (Vec::new(), Vec::new());
+    for source in 1..=4 {
+        for _ in 0..OF_ONE {
+            let mut client = from([127, 0, 0, source], &gate).await;
+            wires.push(registry.asked(&mut client).await);
+            clients.push(client);
+        }
+    }
+    let closed = Arc::new(AtomicUsize::new(0));
+    for mut wire in wires {
+        wire.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        let closed = Arc::clone(&closed);
+        tokio::spawn(async move {
+            wire.rest().await;
+            closed.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+    for client in &mut clients {
+        assert_eq!(client.head().await.status(), 204);
+    }
+    until(&closed, 4 * OF_ONE - OF_ONE).await;
+    // The next request takes one of those that stayed.
+    clients[0].send(request("GET", MANIFEST, "")).await;
+    assert!(!registry.is_called().await);
+}
+
+#[tokio::test]
 async fn the_gates_own_question_waits_for_no_place() {
     let registry = Registry::start().await;
     let upstream = Upstream::parse(&registry.url(), || panic!("no TLS here")).unwrap();
@@ -155,7 +188,8 @@ async fn the_bound_is_in_the_report() {
         .unwrap()
         .report;
     let report = report.to_string();
-    let bound = "at most 8 requests are in flight to registries and other gates, 2 of one source";
+    let bound = "at most 8 requests are in flight to registries and other gates, 2 of one source, by at most 43 \
+        connections with those that are idle";
     assert!(report.contains(bound), "{report}");
 }
 

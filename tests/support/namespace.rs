@@ -13,8 +13,8 @@ pub struct Namespace(Arc<Name>);
 struct Name(String);
 
 impl Namespace {
-    /// Two of them with a wire between them, at these addresses of one /24. `None`, which is said, where this
-    /// machine lets the test make none; a continuous integration (`CI`) must.
+    /// Two of them with a wire between them, at these addresses of one IPv4 /24 or IPv6 /64. `None`, which is said,
+    /// where this machine lets the test make none; a continuous integration (`CI`) must.
     pub fn pair(addresses: [&str; 2]) -> Option<[Self; 2]> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -34,8 +34,14 @@ impl Namespace {
         ip(&wire).succeeded();
         for (namespace, address) in pair.iter().zip(addresses) {
             let name = namespace.name();
-            let address = format!("{address}/24");
-            ip(&["-n", name, "address", "add", &address, "dev", "wire"]).succeeded();
+            // No other has an address of IPv6, for which the system would look a while.
+            let (length, more) = match address.contains(':') {
+                true => (64, &["nodad"][..]),
+                false => (24, &[][..]),
+            };
+            let address = format!("{address}/{length}");
+            let add = ["-n", name, "address", "add", &address, "dev", "wire"];
+            ip(&[&add[..], more].concat()).succeeded();
             for device in ["lo", "wire"] {
                 ip(&["-n", name, "link", "set", device, "up"]).succeeded();
             }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,7 +22,7 @@ pub struct Node {
     pub registry: Daemon,
     pub pair: Pair,
     pub namespace: Namespace,
-    address: &'static str,
+    address: IpAddr,
     folder: TempDir,
 }
 
@@ -29,6 +30,17 @@ pub struct Node {
 const GATE: u16 = 5443;
 const EGRESS: u16 = 15000;
 const REGISTRY: u16 = 5000;
+
+/// The addresses of the nodes, and that of a node's own programs.
+const NETWORKS: [(&str, IpAddr); 2] = [
+    ("10.0.0.0/8", IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    ("fd00::/8", IpAddr::V6(Ipv6Addr::LOCALHOST)),
+];
+
+/// That of these which an address is of.
+fn network(address: IpAddr) -> (&'static str, IpAddr) {
+    NETWORKS[usize::from(address.is_ipv6())]
+}
 
 impl Node {
     /// `name` at `address`, with a certificate of the CA and this number, and more of the gate's configuration.
@@ -40,20 +52,23 @@ impl Node {
         more: &str,
     ) -> Self {
         let folder = TempDir::new().unwrap();
-        let pair = pki.node(name, address.parse().unwrap(), serial);
+        let address: IpAddr = address.parse().unwrap();
+        let pair = pki.node(name, address, serial);
         let registry = registry(&namespace, folder.path());
         let config = folder.path().join("gate.toml");
         fs::write(&config, toml(pki, &pair, more)).unwrap();
         let mut command = namespace.command(&example("gate"));
-        command.args(["--listen", &format!("{address}:{GATE}")]);
-        command.args(["--egress", &format!("127.0.0.1:{EGRESS}")]);
+        let (_, own) = network(address);
+        let egress = SocketAddr::new(own, EGRESS);
+        command.args(["--listen", &SocketAddr::new(address, GATE).to_string()]);
+        command.args(["--egress", &egress.to_string()]);
         command.args(["--upstream", &format!("http://127.0.0.1:{REGISTRY}")]);
         let mut gate = Daemon::start("gate", command.arg("--config").arg(&config));
         let ready = gate.wait_for("both ports", |gate| {
             (gate.out().all().len() >= 2).then_some(())
         });
         ready.unwrap_or_else(|error| panic!("{error}"));
-        let proxy = format!("http://127.0.0.1:{EGRESS}");
+        let proxy = format!("http://{egress}");
         Self {
             containerd: Containerd::start_in(namespace.clone(), proxy),
             gate,
@@ -67,7 +82,7 @@ impl Node {
 
     /// As another node's programs name its gate: in the clear, for their own gate makes TLS of it.
     pub fn url(&self) -> String {
-        format!("http://{}:{GATE}", self.address)
+        format!("http://{}", SocketAddr::new(self.address, GATE))
     }
 
     /// Puts an image into its registry.
@@ -91,9 +106,14 @@ impl Node {
 
     /// Has what this user sends to other nodes go to the gate.
     pub fn redirect_user(&self, user: u32) {
-        let mut iptables = self.namespace.command(&tool("iptables", "iptables"));
+        let program = match self.address {
+            IpAddr::V4(_) => "iptables",
+            IpAddr::V6(_) => "ip6tables",
+        };
+        let (network, _) = network(self.address);
+        let mut iptables = self.namespace.command(&tool(program, "iptables"));
         iptables.args(["--wait", "--table", "nat", "--append", "OUTPUT"]);
-        iptables.args(["--protocol", "tcp", "--destination", "10.0.0.0/8"]);
+        iptables.args(["--protocol", "tcp", "--destination", network]);
         iptables.args(["--match", "owner", "--uid-owner", &user.to_string()]);
         iptables.args(["--jump", "REDIRECT", "--to-ports", &EGRESS.to_string()]);
         run(&mut iptables).succeeded();
@@ -103,7 +123,11 @@ impl Node {
     pub fn curl(&self, other: &Self, path: &str) -> Command {
         let mut curl = self.namespace.command(&tool("curl", "curl"));
         curl.args(["--silent", "--show-error", "--fail-with-body"]);
-        curl.args(["--proxy", &format!("http://127.0.0.1:{EGRESS}")]);
+        let (_, own) = network(self.address);
+        curl.args([
+            "--proxy",
+            &format!("http://{}", SocketAddr::new(own, EGRESS)),
+        ]);
         curl.arg(format!("{}{path}", other.url()));
         curl
     }
@@ -140,6 +164,7 @@ fn toml(pki: &Pki, pair: &Pair, more: &str) -> String {
     let text = |path: &Path| path.display().to_string();
     let (ca, crl) = (text(&pki.ca()), text(&pki.crl()));
     let (certificate, key) = (text(&pair.certificate), text(&pair.key));
+    let networks = NETWORKS.map(|(network, _)| network);
     format!(
         "preset = \"mirror\"\n\
          [tls]\n\
@@ -151,7 +176,7 @@ fn toml(pki: &Pki, pair: &Pair, more: &str) -> String {
          [auth]\n\
          require = \"certificate\"\n\
          [program.egress]\n\
-         networks = [\"10.0.0.0/8\"]\n\
+         networks = {networks:?}\n\
          ports = [{GATE}]\n\
          tls = {{ ca = {ca:?}, crl = [{crl:?}], certificate = {certificate:?}, key = {key:?} }}\n\
          {more}\n"

@@ -11,16 +11,20 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::late::LateAnswer;
 use super::live::LiveTls;
 use super::upstream::Place;
 
-/// Makes connections to a registry, each within a deadline.
+/// Makes connections to a registry, each within a deadline, and no more at once than a bound.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     place: Arc<Place>,
     timeout: Duration,
+    /// Connections that may yet be open or begun. Not each is asked for by a request that is in flight still: the pool
+    /// goes on with one that was begun when another came free.
+    free: Arc<Semaphore>,
 }
 
 /// Why there is no connection.
@@ -32,17 +36,33 @@ pub(super) enum ConnectError {
     Io(#[from] io::Error),
 }
 
-/// A connection to a registry.
+/// A connection to a registry, which counts until it is dropped.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) struct Stream {
+    transport: Transport,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Transport {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<LiveTls>),
 }
 
 impl Connector {
-    pub(super) fn new(place: Arc<Place>, timeout: Duration) -> Self {
-        Self { place, timeout }
+    pub(super) fn new(place: Arc<Place>, timeout: Duration, most: usize) -> Self {
+        let free = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self {
+            place,
+            timeout,
+            free,
+        }
+    }
+
+    /// Whether no more connections can be made until one ends.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.free.available_permits() == 0
     }
 }
 
@@ -56,9 +76,22 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let Self { place, timeout } = self.clone();
+        let Self {
+            place,
+            timeout,
+            free,
+        } = self.clone();
         Box::pin(async move {
-            match tokio::time::timeout(timeout, connect(&place, &target)).await {
+            let connected = async {
+                // The semaphore is never closed.
+                let counted = free.acquire_owned().await.map_err(io::Error::other)?;
+                let transport = connect(&place, &target).await?;
+                Ok::<_, io::Error>(Stream {
+                    transport,
+                    _place: counted,
+                })
+            };
+            match tokio::time::timeout(timeout, connected).await {
                 Ok(connected) => Ok(TokioIo::new(LateAnswer::new(connected?))),
                 Err(_) => Err(ConnectError::Timeout(timeout)),
             }
@@ -66,9 +99,9 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
-async fn connect(place: &Place, target: &Uri) -> io::Result<Stream> {
+async fn connect(place: &Place, target: &Uri) -> io::Result<Transport> {
     match place {
-        Place::Http { host, port } => Ok(Stream::Tcp(tcp((&**host, *port)).await?)),
+        Place::Http { host, port } => Ok(Transport::Tcp(tcp((&**host, *port)).await?)),
         Place::Unix(path) => unix(path).await,
         Place::Https {
             host,
@@ -78,7 +111,7 @@ async fn connect(place: &Place, target: &Uri) -> io::Result<Stream> {
         } => {
             let tcp = tcp((&**host, *port)).await?;
             let tls = LiveTls::connect(tcp, name.clone(), tls).await?;
-            Ok(Stream::Tls(Box::new(tls)))
+            Ok(Transport::Tls(Box::new(tls)))
         }
         Place::Gates { targets, name, tls } => {
             let unnamed = || io::Error::from(io::ErrorKind::InvalidInput);
@@ -90,7 +123,7 @@ async fn connect(place: &Place, target: &Uri) -> io::Result<Stream> {
             };
             let tcp = tcp(&*targets.addresses(authority).await?).await?;
             let tls = LiveTls::connect(tcp, name, tls).await?;
-            Ok(Stream::Tls(Box::new(tls)))
+            Ok(Transport::Tls(Box::new(tls)))
         }
     }
 }
@@ -101,15 +134,15 @@ async fn tcp(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn unix(path: &Path) -> io::Result<Stream> {
-    Ok(Stream::Unix(UnixStream::connect(path).await?))
+async fn unix(path: &Path) -> io::Result<Transport> {
+    Ok(Transport::Unix(UnixStream::connect(path).await?))
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
         let connected = Connected::new();
-        match self {
-            Self::Tls(tls) if tls.is_http2() => connected.negotiated_h2(),
+        match &self.transport {
+            Transport::Tls(tls) if tls.is_http2() => connected.negotiated_h2(),
             _ => connected,
         }
     }
@@ -121,10 +154,10 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buffer),
-            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buffer),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        match &mut self.get_mut().transport {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Transport::Unix(unix) => Pin::new(unix).poll_read(cx, buffer),
+            Transport::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
         }
     }
 }
@@ -135,10 +168,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        match &mut self.get_mut().transport {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Transport::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+            Transport::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
     }
 
@@ -147,34 +180,34 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
-            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+        match &mut self.get_mut().transport {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Transport::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
+            Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(tcp) => tcp.is_write_vectored(),
-            Self::Unix(unix) => unix.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
+        match &self.transport {
+            Transport::Tcp(tcp) => tcp.is_write_vectored(),
+            Transport::Unix(unix) => unix.is_write_vectored(),
+            Transport::Tls(tls) => tls.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        match &mut self.get_mut().transport {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Transport::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        match &mut self.get_mut().transport {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Transport::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Transport::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 }

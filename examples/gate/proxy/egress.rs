@@ -10,7 +10,6 @@ use portcullis::{Connection, Watched};
 use rustls::pki_types::ServerName;
 
 use super::bodies::ProxyBody;
-use super::connector::Connector;
 use super::exchange::Exchange;
 use super::headers;
 use super::in_flight::InFlight;
@@ -49,7 +48,7 @@ where
         targets: Targets,
         name: Option<ServerName<'static>>,
         tls: Watched<Tls>,
-        [connect, head, stall]: [Duration; 3],
+        deadlines: [Duration; 3],
         in_flight: InFlight,
     ) -> Self {
         let place = Place::Gates {
@@ -57,13 +56,13 @@ where
             name,
             tls,
         };
-        let connector = Connector::new(Arc::new(place), connect);
+        let [_, patience, _] = deadlines;
         Self(Arc::new(Inner {
             targets,
-            exchange: Exchange::new(connector, head, stall),
+            exchange: Exchange::new(Arc::new(place), deadlines, &in_flight),
             complaints: Complaints::default(),
             in_flight,
-            patience: head,
+            patience,
         }))
     }
 

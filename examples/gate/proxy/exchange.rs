@@ -2,6 +2,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -13,16 +14,22 @@ use super::bodies::{Progress, ProxyBody, Received, Sent};
 use super::connector::Connector;
 use super::framing;
 use super::headers;
-use super::in_flight::Place;
+use super::in_flight::{InFlight, Place};
 use super::problem::Problem;
+use super::upstream;
 
 /// Sends requests over pooled connections, each within deadlines.
 #[derive(Debug)]
 pub(super) struct Exchange<B> {
-    client: Client<Connector, Sent<B>>,
+    connector: Connector,
+    client: ArcSwap<Client<Connector, Sent<B>>>,
+    idle: usize,
     head_timeout: Duration,
     stall_timeout: Duration,
 }
+
+/// For how long a connection without a request is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is read of an answer, or held of a body, that the other side does not take yet.
 const READ_AHEAD: usize = 64 * 1024;
@@ -34,29 +41,40 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// use up what another's answer needs.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
+fn client<B>(connector: &Connector, idle: usize) -> Client<Connector, Sent<B>>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(idle)
+        .http1_max_buf_size(READ_AHEAD)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_send_buf_size(READ_AHEAD)
+        .build(connector.clone())
+}
+
 impl<B> Exchange<B>
 where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Makes no connection yet.
+    /// Makes no connection yet. To each host it keeps as many idle ones as the places allow.
     pub(super) fn new(
-        connector: Connector,
-        head_timeout: Duration,
-        stall_timeout: Duration,
+        place: Arc<upstream::Place>,
+        [connect_timeout, head_timeout, stall_timeout]: [Duration; 3],
+        in_flight: &InFlight,
     ) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(256)
-            .http1_max_buf_size(READ_AHEAD)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_send_buf_size(READ_AHEAD)
-            .build(connector);
+        let idle = in_flight.idle();
+        let connector = Connector::new(place, connect_timeout, in_flight.connections());
         Self {
-            client,
+            client: ArcSwap::from_pointee(client(&connector, idle)),
+            connector,
+            idle,
             head_timeout,
             stall_timeout,
         }
@@ -112,7 +130,12 @@ where
         request: Request<Sent<B>>,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Problem> {
-        let answer = self.client.request(request);
+        if self.connector.is_exhausted() {
+            // Idle connections to other hosts must not be in the way; they end with their pool.
+            let client = client(&self.connector, self.idle);
+            self.client.store(Arc::new(client));
+        }
+        let answer = self.client.load().request(request);
         let limit = self.head_timeout;
         match progress.within(limit, answer).await {
             None => Err(Problem::Silent(limit)),
@@ -151,5 +174,47 @@ where
         // Each side speaks its own.
         parts.version = Version::default();
         Ok(Response::from_parts(parts, ProxyBody::Upstream { body }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn idle_connections_to_other_hosts_make_room_for_one_to_a_further_host() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(tcp.read_u8().await.unwrap());
+                    }
+                    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+                    tcp.write_all(answer).await.unwrap();
+                    // Open until the other side ends it.
+                    let _ = tcp.read_u8().await;
+                });
+            }
+        });
+        let places = InFlight::new(1);
+        let host = "127.0.0.1".into();
+        let place = Arc::new(upstream::Place::Http { host, port });
+        // Less than the time for which an idle connection is kept.
+        let deadlines = [IDLE_TIMEOUT / 2; 3];
+        let exchange = Exchange::<Full<Bytes>>::new(place, deadlines, &places);
+        for number in 0..places.connections() + 3 {
+            let head = Request::get(format!("http://host-{number}/v2/"));
+            let head = head.body(()).unwrap();
+            let answer = exchange.send_empty(None, head).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::NO_CONTENT, "{number}");
+        }
     }
 }

@@ -13,8 +13,11 @@ mod shares;
 
 use self::shares::{Share, Shares};
 
-/// One source has this part of all places.
+/// One source has this part of all places, and to one host there are as many idle connections as that.
 const PART: usize = 4;
+
+/// No more connections to one host are kept idle.
+const MOST_IDLE: usize = 256;
 
 /// Probes that are asked of one registry at once, which have no part in the places of callers.
 const PROBES: usize = 32;
@@ -74,6 +77,33 @@ impl InFlight {
     /// How many there may be at once, of all sources and of one.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.0.count, (self.0.count / PART).max(1))
+    }
+
+    /// How many connections to one host stay open without a request in flight.
+    pub(super) fn idle(&self) -> usize {
+        let (_, part) = self.counts();
+        part.min(MOST_IDLE)
+    }
+
+    /// How many connections to one registry, or to all other gates, there may be besides those of places: idle ones,
+    /// those of probes and that of the gate's own question.
+    fn besides(&self) -> usize {
+        self.idle() + PROBES + 1
+    }
+
+    /// How many connections to one registry, or to all other gates, may be open or begun.
+    pub(super) fn connections(&self) -> usize {
+        self.0.count.saturating_add(self.besides())
+    }
+
+    /// How many connections there may be to so many registries and, if there is an egress, to other gates.
+    pub(crate) fn descriptors(&self, registries: usize, egress: bool) -> usize {
+        let besides = self.besides().saturating_mul(registries);
+        let to_gates = if egress { self.connections() } else { 0 };
+        self.0
+            .count
+            .saturating_add(besides)
+            .saturating_add(to_gates)
     }
 
     /// Waits for a place of this source for as long as `patience`.

@@ -33,7 +33,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use portcullis::oci::Route;
 use portcullis::{Principal, Watched};
 
-use self::connector::Connector;
 use self::exchange::Exchange;
 use self::in_flight::Probes;
 use self::problem::{Complaints, Problem};
@@ -106,9 +105,13 @@ where
 {
     /// Makes no connection yet.
     pub(crate) fn new(upstream: Upstream, options: Options) -> Self {
-        let connector = Connector::new(upstream.place(), options.connect_timeout);
+        let deadlines = [
+            options.connect_timeout,
+            options.head_timeout,
+            options.stall_timeout,
+        ];
         Self(Arc::new(Inner {
-            exchange: Exchange::new(connector, options.head_timeout, options.stall_timeout),
+            exchange: Exchange::new(upstream.place(), deadlines, &options.in_flight),
             complaints: Complaints::default(),
             probes: Probes::default(),
             upstream,
