@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes an OCI image of the gate without a container engine, tries it, and prints its size. It has the programs `gate`
-# and `portcullisctl`, linked statically, and this machine's CA certificates; it runs as user 65532.
+# Makes an OCI image of the gate without a container engine, tries it, and prints its size. It has the programs `gate`,
+# `portcullisctl` and `node` in its root, linked statically, and this machine's CA certificates; it runs as user 65532.
 #
 #   scripts/image.sh [FOLDER]    the image `gate` of the OCI layout FOLDER, which must not exist
 #
@@ -33,7 +33,7 @@ if [[ ! -d $(rustc --print target-libdir --target "$platform") ]]; then
 fi
 # A folder of its own, for other flags would build the programs of `target` anew.
 RUSTFLAGS=$flags CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --locked --release --all-features \
-    --target "$platform" --target-dir "$target/static" --example gate --example portcullisctl
+    --target "$platform" --target-dir "$target/static" --example gate --example portcullisctl --example node
 programs=$target/static/$platform/release/examples
 
 work=$(mktemp -d)
@@ -46,7 +46,7 @@ trap finish EXIT
 
 umoci init --layout "$layout"
 umoci new --image "$layout:gate"
-for program in gate portcullisctl; do
+for program in gate portcullisctl node; do
     if LC_ALL=C readelf --program-headers "$programs/$program" | grep -q INTERP; then
         echo "$program is not static"
         exit 1

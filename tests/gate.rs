@@ -17,6 +17,9 @@ mod dialled;
 mod install_hosts;
 #[path = "../examples/portcullisctl/network_policy.rs"]
 mod network_policy;
+#[path = "../examples/node/cli.rs"]
+#[allow(dead_code, reason = "what only the program uses")]
+mod node_cli;
 #[path = "pki/mod.rs"]
 mod pki;
 #[path = "../examples/gate/ports.rs"]

@@ -16,8 +16,12 @@ use crate::messages::{ContentList, ContentPart, Envelope, Filters, ImageList, Re
 /// How often all of containerd's content was listed.
 pub(crate) const READS: &str = "node_containerd_reads_total";
 
-/// How long after a failure containerd is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long after a failure containerd is asked again: after each further one twice as long, up to the last.
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
+
+/// containerd says nothing when it has taken a subscription, which it may have after the first list: that is read a
+/// second time.
+const SUBSCRIBED: Duration = Duration::from_secs(1);
 
 /// How long after an event is read what has changed: one pull makes several.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -54,14 +58,9 @@ impl Holdings {
         }))
     }
 
-    /// Reads what there is, and follows it from then on.
-    ///
-    /// # Errors
-    /// containerd cannot be asked.
-    pub(crate) async fn follow(&self) -> io::Result<()> {
-        let events = self.begin().await?;
-        tokio::spawn(self.clone().keep_following(events));
-        Ok(())
+    /// Follows what there is from now on. Until containerd answers, and whenever it does not, nothing is known.
+    pub(crate) fn follow(&self) {
+        tokio::spawn(self.clone().keep_following());
     }
 
     /// Why nothing is served, if so.
@@ -127,27 +126,38 @@ impl Holdings {
         let filters = ["images", "content"]
             .map(|of| format!("namespace=={namespace:?},topic~=\"^/{of}/\""))
             .to_vec();
-        let events = self.0.containerd.call(method, &Filters { filters }).await?;
+        let filters = Filters { filters };
+        let events = in_time(self.0.containerd.call(method, &filters)).await?;
         self.read().await?;
         Ok(events)
     }
 
-    async fn keep_following(self, mut events: Answers<Envelope>) {
+    async fn keep_following(self) {
+        let [first, last] = AGAIN;
+        let mut pause = first;
+        let mut is_logged = false;
         loop {
-            let error = self.keep_reading(&mut events).await;
-            self.forget(&error);
-            tracing::error!(
-                %error,
-                "containerd cannot be followed, so that nothing is served until it can be again: see whether it runs"
-            );
-            events = loop {
-                sleep(AGAIN).await;
-                match self.begin().await {
-                    Ok(events) => break events,
-                    Err(error) => self.forget(&error),
+            let error = match self.begin().await {
+                Ok(mut events) => {
+                    if is_logged {
+                        tracing::info!("containerd is followed again");
+                    }
+                    (pause, is_logged) = (first, false);
+                    self.keep_reading(&mut events).await
                 }
+                Err(error) => error,
             };
-            tracing::info!("containerd is followed again");
+            self.forget(&error);
+            if !is_logged {
+                tracing::error!(
+                    %error,
+                    "containerd cannot be followed, so that nothing is served until it can be: see whether it runs, \
+                     and whether this user may open its socket"
+                );
+                is_logged = true;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(last);
         }
     }
 
@@ -167,8 +177,7 @@ impl Holdings {
             }
         };
         let read = async {
-            // containerd says nothing when it has taken the subscription, which it may have after the first read.
-            let mut longest = AGAIN;
+            let mut longest = SUBSCRIBED;
             loop {
                 if timeout(longest, changed.notified()).await.is_ok() {
                     sleep(SETTLE).await;

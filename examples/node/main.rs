@@ -57,10 +57,10 @@ async fn run(arguments: &Arguments) -> Ended {
         print!("{}", guard.report_on(arguments.listen));
         return Ok(ExitCode::SUCCESS);
     }
-    holdings.follow().await?;
     let listener = bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     guard.report_on(address).log();
+    holdings.follow();
     let stop = CancellationToken::new();
     process::stop_on_signals(stop.clone())?;
     if let Some(operator) = operator {

@@ -28,7 +28,7 @@ fn status(gate: &Gate, shown: Shown<'_>, path: &str) -> String {
 }
 
 /// A node with the content of this containerd, whose guard asks it too.
-fn node(containerd: &Containerd, admin: Option<SocketAddr>) -> Gate {
+fn started(containerd: &Containerd, admin: Option<SocketAddr>) -> Gate {
     let node = Demands {
         node_of: Some(containerd.socket()),
         more: "[policy.digest_binding]\nunknown = \"ask\"\n".to_owned(),
@@ -36,6 +36,23 @@ fn node(containerd: &Containerd, admin: Option<SocketAddr>) -> Gate {
         ..Demands::token()
     };
     node.start()
+}
+
+/// As [`started`], once it knows what there is.
+fn node(containerd: &Containerd, admin: Option<SocketAddr>) -> Gate {
+    let node = started(containerd, admin);
+    until_status(&node, "/v2/lib/none/manifests/1?ns=docker.io", "404");
+    node
+}
+
+/// What the operator's port answers, its status on a line of its own behind it.
+fn operator(admin: SocketAddr, path: &str) -> String {
+    let mut curl = Command::new(tool("curl", "curl"));
+    curl.args(["--silent", "--max-time", "60"]);
+    curl.args(["--write-out", "\n%{http_code}"]);
+    run(curl.arg(format!("http://{admin}{path}")))
+        .succeeded()
+        .out
 }
 
 /// A mirror with an image, `lib/busybox:1`.
@@ -194,13 +211,7 @@ fn while_containerd_is_away_a_node_says_that_it_does_not_know() {
     pull(&containerd, &mirror);
     let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let node = node(&containerd, Some(admin));
-    let operator = |path: &str| {
-        let mut curl = Command::new(tool("curl", "curl"));
-        curl.args(["--silent", "--max-time", "60"]);
-        curl.args(["--write-out", "\n%{http_code}"]);
-        let said = run(curl.arg(format!("http://{admin}{path}"))).succeeded();
-        said.out
-    };
+    let operator = |path: &str| operator(admin, path);
     let layout = image.layout();
     let digest = layout.manifest_digest();
     // Each was not asked for before, so that the guard has not learnt it.
@@ -262,15 +273,32 @@ fn while_containerd_is_away_a_node_says_that_it_does_not_know() {
 }
 
 #[test]
-fn a_node_checks_its_configuration_without_a_containerd_and_does_not_start_without_one() {
-    let gate = Demands::token().start();
-    let node = |more: &[&str]| {
-        let mut node = Command::new(example("node"));
-        node.arg("--config").arg(gate.keys.folder.join("gate.toml"));
-        node.args(["--listen", "127.0.0.1:0", "--containerd"]);
-        node.arg(gate.keys.folder.join("no-socket"));
-        run(node.args(more))
-    };
-    node(&["--check"]).succeeded();
-    node(&[]).failed_saying(&["containerd at ", "no-socket"]);
+fn a_node_checks_its_configuration_without_a_containerd_and_waits_for_one_at_its_start() {
+    let mut containerd = Containerd::start();
+    containerd.stop();
+    let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let node = started(&containerd, Some(admin));
+    let mut check = Command::new(example("node"));
+    check.arg("--config");
+    check.arg(node.keys.folder.join("gate.toml"));
+    check.arg("--containerd").arg(containerd.socket());
+    run(check.arg("--check")).succeeded();
+
+    let problem = "containerd cannot be followed";
+    until("a failed attempt", || {
+        operator(admin, "/readyz").contains(problem).then_some(())
+    });
+    assert!(operator(admin, "/readyz").ends_with("\n503"));
+    assert!(operator(admin, "/livez").ends_with("\n200"));
+    let path = "/v2/lib/busybox/manifests/1?ns=docker.io";
+    assert_eq!(status(&node, node.ci().without_pair(), path), "503");
+    let anyone = node.ci().without_pair().without_token();
+    assert_eq!(status(&node, anyone, path), "401");
+    containerd.start_again();
+    until_status(&node, path, "404");
+    assert!(operator(admin, "/readyz").ends_with("\n200"));
+    // However often it was tried.
+    let lines = node.mirror.daemon.err().all();
+    let told = lines.iter().filter(|line| line.contains(problem));
+    assert_eq!(told.count(), 1, "{lines:?}");
 }

@@ -3,19 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::Parser;
+use portcullis::Guard;
+use portcullis::config::Config;
+use portcullis::policy::DigestOracle;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cli::Arguments;
 use crate::install_hosts::InstallHosts;
+use crate::node_cli;
 use crate::pki::{Ca, Files, Leaf};
 use crate::setup::Setup;
 use crate::support::CI;
 
 const PAGE: &str = include_str!("../../docs/kubernetes.md");
+
+/// Makes the image that the files name.
+const IMAGE: &str = include_str!("../../scripts/image.sh");
 
 /// The files, each with the chart's values that it is for, if it is for any.
 const FILES: [(&str, Option<&str>); 7] = [
@@ -34,7 +42,10 @@ const FILES: [(&str, Option<&str>); 7] = [
     ("pod-certificate.yaml", None),
 ];
 
-/// Those without a gate's configuration.
+/// The file of the `node` example.
+const NODE: (&str, Option<&str>) = ("node.yaml", None);
+
+/// Those without a configuration.
 const OTHERS: [&str; 4] = [
     "cert-manager.yaml",
     "podmonitor.yaml",
@@ -86,6 +97,7 @@ struct SecurityContext {
     #[serde(default)]
     run_as_non_root: bool,
     run_as_user: u32,
+    run_as_group: Option<u32>,
     capabilities: Capabilities,
 }
 
@@ -237,7 +249,7 @@ impl Pod {
         }
         let spec = documents.iter().find_map(|it| match it["kind"].as_str()? {
             "Pod" => Some(&it["spec"]),
-            "Deployment" => Some(&it["spec"]["template"]["spec"]),
+            "DaemonSet" | "Deployment" => Some(&it["spec"]["template"]["spec"]),
             _ => None,
         });
         let spec = spec.unwrap();
@@ -353,6 +365,34 @@ impl Cluster {
     }
 }
 
+/// What a container finds in the folder of its configuration, as the cluster would put it there, and the text of the
+/// configuration.
+fn mounted(
+    name: &str,
+    pod: &Pod,
+    container: &Container,
+    (folder, file): (&str, &str),
+    documents: &[Value],
+) -> (Files, String) {
+    let mut mounts = container.volume_mounts.iter();
+    let mount = mounts.find(|it| it.mount_path == folder).unwrap();
+    assert!(mount.read_only, "{name}");
+    let volume = pod.volumes.iter().find(|it| it.name == mount.name).unwrap();
+    let (cluster, files) = (Cluster::new(), Files::new());
+    let mut config = None;
+    for (path, text) in contents(volume, documents) {
+        if path == file {
+            config = text;
+            continue;
+        }
+        let text = text.unwrap_or_else(|| cluster.text(&path, &format!("{documents:?}")));
+        let path = files.path(&path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    (files, config.unwrap())
+}
+
 #[tokio::test]
 async fn each_gate_starts_with_the_flags_files_and_ports_that_it_is_given() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -363,31 +403,7 @@ async fn each_gate_starts_with_the_flags_files_and_ports_that_it_is_given() {
         let gate = pod.gate();
         assert!(gate.command.is_empty(), "{name}");
 
-        // Every mounted volume is there, and what it has is what the configuration names.
-        let cluster = Cluster::new();
-        let files = Files::new();
-        let mount = gate
-            .volume_mounts
-            .iter()
-            .find(|it| it.mount_path == "/etc/gate")
-            .unwrap();
-        assert!(mount.read_only, "{name}");
-        let volume = pod.volumes.iter().find(|it| it.name == mount.name).unwrap();
-        let mut config = None;
-        for (path, text) in contents(volume, &documents) {
-            let text = match (&*path, text) {
-                ("gate.toml", text) => {
-                    config = text;
-                    continue;
-                }
-                (_, Some(text)) => text,
-                (path, None) => cluster.text(path, &format!("{documents:?}")),
-            };
-            let file = files.path(&path);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, text).unwrap();
-        }
-        let mut config = config.unwrap();
+        let (files, mut config) = mounted(name, &pod, gate, ("/etc/gate", "gate.toml"), &documents);
         for variable in gate.env.iter().filter(|it| !it.name.ends_with("_IP")) {
             let named = format!("env = {:?}", variable.name);
             assert!(config.contains(&named), "{name}: {named}");
@@ -428,24 +444,103 @@ async fn each_gate_starts_with_the_flags_files_and_ports_that_it_is_given() {
             "{name}: {report}"
         );
 
-        check_ports(name, gate, &arguments, &report);
+        let ports = [arguments.listen, arguments.admin.unwrap()];
+        check_ports(name, gate, ports, &report);
         check_hardening(name, gate);
         check_upstream(name, &documents, arguments.upstream.as_deref().unwrap());
     }
 }
 
-/// The container's ports are the gate's, and each probe is at one that answers it.
-fn check_ports(name: &str, gate: &Container, arguments: &Arguments, report: &str) {
-    let admin = arguments.admin.unwrap().port();
+/// In the place of containerd.
+#[derive(Debug)]
+struct Unasked;
+
+impl DigestOracle for Unasked {
+    fn leads_to(&self, _: Option<&str>, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn each_node_starts_with_the_flags_files_and_ports_that_it_is_given() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (name, _) = NODE;
+    let documents = documents(name);
+    let pod = Pod::of(&documents, None);
+    let [node] = &pod.containers[..] else {
+        panic!("{} containers", pod.containers.len());
+    };
+    let (files, config) = mounted(name, &pod, node, ("/etc/node", "node.toml"), &documents);
+    files.put("node.toml", &config);
+    let folder = files.path("");
+    let folder = folder.to_str().unwrap().trim_end_matches('/');
+    let arguments = node.args.iter().map(|it| it.replace("/etc/node", folder));
+    let arguments = std::iter::once("node".to_owned()).chain(arguments);
+    let arguments = node_cli::Arguments::try_parse_from(arguments);
+    let arguments = arguments.unwrap_or_else(|error| panic!("{error}"));
+    let config = Config::load(&arguments.config).unwrap();
+    let guard = Guard::builder().digest_oracle(Unasked).configure(&config);
+    let guard = guard.unwrap().build();
+    arguments.check_clear(guard.acceptor().is_some()).unwrap();
+    let report = guard.report_on(arguments.listen).to_string();
+    assert!(report.contains("policy of 1 rule"), "{report}");
+    for open in ["any repository gives it", "the TLS server asks for none"] {
+        assert!(!report.contains(open), "{report}");
+    }
+    check_ports(
+        name,
+        node,
+        [arguments.listen, arguments.admin.unwrap()],
+        &report,
+    );
+    check_hardening(name, node);
+
+    // The folder of the socket is the node's, and the program is in the group that may open it.
+    let folder = arguments.containerd.parent().unwrap();
+    let mut mounts = node.volume_mounts.iter();
+    let mount = mounts.find(|it| Path::new(&it.mount_path) == folder);
+    let mount = mount.unwrap();
+    assert!(mount.read_only);
+    let mut volumes = pod.volumes.iter();
+    let volume = volumes.find(|it| it.name == mount.name).unwrap();
+    let path = volume.host_path.as_ref().unwrap()["path"].as_str();
+    assert_eq!(path.map(Path::new), Some(folder));
+    let context = node.security_context.as_ref().unwrap();
+    assert_eq!(context.run_as_group, Some(0));
+}
+
+/// The image has its programs in its root, which is no folder in which a command is looked for.
+#[test]
+fn each_command_is_a_program_of_the_image() {
+    let programs = IMAGE
+        .lines()
+        .find_map(|line| line.strip_prefix("for program in ")?.strip_suffix("; do"));
+    let programs: Vec<&str> = programs.unwrap().split(' ').collect();
+    let mut commands = BTreeSet::new();
+    for (name, values) in FILES.into_iter().chain([NODE]) {
+        let documents = documents(name);
+        let values = values.map(|values| self::documents(values).remove(0));
+        for container in Pod::of(&documents, values.as_ref()).containers {
+            let own = container.image.starts_with("registry.example.org/gate:");
+            for program in container.command.iter().filter(|_| own) {
+                let known = program.strip_prefix('/').map(|it| programs.contains(&it));
+                assert_eq!(known, Some(true), "{name}: {program}");
+                commands.insert(program.clone());
+            }
+        }
+    }
+    assert_eq!(Vec::from_iter(commands), ["/node", "/portcullisctl"]);
+}
+
+/// The container's ports are those on which it listens, and each probe is at one that answers it.
+fn check_ports(name: &str, gate: &Container, [listen, admin]: [SocketAddr; 2], report: &str) {
+    let admin = admin.port();
     let probes = report.lines().find_map(|line| {
         let line = line.strip_prefix("left open: ")?;
         let (address, _) = line.split_once(" answers /livez, /readyz")?;
         address.rsplit(':').next()?.parse::<u16>().ok()
     });
-    let own: BTreeSet<u16> = [arguments.listen.port(), admin]
-        .into_iter()
-        .chain(probes)
-        .collect();
+    let own: BTreeSet<u16> = [listen.port(), admin].into_iter().chain(probes).collect();
     let named: BTreeSet<u16> = gate.ports.iter().map(|it| it.container_port).collect();
     assert_eq!(named, own, "{name}");
     let all = [
@@ -475,10 +570,7 @@ fn check_ports(name: &str, gate: &Container, arguments: &Arguments, report: &str
     }
     for port in &gate.ports {
         let exposed = port.host_port.is_some();
-        assert!(
-            !exposed || port.container_port == arguments.listen.port(),
-            "{name}"
-        );
+        assert!(!exposed || port.container_port == listen.port(), "{name}");
     }
 }
 
@@ -533,7 +625,7 @@ fn the_sidecars_beside_the_gate_are_what_they_say() {
     let values = documents("spegel-front-door.values.yaml").remove(0);
     let pod = Pod::of(&[], Some(&values));
     let hosts = pod.containers.iter().find(|it| it.name == "hosts").unwrap();
-    assert_eq!(hosts.command, ["portcullisctl"]);
+    assert_eq!(hosts.command, ["/portcullisctl"]);
     let arguments = std::iter::once("portcullisctl").chain(hosts.args.iter().map(|it| &**it));
     let arguments: Vec<String> = arguments
         .map(|it| it.replace("$(NODE_IP)", "10.0.0.7"))
@@ -575,19 +667,20 @@ fn the_sidecars_beside_the_gate_are_what_they_say() {
 #[test]
 fn every_object_is_of_its_api_and_every_port_of_a_policy_is_opened() {
     let mut known = BTreeSet::from([5000, 5001, 9090]);
-    for (name, values) in FILES {
+    for (name, values) in FILES.into_iter().chain([NODE]) {
         let documents = documents(name);
         let values = values.map(|values| self::documents(values).remove(0));
         let ports = Pod::of(&documents, values.as_ref());
         let ports = ports.containers.iter().flat_map(|it| &it.ports);
         known.extend(ports.map(|port| port.container_port));
     }
-    for name in FILES.iter().map(|(name, _)| *name).chain(OTHERS) {
+    let files = FILES.into_iter().chain([NODE]).map(|(name, _)| name);
+    for name in files.chain(OTHERS) {
         for it in documents(name) {
             let kind = it["kind"].as_str().unwrap();
             let api = match kind {
                 "ConfigMap" | "Pod" | "Service" => "v1",
-                "Deployment" => "apps/v1",
+                "DaemonSet" | "Deployment" => "apps/v1",
                 "NetworkPolicy" => "networking.k8s.io/v1",
                 "Certificate" | "Issuer" => "cert-manager.io/v1",
                 "PodMonitor" => "monitoring.coreos.com/v1",
@@ -618,7 +711,7 @@ fn every_object_is_of_its_api_and_every_port_of_a_policy_is_opened() {
 /// What the files leave to the operator is named where the files are explained.
 #[test]
 fn the_page_explains_each_file_and_each_secret_that_is_not_in_one() {
-    for (name, values) in FILES {
+    for (name, values) in FILES.into_iter().chain([NODE]) {
         for file in std::iter::once(name).chain(values) {
             assert!(PAGE.contains(file), "{file}");
         }
