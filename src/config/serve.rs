@@ -55,10 +55,13 @@ pub(crate) struct ServeSection {
     /// How many of them may have shown nothing: neither a finished handshake nor, without TLS, a whole head.
     /// Default: `tls.max_handshakes`, and no more than half of all.
     max_new_connections: Option<NonZeroUsize>,
-    /// How many connections an IPv4 address or an IPv6 /64 may have, and how many requests in flight. The proxies of
-    /// `forwarded.proxies` have no such bound. Default: `tls.max_connections_per_source`, else 1,024.
+    /// How many connections an IPv4 address or an IPv6 /64 may have, and how many requests in flight, however many
+    /// streams its connections have: a further request is answered with 503. The proxies of `forwarded.proxies` have no
+    /// such bound. Default: `tls.max_connections_per_source`, else 1,024, and at most half of all where the limit of
+    /// open files allows fewer than `max_connections`.
     max_connections_per_source: Option<NonZeroUsize>,
-    /// How many connections an IPv6 /48 may have, and how many requests in flight. Default 2,048.
+    /// How many connections an IPv6 /48 may have, and how many requests in flight: a further one is answered with 503.
+    /// Default 2,048.
     max_connections_per_network: Option<NonZeroUsize>,
     /// Networks from which every connection begins with a PROXY protocol header, besides those of
     /// `tls.proxy_protocol`. Default: none.
