@@ -6,6 +6,7 @@ mod bodies;
 mod bounds;
 mod closing;
 mod deadlines;
+mod denied;
 mod drain;
 mod panics;
 mod support;
