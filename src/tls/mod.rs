@@ -9,9 +9,10 @@
 //! [`Connection`](crate::Connection): the client's address, the TLS parameters, and the
 //! [`PeerIdentity`](crate::PeerIdentity) of a client certificate whose path webpki verified and whose
 //! revocation was looked up (feature `crl`): in CRLs that take effect with the client CAs or not at all
-//! (`Builder::with_crls`), or in CRLs that change on their own (`Builder::with_revocation`). It serves
+//! (`Builder::with_crls`), or in CRLs and a deny list that change on their own (`Builder::with_revocation`). An acceptor
+//! serves
 //!
-//! - `serve::Server` (feature `serve`), the accept loop that is there,
+//! - `serve::Server` (feature `serve`), the accept loop of this crate,
 //! - `axum::serve`, through `Listener` (feature `axum`),
 //! - axum-server, as its `Accept` (feature `axum-server`),
 //! - a loop of one's own, by [`Acceptor::accept`] and [`AddConnection`](crate::connection::AddConnection).
@@ -24,7 +25,8 @@
 //! `warn!` event with the client's address, the name it asked for, what it sent and why that was refused; under
 //! a flood only some are logged, and `portcullis_handshakes_total{outcome}` counts all.
 //!
-//! Behind a proxy that ends TLS itself, [`ForwardedLayer`] takes the certificate from its header.
+//! Behind a proxy that ends TLS itself, [`ForwardedLayer`] takes the certificate from its header. A program that
+//! makes connections itself shows a certificate that follows its files by [`OwnCertificate`].
 //!
 //! Sessions are resumed (RFC 8446 §2.2) only under the material that they began under, and the
 //! certificate kept with the session is verified again. A connection whose certificate is revoked or
