@@ -1,5 +1,6 @@
 //! The gate in front of a registry that knows nothing of it: Debian's `docker-registry`.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use crate::support::commands::{
@@ -161,8 +162,153 @@ impl Answer {
     }
 }
 
+/// The headers of answers that differ, by the manual.
+fn documented() -> BTreeSet<&'static str> {
+    let page = include_str!("../../docs/gate.md");
+    let (_, rows) = page.split_once("| header of an answer |").unwrap();
+    let rows = rows
+        .lines()
+        .skip(2)
+        .map_while(|row| row.strip_prefix("| `"));
+    rows.map(|row| row.split('`').next().unwrap()).collect()
+}
+
+/// Asserts that both are one answer but for headers, whose names are added to `differing`.
+fn compare(what: &str, direct: &Answer, through: &Answer, differing: &mut BTreeSet<String>) {
+    assert_eq!(through.exit, direct.exit, "{what}");
+    assert_eq!(through.status, direct.status, "{what}");
+    assert!(through.body == direct.body, "another body: {what}");
+    let [ours, theirs] = [through, direct].map(|answer| BTreeSet::from_iter(&answer.headers));
+    for line in ours.symmetric_difference(&theirs) {
+        let (name, value) = line.split_once(": ").unwrap();
+        assert!(!value.is_empty(), "{what}: {name}");
+        let known = documented();
+        let known = known.iter().find(|it| it.eq_ignore_ascii_case(name));
+        let known = known.unwrap_or_else(|| panic!("{what}: {through:?}, and direct {direct:?}"));
+        differing.insert((*known).to_owned());
+    }
+}
+
+/// What a registry answers to one who writes to this repository. What names the repository, an upload or the state of
+/// one is the same for all.
+fn writes(
+    name: &str,
+    image: &Image,
+    ask: impl Fn(&str, &[&str]) -> Answer,
+) -> Vec<(&'static str, Answer)> {
+    let layout = image.layout();
+    let layer = layout.layers().remove(0);
+    let data = format!("@{}", layout.blob_file(&layer).display());
+    let manifest = layout.manifest_digest();
+    let manifest_file = format!("@{}", layout.blob_file(&manifest).display());
+    let kind = "Content-Type: application/vnd.oci.image.manifest.v1+json";
+    let bytes = "Content-Type: application/octet-stream";
+    let none = format!("sha256:{}", "0".repeat(64));
+    let base = format!("/v2/{name}");
+    let uploads = format!("{base}/blobs/uploads/");
+    let by_tag = format!("{base}/manifests/1");
+    let mut answers = Vec::new();
+    let mut say = |what, path: &str, options: &[&str]| -> String {
+        let options = [options, &["--header", "Expect:"]].concat();
+        let answer = ask(path, &options);
+        let location = answer.headers.iter().find_map(|line| {
+            let uri: http::Uri = line.strip_prefix("location: ")?.parse().unwrap();
+            Some(uri.path_and_query()?.to_string())
+        });
+        answers.push((what, answer));
+        location.unwrap_or_default()
+    };
+    let post = ["--request", "POST"];
+    let upload = say("a begun upload", &uploads, &post);
+    let patch = [
+        "--request",
+        "PATCH",
+        "--header",
+        bytes,
+        "--data-binary",
+        &data,
+    ];
+    let upload = say("a part of an upload", &upload, &patch);
+    say("how far an upload is", &upload, &[]);
+    let skipping = [&patch[..], &["--header", "Content-Range: 99999-99999"]].concat();
+    say("a part that leaves one out", &upload, &skipping);
+    let put = ["--request", "PUT"];
+    say(
+        "the end of an upload",
+        &format!("{upload}&digest={layer}"),
+        &put,
+    );
+    say("an upload that has ended", &upload, &[]);
+    let upload = say("another upload", &uploads, &post);
+    let wrong = format!("{upload}&digest={none}");
+    say("an upload of another digest", &wrong, &put);
+    let upload = say("a third upload", &uploads, &post);
+    say(
+        "an upload that is given up",
+        &upload,
+        &["--request", "DELETE"],
+    );
+    let whole = [&post[..], &["--header", bytes, "--data-binary", &data]].concat();
+    say(
+        "an upload at once",
+        &format!("{uploads}?digest={layer}"),
+        &whole,
+    );
+    for digest in layout.layers().into_iter().chain([layout.config()]) {
+        let mount = format!("{uploads}?mount={digest}&from=lib/busybox");
+        say("a mount", &mount, &post);
+    }
+    let mount = format!("{uploads}?mount={none}&from=lib/busybox");
+    say("a mount of nothing", &mount, &post);
+    let manifest_put = ["--request", "PUT", "--header", kind, "--data-binary"];
+    let wrong = [&manifest_put[..], &["{}"]].concat();
+    say("no manifest", &by_tag, &wrong);
+    let whole = [&manifest_put[..], &[&*manifest_file]].concat();
+    say("a manifest", &by_tag, &whole);
+    let by_digest = format!("{base}/manifests/{manifest}");
+    let accept = kind.replace("Content-Type", "Accept");
+    say(
+        "what was written",
+        &by_digest,
+        &["--head", "--header", &accept],
+    );
+    say(
+        "its referrers",
+        &format!("{base}/referrers/{manifest}"),
+        &[],
+    );
+    let delete = ["--request", "DELETE"];
+    for (what, path) in [
+        ("a manifest that is deleted", &by_digest),
+        ("a manifest that is gone", &by_digest),
+        ("a blob that is deleted", &format!("{base}/blobs/{layer}")),
+        ("a blob that is not there", &format!("{base}/blobs/{none}")),
+        ("a tag that is deleted", &by_tag),
+    ] {
+        say(what, path, &delete);
+    }
+    let upload = regex::Regex::new("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").unwrap();
+    let state = regex::Regex::new("_state=[^&\"]+").unwrap();
+    let same = |text: &str| {
+        let text = state.replace_all(text, "_state=STATE");
+        let text = upload.replace_all(&text, "UPLOAD");
+        text.replace(name, "NAME")
+    };
+    for (_, answer) in &mut answers {
+        answer.body = same(&answer.body);
+        for line in answer
+            .headers
+            .iter_mut()
+            .filter(|line| !line.starts_with("x-request-id"))
+        {
+            *line = same(line);
+        }
+    }
+    answers
+}
+
 #[test]
-fn each_answer_of_the_registry_is_the_clients_but_for_the_requests_id() {
+fn each_answer_of_the_registry_is_the_clients_but_for_the_headers_that_the_manual_lists() {
     let registry = Upstream::start();
     let image = Image::small();
     registry.push(&image, "lib/busybox:1");
@@ -173,6 +319,19 @@ fn each_answer_of_the_registry_is_the_clients_but_for_the_requests_id() {
     let none = format!("sha256:{}", "0".repeat(64));
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
     let condition = format!("If-None-Match: \"{}\"", image.layout().manifest_digest());
+    let directly = |path: &str, options: &[&str]| {
+        let mut curl = Command::new(tool("curl", "curl"));
+        curl.args(["--silent", "--show-error", "--max-time", "60"]);
+        Answer::of(curl.arg(format!("{}{path}", registry.url())), options)
+    };
+    let through = |path: &str, options: &[&str]| {
+        let answer = Answer::of(&mut curl(&gate, gate.ci(), path), options);
+        let ids = answer.headers.iter();
+        let ids = ids.filter(|line| line.starts_with("x-request-id: "));
+        assert_eq!(ids.count(), 1, "{path} {options:?}");
+        answer
+    };
+    let mut differing = BTreeSet::new();
     for (path, options) in [
         ("/v2/", vec![]),
         (manifest, vec!["--header", accept]),
@@ -190,27 +349,22 @@ fn each_answer_of_the_registry_is_the_clients_but_for_the_requests_id() {
         ("/v2/lib/none/tags/list", vec![]),
         ("/v2/_catalog?n=1", vec![]),
     ] {
-        let mut direct = Command::new(tool("curl", "curl"));
-        direct.args(["--silent", "--show-error", "--max-time", "60"]);
-        direct.arg(format!("{}{path}", registry.url()));
-        let direct = Answer::of(&mut direct, &options);
-        let mut through = Answer::of(&mut curl(&gate, gate.ci(), path), &options);
-        let id = through.take("x-request-id");
-        assert!(id.is_some_and(|id| !id.is_empty()), "{path} {options:?}");
-        assert_eq!(through.exit, direct.exit, "{path} {options:?}");
-        assert_eq!(through.status, direct.status, "{path} {options:?}");
-        assert_eq!(through.headers, direct.headers, "{path} {options:?}");
-        assert!(
-            through.body == direct.body,
-            "another body: {path} {options:?}"
-        );
+        let what = format!("{path} {options:?}");
+        let (direct, through) = (directly(path, &options), through(path, &options));
+        compare(&what, &direct, &through, &mut differing);
     }
-
-    // An upload goes on by the gate, wherever the registry believes itself to be.
-    let path = "/v2/lib/busybox/blobs/uploads/";
-    let options = ["--request", "POST"];
-    let mut begun = Answer::of(&mut curl(&gate, gate.ci(), path), &options);
-    assert_eq!(begun.status, "HTTP/1.1 202 Accepted");
-    let location = begun.take("location").unwrap();
-    assert!(location.starts_with(path), "{location}");
+    let direct = writes("lib/direct", &image, directly);
+    let through = writes("lib/through", &image, through);
+    assert_eq!(direct.len(), through.len());
+    let mut statuses = BTreeSet::new();
+    for ((what, mut direct), (_, mut through)) in direct.into_iter().zip(through) {
+        statuses.insert(direct.status.clone());
+        compare(what, &direct, &through, &mut differing);
+        // An upload goes on by the gate, wherever the registry believes itself to be.
+        let [theirs, ours] = [&mut direct, &mut through].map(|answer| answer.take("location"));
+        let whole = ours.map(|path| format!("{}{path}", registry.url()));
+        assert_eq!(whole, theirs, "{what}");
+    }
+    assert!(statuses.len() > 5, "{statuses:?}");
+    assert_eq!(Vec::from_iter(&differing), Vec::from_iter(documented()));
 }
