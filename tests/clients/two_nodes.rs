@@ -43,14 +43,15 @@ repositories = ["lib/**"]
 "#;
 
 fn nodes(pki: &Pki) -> Option<[Node; 2]> {
-    nodes_at(ADDRESSES, pki)
+    nodes_at(ADDRESSES, "127.0.0.1", pki)
 }
 
-fn nodes_at(addresses: [&'static str; 2], pki: &Pki) -> Option<[Node; 2]> {
+/// Nodes at these addresses, each with its egress at this one.
+fn nodes_at(addresses: [&str; 2], egress: &str, pki: &Pki) -> Option<[Node; 2]> {
     let [a, b] = Namespace::pair(addresses)?;
     Some([
-        Node::start(a, "node-a", addresses[0], (pki, 21), SLOW),
-        Node::start(b, "node-b", addresses[1], (pki, 22), SLOW),
+        Node::start(a, "node-a", (addresses[0], egress), (pki, 21), SLOW),
+        Node::start(b, "node-b", (addresses[1], egress), (pki, 22), SLOW),
     ])
 }
 
@@ -206,19 +207,24 @@ fn dockerd_pulls_by_its_nodes_certificate_and_without_one_nothing() {
 
 #[test]
 fn what_is_redirected_to_a_gate_goes_where_it_was_going_and_nowhere_else() {
-    redirected(ADDRESSES);
+    redirected(ADDRESSES, "127.0.0.1");
+}
+
+#[test]
+fn what_is_redirected_to_an_ipv4_address_of_an_ipv6_socket_goes_where_it_was_going() {
+    redirected(ADDRESSES, "::ffff:127.0.0.1");
 }
 
 #[test]
 fn what_is_redirected_by_ipv6_goes_where_it_was_going_and_nowhere_else() {
-    redirected(IPV6_ADDRESSES);
+    redirected(IPV6_ADDRESSES, "::1");
 }
 
 /// A program that takes no proxy.
-fn redirected(addresses: [&'static str; 2]) {
+fn redirected(addresses: [&str; 2], egress: &str) {
     let keys = TempDir::new().unwrap();
     let pki = Pki::new(keys.path(), "the nodes' CA");
-    let Some([a, b]) = nodes_at(addresses, &pki) else {
+    let Some([a, b]) = nodes_at(addresses, egress, &pki) else {
         return;
     };
     b.push(&Image::small(), "lib/of-b:1");

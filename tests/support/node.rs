@@ -1,5 +1,5 @@
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,6 +23,7 @@ pub struct Node {
     pub pair: Pair,
     pub namespace: Namespace,
     address: IpAddr,
+    egress: SocketAddr,
     folder: TempDir,
 }
 
@@ -31,23 +32,16 @@ const GATE: u16 = 5443;
 const EGRESS: u16 = 15000;
 const REGISTRY: u16 = 5000;
 
-/// The addresses of the nodes, and that of a node's own programs.
-const NETWORKS: [(&str, IpAddr); 2] = [
-    ("10.0.0.0/8", IpAddr::V4(Ipv4Addr::LOCALHOST)),
-    ("fd00::/8", IpAddr::V6(Ipv6Addr::LOCALHOST)),
-];
-
-/// That of these which an address is of.
-fn network(address: IpAddr) -> (&'static str, IpAddr) {
-    NETWORKS[usize::from(address.is_ipv6())]
-}
+/// The networks of nodes, of IPv4 and of IPv6.
+const NETWORKS: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
 
 impl Node {
-    /// `name` at `address`, with a certificate of the CA and this number, and more of the gate's configuration.
+    /// `name` at `address`, its egress at another, with a certificate of the CA and this number, and more of the gate's
+    /// configuration.
     pub fn start(
         namespace: Namespace,
         name: &'static str,
-        address: &'static str,
+        (address, egress): (&str, &str),
         (pki, serial): (&Pki, u64),
         more: &str,
     ) -> Self {
@@ -58,8 +52,7 @@ impl Node {
         let config = folder.path().join("gate.toml");
         fs::write(&config, toml(pki, &pair, more)).unwrap();
         let mut command = namespace.command(&example("gate"));
-        let (_, own) = network(address);
-        let egress = SocketAddr::new(own, EGRESS);
+        let egress = SocketAddr::new(egress.parse().unwrap(), EGRESS);
         command.args(["--listen", &SocketAddr::new(address, GATE).to_string()]);
         command.args(["--egress", &egress.to_string()]);
         command.args(["--upstream", &format!("http://127.0.0.1:{REGISTRY}")]);
@@ -68,6 +61,7 @@ impl Node {
             (gate.out().all().len() >= 2).then_some(())
         });
         ready.unwrap_or_else(|error| panic!("{error}"));
+        let egress = SocketAddr::new(egress.ip().to_canonical(), EGRESS);
         let proxy = format!("http://{egress}");
         Self {
             containerd: Containerd::start_in(namespace.clone(), proxy),
@@ -76,6 +70,7 @@ impl Node {
             pair,
             namespace,
             address,
+            egress,
             folder,
         }
     }
@@ -110,7 +105,7 @@ impl Node {
             IpAddr::V4(_) => "iptables",
             IpAddr::V6(_) => "ip6tables",
         };
-        let (network, _) = network(self.address);
+        let network = NETWORKS[usize::from(self.address.is_ipv6())];
         let mut iptables = self.namespace.command(&tool(program, "iptables"));
         iptables.args(["--wait", "--table", "nat", "--append", "OUTPUT"]);
         iptables.args(["--protocol", "tcp", "--destination", network]);
@@ -123,11 +118,7 @@ impl Node {
     pub fn curl(&self, other: &Self, path: &str) -> Command {
         let mut curl = self.namespace.command(&tool("curl", "curl"));
         curl.args(["--silent", "--show-error", "--fail-with-body"]);
-        let (_, own) = network(self.address);
-        curl.args([
-            "--proxy",
-            &format!("http://{}", SocketAddr::new(own, EGRESS)),
-        ]);
+        curl.args(["--proxy", &format!("http://{}", self.egress)]);
         curl.arg(format!("{}{path}", other.url()));
         curl
     }
@@ -164,7 +155,6 @@ fn toml(pki: &Pki, pair: &Pair, more: &str) -> String {
     let text = |path: &Path| path.display().to_string();
     let (ca, crl) = (text(&pki.ca()), text(&pki.crl()));
     let (certificate, key) = (text(&pair.certificate), text(&pair.key));
-    let networks = NETWORKS.map(|(network, _)| network);
     format!(
         "preset = \"mirror\"\n\
          [tls]\n\
@@ -176,7 +166,7 @@ fn toml(pki: &Pki, pair: &Pair, more: &str) -> String {
          [auth]\n\
          require = \"certificate\"\n\
          [program.egress]\n\
-         networks = {networks:?}\n\
+         networks = {NETWORKS:?}\n\
          ports = [{GATE}]\n\
          tls = {{ ca = {ca:?}, crl = [{crl:?}], certificate = {certificate:?}, key = {key:?} }}\n\
          {more}\n"
