@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     pub(crate) admin: Option<SocketAddr>,
 
     /// Where this node's own requests to other gates go out, on a loopback address, as [program.egress] says; may come
-    /// several times, as for 127.0.0.1 and [::1]
+    /// several times, as for IPv4 and IPv6
     #[arg(long, value_name = "ADDR")]
     pub(crate) egress: Vec<SocketAddr>,
 

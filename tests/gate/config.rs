@@ -10,6 +10,7 @@ use portcullis::config::Config;
 
 use crate::cli::Arguments;
 use crate::install_hosts::InstallHosts;
+use crate::node_cli;
 use crate::pki::{Ca, Files};
 use crate::support::{CI, PEER};
 
@@ -138,11 +139,10 @@ fn the_program_has_each_flag_that_the_pages_name() {
         .filter_map(clap::Arg::get_long)
         .collect();
     let installs = InstallHosts::augment_args(clap::Command::new("install-hosts"));
-    let installs: Vec<&str> = installs
-        .get_arguments()
-        .filter_map(clap::Arg::get_long)
-        .collect();
-    // Those of cargo, curl and other commands of portcullisctl.
+    let node = node_cli::Arguments::command();
+    let own = installs.get_arguments().chain(node.get_arguments());
+    let own: Vec<&str> = own.filter_map(clap::Arg::get_long).collect();
+    // Those of cargo, curl, kubectl, helm and other commands of portcullisctl.
     let others = [
         "release",
         "example",
@@ -154,8 +154,15 @@ fn the_program_has_each_flag_that_the_pages_name() {
         "pods",
         "port",
         "key",
+        "bare",
+        "output",
+        "from-file",
+        "filename",
+        "no-hooks",
+        "values",
+        "kustomize",
     ];
-    let others = [&others[..], &installs].concat();
+    let others = [&others[..], &own].concat();
     for page in [REFERENCE, SPEGEL, KUBERNETES, EXAMPLE] {
         for rest in page.split("--").skip(1) {
             let end = rest.find(|sign: char| !sign.is_ascii_lowercase() && sign != '-');
