@@ -223,12 +223,15 @@ fn files_that_cannot_be_used_are_errors_with_their_names() {
     };
     let good = files.put("ca.crt", &ca.pem);
     let empty = files.put("empty.crt", "");
+    let cut = files.put("cut.crt", format!("{}-----BEG", ca.pem));
     let none = files.path("none.crt");
     let chain = files.put("gate.crt", &leaf.pem);
     let others = files.put("others.key", &ca.client("other").key_pem);
     for (error, named) in [
         (with(&none, None), "none.crt"),
-        (with(&empty, None), "empty.crt: there is no certificate"),
+        (with(&empty, None), "empty.crt: holds no certificate"),
+        (with(&cut, None), "cut.crt"),
+        (with(&good, Some((&cut, &chain))), "cut.crt"),
         (with(&good, Some((&empty, &chain))), "empty.crt"),
         (with(&good, Some((&chain, &good))), "ca.crt"),
         (with(&good, Some((&chain, &others))), "others.key"),

@@ -4,19 +4,16 @@ use std::sync::Arc;
 
 use portcullis::Watched;
 use portcullis::reload::{Load, Pinned, WatchOptions};
-use portcullis::tls::{CertificateFiles, TlsError};
+use portcullis::tls::{CertificateFiles, TlsError, certificates_in};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-/// No file of certificates is larger.
-const LARGEST: u64 = 1024 * 1024;
-
 /// No CRL is larger.
-const LARGEST_CRL: u64 = 64 * 1024 * 1024;
+const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// The files by which the gate knows a registry, and shows itself to it. They are read again when they change.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +36,7 @@ pub(crate) struct Tls {
     pub(super) config: Arc<ClientConfig>,
     /// By which open connections are verified again; the system's own verifies at handshakes only.
     pub(super) verifier: Option<Arc<WebPkiServerVerifier>>,
-    /// The gate's own certificate, of a bundle.
+    /// The gate's own certificate.
     own: Option<Arc<CertifiedKey>>,
 }
 
@@ -50,12 +47,10 @@ pub(crate) enum TlsFilesError {
     Read { path: PathBuf, source: io::Error },
     #[error("{}: {reason}", path.display())]
     Pem { path: PathBuf, reason: pem::Error },
-    #[error("{}: there is no certificate in it", .0.display())]
-    Empty(PathBuf),
     #[error("{}: there is no CRL in it", .0.display())]
     NoCrl(PathBuf),
     #[error("{0}")]
-    Bundle(Box<TlsError>),
+    Certificates(Box<TlsError>),
     #[error("a CRL needs the CAs that it is about: name them with --upstream-ca")]
     CrlWithoutCa,
     #[error("the CAs or CRLs cannot be used: {0}")]
@@ -79,8 +74,7 @@ impl TlsFiles {
     }
 
     fn tls(&self, previous: Option<&Tls>) -> Result<Tls, TlsFilesError> {
-        let mut files = Pinned::new();
-        let verifier = self.verifier(&mut files)?;
+        let verifier = self.verifier()?;
         let builder = ClientConfig::builder();
         let builder = match &verifier {
             None => builder
@@ -91,21 +85,13 @@ impl TlsFiles {
         let mut own = None;
         let mut config = match &self.certificate {
             None => builder.with_no_client_auth(),
-            Some((bundle, key)) if bundle == key => {
+            Some((chain, key)) => {
                 let last = previous.and_then(|previous| previous.own.as_deref());
-                let read = CertificateFiles::bundle(bundle).certified_key(last);
-                let read = read.map_err(|error| TlsFilesError::Bundle(Box::new(error)))?;
+                let read = CertificateFiles::new(chain, key).certified_key(last);
+                let read = read.map_err(TlsFilesError::certificates)?;
                 let resolver = SingleCertAndKey::from(Arc::clone(&read));
                 own = Some(read);
                 builder.with_client_cert_resolver(Arc::new(resolver))
-            }
-            Some((chain, key)) => {
-                let certificates = certificates(&mut files, chain)?;
-                let text = read(&mut files, key, LARGEST)?;
-                let parsed = PrivateKeyDer::from_pem_slice(&text);
-                let parsed = parsed.map_err(|reason| TlsFilesError::pem(key, reason))?;
-                let config = builder.with_client_auth_cert(certificates, parsed);
-                config.map_err(|source| TlsFilesError::unfit(key, source))?
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -119,10 +105,7 @@ impl TlsFiles {
         })
     }
 
-    fn verifier(
-        &self,
-        files: &mut Pinned,
-    ) -> Result<Option<Arc<WebPkiServerVerifier>>, TlsFilesError> {
+    fn verifier(&self) -> Result<Option<Arc<WebPkiServerVerifier>>, TlsFilesError> {
         let Some(path) = &self.ca else {
             return if self.crl.is_empty() {
                 Ok(None)
@@ -131,15 +114,16 @@ impl TlsFiles {
             };
         };
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(files, path)? {
+        for certificate in certificates_in(path).map_err(TlsFilesError::certificates)? {
             let added = roots.add(certificate);
             added.map_err(|source| TlsFilesError::unfit(path, source))?;
         }
         let mut builder = WebPkiServerVerifier::builder(Arc::new(roots));
         if !self.crl.is_empty() {
+            let mut files = Pinned::new();
             let mut crls = Vec::new();
             for path in &self.crl {
-                crls.extend(lists(files, path)?);
+                crls.extend(lists(&mut files, path)?);
             }
             builder = builder.with_crls(crls).enforce_revocation_expiration();
         }
@@ -168,9 +152,8 @@ impl Load for TlsFiles {
 }
 
 impl TlsFilesError {
-    fn pem(path: &Path, reason: pem::Error) -> Self {
-        let path = path.to_owned();
-        Self::Pem { path, reason }
+    fn certificates(error: TlsError) -> Self {
+        Self::Certificates(Box::new(error))
     }
 
     fn unfit(path: &Path, source: rustls::Error) -> Self {
@@ -179,44 +162,28 @@ impl TlsFilesError {
     }
 }
 
-fn certificates(
-    files: &mut Pinned,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsFilesError> {
-    let certificates = items(&read(files, path, LARGEST)?, path)?;
-    if certificates.is_empty() {
-        return Err(TlsFilesError::Empty(path.to_owned()));
-    }
-    Ok(certificates)
-}
-
 /// The CRLs in a file, PEM, or the one in it, DER.
 fn lists(
     files: &mut Pinned,
     path: &Path,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFilesError> {
-    let bytes = read(files, path, LARGEST_CRL)?;
+    let read = files.read_at_most(path, LARGEST);
+    let bytes = read.map_err(|source| TlsFilesError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     // A SEQUENCE, as which no PEM begins.
     if bytes.first() == Some(&0x30) {
         return Ok(vec![bytes.into()]);
     }
-    let lists = items(&bytes, path)?;
+    let lists = CertificateRevocationListDer::pem_slice_iter(&bytes);
+    let lists: Result<Vec<_>, _> = lists.collect();
+    let lists = lists.map_err(|reason| TlsFilesError::Pem {
+        path: path.to_owned(),
+        reason,
+    })?;
     if lists.is_empty() {
         return Err(TlsFilesError::NoCrl(path.to_owned()));
     }
     Ok(lists)
-}
-
-fn items<T: PemObject>(text: &[u8], path: &Path) -> Result<Vec<T>, TlsFilesError> {
-    let items: Result<Vec<T>, _> = T::pem_slice_iter(text).collect();
-    items.map_err(|reason| TlsFilesError::pem(path, reason))
-}
-
-fn read(files: &mut Pinned, path: &Path, largest: u64) -> Result<Vec<u8>, TlsFilesError> {
-    files
-        .read_at_most(path, largest)
-        .map_err(|source| TlsFilesError::Read {
-            path: path.to_owned(),
-            source,
-        })
 }
