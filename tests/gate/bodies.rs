@@ -1,5 +1,7 @@
 //! Bodies on their way, in both directions.
 
+use http::HeaderName;
+
 use crate::support::{
     Gate, Registry, SHORT, UPLOAD, UPLOADS, assert_problem, in_front, request, request_of,
 };
@@ -54,6 +56,46 @@ async fn trailers_pass_in_both_directions() {
     .await;
     let head = client.head().await;
     assert_eq!(head.get("trailer"), Some("x-total"));
+    let body = client.until("\r\n\r\n").await;
+    assert_eq!(body, "2\r\nok\r\n0\r\nx-total: 34\r\n\r\n");
+}
+
+#[tokio::test]
+async fn a_trailer_says_nothing_that_a_header_may_not() {
+    let registry = Registry::start().await;
+    let gate = Gate::with(&registry.url(), |options| {
+        options.principal_header = Some(HeaderName::from_static("x-registry-user"));
+    })
+    .await;
+    let mut client = gate.connect().await;
+    client.send(request("PATCH", UPLOAD, CHUNKED)).await;
+    let taken = "x-registry-user: admin\r\nX_Registry_User: admin\r\nx-forwarded-for: 192.0.2.1\r\n\
+        forwarded: for=192.0.2.1\r\nx-remote-user: admin\r\nauthorization: Basic eA==\r\ncookie: a=b\r\n\
+        connection: close\r\nhost: other\r\nrange: bytes=0-1\r\nclient-cert: :AAAA:\r\n";
+    let kept = "x-sum: 12\r\ncontent-digest: sha-256=:AAAA:\r\n";
+    client
+        .send(format!("4\r\nblob\r\n0\r\n{taken}{kept}\r\n"))
+        .await;
+    let mut wire = registry.accept().await;
+    wire.head().await;
+    let body = wire.until("\r\n\r\n").await;
+    let (_, trailers) = body.split_once("\r\n0\r\n").unwrap();
+    for line in trailers.lines().filter(|line| !line.is_empty()) {
+        assert!(kept.contains(line), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_trailer_of_an_answer_frames_nothing() {
+    let (registry, _gate, mut client) = in_front().await;
+    let mut wire = registry.asked(&mut client).await;
+    wire.send(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-total\r\n\r\n2\r\nok\r\n0\r\nx-total: 34\r\n\
+         connection: close\r\nkeep-alive: timeout=5\r\ntransfer-encoding: chunked\r\ncontent-length: 9\r\n\
+         set-cookie: a=b\r\nhost: other\r\n\r\n",
+    )
+    .await;
+    client.head().await;
     let body = client.until("\r\n\r\n").await;
     assert_eq!(body, "2\r\nok\r\n0\r\nx-total: 34\r\n\r\n");
 }

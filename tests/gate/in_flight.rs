@@ -96,6 +96,32 @@ async fn a_source_whose_requests_the_registry_leaves_silent_leaves_places_to_oth
 }
 
 #[tokio::test]
+async fn however_many_sources_have_silent_requests_another_is_answered() {
+    let registry = Registry::start().await;
+    let gate = Gate::with(&registry.url(), |options| {
+        options.in_flight = InFlight::new(32);
+    })
+    .await;
+    let silent = answers_all_but_silent(registry);
+    let mut clients = Vec::new();
+    for source in 2..10 {
+        for _ in 0..12 {
+            let mut client = from([127, 0, 0, source], &gate).await;
+            client.send(request("GET", SILENT, "")).await;
+            clients.push(client);
+        }
+        // The first one has its quarter, before others come.
+        if source == 2 {
+            until(&silent, 8).await;
+        }
+    }
+    let mut other = from([127, 0, 0, 20], &gate).await;
+    other.send(request("GET", MANIFEST, "")).await;
+    assert_eq!(other.answer().await.0.status(), 200);
+    assert!(silent.load(Ordering::SeqCst) < 32);
+}
+
+#[tokio::test]
 async fn a_request_that_finds_no_place_in_time_is_a_503_until_an_answers_body_has_ended() {
     let registry = Registry::start().await;
     let gate = Gate::with(&registry.url(), |options| {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -33,13 +33,16 @@ const LAYER: &str = "sha256:9f56e761d79bfdb34304a012586cb04d16b435ef6130091a9770
 /// Far more than the sockets between a registry and a client that does not read hold.
 const LAYER_LENGTH: usize = 16 << 20;
 
+/// How many requests a connection of the registry has at once.
+const STREAMS: u32 = 40;
+
 /// Sends back what it gets, and says how it came; a layer is sent of itself.
 async fn echo(
     request: Request<hyper::body::Incoming>,
 ) -> Result<Response<Either<hyper::body::Incoming, Full<Bytes>>>, Infallible> {
     if request.uri().path().ends_with(LAYER) {
-        let layer = Full::from(vec![0; LAYER_LENGTH]);
-        return Ok(Response::new(Either::Right(layer)));
+        static LAYER: LazyLock<Bytes> = LazyLock::new(|| vec![0; LAYER_LENGTH].into());
+        return Ok(Response::new(Either::Right(Full::new(LAYER.clone()))));
     }
     let version = format!("{:?}", request.version());
     let host = request.uri().authority().map(ToString::to_string);
@@ -81,7 +84,8 @@ async fn registry(leaf: &Leaf, clients: &Ca, alpn: &[&str]) -> SocketAddr {
             tokio::spawn(async move {
                 // Without a certificate that it takes, there is no connection.
                 if let Ok(tls) = acceptor.accept(tcp).await {
-                    let server = auto::Builder::new(TokioExecutor::new());
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    server.http2().max_concurrent_streams(STREAMS);
                     let service = hyper::service::service_fn(echo);
                     let _ = server.serve_connection(TokioIo::new(tls), service).await;
                 }
@@ -461,7 +465,7 @@ async fn a_stream_that_is_reset_ends_the_registrys_transfer_alone() {
     assert_eq!(body.to_bytes(), "{}");
 }
 
-/// They share one connection to the registry, and its window.
+/// They share a connection to the registry and its window, and are more than it has streams for.
 #[tokio::test]
 async fn over_http_2_clients_that_do_not_read_hold_no_other_client_back() {
     let (servers, clients) = (Ca::new("servers"), Ca::new("clients"));
@@ -472,7 +476,7 @@ async fn over_http_2_clients_that_do_not_read_hold_no_other_client_back() {
     let gate = gate(address, known(&files, &servers, &own, true)).await;
     let target = format!("/v2/lib/a/blobs/{LAYER}");
     let mut idle = Vec::new();
-    for _ in 0..12 {
+    for _ in 0..STREAMS + 12 {
         let mut client = gate.connect().await;
         client.send(request("GET", &target, "")).await;
         let head = client.head().await;

@@ -7,13 +7,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::in_flight::Place;
+use super::headers;
+use super::in_flight::Held;
 
 /// For how long the head of an answer waits for the beginning of its body: one that is broken there is
 /// answered for, and not cut. A peer of a mirror gives up on a head after 100 ms.
@@ -51,7 +53,7 @@ pin_project! {
         waiting: bool,
         stall: Duration,
         // Until the body has ended, as far as its own side is concerned.
-        place: Option<Arc<Place>>,
+        held: Option<Arc<Held>>,
     }
 }
 
@@ -62,8 +64,10 @@ pin_project! {
         #[pin]
         inner: Option<B>,
         progress: Arc<Progress>,
+        // By which the registry knows who asks.
+        principal_header: Option<HeaderName>,
         // An answer may end before the request does, whose connection is open until then.
-        place: Option<Arc<Place>>,
+        held: Option<Arc<Held>>,
     }
 }
 
@@ -138,19 +142,26 @@ impl Progress {
 }
 
 impl<B> Sent<B> {
-    pub(super) fn new(body: B, progress: Arc<Progress>, place: Option<Arc<Place>>) -> Self {
+    pub(super) fn new(
+        body: B,
+        progress: Arc<Progress>,
+        principal_header: Option<HeaderName>,
+        held: Option<Arc<Held>>,
+    ) -> Self {
         Self {
             inner: Some(body),
             progress,
-            place,
+            principal_header,
+            held,
         }
     }
 
-    pub(super) fn empty(progress: Arc<Progress>, place: Option<Arc<Place>>) -> Self {
+    pub(super) fn empty(progress: Arc<Progress>, held: Option<Arc<Held>>) -> Self {
         Self {
             inner: None,
             progress,
-            place,
+            principal_header: None,
+            held,
         }
     }
 }
@@ -171,7 +182,8 @@ where
         let Some(inner) = this.inner.as_pin_mut() else {
             return Poll::Ready(None);
         };
-        let polled = inner.poll_frame(cx);
+        let own = this.principal_header.as_ref();
+        let polled = inner.poll_frame(cx).map_ok(|frame| cleaned(frame, own));
         match &polled {
             Poll::Pending => this.progress.waits(),
             Poll::Ready(frame) => {
@@ -196,8 +208,17 @@ where
     }
 }
 
+/// A frame as it is passed on.
+fn cleaned(frame: Frame<Bytes>, principal_header: Option<&HeaderName>) -> Frame<Bytes> {
+    let trailers = frame.into_trailers().map(|mut trailers| {
+        headers::clean_trailers(&mut trailers, principal_header);
+        Frame::trailers(trailers)
+    });
+    trailers.unwrap_or_else(|frame| frame)
+}
+
 impl Received {
-    pub(super) fn new(inner: Incoming, stall: Duration, place: Option<Arc<Place>>) -> Self {
+    pub(super) fn new(inner: Incoming, stall: Duration, held: Option<Arc<Held>>) -> Self {
         Self {
             inner,
             ahead: VecDeque::new(),
@@ -206,7 +227,7 @@ impl Received {
             deadline: sleep_until(Instant::now()),
             waiting: false,
             stall,
-            place,
+            held,
         }
     }
 
@@ -221,7 +242,7 @@ impl Received {
                     self.ended = true;
                     break;
                 }
-                Ok(Some(Ok(frame))) => self.ahead.push_back(frame),
+                Ok(Some(Ok(frame))) => self.ahead.push_back(cleaned(frame, None)),
                 Ok(Some(Err(error))) => {
                     self.cut = Some(error);
                     self.deadline = sleep_until(Instant::now() + BEFORE_CUT);
@@ -236,7 +257,7 @@ impl Received {
         self.cut.take().map(ReceiveError::Cut)
     }
 
-    fn held(&self) -> u64 {
+    fn read_ahead(&self) -> u64 {
         let data = self.ahead.iter().filter_map(Frame::data_ref);
         data.map(|data| data.len() as u64).sum()
     }
@@ -268,8 +289,9 @@ impl Body for Received {
                 Poll::Ready(frame) => {
                     *this.waiting = false;
                     if frame.is_none() {
-                        *this.place = None;
+                        *this.held = None;
                     }
+                    let frame = frame.map(|frame| frame.map(|frame| cleaned(frame, None)));
                     return Poll::Ready(frame.map(|frame| frame.map_err(ReceiveError::Cut)));
                 }
             }
@@ -293,7 +315,7 @@ impl Body for Received {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (held, rest) = (self.held(), self.inner.size_hint());
+        let (held, rest) = (self.read_ahead(), self.inner.size_hint());
         let mut all = SizeHint::new();
         all.set_lower(rest.lower().saturating_add(held));
         if let Some(upper) = rest.upper() {

@@ -2,9 +2,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -14,18 +13,20 @@ use super::bodies::{Progress, ProxyBody, Received, Sent};
 use super::connector::Connector;
 use super::framing;
 use super::headers;
-use super::in_flight::{InFlight, Place};
+use super::in_flight::{Held, InFlight, Place};
+use super::lanes::Lanes;
 use super::problem::Problem;
 use super::upstream;
 
 /// Sends requests over pooled connections, each within deadlines.
 #[derive(Debug)]
 pub(super) struct Exchange<B> {
+    lanes: Lanes<Client<Connector, Sent<B>>>,
     connector: Connector,
-    client: ArcSwap<Client<Connector, Sent<B>>>,
     idle: usize,
     head_timeout: Duration,
     stall_timeout: Duration,
+    principal_header: Option<HeaderName>,
 }
 
 /// For how long a connection without a request is kept.
@@ -70,14 +71,22 @@ where
         in_flight: &InFlight,
     ) -> Self {
         let idle = in_flight.idle();
+        let is_shared = place.offers_http2();
         let connector = Connector::new(place, connect_timeout, in_flight.connections());
         Self {
-            client: ArcSwap::from_pointee(client(&connector, idle)),
+            lanes: Lanes::new(is_shared),
             connector,
             idle,
             head_timeout,
             stall_timeout,
+            principal_header: None,
         }
+    }
+
+    /// Lets no trailer of a request speak for this header, in which the registry is told who asks.
+    pub(super) fn with_principal_header(mut self, name: Option<HeaderName>) -> Self {
+        self.principal_header = name;
+        self
     }
 
     /// Sends a request and returns the answer without what concerns its connection only. The place is free again
@@ -93,14 +102,16 @@ where
         let is_head = head.method() == Method::HEAD;
         let changes_nothing = [Method::GET, Method::HEAD].contains(head.method());
         let again = (changes_nothing && body.is_end_stream()).then(|| head.clone());
-        let place = Some(Arc::new(place));
+        let (client, held) = self.lane(Some(place));
         let progress = Progress::new();
-        let sent = head.map(|()| Sent::new(body, Arc::clone(&progress), place.clone()));
-        let mut answered = self.ask(sent, &progress).await;
+        let principal_header = self.principal_header.clone();
+        let (moves, holds) = (Arc::clone(&progress), Some(Arc::clone(&held)));
+        let sent = head.map(|()| Sent::new(body, moves, principal_header, holds));
+        let mut answered = self.ask(&client, sent, &progress).await;
         if let (Err(Problem::Ended(_)), Some(head)) = (&answered, again) {
-            answered = self.ask_without_body(head, place.clone()).await;
+            answered = self.ask_without_body(&client, head, &held).await;
         }
-        self.passed_on(answered?, is_head, place).await
+        self.passed_on(answered?, is_head, held).await
     }
 
     /// Sends a request without a body, once.
@@ -110,34 +121,44 @@ where
         head: Request<()>,
     ) -> Result<Response<ProxyBody>, Problem> {
         let is_head = head.method() == Method::HEAD;
-        let place = place.map(Arc::new);
-        let answer = self.ask_without_body(head, place.clone()).await?;
-        self.passed_on(answer, is_head, place).await
+        let (client, held) = self.lane(place);
+        let answer = self.ask_without_body(&client, head, &held).await?;
+        self.passed_on(answer, is_head, held).await
+    }
+
+    /// Connections that have room for one more request, which has it with its place.
+    fn lane(&self, place: Option<Place>) -> (Client<Connector, Sent<B>>, Arc<Held>) {
+        if self.connector.is_exhausted() {
+            // Idle connections to other hosts must not be in the way; they end with their pool.
+            self.lanes.clear();
+        }
+        let (client, stream) = self.lanes.take(|| client(&self.connector, self.idle));
+        let held = Held {
+            _place: place,
+            _stream: stream,
+        };
+        (client, Arc::new(held))
     }
 
     async fn ask_without_body(
         &self,
+        client: &Client<Connector, Sent<B>>,
         head: Request<()>,
-        place: Option<Arc<Place>>,
+        held: &Arc<Held>,
     ) -> Result<Response<Incoming>, Problem> {
         let progress = Progress::new();
-        let sent = head.map(|()| Sent::empty(Arc::clone(&progress), place));
-        self.ask(sent, &progress).await
+        let sent = head.map(|()| Sent::empty(Arc::clone(&progress), Some(Arc::clone(held))));
+        self.ask(client, sent, &progress).await
     }
 
     async fn ask(
         &self,
+        client: &Client<Connector, Sent<B>>,
         request: Request<Sent<B>>,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Problem> {
-        if self.connector.is_exhausted() {
-            // Idle connections to other hosts must not be in the way; they end with their pool.
-            let client = client(&self.connector, self.idle);
-            self.client.store(Arc::new(client));
-        }
-        let answer = self.client.load().request(request);
         let limit = self.head_timeout;
-        match progress.within(limit, answer).await {
+        match progress.within(limit, client.request(request)).await {
             None => Err(Problem::Silent(limit)),
             Some(Ok(answer)) => Ok(answer),
             Some(Err(error)) => Err(Problem::of(&error, progress)),
@@ -148,7 +169,7 @@ where
         &self,
         answer: Response<Incoming>,
         is_head: bool,
-        place: Option<Arc<Place>>,
+        held: Arc<Held>,
     ) -> Result<Response<ProxyBody>, Problem> {
         let (mut parts, body) = answer.into_parts();
         if parts.status.is_informational() {
@@ -159,7 +180,7 @@ where
             return Err(Problem::Status(parts.status));
         }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(Problem::Answer)?;
-        let mut body = Received::new(body, self.stall_timeout, place);
+        let mut body = Received::new(body, self.stall_timeout, Some(held));
         body.begin().await;
         // What the registry refuses it has said, whatever became of its words.
         if parts.status.is_success()

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST, LOCATION,
-    MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT, VIA,
+    MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request};
 use portcullis::{ClientAddr, Connection, Principal};
@@ -124,6 +124,20 @@ pub(super) fn remove_claims(headers: &mut HeaderMap, own: Option<&HeaderName>) {
         let known = name.starts_with("x-forwarded") || CLAIMS.contains(&name);
         known || own.as_ref().is_some_and(|own| *own == name)
     });
+}
+
+/// Removes from trailers what was removed, or set, in the head, and what must not be among them (RFC 9110 §6.5.1): a
+/// server may take them for headers, and over HTTP/2 some make the whole message invalid.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap, own: Option<&HeaderName>) {
+    remove_claims(trailers, own);
+    // RFC 9530 §2 has it in trailers.
+    let is_other = |name: &&HeaderName| {
+        name.as_str() != "content-digest" && (is_taken(name) || **name == SET_COOKIE)
+    };
+    let taken: Vec<HeaderName> = trailers.keys().filter(is_other).cloned().collect();
+    for name in taken {
+        trailers.remove(name);
+    }
 }
 
 fn remove_if(headers: &mut HeaderMap, is_it: impl Fn(&str) -> bool) {

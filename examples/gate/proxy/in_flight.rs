@@ -8,13 +8,12 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+#[path = "../../process/fair.rs"]
+mod fair;
 #[path = "../../process/shares.rs"]
 mod shares;
 
-use self::shares::{Share, Shares};
-
-/// One source has this part of all places, and to one host there are as many idle connections as that.
-const PART: usize = 4;
+use self::fair::{Part, Pool};
 
 /// No more connections to one host are kept idle.
 const MOST_IDLE: usize = 256;
@@ -22,24 +21,24 @@ const MOST_IDLE: usize = 256;
 /// Probes that are asked of one registry at once, which have no part in the places of callers.
 const PROBES: usize = 32;
 
-/// The places of requests, in all and by source. `Clone` costs an `Arc`.
+/// The places of requests, shared by source. `Clone` costs an `Arc`.
 #[derive(Clone, Debug)]
-pub(crate) struct InFlight(Arc<Places>);
-
-#[derive(Debug)]
-struct Places {
-    all: Arc<Semaphore>,
-    count: usize,
-    sources: Shares<Arc<Semaphore>>,
-}
+pub(crate) struct InFlight(Pool);
 
 /// The place of one request, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    _all: OwnedSemaphorePermit,
-    _own: Option<OwnedSemaphorePermit>,
-    // While it is known, all requests of the source have the same places.
-    _source: Option<Arc<Share<Arc<Semaphore>>>>,
+pub(super) enum Place {
+    OfSource { _part: Part },
+    OfProbe { _permit: OwnedSemaphorePermit },
+}
+
+/// What a request has until both its bodies have ended.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The gate's own question has none.
+    pub(super) _place: Option<Place>,
+    /// Its stream of a connection that others have streams of too.
+    pub(super) _stream: Option<OwnedSemaphorePermit>,
 }
 
 /// No place was free in time.
@@ -55,28 +54,28 @@ pub(crate) enum Crowded {
         waited: Duration,
     },
     #[error(
-        "{places} requests are in flight, all that may be, and none ended within {waited:?}; raise --max-in-flight, and \
-         the limit of open files (ulimit -n, LimitNOFILE=), of which it is a quarter at most"
+        "of {places} requests that may be in flight the other sources have so many that {source_network} may have no more, \
+         and too few ended within {waited:?}; raise --max-in-flight, and the limit of open files (ulimit -n, \
+         LimitNOFILE=), of which it is a quarter at most"
     )]
-    All { places: usize, waited: Duration },
+    All {
+        source_network: IpAddr,
+        places: usize,
+        waited: Duration,
+    },
     #[error("{PROBES} probes of the registry are in flight, and none ended within {0:?}")]
     Probes(Duration),
 }
 
 impl InFlight {
-    /// This many requests at once, of which a source has a quarter.
+    /// This many requests at once, of which a source has a quarter, and the less the more others have.
     pub(crate) fn new(count: usize) -> Self {
-        let count = count.clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Places {
-            all: Arc::new(Semaphore::new(count)),
-            count,
-            sources: Shares::default(),
-        }))
+        Self(Pool::new(count.clamp(1, Semaphore::MAX_PERMITS)))
     }
 
     /// How many there may be at once, of all sources and of one.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.0.count, (self.0.count / PART).max(1))
+        (self.0.count(), self.0.part())
     }
 
     /// How many connections to one host stay open without a request in flight.
@@ -93,7 +92,7 @@ impl InFlight {
 
     /// How many connections to one registry, or to all other gates, may be open or begun.
     pub(super) fn connections(&self) -> usize {
-        self.0.count.saturating_add(self.besides())
+        self.0.count().saturating_add(self.besides())
     }
 
     /// How many connections there may be to so many registries and, if there is an egress, to other gates.
@@ -101,7 +100,7 @@ impl InFlight {
         let besides = self.besides().saturating_mul(registries);
         let to_gates = if egress { self.connections() } else { 0 };
         self.0
-            .count
+            .count()
             .saturating_add(besides)
             .saturating_add(to_gates)
     }
@@ -111,26 +110,24 @@ impl InFlight {
     /// # Errors
     /// None was free in that time.
     pub(super) async fn take(&self, address: IpAddr, patience: Duration) -> Result<Place, Crowded> {
-        let network = shares::network(address);
-        let (places, own_places) = self.counts();
-        let source = self.0.sources.of(&network.to_string(), || {
-            Arc::new(Semaphore::new(own_places))
-        });
         let until = Instant::now() + patience;
-        // The source's own first, so that one with too many requests waits in no other's way.
-        let own = take(&source, until).await.ok_or(Crowded::Source {
-            source_network: network,
-            places: own_places,
-            waited: patience,
-        })?;
-        let all = take(&self.0.all, until).await.ok_or(Crowded::All {
-            places,
-            waited: patience,
-        })?;
-        Ok(Place {
-            _all: all,
-            _own: Some(own),
-            _source: Some(source),
+        if let Some(part) = self.0.take(address, 1, until).await {
+            return Ok(Place::OfSource { _part: part });
+        }
+        let source_network = shares::network(address);
+        let (places, own_places) = self.counts();
+        Err(if self.0.used_by(address) >= own_places {
+            Crowded::Source {
+                source_network,
+                places: own_places,
+                waited: patience,
+            }
+        } else {
+            Crowded::All {
+                source_network,
+                places,
+                waited: patience,
+            }
         })
     }
 }
@@ -148,19 +145,14 @@ impl Default for Probes {
 impl Probes {
     /// As [`InFlight::take`], for callers that are not told apart.
     pub(super) async fn take(&self, patience: Duration) -> Result<Place, Crowded> {
-        let all = take(&self.0, Instant::now() + patience).await;
-        Ok(Place {
-            _all: all.ok_or(Crowded::Probes(patience))?,
-            _own: None,
-            _source: None,
+        let permit = Arc::clone(&self.0).acquire_owned();
+        let permit = timeout_at(Instant::now() + patience, permit).await;
+        // The semaphore is never closed.
+        let permit = permit.ok().and_then(Result::ok);
+        Ok(Place::OfProbe {
+            _permit: permit.ok_or(Crowded::Probes(patience))?,
         })
     }
-}
-
-async fn take(places: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
-    let place = timeout_at(until, Arc::clone(places).acquire_owned()).await;
-    // The semaphores are never closed.
-    place.ok()?.ok()
 }
 
 #[cfg(test)]
@@ -188,30 +180,19 @@ mod tests {
             "{refused:?}"
         );
         assert_eq!(began.elapsed(), PATIENCE);
-        // A /64 is one source, another /64 is another.
-        for address in [
-            "2001:db8::1",
-            "2001:db8::ffff:1",
-            "2001:db8:0:1::1",
-            "192.0.2.2",
-        ] {
+        // A /64 is one source, another /64 is another, and each has its part of what is left over.
+        for address in ["2001:db8::1", "2001:db8:0:1::1", "192.0.2.2", "192.0.2.3"] {
             held.push(places.take(ip(address), PATIENCE).await.unwrap());
         }
         let refused = places.take(ip("2001:db8::2"), PATIENCE).await.unwrap_err();
-        assert!(matches!(refused, Crowded::Source { .. }), "{refused:?}");
-        for address in ["192.0.2.2", "192.0.2.3"] {
-            held.push(places.take(ip(address), PATIENCE).await.unwrap());
-        }
-        let refused = places.take(ip("192.0.2.4"), PATIENCE).await.unwrap_err();
         assert!(
             matches!(refused, Crowded::All { places: 8, .. }),
             "{refused:?}"
         );
         held.remove(0);
-        places.take(ip("192.0.2.1"), PATIENCE).await.unwrap();
+        places.take(ip("192.0.2.1"), PATIENCE).await.unwrap_err();
         held.clear();
-        assert_eq!(places.0.all.available_permits(), 8);
-        assert_eq!(places.0.sources.count(), 0);
+        places.take(ip("192.0.2.1"), PATIENCE).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,7 +203,6 @@ mod tests {
         let left = tokio::time::timeout(PATIENCE / 2, waits).await;
         assert!(left.is_err());
         drop(held);
-        assert_eq!(places.0.sources.count(), 0);
         places.take(ip("192.0.2.1"), PATIENCE).await.unwrap();
     }
 }

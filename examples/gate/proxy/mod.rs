@@ -14,6 +14,7 @@ mod exchange;
 mod framing;
 mod headers;
 mod in_flight;
+mod lanes;
 mod late;
 mod live;
 mod problem;
@@ -111,7 +112,8 @@ where
             options.stall_timeout,
         ];
         Self(Arc::new(Inner {
-            exchange: Exchange::new(upstream.place(), deadlines, &options.in_flight),
+            exchange: Exchange::new(upstream.place(), deadlines, &options.in_flight)
+                .with_principal_header(options.principal_header.clone()),
             complaints: Complaints::default(),
             probes: Probes::default(),
             upstream,

@@ -42,6 +42,21 @@ pub(super) enum Place {
     },
 }
 
+impl Place {
+    /// Whether requests may share a connection to it.
+    pub(super) fn offers_http2(&self) -> bool {
+        match self {
+            Self::Http { .. } | Self::Unix(_) => false,
+            Self::Https { tls, .. } | Self::Gates { tls, .. } => tls
+                .load()
+                .config
+                .alpn_protocols
+                .iter()
+                .any(|protocol| protocol == b"h2"),
+        }
+    }
+}
+
 /// What is wrong with the address of a registry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
