@@ -35,9 +35,10 @@ impl Namespace {
         for (namespace, address) in pair.iter().zip(addresses) {
             let name = namespace.name();
             // No other has an address of IPv6, for which the system would look a while.
-            let (length, more) = match address.contains(':') {
-                true => (64, &["nodad"][..]),
-                false => (24, &[][..]),
+            let (length, more) = if address.contains(':') {
+                (64, &["nodad"][..])
+            } else {
+                (24, &[][..])
             };
             let address = format!("{address}/{length}");
             let add = ["-n", name, "address", "add", &address, "dev", "wire"];

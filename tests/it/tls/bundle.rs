@@ -215,8 +215,8 @@ fn a_certificate_of_which_the_last_bytes_may_be_anothers_is_read_again_later() {
         while new.der[new.der.len() - 6] == old.der[old.der.len() - 6] {
             new = root.server(&["new"]);
         }
-        let (begun, _) = new.der.split_at(new.der.len() - left);
-        let mix = [begun, &old.der[old.der.len() - left..]].concat();
+        let (most, _) = new.der.split_at(new.der.len() - left);
+        let mix = [most, &old.der[old.der.len() - left..]].concat();
         files.put("bundle.pem", text(&mix, &new.key_pem));
         let began = Instant::now();
         // Nothing says that it is one, if it stays.
@@ -237,18 +237,20 @@ fn a_file_that_is_cut_off_but_behind_a_whole_certificate_is_an_error() {
     let bundle = [&*leaf.key_pem, &leaf.pem, &sub.pem].concat();
     let cas = [&*root.pem, &sub.pem].concat();
     let own = files.pair(&leaf);
-    let as_bundle = |path: &Path| serving(path).load().err();
     let as_client_cas = |path: &Path| {
         let builder = Builder::with_certificate(own.clone());
-        let builder = builder.require_client_certificates(ClientCas::new([path]));
-        builder.load().err()
+        builder.require_client_certificates(ClientCas::new([path]))
     };
-    let load: [(_, &dyn Fn(&Path) -> Option<TlsError>); 2] =
-        [(bundle, &as_bundle), (cas, &as_client_cas)];
-    for (text, error) in load {
+    for (text, is_bundle) in [(bundle, true), (cas, false)] {
         for cut in 1..=text.len() {
             let text = &text[..cut];
-            let error = error(&files.put("cut.pem", text));
+            let path = files.put("cut.pem", text);
+            let builder = if is_bundle {
+                serving(&path)
+            } else {
+                as_client_cas(&path)
+            };
+            let error = builder.load().err();
             let is_whole = text.trim_end().ends_with("-----END CERTIFICATE-----");
             assert_eq!(error.is_none(), is_whole, "{error:?} of {text}");
         }
