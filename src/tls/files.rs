@@ -193,7 +193,9 @@ fn some(path: &Path, found: Result<Contents, PemError>) -> Result<Vec<Found>, Tl
         });
     }
     let found = found.wanted.into_iter();
-    Ok(found.map(|item| (item.line, item.der.into_owned().into())).collect())
+    Ok(found
+        .map(|item| (item.line, item.der.into_owned().into()))
+        .collect())
 }
 
 /// Those of a directory's file; `None` if it is there for something else.
@@ -218,7 +220,9 @@ fn certificates_in_folder(
         _ => {
             let found = found.wanted.into_iter();
             Ok(Some(
-                found.map(|item| (item.line, item.der.into_owned().into())).collect(),
+                found
+                    .map(|item| (item.line, item.der.into_owned().into()))
+                    .collect(),
             ))
         }
     }

@@ -106,7 +106,9 @@ fn certificates_before_error(content: &[u8]) -> Contents<'_> {
         };
     }
     contents(content, |section| match section.label.as_str() {
-        "CERTIFICATE" | "X509 CERTIFICATE" => Some(checked(section.line, Cow::Owned(take(section)))),
+        "CERTIFICATE" | "X509 CERTIFICATE" => {
+            Some(checked(section.line, Cow::Owned(take(section))))
+        }
         "TRUSTED CERTIFICATE" => Some(trusted(section)),
         _ => None,
     })
