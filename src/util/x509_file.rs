@@ -367,6 +367,19 @@ mod tests {
     }
 
     #[test]
+    fn der_is_read_where_it_lies_and_a_text_that_begins_alike_is_searched() {
+        let long = [&[SEQUENCE, 0x81, 200][..], &[0; 200]].concat();
+        let der = &certificates(&long).unwrap().wanted[0].der;
+        assert!(matches!(der, Cow::Borrowed(der) if *der == long));
+        // "0" is the tag, and what follows it, in UTF-8 or not, may be taken for a length.
+        for comment in ["0\n", "0é\n", "00\n"] {
+            let text = format!("{comment}{}", section("CERTIFICATE", &long));
+            let contents = certificates(text.as_bytes()).unwrap();
+            assert_eq!(contents.wanted[0].der, long, "{comment}");
+        }
+    }
+
+    #[test]
     fn what_openssl_trusts_a_certificate_for_is_not_passed_over() {
         // Its name only: `alias` is a UTF8String.
         let named = [SMALL, &[SEQUENCE, 3, 0x0c, 1, b'a']].concat();
