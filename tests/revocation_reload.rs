@@ -12,6 +12,7 @@ use base64::Engine;
 use pki::{Ca, Files};
 use portcullis::crl::{CertPath, LoadError, Options, Revocation, Verdict};
 use portcullis::reload::WatchOptions;
+use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope};
 
 fn watch() -> WatchOptions {
     WatchOptions::default()
@@ -527,16 +528,56 @@ fn a_list_that_another_cas_list_was_written_over_stays_while_its_ca_is_known() {
         failure(&revocation).is_none() && revocation.lists().load().len() == 1
     });
 
-    // A CA's next key signs for the one before, unless its list is older.
+    // What the CA's next key signed is no word about the certificates of the one before, while that is a client CA.
     let next = Ca::new("A");
     files.put("ca.crt", format!("{}{}{}", a.pem, b.pem, next.pem));
     files.put("a.crl", numbered(&a, 10, &[6]));
     until("there", || is_revoked(&revocation, &path(&a, 6)));
-    files.put("a.crl", numbered(&next, 9, &[5]));
+    files.put("a.crl", numbered(&next, 11, &[4]));
+    until("there too", || is_revoked(&revocation, &path(&next, 4)));
     until("told", || failure(&revocation).is_some());
     assert!(is_revoked(&revocation, &path(&a, 6)));
-    files.put("a.crl", numbered(&next, 11, &[4]));
-    until("replaced", || is_revoked(&revocation, &path(&next, 4)));
+    files.put("ca.crt", format!("{}{}", b.pem, next.pem));
     until("mended", || failure(&revocation).is_none());
     assert!(!is_revoked(&revocation, &path(&a, 6)));
+}
+
+#[test]
+fn a_list_stays_where_one_about_less_was_written_over_it() {
+    let ca = Ca::new("A");
+    let scoped = |scope| {
+        let list = ca.crl_with(2, &[], |list| {
+            let point = CrlDistributionPoint {
+                uris: vec!["http://crl.example/part".to_owned()],
+            };
+            list.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
+                distribution_point: point,
+                scope,
+            });
+        });
+        list.der().to_vec()
+    };
+    let delta = ca.delta(&ca.crl_with(2, &[], |_| {}), 1);
+    let files = Files::new();
+    let cas = files.put("ca.crt", &ca.pem);
+    let allowing = Options::default().with_unknown_allowed(true);
+    for part in [
+        scoped(Some(CrlScope::CaCertsOnly)),
+        scoped(Some(CrlScope::UserCertsOnly)),
+        scoped(None),
+        delta,
+    ] {
+        let file = files.put("a.crl", numbered(&ca, 1, &[7]));
+        let builder = Revocation::builder()
+            .with_options(allowing)
+            .with_authority_files([&cas]);
+        let revocation = builder.from_files([file], watch()).unwrap();
+        files.put("a.crl", part);
+        until("told", || failure(&revocation).is_some());
+        assert!(is_revoked(&revocation, &path(&ca, 7)));
+        files.put("a.crl", numbered(&ca, 3, &[8]));
+        until("mended", || failure(&revocation).is_none());
+        assert!(is_revoked(&revocation, &path(&ca, 8)));
+        assert!(!is_revoked(&revocation, &path(&ca, 7)));
+    }
 }

@@ -48,10 +48,9 @@ pub(crate) enum Kind {
 /// Connections of all kinds, each with a server.
 pub(crate) struct Connections {
     ended: mpsc::UnboundedReceiver<Ended>,
-    _clients: Vec<TlsStream<DuplexStream>>,
 }
 
-/// A connection whose server's end was closed.
+/// A connection of which a client has seen the end.
 pub(crate) struct Ended {
     pub(crate) kind: Kind,
     pub(crate) at: Instant,
@@ -114,28 +113,28 @@ pub(crate) async fn connect(
 impl Connections {
     pub(crate) fn open(runtime: &Runtime, acceptor: &Acceptor, clients: &[Client]) -> Self {
         let (sender, ended) = mpsc::unbounded_channel();
-        let clients = runtime.block_on(async {
+        runtime.block_on(async {
             let mut opening = JoinSet::new();
             let connected = connect(acceptor, clients).await;
             for ((accepted, client), kind) in connected.into_iter().zip(KINDS.iter().cycle()) {
                 let (kind, sender) = (*kind, sender.clone());
-                tokio::spawn(async move {
-                    serve(accepted).await;
-                    let at = Instant::now();
-                    // No client asks any more once the figures are made.
-                    let _ = sender.send(Ended { kind, at });
+                tokio::spawn(serve(accepted));
+                opening.spawn(async move {
+                    let mut client = ask(client, kind).await;
+                    tokio::spawn(async move {
+                        // A transfer that is cut ends with an error.
+                        let _ = client.read_to_end(&mut Vec::new()).await;
+                        let at = Instant::now();
+                        // There is no receiver any more once the figures are made.
+                        let _ = sender.send(Ended { kind, at });
+                    });
                 });
-                opening.spawn(ask(client, kind));
             }
-            let clients = opening.join_all().await;
+            opening.join_all().await;
             // Until each waits for what comes.
             tokio::time::sleep(Duration::from_secs(1)).await;
-            clients
         });
-        Self {
-            ended,
-            _clients: clients,
-        }
+        Self { ended }
     }
 
     /// When so many of them ended; no more may.
@@ -153,7 +152,6 @@ impl Connections {
     }
 }
 
-/// Until the connection is closed and let go.
 async fn serve(accepted: Accepted<DuplexStream>) {
     let Accepted {
         stream, connection, ..

@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench enforcement`. The 10,000 connections are in-process pipes, since so many
 //! sockets need more file descriptors than most shells allow; TLS, the acceptor, hyper and the layer are
-//! the real ones. One is gone when the server's end of it is closed.
+//! the real ones. One is gone when its client has seen the end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -73,6 +73,7 @@ fn main() {
     if !arguments.be_gate.is_empty() {
         return servers::be_gate(&arguments.be_gate);
     }
+    servers::be_client();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut figures = Figures::new("gate");
     runtime.block_on(measure(&mut figures, arguments.full));

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
@@ -25,6 +25,7 @@ impl Pki {
         };
         let key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::default();
+        ca.distinguished_name.push(DnType::CommonName, "ca");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca_certificate = ca.self_signed(&key).expect("a CA");
@@ -44,6 +45,8 @@ impl Pki {
         let leaf = |name: &str, usage| {
             let key = KeyPair::generate().expect("a key");
             let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+            // OpenSSL takes a certificate that bears its issuer's name for a self-signed one.
+            params.distinguished_name.push(DnType::CommonName, name);
             params.extended_key_usages = vec![usage];
             (params.signed_by(&key, &issuer).expect("a leaf"), key)
         };

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::cli;
 use crate::pki::{Pki, TOKEN};
 use crate::setup::Setup;
+
+/// The CPU of what is measured.
+const PROXY: &str = "0";
+
+/// The CPU of the upstream and of the clients.
+const CLIENTS: &str = "1";
 
 const FRAME: usize = 64 * 1024;
 static BYTES: [u8; FRAME] = [b'x'; FRAME];
@@ -75,6 +81,7 @@ impl Server {
             format!("--config={}", config.display()),
             format!("--upstream=http://{upstream}"),
             "--listen=127.0.0.1:0".to_owned(),
+            format!("--access-log={}", pki.file("access.log").display()),
         ];
         let flags = std::iter::once("--be-gate".to_owned()).chain(flags);
         Self::own(&flags.collect::<Vec<_>>(), folder)
@@ -84,7 +91,12 @@ impl Server {
     fn own(arguments: &[String], folder: tempfile::TempDir) -> Self {
         let program = std::env::current_exe().expect("this program");
         let log = File::create(folder.path().join("log")).expect("a log");
-        let mut child = Command::new(program)
+        let cpu = if arguments[0] == "--be-upstream" {
+            CLIENTS
+        } else {
+            PROXY
+        };
+        let mut child = on_cpu(cpu, &program)
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(log)
@@ -137,7 +149,7 @@ impl Server {
         );
         let file = folder.path().join("nginx.conf");
         fs::write(&file, config).expect("a configuration");
-        let mut command = Command::new(program("nginx")?);
+        let mut command = on_cpu(PROXY, &program("nginx")?);
         command.args(["-g", "user root;", "-c"]).arg(&file);
         Self::foreign(&mut command, address, folder)
     }
@@ -164,7 +176,7 @@ impl Server {
         );
         let file = folder.path().join("haproxy.cfg");
         fs::write(&file, config).expect("a configuration");
-        let mut command = Command::new(program("haproxy")?);
+        let mut command = on_cpu(PROXY, &program("haproxy")?);
         command.args(["-db", "-f"]).arg(&file);
         Self::foreign(&mut command, address, folder)
     }
@@ -242,6 +254,22 @@ pub(crate) fn be_gate(flags: &[String]) {
         running.ended().await??;
         Ok(std::process::ExitCode::SUCCESS)
     });
+}
+
+/// Moves this process to the clients' CPU, before it starts a thread.
+pub(crate) fn be_client() {
+    let process = std::process::id().to_string();
+    let mut command = Command::new("taskset");
+    let moved = command
+        .args(["-pc", CLIENTS, &process])
+        .stdout(Stdio::null());
+    assert!(moved.status().is_ok_and(|it| it.success()), "taskset fails");
+}
+
+fn on_cpu(cpu: &str, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", cpu]).arg(program);
+    command
 }
 
 fn say(address: &str) {

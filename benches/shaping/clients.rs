@@ -287,6 +287,9 @@ async fn read(
         let Ok(Ok(bytes)) = reading.await else {
             break;
         };
+        if bytes == 0 && begin.elapsed() >= time {
+            break;
+        }
         assert!(bytes > 0, "the server ended a stream");
         // The limit is on the body.
         let bytes = if head {

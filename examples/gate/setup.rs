@@ -140,10 +140,8 @@ fn guard(
 ) -> Result<Guard, Box<dyn Error>> {
     #[cfg(feature = "json-log")]
     if let Some(file) = &arguments.access_log {
-        let mut options = std::fs::OpenOptions::new();
-        let opened = options.append(true).create(true).open(file);
-        let opened = opened.map_err(|error| format!("{}: {error}", file.display()))?;
-        let sink = portcullis::access_log::JsonLines::new(opened)?;
+        let sink = portcullis::access_log::JsonLines::open(file);
+        let sink = sink.map_err(|error| format!("{}: {error}", file.display()))?;
         let log = config.access_log().with_sink(sink);
         return Ok(builder.access_log(log).build());
     }

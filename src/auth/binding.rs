@@ -3,6 +3,7 @@ use std::str::FromStr;
 
 use super::CredentialError;
 use crate::PeerIdentity;
+use crate::util::hex;
 
 /// The client certificate that a credential is good with, and no other. As text:
 /// `spiffe://example.org/ns/build/sa/ci`, `dns:NAME`, `email:ADDRESS`, `uri:URI`, `subject:DN` or
@@ -41,7 +42,9 @@ impl Binding {
             Attribute::Email => among(peer.emails()),
             Attribute::Uri => among(peer.uris()),
             Attribute::Subject => peer.subject() == &*self.value,
-            Attribute::Fingerprint => peer.fingerprint_hex() == *self.value,
+            Attribute::Fingerprint => peer
+                .fingerprints()
+                .any(|digest| hex::encode(digest) == *self.value),
         }
     }
 }

@@ -1,5 +1,6 @@
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::KeyUsage;
+use x509_parser::oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY;
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::der::Reader;
@@ -8,7 +9,7 @@ use super::no_rev_avail::{self, NoRevAvail};
 use super::scope::{DistributionPoint, TOO_MANY_POINTS};
 use super::signed::Signed;
 use super::{CrlError, UnknownCause};
-use crate::identity::DistinguishedName;
+use crate::identity::{DistinguishedName, twin};
 use crate::util::x509_error;
 
 /// What revocation needs to know of a certificate.
@@ -29,9 +30,10 @@ pub(super) struct CertificateInfo {
     /// Whether it may sign certificates (RFC 5280 §6.1.4 (n)).
     pub(super) signs_certificates: bool,
     pub(super) no_rev_avail: NoRevAvail,
-    /// What a deny list may name besides the serial number: SHA-256 of the certificate and of its
+    /// What a deny list may name besides the serial number: SHA-256 of the certificate, of its [`twin`] and of its
     /// `SubjectPublicKeyInfo`, and its URI names.
     pub(super) fingerprint: [u8; 32],
+    pub(super) twin: Option<[u8; 32]>,
     pub(super) key_digest: [u8; 32],
     pub(super) uris: Box<[Box<str>]>,
 }
@@ -43,6 +45,14 @@ pub(crate) fn signs_crls(certificate: &X509Certificate<'_>) -> bool {
         Ok(usage) => usage.is_none_or(|usage| usage.value.crl_sign()),
         Err(_) => false,
     }
+}
+
+/// Whether its key is a point of a curve in another form than the usual, of which the digest is another.
+fn is_compressed(certificate: &X509Certificate<'_>) -> bool {
+    const UNCOMPRESSED: u8 = 4;
+    let key = certificate.public_key();
+    key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
+        && key.subject_public_key.data.first() != Some(&UNCOMPRESSED)
 }
 
 impl CertificateInfo {
@@ -86,6 +96,11 @@ impl CertificateInfo {
         let key = Reader::new(certificate.public_key().raw)
             .any()
             .map_err(|_| malformed(&"the public key is no DER"))?;
+        if is_compressed(certificate) {
+            return Err(malformed(
+                &"its public key is a compressed point, and a list of keys knows the other form (RFC 5480 §2.2)",
+            ));
+        }
         let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
         let allows = |usage_of: fn(&KeyUsage) -> bool| {
             usage.as_ref().is_none_or(|usage| usage_of(usage.value))
@@ -105,6 +120,7 @@ impl CertificateInfo {
             signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
             no_rev_avail: NoRevAvail::of(certificate, is_ca),
             fingerprint: Sha256::digest(certificate.as_raw()).into(),
+            twin: twin(certificate.as_raw()).map(|twin| Sha256::digest(twin).into()),
             key_digest: Sha256::digest(certificate.public_key().raw).into(),
             uris: no_rev_avail::uris(certificate),
         })

@@ -62,11 +62,11 @@ pub enum LoadError {
         /// The file, the directory, or `bytes`.
         origin: String,
     },
-    /// A file of CRLs holds those of other CAs now. What was in it before stays, because its CA is still known:
+    /// A file of CRLs holds others now, of other CAs or keys, or about less. What was in it before stays, because its CA is still known:
     /// without it the CA's revoked certificates would count as not revoked, or as unknown.
     #[error(
-        "{origin}: the CRL of {issuer:?} was in it and is in no file any more: it stays in force. Put the CA's \
-         list back, or remove the file, or the CA, if the list is to go"
+        "{origin}: the CRL of {issuer:?} was in it, and no file has one by this CA's key any more that is about as much: it \
+         stays in force. Put the CA's list back, or remove the file, or the CA, if the list is to go"
     )]
     Displaced {
         /// The file.

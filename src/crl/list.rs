@@ -330,6 +330,23 @@ impl Crl {
         self.this_update <= now
     }
 
+    /// Whether nothing that `other` of the same scope says is missing in it: a delta has what changed since its base
+    /// (RFC 5280 §5.2.4), a complete list all.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        match (&self.base, &other.base) {
+            (Some(base), Some(of_other)) => base <= of_other,
+            _ => true,
+        }
+    }
+
+    /// Whether it is a delta that can bring this complete list up to date, as far as numbers say (RFC 5280 §6.3.3
+    /// (c)).
+    pub(super) fn fits(&self, complete: &Self) -> bool {
+        let numbers = (self.base.as_ref(), complete.number.as_ref());
+        let is_reached = matches!(numbers, (Some(base), Some(number)) if base <= number);
+        is_reached && complete.base.is_none() && self.scope == complete.scope
+    }
+
     /// Whether it is older than `other` of the same scope, by its time or by its number: an issuer
     /// lets both grow (RFC 5280 §5.2.3), and does not go back by either.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {

@@ -260,18 +260,19 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Keeps the lists in whose files there is now none of their CA, nor in any other file, as long as the CA is
-    /// known: a file that was written over by mistake takes no revocation back. Where the CA signed another
-    /// list, which may be divided otherwise, or the file is gone, the CA or the operator meant it.
+    /// Keeps the lists in whose files there is now none of their CA that answers for as much, nor in any other file, as
+    /// long as the CA is known: a file that was written over by mistake takes no revocation back. Where the file is gone,
+    /// the operator meant it.
     fn keep_displaced(&mut self) {
         for (file, list) in std::mem::take(&mut self.displaced) {
             let Some(signer) = list.signer() else {
                 continue;
             };
-            // Signed by the CA's next key it answers for the certificates of the one before too.
+            // Which delta takes the place of which is found out with the bases.
             let is_there = |new: &Arc<Crl>| {
-                new.is_by(&signer, &self.lists.authorities)
-                    || new.signer().is_some() && !new.is_older_than(&list)
+                new.scope.covers(&list.scope)
+                    && (new.base.is_none() || list.base.is_some())
+                    && new.is_by(&signer, &self.lists.authorities)
             };
             if self.lists.by(&list.issuer).iter().any(is_there)
                 || !self.lists.authorities.knows(&list.issuer, &signer)

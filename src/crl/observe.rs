@@ -11,7 +11,7 @@ use super::verdict::{date, time};
 use super::{DecidingCrl, HeldBack};
 use crate::telemetry::metrics;
 use crate::util::calendar::rfc3339;
-use crate::util::clock;
+use crate::util::{clock, hex};
 
 /// The longest name of a scope, in characters: a label is no place for a document.
 const LONGEST: usize = 200;
@@ -29,8 +29,12 @@ type Labels = (String, String);
 /// Logs each CRL that has become active and each that could not, and sets the gauges of all that are.
 pub(crate) fn observe(lists: &CrlSet, previous: Option<&CrlSet>) {
     for list in lists.in_force(clock::seconds()) {
-        if !previous.is_some_and(|previous| is_in(list, previous)) {
+        let previous = previous.filter(|previous| is_in(list, previous));
+        if previous.is_none() {
             log(list);
+        }
+        if lists.is_orphan(list) && !previous.is_some_and(|previous| previous.is_orphan(list)) {
+            log_orphan(list);
         }
     }
     for one in lists.contradictions() {
@@ -98,6 +102,17 @@ fn set_gauges(in_force: BTreeMap<Labels, InForce>) {
             one.entries,
         );
     }
+}
+
+fn log_orphan(delta: &Crl) {
+    metrics::crl_refused("no_base");
+    tracing::error!(
+        issuer = %delta.issuer,
+        number = delta.number_text(),
+        base = delta.base.as_ref().map(|base| hex::encode(base.octets())),
+        "a delta CRL is over a complete list that is not here: what was revoked between the complete list that is here and \
+         that one is not known, so publish the list with the number of its base, or a later one"
+    );
 }
 
 /// By issuer and scope; of lists that share both, by an old key and a new one, the one that is due

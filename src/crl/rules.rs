@@ -314,7 +314,7 @@ impl<'a> Question<'a> {
     fn delta(&self, list: &Crl) -> Option<&'a Crl> {
         let number = list.number.as_ref()?;
         let current = self.deltas(list).filter(|delta| {
-            delta.base.as_ref().is_some_and(|base| base <= number)
+            delta.fits(list)
                 && delta.number.as_ref().is_some_and(|delta| delta > number)
                 && delta.authority_key == list.authority_key
                 && self.time.has_come(delta.this_update)

@@ -56,6 +56,14 @@ impl Scope {
         matches!(self.certificates, Certificates::All | Certificates::OfUsers)
     }
 
+    /// Whether it is about all that `other` is about, for as many reasons.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        (self.names.is_none() || self.names == other.names)
+            && (self.certificates == Certificates::All || self.certificates == other.certificates)
+            && self.reasons & other.reasons == other.reasons
+            && (self.indirect || !other.indirect)
+    }
+
     /// Reads the extension of a list by this issuer.
     pub(super) fn parse(
         mut value: Reader<'_>,

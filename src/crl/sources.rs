@@ -179,7 +179,7 @@ pub(super) fn read_authorities(
             }
             found |= !contents.wanted.is_empty();
             for item in contents.wanted {
-                let certificate = CertificateDer::from(item.der);
+                let certificate = CertificateDer::from(item.der.into_owned());
                 let read = CertificateInfo::parse(&certificate);
                 read.map_err(|error| LoadError::Signer {
                     origin: origin(),

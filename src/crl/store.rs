@@ -83,11 +83,18 @@ impl CrlSet {
     /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old one
     /// replayed, from before a revocation. Where each is older by one measure, or neither by any, both stay, and one
     /// [waits](Contradiction). One whose time has not come at `now`, in seconds after 1970, answers for no
-    /// certificate yet, and stands beside the one that does.
+    /// certificate yet, and stands beside the one that does; so does a delta over an earlier base, since the base of the
+    /// newer one may not be here.
     pub(super) fn insert(&mut self, list: Arc<Crl>, now: u64) {
         let of_issuer = self.by_or_new(&list.issuer);
         let is_like = |other: &Arc<Crl>| {
-            other.is_begun(now) == list.is_begun(now) && other.is_of_scope_of(&list)
+            let (newer, older) = match list.is_older_than(other) {
+                true => (other, &list),
+                false => (&list, other),
+            };
+            other.is_begun(now) == list.is_begun(now)
+                && other.is_of_scope_of(&list)
+                && newer.covers(older)
         };
         let mut contradictions = Vec::new();
         for other in of_issuer.lists.iter().filter(|other| is_like(other)) {
@@ -116,10 +123,12 @@ impl CrlSet {
             let in_its_place: Vec<_> = self
                 .by(&list.issuer)
                 .iter()
+                .filter(|new| new.is_older_than(list) || new.covers(list))
                 .filter(|new| new.takes_place_of(list, &self.authorities))
                 .collect();
             let Some(first) = in_its_place.first() else {
-                if unread.iter().any(|one| Arc::ptr_eq(one, list)) {
+                let is_unread = unread.iter().any(|one| Arc::ptr_eq(one, list));
+                if is_unread || self.has_orphan_after(list) {
                     kept.push(Arc::clone(list));
                 }
                 continue;
@@ -164,6 +173,21 @@ impl CrlSet {
             of_issuer.lists.push(list);
         }
         self.resolve_as(previous, &time);
+    }
+
+    /// Whether a delta came in the place of this one whose base is not here, so that this one goes on to count.
+    fn has_orphan_after(&self, delta: &Crl) -> bool {
+        let mut after = self.by(&delta.issuer).iter();
+        after.any(|new| self.is_orphan(new) && new.takes_place_of(delta, &self.authorities))
+    }
+
+    /// Whether it is a delta beside a complete list of its scope, and over a later one.
+    pub(super) fn is_orphan(&self, delta: &Crl) -> bool {
+        let of_issuer = self.by(&delta.issuer).iter();
+        let mut complete =
+            of_issuer.filter(|list| list.base.is_none() && list.scope == delta.scope);
+        let is_beside = complete.clone().next().is_some();
+        delta.base.is_some() && is_beside && !complete.any(|list| delta.fits(list))
     }
 
     /// Of two lists that contradict each other the active one stays active.

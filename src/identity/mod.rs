@@ -31,6 +31,8 @@ mod principal;
 )]
 mod spiffe;
 #[cfg(feature = "x509")]
+mod twin;
+#[cfg(feature = "x509")]
 mod x500;
 
 #[cfg(feature = "tls")]
@@ -44,6 +46,8 @@ pub(crate) use mapping_error::MappingError;
 pub use peer::PeerIdentity;
 pub use principal::{Method, Principal};
 pub use spiffe::SpiffeId;
+#[cfg(feature = "crl")]
+pub(crate) use twin::twin;
 #[cfg(feature = "tls")]
 pub(crate) use x500::text as name_text;
 #[cfg(feature = "crl")]

@@ -15,6 +15,8 @@ use super::error::IdentityError;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
 #[cfg(feature = "x509")]
+use super::twin::twin;
+#[cfg(feature = "x509")]
 use super::x500::Name;
 #[cfg(feature = "x509")]
 use crate::util::calendar;
@@ -39,6 +41,8 @@ struct Inner {
     anchor: Option<Arc<Anchor>>,
     serial: Box<str>,
     fingerprint: [u8; 32],
+    /// That of the [`twin`](super::twin::twin), if the certificate has one and is at hand.
+    twin: Option<[u8; 32]>,
     not_before: SystemTime,
     not_after: SystemTime,
     spiffe_id: Option<SpiffeId>,
@@ -100,6 +104,7 @@ impl PeerIdentity {
             anchor,
             serial: hex::with_colons(certificate.raw_serial()).into(),
             fingerprint: Sha256::digest(der).into(),
+            twin: twin(der).map(|twin| Sha256::digest(twin).into()),
             not_before: calendar::system_time(validity.not_before.timestamp()),
             not_after: calendar::system_time(validity.not_after.timestamp()),
             spiffe_id,
@@ -137,6 +142,7 @@ impl PeerIdentity {
             anchor: None,
             serial: Box::default(),
             fingerprint: fingerprint.unwrap_or_default(),
+            twin: None,
             not_before: SystemTime::UNIX_EPOCH,
             // The last second of the last year that a certificate can name.
             not_after: calendar::system_time(253_402_300_799),
@@ -234,6 +240,12 @@ impl PeerIdentity {
     /// Returns the SHA-256 of the certificate in lower-case hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
         hex::encode(self.fingerprint())
+    }
+
+    /// The fingerprints under which the certificate may be known: its own, and that of its [`twin`](super::twin::twin).
+    #[cfg(any(feature = "auth", feature = "crl"))]
+    pub(crate) fn fingerprints(&self) -> impl Iterator<Item = &[u8; 32]> {
+        std::iter::once(&self.0.fingerprint).chain(&self.0.twin)
     }
 
     /// Returns the first moment at which the certificate is valid.

@@ -20,6 +20,14 @@ impl Deadlines {
     pub(super) fn shortest(&self) -> Duration {
         self.first_byte.min(self.head).min(self.idle)
     }
+
+    pub(super) fn no_longer_than(self, longest: Duration) -> Self {
+        Self {
+            first_byte: self.first_byte.min(longest),
+            head: self.head.min(longest),
+            idle: self.idle.min(longest),
+        }
+    }
 }
 
 /// What happens on a connection, as far as its deadlines depend on it.

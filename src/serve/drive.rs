@@ -34,7 +34,7 @@ use crate::telemetry::metrics;
 use crate::util::on_wake::OnWake;
 use crate::{Body, Connection};
 
-/// How long an idle connection has for its end, once the client has been sent a GOAWAY.
+/// How long a connection without a request has for its end, once the client has been sent a GOAWAY.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What all connections of a server have in common.
@@ -301,11 +301,16 @@ impl Drive {
                 (Interruption::Displaced, _) => return Outcome::Displaced,
                 (Interruption::Stopping, _) => {
                     self.draining = true;
+                    ending = Some(Outcome::Drained);
                     connection.as_mut().graceful_shutdown();
+                    // Over HTTP/2 the end waits for a PING that a client may leave unanswered.
+                    self.deadlines = self.deadlines.no_longer_than(FAREWELL);
+                    self.activity.begin();
+                    self.alarm.as_mut().reset(Instant::now() + FAREWELL);
                 }
-                (Interruption::Waited(Awaited::FirstByte), _) => return Outcome::FirstByte,
-                (Interruption::Waited(Awaited::Head), _) => return Outcome::Head,
-                (Interruption::Waited(Awaited::NextRequest), Some(outcome)) => return outcome,
+                (Interruption::Waited(_), Some(outcome)) => return outcome,
+                (Interruption::Waited(Awaited::FirstByte), None) => return Outcome::FirstByte,
+                (Interruption::Waited(Awaited::Head), None) => return Outcome::Head,
                 (Interruption::Waited(Awaited::NextRequest), None) => {
                     ending = Some(Outcome::Idle);
                     connection.as_mut().graceful_shutdown();

@@ -295,7 +295,7 @@ pub const METRICS: &[Metric] = &[
         "portcullis_crl_refused_total",
         COUNTER,
         &["reason"],
-        "CRLs that were not taken in place of the active one, being older than it, of a time that has not come, or unusable.",
+        "CRLs that were not taken in place of the active one, being older than it, of a time that has not come, unusable, or a delta over a complete list that is not here.",
     ),
     metric(
         "portcullis_revocation_unknown_allowed_total",

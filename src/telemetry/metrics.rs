@@ -192,7 +192,8 @@ fn set_crl(issuer: &str, scope: &str, [this_update, next_update, entries]: [f64;
     set!("portcullis_crl_entries", entries);
 }
 
-/// Counts a CRL that was not taken: `older` than the active one, `not_yet_valid`, or `unusable`.
+/// Counts a CRL that was not taken: `older` than the active one, `not_yet_valid`, `unusable`,
+/// or a delta with `no_base`.
 #[cfg(feature = "crl")]
 pub(crate) fn crl_refused(reason: &'static str) {
     counter!("portcullis_crl_refused_total", "reason" => reason).increment(1);

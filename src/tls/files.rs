@@ -194,7 +194,9 @@ fn some(path: &Path, found: Result<Contents, PemError>) -> Result<Vec<Found>, Tl
         });
     }
     let found = found.wanted.into_iter();
-    Ok(found.map(|item| (item.line, item.der.into())).collect())
+    Ok(found
+        .map(|item| (item.line, item.der.into_owned().into()))
+        .collect())
 }
 
 /// Those of a directory's file; `None` if it is there for something else.
@@ -219,7 +221,9 @@ fn certificates_in_folder(
         _ => {
             let found = found.wanted.into_iter();
             Ok(Some(
-                found.map(|item| (item.line, item.der.into())).collect(),
+                found
+                    .map(|item| (item.line, item.der.into_owned().into()))
+                    .collect(),
             ))
         }
     }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::pem::{self, Section};
@@ -19,9 +20,9 @@ pub(crate) enum Sought {
 
 /// What a file holds of what was asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Contents {
+pub(crate) struct Contents<'a> {
     /// What was asked for.
-    pub(crate) wanted: Vec<Item>,
+    pub(crate) wanted: Vec<Item<'a>>,
     /// How many sections hold something else.
     pub(crate) others: usize,
     /// Why there may be more.
@@ -30,10 +31,11 @@ pub(crate) struct Contents {
 
 /// A certificate or a CRL of a file.
 #[derive(Debug)]
-pub(crate) struct Item {
+pub(crate) struct Item<'a> {
     /// Where it begins, from 1.
     pub(crate) line: usize,
-    pub(crate) der: Vec<u8>,
+    /// Borrowed where the file is DER: a CRL may be as large as the memory that is left.
+    pub(crate) der: Cow<'a, [u8]>,
 }
 
 /// A private key, by its form.
@@ -72,7 +74,7 @@ fn extension(file: &Path) -> Option<String> {
 }
 
 /// The certificates of a PEM file, or the one of a DER file.
-pub(crate) fn certificates(content: &[u8]) -> Result<Contents, PemError> {
+pub(crate) fn certificates(content: &[u8]) -> Result<Contents<'_>, PemError> {
     let contents = certificates_before_error(content);
     match contents.error {
         None => Ok(contents),
@@ -81,7 +83,7 @@ pub(crate) fn certificates(content: &[u8]) -> Result<Contents, PemError> {
 }
 
 /// As [`certificates`], of a file that is for a chain and so has no CRL.
-pub(crate) fn chain(content: &[u8]) -> Result<Contents, PemError> {
+pub(crate) fn chain(content: &[u8]) -> Result<Contents<'_>, PemError> {
     if let Ok(sections) = pem::sections(content)
         && let Some(crl) = sections.iter().find(|section| section.label == "X509 CRL")
     {
@@ -92,19 +94,21 @@ pub(crate) fn chain(content: &[u8]) -> Result<Contents, PemError> {
     certificates(content)
 }
 
-fn certificates_before_error(content: &[u8]) -> Contents {
+fn certificates_before_error(content: &[u8]) -> Contents<'_> {
     if is_der(content) {
         return match kind_of(content) {
             Some(Kind::Crl) => Contents::other(),
-            Some(Kind::Certificate) => Contents::of(checked(1, content.to_vec())),
+            Some(Kind::Certificate) => Contents::of(checked(1, Cow::Borrowed(content))),
             None => Contents::of(match container(content) {
                 Some(problem) => Err(PemError { line: 1, problem }),
-                None => checked(1, content.to_vec()),
+                None => checked(1, Cow::Borrowed(content)),
             }),
         };
     }
     contents(content, |section| match section.label.as_str() {
-        "CERTIFICATE" | "X509 CERTIFICATE" => Some(checked(section.line, take(section))),
+        "CERTIFICATE" | "X509 CERTIFICATE" => {
+            Some(checked(section.line, Cow::Owned(take(section))))
+        }
         "TRUSTED CERTIFICATE" => Some(trusted(section)),
         _ => None,
     })
@@ -113,13 +117,13 @@ fn certificates_before_error(content: &[u8]) -> Contents {
 /// The CRLs of a PEM file, or the one of a DER file. Whether that is whole is for the CRL's own reader to
 /// say, which says more.
 #[cfg(feature = "crl")]
-pub(crate) fn crls(content: &[u8]) -> Contents {
+pub(crate) fn crls(content: &[u8]) -> Contents<'_> {
     if is_der(content) {
         return match kind_of(content) {
             Some(Kind::Certificate) => Contents::other(),
             _ => Contents::of(Ok(Item {
                 line: 1,
-                der: content.to_vec(),
+                der: Cow::Borrowed(content),
             })),
         };
     }
@@ -127,7 +131,7 @@ pub(crate) fn crls(content: &[u8]) -> Contents {
         (section.label == "X509 CRL").then(|| {
             Ok(Item {
                 line: section.line,
-                der: take(section),
+                der: Cow::Owned(take(section)),
             })
         })
     })
@@ -171,8 +175,8 @@ pub(crate) fn private_key(content: &[u8]) -> Result<Option<Key>, PemError> {
     })
 }
 
-impl Contents {
-    fn of(item: Result<Item, PemError>) -> Self {
+impl<'a> Contents<'a> {
+    fn of(item: Result<Item<'a>, PemError>) -> Self {
         let mut contents = Self::default();
         match item {
             Ok(item) => contents.wanted.push(item),
@@ -191,8 +195,8 @@ impl Contents {
 
 fn contents(
     content: &[u8],
-    mut pick: impl FnMut(&mut Section) -> Option<Result<Item, PemError>>,
-) -> Contents {
+    mut pick: impl FnMut(&mut Section) -> Option<Result<Item<'static>, PemError>>,
+) -> Contents<'static> {
     let (sections, error) = pem::sections_before_error(content);
     let mut contents = Contents::default();
     for mut section in sections {
@@ -222,9 +226,13 @@ fn known(section: &Section) -> Result<(), PemError> {
     })
 }
 
-/// A text can begin with a zero too, which is the same byte.
+/// A text can begin with a zero too, which is the same byte. What is a whole SEQUENCE of more than 127 octets is not
+/// searched through for a section: a CRL can be large.
 fn is_der(content: &[u8]) -> bool {
-    content.first() == Some(&SEQUENCE) && !pem::begins_a_section(content)
+    let is_long = content.get(1).is_some_and(|length| !length.is_ascii());
+    let is_whole = || sequence(content).is_some_and(|(_, rest)| rest.is_empty());
+    content.first() == Some(&SEQUENCE)
+        && ((is_long && is_whole()) || !pem::begins_a_section(content))
 }
 
 /// What else a DER structure is in which certificates come: PKCS #7 begins with the OID of its `signedData`
@@ -244,7 +252,7 @@ fn take(section: &mut Section) -> Vec<u8> {
     std::mem::take(&mut *section.der)
 }
 
-fn checked(line: usize, der: Vec<u8>) -> Result<Item, PemError> {
+fn checked(line: usize, der: Cow<'_, [u8]>) -> Result<Item<'_>, PemError> {
     if sequence(&der).is_some_and(|(_, rest)| rest.is_empty()) {
         return Ok(Item { line, der });
     }
@@ -256,7 +264,7 @@ fn checked(line: usize, der: Vec<u8>) -> Result<Item, PemError> {
 
 /// A certificate of OpenSSL's own form: what it is trusted for and what not may follow it
 /// (`X509_CERT_AUX`), and whatever that says is not to be passed over.
-fn trusted(section: &mut Section) -> Result<Item, PemError> {
+fn trusted(section: &mut Section) -> Result<Item<'static>, PemError> {
     let line = section.line;
     let error = |problem| PemError { line, problem };
     let mut der = take(section);
@@ -274,6 +282,7 @@ fn trusted(section: &mut Section) -> Result<Item, PemError> {
         }
     }
     der.truncate(length);
+    let der = Cow::Owned(der);
     Ok(Item { line, der })
 }
 
@@ -355,6 +364,19 @@ mod tests {
         let contents = certificates(text.as_bytes()).unwrap();
         let lines: Vec<_> = contents.wanted.iter().map(|item| item.line).collect();
         assert_eq!((lines.as_slice(), contents.others), (&[1, 4, 7][..], 2));
+    }
+
+    #[test]
+    fn der_is_read_where_it_lies_and_a_text_that_begins_alike_is_searched() {
+        let long = [&[SEQUENCE, 0x81, 200][..], &[0; 200]].concat();
+        let der = &certificates(&long).unwrap().wanted[0].der;
+        assert!(matches!(der, Cow::Borrowed(der) if *der == long));
+        // "0" is the tag, and what follows it, in UTF-8 or not, may be taken for a length.
+        for comment in ["0\n", "0é\n", "00\n"] {
+            let text = format!("{comment}{}", section("CERTIFICATE", &long));
+            let contents = certificates(text.as_bytes()).unwrap();
+            assert_eq!(contents.wanted[0].der, long, "{comment}");
+        }
     }
 
     #[test]

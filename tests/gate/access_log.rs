@@ -56,6 +56,12 @@ async fn each_request_is_a_line_at_the_end_of_the_file_that_the_flag_names() {
     for secret in ["authorization", "Bearer"] {
         assert!(!text.contains(secret), "{text}");
     }
+    // As log rotation does.
+    std::fs::rename(&file, gate.files.path("access.1")).unwrap();
+    client.send(request("GET", MANIFEST, "")).await;
+    assert_eq!(client.answer().await.0.status(), 200);
+    let rotated = self::lines(&gate, 1).await;
+    assert_eq!(rotated[0]["http.response.status_code"], 200, "{rotated:?}");
 }
 
 #[tokio::test]
@@ -70,4 +76,16 @@ async fn a_file_that_cannot_be_opened_is_an_error_with_its_name() {
     ];
     let error = Program::read(&files, BY_TOKEN, &flags).err().unwrap();
     assert!(error.to_string().contains("none/access.jsonl: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_fifo_that_nothing_reads_is_an_error_at_once() {
+    let files = Files::new();
+    let path = files.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let path = path.to_str().unwrap();
+    let flags = ["--upstream", "http://127.0.0.1:1", "--access-log", path];
+    let error = Program::read(&files, BY_TOKEN, &flags).err().unwrap();
+    assert!(error.to_string().contains("nothing reads"), "{error}");
 }

@@ -333,7 +333,9 @@ fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, CredentialError> {
         problem: error.problem.to_string().into(),
     })?;
     for item in certificates.wanted {
-        roots.add(item.der.into()).map_err(|_| none())?;
+        roots
+            .add(item.der.into_owned().into())
+            .map_err(|_| none())?;
     }
     if roots.is_empty() {
         return Err(none());

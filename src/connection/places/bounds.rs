@@ -10,6 +10,13 @@ pub(crate) struct Bounds {
     pub(crate) network: usize,
 }
 
+impl Bounds {
+    /// Where all places are taken, a network with more connections than this makes room for others.
+    pub(super) fn crowd(&self) -> usize {
+        (self.all / 16).max(128)
+    }
+}
+
 /// Why a connection gets no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {

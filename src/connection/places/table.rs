@@ -105,7 +105,7 @@ impl Places {
         if !exempt {
             table.make_room_of(source, &self.bounds)?;
         }
-        table.make_room(&self.bounds)?;
+        table.make_room(source, &self.bounds)?;
         let (displace, displaced) = oneshot::channel();
         let number = table.next;
         table.next += 1;
@@ -217,17 +217,49 @@ impl Drop for Place {
 impl Table {
     #[cfg(feature = "serve")]
     fn has_room(&self, bounds: &Bounds) -> bool {
-        self.seats.len() < bounds.all || self.quiet.len() > 0 || self.longest_idle().is_some()
+        self.seats.len() < bounds.all
+            || self.quiet.len() > 0
+            || self.longest_idle().is_some()
+            || self.crowding(bounds).is_some()
+    }
+
+    /// The network with most connections, and how many it has, if those are far more than its part.
+    fn crowding(&self, bounds: &Bounds) -> Option<(IpAddr, usize)> {
+        let counts = self.by_network.iter();
+        let counts = counts.map(|(network, of)| (of.connections, *network));
+        let (count, network) = counts.max()?;
+        let others = self.by_network.len() > 1;
+        (others && count > bounds.crowd()).then_some((network, count))
+    }
+
+    /// Ends the oldest connection of the network that has far more than its part, though it is in use: all places
+    /// could be held by requests that never end, of a few sources. A network that has as many gets none for it.
+    fn displace_crowding(&mut self, newcomer: Source, bounds: &Bounds) -> bool {
+        let own = self.by_network.get(&newcomer.network);
+        let own = own.map_or(0, |of| of.connections);
+        let Some((network, _)) = self.crowding(bounds).filter(|(_, count)| own + 1 < *count) else {
+            return false;
+        };
+        let is_of = |seat: &Seat| !seat.exempt && seat.source.network == network;
+        let seats = self.seats.iter().filter(|(_, seat)| is_of(seat));
+        let Some(oldest) = seats.map(|(number, _)| *number).min() else {
+            return false;
+        };
+        self.end(oldest);
+        true
     }
 
     /// Makes room for one more of all, and of those that have shown nothing.
-    fn make_room(&mut self, bounds: &Bounds) -> Result<(), Full> {
+    fn make_room(&mut self, newcomer: Source, bounds: &Bounds) -> Result<(), Full> {
         if self.strangers.len() >= bounds.strangers
             && let Some((_, oldest)) = self.strangers.oldest_of_most()
         {
             self.end(oldest);
         }
-        if self.seats.len() >= bounds.all && !self.displace_any() {
+        if self.seats.len() >= bounds.all
+            && !self.displace_any()
+            && !self.displace_crowding(newcomer, bounds)
+        {
             return Err(Full::All);
         }
         Ok(())
@@ -485,6 +517,54 @@ mod tests {
             (1, 0, 0)
         );
         assert_eq!(places.displace(100), 7);
+    }
+
+    #[test]
+    fn a_network_with_far_more_than_its_part_makes_room_for_others_though_all_are_in_use() {
+        let places = Places::new(Bounds {
+            all: 2048,
+            strangers: 4096,
+            source: 512,
+            network: 1024,
+        });
+        let mut crowds: Vec<Vec<Client>> = Vec::new();
+        for last in 1..=4 {
+            let address = format!("203.0.113.{last}");
+            let each = (0..512).map(|_| connect(&places, &address).unwrap());
+            crowds.push(each.collect());
+        }
+        let crowding: Vec<_> = crowds.iter().flatten().map(Client::asks).collect();
+        assert!(!places.is_full());
+        let few: Vec<_> = (0..200)
+            .map(|_| connect(&places, "192.0.2.1").unwrap())
+            .collect();
+        let busy: Vec<_> = few.iter().map(Client::asks).collect();
+        let displaced = crowds.iter_mut().map(|crowd| {
+            let displaced = crowd.iter_mut().map(Client::is_displaced);
+            displaced.filter(|displaced| *displaced).count()
+        });
+        let displaced: Vec<_> = displaced.collect();
+        assert_eq!(displaced.iter().sum::<usize>(), 200);
+        assert!(
+            displaced.iter().all(|count| (49..=52).contains(count)),
+            "{displaced:?}"
+        );
+        drop((crowding, busy));
+
+        // Many networks with their part each keep it.
+        let places = Places::new(Bounds {
+            all: 1024,
+            strangers: 4096,
+            source: 512,
+            network: 1024,
+        });
+        let clients: Vec<_> = (1..=8)
+            .flat_map(|last| (0..128).map(move |_| format!("203.0.113.{last}")))
+            .map(|address| connect(&places, &address).unwrap())
+            .collect();
+        let _requests: Vec<_> = clients.iter().map(Client::asks).collect();
+        assert!(places.is_full());
+        assert_eq!(connect(&places, "192.0.2.1").err(), Some(Full::All));
     }
 
     #[test]

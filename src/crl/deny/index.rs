@@ -157,11 +157,19 @@ impl DenyList {
             let key = (!self.serials.is_empty()).then(|| (certificate.issuer.key(), number()));
             key.and_then(|key| counting(self.serials.get(&key), time))
         };
-        let fingerprint = self.fingerprints.get(&certificate.fingerprint);
-        counting(fingerprint, time)
+        let fingerprints = std::iter::once(&certificate.fingerprint).chain(&certificate.twin);
+        self.find_fingerprint(fingerprints, time)
             .or_else(|| counting(self.keys.get(&certificate.key_digest), time))
             .or_else(by_serial)
             .or_else(|| self.find_uri(certificate.uris.iter().map(|uri| &**uri), time))
+    }
+
+    fn find_fingerprint<'a>(
+        &self,
+        mut fingerprints: impl Iterator<Item = &'a [u8; 32]>,
+        time: &EvaluationTime,
+    ) -> Option<&Located> {
+        fingerprints.find_map(|digest| counting(self.fingerprints.get(digest), time))
     }
 
     fn find_uri<'a>(
@@ -213,7 +221,7 @@ impl DenyList {
             let cause = UnknownCause::DenyListLapsed;
             return Some(Verdict::Unknown { serial, cause });
         }
-        let own = counting(self.fingerprints.get(identity.fingerprint()), time);
+        let own = self.find_fingerprint(identity.fingerprints(), time);
         let uris = identity.uris().iter().map(AsRef::as_ref);
         let found = own.or_else(|| self.find_uri(uris, time))?;
         Some(found.denied(serial))

@@ -88,7 +88,7 @@ fn single(content: &[u8], max_size: u64) -> Result<Vec<u8>, FetchError> {
         return Err(FetchError::Content(Box::new(error)));
     }
     match <[_; 1]>::try_from(contents.wanted) {
-        Ok([list]) => Ok(list.der),
+        Ok([list]) => Ok(list.der.into_owned()),
         Err(lists) => Err(FetchError::NotOne(lists.len())),
     }
 }

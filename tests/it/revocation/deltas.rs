@@ -463,3 +463,50 @@ async fn by_the_servers_own_clock_a_list_ends() {
     server.set(world.at(24 * HOUR + 1));
     assert_eq!(status(&connection).await, 403);
 }
+
+#[test]
+fn a_delta_whose_base_is_not_here_takes_no_revocation_of_another_back() {
+    let world = World::new();
+    let delta = |number, base, begins, entries: &[_]| {
+        world.delta(
+            number,
+            &Delta {
+                begins,
+                ends: HOUR,
+                base,
+                entries,
+            },
+        )
+    };
+    let (complete, later) = (world.complete(10, &[]), world.complete(12, &[]));
+    let revoking = delta(11, 10, -120, &[(7, Reason::KeyCompromise)]);
+    let (orphan, over_all) = (delta(13, 12, -60, &[]), delta(13, 10, -60, &[]));
+    let known = || Revocation::builder().with_authorities([world.ca.der.clone()]);
+    let says = |revocation: &Revocation| revocation.examine(&world.path(7), world.at(0)).label();
+
+    // Whatever comes first, and at a start as at a reload.
+    for lists in [
+        [&complete, &revoking, &orphan],
+        [&orphan, &revoking, &complete],
+        [&orphan, &complete, &revoking],
+    ] {
+        let started = known().from_bytes(lists.map(Vec::as_slice)).unwrap();
+        assert_eq!(says(&started), "revoked");
+    }
+    let reloaded = known().from_bytes([&*complete, &*revoking]).unwrap();
+    for lists in [[&*complete, &*orphan], [&*orphan, &*complete]] {
+        reloaded.publish(lists).unwrap();
+        assert_eq!(says(&reloaded), "revoked");
+    }
+    // The base has come, and its issuer took the revocation back.
+    reloaded.publish([&*later, &*orphan]).unwrap();
+    assert_eq!(says(&reloaded), "good");
+
+    // A delta has all changes since its base.
+    let replaced = known().from_bytes([&*complete, &*revoking]).unwrap();
+    replaced.publish([&*complete, &*over_all]).unwrap();
+    assert_eq!(says(&replaced), "good");
+    // An older one that is sent again replaces none.
+    replaced.publish([&*complete, &*revoking]).unwrap();
+    assert_eq!(says(&replaced), "good");
+}

@@ -61,6 +61,98 @@ fn numbered(ca: &Ca, serial: u64) -> Leaf {
     })
 }
 
+/// The same certificate with (r, n - s) in the place of its signature (r, s) by P-256, which is as good.
+fn twin(der: &[u8]) -> Vec<u8> {
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).unwrap();
+    let signature = certificate.signature_value.data.to_vec();
+    let r = &signature[4..4 + usize::from(signature[3])];
+    let s = &signature[4 + r.len() + 2..];
+    let mut other = ORDER.to_vec();
+    let mut borrow = 0;
+    let mut own = s.iter().rev();
+    for octet in other.iter_mut().rev() {
+        let left = i32::from(*octet) - i32::from(*own.next().unwrap_or(&0)) - borrow;
+        borrow = i32::from(left < 0);
+        *octet = u8::try_from(left.rem_euclid(256)).unwrap();
+    }
+    let zeros = other.iter().take_while(|octet| **octet == 0).count();
+    other.drain(..zeros);
+    if other[0] >= 0x80 {
+        other.insert(0, 0);
+    }
+    let octet = |length: usize| u8::try_from(length).unwrap();
+    let integer = |content: &[u8]| [&[2, octet(content.len())], content].concat();
+    let pair = [integer(r), integer(&other)].concat();
+    let bits = [&[0, 0x30, octet(pair.len())], &*pair].concat();
+    let bits = [&[3, octet(bits.len())], &*bits].concat();
+    // The header of the certificate has four octets, that of the signature two and one for unused bits.
+    let content = [&der[4..der.len() - signature.len() - 3], &*bits].concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[0x30, 0x82][..], &length, &content].concat()
+}
+
+#[tokio::test]
+async fn a_certificate_is_denied_by_its_fingerprint_whichever_of_two_signatures_it_bears() {
+    let files = Files::new();
+    let ca = Ca::new("Root");
+    let server = ca.server(&["localhost"]);
+    // The lengths of the numbers differ.
+    for serial in 0..20 {
+        let mut leaf = numbered(&ca, serial);
+        let line = format!("{} 2026-11-30 stolen", fingerprint(&leaf.der));
+        leaf.der = twin(&leaf.der).into();
+        assert!(!line.contains(&fingerprint(&leaf.der)));
+        for (line, is_denied) in [(&*line, true), ("", false)] {
+            let list = DenyList::parse("denied", format!("# a list\n{line}\n").as_bytes()).unwrap();
+            let material = files
+                .requiring(&server, &ca)
+                .with_revocation(Revocation::denying(list));
+            let acceptor = Acceptor::new(Watched::fixed(material.load().unwrap()));
+            let config = client(&ca, Some((&leaf, &[])));
+            if is_denied {
+                let (error, _) = refused(&acceptor, config).await;
+                assert_eq!(error.reason(), Reason::CertificateDenied, "{error}");
+            } else {
+                drop(accepted(&acceptor, config).await);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_in_another_form_is_no_way_around_its_entry() {
+    let ca = Ca::new("Root");
+    let anchor = ca.roots().roots.remove(0);
+    let leaf = numbered(&ca, 7);
+    assert!(CertPath::new(&leaf.der, &[], &anchor).is_ok());
+    // A compressed point has the first of its two numbers, and the other's sign.
+    let (_, certificate) = x509_parser::parse_x509_certificate(&leaf.der).unwrap();
+    let point = &certificate.public_key().subject_public_key.data;
+    let at = leaf
+        .der
+        .windows(point.len())
+        .position(|part| part == &**point);
+    let at = at.unwrap();
+    let mut other = leaf.der.to_vec();
+    other[at] = 2;
+    other.drain(at + 33..at + 65);
+    // Each length around it, the certificate's, of what is signed, of the key's structure and of the bits.
+    for (header, octets) in [(2, 2), (6, 2), (at - 25, 1), (at - 2, 1)] {
+        let length = &mut other[header..header + octets];
+        let value = length
+            .iter()
+            .fold(0, |value, octet| value << 8 | u32::from(*octet))
+            - 32;
+        length.copy_from_slice(&value.to_be_bytes()[4 - octets..]);
+    }
+    let error = CertPath::new(&other.into(), &[], &anchor).unwrap_err();
+    assert!(error.to_string().contains("compressed point"), "{error}");
+}
+
 #[tokio::test]
 async fn each_kind_of_entry_denies_at_the_handshake_and_no_more_than_it_names() {
     let files = Files::new();

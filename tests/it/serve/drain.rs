@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tower::service_fn;
 
 use super::support::{
-    GET, SHORT, Tls, answer, ask, connect, ended, get, http2, open, start, until, whoami, within,
+    GENEROUS, GET, SHORT, Tls, answer, ask, connect, ended, get, http2, open, start, until, whoami,
+    within,
 };
 
 #[tokio::test]
@@ -62,6 +63,27 @@ async fn a_server_that_stops_answers_what_is_in_flight_and_ends_what_is_not() {
     assert_eq!(within(stream).await.unwrap().unwrap().status(), 200);
     within(connection).await.unwrap().unwrap();
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_of_http_2_that_answers_no_ping_does_not_hold_up_the_end() {
+    let mut running = start(open(), service_fn(whoami)).await;
+    let mut client = connect(running.address).await;
+    client
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    // SETTINGS, without any.
+    client
+        .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+        .await
+        .unwrap();
+    let mut head = [0; 9];
+    within(client.read_exact(&mut head)).await.unwrap();
+    let stopped = Instant::now();
+    running.begin_stop();
+    running.stop().await.unwrap();
+    assert!(stopped.elapsed() < GENEROUS / 2, "{:?}", stopped.elapsed());
 }
 
 #[tokio::test]
