@@ -14,6 +14,7 @@ use crate::reload::{Given, Load, Pinned};
 use crate::telemetry::metrics;
 use crate::util::clock;
 use crate::util::file::CERTIFICATES;
+use crate::util::left_out::{self, Block};
 use crate::util::x509_file::{self, Sought};
 
 /// CRLs in files and directories.
@@ -90,10 +91,10 @@ impl Files {
     ) -> Result<CrlSet, LoadError> {
         let began = crate::util::clock::instant();
         let mut authorities = self.authorities.clone();
-        read_authorities(&self.signers, pinned, &mut authorities)?;
+        read_authorities(&self.signers, &self.paths, pinned, &mut authorities)?;
         let authorities = Authorities::new(&authorities, self.algorithms)?;
         let loader = Loader::new(Arc::new(authorities), previous, self.max_size);
-        let mut loader = loader.with_time(self.as_of);
+        let mut loader = loader.with_time(self.as_of).with_signers(&self.signers);
         for path in &self.paths {
             match given(pinned, path) {
                 Ok(Given::Named(file)) => loader.read_file(pinned, file, true)?,
@@ -150,8 +151,10 @@ pub(super) fn from_bytes<'a>(
     loader.finish("bytes")
 }
 
+/// Reads CAs and CRL signers from files, of which some may be among `lists`, those that are read for CRLs.
 pub(super) fn read_authorities(
     files: &[PathBuf],
+    lists: &[PathBuf],
     pinned: &mut Pinned,
     authorities: &mut Vec<CertificateDer<'static>>,
 ) -> Result<(), LoadError> {
@@ -166,6 +169,10 @@ pub(super) fn read_authorities(
             if !is_named && Sought::are_never_in(&file) {
                 continue;
             }
+            if !is_named && Sought::is_copy(&file) {
+                left_out::warn_of_copy(&file);
+                continue;
+            }
             let content = pinned.read_at_most(&file, CERTIFICATES);
             let content = content.map_err(|error| LoadError::unreadable(&file, error))?;
             if !is_named && Sought::Certificates.leaves_out(&file, &content) {
@@ -174,10 +181,15 @@ pub(super) fn read_authorities(
             let origin = || file.display().to_string();
             let contents = x509_file::certificates(&content)
                 .map_err(|error| LoadError::not_pem(origin(), &error))?;
-            if contents.wanted.is_empty() && (is_named || contents.others == 0) {
+            if contents.wanted.is_empty() && (is_named || contents.others.is_empty()) {
                 return Err(LoadError::Empty { origin: origin() });
             }
-            found |= !contents.wanted.is_empty();
+            if !contents.wanted.is_empty() {
+                found = true;
+                left_out::warn(&file, "CAs", &contents.others, |block| {
+                    block == Block::Crl && left_out::is_named(&file, lists)
+                });
+            }
             for item in contents.wanted {
                 let certificate = CertificateDer::from(item.der);
                 let read = CertificateInfo::parse(&certificate);

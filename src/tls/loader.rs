@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -21,6 +21,7 @@ use super::{CertificateFiles, ClientCas, TlsError, provider, tickets, time};
 use crate::PeerIdentity;
 use crate::reload::{Load, Pinned};
 use crate::telemetry::metrics;
+use crate::util::left_out::{self, Block};
 
 /// Loads a [`Material`] from its files.
 pub(super) struct Loader {
@@ -65,6 +66,20 @@ impl Loader {
         }
     }
 
+    /// Whether a client CA's file is named for what such a section is, too.
+    fn is_read_elsewhere(&self, file: &Path, block: Block) -> bool {
+        let mut own = self.settings.certificates.iter();
+        match block {
+            #[cfg(feature = "crl")]
+            Block::Crl => {
+                let lists = self.settings.crls.as_ref();
+                lists.is_some_and(|(_, lists)| left_out::is_named(file, lists))
+            }
+            Block::PrivateKey => own.any(|own| own.key == file),
+            _ => false,
+        }
+    }
+
     fn verifier(
         &self,
         pinned: &mut Pinned,
@@ -74,7 +89,12 @@ impl Loader {
         let Some(cas) = self.client_cas() else {
             return Ok(None);
         };
-        let anchors = Anchors::load(cas, pinned, now)?;
+        let mut anchors = Anchors::load(cas, pinned, now)?;
+        for (file, others) in std::mem::take(&mut anchors.others) {
+            left_out::warn(&file, "CAs", &others, |block| {
+                self.is_read_elsewhere(&file, block)
+            });
+        }
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
         let requirements = self.settings.requirements.clone();
@@ -124,7 +144,7 @@ impl Load for Loader {
             let load = |previous: Option<&CertifiedKey>| {
                 certified_key(files, &mut pinned, &provider, now, previous)
             };
-            let (key, identity) = self.own.read(files, load)?;
+            let (key, identity) = self.own.read(files, now, load)?;
             expiries.push(Expiry::new("server", &identity));
             resolver
                 .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
@@ -325,6 +345,9 @@ fn valid_now(
 ) -> Result<(), TlsError> {
     let path = files.chain.clone();
     let subject = identity.subject().to_owned();
+    if identity.not_after() < identity.not_before() {
+        return Err(TlsError::NeverValid { path, subject });
+    }
     if let Ok(since) = now.duration_since(identity.not_after())
         && !since.is_zero()
     {
