@@ -307,7 +307,7 @@ pub(crate) fn sha256(content: &[u8]) -> String {
     format!("sha256:{}", digits.concat())
 }
 
-fn provider() {
+pub(crate) fn provider() {
     // The second test of a process finds it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
