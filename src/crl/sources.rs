@@ -80,6 +80,12 @@ pub(crate) fn replacing(mut lists: CrlSet, current: &CrlSet) -> CrlSet {
 }
 
 impl Files {
+    fn authorities(&self, pinned: &mut Pinned) -> Result<Authorities, LoadError> {
+        let mut authorities = self.authorities.clone();
+        read_authorities(&self.signers, &self.paths, pinned, &mut authorities)?;
+        Ok(Authorities::new(&authorities, self.algorithms)?)
+    }
+
     /// Reads the files as `pinned` sees them. The caller that activates the lists logs them.
     ///
     /// At a start all must be usable. Afterwards each file is for itself, so that one that is damaged does not
@@ -90,11 +96,18 @@ impl Files {
         previous: Option<&CrlSet>,
     ) -> Result<CrlSet, LoadError> {
         let began = crate::util::clock::instant();
-        let mut authorities = self.authorities.clone();
-        read_authorities(&self.signers, &self.paths, pinned, &mut authorities)?;
-        let authorities = Authorities::new(&authorities, self.algorithms)?;
-        let loader = Loader::new(Arc::new(authorities), previous, self.max_size);
+        // The lists of a CA that is known do not wait for the file of another.
+        let (authorities, unreadable) = match (self.authorities(pinned), previous) {
+            (Ok(authorities), _) => (Arc::new(authorities), None),
+            (Err(error), Some(previous)) => (Arc::clone(&previous.authorities), Some(error)),
+            (Err(error), None) => return Err(error),
+        };
+        let loader = Loader::new(authorities, previous, self.max_size);
         let mut loader = loader.with_time(self.as_of).with_signers(&self.signers);
+        if let Some(error) = unreadable {
+            let file = error.path().unwrap_or(Path::new("signers")).to_owned();
+            loader.refuse_all_under(&file, error)?;
+        }
         for path in &self.paths {
             match given(pinned, path) {
                 Ok(Given::Named(file)) => loader.read_file(pinned, file, true)?,

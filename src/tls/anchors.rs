@@ -173,6 +173,27 @@ impl Anchors {
         Ok(())
     }
 
+    /// Those that are among `found` too; `None` if all are.
+    pub(super) fn without_those_gone_from(&self, found: &Self) -> Option<Self> {
+        let stays = |at: &usize| found.find(&self.trusted[*at]).is_some();
+        let left: Vec<usize> = (0..self.trusted.len()).filter(stays).collect();
+        if left.len() == self.trusted.len() {
+            return None;
+        }
+        let at = || left.iter().copied();
+        Some(Self {
+            trusted: at().map(|at| self.trusted[at].clone()).collect(),
+            known: at().map(|at| Arc::clone(&self.known[at])).collect(),
+            hints: at().map(|at| self.hints[at].clone()).collect(),
+            subjects: at().map(|at| self.subjects[at].clone()).collect(),
+            expiries: at().map(|at| self.expiries[at].clone()).collect(),
+            constrained: self.constrained.clone(),
+            left_out: found.left_out,
+            others: Vec::new(),
+            most_subtrees: self.most_subtrees,
+        })
+    }
+
     /// What the lists of those below them are judged by.
     #[cfg(feature = "crl")]
     pub(super) fn issuers(&self) -> crate::crl::Issuers {

@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
-use super::loader::certified_key;
+use super::certified_key::certified_key;
 use super::{CertificateFiles, TlsError, provider, time};
 use crate::Watched;
 use crate::reload::{Health, Load, Pinned, WatchOptions};

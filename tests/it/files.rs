@@ -525,6 +525,128 @@ async fn a_server_key_that_cannot_be_read_locks_no_client_out_and_holds_up_no_re
     until("mended", || material.health().failure.is_none());
 }
 
+/// Whether the server takes the client's certificate.
+async fn gets_in(acceptor: &portcullis::tls::Acceptor, config: rustls::ClientConfig) -> bool {
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let config = std::sync::Arc::new(config);
+    let (is_taken, _) = tokio::join!(
+        async {
+            let (tcp, _) = tcp.accept().await.unwrap();
+            acceptor.accept(tcp).await.is_ok()
+        },
+        async {
+            let mut stream = pki::connect(&config, address, "localhost").await?;
+            // To its end, which comes in either case.
+            tokio::io::AsyncReadExt::read_u8(&mut stream).await
+        }
+    );
+    is_taken
+}
+
+async fn becomes(
+    what: &str,
+    acceptor: &portcullis::tls::Acceptor,
+    client: impl Fn() -> rustls::ClientConfig,
+    expected: bool,
+) {
+    let begun = Instant::now();
+    while gets_in(acceptor, client()).await != expected {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn neither_a_removed_ca_nor_a_renewed_server_certificate_waits_for_a_list_that_cannot_be_read()
+ {
+    let [first, second, third] = ["first", "second", "third"].map(Ca::new);
+    let files = Files::new();
+    let (server, renewed) = (
+        first.server(&["localhost"]),
+        first.server(&["renewed", "localhost"]),
+    );
+    let cas = files.put("ca.crt", first.pem.clone() + &second.pem);
+    let lists = [("first", &first), ("second", &second)]
+        .map(|(name, ca)| files.put(&format!("{name}.crl"), ca.crl(1, &[]).pem().unwrap()));
+    let material = files
+        .server(&server)
+        .require_client_certificates(portcullis::tls::ClientCas::new([&cas]))
+        .with_crls(Revocation::builder(), &lists)
+        .watch(polled())
+        .unwrap();
+    let acceptor = portcullis::tls::Acceptor::new(material.clone());
+    let trusted = &first;
+    let of = |ca: &Ca| {
+        let leaf = ca.client("node");
+        move || pki::client(trusted, Some((&leaf, &[])))
+    };
+    let [by_first, by_second, by_third] = [&first, &second, &third].map(of);
+    let subject = || {
+        let current = material.load();
+        let own = current.expiries().iter().find(|one| one.kind == "server");
+        own.unwrap().subject.to_string()
+    };
+    becomes("served", &acceptor, &by_second, true).await;
+    fs::write(&lists[0], "nothing").unwrap();
+    until("told", || failure(&material).contains("first.crl"));
+    files.pair(&renewed);
+    until("renewed", || subject() == "CN=renewed");
+    assert!(failure(&material).contains("first.crl"));
+    // A CA that is new waits for its list.
+    fs::write(&cas, first.pem.clone() + &third.pem).unwrap();
+    becomes("removed", &acceptor, &by_second, false).await;
+    assert!(gets_in(&acceptor, by_first()).await);
+    assert!(!gets_in(&acceptor, by_third()).await);
+    assert!(failure(&material).contains("first.crl"));
+    fs::write(
+        &lists[0],
+        first.crl(2, &[]).pem().unwrap() + &third.crl(1, &[]).pem().unwrap(),
+    )
+    .unwrap();
+    becomes("mended", &acceptor, &by_third, true).await;
+    until("good", || material.health().failure.is_none());
+}
+
+#[tokio::test]
+async fn what_a_list_revokes_and_a_renewed_certificate_do_not_wait_for_a_client_ca_that_cannot_be_read()
+ {
+    let (ca, files) = (Ca::new("CA"), Files::new());
+    let node = |serial: u64| ca.client_with("node", |one| one.serial_number = Some(serial.into()));
+    let (good, revoked) = (node(7), node(8));
+    let cas = files.put("ca.crt", &ca.pem);
+    let list = files.put("ca.crl", ca.crl(1, &[]).pem().unwrap());
+    let material = files
+        .server(&ca.server(&["localhost"]))
+        .require_client_certificates(portcullis::tls::ClientCas::new([&cas]))
+        .with_crls(Revocation::builder(), [&list])
+        .watch(polled())
+        .unwrap();
+    let acceptor = portcullis::tls::Acceptor::new(material.clone());
+    let trusted = &ca;
+    let shows = |leaf| move || pki::client(trusted, Some((leaf, &[])));
+    becomes("served", &acceptor, shows(&revoked), true).await;
+    files.put("ca.crt", "nothing");
+    until("told", || failure(&material).contains("ca.crt"));
+    let newer = ca.crl_with(2, &[8], |list| list.this_update += time::Duration::MINUTE);
+    files.put("ca.crl", newer.pem().unwrap());
+    becomes("revoked", &acceptor, shows(&revoked), false).await;
+    assert!(gets_in(&acceptor, shows(&good)()).await);
+    let own = ca.server(&["renewed", "localhost"]);
+    files.pair(&own);
+    until("renewed", || {
+        let current = material.load();
+        current
+            .expiries()
+            .iter()
+            .any(|one| &*one.subject == "CN=renewed")
+    });
+    assert!(failure(&material).contains("ca.crt"));
+    assert!(gets_in(&acceptor, shows(&good)()).await);
+    files.put("ca.crt", &ca.pem);
+    until("mended", || material.health().failure.is_none());
+}
+
 #[test]
 fn a_list_in_a_servers_chain_is_an_error_with_its_line() {
     let (ca, files) = (Ca::new("CA"), Files::new());
