@@ -17,7 +17,7 @@ const MANY: u64 = 1 << 24;
 const CRL_SIZES: RangeInclusive<u64> = 1024..=1 << 32;
 
 /// The keys of texts and lists of texts of which an empty one names nothing: no caller, group, host or server.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 15] = [
     "allowed_hosts",
     "audiences",
     "ca",
@@ -32,7 +32,6 @@ pub(super) const NAMES: [&str; 16] = [
     "path",
     "principal",
     "rate_class",
-    "service",
     "urls",
 ];
 
