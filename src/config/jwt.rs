@@ -112,8 +112,8 @@ pub(super) fn check(issuers: &[JwtSection]) -> Result<(), (Key, IssuersError)> {
             let user = user.clone();
             return wrong("basic_users", IssuersError::NoUser { user });
         }
-        let earlier = issuers[..number].iter();
-        if let Some(audience) = earlier.filter_map(|other| one.repeats(other)).next() {
+        let mut earlier = issuers[..number].iter();
+        if let Some(audience) = earlier.find_map(|other| one.repeats(other)) {
             let (issuer, audience) = (issuer(), audience.to_owned());
             return wrong("issuer", IssuersError::Twice { issuer, audience });
         }

@@ -198,7 +198,7 @@ impl<L: Load> Worker<L> {
             };
             patience::with_deadline(timeout, || {
                 let found = self.found(is_quiet);
-                self.look(found);
+                self.look(&found);
             });
             descriptors::hold();
         }
@@ -257,7 +257,7 @@ impl<L: Load> Worker<L> {
     }
 
     /// Does what is due where the files are as they were `found`.
-    fn look(&mut self, found: Fingerprint) {
+    fn look(&mut self, found: &Fingerprint) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
@@ -298,8 +298,8 @@ impl<L: Load> Worker<L> {
         );
     }
 
-    fn reload(&mut self, shared: &Shared<L::Value>, found: Fingerprint) {
-        let changed = found != self.seen;
+    fn reload(&mut self, shared: &Shared<L::Value>, found: &Fingerprint) {
+        let changed = *found != self.seen;
         // What failed may succeed without a change of the files: a CA that was not valid yet.
         if !changed && self.failures.reason().is_none() {
             return;
@@ -507,7 +507,7 @@ mod tests {
             lapsed_in: None,
         };
         let found = Fingerprint::of(&worker.loader.paths());
-        worker.look(found);
+        worker.look(&found);
         assert_eq!(*watched.load(), b"two");
     }
 
