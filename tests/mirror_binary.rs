@@ -22,6 +22,10 @@ mod full;
 mod log;
 #[path = "mirror_binary/operate.rs"]
 mod operate;
+#[path = "pki/mod.rs"]
+mod pki;
+#[path = "mirror_binary/stuck.rs"]
+mod stuck;
 #[path = "mirror_binary/support.rs"]
 mod support;
 #[path = "mirror_binary/upstream.rs"]

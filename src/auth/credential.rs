@@ -8,7 +8,7 @@ use super::{Binding, CredentialError};
 
 /// One caller's credential: an id, and the secrets that prove it. Several secrets, each with its own
 /// time, let one be changed for the next without a gap.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     pub(super) id: Box<str>,
     pub(super) groups: Vec<Box<str>>,
@@ -134,5 +134,12 @@ impl From<SecretDigest> for Secret {
 impl Validity {
     pub(super) fn is_bounded(&self) -> bool {
         self.not_before.is_some() || self.expires.is_some()
+    }
+
+    /// Whether it ends before it begins.
+    pub(super) fn is_never(&self) -> bool {
+        self.not_before
+            .zip(self.expires)
+            .is_some_and(|(from, until)| until <= from)
     }
 }

@@ -91,11 +91,18 @@ impl Credentials {
 
     fn add(&mut self, credential: Credential) -> Result<(), CredentialError> {
         let id = credential.id;
-        if id.is_empty() || id.contains(|c: char| c == ':' || c.is_control()) {
+        if id.trim().is_empty() || id.contains(|c: char| c == ':' || c.is_control()) {
             return Err(CredentialError::Id { id: id.into() });
         }
         if credential.secrets.is_empty() {
             return Err(CredentialError::NoSecret { id: id.into() });
+        }
+        if credential
+            .secrets
+            .iter()
+            .any(|secret| secret.validity.is_never())
+        {
+            return Err(CredentialError::NeverGood { id: id.into() });
         }
         let number = index(self.owners.len());
         if self.by_user.insert(id.as_bytes().into(), number).is_some() {

@@ -157,6 +157,14 @@ pub enum CredentialError {
         /// The credential's id.
         id: String,
     },
+    /// A secret of the credential expires before it begins to be good.
+    #[error(
+        "credential {id:?}: a secret is good at no time: it must expire later than it begins to be good"
+    )]
+    NeverGood {
+        /// The credential's id.
+        id: String,
+    },
     /// Two credentials have one id.
     #[error("there are two credentials with the id {id:?}: give each its own")]
     SameId {
@@ -205,6 +213,7 @@ impl CredentialError {
             | Self::Characters { id }
             | Self::Digest { id, .. }
             | Self::NoSecret { id }
+            | Self::NeverGood { id }
             | Self::SameId { id } => Some(id),
             Self::SameSecret { second, .. } => Some(second),
             _ => None,

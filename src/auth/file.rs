@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use zeroize::Zeroizing;
 
+use super::credential::Validity;
 use super::digest::SecretDigest;
 use super::htpasswd::warn_if_blank;
 use super::{Binding, Credential, CredentialError, Secret};
@@ -36,13 +37,21 @@ struct Entry {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SecretEntry {
+struct WrittenSecret {
     digest: Text<SecretDigest>,
     /// Whether it can be guessed.
     #[serde(default)]
     weak: bool,
     not_before: Option<Timestamp>,
     expires: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "WrittenSecret")]
+struct SecretEntry {
+    digest: SecretDigest,
+    weak: bool,
+    validity: Validity,
 }
 
 /// A timestamp as TOML writes it, with its offset: `2027-01-01T00:00:00Z`.
@@ -58,11 +67,47 @@ pub(super) fn read(file: &Path) -> Result<Vec<Credential>, CredentialError> {
     let text = Zeroizing::new(read_text(file, DOCUMENT).map_err(unreadable)?);
     warn_if_blank(file, text.as_bytes());
     let document: Document = document::parse(file, &text)?;
+    document::Document::of_file(file, text.to_string()).check_names(&["id", "groups"])?;
     Ok(document
         .credential
         .into_iter()
         .map(Credential::from)
         .collect())
+}
+
+/// Refuses times between which there is none.
+pub(crate) fn check_times(
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
+) -> Result<(), &'static str> {
+    validity(not_before, expires).map(drop)
+}
+
+fn validity(
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
+) -> Result<Validity, &'static str> {
+    let moment = |written: Option<Timestamp>| written.map(|Timestamp(moment)| moment);
+    let validity = Validity {
+        not_before: moment(not_before),
+        expires: moment(expires),
+    };
+    if validity.is_never() {
+        return Err("it is good at no time: `expires` must be later than `not_before`");
+    }
+    Ok(validity)
+}
+
+impl TryFrom<WrittenSecret> for SecretEntry {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenSecret) -> Result<Self, Self::Error> {
+        Ok(Self {
+            digest: written.digest.0,
+            weak: written.weak,
+            validity: validity(written.not_before, written.expires)?,
+        })
+    }
 }
 
 /// Why a credential of a file is good for no caller.
@@ -83,9 +128,8 @@ pub(crate) fn doubts(
     let read: Result<Document, _> = document::parse(document.name(), document.text());
     let entries = read.map(|document| document.credential).unwrap_or_default();
     let has_ended =
-        |secret: &SecretEntry| secret.expires.is_some_and(|Timestamp(until)| until <= now);
-    let is_ahead =
-        |secret: &SecretEntry| secret.not_before.is_some_and(|Timestamp(from)| from > now);
+        |secret: &SecretEntry| secret.validity.expires.is_some_and(|until| until <= now);
+    let is_ahead = |secret: &SecretEntry| secret.validity.not_before.is_some_and(|from| from > now);
     let mut found = Vec::new();
     for (index, entry) in entries.into_iter().enumerate() {
         let key = Key::from("credential").at(index);
@@ -119,10 +163,9 @@ impl From<Entry> for Credential {
             credential = credential.with_comment(comment);
         }
         for entry in entry.secret {
-            let mut secret = Secret::new(entry.digest.0);
+            let mut secret = Secret::new(entry.digest);
             secret.guessable = entry.weak;
-            secret.validity.not_before = entry.not_before.map(|Timestamp(moment)| moment);
-            secret.validity.expires = entry.expires.map(|Timestamp(moment)| moment);
+            secret.validity = entry.validity;
             credential = credential.with_secret(secret);
         }
         credential

@@ -20,7 +20,7 @@ use crate::util::file::SECRET;
 use crate::util::text;
 
 /// Where credentials come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialSource {
     origin: Origin,
     /// What a source of one secret says of it.
@@ -29,7 +29,7 @@ pub struct CredentialSource {
     weak_allowed: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
     Variable(String),
     File(PathBuf),
@@ -153,7 +153,7 @@ impl CredentialSource {
         self
     }
 
-    pub(super) fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.origin {
             Origin::File(path) | Origin::SecretDirectory(path) => Some(path.clone()),
             #[cfg(feature = "passwords")]

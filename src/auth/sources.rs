@@ -63,6 +63,17 @@ impl Sources {
         self.culprit
     }
 
+    /// Knows of each source that was there before what it held then: one that cannot be read now holds up no other
+    /// that was taken out of the configuration.
+    #[cfg(feature = "config")]
+    pub(crate) fn following(mut self, before: &Self) -> Self {
+        for (source, known) in self.all.iter().zip(&mut self.known) {
+            let same = before.all.iter().position(|one| one == source);
+            *known = same.and_then(|at| before.known[at].clone());
+        }
+        self
+    }
+
     /// Accepts that there is no credential at all, because callers can come in otherwise.
     #[cfg(feature = "config")]
     pub(crate) fn with_none_allowed(mut self, allowed: bool) -> Self {

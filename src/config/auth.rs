@@ -195,8 +195,8 @@ impl AuthSection {
         let auth = |name, index| Key::from("auth").key(name).at(index);
         let mut files = Vec::new();
         for (index, token) in self.tokens.iter().enumerate() {
-            let key = auth("token", index).key("file");
-            files.extend(token.file().map(|file| (key, document.resolve(file))));
+            let key = auth("token", index).key(token.origin_key());
+            files.extend(token.file(document).map(|file| (key, file)));
         }
         for (index, entry) in self.secrets.iter().enumerate() {
             files.push((auth("secrets", index), document.resolve(&entry.file())));
@@ -208,6 +208,28 @@ impl AuthSection {
             files.extend(file.map(|file| (key, document.resolve(file))));
         }
         files
+    }
+
+    /// The files with the keys of issuers that it names, and with the CAs of servers that have such keys.
+    #[cfg(unix)]
+    #[cfg_attr(
+        not(feature = "jwt"),
+        expect(clippy::unused_self, reason = "no signature counts")
+    )]
+    pub(crate) fn key_files(&self, document: &Document) -> Vec<(Key, PathBuf)> {
+        #[cfg(feature = "jwt")]
+        let files = self.jwt.iter().enumerate().flat_map(|(index, jwt)| {
+            let key = move |name| Key::from("auth.jwt").at(index).key(name);
+            let named = [("keys", jwt.key_file()), ("ca", jwt.ca.as_deref())].into_iter();
+            named.filter_map(move |(name, file)| Some((key(name), document.resolve(file?))))
+        });
+        #[cfg(feature = "jwt")]
+        return files.collect();
+        #[cfg(not(feature = "jwt"))]
+        {
+            let _ = document;
+            Vec::new()
+        }
     }
 
     /// The files with digests of secrets that it names, with their keys.

@@ -7,7 +7,7 @@ use super::Key;
 #[cfg(any(feature = "crl-fetch", feature = "jwt"))]
 use super::bounds::HOUR;
 use super::bounds::{Bounds, DAY, LONG, MILLISECOND, MINUTE, NOTHING, SECOND};
-use super::tls::ApplicationProtocol;
+use super::tls::{ApplicationProtocol, ClientAuthMode};
 use super::{AuthSection, ConfigError, CrlSection, TlsSection, crl_authority};
 
 /// As many as memory has room for in what is kept of each.
@@ -16,9 +16,32 @@ const MANY: u64 = 1 << 24;
 /// The smallest CRL is some hundred bytes, and none is read that is larger than 4 GiB.
 const CRL_SIZES: RangeInclusive<u64> = 1024..=1 << 32;
 
+/// The keys of texts and lists of texts of which an empty one names nothing: no caller, group, host or server.
+pub(super) const NAMES: [&str; 15] = [
+    "allowed_hosts",
+    "audiences",
+    "ca",
+    "class",
+    "env",
+    "exempt_groups",
+    "group",
+    "groups",
+    "health_checks",
+    "id",
+    "issuer",
+    "path",
+    "principal",
+    "rate_class",
+    "urls",
+];
+
 pub(super) fn tls(tls: &TlsSection, check: &Bounds<'_>) -> Result<(), ConfigError> {
     for own in tls.own_certificates() {
         own.check(check.0)?;
+    }
+    if tls.client_ca.is_empty() && tls.mode() != ClientAuthMode::None {
+        let message = "without a CA no client certificate could be good: name the CAs in `client_ca`, or take this out";
+        return Err(check.0.invalid("tls.client_auth", message));
     }
     let alpn = tls.alpn.as_deref();
     let is_spoken = |one: &ApplicationProtocol| *one != ApplicationProtocol::Http10;

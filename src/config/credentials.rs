@@ -1,4 +1,6 @@
-use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -7,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{Document, Text};
-use crate::auth::file::Timestamp;
+use crate::auth::file::{Timestamp, check_times};
 use crate::auth::{Binding, CredentialError, CredentialSource};
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
@@ -145,6 +147,7 @@ impl TryFrom<Entry> for TokenEntry {
             (None, None, Some(digests)) => Origin::Sha256(digests),
             _ => return Err("a token has exactly one of `env`, `file` and `sha256`"),
         };
+        check_times(entry.not_before, entry.expires)?;
         Ok(Self { entry, origin })
     }
 }
@@ -261,12 +264,9 @@ impl TokenEntry {
         self.entry.networks.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// The file that has its token.
-    pub(super) fn file(&self) -> Option<&Path> {
-        match &self.origin {
-            Origin::File(file) => Some(file),
-            _ => None,
-        }
+    /// The file that has its token, which its environment variable may name.
+    pub(super) fn file(&self, document: &Document) -> Option<PathBuf> {
+        self.source(document).ok()?.path()
     }
 
     /// The key that says where its token is.

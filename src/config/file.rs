@@ -117,7 +117,8 @@ pub(super) struct Written {
 pub(crate) struct ReloadSection {
     /// How often files are looked at besides the notifications, from `"10ms"` to a day. Default `"5s"`.
     pub(crate) poll_interval: Option<HumanDuration>,
-    /// How long a burst of changes must have been quiet, at most a minute. Default `"50ms"`.
+    /// How long files that changed must have been quiet before they are read, at most a minute and no longer than
+    /// `poll_interval`. Default `"50ms"`.
     pub(crate) settle: Option<HumanDuration>,
     /// A file of which nothing comes for so long, as on a network mount whose server is gone, counts as
     /// one that cannot be read: from `"100ms"` to ten minutes. Default `"10s"`.
@@ -318,6 +319,7 @@ impl Config {
     }
 
     fn check_bounds(&self) -> Result<(), ConfigError> {
+        self.document.check_names(&checks::NAMES)?;
         let check = Bounds(&self.document);
         self.reload.check(&check)?;
         self.serve.check(&check)?;

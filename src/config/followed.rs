@@ -123,6 +123,7 @@ impl Load for Followed {
         if self.seen != seen || self.wrong.is_some() {
             match self.newest() {
                 Ok((document, section, sources)) => {
+                    let sources = sources.following(&self.sources);
                     (self.document, self.section, self.sources) = (document, section, sources);
                     (self.seen, self.wrong) = (seen, None);
                 }

@@ -1,3 +1,5 @@
+#[cfg(unix)]
+use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -14,7 +16,7 @@ use crate::auth::jwt::{Issuer, KeySet};
 pub(crate) struct JwtSection {
     /// What its tokens are.
     pub(crate) kind: JwtKind,
-    /// Its name, the `iss` of its tokens.
+    /// Its name, the `iss` of its tokens. One is named again only for other audiences, or for keys in a second place.
     pub(crate) issuer: String,
     /// Who its tokens are for, one of which is in their `aud`: the `service` of a token server, or
     /// the audience of a projected service-account token.
@@ -71,6 +73,11 @@ pub(super) enum IssuersError {
     )]
     Confused { one: String, other: String },
     #[error(
+        "the issuer {issuer:?} is there already with the audience {audience:?}, so that a token of it could be two \
+         callers': name it once, or, for keys in a second place, with the same `kind` and `prefix`"
+    )]
+    Twice { issuer: String, audience: String },
+    #[error(
         "`ca`, `token_file`, `interval` and `timeout` are for keys from a URL, and those of the issuer \
          {issuer:?} are in a file"
     )]
@@ -105,6 +112,11 @@ pub(super) fn check(issuers: &[JwtSection]) -> Result<(), (Key, IssuersError)> {
             let user = user.clone();
             return wrong("basic_users", IssuersError::NoUser { user });
         }
+        let mut earlier = issuers[..number].iter();
+        if let Some(audience) = earlier.find_map(|other| one.repeats(other)) {
+            let (issuer, audience) = (issuer(), audience.to_owned());
+            return wrong("issuer", IssuersError::Twice { issuer, audience });
+        }
         let confused = |other: &&JwtSection| {
             one.issuer != other.issuer
                 && (one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix))
@@ -119,8 +131,25 @@ pub(super) fn check(issuers: &[JwtSection]) -> Result<(), (Key, IssuersError)> {
 }
 
 impl JwtSection {
+    /// The audience for which a token of this issuer could be one of `other` too, and mean something else.
+    fn repeats(&self, other: &Self) -> Option<&str> {
+        let is_same = self.kind == other.kind && self.prefix == other.prefix;
+        if self.issuer != other.issuer || is_same && self.keys != other.keys {
+            return None;
+        }
+        let mut audiences = self.audiences.iter();
+        let shared = audiences.find(|audience| other.audiences.contains(audience));
+        shared.map(String::as_str)
+    }
+
     fn url(&self) -> Option<&str> {
         self.keys.to_str().filter(|keys| keys.contains("://"))
+    }
+
+    /// The file that has its keys, if no URL has.
+    #[cfg(unix)]
+    pub(super) fn key_file(&self) -> Option<&Path> {
+        self.url().is_none().then_some(&*self.keys)
     }
 
     fn keys(&self, document: &Document) -> Result<Watched<KeySet>, CredentialError> {

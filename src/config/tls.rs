@@ -31,8 +31,8 @@ pub(crate) struct TlsSection {
     #[serde(default)]
     pub(crate) sni: Vec<ServerCertificate>,
     /// PEM or DER files of the CAs that issue client certificates, or directories of them, in which files
-    /// without a certificate are left out. A certificate that is not fit to be a CA is an error in a file, and
-    /// left out with a warning in a directory.
+    /// without a certificate are left out, and with a warning those that are copies by their names. A certificate that
+    /// is not fit to be a CA is an error in a file, and left out with a warning in a directory.
     #[serde(default, deserialize_with = "some_paths")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) client_ca: Vec<PathBuf>,

@@ -191,7 +191,12 @@ impl Builder {
     fn authorities(&self) -> Result<(Vec<CertificateDer<'static>>, Authorities), LoadError> {
         let provider = crate::crypto::provider();
         let mut certificates = self.authorities.clone();
-        super::sources::read_authorities(&self.signers, &mut Pinned::new(), &mut certificates)?;
+        super::sources::read_authorities(
+            &self.signers,
+            &[],
+            &mut Pinned::new(),
+            &mut certificates,
+        )?;
         let algorithms = provider.signature_verification_algorithms;
         let authorities = Authorities::new(&certificates, algorithms)?;
         Ok((certificates, authorities))

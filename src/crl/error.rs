@@ -221,7 +221,6 @@ impl LoadError {
     }
 
     /// The file or directory that is wrong.
-    #[cfg(feature = "config")]
     pub(crate) fn path(&self) -> Option<&std::path::Path> {
         match self {
             Self::Unreadable { path, .. } => Some(path),

@@ -8,6 +8,7 @@ use super::{CrlError, LoadError, gzip};
 use crate::reload::Pinned;
 use crate::telemetry::metrics;
 use crate::util::clock;
+use crate::util::left_out::{self, Block, LeftOut};
 use crate::util::x509_file::{self, Sought};
 
 /// Reads CRLs from files and other sources into one set.
@@ -19,6 +20,8 @@ pub(super) struct Loader<'a> {
     /// Those of `previous` that were in files which hold other lists now.
     displaced: Vec<(PathBuf, Arc<Crl>)>,
     max_size: u64,
+    /// Files and directories that are read for CAs too.
+    signers: &'a [PathBuf],
     /// Seconds after 1970.
     now: u64,
     /// Whether that is another time than now.
@@ -29,6 +32,8 @@ pub(super) struct Loader<'a> {
 #[derive(Default)]
 pub(super) struct Content {
     lists: Vec<Arc<Crl>>,
+    /// What else is in it.
+    others: Vec<LeftOut>,
     /// Active lists that may be in what could not be read.
     pub(super) unread: Vec<Arc<Crl>>,
     pub(super) errors: Vec<LoadError>,
@@ -55,9 +60,16 @@ impl<'a> Loader<'a> {
             unread: Vec::new(),
             displaced: Vec::new(),
             max_size,
+            signers: &[],
             now: clock::seconds(),
             as_of: None,
         }
+    }
+
+    /// Knows these files and directories as such that are read for CAs too.
+    pub(super) fn with_signers(mut self, signers: &'a [PathBuf]) -> Self {
+        self.signers = signers;
+        self
     }
 
     /// As of this time, in seconds after 1970, if it is not now.
@@ -105,6 +117,11 @@ impl<'a> Loader<'a> {
             self.read_content(&file.display().to_string(), &content, is_named)
         };
         drop(content);
+        if !read.lists.is_empty() {
+            left_out::warn(&file, "CRLs", &read.others, |block| {
+                block == Block::Certificate && left_out::is_named(&file, self.signers)
+            });
+        }
         let before = known.iter().flat_map(|known| known.all());
         if read.errors.is_empty() {
             self.displaced
@@ -207,7 +224,8 @@ impl<'a> Loader<'a> {
     fn read_plain(&mut self, origin: &str, content: &[u8], is_named: bool) -> Content {
         let mut read = Content::default();
         let contents = x509_file::crls(content);
-        let is_empty = contents.wanted.is_empty() && (is_named || contents.others == 0);
+        let is_empty = contents.wanted.is_empty() && (is_named || contents.others.is_empty());
+        read.others = contents.others;
         for (item, number) in contents.wanted.into_iter().zip(1..) {
             let at = match item.line {
                 1 => origin.to_owned(),

@@ -14,6 +14,7 @@ use crate::reload::{Given, Load, Pinned};
 use crate::telemetry::metrics;
 use crate::util::clock;
 use crate::util::file::CERTIFICATES;
+use crate::util::left_out::{self, Block};
 use crate::util::x509_file::{self, Sought};
 
 /// CRLs in files and directories.
@@ -79,6 +80,12 @@ pub(crate) fn replacing(mut lists: CrlSet, current: &CrlSet) -> CrlSet {
 }
 
 impl Files {
+    fn authorities(&self, pinned: &mut Pinned) -> Result<Authorities, LoadError> {
+        let mut authorities = self.authorities.clone();
+        read_authorities(&self.signers, &self.paths, pinned, &mut authorities)?;
+        Ok(Authorities::new(&authorities, self.algorithms)?)
+    }
+
     /// Reads the files as `pinned` sees them. The caller that activates the lists logs them.
     ///
     /// At a start all must be usable. Afterwards each file is for itself, so that one that is damaged does not
@@ -89,11 +96,18 @@ impl Files {
         previous: Option<&CrlSet>,
     ) -> Result<CrlSet, LoadError> {
         let began = crate::util::clock::instant();
-        let mut authorities = self.authorities.clone();
-        read_authorities(&self.signers, pinned, &mut authorities)?;
-        let authorities = Authorities::new(&authorities, self.algorithms)?;
-        let loader = Loader::new(Arc::new(authorities), previous, self.max_size);
-        let mut loader = loader.with_time(self.as_of);
+        // The lists of a CA that is known do not wait for the file of another.
+        let (authorities, unreadable) = match (self.authorities(pinned), previous) {
+            (Ok(authorities), _) => (Arc::new(authorities), None),
+            (Err(error), Some(previous)) => (Arc::clone(&previous.authorities), Some(error)),
+            (Err(error), None) => return Err(error),
+        };
+        let loader = Loader::new(authorities, previous, self.max_size);
+        let mut loader = loader.with_time(self.as_of).with_signers(&self.signers);
+        if let Some(error) = unreadable {
+            let file = error.path().unwrap_or(Path::new("signers")).to_owned();
+            loader.refuse_all_under(&file, error)?;
+        }
         for path in &self.paths {
             match given(pinned, path) {
                 Ok(Given::Named(file)) => loader.read_file(pinned, file, true)?,
@@ -150,8 +164,10 @@ pub(super) fn from_bytes<'a>(
     loader.finish("bytes")
 }
 
+/// Reads CAs and CRL signers from files, of which some may be among `lists`, those that are read for CRLs.
 pub(super) fn read_authorities(
     files: &[PathBuf],
+    lists: &[PathBuf],
     pinned: &mut Pinned,
     authorities: &mut Vec<CertificateDer<'static>>,
 ) -> Result<(), LoadError> {
@@ -166,6 +182,10 @@ pub(super) fn read_authorities(
             if !is_named && Sought::are_never_in(&file) {
                 continue;
             }
+            if !is_named && Sought::is_copy(&file) {
+                left_out::warn_of_copy(&file);
+                continue;
+            }
             let content = pinned.read_at_most(&file, CERTIFICATES);
             let content = content.map_err(|error| LoadError::unreadable(&file, error))?;
             if !is_named && Sought::Certificates.leaves_out(&file, &content) {
@@ -174,10 +194,15 @@ pub(super) fn read_authorities(
             let origin = || file.display().to_string();
             let contents = x509_file::certificates(&content)
                 .map_err(|error| LoadError::not_pem(origin(), &error))?;
-            if contents.wanted.is_empty() && (is_named || contents.others == 0) {
+            if contents.wanted.is_empty() && (is_named || contents.others.is_empty()) {
                 return Err(LoadError::Empty { origin: origin() });
             }
-            found |= !contents.wanted.is_empty();
+            if !contents.wanted.is_empty() {
+                found = true;
+                left_out::warn(&file, "CAs", &contents.others, |block| {
+                    block == Block::Crl && left_out::is_named(&file, lists)
+                });
+            }
             for item in contents.wanted {
                 let certificate = CertificateDer::from(item.der.into_owned());
                 let read = CertificateInfo::parse(&certificate);

@@ -112,6 +112,22 @@ impl Document {
         }
     }
 
+    /// Refuses an empty text under one of these names, outside of what the program around the guard sets for itself.
+    pub(crate) fn check_names(&self, names: &[&str]) -> Result<(), ConfigError> {
+        let mut texts = self.texts().into_iter();
+        let is_blank = |(key, text): &(Key, String)| {
+            text.trim().is_empty()
+                && key.name().is_some_and(|name| names.contains(&name))
+                && !key.to_string().starts_with("program.")
+        };
+        match texts.find(is_blank) {
+            Some((key, _)) => {
+                Err(self.invalid(key, "it is empty: write what is meant, or take it out"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Every text in it, with the key that it is under.
     pub(crate) fn texts(&self) -> Vec<(Key, String)> {
         let mut found = Vec::new();

@@ -9,7 +9,7 @@ use super::certificates::{
 };
 use super::{Builder, Problem, SecurityWarning};
 use crate::auth::Authentication;
-use crate::config::{Config, Document, Key, PolicyRules};
+use crate::config::{ClientAuthMode, Config, Document, Key, PolicyRules};
 use crate::crl::CrlRequirement;
 use crate::identity::Method;
 use crate::policy::{Policy, Who};
@@ -157,9 +157,11 @@ impl Advice<'_> {
             | Who::Subject(_)
             | Who::Issuer(_)
             | Who::Fingerprint(_)
-                if cas.is_empty() && self.config.tls.is_some() =>
+                if self.asks_for_no_certificate(cas) =>
             {
-                nobody("[tls] has no `client_ca`, so that no client has a certificate")
+                nobody(
+                    "[tls] asks no client for a certificate: name the CAs in `client_ca`, and no `client_auth = \"none\"`",
+                )
             }
             Who::Principal(Method::Certificate, _) if !by_certificate => {
                 nobody("[auth] looks at no certificate: write \"token-or-certificate\"")
@@ -177,6 +179,11 @@ impl Advice<'_> {
             Who::Issuer(issuer) => unknown_issuer(issuer, cas),
             _ => None,
         }
+    }
+
+    fn asks_for_no_certificate(&self, cas: &[ClientCa]) -> bool {
+        let tls = self.config.tls.as_ref();
+        tls.is_some_and(|tls| cas.is_empty() || tls.mode() == ClientAuthMode::None)
     }
 
     fn identity(&mut self) {
@@ -339,7 +346,13 @@ impl Advice<'_> {
         }
         // A folder that several files are in is named once.
         let mut known = HashSet::new();
+        let own = super::secrets::own_groups();
         for (key, file) in super::secrets::deciding(self.config) {
+            if let Some((mode, group)) = super::secrets::group_writes(&file, &own) {
+                let path = file.display().to_string().into();
+                let problem = Problem::GroupWritable { path, mode, group };
+                self.here(key.clone(), problem);
+            }
             if let Some((path, mode)) = super::secrets::everybody_writes(&file)
                 && known.insert(path.clone())
             {

@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::X509Version;
+
 use super::Problem;
 use crate::PeerIdentity;
 use crate::config::{Config, Key};
 use crate::crl::CaInfo;
 use crate::identity::Anchor;
 use crate::reload::Pinned;
+use crate::tls::certificates_in;
 
 /// A certificate of `tls.client_ca`.
 pub(super) struct ClientCa {
@@ -38,7 +42,9 @@ pub(super) fn client_cas(config: &Config) -> Vec<ClientCa> {
         found.extend(certificates.filter_map(|der| {
             let identity = PeerIdentity::from_der(&der).ok()?;
             let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
-            certificate.is_ca().then(|| ClientCa {
+            // One of version 1 does not say what it is, and counts where its file is named.
+            let is_one = certificate.is_ca() || certificate.version() == X509Version::V1;
+            is_one.then(|| ClientCa {
                 key: key.clone(),
                 subject: identity.subject().into(),
                 name: certificate.subject().as_raw().to_vec(),
@@ -50,17 +56,15 @@ pub(super) fn client_cas(config: &Config) -> Vec<ClientCa> {
     found
 }
 
-fn certificates(path: &Path) -> Vec<Vec<u8>> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-
-    let read = CertificateDer::pem_file_iter(path).into_iter().flatten();
-    read.filter_map(|der| Some(der.ok()?.to_vec())).collect()
+/// As the server reads them; of a file that has none, none.
+fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
+    certificates_in(path).unwrap_or_default()
 }
 
 /// The server's own certificate in its file: in a bundle it may stand behind those of its CAs.
-pub(super) fn first(path: &Path) -> Option<Vec<u8>> {
+pub(super) fn first(path: &Path) -> Option<CertificateDer<'static>> {
     let mut found = certificates(path);
-    let is_own = |der: &Vec<u8>| {
+    let is_own = |der: &CertificateDer<'_>| {
         let parsed = x509_parser::parse_x509_certificate(der);
         parsed.is_ok_and(|(_, one)| !one.is_ca())
     };

@@ -219,4 +219,17 @@ pub enum Problem {
         /// Its permission bits.
         mode: u32,
     },
+    /// What a group that the process is not in may write, of files that decide who is let in.
+    #[error(
+        "the group {group} may write to {path} (mode {mode:03o}), and so decide who is let in: this process is not in \
+         it; chmod g-w, or give the file a group of its own"
+    )]
+    GroupWritable {
+        /// The file or folder.
+        path: Box<str>,
+        /// Its permission bits.
+        mode: u32,
+        /// The number of the group.
+        group: u32,
+    },
 }

@@ -38,16 +38,22 @@ pub(super) fn deciding(config: &Config) -> Vec<(Key, PathBuf)> {
     let tls = config.tls.iter().flat_map(|tls| tls.files(document));
     files.extend(tls.filter(|(key, _)| key.name() == Some("client_ca")));
     files.extend(config.crl.iter().flat_map(|crl| crl.named(document)));
-    files.extend(
-        config
-            .auth
-            .iter()
-            .flat_map(|auth| auth.digest_files(document)),
-    );
+    if let Some(auth) = &config.auth {
+        files.extend(auth.digest_files(document));
+        files.extend(auth.key_files(document));
+    }
     if let Some(policy) = &config.policy
         && let PolicyRules::File(file) = &policy.rules
     {
         files.push(("policy.file".into(), document.resolve(file)));
+    }
+    #[cfg(feature = "digest-binding")]
+    {
+        let policy = config.policy.as_ref();
+        let binding = policy.and_then(|policy| policy.digest_binding.as_ref());
+        let file = binding.and_then(|binding| binding.file.as_ref());
+        let key = Key::from("policy.digest_binding.file");
+        files.extend(file.map(|file| (key, document.resolve(file))));
     }
     if let Some(deny) = &config.deny {
         let named = deny.files.iter().enumerate();
@@ -73,6 +79,33 @@ pub(super) fn everybody_writes(path: &Path) -> Option<(PathBuf, u32)> {
         let open = mode & 0o002 != 0 && (steps == 0 || mode & 0o1000 == 0);
         (open && reachable(at) && !is_read_only(at)).then(|| (at.to_owned(), mode))
     })
+}
+
+/// What a group may write of a file or folder that has none of the process' own groups: its permission bits and the
+/// group. The volumes of Kubernetes have the pod's `fsGroup`, which is one of its processes'.
+pub(super) fn group_writes(path: &Path, own: &[u32]) -> Option<(u32, u32)> {
+    let path = fs::canonicalize(path).ok()?;
+    let metadata = fs::metadata(&path).ok()?;
+    let (mode, group) = (metadata.mode() & 0o7777, metadata.gid());
+    let enters = |folder: &Path| {
+        let folder = fs::metadata(folder).ok()?;
+        let by_group = folder.gid() == group && folder.mode() & 0o010 != 0;
+        Some(by_group || folder.mode() & 0o001 != 0)
+    };
+    let mut folders = path.ancestors().skip(1);
+    let reachable = folders.all(|folder| enters(folder) == Some(true));
+    let others = mode & 0o020 != 0 && !own.contains(&group);
+    (others && reachable && !is_read_only(&path)).then_some((mode, group))
+}
+
+/// The groups of this process.
+pub(super) fn own_groups() -> Vec<u32> {
+    let mut groups = rustix::process::getgroups().unwrap_or_default();
+    groups.push(rustix::process::getegid());
+    groups
+        .into_iter()
+        .map(rustix::process::Gid::as_raw)
+        .collect()
 }
 
 /// Whether its file system is mounted read-only, as the volumes of a `ConfigMap` are, whose folders have mode 777.
@@ -122,6 +155,29 @@ mod tests {
             // A link's own mode is 777 and says nothing.
             assert_eq!(everybodys(&link), found, "{around:o} {mode:o}");
         }
+    }
+
+    #[test]
+    fn a_file_is_written_by_a_group_if_that_is_not_the_process_own_and_can_reach_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deny");
+        fs::write(&file, "# none\n").unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let group = fs::metadata(&file).unwrap().gid();
+        for (around, mode, own, found) in [
+            (0o755, 0o664, &[][..], Some((0o664, group))),
+            (0o750, 0o660, &[], Some((0o660, group))),
+            (0o755, 0o664, &[group], None),
+            (0o755, 0o644, &[], None),
+            (0o700, 0o664, &[], None),
+        ] {
+            set(folder.path(), around);
+            set(&file, mode);
+            assert_eq!(group_writes(&file, own), found, "{around:o} {mode:o}");
+        }
+        assert!(own_groups().contains(&group));
     }
 
     #[test]

@@ -144,10 +144,10 @@ impl Rule {
     /// Makes a rule for callers of this id, in which `{name}` stands for what a condition captured.
     ///
     /// # Errors
-    /// Returns an error for braces that are no capture.
+    /// Returns an error for an empty id, and for braces that are no capture.
     pub fn new(id: &str) -> Result<Self, IdentityError> {
         Ok(Self {
-            id: Template::parse(id)?,
+            id: Template::of_name(id)?,
             groups: Vec::new(),
             conditions: Vec::new(),
         })
@@ -185,7 +185,7 @@ impl Rule {
     /// # Errors
     /// Returns an error for braces that are no capture.
     pub fn in_group(mut self, group: &str) -> Result<Self, IdentityError> {
-        let group = Template::parse(group)?;
+        let group = Template::of_name(group)?;
         self.groups.push(group);
         Ok(self)
     }
@@ -284,6 +284,14 @@ impl FromStr for Field {
 }
 
 impl Template {
+    /// The text of an id or a group: with none, each caller that the rule is about would be one without a name.
+    fn of_name(text: &str) -> Result<Self, MappingError> {
+        if text.trim().is_empty() {
+            return Err(MappingError::Empty);
+        }
+        Self::parse(text)
+    }
+
     fn parse(text: &str) -> Result<Self, MappingError> {
         let wrong = || MappingError::Pattern(text.to_owned());
         let mut parts = Vec::new();

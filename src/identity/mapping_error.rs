@@ -15,6 +15,9 @@ pub(crate) enum MappingError {
         "{0:?} is no pattern: captures are {{name}}, of letters, digits and underscores, each once"
     )]
     Pattern(String),
+    /// A template of nothing.
+    #[error("an id and a group are not empty")]
+    Empty,
     /// `ip` takes a network.
     #[error("{0:?} is no IP address or network")]
     Network(String),

@@ -230,7 +230,7 @@ impl Rule {
 
     /// What keeps the rule from ever matching, or leaves open what it is about.
     pub(super) fn check(&self) -> Result<(), RuleError> {
-        if self.name.is_empty() {
+        if self.name.trim().is_empty() {
             return Err(RuleError::NoName);
         }
         if self.who.is_empty() {

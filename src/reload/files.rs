@@ -5,11 +5,11 @@ use std::sync::Weak;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Watched;
 use super::failures::Failures;
 use super::fingerprint::Fingerprint;
 use super::notifications::{Following, Handler, Notifications};
 use super::watched::Shared;
+use super::{WatchOptions, Watched};
 use crate::telemetry::metrics;
 use crate::util::error_chain::chain;
 use crate::util::{clock, descriptors, patience};
@@ -63,59 +63,6 @@ pub trait Load: Send + 'static {
     fn look(&mut self, _current: &Self::Value) {}
 }
 
-/// How files are watched.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct WatchOptions {
-    /// How often the files are polled besides the notifications, at least 10 ms. Default: 5 s.
-    pub poll_interval: Duration,
-    /// How long a burst of changes must have been quiet before the files are read. Default: 50 ms.
-    pub settle: Duration,
-    /// How long a read may give nothing, as on a network mount whose server is gone, before the file counts as
-    /// one that cannot be read. Default: 10 s.
-    pub read_timeout: Duration,
-    /// How long the last good value stays while its files cannot be used. Then it ends: what it lets in is
-    /// refused until the files can be used again. Default: it stays.
-    pub stale_after: Option<Duration>,
-}
-
-impl Default for WatchOptions {
-    fn default() -> Self {
-        Self {
-            poll_interval: Duration::from_secs(5),
-            settle: Duration::from_millis(50),
-            read_timeout: patience::DEADLINE,
-            stale_after: None,
-        }
-    }
-}
-
-impl WatchOptions {
-    /// Sets [`WatchOptions::poll_interval`].
-    pub fn with_poll_interval(mut self, interval: Duration) -> Self {
-        self.poll_interval = interval;
-        self
-    }
-
-    /// Sets [`WatchOptions::settle`].
-    pub fn with_settle(mut self, settle: Duration) -> Self {
-        self.settle = settle;
-        self
-    }
-
-    /// Sets [`WatchOptions::read_timeout`].
-    pub fn with_read_timeout(mut self, timeout: Duration) -> Self {
-        self.read_timeout = timeout;
-        self
-    }
-
-    /// Sets [`WatchOptions::stale_after`].
-    pub fn with_stale_after(mut self, time: Duration) -> Self {
-        self.stale_after = Some(time);
-        self
-    }
-}
-
 /// The shortest interval of polls: without any pause a watcher would keep a processor busy.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -163,8 +110,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-/// Loads, and again as long as it fails, even in part, while the files change: a pair of which one half is new
-/// is no news.
+/// Loads, and again while the files change meanwhile, a few times at most: a pair of which one half is new is no news,
+/// and a part of a file that is written in its place is not the file.
 fn load_settled<L: Load>(
     loader: &mut L,
     previous: Option<&L::Value>,
@@ -177,13 +124,29 @@ fn load_settled<L: Load>(
         let outcome = loader.load(previous);
         metrics::load_took(loader.name(), begun.elapsed());
         tries -= 1;
-        let whole = outcome
-            .as_ref()
-            .is_ok_and(|value| loader.refused(value).is_none());
-        if whole || tries == 0 || Fingerprint::of(&loader.paths()) == seen {
+        if tries == 0 || Fingerprint::of(&loader.paths()) == seen {
             return (seen, outcome);
         }
     }
+}
+
+/// Looks again, with a pause before each time, until two looks find the same or it is over, and returns what was found last.
+fn at_rest<S: PartialEq>(
+    mut found: S,
+    mut look: impl FnMut() -> S,
+    mut pause: impl FnMut(),
+    is_over: impl Fn() -> bool,
+) -> S {
+    while !is_over() {
+        pause();
+        let again = look();
+        let rests = again == found;
+        found = again;
+        if rests {
+            break;
+        }
+    }
+    found
 }
 
 fn recommended(handler: Handler) -> notify::Result<Following> {
@@ -205,6 +168,15 @@ struct Worker<L: Load> {
     lapsed_in: Option<u64>,
 }
 
+/// Why the files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// There was a notification, and then none for as long as a burst of changes must be over.
+    ByQuiet,
+    /// It is time to, or changes go on.
+    ToPoll,
+}
+
 impl<L: Load> Worker<L> {
     fn run<M>(mut self, watcher: M)
     where
@@ -215,16 +187,43 @@ impl<L: Load> Worker<L> {
         loop {
             let paths = self.loader.paths();
             let more = patience::with_deadline(timeout, || notifications.follow(&paths));
-            if !more && !self.wait(&notifications) {
-                return;
-            }
-            patience::with_deadline(timeout, || self.look());
+            let is_quiet = if more {
+                false
+            } else {
+                match self.wait(&notifications) {
+                    Some(Woken::ByQuiet) => true,
+                    Some(Woken::ToPoll) => false,
+                    None => return,
+                }
+            };
+            patience::with_deadline(timeout, || {
+                let found = self.found(is_quiet);
+                self.look(&found);
+            });
             descriptors::hold();
         }
     }
 
-    /// Waits for a change or the next poll; returns false when the last clone of the value is dropped.
-    fn wait<M>(&self, notifications: &Notifications<M>) -> bool
+    /// What the files are now. Where no notification said that a change is over, they are looked at until it is.
+    fn found(&self, is_quiet: bool) -> Fingerprint {
+        let look = || Fingerprint::of(&self.loader.paths());
+        let found = look();
+        if is_quiet || found == self.seen {
+            return found;
+        }
+        let begun = clock::instant();
+        let longest = self.options.poll_interval;
+        let pause = self.options.settle.min(longest);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "files are watched on a thread of its own"
+        )]
+        let rest = || thread::sleep(pause);
+        at_rest(found, look, rest, || begun.elapsed() >= longest)
+    }
+
+    /// Waits for a change or the next poll; returns `None` when the last clone of the value is dropped.
+    fn wait<M>(&self, notifications: &Notifications<M>) -> Option<Woken>
     where
         M: Fn(Handler) -> notify::Result<Following>,
     {
@@ -234,30 +233,35 @@ impl<L: Load> Worker<L> {
         let mut waited = Duration::ZERO;
         while waited < interval {
             if self.shared.strong_count() == 0 {
-                return false;
+                return None;
             }
             if notifications.wait(step).is_ok() {
-                self.settle(|quiet| notifications.wait(quiet).is_ok());
-                break;
+                let woken = self.settle(|quiet| notifications.wait(quiet).is_ok());
+                return (self.shared.strong_count() > 0).then_some(woken);
             }
             waited += step.max(Duration::from_millis(1));
         }
-        self.shared.strong_count() > 0
+        (self.shared.strong_count() > 0).then_some(Woken::ToPoll)
     }
 
     /// Waits until a burst of changes is over, but no longer than a poll would.
-    fn settle(&self, more_within: impl Fn(Duration) -> bool) {
+    fn settle(&self, more_within: impl Fn(Duration) -> bool) -> Woken {
         let mut waited = Duration::ZERO;
-        while waited < self.options.poll_interval && more_within(self.options.settle) {
+        while waited < self.options.poll_interval {
+            if !more_within(self.options.settle) {
+                return Woken::ByQuiet;
+            }
             waited += self.options.settle.max(Duration::from_millis(1));
         }
+        Woken::ToPoll
     }
 
-    fn look(&mut self) {
+    /// Does what is due where the files are as they were `found`.
+    fn look(&mut self, found: &Fingerprint) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        self.reload(&shared);
+        self.reload(&shared, found);
         if self.failures.reason().is_some() && !self.can_wait {
             self.failing_since.get_or_insert_with(clock::instant);
             self.lapse(&shared);
@@ -294,8 +298,8 @@ impl<L: Load> Worker<L> {
         );
     }
 
-    fn reload(&mut self, shared: &Shared<L::Value>) {
-        let changed = Fingerprint::of(&self.loader.paths()) != self.seen;
+    fn reload(&mut self, shared: &Shared<L::Value>, found: &Fingerprint) {
+        let changed = *found != self.seen;
         // What failed may succeed without a change of the files: a CA that was not valid yet.
         if !changed && self.failures.reason().is_none() {
             return;
@@ -502,8 +506,71 @@ mod tests {
             failing_since: None,
             lapsed_in: None,
         };
-        worker.look();
+        let found = Fingerprint::of(&worker.loader.paths());
+        worker.look(&found);
         assert_eq!(*watched.load(), b"two");
+    }
+
+    /// A file that another writes in its place, a part after each time that it is read.
+    struct InParts(PathBuf, std::vec::IntoIter<&'static str>);
+
+    impl Load for InParts {
+        type Value = Vec<u8>;
+        type Error = Infallible;
+
+        fn name(&self) -> &'static str {
+            "in parts"
+        }
+
+        fn paths(&self) -> Vec<PathBuf> {
+            vec![self.0.clone()]
+        }
+
+        fn load(&mut self, _: Option<&Vec<u8>>) -> Result<Vec<u8>, Infallible> {
+            let read = std::fs::read(&self.0).unwrap();
+            if let Some(more) = self.1.next() {
+                std::fs::write(&self.0, more).unwrap();
+            }
+            Ok(read)
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_while_it_is_read_is_read_again_and_one_that_never_rests_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("list");
+        for (parts, read) in [
+            (vec![], "a"),
+            (vec!["a\nb"], "a\nb"),
+            (vec!["a\nb", "a\nb\nc"], "a\nb\nc"),
+            (vec!["b", "c", "d", "e", "f", "g"], "e"),
+        ] {
+            std::fs::write(&path, "a").unwrap();
+            let mut loader = InParts(path.clone(), parts.into_iter());
+            let (_, Ok(value)) = load_settled(&mut loader, None);
+            assert_eq!(String::from_utf8(value).unwrap(), read);
+        }
+    }
+
+    #[test]
+    fn a_change_that_no_notification_ends_is_over_when_two_looks_find_the_same() {
+        for (looks, longest, found) in [
+            (&[1, 1][..], 9, 1),
+            (&[1, 2, 3, 3, 4], 9, 3),
+            (&[1, 2, 3, 4, 5], 2, 3),
+            (&[1, 2], 0, 1),
+        ] {
+            let mut looks = looks.iter().copied();
+            let first = looks.next().unwrap();
+            let pauses = std::cell::Cell::new(0);
+            let rest = at_rest(
+                first,
+                || looks.next().unwrap(),
+                || pauses.set(pauses.get() + 1),
+                || pauses.get() >= longest,
+            );
+            assert_eq!(rest, found);
+        }
     }
 
     #[test]

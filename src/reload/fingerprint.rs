@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::util::descriptors::with_spare;
 use crate::util::file;
-use crate::util::patience::{Progress, within};
+use crate::util::patience::within;
 
 /// Files up to this size are distinguished by their content: their times and lengths can be the same
 /// after a change (a rewrite within one tick of the file system's clock).
@@ -36,32 +36,39 @@ impl Fingerprint {
     pub(crate) fn of(paths: &[PathBuf]) -> Self {
         let mut stamps = Vec::new();
         for path in paths {
-            let owned = path.clone();
-            let found = within(path, move |progress| stamps_at(owned, progress));
-            // What is stuck is as what is not there.
-            stamps.extend(found.unwrap_or_else(|_| vec![(path.clone(), None)]));
+            let (own, files) = stamped(path, |path| {
+                let own = stamp(path);
+                let files = own.as_ref().map_or_else(Vec::new, |own| entries(path, own));
+                (own, files)
+            });
+            stamps.push((path.clone(), own));
+            // Each by itself: one that is stuck hides no change of those beside it.
+            stamps.extend(files.into_iter().map(|file| {
+                let own = stamped(&file, stamp);
+                (file, own)
+            }));
         }
         Self(stamps)
     }
 }
 
-/// Those of a file, or of a directory and the files in it.
-fn stamps_at(path: PathBuf, progress: &Progress) -> Vec<(PathBuf, Option<Stamp>)> {
-    let own = stamp(&path);
-    let entries = match &own {
-        Some(own) if own.is_directory => with_spare(|| fs::read_dir(&path)).ok(),
-        _ => None,
+/// What `look` finds at a path. What is stuck is as what is not there.
+fn stamped<T: Default + Send + 'static>(path: &Path, look: fn(&Path) -> T) -> T {
+    let owned = path.to_owned();
+    within(path, move |_| look(&owned)).unwrap_or_default()
+}
+
+/// The entries of a directory, in order.
+fn entries(path: &Path, own: &Stamp) -> Vec<PathBuf> {
+    let entries = if own.is_directory {
+        with_spare(|| fs::read_dir(path)).ok()
+    } else {
+        None
     };
-    let mut stamps = vec![(path, own)];
     let entries = entries.into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     files.sort();
-    stamps.extend(files.into_iter().map(|file| {
-        progress.made();
-        let stamp = stamp(&file);
-        (file, stamp)
-    }));
-    stamps
+    files
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

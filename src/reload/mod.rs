@@ -14,7 +14,13 @@
 //!
 //! Only regular files are read, up to the size of a good one of their kind, and a file of which nothing
 //! comes for [`WatchOptions::read_timeout`], on a network mount whose server is gone, counts as one that
-//! cannot be read, while others are read on. For a process without a free descriptor some are held.
+//! cannot be read, while others are read on, those of the same folder too. For a process without a free descriptor
+//! some are held.
+//!
+//! A file is best replaced by a rename. One that is written in its place is read once it has been quiet for
+//! [`WatchOptions::settle`], and again if it changed while it was read. A writer that pauses for longer in the middle has
+//! what is there taken for the file, unless its form shows that something is missing: a PEM section or a TOML table that
+//! does not end does, the last line of a list does not.
 //!
 //! ```
 //! use portcullis::Watched;
@@ -35,13 +41,17 @@ mod fingerprint;
 #[cfg(feature = "reload")]
 mod notifications;
 #[cfg(feature = "reload")]
+mod options;
+#[cfg(feature = "reload")]
 mod pinned;
 mod watched;
 
 #[cfg(feature = "reload")]
-pub use files::{Load, WatchOptions};
+pub use files::Load;
 #[cfg(any(feature = "config", feature = "crl"))]
 pub(crate) use fingerprint::Fingerprint;
+#[cfg(feature = "reload")]
+pub use options::WatchOptions;
 #[cfg(feature = "tls")]
 pub(crate) use pinned::Given;
 #[cfg(feature = "reload")]

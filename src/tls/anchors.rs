@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +16,7 @@ use super::{ClientCas, TlsError, key_kind, time};
 use crate::PeerIdentity;
 use crate::identity::{Anchor, name_text};
 use crate::reload::Pinned;
+use crate::util::left_out::LeftOut;
 
 /// The active client CAs.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub(super) struct Anchors {
     constrained: Vec<CertificateDer<'static>>,
     /// How many certificates of the bundle are not trusted.
     pub(super) left_out: usize,
+    /// What else is in the files.
+    pub(super) others: Vec<(PathBuf, Vec<LeftOut>)>,
     /// The most name constraints that one of them has.
     most_subtrees: usize,
 }
@@ -71,7 +74,7 @@ impl Known {
 impl Anchors {
     /// Reads the bundle. A certificate that is not fit to be a trust anchor is an error in a file that
     /// the operator named, and left out with a warning in a folder. An expired CA is left out in a file
-    /// too, because time must not keep a server from its next start. Without any CA there is none to
+    /// too, because time must not keep a server from its next start, and so is one that is never valid. Without any CA there is none to
     /// trust, which is an error.
     pub(super) fn load(
         cas: &ClientCas,
@@ -82,6 +85,7 @@ impl Anchors {
         let mut known = HashSet::new();
         let mut first = None;
         let read = cas.read(pinned)?;
+        anchors.others = read.others;
         for file in &read.left_out {
             tracing::debug!(file = %file.display(), "no client CA is in this file of a directory");
         }
@@ -102,7 +106,8 @@ impl Anchors {
             let certificate = PeerIdentity::parse(&der).map_err(unusable)?;
             if let Err(unfit) = fitness::check(&certificate, given, now) {
                 let error = unfit_anchor(&path, &certificate, &unfit, now);
-                if given == Given::ByName && unfit != Unfit::Expired {
+                let is_over = matches!(unfit, Unfit::Expired | Unfit::NeverValid);
+                if given == Given::ByName && !is_over {
                     return Err(error);
                 }
                 anchors.left_out += 1;
@@ -166,6 +171,27 @@ impl Anchors {
         self.subjects.push(identity.subject().into());
         self.expiries.push(Expiry::new("client_ca", identity));
         Ok(())
+    }
+
+    /// Those that are among `found` too; `None` if all are.
+    pub(super) fn without_those_gone_from(&self, found: &Self) -> Option<Self> {
+        let stays = |at: &usize| found.find(&self.trusted[*at]).is_some();
+        let left: Vec<usize> = (0..self.trusted.len()).filter(stays).collect();
+        if left.len() == self.trusted.len() {
+            return None;
+        }
+        let at = || left.iter().copied();
+        Some(Self {
+            trusted: at().map(|at| self.trusted[at].clone()).collect(),
+            known: at().map(|at| Arc::clone(&self.known[at])).collect(),
+            hints: at().map(|at| self.hints[at].clone()).collect(),
+            subjects: at().map(|at| self.subjects[at].clone()).collect(),
+            expiries: at().map(|at| self.expiries[at].clone()).collect(),
+            constrained: self.constrained.clone(),
+            left_out: found.left_out,
+            others: Vec::new(),
+            most_subtrees: self.most_subtrees,
+        })
     }
 
     /// What the lists of those below them are judged by.
@@ -248,6 +274,7 @@ fn unfit_anchor(
         time::words(Duration::from_secs(seconds))
     };
     match unfit {
+        Unfit::NeverValid => TlsError::NeverValid { path, subject },
         Unfit::Expired => TlsError::Expired {
             path,
             subject,

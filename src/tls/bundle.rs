@@ -14,6 +14,7 @@ use super::TlsError;
 use super::files::{self, CertificateFiles};
 use crate::reload::Pinned;
 use crate::util::file::CERTIFICATES;
+use crate::util::left_out::{self, Block};
 use crate::{PeerIdentity, crypto};
 
 /// A chain, its own certificate first, and the private key.
@@ -73,8 +74,12 @@ fn whole(
     provider: &CryptoProvider,
     previous: Option<&CertifiedKey>,
 ) -> Result<(Pair, Duration), TlsError> {
-    let key = files::private_key(file, text)?;
-    let chain = files::chain(file, text)?;
+    let (key, _) = files::private_key(file, text)?;
+    let found = files::chain(file, text)?;
+    left_out::warn(file, "a bundle", &found.others, |block| {
+        block == Block::PrivateKey
+    });
+    let chain = found.certificates;
     let pause = check_ends(
         file,
         &chain,

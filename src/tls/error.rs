@@ -133,6 +133,17 @@ pub enum TlsError {
         /// For how long, in words.
         until: String,
     },
+    /// The validity of a server certificate, or of every client CA, ends before it begins.
+    #[error(
+        "{path}: `{subject}` is never valid, for its validity ends before it begins: have it made anew",
+        path = path.display()
+    )]
+    NeverValid {
+        /// The file or directory.
+        path: PathBuf,
+        /// The certificate's subject.
+        subject: String,
+    },
     /// The CRLs that belong to the client CAs cannot be used.
     #[cfg(feature = "crl")]
     #[error(transparent)]
@@ -162,7 +173,8 @@ impl TlsError {
             | Self::Certificate { path, .. }
             | Self::Anchor { path, .. }
             | Self::Expired { path, .. }
-            | Self::NotYetValid { path, .. } => Some(path),
+            | Self::NotYetValid { path, .. }
+            | Self::NeverValid { path, .. } => Some(path),
             #[cfg(feature = "crl")]
             Self::Crl(error) => error.path(),
             _ => None,

@@ -7,6 +7,7 @@ use super::TlsError;
 use super::fitness;
 use crate::reload::{Given, Pinned};
 use crate::util::file::{CERTIFICATES, PRIVATE_KEY};
+use crate::util::left_out::{self, LeftOut};
 use crate::util::pem_error::PemError;
 use crate::util::x509_file::{self, Contents, Key, Sought};
 
@@ -18,7 +19,7 @@ pub struct CertificateFiles {
 }
 
 /// Where the client CAs are: files in PEM or DER, or directories of them, in which what holds no certificate (a
-/// private key, a CRL) is left out. Each certificate must be fit to be a trust anchor (RFC 5280 §6.1.4): a CA
+/// private key, a CRL) is left out, as is with a warning what is by its name a copy (`ca.crt~`, `ca.crt.bak`). Each certificate must be fit to be a trust anchor (RFC 5280 §6.1.4): a CA
 /// certificate that may sign certificates, also for clients, that has no critical extension which is not
 /// understood, and that is valid. A certificate that is not fit is an error in a file that is named here, and
 /// left out with a warning in a directory: that may be a Secret with the server's certificate beside its CA.
@@ -34,6 +35,8 @@ pub(super) struct GivenCas {
     pub(super) certificates: Vec<GivenCa>,
     /// Files of directories in which there is none.
     pub(super) left_out: Vec<PathBuf>,
+    /// What else is in the files with certificates.
+    pub(super) others: Vec<(PathBuf, Vec<LeftOut>)>,
 }
 
 /// A certificate that may be a client CA's, with the place in which it was found.
@@ -89,12 +92,15 @@ impl CertificateFiles {
         pinned: &mut Pinned,
     ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let found = chain(&self.chain, &read(pinned, &self.chain, CERTIFICATES)?)?;
-        Ok(found.into_iter().map(|(_, der)| der).collect())
+        left_out::warn(&self.chain, "a server's chain", &found.others, |_| false);
+        Ok(found.ders())
     }
 
     pub(super) fn key(&self, pinned: &mut Pinned) -> Result<PrivateKeyDer<'static>, TlsError> {
         let text = Zeroizing::new(read(pinned, &self.key, PRIVATE_KEY)?);
-        private_key(&self.key, &text)
+        let (key, others) = private_key(&self.key, &text)?;
+        left_out::warn(&self.key, "a private key", &others, |_| false);
+        Ok(key)
     }
 }
 
@@ -139,19 +145,43 @@ impl ClientCas {
 }
 
 impl GivenCas {
-    fn add(&mut self, path: &Path, given: fitness::Given, certificates: Vec<Found>) {
-        let certificates = certificates.into_iter().map(|(line, der)| GivenCa {
+    fn add(&mut self, path: &Path, given: fitness::Given, found: Found) {
+        let certificates = found.certificates.into_iter().map(|(line, der)| GivenCa {
             path: path.to_owned(),
             line,
             given,
             der,
         });
         self.certificates.extend(certificates);
+        self.others.push((path.to_owned(), found.others));
     }
 }
 
-/// A certificate and its line.
-type Found = (usize, CertificateDer<'static>);
+/// What is in a file with certificates.
+pub(super) struct Found {
+    /// Each with its line.
+    pub(super) certificates: Vec<(usize, CertificateDer<'static>)>,
+    /// What else is in it.
+    pub(super) others: Vec<LeftOut>,
+}
+
+impl Found {
+    fn ders(self) -> Vec<CertificateDer<'static>> {
+        self.certificates.into_iter().map(|(_, der)| der).collect()
+    }
+}
+
+impl From<Contents<'_>> for Found {
+    fn from(contents: Contents<'_>) -> Self {
+        let wanted = contents.wanted.into_iter();
+        Self {
+            certificates: wanted
+                .map(|item| (item.line, item.der.into_owned().into()))
+                .collect(),
+            others: contents.others,
+        }
+    }
+}
 
 /// Reads the certificates of a file as the server does: in PEM, with text between them or not, or one in DER.
 ///
@@ -160,52 +190,54 @@ type Found = (usize, CertificateDer<'static>);
 pub fn certificates_in(file: impl AsRef<Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let file = file.as_ref();
     let content = read(&mut Pinned::new(), file, CERTIFICATES)?;
-    let found = certificates(file, &content)?;
-    Ok(found.into_iter().map(|(_, der)| der).collect())
+    Ok(certificates(file, &content)?.ders())
 }
 
-/// The private key in the content of a file.
-pub(super) fn private_key(path: &Path, content: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let key = x509_file::private_key(content).map_err(|error| not_pem(path, &error))?;
-    match key {
-        Some(Key::Pkcs8(key)) => Ok(PrivateKeyDer::Pkcs8(key.into_der().into())),
-        Some(Key::Pkcs1(key)) => Ok(PrivateKeyDer::Pkcs1(key.into_der().into())),
-        Some(Key::Sec1(key)) => Ok(PrivateKeyDer::Sec1(key.into_der().into())),
-        None => Err(TlsError::NoKey {
-            path: path.to_owned(),
-        }),
-    }
+/// The private key in the content of a file, and what else is in it.
+pub(super) fn private_key(
+    path: &Path,
+    content: &[u8],
+) -> Result<(PrivateKeyDer<'static>, Vec<LeftOut>), TlsError> {
+    let file = x509_file::private_key(content).map_err(|error| not_pem(path, &error))?;
+    let key = match file.key {
+        Some(Key::Pkcs8(key)) => PrivateKeyDer::Pkcs8(key.into_der().into()),
+        Some(Key::Pkcs1(key)) => PrivateKeyDer::Pkcs1(key.into_der().into()),
+        Some(Key::Sec1(key)) => PrivateKeyDer::Sec1(key.into_der().into()),
+        None => {
+            let path = path.to_owned();
+            return Err(TlsError::NoKey { path });
+        }
+    };
+    Ok((key, file.others))
 }
 
-fn certificates(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
+fn certificates(path: &Path, content: &[u8]) -> Result<Found, TlsError> {
     some(path, x509_file::certificates(content))
 }
 
 /// Those of a server's chain.
-pub(super) fn chain(path: &Path, content: &[u8]) -> Result<Vec<Found>, TlsError> {
+pub(super) fn chain(path: &Path, content: &[u8]) -> Result<Found, TlsError> {
     some(path, x509_file::chain(content))
 }
 
-fn some(path: &Path, found: Result<Contents, PemError>) -> Result<Vec<Found>, TlsError> {
+fn some(path: &Path, found: Result<Contents<'_>, PemError>) -> Result<Found, TlsError> {
     let found = found.map_err(|error| not_pem(path, &error))?;
     if found.wanted.is_empty() {
         return Err(TlsError::NoCertificate {
             path: path.to_owned(),
         });
     }
-    let found = found.wanted.into_iter();
-    Ok(found
-        .map(|item| (item.line, item.der.into_owned().into()))
-        .collect())
+    Ok(found.into())
 }
 
 /// Those of a directory's file; `None` if it is there for something else.
-fn certificates_in_folder(
-    pinned: &mut Pinned,
-    file: &Path,
-) -> Result<Option<Vec<Found>>, TlsError> {
+fn certificates_in_folder(pinned: &mut Pinned, file: &Path) -> Result<Option<Found>, TlsError> {
     let sought = Sought::Certificates;
     if Sought::are_never_in(file) {
+        return Ok(None);
+    }
+    if Sought::is_copy(file) {
+        left_out::warn_of_copy(file);
         return Ok(None);
     }
     let content = read(pinned, file, CERTIFICATES)?;
@@ -213,20 +245,11 @@ fn certificates_in_folder(
         return Ok(None);
     }
     let found = x509_file::certificates(&content).map_err(|error| not_pem(file, &error))?;
-    match (found.wanted.as_slice(), found.others) {
-        ([], 0) => Err(TlsError::NoCertificate {
-            path: file.to_owned(),
-        }),
-        ([], _) => Ok(None),
-        _ => {
-            let found = found.wanted.into_iter();
-            Ok(Some(
-                found
-                    .map(|item| (item.line, item.der.into_owned().into()))
-                    .collect(),
-            ))
-        }
+    if found.wanted.is_empty() && found.others.is_empty() {
+        let path = file.to_owned();
+        return Err(TlsError::NoCertificate { path });
     }
+    Ok((!found.wanted.is_empty()).then(|| found.into()))
 }
 
 fn not_pem(path: &Path, error: &PemError) -> TlsError {

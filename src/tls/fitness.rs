@@ -52,6 +52,8 @@ pub(super) enum Unfit {
     WrongPurpose,
     #[error("it has the critical extension {0}, which is not understood")]
     CriticalExtension(String),
+    #[error("it is never valid: its validity ends before it begins")]
+    NeverValid,
     #[error("it is not valid yet")]
     NotYetValid,
     #[error("it is not valid any more")]
@@ -87,10 +89,18 @@ pub(super) fn check(
         return Err(Unfit::Version1);
     }
     let now = i64::try_from(time::seconds(now)).unwrap_or(i64::MAX);
-    if now < certificate.validity().not_before.timestamp() {
+    let validity = certificate.validity();
+    let (begin, end) = (
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    );
+    if end < begin {
+        return Err(Unfit::NeverValid);
+    }
+    if now < begin {
         return Err(Unfit::NotYetValid);
     }
-    if now > certificate.validity().not_after.timestamp() {
+    if now > end {
         return Err(Unfit::Expired);
     }
     Ok(())

@@ -1,14 +1,15 @@
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ConfigBuilder, InconsistentKeys, ServerConfig, WantsVerifier};
+use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
 
 use super::anchors::Anchors;
+use super::certified_key::certified_key;
 #[cfg(feature = "crl")]
 use super::crls::{self, Crls};
 use super::expiry::{Expiry, Warnings};
@@ -16,11 +17,12 @@ use super::material::Material;
 use super::own_certificates::OwnCertificates;
 use super::resolver::Resolver;
 use super::settings::{ClientAuth, Settings};
+use super::trusted::{self, Trusted};
 use super::verifier::Verifier;
 use super::{CertificateFiles, ClientCas, TlsError, provider, tickets, time};
-use crate::PeerIdentity;
 use crate::reload::{Load, Pinned};
 use crate::telemetry::metrics;
+use crate::util::left_out::{self, Block};
 
 /// Loads a [`Material`] from its files.
 pub(super) struct Loader {
@@ -65,21 +67,78 @@ impl Loader {
         }
     }
 
-    fn verifier(
-        &self,
-        pinned: &mut Pinned,
-        provider: &CryptoProvider,
-        now: SystemTime,
-    ) -> Result<Option<Verifier>, TlsError> {
+    /// Whether a client CA's file is named for what such a section is, too.
+    fn is_read_elsewhere(&self, file: &Path, block: Block) -> bool {
+        let mut own = self.settings.certificates.iter();
+        match block {
+            #[cfg(feature = "crl")]
+            Block::Crl => {
+                let lists = self.settings.crls.as_ref();
+                lists.is_some_and(|(_, lists)| left_out::is_named(file, lists))
+            }
+            Block::PrivateKey => own.any(|own| own.key == file),
+            _ => false,
+        }
+    }
+
+    fn anchors(&self, pinned: &mut Pinned, now: SystemTime) -> Result<Option<Anchors>, TlsError> {
         let Some(cas) = self.client_cas() else {
             return Ok(None);
         };
-        let anchors = Anchors::load(cas, pinned, now)?;
+        let mut anchors = Anchors::load(cas, pinned, now)?;
+        for (file, others) in std::mem::take(&mut anchors.others) {
+            left_out::warn(&file, "CAs", &others, |block| {
+                self.is_read_elsewhere(&file, block)
+            });
+        }
+        Ok(Some(anchors))
+    }
+
+    fn verifier(&self, anchors: Arc<Anchors>, provider: &CryptoProvider) -> Verifier {
         let mandatory = matches!(self.settings.client_auth, ClientAuth::Require(_));
         let algorithms = provider.signature_verification_algorithms;
         let requirements = self.settings.requirements.clone();
-        let verifier = Verifier::new(anchors, algorithms, mandatory, requirements);
-        Ok(Some(verifier.with_limits(self.settings.chain_limits)))
+        Verifier::new(anchors, algorithms, mandatory, requirements)
+            .with_limits(self.settings.chain_limits)
+    }
+
+    fn own(
+        &mut self,
+        pinned: &mut Pinned,
+        provider: &CryptoProvider,
+        now: SystemTime,
+    ) -> Result<Own, TlsError> {
+        let mut own = Own::default();
+        let mut resolver: Option<Resolver> = None;
+        for files in &self.settings.certificates {
+            let load = |previous: Option<&CertifiedKey>| {
+                certified_key(files, pinned, provider, now, previous)
+            };
+            let (key, identity) = self.own.read(files, now, load)?;
+            own.expiries.push(Expiry::new("server", &identity));
+            resolver
+                .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
+                .add(&identity, &key);
+            own.keys.push(key);
+        }
+        own.resolver = resolver;
+        Ok(own)
+    }
+}
+
+/// The server's own certificates.
+#[derive(Default)]
+struct Own {
+    keys: Vec<Arc<CertifiedKey>>,
+    expiries: Vec<Expiry>,
+    /// The builder's types see to it that there is one.
+    resolver: Option<Resolver>,
+}
+
+impl Own {
+    fn differ_from(&self, material: &Material) -> bool {
+        let before = material.own.iter().map(|key| &key.cert);
+        !self.keys.iter().map(|key| &key.cert).eq(before)
     }
 }
 
@@ -107,44 +166,37 @@ impl Load for Loader {
     }
 
     fn load(&mut self, previous: Option<&Material>) -> Result<Material, TlsError> {
-        let settings = &self.settings;
-        let provider = provider::choose(settings.provider.clone());
-        let now = time::system(settings.clock().current_time().ok_or(TlsError::NoTime)?);
+        let provider = provider::choose(self.settings.provider.clone());
+        let clock = self.settings.clock();
+        let now = time::system(clock.current_time().ok_or(TlsError::NoTime)?);
         let mut pinned = Pinned::new();
         // Logged even where the certificates cannot be used either.
         #[cfg(feature = "crl")]
-        let read = match &mut self.crls {
-            Some(crls) => crls.read(&mut pinned),
-            None => Ok(()),
-        };
+        let read = self
+            .crls
+            .as_mut()
+            .map_or(Ok(()), |crls| crls.read(&mut pinned));
+        #[cfg(feature = "crl")]
+        let read = read.map_err(TlsError::from);
+        #[cfg(not(feature = "crl"))]
+        let read = Ok(());
         self.own.begin(previous.is_none());
-        let mut expiries = Vec::new();
-        let mut resolver: Option<Resolver> = None;
-        for files in &settings.certificates {
-            let load = |previous: Option<&CertifiedKey>| {
-                certified_key(files, &mut pinned, &provider, now, previous)
-            };
-            let (key, identity) = self.own.read(files, load)?;
-            expiries.push(Expiry::new("server", &identity));
-            resolver
-                .get_or_insert_with(|| Resolver::new(Arc::clone(&key)))
-                .add(&identity, &key);
-        }
-        // The builder's types see to it that there is a certificate.
-        let resolver = resolver.ok_or_else(|| TlsError::NoCertificate {
+        let own = self.own(&mut pinned, &provider, now)?;
+        let found = self.anchors(&mut pinned, now);
+        let is_renewed = previous.is_some_and(|previous| own.differ_from(previous));
+        let Trusted { anchors, withheld } = trusted::choose(found, read, previous, is_renewed)?;
+        let verifier = anchors.map(|anchors| self.verifier(anchors, &provider));
+        let resolver = own.resolver.ok_or_else(|| TlsError::NoCertificate {
             path: PathBuf::new(),
         })?;
-        let verifier = self.verifier(&mut pinned, &provider, now)?;
-        let config = with_versions(settings, provider)?;
+        let config = with_versions(&self.settings, provider)?;
         // The last step that can fail, and its CRLs are active before the client CAs are: a new CA never meets
         // old CRLs, and of no client whose CA is new is it unknown whether it is revoked. An old CA may meet
         // new CRLs for the moment until the material is active, which can only refuse more.
         #[cfg(feature = "crl")]
         let revocation = match &mut self.crls {
-            Some(crls) => {
-                read?;
-                crls.put()
-            }
+            Some(crls) if withheld.is_none() => crls.put(),
+            Some(_) => previous.and_then(Material::revocation).cloned(),
             None => self.settings.revocation.clone(),
         };
         let settings = &self.settings;
@@ -152,6 +204,7 @@ impl Load for Loader {
         let verifier = verifier
             .map(|verifier| verifier.with_revocation(revocation.clone(), settings.clock.clone()));
         let verifier = verifier.map(Arc::new);
+        let mut expiries = own.expiries;
         if let Some(verifier) = &verifier {
             expiries.extend(verifier.anchors().expiries.iter().cloned());
         }
@@ -169,17 +222,21 @@ impl Load for Loader {
             verifier,
             expiries: expiries.into(),
             tls13_only: settings.tls13_only,
+            own: own.keys.into(),
             own_refused: self.own.refused(),
+            withheld,
         })
     }
 
     fn refused(&self, material: &Material) -> Option<String> {
-        material.own_refused.as_deref().map(str::to_owned)
+        let reasons = [&material.own_refused, &material.withheld];
+        let reasons: Vec<&str> = reasons.into_iter().filter_map(Option::as_deref).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     /// By the server's own certificate no client is let in.
-    fn refused_can_wait(&self, _: &Material) -> bool {
-        true
+    fn refused_can_wait(&self, material: &Material) -> bool {
+        material.withheld.is_none()
     }
 
     /// Trusts no client CA: one of them may have been withdrawn. The server's own certificate stays.
@@ -212,7 +269,9 @@ impl Load for Loader {
             verifier: Some(verifier),
             expiries: own.into(),
             tls13_only: current.tls13_only,
+            own: current.own.clone(),
             own_refused: current.own_refused.clone(),
+            withheld: current.withheld.clone(),
         })
     }
 
@@ -279,67 +338,4 @@ fn server_config(
     .with_cert_resolver(resolver);
     config.alpn_protocols.clone_from(&settings.alpn);
     config
-}
-
-pub(super) fn certified_key(
-    files: &CertificateFiles,
-    pinned: &mut Pinned,
-    provider: &CryptoProvider,
-    now: SystemTime,
-    previous: Option<&CertifiedKey>,
-) -> Result<(Arc<CertifiedKey>, PeerIdentity), TlsError> {
-    let (chain, key) = files.pair(pinned, provider, previous)?;
-    let leaf = chain.first().ok_or_else(|| TlsError::NoCertificate {
-        path: files.chain.clone(),
-    })?;
-    let identity = PeerIdentity::from_der(leaf).map_err(|source| TlsError::Certificate {
-        path: files.chain.clone(),
-        source,
-    })?;
-    valid_now(files, &identity, now)?;
-    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) if files.is_bundle() => {
-            TlsError::BundleMismatch {
-                path: files.chain.clone(),
-            }
-        }
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch {
-            certificate: files.chain.clone(),
-            key: files.key.clone(),
-        },
-        error => TlsError::Key {
-            path: files.key.clone(),
-            reason: match error {
-                rustls::Error::General(reason) => reason,
-                error => error.to_string(),
-            },
-        },
-    })?;
-    Ok((Arc::new(certified), identity))
-}
-
-fn valid_now(
-    files: &CertificateFiles,
-    identity: &PeerIdentity,
-    now: SystemTime,
-) -> Result<(), TlsError> {
-    let path = files.chain.clone();
-    let subject = identity.subject().to_owned();
-    if let Ok(since) = now.duration_since(identity.not_after())
-        && !since.is_zero()
-    {
-        let ago = time::words(since);
-        return Err(TlsError::Expired { path, subject, ago });
-    }
-    if let Ok(until) = identity.not_before().duration_since(now)
-        && !until.is_zero()
-    {
-        let until = time::words(until);
-        return Err(TlsError::NotYetValid {
-            path,
-            subject,
-            until,
-        });
-    }
-    Ok(())
 }

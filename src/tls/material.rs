@@ -3,6 +3,7 @@ use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
+use rustls::sign::CertifiedKey;
 
 use super::expiry::Expiry;
 use super::time;
@@ -18,8 +19,12 @@ pub struct Material {
     pub(super) verifier: Option<Arc<Verifier>>,
     pub(super) expiries: Arc<[Expiry]>,
     pub(super) tls13_only: bool,
+    /// The server's own certificates, in the order of their files.
+    pub(super) own: Arc<[Arc<CertifiedKey>]>,
     /// The server's own certificates of which the last good ones are in use, with the reasons.
     pub(super) own_refused: Option<Arc<str>>,
+    /// Why the client CAs and CRLs are not those of the files.
+    pub(super) withheld: Option<Arc<str>>,
 }
 
 impl Material {

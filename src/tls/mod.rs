@@ -62,6 +62,7 @@ mod anchors;
 mod axum_server;
 mod builder;
 mod bundle;
+mod certified_key;
 mod chain;
 #[cfg(feature = "crl")]
 mod client_chain;
@@ -103,6 +104,7 @@ mod stream;
 mod termination;
 mod tickets;
 mod time;
+mod trusted;
 mod verified;
 mod verifier;
 

@@ -7,7 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
-use super::loader::certified_key;
+use super::certified_key::certified_key;
 use super::{CertificateFiles, TlsError, provider, time};
 use crate::Watched;
 use crate::reload::{Health, Load, Pinned, WatchOptions};
@@ -17,6 +17,12 @@ use crate::reload::{Health, Load, Pinned, WatchOptions};
 ///
 /// It is a [`ResolvesClientCert`], so that a rustls client shows the newest one on each new connection. While
 /// the files cannot be used, or the key in them is not that of the certificate, the last good one stays.
+///
+/// A session that is resumed shows no certificate again: for the server the connection has the identity of the session's
+/// first handshake, also after another certificate has come. rustls resumes sessions of TLS 1.3 and 1.2 by default. Where
+/// the server is to see the new one at once, `resumption` of the client's configuration is
+/// [`Resumption::disabled`](rustls::client::Resumption::disabled), or a configuration with a session store of its own
+/// is made when [`OwnCertificate::generation`] changes.
 ///
 /// ```no_run
 /// use std::sync::Arc;

@@ -2,12 +2,15 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
+use x509_parser::prelude::Validity;
 
-use super::{CertificateFiles, TlsError};
+use super::{CertificateFiles, TlsError, time};
 use crate::PeerIdentity;
+use crate::identity::name_text;
 use crate::util::error_chain::chain;
 
 /// A server certificate with its chain and key, and what its first certificate says.
@@ -33,6 +36,7 @@ impl OwnCertificates {
     pub(super) fn read(
         &mut self,
         files: &CertificateFiles,
+        now: SystemTime,
         load: impl FnOnce(Option<&CertifiedKey>) -> Result<Own, TlsError>,
     ) -> Result<Own, TlsError> {
         let known = self.good.get(&files.chain);
@@ -40,6 +44,7 @@ impl OwnCertificates {
             (Ok(own), known) => {
                 if known.is_none_or(|(key, _)| key.cert != own.0.cert) {
                     warn_of_unrelated(files, &own.0.cert);
+                    warn_of_ended(files, &own.0.cert, now);
                 }
                 self.good.insert(files.chain.clone(), own.clone());
                 Ok(own)
@@ -72,6 +77,29 @@ fn warn_of_unrelated(files: &CertificateFiles, sent: &[CertificateDer<'_>]) {
              for nothing, and an intermediate may be missing in its place. Take it out, or put the right one there"
         );
     }
+}
+
+/// A client that knows no other way to its CA than by the chain refuses the server.
+fn warn_of_ended(files: &CertificateFiles, sent: &[CertificateDer<'_>], now: SystemTime) {
+    for subject in ended(sent, now) {
+        tracing::warn!(
+            file = %files.chain.display(), subject,
+            "an intermediate of the server's chain is not valid now, so that clients may refuse the server: put its \
+             CA's newer certificate in its place"
+        );
+    }
+}
+
+/// The subjects of the intermediates that are not valid at this time.
+fn ended(sent: &[CertificateDer<'_>], now: SystemTime) -> Vec<String> {
+    let now = i64::try_from(time::seconds(now)).unwrap_or(i64::MAX);
+    let read = sent.iter().skip(1);
+    let read = read.filter_map(|der| PeerIdentity::parse(der).ok());
+    let is_valid = |validity: &Validity| {
+        (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&now)
+    };
+    let ended = read.filter(|one| !is_valid(one.validity()));
+    ended.map(|one| name_text(one.subject().as_raw())).collect()
 }
 
 /// The subjects of those that issued neither the first nor one that did.
@@ -139,5 +167,25 @@ mod tests {
             let chain: Vec<_> = chain.into_iter().cloned().collect();
             assert_eq!(unrelated(&chain), left);
         }
+    }
+
+    #[test]
+    fn an_intermediate_that_is_not_valid_now_is_named_and_the_servers_own_is_not() {
+        let key = || KeyPair::generate().unwrap();
+        let made = |name: &str, days: [i64; 2]| {
+            let mut params = params(name);
+            let now = ::time::OffsetDateTime::now_utc();
+            [params.not_before, params.not_after] =
+                days.map(|days| now + ::time::Duration::days(days));
+            params.self_signed(&key()).unwrap().der().clone()
+        };
+        let (good, over, ahead) = (
+            made("good", [-2, 2]),
+            made("over", [-2, -1]),
+            made("ahead", [1, 2]),
+        );
+        let now = SystemTime::now();
+        assert_eq!(ended(&[over.clone(), good.clone()], now), [""; 0]);
+        assert_eq!(ended(&[good, over, ahead], now), ["CN=over", "CN=ahead"]);
     }
 }

@@ -56,15 +56,16 @@ pub(super) struct Verifier {
 
 impl Verifier {
     pub(super) fn new(
-        anchors: Anchors,
+        anchors: impl Into<Arc<Anchors>>,
         algorithms: WebPkiSupportedAlgorithms,
         mandatory: bool,
         requirements: Requirements,
     ) -> Self {
+        let anchors = anchors.into();
         Self {
             #[cfg(feature = "crl")]
             issuers: anchors.issuers(),
-            anchors: Arc::new(anchors),
+            anchors,
             algorithms,
             mandatory,
             requirements,

@@ -17,6 +17,12 @@ pub(crate) mod gcra;
 pub(crate) mod good_until;
 pub(crate) mod hex;
 pub(crate) mod inner_service;
+#[cfg(any(feature = "tls", feature = "jwt-fetch"))]
+#[cfg_attr(
+    not(feature = "crl"),
+    allow(dead_code, reason = "without CRLs no file is read for two things")
+)]
+pub(crate) mod left_out;
 #[cfg(any(feature = "serve", feature = "tls"))]
 pub(crate) mod on_wake;
 #[cfg(feature = "reload")]

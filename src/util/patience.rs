@@ -20,6 +20,10 @@ const MOST_DEADLINES: u32 = 30;
 /// How many files may be stuck at once: each keeps a thread.
 const MOST_STUCK: usize = 64;
 
+/// How many of them may be in one folder, so that a large folder whose server is gone neither holds up its reader for
+/// a deadline a file nor takes the threads of all others.
+const MOST_STUCK_BESIDE: usize = 8;
+
 thread_local! {
     static SET: Cell<Duration> = const { Cell::new(DEADLINE) };
 }
@@ -130,7 +134,9 @@ fn check(path: &Path) -> io::Result<()> {
         let seconds = entry.since.elapsed().as_secs();
         return Err(FileError::Stuck { seconds }.into());
     }
-    if stuck.len() >= MOST_STUCK {
+    let beside = stuck.keys().filter(|one| one.parent() == path.parent());
+    let beside = beside.count();
+    if stuck.len() >= MOST_STUCK || beside >= MOST_STUCK_BESIDE {
         let stuck = stuck.len();
         return Err(FileError::ManyStuck { stuck }.into());
     }
@@ -195,6 +201,35 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(within(path, |_| 7).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_folder_of_files_that_are_stuck_leaves_other_folders_readable() {
+        let folder = Path::new("patience-tests/hung");
+        let mut releases = Vec::new();
+        for number in 0..MOST_STUCK_BESIDE {
+            let (release, released) = mpsc::channel::<()>();
+            let path = folder.join(number.to_string());
+            let result = with_deadline(Duration::from_millis(5), || {
+                within(&path, move |_| released.recv())
+            });
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            releases.push((path, release));
+        }
+        let begun = Instant::now();
+        let next = with_deadline(Duration::from_secs(60 * 60), || {
+            within(&folder.join("next"), |_| ())
+        });
+        assert_eq!(next.unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        assert_eq!(within(Path::new("patience-tests/well"), |_| 7).unwrap(), 7);
+        for (path, release) in releases {
+            drop(release);
+            while stuck_for(&path).is_some() {
+                thread::yield_now();
+            }
+        }
+        assert!(within(&folder.join("next"), |_| ()).is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use super::left_out::{Block, LeftOut};
 use super::pem::{self, Section};
 use super::pem_error::{PemError, PemProblem};
 
@@ -9,6 +10,24 @@ const SEQUENCE: u8 = 0x30;
 
 /// Files that never hold what anybody looks for in a folder, and may be closed to this process.
 const NEVER: [&str; 6] = ["key", "p12", "pfx", "jks", "srl", "csr"];
+
+/// How names end that editors and package managers give to what a file was before, or is to be.
+const COPIES: [&str; 14] = [
+    "~",
+    ".bak",
+    ".old",
+    ".orig",
+    ".save",
+    ".swp",
+    ".tmp",
+    ".new",
+    ".part",
+    ".rpmsave",
+    ".rpmnew",
+    ".rpmorig",
+    ".dpkg-old",
+    ".dpkg-dist",
+];
 
 /// What is looked for in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +42,8 @@ pub(crate) enum Sought {
 pub(crate) struct Contents<'a> {
     /// What was asked for.
     pub(crate) wanted: Vec<Item<'a>>,
-    /// How many sections hold something else.
-    pub(crate) others: usize,
+    /// Where it holds something else.
+    pub(crate) others: Vec<LeftOut>,
     /// Why there may be more.
     pub(crate) error: Option<PemError>,
 }
@@ -38,6 +57,14 @@ pub(crate) struct Item<'a> {
     pub(crate) der: Cow<'a, [u8]>,
 }
 
+/// What a file of a private key holds.
+pub(crate) struct KeyFile {
+    /// `None` if there is none.
+    pub(crate) key: Option<Key>,
+    /// Where it holds something else.
+    pub(crate) others: Vec<LeftOut>,
+}
+
 /// A private key, by its form.
 pub(crate) enum Key {
     Pkcs8(Section),
@@ -49,6 +76,14 @@ impl Sought {
     /// Whether a file of a folder is left out unread.
     pub(crate) fn are_never_in(file: &Path) -> bool {
         extension(file).is_some_and(|extension| NEVER.contains(&&*extension))
+    }
+
+    /// Whether a file of a folder is by its name what another was before, in which a CA that was taken out of that
+    /// would be trusted still.
+    pub(crate) fn is_copy(file: &Path) -> bool {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.to_ascii_lowercase();
+        COPIES.iter().any(|end| name.ends_with(end))
     }
 
     /// Whether a file of a folder that holds nothing of a known kind is left out, rather than an error: by
@@ -97,7 +132,7 @@ pub(crate) fn chain(content: &[u8]) -> Result<Contents<'_>, PemError> {
 fn certificates_before_error(content: &[u8]) -> Contents<'_> {
     if is_der(content) {
         return match kind_of(content) {
-            Some(Kind::Crl) => Contents::other(),
+            Some(Kind::Crl) => Contents::other(Block::Crl),
             Some(Kind::Certificate) => Contents::of(checked(1, Cow::Borrowed(content))),
             None => Contents::of(match container(content) {
                 Some(problem) => Err(PemError { line: 1, problem }),
@@ -120,7 +155,7 @@ fn certificates_before_error(content: &[u8]) -> Contents<'_> {
 pub(crate) fn crls(content: &[u8]) -> Contents<'_> {
     if is_der(content) {
         return match kind_of(content) {
-            Some(Kind::Certificate) => Contents::other(),
+            Some(Kind::Certificate) => Contents::other(Block::Certificate),
             _ => Contents::of(Ok(Item {
                 line: 1,
                 der: Cow::Borrowed(content),
@@ -137,9 +172,10 @@ pub(crate) fn crls(content: &[u8]) -> Contents<'_> {
     })
 }
 
-/// The private key of a PEM file; `None` if there is none.
-pub(crate) fn private_key(content: &[u8]) -> Result<Option<Key>, PemError> {
+/// The private key of a PEM file.
+pub(crate) fn private_key(content: &[u8]) -> Result<KeyFile, PemError> {
     let mut found: Option<Section> = None;
+    let mut others = Vec::new();
     if is_der(content) {
         let problem = PemProblem::DerKey;
         return Err(PemError { line: 1, problem });
@@ -156,23 +192,36 @@ pub(crate) fn private_key(content: &[u8]) -> Result<Option<Key>, PemError> {
         }
         if is_key {
             found = Some(section);
+        } else {
+            others.push(left_out(&section));
         }
     }
-    let Some(key) = found else { return Ok(None) };
-    let problem = match key.label.as_str() {
+    let key = found.map(key).transpose()?;
+    Ok(KeyFile { key, others })
+}
+
+fn key(section: Section) -> Result<Key, PemError> {
+    let problem = match section.label.as_str() {
         "ENCRYPTED PRIVATE KEY" => PemProblem::EncryptedKey,
-        _ if key.has_headers => PemProblem::EncryptedKey,
-        "PRIVATE KEY" => return Ok(Some(Key::Pkcs8(key))),
-        "RSA PRIVATE KEY" => return Ok(Some(Key::Pkcs1(key))),
-        "EC PRIVATE KEY" => return Ok(Some(Key::Sec1(key))),
+        _ if section.has_headers => PemProblem::EncryptedKey,
+        "PRIVATE KEY" => return Ok(Key::Pkcs8(section)),
+        "RSA PRIVATE KEY" => return Ok(Key::Pkcs1(section)),
+        "EC PRIVATE KEY" => return Ok(Key::Sec1(section)),
         label => PemProblem::OtherKey {
             label: label.to_owned(),
         },
     };
     Err(PemError {
-        line: key.line,
+        line: section.line,
         problem,
     })
+}
+
+fn left_out(section: &Section) -> LeftOut {
+    LeftOut {
+        line: section.line,
+        block: Block::of(&section.label),
+    }
 }
 
 impl<'a> Contents<'a> {
@@ -185,9 +234,10 @@ impl<'a> Contents<'a> {
         contents
     }
 
-    fn other() -> Self {
+    /// Of a DER file that holds something else.
+    fn other(block: Block) -> Self {
         Self {
-            others: 1,
+            others: vec![LeftOut { line: 1, block }],
             ..Self::default()
         }
     }
@@ -203,7 +253,7 @@ fn contents(
         let picked = known(&section).and_then(|()| pick(&mut section).transpose());
         match picked {
             Ok(Some(item)) => contents.wanted.push(item),
-            Ok(None) => contents.others += 1,
+            Ok(None) => contents.others.push(left_out(&section)),
             Err(error) => {
                 contents.error.get_or_insert(error);
             }
@@ -363,7 +413,13 @@ mod tests {
         let text = text + &section("PRIVATE KEY", SMALL) + &section("X509 CRL", SMALL);
         let contents = certificates(text.as_bytes()).unwrap();
         let lines: Vec<_> = contents.wanted.iter().map(|item| item.line).collect();
-        assert_eq!((lines.as_slice(), contents.others), (&[1, 4, 7][..], 2));
+        assert_eq!(lines, [1, 4, 7]);
+        let others: Vec<_> = contents
+            .others
+            .iter()
+            .map(|one| (one.line, one.block))
+            .collect();
+        assert_eq!(others, [(10, Block::PrivateKey), (13, Block::Crl)]);
     }
 
     #[test]
@@ -435,16 +491,15 @@ mod tests {
             section("PRIVATE KEY", SMALL),
         );
         let with_parameters = section("EC PARAMETERS", &[6, 1, 0]) + &ec;
-        let key = private_key(with_parameters.as_bytes()).unwrap();
-        assert!(matches!(key, Some(Key::Sec1(_))));
+        let file = private_key(with_parameters.as_bytes()).unwrap();
+        assert!(matches!(file.key, Some(Key::Sec1(_))));
+        assert_eq!(file.others[0].block, Block::Parameters);
         let beside_its_chain = section("CERTIFICATE", SMALL) + &pkcs8;
-        let key = private_key(beside_its_chain.as_bytes()).unwrap();
-        assert!(matches!(key, Some(Key::Pkcs8(_))));
-        assert!(
-            private_key(section("CERTIFICATE", SMALL).as_bytes())
-                .unwrap()
-                .is_none()
-        );
+        let file = private_key(beside_its_chain.as_bytes()).unwrap();
+        assert!(matches!(file.key, Some(Key::Pkcs8(_))));
+        assert_eq!(file.others[0].block, Block::Certificate);
+        let without = private_key(section("CERTIFICATE", SMALL).as_bytes()).unwrap();
+        assert!(without.key.is_none());
         let second = Some(PemProblem::SecondKey { first: 1 });
         assert_eq!(problem(&(ec + &pkcs8)), second);
         assert!(matches!(private_key(SMALL), Err(error) if error.problem == PemProblem::DerKey));

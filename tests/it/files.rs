@@ -227,6 +227,31 @@ fn a_token_that_cannot_be_read_does_not_hold_up_the_others() {
     until("told again", || readiness(&guard).contains("a FIFO"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_taken_out_of_the_configuration_does_not_wait_for_one_that_cannot_be_read()
+{
+    let files = Files::new();
+    let lasting = files.put("lasting", TOKEN);
+    let head = "[reload]\npoll_interval = \"20ms\"\n[auth]\nrequire = \"token\"\n\
+                [[auth.token]]\nid = \"lasting\"\nfile = \"lasting\"\n";
+    let withdrawn = "[[auth.token]]\nid = \"withdrawn\"\nfile = \"withdrawn\"\n";
+    files.put("withdrawn", OTHER);
+    let file = files.put("gate.toml", format!("{head}{withdrawn}"));
+    let guard = Guard::from_config(&Config::load(file).unwrap()).unwrap();
+    let [right, other] = [TOKEN, OTHER].map(|token| format!("Bearer {token}"));
+    assert_eq!(answer(&guard, &other).await.0, 200);
+    fs::remove_file(&lasting).unwrap();
+    until("told", || readiness(&guard).contains("lasting"));
+    files.put("gate.toml", head);
+    let begun = Instant::now();
+    while answer(&guard, &other).await.0 != 401 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never withdrawn");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(answer(&guard, &right).await.0, 200);
+    assert!(readiness(&guard).contains("lasting"));
+}
+
 #[test]
 fn what_is_no_file_or_too_large_does_not_hang_the_start() {
     let files = Files::new();
@@ -500,6 +525,128 @@ async fn a_server_key_that_cannot_be_read_locks_no_client_out_and_holds_up_no_re
     until("mended", || material.health().failure.is_none());
 }
 
+/// Whether the server takes the client's certificate.
+async fn gets_in(acceptor: &portcullis::tls::Acceptor, config: rustls::ClientConfig) -> bool {
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let config = std::sync::Arc::new(config);
+    let (is_taken, _) = tokio::join!(
+        async {
+            let (tcp, _) = tcp.accept().await.unwrap();
+            acceptor.accept(tcp).await.is_ok()
+        },
+        async {
+            let mut stream = pki::connect(&config, address, "localhost").await?;
+            // To its end, which comes in either case.
+            tokio::io::AsyncReadExt::read_u8(&mut stream).await
+        }
+    );
+    is_taken
+}
+
+async fn becomes(
+    what: &str,
+    acceptor: &portcullis::tls::Acceptor,
+    client: impl Fn() -> rustls::ClientConfig,
+    expected: bool,
+) {
+    let begun = Instant::now();
+    while gets_in(acceptor, client()).await != expected {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn neither_a_removed_ca_nor_a_renewed_server_certificate_waits_for_a_list_that_cannot_be_read()
+ {
+    let [first, second, third] = ["first", "second", "third"].map(Ca::new);
+    let files = Files::new();
+    let (server, renewed) = (
+        first.server(&["localhost"]),
+        first.server(&["renewed", "localhost"]),
+    );
+    let cas = files.put("ca.crt", first.pem.clone() + &second.pem);
+    let lists = [("first", &first), ("second", &second)]
+        .map(|(name, ca)| files.put(&format!("{name}.crl"), ca.crl(1, &[]).pem().unwrap()));
+    let material = files
+        .server(&server)
+        .require_client_certificates(portcullis::tls::ClientCas::new([&cas]))
+        .with_crls(Revocation::builder(), &lists)
+        .watch(polled())
+        .unwrap();
+    let acceptor = portcullis::tls::Acceptor::new(material.clone());
+    let trusted = &first;
+    let of = |ca: &Ca| {
+        let leaf = ca.client("node");
+        move || pki::client(trusted, Some((&leaf, &[])))
+    };
+    let [by_first, by_second, by_third] = [&first, &second, &third].map(of);
+    let subject = || {
+        let current = material.load();
+        let own = current.expiries().iter().find(|one| one.kind == "server");
+        own.unwrap().subject.to_string()
+    };
+    becomes("served", &acceptor, &by_second, true).await;
+    fs::write(&lists[0], "nothing").unwrap();
+    until("told", || failure(&material).contains("first.crl"));
+    files.pair(&renewed);
+    until("renewed", || subject() == "CN=renewed");
+    assert!(failure(&material).contains("first.crl"));
+    // A CA that is new waits for its list.
+    fs::write(&cas, first.pem.clone() + &third.pem).unwrap();
+    becomes("removed", &acceptor, &by_second, false).await;
+    assert!(gets_in(&acceptor, by_first()).await);
+    assert!(!gets_in(&acceptor, by_third()).await);
+    assert!(failure(&material).contains("first.crl"));
+    fs::write(
+        &lists[0],
+        first.crl(2, &[]).pem().unwrap() + &third.crl(1, &[]).pem().unwrap(),
+    )
+    .unwrap();
+    becomes("mended", &acceptor, &by_third, true).await;
+    until("good", || material.health().failure.is_none());
+}
+
+#[tokio::test]
+async fn what_a_list_revokes_and_a_renewed_certificate_do_not_wait_for_a_client_ca_that_cannot_be_read()
+ {
+    let (ca, files) = (Ca::new("CA"), Files::new());
+    let node = |serial: u64| ca.client_with("node", |one| one.serial_number = Some(serial.into()));
+    let (good, revoked) = (node(7), node(8));
+    let cas = files.put("ca.crt", &ca.pem);
+    let list = files.put("ca.crl", ca.crl(1, &[]).pem().unwrap());
+    let material = files
+        .server(&ca.server(&["localhost"]))
+        .require_client_certificates(portcullis::tls::ClientCas::new([&cas]))
+        .with_crls(Revocation::builder(), [&list])
+        .watch(polled())
+        .unwrap();
+    let acceptor = portcullis::tls::Acceptor::new(material.clone());
+    let trusted = &ca;
+    let shows = |leaf| move || pki::client(trusted, Some((leaf, &[])));
+    becomes("served", &acceptor, shows(&revoked), true).await;
+    files.put("ca.crt", "nothing");
+    until("told", || failure(&material).contains("ca.crt"));
+    let newer = ca.crl_with(2, &[8], |list| list.this_update += time::Duration::MINUTE);
+    files.put("ca.crl", newer.pem().unwrap());
+    becomes("revoked", &acceptor, shows(&revoked), false).await;
+    assert!(gets_in(&acceptor, shows(&good)()).await);
+    let own = ca.server(&["renewed", "localhost"]);
+    files.pair(&own);
+    until("renewed", || {
+        let current = material.load();
+        current
+            .expiries()
+            .iter()
+            .any(|one| &*one.subject == "CN=renewed")
+    });
+    assert!(failure(&material).contains("ca.crt"));
+    assert!(gets_in(&acceptor, shows(&good)()).await);
+    files.put("ca.crt", &ca.pem);
+    until("mended", || material.health().failure.is_none());
+}
+
 #[test]
 fn a_list_in_a_servers_chain_is_an_error_with_its_line() {
     let (ca, files) = (Ca::new("CA"), Files::new());
@@ -516,6 +663,105 @@ fn a_list_in_a_servers_chain_is_an_error_with_its_line() {
     let line = server.pem.lines().count() + 1;
     let place = format!("tls.crt:{line}: a CRL is among the certificates");
     assert!(error.contains(&place), "{error}");
+}
+
+#[test]
+fn what_a_file_holds_besides_what_it_is_read_for_is_logged_once_with_its_line_and_its_place() {
+    let (ca, other) = (Ca::new("CA"), Ca::new("other CA"));
+    let (server, files) = (ca.server(&["gate"]), Files::new());
+    files.pair(&server);
+    let list = ca.crl(1, &[7]).pem().unwrap();
+    let key = &server.key_pem;
+    let after = |text: &str, rest: &str| (text.lines().count() + 1, format!("{text}{rest}"));
+    fs::create_dir(files.path("cas")).unwrap();
+    files.put("cas/ca.crt", ca.pem.clone() + &list);
+    files.put("cas/tls.key", key);
+    files.put("list.pem", &list);
+    let lists = |name: &str| format!("client_ca = [\"ca.crt\"]\n[crl]\nfiles = [\"{name}\"]\n");
+    let parameters = "-----BEGIN DH PARAMETERS-----\nMAMCAQA=\n-----END DH PARAMETERS-----\n";
+    for (name, (line, content), rest, says) in [
+        (
+            "ca.crt",
+            after(&ca.pem, &list),
+            lists("list.pem"),
+            Some("`crl.files`"),
+        ),
+        // It is read for both.
+        ("ca.crt", after(&ca.pem, &list), lists("ca.crt"), None),
+        (
+            "ca.crt",
+            after(&ca.pem, key),
+            lists("list.pem"),
+            Some("a private key"),
+        ),
+        (
+            "ca.crt",
+            after(&ca.pem, parameters),
+            lists("list.pem"),
+            None,
+        ),
+        (
+            "cas/ca.crt",
+            after(&ca.pem, &list),
+            "client_ca = [\"cas\"]\n".to_owned(),
+            Some("`crl.files`"),
+        ),
+        (
+            "both.pem",
+            after(&list, &other.pem),
+            lists("both.pem"),
+            Some("`crl.signers`"),
+        ),
+        (
+            "more.pem",
+            after(&other.pem, &list),
+            lists("list.pem") + "signers = [\"more.pem\"]\n",
+            Some("`crl.files`"),
+        ),
+        (
+            "tls.crt",
+            after(&server.pem, key),
+            String::new(),
+            Some("a private key"),
+        ),
+        (
+            "tls.key",
+            after(key, &server.pem),
+            String::new(),
+            Some("`tls.certificate`"),
+        ),
+    ] {
+        for (name, plain) in [
+            ("ca.crt", &ca.pem),
+            ("tls.crt", &server.pem),
+            ("tls.key", key),
+        ] {
+            files.put(name, plain);
+        }
+        files.put(name, content);
+        let captured = crate::captured::Captured::from(tracing::Level::WARN);
+        let file = config(files.directory.path(), &tls(&rest));
+        // The second start finds what is known.
+        for _ in 0..2 {
+            Guard::from_config(&Config::load(&file).unwrap()).unwrap();
+        }
+        let log = captured.text();
+        let of_parts = |one: &&str| one.contains("a part of this file is not used");
+        let logged: Vec<_> = log.lines().filter(of_parts).collect();
+        assert_eq!(
+            logged.len(),
+            usize::from(says.is_some()),
+            "{name} {rest}: {log}"
+        );
+        let place = [format!("/{name}\""), format!("\"line\":{line},")];
+        for (line, says) in logged.iter().zip(says) {
+            assert!(
+                line.contains(says) && place.iter().all(|part| line.contains(part)),
+                "{line}"
+            );
+        }
+        fs::remove_file(files.path(name)).unwrap();
+    }
 }
 
 #[test]

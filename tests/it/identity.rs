@@ -453,6 +453,9 @@ fn a_rule_matches_whole_values_of_its_field_only() {
 #[test]
 fn a_rule_that_cannot_be_meant_is_an_error() {
     let rule = || Rule::new("x").unwrap();
+    for nothing in ["", " "] {
+        assert!(Rule::new(nothing).is_err() && rule().in_group(nothing).is_err());
+    }
     assert_said(rule().when("cn", "x"), "no field of a certificate");
     for pattern in ["{", "}", "{a", "{a b}", "{}", "{1}", "{a}{a}"] {
         assert_said(rule().when("dns", pattern), "is no pattern");

@@ -7,10 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
-use crate::support::{Mirror, Shown, run, sha256};
+use crate::support::{Mirror, Shown, ask, run, sha256};
 
 #[tokio::test]
 async fn each_request_is_one_line_of_json_on_standard_error() {
@@ -58,14 +57,7 @@ async fn probes_and_metrics_have_an_address_of_their_own() {
     let admin = free_address().await;
     let mirror = Mirror::with(&data, &["--admin", &admin.to_string()]).await;
     let path = mirror.push_blob("a", b"content").await;
-    let ask = |path: &'static str| async move {
-        let mut stream = TcpStream::connect(admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    };
+    let ask = |path: &'static str| ask(admin, path);
     assert!(ask("/livez").await.starts_with("HTTP/1.1 200"));
     assert!(ask("/readyz").await.starts_with("HTTP/1.1 200"));
     mirror.logged("/v2/a/blobs/uploads/").await;

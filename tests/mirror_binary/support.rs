@@ -1,6 +1,7 @@
 //! The built example, on loopback, with its data in a temporary directory.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,11 +11,14 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(2 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2 * 60);
 
 /// A running mirror, killed when it is dropped.
 pub(crate) struct Mirror {
@@ -266,6 +270,16 @@ fn command(data: &Path) -> Command {
     command
 }
 
+/// What the operator's port answers to a GET of this path, with its head.
+pub(crate) async fn ask(admin: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
 /// Waits until `look` finds something.
 pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let found = async {
@@ -293,7 +307,7 @@ pub(crate) fn sha256(content: &[u8]) -> String {
     format!("sha256:{}", digits.concat())
 }
 
-fn provider() {
+pub(crate) fn provider() {
     // The second test of a process finds it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

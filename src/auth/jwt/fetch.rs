@@ -25,7 +25,7 @@ use crate::fetch::address::{Hosts, parse, shown};
 use crate::fetch::client::{Answer, Validators, send, strict_client};
 use crate::reload::Publisher;
 use crate::util::file::{self, CERTIFICATES, SECRET};
-use crate::util::{text, x509_file};
+use crate::util::{left_out, text, x509_file};
 
 /// The largest key set, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
@@ -332,6 +332,7 @@ fn roots_of(pem: &[u8], file: &Path) -> Result<RootCertStore, CredentialError> {
         line: error.line,
         problem: error.problem.to_string().into(),
     })?;
+    left_out::warn(file, "CAs", &certificates.others, |_| false);
     for item in certificates.wanted {
         roots
             .add(item.der.into_owned().into())

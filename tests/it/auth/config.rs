@@ -220,8 +220,32 @@ fn signed_tokens_beside_a_certificate_alone_are_an_error_and_so_are_issuers_with
             "{error}"
         );
     }
-    let good = two("a:", "b:") + &issuer("a", "a:");
-    assert!(config(&folder, &format!("[auth]\nrequire = \"token\"\n{good}")).is_ok());
+    let jwt = |issuers: String| {
+        let read = config(&folder, &format!("[auth]\nrequire = \"token\"\n{issuers}"));
+        read.map(drop).map_err(|error| error.to_string())
+    };
+    let (us, a) = ("[\"us\"]", issuer("a", "a:"));
+    for more in [
+        a.replace("keys.json", "more.json"),
+        a.replace(us, "[\"them\"]")
+            .replace("registry", "service-account"),
+    ] {
+        jwt(two("a:", "b:") + &more).unwrap();
+    }
+    // A token of one issuer would be the callers of two tables.
+    for more in [
+        a.clone(),
+        a.replace(us, "[\"them\", \"us\"]"),
+        a.replace("keys.json", "more.json")
+            .replace("\"a:\"", "\"c:\""),
+        a.replace("keys.json", "more.json")
+            .replace("registry", "service-account"),
+    ] {
+        let error = jwt(two("a:", "b:") + &more).unwrap_err();
+        let says =
+            ": auth.jwt[2].issuer: the issuer \"a\" is there already with the audience \"us\"";
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -984,7 +984,10 @@ async fn the_configuration_file_names_issuers_and_the_challenge() {
         error.contains("basic_users") && error.contains("\"a:b\""),
         "{error}"
     );
-    put("gate.toml", &text.replace(SERVICE, ""));
+    put(
+        "gate.toml",
+        &text.replace(&format!("service = \"{SERVICE}\""), "service = \"\""),
+    );
     assert!(guard().unwrap_err().to_string().contains("auth"));
     put("gate.toml", &text);
     put("keys.json", "{}");

@@ -184,6 +184,110 @@ async fn an_error_of_what_a_key_names_points_at_the_key() {
     }
 }
 
+#[cfg(feature = "jwt")]
+fn issuer(name: &str, rest: &str) -> String {
+    format!("[[auth.jwt]]\nkind = \"registry\"\nissuer = \"{name}\"\n{rest}")
+}
+
+#[tokio::test]
+async fn a_name_of_nothing_is_an_error_with_its_place() {
+    let folder = folder();
+    let of_credentials = "[auth]\nrequire = \"token\"\ncredentials = [\"people.toml\"]\n";
+    fs::write(
+        folder.path().join("people.toml"),
+        "[[credential]]\nid = \"ann\"\ngroups = [\"people\", \"\"]\n",
+    )
+    .unwrap();
+    let limit = "[[limits.limit]]\nname = \"line\"\nkey = \"total\"\nrate = \"1MB\"\n";
+    let map = |rest: &str| format!("[[identity.map]]\n{rest}when = {{ dns = \"*\" }}\n");
+    for (text, place) in [
+        (
+            token("file = \"token\"\ngroups = [\"a\", \" \"]\n"),
+            "gate.toml:6:16: auth.token[0].groups[1]: ",
+        ),
+        (
+            token("file = \"token\"\n").replace("\"ci\"", "\"\""),
+            "gate.toml:4:6: auth.token[0].id: ",
+        ),
+        (
+            of_credentials.to_owned(),
+            "people.toml:3:21: credential[0].groups[1]: ",
+        ),
+        (
+            format!("{limit}class = \"\"\n"),
+            "gate.toml:5:9: limits.limit[0].class: ",
+        ),
+        (
+            format!("{limit}[[limits.exempt]]\ngroup = \"\"\n"),
+            "gate.toml:6:9: limits.exempt[0].group: ",
+        ),
+        (map("id = \"\"\n"), "gate.toml:2:6: identity.map[0].id: "),
+        (
+            map("id = \"x\"\ngroups = [\"\"]\n"),
+            "gate.toml:3:11: identity.map[0].groups[0]: ",
+        ),
+        #[cfg(feature = "jwt")]
+        (
+            token("file = \"token\"\n")
+                + &issuer("", "audiences = [\"us\"]\nkeys = \"keys.json\"\n"),
+            "gate.toml:8:10: auth.jwt[0].issuer: ",
+        ),
+        #[cfg(feature = "jwt")]
+        (
+            token("file = \"token\"\n")
+                + &issuer("hub", "audiences = [\"us\", \"\"]\nkeys = \"keys.json\"\n"),
+            "gate.toml:9:20: auth.jwt[0].audiences[1]: ",
+        ),
+    ] {
+        let error = guard(folder.path(), &text).err();
+        let error = error.unwrap_or_else(|| panic!("taken: {text}")).to_string();
+        let expected = format!("{place}it is empty");
+        assert!(error.contains(&expected), "{text}{error}");
+    }
+    // What the program around the guard sets for itself is its own.
+    let program = "[program]\nname = \"\"\n";
+    assert!(guard(folder.path(), program).is_ok());
+}
+
+#[tokio::test]
+async fn a_secret_that_expires_before_it_begins_is_an_error_with_its_place() {
+    let folder = folder();
+    let times = |until: &str| format!("not_before = 2027-01-01T00:00:00Z\nexpires = {until}\n");
+    let digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    for (until, is_never) in [
+        ("2026-01-01T00:00:00Z", true),
+        ("2027-01-01T01:00:00+01:00", true),
+        ("2027-01-01T00:00:01Z", false),
+    ] {
+        let times = times(until);
+        fs::write(
+            folder.path().join("people.toml"),
+            format!(
+                "[[credential]]\nid = \"ann\"\n[[credential.secret]]\ndigest = \"{digest}\"\n{times}"
+            ),
+        )
+        .unwrap();
+        for (text, place) in [
+            (
+                token(&format!("file = \"token\"\n{times}")),
+                "gate.toml:3:1: auth.token[0]: ",
+            ),
+            (
+                "[auth]\nrequire = \"token\"\ncredentials = [\"people.toml\"]\n".to_owned(),
+                "people.toml:3:1: credential[0].secret[0]: ",
+            ),
+        ] {
+            let error = guard(folder.path(), &text)
+                .err()
+                .map(|error| error.to_string());
+            assert_eq!(error.is_some(), is_never, "{until}: {error:?}");
+            let expected = format!("{place}it is good at no time");
+            let is_it = error.is_none_or(|error| error.contains(&expected));
+            assert!(is_it, "{text}");
+        }
+    }
+}
+
 #[test]
 fn a_value_of_the_wrong_kind_is_told_how_it_is_written() {
     let folder = folder();
@@ -219,6 +323,10 @@ fn a_value_of_the_wrong_kind_is_told_how_it_is_written() {
         (
             format!("{MTLS}[crl]\nfiles = [\"crl.pem\"]\nshort_lived = \"40days\"\n"),
             ":7:15: crl.short_lived: \"40days\" is not from \"1s\" to \"31days\"",
+        ),
+        (
+            format!("{TLS}client_auth = \"require\"\n"),
+            ":4:15: tls.client_auth: without a CA no client certificate could be good",
         ),
         (
             TLS.replace("one.crt", "chain.p7b"),

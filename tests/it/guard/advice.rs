@@ -17,6 +17,14 @@ const TLS: &str = "[tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\nclient_c
 const CRL: &str = "[crl]\nfiles = [\"crl.pem\"]\n";
 const LIMITS: &str = "[[limits.limit]]\nname = \"line\"\nkey = \"total\"\nrate = \"1MB\"\n";
 
+/// The public key of RFC 8037, appendix A.
+const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+const ISSUER: &str = if cfg!(feature = "jwt") {
+    "[[auth.jwt]]\nkind = \"service-account\"\nissuer = \"cluster\"\naudiences = [\"us\"]\nkeys = \"keys.json\"\n"
+} else {
+    ""
+};
+
 /// So that only the owner can read the keys in it.
 #[cfg(unix)]
 fn keep_others_out(folder: &Path) {
@@ -272,6 +280,27 @@ async fn what_lets_nobody_in_or_means_something_else_is_told_with_its_place() {
 }
 
 #[tokio::test]
+async fn client_cas_are_known_in_each_form_in_which_the_server_reads_them() {
+    let folder = folder();
+    let ca = pki::Ca::new("clients");
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    put("crl.pem", ca.crl(1, &[]).pem().unwrap().as_bytes());
+    let who = rule("").replace("authenticated", "issuer:CN=clients\", \"dns:*.example.org");
+    let text = [&token(""), &who, LIMITS, TLS, CRL].concat();
+    for content in [
+        ca.pem.as_bytes().to_vec(),
+        ca.der.to_vec(),
+        ca.pem
+            .replace("CERTIFICATE", "X509 CERTIFICATE")
+            .into_bytes(),
+        format!("\u{feff}{}", ca.pem).into_bytes(),
+    ] {
+        put("ca.crt", &content);
+        assert_eq!(told(folder.path(), &text), [""; 0]);
+    }
+}
+
+#[tokio::test]
 async fn a_policy_or_credentials_file_is_told_of_with_its_own_place() {
     let folder = folder();
     let rules = rule("")
@@ -403,7 +432,8 @@ async fn what_everybody_on_the_machine_may_write_or_guess_from_is_told_of_with_i
     )
     .unwrap();
     let auth = token("").replace("[[auth", "htpasswd = [\"htpasswd\"]\n[[auth");
-    let text = [&auth, &rule(""), LIMITS, TLS, CRL].concat();
+    fs::write(path.join("keys.json"), KEYS).unwrap();
+    let text = [&auth, ISSUER, &rule(""), LIMITS, TLS, CRL].concat();
     let set = |name: &str, mode| {
         fs::set_permissions(path.join(name), fs::Permissions::from_mode(mode)).unwrap();
     };
@@ -416,6 +446,14 @@ async fn what_everybody_on_the_machine_may_write_or_guess_from_is_told_of_with_i
         ("crl.pem", 0o646, 0o644, ": crl.files[0]: ", "may write"),
         ("gate.toml", 0o666, 0o644, "gate.toml:1:1: ", "may write"),
         ("htpasswd", 0o644, 0o640, ": auth.htpasswd[0]: ", "may read"),
+        #[cfg(feature = "jwt")]
+        (
+            "keys.json",
+            0o646,
+            0o644,
+            ": auth.jwt[0].keys: ",
+            "may write",
+        ),
         (".", 0o777, 0o755, ": ", "may write"),
     ] {
         set(name, mode);

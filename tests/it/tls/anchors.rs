@@ -42,6 +42,73 @@ fn told(error: &TlsError) -> String {
         .join(": ")
 }
 
+/// Validity that ends before it begins, in the past or still to come.
+fn never(from: i64) -> impl Fn(&mut CertificateParams) {
+    move |params| {
+        params.not_before = in_days(from);
+        params.not_after = in_days(from - 30);
+    }
+}
+
+#[test]
+fn a_certificate_whose_validity_ends_before_it_begins_is_told_as_one_that_is_never_valid() {
+    let (good, files) = (Ca::new("good"), Files::new());
+    let server = good.server(&["localhost"]);
+    for from in [-1, 15, 60] {
+        let ca = Ca::with("never", never(from));
+        let error = load(&files, &server, &files.put("ca.crt", &ca.pem)).unwrap_err();
+        assert!(
+            matches!(error, TlsError::NeverValid { .. }),
+            "{from}: {error}"
+        );
+        let captured = Captured::from(Level::WARN);
+        let both = files.put("ca.crt", ca.pem + &good.pem);
+        load(&files, &server, &both).unwrap();
+        let log = captured.text();
+        assert!(log.contains("it is never valid"), "{log}");
+        let own = good.leaf("localhost", never(from));
+        let error = load(&files, &own, &both).unwrap_err();
+        assert!(
+            matches!(error, TlsError::NeverValid { .. }),
+            "{from}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_ca_that_is_in_a_copy_of_a_file_alone_is_not_trusted() {
+    let (good, removed, files) = (Ca::new("good"), Ca::new("removed"), Files::new());
+    let server = good.server(&["localhost"]);
+    let folder = files.path("cas");
+    fs::create_dir(&folder).unwrap();
+    files.put("cas/ca.crt", &good.pem);
+    let captured = Captured::from(Level::WARN);
+    for name in [
+        "ca.crt~",
+        "ca.crt.bak",
+        "CA.PEM.OLD",
+        "ca.crt.rpmsave",
+        "ca.new",
+    ] {
+        let copy = files.put(&format!("cas/{name}"), &removed.pem);
+        let leaf = removed.client("removed");
+        let shown = || client(&good, Some((&leaf, &[])));
+        let acceptor = |cas: &Path| {
+            let material = load(&files, &server, cas).unwrap();
+            Acceptor::new(Watched::fixed(material))
+        };
+        refused(&acceptor(&folder), shown()).await;
+        assert!(
+            captured.text().contains(name),
+            "{name}: {}",
+            captured.text()
+        );
+        // Where the operator names it, it is meant.
+        accepted(&acceptor(&copy), shown()).await;
+        fs::remove_file(copy).unwrap();
+    }
+}
+
 fn in_days(days: i64) -> time::OffsetDateTime {
     time::OffsetDateTime::now_utc() + time::Duration::days(days)
 }

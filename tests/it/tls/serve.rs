@@ -689,6 +689,12 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
         .unwrap();
     let acceptor = Acceptor::new(material.clone());
     let node = scene.ca.client("node");
+    let shown = async || {
+        let config = pki::client(&scene.ca, Some((&node, &[])));
+        let (_server, stream) = pki::accepted(&acceptor, config).await;
+        let shown = stream.get_ref().1.peer_certificates().unwrap();
+        shown[0].clone()
+    };
     let failure = async |words: &str| {
         let begun = Instant::now();
         while !material
@@ -699,10 +705,7 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
             assert!(begun.elapsed() < Duration::from_secs(60), "never: {words}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let config = pki::client(&scene.ca, Some((&node, &[])));
-        let (_server, stream) = pki::accepted(&acceptor, config).await;
-        let shown = stream.get_ref().1.peer_certificates().unwrap();
-        assert_eq!(shown[0], one.der);
+        assert_eq!(shown().await, one.der);
     };
     swap(
         "v1",
@@ -729,10 +732,16 @@ async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
     failure("holds no private key").await;
     assert!(!format!("{:?}", material.health()).contains("secret"));
     std::fs::write(&ca, "").unwrap();
-    swap("v5", &pair(&two));
     failure("holds no certificate").await;
-    std::fs::write(&ca, &scene.ca.pem).unwrap();
+    // One that fits does not wait for the client CAs.
+    swap("v5", &pair(&two));
     let begun = Instant::now();
+    while shown().await != two.der {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never renewed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(material.health().failure.is_some());
+    std::fs::write(&ca, &scene.ca.pem).unwrap();
     while material.health().failure.is_some() {
         assert!(begun.elapsed() < Duration::from_secs(60), "never healed");
         tokio::time::sleep(Duration::from_millis(5)).await;
