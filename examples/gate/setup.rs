@@ -198,7 +198,7 @@ fn ports(
         }
         (None, Some(_)) => return Err("[program.egress] needs --egress, its address".into()),
     }
-    let admin = arguments.admin.into_iter();
+    let admin = arguments.process.admin.into_iter();
     let addresses = ports.iter().map(|port| port.address).chain(admin);
     let mut known = HashSet::new();
     for address in addresses.filter(|address| address.port() != 0) {
