@@ -1,6 +1,8 @@
 //! A registry on loopback, and what the tests say to it.
 
+use std::fs::{self, OpenOptions, Permissions};
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,9 +17,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tower::util::MapRequestLayer;
 
+use crate::misbehaving::Misbehaving;
 use crate::routes::{Registry, router};
 use crate::store::{Algorithm, Callers, Digest, Limits, Store, Uploads};
-use crate::upstream::{Host, Namespace, PullOptions, PullThrough, Upstream, UpstreamOptions};
+use crate::upstream::{
+    Host, Namespace, Patience, PullOptions, PullThrough, Upstream, UpstreamOptions,
+};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -48,12 +53,32 @@ impl Data {
         self.0.path()
     }
 
+    /// Where the content of a blob is.
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
+        let path = self.path().join("blobs").join(digest.algorithm().as_str());
+        path.join(&digest.hex()[..2]).join(digest.hex())
+    }
+
+    /// Its other name, by which a repository has it.
+    pub(crate) fn link(&self, repository: &str, digest: &Digest) -> PathBuf {
+        self.part(repository, "_blobs", digest)
+    }
+
+    pub(crate) fn manifest(&self, repository: &str, digest: &Digest) -> PathBuf {
+        self.part(repository, "_manifests", digest)
+    }
+
+    fn part(&self, repository: &str, part: &str, digest: &Digest) -> PathBuf {
+        let path = self.path().join("repositories").join(repository).join(part);
+        path.join(digest.algorithm().as_str()).join(digest.hex())
+    }
+
     /// All files under one of the store's directories.
     pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut waiting = vec![self.path().join(part)];
         while let Some(directory) = waiting.pop() {
-            for entry in std::fs::read_dir(directory).unwrap() {
+            for entry in fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     waiting.push(path);
@@ -141,6 +166,35 @@ impl Server {
         server
     }
 
+    /// Serves the store in `data` and, through it, an upstream whose answers have this time.
+    pub(crate) async fn patient(
+        data: &Data,
+        upstream: &Misbehaving,
+        patience: Patience,
+        tag_ttl: Duration,
+    ) -> Self {
+        Self::patient_within(data, upstream, patience, tag_ttl, Limits::default()).await
+    }
+
+    pub(crate) async fn patient_within(
+        data: &Data,
+        upstream: &Misbehaving,
+        patience: Patience,
+        tag_ttl: Duration,
+        limits: Limits,
+    ) -> Self {
+        let options = UpstreamOptions {
+            url: upstream.url(),
+            patience,
+            ..UpstreamOptions::default()
+        };
+        let pull = PullOptions {
+            tag_ttl,
+            preset: Preset::Mirror,
+        };
+        Self::of(registry(data, (&options, pull), limits).await).await
+    }
+
     pub(crate) fn registry(&self) -> &Registry {
         self.registry.as_ref().unwrap()
     }
@@ -208,6 +262,22 @@ impl Server {
         header(&response, "location")
     }
 
+    /// Sends a part of an upload.
+    pub(crate) async fn patch(&self, location: &str, range: Option<&str>, body: &[u8]) -> Response {
+        let mut request = self.request(Method::PATCH, location).body(body.to_vec());
+        if let Some(range) = range {
+            request = request.header("content-range", range);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Ends an upload, with the rest of it.
+    pub(crate) async fn put(&self, location: &str, digest: impl ToString, body: &[u8]) -> Response {
+        let path = format!("{location}?digest={}", digest.to_string());
+        let request = self.request(Method::PUT, &path).body(body.to_vec());
+        request.send().await.unwrap()
+    }
+
     /// Pushes a blob in one request.
     pub(crate) async fn push_blob(&self, repository: &str, content: &[u8]) -> Digest {
         let digest = sha256(content);
@@ -271,6 +341,44 @@ async fn registry(
         pull: Some(PullThrough::new(store.clone(), upstream, pull)),
         namespace: Some(namespace.to_string().into()),
         store,
+    }
+}
+
+/// What a failing disk or another program does to a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Damage {
+    Flip,
+    Cut,
+    Lengthen,
+    /// The first page.
+    Zero,
+}
+
+/// Damages a file, which keeps its mode.
+pub(crate) fn damage(path: &Path, kind: Damage) {
+    let before = fs::metadata(path).unwrap();
+    let (mode, length) = (before.permissions(), before.len());
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.unwrap();
+    match kind {
+        Damage::Flip => {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, length / 2).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], length / 2).unwrap();
+        }
+        Damage::Cut => file.set_len(length / 2).unwrap(),
+        Damage::Lengthen => file.write_all_at(b"more", length).unwrap(),
+        Damage::Zero => {
+            let page = usize::try_from(length).unwrap().min(4096);
+            file.write_all_at(&vec![0; page], 0).unwrap();
+        }
+    }
+    fs::set_permissions(path, mode.clone()).unwrap();
+    // The file system's clock is coarse: what happens within one tick of it looks like one change.
+    let changed = |file: &fs::Metadata| (file.ctime(), file.ctime_nsec());
+    while changed(&fs::metadata(path).unwrap()) == changed(&before) {
+        fs::set_permissions(path, mode.clone()).unwrap();
     }
 }
 
@@ -359,7 +467,7 @@ pub(crate) async fn assert_error(response: Response, status: u16, code: &str) {
     assert!(body["errors"][0]["message"].is_string());
 }
 
-fn provider() {
+pub(crate) fn provider() {
     // The second test of a process finds it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
