@@ -32,15 +32,6 @@ fn error(status: u16, code: &str) -> Fault {
     answer(status, "application/json", &body.to_string())
 }
 
-async fn patient(here: &Data, upstream: &Misbehaving, patience: Patience) -> Server {
-    let options = UpstreamOptions {
-        url: upstream.url(),
-        patience,
-        ..UpstreamOptions::default()
-    };
-    Server::mirror_of(here, &options, NONE, Preset::Mirror).await
-}
-
 async fn get_as(mirror: &Server, caller: &str, path: &str) -> Response {
     let request = mirror.request(Method::GET, path);
     request.header(CALLER, caller).send().await.unwrap()
@@ -109,7 +100,7 @@ async fn one_repository_that_hangs_and_a_list_that_trickles_keep_nobody_from_the
         silence: Duration::from_secs(600),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience).await;
+    let mirror = Server::patient(&here, &upstream, patience, NONE).await;
     upstream.at("GET /v2/hangs/", Fault::Silence);
     upstream.at("GET /v2/slow/", Fault::Trickle);
     for path in [
@@ -134,7 +125,7 @@ async fn no_number_of_repositories_that_hang_is_a_silent_upstream_while_its_regi
         silence: Duration::from_secs(600),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience).await;
+    let mirror = Server::patient(&here, &upstream, patience, NONE).await;
     upstream.at("GET /v2/hangs/", Fault::Silence);
     let hanging = (0..6).map(|number| format!("/v2/hangs/{number}/manifests/tag"));
     let hanging: Vec<_> = hanging.collect();
@@ -394,17 +385,22 @@ async fn no_tag_is_left_out_by_pages_whatever_the_order_and_the_links_of_the_ups
 }
 
 #[tokio::test]
-async fn a_head_of_a_blob_is_believed_only_if_it_may_be_of_that_blob() {
+async fn a_head_of_a_blob_is_answered_by_what_a_get_gives() {
     let digest = sha256(b"layer");
     let length = |length: &str| ("content-length", length.to_owned());
+    let right = ("docker-content-digest", digest.to_string());
     let other = ("docker-content-digest", sha256(b"other").to_string());
     let page = vec![("content-type", "text/html".to_owned()), length("23")];
     for (status, headers) in [
+        (200, vec![length("5"), right]),
+        (200, vec![length("5")]),
         (200, page),
         (200, vec![length("0")]),
         (200, vec![length("5"), other]),
         (206, vec![length("1")]),
         (304, vec![]),
+        (404, vec![]),
+        (500, vec![]),
     ] {
         for there in [false, true] {
             let (upstream, here) = (Misbehaving::start().await, Data::new());
@@ -414,13 +410,29 @@ async fn a_head_of_a_blob_is_believed_only_if_it_may_be_of_that_blob() {
             }
             let lie = Fault::Answer(status, headers.clone(), Bytes::new());
             upstream.at("HEAD ", lie);
-            let head = mirror.head(&format!("/v2/a/blobs/{digest}")).await;
+            let blob = format!("/v2/a/blobs/{digest}");
+            let head = mirror.head(&blob).await;
             assert_eq!(head.status(), if there { 200 } else { 404 }, "{headers:?}");
             if there {
                 assert_eq!(header(&head, "content-length"), "5");
             }
+            assert_eq!(head.status(), mirror.get(&blob).await.status());
         }
     }
+}
+
+#[tokio::test]
+async fn a_head_that_says_yes_gives_no_repository_the_layer_of_another() {
+    let (upstream, here) = (Misbehaving::start().await, Data::new());
+    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+    let digest = upstream.put_blob("secret", b"layer");
+    let get = mirror.get(&format!("/v2/secret/blobs/{digest}")).await;
+    assert_eq!(get.text().await.unwrap(), "layer");
+    let yes = vec![("content-length", "5".to_owned())];
+    upstream.at("HEAD ", Fault::Answer(200, yes, Bytes::new()));
+    let blob = format!("/v2/public/blobs/{digest}");
+    assert_error(mirror.get(&blob).await, 404, "BLOB_UNKNOWN").await;
+    assert_eq!(mirror.head(&blob).await.status(), 404);
 }
 
 #[tokio::test]
