@@ -27,6 +27,8 @@ mod committed;
 mod conditions;
 #[path = "mirror/conformance.rs"]
 mod conformance;
+#[path = "mirror/damaged.rs"]
+mod damaged;
 #[path = "mirror/lies.rs"]
 mod lies;
 #[path = "mirror/listing.rs"]

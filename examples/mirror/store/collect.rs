@@ -151,7 +151,8 @@ impl Store {
             if self.pins().holds(digest) || Self::was_used(&link, before)? {
                 return Ok(None);
             }
-            durable::unlink(&link).at(&link)?;
+            self.follow(&self.blob(digest), || durable::unlink(&link))
+                .at(&link)?;
         }
         self.remove_if_unlinked(&self.blob(digest)).map(Some)
     }

@@ -129,11 +129,7 @@ impl Store {
                 there.then_some(manifest).ok_or(StoreError::ManifestUnknown)
             }
             _ => {
-                tracing::error!(
-                    repository,
-                    %digest,
-                    "a manifest on the disk is not what its digest says; push it again"
-                );
+                self.discard_manifest(repository, digest)?;
                 Err(StoreError::ManifestUnknown)
             }
         }
