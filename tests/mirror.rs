@@ -8,6 +8,8 @@
     reason = "what only the program uses of its modules"
 )]
 
+#[path = "../examples/mirror/housekeeping.rs"]
+mod housekeeping;
 #[path = "../examples/mirror/routes/mod.rs"]
 mod routes;
 #[path = "../examples/mirror/store/mod.rs"]

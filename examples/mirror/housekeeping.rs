@@ -9,7 +9,7 @@ use crate::store::{Collection, Freed, Store, StoreError, Uploads};
 /// How many bytes a second a scrub reads.
 const PACE: u64 = 32 * 1024 * 1024;
 
-/// How soon room is made again.
+/// How soon room is made again where there is too little that may go.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is done in the background, for as long as the process lives.
@@ -38,7 +38,9 @@ impl Housekeeping {
                 () = store.disk().pressed() => {
                     let done = store.run(Store::keep_within).await;
                     // Each time is a walk over all of it, and what was pushed may be too much by itself.
-                    sleep(PAUSE).await;
+                    if store.disk().surplus() > 0 {
+                        sleep(PAUSE).await;
+                    }
                     done
                 }
                 () = sleep_until(scrub) => {

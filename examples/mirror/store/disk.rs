@@ -128,7 +128,7 @@ impl Disk {
     }
 
     /// How many bytes are too many.
-    pub(super) fn surplus(&self) -> u64 {
+    pub(crate) fn surplus(&self) -> u64 {
         let limit = self.limits.max_size.unwrap_or(u64::MAX);
         self.used().saturating_sub(limit)
     }
@@ -143,7 +143,6 @@ impl Disk {
     }
 
     /// Waits until space is short.
-    #[cfg_attr(test, allow(dead_code, reason = "no test waits for it"))]
     pub(crate) async fn pressed(&self) {
         self.pressure.notified().await;
     }
