@@ -29,6 +29,8 @@ mod committed;
 mod conditions;
 #[path = "mirror/conformance.rs"]
 mod conformance;
+#[path = "mirror/conformance_data.rs"]
+mod conformance_data;
 #[path = "mirror/damaged.rs"]
 mod damaged;
 #[path = "mirror/lies.rs"]
