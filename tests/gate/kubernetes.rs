@@ -436,7 +436,7 @@ async fn each_gate_starts_with_the_flags_files_and_ports_that_it_is_given() {
 
 /// The container's ports are the gate's, and each probe is at one that answers it.
 fn check_ports(name: &str, gate: &Container, arguments: &Arguments, report: &str) {
-    let admin = arguments.admin.unwrap().port();
+    let admin = arguments.process.admin.unwrap().port();
     let probes = report.lines().find_map(|line| {
         let line = line.strip_prefix("left open: ")?;
         let (address, _) = line.split_once(" answers /livez, /readyz")?;
