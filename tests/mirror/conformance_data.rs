@@ -157,14 +157,25 @@ fn with(mut fields: Value, more: &Value) -> Value {
     fields
 }
 
+/// Takes what a set is called and what fills it.
+type Add<'a> = dyn FnMut(&'static str, &dyn Fn(&mut Set)) + 'a;
+
 pub(crate) fn sets() -> Vec<Set> {
-    let none = &json!({});
     let mut all = Vec::new();
     let mut add = |name, fill: &dyn Fn(&mut Set)| {
         let mut set = Set::new(name);
         fill(&mut set);
         all.push(set);
     };
+    images(&mut add);
+    indexes(&mut add);
+    artifacts(&mut add);
+    digests(&mut add);
+    all
+}
+
+fn images(add: &mut Add<'_>) {
+    let none = &json!({});
     add("image", &|set| {
         set.image(GZIP, 2, none, &["image"]);
     });
@@ -178,6 +189,31 @@ pub(crate) fn sets() -> Vec<Set> {
         let annotations: serde_json::Map<_, _> = annotations.collect();
         set.image(GZIP, 2, &json!({"annotations": annotations}), &["large"]);
     });
+    add("data-field", &|set| {
+        let mut config = set.blob(CONFIG, b"{}");
+        config["data"] = json!("e30=");
+        set.image(GZIP, 2, &json!({"config": config}), &["data-field"]);
+    });
+    add("non-distributable-layers", &|set| {
+        let away = |kind: &str, content: &[u8]| {
+            let digest = sha256(content);
+            let url = format!("https://store.example.com/blobs/sha256/{}", digest.hex());
+            json!({
+                "mediaType": format!("application/vnd.oci.image.layer.nondistributable.v1.{kind}"),
+                "digest": digest.to_string(), "size": 12345, "urls": [url],
+            })
+        };
+        let here = set.unique_blob(GZIP);
+        let layers = json!([away("tar+gzip", b"one"), away("tar", b"two"), here]);
+        set.image(GZIP, 0, &json!({"layers": layers}), &["non-distributable"]);
+    });
+    add("no-layers", &|set| {
+        set.image(GZIP, 0, none, &["no-layers"]);
+    });
+}
+
+fn indexes(add: &mut Add<'_>) {
+    let none = &json!({});
     add("index", &|set| {
         set.platforms(none, &["index"]);
     });
@@ -188,6 +224,20 @@ pub(crate) fn sets() -> Vec<Set> {
     add("empty-index", &|set| {
         set.index(&[], none, &["index"]);
     });
+    add("custom-fields", &|set| {
+        let more = json!({"org.example.field": {"any": ["thing", 1, null]}});
+        set.platforms(&more, &["custom-fields"]);
+    });
+    add("sparse-index", &|set| {
+        let here = set.image(GZIP, 2, none, &[]);
+        let digest = sha256(b"nowhere").to_string();
+        let nowhere = json!({"mediaType": MANIFEST, "digest": digest, "size": 1024});
+        set.index(&[here, nowhere], none, &["sparse-index"]);
+    });
+}
+
+fn artifacts(add: &mut Add<'_>) {
+    let none = &json!({});
     add("artifact", &|set| {
         let layer = set.unique_blob(ARTIFACT[0]);
         set.artifact(ARTIFACT[0], &layer, none, &["artifact"]);
@@ -231,37 +281,10 @@ pub(crate) fn sets() -> Vec<Set> {
         let more = json!({"subject": subject});
         set.artifact(ARTIFACT[0], &layer, &more, &["tagged-artifact"]);
     });
-    add("data-field", &|set| {
-        let mut config = set.blob(CONFIG, b"{}");
-        config["data"] = json!("e30=");
-        set.image(GZIP, 2, &json!({"config": config}), &["data-field"]);
-    });
-    add("non-distributable-layers", &|set| {
-        let away = |kind: &str, content: &[u8]| {
-            let digest = sha256(content);
-            let url = format!("https://store.example.com/blobs/sha256/{}", digest.hex());
-            json!({
-                "mediaType": format!("application/vnd.oci.image.layer.nondistributable.v1.{kind}"),
-                "digest": digest.to_string(), "size": 12345, "urls": [url],
-            })
-        };
-        let here = set.unique_blob(GZIP);
-        let layers = json!([away("tar+gzip", b"one"), away("tar", b"two"), here]);
-        set.image(GZIP, 0, &json!({"layers": layers}), &["non-distributable"]);
-    });
-    add("custom-fields", &|set| {
-        let more = json!({"org.example.field": {"any": ["thing", 1, null]}});
-        set.platforms(&more, &["custom-fields"]);
-    });
-    add("no-layers", &|set| {
-        set.image(GZIP, 0, none, &["no-layers"]);
-    });
-    add("sparse-index", &|set| {
-        let here = set.image(GZIP, 2, none, &[]);
-        let digest = sha256(b"nowhere").to_string();
-        let nowhere = json!({"mediaType": MANIFEST, "digest": digest, "size": 1024});
-        set.index(&[here, nowhere], none, &["sparse-index"]);
-    });
+}
+
+fn digests(add: &mut Add<'_>) {
+    let none = &json!({});
     add("sha512", &|set| {
         set.algorithm = Algorithm::Sha512;
         set.platforms(none, &[]);
@@ -280,7 +303,6 @@ pub(crate) fn sets() -> Vec<Set> {
             by_digest(set);
         });
     }
-    all
 }
 
 fn by_digest(set: &mut Set) {

@@ -193,14 +193,14 @@ impl Store {
             self.set_aside(digest, identity.inode)?;
             return Err(StoreError::BlobUnknown);
         }
-        let hashed = if last {
+        let so_far = if last {
             Hashed::Whole
         } else {
             Hashed::Part(hasher, at + read)
         };
         let _uses = self.uses();
         let metadata = file.metadata().at(link)?;
-        self.checked().came(digest, &metadata, hashed);
+        self.checked().came(digest, &metadata, so_far);
         Ok(last)
     }
 }
