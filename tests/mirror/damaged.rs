@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::misbehaving::Misbehaving;
 use crate::store::Digest;
 use crate::support::{
-    Damage, Data, LONG, MANIFEST, Server, assert_error, damage, image, noise, provider, sha256,
-    until,
+    Damage, Data, LONG, MANIFEST, Server, assert_error, damage, descriptor, image, noise, provider,
+    sha256, until,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -332,6 +332,48 @@ async fn a_damaged_manifest_that_the_upstream_has_is_right_at_once() {
                 assert_eq!(upstream.asked("").len(), 1, "{kind:?} {reference}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_tag_is_asked_for_upstream() {
+    for kind in KINDS {
+        let (upstream, here) = (Misbehaving::start().await, Data::new());
+        let (manifest, _) = upstream.put_image("a", "tag", b"layer");
+        let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
+        let path = "/v2/a/manifests/tag";
+        assert_eq!(mirror.get(path).await.status(), 200);
+        let tag = here.path().join("repositories/a/_tags/tag");
+        damage(&tag, kind);
+        for _ in 0..2 {
+            let answer = mirror.get(path).await;
+            assert_eq!(answer.bytes().await.unwrap(), manifest, "{kind:?}");
+        }
+        let moved = upstream.asked("GET /v2/a/manifests/tag").len();
+        assert_eq!(moved, 2, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_entry_among_the_referrers_is_written_again() {
+    for kind in KINDS {
+        let data = Data::new();
+        let server = Server::start(&data).await;
+        let (subject, digest) = server.push_image("a", "tag", b"layer").await;
+        let fields = json!({"subject": descriptor(MANIFEST, &subject)});
+        let signature = image(b"{}", b"layer", &fields);
+        let put = server.put_manifest("a", "sig", MANIFEST, &signature).await;
+        assert_eq!(put.status(), 201);
+        let path = format!("/v2/a/referrers/{digest}");
+        let before = server.get(&path).await.text().await.unwrap();
+        assert!(before.contains(sha256(&signature).hex()));
+        let entries = data.files("repositories/a/_referrers");
+        damage(&entries[0], kind);
+        for _ in 0..2 {
+            let after = server.get(&path).await;
+            assert_eq!(after.text().await.unwrap(), before, "{kind:?}");
+        }
+        assert_eq!(found_damaged(&server), 1, "{kind:?}");
     }
 }
 

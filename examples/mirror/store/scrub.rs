@@ -258,6 +258,22 @@ impl Store {
         }
     }
 
+    /// Removes a tag that cannot be read.
+    pub(crate) fn discard_tag(&self, repository: &str, name: &str) -> Result<(), StoreError> {
+        let _changes = self.changes();
+        // It may have been set again.
+        let Err(StoreError::Corrupt(path)) = self.tag(repository, name) else {
+            return Ok(());
+        };
+        self.checked().count_damaged();
+        tracing::error!(
+            repository,
+            tag = name,
+            "a tag that cannot be read is removed; push it again"
+        );
+        durable::remove(&path).map(drop)
+    }
+
     /// Removes tags that cannot be read; returns how many.
     fn scrub_tags(&self) -> Result<usize, StoreError> {
         let mut removed = 0;
@@ -265,15 +281,8 @@ impl Store {
             let directory = self.tags_dir(&repository);
             Self::for_each_name(&directory, |name| match self.tag(&repository, &name) {
                 Err(StoreError::Corrupt(_)) => {
-                    tracing::error!(
-                        repository,
-                        tag = name,
-                        "a tag that cannot be read is removed; push it again"
-                    );
                     removed += 1;
-                    self.checked().count_damaged();
-                    let _changes = self.changes();
-                    durable::remove(&directory.join(name)).map(drop)
+                    self.discard_tag(&repository, &name)
                 }
                 result => result.map(drop),
             })?;

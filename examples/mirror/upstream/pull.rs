@@ -346,7 +346,15 @@ impl PullThrough {
     ) -> Result<Option<(Tag, Manifest)>, UpstreamError> {
         let (repository, tag) = (repository.to_owned(), tag.to_owned());
         let read = move |store: &Store| {
-            let Some(tag) = store.tag(&repository, &tag)? else {
+            let known = match store.tag(&repository, &tag) {
+                // The upstream says where it points.
+                Err(StoreError::Corrupt(_)) => {
+                    store.discard_tag(&repository, &tag)?;
+                    None
+                }
+                known => known?,
+            };
+            let Some(tag) = known else {
                 return Ok(None);
             };
             match store.manifest(&repository, &tag.digest) {
