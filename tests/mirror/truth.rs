@@ -22,16 +22,6 @@ use crate::upstream::{Condition, Patience, UpstreamOptions};
 const TAG: &str = "/v2/a/manifests/tag";
 const TAGS: &str = "/v2/a/tags/list";
 
-fn answer(status: u16, kind: &str, body: &str) -> Fault {
-    let headers = vec![("content-type", kind.to_owned())];
-    Fault::Answer(status, headers, Bytes::from(body.to_owned()))
-}
-
-fn error(status: u16, code: &str) -> Fault {
-    let body = json!({"errors": [{"code": code, "message": "x"}]});
-    answer(status, "application/json", &body.to_string())
-}
-
 async fn get_as(mirror: &Server, caller: &str, path: &str) -> Response {
     let request = mirror.request(Method::GET, path);
     request.header(CALLER, caller).send().await.unwrap()
@@ -166,7 +156,10 @@ async fn what_has_no_list_is_no_empty_list() {
         let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
         let subject = sha256(b"subject");
         let referrers = format!("/v2/a/referrers/{subject}");
-        upstream.at("GET /v2/a/", answer(200, "application/json", body));
+        upstream.at(
+            "GET /v2/a/",
+            Fault::text(200, "application/json", body.to_owned()),
+        );
         assert_error(mirror.get(TAGS).await, 502, "UNAVAILABLE").await;
         assert_error(mirror.get(&format!("{TAGS}?n=5")).await, 502, "UNAVAILABLE").await;
         assert_error(mirror.get(&referrers).await, 502, "UNAVAILABLE").await;
@@ -179,9 +172,9 @@ async fn what_has_no_list_is_no_empty_list() {
 #[tokio::test]
 async fn a_tag_of_signatures_that_is_not_given_is_not_one_that_is_not_there() {
     for (fault, status) in [
-        (error(404, "MANIFEST_UNKNOWN"), 200),
-        (error(401, "UNAUTHORIZED"), 502),
-        (error(403, "DENIED"), 502),
+        (Fault::error(404, "MANIFEST_UNKNOWN"), 200),
+        (Fault::error(401, "UNAUTHORIZED"), 502),
+        (Fault::error(403, "DENIED"), 502),
         (Fault::Status(403), 502),
         (Fault::Status(404), 502),
     ] {
@@ -212,7 +205,7 @@ async fn signatures_are_found_by_their_tag_where_the_registry_leads_away() {
     let index = json!({"schemaVersion": 2, "manifests": [signature]}).to_string();
     let tag = format!("/v2/a/manifests/sha256-{}", subject.hex());
     upstream.put(&tag, "application/json", index);
-    site.at("", answer(200, "text/html", "<html>"));
+    site.at("", Fault::text(200, "text/html", "<html>"));
     for host in [site.url(), "http://127.0.0.1:1".to_owned()] {
         let there = vec![("location", format!("{host}/login"))];
         let away = Fault::Answer(303, there, Bytes::new());
@@ -229,9 +222,9 @@ async fn a_registry_that_does_not_list_still_has_what_it_has() {
         Fault::Status(401),
         Fault::Status(403),
         Fault::Status(404),
-        error(401, "UNAUTHORIZED"),
-        error(403, "DENIED"),
-        error(404, "NAME_UNKNOWN"),
+        Fault::error(401, "UNAUTHORIZED"),
+        Fault::error(403, "DENIED"),
+        Fault::error(404, "NAME_UNKNOWN"),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
         let (manifest, subject) = upstream.put_image("a", "tag", b"layer");
@@ -256,23 +249,23 @@ async fn a_registry_that_does_not_list_still_has_what_it_has() {
 async fn only_a_registry_that_says_so_has_not_what_is_cached() {
     let storage = vec![("location", "/storage/x".to_owned())];
     for (fault, kept) in [
-        (answer(404, "text/plain", "404 page not found\n"), true),
-        (answer(404, "text/html", "<html>default backend"), true),
+        (Fault::text(404, "text/plain", "404 page not found\n"), true),
+        (Fault::text(404, "text/html", "<html>default backend"), true),
         (Fault::Status(404), true),
-        (error(404, "UNAUTHORIZED"), true),
-        (error(404, "UNKNOWN"), true),
-        (answer(403, "text/html", "<html>blocked"), true),
+        (Fault::error(404, "UNAUTHORIZED"), true),
+        (Fault::error(404, "UNKNOWN"), true),
+        (Fault::text(403, "text/html", "<html>blocked"), true),
         (Fault::Answer(307, storage, Bytes::new()), true),
-        (error(403, "DENIED"), false),
-        (error(404, "NOT_FOUND"), false),
-        (error(404, "NAME_UNKNOWN"), false),
+        (Fault::error(403, "DENIED"), false),
+        (Fault::error(404, "NOT_FOUND"), false),
+        (Fault::error(404, "NAME_UNKNOWN"), false),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
         let (manifest, _) = upstream.put_image("a", "tag", b"layer");
         let mirror = Server::mirror(&here, &upstream.url(), NONE).await;
         assert_eq!(mirror.get(TAG).await.status(), 200);
         upstream.at("", fault);
-        upstream.at("GET /storage/", error(404, "MANIFEST_UNKNOWN"));
+        upstream.at("GET /storage/", Fault::error(404, "MANIFEST_UNKNOWN"));
         upstream.at("HEAD /storage/", Fault::Status(404));
         let other = mirror.get("/v2/a/manifests/other").await;
         if kept {
@@ -439,7 +432,10 @@ async fn a_head_that_says_yes_gives_no_repository_the_layer_of_another() {
 async fn a_page_that_says_200_to_all_is_no_blob() {
     let (upstream, here) = (Misbehaving::start().await, Data::new());
     let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
-    upstream.at("", answer(200, "text/html; charset=utf-8", "<html>log in"));
+    upstream.at(
+        "",
+        Fault::text(200, "text/html; charset=utf-8", "<html>log in"),
+    );
     let blob = format!("/v2/a/blobs/{}", sha256(b"layer"));
     assert_eq!(mirror.head(&blob).await.status(), 502);
     assert_error(mirror.get(&blob).await, 502, "UNAVAILABLE").await;
