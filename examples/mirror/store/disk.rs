@@ -95,7 +95,7 @@ impl Disk {
                 "no space is left: nothing is kept until there is; free some or lower --max-size"
             );
         }
-        self.pressure.notify_one();
+        self.press();
     }
 
     /// Something was written.
@@ -105,7 +105,7 @@ impl Disk {
         }
         self.used.fetch_add(signed(bytes), Ordering::Relaxed);
         if self.surplus() > 0 {
-            self.pressure.notify_one();
+            self.press();
         }
     }
 
@@ -140,6 +140,11 @@ impl Disk {
             0 => 0,
             surplus => surplus + self.limits.max_size.unwrap_or(0) / 10,
         }
+    }
+
+    /// Space is short, still.
+    pub(crate) fn press(&self) {
+        self.pressure.notify_one();
     }
 
     /// Waits until space is short.

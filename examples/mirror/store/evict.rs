@@ -60,7 +60,7 @@ impl Store {
         })?;
         candidates.sort_unstable_by_key(|candidate| candidate.used);
         let mut freed = Freed::default();
-        let mut blobs = HashMap::new();
+        let (mut blobs, mut manifests) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
         let mut planned = 0;
         for candidate in candidates {
             if planned >= bytes {
@@ -70,14 +70,17 @@ impl Store {
                 continue;
             }
             planned += candidate.size;
-            match &candidate.manifest_of {
-                Some(repository) => {
-                    self.evict_manifest(repository, &candidate, &mut freed)?;
-                }
-                None => {
-                    blobs.insert(candidate.digest, candidate.used);
-                }
+            let Candidate { digest, used, .. } = candidate;
+            match candidate.manifest_of {
+                Some(repository) => manifests
+                    .entry(repository)
+                    .or_default()
+                    .push((digest, used)),
+                None => drop(blobs.insert(digest, used)),
             }
+        }
+        for (repository, manifests) in manifests {
+            self.evict_manifests(&repository, &manifests, &mut freed)?;
         }
         for repository in &repositories {
             self.for_each_link(repository, |digest, _, _| {
@@ -94,27 +97,41 @@ impl Store {
         Ok(freed)
     }
 
-    fn evict_manifest(
+    fn evict_manifests(
         &self,
         repository: &str,
-        candidate: &Candidate,
+        manifests: &[(Digest, SystemTime)],
         freed: &mut Freed,
     ) -> Result<(), StoreError> {
-        let path = self.manifest_file(repository, &candidate.digest);
-        let _changes = self.changes();
-        // It may have been used or pushed since.
-        if !Self::was_used(&path, candidate.used)? && Self::is_pulled_manifest(&path)? {
-            freed.bytes += self.remove_manifest(repository, &candidate.digest)?;
-            freed.manifests += 1;
+        // Once for all of them, if all can be read. To set a tag is to use its manifest.
+        let tagged = match self.tagged(repository) {
+            Err(StoreError::Corrupt(_)) => None,
+            tagged => Some(tagged?),
+        };
+        for (digest, used) in manifests {
+            let path = self.manifest_file(repository, digest);
+            let _changes = self.changes();
+            // It may have been used or pushed since.
+            if !Self::was_used(&path, *used)? && Self::is_pulled_manifest(&path)? {
+                freed.bytes += match &tagged {
+                    Some(tagged) => {
+                        let names = tagged.get(digest).map_or(&[][..], Vec::as_slice);
+                        self.remove_manifest_and(repository, digest, names)?
+                    }
+                    None => self.remove_manifest(repository, digest)?,
+                };
+                freed.manifests += 1;
+            }
         }
         Ok(())
     }
 
-    /// Brings the store within its limit.
-    pub(crate) fn keep_within(&self) -> Result<(), StoreError> {
+    /// Brings the store within its limit, as far as it can. Returns whether more may go later, because some is
+    /// being sent.
+    pub(crate) fn keep_within(&self) -> Result<bool, StoreError> {
         let bytes = self.disk().to_free();
         if bytes == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let freed = self.evict(bytes)?;
         tracing::info!(
@@ -124,13 +141,14 @@ impl Store {
             "the store was too large: what was pulled and used least lately is removed"
         );
         let surplus = self.disk().surplus();
-        if surplus > 0 {
-            tracing::warn!(
-                bytes = surplus,
-                "the store is larger than --max-size: the rest was pushed, or is being sent"
-            );
+        if surplus == 0 {
+            return Ok(false);
         }
-        Ok(())
+        tracing::warn!(
+            bytes = surplus,
+            "the store is larger than --max-size: the rest was pushed, or is being sent"
+        );
+        Ok(!self.pins().is_empty())
     }
 
     /// Frees some space on a full disk; false if there is nothing that can be had again.
