@@ -133,6 +133,11 @@ impl Disk {
         self.used().saturating_sub(limit)
     }
 
+    /// Whether so much is too much that what comes has to wait.
+    pub(super) fn is_over(&self) -> bool {
+        self.surplus() > self.limits.max_size.unwrap_or(u64::MAX) / 10
+    }
+
     /// How many bytes to free at once: what is too much, and a tenth of the limit so that the next
     /// blob does not begin it again.
     pub(super) fn to_free(&self) -> u64 {

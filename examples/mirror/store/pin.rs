@@ -34,10 +34,6 @@ impl Pins {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
-    }
-
     pub(super) fn holds(&self, digest: &Digest) -> bool {
         self.0.lock().contains_key(digest)
     }
