@@ -405,4 +405,5 @@ async fn a_check_that_no_client_waits_for_ends() {
     let part = get(&client, &server, &blob_path(&digest), Some("bytes=0-4")).await;
     part.bytes().await.unwrap();
     until("it ends", || server.registry().store.running_checks() == 0).await;
+    assert!(read(&server) < 257 * MIB as u64);
 }

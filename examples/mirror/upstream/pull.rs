@@ -237,7 +237,8 @@ impl PullThrough {
         known: Option<Manifest>,
     ) -> Result<Manifest, UpstreamError> {
         if let Some(manifest) = &known {
-            // Registries count a GET of a manifest as a pull, and limit those.
+            // Registries count a GET of a manifest as a pull, and limit those. A HEAD that names the digest of what is
+            // kept saves one; any other answer to it decides nothing.
             let head = Question::manifest(Method::HEAD, repository, tag);
             match self.upstream.ask(head).await {
                 Ok(response)
