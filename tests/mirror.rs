@@ -8,6 +8,8 @@
     reason = "what only the program uses of its modules"
 )]
 
+#[path = "../examples/mirror/housekeeping.rs"]
+mod housekeeping;
 #[path = "../examples/mirror/routes/mod.rs"]
 mod routes;
 #[path = "../examples/mirror/store/mod.rs"]
@@ -27,6 +29,14 @@ mod committed;
 mod conditions;
 #[path = "mirror/conformance.rs"]
 mod conformance;
+#[path = "mirror/conformance_blobs.rs"]
+mod conformance_blobs;
+#[path = "mirror/conformance_data.rs"]
+mod conformance_data;
+#[path = "mirror/damaged.rs"]
+mod damaged;
+#[path = "mirror/disk.rs"]
+mod disk;
 #[path = "mirror/lies.rs"]
 mod lies;
 #[path = "mirror/listing.rs"]
@@ -39,6 +49,10 @@ mod misbehaving;
 mod parts;
 #[path = "mirror/pull.rs"]
 mod pull;
+#[path = "mirror/pulled_blobs.rs"]
+mod pulled_blobs;
+#[path = "mirror/pulled_tags.rs"]
+mod pulled_tags;
 #[path = "mirror/races.rs"]
 mod races;
 #[path = "mirror/restart.rs"]

@@ -248,7 +248,7 @@ pub(crate) fn be_gate(flags: &[String]) {
     let arguments = cli::Arguments::parse_from(flags);
     let _ = crate::process::main("gate", false, async move {
         let setup = Setup::read(&arguments)?;
-        let drain = *arguments.drain;
+        let drain = *arguments.process.drain;
         let running = setup.start(CancellationToken::new(), drain).await?;
         say(running.urls[0].trim_start_matches("https://"));
         running.ended().await??;

@@ -10,6 +10,7 @@ use portcullis::connection::raise_descriptor_limit;
 use portcullis::guard::{Builder, SecurityWarning};
 use rustix::process::{Resource, getrlimit};
 
+use crate::process::Flags;
 use crate::proxy::{ClientCertForm, InFlight, Options, TlsFiles, is_taken};
 
 /// A gate in front of a registry that you have: `portcullis::Guard` around a streaming reverse proxy.
@@ -35,10 +36,6 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) clear: bool,
 
-    /// Where to serve /metrics, /livez and /readyz, in the clear
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) admin: Option<SocketAddr>,
-
     /// Where this node's own requests to other gates go out, on a loopback address, as [program.egress] says; may come
     /// several times, as for IPv4 and IPv6
     #[arg(long, value_name = "ADDR")]
@@ -49,13 +46,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) access_log: Option<PathBuf>,
 
-    /// Checks the configuration and its files, and exits
-    #[arg(long)]
-    pub(crate) check: bool,
-
-    /// How long transfers in flight may take to finish after SIGTERM or SIGINT
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub(crate) drain: Duration,
+    #[command(flatten)]
+    pub(crate) process: Flags,
 
     #[command(flatten)]
     pub(crate) to: UpstreamArguments,

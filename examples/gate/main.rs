@@ -28,14 +28,13 @@ use crate::setup::Setup;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::main("gate", arguments.check, run(&arguments))
+    process::main("gate", arguments.process.check, run(&arguments))
 }
 
 async fn run(arguments: &Arguments) -> Ended {
-    let operator = arguments.admin.filter(|_| !arguments.check);
-    let operator = Operator::open(operator).await?;
+    let operator = Operator::open(&arguments.process).await?;
     let setup = Setup::read(arguments)?;
-    if arguments.check {
+    if arguments.process.check {
         print!("{}", setup.report);
         return Ok(ExitCode::SUCCESS);
     }
@@ -49,7 +48,7 @@ async fn run(arguments: &Arguments) -> Ended {
         operator.serve(setup.admin(), || (), stop.clone());
     }
     let guard = setup.guard.clone();
-    let running = setup.start(stop, *arguments.drain).await?;
+    let running = setup.start(stop, *arguments.process.drain).await?;
     announce(&running.urls)?;
     process::finish(&guard, running.ended().await?).await
 }

@@ -199,7 +199,7 @@ fn ports(
             }
         }
     }
-    let admin = arguments.admin.into_iter();
+    let admin = arguments.process.admin.into_iter();
     let addresses = ports.iter().map(|port| port.address).chain(admin);
     let mut known = HashSet::new();
     for address in addresses.filter(|address| address.port() != 0) {

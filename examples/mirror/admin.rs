@@ -22,10 +22,22 @@ pub(crate) fn checks(guard: &Guard, registry: &Registry) -> Admin {
 /// Describes the metrics, and returns what sets the gauges among them, which are looked at only when they are
 /// asked for.
 pub(crate) fn metrics(registry: &Registry) -> impl Fn() + Send + Sync + use<> {
-    metrics::describe_counter!(
-        "mirror_upstream_requests_total",
-        "Questions to the upstream registry, by how they ended."
-    );
+    for (name, what) in [
+        (
+            "mirror_upstream_requests_total",
+            "Questions to the upstream registry, by how they ended.",
+        ),
+        (
+            "mirror_store_damaged_total",
+            "What was found on the disk and is not what it should be: it was healed or removed.",
+        ),
+        (
+            "mirror_store_checked_bytes_total",
+            "Bytes of blobs that were read because they were asked for and had not been read since the start.",
+        ),
+    ] {
+        metrics::describe_counter!(name, what);
+    }
     for (name, what) in [
         (
             "mirror_upstream_usable",
@@ -48,7 +60,9 @@ pub(crate) fn metrics(registry: &Registry) -> impl Fn() + Send + Sync + use<> {
             let usable = pull.upstream().condition() == Condition::Good;
             metrics::gauge!("mirror_upstream_usable").set(f64::from(u8::from(usable)));
         }
-        let disk = store.disk();
+        let (disk, checked) = (store.disk(), store.checked());
+        metrics::counter!("mirror_store_damaged_total").absolute(checked.damaged());
+        metrics::counter!("mirror_store_checked_bytes_total").absolute(checked.read());
         // Beyond 2^53 bytes the last digits do not matter.
         #[expect(clippy::cast_precision_loss, reason = "said above")]
         metrics::gauge!("mirror_store_bytes").set(disk.used() as f64);

@@ -8,6 +8,7 @@ use humantime::Duration;
 
 use crate::browsers::{BrowsersLayer, origin};
 use crate::housekeeping::Housekeeping;
+use crate::process::Flags;
 use crate::store::Limits;
 use crate::upstream::{Host, Namespace, Patience, UpstreamOptions};
 
@@ -27,21 +28,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
     pub(crate) listen: SocketAddr,
 
-    /// Where to serve /metrics, /livez and /readyz, in the clear
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) admin: Option<SocketAddr>,
-
     /// The gate's configuration (TOML; see examples/mirror.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Checks the configuration and its files, and exits
-    #[arg(long)]
-    pub(crate) check: bool,
-
-    /// How long transfers in flight may take to finish after SIGTERM or SIGINT
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub(crate) drain: Duration,
+    #[command(flatten)]
+    pub(crate) process: Flags,
 
     /// After what time an upload that no client goes on with is removed, and so is a blob to which no
     /// manifest refers; 10s or more

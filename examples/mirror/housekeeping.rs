@@ -9,8 +9,8 @@ use crate::store::{Collection, Freed, Store, StoreError, Uploads};
 /// How many bytes a second a scrub reads.
 const PACE: u64 = 32 * 1024 * 1024;
 
-/// How soon room is made again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How soon room is made again, at the soonest, where too little could go.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is done in the background, for as long as the process lives.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +36,16 @@ impl Housekeeping {
             let done = tokio::select! {
                 _ = sweep.tick() => self.sweep(&store, &uploads).await,
                 () = store.disk().pressed() => {
+                    let began = Instant::now();
                     let done = store.run(Store::keep_within).await;
                     // Each time is a walk over all of it, and what was pushed may be too much by itself.
-                    sleep(PAUSE).await;
-                    done
+                    if store.disk().surplus() > 0 {
+                        sleep(PAUSE.max(10 * began.elapsed())).await;
+                    }
+                    if matches!(done, Ok(true)) {
+                        store.disk().press();
+                    }
+                    done.map(drop)
                 }
                 () = sleep_until(scrub) => {
                     let done = check(&store).await;
@@ -76,7 +82,7 @@ impl Housekeeping {
                 "what nothing referred to is removed"
             );
         }
-        store.run(Store::keep_within).await
+        store.run(Store::keep_within).await.map(drop)
     }
 }
 

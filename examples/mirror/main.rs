@@ -41,18 +41,18 @@ use crate::upstream::{PullOptions, PullThrough, Upstream};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::main("mirror", arguments.check, run(&arguments))
+    process::main("mirror", arguments.process.check, run(&arguments))
 }
 
 async fn run(arguments: &Arguments) -> Ended {
-    if arguments.check {
+    if arguments.process.check {
         return check(arguments);
     }
     let demo = match &arguments.config {
         Some(_) => None,
         None => Some(Demo::ensure(&arguments.data.join("demo"))?),
     };
-    let operator = Operator::open(arguments.admin).await?;
+    let operator = Operator::open(&arguments.process).await?;
     let config = arguments.config.clone().or(demo.as_ref().map(Demo::config));
     let config = Config::load(config.unwrap_or_default())?;
     let registry = registry(arguments, config.preset())?;
@@ -89,7 +89,7 @@ async fn run(arguments: &Arguments) -> Ended {
     let served = Server::new(guard.clone())
         .with_guard_in_service()
         .with_graceful_shutdown(stop.cancelled_owned())
-        .with_drain_deadline(*arguments.drain)
+        .with_drain_deadline(*arguments.process.drain)
         .serve(listener, service)
         .await;
     process::finish(&guard, served).await

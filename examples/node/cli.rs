@@ -2,7 +2,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
-use humantime::Duration;
+
+use crate::process::Flags;
 
 /// Serves what this node's containerd holds to other nodes, read-only and behind a `portcullis::Guard`.
 ///
@@ -34,17 +35,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) clear: bool,
 
-    /// Where to serve /metrics, /livez and /readyz, in the clear
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) admin: Option<SocketAddr>,
-
-    /// Checks the configuration and its files, and exits; containerd is not asked
-    #[arg(long)]
-    pub(crate) check: bool,
-
-    /// How long transfers in flight may take to finish after SIGTERM or SIGINT
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub(crate) drain: Duration,
+    #[command(flatten)]
+    pub(crate) process: Flags,
 }
 
 impl Arguments {

@@ -38,12 +38,11 @@ use crate::process::{Ended, Operator, announce};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::main("node", arguments.check, run(&arguments))
+    process::main("node", arguments.process.check, run(&arguments))
 }
 
 async fn run(arguments: &Arguments) -> Ended {
-    let operator = arguments.admin.filter(|_| !arguments.check);
-    let operator = Operator::open(operator).await?;
+    let operator = Operator::open(&arguments.process).await?;
     let config = Config::load(&arguments.config)?;
     let containerd = Containerd::new(&arguments.containerd, &arguments.namespace);
     let holdings = Holdings::of(containerd);
@@ -53,7 +52,7 @@ async fn run(arguments: &Arguments) -> Ended {
         .build();
     let tls = guard.acceptor().is_some();
     arguments.check_clear(tls)?;
-    if arguments.check {
+    if arguments.process.check {
         print!("{}", guard.report_on(arguments.listen));
         return Ok(ExitCode::SUCCESS);
     }
@@ -75,7 +74,7 @@ async fn run(arguments: &Arguments) -> Ended {
     });
     let served = Server::new(guard.clone())
         .with_graceful_shutdown(stop.cancelled_owned())
-        .with_drain_deadline(*arguments.drain)
+        .with_drain_deadline(*arguments.process.drain)
         .serve(listener, service)
         .await;
     process::finish(&guard, served).await

@@ -1,5 +1,4 @@
 use std::error::Error;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
@@ -8,7 +7,7 @@ use portcullis::serve::{Server, Unfinished, bind};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::log;
+use super::{Flags, log};
 
 const LOST_LINES: &str = "log_lines_lost_total";
 
@@ -19,13 +18,13 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Binds the port, if there is an address for it, and collects the metrics of the whole process from now on:
+    /// Binds the port, if there is an address for it and more to do than a check, and collects the metrics of the whole process from now on:
     /// before the guard is made, so that they see its files loaded.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub(crate) async fn open(address: Option<SocketAddr>) -> Result<Option<Self>, Box<dyn Error>> {
-        let Some(address) = address else {
+    pub(crate) async fn open(flags: &Flags) -> Result<Option<Self>, Box<dyn Error>> {
+        let Some(address) = flags.admin.filter(|_| !flags.check) else {
             return Ok(None);
         };
         Ok(Some(Self {

@@ -444,7 +444,7 @@ async fn each_gate_starts_with_the_flags_files_and_ports_that_it_is_given() {
             "{name}: {report}"
         );
 
-        let ports = [arguments.listen, arguments.admin.unwrap()];
+        let ports = [arguments.listen, arguments.process.admin.unwrap()];
         check_ports(name, gate, ports, &report);
         check_hardening(name, gate);
         check_upstream(name, &documents, arguments.upstream.as_deref().unwrap());
@@ -490,7 +490,7 @@ async fn each_node_starts_with_the_flags_files_and_ports_that_it_is_given() {
     check_ports(
         name,
         node,
-        [arguments.listen, arguments.admin.unwrap()],
+        [arguments.listen, arguments.process.admin.unwrap()],
         &report,
     );
     check_hardening(name, node);

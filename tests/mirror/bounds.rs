@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -9,26 +10,19 @@ use axum::body::Bytes;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use futures_util::future::join_all;
+use portcullis::ClientAddr;
 use portcullis::admin::Admin;
-use portcullis::{ClientAddr, Preset};
 use reqwest::Method;
 use tokio::sync::Semaphore;
 
+use crate::housekeeping::Housekeeping;
 use crate::misbehaving::{Fault, Misbehaving};
-use crate::routes::router;
+use crate::routes::{Registry, router};
+use crate::store::Limits;
 use crate::support::{Data, LONG, NONE, Server, assert_error, noise, sha256, until};
 use crate::upstream::{Condition, Patience, UpstreamOptions, announce};
 
 const TAG: &str = "/v2/a/manifests/tag";
-
-async fn patient(here: &Data, upstream: &Misbehaving, patience: Patience, ttl: Duration) -> Server {
-    let options = UpstreamOptions {
-        url: upstream.url(),
-        patience,
-        ..UpstreamOptions::default()
-    };
-    Server::mirror_of(here, &options, ttl, Preset::Mirror).await
-}
 
 #[tokio::test]
 async fn the_slow_transfers_of_one_caller_leave_room_for_another() {
@@ -173,7 +167,7 @@ async fn a_cached_tag_is_served_before_a_slow_upstream_answers_and_moves_when_it
         cached: Duration::from_millis(50),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience, NONE).await;
+    let mirror = Server::patient(&here, &upstream, patience, NONE).await;
     assert_eq!(mirror.get(TAG).await.bytes().await.unwrap(), manifest);
     let held = Arc::new(Semaphore::new(0));
     upstream.at("", Fault::Hold(Arc::clone(&held)));
@@ -198,7 +192,7 @@ async fn an_upstream_that_was_silent_is_not_waited_for_again_at_once() {
         silence: Duration::from_secs(600),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience, NONE).await;
+    let mirror = Server::patient(&here, &upstream, patience, NONE).await;
     assert_eq!(mirror.get(TAG).await.bytes().await.unwrap(), manifest);
     upstream.at("", Fault::Silence);
     let other = "/v2/a/manifests/other";
@@ -269,19 +263,35 @@ async fn an_operator_sees_how_the_upstream_is() {
     }
 }
 
-/// `MIRROR_PULLS=10000` makes a soak of it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_clients_pull_the_right_images_through_an_upstream_with_faults() {
+/// Clients pull images of one layer of `LAYER` bytes, or a little more, all the time; `MIRROR_PULLS=10000` makes a soak
+/// of it. The store has room for one image in so many.
+async fn pull_through_faults(one_in: Option<u64>) {
     const CLIENTS: usize = 64;
+    const LAYER: usize = 100_000;
+    /// What an image takes on the disk, in whole blocks.
+    const IMAGE: u64 = 112 * 1024;
     let pulls = std::env::var("MIRROR_PULLS").map_or(640, |text| text.parse().unwrap());
     let images = (pulls / 50).max(20);
+    let max_size = one_in.map(|part| images as u64 * IMAGE / part);
     let (upstream, here) = (Misbehaving::start().await, Data::new());
     let patience = Patience {
         pause: Duration::from_millis(1),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience, Duration::from_millis(500)).await;
-    let layer = |number: usize| noise(100_000 + number);
+    let limits = Limits {
+        max_size,
+        min_free: 0,
+    };
+    let ttl = Duration::from_millis(500);
+    let mirror = Server::patient_within(&here, &upstream, patience, ttl, limits).await;
+    let Registry { store, uploads, .. } = mirror.registry().clone();
+    let housekeeping = Housekeeping {
+        unreferenced: LONG,
+        untagged: None,
+        scrub: LONG,
+    };
+    let housekeeping = tokio::spawn(housekeeping.run(store.clone(), uploads));
+    let layer = |number: usize| noise(LAYER + number);
     let kept: Vec<_> = (0..images)
         .map(|number| {
             upstream
@@ -290,6 +300,7 @@ async fn many_clients_pull_the_right_images_through_an_upstream_with_faults() {
         })
         .collect();
     upstream.sometimes(5);
+    let peak = AtomicU64::new(0);
     let pull = async |number: usize| {
         let get = mirror.get(&format!("/v2/a/manifests/t{number}")).await;
         let mut good = get.status() == 200;
@@ -311,9 +322,10 @@ async fn many_clients_pull_the_right_images_through_an_upstream_with_faults() {
             assert!(get.status().is_server_error(), "{}", get.status());
             good = false;
         }
+        peak.fetch_max(store.disk().used(), Ordering::Relaxed);
         usize::from(good)
     };
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), resident());
     let clients = (0..CLIENTS).map(async |client| {
         let mut good = 0;
         for round in 0..pulls / CLIENTS {
@@ -324,15 +336,51 @@ async fn many_clients_pull_the_right_images_through_an_upstream_with_faults() {
         good
     });
     let good: usize = join_all(clients).await.iter().sum();
-    let took = began.elapsed();
-    println!("{good} of {pulls} pulls of {images} images were whole, in {took:?}");
+    let (took, after) = (began.elapsed(), resident());
+    let peak_was = peak.load(Ordering::Relaxed);
+    println!(
+        "{good} of {pulls} pulls of {images} images were whole, in {took:?}; at most {peak_was} bytes on the disk of \
+         {max_size:?}; {before} KiB in memory before and {after} after"
+    );
     assert!(good * 10 > pulls * 8, "{good} of {pulls}");
     upstream.mend();
     for number in 0..images {
         assert_eq!(pull(number).await, 1, "{number}");
     }
-    assert_eq!(here.files("blobs").len(), images);
     assert!(here.files("tmp").len() <= 32);
+    let Some(max_size) = max_size else {
+        assert_eq!(here.files("blobs").len(), images);
+        return;
+    };
+    // A tenth more makes what comes wait, and what is in flight then comes on top.
+    let most = max_size + max_size / 10 + CLIENTS as u64 * IMAGE;
+    let peak = peak.load(Ordering::Relaxed);
+    assert!(peak <= most, "{peak} of {most}");
+    until("the store is within its limit", || {
+        store.disk().used() <= max_size
+    })
+    .await;
+    let blobs = here.files("blobs").len() * LAYER;
+    assert!(blobs as u64 <= max_size, "{blobs}");
+    housekeeping.abort();
+}
+
+/// What the process has in memory, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.unwrap().trim().trim_end_matches(" kB");
+    number.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_pull_the_right_images_through_an_upstream_with_faults() {
+    pull_through_faults(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_clients_pull_the_right_images_through_a_store_that_has_room_for_a_third_of_them() {
+    pull_through_faults(Some(3)).await;
 }
 
 #[tokio::test]
@@ -344,7 +392,7 @@ async fn a_transfer_that_trickles_comes_to_an_end() {
         pause: Duration::from_millis(1),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience, LONG).await;
+    let mirror = Server::patient(&here, &upstream, patience, LONG).await;
     upstream.at("GET ", Fault::Trickle);
     let get = mirror.get(&format!("/v2/a/blobs/{digest}")).await;
     assert_eq!(get.status(), 200);

@@ -1,8 +1,7 @@
 //! What is committed is never written again, in whatever order requests come, and what is not what its
 //! digest says is never taken for it.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write as _;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -12,8 +11,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::store::{Digest, Limits, Store, Uploads};
-use crate::support::{Data, INDEX, Server, assert_error, header, noise, sha256, sha512};
+use crate::store::{Limits, Store, Uploads};
+use crate::support::{
+    Damage, Data, INDEX, Server, assert_error, damage, header, noise, sha256, sha512,
+};
 
 /// So much that the server writes a part of it before it has the end.
 const LARGE: usize = 800_000;
@@ -50,17 +51,6 @@ impl Slow {
     }
 }
 
-async fn patch(server: &Server, location: &str, body: &[u8]) -> Response {
-    let request = server.request(Method::PATCH, location).body(body.to_vec());
-    request.send().await.unwrap()
-}
-
-async fn put(server: &Server, location: &str, digest: &Digest, body: &[u8]) -> Response {
-    let path = format!("{location}?digest={digest}");
-    let request = server.request(Method::PUT, &path).body(body.to_vec());
-    request.send().await.unwrap()
-}
-
 /// Every file of the store whose name is a digest has that digest.
 fn assert_content_is_what_its_digest_says(data: &Data) {
     for path in data.files("blobs") {
@@ -70,15 +60,9 @@ fn assert_content_is_what_its_digest_says(data: &Data) {
     }
 }
 
-/// What a disk or another program may do to a file.
-fn damage(path: &Path, sealed: bool) {
-    let mode = fs::metadata(path).unwrap().permissions();
+/// Takes the mark off a file that says that it was verified.
+fn unseal(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
-    let mut file = OpenOptions::new().append(true).open(path).unwrap();
-    file.write_all(b"damage").unwrap();
-    if sealed {
-        fs::set_permissions(path, mode).unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -90,10 +74,10 @@ async fn a_volley_of_chunks_while_a_put_commits_never_changes_the_blob() {
         let content = noise(2_000 + round);
         let digest = sha256(&content);
         let location = server.begin("a").await;
-        assert_eq!(patch(&server, &location, &content).await.status(), 202);
+        assert_eq!(server.patch(&location, None, &content).await.status(), 202);
         let commit = async {
             loop {
-                let put = put(&server, &location, &digest, b"").await.status();
+                let put = server.put(&location, &digest, b"").await.status();
                 if put != StatusCode::CONFLICT {
                     return put;
                 }
@@ -101,7 +85,7 @@ async fn a_volley_of_chunks_while_a_put_commits_never_changes_the_blob() {
         };
         let volley = (0..4).map(|_| async {
             for _ in 0..6 {
-                let status = patch(&server, &location, b"evil").await.status();
+                let status = server.patch(&location, None, b"evil").await.status();
                 assert!([202, 404, 409].contains(&status.as_u16()), "{status}");
             }
         });
@@ -130,12 +114,12 @@ async fn an_upload_that_is_read_again_by_many_requests_at_once_is_opened_once() 
         let digest = sha256(&content);
         let server = Server::start(&data).await;
         let location = server.begin("a").await;
-        assert_eq!(patch(&server, &location, &content).await.status(), 202);
+        assert_eq!(server.patch(&location, None, &content).await.status(), 202);
         // A process of its own, as it were: it has the upload on the disk only.
         server.stop().await;
         let server = Server::start(&data).await;
-        let volley = (0..6).map(|_| patch(&server, &location, b"evil"));
-        let (put, _) = tokio::join!(put(&server, &location, &digest, b""), join_all(volley));
+        let volley = (0..6).map(|_| server.patch(&location, None, b"evil"));
+        let (put, _) = tokio::join!(server.put(&location, &digest, b""), join_all(volley));
         if put.status() == StatusCode::CREATED {
             stored += 1;
         }
@@ -176,11 +160,11 @@ async fn of_puts_to_one_upload_one_commits_and_the_others_write_nothing() {
         let content = noise(5_000 + round);
         let (right, wrong) = (sha256(&content), sha256(b"wrong"));
         let location = server.begin("a").await;
-        patch(&server, &location, &content).await;
+        server.patch(&location, None, &content).await;
         let (one, two, three) = tokio::join!(
-            put(&server, &location, &right, b""),
-            put(&server, &location, &right, b""),
-            put(&server, &location, &wrong, b"more"),
+            server.put(&location, &right, b""),
+            server.put(&location, &right, b""),
+            server.put(&location, &wrong, b"more"),
         );
         let of = [one, two, three].map(|response| response.status().as_u16());
         // The second of the same PUTs is answered as the first.
@@ -215,8 +199,8 @@ async fn an_upload_that_is_given_up_ends_the_request_that_writes_to_it() {
         for response in [
             server.get(&location).await,
             server.delete(&location).await,
-            patch(&server, &location, b"x").await,
-            put(&server, &location, &sha256(&first), b"").await,
+            server.patch(&location, None, b"x").await,
+            server.put(&location, &sha256(&first), b"").await,
         ] {
             assert_error(response, 404, "BLOB_UPLOAD_UNKNOWN").await;
         }
@@ -233,7 +217,7 @@ async fn an_upload_is_either_given_up_or_committed() {
         let digest = sha256(&content);
         let location = server.begin("a").await;
         let (put, delete) = tokio::join!(
-            put(&server, &location, &digest, &content),
+            server.put(&location, &digest, &content),
             server.delete(&location)
         );
         let outcome = (put.status().as_u16(), delete.status().as_u16());
@@ -251,7 +235,10 @@ async fn of_two_chunks_at_once_the_second_is_told_where_to_go_on() {
     let server = Server::start(&data).await;
     let location = server.begin("a").await;
     let content = noise(LARGE);
-    assert_eq!(patch(&server, &location, &content[..5]).await.status(), 202);
+    assert_eq!(
+        server.patch(&location, None, &content[..5]).await.status(),
+        202
+    );
     let slow = Slow::start(&server, Method::PATCH, &location, &content[5..]).await;
     let slow = slow.holds(&server, &location, "0-4").await;
     let last = |response: &Response| -> usize { header(response, "range")[2..].parse().unwrap() };
@@ -268,12 +255,12 @@ async fn of_two_chunks_at_once_the_second_is_told_where_to_go_on() {
         assert_error(response, 416, "BLOB_UPLOAD_INVALID").await;
     }
     // Without a place of its own it cannot be told where to go on.
-    let response = patch(&server, &location, b"xx").await;
+    let response = server.patch(&location, None, b"xx").await;
     assert_error(response, 409, "BLOB_UPLOAD_INVALID").await;
     let response = slow.end().await;
     assert_eq!(response.status(), 202);
     assert_eq!(last(&response), content.len() - 1);
-    let response = put(&server, &location, &sha256(&content), b"").await;
+    let response = server.put(&location, &sha256(&content), b"").await;
     assert_eq!(response.status(), 201);
 }
 
@@ -285,11 +272,11 @@ async fn an_upload_that_could_not_be_committed_can_be_committed_again() {
     let digest = sha256(b"content");
     let blobs = data.path().join("blobs/sha256");
     fs::write(&blobs, "in the way").unwrap();
-    let response = put(&server, &location, &digest, b"content").await;
+    let response = server.put(&location, &digest, b"content").await;
     assert_error(response, 500, "UNKNOWN").await;
     fs::remove_file(&blobs).unwrap();
     assert_eq!(header(&server.get(&location).await, "range"), "0-6");
-    let response = put(&server, &location, &digest, b"").await;
+    let response = server.put(&location, &digest, b"").await;
     assert_eq!(response.status(), 201);
     let blob = server.get(&format!("/v2/a/blobs/{digest}")).await;
     assert_eq!(blob.text().await.unwrap(), "content");
@@ -299,20 +286,21 @@ async fn an_upload_that_could_not_be_committed_can_be_committed_again() {
 async fn a_push_of_the_right_content_mends_a_damaged_blob_for_all_repositories() {
     let data = Data::new();
     let server = Server::start(&data).await;
-    for (sealed, longer) in [(true, true), (true, false), (false, true)] {
-        let content = format!("content {sealed} {longer}").into_bytes();
+    for (sealed, kind) in [
+        (true, Damage::Lengthen),
+        (true, Damage::Flip),
+        (false, Damage::Lengthen),
+    ] {
+        let content = format!("content {sealed} {kind:?}").into_bytes();
         let digest = server.push_blob("a", &content).await;
         server.push_blob("b/c", &content).await;
-        let path = data.path().join("blobs/sha256");
-        let path = path.join(&digest.hex()[..2]).join(digest.hex());
-        if longer {
-            damage(&path, sealed);
-        } else {
-            let other = vec![b'x'; content.len()];
-            fs::write(&path, other).unwrap();
+        let path = data.blob(&digest);
+        damage(&path, kind);
+        if !sealed {
+            unseal(&path);
         }
         let location = server.begin("d").await;
-        let response = put(&server, &location, &digest, &content).await;
+        let response = server.put(&location, &digest, &content).await;
         assert_eq!(response.status(), 201);
         for repository in ["a", "b/c", "d"] {
             let blob = server
@@ -342,12 +330,11 @@ async fn a_blob_that_was_never_verified_is_read_before_it_is_given_or_mounted() 
             .push_blob("a", format!("wrong {ask}").as_bytes())
             .await;
         for (digest, sound) in [(right, true), (wrong, false)] {
-            let path = data.path().join("blobs/sha256");
-            let path = path.join(&digest.hex()[..2]).join(digest.hex());
+            let path = data.blob(&digest);
             if !sound {
-                damage(&path, false);
+                damage(&path, Damage::Lengthen);
             }
-            fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+            unseal(&path);
             let blob = format!("/v2/a/blobs/{digest}");
             let (response, good, bad) = match ask {
                 "GET" => (server.get(&blob).await, 200, 404),
@@ -373,9 +360,9 @@ async fn a_manifest_does_not_refer_to_a_blob_that_is_damaged() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let (manifest, _) = server.push_image("a", "tag", b"layer").await;
-    let digest = sha256(b"layer");
-    let path = data.path().join("blobs/sha256");
-    damage(&path.join(&digest.hex()[..2]).join(digest.hex()), false);
+    let path = data.blob(&sha256(b"layer"));
+    damage(&path, Damage::Lengthen);
+    unseal(&path);
     let response = server
         .put_manifest("a", "other", crate::support::MANIFEST, &manifest)
         .await;
@@ -391,8 +378,7 @@ async fn a_damaged_manifest_is_not_given_and_a_push_mends_it() {
     for reference in ["tag".to_owned(), digest.to_string()] {
         let put = server.put_manifest("a", "tag", INDEX, &content).await;
         assert_eq!(put.status(), 201);
-        let path = data.path().join("repositories/a/_manifests/sha256");
-        damage(&path.join(digest.hex()), true);
+        damage(&data.manifest("a", &digest), Damage::Lengthen);
         let path = format!("/v2/a/manifests/{reference}");
         assert_error(server.get(&path).await, 404, "MANIFEST_UNKNOWN").await;
         let put = server.put_manifest("a", &reference, INDEX, &content).await;
@@ -400,8 +386,7 @@ async fn a_damaged_manifest_is_not_given_and_a_push_mends_it() {
         assert_eq!(server.get(&path).await.bytes().await.unwrap(), content);
     }
     // It can be deleted too.
-    let path = data.path().join("repositories/a/_manifests/sha256");
-    damage(&path.join(digest.hex()), true);
+    damage(&data.manifest("a", &digest), Damage::Lengthen);
     let delete = server.delete(&format!("/v2/a/manifests/{digest}")).await;
     assert_eq!(delete.status(), 202);
 }
@@ -428,17 +413,14 @@ async fn a_crash_while_a_blob_is_mended_leaves_what_the_next_push_mends() {
     let server = Server::start(&data).await;
     let digest = server.push_blob("a", b"content").await;
     server.push_blob("b", b"content").await;
-    let blob = data.path().join("blobs/sha256");
-    let blob = blob.join(&digest.hex()[..2]).join(digest.hex());
-    damage(&blob, true);
-    let link = data.path().join("repositories/a/_blobs/sha256");
-    let link = link.join(digest.hex());
+    damage(&data.blob(&digest), Damage::Lengthen);
+    let link = data.link("a", &digest);
     fs::remove_file(&link).unwrap();
     fs::write(&link, "content").unwrap();
     server.stop().await;
     let server = Server::start(&data).await;
     let location = server.begin("a").await;
-    let response = put(&server, &location, &digest, b"content").await;
+    let response = server.put(&location, &digest, b"content").await;
     assert_eq!(response.status(), 201);
     for repository in ["a", "b"] {
         let path = format!("/v2/{repository}/blobs/{digest}");
@@ -456,7 +438,7 @@ async fn a_blob_that_was_committed_cannot_be_opened_for_writing_by_others() {
     server.push_blob("a", b"posted").await;
     let location = server.begin("a").await;
     let digest = sha512(b"put");
-    let response = put(&server, &location, &digest, b"put").await;
+    let response = server.put(&location, &digest, b"put").await;
     assert_eq!(response.status(), 201);
     let files = data.files("blobs");
     assert_eq!(files.len(), 2);

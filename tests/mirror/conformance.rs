@@ -4,36 +4,42 @@
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
+use crate::conformance_blobs::Way;
+use crate::conformance_data::{Pushed, Set, sets};
 use crate::misbehaving::Misbehaving;
-use crate::support::{
-    Data, INDEX, LONG, MANIFEST, Server, assert_error, descriptor, header, image, noise, sha256,
-};
+use crate::store::{Algorithm, Digest};
+use crate::support::{Data, INDEX, LONG, MANIFEST, Server, assert_error, header, sha256};
 
-const NAME: &str = "conformance/suite";
+pub(crate) const NAME: &str = "conformance/suite";
 
-struct Suite(Server);
+pub(crate) struct Suite {
+    pub(crate) server: Server,
+    /// Whether what a manifest refers to must be here.
+    complete: bool,
+}
 
 impl Suite {
-    async fn send(&self, method: Method, path: &str, status: u16) -> Response {
+    pub(crate) async fn send(&self, method: Method, path: &str, status: u16) -> Response {
         let path = format!("/v2/{NAME}/{path}");
-        let response = self.0.request(method.clone(), &path).send().await.unwrap();
+        let request = self.server.request(method.clone(), &path);
+        let response = request.send().await.unwrap();
         assert_eq!(response.status(), status, "{method} {path}");
         response
     }
 
     /// GET and HEAD of what is not there.
-    async fn lacks(&self, path: &str, code: &str) {
+    pub(crate) async fn lacks(&self, path: &str, code: &str) {
         self.send(Method::HEAD, path, 404).await;
         let get = self.send(Method::GET, path, 404).await;
         assert_error(get, 404, code).await;
     }
 
     /// GET and HEAD of what is there.
-    async fn has(&self, path: &str, content: &[u8]) {
+    async fn has(&self, path: &str, content: &[u8], digest: &Digest) {
         for method in [Method::HEAD, Method::GET] {
             let response = self.send(method.clone(), path, 200).await;
-            let digest = header(&response, "docker-content-digest");
-            assert_eq!(digest, sha256(content).to_string());
+            let told = header(&response, "docker-content-digest");
+            assert_eq!(told, digest.to_string());
             assert_eq!(
                 header(&response, "content-length"),
                 content.len().to_string()
@@ -44,203 +50,180 @@ impl Suite {
         }
     }
 
+    pub(crate) async fn has_blob(&self, content: &[u8], digest: &Digest) {
+        self.has(&format!("blobs/{digest}"), content, digest).await;
+    }
+
+    /// DELETE, which is done when it is answered.
+    pub(crate) async fn delete(&self, path: &str, code: &str) {
+        self.send(Method::DELETE, path, 202).await;
+        self.lacks(path, code).await;
+        self.send(Method::DELETE, path, 404).await;
+    }
+
     async fn json(&self, path: &str) -> Value {
         let text = self.send(Method::GET, path, 200).await.text().await;
         serde_json::from_str(&text.unwrap()).unwrap()
     }
 
-    async fn put(&self, reference: &str, content: &[u8]) -> Response {
-        let value: Value = serde_json::from_slice(content).unwrap();
-        let media_type = value["mediaType"].as_str().unwrap().to_owned();
-        let put = self.0.put_manifest(NAME, reference, &media_type, content);
-        let response = put.await;
-        assert_eq!(response.status(), 201, "{reference}");
-        response
-    }
-
-    /// Begins an upload and sends a chunk, or all.
-    async fn patch(&self, location: &str, range: Option<&str>, chunk: &[u8]) -> Response {
-        let request = self.0.request(Method::PATCH, location);
-        let request = request.header("content-type", "application/octet-stream");
-        let request = match range {
-            Some(range) => request.header("content-range", range),
-            None => request,
+    async fn put(&self, pushed: &Pushed) -> Response {
+        let Pushed {
+            content,
+            digest,
+            tags,
+            by_digest,
+        } = pushed;
+        let reference = match tags.first() {
+            Some(tag) if !by_digest => tag.clone(),
+            _ => digest.to_string(),
         };
-        request.body(chunk.to_vec()).send().await.unwrap()
-    }
-
-    async fn finish(&self, location: &str, content: &[u8], last: &[u8]) {
-        let target = format!("{location}?digest={}", sha256(content));
-        let request = self.0.request(Method::PUT, &target).body(last.to_vec());
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), 201);
-        let blob = header(&response, "location");
-        let found = self.0.get(&blob).await.bytes().await.unwrap();
-        assert!(found == content);
-    }
-
-    async fn pull(&self) {
-        let none = sha256(b"none");
-        self.lacks(&format!("blobs/{none}"), "BLOB_UNKNOWN").await;
-        self.lacks(&format!("manifests/{none}"), "MANIFEST_UNKNOWN")
-            .await;
-        self.lacks("manifests/none", "MANIFEST_UNKNOWN").await;
-        for path in ["blobs/sha256:totallywrong", "manifests/sha256:totallywrong"] {
-            self.send(Method::GET, path, 400).await;
-        }
-        let (manifest, digest) = self.0.push_image(NAME, "tagtest0", b"layer").await;
-        self.has(&format!("blobs/{}", sha256(b"layer")), b"layer")
-            .await;
-        self.has(&format!("manifests/{digest}"), &manifest).await;
-        self.has("manifests/tagtest0", &manifest).await;
-    }
-
-    async fn push(&self) {
-        // Streamed.
-        let streamed = noise(300_000);
-        let location = self.0.begin(NAME).await;
-        let patch = self.patch(&location, None, &streamed).await;
-        assert_eq!(patch.status(), 202);
-        self.finish(&header(&patch, "location"), &streamed, b"")
-            .await;
-        // In one piece, after a POST and with it.
-        let whole = noise(200_000);
-        let location = self.0.begin(NAME).await;
-        self.finish(&location, &whole, &whole).await;
-        self.0.push_blob(NAME, &noise(1000)).await;
-        // In chunks: out of order, again, and as far as it has come.
-        let chunked = noise(100_000);
-        let (first, last) = chunked.split_at(60_000);
-        let location = self.0.begin(NAME).await;
-        let early = self.patch(&location, Some("60000-99999"), last).await;
-        assert_eq!(early.status(), 416);
-        let patch = self.patch(&location, Some("0-59999"), first).await;
-        assert_eq!(patch.status(), 202);
-        assert_eq!(header(&patch, "range"), "0-59999");
-        let location = header(&patch, "location");
-        let again = self.patch(&location, Some("0-59999"), first).await;
-        assert_eq!(again.status(), 416);
-        let status = self.0.get(&location).await;
-        assert_eq!(status.status(), 204);
-        assert_eq!(header(&status, "range"), "0-59999");
-        let location = header(&status, "location");
-        let patch = self.patch(&location, Some("60000-99999"), last).await;
-        assert_eq!(patch.status(), 202);
-        self.finish(&header(&patch, "location"), &chunked, b"")
-            .await;
-        // Mounted from another repository, and not from nowhere.
-        let mount = |digest: String, from: &str| {
-            let target = format!("/v2/conformance/other/blobs/uploads/?mount={digest}{from}");
-            async move { self.0.post(&target, "").await }
+        let query: Vec<_> = tags.iter().map(|tag| format!("tag={tag}")).collect();
+        let query = if *by_digest && !tags.is_empty() {
+            format!("?{}", query.join("&"))
+        } else {
+            String::new()
         };
-        let from = format!("&from={NAME}");
-        let mounted = mount(sha256(&whole).to_string(), &from).await;
-        assert_eq!(mounted.status(), 201);
-        let blob = self.0.get(&header(&mounted, "location")).await;
-        assert!(blob.bytes().await.unwrap() == whole);
-        for (digest, from) in [(sha256(b"none"), &*from), (sha256(&streamed), "")] {
-            let answer = mount(digest.to_string(), from).await;
-            assert_eq!(answer.status(), 202);
+        let media_type = pushed.media_type();
+        let reference = format!("{reference}{query}");
+        let put = self
+            .server
+            .put_manifest(NAME, &reference, &media_type, content);
+        put.await
+    }
+
+    /// Pushes, lists, pulls, finds by subject, and deletes.
+    async fn data(&self, set: &Set) {
+        for content in &set.blobs {
+            let digest = Digest::of(set.algorithm, content);
+            let push = self.upload(Way::PostPut, content, &digest).await;
+            assert_eq!(push.status(), 201, "{}", set.name);
         }
-        // Manifests by tag and by digest, and one without layers.
-        for number in 1..4 {
-            let manifest = image(
-                b"{}",
-                b"layer",
-                &json!({"annotations": {"n": number.to_string()}}),
-            );
-            let put = self.put(&format!("tagtest{number}"), &manifest).await;
-            let digest = sha256(&manifest).to_string();
-            assert_eq!(header(&put, "docker-content-digest"), digest);
-            self.has(&format!("manifests/tagtest{number}"), &manifest)
+        for pushed in &set.manifests {
+            let put = self.put(pushed).await;
+            assert_eq!(put.status(), 201, "{}", set.name);
+            let told = header(&put, "docker-content-digest");
+            assert_eq!(told, pushed.digest.to_string());
+            if let Some(subject) = pushed.subject() {
+                assert_eq!(header(&put, "oci-subject"), subject);
+            }
+            if pushed.by_digest && !pushed.tags.is_empty() {
+                let told = put.headers().get_all("oci-tag").iter();
+                let told: Vec<_> = told.map(|tag| tag.to_str().unwrap()).collect();
+                assert_eq!(told, pushed.tags, "{}", set.name);
+            }
+        }
+        self.list(set).await;
+        for pushed in &set.manifests {
+            let references = pushed.tags.iter().cloned();
+            for reference in references.chain([pushed.digest.to_string()]) {
+                let path = format!("manifests/{reference}");
+                self.has(&path, &pushed.content, &pushed.digest).await;
+                let get = self.send(Method::GET, &path, 200).await;
+                assert_eq!(header(&get, "content-type"), pushed.media_type());
+            }
+        }
+        for content in &set.blobs {
+            self.has_blob(content, &Digest::of(set.algorithm, content))
                 .await;
-            self.put(&digest, &manifest).await;
         }
-        let empty = image(b"{}", b"", &json!({"layers": []}));
-        self.put("emptylayer", &empty).await;
-        self.has(&format!("manifests/{}", sha256(&empty)), &empty)
-            .await;
+        self.referrers(set).await;
+        for pushed in set.manifests.iter().rev() {
+            let references = pushed.tags.iter().cloned();
+            for reference in references.chain([pushed.digest.to_string()]) {
+                self.delete(&format!("manifests/{reference}"), "MANIFEST_UNKNOWN")
+                    .await;
+            }
+            if let Some(subject) = pushed.subject() {
+                let left = self.json(&format!("referrers/{subject}")).await;
+                let left = left["manifests"].as_array().unwrap();
+                let digest = json!(pushed.digest.to_string());
+                assert!(left.iter().all(|entry| entry["digest"] != digest));
+            }
+        }
+        for content in &set.blobs {
+            let digest = Digest::of(set.algorithm, content);
+            self.delete(&format!("blobs/{digest}"), "BLOB_UNKNOWN")
+                .await;
+        }
     }
 
-    async fn discovery(&self) {
-        let all = json!(["emptylayer", "tagtest0", "tagtest1", "tagtest2", "tagtest3"]);
-        let tags = self.json("tags/list").await;
-        assert_eq!(tags, json!({"name": NAME, "tags": all}));
-        let few = self.send(Method::GET, "tags/list?n=2", 200).await;
-        assert!(header(&few, "link").ends_with("; rel=\"next\""));
-        let few = self.json("tags/list?n=2").await;
-        assert_eq!(few["tags"], json!(["emptylayer", "tagtest0"]));
-        let more = self.json("tags/list?n=2&last=tagtest0").await;
-        assert_eq!(more["tags"], json!(["tagtest1", "tagtest2"]));
+    async fn list(&self, set: &Set) {
+        let mut tags: Vec<_> = set.tags().collect();
+        tags.sort_unstable();
+        let listed = self.json("tags/list").await;
+        assert_eq!(listed, json!({"name": NAME, "tags": tags}), "{}", set.name);
         assert_eq!(self.json("tags/list?n=0").await["tags"], json!([]));
-        // Referrers of what is there, of what is not, and of one type.
-        let subject = self.send(Method::GET, "manifests/tagtest0", 200).await;
-        let subject = subject.bytes().await.unwrap();
-        let referrer = |kind: &str, subject: &[u8]| {
-            let fields = json!({"subject": descriptor(MANIFEST, subject), "artifactType": kind});
-            image(b"{}", b"layer", &fields)
-        };
-        let mut digests = Vec::new();
-        for kind in [
-            "application/vnd.nba.strawberry.jam",
-            "application/vnd.nhl.peanut.butter",
-        ] {
-            let content = referrer(kind, &subject);
-            let digest = sha256(&content).to_string();
-            let put = self.put(&digest, &content).await;
-            assert_eq!(header(&put, "oci-subject"), sha256(&subject).to_string());
-            digests.push(digest);
+        if tags.len() < 2 {
+            return;
         }
-        let path = format!("referrers/{}", sha256(&subject));
-        let response = self.send(Method::GET, &path, 200).await;
-        assert_eq!(header(&response, "content-type"), INDEX);
-        let listed = |index: Value| {
-            let entries = index["manifests"].as_array().unwrap().clone();
-            let digests = entries
-                .iter()
-                .map(|entry| entry["digest"].as_str().unwrap());
-            let mut digests: Vec<_> = digests.map(str::to_owned).collect();
-            digests.sort();
-            digests
-        };
-        let filter = "artifactType=application/vnd.nhl.peanut.butter";
-        let filtered = listed(self.json(&format!("{path}?{filter}")).await);
-        assert_eq!(filtered, digests[1..]);
-        digests.sort();
-        assert_eq!(listed(self.json(&path).await), digests);
+        let (first, rest) = tags.split_at(tags.len() / 2);
+        let last = first[first.len() - 1];
+        let page = self.json(&format!("tags/list?last={last}")).await;
+        assert_eq!(page["tags"], json!(rest));
+        let path = format!("tags/list?n={}", first.len());
+        assert_eq!(self.json(&path).await["tags"], json!(first));
+        let page = self.send(Method::GET, &path, 200).await;
+        assert!(header(&page, "link").ends_with("; rel=\"next\""));
+    }
+
+    async fn referrers(&self, set: &Set) {
+        for subject in set.subjects() {
+            let path = format!("referrers/{subject}");
+            let response = self.send(Method::GET, &path, 200).await;
+            assert_eq!(header(&response, "content-type"), INDEX);
+            let sorted = |mut entries: Vec<Value>| {
+                entries.sort_by_key(|entry| entry["digest"].to_string());
+                entries
+            };
+            let expected = sorted(set.referrers(&subject));
+            let index = self.json(&path).await;
+            assert_eq!(index["schemaVersion"], 2);
+            assert_eq!(index["mediaType"], INDEX);
+            let found = sorted(index["manifests"].as_array().unwrap().clone());
+            assert_eq!(found, expected, "{}", set.name);
+            for entry in &expected {
+                let kind = entry["artifactType"].as_str().unwrap();
+                let filtered = format!("{path}?artifactType={}", kind.replace('+', "%2B"));
+                let response = self.send(Method::GET, &filtered, 200).await;
+                assert_eq!(header(&response, "oci-filters-applied"), "artifactType");
+                let found = self.json(&filtered).await;
+                let of_kind = expected.iter().filter(|it| it["artifactType"] == kind);
+                let of_kind: Vec<_> = of_kind.cloned().collect();
+                let found = sorted(found["manifests"].as_array().unwrap().clone());
+                assert_eq!(found, of_kind, "{}", set.name);
+            }
+        }
         let none = self.json(&format!("referrers/{}", sha256(b"none"))).await;
         assert_eq!(none["manifests"], json!([]));
-        let missing = referrer("application/vnd.food.stand", b"missing");
-        self.put(&sha256(&missing).to_string(), &missing).await;
-        let of_missing = self
-            .json(&format!("referrers/{}", sha256(b"missing")))
-            .await;
-        assert_eq!(listed(of_missing), [sha256(&missing).to_string()]);
     }
 
-    async fn management(&self) {
-        self.send(Method::DELETE, "manifests/tagtest3", 202).await;
-        self.lacks("manifests/tagtest3", "MANIFEST_UNKNOWN").await;
-        self.send(Method::DELETE, "manifests/tagtest3", 404).await;
-        let tags = self.json("tags/list").await;
-        assert!(
-            !tags["tags"]
-                .as_array()
-                .unwrap()
-                .contains(&json!("tagtest3"))
-        );
-        let head = self.send(Method::HEAD, "manifests/tagtest0", 200).await;
-        let digest = header(&head, "docker-content-digest");
-        self.send(Method::DELETE, &format!("manifests/{digest}"), 202)
+    async fn manifest_errors(&self) {
+        let none = sha256(b"none");
+        self.lacks(&format!("manifests/{none}"), "MANIFEST_UNKNOWN")
             .await;
-        for reference in [&*digest, "tagtest0"] {
-            self.lacks(&format!("manifests/{reference}"), "MANIFEST_UNKNOWN")
-                .await;
+        self.lacks("manifests/missing", "MANIFEST_UNKNOWN").await;
+        for kind in ["blobs", "manifests"] {
+            let path = format!("{kind}/sha256:baddigeststring");
+            let get = self.send(Method::GET, &path, 400).await;
+            assert_error(get, 400, "DIGEST_INVALID").await;
         }
-        let blob = format!("blobs/{}", sha256(&noise(1000)));
-        self.send(Method::DELETE, &blob, 202).await;
-        self.lacks(&blob, "BLOB_UNKNOWN").await;
-        self.send(Method::DELETE, &blob, 404).await;
+        let content = br#"{"schemaVersion":2,"manifests":[]}"#;
+        let spaced = [&content[..], b"  "].concat();
+        for (reference, content) in [
+            ("sha256:baddigeststring".to_owned(), &content[..]),
+            (sha256(content).to_string(), &spaced[..]),
+        ] {
+            let put = self.server.put_manifest(NAME, &reference, INDEX, content);
+            assert_error(put.await, 400, "DIGEST_INVALID").await;
+        }
+        // What a manifest refers to and is nowhere.
+        let sparse = crate::support::image(b"{}", b"nowhere", &json!({}));
+        let put = self.server.put_manifest(NAME, "sparse", MANIFEST, &sparse);
+        if self.complete {
+            assert_error(put.await, 400, "MANIFEST_BLOB_UNKNOWN").await;
+        } else {
+            assert_eq!(put.await.status(), 201);
+        }
     }
 }
 
@@ -248,11 +231,17 @@ async fn pass(server: Server) {
     assert_eq!(server.get("/v2/").await.status(), 200);
     let nothing = server.get(&format!("/v2/{NAME}/tags/list")).await;
     assert_error(nothing, 404, "NAME_UNKNOWN").await;
-    let suite = Suite(server);
-    suite.pull().await;
-    suite.push().await;
-    suite.discovery().await;
-    suite.management().await;
+    let complete = server.registry().pull.is_none();
+    let suite = Suite { server, complete };
+    let none = suite.json(&format!("referrers/{}", sha256(b"none"))).await;
+    assert_eq!(none["manifests"], json!([]));
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        suite.blobs(algorithm).await;
+    }
+    for set in sets() {
+        suite.data(&set).await;
+    }
+    suite.manifest_errors().await;
 }
 
 #[tokio::test]

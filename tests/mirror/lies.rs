@@ -12,11 +12,6 @@ use crate::upstream::UpstreamOptions;
 
 const TAG: &str = "/v2/a/manifests/tag";
 
-fn typed(media_type: &str, body: impl Into<Bytes>) -> Fault {
-    let headers = vec![("content-type", media_type.to_owned())];
-    Fault::Answer(200, headers, body.into())
-}
-
 #[tokio::test]
 async fn what_is_no_manifest_neither_becomes_the_tag_nor_replaces_it() {
     let both = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [], "manifests": []});
@@ -41,7 +36,7 @@ async fn what_is_no_manifest_neither_becomes_the_tag_nor_replaces_it() {
         let mirror = Server::mirror(&here, &upstream.url(), NONE).await;
         assert_eq!(mirror.get(TAG).await.status(), 200);
         let files = here.files("repositories").len();
-        upstream.at("", typed(media_type, body.clone()));
+        upstream.at("", Fault::text(200, media_type, body.clone()));
         let get = mirror.get(TAG).await;
         assert_eq!(get.bytes().await.unwrap(), manifest, "{body}");
         for reference in ["other".to_owned(), sha256(body.as_bytes()).to_string()] {
@@ -62,7 +57,7 @@ async fn a_manifest_is_of_the_type_that_it_says_whatever_a_header_says() {
         "application/octet-stream; x=y",
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
-        upstream.at("", typed(media_type, manifest.clone()));
+        upstream.at("", Fault::text(200, media_type, manifest.clone()));
         let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
         let get = mirror.get(TAG).await;
         assert_eq!(header(&get, "content-type"), MANIFEST, "{media_type}");
@@ -79,7 +74,7 @@ async fn a_manifest_that_others_take_is_taken() {
         r#"{"schemaVersion":2,"manifests":null}"#.to_owned(),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
-        upstream.at("", typed("application/json", body.clone()));
+        upstream.at("", Fault::text(200, "application/json", body.clone()));
         let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
         let get = mirror.get(TAG).await;
         assert_eq!(get.status(), 200, "{body}");

@@ -41,6 +41,20 @@ pub(crate) enum Fault {
     Endless(Arc<()>),
 }
 
+impl Fault {
+    /// A text of this type.
+    pub(crate) fn text(status: u16, media_type: &str, body: impl Into<Bytes>) -> Self {
+        let headers = vec![("content-type", media_type.to_owned())];
+        Self::Answer(status, headers, body.into())
+    }
+
+    /// What a registry answers that does not give something.
+    pub(crate) fn error(status: u16, code: &str) -> Self {
+        let body = json!({"errors": [{"code": code, "message": "x"}]});
+        Self::text(status, "application/json", body.to_string())
+    }
+}
+
 #[derive(Clone)]
 struct Rule {
     begins: String,
@@ -271,11 +285,10 @@ async fn answer(state: &Mutex<State>, request: &Parts) -> Response {
 /// A fault for so many of a hundred requests, by the number of the request.
 fn at_random(number: usize, faulty: usize) -> Option<Fault> {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-    let page = vec![("content-type", "text/html".to_owned())];
     (mixed % 100 < faulty).then(|| match mixed / 100 % 6 {
         0 => Fault::Status(500),
         1 => Fault::Status(503),
-        2 => Fault::Answer(200, page, Bytes::from("<html>")),
+        2 => Fault::text(200, "text/html", "<html>"),
         3 => Fault::NoRanges,
         4 => Fault::NoLength,
         _ => Fault::Cut(mixed / 600 % 90_000),

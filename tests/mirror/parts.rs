@@ -6,9 +6,8 @@ use crate::misbehaving::{Fault, Misbehaving};
 use crate::support::{
     Data, INDEX, LONG, MANIFEST, NONE, Server, assert_error, descriptor, noise, sha256, until,
 };
-use crate::upstream::{Patience, UpstreamOptions};
+use crate::upstream::Patience;
 use axum::body::Bytes;
-use portcullis::Preset;
 use std::time::Duration;
 
 const TAGS: &str = "/v2/a/tags/list";
@@ -201,15 +200,11 @@ async fn names_that_are_no_tags_are_left_out() {
 
 /// A mirror that does not wait before it goes on.
 async fn eager(here: &Data, upstream: &Misbehaving) -> Server {
-    let options = UpstreamOptions {
-        url: upstream.url(),
-        patience: Patience {
-            pause: Duration::from_millis(1),
-            ..Patience::default()
-        },
-        ..UpstreamOptions::default()
+    let patience = Patience {
+        pause: Duration::from_millis(1),
+        ..Patience::default()
     };
-    Server::mirror_of(here, &options, NONE, Preset::Mirror).await
+    Server::patient(here, upstream, patience, NONE).await
 }
 
 #[tokio::test]

@@ -137,8 +137,7 @@ async fn nothing_is_freed_where_a_manifest_cannot_be_read() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let (digest, layer) = push(&server, "a", "tag", 3).await;
-    let path = data.path().join("repositories/a/_manifests/sha256");
-    let path = path.join(digest.hex());
+    let path = data.manifest("a", &digest);
     let content = fs::read(&path).unwrap();
     fs::write(&path, &content[..20]).unwrap();
     assert_eq!(collect(&server, ALL).await, Freed::default());
@@ -164,8 +163,7 @@ async fn pushes_and_collections_at_once_never_lose_what_a_manifest_refers_to() {
         for round in 0..12 {
             let layer = &layers[worker];
             // Old, as if it had not been used for a day: the worst moment to rely on it.
-            let link = data.path().join("repositories/a/_blobs/sha256");
-            let link = link.join(sha256(layer).hex());
+            let link = data.link("a", &sha256(layer));
             if let Ok(file) = File::open(&link) {
                 let old = SystemTime::now() - 24 * LONG;
                 file.set_modified(old).unwrap();
@@ -239,10 +237,7 @@ async fn the_store_stays_within_its_limit_and_what_was_used_least_lately_goes() 
     let (mirror, _upstream, images) = small(&data, &there, 6).await;
     // What is pushed here cannot be had again.
     let (own, own_layer) = push(&mirror, "own", "mine", 100).await;
-    let link = |digest: &Digest| {
-        let path = data.path().join("repositories/lib/x/_blobs/sha256");
-        path.join(digest.hex())
-    };
+    let link = |digest: &Digest| data.link("lib/x", digest);
     for (number, (_, layer)) in images.iter().enumerate() {
         pull(&mirror, number, layer).await;
         // One a minute, but the first is used again and again.
@@ -298,8 +293,7 @@ async fn what_was_pushed_stays_even_if_it_alone_is_too_much() {
             200
         );
     }
-    let shared = data.path().join("repositories/lib/x/_blobs/sha256");
-    assert!(shared.join(images[0].1.hex()).exists());
+    assert!(data.link("lib/x", &images[0].1).exists());
 }
 
 #[tokio::test]

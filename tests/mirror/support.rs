@@ -1,7 +1,6 @@
 //! A registry on loopback, and what the tests say to it.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,14 +9,18 @@ use portcullis::identity::Method as IdentityMethod;
 use portcullis::{Preset, Principal};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tower::util::MapRequestLayer;
 
+use crate::misbehaving::Misbehaving;
 use crate::routes::{Registry, router};
 use crate::store::{Algorithm, Callers, Digest, Limits, Store, Uploads};
-use crate::upstream::{Host, Namespace, PullOptions, PullThrough, Upstream, UpstreamOptions};
+use crate::upstream::{
+    Host, Namespace, Patience, PullOptions, PullThrough, Upstream, UpstreamOptions,
+};
+
+pub(crate) use crate::disk::{Damage, Data, damage};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -34,36 +37,6 @@ pub(crate) struct Server {
     registry: Option<Registry>,
     client: Client,
     task: JoinHandle<()>,
-}
-
-/// A directory for a store.
-pub(crate) struct Data(TempDir);
-
-impl Data {
-    pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// All files under one of the store's directories.
-    pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut waiting = vec![self.path().join(part)];
-        while let Some(directory) = waiting.pop() {
-            for entry in std::fs::read_dir(directory).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    waiting.push(path);
-                } else {
-                    found.push(path);
-                }
-            }
-        }
-        found
-    }
 }
 
 impl Server {
@@ -141,6 +114,35 @@ impl Server {
         server
     }
 
+    /// Serves the store in `data` and, through it, an upstream whose answers have this time.
+    pub(crate) async fn patient(
+        data: &Data,
+        upstream: &Misbehaving,
+        patience: Patience,
+        tag_ttl: Duration,
+    ) -> Self {
+        Self::patient_within(data, upstream, patience, tag_ttl, Limits::default()).await
+    }
+
+    pub(crate) async fn patient_within(
+        data: &Data,
+        upstream: &Misbehaving,
+        patience: Patience,
+        tag_ttl: Duration,
+        limits: Limits,
+    ) -> Self {
+        let options = UpstreamOptions {
+            url: upstream.url(),
+            patience,
+            ..UpstreamOptions::default()
+        };
+        let pull = PullOptions {
+            tag_ttl,
+            preset: Preset::Mirror,
+        };
+        Self::of(registry(data, (&options, pull), limits).await).await
+    }
+
     pub(crate) fn registry(&self) -> &Registry {
         self.registry.as_ref().unwrap()
     }
@@ -206,6 +208,22 @@ impl Server {
             .await;
         assert_eq!(response.status(), 202);
         header(&response, "location")
+    }
+
+    /// Sends a part of an upload.
+    pub(crate) async fn patch(&self, location: &str, range: Option<&str>, body: &[u8]) -> Response {
+        let mut request = self.request(Method::PATCH, location).body(body.to_vec());
+        if let Some(range) = range {
+            request = request.header("content-range", range);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Ends an upload, with the rest of it.
+    pub(crate) async fn put(&self, location: &str, digest: impl ToString, body: &[u8]) -> Response {
+        let path = format!("{location}?digest={}", digest.to_string());
+        let request = self.request(Method::PUT, &path).body(body.to_vec());
+        request.send().await.unwrap()
     }
 
     /// Pushes a blob in one request.
@@ -359,7 +377,7 @@ pub(crate) async fn assert_error(response: Response, status: u16, code: &str) {
     assert!(body["errors"][0]["message"].is_string());
 }
 
-fn provider() {
+pub(crate) fn provider() {
     // The second test of a process finds it installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

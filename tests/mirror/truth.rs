@@ -1,7 +1,7 @@
 //! What an upstream says is taken for what it is, and what one caller does costs no other.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -21,25 +21,6 @@ use crate::upstream::{Condition, Patience, UpstreamOptions};
 
 const TAG: &str = "/v2/a/manifests/tag";
 const TAGS: &str = "/v2/a/tags/list";
-
-fn answer(status: u16, kind: &str, body: &str) -> Fault {
-    let headers = vec![("content-type", kind.to_owned())];
-    Fault::Answer(status, headers, Bytes::from(body.to_owned()))
-}
-
-fn error(status: u16, code: &str) -> Fault {
-    let body = json!({"errors": [{"code": code, "message": "x"}]});
-    answer(status, "application/json", &body.to_string())
-}
-
-async fn patient(here: &Data, upstream: &Misbehaving, patience: Patience) -> Server {
-    let options = UpstreamOptions {
-        url: upstream.url(),
-        patience,
-        ..UpstreamOptions::default()
-    };
-    Server::mirror_of(here, &options, NONE, Preset::Mirror).await
-}
 
 async fn get_as(mirror: &Server, caller: &str, path: &str) -> Response {
     let request = mirror.request(Method::GET, path);
@@ -109,7 +90,7 @@ async fn one_repository_that_hangs_and_a_list_that_trickles_keep_nobody_from_the
         silence: Duration::from_secs(600),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience).await;
+    let mirror = Server::patient(&here, &upstream, patience, NONE).await;
     upstream.at("GET /v2/hangs/", Fault::Silence);
     upstream.at("GET /v2/slow/", Fault::Trickle);
     for path in [
@@ -134,7 +115,7 @@ async fn no_number_of_repositories_that_hang_is_a_silent_upstream_while_its_regi
         silence: Duration::from_secs(600),
         ..Patience::default()
     };
-    let mirror = patient(&here, &upstream, patience).await;
+    let mirror = Server::patient(&here, &upstream, patience, NONE).await;
     upstream.at("GET /v2/hangs/", Fault::Silence);
     let hanging = (0..6).map(|number| format!("/v2/hangs/{number}/manifests/tag"));
     let hanging: Vec<_> = hanging.collect();
@@ -175,7 +156,10 @@ async fn what_has_no_list_is_no_empty_list() {
         let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
         let subject = sha256(b"subject");
         let referrers = format!("/v2/a/referrers/{subject}");
-        upstream.at("GET /v2/a/", answer(200, "application/json", body));
+        upstream.at(
+            "GET /v2/a/",
+            Fault::text(200, "application/json", body.to_owned()),
+        );
         assert_error(mirror.get(TAGS).await, 502, "UNAVAILABLE").await;
         assert_error(mirror.get(&format!("{TAGS}?n=5")).await, 502, "UNAVAILABLE").await;
         assert_error(mirror.get(&referrers).await, 502, "UNAVAILABLE").await;
@@ -188,9 +172,9 @@ async fn what_has_no_list_is_no_empty_list() {
 #[tokio::test]
 async fn a_tag_of_signatures_that_is_not_given_is_not_one_that_is_not_there() {
     for (fault, status) in [
-        (error(404, "MANIFEST_UNKNOWN"), 200),
-        (error(401, "UNAUTHORIZED"), 502),
-        (error(403, "DENIED"), 502),
+        (Fault::error(404, "MANIFEST_UNKNOWN"), 200),
+        (Fault::error(401, "UNAUTHORIZED"), 502),
+        (Fault::error(403, "DENIED"), 502),
         (Fault::Status(403), 502),
         (Fault::Status(404), 502),
     ] {
@@ -221,7 +205,7 @@ async fn signatures_are_found_by_their_tag_where_the_registry_leads_away() {
     let index = json!({"schemaVersion": 2, "manifests": [signature]}).to_string();
     let tag = format!("/v2/a/manifests/sha256-{}", subject.hex());
     upstream.put(&tag, "application/json", index);
-    site.at("", answer(200, "text/html", "<html>"));
+    site.at("", Fault::text(200, "text/html", "<html>"));
     for host in [site.url(), "http://127.0.0.1:1".to_owned()] {
         let there = vec![("location", format!("{host}/login"))];
         let away = Fault::Answer(303, there, Bytes::new());
@@ -238,9 +222,9 @@ async fn a_registry_that_does_not_list_still_has_what_it_has() {
         Fault::Status(401),
         Fault::Status(403),
         Fault::Status(404),
-        error(401, "UNAUTHORIZED"),
-        error(403, "DENIED"),
-        error(404, "NAME_UNKNOWN"),
+        Fault::error(401, "UNAUTHORIZED"),
+        Fault::error(403, "DENIED"),
+        Fault::error(404, "NAME_UNKNOWN"),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
         let (manifest, subject) = upstream.put_image("a", "tag", b"layer");
@@ -265,23 +249,23 @@ async fn a_registry_that_does_not_list_still_has_what_it_has() {
 async fn only_a_registry_that_says_so_has_not_what_is_cached() {
     let storage = vec![("location", "/storage/x".to_owned())];
     for (fault, kept) in [
-        (answer(404, "text/plain", "404 page not found\n"), true),
-        (answer(404, "text/html", "<html>default backend"), true),
+        (Fault::text(404, "text/plain", "404 page not found\n"), true),
+        (Fault::text(404, "text/html", "<html>default backend"), true),
         (Fault::Status(404), true),
-        (error(404, "UNAUTHORIZED"), true),
-        (error(404, "UNKNOWN"), true),
-        (answer(403, "text/html", "<html>blocked"), true),
+        (Fault::error(404, "UNAUTHORIZED"), true),
+        (Fault::error(404, "UNKNOWN"), true),
+        (Fault::text(403, "text/html", "<html>blocked"), true),
         (Fault::Answer(307, storage, Bytes::new()), true),
-        (error(403, "DENIED"), false),
-        (error(404, "NOT_FOUND"), false),
-        (error(404, "NAME_UNKNOWN"), false),
+        (Fault::error(403, "DENIED"), false),
+        (Fault::error(404, "NOT_FOUND"), false),
+        (Fault::error(404, "NAME_UNKNOWN"), false),
     ] {
         let (upstream, here) = (Misbehaving::start().await, Data::new());
         let (manifest, _) = upstream.put_image("a", "tag", b"layer");
         let mirror = Server::mirror(&here, &upstream.url(), NONE).await;
         assert_eq!(mirror.get(TAG).await.status(), 200);
         upstream.at("", fault);
-        upstream.at("GET /storage/", error(404, "MANIFEST_UNKNOWN"));
+        upstream.at("GET /storage/", Fault::error(404, "MANIFEST_UNKNOWN"));
         upstream.at("HEAD /storage/", Fault::Status(404));
         let other = mirror.get("/v2/a/manifests/other").await;
         if kept {
@@ -391,107 +375,4 @@ async fn no_tag_is_left_out_by_pages_whatever_the_order_and_the_links_of_the_ups
             }
         }
     }
-}
-
-#[tokio::test]
-async fn a_head_of_a_blob_is_believed_only_if_it_may_be_of_that_blob() {
-    let digest = sha256(b"layer");
-    let length = |length: &str| ("content-length", length.to_owned());
-    let other = ("docker-content-digest", sha256(b"other").to_string());
-    let page = vec![("content-type", "text/html".to_owned()), length("23")];
-    for (status, headers) in [
-        (200, page),
-        (200, vec![length("0")]),
-        (200, vec![length("5"), other]),
-        (206, vec![length("1")]),
-        (304, vec![]),
-    ] {
-        for there in [false, true] {
-            let (upstream, here) = (Misbehaving::start().await, Data::new());
-            let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
-            if there {
-                upstream.put_blob("a", b"layer");
-            }
-            let lie = Fault::Answer(status, headers.clone(), Bytes::new());
-            upstream.at("HEAD ", lie);
-            let head = mirror.head(&format!("/v2/a/blobs/{digest}")).await;
-            assert_eq!(head.status(), if there { 200 } else { 404 }, "{headers:?}");
-            if there {
-                assert_eq!(header(&head, "content-length"), "5");
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_page_that_says_200_to_all_is_no_blob() {
-    let (upstream, here) = (Misbehaving::start().await, Data::new());
-    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
-    upstream.at("", answer(200, "text/html; charset=utf-8", "<html>log in"));
-    let blob = format!("/v2/a/blobs/{}", sha256(b"layer"));
-    assert_eq!(mirror.head(&blob).await.status(), 502);
-    assert_error(mirror.get(&blob).await, 502, "UNAVAILABLE").await;
-}
-
-#[tokio::test]
-async fn an_empty_blob_is_one() {
-    let (upstream, here) = (Misbehaving::start().await, Data::new());
-    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
-    let blob = format!("/v2/a/blobs/{}", upstream.put_blob("a", b""));
-    upstream.at("HEAD ", Fault::Status(405));
-    assert_eq!(header(&mirror.head(&blob).await, "content-length"), "0");
-    assert_eq!(mirror.get(&blob).await.text().await.unwrap(), "");
-}
-
-#[tokio::test]
-async fn no_range_of_a_blob_is_whole_before_the_blob_is_verified() {
-    let content = noise(2_000_000);
-    let (upstream, here) = (Misbehaving::start().await, Data::new());
-    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
-    let right = upstream.put_blob("a", &content);
-    let wrong = sha256(b"another content");
-    let lie = Fault::Answer(200, vec![], Bytes::from(content.clone()));
-    upstream.at(&format!("GET /v2/a/blobs/{wrong}"), lie);
-    for (first, last) in [(0, 999), (5, 5), (100_000, 1_500_000)] {
-        let get = async |digest| {
-            let request = mirror.request(Method::GET, &format!("/v2/a/blobs/{digest}"));
-            let request = request.header("range", format!("bytes={first}-{last}"));
-            request.send().await.unwrap()
-        };
-        let lie = get(&wrong).await;
-        assert_eq!(lie.status(), 206);
-        assert!(lie.bytes().await.is_err());
-        let good = get(&right).await;
-        assert!(good.bytes().await.unwrap() == content[first..=last]);
-    }
-}
-
-#[tokio::test]
-async fn on_a_full_disk_each_of_several_readers_gets_the_whole_blob() {
-    let (upstream, here) = (Misbehaving::start().await, Data::new());
-    let mirror = Server::mirror(&here, &upstream.url(), LONG).await;
-    mirror.registry().store.disk().set_min_free(u64::MAX / 2);
-    let content = noise(8 * 1024 * 1024);
-    let path = format!("/v2/a/blobs/{}", upstream.put_blob("a", &content));
-    let slowly = async {
-        let mut get = mirror.get(&path).await;
-        let mut found = Vec::new();
-        while let Some(piece) = get.chunk().await.unwrap() {
-            found.extend_from_slice(&piece);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        found
-    };
-    let fast = join_all((0..4).map(async |number: u64| {
-        // Some come when it runs already.
-        tokio::time::sleep(Duration::from_millis(number * 20)).await;
-        mirror.get(&path).await.bytes().await.unwrap()
-    }));
-    let began = Instant::now();
-    let (slow, fast) = tokio::join!(slowly, fast);
-    assert!(slow == content, "{:?}", began.elapsed());
-    for found in fast {
-        assert!(found == content);
-    }
-    assert_eq!(here.files("blobs").len(), 0);
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::{Method, Response};
+use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -32,20 +32,6 @@ async fn cut(server: &Server, method: &str, path: &str, headers: &str, sent: &[u
     assert!(!answer.starts_with(b"HTTP/1.1 2"));
 }
 
-async fn patch(server: &Server, location: &str, range: Option<&str>, body: &[u8]) -> Response {
-    let mut request = server.request(Method::PATCH, location).body(body.to_vec());
-    if let Some(range) = range {
-        request = request.header("content-range", range);
-    }
-    request.send().await.unwrap()
-}
-
-async fn put(server: &Server, location: &str, digest: impl ToString, body: &[u8]) -> Response {
-    let path = format!("{location}?digest={}", digest.to_string());
-    let request = server.request(Method::PUT, &path).body(body.to_vec());
-    request.send().await.unwrap()
-}
-
 /// Waits until the upload has this many bytes.
 async fn wait_for(server: &Server, location: &str, length: usize) {
     let expected = format!("0-{}", length - 1);
@@ -66,7 +52,7 @@ async fn post_then_put_stores_a_blob() {
     let content = noise(1_500_000);
     let digest = sha256(&content);
     let location = server.begin("a/b").await;
-    let response = put(&server, &location, &digest, &content).await;
+    let response = server.put(&location, &digest, &content).await;
     assert_eq!(response.status(), 201);
     assert_eq!(
         header(&response, "location"),
@@ -98,8 +84,8 @@ async fn a_blob_may_be_addressed_by_sha512() {
             .await;
         assert_eq!(response.status(), 202);
         let location = header(&response, "location");
-        assert_eq!(patch(&server, &location, None, b"con").await.status(), 202);
-        let response = put(&server, &location, &digest, b"tent").await;
+        assert_eq!(server.patch(&location, None, b"con").await.status(), 202);
+        let response = server.put(&location, &digest, b"tent").await;
         assert_eq!(response.status(), 201);
     }
     let response = server
@@ -114,17 +100,15 @@ async fn chunks_make_a_blob() {
     let server = Server::start(&data).await;
     let content = noise(300_000);
     let location = server.begin("a").await;
-    let first = patch(&server, &location, Some("0-99999"), &content[..100_000]).await;
+    let first = server
+        .patch(&location, Some("0-99999"), &content[..100_000])
+        .await;
     assert_eq!(first.status(), 202);
     assert_eq!(header(&first, "range"), "0-99999");
     let location = header(&first, "location");
-    let second = patch(
-        &server,
-        &location,
-        Some("100000-249999"),
-        &content[100_000..250_000],
-    )
-    .await;
+    let second = server
+        .patch(&location, Some("100000-249999"), &content[100_000..250_000])
+        .await;
     assert_eq!(header(&second, "range"), "0-249999");
     let status = server.get(&location).await;
     assert_eq!(status.status(), 204);
@@ -145,17 +129,18 @@ async fn a_chunk_out_of_order_is_refused_and_changes_nothing() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let location = server.begin("a").await;
-    let response = patch(&server, &location, Some("5-6"), b"xx").await;
+    let response = server.patch(&location, Some("5-6"), b"xx").await;
     assert_eq!(header(&response, "range"), "0-0");
     assert_error(response, 416, "BLOB_UPLOAD_INVALID").await;
     assert_eq!(
-        patch(&server, &location, Some("0-4"), b"01234")
+        server
+            .patch(&location, Some("0-4"), b"01234")
             .await
             .status(),
         202
     );
     for range in ["0-4", "4-5", "6-7"] {
-        let response = patch(&server, &location, Some(range), b"xx").await;
+        let response = server.patch(&location, Some(range), b"xx").await;
         assert_eq!(header(&response, "range"), "0-4");
         assert_eq!(header(&response, "location"), location);
         assert_error(response, 416, "BLOB_UPLOAD_INVALID").await;
@@ -184,10 +169,10 @@ async fn a_content_range_that_is_none_is_refused() {
         "+0-1",
         "0-18446744073709551615",
     ] {
-        let response = patch(&server, &location, Some(range), b"xx").await;
+        let response = server.patch(&location, Some(range), b"xx").await;
         assert_error(response, 400, "BLOB_UPLOAD_INVALID").await;
     }
-    let response = patch(&server, &location, Some("0-4"), b"xx").await;
+    let response = server.patch(&location, Some("0-4"), b"xx").await;
     assert_error(response, 400, "SIZE_INVALID").await;
     // Without Content-Length the body itself shows that it is not what was promised.
     for body in ["xx", "xxxxxxxx"] {
@@ -199,7 +184,7 @@ async fn a_content_range_that_is_none_is_refused() {
         assert_error(request.send().await.unwrap(), 400, "SIZE_INVALID").await;
         assert_eq!(header(&server.get(&location).await, "range"), "0-0");
     }
-    let response = put(&server, &location, sha256(b"right"), b"right").await;
+    let response = server.put(&location, sha256(b"right"), b"right").await;
     assert_eq!(response.status(), 201);
 }
 
@@ -211,7 +196,7 @@ async fn content_of_another_digest_is_not_stored() {
     let path = format!("/v2/a/blobs/uploads/?digest={digest}");
     assert_error(server.post(&path, "wrong").await, 400, "DIGEST_INVALID").await;
     let location = server.begin("a").await;
-    let response = put(&server, &location, &digest, b"wrong").await;
+    let response = server.put(&location, &digest, b"wrong").await;
     assert_error(response, 400, "DIGEST_INVALID").await;
     assert_eq!(
         server.get(&format!("/v2/a/blobs/{digest}")).await.status(),
@@ -233,12 +218,12 @@ async fn a_put_without_a_usable_digest_is_refused_and_the_upload_goes_on() {
         "sha256:ABC",
         "md5:d41d8cd98f00b204e9800998ecf8427e",
     ] {
-        let response = put(&server, &location, digest, b"x").await;
+        let response = server.put(&location, digest, b"x").await;
         assert!(response.status() == 400, "{digest}");
     }
     let request = server.request(Method::PUT, &location).body("x");
     assert_error(request.send().await.unwrap(), 400, "DIGEST_INVALID").await;
-    let response = put(&server, &location, sha256(b"y"), b"y").await;
+    let response = server.put(&location, sha256(b"y"), b"y").await;
     assert_eq!(response.status(), 201);
 }
 
@@ -297,15 +282,11 @@ async fn a_cut_chunk_goes_on_where_it_ended() {
     )
     .await;
     wait_for(&server, &location, 250_000).await;
-    let rest = patch(
-        &server,
-        &location,
-        Some("250000-399999"),
-        &content[250_000..],
-    )
-    .await;
+    let rest = server
+        .patch(&location, Some("250000-399999"), &content[250_000..])
+        .await;
     assert_eq!(rest.status(), 202);
-    let response = put(&server, &location, sha256(&content), b"").await;
+    let response = server.put(&location, sha256(&content), b"").await;
     assert_eq!(response.status(), 201);
     let blob = server.get(&header(&response, "location")).await;
     assert!(blob.bytes().await.unwrap() == content);
@@ -322,7 +303,7 @@ async fn only_one_request_writes_to_an_upload_at_a_time() {
     slow.write_all(head.as_bytes()).await.unwrap();
     // Only half of it is written at once, so look until the first has it.
     loop {
-        let response = patch(&server, &location, None, b"").await;
+        let response = server.patch(&location, None, b"").await;
         if response.status() == 409 {
             assert_error(response, 409, "BLOB_UPLOAD_INVALID").await;
             break;
@@ -334,7 +315,7 @@ async fn only_one_request_writes_to_an_upload_at_a_time() {
     slow.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 202");
     assert_eq!(
-        put(&server, &location, sha256(b"abc"), b"").await.status(),
+        server.put(&location, sha256(b"abc"), b"").await.status(),
         201
     );
 }
@@ -344,13 +325,13 @@ async fn an_upload_can_be_given_up() {
     let data = Data::new();
     let server = Server::start(&data).await;
     let location = server.begin("a").await;
-    patch(&server, &location, None, b"something").await;
+    server.patch(&location, None, b"something").await;
     assert_eq!(server.delete(&location).await.status(), 204);
     for response in [
         server.get(&location).await,
         server.delete(&location).await,
-        patch(&server, &location, None, b"x").await,
-        put(&server, &location, sha256(b"x"), b"x").await,
+        server.patch(&location, None, b"x").await,
+        server.put(&location, sha256(b"x"), b"x").await,
     ] {
         assert_error(response, 404, "BLOB_UPLOAD_UNKNOWN").await;
     }
@@ -366,8 +347,8 @@ async fn an_upload_belongs_to_its_repository() {
     for response in [
         server.get(&other).await,
         server.delete(&other).await,
-        patch(&server, &other, None, b"x").await,
-        put(&server, &other, sha256(b"x"), b"x").await,
+        server.patch(&other, None, b"x").await,
+        server.put(&other, sha256(b"x"), b"x").await,
         server.get("/v2/mine/blobs/uploads/about").await,
         server
             .get("/v2/mine/blobs/uploads/00000000000000000000000000000000")

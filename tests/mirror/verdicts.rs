@@ -160,10 +160,6 @@ async fn a_tag_that_cannot_be_asked_for_unchanged_is_asked_for_by_its_digest() {
 
 #[tokio::test]
 async fn signatures_are_found_by_their_tag_where_referrers_are_not_listed() {
-    let page = |status| {
-        let headers = vec![("content-type", "text/html".to_owned())];
-        Fault::Answer(status, headers, Bytes::from("<html>"))
-    };
     let away = vec![("location", "/login".to_owned())];
     for fault in [
         Fault::Status(400),
@@ -179,7 +175,7 @@ async fn signatures_are_found_by_their_tag_where_referrers_are_not_listed() {
         let (_, subject) = upstream.put_image("a", "tag", b"layer");
         let path = format!("/v2/a/referrers/{subject}");
         upstream.at("GET /v2/a/referrers/", fault);
-        upstream.at("GET /login", page(200));
+        upstream.at("GET /login", Fault::text(200, "text/html", "<html>"));
         let none: Value =
             serde_json::from_str(&mirror.get(&path).await.text().await.unwrap()).unwrap();
         assert_eq!(none["manifests"], json!([]));

@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::adopt::{PULLED, PUSHED};
+use super::checked::Identity;
 use super::durable;
 use super::error::{At as _, if_there};
-use super::files::{Files, Place};
+use super::files::Place;
 use super::open::{Found, open};
 use super::pin::Pin;
 use super::{Digest, Store, StoreError, disk};
 
-/// The mode of a blob that was verified and that a client pushed.
-const PUSHED: u32 = 0o400;
-/// The mode of one that was verified and that came from the upstream, which has it still.
-const PULLED: u32 = 0o444;
-
 /// A blob that a repository has.
 pub(crate) struct Blob {
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    pub(super) digest: Digest,
+    pub(super) identity: Identity,
     pub(crate) length: u64,
-    files: Files,
+    /// Whether it was seen to be what its digest says.
+    pub(crate) is_checked: bool,
     place: Arc<Place>,
     _pin: Pin,
 }
@@ -32,10 +32,16 @@ impl Blob {
     ///
     /// # Errors
     /// The blob was deleted, and its file was closed before that.
-    pub(crate) fn read(&self, start: u64, end: u64, size: usize) -> Result<Bytes, StoreError> {
+    pub(crate) fn read(
+        &self,
+        store: &Store,
+        start: u64,
+        end: u64,
+        size: usize,
+    ) -> Result<Bytes, StoreError> {
         let file = match self.place.file() {
             Some(file) => file,
-            None => self.reopen()?,
+            None => self.reopen(store)?,
         };
         let size = usize::try_from(end - start).unwrap_or(size).min(size);
         let mut piece = vec![0; size];
@@ -43,16 +49,18 @@ impl Blob {
         Ok(piece.into())
     }
 
-    fn reopen(&self) -> Result<Arc<File>, StoreError> {
+    fn reopen(&self, store: &Store) -> Result<Arc<File>, StoreError> {
         let Some(Found::File(file, metadata)) = open(&self.path)? else {
             return Err(StoreError::BlobUnknown);
         };
-        // What is under the digest and was verified is the same, whatever took its place meanwhile.
-        if !metadata.permissions().readonly() || metadata.len() != self.length {
+        let is_same = metadata.len() == self.length
+            && (Identity::of(&metadata) == self.identity
+                || store.is_checked(&self.digest, &file, &self.path)?);
+        if !is_same {
             return Err(StoreError::BlobUnknown);
         }
         let file = Arc::new(file);
-        self.files.keep(&self.place, Arc::clone(&file));
+        store.files().keep(&self.place, Arc::clone(&file));
         Ok(file)
     }
 }
@@ -70,12 +78,17 @@ impl Store {
         if !self.touch(&file, &metadata, &path)? {
             return Err(StoreError::BlobUnknown);
         }
-        let (files, place) = (self.files().clone(), Arc::<Place>::default());
-        files.keep(&place, Arc::new(file));
+        // Without the lock if it was not touched a moment ago.
+        let is_checked =
+            self.checked().knows(digest, &metadata) || self.is_checked(digest, &file, &path)?;
+        let place = Arc::<Place>::default();
+        self.files().keep(&place, Arc::new(file));
         Ok(Blob {
             path,
+            digest: digest.clone(),
+            identity: Identity::of(&metadata),
             length: metadata.len(),
-            files,
+            is_checked,
             place,
             _pin: pin,
         })
@@ -85,7 +98,7 @@ impl Store {
         let path = self.blob_link(repository, digest);
         let wrong = match open(&path)?.ok_or(StoreError::BlobUnknown)? {
             Found::File(file, metadata) => {
-                if is_sound(&file, &metadata, digest).at(&path)? {
+                if self.is_sound(&file, &metadata, digest, &path)? {
                     return Ok((file, metadata));
                 }
                 metadata.ino()
@@ -139,11 +152,35 @@ impl Store {
         let Some(Found::File(file, metadata)) = open(&source)? else {
             return Ok(false);
         };
-        if !is_sound(&file, &metadata, digest).at(&source)? {
+        if !self.is_sound(&file, &metadata, digest, &source)? {
             // Whatever comes in its place mends it.
             return Ok(false);
         }
         self.link_same(&file, &source, repository, digest)
+    }
+
+    /// Whether the content is what its digest says, as far as its mode shows: it was verified when it was committed, or
+    /// is now. An empty file may be what a loss of power left of one that was.
+    fn is_sound(
+        &self,
+        file: &File,
+        metadata: &Metadata,
+        digest: &Digest,
+        path: &Path,
+    ) -> Result<bool, StoreError> {
+        if metadata.permissions().readonly() && metadata.len() > 0 {
+            return Ok(true);
+        }
+        if Digest::of_file(digest.algorithm(), file).at(path)? != *digest {
+            return Ok(false);
+        }
+        if !metadata.permissions().readonly() {
+            // Who put it there is not known, so it is kept as if a client had.
+            file.set_permissions(Permissions::from_mode(PUSHED))
+                .at(path)?;
+        }
+        self.note_checked(digest, path)?;
+        Ok(true)
     }
 
     /// Links `source` if it is still the file that was looked at; false if it is gone.
@@ -175,76 +212,20 @@ impl Store {
         self.remove_if_unlinked(&self.blob(digest)).map(drop)
     }
 
-    /// Moves a synced file whose digest was verified among the blobs, as one of `repository`. What is
-    /// there under that digest is read again: the new file takes its place if it is something else.
-    /// `pushed`: a client gave it, and the upstream need not have it.
-    pub(super) fn adopt(
+    pub(super) fn link(
         &self,
-        file: &Path,
+        source: &Path,
         repository: &str,
         digest: &Digest,
-        pushed: bool,
     ) -> Result<(), StoreError> {
-        let target = self.blob(digest);
-        let directory = target.parent().unwrap_or(&target);
-        loop {
-            // Without the lock, because it takes as long as the blob is.
-            let known = examine(&target, digest)?;
-            let _changes = self.changes();
-            if inode(&target)? != known.map(|known| known.inode) {
-                continue;
-            }
-            durable::create_dirs(directory)?;
-            let was_pushed = known.is_some_and(|known| known.mode != PULLED);
-            let mode = if pushed || was_pushed { PUSHED } else { PULLED };
-            match known {
-                // The same content, and others may have it open.
-                Some(Known { sound: true, .. }) => {
-                    seal(&target, mode)?;
-                    self.link(&target, repository, digest)?;
-                    let file_there = File::open(&target).at(&target)?;
-                    let metadata = file_there.metadata().at(&target)?;
-                    self.touch(&file_there, &metadata, &target)?;
-                    return fs::remove_file(file).at(file);
-                }
-                Some(_) => {
-                    seal(file, mode)?;
-                    self.mend(file, &target, digest)?;
-                }
-                None => {
-                    seal(file, mode)?;
-                    fs::rename(file, &target).at(&target)?;
-                    durable::sync_dir(directory)?;
-                    let metadata = fs::metadata(&target).at(&target)?;
-                    self.disk().took(disk::size(&metadata));
-                }
-            }
-            return self.link(&target, repository, digest);
-        }
-    }
-
-    /// Puts a verified file in the place of one that is not what its digest says, in each repository
-    /// that has it. Itself last: until then a crash leaves what the next push mends.
-    fn mend(&self, file: &Path, target: &Path, digest: &Digest) -> Result<(), StoreError> {
-        tracing::warn!(
-            %digest,
-            "a blob on the disk was not what its digest says; what was pushed now takes its place"
-        );
-        for repository in self.all_repositories()? {
-            let link = self.blob_link(&repository, digest);
-            if inode(&link)?.is_some() {
-                durable::relink(&self.tmp(), file, &link)?;
-            }
-        }
-        durable::rename_over(file, target).at(target)?;
-        durable::sync_dir(target.parent().unwrap_or(target))
-    }
-
-    fn link(&self, source: &Path, repository: &str, digest: &Digest) -> Result<(), StoreError> {
         let link = self.blob_link(repository, digest);
         let directory = link.parent().unwrap_or(&link);
         durable::create_dirs(directory)?;
-        match fs::hard_link(source, &link) {
+        let linked = {
+            let _uses = self.uses();
+            self.follow(source, || fs::hard_link(source, &link))
+        };
+        match linked {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if inode(&link)? == inode(source)? {
                     return Ok(());
@@ -262,18 +243,32 @@ impl Store {
         digest: &Digest,
         known: u64,
     ) -> Result<(), StoreError> {
+        if self.take_away(repository, digest, known)? {
+            self.checked().count_damaged();
+            tracing::error!(
+                repository,
+                %digest,
+                "a blob on the disk was not what its digest says and is removed; push it again"
+            );
+        }
+        Ok(())
+    }
+
+    /// The same without a word; false if something else is there.
+    pub(super) fn take_away(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        known: u64,
+    ) -> Result<bool, StoreError> {
         let link = self.blob_link(repository, digest);
         let _changes = self.changes();
         if inode(&link)? != Some(known) {
-            return Ok(());
+            return Ok(false);
         }
-        tracing::error!(
-            repository,
-            %digest,
-            "a blob on the disk is not what its digest says and is removed; push it again"
-        );
         durable::remove(&link)?;
-        self.remove_if_unlinked(&self.blob(digest)).map(drop)
+        self.remove_if_unlinked(&self.blob(digest))?;
+        Ok(true)
     }
 
     /// Removes content that no repository has; returns how much that freed.
@@ -299,55 +294,6 @@ impl Store {
 /// Whether the upstream has this content still, as far as is known.
 pub(super) fn is_pulled(metadata: &Metadata) -> bool {
     metadata.mode() & 0o777 == PULLED
-}
-
-/// What is among the blobs under a digest.
-#[derive(Clone, Copy)]
-struct Known {
-    inode: u64,
-    mode: u32,
-    /// Whether it has that digest.
-    sound: bool,
-}
-
-fn examine(blob: &Path, digest: &Digest) -> Result<Option<Known>, StoreError> {
-    let (file, metadata) = match open(blob)? {
-        None => return Ok(None),
-        Some(Found::File(file, metadata)) => (file, metadata),
-        Some(Found::Other(inode)) => {
-            return Ok(Some(Known {
-                inode,
-                mode: PUSHED,
-                sound: false,
-            }));
-        }
-    };
-    let actual = Digest::of_file(digest.algorithm(), &file).at(blob)?;
-    Ok(Some(Known {
-        inode: metadata.ino(),
-        mode: metadata.mode() & 0o777,
-        sound: actual == *digest,
-    }))
-}
-
-/// Whether the content is what its digest says: it was verified when it was committed, which its mode
-/// shows, or is now. An empty file may be what a loss of power left of one that was.
-fn is_sound(file: &File, metadata: &Metadata, digest: &Digest) -> io::Result<bool> {
-    if metadata.permissions().readonly() && metadata.len() > 0 {
-        return Ok(true);
-    }
-    if Digest::of_file(digest.algorithm(), file)? != *digest {
-        return Ok(false);
-    }
-    if !metadata.permissions().readonly() {
-        // Who put it there is not known, so it is kept as if a client had.
-        file.set_permissions(Permissions::from_mode(PUSHED))?;
-    }
-    Ok(true)
-}
-
-fn seal(blob: &Path, mode: u32) -> Result<(), StoreError> {
-    fs::set_permissions(blob, Permissions::from_mode(mode)).at(blob)
 }
 
 pub(super) fn inode(path: &Path) -> Result<Option<u64>, StoreError> {

@@ -25,6 +25,8 @@ const TRANSFERS: usize = 32;
 const QUESTIONS: usize = 32;
 /// And how many listings, whose pages may be long.
 const LISTINGS: usize = 4;
+/// How many blobs are read for one caller at once before they are given.
+const CHECKS: usize = 8;
 /// How long a request waits for memory that the same caller's other requests have.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,14 +48,16 @@ struct Parts {
     transfers: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     listings: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
 }
 
-/// What a caller may have of the upstream.
+/// What a caller may have of the upstream, and of the disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Use {
     Transfer,
     Question,
     Listing,
+    Check,
 }
 
 /// Memory of a caller's, given back when it is dropped.
@@ -69,6 +73,7 @@ impl Callers {
             transfers: semaphore(TRANSFERS),
             questions: semaphore(QUESTIONS),
             listings: semaphore(LISTINGS),
+            checks: semaphore(CHECKS),
         }))
     }
 
@@ -96,12 +101,13 @@ impl Caller {
         Arc::clone(&self.0.threads).acquire_owned().await.ok()
     }
 
-    /// One of the caller's own places at the upstream. It counts for as long as the caller is kept with it.
+    /// One of the caller's own places. It counts for as long as the caller is kept with it.
     pub(crate) async fn place(&self, of: Use) -> Option<OwnedSemaphorePermit> {
         let places = match of {
             Use::Transfer => &self.0.transfers,
             Use::Question => &self.0.questions,
             Use::Listing => &self.0.listings,
+            Use::Check => &self.0.checks,
         };
         Arc::clone(places).acquire_owned().await.ok()
     }

@@ -88,8 +88,8 @@ impl Store {
             nodes.insert(digest, node);
             Ok(())
         })?;
-        for digest in self.tagged(repository)? {
-            if let Some(node) = nodes.get_mut(&digest) {
+        for digest in self.tagged(repository)?.keys() {
+            if let Some(node) = nodes.get_mut(digest) {
                 node.stays = true;
             }
         }
@@ -100,9 +100,9 @@ impl Store {
                 continue;
             }
             // A tag may have been set meanwhile.
-            if !self.tagged(repository)?.contains(digest) {
+            if !self.tagged(repository)?.contains_key(digest) {
                 freed.manifests += 1;
-                freed.bytes += self.remove_manifest(repository, digest)?;
+                freed.bytes += self.remove_manifest_and(repository, digest, &[])?;
             }
         }
         Ok(())
@@ -151,7 +151,8 @@ impl Store {
             if self.pins().holds(digest) || Self::was_used(&link, before)? {
                 return Ok(None);
             }
-            durable::unlink(&link).at(&link)?;
+            self.follow(&self.blob(digest), || durable::unlink(&link))
+                .at(&link)?;
         }
         self.remove_if_unlinked(&self.blob(digest)).map(Some)
     }
@@ -164,11 +165,16 @@ impl Store {
         Ok(metadata.modified().at(path)? > before)
     }
 
-    /// The digests to which the tags of `repository` point.
-    fn tagged(&self, repository: &str) -> Result<HashSet<Digest>, StoreError> {
-        let mut tagged = HashSet::new();
+    /// The digests to which the tags of `repository` point, and those tags.
+    pub(super) fn tagged(
+        &self,
+        repository: &str,
+    ) -> Result<HashMap<Digest, Vec<String>>, StoreError> {
+        let mut tagged = HashMap::<_, Vec<_>>::new();
         Self::for_each_name(&self.tags_dir(repository), |name| {
-            tagged.extend(self.tag(repository, &name)?.map(|tag| tag.digest));
+            if let Some(tag) = self.tag(repository, &name)? {
+                tagged.entry(tag.digest).or_default().push(name);
+            }
             Ok(())
         })?;
         Ok(tagged)

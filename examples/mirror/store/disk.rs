@@ -95,7 +95,7 @@ impl Disk {
                 "no space is left: nothing is kept until there is; free some or lower --max-size"
             );
         }
-        self.pressure.notify_one();
+        self.press();
     }
 
     /// Something was written.
@@ -105,7 +105,7 @@ impl Disk {
         }
         self.used.fetch_add(signed(bytes), Ordering::Relaxed);
         if self.surplus() > 0 {
-            self.pressure.notify_one();
+            self.press();
         }
     }
 
@@ -128,9 +128,14 @@ impl Disk {
     }
 
     /// How many bytes are too many.
-    pub(super) fn surplus(&self) -> u64 {
+    pub(crate) fn surplus(&self) -> u64 {
         let limit = self.limits.max_size.unwrap_or(u64::MAX);
         self.used().saturating_sub(limit)
+    }
+
+    /// Whether so much is too much that what comes has to wait.
+    pub(super) fn is_over(&self) -> bool {
+        self.surplus() > self.limits.max_size.unwrap_or(u64::MAX) / 10
     }
 
     /// How many bytes to free at once: what is too much, and a tenth of the limit so that the next
@@ -142,8 +147,12 @@ impl Disk {
         }
     }
 
+    /// Space is short, still.
+    pub(crate) fn press(&self) {
+        self.pressure.notify_one();
+    }
+
     /// Waits until space is short.
-    #[cfg_attr(test, allow(dead_code, reason = "no test waits for it"))]
     pub(crate) async fn pressed(&self) {
         self.pressure.notified().await;
     }

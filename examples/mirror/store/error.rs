@@ -1,5 +1,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Digest;
 
@@ -30,6 +31,9 @@ pub(crate) enum StoreError {
     Io { path: PathBuf, source: io::Error },
     #[error("{}: not what the store writes there", .0.display())]
     Corrupt(PathBuf),
+    /// Of a check that others wait for too.
+    #[error("{0}")]
+    Check(Arc<StoreError>),
     #[error("the server is stopping")]
     Stopping,
 }

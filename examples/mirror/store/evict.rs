@@ -27,8 +27,8 @@ impl Store {
     /// Frees at least this many bytes, if what can be had again takes so much.
     ///
     /// What was pushed is never taken, nor a blob to which a manifest refers that was pushed, nor what
-    /// is being sent.
-    pub(crate) fn evict(&self, bytes: u64) -> Result<Freed, StoreError> {
+    /// is in use meanwhile: whether there was some of that is returned too.
+    fn evict(&self, bytes: u64) -> Result<(Freed, bool), StoreError> {
         let repositories = self.all_repositories()?;
         let mut candidates = Vec::new();
         let mut own = HashSet::new();
@@ -59,64 +59,91 @@ impl Store {
             Ok(())
         })?;
         candidates.sort_unstable_by_key(|candidate| candidate.used);
-        let mut freed = Freed::default();
-        let mut blobs = HashMap::new();
+        let (mut freed, mut busy) = (Freed::default(), false);
+        let (mut blobs, mut manifests) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
         let mut planned = 0;
         for candidate in candidates {
             if planned >= bytes {
                 break;
             }
             if self.pins().holds(&candidate.digest) {
+                busy = true;
                 continue;
             }
             planned += candidate.size;
-            match &candidate.manifest_of {
-                Some(repository) => {
-                    self.evict_manifest(repository, &candidate, &mut freed)?;
-                }
-                None => {
-                    blobs.insert(candidate.digest, candidate.used);
-                }
+            let Candidate { digest, used, .. } = candidate;
+            match candidate.manifest_of {
+                Some(repository) => manifests
+                    .entry(repository)
+                    .or_default()
+                    .push((digest, used)),
+                None => drop(blobs.insert(digest, used)),
             }
+        }
+        for (repository, manifests) in manifests {
+            busy |= self.evict_manifests(&repository, &manifests, &mut freed)?;
         }
         for repository in &repositories {
             self.for_each_link(repository, |digest, _, _| {
                 let Some(used) = blobs.get(&digest) else {
                     return Ok(());
                 };
-                if let Some(bytes) = self.unlink_unused(repository, &digest, *used)? {
-                    freed.blobs += 1;
-                    freed.bytes += bytes;
+                match self.unlink_unused(repository, &digest, *used)? {
+                    Some(bytes) => {
+                        freed.blobs += 1;
+                        freed.bytes += bytes;
+                    }
+                    None => busy = true,
                 }
                 Ok(())
             })?;
         }
-        Ok(freed)
+        Ok((freed, busy))
     }
 
-    fn evict_manifest(
+    fn evict_manifests(
         &self,
         repository: &str,
-        candidate: &Candidate,
+        manifests: &[(Digest, SystemTime)],
         freed: &mut Freed,
-    ) -> Result<(), StoreError> {
-        let path = self.manifest_file(repository, &candidate.digest);
-        let _changes = self.changes();
-        // It may have been used or pushed since.
-        if !Self::was_used(&path, candidate.used)? && Self::is_pulled_manifest(&path)? {
-            freed.bytes += self.remove_manifest(repository, &candidate.digest)?;
-            freed.manifests += 1;
+    ) -> Result<bool, StoreError> {
+        let mut busy = false;
+        // Once for all of them, if all can be read. To set a tag is to use its manifest.
+        let tagged = match self.tagged(repository) {
+            Err(StoreError::Corrupt(_)) => None,
+            tagged => Some(tagged?),
+        };
+        for (digest, used) in manifests {
+            let path = self.manifest_file(repository, digest);
+            let _changes = self.changes();
+            // It may have been used or pushed since.
+            if Self::was_used(&path, *used)? {
+                busy = true;
+            } else if Self::is_pulled_manifest(&path)? {
+                freed.bytes += match &tagged {
+                    Some(tagged) => {
+                        let names = tagged.get(digest).map_or(&[][..], Vec::as_slice);
+                        self.remove_manifest_and(repository, digest, names)?
+                    }
+                    None => self.remove_manifest(repository, digest)?,
+                };
+                freed.manifests += 1;
+            }
         }
-        Ok(())
+        Ok(busy)
     }
 
-    /// Brings the store within its limit.
-    pub(crate) fn keep_within(&self) -> Result<(), StoreError> {
+    /// Brings the store within its limit, as far as it can. Returns whether more may go later, because some is
+    /// in use.
+    pub(crate) fn keep_within(&self) -> Result<bool, StoreError> {
+        // What waits for it finds it done.
+        let mut last = self.disk().last_room();
         let bytes = self.disk().to_free();
         if bytes == 0 {
-            return Ok(());
+            return Ok(false);
         }
-        let freed = self.evict(bytes)?;
+        let (freed, busy) = self.evict(bytes)?;
+        *last = Some((Instant::now(), freed.bytes > 0 || busy));
         tracing::info!(
             manifests = freed.manifests,
             blobs = freed.blobs,
@@ -124,13 +151,27 @@ impl Store {
             "the store was too large: what was pulled and used least lately is removed"
         );
         let surplus = self.disk().surplus();
-        if surplus > 0 {
+        if surplus > 0 && !busy {
             tracing::warn!(
                 bytes = surplus,
-                "the store is larger than --max-size: the rest was pushed, or is being sent"
+                "the store is larger than --max-size: the rest was pushed"
             );
         }
-        Ok(())
+        Ok(surplus > 0 && busy)
+    }
+
+    /// Has what comes from the upstream make room itself where much is too much, so that it cannot come sooner than
+    /// room is made. Where that cannot be done it is kept all the same.
+    pub(super) fn wait_for_room(&self) {
+        if !self.disk().is_over() {
+            return;
+        }
+        if matches!(*self.disk().last_room(), Some((at, false)) if at.elapsed() < PAUSE) {
+            return;
+        }
+        if let Err(error) = self.keep_within() {
+            tracing::warn!(%error, "the store could not be brought within --max-size");
+        }
     }
 
     /// Frees some space on a full disk; false if there is nothing that can be had again.
@@ -142,7 +183,7 @@ impl Store {
             Some((at, false)) if at.elapsed() < PAUSE => return Ok(false),
             _ => {}
         }
-        let freed = self.evict(STEP)?;
+        let (freed, _) = self.evict(STEP)?;
         let made = freed.bytes > 0;
         if made {
             tracing::warn!(

@@ -189,6 +189,9 @@ impl Incoming {
         }
         file.sync_all().at(&self.path)?;
         drop(file);
+        if !self.pushed {
+            store.wait_for_room();
+        }
         store.adopt(&self.path, repository, expected, self.pushed)?;
         self.temporary = false;
         Ok(())

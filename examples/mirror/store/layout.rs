@@ -8,6 +8,8 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::check::Checks;
+use super::checked::Checked;
 use super::disk::{Disk, Limits};
 use super::error::At as _;
 use super::files::Files;
@@ -30,6 +32,8 @@ struct Inner {
     catalog: Mutex<BTreeSet<String>>,
     pins: Pins,
     files: Files,
+    checked: Checked,
+    checks: Checks,
     disk: Disk,
     _lock: File,
 }
@@ -61,6 +65,8 @@ impl Store {
             catalog: Mutex::default(),
             pins: Pins::default(),
             files: Files::default(),
+            checked: Checked::default(),
+            checks: Checks::default(),
             disk: Disk::new(root, limits),
             _lock: lock,
         }));
@@ -136,6 +142,14 @@ impl Store {
 
     pub(super) fn files(&self) -> &Files {
         &self.0.files
+    }
+
+    pub(crate) fn checked(&self) -> &Checked {
+        &self.0.checked
+    }
+
+    pub(super) fn checks(&self) -> &Checks {
+        &self.0.checks
     }
 
     pub(crate) fn disk(&self) -> &Disk {

@@ -129,11 +129,7 @@ impl Store {
                 there.then_some(manifest).ok_or(StoreError::ManifestUnknown)
             }
             _ => {
-                tracing::error!(
-                    repository,
-                    %digest,
-                    "a manifest on the disk is not what its digest says; push it again"
-                );
+                self.discard_manifest(repository, digest)?;
                 Err(StoreError::ManifestUnknown)
             }
         }
@@ -178,18 +174,36 @@ impl Store {
         repository: &str,
         digest: &Digest,
     ) -> Result<u64, StoreError> {
+        let mut names = Vec::new();
+        Self::for_each_name(&self.tags_dir(repository), |name| {
+            names.push(name);
+            Ok(())
+        })?;
+        self.remove_manifest_and(repository, digest, &names)
+    }
+
+    /// The same, where no other tags than these can point to it.
+    pub(super) fn remove_manifest_and(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        names: &[String],
+    ) -> Result<u64, StoreError> {
         let path = self.manifest_file(repository, digest);
         let content = match open::read(&path) {
             Err(StoreError::Corrupt(_)) => Vec::new(),
             content => content?.ok_or(StoreError::ManifestUnknown)?,
         };
-        let tags = self.tags_dir(repository);
-        Self::for_each_name(&tags, |name| match self.tag(repository, &name) {
-            Ok(Some(tag)) if tag.digest == *digest => durable::remove(&tags.join(name)).map(drop),
-            // One that cannot be read does not keep this one from going.
-            Ok(_) | Err(StoreError::Corrupt(_)) => Ok(()),
-            Err(error) => Err(error),
-        })?;
+        for name in names {
+            match self.tag(repository, name) {
+                Ok(Some(tag)) if tag.digest == *digest => {
+                    durable::remove(&self.tags_dir(repository).join(name))?;
+                }
+                // One that cannot be read does not keep this one from going.
+                Ok(_) | Err(StoreError::Corrupt(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
         durable::remove(&path)?;
         durable::remove(&mark(&path))?;
         if !self.has_manifests(repository)? {

@@ -16,8 +16,9 @@
 //! the directory synced. What has its final name is never written to. A blob that was verified cannot be
 //! written to: mode 0400 if a client pushed it, 0444 if it came from the upstream; one without that mark is
 //! read before it is trusted, and a push of what is there already reads it in any case, so that an honest
-//! push mends what a disk or another program damaged. What is no regular file, or is empty where its digest is not that of
-//! nothing, counts as missing. A blob is served only under a repository that links it,
+//! push mends what a disk or another program damaged. A blob is read before or while it is given for the first time
+//! since the process began (`check`), a manifest each time; what is damaged is taken away. What is no regular file, or
+//! is empty where its digest is not that of nothing, counts as missing. A blob is served only under a repository that links it,
 //! so that knowing a digest is not enough. The number of hard links is the reference count, and the time of
 //! change is when content was last used.
 //!
@@ -27,10 +28,13 @@
 //!
 //! All functions block; [`Store::run`] takes them off the runtime's threads.
 
+mod adopt;
 mod along;
 mod blobs;
 mod caller;
 mod catalog;
+mod check;
+mod checked;
 mod collect;
 mod digest;
 mod disk;
@@ -56,6 +60,7 @@ mod walk;
 pub(crate) use along::{Along, Reader};
 pub(crate) use blobs::Blob;
 pub(crate) use caller::{Caller, Callers, Memory, Use, network};
+pub(crate) use check::Check;
 pub(crate) use collect::{Collection, Freed};
 pub(crate) use digest::{Algorithm, Digest, DigestError};
 pub(crate) use disk::Limits;

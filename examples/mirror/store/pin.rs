@@ -70,7 +70,7 @@ impl Store {
         if there.is_none_or(|there| there.ino() != metadata.ino()) {
             return Ok(false);
         }
-        if let Err(error) = file.set_modified(SystemTime::now()) {
+        if let Err(error) = self.follow(path, || file.set_modified(SystemTime::now())) {
             tracing::debug!(path = %path.display(), %error, "it cannot be noted that this is used");
         }
         Ok(true)

@@ -1,10 +1,9 @@
-use std::fs;
 use std::path::PathBuf;
 
 use super::durable;
-use super::error::{At as _, if_there};
+use super::error::At as _;
 use super::walk::First;
-use super::{Descriptor, Digest, Manifest, Store, StoreError};
+use super::{Descriptor, Digest, Manifest, Store, StoreError, open};
 
 /// How many entries are read for one page.
 const AT_ONCE: usize = 4096;
@@ -44,17 +43,25 @@ impl Store {
         for name in names {
             let digest = name.replacen('-', ":", 1);
             let path = directory.join(&name);
-            let Some(text) = if_there(fs::read_to_string(&path), &path)? else {
-                continue;
-            };
-            let Ok(descriptor) = serde_json::from_str::<Descriptor>(&text) else {
-                return Err(StoreError::Corrupt(path));
+            let text = match open::read(&path) {
+                Ok(None) => continue,
+                Err(StoreError::Corrupt(_)) => Vec::new(),
+                text => text?.unwrap_or_default(),
             };
             let parsed = digest.parse().map_err(|_| StoreError::Corrupt(path))?;
-            let wanted =
-                artifact_type.is_none() || descriptor.artifact_type.as_deref() == artifact_type;
+            let found = serde_json::from_slice::<Descriptor>(&text).ok();
+            let found = match found.filter(|found| found.digest == digest) {
+                None => self.mend_referrer(repository, &parsed)?,
+                found => found,
+            };
+            let wanted = found.filter(|found| {
+                artifact_type.is_none() || found.artifact_type.as_deref() == artifact_type
+            });
             // A crash may have left the entry without its manifest.
-            if wanted && self.has_manifest(repository, &parsed)? {
+            if let Some(descriptor) = wanted
+                && self.has_manifest(repository, &parsed)?
+            {
+                let text = serde_json::to_string(&descriptor).unwrap_or_default();
                 if text.len() > left && !page.found.is_empty() {
                     return Ok(page);
                 }
@@ -67,6 +74,29 @@ impl Store {
             page.more_after = None;
         }
         Ok(page)
+    }
+
+    /// Writes the entry of a manifest again; `None` if that is damaged too, or gone.
+    fn mend_referrer(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>, StoreError> {
+        let manifest = match self.manifest(repository, digest) {
+            Err(StoreError::ManifestUnknown) => return Ok(None),
+            manifest => manifest?,
+        };
+        self.checked().count_damaged();
+        tracing::warn!(
+            repository,
+            %digest,
+            "a damaged entry of a list of referrers is written again from its manifest"
+        );
+        let _changes = self.changes();
+        if self.has_manifest(repository, digest)? {
+            self.put_referrer(repository, &manifest)?;
+        }
+        Ok(Some(manifest.descriptor()))
     }
 
     pub(super) fn put_referrer(

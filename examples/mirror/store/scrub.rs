@@ -5,9 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use super::adopt::examine;
 use super::blobs::inode;
 use super::digest::Hasher;
-use super::open::{Found, open};
+use super::open::{Found, open, read};
 use super::{Digest, Store, StoreError, durable};
 
 /// How much is read at once.
@@ -109,23 +110,39 @@ impl Store {
     /// away. False if it is not damaged: another one took its place while it was read.
     fn heal_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
         let target = self.blob(digest);
-        if Self::is_good(&target, digest)? {
-            return Ok(false);
-        }
+        let mut damaged = match examine(&target, digest)? {
+            Some(known) if known.sound => return Ok(false),
+            known => Vec::from_iter(known.map(|known| known.inode)),
+        };
         let repositories = self.all_repositories()?;
         for repository in &repositories {
             let link = self.blob_link(repository, digest);
+            if inode(&link)?.is_none_or(|inode| damaged.contains(&inode)) {
+                continue;
+            }
             // What a crash in the middle of a mend leaves.
-            if inode(&link)? != inode(&target)? && Self::is_good(&link, digest)? {
-                tracing::warn!(%digest, "a damaged blob is replaced by a good copy of it");
-                let _changes = self.changes();
-                durable::relink(&self.tmp(), &link, &target)?;
-                return Ok(true);
+            match examine(&link, digest)? {
+                Some(known) if known.sound => {
+                    self.checked().count_damaged();
+                    tracing::warn!(%digest, "a damaged blob is replaced by a good copy of it");
+                    let _changes = self.changes();
+                    durable::relink(&self.tmp(), &link, &target)?;
+                    return Ok(true);
+                }
+                known => damaged.extend(known.map(|known| known.inode)),
             }
         }
+        if damaged.is_empty() {
+            return Ok(false);
+        }
+        self.checked().count_damaged();
+        tracing::error!(
+            %digest,
+            "a blob on the disk is not what its digest says and is removed; push it again"
+        );
         for repository in repositories {
-            if let Some(inode) = inode(&self.blob_link(&repository, digest))? {
-                self.discard(&repository, digest, inode)?;
+            for inode in &damaged {
+                self.take_away(&repository, digest, *inode)?;
             }
         }
         let _changes = self.changes();
@@ -139,30 +156,52 @@ impl Store {
     fn scrub_links(&self) -> Result<usize, StoreError> {
         let mut healed = 0;
         for repository in self.all_repositories()? {
-            self.for_each_link(&repository, |digest, link, metadata| {
+            self.for_each_link(&repository, |digest, _, metadata| {
                 let target = self.blob(&digest);
                 if inode(&target)? == Some(metadata.ino()) {
                     return Ok(());
                 }
                 healed += 1;
-                if !Self::is_good(&target, &digest)? {
-                    return self.discard(&repository, &digest, metadata.ino());
-                }
-                let _changes = self.changes();
-                if inode(link)? == Some(metadata.ino()) && inode(&target)?.is_some() {
-                    durable::relink(&self.tmp(), &target, link)?;
-                }
-                Ok(())
+                let good = is_good(&target, &digest)?;
+                self.heal_link(&repository, &digest, metadata.ino(), good)
             })?;
         }
         Ok(healed)
     }
 
-    fn is_good(path: &Path, digest: &Digest) -> Result<bool, StoreError> {
-        let Some(Found::File(file, _)) = open(path)? else {
-            return Ok(false);
-        };
-        Ok(Digest::of_file(digest.algorithm(), &file).is_ok_and(|actual| actual == *digest))
+    /// Gives `repository` the content of the digest in the place of this file, if that is `good`, and else takes the
+    /// file away.
+    fn heal_link(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        damaged: u64,
+        good: bool,
+    ) -> Result<(), StoreError> {
+        if !good {
+            return self.discard(repository, digest, damaged);
+        }
+        let (link, target) = (self.blob_link(repository, digest), self.blob(digest));
+        let _changes = self.changes();
+        if inode(&link)? == Some(damaged) && inode(&target)?.is_some() {
+            self.checked().count_damaged();
+            tracing::warn!(repository, %digest, "a repository's damaged blob is replaced by the good one");
+            durable::relink(&self.tmp(), &target, &link)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a damaged file out of all places that it has under its digest, and puts a good copy there if there is
+    /// one.
+    pub(super) fn set_aside(&self, digest: &Digest, damaged: u64) -> Result<(), StoreError> {
+        self.heal_blob(digest)?;
+        let good = is_good(&self.blob(digest), digest)?;
+        for repository in self.all_repositories()? {
+            if inode(&self.blob_link(&repository, digest))? == Some(damaged) {
+                self.heal_link(&repository, digest, damaged, good)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns how much was read and whether it was damaged.
@@ -179,19 +218,60 @@ impl Store {
                 Ok((manifest.content.len() as u64, false))
             }
             Err(StoreError::Corrupt(_)) => {
-                tracing::error!(
-                    repository,
-                    %digest,
-                    "a manifest on the disk is not what its digest says and is removed; push it again"
-                );
-                let _changes = self.changes();
-                match self.remove_manifest(repository, digest) {
-                    Ok(_) | Err(StoreError::ManifestUnknown) => Ok((0, true)),
-                    Err(error) => Err(error),
-                }
+                let damaged = self.discard_manifest(repository, digest)?;
+                Ok((0, damaged))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes a manifest that is not what its digest says, and its tags; false if what is there is.
+    pub(super) fn discard_manifest(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let _changes = self.changes();
+        match read(&self.manifest_file(repository, digest)) {
+            Ok(Some(content)) if Digest::of(digest.algorithm(), &content) != *digest => {}
+            Err(StoreError::Corrupt(_)) => {}
+            Ok(Some(_)) => {
+                tracing::error!(
+                    repository,
+                    %digest,
+                    "a manifest on the disk is none that this version serves; push another"
+                );
+                return Ok(false);
+            }
+            Ok(None) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.checked().count_damaged();
+        tracing::error!(
+            repository,
+            %digest,
+            "a manifest on the disk is not what its digest says and is removed; push it again"
+        );
+        match self.remove_manifest(repository, digest) {
+            Ok(_) | Err(StoreError::ManifestUnknown) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a tag that cannot be read.
+    pub(crate) fn discard_tag(&self, repository: &str, name: &str) -> Result<(), StoreError> {
+        let _changes = self.changes();
+        // It may have been set again.
+        let Err(StoreError::Corrupt(path)) = self.tag(repository, name) else {
+            return Ok(());
+        };
+        self.checked().count_damaged();
+        tracing::error!(
+            repository,
+            tag = name,
+            "a tag that cannot be read is removed; push it again"
+        );
+        durable::remove(&path).map(drop)
     }
 
     /// Removes tags that cannot be read; returns how many.
@@ -201,14 +281,8 @@ impl Store {
             let directory = self.tags_dir(&repository);
             Self::for_each_name(&directory, |name| match self.tag(&repository, &name) {
                 Err(StoreError::Corrupt(_)) => {
-                    tracing::error!(
-                        repository,
-                        tag = name,
-                        "a tag that cannot be read is removed; push it again"
-                    );
                     removed += 1;
-                    let _changes = self.changes();
-                    durable::remove(&directory.join(name)).map(drop)
+                    self.discard_tag(&repository, &name)
                 }
                 result => result.map(drop),
             })?;
@@ -220,4 +294,8 @@ impl Store {
 async fn pause(read: u64, pace: u64) {
     let micros = read.saturating_mul(1_000_000) / pace.max(1);
     tokio::time::sleep(Duration::from_micros(micros)).await;
+}
+
+fn is_good(path: &Path, digest: &Digest) -> Result<bool, StoreError> {
+    Ok(examine(path, digest)?.is_some_and(|known| known.sound))
 }

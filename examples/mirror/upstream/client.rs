@@ -246,19 +246,8 @@ impl Upstream {
         repository: &str,
         digest: &Digest,
     ) -> Result<Option<u64>, UpstreamError> {
-        let head = Question::blob(Method::HEAD, repository, digest);
-        match self.ask(head).await {
-            Ok(response) if response.status() == StatusCode::OK => {
-                let length = content_length(&response);
-                if length.is_some() && may_be(digest, response.headers(), length).is_ok() {
-                    return Ok(length);
-                }
-            }
-            Err(error) if !error.is_of_the_question() => return Err(error),
-            // HEAD is a hint: what some registries answer with 404 to it they give to a GET, and what
-            // answers 200 to all has no blob.
-            Ok(_) | Err(_) => {}
-        }
+        // HEAD decides nothing: some registries answer 404 to it for what they give to a GET, others, and what is in
+        // front of them, 200 for what they do not.
         let mut get = Question::blob(Method::GET, repository, digest);
         if !is_of_nothing(digest) {
             // One byte, to leave the rest unsent.

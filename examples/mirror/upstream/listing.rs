@@ -421,7 +421,6 @@ mod tests {
         assert!(next_query(&HeaderMap::new()).unwrap().is_none());
     }
 
-    /// Walks through what an upstream has in this order, in windows, and what is here.
     #[test]
     fn the_tag_of_a_digest_is_cut_to_64_digits() {
         let long = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();

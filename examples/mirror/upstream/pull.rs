@@ -237,7 +237,8 @@ impl PullThrough {
         known: Option<Manifest>,
     ) -> Result<Manifest, UpstreamError> {
         if let Some(manifest) = &known {
-            // Registries count a GET of a manifest as a pull, and limit those.
+            // Registries count a GET of a manifest as a pull, and limit those. A HEAD that names the digest of what is
+            // kept saves one; any other answer to it decides nothing.
             let head = Question::manifest(Method::HEAD, repository, tag);
             match self.upstream.ask(head).await {
                 Ok(response)
@@ -346,7 +347,15 @@ impl PullThrough {
     ) -> Result<Option<(Tag, Manifest)>, UpstreamError> {
         let (repository, tag) = (repository.to_owned(), tag.to_owned());
         let read = move |store: &Store| {
-            let Some(tag) = store.tag(&repository, &tag)? else {
+            let known = match store.tag(&repository, &tag) {
+                // The upstream says where it points.
+                Err(StoreError::Corrupt(_)) => {
+                    store.discard_tag(&repository, &tag)?;
+                    None
+                }
+                known => known?,
+            };
+            let Some(tag) = known else {
                 return Ok(None);
             };
             match store.manifest(&repository, &tag.digest) {
