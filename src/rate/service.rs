@@ -59,7 +59,8 @@ impl ByteRateLayer {
         };
         let plan = Plan {
             engine: Arc::clone(&self.engine),
-            subject: Arc::new(subject),
+            subject,
+            asks: compiled.asks,
             permits,
             record: Record::of(head.extensions()).cloned(),
             head: head.method() == Method::HEAD,
@@ -75,7 +76,7 @@ impl ByteRateLayer {
 impl ByteRateLayer {
     /// Notes what the caller may be warned of.
     fn note(&self, plan: &Plan, head: &mut Head) {
-        if self.notes_near_quota && plan.is_near_quota(head.method()) {
+        if self.notes_near_quota && plan.asks && plan.is_near_quota(head.method()) {
             Notices::note(head.extensions_mut(), |notices| notices.near_quota = true);
         }
     }
