@@ -40,10 +40,10 @@ pub(super) struct Following {
 }
 
 impl Followers {
-    pub(super) fn follow(self: &Arc<Self>, followed: Box<dyn Followed>) -> Following {
+    pub(super) fn follow(self: &Arc<Self>, of: Box<dyn Followed>) -> Following {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let follower = Arc::new(Follower {
-            followed,
+            followed: of,
             looks_at: AtomicU64::new(u64::MAX),
             woken: Notify::new(),
         });

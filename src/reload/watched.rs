@@ -136,7 +136,9 @@ impl<T> Watched<T> {
     /// Tells this listener of each value that is published from now on, for as long as it lives.
     #[cfg(feature = "crl")]
     pub(crate) fn tell(&self, listener: &Arc<dyn Listener>) {
-        self.shared.listeners().push(Arc::downgrade(listener));
+        let mut listeners = self.shared.listeners();
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(listener));
     }
 
     /// Notes that a newer value cannot be used.
@@ -260,11 +262,10 @@ impl<T> Shared<T> {
 
     #[cfg(feature = "crl")]
     fn tell_listeners(&self) {
-        let mut listeners = self.listeners();
-        listeners.retain(|listener| listener.strong_count() > 0);
-        let told: Vec<_> = listeners.iter().filter_map(Weak::upgrade).collect();
-        drop(listeners);
-        told.iter().for_each(|listener| listener.changed());
+        let told: Vec<_> = self.listeners().iter().filter_map(Weak::upgrade).collect();
+        for listener in told {
+            listener.changed();
+        }
     }
 
     #[cfg(feature = "crl")]
