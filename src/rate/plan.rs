@@ -27,7 +27,7 @@ pub(super) struct Plan {
     pub(super) asks: bool,
     pub(super) permits: Permits,
     pub(super) record: Option<Record>,
-    pub(super) head: bool,
+    pub(super) method: Method,
     /// Whether the request has no body.
     pub(super) bodiless: bool,
     /// Whether the request is admitted only once its answer is known to be none that is exempt.
@@ -57,9 +57,9 @@ impl Plan {
     }
 
     /// Whether nine tenths of a quota are used that counts the request, of the caller's own or of its group.
-    pub(super) fn is_near_quota(&self, method: &Method) -> bool {
+    pub(super) fn is_near_quota(&self) -> bool {
         let compiled = self.engine.compiled();
-        let direction = Direction::of(method);
+        let direction = Direction::of(&self.method);
         let mut own = compiled
             .counting(&self.subject, direction)
             .filter(|rule| matches!(rule.limit.key, Key::Principal | Key::Group));
@@ -95,7 +95,7 @@ impl middleware::Plan for Plan {
     ) -> Result<Option<Box<dyn Pace>>, RefusalResponse> {
         let compiled = self.engine.compiled();
         let status = head.status();
-        let bodiless = self.head
+        let bodiless = self.method == Method::HEAD
             || ended
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
