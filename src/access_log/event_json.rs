@@ -239,7 +239,8 @@ impl Target for InLine<'_> {
 impl InLine<'_> {
     fn text(&mut self, text: &str) -> serde_json::Result<()> {
         // A loop without an early end is compiled to vector instructions.
-        let plain = |plain, byte| plain & (byte >= b' ' && byte != b'"' && byte != b'\\');
+        let plain =
+            |plain, byte| plain & matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=u8::MAX);
         if !text.bytes().fold(true, plain) {
             return serde_json::to_writer(&mut *self.0, text);
         }
