@@ -185,7 +185,7 @@ fn connections(
     let beside = load(&revocation);
     let published = connections::publish(&revocation, &newer);
     let gone = open.gone(runtime, revoked.len());
-    // All look again, on the runtime's threads, once the list is there; before that they cost nothing.
+    // The publisher looks at all once the list is there; before that they cost nothing.
     figures
         .row(
             format!("load of a list beside {} connections", clients.len()),

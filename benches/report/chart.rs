@@ -42,7 +42,11 @@ pub(crate) fn bars(title: &str, bars: &[Bar]) -> String {
         let (y, text) = (top(at), top(at) + 14.0);
         let length = (WIDTH - NAMES - NUMBERS) * bar.value / longest.max(f64::MIN_POSITIVE);
         let colour = if bar.is_ours { "#3366aa" } else { "#b0b0b0" };
-        let digits = usize::from(bar.value < 100.0);
+        let digits = match bar.value {
+            0.0..10.0 => 2,
+            10.0..100.0 => 1,
+            _ => 0,
+        };
         writeln!(
             svg,
             "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{}</text>\

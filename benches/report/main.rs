@@ -197,34 +197,56 @@ fn pictures(bench: &str, rows: &[Row]) -> String {
                 &bars.collect::<Vec<_>>(),
             )
         }
-        "tls" => {
-            let sizes = [
-                ("no CRL", "full handshakes, no CRL, client not seen before"),
-                ("CRL of 1M entries", "full handshakes, CRL of 1M entries"),
-            ];
-            let mut bars = Vec::new();
-            for (size, name) in sizes {
-                let Some(row) = find(rows, name) else {
-                    continue;
-                };
-                bars.push(Bar::new(format!("ours, {size}"), row.ours, true));
-                for (peer, value) in &row.peers {
-                    bars.extend(
-                        value.map(|value| Bar::new(format!("{peer}, {size}"), value, false)),
-                    );
-                }
+        "tls" => drawn(
+            "handshakes.svg",
+            "full handshakes for each second of CPU, by the size of the CRL",
+            &beside_peers(rows, |name| match name {
+                "full handshakes, no CRL, client not seen before" => Some("no CRL"),
+                name if name.contains(" over ") => None,
+                name => name.strip_prefix("full handshakes, CRL of "),
+            }),
+        ),
+        "crl" => drawn(
+            "revoked.svg",
+            "finding a revoked certificate by the entries of the CRL, ns",
+            &beside_peers(rows, |name| {
+                let entries = name.strip_suffix(": look-up, revoked")?;
+                // The hostile lists have more to their names.
+                entries.ends_with(" entries").then_some(entries)
+            }),
+        ),
+        "shaping" => {
+            let mut lines = drawn(
+                "fairness.svg",
+                "fairness among streams, Jain's index of the worst second: 1 is equal",
+                &beside_peers(rows, |name| name.strip_suffix(": worst Jain of a second")),
+            );
+            if Path::new(DOCS).join("greedy-tenant.svg").exists() {
+                lines += "![a greedy tenant and nine others over time](greedy-tenant.svg)\n\n";
             }
-            drawn(
-                "handshakes.svg",
-                "full handshakes for each second of CPU",
-                &bars,
-            )
-        }
-        "shaping" if Path::new(DOCS).join("greedy-tenant.svg").exists() => {
-            "![a greedy tenant and nine others over time](greedy-tenant.svg)\n\n".to_owned()
+            lines
         }
         _ => String::new(),
     }
+}
+
+/// Of each row to which `label` gives a name, a bar for ours and one for each peer that was measured.
+fn beside_peers(rows: &[Row], label: impl Fn(&str) -> Option<&str>) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    for row in rows {
+        let Some(label) = label(&row.name) else {
+            continue;
+        };
+        bars.push(Bar::new(format!("ours, {label}"), row.ours, true));
+        let measured = row
+            .peers
+            .iter()
+            .filter_map(|(peer, value)| Some((peer, (*value)?)));
+        bars.extend(
+            measured.map(|(peer, value)| Bar::new(format!("{peer}, {label}"), value, false)),
+        );
+    }
+    bars
 }
 
 fn find<'a>(rows: &'a [Row], name: &str) -> Option<&'a Row> {

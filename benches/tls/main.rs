@@ -102,9 +102,23 @@ fn main() {
         bench.row(&row, ("rustls", [&ours(), &bounded]), clients);
     }
 
+    let options = Options::default().with_leaf_only(true);
+    bench.warm_up = WARM_UP;
+    for (entries, name, handshakes) in [(1_000, "1k", 500), (100_000, "100k", 100)] {
+        let list = pki.crl(entries);
+        let revocation = Revocation::from_bytes([&list[..]], options).expect("a CRL");
+        let kinds = [
+            &Kind::Ours(pki.ours(Some(revocation))),
+            &Kind::Plain(pki.plain(Some(&list))),
+        ];
+        bench.handshakes = handshakes;
+        let row = format!("full handshakes, CRL of {name} entries");
+        bench.row(&row, ("rustls", kinds), [&strangers; 2]);
+    }
+    bench.handshakes = arguments.handshakes;
+
     eprintln!("making a CRL of {ENTRIES} entries");
     let list = pki.crl(ENTRIES);
-    let options = Options::default().with_leaf_only(true);
     let begun = Instant::now();
     let revocation = Revocation::from_bytes([&list[..]], options).expect("a CRL");
     let loaded = begun.elapsed();

@@ -83,8 +83,8 @@ pub struct AccessEvent<'a> {
     pub tls_resumed: Option<bool>,
     /// The subject of the client's verified certificate.
     pub tls_client_subject: Option<Cow<'a, str>>,
-    /// The SHA-256 of the client's verified certificate, in lower-case hex.
-    pub tls_client_sha256: Option<String>,
+    /// The SHA-256 of the client's verified certificate, which sinks write in lower-case hexadecimal.
+    pub tls_client_sha256: Option<&'a [u8; 32]>,
     /// The number of the connection in this process.
     pub connection_id: Option<u64>,
     /// The request's id, which the answer carries too.

@@ -3,7 +3,9 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header,
+};
 use tokio::time::Instant;
 
 use super::AccessEvent;
@@ -25,7 +27,7 @@ pub(super) struct AccessEntry {
     pub(super) uri: Uri,
     pub(super) version: Version,
     pub(super) client: Option<ClientAddr>,
-    /// Who sent the request, for whomever.
+    /// The socket's peer, which may be a proxy.
     pub(super) peer: Option<ClientAddr>,
     pub(super) connection: Option<Connection>,
     pub(super) user_agent: Option<HeaderValue>,
@@ -59,7 +61,7 @@ impl AccessEntry {
         request_id: &HeaderValue,
         output: &Output,
         meters: &Arc<Meters>,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let logged = output.sink.is_enabled();
         if !logged && !meters.are_wanted() {
             return None;
@@ -68,7 +70,8 @@ impl AccessEntry {
         request.extensions_mut().insert(record.clone());
         let extensions = request.extensions();
         let metered = meters.began();
-        Some(Self {
+        let sent = |name| request.headers().get(name).filter(|_| logged).cloned();
+        Some(Box::new(Self {
             record,
             method: request.method().clone(),
             uri: asked(request).clone(),
@@ -76,8 +79,8 @@ impl AccessEntry {
             client: ClientAddr::of(extensions),
             peer: SocketPeer::of(extensions),
             connection: Connection::of(extensions).cloned(),
-            user_agent: request.headers().get(header::USER_AGENT).cloned(),
-            host: request.headers().get(header::HOST).cloned(),
+            user_agent: sent(header::USER_AGENT),
+            host: sent(header::HOST),
             status: None,
             digest: None,
             sent: 0,
@@ -90,7 +93,7 @@ impl AccessEntry {
             meters: Arc::clone(meters),
             metered,
             logged,
-        })
+        }))
     }
 
     pub(super) fn count_received(&self) -> Received {
@@ -123,12 +126,6 @@ impl AccessEntry {
         }
         Outcome::ClientGone
     }
-
-    /// What the layers inside found the request to ask for, else what its target says.
-    fn route(&self) -> Option<Route> {
-        let noted = self.record.route().cloned();
-        noted.or_else(|| Route::parse(&self.method, &self.uri).ok())
-    }
 }
 
 impl Log for AccessEntry {
@@ -150,7 +147,9 @@ impl Log for AccessEntry {
         } else {
             length.or_else(|| content_length(head.headers()))
         };
-        self.digest = head.headers().get(DOCKER_CONTENT_DIGEST).cloned();
+        if self.logged {
+            self.digest = head.headers().get(DOCKER_CONTENT_DIGEST).cloned();
+        }
         self
     }
 
@@ -184,16 +183,23 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     value.to_str().ok()?.parse().ok()
 }
 
-const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
+const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 impl Drop for AccessEntry {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let route = self.route();
+        let parsed;
+        // What the layers inside found the request to ask for, else what its target says.
+        let route = if let Some(noted) = self.record.route() {
+            Some(noted)
+        } else {
+            parsed = Route::parse(&self.method, &self.uri).ok();
+            parsed.as_ref()
+        };
         let outcome = self.outcome();
         self.meters.ended(&Summary {
             method: &self.method,
-            endpoint: route.as_ref().map(Route::endpoint),
+            endpoint: route.map(Route::endpoint),
             status: self.status,
             outcome,
             duration,
@@ -202,7 +208,7 @@ impl Drop for AccessEntry {
         });
         let well = outcome == Outcome::Finished;
         if self.logged && !(well && self.output.health.skips(self.uri.path(), self.status)) {
-            let event = AccessEvent::of(self, route.as_ref(), outcome, duration);
+            let event = AccessEvent::of(self, route, outcome, duration);
             self.output.sink.write(&event);
         }
     }

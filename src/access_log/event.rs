@@ -9,8 +9,8 @@ use super::entry::AccessEntry;
 use super::outcome::Outcome;
 use crate::oci::{Endpoint, Route};
 use crate::record::Record;
+use crate::util::clock;
 use crate::util::printable::{known_query, printable, printable_bytes};
-use crate::util::{clock, hex};
 use crate::{Connection, PeerIdentity, Principal, Refusal};
 
 const SHORT: usize = 128;
@@ -46,7 +46,7 @@ impl<'a> AccessEvent<'a> {
             client_address: client.map(|client| client.ip()),
             client_port: client.map(|client| client.port()),
             peer_address: proxy.map(|proxy| proxy.ip()),
-            principal: owned(principal.map(Principal::to_string), NAME),
+            principal: text(principal.map(Principal::as_str), NAME),
             method,
             method_original: text(original, SHORT),
             scheme: scheme(entry),
@@ -54,7 +54,7 @@ impl<'a> AccessEvent<'a> {
                 Some(session) => concealed_in(entry.uri.path(), session),
                 None => printable(entry.uri.path(), LONG),
             },
-            query: owned(query, LONG),
+            query: query.map(|query| shown(query, LONG)),
             server_address,
             server_port: server_port.flatten(),
             protocol_version: version(entry.version),
@@ -85,16 +85,12 @@ impl<'a> AccessEvent<'a> {
             tls_cipher: tls.map(|tls| tls.cipher),
             tls_resumed: tls.map(|tls| tls.resumed),
             tls_client_subject: text(certificate.map(PeerIdentity::subject), NAME),
-            tls_client_sha256: certificate.map(sha256),
+            tls_client_sha256: certificate.map(PeerIdentity::fingerprint),
             connection_id: connection.map(Connection::id),
             request_id: record.request_id(),
             outcome: outcome.label(),
         }
     }
-}
-
-fn sha256(certificate: &PeerIdentity) -> String {
-    hex::encode(certificate.fingerprint())
 }
 
 /// A name for the session of an upload by which its requests are found in the log, and from which the id
@@ -155,10 +151,10 @@ fn server(entry: &AccessEntry) -> Option<(Cow<'_, str>, Option<u16>)> {
     };
     let (end, port) = port.unwrap_or((host.len(), None));
     let host = match host {
-        Cow::Borrowed(host) => printable(&host[..end], NAME),
-        Cow::Owned(host) => printable(&host[..end], NAME).into_owned().into(),
+        Cow::Borrowed(host) => Cow::Borrowed(&host[..end]),
+        Cow::Owned(host) => host[..end].to_owned().into(),
     };
-    Some((host, port))
+    Some((shown(host, NAME), port))
 }
 
 /// What kept the request from ending well: how it ended, or the status that says so.
@@ -173,14 +169,12 @@ fn error(entry: &AccessEntry, outcome: Outcome) -> Option<&str> {
     }
 }
 
-fn owned(text: Option<String>, limit: usize) -> Option<Cow<'static, str>> {
-    text.map(|text| {
-        let escaped = match printable(&text, limit) {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(escaped) => Some(escaped),
-        };
-        Cow::Owned(escaped.unwrap_or(text))
-    })
+/// [`printable`] of a text that may be borrowed.
+fn shown(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => printable(text, limit),
+        Cow::Owned(text) => printable(&text, limit).into_owned().into(),
+    }
 }
 
 fn text(text: Option<&str>, limit: usize) -> Option<Cow<'_, str>> {

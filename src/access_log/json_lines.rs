@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -71,11 +72,26 @@ impl JsonLines {
     }
 }
 
+impl JsonLines {
+    /// Writes an event by way of this buffer.
+    fn push(&self, event: &AccessEvent<'_>, line: &mut Vec<u8>) {
+        line.clear();
+        // Only a writer or a map with strange keys could fail.
+        if event_json::write(event, self.is_compact, line).is_ok() {
+            self.lines.push(line);
+        }
+    }
+}
+
 impl Sink for JsonLines {
     fn write(&self, event: &AccessEvent<'_>) {
-        // Only a writer or a map with strange keys could fail.
-        if let Ok(line) = event_json::line(event, self.is_compact) {
-            self.lines.push(&line);
+        thread_local! {
+            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        // A line can be written while the thread ends and its locals are gone.
+        let written = LINE.try_with(|line| self.push(event, &mut line.borrow_mut()));
+        if written.is_err() {
+            self.push(event, &mut Vec::new());
         }
     }
 }

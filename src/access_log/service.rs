@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use http::Version;
 use tower::Layer;
 
 use super::AccessLogLayer;
@@ -33,13 +34,15 @@ impl<B: http_body::Body<Data = Bytes>> Check<B> for AccessLogLayer {
     /// Refuses nothing. Where neither the log nor a recorder wants an entry, the request costs its id.
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         BasePath::apply(self.base_path.as_ref(), head);
-        let id = request_id::of(head.headers());
+        let mut id = request_id::of(head.headers());
         if let Some(entry) = AccessEntry::begin(head, &id, &self.output, &self.meters) {
             if !body.is_end_stream() {
                 kept.request.count = Some(Box::new(entry.count_received()));
             }
-            kept.answering.log = Some(Box::new(entry));
+            kept.answering.log = Some(entry);
         }
+        // Over HTTP/2 HPACK's table would keep the ids, of which none comes twice, and compare each with all of them.
+        id.set_sensitive(head.version() == Version::HTTP_2);
         kept.answering.request_id = Some(id);
         Outcome::Pass
     }

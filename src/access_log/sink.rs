@@ -1,6 +1,7 @@
 use tracing::Level;
 
 use super::AccessEvent;
+use crate::util::hex;
 
 /// The target of the access log's events.
 const TARGET: &str = "portcullis::access";
@@ -88,7 +89,7 @@ impl Sink for TracingSink {
             tls.cipher = event.tls_cipher,
             tls.resumed = event.tls_resumed,
             tls.client.subject = event.tls_client_subject.as_deref(),
-            tls.client.hash.sha256 = event.tls_client_sha256.as_deref(),
+            tls.client.hash.sha256 = event.tls_client_sha256.map(|hash| hex::encode(hash)),
             connection.id = event.connection_id,
             request.id = event.request_id,
             outcome = event.outcome,

@@ -37,7 +37,7 @@ impl<S> Layer<S> for TokenAuthLayer {
 impl TokenAuthLayer {
     fn decide(&self, head: &mut Head) -> Decision {
         if self.pass_authorization {
-            mark_sensitive(head.headers_mut(), &AUTHORIZATION);
+            mark_sensitive(head.headers_mut(), &[AUTHORIZATION]);
             return self
                 .authentication
                 .decide(head, AuthorizationField::of(head.headers()));
@@ -73,7 +73,7 @@ impl TokenAuthLayer {
             return self.ask(head);
         };
         if self.pass_authorization {
-            mark_sensitive(head.headers_mut(), &AUTHORIZATION);
+            mark_sensitive(head.headers_mut(), &[AUTHORIZATION]);
         } else {
             head.headers_mut().remove(AUTHORIZATION);
         }

@@ -1,17 +1,18 @@
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
+
+use crate::util::deadline::Deadline;
 
 /// Ends writing to a peer that takes nothing for too long.
 #[derive(Debug)]
 pub(crate) struct Stall {
     longest: Duration,
-    stalled: bool,
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// Since when the peer has taken nothing.
+    since: Option<Instant>,
+    deadline: Deadline,
 }
 
 impl Stall {
@@ -19,8 +20,8 @@ impl Stall {
         Self {
             // So that a point of time after it is there on every clock.
             longest: longest.min(Duration::from_secs(24 * 60 * 60)),
-            stalled: false,
-            alarm: None,
+            since: None,
+            deadline: Deadline::default(),
         }
     }
 
@@ -31,16 +32,11 @@ impl Stall {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = false;
+            self.since = None;
             return written;
         }
-        let end = Instant::now() + self.longest;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        if !self.stalled {
-            self.stalled = true;
-            alarm.as_mut().reset(end);
-        }
-        if alarm.as_mut().poll(cx).is_ready() {
+        let end = *self.since.get_or_insert_with(Instant::now) + self.longest;
+        if self.deadline.poll(cx, end).is_ready() {
             tracing::info!("the peer has taken nothing for too long, closing its connection");
             let error = "the peer has taken nothing for too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));

@@ -68,6 +68,16 @@ impl CertificateInfo {
     }
 
     pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, CrlError> {
+        let fingerprint = Sha256::digest(certificate.as_raw()).into();
+        Self::issued(certificate, None, fingerprint)
+    }
+
+    /// As [`CertificateInfo::of`], where the certificate is hashed already and its issuer's name may be read already.
+    pub(super) fn issued(
+        certificate: &X509Certificate<'_>,
+        by: Option<&DistinguishedName>,
+        fingerprint: [u8; 32],
+    ) -> Result<Self, CrlError> {
         let malformed =
             |error: &dyn std::fmt::Display| CrlError::MalformedCertificate(error.to_string());
         let usage = certificate.key_usage().map_err(|error| malformed(&error))?;
@@ -75,7 +85,11 @@ impl CertificateInfo {
             .basic_constraints()
             .map_err(|error| malformed(&error))?
             .is_some_and(|constraints| constraints.value.ca);
-        let issuer = DistinguishedName::new(certificate.issuer().as_raw());
+        let issuer = certificate.issuer().as_raw();
+        let issuer = match by {
+            Some(by) if by.der() == issuer => by.clone(),
+            _ => DistinguishedName::new(issuer),
+        };
         let mut points = Vec::new();
         let mut key_id = None;
         for extension in certificate.extensions() {
@@ -119,7 +133,7 @@ impl CertificateInfo {
             signs_crls: signs_crls(certificate),
             signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
             no_rev_avail: NoRevAvail::of(certificate, is_ca),
-            fingerprint: Sha256::digest(certificate.as_raw()).into(),
+            fingerprint,
             twin: twin(certificate.as_raw()).map(|twin| Sha256::digest(twin).into()),
             key_digest: Sha256::digest(certificate.public_key().raw).into(),
             uris: no_rev_avail::uris(certificate),

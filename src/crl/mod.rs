@@ -61,6 +61,7 @@ mod error;
 mod evaluation_time;
 #[cfg(feature = "crl-fetch")]
 pub(crate) mod fetch;
+mod followers;
 mod general_name;
 mod gzip;
 mod index;

@@ -30,7 +30,8 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Issuers {
     certificates: Mutex<BoundedCache<Box<[u8]>, Arc<CertificateInfo>>>,
-    anchors: Mutex<Vec<Arc<Anchor>>>,
+    /// As they were given, since to read one takes long.
+    anchors: Mutex<Vec<(TrustAnchor<'static>, Arc<Anchor>)>>,
 }
 
 /// How many CAs are remembered, at most.
@@ -93,16 +94,22 @@ impl CertPath {
         Self::of(own, issuers, Arc::new(anchor))
     }
 
-    /// As [`CertPath::new`], with the end entity's certificate read already.
+    /// As [`CertPath::new`], with the end entity's certificate read and hashed already.
     pub(crate) fn with_issuers<'a>(
         end_entity: &X509Certificate<'_>,
+        fingerprint: [u8; 32],
         intermediates: impl Iterator<Item = CertificateDer<'a>>,
         anchor: &TrustAnchor<'_>,
         known: &Issuers,
     ) -> Result<Self, CrlError> {
-        let own = CertificateInfo::of(end_entity)?;
-        let issuers = intermediates.map(|der| known.info(&der));
-        Self::of(own, issuers, known.anchor(anchor))
+        let issuers: Vec<_> = intermediates.map(|der| known.info(&der)).collect();
+        let anchor = known.anchor(anchor);
+        let issuer = match issuers.first() {
+            Some(Ok(issuer)) => &issuer.subject,
+            _ => &anchor.subject,
+        };
+        let own = CertificateInfo::issued(end_entity, Some(issuer), fingerprint)?;
+        Self::of(own, issuers.into_iter(), anchor)
     }
 
     fn of(
@@ -183,29 +190,36 @@ impl Issuers {
     pub(crate) fn below<'a>(
         anchors: impl IntoIterator<Item = (&'a TrustAnchor<'a>, &'a CaInfo)>,
     ) -> Self {
-        let mut known: Vec<Anchor> = Vec::new();
-        for (anchor, ca) in anchors {
-            let anchor = Anchor::new(anchor, Some(ca));
-            match known.iter_mut().find(|known| known.is_of(&anchor)) {
-                Some(known) => known.ca.merge(ca),
+        let (mut known, mut given) = (Vec::<Anchor>::new(), Vec::new());
+        for (trusted, ca) in anchors {
+            let anchor = Anchor::new(trusted, Some(ca));
+            let at = known.iter().position(|known| known.is_of(&anchor));
+            given.push((trusted.to_owned(), at.unwrap_or(known.len())));
+            match at {
+                Some(at) => known[at].ca.merge(ca),
                 None => known.push(anchor),
             }
         }
+        let known: Vec<_> = known.into_iter().map(Arc::new).collect();
+        let given = given.into_iter();
+        let anchors = given.map(|(trusted, at)| (trusted, Arc::clone(&known[at])));
         Self {
             certificates: Mutex::new(BoundedCache::new(ISSUERS)),
-            anchors: Mutex::new(known.into_iter().map(Arc::new).collect()),
+            anchors: Mutex::new(anchors.collect()),
         }
     }
 
-    fn anchor(&self, anchor: &TrustAnchor<'_>) -> Arc<Anchor> {
-        let anchor = Anchor::new(anchor, None);
+    fn anchor(&self, trusted: &TrustAnchor<'_>) -> Arc<Anchor> {
         let mut known = self.anchors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.iter().find(|known| known.is_of(&anchor)) {
-            return Arc::clone(known);
+        if let Some((_, anchor)) = known.iter().find(|(given, _)| given == trusted) {
+            return Arc::clone(anchor);
         }
+        let new = Anchor::new(trusted, None);
+        let same = known.iter().find(|(_, anchor)| anchor.is_of(&new));
+        let same = same.map(|(_, anchor)| Arc::clone(anchor));
+        let anchor = same.unwrap_or_else(|| Arc::new(new));
         // As many as there are client CAs.
-        let anchor = Arc::new(anchor);
-        known.push(Arc::clone(&anchor));
+        known.push((trusted.to_owned(), Arc::clone(&anchor)));
         anchor
     }
 

@@ -1,17 +1,16 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::watch;
-
 use super::authority::Authorities;
 use super::evaluation_time::EvaluationTime;
+use super::followers::Followers;
 use super::rules::Judgement;
 use super::sources;
 use super::store::CrlSet;
 use super::{
     CertPath, DenyList, Finding, LoadError, Options, Requirements, Verdict, evaluation_time,
 };
-use crate::reload::Current;
+use crate::reload::{Current, Listener};
 use crate::{PeerIdentity, Watched};
 
 /// The active CRLs and how they are used. `Clone` costs an `Arc`; clones share the lists.
@@ -19,15 +18,23 @@ use crate::{PeerIdentity, Watched};
 pub struct Revocation {
     lists: Watched<CrlSet>,
     requirements: Requirements,
+    followers: Arc<Followers>,
     #[cfg(feature = "crl-fetch")]
     fetching: Option<Arc<super::fetch::Fetching>>,
 }
 
 impl Revocation {
     pub(crate) fn new(lists: Watched<CrlSet>, requirements: Requirements) -> Self {
+        let followers = Arc::<Followers>::default();
+        let listener: Arc<dyn Listener> = Arc::clone(&followers) as _;
+        lists.tell(&listener);
+        if let Some(denied) = &requirements.denied {
+            denied.tell(&listener);
+        }
         Self {
             lists,
             requirements,
+            followers,
             #[cfg(feature = "crl-fetch")]
             fetching: None,
         }
@@ -145,11 +152,8 @@ impl Revocation {
         self.lists.generation() + denied
     }
 
-    pub(super) fn changes(&self) -> Changes {
-        Changes {
-            lists: self.lists.changes(),
-            denied: self.denied().map(Watched::changes),
-        }
+    pub(super) fn followers(&self) -> &Arc<Followers> {
+        &self.followers
     }
 
     /// Returns the active lists.
@@ -180,35 +184,5 @@ impl Revocation {
             lists.generation() + generation,
             Judgement { verdict, period },
         )
-    }
-}
-
-/// Learns of each change of the CRLs and of the deny list.
-pub(super) struct Changes {
-    lists: watch::Receiver<u64>,
-    denied: Option<watch::Receiver<u64>>,
-}
-
-impl Changes {
-    pub(super) fn mark_unchanged(&mut self) {
-        self.lists.mark_unchanged();
-        if let Some(denied) = &mut self.denied {
-            denied.mark_unchanged();
-        }
-    }
-
-    /// Resolves at the next change. The waiting task holds the senders.
-    pub(super) async fn changed(&mut self) {
-        match &mut self.denied {
-            None => {
-                let _ = self.lists.changed().await;
-            }
-            Some(denied) => {
-                tokio::select! {
-                    _ = self.lists.changed() => {}
-                    _ = denied.changed() => {}
-                }
-            }
-        }
     }
 }

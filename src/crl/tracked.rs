@@ -5,6 +5,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::time_provider::TimeProvider;
 
+use super::followers::Followed;
 use super::{CertPath, Revocation, Verdict};
 use crate::util::clock;
 use crate::util::good_until::GoodUntil;
@@ -105,23 +106,37 @@ impl Tracked {
 
     /// Resolves with the verdict once it is not good any more.
     pub async fn revoked(&self) -> Arc<Verdict> {
-        let mut changes = self.0.revocation.changes();
+        let followers = self.0.revocation.followers();
+        let following = followers.follow(Box::new(self.clone()));
         loop {
-            changes.mark_unchanged();
+            following.looks();
             let verdict = self.verdict();
             if verdict.refusal().is_some() {
                 return verdict;
             }
-            let until = *self.0.remembered.load().period.end();
+            let until = self.until();
+            following.looks_at(until);
             let left = until
                 .saturating_sub(seconds(self.0.clock.as_deref()))
                 .saturating_add(1);
             let sleep = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_SLEEP));
             tokio::select! {
-                () = changes.changed() => {}
+                () = following.woken() => {}
                 () = sleep => {}
             }
         }
+    }
+
+    /// The last second after 1970 at which the remembered verdict holds.
+    fn until(&self) -> u64 {
+        *self.0.remembered.load().period.end()
+    }
+}
+
+impl Followed for Tracked {
+    fn holds_until(&self) -> Option<u64> {
+        let holds = self.is_good() || self.verdict().refusal().is_none();
+        holds.then(|| self.until())
     }
 }
 

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, PROXY_AUTHORIZATION};
 use tower::Layer;
 
 use super::Guard;
@@ -45,6 +45,8 @@ const ORDER: [Step; 10] = [
     Step::ClientWarnings,
 ];
 
+static SECRETS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+
 impl<S> Guarded<S> {
     /// Puts `inner` behind `guard`.
     pub fn new(inner: S, guard: Guard) -> Self {
@@ -67,9 +69,7 @@ impl<B> Wraps<B> for Guard {
 impl<B: http_body::Body<Data = Bytes>> Check<B> for Guard {
     fn check(&self, head: &mut Head, body: &B, kept: &mut Kept) -> Outcome {
         // First, so that nothing can show them.
-        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-            mark_sensitive(head.headers_mut(), &name);
-        }
+        mark_sensitive(head.headers_mut(), &SECRETS);
         BasePath::apply(self.base_path.as_ref(), head);
         self.forwarded.apply(head);
         self.resume(head, body, kept)

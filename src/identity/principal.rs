@@ -1,12 +1,12 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use http::Extensions;
 
 use super::{Grants, PeerIdentity};
 
-/// Who the caller is, however authenticated. `Clone` costs an `Arc`.
+/// Who the caller is, however authenticated. `Clone` costs an `Arc`, and another one beside a certificate.
 ///
 /// Two principals of the same id are different callers if they were authenticated in different ways: the text
 /// form keeps the two apart, `cert:admin` and `token:admin`.
@@ -26,7 +26,11 @@ use super::{Grants, PeerIdentity};
 /// assert_eq!((caller.method(), caller.id()), (Method::Token, "ci"));
 /// ```
 #[derive(Clone, Debug)]
-pub struct Principal(Arc<Inner>);
+pub struct Principal {
+    caller: Arc<Caller>,
+    // Apart, so that a connection's certificate is put to a credential's owner without a copy of the owner.
+    peer: Option<PeerIdentity>,
+}
 
 /// How a caller was authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,11 +49,11 @@ pub enum Method {
 }
 
 #[derive(Clone, Debug)]
-struct Inner {
+struct Caller {
     method: Method,
-    id: Box<str>,
+    /// The method's prefix, a colon and the id.
+    text: Box<str>,
     groups: Box<[Box<str>]>,
-    peer: Option<PeerIdentity>,
     grants: Option<Grants>,
     ends: Option<SystemTime>,
 }
@@ -57,19 +61,24 @@ struct Inner {
 impl Principal {
     /// Makes a caller with this id and without groups.
     pub fn new(method: Method, id: impl Into<Box<str>>) -> Self {
-        Self(Arc::new(Inner {
-            method,
-            id: id.into(),
-            groups: Box::default(),
+        let id: Box<str> = id.into();
+        Self {
+            caller: Arc::new(Caller {
+                method,
+                text: format!("{}:{id}", method.as_str()).into(),
+                groups: Box::default(),
+                grants: None,
+                ends: None,
+            }),
             peer: None,
-            grants: None,
-            ends: None,
-        }))
+        }
     }
 
     /// Makes the caller without any credentials.
     pub fn anonymous() -> Self {
-        Self::new(Method::Anonymous, "anonymous")
+        static ANONYMOUS: LazyLock<Principal> =
+            LazyLock::new(|| Principal::new(Method::Anonymous, "anonymous"));
+        ANONYMOUS.clone()
     }
 
     /// Makes a caller known by this certificate, under the certificate's own name.
@@ -79,27 +88,28 @@ impl Principal {
 
     /// Returns the same caller in these groups. Default: none.
     pub fn in_groups<G: Into<Box<str>>>(self, groups: impl IntoIterator<Item = G>) -> Self {
-        self.with(|inner| inner.groups = groups.into_iter().map(Into::into).collect())
+        self.with(|caller| caller.groups = groups.into_iter().map(Into::into).collect())
     }
 
     /// Returns the same caller on a connection with this certificate. Default: none.
-    pub fn on_peer(self, peer: PeerIdentity) -> Self {
-        self.with(|inner| inner.peer = Some(peer))
+    pub fn on_peer(mut self, peer: PeerIdentity) -> Self {
+        self.peer = Some(peer);
+        self
     }
 
     /// Returns the same caller, who may do no more than these grants allow, whatever a policy allows. Default:
     /// no such bound.
     pub fn with_grants(self, grants: Grants) -> Self {
-        self.with(|inner| inner.grants = Some(grants))
+        self.with(|caller| caller.grants = Some(grants))
     }
 
     /// Returns the same caller, whose credential ends then. Default: no end that is known.
     pub fn ending(self, end: SystemTime) -> Self {
-        self.with(|inner| inner.ends = Some(end))
+        self.with(|caller| caller.ends = Some(end))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        change(Arc::make_mut(&mut self.0));
+    fn with(mut self, change: impl FnOnce(&mut Caller)) -> Self {
+        change(Arc::make_mut(&mut self.caller));
         self
     }
 
@@ -110,33 +120,41 @@ impl Principal {
 
     /// Returns how the caller was authenticated.
     pub fn method(&self) -> Method {
-        self.0.method
+        self.caller.method
     }
 
     /// Returns the id, unique among those of the same [`Method`].
     pub fn id(&self) -> &str {
-        &self.0.id
+        &self.caller.text[self.caller.method.as_str().len() + 1..]
+    }
+
+    /// Returns the text form, as `Display` writes it.
+    pub fn as_str(&self) -> &str {
+        match self.method() {
+            Method::Anonymous => Method::Anonymous.as_str(),
+            _ => &self.caller.text,
+        }
     }
 
     /// Returns the groups, in the order in which they were given.
     pub fn groups(&self) -> &[Box<str>] {
-        &self.0.groups
+        &self.caller.groups
     }
 
     /// Returns the verified certificate of the connection, if it has one.
     pub fn peer(&self) -> Option<&PeerIdentity> {
-        self.0.peer.as_ref()
+        self.peer.as_ref()
     }
 
     /// Returns the grants that bound what the caller may do; `None` without such a bound.
     pub fn grants(&self) -> Option<&Grants> {
-        self.0.grants.as_ref()
+        self.caller.grants.as_ref()
     }
 
     /// Returns when the credential ends that the caller showed; `None` where that is not known. Of signed tokens,
     /// which are short-lived and renewed by their clients, it is not.
     pub fn ends(&self) -> Option<SystemTime> {
-        self.0.ends
+        self.caller.ends
     }
 }
 
@@ -155,7 +173,7 @@ impl Method {
 
 impl PartialEq for Principal {
     fn eq(&self, other: &Self) -> bool {
-        self.method() == other.method() && self.id() == other.id()
+        self.caller.text == other.caller.text
     }
 }
 
@@ -163,9 +181,6 @@ impl Eq for Principal {}
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.method() {
-            Method::Anonymous => f.write_str("anonymous"),
-            method => write!(f, "{}:{}", method.as_str(), self.id()),
-        }
+        f.write_str(self.as_str())
     }
 }

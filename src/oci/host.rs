@@ -43,7 +43,11 @@ fn is_host(host: &[u8]) -> bool {
         [] | [b':'] => true,
         // A sign would be read as a part of the number.
         [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
-            str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
+            let mut digits = digits.iter().map(|digit| u16::from(digit - b'0'));
+            let number = digits.try_fold(0_u16, |number, digit| {
+                number.checked_mul(10)?.checked_add(digit)
+            });
+            number.is_some()
         }
         _ => false,
     };
@@ -68,23 +72,30 @@ fn is_ip_literal(text: &[u8]) -> bool {
 }
 
 /// `reg-name`, which may be empty, and of which an IPv4 address is one.
-fn is_name(mut name: &[u8]) -> bool {
-    while let [first, rest @ ..] = name {
-        name = match (first, rest) {
-            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            (byte, rest) if is_unreserved(*byte) || is_sub_delimiter(*byte) => rest,
-            _ => return false,
-        };
-    }
-    true
+fn is_name(name: &[u8]) -> bool {
+    let is_plain = |part: &[u8]| {
+        let mut bytes = part.iter();
+        bytes.all(|byte| is_unreserved(*byte) || is_sub_delimiter(*byte))
+    };
+    let mut parts = name.split(|byte| *byte == b'%');
+    let is_escaped = |part: &[u8]| match part {
+        [high, low, rest @ ..] => {
+            high.is_ascii_hexdigit() && low.is_ascii_hexdigit() && is_plain(rest)
+        }
+        _ => false,
+    };
+    parts.next().is_none_or(is_plain) && parts.all(is_escaped)
 }
 
 fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn is_sub_delimiter(byte: u8) -> bool {
-    b"!$&'()*+,;=".contains(&byte)
+    matches!(
+        byte,
+        b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+    )
 }
 
 #[cfg(test)]

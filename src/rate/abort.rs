@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 tokio::task_local! {
-    static TASK: Aborter;
+    /// By what the task that is polled can be ended; made when that is first asked for.
+    static TASK: RefCell<Option<Aborter>>;
 }
 
 pin_project! {
@@ -41,7 +43,7 @@ pin_project! {
     pub struct AbortSlow<F> {
         #[pin]
         inner: F,
-        task: Aborter,
+        task: Option<Aborter>,
     }
 }
 
@@ -58,10 +60,7 @@ struct AbortState {
 impl<F> AbortSlow<F> {
     /// Makes `inner` a task that can be ended.
     pub fn new(inner: F) -> Self {
-        Self {
-            inner,
-            task: Aborter::default(),
-        }
+        Self { inner, task: None }
     }
 }
 
@@ -70,18 +69,31 @@ impl<F: Future> Future for AbortSlow<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
         let this = self.project();
-        if this.task.is_aborted(cx) {
+        let is_aborted = |task: &Option<Aborter>, cx: &Context<'_>| {
+            task.as_ref().is_some_and(|task| task.is_aborted(cx))
+        };
+        if is_aborted(this.task, cx) {
             return Poll::Ready(None);
         }
-        let task = this.task.clone();
-        TASK.sync_scope(task, || this.inner.poll(cx)).map(Some)
+        let was_known = this.task.is_some();
+        let (polled, task) = TASK.sync_scope(RefCell::new(this.task.take()), || {
+            let polled = this.inner.poll(cx);
+            (polled, TASK.with(RefCell::take))
+        });
+        *this.task = task;
+        // What ends it has to know whom to wake.
+        if polled.is_pending() && !was_known && is_aborted(this.task, cx) {
+            return Poll::Ready(None);
+        }
+        polled.map(Some)
     }
 }
 
 impl Aborter {
     /// That of the task which is polled now, if it can be ended.
     pub(super) fn current() -> Option<Self> {
-        TASK.try_with(Clone::clone).ok()
+        let made = TASK.try_with(|task| task.borrow_mut().get_or_insert_default().clone());
+        made.ok()
     }
 
     /// Ends the task.

@@ -220,37 +220,53 @@ impl Compiled {
         bytes: u64,
         now: Instant,
     ) -> bool {
-        let mut charging = self.charging(subject, direction).enumerate();
-        let refused = charging.find(|(_, (rule, charged))| !rule.take(charged, bytes, now));
-        let Some((taken, _)) = refused else {
-            return true;
-        };
-        let before = self.charging(subject, direction).take(taken);
-        before.for_each(|(rule, charged)| rule.give_back(&charged, bytes));
-        false
+        let mut taken = 0_usize;
+        let all = self.charge(subject, direction, |rule, charged| {
+            let is_taken = rule.take(charged, bytes, now);
+            taken += usize::from(is_taken);
+            is_taken
+        });
+        if !all {
+            self.charge(subject, direction, |rule, charged| {
+                let is_given = taken > 0;
+                if is_given {
+                    rule.give_back(charged, bytes);
+                    taken -= 1;
+                }
+                is_given
+            });
+        }
+        all
     }
 
     /// Gives back what was taken of every limit at once.
     pub(super) fn give_back(&self, subject: &Subject, direction: Direction, bytes: u64) {
-        let charging = self.charging(subject, direction);
-        charging.for_each(|(rule, charged)| rule.give_back(&charged, bytes));
+        self.charge(subject, direction, |rule, charged| {
+            rule.give_back(charged, bytes);
+            true
+        });
     }
 
-    /// The limits on a body's rate and what of them it is charged to.
-    fn charging<'a>(
-        &'a self,
-        subject: &'a Subject,
+    /// Shows each limit on a body's rate with what of it the body is charged to, until one says no; returns whether
+    /// none did.
+    fn charge(
+        &self,
+        subject: &Subject,
         direction: Direction,
-    ) -> impl Iterator<Item = (&'a Rule, Charged<'a>)> {
-        let counting = self.counting(subject, direction);
-        counting
-            .filter(|rule| rule.parameters.is_some())
-            .flat_map(|rule| {
-                // A stream's own limit is charged to nothing that others are charged to.
-                let own = (rule.limit.key == Key::Stream).then_some(Charged::Unknown);
-                let charged = subject.charged(rule.limit.key, &self.limits).chain(own);
-                charged.map(|charged| (&**rule, charged))
-            })
+        mut charge: impl FnMut(&Rule, &Charged<'_>) -> bool,
+    ) -> bool {
+        let mut counting = self.counting(subject, direction);
+        counting.all(|rule| {
+            if rule.parameters.is_none() {
+                return true;
+            }
+            // A stream's own limit is charged to nothing that others are charged to.
+            if rule.limit.key == Key::Stream {
+                return charge(rule, &Charged::Unknown);
+            }
+            let mut charged = subject.charged(rule.limit.key, &self.limits);
+            charged.all(|charged| charge(rule, &charged))
+        })
     }
 
     /// The quotas that a body of this direction is counted in.

@@ -53,8 +53,10 @@ pub(super) fn insert(
     }
     for (header, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
         if !value.is_empty()
-            && let Ok(value) = HeaderValue::try_from(value)
+            && let Ok(mut value) = HeaderValue::try_from(value)
         {
+            // So that HPACK does not keep what is different each time.
+            value.set_sensitive(header == "ratelimit");
             headers.insert(HeaderName::from_static(header), value);
         }
     }

@@ -23,7 +23,7 @@ const SMALL: u64 = 64 * 1024;
 pub(super) struct Pacer {
     engine: Arc<Engine>,
     generation: u64,
-    subject: Arc<Subject>,
+    subject: Subject,
     direction: Direction,
     // Made for the first bytes that have to be asked for.
     handles: Option<Vec<Handle>>,
@@ -39,18 +39,18 @@ pub(super) struct Pacer {
 impl Pacer {
     /// The way of a body. One that no limit counts has one too, since a reload may add a limit.
     pub(super) fn new(
-        engine: &Arc<Engine>,
+        engine: Arc<Engine>,
         compiled: &Compiled,
-        subject: &Arc<Subject>,
+        subject: Subject,
         direction: Direction,
         record: Option<Record>,
     ) -> Self {
-        let meters = compiled.meters(subject, direction);
-        let in_flight = compiled.in_flight(subject, direction);
+        let meters = compiled.meters(&subject, direction);
+        let in_flight = compiled.in_flight(&subject, direction);
         Self {
-            engine: Arc::clone(engine),
+            engine,
             generation: compiled.generation(),
-            subject: Arc::clone(subject),
+            subject,
             direction,
             handles: None,
             meters,

@@ -25,6 +25,10 @@ struct Permit {
 }
 
 impl Permits {
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Counts a transfer; refuses it, if it is `refusable`, where a cap is reached.
     pub(super) fn take(
         &mut self,

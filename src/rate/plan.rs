@@ -22,10 +22,12 @@ use crate::record::Record;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) engine: Arc<Engine>,
-    pub(super) subject: Arc<Subject>,
+    pub(super) subject: Subject,
+    /// Whether any limit has a quota or a lease.
+    pub(super) asks: bool,
     pub(super) permits: Permits,
     pub(super) record: Option<Record>,
-    pub(super) head: bool,
+    pub(super) method: Method,
     /// Whether the request has no body.
     pub(super) bodiless: bool,
     /// Whether the request is admitted only once its answer is known to be none that is exempt.
@@ -45,19 +47,19 @@ impl Plan {
     /// Limits the request's body, and keeps the plan for the answer.
     pub(super) fn begin(self, kept: &mut Kept) {
         if !self.bodiless {
-            let pacer = self.pacer(&self.engine.compiled(), Direction::Request);
+            let (engine, subject) = (Arc::clone(&self.engine), self.subject.clone());
+            let compiled = engine.compiled();
+            let record = self.record.clone();
+            let pacer = Pacer::new(engine, &compiled, subject, Direction::Request, record);
             kept.request.pace = Some(Box::new(Paced::new(Some(pacer), Stay::default())));
         }
         kept.answering.plan = Some(Box::new(self));
     }
 
     /// Whether nine tenths of a quota are used that counts the request, of the caller's own or of its group.
-    pub(super) fn is_near_quota(&self, method: &Method) -> bool {
+    pub(super) fn is_near_quota(&self) -> bool {
         let compiled = self.engine.compiled();
-        let direction = Direction::of(method);
-        if !compiled.asks {
-            return false;
-        }
+        let direction = Direction::of(&self.method);
         let mut own = compiled
             .counting(&self.subject, direction)
             .filter(|rule| matches!(rule.limit.key, Key::Principal | Key::Group));
@@ -67,11 +69,6 @@ impl Plan {
                 |meter: &Meter| meter.left(&self.engine.calendar) <= meter.quota().bytes / 10;
             meters.iter().any(is_near)
         })
-    }
-
-    fn pacer(&self, compiled: &Compiled, direction: Direction) -> Pacer {
-        let record = self.record.clone();
-        Pacer::new(&self.engine, compiled, &self.subject, direction, record)
     }
 
     /// Decides whether a pull's response may begin.
@@ -96,10 +93,9 @@ impl middleware::Plan for Plan {
         length: Option<u64>,
         ended: bool,
     ) -> Result<Option<Box<dyn Pace>>, RefusalResponse> {
-        let engine = Arc::clone(&self.engine);
-        let compiled = engine.compiled();
+        let compiled = self.engine.compiled();
         let status = head.status();
-        let bodiless = self.head
+        let bodiless = self.method == Method::HEAD
             || ended
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
@@ -112,16 +108,25 @@ impl middleware::Plan for Plan {
             return Err(Box::new(shedder.refuse(denied)));
         }
         if compiled.limits.headers {
-            headers::insert(head.headers_mut(), &engine, &compiled, &self.subject);
+            headers::insert(head.headers_mut(), &self.engine, &compiled, &self.subject);
         }
         if bodiless {
             return Ok(None);
         }
-        let pacer = (!small).then(|| self.pacer(&compiled, Direction::Response));
+        let Self {
+            engine,
+            subject,
+            permits,
+            record,
+            ..
+        } = *self;
         let stay = match compiled.limits.min_progress {
-            Some(least) => engine.watcher.watch(least, self.permits, self.record),
-            None => Stay::Counted(self.permits),
+            Some(least) => engine.watcher.watch(least, permits, record.clone()),
+            None if small && permits.are_none() => return Ok(None),
+            None => Stay::Counted(permits),
         };
+        let response = Direction::Response;
+        let pacer = (!small).then(|| Pacer::new(engine, &compiled, subject, response, record));
         Ok(Some(Box::new(Paced::new(pacer, stay))))
     }
 }

@@ -141,7 +141,7 @@ impl Rule {
         let (part, ceiling, is_named) = if share.tenants.is_empty() {
             (share.default, self.ceilings.get("*"), false)
         } else {
-            let name = subject.name_of(&tenant);
+            let name = tenant.name();
             match share.tenants.get(&*name) {
                 Some(part) => (*part, self.ceilings.get(&*name), true),
                 None => (share.default, self.ceilings.get("*"), false),

@@ -86,7 +86,7 @@ impl Callers {
             Self::Groups(groups) => known()
                 .is_some_and(|caller| caller.groups().iter().any(|group| groups.contains(group))),
             Self::Principals(names) => {
-                known().is_some_and(|caller| names.contains(&*caller.to_string()))
+                known().is_some_and(|caller| names.contains(caller.as_str()))
             }
         }
     }

@@ -2,7 +2,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Method;
 use tower::Layer;
 
 use super::admission::{Denied, Questions, admit, admit_later};
@@ -59,10 +58,11 @@ impl ByteRateLayer {
         };
         let plan = Plan {
             engine: Arc::clone(&self.engine),
-            subject: Arc::new(subject),
+            subject,
+            asks: compiled.asks,
             permits,
             record: Record::of(head.extensions()).cloned(),
-            head: head.method() == Method::HEAD,
+            method: head.method().clone(),
             bodiless,
             later,
             shedder: (is_pull && (compiled.sheds || later))
@@ -75,7 +75,7 @@ impl ByteRateLayer {
 impl ByteRateLayer {
     /// Notes what the caller may be warned of.
     fn note(&self, plan: &Plan, head: &mut Head) {
-        if self.notes_near_quota && plan.is_near_quota(head.method()) {
+        if self.notes_near_quota && plan.asks && plan.is_near_quota() {
             Notices::note(head.extensions_mut(), |notices| notices.near_quota = true);
         }
     }

@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::OnceLock;
 
 use http::{Extensions, Request};
 use ipnet::IpNet;
@@ -22,8 +21,6 @@ use crate::record::RateClass;
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     principal: Option<Principal>,
-    // Its text form, made when it is first asked for.
-    name: OnceLock<Box<str>>,
     client: Option<ClientAddr>,
     connection: Option<u64>,
     repository: Option<Box<str>>,
@@ -68,7 +65,6 @@ impl Subject {
         let principal = Principal::of(extensions).cloned();
         Self {
             principal: principal.filter(|principal| principal.method() != Method::Anonymous),
-            name: OnceLock::new(),
             client: ClientAddr::of(extensions),
             connection: Connection::of(extensions).map(Connection::id),
             repository: route.and_then(|route| route.repository().map(Into::into)),
@@ -93,16 +89,7 @@ impl Subject {
 
     /// The principal's text form.
     fn name(&self) -> Option<&str> {
-        let principal = self.principal.as_ref()?;
-        Some(self.name.get_or_init(|| principal.to_string().into()))
-    }
-
-    /// The name by which a configuration calls this tenant.
-    pub(super) fn name_of<'a>(&'a self, tenant: &Charged<'a>) -> Cow<'a, str> {
-        match (tenant, self.name()) {
-            (Charged::Principal(_), Some(name)) => Cow::Borrowed(name),
-            _ => tenant.name(),
-        }
+        self.principal.as_ref().map(Principal::as_str)
     }
 
     /// The class that the policy put the request into, if no limit is for it.
@@ -151,7 +138,7 @@ impl Subject {
     ) -> Charged<'_> {
         let own = self
             .charged(key, limits)
-            .find(|charged| named(&self.name_of(charged)));
+            .find(|charged| named(&charged.name()));
         own.or_else(|| self.charged(key, limits).next())
             .unwrap_or(Charged::Unknown)
     }
@@ -195,12 +182,13 @@ impl Subject {
 }
 
 impl<'a> Charged<'a> {
-    fn name(&self) -> Cow<'a, str> {
+    /// The name by which a configuration calls this as a tenant.
+    pub(super) fn name(&self) -> Cow<'a, str> {
         match self {
             Self::Group(name) | Self::Repository(name) | Self::Registry(name) => {
                 Cow::Borrowed(name)
             }
-            Self::Principal(principal) => Cow::Owned(principal.to_string()),
+            Self::Principal(principal) => Cow::Borrowed(principal.as_str()),
             Self::Unauthenticated(_) => Cow::Borrowed("anonymous"),
             Self::Source(Some(net)) => Cow::Owned(net.to_string()),
             _ => Cow::Borrowed(""),
@@ -238,10 +226,7 @@ impl Hash for Charged<'_> {
         match self {
             Self::Total | Self::Unknown => {}
             Self::Group(text) | Self::Repository(text) | Self::Registry(text) => text.hash(state),
-            Self::Principal(principal) => {
-                principal.method().hash(state);
-                principal.id().hash(state);
-            }
+            Self::Principal(principal) => principal.as_str().hash(state),
             Self::Unauthenticated(net) | Self::Source(net) => net.hash(state),
             Self::Connection(id) => id.hash(state),
             Self::Peer(client) => client.hash(state),

@@ -56,6 +56,8 @@ pub use options::WatchOptions;
 pub(crate) use pinned::Given;
 #[cfg(feature = "reload")]
 pub use pinned::Pinned;
+#[cfg(feature = "crl")]
+pub(crate) use watched::Listener;
 #[cfg(feature = "jwt-fetch")]
 pub(crate) use watched::Publisher;
 pub use watched::{Current, Health, Watched};

@@ -2,6 +2,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "crl")]
+use std::sync::{MutexGuard, Weak};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -34,6 +36,8 @@ pub(super) struct Shared<T> {
     changes: watch::Sender<u64>,
     /// Held while a value is published.
     publishing: Mutex<()>,
+    #[cfg(feature = "crl")]
+    listeners: Mutex<Vec<Weak<dyn Listener>>>,
     health: Mutex<Health>,
 }
 
@@ -45,6 +49,12 @@ struct Snapshot<T> {
 
 /// A snapshot held while it is read. Keep it no longer than a decision takes.
 pub struct Current<T>(arc_swap::Guard<Arc<Snapshot<T>>>);
+
+/// Looks at each new value on the thread that publishes it.
+#[cfg(feature = "crl")]
+pub(crate) trait Listener: Send + Sync {
+    fn changed(&self);
+}
 
 /// The outcome of the last reload.
 #[derive(Clone, Debug)]
@@ -80,6 +90,8 @@ impl<T> Watched<T> {
                 generation: AtomicU64::new(generation),
                 changes: watch::Sender::new(generation),
                 publishing: Mutex::default(),
+                #[cfg(feature = "crl")]
+                listeners: Mutex::default(),
                 health: Mutex::new(Health {
                     loaded_at: clock::now(),
                     failure: None,
@@ -119,6 +131,14 @@ impl<T> Watched<T> {
     /// Returns the outcome of the last reload, for a readiness probe.
     pub fn health(&self) -> Health {
         self.shared.health().clone()
+    }
+
+    /// Tells this listener of each value that is published from now on, for as long as it lives.
+    #[cfg(feature = "crl")]
+    pub(crate) fn tell(&self, listener: &Arc<dyn Listener>) {
+        let mut listeners = self.shared.listeners();
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(listener));
     }
 
     /// Notes that a newer value cannot be used.
@@ -233,9 +253,26 @@ impl<T> Shared<T> {
             metrics::reloaded(self.name, Some(generation));
         }
         drop(publishing);
+        #[cfg(feature = "crl")]
+        self.tell_listeners();
         // A large value is freed here, on the publisher's thread, if no reader holds it.
         drop(old);
         generation
+    }
+
+    #[cfg(feature = "crl")]
+    fn tell_listeners(&self) {
+        let told: Vec<_> = self.listeners().iter().filter_map(Weak::upgrade).collect();
+        for listener in told {
+            listener.changed();
+        }
+    }
+
+    #[cfg(feature = "crl")]
+    fn listeners(&self) -> MutexGuard<'_, Vec<Weak<dyn Listener>>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(feature = "reload")]

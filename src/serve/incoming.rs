@@ -9,9 +9,10 @@ use http::header::EXPECT;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming as HyperBody;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::telemetry::metrics;
+use crate::util::deadline::Deadline;
 
 /// The body of a request as it comes from the client. It fails where the client is silent for too long or
 /// sends too little in the time in which it is waited for; the time in which the service, or a limit, asks for
@@ -62,7 +63,7 @@ struct Patience {
     waited: Duration,
     /// What came in this window.
     came: u64,
-    alarm: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
 }
 
 /// What the service left of a request's body.
@@ -195,7 +196,7 @@ impl Patience {
             since: None,
             waited: Duration::ZERO,
             came: 0,
-            alarm: None,
+            deadline: Deadline::default(),
         }
     }
 
@@ -220,14 +221,10 @@ impl Patience {
             silence, window, ..
         } = self.deadlines;
         let left = window.saturating_sub(self.waited);
-        let begins = self.since.is_none();
         let since = *self.since.get_or_insert_with(Instant::now);
+        // No sooner than when the client was waited for before: what it was waited for then is over.
         let end = since + silence.min(left);
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        if begins {
-            alarm.as_mut().reset(end);
-        }
-        if alarm.as_mut().poll(cx).is_pending() {
+        if self.deadline.poll(cx, end).is_pending() {
             return Poll::Pending;
         }
         Poll::Ready(if silence <= left {

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::telemetry::metrics;
+use crate::util::deadline::Deadline;
 
 tokio::task_local! {
-    /// When the task that is polled handed the client something of the answer's body, until it looks for more
-    /// of it.
-    static HANDED: Cell<Option<Instant>>;
+    /// Whether the task that is polled handed the client something of an answer when it last looked for some;
+    /// `None` where it has not looked in this poll.
+    static HANDED: Cell<Option<bool>>;
 }
 
 /// Spawns the streams of an HTTP/2 connection, and ends one whose client takes nothing of the answer for too
@@ -26,16 +27,17 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         inner: F,
+        // Since when the client is to take what it was handed, until more of it is looked for.
         handed: Option<Instant>,
         stall_timeout: Duration,
-        alarm: Option<Pin<Box<Sleep>>>,
+        deadline: Deadline,
     }
 }
 
 /// Notes that the body of an answer was polled, and whether it gave something for the client.
 pub(super) fn answered(gave: bool) {
     // Over HTTP/1.1 there is no stream, and a client that takes nothing blocks the write.
-    let _ = HANDED.try_with(|handed| handed.set(gave.then(Instant::now)));
+    let _ = HANDED.try_with(|handed| handed.set(Some(gave)));
 }
 
 impl<F> Executor<F> for Streams
@@ -51,7 +53,7 @@ where
             inner: stream,
             handed: None,
             stall_timeout: self.stall_timeout,
-            alarm: None,
+            deadline: Deadline::default(),
         });
     }
 }
@@ -62,23 +64,21 @@ impl<F: Future> Future for Stream<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         let inner = this.inner;
-        let (polled, handed) = HANDED.sync_scope(Cell::new(*this.handed), || {
+        let (polled, gave) = HANDED.sync_scope(Cell::new(None), || {
             let polled = inner.poll(cx);
             (polled, HANDED.with(Cell::get))
         });
-        *this.handed = handed;
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        let Some(handed) = handed else {
+        if let Some(gave) = gave {
+            *this.handed = gave.then(Instant::now);
+        }
+        let Some(handed) = *this.handed else {
             return Poll::Pending;
         };
         let end = handed + *this.stall_timeout;
-        let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        if alarm.deadline() != end {
-            alarm.as_mut().reset(end);
-        }
-        if alarm.as_mut().poll(cx).is_pending() {
+        if this.deadline.poll(cx, end).is_pending() {
             return Poll::Pending;
         }
         metrics::stream_stalled();

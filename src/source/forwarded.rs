@@ -31,16 +31,6 @@ impl ForwardedHeader {
     }
 }
 
-/// Whether any of these headers is there. Requests have few headers, and to look at all of them takes less
-/// than to hash names that mostly are not there.
-#[cfg(feature = "tls")]
-pub(crate) fn has_any<'a>(
-    headers: &HeaderMap,
-    mut names: impl Iterator<Item = &'a HeaderName>,
-) -> bool {
-    names.any(|name| headers.keys().any(|header| header == name))
-}
-
 /// The first address from the right that is none of the proxies' own. What stands left of it, the
 /// client may have written itself. Where an element cannot be read, no proxy vouches for what is left
 /// of it, so the client is the proxy that wrote it.

@@ -43,8 +43,6 @@ mod proxy_headers;
 mod service;
 
 pub use forwarded::ForwardedHeader;
-#[cfg(feature = "tls")]
-pub(crate) use forwarded::has_any;
 pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
 pub use network_policy::{NetworkPolicy, NetworkPolicyError};

@@ -270,8 +270,10 @@ impl Verifier {
         let issuers = path.intermediate_certificates().map(webpki::Cert::der);
         #[cfg(feature = "crl")]
         {
-            let path = CertPath::with_issuers(certificate, issuers, path.anchor(), &self.issuers)
-                .map_err(Cause::RevocationPath)?;
+            let (fingerprint, known) = (*identity.fingerprint(), &self.issuers);
+            let path =
+                CertPath::with_issuers(certificate, fingerprint, issuers, path.anchor(), known)
+                    .map_err(Cause::RevocationPath)?;
             Ok(Verified {
                 identity,
                 chain,

@@ -46,18 +46,40 @@ pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
 /// year 0 and after the year 9999 it is the nearest time of these.
 #[cfg(feature = "tls")]
 pub(crate) fn rfc3339(time: SystemTime) -> String {
-    TimeText::of(date_time(unix_seconds(time)), None)
-        .as_str()
-        .to_owned()
+    let text = date_and_time(unix_seconds(time));
+    format!("{}Z", ascii(&text))
 }
 
 /// Writes the date and time as [`rfc3339`] with microseconds: `2026-11-23T22:21:47.000042Z`. Before 1970
 /// it has none.
 #[cfg(feature = "json-log")]
-pub(crate) fn rfc3339_micros(time: SystemTime) -> TimeText {
+pub(crate) fn rfc3339_micros(time: SystemTime) -> MicrosText {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let micros = since.map_or(0, |since| since.subsec_micros());
-    TimeText::of(date_time(unix_seconds(time)), Some(micros))
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    text[..19].copy_from_slice(&date_and_time_of_line(unix_seconds(time)));
+    put(&mut text, 20, micros / 10_000);
+    put(&mut text, 22, micros / 100);
+    put(&mut text, 24, micros);
+    MicrosText(text)
+}
+
+/// Writes a second's date and time; the thread's last one is at hand, since many lines are of the same second.
+#[cfg(feature = "json-log")]
+fn date_and_time_of_line(seconds: i64) -> [u8; 19] {
+    use std::cell::Cell;
+    thread_local! {
+        static LAST: Cell<(i64, [u8; 19])> = const { Cell::new((0, *b"1970-01-01T00:00:00")) };
+    }
+    // A line can be written while the thread ends and its locals are gone.
+    if let Ok((second, text)) = LAST.try_with(Cell::get)
+        && second == seconds
+    {
+        return text;
+    }
+    let text = date_and_time(seconds);
+    let _ = LAST.try_with(|last| last.set((seconds, text)));
+    text
 }
 
 /// Returns the seconds after 1970 of a date and an hour, minute and second in UTC; `None` for a date or
@@ -107,46 +129,45 @@ fn date_time(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// A time as RFC 3339 writes it. Two digits at a time: `format!` takes ten times as long, and each line of the access
-/// log has a time.
+/// Writes the date and time to the second, without what follows: `2026-11-23T22:21:47`. Two digits at a time:
+/// `format!` takes ten times as long, and each line of the access log has a time.
 #[cfg(any(feature = "json-log", feature = "tls"))]
-pub(crate) struct TimeText {
-    text: [u8; 27],
-    length: usize,
+fn date_and_time(seconds: i64) -> [u8; 19] {
+    let time = date_time(seconds);
+    let (hour, minute, second) = time.to_hms();
+    let year = time.year().unsigned_abs();
+    let mut text = *b"0000-00-00T00:00:00";
+    put(&mut text, 0, year / 100);
+    put(&mut text, 2, year);
+    put(&mut text, 5, u8::from(time.month()).into());
+    put(&mut text, 8, time.day().into());
+    put(&mut text, 11, hour.into());
+    put(&mut text, 14, minute.into());
+    put(&mut text, 17, second.into());
+    text
+}
+
+/// Adds the last two digits of a number to the zeros at a place.
+#[cfg(any(feature = "json-log", feature = "tls"))]
+fn put(text: &mut [u8], at: usize, number: u32) {
+    for (place, digit) in [(at, number / 10), (at + 1, number)] {
+        text[place] += u8::try_from(digit % 10).unwrap_or_default();
+    }
 }
 
 #[cfg(any(feature = "json-log", feature = "tls"))]
-impl TimeText {
-    fn of(time: OffsetDateTime, micros: Option<u32>) -> Self {
-        let (hour, minute, second) = time.to_hms();
-        let year = time.year().unsigned_abs();
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let mut put = |at: usize, number: u32| {
-            for (place, digit) in [(at, number / 10), (at + 1, number)] {
-                text[place] += u8::try_from(digit % 10).unwrap_or_default();
-            }
-        };
-        put(0, year / 100);
-        put(2, year);
-        put(5, u8::from(time.month()).into());
-        put(8, time.day().into());
-        put(11, hour.into());
-        put(14, minute.into());
-        put(17, second.into());
-        let Some(micros) = micros else {
-            text[19] = b'Z';
-            return Self { text, length: 20 };
-        };
-        put(20, micros / 10_000);
-        put(22, micros / 100);
-        put(24, micros);
-        let length = text.len();
-        Self { text, length }
-    }
+fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
+}
 
+/// A time as RFC 3339 writes it, with microseconds.
+#[cfg(feature = "json-log")]
+pub(crate) struct MicrosText([u8; 27]);
+
+#[cfg(feature = "json-log")]
+impl MicrosText {
     pub(crate) fn as_str(&self) -> &str {
-        // All of it is ASCII.
-        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+        ascii(&self.0)
     }
 }
 
@@ -188,6 +209,15 @@ mod tests {
         ] {
             let written = rfc3339_micros(time + Duration::from_micros(micros));
             assert_eq!(written.as_str(), text);
+        }
+        // What is at hand of the last second is not taken for another's.
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.000000Z"),
+            (1_795_472_508, "2026-11-23T22:21:48.000000Z"),
+            (0, "1970-01-01T00:00:00.000000Z"),
+        ] {
+            assert_eq!(rfc3339_micros(system_time(seconds)).as_str(), text);
         }
     }
 

@@ -5,6 +5,8 @@ pub(crate) mod bounded_cache;
 #[cfg(any(feature = "json-log", feature = "rate", feature = "x509"))]
 pub(crate) mod calendar;
 pub(crate) mod clock;
+#[cfg(any(feature = "rate", feature = "serve", feature = "tls"))]
+pub(crate) mod deadline;
 pub(crate) mod descriptors;
 pub(crate) mod error_chain;
 #[cfg(feature = "reload")]

@@ -54,7 +54,7 @@ fn is_hidden(char: char) -> bool {
 
 /// The parts of a query that say what is asked for, as they were sent. Anything else could be a
 /// secret (an upload's `_state`, a `token`), so it is left out, name and value.
-pub(crate) fn known_query(query: &str) -> Option<String> {
+pub(crate) fn known_query(query: &str) -> Option<Cow<'_, str>> {
     const KNOWN: [&str; 9] = [
         "ns",
         "n",
@@ -66,17 +66,15 @@ pub(crate) fn known_query(query: &str) -> Option<String> {
         "artifactType",
         "filter",
     ];
-    let mut out = String::new();
-    for pair in query.split('&') {
+    let is_known = |pair: &str| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        if KNOWN.contains(&name) {
-            if !out.is_empty() {
-                out.push('&');
-            }
-            out.push_str(pair);
-        }
+        KNOWN.contains(&name)
+    };
+    if query.split('&').all(is_known) {
+        return Some(Cow::Borrowed(query));
     }
-    (!out.is_empty()).then_some(out)
+    let known: Vec<_> = query.split('&').filter(|pair| is_known(pair)).collect();
+    (!known.is_empty()).then(|| known.join("&").into())
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use x509_parser::der_parser::Oid;
 use x509_parser::der_parser::asn1_rs::{Any, FromDer, Tag};
 
 use super::directory_string;
+#[cfg(feature = "tls")]
 use super::keyword::keyword;
+use super::keyword::keyword_of;
 use crate::identity::attribute::Attribute;
 use crate::util::hex;
 
@@ -80,7 +82,7 @@ impl<'a> Part<'a> {
 impl Kind<'_> {
     fn keyword(&self) -> Option<&'static str> {
         match self {
-            Self::Oid(oid) => keyword(&oid.to_id_string()),
+            Self::Oid(oid) => keyword_of(oid.as_bytes()),
             #[cfg(feature = "tls")]
             Self::Written(written) => keyword(written),
         }

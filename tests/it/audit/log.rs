@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use captured::Captured;
 use futures_util::{FutureExt, stream};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use portcullis::access_log::AccessLogLayer;
@@ -172,6 +172,29 @@ async fn a_refusal_is_logged_with_its_reason() {
     assert_eq!(event["refusal.reason"], "source_denied");
     assert_eq!(event["client.address"], "192.0.2.7");
     assert_eq!(event["request.id"], id.to_str().unwrap());
+}
+
+/// An encoder of HPACK leaves out of its table what is marked so: there each id would be compared with all before it.
+#[tokio::test]
+async fn the_id_of_an_answer_over_http_2_is_kept_out_of_the_table_of_headers() {
+    let service =
+        AccessLogLayer::new().layer(service_fn(|request: Request<Incoming>| async move {
+            if let Some(record) = Record::of(request.extensions()) {
+                assert_eq!(record.request_id(), Some("abc-1"));
+            }
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        }));
+    let _log_lines = Captured::start();
+    for (version, is_kept_out) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
+        let mut request = get("/v2/");
+        *request.version_mut() = version;
+        let id = "abc-1".parse().unwrap();
+        request.headers_mut().insert("x-request-id", id);
+        let response = service.clone().oneshot(request).await.unwrap();
+        let id = &response.headers()["x-request-id"];
+        assert_eq!(id, "abc-1");
+        assert_eq!(id.is_sensitive(), is_kept_out, "{version:?}");
+    }
 }
 
 #[tokio::test]
