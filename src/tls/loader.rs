@@ -169,12 +169,11 @@ impl Load for Loader {
             verifier,
             expiries: expiries.into(),
             tls13_only: settings.tls13_only,
-            own_refused: self.own.refused(),
         })
     }
 
-    fn refused(&self, material: &Material) -> Option<String> {
-        material.own_refused.as_deref().map(str::to_owned)
+    fn refused(&self, _: &Material) -> Option<String> {
+        self.own.refused().map(str::to_owned)
     }
 
     /// By the server's own certificate no client is let in.
@@ -212,7 +211,6 @@ impl Load for Loader {
             verifier: Some(verifier),
             expiries: own.into(),
             tls13_only: current.tls13_only,
-            own_refused: current.own_refused.clone(),
         })
     }
 

@@ -18,8 +18,6 @@ pub struct Material {
     pub(super) verifier: Option<Arc<Verifier>>,
     pub(super) expiries: Arc<[Expiry]>,
     pub(super) tls13_only: bool,
-    /// The server's own certificates of which the last good ones are in use, with the reasons.
-    pub(super) own_refused: Option<Arc<str>>,
 }
 
 impl Material {
