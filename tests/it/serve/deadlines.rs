@@ -107,6 +107,28 @@ async fn a_connection_without_a_request_in_flight_is_ended() {
 }
 
 #[tokio::test]
+async fn a_deadline_without_end_is_one_that_every_clock_has() {
+    let longest = std::time::Duration::MAX;
+    let server = open()
+        .with_first_byte_timeout(longest)
+        .with_head_timeout(longest)
+        .with_idle_timeout(longest)
+        .with_keep_alive_pings(longest, longest)
+        .with_stall_timeout(longest)
+        .with_body_silence(longest)
+        .with_body_pace(1, longest)
+        .with_drain_deadline(longest);
+    let running = start(server, service_fn(whoami)).await;
+    let mut client = connect(running.address).await;
+    for _ in 0..20 {
+        let answer = ask(&mut client, GET).await;
+        assert!(answer.ends_with("127.0.0.1"), "{answer}");
+    }
+    drop(client);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_request_that_takes_longer_than_every_deadline_is_answered() {
     let server = open()
         .with_first_byte_timeout(SHORT)

@@ -7,6 +7,7 @@ mod bounds;
 mod closing;
 mod deadlines;
 mod drain;
+mod outcomes;
 mod panics;
 mod support;
 mod wiring;
