@@ -473,6 +473,31 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_shown_nothing_goes_before_an_older_one_that_has() {
+        let places = Places::new(Bounds {
+            all: 2,
+            strangers: 8,
+            ..BOUNDS
+        });
+        let mut shaken = connect(&places, "192.0.2.1").unwrap();
+        shaken.place.shaken();
+        let mut stranger = connect(&places, "192.0.2.1").unwrap();
+        let _newest = connect(&places, "198.51.100.1").unwrap();
+        assert!(stranger.is_displaced() && !shaken.is_displaced());
+    }
+
+    #[test]
+    fn a_connection_that_ended_makes_room_once() {
+        let places = Places::new(Bounds { all: 1, ..BOUNDS });
+        drop(connect(&places, "192.0.2.1").unwrap());
+        let client = connect(&places, "192.0.2.1").unwrap();
+        let _request = client.asks();
+        assert!(places.is_full());
+        assert_eq!(connect(&places, "192.0.2.2").err(), Some(Full::All));
+        assert_eq!(places.counts(), (0, 1));
+    }
+
+    #[test]
     fn when_all_places_are_taken_an_idle_connection_makes_room_and_none_that_is_in_use() {
         let places = Places::new(BOUNDS);
         let clients = |network: &str, count| -> Vec<Client> {
