@@ -55,7 +55,7 @@ impl World {
 
     /// The answer where the client sends the CA below the client CA too.
     fn answer(&self, check: &ClientCheck, leaf: &Leaf) -> ClientAnswer {
-        check.check(&leaf.der, &[self.sub.der.clone()])
+        check.check(&leaf.der, std::slice::from_ref(&self.sub.der))
     }
 }
 
@@ -70,7 +70,7 @@ fn a_good_and_a_revoked_certificate_are_answered_with_the_findings_on_their_path
     assert_eq!(revoked.reason, Some(Reason::CertificateRevoked));
     assert!(matches!(revoked.verdict, Some(Verdict::Revoked { .. })));
     for answer in [&good.findings, &revoked.findings] {
-        let subjects: Vec<_> = answer.iter().map(|one| one.subject.to_string()).collect();
+        let subjects: Vec<_> = answer.iter().map(|one| &*one.subject).collect();
         assert_eq!(subjects, ["CN=node", "CN=Sub"]);
     }
     for anchor in [good.anchor, revoked.anchor] {
@@ -94,6 +94,8 @@ fn without_a_path_there_is_no_verdict() {
     assert!(answer.verdict.is_none());
 }
 
+type Require<'a> = &'a dyn Fn(ClientCheck) -> ClientCheck;
+
 #[test]
 fn each_requirement_holds_beside_the_others() {
     let world = World::new();
@@ -106,7 +108,6 @@ fn each_requirement_holds_beside_the_others() {
     });
     let bytes = svid.der.len() + world.sub.der.len();
     let domain = "example.org";
-    type Require<'a> = &'a dyn Fn(ClientCheck) -> ClientCheck;
     let cases: [(Require<'_>, &Leaf, Option<Reason>); 10] = [
         (&|all| all.with_strict_svids(true), &svid, None),
         (
