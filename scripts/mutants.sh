@@ -55,7 +55,7 @@ fi
 tests_of() {
     case $1 in
     access_log | admin | record | refusal | telemetry) echo 'audit cves guard metrics :metrics_complete' ;;
-    auth) echo 'auth cves::auth files guard :auth_config_jwt' ;;
+    auth) echo 'auth cves::auth files guard :auth_config_jwt :guard_report' ;;
     config) echo 'config guard files readme auth::config :guard_report' ;;
     guard) echo 'guard config cves readme :guard_report' ;;
     connection | middleware) echo 'middleware audit guard tls::serve' ;;

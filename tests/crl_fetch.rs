@@ -243,6 +243,7 @@ fn what_is_kept_is_for_its_owner_alone() {
     let _revocation = world.begin().unwrap();
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(world.folder()), 0o700);
+    assert_eq!(kept(&world).len(), 1);
     for entry in fs::read_dir(world.folder()).unwrap() {
         assert_eq!(mode(entry.unwrap().path()), 0o600);
     }

@@ -4,6 +4,7 @@
 
 mod pki;
 
+use std::fs;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -465,7 +466,112 @@ mod told {
         // Nor by the looks after the last of them.
         thread::sleep(Duration::from_millis(300));
         assert!(reloads(6) && counted(twice));
+        drop(revocation);
+
+        // Nor is a list that stays since another CA's was written over it.
+        let cas = files.put("ca.pem", format!("{}{}", a.pem, b.pem));
+        let lists = [
+            files.put("c.crl", numbered(&a, 1, &[7])),
+            files.put("d.crl", numbered(&b, 1, &[])),
+        ];
+        let builder = Revocation::builder().with_authority_files([cas]);
+        let revocation = builder.from_files(lists, watch()).unwrap();
+        swap("c.crl", numbered(&b, 2, &[]));
+        until("told", || failure(&revocation).is_some());
+        let thrice = "portcullis_crl_refused_total{reason=\"unusable\"} 3";
+        until("counted", || counted(thrice));
+        for number in 3..6 {
+            swap("d.crl", numbered(&b, number, &[number]));
+            until("taken", || is_revoked(&revocation, &path(&b, number)));
+            assert!(is_revoked(&revocation, &path(&a, 7)));
+        }
+        assert!(counted(thrice));
     }
+}
+
+/// A CA whose list revokes 7, in a folder that is followed.
+struct Followed {
+    ca: Ca,
+    files: Files,
+    revocation: Revocation,
+}
+
+impl Followed {
+    /// Beside the list are these.
+    fn beside(others: &[(&str, Vec<u8>)]) -> Self {
+        let ca = Ca::new("A");
+        let files = Files::new();
+        let cas = files.put("ca.crt", &ca.pem);
+        fs::create_dir(files.path("crls")).unwrap();
+        files.put("crls/a.crl", numbered(&ca, 10, &[7]));
+        for (name, list) in others {
+            files.put(name, list);
+        }
+        let allowing = Options::default().with_unknown_allowed(true);
+        let revocation = Revocation::builder()
+            .with_options(allowing)
+            .with_authority_files([cas])
+            .from_files([files.path("crls")], watch())
+            .unwrap();
+        let followed = Self {
+            ca,
+            files,
+            revocation,
+        };
+        assert!(followed.finds(7));
+        followed
+    }
+
+    /// Writes a list over that of the CA.
+    fn write_over(&self, list: impl AsRef<[u8]>) {
+        let before = self.revocation.lists().generation();
+        let whole = self.files.put("next.crl", list);
+        fs::rename(whole, self.files.path("crls/a.crl")).unwrap();
+        until("read", || self.revocation.lists().generation() > before);
+    }
+
+    /// Whether a list revokes this certificate of the CA, whatever the list is about.
+    fn finds(&self, serial: u8) -> bool {
+        let anchor = webpki::anchor_from_trusted_cert(&self.ca.der).unwrap();
+        let issuer = pki::extended::encode(0x30, &anchor.subject);
+        let lists = self.revocation.lists().load();
+        lists.find(&issuer, &[serial]).is_some()
+    }
+}
+
+#[test]
+fn a_list_goes_whose_ca_divides_its_lists_otherwise_though_it_counts_from_one_again() {
+    let followed = Followed::beside(&[]);
+    let of_users = followed.ca.crl_with(1, &[8], |list| {
+        list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint {
+                uris: vec!["http://crl/1".to_owned()],
+            },
+            scope: Some(rcgen::CrlScope::UserCertsOnly),
+        });
+    });
+    followed.write_over(of_users.der());
+    until("taken", || followed.finds(8));
+    assert!(!followed.finds(7));
+    assert_eq!(failure(&followed.revocation), None);
+}
+
+#[test]
+fn no_list_of_a_namesake_that_is_not_known_takes_the_place_of_a_cas_own() {
+    let namesake = Ca::new("A");
+    // It was there before, and is later.
+    let beside = ("crls/other.crl", numbered(&namesake, 20, &[6]));
+    let followed = Followed::beside(&[beside]);
+    followed.write_over(numbered(&Ca::new("B"), 1, &[]));
+    until("told", || failure(&followed.revocation).is_some());
+    assert!(followed.finds(7));
+    // In the place of the list itself it is no list of another CA by mistake: both are there.
+    let followed = Followed::beside(&[]);
+    for number in [20, 21] {
+        followed.write_over(numbered(&namesake, number, &[6]));
+        assert!(followed.finds(6) && followed.finds(7));
+    }
+    assert_eq!(failure(&followed.revocation), None);
 }
 
 #[test]

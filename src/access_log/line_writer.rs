@@ -208,3 +208,50 @@ fn write_all(shared: &Shared, mut writer: impl Write) {
         lines.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+
+    /// A writer that waits until it may go on.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Once it was let go it is never stuck again.
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_more_waits_for_the_thread_than_the_buffer_holds() {
+        let line = [b'x'; 1024];
+        let (release, wait) = sync_channel(0);
+        let writer = LineWriter::start(Stuck(wait)).unwrap();
+        let held = || writer.shared.lock().lines.len();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..4 * BUFFER / line.len() {
+                    writer.push(&line);
+                }
+            });
+            while held() < BUFFER {
+                thread::yield_now();
+            }
+            for _ in 0..1_000 {
+                thread::yield_now();
+                assert!(held() < BUFFER + line.len());
+            }
+            drop(release);
+        });
+        writer.flush();
+        assert_eq!(writer.shared.lock().written, 4 * BUFFER as u64);
+    }
+}

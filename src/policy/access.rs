@@ -164,7 +164,8 @@ fn tagged_actions(
     exists: impl FnOnce() -> Option<bool>,
 ) -> [Option<Actions>; 2] {
     match route.action() {
-        Action::Push if route.endpoint() == Endpoint::Manifest => {
+        // Of all that is pushed, manifests alone have tags.
+        Action::Push => {
             let change = if moved {
                 Actions::MOVE
             } else {

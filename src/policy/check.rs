@@ -161,8 +161,7 @@ impl Rule {
             && self.covers_repositories(other)
             && (self.registries.is_empty() || cover_some(&self.registries, &other.registries))
             && (self.tags.is_empty() || self.tags == other.tags)
-            && (self.paths.is_empty() && other.paths.is_empty()
-                || cover_some(&self.paths, &other.paths))
+            && cover(&self.paths, &other.paths)
     }
 }
 

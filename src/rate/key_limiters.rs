@@ -393,6 +393,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_stays_where_it_is_until_its_shard_has_moved() {
+        let (old, burst) = (Arc::new(KeyLimiters::new(16)), 1_000);
+        old.take(7, 400, 0, burst).unwrap();
+        // As for those who come while `with_room` has not come to their shard.
+        let keys = 4 * KEYS_PER_SHARD;
+        let new = Arc::new(KeyLimiters::with_hasher(keys, old.hasher.clone()));
+        old.moved.set(Arc::clone(&new)).unwrap();
+        old.take(7, 100, 0, burst).unwrap();
+        assert_eq!((old.len(), new.len()), (1, 0));
+        assert!(Arc::ptr_eq(&old.with_room(keys), &new));
+        assert_eq!(new.word(7), Some(0_u64.wrapping_sub(500)));
+    }
+
+    #[test]
     fn sweeps_become_rare_while_they_find_little() {
         let (limiters, burst) = (KeyLimiters::new(1024), 1 << 20);
         for key in 0..1024 {

@@ -129,9 +129,7 @@ impl Activity {
         Some(match state.head {
             // What comes over HTTP/2 between requests need not be the head of one: a client may send pings
             // for ever.
-            Some(begun) if !(state.heard && state.multiplexed) => {
-                (begun + deadlines.head, Awaited::Head)
-            }
+            Some(begun) if !state.multiplexed => (begun + deadlines.head, Awaited::Head),
             _ if state.heard => (state.rests + deadlines.idle, Awaited::NextRequest),
             _ => (state.rests + deadlines.first_byte, Awaited::FirstByte),
         })
@@ -227,6 +225,25 @@ mod tests {
         assert_eq!(awaited(), Some((next + DEADLINES.head, Awaited::Head)));
         let (_, first) = activity.begin_request(Version::HTTP_11, None);
         assert!(!first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_a_handshake_nor_what_comes_during_a_write_counts_as_waiting() {
+        let activity = Activity::new();
+        let awaited = || activity.awaited(&DEADLINES);
+        let begun = pass(5).await;
+        activity.begin();
+        let first_byte = begun + DEADLINES.first_byte;
+        assert_eq!(awaited(), Some((first_byte, Awaited::FirstByte)));
+        // Without a request it is not idle, however long nothing comes.
+        assert_eq!(activity.idle_for(pass(5).await), None);
+        drop(activity.begin_request(Version::HTTP_11, None));
+        let write = activity.begin_write();
+        activity.read();
+        let over = pass(5).await;
+        drop(write);
+        let idle = over + DEADLINES.idle;
+        assert_eq!(awaited(), Some((idle, Awaited::NextRequest)));
     }
 
     #[tokio::test(start_paused = true)]

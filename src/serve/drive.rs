@@ -27,7 +27,7 @@ use super::outcome::Outcome;
 use super::respond::Responding;
 use super::streams::Streams;
 use super::transport::{Stream, Transport};
-use super::{Incoming, trusted::Trusted};
+use super::{Incoming, refused, trusted::Trusted};
 use crate::connection::places::Place;
 use crate::connection::{Builder, ServeOptions, proxy_protocol};
 use crate::telemetry::metrics;
@@ -192,11 +192,12 @@ impl Common {
     ) -> Result<(Stream, Connection), Outcome> {
         let admit = |client: SocketAddr| {
             let exempt = self.trusted.is_proxy(client.ip());
-            place.speaks_for(client.ip(), exempt).is_ok()
+            place.speaks_for(client.ip(), exempt)
         };
         #[cfg(feature = "tls")]
         if let Some(acceptor) = &self.acceptor {
             // Why there is none has been logged.
+            let admit = |client| admit(client).is_ok();
             let accepted = acceptor.accept_in_place(tcp, peer, admit).await;
             let accepted = accepted.map_err(|_| Outcome::Handshake)?;
             place.shaken();
@@ -205,8 +206,11 @@ impl Common {
             return Ok((stream, accepted.connection));
         }
         let (tcp, client) = self.plain(tcp, peer).await?;
-        if client != peer && !admit(client) {
-            return Err(Outcome::SourceFull);
+        if client != peer
+            && let Err(full) = admit(client)
+        {
+            refused::connection(client, full);
+            return Err(full.into());
         }
         let mut connection = Connection::builder(client);
         if let Some(Look(look)) = &self.look {
@@ -231,7 +235,7 @@ impl Common {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no PROXY protocol header came within {longest:?}"),
         };
-        super::refused::proxy_header(peer, &error);
+        refused::proxy_header(peer, &error);
         Err(Outcome::ProxyHeader)
     }
 }

@@ -243,3 +243,92 @@ impl Patience {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A client that is waited for.
+    struct Client(Patience);
+
+    impl Client {
+        /// At least 100 bytes in 20 s, and something in 15 s.
+        fn new() -> Self {
+            Self::silent_for(15)
+        }
+
+        fn silent_for(seconds: u32) -> Self {
+            Self(Patience::new(BodyDeadlines {
+                silence: SECOND * seconds,
+                bytes: 100,
+                window: SECOND * 20,
+            }))
+        }
+
+        /// Sends so many bytes after so many seconds.
+        async fn sends(&mut self, bytes: usize, seconds: u32) -> Result<(), IncomingError> {
+            poll_fn(|cx| {
+                assert!(self.0.poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            advance(SECOND * seconds).await;
+            self.0.came(bytes)
+        }
+
+        /// Sends nothing more. Returns what is wrong with that, and after how many seconds.
+        async fn ends(&mut self) -> (IncomingError, u64) {
+            let begun = Instant::now();
+            let error = poll_fn(|cx| self.0.poll(cx)).await;
+            (error, begun.elapsed().as_secs())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_ends_with_its_bytes_and_begins_anew() {
+        let mut client = Client::new();
+        for _ in 0..3 {
+            client.sends(1, 14).await.unwrap();
+            client.sends(99, 6).await.unwrap();
+        }
+        client.sends(1, 14).await.unwrap();
+        let error = client.sends(98, 6).await.unwrap_err();
+        assert!(
+            matches!(error, IncomingError::Slow { bytes: 100, .. }),
+            "{error}"
+        );
+        // The time in which the client is not waited for does not count.
+        let mut client = Client::new();
+        client.sends(1, 14).await.unwrap();
+        advance(SECOND * 100).await;
+        client.sends(1, 5).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_waited_for_until_the_end_of_its_window_or_of_its_silence() {
+        let (error, seconds) = Client::new().ends().await;
+        assert!(
+            matches!(error, IncomingError::Silent(_)) && seconds == 15,
+            "{error}"
+        );
+        let mut client = Client::new();
+        client.sends(1, 14).await.unwrap();
+        let (error, seconds) = client.ends().await;
+        assert!(
+            matches!(error, IncomingError::Slow { .. }) && seconds == 6,
+            "{error}"
+        );
+        // At the same time it is silence, of which less is said.
+        let (error, seconds) = Client::silent_for(20).ends().await;
+        assert!(
+            matches!(error, IncomingError::Silent(_)) && seconds == 20,
+            "{error}"
+        );
+    }
+}

@@ -88,3 +88,50 @@ impl<F: Future> Future for Stream<F> {
         Poll::Ready(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(10);
+
+    /// How many seconds a stream lives that does this.
+    async fn lives(inner: impl Future) -> f64 {
+        let begun = Instant::now();
+        let stream = Stream {
+            inner,
+            handed: None,
+            stall_timeout: STALL,
+            alarm: None,
+        };
+        stream.await;
+        begun.elapsed().as_secs_f64().round()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_once_nothing_was_taken_for_so_long() {
+        // What is taken meanwhile begins the time anew.
+        let slow = async {
+            for _ in 0..5 {
+                answered(true);
+                sleep(STALL * 6 / 10).await;
+            }
+            answered(true);
+            pending::<()>().await;
+        };
+        assert!((lives(slow).await - 40.0).abs() < 1.0);
+        // What the service holds back is not the client's to take.
+        let held_back = async {
+            answered(true);
+            sleep(STALL / 2).await;
+            answered(false);
+            sleep(STALL * 5).await;
+        };
+        assert!((lives(held_back).await - 55.0).abs() < 1.0);
+        assert!((lives(sleep(STALL * 5)).await - 50.0).abs() < 1.0);
+    }
+}

@@ -223,14 +223,13 @@ impl Load for Loader {
             expiries: expiries.into(),
             tls13_only: settings.tls13_only,
             own: own.keys.into(),
-            own_refused: self.own.refused(),
             withheld,
         })
     }
 
     fn refused(&self, material: &Material) -> Option<String> {
-        let reasons = [&material.own_refused, &material.withheld];
-        let reasons: Vec<&str> = reasons.into_iter().filter_map(Option::as_deref).collect();
+        let reasons = [self.own.refused(), material.withheld.as_deref()];
+        let reasons: Vec<&str> = reasons.into_iter().flatten().collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
@@ -270,7 +269,6 @@ impl Load for Loader {
             expiries: own.into(),
             tls13_only: current.tls13_only,
             own: current.own.clone(),
-            own_refused: current.own_refused.clone(),
             withheld: current.withheld.clone(),
         })
     }

@@ -21,8 +21,6 @@ pub struct Material {
     pub(super) tls13_only: bool,
     /// The server's own certificates, in the order of their files.
     pub(super) own: Arc<[Arc<CertifiedKey>]>,
-    /// The server's own certificates of which the last good ones are in use, with the reasons.
-    pub(super) own_refused: Option<Arc<str>>,
     /// Why the client CAs and CRLs are not those of the files.
     pub(super) withheld: Option<Arc<str>>,
 }

@@ -63,8 +63,8 @@ impl OwnCertificates {
     }
 
     /// Why some are not the newest.
-    pub(super) fn refused(&self) -> Option<Arc<str>> {
-        (!self.refused.is_empty()).then(|| self.refused.as_str().into())
+    pub(super) fn refused(&self) -> Option<&str> {
+        (!self.refused.is_empty()).then_some(&self.refused)
     }
 }
 

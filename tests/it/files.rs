@@ -2,6 +2,7 @@
 #![cfg(all(unix, feature = "config", feature = "aws-lc-rs"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use crate::guard::readiness;
 use crate::pki;
 use crate::waiting::until;
 
@@ -11,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use pki::{Ca, Files, swap_secret};
 use portcullis::auth::{CredentialSource, Credentials};
@@ -36,15 +36,6 @@ fn fifo(path: &Path) {
 
 fn failure<T>(watched: &Watched<T>) -> String {
     watched.health().failure.unwrap_or_default()
-}
-
-/// What `/readyz` says.
-fn readiness(guard: &Guard) -> String {
-    let admin = portcullis::admin::Admin::new().with_checks(guard.checks());
-    let request = http::Request::get("/readyz").body(()).unwrap();
-    let response = admin.oneshot(request).now_or_never().unwrap().unwrap();
-    let body = response.into_body().collect().now_or_never().unwrap();
-    String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap()
 }
 
 fn lists(content: &[u8]) -> Result<usize, LoadError> {

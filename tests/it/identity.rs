@@ -174,6 +174,62 @@ fn a_megabyte_of_name_is_an_error_at_once() {
 }
 
 #[test]
+fn a_certificate_is_as_large_as_a_handshake_message_at_most() {
+    let ca = Ca::new("CA");
+    let made = |padding: usize| {
+        ca.leaf("x", |params| {
+            let oid = &[1, 3, 6, 1, 4, 1, 32473, 1];
+            let padding = CustomExtension::from_oid_content(oid, vec![0; padding]);
+            params.custom_extensions = vec![padding];
+        })
+    };
+    let most = 64 * 1024;
+    let padding = 60_000 + most - made(60_000).der.len();
+    // A signature is some bytes shorter or longer each time.
+    let of_length = |length: usize| {
+        let mut made = std::iter::repeat_with(|| made(padding)).map(|leaf| leaf.der);
+        made.find(|der| der.len() == length).unwrap()
+    };
+    PeerIdentity::from_der(&of_length(most)).unwrap();
+    let error = PeerIdentity::from_der(&of_length(most + 1)).unwrap_err();
+    assert!(
+        matches!(error, IdentityError::TooLarge { what: "DER", length, .. } if length > most),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_subject_and_an_issuer_have_4_kib_at_most() {
+    let name = |length| "n".repeat(length);
+    let subject = |length| {
+        with(|params| {
+            params
+                .distinguished_name
+                .push(DnType::CommonName, name(length));
+        })
+    };
+    let issuer = |length| PeerIdentity::from_der(&Ca::new(&name(length)).leaf("x", |_| {}).der);
+    for field in ["subject", "issuer"] {
+        let identity = |length| match field {
+            "subject" => subject(length),
+            _ => issuer(length),
+        };
+        let Err(IdentityError::TooLarge { what, length, .. }) = identity(8_000) else {
+            panic!("{field}");
+        };
+        assert_eq!(what, field);
+        // What is around the name itself.
+        let around = length - 8_000;
+        identity(4_096 - around).unwrap();
+        let error = identity(4_097 - around).unwrap_err();
+        assert!(
+            matches!(error, IdentityError::TooLarge { what, length: 4_097, .. } if what == field),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn names_are_written_by_rfc_4514_and_stay_on_their_line() {
     let table: [(&str, &str); 8] = [
         ("plain", "CN=plain"),

@@ -79,7 +79,9 @@ fn what_a_run_emits_is_what_is_documented() {
         describe_metrics();
         traffic();
     });
-    for (name, (kind, labels)) in families(&recorder.handle().render()) {
+    let families = families(&recorder.handle().render());
+    assert!(families.contains_key("portcullis_requests_total"));
+    for (name, (kind, labels)) in families {
         let metric = METRICS.iter().find(|metric| metric.name == name);
         let metric = metric.unwrap_or_else(|| panic!("{name} is not in the catalogue"));
         let expected = match metric.kind {

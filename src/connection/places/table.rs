@@ -486,6 +486,50 @@ mod tests {
     }
 
     #[test]
+    fn a_source_at_its_bound_ends_its_own_connections_and_none_of_its_neighbours() {
+        let places = Places::new(Bounds {
+            strangers: 8,
+            ..BOUNDS
+        });
+        let mut neighbour = connect(&places, "2001:db8:1:2::1").unwrap();
+        let own = |last| connect(&places, &format!("2001:db8:1:1::{last}")).unwrap();
+        let mut clients: Vec<_> = (0..4).map(own).collect();
+        let _request = clients[0].asks();
+        clients.iter().skip(1).for_each(|one| one.place.shaken());
+        // The oldest without a request goes, but before it one that has shown nothing.
+        clients.push(own(4));
+        clients.push(own(5));
+        let displaced: Vec<_> = clients.iter_mut().map(Client::is_displaced).collect();
+        assert_eq!(displaced, [false, true, false, false, true, false]);
+        assert!(!neighbour.is_displaced());
+    }
+
+    #[test]
+    fn one_that_has_shown_nothing_goes_before_an_older_one_that_has() {
+        let places = Places::new(Bounds {
+            all: 2,
+            strangers: 8,
+            ..BOUNDS
+        });
+        let mut shaken = connect(&places, "192.0.2.1").unwrap();
+        shaken.place.shaken();
+        let mut stranger = connect(&places, "192.0.2.1").unwrap();
+        let _newest = connect(&places, "198.51.100.1").unwrap();
+        assert!(stranger.is_displaced() && !shaken.is_displaced());
+    }
+
+    #[test]
+    fn a_connection_that_ended_makes_room_once() {
+        let places = Places::new(Bounds { all: 1, ..BOUNDS });
+        drop(connect(&places, "192.0.2.1").unwrap());
+        let client = connect(&places, "192.0.2.1").unwrap();
+        let _request = client.asks();
+        assert!(places.is_full());
+        assert_eq!(connect(&places, "192.0.2.2").err(), Some(Full::All));
+        assert_eq!(places.counts(), (0, 1));
+    }
+
+    #[test]
     fn when_all_places_are_taken_an_idle_connection_makes_room_and_none_that_is_in_use() {
         let places = Places::new(BOUNDS);
         let clients = |network: &str, count| -> Vec<Client> {
@@ -495,6 +539,7 @@ mod tests {
         let mut many = clients("203.0.113.1", 4);
         let mut few = clients("192.0.2.1", 2);
         let mut two = clients("198.51.100.1", 2);
+        assert!(!places.is_full(), "none has shown a request");
         let requests: Vec<_> = { many.iter().chain(&few).chain(&two) }
             .map(Client::asks)
             .collect();

@@ -23,6 +23,7 @@ use portcullis::access_log::{AccessEvent, AccessLogLayer, JsonLines, Sink, Traci
 use portcullis::{ClientAddr, Refusal, record::Record};
 use serde_json::{Map, Value};
 use tower::{Layer, ServiceExt, service_fn};
+use tracing::Dispatch;
 
 /// What was written, by a writer that is moved away.
 #[derive(Clone, Default)]
@@ -284,16 +285,24 @@ fn a_flush_waits_for_the_lines_before_it_and_not_for_those_that_follow() {
     asking.join().unwrap();
 }
 
-/// A writer that fails so many times.
-struct FullDisk(usize, Written);
+/// A writer that fails for these paths. What its thread logs goes to `log`.
+struct FullDisk {
+    fails_for: &'static [&'static str],
+    written: Written,
+    log: Option<Dispatch>,
+}
 
 impl Write for FullDisk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0 > 0 {
-            self.0 -= 1;
+        if let Some(log) = self.log.take() {
+            // It ends with the thread.
+            std::mem::forget(tracing::dispatcher::set_default(&log));
+        }
+        let text = String::from_utf8_lossy(bytes);
+        if self.fails_for.iter().any(|path| text.contains(path)) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.1.write(bytes)
+        self.written.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -303,10 +312,19 @@ impl Write for FullDisk {
 
 #[tokio::test]
 async fn a_full_disk_stops_no_request_and_the_log_goes_on_after_it() {
-    let written = Written::default();
-    let json = JsonLines::new(FullDisk(2, written.clone())).unwrap();
+    let (written, log) = (Written::default(), captured::Sink::default());
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(log.clone());
+    let disk = FullDisk {
+        fails_for: &["/manifests/0", "/manifests/1", "/manifests/3"],
+        written: written.clone(),
+        log: Some(Dispatch::new(subscriber.finish())),
+    };
+    let json = JsonLines::new(disk).unwrap();
     let layer = AccessLogLayer::new().with_sink(json.clone());
-    for number in 0..4 {
+    for number in 0..6 {
         ask(&layer, &format!("/v2/a/manifests/{number}")).await;
         json.flush();
     }
@@ -315,7 +333,19 @@ async fn a_full_disk_stops_no_request_and_the_log_goes_on_after_it() {
         .iter()
         .map(|line| line["url.path"].clone())
         .collect();
-    assert_eq!(paths, ["/v2/a/manifests/2", "/v2/a/manifests/3"]);
+    let expected = [2, 4, 5].map(|number| format!("/v2/a/manifests/{number}"));
+    assert_eq!(paths, expected);
+    let log = log.text();
+    let told: Vec<_> = log
+        .lines()
+        .map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            (line["level"].clone(), line["lost"].clone())
+        })
+        .collect();
+    let failed = (Value::from("ERROR"), Value::Null);
+    let again = |lost: u64| (Value::from("WARN"), Value::from(lost));
+    assert_eq!(told, [failed.clone(), again(2), failed, again(1)]);
 }
 
 /// A writer that panics.

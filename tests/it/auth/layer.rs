@@ -17,14 +17,19 @@ use portcullis::auth::{
 };
 use portcullis::identity::{Mapping, Rule};
 use portcullis::reload::WatchOptions;
-use portcullis::{ClientAddr, Connection, PeerIdentity, Preset, Principal, Responder, Watched};
+use portcullis::{
+    ClientAddr, Connection, PeerIdentity, Preset, Principal, Refusal, Responder, Watched,
+};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
+
+use crate::waiting::until;
 
 const TOKEN: &str = "cK7wQ2xRt9LmZ4vB8nPyD3sHf6Jg";
 
 struct Answer {
     status: u16,
+    refusal: Option<Refusal>,
     headers: HeaderMap,
     body: String,
 }
@@ -65,6 +70,7 @@ async fn ask_layer(
     let body = body.collect().await.unwrap().to_bytes();
     Answer {
         status: head.status.as_u16(),
+        refusal: head.extensions.get().copied(),
         headers: head.headers,
         body: String::from_utf8(body.to_vec()).unwrap(),
     }
@@ -191,6 +197,40 @@ async fn certificates_and_tokens_combine_as_asked() {
     }
 }
 
+#[tokio::test]
+async fn a_caller_is_refused_for_what_it_lacks() {
+    use Refusal::{CertificateMissing as NoCertificate, CredentialsMissing as NoToken};
+
+    let folder = TempDir::new().unwrap();
+    let tokens = tokens(&folder);
+    let node = node();
+    let token = bearer(TOKEN);
+    let both = Authentication::token_and_certificate(tokens.clone());
+    for (wanted, shown, peer, refusal) in [
+        (Authentication::certificate(), None, false, NoCertificate),
+        (
+            Authentication::certificate(),
+            Some(&token),
+            false,
+            NoCertificate,
+        ),
+        (Authentication::token(tokens.clone()), None, true, NoToken),
+        (
+            Authentication::token_or_certificate(tokens),
+            None,
+            false,
+            NoToken,
+        ),
+        (both.clone(), None, true, NoToken),
+        (both.clone(), None, false, NoCertificate),
+        (both, Some(&token), false, NoCertificate),
+    ] {
+        let shown: Vec<&str> = shown.iter().map(|shown| shown.as_str()).collect();
+        let answer = ask(&wanted, &shown, peer.then_some(&node)).await;
+        assert_eq!(answer.refusal, Some(refusal), "{wanted:?} {shown:?} {peer}");
+    }
+}
+
 /// A proxy forwards the certificates of several clients on one connection, and layers have rules of their own.
 #[tokio::test]
 async fn who_was_found_on_a_connection_is_not_taken_for_another_client_or_by_other_rules() {
@@ -233,7 +273,7 @@ async fn a_changed_file_takes_hold_and_a_bad_one_does_not() {
     let wanted = Authentication::token(tokens.clone());
     let file = folder.path().join("token");
     fs::write(&file, "").unwrap();
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    until("refused", || tokens.health().failure.is_some());
     assert_eq!(ask(&wanted, &[&bearer(TOKEN)], None).await.status, 200);
 
     fs::write(&file, "mX3vT8kLq6Wn9RzC5yPb2HsD7gJf").unwrap();

@@ -17,6 +17,9 @@ use portcullis::{ClientAddr, Guard};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
 
+use super::readiness;
+use crate::waiting::until;
+
 fn guard(folder: &Path, text: &str) -> Guard {
     let file = folder.join("gate.toml");
     let head = "[reload]\npoll_interval = \"100ms\"\nsettle = \"5ms\"\n";
@@ -54,7 +57,9 @@ async fn networks_follow_the_file_and_a_broken_file_changes_nothing() {
 
     let file = folder.path().join("gate.toml");
     fs::write(&file, "[source]\nallow = [\"192.0.2.0/2").unwrap();
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    until("refused", || {
+        readiness(&guard).contains("the last reload failed")
+    });
     assert_eq!(status_from(&guard, "10.1.1.1:1").await, 200);
 
     fs::write(&file, "[source]\nallow = [\"192.0.2.0/24\"]\n").unwrap();

@@ -205,7 +205,21 @@ fn a_path_is_covered_only_by_a_pattern_of_paths() {
             rule(Actions::EXTENSION | Actions::PULL).on_repositories(repositories(on))
         }
     };
+    let pull = |name: &str, on: &[&str]| {
+        Rule::allow(name, Who::Authenticated, Actions::PULL).on_repositories(repositories(on))
+    };
     for (first, second, expected) in [
+        // Paths say nothing of what has none.
+        (
+            pull("a", &["team/app"]),
+            extension("b", &["team/**"]),
+            redundant("a", "b"),
+        ),
+        (
+            extension("a", &["team/app"]),
+            pull("b", &["team/**"]),
+            vec![],
+        ),
         (at("a", &["/x"]), at("b", &["/**"]), redundant("a", "b")),
         // Without repositories an extension is of every one.
         (

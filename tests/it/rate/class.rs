@@ -18,6 +18,9 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 
+use crate::guard::readiness;
+use crate::waiting::until;
+
 const RULES: &str = r#"
 [[policy.rules]]
 name = "bulk"
@@ -121,7 +124,11 @@ async fn a_reload_that_would_leave_a_class_without_a_limit_changes_nothing() {
         rules.replace("slow", "slower"),
     )
     .unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until("refused", || {
+        let ready = readiness(&guard);
+        let failed = |part| ready.contains(&format!("[~] {part}: the last reload failed"));
+        failed("limits") && failed("policy")
+    });
     assert!(pull(&guard, "bulk/a").await.unwrap() >= Duration::from_millis(390));
 
     // Once both say the same again, both follow.

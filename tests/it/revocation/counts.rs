@@ -620,3 +620,46 @@ fn a_list_that_stays_takes_nothing_from_those_of_another_scope() {
         assert_eq!(lists.held_back().count(), 0);
     }
 }
+
+#[test]
+fn a_certificate_is_looked_up_by_its_issuers_name_and_its_number_whatever_the_list_is_about() {
+    let (nodes, users) = (Ca::new("Nodes"), Ca::new("Users"));
+    let of_cas = nodes.crl_with(2, &[8], |list| {
+        list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint {
+                uris: vec!["http://crl/1".to_owned()],
+            },
+            scope: Some(rcgen::CrlScope::CaCertsOnly),
+        });
+    });
+    let lists = [nodes.crl(1, &[7]), of_cas, users.crl(3, &[9])];
+    let lists = lists.each_ref().map(|list| list.der().as_ref());
+    // Of no list the signer is known.
+    let revocation = Revocation::from_bytes(lists, Options::default()).unwrap();
+    let lists = revocation.lists().load();
+    let name = |ca: &Ca| {
+        let anchor = webpki::anchor_from_trusted_cert(&ca.der).unwrap();
+        pki::extended::encode(0x30, &anchor.subject)
+    };
+    let otherwise = Ca::with("", |ca| {
+        let name = PrintableString::try_from("NODES ").unwrap();
+        ca.distinguished_name = common(DnValue::PrintableString(name));
+    });
+    for (issuer, serial, number) in [
+        (&nodes, 7, Some("01")),
+        (&nodes, 8, Some("02")),
+        (&nodes, 9, None),
+        (&users, 9, Some("03")),
+        (&users, 7, None),
+        (&otherwise, 7, Some("01")),
+        (&Ca::new("Others"), 7, None),
+    ] {
+        let found = lists.find(&name(issuer), &[serial]);
+        let told = match &found {
+            Some(Verdict::Revoked { crl_number, .. }) => crl_number.as_deref(),
+            Some(other) => panic!("{other}"),
+            None => None,
+        };
+        assert_eq!(told, number, "{serial}: {found:?}");
+    }
+}

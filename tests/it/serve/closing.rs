@@ -1,9 +1,11 @@
 //! An answer arrives though the client is sending.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::header::EXPECT;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -14,7 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tower::service_fn;
 
-use super::support::{GET, Tls, answer, ask, connect, ended, http2, open, start, whoami, within};
+use super::support::{
+    GET, Tls, answer, ask, connect, ended, http2, open, start, until, whoami, within,
+};
 
 /// Answers without a look at the body.
 async fn refuse(request: Request<Body<Incoming>>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -207,6 +211,85 @@ async fn takes_the_body_after_its_answer(address: std::net::SocketAddr, expects:
         }
     }
     !send.is_closed()
+}
+
+/// Sends the head of a request whose body does not come.
+async fn asks_without_a_body(address: std::net::SocketAddr, path: &str, length: usize) {
+    let mut client = connect(address).await;
+    let host = "host: localhost\r\n";
+    let head = format!("PUT {path} HTTP/1.1\r\n{host}content-length: {length}\r\n\r\n");
+    let refused = ask(&mut client, head.as_bytes()).await;
+    assert!(refused.contains("connection: close\r\n"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_a_small_body_and_for_no_other() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&begun);
+    let service = service_fn(move |request: Request<Body<Incoming>>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let is_last = request.uri().path() == "/last";
+            let mut response = refuse(request).await?;
+            if is_last {
+                let value = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, value);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let running = start(open(), service).await;
+    let address = running.address;
+    let has_begun = |count| {
+        let begun = Arc::clone(&begun);
+        until("begun", move || begun.load(Ordering::SeqCst) == count)
+    };
+    // What is waited for first would be answered first.
+    let small = tokio::spawn(asks_without_a_body(address, "/", 1000));
+    has_begun(1).await;
+    asks_without_a_body(address, "/last", 1000).await;
+    asks_without_a_body(address, "/", 1_000_000).await;
+    assert!(!small.is_finished());
+    within(small).await.unwrap();
+
+    let (mut sender, _) = http2(connect(address).await).await;
+    let (_kept, body) = piecemeal();
+    let small = Request::put("http://localhost/").header(CONTENT_LENGTH, 1000);
+    let small = tokio::spawn(sender.send_request(small.body(body).unwrap()));
+    has_begun(4).await;
+    for length in [None, Some(1_000_000)] {
+        let (_kept, body) = piecemeal();
+        let mut other = Request::put("http://localhost/").body(body).unwrap();
+        if let Some(length) = length {
+            let length = HeaderValue::from(length);
+            other.headers_mut().insert(CONTENT_LENGTH, length);
+        }
+        let answer = within(sender.send_request(other)).await.unwrap();
+        assert_eq!(answer.status(), 401);
+    }
+    assert!(!small.is_finished());
+    assert_eq!(within(small).await.unwrap().unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn over_http_2_a_small_body_that_is_slow_is_taken_behind_its_answer() {
+    let running = start(open(), service_fn(refuse)).await;
+    let mut took = false;
+    // A machine may be so busy that the time for it passes.
+    for _ in 0..3 {
+        let (mut sender, _) = http2(connect(running.address).await).await;
+        let (send, body) = piecemeal();
+        let small = Request::put("http://localhost/").header(CONTENT_LENGTH, 2);
+        let response = within(sender.send_request(small.body(body).unwrap())).await;
+        assert_eq!(response.unwrap().status(), 401);
+        let half = || Ok(Frame::data(Bytes::from_static(b"x")));
+        let first = within(send.send(half())).await.is_ok();
+        let next = Request::get("http://localhost/").body(UnsyncBoxBody::new(Full::default()));
+        let next = within(sender.send_request(next.unwrap())).await.unwrap();
+        assert_eq!(next.status(), 200);
+        took = took || first && within(send.send(half())).await.is_ok();
+    }
+    assert!(took, "the stream was reset behind its answer");
 }
 
 /// A client that finds the reset of the stream beside the answer takes it for a failure, as curl does.

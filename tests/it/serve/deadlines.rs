@@ -1,5 +1,7 @@
 //! A client that keeps the server waiting is ended, whatever it is awaited for.
 
+use std::time::Duration;
+
 use tokio::io::AsyncWriteExt;
 use tower::service_fn;
 
@@ -54,11 +56,15 @@ async fn a_head_that_does_not_end_is_ended_however_it_trickles() {
 async fn the_second_head_of_a_connection_has_its_deadline_too() {
     let server = open().with_head_timeout(SHORT);
     let running = start(server, service_fn(whoami)).await;
-    let mut client = connect(running.address).await;
-    let first = ask(&mut client, GET).await;
-    assert!(first.ends_with("127.0.0.1"), "{first}");
-    client.write_all(b"GET / HT").await.unwrap();
-    assert_eq!(ended(&mut client).await, "");
+    for pause in [Duration::ZERO, 2 * SHORT] {
+        let mut client = connect(running.address).await;
+        let first = ask(&mut client, GET).await;
+        assert!(first.ends_with("127.0.0.1"), "{first}");
+        // The case itself: a client that is idle for longer than a head may take.
+        tokio::time::sleep(pause).await;
+        client.write_all(b"GET / HT").await.unwrap();
+        assert_eq!(ended(&mut client).await, "");
+    }
 }
 
 #[tokio::test]
@@ -104,6 +110,28 @@ async fn a_connection_without_a_request_in_flight_is_ended() {
     within(sender.send_request(get())).await.unwrap();
     // A GOAWAY came before, so it ends without an error.
     within(connection).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_deadline_without_end_is_one_that_every_clock_has() {
+    let longest = Duration::MAX;
+    let server = open()
+        .with_first_byte_timeout(longest)
+        .with_head_timeout(longest)
+        .with_idle_timeout(longest)
+        .with_keep_alive_pings(longest, longest)
+        .with_stall_timeout(longest)
+        .with_body_silence(longest)
+        .with_body_pace(1, longest)
+        .with_drain_deadline(longest);
+    let running = start(server, service_fn(whoami)).await;
+    let mut client = connect(running.address).await;
+    for _ in 0..20 {
+        let answer = ask(&mut client, GET).await;
+        assert!(answer.ends_with("127.0.0.1"), "{answer}");
+    }
+    drop(client);
+    running.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod closing;
 mod deadlines;
 mod denied;
 mod drain;
+mod outcomes;
 mod panics;
 mod support;
 mod wiring;

@@ -409,6 +409,25 @@ async fn a_bundle_that_is_written_over_in_its_place_stays_the_last_good_one_unti
     assert_eq!(shown(&material, &root).await[0], second.der);
 }
 
+#[test]
+fn at_a_start_no_certificate_stands_in_for_another_of_its_file() {
+    let files = Files::new();
+    let root = Ca::new("Root");
+    let good = files.pair(&root.server(&["localhost"]));
+    let key = files.put("other.key", root.server(&["localhost"]).key_pem);
+    let builder = || {
+        let wrong = CertificateFiles::new(files.path("tls.crt"), &key);
+        let both = Builder::with_certificate(good.clone()).and_certificate(wrong);
+        both.without_client_certificates()
+    };
+    for error in [
+        builder().load().unwrap_err(),
+        builder().watch(quick()).unwrap_err(),
+    ] {
+        assert!(matches!(error, TlsError::KeyMismatch { .. }), "{error}");
+    }
+}
+
 /// What a kubelet does: a new file for each certificate, and a link to the one in use.
 #[cfg(unix)]
 fn rotate(folder: &Path, number: u32, leaf: &Leaf) {

@@ -1,6 +1,7 @@
 mod anchors;
 mod bundle;
 mod chain;
+mod client_check;
 mod config;
 mod expiry;
 mod handshake;
