@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::file::{self, DigestFile};
 use super::table::Table;
-use super::{DigestFile, file};
 use crate::policy::PolicyError;
 use crate::telemetry::metrics;
 

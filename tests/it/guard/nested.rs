@@ -12,7 +12,7 @@ use http_body_util::Full;
 use portcullis::access_log::AccessLogLayer;
 use portcullis::oci::Route;
 use portcullis::policy::{
-    Actions, BindingLayer, DigestBinding, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
+    Actions, BindingLayer, DigestBinding, Pattern, Policy, PolicyLayer, Rule, Who,
 };
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
 use portcullis::{ClientAddr, Guard};
@@ -162,7 +162,7 @@ async fn each_layer_that_reads_routes_can_have_a_base_path() {
         }};
     }
     // As it is: the whole path is read, and what is left of it refused.
-    let binding = || BindingLayer::new(DigestBinding::new(10, Learn::Pulls));
+    let binding = || BindingLayer::new(DigestBinding::new(10));
     assert_eq!(statuses!(PolicyLayer::new(policy())), [200, 503]);
     assert_eq!(statuses!(binding()), [404, 503]);
     let based = PolicyLayer::new(policy()).with_base_path("/v2");
