@@ -284,7 +284,7 @@ fn a_list_never_gets_older() {
 }
 
 #[test]
-fn a_list_whose_time_has_not_come_displaces_none_that_is_in_force() {
+fn a_list_whose_time_has_not_come_displaces_no_active_one() {
     let ca = Ca::new("Nodes 2026");
     let of = |serial| path(&numbered(&ca, serial), &[], &ca);
     let (good, revoked, soon) = (of(6), of(7), of(8));
@@ -337,7 +337,7 @@ fn no_list_at_all_is_an_error() {
 }
 
 #[test]
-fn what_is_no_usable_crl_is_an_error_and_leaves_the_old_ones_in_force() {
+fn what_is_no_usable_crl_is_an_error_and_leaves_the_old_ones_active() {
     let ca = Ca::new("Nodes 2026");
     let list = ca.crl(1, &[7]);
     let der = list.der().to_vec();
@@ -502,7 +502,7 @@ fn extensions(connection: Option<Connection>) -> http::Extensions {
 }
 
 #[tokio::test]
-async fn a_transfer_under_way_ends_when_its_peer_is_revoked_even_while_it_waits() {
+async fn a_transfer_in_flight_ends_when_its_peer_is_revoked_even_while_it_waits() {
     let server = Server::new();
     let connection = server.connect().await.unwrap();
     let (frames, receiver) = mpsc::channel::<Bytes>(1);
