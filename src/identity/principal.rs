@@ -50,6 +50,7 @@ struct Inner {
     id: Box<str>,
     groups: Box<[Box<str>]>,
     peer: Option<PeerIdentity>,
+    #[cfg_attr(not(feature = "jwt"), allow(dead_code, reason = "signed tokens grant"))]
     grants: Option<Grants>,
     ends: Option<SystemTime>,
 }

@@ -93,7 +93,8 @@ pub enum Refusal {
     /// Something that a decision needs is not there: what else would be refused might be allowed.
     #[error("a part of the gate is unavailable")]
     Unavailable,
-    /// The request has no [`Connection`](crate::Connection), so that neither its certificate nor the revocation of it can be known.
+    /// The request has no [`Connection`](crate::Connection), so that neither its certificate nor the revocation of it
+    /// can be known.
     #[error(
         "a request came without its Connection, without which client certificates and their revocation cannot be \
          checked; requests are refused until it is there: serve by portcullis::serve::Server, or with axum by \

@@ -98,8 +98,8 @@ impl Responder {
         self
     }
 
-    /// Answers with error bodies that `make` returns, each with its `Content-Type`; with the distribution-spec's where it returns `None`.
-    /// Status, challenge and `Retry-After` stay as they are.
+    /// Answers with error bodies that `make` returns, each with its `Content-Type`; with the distribution-spec's where
+    /// it returns `None`. Status, challenge and `Retry-After` stay as they are.
     ///
     /// ```
     /// use http::HeaderValue;
