@@ -78,7 +78,7 @@ impl Builder {
             let mut layer =
                 PolicyLayer::watching(policy(config, &section.rules, builder.groups())?);
             if let Some(shadow) = &section.shadow {
-                let file = PolicyFile::new(document.resolve(shadow)).as_shadow();
+                let file = PolicyFile::shadow(document.resolve(shadow));
                 let shadow = Watched::watch(file, document.watch.clone())
                     .map_err(|error| document.unusable("policy.shadow", error))?;
                 layer = layer.with_shadow(shadow);

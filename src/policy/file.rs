@@ -194,10 +194,12 @@ impl PolicyFile {
         }
     }
 
-    /// Reports the file as a shadow policy.
-    pub(crate) fn as_shadow(mut self) -> Self {
-        self.name = "shadow_policy";
-        self
+    /// Reads the policy in the file at `path`, which is reported as a shadow policy.
+    pub(crate) fn shadow(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            name: "shadow_policy",
+        }
     }
 }
 

@@ -16,10 +16,24 @@ use crate::util::patience::within;
 pub(super) struct DigestFile {
     /// Its directory must be there and writable: a file beside it takes its place.
     pub(super) path: PathBuf,
+    pub(super) options: FileOptions,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileOptions {
     /// How often what is new is written.
     pub(super) interval: Duration,
     /// Whether a file that cannot be read, or is not what was written, is forgotten.
     pub(super) forgets_damaged: bool,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            forgets_damaged: false,
+        }
+    }
 }
 
 /// Below this a disk does nothing else.
@@ -29,7 +43,7 @@ impl DigestFile {
     /// Puts what the file knows into `table`.
     pub(super) fn read_into(&self, table: &Table) -> Result<(), PolicyError> {
         match self.read(table) {
-            Err(error) if self.forgets_damaged => {
+            Err(error) if self.options.forgets_damaged => {
                 // The file stays until there is something to put in its place: a program that only
                 // checks its configuration writes nothing.
                 tracing::warn!(%error, "what was known of digests is forgotten");

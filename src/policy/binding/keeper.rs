@@ -39,7 +39,7 @@ impl Keeper {
             failure: Mutex::new(None),
         });
         let (running, ended) = mpsc::channel();
-        let (kept, interval) = (Arc::clone(&shared), file.interval);
+        let (kept, interval) = (Arc::clone(&shared), file.options.interval);
         thread::Builder::new()
             .name("portcullis-digests".to_owned())
             .spawn(move || kept.keep(interval, &ended))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::deletions::{DeletionCount, Deletions};
-use super::file::{DigestFile, SHORTEST};
+use super::file::{DigestFile, FileOptions, SHORTEST};
 use super::format;
 use super::keeper::Keeper;
 use super::manifest::{children, digest_of, is_content_of, referrers};
@@ -52,8 +52,7 @@ struct Inner {
     pushes: bool,
     referrers: bool,
     oracle: Option<Arc<dyn DigestOracle>>,
-    interval: Duration,
-    forgets_damaged: bool,
+    file: FileOptions,
     keeper: Option<Arc<Keeper>>,
 }
 
@@ -76,8 +75,7 @@ impl DigestBinding {
             pushes: false,
             referrers: false,
             oracle: None,
-            interval: Duration::from_secs(60),
-            forgets_damaged: false,
+            file: FileOptions::default(),
             keeper: None,
         }))
     }
@@ -108,13 +106,13 @@ impl DigestBinding {
     /// Writes what is new to the file of a later [`DigestBinding::kept_in`] this often, but at most once a second.
     /// Default: each minute.
     pub fn with_save_interval(self, interval: Duration) -> Self {
-        self.with(|inner| inner.interval = interval.max(SHORTEST))
+        self.with(|inner| inner.file.interval = interval.max(SHORTEST))
     }
 
     /// Sets whether a later [`DigestBinding::kept_in`] forgets a file that cannot be read, or is not what was written:
     /// nothing is known then, and the file is replaced once something is. Default: no, it is an error.
     pub fn with_damaged_forgotten(self, forgotten: bool) -> Self {
-        self.with(|inner| inner.forgets_damaged = forgotten)
+        self.with(|inner| inner.file.forgets_damaged = forgotten)
     }
 
     /// Knows what the file at `path` knows, if there is one, and from now on keeps in it what is known: now and
@@ -129,8 +127,7 @@ impl DigestBinding {
     pub fn kept_in(self, path: impl Into<PathBuf>) -> Result<Self, PolicyError> {
         let file = DigestFile {
             path: path.into(),
-            interval: self.0.interval,
-            forgets_damaged: self.0.forgets_damaged,
+            options: self.0.file,
         };
         let keeper = Keeper::start(&file, Arc::clone(&self.0.table))?;
         Ok(self.with(|inner| inner.keeper = Some(Arc::new(keeper))))
@@ -334,6 +331,6 @@ mod tests {
     #[test]
     fn a_disk_is_asked_to_write_at_most_once_a_second() {
         let binding = DigestBinding::new(1).with_save_interval(Duration::ZERO);
-        assert_eq!(binding.0.interval, Duration::from_secs(1));
+        assert_eq!(binding.0.file.interval, Duration::from_secs(1));
     }
 }
