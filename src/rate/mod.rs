@@ -119,7 +119,7 @@ pub use bounds::{MAX_BURST, MAX_RATE};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
 pub use fleet::Fleet;
-#[cfg(all(feature = "config", feature = "redis"))]
+#[cfg(feature = "redis")]
 pub(crate) use fleet::Unreachable;
 #[doc(hidden)]
 pub use keyed::Keyed;

@@ -134,7 +134,6 @@ impl Fleet {
         self
     }
 
-    #[cfg(feature = "config")]
     pub(crate) fn unreachable(&self) -> Unreachable {
         self.unreachable
     }

@@ -15,7 +15,9 @@ use portcullis::Watched;
 use portcullis::identity::{Method as Shown, Principal};
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
 use portcullis::record::Record;
-use rate_support::{Frames, assert_conforms, layer, read, request, serving, serving_body, total};
+use rate_support::{
+    Frames, assert_conforms, layer, next_frame, read, request, serving, serving_body, total,
+};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
@@ -210,14 +212,7 @@ async fn who_is_not_authenticated_never_spends_what_a_caller_has() {
     let mut body = std::pin::pin!(response.into_body());
     let mut bytes = 0;
     while bytes < 1000 {
-        bytes += body
-            .frame()
-            .await
-            .unwrap()
-            .unwrap()
-            .into_data()
-            .unwrap()
-            .len();
+        bytes += next_frame(&mut body).await;
     }
     assert_eq!(begin.elapsed(), Duration::ZERO);
     reading.abort();
@@ -304,14 +299,7 @@ async fn a_limit_that_a_reload_adds_takes_hold_on_streams_in_flight() {
         let mut body = response.into_body();
         let mut bytes = 0;
         for _ in 0..10 {
-            bytes += body
-                .frame()
-                .await
-                .unwrap()
-                .unwrap()
-                .into_data()
-                .unwrap()
-                .len();
+            bytes += next_frame(&mut body).await;
         }
         assert!(bytes > 5000);
         let limits = Limits::new([total(100_000), added.clone()]).unwrap();
@@ -319,14 +307,7 @@ async fn a_limit_that_a_reload_adds_takes_hold_on_streams_in_flight() {
         let begin = Instant::now();
         let mut bytes = 0;
         while begin.elapsed() < Duration::from_secs(10) && bytes < 1_000_000 {
-            bytes += body
-                .frame()
-                .await
-                .unwrap()
-                .unwrap()
-                .into_data()
-                .unwrap()
-                .len();
+            bytes += next_frame(&mut body).await;
         }
         // What it held already of the other limit, the burst, and ten seconds.
         assert!((9000..14_000).contains(&bytes), "{bytes}");
