@@ -12,10 +12,7 @@ mod shared;
 use std::process::ExitCode;
 
 use axum::{Extension, Router, routing::get};
-use portcullis::reload::WatchOptions;
 use portcullis::serve::Server;
-use portcullis::source::Networks;
-use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
 use portcullis::{Connection, Guard};
 use shared::{Arguments, Result};
 use tokio::net::TcpListener;
@@ -26,17 +23,9 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
-    // Certificates and CAs may be replaced at any time: new handshakes use the new ones.
-    let material =
-        Builder::with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
-            .require_client_certificates(ClientCas::new([&arguments.client_ca]))
-            .watch(WatchOptions::default())?;
     let guard = Guard::builder()
-        .acceptor(Acceptor::new(material))
-        .networks(Networks::allow([
-            "127.0.0.0/8".parse()?,
-            "10.0.0.0/8".parse()?,
-        ]))
+        .acceptor(shared::acceptor(arguments)?)
+        .networks(shared::networks()?)
         .build();
     guard.report_on(tcp.local_addr()?).log();
 

@@ -16,9 +16,7 @@ use axum::{Extension, Router, routing::get};
 use axum_server::Handle;
 use portcullis::Connection;
 use portcullis::access_log::AccessLogLayer;
-use portcullis::reload::WatchOptions;
-use portcullis::source::{Networks, SourceLayer};
-use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
+use portcullis::source::SourceLayer;
 use shared::{Arguments, Result};
 use tokio::net::TcpListener;
 
@@ -28,16 +26,9 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
-    // Certificates and CAs may be replaced at any time: new handshakes use the new ones.
-    let material =
-        Builder::with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
-            .require_client_certificates(ClientCas::new([&arguments.client_ca]))
-            .watch(WatchOptions::default())?;
-
-    let networks = Networks::allow(["127.0.0.0/8".parse()?, "10.0.0.0/8".parse()?]);
     let app = Router::new()
         .route("/v2/", get(whoami))
-        .layer(SourceLayer::new(networks))
+        .layer(SourceLayer::new(shared::networks()?))
         .layer(AccessLogLayer::new());
     let handle = Handle::new();
     let stop = handle.clone();
@@ -48,7 +39,7 @@ async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
     });
     // As an `Accept`, the acceptor gives each request its connection.
     axum_server::from_tcp(tcp.into_std()?)?
-        .acceptor(Acceptor::new(material))
+        .acceptor(shared::acceptor(arguments)?)
         .handle(handle)
         .serve(app.into_make_service())
         .await?;

@@ -14,10 +14,7 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use portcullis::reload::WatchOptions;
 use portcullis::serve::{Incoming, Server};
-use portcullis::source::Networks;
-use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
 use portcullis::{Body, Connection, Guard};
 use shared::{Arguments, Result};
 use tokio::net::TcpListener;
@@ -29,17 +26,9 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(arguments: &Arguments, tcp: TcpListener) -> Result<()> {
-    // Certificates and CAs may be replaced at any time: new handshakes use the new ones.
-    let material =
-        Builder::with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
-            .require_client_certificates(ClientCas::new([&arguments.client_ca]))
-            .watch(WatchOptions::default())?;
     let guard = Guard::builder()
-        .acceptor(Acceptor::new(material))
-        .networks(Networks::allow([
-            "127.0.0.0/8".parse()?,
-            "10.0.0.0/8".parse()?,
-        ]))
+        .acceptor(shared::acceptor(arguments)?)
+        .networks(shared::networks()?)
         .build();
     guard.report_on(tcp.local_addr()?).log();
     Server::new(guard)

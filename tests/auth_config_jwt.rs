@@ -219,7 +219,7 @@ async fn a_file_that_lets_nobody_in_any_more_leaves_the_last_good_credentials_an
 }
 
 #[tokio::test]
-async fn issuers_that_are_not_in_force_yet_are_no_way_in_beside_which_credentials_could_go() {
+async fn issuers_that_are_not_active_yet_are_no_way_in_beside_which_credentials_could_go() {
     watching();
     let folder = Folder::new();
     folder.configure(&format!("{TOKEN}{}", token("one", "first")));

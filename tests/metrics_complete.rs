@@ -22,7 +22,7 @@ use http_body_util::{BodyExt, Full};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portcullis::config::Config;
 use portcullis::serve::{self, Incoming};
-use portcullis::source::{ForwardedHeader, ForwardedLayer};
+use portcullis::source::ForwardedLayer;
 use portcullis::telemetry::{METRICS, describe_metrics};
 use portcullis::tls::{Acceptor, Reason};
 use portcullis::{Body, Connection, Guard};
@@ -194,10 +194,10 @@ fn gate(
 }
 
 /// One with a mount that is declined, one whose answer is not taken, one that is slowed and that the shadow would refuse, one with a
-/// wrong token, one when the quota is used up, and what tells of a client in all of them.
+/// wrong token, one when the quota is used up, and a header about a client in all of them.
 async fn requests(guard: &Guard) {
     let service = ServiceBuilder::new()
-        .layer(ForwardedLayer::new(ForwardedHeader::XForwardedFor, []))
+        .layer(ForwardedLayer::x_forwarded_for(vec![]))
         .layer(guard)
         .service_fn(|_| async {
             let body = Bytes::from(vec![0; 64 * 1024]);

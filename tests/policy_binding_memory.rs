@@ -5,7 +5,7 @@
 use std::alloc::System;
 use std::io::Cursor;
 
-use portcullis::policy::{DigestBinding, Learn};
+use portcullis::policy::DigestBinding;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -26,7 +26,7 @@ fn held(region: &Region<'_, System>) -> usize {
 fn a_million_digests_take_at_most_64_bytes_each() {
     let digest = |number: usize| format!("sha256:{number:064x}");
     let region = Region::new(ALLOCATOR);
-    let binding = DigestBinding::new(COUNT, Learn::Pulls);
+    let binding = DigestBinding::new(COUNT);
     let empty = held(&region);
     for number in 0..COUNT {
         binding.bind(Some("docker.io"), "library/x", &digest(number));

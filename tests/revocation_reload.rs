@@ -98,7 +98,7 @@ fn an_old_list_beside_a_newer_one_of_an_unknown_signer_is_not_gathered_at_each_r
 }
 
 #[test]
-fn of_two_publications_at_once_the_newer_stays_in_force() {
+fn of_two_publications_at_once_the_newer_stays_active() {
     let ca = Ca::new("Nodes");
     let revoked: Vec<u64> = (1..=200).collect();
     let lists: Vec<_> = (1..=200)

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use portcullis::crl::Revocation;
 
 use crate::figures::Figures;
-use crate::lists::{list, sampled, serial};
+use crate::lists::{list, sampled};
 use crate::looking;
+use crate::serials::serial;
 
 const ENTRIES: u64 = 1_000_000;
 

@@ -9,6 +9,8 @@
 
 #[path = "../figures/mod.rs"]
 mod figures;
+#[path = "../serials/mod.rs"]
+mod serials;
 
 mod hostile;
 mod lists;

@@ -13,6 +13,8 @@
 
 #[path = "../figures/mod.rs"]
 mod figures;
+#[path = "../serials/mod.rs"]
+mod serials;
 
 mod connections;
 mod pki;

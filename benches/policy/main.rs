@@ -28,9 +28,7 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::Empty;
 use ipnet::IpNet;
 use portcullis::oci::Route;
-use portcullis::policy::{
-    Actions, Caller, DigestBinding, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
-};
+use portcullis::policy::{Actions, Caller, DigestBinding, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::source::Networks;
 use portcullis::{Connection, PeerIdentity, Principal, identity};
 use time::time;
@@ -382,7 +380,7 @@ fn networks(figures: &mut Figures) {
 }
 
 fn binding(figures: &mut Figures) {
-    let binding = DigestBinding::new(1_000_000, Learn::Pulls);
+    let binding = DigestBinding::new(1_000_000);
     binding.bind(Some("docker.io"), "library/busybox", DIGEST);
     let ours = time(|| {
         binding.leads_to(

@@ -99,10 +99,9 @@ fn bodies(figures: &mut Figures) {
     let endless = |name: &'static str, key| Limit::rate(name, key, RATE).with_burst(ENDLESS);
     let one = frames(Some(vec![endless("total", Key::Total)])) - bare;
     figures.row("one limit, a body's turn", "ns", one);
-    let quota = portcullis::rate::Quota::new(ENDLESS, Window::Day);
     for (what, cut) in [("", false), (" that cuts", true)] {
-        let quota = quota.with_cut(cut);
-        let quota = frames(Some(vec![Limit::quota("daily", Key::Principal, quota)])) - bare;
+        let quota = Limit::quota("daily", Key::Principal, ENDLESS, Window::Day).with_cut(cut);
+        let quota = frames(Some(vec![quota])) - bare;
         figures.row(format!("a quota{what}, a body's turn"), "ns", quota);
     }
     let cap = frames(Some(vec![Limit::streams("cap", Key::Principal, 10)])) - bare;
@@ -135,7 +134,6 @@ fn requests(figures: &mut Figures) {
     let none = request_nanos(Vec::new());
     figures.row("no limit, a request", "ns", none);
     let rate = Limit::rate("total", Key::Total, RATE).with_burst(ENDLESS);
-    let quota = portcullis::rate::Quota::new(ENDLESS, Window::Day);
     for (name, limit) in [
         ("a rate, what it adds to a request", rate),
         (
@@ -144,7 +142,7 @@ fn requests(figures: &mut Figures) {
         ),
         (
             "a quota, what it adds to a request",
-            Limit::quota("daily", Key::Principal, quota),
+            Limit::quota("daily", Key::Principal, ENDLESS, Window::Day),
         ),
     ] {
         figures.row(name, "ns", request_nanos(vec![limit]) - none);

@@ -17,6 +17,8 @@
 mod cpu;
 #[path = "../figures/mod.rs"]
 mod figures;
+#[path = "../serials/mod.rs"]
+mod serials;
 #[path = "../zeros/mod.rs"]
 mod zeros;
 

@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Answer, certificates, files};
 
-/// Appends an entry to a deny list. A gate that follows the file refuses from then on, ends what is under way,
+/// Appends an entry to a deny list. A gate that follows the file refuses from then on, ends what is in flight,
 /// and closes idle connections.
 #[derive(Args)]
 pub(crate) struct Deny {

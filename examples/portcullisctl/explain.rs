@@ -6,8 +6,7 @@ use http::{Method, Uri};
 use portcullis::config::{Config, Requirement};
 use portcullis::identity;
 use portcullis::oci::Route;
-use portcullis::policy::{Caller, Policy, PolicyFile};
-use portcullis::reload::Load;
+use portcullis::policy::{Caller, Policy};
 use portcullis::{PeerIdentity, Principal};
 
 use crate::{Answer, certificates};
@@ -72,7 +71,7 @@ impl Explain {
 
     fn policy(&self, config: Option<&Config>) -> Result<Policy, Box<dyn std::error::Error>> {
         if let Some(file) = &self.policy {
-            return Ok(PolicyFile::new(file).load(None)?);
+            return Ok(Policy::load(file)?);
         }
         let policy = config
             .and_then(Config::policy)

@@ -2,7 +2,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portcullis::config::Config;
-use portcullis::source::NetworkPolicy;
 
 use crate::Answer;
 
@@ -43,10 +42,8 @@ impl Print {
         }
         let networks = networks.and_allow(proxies);
         let labels = self.labels.iter().map(String::as_str);
-        let mut policy = NetworkPolicy::new(&self.name, labels, &networks)?.on_ports(self.ports);
-        if let Some(namespace) = &self.namespace {
-            policy = policy.in_namespace(namespace)?;
-        }
+        let namespace = self.namespace.as_deref();
+        let policy = networks.to_network_policy(&self.name, namespace, labels, &self.ports)?;
         print!("{policy}");
         Ok(true)
     }

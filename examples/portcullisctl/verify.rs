@@ -36,8 +36,7 @@ impl Verify {
             refused: lists.refused().collect(),
             ..Outcome::default()
         };
-        let held_back = lists.held_back().map(|one| one.to_string());
-        outcome.notes.extend(held_back);
+        outcome.notes.extend(lists.held_back());
         let cas = ClientCas::new(&arguments.ca);
         match ClientCheck::new(&cas, revocation.clone(), at) {
             Ok(check) => {

@@ -1,4 +1,5 @@
-//! What the examples `axum` and `hyper` have in common: arguments, and a try over loopback.
+//! What the examples `axum`, `axum_server` and `hyper` have in common: arguments, certificates and networks, and a try
+//! over loopback.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -7,6 +8,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use portcullis::reload::WatchOptions;
+use portcullis::source::Networks;
+use portcullis::tls::{Acceptor, Builder, CertificateFiles, ClientCas};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -19,13 +23,13 @@ pub(crate) struct Arguments {
     listen: SocketAddr,
     /// The server's certificate with its intermediates, PEM.
     #[arg(long, default_value = "tls.crt")]
-    pub(crate) cert: PathBuf,
+    cert: PathBuf,
     /// Its private key, PEM.
     #[arg(long, default_value = "tls.key")]
-    pub(crate) key: PathBuf,
+    key: PathBuf,
     /// The CAs of clients' certificates, PEM.
     #[arg(long, default_value = "ca.crt")]
-    pub(crate) client_ca: PathBuf,
+    client_ca: PathBuf,
     /// Make certificates, ask one question over loopback, print the answer, end.
     #[arg(long)]
     smoke: bool,
@@ -74,6 +78,22 @@ async fn run(serve: impl AsyncFnOnce(&Arguments, TcpListener) -> Result<()>) -> 
             Ok(())
         }
     }
+}
+
+/// TLS by the certificates of the arguments, and client certificates required. Certificates and CAs may be replaced at
+/// any time: new handshakes use the new ones.
+pub(crate) fn acceptor(arguments: &Arguments) -> Result<Acceptor> {
+    let material =
+        Builder::with_certificate(CertificateFiles::new(&arguments.cert, &arguments.key))
+            .require_client_certificates(ClientCas::new([&arguments.client_ca]))
+            .watch(WatchOptions::default())?;
+    Ok(Acceptor::new(material))
+}
+
+/// The networks whose clients are let in.
+pub(crate) fn networks() -> Result<Networks> {
+    let allowed = ["127.0.0.0/8".parse()?, "10.0.0.0/8".parse()?];
+    Ok(Networks::allow(allowed))
 }
 
 /// Asks once, with the demo's client certificate.

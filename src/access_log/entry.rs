@@ -27,7 +27,7 @@ pub(super) struct AccessEntry {
     pub(super) uri: Uri,
     pub(super) version: Version,
     pub(super) client: Option<ClientAddr>,
-    /// The socket's peer, which may be a proxy.
+    /// The peer that sent the request, also where it speaks for another client.
     pub(super) peer: Option<ClientAddr>,
     pub(super) connection: Option<Connection>,
     pub(super) user_agent: Option<HeaderValue>,

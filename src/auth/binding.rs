@@ -9,7 +9,7 @@ use crate::util::hex;
 /// `spiffe://example.org/ns/build/sa/ci`, `dns:NAME`, `email:ADDRESS`, `uri:URI`, `subject:DN` or
 /// `fingerprint:HEX` (SHA-256). Each is compared as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
+pub(crate) struct Binding {
     attribute: Attribute,
     value: Box<str>,
 }
@@ -34,7 +34,7 @@ const PREFIXES: [(&str, Attribute); 5] = [
 
 impl Binding {
     /// Returns whether this is the certificate.
-    pub fn is(&self, peer: &PeerIdentity) -> bool {
+    pub(super) fn is(&self, peer: &PeerIdentity) -> bool {
         let among = |names: &[Box<str>]| names.contains(&self.value);
         match self.attribute {
             Attribute::Spiffe => peer.spiffe_id() == Some(&*self.value),

@@ -67,8 +67,16 @@ impl Credential {
         self
     }
 
-    /// Accepts the credential on a connection with this certificate only.
-    pub fn bound_to(mut self, binding: Binding) -> Self {
+    /// Accepts the credential on a connection with this certificate only: `spiffe://DOMAIN/PATH`, `dns:NAME`,
+    /// `email:ADDRESS`, `uri:URI`, `subject:DN` or `fingerprint:HEX` (SHA-256), each compared as a whole.
+    ///
+    /// # Errors
+    /// The text names no certificate.
+    pub fn bound_to(self, certificate: &str) -> Result<Self, CredentialError> {
+        Ok(self.with_binding(certificate.parse()?))
+    }
+
+    pub(super) fn with_binding(mut self, binding: Binding) -> Self {
         self.binding = Some(binding);
         self
     }

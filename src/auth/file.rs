@@ -157,7 +157,7 @@ impl From<Entry> for Credential {
             credential = credential.within(networks);
         }
         if let Some(Text(binding)) = entry.identity {
-            credential = credential.bound_to(binding);
+            credential = credential.with_binding(binding);
         }
         if let Some(comment) = entry.comment {
             credential = credential.with_comment(comment);

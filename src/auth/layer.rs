@@ -14,16 +14,14 @@ use crate::{Preset, Responder};
 /// use portcullis::auth::{
 ///     Authentication, CredentialSource, Credentials, TokenAuthLayer,
 /// };
-/// use portcullis::Preset;
-/// use portcullis::responder::{Challenge, Responder};
+/// use portcullis::{Preset, Responder};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 /// let ci = CredentialSource::sha256("ci", [digest])?;
 /// let credentials = Credentials::watch([ci], WatchOptions::default())?;
 /// // Docker logs in only where it is challenged.
-/// let responder = Responder::new(Preset::Registry)
-///     .with_challenge(Some(Challenge::basic("registry.example.org")?));
+/// let responder = Responder::new(Preset::Registry).with_basic_challenge("registry.example.org")?;
 /// let authentication = Authentication::token(credentials).or_anonymous();
 /// let layer = TokenAuthLayer::new(authentication).with_responder(responder);
 /// # Ok(()) }

@@ -125,7 +125,7 @@ pub use authenticate::{Authenticate, Authenticating};
 pub use authentication::Authentication;
 #[cfg(feature = "config")]
 pub(crate) use authentication::Certificate;
-pub use binding::Binding;
+pub(crate) use binding::Binding;
 pub use credential::{Credential, Secret};
 pub use credentials::Credentials;
 pub use error::CredentialError;

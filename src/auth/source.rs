@@ -120,10 +120,17 @@ impl CredentialSource {
         self
     }
 
-    /// Accepts the credential on a connection with this certificate only. A credentials file says that
-    /// itself.
-    pub fn bound_to(mut self, binding: Binding) -> Self {
-        self.template = self.template.bound_to(binding);
+    /// Accepts the credential on a connection with this certificate only, as [`Credential::bound_to`]. A
+    /// credentials file says that itself.
+    ///
+    /// # Errors
+    /// The text names no certificate.
+    pub fn bound_to(self, certificate: &str) -> Result<Self, CredentialError> {
+        Ok(self.with_binding(certificate.parse()?))
+    }
+
+    pub(crate) fn with_binding(mut self, binding: Binding) -> Self {
+        self.template = self.template.with_binding(binding);
         self
     }
 

@@ -312,7 +312,7 @@ fn limited(
         source = source.within(networks.iter().copied());
     }
     if let Some(Text(binding)) = identity {
-        source = source.bound_to(binding.clone());
+        source = source.with_binding(binding.clone());
     }
     source
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::bounds::{Bounds, DAY, SECOND};
 use super::{ConfigError, Document, HumanDuration};
-use crate::policy::{DigestBinding, DigestFile, DigestOracle, Learn};
+use crate::policy::{DigestBinding, DigestOracle};
 
 /// `[policy.digest_binding]`: for services that find content by its digest alone.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,6 +43,20 @@ pub(crate) struct DigestBindingSection {
     /// unknown again (`"forget"`).
     #[serde(default)]
     pub(crate) damaged: Damaged,
+}
+
+/// What a [`DigestBinding`] learns from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Learn {
+    /// Manifests and indexes that are pulled, and which digest a tag has.
+    #[default]
+    Pulls,
+    /// Blobs and manifests that are pushed, and blobs that are mounted from where they are known.
+    Pushes,
+    /// Both.
+    Both,
 }
 
 /// What becomes of digests of which nothing was seen.
@@ -102,29 +116,28 @@ impl DigestBindingSection {
         document: &Document,
         oracle: Option<Arc<dyn DigestOracle>>,
     ) -> Result<DigestBinding, ConfigError> {
-        let capacity = self.capacity as usize;
+        let binding = DigestBinding::new(self.capacity as usize)
+            .with_pulls(self.learn != Learn::Pushes)
+            .with_pushes(self.learn != Learn::Pulls)
+            .with_referrers(self.referrers);
         let binding = match (self.unknown, oracle) {
-            (UnknownDigests::Refuse, _) => DigestBinding::new(capacity, self.learn),
-            (UnknownDigests::Ask, Some(oracle)) => {
-                DigestBinding::asking(capacity, self.learn, oracle)
-            }
+            (UnknownDigests::Refuse, _) => binding,
+            (UnknownDigests::Ask, Some(oracle)) => binding.with_oracle(oracle),
             (UnknownDigests::Ask, None) => {
                 return Err(ConfigError::NobodyToAsk {
                     place: document.place(&"policy.digest_binding.unknown".into()),
                 });
             }
         };
-        let binding = binding.with_referrers(self.referrers);
         let Some(path) = &self.file else {
             return Ok(binding);
         };
-        let mut file = DigestFile::new(document.resolve(path))
-            .with_damaged_forgotten(self.damaged == Damaged::Forget);
+        let mut binding = binding.with_damaged_forgotten(self.damaged == Damaged::Forget);
         if let Some(HumanDuration(interval)) = self.save_every {
-            file = file.with_interval(interval);
+            binding = binding.with_save_interval(interval);
         }
         binding
-            .kept_in(&file)
+            .kept_in(document.resolve(path))
             .map_err(|error| document.unusable("policy.digest_binding.file", error))
     }
 }

@@ -8,8 +8,8 @@ use super::{ByteCount, ConfigError, Document, HumanDuration, Key};
 use crate::oci::Endpoint;
 use crate::policy::RateClass;
 use crate::rate::{
-    Callers, Direction, Exempt, Exhausted, Key as By, Limit, Limits, LimitsError, MAX_BURST,
-    MAX_RATE, Quota, Share, Tenant, Window,
+    Callers, Direction, Exhausted, Key as By, Limit, Limits, LimitsError, MAX_BURST, MAX_RATE,
+    Share, Tenant, Window,
 };
 
 /// `[limits]`: byte-rate limits, checked.
@@ -177,10 +177,11 @@ impl Section {
             let says = format!("limit {limit:?}: `fleet = true` needs a section [limits.fleet]");
             return Err(document.invalid(key, says));
         }
-        let mut limits = Limits::new(self.limits.into_iter().map(LimitEntry::limit))
+        let limits = Limits::new(self.limits.into_iter().map(LimitEntry::limit))
             .map_err(wrong)?
-            .with_exempt(self.exempt.into_iter().map(ExemptEntry::exempt))
             .with_headers(self.headers);
+        let exempt = self.exempt.into_iter();
+        let mut limits = exempt.fold(limits, |limits, entry| entry.exempt(limits));
         if let Some(SourcePrefix { ipv4, ipv6 }) = self.source_prefix {
             limits = limits.with_source_prefixes(ipv4, ipv6).map_err(wrong)?;
         }
@@ -314,7 +315,9 @@ impl LimitEntry {
             limit = limit.with_max_streams(streams);
         }
         if let Some(quota) = self.quota {
-            limit = limit.with_quota(quota.quota());
+            limit = limit
+                .with_quota(quota.bytes.0, quota.window)
+                .with_exhausted(quota.exhausted);
         }
         limit
     }
@@ -358,24 +361,14 @@ impl ShedEntry {
     }
 }
 
-impl QuotaEntry {
-    fn quota(&self) -> Quota {
-        Quota::new(self.bytes.0, self.window).with_cut(self.exhausted == Exhausted::Cut)
-    }
-}
-
 impl ExemptEntry {
-    fn exempt(self) -> Exempt {
-        let small = |endpoint, below: ByteCount| Exempt::Small {
-            endpoint,
-            bytes: below.0,
-        };
+    fn exempt(self, limits: Limits) -> Limits {
         match self {
-            Self::Path(path) => Exempt::Path(path),
-            Self::Group(group) => Exempt::Group(group),
-            Self::Principal(principal) => Exempt::Principal(principal),
-            Self::Manifests { below } => small(Endpoint::Manifest, below),
-            Self::Blobs { below } => small(Endpoint::Blob, below),
+            Self::Path(path) => limits.with_exempt_path(path),
+            Self::Group(group) => limits.with_exempt_group(group),
+            Self::Principal(principal) => limits.with_exempt_principal(principal),
+            Self::Manifests { below } => limits.with_exempt_small(Endpoint::Manifest, below.0),
+            Self::Blobs { below } => limits.with_exempt_small(Endpoint::Blob, below.0),
         }
     }
 }

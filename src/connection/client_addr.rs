@@ -1,10 +1,6 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use http::Extensions;
-
-use super::Connection;
-
 /// The caller's network address: the socket's peer or, behind a listed proxy only, the address that the proxy
 /// vouches for. An IPv4-mapped IPv6 address is the IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,39 +27,6 @@ impl ClientAddr {
     /// Returns the port; 0 where a proxy did not report it.
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Returns the caller's address of the request with these extensions: what a layer before put there, else
-    /// the peer of the [`Connection`], else axum's `ConnectInfo<SocketAddr>` (feature `axum`).
-    #[inline]
-    pub fn of(extensions: &Extensions) -> Option<Self> {
-        if let Some(address) = extensions.get::<Self>() {
-            return Some(*address);
-        }
-        if let Some(connection) = Connection::of(extensions) {
-            return Some(connection.client_addr());
-        }
-        #[cfg(feature = "axum")]
-        if let Some(axum::extract::ConnectInfo(address)) =
-            extensions.get::<axum::extract::ConnectInfo<SocketAddr>>()
-        {
-            return Some(Self::new(*address));
-        }
-        None
-    }
-}
-
-/// The socket's peer of a request whose [`ClientAddr`] is what that peer vouches for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketPeer(pub(crate) ClientAddr);
-
-impl SocketPeer {
-    /// Who sent the request with these extensions, whomever they speak for.
-    pub(crate) fn of(extensions: &Extensions) -> Option<ClientAddr> {
-        match extensions.get::<Self>() {
-            Some(Self(peer)) => Some(*peer),
-            None => ClientAddr::of(extensions),
-        }
     }
 }
 

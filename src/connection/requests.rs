@@ -1,7 +1,5 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Connection;
-
 /// How many requests are in flight on a connection, as far as a layer reports them.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
@@ -9,36 +7,21 @@ pub(super) struct Requests {
     over: AtomicUsize,
 }
 
-/// A request in flight on a connection, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct RequestInFlight(Connection);
-
 impl Requests {
+    pub(super) fn begin(&self) {
+        self.told.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn end(&self) {
+        self.over.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Whether requests were reported, and none is in flight.
-    fn are_over(&self) -> bool {
+    pub(super) fn are_over(&self) -> bool {
         // In this order: one that begins meanwhile is in flight.
         let over = self.over.load(Ordering::Acquire);
         let told = self.told.load(Ordering::Acquire);
         told > 0 && told == over
-    }
-}
-
-impl Connection {
-    /// Counts a request that begins on this connection.
-    pub(crate) fn begin_request(&self) -> RequestInFlight {
-        self.0.requests.told.fetch_add(1, Ordering::AcqRel);
-        RequestInFlight(self.clone())
-    }
-
-    /// Whether all counted requests are over, one at least.
-    pub(crate) fn requests_are_over(&self) -> bool {
-        self.0.requests.are_over()
-    }
-}
-
-impl Drop for RequestInFlight {
-    fn drop(&mut self) {
-        self.0.0.requests.over.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -48,13 +31,14 @@ mod tests {
 
     #[test]
     fn nothing_is_known_before_the_first_request_and_then_when_all_are_over() {
-        let connection = Connection::builder("10.0.0.1:1".parse().unwrap()).build();
-        assert!(!connection.requests_are_over());
-        let (first, second) = (connection.begin_request(), connection.begin_request());
-        assert!(!connection.requests_are_over());
-        drop(first);
-        assert!(!connection.requests_are_over());
-        drop(second);
-        assert!(connection.requests_are_over());
+        let requests = Requests::default();
+        assert!(!requests.are_over());
+        requests.begin();
+        requests.begin();
+        assert!(!requests.are_over());
+        requests.end();
+        assert!(!requests.are_over());
+        requests.end();
+        assert!(requests.are_over());
     }
 }

@@ -1,14 +1,15 @@
 //! Reports active CRLs to the log and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::DecidingCrl;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
 use super::store::CrlSet;
 use super::succession::Contradiction;
 use super::verdict::{date, time};
-use super::{DecidingCrl, HeldBack};
 use crate::telemetry::metrics;
 use crate::util::calendar::rfc3339;
 use crate::util::{clock, hex};
@@ -21,6 +22,13 @@ struct InForce {
     entries: usize,
     this_update: u64,
     next_update: u64,
+}
+
+/// A CRL that waits until the active one is over, because each of the two is older by one measure: what a CA
+/// issues that was restored from a backup, or whose clock was wrong.
+struct HeldBack {
+    waiting: DecidingCrl,
+    active: DecidingCrl,
 }
 
 /// Whose list it is, and what about.
@@ -152,24 +160,25 @@ fn is_known(one: &Contradiction, lists: &CrlSet) -> bool {
 fn log_held_back(one: &Contradiction) {
     metrics::crl_refused("older");
     let told = HeldBack::of(one);
-    let (waiting, in_force) = (&told.waiting, &told.in_force);
+    let HeldBack { waiting, active } = &told;
     tracing::error!(
         issuer = waiting.issuer,
         scope = waiting.scope,
         number = waiting.number,
         this_update = rfc3339(waiting.this_update),
-        in_force_number = in_force.number,
-        in_force_this_update = rfc3339(in_force.this_update),
-        in_force_until = rfc3339(in_force.next_update),
+        in_force_number = active.number,
+        in_force_this_update = rfc3339(active.this_update),
+        in_force_until = rfc3339(active.next_update),
         reason = %told,
         "a CRL is held back, the one before it stays in force"
     );
 }
 
 impl CrlSet {
-    /// Returns the CRLs that wait until the active ones are over.
-    pub fn held_back(&self) -> impl Iterator<Item = HeldBack> {
-        self.contradictions().map(HeldBack::of)
+    /// Returns, for an operator, which CRLs wait until the active ones are over, why, and what to do.
+    pub fn held_back(&self) -> impl Iterator<Item = String> {
+        self.contradictions()
+            .map(|one| HeldBack::of(one).to_string())
     }
 }
 
@@ -177,8 +186,37 @@ impl HeldBack {
     fn of(one: &Contradiction) -> Self {
         Self {
             waiting: DecidingCrl::of(&one.waiting),
-            in_force: DecidingCrl::of(&one.in_force),
+            active: DecidingCrl::of(&one.in_force),
         }
+    }
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = |one: &DecidingCrl| {
+            let number = one.number.as_deref().unwrap_or("none").to_owned();
+            format!("number {number} of {}", rfc3339(one.this_update))
+        };
+        let Self { waiting, active } = self;
+        let is_same_version =
+            (waiting.this_update, &waiting.number) == (active.this_update, &active.number);
+        let why = if is_same_version {
+            "it has the same number and thisUpdate, and another content"
+        } else {
+            "one has the higher number and the other the later thisUpdate, as where a CA was restored from \
+             a backup or its clock was wrong"
+        };
+        write!(
+            f,
+            "the CRL of {} ({}), {}, contradicts the one in force, {}: {why}. What it revokes counts; for the rest it waits until the one in force is past its \
+             nextUpdate, {}. To have it taken at once, let the CA issue a CRL that is later by both, or \
+             remove the one in force wherever it is kept and start anew",
+            waiting.issuer,
+            waiting.scope,
+            version(waiting),
+            version(active),
+            rfc3339(active.next_update),
+        )
     }
 }
 

@@ -11,8 +11,7 @@ use crate::util::hex;
 
 /// Whether a CRL must answer for the certificates under a client CA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum CrlRequirement {
+pub(crate) enum CrlRequirement {
     /// No CRL is asked: not even one that revokes the certificate counts.
     None,
     /// The CRLs that there are count. A certificate that no CRL is about passes, as by
@@ -61,13 +60,34 @@ pub(crate) struct Required {
 }
 
 impl AuthorityRule {
-    /// Requires this of the certificates under the client CA with this subject in RFC 4514 form, or with
-    /// this SHA-256 of its public key (`SubjectPublicKeyInfo`) or this key identifier in hexadecimal, with
-    /// colons or without. Subjects are compared by RFC 5280 §7.1.
+    /// Requires that a CRL says of each certificate under the client CA that it is not revoked. `ca` is the CA's
+    /// subject in RFC 4514 form, or in hexadecimal, with colons or without, the SHA-256 of its public key
+    /// (`SubjectPublicKeyInfo`) or its key identifier. Subjects are compared by RFC 5280 §7.1.
     ///
     /// # Errors
     /// The text is neither.
-    pub fn new(ca: &str, requirement: CrlRequirement) -> Result<Self, LoadError> {
+    pub fn required(ca: &str) -> Result<Self, LoadError> {
+        Self::new(ca, CrlRequirement::Required)
+    }
+
+    /// Counts the CRLs that there are. A certificate that no CRL is about passes, as by
+    /// [`Options::unknown_allowed`]. `ca` is as of [`AuthorityRule::required`].
+    ///
+    /// # Errors
+    /// As of [`AuthorityRule::required`].
+    pub fn if_listed(ca: &str) -> Result<Self, LoadError> {
+        Self::new(ca, CrlRequirement::IfListed)
+    }
+
+    /// Asks no CRL: not even one that revokes the certificate counts. `ca` is as of [`AuthorityRule::required`].
+    ///
+    /// # Errors
+    /// As of [`AuthorityRule::required`].
+    pub fn without_crl(ca: &str) -> Result<Self, LoadError> {
+        Self::new(ca, CrlRequirement::None)
+    }
+
+    pub(crate) fn new(ca: &str, requirement: CrlRequirement) -> Result<Self, LoadError> {
         Ok(Self {
             ca: CaName::parse(ca)?,
             requirement,

@@ -17,8 +17,8 @@ use super::signers::Signers;
 use super::store::CrlSet;
 use super::succession::Standing;
 use super::{
-    CertPath, CrlRequirement, DecidingCrl, Exemption, Finding, Options, RevocationReason,
-    UnknownCause, Verdict,
+    CertPath, CrlRequirement, DecidingCrl, Finding, Options, RevocationReason, UnknownCause,
+    Verdict,
 };
 use crate::identity::DistinguishedName;
 use crate::util::hex;
@@ -74,7 +74,7 @@ impl CrlSet {
             return Verdict::Expired;
         }
         if required.requirement == CrlRequirement::None {
-            return Verdict::Exempt(Exemption::Authority);
+            return Verdict::NotAsked;
         }
         let options = required.options(options);
         let depth = if options.leaf_only { 1 } else { usize::MAX };
@@ -89,8 +89,8 @@ impl CrlSet {
                 Status::Good => continue,
                 Status::Unknown(cause) => cause,
             };
-            if let Some(exemption) = question.exemption() {
-                exempt.get_or_insert(exemption);
+            if let Some(verdict) = question.exemption() {
+                exempt.get_or_insert(verdict);
                 continue;
             }
             let serial = hex::with_colons(&certificate.serial);
@@ -104,7 +104,7 @@ impl CrlSet {
         match (refused, allowed, exempt) {
             (Some((serial, cause)), ..) => Verdict::Unknown { serial, cause },
             (None, Some((serial, cause)), _) => Verdict::UnknownAllowed { serial, cause },
-            (None, None, Some(exemption)) => Verdict::Exempt(exemption),
+            (None, None, Some(exempt)) => exempt,
             (None, None, None) => Verdict::Good,
         }
     }
@@ -141,12 +141,12 @@ impl CrlSet {
                 }
                 _ if required.requirement == CrlRequirement::None => {
                     decided_by.clear();
-                    Verdict::Exempt(Exemption::Authority)
+                    Verdict::NotAsked
                 }
                 Status::Good => Verdict::Good,
                 Status::Revoked(verdict) => verdict,
                 Status::Unknown(cause) => match question.exemption() {
-                    Some(exemption) => Verdict::Exempt(exemption),
+                    Some(exempt) => exempt,
                     None => Verdict::Unknown {
                         serial: serial.clone(),
                         cause,
@@ -189,17 +189,17 @@ impl<'a> Question<'a> {
 
     /// Why no list has to answer for the certificate, if none has. CAs have no such word: RFC 9608 §3 forbids
     /// it to them, and what they issue lives on.
-    pub(super) fn exemption(&self) -> Option<Exemption> {
+    pub(super) fn exemption(&self) -> Option<Verdict> {
         let one = self.certificate;
         let lives = one.not_after.saturating_sub(one.not_before);
         let is_short = |longest: Duration| lives <= longest.as_secs();
         if one.is_ca {
             None
         } else if one.no_rev_avail == NoRevAvail::Present {
-            Some(Exemption::NoRevAvail)
+            Some(Verdict::NoRevAvail)
         } else {
             let short = self.options.short_lived.is_some_and(is_short);
-            short.then_some(Exemption::ShortLived)
+            short.then_some(Verdict::ShortLived)
         }
     }
 

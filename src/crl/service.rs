@@ -51,10 +51,11 @@ impl RevocationLayer {
         if let Some(record) = record {
             record.revocation_checked(verdict.label());
         }
-        match verdict {
-            Verdict::UnknownAllowed { .. } => metrics::unknown_allowed(),
-            Verdict::Exempt(exemption) => metrics::revocation_exempt(exemption.label()),
-            _ => {}
+        if let Verdict::UnknownAllowed { .. } = verdict {
+            metrics::unknown_allowed();
+        }
+        if let Some(why) = verdict.exemption() {
+            metrics::revocation_exempt(why);
         }
         if let Some(refusal) = verdict.refusal() {
             if let Some(record) = record {

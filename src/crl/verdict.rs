@@ -56,25 +56,16 @@ pub enum Verdict {
         /// Why no CRL answers for it.
         cause: UnknownCause,
     },
-    /// No CRL says whether the client's own is revoked, and none has to.
-    Exempt(Exemption),
+    /// No CRL says whether the client's own is revoked, and none has to: the certificate says that its CA publishes
+    /// no revocation information (RFC 9608).
+    NoRevAvail,
+    /// No CRL says whether the client's own is revoked, and none has to: its whole validity is no longer than
+    /// [`Options::short_lived`](super::Options::short_lived).
+    ShortLived,
+    /// A rule says that no CRL is asked for certificates of the client CA.
+    NotAsked,
     /// One is past its end, or by a clock that was set back its time has not come.
     Expired,
-}
-
-/// Why no CRL has to answer for a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Exemption {
-    /// The certificate says that its CA publishes no revocation information (RFC 9608).
-    #[error("it says that there is no revocation information for it (noRevAvail)")]
-    NoRevAvail,
-    /// Its whole validity is no longer than [`Options::short_lived`](super::Options::short_lived).
-    #[error("it is short-lived")]
-    ShortLived,
-    /// A rule says that no CRL is asked for certificates of its client CA.
-    #[error("no CRL is asked for certificates of its client CA")]
-    Authority,
 }
 
 /// What the CRLs say of one certificate of a path.
@@ -109,17 +100,6 @@ pub struct DecidingCrl {
     pub this_update: SystemTime,
     /// Its `nextUpdate`.
     pub next_update: SystemTime,
-}
-
-/// A CRL that waits until the active one is over, because each of the two is older by one measure: what a CA
-/// issues that was restored from a backup, or whose clock was wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HeldBack {
-    /// The CRL that waits.
-    pub waiting: DecidingCrl,
-    /// The active CRL.
-    pub in_force: DecidingCrl,
 }
 
 /// Why no CRL answers for a certificate.
@@ -213,17 +193,6 @@ impl UnknownCause {
     }
 }
 
-impl Exemption {
-    /// Returns the exemption as a closed-set label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::NoRevAvail => "no_rev_avail",
-            Self::ShortLived => "short_lived",
-            Self::Authority => "authority",
-        }
-    }
-}
-
 impl Verdict {
     /// Returns the verdict as a closed-set label.
     pub fn label(&self) -> &'static str {
@@ -233,15 +202,29 @@ impl Verdict {
             Self::Revoked { .. } => "revoked",
             Self::Unknown { .. } => "unknown",
             Self::UnknownAllowed { .. } => "unknown_allowed",
-            Self::Exempt(_) => "exempt",
+            Self::NoRevAvail | Self::ShortLived | Self::NotAsked => "exempt",
             Self::Expired => "expired",
+        }
+    }
+
+    /// Returns why no CRL has to answer, as a closed-set label; `None` of other verdicts.
+    pub fn exemption(&self) -> Option<&'static str> {
+        match self {
+            Self::NoRevAvail => Some("no_rev_avail"),
+            Self::ShortLived => Some("short_lived"),
+            Self::NotAsked => Some("authority"),
+            _ => None,
         }
     }
 
     /// Returns how a request on such a connection is refused, if it is.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Good | Self::UnknownAllowed { .. } | Self::Exempt(_) => None,
+            Self::Good
+            | Self::UnknownAllowed { .. }
+            | Self::NoRevAvail
+            | Self::ShortLived
+            | Self::NotAsked => None,
             Self::Denied { .. } => Some(Refusal::CertificateDenied),
             Self::Revoked { .. } => Some(Refusal::CertificateRevoked),
             Self::Unknown {
@@ -277,7 +260,13 @@ impl fmt::Display for Verdict {
             Self::Expired => {
                 f.write_str("a certificate of the path has expired or is not valid yet")
             }
-            Self::Exempt(why) => write!(f, "no CRL needed: {why}"),
+            Self::NoRevAvail => f.write_str(
+                "no CRL needed: it says that there is no revocation information for it (noRevAvail)",
+            ),
+            Self::ShortLived => f.write_str("no CRL needed: it is short-lived"),
+            Self::NotAsked => f.write_str(
+                "no CRL needed: no CRL is asked for certificates of its client CA",
+            ),
             Self::Denied { serial, .. } => {
                 let whose = match serial.as_str() {
                     "" => "the client CA's key".to_owned(),
@@ -303,35 +292,6 @@ impl fmt::Display for Verdict {
                 }
             }
         }
-    }
-}
-
-impl fmt::Display for HeldBack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let version = |one: &DecidingCrl| {
-            let number = one.number.as_deref().unwrap_or("none").to_owned();
-            format!("number {number} of {}", calendar::rfc3339(one.this_update))
-        };
-        let (waiting, in_force) = (&self.waiting, &self.in_force);
-        let is_same_version =
-            (waiting.this_update, &waiting.number) == (in_force.this_update, &in_force.number);
-        let why = if is_same_version {
-            "it has the same number and thisUpdate, and another content"
-        } else {
-            "one has the higher number and the other the later thisUpdate, as where a CA was restored from \
-             a backup or its clock was wrong"
-        };
-        write!(
-            f,
-            "the CRL of {} ({}), {}, contradicts the one in force, {}: {why}. What it revokes counts; for the rest it waits until the one in force is past its \
-             nextUpdate, {}. To have it taken at once, let the CA issue a CRL that is later by both, or \
-             remove the one in force wherever it is kept and start anew",
-            waiting.issuer,
-            waiting.scope,
-            version(waiting),
-            version(in_force),
-            calendar::rfc3339(in_force.next_update),
-        )
     }
 }
 

@@ -99,9 +99,9 @@ fn tls() -> Result<ClientConfig, HttpError> {
         // A container image without CA certificates can still ask over HTTP, as is usual for CRLs.
         Err(error) => {
             tracing::warn!(%error, "no https:// URL can be fetched: the system has no CA certificates");
-            let nobody = rustls::RootCertStore::empty();
+            let none = rustls::RootCertStore::empty();
             Ok(builder()?
-                .with_root_certificates(nobody)
+                .with_root_certificates(none)
                 .with_no_client_auth())
         }
     }

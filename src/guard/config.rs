@@ -16,7 +16,6 @@ use crate::policy::BindingLayer;
 use crate::policy::{Policy, PolicyFile, PolicyLayer, Rule};
 use crate::rate::Limits;
 use crate::reload::Load;
-use crate::responder::Challenge;
 use crate::source::Networks;
 use crate::tls;
 use crate::util::file::{DOCUMENT, read_text};
@@ -79,7 +78,7 @@ impl Builder {
             let mut layer =
                 PolicyLayer::watching(policy(config, &section.rules, builder.groups())?);
             if let Some(shadow) = &section.shadow {
-                let file = PolicyFile::new(document.resolve(shadow)).as_shadow();
+                let file = PolicyFile::shadow(document.resolve(shadow));
                 let shadow = Watched::watch(file, document.watch.clone())
                     .map_err(|error| document.unusable("policy.shadow", error))?;
                 layer = layer.with_shadow(shadow);
@@ -148,12 +147,12 @@ fn forwarded(
     let proxies = proxies.lapsing(|| Some(Vec::<IpNet>::new()));
     let proxies = Watched::watch(proxies, config.document.watch.clone())?;
     builder = builder.forwarded(match section.address {
-        Some(header) => source::ForwardedLayer::watching(header.header(), proxies.clone()),
+        Some(header) => source::ForwardedLayer::believing(header.header(), proxies.clone()),
         None => source::ForwardedLayer::without_address(proxies.clone()),
     });
     let removed = section.remove.iter().map(HeaderText::name);
-    let nobody = tls::ForwardedLayer::without_proxies().with_removed(removed.clone());
-    builder = builder.forwarded_certificate(nobody);
+    let without = tls::ForwardedLayer::without_proxies().with_removed(removed.clone());
+    builder = builder.forwarded_certificate(without);
     if let Some(header) = &section.certificate {
         let acceptor = builder.acceptor.as_ref();
         let acceptor = acceptor.filter(|_| asks_for_certificates(config));
@@ -179,16 +178,14 @@ fn responder(config: &Config) -> Result<Responder, ConfigError> {
     let responder = Responder::new(config.preset).with_hidden(config.hidden);
     #[cfg(feature = "jwt")]
     if let Some(bearer) = config.auth.as_ref().and_then(|auth| auth.bearer.as_ref()) {
-        let challenge = Challenge::bearer(&bearer.realm, &bearer.service)
-            .map_err(|error| config.document.unusable("auth.bearer", error))?;
-        return Ok(responder.with_challenge(Some(challenge)));
+        let challenging = responder.with_bearer_challenge(&bearer.realm, &bearer.service);
+        return challenging.map_err(|error| config.document.unusable("auth.bearer", error));
     }
     match &config.realm {
         // A mirror does not challenge, whatever realm it has.
         Some(realm) if config.preset == Preset::Registry => {
-            let challenge = Challenge::basic(realm)
-                .map_err(|error| config.document.unusable("realm", error))?;
-            Ok(responder.with_challenge(Some(challenge)))
+            let challenging = responder.with_basic_challenge(realm);
+            challenging.map_err(|error| config.document.unusable("realm", error))
         }
         _ => Ok(responder),
     }

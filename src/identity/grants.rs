@@ -1,7 +1,7 @@
 /// The actions that an issuer trusted by the operator has granted to a caller: the `access` claims of the
 /// distribution token specification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants(Vec<Grant>);
+pub(crate) struct Grants(Vec<Grant>);
 
 /// One claim: these actions on the resource of this type and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +13,12 @@ struct Grant {
 
 impl Grants {
     /// Grants nothing.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Grants these actions on the resource of this type (`repository`, `registry`) and name too.
-    pub fn and<A: Into<Box<str>>>(
+    pub(crate) fn and<A: Into<Box<str>>>(
         mut self,
         kind: impl Into<Box<str>>,
         name: impl Into<Box<str>>,
@@ -34,7 +34,7 @@ impl Grants {
 
     /// Returns whether `action` is granted on the resource of this type and name, compared as they are written.
     /// The action `*` is every action.
-    pub fn permit(&self, kind: &str, name: &str, action: &str) -> bool {
+    pub(crate) fn permit(&self, kind: &str, name: &str, action: &str) -> bool {
         self.0.iter().any(|grant| {
             let mut actions = grant.actions.iter();
             *grant.kind == *kind

@@ -9,6 +9,7 @@ mod attribute;
 mod error;
 #[cfg(feature = "x509")]
 pub mod forwarded;
+#[cfg_attr(not(feature = "jwt"), allow(dead_code, reason = "signed tokens grant"))]
 mod grants;
 #[cfg(feature = "auth")]
 mod mapping;
@@ -38,14 +39,15 @@ mod x500;
 #[cfg(feature = "tls")]
 pub(crate) use anchor::Anchor;
 pub use error::IdentityError;
-pub use grants::Grants;
+pub(crate) use grants::Grants;
 #[cfg(feature = "auth")]
 pub use mapping::{Mapping, Rule};
 #[cfg(feature = "config")]
 pub(crate) use mapping_error::MappingError;
 pub use peer::PeerIdentity;
 pub use principal::{Method, Principal};
-pub use spiffe::SpiffeId;
+#[cfg(feature = "crl")]
+pub(crate) use spiffe::SpiffeId;
 #[cfg(feature = "crl")]
 pub(crate) use twin::twin;
 #[cfg(feature = "tls")]

@@ -5,7 +5,8 @@ use x509_parser::extensions::GeneralName;
 #[cfg(feature = "x509")]
 use x509_parser::prelude::X509Certificate;
 
-use super::{IdentityError, SpiffeId};
+use super::IdentityError;
+use super::spiffe::SpiffeId;
 
 /// The alternative names that a certificate gives its owner (RFC 5280 §4.2.1.6).
 #[derive(Debug, Default, PartialEq, Eq)]

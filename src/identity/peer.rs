@@ -165,15 +165,20 @@ impl PeerIdentity {
         self.0.spiffe_id.as_ref().map(SpiffeId::as_str)
     }
 
+    /// Returns the trust domain of the SPIFFE ID, if there is one.
+    pub fn trust_domain(&self) -> Option<&str> {
+        self.0.spiffe_id.as_ref().map(SpiffeId::trust_domain)
+    }
+
     /// Returns the SPIFFE ID of an X.509-SVID leaf, with the constraints that X.509-SVID §4 and §5.2 put on the
     /// certificate.
     ///
     /// # Errors
     /// Returns the constraint that the certificate breaks.
-    pub fn x509_svid(&self) -> Result<&SpiffeId, IdentityError> {
+    pub fn x509_svid(&self) -> Result<&str, IdentityError> {
         self.0.svid?;
         let none = SvidError::UriNames(self.0.names.uris.len());
-        Ok(self.0.spiffe_id.as_ref().ok_or(none)?)
+        Ok(self.spiffe_id().ok_or(none)?)
     }
 
     /// Returns the values of a subject attribute by its RFC 4514 keyword: `CN`, `O`, `OU`, `UID`, `DC`… In the

@@ -54,6 +54,7 @@ struct Caller {
     /// The method's prefix, a colon and the id.
     text: Box<str>,
     groups: Box<[Box<str>]>,
+    #[cfg_attr(not(feature = "jwt"), allow(dead_code, reason = "signed tokens grant"))]
     grants: Option<Grants>,
     ends: Option<SystemTime>,
 }
@@ -99,7 +100,8 @@ impl Principal {
 
     /// Returns the same caller, who may do no more than these grants allow, whatever a policy allows. Default:
     /// no such bound.
-    pub fn with_grants(self, grants: Grants) -> Self {
+    #[cfg(feature = "jwt")]
+    pub(crate) fn with_grants(self, grants: Grants) -> Self {
         self.with(|caller| caller.grants = Some(grants))
     }
 
@@ -146,8 +148,18 @@ impl Principal {
         self.peer.as_ref()
     }
 
+    /// Returns whether the issuer of the caller's signed token grants `action` on the resource of this type
+    /// (`repository`, `registry`) and name, compared as they are written; true where no such token bounds the
+    /// caller.
+    #[cfg(feature = "jwt")]
+    pub fn is_granted(&self, kind: &str, name: &str, action: &str) -> bool {
+        let grants = self.grants();
+        grants.is_none_or(|grants| grants.permit(kind, name, action))
+    }
+
     /// Returns the grants that bound what the caller may do; `None` without such a bound.
-    pub fn grants(&self) -> Option<&Grants> {
+    #[cfg(feature = "jwt")]
+    pub(crate) fn grants(&self) -> Option<&Grants> {
         self.caller.grants.as_ref()
     }
 

@@ -1,10 +1,8 @@
-use std::fmt;
-
 use super::IdentityError;
 
 /// A SPIFFE ID (SPIFFE-ID §2): a trust domain and a path within it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SpiffeId {
+pub(crate) struct SpiffeId {
     text: Box<str>,
     domain_end: usize,
 }
@@ -89,7 +87,7 @@ impl SpiffeId {
     ///
     /// # Errors
     /// Returns the rule that the text breaks.
-    pub fn parse(text: &str) -> Result<Self, IdentityError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, IdentityError> {
         Ok(Self::read(text)?)
     }
 
@@ -119,17 +117,17 @@ impl SpiffeId {
     }
 
     /// Returns the whole ID.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Returns the trust domain.
-    pub fn trust_domain(&self) -> &str {
+    pub(crate) fn trust_domain(&self) -> &str {
         &self.text[SCHEME.len()..self.domain_end]
     }
 
     /// Returns the path with its slash; empty without a path.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.text[self.domain_end..]
     }
 }
@@ -156,8 +154,39 @@ fn segment(text: &str, last: bool) -> Result<(), SpiffeIdError> {
     }
 }
 
-impl fmt::Display for SpiffeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spiffe_ids_are_read_as_go_spiffe_reads_them() {
+        let vectors = include_str!("../../tests/vectors/spiffe_id_vectors.json");
+        let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).unwrap();
+        assert_eq!(vectors.len(), 535);
+        for vector in vectors {
+            let input = vector["input"].as_str().unwrap();
+            let parsed = SpiffeId::read(input);
+            assert_eq!(parsed.is_ok(), vector["ok"] == true, "{parsed:?}");
+            if let Ok(id) = parsed {
+                assert_eq!(id.trust_domain(), vector["trust_domain"], "{input:?}");
+                assert_eq!(id.path(), vector["path"], "{input:?}");
+                assert_eq!(id.as_str(), input);
+            }
+        }
+    }
+
+    #[test]
+    fn spiffe_ids_have_the_lengths_of_the_specification() {
+        let read = |text: String| SpiffeId::read(&text).err();
+        let domain = "d".repeat(255);
+        assert_eq!(read(format!("spiffe://{domain}/p")), None);
+        let longer = read(format!("spiffe://{domain}d/p"));
+        assert_eq!(longer, Some(SpiffeIdError::TrustDomainTooLong));
+        let path = "p".repeat(2_048 - "spiffe://d/".len());
+        assert_eq!(read(format!("spiffe://d/{path}")), None);
+        assert_eq!(
+            read(format!("spiffe://d/{path}p")),
+            Some(SpiffeIdError::TooLong)
+        );
     }
 }

@@ -1,6 +1,5 @@
 use http::Extensions;
 
-use crate::refusal::Miswiring;
 use crate::{ClientAddr, Connection, Refusal};
 
 /// The request's [`Connection`].
@@ -9,7 +8,7 @@ use crate::{ClientAddr, Connection, Refusal};
 /// There is none: the server does not put it there.
 #[inline]
 pub(crate) fn connection(extensions: &Extensions) -> Result<&Connection, Refusal> {
-    Connection::of(extensions).ok_or(Refusal::Miswired(Miswiring::NoConnection))
+    Connection::of(extensions).ok_or(Refusal::NoConnection)
 }
 
 /// The address of the request's client.
@@ -18,5 +17,5 @@ pub(crate) fn connection(extensions: &Extensions) -> Result<&Connection, Refusal
 /// It is not known: the server does not tell it.
 #[inline]
 pub(crate) fn address(extensions: &Extensions) -> Result<ClientAddr, Refusal> {
-    ClientAddr::of(extensions).ok_or(Refusal::Miswired(Miswiring::NoAddress))
+    ClientAddr::of(extensions).ok_or(Refusal::NoAddress)
 }

@@ -14,25 +14,8 @@ pub struct Warning {
     pub line: Option<usize>,
     /// The column of that line, in characters, from 1.
     pub column: Option<usize>,
-    /// What is doubtful.
-    pub doubt: Doubt,
-}
-
-/// What is doubtful about a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Doubt {
-    /// Everything that it allows is denied by this rule.
-    NeverAllows(Arc<str>),
-    /// It adds nothing to this rule.
-    Redundant(Arc<str>),
-    /// `/v2/` answers 200 to the anonymous, after which Docker sends no credentials, but other rules
-    /// need them.
-    AnonymousProbe,
-    /// Callers who showed nothing may push or delete.
-    AnonymousWrite,
-    /// It and those after it were not compared with the others: too many are alike.
-    NotCompared,
+    /// What is doubtful, as a sentence whose subject is the rule.
+    pub doubt: String,
 }
 
 /// How many pairs of rules are compared: for as long as an operator waits without noticing. Rules that
@@ -47,7 +30,7 @@ pub(super) fn warnings(rules: &[Rule], index: &Index) -> Vec<Warning> {
         let doubts = [
             unreachable(rules, index, number, rule, &mut left),
             anonymous_write(rule),
-            (mixed && allows_the_anonymous(rule, Actions::PROBE)).then_some(Doubt::AnonymousProbe),
+            anonymous_probe(rule).filter(|_| mixed),
         ];
         warnings.extend(doubts.into_iter().flatten().map(|doubt| Warning {
             rule: Arc::clone(&rule.name),
@@ -65,14 +48,16 @@ fn unreachable(
     number: u32,
     rule: &Rule,
     left: &mut usize,
-) -> Option<Doubt> {
+) -> Option<String> {
     if *left == 0 {
         return None;
     }
     for other_number in index.neighbours(rule.repositories.first()) {
         *left -= 1;
         if *left == 0 {
-            return Some(Doubt::NotCompared);
+            return Some(
+                "and those after it were not compared with the others: too many begin alike".into(),
+            );
         }
         let other = rules.get(other_number as usize)?;
         let decides_first = match (other.effect, rule.effect) {
@@ -82,19 +67,28 @@ fn unreachable(
             _ => other_number < number || (other_number > number && !rule.covers(other)),
         };
         if other_number != number && decides_first && other.covers(rule) {
-            let name = Arc::clone(&other.name);
+            let by = &other.name;
             return Some(if other.effect == rule.effect {
-                Doubt::Redundant(name)
+                format!("is redundant: all of it is in {by:?} already")
             } else {
-                Doubt::NeverAllows(name)
+                format!("never allows anything: all of it is denied by {by:?}")
             });
         }
     }
     None
 }
 
-fn anonymous_write(rule: &Rule) -> Option<Doubt> {
-    allows_the_anonymous(rule, Actions::PUSH | Actions::DELETE).then_some(Doubt::AnonymousWrite)
+fn anonymous_write(rule: &Rule) -> Option<String> {
+    let writes = allows_the_anonymous(rule, Actions::PUSH | Actions::DELETE);
+    writes.then(|| "lets callers who showed nothing push or delete".into())
+}
+
+fn anonymous_probe(rule: &Rule) -> Option<String> {
+    allows_the_anonymous(rule, Actions::PROBE).then(|| {
+        "answers `/v2/` to the anonymous, after which Docker sends no credentials, but other rules \
+         need them"
+            .into()
+    })
 }
 
 fn allows_the_anonymous(rule: &Rule, actions: Actions) -> bool {
@@ -194,24 +188,5 @@ impl fmt::Display for Warning {
             write!(f, "line {line}, column {column}: ")?;
         }
         write!(f, "rule {:?} {}", self.rule, self.doubt)
-    }
-}
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NeverAllows(by) => {
-                write!(f, "never allows anything: all of it is denied by {by:?}")
-            }
-            Self::Redundant(by) => write!(f, "is redundant: all of it is in {by:?} already"),
-            Self::AnonymousProbe => f.write_str(
-                "answers `/v2/` to the anonymous, after which Docker sends no credentials, \
-                 but other rules need them",
-            ),
-            Self::AnonymousWrite => f.write_str("lets callers who showed nothing push or delete"),
-            Self::NotCompared => f.write_str(
-                "and those after it were not compared with the others: too many begin alike",
-            ),
-        }
     }
 }

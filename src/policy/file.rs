@@ -8,10 +8,11 @@ use toml::Spanned;
 
 use super::error::RuleError;
 use super::{Actions, Effect, Pattern, Policy, PolicyError, RateClass, Rule, Who};
+use crate::Watched;
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
 use crate::document::{self, ConfigError, Key, Text, place};
-use crate::reload::Load;
+use crate::reload::{Load, WatchOptions};
 use crate::util::file::{self, DOCUMENT};
 
 /// A policy file: `[[rules]]`, one table a rule.
@@ -140,6 +141,26 @@ impl Policy {
         Self::from_named_toml(Path::new("policy"), text)
     }
 
+    /// Reads the policy in a TOML file, and logs its [warnings](Policy::warnings).
+    ///
+    /// # Errors
+    /// What is wrong with the file, with line, column and key.
+    pub fn load(path: impl Into<PathBuf>) -> Result<Self, PolicyError> {
+        PolicyFile::new(path).load(None)
+    }
+
+    /// Reads the policy as [`Policy::load`] does, now and whenever the file changes. Where the file could not be used
+    /// for [`stale_after`](WatchOptions::stale_after), the policy that is left allows nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the file now. Later errors leave the last good policy active.
+    pub fn watch(
+        path: impl Into<PathBuf>,
+        options: WatchOptions,
+    ) -> Result<Watched<Self>, PolicyError> {
+        Watched::watch(PolicyFile::new(path), options)
+    }
+
     fn from_named_toml(file: &Path, text: &str) -> Result<Self, PolicyError> {
         let document: Document = document::parse(file, text)?;
         let rules = document.rules.into_iter().map(|rule| {
@@ -157,26 +178,28 @@ impl Policy {
     }
 }
 
-/// Loads a [`Policy`] from a TOML file, for [`Watched::watch`](crate::Watched::watch).
+/// Loads a [`Policy`] from a TOML file.
 #[derive(Clone, Debug)]
-pub struct PolicyFile {
+pub(crate) struct PolicyFile {
     path: PathBuf,
     name: &'static str,
 }
 
 impl PolicyFile {
     /// Reads the policy in the file at `path`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             name: "policy",
         }
     }
 
-    /// Reports the file as a shadow policy.
-    pub fn as_shadow(mut self) -> Self {
-        self.name = "shadow_policy";
-        self
+    /// Reads the policy in the file at `path`, which is reported as a shadow policy.
+    pub(crate) fn shadow(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            name: "shadow_policy",
+        }
     }
 }
 

@@ -44,7 +44,7 @@
 //!
 //! # The file
 //!
-//! With the feature `config`, a policy is a TOML file ([`Policy::from_toml`], [`PolicyFile`]):
+//! With the feature `config`, a policy is a TOML file ([`Policy::from_toml`], [`Policy::watch`]):
 //!
 //! ```toml
 //! [[rules]]
@@ -118,12 +118,12 @@ pub use crate::record::RateClass;
 pub use access::{Caller, TagOracle};
 pub use actions::Actions;
 #[cfg(feature = "digest-binding")]
-pub use binding::{BindingLayer, DigestBinding, DigestFile, DigestOracle, Learn};
-pub use check::{Doubt, Warning};
+pub use binding::{BindingLayer, DigestBinding, DigestOracle};
+pub use check::Warning;
 pub use error::PolicyError;
 pub use explain::Explanation;
 #[cfg(feature = "config")]
-pub use file::PolicyFile;
+pub(crate) use file::PolicyFile;
 pub use layer::PolicyLayer;
 pub use pattern::Pattern;
 pub(crate) use rule::Effect;

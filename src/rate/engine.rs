@@ -10,11 +10,12 @@ use super::handle::Handle;
 #[cfg(feature = "redis")]
 use super::meter::Ledger;
 use super::meter::Meter;
+use super::options::Exempt;
 use super::quota::Calendar;
 use super::rule::{Ceiling, Rule, rank};
 use super::subject::{Charged, Subject};
 use super::watcher::Watcher;
-use super::{Direction, Exempt, Key, Limit, Limits};
+use super::{Direction, Key, Limit, Limits};
 
 /// The active limits and all that is remembered of their keys, shared by every clone of a service.
 #[derive(Debug)]

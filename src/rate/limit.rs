@@ -4,7 +4,8 @@ use std::time::Duration;
 #[cfg(feature = "redis")]
 use super::Fleet;
 use super::bounds::{MAX_BURST, MAX_RATE};
-use super::{Callers, Direction, Key, LimitsError, Quota, Share};
+use super::options::Quota;
+use super::{Callers, Direction, Exhausted, Key, LimitsError, Share, Window};
 #[cfg(feature = "policy")]
 use crate::record::RateClass;
 
@@ -36,6 +37,7 @@ pub struct Limit {
     pub(super) max_transfer: Option<Duration>,
     pub(super) max_streams: Option<u32>,
     pub(super) quota: Option<Quota>,
+    exhausted: Exhausted,
     #[cfg(feature = "policy")]
     pub(super) class: Option<RateClass>,
     #[cfg(feature = "redis")]
@@ -57,9 +59,9 @@ impl Limit {
         Self::nothing(name, key).with_max_streams(streams)
     }
 
-    /// Makes a limit of at most `quota` bytes a window for each value of `key`.
-    pub fn quota(name: impl Into<Arc<str>>, key: Key, quota: Quota) -> Self {
-        Self::nothing(name, key).with_quota(quota)
+    /// Makes a limit of at most `bytes` in each calendar `window` for each value of `key`.
+    pub fn quota(name: impl Into<Arc<str>>, key: Key, bytes: u64, window: Window) -> Self {
+        Self::nothing(name, key).with_quota(bytes, window)
     }
 
     /// Makes a limit by `key` that limits nothing yet: [`Limits::new`](super::Limits::new) takes it once it has
@@ -77,6 +79,7 @@ impl Limit {
             max_transfer: None,
             max_streams: None,
             quota: None,
+            exhausted: Exhausted::default(),
             #[cfg(feature = "policy")]
             class: None,
             #[cfg(feature = "redis")]
@@ -97,17 +100,49 @@ impl Limit {
         self
     }
 
-    /// Sets which bodies the limit counts. Default: [`Direction::Both`], added up.
-    ///
-    /// Caps and quotas refuse a request before it begins by what it probably moves: those that count responses
-    /// refuse GET and HEAD, those that count requests refuse other methods.
-    pub fn with_direction(mut self, direction: Direction) -> Self {
+    /// Counts response bodies only: what clients pull. Caps and quotas then refuse GET and HEAD. Default: the limit
+    /// counts both bodies, added up, and may refuse any method.
+    pub fn of_responses(self) -> Self {
+        self.with_direction(Direction::Response)
+    }
+
+    /// Counts request bodies only: what clients push. Caps and quotas then refuse methods other than GET and HEAD.
+    /// Default: the limit counts both bodies, added up, and may refuse any method.
+    pub fn of_requests(self) -> Self {
+        self.with_direction(Direction::Request)
+    }
+
+    pub(crate) fn with_direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
     }
 
-    /// Sets whose traffic the limit counts. Default: every caller's.
-    pub fn with_callers(mut self, callers: Callers) -> Self {
+    /// Counts the traffic of authenticated callers only. Default: every caller's.
+    pub fn of_authenticated(self) -> Self {
+        self.with_callers(Callers::Authenticated)
+    }
+
+    /// Counts the traffic of callers who are not authenticated only. Default: every caller's.
+    pub fn of_anonymous(self) -> Self {
+        self.with_callers(Callers::Anonymous)
+    }
+
+    /// Counts the traffic of callers in one of these groups only. Default: every caller's.
+    pub fn of_groups<G: Into<Box<str>>>(self, groups: impl IntoIterator<Item = G>) -> Self {
+        self.with_callers(Callers::Groups(
+            groups.into_iter().map(Into::into).collect(),
+        ))
+    }
+
+    /// Counts the traffic of these callers only, in a principal's text form: `token:ci`, `cert:node-1`. Default: every
+    /// caller's.
+    pub fn of_principals<P: Into<Box<str>>>(self, names: impl IntoIterator<Item = P>) -> Self {
+        self.with_callers(Callers::Principals(
+            names.into_iter().map(Into::into).collect(),
+        ))
+    }
+
+    pub(crate) fn with_callers(mut self, callers: Callers) -> Self {
         self.callers = callers;
         self
     }
@@ -147,9 +182,31 @@ impl Limit {
         self
     }
 
-    /// Allows at most `quota` bytes a window for each key. Default: any number.
-    pub fn with_quota(mut self, quota: Quota) -> Self {
-        self.quota = Some(quota);
+    /// Allows at most `bytes` in each calendar `window` for each key. Default: any number.
+    pub fn with_quota(mut self, bytes: u64, window: Window) -> Self {
+        self.quota = Some(Quota {
+            bytes,
+            window,
+            exhausted: self.exhausted,
+        });
+        self
+    }
+
+    /// Sets whether a transfer in flight is cut off once the quota is used up. Default: no, it finishes, and what it
+    /// takes beyond the quota is counted.
+    pub fn with_cut(self, cut: bool) -> Self {
+        self.with_exhausted(if cut {
+            Exhausted::Cut
+        } else {
+            Exhausted::Finish
+        })
+    }
+
+    pub(crate) fn with_exhausted(mut self, exhausted: Exhausted) -> Self {
+        self.exhausted = exhausted;
+        if let Some(quota) = &mut self.quota {
+            quota.exhausted = exhausted;
+        }
         self
     }
 

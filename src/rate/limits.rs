@@ -1,7 +1,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Exempt, Limit, LimitsError};
+use super::options::Exempt;
+use super::{Limit, LimitsError};
+use crate::oci::Endpoint;
 #[cfg(feature = "policy")]
 use crate::record::RateClass;
 
@@ -66,9 +68,33 @@ impl Limits {
         })
     }
 
-    /// Lets traffic that one of the rules matches pass without any limit. Default: none.
-    pub fn with_exempt(mut self, rules: impl IntoIterator<Item = Exempt>) -> Self {
-        self.exempt.extend(rules);
+    /// Lets requests for this path, compared as a whole (`/healthz`), pass without any limit. Default: none.
+    pub fn with_exempt_path(self, path: impl Into<Box<str>>) -> Self {
+        self.exempting(Exempt::Path(path.into()))
+    }
+
+    /// Lets requests of callers in this group pass without any limit. Default: none.
+    pub fn with_exempt_group(self, group: impl Into<Box<str>>) -> Self {
+        self.exempting(Exempt::Group(group.into()))
+    }
+
+    /// Lets requests of this caller, in a principal's text form (`token:ci`), pass without any limit. Default: none.
+    pub fn with_exempt_principal(self, principal: impl Into<Box<str>>) -> Self {
+        self.exempting(Exempt::Principal(principal.into()))
+    }
+
+    /// Lets bodies of this endpoint whose exact length is at most so many bytes pass without any limit. Default:
+    /// none.
+    ///
+    /// No quota, cap or shedding refuses a pull that is answered with such a body. The length is known from the
+    /// response only, so limits refuse other pulls from this endpoint once the service has answered, and not
+    /// before.
+    pub fn with_exempt_small(self, endpoint: Endpoint, bytes: u64) -> Self {
+        self.exempting(Exempt::Small { endpoint, bytes })
+    }
+
+    fn exempting(mut self, rule: Exempt) -> Self {
+        self.exempt.push(rule);
         self
     }
 

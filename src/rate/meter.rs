@@ -4,10 +4,11 @@ use std::task::{Context, Poll, ready};
 
 #[cfg(feature = "redis")]
 use super::fleet::{Account, Accounts, keep_accounts};
+use super::options::Quota;
 use super::quota::{Calendar, Usage};
 use super::quota_status::QuotaStatus;
 use super::subject::Charged;
-use super::{Exhausted, Limit, Quota};
+use super::{Exhausted, Limit};
 use crate::telemetry::limit_meters::LimitMeters;
 
 /// Where a quota's bytes are counted: here, or with a fleet.

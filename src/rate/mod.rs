@@ -57,13 +57,13 @@
 //!
 #![cfg_attr(feature = "redis", doc = "```")]
 #![cfg_attr(not(feature = "redis"), doc = "```ignore")]
-//! use portcullis::rate::{Fleet, Key, Limit, Limits, Quota, Unreachable, Window};
+//! use portcullis::rate::{Fleet, Key, Limit, Limits, Window};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let fleet = Fleet::new("redis://redis.example.org/0")?.with_unreachable(Unreachable::Refuse);
+//! let fleet = Fleet::new("redis://redis.example.org/0")?.refusing_when_unreachable();
 //! let limits = Limits::new([
 //!     Limit::rate("total", Key::Total, 500_000_000).with_fleet(&fleet),
-//!     Limit::quota("daily", Key::Principal, Quota::new(1 << 40, Window::Day)).with_fleet(&fleet),
+//!     Limit::quota("daily", Key::Principal, 1 << 40, Window::Day).with_fleet(&fleet),
 //! ])?;
 //! # Ok(()) }
 //! ```
@@ -118,14 +118,17 @@ pub use abort::AbortSlow;
 pub use bounds::{MAX_BURST, MAX_RATE};
 pub use error::LimitsError;
 #[cfg(feature = "redis")]
-pub use fleet::{Fleet, Unreachable};
+pub use fleet::Fleet;
+#[cfg(feature = "redis")]
+pub(crate) use fleet::Unreachable;
 #[doc(hidden)]
 pub use keyed::Keyed;
 pub use layer::ByteRateLayer;
 pub use limit::Limit;
 pub use limits::Limits;
 pub(crate) use options::Exhausted;
-pub use options::{Exempt, Quota, Share, Tenant, Window};
-pub use scope::{Callers, Direction, Key};
+pub use options::{Share, Tenant, Window};
+pub use scope::Key;
+pub(crate) use scope::{Callers, Direction};
 pub use service::ByteRate;
 pub use stall::StallTimeout;

@@ -32,12 +32,9 @@ pub struct Tenant {
 
 /// A number of bytes for each calendar window, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Quota {
-    /// The number of bytes.
-    pub bytes: u64,
-    /// The calendar window.
-    pub window: Window,
+pub(super) struct Quota {
+    pub(super) bytes: u64,
+    pub(super) window: Window,
     /// What happens to a transfer in flight when the quota is used up.
     pub(super) exhausted: Exhausted,
 }
@@ -72,8 +69,7 @@ pub(crate) enum Exhausted {
 
 /// A rule for traffic that passes without any limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Exempt {
+pub(super) enum Exempt {
     /// Requests for this path, compared as a whole: `/healthz`.
     Path(Box<str>),
     /// Requests of callers in this group.
@@ -81,16 +77,7 @@ pub enum Exempt {
     /// Requests of this caller, in a principal's text form: `token:ci`.
     Principal(Box<str>),
     /// Bodies of this endpoint whose exact length is at most so many bytes.
-    ///
-    /// No quota, cap or shedding refuses a pull that is answered with such a body. The length is known from the
-    /// response only, so limits refuse other pulls from this endpoint once the service has answered, and not
-    /// before.
-    Small {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// The largest body that passes.
-        bytes: u64,
-    },
+    Small { endpoint: Endpoint, bytes: u64 },
 }
 
 impl Share {
@@ -185,27 +172,5 @@ impl Default for Tenant {
             floor: 0,
             ceiling: None,
         }
-    }
-}
-
-impl Quota {
-    /// Makes a quota of so many bytes a window; transfers in flight finish.
-    pub fn new(bytes: u64, window: Window) -> Self {
-        Self {
-            bytes,
-            window,
-            exhausted: Exhausted::default(),
-        }
-    }
-
-    /// Sets whether a transfer is cut off once the quota is used up. Default: no, it finishes, and what it takes
-    /// beyond the quota is counted.
-    pub fn with_cut(mut self, cut: bool) -> Self {
-        self.exhausted = if cut {
-            Exhausted::Cut
-        } else {
-            Exhausted::Finish
-        };
-        self
     }
 }

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashTable;
 
-use super::{Quota, Window};
+use super::Window;
+use super::options::Quota;
 use crate::util::{calendar, clock};
 
 const SHARDS: usize = 64;
@@ -175,6 +176,15 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rate::Exhausted;
+
+    fn quota(bytes: u64) -> Quota {
+        Quota {
+            bytes,
+            window: Window::Day,
+            exhausted: Exhausted::Finish,
+        }
+    }
 
     fn span(window: Window, now: u64) -> (u64, u64) {
         let span = window.at(Duration::from_secs(now));
@@ -208,7 +218,7 @@ mod tests {
         let usage = Usage::new(1);
         let span = Window::Day.at(Duration::from_secs(1_700_000_000));
         assert_eq!(usage.used(1, span), 0);
-        assert_eq!(usage.take(2, 10, Quota::new(0, Window::Day), span), 0);
+        assert_eq!(usage.take(2, 10, quota(0), span), 0);
         usage.add(3, 30, span);
         usage.add(4, 40, span);
         assert_eq!((usage.used(3, span), usage.used(4, span)), (30, 40));
@@ -235,7 +245,7 @@ mod tests {
         usage.add(3, 30, span);
         assert_eq!(usage.used(1, span), 10);
         assert_eq!(usage.used(2, span), 50);
-        let quota = Quota::new(15, Window::Day);
+        let quota = quota(15);
         assert_eq!(usage.take(1, 10, quota, span), 5);
         assert_eq!(usage.take(1, 10, quota, span), 0);
         usage.give_back(1, 3, span);

@@ -33,8 +33,7 @@ pub enum Key {
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
-#[non_exhaustive]
-pub enum Direction {
+pub(crate) enum Direction {
     /// Response bodies: what clients pull.
     Response,
     /// Request bodies: what clients push.
@@ -59,8 +58,7 @@ impl Direction {
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
-#[non_exhaustive]
-pub enum Callers {
+pub(crate) enum Callers {
     /// Every caller's.
     #[default]
     All,
@@ -77,7 +75,7 @@ pub enum Callers {
 impl Callers {
     /// Returns whether this caller's traffic counts.
     #[inline]
-    pub fn include(&self, principal: Option<&Principal>) -> bool {
+    pub(super) fn include(&self, principal: Option<&Principal>) -> bool {
         let known = || principal.filter(|principal| principal.method() != Method::Anonymous);
         match self {
             Self::All => true,

@@ -13,7 +13,8 @@ use crate::oci::{Endpoint, Route, RouteError};
 use crate::util::hex;
 use crate::{ClientAddr, Connection, Principal};
 
-use super::{Callers, Exempt, Key, Limit, Limits};
+use super::options::Exempt;
+use super::{Callers, Key, Limit, Limits};
 #[cfg(feature = "policy")]
 use crate::record::RateClass;
 

@@ -1,6 +1,6 @@
 use http::StatusCode;
 
-use super::{Miswiring, Preset};
+use super::Preset;
 use crate::oci::{ErrorCode, RouteError};
 
 /// Why a request was refused: one variant a reason.
@@ -93,12 +93,44 @@ pub enum Refusal {
     /// Something that a decision needs is not there: what else would be refused might be allowed.
     #[error("a part of the gate is unavailable")]
     Unavailable,
-    /// The server does not give the gate what it needs to decide. The log says once a minute what to do.
-    #[error("the server is wired wrongly: {0}")]
-    Miswired(Miswiring),
+    /// The request has no [`Connection`](crate::Connection), so that neither its certificate nor the revocation of it
+    /// can be known.
+    #[error(
+        "a request came without its Connection, without which client certificates and their revocation cannot be \
+         checked; requests are refused until it is there: serve by portcullis::serve::Server, or with axum by \
+         Guard::make_service (or into_make_service_with_connect_info::<Connection>()), or wrap the service of each \
+         connection into connection::AddConnection"
+    )]
+    NoConnection,
+    /// Neither the request's [`Connection`](crate::Connection) nor its [`ClientAddr`](crate::ClientAddr) is known.
+    #[error(
+        "a request came without its Connection, so that its address is not known, without which networks cannot be \
+         checked and failed logins not be throttled; requests are refused until it is there: serve by \
+         portcullis::serve::Server, or with axum by Guard::make_service (or \
+         into_make_service_with_connect_info::<Connection>()), or wrap the service of each connection into \
+         connection::AddConnection"
+    )]
+    NoAddress,
+    /// The path looks like one under `/v2/` of which the prefix was taken off, by axum's `Router::nest` for one.
+    #[error(
+        "the path of a request looks like one under /v2/ that has lost its prefix, so that it cannot be known what is \
+         asked for; such requests are refused: put the guard around the whole router instead of into \
+         `nest(\"/v2\", …)`, or tell it what was taken off by `base_path(\"/v2\")`. See docs/wiring.md"
+    )]
+    PathStripped,
 }
 
 impl Refusal {
+    /// Returns which part of the server's wiring is missing, of three; the log says once a minute what to do about it.
+    pub(crate) fn miswiring(self) -> Option<usize> {
+        match self {
+            Self::NoConnection => Some(0),
+            Self::NoAddress => Some(1),
+            Self::PathStripped => Some(2),
+            _ => None,
+        }
+    }
+
     /// Returns the reason as a closed-set label, for metrics and log fields.
     pub fn label(&self) -> &'static str {
         match self {
@@ -126,7 +158,7 @@ impl Refusal {
             Self::StreamsExceeded { .. } => "streams_exceeded",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::Unavailable => "unavailable",
-            Self::Miswired(_) => "miswired",
+            Self::NoConnection | Self::NoAddress | Self::PathStripped => "miswired",
         }
     }
 
@@ -163,7 +195,9 @@ impl Refusal {
                 Preset::Mirror => StatusCode::SERVICE_UNAVAILABLE,
                 Preset::Registry => StatusCode::TOO_MANY_REQUESTS,
             },
-            Self::Unavailable | Self::Miswired(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::NoConnection | Self::NoAddress | Self::PathStripped => {
+                StatusCode::SERVICE_UNAVAILABLE
+            },
         }
     }
 
@@ -204,7 +238,9 @@ impl Refusal {
             | Self::RateExceeded { retry_after }
             | Self::StreamsExceeded { retry_after }
             | Self::QuotaExceeded { retry_after } => Some((*retry_after).max(1)),
-            Self::Unavailable | Self::Miswired(_) => Some(1),
+            Self::Unavailable | Self::NoConnection | Self::NoAddress | Self::PathStripped => {
+                Some(1)
+            }
             _ => None,
         }
     }
@@ -213,7 +249,7 @@ impl Refusal {
 impl From<RouteError> for Refusal {
     fn from(error: RouteError) -> Self {
         match error {
-            RouteError::Stripped => Self::Miswired(Miswiring::Stripped),
+            RouteError::Stripped => Self::PathStripped,
             error => Self::RouteInvalid(error),
         }
     }

@@ -5,9 +5,7 @@
 //! The client gets less than the log: unknown user, wrong password and expired token get the same answer.
 
 mod kind;
-mod miswiring;
 mod preset;
 
 pub use kind::Refusal;
-pub use miswiring::Miswiring;
 pub use preset::Preset;

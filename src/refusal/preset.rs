@@ -1,4 +1,4 @@
-/// Whose clients are to be pleased, chosen once for the whole stack.
+/// What the service is for its clients, chosen once for the whole stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "config", derive(serde::Deserialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -6,9 +6,8 @@
 #[non_exhaustive]
 pub enum Preset {
     /// A mirror in front of other registries: no `WWW-Authenticate`, because containerd answers a
-    /// Basic challenge from any host with the pod's upstream pull secret; shedding, quotas that are used up
-    /// and the throttle of
-    /// failed authentications are 503.
+    /// Basic challenge from any host with the pod's upstream pull secret; shedding, quotas that are used up and
+    /// the throttle of failed authentications are 503.
     #[default]
     Mirror,
     /// A registry of its own: one Basic challenge, from which docker and skopeo take that

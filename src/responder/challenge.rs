@@ -5,7 +5,7 @@ use crate::oci::Route;
 
 /// The value of a `WWW-Authenticate` line: exactly one challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
+pub(super) struct Challenge {
     value: HeaderValue,
     /// Whether it names the scope that a token must have.
     bearer: bool,
@@ -22,25 +22,15 @@ pub struct ChallengeError {
 }
 
 impl Challenge {
-    /// Makes `Basic realm="…", charset="UTF-8"` (RFC 7617 §2.1): users and passwords are read as UTF-8, and
-    /// without the parameter a client may send characters outside ASCII in another form. docker, containerd,
-    /// skopeo, podman and curl take the parameter, and send UTF-8 with and without it.
-    ///
-    /// # Errors
-    /// Returns an error for a realm that is empty or needs quoting: several clients stop at those.
-    pub fn basic(realm: &str) -> Result<Self, ChallengeError> {
+    /// RFC 7617 §2.1.
+    pub(super) fn basic(realm: &str) -> Result<Self, ChallengeError> {
         let realm = checked("realm", realm)?;
         let text = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
         Self::new("realm", text, false)
     }
 
-    /// Makes `Bearer realm="…",service="…"` of the distribution token specification: where to get a token, and
-    /// for which service. The scope that a request needs is added for each, and why its own token is not enough
-    /// (RFC 6750 §3.1).
-    ///
-    /// # Errors
-    /// Returns an error for a realm or service that is empty or needs quoting.
-    pub fn bearer(realm: &str, service: &str) -> Result<Self, ChallengeError> {
+    /// The distribution token specification.
+    pub(super) fn bearer(realm: &str, service: &str) -> Result<Self, ChallengeError> {
         let (realm, service) = (checked("realm", realm)?, checked("service", service)?);
         let text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
         Self::new("realm", text, true)

@@ -11,7 +11,7 @@ mod grpc;
 #[allow(clippy::module_inception, reason = "the one noun of this folder")]
 mod responder;
 
-pub use challenge::{Challenge, ChallengeError};
+pub use challenge::ChallengeError;
 #[cfg(any(feature = "policy", feature = "jwt"))]
 pub(crate) use declined::{Declined, decline_mount};
 pub use error_body::ErrorAnswer;

@@ -5,11 +5,11 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENT
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
+use super::challenge::Challenge;
 use super::error_body::Hook;
-use super::{Challenge, ErrorAnswer, grpc};
+use super::{ChallengeError, ErrorAnswer, grpc};
 use crate::oci::{self, Route, asked};
 use crate::record::Record;
-use crate::refusal::Miswiring;
 use crate::telemetry::metrics;
 use crate::util::seldom::Seldom;
 use crate::{Preset, Refusal};
@@ -18,12 +18,10 @@ use crate::{Preset, Refusal};
 ///
 /// ```
 /// use http::{Request, header::WWW_AUTHENTICATE};
-/// use portcullis::responder::Challenge;
 /// use portcullis::{Preset, Refusal, Responder};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let registry = Responder::new(Preset::Registry)
-///     .with_challenge(Some(Challenge::basic("registry.example.org")?));
+/// let registry = Responder::new(Preset::Registry).with_basic_challenge("registry.example.org")?;
 /// let request = Request::get("/v2/").body(())?;
 /// let answer = registry.refuse(Refusal::CredentialsMissing, &request);
 /// assert_eq!(answer.status(), 401);
@@ -61,10 +59,35 @@ impl Responder {
         }
     }
 
-    /// Sends this challenge instead of the preset's own; `None` sends no `WWW-Authenticate`. Default: the
-    /// preset's own.
-    pub fn with_challenge(mut self, challenge: Option<Challenge>) -> Self {
-        self.challenge = challenge;
+    /// Challenges by `Basic realm="…", charset="UTF-8"` (RFC 7617 §2.1): users and passwords are read as UTF-8, and
+    /// without the parameter a client may send characters outside ASCII in another form. docker, containerd,
+    /// skopeo, podman and curl take the parameter, and send UTF-8 with and without it. Default: the preset's own challenge.
+    ///
+    /// # Errors
+    /// Returns an error for a realm that is empty or needs quoting: several clients stop at those.
+    pub fn with_basic_challenge(mut self, realm: &str) -> Result<Self, ChallengeError> {
+        self.challenge = Some(Challenge::basic(realm)?);
+        Ok(self)
+    }
+
+    /// Challenges by `Bearer realm="…",service="…"` of the distribution token specification: where to get a token, and
+    /// for which service. The scope that a request needs is added for each, and why its own token is not enough
+    /// (RFC 6750 §3.1).
+    ///
+    /// # Errors
+    /// Returns an error for a realm or service that is empty or needs quoting.
+    pub fn with_bearer_challenge(
+        mut self,
+        realm: &str,
+        service: &str,
+    ) -> Result<Self, ChallengeError> {
+        self.challenge = Some(Challenge::bearer(realm, service)?);
+        Ok(self)
+    }
+
+    /// Sends no `WWW-Authenticate`, whatever the preset.
+    pub fn without_challenge(mut self) -> Self {
+        self.challenge = None;
         self
     }
 
@@ -75,8 +98,8 @@ impl Responder {
         self
     }
 
-    /// Answers with error bodies that `make` returns, each with its `Content-Type`; with the distribution-spec's where it returns `None`.
-    /// Status, challenge and `Retry-After` stay as they are.
+    /// Answers with error bodies that `make` returns, each with its `Content-Type`; with the distribution-spec's where
+    /// it returns `None`. Status, challenge and `Retry-After` stay as they are.
     ///
     /// ```
     /// use http::HeaderValue;
@@ -110,8 +133,8 @@ impl Responder {
     /// Returns the answer to `request`, records the refusal in the request's [`Record`] and counts it. A gRPC
     /// call (`application/grpc`) gets a `grpc-status` and no body.
     pub fn refuse<B>(&self, refusal: Refusal, request: &Request<B>) -> Response<Full<Bytes>> {
-        if let Refusal::Miswired(miswiring) = refusal {
-            self.log_miswiring(miswiring, request);
+        if let Some(part) = refusal.miswiring() {
+            self.log_miswiring(part, refusal, request);
         }
         if let Some(record) = Record::of(request.extensions()) {
             record.refused(refusal);
@@ -173,12 +196,12 @@ impl Responder {
         response
     }
 
-    fn log_miswiring<B>(&self, miswiring: Miswiring, request: &Request<B>) {
+    fn log_miswiring<B>(&self, part: usize, refusal: Refusal, request: &Request<B>) {
         if let Some(record) = Record::of(request.extensions()) {
-            record.explained(miswiring.to_string());
+            record.explained(refusal.to_string());
         }
-        if self.miswired[miswiring as usize].allow().is_some() {
-            tracing::error!(path = request.uri().path(), "{miswiring}");
+        if self.miswired[part].allow().is_some() {
+            tracing::error!(path = request.uri().path(), "{refusal}");
         }
     }
 
@@ -220,6 +243,9 @@ mod tests {
             .iter()
             .collect();
         assert_eq!(lines, ["Basic realm=\"registry\", charset=\"UTF-8\""]);
+        let silent = Responder::new(Preset::Registry).without_challenge();
+        let answer = silent.refuse(Refusal::CredentialsMissing, &request);
+        assert!(!answer.headers().contains_key(WWW_AUTHENTICATE));
     }
 
     #[test]
@@ -233,8 +259,9 @@ mod tests {
 
     #[test]
     fn a_bearer_challenge_names_the_scope_and_what_is_wrong_with_the_token() {
-        let bearer = Challenge::bearer("https://auth.example.org/token", "registry.example.org");
-        let responder = Responder::new(Preset::Mirror).with_challenge(Some(bearer.unwrap()));
+        let responder = Responder::new(Preset::Mirror)
+            .with_bearer_challenge("https://auth.example.org/token", "registry.example.org")
+            .unwrap();
         let begin =
             "Bearer realm=\"https://auth.example.org/token\",service=\"registry.example.org\"";
         for (uri, refusal, rest) in [

@@ -8,8 +8,7 @@ use crate::ClientAddr;
 
 /// The header in which proxies forward their clients' addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ForwardedHeader {
+pub(crate) enum ForwardedHeader {
     /// `X-Forwarded-For`: addresses, each proxy's client after those before.
     XForwardedFor,
     /// `Forwarded` (RFC 7239): its `for` parameters.

@@ -1,16 +1,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
-use http::{Extensions, HeaderName, Request};
+use http::{Extensions, HeaderName};
 use ipnet::IpNet;
-use tower::{Layer, Service};
+use tower::Layer;
 
 use super::forwarded::{self, ForwardedHeader};
 use super::proxy_headers;
 use crate::ClientAddr;
 use crate::Watched;
 use crate::connection::SocketPeer;
+use crate::middleware::{Check, Checked, Head, Kept, Outcome, Parts, Wraps};
 use crate::record::Record;
 use crate::telemetry::metrics;
 
@@ -29,25 +29,27 @@ use crate::telemetry::metrics;
 /// ```
 /// use std::convert::Infallible;
 ///
+/// use bytes::Bytes;
 /// use http::{Request, Response};
-/// use portcullis::source::{ForwardedHeader, ForwardedLayer};
+/// use http_body_util::{BodyExt, Full};
+/// use portcullis::source::ForwardedLayer;
 /// use portcullis::{ClientAddr, Connection};
 /// use tower::{Layer, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let proxies = ["10.0.0.7/32".parse()?];
-/// let layer = ForwardedLayer::new(ForwardedHeader::XForwardedFor, proxies);
-/// let service = layer.layer(service_fn(async |request: Request<()>| {
-///     let client = ClientAddr::of(request.extensions()).map(|client| client.ip());
-///     Ok::<_, Infallible>(Response::new(client))
+/// let layer = ForwardedLayer::x_forwarded_for(vec!["10.0.0.7/32".parse()?]);
+/// let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
+///     let client = ClientAddr::of(request.extensions()).map(|client| client.ip().to_string());
+///     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(client.unwrap_or_default()))))
 /// }));
 ///
-/// let mut request = Request::get("/v2/").header("x-forwarded-for", "192.0.2.1").body(())?;
+/// let request = Request::get("/v2/").header("x-forwarded-for", "192.0.2.1");
+/// let mut request = request.body(Full::default())?;
 /// let connection = Connection::builder("10.0.0.7:4711".parse()?).build();
 /// request.extensions_mut().insert(connection);
-/// let client = service.oneshot(request).await?.into_body();
-/// assert_eq!(client, Some("192.0.2.1".parse()?));
+/// let client = service.oneshot(request).await?.into_body().collect().await?;
+/// assert_eq!(client.to_bytes(), "192.0.2.1");
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -61,14 +63,22 @@ pub struct ForwardedLayer {
 }
 
 impl ForwardedLayer {
-    /// Believes this header from peers in these networks. An element of a proxy chain counts only as far as
-    /// every proxy right of it is in these networks too.
-    pub fn new(header: ForwardedHeader, proxies: impl IntoIterator<Item = IpNet>) -> Self {
-        Self::watching(header, Watched::fixed(proxies.into_iter().collect()))
+    /// Takes the address from `X-Forwarded-For` of peers in these networks. An element of a proxy chain counts only
+    /// as far as every proxy right of it is in these networks too.
+    pub fn x_forwarded_for(proxies: impl Into<Watched<Vec<IpNet>>>) -> Self {
+        Self::believing(ForwardedHeader::XForwardedFor, proxies)
     }
 
-    /// Believes this header from peers in the latest of these networks.
-    pub fn watching(header: ForwardedHeader, proxies: Watched<Vec<IpNet>>) -> Self {
+    /// Takes the address from the `for` parameters of `Forwarded` (RFC 7239), as
+    /// [`x_forwarded_for`](Self::x_forwarded_for) does from its header.
+    pub fn forwarded(proxies: impl Into<Watched<Vec<IpNet>>>) -> Self {
+        Self::believing(ForwardedHeader::Forwarded, proxies)
+    }
+
+    pub(crate) fn believing(
+        header: ForwardedHeader,
+        proxies: impl Into<Watched<Vec<IpNet>>>,
+    ) -> Self {
         Self {
             header: Some(header),
             ..Self::without_address(proxies)
@@ -110,7 +120,7 @@ impl ForwardedLayer {
     }
 
     /// Removes what its sender must not send, and takes the client's address from what is left.
-    pub(crate) fn apply<B>(&self, request: &mut Request<B>) {
+    pub(crate) fn apply(&self, request: &mut Head) {
         let found = proxy_headers::among(request.headers(), &self.spared);
         if found.is_empty() {
             return;
@@ -159,37 +169,28 @@ impl<S> Layer<S> for ForwardedLayer {
     }
 }
 
-/// The service of [`ForwardedLayer`]. It refuses nothing, so requests and answers keep their bodies.
-#[derive(Clone, Debug)]
-pub struct Forwarded<S> {
-    inner: S,
-    layer: ForwardedLayer,
-}
+/// The service of [`ForwardedLayer`]. It refuses nothing.
+pub type Forwarded<S> = Checked<S, ForwardedLayer>;
 
 impl<S> Forwarded<S> {
     /// Puts `inner` behind `layer`.
     pub fn new(inner: S, layer: ForwardedLayer) -> Self {
-        Self { inner, layer }
+        Self::with(inner, layer)
     }
-
-    crate::util::inner_service::accessors!();
 }
 
-impl<S, B> Service<Request<B>> for Forwarded<S>
-where
-    S: Service<Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
+impl<B> Wraps<B> for ForwardedLayer {
+    type Body = B;
+}
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+impl<B> Check<B> for ForwardedLayer {
+    fn check(&self, head: &mut Head, _: &B, _: &mut Kept) -> Outcome {
+        self.apply(head);
+        Outcome::Pass
     }
 
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
-        self.layer.apply(&mut request);
-        self.inner.call(request)
+    fn wrap(body: B, _: Parts) -> B {
+        body
     }
 }
 

@@ -2,7 +2,6 @@
 //!
 //! [`SourceLayer`] refuses a request before any other check if its client's network is not allowed. Deny wins
 //! over allow; a client without a known address is refused wherever a network is listed.
-//! anything is listed.
 //!
 //! [`ForwardedLayer`] takes the client's address from `X-Forwarded-For` or `Forwarded`, from listed proxies
 //! only; without it the address is the socket's peer, whatever a request's headers name. The layer removes a
@@ -42,10 +41,11 @@ mod networks;
 mod proxy_headers;
 mod service;
 
-pub use forwarded::ForwardedHeader;
+#[cfg(feature = "config")]
+pub(crate) use forwarded::ForwardedHeader;
 pub use forwarded_layer::{Forwarded, ForwardedLayer};
 pub use layer::SourceLayer;
-pub use network_policy::{NetworkPolicy, NetworkPolicyError};
+pub use network_policy::NetworkPolicyError;
 pub use networks::Networks;
 #[cfg(feature = "policy")]
 pub(crate) use networks::canonical;

@@ -5,13 +5,8 @@ use ipnet::IpNet;
 
 use super::{NetworkSet, Networks};
 
-/// A Kubernetes `NetworkPolicy` (networking.k8s.io/v1) that lets the same networks in as [`Networks`] does, so
-/// that the cluster turns the others away before the gate has to. `Display` is its YAML.
-///
-/// The policy judges the address that arrives at the pod: behind a load balancer that hides clients, only the
-/// gate can distinguish them.
-#[derive(Clone, Debug)]
-pub struct NetworkPolicy {
+/// What `Display` writes as YAML.
+struct NetworkPolicy {
     name: String,
     namespace: Option<String>,
     selector: BTreeMap<String, String>,
@@ -41,16 +36,24 @@ struct Block {
     except: Vec<IpNet>,
 }
 
-impl NetworkPolicy {
-    /// Makes the policy of this name for the pods that have these labels, each as `key=value`.
+impl Networks {
+    /// Returns the YAML of a Kubernetes `NetworkPolicy` (networking.k8s.io/v1) of this name that lets the same networks
+    /// in, so that the cluster turns the others away before the gate has to. It is about the pods that have the labels
+    /// in `selector`, each as `key=value`, in `namespace` or else in the one in which it is applied, and about these TCP
+    /// ports, or without any about every port.
+    ///
+    /// The policy judges the address that arrives at the pod: behind a load balancer that hides clients, only the
+    /// gate can distinguish them.
     ///
     /// # Errors
     /// Returns an error for a name or a label that Kubernetes would not accept.
-    pub fn new<'a>(
+    pub fn to_network_policy<'a>(
+        &self,
         name: &str,
+        namespace: Option<&str>,
         selector: impl IntoIterator<Item = &'a str>,
-        networks: &Networks,
-    ) -> Result<Self, NetworkPolicyError> {
+        ports: &[u16],
+    ) -> Result<String, NetworkPolicyError> {
         let selector: BTreeMap<_, _> = selector
             .into_iter()
             .map(|text| label(text).ok_or_else(|| NetworkPolicyError::Label(text.to_owned())))
@@ -58,28 +61,14 @@ impl NetworkPolicy {
         if selector.is_empty() {
             return Err(NetworkPolicyError::NoSelector);
         }
-        Ok(Self {
+        let policy = NetworkPolicy {
             name: named(name)?,
-            namespace: None,
+            namespace: namespace.map(named).transpose()?,
             selector,
-            ports: Vec::new(),
-            blocks: blocks(networks),
-        })
-    }
-
-    /// Puts the policy into this namespace. Default: the namespace in which it is applied.
-    ///
-    /// # Errors
-    /// Returns an error for a name that Kubernetes would not accept.
-    pub fn in_namespace(mut self, namespace: &str) -> Result<Self, NetworkPolicyError> {
-        self.namespace = Some(named(namespace)?);
-        Ok(self)
-    }
-
-    /// Restricts the policy to these TCP ports. Default: every port.
-    pub fn on_ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
-        self.ports.extend(ports);
-        self
+            ports: ports.to_vec(),
+            blocks: blocks(self),
+        };
+        Ok(policy.to_string())
     }
 }
 
@@ -182,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn the_cluster_lets_in_whom_the_gate_lets_in() {
+    fn the_cluster_lets_the_same_networks_in_as_the_gate() {
         let networks = Networks::allow(nets(&["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]))
             .and_deny(nets(&["10.9.0.0/16", "192.0.0.0/16", "198.51.100.0/24"]));
-        let policy = NetworkPolicy::new("mirror", ["app=mirror"], &networks).unwrap();
-        let policy = policy.in_namespace("registry").unwrap().on_ports([5000]);
+        let namespace = Some("registry");
+        let policy = networks.to_network_policy("mirror", namespace, ["app=mirror"], &[5000]);
         assert_eq!(
-            policy.to_string(),
+            policy.unwrap(),
             r#"apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -215,10 +204,10 @@ spec:
     }
 
     #[test]
-    fn nobody_and_everybody_are_told_apart() {
-        let yaml = |networks| {
-            let policy = NetworkPolicy::new("m", ["app=m"], &networks).unwrap();
-            policy.to_string()
+    fn no_network_and_every_network_are_distinguished() {
+        let yaml = |networks: Networks| {
+            let policy = networks.to_network_policy("m", None, ["app=m"], &[]);
+            policy.unwrap()
         };
         assert!(yaml(Networks::allow([])).ends_with("  ingress: []\n"));
         let all = yaml(Networks::allow_all().and_deny(nets(&["10.0.0.0/8"])));
@@ -229,10 +218,15 @@ spec:
     #[test]
     fn what_kubernetes_would_not_take_is_an_error() {
         let networks = Networks::allow_all();
-        let new = |name, selector| NetworkPolicy::new(name, selector, &networks);
+        let new = |name, selector| networks.to_network_policy(name, None, selector, &[]);
         for name in ["", "-a", "A", "a b", "a\"\n", "a."] {
             assert!(new(name, vec!["app=m"]).is_err(), "{name:?}");
         }
+        assert!(
+            networks
+                .to_network_policy("m", Some("A"), ["app=m"], &[])
+                .is_err()
+        );
         for label in ["app", "=x", "a\"=b", "a=b\nc", "a=b c"] {
             assert!(new("m", vec![label]).is_err(), "{label:?}");
         }

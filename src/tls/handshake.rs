@@ -8,12 +8,12 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
+use super::client_verifier::OUTCOME;
 use super::liveness::Liveness;
 use super::progress::Progress;
 use super::stream::Stream;
 use super::termination::TerminationWatch;
 use super::verified::Passed;
-use super::verifier::OUTCOME;
 use super::{Accepted, Acceptor, HandshakeError, Material, Reason};
 use crate::Connection;
 use crate::connection::{Stall, TlsParameters, proxy_protocol};

@@ -68,6 +68,7 @@ mod chain;
 mod client_chain;
 #[cfg(feature = "crl")]
 mod client_check;
+mod client_verifier;
 mod constraints;
 #[cfg(feature = "crl")]
 mod crls;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::rejection::Cause;
 use crate::PeerIdentity;
-use crate::identity::{Anchor, SpiffeId};
+use crate::identity::Anchor;
 
 /// What is asked of a client's certificate besides a path.
 #[derive(Clone, Debug, Default)]
@@ -20,9 +20,9 @@ impl Requirements {
                 .x509_svid()
                 .map_err(|error| Cause::Svid(error, identity.clone()))?;
         }
-        let id = identity.spiffe_id().and_then(|id| SpiffeId::parse(id).ok());
-        match id.filter(|_| !self.trust_domains.is_empty()) {
-            Some(id) if !self.may_vouch(identity.anchor(), id.trust_domain()) => {
+        let domain = identity.trust_domain();
+        match domain.filter(|_| !self.trust_domains.is_empty()) {
+            Some(domain) if !self.may_vouch(identity.anchor(), domain) => {
                 Err(Cause::TrustDomain(identity.clone()))
             }
             _ => Ok(()),

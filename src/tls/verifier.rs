@@ -1,13 +1,10 @@
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 #[cfg(feature = "crl")]
 use rustls::time_provider::TimeProvider;
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use webpki::{EndEntityCert, VerifiedPath};
 use x509_parser::prelude::X509Certificate;
 
@@ -29,12 +26,6 @@ const REMEMBERED: usize = 2_048;
 /// No longer chain is remembered, in octets: a client with a certificate may pad what it sends, and
 /// memory is for the honest.
 const LONGEST_REMEMBERED: usize = 16 * 1024;
-
-tokio::task_local! {
-    /// Where the verifier leaves what it found for the acceptor that polls the handshake: rustls
-    /// calls it inside that poll and has no other way to hand out more than yes or no.
-    pub(super) static OUTCOME: RefCell<Option<Result<Passed, Rejection>>>;
-}
 
 /// Builds the path by webpki and has its revocation looked up.
 #[derive(Debug)]
@@ -126,7 +117,6 @@ impl Verifier {
         self.revocation.as_ref()
     }
 
-    #[cfg(feature = "crl")]
     pub(super) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
         &self.algorithms
     }
@@ -338,58 +328,6 @@ impl Candidate<'_> {
         let verifier = self.verifier;
         let found = verifier.verified(end_entity, intermediates, certificate, path, anchor)?;
         verifier.unrevoked(Arc::new(found))
-    }
-}
-
-impl ClientCertVerifier for Verifier {
-    fn offer_client_auth(&self) -> bool {
-        true
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.mandatory
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.anchors.hints
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let outcome = self.verify(end_entity, intermediates, now);
-        let answer = match &outcome {
-            Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(rejection) => Err(rejection.error()),
-        };
-        // Outside an acceptor of this crate no caller waits for the outcome.
-        let _ = OUTCOME.try_with(|slot| slot.replace(Some(outcome)));
-        answer
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 

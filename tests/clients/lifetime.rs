@@ -144,7 +144,7 @@ fn a_transfer_of_a_certificate_that_is_revoked_meanwhile_is_cut() {
 
 /// A pull that takes some seconds, at the pace of its reader.
 #[test]
-fn sigterm_lets_a_transfer_under_way_finish() {
+fn sigterm_lets_a_transfer_in_flight_finish() {
     let mut gate = Demands::default().start();
     let image = Image::build(32 << 20);
     curl_push(&gate, gate.ci(), &image, "lib/busybox:1");

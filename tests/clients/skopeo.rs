@@ -114,7 +114,7 @@ fn a_repository_that_is_not_allowed_is_denied() {
 }
 
 #[test]
-fn whoever_may_only_pull_cannot_push() {
+fn a_caller_that_may_only_pull_cannot_push() {
     let gate = gate("registry");
     let said = skopeo_push(&gate, gate.reader(), &Image::small(), "lib/busybox:2");
     said.failed_saying(&["denied"]);

@@ -59,7 +59,7 @@ fn what_was_pulled_through_stays_when_the_upstream_goes() {
 }
 
 #[test]
-fn whoever_is_refused_makes_no_request_upstream() {
+fn a_caller_that_is_refused_makes_no_request_upstream() {
     let upstream = Upstream::start();
     let image = Image::small();
     upstream.push(&image, "secret/busybox:1");

@@ -1,5 +1,5 @@
 use portcullis::oci::is_digest;
-use portcullis::policy::{DigestBinding, Learn};
+use portcullis::policy::DigestBinding;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -12,7 +12,7 @@ pub fn manifest(input: &[u8]) -> u64 {
         return 0;
     };
     let (told, lists) = KINDS[usize::from(*first) % KINDS.len()];
-    let binding = DigestBinding::new(100, Learn::Both);
+    let binding = DigestBinding::new(100).with_pushes(true);
     let learnt = binding.bind_manifest(None, "a", Some(&own(json)), told, json);
     let Ok(tree) = serde_json::from_slice::<Node>(json) else {
         assert!(!learnt, "no JSON");

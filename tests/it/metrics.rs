@@ -323,7 +323,7 @@ fn assert_known(text: &str) {
 
 #[cfg(feature = "crl")]
 #[test]
-fn a_crl_in_force_is_told_with_its_times_and_size() {
+fn an_active_crl_is_reported_with_its_times_and_size() {
     use portcullis::crl::{Options, Revocation};
     use rcgen::{
         BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,

@@ -26,7 +26,7 @@ use portcullis::auth::{Authentication, Credential, Credentials, Secret, TokenAut
 use portcullis::crl::Revoking;
 use portcullis::guard::{Builder, Guarded};
 use portcullis::policy::{
-    Actions, DigestBinding, Enforce, Learn, Pattern, Policy, Rule, Who, binding::Bound,
+    Actions, DigestBinding, Enforce, Pattern, Policy, Rule, Who, binding::Bound,
 };
 use portcullis::rate::{ByteRate, Key, Limit, Limits};
 use portcullis::record::Record;
@@ -202,7 +202,7 @@ async fn every_service_is_made_without_its_layer_and_gives_its_inner_service_bac
         TokenAuth::new(1, Authentication::token(credentials())),
         Revoking::new(1),
         Enforce::new(1, home()),
-        Bound::new(1, DigestBinding::new(10, Learn::Pulls)),
+        Bound::new(1, DigestBinding::new(10)),
         ByteRate::new(1, Limits::none()),
         Guarded::new(1, strict().build()),
         portcullis::connection::AddConnection::new(1, connection),

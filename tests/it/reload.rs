@@ -154,7 +154,7 @@ fn a_directory_that_is_deleted_and_made_again_is_seen_at_once() {
 }
 
 #[test]
-fn half_written_files_leave_the_last_good_value_in_force() {
+fn half_written_files_leave_the_last_good_value_active() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), "0.");
     let watched = Watched::watch(Pair::at(directory.path()), notified()).unwrap();

@@ -17,7 +17,7 @@ async fn closed(mirror: &Mirror) {
 }
 
 #[tokio::test]
-async fn a_transfer_under_way_finishes_and_no_new_connection_is_taken() {
+async fn a_transfer_in_flight_finishes_and_no_new_connection_is_taken() {
     for signal in ["-TERM", "-INT"] {
         let data = TempDir::new().unwrap();
         let mut mirror = Mirror::with(&data, &["--drain", "10m"]).await;

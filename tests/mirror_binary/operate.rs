@@ -226,7 +226,7 @@ async fn one_mirror_pulls_through_another_over_tls() {
 }
 
 #[tokio::test]
-async fn whoever_may_make_tags_may_not_change_them() {
+async fn a_caller_that_may_make_tags_may_not_change_them() {
     let data = TempDir::new().unwrap();
     let mut mirror = Mirror::start(&data).await;
     mirror.signal("-TERM");

@@ -44,6 +44,16 @@ where
     sent
 }
 
+/// The length of the next frame, which there is and which is of data.
+pub(crate) async fn next_frame<B>(body: &mut B) -> usize
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Debug,
+{
+    let frame = body.frame().await.unwrap().unwrap();
+    frame.into_data().unwrap().len()
+}
+
 pub(crate) fn total(sent: &Sent) -> usize {
     sent.iter().map(|(_, bytes)| bytes).sum()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use portcullis::crl::{AuthorityRule, CrlRequirement, Options};
+use portcullis::crl::{AuthorityRule, Options};
 use portcullis::tls::ClientCheck;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -176,13 +176,13 @@ impl Args for Verify {
 
 fn rule(text: &str) -> Result<AuthorityRule, Box<dyn Error + Send + Sync>> {
     let (requirement, ca) = text.split_once('=').unwrap_or((text, ""));
-    let requirement = match requirement {
-        "required" => CrlRequirement::Required,
-        "if-listed" => CrlRequirement::IfListed,
-        "none" => CrlRequirement::None,
+    let rule = match requirement {
+        "required" => AuthorityRule::required(ca),
+        "if-listed" => AuthorityRule::if_listed(ca),
+        "none" => AuthorityRule::without_crl(ca),
         _ => return Err("a rule begins with required=, if-listed= or none=".into()),
     };
-    Ok(AuthorityRule::new(ca, requirement)?)
+    Ok(rule?)
 }
 
 fn trust_domain(text: &str) -> Result<(String, String), Box<dyn Error + Send + Sync>> {

@@ -6,9 +6,9 @@
 //! RS256; never `none`, never HMAC), name the issuer and an audience, and not be expired (RFC 7519).
 //! What its header says of keys (`jwk`, `jku`, `x5c`) is not looked at.
 //!
-//! Of a registry token the `access` claims become the principal's
-//! [`Grants`](crate::identity::Grants), and a request that they do not cover is refused; a policy may
-//! refuse more. Of a service account the namespace becomes a group, and the policy decides.
+//! Of a registry token the `access` claims bound what the principal
+//! [may do](crate::Principal::is_granted), and a request that they do not cover is refused; a policy may refuse
+//! more. Of a service account the namespace becomes a group, and the policy decides.
 //!
 //! Signatures are verified by `jsonwebtoken`, whose cryptography is the process's: the first
 //! [`Authentication::with_issuers`](super::Authentication::with_issuers) installs aws-lc-rs with the feature

@@ -12,49 +12,38 @@ use crate::util::file;
 use crate::util::patience::within;
 
 /// The file in which a [`DigestBinding`](super::DigestBinding) keeps what it knows.
-///
-/// A user that can write the file decides what content each caller gets: the file is made for its owner only.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DigestFile {
-    /// Where it is. Its directory must be there and writable: a file beside it takes its place.
-    pub path: PathBuf,
-    /// How often what is new is written. Default: each minute.
-    pub interval: Duration,
-    /// Whether a file that cannot be read, or is not what was written, is forgotten at the start: nothing is
-    /// known then, and the file is replaced once something is. Default: no, there is no start.
-    pub forgets_damaged: bool,
+pub(super) struct DigestFile {
+    /// Its directory must be there and writable: a file beside it takes its place.
+    pub(super) path: PathBuf,
+    pub(super) options: FileOptions,
 }
 
-/// Below this a disk does nothing else.
-const SHORTEST: Duration = Duration::from_secs(1);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileOptions {
+    /// How often what is new is written.
+    pub(super) interval: Duration,
+    /// Whether a file that cannot be read, or is not what was written, is forgotten.
+    pub(super) forgets_damaged: bool,
+}
 
-impl DigestFile {
-    /// Keeps what is known in the file at `path`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+impl Default for FileOptions {
+    fn default() -> Self {
         Self {
-            path: path.into(),
             interval: Duration::from_secs(60),
             forgets_damaged: false,
         }
     }
+}
 
-    /// Writes what is new this often, but at most once a second.
-    pub fn with_interval(mut self, interval: Duration) -> Self {
-        self.interval = interval.max(SHORTEST);
-        self
-    }
+/// Below this a disk does nothing else.
+pub(super) const SHORTEST: Duration = Duration::from_secs(1);
 
-    /// Sets [`DigestFile::forgets_damaged`].
-    pub fn with_damaged_forgotten(mut self, forgotten: bool) -> Self {
-        self.forgets_damaged = forgotten;
-        self
-    }
-
+impl DigestFile {
     /// Puts what the file knows into `table`.
     pub(super) fn read_into(&self, table: &Table) -> Result<(), PolicyError> {
         match self.read(table) {
-            Err(error) if self.forgets_damaged => {
+            Err(error) if self.options.forgets_damaged => {
                 // The file stays until there is something to put in its place: a program that only
                 // checks its configuration writes nothing.
                 tracing::warn!(%error, "what was known of digests is forgotten");

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::file::{self, DigestFile};
 use super::table::Table;
-use super::{DigestFile, file};
 use crate::policy::PolicyError;
 use crate::telemetry::metrics;
 
@@ -39,7 +39,7 @@ impl Keeper {
             failure: Mutex::new(None),
         });
         let (running, ended) = mpsc::channel();
-        let (kept, interval) = (Arc::clone(&shared), file.interval);
+        let (kept, interval) = (Arc::clone(&shared), file.options.interval);
         thread::Builder::new()
             .name("portcullis-digests".to_owned())
             .spawn(move || kept.keep(interval, &ended))

@@ -8,10 +8,10 @@ use crate::{Preset, Responder};
 /// Gives a digest only by a repository that leads to it. See the [module](super).
 ///
 /// ```
-/// use portcullis::policy::{BindingLayer, DigestBinding, Learn};
+/// use portcullis::policy::{BindingLayer, DigestBinding};
 /// use portcullis::{Preset, Responder};
 ///
-/// let binding = DigestBinding::new(1_000_000, Learn::Pulls);
+/// let binding = DigestBinding::new(1_000_000);
 /// let layer = BindingLayer::new(binding).with_responder(Responder::new(Preset::Mirror));
 /// ```
 #[derive(Clone, Debug)]

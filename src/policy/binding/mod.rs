@@ -6,7 +6,8 @@
 //! indexes that pass, and remembers in a [`DigestBinding`] which repositories lead to which blobs
 //! and child manifests. It gives a digest only by a repository that leads to it; of anything else it
 //! says that it is not there, and that it has no referrers. A mount of such a digest is made an ordinary
-//! upload. What is known outlives a restart in a [`DigestFile`].
+//! upload. What is known outlives a restart [in a
+//! file](DigestBinding::kept_in).
 //!
 //! A manifest is learnt from if it has its digest and is of the kind that its `Content-Type` says, with
 //! no list of another kind and no key that is there twice, or in another case. Lists of referrers are
@@ -18,10 +19,10 @@
 //! them.
 //!
 //! ```
-//! use portcullis::policy::{BindingLayer, DigestBinding, Learn, Policy, PolicyLayer};
+//! use portcullis::policy::{BindingLayer, DigestBinding, Policy, PolicyLayer};
 //! use tower::ServiceBuilder;
 //!
-//! let binding = DigestBinding::new(1_000_000, Learn::Pulls);
+//! let binding = DigestBinding::new(1_000_000);
 //! let layers = ServiceBuilder::new()
 //!     .layer(PolicyLayer::new(Policy::new([])?))
 //!     .layer(BindingLayer::new(binding));
@@ -41,7 +42,6 @@ mod service;
 mod store;
 mod table;
 
-pub use file::DigestFile;
 pub use layer::BindingLayer;
 pub use service::Bound;
-pub use store::{DigestBinding, DigestOracle, Learn};
+pub use store::{DigestBinding, DigestOracle};

@@ -1,40 +1,25 @@
 use std::fmt;
 use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::deletions::{DeletionCount, Deletions};
+use super::file::{DigestFile, FileOptions, SHORTEST};
+use super::format;
 use super::keeper::Keeper;
 use super::manifest::{children, digest_of, is_content_of, referrers};
 use super::table::Table;
-use super::{DigestFile, format};
 use crate::policy::PolicyError;
 
 /// Which repositories lead to which digests, as far as it was seen. `Clone` costs an `Arc`.
 ///
 /// What is learnt is as good as the registries behind: a registry that takes a manifest without having its
-/// layers in the same repository lets a caller that pushes there name any layer. So what is pulled by
-/// ([`Learn::Pulls`], for a mirror of such registries as check that) and what is pushed by ([`Learn::Pushes`],
-/// for a registry of its own) are learnt from apart, and lists of referrers only [where they are asked
-/// for](Self::with_referrers).
+/// layers in the same repository lets a caller that pushes there name any layer. So pulls
+/// ([`Self::with_pulls`], for a mirror of such registries as check that), pushes ([`Self::with_pushes`], for a
+/// registry of its own) and lists of referrers ([`Self::with_referrers`]) are learnt from apart.
 #[derive(Clone)]
 pub struct DigestBinding(Arc<Inner>);
-
-/// What a [`DigestBinding`] learns from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "config", derive(serde::Deserialize))]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "config", serde(rename_all = "lowercase"))]
-#[non_exhaustive]
-pub enum Learn {
-    /// Manifests and indexes that are pulled, and which digest a tag has.
-    #[default]
-    Pulls,
-    /// Blobs and manifests that are pushed, and blobs that are mounted from where they are known.
-    Pushes,
-    /// Both.
-    Both,
-}
 
 /// Knows whether a repository leads to a digest of which nothing was seen.
 pub trait DigestOracle: Send + Sync {
@@ -59,13 +44,15 @@ impl DigestOracle for Arc<dyn DigestOracle> {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone)]
 struct Inner {
     table: Arc<Table>,
     deletions: Arc<Deletions>,
-    learn: Learn,
+    pulls: bool,
+    pushes: bool,
     referrers: bool,
     oracle: Option<Arc<dyn DigestOracle>>,
+    file: FileOptions,
     keeper: Option<Arc<Keeper>>,
 }
 
@@ -80,22 +67,33 @@ pub(super) struct Place<'a> {
 impl DigestBinding {
     /// Remembers this many pairs of a repository and a digest, in 32 bytes each that are taken at
     /// once. Of what was not seen, or forgotten, nothing is given.
-    pub fn new(capacity: usize, learn: Learn) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Inner {
             table: Arc::new(Table::new(capacity)),
-            learn,
-            ..Inner::default()
+            deletions: Arc::default(),
+            pulls: true,
+            pushes: false,
+            referrers: false,
+            oracle: None,
+            file: FileOptions::default(),
+            keeper: None,
         }))
     }
 
-    /// Makes a [`DigestBinding`] that asks about digests that it has not seen, instead of refusing them.
-    pub fn asking(capacity: usize, learn: Learn, oracle: impl DigestOracle + 'static) -> Self {
-        Self(Arc::new(Inner {
-            table: Arc::new(Table::new(capacity)),
-            learn,
-            oracle: Some(Arc::new(oracle)),
-            ..Inner::default()
-        }))
+    /// Asks `oracle` about digests of which nothing was seen, instead of refusing them.
+    pub fn with_oracle(self, oracle: impl DigestOracle + 'static) -> Self {
+        self.with(|inner| inner.oracle = Some(Arc::new(oracle)))
+    }
+
+    /// Learns from manifests and indexes that are pulled, and which digest a tag has. Default: yes.
+    pub fn with_pulls(self, pulls: bool) -> Self {
+        self.with(|inner| inner.pulls = pulls)
+    }
+
+    /// Learns from blobs and manifests that are pushed, and from blobs that are mounted from where they are known.
+    /// Default: no.
+    pub fn with_pushes(self, pushes: bool) -> Self {
+        self.with(|inner| inner.pushes = pushes)
     }
 
     /// Learns from the lists of referrers that are pulled. For services that keep such a list for each
@@ -105,27 +103,38 @@ impl DigestBinding {
         self.with(|inner| inner.referrers = referrers)
     }
 
-    /// Knows what the file knows, if there is one, and from now on keeps in it what is known: now and
+    /// Writes what is new to the file of a later [`DigestBinding::kept_in`] this often, but at most once a second.
+    /// Default: each minute.
+    pub fn with_save_interval(self, interval: Duration) -> Self {
+        self.with(|inner| inner.file.interval = interval.max(SHORTEST))
+    }
+
+    /// Sets whether a later [`DigestBinding::kept_in`] forgets a file that cannot be read, or is not what was written:
+    /// nothing is known then, and the file is replaced once something is. Default: no, it is an error.
+    pub fn with_damaged_forgotten(self, forgotten: bool) -> Self {
+        self.with(|inner| inner.file.forgets_damaged = forgotten)
+    }
+
+    /// Knows what the file at `path` knows, if there is one, and from now on keeps in it what is known: now and
     /// then, on a thread of its own, and when the last clone is dropped. At the end of a program,
-    /// [`DigestBinding::save`] makes sure of it.
+    /// [`DigestBinding::save`] makes sure of it. The file's directory must be there and writable.
+    ///
+    /// A user that can write the file decides what content each caller gets: the file is made for its owner only.
     ///
     /// # Errors
     /// The file cannot be read or written, or is damaged; the first and the last only where
-    /// [`DigestFile::with_damaged_forgotten`] does not say otherwise.
-    pub fn kept_in(self, file: &DigestFile) -> Result<Self, PolicyError> {
-        let keeper = Keeper::start(file, Arc::clone(&self.0.table))?;
+    /// [`DigestBinding::with_damaged_forgotten`] does not say otherwise.
+    pub fn kept_in(self, path: impl Into<PathBuf>) -> Result<Self, PolicyError> {
+        let file = DigestFile {
+            path: path.into(),
+            options: self.0.file,
+        };
+        let keeper = Keeper::start(&file, Arc::clone(&self.0.table))?;
         Ok(self.with(|inner| inner.keeper = Some(Arc::new(keeper))))
     }
 
     fn with(&self, change: impl FnOnce(&mut Inner)) -> Self {
-        let mut inner = Inner {
-            table: Arc::clone(&self.0.table),
-            deletions: Arc::clone(&self.0.deletions),
-            learn: self.0.learn,
-            referrers: self.0.referrers,
-            oracle: self.0.oracle.clone(),
-            keeper: self.0.keeper.clone(),
-        };
+        let mut inner = Inner::clone(&self.0);
         change(&mut inner);
         Self(Arc::new(inner))
     }
@@ -290,7 +299,7 @@ impl DigestBinding {
     }
 
     pub(super) fn learns_from_pulls(&self) -> bool {
-        matches!(self.0.learn, Learn::Pulls | Learn::Both)
+        self.0.pulls
     }
 
     pub(super) fn learns_from_referrers(&self) -> bool {
@@ -298,18 +307,30 @@ impl DigestBinding {
     }
 
     pub(crate) fn learns_from_pushes(&self) -> bool {
-        matches!(self.0.learn, Learn::Pushes | Learn::Both)
+        self.0.pushes
     }
 }
 
 impl fmt::Debug for DigestBinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DigestBinding")
-            .field("learn", &self.0.learn)
+            .field("pulls", &self.0.pulls)
+            .field("pushes", &self.0.pushes)
             .field("referrers", &self.0.referrers)
             .field("memory", &self.0.table.memory())
             .field("asks", &self.asks())
             .field("file", &self.file())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_asked_to_write_at_most_once_a_second() {
+        let binding = DigestBinding::new(1).with_save_interval(Duration::ZERO);
+        assert_eq!(binding.0.file.interval, Duration::from_secs(1));
     }
 }

@@ -298,13 +298,18 @@ impl Account {
 mod tests {
     use super::super::state::{CLOSED, QUIET};
     use super::*;
+    use crate::rate::options::Quota;
     use crate::rate::quota::Calendar;
-    use crate::rate::{Quota, Window};
+    use crate::rate::{Exhausted, Window};
 
     const PERIOD: Duration = Duration::from_millis(100);
 
     fn quota(bytes: u64) -> Quota {
-        Quota::new(bytes, Window::Hour).with_cut(true)
+        Quota {
+            bytes,
+            window: Window::Hour,
+            exhausted: Exhausted::Cut,
+        }
     }
 
     fn terms(bytes: u64, hour: u64, server: Server) -> QuotaTerms {

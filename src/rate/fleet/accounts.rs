@@ -9,7 +9,7 @@ use super::Fleet;
 use super::account::Account;
 use super::report::{QuotaTerms, Report, Server, Stir};
 use super::rounds::Rounds;
-use crate::rate::Quota;
+use crate::rate::options::Quota;
 use crate::rate::quota::{Calendar, Span};
 use crate::rate::quota_status::QuotaStatus;
 use crate::rate::starter::Starter;
@@ -373,13 +373,17 @@ mod tests {
 
     use super::super::report::Answer;
     use super::*;
-    use crate::rate::Window;
+    use crate::rate::{Exhausted, Window};
 
     const PERIOD: Duration = Duration::from_millis(100);
 
     fn accounts(keys: usize) -> Arc<Accounts> {
         let fleet = Fleet::new("redis://127.0.0.1:1").unwrap();
-        let quota = Quota::new(1 << 40, Window::Hour);
+        let quota = Quota {
+            bytes: 1 << 40,
+            window: Window::Hour,
+            exhausted: Exhausted::Finish,
+        };
         let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(472_222 * 60 * 60);
         let calendar = Calendar::new(move || noon);
         let keep = super::super::quota_sync::keep;

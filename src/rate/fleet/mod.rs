@@ -13,7 +13,8 @@ mod state;
 
 pub(super) use account::Account;
 pub(super) use accounts::Accounts;
-pub use options::{Fleet, Unreachable};
+pub use options::Fleet;
+pub(crate) use options::Unreachable;
 pub(super) use quota_sync::keep as keep_accounts;
 pub(super) use rate_sync::keep;
 pub(super) use rounds::Rounds;

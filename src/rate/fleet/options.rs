@@ -21,6 +21,16 @@ use crate::rate::LimitsError;
 /// is lost. A key without a lease is kept in 24 bytes, one that has sent nothing in the window not at all, and
 /// one in use in some 300.
 ///
+/// # Without the server
+///
+/// Each replica goes on with its last part; before it had one, with an eighth of the rate. Of a quota it goes on
+/// with its lease and an equal part of what was left when it last heard of the key; of a key that it has not heard
+/// of in this window, with an equal part of the quota, for as many replicas as it saw last or else eight. So all
+/// together may pass a quota by what was leased in the last period before the loss, and by those equal parts where a
+/// key is new to a replica. Whatever was sent is on the books, and counts, a second after the server is back.
+/// [`open_when_unreachable`](Self::open_when_unreachable) and
+/// [`refusing_when_unreachable`](Self::refusing_when_unreachable) choose otherwise.
+///
 /// # Server and client
 ///
 /// Any server that speaks Redis's protocol (RESP) and runs its scripts in Lua will do, of version 5 or later:
@@ -44,22 +54,13 @@ pub struct Fleet {
 
 /// What happens to a limit while its server does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Unreachable {
-    /// Each replica goes on with its last part; before it had one, with an eighth of the rate. Of a
-    /// quota it goes on with its lease and an equal part of what was left when it last heard of the
-    /// key; of a key that it has not heard of in this window, with an equal part of the quota, for as
-    /// many replicas as it saw last or else eight.
-    ///
-    /// So all together may pass a quota by what was leased in the last period before the loss, and by
-    /// those equal parts where a key is new to a replica. Whatever was sent is on the books, and
-    /// counts, a second after the server is back.
+pub(crate) enum Unreachable {
+    /// Each replica goes on with its last part.
     #[default]
     Local,
     /// There is no limit.
     Open,
-    /// Requests are refused, and transfers in flight stand until the server is back; transfers of a quota use
-    /// up their lease before.
+    /// Requests are refused.
     Refuse,
 }
 
@@ -117,15 +118,24 @@ impl Fleet {
         &self.prefix
     }
 
-    /// Returns what happens to limits while the server does not answer.
-    pub fn unreachable(&self) -> Unreachable {
-        self.unreachable
+    /// Limits nothing while the server does not answer. Default: each replica goes on with its last part.
+    pub fn open_when_unreachable(self) -> Self {
+        self.with_unreachable(Unreachable::Open)
     }
 
-    /// Sets what happens to limits while the server does not answer. Default: [`Unreachable::Local`].
-    pub fn with_unreachable(mut self, unreachable: Unreachable) -> Self {
+    /// Refuses requests while the server does not answer; transfers in flight stand until the server is back, and
+    /// those of a quota use up their lease before. Default: each replica goes on with its last part.
+    pub fn refusing_when_unreachable(self) -> Self {
+        self.with_unreachable(Unreachable::Refuse)
+    }
+
+    pub(crate) fn with_unreachable(mut self, unreachable: Unreachable) -> Self {
         self.unreachable = unreachable;
         self
+    }
+
+    pub(crate) fn unreachable(&self) -> Unreachable {
+        self.unreachable
     }
 
     /// Sets how often leases are renewed. Default: 100 ms.

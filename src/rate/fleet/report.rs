@@ -1,5 +1,5 @@
 use super::Unreachable;
-use crate::rate::Quota;
+use crate::rate::options::Quota;
 use crate::rate::quota::Span;
 
 /// What a key is judged by.

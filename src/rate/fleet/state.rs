@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::Unreachable;
 use super::report::{QuotaTerms, Report, Server, Stir};
-use crate::rate::Quota;
+use crate::rate::options::Quota;
 use crate::rate::quota::Span;
 use crate::rate::quota_status::QuotaStatus;
 

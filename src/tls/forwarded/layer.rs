@@ -93,18 +93,18 @@ impl ForwardedLayer {
         proxies: impl IntoIterator<Item = IpNet>,
         material: Watched<Material>,
     ) -> Self {
-        let nobody = Self::without_proxies();
+        let none = Self::without_proxies();
         let names = match &form {
-            ForwardedForm::Escaped(name) if !nobody.names.contains(name) => {
-                nobody.names.iter().chain([name]).cloned().collect()
+            ForwardedForm::Escaped(name) if !none.names.contains(name) => {
+                none.names.iter().chain([name]).cloned().collect()
             }
-            _ => nobody.names,
+            _ => none.names,
         };
         Self {
             trusted: Some((form, material)),
             proxies: Watched::fixed(proxies.into_iter().collect()),
             names,
-            ..nobody
+            ..none
         }
     }
 

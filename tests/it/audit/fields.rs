@@ -1,4 +1,4 @@
-//! Every field of the access log's event is written where it applies, and told of in the documentation.
+//! Every field of the access log's event is written where it applies, and documented.
 #![cfg(all(feature = "tls", feature = "policy", feature = "json-log"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -17,7 +17,7 @@ use portcullis::access_log::{AccessEvent, AccessLogLayer, JsonLines, Sink, Traci
 use portcullis::connection::TlsParameters;
 use portcullis::policy::{Actions, Pattern, Policy, PolicyLayer, Rule, Who};
 use portcullis::record::Record;
-use portcullis::source::{ForwardedHeader, ForwardedLayer};
+use portcullis::source::ForwardedLayer;
 use portcullis::{Connection, PeerIdentity, Principal, Refusal, Watched, identity, oci::Route};
 use tower::{ServiceBuilder, ServiceExt};
 use tracing::field::{Field, Visit};
@@ -113,10 +113,9 @@ async fn every_field_is_written_where_it_applies_and_documented() {
     let guard = tracing::subscriber::set_default(seen.clone());
     let shadow = Watched::fixed(Policy::new([]).unwrap());
     let service = ServiceBuilder::new()
-        .layer(ForwardedLayer::new(
-            ForwardedHeader::XForwardedFor,
-            ["10.0.0.0/8".parse().unwrap()],
-        ))
+        .layer(ForwardedLayer::x_forwarded_for(vec![
+            "10.0.0.0/8".parse().unwrap(),
+        ]))
         .layer(AccessLogLayer::new().with_sink(Both(json.clone())))
         .layer(PolicyLayer::new(Policy::open()).with_shadow(shadow))
         .service_fn(

@@ -23,7 +23,6 @@ use portcullis::auth::{
     PasswordOptions, Secret, ThrottleOptions, TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
-use portcullis::responder::Challenge;
 use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -298,7 +297,8 @@ async fn a_credential_is_good_from_its_networks_and_with_its_certificate_only() 
     fs::write(&file, TOKEN).unwrap();
     let source = CredentialSource::file("ci", file)
         .within(["10.0.0.0/8".parse().unwrap()])
-        .bound_to("dns:node-7".parse().unwrap());
+        .bound_to("dns:node-7")
+        .unwrap();
     let layer = layer([source]);
     let (good, bad) = (node("node-7"), node("node-8"));
     let ask = Ask::bearer(TOKEN);
@@ -676,12 +676,14 @@ async fn without_its_certificate_a_right_token_is_refused_as_a_wrong_one() {
         .with_burst(NonZeroU32::new(3).unwrap())
         .with_every(Duration::from_secs(60 * 60));
     // A challenge that tells clients what is wrong with their token.
-    let challenge = Challenge::bearer("https://auth.example.org/token", "registry").unwrap();
+    let responder = Responder::new(Preset::Registry)
+        .with_bearer_challenge("https://auth.example.org/token", "registry")
+        .unwrap();
     let layer = TokenAuthLayer::new(
         Authentication::token_and_certificate(watch(sources).unwrap())
             .with_throttle(Some(&options)),
     )
-    .with_responder(Responder::new(Preset::Registry).with_challenge(Some(challenge)));
+    .with_responder(responder);
     let asks = [
         Ask::bearer(TOKEN),
         Ask::bearer("wrong"),

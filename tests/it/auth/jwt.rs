@@ -21,7 +21,6 @@ use portcullis::auth::{
     Authentication, Credential, Credentials, Secret, ThrottleOptions, TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
-use portcullis::responder::Challenge;
 use portcullis::{ClientAddr, PeerIdentity, Preset, Principal, Responder, Watched};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -159,8 +158,9 @@ async fn showing(
     target: &str,
     value: Option<&str>,
 ) -> Answer {
-    let challenge = Challenge::bearer("https://auth.example.org/token", SERVICE).unwrap();
-    let responder = Responder::new(Preset::Registry).with_challenge(Some(challenge));
+    let responder = Responder::new(Preset::Registry)
+        .with_bearer_challenge("https://auth.example.org/token", SERVICE)
+        .unwrap();
     let layer = TokenAuthLayer::new(authentication.clone()).with_responder(responder);
     let client = ClientAddr::new("198.51.100.1:4711".parse().unwrap());
     let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
@@ -994,4 +994,29 @@ async fn the_configuration_file_names_issuers_and_the_challenge() {
     let error = guard().unwrap_err();
     let reason = error.to_string();
     assert!(reason.contains("keys.json: not a JWK Set"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_program_can_ask_what_a_token_grants() {
+    let key = Key::new(Algorithm::ES256, "one");
+    let authentication = registry(keys(&[&key]));
+    let client = ClientAddr::new("198.51.100.1:4711".parse().unwrap());
+    let request = Request::get("/v2/").extension(client);
+    let request = request.header("host", "registry.example");
+    let token = key.sign(&claims());
+    let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    let caller = authentication.identify(&request.body(()).unwrap()).await;
+    let caller = caller.unwrap();
+    for (kind, name, action, granted) in [
+        ("repository", "team/app", "pull", true),
+        ("repository", "team/app", "push", true),
+        ("repository", "team/app", "delete", false),
+        ("repository", "team/secret", "pull", false),
+        ("registry", "team/app", "pull", false),
+    ] {
+        let answer = caller.is_granted(kind, name, action);
+        assert_eq!(answer, granted, "{kind} {name} {action}");
+    }
+    // Where no token bounds the caller, the policy alone does.
+    assert!(Principal::anonymous().is_granted("repository", "team/secret", "pull"));
 }

@@ -163,7 +163,7 @@ async fn the_same_keys_once_more_change_nothing_where_the_server_has_no_validato
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_answer_leaves_the_last_good_keys_in_force_and_is_told() {
+async fn a_bad_answer_leaves_the_last_good_keys_active_and_is_reported() {
     let server = Server::start();
     let key = Key::new("one");
     let good = set(&[&key]);

@@ -17,7 +17,6 @@ use portcullis::auth::{
     TokenAuthLayer,
 };
 use portcullis::reload::WatchOptions;
-use portcullis::responder::Challenge;
 use portcullis::{Preset, Responder, Watched};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -120,12 +119,14 @@ async fn cve_2025_24976_distribution_a_key_in_a_tokens_header_verifies_nothing()
 
 #[tokio::test]
 async fn cve_2026_33540_distribution_no_request_chooses_the_realm_to_which_secrets_go() {
-    let challenges = [
-        Challenge::basic("registry").unwrap(),
-        Challenge::bearer("https://auth.example.org/token", "registry.example.org").unwrap(),
-    ];
-    for challenge in challenges {
-        let responder = Responder::new(Preset::Registry).with_challenge(Some(challenge));
+    let responder = || Responder::new(Preset::Registry);
+    let bearer = ("https://auth.example.org/token", "registry.example.org");
+    for responder in [
+        responder().with_basic_challenge("registry").unwrap(),
+        responder()
+            .with_bearer_challenge(bearer.0, bearer.1)
+            .unwrap(),
+    ] {
         let layer = TokenAuthLayer::new(by_token()).with_responder(responder);
         let plain = ask(&layer, &[]).await;
         let expected = &plain.headers[WWW_AUTHENTICATE];

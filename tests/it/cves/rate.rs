@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use portcullis::ClientAddr;
-use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Quota, Window};
+use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Window};
 use proptest::prelude::*;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
@@ -120,7 +120,7 @@ proptest! {
     ) {
         let limit = Limit::rate("source", Key::Source, RATE)
             .with_burst(BURST)
-            .with_quota(Quota::new(QUOTA, Window::Month));
+            .with_quota(QUOTA, Window::Month);
         let layer = ByteRateLayer::new(Limits::new([limit]).unwrap().with_headers(true));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use pki::{Ca, Files, Leaf};
 use portcullis::auth::{Authentication, TokenAuthLayer};
 use portcullis::identity::{Mapping, Rule};
-use portcullis::source::{ForwardedHeader, ForwardedLayer, Networks, SourceLayer};
+use portcullis::source::{ForwardedLayer, Networks, SourceLayer};
 use portcullis::tls::{self, ForwardedForm};
 use portcullis::{ClientAddr, Connection, PeerIdentity, Principal, Watched};
 use rcgen::SanType;
@@ -125,9 +125,9 @@ async fn cve_2025_23208_zot_a_group_that_a_rule_gave_is_gone_with_the_rule() {
 
 #[tokio::test]
 async fn the_address_that_spegel_and_distribution_take_from_anyone_is_taken_from_listed_proxies() {
-    let proxies = ["10.0.0.0/8".parse().unwrap()];
+    let proxies = vec!["10.0.0.0/8".parse().unwrap()];
     let service = ServiceBuilder::new()
-        .layer(ForwardedLayer::new(ForwardedHeader::XForwardedFor, proxies))
+        .layer(ForwardedLayer::x_forwarded_for(proxies))
         .layer(SourceLayer::new(Networks::allow(["127.0.0.0/8"
             .parse()
             .unwrap()])))

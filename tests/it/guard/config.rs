@@ -12,7 +12,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use portcullis::config::Config;
-use portcullis::source::{ForwardedHeader, ForwardedLayer};
+use portcullis::source::ForwardedLayer;
 use portcullis::{ClientAddr, Guard};
 use tempfile::TempDir;
 use tower::{Layer, ServiceExt, service_fn};
@@ -347,11 +347,11 @@ async fn headers_of_proxies_reach_the_service_from_listed_proxies_only() {
 
 #[tokio::test]
 async fn the_layer_alone_removes_headers_of_proxies_from_peers_without_an_address_too() {
-    let proxies = || ["10.0.0.0/8".parse().unwrap()];
+    let proxies = || vec!["10.0.0.0/8".parse().unwrap()];
     for layer in [
         ForwardedLayer::without_proxies(),
-        ForwardedLayer::new(ForwardedHeader::XForwardedFor, proxies()),
-        ForwardedLayer::without_address(proxies().to_vec()),
+        ForwardedLayer::x_forwarded_for(proxies()),
+        ForwardedLayer::without_address(proxies()),
     ] {
         for peer in [None, Some("192.0.2.1:1")] {
             let service = layer.layer(service_fn(names));

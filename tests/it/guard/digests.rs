@@ -137,7 +137,7 @@ async fn a_capacity_that_nobody_means_is_refused() {
 }
 
 #[tokio::test]
-async fn asking_takes_somebody_to_ask() {
+async fn asking_takes_an_oracle() {
     let folder = TempDir::new().unwrap();
     let section = "[policy.digest_binding]\nunknown = \"ask\"\n";
     let error = guard(folder.path(), section).unwrap_err();

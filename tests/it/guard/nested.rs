@@ -12,7 +12,7 @@ use http_body_util::Full;
 use portcullis::access_log::AccessLogLayer;
 use portcullis::oci::Route;
 use portcullis::policy::{
-    Actions, BindingLayer, DigestBinding, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
+    Actions, BindingLayer, DigestBinding, Pattern, Policy, PolicyLayer, Rule, Who,
 };
 use portcullis::rate::{ByteRateLayer, Key, Limit, Limits};
 use portcullis::{ClientAddr, Guard};
@@ -161,41 +161,27 @@ async fn each_layer_that_reads_routes_can_have_a_base_path() {
             statuses
         }};
     }
+    macro_rules! status {
+        ($layer:expr) => {{
+            let service = $layer.layer(service_fn(yes));
+            let answer = service.oneshot(request("GET", &blob)).await;
+            answer.unwrap().status()
+        }};
+    }
     // As it is: the whole path is read, and what is left of it refused.
-    let binding = || BindingLayer::new(DigestBinding::new(10, Learn::Pulls));
+    let binding = || BindingLayer::new(DigestBinding::new(10));
     assert_eq!(statuses!(PolicyLayer::new(policy())), [200, 503]);
     assert_eq!(statuses!(binding()), [404, 503]);
-    let based = PolicyLayer::new(policy()).with_base_path("/v2");
     assert_eq!(
-        based
-            .layer(service_fn(yes))
-            .oneshot(request("GET", &blob))
-            .await
-            .unwrap()
-            .status(),
+        status!(PolicyLayer::new(policy()).with_base_path("/v2")),
         200
     );
-    let based = binding().with_base_path("/v2");
-    assert_eq!(
-        based
-            .layer(service_fn(yes))
-            .oneshot(request("GET", &blob))
-            .await
-            .unwrap()
-            .status(),
-        404
-    );
+    assert_eq!(status!(binding().with_base_path("/v2")), 404);
     // A limit by repository would not hold for what has none.
     let limits = Limits::new([Limit::rate("repository", Key::Repository, 1_000_000)]).unwrap();
     assert_eq!(statuses!(ByteRateLayer::new(limits.clone())), [200, 503]);
-    let based = ByteRateLayer::new(limits).with_base_path("/v2");
     assert_eq!(
-        based
-            .layer(service_fn(yes))
-            .oneshot(request("GET", &blob))
-            .await
-            .unwrap()
-            .status(),
+        status!(ByteRateLayer::new(limits).with_base_path("/v2")),
         200
     );
     // The outermost says it for all.

@@ -13,7 +13,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use portcullis::oci::{Endpoint, Route};
 use portcullis::policy::{
-    Actions, BindingLayer, DigestBinding, Learn, Pattern, Policy, PolicyLayer, Rule, Who,
+    Actions, BindingLayer, DigestBinding, Pattern, Policy, PolicyLayer, Rule, Who,
 };
 use sha2::{Digest, Sha256};
 use tower::{ServiceBuilder, ServiceExt};
@@ -201,8 +201,16 @@ impl Client {
     }
 }
 
-fn learning(learn: Learn) -> DigestBinding {
-    DigestBinding::new(1000, learn)
+fn from_pulls() -> DigestBinding {
+    DigestBinding::new(1000)
+}
+
+fn from_pushes() -> DigestBinding {
+    from_pulls().with_pulls(false).with_pushes(true)
+}
+
+fn from_both() -> DigestBinding {
+    from_pulls().with_pushes(true)
 }
 
 #[tokio::test]
@@ -218,7 +226,7 @@ async fn a_secret_layer_is_had_under_a_public_name_without_a_binding_and_not_wit
         (StatusCode::OK, "the secret".into())
     );
 
-    let bound = Client::new(&cache, Some(learning(Learn::Pulls)));
+    let bound = Client::new(&cache, Some(from_pulls()));
     let own = format!("/v2/public/app/blobs/{layer}?ns=docker.io");
     assert_eq!(bound.get(&own).await, 404, "nothing was seen yet");
     assert_eq!(
@@ -262,7 +270,7 @@ async fn an_index_leads_to_its_manifests_and_they_to_their_layers() {
     let (child, layer) = cache.image("public/app", "x");
     let index = cache.put(format!(r#"{{"manifests":[{{"digest":"{child}"}}]}}"#));
     cache.tag("public/app", "latest", &index);
-    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    let client = Client::new(&cache, Some(from_pulls()));
     // As containerd does: HEAD for the digest of the tag, then everything by digest.
     let (head, _) = client
         .ask(Method::HEAD, "/v2/public/app/manifests/latest")
@@ -292,7 +300,7 @@ async fn what_is_not_what_its_digest_says_is_not_learnt_from() {
     let lie = format!(r#"{{"layers":[{{"digest":"{secret}"}}]}}"#);
     let (manifest, _) = cache.image("public/app", "x");
     cache.0.lock().unwrap().blobs.insert(manifest, lie.into());
-    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    let client = Client::new(&cache, Some(from_pulls()));
     client.gets(200, "/v2/public/app/manifests/latest").await;
     client
         .gets(404, &format!("/v2/public/app/blobs/{secret}"))
@@ -308,7 +316,7 @@ async fn the_callback_is_asked_about_what_was_not_seen() {
     let oracle = move |_: Option<&str>, repository: &str, digest: &str| {
         Some(repository == "public/app" && digest == known)
     };
-    let binding = DigestBinding::asking(1000, Learn::Pulls, oracle);
+    let binding = from_pulls().with_oracle(oracle);
     let client = Client::new(&cache, Some(binding));
     client
         .gets(404, &format!("/v2/public/app/blobs/{secret}"))
@@ -330,7 +338,7 @@ async fn what_the_callback_cannot_find_out_is_neither_given_nor_said_to_be_missi
     let oracle = move |_: Option<&str>, repository: &str, _: &str| {
         (!is_down.load(Ordering::Relaxed)).then_some(repository == "public/app")
     };
-    let binding = DigestBinding::asking(1000, Learn::Pulls, oracle);
+    let binding = from_pulls().with_oracle(oracle);
     let client = Client::new(&cache, Some(binding));
     let paths = [
         format!("/v2/public/app/blobs/{layer}"),
@@ -362,7 +370,7 @@ async fn a_push_binds_what_was_sent_and_no_more() {
     let cache = Cache::default();
     let (_, secret) = cache.image("secret/app", "the secret");
     let blob = cache.put("mine");
-    let client = Client::new(&cache, Some(learning(Learn::Pushes)));
+    let client = Client::new(&cache, Some(from_pushes()));
     // Clients look first, and send what is not there.
     assert_eq!(
         client
@@ -393,7 +401,7 @@ async fn a_mount_of_what_is_not_known_there_becomes_an_upload() {
     let cache = Cache::default();
     let (_, secret) = cache.image("secret/app", "the secret");
     let mine = cache.put("mine");
-    let client = Client::new(&cache, Some(learning(Learn::Pushes)));
+    let client = Client::new(&cache, Some(from_pushes()));
     let put = format!("/v2/public/app/blobs/uploads/1?digest={mine}");
     assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
     for (mount, status) in [(&mine, 201), (&secret, 202)] {
@@ -429,7 +437,7 @@ async fn of_what_is_not_known_to_be_there_there_are_no_referrers_whether_it_is_o
     let (_, secret) = cache.image("secret/app", "the secret");
     cache.0.lock().unwrap().referrers.push(secret.clone());
     let nothing = digest(b"nothing");
-    let client = Client::new(&cache, Some(learning(Learn::Both).with_referrers(true)));
+    let client = Client::new(&cache, Some(from_both().with_referrers(true)));
     let mut answers = Vec::new();
     for subject in [&secret, &nothing] {
         for (method, query) in [
@@ -472,7 +480,7 @@ async fn referrers_are_given_for_what_the_repository_leads_to() {
     let (secret, _) = cache.image("secret/app", "the secret");
     let signature = cache.put(r#"{"layers":[]}"#);
     cache.0.lock().unwrap().referrers.push(signature.clone());
-    let binding = learning(Learn::Pulls).with_referrers(true);
+    let binding = from_pulls().with_referrers(true);
     let client = Client::new(&cache, Some(binding));
     client.gets(200, "/v2/public/app/manifests/latest").await;
     let (status, list) = client
@@ -498,7 +506,7 @@ async fn referrers_lead_nowhere_unless_the_service_keeps_them_for_each_repositor
     let (manifest, _) = cache.image("public/app", "x");
     let (secret, _) = cache.image("secret/app", "the secret");
     cache.0.lock().unwrap().referrers.push(secret.clone());
-    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    let client = Client::new(&cache, Some(from_both()));
     client.gets(200, "/v2/public/app/manifests/latest").await;
     let list = format!("/v2/public/app/referrers/{manifest}");
     client.gets(200, &list).await;
@@ -513,7 +521,7 @@ async fn a_push_of_one_digest_does_not_bind_another() {
     let cache = Cache::default();
     let (_, secret) = cache.image("secret/app", "the secret");
     let own = cache.put("own");
-    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    let client = Client::new(&cache, Some(from_both()));
     let steal = format!("/v2/public/app/blobs/{secret}");
     let put = format!("/v2/public/app/blobs/uploads/1?digest={own}");
     assert_eq!(client.ask(Method::PUT, &put).await.0, 201);
@@ -549,7 +557,7 @@ async fn a_manifest_that_is_pushed_by_its_tag_is_bound_as_the_service_tells_and_
     let cache = Cache::default();
     let (secret, _) = cache.image("secret/app", "the secret");
     let own = cache.put(r#"{"schemaVersion":2,"layers":[]}"#);
-    let client = Client::new(&cache, Some(learning(Learn::Pushes)));
+    let client = Client::new(&cache, Some(from_pushes()));
     cache.0.lock().unwrap().took = Some(own.clone());
     let put = "/v2/public/app/manifests/latest";
     assert_eq!(client.ask(Method::PUT, put).await.0, 201);
@@ -584,7 +592,7 @@ async fn a_manifest_of_the_greatest_length_leads_to_its_layers_and_a_longer_one_
         manifest.extend(std::iter::repeat_n(' ', length - manifest.len()));
         let manifest = cache.put(manifest);
         cache.tag("public/app", "latest", &manifest);
-        let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+        let client = Client::new(&cache, Some(from_pulls()));
         client.gets(200, "/v2/public/app/manifests/latest").await;
         client
             .gets(status, &format!("/v2/public/app/blobs/{layer}"))
@@ -607,7 +615,7 @@ async fn a_manifest_that_is_told_as_another_kind_leads_nowhere() {
     ] {
         let manifest = cache.put(json.clone());
         cache.tag("public/app", "latest", &manifest);
-        let client = Client::new(&cache, Some(learning(Learn::Both)));
+        let client = Client::new(&cache, Some(from_both()));
         client.gets(200, "/v2/public/app/manifests/latest").await;
         let steal = format!("/v2/public/app/blobs/{secret}");
         assert_eq!(client.get(&steal).await, 404, "{json}");
@@ -621,7 +629,7 @@ async fn an_answer_that_ends_after_a_delete_does_not_bring_back_what_was_deleted
     let (manifest, layer) = cache.image("public/app", "x");
     let (other, _) = cache.image("public/app", "y");
     cache.tag("public/app", "latest", &manifest);
-    let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+    let client = Client::new(&cache, Some(from_pulls()));
     let whole = format!("/v2/public/app/manifests/{manifest}");
     let blob = format!("/v2/public/app/blobs/{layer}");
     for deleted in [&whole, &blob] {
@@ -646,7 +654,7 @@ async fn a_delete_forgets_a_digest_whichever_registry_it_was_learnt_of() {
         for deleted in ["", "?ns=docker.io", "?ns=elsewhere"] {
             let cache = Cache::default();
             let (manifest, layer) = cache.image("public/app", "x");
-            let client = Client::new(&cache, Some(learning(Learn::Pulls)));
+            let client = Client::new(&cache, Some(from_pulls()));
             let pull = format!("/v2/public/app/manifests/latest{learnt}");
             client.gets(200, &pull).await;
             for path in [
@@ -668,7 +676,7 @@ async fn a_delete_forgets_a_digest_whichever_registry_it_was_learnt_of() {
 async fn cve_2026_35172_what_was_deleted_is_not_led_to_any_more() {
     let cache = Cache::default();
     let (manifest, layer) = cache.image("public/app", "x");
-    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    let client = Client::new(&cache, Some(from_both()));
     client.gets(200, "/v2/public/app/manifests/latest").await;
     for path in [
         format!("/v2/public/app/blobs/{layer}"),
@@ -684,7 +692,7 @@ async fn cve_2026_35172_what_was_deleted_is_not_led_to_any_more() {
 async fn a_delete_that_the_service_did_not_do_forgets_nothing() {
     let cache = Cache::default();
     let (manifest, layer) = cache.image("public/app", "x");
-    let client = Client::new(&cache, Some(learning(Learn::Both)));
+    let client = Client::new(&cache, Some(from_both()));
     client.gets(200, "/v2/public/app/manifests/latest").await;
     let paths = [
         format!("/v2/public/app/blobs/{layer}"),
@@ -713,7 +721,7 @@ fn what_a_program_binds_itself_is_known_asked_after_by_none_and_read_again() {
     let never = |_: Option<&str>, _: &str, digest: &str| -> Option<bool> {
         panic!("{digest} is known");
     };
-    let binding = DigestBinding::asking(1000, Learn::Pulls, never);
+    let binding = from_pulls().with_oracle(never);
     let mut known = Vec::new();
     for number in 0..100 {
         let layer = digest(format!("layer {number}").as_bytes());
@@ -731,9 +739,9 @@ fn what_a_program_binds_itself_is_known_asked_after_by_none_and_read_again() {
     let mut written = Vec::new();
     binding.write_to(&mut written).unwrap();
     assert_eq!(written.len(), 53 + 16 * known.len());
-    let again = learning(Learn::Pulls);
+    let again = from_pulls();
     again.read_from(std::io::Cursor::new(&written)).unwrap();
-    let less = learning(Learn::Pulls);
+    let less = from_pulls();
     let cut = std::io::Cursor::new(&written[..written.len() - 1]);
     assert!(less.read_from(cut).is_err());
     for digest in &known {

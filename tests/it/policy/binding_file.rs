@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use portcullis::policy::{DigestBinding, DigestFile, Learn, PolicyError};
+use portcullis::policy::{DigestBinding, PolicyError};
 use tempfile::TempDir;
 
 use crate::waiting::until;
@@ -18,13 +18,18 @@ fn digest(number: usize) -> String {
     format!("sha256:{number:064x}")
 }
 
-fn kept(file: &DigestFile) -> Result<DigestBinding, PolicyError> {
-    DigestBinding::new(1000, Learn::Pulls).kept_in(file)
+/// So seldom that only [`DigestBinding::save`] and the end write.
+fn seldom() -> DigestBinding {
+    DigestBinding::new(1000).with_save_interval(Duration::from_secs(24 * 60 * 60))
 }
 
-/// So long that only [`DigestBinding::save`] and the end write.
-fn seldom(path: &Path) -> DigestFile {
-    DigestFile::new(path).with_interval(Duration::from_secs(24 * 60 * 60))
+fn kept(path: &Path) -> Result<DigestBinding, PolicyError> {
+    seldom().kept_in(path)
+}
+
+/// [`kept`], where a damaged file may be forgotten.
+fn forgiving(path: &Path) -> Result<DigestBinding, PolicyError> {
+    seldom().with_damaged_forgotten(true).kept_in(path)
 }
 
 fn bind(binding: &DigestBinding, numbers: std::ops::Range<usize>) {
@@ -47,7 +52,7 @@ fn files(folder: &TempDir) -> Vec<PathBuf> {
 #[test]
 fn what_is_known_outlives_a_restart() {
     let folder = TempDir::new().unwrap();
-    let file = seldom(&folder.path().join("digests"));
+    let file = folder.path().join("digests");
     let first = kept(&file).unwrap();
     bind(&first, 0..100);
     first.save().unwrap();
@@ -57,7 +62,7 @@ fn what_is_known_outlives_a_restart() {
     second.unbind("lib/x", &digest(0));
     second.save().unwrap();
     assert_eq!(known(&kept(&file).unwrap(), 0..100), 99);
-    assert_eq!(files(&folder), [&*file.path]);
+    assert_eq!(files(&folder), [&*file]);
 }
 
 #[cfg(unix)]
@@ -66,28 +71,28 @@ fn the_file_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = TempDir::new().unwrap();
-    let file = seldom(&folder.path().join("digests"));
+    let file = folder.path().join("digests");
     let binding = kept(&file).unwrap();
     bind(&binding, 0..1);
     binding.save().unwrap();
-    let mode = fs::metadata(&file.path).unwrap().permissions().mode();
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]
 fn nothing_is_written_while_nothing_is_new() {
     let folder = TempDir::new().unwrap();
-    let file = seldom(&folder.path().join("digests"));
+    let file = folder.path().join("digests");
     let binding = kept(&file).unwrap();
     binding.save().unwrap();
-    assert!(!file.path.exists());
+    assert!(!file.exists());
     bind(&binding, 0..10);
     binding.save().unwrap();
-    fs::remove_file(&file.path).unwrap();
+    fs::remove_file(&file).unwrap();
     assert_eq!(known(&binding, 0..10), 10);
     bind(&binding, 0..10);
     binding.save().unwrap();
-    assert!(!file.path.exists());
+    assert!(!file.exists());
     bind(&binding, 10..11);
     binding.save().unwrap();
     assert_eq!(known(&kept(&file).unwrap(), 0..11), 11);
@@ -96,19 +101,19 @@ fn nothing_is_written_while_nothing_is_new() {
 #[test]
 fn what_is_new_is_written_now_and_then_and_at_the_end() {
     let folder = TempDir::new().unwrap();
-    let often = DigestFile::new(folder.path().join("digests")).with_interval(Duration::ZERO);
-    assert_eq!(often.interval, Duration::from_secs(1));
-    let binding = kept(&often).unwrap();
+    let often = folder.path().join("digests");
+    let binding = DigestBinding::new(1000).with_save_interval(Duration::ZERO);
+    let binding = binding.kept_in(&often).unwrap();
     bind(&binding, 0..1);
-    until("nothing is written", || often.path.exists());
-    let seldom = seldom(&folder.path().join("others"));
+    until("nothing is written", || often.exists());
+    let seldom = folder.path().join("others");
     let binding = kept(&seldom).unwrap();
     bind(&binding, 0..5);
     let clone = binding.clone();
     drop(binding);
-    assert!(!seldom.path.exists());
+    assert!(!seldom.exists());
     drop(clone);
-    until("nothing is written at the end", || seldom.path.exists());
+    until("nothing is written at the end", || seldom.exists());
     assert_eq!(known(&kept(&seldom).unwrap(), 0..5), 5);
 }
 
@@ -123,7 +128,7 @@ fn a_damaged_file_is_an_error_unless_it_may_be_forgotten() {
         "x",
     ] {
         fs::write(&path, content).unwrap();
-        let error = kept(&seldom(&path)).unwrap_err();
+        let error = kept(&path).unwrap_err();
         assert!(
             matches!(error, PolicyError::DigestsDamaged { .. }),
             "{error:?}"
@@ -131,8 +136,7 @@ fn a_damaged_file_is_an_error_unless_it_may_be_forgotten() {
         assert!(error.to_string().contains("digests: "), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
-    let forgiving = seldom(&path).with_damaged_forgotten(true);
-    let binding = kept(&forgiving).unwrap();
+    let binding = forgiving(&path).unwrap();
     binding.save().unwrap();
     assert_eq!(
         fs::read_to_string(&path).unwrap(),
@@ -141,7 +145,7 @@ fn a_damaged_file_is_an_error_unless_it_may_be_forgotten() {
     );
     bind(&binding, 0..3);
     binding.save().unwrap();
-    assert_eq!(known(&kept(&seldom(&path)).unwrap(), 0..10), 3);
+    assert_eq!(known(&kept(&path).unwrap(), 0..10), 3);
 }
 
 #[test]
@@ -149,20 +153,20 @@ fn a_file_that_cannot_be_read_is_an_error() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("digests");
     fs::create_dir(&path).unwrap();
-    let error = kept(&seldom(&path)).unwrap_err();
+    let error = kept(&path).unwrap_err();
     assert!(
         matches!(error, PolicyError::DigestsUnreadable { .. }),
         "{error:?}"
     );
-    kept(&seldom(&path).with_damaged_forgotten(true)).unwrap();
+    forgiving(&path).unwrap();
 }
 
 #[test]
 fn a_folder_that_cannot_be_written_to_is_an_error_at_the_start_and_at_each_write() {
     let folder = TempDir::new().unwrap();
     let inner = folder.path().join("inner");
-    let file = seldom(&inner.join("digests")).with_damaged_forgotten(true);
-    let error = kept(&file).unwrap_err();
+    let file = inner.join("digests");
+    let error = forgiving(&file).unwrap_err();
     assert!(
         matches!(error, PolicyError::DigestsUnwritable { .. }),
         "{error:?}"
@@ -185,9 +189,9 @@ fn a_folder_that_cannot_be_written_to_is_an_error_at_the_start_and_at_each_write
 }
 
 #[test]
-fn whoever_reads_the_file_while_it_is_written_reads_a_whole_one() {
+fn a_reader_of_the_file_while_it_is_written_reads_a_whole_one() {
     let folder = TempDir::new().unwrap();
-    let file = seldom(&folder.path().join("digests"));
+    let file = folder.path().join("digests");
     let binding = kept(&file).unwrap();
     bind(&binding, 0..1);
     binding.save().unwrap();
@@ -206,11 +210,11 @@ fn whoever_reads_the_file_while_it_is_written_reads_a_whole_one() {
             });
         }
         for _ in 0..50 {
-            let content = fs::read(&file.path).unwrap();
-            let read = DigestBinding::new(1000, Learn::Pulls);
+            let content = fs::read(&file).unwrap();
+            let read = DigestBinding::new(1000);
             read.read_from(Cursor::new(content)).unwrap();
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(files(&folder), [&*file.path]);
+    assert_eq!(files(&folder), [&*file]);
 }

@@ -1,8 +1,8 @@
 //! Which rule covers which: what a policy warns of, and which callers it asks for credentials.
 
-use portcullis::policy::{Actions, Doubt, Pattern, Policy, Rule, Who};
+use portcullis::policy::{Actions, Pattern, Policy, Rule, Who};
 
-use super::support::{ask, token};
+use super::support::{ANONYMOUS_PROBE, ANONYMOUS_WRITE, ask, never_allows, redundant, token};
 
 fn patterns(
     make: fn(&str) -> Result<Pattern, portcullis::policy::PolicyError>,
@@ -24,7 +24,7 @@ fn ci() -> Who {
 }
 
 /// What is doubtful, each with the rule's name.
-fn doubts(rules: impl IntoIterator<Item = Rule>) -> Vec<(String, Doubt)> {
+fn doubts(rules: impl IntoIterator<Item = Rule>) -> Vec<(String, String)> {
     let policy = Policy::new(rules).unwrap();
     let warnings = policy.warnings().iter();
     warnings
@@ -181,7 +181,7 @@ fn a_rule_is_covered_only_by_one_that_is_wider_in_every_respect() {
     ];
     for (narrow, wide, covered) in cases {
         let told = doubts([narrow.clone(), wide.clone()]);
-        let never = ("a".to_owned(), Doubt::NeverAllows("b".into()));
+        let never = ("a".to_owned(), never_allows("b"));
         let expected = if covered { vec![never] } else { vec![] };
         assert_eq!(told, expected, "{narrow:?} {wide:?}");
         // In the other order too; and what is allowed takes nothing from what is denied.
@@ -195,7 +195,7 @@ fn a_path_is_covered_only_by_a_pattern_of_paths() {
         Rule::allow(name, Who::Authenticated, Actions::OTHER)
             .at_paths(patterns(Pattern::path, paths))
     };
-    let redundant = |rule: &str, by: &str| vec![(rule.to_owned(), Doubt::Redundant(by.into()))];
+    let redundant = |rule: &str, by: &str| vec![(rule.to_owned(), redundant(by))];
     let extension = |name: &str, on: &[&str]| {
         let paths = patterns(Pattern::path, &["/v2/**"]);
         let rule = |actions| Rule::allow(name, Who::Authenticated, actions).at_paths(paths);
@@ -256,7 +256,7 @@ fn of_two_rules_that_say_the_same_the_later_one_is_told() {
         Rule::allow(name, ci(), Actions::PULL).on_repositories(repositories(&[pattern]))
     };
     let told = |rules: [Rule; 2]| doubts(rules);
-    let by = |rule: &str, by: &str| vec![(rule.to_owned(), Doubt::Redundant(by.into()))];
+    let by = |rule: &str, by: &str| vec![(rule.to_owned(), redundant(by))];
     assert_eq!(told([rule("a", "x"), rule("b", "x")]), by("b", "a"));
     assert_eq!(told([rule("a", "x/**"), rule("b", "x/y")]), by("b", "a"));
     assert_eq!(told([rule("a", "x/y"), rule("b", "x/**")]), by("a", "b"));
@@ -283,7 +283,7 @@ fn only_a_rule_that_lets_the_anonymous_write_is_warned_of() {
         (Rule::allow("a", Who::Authenticated, Actions::PUSH), false),
         (Rule::deny("a", Who::Anyone, Actions::PUSH), false),
     ] {
-        let expected = doubtful.then(|| ("a".to_owned(), Doubt::AnonymousWrite));
+        let expected = doubtful.then(|| ("a".to_owned(), ANONYMOUS_WRITE.to_owned()));
         assert_eq!(doubts([on(rule)]), Vec::from_iter(expected));
     }
 }
@@ -313,8 +313,13 @@ fn an_open_probe_is_warned_of_only_where_credentials_make_a_difference() {
             false,
         ),
     ] {
-        let expected = doubtful.then(|| ("probe".to_owned(), Doubt::AnonymousProbe));
-        assert_eq!(doubts(rules.clone()), Vec::from_iter(expected), "{rules:?}");
+        let told = doubts(rules.clone());
+        assert_eq!(told.len(), usize::from(doubtful), "{rules:?}");
+        assert!(
+            told.iter()
+                .all(|(rule, doubt)| rule == "probe" && doubt.starts_with(ANONYMOUS_PROBE)),
+            "{told:?}"
+        );
     }
 }
 

@@ -189,7 +189,7 @@ fn the_anonymous_are_asked_for_credentials_and_the_known_are_denied() {
 }
 
 #[test]
-fn the_base_is_for_whoever_may_do_anything_and_docker_is_made_to_log_in() {
+fn the_base_is_for_callers_that_may_do_anything_and_docker_is_made_to_log_in() {
     let policy = office();
     let ci = token("ci");
     assert_eq!(

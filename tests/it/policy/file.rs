@@ -1,10 +1,11 @@
 //! The policy file: its errors, its warnings, what explains it, and its reload.
 
-use portcullis::Watched;
-use portcullis::policy::{Actions, Caller, Doubt, Pattern, Policy, PolicyFile, Rule, Who};
+use portcullis::policy::{Actions, Caller, Pattern, Policy, Rule, Who};
 use portcullis::reload::WatchOptions;
 
-use super::support::{OFFICE, office, route, token};
+use super::support::{
+    ANONYMOUS_PROBE, ANONYMOUS_WRITE, OFFICE, never_allows, office, redundant, route, token,
+};
 
 #[test]
 fn an_error_in_the_file_has_its_place() {
@@ -73,21 +74,21 @@ fn what_was_probably_not_meant_is_warned_of() {
     let deny = rule("deny", "deny", "anyone", "any", "**");
     assert_eq!(
         doubts(&[wide.clone(), narrow.clone()]),
-        [(7, Doubt::Redundant("wide".into()))]
+        [(7, redundant("wide"))]
     );
     assert_eq!(
         doubts(&[narrow.clone(), wide.clone()]),
-        [(1, Doubt::Redundant("wide".into()))]
+        [(1, redundant("wide"))]
     );
-    let never = Doubt::NeverAllows("deny".into());
-    assert_eq!(doubts(&[narrow.clone(), deny]), [(1, never)]);
+    assert_eq!(doubts(&[narrow.clone(), deny]), [(1, never_allows("deny"))]);
     let other = rule("other", "deny", "token:ci", "pull", "team/b*");
     assert_eq!(doubts(&[wide, other]), []);
     let write = rule("write", "allow", "anyone", "push", "a");
-    assert_eq!(doubts(&[write]), [(1, Doubt::AnonymousWrite)]);
+    assert_eq!(doubts(&[write]), [(1, ANONYMOUS_WRITE.to_owned())]);
     let probe = rule("probe", "allow", "anyone", "any", "**");
     let doubts = doubts(&[narrow, probe]);
-    assert!(doubts.contains(&(7, Doubt::AnonymousProbe)), "{doubts:?}");
+    let of_probe = |(line, doubt): &(_, String)| *line == 7 && doubt.starts_with(ANONYMOUS_PROBE);
+    assert!(doubts.iter().any(of_probe), "{doubts:?}");
     let policy = office();
     assert_eq!(policy.warnings(), []);
     let unknown = policy.unknown_groups(&["writers"]);
@@ -112,8 +113,7 @@ fn rules_about_no_repository_are_compared_too() {
     let extension = "actions = [\"extension\"]\npaths = [\"/v2/**\"]";
     let some = "actions = [\"pull\", \"extension\"]\npaths = [\"/v2/**\"]\nrepositories = [\"a\"]";
     let everything = "actions = [\"any\"]\nrepositories = [\"**\"]\npaths = [\"/**\"]";
-    let deny = Doubt::NeverAllows("b".into());
-    let redundant = Doubt::Redundant("b".into());
+    let (deny, redundant) = (never_allows("b"), redundant("b"));
     for (first, effect, second, doubt) in [
         (catalog, "deny", catalog, Some(&deny)),
         (catalog, "allow", catalog, Some(&redundant)),
@@ -150,12 +150,10 @@ fn many_rules_alike_are_loaded_in_time() {
         ])
     });
     let policy = Policy::new(rules).unwrap();
-    let told: Vec<_> = policy
-        .warnings()
-        .iter()
-        .map(|warning| &warning.doubt)
-        .collect();
-    assert_eq!(told, [&Doubt::NotCompared]);
+    let [told] = policy.warnings() else {
+        panic!("{:?}", policy.warnings());
+    };
+    assert!(told.doubt.contains("were not compared"), "{told}");
 }
 
 #[test]
@@ -207,17 +205,17 @@ fn an_explanation_tells_which_rule_decided_and_why_others_did_not() {
 }
 
 #[test]
-fn a_broken_file_leaves_the_policy_in_force() {
+fn a_broken_file_leaves_the_last_policy_active() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
-    assert!(Watched::watch(PolicyFile::new(&file), WatchOptions::default()).is_err());
+    assert!(Policy::watch(&file, WatchOptions::default()).is_err());
     std::fs::write(&file, "").unwrap();
-    assert!(Watched::watch(PolicyFile::new(&file), WatchOptions::default()).is_err());
+    assert!(Policy::watch(&file, WatchOptions::default()).is_err());
     std::fs::write(&file, OFFICE).unwrap();
     let options = WatchOptions::default()
         .with_poll_interval(std::time::Duration::from_millis(20))
         .with_settle(std::time::Duration::from_millis(1));
-    let watched = Watched::watch(PolicyFile::new(&file), options).unwrap();
+    let watched = Policy::watch(&file, options).unwrap();
     // In one step: of a file that is written in place, the empty beginning could be seen.
     let next = folder.path().join("next.toml");
     std::fs::write(&next, "[[rules]]\nname = 1").unwrap();

@@ -1,4 +1,4 @@
-//! The layer: what a client and an operator are told.
+//! The layer: what a client and an operator see.
 
 use std::convert::Infallible;
 
@@ -193,7 +193,7 @@ async fn reaches(layer: PolicyLayer, principal: Option<Principal>, target: &str)
         .layer(layer);
     let service = layers.service_fn(|mut request: Request<_>| async move {
         let route = Route::of(&mut request).unwrap();
-        // What reads the route and what reads the target are told the same.
+        // What reads the route and what reads the target see the same.
         assert_eq!(route.to_string(), request.uri().to_string());
         let body = Bytes::from(request.uri().to_string());
         let class = RateClass::of(request.extensions()).is_some();
@@ -310,7 +310,6 @@ async fn a_mount_is_refused_where_its_caller_may_not_push_or_its_query_has_two_r
 async fn a_policy_that_ended_is_compared_with_no_other() {
     use std::time::Duration;
 
-    use portcullis::policy::PolicyFile;
     use portcullis::reload::WatchOptions;
 
     let folder = tempfile::tempdir().unwrap();
@@ -321,7 +320,7 @@ async fn a_policy_that_ended_is_compared_with_no_other() {
     let options = WatchOptions::default()
         .with_poll_interval(Duration::from_millis(20))
         .with_stale_after(Duration::from_millis(1));
-    let watched = Watched::watch(PolicyFile::new(&file), options).unwrap();
+    let watched = Policy::watch(&file, options).unwrap();
     let pull = || request(Some(token("ci")), "GET", "/v2/team/app/manifests/x");
     let layers = || {
         [

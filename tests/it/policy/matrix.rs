@@ -132,7 +132,7 @@ fn is_allowed(policy: &Policy, route: &Route, tags: Option<&dyn TagOracle>) -> b
 }
 
 #[test]
-fn whoever_may_do_all_but_one_thing_is_refused_exactly_what_needs_it() {
+fn a_caller_that_may_do_all_but_one_thing_is_refused_exactly_what_needs_it() {
     for lacking in EACH {
         let policy = without(lacking);
         for (methods, target, needed) in NEEDED {

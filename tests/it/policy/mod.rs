@@ -1,4 +1,4 @@
-//! Who may do what: rules, their decisions, and what a client and an operator are told of them.
+//! Who may do what: rules, their decisions, and what a client and an operator see of them.
 #![cfg(feature = "config")]
 #![allow(
     clippy::unwrap_used,

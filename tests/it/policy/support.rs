@@ -85,3 +85,19 @@ pub(crate) fn ask(
         None => Ok(policy.rule_of(&verdict).unwrap().name().to_owned()),
     }
 }
+
+/// What a policy warns of a rule of which all is denied by the rule `by`.
+pub(crate) fn never_allows(by: &str) -> String {
+    format!("never allows anything: all of it is denied by {by:?}")
+}
+
+/// What a policy warns of a rule of which all is in the rule `by`.
+pub(crate) fn redundant(by: &str) -> String {
+    format!("is redundant: all of it is in {by:?} already")
+}
+
+/// What a policy warns of a rule that lets callers write without credentials.
+pub(crate) const ANONYMOUS_WRITE: &str = "lets callers who showed nothing push or delete";
+
+/// How a policy's warning of an open `/v2/` begins.
+pub(crate) const ANONYMOUS_PROBE: &str = "answers `/v2/` to the anonymous";

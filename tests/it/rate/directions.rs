@@ -1,4 +1,4 @@
-//! Limits on what is pulled, on what is pushed, and on both, in paused time.
+//! Limits on what is pulled, on what is pushed, and on both, and of some callers, in paused time.
 #![cfg(feature = "rate")]
 #![allow(clippy::unwrap_used)]
 
@@ -10,20 +10,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use portcullis::rate::{ByteRateLayer, Direction, Key, Limit, Quota, Window};
+use portcullis::rate::{ByteRateLayer, Key, Limit, Window};
+use portcullis::{Principal, identity};
 use rate_support::{layer, read, total};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
 #[tokio::test(start_paused = true)]
 async fn both_directions_are_added_up_unless_the_limit_is_of_one() {
-    for (direction, expected) in [
-        (Direction::Both, 1.1),
-        (Direction::Request, 0.5),
-        (Direction::Response, 0.5),
+    let limit = || Limit::rate("slow", Key::Total, 10_000).with_burst(1000);
+    for (limit, expected) in [
+        (limit(), 1.1),
+        (limit().of_requests(), 0.5),
+        (limit().of_responses(), 0.5),
     ] {
-        let limit = Limit::rate("slow", Key::Total, 10_000).with_burst(1000);
-        let layer = layer([limit.with_direction(direction)]);
+        let layer = layer([limit.clone()]);
         let service = layer.layer(tower::service_fn(|request: Request<_>| async move {
             let sent = total(&read(request.into_body()).await);
             let body = Full::new(Bytes::from(vec![0; sent]));
@@ -36,7 +37,7 @@ async fn both_directions_are_added_up_unless_the_limit_is_of_one() {
         let took = begin.elapsed().as_secs_f64();
         assert!(
             (expected..expected + 0.06).contains(&took),
-            "{direction:?}: {took} s"
+            "{limit:?}: {took} s"
         );
     }
 }
@@ -62,14 +63,8 @@ async fn answer(layer: &ByteRateLayer, request: Request<Full<Bytes>>) -> StatusC
 
 #[tokio::test(start_paused = true)]
 async fn a_quota_of_what_is_pushed_refuses_pushes_and_no_pulls() {
-    let quota = |name, direction| {
-        let quota = Quota::new(1000, Window::Hour);
-        Limit::quota(name, Key::Total, quota).with_direction(direction)
-    };
-    let layer = layer([
-        quota("up", Direction::Request),
-        quota("down", Direction::Response),
-    ]);
+    let quota = |name| Limit::quota(name, Key::Total, 1000, Window::Hour);
+    let layer = layer([quota("up").of_requests(), quota("down").of_responses()]);
     assert_eq!(answer(&layer, asking(Method::PUT, 2000)).await, 200);
     // An upload begins with a POST without a body.
     assert_eq!(answer(&layer, asking(Method::POST, 0)).await, 503);
@@ -83,7 +78,7 @@ async fn a_quota_of_what_is_pushed_refuses_pushes_and_no_pulls() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cap_on_pulls_is_not_used_up_by_pushes() {
-    let cap = Limit::streams("pulls", Key::Total, 1).with_direction(Direction::Response);
+    let cap = Limit::streams("pulls", Key::Total, 1).of_responses();
     let layer = layer([cap]);
     let service = layer.layer(tower::service_fn(|request: Request<_>| async move {
         let (mut parts, body) = request.into_parts();
@@ -103,4 +98,30 @@ async fn a_cap_on_pulls_is_not_used_up_by_pushes() {
         .unwrap();
     assert_eq!(answer(&layer, asking(Method::GET, 0)).await, 503);
     drop((push, pull));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_some_callers_counts_what_no_other_one_sends() {
+    let limit = || Limit::rate("some", Key::Total, 10).with_burst(10);
+    let anonymous = rate_support::request(None, "10.0.0.1:1");
+    let ci = rate_support::request(Some("ci"), "10.0.0.1:1");
+    let mut member = rate_support::request(None, "10.0.0.1:1");
+    let principal = Principal::new(identity::Method::Jwt, "a").in_groups(["x", "slow"]);
+    member.extensions_mut().insert(principal);
+    for (limit, are_held) in [
+        (limit(), [true, true, true]),
+        (limit().of_anonymous(), [true, false, false]),
+        (limit().of_authenticated(), [false, true, true]),
+        (limit().of_principals(["token:ci"]), [false, true, false]),
+        (limit().of_principals(["jwt:ci"]), [false, false, false]),
+        (limit().of_groups(["slow", "y"]), [false, false, true]),
+    ] {
+        for (request, is_held) in [&anonymous, &ci, &member].into_iter().zip(are_held) {
+            let service = rate_support::serving(&layer([limit.clone()]), 30);
+            let begin = Instant::now();
+            let answer = service.oneshot(request.clone()).await.unwrap();
+            read(answer.into_body()).await;
+            assert_eq!(begin.elapsed() > Duration::ZERO, is_held, "{limit:?}");
+        }
+    }
 }

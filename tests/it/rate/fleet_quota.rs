@@ -12,9 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
-use portcullis::rate::{
-    ByteRateLayer, Exempt, Fleet, Key, Limit, Limits, LimitsError, Quota, Unreachable, Window,
-};
+use portcullis::rate::{ByteRateLayer, Fleet, Key, Limit, Limits, LimitsError, Window};
 use portcullis::{Preset, Responder, Watched};
 use rate_support::redis::{Redis, free_port};
 use rate_support::{Answer, Reader, request, serving};
@@ -25,12 +23,12 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A time in the middle of its hour, which does not pass.
 const NOON: u64 = 1_700_001_000;
 
-fn cut(bytes: u64) -> Quota {
-    Quota::new(bytes, Window::Hour).with_cut(true)
+fn limit(bytes: u64, window: Window, fleet: &Fleet) -> Limit {
+    Limit::quota("hourly", Key::Principal, bytes, window).with_fleet(fleet)
 }
 
-fn limit(quota: Quota, fleet: &Fleet) -> Limit {
-    Limit::quota("hourly", Key::Principal, quota).with_fleet(fleet)
+fn cut(bytes: u64, fleet: &Fleet) -> Limit {
+    limit(bytes, Window::Hour, fleet).with_cut(true)
 }
 
 /// A replica whose hour does not end.
@@ -91,7 +89,7 @@ async fn three_replicas_keep_the_quotas_of_three_callers_through_the_loss_of_the
         .iter()
         .map(|fleet| {
             let pace = Limit::rate("pace", Key::Stream, 1_000_000);
-            replica([limit(cut(quota), fleet), pace])
+            replica([cut(quota, fleet), pace])
         })
         .collect();
     let callers = ["a", "b", "c"];
@@ -146,7 +144,7 @@ async fn with_the_server_up_no_byte_more_than_the_quota_is_sent() {
     let quota = 3_000_000;
     let redis = Redis::start();
     let layers: Vec<ByteRateLayer> = (0..3)
-        .map(|_| replica([limit(cut(quota), &redis.fleet())]))
+        .map(|_| replica([cut(quota, &redis.fleet())]))
         .collect();
     let mut streams = tokio::task::JoinSet::new();
     for layer in &layers {
@@ -200,8 +198,7 @@ impl<B> Service<http::Request<B>> for Eager {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_replica_used_up_is_refused_by_another_before_its_service_is_asked() {
     let redis = Redis::start();
-    let [first, second] =
-        [(); 2].map(|()| replica([limit(Quota::new(10_000, Window::Hour), &redis.fleet())]));
+    let [first, second] = [(); 2].map(|()| replica([limit(10_000, Window::Hour, &redis.fleet())]));
     // In flight when the quota ran out, and finished.
     assert_eq!(received(get(&first, "a", 50_000).await).await, 50_000);
     books_agree(&redis, 50_000).await;
@@ -226,12 +223,10 @@ async fn what_one_replica_used_up_is_refused_by_another_before_its_service_is_as
 async fn what_one_replica_used_up_is_refused_by_another_where_small_answers_are_exempt() {
     let redis = Redis::start();
     let [first, second] = [(); 2].map(|()| {
-        let quota = limit(Quota::new(10_000, Window::Hour), &redis.fleet());
-        let (endpoint, bytes) = (portcullis::oci::Endpoint::Manifest, 100);
+        let quota = limit(10_000, Window::Hour, &redis.fleet());
         let limits = Limits::new([quota]).unwrap();
-        watching(Watched::fixed(
-            limits.with_exempt([Exempt::Small { endpoint, bytes }]),
-        ))
+        let manifests = portcullis::oci::Endpoint::Manifest;
+        watching(Watched::fixed(limits.with_exempt_small(manifests, 100)))
     });
     assert_eq!(received(get(&first, "a", 50_000).await).await, 50_000);
     books_agree(&redis, 50_000).await;
@@ -247,7 +242,7 @@ async fn what_one_replica_used_up_is_refused_by_another_where_small_answers_are_
 async fn what_a_replica_does_not_use_goes_back_to_the_others() {
     let quota = 100_000;
     let redis = Redis::start();
-    let [idle, busy] = [(); 2].map(|()| replica([limit(cut(quota), &redis.fleet())]));
+    let [idle, busy] = [(); 2].map(|()| replica([cut(quota, &redis.fleet())]));
     assert_eq!(received(get(&idle, "a", 1_000).await).await, 1_000);
     // Streams that end when what others hold is not free yet are cut, so in several requests.
     let bytes = Arc::new(AtomicU64::new(1_000));
@@ -265,7 +260,7 @@ async fn what_a_replica_does_not_use_goes_back_to_the_others() {
 async fn a_stream_goes_on_by_its_lease_while_the_server_is_slow() {
     let redis = Redis::with(free_port(), &["--enable-debug-command", "yes"]);
     let pace = Limit::rate("pace", Key::Stream, 1_000_000);
-    let layer = replica([limit(cut(1_000_000_000), &redis.fleet()), pace]);
+    let layer = replica([cut(1_000_000_000, &redis.fleet()), pace]);
     let reader = Reader::start(&layer, "a").await;
     tokio::time::sleep(3 * SECOND / 2).await;
     // Less than what counts as unreachable, and more than a few periods.
@@ -284,10 +279,7 @@ async fn a_stream_goes_on_by_its_lease_while_the_server_is_slow() {
 async fn what_was_sent_last_is_told_at_the_end_and_when_the_window_changes() {
     let redis = Redis::start();
     let fleet = redis.fleet().with_period(10 * SECOND).unwrap();
-    let limits = |window| {
-        let quota = Quota::new(1_000_000, window).with_cut(true);
-        Limits::new([limit(quota, &fleet)]).unwrap()
-    };
+    let limits = |window| Limits::new([limit(1_000_000, window, &fleet).with_cut(true)]).unwrap();
     let watched = Watched::fixed(limits(Window::Hour));
     let layer = watching(watched.clone());
     let books = async || -> u64 { redis.books("portcullis:{hourly}:*").await.values().sum() };
@@ -304,7 +296,7 @@ async fn what_was_sent_last_is_told_at_the_end_and_when_the_window_changes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_dead_replicas_become_one_and_what_they_sent_counts() {
     let redis = Redis::start();
-    let layer = replica([limit(cut(100_000), &redis.fleet())]);
+    let layer = replica([cut(100_000, &redis.fleet())]);
     assert_eq!(received(get(&layer, "a", 1_000).await).await, 1_000);
     books_agree(&redis, 1_000).await;
     let keys: Vec<String> = redis.ask(&["KEYS", "portcullis:{hourly}:*"]).await;
@@ -346,7 +338,7 @@ async fn a_thousand_dead_replicas_become_one_and_what_they_sent_counts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_after_a_pause_is_answered_at_once_while_the_server_is_slow() {
     let redis = Redis::with(free_port(), &["--enable-debug-command", "yes"]);
-    let layer = replica([limit(cut(1_000_000_000), &redis.fleet())]);
+    let layer = replica([cut(1_000_000_000, &redis.fleet())]);
     assert_eq!(received(get(&layer, "a", 1_000).await).await, 1_000);
     tokio::time::sleep(4 * SECOND).await;
     let client = redis::Client::open(redis.url()).unwrap();
@@ -365,18 +357,18 @@ async fn a_request_after_a_pause_is_answered_at_once_while_the_server_is_slow() 
 async fn without_the_server_the_operators_choice_holds() {
     let nowhere = Fleet::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
     let quota = 800_000;
-    let replica = |choice| replica([limit(cut(quota), &nowhere.clone().with_unreachable(choice))]);
+    let replica = |fleet: &Fleet| replica([cut(quota, fleet)]);
 
-    let refuse = replica(Unreachable::Refuse);
+    let refuse = replica(&nowhere.clone().refusing_when_unreachable());
     let answer = get(&refuse, "a", 1).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 
-    let open = replica(Unreachable::Open);
+    let open = replica(&nowhere.clone().open_when_unreachable());
     assert_eq!(received(get(&open, "a", 3_000_000).await).await, 3_000_000);
     assert_eq!(received(get(&open, "a", 10).await).await, 10);
 
     // A part of the quota, since there might be eight.
-    let local = replica(Unreachable::Local);
+    let local = replica(&nowhere);
     assert_eq!(received(get(&local, "a", 3_000_000).await).await, quota / 8);
     assert_eq!(get(&local, "a", 1).await.status(), 429);
     assert_eq!(received(get(&local, "b", 1_000).await).await, 1_000);
@@ -385,12 +377,9 @@ async fn without_the_server_the_operators_choice_holds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sent_without_the_server_is_told_when_it_is_back_and_counts() {
     let port = free_port();
-    let fleet = |choice| {
-        let fleet = Fleet::new(&format!("redis://127.0.0.1:{port}")).unwrap();
-        fleet.with_unreachable(choice)
-    };
-    let open = replica([limit(cut(1_000_000), &fleet(Unreachable::Open))]);
-    let refuse = replica([limit(cut(1_000_000), &fleet(Unreachable::Refuse))]);
+    let fleet = || Fleet::new(&format!("redis://127.0.0.1:{port}")).unwrap();
+    let open = replica([cut(1_000_000, &fleet().open_when_unreachable())]);
+    let refuse = replica([cut(1_000_000, &fleet().refusing_when_unreachable())]);
     assert_eq!(received(get(&open, "a", 2_000_000).await).await, 2_000_000);
     assert_eq!(get(&refuse, "a", 1).await.status(), 503);
     let redis = Redis::at(port);
@@ -411,7 +400,7 @@ async fn what_was_sent_without_the_server_is_told_when_it_is_back_and_counts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_client_did_not_take_is_not_on_the_books() {
     let redis = Redis::start();
-    let layer = replica([limit(cut(1_000_000), &redis.fleet())]);
+    let layer = replica([cut(1_000_000, &redis.fleet())]);
     let mut taken = 0;
     for _ in 0..3 {
         let service = rate_support::serving_body(&layer, || rate_support::Endless);
@@ -427,7 +416,7 @@ async fn what_a_client_did_not_take_is_not_on_the_books() {
 async fn a_reload_keeps_the_books_and_takes_the_new_quota() {
     let redis = Redis::start();
     let fleet = redis.fleet();
-    let limits = |quota| Limits::new([limit(cut(quota), &fleet)]).unwrap();
+    let limits = |quota| Limits::new([cut(quota, &fleet)]).unwrap();
     let watched = Watched::fixed(limits(10_000));
     let layer = watching(watched.clone());
     assert_eq!(received(get(&layer, "a", 20_000).await).await, 10_000);
@@ -436,19 +425,19 @@ async fn a_reload_keeps_the_books_and_takes_the_new_quota() {
     assert_eq!(received(get(&layer, "a", 20_000).await).await, 5_000);
     books_agree(&redis, 15_000).await;
     // Another window is another book.
-    let daily = Quota::new(2_000, Window::Day).with_cut(true);
-    watched.publish(Limits::new([limit(daily, &fleet)]).unwrap());
+    let daily = limit(2_000, Window::Day, &fleet).with_cut(true);
+    watched.publish(Limits::new([daily]).unwrap());
     assert_eq!(received(get(&layer, "a", 20_000).await).await, 2_000);
     books_agree(&redis, 17_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_under_way_goes_on_in_the_next_window_and_both_books_agree() {
+async fn a_stream_in_flight_goes_on_in_the_next_window_and_both_books_agree() {
     let redis = Redis::start();
     let clock = Arc::new(AtomicU64::new(NOON));
     let now = Arc::clone(&clock);
     let pace = Limit::rate("pace", Key::Stream, 1_000_000);
-    let limits = Limits::new([limit(cut(1_000_000), &redis.fleet()), pace]).unwrap();
+    let limits = Limits::new([cut(1_000_000, &redis.fleet()), pace]).unwrap();
     let layer = ByteRateLayer::with_calendar(Watched::fixed(limits), move || {
         SystemTime::UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed))
     });
@@ -475,9 +464,9 @@ async fn a_stream_under_way_goes_on_in_the_next_window_and_both_books_agree() {
 async fn where_the_operator_chose_to_refuse_a_stream_stands_until_the_server_is_back() {
     let redis = Redis::start();
     let port = redis.port;
-    let fleet = redis.fleet().with_unreachable(Unreachable::Refuse);
+    let fleet = redis.fleet().refusing_when_unreachable();
     let pace = Limit::rate("pace", Key::Stream, 1_000_000);
-    let layer = replica([limit(cut(1_000_000_000), &fleet), pace]);
+    let layer = replica([cut(1_000_000_000, &fleet), pace]);
     let reader = Reader::start(&layer, "a").await;
     until("some bytes", async || {
         (reader.bytes() > 300_000).then_some(())
@@ -503,28 +492,22 @@ async fn where_the_operator_chose_to_refuse_a_stream_stands_until_the_server_is_
 fn a_fleet_shares_no_quota_that_means_something_else_in_each_replica() {
     let fleet = Fleet::new("redis://127.0.0.1:1/0").unwrap();
     let wrong = |limit: Limit| Limits::new([limit.with_fleet(&fleet)]).unwrap_err();
-    let quota = Quota::new(1, Window::Day);
     let name = || "a".into();
     assert_eq!(
-        wrong(Limit::quota("a", Key::Connection, quota)),
+        wrong(Limit::quota("a", Key::Connection, 1, Window::Day)),
         LimitsError::FleetKey { limit: name() }
     );
     assert_eq!(
-        wrong(Limit::quota("a", Key::Principal, quota).with_rate(1)),
+        wrong(Limit::quota("a", Key::Principal, 1, Window::Day).with_rate(1)),
         LimitsError::FleetKey { limit: name() }
     );
     let most = 1 << 53;
     assert_eq!(
-        wrong(Limit::quota(
-            "a",
-            Key::Total,
-            Quota::new(most + 1, Window::Day)
-        )),
+        wrong(Limit::quota("a", Key::Total, most + 1, Window::Day)),
         LimitsError::FleetQuota {
             limit: name(),
             most
         }
     );
-    Limits::new([Limit::quota("a", Key::Total, Quota::new(most, Window::Day)).with_fleet(&fleet)])
-        .unwrap();
+    Limits::new([Limit::quota("a", Key::Total, most, Window::Day).with_fleet(&fleet)]).unwrap();
 }

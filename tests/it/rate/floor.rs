@@ -111,7 +111,7 @@ async fn the_default_floor_of_many_leaves_a_named_tenant_its_floor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn floors_and_ceilings_change_on_streams_under_way() {
+async fn floors_and_ceilings_change_on_streams_in_flight() {
     let of_a = |tenant| limits(&[("a", tenant), ("b", Tenant::weight(99))]);
     let watched = Watched::fixed(of_a(Tenant::weight(1)));
     let layer = ByteRateLayer::watching(watched.clone());

@@ -7,7 +7,7 @@ use crate::rate_support;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Quota, Window};
+use portcullis::rate::{ByteRateLayer, Key, Limit, Limits, Window};
 use rate_support::{Reader, layer, request, serving};
 use tower::ServiceExt;
 
@@ -49,8 +49,7 @@ fn limits_are_counted_though_the_recorder_came_after_the_first_body() {
         .start_paused(true)
         .build()
         .unwrap();
-    let quota = Quota::new(1 << 40, Window::Day);
-    let limit = Limit::rate("line", Key::Total, 1_000_000).with_quota(quota);
+    let limit = Limit::rate("line", Key::Total, 1_000_000).with_quota(1 << 40, Window::Day);
     let layer = layer([limit]);
     let before = runtime.block_on(async {
         let readers = Reader::many(&layer, "a", 2).await;
@@ -147,8 +146,8 @@ fn what_a_limit_refuses_is_counted_by_limit_and_reason() {
 #[test]
 fn what_is_left_of_a_quota_is_that_of_the_key_that_has_least() {
     let handle = counted(async |handle| {
-        let quota = Quota::new(1_000, Window::Month).with_cut(true);
-        let limits = Limits::new([Limit::quota("monthly", Key::Source, quota)]).unwrap();
+        let quota = Limit::quota("monthly", Key::Source, 1_000, Window::Month).with_cut(true);
+        let limits = Limits::new([quota]).unwrap();
         let layer = ByteRateLayer::new(limits);
         let from = async |source, bytes| {
             let answer = serving(&layer, bytes).oneshot(request(None, source));

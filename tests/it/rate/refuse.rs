@@ -13,9 +13,9 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use portcullis::oci::Endpoint;
 use portcullis::rate::{
-    ByteRateLayer, Callers, Direction, Exempt, Key, Limit, Limits, LimitsError, Quota, Share,
-    StallTimeout, Tenant, Window,
+    ByteRateLayer, Key, Limit, Limits, LimitsError, Share, StallTimeout, Tenant, Window,
 };
 use portcullis::record::{Cut, Record};
 use portcullis::{Preset, Refusal, Responder, Watched};
@@ -133,7 +133,7 @@ async fn a_request_with_a_body_is_never_refused() {
     let limits = Limits::new([
         Limit::rate("total", Key::Total, 1000).with_max_wait(Duration::from_millis(1)),
         Limit::streams("streams", Key::Total, 1),
-        Limit::quota("quota", Key::Total, Quota::new(1, Window::Hour)),
+        Limit::quota("quota", Key::Total, 1, Window::Hour),
     ]);
     let layer = ByteRateLayer::new(limits.unwrap());
     for _ in 0..3 {
@@ -154,7 +154,7 @@ async fn a_request_with_a_body_is_never_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_streams_are_under_way_than_the_cap_until_one_ends_or_is_dropped() {
+async fn no_more_streams_are_in_flight_than_the_cap_until_one_ends_or_is_dropped() {
     let layer = layer([
         Limit::streams("each", Key::Principal, 2),
         Limit::streams("all", Key::Total, 3),
@@ -198,7 +198,7 @@ impl Calendar {
 async fn a_used_up_quota_refuses_until_the_window_ends_and_counts_what_was_sent() {
     let calendar = Calendar::default();
     calendar.set(86_400 * 20_000 + 86_400 - 90);
-    let quota = Limit::quota("daily", Key::Principal, Quota::new(1000, Window::Day));
+    let quota = Limit::quota("daily", Key::Principal, 1000, Window::Day);
     let layer = calendar.layer(Limits::new([quota]).unwrap().with_headers(true));
     let registry = Responder::new(Preset::Registry);
     let answer = get(&layer, 600, "a").await;
@@ -242,8 +242,8 @@ async fn a_used_up_quota_refuses_until_the_window_ends_and_counts_what_was_sent(
 
 #[tokio::test(start_paused = true)]
 async fn a_quota_that_cuts_lets_pass_what_is_left_to_the_byte() {
-    let quota = Quota::new(1000, Window::Month).with_cut(true);
-    let layer = layer([Limit::quota("monthly", Key::Principal, quota)]);
+    let quota = Limit::quota("monthly", Key::Principal, 1000, Window::Month).with_cut(true);
+    let layer = layer([quota]);
     get(&layer, 400, "a")
         .await
         .into_body()
@@ -272,10 +272,10 @@ async fn a_quota_that_cuts_lets_pass_what_is_left_to_the_byte() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_quota_cuts_of_a_small_body_is_not_charged_to_a_rate() {
-    let quota = Quota::new(100, Window::Hour).with_cut(true);
+    let quota = Limit::quota("quota", Key::Principal, 100, Window::Hour).with_cut(true);
     let layer = layer([
         Limit::rate("rate", Key::Total, 1000).with_burst(1000),
-        Limit::quota("quota", Key::Principal, quota),
+        quota,
     ]);
     let begin = Instant::now();
     for caller in ["a", "b", "c", "d"] {
@@ -291,7 +291,7 @@ async fn what_a_quota_cuts_of_a_small_body_is_not_charged_to_a_rate() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_quota_counted_is_what_was_sent_even_if_the_client_goes_away() {
-    let quota = Limit::quota("daily", Key::Principal, Quota::new(1 << 40, Window::Day));
+    let quota = Limit::quota("daily", Key::Principal, 1 << 40, Window::Day);
     let rate = Limit::rate("rate", Key::Principal, 1_000_000);
     let limits = Limits::new([quota, rate]).unwrap().with_headers(true);
     let layer = ByteRateLayer::new(limits);
@@ -377,15 +377,11 @@ async fn rates_are_told_in_header_fields_only_if_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn small_manifests_and_chosen_callers_pass_free() {
-    let small = Exempt::Small {
-        endpoint: portcullis::oci::Endpoint::Manifest,
-        bytes: 1000,
-    };
     let limits = Limits::new([Limit::rate("anonymous", Key::Source, 10)
         .with_burst(10)
-        .with_callers(Callers::Anonymous)])
+        .of_anonymous()])
     .unwrap()
-    .with_exempt([small]);
+    .with_exempt_small(Endpoint::Manifest, 1000);
     let layer = ByteRateLayer::new(limits);
     let begin = Instant::now();
     let pull = |path: &'static str, bytes| {
@@ -406,17 +402,14 @@ async fn small_manifests_and_chosen_callers_pass_free() {
 
 #[tokio::test(start_paused = true)]
 async fn no_limit_refuses_a_small_manifest_and_each_refuses_a_large_one() {
-    let manifests = portcullis::oci::Endpoint::Manifest;
     let rate = Limit::rate("rate", Key::Total, 1000).with_burst(1000);
-    let quota = Quota::new(1, Window::Hour);
     for limit in [
         rate.with_max_wait(Duration::from_millis(1)),
         Limit::streams("streams", Key::Total, 1),
-        Limit::quota("quota", Key::Total, quota),
+        Limit::quota("quota", Key::Total, 1, Window::Hour),
     ] {
-        let (endpoint, bytes) = (manifests, 1000);
         let limits = Limits::new([limit]).unwrap();
-        let limits = limits.with_exempt([Exempt::Small { endpoint, bytes }]);
+        let limits = limits.with_exempt_small(Endpoint::Manifest, 1000);
         let layer = ByteRateLayer::new(limits);
         let asked = |path: &str| {
             let mut request = request(None, "10.0.0.1:1");
@@ -473,8 +466,7 @@ async fn what_is_no_pull_is_not_shed() {
 #[tokio::test(start_paused = true)]
 async fn a_transfer_that_a_quota_ended_does_not_go_on_in_the_next_window() {
     let calendar = Calendar::default();
-    let quota = Quota::new(1000, Window::Hour).with_cut(true);
-    let limit = Limit::quota("hourly", Key::Total, quota);
+    let limit = Limit::quota("hourly", Key::Total, 1000, Window::Hour).with_cut(true);
     let layer = calendar.layer(Limits::new([limit]).unwrap());
     let mut body = get(&layer, 5000, "a").await.into_body();
     while body.frame().await.unwrap().is_ok() {}
@@ -550,11 +542,7 @@ fn wrong_limits_are_errors_that_name_the_limit() {
             "own key",
         ),
         (
-            vec![
-                rate(1000)
-                    .with_max_wait(wait)
-                    .with_direction(Direction::Request),
-            ],
+            vec![rate(1000).with_max_wait(wait).of_requests()],
             "only pulls are shed",
         ),
         (

@@ -110,19 +110,16 @@ async fn a_limit_of_another_name_or_key_owes_nothing_of_what_was_there_before() 
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn a_fleets_rate_goes_on_from_where_it_was() {
-    use portcullis::rate::{Fleet, Unreachable};
+    use portcullis::rate::Fleet;
     use rate_support::redis::free_port;
 
     let url = format!("redis://127.0.0.1:{}", free_port());
-    let fleet = |unreachable| Fleet::new(&url).unwrap().with_unreachable(unreachable);
+    let fleet = || Fleet::new(&url).unwrap();
     let rate = Limit::rate("total", Key::Total, 100_000_000);
     let slower = Limit::rate("total", Key::Total, 40_000_000);
     let of = |limit: &Limit| Limits::new([limit.clone()]).unwrap();
-    for after in [
-        slower.clone(),
-        slower.with_fleet(&fleet(Unreachable::Local)),
-    ] {
-        let open = rate.clone().with_fleet(&fleet(Unreachable::Open));
+    for after in [slower.clone(), slower.with_fleet(&fleet())] {
+        let open = rate.clone().with_fleet(&fleet().open_when_unreachable());
         let watched = Watched::fixed(of(&open));
         let layer = ByteRateLayer::watching(watched.clone());
         // As much as it wants, once it is known that there is no server.

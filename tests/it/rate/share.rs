@@ -176,7 +176,7 @@ async fn groups_share_a_total_and_callers_have_limits_within_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn weights_change_on_streams_under_way() {
+async fn weights_change_on_streams_in_flight() {
     let limits = |weight| {
         let share = by_principal().with_tenant("token:a", Tenant::weight(weight));
         Limits::new([Limit::rate("total", Key::Total, 1_000_000).with_share(share)]).unwrap()

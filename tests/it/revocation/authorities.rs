@@ -8,9 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use pki::{Ca, Files, Leaf, accepted, client, refused};
 use portcullis::config::Config;
-use portcullis::crl::{
-    AuthorityRule, CertPath, CrlError, CrlRequirement, Options, Revocation, Tracked, Verdict,
-};
+use portcullis::crl::{AuthorityRule, CertPath, CrlError, Options, Revocation, Tracked};
 use portcullis::tls::{Acceptor, ClientCas, Reason};
 use portcullis::{Guard, Watched};
 use rcgen::{CertificateParams, CustomExtension};
@@ -46,9 +44,9 @@ fn path(leaf: &Leaf, above: &[&Ca], root: &Ca) -> Result<CertPath, CrlError> {
 
 fn said(revocation: &Revocation, path: &CertPath) -> String {
     let verdict = revocation.examine(path, SystemTime::now());
-    match verdict {
-        Verdict::Exempt(exemption) => format!("exempt: {}", exemption.label()),
-        other => other.label().to_owned(),
+    match verdict.exemption() {
+        Some(why) => format!("exempt: {why}"),
+        None => verdict.label().to_owned(),
     }
 }
 
@@ -184,7 +182,7 @@ fn key(ca: &Ca) -> String {
 #[tokio::test]
 async fn of_two_client_cas_of_one_name_each_is_held_to_the_rule_for_its_key() {
     let (exempt, held) = (Ca::new("Nodes"), Ca::new("Nodes"));
-    let rule = AuthorityRule::new(&key(&exempt), CrlRequirement::None).unwrap();
+    let rule = AuthorityRule::without_crl(&key(&exempt)).unwrap();
     let unrelated = Ca::new("Unrelated").crl(1, &[]);
     for pems in [[&exempt.pem, &held.pem], [&held.pem, &exempt.pem]] {
         let files = Files::new();
@@ -211,8 +209,8 @@ async fn of_two_client_cas_of_one_name_each_is_held_to_the_rule_for_its_key() {
 fn each_client_ca_is_held_to_its_own_rule() {
     let (strict, listed, none) = (Ca::new("Strict"), Ca::new("Listed"), Ca::new("None"));
     let rules = [
-        AuthorityRule::new(&key(&listed), CrlRequirement::IfListed).unwrap(),
-        AuthorityRule::new("cn=none", CrlRequirement::None).unwrap(),
+        AuthorityRule::if_listed(&key(&listed)).unwrap(),
+        AuthorityRule::without_crl("cn=none").unwrap(),
     ];
     let build = |lists: &[&[u8]]| {
         let builder = Revocation::builder().with_rules(rules.clone());
@@ -262,7 +260,7 @@ fn each_client_ca_is_held_to_its_own_rule() {
 fn how_short_a_life_needs_no_list_is_said_of_each_client_ca() {
     let (root, other) = (Ca::new("Root"), Ca::new("Other"));
     let minutes = |count: u64| Duration::from_secs(count * 60);
-    let rule = AuthorityRule::new("CN=Root", CrlRequirement::Required).unwrap();
+    let rule = AuthorityRule::required("CN=Root").unwrap();
     let unrelated = Ca::new("Unrelated").crl(1, &[]);
     let revocation = Revocation::builder()
         .with_rules([rule.with_short_lived(minutes(60))])

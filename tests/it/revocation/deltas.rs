@@ -5,7 +5,6 @@
 use crate::pki;
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -13,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
-use pki::{Ca, Files, Leaf, client, connect};
+use pki::{Ca, Files, Leaf, client};
 use portcullis::crl::{CertPath, Options, Revocation, RevocationLayer, RevocationReason, Verdict};
 use portcullis::tls::{Acceptor, Reason as Refused};
 use portcullis::{Connection, Watched};
@@ -21,9 +20,9 @@ use rcgen::{CertificateRevocationListParams, RevocationReason as Reason};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use time::OffsetDateTime;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt, service_fn};
+
+use super::support::handshake;
 
 const HOUR: i64 = 3_600;
 
@@ -385,23 +384,7 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<Connection, Refused> {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        let client = async {
-            let mut stream = connect(&self.client, address, "localhost").await?;
-            // The refusal of TLS 1.3 is seen at the first read.
-            tokio::time::timeout(Duration::from_millis(50), stream.read_u8())
-                .await
-                .unwrap_or(Ok(0))
-        };
-        let server = async {
-            let (tcp, _) = tcp.accept().await.unwrap();
-            self.acceptor.accept(tcp).await
-        };
-        let (accepted, _) = tokio::join!(server, client);
-        accepted
-            .map(|accepted| accepted.connection)
-            .map_err(|error| error.reason())
+        handshake(&self.acceptor, &self.client).await
     }
 }
 

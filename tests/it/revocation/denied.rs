@@ -8,13 +8,11 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full};
 use pki::{Ca, Files, Leaf, accepted, client, refused};
 use portcullis::admin::Admin;
 use portcullis::config::Config;
@@ -26,8 +24,9 @@ use portcullis::{Connection, Guard, Watched};
 use rcgen::{CertificateParams, SanType};
 use sha2::Digest;
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
 use tower::{Layer, ServiceExt, service_fn};
+
+use super::support::streaming;
 
 /// Longer than anything takes here.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -311,19 +310,8 @@ async fn a_line_ends_requests_transfers_and_idle_connections_without_any_crl() {
     let (bystander, _bystander) = accepted(gate.acceptor(), gate.client(&other)).await;
     assert_eq!(gate.ask(&second.connection).await, 200);
 
-    let (frames, receiver) = mpsc::channel::<Bytes>(1);
-    let receiver = Arc::new(tokio::sync::Mutex::new(Some(receiver)));
-    let service = gate.guard.layer(service_fn(move |_request| {
-        let receiver = Arc::clone(&receiver);
-        async move {
-            let mut receiver = receiver.lock().await.take().unwrap();
-            let body = StreamBody::new(futures_util::stream::poll_fn(move |cx| {
-                let polled = receiver.poll_recv(cx);
-                polled.map(|data| data.map(|data| Ok::<_, Infallible>(Frame::data(data))))
-            }));
-            Ok::<_, Infallible>(Response::new(body))
-        }
-    }));
+    let (frames, service) = streaming();
+    let service = gate.guard.layer(service);
     let record = Record::default();
     let mut request = Request::get("/v2/")
         .header("host", "registry.example")

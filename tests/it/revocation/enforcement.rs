@@ -6,15 +6,13 @@ use crate::pki;
 
 use std::convert::Infallible;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt, Empty, StreamBody};
-use pki::{Ca, Files, Leaf, client, connect};
+use http_body_util::{BodyExt, Empty};
+use pki::{Ca, Files, Leaf, client};
 use portcullis::crl::{
     CertPath, CrlError, LoadError, Options, Revocation, RevocationLayer, Verdict,
 };
@@ -22,10 +20,9 @@ use portcullis::record::{Cut, Record};
 use portcullis::reload::WatchOptions;
 use portcullis::tls::{Acceptor, Reason};
 use portcullis::{Connection, Watched};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tower::{Layer, ServiceExt, service_fn};
+
+use super::support::{handshake, streaming};
 
 fn numbered(ca: &Ca, serial: u64) -> Leaf {
     ca.client_with("node-7", |params| {
@@ -284,7 +281,7 @@ fn a_list_never_gets_older() {
 }
 
 #[test]
-fn a_list_whose_time_has_not_come_displaces_none_that_is_in_force() {
+fn a_list_whose_time_has_not_come_displaces_no_active_one() {
     let ca = Ca::new("Nodes 2026");
     let of = |serial| path(&numbered(&ca, serial), &[], &ca);
     let (good, revoked, soon) = (of(6), of(7), of(8));
@@ -337,7 +334,7 @@ fn no_list_at_all_is_an_error() {
 }
 
 #[test]
-fn what_is_no_usable_crl_is_an_error_and_leaves_the_old_ones_in_force() {
+fn what_is_no_usable_crl_is_an_error_and_leaves_the_old_ones_active() {
     let ca = Ca::new("Nodes 2026");
     let list = ca.crl(1, &[7]);
     let der = list.der().to_vec();
@@ -402,24 +399,8 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<Connection, Reason> {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = tcp.local_addr().unwrap();
-        let config = Arc::new(client(&self.ca, Some((&self.node, &[]))));
-        let client = async {
-            let mut stream = connect(&config, address, "localhost").await?;
-            // The refusal of TLS 1.3 is seen at the first read.
-            tokio::time::timeout(Duration::from_millis(50), stream.read_u8())
-                .await
-                .unwrap_or(Ok(0))
-        };
-        let server = async {
-            let (tcp, _) = tcp.accept().await.unwrap();
-            self.acceptor.accept(tcp).await
-        };
-        let (accepted, _) = tokio::join!(server, client);
-        accepted
-            .map(|accepted| accepted.connection)
-            .map_err(|error| error.reason())
+        let client = client(&self.ca, Some((&self.node, &[])));
+        handshake(&self.acceptor, &Arc::new(client)).await
     }
 
     async fn revoke(&self) {
@@ -502,22 +483,11 @@ fn extensions(connection: Option<Connection>) -> http::Extensions {
 }
 
 #[tokio::test]
-async fn a_transfer_under_way_ends_when_its_peer_is_revoked_even_while_it_waits() {
+async fn a_transfer_in_flight_ends_when_its_peer_is_revoked_even_while_it_waits() {
     let server = Server::new();
     let connection = server.connect().await.unwrap();
-    let (frames, receiver) = mpsc::channel::<Bytes>(1);
-    let receiver = Arc::new(tokio::sync::Mutex::new(Some(receiver)));
-    let service = RevocationLayer::new().layer(service_fn(move |_request| {
-        let receiver = Arc::clone(&receiver);
-        async move {
-            let mut receiver = receiver.lock().await.take().unwrap();
-            let body = StreamBody::new(futures_util::stream::poll_fn(move |cx| {
-                let polled = receiver.poll_recv(cx);
-                polled.map(|data| data.map(|data| Ok::<_, Infallible>(Frame::data(data))))
-            }));
-            Ok::<_, Infallible>(Response::new(body))
-        }
-    }));
+    let (frames, service) = streaming();
+    let service = RevocationLayer::new().layer(service);
     let record = Record::default();
     let mut request = Request::get("/v2/")
         .header("host", "registry.example")

@@ -6,4 +6,6 @@ mod enforcement;
 mod pkits;
 mod rules;
 mod signers;
+#[cfg(all(feature = "crl", feature = "aws-lc-rs"))]
+mod support;
 mod verify;

@@ -157,9 +157,9 @@ async fn hosts_of_one_ipv6_64_are_one_source_and_those_of_one_48_one_network() {
 #[cfg(feature = "config")]
 #[tokio::test]
 async fn a_trusted_proxy_has_no_bound_of_its_own() {
-    use portcullis::source::{ForwardedHeader, ForwardedLayer};
-    let proxies = ["127.0.0.2/32".parse().unwrap()];
-    let layer = ForwardedLayer::new(ForwardedHeader::XForwardedFor, proxies);
+    use portcullis::source::ForwardedLayer;
+    let proxies = vec!["127.0.0.2/32".parse().unwrap()];
+    let layer = ForwardedLayer::x_forwarded_for(proxies);
     let guard = portcullis::Guard::builder().forwarded(layer).build();
     let server = portcullis::serve::Server::new(guard).with_max_connections_per_source(1);
     let running = start(server, service_fn(whoami)).await;

@@ -232,7 +232,7 @@ impl TimeProvider for Still {
     }
 }
 
-/// A connection of a proxy, and a request on it that tells of `node-9`.
+/// A connection of a proxy, and a request on it for `node-9`.
 fn forwarded(connection: &Connection, client: &Leaf) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::<Bytes>::default());
     let lines = client.pem.lines().filter(|line| !line.starts_with("---"));

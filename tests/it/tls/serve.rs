@@ -659,7 +659,7 @@ async fn why_a_forwarded_certificate_is_refused_is_known_by_its_kind() {
 }
 
 #[tokio::test]
-async fn a_pair_that_does_not_fit_leaves_the_old_one_in_force_and_says_why() {
+async fn a_pair_that_does_not_fit_leaves_the_old_one_active_and_says_why() {
     let scene = Scene::new();
     let volume = scene.files.path("volume");
     std::fs::create_dir(&volume).unwrap();
