@@ -580,10 +580,12 @@ mod tests {
         }
         let crowding: Vec<_> = crowds.iter().flatten().map(Client::asks).collect();
         assert!(!places.is_full());
-        let few: Vec<_> = (0..200)
-            .map(|_| connect(&places, "192.0.2.1").unwrap())
-            .collect();
-        let busy: Vec<_> = few.iter().map(Client::asks).collect();
+        let few = (0..200).map(|_| {
+            let client = connect(&places, "192.0.2.1").unwrap();
+            let request = client.asks();
+            (client, request)
+        });
+        let few: Vec<_> = few.collect();
         let displaced = crowds.iter_mut().map(|crowd| {
             let displaced = crowd.iter_mut().map(Client::is_displaced);
             displaced.filter(|displaced| *displaced).count()
@@ -594,7 +596,7 @@ mod tests {
             displaced.iter().all(|count| (49..=52).contains(count)),
             "{displaced:?}"
         );
-        drop((crowding, busy));
+        drop((crowding, few));
 
         // Many networks with their part each keep it.
         let places = Places::new(Bounds {
