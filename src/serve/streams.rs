@@ -106,7 +106,7 @@ mod tests {
             inner,
             handed: None,
             stall_timeout: STALL,
-            alarm: None,
+            deadline: Deadline::default(),
         };
         stream.await;
         begun.elapsed().as_secs_f64().round()

@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -61,7 +62,8 @@ pub(crate) fn router(registry: Registry) -> Router {
 
 async fn answer(State(registry): State<Registry>, request: Request) -> Response {
     let head = request.method() == Method::HEAD;
-    let caller = registry.callers.caller(&caller(request.extensions()));
+    let (name, address) = caller(request.extensions());
+    let caller = registry.callers.caller(&name, address);
     let work = dispatch(&registry, caller.clone(), request);
     let answered = caller.scope(work).await;
     let mut response = answered.unwrap_or_else(IntoResponse::into_response);
@@ -121,11 +123,12 @@ async fn dispatch(
 
 /// By what the bounds go: a principal at an address. By the principal alone, all nodes of a cluster that have
 /// one token would be one caller; by the address alone, all clients behind one proxy.
-fn caller(extensions: &Extensions) -> String {
+fn caller(extensions: &Extensions) -> (String, IpAddr) {
     let principal = Principal::of(extensions).map(ToString::to_string);
-    let address = ClientAddr::of(extensions).map(|found| network(found.ip()).to_string());
-    let (principal, address) = (principal.unwrap_or_default(), address.unwrap_or_default());
-    format!("{principal} {address}")
+    let address = ClientAddr::of(extensions).map(|found| found.ip());
+    let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    let principal = principal.unwrap_or_default();
+    (format!("{principal} {}", network(address)), address)
 }
 
 impl Call {
@@ -195,7 +198,7 @@ mod tests {
                 extensions.insert(Principal::new(Shown::Token, id));
             }
             extensions.insert(ClientAddr::new(address.parse().unwrap()));
-            caller(&extensions)
+            caller(&extensions).0
         };
         let one = of("node", "10.0.0.1:1");
         assert_eq!(one, of("node", "10.0.0.1:2"));

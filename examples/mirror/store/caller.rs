@@ -1,24 +1,30 @@
 //! What one caller may have of what all share: threads that wait for the disk, memory, and the upstream.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::StoreError;
 
+#[path = "../../process/fair.rs"]
+mod fair;
 #[path = "../../process/shares.rs"]
 mod shares;
 
+use self::fair::{Part, Pool};
 pub(crate) use self::shares::network;
 use self::shares::{Share, Shares};
 
 /// How many threads of the blocking pool, which has 512, work for one caller at once.
 const THREADS: usize = 16;
-/// How much memory the long bodies of one caller may take at once, in units.
-const MEMORY: usize = 32 * 1024 * 1024 / UNIT;
+/// How much memory long bodies may take at once, in units: a quarter of it those of one caller, and the less the more
+/// others there are.
+const MEMORY: usize = 128 * 1024 * 1024 / UNIT;
 const UNIT: usize = 4096;
 /// How many transfers and questions the upstream has of one caller at once.
 const TRANSFERS: usize = 32;
@@ -35,8 +41,11 @@ tokio::task_local! {
 }
 
 /// The callers with requests in flight. `Clone` costs an `Arc`.
-#[derive(Clone, Default)]
-pub(crate) struct Callers(Shares<Parts>);
+#[derive(Clone)]
+pub(crate) struct Callers {
+    parts: Shares<Parts>,
+    memory: Pool,
+}
 
 /// One caller, for as long as it has a request or a body in flight. `Clone` costs an `Arc`.
 #[derive(Clone)]
@@ -44,7 +53,8 @@ pub(crate) struct Caller(Arc<Share<Parts>>);
 
 struct Parts {
     threads: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
+    memory: Pool,
+    address: IpAddr,
     transfers: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     listings: Arc<Semaphore>,
@@ -61,15 +71,25 @@ pub(crate) enum Use {
 }
 
 /// Memory of a caller's, given back when it is dropped.
-pub(crate) struct Memory(Option<OwnedSemaphorePermit>);
+pub(crate) struct Memory(Option<Part>);
+
+impl Default for Callers {
+    fn default() -> Self {
+        Self {
+            parts: Shares::default(),
+            memory: Pool::new(MEMORY),
+        }
+    }
+}
 
 impl Callers {
-    /// The caller of this name: the same one for all its requests.
-    pub(crate) fn caller(&self, name: &str) -> Caller {
+    /// The caller of this name at this address: the same one for all its requests.
+    pub(crate) fn caller(&self, name: &str, address: IpAddr) -> Caller {
         let semaphore = |places| Arc::new(Semaphore::new(places));
-        Caller(self.0.of(name, || Parts {
+        Caller(self.parts.of(name, || Parts {
             threads: semaphore(THREADS),
-            memory: semaphore(MEMORY),
+            memory: self.memory.clone(),
+            address,
             transfers: semaphore(TRANSFERS),
             questions: semaphore(QUESTIONS),
             listings: semaphore(LISTINGS),
@@ -80,7 +100,7 @@ impl Callers {
     /// How many callers are known.
     #[cfg_attr(not(test), allow(dead_code, reason = "only a test asks"))]
     pub(crate) fn count(&self) -> usize {
-        self.0.count()
+        self.parts.count()
     }
 }
 
@@ -122,11 +142,10 @@ impl Memory {
         let Some(caller) = Caller::current() else {
             return Ok(Self(None));
         };
-        let permit = Arc::clone(&caller.0.memory).acquire_many_owned(units(bytes));
-        match tokio::time::timeout(PATIENCE, permit).await {
-            Ok(Ok(permit)) => Ok(Self(Some(permit))),
-            _ => Err(StoreError::CallerBusy),
-        }
+        let parts = &caller.0;
+        let until = Instant::now() + PATIENCE;
+        let part = parts.memory.take(parts.address, units(bytes), until).await;
+        Ok(Self(Some(part.ok_or(StoreError::CallerBusy)?)))
     }
 
     /// Takes this many bytes if the caller has them left, without waiting.
@@ -134,18 +153,16 @@ impl Memory {
         let Some(caller) = Caller::current() else {
             return Some(Self(None));
         };
-        let permit = Arc::clone(&caller.0.memory).try_acquire_many_owned(units(bytes));
-        permit.ok().map(|permit| Self(Some(permit)))
+        let parts = &caller.0;
+        let part = parts.memory.try_take(parts.address, units(bytes))?;
+        Some(Self(Some(part)))
     }
 
     /// The content, which has this memory for as long as any part of it is used. What is more than
     /// that is given back at once.
     pub(crate) fn hold(mut self, content: Bytes) -> Bytes {
-        if let Some(permit) = &mut self.0 {
-            let surplus = permit
-                .num_permits()
-                .saturating_sub(units(content.len()) as usize);
-            drop(permit.split(surplus));
+        if let Some(part) = &mut self.0 {
+            part.shrink_to(units(content.len()));
         }
         Bytes::from_owner(Held {
             content,
@@ -165,6 +182,6 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT).clamp(1, MEMORY)).unwrap_or(u32::MAX)
+fn units(bytes: usize) -> usize {
+    bytes.div_ceil(UNIT).clamp(1, MEMORY)
 }

@@ -95,8 +95,12 @@ pub(super) fn busy() -> UpstreamError {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
     use crate::store::Callers;
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     async fn take(
         places: &Places,
@@ -106,7 +110,7 @@ mod tests {
     ) -> Vec<(Place, Turn)> {
         let mut taken = Vec::new();
         while taken.len() < count {
-            taken.push(places.take(&callers.caller(name)).await.unwrap());
+            taken.push(places.take(&callers.caller(name, ADDRESS)).await.unwrap());
         }
         taken
     }
@@ -117,11 +121,11 @@ mod tests {
         let places = Places::new(Use::Listing, 5, Duration::from_secs(10));
         let mut own = take(&places, &callers, "a", 4).await;
         assert!(matches!(
-            places.take(&callers.caller("a")).await,
+            places.take(&callers.caller("a", ADDRESS)).await,
             Err(UpstreamError::Busy { .. })
         ));
         let _other = take(&places, &callers, "b", 1).await;
-        assert!(places.take(&callers.caller("c")).await.is_err());
+        assert!(places.take(&callers.caller("c", ADDRESS)).await.is_err());
         own.pop();
         take(&places, &callers, "c", 1).await;
     }
@@ -131,7 +135,7 @@ mod tests {
         let callers = Callers::default();
         let places = Places::new(Use::Listing, 9, Duration::from_secs(1));
         let held = take(&places, &callers, "a", 4).await;
-        assert!(places.take(&callers.caller("a")).await.is_err());
+        assert!(places.take(&callers.caller("a", ADDRESS)).await.is_err());
         drop(held);
         assert_eq!(callers.count(), 0);
         take(&places, &callers, "a", 4).await;
