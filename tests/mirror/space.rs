@@ -267,6 +267,21 @@ async fn the_store_stays_within_its_limit_and_what_was_used_least_lately_goes() 
     pull(&mirror, 1, &images[1].1).await;
 }
 
+/// Nothing else makes room here, as if it came too late.
+#[tokio::test]
+async fn what_is_pulled_makes_room_itself_where_the_store_is_over_its_limit_by_a_tenth() {
+    let (data, there) = (Data::new(), Data::new());
+    let (mirror, _upstream, images) = small(&data, &there, 4).await;
+    let (own, _) = push(&mirror, "own", "mine", 100).await;
+    for (number, (_, layer)) in images.iter().enumerate() {
+        pull(&mirror, number, layer).await;
+        assert!(du(&data) <= 6 * MIB, "{} at {number}", du(&data));
+    }
+    pull(&mirror, 0, &images[0].1).await;
+    let own = format!("/v2/own/manifests/{own}");
+    assert_eq!(status(&mirror, &own).await, 200);
+}
+
 #[tokio::test]
 async fn what_was_pushed_stays_even_if_it_alone_is_too_much() {
     let (data, there) = (Data::new(), Data::new());
