@@ -55,11 +55,13 @@ impl Pool {
     }
 
     /// How many there are.
+    #[allow(dead_code, reason = "one program has no words for it")]
     pub(crate) fn count(&self) -> usize {
         self.0.count
     }
 
     /// How many one source may have where no other has any.
+    #[allow(dead_code, reason = "one program has no words for it")]
     pub(crate) fn part(&self) -> usize {
         (self.0.count / (PART + 1)).max(1)
     }
@@ -94,6 +96,7 @@ impl Pool {
     }
 
     /// How many a source has now.
+    #[allow(dead_code, reason = "one program has no words for it")]
     pub(crate) fn used_by(&self, address: IpAddr) -> usize {
         self.nothing_of(address).source.used.load(Ordering::Relaxed)
     }

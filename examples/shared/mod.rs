@@ -1,6 +1,12 @@
 //! What the examples `axum`, `axum_server` and `hyper` have in common: arguments, certificates and networks, and a try
 //! over loopback.
 
+#[path = "../process/error_chain.rs"]
+mod error_chain;
+#[path = "../process/log.rs"]
+#[allow(dead_code, reason = "what was lost is counted in the larger programs")]
+mod log;
+
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -40,22 +46,18 @@ pub(crate) async fn main(
     name: &str,
     serve: impl AsyncFnOnce(&Arguments, TcpListener) -> Result<()>,
 ) -> ExitCode {
-    let Err(error) = run(serve).await else {
+    let log = log::init("info");
+    let ended = run(serve).await;
+    log.end();
+    let Err(error) = ended else {
         return ExitCode::SUCCESS;
     };
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    eprintln!("{name}: {text}");
+    eprintln!("{name}: {}", error_chain::chain(&*error));
     ExitCode::FAILURE
 }
 
 /// Serves as the arguments say; with `--smoke` until one question is answered.
 async fn run(serve: impl AsyncFnOnce(&Arguments, TcpListener) -> Result<()>) -> Result<()> {
-    tracing_subscriber::fmt().json().init();
     let mut arguments = Arguments::parse();
     if !arguments.smoke {
         let address = arguments.listen;

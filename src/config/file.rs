@@ -247,6 +247,15 @@ impl SourceSection {
         };
         networks.and_deny(self.deny.iter().copied())
     }
+
+    /// A section that has lost its lines must not open the gate.
+    fn check(&self, document: &Document) -> Result<(), ConfigError> {
+        if self.allow.is_none() && self.deny.is_empty() {
+            let message = "it names no network: write `allow` or `deny`, or leave the section out";
+            return Err(document.invalid("source", message));
+        }
+        Ok(())
+    }
 }
 
 impl Config {
@@ -325,6 +334,9 @@ impl Config {
         self.serve.check(&check)?;
         self.client_warnings.check(&check)?;
         self.access_log.check(&self.document)?;
+        if let Some(source) = &self.source {
+            source.check(&self.document)?;
+        }
         if let Some(tls) = &self.tls {
             checks::tls(tls, &check)?;
         }

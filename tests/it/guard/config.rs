@@ -61,7 +61,6 @@ async fn networks_follow_the_file_and_a_broken_file_changes_nothing() {
         readiness(&guard).contains("the last reload failed")
     });
     assert_eq!(status_from(&guard, "10.1.1.1:1").await, 200);
-
     fs::write(&file, "[source]\nallow = [\"192.0.2.0/24\"]\n").unwrap();
     for _ in 0..300 {
         if status_from(&guard, "192.0.2.1:1").await == 200 {
@@ -376,6 +375,13 @@ async fn the_access_log_goes_into_the_file_that_the_configuration_names() {
     assert_eq!(line["url.path"], "/v2/");
     assert_eq!(line["http.response.status_code"], 200);
     assert!(line.get("request.id").is_none(), "{line}");
+}
+
+#[test]
+fn networks_without_a_line_are_an_error_and_no_open_gate() {
+    let error = Config::from_toml("[source]\n", ".").unwrap_err();
+    assert!(error.to_string().contains("names no network"), "{error}");
+    assert!(Config::from_toml("[source]\nallow = []\n", ".").is_ok());
 }
 
 #[test]
