@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_folder_of_files_that_are_stuck_leaves_other_folders_readable() {
         let folder = Path::new("patience-tests/hung");
-        let mut releases = Vec::new();
+        let mut hung = Vec::new();
         for number in 0..MOST_STUCK_BESIDE {
             let (release, released) = mpsc::channel::<()>();
             let path = folder.join(number.to_string());
@@ -214,7 +214,7 @@ mod tests {
                 within(&path, move |_| released.recv())
             });
             assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
-            releases.push((path, release));
+            hung.push((path, release));
         }
         let begun = Instant::now();
         let next = with_deadline(Duration::from_secs(60 * 60), || {
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(next.unwrap_err().kind(), io::ErrorKind::ResourceBusy);
         assert!(begun.elapsed() < Duration::from_secs(60));
         assert_eq!(within(Path::new("patience-tests/well"), |_| 7).unwrap(), 7);
-        for (path, release) in releases {
+        for (path, release) in hung {
             drop(release);
             while stuck_for(&path).is_some() {
                 thread::yield_now();
