@@ -44,8 +44,11 @@ pub(super) fn insert(
                 let (bytes, window) = (quota.bytes, quota.window.seconds());
                 let rest = meter.left(&engine.calendar);
                 let name = format!("{name}.quota");
-                let parameters = format_args!("q={bytes};w={window};qu=\"content-bytes\"");
-                item(&mut policy, &name, parameters);
+                item(
+                    &mut policy,
+                    &name,
+                    format_args!("q={bytes};w={window};qu=\"content-bytes\""),
+                );
                 let remaining = span.remaining();
                 item(&mut left, &name, format_args!("r={rest};t={remaining}"));
             }
