@@ -29,7 +29,10 @@ impl<K: Eq + Hash, V> BoundedCache<K, V> {
         K: std::borrow::Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        if let Some((key, value)) = self.old.remove_entry(key) {
+        // To look into an empty map takes a hash of the key too, which may be a whole certificate.
+        if !self.old.is_empty()
+            && let Some((key, value)) = self.old.remove_entry(key)
+        {
             self.insert(key, value);
         }
         self.young.get(key)
