@@ -1,6 +1,7 @@
 //! An answer arrives though the client is sending.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,9 +26,13 @@ async fn refuse(request: Request<Body<Incoming>>) -> Result<Response<Full<Bytes>
     if request.method() == http::Method::GET {
         return whoami(request).await;
     }
+    Ok(no())
+}
+
+fn no() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from("no"));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
-    Ok(response)
+    response
 }
 
 fn put(length: usize) -> Vec<u8> {
@@ -162,6 +167,31 @@ async fn a_body_that_was_not_asked_for_is_not_waited_for() {
     // What comes next could be the body or a request.
     assert!(refused.contains("connection: close\r\n"), "{refused}");
     assert_eq!(ended(&mut client).await, "");
+}
+
+#[tokio::test]
+async fn the_rest_of_a_body_that_was_asked_for_is_waited_for() {
+    let sips = service_fn(async |request: Request<Body<Incoming>>| {
+        if request.method() == http::Method::GET {
+            return whoami(request).await;
+        }
+        let mut body = pin!(request.into_body());
+        body.frame().await.unwrap().unwrap();
+        Ok(no())
+    });
+    let running = start(open(), sips).await;
+    let mut client = connect(running.address).await;
+    let request = put_with("expect: 100-continue\r\n", 1000);
+    let asked = ask(&mut client, &request[..request.len() - 1000]).await;
+    assert!(asked.starts_with("HTTP/1.1 100 "), "{asked}");
+    for half in [[b'x'; 500]; 2] {
+        client.write_all(&half).await.unwrap();
+    }
+    let refused = answer(&mut client).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    assert!(!refused.contains("connection: close"), "{refused}");
+    let again = ask(&mut client, GET).await;
+    assert!(again.ends_with("127.0.0.1"), "{again}");
 }
 
 #[tokio::test]
