@@ -66,7 +66,7 @@ pub enum LoadError {
     /// without it the CA's revoked certificates would count as not revoked, or as unknown.
     #[error(
         "{origin}: the CRL of {issuer:?} was in it, and no file has one by this CA's key any more that is about as much: it \
-         stays in force. Put the CA's list back, or remove the file, or the CA, if the list is to go"
+         stays in force until its nextUpdate. Put the CA's list back, or remove the file, or the CA, if the list is to go"
     )]
     Displaced {
         /// The file.

@@ -279,8 +279,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Keeps the lists in whose files there is now none of their CA that answers for as much, nor in any other file, as
-    /// long as the CA is known: a file that was written over by mistake takes no revocation back. Where the file is gone,
-    /// the operator meant it.
+    /// long as they are current and the CA is known: a file that was written over by mistake takes no revocation back.
+    /// Where the file is gone, the operator meant it.
     fn keep_displaced(&mut self) {
         for (file, list) in std::mem::take(&mut self.displaced) {
             let Some(signer) = list.signer() else {
@@ -292,7 +292,8 @@ impl<'a> Loader<'a> {
                     && (new.base.is_none() || list.base.is_some())
                     && new.is_by(&signer, &self.lists.authorities)
             };
-            if self.lists.by(&list.issuer).iter().any(is_there)
+            if list.is_over(self.now)
+                || self.lists.by(&list.issuer).iter().any(is_there)
                 || !self.lists.authorities.knows(&list.issuer, &signer)
                 || self.unread.iter().any(|one| Arc::ptr_eq(one, &list))
             {

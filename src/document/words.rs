@@ -7,13 +7,35 @@ pub(super) fn plain(message: &str, value: &str) -> String {
     if let Some((found, expected)) = mismatch.and_then(|rest| rest.split_once(", expected ")) {
         return expectation(found, expected, value);
     }
-    if message == "invalid IP address syntax" {
-        return "a network is written like \"10.0.0.0/8\" or \"2001:db8::/32\"".to_owned();
+    if let Some(choice) = message.strip_prefix("unknown variant ") {
+        return among(choice);
     }
-    if message == "duplicate key" {
-        return "it is in its table twice: take one out".to_owned();
+    if message.starts_with("invalid length ") && message.contains(", expected struct ") {
+        return "a table is expected, not a list".to_owned();
     }
-    message.to_owned()
+    let told = match message {
+        "invalid IP address syntax" => {
+            "a network is written like \"10.0.0.0/8\" or \"2001:db8::/32\""
+        }
+        "invalid socket address syntax" => {
+            "an address is written like \"127.0.0.1:9443\" or \"[::1]:9443\""
+        }
+        "invalid HTTP header name" => "the name of a header has letters, digits and hyphens",
+        "duplicate key" => "it is in its table twice: take one out",
+        "wanted string or table" => "a text in quotes, or a table, is expected",
+        "wanted string" | "variant identifier is expected" => "a text in quotes is expected",
+        _ => message,
+    };
+    told.to_owned()
+}
+
+/// What may be written, and that `choice` is something else.
+fn among(choice: &str) -> String {
+    let Some((written, known)) = choice.split_once(", expected ") else {
+        return format!("{} is not known here", choice.replace('`', "\""));
+    };
+    let [written, known] = [written, known].map(|text| text.replace('`', "\""));
+    format!("{known} is expected, not {written}")
 }
 
 fn expectation(found: &str, expected: &str, value: &str) -> String {
@@ -36,6 +58,10 @@ fn expectation(found: &str, expected: &str, value: &str) -> String {
         }
         "a boolean" => ("true or false".to_owned(), ", without quotes".to_owned()),
         "a map" => ("a table".to_owned(), String::new()),
+        "socket address" => (
+            "an address".to_owned(),
+            ": write it like \"127.0.0.1:9443\"".to_owned(),
+        ),
         _ if expected.starts_with("struct ") || expected.starts_with("internally tagged enum ") => {
             ("a table".to_owned(), String::new())
         }
@@ -118,6 +144,31 @@ mod tests {
                 "invalid IP address syntax",
                 "\"10\"",
                 "a network is written like \"10.0.0.0/8\" or \"2001:db8::/32\"",
+            ),
+            (
+                "unknown variant `some`, expected one of `none`, `all`",
+                "\"some\"",
+                "one of \"none\", \"all\" is expected, not \"some\"",
+            ),
+            (
+                "unknown variant `x`, expected `strict`",
+                "\"x\"",
+                "\"strict\" is expected, not \"x\"",
+            ),
+            (
+                "invalid length 0, expected struct LimitEntry with 14 elements",
+                "[]",
+                "a table is expected, not a list",
+            ),
+            (
+                "invalid type: integer `5`, expected socket address",
+                "5",
+                "an address is expected, not the number 5: write it like \"127.0.0.1:9443\"",
+            ),
+            (
+                "wanted string or table",
+                "5",
+                "a text in quotes, or a table, is expected",
             ),
             ("missing field `key`", "", "missing field `key`"),
             ("something else", "", "something else"),

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use crate::support::{
-    Gate, Registry, SHORT, UPLOAD, UPLOADS, assert_problem, in_front, request, request_of,
+    Gate, MANIFEST, Registry, SHORT, UPLOAD, UPLOADS, assert_problem, in_front, request, request_of,
 };
 
 const CHUNKED: &str = "transfer-encoding: chunked\r\n";
@@ -88,7 +88,10 @@ async fn a_trailer_says_nothing_that_a_header_may_not() {
 #[tokio::test]
 async fn a_trailer_of_an_answer_frames_nothing() {
     let (registry, _gate, mut client) = in_front().await;
-    let mut wire = registry.asked(&mut client).await;
+    let more = "te: trailers\r\nconnection: te\r\n";
+    client.send(request("GET", MANIFEST, more)).await;
+    let mut wire = registry.accept().await;
+    wire.head().await;
     wire.send(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-total\r\n\r\n2\r\nok\r\n0\r\nx-total: 34\r\n\
          connection: close\r\nkeep-alive: timeout=5\r\ntransfer-encoding: chunked\r\ncontent-length: 9\r\n\

@@ -310,7 +310,7 @@ fn a_value_of_the_wrong_kind_is_told_how_it_is_written() {
         ),
         (
             format!("{TLS}alpn = [\"h3\"]\n"),
-            ":4:9: tls.alpn[0]: unknown variant `h3`, expected one of `h2`, `http/1.1`, `http/1.0`",
+            ":4:9: tls.alpn[0]: one of \"h2\", \"http/1.1\", \"http/1.0\" is expected, not \"h3\"",
         ),
         (
             format!("{TLS}key = \"other.key\"\n"),

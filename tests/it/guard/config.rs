@@ -198,7 +198,7 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
         (
             "[auth]\nrequire = \"password\"\n",
             ":2:11: auth.require: ",
-            "expected one of `token`, `certificate`, `token-or-certificate`",
+            "one of \"token\", \"certificate\", \"token-or-certificate\"",
         ),
         (
             "[auth]\nrequire = \"token\"\n[[auth.token]]\nid = \"ci\"\n",

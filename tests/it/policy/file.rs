@@ -40,7 +40,7 @@ fn an_error_in_the_file_has_its_place() {
         ),
         (
             "[[rules]]\nname = \"x\"\neffect = \"maybe\"\nwho = [\"anyone\"]\nactions = [\"probe\"]\n",
-            "policy:3:10: rules[0].effect: unknown variant `maybe`, expected `allow` or `deny`",
+            "policy:3:10: rules[0].effect: \"allow\" or \"deny\" is expected, not \"maybe\"",
         ),
         ("[[rules]\n", "policy:1:9: "),
         ("", "policy:1:1: missing field `rules`"),

@@ -59,8 +59,8 @@ fn what_is_wrong_in_it_is_told_with_its_place_and_no_password() {
         ),
         (
             "env = \"A\"\non_unreachable = \"hunter2secret\"\n",
-            ":6:18: limits.fleet.on_unreachable: unknown variant `…`, expected one of `local`, \
-             `open`, `refuse`",
+            ":6:18: limits.fleet.on_unreachable: one of \"local\", \"open\", \"refuse\" is \
+             expected, not \"…\"",
         ),
         (
             "env = \"A\"\nprefix = \"a b\"\n",

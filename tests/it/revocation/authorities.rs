@@ -436,7 +436,7 @@ async fn without_any_list_rules_are_enough() {
         ),
         (
             "[[crl.authority]]\nca = \"CN=a\"\nrevocation = \"never\"\n",
-            "gate.toml:8:14: crl.authority[0].revocation: unknown variant `never`",
+            "gate.toml:8:14: crl.authority[0].revocation: one of \"required\"",
         ),
         (
             "short_lived = \"40days\"\n",
