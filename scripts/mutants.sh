@@ -10,8 +10,9 @@
 #   scripts/mutants.sh BASE ARGUMENT...       the same with arguments for cargo-mutants, as `--list`
 #   scripts/mutants.sh all -f FILE...         all of these files, whether they have changed or not
 #
-# Each mutant is tried twice at most. First with the unit tests of its folder, which takes one compilation of the
-# library; only what those miss is tried with tests/it too, which is compiled anew for each mutant. Of tests/it only
+# Each mutant is tried twice at most. First, in files that have unit tests, with the unit tests of its folder, which
+# takes one compilation of the library; all else, and what those miss, is tried with tests/it, which is compiled anew
+# for each mutant. Of tests/it only
 # the modules of the capabilities that have changed are run: for a file in src/policy tests/it/policy, and those of
 # what is built on it. MUTANTS_TESTS="policy oci :crl_fetch" names them instead,
 # modules of tests/it and, with a colon, programs of their own.
@@ -37,7 +38,18 @@ base=${1:-}
 (($# == 0)) || shift
 scope=()
 if [[ $base == all ]]; then
-    changed=$(printf '%s\n' "$@" | grep -E '^src/.*\.rs$' || true)
+    arguments=()
+    while (($# > 0)); do
+        if [[ $1 == -f && ${2:-} ]]; then
+            scope+=(-f "$2")
+            shift
+        else
+            arguments+=("$1")
+        fi
+        shift
+    done
+    set -- "${arguments[@]}"
+    changed=$(printf '%s\n' "${scope[@]}" | grep -E '^src/.*\.rs$' || true)
     [[ $changed ]] || { echo "which files? e.g. scripts/mutants.sh all -f src/crl/rules.rs"; exit 2; }
 else
     [[ $base ]] || base=$(git merge-base HEAD main)
@@ -100,14 +112,23 @@ export PORTCULLIS_PKITS=${PORTCULLIS_PKITS:-$root/target/vectors/cryptography_ve
 export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
 
 mutants() {
-    cargo mutants --dir "$tree" --output "$work" --in-place --test-tool nextest --no-shuffle "${scope[@]}" "$@"
+    cargo mutants --dir "$tree" --output "$work" --in-place --test-tool nextest --no-shuffle "$@"
 }
 
-echo "== by the unit tests of: ${folders//$'\n'/, }"
 rm -rf "$work/mutants.out" "$work/mutants.out.old"
-status=0
-mutants --cargo-arg=--lib "$@" -- --no-tests=pass -E "test(/^(${folders//$'\n'/|})(::|\$)/)" || status=$?
-# 0 is that all were caught, 2 and 3 that some were missed or took too long. All else is an error.
-((status == 2 || status == 3)) || exit "$status"
-echo "== what they missed, by tests/it: ${modules:-all}"
-mutants --iterate "${programs[@]}" "$@" -- -E "$filter"
+tested=()
+# A list of mutants is printed once.
+[[ " $* " == *' --list '* ]] || while read -r file; do
+    if grep -q '^#\[cfg(.*test' "$file"; then tested+=(-f "$file"); fi
+done <<<"$changed"
+if ((${#tested[@]} > 0)); then
+    echo "== by the unit tests of: ${folders//$'\n'/, }"
+    status=0
+    [[ $base == all ]] || tested+=("${scope[@]}")
+    mutants "${tested[@]}" --cargo-arg=--lib "$@" \
+        -- --no-tests=pass -E "test(/^(${folders//$'\n'/|})(::|\$)/)" || status=$?
+    # 0 is that all were caught, 2 and 3 that some were missed or took too long. All else is an error.
+    ((status == 0 || status == 2 || status == 3)) || exit "$status"
+fi
+echo "== what is left, by tests/it: ${modules:-all}"
+mutants --iterate "${scope[@]}" "${programs[@]}" "$@" -- -E "$filter"

@@ -237,19 +237,23 @@ mod tests {
         let writer = LineWriter::start(Stuck(wait)).unwrap();
         let held = || writer.shared.lock().lines.len();
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let pushes = scope.spawn(|| {
                 for _ in 0..4 * BUFFER / line.len() {
                     writer.push(&line);
                 }
             });
-            while held() < BUFFER {
+            while held() < BUFFER && !pushes.is_finished() {
                 thread::yield_now();
             }
+            let mut most = 0;
             for _ in 0..1_000 {
                 thread::yield_now();
-                assert!(held() < BUFFER + line.len());
+                most = held().max(most);
             }
+            let is_held_up = !pushes.is_finished();
+            // Before a check, or the writer would be waited for in vain.
             drop(release);
+            assert!(is_held_up && most < BUFFER + line.len(), "{most}");
         });
         writer.flush();
         assert_eq!(writer.shared.lock().written, 4 * BUFFER as u64);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -219,14 +219,14 @@ fn piecemeal() -> (mpsc::Sender<Sent>, UnsyncBoxBody<Bytes, Infallible>) {
 }
 
 /// Whether a stream lives on behind its answer, until the body of its request has ended.
-async fn takes_the_body_after_its_answer(address: std::net::SocketAddr, expects: bool) -> bool {
+async fn takes_the_body_after_its_answer(
+    address: std::net::SocketAddr,
+    header: Option<&(HeaderName, HeaderValue)>,
+) -> bool {
     let (mut sender, _) = http2(connect(address).await).await;
     let (send, body) = piecemeal();
     let mut request = Request::put("http://localhost/").body(body).unwrap();
-    if expects {
-        let value = HeaderValue::from_static("100-continue");
-        request.headers_mut().insert(EXPECT, value);
-    }
+    request.headers_mut().extend(header.cloned());
     let response = within(sender.send_request(request)).await.unwrap();
     assert_eq!(response.status(), 401);
     within(response.into_body().collect()).await.unwrap();
@@ -326,13 +326,16 @@ async fn over_http_2_a_small_body_that_is_slow_is_taken_behind_its_answer() {
 #[tokio::test]
 async fn over_http_2_an_early_answer_is_not_followed_by_a_reset_at_once() {
     let running = start(open(), service_fn(refuse)).await;
-    for expects in [false, true] {
+    let expects = (EXPECT, HeaderValue::from_static("100-continue"));
+    let is_large = (CONTENT_LENGTH, HeaderValue::from(1_000_000));
+    for header in [None, Some(expects), Some(is_large)] {
         let mut took = false;
         // A machine may be so busy that the time for it passes.
         for _ in 0..5 {
-            took = took || takes_the_body_after_its_answer(running.address, expects).await;
+            let header = header.as_ref();
+            took = took || takes_the_body_after_its_answer(running.address, header).await;
         }
-        assert!(took, "the stream was reset behind its answer: {expects}");
+        assert!(took, "the stream was reset behind its answer: {header:?}");
     }
 }
 
