@@ -88,9 +88,10 @@ impl CrlSet {
     pub(super) fn insert(&mut self, list: Arc<Crl>, now: u64) {
         let of_issuer = self.by_or_new(&list.issuer);
         let is_like = |other: &Arc<Crl>| {
-            let (newer, older) = match list.is_older_than(other) {
-                true => (other, &list),
-                false => (&list, other),
+            let (newer, older) = if list.is_older_than(other) {
+                (other, &list)
+            } else {
+                (&list, other)
             };
             other.is_begun(now) == list.is_begun(now)
                 && other.is_of_scope_of(&list)

@@ -102,16 +102,16 @@ where
         let is_head = head.method() == Method::HEAD;
         let changes_nothing = [Method::GET, Method::HEAD].contains(head.method());
         let again = (changes_nothing && body.is_end_stream()).then(|| head.clone());
-        let (client, held) = self.lane(Some(place));
+        let (client, kept) = self.lane(Some(place));
         let progress = Progress::new();
         let principal_header = self.principal_header.clone();
-        let (moves, holds) = (Arc::clone(&progress), Some(Arc::clone(&held)));
+        let (moves, holds) = (Arc::clone(&progress), Some(Arc::clone(&kept)));
         let sent = head.map(|()| Sent::new(body, moves, principal_header, holds));
         let mut answered = self.ask(&client, sent, &progress).await;
         if let (Err(Problem::Ended(_)), Some(head)) = (&answered, again) {
-            answered = self.ask_without_body(&client, head, &held).await;
+            answered = self.ask_without_body(&client, head, &kept).await;
         }
-        self.passed_on(answered?, is_head, held).await
+        self.passed_on(answered?, is_head, kept).await
     }
 
     /// Sends a request without a body, once.
@@ -121,9 +121,9 @@ where
         head: Request<()>,
     ) -> Result<Response<ProxyBody>, Problem> {
         let is_head = head.method() == Method::HEAD;
-        let (client, held) = self.lane(place);
-        let answer = self.ask_without_body(&client, head, &held).await?;
-        self.passed_on(answer, is_head, held).await
+        let (client, kept) = self.lane(place);
+        let answer = self.ask_without_body(&client, head, &kept).await?;
+        self.passed_on(answer, is_head, kept).await
     }
 
     /// Connections that have room for one more request, which has it with its place.
@@ -133,21 +133,21 @@ where
             self.lanes.clear();
         }
         let (client, stream) = self.lanes.take(|| client(&self.connector, self.idle));
-        let held = Held {
+        let kept = Held {
             _place: place,
             _stream: stream,
         };
-        (client, Arc::new(held))
+        (client, Arc::new(kept))
     }
 
     async fn ask_without_body(
         &self,
         client: &Client<Connector, Sent<B>>,
         head: Request<()>,
-        held: &Arc<Held>,
+        kept: &Arc<Held>,
     ) -> Result<Response<Incoming>, Problem> {
         let progress = Progress::new();
-        let sent = head.map(|()| Sent::empty(Arc::clone(&progress), Some(Arc::clone(held))));
+        let sent = head.map(|()| Sent::empty(Arc::clone(&progress), Some(Arc::clone(kept))));
         self.ask(client, sent, &progress).await
     }
 
@@ -169,7 +169,7 @@ where
         &self,
         answer: Response<Incoming>,
         is_head: bool,
-        held: Arc<Held>,
+        kept: Arc<Held>,
     ) -> Result<Response<ProxyBody>, Problem> {
         let (mut parts, body) = answer.into_parts();
         if parts.status.is_informational() {
@@ -180,7 +180,7 @@ where
             return Err(Problem::Status(parts.status));
         }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(Problem::Answer)?;
-        let mut body = Received::new(body, self.stall_timeout, Some(held));
+        let mut body = Received::new(body, self.stall_timeout, Some(kept));
         body.begin().await;
         // What the registry refuses it has said, whatever became of its words.
         if parts.status.is_success()
