@@ -540,23 +540,6 @@ impl Followed {
 }
 
 #[test]
-fn a_list_goes_whose_ca_divides_its_lists_otherwise_though_it_counts_from_one_again() {
-    let followed = Followed::beside(&[]);
-    let of_users = followed.ca.crl_with(1, &[8], |list| {
-        list.issuing_distribution_point = Some(rcgen::CrlIssuingDistributionPoint {
-            distribution_point: rcgen::CrlDistributionPoint {
-                uris: vec!["http://crl/1".to_owned()],
-            },
-            scope: Some(rcgen::CrlScope::UserCertsOnly),
-        });
-    });
-    followed.write_over(of_users.der());
-    until("taken", || followed.finds(8));
-    assert!(!followed.finds(7));
-    assert_eq!(failure(&followed.revocation), None);
-}
-
-#[test]
 fn no_list_of_a_namesake_that_is_not_known_takes_the_place_of_a_cas_own() {
     let namesake = Ca::new("A");
     // It was there before, and is later.
