@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::shares::{Share, Shares, network};
+use super::shares::{Share, Shares};
 
 /// So much less than what is left over has one source: a quarter of all if it is the only one, and the less the more
 /// others there are.
@@ -23,7 +23,7 @@ struct Inner {
     used: Mutex<usize>,
     freed: Notify,
     sources: Shares<Source>,
-    /// By IPv6 /48, of which one caller may have all.
+    /// By IPv4 address or IPv6 /48, of which one caller may have all.
     sites: Shares<AtomicUsize>,
 }
 
@@ -68,19 +68,20 @@ impl Pool {
 
     /// Takes so many at once, if they are left.
     #[allow(dead_code, reason = "one program waits each time")]
-    pub(crate) fn try_take(&self, address: IpAddr, amount: usize) -> Option<Part> {
-        let mut part = self.nothing_of(address);
+    pub(crate) fn try_take(&self, source: &str, address: IpAddr, amount: usize) -> Option<Part> {
+        let mut part = self.nothing_of(source, address);
         part.grow(amount).then_some(part)
     }
 
     /// Takes so many as soon as they are left; `None` if they are not in time.
     pub(crate) async fn take(
         &self,
+        source: &str,
         address: IpAddr,
         amount: usize,
         until: Instant,
     ) -> Option<Part> {
-        let mut part = self.nothing_of(address);
+        let mut part = self.nothing_of(source, address);
         let source = Arc::clone(&part.source);
         let _turn = timeout_at(until, source.turn.lock()).await.ok()?;
         loop {
@@ -97,16 +98,16 @@ impl Pool {
 
     /// How many a source has now.
     #[allow(dead_code, reason = "one program has no words for it")]
-    pub(crate) fn used_by(&self, address: IpAddr) -> usize {
-        self.nothing_of(address).source.used.load(Ordering::Relaxed)
+    pub(crate) fn used_by(&self, source: &str) -> usize {
+        let source = self.0.sources.of(source, Source::default);
+        source.used.load(Ordering::Relaxed)
     }
 
-    fn nothing_of(&self, address: IpAddr) -> Part {
-        let source = network(address).to_string();
+    fn nothing_of(&self, source: &str, address: IpAddr) -> Part {
         let site = site(address).to_string();
         Part {
             pool: self.clone(),
-            source: self.0.sources.of(&source, Source::default),
+            source: self.0.sources.of(source, Source::default),
             site: self.0.sites.of(&site, AtomicUsize::default),
             amount: 0,
         }
@@ -183,7 +184,7 @@ mod tests {
 
     /// As many single ones as a source gets.
     fn all_of(pool: &Pool, address: &str) -> Vec<Part> {
-        std::iter::from_fn(|| pool.try_take(ip(address), 1)).collect()
+        std::iter::from_fn(|| pool.try_take(address, ip(address), 1)).collect()
     }
 
     #[test]
@@ -221,15 +222,16 @@ mod tests {
     async fn a_waiter_gets_what_becomes_free_and_one_that_left_takes_nothing() {
         const PATIENCE: Duration = Duration::from_secs(30);
         let pool = Pool::new(8);
-        let mut held = all_of(&pool, "192.0.2.1");
+        let each = std::iter::from_fn(|| pool.try_take("a", ip("192.0.2.1"), 1));
+        let mut held: Vec<_> = each.collect();
         let began = Instant::now();
         let until = began + PATIENCE;
-        assert!(pool.take(ip("192.0.2.1"), 1, until).await.is_none());
+        assert!(pool.take("a", ip("192.0.2.1"), 1, until).await.is_none());
         assert_eq!(began.elapsed(), PATIENCE);
         let until = Instant::now() + PATIENCE;
         let (waits, left) = (pool.clone(), pool.clone());
-        let leaves = tokio::spawn(async move { left.take(ip("192.0.2.1"), 1, until).await });
-        let waits = tokio::spawn(async move { waits.take(ip("192.0.2.1"), 1, until).await });
+        let leaves = tokio::spawn(async move { left.take("a", ip("192.0.2.1"), 1, until).await });
+        let waits = tokio::spawn(async move { waits.take("a", ip("192.0.2.1"), 1, until).await });
         tokio::time::sleep(PATIENCE / 2).await;
         leaves.abort();
         assert!(leaves.await.is_err());
@@ -244,12 +246,12 @@ mod tests {
     fn what_is_given_back_early_counts_no_more() {
         let pool = Pool::new(100);
         let mut part = pool
-            .try_take(ip("192.0.2.1"), 20)
+            .try_take("192.0.2.1", ip("192.0.2.1"), 20)
             .unwrap_or_else(|| panic!("none"));
-        assert!(pool.try_take(ip("192.0.2.1"), 10).is_none());
+        assert!(pool.try_take("192.0.2.1", ip("192.0.2.1"), 10).is_none());
         part.shrink_to(5);
-        assert_eq!(pool.used_by(ip("192.0.2.1")), 5);
-        assert!(pool.try_take(ip("192.0.2.1"), 10).is_some());
-        assert!(pool.try_take(ip("192.0.2.2"), 96).is_none());
+        assert_eq!(pool.used_by("192.0.2.1"), 5);
+        assert!(pool.try_take("192.0.2.1", ip("192.0.2.1"), 10).is_some());
+        assert!(pool.try_take("192.0.2.2", ip("192.0.2.2"), 96).is_none());
     }
 }

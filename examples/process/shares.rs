@@ -46,6 +46,13 @@ impl<T> Shares<T> {
     }
 }
 
+impl<T> Share<T> {
+    #[allow(dead_code, reason = "one program asks")]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl<T> Default for Shares<T> {
     fn default() -> Self {
         Self(Arc::default())

@@ -111,12 +111,13 @@ impl InFlight {
     /// None was free in that time.
     pub(super) async fn take(&self, address: IpAddr, patience: Duration) -> Result<Place, Crowded> {
         let until = Instant::now() + patience;
-        if let Some(part) = self.0.take(address, 1, until).await {
+        let source_network = shares::network(address);
+        let source = source_network.to_string();
+        if let Some(part) = self.0.take(&source, address, 1, until).await {
             return Ok(Place::OfSource { _part: part });
         }
-        let source_network = shares::network(address);
         let (places, own_places) = self.counts();
-        Err(if self.0.used_by(address) >= own_places {
+        Err(if self.0.used_by(&source) >= own_places {
             Crowded::Source {
                 source_network,
                 places: own_places,

@@ -142,10 +142,12 @@ impl Memory {
         let Some(caller) = Caller::current() else {
             return Ok(Self(None));
         };
-        let parts = &caller.0;
+        let Parts {
+            memory, address, ..
+        } = &**caller.0;
         let until = Instant::now() + PATIENCE;
-        let part = parts.memory.take(parts.address, units(bytes), until).await;
-        Ok(Self(Some(part.ok_or(StoreError::CallerBusy)?)))
+        let part = memory.take(caller.0.name(), *address, units(bytes), until);
+        Ok(Self(Some(part.await.ok_or(StoreError::CallerBusy)?)))
     }
 
     /// Takes this many bytes if the caller has them left, without waiting.
@@ -153,8 +155,10 @@ impl Memory {
         let Some(caller) = Caller::current() else {
             return Some(Self(None));
         };
-        let parts = &caller.0;
-        let part = parts.memory.try_take(parts.address, units(bytes))?;
+        let Parts {
+            memory, address, ..
+        } = &**caller.0;
+        let part = memory.try_take(caller.0.name(), *address, units(bytes))?;
         Some(Self(Some(part)))
     }
 
