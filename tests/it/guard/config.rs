@@ -162,7 +162,7 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
         (
             "preset = \"miror\"\n",
             ":1:10: preset: ",
-            "expected `mirror` or `registry`",
+            "\"mirror\" or \"registry\" is expected",
         ),
         (
             "[limit]\n",
@@ -218,7 +218,7 @@ fn a_wrong_file_is_told_by_line_key_and_what_would_be_right() {
         (
             "[crl]\nfiles = []\ndepth = \"root\"\n",
             ":3:9: crl.depth: ",
-            "expected `chain` or `leaf`",
+            "\"chain\" or \"leaf\" is expected",
         ),
     ] {
         fs::write(&file, text).unwrap();
