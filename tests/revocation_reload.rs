@@ -670,3 +670,69 @@ fn a_list_stays_where_one_about_less_was_written_over_it() {
         assert!(!is_revoked(&revocation, &path(&ca, 7)));
     }
 }
+
+#[test]
+fn what_a_file_has_lost_stays_however_often_it_is_written_over() {
+    let (a, b) = (Ca::new("A"), Ca::new("B"));
+    let delta = |number, base, revoked: &[u64]| {
+        let list = a.crl_with(number, revoked, |_| {});
+        a.delta(&list, base)
+    };
+    let files = Files::new();
+    let cas = files.put("ca.crt", format!("{}{}", a.pem, b.pem));
+    let allowing = Options::default().with_unknown_allowed(true);
+    let reading = |names: &[&str]| {
+        let builder = Revocation::builder()
+            .with_options(allowing)
+            .with_authority_files([&cas]);
+        let names = names.iter().map(|name| files.path(name));
+        builder.from_files(names, watch()).unwrap()
+    };
+    let client = path(&a, 7);
+    let write = |revocation: &Revocation, name, list: Vec<u8>| {
+        let before = revocation.lists().generation();
+        files.put(name, list);
+        until("read", || revocation.lists().generation() > before);
+    };
+
+    // A delta by the complete list that it is over, and by an older one.
+    files.put("complete.crl", numbered(&a, 10, &[]));
+    files.put("delta.crl", delta(11, 10, &[7]));
+    let revocation = reading(&["complete.crl", "delta.crl"]);
+    assert!(is_revoked(&revocation, &client));
+    for number in [10, 9] {
+        write(&revocation, "delta.crl", numbered(&a, number, &[]));
+        assert!(is_revoked(&revocation, &client), "{number}");
+    }
+    write(&revocation, "delta.crl", numbered(&a, 12, &[]));
+    assert!(!is_revoked(&revocation, &client));
+
+    // By another CA's list, by an older one, and by another CA's again.
+    files.put("a.crl", numbered(&a, 10, &[7]));
+    let revocation = reading(&["a.crl"]);
+    let over = [
+        numbered(&b, 1, &[]),
+        numbered(&a, 9, &[]),
+        numbered(&b, 2, &[]),
+        numbered(&b, 3, &[]),
+    ];
+    for list in over {
+        write(&revocation, "a.crl", list);
+        assert!(is_revoked(&revocation, &client));
+    }
+    assert!(failure(&revocation).is_some());
+
+    // A delta by one whose base is not here, and that by another CA's list.
+    files.put("complete.crl", numbered(&a, 10, &[]));
+    files.put("delta.crl", delta(11, 10, &[7]));
+    let revocation = reading(&["complete.crl", "delta.crl"]);
+    for list in [
+        delta(13, 12, &[]),
+        numbered(&b, 1, &[]),
+        delta(13, 12, &[]),
+        numbered(&b, 2, &[]),
+    ] {
+        write(&revocation, "delta.crl", list);
+        assert!(is_revoked(&revocation, &client));
+    }
+}

@@ -196,11 +196,8 @@ impl<'a> Loader<'a> {
             }
             refused.push(Arc::new(error));
         }
-        match still {
-            Some(still) => refused.clone_from(&still.refused),
-            None => refused
-                .iter()
-                .for_each(|_| metrics::crl_refused("unusable")),
+        if let Some(still) = still {
+            refused.clone_from(&still.refused);
         }
         self.lists.refused.extend(refused.iter().cloned());
         Ok(refused)
@@ -286,10 +283,15 @@ impl<'a> Loader<'a> {
             let Some(signer) = list.signer() else {
                 continue;
             };
-            // Which delta takes the place of which is found out with the bases.
             let is_there = |new: &Arc<Crl>| {
+                let answers_too = match (&new.base, &list.base) {
+                    // Which of two takes the place of the other is found out with their times and bases.
+                    (None, None) | (Some(_), Some(_)) => true,
+                    (None, Some(_)) => !new.is_older_than(&list),
+                    (Some(_), None) => false,
+                };
                 new.scope.covers(&list.scope)
-                    && (new.base.is_none() || list.base.is_some())
+                    && answers_too
                     && new.is_by(&signer, &self.lists.authorities)
             };
             if list.is_over(self.now)

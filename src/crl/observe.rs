@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::DecidingCrl;
 use super::evaluation_time::EvaluationTime;
 use super::list::Crl;
 use super::store::CrlSet;
 use super::succession::Contradiction;
 use super::verdict::{date, time};
+use super::{DecidingCrl, LoadError};
 use crate::telemetry::metrics;
 use crate::util::calendar::rfc3339;
 use crate::util::{clock, hex};
@@ -53,6 +53,10 @@ pub(crate) fn observe(lists: &CrlSet, previous: Option<&CrlSet>) {
     let known = previous.map_or(&[][..], |previous| &previous.refused);
     for refused in &lists.refused {
         if !known.iter().any(|known| Arc::ptr_eq(known, refused)) {
+            // Here and not where it is read: files that change meanwhile are read again.
+            if !matches!(**refused, LoadError::Displaced { .. }) {
+                metrics::crl_refused("unusable");
+            }
             tracing::error!(reason = %refused, "a CRL is not used, the last good one stays in force");
         }
     }

@@ -155,6 +155,7 @@ impl CrlSet {
             kept.push(Arc::clone(list));
         }
         for list in kept {
+            self.remember(&list, previous);
             let of_issuer = self.by_or_new(&list.issuer);
             // A list without a known signer replaces no other.
             let is_like = |new: &Arc<Crl>| new.is_begun(now) && new.is_of_scope_of(&list);
@@ -174,6 +175,18 @@ impl CrlSet {
             of_issuer.lists.push(list);
         }
         self.resolve_as(previous, &time);
+    }
+
+    /// Has the files that a list is from know of it, so that it is missed where they are written over once more.
+    fn remember(&mut self, list: &Arc<Crl>, previous: &Self) {
+        let has = |known: &FromFile| known.all().any(|one| Arc::ptr_eq(&one, list));
+        for (file, _) in previous.files.iter().filter(|(_, known)| has(known)) {
+            if let Some(known) = self.files.get_mut(file)
+                && !has(known)
+            {
+                known.kept.push(Arc::downgrade(list));
+            }
+        }
     }
 
     /// Whether a delta came in the place of this one whose base is not here, so that this one goes on to count.
