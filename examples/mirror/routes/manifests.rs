@@ -45,20 +45,8 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         let read = move |store: &Store| stored(store, &name, reference);
         registry.store.run(read).await?
     };
-    let length = manifest.content.len();
-    if length > SHORT {
-        let memory = if let Some(memory) = Memory::try_take(length) {
-            memory
-        } else {
-            // While it waits it has none.
-            let digest = manifest.digest.clone();
-            manifest.content = Bytes::new();
-            let memory = Memory::take(length).await?;
-            let read = move |store: &Store| store.manifest(&repository, &digest);
-            manifest = registry.store.run(read).await?;
-            memory
-        };
-        manifest.content = memory.hold(manifest.content);
+    if manifest.content.len() > SHORT {
+        manifest = in_own_memory(registry, repository, manifest).await?;
     }
     let digest = manifest.digest.to_string();
     let etag = format!("\"{digest}\"");
@@ -74,6 +62,28 @@ pub(super) async fn get(registry: &Registry, call: Call) -> Result<Response, Pro
         Selection::Unchanged => Ok(empty(StatusCode::NOT_MODIFIED, headers)),
         _ => Ok((headers, manifest.content).into_response()),
     }
+}
+
+/// A long manifest, whose content has memory of its caller's.
+async fn in_own_memory(
+    registry: &Registry,
+    repository: String,
+    mut manifest: Manifest,
+) -> Result<Manifest, Problem> {
+    let length = manifest.content.len();
+    let memory = if let Some(memory) = Memory::try_take(length) {
+        memory
+    } else {
+        // While it waits it has none, neither of the content nor of what was read of it.
+        let digest = manifest.digest.clone();
+        drop(manifest);
+        let memory = Memory::take(length).await?;
+        let read = move |store: &Store| store.manifest(&repository, &digest);
+        manifest = registry.store.run(read).await?;
+        memory
+    };
+    manifest.content = memory.hold(manifest.content);
+    Ok(manifest)
 }
 
 /// PUT, by tag or by digest; by digest with tags in the query.

@@ -20,8 +20,9 @@ use self::fair::{Part, Pool};
 pub(crate) use self::shares::network;
 use self::shares::{Share, Shares};
 
-/// How many threads of the blocking pool, which has 512, work for one caller at once.
-const THREADS: usize = 16;
+/// How many threads of the blocking pool, which has 512, work for callers at once: a quarter of them for one caller, and
+/// the fewer the more others there are. What one reads of a manifest is in memory before its memory is asked for.
+const THREADS: usize = 64;
 /// How much memory long bodies may take at once, in units: a quarter of it those of one caller, and the less the more
 /// others there are.
 const MEMORY: usize = 128 * 1024 * 1024 / UNIT;
@@ -33,7 +34,7 @@ const QUESTIONS: usize = 32;
 const LISTINGS: usize = 4;
 /// How many blobs are read for one caller at once before they are given.
 const CHECKS: usize = 8;
-/// How long a request waits for memory that the same caller's other requests have.
+/// How long a request waits for memory or a thread that other requests have.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 tokio::task_local! {
@@ -44,6 +45,7 @@ tokio::task_local! {
 #[derive(Clone)]
 pub(crate) struct Callers {
     parts: Shares<Parts>,
+    threads: Pool,
     memory: Pool,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct Callers {
 pub(crate) struct Caller(Arc<Share<Parts>>);
 
 struct Parts {
-    threads: Arc<Semaphore>,
+    threads: Pool,
     memory: Pool,
     address: IpAddr,
     transfers: Arc<Semaphore>,
@@ -77,6 +79,7 @@ impl Default for Callers {
     fn default() -> Self {
         Self {
             parts: Shares::default(),
+            threads: Pool::new(THREADS),
             memory: Pool::new(MEMORY),
         }
     }
@@ -87,7 +90,7 @@ impl Callers {
     pub(crate) fn caller(&self, name: &str, address: IpAddr) -> Caller {
         let semaphore = |places| Arc::new(Semaphore::new(places));
         Caller(self.parts.of(name, || Parts {
-            threads: semaphore(THREADS),
+            threads: self.threads.clone(),
             memory: self.memory.clone(),
             address,
             transfers: semaphore(TRANSFERS),
@@ -116,9 +119,13 @@ impl Caller {
         CALLER.try_with(Self::clone).ok()
     }
 
-    pub(super) async fn thread(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed.
-        Arc::clone(&self.0.threads).acquire_owned().await.ok()
+    pub(super) async fn thread(&self) -> Result<Part, StoreError> {
+        let Parts {
+            threads, address, ..
+        } = &**self.0;
+        let until = Instant::now() + PATIENCE;
+        let thread = threads.take(self.0.name(), *address, 1, until).await;
+        thread.ok_or(StoreError::CallerBusy)
     }
 
     /// One of the caller's own places. It counts for as long as the caller is kept with it.

@@ -104,7 +104,7 @@ impl Store {
         F: FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     {
         let thread = match caller {
-            Some(caller) => caller.thread().await,
+            Some(caller) => Some(caller.thread().await?),
             None => None,
         };
         let store = self.clone();
