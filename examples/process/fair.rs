@@ -120,7 +120,7 @@ impl Pool {
 
 impl Part {
     /// Adds to what the source has, if it leaves enough for others: its site no more than is left over, itself a third
-    /// of that. The first part of a source needs only be there.
+    /// of that. A source that has nothing gets one where one is left.
     fn grow(&mut self, amount: usize) -> bool {
         let mut used = self.pool.lock();
         let Some(left) = self.pool.0.count.checked_sub(used.saturating_add(amount)) else {
@@ -128,7 +128,7 @@ impl Part {
         };
         let fits = |of: &AtomicUsize, part: usize| {
             let has = of.load(Ordering::Relaxed);
-            has == 0 || (has + amount).saturating_mul(part) <= left
+            has + amount == 1 || (has + amount).saturating_mul(part) <= left
         };
         if !fits(&self.source.used, PART) || !fits(&self.site, 1) {
             return false;
@@ -138,6 +138,12 @@ impl Part {
         self.site.fetch_add(amount, Ordering::Relaxed);
         self.amount += amount;
         true
+    }
+
+    /// Whose it is.
+    #[allow(dead_code, reason = "one program asks")]
+    pub(crate) fn source(&self) -> &str {
+        self.source.name()
     }
 
     /// Gives back all but so many.

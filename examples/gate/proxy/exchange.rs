@@ -132,7 +132,9 @@ where
             // Idle connections to other hosts must not be in the way; they end with their pool.
             self.lanes.clear();
         }
-        let (client, stream) = self.lanes.take(|| client(&self.connector, self.idle));
+        let source = place.as_ref().map_or("", Place::source);
+        let make = || client(&self.connector, self.idle);
+        let (client, stream) = self.lanes.take(source, make);
         let kept = Held {
             _place: place,
             _stream: stream,

@@ -28,8 +28,18 @@ pub(crate) struct InFlight(Pool);
 /// The place of one request, free again when this is dropped.
 #[derive(Debug)]
 pub(super) enum Place {
-    OfSource { _part: Part },
+    OfSource(Part),
     OfProbe { _permit: OwnedSemaphorePermit },
+}
+
+impl Place {
+    /// Who has it.
+    pub(super) fn source(&self) -> &str {
+        match self {
+            Self::OfSource(part) => part.source(),
+            Self::OfProbe { .. } => "probes",
+        }
+    }
 }
 
 /// What a request has until both its bodies have ended.
@@ -114,7 +124,7 @@ impl InFlight {
         let source_network = shares::network(address);
         let source = source_network.to_string();
         if let Some(part) = self.0.take(&source, address, 1, until).await {
-            return Ok(Place::OfSource { _part: part });
+            return Ok(Place::OfSource(part));
         }
         let (places, own_places) = self.counts();
         Err(if self.0.used_by(&source) >= own_places {
