@@ -23,7 +23,7 @@ use super::{Incoming, failure, panics, refused, streams};
 use crate::connection::places::{Place, Share};
 use crate::middleware::drain::{self, Drain};
 use crate::telemetry::metrics;
-use crate::{Body, Connection};
+use crate::{Body, Connection, Refusal};
 
 /// Answers the requests of one connection.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ pin_project! {
         // What the client asked for and hyper holds the connection for.
         upgrade: Option<OnUpgrade>,
         in_flight: Option<InFlight>,
+        place: Arc<Place>,
         version: Version,
         is_head: bool,
     }
@@ -122,6 +123,7 @@ where
             unread,
             upgrade,
             in_flight: Some(in_flight),
+            place: Arc::clone(&self.place),
         }
     }
 }
@@ -143,7 +145,11 @@ where
                     let polled = catch_unwind(AssertUnwindSafe(|| state.poll_service(cx)));
                     let answer = match polled {
                         Ok(polled) => match ready!(polled) {
-                            Ok(response) => response.map(Answer::Service),
+                            Ok(response) => {
+                                let refusal = response.extensions().get::<Refusal>();
+                                this.place.answered(refusal.is_some());
+                                response.map(Answer::Service)
+                            }
                             Err(error) => {
                                 let error: Box<dyn Error + Send + Sync> = error.into();
                                 failure::of(&*error).map(Answer::Own)

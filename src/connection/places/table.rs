@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::net::IpAddr;
+#[cfg(feature = "serve")]
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +36,20 @@ pub(crate) trait Idle: Debug + Send + Sync {
 pub(crate) struct Place {
     places: Arc<Places>,
     number: u64,
+    /// How its requests were answered so far.
+    #[cfg(feature = "serve")]
+    answered: AtomicU8,
 }
+
+/// No request was answered yet.
+#[cfg(feature = "serve")]
+const UNANSWERED: u8 = 0;
+/// Each request that was answered was refused.
+#[cfg(feature = "serve")]
+const REFUSED: u8 = 1;
+/// A request was let in.
+#[cfg(feature = "serve")]
+const LET_IN: u8 = 2;
 
 #[derive(Debug, Default)]
 struct Table {
@@ -46,6 +61,8 @@ struct Table {
     strangers: Crowd,
     /// Those on which there was no request, strangers included.
     quiet: Crowd,
+    /// Those on which each request was refused.
+    refused: Crowd,
 }
 
 /// What the connections of a source, or of a network, have in common.
@@ -120,6 +137,8 @@ impl Places {
         let place = Place {
             places: Arc::clone(self),
             number,
+            #[cfg(feature = "serve")]
+            answered: AtomicU8::new(UNANSWERED),
         };
         Ok((place, displaced))
     }
@@ -201,6 +220,20 @@ impl Place {
         self.places.lock().rise(self.number, Standing::Quiet);
     }
 
+    /// Notes that a request was answered: a connection on which none was let in makes room before others that are in use.
+    #[cfg(feature = "serve")]
+    pub(crate) fn answered(&self, refused: bool) {
+        let next = if refused { REFUSED } else { LET_IN };
+        // Most of the time nothing changes.
+        let before = self.answered.fetch_max(next, Ordering::Relaxed);
+        if before < next {
+            let mut table = self.places.lock();
+            // Another request of the connection may have been let in meanwhile.
+            let refused = self.answered.load(Ordering::Relaxed) == REFUSED;
+            table.answer(self.number, refused);
+        }
+    }
+
     /// Notes that a whole head has come.
     pub(crate) fn heard(&self) {
         self.places.lock().rise(self.number, Standing::Heard);
@@ -220,7 +253,18 @@ impl Table {
         self.seats.len() < bounds.all
             || self.quiet.len() > 0
             || self.longest_idle().is_some()
+            || self.refused.len() > 0
             || self.crowding(bounds).is_some()
+    }
+
+    /// Ends a connection on which each request was refused, of the network that has most of them the oldest: answers that
+    /// a client does not take cost it nothing.
+    fn displace_refused(&mut self) -> bool {
+        let Some((_, oldest)) = self.refused.oldest_of_most() else {
+            return false;
+        };
+        self.end(oldest);
+        true
     }
 
     /// The network with most connections, and how many it has, if those are far more than its part.
@@ -258,6 +302,7 @@ impl Table {
         }
         if self.seats.len() >= bounds.all
             && !self.displace_any()
+            && !self.displace_refused()
             && !self.displace_crowding(newcomer, bounds)
         {
             return Err(Full::All);
@@ -348,8 +393,20 @@ impl Table {
             decrease(&mut self.by_network, source.network);
             self.strangers.remove(source.network, number);
             self.quiet.remove(source.network, number);
+            self.refused.remove(source.network, number);
         }
         Some(seat)
+    }
+
+    #[cfg(feature = "serve")]
+    fn answer(&mut self, number: u64, refused: bool) {
+        if let Some(seat) = self.seats.get(&number).filter(|seat| !seat.exempt) {
+            if refused {
+                self.refused.insert(seat.source.network, number);
+            } else {
+                self.refused.remove(seat.source.network, number);
+            }
+        }
     }
 
     fn rise(&mut self, number: u64, standing: Standing) {
@@ -562,6 +619,30 @@ mod tests {
             (1, 0, 0)
         );
         assert_eq!(places.displace(100), 7);
+    }
+
+    #[test]
+    fn a_connection_on_which_no_request_was_let_in_makes_room_before_others_in_use() {
+        let places = Places::new(BOUNDS);
+        let addresses = (1..=8).map(|last| format!("203.0.113.{last}"));
+        let mut clients: Vec<_> = { addresses }
+            .map(|address| connect(&places, &address).unwrap())
+            .inspect(|client| client.place.heard())
+            .collect();
+        let _requests: Vec<_> = clients.iter().map(Client::asks).collect();
+        assert!(places.is_full());
+        clients[3].place.answered(false);
+        for refused in [2, 3, 5] {
+            clients[refused].place.answered(true);
+        }
+        clients[5].place.answered(false);
+        assert!(!places.is_full());
+        let newcomer = connect(&places, "192.0.2.1").unwrap();
+        let displaced: Vec<_> = clients.iter_mut().map(Client::is_displaced).collect();
+        let expected: Vec<_> = (0..8).map(|at| at == 2).collect();
+        assert_eq!(displaced, expected);
+        let _request = newcomer.asks();
+        assert_eq!(connect(&places, "192.0.2.2").err(), Some(Full::All));
     }
 
     #[test]
