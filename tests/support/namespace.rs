@@ -32,8 +32,13 @@ impl Namespace {
         let wire = ["link", "add", "wire", "netns", a, "type", "veth"];
         let wire = [&wire[..], &["peer", "name", "wire", "netns", b]].concat();
         ip(&wire).succeeded();
+        // An address of IPv6 that is there before the wire is up has its first solicitations of neighbours lost.
+        for namespace in &pair {
+            for device in ["lo", "wire"] {
+                ip(&["-n", namespace.name(), "link", "set", device, "up"]).succeeded();
+            }
+        }
         for (namespace, address) in pair.iter().zip(addresses) {
-            let name = namespace.name();
             // No other has an address of IPv6, for which the system would look a while.
             let (length, more) = if address.contains(':') {
                 (64, &["nodad"][..])
@@ -41,11 +46,16 @@ impl Namespace {
                 (24, &[][..])
             };
             let address = format!("{address}/{length}");
-            let add = ["-n", name, "address", "add", &address, "dev", "wire"];
+            let add = [
+                "-n",
+                namespace.name(),
+                "address",
+                "add",
+                &address,
+                "dev",
+                "wire",
+            ];
             ip(&[&add[..], more].concat()).succeeded();
-            for device in ["lo", "wire"] {
-                ip(&["-n", name, "link", "set", device, "up"]).succeeded();
-            }
         }
         Some(pair)
     }
