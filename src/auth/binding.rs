@@ -44,6 +44,7 @@ impl Binding {
             Attribute::Subject => peer.subject() == &*self.value,
             Attribute::Fingerprint => peer
                 .fingerprints()
+                .iter()
                 .any(|digest| hex::encode(digest) == *self.value),
         }
     }

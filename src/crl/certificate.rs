@@ -9,7 +9,7 @@ use super::no_rev_avail::{self, NoRevAvail};
 use super::scope::{DistributionPoint, TOO_MANY_POINTS};
 use super::signed::Signed;
 use super::{CrlError, UnknownCause};
-use crate::identity::{DistinguishedName, twin};
+use crate::identity::{DistinguishedName, Fingerprints};
 use crate::util::x509_error;
 
 /// What revocation needs to know of a certificate.
@@ -30,10 +30,9 @@ pub(super) struct CertificateInfo {
     /// Whether it may sign certificates (RFC 5280 §6.1.4 (n)).
     pub(super) signs_certificates: bool,
     pub(super) no_rev_avail: NoRevAvail,
-    /// What a deny list may name besides the serial number: SHA-256 of the certificate, of its [`twin`] and of its
+    /// What a deny list may name besides the serial number: the certificate's fingerprints, SHA-256 of its
     /// `SubjectPublicKeyInfo`, and its URI names.
-    pub(super) fingerprint: [u8; 32],
-    pub(super) twin: Option<[u8; 32]>,
+    pub(super) fingerprints: Fingerprints,
     pub(super) key_digest: [u8; 32],
     pub(super) uris: Box<[Box<str>]>,
 }
@@ -68,15 +67,15 @@ impl CertificateInfo {
     }
 
     pub(super) fn of(certificate: &X509Certificate<'_>) -> Result<Self, CrlError> {
-        let fingerprint = Sha256::digest(certificate.as_raw()).into();
-        Self::issued(certificate, None, fingerprint)
+        let fingerprints = Fingerprints::of(certificate.as_raw());
+        Self::issued(certificate, None, fingerprints)
     }
 
     /// As [`CertificateInfo::of`], where the certificate is hashed already and its issuer's name may be read already.
     pub(super) fn issued(
         certificate: &X509Certificate<'_>,
         by: Option<&DistinguishedName>,
-        fingerprint: [u8; 32],
+        fingerprints: Fingerprints,
     ) -> Result<Self, CrlError> {
         let malformed =
             |error: &dyn std::fmt::Display| CrlError::MalformedCertificate(error.to_string());
@@ -133,8 +132,7 @@ impl CertificateInfo {
             signs_crls: signs_crls(certificate),
             signs_certificates: is_ca && allows(KeyUsage::key_cert_sign),
             no_rev_avail: NoRevAvail::of(certificate, is_ca),
-            fingerprint,
-            twin: twin(certificate.as_raw()).map(|twin| Sha256::digest(twin).into()),
+            fingerprints,
             key_digest: Sha256::digest(certificate.public_key().raw).into(),
             uris: no_rev_avail::uris(certificate),
         })

@@ -2,6 +2,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::util::calendar;
+pub(super) use crate::util::der::encode;
 
 /// Bytes that are not DER (X.690), or not what stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,24 +239,6 @@ fn pairs(digits: &[u8]) -> Option<[u32; 4]> {
     }
     let [first, _, second, _, third, _, fourth, _] = (low * 10 + (low >> 8)).to_le_bytes();
     Some([first, second, third, fourth].map(u32::from))
-}
-
-/// A value with this tag and content, encoded.
-pub(super) fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let length = &length[length.iter().take_while(|&&octet| octet == 0).count()..];
-    let mut encoded = vec![tag];
-    match (length, content.len()) {
-        ([], _) => encoded.push(0),
-        ([short], 0..=0x7f) => encoded.push(*short),
-        // A length in memory has eight octets at most.
-        _ => {
-            encoded.push(0x80 | u8::try_from(length.len()).unwrap_or(8));
-            encoded.extend(length);
-        }
-    }
-    encoded.extend(content);
-    encoded
 }
 
 /// The tag at `at` and where its content is. Lengths are definite and minimal (X.690 §10.1).

@@ -11,7 +11,7 @@ use super::constraints::Subtrees;
 use super::der::{self, Malformed, Reader};
 use super::key::Key;
 use super::no_rev_avail::NoRevAvail;
-use crate::identity::DistinguishedName;
+use crate::identity::{DistinguishedName, Fingerprints};
 use crate::util::bounded_cache::BoundedCache;
 
 /// A path that webpki verified, as what revocation needs to know of it: enough to check it again
@@ -97,7 +97,7 @@ impl CertPath {
     /// As [`CertPath::new`], with the end entity's certificate read and hashed already.
     pub(crate) fn with_issuers<'a>(
         end_entity: &X509Certificate<'_>,
-        fingerprint: [u8; 32],
+        fingerprints: Fingerprints,
         intermediates: impl Iterator<Item = CertificateDer<'a>>,
         anchor: &TrustAnchor<'_>,
         known: &Issuers,
@@ -108,7 +108,7 @@ impl CertPath {
             Some(Ok(issuer)) => &issuer.subject,
             _ => &anchor.subject,
         };
-        let own = CertificateInfo::issued(end_entity, Some(issuer), fingerprint)?;
+        let own = CertificateInfo::issued(end_entity, Some(issuer), fingerprints)?;
         Self::of(own, issuers.into_iter(), anchor)
     }
 

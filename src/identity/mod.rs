@@ -7,6 +7,11 @@
 mod anchor;
 mod attribute;
 mod error;
+#[cfg_attr(
+    not(feature = "x509"),
+    allow(dead_code, reason = "fingerprints are those of certificates")
+)]
+mod fingerprints;
 #[cfg(feature = "x509")]
 pub mod forwarded;
 #[cfg_attr(not(feature = "jwt"), allow(dead_code, reason = "signed tokens grant"))]
@@ -39,6 +44,8 @@ mod x500;
 #[cfg(feature = "tls")]
 pub(crate) use anchor::Anchor;
 pub use error::IdentityError;
+#[cfg(feature = "crl")]
+pub(crate) use fingerprints::Fingerprints;
 pub(crate) use grants::Grants;
 #[cfg(feature = "auth")]
 pub use mapping::{Mapping, Rule};
@@ -48,8 +55,6 @@ pub use peer::PeerIdentity;
 pub use principal::{Method, Principal};
 #[cfg(feature = "crl")]
 pub(crate) use spiffe::SpiffeId;
-#[cfg(feature = "crl")]
-pub(crate) use twin::twin;
 #[cfg(feature = "tls")]
 pub(crate) use x500::text as name_text;
 #[cfg(feature = "crl")]

@@ -3,8 +3,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 #[cfg(feature = "x509")]
-use sha2::{Digest, Sha256};
-#[cfg(feature = "x509")]
 use x509_parser::prelude::{FromDer, X509Certificate};
 #[cfg(feature = "x509")]
 use x509_parser::x509::X509Name;
@@ -12,10 +10,9 @@ use x509_parser::x509::X509Name;
 use super::anchor::Anchor;
 use super::attribute::Attribute;
 use super::error::IdentityError;
+use super::fingerprints::Fingerprints;
 use super::names::Names;
 use super::spiffe::{SpiffeId, SvidError};
-#[cfg(feature = "x509")]
-use super::twin::twin;
 #[cfg(feature = "x509")]
 use super::x500::Name;
 #[cfg(feature = "x509")]
@@ -40,9 +37,7 @@ struct Inner {
     issuer: Box<str>,
     anchor: Option<Arc<Anchor>>,
     serial: Box<str>,
-    fingerprint: [u8; 32],
-    /// That of the [`twin`](super::twin::twin), if the certificate has one and is at hand.
-    twin: Option<[u8; 32]>,
+    fingerprints: Fingerprints,
     not_before: SystemTime,
     not_after: SystemTime,
     spiffe_id: Option<SpiffeId>,
@@ -103,8 +98,7 @@ impl PeerIdentity {
             issuer: issuer.to_string().into(),
             anchor,
             serial: hex::with_colons(certificate.raw_serial()).into(),
-            fingerprint: Sha256::digest(der).into(),
-            twin: twin(der).map(|twin| Sha256::digest(twin).into()),
+            fingerprints: Fingerprints::of(der),
             not_before: calendar::system_time(validity.not_before.timestamp()),
             not_after: calendar::system_time(validity.not_after.timestamp()),
             spiffe_id,
@@ -141,8 +135,7 @@ impl PeerIdentity {
             issuer: Box::default(),
             anchor: None,
             serial: Box::default(),
-            fingerprint: fingerprint.unwrap_or_default(),
-            twin: None,
+            fingerprints: Fingerprints::vouched(fingerprint.unwrap_or_default()),
             not_before: SystemTime::UNIX_EPOCH,
             // The last second of the last year that a certificate can name.
             not_after: calendar::system_time(253_402_300_799),
@@ -239,7 +232,7 @@ impl PeerIdentity {
 
     /// Returns the SHA-256 of the certificate.
     pub fn fingerprint(&self) -> &[u8; 32] {
-        &self.0.fingerprint
+        self.0.fingerprints.own()
     }
 
     /// Returns the SHA-256 of the certificate in lower-case hexadecimal.
@@ -247,10 +240,9 @@ impl PeerIdentity {
         hex::encode(self.fingerprint())
     }
 
-    /// The fingerprints under which the certificate may be known: its own, and that of its [`twin`](super::twin::twin).
     #[cfg(any(feature = "auth", feature = "crl"))]
-    pub(crate) fn fingerprints(&self) -> impl Iterator<Item = &[u8; 32]> {
-        std::iter::once(&self.0.fingerprint).chain(&self.0.twin)
+    pub(crate) fn fingerprints(&self) -> &Fingerprints {
+        &self.0.fingerprints
     }
 
     /// Returns the first moment at which the certificate is valid.

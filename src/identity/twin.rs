@@ -1,4 +1,10 @@
-use x509_parser::asn1_rs::{Any, FromDer, Tag};
+use x509_parser::asn1_rs::{Any, FromDer};
+
+use crate::util::der::{encode, magnitude};
+
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const SEQUENCE: u8 = 0x30;
 
 /// The orders of the curves P-256, P-384 and P-521 (SEC 2 §2.4 to §2.6), big-endian, the smallest first.
 const ORDERS: [&[u8]; 3] = [
@@ -18,7 +24,7 @@ const ECDSA_WITH_SHA2: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03";
 /// The same certificate under the other signature that counts: of an ECDSA signature (r, s) anyone can make
 /// (r, n - s) without the key. What is known of a certificate by its digest alone, signature included, is known of its
 /// twin too. `None` if the signature is by another algorithm.
-pub(crate) fn twin(certificate: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn twin(certificate: &[u8]) -> Option<Vec<u8>> {
     let (_, outer) = Any::from_der(certificate).ok()?;
     let (after, _) = Any::from_der(outer.data).ok()?;
     let (signature, algorithm) = Any::from_der(after).ok()?;
@@ -35,16 +41,10 @@ pub(crate) fn twin(certificate: &[u8]) -> Option<Vec<u8>> {
     // A number as small as to fit another curve is no accident of the larger one.
     let mut orders = ORDERS.iter();
     let order = orders.find(|order| is_less(r, order) && is_less(s, order))?;
-    let other = encode(Tag::Integer, &[&positive(&difference(order, s))]);
-    let pair = encode(Tag::Sequence, &[r_encoded, &other]);
-    let bits = encode(Tag::BitString, &[&[0], &pair]);
-    Some(encode(Tag::Sequence, &[signed, &bits]))
-}
-
-/// Without leading zeros.
-fn magnitude(integer: &[u8]) -> &[u8] {
-    let zeros = integer.iter().take_while(|octet| **octet == 0).count();
-    &integer[zeros..]
+    let other = encode(INTEGER, &positive(&difference(order, s)));
+    let pair = encode(SEQUENCE, &[r_encoded, &other].concat());
+    let bits = encode(BIT_STRING, &[&[0], &*pair].concat());
+    Some(encode(SEQUENCE, &[signed, &bits].concat()))
 }
 
 fn is_less(one: &[u8], other: &[u8]) -> bool {
@@ -76,21 +76,6 @@ fn positive(number: &[u8]) -> Vec<u8> {
         content.insert(0, 0);
     }
     content
-}
-
-fn encode(tag: Tag, content: &[&[u8]]) -> Vec<u8> {
-    const CONSTRUCTED: u8 = 0x20;
-    let form = if tag == Tag::Sequence { CONSTRUCTED } else { 0 };
-    let content = content.concat();
-    let length = content.len().to_be_bytes();
-    let length = magnitude(&length);
-    let mut der = vec![tag.0.to_le_bytes()[0] | form];
-    if content.len() >= 0x80 {
-        der.push(0x80 | length.len().to_le_bytes()[0]);
-    }
-    der.extend(length);
-    der.extend(content);
-    der
 }
 
 #[cfg(test)]

@@ -260,9 +260,9 @@ impl Verifier {
         let issuers = path.intermediate_certificates().map(webpki::Cert::der);
         #[cfg(feature = "crl")]
         {
-            let (fingerprint, known) = (*identity.fingerprint(), &self.issuers);
+            let (fingerprints, known) = (*identity.fingerprints(), &self.issuers);
             let path =
-                CertPath::with_issuers(certificate, fingerprint, issuers, path.anchor(), known)
+                CertPath::with_issuers(certificate, fingerprints, issuers, path.anchor(), known)
                     .map_err(Cause::RevocationPath)?;
             Ok(Verified {
                 identity,

@@ -7,6 +7,8 @@ pub(crate) mod calendar;
 pub(crate) mod clock;
 #[cfg(any(feature = "rate", feature = "serve", feature = "tls"))]
 pub(crate) mod deadline;
+#[cfg(feature = "x509")]
+pub(crate) mod der;
 pub(crate) mod descriptors;
 pub(crate) mod error_chain;
 #[cfg(feature = "reload")]

@@ -11,9 +11,9 @@ use crate::crl::certificate::CertificateInfo;
 use crate::crl::evaluation_time::EvaluationTime;
 use crate::crl::verdict::time;
 use crate::crl::{CertPath, UnknownCause, Verdict};
-use crate::identity::NameKey;
-use crate::util::hex;
+use crate::identity::{Fingerprints, NameKey};
 use crate::util::text::unmarked;
+use crate::util::{der, hex};
 
 /// The certificates that an operator denies, whether or not their CA publishes CRLs.
 ///
@@ -153,22 +153,22 @@ impl DenyList {
     fn find(&self, certificate: &CertificateInfo, time: &EvaluationTime) -> Option<&Located> {
         let by_serial = || {
             // A key is made only where there are serial numbers at all.
-            let number = || line::magnitude(&certificate.serial).into();
+            let number = || der::magnitude(&certificate.serial).into();
             let key = (!self.serials.is_empty()).then(|| (certificate.issuer.key(), number()));
             key.and_then(|key| counting(self.serials.get(&key), time))
         };
-        let fingerprints = std::iter::once(&certificate.fingerprint).chain(&certificate.twin);
-        self.find_fingerprint(fingerprints, time)
+        self.find_fingerprint(&certificate.fingerprints, time)
             .or_else(|| counting(self.keys.get(&certificate.key_digest), time))
             .or_else(by_serial)
             .or_else(|| self.find_uri(certificate.uris.iter().map(|uri| &**uri), time))
     }
 
-    fn find_fingerprint<'a>(
+    fn find_fingerprint(
         &self,
-        mut fingerprints: impl Iterator<Item = &'a [u8; 32]>,
+        fingerprints: &Fingerprints,
         time: &EvaluationTime,
     ) -> Option<&Located> {
+        let mut fingerprints = fingerprints.iter();
         fingerprints.find_map(|digest| counting(self.fingerprints.get(digest), time))
     }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::entry::{DenyEntry, Subject};
 use super::error::{DenyError, DenyLineError, DenyProblem};
 use crate::identity::{NameKey, SpiffeId};
-use crate::util::{calendar, hex};
+use crate::util::{calendar, der, hex};
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 512;
@@ -71,7 +71,7 @@ fn subject(words: &mut Words<'_>) -> Result<Subject, DenyLineError> {
         let number = number.ok_or_else(|| wrong(text, at, DenyProblem::Serial))?;
         let (issuer, written) = issuer(words)?;
         return Ok(Subject::Serial {
-            number: magnitude(&number).into(),
+            number: der::magnitude(&number).into(),
             issuer,
             written,
         });
@@ -113,13 +113,6 @@ fn reason<'a>(words: &Words<'a>) -> Result<&'a str, DenyLineError> {
         return Ok(reason);
     };
     Err(wrong(words.text, at, problem))
-}
-
-/// An integer's octets without the zeros before it: certificates write one before a number whose first bit is
-/// set, and OpenSSL does not.
-pub(super) fn magnitude(octets: &[u8]) -> &[u8] {
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    &octets[zeros..]
 }
 
 fn octets(digits: &str) -> Option<Vec<u8>> {

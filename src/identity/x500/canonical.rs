@@ -107,6 +107,7 @@ fn put(to: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::util::der::encode;
 
     const UTF8: u8 = 0x0c;
     const NUMERIC: u8 = 0x12;
@@ -122,12 +123,6 @@ mod tests {
     const DOMAIN_COMPONENT: &[u8] = b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19";
 
     type Value<'a> = (&'a [u8], u8, &'a [u8]);
-
-    fn encode(tag: u8, content: &[u8]) -> Vec<u8> {
-        let length = u8::try_from(content.len()).unwrap();
-        assert!(length < 0x80);
-        [&[tag, length], content].concat()
-    }
 
     /// A name of these relative names, each of some attributes: type, tag and content.
     fn name(relative: &[&[Value<'_>]]) -> Vec<u8> {
