@@ -2,6 +2,7 @@
 
 mod bounds;
 mod crowd;
+mod place;
 #[cfg(feature = "serve")]
 mod share;
 mod source;
@@ -10,8 +11,8 @@ mod table;
 pub(crate) use bounds::Bounds;
 #[cfg(feature = "serve")]
 pub(crate) use bounds::Full;
+pub(crate) use place::{Place, Places};
 #[cfg(feature = "serve")]
 pub(crate) use share::{Request, Share};
 #[cfg(feature = "serve")]
 pub(crate) use table::Idle;
-pub(crate) use table::{Place, Places};
