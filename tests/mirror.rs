@@ -37,6 +37,8 @@ mod conformance_data;
 mod damaged;
 #[path = "mirror/disk.rs"]
 mod disk;
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "mirror/lies.rs"]
 mod lies;
 #[path = "mirror/listing.rs"]

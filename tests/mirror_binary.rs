@@ -16,6 +16,8 @@ mod crash;
 mod demo;
 #[path = "mirror_binary/drain.rs"]
 mod drain;
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "mirror_binary/full.rs"]
 mod full;
 #[path = "mirror_binary/log.rs"]

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,9 @@ use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli;
 use crate::pki::{Pki, TOKEN};
 use crate::setup::Setup;
+use crate::{cli, cpu};
 
 /// The CPU of what is measured.
 const PROXY: &str = "0";
@@ -91,12 +91,12 @@ impl Server {
     fn own(arguments: &[String], folder: tempfile::TempDir) -> Self {
         let program = std::env::current_exe().expect("this program");
         let log = File::create(folder.path().join("log")).expect("a log");
-        let cpu = if arguments[0] == "--be-upstream" {
+        let of_this = if arguments[0] == "--be-upstream" {
             CLIENTS
         } else {
             PROXY
         };
-        let mut child = on_cpu(cpu, &program)
+        let mut child = cpu::on(of_this, &program)
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(log)
@@ -149,7 +149,7 @@ impl Server {
         );
         let file = folder.path().join("nginx.conf");
         fs::write(&file, config).expect("a configuration");
-        let mut command = on_cpu(PROXY, &program("nginx")?);
+        let mut command = cpu::on(PROXY, program("nginx")?);
         command.args(["-g", "user root;", "-c"]).arg(&file);
         Self::foreign(&mut command, address, folder)
     }
@@ -176,7 +176,7 @@ impl Server {
         );
         let file = folder.path().join("haproxy.cfg");
         fs::write(&file, config).expect("a configuration");
-        let mut command = on_cpu(PROXY, &program("haproxy")?);
+        let mut command = cpu::on(PROXY, program("haproxy")?);
         command.args(["-db", "-f"]).arg(&file);
         Self::foreign(&mut command, address, folder)
     }
@@ -206,7 +206,7 @@ impl Server {
 
     /// What its threads have used so far, by the kernel's accounting.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        crate::cpu::nanos_of(self.child.id()) as f64 / 1e9
+        cpu::nanos_of(self.child.id()) as f64 / 1e9
     }
 }
 
@@ -258,18 +258,7 @@ pub(crate) fn be_gate(flags: &[String]) {
 
 /// Moves this process to the clients' CPU, before it starts a thread.
 pub(crate) fn be_client() {
-    let process = std::process::id().to_string();
-    let mut command = Command::new("taskset");
-    let moved = command
-        .args(["-pc", CLIENTS, &process])
-        .stdout(Stdio::null());
-    assert!(moved.status().is_ok_and(|it| it.success()), "taskset fails");
-}
-
-fn on_cpu(cpu: &str, program: &Path) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", cpu]).arg(program);
-    command
+    assert!(cpu::move_to(CLIENTS), "taskset fails");
 }
 
 fn say(address: &str) {

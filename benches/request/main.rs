@@ -82,7 +82,8 @@ fn main() {
     let files = pki.files(&pki.list(1, &pki::strangers(1_000)));
     std::fs::write(files.join("token"), cases::TOKEN).unwrap();
     let client = pki.clients(1).remove(0).config;
-    process::pin_to(1);
+    // Where there is no other CPU, all stay on one.
+    cpu::move_to("1");
     let bench = Bench {
         load: Load::new(client),
         files: &files,

@@ -81,14 +81,5 @@ impl Drop for Process {
 
 /// A command on the servers' CPU.
 pub(crate) fn pinned(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", CPU]).arg(program);
-    command
-}
-
-/// Moves this process, and the threads that it starts, to a CPU; where there is none, it stays.
-pub(crate) fn pin_to(cpu: usize) {
-    let id = std::process::id().to_string();
-    let mut command = Command::new("taskset");
-    let _ = command.args(["-p", "-c", &cpu.to_string(), &id]).output();
+    crate::cpu::on(CPU, program)
 }

@@ -1,13 +1,13 @@
 //! What all callers of a program share, such that no number of them has all of it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::shares::{Share, Shares};
+use super::shares::{Share, Shares, site};
 
 /// So much less than what is left over has one source: a quarter of all if it is the only one, and the less the more
 /// others there are.
@@ -166,14 +166,6 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         self.shrink_to(0);
-    }
-}
-
-/// An IPv4 address, or an IPv6 /48: what a site is given.
-fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 80 << 80).into(),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

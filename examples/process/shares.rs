@@ -101,8 +101,20 @@ impl<T> Drop for Share<T> {
 
 /// By what callers are counted: an IPv4 address, or an IPv6 /64, which one host may have all of.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
+    of_prefix(address, 64)
+}
+
+/// By what callers are counted together: an IPv4 address, or an IPv6 /48, which one site may have all of.
+pub(crate) fn site(address: IpAddr) -> IpAddr {
+    of_prefix(address, 48)
+}
+
+fn of_prefix(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        IpAddr::V6(address) => {
+            let rest = Ipv6Addr::BITS - bits;
+            Ipv6Addr::from_bits(address.to_bits() >> rest << rest).into()
+        }
         address @ IpAddr::V4(_) => address,
     }
 }

@@ -81,7 +81,7 @@ impl<F: Future> Future for AbortSlow<F> {
             (polled, TASK.with(RefCell::take))
         });
         *this.task = task;
-        // What ends it has to know whom to wake.
+        // Asking registers the waker by which an abort is noticed.
         if polled.is_pending() && !was_known && is_aborted(this.task, cx) {
             return Poll::Ready(None);
         }

@@ -64,15 +64,9 @@ pub(crate) fn warn(
     left_out: &[LeftOut],
     read_elsewhere: impl Fn(Block) -> bool,
 ) {
-    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     for LeftOut { line, block } in left_out {
-        if *block == Block::Parameters || read_elsewhere(*block) {
-            continue;
-        }
-        if logged.len() >= MOST {
-            logged.clear();
-        }
-        if logged.insert((file.to_owned(), *line, *block)) {
+        let is_unused = *block != Block::Parameters && !read_elsewhere(*block);
+        if is_unused && is_news(file, *line, *block) {
             tracing::warn!(
                 file = %file.display(), line, read_for, left_out = block.advice(),
                 "a part of this file is not used"
@@ -83,13 +77,21 @@ pub(crate) fn warn(
 
 /// Logs, once, that a file of a folder is left out for its name.
 pub(crate) fn warn_of_copy(file: &Path) {
-    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
-    if logged.insert((file.to_owned(), 0, Block::Other)) {
+    if is_news(file, 0, Block::Other) {
         tracing::warn!(
             file = %file.display(),
             "by its name this file of a folder is a copy of another, and no CA in it is trusted: rename it, or remove it"
         );
     }
+}
+
+/// Notes what is logged. Returns whether it was not, as far as that is remembered.
+fn is_news(file: &Path, line: usize, block: Block) -> bool {
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if logged.len() >= MOST {
+        logged.clear();
+    }
+    logged.insert((file.to_owned(), line, block))
 }
 
 /// Whether a file is one of these, or in a folder that is.

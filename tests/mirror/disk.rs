@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::folder;
 use crate::store::Digest;
 
 /// A directory for a store.
@@ -42,19 +43,7 @@ impl Data {
 
     /// All files under one of the store's directories.
     pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut waiting = vec![self.path().join(part)];
-        while let Some(directory) = waiting.pop() {
-            for entry in fs::read_dir(directory).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    waiting.push(path);
-                } else {
-                    found.push(path);
-                }
-            }
-        }
-        found
+        folder::files(&self.path().join(part))
     }
 }
 

@@ -96,7 +96,7 @@ async fn a_disk_without_space_keeps_nothing_and_stops_nothing() {
         (ready.status().as_u16(), ready.text().await.unwrap())
     };
     let blobs = || {
-        let found = crate::crash::files(&mirror.data().join("blobs"));
+        let found = crate::folder::files(&mirror.data().join("blobs"));
         found.len()
     };
     let said = |text: &str| mirror.log().matches(text).count();

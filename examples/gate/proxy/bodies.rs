@@ -67,7 +67,7 @@ pin_project! {
         // By which the registry knows who asks.
         principal_header: Option<HeaderName>,
         // An answer may end before the request does, whose connection is open until then.
-        held: Option<Arc<Held>>,
+        held: Arc<Held>,
     }
 }
 
@@ -146,7 +146,7 @@ impl<B> Sent<B> {
         body: B,
         progress: Arc<Progress>,
         principal_header: Option<HeaderName>,
-        held: Option<Arc<Held>>,
+        held: Arc<Held>,
     ) -> Self {
         Self {
             inner: Some(body),
@@ -156,7 +156,7 @@ impl<B> Sent<B> {
         }
     }
 
-    pub(super) fn empty(progress: Arc<Progress>, held: Option<Arc<Held>>) -> Self {
+    pub(super) fn empty(progress: Arc<Progress>, held: Arc<Held>) -> Self {
         Self {
             inner: None,
             progress,
@@ -218,7 +218,7 @@ fn cleaned(frame: Frame<Bytes>, principal_header: Option<&HeaderName>) -> Frame<
 }
 
 impl Received {
-    pub(super) fn new(inner: Incoming, stall: Duration, held: Option<Arc<Held>>) -> Self {
+    pub(super) fn new(inner: Incoming, stall: Duration, held: Arc<Held>) -> Self {
         Self {
             inner,
             ahead: VecDeque::new(),
@@ -227,7 +227,7 @@ impl Received {
             deadline: sleep_until(Instant::now()),
             waiting: false,
             stall,
-            held,
+            held: Some(held),
         }
     }
 

@@ -83,7 +83,7 @@ where
         }
     }
 
-    /// Lets no trailer of a request speak for this header, in which the registry is told who asks.
+    /// Removes this header, by which the registry knows the caller, from the trailers of requests.
     pub(super) fn with_principal_header(mut self, name: Option<HeaderName>) -> Self {
         self.principal_header = name;
         self
@@ -105,7 +105,7 @@ where
         let (client, kept) = self.lane(Some(place));
         let progress = Progress::new();
         let principal_header = self.principal_header.clone();
-        let (moves, holds) = (Arc::clone(&progress), Some(Arc::clone(&kept)));
+        let (moves, holds) = (Arc::clone(&progress), Arc::clone(&kept));
         let sent = head.map(|()| Sent::new(body, moves, principal_header, holds));
         let mut answered = self.ask(&client, sent, &progress).await;
         if let (Err(Problem::Ended(_)), Some(head)) = (&answered, again) {
@@ -149,7 +149,7 @@ where
         kept: &Arc<Held>,
     ) -> Result<Response<Incoming>, Problem> {
         let progress = Progress::new();
-        let sent = head.map(|()| Sent::empty(Arc::clone(&progress), Some(Arc::clone(kept))));
+        let sent = head.map(|()| Sent::empty(Arc::clone(&progress), Arc::clone(kept)));
         self.ask(client, sent, &progress).await
     }
 
@@ -182,7 +182,7 @@ where
             return Err(Problem::Status(parts.status));
         }
         headers::remove_hop_by_hop(&mut parts.headers).map_err(Problem::Answer)?;
-        let mut body = Received::new(body, self.stall_timeout, Some(kept));
+        let mut body = Received::new(body, self.stall_timeout, kept);
         body.begin().await;
         // What the registry refuses it has said, whatever became of its words.
         if parts.status.is_success()

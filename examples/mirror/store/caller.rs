@@ -120,12 +120,14 @@ impl Caller {
     }
 
     pub(super) async fn thread(&self) -> Result<Part, StoreError> {
-        let Parts {
-            threads, address, ..
-        } = &**self.0;
+        self.part_of(&self.0.threads, 1).await
+    }
+
+    /// A part of what all callers share.
+    async fn part_of(&self, pool: &Pool, amount: usize) -> Result<Part, StoreError> {
         let until = Instant::now() + PATIENCE;
-        let thread = threads.take(self.0.name(), *address, 1, until).await;
-        thread.ok_or(StoreError::CallerBusy)
+        let part = pool.take(self.0.name(), self.0.address, amount, until);
+        part.await.ok_or(StoreError::CallerBusy)
     }
 
     /// One of the caller's own places. It counts for as long as the caller is kept with it.
@@ -149,12 +151,8 @@ impl Memory {
         let Some(caller) = Caller::current() else {
             return Ok(Self(None));
         };
-        let Parts {
-            memory, address, ..
-        } = &**caller.0;
-        let until = Instant::now() + PATIENCE;
-        let part = memory.take(caller.0.name(), *address, units(bytes), until);
-        Ok(Self(Some(part.await.ok_or(StoreError::CallerBusy)?)))
+        let part = caller.part_of(&caller.0.memory, units(bytes)).await?;
+        Ok(Self(Some(part)))
     }
 
     /// Takes this many bytes if the caller has them left, without waiting.
@@ -162,10 +160,10 @@ impl Memory {
         let Some(caller) = Caller::current() else {
             return Some(Self(None));
         };
-        let Parts {
-            memory, address, ..
-        } = &**caller.0;
-        let part = memory.try_take(caller.0.name(), *address, units(bytes))?;
+        let parts = &caller.0;
+        let part = parts
+            .memory
+            .try_take(parts.name(), parts.address, units(bytes))?;
         Some(Self(Some(part)))
     }
 
