@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use portcullis::admin::Admin;
-use portcullis::config::{Config, Requirement};
+use portcullis::config::{Config, ConfigError, Requirement};
 use portcullis::guard::{Report, SecurityWarning};
 use portcullis::serve::{Incoming, Server, Unfinished};
 use portcullis::{Body, Guard};
@@ -78,28 +78,35 @@ impl Port {
     ///
     /// # Errors
     /// It would be in the clear for others, and nothing says that this is meant; or a probe is no path.
-    pub(crate) fn of(section: &ListenerSection, guard: &Guard) -> Result<Self, String> {
+    pub(crate) fn of(
+        section: &ListenerSection,
+        index: usize,
+        config: &Config,
+        guard: &Guard,
+    ) -> Result<Self, ConfigError> {
+        let unusable = |key: &str, error: String| {
+            config.unusable(&format!("program.listener[{index}].{key}"), error)
+        };
         let address = section.address;
         let tls = guard.acceptor().is_some() && !section.clear && section.probes.is_none();
         if !tls && !section.clear && is_reached_by_others(address) {
-            return Err(format!(
-                "{address} of [[program.listener]] would be in the clear for others; write `clear = true` there if \
-                 that is meant"
-            ));
+            let problem = format!(
+                "{address} would be in the clear for others; write `clear = true` beside it if that is meant"
+            );
+            return Err(unusable("address", problem));
         }
         let serves = match (&section.probes, section.require) {
             (Some(_), Some(_)) => {
-                return Err(format!(
-                    "{address} of [[program.listener]] has `probes`, which require nothing: take out `require`"
-                ));
+                let problem = "a listener with `probes` requires nothing: take out `require`";
+                return Err(unusable("require", problem.to_owned()));
             }
             (Some(paths), None) => {
-                let wrong = paths.iter().find(|path| !is_probe(path));
-                if let Some(wrong) = wrong {
-                    return Err(format!(
-                        "{wrong:?} of [[program.listener]] is no path of a probe, as \"/healthz\" is; nothing \
-                         beneath /v2 can be one"
-                    ));
+                if let Some(wrong) = paths.iter().position(|path| !is_probe(path)) {
+                    let problem = format!(
+                        "{:?} is no path of a probe, as \"/healthz\" is; nothing beneath /v2 can be one",
+                        paths[wrong]
+                    );
+                    return Err(unusable(&format!("probes[{wrong}]"), problem));
                 }
                 Serves::Probes(paths.clone().into())
             }

@@ -1,17 +1,18 @@
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use portcullis::config::{Config, Requirement};
+use portcullis::config::{Config, ConfigError, Requirement};
 use portcullis::policy::{Pattern, PolicyError};
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use crate::authorization::AuthorizationFile;
 use crate::ports::Requests;
-use crate::proxy::{Egress, Health, InFlight, Options, Proxy, Served, Targets, TlsFiles, Upstream};
+use crate::proxy::{
+    Egress, Health, InFlight, Options, Proxy, Served, Targets, TlsFiles, Upstream, UpstreamError,
+};
 
 /// The section `[program]` of the gate's configuration: what takes more than flags.
 #[derive(Debug, Default, Deserialize)]
@@ -88,33 +89,49 @@ impl UpstreamSection {
     /// A pattern, the address or a file cannot be used.
     pub(crate) fn served(
         &self,
+        index: usize,
         config: &Config,
         options: Options,
-    ) -> Result<Served<Requests>, Box<dyn Error>> {
-        let files = self.tls.files(config, self.own_host);
-        let files = files.map_err(|error| format!("[[program.upstream]]: tls: {error}"))?;
-        let tls = || files.watch();
+    ) -> Result<Served<Requests>, ConfigError> {
+        let at = |key: &str| format!("program.upstream[{index}].{key}");
+        let patterns = |key: &str, texts: &[String], parse: fn(&str) -> _| {
+            let parsed = texts.iter().enumerate().map(|(place, text)| {
+                let pattern: Result<Pattern, PolicyError> = parse(text);
+                pattern.map_err(|error| config.unusable(&at(&format!("{key}[{place}]")), error))
+            });
+            parsed.collect::<Result<Vec<_>, _>>()
+        };
+        let repositories = patterns("repositories", &self.repositories, |text| {
+            Pattern::repository(text)
+        })?;
+        let registries = patterns("registries", &self.registries, |text| {
+            Pattern::registry(text)
+        })?;
+        let files = self.tls.files(config, &at("tls"), self.own_host)?;
+        let upstream = Upstream::parse(&self.url, || files.watch()).map_err(|error| {
+            let key = match &error {
+                UpstreamError::Tls(error) => at(&format!("tls.{}", error.key())),
+                _ => at("url"),
+            };
+            config.unusable(&key, error)
+        })?;
         let file = self.authorization_file.as_ref();
         let file = file.map(|file| AuthorizationFile(config.resolve(file)).watch());
+        let authorization = file.transpose();
+        let authorization =
+            authorization.map_err(|error| config.unusable(&at("authorization_file"), error))?;
         let options = Options {
             keep_host: !self.own_host,
-            authorization: file.transpose()?,
+            authorization,
             ..options
         };
         Ok(Served {
-            repositories: patterns(&self.repositories, Pattern::repository)?,
-            registries: patterns(&self.registries, Pattern::registry)?,
-            proxy: Proxy::new(Upstream::parse(&self.url, tls)?, options),
+            repositories,
+            registries,
+            proxy: Proxy::new(upstream, options),
             health: Health::new(),
         })
     }
-}
-
-fn patterns(
-    texts: &[String],
-    parse: impl Fn(&str) -> Result<Pattern, PolicyError>,
-) -> Result<Vec<Pattern>, PolicyError> {
-    texts.iter().map(|text| parse(text)).collect()
 }
 
 impl EgressSection {
@@ -127,22 +144,31 @@ impl EgressSection {
         config: &Config,
         deadlines: [Duration; 3],
         in_flight: InFlight,
-    ) -> Result<Egress<Requests>, Box<dyn Error>> {
+    ) -> Result<Egress<Requests>, ConfigError> {
         if self.tls.ca.is_none() {
-            return Err("program.egress.tls.ca is missing: the CAs of the other gates".into());
+            let missing = "`ca` is missing: the CAs of the other gates";
+            return Err(config.unusable("program.egress.tls", missing));
         }
         let targets = Targets {
             networks: self.networks.clone(),
             ports: self.ports.clone(),
             hosts: self.hosts.clone(),
         };
-        targets.check_hosts()?;
+        targets.check_hosts().map_err(|error| {
+            let key = format!("program.egress.hosts[{}]", error.index);
+            config.unusable(&key, error)
+        })?;
         let name = self.name.clone().map(ServerName::try_from).transpose();
-        let name =
-            name.map_err(|_| "program.egress.name is no name that a certificate can have")?;
-        let files = self.tls.files(config, true);
-        let tls = files.map_err(|error| format!("program.egress.tls: {error}"))?;
-        let tls = tls.watch()?;
+        let name = name.map_err(|_| {
+            config.unusable(
+                "program.egress.name",
+                "it is no name that a certificate can have",
+            )
+        })?;
+        let tls = self.tls.files(config, "program.egress.tls", true)?.watch();
+        let tls = tls.map_err(|error| {
+            config.unusable(&format!("program.egress.tls.{}", error.key()), error)
+        })?;
         Ok(Egress::new(targets, name, tls, deadlines, in_flight))
     }
 
@@ -154,7 +180,8 @@ impl EgressSection {
 impl TlsSection {
     /// # Errors
     /// The keys do not name one certificate, or none.
-    fn files(&self, config: &Config, http2: bool) -> Result<TlsFiles, &'static str> {
+    fn files(&self, config: &Config, section: &str, http2: bool) -> Result<TlsFiles, ConfigError> {
+        let unusable = |key, error| config.unusable(&format!("{section}.{key}"), error);
         let resolve = |path: &PathBuf| config.resolve(path);
         let certificate = match (&self.certificate, &self.key, &self.bundle) {
             (None, None, None) => None,
@@ -163,14 +190,16 @@ impl TlsSection {
                 Some((certificate, key.as_ref().unwrap_or(certificate)))
             }
             (None, Some(_), None) => {
-                return Err(
-                    "`key` is without its `certificate`, so that no certificate would be shown",
-                );
+                return Err(unusable(
+                    "key",
+                    "it is without its `certificate`, so that no certificate would be shown",
+                ));
             }
             (_, _, Some(_)) => {
-                return Err(
+                return Err(unusable(
+                    "bundle",
                     "a bundle holds certificate and key: take out `certificate` and `key`, or `bundle`",
-                );
+                ));
             }
         };
         Ok(TlsFiles {

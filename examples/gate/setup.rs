@@ -158,8 +158,8 @@ fn routes(
 ) -> Result<Routes<Requests>, Box<dyn Error>> {
     let to = &arguments.to;
     let mut served = Vec::new();
-    for section in &program.upstreams {
-        served.push(section.served(config, to.options(in_flight))?);
+    for (index, section) in program.upstreams.iter().enumerate() {
+        served.push(section.served(index, config, to.options(in_flight))?);
     }
     if let Some(url) = &arguments.upstream {
         let upstream = Upstream::parse(url, || to.tls().watch())?;
@@ -173,7 +173,11 @@ fn routes(
             health: Health::new(),
         });
     }
-    Ok(Routes::new(served)?)
+    let configured = !program.upstreams.is_empty();
+    Routes::new(served).map_err(|error| match configured {
+        true => config.unusable("program.upstream", error).into(),
+        false => error.into(),
+    })
 }
 
 /// The port of `--listen` first, then those of the configuration and that of `--egress`.
@@ -185,12 +189,15 @@ fn ports(
     in_flight: &InFlight,
 ) -> Result<Vec<Port>, Box<dyn Error>> {
     let mut ports = vec![Port::front(arguments.listen, arguments.clear, guard)?];
-    for section in &program.listeners {
-        ports.push(Port::of(section, guard)?);
+    for (index, section) in program.listeners.iter().enumerate() {
+        ports.push(Port::of(section, index, config, guard)?);
     }
     match (&*arguments.egress, &program.egress) {
         ([], None) => {}
-        ([], Some(_)) => return Err("[program.egress] needs --egress, its address".into()),
+        ([], Some(_)) => {
+            let problem = "it needs --egress, its address";
+            return Err(config.unusable("program.egress", problem).into());
+        }
         (_, None) => return Err("--egress needs [program.egress], which says where to".into()),
         (addresses, Some(section)) => {
             let egress = section.egress(config, arguments.to.deadlines(), in_flight.clone())?;
@@ -202,10 +209,19 @@ fn ports(
     let admin = arguments.process.admin.into_iter();
     let addresses = ports.iter().map(|port| port.address).chain(admin);
     let mut known = HashSet::new();
-    for address in addresses.filter(|address| address.port() != 0) {
-        if !known.insert(address) {
-            return Err(format!("{address} is the address of two ports: give each its own").into());
+    for (port, address) in addresses.enumerate() {
+        if address.port() == 0 || known.insert(address) {
+            continue;
         }
+        let problem = format!("{address} is the address of two ports: give each its own");
+        // After the port of --listen come those of the configuration.
+        return Err(match port.checked_sub(1) {
+            Some(index) if index < program.listeners.len() => {
+                let key = format!("program.listener[{index}].address");
+                config.unusable(&key, problem).into()
+            }
+            _ => problem.into(),
+        });
     }
     Ok(ports)
 }

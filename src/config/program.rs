@@ -38,6 +38,27 @@ impl Config {
         Ok(whole.program)
     }
 
+    /// The error about what `[program]` says under `key`, such as `program.peer[0].address`, with its place; of a key
+    /// that is not there, the place of the nearest table around it.
+    ///
+    /// ```
+    /// use portcullis::config::Config;
+    ///
+    /// let config = Config::from_toml("[program]\ncolour = \"blue\"\n", "/etc/gate")?;
+    /// let error = config.unusable("program.colour", "there is no such colour");
+    /// let expected = "configuration:2:10: program.colour: there is no such colour";
+    /// assert_eq!(error.to_string(), expected);
+    /// # Ok::<_, portcullis::config::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn unusable(
+        &self,
+        key: &str,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ConfigError {
+        self.document.unusable(key, error)
+    }
+
     /// Returns `path` as the file means it: relative to the file's own folder.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.document.resolve(path.as_ref())

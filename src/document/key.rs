@@ -61,11 +61,17 @@ impl Key {
     }
 }
 
-/// Names between dots.
+/// Names between dots, each with the indices of what is meant in its lists: `auth.token[0].file`.
 impl From<&str> for Key {
     fn from(dotted: &str) -> Self {
-        let names = dotted.split('.').filter(|name| !name.is_empty());
-        Self(names.map(|name| Step::Name(name.to_owned())).collect())
+        let mut key = Self::default();
+        for part in dotted.split('.').filter(|part| !part.is_empty()) {
+            let mut pieces = part.split('[');
+            key.push(Step::Name(pieces.next().unwrap_or(part).to_owned()));
+            let indices = pieces.filter_map(|piece| piece.strip_suffix(']')?.parse().ok());
+            key.0.extend(indices.map(Step::Index));
+        }
+        key
     }
 }
 

@@ -319,7 +319,7 @@ async fn the_keys_of_an_own_certificate_name_one_or_none() {
         ("bundle = \"own.pem\"", None),
         (
             "key = \"own.key\"",
-            Some("`key` is without its `certificate`"),
+            Some("tls.key: it is without its `certificate`"),
         ),
         (
             "bundle = \"own.pem\", key = \"own.key\"",

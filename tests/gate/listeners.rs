@@ -246,3 +246,146 @@ async fn a_certificate_that_callers_must_show_in_the_clear_is_a_warning() {
         assert_eq!(report.contains(warned), is, "{more}\n{report}");
     }
 }
+
+/// What is wrong in the section `[program]` is said with the file, the line, the column and the key.
+#[tokio::test]
+async fn what_the_section_of_the_program_says_wrongly_is_an_error_with_its_place() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let files = Files::new();
+    files.put("list.pem", Ca::new("CA").crl(1, &[]).pem().unwrap());
+    files.put("ca.pem", Ca::new("CA").pem);
+    let upstream = |more: &str| format!("[[program.upstream]]\nurl = \"https://a\"\n{more}\n");
+    let listener =
+        |more: &str| format!("[[program.listener]]\naddress = \"127.0.0.1:5001\"\n{more}\n");
+    let egress = |more: &str| {
+        format!("[program.egress]\nnetworks = [\"127.0.0.1/32\"]\nports = [443]\n{more}\n")
+    };
+    let tls = "tls.ca = \"ca.pem\"\n";
+    let egress_flag = &["--egress", "127.0.0.1:0"][..];
+    for (section, flags, place) in [
+        (
+            "[[program.upstream]]\nurl = \"\"\n".to_owned(),
+            &[][..],
+            "2:7: program.upstream[0].url: ",
+        ),
+        (
+            "[[program.upstream]]\nurl = \"http://u:p@a\"\n".to_owned(),
+            &[],
+            "2:7: program.upstream[0].url: ",
+        ),
+        (
+            upstream("") + &upstream("repositories = [\"a/**\", \"a//b\"]"),
+            &[],
+            "6:25: program.upstream[1].repositories[1]: ",
+        ),
+        (
+            upstream("registries = [\"\"]"),
+            &[],
+            "3:15: program.upstream[0].registries[0]: ",
+        ),
+        (
+            upstream("tls.crl = [\"list.pem\"]"),
+            &[],
+            "3:11: program.upstream[0].tls.crl: ",
+        ),
+        (
+            upstream("tls = { ca = \"no.pem\" }"),
+            &[],
+            "3:14: program.upstream[0].tls.ca: ",
+        ),
+        (
+            upstream("tls = { ca = \"ca.pem\", crl = [\"ca.pem\"] }"),
+            &[],
+            "3:30: program.upstream[0].tls.crl: ",
+        ),
+        (
+            upstream("tls = { certificate = \"ca.pem\" }"),
+            &[],
+            "3:23: program.upstream[0].tls.certificate: ",
+        ),
+        (
+            upstream("tls = { key = \"ca.pem\" }"),
+            &[],
+            "3:15: program.upstream[0].tls.key: ",
+        ),
+        (
+            upstream("tls = { bundle = \"a\", key = \"b\" }"),
+            &[],
+            "3:18: program.upstream[0].tls.bundle: ",
+        ),
+        (
+            upstream("authorization_file = \"no\""),
+            &[],
+            "3:22: program.upstream[0].authorization_file: ",
+        ),
+        (
+            upstream("authorization_file = \"ca.pem\""),
+            &[],
+            "3:22: program.upstream[0].authorization_file: ",
+        ),
+        (
+            upstream("") + &upstream(""),
+            &[],
+            "1:1: program.upstream: there must be one registry",
+        ),
+        (
+            listener("") + &listener(""),
+            &[],
+            "5:11: program.listener[1].address: ",
+        ),
+        (
+            listener("probes = [\"/v2/\"]"),
+            &[],
+            "3:11: program.listener[0].probes[0]: ",
+        ),
+        (
+            listener("probes = []\nrequire = \"token\""),
+            &[],
+            "4:11: program.listener[0].require: ",
+        ),
+        (
+            "[[program.listener]]\naddress = \"10.0.0.1:0\"\n".to_owned(),
+            &[],
+            "2:11: program.listener[0].address: ",
+        ),
+        (egress(tls), &[], "1:1: program.egress: it needs --egress"),
+        (
+            egress("tls = {}"),
+            egress_flag,
+            "4:7: program.egress.tls: `ca` is missing",
+        ),
+        (
+            egress("hosts = [\"a\", \"b:1\"]\ntls.ca = \"ca.pem\""),
+            egress_flag,
+            "4:15: program.egress.hosts[1]: ",
+        ),
+        (
+            egress("name = \"a b\"\ntls.ca = \"ca.pem\""),
+            egress_flag,
+            "4:8: program.egress.name: ",
+        ),
+        (
+            egress("tls.ca = \"no.pem\""),
+            egress_flag,
+            "4:10: program.egress.tls.ca: ",
+        ),
+    ] {
+        let rest = ["--upstream", "http://127.0.0.1:1"];
+        // It would be one of two for the rest.
+        let rest = match section.contains("upstream]]") && !section.contains("repositories") {
+            true => &[][..],
+            false => &rest[..],
+        };
+        let config = format!("{section}{BY_TOKEN}").replace("\npreset = \"registry\"", "");
+        let read = Program::read(&files, &config, &[rest, flags].concat());
+        let error = read
+            .err()
+            .unwrap_or_else(|| panic!("taken: {section}"))
+            .to_string();
+        assert!(
+            error.contains(&format!("gate.toml:{place}")),
+            "{section}{error}"
+        );
+        assert!(!error.contains("u:p"), "{error}");
+    }
+}

@@ -45,7 +45,7 @@ pub(crate) use self::in_flight::InFlight;
 pub(crate) use self::routes::{Routes, Served};
 pub(crate) use self::targets::Targets;
 pub(crate) use self::tls::{Tls, TlsFiles, TlsFilesError};
-pub(crate) use self::upstream::{Health, Upstream};
+pub(crate) use self::upstream::{Health, Upstream, UpstreamError};
 
 /// How requests are passed on.
 #[derive(Clone, Debug)]

@@ -39,10 +39,14 @@ const USUAL_PORT: u16 = 443;
 /// A name that no request can be for.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "program.egress.hosts: {0:?} is no name, so that no request is for it: write each name as it is asked for, without \
+    "{host:?} is no name, so that no request is for it: write each name as it is asked for, without \
      patterns, ports and schemes; addresses are in `networks`"
 )]
-pub(crate) struct HostError(Box<str>);
+pub(crate) struct HostError {
+    /// Its place in the list.
+    pub(crate) index: usize,
+    host: Box<str>,
+}
 
 impl Targets {
     /// # Errors
@@ -52,8 +56,13 @@ impl Targets {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
             !host.is_empty() && host.bytes().all(plain) && host.parse::<IpAddr>().is_err()
         };
-        let wrong = self.hosts.iter().find(|host| !is_name(host));
-        wrong.map_or(Ok(()), |host| Err(HostError(host.clone())))
+        match self.hosts.iter().position(|host| !is_name(host)) {
+            Some(index) => Err(HostError {
+                index,
+                host: self.hosts[index].clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The one host that a request is for, which it may go to: that which the client dialled, where its connection

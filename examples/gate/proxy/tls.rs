@@ -50,8 +50,10 @@ pub(crate) enum TlsFilesError {
     #[error("{}: there is no CRL in it", .0.display())]
     NoCrl(PathBuf),
     #[error("{0}")]
-    Certificates(Box<TlsError>),
-    #[error("a CRL needs the CAs that it is about: name them with --upstream-ca")]
+    Ca(Box<TlsError>),
+    #[error("{0}")]
+    Own(Box<TlsError>),
+    #[error("a CRL needs the CAs that it is about: name them with --upstream-ca, or as `ca`")]
     CrlWithoutCa,
     #[error("the CAs or CRLs cannot be used: {0}")]
     Verifier(#[from] VerifierBuilderError),
@@ -88,7 +90,7 @@ impl TlsFiles {
             Some((chain, key)) => {
                 let last = previous.and_then(|previous| previous.own.as_deref());
                 let read = CertificateFiles::new(chain, key).certified_key(last);
-                let read = read.map_err(TlsFilesError::certificates)?;
+                let read = read.map_err(|error| TlsFilesError::Own(Box::new(error)))?;
                 let resolver = SingleCertAndKey::from(Arc::clone(&read));
                 own = Some(read);
                 builder.with_client_cert_resolver(Arc::new(resolver))
@@ -114,7 +116,8 @@ impl TlsFiles {
             };
         };
         let mut roots = RootCertStore::empty();
-        for certificate in certificates_in(path).map_err(TlsFilesError::certificates)? {
+        let certificates = certificates_in(path);
+        for certificate in certificates.map_err(|error| TlsFilesError::Ca(Box::new(error)))? {
             let added = roots.add(certificate);
             added.map_err(|source| TlsFilesError::unfit(path, source))?;
         }
@@ -152,8 +155,13 @@ impl Load for TlsFiles {
 }
 
 impl TlsFilesError {
-    fn certificates(error: TlsError) -> Self {
-        Self::Certificates(Box::new(error))
+    /// Which of the keys `ca`, `crl` and `certificate` names what cannot be used.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::Read { .. } | Self::Pem { .. } | Self::NoCrl(_) | Self::CrlWithoutCa => "crl",
+            Self::Ca(_) | Self::Verifier(_) | Self::Unfit { .. } | Self::System(_) => "ca",
+            Self::Own(_) => "certificate",
+        }
     }
 
     fn unfit(path: &Path, source: rustls::Error) -> Self {

@@ -9,7 +9,7 @@ use portcullis::Watched;
 use portcullis::admin::Readiness;
 use rustls::pki_types::ServerName;
 
-use super::{Targets, Tls};
+use super::{Targets, Tls, TlsFilesError};
 
 /// A registry: where it is, and how it is reached.
 #[derive(Clone, Debug)]
@@ -70,6 +70,8 @@ pub(crate) enum UpstreamError {
     Secret(&'static str),
     #[error("{0:?} is no name that a certificate can have")]
     Name(String),
+    #[error(transparent)]
+    Tls(#[from] TlsFilesError),
     #[error("a target cannot be made: {0}")]
     Target(#[from] InvalidUri),
     #[error("a target cannot be made: {0}")]
@@ -83,12 +85,12 @@ impl Upstream {
     /// It has another form, or a certificate cannot be for the host.
     pub(crate) fn parse(
         text: &str,
-        tls: impl FnOnce() -> Result<Watched<Tls>, super::TlsFilesError>,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
+        tls: impl FnOnce() -> Result<Watched<Tls>, TlsFilesError>,
+    ) -> Result<Self, UpstreamError> {
         let wrong = || UpstreamError::Form(text.to_owned());
         if let Some(path) = text.strip_prefix("unix:") {
             if !path.starts_with('/') {
-                return Err(wrong().into());
+                return Err(wrong());
             }
             return Ok(Self {
                 scheme: Scheme::HTTP,
@@ -98,18 +100,18 @@ impl Upstream {
         }
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(wrong().into());
+            return Err(wrong());
         };
         if authority.as_str().contains('@') {
-            return Err(UpstreamError::Secret("the address of the registry").into());
+            return Err(UpstreamError::Secret("the address of the registry"));
         }
         if uri.path() != "/" || uri.query().is_some() {
-            return Err(UpstreamError::Path(text.to_owned()).into());
+            return Err(UpstreamError::Path(text.to_owned()));
         }
         let host: Box<str> = authority.host().trim_matches(['[', ']']).into();
         let port = port_of(authority).map_err(|PortError| wrong())?;
         if port == Some(0) {
-            return Err(wrong().into());
+            return Err(wrong());
         }
         let place = match scheme.as_str() {
             "http" => Place::Http {
