@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use webpki::Error as E;
+use x509_parser::x509::X509Version;
 
 use super::constraints::name_words;
-use super::form::malformed_words;
+use super::form::{malformed_words, unusable};
 use super::key_kind::algorithm_words;
 use super::keys::unsupported_key;
-use super::quoted::{by, clip, leaf, links};
+use super::quoted::{by, called, clip, leaf, links};
 use super::rejection::{Cause, Rejection};
 use super::time;
 use super::verified::Verified;
@@ -232,7 +233,14 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
             "{} or a CA above it has a critical extension that is not understood",
             leaf(rejection)
         ),
-        E::UnsupportedCertVersion => format!("{} is not of X.509 version 3", leaf(rejection)),
+        E::UnsupportedCertVersion => {
+            let is_older = |der: &CertificateDer<'_>| {
+                PeerIdentity::parse(der).is_ok_and(|one| one.version() != X509Version::V3)
+            };
+            let whose = rejection.chain.iter().position(is_older);
+            let whose = called(rejection, whose.unwrap_or_default());
+            format!("{whose} is not of X.509 version 3")
+        }
         E::MaximumPathBuildCallsExceeded
         | E::MaximumPathDepthExceeded
         | E::MaximumSignatureChecksExceeded
@@ -243,7 +251,7 @@ fn path_words(rejection: &Rejection, error: &E) -> String {
                 leaf(rejection)
             )
         }
-        other => malformed_words(rejection, other),
+        other => malformed_words(rejection, &unusable(other)),
     }
 }
 

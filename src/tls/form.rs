@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use webpki::Error as E;
 use x509_parser::asn1_rs::{Any, FromDer};
 
 use super::quoted::leaf;
@@ -48,6 +49,32 @@ pub(super) fn malformed_words(rejection: &Rejection, error: &dyn fmt::Display) -
              byte {offset}"
         ),
         None => format!("{} cannot be used: {error}", leaf(rejection)),
+    }
+}
+
+/// What is wrong with a certificate of which each field can be read.
+pub(super) fn unusable(error: &E) -> &'static str {
+    match error {
+        E::BadDer => "a value in it, or in a CA above it, is not what DER allows there",
+        E::BadDerTime => "a time in it, or in a CA above it, is none of RFC 5280 §4.1.2.5",
+        E::ExtensionValueInvalid | E::MalformedExtensions => {
+            "an extension of it, or of a CA above it, has another value than RFC 5280 §4.2 allows, or stands there twice"
+        }
+        E::InvalidCertValidity => "its validity, or that of a CA above it, ends before it begins",
+        E::InvalidNetworkMaskConstraint | E::MalformedNameConstraint => {
+            "a name constraint of a CA above it is none of RFC 5280 §4.2.1.10"
+        }
+        E::InvalidSerialNumber => {
+            "its serial number, or that of a CA above it, is none of RFC 5280 §4.1.2.2"
+        }
+        E::MalformedDnsIdentifier | E::UnsupportedNameType => {
+            "a name in it has a form that cannot be checked against the name constraints of a CA above it"
+        }
+        E::SignatureAlgorithmMismatch => {
+            "it, or a CA above it, names one algorithm in the part that is signed and another beside its signature"
+        }
+        E::TrailingData(_) => "something follows a value in it, or in a CA above it",
+        _ => "it, or a CA above it, is not as RFC 5280 has it",
     }
 }
 

@@ -122,19 +122,7 @@ impl HandshakeError {
 
     /// Returns the alert that the client was sent, by its name in RFC 8446 §6.
     pub fn alert(&self) -> Option<String> {
-        let alert = self.0.alert?;
-        // rustls spells them in camel case.
-        let spelled = format!("{alert:?}");
-        let mut name = String::new();
-        let mut after_small = false;
-        for character in spelled.chars() {
-            if character.is_ascii_uppercase() && after_small {
-                name.push('_');
-            }
-            after_small = character.is_ascii_lowercase();
-            name.push(character.to_ascii_lowercase());
-        }
-        Some(name)
+        Some(spelled(&self.0.alert?, '_'))
     }
 
     /// Returns a description of each certificate that the client sent, as far as one was read.
@@ -176,15 +164,17 @@ impl fmt::Display for HandshakeError {
                 ),
                 Reason::NotTls => f.write_str("what came is not TLS: plain HTTP, perhaps"),
                 Reason::Version => {
+                    let why = words(error);
                     write!(
                         f,
-                        "the client offers no TLS version that is allowed here: {error}"
+                        "the client offers no TLS version that is allowed here: {why}"
                     )
                 }
                 Reason::NoCommonCipher => {
+                    let why = words(error);
                     write!(
                         f,
-                        "the client and this server have no cryptography in common: {error}"
+                        "the client and this server have no cryptography in common: {why}"
                     )
                 }
                 Reason::NoCommonProtocol => {
@@ -193,14 +183,51 @@ impl fmt::Display for HandshakeError {
                 Reason::AlertReceived => {
                     write!(
                         f,
-                        "the client ended the handshake: {error}; if it says that the CA is \
-                               unknown, it does not trust this server's certificate"
+                        "the client ended the handshake with {}; if that is `unknown_ca`, it does not trust \
+                         this server's certificate",
+                        words(error)
                     )
                 }
-                _ => write!(f, "the handshake failed: {error}"),
+                _ => write!(f, "the handshake failed: {}", words(error)),
             },
         }
     }
+}
+
+/// What rustls says of the protocol, in words.
+fn words(error: &rustls::Error) -> String {
+    use rustls::Error as E;
+    match error {
+        E::PeerIncompatible(why) => spelled(why, ' '),
+        E::PeerMisbehaved(why) => {
+            format!("the client broke the rules of TLS ({})", spelled(why, ' '))
+        }
+        E::InvalidMessage(why) => {
+            format!("what came is no message of TLS ({})", spelled(why, ' '))
+        }
+        E::InappropriateMessage { got_type, .. } => {
+            format!("a message came out of turn ({})", spelled(got_type, ' '))
+        }
+        E::InappropriateHandshakeMessage { got_type, .. } => {
+            format!("a message came out of turn ({})", spelled(got_type, ' '))
+        }
+        E::AlertReceived(alert) => format!("the alert `{}`", spelled(alert, '_')),
+        other => other.to_string(),
+    }
+}
+
+/// The words of a name in camel case, as which rustls spells what it has no text for.
+fn spelled(name: &impl fmt::Debug, between: char) -> String {
+    let mut text = String::new();
+    let mut after_small = false;
+    for character in format!("{name:?}").chars() {
+        if character.is_ascii_uppercase() && after_small {
+            text.push(between);
+        }
+        after_small = character.is_ascii_lowercase() || character.is_ascii_digit();
+        text.push(character.to_ascii_lowercase());
+    }
+    text
 }
 
 impl std::error::Error for HandshakeError {

@@ -33,27 +33,28 @@ pub(super) fn links(chain: &[CertificateDer<'_>]) -> (Vec<PeerIdentity>, Option<
 }
 
 pub(super) fn leaf(rejection: &Rejection) -> String {
-    let first = rejection.chain.first();
-    match first.map(|der| PeerIdentity::from_der(der)) {
-        Some(Ok(identity)) => format!("the client's certificate `{}`", clip(identity.subject())),
-        _ => "the client's certificate".to_owned(),
+    called(rejection, 0)
+}
+
+/// The certificate at this place of the chain.
+pub(super) fn called(rejection: &Rejection, at: usize) -> String {
+    let whose = match at {
+        0 => "the client's",
+        _ => "the intermediate CA's",
+    };
+    let der = rejection.chain.get(at);
+    match der.map(|der| PeerIdentity::from_der(der)) {
+        Some(Ok(identity)) => format!("{whose} certificate `{}`", clip(identity.subject())),
+        _ => format!("{whose} certificate"),
     }
 }
 
 pub(super) fn by(rejection: &Rejection, matches: impl Fn(&PeerIdentity) -> bool) -> String {
-    for (at, der) in rejection.chain.iter().enumerate() {
-        if let Ok(identity) = PeerIdentity::from_der(der)
-            && matches(&identity)
-        {
-            let whose = if at == 0 {
-                "the client's"
-            } else {
-                "the intermediate CA's"
-            };
-            return format!("{whose} certificate `{}`", clip(identity.subject()));
-        }
+    let is_it = |der: &CertificateDer<'_>| PeerIdentity::from_der(der).is_ok_and(|it| matches(&it));
+    match rejection.chain.iter().position(is_it) {
+        Some(at) => called(rejection, at),
+        None => "a certificate on the client's path".to_owned(),
     }
-    "a certificate on the client's path".to_owned()
 }
 
 pub(super) fn clip(text: &str) -> std::borrow::Cow<'_, str> {

@@ -353,3 +353,54 @@ async fn what_is_malformed_is_told_with_its_field_and_its_offset() {
         format!("the client's certificate is malformed: its validity, at byte {validity}")
     );
 }
+
+/// A certificate whose structure can be read may still have what no path takes: each is said in words, and of
+/// which certificate.
+#[tokio::test]
+async fn what_no_path_takes_is_told_in_words_and_of_the_certificate_that_has_it() {
+    let scene = Scene::new();
+    let acceptor = scene.acceptor();
+    let between = scene.ca.sub("Nodes East", |_| {});
+    let node = between.client("node-7");
+    let older = |der: &CertificateDer<'_>| {
+        let mut der = der.to_vec();
+        let version = der
+            .windows(5)
+            .position(|part| part == [0xa0, 3, 2, 1, 2])
+            .unwrap();
+        der[version + 4] = 0;
+        CertificateDer::from(der)
+    };
+    let old_leaf = Leaf {
+        der: older(&node.der),
+        ..between.client("node-7")
+    };
+    let mut old_between = scene.ca.sub("Nodes East", |_| {});
+    old_between.der = older(&between.der);
+    let twice = scene.ca.client_with("node-7", |params| {
+        let value = CustomExtension::from_oid_content(&[2, 5, 29, 19], vec![0x30, 0]);
+        params.custom_extensions = vec![value.clone(), value];
+    });
+    for (leaf, intermediates, says) in [
+        (
+            &old_leaf,
+            &[&between][..],
+            "the client's certificate `CN=node-7` is not of X.509 version 3",
+        ),
+        (
+            &node,
+            &[&old_between],
+            "the intermediate CA's certificate `CN=Nodes East` is not of X.509 version 3",
+        ),
+        (
+            &twice,
+            &[],
+            "`CN=node-7` cannot be used: an extension of it",
+        ),
+    ] {
+        let error = scene.refuses(&acceptor, leaf, intermediates).await;
+        assert_eq!(error.reason(), Reason::CertificateMalformed, "{error}");
+        let error = error.to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
