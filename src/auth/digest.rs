@@ -78,6 +78,11 @@ pub(crate) enum DigestError {
     /// Of an accepted kind, but not well-formed.
     #[error("not a well-formed {0}")]
     Malformed(&'static str),
+    /// It would protect no password.
+    #[error(
+        "the {0} hash is of a cost below 4, which bcrypt does not have: 10 and more protect a password"
+    )]
+    TooCheap(&'static str),
     /// To verify it would take minutes or gigabytes.
     #[error("the {0} hash is too costly to verify: at most cost 16, or 1 GiB and 64 passes")]
     TooCostly(&'static str),
@@ -109,6 +114,12 @@ impl SlowHash {
         }
     }
 
+    /// Whether it is of a kind that takes no password as long as this one.
+    #[cfg(feature = "passwords")]
+    pub(super) fn is_too_short_for(&self, password: &[u8]) -> bool {
+        matches!(self.cost, Cost::Bcrypt { .. }) && password.len() > BCRYPT_LONGEST
+    }
+
     /// Tens of milliseconds of work: not for an async worker.
     #[cfg(feature = "passwords")]
     pub(super) fn verify(&self, password: &[u8]) -> bool {
@@ -117,7 +128,7 @@ impl SlowHash {
                 // A longer password than bcrypt takes is refused, and no sooner than another.
                 let taken = &password[..password.len().min(BCRYPT_LONGEST)];
                 let same = bcrypt::non_truncating_verify(taken, &self.text).unwrap_or(false);
-                same && taken.len() == password.len()
+                same && !self.is_too_short_for(password)
             }
             Cost::Argon2id { .. } => PasswordHash::new(&self.text)
                 .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
@@ -130,6 +141,11 @@ impl SlowHash {
     /// Without the feature no such hash is read, so there is none to verify.
     #[expect(clippy::unused_self, reason = "as with the feature")]
     pub(super) fn verify(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(super) fn is_too_short_for(&self, _: &[u8]) -> bool {
         false
     }
 }
@@ -192,6 +208,7 @@ fn slow(text: &str) -> Result<SlowHash, DigestError> {
     let log_rounds = parts.get_cost();
     match log_rounds {
         4..=16 => Ok(SlowHash::new(text, Cost::Bcrypt { log_rounds })),
+        0..4 => Err(DigestError::TooCheap("bcrypt")),
         _ => Err(DigestError::TooCostly("bcrypt")),
     }
 }
@@ -267,6 +284,10 @@ mod tests {
             (
                 &bcrypt.replace("$12$", "$31$"),
                 DigestError::TooCostly("bcrypt"),
+            ),
+            (
+                &bcrypt.replace("$12$", "$03$"),
+                DigestError::TooCheap("bcrypt"),
             ),
             (
                 &argon.replace("m=19456", "m=4194304"),

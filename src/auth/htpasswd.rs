@@ -23,16 +23,18 @@ pub(super) enum HtpasswdError {
         /// The line of the first.
         first: usize,
     },
-    /// The hash is not bcrypt.
+    /// The hash cannot be used.
     #[error("{0}")]
     Digest(DigestError),
-    /// The hash is of a kind that the format does not have.
-    #[error("only bcrypt hashes are accepted: make them with `htpasswd -B`")]
-    NotBcrypt,
+    /// It is no hash of a password.
+    #[error(
+        "only hashes of bcrypt and Argon2id are accepted: make them with `htpasswd -B` or `portcullisctl hash`"
+    )]
+    NoHash,
 }
 
-/// The users of an htpasswd file as distribution and zot read it: `user:bcrypt-hash` a line, empty
-/// lines and those that begin with `#` left out. The error comes with its line, from 1.
+/// The users of an htpasswd file as distribution and zot read it, and with hashes of Argon2id: `user:hash` a line,
+/// empty lines and those that begin with `#` left out. The error comes with its line, from 1.
 pub(super) fn read(file: &[u8]) -> Result<Vec<Credential>, (usize, HtpasswdError)> {
     let mut credentials: Vec<Credential> = Vec::new();
     let mut lines = HashMap::new();
@@ -56,14 +58,12 @@ fn entry(line: &str) -> Result<Credential, HtpasswdError> {
         return Err(HtpasswdError::User);
     }
     let digest = SecretDigest::read(hash).map_err(|error| match error {
-        DigestError::Unknown => HtpasswdError::NotBcrypt,
+        DigestError::Unknown => HtpasswdError::NoHash,
         error => HtpasswdError::Digest(error),
     })?;
     match &digest.0 {
-        HashKind::Slow(_) if hash.starts_with("$2") => {
-            Ok(Credential::new(user).with_secret(digest))
-        }
-        _ => Err(HtpasswdError::NotBcrypt),
+        HashKind::Slow(_) => Ok(Credential::new(user).with_secret(digest)),
+        HashKind::Sha256(_) => Err(HtpasswdError::NoHash),
     }
 }
 
@@ -96,15 +96,21 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_bcrypt_is_an_error_with_its_place() {
+    fn a_hash_of_argon2id_is_taken() {
+        let hash = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0$LE3v3zvRjRmB2HhQYGUyBHb4gdKzxIAu5U6uJ2y2T2A";
+        let users = read(format!("bob:{HASH}\nalice:{hash}\n").as_bytes()).unwrap();
+        assert_eq!(users.len(), 2);
+    }
+
+    #[test]
+    fn a_line_without_the_hash_of_a_password_is_an_error_with_its_place() {
         for (line, problem) in [
             ("alice", HtpasswdError::NoColon),
-            ("alice:", HtpasswdError::NotBcrypt),
-            ("alice:plain", HtpasswdError::NotBcrypt),
+            ("alice:", HtpasswdError::NoHash),
+            ("alice:plain", HtpasswdError::NoHash),
             (
-                "alice:$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzYWx0$\
-                 LE3v3zvRjRmB2HhQYGUyBHb4gdKzxIAu5U6uJ2y2T2A",
-                HtpasswdError::NotBcrypt,
+                "alice:sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                HtpasswdError::NoHash,
             ),
             (
                 "alice:$apr1$a$b",

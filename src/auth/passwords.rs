@@ -12,6 +12,7 @@ use super::digest::HashName;
 use super::turns::{Full, Source, Turns};
 use super::verified_cache::VerifiedCache;
 use crate::Refusal;
+use crate::util::seldom::Seldom;
 
 /// How passwords are verified.
 #[derive(Clone, Debug)]
@@ -123,9 +124,21 @@ impl Passwords {
             if let Some((verified, found)) = passwords.0.verified.as_ref().zip(found) {
                 verified.remember(verified.proof(&user, &password), found);
             }
-            found.ok_or(Refusal::CredentialsUnknown)
+            let is_too_long = || {
+                candidates
+                    .own
+                    .iter()
+                    .any(|hash| hash.is_too_short_for(&password))
+            };
+            found.ok_or_else(|| is_too_long().then_some(user))
         });
-        work.await.map_err(|_| Refusal::Unavailable)?
+        let found = work.await.map_err(|_| Refusal::Unavailable)?;
+        found.map_err(|too_long| {
+            if let Some(user) = too_long {
+                tell_of_length(&user);
+            }
+            Refusal::CredentialsUnknown
+        })
     }
 }
 
@@ -143,6 +156,19 @@ impl Candidates {
             black_box(hash.verify(password));
         }
         found
+    }
+}
+
+/// A password that is never right for its length alone, which no answer tells.
+fn tell_of_length(user: &[u8]) {
+    static LOGGED: Seldom = Seldom::every(Duration::from_secs(60));
+    if let Some(held_back) = LOGGED.allow() {
+        tracing::warn!(
+            user = %String::from_utf8_lossy(user),
+            held_back,
+            "a password has more than the 71 bytes that bcrypt takes, so that it is never right: give the user a hash \
+             of Argon2id, as `portcullisctl hash` prints it"
+        );
     }
 }
 

@@ -87,7 +87,8 @@ impl CredentialSource {
         Self::new(Credential::new(""), origin)
     }
 
-    /// Reads an htpasswd file as distribution and zot read it: bcrypt only.
+    /// Reads an htpasswd file as distribution and zot read it: hashes of bcrypt, and of Argon2id. bcrypt takes no
+    /// password of more than 71 bytes.
     #[cfg(feature = "passwords")]
     pub fn htpasswd(file: impl Into<PathBuf>) -> Self {
         Self::new(Credential::new(""), Origin::Htpasswd(file.into()))

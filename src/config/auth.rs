@@ -33,7 +33,8 @@ pub(crate) struct AuthSection {
     #[serde(default, deserialize_with = "paths")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) credentials: Vec<PathBuf>,
-    /// htpasswd files, bcrypt only: paths, or tables with what holds for their users.
+    /// htpasswd files, of bcrypt and Argon2id: paths, or tables with what holds for their users. bcrypt
+    /// takes no password of more than 71 bytes.
     #[serde(default)]
     pub(crate) htpasswd: Vec<HtpasswdEntry>,
     /// Directories of Kubernetes Secrets of the type `kubernetes.io/basic-auth`: paths, or tables with

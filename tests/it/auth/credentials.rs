@@ -198,6 +198,36 @@ async fn sources_of_every_kind_combine() {
     }
 }
 
+/// bcrypt looks at no more than 72 bytes: whoever made the hash of a longer password must hear why it is never right.
+#[tokio::test]
+async fn a_password_that_is_too_long_for_its_hash_is_refused_and_the_reason_logged_without_it() {
+    let long = "long-".repeat(15);
+    let argon2id = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$\
+                    nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let credentials = [
+        Credential::new("alice").with_secret(bcrypt(&long[..72])),
+        Credential::new("bob").with_secret(argon2id.parse::<Secret>().unwrap()),
+    ];
+    let layer = layer(credentials.map(CredentialSource::credential));
+    let captured = crate::captured::Captured::from(tracing::Level::WARN);
+    for (user, password) in [
+        ("alice", &long[..71]),
+        ("bob", &long),
+        ("carol", &long),
+        ("alice", &long[..72]),
+    ] {
+        let is_said = captured.text().contains("more than the 71 bytes");
+        assert!(!is_said, "before {user}: {}", captured.text());
+        assert_eq!(Ask::basic(user, password).of(&layer).await.status, 401);
+    }
+    let log = captured.text();
+    assert!(
+        log.contains("more than the 71 bytes") && log.contains("alice"),
+        "{log}"
+    );
+    assert!(!log.contains("long-long"), "{log}");
+}
+
 #[tokio::test]
 async fn an_argon2id_password_lets_in() {
     // Made by the reference implementation's command line, password "password", salt "somesalt".
