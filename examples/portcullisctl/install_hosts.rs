@@ -2,18 +2,33 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 
 use clap::Args;
+use http::uri::Authority;
 use humantime::Duration;
+use portcullis::PeerIdentity;
+use portcullis::reload::Pinned;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tempfile::NamedTempFile;
 
 use crate::Answer;
 
 /// By which a file of ours is known. No other file is written or removed.
 const MARK: &str = "# Written by portcullisctl install-hosts.\n";
+
+/// The folder of what containerd asks for every registry without one of its own.
+const DEFAULT: &str = "_default";
+
+/// The end of each label of a private key in PEM, of an encrypted one too.
+const KEY: &[u8] = b"PRIVATE KEY-----";
+
+/// No file that is given is larger.
+const LARGEST: u64 = 1024 * 1024;
 
 /// The folder of ours in containerd's, for what several registries share.
 const SHARED: &str = "_portcullis";
@@ -31,7 +46,7 @@ pub(crate) struct InstallHosts {
     #[arg(long, value_name = "DIR")]
     host_directory: Option<PathBuf>,
     /// A registry that the gate is asked for, as docker.io; may come several times
-    #[arg(long, value_name = "HOST[:PORT]", default_value = "_default", value_parser = registry)]
+    #[arg(long, value_name = "HOST[:PORT]", default_value = DEFAULT, value_parser = registry)]
     registry: Vec<String>,
     /// The gate, as `https://10.0.0.7:30443`
     #[arg(long, value_name = "URL", required_unless_present = "remove", value_parser = server)]
@@ -82,7 +97,7 @@ impl InstallHosts {
     }
 
     fn install(&self) -> Result<(), Box<dyn Error>> {
-        let ca = self.ca.as_ref().map(read).transpose()?;
+        let ca = self.ca.as_deref().map(cas).transpose()?;
         let text = self.hosts(ca.is_some())?;
         // A file that names the CA comes after the CA.
         if let Some(ca) = ca {
@@ -154,6 +169,9 @@ impl InstallHosts {
             writeln!(text, "client = {}", quoted(utf8(client)?))?;
         }
         if let Some(file) = &self.authorization_file {
+            if !keeps_secrets(server) {
+                return Err("--authorization-file goes with an https address: on its way to this one whoever is between would read it".into());
+            }
             let value = String::from_utf8(read(file)?).map_err(|_| is_no_header(file))?;
             let value = value.trim();
             if value.is_empty() || value.contains(|sign: char| sign.is_control()) {
@@ -191,8 +209,43 @@ fn named(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| named(path, &error))
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let read = Pinned::new().read_at_most(path, LARGEST);
+    read.map_err(|error| named(path, &error))
+}
+
+/// The content of a file of certificates, which everybody on the node may read then.
+fn cas(file: &Path) -> Result<Vec<u8>, String> {
+    let content = read(file)?;
+    let named = |problem: &str| format!("{}: {problem}", file.display());
+    if content.windows(KEY.len()).any(|part| part == KEY) {
+        return Err(named(
+            "there is a private key in it, which is not for every node: give the certificate alone",
+        ));
+    }
+    let certificates = CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
+    let is_read = |certificates: Vec<CertificateDer<'_>>| {
+        let mut read = certificates
+            .iter()
+            .map(|one| PeerIdentity::from_der(one).is_ok());
+        !certificates.is_empty() && read.all(|is_read| is_read)
+    };
+    if certificates.is_ok_and(is_read) {
+        return Ok(content);
+    }
+    Err(named(
+        "it is no PEM file of certificates (BEGIN CERTIFICATE)",
+    ))
+}
+
+/// Whether what is sent there is read by the gate alone.
+fn keeps_secrets(server: &str) -> bool {
+    let uri: http::Uri = server.parse().unwrap_or_default();
+    let host = uri.host().unwrap_or_default();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    uri.scheme_str() == Some("https")
+        || host == "localhost"
+        || address.is_some_and(|address| address.is_loopback())
 }
 
 /// Whether a file is one of ours; `None` if there is none.
@@ -224,10 +277,19 @@ fn put(file: &Path, content: &[u8], mode: u32) -> Result<(), Box<dyn Error>> {
 /// A folder of containerd's: a host, or `_default`.
 fn registry(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    if text.is_empty() || text.starts_with('.') || text == SHARED || !text.bytes().all(plain) {
+    let is_host = text == DEFAULT || text.parse().is_ok_and(|host: Authority| has_port(&host));
+    if !is_host || text.starts_with('.') || text == SHARED || !text.bytes().all(plain) {
         return Err("write a host as docker.io or registry.example.org:5000".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Whether there is a port that can be, or none.
+fn has_port(authority: &Authority) -> bool {
+    match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => true,
+        _ => authority.port_u16().is_some_and(|port| port != 0),
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -244,7 +306,8 @@ fn server(text: &str) -> Result<String, String> {
     let wrong = || format!("{text:?} is no address of a gate, as https://10.0.0.7:30443");
     let uri: http::Uri = text.parse().map_err(|_| wrong())?;
     let known = ["http", "https"].map(Some).contains(&uri.scheme_str());
-    let authority = uri.authority().is_some_and(|it| !it.as_str().contains('@'));
+    let authority = uri.authority();
+    let authority = authority.is_some_and(|it| !it.as_str().contains('@') && has_port(it));
     if !known || !authority || uri.path() != "/" || uri.query().is_some() || text.ends_with('/') {
         return Err(wrong());
     }

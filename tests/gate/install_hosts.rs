@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Parser;
 
 use crate::install_hosts::InstallHosts;
-use crate::pki::Files;
+use crate::pki::{Ca, Files};
 
 #[derive(Parser)]
 struct Ctl {
@@ -28,7 +28,8 @@ const SERVER: [&str; 2] = ["--server", "https://10.0.0.7:30443"];
 #[test]
 fn what_containerd_reads_names_the_gate_its_ca_and_the_nodes_certificate() {
     let files = Files::new();
-    let ca = files.put("ca.crt", "a CA");
+    let pem = Ca::new("gates").pem;
+    let ca = files.put("ca.crt", &pem);
     let certs = files.path("certs.d");
     let more = [
         "--ca",
@@ -55,7 +56,7 @@ fn what_containerd_reads_names_the_gate_its_ca_and_the_nodes_certificate() {
     let can = host["capabilities"].as_array().unwrap();
     assert_eq!(can.len(), 2, "{text}");
     let copied = fs::read_to_string(certs.join("_portcullis/ca.crt"));
-    assert_eq!(copied.unwrap(), "a CA");
+    assert_eq!(copied.unwrap(), pem);
     // What is there already is not written again.
     let before = fs::metadata(&file).unwrap().modified().unwrap();
     assert_eq!(install(&certs, &[&SERVER[..], &more].concat()), Ok(true));
@@ -151,6 +152,16 @@ fn what_is_no_address_or_registry_is_an_error() {
         (&["--server", "10.0.0.7:30443"][..], "no address"),
         (&["--server", "https://10.0.0.7/v2"], "no address"),
         (&["--server", "https://a:b@10.0.0.7"], "no address"),
+        (&["--server", "https://10.0.0.7:99999"], "no address"),
+        (&["--server", "https://10.0.0.7:0"], "no address"),
+        (&["--server", "https://10.0.0.7:"], "no address"),
+        (&["--server", "https://a", "--registry", "a:b"], "a host"),
+        (
+            &["--server", "https://a", "--registry", "a:99999"],
+            "a host",
+        ),
+        (&["--server", "https://a", "--registry", "a]"], "a host"),
+        (&["--server", "https://a", "--registry", ""], "a host"),
         (&["--registry", "docker.io"], "--server"),
         (&["--server", "https://a", "--registry", ".."], "a host"),
         (&["--server", "https://a", "--registry", "a/b"], "a host"),
@@ -163,4 +174,45 @@ fn what_is_no_address_or_registry_is_an_error() {
         assert!(error.contains(said), "{arguments:?}: {error}");
     }
     assert!(!certs.exists());
+}
+
+/// What is copied beside is for everybody on the node to read, and what is sent must reach the gate alone.
+#[test]
+fn only_certificates_are_copied_and_no_credential_goes_in_the_clear() {
+    let files = Files::new();
+    let certs = files.path("certs.d");
+    let ca = Ca::new("gates");
+    let leaf = ca.server(&["gate"]);
+    let key = files.put("both.pem", ca.pem.clone() + &leaf.key_pem);
+    let der = files.put("ca.der", &ca.der);
+    let text = files.put("text", "a CA");
+    let cut = files.put("cut.pem", &ca.pem[..ca.pem.len() - 30]);
+    for (given, said) in [
+        (key.to_str().unwrap(), "a private key"),
+        (der.to_str().unwrap(), "no PEM file of certificates"),
+        (text.to_str().unwrap(), "no PEM file of certificates"),
+        (cut.to_str().unwrap(), "no PEM file of certificates"),
+        ("/dev/zero", "/dev/zero: "),
+        (files.directory.path().to_str().unwrap(), ": "),
+    ] {
+        let error = install(&certs, &[&SERVER[..], &["--ca", given]].concat()).unwrap_err();
+        assert!(error.contains(given) && error.contains(said), "{error}");
+        assert!(!error.contains("PRIVATE"), "{error}");
+    }
+    let secret = files.put("authorization", "Bearer hunter2-hunter2\n");
+    let with = |server| {
+        let secret = ["--authorization-file", secret.to_str().unwrap()];
+        install(&certs, &[&["--server", server][..], &secret].concat())
+    };
+    for server in ["http://10.0.0.7:30443", "http://gate", "http://[fd00::1]"] {
+        let error = with(server).unwrap_err();
+        assert!(
+            error.contains("https") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+    assert!(!certs.exists());
+    for server in ["http://127.0.0.1:30443", "http://[::1]", "https://gate"] {
+        assert_eq!(with(server), Ok(true));
+    }
 }

@@ -523,7 +523,7 @@ fn what_is_no_file_with_an_end_is_refused_and_not_waited_for() {
         .unwrap();
     let beside = folder.path().join("denied");
     for (file, told) in [
-        (fifo.as_path(), "it is no regular file"),
+        (fifo.as_path(), "not a regular file"),
         (&sparse, "it is larger than"),
     ] {
         // Through a link, so that what is made beside it is in the folder.
