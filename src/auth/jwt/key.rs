@@ -39,17 +39,30 @@ impl Key {
         if let Some(why) = members.why_unusable(algorithm)? {
             return Ok(Err(unusable(why)));
         }
-        let jwk = match serde_json::from_value::<Jwk>(value.clone()) {
-            Ok(jwk) => jwk,
-            Err(error) => return Ok(Err(unusable(format!("cannot be read: {error}")))),
+        let decoding = if algorithm == Algorithm::RS256 {
+            // Some issuers write zeros before the modulus, which RFC 7518 §6.3.1.1 forbids and not every provider
+            // takes.
+            let [modulus, exponent] = [members.octets("n")?, members.octets("e")?];
+            DecodingKey::from_rsa_raw_components(unpadded(&modulus), unpadded(&exponent))
+        } else {
+            let jwk = match serde_json::from_value::<Jwk>(value.clone()) {
+                Ok(jwk) => jwk,
+                Err(error) => return Ok(Err(unusable(format!("cannot be read: {error}")))),
+            };
+            DecodingKey::from_jwk(&jwk).map_err(|_| NOT_BASE64URL)?
         };
-        let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| NOT_BASE64URL)?;
         Ok(Ok(Self {
             id,
             algorithm,
             decoding,
         }))
     }
+}
+
+/// A number without the zeros before it.
+fn unpadded(octets: &[u8]) -> &[u8] {
+    let zeros = octets.iter().take_while(|&&octet| octet == 0).count();
+    &octets[zeros..]
 }
 
 const NOT_BASE64URL: &str = "has a value that is not base64url";
@@ -106,6 +119,15 @@ impl<'a> Members<'a> {
 
     /// Why no token is verified by the key, if so.
     fn why_unusable(&self, algorithm: Algorithm) -> Result<Option<String>, &'static str> {
+        // RFC 7518 §6.2.2 and §6.3.2, RFC 8037 §2.
+        let private = ["d", "p", "q", "dp", "dq", "qi", "oth"];
+        if private.iter().any(|name| self.0.get(name).is_some()) {
+            return Ok(Some(
+                "has its private part beside the public one, by which all who read the set can sign: have the issuer \
+                 make a new key"
+                    .to_owned(),
+            ));
+        }
         // What a key is for it may say (RFC 7517 §4.2 to §4.4).
         let other = |name: &str, expected: &str| {
             let found = self.0.get(name).filter(|found| !found.is_null())?;

@@ -810,6 +810,14 @@ async fn a_key_by_which_nothing_is_verified_is_left_out_by_its_name_and_the_othe
             with(Algorithm::RS256, json!({ "use": 7 })),
             "is for the use 7",
         ),
+        (
+            with(Algorithm::EdDSA, json!({ "d": text(&[7; 32]) })),
+            "its private part",
+        ),
+        (
+            with(Algorithm::RS256, json!({ "qi": "AQ" })),
+            "its private part",
+        ),
     ] {
         let set = json!({ "keys": [bad, good.public()] }).to_string();
         let keys = KeySet::from_json(set.as_bytes()).unwrap();
@@ -834,6 +842,24 @@ async fn a_key_by_which_nothing_is_verified_is_left_out_by_its_name_and_the_othe
     assert!(told.starts_with("key 2 has no \"kid\""), "{told}");
     let keys = KeySet::from_json(json!({ "keys": [unnamed] }).to_string().as_bytes()).unwrap();
     assert!(keys.left_out().is_empty());
+}
+
+/// As some issuers write it, against RFC 7518 §6.3.1.1.
+#[tokio::test]
+async fn zeros_before_an_rsa_modulus_change_nothing() {
+    let key = Key::new(Algorithm::RS256, "padded");
+    let mut public = key.public();
+    for name in ["n", "e"] {
+        let octets = BASE64_URL_SAFE_NO_PAD.decode(public[name].as_str().unwrap());
+        let padded = [&[0, 0], &octets.unwrap()[..]].concat();
+        public[name] = json!(BASE64_URL_SAFE_NO_PAD.encode(padded));
+    }
+    let set = json!({ "keys": [public] }).to_string();
+    let keys = KeySet::from_json(set.as_bytes()).unwrap();
+    let authentication = registry(Watched::fixed(keys));
+    assert_eq!(pull(&authentication, &key.sign(&claims())).await, 200);
+    let other = Key::new(Algorithm::RS256, "padded");
+    assert_eq!(pull(&authentication, &other.sign(&claims())).await, 401);
 }
 
 #[tokio::test]
