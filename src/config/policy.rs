@@ -6,7 +6,6 @@ use toml::Spanned;
 #[cfg(feature = "digest-binding")]
 use super::DigestBindingSection;
 use super::{ConfigError, Document};
-use crate::document::place;
 use crate::policy::Rule;
 
 /// `[policy]`: who may do what, in a file of its own or here.
@@ -55,7 +54,7 @@ impl Section {
             (None, Some(rules)) => {
                 let rules = rules.into_iter().map(|rule| {
                     let start = rule.span().start;
-                    rule.into_inner().at(place(document.text(), start))
+                    rule.into_inner().at(document.position(start))
                 });
                 PolicyRules::Here(rules.collect())
             }

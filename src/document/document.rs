@@ -1,12 +1,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::place;
-use super::key::Step;
+use super::layout::Layout;
 use super::{ConfigError, Key, Place};
 use crate::reload::WatchOptions;
 
@@ -16,6 +14,7 @@ use crate::reload::WatchOptions;
 pub(crate) struct Document {
     origin: Origin,
     text: Arc<str>,
+    layout: Arc<OnceLock<Layout>>,
     /// How the files that it names are watched.
     pub(crate) watch: WatchOptions,
 }
@@ -40,6 +39,7 @@ impl Document {
         Self {
             origin,
             text: text.into(),
+            layout: Arc::default(),
             watch: WatchOptions::default(),
         }
     }
@@ -72,14 +72,23 @@ impl Document {
 
     /// Where this key is; of one that is not there, the nearest table around it that is.
     pub(crate) fn place(&self, key: &Key) -> Place {
-        let (key, offset) = locate(&self.text, key);
-        let (line, column) = place(&self.text, offset);
+        let (key, offset) = self.layout().locate(key);
+        let (line, column) = self.position(offset);
         Place {
             file: self.name().to_owned(),
             line,
             column,
             key: key.to_string(),
         }
+    }
+
+    /// Line and column of this byte of the text, from 1.
+    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+        self.layout().lines.position(&self.text, offset)
+    }
+
+    fn layout(&self) -> &Layout {
+        self.layout.get_or_init(|| Layout::of(&self.text))
     }
 
     /// What this key names cannot be used.
@@ -149,27 +158,6 @@ impl fmt::Debug for Document {
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
-}
-
-/// How much of the key is there, and where that begins.
-fn locate(text: &str, key: &Key) -> (Key, usize) {
-    let Ok(table) = DeTable::parse(text) else {
-        return (Key::default(), 0);
-    };
-    let root = Spanned::new(0..0, DeValue::Table(table.into_inner()));
-    let mut at = &root;
-    let mut found = Key::default();
-    for step in key.steps() {
-        let next = match step {
-            Step::Name(name) => at.get_ref().get(&**name),
-            Step::Index(index) => at.get_ref().get(*index),
-        };
-        let Some(next) = next else { break };
-        found.push(step.clone());
-        at = next;
-    }
-    let begins = at.span().start;
-    (found, begins)
 }
 
 fn collect(value: &DeValue<'_>, key: &Key, found: &mut Vec<(Key, String)>) {

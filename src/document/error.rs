@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as KeyPath, Segment};
 
-use super::{Place, words};
+use super::{Lines, Place, words};
 use crate::util::error_chain::chain;
 use crate::util::file::{DOCUMENT, read_text};
 
@@ -139,7 +139,7 @@ pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Result<(T, String), Conf
 pub(crate) fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
     let invalid = |error: &toml::de::Error, key: String| {
         let span = error.span().unwrap_or_default();
-        let (line, column) = place(text, span.start);
+        let (line, column) = Lines::of(text).position(text, span.start);
         let value = text.get(span).unwrap_or("");
         let message = words::plain(error.message(), value);
         let message = masked(&message, &key, value);
@@ -177,14 +177,6 @@ fn masked(message: &str, key: &str, value: &str) -> String {
             .replace(&value.escape_debug().to_string(), "…"),
         _ => message.to_owned(),
     }
-}
-
-/// Line and column of this byte, from 1.
-pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
 }
 
 /// Known segments only: the unknown ones are in the message already.

@@ -5,6 +5,8 @@
 mod document;
 mod error;
 mod key;
+mod layout;
+mod lines;
 #[cfg(feature = "schema")]
 pub(crate) mod schema;
 mod values;
@@ -12,7 +14,8 @@ mod words;
 
 pub(crate) use document::Document;
 pub use error::ConfigError;
-pub(crate) use error::{parse, place, read};
+pub(crate) use error::{parse, read};
 pub(crate) use key::Key;
 pub use key::Place;
+pub(crate) use lines::Lines;
 pub(crate) use values::{ByteCount, HumanDuration, Text, paths, some_paths};

@@ -11,7 +11,7 @@ use super::{Actions, Effect, Pattern, Policy, PolicyError, RateClass, Rule, Who}
 use crate::Watched;
 #[cfg(feature = "schema")]
 use crate::document::schema::Network;
-use crate::document::{self, ConfigError, Key, Text, place};
+use crate::document::{self, ConfigError, Key, Lines, Text};
 use crate::reload::{Load, WatchOptions};
 use crate::util::file::{self, DOCUMENT};
 
@@ -163,9 +163,10 @@ impl Policy {
 
     fn from_named_toml(file: &Path, text: &str) -> Result<Self, PolicyError> {
         let document: Document = document::parse(file, text)?;
+        let lines = Lines::of(text);
         let rules = document.rules.into_iter().map(|rule| {
             let start = rule.span().start;
-            rule.into_inner().at(place(text, start))
+            rule.into_inner().at(lines.position(text, start))
         });
         Self::new(rules).map_err(|error| match error {
             PolicyError::DuplicateName { second, .. } => {

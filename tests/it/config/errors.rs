@@ -399,3 +399,28 @@ async fn a_main_that_returns_the_error_prints_a_sentence() {
     let printed = format!("{missing:?}");
     assert!(printed.to_lowercase().contains("no such file"), "{printed}");
 }
+
+/// Each of the warnings has its place, which is found in a text that is read once.
+#[tokio::test]
+async fn many_rules_with_a_warning_each_are_checked_in_moments() {
+    const RULES: usize = 3_000;
+    let folder = folder();
+    let rule = |number: usize| {
+        format!(
+            "[[policy.rules]]\nname = \"r{number}\"\nwho = [\"token:nobody-{number}\"]\nactions = [\"pull\"]\n\
+             repositories = [\"team-{number}/**\"]\n"
+        )
+    };
+    let rules: String = (0..RULES).map(rule).collect();
+    let begun = std::time::Instant::now();
+    let guard = guard(folder.path(), &(token("file = \"token\"\n") + &rules)).unwrap();
+    let warnings = &guard.report().warnings;
+    // With the text read anew for each it was half a minute.
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    let last = warnings.iter().filter(|warning| {
+        let warning = warning.to_string();
+        warning.contains("policy.rules[2999].who[0]: ")
+    });
+    assert_eq!(last.count(), 1);
+}
