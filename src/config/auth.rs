@@ -29,7 +29,8 @@ pub(crate) struct AuthSection {
     /// The tokens.
     #[serde(default, rename = "token")]
     pub(crate) tokens: Vec<TokenEntry>,
-    /// Credentials files.
+    /// Credentials files. One that is emptied, as an htpasswd file, withdraws all that it had, with a warning: no
+    /// caller gets in by that.
     #[serde(default, deserialize_with = "paths")]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<PathBuf>"))]
     pub(crate) credentials: Vec<PathBuf>,

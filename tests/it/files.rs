@@ -822,3 +822,32 @@ fn what_counts_only_from_the_next_start_on_is_said_and_does_not_pass_for_done() 
         fs::write(&file, &started).unwrap();
     }
 }
+
+/// Who was in it is let in no more, which is the closed side; the file of one token says nothing when it is empty.
+#[test]
+fn a_file_of_users_that_is_emptied_lets_none_of_them_in_any_more() {
+    let files = Files::new();
+    let hash = "$2y$04$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u";
+    let digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let users = files.put("users", format!("alice:{hash}\n"));
+    let farm = files.put(
+        "credentials.toml",
+        format!("[[credential]]\nid = \"farm\"\n[[credential.secret]]\ndigest = \"{digest}\"\n"),
+    );
+    let token = files.put("token", TOKEN);
+    let sources = [
+        CredentialSource::htpasswd(&users),
+        CredentialSource::credentials_file(&farm),
+        CredentialSource::file("ci", &token),
+    ];
+    let watched = Credentials::watch(sources, polled()).unwrap();
+    assert_eq!(watched.load().len(), 3);
+    for (file, left) in [(&users, 2), (&farm, 1)] {
+        fs::write(file, "").unwrap();
+        until("withdrawn", || watched.load().len() == left);
+        assert_eq!(watched.health().failure, None);
+    }
+    fs::write(&token, "").unwrap();
+    until("told", || watched.health().failure.is_some());
+    assert_eq!(watched.load().len(), 1);
+}
