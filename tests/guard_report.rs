@@ -374,3 +374,32 @@ async fn readiness_tells_when_crls_have_ended() {
         assert!(told.1.contains(sign), "{}", told.1);
     }
 }
+
+/// After a restart too, when what an earlier delta revoked is not known any more.
+#[tokio::test]
+async fn a_delta_whose_base_is_not_here_is_told_by_the_check_and_by_readiness() {
+    let folder = folder();
+    let ca = pki::Ca::new("clients");
+    let server = ca.server(&["localhost"]);
+    let put = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    for (name, text) in [
+        ("ca.crt", &ca.pem),
+        ("tls.crt", &server.pem),
+        ("tls.key", &server.key_pem),
+        ("crl.pem", &ca.crl(10, &[]).pem().unwrap()),
+    ] {
+        put(name, text.as_bytes());
+    }
+    let lists = CRL.replace("\"crl.pem\"", "\"crl.pem\", \"delta.crl\"");
+    for (base, is_here) in [(10, true), (12, false), (9, true)] {
+        put("delta.crl", &ca.delta(&ca.crl_with(13, &[7], |_| {}), base));
+        let guard = load(folder.path(), &[TOKEN, MTLS, &lists]).unwrap();
+        let report = guard.report().to_string();
+        let advice = "crl.files: a delta CRL of \"CN=clients\" is over its complete list 0c, which is not here";
+        assert_eq!(report.contains(advice), !is_here, "{base}: {report}");
+        let (status, told) = ready(&Admin::new().with_checks(guard.checks())).await;
+        assert_eq!(status, 200, "{told}");
+        let sign = "[~] crl: the complete CRL 0c of CN=clients, which a delta is over, is not here";
+        assert_eq!(told.contains(sign), !is_here, "{base}: {told}");
+    }
+}

@@ -127,6 +127,19 @@ fn log_orphan(delta: &Crl) {
     );
 }
 
+impl CrlSet {
+    /// The active deltas whose base is not here, each by its issuer and its base's number.
+    #[cfg(feature = "tls")]
+    pub(crate) fn without_base(&self) -> impl Iterator<Item = (String, String)> {
+        let active = self.in_force(clock::seconds());
+        let orphans = active.filter(|list| self.is_orphan(list));
+        orphans.map(|list| {
+            let base = list.base.as_ref().map(|base| hex::encode(base.octets()));
+            (list.issuer.to_string(), base.unwrap_or_default())
+        })
+    }
+}
+
 /// By issuer and scope; of lists that share both, by an old key and a new one, the one that is due
 /// first.
 fn in_force(lists: &CrlSet) -> BTreeMap<Labels, InForce> {

@@ -9,6 +9,9 @@ use super::succession::{Contradiction, Standing};
 use super::verdict::date;
 use crate::telemetry::metrics;
 
+/// So many deltas of a scope stay while the base of the newest is not here.
+const MOST_BEFORE_ORPHANS: usize = 64;
+
 impl CrlSet {
     /// Adds a list. Of two of the same signer and scope the newer one stays: the other may be an old one
     /// replayed, from before a revocation. Where each is older by one measure, or neither by any, both stay, and one
@@ -49,7 +52,7 @@ impl CrlSet {
     /// not come at `now`, in seconds after 1970; and each of `unread`, in whose place nothing could be.
     pub(super) fn keep_newer_of(&mut self, previous: &Self, now: u64, unread: &[Arc<Crl>]) {
         let time = EvaluationTime::new(now);
-        let mut kept = Vec::new();
+        let (mut kept, mut before_orphans) = (Vec::new(), Vec::new());
         for list in previous.all() {
             let in_its_place: Vec<_> = self
                 .by(&list.issuer)
@@ -58,9 +61,10 @@ impl CrlSet {
                 .filter(|new| new.takes_place_of(list, &self.authorities))
                 .collect();
             let Some(first) = in_its_place.first() else {
-                let is_unread = unread.iter().any(|one| Arc::ptr_eq(one, list));
-                if is_unread || self.has_orphan_after(list) {
+                if unread.iter().any(|one| Arc::ptr_eq(one, list)) {
                     kept.push(Arc::clone(list));
+                } else if self.has_orphan_after(list) {
+                    before_orphans.push(Arc::clone(list));
                 }
                 continue;
             };
@@ -84,7 +88,7 @@ impl CrlSet {
             }
             kept.push(Arc::clone(list));
         }
-        for list in kept {
+        for list in kept.into_iter().chain(self.newest_of(before_orphans)) {
             self.remember(&list, previous);
             let of_issuer = self.by_or_new(&list.issuer);
             // A list without a known signer replaces no other.
@@ -105,6 +109,21 @@ impl CrlSet {
             of_issuer.lists.push(list);
         }
         self.resolve_as(previous, &time);
+    }
+
+    /// The newest of these deltas, so that with those that are here no scope has too many.
+    fn newest_of(&self, mut deltas: Vec<Arc<Crl>>) -> Vec<Arc<Crl>> {
+        deltas.sort_by(|one, other| other.number.cmp(&one.number));
+        let mut kept: Vec<Arc<Crl>> = Vec::new();
+        for delta in deltas {
+            let known = self.by(&delta.issuer).iter().chain(&kept);
+            if known.filter(|one| one.has_scope_of(&delta)).count() <= MOST_BEFORE_ORPHANS {
+                kept.push(delta);
+            } else {
+                forgotten(&delta);
+            }
+        }
+        kept
     }
 
     /// Has the files that a list is from know of it, so that it is missed where they are written over once more.
@@ -152,6 +171,16 @@ impl CrlSet {
             }
         }
     }
+}
+
+fn forgotten(delta: &Crl) {
+    tracing::error!(
+        issuer = %delta.issuer,
+        number = delta.number_text(),
+        most = MOST_BEFORE_ORPHANS,
+        "a delta CRL is kept no longer, because so many came after it whose complete list is not here: what it alone revokes \
+         counts no more, so publish the complete list"
+    );
 }
 
 fn refused_early(early: &Crl, current: &Crl) {

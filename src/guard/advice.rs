@@ -327,6 +327,10 @@ impl Advice<'_> {
             let all = lists.len();
             self.here("crl.files", Problem::ListsEnded { ended, all });
         }
+        for (issuer, base) in lists.without_base() {
+            let (issuer, base) = (issuer.into(), base.into());
+            self.here("crl.files", Problem::NoBase { issuer, base });
+        }
     }
 
     #[cfg(unix)]

@@ -135,7 +135,13 @@ fn revocation_now(
             lists.ended(now.saturating_sub(options.grace).as_secs())
         });
     if late == 0 {
-        return Readiness::of(revocation.lists());
+        let ready = Readiness::of(revocation.lists());
+        return match lists.without_base().next() {
+            Some((issuer, base)) if matches!(ready, Readiness::Ready) => Readiness::Degraded(
+                format!("the complete CRL {base} of {issuer}, which a delta is over, is not here"),
+            ),
+            _ => ready,
+        };
     }
     let told = format!("{late} of {} CRLs are past their nextUpdate", lists.len());
     let refuses = !options.unknown_allowed;

@@ -55,6 +55,17 @@ pub enum Problem {
         /// How many there are.
         all: usize,
     },
+    /// A delta list over a complete list that is not here.
+    #[error(
+        "a delta CRL of {issuer:?} is over its complete list {base}, which is not here: what was revoked between the one \
+         that is here and that one is not known, so put it, or a later one, in the place of the one that is here"
+    )]
+    NoBase {
+        /// The CA's subject.
+        issuer: Box<str>,
+        /// The number of the list that is missing, in hexadecimal digits.
+        base: Box<str>,
+    },
     /// A secret that is over.
     #[error("the credential {id:?} has expired, and lets nobody in: renew it or take it out")]
     Expired {

@@ -493,3 +493,36 @@ fn a_delta_whose_base_is_not_here_takes_no_revocation_of_another_back() {
     replaced.publish([&*complete, &*revoking]).unwrap();
     assert_eq!(says(&replaced), "good");
 }
+
+/// Each newer delta over a base that is not here leaves the one before it counting: of them there is an end.
+#[test]
+fn of_deltas_whose_base_is_not_here_so_many_stay_and_no_more() {
+    let world = World::new();
+    let delta = |number: u8, serial| {
+        let entries = [(serial, Reason::KeyCompromise)];
+        let over = Delta {
+            begins: i64::from(number) - 600,
+            ends: HOUR,
+            base: number - 1,
+            entries: &entries,
+        };
+        world.delta(u64::from(number), &over)
+    };
+    let complete = world.complete(10, &[]);
+    let known = Revocation::builder().with_authorities([world.ca.der.clone()]);
+    let revocation = known.from_bytes([&*complete, &*delta(11, 7)]).unwrap();
+    for number in 13..=127 {
+        let serial = u64::from(number);
+        revocation
+            .publish([&*complete, &*delta(number, serial)])
+            .unwrap();
+        let count = revocation.lists().load().len();
+        assert!(count <= 66, "{number}: {count}");
+    }
+    let says = |serial| revocation.examine(&world.path(serial), world.at(0)).label();
+    assert_eq!([127, 126, 70].map(says), ["revoked"; 3]);
+    assert_eq!(says(7), "good");
+    // With the complete list they are over.
+    revocation.publish([&*world.complete(200, &[])]).unwrap();
+    assert_eq!(revocation.lists().load().len(), 1);
+}
