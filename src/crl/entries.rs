@@ -37,6 +37,9 @@ const REASON: [u8; 13] = [
     0x30, 0x0c, 0x30, 0x0a, 0x06, 0x03, 0x55, 0x1d, 0x15, 0x04, 0x03, 0x0a, 0x01,
 ];
 
+/// No list and no entry has more extensions.
+const MOST_EXTENSIONS: usize = 32;
+
 /// Tag and length of a `UTCTime` as RFC 5280 has it, and its digits with the `Z`.
 const UTC_TIME: [u8; 2] = [der::UTC_TIME, 13];
 
@@ -248,7 +251,11 @@ pub(super) fn each_extension<'a>(
     mut read: impl FnMut(Extension<'a>) -> Result<(), CrlError>,
 ) -> Result<(), CrlError> {
     let mut extensions = extensions.reader();
-    while !extensions.is_empty() {
+    let mut seen: [&[u8]; MOST_EXTENSIONS] = [&[]; MOST_EXTENSIONS];
+    for number in 0.. {
+        if extensions.is_empty() {
+            break;
+        }
         let mut fields = extensions.expect(der::SEQUENCE)?.reader();
         let oid = fields.expect(der::OID)?.content;
         let critical = match fields.optional(der::BOOLEAN)? {
@@ -257,11 +264,17 @@ pub(super) fn each_extension<'a>(
         };
         let value = fields.expect(der::OCTET_STRING)?;
         fields.finish()?;
-        read(Extension {
+        let extension = Extension {
             oid,
             critical,
             value,
-        })?;
+        };
+        // RFC 5280 §4.2: of two values it would depend on the reader which one counts.
+        if seen[..number].contains(&oid) {
+            return Err(extension.is_twice());
+        }
+        *seen.get_mut(number).ok_or_else(|| value.wrong())? = oid;
+        read(extension)?;
     }
     Ok(())
 }
@@ -275,7 +288,16 @@ impl Extension<'_> {
     }
 
     pub(super) fn unknown(&self) -> CrlError {
+        CrlError::UnknownCritical(self.oid_text())
+    }
+
+    #[cold]
+    fn is_twice(&self) -> CrlError {
+        CrlError::ExtensionTwice(self.oid_text())
+    }
+
+    fn oid_text(&self) -> String {
         let oid = x509_parser::der_parser::Oid::new(self.oid.into());
-        CrlError::UnknownCritical(oid.to_id_string())
+        oid.to_id_string()
     }
 }

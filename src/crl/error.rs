@@ -137,6 +137,12 @@ pub enum CrlError {
     /// Not version 2.
     #[error("it is not of version 2")]
     Version,
+    /// An extension that is there twice, of the list or of an entry.
+    #[error("its extension {0}, or that of an entry, is there twice")]
+    ExtensionTwice(String),
+    /// Over before it begins.
+    #[error("its nextUpdate is before its thisUpdate")]
+    EndsBeforeItBegins,
     /// Without `nextUpdate`, which RFC 5280 §5.1.2.5 demands.
     #[error("it does not say when the next one comes (nextUpdate)")]
     NoNextUpdate,

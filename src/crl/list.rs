@@ -187,6 +187,9 @@ impl Crl {
             Some(der::UTC_TIME | der::GENERALIZED_TIME) => fields.at("nextUpdate").any()?.time()?,
             _ => return Err(CrlError::NoNextUpdate),
         };
+        if next_update < this_update {
+            return Err(CrlError::EndsBeforeItBegins);
+        }
         let revoked = fields.at("revokedCertificates").optional(der::SEQUENCE)?;
         let extensions = fields.at("crlExtensions").optional(der::context(0, true))?;
         fields.finish()?;

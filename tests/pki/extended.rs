@@ -4,7 +4,7 @@ use rcgen::{CertificateRevocationList, SigningKey};
 
 use super::Ca;
 
-const SEQUENCE: u8 = 0x30;
+pub const SEQUENCE: u8 = 0x30;
 
 /// One value of DER: its tag and length, its content, and what comes after it.
 fn value(bytes: &[u8]) -> (&[u8], &[u8], &[u8]) {
@@ -69,6 +69,14 @@ impl Ca {
                 let extensions = [extensions, &encode(SEQUENCE, extension)].concat();
                 encode(0xa0, &encode(SEQUENCE, &extensions))
             })
+        })
+    }
+
+    /// The list with this in the place of its entries, of which it has some: the content of the SEQUENCE, in DER.
+    pub fn with_entries(&self, list: &CertificateRevocationList, entries: &[u8]) -> Vec<u8> {
+        self.changed(list.der(), |_, content| {
+            let is_entries = matches!(content, [SEQUENCE, _, 0x02, ..]);
+            is_entries.then(|| encode(SEQUENCE, entries))
         })
     }
 

@@ -7,6 +7,7 @@ use crate::pki;
 
 use std::time::{Duration, SystemTime};
 
+use pki::extended::{SEQUENCE, encode};
 use pki::{Ca, Files, accepted, client, refused};
 use portcullis::Watched;
 use portcullis::crl::{CertPath, CrlError, LoadError, Options, Revocation, UnknownCause, Verdict};
@@ -445,6 +446,68 @@ fn an_error_names_the_field_and_the_byte() {
     let error = Revocation::from_bytes([&*bad], Options::default()).unwrap_err();
     let expected = format!("it is malformed: revocationDate at byte {at}");
     assert!(error.to_string().ends_with(&expected), "{error}");
+}
+
+/// Of two values it would depend on the reader which one counts: one that lets a client in, perhaps.
+#[test]
+fn an_extension_that_is_there_twice_is_an_error_of_a_list_and_of_an_entry() {
+    let ca = Ca::new("Nodes");
+    let list = ca.crl(1, &[7]);
+    let says = |list: &[u8]| Revocation::from_bytes([list], Options::default()).map(|_| ());
+    let number = [6, 3, 0x55, 0x1d, 20, 4, 3, 2, 1, 9];
+    let unknown = [6, 3, 0x2a, 3, 4, 4, 1, 0];
+    let twice = [&encode(SEQUENCE, &unknown)[..], &encode(SEQUENCE, &unknown)].concat();
+    let of_list = |extension: &[u8]| ca.extended(&list, extension);
+    // `extended` puts it into a SEQUENCE, behind which another may follow.
+    assert!(says(&of_list(&unknown)).is_ok());
+    let reason = |code| [6, 3, 0x55, 0x1d, 21, 4, 3, 10, 1, code];
+    let entry = |extensions: &[u8]| {
+        let fields = [
+            &[2, 1, 7, 0x17, 13][..],
+            b"260101000000Z",
+            &encode(SEQUENCE, extensions),
+        ]
+        .concat();
+        ca.with_entries(&list, &encode(SEQUENCE, &fields))
+    };
+    assert!(says(&entry(&encode(SEQUENCE, &reason(1)))).is_ok());
+    let reasons = [encode(SEQUENCE, &reason(1)), encode(SEQUENCE, &reason(8))].concat();
+    for (list, oid) in [
+        (of_list(&number), "2.5.29.20"),
+        (entry(&reasons), "2.5.29.21"),
+        (entry(&twice), "1.2.3.4"),
+    ] {
+        let error = says(&list).unwrap_err().to_string();
+        let expected = format!("its extension {oid}, or that of an entry, is there twice");
+        assert!(error.ends_with(&expected), "{error}");
+    }
+    let many: Vec<u8> = (0..40)
+        .flat_map(|last| encode(SEQUENCE, &[6, 3, 0x2a, 3, last, 4, 1, 0]))
+        .collect();
+    assert!(says(&entry(&many)).is_err());
+}
+
+#[test]
+fn a_list_that_is_over_before_it_begins_is_an_error() {
+    let ca = Ca::new("Nodes");
+    let list = ca.crl(1, &[]);
+    let times = list.der().windows(2).enumerate();
+    let times = times.filter(|(_, part)| *part == [0x17, 13]);
+    let [begins, ends] = [0, 1].map(|nth| {
+        let at = times.clone().nth(nth).unwrap().0;
+        list.der()[at..at + 15].to_vec()
+    });
+    let ending = |ends_then: &[u8]| {
+        let list = ca.renaming(list.der(), &ends, ends_then);
+        Revocation::from_bytes([&*list], Options::default()).map(|_| ())
+    };
+    assert!(ending(&begins).is_ok());
+    let earlier = [&[0x17, 13][..], b"200101000000Z"].concat();
+    let error = ending(&earlier).unwrap_err().to_string();
+    assert!(
+        error.ends_with("its nextUpdate is before its thisUpdate"),
+        "{error}"
+    );
 }
 
 #[test]
