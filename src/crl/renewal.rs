@@ -68,8 +68,17 @@ impl CrlSet {
                 }
                 continue;
             };
-            // A list that is not active holds up nothing.
-            if !list.is_begun(now) || previous.standing(list, &time) != Standing::InForce {
+            let standing = previous.standing(list, &time);
+            if !list.is_begun(now) || standing != Standing::InForce {
+                // It holds up nothing, but what it revokes is not taken back by what came before it.
+                let waits = standing == Standing::Waiting;
+                let is_left = |new: &&Arc<Crl>| {
+                    let contradicts = new.contradicts(list);
+                    contradicts && waits || !contradicts && new.is_older_than(list)
+                };
+                if standing != Standing::Replaced && in_its_place.iter().all(is_left) {
+                    kept.push(Arc::clone(list));
+                }
                 continue;
             }
             let is_newer = |new: &&Arc<Crl>| {
@@ -92,7 +101,9 @@ impl CrlSet {
             self.remember(&list, previous);
             let of_issuer = self.by_or_new(&list.issuer);
             // A list without a known signer replaces no other.
-            let is_like = |new: &Arc<Crl>| new.is_begun(now) && new.is_of_scope_of(&list);
+            let is_like = |new: &Arc<Crl>| {
+                new.is_begun(now) == list.is_begun(now) && new.is_of_scope_of(&list)
+            };
             of_issuer
                 .remove(|new| is_like(new) && new.is_older_than(&list) && !new.contradicts(&list));
             let waiting = of_issuer

@@ -725,3 +725,40 @@ fn a_certificate_is_looked_up_by_its_issuers_name_and_its_number_whatever_the_li
         assert_eq!(told, number, "{serial}: {found:?}");
     }
 }
+
+/// What waits, or is dated ahead, answers for no certificate; but what it revokes is not taken back by what came before
+/// it.
+#[test]
+fn an_older_list_takes_the_revocations_of_one_that_waits_back_no_more_than_of_an_active_one() {
+    let ca = Ca::new("Nodes");
+    let at = |number: u64, minutes: i64, revoked: &[u64]| {
+        let list = ca.crl_with(number, revoked, |list| {
+            list.this_update += time::Duration::minutes(minutes);
+            list.next_update = list.this_update + time::Duration::DAY;
+        });
+        list.der().to_vec()
+    };
+    let (older, active) = (at(1, -20, &[]), at(18, 0, &[]));
+    let (another, restored, early) = (at(18, 0, &[7]), at(9, 5, &[7]), at(19, 600, &[7]));
+    let known = || Revocation::builder().with_authorities([ca.der.clone()]);
+    for what in [&another, &restored, &early] {
+        let revocation = known().from_bytes([&*active]).unwrap();
+        let is_revoked = || revocation.examine(&path(&ca, 7), now()).label() == "revoked";
+        revocation.publish([&**what]).unwrap();
+        assert!(is_revoked());
+        for _ in 0..2 {
+            revocation.publish([&*older]).unwrap();
+            assert!(is_revoked());
+        }
+        // What is later by both is the CA's word.
+        revocation
+            .publish([&*at(20, 700, &[]), &*at(20, 30, &[])])
+            .unwrap();
+        revocation.publish([&*at(21, 40, &[])]).unwrap();
+        assert!(
+            !is_revoked(),
+            "{:?}",
+            revocation.examine(&path(&ca, 7), now())
+        );
+    }
+}
