@@ -244,3 +244,32 @@ fn the_kubelets_configuration_starts_the_plugin_as_it_can_be_started() {
     let given: Vec<_> = answer["auth"].as_object().unwrap().keys().collect();
     assert_eq!(given, asked.iter().collect::<Vec<_>>());
 }
+
+/// The section of the gate's configuration in the page and the kubelet's file are about one audience and one user.
+#[test]
+fn the_page_has_the_section_that_takes_what_the_plugin_gives() {
+    let read = |name: &str| {
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+            .unwrap()
+    };
+    let page = read("docs/kubernetes.md");
+    let mut blocks = page.split("```toml\n").skip(1);
+    let section = blocks.find(|block| block.contains("[[auth.jwt]]")).unwrap();
+    let section = section.split("```").next().unwrap();
+    portcullis::config::Config::from_toml(section, "/etc/gate").unwrap();
+    let section: toml::Table = section.parse().unwrap();
+    let issuer = &section["auth"]["jwt"][0];
+    let kubelet: Value =
+        serde_norway::from_str(&read("examples/kubernetes/credential-provider.yaml")).unwrap();
+    let provider = &kubelet["providers"][0];
+    assert_eq!(
+        issuer["audiences"][0].as_str(),
+        provider["tokenAttributes"]["serviceAccountTokenAudience"].as_str()
+    );
+    let user = format!("--user={}", issuer["basic_users"][0].as_str().unwrap());
+    let arguments = provider["args"].as_array().unwrap();
+    assert!(
+        arguments.iter().any(|argument| *argument == *user),
+        "{user}"
+    );
+}
