@@ -174,9 +174,12 @@ fn routes(
         });
     }
     let configured = !program.upstreams.is_empty();
-    Routes::new(served).map_err(|error| match configured {
-        true => config.unusable("program.upstream", error).into(),
-        false => error.into(),
+    Routes::new(served).map_err(|error| {
+        if configured {
+            config.unusable("program.upstream", error).into()
+        } else {
+            error.into()
+        }
     })
 }
 

@@ -372,9 +372,10 @@ async fn what_the_section_of_the_program_says_wrongly_is_an_error_with_its_place
     ] {
         let rest = ["--upstream", "http://127.0.0.1:1"];
         // It would be one of two for the rest.
-        let rest = match section.contains("upstream]]") && !section.contains("repositories") {
-            true => &[][..],
-            false => &rest[..],
+        let rest = if section.contains("upstream]]") && !section.contains("repositories") {
+            &[][..]
+        } else {
+            &rest[..]
         };
         let config = format!("{section}{BY_TOKEN}").replace("\npreset = \"registry\"", "");
         let read = Program::read(&files, &config, &[rest, flags].concat());

@@ -125,7 +125,7 @@ impl Upstream {
                 tls: tls()?,
                 host,
             },
-            _ => return Err(wrong().into()),
+            _ => return Err(wrong()),
         };
         Ok(Self {
             scheme: scheme.clone(),
