@@ -220,12 +220,12 @@ async fn a_password_that_is_too_long_for_its_hash_is_refused_and_the_reason_logg
         assert!(!is_said, "before {user}: {}", captured.text());
         assert_eq!(Ask::basic(user, password).of(&layer).await.status, 401);
     }
-    let log = captured.text();
+    let told = captured.text();
     assert!(
-        log.contains("more than the 71 bytes") && log.contains("alice"),
-        "{log}"
+        told.contains("more than the 71 bytes") && told.contains("alice"),
+        "{told}"
     );
-    assert!(!log.contains("long-long"), "{log}");
+    assert!(!told.contains("long-long"), "{told}");
 }
 
 #[tokio::test]

@@ -234,8 +234,8 @@ proptest! {
             note(&mut there, &mut changed, content);
         }
         if let Ok(started) = world.reading(&files) {
-            for ca in 0..2 {
-                for serial in &there[ca].revoked {
+            for (ca, newest) in there.iter().enumerate() {
+                for serial in &newest.revoked {
                     prop_assert!(world.is_revoked(&started, ca, *serial), "{serial} of {ca} after a start");
                 }
             }
