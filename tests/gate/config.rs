@@ -142,7 +142,7 @@ fn the_program_has_each_flag_that_the_pages_name() {
     let node = node_cli::Arguments::command();
     let own = installs.get_arguments().chain(node.get_arguments());
     let own: Vec<&str> = own.filter_map(clap::Arg::get_long).collect();
-    // Those of cargo, curl, kubectl, helm and other commands of portcullisctl.
+    // Those of cargo, curl, kubectl, helm, the kubelet and other commands of portcullisctl.
     let others = [
         "release",
         "example",
@@ -161,6 +161,9 @@ fn the_program_has_each_flag_that_the_pages_name() {
         "no-hooks",
         "values",
         "kustomize",
+        "raw",
+        "image-credential-provider-bin-dir",
+        "image-credential-provider-config",
     ];
     let others = [&others[..], &own].concat();
     for page in [REFERENCE, SPEGEL, KUBERNETES, EXAMPLE] {

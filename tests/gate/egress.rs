@@ -461,7 +461,7 @@ async fn an_egress_that_others_reach_or_that_knows_no_one_is_an_error() {
         (
             format!("{section}tls = {{}}\n"),
             Some("127.0.0.1:0"),
-            Some("program.egress.tls.ca"),
+            Some("program.egress.tls: `ca` is missing"),
         ),
         (format!("{section}{tls}"), None, Some("--egress")),
         (String::new(), Some("127.0.0.1:0"), Some("[program.egress]")),
