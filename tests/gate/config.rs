@@ -145,6 +145,7 @@ fn the_program_has_each_flag_that_the_pages_name() {
     // Those of cargo, curl, kubectl, helm, the kubelet and other commands of portcullisctl.
     let others = [
         "release",
+        "features",
         "example",
         "locked",
         "cacert",
